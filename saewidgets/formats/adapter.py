@@ -60,7 +60,10 @@ class Look:
         scalars: numbers that are read with the tensors: a name for `fold` → the file's.
         extra: the file may have other tensors.
         dtype: number format of the weights; None: that of W_enc, or of W_dec where there is no W_enc.
-        metadata: further facts that the loaded SAE carries.
+        read_as: number format into which floats are read, before anything is folded; None: as they are stored.
+        infinite: names of the file whose values may be infinite.
+        training: settings that only training used.
+        metadata: further facts that the loaded SAE carries; with `bare` these alone.
         fold: turns what was read into our tensors, in place; returns further notes, and may add metadata.
         refusal: why it cannot be loaded, though it can be described.
     """
@@ -77,12 +80,16 @@ class Look:
     extra: bool = False
     weights: str = ""
     dtype: str | None = None
+    read_as: torch.dtype | None = None
+    infinite: frozenset[str] = frozenset()
     model: str | None = None
     hook_name: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: Iterable[str] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    bare: bool = False
     fold: Callable[[dict[str, Tensor]], Iterable[str] | None] | None = None
     refusal: FormatError | None = None
 
@@ -134,7 +141,10 @@ def adapter(
         assert found.header is not None
         path = source.path(found.weights or found.files[-1])
         names = {**found.names, **found.scalars}
-        tensors = read_tensors(path, found.header, names, transposed=found.transposed, device=device)
+        tensors = read_tensors(
+            path, found.header, names, transposed=found.transposed, device=device,
+            dtype=found.read_as and (dtype or found.read_as), infinite=found.infinite,
+        )
         notes = found.fold(tensors) if found.fold is not None else None
         sae = _built(found, found.describe(name, source), tensors, device, dtype)
         add_notes(sae, notes or ())
@@ -156,16 +166,15 @@ def _built(
     dtype = dtype or tensors["W_dec"].dtype
     # One after the other, so that only one of them is ever there in both number formats.
     ready = {name: tensors.pop(name).to(device, dtype) for name in list(tensors)}
-    settings = {"d_sae": about.d_sae, **about.settings}
+    settings = {"d_sae": about.d_sae, **about.settings, **look.training}
     if "transcoder" in about.architecture:
         settings["d_out"] = about.d_out
     try:
         sae = inference_sae(about.architecture, about.d_in, ready, **settings)
     except ConfigError as error:
         raise FormatError(error.what, where=f"{where}: {error.where}", hint=error.hint) from error
-    sae.metadata = {
-        "model_name": about.model, "hook_name": about.hook_name, "source_format": about.format, **look.metadata
-    }
+    known = {"model_name": about.model, "hook_name": about.hook_name, "source_format": about.format}
+    sae.metadata = dict(look.metadata) if look.bare else {**known, **look.metadata}
     add_notes(sae, about.notes)
     return sae
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from torch import Tensor
 
 from saewidgets.config import arguments
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.source import Source
 from saewidgets.sae import SAE
 
 ANSWER = "apply_b_dec_to_input"
+Part = bytes | Mapping[str, Tensor] | None
 
 @dataclass(frozen=True, slots=True)
 class Description:
@@ -54,6 +57,37 @@ def answered(said: bool | None, answer: bool | None, where: str) -> bool | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """An SAE that is to be written.
+
+    Attributes:
+        title: of the format.
+        sae: as it was given; `frozen` as it is used for inference.
+        folder: where it goes.
+    """
+
+    title: str
+    sae: SAE
+    frozen: SAE
+    folder: Path
+
+    @property
+    def trained(self) -> bool:
+        """Whether it can be trained on, rather than having been loaded for inference."""
+        return self.sae.training or any(parameter.requires_grad for parameter in self.sae.parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its weights by SAELens' names, where a library can write them from."""
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.frozen.inference_tensors().items()}
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise the error of a format in which this SAE cannot be written."""
+        raise FormatError(
+            f"{self.title} cannot express this SAE: {reason}.", where=str(self.folder), hint='Save it as "saelens".'
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """One on-disk format.
 
@@ -65,8 +99,8 @@ class Format:
         describe: everything known before the weights.
         load: the SAE, frozen, for inference; checks every shape against the headers before memory is taken. Takes the
             folder (the file itself where a format is of single files), `device` and `dtype`.
-        save: writes an SAE whole or not at all, and raises `FormatError` with the reason where the format cannot
-            express it; None: this format is only read.
+        save: what is written of an SAE: file → its bytes, or the tensors in it, or None for one that is replaced and
+            not written. Raises `FormatError` where the format cannot express it. None: this format is only read.
         single_file: one file is an SAE (``layer3.sae.pt``), and a folder may hold many of them. `matches`, `describe`
             and `load` are then given one file; `matches` answers for a folder too: whether such files are in it.
         beside: for single files: the name of one → the names of configurations that may lie beside it. Where they do
@@ -82,7 +116,7 @@ class Format:
     matches: Callable[[Source], bool]
     describe: Callable[..., Description]
     load: Callable[..., SAE]
-    save: Callable[[SAE, Path], Path] | None = None
+    save: Callable[[Saved], dict[str, Part]] | None = None
     single_file: bool = False
     beside: Callable[[str], tuple[str, ...]] = lambda _: ()
     config_file: str | None = None

@@ -24,7 +24,6 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,11 +46,10 @@ from saewidgets.formats.adapter import (
     only,
     scaled,
 )
+from saewidgets.formats.base import Part, Saved
 from saewidgets.formats.jsonfile import encoded, plain
 from saewidgets.formats.pickled import Pickled, read_pickled
 from saewidgets.formats.source import FolderSource, Source
-from saewidgets.formats.tensors import check_finite
-from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
 CONFIG_FILE = "config.json"
@@ -262,42 +260,21 @@ _WRITTEN_SITES = {"hook_resid_post": "resid_post", "hook_mlp_out": "mlp_out", "h
 # | topk | AutoEncoderTopK | |
 # | jumprelu | BatchTopKSAE | one threshold for all, from a batch top-k training with known k |
 # | jumprelu | JumpReluAutoEncoder | all others |
-def save(sae: SAE, folder: Path) -> Path:
-    """Write ``config.json`` and ``ae.pt``, which the package's `load_dictionary` opens.
-
-    Raises:
-        FormatError: the package has no class that computes what `sae` does.
-        StorageError: the folder holds something else, or cannot be written.
-    """
-    k = _trained_k(sae)
-    frozen = sae.to_inference()
-    _check(frozen, folder)
-    tensors = {name: tensor.detach().cpu() for name, tensor in frozen.inference_tensors().items()}
-    check_finite(str(folder), tensors)
-    name = _class(frozen, tensors, k)
-    state = _state(name, tensors, centred=bool(frozen.cfg.apply_b_dec_to_input))
+def _save(saved: Saved) -> dict[str, Part]:
+    """``config.json`` and ``ae.pt``, which the package's `load_dictionary` opens."""
+    sae, cfg, k = saved.frozen, saved.frozen.cfg, _trained_k(saved.sae)
+    if cfg.architecture not in _WRITTEN:
+        saved.refuse(f"its architecture is {cfg.architecture}, and only {', '.join(_WRITTEN)} are known there")
+    if cfg.normalize_activations != "none" or cfg.reshape_activations != "none":
+        saved.refuse("it normalises or reshapes activations")
+    tensors = saved.tensors()
+    name = _class(sae, tensors, k)
+    state = _state(name, tensors, centred=bool(cfg.apply_b_dec_to_input))
     if name in _TRAINED_AS or name == "AutoEncoderTopK":
-        k = k if name in _TRAINED_AS else getattr(frozen.cfg, "k", None)
+        k = k if name in _TRAINED_AS else getattr(cfg, "k", None)
         threshold = tensors["threshold"][0].clone() if name in _TRAINED_AS else torch.tensor(-1.0)  # −1: never set
         state |= {"k": torch.tensor(k, dtype=torch.int32), "threshold": threshold}
-    config = encoded(_config(frozen, name, k), indent=4)
-    with whole_folder(folder, replaceable=(CONFIG_FILE, WEIGHTS_FILE)) as draft:
-        with (draft / WEIGHTS_FILE).open("wb") as file:  # a path instead hides why it failed
-            torch.save(state, file)
-        (draft / CONFIG_FILE).write_bytes(config)
-    return folder
-
-
-def _check(sae: SAE, folder: Path) -> None:
-    cfg, reason = sae.cfg, None
-    if cfg.architecture not in _WRITTEN:
-        reason = f"its architecture is {cfg.architecture}, and only {', '.join(_WRITTEN)} are known there"
-    elif cfg.normalize_activations != "none" or cfg.reshape_activations != "none":
-        reason = "it normalises or reshapes activations"
-    if reason:
-        raise FormatError(
-            f"dictionary_learning cannot express this SAE: {reason}.", where=str(folder), hint='Save it as "saelens".'
-        )
+    return {WEIGHTS_FILE: state, CONFIG_FILE: encoded(_config(sae, name, k), indent=4)}
 
 
 def _trained_k(sae: SAE) -> int | None:
@@ -378,7 +355,7 @@ def _config(sae: SAE, name: str, k: int | None) -> dict[str, Any]:
 
 
 DICTIONARY_LEARNING = adapter(
-    "dictionary_learning", "dictionary_learning", has(CONFIG_FILE, WEIGHTS_FILE), _look, save=save,
+    "dictionary_learning", "dictionary_learning", has(CONFIG_FILE, WEIGHTS_FILE), _look, save=_save,
     config_file=CONFIG_FILE,
 )  # fmt: skip
 DICTIONARY_LEARNING_CHECKPOINT = adapter(

@@ -14,22 +14,19 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.adapter import RAW, SAME, Look, Settings, Width, adapter, config_of, has, scaled, widths
+from saewidgets.formats.base import Part, Saved
 from saewidgets.formats.header import Header, read_header
 from saewidgets.formats.jsonfile import read_json
 from saewidgets.formats.npz import read_npz_header
 from saewidgets.formats.source import Source
-from saewidgets.formats.tensors import nbytes
-from saewidgets.formats.whole import whole_folder
-from saewidgets.sae import SAE
 
 _REPO = re.compile(r"gemma-scope-(2b|9b|27b)-(pt|it)-(res|mlp|att|transcoders)")
 _FOLDER = re.compile(r"(?:^|/)(?:layer_\d+|embedding)/width_\d+[km]/average_l0_\d+/?$")
@@ -236,45 +233,31 @@ def _look_at_kept(source: Source) -> Look:
     return found
 
 
-def save(sae: SAE, folder: Path) -> Path:
-    """Write ``params.npz``. Only a JumpReLU on raw activations can be expressed, of a width with a name."""
-    frozen, path = sae.to_inference(), read_path(str(folder))
-    reason = _not_expressible(frozen, path)
-    if reason:
-        raise FormatError(
-            f"Gemma Scope cannot express this SAE: {reason}.", where=str(folder), hint='Save it as "saelens".'
-        )
-    tensors = {name: tensor.detach().cpu().float() for name, tensor in frozen.inference_tensors().items()}
+def _save(saved: Saved) -> dict[str, Part]:
+    """Only a JumpReLU on raw activations can be expressed, of a width with a name."""
+    sae, cfg, path = saved.frozen, saved.frozen.cfg, read_path(str(saved.folder))
+    for wrong, reason in (
+        (cfg.architecture not in ("jumprelu", "jumprelu_transcoder"), f"it is a {cfg.architecture}, not a jumprelu"),
+        ((cfg.architecture == "jumprelu_transcoder") != (path.site == "transcoders"),
+         "only the name of the repository (…-transcoders) tells transcoders from SAEs"),
+        (cfg.apply_b_dec_to_input, "it subtracts b_dec from the input"),
+        (cfg.normalize_activations != "none", f"it normalises activations ({cfg.normalize_activations})"),
+        (sae.W_dec.dtype == torch.float64, "its weights are float64, the files are float32"),
+        (sae.d_sae not in _WIDTHS.values(),
+         f"folders are called after widths like 16k (2^14), and {sae.d_sae:,} latents have no such name"),
+        (path.d_sae not in (None, sae.d_sae),
+         f"it has {sae.d_sae:,} latents, and the folder's name says width {path.width}"),
+    ):
+        if wrong:
+            saved.refuse(reason)
+    tensors = {name: tensor.float() for name, tensor in saved.tensors().items()}
     if path.embedding:  # what is read from such a folder is scaled the other way
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         _scale_embedding(tensors, 1 / math.sqrt(sae.d_in))
-    with whole_folder(folder, replaceable=(NPZ_FILE,), needed=nbytes(tensors.values())) as draft:
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        with (draft / NPZ_FILE).open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-    return folder
+    return {NPZ_FILE: tensors}
 
 
-def _not_expressible(sae: SAE, path: ScopePath) -> str | None:
-    cfg = sae.cfg
-    if cfg.architecture not in ("jumprelu", "jumprelu_transcoder"):
-        return f"it is a {cfg.architecture}, not a jumprelu"
-    if (cfg.architecture == "jumprelu_transcoder") != (path.site == "transcoders"):
-        return "only the name of the repository (…-transcoders) tells transcoders from SAEs"
-    if cfg.apply_b_dec_to_input:
-        return "it subtracts b_dec from the input"
-    if cfg.normalize_activations != "none":
-        return f"it normalises activations ({cfg.normalize_activations})"
-    if sae.W_dec.dtype == torch.float64:
-        return "its weights are float64, the files are float32"
-    if sae.d_sae not in _WIDTHS.values():
-        return f"folders are called after widths like 16k (2^14), and {sae.d_sae:,} latents have no such name"
-    if path.d_sae not in (None, sae.d_sae):
-        return f"it has {sae.d_sae:,} latents, and the folder's name says width {path.width}"
-    return None
-
-
-GEMMA_SCOPE = adapter("gemma_scope", "Gemma Scope", _matches, _look, save=save, config_file=CONFIG_FILE)
+GEMMA_SCOPE = adapter("gemma_scope", "Gemma Scope", _matches, _look, save=_save, config_file=CONFIG_FILE)
 
 # --- Gemma Scope 2 ---------------------------------------------------------------------------------------------------
 #

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
-from saewidgets.formats import registry, saelens, saelens_write
-from saewidgets.formats.base import Description, Format
+from saewidgets.formats import registry, saelens
+from saewidgets.formats.base import Description, Format, Part, Saved
 from saewidgets.formats.detect import locate
 from saewidgets.formats.jsonfile import read_json
 from saewidgets.formats.source import FolderSource, Source
-from saewidgets.formats.tensors import check_writable
-from saewidgets.formats.whole import OccupiedError
+from saewidgets.formats.tensors import check_writable, nbytes
+from saewidgets.formats.whole import OccupiedError, whole_folder
 from saewidgets.formats.yamlfile import read_yaml
 from saewidgets.sae import SAE
 
@@ -91,8 +94,32 @@ def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
             f"The format {format!r} is only read.", where="format", hint=f"Written are {written}."
         )
     check_writable(sae.state_dict())
-    with same_format(target, format):
-        return chosen.save(sae, target)
+    return _write(sae, target, chosen)
+
+
+def _write(sae: SAE, folder: Path, format: Format, more: Mapping[str, Part] | None = None) -> Path:
+    """Write the files of `sae`, and `more` of them, whole or not at all."""
+    assert format.save is not None
+    saved = Saved(format.title, sae, sae, folder)
+    if saved.trained or type(sae).to_inference is not SAE.to_inference:
+        saved = replace(saved, frozen=sae.to_inference())
+    parts = {**format.save(saved), **(more or {})}
+    needed = sum(nbytes(part.values()) for part in parts.values() if isinstance(part, Mapping))
+    with same_format(folder, format.name), whole_folder(folder, replaceable=tuple(parts), needed=needed) as draft:
+        for name, part in parts.items():
+            path = draft / name
+            if isinstance(part, bytes):
+                path.write_bytes(part)
+            elif part is not None and path.suffix == ".safetensors":
+                save_file(dict(part), path)
+            elif part is not None:
+                with path.open("wb") as file:  # a path instead hides why it failed
+                    if path.suffix == ".npz":
+                        arrays = {key: tensor.numpy() for key, tensor in part.items()}
+                        np.savez(file, **arrays)  # type: ignore[arg-type]
+                    else:
+                        torch.save(part, file)
+    return folder
 
 
 def describe(path: str | Path | Source, *, apply_b_dec_to_input: bool | None = None) -> Description:
@@ -152,7 +179,7 @@ def convert(path: str | Path, dest: str | Path, format: str = saelens.NAME) -> P
         ConfigError: there is no format of that name; an argument is of another kind.
         StorageError: `dest` holds something else (an SAE in another format, too), or cannot be written.
     """
-    registry.get(format)
+    target = registry.get(format)
     found, dest = locate(path), arguments.path(dest, "dest", "where the SAE goes")
     if dest.resolve() == found.path.resolve() and found.format.name != format:
         raise FormatError("Source and destination are the same folder.", where=str(dest), hint="Choose another folder.")
@@ -161,10 +188,9 @@ def convert(path: str | Path, dest: str | Path, format: str = saelens.NAME) -> P
     if format != saelens.NAME:
         return save_sae(sae, dest, format)
     density = saelens.read_log_density(found.path)
-    if density is not None and density.shape != (sae.d_sae,):
-        density = None
-    with same_format(dest, format):
-        return saelens_write.save(sae, dest, log_sparsity=density)
+    if density is None or density.shape != (sae.d_sae,):
+        return _write(sae, dest, target)
+    return _write(sae, dest, target, {saelens.SPARSITY_FILE: {"sparsity": density}})
 
 
 def validate(path: str | Path) -> list[str]:

@@ -31,22 +31,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from safetensors.torch import save_file
 from torch import Tensor
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.adapter import MATRICES, OTHERS, Look, Settings, Width, adapter, config_of, has
-from saewidgets.formats.base import ANSWER, answered
+from saewidgets.formats.base import ANSWER, Part, Saved, answered
 from saewidgets.formats.header import Header, read_header
 from saewidgets.formats.jsonfile import encoded, plain, read_json
 from saewidgets.formats.source import Source
-from saewidgets.formats.whole import whole_folder
-from saewidgets.sae import SAE, inference_architectures
+from saewidgets.sae import inference_architectures
 from saewidgets.sae.architectures import lookup_inference
 
 SITES = {"residual": "hook_resid_post", "mlp": "hook_mlp_out", "attention": "hook_attn_out"}
@@ -371,15 +369,11 @@ def _trio_settings(file: _TrioFile, state: _State | None, where: str, answer: bo
     return settings | {key: value for key in _KEPT if (value := getattr(file, key)) is not None}
 
 
-def save(sae: SAE, folder: Path) -> Path:
-    """Write the trio: SAELens' names and orientation, and a configuration that says all that decides the maths."""
-    frozen = sae.to_inference()
-    cfg = frozen.cfg
+def _save(saved: Saved) -> dict[str, Part]:
+    """The trio: SAELens' names and orientation, and a configuration that says all that decides the maths."""
+    frozen, cfg = saved.frozen, saved.frozen.cfg
     if cfg.architecture in _UNWRITTEN:
-        raise FormatError(
-            f"The trio is not written for {cfg.architecture} SAEs.", where=str(folder), hint='Save it as "saelens".'
-        )
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in frozen.inference_tensors().items()}
+        saved.refuse(f"the trio is not written for {cfg.architecture} SAEs")
     metadata = plain(frozen.metadata)
     config = {
         "format": "mistudio", "architecture": cfg.architecture, "d_in": frozen.d_in, "d_sae": frozen.d_sae,
@@ -389,13 +383,11 @@ def save(sae: SAE, folder: Path) -> Path:
         "hook_name": metadata.get("hook_name"), "metadata": metadata,
     }
     config |= {key: getattr(cfg, key) for key in _KEPT if hasattr(cfg, key)}
-    training = {"training_architecture": sae.cfg.architecture, "hyperparameters": sae.cfg.to_data()}
-    texts = {CONFIG_FILE: encoded(config, indent=2), TRAINING_FILE: encoded(training, indent=2)}
-    with whole_folder(folder, replaceable=FILES) as draft:
-        save_file(tensors, draft / WEIGHTS_FILE)
-        for name, text in texts.items():
-            (draft / name).write_bytes(text)
-    return folder
+    training = {"training_architecture": saved.sae.cfg.architecture, "hyperparameters": saved.sae.cfg.to_data()}
+    return {
+        WEIGHTS_FILE: saved.tensors(), CONFIG_FILE: encoded(config, indent=2),
+        TRAINING_FILE: encoded(training, indent=2),
+    }
 
 
 def _matches(source: Source) -> bool:
@@ -418,4 +410,4 @@ def _look(source: Source, apply_b_dec_to_input: bool | None = None) -> Look:
     return look(source, apply_b_dec_to_input)
 
 
-FORMAT = adapter("mistudio", "miStudio", _matches, _look, save=save, config_file=CONFIG_FILE, leaves_open=True)
+FORMAT = adapter("mistudio", "miStudio", _matches, _look, save=_save, config_file=CONFIG_FILE, leaves_open=True)

@@ -17,7 +17,6 @@ from saewidgets.formats import (
     mistudio,
     mistudio_community,
     saelens,
-    saelens_write,
     sparsify,
 )
 from saewidgets.formats.base import Format
@@ -122,7 +121,7 @@ def unknown(source: Source) -> FormatError:
     listed += f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return FormatError(
         f"This is not an SAE in a known format; it holds {listed or 'nothing'}.", where=source.label,
-        hint=f"A SAELens SAE has {' and '.join(saelens_write.FILES)}; docs/formats.md lists the other formats.",
+        hint=f"A SAELens SAE has {' and '.join(saelens.FILES)}; docs/formats.md lists the other formats.",
     )
 
 

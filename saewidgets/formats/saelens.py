@@ -2,17 +2,17 @@
 with a flat ``cfg.json`` of other names and defaults.
 
 Outputs of a training and checkpoints from within one are both read as what they are for inference; what is written
-(saelens_write.py) the `sae-lens` package opens as it is. Older files are read as sae-lens 6 reads them, except where
-that loses something silently: an activation function that is not ReLU, a top-k without k and a fine-tuned factor per
-latent are folded in or refused by name.
+the `sae-lens` package opens as it is. Older files are read as sae-lens 6 reads them, except where that loses something
+silently: an activation function that is not ReLU, a top-k without k and a fine-tuned factor per latent are folded in or
+refused by name.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,79 +20,40 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from saewidgets.config.hook_names import with_head
-from saewidgets.config.sae import SAEConfig
+from saewidgets.config.hook_names import head_of, with_head, without_head
+from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats import saelens_write
-from saewidgets.formats.adapter import add_notes
-from saewidgets.formats.base import Description, Format
+from saewidgets.formats.adapter import Look, Settings, Width, adapter, fold_decoder_norm, has
+from saewidgets.formats.base import Format, Saved
 from saewidgets.formats.header import FLOATS, Header, read_header
-from saewidgets.formats.jsonfile import checked, read_json
-from saewidgets.formats.saelens_write import (
-    CONFIG_FILE,
-    DTYPES,
-    FILES,
-    HEAD_OF,
-    SHIPPED,
-    SPARSITY_FILE,
-    WEIGHTS_FILE,
-)
+from saewidgets.formats.jsonfile import checked, encoded, plain, read_json
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_finite, read_tensors
-from saewidgets.sae import SAE
-from saewidgets.sae.architectures import architectures, inference_architectures, lookup_inference
-from saewidgets.sae.inference import inference_sae
+from saewidgets.sae import SAE, inference_sae
+from saewidgets.sae.architectures import architectures, lookup_inference
 from saewidgets.sae.scaler import Whitening, fold_whitening
 
 NAME = "saelens"
-SCALER_FILE = "activation_scaler.json"
-WHITENING_FILE = "activation_whitening.safetensors"
-TRAINING_ONLY = {"batchtopk": "jumprelu", "matryoshka_batchtopk": "jumprelu"}  # → what it is for inference
-_RESCALED = frozenset({"topk", "abstopk", *TRAINING_ONLY})
+CONFIG_FILE = "cfg.json"
+WEIGHTS_FILE = "sae_weights.safetensors"
+SPARSITY_FILE = "sparsity.safetensors"
+FILES = (CONFIG_FILE, WEIGHTS_FILE)
+SHIPPED = (
+    "standard", "gated", "topk", "abstopk", "jumprelu", "transcoder", "skip_transcoder", "jumprelu_transcoder",
+    "jumprelu_skip_transcoder", "matching_pursuit", "temporal",
+)
+_SCALER_FILE = "activation_scaler.json"
+_WHITENING_FILE = "activation_whitening.safetensors"
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+_HEAD_OF = {"hook_name": "hook_head_index", "hook_name_out": "hook_head_index_out"}
+"""Where SAELens has a hook name, and where the one head it may mean: our hook names have both."""
+_TRAINING_ONLY = {"batchtopk": "jumprelu", "matryoshka_batchtopk": "jumprelu"}  # → what it is for inference
+_RESCALED = frozenset({"topk", "abstopk", *_TRAINING_ONLY})
 _SCALES = ("scaling_factor", "finetuning_scaling_factor")
 _UNFOLDED = (
     'normalize_activations is "expected_average_only_in": the average scale of the activations must already be in the '
     "weights, as SAELens assumes. If reconstructions are off by a constant factor, it is not."
 )
-
-
-@dataclass(slots=True)
-class Reading:
-    """What cfg.json says.
-
-    Attributes:
-        where: what errors call cfg.json.
-        stored: the architecture as the file names it; `architecture` is what it is for inference.
-        settings: of the architecture's configuration, with d_sae.
-        normalize: as the file has it, with the two kinds that must be folded into the weights.
-        rescale: latents compete by their norm in the decoder (SAELens' `rescale_acts_by_decoder_norm`).
-        finetuned: a tensor `scaling_factor` multiplies latents before they are decoded.
-        config: cfg.json as data.
-    """
-
-    where: str
-    stored: str
-    d_in: int
-    dtype: torch.dtype
-    settings: dict[str, Any]
-    normalize: str
-    rescale: bool
-    config: Mapping[str, Any]
-    metadata: dict[str, Any]
-    finetuned: bool = False
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def architecture(self) -> str:
-        return TRAINING_ONLY.get(self.stored, self.stored)
-
-    @property
-    def d_sae(self) -> int:
-        return int(self.settings["d_sae"])
-
-
-# --- Version 6 -------------------------------------------------------------------------------------------------------
-
 # Settings of one architecture or the other, passed on under their own names.
 _OWN = {
     "topk": ("k",),
@@ -103,17 +64,18 @@ _OWN = {
         "activation_normalization_factor",
     ),
 }
-_TRANSCODER = ("d_out",)
+
+# --- cfg.json --------------------------------------------------------------------------------------------------------
 
 
-class Shared(BaseModel):
-    """What decides the maths of every architecture. Unknown keys are ignored, as SAELens does."""
+class _File(Settings):
+    """What decides the maths of every architecture, in the form of version 6."""
 
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow")
 
     architecture: str
     d_in: int = Field(ge=1, le=2**20)
-    d_sae: int = Field(ge=1, le=2**24)
+    d_sae: Width
     dtype: str = "float32"
     apply_b_dec_to_input: bool = True
     normalize_activations: Literal[
@@ -122,13 +84,16 @@ class Shared(BaseModel):
     ] = "none"
     reshape_activations: Literal["none", "hook_z"] = "none"
     rescale_acts_by_decoder_norm: bool | None = None
-
-
-class _File(Shared):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def rescaled(self) -> bool:
+        """Whether latents compete by their norm in the decoder; the default is SAELens'."""
+        given = self.rescale_acts_by_decoder_norm
+        return self.architecture in _RESCALED and (self.architecture in _TRAINING_ONLY if given is None else given)
 
-def is_modern(data: Mapping[str, Any]) -> bool:
+
+def _is_modern(data: Mapping[str, Any]) -> bool:
     """Whether SAELens 6 reads `data` as its own format, not as one of the versions before."""
     metadata = data.get("metadata")
     version = data.get("sae_lens_version") or (metadata.get("sae_lens_version") if isinstance(metadata, dict) else None)
@@ -136,59 +101,62 @@ def is_modern(data: Mapping[str, Any]) -> bool:
     return major is not None and int(major[0][:6]) >= 6
 
 
-def _matches(source: Source) -> bool:
-    if not all(name in source.files() for name in FILES):
+def _matches(source: Source, *, modern: bool) -> bool:
+    if not has(*FILES)(source):
         return False
     try:
-        return is_modern(read_json(source, CONFIG_FILE))
-    except FormatError:  # no other format reads it either: reading it for good says what is wrong
-        return True
+        return _is_modern(read_json(source, CONFIG_FILE)) is modern
+    except FormatError:  # no other format reads it either: reading it as version 6 says what is wrong
+        return modern
 
 
-def from_shared(file: Shared, data: Mapping[str, Any], where: str) -> Reading:
-    """The reading of a checked configuration, for version 6 and what is brought into its form."""
-    stored = file.architecture
-    if stored not in known_architectures():
-        raise architecture_error(where, stored)
-    dtype = DTYPES.get(file.dtype.removeprefix("torch."))
-    if dtype is None:
+def _settings(file: _File, where: str) -> dict[str, Any]:
+    """The settings of the architecture's configuration that the file decides, with d_sae and where it is said d_out."""
+    if file.architecture not in (known := [*SHIPPED, *_TRAINING_ONLY]):
         raise FormatError(
-            f"The dtype is {file.dtype[:40]!r}, expected one of {', '.join(DTYPES)}.", where=f"{where}: dtype"
+            f"The architecture {file.architecture[:40]!r} cannot be loaded.", where=f"{where}: architecture",
+            hint=f"Supported: {', '.join(known)}.",
         )
-    normalize = file.normalize_activations
-    folded = normalize in ("expected_average_only_in", "covariance_whitening")
-    settings: dict[str, Any] = {
-        "d_sae": file.d_sae, "apply_b_dec_to_input": file.apply_b_dec_to_input,
-        "normalize_activations": "none" if folded else normalize, "reshape_activations": file.reshape_activations,
-    }
-    own = _TRANSCODER if "transcoder" in stored else _OWN.get(stored, ())
+    if file.dtype.removeprefix("torch.") not in _DTYPES:
+        raise FormatError(
+            f"The dtype is {file.dtype[:40]!r}, expected one of {', '.join(_DTYPES)}.", where=f"{where}: dtype"
+        )
+    folded = file.normalize_activations in ("expected_average_only_in", "covariance_whitening")
     given = file.model_extra or {}
-    settings |= {key: given[key] for key in own if key in given}
-    if stored in ("topk", "abstopk") and settings.get("k") is None:
-        raise FormatError("The value is missing.", where=f"{where}: k", hint=f"A {stored} SAE needs k.")
-    rescale = file.rescale_acts_by_decoder_norm
-    metadata = given.get("metadata") if not isinstance(file, _File) else file.metadata
-    return Reading(
-        where=where, stored=stored, d_in=file.d_in, dtype=dtype, settings=settings, normalize=normalize,
-        rescale=stored in TRAINING_ONLY if rescale is None else rescale,  # SAELens' defaults
-        config=data, metadata=dict(metadata) if isinstance(metadata, dict) else {},
-    )
+    own = ("d_out",) if "transcoder" in file.architecture else _OWN.get(file.architecture, ())
+    if "k" in own and given.get("k") is None:
+        raise FormatError("The value is missing.", where=f"{where}: k", hint=f"A {file.architecture} SAE needs k.")
+    return {
+        "d_sae": file.d_sae, "apply_b_dec_to_input": file.apply_b_dec_to_input,
+        "normalize_activations": "none" if folded else file.normalize_activations,
+        "reshape_activations": file.reshape_activations, **{key: given[key] for key in own if key in given},
+    }
 
 
-def _modern(source: Source) -> Reading:
-    """What a cfg.json of version 6 says."""
-    data = read_json(source, CONFIG_FILE)
-    where = f"{source.label}/{CONFIG_FILE}"
-    return with_heads(from_shared(checked(_File, data, where), data, where))
+def _join_heads(metadata: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Make the one head that SAELens keeps beside a hook name a part of that name."""
+    for name, key in _HEAD_OF.items():
+        place, head = metadata.get(name), metadata.get(key)
+        if isinstance(place, str) and type(head) is int and (found := with_head(place, head)) is not None:
+            metadata[name] = found
+            if name == "hook_name":  # also where an older file says hook_z: nothing is laid side by side of one head
+                settings["reshape_activations"] = "none"
 
 
-def read_config(folder: Path) -> tuple[dict[str, Any], SAEConfig]:
-    """cfg.json as data, and the configuration it stands for; weights are not touched."""
-    found = _modern(FolderSource(folder))
-    return dict(found.config), to_config(found)
+def _training_settings(config: SAEConfig, metadata: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that only training used, where the file has them under our names; none that decides the maths."""
+    details = metadata.get("training_architecture_details")
+    trained_as = metadata.get("training_architecture")
+    if trained_as == config.architecture and trained_as in architectures() and isinstance(details, dict):
+        known = set(type(config).model_fields) - {"architecture", *settings}
+        try:
+            config = type(config).from_data(config.to_data() | {k: v for k, v in details.items() if k in known})
+        except ConfigError:  # another writer's values under the same names: the defaults do
+            pass
+    return config.model_dump(exclude={"architecture", *settings})
 
 
-# --- Before version 6 ------------------------------------------------------------------------------------------------
+# Before version 6: other names and defaults.
 
 _RENAMED = {
     "hook_point": "hook_name", "hook_point_head_index": "hook_head_index", "activation_fn_str": "activation_fn",
@@ -206,37 +174,6 @@ class _Arguments(BaseModel):
 
 class _Activation(BaseModel):
     activation_fn_kwargs: _Arguments | None = None
-
-
-def _matches_legacy(source: Source) -> bool:
-    if not all(name in source.files() for name in FILES):
-        return False
-    try:
-        return not is_modern(read_json(source, CONFIG_FILE))
-    except FormatError:  # version 6 claims it and says what is wrong
-        return False
-
-
-def _legacy(source: Source) -> Reading:
-    """What a cfg.json of before version 6 says."""
-    where = f"{source.label}/{CONFIG_FILE}"
-    data = read_json(source, CONFIG_FILE)
-    new = _modernised(data, where)
-    file = checked(Shared, new, where)
-    found = from_shared(file, data, where)
-    nested = data.get("metadata", {})
-    if not isinstance(nested, dict):
-        raise FormatError("This is not a JSON object.", where=f"{where}: metadata", hint="Export the SAE again.")
-    found.metadata = {
-        **nested, **{key: new[key] for key in sorted(_KEPT) if key in new},
-    }
-    found.finetuned = new.get("finetuning_scaling_factor") is True
-    if "metadata" in data:
-        found.notes.append(
-            "cfg.json has the form of SAELens 6 but no version, so sae-lens reads it as an older one and forgets its "
-            "metadata; it was kept here."
-        )
-    return with_heads(found)
 
 
 def _modernised(data: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -266,298 +203,190 @@ def _modernised(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     return new
 
 
-# --- Both ------------------------------------------------------------------------------------------------------------
-
-def with_heads(reading: Reading) -> Reading:
-    """`reading` with the one head that SAELens keeps beside the hook name as a part of that name."""
-    for name, key in HEAD_OF.items():
-        place, head = reading.metadata.get(name), reading.metadata.get(key)
-        if isinstance(place, str) and type(head) is int and (found := with_head(place, head)) is not None:
-            reading.metadata[name] = found
-            if name == "hook_name":  # also where an older file says hook_z: nothing is laid side by side of one head
-                reading.settings["reshape_activations"] = "none"
-    return reading
-
-
-def architecture_error(where: str, name: str) -> FormatError:
-    """The error for an architecture that SAELens does not have or that cannot be loaded here."""
-    return FormatError(
-        f"The architecture {name[:40]!r} cannot be loaded.", where=f"{where}: architecture",
-        hint=f"Supported: {', '.join(known_architectures())}.",
-    )
-
-
-def known_architectures() -> list[str]:
-    """SAELens' names, of inference and of training, that can be loaded here."""
-    here = set(inference_architectures())
-    return [*(name for name in SHIPPED if name in here), *TRAINING_ONLY]
-
-
-def to_config(reading: Reading) -> SAEConfig:
-    """The configuration of the SAE. Raises `FormatError` naming a setting that cannot work."""
-    config = checked(lookup_inference(reading.architecture)[1], reading.settings, reading.where)
-    return _with_training_settings(config, reading)
-
-
-def _with_training_settings(config: SAEConfig, reading: Reading) -> SAEConfig:
-    """Settings that only training used, where the file has them under our names; none that decides the maths."""
-    details = reading.metadata.get("training_architecture_details")
-    trained_as = reading.metadata.get("training_architecture")
-    if trained_as != config.architecture or trained_as not in architectures() or not isinstance(details, dict):
-        return config
-    known = set(type(config).model_fields) - {"architecture", *reading.settings}
-    try:
-        return type(config).from_data(config.to_data() | {k: v for k, v in details.items() if k in known})
-    except ConfigError:  # another writer's values under the same names: the defaults do
-        return config
-
-
-# What training did to activations before the SAE saw them, moved into the SAE's weights.
+# --- What training did to activations, moved into the weights --------------------------------------------------------
 #
 # SAELens' checkpoints are saved before this is done: ``activation_scaler.json`` holds a factor s (the SAE was trained
 # on s·x), or ``activation_whitening.safetensors`` an affine map (it was trained on z = (x - mean)·matrix, x =
 # z·inverse + mean). Both are linear, so an SAE of raw x with the same latents exists; the formulas are SAELens' own.
-class _ScalerFile(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
+
+class _ScalerFile(Settings):
     scaling_factor: float | None = Field(None, gt=0, lt=1e30)
     has_whitening: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Scaler:
-    """What is to be folded: a factor, or a whitening in `file` (its matrices are read when they are needed)."""
+class _Scaler:
+    """What is to be folded: a factor, or the whitening of a file with this header."""
 
     file: str
     factor: float | None = None
-    source: Source | None = None
     header: Header | None = None
 
-    @property
-    def whitening(self) -> bool:
-        return self.header is not None
+    def fold(self, tensors: dict[str, Tensor], source: Source, *, centred: bool) -> None:
+        """Let the SAE of `tensors` take raw activations, in place; `centred` is its `apply_b_dec_to_input`."""
+        if self.header is not None:
+            assert isinstance(source, FolderSource)
+            maps = read_tensors(source.path(self.file), self.header, dtype=torch.float64)
+            fold_whitening(tensors, Whitening.of_tensors(maps), centred=centred)
+            return
+        assert self.factor is not None
+        if "W_enc" in tensors:
+            tensors["W_enc"].mul_(self.factor)
+            tensors["W_dec"].div_(self.factor)
+        tensors["b_dec"].div_(self.factor)  # a tied encoder stays; its latents shrink with the input
 
 
-def read_scaler(source: Source, normalize: str, d_in: int) -> Scaler | None:
-    """What is still to be folded into the weights, if anything.
-
-    Args:
-        source: the folder.
-        normalize: cfg.json's `normalize_activations`.
-        d_in: width of the activations.
-
-    Raises:
-        FormatError: a whitening is needed and missing, or the files contradict the configuration.
-    """
-    present = source.files()
-    where = f"{source.label}/{SCALER_FILE}"
-    file = _ScalerFile(scaling_factor=None, has_whitening=True)
-    if SCALER_FILE in present:
-        file = checked(_ScalerFile, read_json(source, SCALER_FILE), where)
-    if normalize == "covariance_whitening":
-        if WHITENING_FILE not in present or not file.has_whitening:
+def _read_scaler(source: Source, file: _File, architecture: str) -> _Scaler | None:
+    """What is still to be folded. Raises `FormatError` where it is missing, contradicts cfg.json or cannot be."""
+    where, present = f"{source.label}/{_SCALER_FILE}", source.files()
+    scale = _ScalerFile(scaling_factor=None)
+    if _SCALER_FILE in present:
+        scale = checked(_ScalerFile, read_json(source, _SCALER_FILE), where)
+    if file.normalize_activations == "covariance_whitening":
+        if _WHITENING_FILE not in present or not scale.has_whitening:
             raise FormatError(
-                f"The SAE was trained on whitened activations; {WHITENING_FILE}, without which it cannot be used on "
+                f"The SAE was trained on whitened activations; {_WHITENING_FILE}, without which it cannot be used on "
                 "raw ones, is missing.",
-                where=f"{source.label}/cfg.json: normalize_activations",
+                where=f"{source.label}/{CONFIG_FILE}: normalize_activations",
                 hint="Take the final output of the training or a checkpoint with all its files.",
             )
-        header = read_header(source, WHITENING_FILE)
+        header, d_in = read_header(source, _WHITENING_FILE), file.d_in
         header.require({"mean": (d_in,), "matrix": (d_in, d_in), "inverse_matrix": (d_in, d_in)})
-        return Scaler(WHITENING_FILE, source=source, header=header)
-    if file.scaling_factor is None:
+        scaler = _Scaler(_WHITENING_FILE, header=header)
+    elif scale.scaling_factor is None:
         return None
-    if normalize != "expected_average_only_in":
+    elif file.normalize_activations != "expected_average_only_in":
         raise FormatError(
-            f"There is a factor {file.scaling_factor:g} for the activations, but normalize_activations is "
-            f"{normalize!r}.",
+            f"There is a factor {scale.scaling_factor:g} for the activations, but normalize_activations is "
+            f"{file.normalize_activations!r}.",
             where=f"{where}: scaling_factor", hint="These files belong to different checkpoints.",
         )
-    return Scaler(SCALER_FILE, factor=file.scaling_factor)
+    else:
+        scaler = _Scaler(_SCALER_FILE, scale.scaling_factor)
+    if architecture == "temporal" or "transcoder" in architecture:
+        raise FormatError(
+            f"A scale of training cannot be folded into a {architecture} SAE.", where=f"{source.label}/{scaler.file}",
+            hint="Open it in sae-lens.",
+        )
+    if scaler.header is not None and architecture == "matching_pursuit":
+        raise FormatError(
+            "Whitening cannot be folded into a matching_pursuit SAE, whose encoder is its decoder.",
+            where=f"{source.label}/{scaler.file}",
+        )
+    return scaler
 
 
-def fold(tensors: dict[str, Tensor], scaler: Scaler, *, centred: bool) -> None:
-    """Let the SAE of `tensors` take raw activations, in place; `centred` is its `apply_b_dec_to_input`."""
-    if scaler.factor is not None:
-        if "W_enc" in tensors:
-            tensors["W_enc"].mul_(scaler.factor)
-            tensors["W_dec"].div_(scaler.factor)
-        tensors["b_dec"].div_(scaler.factor)  # a tied encoder stays; its latents shrink with the input
-        return
-    assert isinstance(scaler.source, FolderSource)
-    assert scaler.header is not None
-    maps = read_tensors(scaler.source.path(WHITENING_FILE), scaler.header, dtype=torch.float64)
-    fold_whitening(tensors, Whitening.of_tensors(maps), centred=centred)
+# --- Reading ---------------------------------------------------------------------------------------------------------
 
 
-def fold_decoder_norm(tensors: dict[str, Tensor]) -> bool:
-    """Turn ``top_k(p · ‖W_dec‖)`` decoded with ``f / ‖W_dec‖`` into the same function without the norms, in place.
-
-    False if all norms were one already.
-    """
-    norms = tensors["W_dec"].norm(dim=1).clamp_min(1e-8)
-    if torch.allclose(norms, torch.ones_like(norms), atol=1e-6):
-        return False
-    tensors["W_enc"].mul_(norms)
-    tensors["b_enc"].mul_(norms)
-    tensors["W_dec"].div_(norms[:, None])
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files of an SAE, checked against its configuration before anything is allocated."""
-
-    header: Header
-    config: SAEConfig
-    wanted: tuple[str, ...]
-    scaler: Scaler | None
-
-
-def check_files(source: Source, reading: Reading) -> Files:
-    """Everything that can be known to be wrong without reading a weight; corrections go into ``reading.notes``."""
+def _look(source: Source, *, modern: bool) -> Look:
+    data, where = read_json(source, CONFIG_FILE), f"{source.label}/{CONFIG_FILE}"
+    new = data if modern else _modernised(data, where)
+    file, notes = checked(_File, new, where), list[str]()
+    metadata = dict(file.metadata)
+    if not modern:
+        metadata |= {key: new[key] for key in sorted(_KEPT) if key in new}
+    if not modern and "metadata" in data:
+        notes.append(
+            "cfg.json has the form of SAELens 6 but no version, so sae-lens reads it as an older one and forgets its "
+            "metadata; it was kept here."
+        )
+    architecture = _TRAINING_ONLY.get(file.architecture, file.architecture)
+    settings = _settings(file, where)
+    _join_heads(metadata, settings)
     header = read_header(source, WEIGHTS_FILE)
-    if "transcoder" in reading.architecture and "d_out" not in reading.settings:
-        reading.settings["d_out"] = header.shape("W_dec", 2)[1]
-    config = to_config(reading)
+    if "transcoder" in architecture:
+        settings.setdefault("d_out", header.shape("W_dec", 2)[1])
+    sae_class, config_class = lookup_inference(architecture)
+    config = checked(config_class, settings, where)
     with torch.device("meta"):
-        empty = lookup_inference(reading.architecture)[0](config, reading.d_in, initialise=False)
-    expected = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
-    wanted = tuple(_stored_names(reading, header, expected))
-    shapes: dict[str, tuple[int, ...]] = {**expected, "topk_threshold": (), "log_threshold": (reading.d_sae,)}
-    shapes |= dict.fromkeys(_SCALES, (reading.d_sae,))
-    header.require({name: shapes[name] for name in wanted})
-    scaler = read_scaler(source, reading.normalize, reading.d_in)
-    if scaler is None and reading.normalize == "expected_average_only_in":
-        reading.notes.append(_UNFOLDED)
-    elif scaler is not None:
-        if reading.architecture == "temporal" or "transcoder" in reading.architecture:
-            raise FormatError(
-                f"A scale of training cannot be folded into a {reading.architecture} SAE.",
-                where=f"{source.label}/{scaler.file}", hint="Open it in sae-lens.",
-            )
-        if scaler.whitening and reading.architecture == "matching_pursuit":
-            raise FormatError(
-                "Whitening cannot be folded into a matching_pursuit SAE, whose encoder is its decoder.",
-                where=f"{source.label}/{scaler.file}",
-            )
-        reading.notes.append(
-            f"This is a checkpoint from within training: the {'whitening' if scaler.whitening else 'scale'} of its "
+        empty = sae_class(config, file.d_in, initialise=False)
+    scaler = _read_scaler(source, file, architecture)
+    if scaler is not None:
+        notes.append(
+            f"This is a checkpoint from within training: the {'scale' if scaler.factor else 'whitening'} of its "
             f"activations ({scaler.file}) was folded into the weights, so that it takes raw activations."
         )
-    if reading.stored in TRAINING_ONLY:
-        reading.notes.append(
-            f"This is a training checkpoint of a {reading.stored} SAE; for inference it is a jumprelu with the "
+        if scaler.factor and "residual_threshold" in settings:
+            settings["residual_threshold"] /= scaler.factor
+    elif file.normalize_activations == "expected_average_only_in":
+        notes.append(_UNFOLDED)
+    if file.architecture in _TRAINING_ONLY:
+        notes.append(
+            f"This is a training checkpoint of a {file.architecture} SAE; for inference it is a jumprelu with the "
             "threshold that training kept."
         )
-    return Files(header, config, wanted, scaler)
-
-
-def _stored_names(reading: Reading, header: Header, expected: Mapping[str, Any]) -> list[str]:
-    """Which tensors the file must have."""
-    names = list(expected)
-    if reading.stored in TRAINING_ONLY:
-        names = ["topk_threshold" if name == "threshold" else name for name in names]
-    elif "log_threshold" in header.tensors and "threshold" not in header.tensors:  # training checkpoints before 2026-07
-        names = ["log_threshold" if name == "threshold" else name for name in names]
-    return names + [name for name in _SCALES if name in header.tensors]
-
-
-def _describe(format: str, read: Callable[[Source], Reading], source: Source) -> Description:
-    reading = read(source)
-    known = check_files(source, reading)
-    present = source.files()
-    files = tuple(
-        name for name in (*FILES, SPARSITY_FILE, SCALER_FILE, WHITENING_FILE)
-        if name in present
-    )
-    settings = {key: value for key, value in reading.settings.items() if key not in ("d_sae", "d_out")}
-    return Description(
-        format=format,
-        architecture=reading.architecture,
-        d_in=reading.d_in,
-        d_sae=reading.d_sae,
-        d_out=reading.settings.get("d_out", reading.d_in),
-        dtype=str(known.header.tensors["W_dec"].torch_dtype).removeprefix("torch."),
-        files=files,
-        size_bytes=sum(present[name] for name in files),
-        model=_text(reading.metadata.get("model_name")),
-        hook_name=_text(reading.metadata.get("hook_name")),
-        settings=settings,
-        config=reading.config,
-        notes=tuple(reading.notes),
+    finetuned = not modern and new.get("finetuning_scaling_factor") is True
+    shapes: dict[str, tuple[int, ...]] = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
+    names = [_stored_name(name, file, header) for name in shapes] + [name for name in _SCALES if name in header.tensors]
+    return Look(
+        files=tuple(
+            name for name in (*FILES, SPARSITY_FILE, _SCALER_FILE, _WHITENING_FILE) if name in source.files()
+        ),
+        weights=WEIGHTS_FILE, header=header, names={name: name for name in names},
+        shapes=shapes | {"topk_threshold": ()}, infinite=frozenset({"log_threshold"}),  # of a threshold of zero
+        read_as=_DTYPES[file.dtype.removeprefix("torch.")], said_by=CONFIG_FILE,
+        widths=(file.d_in, file.d_sae, settings.get("d_out", file.d_in)), architecture=architecture,
+        model=_text(metadata.get("model_name")), hook_name=_text(metadata.get("hook_name")), config=data, notes=notes,
+        settings={key: value for key, value in settings.items() if key not in ("d_sae", "d_out")},
+        training=_training_settings(config, metadata, settings), metadata=metadata, bare=True,
+        fold=functools.partial(_fold, source, file, header.where, scaler, finetuned),
     )
 
 
-def _load(
-    read: Callable[[Source], Reading], folder: Path, *, device: torch.device, dtype: torch.dtype | None = None
-) -> SAE:
-    source = FolderSource(folder)
-    reading = read(source)
-    files = check_files(source, reading)
-    wanted = dtype or reading.dtype
-    path = source.path(WEIGHTS_FILE)
-    infinite = frozenset({"log_threshold"})  # of a threshold of zero
-    tensors = read_tensors(path, files.header, files.wanted, device=device, dtype=wanted, infinite=infinite)
-    _to_inference_tensors(files.header.where, reading, tensors, files.scaler)
-    settings = files.config.model_dump(exclude={"architecture"})
-    if files.scaler is not None and files.scaler.factor and reading.architecture == "matching_pursuit":
-        settings["residual_threshold"] /= files.scaler.factor
-    try:
-        sae = inference_sae(reading.architecture, reading.d_in, tensors, **settings)
-    except ConfigError as error:
-        raise FormatError(error.what, where=f"{reading.where}: {error.where}", hint=error.hint) from error
-    sae.metadata = dict(reading.metadata)
-    add_notes(sae, reading.notes)
-    return sae
+def _stored_name(name: str, file: _File, header: Header) -> str:
+    """What the file calls the tensor."""
+    if name == "threshold" and file.architecture in _TRAINING_ONLY:
+        return "topk_threshold"
+    old = name == "threshold" and name not in header.tensors and "log_threshold" in header.tensors
+    return "log_threshold" if old else name  # training checkpoints before 2026-07
 
 
-def _to_inference_tensors(where: str, reading: Reading, tensors: dict[str, Tensor], scaler: Scaler | None) -> None:
+def _fold(
+    source: Source, file: _File, where: str, scaler: _Scaler | None, finetuned: bool, tensors: dict[str, Tensor]
+) -> list[str]:
     """Bring `tensors`, as they are stored, into the form of inference, in place."""
-    changed = _apply_finetuning(where, reading, tensors)
+    notes = _apply_finetuning(where, finetuned, tensors)
+    changed = bool(notes) or scaler is not None
     if "log_threshold" in tensors:
         tensors["threshold"] = tensors.pop("log_threshold").exp_()
         changed = True
-    rescaled = reading.rescale and reading.stored in _RESCALED
+    whitened = scaler is not None and scaler.header is not None
+    if whitened and file.rescaled:  # whitening changes the norms, so they go first; as SAELens does
+        fold_decoder_norm(tensors)
     if scaler is not None:
-        if scaler.whitening and rescaled:  # whitening changes the norms, so they go first; as SAELens does
-            fold_decoder_norm(tensors)
-        fold(tensors, scaler, centred=reading.settings["apply_b_dec_to_input"])
-        if scaler.factor and rescaled and "topk_threshold" in tensors:
+        scaler.fold(tensors, source, centred=file.apply_b_dec_to_input)
+        if scaler.factor and file.rescaled and "topk_threshold" in tensors:
             tensors["topk_threshold"] /= scaler.factor  # it is in units of p · ‖W_dec‖, and W_dec was divided by it
-        changed = True
-    if rescaled and not (scaler is not None and scaler.whitening):
+    if file.rescaled and not whitened:
         changed |= fold_decoder_norm(tensors)
     if "topk_threshold" in tensors:
-        tensors["threshold"] = tensors.pop("topk_threshold").to(tensors["b_enc"]).repeat(reading.d_sae)
+        tensors["threshold"] = tensors.pop("topk_threshold").to(tensors["b_enc"]).repeat(file.d_sae)
     if changed:
         check_finite(where, tensors)
+    return notes
 
 
-def _apply_finetuning(where: str, reading: Reading, tensors: dict[str, Tensor]) -> bool:
+def _apply_finetuning(where: str, finetuned: bool, tensors: dict[str, Tensor]) -> list[str]:
     """SAELens 2 to 5 kept a factor per latent that was applied before decoding: it goes into the decoder."""
     for name in _SCALES:
-        if name not in tensors:
+        scale = tensors.pop(name, None)
+        if scale is None or torch.allclose(scale, torch.ones_like(scale)):
             continue
-        scale = tensors.pop(name)
-        if torch.allclose(scale, torch.ones_like(scale)):
-            continue
-        if not reading.finetuned:
+        if not finetuned:
             raise FormatError(
                 "It is not all ones, but finetuning_scaling_factor is not set.", where=f"{where}: {name}",
                 hint="It is not known whether latents are to be multiplied by it; ask whoever trained the SAE.",
             )
         tensors["W_dec"].mul_(scale[:, None])
-        reading.notes.append(f"The fine-tuned factor per latent ({name}) was folded into the decoder.")
-        return True
-    return False
+        return [f"The fine-tuned factor per latent ({name}) was folded into the decoder."]
+    return []
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
-
-# --- How often latents fire ------------------------------------------------------------------------------------------
 
 NEVER = -10.0  # SAELens writes log10(probability + 1e-10)
 
@@ -583,12 +412,107 @@ def read_log_density(path: Path) -> Tensor | None:
     return values.nan_to_num(nan=NEVER, posinf=0.0, neginf=NEVER).clamp_(NEVER, 0.0)
 
 
-def _format(
-    name: str, title: str, matches: Callable[[Source], bool], read: Callable[[Source], Reading], **more: Any
-) -> Format:
-    describe, load = functools.partial(_describe, name, read), functools.partial(_load, read)
-    return Format(name, title, matches, describe, load, config_file=CONFIG_FILE, **more)
+# --- Writing ---------------------------------------------------------------------------------------------------------
+
+_WRITTEN_VERSION = "6.54.12"  # the SAELens release whose format is written; from 6 on its modern loader is taken
+_DTYPE_NAMES = {value: key for key, value in _DTYPES.items()}
+_WRITTEN = ("d_sae", "apply_b_dec_to_input", "normalize_activations", "reshape_activations")
 
 
-FORMAT = _format(NAME, "SAELens", _matches, _modern, save=saelens_write.save)
-LEGACY = _format("saelens_legacy", "SAELens before version 6", _matches_legacy, _legacy)
+def _save(saved: Saved) -> dict[str, Any]:
+    """The inference form of an SAE. Raises `FormatError` where SAELens has no such architecture, or refuses it."""
+    if isinstance(saved.frozen.cfg, SkipConfig) and saved.frozen.cfg.normalize_activations == "none":
+        saved = replace(saved, frozen=_as_skip_transcoder(saved.frozen))
+    _check(saved.frozen)
+    config = _config_data(saved.frozen, saved.sae.cfg if saved.trained else None)
+    return {WEIGHTS_FILE: saved.tensors(), SPARSITY_FILE: None, CONFIG_FILE: encoded(config)}
+
+
+def _as_skip_transcoder(sae: SAE) -> SAE:
+    """SAELens has no skip autoencoders, but a skip transcoder from a place to itself computes the same: its linear path
+    is a multiple of the identity, and the encoder's bias does what subtracting b_dec did. Weights in a format shorter
+    than float32 are written in float32, since neither the sum nor the multiple is a number of theirs."""
+    wide = torch.promote_types(sae.W_dec.dtype, torch.float32)
+    tensors = {name: tensor.to(wide) for name, tensor in sae.inference_tensors().items()}
+    if sae.cfg.apply_b_dec_to_input:
+        shift = tensors["b_dec"].double() @ tensors["W_enc"].double()
+        tensors["b_enc"] = (tensors["b_enc"].double() - shift).to(tensors["b_enc"].dtype)
+    assert isinstance(sae.cfg, SkipConfig)
+    tensors["W_skip"] = sae.cfg.skip_scale * torch.eye(sae.d_in).to(tensors["W_dec"])
+    found = inference_sae("skip_transcoder", sae.d_in, tensors)
+    found.metadata = dict(sae.metadata)
+    if sae.metadata.get("hook_name") is not None:
+        found.metadata["hook_name_out"] = sae.metadata["hook_name"]
+    return found
+
+
+def _check(sae: SAE) -> None:
+    """Raise `FormatError` for what SAELens cannot open."""
+    name, cfg = sae.cfg.architecture, sae.cfg
+    if name not in SHIPPED:
+        raise FormatError(
+            f"SAELens has no architecture {name!r}.", where="architecture",
+            hint=f"It has {', '.join(SHIPPED)}. Keep the SAE in the format it came in.",
+        )
+    if sae.W_dec.dtype not in _DTYPE_NAMES:
+        raise FormatError(f"SAELens does not store {sae.W_dec.dtype}.", where="dtype", hint="Convert it to float32.")
+    hook = sae.metadata.get("hook_name")
+    if cfg.reshape_activations == "hook_z" and hook is not None and not str(hook).endswith("_z"):
+        raise FormatError(
+            f"SAELens reshapes heads only at hooks whose name ends in _z, and this is {str(hook)[:80]!r}.",
+            where="reshape_activations", hint="Correct sae.metadata['hook_name'].",
+        )
+
+
+def _config_data(sae: SAE, trained_as: SAEConfig | None) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    if trained_as is not None:
+        own = trained_as.model_dump(mode="json", exclude={"architecture", *_WRITTEN})
+        metadata = {"training_architecture": trained_as.architecture, "training_architecture_details": own}
+    cfg = sae.cfg.model_dump(mode="json")
+    data = {
+        "architecture": cfg["architecture"],
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "dtype": _DTYPE_NAMES[sae.W_dec.dtype],
+        "device": "cpu",
+        **{key: cfg[key] for key in _WRITTEN[1:]},
+        "metadata": {
+            **metadata,
+            "sae_lens_training_version": None,
+            **{str(key): plain(value) for key, value in _without_heads(sae.metadata).items()},
+            "sae_lens_version": _WRITTEN_VERSION,
+        },
+    }
+    return data | _own_settings(cfg)
+
+
+def _without_heads(metadata: Mapping[Any, Any]) -> dict[Any, Any]:
+    """SAELens has the one head that a hook name of ours may mean beside it."""
+    found = dict(metadata)
+    for name, key in _HEAD_OF.items():
+        place = found.get(name)
+        if isinstance(place, str) and (head := head_of(place)) is not None:
+            found |= {name: without_head(place), key: head}
+    return found
+
+
+def _own_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that only this architecture has, under SAELens' names."""
+    name = cfg["architecture"]
+    if name in ("topk", "abstopk"):
+        return {"k": cfg["k"], "rescale_acts_by_decoder_norm": False}
+    if "transcoder" in name:
+        return {"d_out": cfg["d_out"]}
+    if name in ("matching_pursuit", "temporal"):
+        return {k: v for k, v in cfg.items() if k not in {"architecture", "decoder_init_norm", *_WRITTEN}}
+    return {}
+
+
+def _format(name: str, title: str, modern: bool, **more: Any) -> Format:
+    matches, look = functools.partial(_matches, modern=modern), functools.partial(_look, modern=modern)
+    return adapter(name, title, matches, look, config_file=CONFIG_FILE, **more)
+
+
+FORMAT = _format(NAME, "SAELens", True, save=_save)
+LEGACY = _format("saelens_legacy", "SAELens before version 6", False)

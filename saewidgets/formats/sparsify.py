@@ -14,20 +14,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Literal
 
 from pydantic import Field
-from safetensors.torch import save_file
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.adapter import Look, Settings, Width, adapter, config_of, has
+from saewidgets.formats.base import Part, Saved
 from saewidgets.formats.header import read_header
 from saewidgets.formats.jsonfile import encoded, plain
 from saewidgets.formats.source import Source
-from saewidgets.formats.tensors import nbytes
-from saewidgets.formats.whole import whole_folder
-from saewidgets.sae import SAE
 
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae.safetensors"
@@ -89,47 +86,31 @@ def _look(source: Source) -> Look:
     )
 
 
-def save(sae: SAE, folder: Path) -> Path:
-    """Write ``cfg.json`` and ``sae.safetensors``, which sparsify opens. Top-k and groupmax SAEs can be expressed."""
-    frozen = sae.to_inference()
-    config, skip = _config(frozen, folder)
-    text = encoded(config)
-    tensors = {}
-    for name, tensor in frozen.inference_tensors().items():
-        tensors[_NAMES.get(name, name)] = (tensor.T if name == "W_enc" else tensor).detach().cpu().contiguous()
-    if skip is None:
-        tensors.pop("W_skip", None)
-    with whole_folder(folder, replaceable=FILES, needed=nbytes(tensors.values())) as draft:
-        save_file(tensors, draft / WEIGHTS_FILE)
-        (draft / CONFIG_FILE).write_bytes(text)
-    return folder
-
-
-def _config(sae: SAE, folder: Path) -> tuple[dict[str, Any], bool | None]:
-    """The configuration of `sae`, and whether it has a linear path. Raises `FormatError` if it cannot be expressed."""
-    cfg = sae.cfg
+def _save(saved: Saved) -> dict[str, Part]:
+    """What sparsify opens. Top-k and groupmax SAEs can be expressed."""
+    sae, cfg = saved.frozen, saved.frozen.cfg
     kind, _, rest = cfg.architecture.partition("_")
-    reason = None
     if kind not in _WRITTEN or rest not in ("", "transcoder", "skip_transcoder"):
-        reason = f"it is a {cfg.architecture}, and only {', '.join(_WRITTEN)} and their transcoders are known there"
-    elif cfg.normalize_activations != "none" or cfg.reshape_activations != "none":
-        reason = "it normalises or reshapes activations"
-    elif not rest and not cfg.apply_b_dec_to_input:
-        reason = "it does not subtract b_dec from the input, as all SAEs do there"
-    elif sae.W_dec.shape[1] != sae.d_in:
-        reason = f"it reconstructs {sae.W_dec.shape[1]:,} values from {sae.d_in:,}"
-    if reason:
-        raise FormatError(
-            f"sparsify cannot express this SAE: {reason}.", where=str(folder), hint='Save it as "saelens".'
-        )
+        known = f"{', '.join(_WRITTEN)} and their transcoders"
+        saved.refuse(f"it is a {cfg.architecture}, and only {known} are known there")
+    if cfg.normalize_activations != "none" or cfg.reshape_activations != "none":
+        saved.refuse("it normalises or reshapes activations")
+    if not rest and not cfg.apply_b_dec_to_input:
+        saved.refuse("it does not subtract b_dec from the input, as all SAEs do there")
+    if sae.W_dec.shape[1] != sae.d_in:
+        saved.refuse(f"it reconstructs {sae.W_dec.shape[1]:,} values from {sae.d_in:,}")
+    tensors = {_NAMES.get(name, name): tensor for name, tensor in saved.tensors().items()}
+    tensors["encoder.weight"] = tensors["encoder.weight"].T.contiguous()
+    if "skip" not in rest:
+        tensors.pop("W_skip", None)
     config = {
         "activation": "groupmax" if kind == "groupmax" else "topk", "expansion_factor": max(1, sae.d_sae // sae.d_in),
         "normalize_decoder": False, "num_latents": sae.d_sae, "k": getattr(cfg, "k", None), "multi_topk": False,
         "skip_connection": "skip" in rest, "transcode": not cfg.apply_b_dec_to_input, "d_in": sae.d_in,
     }
     said = plain(_others(sae.metadata)) | _said({_OURS: sae.metadata})
-    more = ({"signed": True} if kind == "abstopk" else {}) | ({_OURS: said} if said else {})
-    return config | more, True if "skip" in rest else None
+    config |= ({"signed": True} if kind == "abstopk" else {}) | ({_OURS: said} if said else {})
+    return {WEIGHTS_FILE: tensors, CONFIG_FILE: encoded(config)}
 
 
 def _said(config: Mapping[str, Any]) -> dict[str, str]:
@@ -176,4 +157,4 @@ def _input_hook(hook_name: str | None) -> str | None:
     return None
 
 
-FORMAT = adapter("sparsify", "sparsify", has(*FILES), _look, save=save, config_file=CONFIG_FILE)
+FORMAT = adapter("sparsify", "sparsify", has(*FILES), _look, save=_save, config_file=CONFIG_FILE)
