@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saewidgets.render.html import Html, join, tag
+from saewidgets.render.html import CELL, NUMBER, Html, card, facts_table, join, small_table, tag
 from saewidgets.render.numbers import NONE, decimal
-from saewidgets.render.runs import BOX, CELL, NUMBER
 
 SHARE = "share"
 """The unit of what is shown in per cent."""
@@ -84,7 +83,6 @@ def evaluation_card(
     notes: Sequence[str],
 ) -> Html:
     """All figures under their headings, the densities as bars, and what to know about them."""
-    head = [tag("tr", tag("th", name, scope="row", style=CELL), tag("td", value, style=CELL)) for name, value in facts]
     rows: list[Html] = []
     group = ""
     for figure in FIGURES:
@@ -100,11 +98,7 @@ def evaluation_card(
             tag("td", unit, style=_LINE), tag("td", figure.says, style=f"{CELL};opacity:.75"),
         ))  # fmt: skip
     said = [tag("p", note, style="margin:4px 0") for note in notes]
-    return tag(
-        "div", tag("strong", title), tag("table", *head, style="margin:4px 0;font-size:13px"),
-        tag("table", *rows, style="font-size:13px"),
-        density_bars(density), *said, style=BOX,
-    )  # fmt: skip
+    return card(facts_table(title, dict(facts)), small_table(rows), density_bars(density), *said)
 
 
 def density_bars(density: Mapping[str, Any]) -> Html:

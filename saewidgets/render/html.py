@@ -1,12 +1,25 @@
-"""The one place where text becomes HTML: whatever is not `Html` is escaped."""
+"""`Html`, `escape` and `tag`, the one place where text becomes HTML; tables, cards and whole pages made of them."""
 
 from __future__ import annotations
 
 import html
 import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+CELL = "padding:3px 10px 3px 0;text-align:left;vertical-align:top;border:0"
+SHORT = f"{CELL};white-space:nowrap"
+STRONG = f"{CELL};font-weight:600"
+NUMBER = f"{CELL};text-align:right;font-variant-numeric:tabular-nums"
+# JupyterLab gives columns one width, so that a long hook name would stand over the next one: auto.
+_TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font-size:12px"
+_SMALL = "border-collapse:collapse;font-size:12px"
+_BOX = "font:13px/1.5 system-ui,sans-serif;border:1px solid #8884;border-radius:4px;padding:10px 12px;overflow-x:auto"
+_PAGE = "margin:24px;color-scheme:light dark;background:Canvas;color:CanvasText;font:13px/1.5 system-ui,sans-serif"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class Html(str):
@@ -41,3 +54,83 @@ def tag(name: str, *children: Any, **attributes: Any) -> Html:
 def join(children: Any, separator: str = "") -> Html:
     """Several pieces as one."""
     return Html(escape(separator).join(escape(child) for child in children))
+
+
+def table(columns: Mapping[str, str], rows: Iterable[tuple[Sequence[Any], str]], empty: str) -> Html:
+    """A table, or the words `empty` where there is no row.
+
+    Args:
+        columns: heading → style of its cells.
+        rows: cells, and what stands below them; "" for nothing.
+    """
+    body = []
+    for cells, note in rows:
+        drawn = (tag("td", cell, style=style) for cell, style in zip(cells, columns.values(), strict=True))
+        body.append(tag("tr", *drawn))
+        if note:
+            body.append(tag("tr", tag("td", style=CELL), tag("td", note, style=CELL, colspan=len(columns) - 1)))
+    if not body:
+        return tag("p", empty, style="margin:4px 0")
+    heads = (
+        tag("th", name, scope="col", style=NUMBER if style.startswith(NUMBER) else CELL)
+        for name, style in columns.items()
+    )
+    return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), style=_TABLE)
+
+
+def small_table(rows: Iterable[Html]) -> Html:
+    """A table that is as wide as its cells."""
+    return tag("table", tag("tbody", *rows), style=_SMALL)
+
+
+def note_text(shown: Mapping[str, Any]) -> str:
+    """What the note of a card says."""
+    note = shown.get("note") or {}
+    return " ".join(filter(None, [note.get("what"), note.get("hint")]))
+
+
+def card(*parts: Any) -> Html:
+    """Something in a frame."""
+    return tag("div", *parts, style=_BOX)
+
+
+def facts_table(title: str, facts: Mapping[str, Any]) -> Html:
+    """A title, and name – value pairs below it."""
+    rows = (
+        tag("tr", tag("th", k, scope="row", style=f"{CELL};opacity:.75"), tag("td", v, style=CELL))
+        for k, v in facts.items()
+    )
+    return join([tag("strong", title), small_table(rows)])
+
+
+def facts_card(title: str, facts: Mapping[str, Any]) -> Html:
+    """One object as a compact card."""
+    return card(facts_table(title, facts))
+
+
+def static_copy(title: str, of: str, state: Mapping[str, Any], *parts: Any, about: str = "", more: str = ".") -> Html:
+    """The last state of a widget, marked as such.
+
+    Args:
+        title: of the copy.
+        of: what it is a copy of.
+        state: the widget's: its workspace and its time are said.
+        parts: what it shows.
+        about: said before the workspace.
+        more: the end of the sentence.
+    """
+    at = state["updated_at"]
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else "–"
+    mark = f"Static copy of the {of} ({about}{state['workspace']}), as of {when}{more}"
+    return card(
+        tag("div", tag("strong", title), style="font-size:15px;margin-bottom:2px"),
+        tag("div", mark, style="opacity:.75;font-size:12px;margin-bottom:8px"),
+        *parts,
+    )
+
+
+def html_document(title: str, body: Html) -> str:
+    """A complete HTML file around `body`, readable in light and dark, without script."""
+    meta = Html(f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">')
+    head = tag("head", meta, tag("title", title), tag("style", Html(f"body{{{_PAGE}}}")))
+    return "<!doctype html>\n" + tag("html", head, tag("body", body), lang="en") + "\n"

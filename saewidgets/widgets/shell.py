@@ -24,8 +24,7 @@ import traitlets as t
 from IPython import get_ipython
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.render import Html, tag
-from saewidgets.render.page import html_document
+from saewidgets.render.html import Html, html_document, tag
 from saewidgets.widgets.commands import Command, Commands, MessageError, Table
 from saewidgets.widgets.messages.wire import Ack, Failure, Note, Nudge, Result, Wire
 from saewidgets.widgets.model import Devices, Model, error_note

@@ -13,7 +13,7 @@ from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import Progress
 from saewidgets.jobs import Job, Verbs
-from saewidgets.render.runs import facts_card
+from saewidgets.render import facts_card
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

@@ -7,8 +7,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saewidgets.render.html import Html, escape, join, tag
-from saewidgets.render.page import html_document
+from saewidgets.render.html import Html, escape, html_document, join, tag
 
 
 class Reader(HTMLParser):

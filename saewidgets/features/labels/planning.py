@@ -20,7 +20,9 @@ from saewidgets.features.labels.label import Label
 from saewidgets.features.labels.label_files import Journal
 from saewidgets.features.labels.llm import LLM, Message, Reader, Reply, check_asking, estimate_tokens, model_name
 from saewidgets.features.labels.prompts import EXAMPLES, Template, build, prompt_hash
-from saewidgets.render.label_plan import Prompt, plan_card
+from saewidgets.render.html import Html, facts_table, join, tag
+
+_PROMPT = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto;font-size:12px;margin:4px 0 8px"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,17 +219,24 @@ class Plan:
             facts.append(("Tokens in (estimate)", f"{self.tokens_in:,}"))
             facts.append(("Tokens out (estimate)", f"{self.tokens_out:,}"))
             facts += [] if self.cost is None else [("Cost (estimate, in the price's currency)", f"{self.cost:.4g}")]
-        asked = [
-            Prompt(q.index, q.tokens_in, [(str(m["role"]), str(m["content"])) for m in q.messages]) for q in self.first
-        ]
         what = "Nothing was sent." if self.sent else "Nothing would be sent: it reads the examples themselves."
-        return str(plan_card(f"Labels by {self.model}. {what}", facts, asked))
+        asked = (_folded(question, opened=question is self.first[0]) for question in self.first)
+        return join([facts_table(f"Labels by {self.model}. {what}", dict(facts)), *asked])
 
     def _skipped(self) -> list[tuple[str, Sequence[int]]]:
         return [
             ("labelled by the same question", self.same), ("dead", self.dead),
             ("without examples that can be read", tuple(self.broken)),
         ]
+
+
+def _folded(question: Question, *, opened: bool) -> Html:
+    return tag(
+        "details",
+        tag("summary", f"Feature {question.index:,}: the exact prompt, about {question.tokens_in:,} tokens"),
+        *(tag("pre", f"{m['role']}:\n{m['content']}", style=_PROMPT) for m in question.messages),
+        open="" if opened else None,
+    )
 
 
 def plan(

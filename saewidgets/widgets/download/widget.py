@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from saewidgets.records import JobRecord, Records
 from saewidgets.render import Html
-from saewidgets.render.downloads import downloads_page
+from saewidgets.render.static_views import downloads_page
 from saewidgets.widgets.download.commands import DownloadCommands
 from saewidgets.widgets.download.lookups import Lookups
 from saewidgets.widgets.download.state import DownloadModel
@@ -80,8 +80,7 @@ class DownloadFromHF(Shell, Part):
         return f"<DownloadFromHF {state.workspace}: {count} download{'s' * (count != 1)}, {running} running>"
 
     def _static(self) -> Html:
-        state = self._model.state().model_dump(mode="json")
-        return downloads_page(state["downloads"], workspace=state["workspace"], taken_at=state["updated_at"])
+        return downloads_page(self._model.state().model_dump(mode="json"))
 
     def _read(self) -> None:
         self._model.read_known()

@@ -15,7 +15,7 @@ import traitlets as t
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord, FeatureRecord
 from saewidgets.render import Html
-from saewidgets.render.extractions import extractions_page, feature_page_html
+from saewidgets.render.static_views import extractions_page, feature_page_html
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
 from saewidgets.widgets.extraction_viewer.state import ViewerModel, view_from
 from saewidgets.widgets.model import error_note
@@ -190,7 +190,7 @@ class ExtractionViewer(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidg
     def _static(self) -> Html:
         state = self._model.state()
         view = state.view
-        about: dict[str, Any] = {"workspace": state.workspace, "taken_at": state.updated_at}
+        drawn = state.model_dump(mode="json")
         if view.tab == "features" and view.extraction_id is not None and view.feature is not None:
             try:
                 table = self._commands.open_feature(view.extraction_id, view.feature)
@@ -199,9 +199,8 @@ class ExtractionViewer(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidg
             else:
                 values = np.frombuffer(table.buffers[0], dtype="<f4").tolist()
                 name = state.open.name if state.open is not None else view.extraction_id
-                return feature_page_html(table.value.model_dump(mode="json"), values, name=name, **about)
-        cards = [card.model_dump(mode="json") for card in state.cards]
-        return extractions_page(cards, total=state.total, **about)
+                return feature_page_html(table.value.model_dump(mode="json"), values, drawn, name=name)
+        return extractions_page(drawn)
 
     def _owned(self) -> tuple[Any, ...]:
         self._steering_made.set()  # whoever waits for it hears that the viewer is closed

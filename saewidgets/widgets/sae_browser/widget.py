@@ -10,7 +10,8 @@ import traitlets as t
 
 from saewidgets.errors import ConfigError
 from saewidgets.records import SAERecord
-from saewidgets.render import Html, saes_page
+from saewidgets.render import Html
+from saewidgets.render.static_views import saes_page
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
 from saewidgets.widgets.sae_browser.state import Below, BrowserModel
 from saewidgets.widgets.shell import Part, Shell, check_look, workspace_or_default
@@ -114,11 +115,7 @@ class SAEBrowser(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ca
         return f"<SAEBrowser {state.workspace}: {state.total:,} SAE{'s' * (state.total != 1)}{chosen}>"
 
     def _static(self) -> Html:
-        state = self._model.state().model_dump(mode="json")
-        return saes_page(
-            state["cards"], total=state["total"], matching=state["matching"], workspace=state["workspace"],
-            taken_at=state["updated_at"],
-        )  # fmt: skip
+        return saes_page(self._model.state().model_dump(mode="json"))
 
     def _owned(self) -> tuple[Any, ...]:
         self._commands.uploads.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from saewidgets.config import SteeringConfig
 from saewidgets.render import Html
-from saewidgets.render.steering import steering_page
+from saewidgets.render.static_views import steering_page
 from saewidgets.widgets.shell import Part, Shell, check_look, workspace_or_default
 from saewidgets.widgets.steering.commands import SteeringCommands
 from saewidgets.widgets.steering.state import SteeringModel, label_of
@@ -138,12 +138,8 @@ class Steering(Shell, Part):
         return f"<Steering {self._model.workspace.label}: {count} feature{'s' * (count != 1)}>"
 
     def _static(self) -> Html:
-        state = self._model.state().model_dump(mode="json")
         results = [found._repr_html_() for found in (self.result, self.sweep) if found is not None]
-        return steering_page(
-            state["rows"], results, prompt=state["settings"]["prompt"], workspace=state["workspace"],
-            taken_at=state["updated_at"],
-        )  # fmt: skip
+        return steering_page(self._model.state().model_dump(mode="json"), results)
 
     def _publish(self) -> None:
         if self._model.running:  # in between only the texts change, ten times a second

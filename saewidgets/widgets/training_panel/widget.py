@@ -136,10 +136,7 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
         return f"<TrainingPanel {state.workspace}: {state.total} training{'s' * (state.total != 1)}, {running} running>"
 
     def _static(self) -> Html:
-        state = self._model.state().model_dump(mode="json")
-        return runs_page(
-            state["cards"], workspace=state["workspace"], taken_at=state["updated_at"], charts=self._charts.static()
-        )
+        return runs_page(self._model.state().model_dump(mode="json"), self._charts.static())
 
     def _owned(self) -> tuple[Any, ...]:
         self._commands.uploads.close()

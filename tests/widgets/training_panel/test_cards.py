@@ -11,8 +11,8 @@ import pytest
 from saewidgets.config import BatchTopKConfig, JumpReLUConfig, StandardConfig, TopKConfig, TrainingConfig
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo
+from saewidgets.render import runs_html
 from saewidgets.render.labels import architecture_label
-from saewidgets.render.runs import runs_html
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.training_panel.cards import card_of, checkpoint_row, checkpoint_rows
 from saewidgets.widgets.values import number, settings_of, show_value

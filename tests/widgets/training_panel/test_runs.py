@@ -15,7 +15,7 @@ import pytest
 from saewidgets.config import StandardConfig, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.render.runs import runs_html
+from saewidgets.render import runs_html
 from saewidgets.widgets.messages.runs import Imported
 from saewidgets.widgets.messages.saes import UploadFile
 from saewidgets.widgets.training_panel.cards import card_of

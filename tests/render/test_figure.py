@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from saewidgets.render.chart import Line, line_chart, sparkline
+from saewidgets.render import Line, line_chart
 
 
 def test_a_chart_draws_its_lines_inside_its_box() -> None:
@@ -38,9 +38,3 @@ def test_names_are_text() -> None:
     assert "<script" not in svg
     assert "<img" not in svg
     assert 'role="img"' in svg
-
-
-def test_sparkline() -> None:
-    assert 'aria-label="from 3 to 1"' in sparkline([3, 2, math.nan, 1])
-    assert sparkline([1.0]) == ""
-    assert "<path" in sparkline([2.0, 2.0])

@@ -1,0 +1,166 @@
+"""The static copies of the SAE browser, the downloads, the extraction viewer and steering, drawn from their states."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from saewidgets.render.features_page import STEPS, activation, percent, step_of
+from saewidgets.render.html import (
+    CELL,
+    NUMBER,
+    SHORT,
+    STRONG,
+    Html,
+    join,
+    note_text,
+    small_table,
+    static_copy,
+    table,
+    tag,
+)
+from saewidgets.render.numbers import NONE, size, tokens
+from saewidgets.render.runs import status_words
+
+MODES = {
+    "add_max": "Add × max", "add": "Add", "clamp": "Clamp to", "conditional_clamp": "Clamp to, where it fires",
+    "scale": "Scale by", "ablate": "Ablate",
+}  # fmt: skip
+_SAE = {
+    "Name": STRONG, "Source": CELL, "Model and hook": CELL, "Architecture": CELL, "d_sae × d_in": NUMBER,
+    "Format": CELL, "Size": NUMBER, "Added": SHORT,
+}  # fmt: skip
+_DOWNLOAD = {"Status": SHORT, "SAE": STRONG, "Bytes": f"{NUMBER};white-space:nowrap"}
+_EXTRACTION = {
+    "Status": SHORT, "SAE": STRONG, "Model": CELL,
+    **dict.fromkeys(("Tokens", "Features", "Dead", "Dense", "Size"), NUMBER),
+}  # fmt: skip
+_STEERED = {"SAE": CELL, "Feature": STRONG, "Label": CELL, "Mode": CELL, "Strength": NUMBER}
+_SAE_STATES = {"missing": "⚠ Files not found.", "changed": "⚠ Files changed."}
+_MARK = {"\n": "↵", "\t": "⇥", "\r": "↵"}
+
+
+def saes_page(state: Mapping[str, Any]) -> Html:
+    """The SAE browser: its page of the list."""
+    cards, total, matching = state["cards"], state["total"], state["matching"]
+    rows = (
+        (
+            (
+                sae["name"], sae["source_label"], " · ".join(filter(None, [sae["model"], sae["hook_name"]])) or NONE,
+                sae["architecture"], f"{sae['d_sae']:,} × {sae['d_in']:,}", sae["format_label"],
+                size(sae["size_bytes"]), time.strftime("%Y-%m-%d", time.localtime(sae["created_at"])),
+            ),
+            f"{_SAE_STATES[sae['state']]} {sae['state_note']}" if sae["state"] in _SAE_STATES else "",
+        )
+        for sae in cards
+    )  # fmt: skip
+    more = f": {len(cards):,} of {total:,} SAE{'s' * (total != 1)}"
+    more += f", {matching:,} match the filters." if matching != total else "."
+    empty = "No SAE matches" if total else "No SAEs yet"
+    return static_copy("SAEs", "SAE browser", state, table(_SAE, rows, empty), more=more)
+
+
+def downloads_page(state: Mapping[str, Any]) -> Html:
+    """The download widget: its list."""
+
+    def row(load: Mapping[str, Any]) -> tuple[str, ...]:
+        amount = f"{size(load['bytes_done'])} of {size(load['bytes_total'])}" if load["bytes_total"] else NONE
+        return status_words(load["status"]), load["name"], amount
+
+    rows = ((row(load), note_text(load)) for load in state["downloads"])
+    return static_copy("Download from Hugging Face", "downloads", state, table(_DOWNLOAD, rows, "No downloads"))
+
+
+def extractions_page(state: Mapping[str, Any]) -> Html:
+    """The extraction viewer: its list of extractions."""
+
+    def row(found: Mapping[str, Any]) -> tuple[str, ...]:
+        done = tokens(found["tokens_done"])
+        if found["tokens_done"] != found["tokens_total"]:
+            done += f" of {tokens(found['tokens_total'])}"
+        counts = (NONE if found[name] is None else f"{found[name]:,}" for name in ("d_sae", "dead", "dense"))
+        taken = NONE if found["size_bytes"] is None else size(found["size_bytes"])
+        return status_words(found["status"]), found["name"], found["model"], done, *counts, taken
+
+    cards, total = state["cards"], state["total"]
+    rows = ((row(found), note_text(found)) for found in cards)
+    more = f": {len(cards):,} of {total:,} extraction{'s' * (total != 1)}."
+    shown = table(_EXTRACTION, rows, "No features yet")
+    return static_copy("Features", "extraction viewer", state, shown, more=more)
+
+
+def feature_page_html(
+    page: Mapping[str, Any], activations: Iterable[float], state: Mapping[str, Any], *, name: str
+) -> Html:
+    """The extraction viewer: the page of a feature.
+
+    Args:
+        page: the fields of `messages.features.FeaturePage`.
+        activations: of the tokens of all examples, one after another.
+        state: of the viewer.
+        name: of the SAE.
+    """
+    labels, notes = page["notes"]["labels"], page["notes"]["notes"]
+    title = f"Feature {page['index']}" + (f": {labels[0]['text']}" if labels else "")
+    numbers = (
+        f"Density {percent(page['density'])} · fired on {page['fired']:,} of {tokens(page['n_tokens'])} tokens · "
+        f"max {activation(page['max'])} · mean when active {activation(page['mean'])} · "
+        f"in {page['n_documents']:,} of {page['documents']:,} documents"
+    )
+    values = iter(activations)
+    groups = [_group(group, page, values) for group in page["groups"]]
+    if not page["fired"]:
+        groups = [tag("p", f"Feature {page['index']} did not fire. Not once in {page['n_tokens']:,} tokens.")]
+    return static_copy(
+        title, "extraction viewer", state, tag("div", numbers, style="margin-bottom:8px"),
+        tag("p", notes, style="white-space:pre-wrap") if notes else "", *groups, about=f"{name}, ",
+    )  # fmt: skip
+
+
+def _group(group: Mapping[str, Any], page: Mapping[str, Any], values: Iterator[float]) -> Html:
+    title = group["title"]
+    if group["share"] is not None:
+        title += f", {percent(group['share'])} of firings, {percent(group['token_share'])} of tokens"
+    else:
+        title += f", {len(group['examples'])} of {group['count']:,}"
+    rows = []
+    for example in group["examples"]:
+        text = [
+            _token(page["texts"][place], next(values, 0.0), page["list_max"], at == example["peak"])
+            for at, place in enumerate(example["tokens"])
+        ]
+        before, after = ("… " if example["before"] else "", " …" if example["after"] else "")
+        shown = tag("td", before, *text, after, style=f"{CELL};white-space:pre-wrap")
+        rows.append(tag("tr", tag("td", activation(example["value"]), style=NUMBER), shown))
+    return join([tag("div", title, style="font-weight:600;margin-top:6px"), small_table(rows) if rows else ""])
+
+
+def _token(text: str, value: float, largest: float, peak: bool) -> Html:
+    """A token with its shade; leading spaces stand outside of it."""
+    shown = "".join(_MARK.get(c, c) for c in text)
+    bare = shown.lstrip(" ")
+    step = step_of(value, largest)
+    if not step and not peak:
+        return join([shown])
+    style = f"background:rgba(217,139,0,{0.08 + 0.62 * step / STEPS:.2f});border-radius:2px" if step else None
+    return join([" " * (len(shown) - len(bare)), tag("b" if peak else "span", bare, style=style)])
+
+
+def steering_page(state: Mapping[str, Any], results: Sequence[Html]) -> Html:
+    """The steering widget: its features, then what was written, or the prompt where nothing was."""
+    rows = (
+        (
+            (
+                row["sae"], row["index"], row["label"], MODES[row["mode"]],
+                NONE if row["mode"] == "ablate" else f"{row['strength']:g}",
+            ),
+            "",
+        )
+        for row in state["rows"]
+    )  # fmt: skip
+    prompt = state["settings"]["prompt"]
+    written = [tag("div", result, style="margin-top:12px") for result in results]
+    if prompt and not results:
+        written = [tag("p", prompt, style="white-space:pre-wrap")]
+    return static_copy("Steering", "steering", state, table(_STEERED, rows, "No feature chosen"), *written)
