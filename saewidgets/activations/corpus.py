@@ -1,26 +1,24 @@
-"""Corpora: where documents come from.
-
-A corpus yields `Document`s. A long file arrives in several pieces, so that memory does not grow with it; `continues`
-marks a piece that carries on the one before. What is too much to be read whole is a `LongCorpus`.
-"""
+"""Defines `open_corpus`, which makes a `Corpus` of a configuration, and what pins a dataset to its commit."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from saewidgets import demo
-from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Corpus, Document, Position, Split, pieces
-from saewidgets.activations.text_files import open_files
+from saewidgets.activations.documents import Chunk, Corpus, Document, Position, Read, chunked, pieces
+from saewidgets.activations.text_files import TextFiles
 from saewidgets.config import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, TokensCorpus
 from saewidgets.errors import ConfigError
 from saewidgets.hub import HubClient
 
+__all__ = ["Corpus", "Document", "exact_again", "is_exact", "open_corpus", "with_exact_revision"]
 
-# The exact revision of a dataset of the hub.
+
 def is_exact(corpus: Any) -> bool:
     """Whether the configuration of a corpus means the same text for ever: it is not of the hub, or names a commit."""
     hub = _hub(corpus)
@@ -52,9 +50,6 @@ def _hub(corpus: Any) -> HubCorpus | None:
     return corpus.hub if isinstance(corpus, TokensCorpus) else None
 
 
-__all__ = ["Corpus", "Document", "Split", "open_corpus"]
-
-
 def open_corpus(config: CorpusConfig) -> Corpus:
     """The corpus that `config` describes. Files are looked for at once, and the hub is asked; they are read when
     iterated.
@@ -69,16 +64,12 @@ def open_corpus(config: CorpusConfig) -> Corpus:
     if isinstance(config, DemoCorpus):
         return _Demo()
     if isinstance(config, TextCorpus):
-        return open_files(config)
-    if isinstance(config, HubCorpus):
+        return TextFiles(config)
+    if (hub := _hub(config)) is not None:
         from saewidgets.activations.hubcorpus import open_hub_corpus  # datasets: seconds to import
 
-        return open_hub_corpus(config)
+        return open_hub_corpus(hub, tokens=config if isinstance(config, TokensCorpus) else None)
     if isinstance(config, TokensCorpus):
-        if (hub := config.hub) is not None:
-            from saewidgets.activations.hubcorpus import open_hub_corpus  # datasets: seconds to import
-
-            return open_hub_corpus(hub, tokens=config)
         from saewidgets.activations.tokenfiles import open_token_files  # pyarrow: a second to import
 
         return open_token_files(config)
@@ -88,29 +79,18 @@ def open_corpus(config: CorpusConfig) -> Corpus:
     )
 
 
-class _Demo:
-    """The text that ships with the package, a `LongCorpus`."""
-
-    label, held_out, whole_rows = "demo", True, False
-    facts: Mapping[str, Any] = {"kind": "demo", "held_out": True}
-
-    def documents(self, split: Split = "train") -> Iterator[Document]:
-        for document in demo.documents(split):
-            yield from pieces(document.text, document.title)
+class _Demo(Corpus):
+    label = "demo"
+    facts = {"kind": "demo", "held_out": True}  # noqa: RUF012 - read only
 
     def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
-        done, size = int(position["documents"]) if position else 0, 0
-        waiting: list[Document] = []
-        for document in itertools.islice(demo.documents("all"), done, None):
-            done += 1
+        return chunked(self._read(int(position["documents"]) if position else 0))
+
+    def _read(self, start: int) -> Read:
+        for number, document in enumerate(itertools.islice(demo.documents("all"), start, None), start + 1):
             out = document.split == "validation"
-            waiting += [replace(piece, held_out=out) for piece in pieces(document.text, document.title)]
-            size += len(document.text)
-            if size >= CHUNK_CHARACTERS:
-                yield Chunk(waiting, {"documents": done})
-                waiting, size = [], 0
-        if waiting:
-            yield Chunk(waiting, {"documents": done})
+            found = [replace(piece, held_out=out) for piece in pieces(document.text, document.title)]
+            yield found, partial(dict, documents=number)
 
     def fingerprint(self) -> str:
         # The text is part of the package and changes only with it: its counts and its beginning stand for it, since to

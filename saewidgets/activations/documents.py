@@ -1,15 +1,15 @@
-"""What corpora hand out: documents, or pieces of long ones, and the place behind them."""
+"""Defines `Document`, `Chunk` and `Corpus`: what every reader of text hands out, and the place behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Split = Literal["train", "validation"]
 Position = Mapping[str, Any]
 """Where a corpus goes on reading: plain JSON data, kept beside the packed tokens."""
 
@@ -55,49 +55,64 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Whole documents, and where to go on behind them."""
+    """Documents that are worth a call of the tokenizer, and where to go on behind them."""
 
     documents: list[Document]
     position: Position
 
 
-class Corpus(Protocol):
+class Corpus(ABC):
     """Text to read.
 
     Attributes:
         label: its name on the screen.
-        held_out: it brings its own validation documents.
+        facts: what a run records of it (dataset, exact revision, …), plain JSON data; "held_out" is among them where
+            it brings its own validation documents.
+        is_long: it is packed as far as a run needs it, and a later run goes on from there; else it is packed whole.
+        whole_rows: every document is one context already, tokenised by somebody else.
+        chat: its documents are conversations.
+        tokenizer_said: the tokenizer that made its ids, according to the person who uses it.
     """
 
     label: str
-    held_out: bool
-
-    def documents(self, split: Split = "train") -> Iterator[Document]:
-        """The documents of one split, in a fixed order. Without `held_out` everything is in "train"."""
-
-    def fingerprint(self) -> str:
-        """A hash of the text: equal for equal corpora, wherever they lie."""
-
-
-class LongCorpus(Corpus, Protocol):
-    """Text that is too much to be read whole: it is packed as far as a run needs it, and goes on from there.
-
-    Attributes:
-        whole_rows: every document is one context already, tokenised by somebody else.
-        facts: what a run records of it (dataset, exact revision, …), plain JSON data; "held_out" is among them where
-            it brings its own validation documents.
-    """
-
-    whole_rows: bool
     facts: Mapping[str, Any]
+    is_long: bool = True
+    whole_rows: bool = False
+    chat: bool = False
+    tokenizer_said: str | None = None
 
+    @abstractmethod
     def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
         """The text from the beginning or from a `Chunk.position` on, in a fixed order."""
 
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the text: equal for equal corpora, wherever they lie."""
 
-def is_long(corpus: Corpus) -> bool:
-    """Whether `corpus` is a `LongCorpus`."""
-    return hasattr(corpus, "chunks")
+    def documents(self) -> Iterator[Document]:
+        """The documents to train on."""
+        for chunk in self.chunks():
+            yield from (document for document in chunk.documents if not document.held_out)
+
+
+Read = Iterator[tuple[list[Document] | None, Callable[[], Position]]]
+"""What a reader yields: documents, and what tells the place behind them while it waits. None: a file has ended."""
+
+
+def chunked(read: Read) -> Iterator[Chunk]:
+    """Chunks of what a reader yields. What is behind a file that has ended is in another one, so that whoever goes on
+    does not open the file again."""
+    documents: list[Document] = []
+    size = 0
+    position: Callable[[], Position] = dict
+    for found, position in read:
+        documents += found or ()
+        size += sum(document.size for document in found or ())
+        if documents and (found is None or size >= CHUNK_CHARACTERS):
+            yield Chunk(documents, position())
+            documents, size = [], 0
+    if documents:
+        yield Chunk(documents, position())
 
 
 def pieces(text: str, source: str) -> Iterator[Document]:

@@ -1,4 +1,4 @@
-"""A dataset of the hub as a corpus, streamed.
+"""Defines `open_hub_corpus`: a dataset of the hub as a corpus, streamed.
 
 `datasets` finds out which files belong to a configuration and split. Parquet and JSON lines are then read from any row
 group or byte on; files of other kinds by `datasets` itself, whose own state says where to go on. No code of a
@@ -13,7 +13,6 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
@@ -21,9 +20,9 @@ from urllib.parse import quote, unquote
 
 from huggingface_hub import HfFileSystem, constants, try_to_load_from_cache
 
-from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split
+from saewidgets.activations.documents import Chunk, Corpus, Position, Read, chunked
 from saewidgets.activations.shards import Place, Row, Shard, What, choose_column, fits, kind_of
-from saewidgets.activations.text_files import documents_of, read_chunks
+from saewidgets.activations.text_files import documents_of, read_documents
 from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_metadata
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
@@ -45,37 +44,20 @@ from saewidgets.hub.errors import (
 from saewidgets.hub.repository import is_hash
 
 
-def file_system(client: HubClient) -> HfFileSystem:
-    """Files of the hub by ranged reads, with the endpoint and token of `client`."""
-    return HfFileSystem(endpoint=client.endpoint, token=client.secret(), skip_instance_cache=True)
-
-
-def hub_shard(client: HubClient, system: HfFileSystem, path: str, commit: str, address: str) -> Shard | None:
-    """The file at `address` (``hf://datasets/owner/name@commit/file``); None where it has no rows that are known here.
-
-    `datasets` made the address from the repository's card, so it may lead anywhere: see `inside`.
-    """
-    file = inside(path, commit, address)
-    kind = None if file is None else kind_of(file)
-    if file is None or kind is None:
-        return None
-    return Shard(f"{path}/{file}", kind, partial(_open, client, system, path, commit, file))
-
-
-def snapshot(client: HubClient, path: str, commit: str) -> Path | None:
+def _snapshot(client: HubClient, path: str, commit: str) -> Path | None:
     """The copy of the repository at this commit in the cache of this machine, which may lack files; None without."""
     folder = client.cache_dir / "--".join(["datasets", *path.split("/")]) / "snapshots" / commit
     return folder if folder.is_dir() else None
 
 
-def address(copy: Path | None, path: str, commit: str, file: str) -> str:
+def _address(copy: Path | None, path: str, commit: str, file: str) -> str:
     """The address on the hub of a file that was found in a copy; other addresses as they are."""
     if copy is None or "://" in file or not Path(file).is_relative_to(copy):
         return file
     return f"hf://datasets/{path}@{commit}/{Path(file).relative_to(copy).as_posix()}"
 
 
-def require_all(path: str, files: Sequence[str]) -> None:
+def _require_all(path: str, files: Sequence[str]) -> None:
     """Raise `HubOfflineError` where a copy lacks some of the files of a split, by what their names count."""
     counted = [found for file in files if (found := re.search(r"-(\d{5})-of-(\d{5})\.", file))]
     total = sum({file[: found.start()]: int(found[2]) for file, found in zip(files, counted, strict=False)}.values())
@@ -86,8 +68,9 @@ def require_all(path: str, files: Sequence[str]) -> None:
         )
 
 
-def inside(path: str, commit: str, address: str) -> str | None:
-    """The file below the root of the repository; None where `address` leads out of it."""
+def _inside(path: str, commit: str, address: str) -> str | None:
+    """The file below the root of the repository; None where `address` leads out of it: `datasets` made it from the
+    repository's card, so it may lead anywhere."""
     start = f"hf://datasets/{path}@{commit}/"
     found = unquote(address)
     if not found.startswith(start) or "::" in found or ".." in found.split("/"):
@@ -152,18 +135,13 @@ def open_hub_corpus(
         config: which dataset.
         tokens: it holds token ids, as this says.
         client: asks the hub; None: one that follows huggingface_hub's own rules.
-
-    Raises:
-        HubError: no such dataset or revision, private, gated, unreachable, …
     """
     client = client or HubClient()
     return Dataset(config, dataset_commit(client, config.path, config.revision), client, tokens)
 
 
-class Dataset:
-    """A split of a dataset at one commit, a `LongCorpus`."""
-
-    held_out = False
+class Dataset(Corpus):
+    """A split of a dataset at one commit."""
 
     def __init__(self, config: HubCorpus, commit: str, client: HubClient, tokens: TokensCorpus | None) -> None:
         self.label = config.label
@@ -175,8 +153,7 @@ class Dataset:
         self._column = config.text_field
 
     @cached_property
-    def facts(self) -> Mapping[str, Any]:
-        """Dataset, configuration, split and exact revision; of tokens also whose they are."""
+    def facts(self) -> Mapping[str, Any]:  # type: ignore[override] # asked of the hub once it is needed
         config = self._config
         facts = {
             "kind": "hub", "path": config.path, "name": config.name, "split": config.split, "revision": self.commit,
@@ -188,17 +165,14 @@ class Dataset:
         return {**facts, "tokenizer": made, **({"pretokenized": metadata} if metadata else {})}
 
     @cached_property
-    def whole_rows(self) -> bool:
-        """Whether rows are contexts already."""
+    def whole_rows(self) -> bool:  # type: ignore[override] # the files are looked for once it is needed
         if self._tokens is None:
             return False
-        with self._explained():
+        try:
             shards = self._shards
             return shards is not None and equal_lengths(shards[0], self._column)
-
-    def documents(self, split: Split = "train") -> Iterator[Document]:
-        for chunk in self.chunks() if split == "train" else ():
-            yield from chunk.documents
+        except Exception as error:
+            raise self._explained(error) from error
 
     def fingerprint(self) -> str:
         """Of dataset, configuration, split, commit and column: nothing has to be read for it."""
@@ -218,23 +192,20 @@ class Dataset:
         attempts = Attempts(self._client)
         while True:
             try:
-                for chunk in self._chunks(position):
+                for chunk in chunked(self._read(position)):
                     position = chunk.position
                     attempts.succeeded()
                     yield chunk
                 return
-            except Exception as error:  # noqa: BLE001 - of several libraries; sorted out in `dataset_error`
-                found = dataset_error(error, self._client, self._config.path, self._config.name)
+            except Exception as error:  # noqa: BLE001 - of several libraries; sorted out in `_dataset_error`
+                found = self._explained(error)
                 attempts.failed(found, again=isinstance(found, TruncatedFileError))
 
-    def _chunks(self, position: Position | None) -> Iterator[Chunk]:
+    def _read(self, position: Position | None) -> Read:
         shards = self._shards
         if shards is not None:
-            yield from read_chunks(shards, self._what, self._column, position)
-        else:
-            yield from self._streamed(position)
-
-    # ------------------------------------------------------------------------------------------------ which files
+            return read_documents(shards, self._what, self._column, position)
+        return self._streamed(position)
 
     @cached_property
     def _builder(self) -> Any:
@@ -243,7 +214,7 @@ class Dataset:
 
         config = self._config
         # Without the hub, `datasets` finds the files of a copy of the repository as it would those of the hub.
-        copy = snapshot(self._client, config.path, self.commit) if constants.HF_HUB_OFFLINE else None
+        copy = _snapshot(self._client, config.path, self.commit) if constants.HF_HUB_OFFLINE else None
         with _FINDING:
             if copy is not None:
                 builder = datasets.load_dataset_builder(str(copy), name=config.name)
@@ -262,51 +233,48 @@ class Dataset:
         """The addresses of the split's files, in the order in which they are read."""
         found = self._builder.config.data_files
         path, split = self._config.path, self._config.split
-        copy = snapshot(self._client, path, self.commit)
-        files = {str(each): [address(copy, path, self.commit, str(file)) for file in found[each]] for each in found}
+        copy = _snapshot(self._client, path, self.commit)
+        files = {str(each): [_address(copy, path, self.commit, str(file)) for file in found[each]] for each in found}
         if split not in files:
-            raise no_split(path, split, list(files))
-        require_all(path, files[split])
+            raise ConfigError(
+                f"The dataset {path} has no split {split!r}.", where="corpus.split",
+                hint=f"It has {', '.join(files)[:_CHARACTERS] or 'none'}.",
+            )
+        _require_all(path, files[split])
         for file in files[split]:
-            if inside(path, self.commit, file) is None:
-                raise leads_out(path, file)
+            if _inside(path, self.commit, file) is None:
+                raise _leads_out(path, file)
         return files[split]
 
     @cached_property
     def _shards(self) -> list[Shard] | None:
         """The files, where they are read here; None where `datasets` reads them."""
-        system = file_system(self._client)
-        found = [hub_shard(self._client, system, self._config.path, self.commit, file) for file in self._files]
-        shards = [shard for shard in found if shard is not None]
-        return shards if len(shards) == len(found) else None
+        client, path = self._client, self._config.path
+        # Ranged reads, with the endpoint and token of the client.
+        system = HfFileSystem(endpoint=client.endpoint, token=client.secret(), skip_instance_cache=True)
+        shards = []
+        for found in self._files:
+            file = str(_inside(path, self.commit, found))
+            if (kind := kind_of(file)) is None:
+                return None
+            shards.append(Shard(f"{path}/{file}", kind, partial(_open, client, system, path, self.commit, file)))
+        return shards
 
-    # ------------------------------------------------------------------------------------------------ by `datasets`
-
-    def _streamed(self, position: Position | None) -> Iterator[Chunk]:
+    def _streamed(self, position: Position | None) -> Read:
         """Rows of files that only `datasets` reads. Its state says where to go on; within a file it reads again what is
         before that."""
         self._files  # noqa: B018 - which ones they are is checked first
         rows = self._builder.as_streaming_dataset(split=self._config.split)
         column = self._column_of(rows)
         rows = rows.select_columns([column])
-        number = 0
+        before = 0
         if position is not None:
             rows.load_state_dict(position["state"])
-            number = int(position["rows"])
-        waiting: list[Document] = []
-        size = 0
-        for row in rows:
-            number += 1
-            found = documents_of(
-                Row(row[column], number, Place(), column), self._what, f"{self._config.path}: row {number:,}"
-            )
-            waiting += found
-            size += sum(document.size for document in found)
-            if size >= CHUNK_CHARACTERS:
-                yield Chunk(waiting, {"state": rows.state_dict(), "rows": number})
-                waiting, size = [], 0
-        if waiting:
-            yield Chunk(waiting, {"state": rows.state_dict(), "rows": number})
+            before = int(position["rows"])
+        for number, row in enumerate(rows, before + 1):
+            read = Row(row[column], number, Place(), column)
+            found = documents_of(read, self._what, f"{self._config.path}: row {number:,}")
+            yield found, partial(_streamed_to, rows, number)
 
     def _column_of(self, rows: Any) -> str:
         features = rows.features
@@ -317,8 +285,6 @@ class Dataset:
             columns = {name: _holds(self._what, feature) for name, feature in features.items()}
         return choose_column(self._what, columns, self._column, self._config.path)
 
-    # ------------------------------------------------------------------------------------------------ the rest
-
     def _metadata(self) -> dict[str, Any]:
         """What SAELens' PretokenizeRunner put beside the tokens."""
         url = f"{self._client.endpoint}/datasets/{self._config.path}/resolve/{self.commit}/{METADATA}"
@@ -328,13 +294,12 @@ class Dataset:
             return {}
         return parse_metadata(json.dumps(data).encode(), f"{self._config.path}/{METADATA}")
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Errors of other libraries in our words."""
-        try:
-            yield
-        except Exception as error:
-            raise dataset_error(error, self._client, self._config.path, self._config.name) from error
+    def _explained(self, error: BaseException) -> BaseException:
+        return _dataset_error(error, self._client, self._config.path, self._config.name)
+
+
+def _streamed_to(rows: Any, number: int) -> Position:
+    return {"state": rows.state_dict(), "rows": number}
 
 
 def _holds(what: What, feature: Any) -> bool:
@@ -349,8 +314,6 @@ def _holds(what: What, feature: Any) -> bool:
     inner = getattr(getattr(feature, "feature", None), "dtype", "")
     return str(inner).startswith(("int", "uint"))
 
-
-# ---------------------------------------------------------------------------------------------------- the hub
 
 def dataset_commit(client: HubClient, path: str, revision: str | None = None) -> str:
     """The commit that `revision` (None: the default branch) stands for.
@@ -377,7 +340,7 @@ def dataset_commit(client: HubClient, path: str, revision: str | None = None) ->
         error.hint = f"{error.hint} What was packed before is used without the hub if the revision is a commit."
         raise
     except RepositoryNotFoundError as error:
-        raise missing(path) from error
+        raise _missing(path) from error
     commit = data.get("sha") if isinstance(data, dict) else None
     if not is_hash(commit, 40):
         raise HubError("The hub does not say which commit this is.", where=path, hint="Try again in a moment.")
@@ -385,8 +348,7 @@ def dataset_commit(client: HubClient, path: str, revision: str | None = None) ->
     return str(commit)
 
 
-def missing(path: str) -> RepositoryNotFoundError:
-    """The error for a dataset that is not there."""
+def _missing(path: str) -> RepositoryNotFoundError:
     return RepositoryNotFoundError(
         f"The hub has no dataset {path}.", where="corpus",
         hint="It does not exist, or is private and your token does not reach it. A file or folder of this machine is "
@@ -394,14 +356,9 @@ def missing(path: str) -> RepositoryNotFoundError:
     )
 
 
-def dataset_error(error: BaseException, client: HubClient, path: str, name: str | None) -> BaseException:
-    """An exception of `datasets`, huggingface_hub or a network library as ours; anything else as it is.
-
-    Args:
-        error: what was raised.
-        client: whose endpoint it is about, and whose token is kept out of messages.
-        path, name: the dataset and the configuration that was asked for.
-    """
+def _dataset_error(error: BaseException, client: HubClient, path: str, name: str | None) -> BaseException:
+    """An exception of `datasets`, huggingface_hub or a network library as ours; anything else as it is. The token of
+    `client` is kept out of messages."""
     chain = list(causes(error))
     ours = next((cause for cause in chain if isinstance(cause, SAEWidgetsError)), None)
     if ours is not None:
@@ -411,7 +368,7 @@ def dataset_error(error: BaseException, client: HubClient, path: str, name: str 
     if "GatedRepoError" in names or ("DatasetNotFoundError" in names and "gated" in text.lower()):
         return gated(f"datasets/{path}", client.endpoint)
     if "data files don't belong to" in text.lower():
-        return leads_out(path)
+        return _leads_out(path)
     if "scripts are no longer supported" in text:
         return FormatError(
             "This dataset needs a program of its repository, which is never executed.", where=path,
@@ -430,7 +387,7 @@ def dataset_error(error: BaseException, client: HubClient, path: str, name: str 
     if isinstance(of_the_hub, HubError):
         return of_the_hub
     if "DatasetNotFoundError" in names:
-        return missing(path)
+        return _missing(path)
     if isinstance(error, ValueError | FileNotFoundError | RuntimeError | TypeError | KeyError):
         first = (client.redact(str(error)).strip().splitlines() or [type(error).__name__])[0][:_CHARACTERS]
         return FormatError(
@@ -440,17 +397,8 @@ def dataset_error(error: BaseException, client: HubClient, path: str, name: str 
     return error
 
 
-def leads_out(path: str, file: str = "") -> FormatError:
-    """The error for a card that names a file outside of its repository."""
+def _leads_out(path: str, file: str = "") -> FormatError:
     return FormatError(
         f"The card of the dataset {path} names a file that is not in it{f': {file[:200]}' if file else ''}.",
         where="corpus", hint="Such a file is not read. Choose another dataset.",
-    )
-
-
-def no_split(path: str, split: str, splits: list[str]) -> ConfigError:
-    """The error for a split that is not there."""
-    return ConfigError(
-        f"The dataset {path} has no split {split!r}.", where="corpus.split",
-        hint=f"It has {', '.join(splits)[:_CHARACTERS] or 'none'}.",
     )

@@ -1,12 +1,12 @@
-"""Packed tokens on disk, opened: contexts of equal length in a memory-mapped file, and which are held out.
+"""Defines `PackedTokens`: contexts of equal length in a memory-mapped file, and which of them are held out.
 
     <folder>/<fingerprint>/tokens.bin    n_contexts × context_size ids, little endian; uint16, or uint32 where the
                                          vocabulary has more than 65,536 entries
     <folder>/<fingerprint>/pack.json     the settings and counts
 
-Text that is too long to be packed whole grows: contexts are added behind those that are there, which never change, and
-``pack.json`` says how far it has come and where reading goes on. A run sees the contexts it needs and no others,
-however many there are, so that its data depends on nothing but its configuration.
+Long text grows: contexts are added behind those that are there, which never change, and ``pack.json`` says how far it
+has come and where reading goes on. A run sees the contexts it needs and no others, however many there are, so that its
+data depends on nothing but its configuration.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from saewidgets.activations.shuffle import Numbers, counted, evaluated, split
 from saewidgets.activations.tokenising import Tokens
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import FormatError
 from saewidgets.lm.token_mask import TokenMask
 
-_COUNTED = 4096  # contexts looked at together
+_COUNTED = 4096  # contexts of long text looked at together
 EVERY_TOKEN = TokenMask()
 """Everything but special tokens."""
 
@@ -54,7 +55,7 @@ class Growth:
         """Whether the corpus names held-out documents, and none of them is here yet."""
         return bool(self.source.get("held_out")) and not self.held
 
-    def held_out(self, numbers: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.bool_]:
+    def held_out(self, numbers: Numbers, share: float) -> npt.NDArray[np.bool_]:
         """Whether contexts are held out: those that the corpus names; where it names none, a `share` of them."""
         return np.isin(numbers, self.held) if self.source.get("held_out") else held_out_as_it_grows(numbers, share)
 
@@ -69,7 +70,7 @@ class PackFacts:
     prepend_bos: bool
     dtype: str
     n_contexts: int
-    n_held_out: int  # contexts at the end that the corpus itself holds out
+    n_held_out: int  # contexts at the end that the corpus itself holds out, of packings of former versions
     n_documents: int
     n_dropped_tokens: int
     largest_id: int
@@ -78,7 +79,7 @@ class PackFacts:
     separator: int | None
     corpus: str
     tokenizer: str
-    growth: Growth | None = None  # of long text; else all of it is here
+    growth: Growth | None = None  # of long text, and until all of the text is here
     joined: bool = True  # documents follow one another; else every context is the beginning of one
 
     def to_data(self) -> dict[str, Any]:
@@ -124,7 +125,7 @@ class PackedTokens:
                 hint="Delete this folder; it is rebuilt.",
             ) from error
         self._tokens = tokens
-        self._special = special_table(facts)
+        self._special = _special_table(facts)
         if facts.growth is not None and wanted is not None:
             n, _ = self.enough(wanted, validation_share, rule)
             self.facts = facts = replace(facts, n_contexts=n)
@@ -132,7 +133,10 @@ class PackedTokens:
         everything = np.arange(facts.n_contexts, dtype=np.int64)
         self.named = everything[len(everything) - facts.n_held_out :]
         if facts.growth is None:
-            self.train, self.validation = split_evenly(facts.n_contexts, facts.n_held_out, validation_share)
+            n = facts.n_contexts
+            self.train, self.validation = split(n, 0, validation_share)
+            if facts.n_held_out:
+                self.train, self.validation = everything[: n - facts.n_held_out], self.named
         else:
             self.named = everything[np.isin(everything, facts.growth.held)]
             out = facts.growth.held_out(everything, validation_share)
@@ -140,12 +144,10 @@ class PackedTokens:
 
     @property
     def n_contexts(self) -> int:
-        """Contexts in both splits."""
         return self.facts.n_contexts
 
     @property
     def context_size(self) -> int:
-        """Tokens per context."""
         return self.facts.context_size
 
     @property
@@ -162,11 +164,11 @@ class PackedTokens:
         """The ids of one context, ``[context_size]``."""
         return np.asarray(self._tokens[index])
 
-    def contexts(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def contexts(self, indices: npt.ArrayLike) -> Numbers:
         """The ids of several contexts, ``[n, context_size]`` as int64 (a copy)."""
         return self._tokens[np.asarray(indices, dtype=np.int64)].astype(np.int64)
 
-    def at(self, contexts: npt.ArrayLike, offsets: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def at(self, contexts: npt.ArrayLike, offsets: npt.ArrayLike) -> Numbers:
         """The ids at single places: context numbers and offsets of one shape, which the answer has too."""
         at = np.asarray(contexts, dtype=np.int64), np.asarray(offsets, dtype=np.int64)
         return np.asarray(self._tokens[at], dtype=np.int64)
@@ -178,23 +180,13 @@ class PackedTokens:
             special = self._special[tokens] if self._special.size else np.isin(tokens, self.facts.special_ids)
         return rule.mask(tokens, special)
 
-    def kept_counts(self, indices: npt.NDArray[np.int64], rule: TokenMask = EVERY_TOKEN) -> npt.NDArray[np.int64]:
+    def kept_counts(self, indices: Numbers, rule: TokenMask = EVERY_TOKEN) -> Numbers:
         """Kept positions of each context, ``[n]``."""
-        counts = np.empty(len(indices), dtype=np.int64)
-        for start in range(0, len(indices), _COUNTED):
-            part = indices[start : start + _COUNTED]
-            counts[start : start + _COUNTED] = self.kept(self._tokens[part], rule).sum(axis=1)
-        return counts
+        return counted(indices, lambda part: self.kept(self._tokens[part], rule).sum(axis=1))
 
-    def evaluation_contexts(self, n_tokens: int) -> npt.NDArray[np.int64]:
-        """Held-out contexts with about `n_tokens` tokens, ``[n, context_size]``; the same for every run and seed.
-
-        They are drawn from all over the held-out text. Without held-out contexts they come from the training text.
-        """
-        pool = self.validation if len(self.validation) else self.train
-        count = min(len(pool), max(1, -(-n_tokens // self.context_size)))
-        chosen = np.random.default_rng(0).permutation(len(pool))[:count]
-        return self.contexts(pool[np.sort(chosen)])
+    def evaluation_contexts(self, n_tokens: int) -> Numbers:
+        """Held-out contexts with about `n_tokens` tokens, ``[n, context_size]``; the same for every run and seed."""
+        return self.contexts(evaluated(self.train, self.validation, self.context_size, n_tokens))
 
     def enough(self, wanted: int, validation_share: float, rule: TokenMask = EVERY_TOKEN) -> tuple[int, int]:
         """(contexts, positions in them): the fewest first contexts that have `wanted` positions for training of those
@@ -213,7 +205,7 @@ class PackedTokens:
         return self.facts.n_contexts, found
 
 
-def special_table(facts: PackFacts) -> npt.NDArray[np.bool_]:
+def _special_table(facts: PackFacts) -> npt.NDArray[np.bool_]:
     """Id → whether it is special, for ids of two bytes; empty for larger ones."""
     table = np.zeros(int(np.iinfo(facts.dtype).max) + 1 if facts.dtype == "<u2" else 0, dtype=bool)
     if table.size:
@@ -251,17 +243,7 @@ def read_facts(folder: Path) -> PackFacts:
     return facts
 
 
-def split_evenly(n: int, held_out: int, share: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(training, validation) context numbers. Held-out contexts are spread evenly over a corpus that names none."""
-    everything = np.arange(n, dtype=np.int64)
-    if held_out:
-        return everything[: n - held_out], everything[n - held_out :]
-    count = 0 if share <= 0 or n < 2 else min(n - 1, max(1, round(n * share)))
-    chosen = ((2 * np.arange(count, dtype=np.int64) + 1) * n) // (2 * max(count, 1))
-    return np.setdiff1d(everything, chosen), chosen
-
-
-def held_out_as_it_grows(numbers: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.bool_]:
+def held_out_as_it_grows(numbers: Numbers, share: float) -> npt.NDArray[np.bool_]:
     """Whether contexts of long text are held out: a `share` of them, evenly spread, whatever there is behind them. What
     a short run holds out is held out by a longer one too."""
     found: npt.NDArray[np.bool_] = np.floor((numbers + 1) * share + 0.5) > np.floor(numbers * share + 0.5)

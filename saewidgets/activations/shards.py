@@ -1,8 +1,7 @@
-"""Files with a document per row: JSON lines, Parquet and Arrow, read forward from any row.
+"""Defines `read_rows`: files with a document per row (JSON lines, Parquet and Arrow), read forward from any `Place`.
 
-Where reading goes on after a row is a `Place`: plain JSON data that is kept beside packed tokens. In Parquet it names
-the row group, in JSON lines the byte, so that what is before it is not read again (a packed file has to be unpacked
-from its beginning).
+A place is kept beside packed tokens. In Parquet it names the row group, in JSON lines the byte, so that what is before
+it is not read again (a packed file has to be unpacked from its beginning).
 """
 
 from __future__ import annotations
@@ -16,46 +15,39 @@ from typing import IO, Any, Literal
 
 from saewidgets.errors import ConfigError, FormatError
 
-TEXT = ("text", "content", "document", "raw_content", "body", "article", "story", "passage", "sentence", "code")
+Kind = Literal["jsonl", "parquet", "arrow"]
+What = Literal["text", "tokens", "chat"]
+
+_TEXT = ("text", "content", "document", "raw_content", "body", "article", "story", "passage", "sentence", "code")
 _TALKS = ("conversation", "conversations", "messages", "chat")
-CHAT = (*_TALKS, "text")
-TOKENS = ("input_ids", "tokens", "token_ids", "ids")
+# What is read → usual names of its columns, what they hold, and the setting that names one. Where conversations are
+# read, strings count as what a user says.
+_COLUMNS: dict[What, tuple[tuple[str, ...], str, str]] = {
+    "text": (_TEXT, "text", "text_field"),
+    "chat": ((*_TALKS, "text"), "conversations", "text_field"),
+    "tokens": (("input_ids", "tokens", "token_ids", "ids"), "token ids", "column"),
+}
 
 
-def text_column(columns: Mapping[str, bool], wanted: str | None, where: str) -> str:
+def choose_column(what: What, columns: Mapping[str, bool], wanted: str | None, where: str) -> str:
     """The column to read.
 
     Args:
-        columns: name → whether it holds strings.
-        wanted: what the person named; None: the first of the usual names, else the only one with strings.
+        what: text, lists of token ids, or conversations.
+        columns: name → whether it holds that.
+        wanted: what the person named; None: the first of the usual names, else the only one that fits.
         where: file or dataset, for messages.
 
     Raises:
-        ConfigError: there is no such column, it holds no text, or none was named and several or conversations could be
-            meant.
+        ConfigError: there is no such column, it holds something else, or none was named and several could be meant.
     """
+    usual, called, field = _COLUMNS[what]
     talks = [name for name in _TALKS if columns.get(name) is False]
-    if wanted is None and talks and not any(columns.get(name) for name in TEXT):
+    if what == "text" and wanted is None and talks and not any(columns.get(name) for name in usual):
         raise ConfigError(
             f"{where} has no column that is known for text, but one that is known for conversations, {talks[0]!r}.",
             where="corpus.chat", hint="Read these with chat=True, or name a column with text: text_field=….",
         )
-    return _chosen(columns, wanted, where, TEXT, "text", "text_field")
-
-
-def token_column(columns: Mapping[str, bool], wanted: str | None, where: str) -> str:
-    """As `text_column`, for columns with lists of whole numbers."""
-    return _chosen(columns, wanted, where, TOKENS, "token ids", "column")
-
-
-def chat_column(columns: Mapping[str, bool], wanted: str | None, where: str) -> str:
-    """As `text_column`, for columns with conversations, or with strings that count as what a user says."""
-    return _chosen(columns, wanted, where, CHAT, "conversations", "text_field")
-
-
-def _chosen(
-    columns: Mapping[str, bool], wanted: str | None, where: str, usual: tuple[str, ...], what: str, field: str
-) -> str:
     fitting = [name for name, fits in columns.items() if fits]
     has = f"It has {_listed(columns)}." if columns else "It has no columns."
     if wanted is not None:
@@ -63,8 +55,8 @@ def _chosen(
             raise ConfigError(f"{where} has no column {wanted!r}.", where=f"corpus.{field}", hint=has)
         if wanted not in fitting:
             raise ConfigError(
-                f"The column {wanted!r} of {where} holds no {what}.", where=f"corpus.{field}",
-                hint=f"Columns with {what}: {_listed(fitting)}." if fitting else has,
+                f"The column {wanted!r} of {where} holds no {called}.", where=f"corpus.{field}",
+                hint=f"Columns with {called}: {_listed(fitting)}." if fitting else has,
             )
         return wanted
     for name in usual:
@@ -72,9 +64,8 @@ def _chosen(
             return name
     if len(fitting) == 1:
         return fitting[0]
-    problem = f"has no column with {what}" if not fitting else f"has several columns with {what}"
     raise ConfigError(
-        f"{where} {problem}.", where=f"corpus.{field}",
+        f"{where} has {'several columns' if fitting else 'no column'} with {called}.", where=f"corpus.{field}",
         hint=f"{has} Say which one to read: {field}=…." if fitting else has,
     )
 
@@ -82,9 +73,6 @@ def _chosen(
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)[:400]
 
-
-Kind = Literal["jsonl", "parquet", "arrow"]
-What = Literal["text", "tokens", "chat"]
 
 LONGEST_LINE = 1 << 28  # bytes of one JSON line
 LARGEST_GROUP = 1 << 33  # bytes of one column in one row group of a Parquet file, unpacked
@@ -97,13 +85,7 @@ _SUFFIXES: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One file.
-
-    Attributes:
-        name: for messages, and to find it again: a path.
-        kind: how it is read.
-        open: its bytes, from the beginning.
-    """
+    """One file: its name for messages and to find it again, how it is read, and its bytes from the beginning."""
 
     name: str
     kind: Kind
@@ -142,13 +124,7 @@ def kind_of(name: str) -> Kind | None:
 
 
 def read_rows(shard: Shard, what: What, column: str | None, start: Place | None = None) -> Iterator[Row]:
-    """The rows from `start` on.
-
-    Args:
-        shard: the file.
-        what: text, lists of token ids, or conversations.
-        column: which column; None: found by its name (`columns`).
-        start: where to begin.
+    """The rows from `start` on. The column is found by its name where it is None.
 
     Raises:
         ConfigError: the column is not there, or holds something else.
@@ -159,9 +135,6 @@ def read_rows(shard: Shard, what: What, column: str | None, start: Place | None 
     if shard.kind == "jsonl":
         return _jsonl(shard, what, column, begin)
     return _parquet(shard, what, column, begin) if shard.kind == "parquet" else _arrow(shard, what, column, begin)
-
-
-# --------------------------------------------------------------------------------------------------- JSON lines
 
 
 def _jsonl(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
@@ -185,7 +158,9 @@ def _jsonl(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
                 if not isinstance(row, dict):
                     raise _damaged(shard, number, f"is {_kind(row)}, not an object with a {what} column")
                 if chosen is None or (number == 1 and chosen not in row):
-                    chosen = _column(what, {name: fits(what, value) for name, value in row.items()}, column, shard)
+                    chosen = choose_column(
+                        what, {name: fits(what, value) for name, value in row.items()}, column, shard.name
+                    )
                 if chosen not in row:
                     raise _damaged(shard, number, f"has no {chosen!r}", hint=f"It has {', '.join(row)[:200]}.")
                 yield Row(row[chosen], number, Place(number, at), chosen)
@@ -227,9 +202,6 @@ class _Forward(io.BufferedReader):
         return target - left
 
 
-# --------------------------------------------------------------------------------------------------- Parquet, Arrow
-
-
 def _parquet(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
     import pyarrow as pa  # a second to import, and only for such files
     import pyarrow.parquet as pq  # the same
@@ -237,7 +209,7 @@ def _parquet(shard: Shard, what: What, column: str | None, start: Place) -> Iter
     with shard.open() as raw:
         try:
             file = pq.ParquetFile(raw)
-            chosen = _column(what, _arrow_columns(file.schema_arrow, what), column, shard)
+            chosen = choose_column(what, _arrow_columns(file.schema_arrow, what), column, shard.name)
             row, skip = start.row, start.skip
             for group in range(start.at, file.num_row_groups):
                 _check_group(shard, file.metadata.row_group(group), chosen)
@@ -260,7 +232,7 @@ def _arrow(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
     with shard.open() as raw:
         try:
             stream = pa.ipc.open_stream(raw)
-            chosen = _column(what, _arrow_columns(stream.schema, what), column, shard)
+            chosen = choose_column(what, _arrow_columns(stream.schema, what), column, shard.name)
             row = 0
             for batch in stream:
                 if row + len(batch) <= start.row:
@@ -300,18 +272,6 @@ def _check_group(shard: Shard, group: Any, column: str) -> None:
                 f"A row group of the column {column!r} unpacks to {found.total_uncompressed_size:,} bytes.",
                 where=shard.name, hint="Write the file with smaller row groups.",
             )
-
-
-# --------------------------------------------------------------------------------------------------- both
-
-
-def _column(what: What, columns: dict[str, bool], wanted: str | None, shard: Shard) -> str:
-    return choose_column(what, columns, wanted, shard.name)
-
-
-def choose_column(what: What, columns: dict[str, bool], wanted: str | None, where: str) -> str:
-    """Which column to read; see `columns`."""
-    return {"text": text_column, "tokens": token_column, "chat": chat_column}[what](columns, wanted, where)
 
 
 def fits(what: What, value: Any) -> bool:

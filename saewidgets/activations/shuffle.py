@@ -1,4 +1,4 @@
-"""The order in which a run reads contexts that lie on disk: an endless sequence of rows, each epoch in another order.
+"""Defines `EndlessOrder`, in which a run reads contexts on disk: a sequence of rows, each epoch in another order.
 
 Epoch e goes through the training contexts in an order drawn from (seed, e); a context contributes the rows that are
 kept. Any part of the sequence is found without going through what is before it, so that a run can resume anywhere.
@@ -6,6 +6,7 @@ kept. Any part of the sequence is found without going through what is before it,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 Numbers = npt.NDArray[np.int64]
 
 CONTEXT_ORDER, WINDOW_ORDER = 1, 2  # keep the two kinds of random order apart
+_COUNTED = 4096
 
 
 def generator(seed: int, kind: int, number: int) -> np.random.Generator:
@@ -34,6 +36,20 @@ def split(n: int, held_out: int, share: float) -> tuple[Numbers, Numbers]:
     return np.setdiff1d(everything, chosen), chosen
 
 
+def evaluated(train: Numbers, validation: Numbers, context_size: int, n_tokens: int) -> Numbers:
+    """Numbers of contexts with about `n_tokens` tokens, from all over the held-out ones: the same for every run. Where
+    none are held out they are trained on."""
+    pool = validation if len(validation) else train
+    count = min(len(pool), max(1, -(-n_tokens // context_size)))
+    return pool[np.sort(np.random.default_rng(0).permutation(len(pool))[:count])]
+
+
+def counted(contexts: Numbers, count: Callable[[Numbers], Numbers]) -> Numbers:
+    """What `count` says of contexts, asked of some thousands at once."""
+    parts = [count(contexts[start : start + _COUNTED]) for start in range(0, len(contexts), _COUNTED)]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
 def spread(n: int, count: int, *, middle: bool = False) -> Numbers:
     """`count` of the numbers below `n`, evenly spread; with `middle` from the middle of each stretch."""
     steps = np.arange(count, dtype=np.int64)
@@ -50,12 +66,7 @@ class Stretch:
 
 
 class EndlessOrder:
-    """The sequence for one seed.
-
-    Args:
-        contexts: numbers of the training contexts.
-        counts: kept rows of each of them.
-        seed: fixes the order.
+    """The sequence for one seed, of contexts by their numbers and the rows that each of them keeps.
 
     Attributes:
         rows_per_epoch: kept rows of all contexts.

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations.packed import EVERY_TOKEN
-from saewidgets.activations.shuffle import Numbers
+from saewidgets.activations.shuffle import Numbers, counted, evaluated
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.durable import seal_of, sealed, sha256_of, sync
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
@@ -404,11 +404,7 @@ class StoredActivations:
 
     def kept_counts(self, contexts: Numbers, rule: TokenMask = EVERY_TOKEN) -> Numbers:
         """Kept rows of each context, ``[n]``."""
-        counts = np.empty(len(contexts), dtype=np.int64)
-        for start in range(0, len(contexts), _COUNTED):
-            part = contexts[start : start + _COUNTED]
-            counts[start : start + _COUNTED] = self.kept(part, rule).sum(axis=1)
-        return counts
+        return counted(contexts, lambda part: self.kept(part, rule).sum(axis=1))
 
     def row_numbers(self, contexts: Numbers, rule: TokenMask = EVERY_TOKEN) -> Numbers:
         """Numbers of the kept rows of these contexts, one context after the other."""
@@ -460,9 +456,7 @@ class StoredActivations:
 
     def evaluation_contexts(self, validation: Numbers, train: Numbers, n_tokens: int) -> Numbers:
         """Numbers of contexts with about `n_tokens` tokens, from all over the held-out ones: the same for every run."""
-        pool = validation if len(validation) else train
-        count = min(len(pool), max(1, -(-n_tokens // self.facts.context_size)))
-        return pool[np.sort(np.random.default_rng(0).permutation(len(pool))[:count])]
+        return evaluated(train, validation, self.facts.context_size, n_tokens)
 
     def _marks(self) -> npt.NDArray[np.uint8]:
         """Which tokens are special, eight in a byte, ``[n_contexts, …]``: in memory, whatever becomes of the file."""

@@ -38,10 +38,11 @@ from saewidgets.activations.store import (
     write_facts,
     write_json,
 )
+from saewidgets.activations.stream import check_text
 from saewidgets.durable import require_space, sealed, sha256_of, sync
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.events import Control, Interruption, NullControl, Request
-from saewidgets.lm import LoadedModel, capture, check_context, resolve_hook
+from saewidgets.lm import LoadedModel, capture, resolve_hook
 
 
 # Capturing: language-model forwards → a store, all hook points from one forward.
@@ -178,12 +179,7 @@ def _stored(flat: Tensor, dtype: str, name: str) -> Tensor:
 def _plan(
     lm: LoadedModel, packed: PackedTokens, settings: CaptureSettings, contexts: Numbers, held: int
 ) -> StorePlan:
-    check_context(lm.name, lm.context, packed.context_size)
-    if packed.facts.largest_id >= lm.vocab_size:
-        raise ConfigError(
-            f"The text has token id {packed.facts.largest_id:,}, but {lm.name} knows {lm.vocab_size:,} tokens.",
-            where="tokenizer", hint="Pass the tokenizer that belongs to the model.",
-        )
+    check_text(lm, packed)
     points = {name: resolve_hook(lm.model, name) for name in settings.hook_names}
     widths = {name: point.width for name, point in points.items()}
     dtype = settings.dtype or str(lm.dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""The activation stream: language-model forwards → shuffled batches of activations.
+"""Defines `Windows` and `ActivationStream`: language-model forwards → shuffled batches of activations.
 
 Batch number b is a pure function of (model, packed tokens, configuration, seed, b), so a run that resumes at step b
 sees what it would have seen:
@@ -25,9 +25,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -40,8 +40,8 @@ from torch import Tensor
 
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.activations.prefetch import WindowsAhead, handed_over
-from saewidgets.activations.shuffle import WINDOW_ORDER, EndlessOrder, generator
-from saewidgets.config import ActivationsConfig, TrainingConfig
+from saewidgets.activations.shuffle import WINDOW_ORDER, EndlessOrder, Numbers, generator
+from saewidgets.config import TrainingConfig
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture, check_context, evaluating, resolve_hook
@@ -59,8 +59,7 @@ class Measure(Protocol):
 
     sums: dict[str, Tensor]
 
-    def add(self, rows: Tensor) -> None:
-        """Take in `rows` [n, width], in any number format."""
+    def add(self, rows: Tensor) -> None: ...
 
 
 class MeanNorm:
@@ -120,12 +119,8 @@ class Covariance:
         return mean, covariance
 
 
-def keep(file: Path, of: str, found: Mapping[str, Measure]) -> None:
-    """Write the sums of measures by name, whole or not at all; `of` says of which rows.
-
-    Raises:
-        StorageError: the disk is full, or the folder cannot be written.
-    """
+def _keep(file: Path, of: str, found: Mapping[str, Measure]) -> None:
+    """Write the sums of measures by name, whole or not at all; `of` says of which rows."""
     tensors = {f"{of} {name} {key}": each.cpu() for name, one in found.items() for key, each in one.sums.items()}
     with storage_errors("What was measured is not kept", file, "Free some space, then resume."):
         draft = file.with_suffix(".part")
@@ -133,8 +128,8 @@ def keep(file: Path, of: str, found: Mapping[str, Measure]) -> None:
         os.replace(draft, file)
 
 
-def take_up(file: Path, of: str, found: Mapping[str, Measure]) -> int:
-    """Go on with what `keep` wrote of the same rows; how many they were, 0 where there is nothing of them."""
+def _take_up(file: Path, of: str, found: Mapping[str, Measure]) -> int:
+    """Go on with what `_keep` wrote of the same rows; how many they were, 0 where there is nothing of them."""
     try:
         kept = load(file.read_bytes())
     except (FileNotFoundError, SafetensorError):  # a machine that went down may leave half a file: measured anew
@@ -156,15 +151,95 @@ Batch = Tensor | tuple[Tensor, Tensor]
 _SCALE_ROWS = 8192  # rows whose norms are taken at once
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a row of the endless sequence is: context number in the sequence, and kept rows before that context."""
-
-    context: int
-    row: int
+def _never() -> None:
+    """Nobody asks for anything."""
 
 
-class Windows:
+class RowWindows(ABC):
+    """Windows of rows at one or several hook points, each shuffled and cut into batches.
+
+    Attributes:
+        widths: hook name → width of its activations.
+        batch_size: rows per batch.
+        window: rows shuffled together.
+        tokens_per_epoch: kept rows in one pass over the training contexts.
+        train, validation: context numbers.
+        device: where batches go.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, widths: dict[str, int], seed: int | None, device: torch.device,
+        split: tuple[Numbers, Numbers], kept_counts: Callable[[Numbers, TokenMask], Numbers],
+    ) -> None:
+        settings = config.activations
+        self.widths, self.device = widths, device
+        self.batch_size = config.batch_size
+        self.seed = config.seed if seed is None else seed
+        self.window = self.batch_size * max(1, round(settings.shuffle_tokens / self.batch_size))
+        self.train, self.validation = split
+        name = settings.buffer_device
+        self._place = device if name is None else torch.device(resolve_device(name, "activations.buffer_device"))
+        self._norm_tokens = settings.norm_tokens
+        self._rule = TokenMask.of(settings)
+        self._order = EndlessOrder(self.train, kept_counts(self.train, self._rule), self.seed)
+        self.tokens_per_epoch = self._order.rows_per_epoch
+        if self.tokens_per_epoch < self.batch_size:
+            raise ConfigError(
+                f"There are {self.tokens_per_epoch:,} training tokens, fewer than one batch of {self.batch_size:,}.",
+                where="corpus", hint=f"Give more text, or lower Batch size{self._rule.advice}.",
+            )
+        self._readers = 0
+        self._ahead: WindowsAhead | None = None
+        self._open = ExitStack()  # what the thread that fills windows ahead needs
+
+    @property
+    @abstractmethod
+    def layout(self) -> dict[str, Any]:
+        """All that bit-identity depends on, but which activations are read."""
+
+    @abstractmethod
+    def scale(self, hook_name: str, check: Check) -> float: ...
+
+    @abstractmethod
+    def covariance(self, hook_name: str, check: Check) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def evaluation_contexts(self, n_tokens: int) -> Numbers: ...
+
+    @abstractmethod
+    def _hold(self, number: int, check: Check) -> Mapping[str, Tensor]:
+        """Window `number`, hook name → [window, width] in its own number format; the one before it is lost."""
+
+    def batches(self, hook_names: Sequence[str], start: int, check: Check) -> Generator[tuple[Tensor, ...]]:
+        """Batches from number `start` on, without end: a fresh float32 tensor per name, of the same rows, on `device`.
+
+        Several iterations may go on at once. The window that one of them needs is kept until one needs another, so
+        they share the work as long as none is a window ahead.
+        """
+        per_window = self.window // self.batch_size
+        number, first = divmod(start, per_window)
+        self._readers += 1
+        try:
+            while True:
+                shuffled = generator(self.seed, WINDOW_ORDER, number).permutation(self.window)
+                order = torch.from_numpy(shuffled).to(self._place)
+                for index in range(first, per_window):
+                    chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+                    rows = self._hold(number, check)
+                    yield tuple(handed_over(rows[name], chosen, self.device) for name in hook_names)
+                number, first = number + 1, 0
+        finally:
+            self._readers -= 1
+            if not self._readers:
+                self._release()
+
+    def _release(self) -> None:
+        """Nobody reads: the memory is free."""
+        self._ahead = None
+        self._open.close()
+
+
+class Windows(RowWindows):
     """Windows of rows at one or several hook points of one forward.
 
     Args:
@@ -178,10 +253,6 @@ class Windows:
         on_measured: called with how many rows were measured, and of how many.
 
     Attributes:
-        widths: hook name → width of its activations.
-        batch_size: rows per batch.
-        window: rows shuffled together.
-        tokens_per_epoch: kept rows in one pass over the training contexts.
         reads_ahead: whether the next window is computed while one is used.
 
     Raises:
@@ -205,43 +276,20 @@ class Windows:
         settings = config.activations
         self.lm, self.packed = lm, packed
         self._kept, self._on_measured = kept, on_measured
-        self.device = lm.device if device is None else torch.device(device)
-        self._place = buffer_device(settings, self.device)
-        auto = lm.device != self.device
-        self.reads_ahead = settings.read_ahead == "on" or (settings.read_ahead == "auto" and auto)
-        self.widths = {name: resolve_hook(lm.model, name).width for name in dict.fromkeys(hook_names)}
-        self.batch_size = config.batch_size
-        self.seed = config.seed if seed is None else seed
-        self.window = self.batch_size * max(1, round(settings.shuffle_tokens / self.batch_size))
+        device = lm.device if device is None else torch.device(device)
+        self.reads_ahead = settings.read_ahead == "on" or (settings.read_ahead == "auto" and lm.device != device)
+        widths = {name: resolve_hook(lm.model, name).width for name in dict.fromkeys(hook_names)}
         self._model_batch = settings.model_batch_size
-        self._norm_tokens = settings.norm_tokens
-        self._rule = TokenMask.of(settings)
-        check_context(lm.name, lm.context, packed.context_size)
-        if packed.facts.largest_id >= lm.vocab_size:
-            raise ConfigError(
-                f"The text has token id {packed.facts.largest_id:,}, but {lm.name} knows {lm.vocab_size:,} tokens.",
-                where="tokenizer", hint="Pass the tokenizer that belongs to the model.",
-            )
-        self._order = EndlessOrder(packed.train, packed.kept_counts(packed.train, self._rule), self.seed)
-        self.tokens_per_epoch = self._order.rows_per_epoch
-        if self.tokens_per_epoch < self.batch_size:
-            raise ConfigError(
-                f"The corpus has {self.tokens_per_epoch:,} training tokens, "
-                f"fewer than one batch of {self.batch_size:,}.",
-                where="corpus", hint=f"Give more text, or lower Batch size{self._rule.advice}.",
-            )
+        check_text(lm, packed)
+        super().__init__(config, widths, seed, device, (packed.train, packed.validation), packed.kept_counts)
         self._scales: dict[str, float] = {}
         self._covariances: dict[str, Covariance] = {}
-        self._readers = 0
         self._held: int | None = None
         self._rows: _Rows | None = None
         self._buffers: dict[str, Tensor] = {}
-        self._ahead: WindowsAhead | None = None
-        self._open = ExitStack()  # what the thread that computes ahead needs
 
     @property
     def layout(self) -> dict[str, Any]:
-        """All that bit-identity depends on, but which activations are read."""
         import transformers  # long loaded here; at the top it would slow the import of this package
 
         device = self.lm.device
@@ -253,7 +301,7 @@ class Windows:
             "context_size": self.packed.context_size,
             **self._rule.layout,
             "tokens": self.packed.fingerprint,
-            "train_contexts": len(self.packed.train),
+            "train_contexts": len(self.train),
             "tokens_per_epoch": self.tokens_per_epoch,
             "model": self.lm.fingerprint(),
             "model_dtype": str(self.lm.dtype).removeprefix("torch."),
@@ -266,50 +314,26 @@ class Windows:
             "numpy": np.__version__,
         }
 
-    def batches(
-        self, hook_names: Sequence[str], start: int, check: Check | None
-    ) -> Generator[tuple[Tensor, ...]]:
-        """Batches from number `start` on, without end: a fresh float32 tensor per name, of the same rows, on `device`.
-
-        Several iterations may go on at once. The window that one of them needs is kept until one needs another, so
-        they share their forwards as long as none is a window ahead.
-        """
-        per_window = self.window // self.batch_size
-        number, first = divmod(start, per_window)
-        self._readers += 1
-        try:
-            while True:
-                shuffled = generator(self.seed, WINDOW_ORDER, number).permutation(self.window)
-                order = torch.from_numpy(shuffled).to(self._place)
-                for index in range(first, per_window):
-                    chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-                    rows = self._hold(number, check or _never)
-                    yield tuple(handed_over(rows[name], chosen, self.device) for name in hook_names)
-                number, first = number + 1, 0
-        finally:
-            self._readers -= 1
-            if not self._readers:
-                self._release()
-
-    def scale(self, hook_name: str, check: Check | None = None) -> float:
-        """``sqrt(width) / mean ‖x‖`` at `hook_name`, see `ActivationStream.estimate_scale`; all names in one pass."""
-        if not self._scales:
-            found = self._measured(MeanNorm, check or _never)
+    def scale(self, hook_name: str, check: Check) -> float:
+        if not self._scales:  # all names in one pass
+            found = self._measured(MeanNorm, check)
             self._scales = {name: norm.factor() for name, norm in found.items()}
         return self._scales[hook_name]
 
-    def covariance(self, hook_name: str, check: Check | None = None) -> tuple[Tensor, Tensor]:
-        """See `ActivationStream.estimate_covariance`; all names in one pass. What was asked for is not kept."""
+    def covariance(self, hook_name: str, check: Check) -> tuple[Tensor, Tensor]:
         if hook_name not in self._covariances:
-            self._covariances = self._measured(Covariance, check or _never)
-        return self._covariances.pop(hook_name).result()
+            self._covariances = self._measured(Covariance, check)
+        return self._covariances.pop(hook_name).result()  # which is large: it is not kept
+
+    def evaluation_contexts(self, n_tokens: int) -> Numbers:
+        return self.packed.evaluation_contexts(n_tokens)
 
     def _measured(self, kind: Callable[[str, int], M], check: Check) -> dict[str, M]:
         """The first rows of the training text in this seed's order, in a measure of every name."""
         found = {name: kind(name, width) for name, width in self.widths.items()}
         wanted = min(self._norm_tokens, self.tokens_per_epoch)
         of = hashlib.sha256(json.dumps([self.layout, wanted], sort_keys=True).encode()).hexdigest()[:24]
-        done = take_up(self._kept, of, found) if self._kept is not None else 0
+        done = _take_up(self._kept, of, found) if self._kept is not None else 0
         rows = _Rows(self, done)
         parts = self._empty(min(wanted, _SCALE_ROWS), self.lm.device)
         try:
@@ -322,11 +346,10 @@ class Windows:
                     self._on_measured(done, wanted)
         finally:
             if self._kept is not None:
-                keep(self._kept, of, found)
+                _keep(self._kept, of, found)
         return found
 
     def _hold(self, number: int, check: Check) -> Mapping[str, Tensor]:
-        """Window `number`, hook name → [window, width] in the model's number format; the one before it is lost."""
         if self.reads_ahead:
             self._ahead = self._ahead or self._computing()
             return self._ahead.window(number, check)
@@ -357,9 +380,7 @@ class Windows:
         return ahead
 
     def _release(self) -> None:
-        """Nobody reads: the memory is free."""
-        self._ahead = None
-        self._open.close()
+        super()._release()
         self._held, self._rows, self._buffers = None, None, {}
 
     def _buffer(self) -> dict[str, Tensor]:
@@ -369,12 +390,12 @@ class Windows:
         dtype = self.lm.dtype
         return {name: torch.empty(rows, width, dtype=dtype, device=device) for name, width in self.widths.items()}
 
-    def place(self, row: int) -> _Place:
-        """The context that row number `row` of the endless sequence is in."""
+    def place(self, row: int) -> tuple[int, int]:
+        """Where row number `row` of the endless sequence is: number of its context there, and rows before that."""
         epoch, within = divmod(row, self.tokens_per_epoch)
         _, before = self._order.epoch(epoch)
         index = int(np.searchsorted(before, within, side="right")) - 1
-        return _Place(epoch * len(self.packed.train) + index, epoch * self.tokens_per_epoch + int(before[index]))
+        return epoch * len(self.train) + index, epoch * self.tokens_per_epoch + int(before[index])
 
     def rows_before(self, context: int) -> tuple[int, int]:
         """The language-model batch that context number `context` is in, and the kept rows of it that lie before."""
@@ -382,9 +403,9 @@ class Windows:
         ahead = self._contexts(batch * self._model_batch, within)
         return batch, int(self.packed.kept_counts(ahead, self._rule).sum())
 
-    def _contexts(self, first: int, count: int) -> npt.NDArray[np.int64]:
+    def _contexts(self, first: int, count: int) -> Numbers:
         """Context numbers `first` … `first + count - 1` of the endless sequence."""
-        n = len(self.packed.train)
+        n = len(self.train)
         return np.array([self._order.epoch(g // n)[0][g % n] for g in range(first, first + count)], dtype=np.int64)
 
     def forward(self, batch: int) -> tuple[dict[str, Tensor], npt.NDArray[np.bool_]]:
@@ -400,10 +421,10 @@ class _Rows:
     def __init__(self, windows: Windows, row: int) -> None:
         self._windows = windows
         self.next_row = row
-        place = windows.place(row)
+        context, first = windows.place(row)
         # The batch may start with contexts that lie before the wanted row: their kept rows are skipped.
-        self._batch, before = windows.rows_before(place.context)
-        self._skip = row - place.row + before
+        self._batch, before = windows.rows_before(context)
+        self._skip = row - first + before
         self._waiting: dict[str, Tensor] = {}  # rows computed and not handed out yet
         self._left = 0
 
@@ -434,8 +455,87 @@ class _Rows:
                 self._waiting[name] = flat.index_select(0, chosen.to(flat.device))
 
 
-class ActivationStream:
+class RowStream:
     """What one run reads, as shuffled batches.
+
+    Attributes:
+        d_in: width of the activations.
+        d_out: width of the target of a transcoder; None where the activations are their own target.
+        batch_size, window, tokens_per_epoch: see `RowWindows`.
+    """
+
+    def __init__(self, windows: RowWindows, config: TrainingConfig) -> None:
+        self._windows = windows
+        self.hook_name, self.hook_name_out = config.hook_name, config.hook_name_out
+        self._names = config.hook_names
+        self.d_in = windows.widths[self.hook_name]
+        self.d_out = None if self.hook_name_out is None else windows.widths[self.hook_name_out]
+        self.batch_size, self.window = windows.batch_size, windows.window
+        self.tokens_per_epoch = windows.tokens_per_epoch
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """All that bit-identity depends on; a resumed run compares it with what it had before."""
+        out = {} if self.hook_name_out is None else {"hook_name_out": self.hook_name_out}
+        return {"hook_name": self.hook_name, **out, **self._windows.layout}
+
+    def batches(self, start: int = 0, check: Check = _never) -> Iterator[Batch]:
+        """Batches from number `start` on, without end.
+
+        Args:
+            start: number of the first batch.
+            check: called before every language-model batch or stored window; what it raises ends the iteration.
+
+        Yields:
+            ``[batch_size, d_in]`` float32 on the windows' device, each a tensor of its own, without gradient; for a
+            transcoder a pair of it and of the same rows at `hook_name_out`, ``[batch_size, d_out]``.
+
+        Raises:
+            NotFoundError, FormatError: files of a store went away or were cut off.
+        """
+        with closing(self._windows.batches(self._names, start, check)) as batches:
+            for found in batches:
+                yield found[0] if len(found) == 1 else (found[0], found[1])
+
+    def estimate_scale(self, check: Check = _never) -> float:
+        """The factor that brings the mean norm of the activations to √d_in: ``sqrt(d_in) / mean ‖x‖``.
+
+        The mean is over the first `norm_tokens` rows of the training text in this seed's order (over all of it where it
+        is smaller), whatever batch the run is at.
+
+        Raises:
+            ConfigError: the activations are all zero or not finite.
+        """
+        return self._windows.scale(self.hook_name, check)
+
+    def estimate_scale_out(self, check: Check = _never) -> float | None:
+        """The same for the target of a transcoder; None where there is none."""
+        return None if self.hook_name_out is None else self._windows.scale(self.hook_name_out, check)
+
+    def estimate_covariance(self, check: Check = _never) -> tuple[Tensor, Tensor]:
+        """Mean ``[d_in]`` and covariance ``[d_in, d_in]`` of the rows that `estimate_scale` reads, in float64.
+
+        Raises:
+            ConfigError: the activations do not vary or are not finite.
+        """
+        return self._windows.covariance(self.hook_name, check)
+
+    def evaluation_contexts(self, n_tokens: int) -> Tensor:
+        """Token ids of held-out contexts, ``[n, context_size]`` int64: the same for every run and seed.
+
+        Raises:
+            ConfigError: a store holds no tokens.
+        """
+        return torch.from_numpy(self._windows.evaluation_contexts(n_tokens))
+
+    @property
+    def n_held_out(self) -> int:
+        """Contexts that are not trained on."""
+        return len(self._windows.validation)
+
+
+class ActivationStream(RowStream):
+    """A `RowStream` of language-model forwards.
 
     Args:
         lm: the language model.
@@ -445,89 +545,26 @@ class ActivationStream:
         windows: made for the same text, batch size and seed; read in step with other streams it costs no forward of
             its own. The model, text, seed and device are then those of `windows`.
 
-    Attributes:
-        d_in: width of the activations.
-        d_out: width of the target of a transcoder; None where the activations are their own target.
-        batch_size, window, tokens_per_epoch: see `Windows`.
-
     Raises:
         HookError, ConfigError: see `Windows`.
     """
 
     def __init__(
-        self,
-        lm: LoadedModel,
-        packed: PackedTokens,
-        config: TrainingConfig,
-        seed: int | None = None,
-        *,
+        self, lm: LoadedModel, packed: PackedTokens, config: TrainingConfig, seed: int | None = None, *,
         windows: Windows | None = None,
     ) -> None:
         self.windows = windows or Windows(lm, packed, config, config.hook_names, seed)
-        self.hook_name, self.hook_name_out = config.hook_name, config.hook_name_out
-        self._names = config.hook_names
-        self.d_in = self.windows.widths[self.hook_name]
-        self.d_out = None if self.hook_name_out is None else self.windows.widths[self.hook_name_out]
-        self.batch_size, self.window = self.windows.batch_size, self.windows.window
-        self.tokens_per_epoch = self.windows.tokens_per_epoch
-
-    @property
-    def layout(self) -> dict[str, Any]:
-        """All that bit-identity depends on; a resumed run compares it with what it had before."""
-        out = {} if self.hook_name_out is None else {"hook_name_out": self.hook_name_out}
-        return {"hook_name": self.hook_name, **out, **self.windows.layout}
-
-    def batches(self, start: int = 0, check: Check | None = None) -> Iterator[Batch]:
-        """Batches from number `start` on, without end.
-
-        Args:
-            start: number of the first batch.
-            check: called before every language-model batch; what it raises ends the iteration.
-
-        Yields:
-            ``[batch_size, d_in]`` float32 on the windows' device, each a tensor of its own, without gradient; for a
-            transcoder a pair of it and of the same rows at `hook_name_out`, ``[batch_size, d_out]``.
-        """
-        with closing(self.windows.batches(self._names, start, check)) as batches:
-            for found in batches:
-                yield found[0] if len(found) == 1 else (found[0], found[1])
-
-    def estimate_scale(self, check: Check | None = None) -> float:
-        """The factor that brings the mean norm of the activations to √d_in: ``sqrt(d_in) / mean ‖x‖``.
-
-        The mean is over the first `norm_tokens` rows of the training text in this seed's order (over all of it where it
-        is smaller), whatever batch the run is at.
-
-        Raises:
-            ConfigError: the activations are all zero or not finite.
-        """
-        return self.windows.scale(self.hook_name, check)
-
-    def estimate_scale_out(self, check: Check | None = None) -> float | None:
-        """The same for the target of a transcoder; None where there is none."""
-        return None if self.hook_name_out is None else self.windows.scale(self.hook_name_out, check)
-
-    def estimate_covariance(self, check: Check | None = None) -> tuple[Tensor, Tensor]:
-        """Mean ``[d_in]`` and covariance ``[d_in, d_in]`` of the rows that `estimate_scale` reads, in float64.
-
-        Raises:
-            ConfigError: the activations do not vary or are not finite.
-        """
-        return self.windows.covariance(self.hook_name, check)
-
-    def evaluation_contexts(self, n_tokens: int) -> Tensor:
-        """Held-out contexts, ``[n, context_size]`` int64; see `PackedTokens.evaluation_contexts`."""
-        return torch.from_numpy(self.windows.packed.evaluation_contexts(n_tokens))
+        super().__init__(self.windows, config)
 
 
-def buffer_device(settings: ActivationsConfig, device: torch.device) -> torch.device:
-    """Where windows are kept for batches that go to `device`. Raises `ConfigError` if that is not here."""
-    name = settings.buffer_device
-    return device if name is None else torch.device(resolve_device(name, "activations.buffer_device"))
-
-
-def _never() -> None:
-    """Nobody asks for anything."""
+def check_text(lm: LoadedModel, packed: PackedTokens) -> None:
+    """Raises `ConfigError` where the model cannot read contexts so long, or does not know one of their ids."""
+    check_context(lm.name, lm.context, packed.context_size)
+    if packed.facts.largest_id >= lm.vocab_size:
+        raise ConfigError(
+            f"The text has token id {packed.facts.largest_id:,}, but {lm.name} knows {lm.vocab_size:,} tokens.",
+            where="tokenizer", hint="Pass the tokenizer that belongs to the model.",
+        )
 
 
 def device_name(device: torch.device) -> str:

@@ -1,4 +1,5 @@
-"""Files, folders and strings on this machine."""
+"""Defines `TextFiles`, the corpus of files, folders and strings on this machine, and `read_documents`, which reads the
+rows of every corpus."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import codecs
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,47 +17,33 @@ from typing import Any
 import numpy as np
 
 from saewidgets.activations import documents
-from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split, Turn, cut, pieces
+from saewidgets.activations.documents import Chunk, Corpus, Document, Position, Read, Turn, chunked, cut, pieces
 from saewidgets.activations.shards import Place, Row, Shard, What, kind_of, read_rows
 from saewidgets.config import TextCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
-
-# Rows of files → documents, a chunk at a time, from any place on.
 
 # What datasets in the form of ShareGPT call the sides of a conversation.
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant"}
 
 
-def read_chunks(shards: Sequence[Shard], what: What, column: str | None, position: Position | None) -> Iterator[Chunk]:
-    """The documents of files, one after the other, from `position` on.
+def read_documents(shards: Sequence[Shard], what: What, column: str | None, position: Position | None) -> Read:
+    """The documents of files row by row, one file after the other, from `position` on.
 
     Raises:
         FormatError: `position` is of other files; or a row is malformed.
         ConfigError, OSError: from `read_rows`.
     """
     number, start = _begin(shards, position)
-    documents: list[Document] = []
-    size = 0
-    for index in range(number, len(shards)):
-        shard = shards[index]
+    names = [*(shard.name for shard in shards), ""]
+    for index, shard in enumerate(shards[number:], number):
         for row in read_rows(shard, what, column, start if index == number else None):
             found = documents_of(row, what, f"{shard.name}:{row.number}")
-            size += sum(document.size for document in found)
-            documents += found
-            if size >= CHUNK_CHARACTERS:
-                yield Chunk(documents, _position(shards, index, row.after))
-                documents, size = [], 0
-        if documents:  # so that who goes on behind a file does not open it again
-            yield Chunk(documents, _position(shards, index + 1, Place()))
-            documents, size = [], 0
+            yield found, partial(_position, shard.name, index, row.after)
+        yield None, partial(_position, names[index + 1], index + 1, Place())
 
 
 def documents_of(row: Row, what: What, source: str) -> list[Document]:
-    """The document of one row, in pieces where it is long; nothing for one without text.
-
-    Raises:
-        FormatError: the row holds something else.
-    """
+    """The document of one row, in pieces where it is long; nothing for one without text."""
     if row.value is None:
         return []
     if what == "tokens":
@@ -82,7 +69,6 @@ def readable_text(text: str) -> str:
 
 
 def _turns(row: Row, source: str) -> tuple[Turn, ...]:
-    """The sides of a conversation; a string is what a user says."""
     if isinstance(row.value, str):
         return (Turn("user", readable_text(row.value)),) if row.value else ()
     turns = []
@@ -91,7 +77,7 @@ def _turns(row: Row, source: str) -> tuple[Turn, ...]:
         role, content = said.get("role", said.get("from")), said.get("content", said.get("value"))
         if not isinstance(role, str) or not isinstance(content, str):
             raise FormatError(
-                f"Row {row.number:,} is no conversation.", where=source,
+                f"Row {row.number:,} is not a conversation.", where=source,
                 hint='One is a list of {"role": …, "content": …}, with text in both.',
             )
         turns.append(Turn(_ROLES.get(role, role), readable_text(content)))
@@ -120,14 +106,11 @@ def _begin(shards: Sequence[Shard], position: Position | None) -> tuple[int, Pla
     return number, Place(*position["place"])
 
 
-def _position(shards: Sequence[Shard], index: int, place: Place) -> dict[str, Any]:
-    name = shards[index].name if index < len(shards) else ""
-    return {"shard": index, "name": name, "place": list(astuple(place))}
+def _position(name: str, index: int, place: Place) -> dict[str, Any]:
+    return {"shard": index, "name": name, "place": [place.row, place.at, place.skip]}
 
 
-# Plain text files: found in folders, decoded, and handed out in pieces.
-def check_encoding(encoding: str) -> None:
-    """Raise `ConfigError` unless there is such an encoding of text."""
+def _check_encoding(encoding: str) -> None:
     try:
         "".encode(encoding)  # unlike codecs.lookup: refuses rot13, base64 and others that are not of text
     except LookupError as error:
@@ -168,13 +151,8 @@ def find_files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sorted(files)
 
 
-def read_text(file: Path, encoding: str) -> Iterator[Document]:
-    """The pieces of one file. Line ends become ``\\n``; a byte-order mark is dropped.
-
-    Raises:
-        FormatError: a byte is not of this encoding; the message names its place.
-        StorageError: the file cannot be read.
-    """
+def _read_text(file: Path, encoding: str) -> Iterator[Document]:
+    """The pieces of one file. Line ends become ``\\n``; a byte-order mark is dropped."""
     first = True
     try:
         with file.open(encoding=encoding) as stream:
@@ -189,10 +167,6 @@ def read_text(file: Path, encoding: str) -> Iterator[Document]:
                 yield Document(rest, str(file), continues=not first)
     except UnicodeError as error:
         raise _undecodable(file, encoding, error) from error
-    except OSError as error:
-        raise StorageError(
-            f"The file cannot be read: {error.strerror or error}.", where=str(file), hint="Check its permissions."
-        ) from error
 
 
 def _undecodable(file: Path, encoding: str, error: UnicodeError) -> FormatError:
@@ -231,49 +205,37 @@ SUFFIXES = (
 )  # fmt: skip
 
 
-def open_files(config: TextCorpus) -> TextFiles:
-    """The files, folders and strings of `config`: a `LongCorpus` where files have more than 4 MB."""
-    found = TextFiles(config)
-    return LongTextFiles(config) if found.size > LONG else found
-
-
 def local_shard(file: Path) -> Shard | None:
     """`file` as a file of rows; None where it is plain text."""
     kind = kind_of(file.name)
-    return None if kind is None else Shard(str(file), kind, partial(_open, file))
+    return None if kind is None else Shard(str(file), kind, lambda: file.open("rb"))
 
 
-class TextFiles:
-    """Files, folders and strings, in the order given (a folder's files sorted by path)."""
+class TextFiles(Corpus):
+    """Files, folders and strings, in the order given (a folder's files sorted by path).
 
-    held_out = False
+    Attributes:
+        files: all that are read.
+        size: bytes in them.
+    """
 
     def __init__(self, config: TextCorpus) -> None:
-        self.label = config.label
-        self._config = config
-        self.chat = config.chat
+        self.label, self.chat, self._config = config.label, config.chat, config
         self._what: What = "chat" if config.chat else "text"
         self._hash: str | None = None
-        check_encoding(config.encoding)
+        _check_encoding(config.encoding)
         self.files = tuple(
             file for name in config.files for file in find_files(Path(name).expanduser().absolute(), SUFFIXES)
         )
-
-    @property
-    def size(self) -> int:
-        """Bytes in files."""
-        return sum(_size(file) for file in self.files)
-
-    def documents(self, split: Split = "train") -> Iterator[Document]:
-        if split == "validation":
-            return
-        for file in self.files:
-            yield from self._file(file)
-        yield from self._strings()
+        self.size = sum(_size(file) for file in self.files)
+        self.is_long = self.size > LONG
+        self.facts: Mapping[str, Any] = {"kind": "text", "label": self.label, "files": len(self.files)}
 
     def fingerprint(self) -> str:
+        """Of more than 256 MB that of names, sizes and times of change: to read them at every start would take minutes.
+        A copy of the files counts as another text."""
         if self._hash is None:  # the whole text is read for it, and several ask the corpus that they are about to read
-            self._hash = self._hashed()
+            self._hash = self._hashed() if self.size <= HASHED else self._hash_of_names()
         return self._hash
 
     def _hashed(self) -> str:
@@ -285,39 +247,7 @@ class TextFiles:
                 digest.update(f"\2{turn.role}\3{turn.content}".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
-    def _strings(self) -> Iterator[Document]:
-        for number, text in enumerate(self._config.strings, start=1):
-            yield from self._said(pieces(text, f"string {number}"))
-
-    def _said(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Plain text, where conversations are read, is what a user says."""
-        for document in documents:
-            yield replace(document, text="", turns=(Turn("user", document.text),)) if self.chat else document
-
-    def _file(self, file: Path) -> Iterator[Document]:
-        shard = local_shard(file)
-        if shard is None:
-            yield from self._said(read_text(file, self._config.encoding))
-            return
-        with readable(file):
-            for chunk in read_chunks([shard], self._what, self._config.text_field, None):
-                yield from chunk.documents
-
-
-class LongTextFiles(TextFiles):
-    """The same, too much to be packed whole."""
-
-    whole_rows = False
-
-    def __init__(self, config: TextCorpus) -> None:
-        super().__init__(config)
-        self.facts: Mapping[str, Any] = {"kind": "text", "label": self.label, "files": len(self.files)}
-
-    def fingerprint(self) -> str:
-        """Of more than 256 MB that of names, sizes and times of change: to read them at every start would take minutes.
-        A copy of the files counts as another text."""
-        if self.size <= HASHED:
-            return super().fingerprint()
+    def _hash_of_names(self) -> str:
         files = [[file.name, _size(file), file.stat().st_mtime_ns] for file in self.files]
         settings = [self._config.text_field, self._config.encoding, list(self._config.strings), *["chat"][: self.chat]]
         return hashlib.sha256(json.dumps([files, settings]).encode()).hexdigest()
@@ -329,40 +259,43 @@ class LongTextFiles(TextFiles):
             FormatError: a file is damaged, or is not the one where reading stopped.
             StorageError: a file cannot be read.
         """
-        start = dict(position or {"file": 0, "inside": None})
-        for number in range(int(start["file"]), len(self.files)):
-            file = self.files[number]
-            if (shard := local_shard(file)) is None:
-                chunks = self._plain(file, start["inside"])
-            else:
-                chunks = read_chunks([shard], self._what, self._config.text_field, start["inside"])
-            with readable(file):
-                for chunk in chunks:
-                    yield Chunk(chunk.documents, {"file": number, "inside": dict(chunk.position)})
-            start["inside"] = None
-        strings = list(self._strings())
-        if strings and int(start["file"]) <= len(self.files):
-            yield Chunk(strings, {"file": len(self.files) + 1, "inside": None})
+        return chunked(self._read(position or {"file": 0, "inside": None}))
 
-    def _plain(self, file: Path, start: Position | None) -> Iterator[Chunk]:
-        """A text file, some pieces at a time; pieces before `start` are read again, but not handed out."""
-        waiting: list[Document] = []
-        size = done = 0
-        for number, piece in enumerate(self._said(read_text(file, self._config.encoding)), start=1):
-            done = number
-            if start is not None and number <= int(start["pieces"]):
-                continue
-            waiting.append(piece)
-            size += len(piece.text)
-            if size >= CHUNK_CHARACTERS:
-                yield Chunk(waiting, {"pieces": number})
-                waiting, size = [], 0
-        if waiting:
-            yield Chunk(waiting, {"pieces": done})
+    def _read(self, position: Position) -> Read:
+        first = int(position["file"])
+        for number in range(first, len(self.files) + 1):
+            inside = position["inside"] if number == first else None
+            if number == len(self.files):
+                found = self._plain(self._strings(), inside)
+            elif (shard := local_shard(file := self.files[number])) is None:
+                found = self._plain(_read_text(file, self._config.encoding), inside)
+            else:
+                found = read_documents([shard], self._what, self._config.text_field, inside)
+            with readable(self.files[number] if number < len(self.files) else ""):
+                for read, place in found:
+                    if read is not None:  # files that are small are tokenised together
+                        yield read, partial(_inside, number, place)
+
+    def _strings(self) -> Iterator[Document]:
+        for number, text in enumerate(self._config.strings, start=1):
+            yield from pieces(text, f"string {number}")
+
+    def _plain(self, text: Iterable[Document], start: Position | None) -> Read:
+        """Pieces of text; those before `start` are read again, but not handed out. Where conversations are read, plain
+        text is what a user says."""
+        before = 0 if start is None else int(start["pieces"])
+        for number, piece in enumerate(text, start=1):
+            if number > before:
+                said = replace(piece, text="", turns=(Turn("user", piece.text),)) if self.chat else piece
+                yield [said], partial(dict, pieces=number)
+
+
+def _inside(number: int, place: Callable[[], Position]) -> Position:
+    return {"file": number, "inside": dict(place())}
 
 
 @contextmanager
-def readable(file: Path) -> Iterator[None]:
+def readable(file: Path | str) -> Iterator[None]:
     """Turns the system's complaint about a file into ours."""
     try:
         yield
@@ -372,10 +305,6 @@ def readable(file: Path) -> Iterator[None]:
         raise StorageError(
             f"The file cannot be read: {error.strerror or error}.", where=str(file), hint="Check its permissions."
         ) from error
-
-
-def _open(file: Path) -> Any:
-    return file.open("rb")
 
 
 def _size(file: Path) -> int:

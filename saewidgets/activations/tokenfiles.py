@@ -1,4 +1,4 @@
-"""Text that was tokenised before, in files on this machine: arrays, Parquet, JSON lines, and what `datasets` saves.
+"""Defines `open_token_files`: text that was tokenised before, in arrays, tables, and what `datasets` saves.
 
 Nothing is unpickled. An array of two dimensions has one context per row; an array of one dimension is one long text.
 Rows of a table that are all of one length are contexts, too; else each is a document.
@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from saewidgets.activations.documents import Chunk, Document, Position, Split
-from saewidgets.activations.shards import Shard, read_rows, token_column
-from saewidgets.activations.text_files import find_files, local_shard, read_chunks, readable
+from saewidgets.activations.documents import Chunk, Corpus, Document, Position, chunked
+from saewidgets.activations.shards import Shard, choose_column, read_rows
+from saewidgets.activations.text_files import find_files, local_shard, read_documents, readable
 from saewidgets.config import TokensCorpus
-from saewidgets.errors import FormatError, NotFoundError
+from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError
 
 LARGEST = 1 << 36  # bytes of an array that has to be unpacked into memory
 _CHUNK_IDS = 1 << 17  # ids handed out together
@@ -32,14 +32,7 @@ _AGAIN = "Write it again with numpy.save, numpy.savez or safetensors."
 Array = npt.NDArray[np.integer[Any]]
 
 
-def open_array(path: Path, config: TokensCorpus) -> TokenArray:
-    """The array in `path`.
-
-    Raises:
-        FormatError: it is damaged, or holds no array of whole numbers of one or two dimensions.
-        ConfigError: it has several, and none was named.
-        StorageError: it cannot be read.
-    """
+def _open_array(path: Path, config: TokensCorpus) -> TokenArray:
     with readable(path):
         try:
             if path.suffix.lower() == ".npy":
@@ -48,9 +41,9 @@ def open_array(path: Path, config: TokensCorpus) -> TokenArray:
                 array = _of_archive(path, config.column)
             else:
                 array = _of_safetensors(path, config.column)
-        except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-            if isinstance(error, FormatError) or type(error).__module__.startswith("saewidgets"):
-                raise
+        except SAEWidgetsError:
+            raise
+        except (ValueError, EOFError, zipfile.BadZipFile, KeyError, SafetensorError, TypeError) as error:
             raise FormatError(f"The array cannot be read ({_first(error)}).", where=str(path), hint=_AGAIN) from error
     if not np.issubdtype(array.dtype, np.integer) or array.ndim not in (1, 2) or array.size == 0:
         raise FormatError(
@@ -60,10 +53,8 @@ def open_array(path: Path, config: TokensCorpus) -> TokenArray:
     return TokenArray(path, config, array)
 
 
-class TokenArray:
-    """An array of token ids, a `LongCorpus`: [contexts, tokens], or [tokens] of one long text."""
-
-    held_out = False
+class TokenArray(Corpus):
+    """An array of token ids: [contexts, tokens], or [tokens] of one long text."""
 
     def __init__(self, path: Path, config: TokensCorpus, array: Array) -> None:
         self.label = config.label
@@ -71,10 +62,6 @@ class TokenArray:
         self.tokenizer_said = config.tokenizer
         self.facts: Mapping[str, Any] = {"kind": "tokens", "label": self.label, "tokenizer": config.tokenizer}
         self._path, self._array, self._column = path, array, config.column
-
-    def documents(self, split: Split = "train") -> Iterator[Document]:
-        for chunk in self.chunks() if split == "train" else ():
-            yield from chunk.documents
 
     def fingerprint(self) -> str:
         """Of name, size and time of change, type and shape."""
@@ -84,7 +71,6 @@ class TokenArray:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
-        """The ids from `position` on."""
         start, end = int((position or {}).get("row", 0)), len(self._array)
         step = max(1, _CHUNK_IDS // self._array.shape[1]) if self.whole_rows else _CHUNK_IDS
         for row in range(start, end, step):
@@ -106,7 +92,7 @@ def _of_archive(path: Path, column: str | None) -> Any:
         members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
         if column is None and len(members) == 1:
             column = next(iter(members))
-        name = token_column(dict.fromkeys(members, True), column, str(path))
+        name = choose_column("tokens", dict.fromkeys(members, True), column, str(path))
         size = members[name].file_size
         if size > LARGEST:
             raise FormatError(
@@ -131,14 +117,11 @@ def _check_header(file: IO[bytes], size: int) -> None:
 
 
 def _of_safetensors(path: Path, column: str | None) -> Any:
-    try:
-        with safe_open(path, "np") as file:
-            names = list(file.keys())
-            if column is None and len(names) == 1:
-                column = names[0]
-            return file.get_tensor(token_column(dict.fromkeys(names, True), column, str(path)))
-    except (SafetensorError, TypeError) as error:
-        raise FormatError(f"The array cannot be read ({_first(error)}).", where=str(path), hint=_AGAIN) from error
+    with safe_open(path, "np") as file:
+        names = list(file.keys())
+        if column is None and len(names) == 1:
+            column = names[0]
+        return file.get_tensor(choose_column("tokens", dict.fromkeys(names, True), column, str(path)))
 
 
 def _first(error: Exception) -> str:
@@ -154,7 +137,7 @@ _LOOKED_AT = 64  # rows from which is seen whether all have one length
 
 
 def open_token_files(config: TokensCorpus) -> TokenFiles | TokenArray:
-    """The tokens that `config` names, a `LongCorpus`.
+    """The tokens that `config` names.
 
     Raises:
         NotFoundError: there is no such file or folder, or no tokens in it.
@@ -163,23 +146,21 @@ def open_token_files(config: TokensCorpus) -> TokenFiles | TokenArray:
     """
     path = Path(config.source).expanduser().absolute()
     if path.is_file() and path.suffix.lower() in _ARRAYS:
-        return open_array(path, config)
+        return _open_array(path, config)
     if (path / "dataset_dict.json").is_file():  # several splits, as `datasets` saves them
         path = path / config.split
     files = find_files(path, _ROWS)
     shards = [shard for file in files if (shard := local_shard(file)) is not None]
     if not shards:
         raise NotFoundError(
-            "This is no file with token ids.", where=str(path),
+            "This is not a file with token ids.", where=str(path),
             hint=f"Files ending in {', '.join((*_ARRAYS, *_ROWS))} are read, and folders of them.",
         )
     return TokenFiles(config, path, files, shards)
 
 
-class TokenFiles:
+class TokenFiles(Corpus):
     """Files with a list of token ids per row."""
-
-    held_out = False
 
     def __init__(self, config: TokensCorpus, path: Path, files: list[Path], shards: list[Shard]) -> None:
         self.label = config.label
@@ -193,19 +174,14 @@ class TokenFiles:
         with readable(files[0]):
             self.whole_rows = equal_lengths(shards[0], config.column)
 
-    def documents(self, split: Split = "train") -> Iterator[Document]:
-        for chunk in self.chunks() if split == "train" else ():
-            yield from chunk.documents
-
     def fingerprint(self) -> str:
         """Of names, sizes and times of change."""
         facts = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in self._files]
         return hashlib.sha256(json.dumps([facts, self._config.column]).encode()).hexdigest()
 
     def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
-        """The rows from `position` on."""
         with readable(self._files[0]):
-            yield from read_chunks(self._shards, "tokens", self._config.column, position)
+            yield from chunked(read_documents(self._shards, "tokens", self._config.column, position))
 
 
 def equal_lengths(shard: Shard, column: str | None) -> bool:
@@ -217,11 +193,7 @@ def equal_lengths(shard: Shard, column: str | None) -> bool:
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """What SAELens' PretokenizeRunner wrote beside the tokens; nothing where it did not.
-
-    Raises:
-        FormatError: the file is no JSON object, or absurdly large.
-    """
+    """What SAELens' PretokenizeRunner wrote beside the tokens; nothing where it did not."""
     path = folder / METADATA
     if not path.is_file():
         return {}
@@ -230,11 +202,11 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def parse_metadata(data: bytes, where: str) -> dict[str, Any]:
-    """See `read_metadata`."""
+    """See `read_metadata`. Raises `FormatError` for what is not a JSON object, or absurdly large."""
     try:
         found = json.loads(data) if len(data) <= _LARGEST_METADATA else None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise FormatError("This is no metadata of SAELens.", where=where, hint="Tokenise the dataset again.")
+        raise FormatError("This is not metadata of SAELens.", where=where, hint="Tokenise the dataset again.")
     return {str(key): value for key, value in found.items() if isinstance(value, str | int | bool | None)}

@@ -1,4 +1,4 @@
-"""Documents → token ids → contexts of equal length."""
+"""Defines `Contexts`: documents → token ids → contexts of equal length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.activations.documents import CHUNK_CHARACTERS, Document
+from saewidgets.activations.documents import Document
 from saewidgets.demo.model import DEMO, resolve_model
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.lm import SpecialTokens
@@ -44,14 +44,9 @@ def text_encoder(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
     return lambda texts: [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def conversation_encoder(tokenizer: Any) -> Callable[[Document], list[int]]:
+def _conversation_encoder(tokenizer: Any) -> Callable[[Document], list[int]]:
     """Conversations → ids, as the tokenizer's own chat template writes them out: with its special tokens, and with
-    those that are spelled out in what somebody says.
-
-    Raises (what is returned):
-        ConfigError: the tokenizer has no chat template.
-        FormatError: the template refuses the conversation.
-    """
+    those that are spelled out in what somebody says."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
 
     def encode(document: Document) -> list[int]:
@@ -95,9 +90,6 @@ class Contexts:
         dtype: of the ids: uint16, or uint32 where the vocabulary has more than 65,536 entries.
         rest: tokens that wait for more.
         documents, largest: documents begun, largest id seen.
-
-    Raises:
-        ConfigError: there is no room for text between the special tokens.
     """
 
     def __init__(
@@ -105,7 +97,7 @@ class Contexts:
         join: bool = True, whole_rows: bool = False, rest: Iterable[int] = (),
     ) -> None:
         self._encode = text_encoder(tokenizer)
-        self._converse = conversation_encoder(tokenizer)
+        self._converse = _conversation_encoder(tokenizer)
         self._vocabulary = len(tokenizer)
         self._size = context_size
         self._separator = special.separator
@@ -210,22 +202,6 @@ class Contexts:
                 hint=f"Set Context length to {len(ids):,} or less.",
             )
         return np.asarray(ids[: self._size], dtype=self.dtype)
-
-
-def batched(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    """Documents in lists that are worth a call of the tokenizer; those without text are left out."""
-    batch: list[Document] = []
-    size = 0
-    for document in documents:
-        if not document.size:
-            continue
-        batch.append(document)
-        size += document.size
-        if size >= CHUNK_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def check_tokenizer(facts: Mapping[str, Any], tokenizer: Any) -> None:

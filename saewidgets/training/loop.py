@@ -48,7 +48,7 @@ DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors
 class Stream(Protocol):
     """Where batches come from (see `saewidgets.activations.ActivationStream`)."""
 
-    def batches(self, start: int, check: Callable[[], None] | None = None) -> Iterator[Batch]:
+    def batches(self, start: int, check: Callable[[], None]) -> Iterator[Batch]:
         """Batches [batch_size, d_in], of a transcoder with their targets, from number `start` on: a pure function of
         configuration, seed and number."""
 

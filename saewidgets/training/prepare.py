@@ -20,7 +20,6 @@ from saewidgets.activations import (
     pack,
     positions_needed,
 )
-from saewidgets.activations.documents import is_long
 from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.corpus import ActivationCorpus
@@ -89,7 +88,6 @@ class Prepared:
             text = {"n_contexts": packed.facts.n_contexts, "packed_tokens": packed.facts.n_rows}
         else:
             text = {"n_contexts": packed.n_contexts, "packed_tokens": packed.n_contexts * packed.context_size}
-        held = self.stream.windows if isinstance(self.stream, StoredStream) else self.stream.windows.packed
         return {
             "d_in": self.stream.d_in,
             **model,
@@ -98,7 +96,7 @@ class Prepared:
             **out,
             **text,
             "tokens_per_epoch": self.stream.tokens_per_epoch,
-            "validation_contexts": len(held.validation),
+            "validation_contexts": self.stream.n_held_out,
             "device": self.device,
             **({} if lm is None or str(lm.device) == self.device else {"model_device": str(lm.device)}),
             "threads": torch.get_num_threads(),
@@ -152,7 +150,7 @@ def prepare(
         corpus, lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
         packing=config.activations.packing, validation_share=config.activations.validation_share,
         wanted=wanted, rule=counted_positions(config), check=check,
-        on_progress=lambda done: told(done, wanted if is_long(corpus) else None),
+        on_progress=lambda done: told(done, wanted if corpus.is_long else None),
     )
     names = [name for each in configs for name in each.hook_names]
     windows = Windows(

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from saewidgets.activations import documents, open_corpus, pack, shards, text_files
-from saewidgets.activations import documents as module
 from saewidgets.activations.documents import Chunk
 from saewidgets.activations.shards import Shard, read_rows
 from saewidgets.activations.text_files import local_shard
@@ -61,7 +60,7 @@ def test_line_ends_and_byte_order_mark_are_normalised(tmp_path: Path) -> None:
 
 
 def test_a_long_file_comes_in_pieces_cut_where_a_line_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PIECE_CHARACTERS", 80)
+    monkeypatch.setattr(documents, "PIECE_CHARACTERS", 80)
     text = "".join(f"line number {n}\n{'  in' if n % 3 == 0 else ''}" for n in range(40)) + "x" * 130
     file = tmp_path / "long.txt"
     file.write_text(text)
@@ -179,15 +178,19 @@ def test_every_row_and_from_every_place(tmp_path: Path, name: str, monkeypatch: 
 
 @pytest.mark.parametrize("name", MADE)
 def test_chunks_go_on_at_the_right_document(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_files, "CHUNK_CHARACTERS", 90)
+    monkeypatch.setattr(documents, "CHUNK_CHARACTERS", 90)
     (tmp_path / "b").mkdir()
     both = [_shard(tmp_path, name), _shard(tmp_path / "b", name)]
-    chunks = list(text_files.read_chunks(both, "text", None, None))
+
+    def read(position: Any) -> list[Chunk]:
+        return list(documents.chunked(text_files.read_documents(both, "text", None, position)))
+
+    chunks = read(None)
     assert [d.text for c in chunks for d in c.documents] == TEXTS * 2
     assert len(chunks) > 10
     for number, chunk in enumerate(chunks):
         position = json.loads(json.dumps(chunk.position))
-        assert list(text_files.read_chunks(both, "text", None, position)) == chunks[number + 1 :]
+        assert read(position) == chunks[number + 1 :]
 
 
 def test_parquet_reads_only_the_row_groups_behind_a_place(tmp_path: Path) -> None:
@@ -318,16 +321,17 @@ def _chunks(corpus: Any, position: Any = None) -> list[Chunk]:
 def test_long_files_are_a_corpus_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_files, "LONG", 1000)
     monkeypatch.setattr(text_files, "HASHED", 1000)
-    monkeypatch.setattr(text_files, "CHUNK_CHARACTERS", 120)
+    monkeypatch.setattr(documents, "CHUNK_CHARACTERS", 120)
     monkeypatch.setattr(documents, "PIECE_CHARACTERS", 50)
     _parquet(tmp_path / "a.parquet")
     (tmp_path / "b.txt").write_text("\n".join(TEXTS))
     _jsonl(tmp_path / "c.jsonl")
     config = TextCorpus(tmp_path, strings=["first string", "second string"])
     corpus: Any = open_corpus(config)
-    whole = list(text_files.TextFiles(config).documents())
-    assert [d for c in _chunks(corpus) for d in c.documents] == whole == list(corpus.documents())
+    assert corpus.is_long
     chunks = _chunks(corpus)
+    assert [d for c in chunks for d in c.documents] == list(corpus.documents())
+    assert "".join(d.text for d in corpus.documents()).endswith("first stringsecond string")
     for number, chunk in enumerate(chunks):
         position = json.loads(json.dumps(chunk.position))
         assert _chunks(open_corpus(config), position) == chunks[number + 1 :]
@@ -416,8 +420,8 @@ def test_a_tokenizer_without_a_template(lm: LoadedModel, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ([{"role": "user"}], "Row 2 is no conversation"), (["a"], "Row 2 is no conversation"),
-        ([{"role": "user", "content": [{"type": "image"}]}], "Row 2 is no conversation"), (7, "Row 2 is no conv"),
+        ([{"role": "user"}], "Row 2 is not a conversation"), (["a"], "Row 2 is not a conversation"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "Row 2 is not a conversation"), (7, "Row 2 is not a conv"),
         ([{"role": "tool", "content": "x"}], "No tools here"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from saewidgets.activations import PackedTokens, open_corpus, pack, packed, packing
-from saewidgets.activations.documents import Chunk, Document, Position, Split
+from saewidgets.activations.documents import Chunk, Corpus, Document, Position
 from saewidgets.config import DemoCorpus, TextCorpus
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
@@ -25,19 +25,15 @@ from saewidgets.lm import LoadedModel
 WORDS = "the king went down to river and people followed him whale sea ship".split()
 
 
-class Long:
+class Long(Corpus):
     """Numbered documents, four to a chunk; notes which were handed out."""
 
-    label, held_out, whole_rows = "long", False, False
+    label = "long"
     facts = {"kind": "test", "revision": "abc"}  # noqa: RUF012 - read only
 
     def __init__(self, count: int = 400) -> None:
         self.count = count
         self.given: list[int] = []
-
-    def documents(self, split: Split = "train") -> Iterator[Document]:
-        for chunk in self.chunks():
-            yield from chunk.documents
 
     def fingerprint(self) -> str:
         return f"long {self.count}"
@@ -174,6 +170,7 @@ def test_two_at_once_take_turns(lm: LoadedModel, tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [found[800].folder]
     more = found[2500]
     everything = np.arange(more.n_contexts)
     assert np.array_equal(more.contexts(everything), _expected(lm, Long(), more.n_contexts))
@@ -192,7 +189,6 @@ def test_the_share_held_out_is_even_and_does_not_depend_on_the_end() -> None:
 class LongWithHeldOut(Long):
     """Every fifth document is for validation."""
 
-    held_out = True
     facts = {"kind": "test", "held_out": True}  # noqa: RUF012 - read only
 
     def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
@@ -223,12 +219,10 @@ def test_documents_that_a_long_text_holds_out_are_never_trained_on(lm: LoadedMod
     assert len(at_least_one.validation) == 1, "or nothing could be evaluated on"
 
 
-def test_what_was_packed_whole_before_is_read_whole(
-    lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:  # as the demo and shorter files were
-        patch.setattr("saewidgets.activations.packing.is_long", lambda corpus: False)
-        whole = _pack(Long(), lm, tmp_path, None)
+def test_what_was_packed_whole_before_is_read_whole(lm: LoadedModel, tmp_path: Path) -> None:
+    shorter = Long()
+    shorter.is_long = False
+    whole = _pack(shorter, lm, tmp_path, 500)  # as the demo and shorter files were
     again = _pack(Long(), lm, tmp_path, 500)
     assert (again.n_contexts, again.facts.growth) == (whole.n_contexts, None)
     assert np.array_equal(again.train, whole.train), "a run that goes on sees what it saw"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saewidgets.activations import pack, packing, text_files
+from saewidgets.activations import documents, pack, packing
 from saewidgets.activations.corpus import is_exact, with_exact_revision
 from saewidgets.activations.documents import Chunk
 from saewidgets.activations.hubcorpus import Dataset, open_hub_corpus
@@ -50,7 +50,7 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture(autouse=True)
 def _online(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     ask_loopback(hub, monkeypatch)
-    monkeypatch.setattr(text_files, "CHUNK_CHARACTERS", 1500)
+    monkeypatch.setattr(documents, "CHUNK_CHARACTERS", 1500)
 
 
 @pytest.fixture
@@ -98,10 +98,7 @@ def test_wikipedia_by_language_and_date(hub: Hub, opened: Any) -> None:
         (HubCorpus("lab/tables"), [article(n) for n in range(40)]),
     ],
 )
-def test_other_kinds_of_files(opened: Any, config: HubCorpus, expected: list[str], monkeypatch: Any) -> None:
-    from saewidgets.activations import hubcorpus
-
-    monkeypatch.setattr(hubcorpus, "CHUNK_CHARACTERS", 1500)
+def test_other_kinds_of_files(opened: Any, config: HubCorpus, expected: list[str]) -> None:
     corpus = opened(config)
     chunks: list[Chunk] = list(corpus.chunks())
     assert [d.text for c in chunks for d in c.documents] == expected
@@ -310,10 +307,10 @@ import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from saewidgets.activations import packing, open_corpus, pack
-from saewidgets.activations import text_files
+from saewidgets.activations import documents
 from saewidgets.config import HubCorpus
 from saewidgets.lm import load_tokenizer
-text_files.CHUNK_CHARACTERS = 1500
+documents.CHUNK_CHARACTERS = 1500
 packing.COUNT_EVERY = 64
 put = packing.put_facts
 def killed(target, facts):

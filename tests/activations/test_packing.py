@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from saewidgets.activations import PackedTokens, documents, open_corpus, pack, packed, packing, tokenising
-from saewidgets.activations.documents import Document, Split
+from saewidgets.activations import PackedTokens, documents, open_corpus, pack, packing
+from saewidgets.activations.shuffle import split
 from saewidgets.config import TextCorpus
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError, StorageError
@@ -25,6 +23,10 @@ def _stream(tokenizer: Any, texts: tuple[str, ...] = TEXTS) -> list[int]:
     return [
         i for t in texts if t for i in [tokenizer.eos_token_id, *tokenizer(t, add_special_tokens=False)["input_ids"]]
     ]
+
+
+def _left(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if not path.name.startswith(".lock-")]
 
 
 @pytest.mark.parametrize("prepend_bos", [True, False])
@@ -58,7 +60,7 @@ def test_a_long_document_gets_no_separator_inside(
     lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "PIECE_CHARACTERS", 40)
-    monkeypatch.setattr(tokenising, "CHUNK_CHARACTERS", 60)
+    monkeypatch.setattr(documents, "CHUNK_CHARACTERS", 60)
     text = "\n".join(TEXTS) * 5
     packed = pack(open_corpus(TextCorpus(strings=(text,))), lm.tokenizer, folder=tmp_path, context_size=8)
     tokens = packed.contexts(np.arange(packed.n_contexts))[:, 1:].reshape(-1)
@@ -70,7 +72,7 @@ def test_the_same_text_is_packed_once(lm: LoadedModel, tmp_path: Path, monkeypat
     corpus = open_corpus(TextCorpus(strings=TEXTS))
     first = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10)
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "_write", lambda *a, **k: pytest.fail("packed twice"))
+        patch.setattr(packing, "_read", lambda *a, **k: pytest.fail("packed twice"))
         again = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10, validation_share=0.4)
     assert again.folder == first.folder
     others = [
@@ -85,7 +87,7 @@ def test_the_same_text_is_packed_once(lm: LoadedModel, tmp_path: Path, monkeypat
     ("n", "share", "expected"), [(1000, 0.02, 20), (10, 0.02, 1), (1, 0.02, 0), (10, 0.0, 0), (2, 0.4, 1)]
 )
 def test_the_split_is_even_disjoint_and_whole(n: int, share: float, expected: int) -> None:
-    train, validation = packed.split_evenly(n, 0, share)
+    train, validation = split(n, 0, share)
     assert len(validation) == expected
     assert sorted([*train, *validation]) == list(range(n))
     if expected > 2:
@@ -93,22 +95,13 @@ def test_the_split_is_even_disjoint_and_whole(n: int, share: float, expected: in
         assert gaps.max() - gaps.min() <= 1
 
 
-class _WithHeldOut:
-    label, held_out = "own split", True
-
-    def documents(self, split: Split = "train") -> Iterator[Document]:
-        for number in range(6 if split == "train" else 3):
-            yield Document(f"{split} document number {number} about the king", f"{split} {number}")
-
-    def fingerprint(self) -> str:
-        return "own"
-
-
-def test_a_corpus_with_held_out_documents_keeps_its_split(lm: LoadedModel, tmp_path: Path) -> None:
-    packed = pack(_WithHeldOut(), lm.tokenizer, folder=tmp_path, context_size=12, validation_share=0.4)
-    assert lm.tokenizer.decode(packed.contexts(packed.train).reshape(-1)).count("validation") == 0
-    assert "validation document" in lm.tokenizer.decode(packed.contexts(packed.validation)[:, 1:].reshape(-1))
-    assert packed.facts.n_held_out == len(packed.validation) > 0
+def test_packings_of_former_versions_hold_out_the_contexts_at_their_end(lm: LoadedModel, tmp_path: Path) -> None:
+    packed = pack(open_corpus(TextCorpus(strings=TEXTS * 3)), lm.tokenizer, folder=tmp_path, context_size=10)
+    facts = packed.folder / "pack.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"n_held_out": 2}))
+    again = PackedTokens(packed.folder, 0.4)
+    assert list(again.validation) == list(again.named) == [packed.n_contexts - 2, packed.n_contexts - 1]
+    assert list(again.train) == list(range(packed.n_contexts - 2))
 
 
 def test_without_held_out_text_evaluation_reads_training_text(lm: LoadedModel, tmp_path: Path) -> None:
@@ -124,7 +117,7 @@ def test_an_empty_corpus(lm: LoadedModel, tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"holds no text|less than one context") as caught:
         pack(open_corpus(TextCorpus(strings=(text,))), lm.tokenizer, folder=tmp_path, context_size=64)
     assert caught.value.where == "corpus"
-    assert list(tmp_path.iterdir()) == []
+    assert _left(tmp_path) == []
 
 
 def test_nothing_is_left_behind_when_it_is_interrupted(lm: LoadedModel, tmp_path: Path) -> None:
@@ -133,37 +126,18 @@ def test_nothing_is_left_behind_when_it_is_interrupted(lm: LoadedModel, tmp_path
 
     with pytest.raises(KeyboardInterrupt):
         pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10, check=check)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_two_at_once_leave_one_whole_folder(lm: LoadedModel, tmp_path: Path) -> None:
-    barrier = threading.Barrier(2)
-    found: list[PackedTokens] = []
-
-    def work() -> None:
-        corpus = open_corpus(TextCorpus(strings=TEXTS * 50))
-        found.append(
-            pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10, check=lambda: barrier.wait(30) and None)
-        )
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(found) == 2
-    assert [p.name for p in tmp_path.iterdir()] == [found[0].fingerprint]
+    assert _left(tmp_path) == []
 
 
 def test_a_full_disk_is_reported(lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any, **kwargs: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packing, "_write", full)
+    monkeypatch.setattr(packing.os, "fsync", full)
     with pytest.raises(StorageError, match="No space left on device") as caught:
         pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10)
     assert caught.value.where == str(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert _left(tmp_path) == []
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no json", "wrong dtype"])
@@ -179,19 +153,6 @@ def test_damaged_files_are_refused(lm: LoadedModel, tmp_path: Path, damage: str)
         facts.write_text(json.dumps(json.loads(facts.read_text()) | {"dtype": "O"}))
     with pytest.raises(FormatError, match="Delete this folder"):
         PackedTokens(packed.folder)
-
-
-def test_long_ago_abandoned_folders_are_removed(lm: LoadedModel, tmp_path: Path) -> None:
-    import os
-    import time
-
-    old, new = tmp_path / ".partial-x-1", tmp_path / ".partial-x-2"
-    old.mkdir()
-    new.mkdir()
-    os.utime(old, (time.time() - 2 * 86400,) * 2)
-    pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10)
-    assert not old.exists()
-    assert new.exists()
 
 
 def test_a_tokenizer_that_cuts_texts_cuts_none_and_is_left_as_it_was(lm: LoadedModel, tmp_path: Path) -> None:

@@ -41,4 +41,4 @@ def test_a_context_must_have_room(tokenizer: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no room for text") as caught:
         pack(open_corpus(TextCorpus(strings=("a king",))), tokenizer, folder=tmp_path, context_size=2)
     assert caught.value.where == "context_size"
-    assert not list(tmp_path.glob("*"))
+    assert not list(tmp_path.glob("*/tokens.bin"))

@@ -17,7 +17,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from saewidgets.activations import ActivationStream, Document, PackedTokens, pack, store_write
+from saewidgets.activations import ActivationStream, Corpus, Document, PackedTokens, pack, store_write
+from saewidgets.activations.documents import Chunk
 from saewidgets.activations.store import StoredActivations, StoreFacts
 from saewidgets.activations.store_states import BLOCK, import_states
 from saewidgets.activations.store_stream import StoredStream, StoredWindows
@@ -132,14 +133,14 @@ def test_numbers_that_do_not_fit_name_the_way_out(lm: LoadedModel, packed: Packe
         StoredActivations(tmp_path / "s")
 
 
-class WithHeldOut:
+class WithHeldOut(Corpus):
     """A corpus that names its own validation documents."""
 
-    label, held_out = "own", True
+    label, facts = "own", {"held_out": True}
 
-    def documents(self, split: Any = "train", **_: Any) -> Any:
-        for number in range(24 if split == "train" else 6):
-            yield Document(f"The king went down to the river and the people followed him {number}.", "x")
+    def chunks(self, position: Any = None) -> Any:
+        text = "The king went down to the river and the people followed him"
+        yield Chunk([Document(f"{text} {n}.", "x", held_out=n % 5 == 4) for n in range(30)], {})
 
     def fingerprint(self) -> str:
         return "own"
@@ -149,7 +150,7 @@ def test_held_out_documents_stay_held_out(lm: LoadedModel, tmp_path: Path) -> No
     whole = pack(WithHeldOut(), lm.tokenizer, folder=tmp_path / "t", context_size=16)
     contexts, held = store_write.chosen_contexts(whole, 20 * 16)
     assert len(contexts) == 20
-    assert held == round(20 * whole.facts.n_held_out / whole.n_contexts) > 0
+    assert held == round(20 * len(whole.named) / whole.n_contexts) > 0
     assert set(contexts[:held]) <= set(whole.validation)
     assert set(contexts[held:]) <= set(whole.train)
     facts = _capture(lm, whole, tmp_path / "s", tokens=20 * 16)

@@ -94,7 +94,7 @@ def test_of_saelens(tmp_path: Path, lm: LoadedModel) -> None:
     with pytest.raises(ConfigError, match="tokenizer of gpt2, not of"):  # also where they are packed already
         _packed(folder, lm, tokenizer="gpt2")
     (folder / "sae_lens.json").write_text("[1")
-    with pytest.raises(FormatError, match="no metadata of SAELens"):
+    with pytest.raises(FormatError, match="not metadata of SAELens"):
         open_corpus(TokensCorpus(folder))
 
 
@@ -134,7 +134,7 @@ def _lying_archive(path: Path) -> None:
         ("t.safetensors", lambda p: p.write_bytes(b"\xff" * 40), "cannot be read"),
         ("w.parquet", lambda p: pq.write_table(pa.table({"text": ["a"]}), p), "no column with token ids"),
         ("f.jsonl", lambda p: p.write_text('{"input_ids": [1, 2.5]}\n'), "no column with token ids"),
-        ("u.bin", lambda p: p.write_bytes(b"12"), "no file with token ids"),
+        ("u.bin", lambda p: p.write_bytes(b"12"), "not a file with token ids"),
         ("none.npy", lambda p: None, "no such file"),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value and " " not in value else "",

@@ -28,8 +28,12 @@ def _config(**activations: Any) -> TrainingConfig:
     })  # fmt: skip
 
 
+def _never() -> None:
+    pass
+
+
 def _take(windows: Windows, start: int, count: int, names: list[str] = NAMES) -> list[tuple[Tensor, ...]]:
-    batches = windows.batches(names, start, None)
+    batches = windows.batches(names, start, _never)
     found = list(itertools.islice(batches, count))
     batches.close()
     return found
@@ -56,7 +60,7 @@ def test_reading_ahead_changes_nothing_but_when(lm: LoadedModel, packed: PackedT
     finally:
         lm.model.eval()
     assert _threads() == 0
-    front, behind = ahead.batches(NAMES, 8, None), ahead.batches(NAMES[:1], 0, None)  # as after a resume
+    front, behind = ahead.batches(NAMES, 8, _never), ahead.batches(NAMES[:1], 0, _never)  # as after a resume
     for number in range(12):
         assert _same([next(front)], [expected[8 + number]])
         assert torch.equal(next(behind)[0], expected[number][0])

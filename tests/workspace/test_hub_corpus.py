@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from saewidgets.activations import packing, text_files
+from saewidgets.activations import documents, packing
 from saewidgets.config import HubCorpus, TrainingConfig
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import SAEWidgetsError
@@ -33,7 +33,7 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture(autouse=True)
 def _asks(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     ask_loopback(hub, monkeypatch)
-    monkeypatch.setattr(text_files, "CHUNK_CHARACTERS", 1500)
+    monkeypatch.setattr(documents, "CHUNK_CHARACTERS", 1500)
     monkeypatch.setattr(packing, "COUNT_EVERY", 200)
 
 
@@ -99,10 +99,10 @@ import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from saewidgets.activations import packing
-from saewidgets.activations import text_files
+from saewidgets.activations import documents
 from saewidgets.config import TrainingConfig
 from saewidgets.training import run_training, checkpoint
-text_files.CHUNK_CHARACTERS = 1500
+documents.CHUNK_CHARACTERS = 1500
 packing.COUNT_EVERY = 200
 if {when!r} == "packing":
     put = packing.put_facts
