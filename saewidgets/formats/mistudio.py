@@ -1,29 +1,8 @@
-"""Defines the format of miStudio's own files: a training's ``checkpoint.safetensors``, and three around
+"""Defines the formats of miStudio: what it exports, a training's ``checkpoint.safetensors``, and three files around
 ``model.safetensors``.
 
-A checkpoint holds tensors called ``model.…`` and says step, class, layer and hook in its header.
-Normalisation and k are only in miStudio's database: where they are needed, the defaults of its code are taken and said
-so in a note, or the SAE is refused. A ``config.json`` beside the checkpoint may say them:
-
-    {"normalize_activations": "none", "top_k": 64, "top_k_sparsity": 5.0, "apply_b_dec_to_input": true}
-
-The trio ``config.json``, ``model.safetensors``, ``training_metadata.json`` is in miStudio's design papers but nothing
-there reads or writes it, so its tensors' names are nowhere specified. Written here are SAELens' names and orientation,
-with a configuration that says everything; read are these and the state dicts of miStudio's models.
-
-In state dicts matrices lie the other way than here. What the tensors are called tells the class and nearly always the
-generation:
-
-| class | tensors | generation |
-|---|---|---|
-| Sparse- or SkipAutoencoder | encoder, decoder, decoder_bias | 1: decoder.bias and decoder_bias are both added |
-| the same | the same without decoder.bias | 2: decoder_bias is subtracted from the input and added to the output |
-| TopKSAE | encoder, decoder.weight, b_pre | 2, b_pre likewise |
-| Transcoder | encoder, decoder with its bias | 1 |
-| Transcoder | the same, b_enc_center | 2: that is subtracted from the input |
-| JumpReLUSAE | W_enc, b_enc, W_dec, b_dec, activation.log_threshold | 1 (nothing subtracted) or 2 (b_dec is) |
-
-Generation 1 is the one of early 2026 (hitsainet/miStudio), 2 the one of August 2026 (Onegaishimas/miStudio).
+Its models are of two generations that write the same files for different maths: 1 is that of early 2026
+(hitsainet/miStudio), 2 that of August 2026 (Onegaishimas/miStudio).
 """
 
 from __future__ import annotations
@@ -39,19 +18,206 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.adapter import MATRICES, OTHERS, Look, Settings, Width, adapter, config_of, has
+from saewidgets.formats.adapter import (
+    MATRICES,
+    OTHERS,
+    SAME,
+    Look,
+    Settings,
+    Width,
+    adapter,
+    centre_encoder,
+    config_of,
+    has,
+)
 from saewidgets.formats.base import ANSWER, Part, Saved, answered
+from saewidgets.formats.configuration import encoded, plain, read_json
 from saewidgets.formats.header import Header, read_header
-from saewidgets.formats.jsonfile import encoded, plain, read_json
 from saewidgets.formats.source import Source
 from saewidgets.sae import inference_architectures
 from saewidgets.sae.architectures import lookup_inference
 
-SITES = {"residual": "hook_resid_post", "mlp": "hook_mlp_out", "attention": "hook_attn_out"}
-Normalization = Literal["none", "constant_norm_rescale", "anthropic_rescale"]
+_SITES = {"residual": "hook_resid_post", "mlp": "hook_mlp_out", "attention": "hook_attn_out"}
+_Normalization = Literal["none", "constant_norm_rescale", "anthropic_rescale"]
+_PLACE = re.compile(r"layer_(\d{1,4})(?:_(residual|mlp|attention))?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Maths:
+    """What one of miStudio's models computes.
+
+    Attributes:
+        kind: ``"standard"``, ``"skip"``, ``"transcoder"``, ``"topk"`` or ``"jumprelu"``.
+        centred: whether b_dec is subtracted from the input.
+        normalized: whether inputs are brought to norm √d; both of its names stand for the same, per token.
+        k: how many latents are active; None: all that fire, or for top-k not known.
+    """
+
+    kind: str
+    centred: bool
+    normalized: bool
+    k: int | None
+
+    @property
+    def architecture(self) -> str:
+        """Only a skip SAE whose input is not normalised is a skip transcoder, which SAELens has too."""
+        if self.kind == "transcoder" or (self.kind == "skip" and not self.normalized):
+            return f"{'topk_' if self.k else ''}{'skip_' if self.kind == 'skip' else ''}transcoder"
+        return "topk" if self.k and self.kind != "skip" else self.kind
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"apply_b_dec_to_input": self.centred and "transcoder" not in self.architecture}
+        if self.normalized and self.kind != "transcoder":
+            found["normalize_activations"] = "constant_norm_rescale"
+        if self.architecture == "skip":
+            found["skip_scale"] = 1.0
+        return found | ({"k": self.k} if self.k else {})
+
+    def refusal(self, where: str) -> FormatError | None:
+        """For the one kind that no architecture here computes."""
+        if self.architecture != "skip" or not self.k:
+            return None
+        return FormatError(
+            "A top-k skip autoencoder with normalised activations cannot be expressed.", where=where,
+            hint="Its best solution is a copy of its input without any latent active; train another architecture.",
+        )
+
+    def finish(self, tensors: dict[str, Tensor]) -> None:
+        """Make a skip transcoder: a linear path adds the input, and the encoder's bias does what subtracting did."""
+        if self.kind == "skip" and self.architecture != "skip":
+            b_dec = tensors["b_dec"]
+            if self.centred:
+                centre_encoder(tensors, b_dec)
+            tensors["W_skip"] = torch.eye(b_dec.numel(), dtype=b_dec.dtype, device=b_dec.device)
+
+
+def _share(percent: float, d_sae: int) -> int:
+    """k, where it is a percentage of the latents."""
+    return max(1, int(percent / 100.0 * d_sae))
+
+
+# --- What miStudio exports: ``cfg.json`` and ``sae_weights.safetensors`` that look like SAELens' ---------------------
+#
+# Neither generation writes all that decides the maths. What tells them apart is which key stands in
+# ``extra_metadata``: ``top_k_sparsity`` (1) or ``top_k`` (2). Corrected here:
+#
+# - 1, standard and skip: the model has two output biases that learn the same; one of them was exported, so b_dec is
+#   half;
+# - 1, standard with top_k_sparsity: it is a top-k SAE, k is that percentage of d_sae;
+# - 2: b_dec is subtracted from the input, although cfg.json says it is not;
+# - 2, standard_anthropic: inputs are brought to norm √d, whatever `normalize_activations` says;
+# - both: hook names always say hook_resid_post; the folder's name (``layer_3_mlp``) knows better.
+#
+# Not exported, and so refused: b_pre of top-k (2), b_enc_center of transcoders (2).
+
+_EXPORT = ("cfg.json", "sae_weights.safetensors")
+_FIRST, _SECOND = "top_k_sparsity", "top_k"
+_NEW_NAMES = ("standard_saelens", "standard_anthropic", "topk")  # only the second generation has them
+_LOST = {"topk": "b_pre", "transcoder": "b_enc_center"}
+
+
+class _Extra(Settings):
+    hf_model_name: str | None = None
+    top_k_sparsity: float | None = Field(default=None, gt=0, le=100)
+
+
+class _ExportFile(Settings):
+    architecture: Literal[
+        "standard", "standard_saelens", "standard_anthropic", "jumprelu", "topk", "skip", "transcoder"
+    ]
+    d_in: Width
+    d_sae: Width
+    model_name: str | None = None
+    hook_name: str | None = None
+    hook_point: str | None = None
+    hook_point_layer: int | None = None
+    normalize_activations: _Normalization = "none"
+    extra_metadata: _Extra = Field(default_factory=_Extra)
+
+
+def _matches_export(source: Source) -> bool:
+    """By the names of the files and miStudio's own keys."""
+    if not has(*_EXPORT)(source):
+        return False
+    try:
+        data = read_json(source, _EXPORT[0])
+    except FormatError:  # SAELens, which has the same files, says what is wrong
+        return False
+    extra = data.get("extra_metadata")
+    return "mistudio_training_id" in data or (isinstance(extra, dict) and (_FIRST in extra or _SECOND in extra))
+
+
+def _look_at_export(source: Source) -> Look:
+    file, data, where = config_of(source, _EXPORT[0], _ExportFile)
+    second = _is_second(file, data, where)
+    kind = "standard" if file.architecture.startswith("standard") else file.architecture
+    if second and kind in _LOST:
+        raise FormatError(
+            f"miStudio did not export {_LOST[kind]} of this {kind} SAE, without which it computes something else.",
+            where=f"{where}: architecture", hint="Load the training's checkpoint.safetensors instead.",
+        )
+    kind = "standard" if kind == "topk" else kind  # the first generation has no class of its own for it
+    normalized = file.architecture == "standard_anthropic" or file.normalize_activations != "none"
+    percent = None if second or kind == "jumprelu" else file.extra_metadata.top_k_sparsity
+    maths = _Maths(kind, second, normalized, None if percent is None else _share(percent, file.d_sae))
+    halved = not second and kind in ("standard", "skip")
+    place = _PLACE.fullmatch(PurePath(source.label).name)
+    placed = place is not None and place[2] is not None
+    notes = {
+        f"Exported by miStudio, generation {2 if second else 1}.": True,
+        "No normalisation is written down; miStudio's default, which it leaves out, would be one.":
+            not normalized and kind != "transcoder",
+        "miStudio trained its transcoders to reconstruct their own input.": kind == "transcoder",
+        "b_dec was doubled: miStudio exports one of two equal output biases.": halved,
+        "miStudio writes hook_resid_post for SAEs of MLP and attention outputs too.": not placed,
+    }
+    header = read_header(source, _EXPORT[1])
+
+    def correct(tensors: dict[str, Tensor]) -> None:
+        if halved:
+            tensors["b_dec"] = tensors["b_dec"] * 2
+        maths.finish(tensors)
+
+    return Look(
+        files=_EXPORT, header=header, names=SAME | ({"threshold": "threshold"} if kind == "jumprelu" else {}),
+        widths=(file.d_in, file.d_sae, header.shape("W_dec", 2)[1] if kind == "transcoder" else file.d_in),
+        said_by=_EXPORT[0], architecture=maths.architecture, settings=maths.settings, config=data,
+        model=file.extra_metadata.hf_model_name or file.model_name,
+        hook_name=f"blocks.{place[1]}.{_SITES[place[2]]}" if place and placed else file.hook_name or file.hook_point,
+        notes=[note for note, said in notes.items() if said], fold=correct,
+        refusal=maths.refusal(f"{where}: architecture"),
+    )
+
+
+def _is_second(file: _ExportFile, data: Any, where: str) -> bool:
+    """Whether the second generation wrote `data`."""
+    extra = data.get("extra_metadata")
+    if isinstance(extra, dict) and (_FIRST in extra or _SECOND in extra):
+        return _FIRST not in extra
+    if file.architecture in _NEW_NAMES:
+        return True
+    raise FormatError(
+        "Which generation of miStudio wrote this, and so what it computes, is not said.",
+        where=f"{where}: extra_metadata",
+        hint=f"It would hold {_FIRST} (until early 2026) or {_SECOND} (later); add the one that is true, or null.",
+    )
+
+
+EXPORT = adapter("mistudio_community", "miStudio export", _matches_export, _look_at_export, config_file=_EXPORT[0])
 
 # --- State dicts -----------------------------------------------------------------------------------------------------
-
+#
+# Matrices lie the other way than here. What the tensors are called tells the class and nearly always the generation:
+#
+# | class | tensors | generation |
+# |---|---|---|
+# | Sparse- or SkipAutoencoder | encoder, decoder, decoder_bias | 1: decoder.bias and decoder_bias are both added |
+# | the same | the same without decoder.bias | 2: decoder_bias is subtracted from the input and added to the output |
+# | TopKSAE | encoder, decoder.weight, b_pre | 2, b_pre likewise |
+# | Transcoder | encoder, decoder with its bias | 1 |
+# | Transcoder | the same, b_enc_center | 2: that is subtracted from the input |
+# | JumpReLUSAE | W_enc, b_enc, W_dec, b_dec, activation.log_threshold | 1 (nothing subtracted) or 2 (b_dec is) |
 
 @dataclass(frozen=True, slots=True)
 class _State:
@@ -120,29 +286,13 @@ def _read_state(header: Header, prefix: str = "") -> _State:
     return _State(kind, found, (d_in, d_sae, header.shape(found["W_dec"], 2)[0] if linear else d_in), centred)
 
 
-def centre_encoder(tensors: dict[str, Tensor], centre: Tensor) -> None:
-    """Let the encoder subtract `centre` [d_in] from its input by its bias: ``b_enc − centre @ W_enc``."""
-    wide = torch.promote_types(tensors["b_enc"].dtype, torch.float32)
-    moved = tensors["b_enc"].to(wide) - centre.to(wide) @ tensors["W_enc"].to(wide)
-    tensors["b_enc"] = moved.to(tensors["b_enc"].dtype)
-
-
-def add_identity(tensors: dict[str, Tensor]) -> None:
-    """A linear path that adds the input to the output, as miStudio's skip autoencoders do."""
-    b_dec = tensors["b_dec"]
-    tensors["W_skip"] = torch.eye(b_dec.numel(), dtype=b_dec.dtype, device=b_dec.device)
-
-
-def refuse_normalized_skip(top_k: bool, where: str) -> None:
-    """Raise `FormatError` for top-k skip autoencoders with normalisation, for which no architecture is known here."""
-    if top_k:
-        raise FormatError(
-            "A top-k skip autoencoder with normalised activations cannot be expressed.", where=where,
-            hint="Its best solution is a copy of its input without any latent active; train another architecture.",
-        )
-
-
 # --- Checkpoints -----------------------------------------------------------------------------------------------------
+#
+# Tensors called ``model.…``, with step, class, layer and hook in the header. Normalisation and k are only in miStudio's
+# database: where they are needed, the defaults of its code are taken and said so in a note, or the SAE is refused. A
+# ``config.json`` beside the checkpoint may say them:
+#
+#     {"normalize_activations": "none", "top_k": 64, "top_k_sparsity": 5.0, "apply_b_dec_to_input": true}
 
 _CHECKPOINT = "checkpoint.safetensors"
 _PREFIX = "model."
@@ -151,12 +301,13 @@ _CLASSES = {
     "SparseAutoencoder": "standard", "SkipAutoencoder": "standard", "Transcoder": "transcoder", "TopKSAE": "topk",
     "JumpReLUSAE": "jumprelu",
 }
+_OPEN = "Whether b_dec is subtracted from the input is not said, and the two generations of miStudio differ in it"
 
 
 class _Beside(Settings):
     """What a file beside the checkpoint may say."""
 
-    normalize_activations: Normalization | None = None
+    normalize_activations: _Normalization | None = None
     top_k: int | None = Field(default=None, ge=1)
     top_k_sparsity: float | None = Field(default=None, gt=0, le=100)
     apply_b_dec_to_input: bool | None = None
@@ -169,35 +320,41 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Lo
     beside, names = _Beside(), tuple(name for name in _BESIDE if name in source.files())[:1]
     for name in names:
         beside, _, _ = config_of(source, name, _Beside)
+    kind, k = _kind(header, state), beside.top_k
     said = beside.apply_b_dec_to_input if state.centred is None else state.centred
     centred = answered(said, apply_b_dec_to_input, source.label)
-    kind = _kind(header, state)
-    notes: list[str] = []
-    settings = _checkpoint_settings(kind, state, beside, centred, notes)
-    architecture = _architecture(kind, settings)
+    # The first generation could keep a percentage of latents.
+    relative = kind not in ("topk", "jumprelu") and state.centred is not True
+    if kind != "topk":
+        percent = beside.top_k_sparsity if relative else None
+        k = None if percent is None else _share(percent, state.widths[1])
+    notes = {
+        f"{_OPEN}; it is loaded only if b_dec is zero, or a config.json beside it or the call says "
+        '"apply_b_dec_to_input".': centred is None,
+        "Normalisation is only in miStudio's database; its default, constant_norm_rescale, was taken.":
+            kind != "transcoder" and beside.normalize_activations is None,
+        "How many latents are active is only in miStudio's database, so the SAE cannot be loaded.":
+            kind == "topk" and k is None,
+        "If the training had top_k_sparsity, that is only in miStudio's database and was not applied.":
+            relative and k is None,
+    }
+    maths = _Maths(kind, bool(centred), beside.normalize_activations != "none", k)
 
     def fold(tensors: dict[str, Tensor]) -> None:
         state.finish(tensors)
         if centred is None and not (tensors["b_dec"] == 0).all():
-            raise _missing(
-                header, ANSWER,
-                "Whether b_dec is subtracted from the input is not said, and the two generations of miStudio differ in "
-                "it.",
-            )
-        if architecture == "skip":
-            refuse_normalized_skip("k" in settings, header.where)
-        elif kind == "skip":
-            if centred:  # a transcoder subtracts nothing, so the encoder's bias does
-                centre_encoder(tensors, tensors["b_dec"])
-            add_identity(tensors)
+            raise _missing(header, ANSWER, f"{_OPEN}.")
+        maths.finish(tensors)
 
     step = header.metadata.get("step", "")
-    refusal = _missing(header, "top_k", "How many latents are active is only in miStudio's database.")
+    refusal = maths.refusal(header.where)
+    if kind == "topk" and k is None:
+        refusal = _missing(header, "top_k", "How many latents are active is only in miStudio's database.")
     return Look(
-        **state.look(header, extra=True), files=(_CHECKPOINT, *names), weights=_CHECKPOINT, architecture=architecture,
-        model=beside.model_name, hook_name=_hook(header, source.label), settings=settings,
-        config=dict(header.metadata), notes=notes, metadata={"mistudio_step": int(step)} if step.isdecimal() else {},
-        fold=fold, refusal=refusal if kind == "topk" and "k" not in settings else None,
+        **state.look(header, extra=True), files=(_CHECKPOINT, *names), weights=_CHECKPOINT,
+        architecture=maths.architecture, model=beside.model_name, hook_name=_hook(header, source.label),
+        settings=maths.settings, config=dict(header.metadata), notes=[note for note, given in notes.items() if given],
+        metadata={"mistudio_step": int(step)} if step.isdecimal() else {}, fold=fold, refusal=refusal,
     )
 
 
@@ -217,49 +374,6 @@ def _kind(header: Header, state: _State) -> str:
     return "skip" if name == "SkipAutoencoder" else state.kind
 
 
-def _checkpoint_settings(
-    kind: str, state: _State, beside: _Beside, centred: bool | None, notes: list[str]
-) -> dict[str, Any]:
-    if centred is None:
-        notes.append(
-            "Whether b_dec is subtracted from the input is not said, and the two generations of miStudio differ in it; "
-            'it is loaded only if b_dec is zero, or a config.json beside it or the call says "apply_b_dec_to_input".'
-        )
-    settings: dict[str, Any] = {"apply_b_dec_to_input": bool(centred) and kind != "transcoder"}
-    if kind != "transcoder":
-        normalization = beside.normalize_activations
-        if normalization is None:
-            normalization = "constant_norm_rescale"
-            notes.append("Normalisation is only in miStudio's database; its default, constant_norm_rescale, was taken.")
-        if normalization != "none":
-            settings["normalize_activations"] = "constant_norm_rescale"
-            if kind == "skip":
-                settings["skip_scale"] = 1.0
-        elif kind == "skip":  # a skip transcoder, whose encoder's bias does what is left of subtracting b_dec
-            settings["apply_b_dec_to_input"] = False
-    if kind == "topk":
-        if beside.top_k is not None:
-            settings["k"] = beside.top_k
-        else:
-            notes.append("How many latents are active is only in miStudio's database, so the SAE cannot be loaded.")
-    elif kind != "jumprelu" and state.centred is not True:  # the first generation could keep a percentage of latents
-        if beside.top_k_sparsity is not None:
-            settings["k"] = max(1, int(beside.top_k_sparsity / 100.0 * state.widths[1]))
-        else:
-            notes.append("If the training had top_k_sparsity, that is only in miStudio's database and was not applied.")
-    return settings
-
-
-def _architecture(kind: str, settings: dict[str, Any]) -> str:
-    """Only a skip SAE whose input is not normalised is a skip transcoder, which SAELens has too."""
-    if kind == "skip" and "normalize_activations" in settings:
-        return kind
-    if kind in ("skip", "transcoder"):
-        name = "skip_transcoder" if kind == "skip" else "transcoder"
-        return f"topk_{name}" if "k" in settings else name
-    return "topk" if "k" in settings else kind
-
-
 def _missing(header: Header, key: str, what: str) -> FormatError:
     call = f", say {key}=True or False where you load it" if key == ANSWER else ""
     return FormatError(
@@ -270,15 +384,16 @@ def _missing(header: Header, key: str, what: str) -> FormatError:
 
 def _hook(header: Header, label: str) -> str | None:
     layer, site = header.metadata.get("layer_idx", ""), header.metadata.get("hook_type", "")
-    named = re.fullmatch(r"layer_(\d{1,4})(?:_(\w+))?", PurePath(label).name)
-    if named:
+    if named := re.fullmatch(r"layer_(\d{1,4})(?:_(\w+))?", PurePath(label).name):
         layer, site = layer or named[1], site or named[2] or ""
-    if not layer.isdecimal():
-        return None
-    return f"blocks.{int(layer)}.{SITES.get(site or 'residual', 'hook_resid_post')}"
+    return f"blocks.{int(layer)}.{_SITES.get(site, 'hook_resid_post')}" if layer.isdecimal() else None
 
 
 # --- The trio --------------------------------------------------------------------------------------------------------
+#
+# ``config.json``, ``model.safetensors`` and ``training_metadata.json`` are in miStudio's design papers, but nothing
+# there reads or writes them, so that nothing says what their tensors are called. Written here are SAELens' names and
+# orientation, with a configuration that says everything; read are these and the state dicts of miStudio's models.
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

@@ -15,7 +15,6 @@ from saewidgets.formats import (
     gemma_scope,
     llama_scope,
     mistudio,
-    mistudio_community,
     saelens,
     sparsify,
 )
@@ -27,7 +26,7 @@ from saewidgets.formats.source import ListedSource, Source, alone
 _FORMATS: tuple[Format, ...] = (
     saelens.FORMAT,
     gemma_scope.GEMMA_SCOPE,
-    mistudio_community.FORMAT,
+    mistudio.EXPORT,
     saelens.LEGACY,  # whatever else is in cfg.json and sae_weights.safetensors
     sparsify.FORMAT,
     dictionary_learning.DICTIONARY_LEARNING,
