@@ -19,8 +19,8 @@ from torch import Tensor
 
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.base import Description, Format
+from saewidgets.formats.configuration import checked, read_json
 from saewidgets.formats.header import Header
-from saewidgets.formats.jsonfile import checked, read_json
 from saewidgets.formats.pickled import read_pickled
 from saewidgets.formats.source import FolderSource, OfOneFile, Source
 from saewidgets.formats.tensors import read_tensors
@@ -299,3 +299,10 @@ def fold_scales(tensors: dict[str, Tensor], scale_in: float, scale_out: float) -
     tensors["W_enc"] = scaled(tensors["W_enc"], scale_in)
     for name in ("W_dec", "b_dec"):
         tensors[name] = scaled(tensors[name], 1 / scale_out)
+
+
+def centre_encoder(tensors: dict[str, Tensor], centre: Tensor) -> None:
+    """Let the encoder subtract `centre` [d_in] from its input by its bias: ``b_enc − centre @ W_enc``."""
+    wide = torch.promote_types(tensors["b_enc"].dtype, torch.float32)
+    moved = tensors["b_enc"].to(wide) - centre.to(wide) @ tensors["W_enc"].to(wide)
+    tensors["b_enc"] = moved.to(tensors["b_enc"].dtype)

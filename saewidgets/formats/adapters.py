@@ -31,11 +31,10 @@ from saewidgets.formats.adapter import (
     widths,
 )
 from saewidgets.formats.base import Format
+from saewidgets.formats.configuration import checked, read_yaml
 from saewidgets.formats.header import read_header
-from saewidgets.formats.jsonfile import checked
 from saewidgets.formats.pickled import Pickled, read_pickled
 from saewidgets.formats.source import FolderSource, Source
-from saewidgets.formats.yamlfile import read_yaml
 
 # --- Two linear layers -----------------------------------------------------------------------------------------------
 #

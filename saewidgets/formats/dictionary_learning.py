@@ -47,7 +47,7 @@ from saewidgets.formats.adapter import (
     scaled,
 )
 from saewidgets.formats.base import Part, Saved
-from saewidgets.formats.jsonfile import encoded, plain
+from saewidgets.formats.configuration import encoded, plain
 from saewidgets.formats.pickled import Pickled, read_pickled
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.sae import SAE

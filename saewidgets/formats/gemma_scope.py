@@ -23,10 +23,10 @@ from torch import Tensor
 from saewidgets.errors import FormatError
 from saewidgets.formats.adapter import RAW, SAME, Look, Settings, Width, adapter, config_of, has, scaled, widths
 from saewidgets.formats.base import Part, Saved
-from saewidgets.formats.header import Header, read_header
-from saewidgets.formats.jsonfile import read_json
-from saewidgets.formats.npz import read_npz_header
-from saewidgets.formats.source import Source
+from saewidgets.formats.configuration import read_json
+from saewidgets.formats.header import Header, TensorInfo, read_header
+from saewidgets.formats.source import FolderSource, Source
+from saewidgets.formats.zips import read_npz_header, read_npz_sizes
 
 _REPO = re.compile(r"gemma-scope-(2b|9b|27b)-(pt|it)-(res|mlp|att|transcoders)")
 _FOLDER = re.compile(r"(?:^|/)(?:layer_\d+|embedding)/width_\d+[km]/average_l0_\d+/?$")
@@ -119,7 +119,7 @@ _NAMES = SAME | {"threshold": "threshold"}
 def _look(source: Source) -> Look:
     if NPZ_FILE not in source.files():
         return _look_at_kept(source)
-    header = read_npz_header(source, NPZ_FILE)
+    header = read_npz_header(source, NPZ_FILE) if isinstance(source, FolderSource) else _header_by_sizes(source)
     path = read_path(source.label)
     names = _stored_names(header)
     d_in, d_sae, d_out = widths(header, names)
@@ -165,6 +165,23 @@ def _stored_names(header: Header) -> dict[str, str]:
         if ours is not None:
             names[ours] = key
     return _NAMES | names  # what is missing is said so when shapes are checked
+
+
+def _header_by_sizes(source: Source) -> Header:
+    """What the arrays of an archive on the hub must be, by their sizes; the whole header is read where it is loaded."""
+    first, counts = read_npz_sizes(source, NPZ_FILE)
+    where = f"{source.label}/{NPZ_FILE}"
+    d_sae = next((count for name, count in counts.items() if name.lower() == "b_enc"), 0)
+    shapes: dict[str, tuple[int, ...]] = {name: (count,) for name, count in counts.items()}
+    for name, count in counts.items():
+        if name.lower() in ("w_enc", "w_dec") and d_sae:
+            shapes[name] = (count // d_sae, d_sae) if name.lower() == "w_enc" else (d_sae, count // d_sae)
+    if first.shape not in shapes.values() or any(math.prod(shapes[name]) != count for name, count in counts.items()):
+        raise FormatError(
+            "The sizes of the arrays contradict each other.", where=where,
+            hint="The file was cut off or altered; tell the owner of the repository.",
+        )
+    return Header(where, {name: TensorInfo(first.dtype, shape) for name, shape in shapes.items()})
 
 
 def _check_width(path: ScopePath, d_sae: int, where: str) -> None:

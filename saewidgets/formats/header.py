@@ -15,8 +15,8 @@ from zipfile import ZipInfo
 import torch
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.jsonfile import parse_json
-from saewidgets.formats.source import FolderSource, Source
+from saewidgets.formats.configuration import parse_json
+from saewidgets.formats.source import FolderSource, Source, size_of
 
 MAX_HEADER = 1 << 18
 MAX_TENSORS = 1_000
@@ -122,9 +122,7 @@ def read_header(source: Source | Path, name: str = "") -> Header:
         name = source.name
         source = FolderSource(source)
     where = f"{source.label}/{name}"
-    size = source.files().get(name)
-    if size is None:
-        raise FormatError("The file is missing.", where=where, hint="Export or download the SAE again.")
+    size = size_of(source, name)
     raw = source.read(name, 0, FIRST_READ)
     length = int.from_bytes(raw[:8], "little")
     if len(raw) < 8 or length > size - 8:

@@ -16,12 +16,11 @@ from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
 from saewidgets.formats import registry, saelens
 from saewidgets.formats.base import Description, Format, Part, Saved
+from saewidgets.formats.configuration import read_json, read_yaml
 from saewidgets.formats.detect import locate
-from saewidgets.formats.jsonfile import read_json
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_writable, nbytes
 from saewidgets.formats.whole import OccupiedError, whole_folder
-from saewidgets.formats.yamlfile import read_yaml
 from saewidgets.sae import SAE
 
 

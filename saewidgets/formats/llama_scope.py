@@ -37,8 +37,8 @@ from saewidgets.formats.adapter import (
     fold_scales,
     has,
 )
+from saewidgets.formats.configuration import read_json
 from saewidgets.formats.header import read_header
-from saewidgets.formats.jsonfile import read_json
 from saewidgets.formats.source import Source
 from saewidgets.formats.tensors import check_finite
 

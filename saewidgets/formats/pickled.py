@@ -69,33 +69,15 @@ class Pickled:
         return Header(self.where, tensors)
 
     def plain(self) -> dict[str, Any]:
-        """Texts, numbers and lists and tables of such, without tensors.
-
-        Raises:
-            FormatError: what is there is nested deeply, or would be huge if written out (containers may be shared).
-        """
-        left = MAX_SIZE
-
-        def plain(item: Any) -> bool:
-            return not isinstance(item, TensorInfo)
-
-        def copy(item: Any, depth: int) -> Any:
-            nonlocal left
-            left -= 1 + len(item) if isinstance(item, str) else 1
-            if depth > MAX_DEPTH or left < 0:
-                raise FormatError(
-                    f"It is nested deeper than {MAX_DEPTH} levels or holds over {MAX_SIZE:,} values and characters.",
-                    where=self.where, hint=_DAMAGED,
-                )
-            if isinstance(item, int) and item.bit_length() > 64:
-                raise FormatError("It holds a number of more than 64 bits.", where=self.where, hint=_DAMAGED)
-            if isinstance(item, dict):
-                named = [(key, each) for key, each in item.items() if isinstance(key, str | int)]
-                return {str(copy(key, depth)): copy(each, depth + 1) for key, each in named if plain(each)}
-            return [copy(each, depth + 1) for each in item if plain(each)] if isinstance(item, list | tuple) else item
-
-        found: dict[str, Any] = copy(self.value, 0)
+        """Texts, numbers and lists and tables of such, without tensors."""
+        found: dict[str, Any] = _plain(self.value)
         return found
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, dict):
+        return {str(key): _plain(each) for key, each in item.items() if not isinstance(each, TensorInfo)}
+    return [_plain(each) for each in item if not isinstance(each, TensorInfo)] if isinstance(item, list) else item
 
 
 def read_pickled(path: FolderSource | Path, name: str = "") -> Pickled:
@@ -225,27 +207,28 @@ def _places(archive: ZipSource, prefix: str, tensors: Iterable[Tensor]) -> Place
 
 
 def _described(value: Any, places: Places) -> Any:
-    """`value` with a `TensorInfo` for each tensor, and texts for devices and number formats."""
-    seen: dict[int, Any] = {}  # containers may be shared
+    """`value` with a `TensorInfo` for each tensor, texts for devices and number formats, and lists for tuples. Raises
+    `FormatError` where it is nested deeply, or would be huge if it was written out (containers may be shared)."""
+    left = MAX_SIZE
 
     def walk(item: Any, depth: int) -> Any:
-        if depth > MAX_DEPTH:
-            raise FormatError(f"It is nested deeper than {MAX_DEPTH} levels.", hint=_DAMAGED)
+        nonlocal left
+        left -= 1 + len(item) if isinstance(item, str) else 1
+        if depth > MAX_DEPTH or left < 0:
+            raise FormatError(
+                f"It is nested deeper than {MAX_DEPTH} levels or holds over {MAX_SIZE:,} values and characters.",
+                hint=_DAMAGED,
+            )
         if isinstance(item, Tensor):
             return _info(item, places)
         if isinstance(item, torch.device | torch.dtype):
             return str(item).removeprefix("torch.")
-        if not isinstance(item, dict | list | tuple):
-            return item
-        if id(item) in seen:
-            return seen[id(item)]
         if isinstance(item, dict):
-            table = seen[id(item)] = dict[Any, Any]()
-            table.update((key, walk(each, depth + 1)) for key, each in item.items())
-            return table
-        row = seen[id(item)] = list[Any]()
-        row.extend(walk(each, depth + 1) for each in item)
-        return row
+            named = [(key, each) for key, each in item.items() if isinstance(key, str | int)]
+            return {walk(key, depth): walk(each, depth + 1) for key, each in named}
+        if isinstance(item, int) and item.bit_length() > 64:
+            raise FormatError("It holds a number of more than 64 bits.", hint=_DAMAGED)
+        return [walk(each, depth + 1) for each in item] if isinstance(item, list | tuple) else item
 
     return walk(value, 0)
 

@@ -25,8 +25,8 @@ from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.adapter import Look, Settings, Width, adapter, fold_decoder_norm, has
 from saewidgets.formats.base import Format, Saved
+from saewidgets.formats.configuration import checked, encoded, plain, read_json
 from saewidgets.formats.header import FLOATS, Header, read_header
-from saewidgets.formats.jsonfile import checked, encoded, plain, read_json
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_finite, read_tensors
 from saewidgets.sae import SAE, inference_sae

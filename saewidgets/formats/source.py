@@ -114,6 +114,25 @@ class FolderSource:
             return None
 
 
+def size_of(source: Source, name: str) -> int:
+    """Bytes of the file `name`. Raises `FormatError` if it is missing."""
+    size = source.files().get(name)
+    if size is None:
+        raise FormatError(
+            "The file is missing.", where=f"{source.label}/{name}", hint="Export or download the SAE again."
+        )
+    return size
+
+
+def read_small(source: Source, name: str, most: int) -> bytes:
+    """The whole file `name`. Raises `FormatError` if it is missing, or has more than `most` bytes."""
+    if (size := size_of(source, name)) > most:
+        raise FormatError(
+            f"The file has {size:,} bytes; at most {most:,} are read.", where=f"{source.label}/{name}"
+        )
+    return source.read(name, 0, most + 1)
+
+
 class ListedSource:
     """Some files of another source under names of their own: a folder of a repository, or one file of it."""
 

@@ -22,8 +22,8 @@ from pydantic import Field
 from saewidgets.errors import FormatError
 from saewidgets.formats.adapter import Look, Settings, Width, adapter, config_of, has
 from saewidgets.formats.base import Part, Saved
+from saewidgets.formats.configuration import encoded, plain
 from saewidgets.formats.header import read_header
-from saewidgets.formats.jsonfile import encoded, plain
 from saewidgets.formats.source import Source
 
 CONFIG_FILE = "cfg.json"

@@ -1,16 +1,22 @@
-"""Defines `ZipSource`: the members of a zip archive (``.npz``, ``.pt``), checked before anything is unpacked. Python's
-`zipfile` reads directory and members, by ranged reads, and compares their checksums."""
+"""Defines `ZipSource`: the members of a zip archive (``.npz``, ``.pt``), checked before anything is unpacked, and
+`read_npz_header`. Python's `zipfile` reads directory and members, by ranged reads, and compares their checksums."""
 
 from __future__ import annotations
 
 import io
 import struct
+import tokenize
 import zipfile
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+
 from saewidgets.errors import FormatError
-from saewidgets.formats.source import Source
+from saewidgets.formats.header import Header, TensorInfo
+from saewidgets.formats.source import FolderSource, Source, size_of
 
 MAX_MEMBERS = 10_000
 MAX_DIRECTORY = 1 << 20
@@ -32,11 +38,8 @@ class ZipSource:
 
     def __init__(self, source: Source, name: str, head: bytes = b"") -> None:
         self.where = f"{source.label}/{name}"
-        size = source.files().get(name)
-        if size is None:
-            raise FormatError("The file is missing.", where=self.where, hint="Export or download the SAE again.")
-        self.size = size
-        self._file = _Ranged(source, name, size, head)
+        self.size = size_of(source, name)
+        self._file = _Ranged(source, name, self.size, head)
         self.members = self._read_members()
 
     def _read_members(self) -> dict[str, zipfile.ZipInfo]:
@@ -149,3 +152,71 @@ class _Ranged(io.RawIOBase):
         raw = self.at(self._position, self._size if size is None or size < 0 else size)
         self._position += len(raw)
         return raw
+
+
+# --- Arrays of NumPy's ``.npz`` --------------------------------------------------------------------------------------
+
+_MAX_HEADER = 4096
+_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_DTYPES = {
+    "<f8": "F64", "<f4": "F32", "<f2": "F16", "<i8": "I64", "<i4": "I32", "<i2": "I16", "|i1": "I8", "|u1": "U8",
+    "|b1": "BOOL",
+}
+
+
+def read_npz_header(source: Source | Path, name: str = "") -> Header:
+    """What the arrays of the archive `name` are, in one read for the archive's directory and one per array.
+
+    Args:
+        source: the folder; or the path of the file itself.
+
+    Raises:
+        FormatError: not an archive of plain numeric arrays, or a declared shape contradicts the size of its data.
+    """
+    if isinstance(source, Path):
+        name = source.name
+        source = FolderSource(source)
+    archive = ZipSource(source, name)
+    arrays = [member.removesuffix(".npy") for member in archive.members if member.endswith(".npy")]
+    return Header(archive.where, {array: _array(archive, array) for array in arrays})
+
+
+def read_npz_sizes(source: Source, name: str) -> tuple[TensorInfo, Mapping[str, int]]:
+    """The first array of the archive, and how many numbers each array has if all are of its number format.
+
+    An archive's directory is at its end, but NumPy writes an array's shape in front of its data: all of them would take
+    a request each on the hub.
+    """
+    archive = ZipSource(source, name)
+    arrays = {member.removesuffix(".npy"): info for member, info in archive.members.items() if member.endswith(".npy")}
+    if not arrays:
+        raise FormatError("There are no arrays in it.", where=archive.where, hint=_DAMAGED)
+    first = _array(archive, min(arrays, key=lambda array: arrays[array].header_offset))
+    assert first.member is not None
+    begin = first.member[0].file_size - first.nbytes  # NumPy pads headers to the same length
+    return first, {array: (info.file_size - begin) // first.torch_dtype.itemsize for array, info in arrays.items()}
+
+
+def _array(archive: ZipSource, name: str) -> TensorInfo:
+    where, member = f"{archive.where}: {name}", archive.members[f"{name}.npy"]
+    raw = io.BytesIO(archive.head(member, _MAX_HEADER))
+    try:
+        version = np.lib.format.read_magic(raw)
+        shape, fortran, dtype = _READERS[version](raw, max_header_size=_MAX_HEADER)
+    except (ValueError, TypeError, KeyError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError) as error:
+        raise FormatError("This is not a NumPy array.", where=where, hint=_DAMAGED) from error
+    if dtype.str not in _DTYPES:
+        raise FormatError(
+            f"The dtype is {dtype.str[:40]!r}, expected one of {', '.join(_DTYPES)}.", where=where,
+            hint="Object arrays are pickles and are never read.",
+        )
+    if len(shape) > 8 or not all(0 <= n < 1 << 48 for n in shape):
+        raise FormatError("The array's shape cannot be.", where=where, hint=_DAMAGED)
+    start = archive.data_start(member)
+    info = TensorInfo(_DTYPES[dtype.str], shape, start + raw.tell(), fortran and len(shape) > 1, (member, start))
+    if info.nbytes != member.file_size - raw.tell():
+        raise FormatError(
+            f"Shape {list(shape)} of {dtype.str} needs {info.nbytes:,} bytes, not {member.file_size - raw.tell():,}.",
+            where=where, hint=_DAMAGED,
+        )
+    return info

@@ -9,13 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from saewidgets.config.names import hub_model
-from saewidgets.errors import FormatError
 from saewidgets.formats import registry
 from saewidgets.formats.base import Description
-from saewidgets.formats.gemma_scope import notes, read_path
-from saewidgets.formats.npz import read_npz_header
-from saewidgets.formats.source import Source
-from saewidgets.formats.zips import ZipSource
 from saewidgets.hub.cache import free_bytes, missing_bytes
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import SWITCH
@@ -39,9 +34,6 @@ _PICKLED = HubWarning(
     "download.",
 )  # fmt: skip
 ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-NPZ = "params.npz"
-_ARRAYS = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
-_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16"}
 
 
 def preview(
@@ -109,13 +101,10 @@ def preview(
 def describe(listing: Listing, variant: Variant, client: HubClient) -> Description:
     """What the files at the head of an SAE say. Kept by the client, since a commit does not change."""
 
-    def look() -> Description:
-        source = HubSource(listing, variant.path, client)
-        if variant.format == "gemma_scope" and NPZ in source.files():
-            return _describe_npz(source)
-        return registry.get(variant.format).describe(source)
-
-    return client.once(("description", listing.repo_id, listing.revision, variant.path), look)
+    return client.once(
+        ("description", listing.repo_id, listing.revision, variant.path),
+        lambda: registry.get(variant.format).describe(HubSource(listing, variant.path, client)),
+    )
 
 
 def _weight_bytes(description: Description, files: Mapping[str, RepoFile]) -> int:
@@ -156,74 +145,6 @@ def _warnings(found: Preview, endpoint: str, device: str | None) -> Iterator[Hub
             f"The download needs {size(found.download_bytes)} and {size(disk)} is free. Free some space, or choose a "
             "narrower width.",
         )
-
-
-# ---------------------------------------------------------------------------------------------------- Gemma Scope
-
-
-def _describe_npz(source: Source) -> Description:
-    """As `gemma_scope.describe`, from the archive's directory and the header of its first array.
-
-    A zip archive names its members and their sizes at its end, but NumPy writes an array's shape in front of its data,
-    so that reading all five headers of a 300 MB file takes five requests. The shape and number format of the first
-    array and the sizes of the others decide everything; the headers are read one by one when the file is loaded.
-
-    Raises:
-        FormatError: arrays are missing, or their sizes contradict each other or the folder's name.
-    """
-    archive = ZipSource(source, NPZ)
-    # Some files write w_enc and w_dec in lower case.
-    sizes = {_name(name): member.file_size for name, member in archive.members.items()}
-    if missing := [name for name in _ARRAYS if name not in sizes]:
-        raise FormatError(f"The arrays {', '.join(missing)} are missing.", where=archive.where)
-    first = min(archive.members.values(), key=lambda member: member.header_offset)
-    file_name = first.filename.removesuffix(".npy")
-    info = read_npz_header(source, NPZ, [file_name]).tensors[file_name]
-    dtype = _DTYPES.get(info.dtype)
-    if dtype is None:
-        raise FormatError(f"The dtype is {info.dtype}, expected floats.", where=f"{archive.where}: {file_name}")
-    header = first.file_size - info.nbytes  # NumPy pads headers to the same length
-    count = {name: (size - header) // ITEM_BYTES[dtype] for name, size in sizes.items()}
-    d_sae, d_out = count["b_enc"], count["b_dec"]
-    d_in = count["W_enc"] // d_sae if d_sae else 0
-    expected = {
-        "W_enc": d_in * d_sae, "W_dec": d_sae * d_out, "b_enc": d_sae, "b_dec": d_out, "threshold": d_sae,
-    }
-    path = read_path(source.label)
-    wrong = [name for name in _ARRAYS if count[name] != expected[name] or not count[name]]
-    array = _name(file_name)
-    shape = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_out)}.get(array, (count[array],))
-    if wrong or info.shape != shape or path.d_sae not in (None, d_sae):
-        raise FormatError(
-            f"The sizes of the arrays contradict each other{'' if not wrong else ': ' + ', '.join(wrong)}.",
-            where=archive.where,
-            hint="The file was cut off or altered; tell the owner of the repository.",
-        )
-    transcoder = path.site == "transcoders"
-    settings: dict[str, object] = {"apply_b_dec_to_input": False}
-    if path.site == "att":
-        settings["reshape_activations"] = "hook_z"
-    config = {"site": path.site, "layer": path.layer, "width": path.width, "average_l0": path.l0}
-    return Description(
-        format="gemma_scope",
-        architecture="jumprelu_transcoder" if transcoder else "jumprelu",
-        d_in=d_in,
-        d_sae=d_sae,
-        d_out=d_out,
-        dtype=dtype,
-        files=(NPZ,),
-        size_bytes=archive.size,
-        model=path.model,
-        hook_name=path.hook_name,
-        settings=settings,
-        config={key: value for key, value in config.items() if value is not None},
-        notes=notes(path),
-    )
-
-
-def _name(member: str) -> str:
-    name = member.removesuffix(".npy")
-    return "W" + name[1:] if name.startswith("w_") else name
 
 
 def free_memory(device: str) -> int | None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.npz import read_npz_header
 from saewidgets.formats.tensors import read_tensors
+from saewidgets.formats.zips import read_npz_header
 from tests.formats.test_pickled import CountingSource
 
 

@@ -291,7 +291,7 @@ def test_unknown_format_is_named(tmp_path: Path) -> None:
         ({"normalize_activations": "covariance_whitening"}, "activation_whitening.safetensors.*is missing"),
         ({"normalize_activations": "constant_scalar_rescale"}, "normalize_activations"),
         ({"reshape_activations": "heads"}, "reshape_activations.*heads"),
-        ({"metadata": []}, "metadata: The value is .*expected an object"),
+        ({"metadata": []}, "metadata: The value is .*expected a valid dictionary"),
         ({"rescale_acts_by_decoder_norm": 1}, "rescale_acts_by_decoder_norm"),
     ],
 )

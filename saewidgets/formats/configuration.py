@@ -1,4 +1,5 @@
-"""Configuration files: JSON objects of bounded size and depth, without repeated keys."""
+"""Defines `read_json` and `read_yaml`, of bounded size and depth and without repeated keys, and `checked`, which makes
+a pydantic model of what they read."""
 
 from __future__ import annotations
 
@@ -9,23 +10,17 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from saewidgets.config import strict_json, strict_yaml
 from saewidgets.config.base import Config
-from saewidgets.config.strict_json import MAX_DEPTH, is_deep, loads
+from saewidgets.config.strict_json import MAX_DEPTH
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats.source import Source
+from saewidgets.formats.source import Source, read_small
 
 MAX_BYTES = 1 << 20
+MAX_YAML = 1 << 15
+_AGAIN = "Export or download the SAE again."
 _LONGEST = 80  # characters of a wrong value that are repeated
 _BRANCHES = frozenset({"int", "str"})  # what pydantic adds to the key of a value that may be either
-# Pydantic's kinds of errors → what was expected; others are said in its own words.
-_EXPECTED = {
-    "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
-    "finite_number": "a finite number", "bool_type": "true or false", "string_type": "a text",
-    "dict_type": "an object", "model_type": "an object", "model_attributes_type": "an object",
-    "list_type": "a list", "greater_than": "more than {gt}", "greater_than_equal": "at least {ge}",
-    "less_than": "less than {lt}", "less_than_equal": "at most {le}", "literal_error": "{expected}",
-    "string_too_long": "at most {max_length} characters",
-}  # fmt: skip
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -37,27 +32,36 @@ def read_json(source: Source, name: str) -> dict[str, Any]:
         FormatError: the file is missing, too large, not a JSON object, nested too deeply, or names a key twice (two
             readers could take different ones).
     """
-    where = f"{source.label}/{name}"
-    size = source.files().get(name)
-    if size is None:
-        raise FormatError("The file is missing.", where=where, hint="Export or download the SAE again.")
-    if size > MAX_BYTES:
-        raise FormatError(f"The file has {size:,} bytes; at most {MAX_BYTES:,} are read.", where=where)
-    return parse_json(source.read(name, 0, MAX_BYTES + 1), where)
+    return parse_json(read_small(source, name, MAX_BYTES), f"{source.label}/{name}")
 
 
 def parse_json(raw: bytes, where: str) -> dict[str, Any]:
     """`raw` as a JSON object; `where` is what errors call it."""
     try:
-        data = loads(raw)
+        data = strict_json.loads(raw)
     except ValueError as error:
-        raise FormatError(f"This is not JSON ({error}).", where=where, hint="Export the SAE again.") from error
+        raise FormatError(f"This is not JSON ({error}).", where=where, hint=_AGAIN) from error
     if not isinstance(data, dict):
-        raise FormatError("This is not a JSON object.", where=where, hint="Export the SAE again.")
-    if is_deep(data):
-        raise FormatError(
-            f"The JSON is nested deeper than {MAX_DEPTH} levels.", where=where, hint="Export the SAE again."
-        )
+        raise FormatError("This is not a JSON object.", where=where, hint=_AGAIN)
+    if strict_json.is_deep(data):
+        raise FormatError(f"The JSON is nested deeper than {MAX_DEPTH} levels.", where=where, hint=_AGAIN)
+    return data
+
+
+def read_yaml(source: Source, name: str) -> dict[str, Any]:
+    """The table in the YAML file `name`, at most 32 KiB.
+
+    Raises:
+        FormatError: the file is missing, too large, not a table, nested too deeply, names a key twice, or uses
+            references (`&`, `*`) or tags (`!`).
+    """
+    where, raw = f"{source.label}/{name}", read_small(source, name, MAX_YAML)
+    try:
+        data = strict_yaml.loads(raw.decode(), plain=True)
+    except ValueError as error:
+        raise FormatError(f"This is not plain YAML ({str(error)[:100]}).", where=where, hint=_AGAIN) from error
+    if not isinstance(data, dict):
+        raise FormatError("This is not a table.", where=where, hint=_AGAIN)
     return data
 
 
@@ -100,34 +104,19 @@ def checked(model: type[Model], data: Any, where: str) -> Model:
         items = error.errors(include_url=False)
         first, key = items[0], _key(items[0])
         cause = first.get("ctx", {}).get("error")
+        hint: str | None = "This setting is not supported or was altered."
         if isinstance(cause, ConfigError):  # values that do not fit together
             key = ".".join(filter(None, [key, cause.where]))
             what, hint = cause.what, cause.hint
+        elif first["type"] == "missing":
+            what = "The value is missing."
         else:
-            what = _sentence([item for item in items if _key(item) == key])
-            hint = "This setting is not supported or was altered."
+            expected = [item["msg"].removeprefix("Input should be ") for item in items if _key(item) == key]
+            found = json.dumps(first["input"], ensure_ascii=False, default=str, skipkeys=True)
+            found = found if len(found) <= _LONGEST else f"{found[:_LONGEST]}…"
+            what = f"The value is {found}, expected {' or '.join(expected)}."
         raise FormatError(what, where=f"{where}: {key}" if key else where, hint=hint) from error
 
 
-def _key(item: Mapping[str, Any]) -> str:
+def _key(item: Any) -> str:
     return ".".join(str(part) for part in item["loc"] if part not in _BRANCHES)
-
-
-def _sentence(items: list[Any]) -> str:
-    """What is wrong with one key: `items` are the errors of all that it may be."""
-    if items[0]["type"] == "missing":
-        return "The value is missing."
-    if items[0]["type"] == "extra_forbidden":
-        return "There is no such setting."
-    return f"The value is {_shown(items[0]['input'])}, expected {' or '.join(_expected(item) for item in items)}."
-
-
-def _expected(item: Mapping[str, Any]) -> str:
-    known = _EXPECTED.get(item["type"])
-    return known.format(**item.get("ctx") or {}) if known else str(item["msg"]).removeprefix("Input should be ")
-
-
-def _shown(value: Any) -> str:
-    """`value` as the file has it: ``"4"`` is a text, ``4`` a number."""
-    text = json.dumps(value, ensure_ascii=False, default=str, skipkeys=True)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

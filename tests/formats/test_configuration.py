@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from pydantic import BaseModel, Field
 from saewidgets.errors import FormatError
 from saewidgets.formats import describe, formats
 from saewidgets.formats.base import Description
+from saewidgets.formats.configuration import MAX_YAML, checked, read_yaml
 from saewidgets.formats.io import stored_config
-from saewidgets.formats.jsonfile import checked
+from saewidgets.formats.source import FolderSource
 from tests.formats.samples import D_IN, D_SAE, SAMPLES, saelens, weights, write
 
 # Read where they decide what is computed; what else a file says (how long the training's contexts were) is passed on.
@@ -72,18 +74,18 @@ OWN: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("architecture", "key", "good"), OWN)
-@pytest.mark.parametrize("kind", [bool, str])
 def test_settings_of_one_architecture_are_read_as_strictly(
-    architecture: str, key: str, good: Any, kind: type, tmp_path: Path
+    architecture: str, key: str, good: Any, tmp_path: Path
 ) -> None:
     path = saelens(tmp_path)
-    data = json.loads((path / "cfg.json").read_text()) | {"architecture": architecture, "k": 4, key: kind(good)}
-    write(path, data, "sae_weights.safetensors", weights(), config_file="cfg.json")
-    noun = "a number" if isinstance(good, float) else "a whole number"
-    with pytest.raises(FormatError) as caught:
-        describe(path)
-    said = str(caught.value)
-    assert said.startswith(f"{path / 'cfg.json'}: {key}: The value is {json.dumps(kind(good))}, expected {noun}."), said
+    data = json.loads((path / "cfg.json").read_text()) | {"architecture": architecture, "k": 4}
+    for wrong in (bool(good), str(good)):
+        write(path, data | {key: wrong}, "sae_weights.safetensors", weights(), config_file="cfg.json")
+        noun = "a valid number" if isinstance(good, float) else "a valid integer"
+        with pytest.raises(FormatError) as caught:
+            describe(path)
+        place = f"{path / 'cfg.json'}: {key}"
+        assert str(caught.value).startswith(f"{place}: The value is {json.dumps(wrong)}, expected {noun}.")
 
 
 def test_values_that_do_not_fit_together_are_said_in_their_own_words(tmp_path: Path) -> None:
@@ -107,14 +109,14 @@ class _Model(BaseModel):
     ("data", "said"),
     [
         ({}, "f: width: The value is missing."),
-        ({"width": 0}, "f: width: The value is 0, expected at least 1."),
-        ({"width": 10}, "f: width: The value is 10, expected at most 9."),
-        ({"width": 1, "share": 0}, "f: share: The value is 0, expected more than 0"),
-        ({"width": 1, "share": False}, "f: share: The value is false, expected a number."),
-        ({"width": 1, "on": 1}, "f: on: The value is 1, expected true or false."),
-        ({"width": 1, "name": 7}, "f: name: The value is 7, expected a text."),
-        ({"width": None}, "f: width: The value is null, expected a whole number."),
-        ({"width": "x" * 500}, 'f: width: The value is "' + "x" * 79 + "…, expected a whole number."),
+        ({"width": 0}, "f: width: The value is 0, expected greater than or equal to 1."),
+        ({"width": 10}, "f: width: The value is 10, expected less than or equal to 9."),
+        ({"width": 1, "share": 0}, "f: share: The value is 0, expected greater than 0"),
+        ({"width": 1, "share": False}, "f: share: The value is false, expected a valid number."),
+        ({"width": 1, "on": 1}, "f: on: The value is 1, expected a valid boolean."),
+        ({"width": 1, "name": 7}, "f: name: The value is 7, expected a valid string."),
+        ({"width": None}, "f: width: The value is null, expected a valid integer."),
+        ({"width": "x" * 500}, 'f: width: The value is "' + "x" * 79 + "…, expected a valid integer."),
     ],
 )
 def test_errors_say_what_was_found_and_what_was_expected(data: dict[str, Any], said: str) -> None:
@@ -144,3 +146,34 @@ def test_a_configuration_is_read_though_the_weights_are_gone(name: str, tmp_path
     (path / str(config_file)).write_text("{[")
     with pytest.raises(FormatError, match=str(config_file)):
         stored_config(path, name)
+
+
+# --- YAML ----------------------------------------------------------------------------------------------------------
+
+
+def read_text(folder: Path, text: str) -> object:
+    (folder / "c.yaml").write_text(text)
+    return read_yaml(FolderSource(folder), "c.yaml")
+
+
+def test_plain_yaml(tmp_path: Path) -> None:
+    text = "a: 1\nb: [x, 2.5, true, null]\nc:\n  d: 'q'\n  e: {f: \"g\"}\n"
+    assert read_text(tmp_path, text) == {"a": 1, "b": ["x", 2.5, True, None], "c": {"d": "q", "e": {"f": "g"}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x [1]\nb: *x\n", "references or tags"), ("a: !!python/name:os.mkdir\n", "references or tags"),
+        ("a: !!str 3\n", "references or tags"), ("a: 1\na: 2\n", "a key is repeated"), ("- a\n", "not a table"),
+        ("", "not a table"), ("a: [1\n", "not plain"), ("a: 1\n---\nb: 2\n", "not plain"),
+        ("? [a]\n: 1\n", "not plain"),
+        ("a: " + "[" * 80 + "]" * 80, "too deeply"), ("a: [" + "1," * 5_000 + "]", "4,000 values"),
+        ("a: " + "9" * 5000, "not plain"), ("a: " + "x" * MAX_YAML, "at most 32,768"), ("a: \x07", "not plain"),
+    ],
+)
+def test_other_yaml_is_refused_at_once(text: str, message: str, tmp_path: Path) -> None:
+    start = time.perf_counter()
+    with pytest.raises(FormatError, match=message):
+        read_text(tmp_path, text)
+    assert time.perf_counter() - start < 10
