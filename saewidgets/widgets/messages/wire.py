@@ -12,7 +12,7 @@ Three channels, never mixed:
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,12 @@ class Wire(BaseModel):
     """Base of all wire types: unknown keys are an error on both sides."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def of(cls, record: Any, **fields: Any) -> Self:
+        """What `record` has under the names of these fields, and `fields`."""
+        names = (name for name in cls.model_fields if name not in fields and hasattr(record, name))
+        return cls(**{name: getattr(record, name) for name in names}, **fields)
 
 
 class Note(Wire):
