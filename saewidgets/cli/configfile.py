@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.config.dotted import dotted
+from saewidgets.config.base import dotted
 from saewidgets.config.strict_json import MAX_DEPTH, is_deep, loads
 from saewidgets.errors import ConfigError, NotFoundError
 
@@ -102,8 +102,8 @@ def build_config(
     Raises:
         ConfigError: a setting does not exist or has a value that cannot work.
     """
-    from saewidgets.config.changed import changed_data  # pydantic: `saewidgets --help` does without
     from saewidgets.config.group import base_of
+    from saewidgets.config.training import changed_data  # pydantic: `saewidgets --help` does without
 
     try:
         data = json.loads(json.dumps(dict(base)))  # a deep copy, and a check that it is plain data

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from saewidgets.config.base import Config
 from saewidgets.errors import ConfigError
@@ -343,14 +343,15 @@ class TokensCorpus(Config):
         return hub.label if (hub := self.hub) is not None else Path(self.source).name
 
 
-CorpusConfig = Annotated[
-    DemoCorpus | TextCorpus | HubCorpus | TokensCorpus | ActivationCorpus, Field(discriminator="kind")
-]
-
-
 def as_corpus(value: Any) -> Any:
     """What a person may write for a corpus: ``"demo"``, a path, a list of paths, a dataset of the hub
-    (``"owner/name"``, see `corpus_text`), or one of the models above."""
+    (``"owner/name"``, see `parsed`), or one of the models above."""
     if isinstance(value, str):
         return parsed(value)
     return {"kind": "text", "files": value} if isinstance(value, Path | list | tuple) else value
+
+
+CorpusConfig = Annotated[
+    DemoCorpus | TextCorpus | HubCorpus | TokensCorpus | ActivationCorpus, Field(discriminator="kind")
+]
+Corpus = Annotated[CorpusConfig, BeforeValidator(as_corpus)]

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from saewidgets.config.base import Config
-from saewidgets.config.changed import with_changes
 from saewidgets.config.hook_names import head_of, layer_of, without_head
-from saewidgets.config.training import TrainingConfig
+from saewidgets.config.training import TrainingConfig, with_changes
 from saewidgets.errors import ConfigError
 
 _NAMES = 'Dotted names are those of TrainingConfig: "sae.k", "optimizer.lr".'

@@ -54,20 +54,15 @@ class MatchingPursuitConfig(SAEConfig):
 
     architecture: Literal["matching_pursuit"] = "matching_pursuit"
     residual_threshold: float = Field(
-        default=1e-2,
-        title="Residual threshold",
+        default=1e-2, title="Residual threshold",
         description="Stop when the norm of what is left over falls below this (0: never for that reason).",
     )
     max_iterations: int | None = Field(
-        default=None,
-        ge=1,
-        le=MAX_WIDTH,
-        title="Iterations",
+        default=None, ge=1, le=MAX_WIDTH, title="Iterations",
         description="At most so many picks per token; empty means d_in.",
     )
     stop_on_duplicate_support: bool = Field(
-        default=True,
-        title="Stop on a repeated pick",
+        default=True, title="Stop on a repeated pick",
         description="Stop when a pick adds no latent that was not active before.",
     )
 

@@ -50,21 +50,15 @@ class OptimizerConfig(Config):
         description="How many times cosine_restarts falls from the peak; other schedules have one fall.",
     )
     lr_warm_up_steps: int | None = Field(
-        default=None,
-        ge=0, le=MAX_COUNT,
-        title="Warm-up steps",
+        default=None, ge=0, le=MAX_COUNT, title="Warm-up steps",
         description="Linear warm-up; empty means 5 % of the run, at most 1,000.",
     )
     lr_decay_steps: int | None = Field(
-        default=None,
-        ge=0, le=MAX_COUNT,
-        title="Decay steps",
+        default=None, ge=0, le=MAX_COUNT, title="Decay steps",
         description="Linear decay to zero at the end; empty means 20 % of the run.",
     )
     sparsity_warm_up_steps: int | None = Field(
-        default=None,
-        ge=0, le=MAX_COUNT,
-        title="Sparsity warm-up steps",
+        default=None, ge=0, le=MAX_COUNT, title="Sparsity warm-up steps",
         description="The sparsity coefficient grows linearly over these steps; empty: 5 % of the run, at most 10,000.",
     )
 

@@ -79,19 +79,16 @@ class PackingConfig(Config):
     """The settings of every configuration that packs text."""
 
     prepend_bos: bool = Field(
-        default=True,
-        title="Start contexts with BOS",
+        default=True, title="Start contexts with BOS",
         description="Put the beginning-of-sequence token first in every context.",
     )
     join_documents: bool = Field(
-        default=True,
-        title="Join documents",
+        default=True, title="Join documents",
         description="Documents follow one another, and are cut into contexts. Off: every context is the beginning of "
         "one document; documents shorter than a context are left out.",
     )
     separator: Separator = Field(
-        default="eos",
-        title="Between documents",
+        default="eos", title="Between documents",
         description='What stands between joined documents: "eos", "bos", "sep", "none", or the id of a token.',
     )
 
