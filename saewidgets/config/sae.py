@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from saewidgets.config.base import Config
+from saewidgets.config.base import Config, require
 from saewidgets.errors import ConfigError
 
 MAX_WIDTH = 2**20
@@ -79,16 +79,27 @@ class StandardConfig(_WithL1):
     )
 
     @model_validator(mode="after")
-    def _one_p(self) -> StandardConfig:
-        if self.p_end is not None and self.lp_norm != 1:
-            raise ConfigError(
-                f"p falls from 1, but lp_norm is {self.lp_norm}.", where="lp_norm",
-                hint="Leave lp_norm at 1, or leave p_end empty.",
-            )
+    def _one_p(self) -> Self:
+        require((
+            self.p_end is None or self.lp_norm == 1, "lp_norm", f"p falls from 1, but lp_norm is {self.lp_norm}.",
+            "Leave lp_norm at 1, or leave p_end empty.",
+        ))  # fmt: skip
         return self
 
 
-class _TopKBase(SAEConfig):
+class FixedK(SAEConfig):
+    """An SAE with k latents active per token."""
+
+    k: int = Field(ge=1, title="Active latents (k)", description="How many latents are kept per token.")
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> Self:
+        hint = f"Enter 1{f' to {self.d_sae:,}' * (self.d_sae > 1)}{'; 32 is usual' * (self.d_sae >= 32)}."
+        require((self.k <= self.d_sae, "k", f"k is {self.k:,} but d_sae is {self.d_sae:,}.", hint))
+        return self
+
+
+class _TopKBase(FixedK):
     k: int = Field(
         default=32, ge=1, title="Active latents (k)", description="How many latents stay active per token. 32 is usual."
     )
@@ -100,17 +111,6 @@ class _TopKBase(SAEConfig):
         default=None, ge=1, title="Auxiliary k",
         description="How many dead latents take part in the auxiliary loss; empty means half of d_in.",
     )
-
-    @model_validator(mode="after")
-    def _k_fits(self) -> _TopKBase:
-        if self.k > self.d_sae:
-            raise ConfigError(
-                f"k is {self.k:,} but d_sae is {self.d_sae:,}.",
-                where="k",
-                hint=(f"Enter 1 to {self.d_sae:,}" if self.d_sae > 1 else "Enter 1")
-                + ("; 32 is usual." if self.d_sae >= 32 else "."),
-            )
-        return self
 
 
 class TopKConfig(_TopKBase):
@@ -168,18 +168,15 @@ class MatryoshkaConfig(_BatchTopKBase):
     )
 
     @model_validator(mode="after")
-    def _widths_grow(self) -> MatryoshkaConfig:
+    def _widths_grow(self) -> Self:
         levels = self.levels
-        if any(wide <= narrow for narrow, wide in zip((0, *levels), levels, strict=False)):
-            raise ConfigError(
-                f"The widths are {', '.join(f'{w:,}' for w in levels)} with d_sae as the last.", where="widths",
-                hint=f"Each is larger than the one before, from 1 to {self.d_sae:,}.",
-            )
-        if len(levels) == 1:
-            raise ConfigError(
-                "There is only one width, that of all latents.", where="widths",
-                hint="Give a smaller one as well, or choose batchtopk.",
-            )
+        require(
+            (all(narrow < wide for narrow, wide in zip((0, *levels), levels, strict=False)), "widths",
+             f"The widths are {', '.join(f'{w:,}' for w in levels)} with d_sae as the last.",
+             f"Each is larger than the one before, from 1 to {self.d_sae:,}."),
+            (len(levels) > 1, "widths", "There is only one width, that of all latents.",
+             "Give a smaller one as well, or choose batchtopk."),
+        )  # fmt: skip
         return self
 
     @property
@@ -231,23 +228,18 @@ class JumpReLUConfig(SAEConfig):
     )
 
     @model_validator(mode="after")
-    def _target_fits(self) -> JumpReLUConfig:
-        if self.sparsity_loss == "quadratic" and self.target_l0 is None:
-            raise ConfigError(
-                "The quadratic penalty needs the number of active latents to aim at.", where="target_l0",
-                hint="Enter a target L0"
-                + ("; 32 to 100 is usual." if self.d_sae >= 100 else f" of at most {self.d_sae}."),
-            )
-        if self.sparsity_loss != "quadratic" and self.target_l0 is not None:
-            raise ConfigError(
-                f"Only the quadratic penalty aims at a number of active latents, not {self.sparsity_loss}.",
-                where="target_l0", hint='Leave it empty, or choose "quadratic" as sparsity_loss.',
-            )
-        if self.target_l0 is not None and self.target_l0 > self.d_sae:
-            raise ConfigError(
-                f"target_l0 is {self.target_l0:g} but d_sae is {self.d_sae:,}.", where="target_l0",
-                hint=f"Enter at most {self.d_sae:,}.",
-            )
+    def _target_fits(self) -> Self:
+        target, is_aimed = self.target_l0, self.sparsity_loss == "quadratic"
+        usual = "; 32 to 100 is usual." if self.d_sae >= 100 else f" of at most {self.d_sae}."
+        require(
+            (target is not None or not is_aimed, "target_l0",
+             "The quadratic penalty needs the number of active latents to aim at.", f"Enter a target L0{usual}"),
+            (target is None or is_aimed, "target_l0",
+             f"Only the quadratic penalty aims at a number of active latents, not {self.sparsity_loss}.",
+             'Leave it empty, or choose "quadratic" as sparsity_loss.'),
+            (target is None or target <= self.d_sae, "target_l0",
+             f"target_l0 is {target or 0:g} but d_sae is {self.d_sae:,}.", f"Enter at most {self.d_sae:,}."),
+        )  # fmt: skip
         return self
 
 
@@ -275,12 +267,12 @@ class SkipConfig(_WithL1):
     )
 
     @model_validator(mode="after")
-    def _starts_in_range(self) -> SkipConfig:
-        if self.learn_skip and not 0 <= self.skip_scale <= self.skip_max:
-            raise ConfigError(
-                f"The skip coefficient starts at {self.skip_scale:g}.", where="skip_scale",
-                hint=f"Where it is learned it stays between 0 and skip_max, which is {self.skip_max:g}.",
-            )
+    def _starts_in_range(self) -> Self:
+        require((
+            not self.learn_skip or 0 <= self.skip_scale <= self.skip_max, "skip_scale",
+            f"The skip coefficient starts at {self.skip_scale:g}.",
+            f"Where it is learned it stays between 0 and skip_max, which is {self.skip_max:g}.",
+        ))  # fmt: skip
         return self
 
 
@@ -297,22 +289,21 @@ class AnyTranscoderConfig(SAEConfig):
     )
     apply_b_dec_to_input: SkipJsonSchema[bool] = False
 
+    _may_centre: ClassVar[bool] = False
+
     @property
     def is_transcoder(self) -> bool:
         return not self.apply_b_dec_to_input  # only sparsify's SAEs with a skip path centre their input
 
     @model_validator(mode="after")
-    def _input_and_output_are_apart(self) -> AnyTranscoderConfig:
-        if self.apply_b_dec_to_input and not self._may_centre():
-            raise ConfigError(
-                "A transcoder's decoder bias belongs to its output.", where="apply_b_dec_to_input", hint="Set it to no."
-            )
-        if self.reshape_activations != "none":
-            raise ConfigError("A transcoder does not reshape heads.", where="reshape_activations", hint='Use "none".')
+    def _input_and_output_are_apart(self) -> Self:
+        require(
+            (self._may_centre or not self.apply_b_dec_to_input, "apply_b_dec_to_input",
+             "A transcoder's decoder bias belongs to its output.", "Set it to no."),
+            (self.reshape_activations == "none", "reshape_activations", "A transcoder does not reshape heads.",
+             'Use "none".'),
+        )  # fmt: skip
         return self
-
-    def _may_centre(self) -> bool:
-        return False
 
 
 class TranscoderConfig(AnyTranscoderConfig, _WithL1):
