@@ -27,7 +27,7 @@ from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_met
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
 from saewidgets.hub import HubClient
-from saewidgets.hub.cache import record_reference, reference_of
+from saewidgets.hub.cache import is_hash, record_reference, reference_of
 from saewidgets.hub.client import Attempts
 from saewidgets.hub.errors import (
     EntryNotFoundError,
@@ -41,7 +41,6 @@ from saewidgets.hub.errors import (
     gated,
     switched_off,
 )
-from saewidgets.hub.repository import is_hash
 
 
 def _snapshot(client: HubClient, path: str, commit: str) -> Path | None:

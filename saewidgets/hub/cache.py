@@ -1,4 +1,5 @@
-"""The hub cache on this machine, in the layout that huggingface_hub and everything built on it share.
+"""Defines `RepoFile` and `Listing`, a repository at one commit, and where its files are in the hub cache of this
+machine, in the layout that huggingface_hub and everything built on it share.
 
     models--owner--name/
         refs/main                      the commit that a branch stood for when it was last asked for
@@ -13,6 +14,7 @@ in full: a paused download would begin anew.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import hashlib
 import os
@@ -20,17 +22,125 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, TypeGuard
 
+import pydantic.dataclasses
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # public, not declared
+from pydantic import AfterValidator, Field, Strict, TypeAdapter, ValidationError
 
 from saewidgets.errors import StorageError
 from saewidgets.hub.reference import HubReference, is_plain_path
-from saewidgets.hub.repository import Listing, RepoFile, is_hash, listing_of
+from saewidgets.hub_records import RepoInfo
 
 PARTIAL = ".incomplete"
 MAX_FILES = 200_000  # of a snapshot
+MOST_ROWS = 1_000
+
+
+def _plain(path: str) -> str:
+    if not is_plain_path(path):
+        raise ValueError("not a path that may be used here")
+    return path
+
+
+@pydantic.dataclasses.dataclass(frozen=True, slots=True)
+class RepoFile:
+    """A file of a repository, checked wherever it comes from: an answer of the hub, a row of the catalog, the cache.
+
+    Attributes:
+        path: below the root, with ``/`` between parts.
+        size: bytes of the file itself, not of a pointer to it.
+        git: SHA-1 of its git object.
+        sha256: of its content, for files that are kept outside git (LFS, Xet); else None.
+    """
+
+    path: Annotated[str, AfterValidator(_plain)]
+    size: Annotated[int, Strict(), Field(ge=0)]
+    git: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+    @property
+    def etag(self) -> str:
+        """Its name in the hub cache, and what the hub sends as ETag."""
+        return self.sha256 or self.git
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A repository at one commit.
+
+    Attributes:
+        branch: the branch or tag that was asked for (``"main"`` if none was); None for a commit.
+        files: by path. Names that could lead out of a folder are left out.
+        paths: theirs, sorted.
+        complete: these are all files of the commit; else those that are known on this machine.
+    """
+
+    info: RepoInfo
+    branch: str | None
+    files: Mapping[str, RepoFile] = field(repr=False)
+    paths: Sequence[str] = field(repr=False)
+    complete: bool = True
+
+    @property
+    def repo_id(self) -> str:
+        return self.info.repo_id
+
+    @property
+    def revision(self) -> str:
+        return self.info.revision
+
+    def below(self, path: str) -> dict[str, RepoFile]:
+        """Files in a folder (names relative to it), or the one file that `path` names."""
+        if not path:
+            return dict(self.files)
+        if path in self.files:
+            return {path.rpartition("/")[2]: self.files[path]}
+        start, found = path + "/", {}
+        for name in self.paths[bisect.bisect_left(self.paths, start) :]:
+            if not name.startswith(start):
+                break
+            found[name[len(start) :]] = self.files[name]
+        return found
+
+
+def listing_of(repo_id: str, revision: str, files: Iterable[RepoFile], *, branch: str | None = None) -> Listing:
+    """The listing of files that are known without asking the hub; the rest of the repository is not known."""
+    found = {file.path: file for file in files}
+    size = sum(file.size for file in found.values())
+    info = RepoInfo(repo_id, revision, files=len(found), size_bytes=size, from_cache=True)
+    return Listing(info, branch, found, sorted(found), complete=False)
+
+
+def is_hash(value: Any, length: int) -> TypeGuard[str]:
+    """Whether it is so many lower-case hexadecimal digits."""
+    return isinstance(value, str) and len(value) == length and not set(value) - set("0123456789abcdef")
+
+
+def to_rows(files: Iterable[RepoFile]) -> list[dict[str, Any]]:
+    """Files of a commit as plain JSON data: what a job is going to fetch, so that resuming it need not list again."""
+    return [asdict(file) for file in files]
+
+
+_ROWS = TypeAdapter(Annotated[list[RepoFile], Field(min_length=1, max_length=MOST_ROWS)])
+
+
+def from_rows(repo_id: str, revision: str, path: str, rows: Any) -> Listing | None:
+    """The listing that `rows` record, of the files of the SAE at `path` alone (where that is a file, with those beside
+    it); None where they are not one (older jobs have none)."""
+    try:
+        files = _ROWS.validate_python(rows)
+    except ValidationError:
+        return None
+    folder = path.rpartition("/")[0] if any(file.path == path for file in files) else path
+    inside = all(file.path.startswith(f"{folder}/" if folder else "") for file in files)
+    return listing_of(repo_id, revision, files) if inside and is_hash(revision, 40) else None
+
+
+# --- The cache -------------------------------------------------------------------------------------------------------
 
 
 def repo_folder(cache_dir: Path, repo_id: str) -> Path:
@@ -172,7 +282,7 @@ def not_writable(error: OSError, path: Path) -> StorageError:
     )
 
 
-# ------------------------------------------------------------------------------------------------ without the hub
+# --- Without the hub -------------------------------------------------------------------------------------------------
 
 
 def cached_listing(cache_dir: Path, place: HubReference) -> Listing | None:

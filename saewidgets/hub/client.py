@@ -40,6 +40,7 @@ T = TypeVar("T")
 LONGEST_TOKEN = 500  # characters
 LONGEST_WAIT = 60.0  # seconds that a request waits for a rate limit to pass before it says so instead
 LARGEST_ANSWER = 32_000_000  # bytes of JSON: one page of a listing has 1,000 files
+MOST_KEPT = 128  # answers, and parts of files of at most some 64 kB
 LARGEST_ERROR = 100_000  # bytes of an error's page that are looked at
 
 
@@ -223,7 +224,7 @@ class HubClient:
     # ------------------------------------------------------------------------------------------------ what is known
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
-        """What `make` returned for `key` the last time; the 32 used last are kept. Errors are not."""
+        """What `make` returned for `key` the last time; those used last are kept. Errors are not."""
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
@@ -232,7 +233,7 @@ class HubClient:
         made = make()
         with self._lock:
             self._known[key] = made
-            while len(self._known) > 32:
+            while len(self._known) > MOST_KEPT:
                 self._known.popitem(last=False)
         return made
 

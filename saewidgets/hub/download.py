@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from saewidgets.errors import StorageError
 from saewidgets.events import Progress
 from saewidgets.hub import cache
+from saewidgets.hub.cache import Listing, RepoFile
 from saewidgets.hub.client import Attempts, HubClient, chunks, resolve_url
 from saewidgets.hub.errors import (
     SWITCH,
@@ -37,7 +38,6 @@ from saewidgets.hub.errors import (
 )
 from saewidgets.hub.listing import NOT_HERE, list_repository
 from saewidgets.hub.reference import HubReference, parse_reference
-from saewidgets.hub.repository import Listing, RepoFile
 from saewidgets.hub.variants import choose, needed_files, variants
 from saewidgets.hub_records import Variant
 from saewidgets.render.numbers import size
@@ -54,7 +54,7 @@ class DownloadPlan:
 
     Attributes:
         path: folder or file of the SAE in the repository.
-        files: that make it up, with sizes and hashes; `repository.to_rows` makes plain data of them.
+        files: that make it up, with sizes and hashes; `cache.to_rows` makes plain data of them.
         missing_bytes: what is not in the cache yet, partly arrived files counted by what they lack.
         partials: absolute paths under which unfinished files are kept; `discard` removes them.
         variant: what the repository's names say of the SAE; None where `download` was given a listing.
@@ -158,7 +158,7 @@ def download(
         on_plan: told once what will be fetched, before anything is.
         branch: the branch or tag that led to the commit which `reference` names (`Listing.branch`): it is noted in
             the cache, so that other tools find the files under it without a network.
-        listing: exactly the files of the SAE that `reference` names (`repository.from_rows`), so that the hub need
+        listing: exactly the files of the SAE that `reference` names (`cache.from_rows`), so that the hub need
             not be asked for them again; None: it is.
         format: of the SAE, with a `listing`.
 

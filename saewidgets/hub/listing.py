@@ -1,20 +1,31 @@
-"""All files of a repository at one commit, from one recursive listing; offline those that the cache has."""
+"""Defines `look` and `list_repository`: all files of a repository at one commit, from one recursive listing, offline
+those that the cache has; and `HubSource`, of which formats read parts."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from saewidgets.errors import NotFoundError
-from saewidgets.hub.cache import MAX_FILES, cached_listing
-from saewidgets.hub.client import HubClient
-from saewidgets.hub.errors import SWITCH, GatedRepositoryError, HubError, HubOfflineError, RepositoryNotFoundError
+from pydantic import BaseModel, Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
+from saewidgets.errors import FormatError, NotFoundError, StorageError
+from saewidgets.hub.cache import MAX_FILES, Listing, RepoFile, cached_file, cached_listing, is_hash
+from saewidgets.hub.client import HubClient, resolve_url
+from saewidgets.hub.errors import (
+    SWITCH,
+    EntryNotFoundError,
+    GatedRepositoryError,
+    HubError,
+    HubOfflineError,
+    RepositoryNotFoundError,
+    TruncatedFileError,
+)
 from saewidgets.hub.known import similar
 from saewidgets.hub.reference import HubReference, parse_reference, wrong_type
-from saewidgets.hub.repository import Listing, RepoFile, checked_file, is_hash
 from saewidgets.hub_records import RepoInfo
 
 FRESH = 60.0  # seconds for which a branch is believed to stay at its commit
@@ -162,53 +173,135 @@ def _file(entry: Any) -> RepoFile | None:
     """One entry of a listing; None for folders and for names that must not become paths here."""
     if not isinstance(entry, dict) or entry.get("type") != "file":
         return None
-    path, size, git, lfs = (entry.get(key) for key in ("path", "size", "oid", "lfs"))
-    if not isinstance(lfs, dict):
-        return checked_file(path, size, git, None)
-    return checked_file(path, lfs.get("size"), git, lfs.get("oid") or "")
+    lfs = entry.get("lfs")
+    of_content = lfs if isinstance(lfs, dict) else {"size": entry.get("size"), "oid": None}
+    with contextlib.suppress(ValidationError):
+        return RepoFile(entry.get("path"), of_content.get("size"), entry.get("oid"), of_content.get("oid"))  # type: ignore[arg-type]
+    return None
+
+
+def _or_none(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """What a card says, or None where it is of another kind: anybody may write one."""
+    try:
+        return check(value)
+    except ValidationError:
+        return None
+
+
+_Text = Annotated[str | None, WrapValidator(_or_none)]
+_Number = Annotated[int | None, Strict(), WrapValidator(_or_none)]
+
+
+class _Card(BaseModel):
+    library_name: _Text = None
+    license: _Text = None
+    base_model: Annotated[str | list[Any] | None, WrapValidator(_or_none)] = None
+
+
+class _Model(BaseModel):
+    """What the hub says of a model repository."""
+
+    private: Any = False
+    gated: Any = False
+    library_name: _Text = None
+    tags: Annotated[list[Any] | None, WrapValidator(_or_none)] = None
+    downloads: _Number = None
+    likes: _Number = None
+    last_modified: Annotated[datetime | None, WrapValidator(_or_none), Field(alias="lastModified")] = None
+    card: Annotated[_Card | None, WrapValidator(_or_none), Field(alias="cardData")] = None
 
 
 def _info(model: Mapping[str, Any], place: HubReference, client: HubClient, files: Mapping[str, RepoFile]) -> RepoInfo:
-    card = model.get("cardData") if isinstance(model.get("cardData"), dict) else {}
-    assert isinstance(card, dict)
-    tags = tuple(tag for tag in model.get("tags") or () if isinstance(tag, str))
-    gate = model.get("gated")
-    return RepoInfo(
-        repo_id=place.repo_id,
-        revision=_commit(model, place),
-        private=bool(model.get("private")),
-        gated=gate if isinstance(gate, str) else bool(gate),
-        library=_text(model.get("library_name")) or _text(card.get("library_name")),
-        license=_text(card.get("license")),
-        base_models=_base_models(card, tags),
-        tags=tags,
-        downloads=_number(model.get("downloads")),
-        likes=_number(model.get("likes")),
-        last_modified=_time(model.get("lastModified")),
-        files=len(files),
-        size_bytes=sum(file.size for file in files.values()),
-        url=f"{client.endpoint}/{place.repo_id}",
-    )
-
-
-def _base_models(card: Mapping[str, Any], tags: tuple[str, ...]) -> tuple[str, ...]:
-    named = card.get("base_model")
-    listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+    said = _Model.model_validate(model)
+    card, tags = said.card or _Card(), tuple(tag for tag in said.tags or () if isinstance(tag, str))
+    named = card.base_model if isinstance(card.base_model, list) else [card.base_model]
     # a tag is base_model:owner/name or base_model:adapter:owner/name
-    tagged = [tag.rsplit(":", 1)[1] for tag in tags if tag.startswith("base_model:")]
-    return tuple(dict.fromkeys(name for name in (*listed, *tagged) if isinstance(name, str) and name))
+    named += [tag.rsplit(":", 1)[1] for tag in tags if tag.startswith("base_model:")]
+    return RepoInfo(
+        repo_id=place.repo_id, revision=_commit(model, place), private=bool(said.private),
+        gated=said.gated if isinstance(said.gated, str) else bool(said.gated),
+        library=said.library_name or card.library_name or None, license=card.license or None,
+        base_models=tuple(dict.fromkeys(name for name in named if isinstance(name, str) and name)), tags=tags,
+        downloads=said.downloads, likes=said.likes,
+        last_modified=said.last_modified.timestamp() if said.last_modified else None, files=len(files),
+        size_bytes=sum(file.size for file in files.values()), url=f"{client.endpoint}/{place.repo_id}",
+    )  # fmt: skip
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+# --- Reading parts of files ------------------------------------------------------------------------------------------
+
+MAX_BYTES = 4_000_000  # of one folder: whoever wants more wants the weights
 
 
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+class HubSource:
+    """The files of one SAE in a repository. A `saewidgets.formats.source.Source`.
 
+    A range is asked for once and kept by the client; what the hub's cache on this machine has is read there.
+    Requests go to the pinned commit, so that all ranges are of the same files. Not for several threads.
 
-def _time(value: Any) -> float | None:
-    try:
-        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
-    except ValueError:
-        return None
+    Args:
+        listing: the repository at one commit.
+        path: folder, or the file of an SAE that consists of one.
+
+    Raises:
+        EntryNotFoundError: the repository has neither a folder nor a file of that name.
+    """
+
+    def __init__(self, listing: Listing, path: str, client: HubClient) -> None:
+        found = listing.below(path)
+        if not found:
+            raise EntryNotFoundError(
+                "The repository has no such folder or file.",
+                where=f"{listing.repo_id}/{path}",
+                hint="List the SAEs of the repository first.",
+            )
+        self.only = path.rpartition("/")[2] if path in listing.files else None
+        self.folder = path.rpartition("/")[0] if self.only else path
+        self.label = f"{listing.repo_id}@{listing.revision}" + (f"/{self.folder}" if self.folder else "")
+        self._fetched = 0
+        self._listing = listing
+        self._client = client
+        self._files: Mapping[str, RepoFile] = found
+
+    def around(self) -> HubSource | None:
+        """As `saewidgets.formats.source.OfOneFile.around`."""
+        return HubSource(self._listing, self.folder, self._client) if self.only else None
+
+    def files(self) -> Mapping[str, int]:
+        return {name: file.size for name, file in self._files.items()}
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """As `Source.read`.
+
+        Raises:
+            FormatError: there is no such file, or more is asked for than a look needs.
+            HubError: the hub did not deliver it.
+        """
+        where, file = f"{self.label}/{name}", self._files.get(name)
+        if file is None:
+            raise FormatError("The file is missing.", where=where)
+        end = file.size if length is None else min(file.size, start + length)
+        if start < 0 or end <= start:
+            return b""
+        if (path := cached_file(self._client.cache_dir, self._listing, file)) is not None:
+            try:
+                with path.open("rb") as cached:
+                    cached.seek(start)
+                    return cached.read(end - start)
+            except OSError as error:
+                raise StorageError("A file of the hub cache cannot be read.", where=str(path)) from error
+        key = ("range", self._listing.repo_id, self._listing.revision, file.path, start, end)
+        return self._client.once(key, lambda: self._fetch(file, where, start, end))
+
+    def _fetch(self, file: RepoFile, where: str, start: int, end: int) -> bytes:
+        if self._fetched + end - start > MAX_BYTES:
+            raise FormatError(
+                "More of this file would have to be read than a preview should fetch.", where=where,
+                hint="Download the SAE to see what it is.",
+            )
+        url = resolve_url(self._client, self._listing.repo_id, self._listing.revision, file.path)
+        data = self._client.get_range(url, start, end)
+        if len(data) != end - start:
+            raise TruncatedFileError("The hub sent less of the file than it said.", where=where, hint="Try again.")
+        self._fetched += len(data)
+        return data

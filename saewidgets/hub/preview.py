@@ -11,14 +11,12 @@ from typing import Any
 from saewidgets.config.names import hub_model
 from saewidgets.formats import registry
 from saewidgets.formats.base import Description
-from saewidgets.hub.cache import free_bytes, missing_bytes
+from saewidgets.hub.cache import Listing, RepoFile, free_bytes, missing_bytes
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import SWITCH
-from saewidgets.hub.hub_source import HubSource
 from saewidgets.hub.known import gated, trained_on
-from saewidgets.hub.listing import look
+from saewidgets.hub.listing import HubSource, look
 from saewidgets.hub.reference import HubReference, parse_reference
-from saewidgets.hub.repository import Listing, RepoFile
 from saewidgets.hub.variants import choose, needed_files, variants
 from saewidgets.hub_records import HubWarning, Preview, Variant
 from saewidgets.render.numbers import size

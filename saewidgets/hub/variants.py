@@ -8,22 +8,20 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats import registry
 from saewidgets.formats.base import Format
 from saewidgets.formats.source import ListedSource, Source
-from saewidgets.hub.cache import cached_file, repo_folder
+from saewidgets.hub.cache import Listing, RepoFile, cached_file, repo_folder
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import NoSAEError, switched_off
-from saewidgets.hub.hub_source import HubSource
 from saewidgets.hub.known import gated, repos_for_model, trained_on
-from saewidgets.hub.listing import NOT_HERE, look
+from saewidgets.hub.listing import NOT_HERE, HubSource, look
 from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.hub.releases import canonical_paths, find_release, published_l0
-from saewidgets.hub.repository import Listing, RepoFile
 from saewidgets.hub_records import Variant
 from saewidgets.render.numbers import size
 
@@ -209,7 +207,6 @@ def _not_read(name: str, _start: int, _length: int | None) -> bytes:
 
 
 def _variant(listing: Listing, path: str, format_name: str, files: Mapping[str, RepoFile]) -> Variant:
-    names = read_names(listing.repo_id, path)
     return Variant(
         repo_id=listing.repo_id,
         revision=listing.revision,
@@ -217,13 +214,8 @@ def _variant(listing: Listing, path: str, format_name: str, files: Mapping[str, 
         format=format_name,
         size_bytes=sum(file.size for file in files.values()),
         files=tuple(sorted(file.path for file in files.values())),
-        site=names.site,
-        layer=names.layer,
-        width=names.width,
-        d_sae=names.d_sae,
-        l0=names.l0,
-        canonical=names.canonical,
         from_cache=not listing.complete,
+        **read_names(listing.repo_id, path),
     )
 
 
@@ -307,33 +299,19 @@ _LAYERS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Facts about an SAE, each None where the names do not say it (`Variant` explains them)."""
-
-    site: str | None = None
-    layer: int | None = None
-    width: str | None = None
-    d_sae: int | None = None
-    l0: float | None = None
-    canonical: bool = False
-
-
-def read_names(repo_id: str, path: str) -> Names:
-    """What can be read from names alone; the rest is None."""
+def read_names(repo_id: str, path: str) -> dict[str, Any]:
+    """What of a `Variant` names alone tell: ``site layer width d_sae l0 canonical``, each None where they do not."""
     scope = re.search(r"/gemma-scope-\d+b-\w+-(res|mlp|att|transcoders)$", repo_id)
     site = _SCOPE[scope[1]] if scope else _first_site(path) or _first_site(repo_id)
-    if path.startswith("embedding/") and scope:
-        site = "embedding"
     width = _width(path) or _width(repo_id)
-    return Names(
-        site=site,
-        layer=_layer(path),
-        width=width,
-        d_sae=WIDTHS.get(width or "") or _number(path),
-        l0=_l0(repo_id, path),
-        canonical=path in canonical_paths(repo_id),
-    )
+    return {
+        "site": "embedding" if path.startswith("embedding/") and scope else site,
+        "layer": _layer(path),
+        "width": width,
+        "d_sae": WIDTHS.get(width or "") or _number(path),
+        "l0": _l0(repo_id, path),
+        "canonical": path in canonical_paths(repo_id),
+    }
 
 
 def _first_site(text: str) -> str | None:

@@ -133,8 +133,8 @@ class DownloadRunners:
     ) -> Downloaded:
         # The hub's client: a second to import.
         from saewidgets.hub import HubReference, download
+        from saewidgets.hub.cache import from_rows
         from saewidgets.hub.errors import GatedRepositoryError, InvalidTokenError, RepositoryNotFoundError
-        from saewidgets.hub.repository import from_rows
 
         place = HubReference(payload["repo_id"], payload["revision"], payload["path"])
         listing = from_rows(place.repo_id, payload["revision"], place.path, payload.get("files"))

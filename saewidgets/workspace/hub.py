@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
@@ -17,6 +18,7 @@ from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
 from saewidgets.jobs import Job
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.download_job import KIND, LANE, DownloadRunners
+from saewidgets.workspace.handle import find_one
 from saewidgets.workspace.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -25,8 +27,23 @@ if TYPE_CHECKING:
 
 _FACETS = ("site", "layer", "width", "l0")
 _CLIENTS = 4  # with typed tokens, of which each keeps what it has listed
-_BEGINNING = re.compile(r"job_.{4,}")
 _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
+
+
+class _Named:
+    """Downloads as rows with a name, for `find_one`."""
+
+    def __init__(self, records: Records[JobRecord]) -> None:
+        self._rows = [SimpleNamespace(id=record.id, name=record.payload.get("name")) for record in records]
+
+    def get(self, job_id: str) -> SimpleNamespace:
+        for row in self._rows:
+            if row.id == job_id:
+                return row
+        raise NotFoundError(f"There is no download {job_id!r}.")
+
+    def list(self) -> list[SimpleNamespace]:
+        return self._rows
 
 
 class Hub:
@@ -250,23 +267,9 @@ class Hub:
             NotFoundError: there is none, or several fit; the message lists them.
             ConfigError: `wanted` is empty.
         """
-        wanted = arguments.text(wanted, "wanted", "an id or a name of a download")
-        if not wanted.strip():
-            raise ConfigError("The id of the download is empty.", where="job_id", hint="Give an id or a name.")
-        records = self.downloads()
-        begins = _BEGINNING.fullmatch(wanted) is not None
-        found = [one.id for one in records if one.id == wanted]
-        found = found or [
-            one.id for one in records if one.payload.get("name") == wanted or (begins and one.id.startswith(wanted))
-        ]
-        if len(found) == 1:
-            return self._workspace.manager.handle(found[0])
-        if found:
-            listed = ", ".join(found[:5])
-            raise NotFoundError(f"{len(found)} downloads match {wanted!r}: {listed}.", hint="Give the whole id.")
-        raise NotFoundError(
-            f"There is no download {wanted!r}.", hint="List them with ws.hub.downloads() or `saewidgets hub downloads`."
-        )
+        listed = "ws.hub.downloads() or `saewidgets hub downloads`"
+        found = find_one(_Named(self.downloads()), wanted, ("download", "downloads"), "wanted", listed, "job_")
+        return self._workspace.manager.handle(found)
 
     # ------------------------------------------------------------------------------------------------ inside
 
@@ -287,8 +290,8 @@ class Hub:
     ) -> Mapping[str, Any]:
         # The hub's client: a second to import.
         from saewidgets.hub import plan_download
+        from saewidgets.hub.cache import to_rows
         from saewidgets.hub.known import trained_on
-        from saewidgets.hub.repository import to_rows
 
         wanted = None if name is None else arguments.name(name, "what to call the SAE")
         plan = plan_download(self._place(text, path, revision), client=self.client(token))

@@ -23,9 +23,8 @@ from saewidgets.hub import (
     repo_info,
     variants,
 )
-from saewidgets.hub.cache import cached_listing
+from saewidgets.hub.cache import cached_listing, from_rows, to_rows
 from saewidgets.hub.reference import HubReference
-from saewidgets.hub.repository import from_rows, to_rows
 from tests.hub.conftest import switch_offline
 from tests.hub.repos import Repo
 from tests.hub.server import Hub

@@ -10,9 +10,8 @@ import torch
 from saewidgets import load_sae
 from saewidgets.errors import FormatError
 from saewidgets.hub import HubClient, download, plan_download, preview, variants
-from saewidgets.hub.cache import cached_listing
+from saewidgets.hub.cache import cached_listing, from_rows, to_rows
 from saewidgets.hub.reference import HubReference
-from saewidgets.hub.repository import from_rows, to_rows
 from tests.hub.repos import TRACER, Repo, circuit_tracer, pickled, weights
 from tests.hub.server import Hub
 

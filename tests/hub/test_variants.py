@@ -168,11 +168,11 @@ def test_what_names_say(
     repo: str, path: str, site: str | None, layer: int | None, width: str | None, d_sae: int | None, l0: float | None
 ) -> None:
     names = read_names(repo, path)
-    assert (names.layer, names.width, names.d_sae) == (layer, width, d_sae)
+    assert (names["layer"], names["width"], names["d_sae"]) == (layer, width, d_sae)
     if l0 is not None:
-        assert names.l0 == l0
+        assert names["l0"] == l0
     if site is not None:
-        assert names.site == site
+        assert names["site"] == site
 
 
 def test_an_archive_that_is_no_sae_is_not_listed(hub: Hub, client: HubClient) -> None:
