@@ -75,23 +75,6 @@ def test_hook_names(folder: Path, submodule: str | None, hook: str | None) -> No
     assert bool(found.notes) == (hook is None)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"dict_class": "IdentityDict"}, "'IdentityDict' is not known"),
-        ({"dict_class": "AutoEncoder"}, "bias: The tensor is missing"),
-        ({"dict_size": 49}, r"encoder\.weight.*expected \[49, 16\] from config\.json"),
-        ({"activation_dim": 0}, r"trainer\.activation_dim"),
-        ({"k": 6}, r"k is 5, but config\.json says 6"),
-        ({"k": None}, r"trainer\.k"),
-    ],
-)
-def test_what_disagrees_is_refused(folder: Path, change: dict[str, Any], message: str) -> None:
-    edit(folder, **change)
-    with pytest.raises(FormatError, match=message):
-        load_sae(folder)
-
-
 def test_early_topk_files_have_neither_k_nor_threshold(folder: Path) -> None:
     state = torch.load(folder / "ae.pt", weights_only=True)
     torch.save({key: value for key, value in state.items() if key not in ("k", "threshold")}, folder / "ae.pt")
@@ -99,12 +82,6 @@ def test_early_topk_files_have_neither_k_nor_threshold(folder: Path) -> None:
     assert_computes(load_sae(folder), *(expected[key].numpy() for key in ("x", "f", "y")))
     edit(folder, dict_class="BatchTopKSAE")
     with pytest.raises(FormatError, match="threshold: The tensor is missing"):
-        load_sae(folder)
-
-
-def test_objects_are_never_unpickled(folder: Path) -> None:
-    torch.save({"ae": torch.nn.Linear(2, 2)}, folder / "ae.pt")
-    with pytest.raises(FormatError, match="code and is not run"):
         load_sae(folder)
 
 

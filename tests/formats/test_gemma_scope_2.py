@@ -92,12 +92,7 @@ def test_a_transcoder_without_a_linear_path(tmp_path: Path) -> None:
     ("arrays", "config", "message"),
     [
         ({"w_dec": np.zeros((40, 3, 12), np.float32)}, TRANSCODER, "cross-layer"),
-        ({}, TRANSCODER, "affine_skip_connection: The tensor is missing"),
         ({"w_dec": np.zeros((40, 7), np.float32), "b_dec": np.zeros(7, np.float32)}, CONFIG, "only transcoders"),
-        ({"threshold": np.zeros(7, np.float32)}, CONFIG, "threshold"),
-        ({"w_enc": np.zeros((40, 12), np.float32)}, CONFIG, "b_enc"),
-        ({"b_dec": np.full(12, np.inf, np.float32)}, CONFIG, "infinity"),
-        ({}, CONFIG | {"affine_connection": "yes"}, "affine_connection"),
     ],
 )
 def test_what_disagrees_is_refused(
@@ -106,8 +101,3 @@ def test_what_disagrees_is_refused(
     lower = {name.lower(): array for name, array in draw().items()}
     with pytest.raises(FormatError, match=message):
         load_sae(write(tmp_path / "sae", lower | arrays, config))
-
-
-def test_another_architecture_is_another_format(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="known format"):
-        detect_format(write(tmp_path / "sae", draw(), CONFIG | {"architecture": "other"}))

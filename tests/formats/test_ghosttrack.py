@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from saewidgets.errors import FormatError
 from saewidgets.formats import describe, detect_format, load_sae
 from tests.formats.weights import Array, assert_computes, draw, inputs, jump, torched
 
@@ -53,28 +52,3 @@ def test_a_checkpoint(tmp_path: Path, name: str) -> None:
     assert found.config == {
         "layer_idx": 4, "epoch": 2, "best_loss": 0.25, "config": {"d_model": 12, "lambda_sparse": 0.01},
     }
-
-
-def test_a_threshold_below_zero_is_refused(tmp_path: Path) -> None:
-    """Then negative activations pass, which a JumpReLU would set to zero."""
-    with pytest.raises(FormatError, match=r"threshold is -0\.5"):
-        load_sae(write(tmp_path / "sae_layer_4_best.pt", draw(), -0.5))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"model_state_dict": {}}, r"W_enc\.weight"),
-        ({"model_state_dict": 3}, "model_state_dict"),
-        ({"layer_idx": "four"}, "layer"),
-        ({"model": torch.nn.ReLU()}, "code and is not run"),
-    ],
-)
-def test_what_disagrees_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(FormatError, match=message):
-        load_sae(write(tmp_path / "sae_layer_4_best.pt", draw(), **change))
-
-
-def test_shapes_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"W_dec\.bias"):
-        load_sae(write(tmp_path / "sae_layer_4_best.pt", draw() | {"b_dec": np.zeros(3, np.float32)}))

@@ -11,7 +11,6 @@ import torch
 from saewidgets.errors import FormatError
 from saewidgets.formats.tensors import read_tensors
 from saewidgets.formats.zips import read_npz_header
-from tests.formats.test_pickled import CountingSource
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -59,15 +58,6 @@ def test_floats_become_the_wanted_dtype(tmp_path: Path) -> None:
     np.savez(path, **arrays())
     found = read_tensors(path, read_npz_header(path), ["W_enc", "count"], dtype=torch.bfloat16)
     assert {name: tensor.dtype for name, tensor in found.items()} == {"W_enc": torch.bfloat16, "count": torch.int64}
-
-
-def test_shapes_cost_few_small_reads(tmp_path: Path) -> None:
-    big = {name: np.zeros((500, 400), np.float32) for name in ("W_enc", "W_dec")}
-    np.savez(tmp_path / "params.npz", **big, b_enc=np.zeros(400, np.float32), b_dec=np.zeros(500, np.float32))
-    source = CountingSource(tmp_path / "params.npz")
-    assert set(read_npz_header(source, "params.npz").tensors) == {"W_enc", "W_dec", "b_enc", "b_dec"}
-    assert len(source.reads) <= 3  # directory and the small arrays at the end; one per large array
-    assert sum(source.reads) < 150_000
 
 
 def test_what_is_no_plain_array_is_refused(tmp_path: Path) -> None:

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
-from saewidgets.errors import FormatError
 from saewidgets.formats import describe, detect_format, load_sae
 from tests.formats.weights import Array, assert_computes, draw, inputs, largest, relu, torched
 
@@ -64,23 +62,3 @@ def test_another_name_is_recognised_by_its_contents(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.pt", draw(), TOPK)
     assert detect_format(path) == "openai"
     assert load_sae(path).metadata["hook_name"] is None
-
-
-@pytest.mark.parametrize(
-    ("plain", "message"),
-    [
-        ({"activation": "Identity", "activation_state_dict": {}}, "Identity"),
-        ({"activation": "TopK", "activation_state_dict": {"k": "5"}}, "k: The value is '5'"),
-        ({"activation": "TopK", "activation_state_dict": {"k": 5, "postact_fn": "Identity"}}, "postact_fn"),
-        ({"activation": "TopK", "activation_state_dict": {"k": 41}}, "k is 41"),
-        ({}, "activation"),
-    ],
-)
-def test_another_activation_is_refused(tmp_path: Path, plain: dict[str, Any], message: str) -> None:
-    with pytest.raises(FormatError, match=message):
-        load_sae(write(tmp_path / FOLDER / "6.pt", draw(), plain))
-
-
-def test_shapes_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"latent_bias.*expected \[40\]"):
-        load_sae(write(tmp_path / "6.pt", draw() | {"b_enc": np.zeros(39, np.float32)}, TOPK))

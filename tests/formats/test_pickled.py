@@ -14,23 +14,9 @@ import torch
 from saewidgets import load_sae
 from saewidgets.errors import FormatError
 from saewidgets.formats.pickled import Pickled, read_pickled
-from saewidgets.formats.source import FolderSource
 from saewidgets.formats.tensors import read_tensors
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-class CountingSource(FolderSource):
-    """Remembers what was read."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.reads: list[int] = []
-
-    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        raw = super().read(name, start, length)
-        self.reads.append(len(raw))
-        return raw
 
 
 def saved(tmp_path: Path, value: Any) -> tuple[Path, Pickled]:
@@ -150,15 +136,6 @@ def test_other_protocols_are_refused(protocol: int, tmp_path: Path) -> None:
     torch.save({"W": torch.arange(6.0)}, tmp_path / "file.pt", pickle_protocol=protocol)
     with pytest.raises(FormatError, match=f"pickle protocol {protocol}.*Save it again"):
         read_pickled(tmp_path / "file.pt")
-
-
-def test_shapes_cost_two_small_reads(tmp_path: Path) -> None:
-    path = tmp_path / "file.pt"
-    torch.save({"W": torch.zeros(2000, 500), "b": torch.zeros(500)}, path)
-    source = CountingSource(path)
-    assert read_pickled(source, "file.pt").header().tensors["W"].shape == (2000, 500)
-    assert len(source.reads) == 2  # the pickle, which is first, and the archive's directory, which is last
-    assert sum(source.reads) < 100_000
 
 
 def test_data_are_converted_on_the_way(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.formats import describe, detect_format, load_sae, save_sae
 from saewidgets.formats.saelens import FILES, SHIPPED
 from saewidgets.sae import SAE, InferenceJumpReLU, StandardSAE, TopKSAE, create_sae
@@ -122,39 +122,6 @@ def test_every_architecture_of_sae_lens_was_opened_there() -> None:
     assert architectures == set(SHIPPED)
 
 
-@pytest.mark.parametrize(
-    ("name", "written", "keys", "tensors"),
-    [
-        ("standard", "standard", set(), set()),
-        ("topk", "topk", {"k", "rescale_acts_by_decoder_norm"}, set()),
-        ("batchtopk", "jumprelu", set(), {"threshold"}),
-        ("jumprelu", "jumprelu", set(), {"threshold"}),
-    ],
-)
-def test_keys_and_tensors(name: str, written: str, keys: set[str], tensors: set[str], tmp_path: Path) -> None:
-    sae = small(name, **({"k": 3} if "topk" in name else {}))
-    folder = save_sae(sae, tmp_path / "sae")
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
-    data = json.loads((folder / "cfg.json").read_text())
-    assert set(data) - keys == {
-        "architecture", "d_in", "d_sae", "dtype", "device", "apply_b_dec_to_input", "normalize_activations",
-        "reshape_activations", "metadata",
-    }
-    assert keys <= set(data)
-    assert (data["architecture"], data["d_in"], data["d_sae"], data["dtype"]) == (written, 8, 24, "float32")
-    assert int(data["metadata"]["sae_lens_version"].split(".")[0]) >= 6
-    assert data["metadata"]["training_architecture"] == name
-    weights = load_file(folder / "sae_weights.safetensors")
-    assert set(weights) == {"W_enc", "b_enc", "W_dec", "b_dec"} | tensors
-    assert torch.equal(weights["W_enc"], sae.W_enc)
-
-
-def test_the_exported_threshold_is_plain_not_a_logarithm(tmp_path: Path) -> None:
-    sae = small("jumprelu", initial_threshold=0.25)
-    weights = load_file(save_sae(sae, tmp_path / "sae") / "sae_weights.safetensors")
-    assert torch.allclose(weights["threshold"], torch.full((24,), 0.25))
-
-
 def test_metadata_is_strict_json(tmp_path: Path) -> None:
     sae = small()
     sae.metadata = {
@@ -212,17 +179,10 @@ def test_a_path_to_either_file_means_the_folder(folder: Path) -> None:
         assert torch.equal(load_sae(folder / name)(x), load_sae(folder)(x))
 
 
-def test_k_and_rescaling_come_from_the_file(tmp_path: Path) -> None:
-    folder = save_sae(small("topk", k=3), tmp_path / "sae")
-    sae = load_sae(folder)
+def test_k_comes_from_the_file(tmp_path: Path) -> None:
+    sae = load_sae(save_sae(small("topk", k=3), tmp_path / "sae"))
     assert isinstance(sae, TopKSAE)
     assert sae.cfg.k == 3
-    edit(folder, k=...)
-    with pytest.raises(FormatError, match=r"cfg\.json: k"):
-        load_sae(folder)
-    edit(folder, k=25)
-    with pytest.raises(FormatError, match="k is 25 but d_sae is 24"):
-        load_sae(folder)
 
 
 # --- whole or not at all ---------------------------------------------------------------------------------------------
@@ -263,58 +223,7 @@ def test_foreign_folders_and_files_are_not_replaced(tmp_path: Path) -> None:
     assert (folder / "cat.png").read_bytes() == b"meow"
 
 
-def test_unknown_format_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'gguf'"):
-        save_sae(small(), tmp_path / "sae", format="gguf")
-
-
 # --- bad files -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"d_sae": 25}, r"b_enc.*\[24\], expected \[25\]|W_enc.*\[8, 24\], expected \[8, 25\]"),
-        ({"d_in": 9}, r"W_enc.*\[8, 24\], expected \[9, 24\]"),
-        ({"d_in": 2**40}, "d_in"),
-        ({"d_sae": -1}, "d_sae"),
-        ({"d_sae": "24"}, "d_sae"),
-        ({"d_sae": True}, "d_sae"),
-        ({"d_in": ...}, "d_in"),
-        ({"architecture": ...}, "architecture"),
-        ({"architecture": "jumprelu"}, r"threshold.*missing"),
-        ({"architecture": "matryoshka_batchtopk"}, "topk_threshold: The tensor is missing"),
-        ({"architecture": "crosscoder"}, "crosscoder.*standard, gated, topk"),
-        ({"architecture": "gated"}, "b_gate: The tensor is missing"),
-        ({"dtype": "int8"}, "int8"),
-        ({"normalize_activations": "batch_norm"}, "normalize_activations.*batch_norm"),
-        ({"normalize_activations": "covariance_whitening"}, "activation_whitening.safetensors.*is missing"),
-        ({"normalize_activations": "constant_scalar_rescale"}, "normalize_activations"),
-        ({"reshape_activations": "heads"}, "reshape_activations.*heads"),
-        ({"metadata": []}, "metadata: The value is .*expected a valid dictionary"),
-        ({"rescale_acts_by_decoder_norm": 1}, "rescale_acts_by_decoder_norm"),
-    ],
-)
-def test_a_configuration_that_cannot_be_true_is_refused(folder: Path, changes: dict[str, Any], said: str) -> None:
-    edit(folder, **changes)
-    with pytest.raises(FormatError, match=f"(?s){said}") as error:
-        load_sae(folder)
-    assert str(folder) in str(error.value)
-
-
-def test_tensors_that_are_missing_or_too_many_are_named(folder: Path) -> None:
-    path = folder / "sae_weights.safetensors"
-    tensors = load_file(path)
-    save_file({key: value for key, value in tensors.items() if key != "b_dec"}, path)
-    with pytest.raises(FormatError, match="b_dec: The tensor is missing; the file has W_dec, W_enc, b_enc"):
-        load_sae(folder)
-    save_file(tensors | {"W_gate": torch.ones(24)}, path)
-    with pytest.raises(FormatError, match="unexpected tensors: W_gate"):
-        load_sae(folder)
-
-
-def with_header(header: bytes, data: bytes = b"") -> bytes:
-    return struct.pack("<Q", len(header)) + header + data
 
 
 def test_more_than_the_memory_of_the_machine_is_not_taken(folder: Path) -> None:
@@ -326,7 +235,8 @@ def test_more_than_the_memory_of_the_machine_is_not_taken(folder: Path) -> None:
         begin, end = end, end + 4 * math.prod(shape)
         entries[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
     path = folder / "sae_weights.safetensors"
-    raw = with_header(json.dumps(entries).encode())
+    header = json.dumps(entries).encode()
+    raw = struct.pack("<Q", len(header)) + header
     path.write_bytes(raw)
     os.truncate(path, len(raw) + end)
     assert describe(folder).d_sae == 2**20

@@ -120,18 +120,6 @@ def test_metadata_that_sae_lens_forgets_is_kept(tmp_path: Path) -> None:
     assert any("no version" in note for note in describe(folder).notes)
 
 
-def test_top_k_without_k_is_not_taken_for_relu(legacy: Path) -> None:
-    edit(legacy, activation_fn_str="topk")
-    with pytest.raises(FormatError, match=r"activation_fn_kwargs\.k.*k is missing"):
-        load_sae(legacy)
-
-
-def test_another_activation_function_is_not_taken_for_relu(legacy: Path) -> None:
-    edit(legacy, activation_fn_str="tanh-relu")
-    with pytest.raises(FormatError, match=r"activation_fn_str.*tanh-relu"):
-        load_sae(legacy)
-
-
 def test_a_fine_tuned_factor_is_folded_into_the_decoder(legacy: Path) -> None:
     path = legacy / "sae_weights.safetensors"
     x = load_file(legacy / "expected.safetensors")["x"]

@@ -1,0 +1,129 @@
+"""What a file may not say: each format's own contradictions, named by file and key. What damages any file is in
+test_hostile.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from saewidgets.errors import FormatError
+from saewidgets.formats import load_sae
+from tests.formats.samples import SAMPLES
+
+NORM = "dataset_average_activation_norm"
+OUT = "blocks.3.hook_mlp_out"
+# Format → what its sample says instead (a dot goes into a table, ... takes away) and what the error says.
+REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
+    "saelens": [
+        ({"d_sae": 25}, r"\[16\], expected \[25\]|\[8, 16\], expected \[8, 25\]"),
+        ({"d_sae": "16"}, "d_sae"), ({"d_in": ...}, "d_in: The value is missing"),
+        ({"architecture": ...}, "architecture"),
+        ({"architecture": "matryoshka_batchtopk"}, "topk_threshold: The tensor is missing"),
+        ({"architecture": "crosscoder"}, "crosscoder.*standard, gated, topk"),
+        ({"architecture": "gated"}, "b_gate: The tensor is missing; the file has W_dec, W_enc"),
+        ({"architecture": "standard"}, "unexpected tensors: threshold"), ({"dtype": "int8"}, "int8"),
+        ({"architecture": "topk"}, "k: The value is missing"), ({"architecture": "topk", "k": 17}, "k is 17 but d_sae"),
+        ({"normalize_activations": "batch_norm"}, "normalize_activations.*batch_norm"),
+        ({"normalize_activations": "covariance_whitening"}, "activation_whitening.safetensors.*is missing"),
+        ({"normalize_activations": "constant_scalar_rescale"}, "normalize_activations"),
+        ({"reshape_activations": "heads"}, "reshape_activations.*heads"),
+        ({"rescale_acts_by_decoder_norm": 1}, "rescale_acts_by_decoder_norm"),
+    ],
+    "saelens_legacy": [
+        ({"metadata": []}, "metadata: The value is .*expected a valid dictionary"),
+        ({"activation_fn_kwargs": {}}, r"activation_fn_kwargs\.k.*k is missing"),
+        ({"activation_fn_str": "tanh-relu"}, "activation_fn_str.*tanh-relu"),
+    ],
+    "gemma_scope_2": [
+        ({"affine_connection": True}, "affine_skip_connection: The tensor is missing"),
+        ({"affine_connection": "yes"}, "affine_connection"), ({"architecture": "other"}, "known format"),
+    ],
+    "mistudio_community": [
+        ({"architecture": "topk"}, "did not export b_pre"),
+        ({"architecture": "transcoder"}, "did not export b_enc_center"),
+        ({"extra_metadata": {}}, "Which generation of miStudio"), ({"architecture": "other"}, "architecture"),
+        ({"extra_metadata.top_k_sparsity": 130.0}, "top_k_sparsity"),
+        ({"normalize_activations": "layer_norm"}, "normalize_activations"),
+    ],
+    "sparsify": [
+        ({"k": 17}, "k is 17"), ({"activation": "groupmax", "k": 7}, "cannot be split"),
+        ({"activation": "relu"}, "activation"), ({"skip_connection": True}, "W_skip: The tensor is missing"),
+        ({"signed": True, "transcode": True}, "signed"), ({"num_latents": 2**40}, "num_latents"),
+        ({"expansion_factor": 3}, r"expected \[24, 8\]"),
+    ],
+    "dictionary_learning": [
+        ({"trainer.dict_class": "IdentityDict"}, "'IdentityDict' is not known"),
+        ({"trainer.dict_class": "AutoEncoder"}, "bias: The tensor is missing"),
+        ({"trainer.dict_size": 49}, r"encoder\.weight.*expected \[49, 8\] from config\.json"),
+        ({"trainer.dict_class": "AutoEncoderTopK", "trainer.k": 6}, r"k is 4, but config\.json says 6"),
+        ({"trainer.dict_class": "AutoEncoderTopK", "trainer.k": None}, r"trainer\.k"),
+    ],
+    "llama_scope": [
+        ({f"{NORM}.in": 0.0}, rf"{NORM}\.in"), ({NORM: {}}, rf"{NORM}\.in"), ({"act_fn": "topk"}, "topk"),
+        ({"hook_point_out": OUT, NORM: {"in": 3.0}}, rf"{NORM}\.out"), ({"use_glu_encoder": True}, "gated encoder"),
+        ({"jump_relu_threshold": None}, "jump_relu_threshold"), ({"d_sae": 41}, "expected .* from hyperparams.json"),
+    ],
+    "llama_scope_r1": [
+        ({"norm_activation": "token-wise"}, "norm_activation"), ({"hook_point_out": OUT}, "only SAEs"),
+    ],
+    "llamascopium": [
+        ({"act_fn": "batchtopk"}, "batchtopk"), ({"use_glu_encoder": True}, "GLU"), ({"d_model": True}, "d_model"),
+        ({"norm_activation": "batch-wise"}, "batch-wise"),
+        ({"norm_activation": "token-wise", "hook_point_out": OUT}, "token-wise"),
+        ({"act_fn": "topk", "top_k": 49}, "k is 49"),
+        *(({"sae_type": kind}, "not an SAE of one place") for kind in ("crosscoder", "clt", "lorsa", "molt")),
+    ],
+    "connor_rob": [
+        ({"act_size": 13}, "says 13 → 16, but the weights are 8 → 16"), ({"act_size": ...}, "act_size"),
+        ({"act_name": "blocks.5.hook_resid_post"}, "act_name"),
+    ],
+    "circuit_tracer": [
+        ({"feature_input_hook": "../x"}, "feature_input_hook"), ({"model_name": 3}, "model_name"),
+        ({"feature_output_hook": ["a"]}, "feature_output_hook"),
+    ],
+    "openai": [
+        ({"activation": "Identity"}, "Identity"), ({"activation": ...}, "activation"),
+        ({"activation_state_dict.k": "5"}, "k: The value is '5'"), ({"activation_state_dict.k": 41}, "k is 41"),
+        ({"activation_state_dict.postact_fn": "Identity"}, "postact_fn"),
+    ],
+    "ghosttrack": [
+        ({"model_state_dict": {}}, r"W_enc\.weight"), ({"model_state_dict": 3}, "model_state_dict"),
+        ({"layer_idx": "four"}, "layer_idx"), ({"model": torch.nn.ReLU()}, "code and is not run"),
+        # Then negative activations pass, which a JumpReLU would set to zero.
+        ({"model_state_dict.threshold": torch.tensor(-0.5)}, r"threshold is -0\.5"),
+    ],
+}
+READ = {".json": json.loads, ".yaml": yaml.safe_load}
+
+
+def change(data: dict[str, Any], key: str, value: Any) -> None:
+    *above, last = key.split(".") if key not in data else [key]
+    for part in above:
+        data = data[part]
+    if value is ...:
+        del data[last]
+    else:
+        data[last] = value
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"), [(name, *row) for name, rows in REFUSED.items() for row in rows]
+)
+def test_what_cannot_be_is_refused(name: str, changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = SAMPLES[name](tmp_path)
+    files = [file for file in tmp_path.rglob("*") if file.suffix in READ] or [path]
+    data = READ[files[0].suffix](files[0].read_text()) if files[0] != path else torch.load(path, weights_only=True)
+    for key, value in changes.items():
+        change(data, key, value)
+    if files[0] == path:
+        torch.save(data, path)
+    else:
+        files[0].write_text(json.dumps(data))
+    with pytest.raises(FormatError, match=said) as caught:
+        load_sae(path)
+    assert str(tmp_path) in str(caught.value)
