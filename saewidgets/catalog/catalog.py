@@ -12,7 +12,7 @@ from saewidgets.catalog.engine import FILE_NAME, catalog_url, leave_wal, open_en
 from saewidgets.catalog.extraction_queries import ExtractionStore
 from saewidgets.catalog.feature_queries import FeatureStore
 from saewidgets.catalog.filestate import Files
-from saewidgets.catalog.job_queries import JobStore, Recorder
+from saewidgets.catalog.job_queries import JobStore
 from saewidgets.catalog.metric_queries import MetricStore
 from saewidgets.catalog.queue import now
 from saewidgets.catalog.sae_queries import SAEStore
@@ -39,10 +39,6 @@ class Catalog:
         notice: a sentence for the user about how the catalog works here, or None.
         path: the SQLite file, or None.
         key: tells this catalog from others that name files of the same folder; the same after a move.
-
-    Raises:
-        CatalogError: it cannot be opened: from a newer version, damaged, not a catalog, unreachable.
-        StorageError: the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, url: str | None = None, host: str | None = None) -> None:
@@ -77,7 +73,7 @@ class Catalog:
         self.templates = TemplateStore(self._database)
         self.models = UsedStore(self._database, ModelRow)
         self.datasets = UsedStore(self._database, DatasetRow)
-        self.jobs = JobStore(self._database, Recorder(self.files))
+        self.jobs = JobStore(self._database, self.files)
 
     def now(self) -> float:
         """The database's clock, Unix seconds: what heartbeats are compared with."""
@@ -97,13 +93,7 @@ class Catalog:
 
 def backup_catalog(folder: str | Path) -> Path:
     """Copy the catalog of a workspace folder into its ``backups``, also while others write; the newest few are kept.
-
-    Returns:
-        The copy.
-
-    Raises:
-        CatalogError: there is none here, it is damaged, from a newer version, or cannot be copied.
-    """
+    Returns the copy. Raises `CatalogError`."""
     path = Files(Path(folder)).folder / FILE_NAME
     engine = open_engine(catalog_url(path.parent, None))
     try:
@@ -116,14 +106,8 @@ def backup_catalog(folder: str | Path) -> Path:
 
 
 def upgrade_catalog(folder: str | Path, url: str | None = None) -> tuple[str | None, str | None]:
-    """Migrate a catalog to this version; the only way a shared database is ever migrated.
-
-    Returns:
-        The schema version before and after.
-
-    Raises:
-        CatalogError: it is from a newer version, damaged, or cannot be reached.
-    """
+    """Migrate a catalog to this version; the only way a shared database is ever migrated. Returns the schema version
+    before and after. Raises `CatalogError`."""
     database_url = catalog_url(Path(folder), url)
     path = sqlite_path(database_url)
     engine = open_engine(database_url)

@@ -1,4 +1,4 @@
-"""Checkpoints on disk, as rows: which exist, how large, why they are kept."""
+"""Defines `CheckpointStore`: which checkpoints exist, how large, why they are kept."""
 
 from __future__ import annotations
 
@@ -33,11 +33,6 @@ class CheckpointStore:
             return checkpoint_record(save_checkpoint(session, self._files, training_id, saved), self._files)
 
         return self._database.write(write)
-
-    def get(self, checkpoint_id: str) -> CheckpointRecord:
-        """Raises `NotFoundError`."""
-        with self._database.read() as session:
-            return checkpoint_record(find(session, CheckpointRow, checkpoint_id), self._files)
 
     def list(self, training_id: str) -> Records[CheckpointRecord]:
         """In step order."""

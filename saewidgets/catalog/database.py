@@ -52,7 +52,7 @@ PATIENCE = 20.0
 
 
 class Database:
-    """One engine. `name` is what messages call it."""
+    """One engine. `name` is what messages call it. What goes wrong is a `CatalogError`."""
 
     def __init__(self, engine: Engine, name: str) -> None:
         self.engine = engine
@@ -64,20 +64,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that sees one consistent state.
-
-        Raises:
-            CatalogError: the database cannot be read.
-        """
+        """A session that sees one consistent state."""
         with translated(self.name), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     def write(self, fn: Callable[[Session], T], patience: float = PATIENCE) -> T:
-        """Run `fn` in one transaction; again from the start if the database was busy, for `patience` seconds.
-
-        Raises:
-            CatalogError: it stayed busy, or cannot be written (disk full, read-only, damaged).
-        """
+        """Run `fn` in one transaction; again from the start if the database was busy, for `patience` seconds."""
         deadline = time.monotonic() + patience
         pause = 0.02
         while True:

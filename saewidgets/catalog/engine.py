@@ -128,11 +128,7 @@ def leave_wal(path: Path) -> None:
 
 
 def set_journal(engine: Engine, path: Path) -> str | None:
-    """Put the file into WAL mode, or into the rollback journal where WAL cannot work.
-
-    Returns:
-        A sentence for the reader about the latter, else None.
-    """
+    """Put the file into WAL mode, or into the rollback journal where WAL cannot work: then a sentence says so."""
     if is_full(path.parent):
         return f"The disk with the workspace is full ({path.parent}). Delete something, then open the workspace again."
     wanted = "delete" if is_remote(path.parent) else "wal"

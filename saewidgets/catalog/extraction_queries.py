@@ -1,4 +1,4 @@
-"""Extractions. What one *is* stands in its row; where it *stands* comes from its job."""
+"""Defines `ExtractionStore`: the readings of SAEs over corpora."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select
+from sqlalchemy import ColumnElement, case, delete, func, select
 from sqlalchemy.orm import Session, aliased
 
-from saewidgets.catalog.database import Database
 from saewidgets.catalog.filestate import Files, FileStates
 from saewidgets.catalog.origins import Origin, find_origin
-from saewidgets.catalog.queue import NO_JOB, delete_with_job, jobs_now, now, statuses
-from saewidgets.catalog.rows import change, find, missing, shared
+from saewidgets.catalog.queue import NO_JOB, statuses
+from saewidgets.catalog.rows import check_page, has_words, shared
+from saewidgets.catalog.rows_of_jobs import RowsOfJobs
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
-from saewidgets.config.names import search_words
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord
@@ -52,44 +51,14 @@ def new_extraction_id(origin_id: str) -> str:
     return f"ext_{origin_id}_{time.time_ns() // 1000}"
 
 
-class ExtractionStore:
+class ExtractionStore(RowsOfJobs[ExtractionRecord]):
     """`catalog.extractions`."""
 
-    def __init__(self, database: Database, files: Files, host: str) -> None:
-        self._database = database
-        self._files = files
-        self._host = host
-        self._states = FileStates(host)
+    table, record, noun, query, status = ExtractionRow, ExtractionRecord, "extraction", _ALL, _SHOWN_STATUS
 
-    def create(
-        self, *, folder: str | Path, sae_id: str | None = None, facts: Mapping[str, Any] | None = None, **columns: Any
-    ) -> ExtractionRecord:
-        """Insert an extraction, of an SAE of the library or of a training; its id is from `new_extraction_id`.
-
-        Raises:
-            sqlalchemy.exc.IntegrityError: not exactly one of the two, or it does not exist.
-        """
-
-        def write(session: Session) -> str:
-            row = ExtractionRow(
-                external_sae_id=sae_id, facts=dict(facts or {}), host=self._host, folder=self._files.stored(folder),
-                created_at=now(session), **columns,
-            )  # fmt: skip
-            session.add(row)
-            return row.id
-
-        return self.get(self._database.write(write))
-
-    def get(self, extraction_id: str) -> ExtractionRecord:
-        """Raises `NotFoundError`."""
-        found = self._read(_ALL.where(ExtractionRow.id == extraction_id))
-        if not found:
-            raise missing(ExtractionRow, extraction_id)
-        return found[0]
-
-    def by_job(self, job_id: str) -> Records[ExtractionRecord]:
-        """The extraction of a job."""
-        return self._read(_ALL.where(ExtractionRow.job_id == job_id))
+    def create(self, *, sae_id: str | None = None, **columns: Any) -> ExtractionRecord:
+        """Insert an extraction, of an SAE of the library or of a training; its id is from `new_extraction_id`."""
+        return super().create(external_sae_id=sae_id, **columns)
 
     def list(
         self,
@@ -103,46 +72,15 @@ class ExtractionStore:
         offset: int = 0,
     ) -> Records[ExtractionRecord]:
         """See `Extractions.list`; `has_data` wants only those that can be read."""
-        for name, value in (("limit", limit), ("offset", offset)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-                raise ConfigError(f"This is a number of extractions, not {value!r}.", where=name, hint="Use 0 or more.")
+        check_page(limit, offset, "extractions")
         with self._database.read() as session:
-            query = _ALL.where(*_conditions(session, origin, status, source_type, search, has_data))
-            query = query.order_by(ExtractionRow.created_at.desc(), ExtractionRow.id.desc())
-            return Records(self._records(session, query.limit(limit).offset(offset or None)), ExtractionRecord)
+            conditions = _conditions(session, origin, status, source_type, search, has_data)
+        order = ExtractionRow.created_at.desc(), ExtractionRow.id.desc()
+        return self._read(*conditions, order=order, limit=limit, offset=offset)
 
     def count(self) -> dict[JobStatus, int]:
         """How many there are, by status."""
-        query = select(_SHOWN_STATUS, func.count()).select_from(ExtractionRow)
-        query = query.outerjoin(JobRow, ExtractionRow.job_id == JobRow.id).group_by(_SHOWN_STATUS)
-        with self._database.read() as session:
-            return {JobStatus(s): int(n) for s, n in session.execute(query)}
-
-    def update(self, extraction_id: str, **changes: Any) -> ExtractionRecord:
-        """Change ``tokens_total n_tokens seen dead dense size_bytes facts note job_id``."""
-
-        def write(session: Session) -> None:
-            row = find(session, ExtractionRow, extraction_id)
-            change(row, changes)
-
-        self._database.write(write)
-        return self.get(extraction_id)
-
-    def delete(self, extraction_id: str) -> Path:
-        """Delete an extraction and its job; labels stay. Returns its folder, for the caller to remove.
-
-        Raises:
-            StateError: it is queued or running.
-            NotFoundError: there is no such extraction.
-        """
-
-        def write(session: Session) -> Path:
-            row = find(session, ExtractionRow, extraction_id)
-            folder = self._files.owned(row.folder)
-            delete_with_job(session, row, "extraction")
-            return folder
-
-        return self._database.write(write)
+        return self._count()
 
     def owned_by(self, sae_id: str | None = None, training_id: str | None = None) -> dict[str, Path]:
         """Id → folder of those that go when this SAE, or this training, is deleted."""
@@ -161,15 +99,9 @@ class ExtractionStore:
         with self._database.read() as session:
             return find_origin(session, wanted)
 
-    # ------------------------------------------------------------------------------------------------ inside
-
-    def _read(self, query: Select[Any]) -> Records[ExtractionRecord]:
-        with self._database.read() as session:
-            return Records(self._records(session, query), ExtractionRecord)
-
-    def _records(self, session: Session, query: Select[Any]) -> builtins.list[ExtractionRecord]:
-        rows = session.execute(query).all()
-        jobs = jobs_now(session, (row[1] for row in rows))
+    def _records(
+        self, session: Session, rows: Sequence[Any], jobs: Mapping[str | None, JobRecord]
+    ) -> builtins.list[ExtractionRecord]:
         return [_record(tuple(row), jobs.get(row[0].job_id), self._files, self._states) for row in rows]
 
 
@@ -211,9 +143,7 @@ def _conditions(
             )
         column = ExtractionRow.training_id if source_type == "training" else ExtractionRow.external_sae_id
         found.append(column.is_not(None))
-    for word in search_words(search):
-        columns = (_NAME, ExtractionRow.model, ExtractionRow.hook_name, ExtractionRow.id)
-        found.append(or_(*(column.icontains(word, autoescape=True) for column in columns)))
+    found += has_words(search, _NAME, ExtractionRow.model, ExtractionRow.hook_name, ExtractionRow.id)
     if has_data:
         found.append(ExtractionRow.n_tokens.is_not(None))
     return found

@@ -34,8 +34,6 @@ class FeatureStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # ------------------------------------------------------------------------------------------------ look
-
     def origin(self, wanted: str) -> Origin:
         """The origin of this id, of an SAE or a training. Raises `NotFoundError`."""
         with self._database.read() as session:
@@ -110,8 +108,6 @@ class FeatureStore:
             for row in rows
         )
 
-    # ------------------------------------------------------------------------------------------------ change
-
     def put_labels(
         self,
         origin: Origin,
@@ -123,15 +119,8 @@ class FeatureStore:
     ) -> int:
         """Take in labels; versions of one that is there become one by `merge`. Others of the same latent stay.
 
-        Args:
-            origin: whose latents they are.
-            labels: any number, with their `identity` and `standing`.
-            merge: see `Merge`; called with the version that is there and the new one.
-            evidence: latent → examples that its label was made from.
-            extraction_id: where those are from.
-
-        Returns:
-            How many were written.
+        `evidence` are the examples that the label of a latent was made from, of the extraction `extraction_id`.
+        Returns how many labels were written.
         """
         everything = builtins.list(labels)
         for start in range(0, len(everything), _CHUNK):

@@ -1,4 +1,4 @@
-"""Whether the files of an SAE are still as they were taken in.
+"""Defines `Files`, paths relative to the workspace, and `FileStates`: whether files are still as they were taken in.
 
 A look costs a few microseconds: name, size and time of the last change. Only where the time differs (the workspace was
 copied, or somebody wrote into the file) a sample of the content is compared with what was recorded.
@@ -34,11 +34,7 @@ class Files:
             return str(absolute)
 
     def absolute(self, stored: str) -> str:
-        """The path on this machine.
-
-        Raises:
-            CatalogError: a relative path leads out of the workspace (the catalog was tampered with).
-        """
+        """The path on this machine. Raises `CatalogError` where it leads out of the workspace."""
         if os.sep == "/" and ".." not in stored and not stored.startswith("/"):
             return f"{self.folder}/{stored}"  # a list of thousands translates as many
         if Path(stored).is_absolute():
@@ -51,11 +47,8 @@ class Files:
         return str(self.folder / stored)
 
     def owned(self, stored: str) -> Path:
-        """The absolute path of something that may be deleted: really inside the workspace, links followed.
-
-        Raises:
-            CatalogError: it is the workspace itself, or outside.
-        """
+        """The absolute path of something that may be deleted: really inside the workspace, links followed. Raises
+        `CatalogError` where it is not."""
         path = Path(self.absolute(stored))
         real, root = Path(os.path.realpath(path)), Path(os.path.realpath(self.folder))
         if real == root or not real.is_relative_to(root):
@@ -105,11 +98,7 @@ def sample(path: str | Path, size: int) -> str:
 
 
 class FileStates:
-    """Looks at files; what it read of rows and files once it remembers. Threads may share one.
-
-    Args:
-        here: the name of this machine.
-    """
+    """Looks at files from the machine `here`; remembers what it read of rows and files. Threads may share one."""
 
     def __init__(self, here: str) -> None:
         self._here = here
@@ -122,13 +111,9 @@ class FileStates:
     ) -> tuple[State, str]:
         """The state of the files in `folder`, and what is wrong with them as a sentence (``""`` if nothing is).
 
-        Args:
-            folder: absolute path.
-            stored: what was recorded, as the row holds it; None in rows from before that: then only the sum of bytes
-                is compared. Rows of a time when only sizes were recorded are compared by those.
-            size_bytes: that sum.
-            host: the machine that wrote the files.
-            renewed: gets `stored` → the same with the times of now, where they differ and the content does not.
+        `stored` is what `recorded` said, as the row holds it; rows of earlier versions have sizes alone, or None: then
+        the sum of bytes is compared. `renewed` gets `stored` → the same with the times of now, where these differ and
+        the content does not.
         """
         if stored is None:
             return self._by_sum(folder, size_bytes, host)

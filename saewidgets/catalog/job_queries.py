@@ -1,4 +1,4 @@
-"""Jobs of all processes. Fits the `JobStore` that the job manager asks for."""
+"""Defines `JobStore`, the jobs of all processes, as the job manager asks for it, and `record_events`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from saewidgets.catalog.queue import (
     ACTIVE,
     free_slot,
     interrupt_row,
+    jobs_now,
     leave_lane,
     next_queue_number,
     now,
@@ -33,61 +34,49 @@ from saewidgets.events import CheckpointSaved, Event, Facts, JobStatus, LogLine,
 from saewidgets.records import JobRecord, Records
 
 
-# What running jobs emit, written in one transaction per batch: progress, metrics, checkpoints, facts, log lines.
-#
-# An event of a training's job belongs to that training: to the one named as its subject, else to the job's only one.
-class Recorder:
-    """Turns events into rows."""
+def record_events(session: Session, files: Files, owner: str, batch: Sequence[tuple[str, str | None, Event]]) -> None:
+    """Write what running jobs emit. Events of jobs that are not `owner`'s, or whose training is deleted, are dropped.
 
-    def __init__(self, files: Files) -> None:
-        self._files = files
-
-    def record(self, session: Session, owner: str, batch: Sequence[tuple[str, str | None, Event]]) -> None:
-        """Write `batch`. Events of jobs that are not `owner`'s, or whose training is deleted, are dropped.
-
-        What there is to say of a job that has ended, and so is nobody's, still goes into its log.
-        """
-        ids = {job_id for job_id, _, _ in batch}
-        near = select(JobRow).where(JobRow.id.in_(ids), or_(JobRow.owner == owner, JobRow.owner.is_(None)))
-        jobs = {row.id: row for row in session.scalars(near)}
-        trainings: dict[str, list[TrainingRow]] = {}
-        for training in session.scalars(select(TrainingRow).where(TrainingRow.job_id.in_(jobs))):
-            trainings.setdefault(str(training.job_id), []).append(training)
-        moment = now(session)
-        metrics: dict[str, list[Metrics]] = {}
-        for job_id, subject, event in batch:
-            job = jobs.get(job_id)
-            if job is None or (job.owner is None and not isinstance(event, LogLine)):
-                continue
-            job.updated_at = moment
-            mine = [t for t in trainings.get(job_id, ()) if subject is None or t.id == subject]
-            match event:
-                case Progress():
-                    job.progress = asdict(event)
-                    for training in mine:
-                        training.tokens_done = event.done
-                        training.step = training.step if event.step is None else event.step
-                case Metrics():
-                    for training in mine:
-                        metrics.setdefault(training.id, []).append(event)
-                        training.latest = {**training.latest, **event.values}
-                case CheckpointSaved():
-                    for training in mine:
-                        save_checkpoint(session, self._files, training.id, event)
-                case Facts():
-                    for training in mine:
-                        apply_facts(training, event.values, self._files)
-                    if not mine:
-                        job.result = {**(job.result or {}), **event.values}
-                case LogLine():
-                    session.add(
-                        JobLogRow(
-                            job_id=job_id, time=event.time, level=event.level, message=event.message,
-                            training_id=subject,
-                        )
-                    )
-        for training_id, events in metrics.items():
-            save_metrics(session, training_id, events)
+    An event of a training's job belongs to that training: to the one named as its subject, else to the job's only one.
+    What there is to say of a job that has ended, and so is nobody's, still goes into its log.
+    """
+    ids = {job_id for job_id, _, _ in batch}
+    near = select(JobRow).where(JobRow.id.in_(ids), or_(JobRow.owner == owner, JobRow.owner.is_(None)))
+    jobs = {row.id: row for row in session.scalars(near)}
+    trainings: dict[str, list[TrainingRow]] = {}
+    for training in session.scalars(select(TrainingRow).where(TrainingRow.job_id.in_(jobs))):
+        trainings.setdefault(str(training.job_id), []).append(training)
+    moment = now(session)
+    metrics: dict[str, list[Metrics]] = {}
+    for job_id, subject, event in batch:
+        job = jobs.get(job_id)
+        if job is None or (job.owner is None and not isinstance(event, LogLine)):
+            continue
+        job.updated_at = moment
+        mine = [t for t in trainings.get(job_id, ()) if subject is None or t.id == subject]
+        match event:
+            case Progress():
+                job.progress = asdict(event)
+                for training in mine:
+                    training.tokens_done = event.done
+                    training.step = training.step if event.step is None else event.step
+            case Metrics():
+                for training in mine:
+                    metrics.setdefault(training.id, []).append(event)
+                    training.latest = {**training.latest, **event.values}
+            case CheckpointSaved():
+                for training in mine:
+                    save_checkpoint(session, files, training.id, event)
+            case Facts():
+                for training in mine:
+                    apply_facts(training, event.values, files)
+                if not mine:
+                    job.result = {**(job.result or {}), **event.values}
+            case LogLine():
+                line = {"time": event.time, "level": event.level, "message": event.message}
+                session.add(JobLogRow(job_id=job_id, training_id=subject, **line))
+    for training_id, events in metrics.items():
+        save_metrics(session, training_id, events)
 
 
 _CHANGEABLE = frozenset({"status", "owner", "lane", "command", "error", "note", "result"})
@@ -97,9 +86,8 @@ _OWNED = (JobStatus.QUEUED.value, *ACTIVE)
 class JobStore:
     """See `saewidgets.jobs.job_store.JobStore` for what each method promises."""
 
-    def __init__(self, database: Database, recorder: Recorder) -> None:
-        self._database = database
-        self._recorder = recorder
+    def __init__(self, database: Database, files: Files) -> None:
+        self._database, self._files = database, files
 
     def add(self, job_id: str, *, kind: str, lane: str, payload: Mapping[str, Any], owner: str) -> JobRecord:
         def write(session: Session) -> JobRecord:
@@ -130,24 +118,17 @@ class JobStore:
         limit: int | None = None,
         offset: int = 0,
     ) -> Records[JobRecord]:
-        newest_first = (JobRow.created_at.desc(), JobRow.queue_number.desc(), JobRow.id.desc())
-        query = select(JobRow, database_now()).order_by(*newest_first)
-        if status is not None:
-            query = query.where(JobRow.status.in_([s.value for s in status]))
-        if kind is not None:
-            query = query.where(JobRow.kind == kind)
-        if owner is not None:
-            query = query.where(JobRow.owner == owner)
-        if ids is not None:
-            query = query.where(JobRow.id.in_(ids))
-        if updated_since is not None:
-            query = query.where(JobRow.updated_at > updated_since)
-        query = query.limit(limit).offset(offset or None)
+        conditions = (
+            (status, JobRow.status.in_([s.value for s in status or ()])), (kind, JobRow.kind == kind),
+            (owner, JobRow.owner == owner), (ids, JobRow.id.in_(ids or ())),
+            (updated_since, JobRow.updated_at > (updated_since or 0.0)),
+        )  # fmt: skip
+        query = select(JobRow).where(*(condition for given, condition in conditions if given is not None))
+        query = query.order_by(JobRow.created_at.desc(), JobRow.queue_number.desc(), JobRow.id.desc())
         with self._database.read() as session:
-            rows = session.execute(query).all()
-            waiting = any(row.status == JobStatus.QUEUED.value for row, _ in rows)
-            positions = queue_positions(session) if waiting else {}
-            return Records([job_record(row, moment, positions.get(row.id)) for row, moment in rows], JobRecord)
+            rows = session.scalars(query.limit(limit).offset(offset or None)).all()
+            found = jobs_now(session, rows)
+            return Records([found[row.id] for row in rows], JobRecord)
 
     def change(
         self, job_id: str, changes: Mapping[str, Any], *, when: Collection[JobStatus], owner: str | None = None
@@ -249,7 +230,7 @@ class JobStore:
         return self._database.write(write, patience=0.0)  # lists must not hang; the next one tries again
 
     def record(self, owner: str, batch: Sequence[tuple[str, str | None, Event]]) -> None:
-        self._database.write(lambda session: self._recorder.record(session, owner, batch))
+        self._database.write(lambda session: record_events(session, self._files, owner, batch))
 
     def log(
         self, job_id: str, *, training_id: str | None = None, limit: int | None = None, offset: int = 0
@@ -264,7 +245,6 @@ class JobStore:
         with self._database.read() as session:
             rows = session.scalars(query.offset(offset or None)).all()
         return [LogLine(row.message, row.level, row.time) for row in reversed(rows)]  # type: ignore[arg-type]
-
 
 
 def _record(session: Session, row: JobRow) -> JobRecord:

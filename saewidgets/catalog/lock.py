@@ -34,12 +34,9 @@ def file_lock(path: Path, timeout: float) -> Iterator[None]:
                     hint="Wait for it, or end it if it hangs.",
                 )
             time.sleep(_POLL)
-        try:
-            yield
-        finally:
-            unlock(descriptor)
+        yield
     finally:
-        os.close(descriptor)
+        os.close(descriptor)  # which gives the lock back
 
 
 if sys.platform == "win32":
@@ -53,11 +50,6 @@ if sys.platform == "win32":
         except OSError:
             return False
         return True
-
-    def unlock(descriptor: int) -> None:
-        """Give it back. Closing the file, or the end of the process, does so too."""
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 else:
     import errno
@@ -74,7 +66,3 @@ else:
                 raise
             return False
         return True
-
-    def unlock(descriptor: int) -> None:
-        """Give it back. Closing the file, or the end of the process, does so too."""
-        fcntl.flock(descriptor, fcntl.LOCK_UN)

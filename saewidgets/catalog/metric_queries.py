@@ -1,4 +1,4 @@
-"""Measured values over time, in long form: one row per (training, name, step)."""
+"""Defines `MetricStore` and `MetricTable`: measured values over time, one row per (training, name, step)."""
 
 from __future__ import annotations
 
@@ -88,18 +88,7 @@ class MetricStore:
         limit: int | None = None,
         offset: int = 0,
     ) -> MetricTable:
-        """Values in step order.
-
-        Args:
-            training_id: the run.
-            names: which metrics; None for all.
-            since: at or after this time, Unix seconds.
-            until: before this time.
-            min_step: at or after this step.
-            max_step: at or before this step.
-            limit: at most so many rows.
-            offset: leave out so many rows first.
-        """
+        """Values in step order: see `Trainings.metrics`."""
         query = select(MetricRow.step, MetricRow.tokens, MetricRow.time, MetricRow.name, MetricRow.value).where(
             MetricRow.training_id == training_id
         )
@@ -119,23 +108,11 @@ class MetricStore:
         steps, tokens, times, kinds, values = zip(*rows, strict=True) if rows else ((), (), (), (), ())
         return MetricTable(array("q", steps), array("q", tokens), array("d", times), list(kinds), array("d", values))
 
-    def latest(self, training_ids: Collection[str]) -> dict[str, dict[str, float]]:
-        """The newest value of every metric, by training and name."""
-        query = select(TrainingRow.id, TrainingRow.latest).where(TrainingRow.id.in_(training_ids))
-        with self._database.read() as session:
-            return {training_id: dict(latest) for training_id, latest in session.execute(query)}
-
     def names(self, training_id: str) -> list[str]:
         """Which metrics a training has, in alphabetical order."""
         query = select(MetricRow.name).where(MetricRow.training_id == training_id).distinct().order_by(MetricRow.name)
         with self._database.read() as session:
             return list(session.scalars(query))
-
-    def count(self, training_id: str) -> int:
-        """How many values a training has."""
-        with self._database.read() as session:
-            query = select(func.count()).select_from(MetricRow).where(MetricRow.training_id == training_id)
-            return session.scalar(query) or 0
 
     def truncate(self, training_id: str, after_step: int) -> int:
         """Delete values of later steps: a run that resumes from a checkpoint measures them again.

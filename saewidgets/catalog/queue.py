@@ -1,4 +1,4 @@
-"""The queues of lanes and the leases that say who works on one: queries inside a session of the job store."""
+"""The queues of lanes, the leases that say who works on one, and how jobs stand: queries inside a session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.rows import job_record
-from saewidgets.catalog.tables import ActivationStoreRow, ExtractionRow, JobRow, LeaseRow
+from saewidgets.catalog.tables import ActivationStoreRow, ExtractionRow, JobRow, LeaseRow, TrainingRow
 from saewidgets.catalog.types import database_now
 from saewidgets.config.arguments import shown
 from saewidgets.errors import ConfigError, StateError
@@ -134,18 +134,19 @@ def jobs_now(session: Session, jobs: Iterable[JobRow | None]) -> dict[str | None
     return {job.id: job_record(job, moment, positions.get(job.id)) for job in found}
 
 
-def delete_with_job(session: Session, row: ExtractionRow | ActivationStoreRow, name: str) -> None:
-    """Delete a row and its job.
-
-    Args:
-        name: what the row is, for the error.
-
-    Raises:
-        StateError: it is queued or running.
-    """
+def refuse_while_going(
+    session: Session, row: TrainingRow | ExtractionRow | ActivationStoreRow, called: str, hint: str
+) -> JobRow | None:
+    """The job of a row that is to be deleted. Raises `StateError` while it is queued or running."""
     job = session.get(JobRow, row.job_id) if row.job_id else None
     if job is not None and (job.status == JobStatus.QUEUED.value or JobStatus(job.status).is_active):
-        raise StateError(f"The {name} is {job.status} and cannot be deleted.", where=row.id, hint="Cancel it first.")
+        raise StateError(f"{called} is {job.status} and cannot be deleted.", where=row.id, hint=hint)
+    return job
+
+
+def delete_with_job(session: Session, row: ExtractionRow | ActivationStoreRow, name: str) -> None:
+    """Delete a row, which is called `name`, and its job. Raises `StateError` while it is queued or running."""
+    job = refuse_while_going(session, row, f"The {name}", "Cancel it first.")
     session.delete(row)
     session.flush()
     if job is not None:

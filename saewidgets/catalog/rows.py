@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from functools import cache
-from itertools import repeat
 from typing import Any, TypeVar
 
+from sqlalchemy import ColumnElement, or_
 from sqlalchemy.orm import Session
 
-from saewidgets.catalog.filestate import Files, FileStates
+from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.tables import (
     ActivationStoreRow,
     Base,
@@ -23,10 +21,13 @@ from saewidgets.catalog.tables import (
     TemplateRow,
     TrainingRow,
 )
-from saewidgets.errors import NotFoundError
+from saewidgets.config.arguments import shown
+from saewidgets.config.names import search_words
+from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.records import CheckpointRecord, ErrorInfo, JobRecord, SAERecord
+from saewidgets.records import CheckpointRecord, ErrorInfo, JobRecord
 
+_LARGEST = 2**31 - 1  # what every database holds as a number
 _PROGRESS_FIELDS = frozenset(f.name for f in fields(Progress))
 _ERROR_FIELDS = frozenset(f.name for f in fields(ErrorInfo))
 _NOUNS: dict[type[Base], tuple[str, str]] = {
@@ -66,6 +67,21 @@ def change(row: Base, changes: Mapping[str, Any]) -> None:
         setattr(row, name, value)
 
 
+def check_page(limit: object, offset: object, noun: str) -> None:
+    """Raise `ConfigError` unless these are a number of rows, or all of them, and how many to leave out."""
+    for name, value in (("limit", limit), ("offset", offset)):
+        if name == "limit" and value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST:
+            hint = "Use 0 or more" + (", or None for all." if name == "limit" else ".")
+            raise ConfigError(f"This is a number of {noun}, not {shown(value)}.", where=name, hint=hint)
+
+
+def has_words(search: str | None, *columns: Any) -> list[ColumnElement[bool]]:
+    """The conditions for rows that have every word of `search` in one of these columns."""
+    return [or_(*(each.icontains(word, autoescape=True) for each in columns)) for word in search_words(search)]
+
+
 @cache
 def _shared(record: type[Any], table: type[Base]) -> tuple[str, ...]:
     columns = set(table.__mapper__.columns.keys())
@@ -78,7 +94,7 @@ def shared(record: type[Any], row: Base) -> dict[str, Any]:
 
 
 def progress_of(data: Mapping[str, Any] | None) -> Progress | None:
-    """What the row holds, without fields that a later version has added."""
+    """Leaves out fields that a later version has added."""
     return None if data is None else Progress(**{k: v for k, v in data.items() if k in _PROGRESS_FIELDS})
 
 
@@ -107,57 +123,3 @@ def checkpoint_record(row: CheckpointRow, files: Files) -> CheckpointRecord:
     return CheckpointRecord(**{
         **shared(CheckpointRecord, row), "path": files.absolute(row.path), "kinds": tuple(row.kinds),
     })  # fmt: skip
-
-
-# The columns of an SAE in the order of the record's fields.
-SAE_COLUMNS = (
-    "id", "name", "source", "model", "hook_name", "layer", "architecture", "d_in", "d_sae", "format", "path",
-    "training_id", "size_bytes", "host", "created_at", "details", "d_out", "dtype", "repo_id", "revision", "repo_path",
-    "notes", "tags", "statistics", "updated_at", "files",
-)  # fmt: skip
-# What `json.loads` does around it (white space, encodings) takes as long as the small data of most rows.
-_decode = json.JSONDecoder().raw_decode
-# A frozen record sets its fields one by one through a Python function, which takes as long as the query.
-_SETTERS = {field.name: getattr(SAERecord, field.name).__set__ for field in fields(SAERecord)}
-
-
-def sae_records(
-    rows: Sequence[Sequence[Any]], files: Files, states: FileStates, renewed: dict[str, str],
-    seen: Mapping[str, tuple[float, int]],
-) -> list[SAERecord]:
-    """With absolute paths, and the state of the files now. Column by column: lists are of thousands.
-
-    Args:
-        rows: the values of `SAE_COLUMNS`, those that are JSON as the text that is stored; and the name of the training.
-        files: translates paths.
-        states: looks at the files.
-        renewed: see `FileStates.look`.
-        seen: see `extractions.seen_latents`.
-    """
-    if not rows:
-        return []
-    columns: dict[str, Iterable[Any]] = dict(zip((*SAE_COLUMNS, "training_name"), zip(*rows, strict=True), strict=True))
-    folders = columns["path"] = [files.absolute(path) for path in columns["path"]]
-    looks = zip(folders, columns.pop("files"), columns["size_bytes"], columns["host"], strict=True)
-    found = [states.look(*look, renewed) for look in looks]
-    columns["state"], columns["state_note"] = zip(*found, strict=True)
-    columns["metadata"] = _decoded(columns.pop("details"))
-    columns["tags"] = [() if text == "[]" else tuple(_decode(text)[0]) for text in columns["tags"]]
-    columns["statistics"] = [{} if text is None else _decode(text)[0] for text in columns["statistics"]]
-    extracted: Iterable[int] = repeat(0)
-    if seen:
-        none = (0.0, 0)
-        pairs = zip(columns["id"], columns["training_id"], strict=True)
-        extracted = [max(seen.get(one, none), seen.get(other, none))[1] for one, other in pairs]
-    columns["features_extracted"] = extracted
-    records = [object.__new__(SAERecord) for _ in rows]
-    for name, put in _SETTERS.items():
-        deque(map(put, records, columns[name]), maxlen=0)
-    return records
-
-
-def _decoded(texts: Iterable[str]) -> list[Any]:
-    """The JSON values in `texts`, read as one: keys that many of them have are made once."""
-    texts = list(texts)
-    values: list[Any] = _decode(f"[{','.join(texts)}]")[0]
-    return values if len(values) == len(texts) else [_decode(text)[0] for text in texts]

@@ -1,4 +1,4 @@
-"""The library of SAEs: trained here, downloaded, or added from a folder."""
+"""Defines `SAEStore`: the library of SAEs, trained here, downloaded, or added from a folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, func, null, or_, select, type_coerce, update
+from sqlalchemy import ColumnElement, Select, Text, bindparam, func, null, select, type_coerce, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -19,10 +19,10 @@ from saewidgets.catalog.extraction_queries import remove_jobs, seen_latents
 from saewidgets.catalog.filestate import Files, FileStates, recorded
 from saewidgets.catalog.ids import new_sae_id
 from saewidgets.catalog.queue import now
-from saewidgets.catalog.rows import SAE_COLUMNS, change, find, missing, sae_records
+from saewidgets.catalog.rows import change, check_page, find, has_words, missing
 from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.arguments import shown
-from saewidgets.config.names import names_of, one_name, search_words, storable
+from saewidgets.config.names import names_of, one_name, storable
 from saewidgets.errors import CatalogError, ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, SAERecord
@@ -46,18 +46,12 @@ _SEARCHED: tuple[ColumnElement[Any], ...] = (
     *(SAERow.__table__.c[name] for name in ("name", "model", "hook_name", "architecture", "format", "id")),
     *(SAERow.__table__.c[name] for name in ("repo_id", "repo_path", "notes")), _TAGS,
 )  # fmt: skip
-_JSON = ("details", "tags", "statistics", "files")
-_COLUMNS = {
-    # The types' own decoding, one value at a time, takes longer than the query.
-    name: type_coerce(getattr(SAERow, name), Text) if name in _JSON else getattr(SAERow, name) for name in SAE_COLUMNS
-}
-_WHOLE: Select[Any] = select(*_COLUMNS.values(), TrainingRow.name).outerjoin_from(
-    SAERow, TrainingRow, SAERow.training_id == TrainingRow.id
-)
-# Statistics are kilobytes per row, and no list shows them.
-_LISTED = _WHOLE.with_only_columns(*(_COLUMNS | {"statistics": null()}).values(), TrainingRow.name)
-_FIELDS = ("source", "model", "architecture", "format", "tag", "search")  # that are text
-
+_OWN = frozenset(each.name for each in fields(SAERecord)) & frozenset(SAERow.__mapper__.columns.keys())
+_WHOLE: Select[Any] = select(
+    *(getattr(SAERow, name) for name in sorted(_OWN)), SAERow.details,
+    type_coerce(SAERow.files, Text).label("files"),  # as the row holds it
+    TrainingRow.name.label("training_name"),
+).outerjoin_from(SAERow, TrainingRow, SAERow.training_id == TrainingRow.id)
 _LARGEST = 2**31 - 1  # what every database holds as a number
 
 
@@ -77,12 +71,11 @@ class Filters:
     search: str | None = None
 
     def _check(self) -> None:
-        """Raise `ConfigError` naming the filter that has no possible value."""
-        for name in _FIELDS:
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "layer" and value is not None and not isinstance(value, str):
                 hint = "Write it in quotes, or None for any."
-                raise ConfigError(f"This is text, not {shown(value)}.", where=name, hint=hint)
+                raise ConfigError(f"This is text, not {shown(value)}.", where=field.name, hint=hint)
         if self.source is not None and self.source not in SOURCES:
             raise ConfigError(
                 f"SAEs have no source {self.source!r}.", where="source", hint=f"Use one of: {', '.join(SOURCES)}."
@@ -109,8 +102,7 @@ class Filters:
                 continue
             value = storable(value) if isinstance(value, str) else value
             if field.name == "search":
-                for word in search_words(str(value)):
-                    found.append(or_(*(c.icontains(word, autoescape=True) for c in _SEARCHED)))
+                found += has_words(str(value), *_SEARCHED)
             elif field.name == "tag":  # with its quotes a tag is found whole
                 found.append(_TAGS.icontains(json.dumps(value, ensure_ascii=False), autoescape=True))
             elif field.name == "model":  # by any of its names, also in rows of earlier versions
@@ -120,37 +112,8 @@ class Filters:
         return found
 
 
-def listing(filters: Filters, sort: str, limit: int | None = None, offset: int = 0) -> Select[Any]:
-    """What `rows.sae_records` takes of the SAEs that fit, in order; without statistics.
-
-    Raises:
-        ConfigError: there is no such order, page or value of a filter.
-    """
-    if not isinstance(sort, str) or sort not in SORTS:
-        hint = f"Use one of: {', '.join(SORTS)}."
-        raise ConfigError(f"SAEs cannot be sorted by {shown(sort)}.", where="sort", hint=hint)
-    for name, value in (("limit", limit), ("offset", offset)):
-        none = name == "limit" and value is None
-        if not none and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST):
-            hint = "Use 0 or more" + (", or None for all." if name == "limit" else ".")
-            raise ConfigError(f"This is a number of SAEs, not {shown(value)}.", where=name, hint=hint)
-    query = _LISTED.where(*filters.conditions()).order_by(*SORTS[sort])
-    return query.limit(limit).offset(offset or None)
-
-
-def one(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """The same, with statistics, of the SAEs for which `conditions` hold."""
-    return _WHOLE.where(*conditions)
-
-
-def combinations(filters: Filters) -> Select[Any]:
-    """How many SAEs there are of each combination of the facets' values, under the filters that are no facets."""
-    columns = [getattr(SAERow, name) for name in FACETS]
-    return select(*columns, func.count()).where(*filters.conditions(without=FACETS)).group_by(*columns)
-
-
-def count_facets(filters: Filters, rows: Iterable[Any]) -> dict[str, dict[Any, int]]:
-    """Facet → value → how many SAEs have it, from the rows of `combinations`.
+def _count_facets(filters: Filters, rows: Iterable[Any]) -> dict[str, dict[Any, int]]:
+    """Facet → value → how many SAEs have it, from rows of the facets' values and a number.
 
     A facet's own filter does not count for it, so that its other values can be seen; all others do. Values that are
     not known (None) are left out. In order of frequency; layers in their own. A model has one name here.
@@ -175,7 +138,7 @@ def count_facets(filters: Filters, rows: Iterable[Any]) -> dict[str, dict[Any, i
 
 
 _UNFINISHED = tuple(status.value for status in JobStatus if not status.is_final)
-_FILES = type_coerce(SAERow.files, Text)  # as the row holds it
+_NEVER = (0.0, 0)  # when an extraction ended, and how many latents fired in it
 _ABOUT_FILES = frozenset({"format", "dtype", "architecture", "d_in", "d_sae", "d_out"})
 
 log = logging.getLogger(__name__)
@@ -190,38 +153,22 @@ class SAEStore:
         self._host = host
         self._states = FileStates(host)
 
-    # ------------------------------------------------------------------------------------------------ take in
-
     def add(
         self,
         *,
-        name: str,
         source: str,
-        architecture: str,
-        d_in: int,
-        d_sae: int,
-        format: str,
         path: str | Path,
         size_bytes: int | None = None,
-        model: str | None = None,
-        hook_name: str | None = None,
-        layer: int | None = None,
-        training_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         id: str | None = None,
-        d_out: int | None = None,
-        dtype: str | None = None,
-        repo_id: str | None = None,
-        revision: str | None = None,
-        repo_path: str | None = None,
-        notes: str = "",
         tags: Sequence[str] = (),
         files: Iterable[str] | None = None,
+        **columns: Any,
     ) -> SAERecord:
         """Take an SAE into the library. `source` is trained, huggingface, gemma_scope or local.
 
         Names, sizes and times of the files at `path` are recorded, with a sample of their content: of those in `files`,
-        else of all; `size_bytes` None takes their sum.
+        else of all; `size_bytes` None takes their sum. `columns` are the row's others.
 
         A training has one SAE here, and so has a place on the hub (repository, commit, folder). If there is one
         already (another process was quicker), nothing is written and that one is returned: its `id` is not the one
@@ -231,16 +178,15 @@ class SAEStore:
             raise ValueError(f"The source of an SAE is one of {', '.join(SOURCES)}, not {source!r}.")
         sizes = _files_at(self._files, path, files)
         size = size_bytes if size_bytes is not None else _total(sizes)
+        training_id, repo_id, revision = (columns.get(name) for name in ("training_id", "repo_id", "revision"))
 
         def write(session: Session) -> SAERecord:
             moment = now(session)
-            row = SAERow(
-                id=id or new_sae_id(), name=name, source=source, architecture=architecture, d_in=d_in, d_sae=d_sae,
-                format=format, path=self._files.stored(path), size_bytes=size, model=model, hook_name=hook_name,
-                layer=layer, training_id=training_id, details=dict(metadata or {}), host=self._host,
-                created_at=moment, updated_at=moment, d_out=d_out, dtype=dtype, repo_id=repo_id, revision=revision,
-                repo_path=repo_path, notes=notes, tags=[*tags], files=sizes,
-            )
+            row = SAERow(**{
+                "notes": "", **columns, "id": id or new_sae_id(), "source": source, "path": self._files.stored(path),
+                "size_bytes": size, "details": dict(metadata or {}), "host": self._host, "created_at": moment,
+                "updated_at": moment, "tags": [*tags], "files": sizes,
+            })  # fmt: skip
             session.add(row)
             session.flush()
             return self._record(session, row.id)
@@ -250,7 +196,7 @@ class SAEStore:
         except IntegrityError:
             existing = self.by_training(training_id) if training_id is not None else None
             if existing is None and repo_id is not None and revision is not None:
-                existing = self.by_download(repo_id, revision, repo_path or "")
+                existing = self.by_download(repo_id, revision, columns.get("repo_path") or "")
             if existing is None:  # another constraint
                 raise
             return existing
@@ -268,19 +214,9 @@ class SAEStore:
     ) -> tuple[SAERecord, str]:
         """Let an SAE stand for other files: its training has learned more, they were moved, or downloaded again.
 
-        Args:
-            sae_id: the SAE.
-            path: the folder of the files; what `add` records of them is recorded, statistics forgotten.
-            metadata: replaces what was there; None keeps it.
-            size_bytes, files: as in `add`.
-            unused: refuse while a job uses it, as `delete` does.
-            about: what is different now: ``format dtype architecture d_in d_sae d_out``.
-
-        Returns:
-            The record, and the path it had before; the caller removes the files there.
-
-        Raises:
-            StateError: `unused`, and a job that has not ended names it in its payload, or fetches its files again.
+        What `add` records of the files is recorded, statistics are forgotten, `metadata` None is kept, and `about` says
+        what is different (``format dtype architecture d_in d_sae d_out``). With `unused` it is refused while a job uses
+        the SAE, as `delete` is. Returns the record, and the path it had before; the caller removes the files there.
         """
         unknown = about.keys() - _ABOUT_FILES
         if unknown:
@@ -305,8 +241,6 @@ class SAEStore:
 
         return self._database.write(write)
 
-    # ------------------------------------------------------------------------------------------------ find
-
     def get(self, sae_id: str) -> SAERecord:
         """Raises `NotFoundError`."""
         with self._database.read() as session:
@@ -323,20 +257,25 @@ class SAEStore:
     def list(
         self, *, sort: str = "newest", limit: int | None = None, offset: int = 0, **filters: Any
     ) -> Records[SAERecord]:
-        """SAEs that fit all that is given (the fields of `library.Filters`), in the order `sort`.
+        """SAEs that fit all that is given (the fields of `Filters`), in the order `sort`.
 
         Their `statistics` are empty: `get` has them.
 
         Raises:
             ConfigError: there is no such order, page or value of a filter.
         """
-        query = listing(Filters(**filters), sort, limit, offset)
+        if not isinstance(sort, str) or sort not in SORTS:
+            hint = f"Use one of: {', '.join(SORTS)}."
+            raise ConfigError(f"SAEs cannot be sorted by {shown(sort)}.", where="sort", hint=hint)
+        check_page(limit, offset, "SAEs")
+        # Statistics are kilobytes per row, and no list shows them.
+        columns = [null().label("statistics") if c.name == "statistics" else c for c in _WHOLE.selected_columns]
+        query = _WHOLE.with_only_columns(*columns).where(*Filters(**filters).conditions()).order_by(*SORTS[sort])
         renewed: dict[str, str] = {}
         with self._database.read() as session:
-            rows = session.connection().execute(query).all()  # not through the ORM, which would make each row twice
-            found = Records(sae_records(rows, self._files, self._states, renewed, seen_latents(session)), SAERecord)
+            found = self._records(session, query.limit(limit).offset(offset or None), renewed)
         self._renew(renewed)
-        return found
+        return Records(found, SAERecord)
 
     def count(self, **filters: Any) -> tuple[int, int]:
         """How many SAEs fit, and how many bytes they have together."""
@@ -357,12 +296,11 @@ class SAEStore:
             return set(session.scalars(select(SAERow.name)))
 
     def facets(self, **filters: Any) -> dict[str, dict[Any, int]]:
-        """See `library.count_facets`."""
-        asked = Filters(**filters)
+        """Facet → value → how many SAEs have it: see `_count_facets`."""
+        asked, columns = Filters(**filters), [getattr(SAERow, name) for name in FACETS]
+        query = select(*columns, func.count()).where(*asked.conditions(without=FACETS)).group_by(*columns)
         with self._database.read() as session:
-            return count_facets(asked, session.execute(combinations(asked)).all())
-
-    # ------------------------------------------------------------------------------------------------ change
+            return _count_facets(asked, session.execute(query).all())
 
     def update(self, sae_id: str, **changes: Any) -> SAERecord:
         """Change columns of the row."""
@@ -376,10 +314,6 @@ class SAEStore:
             return self._record(session, sae_id)
 
         return self._database.write(write)
-
-    def rename(self, sae_id: str, name: str) -> SAERecord:
-        """Change what it is called."""
-        return self.update(sae_id, name=name)
 
     def delete(self, sae_id: str) -> SAERecord:
         """Take it out of the library. The record's `path` says which files the caller removes, if they are its own.
@@ -398,18 +332,31 @@ class SAEStore:
 
         return self._database.write(write)
 
-    # ------------------------------------------------------------------------------------------------ inside
-
     def _one(self, *conditions: Any) -> SAERecord | None:
         with self._database.read() as session:
-            rows = session.connection().execute(one(*conditions)).all()
-            return next(iter(sae_records(rows, self._files, self._states, {}, seen_latents(session))), None)
+            return next(iter(self._records(session, _WHOLE.where(*conditions))), None)
 
     def _record(self, session: Session, sae_id: str) -> SAERecord:
-        rows = session.connection().execute(one(SAERow.id == sae_id)).all()
-        for record in sae_records(rows, self._files, self._states, {}, seen_latents(session)):
+        for record in self._records(session, _WHOLE.where(SAERow.id == sae_id)):
             return record
         raise missing(SAERow, sae_id)
+
+    def _records(
+        self, session: Session, query: Select[Any], renewed: dict[str, str] | None = None
+    ) -> builtins.list[SAERecord]:
+        """With absolute paths, and the state of the files now; `renewed` as in `FileStates.look`."""
+        seen, found = seen_latents(session), []
+        for row in session.connection().execute(query):  # not through the ORM, which would make each row twice
+            values = row._asdict()
+            path, files, details = self._files.absolute(values["path"]), values.pop("files"), values.pop("details")
+            state, note = self._states.look(path, files, values["size_bytes"], values["host"], renewed)
+            newest = max(seen.get(values["id"], _NEVER), seen.get(values["training_id"], _NEVER))
+            found.append(SAERecord(**{
+                **values, "path": path, "metadata": details, "tags": tuple(values["tags"]),
+                "statistics": values["statistics"] or {}, "features_extracted": newest[1], "state": state,
+                "state_note": note,
+            }))  # fmt: skip
+        return found
 
     def _renew(self, renewed: Mapping[str, str]) -> None:
         """Record the times of files whose content is as it was: a copied workspace is sampled once, not at every look.
@@ -420,7 +367,8 @@ class SAEStore:
         if not renewed:
             return
         old, new = bindparam("old", type_=Text()), bindparam("new", type_=Text())
-        change = update(SAERow.__table__).where(old == _FILES).values(files=type_coerce(new, Text))  # type: ignore[arg-type]
+        files = type_coerce(SAERow.files, Text)
+        change = update(SAERow.__table__).where(old == files).values(files=type_coerce(new, Text))  # type: ignore[arg-type]
         pairs = [{"old": before, "new": after} for before, after in renewed.items()]
         try:
             self._database.write(lambda session: session.connection().execute(change, pairs), patience=0)

@@ -36,11 +36,7 @@ _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)
 
 
 def prepare_file(engine: Engine, path: Path) -> None:
-    """Bring a SQLite catalog to `HEAD`: create it, or migrate it after a backup. Nothing happens if it is there.
-
-    Raises:
-        CatalogError: it is from a newer version, damaged, or something else; the file is left as it is.
-    """
+    """Bring a SQLite catalog to `HEAD`: create it, or migrate it after a backup. Nothing happens if it is there."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and current_version(engine, str(path)) == HEAD:
@@ -73,11 +69,7 @@ def check_remote(engine: Engine, name: str) -> None:
 
 
 def current_version(engine: Engine, name: str) -> str | None:
-    """The schema version of the database; None if it is blank.
-
-    Raises:
-        CatalogError: it belongs to another program, is damaged, or is from a newer version of this package.
-    """
+    """The schema version of the database; None if it is blank. Raises `CatalogError` if it cannot be used."""
     with translated(name), engine.connect() as connection:
         tables = inspect(connection).get_table_names()
         if not tables:

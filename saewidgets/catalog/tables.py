@@ -53,28 +53,28 @@ class Base(DeclarativeBase):
 Key = String(160)
 
 
-class ModelRow(Base):
-    """A language model that was used here: offered as a suggestion."""
+class UsedRow(Base):
+    """What was used here: offered as a suggestion."""
+
+    __abstract__ = True
+
+    name: Mapped[str] = mapped_column(String(512), primary_key=True)
+    facts: Mapped[dict[str, Any]]
+    uses: Mapped[int]
+    created_at: Mapped[float]
+    used_at: Mapped[float] = mapped_column(index=True)
+
+
+class ModelRow(UsedRow):
+    """A language model."""
 
     __tablename__ = "models"
 
-    name: Mapped[str] = mapped_column(String(512), primary_key=True)
-    facts: Mapped[dict[str, Any]]
-    uses: Mapped[int]
-    created_at: Mapped[float]
-    used_at: Mapped[float] = mapped_column(index=True)
 
-
-class DatasetRow(Base):
-    """A corpus that was used here, by its label: offered as a suggestion."""
+class DatasetRow(UsedRow):
+    """A corpus, by its label."""
 
     __tablename__ = "datasets"
-
-    name: Mapped[str] = mapped_column(String(512), primary_key=True)
-    facts: Mapped[dict[str, Any]]
-    uses: Mapped[int]
-    created_at: Mapped[float]
-    used_at: Mapped[float] = mapped_column(index=True)
 
 
 class JobRow(Base):

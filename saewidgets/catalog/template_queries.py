@@ -1,4 +1,4 @@
-"""Training templates: configurations that are kept under a name."""
+"""Defines `TemplateStore`, configurations that are kept under a name, and `UsedStore`, what forms suggest."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ from saewidgets.catalog.database import Database
 from saewidgets.catalog.ids import new_template_id
 from saewidgets.catalog.queue import now
 from saewidgets.catalog.rows import change, find
-from saewidgets.catalog.tables import DatasetRow, ModelRow, TemplateRow
+from saewidgets.catalog.tables import DatasetRow, ModelRow, TemplateRow, UsedRow
 from saewidgets.errors import StateError
 from saewidgets.records import Records, TemplateRecord
 
 
-# Models and datasets that were used in this workspace: what forms suggest.
 class UsedStore:
-    """`catalog.models` and `catalog.datasets`."""
+    """`catalog.models` and `catalog.datasets`: what was used in this workspace."""
 
-    def __init__(self, database: Database, table: type[ModelRow] | type[DatasetRow]) -> None:
-        self._database = database
-        self._table = table
+    def __init__(self, database: Database, table: type[UsedRow]) -> None:
+        self._database, self._table = database, table
 
     def upsert(self, name: str, facts: Mapping[str, Any] | None = None) -> None:
         """Count one use; `facts` (d_model, n_layers, the corpus configuration, …) are merged."""
 
         def write(session: Session) -> None:
             moment = now(session)
-            row = self._find(session, name)
+            row = session.get(self._table, name)
             if row is None:
                 row = self._table(name=name, facts={}, uses=0, created_at=moment, used_at=moment)
                 session.add(row)
@@ -47,7 +45,7 @@ class UsedStore:
         """Merge `facts` into what is known about one that was used; not counted as a use."""
 
         def write(session: Session) -> None:
-            row = self._find(session, name)
+            row = session.get(self._table, name)
             if row is not None:
                 row.facts = {**row.facts, **facts}
 
@@ -63,23 +61,18 @@ class UsedStore:
     def facts(self, name: str) -> dict[str, Any] | None:
         """What is known about it; None if it was never used here."""
         with self._database.read() as session:
-            row = self._find(session, name)
+            row = session.get(self._table, name)
             return None if row is None else dict(row.facts)
 
     def delete(self, name: str) -> None:
         """Forget it; no error if it is not there."""
 
         def write(session: Session) -> None:
-            row = self._find(session, name)
+            row = session.get(self._table, name)
             if row is not None:
                 session.delete(row)
 
         self._database.write(write)
-
-    def _find(self, session: Session, name: str) -> ModelRow | DatasetRow | None:
-        if self._table is ModelRow:  # apart, for the type checker
-            return session.get(ModelRow, name)
-        return session.get(DatasetRow, name)
 
 
 T = TypeVar("T")
@@ -215,7 +208,6 @@ def _fill(session: Session, row: TemplateRow, template: NewTemplate) -> None:
         if session.get(table, wanted) is None:  # not used yet: not suggested
             session.add(table(name=wanted, facts={}, uses=0, created_at=row.updated_at, used_at=0.0))
             session.flush()
-
 
 
 def _taken(name: str, otherwise: str) -> StateError:

@@ -1,4 +1,4 @@
-"""Training runs. What a run *is* stands in its row; where it *stands* comes from its job."""
+"""Defines `TrainingStore`: training runs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, case, func, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Text, and_, case, func, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
-from saewidgets.catalog.database import Database
 from saewidgets.catalog.extraction_queries import remove_jobs
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.origins import hand_over
-from saewidgets.catalog.queue import NO_JOB, jobs_now, now, statuses
-from saewidgets.catalog.rows import change, error_of, find, missing, shared
+from saewidgets.catalog.queue import NO_JOB, now, refuse_while_going, statuses
+from saewidgets.catalog.rows import change, error_of, find, shared
+from saewidgets.catalog.rows_of_jobs import RowsOfJobs
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.names import MAX_NAME, names_of, one_line, search_words, storable
 from saewidgets.errors import NotFoundError, StateError
@@ -31,6 +31,7 @@ _SHOWN_STATUS = func.coalesce(
     JobRow.status,
     _WITHOUT_JOB,
 )
+_ALL: Any = select(TrainingRow, JobRow).outerjoin(JobRow, TrainingRow.job_id == JobRow.id)
 _ORDERS = {
     "created_at": TrainingRow.created_at,
     "name": func.lower(TrainingRow.name),
@@ -41,13 +42,10 @@ _ORDERS = {
 _FACT_COLUMNS = frozenset({"d_in", "sae_path", "note", "tokens_total"})
 
 
-class TrainingStore:
+class TrainingStore(RowsOfJobs[TrainingRecord]):
     """`catalog.trainings`."""
 
-    def __init__(self, database: Database, files: Files, host: str) -> None:
-        self._database = database
-        self._files = files
-        self._host = host
+    table, record, noun, query, status = TrainingRow, TrainingRecord, "training", _ALL, _SHOWN_STATUS
 
     def create_all(
         self,
@@ -89,17 +87,6 @@ class TrainingStore:
         with self._database.read() as session:
             return _names_like(session, wanted)
 
-    def get(self, training_id: str) -> TrainingRecord:
-        """Raises `NotFoundError`."""
-        found = self._read(select(TrainingRow.id).where(TrainingRow.id == training_id))
-        if not found:
-            raise missing(TrainingRow, training_id)
-        return found[0]
-
-    def by_job(self, job_id: str) -> Records[TrainingRecord]:
-        """The runs of one job."""
-        return self._read(select(TrainingRow.id).where(TrainingRow.job_id == job_id).order_by(TrainingRow.id))
-
     def list(
         self,
         *,
@@ -125,13 +112,10 @@ class TrainingStore:
         column = _ORDERS.get(order.removeprefix("-"))
         if column is None:
             raise ValueError(f"Trainings cannot be ordered by {order!r}; use one of {', '.join(_ORDERS)}.")
-        query = select(TrainingRow.id).outerjoin(JobRow, TrainingRow.job_id == JobRow.id)
-        query = query.where(*self._conditions(status, model, search, group_id))
         descending = order.startswith("-")
-        query = query.order_by(
-            column.desc() if descending else column.asc(), TrainingRow.id.desc() if descending else TrainingRow.id.asc()
-        )
-        return self._read(query.limit(limit).offset(offset or None))
+        ordered = [each.desc() if descending else each.asc() for each in (column, TrainingRow.id)]
+        conditions = self._conditions(status, model, search, group_id)
+        return self._read(*conditions, order=ordered, limit=limit, offset=offset)
 
     def count(
         self,
@@ -141,14 +125,9 @@ class TrainingStore:
         search: str | None = None,
     ) -> dict[JobStatus, int]:
         """How many runs fit, by status."""
-        query = select(_SHOWN_STATUS, func.count()).select_from(TrainingRow)
-        query = query.outerjoin(JobRow, TrainingRow.job_id == JobRow.id).where(*self._conditions(status, model, search))
-        with self._database.read() as session:
-            return {JobStatus(s): int(n) for s, n in session.execute(query.group_by(_SHOWN_STATUS))}
+        return self._count(*self._conditions(status, model, search))
 
-    def update(
-        self, training_id: str, *, facts: Mapping[str, Any] | None = None, **changes: Any
-    ) -> TrainingRecord:
+    def update(self, row_id: str, *, facts: Mapping[str, Any] | None = None, **changes: Any) -> TrainingRecord:
         """Change columns (``name note d_in sae_path job_id tokens_done tokens_total step device lane host config``, and
         ``own_status own_command own_error ended_at`` of one of a group).
 
@@ -156,7 +135,7 @@ class TrainingStore:
         """
 
         def write(session: Session) -> None:
-            row = find(session, TrainingRow, training_id)
+            row = find(session, TrainingRow, row_id)
             if "sae_path" in changes and changes["sae_path"] is not None:
                 changes["sae_path"] = self._files.stored(changes["sae_path"])
             change(row, changes)
@@ -164,16 +143,13 @@ class TrainingStore:
                 apply_facts(row, facts, self._files)
 
         self._database.write(write)
-        return self.get(training_id)
+        return self.get(row_id)
 
     def commands(self, job_id: str) -> dict[str, str]:
         """What was asked of single trainings of a job: their ids, and "stop" or "cancel"."""
         query = select(TrainingRow.id, TrainingRow.own_command).where(TrainingRow.job_id == job_id)
         with self._database.read() as session:
             return {i: command for i, command in session.execute(query) if command is not None}
-
-    def rename(self, training_id: str, name: str) -> TrainingRecord:
-        return self.update(training_id, name=name)
 
     def rename_group(self, group_id: str, name: str) -> None:
         """Raises `NotFoundError` if it has no runs, or its job is gone."""
@@ -188,7 +164,7 @@ class TrainingStore:
 
         self._database.write(write)
 
-    def delete(self, training_id: str) -> Path:
+    def delete(self, row_id: str) -> Path:
         """Delete the run with its metrics, checkpoints and job; an SAE imported from it stays.
 
         Its extractions and the labels of its latents go to that SAE, or are deleted with it where there is none.
@@ -203,28 +179,24 @@ class TrainingStore:
         """
 
         def write(session: Session) -> Path:
-            row = find(session, TrainingRow, training_id)
-            job = session.get(JobRow, row.job_id) if row.job_id else None
-            if job is not None and (job.status == JobStatus.QUEUED.value or JobStatus(job.status).is_active):
-                raise StateError(
-                    f"{row.name} is {job.status} and cannot be deleted.", where=training_id, hint="Stop it first."
-                )
-            reads = _reading(session, training_id, row.job_id)
+            row = find(session, TrainingRow, row_id)
+            job = refuse_while_going(session, row, row.name, "Stop it first.")
+            reads = _reading(session, row_id, row.job_id)
             if reads is not None:
                 raise StateError(
                     f"{row.name} is in use: a job of kind {reads.kind} ({reads.status}) reads it, {reads.id}.",
-                    where=training_id,
+                    where=row_id,
                     hint=f"Cancel that first, ws.jobs.get({reads.id!r}).cancel(), or wait until it has ended.",
                 )
             folder = self._files.owned(row.folder)
-            for sae in session.scalars(select(SAERow).where(SAERow.training_id == training_id)):
+            for sae in session.scalars(select(SAERow).where(SAERow.training_id == row_id)):
                 if Path(self._files.absolute(sae.path)).is_relative_to(folder):
                     raise StateError(
                         f"The SAE {sae.name} has its files in the folder of this training.", where=sae.id,
                         hint="Delete that SAE first.",
                     )
-            hand_over(session, training_id)
-            remove_jobs(session, ExtractionRow.training_id == training_id)
+            hand_over(session, row_id)
+            remove_jobs(session, ExtractionRow.training_id == row_id)
             session.delete(row)
             session.flush()
             if job is not None and not session.scalar(select(TrainingRow.id).where(TrainingRow.job_id == job.id)):
@@ -232,8 +204,6 @@ class TrainingStore:
             return folder
 
         return self._database.write(write)
-
-    # ------------------------------------------------------------------------------------------------ inside
 
     def _conditions(
         self,
@@ -258,10 +228,25 @@ class TrainingStore:
             found.append(or_(*(c.icontains(storable(search or "").strip(), autoescape=True) for c in columns)))
         return found
 
-    def _read(self, query: Select[str]) -> Records[TrainingRecord]:
-        with self._database.read() as session:
-            ids = list(session.scalars(query))
-            return Records(_records(session, self._files, ids), TrainingRecord)
+    def _records(
+        self, session: Session, rows: Sequence[Any], jobs: Mapping[str | None, JobRecord]
+    ) -> builtins.list[TrainingRecord]:
+        ids = [row.id for row, _ in rows]
+        imported = select(SAERow.training_id, func.min(SAERow.id)).where(SAERow.training_id.in_(ids))
+        saes = dict(session.execute(imported.group_by(SAERow.training_id)).all())
+        checkpoints = select(
+            CheckpointRow.training_id, func.count(), func.sum(CheckpointRow.size_bytes),
+            func.max(CheckpointRow.step), func.max(CheckpointRow.tokens),
+        ).where(CheckpointRow.training_id.in_(ids))  # fmt: skip
+        kept = {
+            training_id: (int(count), int(size), int(step), int(tokens))
+            for training_id, count, size, step, tokens in session.execute(
+                checkpoints.group_by(CheckpointRow.training_id)
+            )
+        }
+        return [
+            _record(row, jobs.get(row.job_id), kept.get(row.id), saes.get(row.id), self._files) for row, _ in rows
+        ]
 
 
 def apply_facts(row: TrainingRow, facts: Mapping[str, Any], files: Files) -> None:
@@ -276,34 +261,8 @@ def apply_facts(row: TrainingRow, facts: Mapping[str, Any], files: Files) -> Non
         row.facts = {**row.facts, **rest}
 
 
-def _records(session: Session, files: Files, ids: builtins.list[str]) -> builtins.list[TrainingRecord]:
-    rows = {row.id: row for row in session.scalars(select(TrainingRow).where(TrainingRow.id.in_(ids)))}
-    job_ids = [row.job_id for row in rows.values() if row.job_id]
-    jobs = jobs_now(session, session.scalars(select(JobRow).where(JobRow.id.in_(job_ids))))
-    imported = select(SAERow.training_id, func.min(SAERow.id)).where(SAERow.training_id.in_(ids))
-    saes = dict(session.execute(imported.group_by(SAERow.training_id)).all())
-    kept = {
-        training_id: (int(count), int(size), int(step), int(tokens))
-        for training_id, count, size, step, tokens in session.execute(
-            select(
-                CheckpointRow.training_id, func.count(), func.sum(CheckpointRow.size_bytes),
-                func.max(CheckpointRow.step), func.max(CheckpointRow.tokens),
-            )
-            .where(CheckpointRow.training_id.in_(ids))
-            .group_by(CheckpointRow.training_id)
-        )
-    }  # fmt: skip
-    return [
-        _record(row, jobs.get(row.job_id), kept.get(row.id), saes.get(row.id), files)
-        for row in (rows[i] for i in ids)
-    ]
-
-
 def _record(
-    row: TrainingRow,
-    own_job: JobRecord | None,
-    kept: tuple[int, int, int, int] | None,
-    sae_id: str | None,
+    row: TrainingRow, own_job: JobRecord | None, kept: tuple[int, int, int, int] | None, sae_id: str | None,
     files: Files,
 ) -> TrainingRecord:
     job = own_job or NO_JOB
@@ -334,7 +293,6 @@ def _reading(session: Session, training_id: str, own_job: str | None) -> JobRow 
     named = type_coerce(JobRow.payload, Text).contains(f'"{training_id}"', autoescape=True)
     query = select(JobRow).where(JobRow.status.in_(_UNFINISHED), JobRow.id != (own_job or ""), named)
     return session.scalars(query.limit(1)).first()
-
 
 
 def _names_like(session: Session, wanted: str) -> set[str]:

@@ -25,7 +25,7 @@ def _saved(run: TrainingRecord, step: int, *kinds: str, removed: tuple[int, ...]
 
 def test_round_trip_and_totals(catalog: Catalog, run: TrainingRecord) -> None:
     first = catalog.checkpoints.add(run.id, _saved(run, 5, "latest", "best"))
-    assert catalog.checkpoints.get(first.id) == first
+    assert list(catalog.checkpoints.list(run.id)) == [first]
     assert first.path == f"{run.folder}/checkpoints/step_00000005"
     assert (first.kinds, first.metrics, first.size_bytes) == (("latest", "best"), {"fvu": 0.1}, 100)
     catalog.checkpoints.add(run.id, _saved(run, 9, "latest"))
@@ -65,8 +65,7 @@ def test_only_what_is_on_disk_is_kept(catalog: Catalog, run: TrainingRecord) -> 
 def test_delete(catalog: Catalog, run: TrainingRecord) -> None:
     record = catalog.checkpoints.add(run.id, _saved(run, 5))
     assert catalog.checkpoints.delete(record.id) == record
-    with pytest.raises(NotFoundError):
-        catalog.checkpoints.get(record.id)
+    assert not catalog.checkpoints.list(run.id)
     with pytest.raises(NotFoundError):
         catalog.checkpoints.mark(record.id, [])
 
@@ -102,7 +101,7 @@ def test_every_kind_of_event_finds_its_place(catalog: Catalog, make_training: Ma
     assert (run.d_in, run.facts, run.sae_path) == (256, {"parameters": 10}, f"{run.folder}/sae")
     assert (run.tokens_done, run.step, run.latest) == (20, 2, {"loss": 1.0, "l0": 32.0})
     assert run.checkpoint_count == 1
-    assert catalog.metrics.count(run.id) == 3
+    assert len(catalog.metrics.query(run.id)) == 3
     assert [(line.message, line.level) for line in catalog.jobs.log("job_1")] == [
         ("first", "info"), ("second", "warning"),
     ]  # fmt: skip
@@ -114,15 +113,15 @@ def test_one_of_several_runs_of_a_job(catalog: Catalog, make_training: Make) -> 
     a = make_training("a", job="job_1")
     b = make_training("b", job_id="job_1")
     catalog.jobs.record("me", [("job_1", b.id, Metrics(1, 1, {"loss": 1.0})), ("job_1", None, Progress(5, 10))])
-    assert catalog.metrics.count(a.id) == 0
-    assert catalog.metrics.count(b.id) == 1
+    assert len(catalog.metrics.query(a.id)) == 0
+    assert len(catalog.metrics.query(b.id)) == 1
     assert [catalog.trainings.get(r.id).tokens_done for r in (a, b)] == [5, 5]
 
 
 def test_a_process_that_lost_the_job_writes_nothing(catalog: Catalog, make_training: Make) -> None:
     run = make_training(job="job_1")
     catalog.jobs.record("you", [("job_1", None, Metrics(1, 1, {"loss": 1.0})), ("job_1", None, LogLine("x"))])
-    assert catalog.metrics.count(run.id) == 0
+    assert len(catalog.metrics.query(run.id)) == 0
     assert catalog.jobs.log("job_1") == []
 
 
@@ -133,7 +132,7 @@ def test_what_is_said_after_the_end_is_in_the_log_and_nothing_else_is(catalog: C
     late = [LogLine("a sink was slow", level="warning"), Metrics(1, 1, {"loss": 1.0}), Progress(1, 2)]
     catalog.jobs.record("me", [("job_1", run.id, event) for event in late])
     assert [line.message for line in catalog.jobs.log("job_1", training_id=run.id)] == ["a sink was slow"]
-    assert catalog.metrics.count(run.id) == 0
+    assert len(catalog.metrics.query(run.id)) == 0
     assert catalog.trainings.get(run.id).tokens_done == 0
 
 

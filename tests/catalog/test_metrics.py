@@ -33,15 +33,14 @@ def test_columns_in_step_order(catalog: Catalog, run: str) -> None:
     assert (list(steps), list(values)) == ([0, 1, 2], [1.0, 1 / 2, 1 / 3])
     assert list(table.to_df().columns) == ["step", "tokens", "time", "name", "value"]
     assert catalog.metrics.names(run) == ["l0", "loss"]
-    assert catalog.metrics.count(run) == len(table) == 6
+    assert len(table) == 6
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_a_number_is_kept(catalog: Catalog, run: str, value: float) -> None:
     catalog.metrics.append(run, [Metrics(1, 1, {"loss": value})])
     (found,) = catalog.metrics.query(run).value
-    latest = catalog.metrics.latest([run])[run]["loss"]
-    for got in (found, latest, catalog.trainings.get(run).latest["loss"]):
+    for got in (found, catalog.trainings.get(run).latest["loss"]):
         assert got == value or (math.isnan(got) and math.isnan(value))
 
 
@@ -57,15 +56,8 @@ def test_truncate_goes_back_to_a_checkpoint(catalog: Catalog, run: str) -> None:
     catalog.metrics.append(run, [*_measured(range(10)), Metrics(4, 40, {"ce_loss_score": 0.9})])
     assert catalog.metrics.truncate(run, after_step=5) == 8
     assert max(catalog.metrics.query(run).step) == 5
-    assert catalog.metrics.latest([run])[run] == {"loss": 1 / 6, "l0": 32.0, "ce_loss_score": 0.9}
+    assert catalog.trainings.get(run).latest == {"loss": 1 / 6, "l0": 32.0, "ce_loss_score": 0.9}
     assert catalog.metrics.truncate(run, after_step=5) == 0
-
-
-def test_latest_of_several_runs(catalog: Catalog, make_training: Callable[..., TrainingRecord]) -> None:
-    a, b, c = (make_training(n).id for n in "abc")
-    catalog.metrics.append(a, _measured(range(3)))
-    catalog.metrics.append(b, [Metrics(1, 1, {"fvu": 0.5})])
-    assert catalog.metrics.latest([a, b, c]) == {a: {"loss": 1 / 3, "l0": 32.0}, b: {"fvu": 0.5}, c: {}}
 
 
 def test_metrics_of_no_training_are_refused(catalog: Catalog) -> None:

@@ -65,7 +65,7 @@ def test_replace(catalog: Catalog) -> None:
 
 def test_rename_and_delete(catalog: Catalog) -> None:
     sae = _add(catalog, "a")
-    assert catalog.saes.rename(sae.id, "b").name == "b"
+    assert catalog.saes.update(sae.id, name="b").name == "b"
     assert catalog.saes.delete(sae.id).path == sae.path
     for action in (catalog.saes.get, catalog.saes.delete):
         with pytest.raises(NotFoundError, match=sae.id):

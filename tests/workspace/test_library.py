@@ -91,7 +91,7 @@ def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model
     assert run.wait(PATIENCE) is JobStatus.STOPPED
     first = run.import_to_saes()
     assert run.import_to_saes() == first
-    ws.catalog.saes.rename(first.id, "renamed")
+    ws.catalog.saes.update(first.id, name="renamed")
     run.resume()
     assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
     second = run.import_to_saes()
