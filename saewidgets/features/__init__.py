@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.features.snippets import Naming, Snippet, make_snippet, name_examples
 
 if TYPE_CHECKING:
-    from saewidgets.features.first_reading import Feature, FeatureReading, Features, TopExamples, read_features
+    from saewidgets.features.first_reading import Feature, FeatureReading, Features, read_features
 
 __all__ = [
     "Feature",
@@ -15,7 +15,6 @@ __all__ = [
     "Features",
     "Naming",
     "Snippet",
-    "TopExamples",
     "make_snippet",
     "name_examples",
     "read_features",

@@ -1,177 +1,31 @@
-"""A first reading: what every latent of an SAE fires on, from one pass over some text."""
+"""A first reading: what every latent of an SAE fires on, from one pass over some text.
+
+It is an extraction that is kept in memory: the statistics and examples are those of `extraction.accumulate`.
+"""
 
 from __future__ import annotations
 
 import html
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, overload
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.features.extraction.accumulate import Accumulator
+from saewidgets.features.extraction.encoding import Encoder, make_chunk
 from saewidgets.features.snippets import Naming, Snippet, distinct, make_snippet, name_examples
 from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, resolve_hook, special_tokens
 from saewidgets.sae import SAE
 
-
-# Statistics and examples of all latents in one pass, in bounded memory.
-#
-# For every latent the `n` largest activations are kept, exactly, with where they occurred, and a uniform sample of the
-# places where it fired at all; in both at most one (or `per_context`) from any context, so that one passage does not
-# fill the list.
-class _Table:
-    """The entries with the largest keys per latent: key, value, context, position, each ``[d_sae, n]``."""
-
-    def __init__(self, d_sae: int, n: int, device: torch.device | str) -> None:
-        self.keys = torch.zeros(d_sae, n, device=device)
-        self.values = torch.zeros(d_sae, n, device=device)
-        self.contexts = torch.full((d_sae, n), -1, dtype=torch.int64, device=device)
-        self.positions = torch.full((d_sae, n), -1, dtype=torch.int32, device=device)
-
-    def merge(self, keys: Tensor, values: Tensor, contexts: Tensor, positions: Tensor) -> None:
-        """Take in candidates ``[batch, k, d_sae]`` of contexts ``[batch]``; those with key 0 do not exist."""
-        batch, k, d_sae = keys.shape
-
-        def candidates(t: Tensor) -> Tensor:
-            return t.permute(2, 0, 1).reshape(d_sae, batch * k)
-
-        numbers = contexts.to(keys.device)[:, None, None].expand(batch, k, d_sae)
-        n = self.keys.shape[1]
-        self.keys, chosen = torch.cat([self.keys, candidates(keys)], dim=1).topk(n, dim=1)
-        empty = self.keys <= 0
-
-        def pick(old: Tensor, new: Tensor, nothing: int) -> Tensor:
-            merged = torch.cat([old, candidates(new).to(old.dtype)], dim=1)
-            return merged.gather(1, chosen).masked_fill_(empty, nothing)
-
-        self.values = pick(self.values, values, 0)
-        self.contexts = pick(self.contexts, numbers, -1)
-        self.positions = pick(self.positions, positions, -1)
-
-
-class TopExamples:
-    """Running statistics per latent.
-
-    Args:
-        d_sae: number of latents.
-        n: largest activations kept per latent.
-        per_context: at most so many of them from one context.
-        n_random: size of the random sample per latent (one per context at most).
-        seed: of that sample.
-        device: where the tables live (that of the latents passed to `update`).
-
-    Attributes:
-        n_tokens: positions seen (masked ones not counted).
-        firing_counts: ``[d_sae]`` int64, positions where the latent was above zero.
-        context_counts: ``[d_sae]`` int64, contexts in which it fired at least once.
-        sums: ``[d_sae]`` float64, sum of its activations.
-    """
-
-    def __init__(
-        self,
-        d_sae: int,
-        n: int = 20,
-        per_context: int = 1,
-        n_random: int = 0,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        if n < 1 or per_context < 1:
-            raise ConfigError(
-                f"{n} examples, {per_context} per context.", where="examples", hint="Both have to be at least 1."
-            )
-        self.per_context = per_context
-        self.n_tokens = 0
-        self.firing_counts = torch.zeros(d_sae, dtype=torch.int64, device=device)
-        self.context_counts = torch.zeros(d_sae, dtype=torch.int64, device=device)
-        self.sums = torch.zeros(d_sae, dtype=torch.float64, device=device)
-        self._top = _Table(d_sae, n, device)
-        self._random = _Table(d_sae, n_random, device) if n_random else None
-        self._generator = torch.Generator().manual_seed(seed)
-
-    @torch.no_grad()
-    def update(self, latents: Tensor, contexts: Tensor, mask: Tensor | None = None) -> None:
-        """Add the latents of some contexts.
-
-        Args:
-            latents: ``[batch, context, d_sae]``, not negative.
-            contexts: int64 ``[batch]``, the number of each context; a context is passed once.
-            mask: bool ``[batch, context]``; positions that do not count are False.
-        """
-        batch, length, _ = latents.shape
-        if mask is not None:
-            latents = latents.masked_fill(~mask[..., None].to(latents.device), 0)
-        self.n_tokens += batch * length if mask is None else int(mask.sum())
-        firing = latents > 0
-        fired = firing.sum(1)
-        self.firing_counts += fired.sum(0)
-        self.context_counts += (fired > 0).sum(0)
-        self.sums += latents.sum((0, 1), dtype=torch.float64)
-
-        k = min(self.per_context, length)
-        # The best k positions of every context, [batch, k, d_sae]: for one, max is much faster than topk.
-        best, at = (t[:, None] for t in latents.max(dim=1)) if k == 1 else latents.topk(k, dim=1)
-        self._top.merge(best.float(), best, contexts, at)
-        if self._random is not None:
-            # One random number per position, the same for all latents: each latent's sample is still uniform over the
-            # contexts in which it fired and over its places there.
-            draw = torch.rand(batch, length, 1, generator=self._generator).clamp_min_(1e-9).to(latents.device)
-            key, at = (firing * draw).max(dim=1)
-            value = latents.gather(1, at[:, None])
-            self._random.merge(key[:, None], value, contexts, at[:, None])
-
-    def top(self, latent: int) -> list[tuple[float, int, int]]:
-        """(activation, context, position) of the largest activations, descending."""
-        return _entries(self._top, latent)
-
-    def random(self, latent: int) -> list[tuple[float, int, int]]:
-        """(activation, context, position) of the random sample, in no order."""
-        return _entries(self._random, latent) if self._random is not None else []
-
-    @property
-    def values(self) -> Tensor:
-        """The largest activations, ``[d_sae, n]`` float32, descending; 0 where there are fewer."""
-        return self._top.values
-
-    @property
-    def contexts(self) -> Tensor:
-        """Their contexts, ``[d_sae, n]`` int64; −1 where there are fewer."""
-        return self._top.contexts
-
-    @property
-    def positions(self) -> Tensor:
-        """Their positions, ``[d_sae, n]`` int32; −1 where there are fewer."""
-        return self._top.positions
-
-    @property
-    def density(self) -> Tensor:
-        """Share of the positions on which each latent fired, ``[d_sae]`` float64."""
-        return self.firing_counts.double() / max(1, self.n_tokens)
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean activation over the positions where the latent fired, ``[d_sae]`` float64; 0 for a dead one."""
-        return self.sums / self.firing_counts.clamp_min(1)
-
-    @property
-    def max(self) -> Tensor:
-        """Largest activation, ``[d_sae]`` float32."""
-        return self._top.values[:, 0]
-
-
-def _entries(table: _Table, latent: int) -> list[tuple[float, int, int]]:
-    rows = zip(
-        table.values[latent].tolist(), table.contexts[latent].tolist(), table.positions[latent].tolist(), strict=True
-    )
-    return [row for row in rows if row[1] >= 0]
-
-
-LATENT_BYTES = 1 << 27  # most memory for latents at once
-
+_PER_INTERVAL = 2  # examples from each interval of activations: 32 say what a latent does besides its peaks
 _LEAST_EXAMPLES = 10  # fewer say too little about a latent
 _DENSE = 0.01  # a latent that fires on more than this share of all tokens rarely has a plain meaning
 _PLAIN = {"word": 1.0, "number": 1.0, "stem": 0.7, "previous": 0.9, "following": 0.85, "words": 0.6}
@@ -253,27 +107,35 @@ class FeatureReading:
     """What `read_features` found.
 
     Attributes:
-        stats: densities, maxima and examples of all latents.
         contexts: ``[n, context]``, the text that was read; example contexts are its rows.
+        n_tokens: positions that counted.
+        firing_counts, context_counts: ``[d_sae]``, positions where each latent was above zero, and contexts.
+        density, max, mean: ``[d_sae]``: share of the positions on which it fired, its largest activation, and the mean
+            over the positions where it fired; 0 for a dead one.
         model, hook_name: where the activations are from.
     """
 
-    def __init__(self, stats: TopExamples, contexts: Tensor, text: TokenText, model: str, hook_name: str) -> None:
-        self.stats = stats
-        self.contexts = contexts
+    def __init__(
+        self, arrays: Mapping[str, npt.NDArray[Any]], n_tokens: int, contexts: Tensor, text: TokenText, model: str,
+        hook_name: str,
+    ) -> None:
+        self.contexts, self.n_tokens = contexts, n_tokens
+        self.firing_counts, self.context_counts = arrays["firing_counts"], arrays["context_counts"]
+        self.density = self.firing_counts / max(1, n_tokens)
+        self.max, self.mean = arrays["max"], arrays["sums"] / np.maximum(1, self.firing_counts)
         self.model, self.hook_name = model, hook_name
-        self._text = text
+        self._arrays, self._text = arrays, text
 
     @property
     def n_latents(self) -> int:
         """Number of latents, dead ones included."""
-        return len(self.stats.firing_counts)
+        return len(self.firing_counts)
 
     def __repr__(self) -> str:
-        alive = int((self.stats.firing_counts > 0).sum())
+        alive = int((self.firing_counts > 0).sum())
         return (
             f"<FeatureReading of {self.model} {self.hook_name}: {alive:,} of {self.n_latents:,} latents fired on "
-            f"{self.stats.n_tokens:,} tokens>"
+            f"{self.n_tokens:,} tokens>"
         )
 
     def feature(self, index: int, examples: int | None = None) -> Feature:
@@ -286,12 +148,10 @@ class FeatureReading:
             raise NotFoundError(
                 f"There is no latent {index}.", where="index", hint=f"Choose one from 0 to {self.n_latents - 1}."
             )
-        stats = self.stats
-        top = distinct(self._snippets(stats.top(index)))
+        top = distinct(self._snippets("top", index))
         return Feature(
-            index=index, density=float(stats.density[index]),
-            max=float(stats.max[index]), mean=float(stats.mean[index]),
-            examples=tuple(top[:examples]), naming=name_examples(top, self._snippets(stats.random(index))),
+            index=index, density=float(self.density[index]), max=float(self.max[index]), mean=float(self.mean[index]),
+            examples=tuple(top[:examples]), naming=name_examples(top, self._snippets("interval", index)),
         )
 
     def clearest(self, n: int = 10, examples: int = 5) -> Features:
@@ -299,14 +159,13 @@ class FeatureReading:
 
         A candidate fires in at least ten contexts and on at most 1 % of the tokens, and has `examples` different
         ones. Its score is the share of its top examples that the description holds for, times (half one, half the
-        share of random firings that it holds for), times factors that prefer rare latents over common ones, long
-        words over short ones, and one word over a choice of several. Latents named by the same kind of reason (the
-        word itself, the word before it, …) make each other less wanted, so that the kinds mix.
+        share of examples from all activations that it holds for), times factors that prefer rare latents over common
+        ones, long words over short ones, and one word over a choice of several. Latents named by the same kind of
+        reason (the word itself, the word before it, …) make each other less wanted, so that the kinds mix.
         """
-        stats = self.stats
-        fitting = (stats.context_counts >= _LEAST_EXAMPLES) & (stats.density <= _DENSE)
+        fitting = (self.context_counts >= _LEAST_EXAMPLES) & (self.density <= _DENSE)
         scored: list[tuple[float, Feature]] = []
-        for index in torch.nonzero(fitting).flatten().tolist():
+        for index in np.flatnonzero(fitting).tolist():
             feature = self.feature(index)
             if feature.naming is not None and len(feature.examples) >= examples:
                 scored.append((_clarity(feature, feature.naming), feature))
@@ -326,10 +185,12 @@ class FeatureReading:
             chosen.append(self.feature(feature.index, examples))
         return Features(chosen)
 
-    def _snippets(self, entries: Sequence[tuple[float, int, int]]) -> list[Snippet]:
+    def _snippets(self, kind: str, index: int) -> list[Snippet]:
+        length = self.contexts.shape[1]
+        values, positions = (self._arrays[f"{kind}_{name}"][index].ravel().tolist() for name in ("values", "positions"))
         return [
-            make_snippet(self.contexts[context].tolist(), position, value, context, self._text)
-            for value, context, position in entries
+            make_snippet(self.contexts[at // length].tolist(), at % length, value, at // length, self._text)
+            for value, at in zip(values, positions, strict=True) if at >= 0
         ]
 
     def __iter__(self) -> Iterator[Feature]:
@@ -351,19 +212,8 @@ def _clarity(feature: Feature, naming: Naming) -> float:
 
 
 def read_features(
-    sae: SAE,
-    lm: LoadedModel,
-    contexts: Tensor,
-    hook_name: str,
-    *,
-    exclude_special_tokens: bool = True,
-    examples: int = 20,
-    per_context: int = 1,
-    random_examples: int = 20,
-    seed: int = 0,
-    batch_size: int = 16,
-    check: Callable[[], None] | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    sae: SAE, lm: LoadedModel, contexts: Tensor, hook_name: str, *, exclude_special_tokens: bool = True,
+    examples: int = 20, seed: int = 0, batch_size: int = 16,
 ) -> FeatureReading:
     """Read all latents of `sae` in one pass over `contexts`.
 
@@ -373,16 +223,14 @@ def read_features(
         contexts: ``[n, context]`` token ids.
         hook_name: where the SAE belongs.
         exclude_special_tokens: special tokens do not count as places where a latent fires.
-        examples: top examples kept per latent; at most `per_context` of them from one context.
-        random_examples: size of a random sample of firings per latent, which says what it does besides its peaks.
-        seed: of that sample.
+        examples: top examples kept per latent, at most one from any context.
+        seed: of the sample from all activations of a latent.
         batch_size: contexts per forward of the language model.
-        check: called before every forward; what it raises ends the reading.
-        on_progress: called with the number of contexts read so far.
 
     Raises:
         HookError: the model has no such hook point.
         ConfigError: the SAE has another width.
+        NotFiniteError: activations or latents are NaN or infinite.
     """
     point = resolve_hook(lm.model, hook_name)
     if sae.d_in != point.width:
@@ -390,24 +238,25 @@ def read_features(
             f"The SAE's d_in is {sae.d_in:,}, but activations at {hook_name} have width {point.width:,}.", where="d_in",
             hint="Choose the SAE's own model and hook_name.",
         )
-    device = next(sae.parameters()).device
+    device = sae.W_enc.device
+    config = ExtractionConfig(
+        examples=examples, per_document=1, per_interval=_PER_INTERVAL, min_activation=0.0, seed=seed
+    )
     special = torch.tensor(special_tokens(lm.tokenizer).all if exclude_special_tokens else (), dtype=contexts.dtype)
-    stats = TopExamples(sae.d_sae, examples, per_context, random_examples, seed, device)
-    rows = max(1, LATENT_BYTES // (4 * sae.d_sae * contexts.shape[1]))
+    counted = ~torch.isin(contexts, special)
+    encoder = Encoder(sae, contexts.shape[1])
+    accumulator = Accumulator(sae.d_sae, config, device, hook_name)
     numbers = torch.arange(len(contexts))
     with evaluating(sae), torch.no_grad():
-        for start in range(0, len(contexts), batch_size):
-            if check is not None:
-                check()
-            ids = contexts[start : start + batch_size]
-            x = capture(lm.model, [hook_name], ids)[hook_name].to(device, torch.float32)
-            kept = ~torch.isin(ids, special)
-            number = numbers[start : start + batch_size]
-            for part, mask, which in zip(x.split(rows), kept.split(rows), number.split(rows), strict=True):
-                stats.update(sae.encode(part), which, mask)
-            if on_progress is not None:
-                on_progress(start + len(ids))
-    return FeatureReading(stats, contexts, TokenText(lm.tokenizer), lm.name, hook_name)
+        for which in numbers.split(encoder.contexts):
+            ids = contexts[which]
+            batches = [capture(lm.model, [hook_name], part)[hook_name] for part in ids.split(batch_size)]
+            x = torch.cat([batch.to(device, torch.float32) for batch in batches])
+            documents = which[:, None].repeat(1, ids.shape[1])  # one each: no passage fills the list
+            chunk = make_chunk(x, ids, which, counted[which], documents, int(which[0]), seed)
+            accumulator.update(chunk, encoder)
+    arrays = accumulator.finish()
+    return FeatureReading(arrays, int(counted.sum()), contexts, TokenText(lm.tokenizer), lm.name, hook_name)
 
 
 def _percent(share: float) -> str:

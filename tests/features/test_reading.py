@@ -1,4 +1,4 @@
-"""Readings of features: top examples, statistics, snippets and names, against sorting everything at once."""
+"""Readings of features: examples, statistics, snippets and names, against the dense computation."""
 
 from __future__ import annotations
 
@@ -13,102 +13,19 @@ from torch import Tensor
 
 from saewidgets.activations import open_corpus, pack
 from saewidgets.config import TextCorpus
-from saewidgets.events import Interruption, Request
 from saewidgets.features import (
     FeatureReading,
     Naming,
     Snippet,
-    TopExamples,
     first_reading,
     make_snippet,
     name_examples,
     read_features,
 )
+from saewidgets.features.extraction import encoding
 from saewidgets.features.snippets import distinct
 from saewidgets.lm import LoadedModel, TokenText, capture, load_model
 from saewidgets.sae import SAE, create_sae
-
-CONTEXTS, LENGTH, LATENTS = 23, 7, 11
-
-
-def _latents(seed: int = 0) -> torch.Tensor:
-    """Distinct positive values where something fires; latent 3 is dead, latent 5 fires twice only."""
-    generator = torch.Generator().manual_seed(seed)
-    f = torch.rand(CONTEXTS, LENGTH, LATENTS, generator=generator)
-    f = f.masked_fill(torch.rand(f.shape, generator=generator) > 0.4, 0)
-    f[..., 3] = 0
-    f[..., 5] = 0
-    f[2, 1, 5], f[9, 6, 5] = 0.5, 0.25
-    return f
-
-
-def _mask() -> torch.Tensor:
-    return torch.rand(CONTEXTS, LENGTH, generator=torch.Generator().manual_seed(9)) > 0.2
-
-
-def _dense(f: np.ndarray, latent: int, n: int, per_context: int) -> list[tuple[float, int, int]]:
-    rows = []
-    for context in range(len(f)):
-        best = sorted(((f[context, p, latent], context, p) for p in range(LENGTH)), reverse=True)[:per_context]
-        rows += [row for row in best if row[0] > 0]
-    return sorted(rows, reverse=True)[:n]
-
-
-@pytest.mark.parametrize(
-    ("chunk", "per_context", "n"), [(1, 1, 5), (4, 2, 5), (100, 50, 200), (1, 50, 1), (4, 1, 200), (100, 2, 1)]
-)
-def test_the_top_examples_are_exact(n: int, per_context: int, chunk: int) -> None:
-    f, mask = _latents(), _mask()
-    stats = TopExamples(LATENTS, n, per_context)
-    numbers = torch.arange(CONTEXTS)
-    for at in range(0, CONTEXTS, chunk):
-        stats.update(f[at : at + chunk], numbers[at : at + chunk], mask[at : at + chunk])
-    masked = (f * mask[..., None]).numpy()
-    for latent in range(LATENTS):
-        assert stats.top(latent) == _dense(masked, latent, n, per_context)
-    assert stats.top(3) == []
-
-
-@pytest.mark.parametrize("chunk", [3, 100])
-def test_statistics(chunk: int) -> None:
-    f, mask = _latents(), _mask()
-    stats = TopExamples(LATENTS, 5)
-    for at in range(0, CONTEXTS, chunk):
-        stats.update(f[at : at + chunk], torch.arange(at, min(at + chunk, CONTEXTS)), mask[at : at + chunk])
-    dense = (f * mask[..., None]).double().numpy()
-    rows = dense.reshape(-1, LATENTS)
-    assert stats.n_tokens == int(mask.sum())
-    assert stats.firing_counts.tolist() == (rows > 0).sum(0).tolist()
-    assert stats.context_counts.tolist() == (dense > 0).any(1).sum(0).tolist()
-    np.testing.assert_allclose(stats.density, (rows > 0).sum(0) / int(mask.sum()))
-    np.testing.assert_allclose(stats.max, rows.max(0), rtol=1e-6)
-    np.testing.assert_allclose(stats.mean, rows.sum(0) / np.maximum(1, (rows > 0).sum(0)), rtol=1e-6)
-    assert stats.mean[3] == stats.max[3] == 0
-
-
-def test_the_random_sample_is_of_real_firings_and_uniform() -> None:
-    f = torch.zeros(200, 4, 2)
-    f[:, 1, 0] = torch.arange(1, 201).float()  # much stronger in later contexts
-    f[:, 2, 0] = 1e-3
-    counts = np.zeros(200)
-    places = np.zeros(4)
-    for seed in range(30):
-        stats = TopExamples(2, 3, n_random=10, seed=seed)
-        for at in range(0, 200, 50):
-            stats.update(f[at : at + 50], torch.arange(at, at + 50))
-        sample = stats.random(0)
-        assert len(sample) == len({context for _, context, _ in sample}) == 10
-        for value, context, position in sample:
-            assert value == f[context, position, 0] > 0
-            counts[context] += 1
-            places[position] += 1
-        assert stats.random(1) == []
-    assert counts.sum() == 300
-    halves = counts[:100].sum(), counts[100:].sum()
-    assert abs(halves[0] - halves[1]) < 80  # standard deviation about 17
-    assert places[0] == places[3] == 0
-    assert abs(places[1] - places[2]) < 80
-
 
 HOOK = "blocks.0.hook_resid_post"
 WORDS = ("king", "queen", "whale", "river", "ship", "<b>evil</b>")
@@ -133,34 +50,38 @@ def _sae() -> SAE:
     return create_sae("topk", d_in=32, d_sae=48, k=4).eval()
 
 
-@pytest.mark.parametrize("small_parts", [True, False])
-def test_examples_are_where_the_latents_are_largest(
-    lm: LoadedModel, contexts: Tensor, small_parts: bool, monkeypatch: pytest.MonkeyPatch
+def test_numbers_and_examples_are_those_of_the_dense_computation(
+    lm: LoadedModel, contexts: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if small_parts:
-        monkeypatch.setattr(first_reading, "LATENT_BYTES", 4 * 48 * 32 * 2)  # two contexts
+    monkeypatch.setitem(encoding.CHUNK_TOKENS, "cpu", 7 * 32)  # several chunks
     sae = _sae()
+    with torch.no_grad():
+        sae.b_enc[3] = -1e6  # dead
     found = read_features(sae, lm, contexts, HOOK, examples=6, batch_size=5)
     with torch.no_grad():
         latents = sae.encode(capture(lm.model, [HOOK], contexts)[HOOK])
     latents[torch.isin(contexts, torch.tensor([0, 1]))] = 0
-    assert found.n_latents == 48
-    assert found.stats.n_tokens == int((contexts > 1).sum())
-    assert torch.equal(found.stats.firing_counts, (latents > 0).sum((0, 1)))
-    best = latents.amax(1).T.sort(dim=1, descending=True).values[:, :6]
-    torch.testing.assert_close(found.stats.values, best, rtol=1e-4, atol=1e-5)
+    fired = (latents > 0).sum((0, 1))
+    assert (found.n_latents, found.n_tokens) == (48, int((contexts > 1).sum()))
+    assert found.firing_counts.tolist() == fired.tolist()
+    assert found.context_counts.tolist() == (latents > 0).any(1).sum(0).tolist()
+    np.testing.assert_allclose(found.density, fired / found.n_tokens)
+    np.testing.assert_allclose(found.max, latents.amax((0, 1)), rtol=1e-4)
+    np.testing.assert_allclose(found.mean, latents.sum((0, 1)) / fired.clamp_min(1), rtol=1e-4)
+    assert found.firing_counts[3] == found.mean[3] == 0
     for feature in found:
-        kept = min(6, int((latents[..., feature.index] > 0).any(1).sum()))
-        assert (kept > 0) <= len(feature.examples) <= kept  # the same words are shown once
-        if kept:
-            assert feature.examples[0].value == pytest.approx(float(best[feature.index, 0]), rel=1e-4)
+        firing = int((latents[..., feature.index] > 0).any(1).sum())
+        assert (firing > 0) <= len(feature.examples) <= min(6, firing)  # the same words are shown once
+        assert len({snippet.context for snippet in feature.examples}) == len(feature.examples)
+        if firing:
+            assert feature.examples[0].value == pytest.approx(float(latents[..., feature.index].max()), rel=1e-4)
         for snippet in feature.examples:
             value = float(latents[snippet.context, snippet.position, feature.index])
             assert snippet.value == pytest.approx(value, rel=1e-4)
             assert snippet.token_id == int(contexts[snippet.context, snippet.position])
 
 
-def _made_up(lm: LoadedModel, contexts: Tensor) -> FeatureReading:
+def _made_up(lm: LoadedModel, contexts: Tensor, latents: list[int] | None = None) -> FeatureReading:
     """Latent i fires where the word `WORDS[i]` ends; the last but one at random, the last nowhere."""
     text = TokenText(lm.tokenizer)
     f = torch.zeros(*contexts.shape, len(WORDS) + 2)
@@ -175,9 +96,19 @@ def _made_up(lm: LoadedModel, contexts: Tensor) -> FeatureReading:
     f[..., -2] = torch.rand(contexts.shape, generator=generator) * (
         torch.rand(contexts.shape, generator=generator) < 0.02
     )
-    stats = TopExamples(f.shape[-1], 20, n_random=20)
-    stats.update(f, torch.arange(len(contexts)))
-    return FeatureReading(stats, contexts, text, "tiny", HOOK)
+    best, at = f.max(1)
+    order = best.argsort(0, descending=True)[:20]
+    values = best.gather(0, order).T
+    positions = (order * contexts.shape[1] + at.gather(0, order)).T.masked_fill(values <= 0, -1)
+    arrays = {
+        "firing_counts": (f > 0).sum((0, 1)), "context_counts": (f > 0).any(1).sum(0), "sums": f.sum((0, 1)),
+        "max": values[:, 0], "top_values": values, "top_positions": positions, "interval_values": values,
+        "interval_positions": positions,
+    }  # fmt: skip
+    chosen = list(range(f.shape[-1])) if latents is None else latents
+    return FeatureReading(
+        {name: array.numpy()[chosen] for name, array in arrays.items()}, contexts.numel(), contexts, text, "tiny", HOOK
+    )
 
 
 def test_the_clearest_are_those_with_one_word(
@@ -213,29 +144,8 @@ def test_hostile_text_stays_text(lm: LoadedModel, contexts: Tensor) -> None:
 
 def test_no_two_share_their_words(lm: LoadedModel, contexts: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_reading, "_DENSE", 0.05)
-    made = _made_up(lm, contexts)
-    twice = TopExamples(4, 20, n_random=20)
-    for name in ("firing_counts", "context_counts", "sums"):
-        setattr(twice, name, getattr(made.stats, name)[[0, 0, 1, 7]])
-    twice.n_tokens = made.stats.n_tokens
-    for table, old in ((twice._top, made.stats._top), (twice._random, made.stats._random)):
-        assert table is not None
-        for name in ("keys", "values", "contexts", "positions"):
-            setattr(table, name, getattr(old, name)[[0, 0, 1, 7]])
-    found = FeatureReading(twice, contexts, TokenText(lm.tokenizer), "tiny", HOOK).clearest(5)
+    found = _made_up(lm, contexts, [0, 0, 1, 7]).clearest(5)
     assert sorted(feature.index for feature in found) == [0, 2]
-
-
-def test_progress_and_interruption(lm: LoadedModel, contexts: Tensor) -> None:
-    seen: list[int] = []
-    read_features(_sae(), lm, contexts[:7], HOOK, batch_size=3, on_progress=seen.append)
-    assert seen == [3, 6, 7]
-
-    def check() -> None:
-        raise Interruption(Request.CANCEL)
-
-    with pytest.raises(Interruption):
-        read_features(_sae(), lm, contexts, HOOK, check=check)
 
 
 @pytest.fixture(scope="module")
