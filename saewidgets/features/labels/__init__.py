@@ -3,6 +3,7 @@
 It works on plain values (`FeatureEvidence`, `Label`) and knows neither where examples are stored nor where labels go.
 """
 
+from saewidgets.features.labels.asking import Price
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, held_out, shown_examples
 from saewidgets.features.labels.heuristic import offline, top_tokens
 from saewidgets.features.labels.http import RequestError
@@ -17,7 +18,7 @@ from saewidgets.features.labels.interpretation import (
 )
 from saewidgets.features.labels.label import Label, Score, by_feature, merge, ranked, shown
 from saewidgets.features.labels.label_files import Imported, Journal, LineProblem, read_table, write_labels
-from saewidgets.features.labels.labelling import LabelRun, label_features
+from saewidgets.features.labels.labelling import LabelOptions, LabelRun, Plan, Question, label_features, plan
 from saewidgets.features.labels.llm import (
     LLM,
     LLMAnswerError,
@@ -37,7 +38,6 @@ from saewidgets.features.labels.llm import (
 )
 from saewidgets.features.labels.neuronpedia_labels import fetch_neuronpedia, read_labels, read_neuronpedia
 from saewidgets.features.labels.openai_api import openai_compatible
-from saewidgets.features.labels.planning import LabelOptions, Plan, Price, Question, plan
 from saewidgets.features.labels.prompts import EXAMPLES, TEMPLATES, TOKENS, Template
 from saewidgets.features.labels.scoring import ScoreRun, score_labels
 

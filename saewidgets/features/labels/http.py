@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,15 +45,12 @@ class RequestError(SAEWidgetsError):
         wait: seconds that it asks to wait; None where it does not say.
     """
 
-    kind, status, said, no_money = "failed", 0, "", False
-    wait: float | None = None
-
-
-def _error(kind: str, what: str, host: str, hint: str | None = None, **more: Any) -> RequestError:
-    error = RequestError(what, where=host, hint=hint)
-    for name, value in {"kind": kind, **more}.items():
-        setattr(error, name, value)
-    return error
+    def __init__(
+        self, what: str, *, where: str, hint: str | None = None, kind: str = "failed", status: int = 0, said: str = "",
+        no_money: bool = False, wait: float | None = None,
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.kind, self.status, self.said, self.no_money, self.wait = kind, status, said, no_money, wait
 
 
 class _SameOrigin(urllib.request.HTTPRedirectHandler):
@@ -97,6 +95,7 @@ class Server:
                 hint="Use https, or api_key_env=None for a server that needs no key.",
             )
         self.key_env, self._timeout, self._retries, self._sleep = key_env, timeout, retries, sleep
+        self._error = partial(RequestError, where=self.host)
         # What stays on this machine does not take the way over a proxy, which could read a key.
         here = urlsplit(self.base_url).scheme == "http" and is_private_line(self.base_url)
         direct = [urllib.request.ProxyHandler({})] if here else []
@@ -104,12 +103,11 @@ class Server:
 
     def json(self, path: str, body: Any = None, *, limit: int = 8_000_000) -> Any:
         """The JSON answer to a GET, or to a POST of `body`. Raises as `read` does, and for what is not JSON."""
+        raw = self.read(path, body, limit=limit)
         try:
-            return json.loads(self.read(path, body, limit=limit))
+            return json.loads(raw)
         except (ValueError, RecursionError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise _error("answer", "The answer is not JSON.", self.host, "Check the address.") from error
+            raise self._error("The answer is not JSON.", kind="answer", hint="Check the address.") from error
 
     def read(self, path: str, body: Any = None, *, limit: int, seconds: float | None = None) -> bytes:
         """The answer, of at most `limit` bytes and within `seconds` (five time-outs if None).
@@ -140,17 +138,13 @@ class Server:
         if self.key_env is None:
             return None
         key = secret(self.key_env)
-        if key is None:
-            raise ConfigError(
-                f"The environment variable {self.key_env} is not set.", where="api_key_env",
-                hint="Set it to your key before Python starts, or with os.environ, and try again.",
-            )
-        if not _KEY.fullmatch(key):
-            raise ConfigError(
-                f"The environment variable {self.key_env} holds characters that no key has.", where="api_key_env",
-                hint="Copy the key again.",
-            )
-        return key
+        if key is not None and _KEY.fullmatch(key):
+            return key
+        found = "is not set" if key is None else "holds characters that no key has"
+        raise ConfigError(
+            f"The environment variable {self.key_env} {found}.", where="api_key_env",
+            hint="Set it to your key before Python starts, or with os.environ, and try again.",
+        )
 
     def _once(self, path: str, body: Any, key: str | None, limit: int, seconds: float) -> bytes:
         sent = {"Accept": "application/json", "User-Agent": "saewidgets", "Accept-Encoding": "identity"}
@@ -168,14 +162,10 @@ class Server:
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
-                raise _error(
-                    "timeout", f"No answer within {self._timeout:g} seconds.", self.host,
-                    "Try again, or raise the time-out.",
-                ) from None
-            raise _error(
-                "failed", f"The server cannot be reached ({redacted(str(reason))[:200]}).", self.host,
-                "Check the address and that the server runs.",
-            ) from None
+                said = f"No answer within {self._timeout:g} seconds."
+                raise self._error(said, kind="timeout", hint="Try again, or raise the time-out.") from None
+            said = f"The server cannot be reached ({redacted(str(reason))[:200]})."
+            raise self._error(said, hint="Check the address and that the server runs.") from None
 
     def _body(self, response: Any, limit: int, seconds: float) -> bytes:
         """The body; a server that sends a byte now and then comes to an end, too."""
@@ -184,7 +174,7 @@ class Server:
         while chunk := response.read1(1 << 16):
             found += chunk
             if len(found) > limit:
-                raise _error("answer", f"The answer is larger than {limit:,} bytes.", self.host)
+                raise self._error(f"The answer is larger than {limit:,} bytes.", kind="answer")
             if time.monotonic() > deadline:
                 raise TimeoutError
         if response.length:  # `read1` takes a connection that closed early for the end
@@ -205,15 +195,15 @@ class Server:
         told = told.get("message") if isinstance(told, dict) else told
         said = redacted(visible(" ".join(str(told if isinstance(told, str) else text[:300]).split())))[:300]
         wait, no_money = _wait(error.headers.get("Retry-After")), code in _FINAL
-        facts: dict[str, Any] = {"status": error.code, "said": said, "no_money": no_money, "wait": wait}
+        kind, what, hint = "refused", f"The server refuses the request (status {error.code}): {said}", None
         if error.code == 429 and not no_money:
+            kind, what = "busy", f"The server asks to wait: {said}"
             hint = f"Try again in {wait:.0f} seconds." if wait else "Try again later, or lower the concurrency."
-            return _error("busy", f"The server asks to wait: {said}", self.host, hint, **facts)
-        if error.code in _RETRIED and not no_money:
-            what = f"The server failed (status {error.code}): {said}"
-            return _error("failed", what, self.host, "Try again later.", **facts)
-        what = f"The server refuses the request (status {error.code}): {said}"
-        return _error("refused", what, self.host, **facts)
+        elif error.code in _RETRIED and not no_money:
+            kind, what, hint = "failed", f"The server failed (status {error.code}): {said}", "Try again later."
+        return self._error(
+            what, kind=kind, hint=hint, status=error.code, said=said, no_money=no_money, wait=wait
+        )
 
 
 def _wait(asked: str | None) -> float | None:
@@ -233,19 +223,20 @@ def _origin(url: str) -> tuple[str, str, int | None]:
 
 def _checked_url(url: str) -> str:
     """`url` without a slash at its end. Raises `ConfigError`: it is no http address, or carries more than one."""
+    url = url.strip()
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         usable = False
-    if not usable or any(c.isspace() or not c.isprintable() for c in url.strip()):
+    if not usable or any(c.isspace() or not c.isprintable() for c in url):
         raise ConfigError("This is not an http address.", where="base_url", hint="It looks like https://host/v1.")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigError(
             "The address has a password, a query or a fragment in it.", where="base_url",
             hint="Give the address alone; a key comes from an environment variable.",
         )
-    return url.strip().rstrip("/")
+    return url.rstrip("/")
 
 
 def is_private_line(url: str) -> bool:

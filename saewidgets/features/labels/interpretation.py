@@ -19,7 +19,6 @@ from typing import Any, TextIO
 
 from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.events import Control, NullControl
 from saewidgets.features.labels.escaping import marked, shortened, visible
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence
 from saewidgets.features.labels.heuristic import top_tokens
@@ -55,18 +54,12 @@ def common_tokens(examples: Iterable[Example], window: int = WINDOW) -> list[tup
     return sorted(rows, key=lambda row: (-row[1], -row[2], row[0]))
 
 
-def interpret_feature(
-    evidence: FeatureEvidence, labels: Iterable[Label] = (), *, window: int = WINDOW, top: int = TOP,
-    common: int = COMMON,
-) -> Interpretation:
+def interpret_feature(evidence: FeatureEvidence, labels: Iterable[Label] = ()) -> Interpretation:
     """What is known of one latent, as plain JSON data.
 
     Args:
         evidence: of the latent.
         labels: its labels; the one that counts goes in.
-        window: tokens on either side of a peak that count as around it.
-        top: examples kept.
-        common: tokens kept.
 
     Returns:
         ``feature_id``, ``active`` (False: dead), ``dead``, ``label``, ``label_source``, ``label_by``,
@@ -87,16 +80,16 @@ def interpret_feature(
         return found
     windows = evidence.activating()
     peaks = [e.value for e in windows]
-    tokens = common_tokens(evidence.top or windows, window)
+    tokens = common_tokens(evidence.top or windows)
     heavy = sorted(tokens, key=lambda row: (-row[2], -row[1], row[0]))
     mean = evidence.mean_activation
     return found | {
         "mean_activation": mean if mean is not None else math.fsum(peaks) / len(peaks) if peaks else None,
         "num_examples": len(windows),
-        "common_tokens": [[token, count] for token, count, _ in tokens[:common]],
-        "common_tokens_weighted": [[token, round(weight, 6)] for token, _, weight in heavy[:common]],
+        "common_tokens": [[token, count] for token, count, _ in tokens[:COMMON]],
+        "common_tokens_weighted": [[token, round(weight, 6)] for token, _, weight in heavy[:COMMON]],
         "active_tokens": top_tokens(evidence),
-        "top_examples": [_example(e) for e in windows[:top]],
+        "top_examples": [_example(e) for e in windows[:TOP]],
         "raises": [[token, effect] for token, effect in evidence.raises],
         "lowers": [[token, effect] for token, effect in evidence.lowers],
     }
@@ -111,20 +104,10 @@ def _example(example: Example) -> dict[str, Any]:
 
 
 def interpret_features(
-    examples: Examples, features: Iterable[int], labels: Mapping[int, Iterable[Label]] | None = None, *,
-    window: int = WINDOW, top: int = TOP, common: int = COMMON, control: Control | None = None,
+    examples: Examples, features: Iterable[int], labels: Mapping[int, Iterable[Label]] | None = None
 ) -> Iterator[Interpretation]:
-    """`interpret_feature` of many latents, one after the other as they are asked for.
-
-    Raises:
-        Interruption: `control` asks for it, between two latents.
-    """
-    control = control or NullControl()
-    for index in features:
-        control.check()
-        yield interpret_feature(
-            examples.of(index), (labels or {}).get(index, ()), window=window, top=top, common=common
-        )
+    """`interpret_feature` of many latents, one after the other as they are asked for."""
+    return (interpret_feature(examples.of(index), (labels or {}).get(index, ())) for index in features)
 
 
 def write_interpretations(

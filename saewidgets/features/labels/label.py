@@ -1,21 +1,25 @@
 """Defines `Label` and `Score`, and how several labels of one latent are merged and ranked.
 
 A person's label wins and nothing else is lost by it: it is shown, and the automatic and imported ones stay beside it.
+What comes from people and files is checked by `from_data`; inside, labels are trusted.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from collections.abc import Hashable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from typing import Annotated, Any, get_args
 
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+from saewidgets.config.arguments import shown as repeated
 from saewidgets.config.arguments import whole_text
 from saewidgets.errors import ConfigError
+from saewidgets.feature_records import LabelSource
 
-LabelSource = Literal["user", "auto", "imported"]
 SOURCES: tuple[LabelSource, ...] = get_args(LabelSource)
 
 HEURISTIC = "offline heuristic"
@@ -24,12 +28,13 @@ MAX_TEXT = 1_000
 """Characters of a label's text."""
 MAX_DESCRIPTION = 20_000
 MAX_INDEX = 2**31 - 1
-_MAX_SCORES = 100
-_LENGTHS = {
-    "text": MAX_TEXT, "description": MAX_DESCRIPTION, "error": MAX_DESCRIPTION, "method": 500, "model": 500,
-    "scorer": 500, "prompt_hash": 128,
-}  # fmt: skip
-_COUNTS = ("n_judged", "n_asked", "tp", "fp", "tn", "fn")
+
+_whole = AfterValidator(lambda text: whole_text(text, ""))
+Phrase = Annotated[str, Field(max_length=MAX_TEXT), _whole]
+Prose = Annotated[str, Field(max_length=MAX_DESCRIPTION), _whole]
+Name = Annotated[str, Field(max_length=500), _whole]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +52,17 @@ class Score:
         created_at: Unix seconds.
     """
 
-    scorer: str
-    value: float | None
-    model: str = ""
-    n_judged: int | None = None
-    n_asked: int | None = None
-    tp: int | None = None
-    fp: int | None = None
-    tn: int | None = None
-    fn: int | None = None
-    prompt_hash: str = ""
-    created_at: float = field(default_factory=time.time)
-
-    def __post_init__(self) -> None:
-        _check_texts(self, required="scorer")
-        for name in _COUNTS:
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or not 0 <= value <= 2**53):
-                raise ConfigError(f"This is not a count (found {_quoted(value)}).", where=name)
-        if self.value is not None:
-            _check_number(self, "value")
-        _check_number(self, "created_at")
+    scorer: Annotated[Name, Field(pattern=r"\S")]
+    value: Number | None
+    model: Name = ""
+    n_judged: Count | None = None
+    n_asked: Count | None = None
+    tp: Count | None = None
+    fp: Count | None = None
+    tn: Count | None = None
+    fn: Count | None = None
+    prompt_hash: Name = ""
+    created_at: Number = field(default_factory=time.time)
 
     @property
     def precision(self) -> float | None:
@@ -121,34 +116,18 @@ class Label:
         created_at: Unix seconds.
         scores: how well it was found to hold.
         error: why there is no label, where asking failed.
-
-    Raises:
-        ConfigError: a field has the wrong type, is too long, or holds characters that no file can hold.
     """
 
-    index: int
-    text: str
-    description: str = ""
+    index: Annotated[int, Field(strict=True, ge=0, le=MAX_INDEX)]
+    text: Phrase
+    description: Prose = ""
     source: LabelSource = "user"
-    method: str = ""
-    model: str = ""
-    prompt_hash: str = ""
-    created_at: float = field(default_factory=time.time)
-    scores: tuple[Score, ...] = ()
-    error: str = ""
-
-    def __post_init__(self) -> None:
-        if type(self.index) is not int or not 0 <= self.index <= MAX_INDEX:
-            raise ConfigError(f"{_quoted(self.index)} is not the number of a latent.", where="index")
-        if self.source not in SOURCES:
-            raise ConfigError(
-                f"{_quoted(self.source)} is not a source of labels.", where="source", hint=f"Use {', '.join(SOURCES)}."
-            )
-        _check_texts(self, required="" if self.error else "text")
-        _check_number(self, "created_at")
-        object.__setattr__(self, "scores", tuple(self.scores))
-        if len(self.scores) > _MAX_SCORES or not all(isinstance(score, Score) for score in self.scores):
-            raise ConfigError("The scores of a label are a list of scores.", where="scores")
+    method: Name = ""
+    model: Name = ""
+    prompt_hash: Name = ""
+    created_at: Number = field(default_factory=time.time)
+    scores: Annotated[tuple[Score, ...], Field(max_length=100)] = ()
+    error: Prose = ""
 
     @property
     def score(self) -> Score | None:
@@ -202,27 +181,29 @@ class Label:
         return asdict(self) | {"scores": [asdict(score) for score in self.scores]}
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Label:
+    def from_data(cls, data: Any) -> Label:
         """What `to_data` gave. Unknown keys are ignored.
 
         Raises:
             ConfigError: a key is missing or wrong; `where` names it.
         """
-        values = _values(cls, data, ("index", "text"))
-        scores = values.pop("scores", ())
-        if not isinstance(scores, list | tuple):
-            raise ConfigError("The scores of a label are a list.", where="scores")
-        return cls(**values, scores=tuple(score_from_data(score) for score in scores[: _MAX_SCORES + 1]))
+        try:
+            label: Label = _reader().validate_python(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(part for part in first["loc"] if isinstance(part, str))
+            cause = first.get("ctx", {}).get("error")
+            found = "" if first["type"] == "missing" else f" (found {repeated(first['input'])})"
+            what = cause.what if isinstance(cause, ConfigError) else f"{first['msg']}{found}."
+            raise ConfigError(what, where=where) from error
+        if not label.text.strip() and not label.error:
+            raise ConfigError("This is empty.", where="text")
+        return label
 
 
-def score_from_data(data: Any) -> Score:
-    """A score from plain JSON data. Raises `ConfigError` naming the key that is wrong."""
-    if not isinstance(data, Mapping):
-        raise ConfigError("A score is an object.", where="scores")
-    try:
-        return Score(**_values(Score, data, ("scorer", "value")))
-    except ConfigError as error:
-        raise ConfigError(error.what, where=f"scores.{error.where}", hint=error.hint) from error
+@cache
+def _reader() -> TypeAdapter[Label]:
+    return TypeAdapter(Label)
 
 
 def merge(kept: Iterable[Label], new: Iterable[Label]) -> list[Label]:
@@ -272,39 +253,3 @@ def by_feature(labels: Iterable[Label]) -> dict[int, list[Label]]:
 
 def _ratio(hits: int | None, others: int | None) -> float | None:
     return hits / (hits + others) if hits is not None and others is not None and hits + others else None
-
-
-def _quoted(value: object) -> str:
-    return repr(value)[:80]
-
-
-def _values(cls: type[Label | Score], data: Mapping[str, Any], required: tuple[str, ...]) -> dict[str, Any]:
-    for name in required:
-        if name not in data:
-            raise ConfigError("The field is missing.", where=name)
-    return {f.name: data[f.name] for f in fields(cls) if f.name in data}
-
-
-def _check_texts(value: Label | Score, required: str) -> None:
-    for name in [f.name for f in fields(value) if f.name in _LENGTHS]:
-        text = getattr(value, name)
-        if not isinstance(text, str):
-            raise ConfigError(f"This is not text (found {_quoted(text)}).", where=name)
-        if name == required and not text.strip():
-            raise ConfigError("This is empty.", where=name)
-        if len(text) > _LENGTHS[name]:
-            raise ConfigError(f"This has {len(text):,} characters; at most {_LENGTHS[name]:,} are kept.", where=name)
-        whole_text(text, name)
-
-
-def _check_number(value: Label | Score, name: str) -> None:
-    given = getattr(value, name)
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise ConfigError(f"This is not a number (found {_quoted(given)}).", where=name)
-    try:
-        number = float(given)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ConfigError("This is not a finite number.", where=name)
-    object.__setattr__(value, name, number)

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast, get_args
 
 from saewidgets.config.arguments import shown
-from saewidgets.durable import whole_file
+from saewidgets.durable import storage_errors, whole_file
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
-from saewidgets.features.labels.label import Label, LabelSource
+from saewidgets.features.labels.label import Label
 
 OnError = Literal["raise", "skip"]
 
@@ -70,21 +70,18 @@ Row = tuple[str, Any] | LineProblem
 """The place of a line and its data, or what is wrong with it."""
 
 
-def check_on_error(on_error: str) -> None:
-    """Raises `ConfigError` unless `on_error` is one of the two."""
-    if on_error not in get_args(OnError):
-        raise ConfigError(
-            f"{shown(on_error)} is not a way to treat errors.", where="on_error", hint='Use "raise" or "skip".'
-        )
-
-
 def collect(found: Iterable[Label | LineProblem], on_error: OnError, what: str) -> Imported:
     """All of `found`. Nothing is returned if it has problems that are not to be skipped.
 
     Raises:
         FormatError: it has problems; the first ones are listed. Labels of latents that the SAE does not have are never
             skipped: they are of another SAE.
+        ConfigError: `on_error` is not one of the two.
     """
+    if on_error not in get_args(OnError):
+        raise ConfigError(
+            f"{shown(on_error)} is not a way to treat errors.", where="on_error", hint='Use "raise" or "skip".'
+        )
     imported = Imported()
     for item in found:
         if isinstance(item, LineProblem):
@@ -100,7 +97,7 @@ def collect(found: Iterable[Label | LineProblem], on_error: OnError, what: str) 
             + (f"; and {more:,} more." if more > 0 else "."),
             where=what,
             hint="These labels belong to another SAE: check its width." if wide
-            else 'Correct the lines, or leave them out with on_error="skip" (--skip-errors).',
+            else 'Correct or remove the lines; an import leaves them out with on_error="skip" (--skip-errors).',
         )
     return imported
 
@@ -116,13 +113,8 @@ def label_of(data: Mapping[str, Any], d_sae: int | None, where: str) -> Label | 
     return label
 
 
-def lines(file: BinaryIO, name: str, max_unpacked: int = MAX_UNPACKED) -> Iterator[bytes]:
+def lines(file: BinaryIO, name: str) -> Iterator[bytes]:
     """The lines of a file that may be gzipped, bounded while they are unpacked: a small file cannot fill the memory.
-
-    Args:
-        file: at its beginning; it can seek.
-        name: what errors call it.
-        max_unpacked: most bytes that are read.
 
     Raises:
         FormatError: it is damaged or cut off, a line is too long, or it unpacks to more than is plausible.
@@ -137,8 +129,8 @@ def lines(file: BinaryIO, name: str, max_unpacked: int = MAX_UNPACKED) -> Iterat
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise FormatError(f"The file is damaged or cut off ({error}).", where=name, hint="Get it again.") from error
         total += len(piece)
-        if total > max_unpacked:
-            raise FormatError(f"The file holds more than {max_unpacked:,} bytes.", where=name)
+        if total > MAX_UNPACKED:
+            raise FormatError(f"The file holds more than {MAX_UNPACKED:,} bytes.", where=name)
         if is_packed and total > _PIECE and total > MAX_RATIO * file.tell():
             raise FormatError(
                 f"The file unpacks to more than {MAX_RATIO} times its size, which text does not.", where=name,
@@ -203,8 +195,7 @@ def unguarded(cell: str) -> str:
 
 
 def read_table(
-    path: str | os.PathLike[str], d_sae: int | None = None, *, on_error: OnError = "raise",
-    source: LabelSource | None = None,
+    path: str | os.PathLike[str], d_sae: int | None = None, *, on_error: OnError = "raise"
 ) -> Imported:
     """Labels from a ``.csv`` or ``.jsonl`` (also gzipped) file.
 
@@ -215,13 +206,11 @@ def read_table(
         path: the file.
         d_sae: latents of the SAE that they are for; None: not checked.
         on_error: ``raise``: nothing is taken if a line is wrong; ``skip``: such lines are left out and listed.
-        source: count all of them as this; None: as the file says.
 
     Raises:
         NotFoundError: there is no such file.
         FormatError: it is no such table, or a line is wrong; lines and fields are named.
     """
-    check_on_error(on_error)
     place = Path(path)
     with opened(place) as file:
         name, size = place.name, os.fstat(file.fileno()).st_size
@@ -229,10 +218,9 @@ def read_table(
             raise FormatError(f"The file has {size:,} bytes; at most {MAX_FILE:,} are read.", where=name)
         is_csv = place.suffix.lower() == ".csv"
         rows = _csv_rows(file.read(), name) if is_csv else json_rows(lines(file, name), name)
-        given = {} if source is None else {"source": source}
         found = (
-            row if isinstance(row, LineProblem)
-            else label_of({"source": "imported", **row[1], **given}, d_sae, row[0]) for row in rows
+            row if isinstance(row, LineProblem) else label_of({"source": "imported", **row[1]}, d_sae, row[0])
+            for row in rows
         )
         return collect(found, on_error, name)
 
@@ -327,9 +315,6 @@ class Journal:
         if self.path.exists() and not self.path.is_file():
             raise StorageError("The journal is not a file.", where=str(self.path), hint="Choose another name.")
 
-    def __repr__(self) -> str:
-        return f"Journal({self.path.name!r})"
-
     def labels(self) -> list[Label]:
         """All labels in it, in the order in which they came. A file that is not there has none.
 
@@ -340,16 +325,11 @@ class Journal:
             return []
         with opened(self.path) as file:
             *whole, _cut_off = file.read().split(b"\n")
-        found = []
-        for row in json_rows(whole, self.path.name):
-            label = row if isinstance(row, LineProblem) else label_of(row[1], None, row[0])
-            if isinstance(label, LineProblem):
-                raise FormatError(
-                    label.what, where=f"{label.where}, {label.field}",
-                    hint="Remove the line; its label is made again.",
-                )
-            found.append(label)
-        return found
+        found = (
+            row if isinstance(row, LineProblem) else label_of(row[1], None, row[0])
+            for row in json_rows(whole, self.path.name)
+        )
+        return collect(found, "raise", self.path.name).labels
 
     def add(self, label: Label) -> None:
         """Write one label to the disk.
@@ -358,31 +338,19 @@ class Journal:
             StorageError: the disk is full or not writable.
         """
         line = json.dumps(label.to_data(), ensure_ascii=True).encode() + b"\n"
-        try:
-            with self._lock:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                with self.path.open("a+b") as file:
-                    _drop_cut_line(file.fileno())
-                    file.write(line)
-                    file.flush()
-                    os.fsync(file.fileno())
-        except OSError as error:
-            raise StorageError(
-                f"A label cannot be written ({error.strerror}).", where=str(self.path),
-                hint="Free some space, or choose another place.",
-            ) from error
+        hint = "Free some space, or choose another place."
+        with self._lock, storage_errors("A label cannot be written", self.path, hint):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+b") as file:
+                _drop_cut_line(file)
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
 
 
-def _drop_cut_line(handle: int) -> None:
-    size = os.fstat(handle).st_size
-    end = size
-    while end > 0:
-        start = max(0, end - (1 << 16))
-        os.lseek(handle, start, os.SEEK_SET)
-        last = os.read(handle, end - start).rfind(b"\n")
-        if last >= 0:
-            end = start + last + 1
-            break
-        end = start
-    if end < size:
-        os.ftruncate(handle, end)
+def _drop_cut_line(file: BinaryIO) -> None:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+    if file.read() in (b"", b"\n"):
+        return
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)

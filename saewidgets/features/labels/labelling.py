@@ -1,44 +1,227 @@
-"""Defines `label_features` (many latents, a few questions at a time) and the run that scoring shares with it.
+"""Defines `label_features` (a label for each of many latents) and `plan`: what that would ask and cost.
 
-Used by `ws.features.auto_label` and `score`; a run that was interrupted goes on where it ended.
+Used by `ws.features.auto_label`, `suggest` and `plan_labels`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any
 
-from saewidgets.errors import SAEWidgetsError
-from saewidgets.events import Control, NullControl, Progress
-from saewidgets.features.labels.escaping import redacted
-from saewidgets.features.labels.evidence import Examples
+from saewidgets.config.arguments import count
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.features.labels.asking import Answer, Asking, Outcome, Price, error_text, run_questions, usage_of
+from saewidgets.features.labels.evidence import (
+    SAMPLINGS,
+    Example,
+    Examples,
+    FeatureEvidence,
+    Sampling,
+    shown_examples,
+)
 from saewidgets.features.labels.label import MAX_DESCRIPTION, Label
 from saewidgets.features.labels.label_files import Journal
-from saewidgets.features.labels.llm import LLM, Asker, LLMError, Reader, check_asking, model_name
-from saewidgets.features.labels.planning import (
-    Budget,
-    LabelOptions,
-    Price,
-    Question,
-    answered_questions,
-    question,
-    usage_of,
-)
-from saewidgets.features.labels.prompts import parse
+from saewidgets.features.labels.llm import LLM, Asker, LLMError, Message, Reader, estimate_tokens, named
+from saewidgets.features.labels.prompts import EXAMPLES, Template, build, parse, prompt_hash
+from saewidgets.render.html import Html, facts_table, join, tag
 
-T = TypeVar("T")
-Q = TypeVar("Q", bound="_Question")
-R = TypeVar("R")
-
-_LOOK = 0.1  # seconds between two looks at whether somebody asked to stop
+_PROMPT = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto;font-size:12px;margin:4px 0 8px"
 
 
-@dataclass
-class LabelRun:
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """How labels are asked for.
+
+    Attributes:
+        template: the prompt.
+        n_examples: most windows in it.
+        sampling: which windows: see `shown_examples`.
+        context: tokens shown on either side of a window's peak.
+        answer_tokens: tokens that an answer is expected to take, for estimates.
+    """
+
+    template: Template = EXAMPLES
+    n_examples: int = 20
+    sampling: Sampling = "mixed"
+    context: int = 16
+    answer_tokens: int = 100
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("n_examples", 1, 1000), ("context", 0, 1000), ("answer_tokens", 1, 100_000)):
+            count(getattr(self, name), f"options.{name}", "a number", least=least, most=most)
+        if self.sampling not in SAMPLINGS:
+            raise ConfigError(
+                f"{self.sampling!r} is not a way to choose examples.", where="options.sampling",
+                hint=f"Use {', '.join(SAMPLINGS)}.",
+            )
+
+    @property
+    def method(self) -> str:
+        """What labels made in this way carry."""
+        return f"{self.template.name}, {self.sampling}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about one latent; `tokens_in` and `tokens_out` are estimates."""
+
+    index: int
+    messages: tuple[Message, ...]
+    prompt_hash: str
+    tokens_in: int
+    tokens_out: int
+    evidence: FeatureEvidence = field(repr=False)
+    examples: tuple[Example, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        head = f"latent {self.index}, about {self.tokens_in:,} tokens"
+        return "\n\n".join([head, *(f"{m['role']}:\n{m['content']}" for m in self.messages)])
+
+
+def _question(index: int, examples: Examples, options: LabelOptions) -> Question | None:
+    """What is asked about one latent; None of a dead one. Raises where its examples cannot be read."""
+    evidence = examples.of(index)
+    chosen = shown_examples(evidence, options.n_examples, options.sampling)
+    windows = tuple(example.around(options.context, options.context) for example in chosen)
+    if not windows and not ("tokens_table" in options.template.required and evidence.token_counts):
+        return None
+    messages = tuple(build(options.template, evidence, windows))
+    return Question(
+        index, messages, prompt_hash(messages), estimate_tokens(messages), options.answer_tokens, evidence, windows
+    )
+
+
+def _answered(existing: Iterable[Label], journal: Journal | None, model: str, method: str) -> set[tuple[int, str]]:
+    """(latent, prompt hash) of every question that `model` has answered."""
+    return {
+        (label.index, label.prompt_hash)
+        for label in (*existing, *(journal.labels() if journal else ()))
+        if label.source == "auto" and label.model == model and label.method == method and not label.error
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A dry run.
+
+    Attributes:
+        model: who would be asked.
+        n_questions: how many latents.
+        same, dead, broken: latents that are skipped, and why (`broken`: with the error of their examples).
+        tokens_in, tokens_out: estimates.
+        cost: estimate; None without a price.
+        first: the first questions, exactly as they would be asked; where nothing would be asked because all are
+            labelled already, the question of the first of these.
+        sent: False: nothing would be sent, the heuristic reads the examples themselves.
+    """
+
+    model: str
+    n_questions: int
+    same: tuple[int, ...]
+    dead: tuple[int, ...]
+    broken: Mapping[int, str]
+    tokens_in: int
+    tokens_out: int
+    cost: float | None
+    first: tuple[Question, ...]
+    sent: bool = True
+
+    def __str__(self) -> str:
+        cost = "" if self.cost is None else f", about {self.cost:.4g} in the price's currency"
+        latents = f"{self.n_questions:,} latent{'' if self.n_questions == 1 else 's'}"
+        lines = [
+            f"{latents} would be asked about; model: {self.model}.",
+            f"About {self.tokens_in:,} tokens in and {self.tokens_out:,} out{cost}." if self.sent
+            else "Nothing would be sent: it reads the examples themselves"
+            + (", here shown as a prompt." if self.first else "."),
+        ]
+        lines += [
+            f"{len(found):,} {'is' if len(found) == 1 else 'are'} skipped: {why}."
+            for why, found in self._skipped() if found
+        ]  # fmt: skip
+        if self.first and not self.n_questions:
+            lines.append("An example, which would not be asked again:")
+        return "\n\n".join(["\n".join(lines), *map(str, self.first)])
+
+    def _repr_html_(self) -> str:
+        facts = [("Features that would be asked about", f"{self.n_questions:,}")]
+        facts += [(f"Skipped: {why}", f"{len(found):,}") for why, found in self._skipped() if found]
+        if self.sent:
+            facts.append(("Tokens in (estimate)", f"{self.tokens_in:,}"))
+            facts.append(("Tokens out (estimate)", f"{self.tokens_out:,}"))
+            facts += [] if self.cost is None else [("Cost (estimate, in the price's currency)", f"{self.cost:.4g}")]
+        what = "Nothing was sent." if self.sent else "Nothing would be sent: it reads the examples themselves."
+        asked = (_folded(question, opened=question is self.first[0]) for question in self.first)
+        return join([facts_table(f"Labels by {self.model}. {what}", dict(facts)), *asked])
+
+    def _skipped(self) -> list[tuple[str, Sequence[int]]]:
+        return [
+            ("labelled by the same question", self.same), ("dead", self.dead),
+            ("without examples that can be read", tuple(self.broken)),
+        ]
+
+
+def _folded(question: Question, *, opened: bool) -> Html:
+    return tag(
+        "details",
+        tag("summary", f"Feature {question.index:,}: the exact prompt, about {question.tokens_in:,} tokens"),
+        *(tag("pre", f"{m['role']}:\n{m['content']}", style=_PROMPT) for m in question.messages),
+        open="" if opened else None,
+    )
+
+
+def plan(
+    features: Iterable[int],
+    llm: LLM | Reader,
+    examples: Examples,
+    *,
+    options: LabelOptions | None = None,
+    existing: Iterable[Label] = (),
+    journal: Journal | None = None,
+    price: Price | None = None,
+    first: int = 3,
+    model: str | None = None,
+) -> Plan:
+    """What `label_features` with the same arguments would do; `first` questions are shown whole.
+
+    Nothing is asked, sent or written.
+    """
+    first = count(first, "first", "how many prompts to show")
+    options, model = options or LabelOptions(), named(llm, model)
+    answered = _answered(existing, journal, model, options.method)
+    shown: list[Question] = []
+    again: Question | None = None  # shown where nothing would be asked
+    same, dead, broken = [], [], {}
+    n_questions = tokens_in = 0
+    for index in dict.fromkeys(features):
+        try:
+            item = _question(index, examples, options)
+        except SAEWidgetsError as error:
+            broken[index] = str(error)
+            continue
+        if item is None:
+            dead.append(index)
+        elif (index, item.prompt_hash) in answered:
+            same.append(index)
+            again = again or item
+        else:
+            n_questions += 1
+            tokens_in += item.tokens_in
+            shown += [item] if len(shown) < first else []
+    free = isinstance(llm, Reader)  # it reads the examples, not the prompt
+    tokens_in, tokens_out = (0, 0) if free else (tokens_in, n_questions * options.answer_tokens)
+    return Plan(
+        model=model, n_questions=n_questions, same=tuple(same), dead=tuple(dead), broken=broken,
+        tokens_in=tokens_in, tokens_out=tokens_out, cost=price.of(tokens_in, tokens_out) if price else None,
+        first=tuple(shown or ([again] if again and first else [])), sent=not free,
+    )
+
+
+@dataclass(kw_only=True)
+class LabelRun(Outcome):
     """What a run of `label_features` did.
 
     Attributes:
@@ -47,20 +230,12 @@ class LabelRun:
         same: latents that had the same label already.
         dead: latents without examples.
         left: latents that were not asked about, because the run `stopped`.
-        tokens_in, tokens_out: what was used; the provider's numbers where it reports them, else estimates.
-        cost: of that; None without a price.
-        stopped: ``max_cost``: the next question might have passed the limit; ``failures``: too many failed in a row.
+        tokens_in, tokens_out, cost, stopped: as of `Outcome`.
     """
 
-    labels: list[Label] = field(default_factory=list)
     failures: list[Label] = field(default_factory=list)
     same: list[int] = field(default_factory=list)
     dead: list[int] = field(default_factory=list)
-    left: list[int] = field(default_factory=list)
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float | None = None
-    stopped: Literal["max_cost", "failures"] | None = None
 
     def __str__(self) -> str:
         counts = (
@@ -71,135 +246,6 @@ class LabelRun:
         return text + ("" if self.cost is None else f"; cost {self.cost:.4g}")
 
 
-class _Question(Protocol):
-    @property
-    def tokens_in(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A label that came of a question, the tokens it took, why there is none, and whether no other will come either."""
-
-    label: Label
-    used: tuple[int, int]
-    error: str = ""
-    fatal: LLMError | None = None
-
-
-def run_questions(
-    run: Any,
-    subjects: list[T],
-    ask: Callable[[T], Q | None],
-    work: Callable[[Q, Reader | Asker], Answer],
-    keep: Callable[[Answer], None],
-    *,
-    llm: LLM | Reader,
-    phase: str,
-    budget: Callable[[bool], Budget],
-    answers: Callable[[Q], int] = lambda _: 1,
-    concurrency: int,
-    max_failures: int,
-    control: Control | None,
-    progress: Callable[[Progress], None] | None,
-) -> None:
-    """Ask about every subject, and fill `run` (a `LabelRun` or `ScoreRun`).
-
-    Args:
-        run: its `left`, `stopped`, `tokens_in`, `tokens_out` and `cost` are filled here.
-        subjects: about what is asked.
-        ask: the question about a subject; None where there is none, which it has noted.
-        work: the answer, made in another thread.
-        keep: called with every answer, in the calling thread.
-        llm: who is asked; a `Reader` is free, and asked in the calling thread.
-        phase: what `progress` calls it.
-        budget: of a run that is free, or not.
-        answers: how many answers a question takes.
-        concurrency, max_failures, control, progress: as of `label_features`.
-    """
-    free = isinstance(llm, Reader)
-    spent, control = budget(free), control or NullControl()
-    done, start, in_a_row = 0, time.monotonic(), 0
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            took = time.monotonic() - start
-            rate = done / took if took > 0 else None
-            eta = (len(subjects) - done) / rate if rate else None
-            progress(Progress(done, len(subjects), "features", rate, eta, phase=phase))
-
-    def questions() -> Iterator[Q]:
-        for subject in subjects:
-            item = None if run.stopped else ask(subject)
-            if item is not None and spent.reserve(item.tokens_in, answers(item)):
-                yield item
-                continue
-            if item is not None:
-                run.stopped = "max_cost"
-            if run.stopped:
-                run.left.append(subject)
-            else:
-                tick()
-
-    with ExitStack() as stack:
-        who = llm if isinstance(llm, Reader) else stack.enter_context(Asker(llm))
-        found = each(questions(), lambda item: work(item, who), 0 if free else concurrency, control.check)
-        for item, answer in stack.enter_context(closing(found)):
-            spent.settle(item.tokens_in, answer.used, answers(item))
-            if answer.fatal is not None:
-                raise answer.fatal
-            keep(answer)
-            in_a_row = in_a_row + 1 if answer.error else 0
-            if in_a_row >= max_failures:
-                run.stopped = run.stopped or "failures"
-            tick()
-    run.labels.sort(key=lambda label: label.index)
-    run.tokens_in, run.tokens_out, run.cost = spent.tokens_in, spent.tokens_out, spent.cost
-
-
-def each(
-    items: Iterable[T], work: Callable[[T], R], concurrency: int, check: Callable[[], None]
-) -> Generator[tuple[T, R], None, None]:
-    """Every item with its result, in the order in which they are done.
-
-    At most `concurrency` are under way; `items` is read in the caller's thread, just in time. With 0 everything runs in
-    the caller's thread. `check` is called ten times a second, and what it raises ends everything at once: what has not
-    begun is dropped, what is under way ends in its thread, unseen.
-    """
-    if concurrency == 0:
-        for item in items:
-            check()
-            yield item, work(item)
-        return
-    source = iter(items)
-    pending: dict[Future[R], T] = {}
-    executor = ThreadPoolExecutor(concurrency, thread_name_prefix="labels")
-    try:
-        more = True
-        while more or pending:
-            check()
-            while more and len(pending) < concurrency:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    more = False
-                else:
-                    pending[executor.submit(work, item)] = item
-            done, _ = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield pending.pop(future), _result(future)
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _result(future: Future[R]) -> R:
-    try:
-        return future.result()
-    except CancelledError as error:  # a coroutine cancelled itself; it is no cancellation of ours
-        raise RuntimeError("the language model's coroutine was cancelled") from error
-
-
 def label_features(
     features: Iterable[int],
     llm: LLM | Reader,
@@ -207,15 +253,7 @@ def label_features(
     *,
     options: LabelOptions | None = None,
     existing: Iterable[Label] = (),
-    journal: Journal | None = None,
-    concurrency: int = 4,
-    price: Price | None = None,
-    max_cost: float | None = None,
-    max_failures: int = 10,
-    control: Control | None = None,
-    progress: Callable[[Progress], None] | None = None,
-    on_label: Callable[[Label], None] | None = None,
-    model: str | None = None,
+    **asking: Any,
 ) -> LabelRun:
     """Ask `llm` for a label of every latent in `features`.
 
@@ -223,20 +261,13 @@ def label_features(
     again; one that failed is. Other labels are left alone: `merge` puts them together.
 
     Args:
-        features: numbers of latents.
+        features: numbers of latents; one that is named twice counts once.
         llm: a function of messages, or `offline()`.
         examples: where the evidence is; asked in the calling thread.
         options: the prompt and the examples in it.
         existing: labels that there are.
-        journal: where every label is written as it comes.
-        concurrency: questions under way at once.
-        price: of the provider, for `max_cost` and the count.
-        max_cost: most that may be spent: no question is asked whose estimate would pass it.
-        max_failures: so many failures in a row end the run.
-        control: asked ten times a second; what it raises ends the run at once.
-        progress: called after every latent, in the calling thread.
-        on_label: called with every label and failure as it comes, in the calling thread.
-        model: what to call `llm`, if it does not say.
+        asking: attributes of `Asking`: ``journal concurrency price max_cost max_failures control progress on_label
+            model``.
 
     Raises:
         Interruption: somebody asked to pause, stop or cancel. What was answered is in the journal, and answers that
@@ -244,38 +275,33 @@ def label_features(
         LLMError: no question can be answered (no key, say).
         ConfigError: an argument cannot work.
     """
-    check_asking(llm, concurrency, max_failures, model)
-    settings, model = options or LabelOptions(), model or model_name(llm)
-    run = LabelRun()
-    blank = Label(0, "-", source="auto", method=settings.method, model=model)
-    answered = answered_questions(existing, journal, model, settings.method)
+    how, settings, run = Asking(**asking), options or LabelOptions(), LabelRun()
+    blank = Label(0, "-", source="auto", method=settings.method, model=named(llm, how.model))
+    answered = _answered(existing, how.journal, blank.model, blank.method)
 
     def keep(answer: Answer) -> None:
         (run.failures if answer.error else run.labels).append(answer.label)
-        if on_label is not None:
-            on_label(answer.label)
+        if how.on_label is not None:
+            how.on_label(answer.label)
 
     def ask(index: int) -> Question | None:
-        item = question(index, examples, settings, answered)
-        if isinstance(item, Question):
+        try:
+            item = _question(index, examples, settings)
+        except SAEWidgetsError as error:
+            keep(_failure(replace(blank, index=index), error))
+            return None
+        if item is not None and (index, item.prompt_hash) not in answered:
             return item
-        if item.why == "broken":
-            keep(_failure(replace(blank, index=index), item.error))
-        else:
-            (run.same if item.why == "same" else run.dead).append(index)
+        (run.dead if item is None else run.same).append(index)
         return None
 
     def work(item: Question, who: Reader | Asker) -> Answer:
         answer = _label(item, who, replace(blank, index=item.index, prompt_hash=item.prompt_hash))
-        if journal is not None and not answer.fatal:
-            journal.add(answer.label)  # here, so that an answer that comes after an interruption is kept
+        if how.journal is not None and not answer.fatal:
+            how.journal.add(answer.label)  # here, so that an answer that comes after an interruption is kept
         return answer
 
-    run_questions(
-        run, list(dict.fromkeys(features)), ask, work, keep, llm=llm, phase="labelling",
-        budget=lambda free: Budget(None if free else price, None if free else max_cost, settings.answer_tokens),
-        concurrency=concurrency, max_failures=max_failures, control=control, progress=progress,
-    )
+    run_questions(run, list(dict.fromkeys(features)), ask, work, keep, llm, how, "labelling")
     run.failures.sort(key=lambda label: label.index)
     return run
 
@@ -289,24 +315,15 @@ def _label(item: Question, who: Reader | Asker, blank: Label) -> Answer:
             text, description = parse(said)
         else:
             text, description = who.explain(item.evidence, item.examples)
-        label = replace(blank, text=text, description=description[:MAX_DESCRIPTION], created_at=time.time())
-        return Answer(label, used)
     except CancelledError:
         raise
     except Exception as error:  # noqa: BLE001 - of the user's own function: anything; it is kept with the latent
-        return _failure(blank, error_text(error), used, error if isinstance(error, LLMError) and error.fatal else None)
+        return _failure(blank, error, used)
+    label = replace(blank, text=text, description=description[:MAX_DESCRIPTION], created_at=time.time())
+    return Answer(label, used)
 
 
-def _failure(blank: Label, error: str, used: tuple[int, int] = (0, 0), fatal: LLMError | None = None) -> Answer:
-    error = printable(error)
-    return Answer(replace(blank, text="", error=error, created_at=time.time()), used, error, fatal)
-
-
-def error_text(error: Exception) -> str:
-    """What is kept of an error: no keys, nothing that no file can hold."""
-    return printable(str(error) if isinstance(error, SAEWidgetsError) else f"{type(error).__name__}: {error}")
-
-
-def printable(said: str) -> str:
-    """`said` without keys and without what no file can hold."""
-    return redacted(said).encode("utf-8", "replace").decode().replace("\0", "")[:2000] or "unknown error"
+def _failure(blank: Label, error: Exception, used: tuple[int, int] = (0, 0)) -> Answer:
+    fatal = error if isinstance(error, LLMError) and error.fatal else None
+    label = replace(blank, text="", error=error_text(error), created_at=time.time())
+    return Answer(label, used, label.error, fatal)

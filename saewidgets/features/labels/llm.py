@@ -110,25 +110,19 @@ class LLMAnswerError(LLMError):
     """An answer came, but it cannot be used."""
 
 
-def check_asking(llm: object, concurrency: object = 1, max_failures: object = 1, model: object = None) -> None:
-    """Raise `ConfigError` unless `llm` can be asked in this way: see `label_features`."""
+def named(llm: object, model: str | None = None) -> str:
+    """What labels call `llm`: `model`, else its own `model`, else the function's name.
+
+    Raises:
+        ConfigError: it cannot be asked.
+    """
     if not callable(llm) and not isinstance(llm, Reader):
         arguments.refuse(
             llm, "llm", "who is asked, a function of messages",
             "Give openai_compatible(…), transformers_local(…), a function, or None for the offline heuristic.",
         )
-    arguments.count(concurrency, "concurrency", "how many questions are under way at once", least=1, most=256)
-    arguments.count(max_failures, "max_failures", "after how many failures in a row to end", least=1)
-    arguments.optional_text(model, "model", "what to call who is asked")
-
-
-def model_name(llm: object) -> str:
-    """What labels call `llm`: its `model`, else the function's name."""
-    named = getattr(llm, "model", None)
-    if isinstance(named, str) and named:
-        return named
-    name = getattr(llm, "__name__", None)
-    return name if isinstance(name, str) else type(llm).__name__
+    found = model or getattr(llm, "model", None) or getattr(llm, "__name__", None)
+    return found if isinstance(found, str) else type(llm).__name__
 
 
 def estimate_tokens(messages: Sequence[Message]) -> int:
@@ -157,9 +151,8 @@ class Asker:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._closed = True
-            loop = self._loop
-        if loop is not None:
-            loop.call_soon_threadsafe(self._stop, loop)
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(_stop, self._loop)
 
     def ask(self, messages: Sequence[Message]) -> str:
         """The answer. Raises whatever `llm` raises, `CancelledError` after the asker was left.
@@ -178,36 +171,30 @@ class Asker:
         return answer
 
     def _await(self, value: Awaitable[Any]) -> Any:
-        try:
-            loop = self._running()
-        except CancelledError:
-            if inspect.iscoroutine(value):
-                value.close()  # it will not run; Python would warn about that
-            raise
-        return asyncio.run_coroutine_threadsafe(_awaited(value), loop).result()
-
-    def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._closed:
+                if inspect.iscoroutine(value):
+                    value.close()  # it will not run; Python would warn about that
                 raise CancelledError
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._run, args=(self._loop,), name="labels-loop", daemon=True).start()
-            return self._loop
+                threading.Thread(target=_run, args=(self._loop,), name="labels-loop", daemon=True).start()
+            future = asyncio.run_coroutine_threadsafe(_awaited(value), self._loop)
+        return future.result()
 
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            loop.run_forever()
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            loop.close()
 
-    @staticmethod
-    def _stop(loop: asyncio.AbstractEventLoop) -> None:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.call_soon(loop.stop)  # after the cancelled tasks had their turn
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.call_soon(loop.stop)  # after the cancelled tasks had their turn
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:

@@ -20,7 +20,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
-from saewidgets.events import Control, NullControl, Progress
 from saewidgets.features.labels.http import RequestError, Server
 from saewidgets.features.labels.label import MAX_DESCRIPTION, MAX_TEXT, Label
 from saewidgets.features.labels.label_files import (
@@ -28,7 +27,6 @@ from saewidgets.features.labels.label_files import (
     LineProblem,
     OnError,
     Row,
-    check_on_error,
     collect,
     json_rows,
     label_of,
@@ -77,40 +75,27 @@ def _looks_like_export(place: Path) -> bool:
 
 
 def read_neuronpedia(
-    path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    d_sae: int | None = None,
-    *,
-    model_id: str | None = None,
-    source_id: str | None = None,
-    on_error: OnError = "skip",
+    path: str | os.PathLike[str], d_sae: int | None = None, *, on_error: OnError = "skip"
 ) -> Imported:
-    """Labels from export files: one file, several, or the folder that holds the ``batch-….jsonl.gz``.
+    """Labels from an export file, or the folder that holds the ``batch-….jsonl.gz``; all have to be of one source.
 
     Args:
-        path: of the file, files or folder.
+        path: of the file or folder.
         d_sae: latents of the SAE that they are for; None: not checked.
-        model_id, source_id: Neuronpedia's names (``gemma-2-2b``, ``20-gemmascope-res-16k``) that every line must have;
-            None: the first line's, so that a mixture is noticed.
         on_error: ``skip``: wrong lines are left out and listed; ``raise``: they are an error.
 
     Raises:
         NotFoundError: there is no such file, or the folder has no batches.
         FormatError: a file is damaged, or holds another source's labels, or labels of latents that the SAE lacks.
     """
-    check_on_error(on_error)
-    files = [Path(path)] if isinstance(path, str | os.PathLike) else [Path(one) for one in path]
-    if len(files) == 1 and files[0].is_dir():
-        files = _batches(files[0])
+    files = _batches(Path(path)) if Path(path).is_dir() else [Path(path)]
 
     def rows() -> Iterator[Row]:
         for place in files:
             with opened(place) as file:
                 yield from json_rows(lines(file, place.name), place.name)
 
-    if not files:
-        raise NotFoundError("No file was named.", where="path")
-    what = files[0].name if len(files) == 1 else files[0].parent.name
-    return collect(_labels(rows(), d_sae, [model_id, source_id]), on_error, what)
+    return collect(_labels(rows(), d_sae, [None, None]), on_error, Path(path).name)
 
 
 def _batches(folder: Path) -> list[Path]:
@@ -193,8 +178,7 @@ def _seconds(value: Any, otherwise: float = 0.0) -> float:
 
 def fetch_neuronpedia(
     model_id: str, source_id: str, d_sae: int | None = None, *, url: str = DATASETS, on_error: OnError = "skip",
-    control: Control | None = None, progress: Callable[[Progress], None] | None = None, timeout: float = 60.0,
-    retries: int = 4, sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Imported:
     """All labels of a source from its published export files, those of several explaining models if there are any.
 
@@ -203,17 +187,14 @@ def fetch_neuronpedia(
         d_sae: latents of the SAE that they are for; None: not checked.
         url: of the bucket with the files.
         on_error: as of `read_neuronpedia`.
-        control: asked before every file.
-        progress: called after every file.
-        timeout, retries, sleep: as of `openai_compatible`.
+        sleep: how to wait for a server that is busy.
 
     Raises:
         NotFoundError: there are no export files of that source.
         FormatError: a file is damaged, or labels are of latents that the SAE lacks.
         RequestError: the bucket does not answer, or not as expected.
     """
-    check_on_error(on_error)
-    control, server = control or NullControl(), Server(url, timeout=timeout, retries=retries, sleep=sleep)
+    server = Server(url, sleep=sleep)
     keys = _files(server, f"v1/{_checked(model_id, 'model_id')}/{_checked(source_id, 'source_id')}/explanations")
     if not keys:
         raise NotFoundError(
@@ -222,12 +203,9 @@ def fetch_neuronpedia(
         )
 
     def rows() -> Iterator[Row]:
-        for number, key in enumerate(keys):
-            control.check()
+        for key in keys:
             file = io.BytesIO(server.read(f"/{quote(key)}", limit=MAX_DOWNLOAD, seconds=_LONGEST))
             yield from json_rows(lines(file, key), "/".join(key.split("/")[-2:]))
-            if progress is not None:
-                progress(Progress(number + 1, len(keys), "files", phase="downloading"))
 
     return collect(_labels(rows(), d_sae, [model_id, source_id]), on_error, server.host)
 

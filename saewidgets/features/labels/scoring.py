@@ -16,30 +16,18 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from saewidgets.config.arguments import count, shown
 from saewidgets.errors import ConfigError, SAEWidgetsError
-from saewidgets.events import Control, Progress
+from saewidgets.features.labels.asking import Answer, Asking, Outcome, error_text, run_questions, usage_of
 from saewidgets.features.labels.escaping import active, marked, plain
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, held_out
 from saewidgets.features.labels.label import MAX_TEXT, Label, Score, merge
-from saewidgets.features.labels.label_files import Journal
-from saewidgets.features.labels.labelling import Answer, error_text, run_questions
-from saewidgets.features.labels.llm import (
-    LLM,
-    Asker,
-    LLMError,
-    Message,
-    Reader,
-    check_asking,
-    estimate_tokens,
-    model_name,
-)
-from saewidgets.features.labels.planning import Budget, Price, usage_of
+from saewidgets.features.labels.llm import LLM, Asker, LLMError, Message, Reader, estimate_tokens, named
 from saewidgets.features.labels.prompts import prompt_hash, quoted
 
 Scorer = Literal["detection", "fuzzing"]
@@ -62,8 +50,8 @@ to the text. Answer with one list of 0s and 1s, one for each window in their ord
 else."""
 
 
-@dataclass
-class ScoreRun:
+@dataclass(kw_only=True)
+class ScoreRun(Outcome):
     """What a run of `score_labels` did.
 
     Attributes:
@@ -71,17 +59,11 @@ class ScoreRun:
         errors: (label, what went wrong) of those without one: no windows, or no answer at all.
         same: labels that had this very score already.
         left: labels that were not judged, because the run `stopped`.
-        tokens_in, tokens_out, cost, stopped: as of `LabelRun`.
+        tokens_in, tokens_out, cost, stopped: as of `Outcome`.
     """
 
-    labels: list[Label] = field(default_factory=list)
     errors: list[tuple[Label, str]] = field(default_factory=list)
     same: list[Label] = field(default_factory=list)
-    left: list[Label] = field(default_factory=list)
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float | None = None
-    stopped: Literal["max_cost", "failures"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +94,7 @@ class _Test:
     batches: list[tuple[Sequence[Sample], list[Message]]]
     prompt_hash: str
     tokens_in: int
+    tokens_out: int
 
 
 def score_labels(
@@ -125,15 +108,7 @@ def score_labels(
     seed: int = 0,
     per_prompt: int = 5,
     context: int = 16,
-    journal: Journal | None = None,
-    concurrency: int = 4,
-    price: Price | None = None,
-    max_cost: float | None = None,
-    max_failures: int = 10,
-    control: Control | None = None,
-    progress: Callable[[Progress], None] | None = None,
-    on_label: Callable[[Label], None] | None = None,
-    model: str | None = None,
+    **asking: Any,
 ) -> ScoreRun:
     """Have `llm` judge every label. Failures among `labels` are passed over.
 
@@ -147,33 +122,29 @@ def score_labels(
         per_prompt: windows in one question. More are cheaper, but tell the judge something about each other; 1 is
             strictest.
         context: tokens shown on either side of a window's peak.
-        journal, concurrency, price, max_cost, max_failures, control, progress, on_label: as of `label_features`. A
-            label that has this very score, here or in the journal, is not judged again.
-        model: what to call the judge, if it does not say.
+        asking: as of `label_features`. A label that has this very score, here or in the journal, is not judged again.
 
     Raises:
         Interruption, LLMError, ConfigError: as of `label_features`.
     """
-    check_asking(llm, concurrency, max_failures, model)
+    how, run = Asking(**asking), ScoreRun()
+    judge = named(llm, how.model)
     if scorer not in SCORERS:
         raise ConfigError(f"There is no scorer {shown(scorer)}.", where="scorer", hint=f"Use {' or '.join(SCORERS)}.")
     for name, value, least, most in (
         ("n_pos", n_pos, 1, 10_000), ("n_neg", n_neg, 1, 10_000), ("per_prompt", per_prompt, 1, 100),
-        ("context", context, 0, 1000),
+        ("context", context, 0, 1000), ("seed", seed, 0, 2**63),
     ):
         count(value, name, "a number", least=least, most=most)
-    count(seed, "seed", "what fixes the choice")
-    judge = model or model_name(llm)
-    run = ScoreRun()
-    journalled = {label.identity: label for label in merge((), journal.labels())} if journal else {}
+    journalled = {label.identity: label for label in merge((), how.journal.labels())} if how.journal else {}
 
     def keep(answer: Answer) -> None:
         if answer.error:
             run.errors.append((answer.label, answer.error))
             return
         run.labels.append(answer.label)
-        if on_label is not None:
-            on_label(answer.label)
+        if how.on_label is not None:
+            how.on_label(answer.label)
 
     def ask(label: Label) -> _Test | None:
         try:
@@ -189,20 +160,16 @@ def score_labels(
         if same := [score for score in scores if score.key == (scorer, judge, hashed)]:
             run.same.append(label.with_score(same[-1]))
             return None
-        return _Test(label, list(zip(batches, prompts, strict=True)), hashed, sum(map(estimate_tokens, prompts)))
+        tokens_in, tokens_out = sum(map(estimate_tokens, prompts)), 3 * per_prompt * len(prompts)
+        return _Test(label, list(zip(batches, prompts, strict=True)), hashed, tokens_in, tokens_out)
 
     def work(test: _Test, who: Reader | Asker) -> Answer:
         answer = _judge(test, who, scorer, judge)
-        if journal is not None and not answer.error:
-            journal.add(answer.label)
+        if how.journal is not None and not answer.error:
+            how.journal.add(answer.label)
         return answer
 
-    run_questions(
-        run, [label for label in labels if not label.error], ask, work, keep, llm=llm, phase="judging",
-        budget=lambda free: Budget(None if free else price, None if free else max_cost, 3 * per_prompt),
-        answers=lambda test: len(test.batches), concurrency=concurrency, max_failures=max_failures, control=control,
-        progress=progress,
-    )
+    run_questions(run, [label for label in labels if not label.error], ask, work, keep, llm, how, "judging")
     return run
 
 

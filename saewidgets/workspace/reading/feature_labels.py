@@ -14,13 +14,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.config.arguments import count, kind, path_text, refuse, shown, whole_text
+from saewidgets.config.arguments import count, kind, path_text, refuse, whole_text
 from saewidgets.config.arguments import path as checked_path
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
 from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord, LabelSource
 from saewidgets.features import labels as making
-from saewidgets.features.labels import Imported, Label, LabelOptions, LabelRun, LLMAnswerError, Plan, Price, ScoreRun
-from saewidgets.features.labels.label import SOURCES, score_from_data
+from saewidgets.features.labels import (
+    Imported,
+    Label,
+    LabelOptions,
+    LabelRun,
+    LLMAnswerError,
+    Plan,
+    Price,
+    Score,
+    ScoreRun,
+)
 from saewidgets.features.store.layout import check_index
 from saewidgets.workspace.checked import numbers
 from saewidgets.workspace.reading.views import FeatureViews, View, store_of
@@ -64,17 +73,17 @@ class LabelledFeatures(FeatureViews):
             NotFoundError: there is no such feature.
         """
         view, index = self._place(feature_id, extraction_id)
-        if source not in SOURCES:
-            raise ConfigError(
-                f"{shown(source)} is not a source of labels.", where="source", hint=f"Use {', '.join(SOURCES)}."
-            )
         for where, given in (("name", name), ("description", description)):
             if not isinstance(given, str):
                 raise ConfigError("A label is text.", where=where, hint="Write it in quotes.")
-        if not name.strip():
-            self.rows.remove_label(view.origin, index, source)
+        text = name.strip()
+        label = Label.from_data(
+            {"index": index, "text": text or "-", "description": description.strip(), "source": source}
+        )
+        if text:
+            self.put_labels(view, [label], [index])
         else:
-            self.put_labels(view, [Label(index, name.strip(), description.strip(), source)], [index])
+            self.rows.remove_label(view.origin, index, source)
         self.changes.tell(view.origin.id)
         return self.whole(view, index)
 
@@ -226,14 +235,12 @@ class LabelledFeatures(FeatureViews):
         if not imported.labels and not imported.problems:
             raise FormatError("There is no label in it.", where=Path(text).name, hint="Choose another file.")
         own = {label.index: label.text for label in self._labels(view, None) if label.source == "user"}
-        labels = [
-            replace(label, source="imported", method=label.method or "a person's")
-            if label.source == "user" and own.get(label.index, label.text) != label.text else label
-            for label in imported.labels
-        ]  # fmt: skip
-        self.put_labels(view, labels)
+        for at, label in enumerate(imported.labels):
+            if label.source == "user" and own.get(label.index, label.text) != label.text:
+                imported.labels[at] = replace(label, source="imported", method=label.method or "a person's")
+        self.put_labels(view, imported.labels)
         self.changes.tell(view.origin.id)
-        return Imported(labels, imported.problems)
+        return imported
 
     def export_labels(self, sae_id: str, path: str | Path, *, indices: Iterable[int] | None = None) -> Path:
         """Write all labels to a ``.csv`` or ``.jsonl`` file, whole or not at all.
@@ -257,9 +264,7 @@ class LabelledFeatures(FeatureViews):
         """Save labels, those of `with_evidence` with the examples of the view's extraction."""
         self._put(view, labels, _evidence(view, with_evidence))
 
-    def _put(
-        self, view: View, labels: Sequence[Label], evidence: Mapping[int, Sequence[ExampleRecord]]
-    ) -> None:
+    def _put(self, view: View, labels: Sequence[Label], evidence: Mapping[int, Sequence[ExampleRecord]]) -> None:
         extraction_id = view.extraction.id if view.extraction is not None else None
         self.rows.put_labels(
             view.origin, map(to_record, labels), newer, evidence=evidence, extraction_id=extraction_id
@@ -275,11 +280,11 @@ class LabelledFeatures(FeatureViews):
 
         def save() -> None:
             nonlocal since
-            labels, since = waiting[:], time.monotonic()
-            waiting.clear()
-            if labels:
-                self._put(view, labels, evidence)
+            since = time.monotonic()
+            if waiting:
+                self._put(view, waiting, evidence)
                 self.changes.tell(view.origin.id)
+                waiting.clear()
 
         def add(label: Label) -> None:
             waiting.append(label)
@@ -293,8 +298,8 @@ class LabelledFeatures(FeatureViews):
 
     def _unlabelled(self, view: View, indices: Iterable[int] | None, again: bool, limit: int | None) -> list[int]:
         """The latents that are to be labelled."""
-        if limit is not None and (type(limit) is not int or limit < 1):
-            raise ConfigError(f"This is a number of features, not {limit!r}.", where="limit", hint="Use 1 or more.")
+        if limit is not None:
+            count(limit, "limit", "a number of features", least=1)
         fired = store_of(view).fired
         if (chosen := _inside(indices, view)) is not None:
             return chosen[:limit]
@@ -324,7 +329,7 @@ def from_record(record: LabelRecord) -> Label:
     return Label(
         index=record.index, text=record.text, description=record.description, source=record.source,
         method=record.method, model=record.model, prompt_hash=record.prompt_hash, created_at=record.created_at,
-        scores=tuple(score_from_data(score) for score in record.scores), error=record.error,
+        scores=tuple(Score(**score) for score in record.scores), error=record.error,
     )
 
 
@@ -395,8 +400,6 @@ def _settings(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
     price = settings.get("price")
     if price is None or isinstance(price, Price):
         return dict(settings)
-    if not isinstance(price, Sequence) or len(price) != 2 or not all(isinstance(one, int | float) for one in price):
-        raise ConfigError(
-            "A price is two numbers.", where="price", hint="Give (per million tokens in, per million tokens out)."
-        )
+    if not isinstance(price, Sequence) or isinstance(price, str) or len(price) != 2:
+        refuse(price, "price", "two numbers", "Give (per million tokens in, per million tokens out).")
     return {**settings, "price": Price(*price)}

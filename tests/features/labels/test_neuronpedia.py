@@ -11,12 +11,18 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
-from saewidgets.events import Interruption, NullControl, Progress, Request
-from saewidgets.features.labels import Imported, RequestError, fetch_neuronpedia, read_labels, read_neuronpedia
-from saewidgets.features.labels.label_files import lines
+from saewidgets.features.labels import (
+    Imported,
+    RequestError,
+    fetch_neuronpedia,
+    label_files,
+    read_labels,
+    read_neuronpedia,
+)
 from tests.features.labels.server import Answer, Asked, serving
 
 MODEL, SOURCE = "gemma-2-2b", "20-gemmascope-res-16k"
+BOMB = gzip.compress((b'"' + b"a" * 9_999 + b'"\n') * 500)
 
 
 def _line(index: int, description: Any = "words about kings", **more: Any) -> dict[str, Any]:
@@ -58,7 +64,6 @@ def test_a_folder_in_the_order_of_its_batches(tmp_path: Path) -> None:
     assert [x.index for x in read_neuronpedia(folder).labels] == expected
     assert [x.index for x in read_labels(folder, 22).labels] == expected
     assert [x.index for x in read_labels(folder / "batch-10.jsonl.gz").labels] == [20, 21]
-    assert [x.index for x in read_neuronpedia([folder / "batch-1.jsonl.gz"]).labels] == [2, 3]
 
 
 def test_lines_that_cannot_be_taken_are_listed(tmp_path: Path) -> None:
@@ -82,10 +87,8 @@ def test_labels_of_another_sae_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(_line(20_000)))
     with pytest.raises(FormatError, match="20,000 is outside the SAE's 16,384"):
         read_neuronpedia(path, 16_384)
-    with pytest.raises(FormatError, match="layer: This label is of '20-gemmascope-res-16k', not of '5-res-jb'"):
-        read_neuronpedia(path, source_id="5-res-jb")
     path.write_text(json.dumps(_line(1)) + "\n" + json.dumps(_line(2) | {"modelId": "gpt2"}))
-    with pytest.raises(FormatError, match="line 2, modelId"):
+    with pytest.raises(FormatError, match="line 2, modelId: This label is of 'gpt2', not of 'gemma-2-2b'"):
         read_neuronpedia(path)
 
 
@@ -105,14 +108,15 @@ def test_damaged_files(tmp_path: Path) -> None:
 
 def test_a_bomb_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "batch-0.jsonl.gz"
-    path.write_bytes(gzip.compress(b"{}\n" * 20_000_000))
+    path.write_bytes(BOMB)
     with pytest.raises(FormatError, match="200 times its size"):
         read_neuronpedia(path)
     path.write_bytes(gzip.compress(b"x" * 5_000_000, 0))
     with pytest.raises(FormatError, match="line is longer"):
         read_neuronpedia(path)
-    with pytest.raises(FormatError, match="more than 1,000 bytes"), path.open("rb") as file:
-        list(lines(file, "f", 1000))
+    monkeypatch.setattr(label_files, "MAX_UNPACKED", 1000)
+    with pytest.raises(FormatError, match="more than 1,000 bytes"):
+        read_neuronpedia(path)
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
@@ -155,16 +159,14 @@ FILES = {
 }
 
 
-def _fetched(url: str, model: str = MODEL, source: str = SOURCE, **settings: Any) -> Imported:
-    return fetch_neuronpedia(model, source, 16_384, url=url, sleep=lambda seconds: None, **settings)
+def _fetched(url: str, model: str = MODEL, source: str = SOURCE) -> Imported:
+    return fetch_neuronpedia(model, source, 16_384, url=url, sleep=lambda seconds: None)
 
 
 def test_all_labels_of_a_source() -> None:
-    seen: list[Progress] = []
     with serving(_bucket(FILES)) as server:
-        found = _fetched(server.url, progress=seen.append)
+        found = _fetched(server.url)
     assert [(x.index, x.model) for x in found.labels] == [(3, "gpt-4o-mini"), (4, "gpt-4o-mini"), (3, "gpt-5")]
-    assert (seen[-1].done, seen[-1].total) == (3, 3)
     assert all(asked.path.split("?")[0] == "/" or "/explanations" in asked.path for asked in server.seen)
 
 
@@ -194,9 +196,8 @@ def test_a_redirect_to_another_host_is_not_followed() -> None:
 
 def test_a_bomb_from_a_bucket() -> None:
     name = f"v1/{MODEL}/{SOURCE}/explanations/batch-0.jsonl.gz"
-    with serving(_bucket({name: gzip.compress(b"{}\n" * 10_000_000)})) as server:
-        with pytest.raises(FormatError, match="200 times its size"):
-            _fetched(server.url)
+    with serving(_bucket({name: BOMB})) as server, pytest.raises(FormatError, match="200 times its size"):
+        _fetched(server.url)
 
 
 def test_a_download_that_breaks_is_an_error() -> None:
@@ -221,12 +222,3 @@ def test_names_cannot_lead_elsewhere() -> None:
     evil = {f"v1/{MODEL}/{SOURCE}/explanations/../../x/batch-0.jsonl": b""}
     with serving(_bucket(evil)) as server, pytest.raises(NotFoundError):
         _fetched(server.url)
-
-
-def test_an_import_can_be_cancelled() -> None:
-    class Now(NullControl):
-        def check(self) -> None:
-            raise Interruption(Request.CANCEL)
-
-    with serving(_bucket(FILES)) as server, pytest.raises(Interruption):
-        _fetched(server.url, control=Now())
