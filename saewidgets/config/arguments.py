@@ -1,7 +1,4 @@
-"""Checks arguments of public methods. Each function returns the value it was given, or raises `ConfigError`.
-
-`where` is the argument's name, `what` the noun of what it takes: "the id of an SAE".
-"""
+"""Arguments of public methods: what cannot be one is refused by its name, before Python stumbles over it inside."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from saewidgets.config.names import HALF_A_CHARACTER, MAX_NAME, one_line, storable
+from saewidgets.config.names import MAX_NAME, one_line, storable
 from saewidgets.errors import ConfigError, NotFoundError
 
 _LONGEST = 60  # characters of a wrong value that are repeated
@@ -24,14 +21,33 @@ T = TypeVar("T")
 
 
 def text(value: Any, where: str, what: str, *, hint: str = "Write it in quotes.", secret: bool = False) -> str:
-    """`value`, which has to be a text. A `secret` is not repeated in the error."""
+    """`value`, which has to be a text.
+
+    Args:
+        value: what was given.
+        where: the argument.
+        what: what it takes: "the id of an SAE".
+        hint: the way out.
+        secret: the value is not repeated.
+
+    Raises:
+        ConfigError: it is none.
+    """
     if not isinstance(value, str):
         refuse(value, where, f"{what}, a text", hint, secret=secret)
     return storable(value)
 
 
 def name(value: Any, what: str) -> str:
-    """The argument `name` as one line without blanks around it, neither empty nor too long."""
+    """`value` as a name: one line without blanks around it.
+
+    Args:
+        value: the argument `name`.
+        what: what it takes: "what to call the SAE".
+
+    Raises:
+        ConfigError: it is no text, empty or too long.
+    """
     found = one_line(text(value, "name", what))
     if not found or len(found) > MAX_NAME:
         raise ConfigError(f"A name has 1 to {MAX_NAME} characters.", where="name", hint="Enter another name.")
@@ -39,15 +55,15 @@ def name(value: Any, what: str) -> str:
 
 
 def whole_text(value: str, where: str) -> str:
-    """`value`, which is kept or read as it is: without what no file and no model can hold."""
-    if "\0" in value or HALF_A_CHARACTER.search(value):
+    """`value`, which is kept or read as it is. Raises `ConfigError` if it holds what no file and no model can."""
+    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
         raise ConfigError("This holds a null character or half a surrogate pair.", where=where, hint="Remove it.")
     return value
 
 
 def readable(value: str, where: str) -> str:
-    """`value`, which a tokenizer is to read: without halves of surrogate pairs."""
-    if HALF_A_CHARACTER.search(value):
+    """`value`, which a tokenizer is to read. Raises `ConfigError` if it holds half a surrogate pair."""
+    if any("\ud800" <= c <= "\udfff" for c in value):
         raise ConfigError("This holds half a surrogate pair.", where=where, hint="Remove it.")
     return value
 
@@ -67,7 +83,7 @@ def truth(value: Any, where: str, what: str) -> bool:
 
 
 def count(value: Any, where: str, what: str, *, least: int = 0, most: int | None = None, hint: str = "") -> int:
-    """`value` as a whole number from `least` on, at most `most`; also one of numpy's."""
+    """`value` as a whole number from `least` on, at most `most`; also one of numpy's. Raises `ConfigError`."""
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         refuse(value, where, f"{what}, a whole number", hint or f"Use {least:,} or more.")
     number = operator.index(value)
@@ -78,14 +94,14 @@ def count(value: Any, where: str, what: str, *, least: int = 0, most: int | None
 
 
 def number(value: Any, where: str, what: str, *, least: float = 0.0) -> float:
-    """`value` as a finite number, at least `least`."""
+    """`value` as a finite number, at least `least`. Raises `ConfigError`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
         refuse(value, where, f"{what}, a number", f"Use {least:g} or more.")
     return float(value)
 
 
 def path_text(value: Any, where: str, what: str) -> str:
-    """`value`, which has to be a text that is not empty, or a path."""
+    """`value`, which has to be a text that is not empty, or a path. Raises `ConfigError` if it is neither."""
     given = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(given, str) or not given:
         refuse(value, where, f"{what}, a path", _PATH)
@@ -96,7 +112,7 @@ def path(value: Any, where: str, what: str) -> Path:
     """`value` as a path, with ``~`` for the home folder. Nothing need be there.
 
     Raises:
-        ConfigError: it is neither text nor path, or empty.
+        ConfigError: it is no text and no path, or empty.
         NotFoundError: nothing can be there: too long, with a zero byte, of a home folder that nobody has.
     """
     given = path_text(value, where, what)

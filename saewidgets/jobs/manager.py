@@ -432,7 +432,7 @@ class JobManager:
                 self._seen[record.id] = record.updated_at
                 if record.id not in own:
                     if record.progress is not None and record.status.is_active:
-                        self._pump.tell(record, record.progress)
+                        self._pump.tell(record)
                     self.publish(record)
 
     def _idle(self) -> bool:

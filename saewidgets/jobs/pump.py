@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 Update = tuple[str | None, Event | JobRecord]
 """An event of the job with its subject (the id of the training it belongs to; None: all of the job's), once it is in
-the store; or the job's record after a change of status."""
+the store; or the job's record after a change of status, or of anything where another process runs it."""
 Subscriber = Callable[[str, tuple[Update, ...]], None]
 """Called as ``fn(job_id, updates)`` from the pump's thread, in order. It must return at once: the heartbeat waits."""
 
@@ -82,11 +82,11 @@ class Pump:
         if measured:
             self.flush()
 
-    def tell(self, job: JobRecord, news: Progress | None = None) -> None:
-        """Tell subscribers of a change of a job's row: its status, or how far it is where another process runs it."""
+    def tell(self, job: JobRecord) -> None:
+        """Tell subscribers of a change of a job's row: its status, or whatever another process that runs it wrote."""
         with self._changed:
             if self._subscribers:
-                self._updates.append((job.id, (None, news or job)))
+                self._updates.append((job.id, (None, job)))
                 self._start()
 
     def wake(self) -> None:

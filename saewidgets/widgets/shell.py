@@ -14,8 +14,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from functools import lru_cache
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -174,7 +174,8 @@ class Part(anywidget.AnyWidget):
             arguments = command.read(content, buffers)
             self._reply(Ack(id=message_id).model_dump(mode="json"))
             pool = slow_workers() if command.slow else workers()
-            future = pool.submit(self._work, message_id, command.kind, arguments)
+            run = partial(self._commands.run, command.kind, arguments)
+            future = pool.submit(self._answer, message_id, command.kind, run)
             publish_wanted()
         except Exception as error:  # noqa: BLE001 - whatever it is, the page must hear of it
             self._reply(failure(message_id, error).model_dump(mode="json"))
@@ -188,43 +189,31 @@ class Part(anywidget.AnyWidget):
             raise MessageError(f"This widget has no command {str(kind)[:80]!r}.", hint=f"Known commands: {known}.")
         return self._known[kind]
 
-    def _work(self, message_id: str, kind: str, arguments: dict[str, Any]) -> None:
+    def _answer(self, message_id: str, kind: str, do: Callable[[], Any]) -> None:
+        """Answer with what `do` returns or raises; with a future it returns, when that is done."""
         try:
-            value = self._commands.run(kind, arguments)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the page must hear of it
-            self._fail(message_id, kind, error)
-            return
-        if not isinstance(value, Future):
-            self._answer(message_id, kind, value)
-            return
-        answered: Future[None] = Future()  # done when the page has the answer, which is a little after `value` is
-        self._track(answered)
-        value.add_done_callback(lambda done: self._answer_late(message_id, kind, done, answered))
+            value = do()
+            if isinstance(value, Future):
+                answered: Future[None] = Future()  # done when the page has the answer, a little after `value` is
+                self._track(answered)
 
-    def _answer_late(self, message_id: str, kind: str, done: Future[Any], answered: Future[None]) -> None:
-        error = CancelledError() if done.cancelled() else done.exception()
-        if error is None:
-            self._answer(message_id, kind, done.result())
-        else:
-            self._fail(message_id, kind, error)
-        if answered.set_running_or_notify_cancel():
-            answered.set_result(None)
+                def later(done: Future[Any]) -> None:
+                    self._answer(message_id, kind, done.result)
+                    if answered.set_running_or_notify_cancel():
+                        answered.set_result(None)
 
-    def _answer(self, message_id: str, kind: str, value: Any) -> None:
-        try:
+                value.add_done_callback(later)
+                return
             table = value if isinstance(value, Table) else Table(value, (), ())
             plain = table.value.model_dump(mode="json") if isinstance(table.value, Wire) else table.value
             content = Result(id=message_id, value=plain, columns=table.columns).model_dump(mode="json")
             self._reply(content, table.buffers, keep=True)
-        except Exception as error:  # noqa: BLE001 - what is no JSON data, or cannot be sent
-            self._fail(message_id, kind, error)
-
-    def _fail(self, message_id: str, kind: str, error: BaseException) -> None:
-        if not isinstance(error, SAEWidgetsError):
-            logger.error("The command %s failed", kind, exc_info=error)
-        else:
-            logger.info("The command %s was refused: %s", kind, error)
-        self._reply(failure(message_id, error).model_dump(mode="json"), keep=True)
+        except Exception as error:
+            if not isinstance(error, SAEWidgetsError):
+                logger.error("The command %s failed", kind, exc_info=error)
+            else:
+                logger.info("The command %s was refused: %s", kind, error)
+            self._reply(failure(message_id, error).model_dump(mode="json"), keep=True)
 
     def _answer_again(self, nudge: Nudge) -> None:
         with self._pending_lock:
@@ -260,13 +249,9 @@ class Part(anywidget.AnyWidget):
 def failure(message_id: str, error: BaseException) -> Failure:
     """The error in the parts a page can show."""
     if isinstance(error, SAEWidgetsError):
-        fields = dict(getattr(error, "fields", {}))
-        return Failure(id=message_id, what=error.what, where=error.where, hint=error.hint, fields=fields)
-    return Failure(
-        id=message_id,
-        what=f"{type(error).__name__}: {error}",
-        hint="This is a fault in saewidgets; the traceback is in the log of the kernel.",
-    )
+        return Failure.of(error, id=message_id, kind="failure")
+    hint = "This is a fault in saewidgets; the traceback is in the log of the kernel."
+    return Failure(id=message_id, what=f"{type(error).__name__}: {error}", hint=hint)
 
 
 def check_look(theme: Any, height: Any) -> None:

@@ -1,13 +1,15 @@
-"""Values as a page can carry and show them: numbers, settings, texts cut to a length."""
+"""Values as a page can carry and show them: numbers, settings, texts cut to a length; paths that are typed there."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from saewidgets.config.corpus import typed
-from saewidgets.events import JobStatus
+from saewidgets.errors import ConfigError
 from saewidgets.records import ErrorInfo
 from saewidgets.render.labels import short_float
 from saewidgets.widgets.messages.wire import Note, Setting
@@ -72,18 +74,33 @@ def corpus_text(corpus: Any) -> str:
     return str(corpus)
 
 
-def progress_of(record: Any) -> dict[str, Any]:
-    """What cards say of a job's progress: the rate and the rest while it runs, the phase while it is active."""
-    progress, running = record.progress, record.status is JobStatus.RUNNING
-    return {
-        "rate": finite(progress.rate) if progress and running else None,
-        "eta_seconds": finite(progress.eta_seconds) if progress and running else None,
-        "phase": progress.phase if progress and record.status.is_active else None,
-    }
-
-
 def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:
     """What a card says below its numbers."""
     if error is not None:
         return Note(what=error.what, where=error.where, hint=error.hint, kind=error.kind)
     return Note(what=note, kind="info") if note else None
+
+
+def path_from(text: str) -> Path:
+    """A path as the user typed it; relative ones count from the folder of the notebook.
+
+    Raises:
+        ConfigError: it is empty, or no path.
+    """
+    typed = text.strip().strip("\"'")
+    if not typed or "\0" in typed:
+        raise ConfigError("No folder was given.", where="path", hint="Enter a path on the kernel's machine.")
+    try:
+        return Path(typed).expanduser().absolute()
+    except (RuntimeError, OSError) as error:  # ~nobody
+        raise ConfigError(f"{typed[:200]} is no path here: {error}.", where="path", hint="Enter it in full.") from None
+
+
+def folder_name(name: str, taken: set[str]) -> str:
+    """A folder name made of an SAE's name, unlike those in `taken` (to which it is added)."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:100] or "sae"
+    found, number = plain, 2
+    while found.casefold() in taken:
+        found, number = f"{plain}-{number}", number + 1
+    taken.add(found.casefold())
+    return found

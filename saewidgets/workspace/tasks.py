@@ -175,7 +175,7 @@ class Tasks:
 
     def follow(self, callback: Callable[[str | None, Sequence[News]], None]) -> Callable[[], None]:
         """The same with what has happened: events, which are in the catalog by then, and the row of a job whose status
-        has changed."""
+        has changed, or that another process runs."""
 
         def on_update(job_id: str, updates: Sequence[Update]) -> None:
             for row_id in self._of_job(job_id):

@@ -69,6 +69,7 @@ class Trainings:
             workspace, KIND, partial(run_trainings, workspace, self._sinks), rows=workspace.catalog.trainings,
             folder="trainings", key="training_id", forget=self._sinks.forget,
         )  # fmt: skip
+        self.follow = self._tasks.follow
 
     # ------------------------------------------------------------------------------------------------ create
 

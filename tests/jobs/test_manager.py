@@ -401,7 +401,7 @@ def test_subscribers_see_what_other_processes_do(make_manager: Callable[..., Job
     seen: list[Any] = []
     two.subscribe(lambda job_id, updates: seen.extend(each for _, each in updates))
     job = one.submit("count", {}, LANE, Endless())
-    wait_until(lambda: any(isinstance(u, Progress) for u in seen))
+    wait_until(lambda: any(isinstance(u, JobRecord) and u.progress is not None for u in seen))
     job.stop()
     wait_until(lambda: any(isinstance(u, JobRecord) and u.status is S.STOPPED for u in seen))
 

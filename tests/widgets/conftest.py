@@ -11,8 +11,8 @@ import pytest
 
 from saewidgets.widgets import shell
 from saewidgets.widgets.commands import Commands
+from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel
-from saewidgets.widgets.training_panel.templates import PanelCommands
 from saewidgets.widgets.training_panel.widget import TrainingPanel
 from tests.widgets.fake_workspace import FakeWorkspace, full_workspace
 

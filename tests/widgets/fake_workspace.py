@@ -168,6 +168,9 @@ class FakeRun:
     def import_to_saes(self) -> Any:
         self._trainings.import_one(self.record)
 
+    def delete(self) -> None:
+        self._trainings.delete(self.id)
+
     def rename(self, name: str) -> None:
         self._trainings.change(self.id, name=name)
 
@@ -215,6 +218,9 @@ class FakeTrainings:
         with self._lock:
             self._records[training_id] = dataclasses.replace(self.record(training_id), **changes)
         self._workspace.tell(training_id)
+
+    def follow(self, callback: Callable[[str | None, Sequence[Any]], None]) -> Callable[[], None]:
+        return self._workspace.subscribe(lambda training_id: callback(training_id, [None]))
 
     def list(self) -> Records[TrainingRecord]:
         with self._lock:

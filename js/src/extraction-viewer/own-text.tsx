@@ -27,7 +27,7 @@ export function OwnText({ store, max }: { store: Store; max: number }) {
         </span>
       </div>
       <form
-        class="row top"
+        class="row"
         onSubmit={(event) => {
           event.preventDefault();
           void feature.test();

@@ -13,8 +13,7 @@ export function Progress({ label, fraction, status }: Props) {
   return (
     <div class="prog">
       <div
-        class="bar"
-        style={{ "--sc": `var(--sw-${status || "accent"})` }}
+        class={`bar ${status}`}
         role="progressbar"
         aria-label={label}
         aria-valuenow={percent}
@@ -23,7 +22,7 @@ export function Progress({ label, fraction, status }: Props) {
       >
         <i style={{ width: `${fraction * 100}%` }} />
       </div>
-      <span class="r">{`${percent} %`}</span>
+      <span class="pc">{`${percent} %`}</span>
     </div>
   );
 }

@@ -10,6 +10,7 @@ import type { Store } from "./store";
 interface Field {
   name: "new_tokens" | "temperature" | "top_p" | "seed";
   label: string;
+  class: string;
   parse: (text: string) => number | null;
   ok: (value: number) => boolean;
   why: string;
@@ -19,6 +20,7 @@ const FIELDS: readonly Field[] = [
   {
     name: "new_tokens",
     label: "New tokens",
+    class: "f-n",
     parse: parseInteger,
     ok: (n) => n >= 1 && n <= NEW_TOKENS,
     why: `Enter 1 to ${NEW_TOKENS.toLocaleString("en-US")}; 60 is usual.`,
@@ -26,6 +28,7 @@ const FIELDS: readonly Field[] = [
   {
     name: "temperature",
     label: "Temperature",
+    class: "f-t",
     parse: parseNumber,
     ok: (n) => n >= 0 && n <= 100,
     why: "Enter 0 to 100; 0 always takes the likeliest token.",
@@ -33,6 +36,7 @@ const FIELDS: readonly Field[] = [
   {
     name: "top_p",
     label: "Top-p",
+    class: "f-p",
     parse: parseNumber,
     ok: (n) => n > 0 && n <= 1,
     why: "Enter a number above 0, at most 1.",
@@ -40,6 +44,7 @@ const FIELDS: readonly Field[] = [
   {
     name: "seed",
     label: "Seed",
+    class: "f-p",
     parse: parseInteger,
     ok: (n) => n >= 0 && Number.isSafeInteger(n),
     why: "Enter a whole number, 0 or more.",
@@ -73,7 +78,7 @@ export function Prompt({ store }: { store: Store }) {
         />
       </div>
       <HiddenNote text={prompt} />
-      <div class="row w settings end mt8">
+      <div class="row w settings">
         {FIELDS.map((field) => (
           <NumberField key={field.name} store={store} field={field} />
         ))}
@@ -112,7 +117,7 @@ function NumberField({ store, field }: { store: Store; field: Field }) {
     if (typed !== null && field.parse(typed) !== value && !store.invalid.value.has(label)) setTyped(null);
   }, [value, typed, field, label, store]);
   return (
-    <div class="f">
+    <div class={`f ${field.class}`}>
       <div class="l">
         <label for={id}>{label}</label>
       </div>

@@ -1,19 +1,22 @@
-"""One bqplot figure with a line (raw and smoothed) per charted run. All methods are for the publisher thread."""
+"""`Plot`, a bqplot figure on the page, and `Chart`, one with a line (raw and smoothed) per charted run.
+
+All methods are for the publisher's thread; only what is new goes to the page.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import bqplot
 import ipywidgets
 import numpy as np
 
 from saewidgets.render import Html, tag
+from saewidgets.render.figure import Axis, Key, Mark, Points, Trace, Upright, figure
 from saewidgets.render.ticks import linear_ticks, log_ticks, metric_tick_text, widened
-from saewidgets.widgets.charts.marks import Joints, clear, put, set_ticks
 from saewidgets.widgets.charts.series import Curve, Floats
 from saewidgets.widgets.charts.style import (
     DASHES,
@@ -21,11 +24,13 @@ from saewidgets.widgets.charts.style import (
     PALETTES,
     RAW_OPACITY,
     RAW_WIDTH,
+    SHAPES,
     SLOTS,
     SMOOTH_WIDTH,
     SVG_DASHES,
     Palette,
 )
+from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
 
 HEIGHT = 132
@@ -33,236 +38,331 @@ MARKS_PER_LINE = 6
 NOTHING = (0.1, 1.0)  # the range of a y axis, linear or logarithmic, on which there are no points
 
 
-@dataclass(slots=True)
-class Slot:
+class Plot:
+    """A figure of two axes, a caption above it, and the scales that it owns: a reader zooms with wheel and mouse.
+
+    Args:
+        height: in pixels.
+        margin: of the figure, in pixels.
+        options: what else a `bqplot.Figure` takes.
+    """
+
+    scales: tuple[Any, ...]  # those whose range is chosen here, unless a reader chose it
+
+    def __init__(self, height: int, margin: Mapping[str, int], **options: Any) -> None:
+        self._owned: list[Any] = []
+        self._fitted: tuple[Any, ...] = ()  # the ranges as they were set here, not by a reader
+        self._zoom = self.own(bqplot.PanZoom())
+        self._caption = self.own(ipywidgets.HTML(layout={"margin": "0", "height": "auto", "min_height": "18px"}))
+        self._caption.add_class("sw-caption")
+        self._figure = self.own(
+            bqplot.Figure(
+                animation_duration=0, display_toolbar=False, padding_x=0.0, fig_margin=margin, interaction=self._zoom,
+                background_style={"fill": "transparent"},
+                layout={"height": f"{height}px", "width": "100%", "min_width": "0", "margin": "0"}, **options,
+            )
+        )  # fmt: skip
+        self._figure.add_class("sw-figure")
+        layout = {"margin": "0", "min_width": "0", "flex": "1 1 0%"}
+        self.box = self.own(ipywidgets.VBox([self._caption, self._figure], layout=layout))
+        self.box.add_class("sw-chart")
+
+    def own(self, widget: Any) -> Any:
+        """A widget that is closed with the figure."""
+        unpin(widget)
+        self._owned.append(widget)
+        return widget
+
+    def mark(self, kind: Any, **options: Any) -> Any:
+        """A new mark in front of all others, without points yet."""
+        mark = self.own(kind(x=[], y=[], visible=False, **options))
+        self._figure.marks = [*self._figure.marks, mark]
+        return mark
+
+    def draw_axes(self, x: Any, y: Any) -> None:
+        """New axes along these scales."""
+        axes = [
+            bqplot.Axis(scale=x, side="bottom", grid_lines="none", label_offset="26px"),
+            bqplot.Axis(scale=y, side="left", grid_lines="solid", label_offset="36px"),
+        ]
+        self._figure.axes = [self.own(axis) for axis in axes]
+        self._zoom.scales = {"x": [x], "y": [y]}
+
+    def paint_axes(self, palette: Palette) -> None:
+        for axis in self._figure.axes:
+            axis.color, axis.label_color, axis.grid_color = palette.axis, palette.text, palette.grid
+            axis.tick_style = {"fill": palette.tick, "font-size": "11px"}
+
+    def show_axes(self, shown: bool) -> None:
+        """Without data bqplot would label scales that mean nothing."""
+        for axis in self._figure.axes:
+            axis.visible = shown
+
+    def write(self, *parts: Html | str) -> None:
+        # Six runs take two lines; Jupyter's own line height would leave a gap between them.
+        self._caption.value = tag("div", *parts, style="line-height:18px")
+
+    def _bounds(self) -> tuple[Any, ...]:
+        return tuple(end for scale in self.scales for end in (scale.min, scale.max))
+
+    @property
+    def zoomed(self) -> bool:
+        """A reader zoomed or panned."""
+        return self._bounds() != self._fitted
+
+    def reset_zoom(self) -> None:
+        """Follow the data again, from the next `draw` on."""
+        self._fitted = self._bounds()
+
+    def fit(self, wanted: tuple[Any, ...]) -> None:
+        """Choose the ranges, two numbers per scale, unless a reader did; None leaves an end to bqplot."""
+        if wanted != self._fitted and not self.zoomed:
+            self._fitted = wanted  # first: whoever observes the scales asks `zoomed`
+            for number, scale in enumerate(self.scales):
+                with scale.hold_sync():
+                    scale.min, scale.max = wanted[2 * number : 2 * number + 2]
+
+    def drop(self, *widgets: Any) -> None:
+        for widget in widgets:
+            self._owned.remove(widget)
+            widget.close()
+
+    def close(self) -> None:
+        """Remove all widgets of this figure from the page."""
+        for scale in self.scales:
+            scale.unobserve_all()
+        for widget in self._owned:
+            widget.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """What a chart shows of one run: its line, where it goes on from others, and its newest value as text."""
+
+    name: str
+    slot: int
+    curve: Curve
+    joints: Sequence[float] = ()
+    newest: str = ""
+
+
+class Slot(NamedTuple):
     """The three marks of one run: every extreme, the smoothed line, a few markers on it."""
 
     raw: bqplot.Lines
     smooth: bqplot.Lines
     marker: bqplot.Scatter
 
-    def all(self) -> tuple[Any, ...]:
-        return (self.raw, self.smooth, self.marker)
 
+class Chart(Plot):
+    """The lines of one metric.
 
-@dataclass(frozen=True, slots=True)
-class Newest:
-    """The newest value of one run, as text."""
+    Args:
+        title: what it shows.
+        unit: of the newest values, or ``""``.
+        x: the scale that all charts of a panel share.
+    """
 
-    slot: int
-    name: str
-    text: str
+    def __init__(self, title: str, unit: str, x: bqplot.LinearScale) -> None:
+        margin = {"top": 6, "bottom": 34, "left": 44, "right": 12}
+        super().__init__(HEIGHT, margin, padding_y=0.04, scale_x=x)
+        self.title, self.unit, self.look, self._x = title, unit, ChartState(), x
+        self.scales = ()
+        self._slots: dict[int, Slot] = {}
+        self._joints: dict[int, bqplot.Lines] = {}
+        self._whole = self.own(bqplot.LinearScale(min=0.0, max=1.0))  # joints span the height, whatever the zoom
+        self._scale()
 
+    @property
+    def y(self) -> Any:
+        return self.scales[0]
 
-@dataclass(slots=True)
-class Look:
-    """How all charts of a panel are drawn."""
+    def set_look(self, look: ChartState) -> None:
+        """Change scale type, raw lines or theme. A new scale type needs new marks and axes."""
+        before, self.look = self.look, look
+        if look.log_y != before.log_y:
+            self._scale()
+        self.paint_axes(PALETTES[look.theme])
 
-    log_y: bool = True
-    show_raw: bool = True
-    theme: Literal["light", "dark"] = "light"
-
-
-@dataclass(slots=True)
-class Chart:
-    """A figure, its caption and the scales it owns (`x` is shared by the charts of a panel)."""
-
-    title: str
-    unit: str
-    x: bqplot.LinearScale
-    look: Look = field(default_factory=Look)
-    y: Any = None
-    box: ipywidgets.VBox = None
-    _figure: bqplot.Figure = None
-    _caption: ipywidgets.HTML = None
-    _slots: dict[int, Slot] = field(default_factory=dict)
-    _zoom: bqplot.PanZoom = None
-    _joints: Joints = None  # type: ignore[assignment]  # made with the figure
-    _fitted: tuple[float | None, float | None] = (None, None)  # the y range as it was set here, not by a reader
-
-    def __post_init__(self) -> None:
-        self._caption = ipywidgets.HTML(layout=ipywidgets.Layout(margin="0", height="auto", min_height="18px"))
-        self._caption.add_class("sw-caption")
-        self._figure = bqplot.Figure(
-            animation_duration=0,
-            display_toolbar=False,
-            padding_x=0.0,
-            padding_y=0.04,
-            scale_x=self.x,
-            fig_margin={"top": 6, "bottom": 34, "left": 44, "right": 12},
-            layout=ipywidgets.Layout(height=f"{HEIGHT}px", width="100%", min_width="0", margin="0"),
-        )
-        self._figure.add_class("sw-figure")
-        self._joints = Joints(self._figure, self.x)
-        self.box = ipywidgets.VBox(
-            [self._caption, self._figure], layout=ipywidgets.Layout(min_width="0", flex="1 1 0%")
-        )
-        self.box.add_class("sw-chart")
-        self._zoom = bqplot.PanZoom()
-        self.set_look(self.look)
-        self.write_caption(())
-        for widget in (self._caption, self._figure, self._zoom):
-            unpin(widget)
-
-    # --------------------------------------------------------------------------------------------- look
-
-    def set_look(self, look: Look) -> None:
-        """Change scale type, raw traces or theme. A new scale type needs new marks and axes."""
-        if self.y is None or look.log_y != self.look.log_y:
-            self._rebuild(look)
-        self.look = Look(look.log_y, look.show_raw, look.theme)
-        palette = PALETTES[look.theme]
-        for axis in self._figure.axes:
-            axis.color, axis.label_color, axis.grid_color = palette.axis, palette.text, palette.grid
-            axis.tick_style = {"fill": palette.tick, "font-size": "11px"}
-        self._figure.background_style = {"fill": "transparent"}
-        for number, slot in self._slots.items():
-            self._paint(slot, number, palette)
-
-    def _rebuild(self, look: Look) -> None:
-        old = [mark for slot in self._slots.values() for mark in slot.all()] + list(self._figure.axes)
-        old_y = self.y
-        self._slots = {}
-        self.y = bqplot.LogScale() if look.log_y else bqplot.LinearScale()
+    def _scale(self) -> None:
+        old = [mark for slot in self._slots.values() for mark in slot]
+        old += [*self._joints.values(), *self._figure.axes, *self.scales]
+        self._slots, self._joints = {}, {}
+        self.scales = (self.own(bqplot.LogScale() if self.look.log_y else bqplot.LinearScale()),)
         self._fitted = (None, None)
-        unpin(self.y)
-        axes = [
-            bqplot.Axis(scale=self.x, side="bottom", grid_lines="none", label_offset="26px"),
-            bqplot.Axis(scale=self.y, side="left", grid_lines="solid"),
-        ]
-        for axis in axes:
-            unpin(axis)
         with self._figure.hold_sync():
             self._figure.marks = []
-            self._figure.axes = axes
+            self.draw_axes(self._x, self.y)
             self._figure.scale_y = self.y
-        self._zoom.scales = {"x": [self.x], "y": [self.y]}
-        self._figure.interaction = self._zoom
-        for widget in old:
-            widget.close()
-        if old_y is not None:
-            old_y.close()
-
-    def _paint(self, slot: Slot, number: int, palette: Palette) -> None:
-        color = palette.series[number % SLOTS]
-        for line in (slot.raw, slot.smooth):
-            line.colors = [color]
-        slot.marker.colors = [color]
+        self.drop(*old)
 
     def _slot(self, number: int) -> Slot:
         if number not in self._slots:
-            scales = {"x": self.x, "y": self.y}
-            slot = Slot(
-                raw=bqplot.Lines(scales=scales, stroke_width=RAW_WIDTH, opacities=[RAW_OPACITY]),
-                smooth=bqplot.Lines(scales=scales, stroke_width=SMOOTH_WIDTH, line_style=DASHES[number % SLOTS]),
-                marker=bqplot.Scatter(scales=scales, marker=MARKERS[number % SLOTS], default_size=18, x=[], y=[]),
+            scales = {"x": self._x, "y": self.y}
+            n = number % SLOTS
+            self._slots[number] = Slot(
+                self.mark(bqplot.Lines, scales=scales, stroke_width=RAW_WIDTH, opacities=[RAW_OPACITY]),
+                self.mark(bqplot.Lines, scales=scales, stroke_width=SMOOTH_WIDTH, line_style=DASHES[n]),
+                self.mark(bqplot.Scatter, scales=scales, marker=MARKERS[n], default_size=18),
             )
-            for mark in slot.all():
-                unpin(mark)
-                mark.visible = False
-            self._paint(slot, number, PALETTES[self.look.theme])
-            self._slots[number] = slot
-            self._figure.marks = [*self._figure.marks, *slot.all()]
         return self._slots[number]
 
     # --------------------------------------------------------------------------------------------- data
 
-    def draw(self, curves: Mapping[int, Curve], joints: Mapping[int, Sequence[float]] | None = None) -> None:
-        """Show exactly these lines (slot number → curve), and where they go on from others."""
-        self._joints.draw(joints or {}, PALETTES[self.look.theme])
-        parts = [curve.y for curve in curves.values()]
-        if self.look.show_raw:
-            parts += [curve.raw_y for curve in curves.values()]
-        low, high = extent(parts)
-        right = extent([curve.x for curve in curves.values()])[1]
+    def draw(self, runs: Sequence[RunLine], instead: str) -> None:
+        """Show exactly these lines; `instead` is what the caption says where none has a value."""
+        colors = PALETTES[self.look.theme].series
+        low, high = extent([run.curve.y for run in runs] + [run.curve.raw_y for run in runs if self.look.show_raw])
+        right = extent([run.curve.x for run in runs])[1]
         if not math.isfinite(high):
             self._fit(low, high)  # first: while it goes, the last point has no place on an axis that fits no points
-        for number in self._slots.keys() - curves.keys():
-            for mark in self._slots[number].all():
-                clear(mark)
-        for number, curve in curves.items():
-            slot = self._slot(number)
-            put(slot.raw, curve.raw_x, curve.raw_y, visible=self.look.show_raw)
+        shown = {run.slot for run in runs}
+        for number in self._slots.keys() - shown:
+            for mark in self._slots[number]:
+                put(mark, (), ())
+        for run in runs:
+            slot, curve = self._slot(run.slot), run.curve
+            at = marked(curve.x, run.slot, right, alone=len(runs) == 1)
+            put(slot.raw, curve.raw_x if self.look.show_raw else (), curve.raw_y if self.look.show_raw else ())
             put(slot.smooth, curve.x, curve.y)
-            at = marked(curve.x, number, right, alone=len(curves) == 1)
             put(slot.marker, curve.x[at], curve.y[at])
+            for mark in slot:
+                mark.colors = [colors[run.slot % SLOTS]]
+        self._draw_joints({run.slot: run.joints for run in runs if run.joints}, colors)
         self._fit(low, high)
-        for axis in self._figure.axes:  # without data bqplot would label a scale that means nothing
-            if axis.visible != math.isfinite(high):
-                axis.visible = math.isfinite(high)
-        self._draw_y_ticks(low, high)
+        self.show_axes(math.isfinite(high))
+        set_ticks(self._figure.axes[1], self._y_ticks(low, high, 5, 4))
+        self._write(runs, instead)
 
     def _fit(self, low: float, high: float) -> None:
         """Keep a line that hardly moves from filling the whole height, and give an axis without points some range;
         everything else bqplot fits to the data."""
-        if self.zoomed:
-            return
         wider = widened(low, high) if math.isfinite(high) else NOTHING
-        wanted = (None, None) if wider == (low, high) else wider
-        if wanted != self._fitted:
-            self._fitted = wanted  # first: whoever observes the scale asks `zoomed`
-            with self.y.hold_sync():
-                self.y.min, self.y.max = wanted
+        self.fit((None, None) if wider == (low, high) else wider)
 
-    def _draw_y_ticks(self, low: float, high: float) -> None:
+    def _y_ticks(self, low: float, high: float, log: int, linear: int) -> list[tuple[float, str]]:
         if self.y.min is not None and self.y.max is not None:
             low, high = self.y.min, self.y.max
-        ticks = log_ticks(low, high, 5) if self.look.log_y else linear_ticks(low, high, 4)
-        set_ticks(self._figure.axes[1], ticks, [metric_tick_text(value) for value in ticks])
+        ticks = log_ticks(low, high, log) if self.look.log_y else linear_ticks(low, high, linear)
+        return [(value, metric_tick_text(value)) for value in ticks]
 
-    def draw_x_ticks(self, ticks: Sequence[float], labels: Sequence[str], label: str) -> None:
+    def _draw_joints(self, places: Mapping[int, Sequence[float]], colors: Sequence[str]) -> None:
+        for number in self._joints.keys() - places.keys():
+            put(self._joints[number], (), ())
+        for number, at in places.items():
+            if number not in self._joints:
+                scales = {"x": self._x, "y": self._whole}
+                self._joints[number] = self.mark(
+                    bqplot.Lines, scales=scales, stroke_width=1.0, line_style="dotted", opacities=[0.8]
+                )
+            # Up, down, and a gap to the next; bqplot labels the last point, so that one has to be a point.
+            up_and_down = np.tile([0.0, 1.0, math.nan], len(at))[:-1]
+            put(self._joints[number], np.repeat(np.asarray(at, dtype=np.float64), 3)[:-1], up_and_down)
+            self._joints[number].colors = [colors[number % SLOTS]]
+
+    def draw_x_axis(self, x: Axis) -> None:
         """Label the x axis (all charts of a panel alike)."""
         axis = self._figure.axes[0]
-        if axis.label != label:
-            axis.label = label
-        set_ticks(axis, ticks, labels)
+        axis.label = x.name
+        set_ticks(axis, x.ticks)
 
-    def write_caption(self, values: Sequence[Newest], *, keyed: bool = False, instead: str = "") -> None:
-        """The title and the newest values; `keyed`: each behind a piece of its line."""
+    def _write(self, runs: Sequence[RunLine], instead: str) -> None:
+        """The title and the newest values; of several runs each behind a piece of its line."""
+        known = [run for run in runs if run.newest]
         parts: list[Html | str] = []
-        for value in values:
-            pair = tag("span", self._key(value), " ", value.text, style="white-space:nowrap") if keyed else value.text
-            parts += [" ", pair]
-        if self.unit and values:
+        for run in known:
+            pair = tag("span", self._key(run), " ", run.newest, style="white-space:nowrap")
+            parts += [" ", pair if len(runs) > 1 else run.newest]
+        if self.unit and known:
             parts += [" ", self.unit]
-        words = tag("span", *(parts or [" ", instead]), class_="t2")
-        # Six runs take two lines; Jupyter's own line height would leave a gap between them.
-        text = tag("div", tag("b", self.title), words, style="line-height:18px")
-        if self._caption.value != text:
-            self._caption.value = text
+        self.write(tag("b", self.title), tag("span", *(parts or [" ", instead]), class_="t2"))
 
-    def _key(self, value: Newest) -> Html:
+    def _key(self, run: RunLine) -> Html:
         """The piece of line that stands for a run in the legend and on its card."""
-        number = value.slot % SLOTS
+        number = run.slot % SLOTS
         color = PALETTES[self.look.theme].series[number]
         line = tag("path", d="M0 4H18", stroke=color, stroke_width=2, stroke_dasharray=SVG_DASHES[number])
         style = "display:inline-block;vertical-align:middle;margin-left:4px"
-        label = {"role": "img", "aria_label": value.name}
-        return tag("svg", tag("title", value.name), line, width=18, height=8, viewBox="0 0 18 8", style=style, **label)
+        label = {"role": "img", "aria_label": run.name}
+        return tag("svg", tag("title", run.name), line, width=18, height=8, viewBox="0 0 18 8", style=style, **label)
 
-    @property
-    def zoomed(self) -> bool:
-        """A reader chose the range of the y axis."""
-        return (self.y.min, self.y.max) != self._fitted
+    # --------------------------------------------------------------------------------------------- pictures
 
-    def reset_zoom(self) -> None:
-        """Follow the data again."""
-        self._fitted = (None, None)
-        with self.y.hold_sync():
-            self.y.min = self.y.max = None
+    def picture(self, against: str, x: Axis, runs: Sequence[RunLine]) -> Picture:
+        """The chart as it stands, zoom included, with title, names of the axes and legend; always on white.
 
-    def close(self) -> None:
-        """Remove all widgets of this chart from the page."""
-        self._joints.close()
-        marks = [mark for slot in self._slots.values() for mark in slot.all()]
-        for widget in (self.box, self._caption, *marks, *self._figure.axes, self._zoom, self._figure, self.y):
-            widget.close()
+        Args:
+            against: "tokens", "steps" or "time".
+            x: the axis that all charts share.
+            runs: those that have values.
+        """
+        right = extent([run.curve.x for run in runs])[1]
+        alone = len(runs) == 1
+        marks = [mark for run in runs for mark in self._picture_marks(run, right, alone)]
+        legend = [
+            Key(run.name, color, SVG_DASHES[n], line=True, shape=None if alone else SHAPES[MARKERS[n]])
+            for run in runs
+            for n, color in [(run.slot % SLOTS, PALETTES["light"].series[run.slot % SLOTS])]
+        ]
+        if any(run.joints for run in runs):
+            legend.append(Key("upright dots: goes on from an earlier run"))
+        drawing = figure(f"{self.title} against {against}", x, self._picture_axis(runs), marks, legend)
+        return Picture(name=self.title.lower(), width=drawing.width, height=drawing.height, svg=drawing.svg)
+
+    def _picture_axis(self, runs: Sequence[RunLine]) -> Axis:
+        log = self.look.log_y
+        low, high = extent([run.curve.y for run in runs] + [run.curve.raw_y for run in runs if self.look.show_raw])
+        if self.y.min is not None and self.y.max is not None:
+            low, high = self.y.min, self.y.max
+        else:
+            low, high = widened(low, high)
+            room = 0.04 * (math.log(high / low) if log else high - low)
+            low, high = (low / math.exp(room), high * math.exp(room)) if log else (low - room, high + room)
+        name = ", ".join(part for part in (self.title, self.unit) if part)
+        return Axis(f"{name} (log)" if log else name, low, high, self._y_ticks(low, high, 7, 5), log)
+
+    def _picture_marks(self, run: RunLine, right: float, alone: bool) -> list[Mark]:
+        number, curve = run.slot % SLOTS, run.curve
+        color = PALETTES["light"].series[number]
+        marks: list[Mark] = [Upright(float(joint), color) for joint in run.joints]
+        if self.look.show_raw:
+            raw = curve.raw_x.tolist(), curve.raw_y.tolist()
+            marks.append(Trace(*raw, color, width=RAW_WIDTH, opacity=RAW_OPACITY))
+        marks.append(Trace(curve.x.tolist(), curve.y.tolist(), color, SVG_DASHES[number]))
+        at = marked(curve.x, run.slot, right, alone=alone)
+        marks.append(Points(curve.x[at].tolist(), curve.y[at].tolist(), color, SHAPES[MARKERS[number]], size=8.0))
+        return marks
+
+
+def put(mark: Any, x: Any, y: Any) -> None:
+    """Give a mark new points, if they are new, in one message; without points it is hidden, and the old ones go too:
+    bqplot fits an axis to all points, also those not shown."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    with mark.hold_sync():
+        if not (same(mark.x, x) and same(mark.y, y)):
+            mark.x, mark.y = x, y
+        mark.visible = len(x) > 0
+
+
+def same(old: Any, new: Floats) -> bool:
+    """The numbers are equal, gaps (NaN) too; what bqplot holds may be a list or nothing."""
+    return old is not None and np.array_equal(np.asarray(old, dtype=np.float64), new, equal_nan=True)
+
+
+def set_ticks(axis: bqplot.Axis, ticks: Sequence[tuple[float, str]]) -> None:
+    """Replace an axis' ticks, if they changed."""
+    values = np.array([value for value, _ in ticks], dtype=np.float64)
+    names = {repr(float(value)).removesuffix(".0"): label for value, label in ticks}
+    if same(axis.tick_values, values) and axis.tick_labels == names:
+        return
+    axis.tick_labels = names  # first, and in a message of its own: bqplot looks labels up only when values change
+    axis.tick_values = values
 
 
 def extent(parts: Sequence[Floats]) -> tuple[float, float]:
     """Smallest and largest finite value of several arrays; (nan, nan) when there is none."""
-    finite = [part[np.isfinite(part)] for part in parts]
-    whole = np.concatenate(finite) if finite else np.empty(0)
+    whole = np.concatenate([*parts, np.empty(0)])
+    whole = whole[np.isfinite(whole)]
     return (float(whole.min()), float(whole.max())) if len(whole) else (math.nan, math.nan)
 
 

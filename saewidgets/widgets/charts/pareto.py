@@ -1,317 +1,239 @@
-"""The Pareto view of a comparison: one bqplot figure. All methods are for the publisher thread."""
+"""`ParetoChart`, the view of a comparison that sets L0 against quality. All methods are for the publisher's thread."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import bqplot
-import ipywidgets
 import numpy as np
 
 from saewidgets.render import Html, tag
-from saewidgets.render.figure import (
-    LEFT,
-    PLOT_HEIGHT,
-    RIGHT,
-    WIDTH,
-    Axis,
-    Drawing,
-    Key,
-    Mark,
-    Points,
-    Trace,
-    Word,
-    figure,
-)
+from saewidgets.render.figure import LEFT, PLOT_HEIGHT, RIGHT, WIDTH, Axis, Key, Mark, Points, Trace, Word, figure
+from saewidgets.render.numbers import MINUS
 from saewidgets.render.ticks import doubling_ticks, linear_ticks, tick_text, widened
-from saewidgets.widgets.charts.marks import clear, put, set_ticks
-from saewidgets.widgets.charts.pareto_labels import PLACES, Place, place
-from saewidgets.widgets.charts.pareto_points import HIGHER_IS_BETTER, Y_NAMES, in_view, outside_words
-from saewidgets.widgets.charts.pictures import as_message
+from saewidgets.widgets.charts.chart import Plot, put, set_ticks
 from saewidgets.widgets.charts.style import PALETTES, SHAPES, Palette, symbol_of
-from saewidgets.widgets.messages.training import CompareState, ParetoPoint, Picture
-from saewidgets.widgets.shell import unpin
+from saewidgets.widgets.messages.training import CompareState, ParetoPoint, Picture, YAxis
 
-_RING = 14.0  # pixels
-
-
-def pareto_picture(
-    state: CompareState, x: Axis, y: Axis, places: Sequence[Place | None], remarks: Sequence[str]
-) -> Drawing:
-    """Draw the points of `state`, always on white.
-
-    Args:
-        state: what the view shows.
-        x: the axis of L0.
-        y: the axis of the quality.
-        places: where the label of each point stands; None: nowhere.
-        remarks: what line, ring and hollow symbols mean.
-    """
-    palette = PALETTES["light"]
-    front = sorted((point.l0, point.y) for point in state.points if point.front)
-    marks: list[Mark] = [Trace([p[0] for p in front], [p[1] for p in front], palette.axis, width=1.25)]
-    legend = {}
-    for point in sorted(state.points, key=lambda one: one.kind):
-        symbol = symbol_of(point.architecture)
-        color, shape = symbol.color_in(palette), SHAPES[symbol.marker]
-        marks.append(Points([point.l0], [point.y], color, shape, hollow=bool(point.preliminary)))
-        legend[point.kind] = Key(point.kind, color, shape=shape)
-    compared = [point for point in state.points if point.id in state.training_ids]
-    ring_x, ring_y = [point.l0 for point in compared], [point.y for point in compared]
-    marks.append(Points(ring_x, ring_y, palette.text, SHAPES["circle"], hollow=True, size=_RING / 0.8))
-    for point, at in zip(state.points, places, strict=True):
-        if at is not None:
-            marks.append(Word(point.l0, point.y, point.label, at.dx, at.dy, at.align))
-    scope = next((one.label for one in state.scopes if one.value == state.scope), "")
-    title = f"L0 against {Y_NAMES[state.y_axis]}" + (f": {scope}" if scope else "")
-    return figure(title, x, y, marks, [*legend.values(), *(Key(words) for words in remarks)])
-
+Y_NAMES: dict[YAxis, str] = {"fvu": "FVU", "ce_loss_score": "CE recovered"}
+HIGHER_IS_BETTER: dict[YAxis, bool] = {"fvu": False, "ce_loss_score": True}
+# Beyond these a run has collapsed or diverged. FVU is 1 for the mean of the activations, CE recovered 0 for none.
+L0_FLOOR, FVU_CEILING, CE_FLOOR = 0.5, 2.0, -1.0
 
 X_NAME = "L0, active latents per token"
 HEIGHT = 240
 MARGIN = {"top": 8, "bottom": 36, "left": 48, "right": 16}
-# Labels have to fit in a narrow panel and in a wide one; in between they then do as well.
-WIDTHS = (250.0, 1200.0)
+NARROW = 250.0  # inner width in pixels of the figure in a narrow panel: labels that have room there have it anywhere
+CHARACTER, LINE = 6.2, 12.0  # pixels that a character and a line of a label (11 px) take
+MARKER = 7.5  # half the size of the largest marker, and of the ring around a compared run
+RIGHT_OF, ABOVE = 6, 14  # where a label stands beside its point; whole pixels, for traitlets before 5.15
 
 
-@dataclass(slots=True)
-class _Kind:
-    """The marks of one architecture: runs whose numbers stand, and (hollow) those that are preliminary."""
+class ParetoChart(Plot):
+    """L0 (logarithmic) against a measure of quality; a line joins the runs that no other beats.
 
-    firm: bqplot.Scatter
-    hollow: bqplot.Scatter
+    Args:
+        on_zoom: called when a reader zoomed or panned.
+    """
 
-
-class ParetoChart:
-    """L0 (logarithmic) against a measure of quality; a line joins the runs that no other beats."""
-
-    def __init__(self, on_zoom: Any) -> None:
-        self._on_zoom = on_zoom
-        self._kinds: dict[str, _Kind] = {}
-        self._fitted: tuple[Any, ...] = (None, None, None, None)
+    def __init__(self, on_zoom: Callable[[], None]) -> None:
+        super().__init__(HEIGHT, MARGIN, padding_y=0.0)
         self._shown: CompareState | None = None
-        self._x, self._y = bqplot.LogScale(), bqplot.LinearScale()
-        axes = [
-            bqplot.Axis(scale=self._x, grid_lines="none", label=X_NAME, label_offset="26px"),
-            bqplot.Axis(scale=self._y, side="left", grid_lines="solid"),
-        ]
-        self._front = bqplot.Lines(scales={"x": self._x, "y": self._y}, stroke_width=1.25, visible=False)
-        self._rings = bqplot.Scatter(
-            scales={"x": self._x, "y": self._y}, x=[], y=[], default_size=150, fill=False, visible=False
-        )
-        self._zoom = bqplot.PanZoom(scales={"x": [self._x], "y": [self._y]})
-        self._figure = bqplot.Figure(
-            axes=axes, interaction=self._zoom, animation_duration=0,
-            display_toolbar=False, padding_x=0.0, padding_y=0.0,
-            fig_margin=MARGIN,
-            layout=ipywidgets.Layout(height=f"{HEIGHT}px", width="100%", min_width="0", margin="0"),
+        self._drawn: object = None
+        self._x, self._y = self.own(bqplot.LogScale()), self.own(bqplot.LinearScale())
+        self.scales = (self._x, self._y)
+        self._fitted = self._bounds()
+        self.draw_axes(self._x, self._y)
+        self._both = {"x": self._x, "y": self._y}
+        self._front = self.mark(bqplot.Lines, scales=self._both, stroke_width=1.25)
+        self._rings = self.mark(bqplot.Scatter, scales=self._both, default_size=150, fill=False)
+        self._names = self.mark(
+            bqplot.Label, scales=self._both, text=[], default_size=11, font_weight="normal", align="start",
+            x_offset=RIGHT_OF,
         )  # fmt: skip
-        self._figure.add_class("sw-figure")
-        self._legend = ipywidgets.HTML(layout=ipywidgets.Layout(margin="0", height="auto", min_height="18px"))
-        self._legend.add_class("sw-caption")
-        self.box = ipywidgets.VBox(
-            [self._legend, self._figure], layout=ipywidgets.Layout(margin="0", min_width="0", flex="1 1 0%")
-        )
-        self.box.add_class("sw-chart")
-        self._names = {
-            where: bqplot.Label(
-                scales={"x": self._x, "y": self._y}, x=[], y=[], text=[], default_size=11, font_weight="normal",
-                align=where.align, x_offset=where.dx, y_offset=where.dy, visible=False,
-            )
-            for where in PLACES
-        }  # fmt: skip
-        self._placed: Any = None  # what the labels were placed for last
-        marks = (self._front, self._rings, *self._names.values())
-        self._figure.marks = list(marks)
-        self._own = (self.box, self._legend, self._figure, *axes, *marks, self._zoom, self._x, self._y)
-        for widget in self._own:
-            unpin(widget)
-        for scale in (self._x, self._y):
-            scale.observe(self._moved, names=["min", "max"])
-
-    def _moved(self, change: Any) -> None:
-        if self.zoomed:
-            self._on_zoom()
+        self._kinds: dict[tuple[str, bool], Any] = {}  # architecture, hollow → its mark
+        for scale in self.scales:
+            scale.observe(lambda change: on_zoom() if self.zoomed else None, names=["min", "max"])
 
     # --------------------------------------------------------------------------------------------- drawing
 
     def draw(self, state: CompareState, theme: Literal["light", "dark"]) -> None:
         """Show exactly these points."""
-        palette = PALETTES[theme]
+        if self._drawn == (state, theme, self._bounds()):
+            return
         self._shown = state
-        for axis in self._figure.axes:
-            axis.color, axis.label_color, axis.grid_color = palette.axis, palette.text, palette.grid
-            axis.tick_style = {"fill": palette.tick, "font-size": "11px"}
-        self._figure.background_style = {"fill": "transparent"}
+        palette, points = PALETTES[theme], state.points
+        self.paint_axes(palette)
         self._fit(state)
-        self._draw_front(state, palette.axis)
-        self._draw_rings(state, palette.text)
-        kinds = {point.architecture: point.kind for point in sorted(state.points, key=lambda p: p.kind)}
-        for gone in self._kinds.keys() - kinds.keys():
-            clear(self._kinds[gone].firm)
-            clear(self._kinds[gone].hollow)
-        for architecture in kinds:
-            self._draw_kind(architecture, [p for p in state.points if p.architecture == architecture], palette)
-        self._draw_names(state, palette.text)
-        for axis in self._figure.axes:
-            axis.visible = bool(state.points)
-        self._write_legend(kinds, state, palette)
+        front = sorted({(point.l0, point.y) for point in points if point.front})
+        put(self._front, *_columns(front if len(front) > 1 else []))
+        put(self._rings, *_columns([(point.l0, point.y) for point in points if point.id in state.training_ids]))
+        wanted = {(point.architecture, bool(point.preliminary)) for point in points}
+        for gone in self._kinds.keys() - wanted:
+            put(self._kinds[gone], (), ())
+        for architecture, hollow in sorted(wanted):
+            symbol = symbol_of(architecture)
+            mark = self._kinds.get((architecture, hollow)) or self.mark(
+                bqplot.Scatter, scales=self._both, marker=symbol.marker, default_size=48, fill=not hollow,
+                stroke_width=1.5, default_skew=0.5,
+            )  # fmt: skip
+            self._kinds[architecture, hollow] = mark
+            mark.colors = [symbol.color_in(palette)]
+            mine = [p for p in points if (p.architecture, bool(p.preliminary)) == (architecture, hollow)]
+            put(mark, *_columns([(p.l0, p.y) for p in mine]))
+        named = self._labelled(state, NARROW, HEIGHT - MARGIN["top"] - MARGIN["bottom"])
+        with self._names.hold_sync():
+            self._names.text = np.array([point.label for point in named])
+            self._names.y_offset = _above(state)
+            put(self._names, *_columns([(point.l0, point.y) for point in named]))
+        for mark, color in ((self._front, palette.axis), (self._rings, palette.text), (self._names, palette.text)):
+            mark.colors = [color]
+        self.show_axes(bool(points))
+        self._write(state, palette)
+        self._drawn = (state, theme, self._bounds())
 
-    def _draw_front(self, state: CompareState, color: str) -> None:
-        front = sorted({(point.l0, point.y) for point in state.points if point.front})
-        self._front.colors = [color]
-        shown = front if len(front) > 1 else []
-        put(self._front, np.array([p[0] for p in shown]), np.array([p[1] for p in shown]))
+    def reset_zoom(self) -> None:
+        """Show all points again, at the next `draw`."""
+        super().reset_zoom()
+        self._drawn = None
 
-    def _draw_rings(self, state: CompareState, color: str) -> None:
-        """A ring around every run that is compared."""
-        found = [point for point in state.points if point.id in state.training_ids]
-        self._rings.colors = [color]
-        put(self._rings, np.array([p.l0 for p in found]), np.array([p.y for p in found]))
-
-    def _draw_kind(self, architecture: str, points: Sequence[ParetoPoint], palette: Palette) -> None:
-        marks = self._kind(architecture)
-        symbol = symbol_of(architecture)
-        for mark, chosen in (
-            (marks.firm, [p for p in points if not p.preliminary]),
-            (marks.hollow, [p for p in points if p.preliminary]),
-        ):
-            if mark.marker != symbol.marker:
-                mark.marker = symbol.marker
-            if mark.colors != [symbol.color_in(palette)]:
-                mark.colors = [symbol.color_in(palette)]
-            put(mark, np.array([p.l0 for p in chosen]), np.array([p.y for p in chosen]))
-
-    def _kind(self, architecture: str) -> _Kind:
-        if architecture not in self._kinds:
-            scales = {"x": self._x, "y": self._y}
-            firm, hollow = (
-                bqplot.Scatter(
-                    scales=scales, default_size=48, x=[], y=[], fill=fill, stroke_width=1.5, default_skew=0.5
-                )
-                for fill in (True, False)
-            )
-            for mark in (firm, hollow):
-                unpin(mark)
-            self._kinds[architecture] = _Kind(firm, hollow)
-            self._figure.marks = [*self._figure.marks, firm, hollow]
-        return self._kinds[architecture]
-
-    def _draw_names(self, state: CompareState, color: str) -> None:
-        bounds = (self._x.min, self._x.max, self._y.min, self._y.max)
-        wanted = (state.points, state.training_ids, bounds)
-        if self._placed != wanted and state.points:
-            self._placed = wanted
-            chosen = self.places(state, WIDTHS, HEIGHT - MARGIN["top"] - MARGIN["bottom"])
-            for where, mark in self._names.items():
-                points = [point for point, at in zip(state.points, chosen, strict=True) if at == where]
-                with mark.hold_sync():
-                    mark.text = np.array([point.label for point in points])
-                    put(mark, np.array([p.l0 for p in points]), np.array([p.y for p in points]))
-        for mark in self._names.values():
-            if not state.points:
-                clear(mark)
-            if mark.colors != [color]:
-                mark.colors = [color]
-
-    def places(self, state: CompareState, widths: Sequence[float], height: float) -> list[Place | None]:
-        """Where the label of each point stands in a figure of these inner sizes; None: it has no room for it.
-
-        Those compared choose first, then those on the line.
-        """
-        low, high, bottom, top = self._x.min, self._x.max, self._y.min, self._y.max
-        if not low or not high or bottom is None or top is None:
-            return [None] * len(state.points)
-        wide, tall = math.log(high / low), top - bottom
-        at = [(math.log(p.l0 / low) / wide, (p.y - bottom) / tall) for p in state.points]
-        numbers = range(len(at))
-        order = sorted(numbers, key=lambda i: (state.points[i].id not in state.training_ids, not state.points[i].front))
-        line = sorted(at[i] for i in numbers if state.points[i].front)
-        labels = [p.label for p in state.points]
-        found = place(at, labels, order, line, [(width, height) for width in widths])
-        return [found.get(i) for i in numbers]
+    @property
+    def _has_ranges(self) -> bool:
+        low, high, *others = self._bounds()
+        return bool(low and high) and None not in others
 
     def _fit(self, state: CompareState) -> None:
         """Room around the points for their labels; a reader's zoom stays."""
-        if not self.zoomed and state.points:
+        if state.points:
             fitted = in_view(state.points, state.y_axis)
             l0, y = [p.l0 for p in fitted], [p.y for p in fitted]
             low, high = widened(min(y), max(y))
             room = (high - low) * 0.12
             floor = low - room if min(y) < 0 else max(0.0, low - room)
-            wanted = (min(l0) / 1.25, max(l0) * 1.6, floor, high + room)
-            if wanted != self._fitted:
-                self._fitted = wanted
-                with self._x.hold_sync():
-                    self._x.min, self._x.max = wanted[:2]
-                with self._y.hold_sync():
-                    self._y.min, self._y.max = wanted[2:]
-        x_axis, y_axis = self._figure.axes
-        if self._x.min and self._x.max:
-            ticks = doubling_ticks(self._x.min, self._x.max, WIDTHS[0])
-            set_ticks(x_axis, ticks, [tick_text(value) for value in ticks])
-        if self._y.min is not None and self._y.max is not None:
-            ticks = linear_ticks(self._y.min, self._y.max, 4)
-            set_ticks(y_axis, ticks, [tick_text(value) for value in ticks])
-        if y_axis.label != Y_NAMES[state.y_axis]:
-            y_axis.label, y_axis.label_offset = Y_NAMES[state.y_axis], "36px"
+            self.fit((min(l0) / 1.25, max(l0) * 1.6, floor, high + room))
+        axes = self._figure.axes
+        if self._has_ranges:
+            for axis, each in zip(axes, self._axes(state, NARROW, 4), strict=True):
+                set_ticks(axis, each.ticks)
+        axes[0].label, axes[1].label = X_NAME, Y_NAMES[state.y_axis]
 
-    def _write_legend(self, kinds: Mapping[str, str], state: CompareState, palette: Palette) -> None:
+    def _labelled(self, state: CompareState, width: float, height: float) -> list[ParetoPoint]:
+        """The points whose label has room in a figure of this inner size: it lies on no marker and no other label.
+
+        Those compared choose first, then those on the line.
+        """
+        if not self._has_ranges:
+            return []
+        low, high, bottom, top = self._bounds()
+        wide, tall = width / math.log(high / low), height / (top - bottom)
+        at = {p.id: (math.log(p.l0 / low) * wide, (top - p.y) * tall) for p in state.points}
+        taken = {i: [(x - MARKER, y - MARKER, x + MARKER, y + MARKER)] for i, (x, y) in at.items()}
+        found = []
+        for point in sorted(state.points, key=lambda p: (p.id not in state.training_ids, not p.front)):
+            x, y = at[point.id]
+            left, middle = x + RIGHT_OF, y + _above(state)
+            box = (left, middle - LINE / 2, left + CHARACTER * len(point.label), middle + LINE / 2)
+            inside = box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height
+            others = [other for i, boxes in taken.items() for other in boxes if i != point.id]
+            if point.label and inside and not any(_overlap(box, other) for other in others):
+                taken[point.id].append(box)
+                found.append(point)
+        return found
+
+    def _write(self, state: CompareState, palette: Palette) -> None:
+        """The legend: what the symbols, the line, the rings and the hollow symbols mean."""
         parts: list[Html | str] = []
-        for architecture, kind in kinds.items():
+        for architecture, kind in _kinds(state).items():
             symbol = symbol_of(architecture)
             shape = tag("path", d=SHAPES[symbol.marker], fill=symbol.color_in(palette))
             style = "display:inline-block;vertical-align:-1px;margin-right:4px"
             icon = tag("svg", shape, width=10, height=10, viewBox="0 0 10 10", style=style, aria_hidden="true")
             parts.append(tag("span", icon, kind, style="white-space:nowrap;margin-right:12px"))
-        words = "; ".join(self._remarks(state)) if kinds else state.summary
-        text = tag("div", *parts, words, style="line-height:18px", class_="t2")
-        if self._legend.value != text:
-            self._legend.value = text
+        words = "; ".join(self._remarks(state)) if parts else state.summary
+        self.write(tag("span", *parts, words, class_="t2"))
 
     def _remarks(self, state: CompareState) -> list[str]:
-        outside = [] if self.zoomed else outside_words(state.points, state.y_axis)
-        return [*legend_words(state), *outside]
+        best = "highest" if HIGHER_IS_BETTER[state.y_axis] else "lowest"
+        parts = [f"line: {best} {Y_NAMES[state.y_axis]} at each L0", "ring: compared here"]
+        if any(point.preliminary for point in state.points):
+            parts.append("hollow: not finished, or of training batches only; not on the line")
+        return parts + ([] if self.zoomed else outside_words(state.points, state.y_axis))
 
-    # --------------------------------------------------------------------------------------------- zoom and copies
+    # --------------------------------------------------------------------------------------------- pictures
 
     def picture(self) -> Picture | None:
-        """The view as it stands; None while there is nothing in it."""
+        """The view as it stands, always on white; None while there is nothing in it."""
         state = self._shown
-        if state is None or not state.points or not self._x.min or not self._x.max:
+        if state is None or not state.points or not self._has_ranges:
             return None
-        x_ticks = doubling_ticks(self._x.min, self._x.max, WIDTH - LEFT - RIGHT)
-        y_ticks = linear_ticks(self._y.min, self._y.max, 5)
-        x = Axis(f"{X_NAME} (log)", self._x.min, self._x.max, [(v, tick_text(v)) for v in x_ticks], log=True)
-        y = Axis(Y_NAMES[state.y_axis], self._y.min, self._y.max, [(v, tick_text(v)) for v in y_ticks])
-        places = self.places(state, [WIDTH - LEFT - RIGHT], PLOT_HEIGHT)
-        return as_message("pareto", pareto_picture(state, x, y, places, self._remarks(state)))
+        palette = PALETTES["light"]
+        front = sorted((point.l0, point.y) for point in state.points if point.front)
+        marks: list[Mark] = [Trace([p[0] for p in front], [p[1] for p in front], palette.axis, width=1.25)]
+        for point in sorted(state.points, key=lambda one: one.kind):
+            symbol = symbol_of(point.architecture)
+            color, shape = symbol.color_in(palette), SHAPES[symbol.marker]
+            marks.append(Points([point.l0], [point.y], color, shape, hollow=bool(point.preliminary)))
+            if point.id in state.training_ids:
+                ring = SHAPES["circle"]
+                marks.append(Points([point.l0], [point.y], palette.text, ring, hollow=True, size=17.5))
+        for point in self._labelled(state, WIDTH - LEFT - RIGHT, PLOT_HEIGHT):
+            marks.append(Word(point.l0, point.y, point.label, RIGHT_OF, _above(state)))
+        legend = [
+            Key(kind, symbol_of(architecture).color_in(palette), shape=SHAPES[symbol_of(architecture).marker])
+            for architecture, kind in _kinds(state).items()
+        ]
+        legend += [Key(words) for words in self._remarks(state)]
+        scope = next((one.label for one in state.scopes if one.value == state.scope), "")
+        title = f"L0 against {Y_NAMES[state.y_axis]}" + (f": {scope}" if scope else "")
+        drawing = figure(title, *self._axes(state, WIDTH - LEFT - RIGHT, 5), marks, legend)
+        return Picture(name="pareto", width=drawing.width, height=drawing.height, svg=drawing.svg)
 
-    @property
-    def zoomed(self) -> bool:
-        """A reader zoomed or panned."""
-        return (self._x.min, self._x.max, self._y.min, self._y.max) != self._fitted
-
-    def reset_zoom(self) -> None:
-        """Show all points again, at the next `draw`."""
-        self._fitted = (self._x.min, self._x.max, self._y.min, self._y.max)
-
-    def close(self) -> None:
-        """Remove all widgets of this figure from the page."""
-        for scale in (self._x, self._y):
-            scale.unobserve_all()
-        marks = [mark for kind in self._kinds.values() for mark in (kind.firm, kind.hollow)]
-        for widget in (*self._own, *marks):
-            widget.close()
+    def _axes(self, state: CompareState, width: float, wanted: int) -> tuple[Axis, Axis]:
+        low, high, bottom, top = self._bounds()
+        x, y = doubling_ticks(low, high, width), linear_ticks(bottom, top, wanted)
+        return (
+            Axis(f"{X_NAME} (log)", low, high, [(value, tick_text(value)) for value in x], log=True),
+            Axis(Y_NAMES[state.y_axis], bottom, top, [(value, tick_text(value)) for value in y]),
+        )
 
 
-def legend_words(state: CompareState) -> list[str]:
-    """What the line, the rings and the hollow symbols mean."""
-    best = "highest" if HIGHER_IS_BETTER[state.y_axis] else "lowest"
-    parts = [f"line: {best} {Y_NAMES[state.y_axis]} at each L0", "ring: compared here"]
-    if any(point.preliminary for point in state.points):
-        parts.append("hollow: not finished, or of training batches only; not on the line")
-    return parts
+def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _kinds(state: CompareState) -> dict[str, str]:
+    """Architecture → what it is called, in the order of the legend."""
+    return {point.architecture: point.kind for point in sorted(state.points, key=lambda p: p.kind)}
+
+
+def _above(state: CompareState) -> int:
+    """Pixels down to a label: on the side of the line where there is room, as quality grows with L0."""
+    return ABOVE if HIGHER_IS_BETTER[state.y_axis] else -ABOVE
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _outside(point: ParetoPoint, y_axis: YAxis) -> bool:
+    return point.l0 < L0_FLOOR or (point.y < CE_FLOOR if HIGHER_IS_BETTER[y_axis] else point.y > FVU_CEILING)
+
+
+def in_view(points: Sequence[ParetoPoint], y_axis: YAxis) -> Sequence[ParetoPoint]:
+    """Those that the axes are fitted to: not a run that collapsed or diverged, beside which all others lie in a corner.
+
+    All of them where there are no others.
+    """
+    return [point for point in points if not _outside(point, y_axis)] or points
+
+
+def outside_words(points: Sequence[ParetoPoint], y_axis: YAxis) -> list[str]:
+    """What the caption says of the runs that `in_view` leaves out."""
+    count = len(points) - len(in_view(points, y_axis))
+    if not count:
+        return []
+    limit = f"below {MINUS}{-CE_FLOOR:g}" if HIGHER_IS_BETTER[y_axis] else f"above {FVU_CEILING:g}"
+    runs = f"{count} run{'s' * (count != 1)}"
+    return [f"outside the axes: {runs} with L0 below {L0_FLOOR:g} or {Y_NAMES[y_axis]} {limit}"]

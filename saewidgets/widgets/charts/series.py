@@ -1,4 +1,4 @@
-"""The numbers behind a chart's line: read once, thinned to what a screen can show, smoothed without lag.
+"""`Series`: the numbers behind a run's lines; `make_curve` thins them to what a screen can show and smooths them.
 
 Thinning works in bins of 2^j consecutive points counted from the first point, so that a bin's content never changes
 while a run grows; only when there are too many bins do they merge pairwise. No part of a curve jitters.
@@ -7,18 +7,23 @@ while a run grows; only when there are too many bins do they merge pairwise. No 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from saewidgets.events import Metrics
+from saewidgets.records import TrainingRecord
+
 Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, npt.NDArray[np.generic]]
+Read = Callable[[str, tuple[str, ...], int], Columns]
+"""``(training_id, names, min_step)`` → equally long columns "step", "tokens", "time" and one per name, from `min_step`
+on, sorted by step; NaN where a metric was not recorded at a step."""
 
 MAX_BINS = 700  # two points each: at most 1,400 points per line
-AXES = {"tokens": "tokens", "steps": "step", "time": "time"}
-KEYS = ("step", "tokens", "time")
+KEYS = {"steps": "step", "tokens": "tokens", "time": "time"}  # x axis → column
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,97 +39,174 @@ class Curve:
 EMPTY = Curve(*(np.empty(0) for _ in range(4)))
 
 
-class History:
-    """The metrics of one run, fetched piece by piece.
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A run that another one goes on from, and the checkpoint where that takes over."""
 
-    `read(names, min_step)` returns equally long columns "step", "tokens", "time" and one per name (NaN where a metric
-    was not recorded at that step), sorted by step, only steps ≥ `min_step`.
+    record: TrainingRecord
+    step: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Charted:
+    """A run that has a line.
+
+    Attributes:
+        record: the run.
+        slot: number of its line.
+        earlier: the runs that it goes on from, oldest first.
+        measured: what it told since the last time.
+        missed: the catalog holds more than was told.
     """
 
-    def __init__(self, names: tuple[str, ...], read: Callable[[tuple[str, ...], int], Columns]) -> None:
-        self._names = names
-        self._read = read
-        self._columns: dict[str, Floats] = {name: np.empty(0) for name in (*KEYS, *names)}
-        self._earlier: Columns = {}
+    record: TrainingRecord
+    slot: int
+    earlier: Sequence[Earlier] = ()
+    measured: Sequence[Metrics] = ()
+    missed: bool = False
 
-    def go_on_from(self, earlier: Columns) -> None:
-        """Let the curves begin with these columns, those of the runs before it."""
-        self._earlier = earlier
+
+class Series:
+    """The metrics of one run: read once, then told by the run. Before them stand those of the runs it goes on from."""
+
+    def __init__(self, names: tuple[str, ...], read: Read, run: Charted) -> None:
+        self._names, self._read, self.run = names, read, run
+        self._columns: dict[str, Floats] = {}
+        self._past_known: object = None
+        self._past: dict[str, Floats] = {}
+        self._joints: tuple[tuple[float, float, float], ...] = ()
+        self._seconds = 0.0  # what the earlier runs took in all, up to their checkpoints
+
+    def update(self, run: Charted) -> None:
+        """Take over what is new of the run."""
+        before, self.run = self.run.record, run
+        last = self._columns["step"][-1] if len(self) else -1.0
+        if run.record.step < before.step or any(event.step < last for event in run.measured):
+            self._columns = {}  # it went back to a checkpoint
+        if not len(self) or run.missed:
+            self._read_on()
+        elif run.measured:
+            self._append(run.measured)
+        known = [(one.record.id, one.step, started(one.record)) for one in run.earlier]
+        if self._past_known != (started(run.record), known):
+            self._past_known = (started(run.record), known)
+            self._recall()
 
     def __len__(self) -> int:
-        return len(self._columns["step"])
+        return len(self._columns.get("step", ()))
 
-    def update(self) -> int:
-        """Fetch what is new; how many points came. Only the last step is asked for again: another metric of the same
-        step may have been recorded after the first was read."""
-        steps = self._columns["step"]
-        start = int(steps[-1]) if len(steps) else 0
-        found = self._read(self._names, start)
-        fresh = {name: np.asarray(found.get(name, ()), dtype=np.float64) for name in self._columns}
-        count = len(fresh["step"])
-        if count == 0:
-            return 0
-        keep = int(np.searchsorted(steps, fresh["step"][0]))
-        for name, old in self._columns.items():
-            new = fresh[name] if len(fresh[name]) == count else np.full(count, np.nan)
-            self._columns[name] = np.concatenate([old[:keep], new])
-        return len(self) - len(steps)
+    def _read_on(self) -> None:
+        # The last step is asked for again: another metric of it may have been recorded after the first was read.
+        start = int(self._columns["step"][-1]) if len(self) else 0
+        self._join(self._read(self.run.record.id, self._names, start))
 
-    def reset(self) -> None:
-        """Forget everything: the run went back to a checkpoint."""
-        self._columns = {name: np.empty(0) for name in self._columns}
+    def _append(self, events: Sequence[Metrics]) -> None:
+        """They are in the catalog as well, and may have been read there: of one step there is one row."""
+        rows = {self._columns["step"][-1]: {name: column[-1] for name, column in self._columns.items()}}
+        for event in events:
+            if not event.values.keys().isdisjoint(self._names):
+                row = rows.setdefault(event.step, {"step": event.step, "tokens": event.tokens, "time": event.time})
+                row.update(event.values)
+        self._join({name: np.array([row.get(name, math.nan) for row in rows.values()]) for name in self._columns})
+
+    def _join(self, found: Columns) -> None:
+        fresh = {name: np.asarray(found[name], dtype=np.float64) for name in (*KEYS.values(), *self._names)}
+        keep = np.searchsorted(self._columns["step"], fresh["step"][:1]).sum() if len(self) else 0
+        if len(fresh["step"]):
+            old = self._columns
+            self._columns = {n: np.concatenate([old[n][:keep], new]) if keep else new for n, new in fresh.items()}
+
+    def _recall(self) -> None:
+        """The curves of the earlier runs, each cut at the step where the next one took over.
+
+        Their time runs on without the pauses between the runs, and ends where the clock of the run itself begins. A
+        joint is step, tokens and seconds (before the run's own clock, so ≤ 0) of a place where a run took over.
+        """
+        begin = end = started(self.run.record)
+        begins = [-1, *(one.step for one in self.run.earlier)]
+        pieces: list[dict[str, Floats]] = []
+        joints: list[tuple[float, float, float]] = []
+        for first, one in reversed(list(zip(begins, self.run.earlier, strict=False))):
+            found = self._read(one.record.id, self._names, 0)
+            columns = {name: np.asarray(found[name], dtype=np.float64) for name in (*KEYS.values(), *self._names)}
+            # Its own first point is that of the checkpoint it began with, which the run before it has as well.
+            kept = (columns["step"] > first) & (columns["step"] <= one.step)
+            columns = {name: column[kept] for name, column in columns.items()}
+            joints.append((float(one.step), float(one.tokens), end - begin))
+            since = started(one.record)
+            last = max(since, float(columns["time"][-1])) if len(columns["time"]) else since
+            columns["time"] = np.maximum(columns["time"], since) + (end - last)
+            end -= last - since
+            pieces.insert(0, columns)
+        self._past = {name: np.concatenate([piece[name] for piece in pieces]) for name in (pieces[0] if pieces else ())}
+        self._joints, self._seconds = tuple(reversed(joints)), begin - end
+
+    # --------------------------------------------------------------------------------------------- what is drawn
 
     def column(self, name: str) -> Floats:
         """One column, NaN where there is no value."""
-        own = self._columns[name]
-        if name not in self._earlier:
+        own = self._columns.get(name, np.empty(0))
+        if not self._past:
             return own
-        steps, own_steps = self._earlier["step"], self._columns["step"]
         # A run that goes on from a checkpoint begins with a point for it, which the run before it may have as well.
-        twice = len(steps) > 0 and len(own_steps) > 0 and own_steps[0] == steps[-1]
-        return np.concatenate([np.asarray(self._earlier[name], dtype=np.float64), own[1:] if twice else own])
+        twice = len(self) > 0 and self._columns["step"][0] in self._past["step"][-1:]
+        return np.concatenate([self._past[name], own[1:] if twice else own])
 
-    def curve(
-        self, names: tuple[str, ...], x_axis: str, *, positive: bool, smoothing: int, start: float = 0.0,
-        end: float = math.inf,
-    ) -> Curve:
-        """The line of the first of `names` that has any value.
+    def x(self, x_axis: str) -> Floats:
+        """Where all points stand on an axis: "tokens", "steps" or "time" (seconds since the first run began)."""
+        x = self.column(KEYS[x_axis])
+        # The point of a checkpoint is written before the clock begins.
+        return np.maximum(x - started(self.run.record) + self._seconds, 0.0) if x_axis == "time" else x
+
+    def curve(self, name: str, x_axis: str, *, positive: bool, smoothing: int, end: float = math.inf) -> Curve:
+        """The line of a metric.
 
         Args:
-            names: metrics in order of preference.
-            x_axis: "tokens", "steps" or "time" (seconds since `start`).
+            name: the metric.
+            x_axis: as of `x`.
             positive: the axis is logarithmic: values ≤ 0 cannot be drawn and are left out.
             smoothing: 0 … 100, see `smooth`.
             end: what stands to the right of it on the axis is left out.
         """
-        x = self.x(x_axis, start)
-        for name in names:
-            y = self.column(name)
-            valid = np.isfinite(y) & (x <= end) & (y > (0 if positive else -np.inf))
-            if valid.any():
-                return make_curve(x[valid], y[valid], smoothing)
-        return EMPTY
+        x, y = self.x(x_axis), self.column(name)
+        valid = np.isfinite(y) & (x <= end) & (y > (0 if positive else -np.inf))
+        return make_curve(x[valid], y[valid], smoothing) if valid.any() else EMPTY
 
-    def x(self, x_axis: str, start: float = 0.0) -> Floats:
-        """Where all points stand on an x axis; see `curve`."""
-        x = self.column(AXES[x_axis])
-        # The point of a checkpoint is written before the clock begins.
-        return np.maximum(x - start, 0.0) if x_axis == "time" else x
+    def joints(self, x_axis: str, end: float = math.inf) -> tuple[float, ...]:
+        """Where a run, or one before it, took over from another one."""
+        which, moved = list(KEYS).index(x_axis), self._seconds if x_axis == "time" else 0.0
+        return tuple(joint[which] + moved for joint in self._joints if joint[which] + moved <= end)
+
+
+def started(record: TrainingRecord) -> float:
+    """When the run's clock began (Unix seconds)."""
+    return record.started_at if record.started_at is not None else record.created_at
+
+
+def earlier_runs(record: TrainingRecord, known: Mapping[str, TrainingRecord]) -> tuple[Earlier, ...]:
+    """The runs that `record` goes on from, oldest first; those before one that was deleted are not known any more."""
+    chain: list[Earlier] = []
+    seen = {record.id}
+    while (source := record.facts.get("continued_from")) is not None:
+        parent = known.get(str(source["training_id"]))
+        if parent is None or parent.id in seen:
+            break
+        chain.append(Earlier(parent, int(source["step"]), int(source["tokens"])))
+        seen.add(parent.id)
+        record = parent
+    return tuple(reversed(chain))
 
 
 def make_curve(x: Floats, y: Floats, smoothing: int) -> Curve:
     """Thin and smooth finite points sorted by x."""
-    raw_x, raw_y = thin(x, y)
     mean_x, mean_y, counts = means(x, y)
-    return Curve(raw_x, raw_y, mean_x, smooth(mean_y, smoothing, counts))
+    return Curve(*thin(x, y), mean_x, smooth(mean_y, smoothing, counts))
 
 
 def bin_width(n: int, max_bins: int = MAX_BINS) -> int:
     """The smallest power of two with which `n` points need at most `max_bins` bins."""
-    width = 1
-    while -(-n // width) > max_bins:
-        width *= 2
-    return width
+    return 1 << max(0, math.ceil(n / max_bins) - 1).bit_length()
 
 
 def thin(x: Floats, y: Floats, max_bins: int = MAX_BINS) -> tuple[Floats, Floats]:
@@ -149,8 +231,6 @@ def thin(x: Floats, y: Floats, max_bins: int = MAX_BINS) -> tuple[Floats, Floats
 def means(x: Floats, y: Floats, max_bins: int = MAX_BINS) -> tuple[Floats, Floats, Floats]:
     """`(x, y, points)` of every bin: the mean position, the mean value, how many points it holds."""
     n = len(x)
-    if n == 0:
-        return x, y, np.empty(0)
     edges = np.arange(0, n, bin_width(n, max_bins))
     counts = np.diff(np.append(edges, n)).astype(np.float64)
     return np.add.reduceat(x, edges) / counts, np.add.reduceat(y, edges) / counts, counts
@@ -162,10 +242,10 @@ def smooth(y: Floats, smoothing: int, weights: Floats | None = None) -> Floats:
     Every value becomes the average of its neighbours with weights ``decay^distance``, normalised by the weights that
     exist (near an end there are fewer), which is the sum of a forward and a backward exponential moving average with
     their bias corrected. The reach (where a weight has fallen to 1/e) is `0.15 · (smoothing/100)²` of the curve: 2.4 %
-    at 40. NaN values are skipped and stay NaN.
+    at 40.
 
     Args:
-        y: values, evenly spaced.
+        y: finite values, evenly spaced.
         smoothing: 0 (none) … 100.
         weights: how much each value counts (a bin's number of points); 1 when absent.
     """
@@ -173,14 +253,14 @@ def smooth(y: Floats, smoothing: int, weights: Floats | None = None) -> Floats:
     reach = 0.15 * n * (smoothing / 100) ** 2
     if n < 3 or reach < 0.2:
         return y
-    decay = float(np.exp(-1.0 / reach))
-    present = np.isfinite(y)
-    weight = np.where(present, 1.0 if weights is None else weights, 0.0)
-    value = np.where(present, y, 0.0) * weight
-    top = _decaying_sum(value, decay) + _decaying_sum(value[::-1], decay)[::-1] - value
-    bottom = _decaying_sum(weight, decay) + _decaying_sum(weight[::-1], decay)[::-1] - weight
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(present, top / bottom, np.nan)
+    decay = math.exp(-1.0 / reach)
+    weight = np.ones(n) if weights is None else weights
+
+    def both_ways(values: Floats) -> Floats:
+        return _decaying_sum(values, decay) + _decaying_sum(values[::-1], decay)[::-1] - values
+
+    found: Floats = both_ways(y * weight) / both_ways(weight)
+    return found
 
 
 def _decaying_sum(values: Floats, decay: float) -> Floats:

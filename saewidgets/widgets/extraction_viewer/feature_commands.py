@@ -50,8 +50,7 @@ from saewidgets.widgets.messages.features import (
 )
 from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.model import code_of, error_note
-from saewidgets.widgets.paths import path_from
-from saewidgets.widgets.values import finite, shorten
+from saewidgets.widgets.values import finite, path_from, shorten
 
 DENSE = 0.01  # share of the tokens: as in `features/store/query.py`
 Indices = npt.NDArray[np.integer[Any]]

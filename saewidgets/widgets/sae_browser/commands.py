@@ -22,7 +22,6 @@ from saewidgets.widgets.messages.saes import (
 )
 from saewidgets.widgets.messages.training import Started
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.paths import folder_name, path_from
 from saewidgets.widgets.sae_browser.cards import (
     comparison_of,
     config_rows,
@@ -34,7 +33,7 @@ from saewidgets.widgets.sae_browser.cards import (
 )
 from saewidgets.widgets.sae_browser.state import Below, BrowserModel
 from saewidgets.widgets.uploads import MAX_BYTES, UploadCommands, Uploads
-from saewidgets.widgets.values import shorten
+from saewidgets.widgets.values import folder_name, path_from, shorten
 
 MATCHES = 50  # rows of a comparison
 SaeId = dict[Literal["sae_id"], str]

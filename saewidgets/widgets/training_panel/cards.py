@@ -8,13 +8,12 @@ from typing import Any
 
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.events import JobStatus
-from saewidgets.records import CheckpointRecord, TrainingRecord
+from saewidgets.records import CheckpointRecord, TemplateRecord, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label
 from saewidgets.render.runs import tile_values
-from saewidgets.widgets.messages.runs import StoreRow
-from saewidgets.widgets.messages.training import AdviceRow, Card, CheckpointRow, Tile
+from saewidgets.widgets.messages.training import Card, CheckpointRow, StoreRow, TemplateRow, Tile
 from saewidgets.widgets.values import finite, note_of, number
-from saewidgets.workspace.training.advice import Advice, advise
+from saewidgets.workspace.training.advice import advise
 
 BEST = "checkpoints.best_metric"
 HELD_OUT = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score"}
@@ -33,55 +32,27 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
     progress = record.progress
     running = record.status is JobStatus.RUNNING
     done = max(record.tokens_done, 0)
-    return Card(
-        id=record.id,
-        name=record.name,
+    return Card.of(
+        record,
         status=record.status.value,
-        model=record.model,
-        hook_name=record.hook_name,
         hook_name_out=record.config.get("hook_name_out"),
         stored=dict(record.config.get("corpus") or {}).get("kind") == "activations",
         architecture=architecture_label(record.config.get("sae", {}), record.architecture),
-        d_sae=record.d_sae,
-        device=record.device,
-        tokens_total=record.tokens_total,
         tokens_done=done,
-        step=record.step,
         fraction=min(1.0, done / record.tokens_total) if record.tokens_total > 0 else 0.0,
         rate=finite(progress.rate) if progress and running else None,
         eta_seconds=finite(progress.eta_seconds) if progress and running else None,
         phase=progress.phase if progress and record.status.is_active else None,
-        queue_position=record.queue_position,
         tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),
         note=note_of(record.error, record.note),
         dead_window_tokens=int(record.config.get("dead_window_tokens", 1_000_000)),
-        checkpoint_count=record.checkpoint_count,
-        checkpoint_bytes=record.checkpoint_bytes,
-        last_checkpoint_step=record.last_checkpoint_step,
-        last_checkpoint_tokens=record.last_checkpoint_tokens,
-        sae_id=record.sae_id,
-        created_at=record.created_at,
-        started_at=record.started_at,
-        finished_at=record.finished_at,
-        heartbeat_at=record.heartbeat_at,
-        seconds_running=record.seconds_running,
         series=series,
-        group_id=record.group_id,
-        group_name=record.group_name,
         retry_of=earlier if source is None else None,
         continued_from=earlier if source is not None else None,
         continued_step=int(source["step"]) if source else None,
         retry=_retry(record),
         advice=next((advice.title for advice in advise(record)), None) if record.error is None else None,
     )
-
-
-def advice_row(advice: Advice) -> AdviceRow:
-    """One piece of advice as the details show it."""
-    return AdviceRow(
-        kind=advice.kind, severity=advice.severity, title=advice.title, text=advice.text, why=advice.why,
-        changes=dict(advice.changes),
-    )  # fmt: skip
 
 
 def checkpoint_row(
@@ -104,16 +75,13 @@ def checkpoint_row(
     }
     label = ", ".join(words.get(kind, kind) for kind in record.kinds) or f"step {record.step:,}"
     chosen = record.metrics if held_out is None or best_metric == "loss" else held_out
-    return CheckpointRow(
-        id=record.id,
+    return CheckpointRow.of(
+        record,
         label=label,
         best="best" in record.kinds,
-        step=record.step,
-        tokens=record.tokens,
         fvu=finite(record.metrics.get("fvu")),
         val_fvu=finite((held_out or {}).get("fvu")),
         best_by=None if best_metric == "fvu" else finite(chosen.get(best_metric)),
-        size_bytes=record.size_bytes,
         saved_at=record.created_at,
     )
 
@@ -145,14 +113,10 @@ def store_row(record: ActivationStoreRecord, settings: dict[str, Any], *, two_ho
         settings: what a training takes from it, by dotted name.
         two_hooks: the autoencoder reads one hook point and reconstructs another.
     """
-    return StoreRow(
-        id=record.id,
-        name=record.name,
+    return StoreRow.of(
+        record,
         model=record.model or "",
-        corpus=record.corpus,
-        hook_names=record.hook_names,
         tokens=record.n_tokens if record.n_tokens is not None else record.tokens_total,
-        size_bytes=record.size_bytes,
         problem=problem_of(record, two_hooks),
         values={**settings, "corpus": record.id},
     )
@@ -174,3 +138,9 @@ def problem_of(record: ActivationStoreRecord, two_hooks: bool) -> str:
     if two_hooks and len(record.hook_names) < 2:
         return "A transcoder reads one hook point and reconstructs another; this store holds only one."
     return ""
+
+
+def template_row(record: TemplateRecord) -> TemplateRow:
+    """One template as the list shows it."""
+    sae = record.config.get("sae", {})
+    return TemplateRow.of(record, architecture=architecture_label(dict(sae), record.architecture))

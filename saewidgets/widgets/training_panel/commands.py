@@ -1,40 +1,71 @@
-"""What the page of the training panel can ask about charts, the form and one run."""
+"""What the page of the training panel can ask: `ChartCommands` of all its parts, `PanelCommands` of the main one."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Unpack
+from collections.abc import Callable, Sequence
+from operator import methodcaller
+from pathlib import Path
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 from pydantic import Field
 
 from saewidgets.config import validate
+from saewidgets.config.templates import MAX_BYTES
+from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
+from saewidgets.events import JobStatus
 from saewidgets.render.labels import choice_label
 from saewidgets.widgets.commands import Commands, FieldsError, Table, command
-from saewidgets.widgets.messages.runs import StoresData
+from saewidgets.widgets.messages.saes import UploadFile
 from saewidgets.widgets.messages.training import (
     Action,
+    AdviceRow,
+    BulkAction,
     ChartChange,
+    CheckpointAction,
     CheckResult,
+    ComparisonData,
+    ComparisonTableData,
     ConfigData,
     DetailsData,
     Figure,
     FormData,
+    GroupActionName,
+    Ids,
+    Imported,
     Over,
     PanelState,
     Picture,
     PicturesData,
+    RunsDone,
     Started,
+    StoresData,
     TableData,
+    TemplateAct,
+    TemplatesData,
+    YAxis,
 )
-from saewidgets.widgets.messages.wire import Index
-from saewidgets.widgets.training_panel.cards import BEST, HELD_OUT, advice_row, checkpoint_rows, store_row
-from saewidgets.widgets.training_panel.compare import settings_of_run
+from saewidgets.widgets.messages.wire import Index, Note
+from saewidgets.widgets.training_panel.cards import BEST, HELD_OUT, checkpoint_rows, store_row, template_row
+from saewidgets.widgets.training_panel.compare import comparison, settings_of_run
 from saewidgets.widgets.training_panel.form import form_data, transcoders
 from saewidgets.widgets.training_panel.state import PanelModel
+from saewidgets.widgets.uploads import UploadCommands, Uploads
+from saewidgets.widgets.values import folder_name, path_from
+from saewidgets.workspace.training.comparing import table
 
 LOG_LINES = 200
+VERBS: dict[str, Callable[[Any], Any]] = {  # of a run, and most of a group
+    "pause": methodcaller("pause"),
+    "resume": methodcaller("resume"),
+    "stop": methodcaller("stop", save=True),
+    "stop_without_saving": methodcaller("stop", save=False),
+    "import": methodcaller("import_to_saes"),
+    "checkpoint": methodcaller("checkpoint_now"),
+    "retry": methodcaller("retry"),
+    "delete": methodcaller("delete"),
+}
 
 
 class ChartCommands(Commands):
@@ -99,12 +130,33 @@ class ChartCommands(Commands):
         return Table(value, tuple(columns), tuple(column.tobytes() for column in cut))
 
 
-class RunCommands(ChartCommands):
-    """The form, and what is done to one run."""
+class PanelCommands(ChartCommands, UploadCommands):
+    """The form, runs, comparisons and templates.
 
-    def _changed(self, training_id: str | None = None) -> None:
-        self._model.mark_changed(training_id)
+    Args:
+        reset_pareto: asks the Pareto view to show all points again.
+        open_sae: shows an SAE of the library, or (None) the runs again.
+        others: as `ChartCommands`.
+    """
+
+    def __init__(
+        self,
+        *parts: Any,
+        reset_pareto: Callable[[], None],
+        open_sae: Callable[[str | None], None],
+        **others: Any,
+    ) -> None:
+        super().__init__(*parts, **others)
+        self._reset_pareto = reset_pareto
+        self._show_sae = open_sae
+        self._templates = self._workspace.templates
+        self.uploads = Uploads(Path(self._workspace.folder), max_bytes=MAX_BYTES)
+
+    def _changed(self) -> None:
+        self._model.mark_changed()
         self._wake()
+
+    # --------------------------------------------------------------------------------------------- form
 
     @command
     def form_schema(self, training_id: str | None = None, template_id: str | None = None) -> FormData:
@@ -167,31 +219,15 @@ class RunCommands(ChartCommands):
     @command
     def run_action(self, action: Action, training_id: str) -> Started:
         """Do something to one run; the answer names the run that it concerns (`retry`: the new one)."""
-        if action == "delete":
-            self._trainings.delete(training_id)
-            self._changed()
-            return Started(training_id=training_id)
-        run = self._trainings.get(training_id)
-        actions: Mapping[str, Callable[[], Any]] = {
-            "pause": run.pause,
-            "resume": run.resume,
-            "stop": lambda: run.stop(save=True),
-            "stop_without_saving": lambda: run.stop(save=False),
-            "import": run.import_to_saes,
-            "checkpoint": run.checkpoint_now,
-            "retry": run.retry,
-        }
-        done = actions[action]()
-        if action == "retry":
-            training_id = done.id
-        self._changed(training_id)
-        return Started(training_id=training_id)
+        done = VERBS[action](self._trainings.get(training_id))
+        self._changed()
+        return Started(training_id=done.id if action == "retry" else training_id)
 
     @command
     def rename(self, training_id: str, name: str) -> None:
         """Call a run something else."""
         self._trainings.get(training_id).rename(name)
-        self._changed(training_id)
+        self._changed()
 
     @command
     def details(self, training_id: str) -> DetailsData:
@@ -205,7 +241,7 @@ class RunCommands(ChartCommands):
             best_by="" if best == "fvu" else choice_label(BEST, best),
             log=tuple(str(line) for line in run.log(LOG_LINES)),
             settings=settings_of_run(record),
-            advice=tuple(advice_row(advice) for advice in run.advice()),
+            advice=tuple(AdviceRow.of(advice) for advice in run.advice()),
             folder=record.folder,
             traceback=record.error.traceback if record.error else None,
         )
@@ -220,3 +256,198 @@ class RunCommands(ChartCommands):
                 for record in activations.list()
             )
         )
+
+    # --------------------------------------------------------------------------------------------- several runs
+
+    @command
+    def run_actions(self, action: BulkAction, training_ids: Ids) -> RunsDone:
+        """Do something to several runs; what fails is told and the others are done all the same."""
+        ids = training_ids
+        if action == "pause":  # what waits first: it would start where another was paused
+            waiting = {record.id for record in self._model.records(ids) if record.status is JobStatus.QUEUED}
+            ids = tuple(sorted(ids, key=lambda training_id: training_id not in waiting))
+        elif action == "resume":  # as they were begun; the list has the newest first
+            ids = tuple(sorted(ids))
+        try:
+            return self._each(ids, lambda training_id: VERBS[action](self._trainings.get(training_id)))
+        finally:
+            self._changed()
+
+    @command
+    def group_action(self, action: GroupActionName, group_id: str) -> dict[Literal["group_id"], str]:
+        """Do something to all runs of a job at once; the group that it concerns (`retry`: the new one)."""
+        try:
+            done = VERBS[action](self._trainings.group(group_id))
+        finally:
+            self._changed()
+        return {"group_id": done.id if action == "retry" else group_id}
+
+    @command
+    def rename_group(self, group_id: str, name: str) -> None:
+        """Call a group something else."""
+        self._trainings.group(group_id).rename(name)
+        self._changed()
+
+    @command
+    def export_runs(self, training_ids: Ids, folder: str) -> RunsDone:
+        """Write runs into a folder on the kernel's machine; several get a folder each in it."""
+        target = path_from(folder)
+        if len(training_ids) == 1:
+            path = self._trainings.export(training_ids[0], target)
+            return RunsDone(done=training_ids, paths=(str(path),))
+        taken: set[str] = set()
+        paths: list[str] = []
+
+        def do(training_id: str) -> None:
+            name = folder_name(self._trainings.get(training_id).record.name, taken)
+            paths.append(str(self._trainings.export(training_id, target / name)))
+
+        return self._each(training_ids, do).model_copy(update={"paths": tuple(paths)})
+
+    def _each(self, training_ids: Sequence[str], do: Callable[[str], Any]) -> RunsDone:
+        """One after another; what fails is told and the others are done all the same."""
+        done, problems = [], []
+        for training_id in dict.fromkeys(training_ids):
+            try:
+                do(training_id)
+                done.append(training_id)
+            except SAEWidgetsError as error:
+                problems.append(Note(what=error.what, where=self._name(training_id), hint=error.hint))
+        return RunsDone(done=tuple(done), problems=tuple(problems))
+
+    def _name(self, training_id: str) -> str:
+        found = self._model.records([training_id])
+        return found[0].name if found else training_id
+
+    # --------------------------------------------------------------------------------------------- going on
+
+    @command
+    def checkpoint_action(
+        self, action: CheckpointAction, training_id: str, checkpoint_id: str
+    ) -> Started | Imported:
+        """Do something with one checkpoint; the run that it concerns ("continue": the new one), or the SAE."""
+        run = self._trainings.get(training_id)
+        if action == "import":
+            sae = run.import_checkpoint(checkpoint_id)
+            return Imported(sae_id=sae.id, name=sae.name)
+        if action == "continue":
+            training_id = run.continue_from(checkpoint_id).id
+        else:
+            run.delete_checkpoint(checkpoint_id)
+        self._changed()
+        return Started(training_id=training_id)
+
+    @command
+    def train_longer(self, training_id: str, tokens: Annotated[int, Field(ge=1, le=2**53)]) -> Started:
+        """Go on in a new run until `tokens` in all."""
+        run = self._trainings.get(training_id).train_longer(tokens)
+        self._changed()
+        return Started(training_id=run.id)
+
+    @command
+    def open_sae(self, sae_id: str | None = None) -> None:
+        """Show an SAE in the place of the runs (None: show the runs again)."""
+        if sae_id is not None:
+            self._workspace.saes.get(sae_id)  # it may have been deleted a moment ago
+        self._show_sae(sae_id)
+        self._wake()
+
+    # --------------------------------------------------------------------------------------------- comparison
+
+    @command
+    def compare(self, training_ids: Ids = ()) -> None:
+        """Show the comparison of these runs, or (none) close it: it is part of the state."""
+        self._model.compare(self._in_order(training_ids))
+        self._reset_pareto()
+        self._wake()
+
+    def _in_order(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of one group as they were begun (by layer, say); the list has the newest first."""
+        groups = {record.id: record.group_id for record in self._model.records(ids)}
+        jobs = [groups.get(i) or i for i in ids]
+        return tuple(i for _, i in sorted(zip(map(jobs.index, jobs), ids, strict=True)))
+
+    @command
+    def comparison(self, training_ids: Ids) -> ComparisonData:
+        """The settings of runs side by side."""
+        return comparison(self._model.records(training_ids))
+
+    @command
+    def comparison_table(self, training_ids: Ids) -> ComparisonTableData:
+        """The same for a program that reads it."""
+        columns, rows = table(self._model.records(training_ids))
+        return ComparisonTableData(columns=tuple(columns), rows=tuple(tuple(row) for row in rows))
+
+    @command
+    def pareto(self, y_axis: YAxis | None = None, scope: str | None = None, reset_zoom: bool = False) -> None:
+        """Change the Pareto view; None leaves a setting as it is."""
+        self._model.set_pareto(y_axis, scope)
+        if reset_zoom or y_axis is not None or scope is not None:
+            self._reset_pareto()
+        self._wake()
+
+    # --------------------------------------------------------------------------------------------- templates
+
+    @command
+    def list_templates(self, search: Annotated[str, Field(max_length=1000)] = "") -> TemplatesData:
+        """Favourites first, then by name."""
+        everything = self._templates.list()
+        shown = self._templates.list(search=search) if search.strip() else everything
+        return TemplatesData(templates=tuple(template_row(record) for record in shown), total=len(everything))
+
+    @command
+    def save_template(
+        self, name: str, config: ConfigData | None = None, training_id: str | None = None, replace: bool = False
+    ) -> dict[Literal["template_id"], str]:
+        """Keep what the form holds, or (`training_id`) the settings of a run.
+
+        Without `replace`, a name that is taken is a `Failure` with `where` = "name".
+        """
+        kept: Any = config
+        if training_id is not None:
+            kept = self._trainings.get(training_id).template_config()
+        try:
+            record = self._templates.save(name, kept, replace=replace)
+        except StateError as error:
+            if error.where != "name":
+                raise
+            # The page has a button for it, and no `replace=`.
+            raise StateError(error.what, where="name", hint="Choose another name, or replace it.") from error
+        return {"template_id": record.id}
+
+    @command
+    def template_action(self, action: TemplateAct, template_id: str, name: str | None = None) -> None:
+        """Do something to a template; `name` is for "rename"."""
+        if action == "rename":
+            self._templates.rename(template_id, name or "")
+        elif action == "delete":
+            self._templates.delete(template_id)
+        else:
+            self._templates.favorite(template_id, action == "favorite")
+
+    @command
+    def begin_upload(self, files: tuple[UploadFile, ...]) -> dict[Literal["upload_id"], str]:
+        """Make room for a file of templates."""
+        for file in files:
+            if file.size > MAX_BYTES:
+                raise ConfigError(
+                    f"{file.name} has {file.size:,} bytes; a file of templates has at most {MAX_BYTES:,}.",
+                    where=file.name, hint="Export the templates in parts.",
+                )  # fmt: skip
+        return super().begin_upload(files)
+
+    @command
+    def import_templates(self, upload_id: str) -> dict[Literal["names"], list[str]]:
+        """Take over the templates of a file that was uploaded."""
+        try:
+            ((name, path),) = self.uploads.finish(upload_id).items()
+            found = self._templates.import_text(path.read_bytes(), name)
+        finally:
+            self.uploads.discard(upload_id)
+        return {"names": [record.name for record in found]}
+
+    @command
+    def export_templates(self, template_ids: Ids = ()) -> dict[Literal["text"], str]:
+        """The content of a file of templates; no ids: of all."""
+        return {"text": self._templates.to_json(list(template_ids) or None)}
+

@@ -1,41 +1,40 @@
-"""What a training panel shows: the workspace's runs, the selection, the charts' settings.
+"""`PanelModel`: what a training panel shows. The workspace's runs, the selection, the charts' settings.
 
 All state of a panel lives here, so that every view of it draws the same; the workspace holds the rest, so that two
-panels agree as well.
+panels agree as well. What a run tells is taken over as it comes; the catalog is read when the panel opens, when
+anything else than progress and metrics changed, and now and then for what other processes do.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.errors import NotFoundError
-from saewidgets.events import JobStatus
+from saewidgets.events import LogLine, Metrics, Progress
 from saewidgets.records import TrainingRecord
 from saewidgets.widgets.charts.charts import slots_for
-from saewidgets.widgets.charts.lineage import Earlier, begins, earlier_runs, has_line, in_order
-from saewidgets.widgets.charts.pareto_points import scope_of
+from saewidgets.widgets.charts.series import Charted, earlier_runs
 from saewidgets.widgets.charts.style import SLOTS
 from saewidgets.widgets.messages.training import Card, ChartState, CompareState, PanelState, YAxis
-from saewidgets.widgets.model import Devices, Model
+from saewidgets.widgets.model import Devices, ListModel
 from saewidgets.widgets.training_panel.cards import card_of
-from saewidgets.widgets.training_panel.compare import compare_state
+from saewidgets.widgets.training_panel.compare import compare_state, scope_of
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
 
 
-class PanelModel(Model[PanelState]):
+class PanelModel(ListModel[PanelState]):
     """The state of one panel over one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace, PanelState())
         self.devices = Devices(workspace)
-        self._reading = threading.Lock()
         self._records: dict[str, TrainingRecord] = {}
-        self._changed: set[str | None] = {None}
+        self._measured: dict[str, list[Metrics]] = {}  # told since the charts were drawn last
+        self._missed: set[str] = set()  # the catalog holds more of these than was told
         self._loaded = False
         self._chart = ChartState()
         self._slots: dict[str, int] = {}
@@ -49,16 +48,24 @@ class PanelModel(Model[PanelState]):
 
     # --------------------------------------------------------------------------------------------- input
 
-    def mark_changed(self, training_id: str | None = None) -> None:
-        """A run changed (None: anything may have). Nothing is read yet."""
+    def tell(self, training_id: str | None, news: Sequence[object]) -> None:
+        """A run has told this, see `Tasks.follow`. Nothing is read yet."""
         with self._lock:
-            self._changed.add(training_id)
-
-    def mark_sae_changed(self, sae_id: str | None) -> None:
-        """The library changed: runs whose SAE it is, or that may have got one, are to be read again."""
-        with self._lock:
-            owners = {i for i, record in self._records.items() if sae_id and record.sae_id == sae_id}
-            self._changed |= owners or {None}
+            record = self._records.get(training_id or "")
+            for each in news:
+                match each:
+                    case Progress() if record is not None:
+                        step = record.step if each.step is None else each.step
+                        record = replace(record, progress=each, tokens_done=each.done, step=step)
+                    case Metrics() if record is not None:
+                        record = replace(record, latest={**record.latest, **each.values})
+                        self._measured.setdefault(record.id, []).append(each)
+                    case LogLine():
+                        pass
+                    case _:
+                        self._changed = True
+            if record is not None:
+                self._records[record.id] = record
 
     def mark_templates_changed(self) -> None:
         """The page is to ask for the templates again."""
@@ -67,9 +74,7 @@ class PanelModel(Model[PanelState]):
 
     def select(self, training_ids: Iterable[str]) -> None:
         """Select exactly these runs, and draw no others; unknown ids are ignored."""
-        with self._lock:
-            self._waiting = ()
-            self._choose(self._known(training_ids), ())
+        self.set_chart(training_ids=tuple(training_ids), followed=())
 
     def _known(self, training_ids: Iterable[str]) -> list[str]:
         return [i for i in dict.fromkeys(training_ids) if i in self._records or not self._loaded]
@@ -84,8 +89,7 @@ class PanelModel(Model[PanelState]):
 
     @property
     def selected(self) -> tuple[str, ...]:
-        with self._lock:
-            return self._chart.training_ids
+        return self.chart.training_ids
 
     def set_chart(
         self, training_ids: Sequence[str] | None = None, followed: Sequence[str] | None = None, **changes: Any
@@ -111,16 +115,12 @@ class PanelModel(Model[PanelState]):
                 self._scope = places.most_common(1)[0][0]  # of equally many, the place of the first
             self._choose(self._chart.training_ids, self._chart.followed)
 
-    def set_pareto(self, y_axis: YAxis | None = None, scope: str | None = None) -> None:
+    def set_pareto(self, y_axis: YAxis | None = None, scope: str | None = None, zoomed: bool | None = None) -> None:
         """None leaves a setting as it is."""
         with self._lock:
             self._y_axis = y_axis or self._y_axis
             self._scope = self._scope if scope is None else scope
-
-    def set_pareto_drawn(self, zoomed: bool) -> None:
-        """What only the figure knows."""
-        with self._lock:
-            self._pareto_zoomed = zoomed
+            self._pareto_zoomed = self._pareto_zoomed if zoomed is None else zoomed
 
     def show_sae(self, sae_id: str | None) -> None:
         """Let this SAE stand in the place of the runs; None: the runs again."""
@@ -133,59 +133,22 @@ class PanelModel(Model[PanelState]):
             return self._sae_shown
 
     def records(self, training_ids: Iterable[str]) -> list[TrainingRecord]:
-        """The records of these runs as last read; those that are gone are left out."""
+        """The records of these runs as last known; those that are gone are left out."""
         with self._lock:
             return [self._records[i] for i in training_ids if i in self._records]
 
     # --------------------------------------------------------------------------------------------- reading
 
-    def look(self) -> None:
-        """A page asks: runs of other processes may have changed as well."""
-        self.mark_changed(None)
-        self.read()
-
-    def read(self) -> None:
-        """Bring the records up to date: only those that changed, the whole list when anything may have."""
-        with self._reading:
-            with self._lock:
-                changed, self._changed = self._changed, set()
-                known = set(self._records)
-            try:
-                if None in changed or not changed <= known:
-                    self._take({record.id: record for record in self.workspace.trainings.list()})
-                else:
-                    self._take_some(changed)
-            except BaseException:
-                self.mark_changed(None)  # nothing is known of what failed: read all again next time
-                raise
-
-    def _take_some(self, changed: set[str | None]) -> None:
-        records = dict(self._records)
-        self._read_again(changed, records)
-        if any(self._status(self._records, str(i)) is not self._status(records, str(i)) for i in changed):
-            # Whoever waits may have moved up, and nobody says so: their own records did not change.
-            waiting = {i for i, record in records.items() if record.status is JobStatus.QUEUED}
-            self._read_again(waiting - changed, records)
-        self._take(records)
-
-    def _read_again(self, training_ids: Iterable[str | None], records: dict[str, TrainingRecord]) -> None:
-        for training_id in training_ids:
-            try:
-                records[str(training_id)] = self.workspace.trainings.get(str(training_id)).record
-            except NotFoundError:  # deleted since: that is the news
-                records.pop(str(training_id), None)
-
-    @staticmethod
-    def _status(records: Mapping[str, TrainingRecord], training_id: str) -> JobStatus | None:
-        return records[training_id].status if training_id in records else None
-
-    def _take(self, records: dict[str, TrainingRecord]) -> None:
+    def _read(self) -> None:
+        found = {record.id: record for record in self.workspace.trainings.list()}
         with self._lock:
             before = self._records
-            self._records = dict(sorted(records.items(), key=lambda item: item[1].created_at, reverse=True))
-            selected = [i for i in self._chart.training_ids if i in records]
+            self._records = dict(sorted(found.items(), key=lambda item: item[1].created_at, reverse=True))
+            known = found.keys() & before.keys()
+            self._missed |= {i for i in known if _metrics_of(before[i]) != _metrics_of(found[i])}
+            selected = [i for i in self._chart.training_ids if i in found]
             followed = [i for i in self._chart.followed if self._has_line(i)]
-            begun = in_order(record for i, record in self._records.items() if begins(before.get(i), record))
+            begun = _in_order(record for i, record in self._records.items() if _begins(before.get(i), record))
             if not self._loaded:
                 running = [i for i in begun if self._is_active(i)]
                 newest = next((i for i in self._records if i in begun), None)
@@ -208,21 +171,23 @@ class PanelModel(Model[PanelState]):
         return self._records[training_id].status.is_active
 
     def _has_line(self, training_id: str) -> bool:
-        return training_id in self._records and has_line(self._records[training_id])
+        return training_id in self._records and _has_line(self._records[training_id])
 
     # --------------------------------------------------------------------------------------------- output
 
-    def charted(self) -> list[tuple[TrainingRecord, int]]:
-        """The runs that have a line, with its slot, in the order of the slots."""
+    def charted(self) -> list[Charted]:
+        """The runs that have a line, in the order of their lines, and what is new of them since the last call."""
         with self._lock:
-            found = [(self._records[i], slot) for i, slot in self._slots.items() if i in self._records]
-        return sorted(found, key=lambda item: item[1])
-
-    def earlier(self) -> dict[str, tuple[Earlier, ...]]:
-        """The runs that those with a line go on from, by the ids of these."""
-        with self._lock:
-            found = {i: earlier_runs(self._records[i], self._records) for i in self._slots if i in self._records}
-        return {i: chain for i, chain in found.items() if chain}
+            measured, self._measured = self._measured, {}
+            missed, self._missed = self._missed, set()
+            return [
+                Charted(
+                    self._records[i], slot, earlier_runs(self._records[i], self._records), measured.get(i, ()),
+                    i in missed,
+                )
+                for i, slot in sorted(self._slots.items(), key=lambda item: item[1])
+                if i in self._records
+            ]  # fmt: skip
 
     @property
     def chart(self) -> ChartState:
@@ -244,11 +209,11 @@ class PanelModel(Model[PanelState]):
         }
 
     def _comparison(self) -> CompareState | None:
-        compared = [self._records[i] for i in self._compared if i in self._records]
+        compared = self.records(self._compared)
         if len(compared) < 2:
             return None
         return compare_state(
-            self._records.values(), compared, self._slots, y_axis=self._y_axis, scope=self._scope,
+            list(self._records.values()), compared, self._slots, y_axis=self._y_axis, scope=self._scope,
             zoomed=self._pareto_zoomed,
         )  # fmt: skip
 
@@ -258,11 +223,33 @@ class PanelModel(Model[PanelState]):
         return card_of(record, self._slots.get(record.id), parent.name if parent is not None else None)
 
 
+def _metrics_of(record: TrainingRecord) -> tuple[object, ...]:
+    return record.step, record.started_at, len(record.latest)
+
+
+def _has_line(record: TrainingRecord) -> bool:
+    """Whether there is anything to draw of a run, or will be soon: one that waits for its turn takes no line."""
+    return record.status.is_active or bool(record.latest)
+
+
+def _begins(before: TrainingRecord | None, now: TrainingRecord) -> bool:
+    """Whether a run has something to draw that had nothing when it was read before, or works again."""
+    was_active = before is not None and before.status.is_active
+    return _has_line(now) and (before is None or not _has_line(before) or (now.status.is_active and not was_active))
+
+
+def _in_order(newest_first: Iterable[TrainingRecord]) -> list[str]:
+    """The ids of these runs: the newest job first, its runs in the order in which they were made."""
+    jobs: dict[str, list[str]] = {}
+    for record in newest_first:
+        jobs.setdefault(record.group_id or record.id, []).insert(0, record.id)
+    return [i for runs in jobs.values() for i in runs]
+
+
 def for_chart_bar(state: PanelState) -> PanelState:
     """What the bar above the charts needs: only the runs that have a line."""
-    return state.model_copy(
-        update={"cards": tuple(card for card in state.cards if card.series is not None), "compare": None}
-    )
+    cards = tuple(card for card in state.cards if card.series is not None)
+    return state.model_copy(update={"cards": cards, "compare": None})
 
 
 def for_footer(state: PanelState) -> PanelState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets
@@ -14,11 +14,10 @@ from saewidgets.errors import ConfigError
 from saewidgets.render import Html, runs_page
 from saewidgets.widgets.charts.charts import Charts
 from saewidgets.widgets.charts.pareto import ParetoChart
-from saewidgets.widgets.messages.training import Figure, PanelState, Picture
+from saewidgets.widgets.messages.training import Figure, Picture
 from saewidgets.widgets.shell import Part, Shell, check_look, workers, workspace_or_default
-from saewidgets.widgets.training_panel.commands import ChartCommands
+from saewidgets.widgets.training_panel.commands import ChartCommands, PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
-from saewidgets.widgets.training_panel.templates import PanelCommands
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -74,15 +73,16 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
         self._first_read()
         self._reset_zoom, self._reset_pareto = threading.Event(), threading.Event()
         self._drawing = threading.Lock()
-        self._charts = Charts(self._read_metrics, self._wake)
+        self._charts = Charts(workspace.trainings.metric_columns, self._wake)
         self._draw_charts()
         self._pareto = ParetoChart(self._wake)
         self._pareto_box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
         self._pareto_box.add_class("sw-pareto")
         charts: Any = {"reset_zoom": self._reset_zoom.set, "pictures": self._pictures}
         self._commands = PanelCommands(
-            self._model, self._wake, cut=_whole, reset_pareto=self._reset_pareto.set, open_sae=self._open_sae, **charts
-        )
+            self._model, self._wake, cut=lambda state: state, reset_pareto=self._reset_pareto.set,
+            open_sae=self._open_sae, **charts,
+        )  # fmt: skip
         parts = tuple(
             Part(view, commands, theme=theme, height=height)
             for view, commands in (
@@ -96,11 +96,13 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
         super().__init__(self._runs_view, layout=ipywidgets.Layout(margin="0", overflow="visible"))
         self.add_class("sw-frame")
         self._charts.show()
-        self._start(parts, workspace.subscribe)
-        self._ends += (
+        self._start(parts)
+        self._ends = (
+            workspace.trainings.follow(self._told),
             workspace.subscribe_saes(self._library_changed),
             workspace.templates.changes.add(self._templates_changed),
         )
+        self._library_changed()  # what happened between the first read and here was not told
         workers().submit(self._warm_up)
 
     @property
@@ -145,19 +147,19 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
 
     # --------------------------------------------------------------------------------------------- following
 
-    def _changed(self, *what: Any) -> None:
-        self._model.mark_changed(*what)
-        super()._changed()
+    def _told(self, training_id: str | None, news: Sequence[object]) -> None:
+        self._model.tell(training_id, news)
+        self._changed()
 
     def _library_changed(self, changed_id: str | None = None) -> None:
         # A download tells its job ten times a second, and no run has its SAE from there.
         if changed_id is None or changed_id.startswith("sae_"):
-            self._model.mark_sae_changed(changed_id)
-            super()._changed()
+            self._model.mark_changed()
+            self._changed()
 
     def _templates_changed(self, template_id: str | None) -> None:
         self._model.mark_templates_changed()
-        super()._changed()
+        self._changed()
 
     def _open_sae(self, sae_id: str | None) -> None:
         """*Open SAE* was pressed, or (None) *Back to trainings*."""
@@ -184,7 +186,7 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
         if comparison is not None:
             with self._drawing:
                 self._pareto.draw(comparison, self._model.chart.theme)
-            self._model.set_pareto_drawn(self._pareto.zoomed)
+            self._model.set_pareto(zoomed=self._pareto.zoomed)
 
     def _publish(self) -> None:
         super()._publish()
@@ -222,14 +224,7 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
 
     def _draw_charts(self) -> None:
         with self._drawing:
-            self._charts.update(self._model.charted(), self._model.chart, self._model.earlier())
+            self._charts.update(self._model.charted(), self._model.chart)
         self._model.set_chart(
             zoomed=self._charts.zoomed, longer=self._charts.longer, summaries=self._charts.summaries()
         )
-
-    def _read_metrics(self, training_id: str, names: tuple[str, ...], min_step: int) -> Any:
-        return self.workspace.trainings.metric_columns(training_id, names, min_step, None, 0)
-
-
-def _whole(state: PanelState) -> PanelState:
-    return state

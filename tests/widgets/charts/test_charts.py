@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import bqplot
@@ -13,191 +16,205 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.widgets.charts.charts import Charts, x_ticks
+from saewidgets.widgets.charts.series import Charted, Earlier
 from saewidgets.widgets.charts.style import DASHES, MARKERS, PALETTES, SVG_DASHES
 from saewidgets.widgets.messages.training import ChartState
-from tests.widgets.fake_workspace import FakeWorkspace, make_record, metric_row
+from tests.widgets.fake_workspace import make_record
 
 SVG = "{http://www.w3.org/2000/svg}"
+TOKENS = Path(__file__).resolve().parents[3] / "js" / "src" / "styles" / "tokens.css"
+COLUMNS: dict[str, dict[str, np.ndarray]] = {}  # what `read` finds, by run
+
+
+def columns(points: int, **values: Any) -> dict[str, np.ndarray]:
+    """A point every ten steps: a noisy decay, and `values`."""
+    rng = np.random.default_rng(points)
+    step = np.arange(1.0, points + 1) * 10
+    decay = (np.exp(-step / 300) + 0.1) * (1 + 0.04 * rng.standard_normal(points))
+    return {
+        "step": step, "tokens": step * 4096, "time": 1000 + step / 100, "loss": 3 * decay, "l0": 32 + 60 * decay,
+        "fvu": decay, **values,
+    }  # fmt: skip
+
+
+def read(training_id: str, names: tuple[str, ...], min_step: int) -> Mapping[str, np.ndarray]:
+    found = COLUMNS[training_id]
+    return {name: found[name][found["step"] >= min_step] for name in ("step", "tokens", "time", *names)}
+
+
+def run(name: str, slot: int, points: int, status: JobStatus = JobStatus.COMPLETED, **values: Any) -> Charted:
+    """A run whose metrics `read` finds."""
+    COLUMNS[name] = found = columns(points, **values)
+    latest = {metric: float(found[metric][-1]) for metric in ("loss", "l0", "fvu") if points}
+    record = make_record(
+        name, TrainingConfig(), name=name, status=status, started_at=1000.0, step=points * 10, latest=latest
+    )
+    return Charted(record, slot)
 
 
 @pytest.fixture
-def charts(ws: FakeWorkspace) -> Iterator[Charts]:
-    found = Charts(ws.trainings.metric_columns, lambda: None)
+def charts() -> Iterator[Charts]:
+    found = Charts(read, lambda: None)
     yield found
     found.close()
 
 
-def runs(ws: FakeWorkspace, *ids: str) -> list:
-    return [(ws.trainings.record(training_id), slot) for slot, training_id in enumerate(ids)]
+@pytest.fixture
+def one() -> Charted:
+    return run("one", 0, 150, JobStatus.RUNNING)
 
 
-def lines(charts: Charts, chart: int = 0) -> dict[int, object]:
+@pytest.fixture
+def two() -> Charted:
+    return run("two", 1, 100)
+
+
+WAITS = Charted(make_record("waits", TrainingConfig(), name="waits"), 2)
+COLUMNS["waits"] = columns(0)
+
+
+def lines(charts: Charts, chart: int = 0) -> dict[int, Any]:
     return charts.charts[chart]._slots
 
 
-def test_a_run_has_a_raw_and_a_smoothed_line_in_every_chart(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0"), ChartState())
-    for number, chart in enumerate(charts.charts):
+def test_a_run_has_a_raw_and_a_smoothed_line_in_every_chart(charts: Charts, one: Charted) -> None:
+    charts.update([one], ChartState())
+    for name, chart in zip(("loss", "l0", "fvu"), charts.charts, strict=True):
         slot = chart._slots[0]
         assert slot.raw.visible
         assert slot.smooth.visible
-        assert len(slot.raw.x) == 150
         assert slot.raw.opacities == [0.45]
         assert (slot.raw.stroke_width, slot.smooth.stroke_width) == (1.0, 1.75)
-        expected = [metric_row(i, ws.trainings.record("train_0"))[3 + number] for i in range(150)]
-        assert np.allclose(slot.raw.y, expected)
+        assert slot.raw.y.tolist() == COLUMNS["one"][name].tolist()
         assert np.std(np.diff(slot.smooth.y)) < np.std(np.diff(slot.raw.y))
-
-
-def test_runs_differ_by_colour_dash_and_marker(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0", "train_1"), ChartState())
-    first, second = lines(charts)[0], lines(charts)[1]
-    assert (first.smooth.colors, second.smooth.colors) == ([PALETTES["light"].series[0]], [PALETTES["light"].series[1]])
-    assert (first.smooth.line_style, second.smooth.line_style) == DASHES[:2]
-    assert (first.marker.marker, second.marker.marker) == MARKERS[:2]
-    assert first.marker.visible
-    styles = set(zip(PALETTES["light"].series, DASHES, MARKERS, strict=True))
-    assert len({(dash, marker) for _, dash, marker in styles}) == 6
-
-
-def test_a_run_that_is_unchecked_loses_its_line(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0", "train_1"), ChartState())
-    charts.update([(ws.trainings.record("train_1"), 1)], ChartState())
-    assert not lines(charts)[0].smooth.visible
-    assert lines(charts)[1].smooth.visible
-    assert [len(mark.x) for mark in lines(charts)[0].all()] == [0, 0, 0]  # bqplot fits the axis to hidden points, too
-    charts.show()
-    assert len(charts.box.children) == 3
-    charts.update([], ChartState())
-    charts.show()
-    assert charts.box.children == ()
-    assert charts.summaries() == ()
-
-
-def test_only_new_metrics_are_read(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0"), ChartState())
-    charts.update(runs(ws, "train_0"), ChartState())
-    assert [step for _, step in ws.trainings.reads] == [0]
-    ws.trainings.advance()
-    charts.update(runs(ws, "train_0"), ChartState())
-    assert [step for _, step in ws.trainings.reads] == [0, 1500]
-    assert len(lines(charts)[0].raw.x) == 151
-
-
-def test_the_log_axis_is_a_scale_and_leaves_the_data_alone(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0"), ChartState(log_y=True))
-    assert isinstance(charts.charts[0].y, bqplot.LogScale)
-    before = np.array(lines(charts)[0].raw.y)
-    charts.update(runs(ws, "train_0"), ChartState(log_y=False))
-    assert isinstance(charts.charts[0].y, bqplot.LinearScale)
-    assert np.array_equal(lines(charts)[0].raw.y, before)
-    assert charts.charts[0]._zoom.scales["y"] == [charts.charts[0].y]
-
-
-@pytest.mark.parametrize(("axis", "last"), [("tokens", 150 * 40_960), ("steps", 1500), ("time", 14.9)])
-def test_x_axes(charts: Charts, ws: FakeWorkspace, axis: str, last: float) -> None:
-    charts.update(runs(ws, "train_0"), ChartState(x_axis=axis))
-    assert lines(charts)[0].raw.x[-1] == pytest.approx(last)
-    assert charts.charts[0]._figure.axes[0].label in {"tokens", "steps", "seconds"}
-
-
-def test_raw_off_and_smoothing_off(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0"), ChartState())
-    charts.update(runs(ws, "train_0"), ChartState(show_raw=False))
+    charts.update([one], ChartState(show_raw=False))
     assert not lines(charts)[0].raw.visible
     assert len(lines(charts)[0].raw.y) == 0
-    charts.update(runs(ws, "train_0"), ChartState(smoothing=0))
+    charts.update([one], ChartState(smoothing=0))
     assert np.allclose(lines(charts)[0].smooth.y, lines(charts)[0].raw.y)
 
 
-def test_theme_colours_come_from_python(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0"), ChartState(theme="dark"))
+def test_runs_differ_by_colour_dash_and_marker(charts: Charts, one: Charted, two: Charted) -> None:
+    charts.update([one, two], ChartState())
+    for number in (0, 1):
+        slot = lines(charts)[number]
+        assert slot.smooth.colors == [PALETTES["light"].series[number]]
+        assert (slot.smooth.line_style, slot.marker.marker) == (DASHES[number], MARKERS[number])
+        assert slot.marker.visible
+    assert len(set(zip(DASHES, MARKERS, strict=True))) == 6
+    charts.update([one, two], ChartState(theme="dark"))
     assert lines(charts)[0].smooth.colors == [PALETTES["dark"].series[0]]
     assert all(axis.grid_color == PALETTES["dark"].grid for axis in charts.charts[0]._figure.axes)
 
 
-def test_zoom_holds_until_it_is_reset(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0"), ChartState())
-    assert not charts.zoomed
-    charts._x.min, charts._x.max = 1e6, 2e6  # what bqplot's PanZoom sends
-    assert charts.zoomed
-    charts.update(runs(ws, "train_0"), ChartState())
-    assert charts._x.max == 2e6
-    assert max(charts.charts[0]._figure.axes[0].tick_values) <= 2e6
-    charts.reset_zoom()
-    assert not charts.zoomed
-    assert (charts._x.min, charts._x.max) == (0.0, None)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_colours_are_the_tokens_of_the_page(theme: str) -> None:
+    block = re.search(rf'data-sw-theme="{theme}"\]\s*{{(.*?)}}', TOKENS.read_text("utf-8"), re.DOTALL)
+    assert block
+    tokens = dict(re.findall(r"--sw-([\w-]+):\s*(#[0-9a-f]{6})", block[1]))
+    palette = PALETTES[theme]
+    assert palette.series == tuple(tokens[f"s{i}"] for i in range(1, 7))
+    assert (palette.grid, palette.tick, palette.text) == (tokens["grid"], tokens["text-3"], tokens["text-2"])
 
 
-@pytest.mark.parametrize("axis", ["tokens", "steps", "time"])
-def test_while_a_run_is_active_the_charts_end_where_it_is(charts: Charts, ws: FakeWorkspace, axis: str) -> None:
-    shown = runs(ws, "train_3", "train_0")  # ended after 244 points; runs, and has 150
-    charts.update(shown, ChartState(x_axis=axis))
-    ended, running = lines(charts)[0], lines(charts)[1]
+def test_a_run_that_is_unchecked_loses_its_line(charts: Charts, one: Charted, two: Charted) -> None:
+    charts.update([one, two], ChartState())
+    charts.update([two], ChartState())
+    assert not lines(charts)[0].smooth.visible
+    assert lines(charts)[1].smooth.visible
+    assert [len(mark.x) for mark in lines(charts)[0]] == [0, 0, 0]  # bqplot fits the axis to hidden points, too
+    charts.show()
+    assert len(charts.box.children) == 3
+    charts.update([], ChartState())
+    charts.show()
+    assert charts.box.children == charts.summaries() == ()
+
+
+def test_the_log_axis_is_a_scale_and_leaves_the_data_alone(charts: Charts, one: Charted) -> None:
+    for log_y, scale in ((True, bqplot.LogScale), (False, bqplot.LinearScale)):
+        charts.update([one], ChartState(log_y=log_y))
+        assert isinstance(charts.charts[0].y, scale)
+        assert lines(charts)[0].raw.y.tolist() == COLUMNS["one"]["loss"].tolist()
+        assert charts.charts[0]._zoom.scales["y"] == [charts.charts[0].y]
+
+
+@pytest.mark.parametrize(("axis", "last"), [("tokens", 150 * 40_960), ("steps", 1500), ("time", 15)])
+def test_while_a_run_is_active_the_charts_end_where_it_is(
+    charts: Charts, one: Charted, two: Charted, axis: Any, last: float
+) -> None:
+    ended = run("ended", 1, 244)
+    charts.update([one, ended], ChartState(x_axis=axis))
+    first, second = lines(charts)[0], lines(charts)[1]
     assert charts.longer
-    assert running.raw.x[-1] * 0.98 < ended.raw.x[-1] <= running.raw.x[-1]
-    assert max(charts.charts[0]._figure.axes[0].tick_values) <= running.raw.x[-1]
+    assert first.raw.x[-1] == second.raw.x[-1] == pytest.approx(last)
+    assert charts.charts[0]._figure.axes[0].label in {"tokens", "steps", "seconds"}
+    assert max(charts.charts[0]._figure.axes[0].tick_values) <= last
     assert not charts.zoomed
     picture = charts.pictures()[0].svg
-    charts.update(shown, ChartState(x_axis=axis, x_range="all"))
-    assert len(ended.raw.x) == 244
+    charts.update([one, ended], ChartState(x_axis=axis, x_range="all"))
+    assert len(second.raw.x) == 244
     assert charts.longer
     assert charts.pictures()[0].svg != picture
-    charts.update(shown, ChartState(x_axis=axis))
+    charts.update([one, ended], ChartState(x_axis=axis))
     charts._x.max = 2e7  # a reader looks further to the right
-    charts.update(shown, ChartState(x_axis=axis))
-    assert len(ended.raw.x) == 244
-    charts.update(runs(ws, "train_3", "train_1"), ChartState(x_axis=axis, x_range="all"))  # neither is active
+    charts.update([one, ended], ChartState(x_axis=axis))
+    assert len(second.raw.x) == 244
+    charts.update([two, ended], ChartState(x_axis=axis, x_range="all"))  # neither is active
     assert not charts.longer
 
 
-def test_a_run_of_a_few_points_is_a_line_and_no_heap_of_markers(charts: Charts, ws: FakeWorkspace) -> None:
-    ws.trainings.add(make_record("train_new", TrainingConfig(), status=JobStatus.RUNNING, started_at=0.0), 9)
-    charts.update(runs(ws, "train_3", "train_new"), ChartState(x_range="all"))
-    whole, short = lines(charts)[0], lines(charts)[1]
-    assert (len(whole.marker.x), len(short.marker.x)) == (6, 1)
-    assert len(short.smooth.x) == 9
-    charts.update(runs(ws, "train_new"), ChartState())
-    assert not short.marker.visible
-    ws.trainings.add(make_record("train_newer", TrainingConfig(), status=JobStatus.RUNNING), 1)
-    charts.update(runs(ws, "train_newer"), ChartState())
-    assert len(lines(charts)[0].marker.x) == 1  # one point makes no line
-
-
-def test_zooming_wakes_the_panel(ws: FakeWorkspace) -> None:
+def test_zoom_wakes_the_panel_and_holds_until_it_is_reset(one: Charted) -> None:
     woken: list[int] = []
-    charts = Charts(lambda *args: {}, lambda: woken.append(1))
-    charts.charts[2].y.max = 3.0
+    charts = Charts(read, lambda: woken.append(1))
+    charts.update([one], ChartState(log_y=False))
+    assert not charts.zoomed
+    woken.clear()
+    charts._x.min, charts._x.max = 1e6, 2e6  # what bqplot's PanZoom sends
+    charts.charts[0].y.min, charts.charts[0].y.max = 1.0, 1.2
+    assert charts.zoomed
     assert woken
+    charts.update([one], ChartState(log_y=False))
+    assert charts._x.max == 2e6
+    assert max(charts.charts[0]._figure.axes[0].tick_values) <= 2e6
+    near = words_of(charts.pictures()[0].svg)  # a picture shows the zoom of the page
+    assert {"1.05", "1.1", "1.2"} <= near
+    assert "4M" not in near
+    charts.reset_zoom()
+    assert not charts.zoomed
+    charts.update([one], ChartState(log_y=False))
+    assert (charts._x.min, charts._x.max, charts.charts[0].y.max) == (0.0, None, None)
     charts.close()
 
 
-def test_pictures_stand_alone(charts: Charts, ws: FakeWorkspace) -> None:
-    ws.trainings.change("train_1", name="<b>two</b> & more")
-    charts.update(runs(ws, "train_0", "train_1", "train_2"), ChartState(theme="dark", x_axis="time"))
+def test_a_run_of_a_few_points_is_a_line_and_no_heap_of_markers(charts: Charts) -> None:
+    short = run("short", 1, 9, JobStatus.RUNNING)
+    charts.update([run("long", 0, 244), short], ChartState(x_range="all"))
+    assert (len(lines(charts)[0].marker.x), len(lines(charts)[1].marker.x)) == (6, 1)
+    assert len(lines(charts)[1].smooth.x) == 9
+    charts.update([short], ChartState())
+    assert not lines(charts)[1].marker.visible
+    charts.update([run("newest", 0, 1, JobStatus.RUNNING)], ChartState())
+    assert len(lines(charts)[0].marker.x) == 1  # one point makes no line
+
+
+def test_pictures_stand_alone(charts: Charts, one: Charted, two: Charted) -> None:
+    two = replace(two, record=replace(two.record, name="<b>two</b> & more"))
+    charts.update([one, two, WAITS], ChartState(theme="dark", x_axis="time"))
     pictures = charts.pictures()
     assert [picture.name for picture in pictures] == ["loss", "l0", "fvu"]
     for picture, y_name in zip(pictures, ("Loss (log)", "L0, per token (log)", "FVU (log)"), strict=True):
         root = ElementTree.fromstring(picture.svg)
         assert (root.get("width"), root.get("height")) == (str(picture.width), str(picture.height))
-        words = [element.text for element in root.iter(f"{SVG}text")]
+        words = words_of(picture.svg)
         assert f"{y_name.split(',')[0].removesuffix(' (log)')} against time" in words
-        assert {y_name, "time (seconds)", "gpt2-l6-topk-k32", "<b>two</b> & more"} <= set(words)
-        assert "gpt2-l6-topk-k48" not in words  # it has no values yet
+        assert {y_name, "time (seconds)", "one", "<b>two</b> & more"} <= words
+        assert "waits" not in words  # it has no values yet
         traces = [path for path in root.iter(f"{SVG}path") if path.get("stroke-width") == "1.75" and path.get("d")]
-        dashes = [trace.get("stroke-dasharray") for trace in traces]
-        assert dashes == [None, "6 3"] * 2  # in the plot and in the legend
-
-
-def test_a_picture_shows_the_zoom_of_the_page(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0"), ChartState(log_y=False))
-    whole = words_of(charts.pictures()[0].svg)
-    charts._x.min, charts._x.max = 1e6, 2e6
-    charts.charts[0].y.min, charts.charts[0].y.max = 1.0, 1.2
-    near = words_of(charts.pictures()[0].svg)
-    assert {"1.05", "1.1", "1.2"} <= near - whole
-    assert "4M" not in near
-    charts.update(runs(ws, "train_2"), ChartState())
+        assert [trace.get("stroke-dasharray") for trace in traces] == [None, "6 3"] * 2  # in the plot and its legend
+    static = "".join(charts.static())
+    assert "<b>" not in static
+    assert "&lt;b&gt;two" in static
+    charts.update([WAITS], ChartState())
     assert charts.pictures() == []
 
 
@@ -205,81 +222,62 @@ def words_of(svg: str) -> set[str | None]:
     return {element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")}
 
 
-def test_captions_and_summaries(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0", "train_2"), ChartState())
+def test_captions_and_summaries(charts: Charts, one: Charted, two: Charted) -> None:
+    charts.update([one], ChartState())
+    assert "<svg" not in charts.charts[0]._caption.value  # one run needs no key
+    charts.update([one, WAITS], ChartState())
+    assert charts.charts[0]._caption.value.count("<svg") == 1  # one value, but of which of two runs?
     assert "per token" in charts.charts[1]._caption.value
     loss = charts.summaries()[0]
-    assert loss.startswith("Loss against tokens, log scale. gpt2-l6-topk-k32 fell from ")
-    assert loss.endswith("gpt2-l6-topk-k48 has no values yet.")
-
-
-def test_what_does_not_change_is_said_to_stay(charts: Charts, ws: FakeWorkspace) -> None:
-    ws.trainings._metrics["train_2"] = [(*row[:4], 32.0, row[5]) for row in ws.trainings._metrics["train_0"]]
-    charts.update(runs(ws, "train_2"), ChartState(log_y=False))
-    assert charts.summaries()[1] == "L0 against tokens, linear scale. gpt2-l6-topk-k48 stayed at 32.0."
-
-
-def test_one_run_needs_no_key_and_several_have_theirs(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0"), ChartState())
-    assert "<svg" not in charts.charts[0]._caption.value
-    charts.update(runs(ws, "train_0", "train_2"), ChartState())
-    assert charts.charts[0]._caption.value.count("<svg") == 1  # one value, but of which of two runs?
-    charts.update(runs(ws, "train_0", "train_1", "train_2"), ChartState(theme="dark"))
+    assert loss.startswith("Loss against tokens, log scale. one fell from ")
+    assert loss.endswith("; waits has no values yet.")
+    charts.update([one, two, WAITS], ChartState(theme="dark"))
     caption = charts.charts[0]._caption.value
-    names = [ws.trainings.record(f"train_{i}").name for i in (0, 1)]
-    assert [caption.index(f'aria-label="{name}"') for name in names] == sorted(
-        caption.index(f'aria-label="{name}"') for name in names
-    )
-    assert caption.count("<svg") == 2  # train_2 has no values yet, and so no dash that stands for nothing
+    assert 0 < caption.index('aria-label="one"') < caption.index('aria-label="two"')
+    assert caption.count("<svg") == 2
     assert "–" not in caption
     assert f'stroke="{PALETTES["dark"].series[1]}"' in caption
     assert f'stroke-dasharray="{SVG_DASHES[1]}"' in caption
+    charts.update([run("flat", 0, 100, l0=np.full(100, 32.0))], ChartState(log_y=False))
+    assert charts.summaries()[1] == "L0 against tokens, linear scale. flat stayed at 32.0."
 
 
-def test_before_the_first_point_there_are_words_and_no_ticks(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_2"), ChartState())
+def test_before_the_first_point_there_are_words_and_no_ticks(charts: Charts, one: Charted) -> None:
+    charts.update([WAITS], ChartState())
     for chart in charts.charts:
         assert "Waiting for the first step" in chart._caption.value
         assert "per token" not in chart._caption.value
         assert not any(axis.visible for axis in chart._figure.axes)
-    ws.trainings.change("train_2", status=JobStatus.CANCELLED)
-    charts.update(runs(ws, "train_2"), ChartState())
+    charts.update([replace(WAITS, record=replace(WAITS.record, status=JobStatus.CANCELLED))], ChartState())
     assert "No values" in charts.charts[0]._caption.value
-    charts.update(runs(ws, "train_0"), ChartState())
+    charts.update([one], ChartState())
     assert all(axis.visible for chart in charts.charts for axis in chart._figure.axes)
 
 
 @pytest.mark.parametrize("log_y", [True, False])
-def test_a_line_that_hardly_moves_does_not_fill_the_chart(ws: FakeWorkspace, log_y: bool) -> None:
+def test_a_line_that_hardly_moves_does_not_fill_the_chart(charts: Charts, log_y: bool) -> None:
     step = np.arange(1.0, 101)
-    values = {"loss": 8 - 0.01 * (step % 2), "l0": 8 - 0.01 * (step % 2), "fvu": 1 / step}
-    columns = {"step": step, "tokens": step * 4096, "time": step, **values}
-    charts = Charts(lambda training_id, names, start: {k: v[step >= start] for k, v in columns.items()}, lambda: None)
-    charts.update(runs(ws, "train_0"), ChartState(log_y=log_y))
+    runs = [run("flat", 0, 100, l0=8 - 0.01 * (step % 2), fvu=1 / step)]
+    charts.update(runs, ChartState(log_y=log_y))
     _, l0, fvu = charts.charts
     assert (l0.y.min, l0.y.max) == (pytest.approx(7.1955), pytest.approx(8.7945))
     assert (fvu.y.min, fvu.y.max) == (None, None)
     assert len(l0._figure.axes[1].tick_values) >= 2
     assert not charts.zoomed
     l0.y.min, l0.y.max = 7.9, 8.1  # a reader zooms in
-    assert charts.zoomed
-    charts.update(runs(ws, "train_0"), ChartState(log_y=log_y))
+    charts.update(runs, ChartState(log_y=log_y))
     assert (l0.y.min, l0.y.max) == (7.9, 8.1)
     charts.reset_zoom()
-    charts.update(runs(ws, "train_0"), ChartState(log_y=log_y))
+    charts.update(runs, ChartState(log_y=log_y))
     assert l0.y.min == pytest.approx(7.1955)
-    charts.update(runs(ws, "train_0"), ChartState(log_y=not log_y))
+    charts.update(runs, ChartState(log_y=not log_y))
     assert l0.y.max == pytest.approx(8.7945)
     assert not charts.zoomed
-    charts.close()
 
 
 @pytest.mark.parametrize("log_y", [True, False])
-def test_ticks_of_a_huge_loss_fit_left_of_the_axis(ws: FakeWorkspace, log_y: bool) -> None:
-    step = np.arange(1.0, 101)
-    columns = {"step": step, "tokens": step * 4096, "time": step, "loss": 5e9 / step, "l0": step, "fvu": 1 / step}
-    charts = Charts(lambda training_id, names, start: {k: v[step >= start] for k, v in columns.items()}, lambda: None)
-    charts.update(runs(ws, "train_0"), ChartState(log_y=log_y))
+def test_ticks_of_a_huge_loss_fit_left_of_the_axis(charts: Charts, log_y: bool) -> None:
+    charts.update([run("huge", 0, 100, loss=5e9 / np.arange(1.0, 101))], ChartState(log_y=log_y))
     words = list(charts.charts[0]._figure.axes[1].tick_labels.values())
     assert ("1e9" if log_y else "2e9") in words
     assert max(map(len, words)) <= 6
@@ -288,33 +286,31 @@ def test_ticks_of_a_huge_loss_fit_left_of_the_axis(ws: FakeWorkspace, log_y: boo
         shown = re.findall(r">([^<>]+)</text>", str(drawn))
         assert ("1e9" if log_y else "2e9") in shown
         assert not [word for word in shown if re.fullmatch(r"[\d.]+B", word)]
-    charts.close()
 
 
-def test_names_are_text_in_the_static_copy(charts: Charts, ws: FakeWorkspace) -> None:
-    ws.trainings.change("train_0", name="<script>alert(1)</script>")
-    charts.update(runs(ws, "train_0"), ChartState())
-    assert "<script>" not in "".join(charts.static())
-    assert "&lt;script&gt;" in "".join(charts.static())
+def test_a_run_that_goes_on_is_drawn_from_its_beginning(charts: Charts, one: Charted) -> None:
+    child = run("child", 0, 40, step=np.arange(40.0, 80) * 10, tokens=np.arange(40.0, 80) * 40_960)
+    child = replace(child, earlier=[Earlier(one.record, 400, 400 * 4096)])
+    for axis, joint in (("steps", 400), ("tokens", 400 * 4096), ("time", 4.0)):
+        charts.update([child], ChartState(x_axis=axis))  # type: ignore[arg-type]
+        slot, joints = lines(charts)[0], charts.charts[0]._joints[0]
+        assert joints.visible
+        assert joints.x.tolist() == pytest.approx([joint, joint])
+        assert joints.scales["y"] is not charts.charts[0].y
+        assert np.all(np.diff(slot.raw.x) >= 0)
+        assert slot.raw.y[:40].tolist() == COLUMNS["one"]["loss"][:40].tolist()
+    assert "went on from one at step 400" in charts.summaries()[0]
+    assert "goes on from another run" in str(charts.static()[0])
+    charts.update([child], ChartState(log_y=False))  # another scale type makes new marks
+    assert charts.charts[0]._joints[0] in charts.charts[0]._figure.marks
+    charts.update([replace(child, earlier=())], ChartState(log_y=False))
+    assert not charts.charts[0]._joints[0].visible
 
 
-def test_a_run_that_went_back_is_read_anew(charts: Charts, ws: FakeWorkspace) -> None:
-    charts.update(runs(ws, "train_0"), ChartState())
-    ws.trainings._metrics["train_0"] = ws.trainings._metrics["train_0"][:100]
-    ws.trainings.change("train_0", step=1000)
-    charts.update(runs(ws, "train_0"), ChartState())
-    assert len(lines(charts)[0].raw.x) == 100
-
-
-def test_six_lines_of_a_long_run_stay_small(ws: FakeWorkspace) -> None:
+def test_six_lines_of_a_long_run_stay_small(charts: Charts) -> None:
     n = 100_000
-    step = np.arange(1.0, n + 1)
-    columns = {"step": step, "tokens": step * 4096, "time": step, "loss": 1 / step, "l0": step, "fvu": 1 / step}
-    charts = Charts(lambda training_id, names, start: {k: v[step >= start] for k, v in columns.items()}, lambda: None)
-    six = runs(ws, *(f"train_{i}" for i in range(6)))
-    charts.update(six, ChartState())
+    charts.update([run(str(slot), slot, n) for slot in range(6)], ChartState())
     assert all(len(slot.raw.x) <= 1400 for chart in charts.charts for slot in chart._slots.values())
-    charts.close()
 
 
 @pytest.mark.parametrize(
@@ -330,4 +326,5 @@ def test_six_lines_of_a_long_run_stay_small(ws: FakeWorkspace) -> None:
     ],
 )
 def test_ticks_are_round_in_their_own_unit(axis: str, low: float, high: float, labels: list[str], title: str) -> None:
-    assert x_ticks(axis, low, high)[1:] == (labels, title)
+    ticks, unit = x_ticks(axis, low, high)
+    assert ([label for _, label in ticks], unit) == (labels, title)

@@ -12,9 +12,9 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateErro
 from saewidgets.widgets.messages.saes import (
     UploadFile,
 )
-from saewidgets.widgets.paths import folder_name, path_from
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
 from saewidgets.widgets.sae_browser.state import PAGE, BrowserModel
+from saewidgets.widgets.values import folder_name, path_from
 from tests.widgets.conftest import run
 from tests.widgets.fake_library import FakeSaeWorkspace, full_library, make_sae
 

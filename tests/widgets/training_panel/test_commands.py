@@ -14,8 +14,8 @@ from saewidgets.widgets.commands import FieldsError
 from saewidgets.widgets.messages.training import (
     Picture,
 )
+from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_footer
-from saewidgets.widgets.training_panel.templates import PanelCommands
 from tests.widgets.conftest import panel_commands
 from tests.widgets.fake_workspace import FakeWorkspace
 
@@ -154,6 +154,7 @@ def test_refresh_pulls_and_stays_silent_when_nothing_is_new(commands: PanelComma
     assert state is not None
     assert commands.refresh(state.revision) is None
     ws.trainings.change("train_2", status=JobStatus.RUNNING)  # another process did it: no event reaches this one
+    commands._model._read_at = 0.0  # long ago
     newer = panel_commands(commands._model, cut=for_footer).refresh(state.revision)
     assert newer is not None
     assert newer.revision > state.revision

@@ -16,13 +16,13 @@ from saewidgets.config import StandardConfig, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.render import runs_html
-from saewidgets.widgets.messages.runs import Imported
 from saewidgets.widgets.messages.saes import UploadFile
+from saewidgets.widgets.messages.training import Imported
 from saewidgets.widgets.training_panel.cards import card_of
+from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.widgets.training_panel.compare import settings_of_run
 from saewidgets.widgets.training_panel.form import form_fields
 from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
-from saewidgets.widgets.training_panel.templates import PanelCommands
 from saewidgets.workspace import Workspace
 from tests.widgets.conftest import panel_commands
 from tests.widgets.fake_workspace import FakeWorkspace, compared_workspace, make_record
@@ -165,7 +165,7 @@ def test_a_comparison_is_part_of_the_state(runs: PanelCommands, model: PanelMode
     assert (rows["L0"].values, rows["L0"].best) == (("16.0", "58.4"), (False, False))
     assert rows["Throughput"].values[0] == "33,113 tok/s"
     ws.trainings.delete("sweep_16")
-    model.mark_changed("sweep_16")
+    model.mark_changed()
     model.read()
     assert model.state().compare is None  # one run is no comparison
 
@@ -256,7 +256,7 @@ def test_transcoders_stand_apart_by_what_they_reconstruct(
         ws.trainings.change(
             training_id, config={**ws.trainings.record(training_id).config, "hook_name_out": written}
         )
-    model.mark_changed(None)
+    model.mark_changed()
     model.read()
     runs.compare(training_ids=("sweep_24", "sweep_16"))
     shown = model.state().compare
@@ -279,7 +279,7 @@ def test_what_has_not_ended_well_or_was_not_held_out_is_preliminary(
     good = {**latest, "val_l0": 10.0, "val_fvu": 0.01}  # better than all
     ws.trainings.change("sweep_16", latest=good, status=JobStatus.FAILED)
     ws.trainings.change("sweep_24", latest={"l0": 12.0, "fvu": 0.02})
-    model.mark_changed(None)
+    model.mark_changed()
     model.read()
     runs.compare(training_ids=("sweep_16", "jump_1.5"))
     shown = model.state().compare
@@ -296,7 +296,7 @@ def test_what_has_not_ended_well_or_was_not_held_out_is_preliminary(
 
 def test_the_comparison_for_a_program(runs: PanelCommands, ws: FakeWorkspace) -> None:
     ws.trainings.change("sweep_16", latest={**ws.trainings.record("sweep_16").latest, "loss": math.nan})
-    runs._model.mark_changed("sweep_16")
+    runs._model.mark_changed()
     runs._model.read()
     found = runs.comparison_table(training_ids=("sweep_16", "jump_1.5"))
     first, second = (dict(zip(found.columns, row, strict=True)) for row in found.rows)
@@ -313,7 +313,7 @@ def test_the_comparison_for_a_program(runs: PanelCommands, ws: FakeWorkspace) ->
 def test_settings_with_one_label_are_told_apart(runs: PanelCommands, ws: FakeWorkspace) -> None:
     standard = TrainingConfig(model="gpt2", sae=StandardConfig(d_sae=16_384)).to_data()
     ws.trainings.change("sweep_16", config=standard)
-    runs._model.mark_changed(None)
+    runs._model.mark_changed()
     runs._model.read()
     found = runs.comparison(training_ids=("sweep_16", "jump_1.5"))
     labels = [row.label for row in found.rows]
@@ -350,7 +350,7 @@ def test_groups_and_advice_are_on_the_cards(model: PanelModel, ws: FakeWorkspace
     assert cards["train_0"].advice is None or "L0" in cards["train_0"].advice
     latest = {**ws.trainings.record("sweep_16").latest, "dead": 0.61}
     ws.trainings.change("sweep_16", latest=latest)
-    model.mark_changed("sweep_16")
+    model.mark_changed()
     model.read()
     (card,) = [card for card in model.state().cards if card.id == "sweep_16"]
     assert card.advice == "Dead latents 61 % after 10M tokens."

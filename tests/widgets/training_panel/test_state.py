@@ -8,7 +8,7 @@ import pytest
 
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import StateError
-from saewidgets.events import JobStatus
+from saewidgets.events import JobStatus, LogLine, Metrics, Progress
 from saewidgets.widgets.charts.charts import slots_for
 from saewidgets.widgets.messages.training import PanelState
 from saewidgets.widgets.messages.wire import Note
@@ -24,7 +24,7 @@ def model(ws: FakeWorkspace) -> PanelModel:
 
 
 def lines(model: PanelModel) -> list[str]:
-    return [record.id for record, _ in model.charted()]
+    return [run.record.id for run in model.charted()]
 
 
 def test_the_first_read_draws_what_runs_and_selects_nothing(model: PanelModel) -> None:
@@ -51,22 +51,32 @@ def test_revision_grows_exactly_when_something_changed(model: PanelModel, ws: Fa
     model.read()
     assert model.state().revision == first.revision
     ws.trainings.change("train_0", step=9999)
-    model.mark_changed("train_0")
+    model.mark_changed()
     model.read()
     assert model.state().revision == first.revision + 1
     assert model.state().cards[0].step == 9999
 
 
-def test_only_the_runs_that_changed_are_read(
+def test_what_a_run_tells_is_taken_over_and_nothing_is_read(
     model: PanelModel, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    real = ws.trainings.get
-    monkeypatch.setattr(ws.trainings, "get", lambda training_id: asked.append(training_id) or real(training_id))
-    monkeypatch.setattr(ws.trainings, "list", lambda: pytest.fail("the whole list was read"))
-    model.mark_changed("train_3")
+    with monkeypatch.context() as patch:
+        patch.setattr(ws.trainings, "list", lambda: pytest.fail("the list was read"))
+        measured = Metrics(1510, 6_184_960, {"loss": 0.25})
+        model.tell("train_0", [measured, LogLine("step 1510"), Progress(6_300_000, 10_000_000, rate=99.0, step=1511)])
+        model.read()
+        card = model.state().cards[0]
+        assert (card.step, card.tokens_done, card.rate, card.tiles.loss) == (1511, 6_300_000, 99.0, 0.25)
+        (run,) = model.charted()
+        assert (list(run.measured), run.missed) == ([measured], False)
+        (run,) = model.charted()
+        assert list(run.measured) == []
+    # of all else the list is read again, and what the catalog knows better
+    ws.trainings.change("train_0", step=1530)
+    model.tell("train_0", [ws.trainings.record("train_0")])
     model.read()
-    assert asked == ["train_3"]
+    assert [run.missed for run in model.charted()] == [True]
+    assert [run.missed for run in model.charted()] == [False]
 
 
 def test_who_waits_is_read_again_when_a_status_changes(ws: FakeWorkspace) -> None:
@@ -77,13 +87,13 @@ def test_who_waits_is_read_again_when_a_status_changes(ws: FakeWorkspace) -> Non
     # The first one is stopped: only it is reported, the second one moves up.
     ws.trainings._records["wait_2"] = dataclasses.replace(ws.trainings.record("wait_2"), queue_position=1)
     ws.trainings.change("wait_1", status=JobStatus.STOPPED, queue_position=None)
-    model.mark_changed("wait_1")
+    model.mark_changed()
     model.read()
     positions = {card.id: card.queue_position for card in model.state().cards}
     assert (positions["wait_1"], positions["wait_2"]) == (None, 1)
     ws.trainings._records["wait_2"] = dataclasses.replace(ws.trainings.record("wait_2"), queue_position=7)
     ws.trainings.delete("train_0")
-    model.mark_changed("train_0")
+    model.mark_changed()
     model.read()
     assert {card.id: card.queue_position for card in model.state().cards}["wait_2"] == 7
 
@@ -91,7 +101,7 @@ def test_who_waits_is_read_again_when_a_status_changes(ws: FakeWorkspace) -> Non
 def test_a_deleted_run_vanishes_with_its_selection(model: PanelModel, ws: FakeWorkspace) -> None:
     model.select(["train_0", "train_1"])
     ws.trainings.delete("train_0")
-    model.mark_changed("train_0")
+    model.mark_changed()
     model.read()
     assert model.selected == ("train_1",)
     assert model.state().total == 6
@@ -99,7 +109,7 @@ def test_a_deleted_run_vanishes_with_its_selection(model: PanelModel, ws: FakeWo
 
 def begin(model: PanelModel, ws: FakeWorkspace) -> str:
     run = ws.trainings.create(TrainingConfig())
-    model.mark_changed(run.id)
+    model.mark_changed()
     model.read()
     return str(run.id)
 
@@ -130,7 +140,7 @@ def test_six_lines_go_first_to_what_was_selected_then_to_what_runs(model: PanelM
     runs = [begin(model, ws) for _ in range(7)]
     assert lines(model) == runs[:6]
     ws.trainings.change(runs[2], status=JobStatus.COMPLETED)
-    model.mark_changed(runs[2])
+    model.mark_changed()
     newest = begin(model, ws)
     assert set(lines(model)) == {*runs[:2], *runs[3:6], newest}
     chosen = tuple(f"train_{i}" for i in (0, 1, 3, 4, 5))
@@ -152,7 +162,7 @@ def test_lines_go_to_what_runs_not_to_what_waits(ws: FakeWorkspace) -> None:
 
     def turn(run: str, status: JobStatus, **changes: object) -> None:
         ws.trainings.change(run, status=status, **changes)
-        model.mark_changed(run)
+        model.mark_changed()
         model.read()
 
     turn("run_7", JobStatus.RUNNING)
@@ -172,7 +182,7 @@ def test_who_finds_all_lines_taken_gets_one_when_another_run_ends(model: PanelMo
     model.set_chart(training_ids=(), followed=())
     runs = [begin(model, ws) for _ in range(7)]
     ws.trainings.change(runs[0], status=JobStatus.COMPLETED, latest={"loss": 1.0})
-    model.mark_changed(runs[0])
+    model.mark_changed()
     model.read()
     assert set(lines(model)) == set(runs[1:])
 
@@ -200,12 +210,12 @@ def test_a_comparison_draws_only_what_it_compares(model: PanelModel, ws: FakeWor
 def test_after_a_failed_read_everything_is_read_again(
     model: PanelModel, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(training_id: str) -> None:
+    def broken() -> None:
         raise OSError("disk")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ws.trainings, "get", broken)
-        model.mark_changed("train_0")
+        patch.setattr(ws.trainings, "list", broken)
+        model.mark_changed()
         with pytest.raises(OSError, match="disk"):
             model.read()
     ws.trainings.change("train_0", step=4242)

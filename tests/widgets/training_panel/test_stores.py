@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from saewidgets.events import JobStatus
-from saewidgets.widgets.messages.runs import StoreRow
+from saewidgets.widgets.messages.training import StoreRow
 from saewidgets.widgets.training_panel.state import PanelModel
 from tests.widgets.conftest import panel_commands
 from tests.widgets.fake_workspace import FakeWorkspace
