@@ -176,28 +176,6 @@ class JobStore:
         except IntegrityError:  # another process has taken the slot in between
             return None
 
-    def reclaim(self, job_id: str, owner: str, *, width: int, timeout: float) -> JobRecord | None:
-        def write(session: Session) -> JobRecord | None:
-            row = session.get(JobRow, job_id)
-            if row is None or row.owner != owner or row.status != JobStatus.INTERRUPTED.value:
-                return None
-            slot, _ = free_slot(session, row.lane, width, timeout)
-            row.finished_at = None
-            row.heartbeat_at = row.updated_at = now(session)
-            if slot is None:
-                row.status, row.command = JobStatus.PAUSING.value, "pause"
-                row.note = "Paused because another job took its device while its kernel was asleep."
-            else:
-                take_lease(session, row, owner, slot)
-                row.status, row.note = JobStatus.RUNNING.value, None
-            session.flush()
-            return _record(session, row)
-
-        try:
-            return self._database.write(write)
-        except IntegrityError:  # another process has taken the slot in between
-            return None
-
     def beat(self, owner: str) -> None:
         def write(session: Session) -> None:
             session.execute(

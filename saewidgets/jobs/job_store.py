@@ -75,13 +75,6 @@ class JobStore(Protocol):
         their jobs. Its turn has come when fewer jobs are queued before it than there are free slots.
         """
 
-    def reclaim(self, job_id: str, owner: str, *, width: int, timeout: float) -> JobRecord | None:
-        """Take back an `interrupted` job that is still `owner`'s, whose process was only asleep.
-
-        `running` if a slot of its lane is free, else `pausing` with the command ``pause`` (another job has the device
-        now). None if it is not interrupted or no longer `owner`'s.
-        """
-
     def beat(self, owner: str) -> None:
         """Renew the heartbeat of all of the owner's queued and active jobs and of its leases."""
 

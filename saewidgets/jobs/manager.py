@@ -146,7 +146,7 @@ class JobManager:
                     return
                 continue
             if record.status is JobStatus.INTERRUPTED and local is not None and local.is_running:
-                self._pump.wake()  # the next round takes it back
+                self._ask(record, "resume", record.status)  # it was asleep: it pauses now, and is queued again then
                 return
             given = local.runner if local is not None and local.given else None
             runner = given or self._make_runner(record)
@@ -268,7 +268,7 @@ class JobManager:
                     self._published.wait(left)
 
     def sweep(self, *, fresh: bool = False) -> None:
-        """Mark the jobs of vanished owners `interrupted` and free their lanes; take back what others so took from here.
+        """Mark the jobs of vanished owners `interrupted` and free their lanes.
 
         At once where the owner's process ran on this machine and is gone; else when its heartbeat is too old.
 
@@ -279,8 +279,6 @@ class JobManager:
             due = fresh or time.monotonic() - self._swept >= min(_SWEEP_REUSE, self.settings.poll)
             self._swept = time.monotonic() if due else self._swept
         try:
-            if self._own.busy and not self._is_closed:
-                self._own.take_back()
             if due:
                 self._interrupt_the_vanished()
         except CatalogError as error:

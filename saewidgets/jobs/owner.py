@@ -129,7 +129,6 @@ class Owner:
         if now - self._beaten >= self._settings.heartbeat:
             self._store.beat(self._name)
             self._beaten = now
-        self.take_back()
         rows = {r.id: r for r in self._store.list(ids=live)}
         for job_id in sorted(live, key=lambda i: (rows[i].queue_position or 0) if i in rows else 0):
             with self._lock:
@@ -143,17 +142,6 @@ class Owner:
                 self._steer(job, row)
             else:
                 self._try_to_start(job, row)
-
-    def take_back(self) -> None:
-        """Go on with what others took for dead while this process was asleep."""
-        for row in self._store.list(owner=self._name, status={JobStatus.INTERRUPTED}):
-            job = self._jobs.get(row.id)
-            if job is None or row.id not in self._live:
-                continue
-            log.warning("Job %s was taken for dead while this process was asleep; it goes on.", row.id)
-            changed = self._reclaim(row) if job.is_running else self._change(row, {"status": JobStatus.QUEUED})
-            if changed is not None:
-                self._publish(changed)
 
     # ------------------------------------------------------------------------------------------------ one job
 
@@ -171,6 +159,8 @@ class Owner:
         changed = None
         if row.status is JobStatus.STARTING and job.has_checked:
             changed = self._change(row, {"status": JobStatus.RUNNING})
+        elif row.status is JobStatus.INTERRUPTED:  # taken for dead while this process was asleep
+            job.control.ask(Request.PAUSE)
         elif (asked := asks_for(row.command)) is not None:
             job.control.ask(asked)
         elif row.command == "resume" and row.status is JobStatus.PAUSING and job.control.withdraw():
@@ -254,9 +244,6 @@ class Owner:
                 log.warning("Job %s was taken over by another process.", job.job_id)
                 self._release(job)
                 return None
-            if row.status is JobStatus.INTERRUPTED:
-                self._reclaim(row)
-                continue
             status = ending(outcome.status, row.status, row.command)
             check_transition(row.status, status)
             changes: dict[str, Any] = {"status": status, "error": outcome.error, "result": summary(outcome.value)}
@@ -285,7 +272,3 @@ class Owner:
 
     def _change(self, row: JobRecord, changes: dict[str, Any]) -> JobRecord | None:
         return self._store.change(row.id, changes, when={row.status}, owner=self._name)
-
-    def _reclaim(self, row: JobRecord) -> JobRecord | None:
-        width = lane_width(row.lane, self._settings)
-        return self._store.reclaim(row.id, self._name, width=width, timeout=self._settings.timeout)

@@ -30,8 +30,8 @@ TRANSITIONS: Mapping[S, frozenset[S]] = {
     S.PAUSING: frozenset({S.RUNNING, S.STOPPING, S.QUEUED}) | _ENDS,
     S.STOPPING: _ENDS - {S.PAUSED},
     S.PAUSED: frozenset({S.QUEUED, S.STOPPED, S.CANCELLED}),
-    # to running or pausing: the owner was only asleep and nobody has taken the job over
-    S.INTERRUPTED: frozenset({S.QUEUED, S.STOPPED, S.CANCELLED, S.RUNNING, S.PAUSING}),
+    # to other ends: its owner was only asleep, and nobody has taken the job over
+    S.INTERRUPTED: frozenset({S.QUEUED}) | _ENDS,
     S.FAILED: frozenset({S.QUEUED}),
     S.STOPPED: frozenset({S.QUEUED}),
     S.CANCELLED: frozenset({S.QUEUED}),
@@ -62,11 +62,7 @@ class Plan:
 
 
 def plan(command: Command, status: S) -> Plan | None:
-    """What `command` does to a job in `status`; None where it is already so.
-
-    Raises:
-        StateError: it makes no sense there; names the command, the status and what can be done instead.
-    """
+    """What `command` does to a job in `status`; None where it is already so."""
     match command:
         case "pause":
             if status is S.QUEUED:

@@ -31,21 +31,13 @@ _SHOWN = 120  # characters of a name that is not there
 
 
 def to_row(config: TrainingConfig, folder: Path) -> dict[str, Any]:
-    """`config` as data for the run's row; long text is written into `folder`.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
+    """`config` as data for the run's row; long text is written into `folder`."""
     data = config.to_data()
     return {**data, "corpus": corpus_to_row(data["corpus"], folder)}
 
 
 def to_rows(configs: Sequence[TrainingConfig], folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """`to_row` of configurations with one corpus: long text is written once, and linked from each of the folders.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
+    """`to_row` of configurations with one corpus: long text is written once, and linked from each of the folders."""
     first = to_row(configs[0], folders[0])
     rows = [first]
     for config, folder in zip(configs[1:], folders[1:], strict=True):
@@ -71,12 +63,7 @@ def from_rows(rows: Iterable[tuple[Mapping[str, Any], str | Path]]) -> list[Trai
 
 
 def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
-    """The configuration that `to_row` was given.
-
-    Raises:
-        NotFoundError, StorageError: its text is not there, or cannot be read.
-        FormatError: its text was changed.
-    """
+    """The configuration that `to_row` was given."""
     if not is_reference(data):
         return TrainingConfig.from_data(data)
     return TrainingConfig.from_data({**data, "corpus": corpus_from_row(data["corpus"], folder)})
@@ -87,10 +74,6 @@ def exact_configs(catalog: Catalog, records: Sequence[TrainingRecord]) -> list[T
 
     The commit is found out once and written into the run's row: resuming, retrying, evaluating and extracting then read
     the same text, whatever its owner adds to it.
-
-    Raises:
-        HubError: there is no such dataset or revision, or the hub cannot be reached.
-        NotFoundError, StorageError, FormatError: as `from_row`.
     """
     configs = from_rows((record.config, record.folder) for record in records)
     return [_exact(catalog, record, config) for record, config in zip(records, configs, strict=True)]
@@ -109,11 +92,7 @@ def _exact(catalog: Catalog, record: TrainingRecord, config: TrainingConfig) -> 
 
 
 def located(corpus: Any) -> dict[str, Any]:
-    """The fields of a corpus that name files, with absolute paths: they must mean the same elsewhere.
-
-    Raises:
-        NotFoundError: there is no such file or folder.
-    """
+    """The fields of a corpus that name files, with absolute paths: they must mean the same elsewhere."""
     named = [_absolute(name) for name in paths_of(corpus)]
     if isinstance(corpus, TokensCorpus):
         return {"source": named[0]} if named else {}
@@ -162,11 +141,7 @@ def dataset_facts(corpus: Any) -> dict[str, Any]:
 
 
 def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The data of a corpus for a row; long text is written into `folder`.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
+    """The data of a corpus for a row; long text is written into `folder`."""
     strings = corpus.get("strings") or ()
     if sum(len(text) + _AROUND for text in strings) <= LARGE:
         return dict(corpus)

@@ -19,11 +19,7 @@ _DRAFT_SECONDS = 48 * 3600  # another process may still be writing into a younge
 
 
 def prepare_folder(folder: Path) -> Path:
-    """Create `folder` and check that it can be written.
-
-    Raises:
-        StorageError: it is a file, or this user may not write there.
-    """
+    """Create `folder` and check that it can be written."""
     hint = "Choose another folder with Workspace(folder) or $SAEWIDGETS_HOME."
     with storage_errors("The workspace folder cannot be created", folder, hint):
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,11 +29,7 @@ def prepare_folder(folder: Path) -> Path:
 
 
 def new_folder(folder: Path, what: str) -> bool:
-    """Make `folder` and those above it; False where somebody has it. `what` says whose it is.
-
-    Raises:
-        StorageError: it cannot be made.
-    """
+    """Make `folder` and those above it; False where somebody has it. `what` says whose it is."""
     hint = "Check that the workspace can be written and that its disk has space."
     with storage_errors(f"The folder of the {what} cannot be made", folder, hint):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -49,11 +41,7 @@ def new_folder(folder: Path, what: str) -> bool:
 
 
 def inside(root: Path, path: Path) -> Path:
-    """`path`, resolved, if it lies inside `root`.
-
-    Raises:
-        StorageError: the path leads out of the folder (by ``..`` or a link).
-    """
+    """`path`, resolved, if it lies inside `root`."""
     resolved, base = path.resolve(), root.resolve()
     if resolved != base and base not in resolved.parents:
         raise StorageError("The path leads out of the workspace.", where=str(path))
@@ -62,9 +50,6 @@ def inside(root: Path, path: Path) -> Path:
 
 def plain_name(name: str, where: str) -> str:
     """`name` if it can become a path below a folder: relative, ``/`` between parts, no ``..``, no control characters.
-
-    Raises:
-        FormatError: it cannot; `where` says whose file it is.
     """
     parts = name.split("/")
     strange = any(unicodedata.category(c) in ("Cc", "Cs") or c in '\\:*?"<>|' for c in name)
@@ -77,11 +62,7 @@ def plain_name(name: str, where: str) -> str:
 
 @contextmanager
 def draft_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in `parent`, for files on their way in; it is removed at the end unless it was renamed.
-
-    Raises:
-        StorageError: it cannot be made.
-    """
+    """A new folder in `parent`, for files on their way in; it is removed at the end unless it was renamed."""
     draft = parent / f"{DRAFT}{uuid.uuid4().hex[:12]}"
     with storage_errors("The workspace cannot be written", parent, "Check its permissions and the free space."):
         draft.mkdir(parents=True)

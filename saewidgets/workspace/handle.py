@@ -151,10 +151,6 @@ def find_one(
         where, listed: the argument, and how to list them.
         prefix: of ids.
         beginnings: False for what destroys one: it takes no beginnings of ids.
-
-    Raises:
-        NotFoundError: there is none, or several fit; the message lists them.
-        ConfigError: the id is empty.
     """
     one, several = what
     wanted = arguments.text(wanted, where, f"the id or the name of a {one}")

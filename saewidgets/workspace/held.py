@@ -25,12 +25,7 @@ class Held:
 
 
 def take(model: Any, tokenizer: Any) -> Held | None:
-    """What the user handed in, checked; None if that is nothing.
-
-    Raises:
-        ConfigError: one of the two is missing, or they are not a language model and its tokenizer.
-        HookError: the model has no list of blocks, or an encoder and a decoder.
-    """
+    """What the user handed in, checked; None if that is nothing."""
     if model is None and tokenizer is None:
         return None
     if model is None or tokenizer is None:
@@ -73,11 +68,7 @@ def canonical(device: str) -> str:
 
 
 def place_of(held: Held, asked: str) -> str:
-    """The device that a model handed in is on, where `asked` is that or "auto".
-
-    Raises:
-        ConfigError: another one was asked for.
-    """
+    """The device that a model handed in is on, where `asked` is that or "auto"."""
     device = device_of(held)
     if asked != "auto" and canonical(asked) != device:
         raise ConfigError(

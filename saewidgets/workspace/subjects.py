@@ -77,11 +77,7 @@ class Subject:
 
 
 def find_subject(workspace: Workspace, wanted: str) -> Subject:
-    """The SAE of this id, or the one that the training of this id has left.
-
-    Raises:
-        NotFoundError: there is no such SAE or training.
-    """
+    """The SAE of this id, or the one that the training of this id has left."""
     origin = workspace.catalog.extractions.origin(wanted)
     if wanted.startswith("train_"):
         return _of_training(workspace, origin)
@@ -89,12 +85,7 @@ def find_subject(workspace: Workspace, wanted: str) -> Subject:
 
 
 def files_of(workspace: Workspace, subject: Subject) -> Path:
-    """The folder of its files.
-
-    Raises:
-        NotFoundError: they are not here.
-        StateError: the training has left none.
-    """
+    """The folder of its files."""
     if subject.of_training:
         return workspace.trainings.get(subject.id).sae_path
     return workspace.saes.folder_of(workspace.saes.get(subject.id))

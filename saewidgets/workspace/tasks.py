@@ -92,9 +92,6 @@ class Tasks:
             payload: what else the job's row has to say.
             held: the model that the user handed in.
             model, corpus: what forms are to suggest from now on.
-
-        Raises:
-            StorageError: a folder cannot be made or written.
         """
         workspace = self._workspace
         made: dict[str, Path] = {}

@@ -406,15 +406,22 @@ def test_subscribers_see_what_other_processes_do(make_manager: Callable[..., Job
     wait_until(lambda: any(isinstance(u, JobRecord) and u.status is S.STOPPED for u in seen))
 
 
-def test_a_job_that_others_took_for_dead_is_waited_for_while_it_lives(
+def test_a_job_that_others_took_for_dead_pauses_and_a_resume_is_not_lost(
     make_manager: Callable[..., JobManager], store: JobStore
 ) -> None:
     manager = make_manager(poll=60.0)
-    job = manager.submit("count", {}, LANE, Endless())
+    work = Endless()
+    job = manager.submit("count", {}, LANE, work)
     wait_until(lambda: job.status is S.RUNNING)
     assert store.interrupt(job.id, manager.owner, note="No sign of life.") is not None
-    assert job.wait(0.2) is S.RUNNING
-    assert job.record.note is None
+    job.resume()
+    wait_until(lambda: work.starts == [False, True])
+    assert store.interrupt(job.id, manager.owner, note="No sign of life.") is not None
+    manager._tick()
+    assert job.wait(10) is S.INTERRUPTED
+    wait_until(lambda: job.status is S.PAUSED)
+    job.resume()
+    wait_until(lambda: len(work.starts) == 3)
     job.stop()
     assert job.wait(10) is S.STOPPED
 

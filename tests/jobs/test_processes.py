@@ -185,18 +185,6 @@ def test_a_silent_owner_reads_interrupted_and_pauses_when_it_wakes(
 
 
 @pytest.mark.long
-def test_a_suspended_owner_goes_on_if_nobody_took_its_place(folder: Path, start: Callable[..., Worker]) -> None:
-    a, b = start(1.0), start(1.0)
-    a.ready()("submit", "job_1", FOREVER)
-    b.ready()
-    wait_until(lambda: a("status", "job_1") == S.RUNNING)
-    _suspend(a, folder)
-    wait_until(lambda: b("status", "job_1") == S.INTERRUPTED)
-    a.process.send_signal(signal.SIGCONT)
-    wait_until(lambda: b("status", "job_1") == S.RUNNING)
-
-
-@pytest.mark.long
 def test_an_owner_that_was_replaced_lets_go(folder: Path, start: Callable[..., Worker]) -> None:
     a, b = start(1.0), start(1.0)
     a.ready()("submit", "job_1", FOREVER)

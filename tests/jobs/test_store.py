@@ -122,30 +122,6 @@ def test_a_heartbeat_that_came_back_is_not_interrupted(store: JobStore) -> None:
     assert store.interrupt("a", "me", note="gone") is None
 
 
-def test_an_owner_takes_its_job_back(store: JobStore) -> None:
-    _add(store, "a")
-    _acquire(store, "a")
-    store.interrupt("a", "me", note="gone")
-    assert store.reclaim("a", "you", width=1, timeout=60.0) is None
-    back = store.reclaim("a", "me", width=1, timeout=60.0)
-    assert back is not None
-    assert (back.status, back.finished_at) == (S.RUNNING, None)
-    assert store.reclaim("a", "me", width=1, timeout=60.0) is None
-    _add(store, "b")
-    assert _acquire(store, "b") is None  # it has the lane again
-
-
-def test_an_owner_that_lost_the_lane_is_asked_to_pause(store: JobStore) -> None:
-    _add(store, "a")
-    _acquire(store, "a")
-    store.interrupt("a", "me", note="gone")
-    _add(store, "b", owner="you")
-    assert _acquire(store, "b", "you") is not None
-    back = store.reclaim("a", "me", width=1, timeout=60.0)
-    assert back is not None
-    assert (back.status, back.command) == (S.PAUSING, "pause")
-
-
 def test_only_the_owner_records(store: JobStore) -> None:
     _add(store, "a")
     store.record("you", [("a", None, Progress(1, 10))])

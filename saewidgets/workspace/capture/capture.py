@@ -42,11 +42,7 @@ class Capture(JobHandle):
         self._workspace.activations.verify(self.id, on_file)
 
     def stop(self, save: bool = True) -> None:
-        """End early; what was captured so far is a whole store (`save=False`: keep nothing).
-
-        Raises:
-            StateError: it makes no sense in its status.
-        """
+        """End early; what was captured so far is a whole store (`save=False`: keep nothing)."""
         super().stop(save)
         self._workspace.activations.tidy(self.id)
 

@@ -41,11 +41,7 @@ class CaptureResult:
 
 
 def run_store(workspace: Workspace, context: JobContext, held: Held | None) -> CaptureResult:
-    """Capture activations, or copy hidden states from files, as the row says.
-
-    Raises:
-        Interruption: it was asked to pause or to end; unless it is to go on, nothing is left in its folder.
-    """
+    """Capture activations, or copy hidden states from files, as the row says."""
     record = workspace.catalog.activations.get(str(context.payload["store_id"]))
     work = run_import if record.source == "imported" else run_capture
     try:
@@ -58,11 +54,7 @@ def run_store(workspace: Workspace, context: JobContext, held: Held | None) -> C
 
 
 def config_of(record: ActivationStoreRecord) -> CaptureConfig:
-    """The configuration of a capture, with text that was given in memory.
-
-    Raises:
-        NotFoundError, FormatError: that text is on another machine, or was changed.
-    """
+    """The configuration of a capture, with text that was given in memory."""
     data = dict(record.config)
     return CaptureConfig.from_data({**data, "corpus": corpus_from_row(data["corpus"], record.folder)})
 

@@ -24,12 +24,7 @@ _LAYER = re.compile(r"layer_(\d{1,4})_states")
 
 
 def look_at_states(path: Path | str) -> StatesFile:
-    """What a file of hidden states holds.
-
-    Raises:
-        NotFoundError: there is no such file.
-        FormatError: it is not one, or is damaged.
-    """
+    """What a file of hidden states holds."""
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(
@@ -71,9 +66,6 @@ def check_widths(model: str, states: Iterable[tuple[str, int]]) -> None:
     Args:
         model: its name.
         states: hook name and width of each file.
-
-    Raises:
-        ConfigError: one has another width.
     """
     try:
         stated = stated_sizes(resolve_model(model))

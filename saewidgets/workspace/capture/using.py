@@ -25,12 +25,7 @@ _RESTORE = "Restore the files, or capture the activations again."
 
 
 def require_files(record: ActivationStoreRecord) -> Path:
-    """The folder of a whole store whose files are as they were written.
-
-    Raises:
-        StateError: it is incomplete.
-        NotFoundError, FormatError: files are missing, or were changed.
-    """
+    """The folder of a whole store whose files are as they were written."""
     if not record.is_whole:
         raise StateError(
             f"The store is incomplete: its capture is {record.status.value}.", where=record.id,
@@ -44,12 +39,7 @@ def require_files(record: ActivationStoreRecord) -> Path:
 
 
 def total_tokens(workspace: Workspace, config: TrainingConfig) -> int:
-    """How long a run is, in tokens; for epochs of text, which is not packed yet, what its `tokens` say.
-
-    Raises:
-        NotFoundError, FormatError: there is no such store, or it is damaged.
-        ConfigError: it is smaller than one batch, or the epochs of it are.
-    """
+    """How long a run is, in tokens; for epochs of text, which is not packed yet, what its `tokens` say."""
     if config.epochs is not None and isinstance(config.corpus, ActivationCorpus):
         from saewidgets.activations.store import StoredActivations  # torch: seconds to import, and so are these
         from saewidgets.activations.store_stream import StoredWindows
@@ -66,10 +56,6 @@ def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str,
 
     Model, context length and packing are those of the capture: the batches do not depend on what the configuration says
     of them, but what is written beside the SAE does.
-
-    Raises:
-        NotFoundError, StateError, FormatError: there is no such store, or it cannot be read.
-        ConfigError: it does not hold the hook point, or is of another model.
     """
     if not isinstance(config.corpus, ActivationCorpus):
         return {}

@@ -145,11 +145,7 @@ def store_bytes(d_sae: int, config: ExtractionConfig) -> int:
 
 
 def estimate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> ExtractionEstimate:
-    """Estimate an extraction whose configuration is concrete.
-
-    Raises:
-        ConfigError: the device does not exist here.
-    """
+    """Estimate an extraction whose configuration is concrete."""
     disk = table_bytes(subject.d_sae, config) + store_bytes(subject.d_sae, config) + 4 * config.tokens
     disk_free = shutil.disk_usage(workspace.folder).free
     found = next((device for device in devices() if device.id == config.device), None)

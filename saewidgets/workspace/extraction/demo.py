@@ -39,12 +39,7 @@ class Demo:
 
 
 def take_demo(workspace: Workspace) -> Demo:
-    """The demo SAE's extraction; it is put into the workspace where it is not there yet.
-
-    Raises:
-        NotFoundError, FormatError: the installation lacks it, or it is damaged.
-        StorageError: the workspace cannot be written.
-    """
+    """The demo SAE's extraction; it is put into the workspace where it is not there yet."""
     about = about_sae()
     if _is_there(workspace, about):
         return Demo(about.extraction_id, False)

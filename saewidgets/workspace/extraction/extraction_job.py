@@ -41,11 +41,7 @@ class ExtractionResult:
 
 
 def config_of(record: ExtractionRecord) -> ExtractionConfig:
-    """The configuration of an extraction, with text that was given in memory.
-
-    Raises:
-        NotFoundError, FormatError: that text is on another machine, or was changed.
-    """
+    """The configuration of an extraction, with text that was given in memory."""
     data = dict(record.config)
     if data.get("corpus"):
         data["corpus"] = corpus_from_row(data["corpus"], record.folder)
@@ -53,12 +49,7 @@ def config_of(record: ExtractionRecord) -> ExtractionConfig:
 
 
 def run_extraction(workspace: Workspace, context: JobContext, held: Held | None) -> ExtractionResult:
-    """Load what it needs, read the text, and write down what was found.
-
-    Raises:
-        Interruption: it was asked to pause, or to end before anything was read.
-        SAEWidgetsError: the files, the model or the text are not here, or do not fit each other.
-    """
+    """Load what it needs, read the text, and write down what was found."""
     # Torch: seconds to import.
     import numpy as np
     import torch
@@ -134,11 +125,7 @@ def run_extraction(workspace: Workspace, context: JobContext, held: Held | None)
 
 
 def weights_of(folder: Path) -> dict[str, list[Any]]:
-    """The files with the weights of the SAE in `folder`, with what tells whether they were replaced.
-
-    Raises:
-        NotFoundError, FormatError: there is no SAE.
-    """
+    """The files with the weights of the SAE in `folder`, with what tells whether they were replaced."""
     from saewidgets.formats import describe  # torch: seconds to import
 
     files = describe(folder).files
@@ -152,11 +139,7 @@ def weights_of(folder: Path) -> dict[str, list[Any]]:
 
 
 def record_result(workspace: Workspace, extraction_id: str, status: JobStatus) -> ExtractionResult:
-    """Write what the extraction in its folder has found into its row.
-
-    Raises:
-        NotFoundError, FormatError: there is no extraction in its folder, or it is damaged.
-    """
+    """Write what the extraction in its folder has found into its row."""
     from saewidgets.features.store.query import DENSE  # torch: seconds to import
     from saewidgets.features.store.read import open_store
 

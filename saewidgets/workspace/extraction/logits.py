@@ -87,11 +87,7 @@ class LogitJobs:
         return {str(job.payload.get("extraction_id")): job for job in reversed(found)}
 
     def end(self, extraction_id: str) -> None:
-        """Before an extraction is deleted: what waits is cancelled.
-
-        Raises:
-            StateError: its tables are being computed.
-        """
+        """Before an extraction is deleted: what waits is cancelled."""
         for job in self._jobs(extraction_id):
             if job.status.is_active:
                 raise StateError(

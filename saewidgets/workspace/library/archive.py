@@ -25,11 +25,6 @@ def unpack(archive: Path, target: Path) -> None:
 
     Names, number, sizes and ratios are checked before anything is written, and every file against its size while it is
     written.
-
-    Raises:
-        FormatError: it is no zip archive, or is damaged, locked, or holds links, a path that leads out, two files of
-            one name, too many files, or files that unpack to far more than they are.
-        StorageError: it does not fit on the disk, or cannot be written.
     """
     checked = ZipSource(_OneFile(archive), archive.name)  # also against overlapping members and bombs
     try:

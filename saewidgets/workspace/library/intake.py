@@ -117,10 +117,6 @@ def take_in(
         path: its files.
         origin: where they come from.
         check: called between the steps; may raise `Interruption`.
-
-    Raises:
-        NotFoundError, FormatError: there is no SAE, or it is damaged.
-        StorageError: the disk is full.
     """
     sae_id = new_sae_id()
     target = workspace.folder / FOLDER / sae_id

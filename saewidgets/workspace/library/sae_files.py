@@ -61,11 +61,7 @@ def place_of(record: SAERecord) -> Path:
 
 
 def folder_of(record: SAERecord) -> Path:
-    """Where its files are.
-
-    Raises:
-        NotFoundError: they are not on this machine, or some of them are gone.
-    """
+    """Where its files are."""
     path = place_of(record)
     if record.state == "missing":
         raise NotFoundError(

@@ -71,11 +71,7 @@ class Weights:
 
 @contextmanager
 def open_weights(folder: Path) -> Iterator[Weights]:
-    """The weights of the SAE in `folder`.
-
-    Raises:
-        FormatError: the files are damaged.
-    """
+    """The weights of the SAE in `folder`."""
     if detect_format(folder) != "saelens":
         state: dict[str, Any] = load_sae(folder).state_dict()
         yield Weights(None, None, state)
@@ -101,9 +97,6 @@ def compute(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The statistics of the SAE in `folder` as plain JSON data; see `SAEs.statistics`.
 
     Weights are read block by block: memory does not grow with the SAE (formats that lie the other way are loaded).
-
-    Raises:
-        FormatError: the files are damaged.
     """
     with open_weights(folder) as weights:
         b_dec, threshold = weights.vector("b_dec"), weights.vector("threshold")
@@ -157,9 +150,6 @@ def density(folder: Path, d_sae: int) -> dict[str, Any] | None:
 
     A `histogram` of the share of tokens on which each latent fires, of those that fired at all, in bins of equal width
     on a logarithmic axis; ``zeros`` (never) and ``dense`` (above a tenth of the tokens) count latents.
-
-    Raises:
-        FormatError: the file is damaged, or belongs to another SAE.
     """
     values = read_log_density(folder)
     if values is None:

@@ -40,9 +40,6 @@ def unlisted(workspace: Workspace, folder: Path | None) -> Iterator[None]:
     Args:
         workspace: whose library.
         folder: of the library, there or not; what lies elsewhere is the user's own and is left alone, as is None.
-
-    Raises:
-        StorageError: the workspace cannot be written.
     """
     if folder is None or folder.parent.resolve() != (workspace.folder / FOLDER).resolve():
         yield

@@ -56,12 +56,7 @@ def places(folder: Path, layer: int, site: str) -> LayerFiles:
 
 
 def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> None:
-    """Write the files of one run; earlier ones of a pipeline are replaced, anything else is left alone.
-
-    Raises:
-        StorageError: something else is there, or the folder cannot be written; nothing is half-written.
-        StateError: the run has no SAE yet.
-    """
+    """Write the files of one run; earlier ones of a pipeline are replaced, anything else is left alone."""
     sae = run.sae_path
     _refuse_others(target)
     what = f"The files of layer {target.layer} cannot be written"

@@ -227,11 +227,7 @@ class _Plain:
 
 
 def as_sinks(on_event: OnEvent) -> list[Any]:
-    """`on_event` as a list.
-
-    Raises:
-        ConfigError: something in it is neither a function nor a sink.
-    """
+    """`on_event` as a list."""
     if on_event is None:
         return []
     given = list(on_event) if isinstance(on_event, list | tuple) else [on_event]

@@ -75,11 +75,7 @@ Prepare = Callable[[str, Path], None]
 
 
 def checkpoint_of(workspace: Workspace, record: TrainingRecord, checkpoint_id: str | None) -> CheckpointRecord:
-    """The checkpoint of this id, or the run's newest.
-
-    Raises:
-        NotFoundError: it has none, or not this one.
-    """
+    """The checkpoint of this id, or the run's newest."""
     rows = workspace.catalog.checkpoints.list(record.id)
     if checkpoint_id is None and rows:
         return rows[-1]
@@ -95,11 +91,7 @@ def checkpoint_of(workspace: Workspace, record: TrainingRecord, checkpoint_id: s
 
 
 def longer(config: TrainingConfig, tokens: int | None, done: int, name: str) -> TrainingConfig:
-    """The configuration of a run that goes on until `tokens` in all; None keeps its length.
-
-    Raises:
-        ConfigError: so many were already trained on.
-    """
+    """The configuration of a run that goes on until `tokens` in all; None keeps its length."""
     if tokens is None and config.epochs is not None:  # what they are in tokens is known once the text is packed
         return config.replace(name=name)
     wanted = config.tokens if tokens is None else tokens
@@ -115,12 +107,7 @@ def longer(config: TrainingConfig, tokens: int | None, done: int, name: str) -> 
 
 
 def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
-    """What puts a copy of a checkpoint into the folder of a new run, and says so in its row.
-
-    Raises (when it is called):
-        NotFoundError, FormatError: the checkpoint is gone, or damaged.
-        StorageError: the disk is full.
-    """
+    """What puts a copy of a checkpoint into the folder of a new run, and says so in its row."""
 
     def take(training_id: str, folder: Path) -> None:
         from saewidgets.training.checkpoint import read_checkpoint, update_state  # torch: seconds to import
@@ -152,12 +139,7 @@ def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
 
 
 def sae_of_checkpoint(workspace: Workspace, run: Run, checkpoint_id: str | None) -> SAERecord:
-    """Put the SAE of one checkpoint into the library, in inference form, as `stop` would have left it.
-
-    Raises:
-        NotFoundError, FormatError: the checkpoint is gone, or damaged.
-        StorageError: the disk is full.
-    """
+    """Put the SAE of one checkpoint into the library, in inference form, as `stop` would have left it."""
     from saewidgets.training.checkpoint import read_checkpoint  # torch: seconds to import
     from saewidgets.training.export import sae_of, save_final
 
@@ -171,12 +153,7 @@ def sae_of_checkpoint(workspace: Workspace, run: Run, checkpoint_id: str | None)
 
 
 def export_newest(workspace: Workspace, run: Run) -> bool:
-    """Make the SAE of a run of its newest checkpoint, without loading the language model; False where it has none.
-
-    Raises:
-        FormatError: every checkpoint is damaged.
-        StorageError: the disk is full.
-    """
+    """Make the SAE of a run of its newest checkpoint, without loading the language model; False where it has none."""
     from saewidgets.training.export import export_checkpoint  # torch: seconds to import
 
     reconcile(workspace.catalog, run.id, run.folder)  # it may have been killed
@@ -191,10 +168,6 @@ def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_i
     """Delete one checkpoint and its files. Returns the bytes freed.
 
     Of those that are left the newest is "latest" and the best is "best" then.
-
-    Raises:
-        NotFoundError: the run has no such checkpoint.
-        StateError: the run is working and would go on from it.
     """
     source = checkpoint_of(workspace, record, checkpoint_id)
     if record.status.is_active and "latest" in source.kinds:

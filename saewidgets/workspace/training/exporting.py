@@ -43,12 +43,7 @@ _WHAT, _HINT = "one name of a metric or several", 'For example ["loss", "l0"].'
 
 
 def known_names(record: TrainingRecord, names: str | Iterable[str] | None) -> list[str] | None:
-    """Names of metrics that somebody asks a run for; None for all. Before a run has measured anything, all may come.
-
-    Raises:
-        NotFoundError: the run has no such metric.
-        ConfigError: these are no names.
-    """
+    """Names of metrics that somebody asks a run for; None for all. Before a run has measured anything, all may come."""
     if names is None:
         return None
     wanted = [names] if isinstance(names, str) else arguments.kind(names, Iterable, "names", _WHAT, _HINT)  # type: ignore[type-abstract]
@@ -86,9 +81,6 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
     """Write a run into `folder`, which must not exist or be empty: whole or not at all. Returns its absolute path.
 
     Warns where there is no SAE to write: everything else is written all the same.
-
-    Raises:
-        StorageError: the folder holds something, or cannot be written.
     """
     folder = folder.absolute()
     with storage_errors("The folder cannot be written", folder, "Choose another folder, or free some space."):

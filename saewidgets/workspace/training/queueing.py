@@ -60,10 +60,6 @@ def queue(
         group: the id of what they belong to, and the name it is to get.
         prepare: puts the checkpoint into each folder that it goes on from.
         keep: told each id before the job can start.
-
-    Raises:
-        ConfigError, NotFoundError: a setting cannot work here.
-        StorageError: the disk is full, or a folder cannot be made. Nothing is left of any of them.
     """
     configs = settle(workspace, [each.config for each in new], held, begins=prepare is None)
     totals = [total_tokens(workspace, config) for config in configs]

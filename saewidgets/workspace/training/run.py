@@ -341,9 +341,6 @@ def end_alone(workspace: Workspace, training_id: str, save: bool) -> bool:
 
     While the job works the run ends within half a second after its current step, and its status is `stopping` until
     then. While nobody works on it, it has ended at once.
-
-    Raises:
-        StateError: it has ended in a way that cannot be changed.
     """
     trainings = workspace.catalog.trainings
     record = trainings.get(training_id)
@@ -395,12 +392,7 @@ def let_close(workspace: Workspace, record: TrainingRecord, timeout: float | Non
 
 
 def result_of_one(record: TrainingRecord) -> Any:
-    """What one run of a group returned, from its row.
-
-    Raises:
-        SAEWidgetsError: it failed; what its row says.
-        StateError: it has no result.
-    """
+    """What one run of a group returned, from its row."""
     if record.status is JobStatus.FAILED:
         error = record.error or ErrorInfo("The training failed.")
         raise SAEWidgetsError(error.what, where=error.where, hint=error.hint)

@@ -36,9 +36,6 @@ def settle(
         configs: what was asked for.
         held: the model that its user handed in.
         begins: False for one that goes on from a checkpoint, and so needs nothing to start from.
-
-    Raises:
-        ConfigError, NotFoundError: a setting cannot work here.
     """
     settled = [concrete(workspace, config, held) for config in configs]
     if begins:
@@ -120,12 +117,7 @@ def _devices_of(config: TrainingConfig, place: str) -> tuple[str, str | None]:
 
 
 def find_pretrained(workspace: Workspace, named: str) -> Pretrained:
-    """The SAE of this id or name, the one that the training of this id has left, or the one at this path.
-
-    Raises:
-        NotFoundError: there is none, several have this name, or its files are not here.
-        StateError: the training has left none.
-    """
+    """The SAE of this id or name, the one that the training of this id has left, or the one at this path."""
     from saewidgets.training.pretrained import Pretrained  # torch: seconds to import
 
     _, path, label = _locate(workspace, named)
@@ -135,9 +127,6 @@ def find_pretrained(workspace: Workspace, named: str) -> Pretrained:
 def with_pretrained(workspace: Workspace, config: TrainingConfig) -> TrainingConfig:
     """The configuration with what it starts from named so that it means the same tomorrow: by its id, or by an absolute
     path. One that starts from nothing is returned as it is.
-
-    Raises:
-        ConfigError, NotFoundError: there is no such SAE, or training cannot start from it.
     """
     if config.from_pretrained is None:
         return config
@@ -204,10 +193,6 @@ def require_fit(configs: Iterable[TrainingConfig], held: Held | None) -> None:
     Args:
         configs: of the trainings; all read the same model.
         held: the model, where it was handed in.
-
-    Raises:
-        NotFoundError: the model is a folder that is not there, or holds no model.
-        ConfigError: it has no such layer, or reads no contexts of this length; `where` names the field.
     """
     configs = list(configs)
     if isinstance(configs[0].corpus, ActivationCorpus):  # what the store holds decides; no model is read

@@ -37,11 +37,7 @@ _REQUESTS = {"stop": Request.STOP, "cancel": Request.CANCEL}
 
 
 def run_trainings(workspace: Workspace, sinks: Sinks, context: JobContext, held: Held | None) -> Any:
-    """Do the job of a training, or of a group of them.
-
-    Raises:
-        Interruption, SAEWidgetsError: as `run_group`; or a store of activations is not whole.
-    """
+    """Do the job of a training, or of a group of them."""
     from saewidgets.training import Task, run_group  # torch: seconds to import
 
     catalog, ids = workspace.catalog, context.payload.get("training_ids") or [context.payload["training_id"]]
