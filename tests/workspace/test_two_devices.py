@@ -27,7 +27,6 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr("saewidgets.workspace.training.form.devices", lambda: DEVICES)
     monkeypatch.setattr("saewidgets.workspace.training.estimates.speed", lambda *args: 1e12)
-    monkeypatch.setattr("saewidgets.workspace.training.estimates._speed.get", lambda *args: 1e12)
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ class Estimate(Wire):
     elsewhere: tuple[Elsewhere, ...] = ()
     seconds: float | None = None
     tokens_per_second: float | None = None
-    basis: str = ""  # "measured on this device", "estimated from NAME" (of a run), "estimated"
+    basis: str = ""  # "estimated"
     disk_bytes: int = 0
     disk_free_bytes: int | None = None
     queue: int = 0  # runs ahead on that device

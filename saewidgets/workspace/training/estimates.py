@@ -1,4 +1,4 @@
-"""What a run will need on a device: how fast that multiplies, and which share of it the last run reached."""
+"""`estimate_runs`: what runs will need on a device, from how fast that multiplies. Used by the form and extractions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from saewidgets.workspace.devices import Device
     from saewidgets.workspace.workspace import Workspace
 
-LOOK_BACK = 50  # runs among which one of the same device is looked for
-_STEPS = 50  # that it must have made: the first ones are slow
 _PROBE_SECONDS = 0.2
 _PROBE_SIZE = {"cpu": 1024, "cuda": 4096}
 # Share of the speed of a product that a whole run reaches, with the operations counted as `flops_per_token` does. Short
@@ -34,29 +32,21 @@ _PROBE_SIZE = {"cpu": 1024, "cuda": 4096}
 EFFICIENCY = 0.6
 
 
-class _Speed:
-    """Operations per second of a matrix product, measured once per device and number format in this process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._found: dict[tuple[str, str], tuple[float, bool]] = {}
-
-    def get(self, device: str, dtype: str, busy: bool) -> float:
-        """`busy`: a run is using the device, so what is measured now holds only while that is so."""
-        with self._lock:  # two checks at once would disturb each other's measurement
-            rate, was_busy = self._found.get((device, dtype), (0.0, True))
-            if rate == 0.0 or (was_busy and not busy):
-                rate = matrix_rate(device, dtype)
-                self._found[device, dtype] = (rate, busy)
-            return rate
-
-
-_speed = _Speed()
+_measuring = threading.Lock()  # two checks at once would disturb each other's measurement
+_measured: dict[tuple[str, str], tuple[float, bool]] = {}
 
 
 def speed(device: str, dtype: str, busy: bool) -> float:
-    """Operations per second of matrix products; see `_Speed.get`."""
-    return _speed.get(device, dtype, busy)
+    """Operations per second of matrix products, measured once per device and number format in this process.
+
+    `busy`: a run is using the device, so what is measured now holds only while that is so.
+    """
+    with _measuring:
+        rate, was_busy = _measured.get((device, dtype), (0.0, True))
+        if rate == 0.0 or (was_busy and not busy):
+            rate = matrix_rate(device, dtype)
+            _measured[device, dtype] = (rate, busy)
+        return rate
 
 
 def matrix_rate(device: str, dtype: str, seconds: float = _PROBE_SECONDS) -> float:
@@ -85,52 +75,21 @@ def matrix_rate(device: str, dtype: str, seconds: float = _PROBE_SECONDS) -> flo
     return 2.0 * size**3 * count / max(spent, 1e-9)
 
 
-# ------------------------------------------------------------------------------------------------ rates
-
-
 def rate_together(
     workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
-) -> tuple[float | None, str]:
+) -> float | None:
     """Tokens per second that trainings which share one forward will reach on a device, each of them and over the whole
-    run with its evaluations, and in words where that is from: how fast the device multiplies, and which share of that
-    the newest run there reached.
-    """
-    try:
-        seconds = _seconds_per_token(workspace, configs, model, device)
-        share, basis = _efficiency(workspace, configs[0], device)
-    except RuntimeError:  # no memory left on the device, or no such product there: the run itself will say which
-        return None, ""
-    return share / seconds / (1 + evaluation_share(configs, model, sparse=device == "cpu")), basis
-
-
-def _seconds_per_token(
-    workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
-) -> float:
-    """The deepest forward, and the step of each autoencoder, at the speed of products in their number formats."""
-    busy, first = bool(load_of(workspace, device)[0]), configs[0]
+    run with its evaluations: the deepest forward, and the step of each autoencoder, at the speed of products in their
+    number formats."""
+    busy, first, sparse = bool(load_of(workspace, device)[0]), configs[0], device == "cpu"
     forwards = [model_flops(config, model) for config in configs]
-    every = [flops_per_token(config, model, model.d_model, sparse=device == "cpu") for config in configs]
-    seconds = max(forwards) / _speed.get(first.model_device or device, first.model_dtype, busy)
-    return seconds + (sum(every) - sum(forwards)) / _speed.get(device, first.precision, busy)
-
-
-def _efficiency(workspace: Workspace, config: TrainingConfig, device: str) -> tuple[float, str]:
-    """Which share of that speed the newest run on the device reached, and its name."""
-    lane = compute_lane(workspace.settings.host, device)
-    for record in workspace.catalog.trainings.list(limit=LOOK_BACK):
-        rate = record.progress.rate if record.progress is not None else None
-        if record.lane != lane or record.job_id is None or not rate or not math.isfinite(rate):
-            continue
-        members = workspace.catalog.trainings.by_job(record.job_id)
-        configs = [found for each in members if (found := config_of(each)) is not None]
-        size = size_of(record.facts.get("model_facts") or {})
-        same_formats = configs and all(
-            getattr(configs[0], name) == getattr(config, name) for name in ("precision", "model_dtype", "model_device")
-        )
-        together = len(configs) == len(members) and len({each.tokens_done for each in members}) == 1
-        if size is not None and same_formats and together and record.tokens_done >= _STEPS * configs[0].batch_size:
-            return rate * _seconds_per_token(workspace, configs, size, device), f"estimated from {record.name}"
-    return EFFICIENCY, "estimated"
+    every = [flops_per_token(config, model, model.d_model, sparse=sparse) for config in configs]
+    try:
+        seconds = max(forwards) / speed(first.model_device or device, first.model_dtype, busy)
+        seconds += (sum(every) - sum(forwards)) / speed(device, first.precision, busy)
+    except RuntimeError:  # no memory left on the device, or no such product there: the run itself will say which
+        return None
+    return EFFICIENCY / seconds / (1 + evaluation_share(configs, model, sparse=sparse))
 
 
 def config_of(record: TrainingRecord) -> TrainingConfig | None:
@@ -141,19 +100,6 @@ def config_of(record: TrainingRecord) -> TrainingConfig | None:
         return TrainingConfig.from_data({**record.config, "corpus": corpus if stored else "demo"})
     except ConfigError:
         return None
-
-
-def size_of(facts: Mapping[str, Any]) -> ModelSize | None:
-    """Sizes of a model from what a run recorded of it; None where that is too little."""
-    try:
-        return ModelSize(
-            facts.get("parameters"), int(facts["d_model"]), int(facts["n_layers"]), facts.get("vocab_size")
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-# ------------------------------------------------------------------------------------------------ queue
 
 
 def load_of(workspace: Workspace, device: str) -> tuple[int, int]:
@@ -174,7 +120,7 @@ _BUSY = frozenset({JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING, JobS
 def queue_seconds(workspace: Workspace, device: str, known: Mapping[str, ModelSize]) -> float | None:
     """How long a run that is queued now waits for the device; 0 when it is free, None when that cannot be told.
 
-    `known`: sizes of models, by name; those that were used here before are found.
+    `known`: sizes of models, by name.
     """
     total = 0.0
     for job in _busy_jobs(workspace, device):
@@ -196,22 +142,11 @@ def _seconds_left(workspace: Workspace, job: JobRecord, device: str, known: Mapp
         return None
     record = min(records, key=lambda each: each.tokens_done)
     configs = [config_of(each) for each in records]
-    size = known.get(record.model) or _size_of_queued(workspace, record)
+    size = known.get(record.model)
     if size is None or None in configs:
         return None
-    rate = rate_together(workspace, [each for each in configs if each is not None], size, device)[0]
+    rate = rate_together(workspace, [each for each in configs if each is not None], size, device)
     return (record.tokens_total - record.tokens_done) / rate if rate else None
-
-
-def _size_of_queued(workspace: Workspace, record: TrainingRecord) -> ModelSize | None:
-    """Sizes of the model of a run that has not begun: as an earlier run of the same model found them."""
-    for earlier in (record, *workspace.catalog.trainings.list(limit=LOOK_BACK)):
-        if earlier.model == record.model and (size := size_of(earlier.facts.get("model_facts") or {})) is not None:
-            return size
-    return None
-
-
-# ------------------------------------------------------------------------------------------------ all of it
 
 
 def estimate_runs(
@@ -225,17 +160,16 @@ def estimate_runs(
     configs = [_with_full_names(each, others) for each in configs]
     config = configs[0]
     size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)
-    rate, basis = rate_together(workspace, configs, size, device.id)
+    rate = rate_together(workspace, configs, size, device.id)
     widths = {name: facts.d_in(name) for each in configs for name in each.hook_names}
-    found = estimate_together(configs, size, widths, rate=rate, basis=basis, device=device.id)
+    found = estimate_together(configs, size, widths, rate=rate, basis="estimated" if rate else "", device=device.id)
     running, waiting = load_of(workspace, device.id)
     disk_free = shutil.disk_usage(workspace.folder).free
     warnings = []
     if device.free_bytes is not None and found.total_bytes > device.free_bytes:
-        fewer = "" if len(configs) == 1 else "Train fewer at a time, or lower"
+        lower = "Lower" if len(configs) == 1 else "Train fewer at a time, or lower"
         warnings.append(
-            f"This needs more memory than is free on {device.id}. {fewer or 'Lower'} Latents (d_sae) or Shuffle window "
-            "(tokens)."
+            f"This needs more memory than is free on {device.id}. {lower} Latents (d_sae) or Shuffle window (tokens)."
         )
     free = {each.id: each.free_bytes for each in others.values()}
     for each in found.elsewhere:
@@ -244,7 +178,7 @@ def estimate_runs(
     if found.disk_bytes > disk_free:
         warnings.append("The checkpoints do not fit on the disk.")
     known = {config.model: size, str(Path(config.model).expanduser().absolute()): size}
-    data = {
+    return {
         **asdict(found), "device": device.id, "memory_total_bytes": found.total_bytes,
         "device_total_bytes": device.total_bytes, "device_free_bytes": device.free_bytes, "disk_free_bytes": disk_free,
         "queue": running + waiting,
@@ -255,7 +189,6 @@ def estimate_runs(
             for each in found.elsewhere
         ),
     }  # fmt: skip
-    return data
 
 
 def _with_full_names(config: TrainingConfig, others: Mapping[str, Device]) -> TrainingConfig:
