@@ -15,7 +15,7 @@ from saewidgets.durable import storage_errors
 from saewidgets.errors import FormatError, StorageError
 
 DRAFT = ".incoming-"
-_DRAFT_SECONDS = 48 * 3600  # another process may still be writing into a younger one
+DRAFT_SECONDS = 48 * 3600  # another process may still be writing into a younger one
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -100,7 +100,7 @@ def sweep_trash(root: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     for leftover in (*root.glob(f"*/{DRAFT}*"), *root.glob("*/.partial-*")):  # the latter by version 0.1.0
         try:
-            forgotten = leftover.stat().st_mtime < time.time() - _DRAFT_SECONDS
+            forgotten = leftover.stat().st_mtime < time.time() - DRAFT_SECONDS
         except OSError:  # its owner has just finished
             continue
         if forgotten:

@@ -10,10 +10,8 @@ from saewidgets.config import arguments
 from saewidgets.errors import ConfigError
 from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace.handle import find_one
-from saewidgets.workspace.library import adding, importing, locating, taking
-from saewidgets.workspace.library.intake import checked_tags
-from saewidgets.workspace.library.sae_files import folder_of, remove_files
-from saewidgets.workspace.library.unlisted import sweep, unlisted
+from saewidgets.workspace.library import adding, intake, taking
+from saewidgets.workspace.library.sae_files import folder_of, remove_files, sweep, unlisted
 from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 
@@ -213,7 +211,7 @@ class SAEs:
             StorageError: the files cannot be copied; the library is as it was.
         """
         wanted = arguments.text(training_id, "training_id", "the id of a training")
-        return self._told(importing.import_training(self._workspace, wanted))
+        return self._told(intake.import_training(self._workspace, wanted))
 
     def add_local(
         self,
@@ -285,7 +283,7 @@ class SAEs:
             if len(notes) > MAX_NOTES:
                 raise ConfigError(f"Notes have at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten them.")
         if tags is not None:
-            changes["tags"] = checked_tags(tags)
+            changes["tags"] = intake.checked_tags(tags)
         return self._told(self._rows.update(arguments.text(sae_id, "sae_id", _ID), **changes))
 
     def locate(self, sae_id: str, path: str | Path) -> SAERecord:
@@ -301,7 +299,7 @@ class SAEs:
             NotFoundError: there is nothing at `path`.
         """
         record, place = self.get(sae_id), arguments.path(path, "path", _PLACE)
-        return self._told(locating.locate(self._workspace, record, place))
+        return self._told(intake.locate(self._workspace, record, place))
 
     def delete(self, sae_id: str) -> int:
         """Remove an SAE from the library, and its files if they are the library's own. Returns the bytes freed.

@@ -18,7 +18,7 @@ from saewidgets.errors import NotFoundError, StorageError
 from saewidgets.feature_records import LabelRecord
 from saewidgets.workspace.folders import draft_folder
 from saewidgets.workspace.library.sae_files import FOLDER as SAES
-from saewidgets.workspace.library.unlisted import unlisted
+from saewidgets.workspace.library.sae_files import unlisted
 from saewidgets.workspace.training.training_job import TOKENS
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
-"""Taking files into the library: looked at, loaded, converted, moved into place, and only then listed."""
+"""`take_in`, `replace_files`, `import_training`, `locate`: files are looked at, loaded, converted and moved into place,
+and only then listed. Used by `ws.saes` and downloads."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,19 +17,15 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.catalog import new_sae_id
 from saewidgets.config import arguments
 from saewidgets.config.names import free_name, one_line, one_name, storable
-from saewidgets.errors import ConfigError, FormatError
-from saewidgets.records import SAERecord
-from saewidgets.workspace.folders import draft_folder, remove_tree
-from saewidgets.workspace.library.sae_files import FOLDER, no_room, remove_files
-from saewidgets.workspace.library.unlisted import unlisted
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateError
+from saewidgets.records import SAERecord, TrainingRecord
+from saewidgets.workspace.folders import draft_folder, folder_size, remove_tree
+from saewidgets.workspace.library.sae_files import FOLDER, no_room, remove_files, unlisted
 
 if TYPE_CHECKING:
     from saewidgets.formats.base import Description
     from saewidgets.formats.source import FolderSource
     from saewidgets.workspace.workspace import Workspace
-
-
-# Where an SAE came from, and what it is called here.
 
 _LAYER = re.compile(r"(?:^|[._/-])(?:blocks|layers?|h)[._-](\d{1,4})(?:[./_-]|$)|\.(\d{1,4})(?:\.|$)")
 
@@ -107,10 +105,10 @@ class Taken:
 def take_in(
     workspace: Workspace, path: Path, origin: Origin, *, check: Callable[[], None] = lambda: None
 ) -> SAERecord:
-    """Bring the SAE at `path` (a folder, or a file of one) into the library.
+    """Bring the SAE at `path` (a folder, or a file of one) into the library. `path` is not changed.
 
     It is described, loaded (which checks every tensor), and written in SAELens' format where that can express it, else
-    copied as it is. `path` is not changed. What can be read is listed at the end, and nothing else.
+    copied as it is. It is listed last, so that what is listed can be read.
 
     Args:
         workspace: whose library.
@@ -120,13 +118,9 @@ def take_in(
     """
     sae_id = new_sae_id()
     target = workspace.folder / FOLDER / sae_id
-    with unlisted(workspace, target):
+    with _placing(workspace, target):
         taken = bring(workspace, path, origin, target, check)
-        try:
-            record = _list(workspace, sae_id, taken, origin)
-        except BaseException:
-            remove_tree(workspace.folder, target)
-            raise
+        record = _list(workspace, sae_id, taken, origin)
         if record.id != sae_id:  # another process has brought the same download
             remove_tree(workspace.folder, target)
     return record
@@ -135,22 +129,34 @@ def take_in(
 def replace_files(
     workspace: Workspace, record: SAERecord, path: Path, origin: Origin, *, check: Callable[[], None] = lambda: None
 ) -> SAERecord:
-    """Bring the SAE at `path` in the place of the files of `record`, which keeps its id, name, notes and tags.
-
-    Arguments and errors as of `take_in`; the library is as it was when it fails.
-    """
-    target = workspace.folder / FOLDER / f"{record.id}-{uuid.uuid4().hex[:8]}"
-    with unlisted(workspace, target), unlisted(workspace, Path(record.path)):
+    """Bring the SAE at `path` in the place of the files of `record`, which keeps its id, name, notes and tags."""
+    target = _another_folder(workspace, record)
+    with _placing(workspace, target, Path(record.path)):
         taken = bring(workspace, path, origin, target, check)
-        try:
-            replaced, before = workspace.catalog.saes.replace(
-                record.id, path=target, metadata=taken.metadata, **taken.about
-            )
-        except BaseException:
-            remove_tree(workspace.folder, target)
-            raise
+        replaced, before = workspace.catalog.saes.replace(
+            record.id, path=target, metadata=taken.metadata, **taken.about
+        )
         remove_files(workspace, Path(before))
     return replaced
+
+
+def _another_folder(workspace: Workspace, record: SAERecord) -> Path:
+    """Beside the one that it has: its row changes from one whole copy to the next in one transaction."""
+    return workspace.folder / FOLDER / f"{record.id}-{uuid.uuid4().hex[:8]}"
+
+
+@contextmanager
+def _placing(workspace: Workspace, target: Path, *others: Path) -> Iterator[None]:
+    """Around what fills `target` and writes its row; `others` are folders that it takes the place of. Where that
+    fails, the library is as it was."""
+    with unlisted(workspace, target, *others):
+        try:
+            yield
+        except BaseException:
+            with suppress(SAEWidgetsError):  # the note stays then
+                if not workspace.catalog.saes.names_folder(target):
+                    remove_tree(workspace.folder, target)
+            raise
 
 
 def bring(workspace: Workspace, path: Path, origin: Origin, target: Path, check: Callable[[], None]) -> Taken:
@@ -199,13 +205,8 @@ def bring(workspace: Workspace, path: Path, origin: Origin, target: Path, check:
 def _write(
     sae: Any, source: FolderSource, description: Description, target: Path, beside: Iterable[str]
 ) -> str | None:
-    """Write the SAE into `target`. Returns why it is kept as it came; None if it is in SAELens' format now.
-
-    Args:
-        sae, source, description: it.
-        target: the new folder.
-        beside: names of what lies beside its one file and goes along where that is kept as it came.
-    """
+    """Write the SAE into `target`. Returns why it is kept as it came; None if it is in SAELens' format now. `beside`
+    names what lies beside its one file and goes along where that is kept as it came."""
     from saewidgets.formats import save_sae  # torch: seconds to import
 
     if description.format == "saelens":  # as it is, byte by byte: whoever knows its hash finds it again
@@ -306,3 +307,137 @@ def _list(workspace: Workspace, sae_id: str, taken: Taken, origin: Origin) -> SA
         repo_id=origin.repo_id, revision=origin.revision, repo_path=origin.repo_path, metadata=taken.metadata,
         **taken.about,
     )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ of trainings
+
+
+def import_training(workspace: Workspace, training_id: str) -> SAERecord:
+    """See `SAEs.import_training`."""
+    run = workspace.trainings.get(training_id)
+    record = run.record
+    existing = workspace.catalog.saes.by_training(record.id)
+    if existing is not None and (not record.status.is_final or _is_current(existing, record)):
+        return existing
+    if not record.status.is_final:
+        raise StateError(f"{record.name} is {record.status}.", where=record.id, hint="Import it when it has ended.")
+    sae_id = existing.id if existing is not None else new_sae_id()
+    folder = workspace.folder / FOLDER / sae_id if existing is None else _another_folder(workspace, existing)
+    with _placing(workspace, folder, *([Path(existing.path)] if existing is not None else [])):
+        _copy_folder(run.sae_path, folder, record.name)
+        metadata, about = _learned(workspace, record, folder)
+        rows = workspace.catalog.saes
+        if existing is not None:
+            taken, before = rows.replace(existing.id, path=folder, metadata=metadata, **about)
+            remove_files(workspace, Path(before))
+            return taken
+        taken = rows.add(
+            id=sae_id, name=record.name, source="trained", model=one_name(record.model), hook_name=record.hook_name,
+            layer=layer_of(record.hook_name), path=folder, training_id=record.id, metadata=metadata, **about,
+        )  # fmt: skip
+        if taken.id != sae_id:  # another process was quicker
+            remove_files(workspace, folder)
+    return taken
+
+
+def _learned(workspace: Workspace, record: TrainingRecord, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metadata of the SAE that a training left in `folder`, and the columns of its row that go with its files."""
+    from saewidgets.formats import describe  # torch: seconds to import
+
+    found = describe(folder)
+    config = dict(record.config)
+    if isinstance(corpus := config.get("corpus"), Mapping) and corpus.get("strings"):
+        del config["corpus"]  # text that was held in memory goes with the training
+    metadata: dict[str, Any] = {
+        "trained_as": record.architecture, "tokens": record.tokens_done, "latest": dict(record.latest),
+        "settings": plain(dict(found.settings)), "config": config,  # so that it can be measured without its training
+        "model_given": workspace.trainings.was_given_a_model(record),
+    }  # fmt: skip
+    if one_name(record.model) != record.model:
+        metadata["origin"] = {"model": record.model}
+    about: dict[str, Any] = {
+        "architecture": found.architecture or record.architecture, "d_in": found.d_in, "d_sae": found.d_sae,
+        "d_out": found.d_out, "dtype": found.dtype, "format": found.format,
+    }  # fmt: skip
+    return metadata, about
+
+
+def _is_current(sae: SAERecord, record: TrainingRecord) -> bool:
+    """Whether the library has what the training left last, or the training has nothing (any more) to compare."""
+    if record.sae_path is None or not Path(record.sae_path).is_dir():
+        return True
+    if sae.state != "ok":  # the library's files are gone or altered: they are brought back
+        return False
+    try:  # cfg.json says after how many tokens it was exported, and what was measured then
+        ours, theirs = (Path(folder, "cfg.json").read_bytes() for folder in (sae.path, record.sae_path))
+        return ours == theirs
+    except OSError:
+        return False
+
+
+def _copy_folder(source: Path, target: Path, name: str) -> None:
+    with draft_folder(target.parent) as draft:
+        try:
+            for file in sorted(source.iterdir()):
+                shutil.copyfile(file, draft / file.name)
+            draft.rename(target)
+        except OSError as error:
+            raise no_room(error, target.parent, name, folder_size(source)) from error
+
+
+# ------------------------------------------------------------------------------------------------ elsewhere
+
+_OWN = "Choose the folder of the same SAE, or add this one as an SAE of its own."
+
+
+def locate(workspace: Workspace, record: SAERecord, path: str | Path) -> SAERecord:
+    """Let a record stand for the files at `path`; see `SAEs.locate`."""
+    # Torch: seconds to import.
+    from saewidgets.formats import load_sae
+    from saewidgets.formats.detect import locate as found_at
+
+    wanted = Path(path).expanduser().absolute()
+    library = (workspace.folder / FOLDER).resolve()
+    if library in wanted.resolve().parents and wanted.resolve() != Path(record.path).resolve():
+        raise ConfigError(
+            "This folder belongs to the library, and so to another SAE.", where="path",
+            hint="Choose a folder outside the workspace.",
+        )
+    found = found_at(wanted)
+    description = found.format.describe(found.source())
+    if found_at(found.source().folder).path != found.path:  # raises if there are several: a row names a folder
+        raise FormatError("This folder holds other files of SAEs too.", where=str(path), hint="Move this one out.")
+    sae = load_sae(found.path)  # checks every tensor
+    for key in ("d_in", "d_sae", "d_out"):
+        expected, here = getattr(record, key), getattr(sae, key)
+        if expected is not None and expected != here:
+            raise FormatError(
+                f"The SAE here has {key} {here:,}; {record.name} has {expected:,}.", where=str(path), hint=_OWN
+            )
+    owned = library in Path(record.path).resolve().parents
+    if owned and record.state == "ok" and Path(record.path).is_dir():  # a whole copy is about to be removed
+        _refuse_another(record, sae, load_sae(record.path), path)
+    with unlisted(workspace, Path(record.path)):
+        located, before = workspace.catalog.saes.replace(
+            record.id, path=found.source().folder, files=description.files, format=description.format, unused=True,
+            architecture=sae.cfg.architecture, dtype=str(sae.W_dec.dtype).removeprefix("torch."), d_out=sae.d_out,
+        )  # fmt: skip
+        if Path(before) != Path(located.path):
+            remove_files(workspace, Path(before))
+    return located
+
+
+def _refuse_another(record: SAERecord, here: Any, own: Any, path: str | Path) -> None:
+    """Raises FormatError unless the two are the same SAE: the library's whole copy goes when its record moves on."""
+    import torch  # seconds to import
+
+    same = here.cfg.architecture == own.cfg.architecture and all(
+        torch.allclose(getattr(here, name).float(), getattr(own, name).float(), rtol=1e-2, atol=1e-4)
+        for name in ("W_enc", "b_enc", "W_dec", "b_dec")
+        if isinstance(getattr(own, name, None), torch.Tensor) and isinstance(getattr(here, name, None), torch.Tensor)
+    )
+    if not same:
+        raise FormatError(
+            f"The files of {record.name} are where they belong, and the SAE here is another one.", where=str(path),
+            hint=_OWN,
+        )

@@ -1,35 +1,40 @@
-"""The files of an SAE of the library: where they are, and which of them the library may remove."""
+"""`folder_of`, `remove_files`, `unlisted`: where the files of the library's SAEs are, and what it may remove of them.
+
+Around what makes or removes a folder and its row lies a note of its name in ``.unlisted/``. A process that is killed
+there leaves the note, and a later opening of the workspace removes the folder unless a row names it.
+"""
 
 from __future__ import annotations
 
 import errno
+import logging
+import os
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saewidgets.errors import NotFoundError, StorageError
+from saewidgets.durable import storage_errors
+from saewidgets.errors import CatalogError, NotFoundError, StorageError
 from saewidgets.records import SAERecord
 from saewidgets.render.numbers import size as bytes_text
-from saewidgets.workspace.folders import remove_tree
+from saewidgets.workspace.folders import DRAFT_SECONDS, remove_tree
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 
-# What to say where the disk refuses an SAE: which folder, how much it needs, and whose files they were.
+FOLDER = "saes"  # of the library, in the workspace
+NOTES = ".unlisted"
+log = logging.getLogger(__name__)
 
 _FULL = ("no space left", "disk quota")  # in other words where a library reports it as text
 
 
 def no_room(error: OSError, folder: Path, what: str, needed: int) -> StorageError:
-    """The error for files that cannot be written.
-
-    Args:
-        error: what the system or a format said.
-        folder: where they were to go: one that a person knows, no draft.
-        what: whose files they are, by the name that the person gave.
-        needed: their bytes.
-    """
+    """The error for the files of `what` (`needed` bytes) that the disk of `folder` refuses."""
     said = str(error.what if isinstance(error, StorageError) else error.strerror or error).rstrip(".")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT) or any(words in said.lower() for words in _FULL)
     room = f" It needs {bytes_text(needed)}{_free(folder)}." if full else ""
@@ -44,9 +49,6 @@ def _free(folder: Path) -> str:
         return f", and {bytes_text(shutil.disk_usage(folder).free)} is free"
     except OSError:
         return ""
-
-
-FOLDER = "saes"  # of the library, in the workspace
 
 
 def place_of(record: SAERecord) -> Path:
@@ -71,11 +73,53 @@ def folder_of(record: SAERecord) -> Path:
     return path
 
 
-def remove_files(workspace: Workspace, path: Path | None) -> int:
+def remove_files(workspace: Workspace, path: Path) -> int:
     """Remove them if they are the library's own. Returns the bytes freed; see `remove_tree` for links."""
-    return remove_tree(workspace.folder, path) if path is not None and is_own(workspace, path) else 0
+    return remove_tree(workspace.folder, path) if is_own(workspace, path) else 0
 
 
 def is_own(workspace: Workspace, path: Path) -> bool:
     """Whether `path` is a place of the library, whatever is there: what a link leads to is somebody else's."""
     return (workspace.folder / FOLDER).resolve() in (path.parent.resolve() / path.name).parents
+
+
+@contextmanager
+def unlisted(workspace: Workspace, *folders: Path) -> Iterator[None]:
+    """Around what makes or removes folders of the library and their rows; what lies elsewhere is left alone."""
+    home = workspace.folder / NOTES
+    notes = [home / folder.name for folder in folders if is_own(workspace, folder)]
+    with storage_errors("The workspace cannot be written", home, "Check its permissions and the free space."):
+        for note in notes:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(workspace.catalog.key, "utf-8")
+    try:
+        yield
+    finally:
+        for note in notes:
+            _settle(workspace, note, remove=False)
+
+
+def sweep(workspace: Workspace) -> None:
+    """Remove the folders that killed processes left two days ago or earlier. What a row names stays, and so does what
+    belongs to another catalog."""
+    for note in (workspace.folder / NOTES).glob("sae_*"):
+        try:
+            forgotten = note.lstat().st_mtime < time.time() - DRAFT_SECONDS and not note.is_symlink()
+            if forgotten and workspace.catalog.key in note.read_text("utf-8", errors="replace"):
+                _settle(workspace, note, remove=True)
+        except (OSError, StorageError) as error:  # the next opening tries again
+            log.warning("What was left of %s could not be removed: %s", note.name, error)
+
+
+def _settle(workspace: Workspace, note: Path, *, remove: bool) -> None:
+    """Remove the note once a row names its folder, or the folder is gone."""
+    folder = workspace.folder / FOLDER / note.name
+    try:
+        if os.path.lexists(folder) and not workspace.catalog.saes.names_folder(folder):
+            if not remove:
+                return
+            remove_tree(workspace.folder, folder)
+            log.info("Removed %s, which a process left that was killed.", folder.name)
+        note.unlink(missing_ok=True)
+    except (CatalogError, PermissionError) as error:  # Windows does not remove what is open
+        log.warning("It is not known whether %s is listed: %s", folder.name, error)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from saewidgets.errors import FormatError, StorageError
-from saewidgets.workspace.library import archive
-from saewidgets.workspace.library.archive import unpack
+from saewidgets.workspace.library import adding
+from saewidgets.workspace.library.adding import unpack
 from tests.workspace.library.saes import contents, zipped
 
 
@@ -59,7 +59,7 @@ def test_links_and_devices(tmp_path: Path, target: Path, kind: int) -> None:
 
 
 def test_too_many(tmp_path: Path, target: Path) -> None:
-    many = {f"f{i}": b"" for i in range(archive.MAX_FILES + 1)}
+    many = {f"f{i}": b"" for i in range(adding.MAX_FILES + 1)}
     with pytest.raises(FormatError, match="1,001 files"):
         unpack(zipped(tmp_path / "x.zip", many), target)
     assert contents(target) == {}
@@ -72,7 +72,7 @@ def test_a_bomb(tmp_path: Path, target: Path) -> None:
 
 
 def test_no_room(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_BYTES", 100)
+    monkeypatch.setattr(adding, "MAX_BYTES", 100)
     with pytest.raises(StorageError, match="there is room for"):
         unpack(zipped(tmp_path / "x.zip", {"weights": bytes(range(256))}), target)
 
