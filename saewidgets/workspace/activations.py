@@ -22,8 +22,7 @@ from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.capture.capture_job import IMPORT_LANE, KIND, discard, run_store
 from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
 from saewidgets.workspace.corpora import corpus_to_row, located
-from saewidgets.workspace.folders import remove_tree
-from saewidgets.workspace.handle import find_one
+from saewidgets.workspace.handle import Names
 from saewidgets.workspace.held import Held, place_of, take
 from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.tasks import Tasks
@@ -101,6 +100,10 @@ class Activations:
         self._tasks = Tasks(
             workspace, KIND, partial(run_store, workspace), rows=self._rows, folder=FOLDER, key="store_id",
             again="capture(..., model, tokenizer=...)",
+        )  # fmt: skip
+        self._names = Names(
+            self._rows, "a store of activations", "stores of activations",
+            "ws.activations.list() or `saewidgets activations list`", "store_id", "acts_",
         )  # fmt: skip
         self.changes = Listeners()
 
@@ -271,7 +274,7 @@ class Activations:
         Raises:
             NotFoundError: there is none, or several fit; the message lists them.
         """
-        return Capture(self._workspace, self._find(store_id, beginnings=True))
+        return Capture(self._workspace, self._names.find(store_id))
 
     def open(self, store_id: str) -> StoredActivations:
         """A store, to look at: token ids, memory-mapped rows.
@@ -299,17 +302,17 @@ class Activations:
         Raises:
             NotFoundError: there is no such store.
         """
-        return settings_said(self._rows.get(self._find(store_id)))
+        return settings_said(self._rows.get(self._names.find(store_id, beginnings=False)))
 
     def used_by(self, store_id: str) -> Sequence[str]:
         """Ids of the trainings that read a store now, or go on reading it when they are resumed."""
-        return [record.id for record in users_of(self._workspace, self._find(store_id))]
+        return [record.id for record in users_of(self._workspace, self._names.find(store_id, beginnings=False))]
 
     # ------------------------------------------------------------------------------------------------ change
 
     def rename(self, store_id: str, name: str) -> ActivationStoreRecord:
         """Give a store another name. Raises `ConfigError` if it is empty or too long."""
-        found = self._find(store_id)
+        found = self._names.find(store_id, beginnings=False)
         record = self._rows.update(found, name=arguments.name(name, "what to call the store"))
         self.changes.tell(found)
         return record
@@ -324,20 +327,15 @@ class Activations:
             StateError: it is being captured, or a training reads it.
             NotFoundError: there is no such store.
         """
-        record = Capture(self._workspace, self._find(store_id)).record
-        if record.status.is_active:
-            raise StateError(f"The capture is {record.status}.", where=record.id, hint="Cancel it, then delete it.")
+        record = Capture(self._workspace, self._names.find(store_id, beginnings=False)).record
         if users := users_of(self._workspace, record.id):
             raise StateError(
                 f"{len(users)} training{'s read' if len(users) > 1 else ' reads'} this store: "
                 f"{', '.join(user.name for user in users[:5])}.",
                 where=record.id, hint="Stop or delete them first.",
             )
-        if record.status is JobStatus.QUEUED and record.job_id is not None:
-            self._workspace.manager.request(record.job_id, "cancel")
-        freed = remove_tree(self._workspace.folder, self._rows.delete(record.id))
+        freed = self._tasks.delete(record)
         self._workspace.catalog.datasets.delete(record.id)  # forms no longer suggest it
-        self._tasks.forget(record.id)
         self.changes.tell(record.id)
         return freed
 
@@ -375,11 +373,6 @@ class Activations:
 
     def _free_name(self, wanted: str) -> str:
         return free_name(wanted, {record.name for record in self._rows.list()})
-
-    def _find(self, wanted: str, *, beginnings: bool = False) -> str:
-        listed = "ws.activations.list() or `saewidgets activations list`"
-        what = ("store of activations", "stores of activations")
-        return find_one(self._rows, wanted, what, "store_id", listed, "acts_", beginnings=beginnings)
 
 
 def _short(model: str) -> str:

@@ -319,12 +319,9 @@ class Extractions:
             NotFoundError: there is no such extraction.
         """
         record = Extraction(self._workspace, extraction_id).record
-        if record.status.is_active:
-            raise StateError(f"The extraction is {record.status}.", where=record.id, hint="Cancel it, then delete it.")
-        self._logits.end(extraction_id)
-        if record.status is JobStatus.QUEUED and record.job_id is not None:
-            self._workspace.manager.request(record.job_id, "cancel")
-        freed = remove_tree(self._workspace.folder, self._rows.delete(extraction_id))
+        if not record.status.is_active:
+            self._logits.end(extraction_id)
+        freed = self._tasks.delete(record)
         self._forget(extraction_id)
         return freed
 

@@ -1,4 +1,5 @@
-"""`JobHandle`: what `Run`, `TrainingGroup`, `Extraction` and `Capture` have in common, with the verbs of their job."""
+"""`JobHandle`: what `Run`, `TrainingGroup`, `Extraction` and `Capture` have in common, with the verbs of their job; and
+`Names`, which finds what a person names."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import contextlib
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,11 +22,9 @@ if TYPE_CHECKING:
 
 
 class Handle(ABC):
-    """Something of the catalog, by its id. What was deleted, by whomever, can still be shown, and says so.
-
-    A notebook shows what stands on the last line of a cell, in a list, in an f-string: none of them asks first whether
-    it is still there. That holds for the `__repr__` and the `_repr_html_` of every subclass.
-    """
+    """Something of the catalog, by its id. What was deleted, by whomever, can still be shown, and says so: a notebook
+    shows the last line of a cell without asking whether it is still there. That holds for the `__repr__` and the
+    `_repr_html_` of every subclass."""
 
     id: str
 
@@ -139,35 +139,71 @@ class JobHandle(Handle, Verbs):
         raise NotImplementedError
 
 
-def find_one(
-    rows: Any, wanted: str, what: tuple[str, str], where: str, listed: str, prefix: str, *, beginnings: bool = True
-) -> str:
-    """The id of the one row with this id, with this name, or whose id begins so: `prefix` and four characters or more.
+class FilesHandle(JobHandle):
+    """The handle of an extraction or a capture: what ends while nobody runs it leaves files to tidy up.
 
-    Args:
-        rows: a table of the catalog.
-        wanted: what a person typed.
-        what: what one and several are called.
-        where, listed: the argument, and how to list them.
-        prefix: of ids.
-        beginnings: False for what destroys one: it takes no beginnings of ids.
+    A subclass says which part of the workspace looks after them (`_part`).
     """
-    one, several = what
-    wanted = arguments.text(wanted, where, f"the id or the name of a {one}")
-    if not wanted.strip():
-        raise ConfigError(f"The id of the {one} is empty.", where=where, hint="Give an id or a name.")
-    with contextlib.suppress(NotFoundError):
-        return str(rows.get(wanted).id)
-    records = rows.list()
-    begins = wanted.startswith(prefix) and len(wanted) >= len(prefix) + 4  # shorter ones are typing errors
-    found = [r.id for r in records if r.name == wanted or (beginnings and begins and r.id.startswith(wanted))]
-    if len(found) == 1:
-        return str(found[0])
-    if found:
-        matching = ", ".join(found[:5])
-        raise NotFoundError(f"{len(found)} {several} match {wanted!r}: {matching}.", hint="Give the whole id.")
-    hint = f"List them with {listed}."
-    if any(record.id.startswith(wanted) for record in records):
-        needs = f"at least four characters after {prefix}" if beginnings else "the whole id, or the name"
-        hint = f"An id begins so, but this takes {needs}."
-    raise NotFoundError(f"There is no {one} {wanted!r}.", hint=hint)
+
+    _part: ClassVar[str]
+
+    @property
+    def _keeper(self) -> Any:
+        return getattr(self._workspace, self._part)
+
+    def stop(self, save: bool = True) -> None:
+        """End early; what was read or captured so far can be looked at (`save=False`: keep nothing)."""
+        super().stop(save)
+        self._keeper.tidy(self.id)
+
+    def cancel(self) -> None:
+        """End early and keep nothing new: of a paused one the checkpoint goes, too."""
+        super().cancel()
+        self._keeper.tidy(self.id)
+
+    def delete(self) -> int:
+        """Remove it with its files; labels, and SAEs that were trained from it, stay. Returns the bytes freed."""
+        freed: int = self._keeper.delete(self.id)
+        return freed
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How a person names one of the rows of a table.
+
+    Attributes:
+        rows: the table.
+        one, several: what they are called.
+        listed: how to list them.
+        where: the argument.
+        prefix: of ids.
+    """
+
+    rows: Any
+    one: str
+    several: str
+    listed: str
+    where: str
+    prefix: str
+
+    def find(self, wanted: str, *, beginnings: bool = True) -> str:
+        """The id of the one row with this id, with this name, or whose id begins so: `prefix` and four characters or
+        more. What destroys a row takes no beginnings."""
+        wanted = arguments.text(wanted, self.where, f"the id or the name of {self.one}")
+        if not wanted.strip():
+            raise ConfigError(f"The id of {self.one} is empty.", where=self.where, hint="Give an id or a name.")
+        with contextlib.suppress(NotFoundError):
+            return str(self.rows.get(wanted).id)
+        records = self.rows.list()
+        begins = wanted.startswith(self.prefix) and len(wanted) >= len(self.prefix) + 4  # shorter ones are errors
+        found = [r.id for r in records if r.name == wanted or (beginnings and begins and r.id.startswith(wanted))]
+        if len(found) == 1:
+            return str(found[0])
+        if found:
+            matching = ", ".join(found[:5])
+            raise NotFoundError(f"{len(found)} {self.several} match {wanted!r}: {matching}.", hint="Give the whole id.")
+        hint = f"List them with {self.listed}."
+        if any(record.id.startswith(wanted) for record in records):
+            needs = f"at least four characters after {self.prefix}" if beginnings else "the whole id, or the name"
+            hint = f"An id begins so, but this takes {needs}."
+        raise NotFoundError(f"There is no {self.one.partition(' ')[2]} {wanted!r}.", hint=hint)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError
 from saewidgets.records import Comparison, Records, SAERecord
-from saewidgets.workspace.handle import find_one
+from saewidgets.workspace.handle import Names
 from saewidgets.workspace.library import adding, intake, taking
 from saewidgets.workspace.library.sae_files import folder_of, remove_files, sweep, unlisted
 from saewidgets.workspace.listeners import Listeners
@@ -30,6 +30,9 @@ class SAEs:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._rows = workspace.catalog.saes
+        self._names = Names(
+            self._rows, "an SAE", "SAEs", "ws.saes.list() or `saewidgets saes list`", "sae_id", "sae_"
+        )  # fmt: skip
         self.changes = Listeners()
         sweep(workspace)
 
@@ -96,9 +99,7 @@ class SAEs:
             NotFoundError: there is none, or several fit; the message lists them.
             ConfigError: `wanted` is empty.
         """
-        listed = "ws.saes.list() or `saewidgets saes list`"
-        wanted = arguments.text(wanted, "wanted", "the id or the name of an SAE")
-        return self.get(find_one(self._rows, wanted, ("SAE", "SAEs"), "sae_id", listed, "sae_"))
+        return self.get(self._names.find(wanted))
 
     # ------------------------------------------------------------------------------------------------ read
 

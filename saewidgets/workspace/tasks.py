@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.errors import NotFoundError, SAEWidgetsError
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import Event, JobStatus
 from saewidgets.jobs import Job, JobContext, Update, compute_lane
 from saewidgets.records import JobRecord
 from saewidgets.workspace.corpora import dataset_facts, dataset_name
-from saewidgets.workspace.folders import new_folder
+from saewidgets.workspace.folders import new_folder, remove_tree
 from saewidgets.workspace.held import Held, HeldModels, missing
 
 if TYPE_CHECKING:
@@ -126,6 +126,21 @@ class Tasks:
         """Queue a job that makes no rows, or for `submit`; `before` is told its id before it can start."""
         lane = compute_lane(self._workspace.settings.host, device)
         return self._workspace.manager.submit(self._kind, payload, lane, before_start=before)
+
+    def delete(self, record: Any) -> int:
+        """Remove a row with its files; what waits is cancelled first. Returns the bytes freed.
+
+        Raises:
+            StateError: it is running.
+        """
+        if record.status.is_active:
+            hint = "Stop or cancel it, then delete it."
+            raise StateError(f"{record.name} is {record.status}.", where=record.id, hint=hint)
+        if record.status is JobStatus.QUEUED and record.job_id is not None:
+            self._workspace.manager.request(record.job_id, "cancel")
+        freed = remove_tree(self._workspace.folder, self._rows.delete(record.id))
+        self.forget(record.id)
+        return freed
 
     # ------------------------------------------------------------------------------------------------ models
 

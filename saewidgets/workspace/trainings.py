@@ -24,8 +24,7 @@ from saewidgets.events import JobStatus
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import from_row, from_rows
-from saewidgets.workspace.folders import remove_tree
-from saewidgets.workspace.handle import find_one
+from saewidgets.workspace.handle import Names
 from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.sinks import OnEvent, Sinks, as_sinks
 from saewidgets.workspace.tasks import Tasks
@@ -64,6 +63,10 @@ class Trainings:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._catalog = workspace.catalog
+        self._names = Names(
+            self._catalog.trainings, "a training", "trainings", "ws.trainings.list() or `saewidgets list`",
+            "training_id", "train_",
+        )  # fmt: skip
         self._sinks = Sinks()
         self._tasks = Tasks(
             workspace, KIND, partial(run_trainings, workspace, self._sinks), rows=workspace.catalog.trainings,
@@ -308,14 +311,7 @@ class Trainings:
             NotFoundError: there is none, or several fit; the message lists them.
             ConfigError: the id is empty.
         """
-        return Run(self._workspace, self._find(training_id, beginnings=True))
-
-    def _find(self, wanted: str, *, beginnings: bool = False) -> str:
-        listed = "ws.trainings.list() or `saewidgets list`"
-        what = ("training", "trainings")
-        return find_one(
-            self._catalog.trainings, wanted, what, "training_id", listed, "train_", beginnings=beginnings
-        )
+        return Run(self._workspace, self._names.find(training_id))
 
     def metric_columns(
         self,
@@ -387,16 +383,10 @@ class Trainings:
             NotFoundError: there is no such run, or several have this name.
             ConfigError: the id is empty.
         """
-        record = Run(self._workspace, self._find(training_id)).record
-        if record.status.is_active:
-            raise StateError(f"{record.name} is {record.status}.", where=record.id, hint="Stop it, then delete it.")
-        if record.group_id is not None:
+        record = Run(self._workspace, self._names.find(training_id, beginnings=False)).record
+        if record.group_id is not None and not record.status.is_active:
             self._require_rest(record)
-        elif record.status is JobStatus.QUEUED and record.job_id is not None:
-            self._workspace.manager.request(record.job_id, "cancel")
         extractions = self._catalog.extractions.owned_by(training_id=record.id)
-        folder = self._catalog.trainings.delete(record.id)
-        self._tasks.forget(record.id)
-        freed = self._workspace.extractions.remove_files(extractions)
+        freed = self._tasks.delete(record)
         self._workspace.features.forget(record.id)
-        return freed + remove_tree(self._workspace.folder, folder)
+        return freed + self._workspace.extractions.remove_files(extractions)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config.corpus import ActivationCorpus
-from saewidgets.workspace.handle import JobHandle
+from saewidgets.workspace.handle import FilesHandle
 
 if TYPE_CHECKING:
     from saewidgets.activations.store import StoredActivations
     from saewidgets.workspace.workspace import Workspace
 
 
-class Capture(JobHandle):
+class Capture(FilesHandle):
     """One store of activations. It holds no state of its own: every property reads the catalog."""
 
-    _what = "store"
+    _what, _part = "store", "activations"
 
     def __init__(self, workspace: Workspace, store_id: str) -> None:
         super().__init__(workspace, workspace.catalog.activations, store_id)
@@ -40,20 +40,6 @@ class Capture(JobHandle):
     def verify(self, on_file: Callable[[int], None] | None = None) -> None:
         """Compare every file with its SHA-256, see `ws.activations.verify`."""
         self._workspace.activations.verify(self.id, on_file)
-
-    def stop(self, save: bool = True) -> None:
-        """End early; what was captured so far is a whole store (`save=False`: keep nothing)."""
-        super().stop(save)
-        self._workspace.activations.tidy(self.id)
-
-    def cancel(self) -> None:
-        """End early and keep nothing."""
-        super().cancel()
-        self._workspace.activations.tidy(self.id)
-
-    def delete(self) -> int:
-        """Remove it with its files. Returns the bytes freed."""
-        return self._workspace.activations.delete(self.id)
 
     def _parts(self, record: ActivationStoreRecord) -> list[str]:
         parts = [", ".join(record.hook_names), f"{record.n_tokens or record.tokens_total:,} tokens"]

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.workspace.extraction.extraction_job import config_of
-from saewidgets.workspace.handle import JobHandle
+from saewidgets.workspace.handle import FilesHandle
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 
-class Extraction(JobHandle):
+class Extraction(FilesHandle):
     """One extraction. It holds no state of its own: every property reads the catalog."""
 
-    _what = "extraction"
+    _what, _part = "extraction", "extractions"
 
     def __init__(self, workspace: Workspace, extraction_id: str) -> None:
         super().__init__(workspace, workspace.catalog.extractions, extraction_id)
@@ -41,24 +41,6 @@ class Extraction(JobHandle):
     def store(self) -> Any:
         """What it has found, see `ws.extractions.open`."""
         return self._workspace.extractions.open(self.id)
-
-    def stop(self, save: bool = True) -> None:
-        """End early; what was read so far can be looked at (`save=False`: keep nothing).
-
-        Raises:
-            StateError: it makes no sense in its status.
-        """
-        super().stop(save)
-        self._workspace.extractions.tidy(self.id)
-
-    def cancel(self) -> None:
-        """End early and keep nothing new: of a paused one the checkpoint goes, too."""
-        super().cancel()
-        self._workspace.extractions.tidy(self.id)
-
-    def delete(self) -> int:
-        """Remove it with its files; labels stay. Returns the bytes freed."""
-        return self._workspace.extractions.delete(self.id)
 
     def _parts(self, record: ExtractionRecord) -> list[str]:
         parts = [f"{record.model} {record.hook_name}", f"d_sae {record.d_sae:,}"]

@@ -92,14 +92,8 @@ def add_upload(
 
 @contextmanager
 def _in_words_of(draft: Path, whole: str, before: str, kind: str) -> Iterator[None]:
-    """Errors name what the person gave, not the draft folder that it was put into.
-
-    Args:
-        draft: the folder.
-        whole: what to call the folder itself.
-        before: what to put before the name of a file in it.
-        kind: ``"archive"`` or ``"upload"``: of a folder inside either nobody can give the path.
-    """
+    """Errors name what the person gave, not the draft folder that it was put into: `whole` in its place, `before` in
+    front of the name of a file in it. `kind` is ``"archive"`` or ``"upload"``."""
     try:
         yield
     except SAEWidgetsError as error:
@@ -162,7 +156,6 @@ def _name_of_upload(names: list[str]) -> str:
 # ------------------------------------------------------------------------------------------------ archives
 
 MAX_BYTES = 64 * 1024**3  # unpacked; the largest published SAEs have 20 GB
-_BLOCK = 1 << 20
 _LEFT_OUT = ("__MACOSX/", ".DS_Store")
 
 
@@ -172,16 +165,27 @@ def unpack(archive: Path, target: Path) -> None:
     Names, number, sizes and ratios are checked before anything is written, and every file against its size while it is
     written.
     """
-    from saewidgets.formats.zips import ZipSource  # torch: seconds to import
+    # Torch: seconds to import.
+    from saewidgets.formats.source import FolderSource
+    from saewidgets.formats.zips import ZipSource
 
-    checked = ZipSource(_OneFile(archive), archive.name)  # also against overlapping members and bombs
+    real = archive.resolve()
+    checked = ZipSource(FolderSource(real), real.name)  # also against overlapping members and bombs
+    size = sum(member.file_size for member in checked.members.values())
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [info for info in opened.infolist() if not _is_left_out(info)]
             _check(archive, members)
-            _check_room(archive, target, sum(member.file_size for member in checked.members.values()))
+            if size > (room := min(shutil.disk_usage(target).free, MAX_BYTES)):
+                raise StorageError(
+                    f"The archive unpacks to {size / 1e9:,.1f} GB; there is room for {room / 1e9:,.1f} GB.",
+                    where=str(archive), hint="Free some space, or add the files without an archive.",
+                )
             for info in members:
-                _write(opened, info, target / plain_name(info.filename, f"{archive}"))
+                path = target / plain_name(info.filename, str(archive))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with opened.open(info) as packed, path.open("xb") as file:  # no more than its size, and its checksum
+                    shutil.copyfileobj(packed, file)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise FormatError(
             f"The archive is damaged ({error}).", where=str(archive), hint="Download or pack it again."
@@ -189,7 +193,6 @@ def unpack(archive: Path, target: Path) -> None:
     except OSError as error:
         if isinstance(error, StorageError | FormatError):
             raise
-        size = sum(member.file_size for member in checked.members.values())
         raise no_room(error, target.parent, str(archive), size) from error
 
 
@@ -214,41 +217,3 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         if folded in seen:
             raise FormatError("The archive holds this file twice.", where=where, hint="Pack it again.")
         seen.add(folded)
-
-
-def _check_room(archive: Path, target: Path, size: int) -> None:
-    free = shutil.disk_usage(target).free
-    if size > min(free, MAX_BYTES):
-        raise StorageError(
-            f"The archive unpacks to {size / 1e9:,.1f} GB; there is room for {min(free, MAX_BYTES) / 1e9:,.1f} GB.",
-            where=str(archive), hint="Free some space, or add the files without an archive.",
-        )
-
-
-def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = 0
-    with opened.open(info) as packed, path.open("xb") as file:
-        while block := packed.read(_BLOCK):
-            written += len(block)
-            if written > info.file_size:
-                raise zipfile.BadZipFile(f"{info.filename[:100]} is longer than it says")
-            file.write(block)
-    if written != info.file_size:
-        raise zipfile.BadZipFile(f"{info.filename[:100]} is shorter than it says")
-
-
-class _OneFile:
-    """One file as a `Source`: what lies beside it does not matter."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.label = str(path.parent)
-
-    def files(self) -> Mapping[str, int]:
-        return {self._path.name: self._path.stat().st_size}
-
-    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        with self._path.open("rb") as file:
-            file.seek(start)
-            return file.read(-1 if length is None else length)

@@ -5,54 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats import detect_format, load_sae, read_log_density
-from saewidgets.formats.header import FLOATS, Header, read_header
+from saewidgets.formats.header import read_header
 from saewidgets.records import Comparison, LatentMatch, SAERecord
 from saewidgets.workspace.library.intake import SPARSITY_FILE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 BLOCK_BYTES = 16 * 1024**2
 WEIGHTS_FILE = "sae_weights.safetensors"
 
 
 class Weights:
-    """The tensors of one SAE by SAELens' names.
+    """The tensors of one SAE by SAELens' names: slices of its file, or a state dict of those in other formats."""
 
-    Read from the file where they are stored like that; those in other formats are loaded whole.
-    """
-
-    def __init__(self, header: Header | None, file: BinaryIO | None, loaded: Mapping[str, Tensor]) -> None:
-        self._header, self._file, self._loaded = header, file, loaded
+    def __init__(self, file: Any = None, loaded: Mapping[str, Tensor] | None = None) -> None:
+        self._file, self._loaded = file, loaded or {}
+        self._names = frozenset(file.keys()) if file is not None else frozenset(self._loaded)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
-        """The shape of a tensor; None if this SAE has none of that name."""
-        if self._header is None:
-            return tuple(self._loaded[name].shape) if name in self._loaded else None
-        info = self._header.tensors.get(name)
-        return info.shape if info is not None and info.dtype in FLOATS else None
+        """The shape of a tensor of floats; None if this SAE has none of that name."""
+        if name not in self._names:
+            return None
+        found = self._loaded[name] if self._file is None else self._file.get_slice(name)[:0]
+        if not found.is_floating_point():
+            return None
+        return tuple(found.shape) if self._file is None else tuple(self._file.get_slice(name).get_shape())
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
         """Rows `start` to `stop` of a matrix, or that part of a vector, in float32."""
-        if self._header is None or self._file is None:
-            return self._loaded[name][start:stop].float()
-        info = self._header.tensors[name]
-        width = info.nbytes // info.shape[0]  # bytes per row
-        self._file.seek(info.start + start * width)
-        raw = bytearray(self._file.read((stop - start) * width))
-        if len(raw) != (stop - start) * width:
-            raise FormatError(
-                "The file ended early.", where=f"{self._header.where}: {name}", hint="Download or add the SAE again."
-            )
-        return torch.frombuffer(raw, dtype=info.torch_dtype).reshape(stop - start, *info.shape[1:]).float()
+        source = self._loaded[name] if self._file is None else self._file.get_slice(name)
+        rows: Tensor = source[start:stop].float()
+        return rows
 
     def blocks(self, name: str, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """All rows: the number of the first one, and the block."""
@@ -73,16 +62,11 @@ class Weights:
 def open_weights(folder: Path) -> Iterator[Weights]:
     """The weights of the SAE in `folder`."""
     if detect_format(folder) != "saelens":
-        state: dict[str, Any] = load_sae(folder).state_dict()
-        yield Weights(None, None, state)
+        yield Weights(loaded=load_sae(folder).state_dict())
         return
-    path = folder / WEIGHTS_FILE
-    header = read_header(path)
-    try:
-        with path.open("rb") as file:
-            yield Weights(header, file, {})
-    except OSError as error:
-        raise FormatError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
+    read_header(folder / WEIGHTS_FILE)  # raises where it is damaged
+    with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+        yield Weights(file)
 
 
 BINS = 40
