@@ -141,7 +141,7 @@ class SlowHub:
         self.answer = threading.Event()
         self.fails = True
         monkeypatch.setattr("saewidgets.lm.model_facts", self)
-        monkeypatch.setattr(form, "_facts", form._FactsCache())
+        monkeypatch.setattr(form, "_lookups", {})
         monkeypatch.setattr(form, "_PATIENCE", 0.05)
 
     def __call__(self, name: str, *, revision: str | None = None) -> ModelFacts:

@@ -10,6 +10,8 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import ActivationCorpus, TrainingConfig, validate
@@ -54,63 +56,43 @@ _DEPENDS_ON = {"tokens": "batch_size", "gradient_accumulation": "batch_size", "s
 _IN_THE_NAME = ("model", "hook_name", "sae", "sae.architecture", "sae.k")
 
 
-class _Lookup:
-    """One question for the facts of a model, answered in a thread of its own."""
-
-    def __init__(self, name: str, revision: str | None) -> None:
-        self.done = threading.Event()
-        self.found: ModelFacts | SAEWidgetsError | None = None
-        self.at = 0.0
-        self._asked = (name, revision)
-        threading.Thread(target=self._look, name="saewidgets-model-facts", daemon=True).start()
-
-    def _look(self) -> None:
-        from saewidgets.lm import model_facts  # torch: seconds to import
-
-        name, revision = self._asked
-        try:
-            self.found = model_facts(resolve_model(name), revision=revision)
-        except SAEWidgetsError as error:
-            self.found = error
-        except Exception as error:  # noqa: BLE001 - whatever a library raises here is about this model
-            self.found = SAEWidgetsError(f"The model cannot be looked up ({type(error).__name__}: {error}).")
-        finally:
-            self.at = time.monotonic()
-            self.done.set()
-
-    @property
-    def is_old(self) -> bool:
-        age = _ERROR_MAX_AGE if isinstance(self.found, SAEWidgetsError) else _FACTS_MAX_AGE
-        return self.done.is_set() and time.monotonic() - self.at > age
+_lock = threading.Lock()
+_lookups: dict[tuple[str, str | None], tuple[Future[ModelFacts], float]] = {}
+"""Questions for the facts of models, errors included, with the time of the answer."""
 
 
-class _FactsCache:
-    """Facts of models asked for lately, errors included."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lookups: dict[tuple[str, str | None], _Lookup] = {}
-
-    def get(self, name: str, revision: str | None, patience: float | None) -> ModelFacts | None:
-        """The facts, or None when they are not there within `patience` seconds (None: however long it takes).
-
-        Raises what `model_facts` raises.
-        """
-        key = (name, revision)
-        with self._lock:
-            self._lookups = {k: lookup for k, lookup in self._lookups.items() if not lookup.is_old}
-            lookup = self._lookups.get(key)
-            if lookup is None:
-                if sum(not each.done.is_set() for each in self._lookups.values()) >= _MOST_LOOKUPS:
-                    return None
-                lookup = self._lookups[key] = _Lookup(name, revision)
-        lookup.done.wait(patience)
-        if isinstance(lookup.found, SAEWidgetsError):
-            raise lookup.found
-        return lookup.found
+def _facts_of(name: str, revision: str | None, patience: float | None) -> ModelFacts | None:
+    """The facts of a model, or None when they are not there within `patience` seconds (None: however long it takes)."""
+    key, now = (name, revision), time.monotonic()
+    with _lock:
+        for other, (future, at) in list(_lookups.items()):
+            if future.done() and now - at > (_ERROR_MAX_AGE if future.exception() else _FACTS_MAX_AGE):
+                del _lookups[other]
+        if key not in _lookups:
+            if sum(not future.done() for future, _ in _lookups.values()) >= _MOST_LOOKUPS:
+                return None
+            _lookups[key] = Future(), now
+            threading.Thread(target=_look, args=key, name="saewidgets-model-facts", daemon=True).start()
+        future = _lookups[key][0]
+    try:
+        return future.result(patience)
+    except TimeoutError:
+        return None
 
 
-_facts = _FactsCache()
+def _look(name: str, revision: str | None) -> None:
+    from saewidgets.lm import model_facts  # torch: seconds to import
+
+    future = _lookups[name, revision][0]
+    try:
+        tell = partial(future.set_result, model_facts(resolve_model(name), revision=revision))
+    except SAEWidgetsError as error:
+        tell = partial(future.set_exception, error)
+    except Exception as error:  # noqa: BLE001 - whatever a library raises here is about this model
+        what = f"The model cannot be looked up ({type(error).__name__}: {error})."
+        tell = partial(future.set_exception, SAEWidgetsError(what))
+    _lookups[name, revision] = future, time.monotonic()
+    tell()
 
 
 def check(
@@ -125,22 +107,15 @@ def check(
     errors = {**errors, **of_store}
     # With defaults in place of what is wrong, the rest can still be looked at.
     config, wrong = (checked, frozenset[str]()) if checked is not None else _completed(data, errors)
-    facts, pending = _model(data, errors)
-    if config is not None:
-        _check_model(config, wrong, facts, errors)
-        _check_corpus(config, wrong, errors)
-        _check_pretrained(workspace, config, wrong, errors)
-    device = _device(workspace, config if "device" not in wrong else None, data, errors)
-    others = _other_devices(config, wrong, errors)
-    hints = _hints(data, config, wrong, facts, workspace, device)
-    result: dict[str, Any] = {"fields": errors, "hints": hints}
-    if pending:
+    form = _Form(workspace, data, config, wrong, errors)
+    form.check()
+    result: dict[str, Any] = {"fields": errors, "hints": form.hints()}
+    if form.pending:
         result["pending"] = ("model",)
-        hints["model"] = f"looking up {str(data['model']).strip()} …"
-    if facts is not None:
+    if (facts := form.facts) is not None:
         result["model"] = {
             "parameters": facts.parameters, "layers": facts.n_layers, "d_model": facts.d_model,
-            "context": facts.context, "d_in": _d_in(config, wrong, facts), "heads": facts.n_heads,
+            "context": facts.context, "d_in": form.d_in(facts), "heads": facts.n_heads,
         }  # fmt: skip
     if config is not None:
         if config.name and "name" not in wrong:
@@ -149,29 +124,12 @@ def check(
             result["name"] = free_name(config.default_name)
     together = [] if checked is None else [checked]
     if checked is not None and over:
-        together = _together(workspace, checked, over, facts, errors)
+        together = form.together(checked, over)
         result["name"] = checked.name or group_name(together)
         result["trainings"] = tuple(free_name(str(each.name)) for each in together)
-    if together and facts is not None and device is not None and not errors:
-        result["estimate"] = estimates.estimate_runs(workspace, together, facts, device, others)
+    if together and facts is not None and form.device is not None and not errors:
+        result["estimate"] = estimates.estimate_runs(workspace, together, facts, form.device, form.others)
     return result
-
-
-def _together(
-    workspace: Workspace, base: TrainingConfig, over: Over, facts: ModelFacts | None, errors: dict[str, str]
-) -> list[TrainingConfig]:
-    """The trainings that start together; what is wrong with any of them is added to `errors`."""
-    try:
-        together = expand(base, over)
-    except ConfigError as error:
-        where = error.where if error.where in ("hook_name", "hook_name_out") else "over"
-        errors[where] = " ".join(filter(None, [error.what, error.hint]))
-        return [base]
-    for each in together:
-        _check_model(each, frozenset(), facts, errors)
-        for field, sentence in form_of_store(workspace, each.to_data())[1].items():
-            errors.setdefault(field, sentence)
-    return together
 
 
 def _completed(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[TrainingConfig | None, frozenset[str]]:
@@ -207,148 +165,172 @@ def _without(data: Any, path: list[str]) -> Any:
     return rest
 
 
-def _model(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[ModelFacts | None, bool]:
-    """The facts of the model, if they are known, and whether they are still being looked up."""
-    name = data.get("model", "demo")
-    revision = data.get("model_revision") or None
-    if not isinstance(name, str) or not name.strip() or not isinstance(revision, str | None):
-        return None, False
-    name = name.strip()
-    try:
-        check_revision(name, revision)
-    except ConfigError as error:
-        errors.setdefault("model_revision", f"{error.what} {error.hint}")
-    try:
-        # What lies on this machine is there in milliseconds, but for the first import of transformers.
-        found = _facts.get(name, revision, None if is_local(resolve_model(name)) else _PATIENCE)
-    except SAEWidgetsError as error:
-        what = error.what if name in error.what else f"{name}: {error.what}"
-        errors.setdefault("model", " ".join(filter(None, [what, error.hint])))
-        return None, False
-    return found, found is None
+def _sentence(error: SAEWidgetsError) -> str:
+    return " ".join(filter(None, [error.what, error.hint]))
 
 
-def _check_model(
-    config: TrainingConfig, wrong: frozenset[str], facts: ModelFacts | None, errors: dict[str, str]
-) -> None:
-    if facts is None:
-        return
-    for field, sentence in misfits(config, facts.n_layers, facts.context, facts.n_heads).items():
-        if field not in wrong:
-            errors.setdefault(field, sentence)
-    if facts.context is not None and "context_size" in wrong:  # the field would allow what no model reads
-        what = errors["context_size"].partition(" Enter ")[0]
-        errors["context_size"] = f"{what} Enter a whole number from 2 to {facts.context:,}."
-    if facts.is_encoder and config.checkpoints.best_metric == "ce_loss_score":
-        errors.setdefault(
-            "checkpoints.best_metric", f"{config.model} is an encoder and has no cross-entropy. Choose fvu."
-        )
+class _Form:
+    """What is typed, as far as it makes sense, with what is known of its model and its devices.
 
+    Args:
+        workspace: where it would run.
+        data: what is typed.
+        config: the same with defaults for the fields in `wrong`; None where that cannot be.
+        wrong: fields that say nothing.
+        errors: by field; what is found here is added.
+    """
 
-def _d_in(config: TrainingConfig | None, wrong: frozenset[str], facts: ModelFacts) -> int:
-    """Width of the activations: that of the heads together at hook_z, which need not be d_model, or of one of them."""
-    return facts.d_model if config is None or "hook_name" in wrong else facts.d_in(config.hook_name)
+    def __init__(
+        self, workspace: Workspace, data: Mapping[str, Any], config: TrainingConfig | None, wrong: frozenset[str],
+        errors: dict[str, str],
+    ) -> None:
+        self.workspace, self.data, self.config, self.wrong, self.errors = workspace, data, config, wrong, errors
+        self.pending = False
+        self.facts = self._look_up()
+        self.others: dict[str, Device] = {}
+        self.device: Device | None = None
 
+    def says(self, *names: str) -> bool:
+        """Whether all of these fields, and those in them, hold values of their own."""
+        return not any(wrong == name or wrong.startswith(f"{name}.") for wrong in self.wrong for name in names)
 
-def _check_corpus(config: TrainingConfig, wrong: frozenset[str], errors: dict[str, str]) -> None:
-    if any(name.split(".")[0] == "corpus" for name in wrong):
-        return
-    for name in paths_of(config.corpus):
-        if not is_there(name):
-            error = not_there(name)
-            errors.setdefault("corpus", f"{error.what} {error.hint}")
+    def _look_up(self) -> ModelFacts | None:
+        name, revision = self.data.get("model", "demo"), self.data.get("model_revision") or None
+        if not isinstance(name, str) or not name.strip() or not isinstance(revision, str | None):
+            return None
+        name = name.strip()
+        try:
+            check_revision(name, revision)
+        except ConfigError as error:
+            self.errors.setdefault("model_revision", _sentence(error))
+        try:
+            # What lies on this machine is there in milliseconds, but for the first import of transformers.
+            found = _facts_of(name, revision, None if is_local(resolve_model(name)) else _PATIENCE)
+        except SAEWidgetsError as error:
+            self.errors.setdefault("model", ("" if name in error.what else f"{name}: ") + _sentence(error))
+            return None
+        self.pending = found is None
+        return found
 
+    # ------------------------------------------------------------------------------------------------ errors
 
-def _check_pretrained(
-    workspace: Workspace, config: TrainingConfig, wrong: frozenset[str], errors: dict[str, str]
-) -> None:
-    if config.from_pretrained is None or any(name.split(".")[0] in ("sae", "from_pretrained") for name in wrong):
-        return
-    try:
-        with_pretrained(workspace, config)
-    except SAEWidgetsError as error:
-        errors.setdefault("from_pretrained", " ".join(filter(None, [error.what, error.hint])))
+    def check(self) -> None:
+        """Find what is wrong beyond single values, and the devices."""
+        config, present = self.config, devices()
+        wanted = str(config.device if config and self.says("device") else self.data.get("device", "auto"))
+        wanted = self.workspace.settings.device if wanted == "auto" else wanted
+        self.device = present[0] if wanted == "auto" else self._present(wanted, present, "device")
+        if config is None:
+            return
+        self._check_model(config)
+        if self.says("corpus"):
+            for name in paths_of(config.corpus):
+                if not is_there(name):
+                    self.errors.setdefault("corpus", _sentence(not_there(name)))
+        if config.from_pretrained is not None and self.says("sae", "from_pretrained"):
+            try:
+                with_pretrained(self.workspace, config)
+            except SAEWidgetsError as error:
+                self.errors.setdefault("from_pretrained", _sentence(error))
+        buffer = config.activations.buffer_device
+        for field, other in (("model_device", config.model_device), ("activations.buffer_device", buffer)):
+            found = None if other is None or field in self.wrong else self._present(other, present, field)
+            if other is not None and found is not None:
+                self.others[other] = found
 
+    def _present(self, wanted: str, present: Sequence[Device], field: str) -> Device | None:
+        for device in present:
+            if wanted in (device.id, device.id.removesuffix(":0")):
+                return device
+        known = ", ".join(each.id for each in present)
+        self.errors.setdefault(field, f"There is no device {wanted!r} on this machine. Use {known}.")
+        return None
 
-def _device(
-    workspace: Workspace, config: TrainingConfig | None, data: Mapping[str, Any], errors: dict[str, str]
-) -> Any | None:
-    wanted = str(config.device if config else data.get("device", "auto"))
-    if wanted == "auto":
-        wanted = workspace.settings.device
-    present = devices()
-    if wanted == "auto":
-        return present[0]
-    return _present(wanted, present, "device", errors)
+    def _check_model(self, config: TrainingConfig) -> None:
+        facts, errors = self.facts, self.errors
+        if facts is None:
+            return
+        for field, sentence in misfits(config, facts.n_layers, facts.context, facts.n_heads).items():
+            if field not in self.wrong:
+                errors.setdefault(field, sentence)
+        if facts.context is not None and "context_size" in self.wrong:  # the field would allow what no model reads
+            what = errors["context_size"].partition(" Enter ")[0]
+            errors["context_size"] = f"{what} Enter a whole number from 2 to {facts.context:,}."
+        if facts.is_encoder and config.checkpoints.best_metric == "ce_loss_score":
+            errors.setdefault(
+                "checkpoints.best_metric", f"{config.model} is an encoder and has no cross-entropy. Choose fvu."
+            )
 
+    def together(self, base: TrainingConfig, over: Over) -> list[TrainingConfig]:
+        """The trainings that start together; what is wrong with any of them is added to the errors."""
+        try:
+            together = expand(base, over)
+        except ConfigError as error:
+            where = error.where if error.where in ("hook_name", "hook_name_out") else "over"
+            self.errors[where] = _sentence(error)
+            return [base]
+        for each in together:
+            self._check_model(each)
+            for field, sentence in form_of_store(self.workspace, each.to_data())[1].items():
+                self.errors.setdefault(field, sentence)
+        return together
 
-def _present(wanted: str, present: Sequence[Device], field: str, errors: dict[str, str]) -> Device | None:
-    for device in present:
-        if wanted in (device.id, device.id.removesuffix(":0")):
-            return device
-    known = ", ".join(each.id for each in present)
-    errors.setdefault(field, f"There is no device {wanted!r} on this machine. Use {known}.")
-    return None
+    # ------------------------------------------------------------------------------------------------ hints
 
+    def d_in(self, facts: ModelFacts) -> int:
+        """Width of the activations: of all heads at hook_z, which need not be d_model, or of one of them."""
+        return facts.d_model if self.config is None or not self.says("hook_name") else facts.d_in(self.config.hook_name)
 
-def _other_devices(
-    config: TrainingConfig | None, wrong: frozenset[str], errors: dict[str, str]
-) -> dict[str, Device]:
-    """The second devices that are named, by those names."""
-    if config is None:
-        return {}
-    named = {"model_device": config.model_device, "activations.buffer_device": config.activations.buffer_device}
-    found = {
-        name: _present(name, devices(), field, errors)
-        for field, name in named.items() if name is not None and field not in wrong
-    }
-    return {name: device for name, device in found.items() if device is not None}
-
-
-def _hints(
-    data: Mapping[str, Any], config: TrainingConfig | None, wrong: frozenset[str], facts: ModelFacts | None,
-    workspace: Workspace, device: Any,
-) -> dict[str, str]:
-    hints = {"batch_size": "tokens per step"}
-    given = data.get("sae")
-    sae = given if isinstance(given, Mapping) else {}
-    if (what := _ARCHITECTURES.get(str(sae.get("architecture", "topk")))) is not None:
-        hints["sae.architecture"] = what
-    if facts is not None:
-        size = f"{facts.parameters / 1e6:,.0f}M parameters, " if facts.parameters else ""
-        if facts.parameters and facts.parameters < 20e6:
-            size = f"{facts.parameters / 1e6:.1f}M parameters, "
-        encoder = ", an encoder: no CE recovered" if facts.is_encoder else ""
-        hints["model"] = f"{size}{facts.n_layers} layers, d_model {facts.d_model:,}{encoder}"
-        hints["layer"] = _layers(facts.n_layers)
-        if facts.n_heads is not None:
-            hints["head"] = f"0 to {facts.n_heads - 1}; empty: all"
-        d_in = _d_in(config, wrong, facts)
-        hints["hook_name"] = f"d_in {d_in:,}"
-        if config is not None and config.hook_name_out is not None and "hook_name_out" not in wrong:
-            hints["hook_name_out"] = f"d_out {facts.d_in(config.hook_name_out):,}"
-        if facts.context:
-            hints["context_size"] = f"at most {facts.context:,}"
-        if config is not None and not wrong.intersection({"sae", "sae.d_sae", "sae.architecture"}):
-            factor = config.sae.d_sae / d_in
-            hints["sae.d_sae"] = f"{factor:,.0f} × d_in" if factor >= 100 else f"{factor:.3g} × d_in"
-        if config is not None and not any(name.split(".")[0] in ("sae", "activations") for name in wrong):
-            hook = "hook_name" if config.hook_name_out is None else "hook_name_out"
-            if hook not in wrong and (said := warning_of(config, facts.d_in(getattr(config, hook)))) is not None:
-                hints[f"sae.{said[0]}"] = said[1]
-    if config is not None:
-        if not wrong.intersection({"tokens", "batch_size"}):
+    def hints(self) -> dict[str, str]:
+        """What stands below the fields."""
+        hints = {"batch_size": "tokens per step"}
+        sae = self.data.get("sae")
+        architecture = sae.get("architecture", "topk") if isinstance(sae, Mapping) else "topk"
+        if (what := _ARCHITECTURES.get(str(architecture))) is not None:
+            hints["sae.architecture"] = what
+        if self.pending:
+            hints["model"] = f"looking up {str(self.data['model']).strip()} …"
+        if self.facts is not None:
+            hints |= self._of_model(self.facts)
+        config = self.config
+        if config is not None and self.says("tokens", "batch_size"):
             steps = f"{config.steps:,} step{'s' * (config.steps != 1)}"
             hints["tokens"] = steps if config.epochs is None else "Epochs decide"
-        if config.corpus.kind in _CORPUS_HINTS and not any(name.split(".")[0] == "corpus" for name in wrong):
+        if config is not None and config.corpus.kind in _CORPUS_HINTS and self.says("corpus"):
             hints["corpus"] = _CORPUS_HINTS[config.corpus.kind]
             if isinstance(config.corpus, ActivationCorpus):  # the field holds its id, which says little
-                named = {record.id: record.name for record in workspace.activations.list()}
+                named = {record.id: record.name for record in self.workspace.activations.list()}
                 if (name := named.get(config.corpus.store_id)) is not None:
                     hints["corpus"] = f"{name}: {hints['corpus']}"
-    if device is not None:
-        hints["device"] = _queue_hint(workspace, device.id)
-    return hints
+        if self.device is not None:
+            hints["device"] = _queue_hint(self.workspace, self.device.id)
+        return hints
+
+    def _of_model(self, facts: ModelFacts) -> dict[str, str]:
+        config, millions = self.config, (facts.parameters or 0) / 1e6
+        size = f"{millions:,.{1 if millions < 20 else 0}f}M parameters, " if millions else ""
+        encoder = ", an encoder: no CE recovered" if facts.is_encoder else ""
+        d_in = self.d_in(facts)
+        hints = {
+            "model": f"{size}{facts.n_layers} layers, d_model {facts.d_model:,}{encoder}",
+            "layer": _layers(facts.n_layers), "hook_name": f"d_in {d_in:,}",
+        }  # fmt: skip
+        if facts.n_heads is not None:
+            hints["head"] = f"0 to {facts.n_heads - 1}; empty: all"
+        if facts.context:
+            hints["context_size"] = f"at most {facts.context:,}"
+        if config is None:
+            return hints
+        if config.hook_name_out is not None and self.says("hook_name_out"):
+            hints["hook_name_out"] = f"d_out {facts.d_in(config.hook_name_out):,}"
+        if not self.wrong.intersection({"sae", "sae.d_sae", "sae.architecture"}):
+            factor = config.sae.d_sae / d_in
+            hints["sae.d_sae"] = f"{factor:,.0f} × d_in" if factor >= 100 else f"{factor:.3g} × d_in"
+        hook = "hook_name" if config.hook_name_out is None else "hook_name_out"
+        said = warning_of(config, facts.d_in(getattr(config, hook))) if self.says("sae", "activations", hook) else None
+        if said is not None:
+            hints[f"sae.{said[0]}"] = said[1]
+        return hints
 
 
 def _layers(count: int) -> str:
