@@ -27,7 +27,7 @@ from saewidgets.workspace.extraction.extraction_job import KIND, remove_if_empty
 from saewidgets.workspace.extraction.logits import LogitJobs
 from saewidgets.workspace.folders import remove_tree
 from saewidgets.workspace.held import Held, missing, take
-from saewidgets.workspace.listeners import Listeners
+from saewidgets.workspace.listeners import Listeners, all_of
 from saewidgets.workspace.subjects import Subject, files_of, find_subject, held_model
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training.training_job import TOKENS
@@ -267,10 +267,10 @@ class Extractions:
             NotFoundError, FormatError: this installation lacks it, or it is damaged.
             StorageError: the workspace cannot be written.
         """
-        found = take_demo(self._workspace)
-        if found.taken:
-            self._changes.tell(found.extraction_id)  # no job brings the news
-        return Extraction(self._workspace, found.extraction_id)
+        extraction_id, taken = take_demo(self._workspace)
+        if taken:
+            self._changes.tell(extraction_id)  # no job brings the news
+        return Extraction(self._workspace, extraction_id)
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
         """Be told that an extraction has changed or was deleted: its id, None when it may be any.
@@ -279,13 +279,7 @@ class Extractions:
         Returns the function that ends it.
         """
 
-        ends = (self._changes.add(callback), self._tasks.subscribe(callback), self._logits.subscribe(callback))
-
-        def end() -> None:
-            for each in ends:
-                each()
-
-        return end
+        return all_of(self._changes.add(callback), self._tasks.subscribe(callback), self._logits.subscribe(callback))
 
     # ------------------------------------------------------------------------------------------------ end
 

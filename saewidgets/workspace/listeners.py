@@ -1,4 +1,4 @@
-"""Whoever wants to know that something has changed in this process."""
+"""`Listeners`: whoever wants to know that something has changed in this process."""
 
 from __future__ import annotations
 
@@ -30,3 +30,13 @@ class Listeners:
                 fn(changed)
             except Exception:  # a broken view must not undo the change it was told of; the traceback says which
                 log.exception("A listener of the library failed: %r", fn)
+
+
+def all_of(*ends: Callable[[], None]) -> Callable[[], None]:
+    """The function that ends several subscriptions."""
+
+    def end() -> None:
+        for each in ends:
+            each()
+
+    return end

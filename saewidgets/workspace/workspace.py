@@ -20,6 +20,7 @@ from saewidgets.workspace.features import Features
 from saewidgets.workspace.folders import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.jobs import Jobs
+from saewidgets.workspace.listeners import all_of
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.reading import sae_evaluation as evaluating
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
@@ -110,13 +111,7 @@ class Workspace:
         Called from whichever thread changed it, or from a background thread, at most about ten times a second per
         download. What other processes add to the library by themselves is not told. Returns the function that ends it.
         """
-        ends = (self.saes.changes.add(callback), self.hub.subscribe(callback))
-
-        def end() -> None:
-            for each in ends:
-                each()
-
-        return end
+        return all_of(self.saes.changes.add(callback), self.hub.subscribe(callback))
 
     def evaluate(
         self,

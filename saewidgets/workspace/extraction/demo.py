@@ -1,4 +1,4 @@
-"""The demo SAE of the package in a workspace, with its features and labels: read before anything was trained.
+"""`take_demo`: the demo SAE of the package in a workspace, with its features and labels. Used by `ws.extractions`.
 
 Its ids follow from its files, so that a workspace has it once however often and from how many processes it is asked
 for. What of it was deleted comes back when it is asked for again.
@@ -7,7 +7,6 @@ for. What of it was deleted comes back when it is asked for again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,23 +29,15 @@ _LOCK = ".demo-sae.lock"
 _SECONDS = 60.0  # that another process may take
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """The demo SAE's extraction; `taken`: it, or a part of it, was put into the workspace just now."""
-
-    extraction_id: str
-    taken: bool
-
-
-def take_demo(workspace: Workspace) -> Demo:
-    """The demo SAE's extraction; it is put into the workspace where it is not there yet."""
+def take_demo(workspace: Workspace) -> tuple[str, bool]:
+    """The id of the demo SAE's extraction, and whether it, or a part of it, was put into the workspace just now."""
     about = about_sae()
     if _is_there(workspace, about):
-        return Demo(about.extraction_id, False)
+        return about.extraction_id, False
     with file_lock(workspace.folder / _LOCK, _SECONDS):
         if missing := not _is_there(workspace, about):
             _take(workspace, about)
-    return Demo(about.extraction_id, missing)
+    return about.extraction_id, missing
 
 
 def _is_there(workspace: Workspace, about: AboutSAE) -> bool:
@@ -69,16 +60,17 @@ def _take(workspace: Workspace, about: AboutSAE) -> None:
         if sae is None or not Path(sae.path).is_dir():
             _place("sae", folder)
         if sae is None:
-            _either(lambda: _list_sae(workspace, about, folder), lambda: workspace.catalog.saes.get(about.sae_id))
+            _list_sae(workspace, about, folder)
         elif not Path(sae.path).is_dir():
             workspace.catalog.saes.replace(about.sae_id, path=folder)
     if _known(lambda: workspace.catalog.extractions.get(about.extraction_id)) is None:
         _put_labels(workspace, about)
-        _either(
-            lambda: _list_extraction(workspace, about),
-            lambda: workspace.catalog.extractions.get(about.extraction_id),
-        )
-    _fill_in(workspace, about)
+        _list_extraction(workspace, about)
+    found = about.extraction
+    workspace.catalog.extractions.update(  # what an extraction is told to have found when it ends
+        about.extraction_id, n_tokens=found["n_tokens"], seen=found["seen"], dead=found["dead"], dense=found["dense"],
+        size_bytes=about.size_of("extraction"),
+    )  # fmt: skip
     workspace.saes.changes.tell(about.sae_id)
 
 
@@ -135,15 +127,6 @@ def _list_extraction(workspace: Workspace, about: AboutSAE) -> None:
     )  # fmt: skip
 
 
-def _fill_in(workspace: Workspace, about: AboutSAE) -> None:
-    """What an extraction is told to have found when it ends."""
-    found = about.extraction
-    workspace.catalog.extractions.update(
-        about.extraction_id, n_tokens=found["n_tokens"], seen=found["seen"], dead=found["dead"], dense=found["dense"],
-        size_bytes=about.size_of("extraction"),
-    )  # fmt: skip
-
-
 def _put_labels(workspace: Workspace, about: AboutSAE) -> None:
     rows = workspace.catalog.features
 
@@ -161,12 +144,3 @@ def _known(find: Callable[[], Any]) -> Any:
         return find()
     except NotFoundError:
         return None
-
-
-def _either(write: Callable[[], Any], find: Callable[[], Any]) -> None:
-    """Write a row. Where the file system has no locks another process may have written the same one meanwhile."""
-    try:
-        write()
-    except Exception:
-        if _known(find) is None:
-            raise

@@ -1,4 +1,4 @@
-"""Logit tables of all latents of an extraction, as a job: from its row to a runner, in whichever process resumes it."""
+"""`LogitJobs`: logit tables of all latents of an extraction, as a job. Used by `ws.extractions`."""
 
 from __future__ import annotations
 
@@ -44,12 +44,7 @@ class LogitsResult:
 
 
 class LogitJobs:
-    """Starts jobs that compute logit tables, and makes their runners.
-
-    Args:
-        workspace: whose extractions.
-        changed: told the id of an extraction that has tables now.
-    """
+    """Starts jobs that compute logit tables, and does them; `changed` is told which extraction has tables now."""
 
     def __init__(self, workspace: Workspace, changed: Callable[[str], None]) -> None:
         self._workspace = workspace

@@ -1,4 +1,4 @@
-"""Hands the events of one run to one sink, in a thread of its own.
+"""`Sinks`, `Feed`: hand the events of each run to its sinks, each in a thread of its own. Used by `ws.trainings`.
 
 The run only puts events into a bounded queue and never waits: a sink that raises is named in the log once, one that is
 slow loses events (`Progress` first), one that hangs is named, too, and all leave the run as it is.
@@ -11,8 +11,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -54,7 +53,7 @@ class OpenSink(Protocol):
     """A sink for one run."""
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        ...
 
     def close(self, status: str) -> None:
         """The run has left this process with this status (a `JobStatus` value, ``"paused"`` included)."""
@@ -68,13 +67,7 @@ class Sink(Protocol):
 
 
 class Feed:
-    """The queue and the thread of one sink of one run.
-
-    Args:
-        open_sink: begins the sink; called in the thread.
-        name: what the sink is called in warnings.
-        warn: told, from the thread, what the log of the run should say.
-    """
+    """The queue and the thread of one sink of one run. `warn` is told what the run's log should say, from the thread."""
 
     def __init__(self, open_sink: Callable[[], OpenSink], name: str, warn: Callable[[str], None]) -> None:
         self._open, self._name, self._warn = open_sink, name, warn
@@ -103,12 +96,9 @@ class Feed:
         """Drop the least important event; False where that is `event` itself."""
         if isinstance(event, Progress):
             return False
-        oldest = next((i for i, each in enumerate(self._waiting) if isinstance(each, Progress)), None)
-        if oldest is not None:
-            del self._waiting[oldest]
-        else:
-            self._waiting.popleft()
-            self._lost += 1
+        oldest = next((i for i, each in enumerate(self._waiting) if isinstance(each, Progress)), 0)
+        self._lost += not isinstance(self._waiting[oldest], Progress)
+        del self._waiting[oldest]
         return True
 
     def end(self, status: str) -> None:
@@ -126,15 +116,6 @@ class Feed:
         if waiting or busy:
             self._say(f"{self._name} was not done after {seconds:g} s: {waiting:,} events were not handed over.")
 
-    @contextmanager
-    def _called(self) -> Iterator[None]:
-        """Around a call of the sink."""
-        self._began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._began = None
-
     def _watch(self) -> None:
         """Name the sink, once, if it does not come back from a call."""
         while not self.join(HANGS / 4):
@@ -148,11 +129,17 @@ class Feed:
         self._thread.join(max(0.0, seconds))
         return not self._thread.is_alive()
 
+    def _call(self, function: Callable[..., Any], *given: Any) -> Any:
+        self._began = time.monotonic()
+        try:
+            return function(*given)
+        finally:
+            self._began = None
+
     def _work(self) -> None:
         sink: OpenSink | None = None
         try:
-            with self._called():
-                sink = self._open()
+            sink = self._call(self._open)
         except BaseException as error:  # noqa: BLE001 - whatever a sink raises is its own affair, an exit too
             self._failed("could not be opened", error, PATIENCE)
         while sink is not None:
@@ -163,8 +150,7 @@ class Feed:
                     break
                 event = self._waiting.popleft()
             try:
-                with self._called():
-                    sink(event)
+                self._call(sink, event)
                 self._errors = 0
             except BaseException as error:  # noqa: BLE001
                 self._failed("failed", error, 1)
@@ -181,8 +167,7 @@ class Feed:
             self._warn(f"{self._name} is slower than the run: {self._lost:,} of its events were left out.")
         try:
             if sink is not None:
-                with self._called():
-                    sink.close(self._status)
+                self._call(sink.close, self._status)
         except BaseException as error:  # noqa: BLE001
             self._failed("could not be closed", error, 1)
 
@@ -199,12 +184,6 @@ class Feed:
     def _say(self, message: str) -> None:
         log.warning("%s", message)
         self._warn(message)
-
-
-def join_all(feeds: list[Feed], seconds: float) -> list[Feed]:
-    """Wait at most `seconds` for all of them together. Returns those that are not done."""
-    end = time.monotonic() + seconds
-    return [feed for feed in feeds if not feed.join(end - time.monotonic())]
 
 
 CLOSING = 5.0
@@ -271,11 +250,11 @@ class Sinks:
 
     def close(self) -> None:
         """Wait a moment until what was emitted is handed over; the logs of the runs name what was not done by then."""
-        seconds = CLOSING
+        end = time.monotonic() + CLOSING
         with self._lock:
             feeds, self._feeds = self._feeds, []
-        for feed in join_all(feeds, seconds):
-            feed.give_up(seconds)
+        for feed in [feed for feed in feeds if not feed.join(end - time.monotonic())]:
+            feed.give_up(CLOSING)
 
 
 class Feeds:
