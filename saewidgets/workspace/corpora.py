@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from saewidgets.config import TextCorpus, TokensCorpus, TrainingConfig
 from saewidgets.config.corpus import PATH_HINT, typed
 from saewidgets.durable import storage_errors
 from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError
+from saewidgets.workspace.folders import link
 
 if TYPE_CHECKING:
     from saewidgets.catalog import Catalog
@@ -42,7 +42,8 @@ def to_rows(configs: Sequence[TrainingConfig], folders: Sequence[Path]) -> list[
     rows = [first]
     for config, folder in zip(configs[1:], folders[1:], strict=True):
         if is_reference(first):
-            _link(folders[0] / FILE, folder / FILE)
+            with storage_errors("The text cannot be kept", folder / FILE, "Free some space."):
+                link(folders[0] / FILE, folder / FILE)
         rows.append({**config.to_data(), "corpus": first["corpus"]})
     return rows
 
@@ -156,15 +157,6 @@ def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             file.flush()
             os.fsync(file.fileno())
     return {**corpus, "strings": text_digest(strings)}
-
-
-def _link(source: Path, path: Path) -> None:
-    """A second name for a text that was written; a copy where the file system has none."""
-    with storage_errors("The text cannot be kept", path, "Free some space."):
-        try:
-            os.link(source, path)
-        except OSError:
-            shutil.copyfile(source, path)
 
 
 def corpus_from_row(corpus: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:

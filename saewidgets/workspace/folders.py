@@ -1,4 +1,4 @@
-"""Files of a workspace: every path stays inside its folder, folders are removed whole."""
+"""Files of a workspace (`inside`, `draft_folder`, `remove_tree`): every path stays in its folder, folders go whole."""
 
 from __future__ import annotations
 
@@ -58,6 +58,15 @@ def plain_name(name: str, where: str) -> str:
             f"{name[:100]!r} cannot be the name of a file here.", where=where, hint="Rename the file, and try again."
         )
     return name
+
+
+def link(source: Path, target: Path) -> None:
+    """A second name for a file; a copy on another disk, or where the file system has none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class Trainings:
             StorageError: the disk is full.
         """
         held = take(model, tokenizer)
-        return self._start(from_caller(config, held), held, on_event=on_event)
+        return self._start([New(from_caller(config, held))], held, on_event)
 
     def create_many(
         self,
@@ -137,8 +137,8 @@ class Trainings:
         configs = expand(base, over)
         named = {str(config.name): config for config in configs}
         names = list(named) if len(named) == len(configs) else [None] * len(configs)
-        tasks = [New(config, name) for config, name in zip(configs, names, strict=True)]
-        return self._start_group(tasks, base.name or group_name(configs), held, on_event)
+        new = [New(config, name) for config, name in zip(configs, names, strict=True)]
+        return self._start_group(new, base.name or group_name(configs), held, on_event)
 
     def retry_group(self, group_id: str, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
         """A new group of the same configurations, each with `retry_of` set. Arguments and errors as in `retry`."""
@@ -146,13 +146,15 @@ class Trainings:
         records = group.records
         held = self._model_of(records[0], model, tokenizer, "retry(")
         configs = from_rows((record.config, record.folder) for record in records)
-        tasks = [New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
+        new = [New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
         name = group_retry_name(self._catalog, records[0], group.name, group_name(configs))
-        return self._start_group(tasks, name, held, None)
+        return self._start_group(new, name, held)
 
-    def _start_group(self, tasks: Sequence[New], wanted: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
+    def _start_group(
+        self, new: Sequence[New], name: str, held: Held | None, on_event: OnEvent = None
+    ) -> TrainingGroup:
         group_id = new_group_id()
-        self._queue(tasks, held, on_event, group=(group_id, wanted))
+        self._start(new, held, on_event, group=(group_id, name))
         return TrainingGroup(self._workspace, group_id)
 
     def group(self, group_id: str) -> TrainingGroup:
@@ -183,10 +185,10 @@ class Trainings:
         record = self._catalog.trainings.get(training_id)
         if config is not None:
             held = take(model, tokenizer)
-            return self._start(from_caller(config, held), held, retry_of=training_id)
+            return self._start([New(from_caller(config, held), retry_of=training_id)], held)
         held = self._model_of(record, model, tokenizer, "retry(")
         name = self.retry_name(training_id)
-        return self._start(from_row(record.config, record.folder), held, name=name, retry_of=training_id)
+        return self._start([New(from_row(record.config, record.folder), name, training_id)], held)
 
     def retry_name(self, training_id: str) -> str:
         """What a retry of this run is called."""
@@ -220,9 +222,8 @@ class Trainings:
         held = self._model_of(record, model, tokenizer, "continue_from(..., ")
         name = self._free_name(f"{record.name}-{'longer' if tokens is not None else f'from-{source.step}'}")
         config = checkpoints.longer(from_row(record.config, record.folder), tokens, source.tokens, name)
-        return self._start(
-            config, held, name=name, retry_of=training_id, prepare=checkpoints.taking(self._workspace, source),
-        )
+        prepare = checkpoints.taking(self._workspace, source)
+        return self._start([New(config, name, training_id)], held, prepare=prepare)
 
     def export(self, training_id: str, folder: str | Path) -> Path:
         """Write configuration, metrics (CSV), log and SAE of a run into a new or empty folder; returns its path.
@@ -255,22 +256,11 @@ class Trainings:
         """The model that was handed in for a training, if that was in this process."""
         return self._tasks.held(training_id)
 
-    def _start(
-        self,
-        config: TrainingConfig,
-        held: Held | None,
-        *,
-        name: str | None = None,
-        retry_of: str | None = None,
-        prepare: checkpoints.Prepare | None = None,
-        on_event: OnEvent = None,
-    ) -> Run:
-        (training_id,) = self._queue([New(config, name, retry_of)], held, on_event, prepare=prepare)
-        return Run(self._workspace, training_id)
-
-    def _queue(self, tasks: Sequence[New], held: Held | None, on_event: OnEvent, **how: Any) -> Sequence[str]:
+    def _start(self, new: Sequence[New], held: Held | None, on_event: OnEvent = None, **how: Any) -> Run:
+        """Queue them as one job; returns the first."""
         keep = partial(self._sinks.keep, sinks=as_sinks(on_event))
-        return queue(self._workspace, self._tasks, tasks, held, keep=keep, **how)
+        ids = queue(self._workspace, self._tasks, new, held, keep=keep, **how)
+        return Run(self._workspace, ids[0])
 
     def concrete(self, config: TrainingConfig) -> TrainingConfig:
         """The configuration as a run of it would be recorded: a device for "auto", absolute paths, what a store of

@@ -62,10 +62,6 @@ def check_widths(model: str, states: Iterable[tuple[str, int]]) -> None:
     """Whether states are as wide as the residual stream of the model that they are said to be from.
 
     A model that is not on this machine is taken at its word.
-
-    Args:
-        model: its name.
-        states: hook name and width of each file.
     """
     try:
         stated = stated_sizes(resolve_model(model))

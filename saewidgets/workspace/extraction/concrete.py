@@ -150,7 +150,7 @@ def estimate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -
     disk_free = shutil.disk_usage(workspace.folder).free
     found = next((device for device in devices() if device.id == config.device), None)
     free = found.free_bytes if found is not None else None
-    model_bytes, rate, basis = _rate(workspace, subject, config)
+    model_bytes, rate = _rate(workspace, subject, config)
     memory = _WORKING + table_bytes(subject.d_sae, config) + _sae_bytes(workspace, subject) + model_bytes
     warnings = []
     if free is not None and memory > free:
@@ -162,8 +162,9 @@ def estimate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -
     if config.tokens < _RARE:
         warnings.append("Latents that fire rarely are hardly seen on so little text.")
     return ExtractionEstimate(
-        seconds=config.tokens / rate if rate else None, tokens_per_second=rate, basis=basis, disk_bytes=disk,
-        disk_free=disk_free, memory_bytes=memory, memory_free=free, device=config.device, warnings=tuple(warnings),
+        seconds=config.tokens / rate if rate else None, tokens_per_second=rate, basis="estimated" if rate else "",
+        disk_bytes=disk, disk_free=disk_free, memory_bytes=memory, memory_free=free, device=config.device,
+        warnings=tuple(warnings),
     )  # fmt: skip
 
 
@@ -174,30 +175,25 @@ def _sae_bytes(workspace: Workspace, subject: Subject) -> int:
     return workspace.saes.get(subject.origin.sae_id).size_bytes
 
 
-def _rate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> tuple[int, float | None, str]:
-    """Bytes of the model, tokens per second, and in words where that is from."""
-    try:
-        from saewidgets.lm import model_facts  # torch: seconds to import
+def _rate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> tuple[int, float | None]:
+    """Bytes of the model, and tokens per second: the model up to the hook and the encoder, at the speed of a matrix
+    product measured now."""
+    # Torch: seconds to import.
+    from saewidgets.lm import model_facts
+    from saewidgets.training.estimate import ModelSize, model_flops
 
+    try:
         facts = model_facts(resolve_model(config.model or ""), revision=config.model_revision)
     except (SAEWidgetsError, OSError):  # not here, and no network: the run itself will say which
-        return 0, None, ""
-    rate = _from_products(workspace, subject, config, facts)
+        return 0, None
     bytes_ = (facts.parameters or 0) * _DTYPE_BYTES[config.model_dtype]
-    return bytes_, rate, "estimated" if rate else ""
-
-
-def _from_products(workspace: Workspace, subject: Subject, config: ExtractionConfig, facts: object) -> float | None:
-    """The model up to the hook and the encoder, at the speed of a matrix product measured now."""
-    from saewidgets.training.estimate import ModelSize, model_flops  # torch: seconds to import
-
-    size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)  # type: ignore[attr-defined]
     try:
         as_training = TrainingConfig(
             model=config.model or "demo", hook_name=subject.hook_name or "", context_size=config.context_size or 128
         )
+        size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)
         flops = model_flops(as_training, size) + 2 * size.d_model * subject.d_sae
         busy = bool(estimates.load_of(workspace, config.device)[0])
-        return _EFFICIENCY * estimates.speed(config.device, config.model_dtype, busy) / flops
+        return bytes_, _EFFICIENCY * estimates.speed(config.device, config.model_dtype, busy) / flops
     except (SAEWidgetsError, RuntimeError):  # a hook name that no training takes; no memory left on the device
-        return None
+        return bytes_, None

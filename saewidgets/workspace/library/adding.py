@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StorageError
 from saewidgets.records import SAERecord
-from saewidgets.workspace.folders import draft_folder, plain_name
+from saewidgets.workspace.folders import draft_folder, link, plain_name
 from saewidgets.workspace.library.intake import Origin, take_in
 from saewidgets.workspace.library.sae_files import FOLDER, no_room
 
@@ -128,10 +128,7 @@ def _put(workspace: Workspace, path: Path, content: bytes | str | Path, name: st
             return
         source = Path(content).expanduser().resolve(strict=True)
         size = source.stat().st_size
-        try:
-            os.link(source, path)  # the library makes its own copy anyway
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(source, path)
+        link(source, path)  # the library makes its own copy anyway
     except FileNotFoundError as error:
         raise NotFoundError("There is no such file.", where=str(content)[:300]) from error
     except OSError as error:

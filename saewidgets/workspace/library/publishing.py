@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets import __version__
 from saewidgets.config.names import hub_model
-from saewidgets.errors import StorageError
+from saewidgets.durable import storage_errors
 from saewidgets.formats.detect import locate
 from saewidgets.hub import HubClient, model_card
 from saewidgets.hub import push as upload
 from saewidgets.hub.publish import CardSource, source_url
 from saewidgets.records import SAERecord
 from saewidgets.render.numbers import metric
-from saewidgets.workspace.folders import draft_folder
+from saewidgets.workspace.folders import draft_folder, link
 from saewidgets.workspace.library.intake import SPARSITY_FILE
 from saewidgets.workspace.library.sae_files import FOLDER, folder_of
 
@@ -45,8 +42,9 @@ def push(
     names = [*found.format.describe(source).files]
     names += [SPARSITY_FILE] if SPARSITY_FILE in source.files() and SPARSITY_FILE not in names else []
     with draft_folder(workspace.folder / FOLDER) as draft:
-        for name in names:
-            _link(source.path(name), draft / name)
+        with storage_errors("The SAE cannot be prepared for its upload", draft, "Free some space."):
+            for name in names:
+                link(source.path(name).resolve(), draft / name)
         pushed = upload(
             draft, repo_id, client=client, path=path, private=private, message=f"Upload {record.name}",
             card=card(record, repo_id, path, license, client.endpoint),
@@ -55,14 +53,7 @@ def push(
 
 
 def card(record: SAERecord, repo_id: str, path: str, license: str, endpoint: str) -> str:
-    """The text of README.md.
-
-    Args:
-        record: the SAE.
-        repo_id, path: where it goes.
-        license: that it is given there.
-        endpoint: the hub that it comes from, if it was downloaded, and goes to.
-    """
+    """The text of README.md."""
     was = _converted_from(record)
     facts: dict[str, Any] = {
         "Architecture": record.architecture,
@@ -111,17 +102,3 @@ def _source(record: SAERecord, endpoint: str, was: str | None) -> CardSource | N
 def _ours(repo_id: str, path: str) -> str:
     where = json.dumps(repo_id) + (f", {json.dumps(path)}" if path else "")
     return f"import saewidgets as sw\n\nws = sw.Workspace()\nsae = ws.saes.load(ws.hub.download({where}).result())"
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source.resolve(), target)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(source, target)
-    except OSError as error:
-        raise StorageError(
-            f"The SAE cannot be prepared for its upload: {error.strerror or error}.", where=str(target),
-            hint="Free some space.",
-        ) from error

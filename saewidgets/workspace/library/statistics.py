@@ -161,12 +161,7 @@ def _by_logarithm(values: Tensor) -> dict[str, Any]:
 
 
 def with_evaluations(found: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Statistics of files with what evaluations measured: where the files do not say, that is what is known.
-
-    Args:
-        found: what `compute` gave.
-        kept: ``evaluated``, the last, and ``cross_entropy``, of the last that measured it; either may be missing.
-    """
+    """Statistics of files with what evaluations measured (`kept`), where the files do not say it."""
     evaluated, cross_entropy = kept.get("evaluated"), kept.get("cross_entropy")
     if not evaluated:
         return dict(found)

@@ -67,7 +67,7 @@ class Sink(Protocol):
 
 
 class Feed:
-    """The queue and the thread of one sink of one run. `warn` is told what the run's log should say, from the thread."""
+    """The queue and the thread of one sink of one run. `warn` is told, from there, what the run's log should say."""
 
     def __init__(self, open_sink: Callable[[], OpenSink], name: str, warn: Callable[[str], None]) -> None:
         self._open, self._name, self._warn = open_sink, name, warn

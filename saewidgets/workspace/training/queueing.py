@@ -52,14 +52,8 @@ def queue(
 ) -> Sequence[str]:
     """One job for all `new`; returns their ids.
 
-    Args:
-        workspace: where they are to run.
-        tasks: what queues trainings there.
-        new: the runs; of a group all that it has.
-        held: the model that their user handed in.
-        group: the id of what they belong to, and the name it is to get.
-        prepare: puts the checkpoint into each folder that it goes on from.
-        keep: told each id before the job can start.
+    `group` is the id and the name of what they belong to; `prepare` puts the checkpoint into each folder that it goes
+    on from; `keep` is told each id before the job can start.
     """
     configs = settle(workspace, [each.config for each in new], held, begins=prepare is None)
     totals = [total_tokens(workspace, config) for config in configs]

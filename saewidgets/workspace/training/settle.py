@@ -29,14 +29,8 @@ if TYPE_CHECKING:
 def settle(
     workspace: Workspace, configs: Sequence[TrainingConfig], held: Held | None, *, begins: bool = True
 ) -> list[TrainingConfig]:
-    """The configurations of trainings that share a job, as they are recorded.
-
-    Args:
-        workspace: whose device and stores of activations they mean.
-        configs: what was asked for.
-        held: the model that its user handed in.
-        begins: False for one that goes on from a checkpoint, and so needs nothing to start from.
-    """
+    """The configurations of trainings that share a job, as they are recorded. `begins` is False for one that goes on
+    from a checkpoint, and so needs nothing to start from."""
     settled = [concrete(workspace, config, held) for config in configs]
     if begins:
         settled = [with_pretrained(workspace, config) for config in settled]
@@ -157,14 +151,7 @@ def _locate(workspace: Workspace, named: str) -> tuple[str, Path, str]:
 def misfits(
     config: TrainingConfig, n_layers: int | None, context: int | None, n_heads: int | None
 ) -> dict[str, str]:
-    """What `config` asks for and its model does not have, by field.
-
-    Args:
-        config: of the training.
-        n_layers: how many blocks the model has; None where that is not known.
-        context: the longest context it reads, in tokens; None where that is not known.
-        n_heads: how many attention heads a layer has; None where that is not known.
-    """
+    """What `config` asks for and its model does not have, by field; None is what is not known of the model."""
     found = {}
     for field, name in zip(("hook_name", "hook_name_out"), config.hook_names, strict=False):
         if (sentence := not_in_model(name, config.model, n_layers, n_heads)) is not None:
@@ -186,14 +173,8 @@ def not_in_model(hook_name: str, model: str, n_layers: int | None, n_heads: int 
 
 
 def require_fit(configs: Iterable[TrainingConfig], held: Held | None) -> None:
-    """Raise where trainings of one model ask for what it does not have, as far as this machine can tell at once.
-
-    A model of the hub that was never loaded here is left to the run, which fetches it.
-
-    Args:
-        configs: of the trainings; all read the same model.
-        held: the model, where it was handed in.
-    """
+    """Raise where trainings of one model ask for what it does not have, as far as this machine can tell at once: a
+    model of the hub that was never loaded here is left to the run, which fetches it."""
     configs = list(configs)
     if isinstance(configs[0].corpus, ActivationCorpus):  # what the store holds decides; no model is read
         return

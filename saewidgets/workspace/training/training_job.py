@@ -115,12 +115,8 @@ def take_back(workspace: Workspace, training_id: str, folder: Path) -> None:
 
 
 class Wishes:
-    """What was asked of single trainings of a job, by whichever process: looked up twice a second at most.
-
-    Args:
-        catalog: where it is written.
-        job_id: the job; None for one that has a single training, of which the job itself is asked.
-    """
+    """What was asked of single trainings of a job, by whichever process: looked up twice a second at most. A job of one
+    training (`job_id` None) is asked itself."""
 
     def __init__(self, catalog: Catalog, job_id: str | None) -> None:
         self._catalog, self._job_id = catalog, job_id
