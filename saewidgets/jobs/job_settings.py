@@ -41,13 +41,3 @@ def compute_lane(host: str, device: str) -> str:
 def lane_device(lane: str) -> str:
     """The part of the name behind the host."""
     return lane.rpartition("/")[2]
-
-
-def lane_here(lane: str, host: str) -> str:
-    """The same lane on `host`: where a job goes that another machine began."""
-    return compute_lane(host, lane_device(lane))
-
-
-def lane_width(lane: str, settings: JobSettings) -> int:
-    """How many jobs run at once on the lane."""
-    return settings.widths.get(lane_device(lane), 1)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from saewidgets.jobs.exits import close_at_exit
 from saewidgets.jobs.identity import is_gone, new_owner
 from saewidgets.jobs.interactive import InteractiveQueue
 from saewidgets.jobs.job import Job
-from saewidgets.jobs.job_settings import JobSettings, lane_here
+from saewidgets.jobs.job_settings import JobSettings, compute_lane, lane_device
 from saewidgets.jobs.job_store import JobStore
 from saewidgets.jobs.outcome import Outcome
 from saewidgets.jobs.owner import LocalJob, Owner
@@ -43,10 +43,6 @@ _SWEEP_REUSE = 0.1
 
 class JobManager:
     """Runs jobs in background threads of this process and sees those of all others.
-
-    Args:
-        store: where the rows are.
-        settings: times and widths.
 
     Threads are daemons, so a run never keeps the interpreter alive; `close` (called at exit) first asks running jobs
     to write a checkpoint and waits `settings.close_wait` seconds for them.
@@ -77,11 +73,8 @@ class JobManager:
     def register(self, kind: str, factory: Factory, ended: Callable[[JobRecord], None] | None = None) -> None:
         """Say how to make the runner of a `kind` of job from its row: needed to resume one that began elsewhere.
 
-        Args:
-            kind: the kind of job.
-            factory: makes the runner; called again at every resume.
-            ended: called when this process learns that a job of this kind has a final status, from any thread, maybe
-                more than once. It must be quick and not raise.
+        `ended` is called when this process learns that a job of this kind has a final status, from any thread, maybe
+        more than once. It must be quick and not raise.
         """
         self._factories[kind] = factory
         if ended is not None:
@@ -100,10 +93,9 @@ class JobManager:
         """Queue a job; it starts when its lane is free. Returns at once.
 
         Args:
-            kind: "training", …
-            payload: plain JSON data from which the registered factory can make the runner again.
-            lane: see `lanes.py`.
-            run: the runner; None takes the registered factory's.
+            kind, payload: plain JSON data from which the factory of this kind can make the runner again.
+            lane: see `job_settings`.
+            run: the runner; None takes the factory's.
             job_id: its id; None makes one.
             before_start: called with the id when the row exists and before the job can start (to insert rows that
                 refer to it). If it raises, the job is removed and the error passes on.
@@ -126,9 +118,7 @@ class JobManager:
     def resume(self, job_id: str, *, lane: str | None = None) -> None:
         """Queue a paused, interrupted, failed, stopped or cancelled job again. This process becomes its owner.
 
-        Args:
-            job_id: the job.
-            lane: where to run it; None takes its lane, on this machine.
+        `lane`: where to run it; None takes its own, on this machine.
 
         Raises:
             StateError: its status does not allow it, or this process does not know how to run its kind.
@@ -153,7 +143,7 @@ class JobManager:
             changes = {
                 "status": JobStatus.QUEUED,
                 "owner": self.owner,
-                "lane": lane or lane_here(record.lane, self.settings.host),
+                "lane": lane or compute_lane(self.settings.host, lane_device(record.lane)),
             }
             changed = self._store.change(job_id, changes, when={record.status})
             if changed is not None:
@@ -187,11 +177,7 @@ class JobManager:
                 return changed
 
     def ask_checkpoint(self, job_id: str) -> None:
-        """Let a running job write a checkpoint at its next safe point and go on.
-
-        Raises:
-            StateError: it does not run in this process.
-        """
+        """Let a running job write a checkpoint at its next safe point and go on."""
         local = self._own.get(job_id)
         if local is None or not local.ask_checkpoint():
             record = self._store.get(job_id)
@@ -203,21 +189,20 @@ class JobManager:
 
     def pause_all(self) -> int:
         """Pause every queued and running job of the workspace; returns how many were asked."""
+        return self._pause(self.list(status={JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING}))
+
+    def _pause(self, records: Iterable[JobRecord], note: str | None = None) -> int:
         asked = 0
-        for record in self.list(status={JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING}):
+        for record in records:
             try:
-                self.request(record.id, "pause")
+                self.request(record.id, "pause", note=note)
                 asked += 1
             except (StateError, NotFoundError) as error:  # it ended in the meantime
                 log.info("Not paused: %s", error)
         return asked
 
     def run_between(self, lane: str, fn: Callable[[], T]) -> Future[T]:
-        """Run short interactive work on a lane's device without waiting for the lane.
-
-        It runs between two batches of the job that holds the lane in this process, in that job's thread; at once in
-        a worker thread when there is none. It must leave thread-local state (gradient mode) as it found it.
-        """
+        """Run short interactive work on a lane's device without waiting for the lane; see `InteractiveQueue`."""
         return self.interactive(lane).submit(fn)
 
     # ------------------------------------------------------------------------------------------------ looking
@@ -268,12 +253,8 @@ class JobManager:
                     self._published.wait(left)
 
     def sweep(self, *, fresh: bool = False) -> None:
-        """Mark the jobs of vanished owners `interrupted` and free their lanes.
-
-        At once where the owner's process ran on this machine and is gone; else when its heartbeat is too old.
-
-        Args:
-            fresh: do not use an answer of a moment ago again: what is decided now depends on who is there now.
+        """Mark the jobs of vanished owners `interrupted` and free their lanes: at once where the owner's process ran on
+        this machine and is gone; else when its heartbeat is too old. `fresh`: what is decided now depends on it.
         """
         with self._lock:
             due = fresh or time.monotonic() - self._swept >= min(_SWEEP_REUSE, self.settings.poll)
@@ -342,7 +323,7 @@ class JobManager:
                 return []
             self._closed = True
         try:
-            self._pause_own()
+            self._pause(self._store.list(owner=self.owner, status=OWNED), CLOSED)
         except CatalogError as error:
             # The threads end all the same; without its owner's heartbeat what still runs reads `interrupted`.
             log.warning("Running jobs could not be asked to pause: %s", error)
@@ -394,13 +375,6 @@ class JobManager:
         self.publish(changed)
         self._pump.wake()
         return changed
-
-    def _pause_own(self) -> None:
-        for record in self._store.list(owner=self.owner, status=OWNED):
-            try:
-                self.request(record.id, "pause", note=CLOSED)
-            except (StateError, NotFoundError) as error:  # it is just ending
-                log.debug("Not paused at close: %s", error)
 
     def _make_runner(self, record: JobRecord) -> Runner:
         factory = self._factories.get(record.kind)

@@ -15,7 +15,7 @@ from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus, Request
 from saewidgets.jobs.control import JobContext, JobControl, Runner
 from saewidgets.jobs.interactive import InteractiveQueue
-from saewidgets.jobs.job_settings import JobSettings, lane_width
+from saewidgets.jobs.job_settings import JobSettings, lane_device
 from saewidgets.jobs.job_store import JobStore
 from saewidgets.jobs.outcome import Outcome, raised, returned, summary
 from saewidgets.jobs.pump import Pump
@@ -52,14 +52,6 @@ class LocalJob:
             return False
         self.control.ask_checkpoint()
         return True
-
-
-def run(runner: Runner, context: JobContext) -> Outcome:
-    """Call the runner and turn whatever it does into an outcome."""
-    try:
-        return returned(runner(context))
-    except BaseException as error:  # noqa: BLE001 - the job's thread is the outermost frame: the error becomes the job's
-        return raised(error)
 
 
 log = logging.getLogger(__name__)
@@ -169,7 +161,7 @@ class Owner:
             self._publish(changed)
 
     def _try_to_start(self, job: LocalJob, row: JobRecord) -> None:
-        width = lane_width(row.lane, self._settings)
+        width = self._settings.widths.get(lane_device(row.lane), 1)
         started = self._store.acquire(job.job_id, self._name, width=width, timeout=self._settings.timeout)
         if started is None:
             return
@@ -203,7 +195,10 @@ class Owner:
     def _work(self, job: LocalJob, context: JobContext, queue: InteractiveQueue) -> None:
         runner = job.runner
         assert runner is not None  # only a completed job has none, and that cannot be queued
-        outcome = run(runner, context)
+        try:
+            outcome = returned(runner(context))
+        except BaseException as error:  # noqa: BLE001 - the outermost frame of its thread: the error becomes the job's
+            outcome = raised(error)
         del runner, context
         queue.leave()
         try:

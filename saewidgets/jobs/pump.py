@@ -35,8 +35,7 @@ class Pump:
     Args:
         store: where they go.
         owner: this process.
-        write_interval: least seconds between two writes.
-        poll: seconds between two rounds.
+        write_interval, poll: least seconds between two writes, and seconds between two rounds.
         tick: does a round.
         idle: whether there is no need for rounds. The thread ends then, so that a manager that nobody uses can be
             collected.
