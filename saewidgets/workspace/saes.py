@@ -31,7 +31,7 @@ class SAEs:
         self._workspace = workspace
         self._rows = workspace.catalog.saes
         self._names = Names(
-            self._rows, "an SAE", "SAEs", "ws.saes.list() or `saewidgets saes list`", "sae_id", "sae_"
+            self._rows, "an SAE", "SAEs", "ws.saes.list() or `saewidgets saes list`", "wanted", "sae_"
         )  # fmt: skip
         self.changes = Listeners()
         sweep(workspace)

@@ -134,7 +134,7 @@ class Tasks:
             StateError: it is running.
         """
         if record.status.is_active:
-            hint = "Stop or cancel it, then delete it."
+            hint = "Stop it or cancel it, then delete it."
             raise StateError(f"{record.name} is {record.status}.", where=record.id, hint=hint)
         if record.status is JobStatus.QUEUED and record.job_id is not None:
             self._workspace.manager.request(record.job_id, "cancel")

@@ -8,13 +8,12 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError
-from saewidgets.events import Interruption, JobStatus, LogLine, Metrics, Progress, Request
+from saewidgets.events import Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext, JobManager, JobStore
 from saewidgets.jobs.manager import CLOSED
 from saewidgets.records import JobRecord
@@ -212,12 +211,6 @@ def test_a_downloads_lane_is_three_wide(manager: JobManager) -> None:
     wait_until(lambda: _running(jobs[3]))
 
 
-@pytest.mark.parametrize("status", [S.COMPLETED, S.PAUSED, S.STOPPED, S.CANCELLED])
-def test_the_runner_may_say_how_it_ended(manager: JobManager, status: S) -> None:
-    job = manager.submit("count", {}, LANE, lambda _: SimpleNamespace(status=status.value, loss=0.5))
-    assert job.wait(10) is status
-
-
 def test_an_error_keeps_its_parts(manager: JobManager) -> None:
     def run(context: JobContext) -> None:
         raise ConfigError("k is too large.", where="sae.k", hint="Use 32.")
@@ -311,16 +304,6 @@ def test_subscribers_see_every_status_and_the_last_progress(manager: JobManager)
     assert len(seen) == count
 
 
-def test_events_are_in_the_store_when_the_job_has_ended(manager: JobManager, store: Any) -> None:
-    def run(context: JobContext) -> None:
-        for step in range(1000):
-            context.emitter("train_1")(Metrics(step, step, {"loss": 1.0}))
-        context.emit(Progress(1000, 1000))
-
-    assert manager.submit("count", {}, LANE, run).wait(10) is S.COMPLETED
-    assert store.list()[0].progress == Progress(1000, 1000)
-
-
 def test_interactive_work_runs_in_the_thread_of_the_job(manager: JobManager) -> None:
     assert manager.run_between(LANE, threading.get_ident).result(10) != threading.get_ident()
     job = manager.submit("count", {}, LANE, Endless())
@@ -366,19 +349,6 @@ def test_close_does_not_wait_for_ever(make_manager: Callable[..., JobManager]) -
     assert manager.close(wait=0.1) == [job.id]
     assert time.monotonic() - started < 8
     block.set()
-
-
-def test_two_managers_share_the_queue(make_manager: Callable[..., JobManager], store: JobStore) -> None:
-    one, two = make_manager(), make_manager()
-    first = one.submit("count", {}, LANE, Endless())
-    wait_until(lambda: _running(first))
-    second = two.submit("count", {}, LANE, Endless(2))
-    third = one.submit("count", {}, LANE, Endless(2))
-    assert [j.record.queue_position for j in (second, third)] == [1, 2]
-    two.request(first.id, "stop")
-    assert two.get(first.id).status in (S.STOPPING, S.STOPPED)
-    assert [j.wait(10) for j in (first, second, third)] == [S.STOPPED, S.COMPLETED, S.COMPLETED]
-    assert second.record.started_at <= third.record.started_at
 
 
 def test_another_manager_takes_a_paused_job_over(make_manager: Callable[..., JobManager]) -> None:

@@ -13,26 +13,14 @@ from saewidgets.events import Interruption, JobStatus, Request
 from saewidgets.jobs.outcome import error_info, raised, returned, summary
 
 
-@pytest.mark.parametrize(
-    ("value", "status"),
-    [
-        (None, "completed"),
-        ({"status": "paused"}, "completed"),
-        (SimpleNamespace(status="stopped"), "stopped"),
-        (SimpleNamespace(status=JobStatus.PAUSED), "paused"),
-        (SimpleNamespace(status=200), "completed"),
-        (SimpleNamespace(status="running"), "completed"),
-    ],
-)
-def test_what_a_runner_returns(value: Any, status: str) -> None:
-    assert returned(value).status == status
-
-
-@pytest.mark.parametrize(
-    ("request_", "status"), [(Request.PAUSE, "paused"), (Request.STOP, "stopped"), (Request.CANCEL, "cancelled")]
-)
-def test_an_interruption_that_passes(request_: Request, status: str) -> None:
-    assert raised(Interruption(request_)).status == status
+def test_how_a_runner_ended() -> None:
+    said = {None: "completed", "stopped": "stopped", JobStatus.PAUSED: "paused", "running": "completed"}
+    for status, expected in said.items():
+        assert returned(SimpleNamespace(status=status)).status == expected
+    assert returned({"status": "paused"}).status == "completed"
+    asked = {Request.PAUSE: "paused", Request.STOP: "stopped", Request.CANCEL: "cancelled"}
+    for request, expected in asked.items():
+        assert raised(Interruption(request)).status == expected
 
 
 class OutOfMemoryError(RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -221,14 +222,10 @@ def test_a_normal_end_pauses_first_and_so_does_sigterm(
     assert progress.done == _steps(folder, "job_1")  # the writer was flushed
 
 
-@pytest.mark.parametrize("after", [0.05, 0.2, 0.5])
-def test_kill_at_any_moment_leaves_a_catalog_that_opens(
-    folder: Path, start: Callable[..., Worker], after: float
-) -> None:
+def test_a_kill_leaves_a_catalog_that_opens(folder: Path, start: Callable[..., Worker]) -> None:
     a = start().ready()
     a("submit", "job_1", FOREVER)
-    until = time.monotonic() + after
-    wait_until(lambda: time.monotonic() > until)
+    time.sleep(random.random() / 2)
     a.kill()
     with Catalog(folder, host="box") as catalog, JobManager(catalog.jobs, JobSettings(host="box")) as manager:
         assert _status(manager, "job_1") is S.INTERRUPTED

@@ -42,28 +42,6 @@ def test_a_plan_is_a_legal_transition_or_an_error_that_helps(command: Command, s
 
 
 @pytest.mark.parametrize(
-    ("command", "status", "expected"),
-    [
-        ("pause", S.QUEUED, S.PAUSED),
-        ("pause", S.RUNNING, S.PAUSING),
-        ("stop", S.QUEUED, S.STOPPED),
-        ("stop", S.PAUSED, S.STOPPED),
-        ("stop", S.INTERRUPTED, S.STOPPED),
-        ("stop", S.PAUSING, S.STOPPING),
-        ("cancel", S.QUEUED, S.CANCELLED),
-        ("cancel", S.RUNNING, S.STOPPING),
-        ("resume", S.PAUSED, S.QUEUED),
-        ("resume", S.INTERRUPTED, S.QUEUED),
-        ("resume", S.FAILED, S.QUEUED),
-    ],
-)
-def test_what_a_command_leads_to(command: Command, status: S, expected: S) -> None:
-    todo = plan(command, status)
-    assert todo is not None
-    assert todo.status is expected
-
-
-@pytest.mark.parametrize(
     ("command", "status", "words"),
     [
         ("pause", S.COMPLETED, "A job that has completed cannot be paused. It has ended: nothing is left to pause."),

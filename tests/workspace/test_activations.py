@@ -159,7 +159,7 @@ def test_paused_and_resumed_it_is_the_same(ws: Workspace, tiny_model_folder: Pat
     assert gate.reached.wait(PATIENCE)
     with pytest.raises(StateError, match="incomplete"):
         ws.activations.open(handle.id)
-    with pytest.raises(StateError, match="Cancel it"):
+    with pytest.raises(StateError, match="cancel it"):
         handle.delete()
     handle.pause()
     gate.open.set()

@@ -93,7 +93,7 @@ def test_asking_again_changes_nothing(ws: Workspace) -> None:
     assert rows.list(origin, [index])[0].label == "mine"
 
 
-@pytest.mark.parametrize("what", ["extraction", "sae", "text", "files"])
+@pytest.mark.parametrize("what", ["extraction", "sae", "files"])
 def test_what_was_deleted_comes_back(ws: Workspace, what: str) -> None:
     about = about_sae()
     first = ws.extractions.demo().id
@@ -106,9 +106,8 @@ def test_what_was_deleted_comes_back(ws: Workspace, what: str) -> None:
     elif what == "sae":
         ws.saes.delete(about.sae_id)
         assert not ws.extractions.list()
-    elif what == "text":
-        shutil.rmtree(ws.folder / "tokens" / about.tokens)
     else:
+        shutil.rmtree(ws.folder / "tokens" / about.tokens)
         shutil.rmtree(ws.saes.folder_of(ws.saes.get(about.sae_id)))
     assert ws.extractions.demo().id == first
     assert ws.saes.get(about.sae_id).state == "ok"
