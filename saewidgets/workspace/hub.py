@@ -18,7 +18,7 @@ from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
 from saewidgets.jobs import Job
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.download_job import KIND, LANE, DownloadRunners
-from saewidgets.workspace.handle import find_one
+from saewidgets.workspace.handle import Names
 from saewidgets.workspace.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
 
 
 class _Named:
-    """Downloads as rows with a name, for `find_one`."""
+    """Downloads as rows with a name, for `Names`."""
 
     def __init__(self, records: Records[JobRecord]) -> None:
         self._rows = [SimpleNamespace(id=record.id, name=record.payload.get("name")) for record in records]
@@ -268,8 +268,8 @@ class Hub:
             ConfigError: `wanted` is empty.
         """
         listed = "ws.hub.downloads() or `saewidgets hub downloads`"
-        found = find_one(_Named(self.downloads()), wanted, ("download", "downloads"), "wanted", listed, "job_")
-        return self._workspace.manager.handle(found)
+        names = Names(_Named(self.downloads()), "a download", "downloads", listed, "wanted", "job_")
+        return self._workspace.manager.handle(names.find(wanted))
 
     # ------------------------------------------------------------------------------------------------ inside
 
