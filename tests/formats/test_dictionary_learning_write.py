@@ -20,7 +20,7 @@ from saewidgets.formats.pickled import read_pickled
 from saewidgets.formats.tensors import read_tensors
 from saewidgets.sae import SAE, create_sae, inference_sae
 from tests.formats.samples import SAMPLES
-from tests.formats.weights import D_IN, assert_close, assert_computes, draw, inputs, jump, largest, relu, torched
+from tests.formats.weights import D_IN, assert_close, assert_computes, draw, torched
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 EXPORTS = GOLDEN / "dictionary_learning_exports"  # tools/check_export_dictionary_learning.py
@@ -87,34 +87,7 @@ def test_the_same_files_are_written_again(name: str, tmp_path: Path) -> None:
     assert validate(written) == []
 
 
-@pytest.mark.parametrize("name", ["standard", "april_update", "gated", "topk", "batchtopk", "matryoshka", "jumprelu"])
-def test_what_the_package_saved_comes_back(name: str, tmp_path: Path) -> None:
-    folder = convert(GOLDEN / "dictionary_learning" / name, tmp_path / "sae", "dictionary_learning")
-    expected = load_file(GOLDEN / "dictionary_learning" / name / "expected.safetensors")
-    again = load_sae(folder)
-    assert_computes(again, expected["x"].numpy(), expected["f"].numpy(), expected["y"].numpy())
-    assert again.metadata["hook_name"] == "blocks.3.hook_resid_post"
-    assert again.metadata["model_name"] == "EleutherAI/pythia-70m-deduped"
-    assert trainer(folder)["dict_class"] != "MatryoshkaBatchTopKSAE"  # its groups do not matter for inference
-
-
-# --- what a class lacks moves into a bias ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("centred", [True, False])
-@pytest.mark.parametrize("architecture", ["standard", "topk", "jumprelu", "gated"])
-def test_the_function_stays_whichever_way_the_input_goes(architecture: str, centred: bool, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"k": 5} if architecture == "topk" else {}
-    sae = made(architecture, apply_b_dec_to_input=centred, **settings)
-    folder = save_sae(sae, tmp_path / "sae", "dictionary_learning")
-    w, x = draw(3), inputs()
-    p = (x - w["b_dec"] * centred) @ w["W_enc"] + w["b_enc"]
-    if architecture == "gated":
-        inner = p - w["b_enc"]
-        f = relu(inner * np.exp(w["threshold"]) + 0.2) * (p > 0)
-    else:
-        f = {"standard": relu(p), "topk": relu(largest(p, 5)), "jumprelu": jump(p, w["threshold"])}[architecture]
-    assert_computes(load_sae(folder), x, f, f @ w["W_dec"] + w["b_dec"], 2e-5)
+# --- what a class lacks moves into a bias: test_written_short.py has that the function stays --------------------------
 
 
 def test_a_bias_is_not_rounded_to_a_short_format(tmp_path: Path) -> None:

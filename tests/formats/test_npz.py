@@ -51,21 +51,3 @@ def test_a_large_deflated_array(tmp_path: Path) -> None:
     array = np.random.default_rng(1).integers(0, 7, (700, 900)).astype(np.float32)  # several blocks of both sizes
     np.savez_compressed(tmp_path / "a.npz", W=array)
     assert np.array_equal(read_tensors(tmp_path / "a.npz", read_npz_header(tmp_path / "a.npz"))["W"].numpy(), array)
-
-
-def test_floats_become_the_wanted_dtype(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    np.savez(path, **arrays())
-    found = read_tensors(path, read_npz_header(path), ["W_enc", "count"], dtype=torch.bfloat16)
-    assert {name: tensor.dtype for name, tensor in found.items()} == {"W_enc": torch.bfloat16, "count": torch.int64}
-
-
-def test_what_is_no_plain_array_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "objects.npz", W=np.array([{}], dtype=object))
-    with pytest.raises(FormatError, match=r"W: The dtype is '\|O'.*Object arrays are pickles"):
-        read_npz_header(tmp_path / "objects.npz")
-    np.savez(tmp_path / "nan.npz", W=np.array([np.nan], np.float32))
-    with pytest.raises(FormatError, match="W: It contains NaN"):
-        read_tensors(tmp_path / "nan.npz", read_npz_header(tmp_path / "nan.npz"))
-    with pytest.raises(FormatError, match="b: The tensor is missing"):
-        read_tensors(tmp_path / "nan.npz", read_npz_header(tmp_path / "nan.npz"), ["b"])

@@ -17,7 +17,6 @@ from saewidgets.errors import FormatError
 from saewidgets.formats import describe, detect_format, load_sae
 from saewidgets.formats.registry import find_all
 from saewidgets.formats.source import FolderSource, ListedSource
-from tests.formats.samples import SAMPLES
 from tests.formats.weights import Array, assert_close, assert_computes, draw, inputs, relu, torched
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "dictionary_learning"
@@ -201,10 +200,3 @@ def test_a_checkpoint_needs_the_configuration_of_its_training(tmp_path: Path) ->
     (folder / "checkpoints" / "config.json").unlink()
     with pytest.raises(FormatError, match=r"config\.json of the trainer's folder, which is missing"):
         load_sae(path)
-
-
-def test_every_single_file_is_described_from_its_name(tmp_path: Path) -> None:
-    for name in ("goodfire", "deepseek_r1", "connor_rob"):
-        (tmp_path / name).mkdir()
-        path = SAMPLES[name](tmp_path / name)
-        assert describe(listed(path)).format == name

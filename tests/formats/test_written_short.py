@@ -11,7 +11,7 @@ import torch
 
 from saewidgets.errors import FormatError
 from saewidgets.formats import formats, load_sae, save_sae
-from saewidgets.sae import SAE, create_sae, inference_architectures, inference_sae
+from saewidgets.sae import SAE, inference_architectures, inference_sae
 
 WRITERS = [format.name for format in formats() if format.save is not None]
 ARCHITECTURES = [name for name in inference_architectures() if name != "temporal"]
@@ -110,27 +110,6 @@ def test_the_scale_of_embeddings_is_not_rounded(tmp_path: Path) -> None:
     assert sae is not None
     folder = tmp_path / "gemma-scope-2b-pt-res" / "embedding" / "width_1k" / "average_l0_8"
     assert_same(sae, load_sae(save_sae(sae, folder, "gemma_scope")))
-
-
-@pytest.mark.parametrize(
-    ("writer", "architecture", "dtype"),
-    [
-        ("saelens", "batchtopk", torch.bfloat16), ("saelens", "standard", torch.float16),
-        ("dictionary_learning", "topk", torch.float16), ("dictionary_learning", "batchtopk", torch.bfloat16),
-        ("mistudio", "jumprelu", torch.bfloat16), ("mistudio", "topk", torch.bfloat16),
-    ],
-)
-def test_a_training_in_short_numbers_computes_the_same(
-    writer: str, architecture: str, dtype: torch.dtype, tmp_path: Path
-) -> None:
-    settings = {"k": 4} if "topk" in architecture else {}
-    sae = create_sae(architecture, D_IN, d_sae=D_SAE, **settings)
-    with torch.no_grad():
-        sae.b_dec.normal_(generator=torch.Generator().manual_seed(1))
-        if architecture == "batchtopk":
-            sae.get_buffer("threshold").fill_(0.3)
-    sae = sae.to(dtype)
-    assert_same(sae.to_inference(), load_sae(save_sae(sae, tmp_path / "sae", writer)))
 
 
 def test_temporal_weights_stay_short(tmp_path: Path) -> None:

@@ -198,24 +198,6 @@ def test_only_unfinished_downloads_are_thrown_away(tmp_path: Path, path: str) ->
         discard([target])
 
 
-def test_pause_of_a_silent_hub_waits_for_the_time_out_at_most(hub: Hub, client_of: Make) -> None:
-    client = client_of(timeout=1)
-    reference, _ = big(hub)
-    plan_download(reference, client=client)
-    hub.fail(WEIGHTS, "hang", 30)
-    asked = threading.Event()
-    threading.Timer(0.2, asked.set).start()
-
-    def check() -> None:
-        if asked.is_set():
-            raise Interruption(Request.PAUSE)
-
-    started = time.monotonic()
-    with pytest.raises(Interruption):
-        download(reference, client=client, check=check)
-    assert time.monotonic() - started < 15
-
-
 def test_a_download_that_was_killed_goes_on(hub: Hub, client: HubClient) -> None:
     """After a kill the partial file may end anywhere."""
     reference, weights = big(hub, 4)

@@ -17,7 +17,6 @@ import pytest
 from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs import Job, JobSettings
-from saewidgets.records import JobRecord
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import child_environment
 from tests.hub.conftest import switch_offline
@@ -253,6 +252,7 @@ def test_a_token_is_used_and_kept_nowhere(ws: Workspace, caplog: pytest.LogCaptu
 
 
 def test_a_token_that_is_needed_again_is_asked_for(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    ws.hub.client(READER).first_wait = 0.01
     server.fail("storage", "status", 500)
     job = ws.hub.download("lab/private-saes", token=READER)
     assert job.wait(PATIENCE) is JobStatus.FAILED
@@ -349,17 +349,6 @@ def test_without_a_network_what_is_cached_comes_into_the_library(
     assert server.requests() == []
 
 
-def test_waiting_for_another_try_is_in_the_record(ws: Workspace, server: Hub) -> None:  # noqa: F811
-    server.fail("storage.*sae_weights", "status", 503, times=1)
-    job = ws.hub.download(SAELENS, FIRST)
-    _wait_for(lambda: (job.progress is not None and job.progress.phase == "retrying") or job.status.is_final)
-    progress = job.progress
-    assert progress is not None
-    assert (progress.phase, progress.attempt) == ("retrying", 1)
-    assert 0 <= (progress.wait_seconds or 0) < 1
-    assert job.wait(PATIENCE) is JobStatus.COMPLETED
-
-
 @pytest.mark.parametrize(
     ("kind", "value", "words"),
     [
@@ -417,14 +406,7 @@ def test_subscribers_hear_of_downloads(ws: Workspace) -> None:
     assert trainings == [], "a download is no training"
 
 
-def test_records_of_downloads_are_plain(ws: Workspace) -> None:
-    job = ws.hub.download(SAELENS, FIRST)
-    job.wait(PATIENCE)
-    assert isinstance(job.record, JobRecord)
-    json.dumps(dict(job.record.payload))
-    assert job.record.result == ws.saes.list()[0].id
-
-
+@pytest.mark.long  # seconds to start a process; test_another_process_goes_on_from_the_row is its short sibling
 @pytest.mark.parametrize("how", ["resumed", "asked for again"])
 def test_a_killed_process_leaves_a_download_that_goes_on(
     ws: Workspace, server: Hub, cache: Path, how: str  # noqa: F811
