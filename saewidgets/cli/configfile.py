@@ -7,15 +7,14 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from saewidgets.config.dotted import dotted
+from saewidgets.config import TrainingConfig
+from saewidgets.config.base import dotted
+from saewidgets.config.group import Over, base_of
 from saewidgets.config.strict_json import MAX_DEPTH, is_deep, loads
+from saewidgets.config.training import changed_data
 from saewidgets.errors import ConfigError, NotFoundError
-
-if TYPE_CHECKING:
-    from saewidgets.config import TrainingConfig
-    from saewidgets.config.group import Over
 
 MAX_BYTES = 1_000_000  # a configuration is a page of text; anything larger is the wrong file
 _KINDS = {".json": "JSON", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}
@@ -102,9 +101,6 @@ def build_config(
     Raises:
         ConfigError: a setting does not exist or has a value that cannot work.
     """
-    from saewidgets.config.changed import changed_data  # pydantic: `saewidgets --help` does without
-    from saewidgets.config.group import base_of
-
     try:
         data = json.loads(json.dumps(dict(base)))  # a deep copy, and a check that it is plain data
     except TypeError as error:  # TOML and YAML have dates

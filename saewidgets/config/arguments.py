@@ -1,4 +1,7 @@
-"""Arguments of public methods: what cannot be one is refused by its name, before Python stumbles over it inside."""
+"""Checks arguments of public methods. Each function returns the value it was given, or raises `ConfigError`.
+
+`where` is the argument's name, `what` the noun of what it takes: "the id of an SAE".
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from saewidgets.config.names import MAX_NAME, one_line, storable
+from saewidgets.config.names import HALF_A_CHARACTER, MAX_NAME, one_line, storable
 from saewidgets.errors import ConfigError, NotFoundError
 
 _LONGEST = 60  # characters of a wrong value that are repeated
@@ -21,33 +24,14 @@ T = TypeVar("T")
 
 
 def text(value: Any, where: str, what: str, *, hint: str = "Write it in quotes.", secret: bool = False) -> str:
-    """`value`, which has to be a text.
-
-    Args:
-        value: what was given.
-        where: the argument.
-        what: what it takes: "the id of an SAE".
-        hint: the way out.
-        secret: the value is not repeated.
-
-    Raises:
-        ConfigError: it is none.
-    """
+    """`value`, which has to be a text. A `secret` is not repeated in the error."""
     if not isinstance(value, str):
         refuse(value, where, f"{what}, a text", hint, secret=secret)
     return storable(value)
 
 
 def name(value: Any, what: str) -> str:
-    """`value` as a name: one line without blanks around it.
-
-    Args:
-        value: the argument `name`.
-        what: what it takes: "what to call the SAE".
-
-    Raises:
-        ConfigError: it is no text, empty or too long.
-    """
+    """The argument `name` as one line without blanks around it, neither empty nor too long."""
     found = one_line(text(value, "name", what))
     if not found or len(found) > MAX_NAME:
         raise ConfigError(f"A name has 1 to {MAX_NAME} characters.", where="name", hint="Enter another name.")
@@ -55,15 +39,15 @@ def name(value: Any, what: str) -> str:
 
 
 def whole_text(value: str, where: str) -> str:
-    """`value`, which is kept or read as it is. Raises `ConfigError` if it holds what no file and no model can."""
-    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+    """`value`, which is kept or read as it is: without what no file and no model can hold."""
+    if "\0" in value or HALF_A_CHARACTER.search(value):
         raise ConfigError("This holds a null character or half a surrogate pair.", where=where, hint="Remove it.")
     return value
 
 
 def readable(value: str, where: str) -> str:
-    """`value`, which a tokenizer is to read. Raises `ConfigError` if it holds half a surrogate pair."""
-    if any("\ud800" <= c <= "\udfff" for c in value):
+    """`value`, which a tokenizer is to read: without halves of surrogate pairs."""
+    if HALF_A_CHARACTER.search(value):
         raise ConfigError("This holds half a surrogate pair.", where=where, hint="Remove it.")
     return value
 
@@ -83,7 +67,7 @@ def truth(value: Any, where: str, what: str) -> bool:
 
 
 def count(value: Any, where: str, what: str, *, least: int = 0, most: int | None = None, hint: str = "") -> int:
-    """`value` as a whole number from `least` on, at most `most`; also one of numpy's. Raises `ConfigError`."""
+    """`value` as a whole number from `least` on, at most `most`; also one of numpy's."""
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         refuse(value, where, f"{what}, a whole number", hint or f"Use {least:,} or more.")
     number = operator.index(value)
@@ -94,14 +78,14 @@ def count(value: Any, where: str, what: str, *, least: int = 0, most: int | None
 
 
 def number(value: Any, where: str, what: str, *, least: float = 0.0) -> float:
-    """`value` as a finite number, at least `least`. Raises `ConfigError`."""
+    """`value` as a finite number, at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
         refuse(value, where, f"{what}, a number", f"Use {least:g} or more.")
     return float(value)
 
 
 def path_text(value: Any, where: str, what: str) -> str:
-    """`value`, which has to be a text that is not empty, or a path. Raises `ConfigError` if it is neither."""
+    """`value`, which has to be a text that is not empty, or a path."""
     given = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(given, str) or not given:
         refuse(value, where, f"{what}, a path", _PATH)
@@ -112,7 +96,7 @@ def path(value: Any, where: str, what: str) -> Path:
     """`value` as a path, with ``~`` for the home folder. Nothing need be there.
 
     Raises:
-        ConfigError: it is no text and no path, or empty.
+        ConfigError: it is neither text nor path, or empty.
         NotFoundError: nothing can be there: too long, with a zero byte, of a home folder that nobody has.
     """
     given = path_text(value, where, what)

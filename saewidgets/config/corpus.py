@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from saewidgets.config.base import Config
+from saewidgets.config.base import Config, require
+from saewidgets.config.names import HALF_A_CHARACTER
 from saewidgets.errors import ConfigError
 
 STORE_ID = re.compile(r"acts_[0-9A-HJKMNP-TV-Z]{26}")
@@ -20,12 +21,9 @@ STORE_ID = re.compile(r"acts_[0-9A-HJKMNP-TV-Z]{26}")
 class ActivationCorpus(Config):
     """A store of activations, see `ws.activations`: no text is read, and no language model is loaded for batches.
 
-    `ActivationCorpus("acts_01J…")`. Model, context length and number format are those that it was captured with.
-
-    Attributes:
-        store_id: the id of the store; without a workspace the path of its folder.
-        cross_entropy: load the language model all the same, to measure `ce_loss_score` in evaluations; all other
-            metrics are measured on held-out activations of the store.
+    `ActivationCorpus("acts_01J…")`; without a workspace the path of its folder. Model, context length and number format
+    are those that it was captured with. With `cross_entropy` the language model is loaded all the same, to measure
+    `ce_loss_score` in evaluations; all other metrics are measured on held-out activations of the store.
     """
 
     kind: Literal["activations"] = "activations"
@@ -72,11 +70,8 @@ _FILES = (".txt", ".md", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".c
 # hub where it has the form of a repository's name and nothing of that name lies on this machine; ``./owner/name`` is
 # always a path.
 def parsed(text: str) -> dict[str, Any]:
-    """`text` as the data of a corpus.
-
-    Raises:
-        ConfigError: it is empty, or an ``hf://`` address of something else than a whole dataset.
-    """
+    """`text` as the data of a corpus. Raises `ConfigError` if it is empty, or an ``hf://`` address of something else
+    than a whole dataset."""
     plain = text.strip()
     if not plain:
         raise ConfigError("The dataset is missing.", hint=PATH_HINT)
@@ -180,20 +175,15 @@ class TextCorpus(Config):
 
     @model_validator(mode="after")
     def _has_text(self) -> TextCorpus:
-        if not self.files and not self.strings:
-            raise ConfigError("The corpus is empty.", hint="Give at least one file, folder or string.")
-        if any(not name.strip() for name in self.files):
-            raise ConfigError(
-                "A file name is empty.", where="corpus.files", hint='Use "." for the files of the current folder.'
-            )
-        for i, text in enumerate(self.strings):
-            try:
-                text.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise ConfigError(
-                    f"String {i + 1:,} holds half a character (a lone surrogate) at position {error.start:,}.",
-                    where="corpus.strings", hint="Decode the text with errors='replace'.",
-                ) from error
+        require(
+            (self.files or self.strings, "", "The corpus is empty.", "Give at least one file, folder or string."),
+            (all(name.strip() for name in self.files), "corpus.files", "A file name is empty.",
+             'Use "." for the files of the current folder.'),
+        )  # fmt: skip
+        for i, text in enumerate(self.strings, 1):
+            if half := HALF_A_CHARACTER.search(text):
+                said = f"String {i:,} holds half a character (a lone surrogate) at position {half.start():,}."
+                raise ConfigError(said, where="corpus.strings", hint="Decode the text with errors='replace'.")
         return self
 
     @property
@@ -209,16 +199,9 @@ class TextCorpus(Config):
 class HubCorpus(Config):
     """A dataset of the Hugging Face hub, streamed: no more of it is read than a run needs.
 
-    `HubCorpus("wikimedia/wikipedia", name="20231101.en")`. No code of a repository is executed.
-
-    Attributes:
-        path: ``owner/name``.
-        name: the configuration, where the dataset has several.
-        split: as the dataset calls it.
-        revision: branch, tag or commit; a run notes the commit that it stood for when it was started.
-        text_field: the column with the text; None: text, content, …, or the only column with text.
-        chat: rows are conversations (in a column messages, conversation or conversations), which the chat template of
-            the model's tokenizer writes out.
+    `HubCorpus("wikimedia/wikipedia", name="20231101.en")`. No code of a repository is executed. A run notes the commit
+    that `revision` stood for when it was started. Without `text_field`, the text is the column text, content, …, or the
+    only one with text; conversations (`chat`) are in a column messages, conversation or conversations.
     """
 
     kind: Literal["hub"] = "hub"
@@ -289,13 +272,9 @@ class HubCorpus(Config):
 
 class TokensCorpus(Config):
     """Text that was tokenised before: a ``.npy``, ``.npz``, ``.safetensors`` or ``.parquet`` file, a folder that
-    `datasets` or SAELens' `PretokenizeRunner` saved, or a dataset of the hub.
-
-    Attributes:
-        source: path, or ``hf://datasets/owner/name``, or ``owner/name``.
-        column: array or column with the ids; None: input_ids, tokens, …
-        tokenizer: whose ids these are, where the files do not say it. A run with another tokenizer is refused.
-        name, split, revision: of a dataset of the hub, as in `HubCorpus`.
+    `datasets` or SAELens' `PretokenizeRunner` saved, or a dataset of the hub (``owner/name``; `name`, `split` and
+    `revision` are its own, as in `HubCorpus`). `tokenizer` says whose ids these are, where the files do not say it; a
+    run with another one is refused.
     """
 
     kind: Literal["tokens"] = "tokens"
@@ -314,13 +293,12 @@ class TokensCorpus(Config):
 
     @model_validator(mode="after")
     def _is_named(self) -> TokensCorpus:
-        if not self.source.strip():
-            raise ConfigError("The dataset is missing.", where="corpus.source", hint="Give a file, folder or dataset.")
-        if self.hub is None and (self.name or self.revision):
-            raise ConfigError(
-                "A file on this machine has no configuration and no revision.",
-                where="corpus.name" if self.name else "corpus.revision", hint="Leave it out.",
-            )
+        require((self.source.strip(), "corpus.source", "The dataset is missing.", "Give a file, folder or dataset."))
+        wrong = next((name for name in ("name", "revision") if getattr(self, name)), None)
+        require((
+            wrong is None or self.hub is not None, f"corpus.{wrong}",
+            "A file on this machine has no configuration and no revision.", "Leave it out.",
+        ))  # fmt: skip
         return self
 
     @property
@@ -343,14 +321,15 @@ class TokensCorpus(Config):
         return hub.label if (hub := self.hub) is not None else Path(self.source).name
 
 
-CorpusConfig = Annotated[
-    DemoCorpus | TextCorpus | HubCorpus | TokensCorpus | ActivationCorpus, Field(discriminator="kind")
-]
-
-
 def as_corpus(value: Any) -> Any:
     """What a person may write for a corpus: ``"demo"``, a path, a list of paths, a dataset of the hub
-    (``"owner/name"``, see `corpus_text`), or one of the models above."""
+    (``"owner/name"``, see `parsed`), or one of the models above."""
     if isinstance(value, str):
         return parsed(value)
     return {"kind": "text", "files": value} if isinstance(value, Path | list | tuple) else value
+
+
+CorpusConfig = Annotated[
+    DemoCorpus | TextCorpus | HubCorpus | TokensCorpus | ActivationCorpus, Field(discriminator="kind")
+]
+Corpus = Annotated[CorpusConfig, BeforeValidator(as_corpus)]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pydantic import Field
 
-from pydantic import Field, field_validator
-
-from saewidgets.config.base import MAX_COUNT, Config
-from saewidgets.config.corpus import CorpusConfig, as_corpus
+from saewidgets.config.base import Config, Count, Device, ForwardBatch, ModelDtype, ModelRevision, Seed
+from saewidgets.config.corpus import Corpus
 
 
 class ExtractionConfig(Config):
@@ -17,12 +15,12 @@ class ExtractionConfig(Config):
     is needed only where neither the SAE's record nor its files name one.
     """
 
-    corpus: CorpusConfig | None = Field(
+    corpus: Corpus | None = Field(
         default=None, title="Corpus",
         description='"demo", a file or folder, or owner/name of the hub; empty: as in training.',
     )
-    tokens: int = Field(
-        default=1_000_000, ge=1, le=MAX_COUNT, title="Tokens",
+    tokens: Count = Field(
+        default=1_000_000, title="Tokens",
         description="How many tokens to read; rare features need more.",
     )
     context_size: int | None = Field(
@@ -51,18 +49,8 @@ class ExtractionConfig(Config):
         description="Attention sinks have huge activations that drown all others; empty counts every token.",
     )
     model: str | None = Field(default=None, min_length=1, title="Model", description="A Hugging Face id or a folder.")
-    model_revision: str | None = Field(default=None, title="Model revision", description="Branch, tag or commit.")
-    model_dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", title="Model precision", description="Number format of the language model's weights."
-    )
-    batch_size: int = Field(
-        default=16, ge=1, le=4096, title="Contexts per forward",
-        description="Contexts the language model reads at once.",
-    )
-    device: str = Field(default="auto", title="Device", description='"auto" takes the first CUDA device, else the CPU.')
-    seed: int = Field(default=0, ge=0, le=2**63 - 1, title="Seed", description="Fixes which firings are sampled.")
-
-    @field_validator("corpus", mode="before")
-    @classmethod
-    def _corpus_from_text(cls, value: Any) -> Any:
-        return None if value is None else as_corpus(value)
+    model_revision: ModelRevision = None
+    model_dtype: ModelDtype = "float32"
+    batch_size: ForwardBatch = Field(default=16, description="Contexts the language model reads at once.")
+    device: Device = "auto"
+    seed: Seed = Field(default=0, description="Fixes which firings are sampled.")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from saewidgets.config.base import Config
-from saewidgets.config.changed import with_changes
 from saewidgets.config.hook_names import head_of, layer_of, without_head
-from saewidgets.config.training import TrainingConfig
+from saewidgets.config.training import TrainingConfig, with_changes
 from saewidgets.errors import ConfigError
 
 _NAMES = 'Dotted names are those of TrainingConfig: "sae.k", "optimizer.lr".'
@@ -33,7 +33,7 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
     what changes; where ``name`` is among it, they are that with what changes beside it.
 
     Raises:
-        ConfigError: a name decides the stream of text, is not known or has no values; a combination cannot work, or
+        ConfigError: a name decides the stream of text, is unknown or has no values; a combination cannot work, or
             occurs twice; there are too many.
     """
     if not isinstance(over, Mapping) or not over:
@@ -42,15 +42,16 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
             hint='Name settings with their values: over={"sae.k": [16, 32]}.',
         )
     axes = [_axis(key, values) for key, values in over.items()]
-    _once([name for names, _ in axes for name in names])
-    number = 1
-    for _, values in axes:
-        number *= len(values)
+    twice = [name for name, n in Counter(name for names, _ in axes for name in names).items() if n > 1]
+    if twice:
+        raise ConfigError(f"{twice[0]} is named twice.", where="over", hint="Give all its values in one list.")
+    number = math.prod(len(values) for _, values in axes)
     if number > MOST:
         raise ConfigError(f"These are {number:,} trainings.", where="over", hint=f"At most {MOST} fit in one group.")
     found: list[TrainingConfig] = []
     for changes in _combinations(axes):
-        config = _changed(base, changes)
+        data = {name: value.to_data() if isinstance(value, Config) else value for name, value in changes.items()}
+        config = with_changes(base.model_dump(), dict(sorted(data.items())))  # "sae" before "sae.k"
         if "name" not in changes:
             config = config.replace(name=_name(base, config, changes))
         elif told := {name: changes[name] for names, _ in axes if "name" not in names for name in names}:
@@ -72,7 +73,7 @@ def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
     would hide what is wrong.
 
     Raises:
-        ConfigError: a setting cannot work, or `over` is none.
+        ConfigError: a setting cannot work, or `over` is not such a table.
     """
     try:
         return TrainingConfig.from_data(data)
@@ -88,11 +89,7 @@ def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
 
 
 def first_of(over: Over) -> dict[str, Any]:
-    """Dotted name → the first value that it takes.
-
-    Raises:
-        ConfigError: `over` is none.
-    """
+    """Dotted name → the first value that it takes. Raises `ConfigError` if `over` is not such a table."""
     axes = [_axis(key, values) for key, values in over.items()]
     first = {name: value for names, values in axes for name, value in zip(names, values[0], strict=True)}
     return dict(sorted(first.items()))  # "sae" before "sae.k"
@@ -151,17 +148,6 @@ def _combinations(axes: Sequence[tuple[tuple[str, ...], list[tuple[Any, ...]]]])
     for chosen in itertools.product(*(values for _, values in axes)):
         yield {name: value for (names, _), values in zip(axes, chosen, strict=True)
                for name, value in zip(names, values, strict=True)}  # fmt: skip
-
-
-def _once(names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{name} is named twice.", where="over", hint="Give all its values in one list.")
-
-
-def _changed(base: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
-    data = {name: value.to_data() if isinstance(value, Config) else value for name, value in changes.items()}
-    return with_changes(base.model_dump(), dict(sorted(data.items())))  # "sae" before "sae.k"
 
 
 def _told_apart(configs: Sequence[TrainingConfig]) -> list[TrainingConfig]:

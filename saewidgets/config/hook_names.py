@@ -8,6 +8,11 @@ SAELens says the same with two settings, `hook_name` and `hook_head_index`.
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from saewidgets.errors import ConfigError
 
 HOOK_NAME = re.compile(
     r"blocks\.(\d+)\.(hook_(?:resid_pre|resid_post|mlp_out|attn_out)|attn\.hook_z|ln2\.hook_normalized|mlp\.hook_in)"
@@ -21,6 +26,19 @@ _ORDER = (
 )  # fmt: skip
 # Falcon computes both norms before its attention: which of these comes first is told by the model alone.
 _EITHER_WAY = ("ln2.hook_normalized", {"attn.hook_z", "hook_attn_out"})
+
+
+def _of_the_form(value: str) -> str:
+    if not HOOK_NAME.fullmatch(value):
+        raise ConfigError(
+            f"{value!r} is not a hook name.",
+            hint="Use blocks.LAYER.hook_resid_pre, hook_resid_post, hook_mlp_out, hook_attn_out, attn.hook_z, "
+            "ln2.hook_normalized or mlp.hook_in; attn.hook_z.HEAD is one head.",
+        )
+    return value
+
+
+HookName = Annotated[str, AfterValidator(_of_the_form)]
 
 
 def layer_of(hook_name: str) -> int:

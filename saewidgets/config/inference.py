@@ -6,40 +6,27 @@ transcoders are those of EleutherAI's sparsify.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from saewidgets.config.sae import MAX_WIDTH, AnyTranscoderConfig, SAEConfig
-from saewidgets.errors import ConfigError
+from saewidgets.config.base import require
+from saewidgets.config.sae import MAX_WIDTH, AnyTranscoderConfig, FixedK, SAEConfig
 
 _TemporalNormalization = Literal["none", "layer_norm", "constant_norm_rescale", "constant_scalar_rescale"]
 
 
-class _Fixed(SAEConfig):
-    k: int = Field(ge=1, title="Active latents (k)", description="How many latents are kept per token.")
-
-    @model_validator(mode="after")
-    def _k_fits(self) -> _Fixed:
-        if self.k > self.d_sae:
-            raise ConfigError(f"k is {self.k:,} but d_sae is {self.d_sae:,}.", where="k", hint="k is at most d_sae.")
-        return self
-
-
-class AbsTopKConfig(_Fixed):
+class AbsTopKConfig(FixedK):
     """The k pre-activations of largest magnitude, with their sign (arXiv:2510.00404)."""
 
     architecture: Literal["abstopk"] = "abstopk"
 
 
-class _Groups(_Fixed):
+class _Groups(FixedK):
     @model_validator(mode="after")
-    def _groups_are_equal(self) -> _Groups:
-        if self.d_sae % self.k:
-            raise ConfigError(
-                f"{self.d_sae:,} latents cannot be split into {self.k:,} equal groups.", where="k",
-                hint="k is a divisor of d_sae.",
-            )
+    def _groups_are_equal(self) -> Self:
+        said = f"{self.d_sae:,} latents cannot be split into {self.k:,} equal groups."
+        require((self.d_sae % self.k == 0, "k", said, "k is a divisor of d_sae."))
         return self
 
 
@@ -54,20 +41,15 @@ class MatchingPursuitConfig(SAEConfig):
 
     architecture: Literal["matching_pursuit"] = "matching_pursuit"
     residual_threshold: float = Field(
-        default=1e-2,
-        title="Residual threshold",
+        default=1e-2, title="Residual threshold",
         description="Stop when the norm of what is left over falls below this (0: never for that reason).",
     )
     max_iterations: int | None = Field(
-        default=None,
-        ge=1,
-        le=MAX_WIDTH,
-        title="Iterations",
+        default=None, ge=1, le=MAX_WIDTH, title="Iterations",
         description="At most so many picks per token; empty means d_in.",
     )
     stop_on_duplicate_support: bool = Field(
-        default=True,
-        title="Stop on a repeated pick",
+        default=True, title="Stop on a repeated pick",
         description="Stop when a pick adds no latent that was not active before.",
     )
 
@@ -90,17 +72,16 @@ class TemporalConfig(SAEConfig):
     tied_weights: bool = Field(default=True, title="Tied", description="The encoder is the decoder's transpose.")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> TemporalConfig:
-        if self.kval_topk is not None and self.kval_topk > self.d_sae:
-            raise ConfigError(f"kval_topk is {self.kval_topk:,} but d_sae is {self.d_sae:,}.", where="kval_topk")
-        if self.d_sae % (self.n_heads * self.bottleneck_factor):
-            raise ConfigError(
-                f"{self.d_sae:,} latents cannot be split into {self.n_heads:,} heads with a bottleneck of "
-                f"{self.bottleneck_factor:,}.",
-                where="d_sae", hint="d_sae is a multiple of n_heads · bottleneck_factor.",
-            )
-        if self.reshape_activations != "none":
-            raise ConfigError("A temporal SAE reads whole contexts, not heads.", where="reshape_activations")
+    def _fits_together(self) -> Self:
+        k, d_sae, parts = self.kval_topk or 0, self.d_sae, self.n_heads * self.bottleneck_factor
+        require(
+            (k <= d_sae, "kval_topk", f"kval_topk is {k:,} but d_sae is {d_sae:,}.", "kval_topk is at most d_sae."),
+            (d_sae % parts == 0, "d_sae",
+             f"{d_sae:,} latents cannot be split into {self.n_heads:,} heads, bottleneck {self.bottleneck_factor:,}.",
+             "d_sae is a multiple of n_heads · bottleneck_factor."),
+            (self.reshape_activations == "none", "reshape_activations",
+             "A temporal SAE reads whole contexts, not heads.", 'Use "none".'),
+        )  # fmt: skip
         return self
 
 
@@ -119,17 +100,16 @@ class JumpReLUSkipTranscoderConfig(AnyTranscoderConfig):
 class _SparsifyTranscoder(AnyTranscoderConfig):
     """What sparsify calls `transcode`, and its SAEs with a skip path: those do centre their input."""
 
-    def _may_centre(self) -> bool:
-        return True
+    _may_centre: ClassVar[bool] = True
 
 
-class TopKTranscoderConfig(_SparsifyTranscoder, _Fixed):
+class TopKTranscoderConfig(_SparsifyTranscoder, FixedK):
     """The k largest latents."""
 
     architecture: Literal["topk_transcoder"] = "topk_transcoder"
 
 
-class TopKSkipTranscoderConfig(_SparsifyTranscoder, _Fixed):
+class TopKSkipTranscoderConfig(_SparsifyTranscoder, FixedK):
     """The k largest latents and a linear path beside them."""
 
     architecture: Literal["topk_skip_transcoder"] = "topk_skip_transcoder"

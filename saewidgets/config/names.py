@@ -10,8 +10,6 @@ from pathlib import Path
 
 from saewidgets.errors import ConfigError
 
-# What language models are called: short names, the repositories that they stand for, and folders.
-
 # What TransformerLens and SAELens call models → their repositories on the hub.
 MODELS = {
     "gpt2-small": "openai-community/gpt2",
@@ -84,6 +82,8 @@ def check_revision(model: str, revision: str | None) -> None:
         )
 
 
+HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
+"""Of a surrogate pair: JSON may contain it, UTF-8 cannot."""
 MAX_NAME = 120
 """Characters of the name of a run, a template, a store or an SAE."""
 
@@ -100,8 +100,8 @@ def one_line(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    """`text` as UTF-8 can hold it: halves of surrogate pairs, which JSON may contain, become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """`text` as UTF-8 can hold it: halves of surrogate pairs become question marks."""
+    return HALF_A_CHARACTER.sub("?", text)
 
 
 def search_words(search: str | None) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from saewidgets.config.base import MAX_COUNT, Config
-from saewidgets.errors import ConfigError
+from saewidgets.config.base import MAX_COUNT, Config, CountOrNone, require
+
+_Steps = Annotated[int | None, Field(ge=0, le=MAX_COUNT)]
 
 
 class OptimizerConfig(Config):
@@ -30,8 +31,8 @@ class OptimizerConfig(Config):
     grad_clip: float | None = Field(
         default=1.0, gt=0, title="Gradient clip", description="Largest norm of the gradient; empty turns clipping off."
     )
-    normalize_decoder_every: int | None = Field(
-        default=1, ge=1, le=MAX_COUNT, title="Normalise decoder every (steps)",
+    normalize_decoder_every: CountOrNone = Field(
+        default=1, title="Normalise decoder every (steps)",
         description="How often decoder rows are brought back to norm one; empty means never, as in SAELens.",
     )
     project_decoder_grad: bool = Field(
@@ -49,35 +50,28 @@ class OptimizerConfig(Config):
         default=1, ge=1, le=10_000, title="Cosine cycles",
         description="How many times cosine_restarts falls from the peak; other schedules have one fall.",
     )
-    lr_warm_up_steps: int | None = Field(
-        default=None,
-        ge=0, le=MAX_COUNT,
-        title="Warm-up steps",
+    lr_warm_up_steps: _Steps = Field(
+        default=None, title="Warm-up steps",
         description="Linear warm-up; empty means 5 % of the run, at most 1,000.",
     )
-    lr_decay_steps: int | None = Field(
-        default=None,
-        ge=0, le=MAX_COUNT,
-        title="Decay steps",
+    lr_decay_steps: _Steps = Field(
+        default=None, title="Decay steps",
         description="Linear decay to zero at the end; empty means 20 % of the run.",
     )
-    sparsity_warm_up_steps: int | None = Field(
-        default=None,
-        ge=0, le=MAX_COUNT,
-        title="Sparsity warm-up steps",
+    sparsity_warm_up_steps: _Steps = Field(
+        default=None, title="Sparsity warm-up steps",
         description="The sparsity coefficient grows linearly over these steps; empty: 5 % of the run, at most 10,000.",
     )
 
     @model_validator(mode="after")
-    def _schedule_falls(self) -> OptimizerConfig:
-        if self.lr_end is not None and self.lr_end > self.lr:
-            raise ConfigError(
-                f"The learning rate would rise from {self.lr:g} to {self.lr_end:g}.", where="lr_end",
-                hint="Enter at most Learning rate, or leave it empty.",
-            )
-        if self.lr_schedule != "constant" and self.lr_end == 0 and self.lr_decay_steps != 0:
-            raise ConfigError(
-                "The schedule ends at zero, so nothing would be learned in the decay after it.", where="lr_end",
-                hint="Set Decay steps to 0, or leave this empty.",
-            )
+    def _schedule_falls(self) -> Self:
+        end = self.lr_end or 0.0
+        decays_to_zero = self.lr_schedule != "constant" and self.lr_end == 0
+        require(
+            (end <= self.lr, "lr_end", f"The learning rate would rise from {self.lr:g} to {end:g}.",
+             "Enter at most Learning rate, or leave it empty."),
+            (not decays_to_zero or self.lr_decay_steps == 0, "lr_end",
+             "The schedule ends at zero, so nothing would be learned in the decay after it.",
+             "Set Decay steps to 0, or leave this empty."),
+        )  # fmt: skip
         return self

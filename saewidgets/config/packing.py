@@ -15,11 +15,7 @@ _MOST = 1 << 31
 
 
 def as_separator(value: Any) -> str:
-    """`value` as one of `SEPARATORS` or the digits of a token id; None is "none".
-
-    Raises:
-        ConfigError: it is neither.
-    """
+    """`value` as one of `SEPARATORS` or the digits of a token id; None is "none". Raises `ConfigError`."""
     if value is None:
         return "none"
     if type(value) is int and 0 <= value < _MOST:
@@ -39,15 +35,11 @@ Separator = Annotated[str, BeforeValidator(as_separator, json_schema_input_type=
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How documents fill contexts.
+    """How documents fill contexts: the settings of `PackingConfig`.
 
-    Attributes:
-        prepend_bos: start every context with BOS (with EOS where the tokenizer has no BOS, as GPT-2; without either,
-            with nothing). For the tokenizer of an encoder: put every context between [CLS] and [SEP].
-        join: documents follow one another and are cut into contexts; else every context is the beginning of one
-            document, and documents shorter than a context are left out (SAELens' `disable_concat_sequences`).
-        separator: what stands between joined documents: "eos" (else [SEP], else BOS, where a tokenizer has none),
-            "bos", "sep", "none", or the digits of a token id.
+    A context starts with EOS where the tokenizer has no BOS, as GPT-2, and with nothing where it has neither; that of
+    an encoder stands between [CLS] and [SEP]. Where a tokenizer has no EOS, "eos" is [SEP], else BOS. `join` off is
+    SAELens' `disable_concat_sequences`.
     """
 
     prepend_bos: bool = True
@@ -79,19 +71,16 @@ class PackingConfig(Config):
     """The settings of every configuration that packs text."""
 
     prepend_bos: bool = Field(
-        default=True,
-        title="Start contexts with BOS",
+        default=True, title="Start contexts with BOS",
         description="Put the beginning-of-sequence token first in every context.",
     )
     join_documents: bool = Field(
-        default=True,
-        title="Join documents",
+        default=True, title="Join documents",
         description="Documents follow one another, and are cut into contexts. Off: every context is the beginning of "
         "one document; documents shorter than a context are left out.",
     )
     separator: Separator = Field(
-        default="eos",
-        title="Between documents",
+        default="eos", title="Between documents",
         description='What stands between joined documents: "eos", "bos", "sep", "none", or the id of a token.',
     )
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from saewidgets.config.base import MAX_COUNT, Config
+from saewidgets.config.base import Config, Count, ForwardBatch, StoreDtype, require
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 
@@ -25,17 +25,13 @@ class PipelineConfig(Config):
     layers: Literal["all"] | tuple[int, ...] = Field(
         default="all", title="Layers", description='"all", or the numbers of layers.'
     )
-    num_tokens: int = Field(
-        default=10_000_000, ge=1, le=MAX_COUNT, title="Tokens to capture",
-        description="How many; all of a text that has fewer.",
+    num_tokens: Count = Field(
+        default=10_000_000, title="Tokens to capture", description="How many; all of a text that has fewer."
     )
-    batch_size_extract: int = Field(
-        default=16, ge=1, le=4096, title="Contexts per forward",
-        description="Contexts the language model reads at once while capturing.",
+    batch_size_extract: ForwardBatch = Field(
+        default=16, description="Contexts the language model reads at once while capturing."
     )
-    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        default=None, title="Number format", description="Of the stored activations; empty: the model's."
-    )
+    dtype: StoreDtype = None
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -52,20 +48,16 @@ class PipelineConfig(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> PipelineConfig:
-        if self.layers != "all":
-            if not self.layers or min(self.layers) < 0:
-                raise ConfigError("Layers are numbers from 0 on, at least one.", where="layers", hint="Write 0,6,11.")
-            if len(set(self.layers)) < len(self.layers):
-                raise ConfigError("A layer is named twice.", where="layers", hint="Name each once.")
-        if self.training.hook_name_out is not None:
-            raise ConfigError(
-                "A pipeline trains SAEs, which reconstruct what they read; this is a transcoder.",
-                where="training.hook_name_out", hint="Use ws.trainings.create_many for transcoders of several layers.",
-            )
-        if self.training.corpus.kind == "activations":
-            raise ConfigError(
-                "A pipeline captures its own activations.", where="training.corpus", hint="Give the text itself."
-            )
+        layers = (0,) if self.layers == "all" else self.layers
+        require(
+            (layers and min(layers) >= 0, "layers", "Layers are numbers from 0 on, at least one.", "Write 0,6,11."),
+            (len(set(layers)) == len(layers), "layers", "A layer is named twice.", "Name each once."),
+            (self.training.hook_name_out is None, "training.hook_name_out",
+             "A pipeline trains SAEs, which reconstruct what they read; this is a transcoder.",
+             "Use ws.trainings.create_many for transcoders of several layers."),
+            (self.training.corpus.kind != "activations", "training.corpus",
+             "A pipeline captures its own activations.", "Give the text itself."),
+        )  # fmt: skip
         return self
 
     def hook_name(self, layer: int) -> str:

@@ -21,12 +21,9 @@ SeqposSlice = tuple[int | None, int | None] | tuple[int | None, int | None, int 
 
 
 def as_slice(value: Any) -> SeqposSlice | None:
-    """`value` as start, stop and maybe a step; None where every position counts.
+    """`value` as start, stop and maybe a step; None where every position counts. Raises `ConfigError`.
 
     Takes ``"5:-5"``, a Python slice, and lists of one to three entries as `slice` takes them: ``[-5]`` is ``":-5"``.
-
-    Raises:
-        ConfigError: it is no slice, or goes backwards.
     """
     if isinstance(value, slice):
         parts: Sequence[Any] = (value.start, value.stop, value.step)
@@ -73,20 +70,14 @@ def spelled(seqpos_slice: Sequence[int | None] | None) -> str | None:
 
 
 def as_ids(value: Any) -> tuple[int, ...] | None:
-    """Ids of tokens, ascending and each once; None where there are none.
-
-    Raises:
-        ConfigError: something in it is no id.
-    """
+    """Ids of tokens, ascending and each once; None where there are none. Raises `ConfigError`."""
     if value is None:
         return None
     ids = [value] if _is_whole(value, 0) else value
     if isinstance(value, str):
         ids = [_whole(part) for part in value.strip().strip("[]()").replace(",", " ").split()]
     if not isinstance(ids, list | tuple | set | frozenset) or not all(_is_whole(each, 0) for each in ids):
-        raise ConfigError(
-            f"{shown(value)} is not a list of token ids.", hint="Enter whole numbers: 50256, 198."
-        )
+        raise ConfigError(f"{shown(value)} is not a list of token ids.", hint="Enter whole numbers: 50256, 198.")
     return tuple(sorted(set(ids))) or None
 
 

@@ -18,11 +18,8 @@ class Preset:
     """A configuration with where it is from.
 
     Attributes:
-        name: what `preset` takes.
-        description: one line.
         sources: papers and code, each with what was taken from it.
         ours: what no source says, or says in other units, and what it is here.
-        config: the run.
     """
 
     name: str

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from saewidgets.config.base import Config
+from saewidgets.config.base import Config, require
 from saewidgets.errors import ConfigError
 
 MAX_WIDTH = 2**20
@@ -25,33 +25,24 @@ class SAEConfig(Config):
 
     architecture: str
     d_sae: int = Field(
-        default=16_384,
-        ge=1,
-        le=2**24,
-        title="Latents (d_sae)",
+        default=16_384, ge=1, le=2**24, title="Latents (d_sae)",
         description="How many latents the autoencoder has. 8 to 32 times the width of the model is usual.",
     )
     apply_b_dec_to_input: bool = Field(
-        default=True,
-        title="Subtract b_dec from the input",
+        default=True, title="Subtract b_dec from the input",
         description="Centre the input with the decoder bias before encoding.",
     )
     decoder_init_norm: float = Field(
-        default=0.1,
-        gt=0,
-        le=10,
-        title="Decoder norm at the start",
+        default=0.1, gt=0, le=10, title="Decoder norm at the start",
         description="Norm of every decoder row at initialisation; the encoder starts as its transpose, and one that "
         "starts small learns faster.",
     )
     normalize_activations: SkipJsonSchema[Normalization] = Field(
-        default="none",
-        title="Normalisation",
+        default="none", title="Normalisation",
         description="What happens to every input vector before it is encoded, undone in the reconstruction.",
     )
     reshape_activations: SkipJsonSchema[Reshaping] = Field(
-        default="none",
-        title="Reshaping",
+        default="none", title="Reshaping",
         description="hook_z: the input may come as [..., heads, d_head], whose heads are laid side by side.",
     )
 
@@ -63,9 +54,7 @@ class SAEConfig(Config):
 
 class _WithL1(SAEConfig):
     l1_coefficient: float = Field(
-        default=1.0,
-        ge=0,
-        title="Sparsity coefficient",
+        default=1.0, ge=0, title="Sparsity coefficient",
         description="Weight of the L1 penalty. Higher: fewer active latents, worse reconstruction. The same trade-off "
         "needs more of it in a wider model, by the square root of the width.",
     )
@@ -77,67 +66,51 @@ class StandardConfig(_WithL1):
 
     architecture: Literal["standard"] = "standard"
     lp_norm: float = Field(
-        default=1.0,
-        gt=0,
-        le=2,
-        title="Norm (p)",
+        default=1.0, gt=0, le=2, title="Norm (p)",
         description="The penalty is the Lp norm of the latents. 1 is usual; below 1 punishes many weak latents more.",
     )
     p_end: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        title="p at the end",
+        default=None, gt=0, lt=1, title="p at the end",
         description="Let p fall from 1 to this over the run (p-anneal); empty keeps it. 0.2 is usual.",
     )
     p_hold: float = Field(
-        default=0.1,
-        ge=0,
-        lt=1,
-        title="Share of the run before p falls",
+        default=0.1, ge=0, lt=1, title="Share of the run before p falls",
         description="Where p falls, it stays 1 for this share of the run.",
     )
 
     @model_validator(mode="after")
-    def _one_p(self) -> StandardConfig:
-        if self.p_end is not None and self.lp_norm != 1:
-            raise ConfigError(
-                f"p falls from 1, but lp_norm is {self.lp_norm}.", where="lp_norm",
-                hint="Leave lp_norm at 1, or leave p_end empty.",
-            )
+    def _one_p(self) -> Self:
+        require((
+            self.p_end is None or self.lp_norm == 1, "lp_norm", f"p falls from 1, but lp_norm is {self.lp_norm}.",
+            "Leave lp_norm at 1, or leave p_end empty.",
+        ))  # fmt: skip
         return self
 
 
-class _TopKBase(SAEConfig):
+class FixedK(SAEConfig):
+    """An SAE with k latents active per token."""
+
+    k: int = Field(ge=1, title="Active latents (k)", description="How many latents are kept per token.")
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> Self:
+        hint = f"Enter 1{f' to {self.d_sae:,}' * (self.d_sae > 1)}{'; 32 is usual' * (self.d_sae >= 32)}."
+        require((self.k <= self.d_sae, "k", f"k is {self.k:,} but d_sae is {self.d_sae:,}.", hint))
+        return self
+
+
+class _TopKBase(FixedK):
     k: int = Field(
-        default=32,
-        ge=1,
-        title="Active latents (k)",
-        description="How many latents stay active per token. 32 is usual.",
+        default=32, ge=1, title="Active latents (k)", description="How many latents stay active per token. 32 is usual."
     )
     aux_coefficient: float = Field(
-        default=1 / 32,
-        ge=0,
-        title="Auxiliary coefficient",
+        default=1 / 32, ge=0, title="Auxiliary coefficient",
         description="Weight of the auxiliary loss that lets dead latents explain what is left over (0 turns it off).",
     )
     aux_k: int | None = Field(
-        default=None,
-        ge=1,
-        title="Auxiliary k",
+        default=None, ge=1, title="Auxiliary k",
         description="How many dead latents take part in the auxiliary loss; empty means half of d_in.",
     )
-
-    @model_validator(mode="after")
-    def _k_fits(self) -> _TopKBase:
-        if self.k > self.d_sae:
-            raise ConfigError(
-                f"k is {self.k:,} but d_sae is {self.d_sae:,}.",
-                where="k",
-                hint=(f"Enter 1 to {self.d_sae:,}" if self.d_sae > 1 else "Enter 1")
-                + ("; 32 is usual." if self.d_sae >= 32 else "."),
-            )
-        return self
 
 
 class TopKConfig(_TopKBase):
@@ -148,10 +121,7 @@ class TopKConfig(_TopKBase):
 
 class _BatchTopKBase(_TopKBase):
     threshold_momentum: float | None = Field(
-        default=None,
-        ge=0,
-        lt=1,
-        title="Threshold momentum",
+        default=None, ge=0, lt=1, title="Threshold momentum",
         description="How slowly the inference threshold follows the smallest kept activation of each batch. Empty: "
         "0.99, and less in runs of under 1,000 steps.",
     )
@@ -188,31 +158,25 @@ class MatryoshkaConfig(_BatchTopKBase):
 
     architecture: Literal["matryoshka"] = "matryoshka"
     widths: Widths = Field(
-        default=None,
-        max_length=64,
-        title="Nested widths",
+        default=None, max_length=64, title="Nested widths",
         description="How many of the first latents reconstruct alone: 512, 2048, 8192. All latents are always the last "
         "width. Empty means 1/32, 3/32, 7/32, 15/32 and all of them.",
     )
     aux_per_width: bool = Field(
-        default=False,
-        title="Auxiliary loss per width",
+        default=False, title="Auxiliary loss per width",
         description="Dead latents explain what is left over at their own width instead of at the last one.",
     )
 
     @model_validator(mode="after")
-    def _widths_grow(self) -> MatryoshkaConfig:
+    def _widths_grow(self) -> Self:
         levels = self.levels
-        if any(wide <= narrow for narrow, wide in zip((0, *levels), levels, strict=False)):
-            raise ConfigError(
-                f"The widths are {', '.join(f'{w:,}' for w in levels)} with d_sae as the last.", where="widths",
-                hint=f"Each is larger than the one before, from 1 to {self.d_sae:,}.",
-            )
-        if len(levels) == 1:
-            raise ConfigError(
-                "There is only one width, that of all latents.", where="widths",
-                hint="Give a smaller one as well, or choose batchtopk.",
-            )
+        require(
+            (all(narrow < wide for narrow, wide in zip((0, *levels), levels, strict=False)), "widths",
+             f"The widths are {', '.join(f'{w:,}' for w in levels)} with d_sae as the last.",
+             f"Each is larger than the one before, from 1 to {self.d_sae:,}."),
+            (len(levels) > 1, "widths", "There is only one width, that of all latents.",
+             "Give a smaller one as well, or choose batchtopk."),
+        )  # fmt: skip
         return self
 
     @property
@@ -229,73 +193,53 @@ class JumpReLUConfig(SAEConfig):
 
     architecture: Literal["jumprelu"] = "jumprelu"
     l0_coefficient: float = Field(
-        default=1.0,
-        ge=0,
-        title="Sparsity coefficient",
+        default=1.0, ge=0, title="Sparsity coefficient",
         description="Weight of the L0 penalty. Higher: fewer active latents, worse reconstruction. The same trade-off "
         "needs more of it in a wider model, in proportion to the width.",
     )
     bandwidth: float = Field(
-        default=0.05,
-        gt=0,
-        title="Bandwidth",
+        default=0.05, gt=0, title="Bandwidth",
         description="Width of the window around the threshold in which it receives a gradient.",
     )
     initial_threshold: float = Field(
-        default=0.01,
-        gt=0,
-        title="Threshold at the start",
-        description="Every latent's threshold at initialisation.",
+        default=0.01, gt=0, title="Threshold at the start", description="Every latent's threshold at initialisation."
     )
     sparsity_loss: Literal["step", "tanh", "quadratic"] = Field(
-        default="step",
-        title="Sparsity penalty",
+        default="step", title="Sparsity penalty",
         description="step: the number of active latents. tanh: a smooth form of it. quadratic: how far that number is "
         "from the target L0.",
     )
     target_l0: float | None = Field(
-        default=None,
-        gt=0,
-        title="Target L0",
+        default=None, gt=0, title="Target L0",
         description="Of the quadratic penalty: how many latents shall be active per token.",
     )
     tanh_scale: float = Field(
-        default=4.0,
-        gt=0,
-        title="Scale of tanh",
+        default=4.0, gt=0, title="Scale of tanh",
         description="Of the tanh penalty: the larger, the weaker a latent that counts in full. 4 is usual.",
     )
     pre_act_coefficient: float | None = Field(
-        default=None,
-        ge=0,
-        title="Pre-activation coefficient",
+        default=None, ge=0, title="Pre-activation coefficient",
         description="Weight of a penalty that lifts the pre-activations of dead latents to their thresholds; empty "
         "turns it off. 3e-6 is usual.",
     )
     ste_to_input: bool = Field(
-        default=False,
-        title="Estimate reaches the encoder",
+        default=False, title="Estimate reaches the encoder",
         description="The straight-through gradient moves the pre-activations as well as the thresholds.",
     )
 
     @model_validator(mode="after")
-    def _target_fits(self) -> JumpReLUConfig:
-        if self.sparsity_loss == "quadratic" and self.target_l0 is None:
-            raise ConfigError(
-                "The quadratic penalty needs the number of active latents to aim at.", where="target_l0",
-                hint="Enter a target L0"
-                + ("; 32 to 100 is usual." if self.d_sae >= 100 else f" of at most {self.d_sae}."),
-            )
-        if self.sparsity_loss != "quadratic" and self.target_l0 is not None:
-            raise ConfigError(
-                f"Only the quadratic penalty aims at a number of active latents, not {self.sparsity_loss}.",
-                where="target_l0", hint='Leave it empty, or choose "quadratic" as sparsity_loss.',
-            )
-        if self.target_l0 is not None and self.target_l0 > self.d_sae:
-            raise ConfigError(
-                f"target_l0 is {self.target_l0:g} but d_sae is {self.d_sae:,}.", where="target_l0",
-                hint=f"Enter at most {self.d_sae:,}.",
-            )
+    def _target_fits(self) -> Self:
+        target, is_aimed = self.target_l0, self.sparsity_loss == "quadratic"
+        usual = "; 32 to 100 is usual." if self.d_sae >= 100 else f" of at most {self.d_sae}."
+        require(
+            (target is not None or not is_aimed, "target_l0",
+             "The quadratic penalty needs the number of active latents to aim at.", f"Enter a target L0{usual}"),
+            (target is None or is_aimed, "target_l0",
+             f"Only the quadratic penalty aims at a number of active latents, not {self.sparsity_loss}.",
+             'Leave it empty, or choose "quadratic" as sparsity_loss.'),
+            (target is None or target <= self.d_sae, "target_l0",
+             f"target_l0 is {target or 0:g} but d_sae is {self.d_sae:,}.", f"Enter at most {self.d_sae:,}."),
+        )  # fmt: skip
         return self
 
 
@@ -310,8 +254,7 @@ class SkipConfig(_WithL1):
 
     architecture: Literal["skip"] = "skip"
     skip_scale: float = Field(
-        default=0.5,
-        title="Skip coefficient",
+        default=0.5, title="Skip coefficient",
         description="How much of the input is added to the reconstruction; where it is learned, at the start. At 1 "
         "nothing is left for the latents.",
     )
@@ -319,20 +262,17 @@ class SkipConfig(_WithL1):
         default=False, title="Learn the skip coefficient", description="Let training move the skip coefficient."
     )
     skip_max: float = Field(
-        default=0.9,
-        gt=0,
-        le=1,
-        title="Largest skip coefficient",
+        default=0.9, gt=0, le=1, title="Largest skip coefficient",
         description="What a learned coefficient cannot exceed: every penalty on latents pulls it towards 1.",
     )
 
     @model_validator(mode="after")
-    def _starts_in_range(self) -> SkipConfig:
-        if self.learn_skip and not 0 <= self.skip_scale <= self.skip_max:
-            raise ConfigError(
-                f"The skip coefficient starts at {self.skip_scale:g}.", where="skip_scale",
-                hint=f"Where it is learned it stays between 0 and skip_max, which is {self.skip_max:g}.",
-            )
+    def _starts_in_range(self) -> Self:
+        require((
+            not self.learn_skip or 0 <= self.skip_scale <= self.skip_max, "skip_scale",
+            f"The skip coefficient starts at {self.skip_scale:g}.",
+            f"Where it is learned it stays between 0 and skip_max, which is {self.skip_max:g}.",
+        ))  # fmt: skip
         return self
 
 
@@ -344,30 +284,26 @@ class AnyTranscoderConfig(SAEConfig):
     """
 
     d_out: SkipJsonSchema[int | None] = Field(
-        default=None,
-        ge=1,
-        le=MAX_WIDTH,
-        title="Output width (d_out)",
+        default=None, ge=1, le=MAX_WIDTH, title="Output width (d_out)",
         description="Width of what is reconstructed; empty means that of the activations there.",
     )
     apply_b_dec_to_input: SkipJsonSchema[bool] = False
+
+    _may_centre: ClassVar[bool] = False
 
     @property
     def is_transcoder(self) -> bool:
         return not self.apply_b_dec_to_input  # only sparsify's SAEs with a skip path centre their input
 
     @model_validator(mode="after")
-    def _input_and_output_are_apart(self) -> AnyTranscoderConfig:
-        if self.apply_b_dec_to_input and not self._may_centre():
-            raise ConfigError(
-                "A transcoder's decoder bias belongs to its output.", where="apply_b_dec_to_input", hint="Set it to no."
-            )
-        if self.reshape_activations != "none":
-            raise ConfigError("A transcoder does not reshape heads.", where="reshape_activations", hint='Use "none".')
+    def _input_and_output_are_apart(self) -> Self:
+        require(
+            (self._may_centre or not self.apply_b_dec_to_input, "apply_b_dec_to_input",
+             "A transcoder's decoder bias belongs to its output.", "Set it to no."),
+            (self.reshape_activations == "none", "reshape_activations", "A transcoder does not reshape heads.",
+             'Use "none".'),
+        )  # fmt: skip
         return self
-
-    def _may_centre(self) -> bool:
-        return False
 
 
 class TranscoderConfig(AnyTranscoderConfig, _WithL1):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from saewidgets.config.arguments import shown
-from saewidgets.config.base import Config
+from saewidgets.config.base import Config, Seed, require
 from saewidgets.errors import ConfigError
 
 SteeringMode = Literal["add_max", "add", "clamp", "conditional_clamp", "scale", "ablate"]
@@ -56,12 +56,12 @@ class SteeringFeature(Config):
         return data
 
     @model_validator(mode="after")
-    def _has_its_maximum(self) -> SteeringFeature:
-        if self.mode == "add_max" and self.a_max is None:
-            raise ConfigError(
-                f"Feature {self.index} is to be added in units of its largest activation, which is not known.",
-                where="a_max", hint='Give a_max (estimate_max finds it), or use mode "add".',
-            )
+    def _has_its_maximum(self) -> Self:
+        require((
+            self.mode != "add_max" or self.a_max is not None, "a_max",
+            f"Feature {self.index} is to be added in units of its largest activation, which is not known.",
+            'Give a_max (estimate_max finds it), or use mode "add".',
+        ))  # fmt: skip
         return self
 
     @property
@@ -101,7 +101,7 @@ class SteeringConfig(Config):
     top_p: float = Field(
         default=0.95, gt=0, le=1, title="Top-p", description="Sample from the likeliest tokens with this share."
     )
-    seed: int = Field(default=16, ge=0, le=2**63 - 1, title="Seed", description="Fixes the random choices.")
+    seed: Seed = Field(default=16, description="Fixes the random choices.")
     strengths: tuple[float, ...] = Field(
         default=(), max_length=64, title="Strengths", description="For a sweep over one feature."
     )
@@ -116,11 +116,7 @@ class SteeringConfig(Config):
 
 
 def as_positions(value: Any) -> Positions:
-    """One of the words, or ascending numbers of prompt tokens.
-
-    Raises:
-        ConfigError: it is neither, or an empty list (which would steer nothing).
-    """
+    """One of the words, or ascending numbers of prompt tokens. Raises `ConfigError`, also for an empty list."""
     if isinstance(value, str) and value in get_args(PositionKind):
         return value  # type: ignore[return-value]  # just looked up
     hint = f"Use {', '.join(map(repr, get_args(PositionKind)))}, or a list of numbers of prompt tokens such as [3, 4]."

@@ -63,11 +63,7 @@ class Template(Config):
 
 
 def write_templates(templates: Sequence[Template]) -> str:
-    """The text of a file that `read_templates` reads.
-
-    Raises:
-        ConfigError: these are more than it takes.
-    """
+    """The text of a file that `read_templates` reads. Raises `ConfigError` if these are more than it takes."""
     if len(templates) > MAX_TEMPLATES:
         raise ConfigError(
             f"These are {len(templates):,} templates; a file holds at most {MAX_TEMPLATES:,}.", where="ids", hint=_PARTS
@@ -127,7 +123,7 @@ def _template(entry: Any, where: str, package: str) -> Template:
     if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
         where = f"{where} ({one_line(entry['name'])[:MAX_NAME]!r})"
     try:
-        template = Template.model_validate(entry)
+        return Template.model_validate(entry)
     except ValidationError as error:
         found = config_errors(error, Template)
         wrong, sentence = next(iter(found.items()))
@@ -138,7 +134,6 @@ def _template(entry: Any, where: str, package: str) -> Template:
         ) from error
     except RecursionError as error:
         raise FormatError("This is nested too deeply.", where=where) from error
-    return template
 
 
 def _hint(package: str) -> str:

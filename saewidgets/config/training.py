@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from saewidgets.config.base import MAX_COUNT, CompileMode, Config
-from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
-from saewidgets.config.hook_names import HOOK_NAME, computed_before, layer_of
-from saewidgets.config.names import one_line
+from saewidgets.config.base import (
+    MAX_COUNT,
+    CompileMode,
+    Config,
+    ContextSize,
+    Count,
+    CountOrNone,
+    Device,
+    DeviceOrNone,
+    Dtype,
+    ForwardBatch,
+    ModelDtype,
+    ModelName,
+    ModelRevision,
+    Name,
+    PathOrNone,
+    Seed,
+    put,
+    require,
+)
+from saewidgets.config.corpus import Corpus, DemoCorpus, as_corpus
+from saewidgets.config.hook_names import HookName, computed_before, layer_of
 from saewidgets.config.optimizer import OptimizerConfig
 from saewidgets.config.packing import PackingConfig
 from saewidgets.config.positions import Positions, TokenIds, positions
 from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
 from saewidgets.errors import ConfigError
+
+Sample = Annotated[int, Field(ge=256, le=MAX_COUNT)]  # tokens that something is measured on
 
 
 class TargetsConfig(Config):
@@ -54,16 +74,13 @@ class TargetsConfig(Config):
 
     @model_validator(mode="after")
     def _fit_together(self) -> TargetsConfig:
-        if self.l0_min is not None and self.l0_max is not None and self.l0_min > self.l0_max:
-            raise ConfigError(
-                f"The range of L0 is empty: from {self.l0_min:g} to {self.l0_max:g}.", where="l0_min",
-                hint="Enter at most Largest L0.",
-            )
-        if self.action == "stop" and not self.any:
-            raise ConfigError(
-                "There is no target at which the run could stop.", where="action",
-                hint="Set a target, or choose warn.",
-            )
+        least, most = self.l0_min or 0.0, float("inf") if self.l0_max is None else self.l0_max
+        require(
+            (least <= most, "l0_min", f"The range of L0 is empty: from {least:g} to {most:g}.",
+             "Enter at most Largest L0."),
+            (self.any or self.action == "warn", "action", "There is no target at which the run could stop.",
+             "Set a target, or choose warn."),
+        )  # fmt: skip
         return self
 
 
@@ -73,8 +90,8 @@ class ResamplingConfig(Config):
     Which latents are dead is decided by `dead_window_tokens`.
     """
 
-    every_steps: int | None = Field(
-        default=None, ge=1, le=MAX_COUNT, title="Resample every (steps)",
+    every_steps: CountOrNone = Field(
+        default=None, title="Resample every (steps)",
         description="How often dead latents start anew from inputs that are reconstructed badly; empty means never.",
     )
     until_share: float = Field(
@@ -91,43 +108,29 @@ class ActivationsConfig(PackingConfig):
     """How text becomes activations."""
 
     exclude_special_tokens: bool = Field(
-        default=True,
-        title="Skip special tokens",
+        default=True, title="Skip special tokens",
         description="Leave BOS, EOS and padding positions out of training and metrics: their activations are outliers.",
     )
     exclude_token_ids: TokenIds = Field(
-        default=None,
-        title="Skip token ids",
+        default=None, title="Skip token ids",
         description="Leave positions with these tokens out of training and metrics as well: 198, 50256. Empty: none.",
     )
     seqpos_slice: Positions = Field(
-        default=None,
-        title="Positions",
+        default=None, title="Positions",
         description="Only these positions of every context take part in training and metrics, as a slice: 5:-5 or "
         "0:64:2. Empty means all.",
     )
-    model_batch_size: int = Field(
-        default=16,
-        ge=1,
-        le=4096,
-        title="Contexts per forward",
-        description="Contexts the language model reads at once.",
-    )
-    shuffle_tokens: int = Field(
-        default=65_536,
-        ge=1, le=MAX_COUNT,
-        title="Shuffle window (tokens)",
+    model_batch_size: ForwardBatch = Field(default=16, description="Contexts the language model reads at once.")
+    shuffle_tokens: Count = Field(
+        default=65_536, title="Shuffle window (tokens)",
         description="Activations are shuffled within windows of about this many tokens; memory grows with it.",
     )
-    buffer_device: str | None = Field(
-        default=None,
-        max_length=32,
-        title="Shuffle window on",
+    buffer_device: DeviceOrNone = Field(
+        default=None, title="Shuffle window on",
         description="Where the shuffle window is kept: cpu saves memory of the GPU. Empty: where the SAE trains.",
     )
     read_ahead: Literal["auto", "on", "off"] = Field(
-        default="auto",
-        title="Read ahead",
+        default="auto", title="Read ahead",
         description="The next shuffle window is computed while this one is trained on, and takes as much memory again. "
         "auto: where model and SAE are on different devices.",
     )
@@ -140,24 +143,14 @@ class ActivationsConfig(PackingConfig):
         "export. layer_norm, constant_norm_rescale: every token by itself, whenever the SAE is used. "
         "covariance_whitening: mean zero and covariance one in every direction; folded in as well.",
     )
-    norm_tokens: int = Field(
-        default=65_536,
-        ge=256, le=MAX_COUNT,
-        title="Tokens for the scale",
+    norm_tokens: Sample = Field(
+        default=65_536, title="Tokens for the scale",
         description="Tokens from which the input scale, or the whitening, is estimated.",
     )
     validation_share: float = Field(
-        default=0.02,
-        ge=0,
-        lt=0.5,
-        title="Validation share",
+        default=0.02, ge=0, lt=0.5, title="Validation share",
         description="Share of the contexts that is only evaluated on.",
     )
-
-    @field_validator("buffer_device", mode="before")
-    @classmethod
-    def _buffer_device_is_named(cls, value: Any) -> Any:
-        return (value.strip() or None) if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -188,20 +181,18 @@ class ActivationsConfig(PackingConfig):
 class EvaluationConfig(Config):
     """Evaluation on held-out text while training."""
 
-    every_steps: int | None = Field(
-        default=None, ge=1, le=MAX_COUNT, title="Evaluate every (steps)",
+    every_steps: CountOrNone = Field(
+        default=None, title="Evaluate every (steps)",
         description="Empty means ten times per run; less in a run so short that evaluations would read more than it.",
     )
-    tokens: int = Field(
-        default=16_384, ge=256, le=MAX_COUNT, title="Evaluation tokens", description="Held-out tokens per evaluation."
-    )
+    tokens: Sample = Field(default=16_384, title="Evaluation tokens", description="Held-out tokens per evaluation.")
 
 
 class CheckpointConfig(Config):
     """When checkpoints are written and which are kept."""
 
-    every_steps: int | None = Field(
-        default=None, ge=1, le=MAX_COUNT, title="Checkpoint every (steps)", description="Empty means ten times per run."
+    every_steps: CountOrNone = Field(
+        default=None, title="Checkpoint every (steps)", description="Empty means ten times per run."
     )
     keep_every: bool = Field(
         default=False, title="Keep every checkpoint", description="Otherwise only the latest and the best stay on disk."
@@ -217,95 +208,61 @@ class TrainingConfig(Config):
     `corpus` also takes ``"demo"``, a path or a list of paths.
     """
 
-    name: str | None = Field(
-        default=None,
-        max_length=120,
-        title="Name",
-        description="Empty: made from the model, the layer and the architecture.",
-    )
-    model: str = Field(
-        default="demo", min_length=1, title="Model", description='A Hugging Face id, a local folder, or "demo".'
-    )
-    model_revision: str | None = Field(
-        default=None, title="Model revision", description="Branch, tag or commit on the hub."
-    )
-    model_dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", title="Model precision", description="Number format of the language model's weights."
-    )
-    corpus: CorpusConfig = Field(
+    name: Name = Field(default=None, description="Empty: made from the model, the layer and the architecture.")
+    model: ModelName = Field(default="demo", description='A Hugging Face id, a local folder, or "demo".')
+    model_revision: ModelRevision = Field(default=None, description="Branch, tag or commit on the hub.")
+    model_dtype: ModelDtype = "float32"
+    corpus: Corpus = Field(
         default=DemoCorpus(), title="Dataset",
         description='"demo", a file or folder, or a dataset of the hub: owner/name or owner/name:configuration.',
     )
-    hook_name: str = Field(
-        default="blocks.2.hook_resid_post",
-        title="Hook name",
+    hook_name: HookName = Field(
+        default="blocks.2.hook_resid_post", title="Hook name",
         description="Where in the model the activations are read.",
     )
-    hook_name_out: str | None = Field(
-        default=None,
-        title="Output hook name",
+    hook_name_out: HookName | None = Field(
+        default=None, title="Output hook name",
         description="What a transcoder reconstructs: where in the model its target is read. Only for transcoders.",
     )
-    context_size: int = Field(
-        default=256, ge=2, le=1_048_576, title="Context length", description="Tokens per context the model reads."
-    )
+    context_size: ContextSize = 256
     sae: TrainableSAEConfig = Field(default=TopKConfig(), title="Autoencoder")
-    from_pretrained: str | None = Field(
-        default=None,
-        max_length=4096,
-        title="Start from SAE",
+    from_pretrained: PathOrNone = Field(
+        default=None, title="Start from SAE",
         description="An SAE of the library (its id or name), a training, or a folder with an SAE: training starts from "
         "its weights. Empty: random weights.",
     )
-    tokens: int = Field(
-        default=10_000_000,
-        ge=1, le=MAX_COUNT,
-        title="Tokens",
+    tokens: Count = Field(
+        default=10_000_000, title="Tokens",
         description="How many activations to train on; text repeats when it runs out.",
     )
     epochs: float | None = Field(
-        default=None,
-        gt=0, le=1e6,
-        title="Epochs",
+        default=None, gt=0, le=1e6, title="Epochs",
         description="Passes over the training text, in place of Tokens; empty means that Tokens decides.",
     )
-    batch_size: int = Field(
-        default=4096, ge=1, le=MAX_COUNT, title="Batch size", description="Tokens per optimiser step."
+    batch_size: Count = Field(default=4096, title="Batch size", description="Tokens per optimiser step.")
+    gradient_accumulation: Count = Field(
+        default=1, title="Gradient accumulation", description="Microbatches a batch is split into, to save memory."
     )
-    gradient_accumulation: int = Field(
-        default=1,
-        ge=1, le=MAX_COUNT,
-        title="Gradient accumulation",
-        description="Microbatches a batch is split into, to save memory.",
-    )
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32",
-        title="Precision",
+    precision: Dtype = Field(
+        default="float32", title="Precision",
         description="Number format of the autoencoder's matrix products while training.",
     )
-    device: str = Field(default="auto", title="Device", description='"auto" takes the first CUDA device, else the CPU.')
-    model_device: str | None = Field(
-        default=None,
-        max_length=32,
-        title="Model device",
+    device: Device = "auto"
+    model_device: DeviceOrNone = Field(
+        default=None, title="Model device",
         description="Where the language model is, if that is another device than the SAE's. Empty: the same.",
     )
     model_compile: CompileMode | None = Field(
-        default=None,
-        title="Compile model",
+        default=None, title="Compile model",
         description="Compile the blocks of the language model with this mode of torch.compile; where that fails they "
         "run as they are. Empty: not compiled.",
     )
-    seed: int = Field(default=0, ge=0, le=2**63 - 1, title="Seed", description="Fixes initialisation and shuffling.")
-    dead_window_tokens: int = Field(
-        default=1_000_000,
-        ge=1, le=MAX_COUNT,
-        title="Dead window (tokens)",
+    seed: Seed = Field(default=0, description="Fixes initialisation and shuffling.")
+    dead_window_tokens: Count = Field(
+        default=1_000_000, title="Dead window (tokens)",
         description="A latent that did not fire in this many tokens counts as dead.",
     )
-    log_every_steps: int = Field(
-        default=10, ge=1, le=MAX_COUNT, title="Log every (steps)", description="How often metrics are recorded."
-    )
+    log_every_steps: Count = Field(default=10, title="Log every (steps)", description="How often metrics are recorded.")
     optimizer: OptimizerConfig = OptimizerConfig()
     resampling: ResamplingConfig = ResamplingConfig()
     targets: TargetsConfig = TargetsConfig()
@@ -313,107 +270,43 @@ class TrainingConfig(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
 
-    @field_validator("name", mode="before")
-    @classmethod
-    def _plain_name(cls, name: Any) -> Any:
-        """One line without blanks around it; nothing but blanks is no name."""
-        return (one_line(name) or None) if isinstance(name, str) else name
-
-    @field_validator("model")
-    @classmethod
-    def _model_is_named(cls, model: str) -> str:
-        if not model.strip():
-            raise ConfigError("The model is missing.", hint='Enter a Hugging Face id, a local folder, or "demo".')
-        return model.strip()
-
-    @field_validator("model_device", mode="before")
-    @classmethod
-    def _model_device_is_named(cls, value: Any) -> Any:
-        return (value.strip() or None) if isinstance(value, str) else value
-
-    @field_validator("from_pretrained")
-    @classmethod
-    def _pretrained_is_named(cls, value: str | None) -> str | None:
-        return (value or "").strip() or None
-
-    @field_validator("corpus", mode="before")
-    @classmethod
-    def _corpus_from_text(cls, value: Any) -> Any:
-        return as_corpus(value)
-
-    @field_validator("hook_name", "hook_name_out")
-    @classmethod
-    def _hook_name_has_the_form(cls, value: str | None) -> str | None:
-        if value is not None and not HOOK_NAME.fullmatch(value):
-            raise ConfigError(
-                f"{value!r} is not a hook name.",
-                hint="Use blocks.LAYER.hook_resid_pre, hook_resid_post, hook_mlp_out, hook_attn_out, attn.hook_z, "
-                "ln2.hook_normalized or mlp.hook_in; attn.hook_z.HEAD is one head.",
-            )
-        return value
-
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingConfig:
-        if self.tokens < self.batch_size:
-            raise ConfigError(
-                f"{self.tokens:,} tokens do not fill one batch of {self.batch_size:,}.",
-                where="tokens",
-                hint="Raise Tokens or lower Batch size.",
-            )
-        if self.batch_size % self.gradient_accumulation:
-            raise ConfigError(
-                f"A batch of {self.batch_size:,} cannot be split into {self.gradient_accumulation} equal parts.",
-                where="gradient_accumulation",
-                hint="Choose a divisor of Batch size.",
-            )
-        if not len(self.activations.positions(self.context_size)):
-            raise ConfigError(
-                f"A context of {self.context_size:,} tokens has no such position.", where="activations.seqpos_slice",
-                hint="Choose other positions, or raise Context length.",
-            )
-        if self.sae.is_transcoder and self.hook_name_out is None:
-            raise ConfigError(
-                "A transcoder reconstructs another place in the model, which is missing.",
-                where="hook_name_out", hint=f"Enter its hook name. {self._usual_pair}",
-            )
-        if not self.sae.is_transcoder and self.hook_name_out is not None:
-            raise ConfigError(
-                f"{self.sae.architecture} reconstructs what it reads; only transcoders have an output hook name.",
-                where="hook_name_out", hint="Leave it empty, or choose a transcoder.",
-            )
-        if self.hook_name_out is not None and computed_before(self.hook_name_out, self.hook_name):
-            raise ConfigError(
-                f"The model computes {self.hook_name_out} before {self.hook_name}.", where="hook_name_out",
-                hint=f"A transcoder reconstructs what comes after the place it reads. {self._usual_pair}",
-            )
-        if self.sae.reshape_activations != "none":
-            raise ConfigError(
-                f"{self.sae.reshape_activations} is for SAEs that are loaded; training does without.",
-                where="sae.reshape_activations", hint="Leave it out.",
-            )
-        if self.normalizes_tokens and self.sae.architecture == "skip":
-            raise ConfigError(
-                "A skip autoencoder that normalises every token by itself cannot be written for others to read.",
-                where="activations.normalize", hint="Choose E‖x‖ = √d_in (expected_average_only_in), or none.",
-            )
-        if self.activations.normalize == "covariance_whitening" and (
-            self.sae.is_transcoder or self.sae.architecture == "skip"
-        ):
-            raise ConfigError(
-                f"The whitening of its input cannot be moved into the weights of a {self.sae.architecture}.",
-                where="activations.normalize", hint="Choose E‖x‖ = √d_in (expected_average_only_in), or none.",
-            )
-        if (value := self.sae.normalize_activations) not in ("none", self.activations.normalize):
-            raise ConfigError(
-                f"The inputs are {value} here and {self.activations.normalize} in activations.normalize.",
-                where="sae.normalize_activations", hint=f'Leave it out, and set activations.normalize to "{value}".',
-            )
+        sae, scaling, out = self.sae, self.activations.normalize, self.hook_name_out
+        has_own_scale = sae.is_transcoder or sae.architecture == "skip"
+        other_scaling = "Choose E‖x‖ = √d_in (expected_average_only_in), or none."
+        pair = f"The usual pair is blocks.{self.layer}.mlp.hook_in and blocks.{self.layer}.hook_mlp_out."
+        require(
+            (self.tokens >= self.batch_size, "tokens",
+             f"{self.tokens:,} tokens do not fill one batch of {self.batch_size:,}.",
+             "Raise Tokens or lower Batch size."),
+            (self.batch_size % self.gradient_accumulation == 0, "gradient_accumulation",
+             f"A batch of {self.batch_size:,} cannot be split into {self.gradient_accumulation} equal parts.",
+             "Choose a divisor of Batch size."),
+            (self.activations.positions(self.context_size), "activations.seqpos_slice",
+             f"A context of {self.context_size:,} tokens has no such position.",
+             "Choose other positions, or raise Context length."),
+            (out is not None or not sae.is_transcoder, "hook_name_out",
+             "A transcoder reconstructs another place in the model, which is missing.",
+             f"Enter its hook name. {pair}"),
+            (out is None or sae.is_transcoder, "hook_name_out",
+             f"{sae.architecture} reconstructs what it reads; only transcoders have an output hook name.",
+             "Leave it empty, or choose a transcoder."),
+            (out is None or not computed_before(out, self.hook_name), "hook_name_out",
+             f"The model computes {out} before {self.hook_name}.",
+             f"A transcoder reconstructs what comes after the place it reads. {pair}"),
+            (sae.reshape_activations == "none", "sae.reshape_activations",
+             f"{sae.reshape_activations} is for SAEs that are loaded; training does without.", "Leave it out."),
+            (sae.architecture != "skip" or not self.normalizes_tokens, "activations.normalize",
+             "A skip autoencoder that normalises every token by itself cannot be written for others to read.",
+             other_scaling),
+            (scaling != "covariance_whitening" or not has_own_scale, "activations.normalize",
+             f"The whitening of its input cannot be moved into the weights of a {sae.architecture}.", other_scaling),
+            (sae.normalize_activations in ("none", scaling), "sae.normalize_activations",
+             f"The inputs are {sae.normalize_activations} here and {scaling} in activations.normalize.",
+             f'Leave it out, and set activations.normalize to "{sae.normalize_activations}".'),
+        )  # fmt: skip
         return self
-
-    @property
-    def _usual_pair(self) -> str:
-        """For the hint of an error."""
-        return f"The usual pair is blocks.{self.layer}.mlp.hook_in and blocks.{self.layer}.hook_mlp_out."
 
     @property
     def normalizes_tokens(self) -> bool:
@@ -448,3 +341,27 @@ class TrainingConfig(Config):
         model = re.sub(r"[^A-Za-z0-9.-]+", "-", self.model.rstrip("/").split("/")[-1]).strip("-") or "model"
         tail = f"-k{self.sae.k}" if isinstance(self.sae, TopKConfig) or hasattr(self.sae, "k") else ""
         return f"{model}-l{self.layer}-{self.sae.architecture}{tail}"
+
+
+def changed_data(config: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Data that need not be a whole configuration, with settings replaced by dotted name in the order of `changes`.
+
+    A change of ``sae.architecture`` leaves ``sae.d_sae`` and drops the settings of the former one.
+
+    Raises:
+        ConfigError: a part of a name holds a value.
+    """
+    changes = list(changes)
+    data, wanted, sae = dict(config), dict(changes).get("sae.architecture"), config.get("sae")
+    if wanted and isinstance(sae, Mapping) and sae.get("architecture", "topk") != wanted:
+        data["sae"] = {name: value for name, value in sae.items() if name == "d_sae"}
+    for name, value in changes:
+        if name.startswith("corpus."):  # --corpus owner/name --set corpus.text_field=body
+            data["corpus"] = as_corpus(data.get("corpus", {}))
+        put(data, name, value)
+    return data
+
+
+def with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> TrainingConfig:
+    """The configuration of changed data (see `changed_data`). Raises `ConfigError` if it cannot work."""
+    return TrainingConfig.from_data(changed_data(config, changes.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
     from saewidgets.config.training import TrainingConfig
 
 
-_CLOSE = 0.7  # share of letters that two names have in common
-_CLOSE_SHORT = 0.65  # where a name has so few letters that one more is a third of them: kk for k
-_SHORT = 3
+_CLOSE = 0.66  # share of letters that two names have in common: of kk and k
 
 ELSEWHERE = {
     "context_length": "context_size", "ctx_len": "context_size", "seq_len": "context_size",
@@ -54,59 +53,31 @@ def types_of(field: FieldInfo) -> tuple[Any, ...]:
     return get_args(annotation) if is_union else (annotation,)
 
 
-def suggestion(root: type[BaseModel], field: str, siblings: list[str]) -> str | None:
-    """The setting that is nearest to one that there is not.
-
-    Args:
-        root: the configuration.
-        field: the dotted name that was given.
-        siblings: the names that its place has.
-
-    Returns:
-        A sibling by its name, any other setting by its dotted name; None where nothing is near.
-    """
+def _suggestion(root: type[BaseModel], field: str, siblings: list[str]) -> str | None:
+    """The setting that is nearest to the unknown `field`: one of the `siblings` that its place has by its name, any
+    other by its dotted name."""
     parent, _, name = field.rpartition(".")
     every = list(dict.fromkeys(_settings(root)))
     if field in every:  # another architecture has it: nothing was mistyped
         return None
-
-    def known(dotted: str) -> bool:  # here only what this place has: another architecture may have more
+    places = {dotted.rpartition(".")[2]: dotted for dotted in reversed(every)}  # the first of that name
+    elsewhere = ELSEWHERE.get(name, "")
+    found = [places.get(name, ""), elsewhere, elsewhere.rpartition(".")[2]]  # the last where `root` is an SAE's
+    found += [f"{parent}.{each}".lstrip(".") for each in _near(name, siblings)]
+    found += [places[each] for each in _near(name, places)]
+    for dotted in filter(None, found):
         above, _, last = dotted.rpartition(".")
-        return last in siblings if above == parent else dotted in every
-
-    same = [dotted for dotted in every if dotted.rpartition(".")[2] == name]
-    meant = [ELSEWHERE[name], ELSEWHERE[name].rpartition(".")[2]] if name in ELSEWHERE else []  # of `sae` alone
-    near = _near(name, siblings, _CLOSE_SHORT if len(name) <= _SHORT else _CLOSE)
-    found = [*same, *meant, *(f"{parent}.{each}".lstrip(".") for each in near)]
-    found += _near_elsewhere(name, every)
-    first = next((dotted for dotted in found if dotted != field and known(dotted)), None)
-    if first is None:
-        return None
-    above, _, last = first.rpartition(".")
-    return last if above == parent else first
+        if above == parent and last in siblings:  # only what this place has: another architecture may have more
+            return last
+        if above != parent and dotted in every:
+            return dotted
+    return None
 
 
-def _near_elsewhere(name: str, every: list[str]) -> list[str]:
-    last = {dotted.rpartition(".")[2]: dotted for dotted in reversed(every)}  # the first of that name
-    return [last[each] for each in _near(name, last, _CLOSE)]
-
-
-def _near(name: str, names: Iterable[str], cutoff: float) -> list[str]:
-    """The nearest of `names`, if one is near in its own words, too: l1_coefficient is no misspelt aux_coefficient."""
-    found = get_close_matches(name, names, n=3, cutoff=cutoff)
-    return [each for each in found if _is_near_without_common_words(name, each)][:1]
-
-
-def _is_near_without_common_words(first: str, second: str) -> bool:
-    one, other = first.split("_"), second.split("_")
-    for end in (0, -1):
-        while one and other and one[end] == other[end]:
-            del one[end], other[end]
-    left = ["_".join(one), "_".join(other)]
-    if not all(left):  # a word is missing, or too many
-        return True
-    cutoff = _CLOSE_SHORT if min(map(len, left)) <= _SHORT else _CLOSE
-    return bool(get_close_matches(left[0], left[1:], cutoff=cutoff))
+def _near(name: str, names: Iterable[str]) -> list[str]:
+    """The names that `name` may be a misspelling of. Few misspell the first letter, and many names end alike."""
+    found = get_close_matches(name, names, cutoff=_CLOSE)
+    return [each for each in found if each[0] == name[0] or name in each]
 
 
 def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -125,6 +96,7 @@ _LONGEST = 60  # characters of a wrong text that are repeated
 _WHOLE = frozenset({"int_type", "int_parsing", "int_parsing_size", "int_from_float"})
 _NUMBER = frozenset({"float_type", "float_parsing", "finite_number"})
 _BOUND = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
+_BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 _TRUTH = frozenset({"bool_type", "bool_parsing"})
 _TABLE = frozenset({"model_attributes_type", "model_type", "dict_type", "dict_attributes_type"})
 _BRANCH = frozenset({"union_tag_invalid", "union_tag_not_found"})
@@ -187,20 +159,13 @@ def _enter(noun: str, field: FieldInfo | None) -> str:
     """ "Enter a number above 0, at most 1; 3e-4 is usual." """
     if field is None:
         return f"Enter {noun}."
-    low: tuple[str, float] | None = None
-    high: tuple[str, float] | None = None
-    for rule in field.metadata:
-        for name, word in (("gt", "above"), ("ge", "at least")):
-            if getattr(rule, name, None) is not None:
-                low = (word, getattr(rule, name))
-        for name, word in (("lt", "below"), ("le", "at most")):
-            if getattr(rule, name, None) is not None and abs(getattr(rule, name)) < _MEANINGFUL:
-                high = (word, getattr(rule, name))
-    if low and high and (low[0], high[0]) == ("at least", "at most"):
-        bounds = f" from {_shown(low[1])} to {_shown(high[1])}"
+    rules = [(name, getattr(rule, name)) for rule in field.metadata for name in _BOUNDS if hasattr(rule, name)]
+    known = {name: _shown(bound) for name, bound in rules if bound is not None and abs(bound) < _MEANINGFUL}
+    if known.keys() == {"ge", "le"}:
+        bounds = f" from {known['ge']} to {known['le']}"
     else:
-        bounds = " " + ", ".join(f"{word} {_shown(bound)}" for word, bound in filter(None, (low, high)))
-        bounds = bounds.replace(" at", " of at", 1) if bounds.startswith(" at") else bounds
+        bounds = ", ".join(f"{word} {known[name]}" for name, word in _BOUNDS.items() if name in known)
+        bounds = f" of {bounds}" if bounds.startswith("at") else f" {bounds}"
     empty = ", or leave it empty" if type(None) in types_of(field) else ""
     default = field.get_default(call_default_factory=False)
     usual = f"; {_shown(default)} is usual" if isinstance(default, int | float | str) and default != "" else ""
@@ -213,8 +178,6 @@ def _shown(value: Any) -> str:
         return "empty"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and abs(value) < 10**15:
-        return f"{value:,}"
     if isinstance(value, int | float):
         try:
             number = float(value)
@@ -222,12 +185,10 @@ def _shown(value: Any) -> str:
             return "more than 1e308"
         if number.is_integer() and abs(number) < 10**15:
             return f"{number:,.0f}"
-        text = f"{number:.6g}" if float(f"{number:.6g}") == number else repr(number)
-        if 0 < abs(number) < 0.01 and "e" not in text:
-            mantissa, power = f"{number:.15e}".split("e")
-            text = f"{float(mantissa):.12g}e{power}"
-        mantissa, _, power = text.partition("e")
-        return f"{mantissa}e{int(power)}" if power else text
+        if not math.isfinite(number) or 0.01 <= abs(number) < 10**15:
+            return f"{number:.12g}"
+        mantissa, power = f"{number:.15e}".split("e")
+        return f"{float(mantissa):.12g}e{int(power)}"
     if isinstance(value, str):
         return f'"{value}"' if len(value) <= _LONGEST else f'"{value[:_LONGEST]}…"'
     if isinstance(value, list | tuple):
@@ -276,7 +237,7 @@ def _unknown(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
     if owners:
         return f"{_tag(above.models[0])} has no such setting. It belongs to {_listed(owners, 'and')}."
     siblings = [name for model in above.models for name in model.model_fields]
-    near = suggestion(root, _Place(root, location).name, siblings)
+    near = _suggestion(root, _Place(root, location).name, siblings)
     return "There is no such setting." + (f" Did you mean {near}?" if near else "")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from saewidgets.activations.stream import device_name
-from saewidgets.config.dotted import dotted
+from saewidgets.config.base import dotted
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 

@@ -6,13 +6,13 @@ sizes are declared first and kept to, pieces come in order.
 
 from __future__ import annotations
 
-import logging
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,12 +20,9 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageErr
 from saewidgets.widgets.commands import Commands, command
 from saewidgets.widgets.messages.saes import UploadFile
 
-logger = logging.getLogger("saewidgets.widgets")
-
 FOLDER = "uploads"
 MAX_FILES = 200
 MAX_BYTES = 64_000_000_000
-MAX_UPLOADS = 4  # at once
 STALE_AFTER = 24 * 3600.0  # seconds without a piece: left by a kernel that died
 RESERVE = 200_000_000  # bytes of disk that stay free
 
@@ -34,16 +31,10 @@ RESERVE = 200_000_000  # bytes of disk that stay free
 class Upload:
     """What arrived so far."""
 
-    id: str
     folder: Path
     files: tuple[UploadFile, ...]
     received: list[int]
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    ended: bool = False
-
-    def paths(self) -> dict[str, Path]:
-        """Announced name → the file that holds it."""
-        return {file.name: self.folder / str(i) for i, file in enumerate(self.files)}
+    complete: bool = False
 
 
 class Uploads:
@@ -58,37 +49,34 @@ class Uploads:
         self._root = folder / FOLDER
         self._max_bytes = max_bytes
         self._uploads: dict[str, Upload] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a piece is at most 1 MB: one lock for all is enough
 
     def begin(self, files: Sequence[UploadFile]) -> str:
         """Make room for these files. Returns the id of the upload.
 
         Raises:
             ConfigError: a name or a size cannot be, or there are too many files.
-            StateError: too many uploads are under way.
             StorageError: the disk has not enough room, or cannot be written.
         """
         check_files(files, self._max_bytes)
         upload_id = uuid.uuid4().hex
         folder = self._root / upload_id
-        upload = Upload(upload_id, folder, tuple(files), [0] * len(files))
-        with self._lock:
-            if len(self._uploads) >= MAX_UPLOADS:
-                raise StateError(
-                    f"{MAX_UPLOADS} uploads are under way.", hint="Wait until one of them ends, or cancel one."
-                )
-            self._uploads[upload_id] = upload
-        try:
+        with self._lock, _writing(folder):
             self._sweep()
-            folder.mkdir(parents=True)
-            self._check_room(sum(file.size for file in files))
-            for i in range(len(files)):
-                (folder / str(i)).touch()
-        except OSError as error:
-            self.discard(upload_id)
-            if isinstance(error, StorageError):
-                raise
-            raise _disk_error(error, folder) from error
+            self._root.mkdir(parents=True, exist_ok=True)
+            # What arrives is copied into the library before it is removed here.
+            wanted, free = sum(file.size for file in files), shutil.disk_usage(self._root).free - RESERVE
+            if 2 * wanted > free:
+                raise StorageError(
+                    "Not enough disk space.", where=str(self._root),
+                    hint=f"The files have {wanted / 1e6:,.0f} MB and are needed twice for a moment; "
+                    f"{max(0, free) / 1e6:,.0f} MB can be used.",
+                )  # fmt: skip
+            upload = Upload(folder, tuple(files), [0] * len(files))
+            folder.mkdir()
+            for path in _paths(upload).values():
+                path.touch()
+            self._uploads[upload_id] = upload
         return upload_id
 
     def write(self, upload_id: str, file: int, offset: int, data: memoryview) -> int:
@@ -99,29 +87,24 @@ class Uploads:
             ConfigError: the piece does not follow the one before, or the file would become longer than announced.
             StorageError: the disk is full or cannot be written.
         """
-        upload = self._get(upload_id)
-        with upload.lock:
-            if upload.ended:
-                raise _unknown(upload_id)
+        with self._lock:
+            upload = self._get(upload_id)
             if not 0 <= file < len(upload.files):
                 raise ConfigError(f"The upload has no file {file}.", where="file")
-            announced = upload.files[file]
-            if offset != upload.received[file]:
+            name, size, received = upload.files[file].name, upload.files[file].size, upload.received[file]
+            if offset != received:
                 raise ConfigError(
-                    f"A piece of {announced.name} starts at {offset:,}; {upload.received[file]:,} bytes have arrived.",
-                    where=announced.name, hint="Start the upload again.",
+                    f"A piece of {name} starts at {offset:,}; {received:,} bytes have arrived.", where=name,
+                    hint="Start the upload again.",
                 )  # fmt: skip
-            if offset + data.nbytes > announced.size:
+            if offset + data.nbytes > size:
                 raise ConfigError(
-                    f"{announced.name} is longer than the {announced.size:,} bytes that were announced.",
-                    where=announced.name, hint="It may have changed meanwhile. Start the upload again.",
+                    f"{name} is longer than the {size:,} bytes that were announced.", where=name,
+                    hint="It may have changed meanwhile. Start the upload again.",
                 )  # fmt: skip
-            try:
-                with (upload.folder / str(file)).open("r+b") as stream:
-                    stream.seek(offset)  # not at its end: a full disk may have cut a piece short, which comes again
-                    stream.write(data)
-            except OSError as error:
-                raise _disk_error(error, upload.folder) from error
+            with _writing(upload.folder), (upload.folder / str(file)).open("r+b") as stream:
+                stream.seek(offset)  # not at its end: a full disk may have cut a piece short, which comes again
+                stream.write(data)
             upload.received[file] += data.nbytes
             return sum(upload.received)
 
@@ -132,30 +115,22 @@ class Uploads:
             NotFoundError: there is no such upload.
             StateError: something is missing.
         """
-        upload = self._get(upload_id)
-        with upload.lock:
-            if upload.ended:
-                raise _unknown(upload_id)
+        with self._lock:
+            upload = self._get(upload_id)
             for announced, received in zip(upload.files, upload.received, strict=True):
                 if received != announced.size:
                     raise StateError(
                         f"{announced.name} is not complete: {received:,} of {announced.size:,} bytes arrived.",
                         where=announced.name, hint="Start the upload again.",
                     )  # fmt: skip
-            upload.ended = True
-            return upload.paths()
+            upload.complete = True
+            return _paths(upload)
 
     def discard(self, upload_id: str) -> None:
-        """Remove what arrived. An upload that is not known is none."""
+        """Remove what arrived, if there is such an upload."""
         with self._lock:
-            upload = self._uploads.pop(upload_id, None)
-        if upload is None:
-            return
-        with upload.lock:
-            upload.ended = True
-            shutil.rmtree(upload.folder, ignore_errors=True)
-        if upload.folder.exists():
-            logger.warning("The temporary files of an upload could not be removed: %s", upload.folder)
+            if (upload := self._uploads.pop(upload_id, None)) is not None:
+                shutil.rmtree(upload.folder, ignore_errors=True)
 
     def close(self) -> None:
         """Discard all."""
@@ -163,26 +138,14 @@ class Uploads:
             self.discard(upload_id)
 
     def _get(self, upload_id: str) -> Upload:
-        with self._lock:
-            if upload_id not in self._uploads:
-                raise _unknown(upload_id)
-            return self._uploads[upload_id]
-
-    def _check_room(self, wanted: int) -> None:
-        # What arrives is copied into the library before it is removed here.
-        free = shutil.disk_usage(self._root).free - RESERVE
-        if 2 * wanted > free:
-            raise StorageError(
-                "Not enough disk space.", where=str(self._root),
-                hint=f"The files have {wanted / 1e6:,.0f} MB and are needed twice for a moment; "
-                f"{max(0, free) / 1e6:,.0f} MB can be used.",
-            )  # fmt: skip
+        upload = self._uploads.get(upload_id)
+        if upload is None or upload.complete:
+            raise NotFoundError("This upload is over.", where=upload_id[:64], hint="Start it again.")
+        return upload
 
     def _sweep(self) -> None:
         """Remove what kernels that died left long ago."""
-        if not self._root.is_dir():
-            return
-        for folder in self._root.iterdir():
+        for folder in self._root.iterdir() if self._root.is_dir() else ():
             newest = max((path.stat().st_mtime for path in [folder, *folder.glob("*")]), default=0.0)
             if folder.name not in self._uploads and time.time() - newest > STALE_AFTER:
                 shutil.rmtree(folder, ignore_errors=True)  # another kernel may sweep at the same time
@@ -213,41 +176,46 @@ class UploadCommands(Commands):
 
 def check_files(files: Sequence[UploadFile], max_bytes: int) -> None:
     """Raises `ConfigError` where names or sizes cannot be."""
-    if not files:
-        raise ConfigError("No file was chosen.", where="files", hint="Choose the files of an SAE, or a zip of them.")
-    if len(files) > MAX_FILES:
-        raise ConfigError(
-            f"{len(files):,} files are too many for one SAE; the most are {MAX_FILES}.", where="files",
-            hint="Choose the folder of one SAE, or put it into a zip.",
-        )  # fmt: skip
-    for file in files:
-        check_name(file.name)
-        if file.size < 0:
-            raise ConfigError(f"{file.name} cannot have {file.size} bytes.", where=file.name)
-    if len({file.name.casefold() for file in files}) != len(files):
-        raise ConfigError("Two of the files have the same name.", where="files")
-    total = sum(file.size for file in files)
-    if total > max_bytes:
-        raise ConfigError(
-            f"The files have {total / 1e9:,.1f} GB; an upload takes at most {max_bytes / 1e9:,.0f} GB.", where="files",
-            hint="Copy them to the kernel's machine another way, and add their folder by its path.",
-        )  # fmt: skip
-
-
-def check_name(name: str) -> None:
-    """Raises `ConfigError` unless it is a plain relative path."""
-    parts = name.split("/")
-    bad = not name or len(name) > 500 or "\\" in name or any(ord(c) < 32 or ord(c) == 127 for c in name)
-    if bad or name.startswith("/") or any(part in ("", ".", "..") or ":" in part for part in parts):
-        raise ConfigError(f"A file cannot be called {name[:100]!r}.", where="files", hint="Rename it.")
-
-
-def _unknown(upload_id: str) -> NotFoundError:
-    return NotFoundError("This upload is over.", where=upload_id[:64], hint="Start it again.")
-
-
-def _disk_error(error: OSError, folder: Path) -> StorageError:
-    return StorageError(
-        f"The upload cannot be written: {error.strerror or error}.", where=str(folder),
-        hint="Free some space, or check that the workspace can be written.",
+    count, total = len(files), sum(file.size for file in files)
+    bad = next((file for file in files if not _is_relative(file.name)), None)
+    refusals = (
+        (not files, "No file was chosen.", "Choose the files of an SAE, or a zip of them."),
+        (
+            count > MAX_FILES, f"{count:,} files are too many for one SAE; the most are {MAX_FILES}.",
+            "Choose the folder of one SAE, or put it into a zip.",
+        ),
+        (bad is not None, f"A file cannot be called {bad.name[:100]!r}." if bad else "", "Rename it."),
+        (any(file.size < 0 for file in files), "A file cannot have less than 0 bytes.", None),
+        (len({file.name.casefold() for file in files}) != count, "Two of the files have the same name.", None),
+        (
+            total > max_bytes,
+            f"The files have {total / 1e9:,.1f} GB; an upload takes at most {max_bytes / 1e9:,.0f} GB.",
+            "Copy them to the kernel's machine another way, and add their folder by its path.",
+        ),
     )  # fmt: skip
+    for refused, what, hint in refusals:
+        if refused:
+            raise ConfigError(what, where="files", hint=hint)
+
+
+def _is_relative(name: str) -> bool:
+    """A plain relative path."""
+    bad = not name or len(name) > 500 or "\\" in name or any(ord(c) < 32 or ord(c) == 127 for c in name)
+    return not bad and not any(part in ("", ".", "..") or ":" in part for part in name.split("/"))
+
+
+def _paths(upload: Upload) -> dict[str, Path]:
+    return {file.name: upload.folder / str(at) for at, file in enumerate(upload.files)}
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"The upload cannot be written: {error.strerror or error}.", where=str(folder),
+            hint="Free some space, or check that the workspace can be written.",
+        ) from error

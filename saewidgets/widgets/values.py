@@ -10,6 +10,7 @@ from typing import Any
 
 from saewidgets.config.corpus import typed
 from saewidgets.errors import ConfigError
+from saewidgets.events import JobStatus
 from saewidgets.records import ErrorInfo
 from saewidgets.render.labels import short_float
 from saewidgets.widgets.messages.wire import Note, Setting
@@ -72,6 +73,16 @@ def corpus_text(corpus: Any) -> str:
     if isinstance(corpus, Mapping):
         return typed(corpus) or ""
     return str(corpus)
+
+
+def progress_of(record: Any) -> dict[str, Any]:
+    """What cards say of a job's progress: the rate and the rest while it runs, the phase while it is active."""
+    progress, running = record.progress, record.status is JobStatus.RUNNING
+    return {
+        "rate": finite(progress.rate) if progress and running else None,
+        "eta_seconds": finite(progress.eta_seconds) if progress and running else None,
+        "phase": progress.phase if progress and record.status.is_active else None,
+    }
 
 
 def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:

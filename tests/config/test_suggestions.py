@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from saewidgets.config import JumpReLUConfig, TopKConfig, TrainingConfig
-from saewidgets.config.changed import changed_data
 from saewidgets.config.presets import preset
+from saewidgets.config.training import changed_data
 from saewidgets.config.translate import from_saelens
 from saewidgets.config.validation import ELSEWHERE, _settings
 from saewidgets.errors import ConfigError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from saewidgets.config.dotted import dotted
+from saewidgets.config.base import dotted
 from saewidgets.config.translate import from_mistudio
 from saewidgets.errors import ConfigError
 from saewidgets.sae import build_sae, create_sae

@@ -25,8 +25,8 @@ export function DownloadBar({ store, finding, rows, words, onStarted }: BarProps
     <>
       {finding.configShown.value && finding.preview.value && (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard
-        <section class="config" aria-label="Configuration" tabIndex={0}>
-          <pre>
+        <section class="config line" aria-label="Configuration" tabIndex={0}>
+          <pre class="scroll tall">
             {Object.keys(finding.preview.value.config).length
               ? JSON.stringify(finding.preview.value.config, null, 2)
               : "This SAE comes without a configuration file."}

@@ -19,7 +19,7 @@ export function Downloads({ store }: { store: Store }) {
   const over = ended(downloads);
   return (
     <>
-      <div class="tb over">
+      <div class="tb line">
         <h3>Downloads</h3>
         <span class="sm t2">{active > 0 ? `${f.count(active)} active` : "none active"}</span>
         <div class="sp" />
@@ -59,7 +59,7 @@ function Item({ store, card }: { store: Store; card: DownloadCard }) {
   };
   return (
     <li ref={box} class="card nc" aria-label={card.name}>
-      <div class="c2">
+      <div class="c2 col">
         <div class="row">
           <StatusWord status={status} word={STATUS_WORDS[status]} />
           <Named name={card.name} />
@@ -69,7 +69,7 @@ function Item({ store, card }: { store: Store; card: DownloadCard }) {
         )}
         <Facts of={progressLine({ ...card, wait_seconds: wait }, live)} />
       </div>
-      <div class="c3">
+      <div class="c3 col">
         <div class="acts" aria-busy={isUnderWay(card, pending)}>
           <Buttons of={buttonsFor(card, store.state.value.can_open, pending)} onPress={press} />
         </div>

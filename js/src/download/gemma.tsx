@@ -45,7 +45,7 @@ export function GemmaScope({ store }: { store: Store }) {
   }
   if (!store.known.value) {
     return store.isLooking("known") ? (
-      <p class="looking sm t2" role="status">
+      <p class="looking line sm t2" role="status">
         Loading releases…
       </p>
     ) : null;
@@ -59,6 +59,7 @@ export function GemmaScope({ store }: { store: Store }) {
         <Pick
           label="Release"
           class="release"
+          width={230}
           value={store.release.value}
           options={releases.map(({ id, label }) => ({ value: id, label }))}
           onPick={(id) => void store.showRelease(id)}

@@ -61,7 +61,7 @@ function Repository({ store, row }: { store: Store; row: KnownRow }) {
   const layers = row.layers ? `layers ${row.layers}` : "";
   return (
     <li class="card nc" aria-label={row.repo_id}>
-      <div class="c2">
+      <div class="c2 col">
         <div class="row">
           <span class="nm el" title={row.name || row.repo_id}>
             {row.name || row.repo_id}
@@ -77,7 +77,7 @@ function Repository({ store, row }: { store: Store; row: KnownRow }) {
         </div>
         <Facts of={[row.sites.map(siteWords).join(", "), layers, widths].filter(Boolean)} />
       </div>
-      <div class="c3">
+      <div class="c3 col">
         <div class="acts">
           <Button small onClick={() => void store.browseKnown(row)}>
             Browse

@@ -24,7 +24,7 @@ export function PreviewPane({ store, finding, rows }: PaneProps) {
   const { answer } = store;
   const asks = [finding.previewFailed.value, ...(preview?.warnings ?? [])].some(asksConvention);
   const convention = asks && (
-    <div class="look-notes">
+    <div class="look-notes line">
       <Convention
         value={answer.value}
         onChange={(value) => {
@@ -47,7 +47,7 @@ export function PreviewPane({ store, finding, rows }: PaneProps) {
   }
   return (
     <>
-      <div class="est look" aria-busy={finding.previewing.value}>
+      <div class="est look line" aria-busy={finding.previewing.value}>
         <Facts finding={finding} row={current} preview={preview} several={rows.length > 1} />
         {preview ? (
           <>

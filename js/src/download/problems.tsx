@@ -12,7 +12,7 @@ import type { Store } from "./store";
 export function Looking({ finding }: { finding: Finding }) {
   const label = finding.looking.value;
   if (label === null || finding.rows.value.length > 0) return null;
-  return <p class="looking sm t2">{`Looking into ${label}…`}</p>;
+  return <p class="looking line sm t2">{`Looking into ${label}…`}</p>;
 }
 
 interface FailedProps {

@@ -206,7 +206,7 @@ function Found({ store }: { store: Store }) {
   const total = any.listing.value?.total ?? rows.length;
   return (
     <>
-      <div class="tb over">
+      <div class="tb line">
         <h3>{`${f.plural(total, "SAE")} found`}</h3>
         {formats.length === 1 && <span class="bg">{`${formatWords(formats[0] as string)} format`}</span>}
         <span class="sm t2 hw">

@@ -18,7 +18,7 @@ export function Warnings(props: WarningsProps) {
   const warnings = warningsOf(props.preview, props.rows);
   if (warnings.length === 0) return null;
   return (
-    <div class="notes look-notes">
+    <div class="notes look-notes line">
       {warnings.map((warning) => (
         <Warning key={`${warning.kind} ${warning.what}`} {...props} warning={warning} />
       ))}

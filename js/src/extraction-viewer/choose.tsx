@@ -105,7 +105,7 @@ interface FilterProps {
 
 function Filter({ label, all, value, choices, onChange }: FilterProps) {
   return (
-    <span class="s24 pick">
+    <span class="s24 pick" style={{ "--w": "124px" }}>
       <select
         aria-label={label}
         class={value === null ? undefined : "chosen"}
@@ -169,7 +169,7 @@ function Table({ starting, rows }: { starting: Starting; rows: readonly SaeChoic
   const name = useUid("sw-sae");
   const free = rows.filter((row) => row.state === "ok");
   return (
-    <div class="xs-scroll sae-choices">
+    <div class="scroll sae-choices">
       <table
         class="pad"
         aria-label="SAEs"

@@ -172,7 +172,7 @@ function Row({ store, shown, max, stop, onFocus }: RowProps) {
         if (!getSelection()?.toString()) toggle(store, key);
       }}
     >
-      <span class="v" title="largest activation in this example">
+      <span class="v num" title="largest activation in this example">
         {activation(example.value)}
       </span>
       {open ? (

@@ -96,7 +96,7 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
         close(open === "delete" ? "Delete" : open === "export" ? "Export" : more);
       }}
     >
-      <div class="c2">
+      <div class="c2 col">
         <div class="row">
           <StatusWord status={status} word={statusWord(card)} />
           <Named name={name} />
@@ -105,7 +105,7 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
         {hasProgressBar(card) && <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />}
         <Facts of={progressLine(card, live)} />
       </div>
-      <div class="c3">
+      <div class="c3 col">
         {!asks && (
           <div class="acts" aria-busy={isUnderWay(card, pending)}>
             <Buttons of={buttonsFor(card, pending)} onPress={press} open={open} />

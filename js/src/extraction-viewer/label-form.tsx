@@ -56,15 +56,15 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
   const n = notes.labels.length;
   const all = `${n > 0 ? `${n} ${n === 1 ? "label" : "labels"} and ` : ""}notes`;
   return (
-    <div class="label-form">
+    <div class="label-form g4">
       <form
-        class="row"
+        class="row end"
         onSubmit={(event) => {
           event.preventDefault();
           void save();
         }}
       >
-        <div class="f">
+        <div class="f grow">
           <div class="l">
             <label for={`${id}-label`}>Label</label>
           </div>
@@ -135,7 +135,7 @@ function AllNotes({ store, page, draft, saved, set, keep }: AllNotesProps) {
     setState(done ? "Saved" : "");
   };
   return (
-    <div class="all-notes">
+    <div class="all-notes box notes">
       {labels.length > 0 && (
         <ul aria-label="Labels">
           {labels.map((label, i) => (

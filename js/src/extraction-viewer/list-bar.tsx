@@ -14,7 +14,7 @@ const TYPING = 250; // ms after the last key of a search
 export function List({ store, open }: { store: Store; open: OpenExtraction }) {
   const { matching, key } = store.list.known.value;
   return (
-    <div class="fl">
+    <div class="fl col">
       <Bar store={store} />
       <Grid store={store} open={open} />
       <div class="ft">

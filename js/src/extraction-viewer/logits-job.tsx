@@ -17,8 +17,8 @@ export function LogitsRow({ store, card }: { store: Store; card: ExtractionCard 
   const live = store.link.value === "live";
   return (
     // biome-ignore lint/a11y/useSemanticElements: a group of buttons, not of form fields
-    <div class="full lgj" role="group" aria-label={name}>
-      <div class="lgj-words">
+    <div class="full lgj line" role="group" aria-label={name}>
+      <div class="g4">
         <div class="row sm">
           <StatusWord status={status} />
           <span>Logit effects of all features</span>

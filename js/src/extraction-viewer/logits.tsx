@@ -19,7 +19,7 @@ export function LogitFigure({ feature }: { feature: FeatureView }) {
           {data.problem && <p class="xs t2">{placed(data.problem)}</p>}
         </>
       ) : (
-        <div class="no-fig">
+        <div class="no-fig g4">
           <b class="sm">Logit effects</b>
           {known ? (
             <NoteBox

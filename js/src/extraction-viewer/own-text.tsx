@@ -27,7 +27,7 @@ export function OwnText({ store, max }: { store: Store; max: number }) {
         </span>
       </div>
       <form
-        class="row"
+        class="row top"
         onSubmit={(event) => {
           event.preventDefault();
           void feature.test();

@@ -98,7 +98,7 @@ function Jump({ store, open, index }: BarProps) {
   };
   return (
     <>
-      <span class="s24 jump">
+      <span class="s24" style={{ "--w": "76px" }}>
         <input
           aria-label="Feature index"
           inputMode="numeric"
@@ -127,7 +127,7 @@ function Jump({ store, open, index }: BarProps) {
       </span>
       <span class="sm t2 nw">{`of ${f.count(open.d_sae)}`}</span>
       {wrong && (
-        <span class="sm jump-error" id={id} role="alert">
+        <span class="sm bad" id={id} role="alert">
           {`Enter 0 to ${open.d_sae - 1}.`}
         </span>
       )}

@@ -25,13 +25,13 @@ export function Prompt({ store, open }: { store: Store; open: OpenExtraction }) 
   return (
     <div class="bd prompt">
       <form
-        class="row"
+        class="row end"
         onSubmit={(event) => {
           event.preventDefault();
           read();
         }}
       >
-        <div class="f">
+        <div class="f grow">
           <div class="l">
             <label for={id}>Text</label>
           </div>

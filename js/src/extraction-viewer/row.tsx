@@ -73,8 +73,8 @@ export function Row({ store, at, top, row, selected, stop, largest, tokens, onOp
         <span class="db" aria-hidden="true">
           <i style={{ width: `${densityBar(row.density, largest, tokens) * 100}%` }} />
         </span>
-        <span class="dv">{percent(row.density)}</span>
-        <span class="mv">
+        <span class="num">{percent(row.density)}</span>
+        <span class="num">
           {byScore && row.score !== null ? `score ${row.score.toFixed(2)}` : dead ? "" : `max ${activation(row.max)}`}
         </span>
       </span>

@@ -110,6 +110,7 @@ function Versions({ store, open }: { store: Store; open: OpenExtraction }) {
     <Pick
       label="Extraction"
       class="versions"
+      width={196}
       value={open.id}
       options={open.versions.map(({ value, label }) => ({ value, label: line(label) }))}
       onPick={(id) => store.openExtraction(id)}

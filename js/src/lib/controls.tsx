@@ -175,7 +175,7 @@ export function Sort<T extends string>({ label, options, value, onSelect }: Sort
       <span class="sm t2 hw" aria-hidden="true">
         Sort
       </span>
-      <span class="s24 sort">
+      <span class="s24" style={{ "--w": "124px" }}>
         <select aria-label={label} value={value} onChange={(event) => onSelect(event.currentTarget.value as T)}>
           <Options of={options} />
         </select>

@@ -51,7 +51,7 @@ export const DASHES = ["", "6 3", "2 2", "8 2 2 2", "", "6 3"];
 /** The short piece of line that says which curve is this run's. */
 export function SeriesKey({ series }: { series: number }) {
   return (
-    <svg class={`key s${(series % 6) + 1}`} viewBox="0 0 18 8" aria-hidden="true">
+    <svg class="key" style={{ "--c": `var(--sw-s${(series % 6) + 1})` }} viewBox="0 0 18 8" aria-hidden="true">
       <path d="M0 4H18" stroke="currentColor" stroke-width="2" stroke-dasharray={DASHES[series % 6]} />
     </svg>
   );

@@ -63,6 +63,8 @@ interface PickProps<T extends string> {
   value: T;
   onPick: (value: T) => void;
   class?: string;
+  /** Pixels. */
+  width?: number;
   /** Something other than the usual is chosen. */
   chosen?: boolean;
   title?: string | undefined;
@@ -72,7 +74,7 @@ interface PickProps<T extends string> {
 /** A small select with an accessible name. */
 export function Pick<T extends string>(props: PickProps<T>) {
   return (
-    <span class={`s24 ${props.class ?? ""}`}>
+    <span class={`s24 ${props.class ?? ""}`} style={props.width ? { "--w": `${props.width}px` } : undefined}>
       <select
         aria-label={props.label}
         class={props.chosen ? "chosen" : undefined}
@@ -117,9 +119,12 @@ export function SelectAll({ all, none, words, title, onToggle }: SelectAllProps)
 
 // ------------------------------------------------------------------------------------------------ cards
 
+/** The colour of a status, for words and bars. */
+export const statusColour = (status: string) => ({ "--sc": `var(--sw-${status})` });
+
 export function StatusWord({ status, word = STATUS_WORDS[status] }: { status: Status; word?: string }) {
   return (
-    <span class={`st ${status}`}>
+    <span class="st" style={statusColour(status)}>
       <Icon name={STATUS_ICONS[status]} />
       {word}
     </span>

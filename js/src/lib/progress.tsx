@@ -13,7 +13,8 @@ export function Progress({ label, fraction, status }: Props) {
   return (
     <div class="prog">
       <div
-        class={`bar ${status}`}
+        class="bar"
+        style={{ "--sc": `var(--sw-${status || "accent"})` }}
         role="progressbar"
         aria-label={label}
         aria-valuenow={percent}
@@ -22,7 +23,7 @@ export function Progress({ label, fraction, status }: Props) {
       >
         <i style={{ width: `${fraction * 100}%` }} />
       </div>
-      <span class="pc">{`${percent} %`}</span>
+      <span class="r">{`${percent} %`}</span>
     </div>
   );
 }

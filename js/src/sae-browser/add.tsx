@@ -68,7 +68,7 @@ export function AddForm({ store }: { store: Store }) {
       <AboutFields about={about} asks={asksConvention(adding.problem())} onChange={setAbout} />
       {upload && <Progress upload={upload} />}
       <ItemNotes store={store} id={ADDING} />
-      <div class="row end">
+      <div class="row answers">
         <span class="sm t2" role="status">
           {adding.copying.value ? "Checking and copying…" : ""}
         </span>

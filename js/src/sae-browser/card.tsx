@@ -54,7 +54,7 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
       <div class="c1">
         <Checkbox label={`Select ${card.name}`} checked={checked} onChange={(on) => check(store, card, on)} />
       </div>
-      <div class="c2">
+      <div class="c2 col">
         <div class="row">
           {open?.kind === "rename" ? (
             <Rename name={card.name} onSave={(name) => void store.edit(card, { name })} onDone={() => close()} />
@@ -72,14 +72,14 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
         {card.tags.length > 0 && (
           <ul class="tags" aria-label="Tags">
             {card.tags.map((tag) => (
-              <li key={tag} class="bg" title={tag}>
+              <li key={tag} class="bg cut" title={tag}>
                 {tag}
               </li>
             ))}
           </ul>
         )}
       </div>
-      <div class="c3">{!asks && <Actions store={store} card={card} onShow={toggle} />}</div>
+      <div class="c3 col">{!asks && <Actions store={store} card={card} onShow={toggle} />}</div>
       {open?.kind === "menu" && (
         <div class="full">
           <Menu label={more} items={menu} onClose={() => close()} />
@@ -179,7 +179,14 @@ function ModelLine({ card, open, onTraining }: { card: SaeCard; open: boolean; o
       {card.training_name !== null && (
         <span class="by">
           <span class="nw">Trained by</span>
-          <Button kind="link" expanded={open} label={recordOf(card)} title={card.training_name} onClick={onTraining}>
+          <Button
+            kind="link"
+            class="cut"
+            expanded={open}
+            label={recordOf(card)}
+            title={card.training_name}
+            onClick={onTraining}
+          >
             {card.training_name}
           </Button>
         </span>

@@ -36,7 +36,7 @@ function Filter({ store, field, label, all }: { store: Store; field: Facet; labe
   const choose = (text: string): Partial<SaeQuery> =>
     field === "layer" ? { layer: text === "" ? null : Number(text) } : { [field]: text === "" ? null : text };
   return (
-    <span class={`s24 ${field}`}>
+    <span class="s24" style={{ "--w": field === "architecture" ? "136px" : "112px" }}>
       <select
         aria-label={label}
         class={value === null ? undefined : "chosen"}

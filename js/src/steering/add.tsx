@@ -63,7 +63,7 @@ export function AddBox({ store, search }: { store: Store; search: Search }) {
       {saes.length > 1 && (
         <Pick
           label="SAE"
-          class="of-sae"
+          width={200}
           value={sae_id}
           options={saes.map(({ id, name }) => ({ value: id, label: visible(name) }))}
           onPick={(id) => store.choose(id)}
@@ -104,7 +104,7 @@ export function Hits({ store, search }: { store: Store; search: Search }) {
       <ItemNotes store={store} id="add" />
       {problem && <NoteBox tone="err" title={problem} />}
       {shown && (
-        <section class="hits" aria-labelledby={id}>
+        <section class="hits box" aria-labelledby={id}>
           <span id={id} class="vh">
             Features found
           </span>

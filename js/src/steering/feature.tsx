@@ -30,7 +30,7 @@ export function Feature({ store, row, several }: Props) {
   const title = [`Feature ${index} of ${visible(row.sae)}`, label, row.a_max !== null && maximumWords(row)];
   return (
     <li class="sf" aria-label={`Feature ${index}`} ref={root}>
-      <i class={`swatch s${colour}`} aria-hidden="true" />
+      <i class="swatch" style={{ "--c": `var(--sw-s${colour})` }} aria-hidden="true" />
       <span class="el sm" title={title.filter(Boolean).join("\n")}>
         <b>{index}</b> <bdi>{label}</bdi>
         {several && <span class="t2">{` ${visible(row.sae)}`}</span>}
@@ -51,7 +51,7 @@ export function Feature({ store, row, several }: Props) {
         onInput={(strength) => store.setRow(row, { strength })}
       />
       <StrengthBox store={store} row={row} />
-      <span class="al" title={row.a_max !== null ? maximumWords(row) : undefined}>
+      <span class="al xs t2 r" title={row.a_max !== null ? maximumWords(row) : undefined}>
         {row.pending && mode === "add_max" && row.a_max === null ? "measuring max…" : effect(row)}
       </span>
       <Button

@@ -47,7 +47,7 @@ function Chosen({ store }: { store: Store }) {
   const why = store.invalid.value.get("positions");
   const chosen = new Set(Array.isArray(positions) ? positions : []);
   return (
-    <div class="cho">
+    <div class="cho g4">
       <ItemNotes store={store} id="tokens" />
       {data === null && !store.problems.value.has("tokens") && <span class="sm t2">Reading the prompt…</span>}
       {data !== null && (

@@ -25,7 +25,7 @@ export function Presets({ store }: { store: Store }) {
     if (text && (await store.preset("save", text, replace))) setName("");
   };
   return (
-    <section class="bd panel-note presets" aria-label="Presets" ref={root}>
+    <section class="bd panel-note notes presets" aria-label="Presets" ref={root}>
       <div class="row">
         <h3>Presets</h3>
         <div class="sp" />
@@ -37,7 +37,7 @@ export function Presets({ store }: { store: Store }) {
       {presets && presets.length > 0 && (
         <ul aria-label="Presets" class="plist">
           {presets.map((preset) => (
-            <li key={preset.name} aria-label={visible(preset.name)}>
+            <li key={preset.name} class="under" aria-label={visible(preset.name)}>
               {asked === preset.name ? (
                 <DeleteQuestion store={store} preset={preset} onDone={() => setAsked(null)} />
               ) : (
@@ -57,7 +57,7 @@ export function Presets({ store }: { store: Store }) {
         <label class="sm t2" for={id}>
           Name
         </label>
-        <span class="s24 f-name">
+        <span class="s24" style={{ "--w": "240px" }}>
           <input
             dir="auto"
             id={id}

@@ -10,7 +10,6 @@ import type { Store } from "./store";
 interface Field {
   name: "new_tokens" | "temperature" | "top_p" | "seed";
   label: string;
-  class: string;
   parse: (text: string) => number | null;
   ok: (value: number) => boolean;
   why: string;
@@ -20,7 +19,6 @@ const FIELDS: readonly Field[] = [
   {
     name: "new_tokens",
     label: "New tokens",
-    class: "f-n",
     parse: parseInteger,
     ok: (n) => n >= 1 && n <= NEW_TOKENS,
     why: `Enter 1 to ${NEW_TOKENS.toLocaleString("en-US")}; 60 is usual.`,
@@ -28,7 +26,6 @@ const FIELDS: readonly Field[] = [
   {
     name: "temperature",
     label: "Temperature",
-    class: "f-t",
     parse: parseNumber,
     ok: (n) => n >= 0 && n <= 100,
     why: "Enter 0 to 100; 0 always takes the likeliest token.",
@@ -36,7 +33,6 @@ const FIELDS: readonly Field[] = [
   {
     name: "top_p",
     label: "Top-p",
-    class: "f-p",
     parse: parseNumber,
     ok: (n) => n > 0 && n <= 1,
     why: "Enter a number above 0, at most 1.",
@@ -44,7 +40,6 @@ const FIELDS: readonly Field[] = [
   {
     name: "seed",
     label: "Seed",
-    class: "f-p",
     parse: parseInteger,
     ok: (n) => n >= 0 && Number.isSafeInteger(n),
     why: "Enter a whole number, 0 or more.",
@@ -78,7 +73,7 @@ export function Prompt({ store }: { store: Store }) {
         />
       </div>
       <HiddenNote text={prompt} />
-      <div class="row w settings">
+      <div class="row w settings end mt8">
         {FIELDS.map((field) => (
           <NumberField key={field.name} store={store} field={field} />
         ))}
@@ -117,7 +112,7 @@ function NumberField({ store, field }: { store: Store; field: Field }) {
     if (typed !== null && field.parse(typed) !== value && !store.invalid.value.has(label)) setTyped(null);
   }, [value, typed, field, label, store]);
   return (
-    <div class={`f ${field.class}`}>
+    <div class="f">
       <div class="l">
         <label for={id}>{label}</label>
       </div>

@@ -47,13 +47,13 @@ export function Result({ store }: { store: Store }) {
             <Warning key={note} text={note} />
           ))}
           {live || (writing && !texts) ? (
-            <div class="two" aria-busy="true">
+            <div class="two box" aria-busy="true">
               <Live name="baseline" prompt={store.settings().prompt} texts={run.texts} />
               <Live name="steered" prompt={store.settings().prompt} texts={run.texts} />
             </div>
           ) : (
             texts && (
-              <div class="two">
+              <div class="two box">
                 <Text store={store} name="baseline" texts={texts} text={texts.baseline} />
                 {texts.steered && <Text store={store} name="steered" texts={texts} text={texts.steered} />}
               </div>
@@ -106,7 +106,7 @@ function Live({ name, prompt, texts }: { name: TextName; prompt: string; texts: 
         <span class="xs t2">{text ? f.plural(text.tokens, "token") : "waiting"}</span>
       </div>
       <p class="gen">
-        <span class="pr">{visible(prompt)}</span>
+        <span class="t2">{visible(prompt)}</span>
         {visible(text?.text ?? "")}
         <span class="cur" aria-hidden="true" />
       </p>
@@ -135,7 +135,7 @@ function Text({ store, name, texts, text }: TextProps) {
         <span class="xs t2 num">{numbers(name, text)}</span>
       </div>
       <p class="gen" onKeyDown={(event) => rove(event, "[role=button]")}>
-        <span class="pr">{texts.prompt_pieces.map(visible).join("")}</span>
+        <span class="t2">{texts.prompt_pieces.map(visible).join("")}</span>
         {text.pieces.map((piece, at) => (
           <Token
             key={at}
@@ -233,8 +233,8 @@ function NextTokens({ store }: { store: Store }) {
                 <td class="num">{probability(row.baseline)}</td>
                 <td class="num">{probability(row.steered)}</td>
                 <td class="brs" aria-hidden="true">
-                  <i class="b1" style={{ width: `${(100 * row.baseline) / most}%` }} />
-                  <i class="b2" style={{ width: `${(100 * row.steered) / most}%` }} />
+                  <i style={{ width: `${(100 * row.baseline) / most}%` }} />
+                  <i style={{ width: `${(100 * row.steered) / most}%`, "--c": "var(--sw-accent)" }} />
                 </td>
               </tr>
             ))}

@@ -28,7 +28,7 @@ export function Sweep({ store }: { store: Store }) {
         <h3>Strength sweep</h3>
         <Pick
           label="Feature to sweep"
-          class="f-s"
+          width={216}
           value={chosen}
           options={rows.map((row) => ({ value: row.key, label: visible(nameOf(row)) }))}
           onPick={(key) => store.set({ swept: key })}
@@ -68,7 +68,7 @@ function Strengths({ store }: { store: Store }) {
     input.current?.focus();
   }, [called, store]);
   return (
-    <span class="s24 f-v">
+    <span class="s24" style={{ "--w": "176px" }}>
       <input
         ref={input}
         aria-label="Strengths"
@@ -97,11 +97,11 @@ function LiveSweep({ store }: { store: Store }) {
   const { texts } = store.state.value.run;
   return (
     // biome-ignore lint/a11y/useSemanticElements: a group of texts, not of form fields
-    <div class="swp" role="group" aria-label="Strength sweep" aria-busy="true">
+    <div class="swp box" role="group" aria-label="Strength sweep" aria-busy="true">
       {strengths.map((strength, at) => {
         const text = texts.find((one) => one.run === "sweep" && one.strength === strength);
         return (
-          <div key={at} class="swt">
+          <div key={at} class="swt g4">
             <b>{shortStrength(strength)}</b>
             <span class="bdy">{text ? `…${visible(text.text).trimStart().slice(-SHOWN)}` : ""}</span>
             <span class="xs t2">{text ? f.plural(text.tokens, "token") : "waiting"}</span>
@@ -119,12 +119,12 @@ function Texts({ store }: { store: Store }) {
   return (
     <>
       {/* biome-ignore lint/a11y/useSemanticElements: a group of buttons, not of form fields */}
-      <div class="swp" role="group" aria-label="Strength sweep">
+      <div class="swp box" role="group" aria-label="Strength sweep">
         {data.sweep.map((text, at) => (
           <button
             key={at}
             type="button"
-            class="swt"
+            class="swt g4"
             aria-pressed={row?.strength === text.strength}
             aria-disabled={row ? undefined : "true"}
             aria-label={`Use strength ${shortStrength(text.strength)}`}

@@ -70,7 +70,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
       <div class="c1">
         <Checkbox label={`Select ${card.name}`} checked={selected} onChange={(on) => store.select(card.id, on)} />
       </div>
-      <div class="c2">
+      <div class="c2 col">
         <div class="row">
           <StatusWord status={status} />
           {open?.kind === "rename" ? (
@@ -112,7 +112,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
           })}
         />
       </div>
-      <div class="c3">
+      <div class="c3 col">
         <div class="acts">
           {!asks && <Buttons of={buttonsFor(card, store.pending.value.get(card.id))} onPress={press} />}
           {!asks && (

@@ -43,7 +43,7 @@ export function ChartsBar({ store }: { store: Store }) {
   return (
     <>
       {cards.length === 0 && <div class="no-charts" />}
-      <div class="tb charts-top">
+      <div class="tb line">
         <h3>Charts</h3>
         <span class="lg">
           {cards.map((card) => (
@@ -143,7 +143,7 @@ export function ChartsBar({ store }: { store: Store }) {
 function Smoothing({ value, onChange }: { value: number; onChange: (value: number) => void }) {
   const id = useUid("sw-smoothing");
   return (
-    <span class="smooth">
+    <span class="smooth keep">
       <label class="sm t2" for={id}>
         Smoothing
       </label>

@@ -255,7 +255,7 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
   const word = Y_AXES.find((axis) => axis.value === compare.y_axis)?.label ?? "";
   return (
     <section class="pareto" aria-label="Pareto view">
-      <div class="tb charts-top">
+      <div class="tb line">
         <h3 class="nw">{`L0 against ${word}`}</h3>
         {helpButton}
         <span class="s24 scope">

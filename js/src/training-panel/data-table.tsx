@@ -19,7 +19,7 @@ export function DataTable({ store, cards, onClose }: { store: Store; cards: Card
     // biome-ignore lint/a11y/noStaticElementInteractions: Esc in it closes it
     <div class="data" onKeyDown={onEsc(onClose)}>
       {cards.length > 1 && (
-        <span class="s24 pick">
+        <span class="s24" style={{ "--w": "280px" }}>
           <select aria-label="Training in the table" value={card.id} onChange={(e) => setChosen(e.currentTarget.value)}>
             <Options of={cards.map(({ id, name }) => ({ value: id, label: name }))} />
           </select>
@@ -112,7 +112,7 @@ export function Sheet({ label, heads, numbers, rows }: SheetProps) {
   const type = (column: number) => (numbers.includes(column) ? "num" : undefined);
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard
-    <div class="scroll" tabIndex={0}>
+    <div class="scroll tall box" tabIndex={0}>
       <table class="pad" aria-label={label}>
         <thead>
           <tr>

@@ -53,12 +53,15 @@ function part(used: number, total: number): string {
   return left.split(" ")[1] === right.split(" ")[1] ? `${left.split(" ")[0]} of ${right}` : `${left} of ${right}`;
 }
 
+const SERIES = [1, 4, 5, 3, 2, 6]; // the colours of neighbours differ most in this order
+const colour = ({ key }: { key: string }) => ({ "--c": `var(--sw-${key})` });
+
 function Memory({ estimate }: { estimate: EstimateData }) {
   const { memory, memory_total_bytes: used, device_total_bytes: total, device_free_bytes: free } = estimate;
   const others = total !== null && free !== null ? Math.max(0, total - free) : 0;
   const whole = Math.max(total ?? 0, used + others, 1);
-  const parts = memory.map((segment, i) => ({ ...segment, key: `k${(i % 6) + 1}` })).filter(({ bytes }) => bytes > 0); // stored activations need no model
-  if (others > 0) parts.push({ label: "Other programs", bytes: others, key: "k-others" });
+  const parts = memory.map((segment, i) => ({ ...segment, key: `s${SERIES[i % 6]}` })).filter(({ bytes }) => bytes > 0); // stored activations need no model
+  if (others > 0) parts.push({ label: "Other programs", bytes: others, key: "border-2" });
   const spoken = parts.map((segment) => `${segment.label} ${f.bytes(segment.bytes)}`).join(", ");
   return (
     <div>
@@ -69,13 +72,13 @@ function Memory({ estimate }: { estimate: EstimateData }) {
       </div>
       <div class="stack" role="img" aria-label={`Memory on ${estimate.device}: ${spoken}`}>
         {parts.map((segment) => (
-          <i key={segment.key} class={segment.key} style={{ width: `${(segment.bytes / whole) * 100}%` }} />
+          <i key={segment.key} style={{ ...colour(segment), width: `${(segment.bytes / whole) * 100}%` }} />
         ))}
       </div>
       <div class="lg">
         {parts.map((segment) => (
           <span key={segment.key}>
-            <i class={`swatch ${segment.key}`} />
+            <i class="swatch" style={colour(segment)} />
             {`${segment.label} ${f.bytes(segment.bytes)}`}
           </span>
         ))}

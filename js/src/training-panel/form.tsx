@@ -141,7 +141,7 @@ function LoadTemplate({ store, request }: { store: Store; request: FormRequest }
   const { data } = useAnswer(store.rpc, { kind: "list_templates", search: "" }, `${changed}`);
   const rows = data?.templates ?? [];
   return (
-    <span class="s24 load">
+    <span class="s24 load" style={{ "--w": "172px" }}>
       <select
         aria-label="Load template"
         value={request.template?.id ?? ""}
@@ -280,7 +280,7 @@ function FormFooter({ controller, onCancel, saving, onSave }: FooterProps) {
     <div class="ft2">
       {bad.length > 0 && (
         <div class="attention">
-          <span class="st failed">
+          <span class="st bad">
             <Icon name="warn" />
           </span>
           <span class="sm">

@@ -94,7 +94,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
           onChange={toggle}
         />
       </div>
-      <div class="c2">
+      <div class="c2 col">
         <div class="row">
           <StatusWord status={status} />
           {open?.kind === "rename" ? (
@@ -125,7 +125,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
           <span>{`tiles: lowest to highest of ${tiledBy(members).length}`}</span>
         </div>
       </div>
-      <div class="c3">
+      <div class="c3 col">
         <div class="acts">
           {!asks && <Buttons of={buttons} onPress={press} />}
           {!asks && (

@@ -144,7 +144,7 @@ function Row({ row, controller, onPick }: { row: StoreRow } & Omit<ListProps, "s
         </span>
         <span class="sm t2">{[row.model || "model not known", row.corpus].join(" · ")}</span>
         {row.problem && (
-          <span class="sm why" id={`${uid}-why`}>
+          <span class="sm t2" id={`${uid}-why`}>
             {row.problem}
           </span>
         )}
@@ -171,7 +171,7 @@ function Row({ row, controller, onPick }: { row: StoreRow } & Omit<ListProps, "s
 function NoStores({ controller }: { controller: FormController }) {
   const { python, shell } = captures(controller.values.value);
   return (
-    <div class="notes none">
+    <div class="notes mt8">
       <p class="sm t2">
         No stored activations yet. Captured once, they feed any number of trainings without running the language model
         again.

@@ -35,7 +35,7 @@ export function TemplateItem(props: ItemProps) {
           <Icon name={row.favorite ? "starred" : "star"} />
         </button>
       </div>
-      <div class="c2">
+      <div class="c2 col">
         <div class="row">
           {asking === "rename" ? (
             <Rename name={row.name} onSave={props.onRename} onDone={() => onAsk(null)} />
@@ -58,7 +58,7 @@ export function TemplateItem(props: ItemProps) {
             ))}
         </div>
       </div>
-      <div class="c3">
+      <div class="c3 col">
         <div class="acts">
           <Button small onClick={props.onUse}>
             Use

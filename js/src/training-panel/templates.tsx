@@ -159,7 +159,7 @@ export function Templates({ store }: { store: Store }) {
         </div>
       )}
       {rows.length > 0 && (
-        <ul class="lst tmpl" aria-label="Templates">
+        <ul class="lst under" aria-label="Templates">
           {rows.map((row) => (
             <TemplateItem
               key={row.id}
@@ -214,10 +214,11 @@ function SaveFrom({ store, onSaved, onClose }: { store: Store; onSaved: (name: s
   }
   return (
     <div class="panel-note notes">
-      <div class="row sm t2 pick">
+      <div class="row sm t2">
         <span class="nw">The settings of</span>
         <Pick
           label="Training whose settings are saved"
+          width={280}
           value={card.id}
           options={cards.map(({ id, name }) => ({ value: id, label: name }))}
           onPick={setId}

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from saewidgets.config.arguments import refuse
-from saewidgets.config.changed import with_changes
-from saewidgets.config.dotted import dotted
+from saewidgets.config.base import dotted, nested
 from saewidgets.config.group import SHARED
 from saewidgets.config.names import free_name
-from saewidgets.config.training import TrainingConfig
+from saewidgets.config.training import TrainingConfig, with_changes
 from saewidgets.config.translate.saelens_run import cfg_of, names_the_text, runner_of
 from saewidgets.config.translate.translation import Remark, Settings, Translation, read
 from saewidgets.errors import ConfigError
@@ -57,7 +56,7 @@ def from_saelens(
         config = runner_of(settings, changes)
     else:
         settings, config = cfg_of(data, changes)
-    return Translation(with_changes(config, changes), tuple(settings.remarks), "SAELens")
+    return Translation(with_changes(nested(config), changes), tuple(settings.remarks), "SAELens")
 
 
 def _of_several(data: Mapping[str, Any], wanted: Sequence[str] | None, changes: Mapping[str, Any]) -> Translation:
@@ -66,7 +65,7 @@ def _of_several(data: Mapping[str, Any], wanted: Sequence[str] | None, changes: 
     Each SAE is trained as `LanguageModelSAERunnerConfig` would alone, and is translated so. What then differs between
     them becomes the values of `over`.
     """
-    saes = Settings(data).table("saes")
+    saes = Settings(data).take("table", "saes", {})
     if not saes:
         raise ConfigError("There is no SAE in it.", where="saes", hint="Name each with its settings.")
     names = _chosen(saes, wanted)
@@ -77,7 +76,7 @@ def _of_several(data: Mapping[str, Any], wanted: Sequence[str] | None, changes: 
         if settings.has("resume_from_checkpoint"):  # it has a folder for each
             config["from_pretrained"] = str(Path(config["from_pretrained"]) / name)
         try:
-            configs[name] = with_changes(config, changes)
+            configs[name] = with_changes(nested(config), changes)
         except ConfigError as error:
             if error.where is None or not error.where.startswith("sae."):
                 raise

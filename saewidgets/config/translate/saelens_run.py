@@ -1,5 +1,5 @@
-"""Defines `runner_of` and `cfg_of`: one training of SAELens, as settings of a `TrainingConfig`. Tables say what each of
-its settings is called here, and what has no counterpart.
+"""Defines `runner_of` and `cfg_of`: one training of SAELens, as settings of a `TrainingConfig` by dotted name. Tables
+say what each of its settings is called here, and what has no counterpart.
 
 SAELens sums the squared error over d_in and averages it over the batch, as we do, so coefficients keep their values.
 Its decoder rows have free norms: the L1 penalty is weighted by them, and TopK and its kin multiply pre-activations by
@@ -20,34 +20,50 @@ from saewidgets.config.names import hub_model
 from saewidgets.config.translate.translation import Settings
 from saewidgets.errors import ConfigError
 
+Rows = Mapping[str, tuple[Any, ...]]
+"""Our setting → its kind, its name in SAELens, SAELens' default."""
+
 # --- The SAE ---------------------------------------------------------------------------------------------------------
 
 _NORMALIZE = ("none", "expected_average_only_in", "layer_norm", "constant_norm_rescale", "covariance_whitening")
 _BY_TOKEN = ("layer_norm", "constant_norm_rescale")
-_FREE = {"normalize_decoder_every": None, "project_decoder_grad": False}
+_MEASURED = ("expected_average_only_in", "covariance_whitening")
+_FREE = {"optimizer.normalize_decoder_every": None, "optimizer.project_decoder_grad": False}
 _KAIMING_NORM = 2**0.5  # of a row of Kaiming's uniform numbers: their variance is 2 / d_in
-_ELSEWHERE = ("d_in", "device", "metadata", "reshape_activations")  # told by other settings
-_L1 = {"l1_coefficient": ("number", "l1_coefficient", 1.0)}
-_TOPK = {"k": ("number", "k", 100), "aux_coefficient": ("number", "aux_loss_coefficient", 1.0)}
-# SAELens' architecture → ours, and our settings of it: how each is taken, its name there, SAELens' default.
-_ARCHITECTURES: dict[str, tuple[str, Mapping[str, tuple[Any, ...]]]] = {
-    "standard": ("standard", _L1 | {"lp_norm": ("number", "lp_norm", 1.0)}),
+_ELSEWHERE = ("d_in", "device", "metadata", "reshape_activations", "use_sparse_activations")  # told by other settings
+_SPARSITY_LOSSES = {name: name for name in ("step", "tanh", "quadratic")}
+_EVERY_SAE: Rows = {
+    "sae.d_sae": ("count", "d_sae"), "sae.apply_b_dec_to_input": ("flag", "apply_b_dec_to_input", True),
+    "sae.decoder_init_norm": ("number", "decoder_init_norm", 0.1),
+}  # fmt: skip
+_L1: Rows = {
+    "sae.l1_coefficient": ("number", "l1_coefficient", 1.0),
+    "optimizer.sparsity_warm_up_steps": ("count", "l1_warm_up_steps", 0),
+}
+_TOPK: Rows = {
+    "sae.k": ("number", "k", 100), "sae.aux_coefficient": ("number", "aux_loss_coefficient", 1.0)
+}  # fmt: skip
+# SAELens' architecture → ours, and its own settings.
+_ARCHITECTURES: dict[str, tuple[str, Rows]] = {
+    "standard": ("standard", {
+        "sae.l1_coefficient": ("number", "l1_coefficient", 1.0), "sae.lp_norm": ("number", "lp_norm", 1.0),
+        "optimizer.sparsity_warm_up_steps": ("count", "l1_warm_up_steps", 0),
+    }),
     "gated": ("gated", _L1),
     "topk": ("topk", _TOPK),
     "batchtopk": ("batchtopk", _TOPK),
     "matryoshka_batchtopk": ("matryoshka", _TOPK),
     "jumprelu": ("jumprelu", {
-        "l0_coefficient": ("number", "l0_coefficient", 1.0), "bandwidth": ("number", "jumprelu_bandwidth", 0.05),
-        "initial_threshold": ("number", "jumprelu_init_threshold", 0.01),
-        "sparsity_loss": (
-            "choice", "jumprelu_sparsity_loss_mode", {name: name for name in ("step", "tanh", "quadratic")}, "step"
-        ),
-        "tanh_scale": ("number", "jumprelu_tanh_scale", 4.0),
-        "pre_act_coefficient": ("number", "pre_act_loss_coefficient", None),
-        "ste_to_input": ("take", "jumprelu_ste_to_input", False),
+        "sae.l0_coefficient": ("number", "l0_coefficient", 1.0),
+        "sae.bandwidth": ("number", "jumprelu_bandwidth", 0.05),
+        "sae.initial_threshold": ("number", "jumprelu_init_threshold", 0.01),
+        "sae.sparsity_loss": (_SPARSITY_LOSSES, "jumprelu_sparsity_loss_mode", "step"),
+        "sae.tanh_scale": ("number", "jumprelu_tanh_scale", 4.0),
+        "sae.pre_act_coefficient": ("number", "pre_act_loss_coefficient", None),
+        "sae.ste_to_input": ("flag", "jumprelu_ste_to_input", False),
+        "optimizer.sparsity_warm_up_steps": ("count", "l0_warm_up_steps", 0),
     }),
 }  # fmt: skip
-_WARM_UP = {"standard": "l1_warm_up_steps", "gated": "l1_warm_up_steps", "jumprelu": "l0_warm_up_steps"}
 # What sae-lens does not do, or does with the input as it came.
 _UNSOUND = {
     "gated": "the gate reads normalised activations in all terms of the loss; SAELens' auxiliary loss reads raw ones.",
@@ -59,12 +75,12 @@ _UNSOUND = {
 }
 
 
-def _sae_of(settings: Settings, chosen: str | None) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """The settings of our `sae`, those that belong to our `optimizer`, and the input scaling.
+def _sae_of(settings: Settings, chosen: str | None) -> dict[str, Any]:
+    """The settings of our `sae`, what of `optimizer` belongs to it, and the input scaling.
 
     `chosen` is our architecture that is trained in place of one that is not trained here, if one was chosen.
     """
-    architecture = settings.text("architecture")
+    architecture = settings.take("name", "architecture")
     if architecture not in _ARCHITECTURES:
         if chosen is None:
             raise settings.error(
@@ -72,67 +88,54 @@ def _sae_of(settings: Settings, chosen: str | None) -> tuple[dict[str, Any], dic
                 f"What can be translated: {', '.join(_ARCHITECTURES)}. sae.architecture=..., or --architecture, trains "
                 "another in its place.",
             )
-        settings.remark("changed", "architecture", architecture, f"{chosen}, which was chosen.")
+        settings.changed("architecture", architecture, f"{chosen}, which was chosen.")
         architecture = {"matryoshka": "matryoshka_batchtopk"}.get(chosen, chosen)
         if architecture not in _ARCHITECTURES:  # one without a counterpart there: its own defaults take the place
             architecture = "standard"
-    settings.ignore("use_sparse_activations", *_ELSEWHERE)
+    settings.ignore(*_ELSEWHERE)
     ours, table = _ARCHITECTURES[architecture]
-    sae = {"architecture": ours} | settings.rows({
-        "d_sae": ("count", "d_sae"), "apply_b_dec_to_input": ("take", "apply_b_dec_to_input", True),
-        "decoder_init_norm": ("number", "decoder_init_norm", 0.1), **table,
-    })  # fmt: skip
-    optimizer: dict[str, Any] = dict(_FREE)
+    config = {"sae.architecture": ours, **settings.rows(_EVERY_SAE), **settings.rows(table), **_FREE}
     if settings.null("decoder_init_norm"):
-        sae["decoder_init_norm"] = _KAIMING_NORM
-        settings.remark(
-            "changed", "decoder_init_norm", None, "rows start at √2, the mean norm of SAELens' random ones."
-        )
-    if (steps := _WARM_UP.get(architecture)) is not None:
-        optimizer["sparsity_warm_up_steps"] = settings.count(steps, 0)
-    else:
-        _top_k(settings, sae, optimizer)
+        config["sae.decoder_init_norm"] = _KAIMING_NORM
+        settings.changed("decoder_init_norm", None, "rows start at √2, the mean norm of SAELens' random ones.")
+    if "k" in ours:
+        _top_k(settings, config)
     if architecture == "jumprelu":
-        if sae["sparsity_loss"] == "quadratic":
-            sae["target_l0"] = settings.number("target_l0", None)
+        if config["sae.sparsity_loss"] == "quadratic":
+            config["sae.target_l0"] = settings.take("number", "target_l0", None)
         settings.ignore("target_l0")  # of the other penalties
-        settings.remark(
-            "changed", "jumprelu_init_threshold", sae["initial_threshold"],
-            "thresholds learn ten times as fast as the weights (docs/sae.md says why).",
-        )
-    scaling = settings.take("normalize_activations", "none")
+        said = "thresholds learn ten times as fast as the weights (docs/sae.md says why)."
+        settings.changed("jumprelu_init_threshold", config["sae.initial_threshold"], said)
+    scaling = settings.take("text", "normalize_activations", "none")
     if scaling not in _NORMALIZE:
-        settings.remark(
-            "lost", "normalize_activations", scaling,
-            "inputs get one common scale (expected_average_only_in).",
-        )
+        settings.lost("normalize_activations", scaling, "inputs get one common scale (expected_average_only_in).")
         scaling = "expected_average_only_in"
     if scaling in _BY_TOKEN and architecture in _UNSOUND:
-        settings.remark("changed", "normalize_activations", scaling, _UNSOUND[architecture])
+        settings.changed("normalize_activations", scaling, _UNSOUND[architecture])
     settings.rest()
-    return sae, optimizer, scaling
+    return {**config, "activations.normalize": scaling}
 
 
-def _top_k(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]) -> None:
-    k, sae["k"] = sae["k"], round(sae["k"])
-    if k != round(k):
-        settings.remark("changed", "k", k, f"rounded to {round(k)}.")
-    if settings.take("rescale_acts_by_decoder_norm", True):
-        optimizer.clear()
-        settings.remark(
-            "changed", "rescale_acts_by_decoder_norm", True,
-            "decoder rows are kept at norm one instead, which computes the same latents and reconstructions.",
-        )
-    if sae["architecture"] != "topk":
-        sae["threshold_momentum"] = 1 - settings.number("topk_threshold_lr", 0.01)
-    if sae["architecture"] == "matryoshka":
-        sae["aux_per_width"] = settings.take("use_matryoshka_aux_loss", False)
-        sae |= {"widths": widths} if (widths := settings.take("matryoshka_widths")) else {}
+def _top_k(settings: Settings, config: dict[str, Any]) -> None:
+    k, config["sae.k"] = config["sae.k"], round(config["sae.k"])
+    if k != config["sae.k"]:
+        settings.changed("k", k, f"rounded to {config['sae.k']}.")
+    if settings.take("flag", "rescale_acts_by_decoder_norm", True):
+        for name in _FREE:
+            del config[name]
+        said = "decoder rows are kept at norm one instead, which computes the same latents and reconstructions."
+        settings.changed("rescale_acts_by_decoder_norm", True, said)
+    if config["sae.architecture"] != "topk":
+        config["sae.threshold_momentum"] = 1 - settings.take("number", "topk_threshold_lr", 0.01)
+    if config["sae.architecture"] == "matryoshka":
+        config["sae.aux_per_width"] = settings.take("flag", "use_matryoshka_aux_loss", False)
+        if widths := settings.take("any", "matryoshka_widths", None):
+            config["sae.widths"] = widths
 
 
-def _transcoder_of(settings: Settings) -> tuple[dict[str, Any], str]:
-    """The settings of our `sae` and the input scaling, of a transcoder that SAELens runs; it trains none."""
-    architecture = settings.text("architecture")
+def _transcoder_of(settings: Settings) -> dict[str, Any]:
+    """The settings of a transcoder that SAELens runs; it trains none."""
+    architecture = settings.take("name", "architecture")
     if architecture not in ("transcoder", "skip_transcoder"):
         raise settings.error(
             "architecture",
@@ -140,16 +143,18 @@ def _transcoder_of(settings: Settings) -> tuple[dict[str, Any], str]:
             "Train a transcoder or skip_transcoder between the same hook points: set hook_name, hook_name_out and "
             "sae.architecture of a TrainingConfig.",
         )
-    settings.remark(
-        "changed", "architecture", architecture,
+    said = (
         "the file says nothing of how it was trained, and SAELens trains none: the penalty is L1, with this package's "
-        "defaults.",
+        "defaults."
     )
+    settings.changed("architecture", architecture, said)
     settings.ignore("d_out", "apply_b_dec_to_input", *_ELSEWHERE)
-    sae = {"architecture": architecture, "d_sae": settings.count("d_sae")}
-    scaling = settings.choice("normalize_activations", {name: name for name in _NORMALIZE}, "none")
+    config = {
+        "sae.architecture": architecture, "sae.d_sae": settings.take("count", "d_sae"),
+        "activations.normalize": settings.take({name: name for name in _NORMALIZE}, "normalize_activations", "none"),
+    }
     settings.rest()
-    return sae, scaling
+    return config
 
 
 # --- The text, the model and the machine -----------------------------------------------------------------------------
@@ -176,7 +181,8 @@ _LOST_OF_LOADING = {
 
 def _positions(settings: Settings) -> dict[str, Any]:
     """How documents fill the contexts, and which positions of these are read."""
-    separator, excluded = settings.take("sequence_separator_token"), settings.take("exclude_special_tokens")
+    separator = settings.take("any", "sequence_separator_token", None)
+    excluded = settings.take("any", "exclude_special_tokens", None)
     if separator is None:
         separator = "none" if settings.null("sequence_separator_token") else "bos"
     elif type(separator) not in (int, str):
@@ -184,10 +190,11 @@ def _positions(settings: Settings) -> dict[str, Any]:
     if excluded is not None and not isinstance(excluded, bool | list):
         raise settings.wrong("exclude_special_tokens", "true, false or a list of token ids")
     return {
-        "join_documents": not settings.take("disable_concat_sequences", False), "separator": separator,
-        "prepend_bos": settings.take("prepend_bos", True), "seqpos_slice": settings.take("seqpos_slice"),
-        "exclude_special_tokens": excluded or False,
-    }  # fmt: skip
+        "activations.join_documents": not settings.take("flag", "disable_concat_sequences", False),
+        "activations.separator": separator, "activations.prepend_bos": settings.take("flag", "prepend_bos", True),
+        "activations.seqpos_slice": settings.take("any", "seqpos_slice", None),
+        "activations.exclude_special_tokens": excluded or False,
+    }
 
 
 def names_the_text(changes: Mapping[str, Any]) -> bool:
@@ -195,56 +202,55 @@ def names_the_text(changes: Mapping[str, Any]) -> bool:
     return "corpus" in changes or "corpus.kind" in changes
 
 
-def _corpus_of(settings: Settings, config: dict[str, Any], changes: Mapping[str, Any]) -> None:
+def _corpus_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The text, where `changes` do not say which it is."""
-    path, tokenized = settings.take("dataset_path", ""), settings.take("is_dataset_tokenized", True)
-    chat = settings.take("use_chat_formatting", False)
+    path, tokenized = settings.take("text", "dataset_path", ""), settings.take("flag", "is_dataset_tokenized", True)
+    chat = settings.take("flag", "use_chat_formatting", False)
     if names_the_text(changes):
         if chat:
-            settings.remark("lost", "use_chat_formatting", True, "say chat=True of the text that you give.")
-        return
+            settings.lost("use_chat_formatting", True, "say chat=True of the text that you give.")
+        return {}
     if not path.strip():
         raise ConfigError(
             "The configuration names no dataset.", where="dataset_path",
             hint="Give one: from_saelens(..., corpus=...), or --corpus.",
         )
-    config["corpus"] = {"kind": "tokens", "source": path} if tokenized and not chat else as_corpus(path)
-    if chat and isinstance(config["corpus"], dict):
-        config["corpus"]["chat"] = True
+    corpus = {"kind": "tokens", "source": path} if tokenized and not chat else as_corpus(path)
+    return {"corpus": {**corpus, "chat": True} if chat else corpus}
 
 
-def _model_of(settings: Settings, config: dict[str, Any], changes: Mapping[str, Any]) -> None:
+def _model_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The language model, how it is loaded, and the hook point; `changes` say which of these are given otherwise."""
     settings.ignore("model_name", "hook_name", "hook_head_index")  # a change takes their place, whatever they are
+    config: dict[str, Any] = {}
     if "model" not in changes:
-        name = settings.text("model_name")
+        name = settings.take("name", "model_name")
         config["model"] = hub_model(name) or name
         if name != "demo" and hub_model(name) is None and not Path(name).exists():
-            settings.remark(
-                "changed", "model_name", name,
-                "not a short name that is known here; it is taken as the name of a hub repository or folder.",
-            )
-    kind = settings.take("model_class_name", "HookedTransformer")
+            said = "not a short name that is known here; it is taken as the name of a hub repository or folder."
+            settings.changed("model_name", name, said)
+    kind = settings.take("text", "model_class_name", "HookedTransformer")
     if kind not in _CLASSES:
-        settings.remark("lost", "model_class_name", kind, "the model is loaded by transformers.")
+        settings.lost("model_class_name", kind, "the model is loaded by transformers.")
     if "hook_name" not in changes:
-        config["hook_name"] = _hook_of(settings, settings.text("hook_name"), "hook_name", "hook_head_index")
-    settings.lost({"model_kwargs": ("transformers' defaults are used.", ({},))})
+        config["hook_name"] = _hook_of(settings, settings.take("name", "hook_name"), "hook_name", "hook_head_index")
+    settings.without_counterpart({"model_kwargs": ("transformers' defaults are used.", ({},))})
     loading = settings.inner("model_from_pretrained_kwargs")
     for key in ("dtype", "torch_dtype"):
         if not loading.has(key):
             continue
-        if (dtype := str(loading.take(key)).removeprefix("torch.")) in _DTYPES:
+        if (dtype := str(loading.take("any", key)).removeprefix("torch.")) in _DTYPES:
             config["model_dtype"] = dtype
         else:
-            loading.remark("lost", key, dtype, "the weights are loaded in float32, unless model_dtype says otherwise.")
-    revision = loading.take("revision")
+            loading.lost(key, dtype, "the weights are loaded in float32, unless model_dtype says otherwise.")
+    revision = loading.take("any", "revision", None)
     if revision is None or isinstance(revision, str):
         config["model_revision"] = revision
     else:
-        loading.remark("lost", "revision", revision, "not the name of a revision; the model's main one is loaded.")
-    loading.lost(_LOST_OF_LOADING)
+        loading.lost("revision", revision, "not the name of a revision; the model's main one is loaded.")
+    loading.without_counterpart(_LOST_OF_LOADING)
     loading.rest("the model is loaded as it is.")
+    return config
 
 
 def _hook_of(settings: Settings, name: str, key: str, head_key: str) -> str:
@@ -256,11 +262,11 @@ def _hook_of(settings: Settings, name: str, key: str, head_key: str) -> str:
             key, f"{name} is not a hook point that is known here.",
             "Of a block, resid_pre, resid_post, mlp_out, attn_out, attn.hook_z, ln2.hook_normalized, mlp.hook_in are.",
         )
-    head = settings.take(head_key)
+    head = settings.take("any", head_key, None)
     if head is None or head == head_of(name):
         return name
     if not name.endswith(".attn.hook_z"):
-        settings.remark("lost", head_key, head, f"{name} has no heads.")
+        settings.lost(head_key, head, f"{name} has no heads.")
         return name
     found = with_head(name, head) if type(head) is int else None
     if found is None:
@@ -270,53 +276,56 @@ def _hook_of(settings: Settings, name: str, key: str, head_key: str) -> str:
 
 def _precision_of(sae: Settings, settings: Settings) -> str:
     """In which number format an SAE is computed: that of the SAE, not of the activation store."""
-    found: str = sae.choice("dtype", _PRECISIONS, "float32")
-    if settings.take("autocast", False):
+    found: str = sae.take(_PRECISIONS, "dtype", "float32")
+    if settings.take("flag", "autocast", False):
         found = "bfloat16"  # SAELens' autocast knows no other
-    if (given := sae.take("dtype", "float32").removeprefix("torch.")) != "float32":
-        sae.remark(
-            "changed", "dtype", given, f"matrix products run in {found}; weights and Adam's moments stay float32."
-        )
-    stored = settings.take("dtype", "float32").removeprefix("torch.")
-    if stored != "float32":
-        settings.remark(
-            "changed", "dtype", stored,
+    if (given := sae.take("text", "dtype", "float32").removeprefix("torch.")) != "float32":
+        sae.changed("dtype", given, f"matrix products run in {found}; weights and Adam's moments stay float32.")
+    if (stored := settings.take("text", "dtype", "float32").removeprefix("torch.")) != "float32":
+        said = (
             "the number format of activations that SAELens reads from its cache; here the shuffle window has that of "
-            "the language model (model_dtype), and sae.dtype alone says how an SAE is computed.",
+            "the language model (model_dtype), and sae.dtype alone says how an SAE is computed."
         )
+        settings.changed("dtype", stored, said)
     return found
 
 
-def _hardware_of(settings: Settings, config: dict[str, Any]) -> None:
+def _hardware_of(settings: Settings) -> dict[str, Any]:
     """Where things are, what is compiled, and the format of the language model under autocast."""
-    device = settings.take("device", "cpu")
+    device = settings.take("text", "device", "cpu")
 
     def second(name: str) -> str:  # "None" or nothing where it is `device`
-        found: str = settings.take(name, device)
+        found: str = settings.take("text", name, device)
         return device if found in ("None", "") else found
 
     of_model, of_store = second("llm_device"), second("act_store_device")
     of_store = of_model if of_store == "with_model" else of_store
-    config["device"] = "auto" if device == "cuda" else device
-    config["model_device"] = None if of_model == device else of_model
-    config["activations"]["buffer_device"] = None if of_store == device else of_store
-    mode = settings.take("llm_compilation_mode", "default")
-    if settings.take("compile_llm", False):
+    config = {
+        "device": "auto" if device == "cuda" else device, "model_device": None if of_model == device else of_model,
+        "activations.buffer_device": None if of_store == device else of_store,
+    }
+    mode = settings.take("text", "llm_compilation_mode", "default")
+    if settings.take("flag", "compile_llm", False):
         config["model_compile"] = mode
-    if settings.take("autocast_lm", False):
+    if settings.take("flag", "autocast_lm", False):
         config["model_dtype"] = "bfloat16"
-        settings.remark("changed", "autocast_lm", True, "the language model's weights are loaded in bfloat16.")
+        settings.changed("autocast_lm", True, "the language model's weights are loaded in bfloat16.")
+    return config
 
 
 # --- A runner --------------------------------------------------------------------------------------------------------
 
 _SCHEDULES = {"constant": "constant", "cosineannealing": "cosine", "cosineannealingwarmrestarts": "cosine_restarts"}
-_OPTIMIZER = {
-    "lr": ("number", "lr", 3e-4), "beta1": ("number", "adam_beta1", 0.9), "beta2": ("number", "adam_beta2", 0.999),
-    "lr_schedule": ("choice", "lr_scheduler_name", _SCHEDULES, "constant"),
-    "lr_warm_up_steps": ("count", "lr_warm_up_steps", 0), "lr_decay_steps": ("count", "lr_decay_steps", 0),
+_ROWS: Rows = {
+    "context_size": ("count", "context_size", 128), "batch_size": ("count", "train_batch_size_tokens", 4096),
+    "seed": ("count", "seed", 42), "activations.model_batch_size": ("count", "store_batch_size_prompts", 32),
+    "optimizer.lr": ("number", "lr", 3e-4), "optimizer.beta1": ("number", "adam_beta1", 0.9),
+    "optimizer.beta2": ("number", "adam_beta2", 0.999),
+    "optimizer.lr_schedule": (_SCHEDULES, "lr_scheduler_name", "constant"),
+    "optimizer.lr_warm_up_steps": ("count", "lr_warm_up_steps", 0),
+    "optimizer.lr_decay_steps": ("count", "lr_decay_steps", 0),
 }
-_FIXED = {"eps": 1e-8, "weight_decay": 0.0, "grad_clip": 1.0}  # in SAELens
+_FIXED = {"optimizer.eps": 1e-8, "optimizer.weight_decay": 0.0, "optimizer.grad_clip": 1.0}  # in SAELens
 _LOST = {
     "use_cached_activations": ("activations are computed again; see docs/activation-store.md.", (False,)),
     "compile_sae": ("the SAE's step is not compiled; on the CPU it has kernels of its own.", (False,)),
@@ -340,38 +349,31 @@ _FEWEST = 256  # tokens that an evaluation, or a measurement of the activations,
 
 
 def runner_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The data of a `TrainingConfig` for `LanguageModelSAERunnerConfig`, and in `settings` what was lost; `changes` say
-    what is given otherwise."""
+    """What `LanguageModelSAERunnerConfig` says, and in `settings` what was lost; `changes` say what is given
+    otherwise."""
     of_the_sae = settings.inner("sae")
-    precision = _precision_of(of_the_sae, settings)
-    sae, optimizer, scaling = _sae_of(of_the_sae, changes.get("sae.architecture"))
-    context = settings.count("context_size", 128)
-    batch, prompts = settings.count("train_batch_size_tokens", 4096), settings.count("store_batch_size_prompts", 32)
-    tokens = _tokens(settings, batch, changes)
-    norm = settings.count("n_batches_for_norm_estimate", 1000) * batch
-    config: dict[str, Any] = {
-        "sae": sae, "context_size": context, "tokens": tokens, "batch_size": batch, "seed": settings.count("seed", 42),
-        "precision": precision,
-        "optimizer": {**settings.rows(_OPTIMIZER), **_FIXED, **optimizer},
-        "activations": {
-            "model_batch_size": prompts, "normalize": scaling, **_positions(settings),
-            **_buffer(settings, prompts, context), "norm_tokens": max(_FEWEST, norm),
-        },
-        # Dead there are latents silent for more than so many steps, here from so many tokens on.
-        "dead_window_tokens": max(1, (settings.count("dead_feature_window", 1000) + 1) * batch),
-    }  # fmt: skip
-    _end_of_schedule(settings, config["optimizer"])
-    if norm < _FEWEST and scaling in ("expected_average_only_in", "covariance_whitening"):
-        settings.remark(
-            "changed", "n_batches_for_norm_estimate", norm // max(1, batch),
-            f"these are {norm} tokens; the activations are measured on {_FEWEST} here, the fewest.",
+    config = {
+        "precision": _precision_of(of_the_sae, settings), **settings.rows(_ROWS), **_FIXED,
+        **_sae_of(of_the_sae, changes.get("sae.architecture")),
+    }
+    batch = config["batch_size"]
+    config["tokens"] = _tokens(settings, batch, changes)
+    # Dead there are latents silent for more than so many steps, here from so many tokens on.
+    config["dead_window_tokens"] = max(1, (settings.take("count", "dead_feature_window", 1000) + 1) * batch)
+    batches = settings.take("count", "n_batches_for_norm_estimate", 1000)
+    config["activations.norm_tokens"] = max(_FEWEST, batches * batch)
+    if batches * batch < _FEWEST and config["activations.normalize"] in _MEASURED:
+        said = (
+            f"these are {batches * batch} tokens; the activations are measured on {_FEWEST} here, the fewest."
         )
-    _model_of(settings, config, changes)
-    _corpus_of(settings, config, changes)
-    _logging(settings, config, prompts, context)
-    _checkpoints(settings, config, tokens // batch if batch else 0)
-    _hardware_of(settings, config)
-    settings.lost(_LOST)
+        settings.changed("n_batches_for_norm_estimate", batches, said)
+    config |= _positions(settings) | _model_of(settings, changes) | _corpus_of(settings, changes)
+    _end_of_schedule(settings, config)
+    _buffer(settings, config)
+    _logging(settings, config)
+    _checkpoints(settings, config)
+    config |= _hardware_of(settings)
+    settings.without_counterpart(_LOST)
     settings.ignore(*_OUTPUTS)
     settings.rest()
     return config
@@ -379,80 +381,83 @@ def runner_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tokens(settings: Settings, batch: int, changes: Mapping[str, Any]) -> int:
     """The tokens of the whole batches that SAELens trains: it stops behind the number that is given, not before."""
-    tokens: int = settings.count("training_tokens", 2_000_000)
+    tokens: int = settings.take("count", "training_tokens", 2_000_000)
     if batch == 0 or tokens % batch == 0 or not changes.keys().isdisjoint(("tokens", "batch_size")):
         return tokens
     whole = math.ceil(tokens / batch) * batch
-    settings.remark(
-        "changed", "training_tokens", tokens,
-        f"{whole:,} tokens are trained on, as there: the last batch is a whole one.",
-    )
+    said = f"{whole:,} tokens are trained on, as there: the last batch is a whole one."
+    settings.changed("training_tokens", tokens, said)
     return whole
 
 
-def _end_of_schedule(settings: Settings, optimizer: dict[str, Any]) -> None:
-    end, cycles = settings.number("lr_end", None), settings.count("n_restart_cycles", 1)
-    if optimizer["lr_schedule"] != "constant" and end is not None and not math.isclose(end, optimizer["lr"] / 10):
-        optimizer["lr_end"] = end
-    if optimizer["lr_schedule"] == "cosine_restarts":
-        optimizer["lr_cycles"] = cycles
+def _end_of_schedule(settings: Settings, config: dict[str, Any]) -> None:
+    end, cycles = settings.take("number", "lr_end", None), settings.take("count", "n_restart_cycles", 1)
+    schedule, lr = config["optimizer.lr_schedule"], config["optimizer.lr"]
+    if schedule != "constant" and end is not None and not math.isclose(end, lr / 10):
+        config["optimizer.lr_end"] = end
+    if schedule == "cosine_restarts":
+        config["optimizer.lr_cycles"] = cycles
 
 
-def _buffer(settings: Settings, prompts: int, context: int) -> dict[str, Any]:
-    batches, mixing = settings.count("n_batches_in_buffer", 20), settings.share("activations_mixing_fraction", 0.5)
-    found: dict[str, Any] = {"shuffle_tokens": 1 if mixing == 0 else max(1, batches * prompts * context)}
-    if mixing != 0:
-        settings.remark(
-            "changed", "n_batches_in_buffer", batches,
-            f"activations are shuffled within windows of {found['shuffle_tokens']:,} tokens, one after another, in "
-            f"place of a buffer that keeps a share of {mixing:g}.",
+def _buffer(settings: Settings, config: dict[str, Any]) -> None:
+    batches = settings.take("count", "n_batches_in_buffer", 20)
+    mixing = settings.take("share", "activations_mixing_fraction", 0.5)
+    window = max(1, batches * config["activations.model_batch_size"] * config["context_size"]) if mixing else 1
+    config["activations.shuffle_tokens"] = window
+    if mixing:
+        said = (
+            f"activations are shuffled within windows of {window:,} tokens, one after another, in place of a buffer "
+            f"that keeps a share of {mixing:g}."
         )
-    ahead = settings.take("prefetch_llm_batches")
+        settings.changed("n_batches_in_buffer", batches, said)
+    ahead = settings.take("any", "prefetch_llm_batches", None)
     if ahead is not None and (not isinstance(ahead, int) or ahead < 0):
         raise settings.wrong("prefetch_llm_batches", "true, false or a number of batches")
-    return found | ({"read_ahead": "on"} if ahead else {})
+    if ahead:
+        config["activations.read_ahead"] = "on"
 
 
-def _logging(settings: Settings, config: dict[str, Any], prompts: int, context: int) -> None:
-    logger = settings.inner("logger")
-    every = max(1, logger.count("wandb_log_frequency", 10))
-    config["log_every_steps"] = every
-    batches = settings.count("n_eval_batches", 10)
-    evaluated = batches * (settings.count("eval_batch_size_prompts", prompts) or prompts) * context
-    config["evaluation"] = {
-        "every_steps": max(1, every * logger.count("eval_every_n_wandb_logs", 100)), "tokens": max(_FEWEST, evaluated)
+def _logging(settings: Settings, config: dict[str, Any]) -> None:
+    logger, prompts = settings.inner("logger"), config["activations.model_batch_size"]
+    every = max(1, logger.take("count", "wandb_log_frequency", 10))
+    batches = settings.take("count", "n_eval_batches", 10)
+    prompts = settings.take("count", "eval_batch_size_prompts", prompts) or prompts
+    evaluated = batches * prompts * config["context_size"]
+    config |= {
+        "log_every_steps": every, "evaluation.tokens": max(_FEWEST, evaluated),
+        "evaluation.every_steps": max(1, every * logger.take("count", "eval_every_n_wandb_logs", 100)),
     }
     if evaluated < _FEWEST:
         there = f"these are {evaluated} tokens" if batches else "SAELens stops at its first evaluation, of nothing"
-        settings.remark(
-            "changed", "n_eval_batches", batches,
-            f"{there}; evaluations are of {_FEWEST} tokens here, the fewest. evaluation.every_steps says how often.",
-        )
-    if logger.take("log_to_wandb", True):
-        project, entity = logger.take("wandb_project", "sae_lens_training"), logger.take("wandb_entity", "")
+        said = f"{there}; evaluations are of {_FEWEST} tokens here, the fewest. evaluation.every_steps says how often."
+        settings.changed("n_eval_batches", batches, said)
+    if logger.take("flag", "log_to_wandb", True):
+        project = logger.take("text", "wandb_project", "sae_lens_training")
+        entity = logger.take("text", "wandb_entity", "")
         call = f'WandbSink("{project}", entity="{entity}")' if entity else f'WandbSink("{project}")'
         option = f"--wandb {project}" + (f" with WANDB_ENTITY={entity} in the environment" if entity else "")
         said = f"metrics are kept in the workspace; on_event={call}, or {option}, sends them."
-        logger.remark("changed", "log_to_wandb", True, said)
-    name = logger.take("run_name", "")
+        logger.changed("log_to_wandb", True, said)
+    name = logger.take("text", "run_name", "")
     if name and not _OWN_NAME.fullmatch(name):  # nor would its numbers hold where settings are changed
         config["name"] = name[:120]
     logger.ignore(*_OF_THE_LOGGER)
     logger.rest()
 
 
-def _checkpoints(settings: Settings, config: dict[str, Any], steps: int) -> None:
-    wanted = settings.count("n_checkpoints", 0)
+def _checkpoints(settings: Settings, config: dict[str, Any]) -> None:
+    wanted, batch = settings.take("count", "n_checkpoints", 0), config["batch_size"]
     if wanted:
-        config["checkpoints"] = {"every_steps": max(1, math.ceil(steps / (wanted + 1))), "keep_every": True}
-    begun, pretrained = settings.text("resume_from_checkpoint", None), settings.text("from_pretrained_path", None)
+        steps = config["tokens"] // batch if batch else 0
+        config["checkpoints.every_steps"] = max(1, math.ceil(steps / (wanted + 1)))
+        config["checkpoints.keep_every"] = True
+    begun = settings.take("name", "resume_from_checkpoint", None)
+    pretrained = settings.take("name", "from_pretrained_path", None)
     if begun is not None:
-        settings.remark(
-            "changed", "resume_from_checkpoint", begun,
-            "the run starts from the weights of the checkpoint; the optimiser and the text begin anew.",
-        )
-    if begun is not None or pretrained is not None:
-        config["from_pretrained"] = begun if begun is not None else pretrained
+        said = "the run starts from the weights of the checkpoint; the optimiser and the text begin anew."
+        settings.changed("resume_from_checkpoint", begun, said)
+    if begun or pretrained:
+        config["from_pretrained"] = begun or pretrained
 
 
 # --- An SAE's cfg.json -----------------------------------------------------------------------------------------------
@@ -478,25 +483,23 @@ def cfg_of(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Setting
     if own is not None:  # the class is transformers' here, as it will be
         meta = {name: value for name, value in meta.items() if name != "model_class_name"}
     settings = Settings(meta, "metadata.")
-    config: dict[str, Any] = {"activations": _positions(settings)}
+    config = _positions(settings)
     if own is not None:
-        config["sae"], scaling = own
+        config |= own
         if "sequence_separator_token" not in meta:  # this package's own, which it does not write
-            del config["activations"]["separator"]
-        if settings.has("training_tokens"):
-            config["tokens"] = settings.count("training_tokens")
+            del config["activations.separator"]
     else:
-        scaling = _recorded_sae(data, meta, settings, config, changes)
-    if (out := settings.text("hook_name_out", None)) is not None and "hook_name_out" not in changes:
+        config |= _recorded_sae(data, meta, settings, changes)
+    if (out := settings.take("name", "hook_name_out", None)) is not None and "hook_name_out" not in changes:
         config["hook_name_out"] = _hook_of(settings, out, "hook_name_out", "hook_head_index_out")
     settings.ignore("hook_head_index_out")
-    if scaling is not None:
-        config["activations"]["normalize"] = scaling
+    for name, theirs in (("seed", "seed"), ("context_size", "context_size"), ("tokens", "training_tokens")):
+        if settings.has(theirs) and (own is not None or name != "tokens"):
+            config[name] = settings.take("count", theirs)
     if settings.has("exclude_token_ids"):  # ours, where special tokens are left out as well
-        config["activations"]["exclude_token_ids"] = settings.take("exclude_token_ids")
-    config |= {name: settings.count(name) for name in ("seed", "context_size") if settings.has(name)}
-    _model_of(settings, config, changes)
-    path = settings.take("dataset_path")
+        config["activations.exclude_token_ids"] = settings.take("any", "exclude_token_ids")
+    config |= _model_of(settings, changes)
+    path = settings.take("any", "dataset_path", None)
     if not names_the_text(changes):
         if not isinstance(path, str) or not path.strip():
             raise ConfigError(
@@ -504,40 +507,39 @@ def cfg_of(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Setting
                 hint="Give it: from_saelens(..., corpus=...), or --corpus.",
             )
         config["corpus"] = as_corpus(path)
-    settings.remark(
-        "lost", "lr", None,
+    said = (
         f"an SAE's cfg.json does not record learning rate, batch size{'' if own else ', tokens'} and schedules: they "
-        "have this package's defaults.",
+        "have this package's defaults."
     )
+    settings.lost("lr", None, said)
     settings.ignore(*_RECORDED)
     settings.rest()
     return settings, config
 
 
 def _recorded_sae(
-    data: Mapping[str, Any], meta: Mapping[str, Any], settings: Settings, config: dict[str, Any],
-    changes: Mapping[str, Any],
-) -> str:
-    """Puts the SAE as sae-lens records it into `config`; returns the input scaling."""
+    data: Mapping[str, Any], meta: Mapping[str, Any], settings: Settings, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The SAE as sae-lens records it, and the input scaling."""
     details = meta.get("training_architecture_details")
     merged = {**data, **(details if isinstance(details, Mapping) else {})}
     merged["architecture"] = meta.get("training_architecture") or data["architecture"]
     of_the_sae = Settings(merged, "", settings.remarks)
-    config["precision"] = _precision_of(of_the_sae, Settings({}))
+    precision = _precision_of(of_the_sae, Settings({}))
     if str(merged["architecture"]).endswith("transcoder"):
-        config["sae"], scaling = _transcoder_of(of_the_sae)
+        config = _transcoder_of(of_the_sae)
     else:
-        config["sae"], config["optimizer"], scaling = _sae_of(of_the_sae, changes.get("sae.architecture"))
+        config = _sae_of(of_the_sae, changes.get("sae.architecture"))
     if assumed := of_the_sae.assumed:
-        settings.remark(
-            "lost", "training_architecture_details", None,
+        said = (
             "the file does not record all that its loss was trained with; SAELens' defaults are taken: "
-            f"{', '.join(f'{name} {value}' for name, value in assumed.items())}.",
+            f"{', '.join(f'{name} {value}' for name, value in assumed.items())}."
         )
-    return scaling
+        settings.lost("training_architecture_details", None, said)
+    return {**config, "precision": precision}
 
 
-def _own_sae(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], str | None] | None:
+def _own_sae(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     """What this package wrote of the SAE beside its weights, in its own names, and the input scaling of the training
     (files of older versions tell it only where it is part of the SAE). None of a file that another package wrote."""
     details = metadata.get("training_architecture_details")
@@ -548,4 +550,5 @@ def _own_sae(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], str | None] |
     scaling = metadata.get("training_normalize_activations")
     if scaling not in _NORMALIZE:
         scaling = details.get("normalize_activations")
-    return sae, scaling if scaling in _NORMALIZE and scaling != "none" else None
+    is_scaled = scaling in _NORMALIZE and scaling != "none"
+    return {"sae": sae, **({"activations.normalize": scaling} if is_scaled else {})}

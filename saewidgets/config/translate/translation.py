@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,10 +59,7 @@ class Translation:
 
     def to_data(self) -> dict[str, Any]:
         """Plain JSON data: ``source config over remarks``."""
-        remarks = [
-            {"kind": each.kind, "setting": each.setting, "value": each.value, "text": each.text}
-            for each in self.remarks
-        ]
+        remarks = [asdict(each) for each in self.remarks]
         over = {name: list(values) for name, values in self.over.items()}
         return {"source": self.source, "config": self.config.to_data(), "over": over, "remarks": remarks}
 
@@ -83,12 +80,10 @@ class Translation:
 
 
 MAX_BYTES = 4_000_000  # such a file is a page of text
-_MISSING = object()
 _WORDS: dict[type, str] = {
     list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false", type(None): "null",
     dict: "a table with keys that are no text",
 }  # fmt: skip
-_KINDS: dict[type, str] = {bool: "true or false", str: "text"}  # of which a default tells what a value has to be
 
 
 def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -127,15 +122,33 @@ def _table(data: Any, what: str, where: str | None) -> dict[str, Any]:
     return data
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+_REQUIRED = object()
+# What a setting may be: in words, and whether a value is that.
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "any": ("", lambda value: True),
+    "flag": ("true or false", lambda value: isinstance(value, bool)),
+    "text": ("text", lambda value: isinstance(value, str)),
+    "name": ("text", lambda value: isinstance(value, str) and bool(value.strip())),
+    "number": ("a number", _is_number),
+    "share": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
+    "count": ("a whole number of 0 or more", lambda value: _is_number(value) and value == int(value) >= 0),
+    "size": ("a whole number of 1 or more", lambda value: _is_number(value) and value == int(value) >= 1),
+    "table": ("a table of settings", lambda value: isinstance(value, dict) and all(isinstance(k, str) for k in value)),
+}
+Kind = str | Mapping[str, Any]
+"""One of the kinds above, or choices: what each value stands for here."""
+
+
 class Settings:
     """The settings of one table, taken one by one; what is left at the end is not known here.
 
-    A value that is missing or null gives the default; without one, or where the value is of another kind, taking it
-    raises `ConfigError`.
-
     Attributes:
-        remarks: what was said of them.
-        assumed: the defaults that were taken of settings that are missing, by name.
+        remarks: on those that do not come over as they are.
+        assumed: the defaults that were taken for settings that are missing, by name.
     """
 
     def __init__(
@@ -156,106 +169,70 @@ class Settings:
         """Whether it is there and null, where that means something."""
         return name in self._data and self._data[name] is None
 
-    def spelled(self, name: str) -> str:
-        """A name as the file has it."""
-        return f"{self._prefix}{self._called.get(name, name)}"
-
     def error(self, name: str, text: str, hint: str | None = None) -> ConfigError:
-        return ConfigError(text, where=self.spelled(name), hint=hint)
+        return ConfigError(text, where=self._spelled(name), hint=hint)
 
     def wrong(self, name: str, words: str, hint: str | None = None) -> ConfigError:
         """That a value is not what it has to be, in `words`."""
         value = self._data.get(name)
         said = "missing" if value is None else f"{value!r}, not {words}"
-        return self.error(name, f"{self.spelled(name)} is {said}.", hint)
+        return self.error(name, f"{self._spelled(name)} is {said}.", hint)
 
-    def _value(self, name: str, default: Any) -> Any:
+    def take(self, kind: Kind, name: str, default: Any = _REQUIRED) -> Any:
+        """The value, or what it stands for; the default where it is missing or null.
+
+        Raises:
+            ConfigError: it is of another kind, or missing and has no default.
+        """
         self._taken.add(name)
-        if self._data.get(name) is not None:
-            return self._data[name]
-        if default is not None and default is not _MISSING and name not in self._data:
-            self.assumed[name] = default
-        return default
-
-    def take(self, name: str, default: Any = None) -> Any:
-        """The value as it is; of the default's kind where that is true, false or text."""
-        value = self._value(name, default)
-        if type(default) in _KINDS and type(value) is not type(default):
-            raise self.wrong(name, _KINDS[type(default)])
-        return value
-
-    def number(self, name: str, default: Any = _MISSING) -> Any:
-        """A finite number."""
-        value = self._value(name, default)
+        value = self._data.get(name)
         if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not -1e300 < value < 1e300:
-            raise self.wrong(name, "a number")
-        return value
-
-    def share(self, name: str, default: Any = _MISSING) -> Any:
-        """A number from 0 to 1."""
-        value = self.number(name, default)
-        if value is not None and not 0 <= value <= 1:
-            raise self.wrong(name, "a number from 0 to 1")
-        return value
-
-    def count(self, name: str, default: Any = _MISSING, *, least: int = 0) -> Any:
-        """A whole number, `least` or more."""
-        value = self.number(name, default)
-        if value is not None and (value != int(value) or value < least):
-            raise self.wrong(name, f"a whole number of {least} or more")
-        return None if value is None else int(value)
-
-    def text(self, name: str, default: Any = _MISSING) -> Any:
-        """Some text."""
-        value = self._value(name, default)
-        if value is not None and (not isinstance(value, str) or not value.strip()):
-            raise self.wrong(name, "text")
-        return value
-
-    def choice(self, name: str, choices: Mapping[str, Any], default: str) -> Any:
-        """What one of `choices` stands for."""
-        value = self._value(name, default)
-        if not isinstance(value, str) or value not in choices:
-            raise self.error(
-                name, f"{self.spelled(name)} is {value!r}, which has no counterpart.",
-                f"What can be translated: {', '.join(choices)}.",
-            )
-        return choices[value]
+            if name not in self._data and default is not None and default is not _REQUIRED:
+                self.assumed[name] = default
+            value = default
+        if not isinstance(kind, str):
+            if not isinstance(value, str) or value not in kind:
+                said = f"{self._spelled(name)} is {value!r}, which has no counterpart."
+                raise self.error(name, said, f"What can be translated: {', '.join(kind)}.")
+            return kind[value]
+        words, fits = _KINDS[kind]
+        if value is not None and (value is _REQUIRED or not fits(value)):
+            raise self.wrong(name, words)
+        return int(value) if kind in ("count", "size") and value is not None else value
 
     def rows(self, table: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-        """Our names → the values, for a table of our name → (how it is taken, its name there, the default)."""
-        return {ours: getattr(self, how)(*arguments) for ours, (how, *arguments) in table.items()}
-
-    def table(self, name: str) -> dict[str, Any]:
-        """A table of settings."""
-        value = self.take(name, {})
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise self.wrong(name, "a table of settings")
-        return dict(value)
+        """Our names → the values, for a table of our name → (its kind, its name there, the default)."""
+        return {ours: self.take(*row) for ours, row in table.items()}
 
     def inner(self, name: str) -> Settings:
         """A table of settings to be taken one by one, remarked on where these are."""
-        return Settings(self.table(name), f"{self.spelled(name)}.", self.remarks)
+        return Settings(self.take("table", name, {}), f"{self._spelled(name)}.", self.remarks)
 
     def ignore(self, *names: str) -> None:
         """These say nothing about what is learned."""
         self._taken.update(names)
 
-    def lost(self, table: Mapping[str, tuple[str, tuple[Any, ...]]]) -> None:
-        """Remark on what has no counterpart: name → (a sentence, values that mean the same as none)."""
+    def without_counterpart(self, table: Mapping[str, tuple[str, tuple[Any, ...]]]) -> None:
+        """Remark on what is lost: name → (a sentence, values that mean the same as none)."""
         for name, (text, harmless) in table.items():
-            value = self.take(name, *harmless[:1])
+            kind = {bool: "flag", str: "text"}.get(type(harmless[0]), "any")
+            value = self.take(kind, name, harmless[0])
             if value is not None and value not in harmless:
-                self.remark("lost", name, value, text)
+                self.lost(name, value, text)
 
-    def remark(self, kind: Literal["lost", "changed"], name: str, value: Any, text: str) -> None:
-        self.remarks.append(Remark(kind, self.spelled(name), value, text))
+    def lost(self, name: str, value: Any, text: str) -> None:
+        self.remarks.append(Remark("lost", self._spelled(name), value, text))
+
+    def changed(self, name: str, value: Any, text: str) -> None:
+        self.remarks.append(Remark("changed", self._spelled(name), value, text))
 
     def rest(self, text: str = "not known here.") -> None:
         """Remark on everything that nobody asked for."""
         for name in self._data.keys() - self._taken:
-            if self._data[name] is not None:
-                self.remark("lost", name, self._data[name], text)
+            if self.has(name):
+                self.lost(name, self._data[name], text)
         self.remarks.sort(key=lambda each: each.setting)
+
+    def _spelled(self, name: str) -> str:
+        """A name as the file has it."""
+        return f"{self._prefix}{self._called.get(name, name)}"

@@ -1,10 +1,16 @@
-"""What the page of the download widget can ask for: each command is one call of the workspace."""
+"""What the page of the download widget can ask for: each command is one call of the workspace.
+
+A hub may take seconds, or hang. The threads that do the commands of all widgets are few, and the one that receives
+messages is one: neither may wait for it. `Lookups` has a thread for every question.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
@@ -13,20 +19,16 @@ from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import Variant
 from saewidgets.widgets.commands import Commands, command
-from saewidgets.widgets.download.lookups import Lookups
 from saewidgets.widgets.download.state import DownloadModel
 from saewidgets.widgets.download.words import (
+    CACHED_ONLY,
     asked_path,
-    cached_only,
     download_name,
-    known_row,
     nothing_found,
     preview_data,
     problem_of,
     releases_of,
-    repo_data,
     scrubbed,
-    variant_rows,
 )
 from saewidgets.widgets.messages.hub import (
     PAGE,
@@ -36,14 +38,86 @@ from saewidgets.widgets.messages.hub import (
     HubListing,
     HubPreviewData,
     HubRowsData,
+    KnownRow,
     Problem,
     Release,
     RepoData,
+    VariantRow,
 )
 
-ENDED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELLED})
+MOST = 12  # questions of one widget that may be without an answer: more would only wait for the same dead hub
 Asker = Annotated[str, Field(max_length=60)]  # one place of one page
 JobIds = dict[Literal["job_ids"], list[str]]
+
+
+class SupersededError(SAEWidgetsError):
+    """A newer question took the place of this one."""
+
+
+class Lookups:
+    """The slow questions of one widget, of which only the newest of a kind counts.
+
+    `ask` returns at once. What has been superseded goes on in its thread until the network lets it, and its answer is
+    dropped.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: dict[str, Future[Any]] = {}
+        self._running = 0
+        self._closed = False
+
+    def ask(self, kind: str, do: Callable[[], Any]) -> Future[Any]:
+        """Call `do` on a thread of its own; an unanswered question of the same `kind` ends with `SupersededError`.
+
+        Raises:
+            StateError: too many questions wait for an answer, or it is closed.
+        """
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._closed:
+                raise StateError("The widget is closed.")
+            if self._running >= MOST:
+                raise StateError(
+                    f"{self._running} earlier questions to the hub have no answer yet.",
+                    hint="The hub or the network hangs. Wait a little and try again.",
+                )
+            self._running += 1
+            before, self._newest[kind] = self._newest.get(kind), future
+            self._newest = {k: f for k, f in self._newest.items() if not f.done()}
+        if before is not None:
+            _fail(before, SupersededError("A newer request took the place of this one."))
+        name = f"saewidgets-{kind.partition(' ')[0]}"
+        threading.Thread(target=self._run, args=(do, future), name=name, daemon=True).start()
+        return future
+
+    def close(self) -> None:
+        """End whatever waits. Safe to call twice."""
+        with self._lock:
+            self._closed = True
+            waiting, self._newest = list(self._newest.values()), {}
+        for future in waiting:
+            _fail(future, SupersededError("The widget was closed."))
+
+    def _run(self, do: Callable[[], Any], future: Future[Any]) -> None:
+        try:
+            value = do()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, who asked must hear of it
+            self._done()
+            _fail(future, error)
+        else:
+            self._done()
+            with suppress(InvalidStateError):  # the first answer counts
+                future.set_result(value)
+
+    def _done(self) -> None:
+        with self._lock:
+            self._running -= 1
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    with suppress(InvalidStateError):
+        future.set_exception(error)
 
 
 class DownloadCommands(Commands):
@@ -70,23 +144,18 @@ class DownloadCommands(Commands):
         self._lookups = lookups
         self._opener = opener
         self._presses = itertools.count()
+        self._account_asked = False  # since the token changed
 
-    def run(self, kind: str, arguments: dict[str, Any]) -> Any:
-        """Do a command. Its errors, which are logged and sent to the page, never show the access token."""
-        return self._masked(lambda: super(DownloadCommands, self).run(kind, arguments))
-
-    def _masked(self, do: Callable[[], Any]) -> Any:
+    def _with_token(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the hub with the access token, which no error of it shows."""
         token = self._model.token
         try:
-            return do()
+            return call(*args, token=token, **kwargs)
         except Exception as error:
             clean = scrubbed(error, token)
             if clean is error:
                 raise
         raise clean  # outside of the handler: the error it replaces is not part of it
-
-    def _ask(self, kind: str, do: Callable[[], Any]) -> Future[Any]:
-        return self._lookups.ask(kind, lambda: self._masked(do))
 
     @command
     def hub_token(self, token: SecretStr | None = None) -> None:
@@ -96,14 +165,15 @@ class DownloadCommands(Commands):
         """
         text = token.get_secret_value() if token is not None else None
         self._hub.check_token(text)
+        self._account_asked = False
         self._model.keep_token(text)
         self._wake()
 
     @command
     def hub_known(self) -> HubKnownData:
         """Where to start."""
-        known = list(self._hub.known())
-        return HubKnownData(repositories=tuple(known_row(repo) for repo in known), releases=releases_of(known))
+        known = self._hub.known()
+        return HubKnownData(repositories=tuple(map(KnownRow.of, known)), releases=releases_of(known))
 
     # --------------------------------------------------------------------------------------------- looking
 
@@ -120,59 +190,52 @@ class DownloadCommands(Commands):
         A newer call of the same asker ends an older one with a failure. `again`: ask the hub, also where the answer is
         known from before.
         """
-        if not self._model.account_asked:
-            self._ask("account", self._account)  # its answer shows in the state
+        if not self._account_asked:
+            self._account_asked = True
+            self._lookups.ask("account", self._account)  # its answer shows in the state
         if release:
             found = next((r for r in releases_of(self._hub.known()) if r.id == release), None)
             if found is None:
                 raise NotFoundError(f"There is no Gemma Scope release {release!r}.")
-            return self._ask(f"list {asker}", lambda: self._list_release(found, again))
+            return self._lookups.ask(f"list {asker}", lambda: self._list_release(found, again))
         name = text.strip()
         if not name:
             raise SAEWidgetsError(
                 "No repository is named.", hint="Enter owner/name, or choose one of the known repositories."
             )
-        return self._ask(f"list {asker}", lambda: self._list_repository(name, again))
+        return self._lookups.ask(f"list {asker}", lambda: self._list_repository(name, again))
 
     def _account(self) -> None:
-        self._model.read_account()
+        token = self._model.token
+        self._model.set_account(self._with_token(self._hub.account), token)
         self._wake()
 
     def _list_repository(self, text: str, again: bool) -> HubListing:
-        token = self._model.token
         try:
             if again:
                 self._hub.refresh(text)
-            info = self._hub.repo_info(text, token=token)
-            variants = list(self._hub.variants(text, token=token))
+            info = self._with_token(self._hub.repo_info, text)
+            variants = self._with_token(self._hub.variants, text)
         except SAEWidgetsError as error:
-            problem = problem_of(_clean(error, token), text, self._hub.known())
-            return self._listing(text, "", [], [], [problem])
-        repo = repo_data(info)
-        if not variants:
-            return self._listing(text, "", [repo], [], [nothing_found(text, repo.repo_id, self._hub.known())])
-        return self._listing(text, "", [repo], variants, [])
+            return self._listing(text, "", [], [], [problem_of(error, text, self._hub.known())])
+        repo = RepoData.of(info, gated=bool(info.gated))
+        problems = [] if variants else [nothing_found(text, repo.repo_id, self._hub.known())]
+        return self._listing(text, "", [repo], variants, problems)
 
     def _list_release(self, release: Release, again: bool) -> HubListing:
         """All repositories of a release at once; what cannot be listed is named, the others are shown."""
-        token = self._model.token
         if again:
             self._hub.refresh()
-        repos: list[RepoData] = []
         variants: list[Variant] = []
         problems: list[Problem] = []
         with ThreadPoolExecutor(len(release.repo_ids), thread_name_prefix="saewidgets-release") as pool:
-            asked = [(repo, pool.submit(self._hub.variants, repo, token=token)) for repo in release.repo_ids]
+            asked = [(repo, pool.submit(self._with_token, self._hub.variants, repo)) for repo in release.repo_ids]
             for repo_id, future in asked:
                 try:
-                    found = list(future.result())
+                    variants.extend(future.result())
                 except SAEWidgetsError as error:
-                    problems.append(problem_of(_clean(error, token), repo_id, ()))
-                    continue
-                variants.extend(found)
-                base = (release.model,) if release.model else ()
-                repos.extend(RepoData(repo_id=r, revision=v, base_models=base) for r, v in _revisions(found))
-        return self._listing("", release.id, repos, variants, problems)
+                    problems.append(problem_of(error, repo_id, ()))
+        return self._listing("", release.id, [], variants, problems, (release.model,) if release.model else ())
 
     def _listing(
         self,
@@ -181,18 +244,23 @@ class DownloadCommands(Commands):
         repos: Sequence[RepoData],
         variants: Sequence[Variant],
         problems: Sequence[Problem],
+        base_models: tuple[str, ...] = (),
     ) -> HubListing:
-        repos = [*repos, *_repos_not_in(repos, variants)]
-        rows = variant_rows(variants, repos)
+        """A listing; repositories of `variants` that are not in `repos` are added, with `base_models`."""
+        place = {(repo.repo_id, repo.revision): at for at, repo in enumerate(repos)}
+        for each in variants:
+            place.setdefault((each.repo_id, each.revision), len(place))
+        added = [RepoData(repo_id=r, revision=v, base_models=base_models) for r, v in list(place)[len(repos) :]]
+        rows = tuple(VariantRow.of(each, repo=place[(each.repo_id, each.revision)]) for each in variants)
         return HubListing(
             listing=self._model.keep_listing(rows),
             text=text,
             release=release,
-            repositories=tuple(repos),
+            repositories=(*repos, *added),
             total=len(rows),
             rows=rows[:PAGE],
             path=asked_path(text, variants) if text else "",
-            problems=(*([cached_only()] if any(one.from_cache for one in variants) else []), *problems),
+            problems=(*([CACHED_ONLY] if any(one.from_cache for one in variants) else []), *problems),
         )
 
     @command
@@ -216,14 +284,13 @@ class DownloadCommands(Commands):
 
         `again` and `asker` as in `hub_list`.
         """
-        return self._ask(f"preview {asker}", lambda: self._preview(sae, device, again))
+        return self._lookups.ask(f"preview {asker}", lambda: self._preview(sae, device, again))
 
     def _preview(self, sae: Chosen, device: str, again: bool) -> HubPreviewData:
         text = f"{sae.repo_id}@{sae.revision}"
         if again:
             self._hub.refresh(text)
-        found = self._hub.preview(text, sae.path, token=self._model.token, device=device or None)
-        return preview_data(sae, device, found)
+        return preview_data(sae, device, self._with_token(self._hub.preview, text, sae.path, device=device or None))
 
     # --------------------------------------------------------------------------------------------- downloading
 
@@ -235,16 +302,14 @@ class DownloadCommands(Commands):
     ) -> Future[JobIds]:
         """Start downloads. `apply_b_dec_to_input` counts where the files leave it open."""
         # Not "download": a newer press starts other downloads, it does not replace these.
-        return self._ask(f"download {next(self._presses)}", lambda: self._download(saes, apply_b_dec_to_input))
+        return self._lookups.ask(f"download {next(self._presses)}", lambda: self._download(saes, apply_b_dec_to_input))
 
     def _download(self, saes: Sequence[Chosen], answer: bool | None) -> JobIds:
         started: list[str] = []
         given: Any = {} if answer is None else {"apply_b_dec_to_input": answer}
         for sae in saes:
             try:
-                job = self._hub.download(
-                    sae.repo_id, sae.path, revision=sae.revision, token=self._model.token, **given
-                )
+                job = self._with_token(self._hub.download, sae.repo_id, sae.path, revision=sae.revision, **given)
             except SAEWidgetsError as error:
                 self._wake()
                 if not started:
@@ -272,15 +337,14 @@ class DownloadCommands(Commands):
     def _act(self, action: str, job_id: str) -> None:
         job = self._model.workspace.jobs.get(job_id)
         if action == "clear" or (action == "cancel" and job.status is JobStatus.FAILED):
-            if job.status not in ENDED:
+            if not job.status.is_final or job.status is JobStatus.INTERRUPTED:
                 raise StateError("It has not ended yet.", where=job_id, hint="Cancel it first.")
-            self._model.clear([job_id])
-            return
-        if action in ("resume", "retry"):
+            self._model.clear(job_id)
+        elif action in ("resume", "retry"):
             self._model.list_again(job_id)
-            self._hub.resume(job_id, self._model.token)
-            return
-        {"pause": job.pause, "cancel": job.cancel}[action]()
+            self._with_token(self._hub.resume, job_id)
+        else:
+            {"pause": job.pause, "cancel": job.cancel}[action]()
 
     @command
     def hub_open(self, sae_id: str) -> None:
@@ -288,19 +352,3 @@ class DownloadCommands(Commands):
         if self._opener is None:
             raise StateError("Nothing here shows an SAE.", hint="Open it with sw.SAEBrowser(ws).")
         self._opener(sae_id)
-
-
-def _clean(error: SAEWidgetsError, token: str | None) -> SAEWidgetsError:
-    clean = scrubbed(error, token)
-    return clean if isinstance(clean, SAEWidgetsError) else error
-
-
-def _revisions(variants: Iterable[Variant]) -> list[tuple[str, str]]:
-    """Repositories and revisions in the order in which they occur."""
-    return list(dict.fromkeys((variant.repo_id, variant.revision) for variant in variants))
-
-
-def _repos_not_in(repos: Iterable[RepoData], variants: Iterable[Variant]) -> list[RepoData]:
-    """Those that variants come from without being in `repos` (the branch moved between two questions)."""
-    there = {(repo.repo_id, repo.revision) for repo in repos}
-    return [RepoData(repo_id=r, revision=v) for r, v in _revisions(variants) if (r, v) not in there]

@@ -1,13 +1,14 @@
-"""What a download widget shows: the downloads of the workspace, devices, the token.
+"""What a download widget shows: the downloads of the workspace, devices, whether there is a token.
 
-What was found on the hub belongs to the page that asked and is not kept here, except the newest listings, whose rows
-travel in pages.
+What was found on the hub belongs to the page that asked and is not kept here, except the rows of the newest listings,
+which travel in pages.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.events import JobStatus
@@ -25,108 +26,66 @@ LISTINGS = 8  # whose rows are kept, for several pages that show one widget
 
 
 class DownloadModel(Model[HubState]):
-    """The state of one download widget over one workspace.
+    """The state of one download widget over one workspace; `fields` are those of its first state."""
 
-    Args:
-        repository: what the box for a repository starts with.
-        can_open: somebody shows a downloaded SAE when asked.
-        embedded: it stands inside another widget.
-    """
-
-    def __init__(
-        self, workspace: Workspace, *, repository: str = "", can_open: bool = False, embedded: bool = False
-    ) -> None:
-        super().__init__(workspace, HubState(repository=repository, can_open=can_open, embedded=embedded))
+    def __init__(self, workspace: Workspace, **fields: Any) -> None:
+        super().__init__(workspace, HubState(**fields))
         self.devices = Devices(workspace)
-        self._token: str | None = None
-        self._records: tuple[JobRecord, ...] = ()
+        self.token: str | None = None  # that was typed in; None leaves it to the hub client's own rules
+        self.downloads: tuple[JobRecord, ...] = ()  # what is listed, newest first
         self._cleared: set[str] = set()
-        self._listing = 0
+        self._numbers = itertools.count(1)
         self._rows: dict[int, tuple[VariantRow, ...]] = {}
-        self._known: int | None = None
-        self._account: str | None = None
-        self._account_asked = False
-
-    @property
-    def token(self) -> str | None:
-        """The access token that was typed in; None leaves it to the hub client's own rules."""
-        with self._lock:
-            return self._token
 
     def keep_token(self, token: str | None) -> None:
         """Hold `token` in memory, for this widget only; None or blank forgets it."""
         with self._lock:
-            self._token = token.strip() or None if token else None
-            self._account, self._account_asked = None, False
+            self.token = (token or "").strip() or None
+            self._put({"has_token": self.token is not None, "account": None})
 
-    @property
-    def account_asked(self) -> bool:
-        """Whose account it is was asked since the token changed."""
+    def set_account(self, name: str | None, token: str | None) -> None:
+        """Whose account it is, unless the token is another one by now."""
         with self._lock:
-            return self._account_asked
-
-    def read_account(self) -> None:
-        """Ask the hub, once per token, whose account it is. None where there is none, or the hub does not say."""
-        with self._lock:
-            token, asked, self._account_asked = self._token, self._account_asked, True
-        if asked:
-            return
-        name = self.workspace.hub.account(token)
-        with self._lock:
-            if token == self._token:
-                self._account = name
+            if token == self.token:
+                self._put({"account": name})
 
     def read(self) -> None:
         """Bring the downloads up to date."""
-        records = tuple(self.workspace.hub.downloads())
+        records, old = self.workspace.hub.downloads(), time.time() - RECENT
         with self._lock:
-            self._records = records
+            listed = (r for r in records if r.id not in self._cleared and not _is_over(r, old))
+            self.downloads = tuple(itertools.islice(listed, MOST))
+            self._put({"downloads": tuple(map(card_of, self.downloads))})
 
     def read_known(self) -> None:
         """Count the known repositories, once: the table ships with the package, but a second of imports precedes it."""
-        if self._known is None:
-            self._known = len(self.workspace.hub.known())
+        if not self.state().known:
+            known = len(self.workspace.hub.known())
+            with self._lock:
+                self._put({"known": known})
 
-    @property
-    def downloads(self) -> tuple[JobRecord, ...]:
-        """What is listed, newest first."""
-        with self._lock:
-            records, cleared = self._records, set(self._cleared)
-        old = time.time() - RECENT
-        listed = [r for r in records if r.id not in cleared and not _is_over(r, old)]
-        return tuple(sorted(listed, key=lambda record: record.created_at, reverse=True)[:MOST])
-
-    def clear(self, job_ids: Iterable[str]) -> None:
-        """Take ended downloads off the list of this widget."""
-        with self._lock:
-            self._cleared.update(job_ids)
+    def clear(self, job_id: str) -> None:
+        """Take an ended download off the list of this widget."""
+        self._cleared.add(job_id)
 
     def list_again(self, job_id: str) -> None:
         """It goes on: show it again."""
-        with self._lock:
-            self._cleared.discard(job_id)
+        self._cleared.discard(job_id)
 
-    def keep_listing(self, rows: tuple[VariantRow, ...]) -> int:
+    def keep_listing(self, rows: Sequence[VariantRow]) -> int:
         """Keep the rows of a new listing, and those of the few before it; its number."""
         with self._lock:
-            self._listing += 1
-            self._rows[self._listing] = rows
-            self._rows.pop(self._listing - LISTINGS, None)
-            return self._listing
+            number = next(self._numbers)
+            self._rows[number] = tuple(rows)
+            self._rows.pop(number - LISTINGS, None)
+            return number
 
     def rows(self, listing: int) -> tuple[VariantRow, ...] | None:
         """The rows of a listing; None when newer ones took its place."""
-        with self._lock:
-            return self._rows.get(listing)
+        return self._rows.get(listing)
 
     def _shown(self) -> dict[str, Any]:
-        return {
-            "downloads": tuple(card_of(record) for record in self.downloads),
-            "devices": self.devices.found,
-            "known": self._known or 0,
-            "has_token": self._token is not None,
-            "account": self._account,
-        }
+        return {"devices": self.devices.found}
 
 
 def _is_over(record: JobRecord, before: float) -> bool:

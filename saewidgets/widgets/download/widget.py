@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from saewidgets.records import JobRecord, Records
 from saewidgets.render import Html
 from saewidgets.render.static_views import downloads_page
-from saewidgets.widgets.download.commands import DownloadCommands
-from saewidgets.widgets.download.lookups import Lookups
+from saewidgets.widgets.download.commands import DownloadCommands, Lookups
 from saewidgets.widgets.download.state import DownloadModel
 from saewidgets.widgets.shell import Part, Shell, check_look, workspace_or_default
 

@@ -9,21 +9,18 @@ from typing import Any
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import JobStatus
-from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
+from saewidgets.hub_records import KnownRepo, Preview, Variant
 from saewidgets.records import JobRecord
 from saewidgets.render.labels import architecture_label
 from saewidgets.widgets.messages.hub import (
     Chosen,
     DownloadCard,
     HubPreviewData,
-    KnownRow,
     Problem,
     Release,
-    RepoData,
-    VariantRow,
     WarningData,
 )
-from saewidgets.widgets.values import finite, note_of
+from saewidgets.widgets.values import finite, note_of, progress_of
 
 MASK = "•••"  # in the place of an access token
 GEMMA_SCOPE = re.compile(r"/gemma-scope-")
@@ -43,8 +40,8 @@ def card_of(record: JobRecord) -> DownloadCard:
     completed = record.status is JobStatus.COMPLETED
     done = total if completed else max(0, min(progress.done, total)) if progress else 0
     running = record.status is JobStatus.RUNNING
-    return DownloadCard(
-        id=record.id,
+    return DownloadCard.of(
+        record,
         name=download_name(repo_id, path) if repo_id else record.id,
         status=record.status.value,
         repo_id=repo_id,
@@ -53,16 +50,11 @@ def card_of(record: JobRecord) -> DownloadCard:
         bytes_done=done,
         bytes_total=total,
         fraction=1.0 if completed else done / total if total else 0.0,
-        rate=finite(progress.rate) if progress and running else None,
-        eta_seconds=finite(progress.eta_seconds) if progress and running else None,
-        phase=progress.phase if progress and record.status.is_active else None,
         attempt=progress.attempt if progress and running else None,
         wait_seconds=finite(progress.wait_seconds) if progress and running else None,
-        queue_position=record.queue_position,
         sae_id=sae_of(record),
         note=note_of(record.error, record.note),
-        created_at=record.created_at,
-        finished_at=record.finished_at,
+        **progress_of(record),
     )
 
 
@@ -73,41 +65,6 @@ def sae_of(record: JobRecord) -> str | None:
     result = record.result
     found = result.get("sae_id") if isinstance(result, Mapping) else result
     return found if isinstance(found, str) and found else None
-
-
-def repo_data(info: RepoInfo) -> RepoData:
-    """What the page says of a repository."""
-    return RepoData(
-        repo_id=info.repo_id,
-        revision=info.revision,
-        private=info.private,
-        gated=bool(info.gated),
-        license=info.license,
-        base_models=tuple(info.base_models),
-        last_modified=finite(info.last_modified),
-        url=info.url,
-    )
-
-
-def variant_rows(variants: Iterable[Variant], repositories: Sequence[RepoData]) -> tuple[VariantRow, ...]:
-    """The rows of the table; `repo` counts in `repositories`."""
-    place = {(repo.repo_id, repo.revision): index for index, repo in enumerate(repositories)}
-    return tuple(
-        VariantRow(
-            repo=place[(variant.repo_id, variant.revision)],
-            path=variant.path,
-            format=variant.format,
-            size_bytes=variant.size_bytes,
-            site=variant.site,
-            layer=variant.layer,
-            width=variant.width,
-            d_sae=variant.d_sae,
-            l0=finite(variant.l0),
-            canonical=variant.canonical,
-            cached=variant.cached,
-        )
-        for variant in variants
-    )
 
 
 def asked_path(text: str, variants: Sequence[Variant]) -> str:
@@ -122,27 +79,13 @@ def asked_path(text: str, variants: Sequence[Variant]) -> str:
 def preview_data(sae: Chosen, device: str, preview: Preview) -> HubPreviewData:
     """What the page says of one SAE."""
     settings = {"architecture": preview.architecture, **preview.settings} if preview.architecture else {}
-    return HubPreviewData(
+    return HubPreviewData.of(
+        preview,
         sae=sae,
         device=device,
-        format=preview.format,
         architecture=architecture_label(settings) if settings else None,
-        d_in=preview.d_in,
-        d_sae=preview.d_sae,
-        d_out=preview.d_out,
-        dtype=preview.dtype,
-        model=preview.model,
-        hook_name=preview.hook_name,
-        layer=preview.layer,
-        total_bytes=preview.total_bytes,
-        download_bytes=preview.download_bytes,
-        memory_bytes=preview.memory_bytes,
-        gpu_bytes=preview.gpu_bytes,
-        disk_free_bytes=preview.disk_free_bytes,
-        cached=preview.cached,
-        gated_model=preview.gated_model,
         config=shown_config(preview.config),
-        warnings=tuple(WarningData(kind=w.kind, what=w.what, hint=w.hint) for w in preview.warnings),
+        warnings=tuple(WarningData.of(each) for each in preview.warnings),
     )
 
 
@@ -173,23 +116,6 @@ def plain_json(value: Any, depth: int = 0) -> Any:
     return str(value)
 
 
-# ---------------------------------------------------------------------------------------------------- where to start
-
-
-def known_row(repo: KnownRepo) -> KnownRow:
-    """One line of the list of known repositories."""
-    return KnownRow(
-        repo_id=repo.repo_id,
-        name=repo.name,
-        model=repo.model,
-        sites=tuple(repo.sites),
-        layers=repo.layers,
-        widths=tuple(repo.widths),
-        format=repo.format,
-        gated_model=repo.gated_model,
-    )
-
-
 def releases_of(known: Iterable[KnownRepo]) -> tuple[Release, ...]:
     """The known Gemma Scope repositories by the model they belong to."""
     repos: dict[str, list[str]] = {}
@@ -208,19 +134,14 @@ def release_label(model: str) -> str:
     return f"Gemma {generation} {size.upper()}, {'instruction-tuned' if kind == 'it' else 'pretrained'}"
 
 
-# ---------------------------------------------------------------------------------------------------- what went wrong
-
-
 # Problems that another repository would not have.
 _ELSEWHERE = frozenset({"not_found", "repository_not_found", "wrong_repository_type", "no_sae", "config"})
 
 
-def cached_only() -> Problem:
-    """What is said above a listing for which the hub was not asked."""
-    return Problem(
-        kind="cached", what="Offline mode is switched on: this is what the cache of this machine has.",
-        hint="The repository may hold more. To ask the hub, unset HF_HUB_OFFLINE and restart the kernel.",
-    )
+CACHED_ONLY = Problem(
+    kind="cached", what="Offline mode is switched on: this is what the cache of this machine has.",
+    hint="The repository may hold more. To ask the hub, unset HF_HUB_OFFLINE and restart the kernel.",
+)  # above a listing for which the hub was not asked
 
 
 def problem_of(error: SAEWidgetsError, text: str, known: Iterable[KnownRepo]) -> Problem:

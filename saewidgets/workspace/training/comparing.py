@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from saewidgets.config.dotted import dotted
+from saewidgets.config.base import dotted
 from saewidgets.records import TrainingRecord
 
 UNSET = None

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.hub_records import KnownRepo
+from saewidgets.hub_records import KnownRepo, Preview, Variant
 from saewidgets.records import ErrorInfo, JobRecord
 from saewidgets.widgets.download import words as words
 from saewidgets.widgets.messages.hub import Chosen
-from tests.widgets.fake_hub import GEMMA, KNOWN, SPARSIFY, gemma_variants, make_preview, make_variant, sparsify_variants
 
+GEMMA, SPARSIFY = "google/gemma-scope-2b-pt-res", "EleutherAI/sae-pythia-410m-65k"
+KNOWN = (
+    KnownRepo(GEMMA, "Gemma Scope 2B, residual", "google/gemma-2-2b"),
+    KnownRepo("google/gemma-scope-2b-pt-mlp", "Gemma Scope 2B, MLP", "google/gemma-2-2b"),
+    KnownRepo("google/gemma-scope-9b-it-res", "Gemma Scope 9B", "google/gemma-2-9b-it"),
+    KnownRepo(SPARSIFY, "Pythia 410M", "EleutherAI/pythia-410m"),
+    KnownRepo("jbloom/GPT2-Small-SAEs-Reformatted", "GPT-2 small", "gpt2"),
+)
+PREVIEW = Preview(
+    SPARSIFY, "abc", "layers.6", "sparsify", "topk", 1024, 65_536, 1024, "bfloat16", "EleutherAI/pythia-410m",
+    "blocks.6.hook_resid_post", 6, 537, 537, 537, 269, False, settings={"k": 32}, disk_free_bytes=41_000,
+)
 PAYLOAD = {"repo_id": GEMMA, "path": "layer_12/width_65k/average_l0_72", "revision": "abc", "total_bytes": 1000}
 
 
@@ -67,28 +79,25 @@ def test_a_failure_is_a_note() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "path"),
+    ("text", "paths", "path"),
     [
-        (f"{SPARSIFY}/layers.18.mlp", "layers.18.mlp"),
-        (f"https://huggingface.co/{SPARSIFY}/tree/main/layers.6/", "layers.6"),
-        (SPARSIFY, ""),
+        (f"{SPARSIFY}/layers.18.mlp", ("layers.18", "layers.18.mlp"), "layers.18.mlp"),
+        (f"https://huggingface.co/{SPARSIFY}/tree/main/layers.6/", ("layers.6", "layers.18"), "layers.6"),
+        (SPARSIFY, ("layers.6", "layers.18"), ""),
+        ("anything", ("deep/folder",), "deep/folder"),  # the only one
     ],
 )
-def test_the_folder_that_was_asked_for(text: str, path: str) -> None:
-    assert words.asked_path(text, sparsify_variants()) == path
-
-
-def test_the_only_sae_of_a_repository_is_the_one_asked_for() -> None:
-    assert words.asked_path("anything", [make_variant("deep/folder")]) == "deep/folder"
+def test_the_folder_that_was_asked_for(text: str, paths: tuple[str, ...], path: str) -> None:
+    variants = [Variant(SPARSIFY, "abc", each, "sparsify", 1) for each in paths]
+    assert words.asked_path(text, variants) == path
 
 
 def test_a_preview_is_ready_to_show() -> None:
-    variant = make_variant("layers.6", layer=6)
     sae = Chosen(repo_id=SPARSIFY, revision="abc", path="layers.6")
-    data = words.preview_data(sae, "cuda:0", make_preview(variant))
-    assert (data.architecture, data.d_in, data.d_sae) == ("TopK k 32", 1024, 65_536)
-    assert data.disk_free_bytes == 41_000_000_000
-    unknown = words.preview_data(sae, "", make_preview(variant, architecture=None, memory_bytes=None))
+    data = words.preview_data(sae, "cuda:0", PREVIEW)
+    assert (data.architecture, data.d_in, data.d_sae, data.device) == ("TopK k 32", 1024, 65_536, "cuda:0")
+    assert data.disk_free_bytes == 41_000
+    unknown = words.preview_data(sae, "", dataclasses.replace(PREVIEW, architecture=None, memory_bytes=None))
     assert (unknown.architecture, unknown.memory_bytes) == (None, None)
 
 
@@ -171,11 +180,3 @@ def test_a_token_is_masked_wherever_an_error_mentions_it() -> None:
     plain = SAEWidgetsError("Nothing secret.")
     assert words.scrubbed(plain, secret) is plain
     assert words.scrubbed(plain, None) is plain
-
-
-def test_rows_point_to_their_repository() -> None:
-    variants = [*gemma_variants(layers=1), *gemma_variants("google/gemma-scope-2b-pt-mlp", "mlp_out", layers=1)]
-    repos = [words.RepoData(repo_id=v.repo_id, revision=v.revision) for v in (variants[0], variants[-1])]
-    rows = words.variant_rows(variants, repos)
-    assert [row.repo for row in rows] == [0] * 6 + [1] * 6
-    assert [row.l0 for row in rows if row.canonical] == [82.0, 82.0]
