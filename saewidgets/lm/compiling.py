@@ -1,4 +1,4 @@
-"""Compiling the blocks of a model with torch.compile, beside hooks, early ends and splices.
+"""Defines `compile_blocks`: torch.compile for the blocks of a model, beside hooks, early ends and splices.
 
 A hook that is set after a module was compiled is not noticed inside of it. So only what holds no hook point of the run
 is compiled (`regions`): whole blocks where the run reads between blocks; where it reads inside a block, the attention
@@ -95,9 +95,6 @@ def compile_blocks(
 
     Returns:
         what undoes it. Where it did not work that is done already, and `problem` says why.
-
-    Raises:
-        HookError: the model has no such hook point.
     """
     found = Compiled(tell)
     modules = regions(model, hook_names)

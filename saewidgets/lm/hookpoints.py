@@ -1,4 +1,4 @@
-"""Hook names ↔ modules: where in a transformers model `blocks.L.hook_…` is.
+"""Defines `HookPoint` and `resolve_hook`: where in a transformers model `blocks.L.hook_…` is.
 
 A decoder-only transformer is a list of blocks that read from and add to the residual stream. Four sites have names
 (those of TransformerLens), and these are what SAEs are trained on here:

@@ -1,4 +1,4 @@
-"""Reading and replacing activations while a model runs.
+"""Defines `capture`, `spliced` and `hooked`: reading and replacing activations while a model runs.
 
 Hooks act only on forwards of the thread that set them, so that a model the user also calls from a cell is not
 disturbed there. They are removed when the block ends, whatever happened inside.

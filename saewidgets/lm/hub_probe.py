@@ -1,4 +1,4 @@
-"""`can_fetch`: one short question to the hub before a model is loaded, and what its cache has of a model.
+"""Defines `can_fetch`, one short question to the hub before a model is loaded, and `cached_config`.
 
 A loading library asks the hub for every file and repeats each question several times. Here one short question is asked
 first; a hub that does not answer it is not asked again.
@@ -41,12 +41,8 @@ def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = Non
     """Whether the hub is to be asked for the files of a model; False where only this machine can be.
 
     A model that is in the cache is asked for once, so that a newer version is seen; another one up to three times,
-    six seconds in all (longer where HF_HUB_ETAG_TIMEOUT is above ten).
-
-    Args:
-        name: a Hugging Face id.
-        revision: branch, tag or commit.
-        tell: told the phase for the reader, before every try.
+    six seconds in all (longer where HF_HUB_ETAG_TIMEOUT is above ten). `tell` gets the phase for the reader, before
+    every try.
 
     Raises:
         NotFoundError: the model is not on this machine, and the hub is switched off or cannot be reached.
@@ -56,7 +52,7 @@ def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = Non
     except HFValidationError:
         return True  # the loading says what is wrong with the name
     url = f"{constants.ENDPOINT.rstrip('/')}/{name}/resolve/{quote(revision or 'main', safe='')}/{_FILE}"
-    here = is_cached(name, revision)
+    here = cached_config(name, revision) is not None
     if constants.HF_HUB_OFFLINE:
         problem: str | None = "HF_HUB_OFFLINE is set"
     else:
@@ -69,11 +65,6 @@ def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = Non
         f"Hugging Face cannot be reached ({problem}), and the model is not on this machine.", where=name,
         hint=f"{'Unset it' if constants.HF_HUB_OFFLINE else 'Check the network'}. {_WAYS_OUT}",
     )
-
-
-def is_cached(name: str, revision: str | None = None) -> bool:
-    """Whether the cache of this machine has the configuration of the model; its other files are not looked for."""
-    return cached_config(name, revision) is not None
 
 
 def cached_config(name: str, revision: str | None = None) -> Path | None:

@@ -1,4 +1,4 @@
-"""Language models: loaded by name, or taken as the user holds them."""
+"""Defines `LoadedModel`, `load_model` and `wrap_model`: language models by name, or as the user holds them."""
 
 from __future__ import annotations
 
@@ -147,16 +147,11 @@ def load_model(
     if not name_or_path.strip():
         raise ConfigError("The name of the model is empty.", where="model", hint="Give a Hugging Face id or a folder.")
     place = _device(device)
-    local = is_local(name_or_path)
-    source = str(local_folder(name_or_path)) if local else name_or_path
-    fetch = not local and can_fetch(name_or_path, revision=revision, tell=tell)
-    if not local and tell is not None:
+    source, common = _source(name_or_path, revision, tell)
+    common["trust_remote_code"] = trust_remote_code or common["trust_remote_code"]
+    if tell is not None and not is_local(name_or_path):
         tell(LOADING)
-    common: dict[str, Any] = {
-        "trust_remote_code": trust_remote_code or may_run_code(name_or_path, revision), "local_files_only": not fetch,
-        **({} if revision is None else {"revision": revision}),
-    }  # fmt: skip
-    with explained(name_or_path), BUILDING, nullcontext() if fetch else _no_bars():
+    with explained(name_or_path), BUILDING, _no_bars() if common["local_files_only"] else nullcontext():
         tokenizer = transformers().AutoTokenizer.from_pretrained(source, **common)
         config = transformers().AutoConfig.from_pretrained(source, **common)
         model: Any = auto_class(config).from_pretrained(
@@ -186,21 +181,21 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def load_tokenizer(name_or_path: str, *, revision: str | None = None) -> Any:
-    """The tokenizer of a model alone; no code of the repository is executed unless `allow_remote_code` said so.
-
-    Args, errors: as for `load_model`.
-    """
-    local = is_local(name_or_path)
-    source = str(local_folder(name_or_path)) if local else name_or_path
-    fetch = not local and can_fetch(name_or_path, revision=revision)
-    common: dict[str, Any] = {
-        "trust_remote_code": may_run_code(name_or_path, revision), "local_files_only": not fetch
+def _source(name: str, revision: str | None, tell: Tell | None = None) -> tuple[str, dict[str, Any]]:
+    """What transformers loads, and the settings of every `from_pretrained`."""
+    local = is_local(name)
+    return str(local_folder(name)) if local else name, {
+        "trust_remote_code": may_run_code(name, revision),
+        "local_files_only": local or not can_fetch(name, revision=revision, tell=tell),
+        **({} if revision is None else {"revision": revision}),
     }  # fmt: skip
+
+
+def load_tokenizer(name_or_path: str, *, revision: str | None = None) -> Any:
+    """The tokenizer of a model alone; arguments and errors as for `load_model`."""
+    source, common = _source(name_or_path, revision)
     with explained(name_or_path):
-        return transformers().AutoTokenizer.from_pretrained(
-            source, **common, **({} if revision is None else {"revision": revision})
-        )
+        return transformers().AutoTokenizer.from_pretrained(source, **common)
 
 
 @contextmanager
@@ -257,11 +252,7 @@ def _public_name(name: str) -> str:
 
 
 def local_folder(name: str) -> Path:
-    """The folder `name`, checked.
-
-    Raises:
-        NotFoundError: it does not exist or holds no model.
-    """
+    """The folder `name`. Raises `NotFoundError` where it does not exist or holds no model."""
     folder = Path(name).expanduser().absolute()
     if not os.path.isdir(folder):  # False where no folder can have such a name
         raise NotFoundError("There is no such folder.", where=name, hint="Check the path of the model.")

@@ -1,4 +1,4 @@
-"""The sizes of a language model, read before its weights.
+"""Defines `model_facts` and `stated_sizes`: the sizes of a language model, read before its weights.
 
 `model_facts` asks transformers, and the hub for a name of the hub; `stated_sizes` reads the ``config.json`` on this
 machine in a millisecond.
@@ -7,12 +7,14 @@ machine in a millisecond.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.config.names import is_local
@@ -21,8 +23,6 @@ from saewidgets.lm.hub_probe import cached_config, can_fetch
 from saewidgets.lm.loading import BUILDING, auto_class, explained, local_folder
 from saewidgets.lm.model_config import context_of, heads_of, heads_width, is_encoder, transformers
 from saewidgets.lm.remote_code import may_run_code
-
-_MAX_HEADER = 100_000_000  # the safetensors format's own limit for its header, in bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +111,14 @@ def _counted(folder: Path) -> tuple[int | None, int | None]:
     files = sorted(folder.glob("*.safetensors"))
     for file in files:
         size += file.stat().st_size
-        for entry in _header(file).values():
-            count = 1
-            for extent in entry.get("shape", ()) if isinstance(entry, dict) else ():
-                count *= int(extent)
-            parameters += count
+        try:
+            with safe_open(file, framework="pt") as found:
+                parameters += sum(math.prod(found.get_slice(name).get_shape()) for name in found.keys())  # noqa: SIM118
+        except SafetensorError as error:
+            raise FormatError(
+                f"This is not a safetensors file ({error}).", where=str(file), hint="Download the model again."
+            ) from error
     return (parameters, size) if files else (None, None)
-
-
-def _header(file: Path) -> dict[str, Any]:
-    """The header of a safetensors file: eight bytes of length, then JSON: name → dtype, shape, offsets."""
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if not 2 <= length <= min(_MAX_HEADER, file.stat().st_size - 8):
-                raise ValueError(f"a header of {length} bytes")
-            header = json.loads(stream.read(length))
-        if not isinstance(header, dict):
-            raise ValueError("a header that is not an object")
-    except ValueError as error:
-        raise FormatError(
-            f"This is not a safetensors file ({error}).", where=str(file), hint="Download the model again."
-        ) from error
-    header.pop("__metadata__", None)
-    return header
 
 
 _MAX_BYTES = 16 * 1024**2  # of a config.json: the largest have some hundred kB
@@ -161,15 +145,8 @@ class StatedSizes:
 
 
 def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
-    """The sizes of a model whose configuration is on this machine; the network is never touched.
-
-    Args:
-        name: a folder, or a Hugging Face id.
-        revision: branch, tag or commit of an id.
-
-    Raises:
-        NotFoundError: there is no such folder, or it holds no model.
-    """
+    """The sizes of a model (a folder or a Hugging Face id) whose configuration is on this machine; the network is never
+    touched. Raises `NotFoundError` where a folder holds no model."""
     file = local_folder(name) / "config.json" if is_local(name) else cached_config(name, revision)
     found = _read(file) if file is not None else {}
     text = found.get("text_config")

@@ -1,4 +1,4 @@
-"""Forwards that start behind a hook point: the blocks before it run once for several forwards over one batch.
+"""Defines `note_points` and `resumed`: forwards that start behind a hook point; what is before it runs once.
 
 `note_points` keeps what the last block before each hook point returned. While `resumed` is open, the blocks before the
 point return that instead of computing, so that a forward costs what comes behind the point. Everything outside the
@@ -139,7 +139,6 @@ def _copied(returned: Any) -> Any:
     return with_first(returned, first_tensor(returned).detach().clone())
 
 
-# --- skipping ---------------------------------------------------------------------------------------
 #
 # A module can only be kept from computing by another `forward`. It is put on the block while somebody needs it, and
 # computes as ever for all threads but those that skip the block: the user's cells may run the same model.

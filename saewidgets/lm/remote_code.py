@@ -1,4 +1,4 @@
-"""`allow_remote_code` and `may_run_code`: models that bring Python code are loaded only after the user has allowed it.
+"""Defines `allow_remote_code`: models that bring Python code are loaded only after the user has allowed it.
 
 The permission belongs to this process (or its environment) and is never read from a configuration, a template or a
 catalog: those come from other people, too, and a row must not be able to run code here.
@@ -32,7 +32,7 @@ def allow_remote_code(model: str, *, revision: str | None = None) -> None:
     """
     for value, where in ((model, "model"), ("-" if revision is None else revision, "revision")):
         if not isinstance(value, str) or not value.strip():
-            raise ConfigError(f"{value!r} is no name.", where=where, hint="Give a Hugging Face id, or leave it out.")
+            raise ConfigError(f"{value!r} is not a name.", where=where, hint="Give a Hugging Face id, or leave it out.")
     with _lock:
         _allowed.add((_key(model), revision))
 

@@ -1,4 +1,4 @@
-"""`TokenMask`: the rule that says which positions of a context take part in training and metrics."""
+"""Defines `TokenMask`, the rule that says which positions of a context take part in training and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tokenizer's ids stand for: which are special, and the text of each one by itself.
+"""Defines `SpecialTokens` and `TokenText`: which ids of a tokenizer are special, and the text of each by itself.
 
 Byte-level tokenizers write ``Ġking`` for " king" and split one character over several tokens; SentencePiece writes
 ``▁king`` and ``<0xE2>``. Here every token becomes bytes, and a run of tokens becomes readable pieces.

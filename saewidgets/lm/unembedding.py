@@ -1,4 +1,4 @@
-"""How a direction in the residual stream changes the logits of the next token.
+"""Defines `unembedding`: how a direction in the residual stream changes the logits of the next token.
 
 Between the last block and the logits there are a norm and the unembedding. The norm divides by the size of the
 residual stream, which is the same for all tokens of the vocabulary; what remains is linear:

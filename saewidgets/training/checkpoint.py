@@ -1,4 +1,4 @@
-"""Checkpoints: one folder per step, written whole or not at all, read only when whole.
+"""Defines `Checkpoint`: one folder per step, written whole or not at all, read only when whole.
 
     checkpoints/step_00001234/
         weights.safetensors     the SAE's parameters and buffers

@@ -1,4 +1,4 @@
-"""Evaluations on held-out text: those of several trainings that are due at the same time take one pass.
+"""Defines `Evaluations`, on held-out text: those of several trainings that are due at the same time take one pass.
 
 Trainings that run together wait for each other before they evaluate (`Trainer.each_step`), so that whoever asks first
 has all of them measured, and the others find their numbers. What the language model does without an SAE, or with zeros
@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from saewidgets.activations.store_stream import StoredStream
-from saewidgets.config.training import TrainingConfig
 from saewidgets.evaluation import Baseline, Evaluator, Subject
 from saewidgets.evaluation.place import evaluate_rows
 from saewidgets.lm.token_mask import TokenMask
 from saewidgets.sae import SAE
 from saewidgets.sae.scaler import RAW, Scaler
 from saewidgets.training.prepare import Prepared
+
+if TYPE_CHECKING:
+    from saewidgets.training.member import Member
 
 _SHOWN = {name: f"val_{name}" for name in ("fvu", "l0", "mse", "dead")} | {"ce_loss_score": "ce_loss_score"}
 """The numbers that training shows, and what they are called in charts."""
@@ -38,40 +40,18 @@ class Due:
     scaler: Scaler = RAW
 
 
-class Evaluated(Protocol):
-    """A training, as far as evaluations know it."""
-
-    @property
-    def config(self) -> TrainingConfig: ...
-
-    @property
-    def prepared(self) -> Prepared | None: ...
-
-    @property
-    def due(self) -> Due | None:
-        """What it waits for; None while it trains."""
-
-
 class Evaluations:
-    """Evaluates the trainings of one run.
+    """Evaluates the trainings of one run, which share their text."""
 
-    Args:
-        trainings: all that share their text.
-    """
-
-    def __init__(self, trainings: Sequence[Evaluated]) -> None:
+    def __init__(self, trainings: Sequence[Member]) -> None:
         self._trainings = trainings
         self._evaluator: Evaluator | None = None
         self._baselines: dict[tuple[str, int], Baseline] = {}  # by place in the model, and tokens
-        self._found: dict[Evaluated, tuple[Due, Mapping[str, float]]] = {}
+        self._found: dict[Member, tuple[Due, Mapping[str, float]]] = {}
 
-    def of(self, training: Evaluated, check: Callable[[], None]) -> dict[str, float]:
-        """The numbers of what is due of `training`, by their names in charts.
-
-        Args:
-            training: one of those.
-            check: called before every forward; what it raises ends the evaluation, of all that are due.
-        """
+    def of(self, training: Member, check: Callable[[], None]) -> dict[str, float]:
+        """The numbers of what is due of `training`, by their names in charts. `check` is called before every forward;
+        what it raises ends the evaluation of all that are due."""
         due = training.due
         assert due is not None  # who asks has something
         known = self._found.pop(training, None)
@@ -90,11 +70,11 @@ class Evaluations:
         self._measure(together, prepared, check)
         return _shown(self._found.pop(training)[1])
 
-    def forget(self, training: Evaluated) -> None:
+    def forget(self, training: Member) -> None:
         """It has ended."""
         self._found.pop(training, None)
 
-    def _measure(self, due: Mapping[Evaluated, Due], prepared: Prepared, check: Callable[[], None]) -> None:
+    def _measure(self, due: Mapping[Member, Due], prepared: Prepared, check: Callable[[], None]) -> None:
         assert prepared.lm is not None
         self._evaluator = self._evaluator or Evaluator(prepared.lm)
         config = next(iter(due)).config  # how text is read is the same for all

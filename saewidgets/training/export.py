@@ -86,11 +86,7 @@ def export_checkpoint(config: TrainingConfig, folder: Path) -> tuple[Path, int] 
     """Export the SAE of a run's newest whole checkpoint without running it: the path of the SAE and the step it is of.
 
     None if the run has no checkpoint. The language model is not loaded, so the metrics in the metadata are those that
-    the checkpoint recorded.
-
-    Raises:
-        FormatError: every checkpoint is damaged.
-        StorageError: the SAE cannot be written; nothing is left behind.
+    the checkpoint recorded. Raises `FormatError` where every checkpoint is damaged.
     """
     checkpoint, problems = newest_whole(folder / "checkpoints")
     if checkpoint is None:
@@ -101,11 +97,7 @@ def export_checkpoint(config: TrainingConfig, folder: Path) -> tuple[Path, int] 
 
 
 def sae_of(config: TrainingConfig, checkpoint: Checkpoint) -> SAE:
-    """The SAE of one checkpoint, frozen and fed with raw activations; its metrics are those the checkpoint recorded.
-
-    Raises:
-        FormatError: its weights are damaged.
-    """
+    """The SAE of one checkpoint, frozen and fed with raw activations; its metrics are those the checkpoint recorded."""
     state = checkpoint.state
     d_in = int(state["d_in"])
     d_out = int(state["d_out"]) if config.hook_name_out is not None else None

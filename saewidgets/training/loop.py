@@ -163,8 +163,6 @@ class Trainer:
                 hint="Use more text or fewer tokens.",
             )
 
-    # --- one step ---------------------------------------------------------------------------------
-
     def _train_step(self, x: Tensor, target: Tensor | None) -> None:
         """One optimiser step, or none at all: an interruption or an error before Adam's step leaves no trace."""
         self.adam.set_lr(self.schedules.lr(self.step))
@@ -256,8 +254,6 @@ class Trainer:
         elif improved:
             self.save("latest", "best")
 
-    # --- metrics ----------------------------------------------------------------------------------
-
     def flush(self) -> None:
         """Read the log window, emit it as `Metrics` and start the next. Raises `TrainingError` on NaN or divergence."""
         started = self.step - self.window.steps
@@ -325,8 +321,6 @@ class Trainer:
         """``("best",)`` if this checkpoint is; without held-out text the training metrics decide."""
         return ("best",) if improved or (self.evaluate is None and self._improved()) else ()
 
-    # --- checkpoints ------------------------------------------------------------------------------
-
     def save(self, *kinds: str) -> Checkpoint:
         """Write a whole checkpoint of the finished step and delete the ones it replaces.
 
@@ -347,17 +341,10 @@ class Trainer:
             (self.folder.parent / scaling.MEASURED).unlink(missing_ok=True)  # the checkpoint has it
         self.saved = checkpoint
         removed = rotate(self.folder, self.config.checkpoints.keep_every)
-        self.emit(
-            CheckpointSaved(
-                step=self.step,
-                tokens=self.tokens,
-                path=str(checkpoint.path.absolute()),
-                kinds=checkpoint.kinds,  # type: ignore[arg-type]  # the literals, once they went through JSON
-                size_bytes=checkpoint.size_bytes,
-                metrics=dict(self.latest),
-                removed=tuple(str(path.absolute()) for path in removed),
-            )
-        )
+        why: Any = checkpoint.kinds  # the literals, once they went through JSON
+        gone = tuple(str(path.absolute()) for path in removed)
+        path, size = str(checkpoint.path.absolute()), checkpoint.size_bytes
+        self.emit(CheckpointSaved(self.step, self.tokens, path, why, size, dict(self.latest), gone))
         self.meter.enter(left)
         return checkpoint
 

@@ -1,4 +1,4 @@
-"""One of the trainings of a run: its folder, log, trainer, evaluation, and what it leaves.
+"""Defines `Member`, one of the trainings of a run: its folder, log, trainer, evaluation, and what it leaves.
 
 <folder>/
     run.json            configuration, facts, result
@@ -54,14 +54,7 @@ _HELD_OUT = {"val_fvu": "FVU", "val_l0": "L0", "ce_loss_score": "CE recovered"}
 
 
 class Narrator:
-    """Passes on what a trainer emits, and writes the log that tells its course.
-
-    Args:
-        emit: where events go.
-        log: of the run.
-        clock: seconds that only grow.
-        evaluated: what evaluations read.
-    """
+    """Passes on what a trainer emits, and writes the log of its course; `evaluated` is what evaluations read."""
 
     def __init__(
         self, emit: Emit, log: RunLog, clock: Callable[[], float] = time.monotonic, evaluated: str = "held-out text"
@@ -107,11 +100,7 @@ _COPIES = 4  # of every weight in float32: itself, its gradient, and the two mom
 
 
 def require_room(config: TrainingConfig, d_in: int, d_out: int | None, device: str) -> None:
-    """Compare weights, gradients and moments of an autoencoder with all the memory of its device.
-
-    Raises:
-        ConfigError: they are more.
-    """
+    """Raise `ConfigError` where weights, gradients and moments of an autoencoder are more than all the memory."""
     latents = config.autoencoder.d_sae
     needed = _COPIES * 4 * latents * (d_in + (d_out or d_in))
     memory = _memory(device)
@@ -225,15 +214,8 @@ class Member:
         """What its checkpoint recorded. Raises `FormatError` where that is damaged."""
         return None if self.checkpoint is None else scaling.of_checkpoint(self.checkpoint)
 
-    # --- before the first step --------------------------------------------------------------------
-
     def look(self) -> None:
-        """Find the checkpoint to continue from. Damaged newer ones are removed: they cannot pass for the newest.
-
-        Raises:
-            StateError: the folder already holds checkpoints and this is not to continue.
-            FormatError: every checkpoint is damaged.
-        """
+        """Find the checkpoint to continue from. Damaged newer ones are removed: they cannot pass for the newest."""
         folder = self.folder / "checkpoints"
         clean_leftovers(folder)
         if not self.task.resume:
@@ -306,8 +288,6 @@ class Member:
         self.facts.update(facts)
         self.emit(Facts(dict(facts)))
 
-    # --- evaluation and export --------------------------------------------------------------------
-
     @property
     def due(self) -> Due | None:
         """What it waits to have evaluated: the SAE as it is, in the end as it is exported; None while it trains."""
@@ -346,8 +326,6 @@ class Member:
         path = save_final(sae, self.folder)
         self.log.info(f"{status.value.capitalize()} at step {trainer.step:,}: the SAE is in {path}.")
         return self._end(status, str(path))
-
-    # --- the end ----------------------------------------------------------------------------------
 
     def left(self, request: Request) -> TrainingResult:
         """Leave without an SAE: checkpoint for a pause, nothing new for a cancel, nothing to keep for an early stop."""

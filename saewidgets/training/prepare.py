@@ -1,4 +1,4 @@
-"""Everything between the configurations and the first step: model, text, activations, scales."""
+"""Defines `prepare`, everything between the configurations and the first step: model, text, activations, scales."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from saewidgets.activations import (
     positions_needed,
 )
 from saewidgets.activations.store import StoredActivations
-from saewidgets.activations.store_stream import StoredStream
-from saewidgets.config.corpus import ActivationCorpus
+from saewidgets.activations.store_stream import StoredStream, StoredWindows
+from saewidgets.activations.stream import RowStream
+from saewidgets.config.corpus import STORE_ID, ActivationCorpus
 from saewidgets.config.training import TrainingConfig
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
@@ -30,10 +31,12 @@ from saewidgets.lm import LoadedModel, check_context, load_model, resolve_hook, 
 from saewidgets.lm.compiling import compile_blocks
 from saewidgets.sae.scaler import RAW, Scaler
 from saewidgets.settings import resolve_device
-from saewidgets.training import scaling, stored
+from saewidgets.training import scaling
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.runlog import Log
 
+STORES = "activations"
+"""Name of the folder with stores; it lies beside the one with packed tokens."""
 _WELL_KNOWN = 10  # rows per dimension that a covariance takes
 
 
@@ -51,7 +54,7 @@ class Prepared:
 
     lm: LoadedModel | None
     packed: PackedTokens | StoredActivations
-    stream: ActivationStream | StoredStream
+    stream: RowStream
     device: str
     scaler: Scaler
     compiled: str | None = None
@@ -131,16 +134,16 @@ def prepare(
         ConfigError, NotFoundError, FormatError, StorageError: what cannot work, by the field that says so.
         Interruption: from `check`.
     """
-    config = configs[0]
+    config, measured = configs[0], _Measured(meter, log, check)
+    known = list(scalers) or [None] * len(configs)
     if isinstance(config.corpus, ActivationCorpus):
-        return _prepare_stored(configs, config.corpus, tokens_folder, meter, log, check, model, tokenizer, scalers)
+        return _prepare_stored(configs, config.corpus, tokens_folder, meter, log, check, model, tokenizer, known)
     lm, device = _model(config, meter, model, tokenizer)
     for each in configs:  # before minutes of packing
         for name in each.hook_names:
             resolve_hook(lm.model, name)
     log.info(f"Model {lm.name}: {lm.n_layers} layers of width {lm.d_model:,} on {lm.device}.")
-    if not lm.is_causal:
-        _without_cross_entropy(lm, configs, log)
+    _check_cross_entropy(lm, configs, log)
     _warn_of_unknown_ids(lm, configs, log)
     check()
     compiled = None if until is None else _compile(lm, configs, meter, log, until)
@@ -164,36 +167,49 @@ def prepare(
     )
     if not len(packed.validation):
         log.warning("No text is held out: evaluations read training text.")
-    prepared, measured = [], _Measured(meter, log, check)
-    for each, known in zip(configs, scalers or [None] * len(configs), strict=True):
-        stream = ActivationStream(lm, packed, each, windows=windows)
-        scaler = known or measured.of(each, stream)
-        prepared.append(Prepared(lm, packed, stream, device, scaler, compiled))
-    return prepared
+    streams = [ActivationStream(lm, packed, each, windows=windows) for each in configs]
+    return [
+        Prepared(lm, packed, stream, device, scaler or measured.of(each, stream), compiled)
+        for each, stream, scaler in zip(configs, streams, known, strict=True)
+    ]
 
 
 def _prepare_stored(
     configs: Sequence[TrainingConfig], corpus: ActivationCorpus, tokens_folder: Path, meter: ProgressMeter, log: Log,
-    check: Callable[[], None], model: Any, tokenizer: Any, scalers: Sequence[Scaler | None],
+    check: Callable[[], None], model: Any, tokenizer: Any, known: Sequence[Scaler | None],
 ) -> list[Prepared]:
-    config = configs[0]
-    store = stored.open_store(corpus, tokens_folder)
-    lm, device = None, resolve_device(config.device)
-    if stored.wants_model(config, model is not None):
+    config, measured = configs[0], _Measured(meter, log, check)
+    named = STORE_ID.fullmatch(corpus.store_id) is not None
+    store = StoredActivations(
+        tokens_folder.parent / STORES / corpus.store_id if named else Path(corpus.store_id).expanduser()
+    )
+    facts, lm, device = store.facts, None, resolve_device(config.device)
+    if corpus.cross_entropy or model is not None:  # else the model is not needed
         lm, device = _model(config, meter, model, tokenizer)
-        stored.check_model(store, lm, log)
-    if lm is None:
-        stored.without_cross_entropy(configs)
-    elif not lm.is_causal:
-        _without_cross_entropy(lm, configs, log)
+        if facts.tokens is None:
+            raise ConfigError(
+                "Imported states have no tokens, so there is no cross-entropy to measure.",
+                where="corpus.cross_entropy", hint="Leave cross_entropy off, and hand in no model.",
+            )
+        if facts.model_fingerprint not in (None, lm.fingerprint()):
+            log.warning(
+                f"{lm.name} has other weights, or another precision, than the model the activations are from."
+            )
+    _check_cross_entropy(lm, configs, log)
     meter.enter("opening store")
-    windows = stored.open_windows(store, configs, device, log, check)
-    prepared, measured = [], _Measured(meter, log, check)
-    for each, known in zip(configs, scalers or [None] * len(configs), strict=True):
-        stream = StoredStream(store, each, windows=windows)
-        scaler = known or measured.of(each, stream)
-        prepared.append(Prepared(lm, store, stream, device, scaler))
-    return prepared
+    check()
+    windows = StoredWindows(store, config, [name for each in configs for name in each.hook_names], device=device)
+    log.info(
+        f"Stored activations of {facts.corpus}: {facts.n_rows:,} rows in {facts.dtype}, "
+        f"{len(windows.validation):,} of {facts.n_contexts:,} contexts held out."
+    )
+    if not len(windows.validation):
+        log.warning("No activations are held out: evaluations read those that are trained on.")
+    streams = [StoredStream(store, each, windows=windows) for each in configs]
+    return [
+        Prepared(lm, store, stream, device, scaler or measured.of(each, stream))
+        for each, stream, scaler in zip(configs, streams, known, strict=True)
+    ]
 
 
 def _warn_of_unknown_ids(lm: LoadedModel, configs: Sequence[TrainingConfig], log: Log) -> None:
@@ -205,14 +221,19 @@ def _warn_of_unknown_ids(lm: LoadedModel, configs: Sequence[TrainingConfig], log
         log.warning(f"exclude_token_ids: {lm.name} has no token {listed}; its ids end at {known - 1}.")
 
 
-def _without_cross_entropy(lm: LoadedModel, configs: Sequence[TrainingConfig], log: Log) -> None:
-    """Say that there is none, and refuse what cannot be without it."""
+def _check_cross_entropy(lm: LoadedModel | None, configs: Sequence[TrainingConfig], log: Log) -> None:
+    """Where there is none, say so, and refuse what cannot be without it."""
+    if lm is not None and lm.is_causal:
+        return
     if any(config.checkpoints.best_metric == "ce_loss_score" for config in configs):
+        what, hint = "Without a language model", "Choose fvu, or ActivationCorpus(…, cross_entropy=True)."
+        if lm is not None:
+            what, hint = f"{lm.name} is an encoder or has no output layer:", "Choose fvu."
         raise ConfigError(
-            f"{lm.name} is an encoder or has no output layer: no cross-entropy can choose the best checkpoint.",
-            where="checkpoints.best_metric", hint="Choose fvu.",
+            f"{what} no cross-entropy can choose the best checkpoint.", where="checkpoints.best_metric", hint=hint
         )
-    log.info(f"{lm.name} predicts no next token: there is no cross-entropy, and no CE recovered.")
+    if lm is not None:
+        log.info(f"{lm.name} predicts no next token: there is no cross-entropy, and no CE recovered.")
 
 
 class _Measured:
@@ -222,7 +243,7 @@ class _Measured:
         self._meter, self._log, self._check = meter, log, check
         self._found: dict[tuple[str, ...], Scaler] = {}
 
-    def of(self, config: TrainingConfig, stream: ActivationStream | StoredStream) -> Scaler:
+    def of(self, config: TrainingConfig, stream: RowStream) -> Scaler:
         """That of one training."""
         if not config.activations.is_measured:
             return RAW
@@ -232,7 +253,7 @@ class _Measured:
             self._warn_of_few(config, stream)
         return self._found[config.hook_names]
 
-    def _warn_of_few(self, config: TrainingConfig, stream: ActivationStream | StoredStream) -> None:
+    def _warn_of_few(self, config: TrainingConfig, stream: RowStream) -> None:
         rows = min(config.activations.norm_tokens, stream.tokens_per_epoch)
         if config.activations.normalize == "covariance_whitening" and rows < _WELL_KNOWN * stream.d_in:
             self._log.warning(

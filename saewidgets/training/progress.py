@@ -1,4 +1,4 @@
-"""How far a run is: at most ten `Progress` events a second, with the rate over the recent past and the time left."""
+"""Defines `ProgressMeter`: at most ten `Progress` events a second, with the recent rate and the time left."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ class ProgressMeter:
     Time outside training (evaluating, saving) does not count into the rate but does into the clock a reader sees: the
     time left is that of the training still to be done, and of the evaluations to come, once one has been measured.
 
+    Of trainings that take turns the position is the mean of all that go on, whoever reports his own. So the rate is
+    that of every one of them while all go on (the forward and all their steps), from the first step of the first, and
+    the time left that of all. After one of them has ended it is that of before until there is another, so that what is
+    kept of a group whose trainings all end is how fast they were.
+
     Args:
         emit: where events go.
         total: tokens of the whole run.
         clock: seconds; replaceable by tests.
         to_come: how many evaluations will follow, but for the one that may be under way.
+        going: of trainings that take turns, the tokens that each of those that go on has trained on.
     """
 
     def __init__(
@@ -33,8 +39,11 @@ class ProgressMeter:
         total: int,
         clock: Callable[[], float] = time.monotonic,
         to_come: Callable[[], int] = lambda: 0,
+        going: Callable[[], Sequence[int]] | None = None,
     ) -> None:
-        self._emit, self._total, self._clock, self._to_come = emit, total, clock, to_come
+        self._emit, self._total, self._clock, self._to_come, self._going = emit, total, clock, to_come, going
+        self._number = 0
+        self._before: float | None = None
         self._recent: deque[tuple[float, int]] = deque()  # (seconds of training, tokens)
         self._busy = 0.0  # seconds of training so far
         self._since: float | None = None  # when training was entered last
@@ -59,9 +68,9 @@ class ProgressMeter:
     def rate(self) -> float | None:
         """Tokens per second of training over the recent past; None while there is nothing to measure."""
         if len(self._recent) < 2:
-            return None
+            return self._before
         (t0, n0), (t1, n1) = self._recent[0], self._recent[-1]
-        return (n1 - n0) / (t1 - t0) if t1 > t0 and n1 > n0 else None
+        return (n1 - n0) / (t1 - t0) if t1 > t0 and n1 > n0 else self._before
 
     def enter(self, phase: str) -> str:
         """Switch to another phase and say so at once. Returns the phase that was left."""
@@ -104,6 +113,12 @@ class ProgressMeter:
 
     def at(self, tokens: int, step: int) -> None:
         """Report the position; an event goes out if the last one is old enough."""
+        if self._going is not None:
+            done = self._going()
+            if len(done) != self._number:  # the mean jumps, and fewer are faster
+                self._number, self._before = len(done), self.rate
+                self._recent.clear()
+            tokens = sum(done) // len(done) if done else tokens
         self._done, self._step = tokens, step
         seconds = self.training_seconds
         self._recent.append((seconds, tokens))
@@ -135,41 +150,3 @@ class ProgressMeter:
         each = others / (self._evaluations - 1) if self._evaluations > 1 else first
         begins = self._phase == EVALUATING and self._evaluated_at != self._done
         return each * (self._to_come() + begins)
-
-
-class SharedMeter(ProgressMeter):
-    """Of trainings that take turns: the position is the mean of all that go on, whoever reports his own.
-
-    So the rate is that of every one of them while all go on (the forward and all their steps), from the first step of
-    the first, and the time left that of all.
-
-    Args:
-        going: the tokens that each of those that go on has trained on.
-        emit, total, clock, to_come: see `ProgressMeter`.
-    """
-
-    def __init__(
-        self,
-        emit: Emit,
-        total: int,
-        going: Callable[[], Sequence[int]],
-        clock: Callable[[], float] = time.monotonic,
-        to_come: Callable[[], int] = lambda: 0,
-    ) -> None:
-        super().__init__(emit, total, clock, to_come)
-        self._going, self._number = going, 0
-        self._before: float | None = None
-
-    @property
-    def rate(self) -> float | None:
-        """As of any meter; after one of them has ended that of before until there is another, so that what is kept
-        of a group whose trainings all end is how fast they were."""
-        return super().rate or self._before
-
-    def at(self, tokens: int, step: int) -> None:
-        """Report that one of them has come further."""
-        done = self._going()
-        if len(done) != self._number:  # the mean jumps, and fewer are faster
-            self._number, self._before = len(done), self.rate
-            self._recent.clear()
-        super().at(sum(done) // len(done) if done else tokens, step)

@@ -1,4 +1,4 @@
-"""A whole run: from configurations to exported SAEs, one folder each (see `member`).
+"""Defines `run_training` and `run_group`: from configurations to exported SAEs, one folder each (see `member`).
 
 Trainings that read one stream of text run together: one forward of the language model feeds all of them, and each takes
 its steps as it would alone, so it ends in the same bits. A single training is a group of one.
@@ -23,7 +23,7 @@ from saewidgets.training import health, scaling
 from saewidgets.training.evaluations import Evaluations
 from saewidgets.training.member import Member, Task, TrainingResult
 from saewidgets.training.prepare import prepare
-from saewidgets.training.progress import SharedMeter
+from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.runlog import Logs
 from saewidgets.training.schedules import evaluations_left
 
@@ -162,10 +162,11 @@ class _Run:
 
     def __init__(self, members: Sequence[Member], control: Control, tokens_folder: Path, ended: Ended) -> None:
         self.members, self.tokens_folder, self._ended = members, tokens_folder, ended
-        self.control = _Shared(control, len(members))
+        self.control = control
+        self._due = [False] * len(members)  # checkpoints that were asked for
         total = members[0].config.steps * members[0].config.batch_size
-        self.meter = SharedMeter(
-            self._tell, total, lambda: [member.tokens for member in self.live],
+        self.meter = ProgressMeter(
+            self._tell, total, going=lambda: [member.tokens for member in self.live],
             to_come=lambda: max((evaluations_left(member.config, member.step) for member in self.live), default=0),
         )
         config = members[0].config
@@ -225,7 +226,7 @@ class _Run:
         self.devices = [prepared[0].device, prepared[0].device if lm is None else str(lm.device)]
         evaluations = Evaluations(self.members)
         for number, (member, found) in enumerate(zip(self.members, prepared, strict=True)):
-            member.start(found, self.meter, self.control.of(number), evaluations)
+            member.start(found, self.meter, _Own(self.control, self._due, number), evaluations)
 
     def _train(self) -> None:
         """Let the trainings take their steps in turns, those that are behind first, until all have ended.
@@ -309,34 +310,15 @@ def _steps(member: Member) -> Generator[None]:
     return member.trainer.each_step()
 
 
-class _Shared:
-    """One control for several trainings: a checkpoint that is asked for is written by each of them."""
-
-    def __init__(self, control: Control, number: int) -> None:
-        self._control = control
-        self._due = [False] * number
-
-    def check(self) -> None:
-        self._control.check()
-
-    def request(self) -> Request:
-        return self._control.request()
-
-    def take(self, number: int) -> bool:
-        if self._control.take_checkpoint_request():
-            self._due = [True] * len(self._due)
-        due, self._due[number] = self._due[number], False
-        return due
-
-    def of(self, number: int) -> Control:
-        """The control of one training."""
-        return _Own(self, number)
-
-
 class _Own:
-    def __init__(self, shared: _Shared, number: int) -> None:
-        self._shared, self._number = shared, number
-        self.check, self.request = shared.check, shared.request
+    """The control of one of several trainings: a checkpoint that is asked for is written by each of them."""
+
+    def __init__(self, control: Control, due: list[bool], number: int) -> None:
+        self._control, self._due, self._number = control, due, number
+        self.check, self.request = control.check, control.request
 
     def take_checkpoint_request(self) -> bool:
-        return self._shared.take(self._number)
+        if self._control.take_checkpoint_request():
+            self._due[:] = [True] * len(self._due)
+        due, self._due[self._number] = self._due[self._number], False
+        return due

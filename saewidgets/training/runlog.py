@@ -1,4 +1,4 @@
-"""The run's own log: every `LogLine` also goes to `log.txt` in its folder, bounded in size."""
+"""Defines `RunLog`: every `LogLine` of a run also goes to `log.txt` in its folder, bounded in size."""
 
 from __future__ import annotations
 

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saewidgets.activations import ActivationStream
-from saewidgets.activations.store_stream import StoredStream
+from saewidgets.activations.stream import RowStream
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError
 from saewidgets.sae.scaler import RAW, Scaler, Whitening
@@ -24,15 +23,8 @@ MEASURED = "measured.safetensors"
 """Name of the file in a run's folder that keeps what is measured, until a checkpoint does."""
 
 
-def measured(
-    config: TrainingConfig, stream: ActivationStream | StoredStream, check: Callable[[], None]
-) -> Scaler:
-    """What `config` asks for, of the activations that it reads.
-
-    Raises:
-        ConfigError: there are no usable numbers.
-        Interruption: from `check`.
-    """
+def measured(config: TrainingConfig, stream: RowStream, check: Callable[[], None]) -> Scaler:
+    """What `config` asks for, of the activations that it reads."""
     match config.activations.normalize:
         case "expected_average_only_in":
             return Scaler(stream.estimate_scale(check), stream.estimate_scale_out(check))
@@ -49,9 +41,6 @@ def words(scaler: Scaler) -> str:
         return "Inputs are whitened while training; loss and training FVU are in whitened units."
     targets = "" if scaler.factor_out is None else f", targets by {scaler.factor_out:.6g}"
     return f"Inputs are scaled by {scaler.factor:.6g}{targets} while training."
-
-
-# --- in checkpoints -----------------------------------------------------------------------------------
 
 
 def state(scaler: Scaler) -> dict[str, Any]:
@@ -73,11 +62,7 @@ def drop(found: dict[str, Tensor]) -> None:
 
 
 def of_checkpoint(checkpoint: Checkpoint) -> Scaler:
-    """That of the run which wrote `checkpoint`.
-
-    Raises:
-        FormatError: its file is damaged, or lacks the whitening.
-    """
+    """That of the run which wrote `checkpoint`. Raises `FormatError` where its file is damaged or incomplete."""
     found = checkpoint.state
     if not found.get("whitened", False):
         scale_out = found.get("scale_out")

@@ -90,5 +90,5 @@ def test_the_environment_says_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("model", ["", "  ", None, 3])
 def test_what_is_no_name(model: object) -> None:
-    with pytest.raises(ConfigError, match="no name"):
+    with pytest.raises(ConfigError, match="not a name"):
         allow_remote_code(model)  # type: ignore[arg-type]

@@ -74,7 +74,8 @@ def test_a_run_ends_with_an_sae(
     assert ("ce_loss_score" in result.metrics) == causal
     sae = load_sae(result.sae_path or "")
     lm = wrap_model(model, tokenizer)
-    packed = PackedTokens(next(folder for folder in tokens_folder.iterdir() if _is_for(folder, causal)))
+    packings = [file.parent for file in tokens_folder.glob("*/pack.json")]
+    packed = PackedTokens(next(folder for folder in packings if _is_for(folder, causal)))
     contexts = torch.from_numpy(packed.contexts(packed.validation))
     found = evaluate(sae, lm, contexts, hook, batch_size=8)
     assert found["l0"] == 4

@@ -6,7 +6,7 @@ import torch
 from saewidgets.config import TargetsConfig
 from saewidgets.errors import ConfigError
 from saewidgets.events import LogLine
-from saewidgets.training.progress import ProgressMeter, SharedMeter
+from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.targets import Targets
 from tests.training.fakes import Recorder, make_config, make_trainer
 
@@ -186,7 +186,7 @@ def test_a_long_phase_before_training_says_how_far_it_is(clock):
 def test_of_several_that_take_turns_the_rate_is_that_of_all(clock):
     """Steps of 100 tokens; one forward of 2 s for all, 4 s for each of five: 22 s, longer than the rate looks back."""
     recorder, done = Recorder(), [0] * 5
-    meter = SharedMeter(recorder, 10_000, lambda: done, clock)
+    meter = ProgressMeter(recorder, 10_000, clock, going=lambda: done)
     meter.enter("training")
     for step in range(1, 11):
         clock.now += 2
