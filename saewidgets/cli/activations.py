@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli.follow import CAPTURE, finish, follow
-from saewidgets.cli.options import Json, Quiet, Yes, confirm, given, named, settings
-from saewidgets.cli.options import Option as Only
-from saewidgets.cli.output import answer, count, deleted, facts, listed, moment, note, number, size, write, write_json
+from saewidgets.cli.follow import CAPTURE, follow
+from saewidgets.cli.options import Json, Option, Quiet, Status, Yes, delete_record, given, named, settings
+from saewidgets.cli.output import answer, count, facts, listed, moment, note, number, size, write, write_json
 from saewidgets.cli.session import Group, command_line, open_workspace
 
 if TYPE_CHECKING:
@@ -19,15 +18,14 @@ if TYPE_CHECKING:
 
 activations = Group("Look after stores of activations: capture once, train many times.")
 StoreId = Annotated[str, named("STORE", "store")]
-Name = Annotated[str | None, Only(help="What to call the store.")]
-Dtype = Annotated[str | None, Only(help="Number format of the store: float32, bfloat16 or float16.")]
 COLUMNS = ("id", "name", "status", "model", "hooks", "tokens", "size", "created")
 
 
 Settings = settings("saewidgets.config.capture:CaptureConfig", {
     "--dtype": "dtype", "--name": "name", "--context-size": "context_size", "--batch-size": "model_batch_size",
     "--model-revision": "model_revision", "--model-dtype": "model_dtype",
-    "--device": "device", "--model-compile": "model_compile",
+    "--device": "device", "--model-compile": "model_compile", "--prepend-bos/--no-prepend-bos": "prepend_bos",
+    "--join/--no-join": "join_documents", "--separator": "separator",
 })  # fmt: skip
 
 
@@ -35,18 +33,15 @@ Settings = settings("saewidgets.config.capture:CaptureConfig", {
 def capture(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help='A Hugging Face id, a local folder, or "demo".')],
-    corpus: Annotated[str, Only(help='The text: a file, a folder, a dataset of the hub, or "demo".')],
-    hook_name: Annotated[list[str], Only("--hook-name", help="Which activations; may be given several times.")],
-    tokens: Annotated[int, Only(help="How many tokens; all of a text that has fewer.")],
-    prepend_bos: Annotated[bool, Only("--prepend-bos/--no-prepend-bos", help="Start contexts with BOS.")] = True,
-    join: Annotated[bool, Only("--join/--no-join", help="Off: every context is the beginning of a document.")] = True,
-    separator: Annotated[str, Only(help="Between documents: eos, bos, sep, none, or a token id.")] = "eos",
-    estimate: Annotated[bool, Only("--estimate", help="Say how much disk it takes, and start nothing.")] = False,
+    corpus: Annotated[str, Option(help='The text: a file, a folder, a dataset of the hub, or "demo".')],
+    hook_name: Annotated[list[str], Option(help="Which activations; may be given several times.")],
+    tokens: Annotated[int, Option(help="How many tokens; all of a text that has fewer.")],
+    estimate: Annotated[bool, Option("--estimate", help="Say how much disk it takes, and start nothing.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Capture activations of a model on a text. Ctrl-C pauses it with a checkpoint."""
-    wanted = {**given(context), "prepend_bos": prepend_bos, "join_documents": join, "separator": separator}
+    wanted = given(context)
     with open_workspace() as workspace:
         if estimate:
             wanted.pop("name", None)
@@ -67,12 +62,14 @@ def import_states(
     ],
     hook_name: Annotated[
         list[str] | None,
-        Only("--hook-name", help="Of each file in their order, else blocks.LAYER.hook_resid_post as the file says."),
+        Option("--hook-name", help="Of each file in their order, else blocks.LAYER.hook_resid_post as the file says."),
     ] = None,
-    model: Annotated[str | None, Only(help="The model that the states are from.")] = None,
-    corpus: Annotated[str, Only(help="What to call the text.")] = "imported states",
-    dtype: Dtype = None,
-    name: Name = None,
+    model: Annotated[str | None, Option(help="The model that the states are from.")] = None,
+    corpus: Annotated[str, Option(help="What to call the text.")] = "imported states",
+    dtype: Annotated[
+        str | None, Option(help="Number format of the store: float32, bfloat16 or float16.")
+    ] = None,
+    name: Annotated[str | None, Option(help="What to call the store.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -97,7 +94,7 @@ def resume(store: StoreId, json: Json = False, quiet: Quiet = False) -> None:
 
 
 def _run_here(handle: Capture, *, json: bool, quiet: bool) -> None:
-    record = finish(follow(handle, CAPTURE, quiet=quiet), CAPTURE)
+    record = follow(handle, CAPTURE, quiet=quiet)
     hooks = ", ".join(record.hook_names)
     answer(json, record, f"{record.name}: {count(record.n_tokens)} tokens of {hooks}, {size(record.size_bytes)}")
     if not json:
@@ -114,10 +111,10 @@ def _row(record: ActivationStoreRecord) -> list[str]:
 
 @activations.verb("list")
 def list_stores(
-    status: Annotated[str | None, Only(help="Only those in this state, e.g. running or completed.")] = None,
-    model: Annotated[str | None, Only(help="Only stores of this model.")] = None,
-    hook_name: Annotated[str | None, Only("--hook-name", help="Only stores that hold this hook point.")] = None,
-    search: Annotated[str | None, Only(help="Words that are all in name, model, corpus, hook names or id.")] = None,
+    status: Status = None,
+    model: Annotated[str | None, Option(help="Only stores of this model.")] = None,
+    hook_name: Annotated[str | None, Option(help="Only stores that hold this hook point.")] = None,
+    search: Annotated[str | None, Option(help="Words that are all in name, model, corpus, hook names or id.")] = None,
     json: Json = False,
 ) -> None:
     """List the stores of the workspace, newest first."""
@@ -130,7 +127,7 @@ def list_stores(
 @activations.verb("show")
 def show(
     store: StoreId,
-    verify: Annotated[bool, Only("--verify", help="Compare every file with its SHA-256.")] = False,
+    verify: Annotated[bool, Option("--verify", help="Compare every file with its SHA-256.")] = False,
     json: Json = False,
 ) -> None:
     """Show one store: what it holds, where from, and whether its files are as they were written."""
@@ -170,7 +167,4 @@ def show(
 def delete(store: StoreId, yes: Yes = False, json: Json = False) -> None:
     """Delete a store with its files. SAEs that were trained from it stay."""
     with open_workspace() as workspace:
-        record = workspace.activations.get(store).record
-        confirm(yes, record.id, f"Delete {record.name} ({record.id}), {size(record.size_bytes)}?")
-        freed = workspace.activations.delete(record.id)
-    deleted(json, record, freed_bytes=freed)
+        delete_record(workspace.activations, workspace.activations.get(store).record, yes, json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -34,8 +35,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     home: Annotated[
-        Path | None,
-        typer.Option("--home", metavar="DIR", file_okay=False, help="Workspace folder, else $SAEWIDGETS_HOME."),
+        Path | None, typer.Option(metavar="DIR", file_okay=False, help="Workspace folder, else $SAEWIDGETS_HOME.")
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[
@@ -47,29 +47,19 @@ def options(
     session.debug = debug
 
 
-app.command("demo")(runs.demo)
-app.command("train", cls=training.Settings)(training.train)
-app.command("presets")(training.presets)
-app.command("pipeline", cls=pipeline.Settings)(pipeline.pipeline)
-app.command("list")(runs.list_runs)
-app.command("show")(runs.show)
-app.command("metrics")(runs.metrics)
-app.command("pause")(runs.pause)
-app.command("resume")(runs.resume)
-app.command("stop")(runs.stop)
-app.command("retry")(runs.retry)
-app.command("delete")(runs.delete)
-app.command("steer")(steer.steer)
-app.command("extract", cls=extract.Settings)(extract.extract)
-app.command("export")(features.export)
-app.command("evaluate")(saes.evaluate)
-app.command("lab")(lab.lab)
-app.command("doctor")(doctor.doctor)
-app.add_typer(saes.saes, name="saes")
-app.add_typer(templates.templates, name="templates")
-app.add_typer(extract.extractions, name="extractions")
-app.add_typer(features.features, name="features")
-app.add_typer(label.label, name="label")
-app.add_typer(stores.activations, name="activations")
-app.add_typer(hub.hub, name="hub")
-app.add_typer(catalog.catalog, name="catalog")
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": runs.demo, "train": training.train, "presets": training.presets, "pipeline": pipeline.pipeline,
+    "list": runs.list_runs, "show": runs.show, "metrics": runs.metrics, "pause": runs.pause, "resume": runs.resume,
+    "stop": runs.stop, "retry": runs.retry, "delete": runs.delete, "steer": steer.steer, "extract": extract.extract,
+    "export": features.export, "evaluate": saes.evaluate, "lab": lab.lab, "doctor": doctor.doctor,
+}  # fmt: skip
+_CLASSES = {"train": training.Settings, "pipeline": pipeline.Settings, "extract": extract.Settings}
+for _name, _function in _COMMANDS.items():
+    app.command(_name, cls=_CLASSES.get(_name))(_function)
+_GROUPS = {
+    "saes": saes.saes, "templates": templates.templates, "extractions": extract.extractions,
+    "features": features.features, "label": label.label, "activations": stores.activations, "hub": hub.hub,
+    "catalog": catalog.catalog,
+}  # fmt: skip
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group, name=_name)

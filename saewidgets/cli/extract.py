@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from saewidgets.cli.configfile import read_config
-from saewidgets.cli.follow import EXTRACTION, LOGITS, finish, follow, phase, wait_for
-from saewidgets.cli.options import Json, Option, Quiet, Wait, Yes, confirm, given, settings
+from saewidgets.cli.follow import EXTRACTION, LOGITS, ask, follow, phase
+from saewidgets.cli.options import (
+    ConfigFile,
+    Json,
+    Option,
+    Quiet,
+    Status,
+    Wait,
+    Yes,
+    delete_record,
+    given,
+    settings,
+)
 from saewidgets.cli.output import answer, count, listed, moment, note, size
 from saewidgets.cli.session import Group, command, command_line, open_workspace
 from saewidgets.errors import ConfigError, NotFoundError
@@ -59,11 +69,12 @@ Settings = settings(
         "--per-interval": "per_interval", "--per-document": "per_document", "--min-activation": "min_activation",
         "--seed": "seed", "--model": "model", "--model-revision": "model_revision", "--model-dtype": "model_dtype",
         "--batch-size": "batch_size", "--device": "device",
+        "--exclude-special-tokens/--include-special-tokens": "exclude_special_tokens",
     },
     {
-        "corpus": TEXT, "tokens": TEXT, "context_size": TEXT, "examples": KEEP, "per_interval": KEEP,
-        "per_document": KEEP, "min_activation": KEEP, "seed": KEEP, "model": MODEL, "model_revision": MODEL,
-        "model_dtype": MODEL, "batch_size": MODEL, "device": MODEL,
+        **dict.fromkeys(("corpus", "tokens", "context_size"), TEXT), "exclude_special_tokens": SKIP,
+        **dict.fromkeys(("examples", "per_interval", "per_document", "min_activation", "seed"), KEEP),
+        **dict.fromkeys(("model", "model_revision", "model_dtype", "batch_size", "device"), MODEL),
     },
 )  # fmt: skip
 
@@ -72,13 +83,7 @@ Settings = settings(
 def extract(
     context: typer.Context,
     sae: Source,
-    config: Annotated[
-        Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
-    ] = None,
-    exclude_special_tokens: Annotated[
-        bool | None,
-        Option("--exclude-special-tokens/--include-special-tokens", help="BOS, EOS, padding.", rich_help_panel=SKIP),
-    ] = None,
+    config: ConfigFile = None,
     max_norm_ratio: Annotated[
         str | None,
         Option(
@@ -92,8 +97,6 @@ def extract(
     """Read what every feature of an SAE fires on. Ctrl-C pauses it with a checkpoint."""
     wanted: dict[str, Any] = {} if config is None else read_config(config)
     wanted |= given(context)
-    if exclude_special_tokens is not None:
-        wanted["exclude_special_tokens"] = exclude_special_tokens
     if max_norm_ratio is not None:
         wanted["max_norm_ratio"] = _ratio(max_norm_ratio)
     with open_workspace() as workspace:
@@ -114,7 +117,7 @@ def _ratio(text: str) -> float | None:
 
 
 def _run_here(extraction: Extraction, *, json: bool, quiet: bool) -> None:
-    record = finish(follow(extraction, EXTRACTION, quiet=quiet), EXTRACTION)
+    record = follow(extraction, EXTRACTION, quiet=quiet)
     found = f"{count(record.seen)} of {count(record.d_sae)} features fired on {count(record.n_tokens)} tokens"
     answer(json, record, f"{record.name}: {found}, {count(record.dead)} dead, {count(record.dense)} dense")
     if not json:
@@ -131,8 +134,8 @@ def _row(record: ExtractionRecord) -> list[str]:
 
 @extractions.verb("list")
 def list_extractions(
-    sae: Annotated[str | None, Option("--sae", help="Only those of this SAE or run.")] = None,
-    status: Annotated[str | None, Option(help="Only those in this state, e.g. running or completed.")] = None,
+    sae: Annotated[str | None, Option(help="Only those of this SAE or run.")] = None,
+    status: Status = None,
     search: Annotated[str | None, Option(help="Words that all have to be in name, model, hook name or id.")] = None,
     json: Json = False,
 ) -> None:
@@ -150,7 +153,7 @@ def pause(extraction: ExtractionId, wait: Wait = 60.0, json: Json = False) -> No
     with open_workspace() as workspace:
         handle = workspace.extractions.get(extraction)
         handle.pause()
-        _report(handle, {JobStatus.PAUSED}, wait, json)
+        _ask(handle, {JobStatus.PAUSED}, wait, json)
 
 
 @extractions.verb("resume")
@@ -174,7 +177,7 @@ def stop(
     with open_workspace() as workspace:
         handle = workspace.extractions.get(extraction)
         handle.stop(save=not discard)
-        _report(handle, set(), wait, json)
+        _ask(handle, set(), wait, json)
 
 
 @extractions.verb("logits")
@@ -183,7 +186,7 @@ def logits(extraction: ExtractionId, json: Json = False, quiet: Quiet = False) -
     with open_workspace() as workspace:
         handle = workspace.extractions.get(extraction)
         job = workspace.extractions.compute_logits(handle.id)
-        finish(follow(job, LOGITS, quiet=quiet, resume=(*LOGITS.resume, handle.id)), LOGITS)
+        follow(job, LOGITS, quiet=quiet, resume=(*LOGITS.resume, handle.id))
         record = handle.record
     answer(json, record, f"Logit effects of {count(record.d_sae)} features are kept with {record.id}")
 
@@ -192,13 +195,9 @@ def logits(extraction: ExtractionId, json: Json = False, quiet: Quiet = False) -
 def delete(extraction: ExtractionId, yes: Yes = False, json: Json = False) -> None:
     """Delete an extraction with its files; labels, stars and notes stay."""
     with open_workspace() as workspace:
-        record = workspace.extractions.get(extraction).record
-        confirm(yes, record.id, f"Delete {record.id}, {size(record.size_bytes)}?")
-        freed = workspace.extractions.delete(record.id)
-    data = {"id": record.id, "name": record.name, "deleted": True, "freed_bytes": freed}
-    answer(json, data, f"Deleted {record.id}")
+        delete_record(workspace.extractions, workspace.extractions.get(extraction).record, yes, json)
 
 
-def _report(handle: Extraction, reached: set[JobStatus], wait: float, json: bool) -> None:
-    record = wait_for(handle, reached, wait, name=handle.record.name, look_again=("extractions", "list"))
-    answer(json, record, f"The extraction of {record.name} is {record.status.value} ({record.id})")
+def _ask(handle: Extraction, reached: set[JobStatus], wait: float, json: bool) -> None:
+    name = f"The extraction of {handle.record.name}"
+    ask(handle, name, reached, wait, json, look_again=("extractions", "list"))

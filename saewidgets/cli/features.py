@@ -135,7 +135,7 @@ def marked(example: ExampleRecord) -> str:
 def run(
     sae: Source,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to read.")],
-    feature: Annotated[int | None, Option("--feature", help="This feature alone, on every token.", min=0)] = None,
+    feature: Annotated[int | None, Option(help="This feature alone, on every token.", min=0)] = None,
     limit: Limit = 20,
     extraction: Extracted = None,
     json: Json = False,
@@ -187,8 +187,8 @@ def export(
         bool | None, Option("--logits/--no-logits", help="Effects on the next token; else if the model is here.")
     ] = None,
     title: Annotated[str, Option(help="Of the page.")] = "",
-    model_id: Annotated[str | None, Option("--model-id", help="Neuronpedia's id of the model.")] = None,
-    sae_set: Annotated[str | None, Option("--sae-set", help="Neuronpedia's name of the set of SAEs.")] = None,
+    model_id: Annotated[str | None, Option(help="Neuronpedia's id of the model.")] = None,
+    sae_set: Annotated[str | None, Option(help="Neuronpedia's name of the set of SAEs.")] = None,
     creator: Annotated[str | None, Option(help="Author, for Neuronpedia.")] = None,
     extraction: Extracted = None,
     json: Json = False,

@@ -1,12 +1,12 @@
 """Defines `follow`, which shows a run, extraction, capture, download or table of logits in a terminal until it ends,
-and `wait_for`, which waits for one in another process."""
+and `ask`, which waits until another process has done what was asked of one."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from saewidgets.cli.interrupts import Interrupts
-from saewidgets.cli.output import count, duration, note, size, write_json
+from saewidgets.cli.output import answer, count, duration, note, size, write_json
 from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE, command_line, session
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
@@ -27,25 +27,22 @@ POLL = 0.2  # seconds between looks at the catalog
 INTERVAL = 10.0  # seconds between lines where there is no terminal
 GOOD = (JobStatus.COMPLETED, JobStatus.STOPPED)
 Show = Callable[[Any], None]
-
-
-def standing(record: Any) -> str:
-    """Its place in the queue, else its status."""
-    return f"queued, number {record.queue_position}" if record.queue_position else record.status.value
+Counted = tuple[int, int | None] | None
+"""How much is done, of how much; None while that is not known."""
 
 
 def phase(record: Any) -> str:
-    """What it does now, in a word or two."""
+    """What it does now, in a word or two; else its status, or its place in the queue."""
     progress = record.progress
-    if progress is None or record.status is not JobStatus.RUNNING:
-        return standing(record)
+    if progress is None or record.status not in (JobStatus.STARTING, JobStatus.RUNNING):
+        return f"queued, number {record.queue_position}" if record.queue_position else str(record.status.value)
     if progress.phase != "retrying":
         return str(progress.phase)
     when = f"in {math.ceil(progress.wait_seconds)} s" if progress.wait_seconds else "now"
     return f"retrying (attempt {progress.attempt or 1}, {when})"
 
 
-def _done(record: Any) -> tuple[int, int | None] | None:
+def _done(record: Any) -> Counted:
     return None if record.progress is None else (record.progress.done, record.progress.total)
 
 
@@ -54,41 +51,24 @@ class Kind:
     """How one kind of thing is shown.
 
     Attributes:
-        noun: what it is called where it ends without a reason.
-        counted: how much is done, of how much; None while that is not known.
-        unit: what is counted; bytes are written as sizes.
-        phase: what it does now, in a word or two.
-        values: name → value, beside the count.
-        paused: where it stands, said when it has paused; {} is the count.
-        pausing: said when it is asked to pause.
-        lost: what becomes of the rest, said when nobody waits for the pause any longer.
         resume: the words of the command that goes on with it, before its id.
+        lost: what becomes of the rest, said when nobody waits for the pause any longer.
+        counted: how much is done.
+        unit: of what; bytes are written as sizes.
+        values: name → value, beside the count.
+        ended: the lines that are said at a good end.
         good: the statuses that are a good end.
+        goes_on: `resume` also goes on with what has failed, where that was.
     """
 
-    noun: str
-    counted: Callable[[Any], tuple[int, int | None] | None] = _done
-    unit: str = "tokens"
-    phase: Callable[[Any], str] = phase
-    values: Callable[[Any], Mapping[str, str]] = lambda _: {}
-    paused: Callable[[Any], str] = lambda _: "Paused."
-    pausing: str = "Pausing: writing a checkpoint (Ctrl-C again to leave at once) …"
+    resume: tuple[str, ...]
     lost: str = "what is not in a checkpoint is lost."
-    resume: tuple[str, ...] = ()
+    counted: Callable[[Any], Counted] = _done
+    unit: str = "tokens"
+    values: Callable[[Any], Mapping[str, str]] = lambda _: {}
+    ended: Callable[[Any], Sequence[str | None]] = lambda _: ()
     good: tuple[JobStatus, ...] = GOOD
-
-    def line(self, record: Any) -> str:
-        """All of it in one line."""
-        parts = [self.phase(record)]
-        if (counted := self.counted(record)) is not None:
-            parts = [f"{parts[0]}: {self.amount(*counted)}"]
-        progress = record.progress
-        if progress is not None and not settled(record.status):
-            if progress.rate:
-                parts.append(f"{self.amount(progress.rate)}/s")
-            if progress.eta_seconds:
-                parts.append(f"{duration(progress.eta_seconds)} left")
-        return ", ".join([*parts, *(f"{name} {value}" for name, value in self.values(record).items())])
+    goes_on: bool = False
 
     def amount(self, *numbers: float | None) -> str:
         """The numbers with their unit."""
@@ -96,8 +76,19 @@ class Kind:
             return " of ".join(map(size, numbers))
         return f"{' of '.join(map(count, numbers))} {self.unit}"
 
+    def line(self, record: Any) -> str:
+        """Where it stands, in one line."""
+        counted, progress = self.counted(record), record.progress
+        parts = [phase(record) if counted is None else f"{phase(record)}: {self.amount(*counted)}"]
+        if progress is not None and not settled(record.status):
+            if progress.rate:
+                parts.append(f"{self.amount(progress.rate)}/s")
+            if progress.eta_seconds:
+                parts.append(f"{duration(progress.eta_seconds)} left")
+        return ", ".join([*parts, *(f"{name} {value}" for name, value in self.values(record).items())])
 
-def _trained(record: TrainingRecord) -> tuple[int, int | None]:
+
+def _trained(record: TrainingRecord) -> Counted:
     # What epochs of text are in tokens is known once the text is packed.
     is_open = record.config.get("epochs") and record.config["corpus"]["kind"] != "activations"
     return record.tokens_done, None if is_open and "steps" not in record.facts else record.tokens_total
@@ -108,38 +99,49 @@ def _latest(record: TrainingRecord) -> dict[str, str]:
     return {label: f"{record.latest[key]:.4g}" for key, label in shown if key in record.latest}
 
 
-def _read(record: Any) -> tuple[int, int | None]:
+def _read(record: Any) -> Counted:
     return record.progress.done if record.progress is not None else 0, record.tokens_total
 
 
-def _paused_at(record: Any) -> str:
-    return f"Paused at {' of '.join(map(count, _read(record)))} tokens."
+def _in_time(record: Any, amount: str) -> str:
+    return f"{record.status.value.capitalize()}: {amount} in {duration(record.seconds_running)}. {record.id}"
 
 
-RUN: Kind = Kind(
-    "run", _trained, values=_latest, resume=("resume",),
-    phase=lambda record: standing(record) if record.progress is None else record.progress.phase,
-    paused=lambda record: f"Paused at {' of '.join(map(count, _trained(record)))} tokens, step {count(record.step)}.",
+RUN = Kind(
+    ("resume",), counted=_trained, values=_latest,
+    ended=lambda r: (_in_time(r, f"{count(r.tokens_done)} tokens"), r.sae_path and f"SAE: {r.sae_path}"),
 )  # fmt: skip
-CAPTURE: Kind = Kind(
-    "capture", _read, paused=_paused_at, lost="what is not in a checkpoint is captured again.",
-    resume=("activations", "resume"),
+CAPTURE = Kind(
+    ("activations", "resume"), "what is not in a checkpoint is captured again.", _read,
+    ended=lambda r: (r.note, _in_time(r, f"{count(r.n_tokens)} tokens, {size(r.size_bytes)},")),
 )  # fmt: skip
-EXTRACTION: Kind = Kind(
-    "extraction", _read, paused=_paused_at, resume=("extractions", "resume"),
-    values=lambda record: {} if record.seen is None else {"features": count(record.seen)},
+EXTRACTION = Kind(
+    ("extractions", "resume"), counted=_read, ended=lambda r: (_in_time(r, f"{count(r.n_tokens)} tokens"),),
+    values=lambda r: {} if r.seen is None else {"features": count(r.seen)},
 )  # fmt: skip
-DOWNLOAD: Kind = Kind(
-    "download", unit="bytes", pausing="Pausing …", paused=lambda record: f"Paused. {DOWNLOAD.line(record)}.",
-    lost="what arrived is kept.", resume=("hub", "resume"), good=(JobStatus.COMPLETED,),
-)  # fmt: skip
-LOGITS: Kind = Kind(
-    "job", unit="features", pausing="Pausing …", lost="what was not kept yet is computed again.",
-    resume=("extractions", "logits"), good=(JobStatus.COMPLETED,),
-)  # fmt: skip
+DOWNLOAD = Kind(
+    ("hub", "resume"), "what arrived is kept.", unit="bytes", good=(JobStatus.COMPLETED,), goes_on=True
+)
+LOGITS = Kind(
+    ("extractions", "logits"), "what was not kept yet is computed again.", unit="features", good=(JobStatus.COMPLETED,)
+)
 
 
 def follow(job: Any, kind: Kind, *, quiet: bool = False, resume: tuple[str, ...] | None = None) -> Any:
+    """Show `job` until it has come to a good end, and say so. Ctrl-C pauses it (see `watch`).
+
+    Returns:
+        its record.
+
+    Raises:
+        typer.Exit: with status 130 when it was paused, with that of its error when it did not end well.
+    """
+    record = watch(job, kind, quiet=quiet, resume=resume)
+    finish(record, kind)
+    return record
+
+
+def watch(job: Any, kind: Kind, *, quiet: bool = False, resume: tuple[str, ...] | None = None) -> Any:
     """Show `job` until it ends or pauses. Ctrl-C pauses it; a second one gives up waiting for that.
 
     Args:
@@ -163,7 +165,7 @@ def follow(job: Any, kind: Kind, *, quiet: bool = False, resume: tuple[str, ...]
             if settled(record.status):
                 break
             if interrupts.count and not asked:
-                note(f"\n{kind.pausing}")
+                note("\nPausing (Ctrl-C again to leave at once) …")
                 asked = True
                 _pause(job)
             if interrupts.count > 1:
@@ -171,7 +173,8 @@ def follow(job: Any, kind: Kind, *, quiet: bool = False, resume: tuple[str, ...]
             interrupts.wait(POLL)
     if record.status.is_final:
         return record
-    note(kind.paused(record) if record.status is JobStatus.PAUSED else f"Left without waiting; {kind.lost}")
+    paused = f"Paused{kind.line(record).removeprefix('paused')}."
+    note(paused if settled(record.status) else f"Left without waiting; {kind.lost}")
     note(f"Resume it with: {command_line(*(resume or (*kind.resume, job.id)))}")
     raise typer.Exit(PAUSED)
 
@@ -189,43 +192,23 @@ def settled(status: JobStatus) -> bool:
     return status.is_final or status is JobStatus.PAUSED
 
 
-def finish(record: Any, kind: Kind) -> Any:
-    """Say how it ended, and return the record.
-
-    Raises:
-        typer.Exit: with the status of its error when it did not end well.
-    """
-    if record.status not in kind.good:
-        first, otherwise = "", f"The {kind.noun} is {record.status.value}."
-        if kind is RUN:
-            first, otherwise = f"{record.id} {record.status.value}.", ""
-        leave = failure(record, first=first, otherwise=otherwise)
-        if kind is DOWNLOAD and record.status is not JobStatus.CANCELLED:
-            note(f"Resume it with: {command_line(*kind.resume, record.id)}")
-        raise leave
-    if kind.unit == "tokens":
-        if kind is CAPTURE and record.note:
-            note(record.note)
-        n_tokens = record.tokens_done if kind is RUN else record.n_tokens
-        amount = f"{count(n_tokens)} tokens{f', {size(record.size_bytes)},' if kind is CAPTURE else ''}"
-        note(f"{record.status.value.capitalize()}: {amount} in {duration(record.seconds_running)}. {record.id}")
-        if kind is RUN and record.sae_path:
-            note(f"SAE: {record.sae_path}")
-    return record
+def finish(record: Any, kind: Kind) -> None:
+    """Say how it ended. Raises `typer.Exit` with the status of its error when it did not end well."""
+    if record.status in kind.good:
+        for line in filter(None, kind.ended(record)):
+            note(line)
+        return
+    leave = failure(record, record.id)
+    if kind.goes_on and record.status is not JobStatus.CANCELLED:
+        note(f"Resume it with: {command_line(*kind.resume, record.id)}")
+    raise leave
 
 
-def failure(record: Any, *, otherwise: str = "", first: str = "") -> typer.Exit:
-    """Say why it did not end well (with ``--debug`` also where), and return what ends the process.
-
-    Args:
-        record: of what failed.
-        otherwise: said where nothing is known of the reason.
-        first: said before the reason.
-    """
-    error = record.error
-    parts = [first, otherwise]
+def failure(record: Any, name: str) -> typer.Exit:
+    """Say why `name` did not end well (with ``--debug`` also where), and return what ends the process."""
+    parts, error = [f"{name} {record.status.value}."], record.error
     if error is not None:
-        parts = [first, f"{error.where}: {error.what}" if error.where else error.what, error.hint or ""]
+        parts += [f"{error.where}: {error.what}" if error.where else error.what, error.hint or ""]
     note(f"Error: {' '.join(filter(None, parts))}")
     if error is not None and error.traceback and session.debug:
         note(error.traceback)
@@ -239,7 +222,7 @@ def follow_run(run: Run, *, json: bool, quiet: bool) -> None:
     Raises:
         typer.Exit: with a status that is not zero when it was paused or did not end well.
     """
-    record = follow(run, RUN, quiet=quiet)
+    record = watch(run, RUN, quiet=quiet)
     if json:
         write_json(run.record)
     finish(record, RUN)
@@ -268,33 +251,33 @@ def follow_group(group: TrainingGroup, *, json: bool, quiet: bool) -> None:
     Raises:
         typer.Exit: with a status that is not zero when it was paused, or when a run did not end well.
     """
-    follow(_Whole(group), RUN, quiet=quiet)
+    watch(_Whole(group), RUN, quiet=quiet)
     records = group.records
     if json:
         write_json(list(records))
     leaves = []
     for record in records:
         if record.status not in GOOD:
-            leaves.append(failure(record, first=f"{record.name} ({record.id}) {record.status.value}."))
+            leaves.append(failure(record, f"{record.name} ({record.id})"))
             continue
-        words = f"{count(record.tokens_done)} tokens in {duration(record.seconds_running)}"
-        note(f"{record.status.value.capitalize()}: {record.name}, {words}. {record.id}")
+        note(_in_time(record, f"{record.name}, {count(record.tokens_done)} tokens"))
         if record.sae_path:
             note(f"  SAE: {record.sae_path}")
     if leaves:
         raise leaves[0]
 
 
-def wait_for(
-    job: Any, reached: Collection[JobStatus], seconds: float, *, name: str, look_again: tuple[str, ...]
+def ask(
+    job: Any, name: str, reached: Collection[JobStatus], seconds: float, json: bool, *, look_again: tuple[str, ...]
 ) -> Any:
-    """Wait until whoever runs it has done what was asked.
+    """Wait until whoever runs it has done what was asked, and say where it stands.
 
     Args:
         job: what was asked.
+        name: what to call it.
         reached: what it is to become, besides any end.
         seconds: how long to wait; 0 does not.
-        name: what to call it.
+        json: print its record as JSON.
         look_again: the words of the command that shows it later.
 
     Raises:
@@ -302,16 +285,15 @@ def wait_for(
     """
     end = time.monotonic() + seconds
     record = job.record
-    while record.status not in reached and not record.status.is_final:
+    while record.status not in reached and not record.status.is_final and seconds > 0:
         if time.monotonic() >= end:
-            if seconds <= 0:
-                return record
             raise StateError(
                 f"{name} is still {record.status.value} after {seconds:g} seconds.", where=record.id,
                 hint=f"The request stays. Look again with: {command_line(*look_again)}",
             )
         time.sleep(0.1)
         record = job.record
+    answer(json, record, f"{name} is {record.status.value} ({record.id})")
     return record
 
 
@@ -333,7 +315,7 @@ def _bar(record: Any, kind: Kind) -> Iterator[Show]:
     ) as bar:  # fmt: skip
 
         def show(record: Any) -> None:
-            bar.set_description_str(kind.phase(record), refresh=False)
+            bar.set_description_str(phase(record), refresh=False)
             bar.set_postfix(kind.values(record), refresh=False)
             if (counted := kind.counted(record)) is not None:
                 done, bar.total = counted  # text may have to be tokenised before the total is known

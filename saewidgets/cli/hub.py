@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli.follow import DOWNLOAD, finish, follow, phase, wait_for
+from saewidgets.cli.follow import DOWNLOAD, ask, follow, phase
 from saewidgets.cli.options import Json, Option, Quiet, SubtractBDec, TokenStdin, Wait, ask_token, named
 from saewidgets.cli.output import answer, count, facts, listed, moment, note, number, plural, size
 from saewidgets.cli.saes import added
@@ -189,8 +189,7 @@ def list_downloads(
 
 def _ask(job: Job, reached: set[JobStatus], wait: float, json: bool) -> None:
     name = str(job.record.payload.get("name") or job.id)
-    record = wait_for(job, reached, wait, name=name, look_again=("hub", "downloads"))
-    answer(json, record, f"{name} is {record.status.value} ({record.id})")
+    ask(job, name, reached, wait, json, look_again=("hub", "downloads"))
 
 
 @hub.verb("pause")
@@ -225,6 +224,6 @@ def resume(
 def _run_here(workspace: Workspace, job: Job, *, json: bool, quiet: bool) -> None:
     payload = job.record.payload
     note(f"Downloading {payload['repo_id']} {payload['path']}, {size(payload.get('total_bytes'))} ({job.id})")
-    record = finish(follow(job, DOWNLOAD, quiet=quiet), DOWNLOAD)
+    record = follow(job, DOWNLOAD, quiet=quiet)
     sae = workspace.saes.get(str(record.result))
     added(json, sae, job_id=record.id)

@@ -43,15 +43,13 @@ ASKED, COST = "Who is asked", "What it may cost"
 def auto(
     sae: Source,
     llm: Annotated[
-        str, Option("--llm", metavar="KIND", help="heuristic, openai or transformers.", rich_help_panel=ASKED)
+        str, Option(metavar="KIND", help="heuristic, openai or transformers.", rich_help_panel=ASKED)
     ] = "heuristic",
     model_name: Annotated[
-        str | None,
-        Option("--model-name", help="As the server calls it; else a Hugging Face id or folder.", rich_help_panel=ASKED),
+        str | None, Option(help="As the server calls it; else a Hugging Face id or folder.", rich_help_panel=ASKED)
     ] = None,
     base_url: Annotated[
-        str | None,
-        Option("--base-url", help="Any server like OpenAI's: http://127.0.0.1:8000/v1.", rich_help_panel=ASKED),
+        str | None, Option(help="Any server like OpenAI's: http://127.0.0.1:8000/v1.", rich_help_panel=ASKED)
     ] = None,
     key_env: Annotated[
         str | None,
@@ -60,9 +58,7 @@ def auto(
             help="Environment variable with the key, else OPENAI_API_KEY for OpenAI and none for others.",
         ),
     ] = None,
-    concurrency: Annotated[
-        int, Option(help="Questions under way at once.", min=1, max=256, rich_help_panel=ASKED)
-    ] = 4,
+    concurrency: Annotated[int, Option(help="Questions under way at once.", min=1, max=256, rich_help_panel=ASKED)] = 4,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print exact prompts and cost; send nothing.", rich_help_panel=COST)
     ] = False,
@@ -72,7 +68,7 @@ def auto(
         Option(metavar="IN OUT", help="Per million tokens of prompts and of answers.", rich_help_panel=COST),
     ] = None,
     max_cost: Annotated[
-        float | None, Option("--max-cost", help="Stop before more is spent; needs --price.", rich_help_panel=COST)
+        float | None, Option(help="Stop before more is spent; needs --price.", rich_help_panel=COST)
     ] = None,
     again: Annotated[bool, Option("--again", help="Also features that have a label.")] = False,
     scored: Annotated[bool, Option("--score", help="Then have the new labels judged on other text.")] = False,

@@ -7,16 +7,22 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand
 
-from saewidgets.cli.output import printable
+from saewidgets.cli.output import answer, printable, size
 from saewidgets.errors import ConfigError
 
 Option = typer.Option
 Json = Annotated[bool, Option("--json", help="Print JSON on standard output.")]
+Status = Annotated[str | None, Option(help="Only those in this state, e.g. running or completed.")]
+Template = Annotated[str | None, Option(help="Id or name of a template to start from.")]
+ConfigFile = Annotated[
+    Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
+]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress bar.")]
 Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
 Wait = Annotated[float, Option("--wait", metavar="SECONDS", help="How long to wait for it; 0 does not wait.")]
@@ -48,10 +54,7 @@ RunId = Annotated[str, named("RUN", "run")]
 def ask_token(from_stdin: bool) -> str | None:
     """The access token that was typed or piped; None leaves it to huggingface_hub (``HF_TOKEN``, a saved login).
 
-    Never an argument, where every process of the machine could read it.
-
-    Raises:
-        ConfigError: standard input holds no token.
+    Never an argument, where every process of the machine could read it. Raises `ConfigError` where there is none.
     """
     if not from_stdin:
         return None
@@ -69,17 +72,29 @@ def ask_token(from_stdin: bool) -> str | None:
 
 
 def confirm(yes: bool, where: str, question: str) -> None:
-    """Ask before something is deleted.
-
-    Raises:
-        ConfigError: nobody is there to answer.
-        typer.Abort: the answer is no.
-    """
+    """Ask before something is deleted. Raises `ConfigError` where nobody is there to answer, `typer.Abort` for a no."""
     if yes:
         return
     if not sys.stdin.isatty():
         raise ConfigError("Nobody is there to confirm.", where=where, hint="Say --yes to delete it.")
     typer.confirm(printable(question), abort=True)
+
+
+def delete_record(namespace: Any, record: Any, yes: bool, json: bool, *, holding: str | None = None) -> None:
+    """Ask, delete what the `record` of a namespace stands for, and say so.
+
+    Args:
+        namespace: `ws.saes` and the like.
+        record: of what is to be deleted.
+        yes: do not ask.
+        json: say it as JSON.
+        holding: what goes with it; None: its size.
+    """
+    name = record.id if record.name is None else f"{record.name} ({record.id})"
+    confirm(yes, record.id, f"Delete {name}{f', {size(record.size_bytes)}' if holding is None else holding}?")
+    freed = namespace.delete(record.id)
+    data = {"id": record.id, "name": record.name, "deleted": True}
+    answer(json, data if freed is None else {**data, "freed_bytes": freed}, f"Deleted {name}")
 
 
 class Grouped(TyperCommand):
@@ -102,7 +117,7 @@ def settings(config: str, options: Mapping[str, str], panels: Mapping[str, str] 
     """The class of a command that takes settings as options, with the text of their fields; `given` has what was given.
 
     Args:
-        config: ``module:class`` of the configuration, imported when the options are looked at.
+        config: ``module:class`` of the configuration, imported when the options are read.
         options: option → dotted name of the setting.
         panels: dotted name → heading of the help.
     """
@@ -128,13 +143,12 @@ def settings(config: str, options: Mapping[str, str], panels: Mapping[str, str] 
             values = {each.name: ctx.params.pop(each.name) for each in self._made}
             paths = zip(values.items(), options.values(), strict=True)
             ctx.meta[_GIVEN] = {path: value for (_, value), path in paths if value is not None}
-            ctx.meta[_WORDS] = {**ctx.params, **values}
             return super().invoke(ctx)
 
     return Settings
 
 
-_GIVEN, _WORDS = "saewidgets.settings", "saewidgets.parameters"
+_GIVEN = "saewidgets.settings"
 
 
 def given(context: typer.Context) -> dict[str, Any]:
@@ -142,16 +156,10 @@ def given(context: typer.Context) -> dict[str, Any]:
     return dict(context.meta[_GIVEN])
 
 
-def parameters(context: typer.Context) -> dict[str, Any]:
-    """The values of all parameters of a command, those that `settings` made included."""
-    return dict(context.meta.get(_WORDS, context.params))
-
-
 def _made_of(config: str, options: Mapping[str, str], panels: Mapping[str, str]) -> list[Any]:
-    """The options as typer makes them of a function's parameters."""
+    """The options as typer makes them of a function's parameters; its own classes differ between its versions."""
     module, name = config.split(":")
-    kind = getattr(importlib.import_module(module), name)  # pydantic: `saewidgets --help` does without
-    wanted = []
+    kind, wanted = getattr(importlib.import_module(module), name), []
     for number, (option, path) in enumerate(options.items()):
         text, plain = _text_and_type(kind, path)
         asked: Any = Annotated[plain, Option(option, help=text, rich_help_panel=panels.get(path))]
@@ -179,7 +187,7 @@ def _text_and_type(kind: Any, path: str) -> tuple[str, Any]:
     elif path.startswith("sae.") and len(owners) < _ARCHITECTURES:
         text += f" ({', '.join(owner.model_fields['architecture'].default for owner in owners)})"
     parts = get_args(field.annotation) or (field.annotation,)
-    plain: Any = next((part for part in parts if part in (int, float)), str)
+    plain: Any = next((part for part in parts if part in (bool, int, float)), str)
     return f"{text}.", plain | None
 
 

@@ -45,6 +45,8 @@ def to_data(value: Any) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "to_data"):
+        return value.to_data()  # a configuration
     if hasattr(value, "item"):
         return to_data(value.item())  # a numpy scalar
     raise TypeError(f"{type(value).__name__} has no JSON form")
@@ -117,12 +119,6 @@ def listed(
 def facts(pairs: Iterable[tuple[str, object]], width: int = 14) -> list[str]:
     """A line for each label with its value, where there is one."""
     return [f"{label:<{width}}{value}" for label, value in pairs if value]
-
-
-def deleted(as_json: bool, record: Any, **more: object) -> None:
-    """That a record was deleted."""
-    data = {"id": record.id, "name": record.name, "deleted": True, **more}
-    answer(as_json, data, f"Deleted {record.name} ({record.id})")
 
 
 def count(value: float | None) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from saewidgets.cli.configfile import assignment, build_config
-from saewidgets.cli.follow import CAPTURE, GOOD, RUN, finish, follow
-from saewidgets.cli.options import Json, Option, Quiet, Set, given, parameters, settings
+from saewidgets.cli.follow import CAPTURE, GOOD, RUN, follow
+from saewidgets.cli.options import Json, Option, Quiet, Set, Template, given, settings
 from saewidgets.cli.output import count, note, table, write, write_json
-from saewidgets.cli.session import FAILED, command, open_workspace, session
+from saewidgets.cli.session import FAILED, PAUSED, command, open_workspace, session
 from saewidgets.cli.templates import base_of
 from saewidgets.config.pipeline import layers_text
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
@@ -24,30 +25,9 @@ if TYPE_CHECKING:
     from saewidgets.workspace.pipeline import LayerReport, Pipeline
 
 
-def this_command(context: typer.Context, without: Collection[str] = ()) -> tuple[str, ...]:
-    """The words of the command as it was given, quoted for a shell; for `command_line`, which knows the workspace.
-
-    Args:
-        context: of the command.
-        without: names of parameters that are left out.
-    """
-    words = [str(context.info_name)]
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        source = context.get_parameter_source(name)
-        if name not in without and source is not None and source.name == "COMMANDLINE":
-            words += _words(parameter, parameters(context)[name])
-    return tuple(shlex.quote(word) for word in words)
-
-
-def _words(parameter: Any, value: Any) -> list[str]:
-    if parameter.param_type_name == "argument":
-        return [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
-    option = max(parameter.opts, key=len)
-    if parameter.is_flag:
-        return [option if value else max(parameter.secondary_opts, key=len)]
-    values = value if isinstance(value, list | tuple) else [value]
-    return [word for each in values for word in (option, str(each))]
+def _this_command() -> tuple[str, ...]:
+    """The command as it was typed, quoted for a shell; `command_line` puts the workspace before it."""
+    return tuple(map(shlex.quote, sys.argv[sys.argv.index("pipeline") :])) if "pipeline" in sys.argv else ("pipeline",)
 
 
 Settings = settings("saewidgets.config.training:TrainingConfig", {
@@ -65,26 +45,21 @@ def pipeline(
     extract_only: Annotated[bool, Option("--extract-only", help="Capture the activations, train nothing.")] = False,
     train_only: Annotated[bool, Option("--train-only", help="Train on what was captured before.")] = False,
     num_tokens: Annotated[
-        int | None,
-        Option("--num-tokens", help="How many tokens to capture, 10,000,000; with --train-only as many as were."),
+        int | None, Option(help="How many tokens to capture, 10,000,000; with --train-only as many as were.")
     ] = None,
-    batch_size_extract: Annotated[
-        int, Option("--batch-size-extract", help="Contexts per forward while capturing.")
-    ] = 16,
+    batch_size_extract: Annotated[int, Option(help="Contexts per forward while capturing.")] = 16,
     dtype: Annotated[
         str | None, Option(help="Of the stored numbers: float32, bfloat16 or float16; as the model's unless given.")
     ] = None,
     config: Annotated[
         Path | None, Option("--config", "-c", metavar="FILE", help="How each layer is trained; flags win.")
     ] = None,
-    template: Annotated[str | None, Option("--template", help="Id or name of a template to start from.")] = None,
+    template: Template = None,
     cache_dir: Annotated[
-        Path | None,
-        Option("--cache-dir", metavar="DIR", file_okay=False, help="Workspace with activations and runs (--home)."),
+        Path | None, Option(metavar="DIR", file_okay=False, help="Workspace with activations and runs (--home).")
     ] = None,
     save_dir: Annotated[
-        Path | None,
-        Option("--save-dir", metavar="DIR", file_okay=False, help="Where SAEs and histories go, else pipeline/ there."),
+        Path | None, Option(metavar="DIR", file_okay=False, help="Where SAEs and histories go, else pipeline/ there.")
     ] = None,
     set_: Set = None,
     json: Json = False,
@@ -97,7 +72,7 @@ def pipeline(
         )
     if cache_dir is not None:
         session.home = cache_dir.expanduser().absolute()
-    again = this_command(context, without=["cache_dir"])  # which is --home now
+    again = _this_command()
     changes = [*given(context).items(), *map(assignment, set_ or [])]
     with open_workspace() as workspace:
         asked = workspace.pipeline(
@@ -155,7 +130,7 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: 
                 )
             store = imported
             note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")
-        finish(follow(store, CAPTURE, quiet=quiet, resume=again), CAPTURE)
+        follow(store, CAPTURE, quiet=quiet, resume=again)
         there = asked.stores(imported=train_only)
 
 
@@ -179,10 +154,11 @@ def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:
     runs = {layer: run for layer, run in runs.items() if not there.get(run.id)}
     failed = []
     for layer, run in runs.items():
-        record = follow(run, RUN, quiet=quiet, resume=again)
         try:
-            finish(record, RUN)
-        except typer.Exit:  # the other layers are worth having
+            follow(run, RUN, quiet=quiet, resume=again)
+        except typer.Exit as ended:  # the other layers are worth having
+            if ended.exit_code == PAUSED:
+                raise
             failed.append(layer)
     return failed
 

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from saewidgets.cli.configfile import build_config
-from saewidgets.cli.follow import RUN, finish, follow, follow_group, follow_run, wait_for
-from saewidgets.cli.options import Json, Option, Quiet, RunId, Wait, Yes, confirm
+from saewidgets.cli.follow import RUN, ask, follow, follow_group, follow_run
+from saewidgets.cli.options import Json, Option, Quiet, RunId, Status, Wait, Yes, delete_record
 from saewidgets.cli.output import (
     answer,
     count,
-    deleted,
     duration,
     facts,
     listed,
@@ -55,7 +54,7 @@ def _row(record: TrainingRecord) -> list[str]:
 
 @command
 def list_runs(
-    status: Annotated[str | None, Option(help="Only runs in this state, e.g. running or completed.")] = None,
+    status: Status = None,
     model: Annotated[str | None, Option(help="Only runs on this model.")] = None,
     search: Annotated[str | None, Option(help="Only runs whose name or id contains this.")] = None,
     json: Json = False,
@@ -117,7 +116,7 @@ def _checkpoint(record: CheckpointRecord) -> list[str]:
 def metrics(
     run: RunId,
     names: Annotated[str, Option(help="Comma-separated names; all of them when empty.")] = "loss,l0,fvu",
-    min_step: Annotated[int | None, Option("--min-step", help="Leave out earlier steps.")] = None,
+    min_step: Annotated[int | None, Option(help="Leave out earlier steps.")] = None,
     last: Annotated[int | None, Option(min=1, help="Only this many newest steps.")] = None,
     csv: Annotated[bool, Option("--csv", help="Print CSV, one line per value.")] = False,
     json: Json = False,
@@ -147,11 +146,8 @@ def metrics(
         write(table(["step", *shown], rows, right=range(len(shown) + 1)))
 
 
-def _asked(run: Run, reached: set[JobStatus], wait: float, json: bool) -> TrainingRecord:
-    """Wait until the run's owner has done what was asked."""
-    again = ("show", run.id)
-    record: TrainingRecord = wait_for(run, reached, wait, name=run.record.name, look_again=again)
-    answer(json, record, f"{record.name} is {record.status.value} ({record.id})")
+def _ask(run: Run, reached: set[JobStatus], wait: float, json: bool) -> TrainingRecord:
+    record: TrainingRecord = ask(run, run.record.name, reached, wait, json, look_again=("show", run.id))
     return record
 
 
@@ -161,7 +157,7 @@ def pause(run: RunId, wait: Wait = 60.0, json: Json = False) -> None:
     with open_workspace() as workspace:
         handle = workspace.trainings.get(run)
         handle.pause()
-        _asked(handle, {JobStatus.PAUSED}, wait, json)
+        _ask(handle, {JobStatus.PAUSED}, wait, json)
 
 
 @command
@@ -175,7 +171,7 @@ def stop(
     with open_workspace() as workspace:
         handle = workspace.trainings.get(run)
         handle.stop(save=not discard)
-        record = _asked(handle, set(), wait, json)
+        record = _ask(handle, set(), wait, json)
         if record.status.is_final and record.sae_path is None and not discard:
             kept = "its checkpoints are still there" if record.checkpoint_count else "it had no checkpoint yet"
             note(f"It has left no SAE; {kept}.")
@@ -209,10 +205,8 @@ def delete(run: RunId, yes: Yes = False, json: Json = False) -> None:
     """Delete a run: its record, metrics, checkpoints and files."""
     with open_workspace() as workspace:
         record = workspace.trainings.get(run).record
-        kept = f"{plural(record.checkpoint_count, 'checkpoint')}, {size(record.checkpoint_bytes)}"
-        confirm(yes, record.id, f"Delete {record.name} ({record.id}) with {kept}?")
-        workspace.trainings.delete(record.id)
-        deleted(json, record)
+        kept = f" with {plural(record.checkpoint_count, 'checkpoint')}, {size(record.checkpoint_bytes)}"
+        delete_record(workspace.trainings, record, yes, json, holding=kept)
 
 
 _EVALUATION = (
@@ -244,7 +238,7 @@ def demo(
         run = workspace.trainings.create(config)
         note(f"Training {config.sae.architecture}, {count(config.sae.d_sae)} latents, on {config.hook_name}")
         note(f"of the embedded model, {count(config.tokens)} tokens; Ctrl-C pauses. Run {run.id}")
-        finish(follow(run, RUN, quiet=quiet), RUN)
+        follow(run, RUN, quiet=quiet)
         note("Evaluating on held-out text")
         evaluation = workspace.evaluate(run)
         if not json:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli.options import Json, Option, Quiet, SubtractBDec, TokenStdin, Yes, ask_token, confirm, named
+from saewidgets.cli.options import Json, Option, Quiet, SubtractBDec, TokenStdin, Yes, ask_token, delete_record, named
 from saewidgets.cli.output import (
     answer,
     count,
-    deleted,
     facts,
     listed,
     moment,
@@ -110,7 +109,7 @@ def add(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of an SAE, a file of one, or a .zip of them.")],
     name: Annotated[str | None, Option(help="What to call it, else like its folder.")] = None,
     model: Annotated[str | None, Option(help="The model it was trained on, if its files do not say.")] = None,
-    hook_name: Annotated[str | None, Option("--hook-name", help="The hook point, if its files do not say.")] = None,
+    hook_name: Annotated[str | None, Option(help="The hook point, if its files do not say.")] = None,
     apply_b_dec_to_input: SubtractBDec = None,
     json: Json = False,
 ) -> None:
@@ -134,7 +133,7 @@ def added(json: bool, sae: SAERecord, **more: object) -> None:
 def convert(
     sae: SAEId,
     dest: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder, or an SAE of that format.")],
-    to: Annotated[str, Option("--to", metavar="FORMAT", help="The format to write.")] = "saelens",
+    to: Annotated[str, Option(metavar="FORMAT", help="The format to write.")] = "saelens",
     json: Json = False,
 ) -> None:
     """Write an SAE into a folder, in any format that can express it."""
@@ -148,19 +147,16 @@ def convert(
 def delete(sae: SAEId, yes: Yes = False, json: Json = False) -> None:
     """Delete an SAE with its files. The training it came from stays."""
     with open_workspace() as workspace:
-        record = workspace.saes.find(sae)
-        confirm(yes, record.id, f"Delete {record.name} ({record.id}), {size(record.size_bytes)}?")
-        freed = workspace.saes.delete(record.id)
-    deleted(json, record, freed_bytes=freed)
+        delete_record(workspace.saes, workspace.saes.find(sae), yes, json)
 
 
 @saes.verb("push")
 def push(
     sae: SAEId,
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hugging Face hub.")],
-    path: Annotated[str, Option("--path", metavar="FOLDER", help="The folder in the repository, else its root.")] = "",
+    path: Annotated[str, Option(metavar="FOLDER", help="The folder in the repository, else its root.")] = "",
     license: Annotated[
-        str, Option("--license", metavar="ID", help="The licence of a new model card as the hub spells it, e.g. mit.")
+        str, Option(metavar="ID", help="The licence of a new model card as the hub spells it, e.g. mit.")
     ] = "unknown",
     public: Annotated[bool, Option("--public", help="Make the repository public; a new one is private.")] = False,
     token_stdin: TokenStdin = False,
@@ -190,19 +186,17 @@ def evaluate(
         Option(help='A text file, a folder, a dataset, "demo" or a store (acts_…), else the held-out text of the run.'),
     ] = None,
     tokens: Annotated[int, Option(help="About how many tokens, or stored rows, to read.", min=1)] = 65_536,
-    hook_name: Annotated[str | None, Option("--hook-name", help="Where it reads, else where it was trained.")] = None,
+    hook_name: Annotated[str | None, Option(help="Where it reads, else where it was trained.")] = None,
     hook_name_out: Annotated[
-        str | None, Option("--hook-name-out", help="What a transcoder reconstructs, else what it was trained for.")
+        str | None, Option(help="What a transcoder reconstructs, else what it was trained for.")
     ] = None,
-    context_size: Annotated[int | None, Option("--context-size", help="Tokens per context.", min=2)] = None,
-    batch_size: Annotated[int | None, Option("--batch-size", help="Contexts per forward.", min=1)] = None,
+    context_size: Annotated[int | None, Option(help="Tokens per context.", min=2)] = None,
+    batch_size: Annotated[int | None, Option(help="Contexts per forward.", min=1)] = None,
     special_tokens: Annotated[
         bool | None,
         Option("--include-special-tokens/--exclude-special-tokens", help="Let them count or not, else as trained."),
     ] = None,
-    seqpos_slice: Annotated[
-        str | None, Option("--seqpos-slice", help='Only these positions: 5:-5; ":" is all. Else as trained.')
-    ] = None,
+    seqpos_slice: Annotated[str | None, Option(help='Only these positions: 5:-5; ":" is all. Else as trained.')] = None,
     cross_entropy: Annotated[
         bool | None,
         Option("--cross-entropy/--no-cross-entropy", help="Also what the language model loses; usual on text."),

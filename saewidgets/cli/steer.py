@@ -57,15 +57,15 @@ def steer(
     ],
     prompt: Annotated[str, Option("--prompt", "-p", help="The text to continue.")],
     sweep: Annotated[bool, Option("--sweep", help="Also one text per strength of the first feature.")] = False,
-    strengths: Annotated[str, Option("--strengths", help="Of the sweep.")] = "-4 -2 0 2 4",
-    new_tokens: Annotated[int, Option("--new-tokens", help="At most so many.")] = 60,
-    temperature: Annotated[float, Option("--temperature", help="0 always takes the likeliest token.")] = 0.7,
-    top_p: Annotated[float, Option("--top-p", help="Sample from the likeliest tokens with this share.")] = 0.95,
-    seed: Annotated[int, Option("--seed", help="Fixes the random choices.")] = 16,
+    strengths: Annotated[str, Option(help="Of the sweep.")] = "-4 -2 0 2 4",
+    new_tokens: Annotated[int, Option(help="At most so many.")] = 60,
+    temperature: Annotated[float, Option(help="0 always takes the likeliest token.")] = 0.7,
+    top_p: Annotated[float, Option(help="Sample from the likeliest tokens with this share.")] = 0.95,
+    seed: Annotated[int, Option(help="Fixes the random choices.")] = 16,
     positions: Annotated[
-        str, Option("--positions", help='all, generated, prompt, or numbers of prompt tokens such as "3 4".')
+        str, Option(help='all, generated, prompt, or numbers of prompt tokens such as "3 4".')
     ] = "all",
-    model: Annotated[str | None, Option("--model", help="The language model, else the SAE's own.")] = None,
+    model: Annotated[str | None, Option(help="The language model, else the SAE's own.")] = None,
     json: Json = False,
 ) -> None:
     """Write a text without and with features of an SAE, with the same random numbers."""

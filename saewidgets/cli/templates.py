@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saewidgets.cli.configfile import assignment, build_config, read_config
-from saewidgets.cli.options import Json, Option, Set, Yes, confirm
-from saewidgets.cli.output import answer, count, deleted, facts, listed, moment, plural
+from saewidgets.cli.options import Json, Option, Set, Yes, delete_record
+from saewidgets.cli.output import answer, count, facts, listed, moment, plural
 from saewidgets.cli.session import Group, open_workspace
 from saewidgets.errors import ConfigError, FormatError, StateError
 
@@ -83,7 +83,7 @@ def save(
     config: Annotated[
         Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file of settings.")
     ] = None,
-    run: Annotated[str | None, Option("--run", metavar="RUN", help="The settings of this run.")] = None,
+    run: Annotated[str | None, Option(metavar="RUN", help="The settings of this run.")] = None,
     set_: Set = None,
     description: Annotated[str | None, Option(help="What it is good for; --replace keeps the former one.")] = None,
     favorite: Annotated[bool, Option("--favorite", help="List it first.")] = False,
@@ -145,10 +145,7 @@ def favorite(
 def delete(template: Template, yes: Yes = False, json: Json = False) -> None:
     """Delete a template. Runs that were started from it stay."""
     with open_workspace() as workspace:
-        record = workspace.templates.get(template)
-        confirm(yes, record.id, f"Delete the template {record.name}?")
-        workspace.templates.delete(record.id)
-    deleted(json, record)
+        delete_record(workspace.templates, workspace.templates.get(template), yes, json, holding="")
 
 
 @templates.verb("export")

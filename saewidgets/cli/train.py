@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from saewidgets.cli.configfile import assignment, build_config, taken_over
 from saewidgets.cli.follow import follow_group, follow_run
-from saewidgets.cli.options import Json, Option, Quiet, Set, given, settings
+from saewidgets.cli.options import ConfigFile, Json, Option, Quiet, Set, Template, given, settings
 from saewidgets.cli.output import answer, note, results_alone, table, write_json
 from saewidgets.cli.session import command, open_workspace
 from saewidgets.cli.templates import base_of
+from saewidgets.config import TrainingConfig
+from saewidgets.config.base import require
+from saewidgets.config.group import Over, expand, first_of
+from saewidgets.config.presets import preset
+from saewidgets.config.presets import presets as all_presets
+from saewidgets.config.translate import Translation, from_mistudio, from_saelens
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.settings import resolve_device
-
-if TYPE_CHECKING:
-    from saewidgets.config import TrainingConfig
-    from saewidgets.config.group import Over
-    from saewidgets.config.translate import Translation
 
 Settings = settings("saewidgets.config.training:TrainingConfig", {
     "--name": "name", "--model": "model", "--corpus": "corpus", "--hook-name": "hook_name",
@@ -35,17 +36,13 @@ Settings = settings("saewidgets.config.training:TrainingConfig", {
 @command
 def train(
     context: typer.Context,
-    config: Annotated[
-        Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
-    ] = None,
-    template: Annotated[str | None, Option("--template", help="Id or name of a template to start from.")] = None,
-    preset: Annotated[str | None, Option("--preset", metavar="NAME", help="See `saewidgets presets`.")] = None,
+    config: ConfigFile = None,
+    template: Template = None,
+    preset: Annotated[str | None, Option(metavar="NAME", help="See `saewidgets presets`.")] = None,
     from_saelens: Annotated[
-        Path | None, Option("--from-saelens", metavar="FILE", help="A runner_cfg.json or cfg.json of SAELens.")
+        Path | None, Option(metavar="FILE", help="A runner_cfg.json or cfg.json of SAELens.")
     ] = None,
-    saes: Annotated[
-        str | None, Option("--saes", metavar="NAME,NAME", help="With --from-saelens: some of several SAEs.")
-    ] = None,
+    saes: Annotated[str | None, Option(metavar="NAME,NAME", help="With --from-saelens: some of several SAEs.")] = None,
     from_mistudio: Annotated[
         Path | None,
         Option(
@@ -54,8 +51,7 @@ def train(
         ),
     ] = None,
     activation_norm: Annotated[
-        float | None,
-        Option("--activation-norm", metavar="N", help="With --from-mistudio: mean norm of a skip SAE's activations."),
+        float | None, Option(metavar="N", help="With --from-mistudio: mean norm of a skip SAE's activations.")
     ] = None,
     set_: Set = None,
     over: Annotated[
@@ -65,12 +61,8 @@ def train(
             help="Train one for each value, all fed by one forward of the model; repeatable: every combination.",
         ),
     ] = None,
-    wandb: Annotated[
-        str | None, Option("--wandb", metavar="PROJECT", help="Send metrics to Weights & Biases as well.")
-    ] = None,
-    trackio: Annotated[
-        str | None, Option("--trackio", metavar="PROJECT", help="Send metrics to Trackio as well.")
-    ] = None,
+    wandb: Annotated[str | None, Option(metavar="PROJECT", help="Send metrics to Weights & Biases as well.")] = None,
+    trackio: Annotated[str | None, Option(metavar="PROJECT", help="Send metrics to Trackio as well.")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the configuration instead of training.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -107,45 +99,38 @@ def _start(
     """The settings that flags are put on, and the translation where they are of another package.
 
     Args:
-        sources: the options that say where settings begin, by their names; at most one of them is given.
+        sources: the options that say where settings begin, by their names.
         changes: what flags say; a translation is made with them, for it may only work so.
         over: what ``--over`` says; where a translation does not work alone, its first combination completes it.
 
     Raises:
         ConfigError: more than one source was given, or what was given makes no sense.
     """
-    template, saes, norm = sources["--template"], sources.pop("--saes"), sources.pop("--activation-norm")
-    saelens, mistudio = sources["--from-saelens"], sources["--from-mistudio"]
-    rivals = {name: value for name, value in sources.items() if not (mistudio and name == "--template")}
-    if len(taken := [name for name, value in rivals.items() if value is not None]) > 1:
+    config, template, name, saelens, mistudio, saes, norm = sources.values()
+    rivals = {**sources, "--template": None if mistudio else template, "--saes": None, "--activation-norm": None}
+    if len(taken := [option for option, value in rivals.items() if value is not None]) > 1:
         raise ConfigError(
             f"Settings come from one source, not from {' and '.join(taken)}.", where=taken[1],
             hint="Name one; single settings of another go behind --set.",
         )
-    for value, where, needed, what in (
-        (norm, "--activation-norm", "--from-mistudio", "a translation of miStudio's hyper-parameters"),
-        (saes, "--saes", "--from-saelens", "a configuration of several SAEs that SAELens wrote"),
-    ):
-        if value is not None and sources[needed] is None:
-            raise ConfigError(f"This is for {what}.", where=where, hint=f"Give {needed} FILE, too.")
-    if sources["--preset"] is not None:
-        from saewidgets.config.presets import preset  # pydantic: `saewidgets --help` does without
-
-        return preset(sources["--preset"]).to_data(), None
+    require(
+        (norm is None or mistudio, "--activation-norm", "This is for a translation of miStudio's hyper-parameters.",
+         "Give --from-mistudio FILE, too."),
+        (saes is None or saelens, "--saes", "This is for a configuration of several SAEs that SAELens wrote.",
+         "Give --from-saelens FILE, too."),
+    )  # fmt: skip
+    if name is not None:
+        return preset(name).to_data(), None
     if saelens is None and mistudio is None:
-        return base_of(sources["--config"], template), None
-    from saewidgets.config.group import first_of  # as above
-    from saewidgets.config.translate import from_mistudio, from_saelens
-
+        return base_of(config, template), None
     wanted = dict(changes)
     if wrong := sorted(wanted.keys() & {"source", "saes", "template", "activation_norm"}):
         raise ConfigError("There is no such setting.", where=wrong[0])
 
     def translated(changes: dict[str, Any]) -> Translation:
-        if mistudio is None:
-            some = None if saes is None else [name.strip() for name in saes.split(",")]
-            return from_saelens(saelens, saes=some, **changes)
-        return from_mistudio(mistudio, template=template, activation_norm=norm, **changes)
+        if mistudio is not None:
+            return from_mistudio(mistudio, template=template, activation_norm=norm, **changes)
+        return from_saelens(saelens, saes=saes and [name.strip() for name in saes.split(",")], **changes)
 
     try:
         found = translated(wanted)
@@ -168,8 +153,6 @@ def _show(config: TrainingConfig, over: dict[str, Any], translation: Translation
 
     data, runs = config.to_data(), [config]
     if over:
-        from saewidgets.config.group import expand  # pydantic: `saewidgets --help` does without
-
         runs = expand(config, over)
         note(f"{len(runs)} trainings: {', '.join(run.name or '' for run in runs)}")
         data["over"] = over
@@ -189,17 +172,9 @@ def _show(config: TrainingConfig, over: dict[str, Any], translation: Translation
 @command
 def presets(json: Json = False) -> None:
     """List the settings for well-known models, with their sources."""
-    from saewidgets.config.presets import presets as every  # pydantic: `saewidgets --help` does without
-
-    data = [
-        {
-            "name": each.name, "description": each.description, "sources": each.sources, "ours": each.ours,
-            "config": each.config.to_data(),
-        }
-        for each in every()
-    ]  # fmt: skip
-    rows = [(each.name, each.config.model, f"{each.config.tokens:,}", each.description) for each in every()]
-    answer(json, data, table(("preset", "model", "tokens", "what"), rows, right=(2,)))
+    found = all_presets()
+    rows = [(each.name, each.config.model, f"{each.config.tokens:,}", each.description) for each in found]
+    answer(json, found, table(("preset", "model", "tokens", "what"), rows, right=(2,)))
     if not json:
         note("Start one with saewidgets train --preset NAME; --json has the sources.")
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
+
+from saewidgets.workspace import Workspace
+from tests.conftest import TINY_TEXT, link_tokens
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 240  # seconds; a loaded machine takes its time to import torch
@@ -45,6 +53,56 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
         return Outcome(done.exit_code, done.stdout, done.stderr)
 
     return call
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A workspace with the SAE of the demo and what was extracted with it."""
+
+    home: str
+    sae: str
+    extraction: str
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, demo_tokens: Path) -> Demo:
+    """Made once: what changes it takes `own_demo`."""
+    folder = tmp_path_factory.mktemp("demo")
+    link_tokens(demo_tokens, folder)
+    with Workspace(folder) as ws:
+        record = ws.extractions.demo().record
+    return Demo(str(folder), str(record.sae_id), record.id)
+
+
+@pytest.fixture
+def own_demo(demo: Demo, home: Path) -> Demo:
+    """A copy, as the default workspace."""
+    shutil.copytree(demo.home, home)
+    return Demo(str(home), demo.sae, demo.extraction)
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    """A file with some text."""
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(TINY_TEXT))
+    return str(path)
+
+
+@contextmanager
+def pressing_ctrl_c(when: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C in this process, once `when` is true of what runs within."""
+
+    def press() -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not when() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    yield
+    thread.join()
 
 
 def child_environment(home: Path) -> dict[str, str]:

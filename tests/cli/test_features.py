@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from saewidgets.cli.session import PAUSED
 from saewidgets.workspace import Workspace
-from tests.cli.conftest import PATIENCE, Invoke
+from tests.cli.conftest import Invoke, pressing_ctrl_c
 from tests.conftest import TINY_TEXT
 from tests.workspace.library.saes import saelens
 
 HOOK = "blocks.0.hook_resid_post"
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> str:
-    path = tmp_path / "text.txt"
-    path.write_text("\n".join(TINY_TEXT))
-    return str(path)
 
 
 @pytest.fixture
@@ -69,18 +60,6 @@ def test_every_setting_of_an_extraction_is_an_option(
         "batch_size": 2, "device": "cpu", "model": str(tiny_model_folder),
     }  # fmt: skip
     assert {name: used[name] for name in expected} == expected
-    file.write_text("per_intervall = 3\n")
-    for arguments, said in (
-        (["--config", str(file)], "per_intervall"),
-        (["--config", str(tmp_path / "no.json")], "There is no such configuration file."),
-        (["--max-norm-ratio", "much"], "'much' is not a number. Write a number above 1, or none."),
-        (["--max-norm-ratio", "0.5"], "max_norm_ratio"),
-        (["--min-activation", "2"], "min_activation"),
-        (["--model-dtype", "int8"], "model_dtype"),
-    ):
-        wrong = invoke("extract", sae, *arguments)
-        assert wrong.code in (2, 3), arguments
-        assert said in wrong.err
 
 
 def test_extract_and_look(invoke: Invoke, sae: str, text: str, extracted: str) -> None:
@@ -95,8 +74,6 @@ def test_extract_and_look(invoke: Invoke, sae: str, text: str, extracted: str) -
     assert [row.split()[0] for row in rows] == [newest, extracted]
     assert len(invoke("extractions", "list", "--sae", "one", "--status", "completed", "--json").json()) == 2
     assert invoke("extractions", "list", "--search", "zebra").out.startswith("No extractions.")
-    assert invoke("extractions", "list", "--status", "done").code == 2
-    assert invoke("extractions", "delete", newest).code == 2  # nobody is there to confirm
     assert invoke("extractions", "delete", newest, "--yes", "--json").json()["freed_bytes"] > 0
 
     found = invoke("features", "list", sae, "--sort", "density", "--descending", "--limit", "3", "--json").json()
@@ -104,13 +81,11 @@ def test_extract_and_look(invoke: Invoke, sae: str, text: str, extracted: str) -
     assert found[0]["density"] >= found[2]["density"]
     index = str(found[0]["index"])
     assert invoke("features", "list", "one", "--show", "live").out.splitlines()[0].split()[:2] == ["feature", "label"]
-    assert invoke("features", "list", sae, "--show", "blue").code == 2
     assert len(invoke("features", "list", sae, "--offset", "60", "--extraction", extracted, "--json").json()) == 4
     shown = invoke("features", "show", sae, index, "--examples", "2")
     assert shown.out.count("«") == 2
     data = invoke("features", "show", sae, index, "--extraction", extracted, "--json").json()
     assert (data["extraction_id"], len(data["examples"])) == (extracted, 5)
-    assert invoke("features", "show", sae, "64").code == 2
     token = data["top_tokens"][0]
     assert index in [str(one["index"]) for one in invoke("features", "search", sae, token, "--json").json()]
     assert invoke("features", "search", sae, "no such words").out == "No features match.\n"
@@ -126,7 +101,6 @@ def test_run(invoke: Invoke, sae: str, extracted: str) -> None:
     one = invoke("features", "run", sae, "The king", "--feature", str(best["index"]), "--json").json()
     assert one["activations"] == pytest.approx(best["activations"])
     assert invoke("features", "run", sae, "The king", "--feature", str(best["index"])).out.startswith("token")
-    assert invoke("features", "run", sae, "").code == 2
 
 
 def test_logits(invoke: Invoke, home: Path, sae: str, extracted: str) -> None:
@@ -139,7 +113,6 @@ def test_logits(invoke: Invoke, home: Path, sae: str, extracted: str) -> None:
         assert ws.extractions.open(extracted).logits is not None
     again = invoke("extractions", "logits", extracted, "--json", "--quiet")
     assert (again.json()["size_bytes"], again.err) == (size, "")
-    assert invoke("extractions", "logits", "ext_none").code == 3
 
 
 def test_labels(invoke: Invoke, sae: str, extracted: str, tmp_path: Path) -> None:
@@ -149,20 +122,12 @@ def test_labels(invoke: Invoke, sae: str, extracted: str, tmp_path: Path) -> Non
     assert invoke("label", "auto", sae, "--again", "--extraction", extracted).out.strip()
     scored = invoke("label", "score", sae, "--json", "--scorer", "fuzzing", "--quiet").json()
     assert scored["judged"] + scored["errors"] > 0
-    assert invoke("label", "score", sae, "--scorer", "guess").code == 2
     path = tmp_path / "labels.csv"
     assert invoke("label", "export", sae, str(path), "--json").json()["size_bytes"] == path.stat().st_size
-    assert invoke("label", "export", sae, str(tmp_path / "labels.txt")).code == 2
     assert invoke("label", "set", sae, "3", "").out.startswith("3: ")
     done = invoke("label", "import", "one", str(path), "--json")
     assert done.json()["imported"] > 1
-    assert invoke("label", "import", "one", str(tmp_path / "none.csv")).code == 3
-    path.write_text("index,text\n3,good\n900,other\n")
-    wrong = invoke("label", "import", "one", str(path))
-    assert wrong.code == 1
-    assert "another SAE" in wrong.err
     path.write_text("index,text\n3,good\nx,bad\n")
-    assert invoke("label", "import", "one", str(path)).code == 1
     done = invoke("label", "import", "one", str(path), "--skip-errors")
     assert (done.out, done.code) == ("Imported 1 label\n", 0)
     assert "line 3" in done.err
@@ -172,50 +137,6 @@ def test_labels(invoke: Invoke, sae: str, extracted: str, tmp_path: Path) -> Non
     assert [one["index"] for one in invoke("features", "search", sae, "kings", "--json").json()] == [3]
 
 
-def test_what_is_not_there(invoke: Invoke, sae: str, extracted: str) -> None:
-    for arguments in (
-        ("extract", "sae_none"), ("extract", "train_none"), ("features", "list", "nobody"),
-        ("features", "show", "nobody", "1"), ("extractions", "resume", "ext_none"), ("label", "auto", "nobody"),
-    ):  # fmt: skip
-        done = invoke(*arguments)
-        assert (done.code, "Error" in done.err) == (3, True), arguments
-    assert invoke("extract", sae).code == 2  # its text is not known
-    assert "corpus" in invoke("extract", sae).err
-    assert invoke("extract", sae, "--corpus", "demo", "--model", "/no/model", "--quiet").code == 3
-
-
-def test_ctrl_c_pauses_and_resume_goes_on(
-    invoke: Invoke, start: Callable[..., subprocess.Popen[str]], home: Path, sae: str, tmp_path: Path
-) -> None:
-    long = tmp_path / "long.txt"
-    long.write_text("\n".join(TINY_TEXT * 2000))
-    process = start("extract", sae, "--corpus", str(long), "--context-size", "16", "--tokens", "10000000")
-    with Workspace(home) as ws:
-        deadline = PATIENCE / 0.05
-        while not any(r.progress and r.progress.phase == "reading" and r.progress.done for r in ws.extractions.list()):
-            assert process.poll() is None, process.communicate()
-            deadline -= 1
-            assert deadline
-            process_wait(process)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, err
-    (line,) = [line for line in err.splitlines() if line.startswith("Resume it with")]
-    extraction_id = line.split()[-1]
-    assert invoke("extractions", "list", "--status", "paused", "--json").json()[0]["id"] == extraction_id
-    assert invoke("extractions", "pause", extraction_id, "--wait", "1").code == 0
-    assert invoke("extractions", "stop", extraction_id, "--discard", "--json").json()["status"] == "cancelled"
-    assert json.loads(invoke("extractions", "list", "--json").out)[0]["n_tokens"] is None
-
-
-def process_wait(process: subprocess.Popen[str]) -> None:
-    """A moment, unless it ends."""
-    try:
-        process.wait(0.05)
-    except subprocess.TimeoutExpired:
-        return
-
-
 def test_export(invoke: Invoke, sae: str, extracted: str, tmp_path: Path) -> None:
     done = invoke("export", "one", "csv", str(tmp_path / "t.csv"), "--show", "live", "--limit", "3", "--json")
     assert done.code == 0, done.err
@@ -223,5 +144,22 @@ def test_export(invoke: Invoke, sae: str, extracted: str, tmp_path: Path) -> Non
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 4
     done = invoke("export", sae, "html", str(tmp_path / "page.html"), "--features", "3,5", "--extraction", extracted)
     assert done.out.startswith("2 features written to")
-    assert invoke("export", sae, "html", str(tmp_path / "p.html"), "--features", "three").code == 2
-    assert invoke("export", sae, "pdf", str(tmp_path / "p.pdf")).code == 2
+
+
+def test_ctrl_c_pauses_and_resume_goes_on(invoke: Invoke, home: Path, sae: str, tmp_path: Path) -> None:
+    long = tmp_path / "long.txt"
+    long.write_text("\n".join(TINY_TEXT * 2000))
+    with Workspace(home) as ws:
+
+        def is_reading() -> bool:
+            return any(r.progress and r.progress.phase == "reading" and r.progress.done for r in ws.extractions.list())
+
+        with pressing_ctrl_c(is_reading):
+            done = invoke("extract", sae, "--corpus", str(long), "--context-size", "16", "--tokens", "10000000")
+    assert done.code == PAUSED, done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("Resume it with")]
+    extraction_id = line.split()[-1]
+    assert invoke("extractions", "list", "--status", "paused", "--json").json()[0]["id"] == extraction_id
+    assert invoke("extractions", "pause", extraction_id, "--wait", "1").code == 0
+    assert invoke("extractions", "stop", extraction_id, "--discard", "--json").json()["status"] == "cancelled"
+    assert json.loads(invoke("extractions", "list", "--json").out)[0]["n_tokens"] is None

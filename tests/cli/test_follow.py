@@ -17,10 +17,7 @@ from saewidgets.events import JobStatus, Progress
 from saewidgets.records import ErrorInfo, JobRecord
 
 GOING = JobRecord("job_1", "download", JobStatus.RUNNING, "here/hub", Progress(500, 2000, rate=100.0, eta_seconds=15.0))
-KIND: Kind = Kind(
-    "job", pausing="Pausing.", lost="it goes on.", resume=("resume",),
-    paused=lambda record: f"Paused: {record.status.value}.",
-)  # fmt: skip
+KIND = Kind(("resume",), lost="it goes on.")
 
 
 class Job:
@@ -71,8 +68,8 @@ def test_ctrl_c_pauses_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.exit_code == PAUSED
     assert job.pauses == 1
     err = capsys.readouterr().err
-    assert "Pausing." in err
-    assert "Paused: paused.\nResume it with: " in err
+    assert "Pausing (Ctrl-C again to leave at once) …" in err
+    assert "Paused: 500 of 2,000 tokens.\nResume it with: " in err
     assert err.splitlines()[-1].endswith(" resume job_1")
 
 
@@ -116,13 +113,13 @@ def test_a_failure_is_told_with_its_hint_and_ends_with_its_status(
 ) -> None:
     error = ErrorInfo(kind=kind, what="It is not here.", where="model", hint="Name it.", traceback="Traceback: line 7")
     record = Record(JobStatus.FAILED, error=error)
-    assert failure(record, otherwise="The job is failed.").exit_code == code
-    assert capsys.readouterr().err == "Error: model: It is not here. Name it.\n"
+    assert failure(record, "train_1").exit_code == code
+    assert capsys.readouterr().err == "Error: train_1 failed. model: It is not here. Name it.\n"
     monkeypatch.setattr(session, "debug", True)
-    failure(record, first="train_1 failed.")
-    assert capsys.readouterr().err == "Error: train_1 failed. model: It is not here. Name it.\nTraceback: line 7\n"
+    failure(record, "train_1")
+    assert capsys.readouterr().err.endswith("Name it.\nTraceback: line 7\n")
 
 
 def test_a_cancelled_job_has_no_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    leave = failure(Record(JobStatus.CANCELLED), otherwise="The job is cancelled.")
-    assert (leave.exit_code, capsys.readouterr().err) == (FAILED, "Error: The job is cancelled.\n")
+    leave = failure(Record(JobStatus.CANCELLED), "job_1")
+    assert (leave.exit_code, capsys.readouterr().err) == (FAILED, "Error: job_1 cancelled.\n")

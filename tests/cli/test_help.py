@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 import typer
 
 from saewidgets.cli.app import app
@@ -52,11 +51,3 @@ def test_no_command_is_a_usage_error_with_help(invoke: Invoke) -> None:
     done = invoke()
     assert done.code == 2
     assert "Commands:" in done.out + done.err
-
-
-@pytest.mark.parametrize("arguments", [("trian",), ("show",), ("list", "--colour"), ("demo", "--tokens", "many")])
-def test_wrong_usage_is_status_2(arguments: tuple[str, ...], invoke: Invoke) -> None:
-    done = invoke(*arguments)
-    assert done.code == 2
-    assert "Error" in done.err
-    assert "Traceback" not in done.err

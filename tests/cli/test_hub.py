@@ -197,7 +197,7 @@ def test_ctrl_c_pauses(
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
-    assert "Paused." in err
+    assert "Paused: " in err
     assert "Traceback" not in err
     job = err.split("hub resume ")[1].split()[0]
     server.state.bandwidth = 0

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from saewidgets.cli.session import FAILED, USAGE
-from saewidgets.workspace import Workspace
-from tests.cli.conftest import Invoke
+from saewidgets.cli.session import FAILED
+from tests.cli.conftest import Demo, Invoke
 from tests.features.labels.server import Answer, Asked, Scripted, chat, serving
 
 KEY = "sk-0123456789abcdef"
-
-
-@pytest.fixture
-def demo(home: Path) -> str:
-    with Workspace(home) as ws:
-        ws.extractions.demo()
-        return str(ws.saes.list()[0].id)
 
 
 @pytest.fixture
@@ -37,11 +28,11 @@ def _answer(asked: Asked) -> Answer:
 
 
 def test_a_dry_run_prints_the_very_prompts_that_are_then_sent(
-    invoke: Invoke, demo: str, server: Scripted, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, own_demo: Demo, server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
-    asked = ["label", "auto", demo, "--again", "--llm", "openai", "--base-url", f"{server.url}/v1", "--model-name",
-             "judge", "--key-env", "MY_KEY", "--limit", "2", "--price", "1", "2"]  # fmt: skip
+    asked = ["label", "auto", own_demo.sae, "--again", "--llm", "openai", "--base-url", f"{server.url}/v1",
+             "--model-name", "judge", "--key-env", "MY_KEY", "--limit", "2", "--price", "1", "2"]  # fmt: skip
     dry = invoke(*asked, "--dry-run", "--json")
     assert dry.code == 0, dry.err
     plan = dry.json()
@@ -63,50 +54,21 @@ def test_a_dry_run_prints_the_very_prompts_that_are_then_sent(
     assert not any(KEY in text for one in (dry, shown, done) for text in (one.out, one.err))
     index = str(plan["prompts"][0]["index"])
     assert any(one["text"] == "ships at sea" and one["model"] == "judge"
-               for one in invoke("features", "show", demo, index, "--json").json()["labels"])  # fmt: skip
+               for one in invoke("features", "show", own_demo.sae, index, "--json").json()["labels"])  # fmt: skip
 
 
-def test_reasons_are_told(invoke: Invoke, demo: str) -> None:
+def test_reasons_are_told(invoke: Invoke, own_demo: Demo) -> None:
     with serving(chat("no tag")) as server:
-        done = invoke("label", "auto", demo, "--again", "--llm", "openai", "--base-url", server.url, "--model-name",
-                      "m", "--limit", "7", "--quiet")  # fmt: skip
+        done = invoke("label", "auto", own_demo.sae, "--again", "--llm", "openai", "--base-url", server.url,
+                      "--model-name", "m", "--limit", "7", "--quiet")  # fmt: skip
     assert done.code == FAILED
     assert done.err.count("Not labelled: ") == 6
     assert "The answer has no [EXPLANATION]: line" in done.err
     assert "Not labelled: 2 more" in done.err
 
 
-def test_the_heuristic_sends_nothing_and_is_planned(invoke: Invoke, demo: str) -> None:
-    done = invoke("label", "auto", demo, "--again", "--limit", "3", "--dry-run")
+def test_the_heuristic_sends_nothing_and_is_planned(invoke: Invoke, own_demo: Demo) -> None:
+    done = invoke("label", "auto", own_demo.sae, "--again", "--limit", "3", "--dry-run")
     assert done.code == 0, done.err
     assert "offline heuristic" in done.out
     assert "Nothing would be sent" in done.out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--llm", "gpt"], "There is no language model 'gpt'. Use heuristic, openai, transformers."),
-        (["--llm", "openai"], "which model to ask"),
-        (["--model-name", "gpt-4o-mini"], "not for the language model 'heuristic'"),
-        (["--llm", "transformers", "--model-name", "m", "--base-url", "http://x"], "not for the language model"),
-        (["--llm", "openai", "--model-name", "m", "--key-env", KEY], "not the name of an environment variable"),
-        (["--llm", "openai", "--model-name", "m", "--base-url", "http://example.org", "--key-env", "K"], "open line"),
-        (["--llm", "openai", "--model-name", "m", "--max-cost", "1"], "A cost limit needs a price."),
-        (["--price", "-1", "2", "--dry-run"], "price.tokens_in: -1.0 is not a price."),
-        (["--limit", "0"], "--limit"),
-        (["--concurrency", "0"], "--concurrency"),
-    ],
-)
-def test_wrong_options(invoke: Invoke, demo: str, arguments: list[str], said: str) -> None:
-    done = invoke("label", "auto", demo, *arguments)
-    assert done.code == USAGE, done.err
-    assert said in done.err
-    assert KEY not in done.err
-
-
-def test_no_key(invoke: Invoke, demo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    done = invoke("label", "auto", demo, "--again", "--llm", "openai", "--model-name", "m", "--limit", "1")
-    assert done.code == FAILED
-    assert "The environment variable OPENAI_API_KEY is not set." in done.err

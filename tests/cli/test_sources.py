@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from saewidgets.cli.session import NOT_FOUND, USAGE
+from saewidgets.cli.session import USAGE
 from tests.cli.conftest import ROOT, Invoke
 
 SAELENS = str(ROOT / "tests" / "golden" / "saelens_runs" / "standard.json")
@@ -82,7 +82,6 @@ def test_flags_repair_a_translation(invoke: Invoke, tmp_path: Path) -> None:
     several = invoke(*tokens, "--over", "hook_name=blocks.0.hook_resid_post,blocks.1.hook_resid_post").json()
     assert several["over"]["hook_name"] == ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
     assert invoke(*tokens).code == USAGE
-    assert "source: There is no such setting" in invoke(*tokens, "--set", "source=x").err
 
 
 def test_several_saes_of_saelens_are_a_group(invoke: Invoke, tmp_path: Path, tiny_model_folder: Path) -> None:
@@ -106,20 +105,6 @@ def test_several_saes_of_saelens_are_a_group(invoke: Invoke, tmp_path: Path, tin
         "--d-sae", "16", "--set", "activations.validation_share=0", "--json",
     )  # fmt: skip
     assert [(run["name"], run["status"]) for run in done.json()] == [("wide", "completed"), ("sparse", "completed")]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (["--preset", "gpt3"], NOT_FOUND, "There are gpt2-small"),
-        (["--preset", "gpt2-small", "--from-saelens", SAELENS], USAGE, "not from --preset and --from-saelens"),
-        (["--from-saelens", "missing.json"], NOT_FOUND, "missing.json"),
-    ],
-)
-def test_what_cannot_be(invoke: Invoke, arguments: list[str], code: int, words: str) -> None:
-    done = invoke("train", *arguments, "--dry-run")
-    assert done.code == code
-    assert words in done.err
 
 
 def test_what_a_tracker_prints_is_no_result(

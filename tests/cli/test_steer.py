@@ -40,27 +40,3 @@ def test_as_data(invoke: Invoke, sae: str) -> None:
     same = invoke("steer", sae, "-f", "7=0:add", *QUICK, "--positions", "1 2", "--temperature", "0", "--json").json()
     assert same["config"]["positions"] == [1, 2]
     assert same["first_difference"] is None
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("-f", "seven=2"), "'seven=2' is not a feature"),
-        (("-f", "7="), "'7=' is not a feature"),
-        (("-f", "7=1.2.3"), "is not a strength"),
-        (("-f", "7=2:louder"), "mode"),
-        (("-f", "7=0.8:ablate"), "has a strength, but what is ablated has none"),
-        (("-f", "900=2"), "no feature 900"),
-        (("-f", "7=2", "--sweep", "--strengths", "a b"), "are not strengths"),
-        (("-f", "7=2", "--positions", "some"), "positions"),
-        (("-f", "7=1:add", "--new-tokens", "300"), "Nothing was generated: the prompt is 11 tokens and 300 new ones"),
-    ],
-)
-def test_what_cannot_be(invoke: Invoke, sae: str, arguments: tuple[str, ...], words: str) -> None:
-    done = invoke("steer", sae, "-p", PROMPT, *arguments)
-    assert done.code == 2
-    assert words in done.err
-
-
-def test_an_sae_that_is_not_there(invoke: Invoke) -> None:
-    assert invoke("steer", "nothing", "-f", "7=2", "-p", PROMPT).code == 3

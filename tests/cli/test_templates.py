@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.cli.session import NOT_FOUND, USAGE
+from saewidgets.cli.session import USAGE
 from tests.cli.conftest import Invoke
 
 SETTINGS = {"model": "gpt2", "sae": {"architecture": "topk", "d_sae": 64, "k": 4}, "tokens": 5_000}
@@ -43,7 +43,6 @@ def test_change_and_delete(invoke: Invoke, saved: str) -> None:
     assert invoke("templates", "rename", "layer two", "two").out == f"Renamed to two ({saved})\n"
     assert invoke("templates", "favorite", "two", "--json").json()["favorite"]
     assert invoke("templates", "favorite", "two", "--off").out == f"Not a favourite any more: two ({saved})\n"
-    assert invoke("templates", "delete", "two").code == USAGE
     assert invoke("templates", "delete", "two", "--yes", "--json").json() == {
         "id": saved, "name": "two", "deleted": True,
     }  # fmt: skip
@@ -57,10 +56,6 @@ def test_files(invoke: Invoke, saved: str, tmp_path: Path) -> None:
         "path": str(path), "templates": 1,
     }  # fmt: skip
     assert invoke("templates", "import", str(path)).out == "Imported layer two (2)\n"
-    path.write_text(path.read_text().replace('"k"', '"kk"'))
-    done = invoke("templates", "import", str(path))
-    assert done.code == USAGE
-    assert "templates[0] ('layer two'): config.sae.kk: There is no such setting." in done.err
     assert len(invoke("templates", "list", "--json").json()) == 2
 
 
@@ -75,26 +70,3 @@ def test_a_name_that_is_taken(invoke: Invoke, saved: str) -> None:
     again = invoke("templates", "save", "layer two", "--set", "tokens=9000", "--replace", "--json").json()
     assert (again["id"], again["description"], again["config"]["tokens"]) == (saved, description, 9000)
     assert description
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        ("save x", USAGE, "There are no settings to keep."),
-        ("save x --set modl=1", USAGE, "modl: There is no such setting."),
-        ("save x --run none", NOT_FOUND, "There is no training 'none'."),
-        ("save x --run a --config b", USAGE, "not from both"),
-        ("save x --config TMP/several.toml", USAGE, "several.toml: over: A template is one training"),
-        ("show none", NOT_FOUND, "There is no template 'none'."),
-        ("rename none x", NOT_FOUND, "There is no template 'none'."),
-        ("delete none --yes", NOT_FOUND, "There is no template 'none'."),
-        ("export TMP/a.json", USAGE, "There is no template to export."),
-        ("export TMP none", NOT_FOUND, "There is no template 'none'."),
-        ("import TMP/none.json", NOT_FOUND, "There is no such file."),
-    ],
-)
-def test_said_clearly(invoke: Invoke, tmp_path: Path, arguments: str, code: int, said: str) -> None:
-    (tmp_path / "several.toml").write_text("[over]\n'sae.k' = [4, 8]\n")
-    done = invoke("templates", *arguments.replace("TMP", str(tmp_path)).split())
-    assert (done.code, said in done.err) == (code, True), done.err
-    assert "Traceback" not in done.err
