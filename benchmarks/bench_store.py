@@ -28,15 +28,15 @@ from saewidgets.demo import model_path
 from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest
 from saewidgets.features.store.query import Noted, Notes, find
-from saewidgets.features.store.read import open_store
+from saewidgets.features.store.read import Store
 from saewidgets.features.store.write import write_store
 from saewidgets.lm import TokenText, load_model
 
 OPEN = """
 import sys, time
-from saewidgets.features.store.read import open_store
+from saewidgets.features.store.read import Store
 start = time.perf_counter()
-store = open_store(sys.argv[1], sys.argv[2])
+store = Store(sys.argv[1], sys.argv[2])
 from saewidgets.features.store.query import find
 rows = find(store, {})[:100]
 texts = [store.text_of(int(t)) for t in store.peak_tokens[rows].ravel() if t >= 0]
@@ -122,7 +122,7 @@ def main() -> None:
         start = time.perf_counter()
         fill(folder, tokens, asked.latents, asked.examples, asked.per_interval)
         print(f"made in {time.perf_counter() - start:.0f} s")
-        store = open_store(folder, tokens)
+        store = Store(folder, tokens)
         assert store.peak_tokens.shape
         print(f"size: {store.size_bytes / 1e6:.0f} MB (target 400 MB)")
         times = []

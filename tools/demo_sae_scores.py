@@ -13,7 +13,7 @@ from demo_sae_files import ABOUT, LABELS, write_archive
 from saewidgets.demo.sae import PARTS, about_sae, sae_labels, unpack_sae
 from saewidgets.feature_records import LabelRecord
 from saewidgets.features.labels import Label, offline, score_labels
-from saewidgets.features.store.read import Store, open_store
+from saewidgets.features.store.read import Store
 from saewidgets.workspace.reading.feature_labels import from_record, to_record
 from saewidgets.workspace.reading.store_examples import StoreExamples
 
@@ -49,7 +49,7 @@ def score_again(out: Path, work: Path) -> tuple[Store, list[Label], int]:
         folder.mkdir(parents=True)
         unpack_sae(part, folder)
     before = [from_record(LabelRecord(**{**row, "scores": tuple(row["scores"])})) for row in sae_labels()]
-    store = open_store(parts["extraction"], work / "tokens")
+    store = Store(parts["extraction"], work / "tokens")
     labels = scored(store, before)
     facts = {name: value for name, value in asdict(about).items() if name not in ("sae_id", "extraction_id", "files")}
     size = write_archive(out, facts, parts, [asdict(to_record(label)) for label in labels])

@@ -41,7 +41,7 @@ from saewidgets.features.extraction.ops import LARGEST, hash_of, joint_hash
 from saewidgets.features.labels import Label, label_features, offline
 from saewidgets.features.store.layout import LOGIT_ARRAYS, Manifest
 from saewidgets.features.store.query import DENSE
-from saewidgets.features.store.read import LOGITS, Store, open_store
+from saewidgets.features.store.read import LOGITS, Store
 from saewidgets.features.store.write import MANIFEST
 from saewidgets.formats import load_sae, save_sae
 from saewidgets.lm import LoadedModel, load_model
@@ -206,12 +206,12 @@ def main() -> None:
         facts={"name": NAME, "source": "local"},
     )
     print()
-    store = open_store(folder, work / "tokens")
+    store = Store(folder, work / "tokens")
     labels = labelled(store)
     seconds = store.manifest.facts["seconds"]
     write_logits(sae, lm, folder)
     thin_sample(folder, SAMPLED)
-    store = open_store(folder, work / "tokens")
+    store = Store(folder, work / "tokens")
     labels = scored(store, labels)  # by what is kept, so that scoring again finds the same
     print(report(store, labels))
 

@@ -25,7 +25,7 @@ from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.features.extraction import extract
 from saewidgets.features.labels import interpret_features, write_interpretations
-from saewidgets.features.store.read import open_store
+from saewidgets.features.store.read import Store
 from saewidgets.hub.load_from_hub import load_sae
 from saewidgets.lm import LoadedModel, check_context, load_model, wrap_model
 from saewidgets.sae import SAE
@@ -185,7 +185,7 @@ def _interpret(
             extract(sae.to(lm.device), lm, packed, contexts, hook_name, settings, Path(folder) / "features")
         finally:
             sae.to(before)
-        store = open_store(Path(folder) / "features", tokens)
+        store = Store(Path(folder) / "features", tokens)
         return {item["feature_id"]: item for item in interpret_features(StoreExamples(store), wanted)}
 
 

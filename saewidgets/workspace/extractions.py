@@ -210,7 +210,7 @@ class Extractions:
             StateError: it has nothing to show yet.
             FormatError: a file is damaged.
         """
-        from saewidgets.features.store.read import open_store  # torch: seconds to import
+        from saewidgets.features.store.read import Store  # torch: seconds to import
 
         with self._lock:
             if (store := self._stores.get(extraction_id)) is not None:
@@ -223,7 +223,7 @@ class Extractions:
             raise NotFoundError(
                 "The files of the extraction are not here.", where=record.folder, hint=f"They are on {record.host}."
             )
-        store = open_store(record.folder, self._workspace.folder / TOKENS)
+        store = Store(record.folder, self._workspace.folder / TOKENS)
         with self._lock:
             self._stores[extraction_id] = store
             while len(self._stores) > _OPEN:

@@ -22,7 +22,7 @@ from saewidgets.features.labels.heuristic import offline
 from saewidgets.features.logit_effects import logit_effects
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.query import DENSE
-from saewidgets.features.store.read import Store, open_store
+from saewidgets.features.store.read import Store
 from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, capture, load_model
 from saewidgets.lm.unembedding import unembedding
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def store(folder: Path) -> Store:
-    return open_store(folder / "extraction", folder / "tokens")
+    return Store(folder / "extraction", folder / "tokens")
 
 
 @pytest.fixture(scope="module")

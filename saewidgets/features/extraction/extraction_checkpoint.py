@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,15 +25,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.durable import require_space, seal_of, sealed, sha256_of, sync
-from saewidgets.errors import ConfigError, FormatError, StorageError
+from saewidgets.durable import require_space, seal_of, sealed, sha256_of, storage_errors
+from saewidgets.errors import ConfigError, FormatError
+from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
 FORMAT = 1
 TABLES, STATE = "tables.safetensors", "state.json"
 
 _NAME = re.compile(r"contexts_(\d{8,})")
-_TMP = ".tmp-"
 _STATE_BYTES_MAX = 1 << 20
 _PIECE = 1 << 24  # bytes written at once
 _DTYPES = {
@@ -50,31 +48,14 @@ def write_checkpoint(folder: Path, done: int, tensors: Mapping[str, Tensor], sta
         StorageError: the disk is full or not writable; the checkpoint before is still there.
     """
     target = folder / f"contexts_{done:08d}"
-    draft = folder / f"{_TMP}{uuid.uuid4().hex}"
     need = sum(t.numel() * t.element_size() for t in tensors.values()) + 2**16
-    try:
+    with storage_errors("The checkpoint cannot be written", folder, "Check that the folder is writable, then resume."):
         folder.mkdir(parents=True, exist_ok=True)
-        require_space(folder, need, "a checkpoint", "Free some space, then resume.")
-        draft.mkdir()
+    require_space(folder, need, "a checkpoint", "Free some space, then resume.")
+    with whole_folder(target, (TABLES, STATE), need) as draft:  # one that is there is a damaged one
         file = _write_tables(draft / TABLES, tensors)
         whole = sealed({"format": FORMAT, **state, "done": done, "file": file})
-        with (draft / STATE).open("w", encoding="utf-8") as stream:
-            json.dump(whole, stream, indent=1, allow_nan=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        sync(draft)
-        if target.exists():  # only ever a damaged one
-            shutil.rmtree(target)
-        os.rename(draft, target)
-        sync(folder)
-    except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(
-            f"The checkpoint cannot be written ({error.strerror or error}): {need:,} bytes are needed.",
-            where=str(folder), hint="Free some disk space or check that the folder is writable, then resume.",
-        ) from error
+        (draft / STATE).write_text(json.dumps(whole, indent=1, allow_nan=False), encoding="utf-8")
     for other in folder.iterdir():
         if other != target:
             shutil.rmtree(other, ignore_errors=True)  # what cannot be deleted now is met again next time
@@ -162,8 +143,6 @@ def _write_tables(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
                 data = flat[start : start + step].cpu().numpy().tobytes()
                 digest.update(data)
                 stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
         size = stream.tell()
     return {"size": size, "sha256": digest.hexdigest()}
 

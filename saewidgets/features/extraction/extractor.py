@@ -16,7 +16,8 @@ from torch import Tensor
 
 from saewidgets.activations import PackedTokens
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
+from saewidgets.durable import storage_errors
+from saewidgets.errors import ConfigError, FormatError, StateError
 from saewidgets.events import (
     CheckpointSaved,
     Control,
@@ -40,9 +41,9 @@ from saewidgets.features.extraction.extraction_checkpoint import (
     remove_checkpoints,
     write_checkpoint,
 )
-from saewidgets.features.store.layout import MAX_POSITION, STORED, VERSION, Manifest
+from saewidgets.features.store.layout import MAX_POSITION, VERSION, Manifest
 from saewidgets.features.store.read import read_manifest
-from saewidgets.features.store.write import MANIFEST, VOCABULARY, write_store
+from saewidgets.features.store.write import MANIFEST, write_store
 from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating, resolve_hook
 from saewidgets.lm.token_mask import TokenMask
 from saewidgets.sae import SAE
@@ -268,13 +269,9 @@ class _Extraction:
 
     def _prepare_folder(self) -> None:
         """Find out that the folder cannot be written before hours of work rather than after."""
-        try:
+        hint = "Choose a workspace folder that can be written."
+        with storage_errors("The extraction's folder cannot be made", self.folder, hint):
             (self.folder / CHECKPOINT).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"The extraction's folder cannot be made: {error.strerror or error}.", where=str(self.folder),
-                hint="Choose a workspace folder that can be written.",
-            ) from error
 
     def _begin(self, resume: bool) -> None:
         belongs = identity(
@@ -432,14 +429,7 @@ class _Extraction:
             "contexts": contexts, "vocabulary": vocabulary, **self.accumulator.finish()
         }
         manifest = self._manifest()
-        try:
-            write_store(self.folder, arrays, manifest, text)
-        except StorageError:
-            files = [self.folder / name for name in (*(f"{name}.npy" for name in STORED), VOCABULARY)]
-            for path in [*files, *self.folder.glob(".*.tmp")]:
-                with contextlib.suppress(OSError):  # what cannot be deleted is no extraction without a manifest
-                    path.unlink(missing_ok=True)
-            raise
+        write_store(self.folder, arrays, manifest, text)
         remove_checkpoints(self.folder / CHECKPOINT)
         return manifest
 

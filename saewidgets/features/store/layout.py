@@ -21,7 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from saewidgets.errors import ConfigError
 
@@ -111,6 +113,10 @@ LOGIT_TOKENS = 10
 LOGIT_VOCABULARY = Array("<i8", ("v", "3"), "of the tokens in LOGIT_ARRAYS what `vocabulary` has of those in the text")
 
 
+Size = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """`extraction.json`.
@@ -133,21 +139,21 @@ class Manifest:
     """
 
     version: int
-    d_sae: int
-    d_in: int
+    d_sae: Size
+    d_in: Count
     hook_name: str
     model: str
     architecture: str
-    tokens: str
-    context_size: int
-    n_contexts: int
+    tokens: Annotated[str, Field(pattern=r"^[^\W_]+$")]
+    context_size: Size
+    n_contexts: Count
     n_documents: int
-    n_tokens: int
+    n_tokens: Count
     n_excluded_special: int
     n_excluded_norm: int
     norm_limit: float | None
-    examples: int
-    per_interval: int
+    examples: Count
+    per_interval: Count
     per_document: int
     min_activation: float
     coactivation_rate: float

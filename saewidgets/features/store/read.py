@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.errors import FormatError, NotFoundError
@@ -283,11 +284,6 @@ class Store:
         return f"<Store {m.model} {m.hook_name} · {m.d_sae:,} latents, {m.n_tokens:,} tokens>"
 
 
-def open_store(folder: Path | str, tokens_folder: Path | str) -> Store:
-    """Open an extraction; see `Store`."""
-    return Store(folder, tokens_folder)
-
-
 def read_manifest(folder: Path | str) -> Manifest:
     """What `extraction.json` says.
 
@@ -297,36 +293,25 @@ def read_manifest(folder: Path | str) -> Manifest:
     """
     path = Path(folder) / MANIFEST
     try:
-        data = json.loads(path.read_text("utf-8"))
-        if not isinstance(data, dict):
-            raise ValueError("it is not an object")
-        version = data.get("version")
-        if isinstance(version, int) and version > VERSION:
-            raise FormatError(
-                f"The extraction was written by a newer version (layout {version}, known: {VERSION}).",
-                where=str(path), hint="Upgrade saewidgets.",
-            )
-        manifest = Manifest(**{f.name: data[f.name] for f in fields(Manifest)})
-        _check_manifest(manifest)
+        data = json.loads(path.read_bytes())
+        version = data.get("version") if isinstance(data, dict) else None
+        if not (isinstance(version, int) and version > VERSION):
+            return _manifest().validate_python(data)
     except FileNotFoundError as error:
         raise NotFoundError("There is no extraction here.", where=str(path.parent), hint=_AGAIN) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"The extraction's manifest is damaged: {error}.", where=str(path), hint=_AGAIN) from error
-    return manifest
+    except (OSError, ValueError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        why = f"{first['loc'][0] if first['loc'] else 'it'}: {first['msg']}" if first else str(error)
+        raise FormatError(f"The extraction's manifest is damaged: {why}.", where=str(path), hint=_AGAIN) from error
+    raise FormatError(
+        f"The extraction was written by a newer version (layout {version}, known: {VERSION}).", where=str(path),
+        hint="Upgrade saewidgets.",
+    )
 
 
-def _check_manifest(manifest: Manifest) -> None:
-    """Raises ValueError for a manifest that names impossible sizes or a folder elsewhere."""
-    for name in ("d_sae", "d_in", "context_size", "n_contexts", "n_tokens", "examples", "per_interval"):
-        value = getattr(manifest, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{name} is {value!r}")
-    if manifest.d_sae < 1 or manifest.context_size < 1:
-        raise ValueError("it has no latents or no positions")
-    if not isinstance(manifest.tokens, str) or not manifest.tokens.isalnum():
-        raise ValueError(f"tokens is {manifest.tokens!r}")
+@cache
+def _manifest() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
 
 
 def _commonest(tokens: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
@@ -336,23 +321,15 @@ def _commonest(tokens: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
     ordered = np.take_along_axis(tokens, order, 1)
     begins = np.ones((rows, k), dtype=bool)
     begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    begins &= ordered >= 0
-    # The length of every run of equal values, at its first entry.
     starts = np.flatnonzero(begins.ravel())
-    run = np.zeros(rows * k, dtype=np.int64)
-    edge = np.ones((rows, k), dtype=bool)
-    edge[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    edges = np.flatnonzero(edge.ravel())
-    lengths = np.diff(np.append(edges, rows * k))
-    run[edges] = lengths
-    weight = np.zeros(rows * k, dtype=np.int64)
+    lengths = np.diff(np.append(starts, rows * k))  # of the runs of equal values
     # More first; among equals the earliest example (stable sorting keeps the first of a run first).
-    weight[starts] = run[starts] * k + (k - 1 - order.ravel()[starts])
-    weight = weight.reshape(rows, k)
-    n_here = min(n, k)
-    best = np.argsort(-weight, axis=1, kind="stable")[:, :n_here]
+    weight = np.zeros(rows * k, dtype=np.int64)
+    weight[starts] = lengths * k + (k - 1 - order.ravel()[starts])
+    weight = np.where(ordered < 0, 0, weight.reshape(rows, k))
+    best = np.argsort(-weight, axis=1, kind="stable")[:, :n]
     found = np.where(np.take_along_axis(weight, best, 1) > 0, np.take_along_axis(ordered, best, 1), -1)
-    return np.pad(found, ((0, 0), (0, n - n_here)), constant_values=-1)
+    return np.pad(found, ((0, 0), (0, n - best.shape[1])), constant_values=-1)
 
 
 def bin_edges(scale: int) -> Floats:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.durable import sync
+from saewidgets.durable import storage_errors, sync, whole_file
 from saewidgets.errors import StorageError
 from saewidgets.features.store.layout import (
     ARRAYS,
@@ -28,6 +27,7 @@ from saewidgets.features.store.layout import (
     Array,
     Manifest,
 )
+from saewidgets.formats.whole import whole_folder
 
 MANIFEST = "extraction.json"
 VOCABULARY = "vocabulary.bin"
@@ -54,23 +54,27 @@ def write_store(
     if set(arrays) != set(ARRAYS):
         raise ValueError(f"arrays that differ from the layout: {sorted(set(arrays) ^ set(ARRAYS))}")
     check_shapes(ARRAYS, {name: array.shape for name, array in arrays.items()}, sizes_of(manifest))
-    try:
+    with storage_errors("The extraction cannot be written", folder, "Free some disk space, then resume it."):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
-        for name, array in arrays.items():
-            parts = sparse_windows(name, array) if name in WINDOWS else {name: array}
-            for part, values in parts.items():
-                _save(folder / f"{part}.npy", values, STORED[part].dtype)
-        with _whole(folder / VOCABULARY) as stream:
-            stream.write(vocabulary)
-        with _whole(folder / MANIFEST) as stream:
-            stream.write(json.dumps(asdict(manifest), indent=1, allow_nan=False).encode())
+        written = [folder / VOCABULARY]
+        try:
+            for name, array in arrays.items():
+                parts = sparse_windows(name, array) if name in WINDOWS else {name: array}
+                for part, values in parts.items():
+                    written.append(folder / f"{part}.npy")
+                    _save(written[-1], values, STORED[part].dtype)
+            written[0].write_bytes(vocabulary)
+            for path in written:
+                sync(path)
+            with whole_file(folder / MANIFEST) as file:
+                json.dump(asdict(manifest), file, indent=1, allow_nan=False)
+        except OSError:
+            for path in written:
+                with suppress(OSError):  # what cannot be deleted is no extraction without a manifest
+                    path.unlink(missing_ok=True)
+            raise
         sync(folder)
-    except OSError as error:
-        raise StorageError(
-            f"The extraction cannot be written: {error.strerror or error}.", where=str(folder),
-            hint="Free some disk space, then resume it.",
-        ) from error
 
 
 def write_logits(
@@ -94,35 +98,14 @@ def write_logits(
     layout = {**LOGIT_ARRAYS, "vocabulary": LOGIT_VOCABULARY}
     values = {**arrays, "vocabulary": vocabulary}
     check_shapes(layout, {name: array.shape for name, array in values.items()}, {})
-    target, draft, old = folder / LOGITS, folder / f".{LOGITS}.tmp", folder / f".{LOGITS}.old"
-    try:
-        for left in (draft, old):  # of a process that was killed
-            if left.is_dir():
-                shutil.rmtree(left)
-        draft.mkdir()
+    if not folder.is_dir():
+        raise StorageError("The extraction is gone.", where=str(folder), hint="Extract it again; labels are kept.")
+    for left in folder.glob(f".{LOGITS}.*"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with whole_folder(folder / LOGITS, [VOCABULARY, *(f"{name}.npy" for name in layout)]) as draft:
         for name, array in values.items():
             _save(draft / f"{name}.npy", array, layout[name].dtype)
-        with _whole(draft / VOCABULARY) as stream:
-            stream.write(text)
-        sync(draft)
-        if target.is_dir():
-            target.rename(old)
-        try:
-            draft.rename(target)
-        except OSError:
-            if old.is_dir():
-                old.rename(target)
-            raise
-        sync(folder)
-    except OSError as error:
-        raise StorageError(
-            f"The logit tables cannot be written: {error.strerror or error}.", where=str(folder),
-            hint="Free some disk space, then compute them again.",
-        ) from error
-    finally:
-        for left in (draft, old):  # what cannot be removed now goes the next time
-            with contextlib.suppress(OSError):
-                shutil.rmtree(left)
+        (draft / VOCABULARY).write_bytes(text)
 
 
 def sparse_windows(name: str, windows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
@@ -147,8 +130,7 @@ def _save(path: Path, array: npt.NDArray[Any], dtype: str) -> None:
     stored = np.ascontiguousarray(array, dtype=dtype)
     if stored.dtype.kind in "iu" and array.size and (stored.min() != array.min() or stored.max() != array.max()):
         raise ValueError(f"{path.stem} has values that {dtype} cannot hold")
-    with _whole(path) as stream:
-        np.save(stream, stored, allow_pickle=False)
+    np.save(path, stored, allow_pickle=False)
 
 
 def sizes_of(manifest: Manifest) -> dict[str, int]:
@@ -168,27 +150,11 @@ def check_shapes(layout: Mapping[str, Array], shapes: Mapping[str, tuple[int, ..
     letters = dict(known)
     for name, array in layout.items():
         shape = shapes[name]
-        letters_here = array.shape
-        if len(shape) != len(letters_here):
-            raise ValueError(f"{name} has {len(shape)} dimensions, {len(letters_here)} are expected")
-        for size, letter in zip(shape, letters_here, strict=True):
+        if len(shape) != len(array.shape):
+            raise ValueError(f"{name} has {len(shape)} dimensions, {len(array.shape)} are expected")
+        for size, letter in zip(shape, array.shape, strict=True):
             plus = letter.endswith("+1")
             key = letter.removesuffix("+1")
             expected = int(key) if key.isdigit() else letters.setdefault(key, size - plus)
             if size != expected + plus:
                 raise ValueError(f"{name} has shape {shape}, {expected + plus} is expected for {letter}")
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Any]:
-    """A file that appears under its name when the block ends well."""
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        with draft.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, path)
-    except BaseException:  # whatever it was, it is raised again; only the draft is taken back
-        draft.unlink(missing_ok=True)
-        raise

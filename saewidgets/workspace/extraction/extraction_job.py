@@ -141,10 +141,10 @@ def weights_of(folder: Path) -> dict[str, list[Any]]:
 def record_result(workspace: Workspace, extraction_id: str, status: JobStatus) -> ExtractionResult:
     """Write what the extraction in its folder has found into its row."""
     from saewidgets.features.store.query import DENSE  # torch: seconds to import
-    from saewidgets.features.store.read import open_store
+    from saewidgets.features.store.read import Store
 
     rows = workspace.catalog.extractions
-    store = open_store(Path(rows.get(extraction_id).folder), workspace.folder / TOKENS)
+    store = Store(Path(rows.get(extraction_id).folder), workspace.folder / TOKENS)
     seen = int((store.fired > 0).sum())
     result = ExtractionResult(
         status, store.manifest.n_tokens, seen, store.d_sae - seen, int((store.density > DENSE).sum()),

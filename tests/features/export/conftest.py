@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from saewidgets.features.export import Effects, EffectsOf, TokenEffect
-from saewidgets.features.store.read import Store, open_store
+from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE, create_sae
 from tests.conftest import TINY_TEXT
 from tests.features.export.examples import EVIL, HOSTILE, D
@@ -26,7 +26,7 @@ def store(tmp_path: Path, tokenizer: Any) -> Store:
     packed = packed_text(tokenizer, tmp_path / "tokens", TINY_TEXT)
     latents = sparse_latents(packed.n_contexts * packed.context_size, D)
     make_store(tmp_path / "ext", packed, tokenizer, latents, facts={"name": "tiny <b>SAE</b>"})
-    return open_store(tmp_path / "ext", tmp_path / "tokens")
+    return Store(tmp_path / "ext", tmp_path / "tokens")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def hostile(store: Store) -> Store:
     starts = np.concatenate([[0], ends[:-1]])
     np.save(store.folder / "vocabulary.npy", np.stack([list(pieces), starts, ends], axis=1).astype("<i8"))
     (store.folder / "vocabulary.bin").write_bytes(b"".join(pieces.values()))
-    return open_store(store.folder, store.packed.folder.parent)
+    return Store(store.folder, store.packed.folder.parent)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from saewidgets.features.export import EffectsOf, export_dashboard, export_table
 from saewidgets.features.export.table_and_vectors import COLUMNS
 from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import LOGIT_ARRAYS
-from saewidgets.features.store.read import Store, open_store
+from saewidgets.features.store.read import Store
 from saewidgets.lm import TokenText
 from saewidgets.sae import SAE, create_sae
 from tests.features.export.examples import EVIL, NOTES, D
@@ -107,7 +107,7 @@ def test_effects_that_an_extraction_keeps(store: Store, tokenizer: object, tmp_p
     for name, array in LOGIT_ARRAYS.items():
         values = np.tile(np.arange(10), (D, 1)) + (5 if "tokens" in name else 0.5)
         np.save(store.folder / "logits" / f"{name}.npy", values.astype(array.dtype))
-    effects = stored_effects(open_store(store.folder, store.packed.folder.parent), text)
+    effects = stored_effects(Store(store.folder, store.packed.folder.parent), text)
     assert effects is not None
     found = effects(3)
     assert found is not None

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.features.export import EffectsOf, export_html
 from saewidgets.features.store.feature_data import feature_data
-from saewidgets.features.store.read import Store, open_store
+from saewidgets.features.store.read import Store
 from tests.conftest import TINY_TEXT
 from tests.features.export.examples import EVIL, NOTES
 from tests.features.store.made import make_store, packed_text
@@ -121,7 +121,7 @@ def test_200_features_stay_below_5_mb_even_if_all_are_dense(tmp_path: Path, tiny
     n = packed.n_contexts * 64
     latents = rng.gamma(2.0, 2.0, (n, 200)).astype(np.float32)  # every latent on every token
     make_store(tmp_path / "ext", packed, tokenizer, latents, k=20, m=5)
-    store = open_store(tmp_path / "ext", tmp_path / "tokens")
+    store = Store(tmp_path / "ext", tmp_path / "tokens")
     started = time.perf_counter()
     path = export_html(store, range(200), None, tmp_path / "page.html")
     assert path.stat().st_size < 5_000_000

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from saewidgets.activations.packing import PackedTokens
-from saewidgets.features.store.read import Store, open_store
+from saewidgets.features.store.read import Store
 from tests.conftest import TINY_TEXT
 from tests.features.store.made import make_store, packed_text, sparse_latents
 
@@ -34,4 +34,4 @@ def latents(packed: PackedTokens) -> npt.NDArray[np.float32]:
 @pytest.fixture
 def store(tmp_path: Path, packed: PackedTokens, tokenizer: Any, latents: npt.NDArray[np.float32]) -> Store:
     make_store(tmp_path / "ext", packed, tokenizer, latents)
-    return open_store(tmp_path / "ext", tmp_path / "tokens")
+    return Store(tmp_path / "ext", tmp_path / "tokens")
