@@ -6,10 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import ErrorInfo
 
 LabelSource = Literal["user", "auto", "imported"]
+
+
+def check_index(index: int, d_sae: int, where: str = "index", owner: str = "this SAE") -> int:
+    """`index`, if an SAE with `d_sae` latents has such a feature. Raises `ConfigError`."""
+    if not 0 <= index < d_sae:
+        raise ConfigError(
+            f"There is no feature {index:,}: {owner} has {d_sae:,}.", where=where,
+            hint=f"Choose one from 0 to {d_sae - 1:,}.",
+        )
+    return index
 
 
 @dataclass(frozen=True, slots=True)

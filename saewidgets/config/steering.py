@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -75,6 +76,54 @@ class SteeringFeature(Config):
         if self.mode == "add_max":
             return self.strength * (self.a_max or 0.0)
         return self.strength if self.mode == "add" else None
+
+
+class WantedFeature(SteeringFeature):
+    """A feature whose largest activation may still have to be found."""
+
+    @model_validator(mode="after")
+    def _has_its_maximum(self) -> WantedFeature:
+        return self
+
+    @property
+    def needs_maximum(self) -> bool:
+        """Whether its strength is in units of its largest activation, which was not given."""
+        return self.mode == "add_max" and self.a_max is None
+
+
+_FORMS = "Write SteeringFeature(…), (index, strength), (index, strength, mode), or the same with an SAE first."
+
+
+def feature_fields(features: Any) -> list[dict[str, Any]]:
+    """The fields of every feature, however it was written; `sae` is what was named or given, None for nothing.
+
+    Args:
+        features: each a `SteeringFeature`, its fields as a mapping, or a tuple ``(index, strength)``,
+            ``(index, strength, mode)``, ``(sae, index, strength)`` or ``(sae, index, strength, mode)``.
+
+    Raises:
+        ConfigError: they are no list, or one of them is of no such form.
+    """
+    if isinstance(features, SteeringFeature | Mapping | str) or not isinstance(features, Sequence):
+        raise ConfigError(
+            f"features is a {type(features).__name__}.", where="features",
+            hint='Give a list, such as [SteeringFeature(index=7451, strength=2, a_max=41.7)] or [(7451, 80.0, "add")].',
+        )
+    return [_fields(item, f"features.{number}") for number, item in enumerate(features)]
+
+
+def _fields(item: Any, where: str) -> dict[str, Any]:
+    if isinstance(item, SteeringFeature | Mapping):
+        found = {"sae": None} | (item.model_dump() if isinstance(item, SteeringFeature) else dict(item))
+    else:
+        parts = list(item) if isinstance(item, tuple | list) else []
+        own = parts.pop(0) if parts and not hasattr(parts[0], "__index__") else None
+        if len(parts) not in (2, 3):
+            raise ConfigError(f"{type(item).__name__} of this form is not a feature.", where=where, hint=_FORMS)
+        found = {"sae": own} | dict(zip(("index", "strength", "mode"), parts, strict=False))
+    if isinstance(found.get("index"), bool):  # pydantic takes it for 1
+        raise ConfigError("index is a truth value.", where=f"{where}.index", hint=_FORMS)
+    return found
 
 
 class SteeringConfig(Config):

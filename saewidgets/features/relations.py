@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from saewidgets.features.store.layout import check_index
+from saewidgets.feature_records import check_index
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE
 

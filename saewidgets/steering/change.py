@@ -20,6 +20,7 @@ from saewidgets.config.inference import TemporalConfig
 from saewidgets.config.sae import AnyTranscoderConfig
 from saewidgets.config.steering import ADDITIVE, SteeringFeature
 from saewidgets.errors import ConfigError
+from saewidgets.feature_records import check_index
 from saewidgets.lm import LoadedModel, capture, evaluating, special_tokens
 from saewidgets.sae import SAE
 from saewidgets.sae.inputs import restore
@@ -61,11 +62,8 @@ def estimate_max(
     source = as_source(sae)
     point, _ = source.points(lm.model)
     module = source.sae
-    if wrong := [each for each in indices if not 0 <= each < module.d_sae]:
-        raise ConfigError(
-            f"There is no feature {wrong[0]}: the SAE has {module.d_sae:,}.", where="indices",
-            hint=f"Choose from 0 to {module.d_sae - 1}.",
-        )
+    for index in indices:
+        check_index(index, module.d_sae, "indices", "the SAE")
     if contexts.dim() != 2 or not contexts.numel():
         raise ConfigError(
             f"contexts is of shape {tuple(contexts.shape)}.", where="contexts", hint="Give token ids, [n, context]."

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saewidgets.config.steering import ADDITIVE, SteeringFeature
+from saewidgets.config.steering import ADDITIVE, SteeringFeature, feature_fields
 from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.feature_records import check_index
 from saewidgets.lm import HookPoint, resolve_hook
 from saewidgets.sae import SAE
 
@@ -89,62 +90,31 @@ def choose(features: Sequence[Any], sae: Sources | None = None) -> list[Chosen]:
     """Every feature with its SAE.
 
     Args:
-        features: each a `SteeringFeature`, its fields as a mapping, or a tuple ``(index, strength)``,
-            ``(index, strength, mode)``, ``(sae, index, strength)`` or ``(sae, index, strength, mode)``, where `sae` is
-            an SAE, a `SteeringSource` or a key of the argument `sae`.
+        features: see `feature_fields`; where they name an SAE it is an SAE, a `SteeringSource` or a key of the argument
+            `sae`.
         sae: the SAE of features that name none, or a mapping from the names they use.
 
     Raises:
         ConfigError: a feature is not one, lies outside its SAE, or is set twice.
         NotFoundError: a feature names an SAE that is not there.
     """
-    if isinstance(features, SteeringFeature | Mapping | str) or not isinstance(features, Sequence):
-        raise ConfigError(
-            f"features is a {type(features).__name__}.", where="features",
-            hint='Give a list, such as [SteeringFeature(index=7451, strength=2, a_max=41.7)] or [(7451, 80.0, "add")].',
-        )
     known: list[tuple[Any, SteeringSource]] = []  # one source per SAE object, so that its latents are computed once
-    found = [_choose(item, sae, number, known) for number, item in enumerate(features)]
+    found = []
+    for number, fields in enumerate(feature_fields(features)):
+        where, own = f"features.{number}", fields["sae"]
+        if own is None or isinstance(own, str):
+            own = _look_up(own, sae, where)
+        else:
+            fields["sae"] = None
+        feature = SteeringFeature.from_data(fields)
+        source = next((source for one, source in known if one is own), None)
+        if source is None:
+            source = as_source(own)
+            known.append((own, source))
+        check_index(feature.index, source.sae.d_sae, f"{where}.index", "the SAE")
+        found.append((source, feature))
     _check_repeats(found)
     return found
-
-
-def _choose(item: Any, sae: Sources | None, number: int, known: list[tuple[Any, SteeringSource]]) -> Chosen:
-    where = f"features.{number}"
-    own: Any = None
-    if isinstance(item, SteeringFeature):
-        feature = item
-    elif isinstance(item, Mapping):
-        feature = SteeringFeature.from_data(dict(item))
-    else:
-        own, feature = _from_tuple(item, where)
-    if own is None:
-        own = _look_up(feature.sae, sae, where)
-    source = next((source for one, source in known if one is own), None)
-    if source is None:
-        source = as_source(own)
-        known.append((own, source))
-    if feature.index >= source.sae.d_sae:
-        raise ConfigError(
-            f"There is no feature {feature.index}: the SAE has {source.sae.d_sae:,}.", where=f"{where}.index",
-            hint=f"Choose one from 0 to {source.sae.d_sae - 1}.",
-        )
-    return source, feature
-
-
-def _from_tuple(item: Any, where: str) -> tuple[Any, SteeringFeature]:
-    parts = list(item) if isinstance(item, tuple | list) else []
-    own = None
-    if len(parts) > 2 and not hasattr(parts[0], "__index__"):
-        own = parts.pop(0)
-    if len(parts) not in (2, 3):
-        raise ConfigError(
-            f"{type(item).__name__} of this form is not a feature.", where=where,
-            hint="Write SteeringFeature(…), (index, strength), (index, strength, mode) or the same with an SAE first.",
-        )
-    named = {"sae": own} if isinstance(own, str) else {}
-    fields = dict(zip(("index", "strength", "mode"), parts, strict=False))
-    return None if named else own, SteeringFeature.from_data(fields | named)
 
 
 def _look_up(key: str | None, sae: Sources | None, where: str) -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +10,9 @@ from pydantic import Field, model_validator
 
 from saewidgets.config.base import Config
 from saewidgets.config.steering import MAX_FEATURES, SteeringConfig
+from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+from saewidgets.feature_records import check_index
 
 VERSION: Literal[1] = 1
 KIND: Literal["saewidgets-steering"] = "saewidgets-steering"
@@ -52,10 +52,8 @@ class SteeringPreset(Config):
             if key is not None and key not in sizes:
                 raise ConfigError(f"The SAE {key!r} is not listed under saes.", where=f"{where}.sae")
             size = sizes.get(key) if key is not None else next(iter(sizes.values()), None)
-            if size is not None and feature.index >= size:
-                raise ConfigError(
-                    f"There is no feature {feature.index}: the SAE has {size:,}.", where=f"{where}.index"
-                )
+            if size is not None:
+                check_index(feature.index, size, f"{where}.index", "the SAE")
         return self
 
 
@@ -68,21 +66,9 @@ def save_preset(preset: SteeringPreset, path: str | Path) -> Path:
     path = Path(path).expanduser().absolute()
     if path.exists() and not _is_preset(path):
         raise StorageError("There is another file of this name.", where=str(path), hint="Choose another name.")
-    draft = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"
     text = json.dumps(preset.to_data(), ensure_ascii=False, indent=1, allow_nan=False)
-    try:
-        with draft.open("wb") as stream:
-            stream.write(text.encode("utf-8", "replace") + b"\n")  # half a surrogate pair becomes a question mark
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"The preset cannot be written: {error.strerror or error}.", where=str(path),
-            hint="Choose a folder that exists and can be written.",
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(text.encode("utf-8", "replace").decode() + "\n")  # half a surrogate pair becomes a question mark
     return path
 
 

@@ -23,6 +23,7 @@ from saewidgets.config.names import check_revision, hub_model
 from saewidgets.config.packing import Packing
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
+from saewidgets.feature_records import check_index
 from saewidgets.features.extraction import extract
 from saewidgets.features.labels import interpret_features, write_interpretations
 from saewidgets.features.store.read import Store
@@ -192,14 +193,7 @@ def _interpret(
 def _inside(features: Iterable[int] | None, d_sae: int) -> Sequence[int]:
     if features is None:
         return range(d_sae)
-    found = numbers(features, "features")
-    for index in found:
-        if not 0 <= index < d_sae:
-            raise ConfigError(
-                f"There is no feature {index:,}: this SAE has {d_sae:,}.", where="features",
-                hint=f"Choose from 0 to {d_sae - 1:,}.",
-            )
-    return found
+    return [check_index(index, d_sae, "features") for index in numbers(features, "features")]
 
 
 def _said(sae: Any, key: str, kind: type = str) -> Any:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from saewidgets.config.arguments import shown
 from saewidgets.errors import ConfigError, StorageError
-from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord
-from saewidgets.features.store.layout import check_index
+from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord, check_index
 from saewidgets.records import Records
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.reading.feature_labels import LabelledFeatures

@@ -7,11 +7,12 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from saewidgets.config.names import as_recorded
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import compute_lane
 from saewidgets.settings import resolve_device
@@ -162,6 +163,15 @@ class Live:
         self._used()
         return found.lm
 
+    def has_model(self, subject: Subject) -> bool:
+        """Whether the model of an SAE is in memory."""
+        with suppress(SAEWidgetsError):  # it cannot be loaded either
+            given = self._given(subject, None)
+            key = _key(given) if given is not None else self._named(subject, None)
+            with self._lock:
+                return key in self._models
+        return False
+
     def lane(self, subject: Subject, extraction: ExtractionRecord | None = None) -> str:
         """The lane on which `open` would put them. Raises what `check` raises."""
         self.check(subject, extraction)
@@ -243,7 +253,7 @@ class Live:
         from saewidgets.demo import resolve_model
         from saewidgets.lm import load_model, wrap_model
 
-        key: Any = named if given is None else (id(given.model), id(given.tokenizer))
+        key = _key(given) if given is not None else named
         with self._loading:
             with self._lock:
                 known = self._models.get(key)
@@ -289,6 +299,10 @@ class Live:
         if before is not None:
             before.cancel()
         timer.start()
+
+
+def _key(given: Held) -> Any:
+    return id(given.model), id(given.tokenizer)
 
 
 def _bytes_of(sae: SAE) -> int:

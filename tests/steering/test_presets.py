@@ -37,7 +37,7 @@ def test_other_files_are_not_replaced(tmp_path: Path) -> None:
         save_preset(preset(), path)
     assert path.read_text() == "{}"
     with pytest.raises(StorageError, match="cannot be written"):
-        save_preset(preset(), tmp_path / "missing" / "ships.json")
+        save_preset(preset(), path / "ships.json")
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from saewidgets.errors import ConfigError
+from saewidgets.feature_records import check_index
 from saewidgets.features.labels.escaping import visible
 from saewidgets.features.logit_effects import decoder_directions, logit_effects
 from saewidgets.features.store.feature_data import StoredExample
-from saewidgets.features.store.layout import check_index
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
 from saewidgets.lm import TokenText

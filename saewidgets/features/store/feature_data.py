@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, check_index
+from saewidgets.feature_records import check_index
+from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW
 from saewidgets.features.store.read import Store, bin_edges
 
 Values = npt.NDArray[np.float32]

@@ -25,8 +25,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from saewidgets.errors import ConfigError
-
 VERSION = 1
 
 WINDOW = 16
@@ -159,13 +157,3 @@ class Manifest:
     coactivation_rate: float
     settings: dict[str, Any]
     facts: dict[str, Any]
-
-
-def check_index(index: int, d_sae: int, where: str = "index") -> int:
-    """`index`, if an SAE with `d_sae` latents has such a feature. Raises `ConfigError`."""
-    if not 0 <= index < d_sae:
-        raise ConfigError(
-            f"There is no feature {index:,}: this SAE has {d_sae:,}.", where=where,
-            hint=f"Choose one from 0 to {d_sae - 1:,}.",
-        )
-    return index

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config.arguments import count, kind, path_text, refuse, whole_text
 from saewidgets.config.arguments import path as checked_path
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
-from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord, LabelSource
+from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord, LabelSource, check_index
 from saewidgets.features import labels as making
 from saewidgets.features.labels import (
     Imported,
@@ -30,7 +30,6 @@ from saewidgets.features.labels import (
     Score,
     ScoreRun,
 )
-from saewidgets.features.store.layout import check_index
 from saewidgets.workspace.checked import numbers
 from saewidgets.workspace.reading.views import FeatureViews, View, store_of
 

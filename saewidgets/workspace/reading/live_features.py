@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import ConfigError, SAEWidgetsError
-from saewidgets.feature_records import LogitsRecord, RelatedRecord
-from saewidgets.features.store.layout import check_index
+from saewidgets.feature_records import LogitsRecord, RelatedRecord, check_index
 from saewidgets.records import Records
 from saewidgets.workspace.held import take
 from saewidgets.workspace.live import Opened

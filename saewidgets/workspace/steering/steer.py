@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from saewidgets.config import SteeringConfig, SteeringFeature
 from saewidgets.config.arguments import readable
+from saewidgets.config.steering import WantedFeature, feature_fields
 from saewidgets.errors import ConfigError, StateError
+from saewidgets.feature_records import check_index
 from saewidgets.jobs import compute_lane
 from saewidgets.records import SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.held import canonical, missing, take
 from saewidgets.workspace.steering.presets import Presets
-from saewidgets.workspace.steering.strengths import Maxima, Maximum, Strengths, Suggestion, needed
+from saewidgets.workspace.steering.strengths import Maximum, Strengths, Suggestion
 from saewidgets.workspace.subjects import Subject, find_subject
 
 if TYPE_CHECKING:
@@ -27,161 +27,6 @@ if TYPE_CHECKING:
     from saewidgets.steering import Steering as Attached
     from saewidgets.steering import SteeringResult, SteeringSource, TokenEvent
     from saewidgets.workspace.workspace import Workspace
-
-
-class Loader:
-    """Models and SAEs of a workspace by the SAE's record. Any thread may ask."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._lock = threading.Lock()
-        self._seen: dict[str, weakref.ref[Any]] = {}  # SAE's id → its model, while somebody keeps that
-
-    def model_of(self, record: SAERecord) -> LoadedModel:
-        """The model that an SAE was made for: the user's own if it was trained on that, else loaded.
-
-        Raises:
-            StateError: it was handed in as an object that is no longer in memory.
-            ConfigError: it is not known which model it is, or where in it the SAE belongs.
-            NotFoundError, FormatError: it, or the SAE, cannot be loaded; the message says why.
-        """
-        lm = self._workspace.features.live.open(find_subject(self._workspace, record.id)).model.lm
-        with self._lock:
-            self._seen[record.id] = weakref.ref(lm.model)
-        return lm
-
-    def has(self, record: SAERecord) -> bool:
-        """Whether its model is in memory."""
-        with self._lock:
-            seen = self._seen.get(record.id)
-        return seen is not None and seen() is not None
-
-    def named(self, name: str) -> LoadedModel:
-        """A model by its name: the one that is in memory if it is that, else loaded in its place."""
-        return self._workspace.features.live.named(name)
-
-    def tokenizer_of(self, record: SAERecord) -> Any:
-        """The tokenizer of the model that an SAE was made for, without the model. Raises as `model_of`."""
-        # Torch: seconds to import.
-        from saewidgets.demo import resolve_model
-        from saewidgets.lm import load_tokenizer
-
-        subject = find_subject(self._workspace, record.id)
-        if subject.model_given:
-            raise missing(record.id, "Pass its tokenizer=….")
-        if subject.model is None:
-            raise ConfigError(
-                f"It is not known which model {record.name} was made for.", where="tokenizer",
-                hint="Pass the model's tokenizer=….",
-            )
-        return load_tokenizer(resolve_model(subject.model), revision=subject.revision)
-
-    def source(self, record: SAERecord, device: str | None) -> SteeringSource:
-        """An SAE with its place in the model, on any device if None.
-
-        Raises:
-            NotFoundError, FormatError: as `ws.saes.load`.
-        """
-        from saewidgets.steering import SteeringSource  # torch: seconds to import
-
-        subject = find_subject(self._workspace, record.id)
-        sae = self._workspace.features.live.sae(subject, device)
-        out = record.metadata.get("hook_name_out") or sae.metadata.get("hook_name_out")
-        return SteeringSource(sae, subject.hook_name, out, name=record.name)
-
-    def shares_model(self, one: SAERecord, other: SAERecord) -> bool:
-        """Whether features of both can steer one model."""
-        return _model(find_subject(self._workspace, one.id)) == _model(find_subject(self._workspace, other.id))
-
-    def forget(self) -> None:
-        """Let go of everything, also what live readings keep."""
-        self._workspace.features.live.forget()
-
-
-def _model(subject: Subject) -> tuple[str | None, str | None]:
-    """Its name, and the training that was given its user's own."""
-    return subject.model, subject.origin.training_id if subject.model_given else None
-
-
-_FORM = "Write (sae_id, index, strength), (sae_id, index, strength, mode), or a SteeringFeature with its sae."
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A feature before its SAE and its largest activation are looked up.
-
-    Attributes:
-        sae: an id, a beginning of one, or a name.
-        a_max: where it was given.
-    """
-
-    sae: str
-    index: int
-    strength: float
-    mode: str = "add_max"
-    a_max: float | None = None
-    label: str = ""
-
-    @property
-    def needs_maximum(self) -> bool:
-        """Whether its strength is in units of its largest activation, which was not given."""
-        return self.mode == "add_max" and self.a_max is None
-
-    def feature(self, sae_id: str, largest: Mapping[tuple[str, int], float]) -> SteeringFeature:
-        """With the id of its SAE, and its largest activation from `largest` by id and index."""
-        a_max = largest[sae_id, self.index] if self.needs_maximum else self.a_max
-        return SteeringFeature.from_data(
-            {"sae": sae_id, "index": self.index, "strength": self.strength, "mode": self.mode, "a_max": a_max,
-             "label": self.label}
-        )  # fmt: skip
-
-
-def named(features: Sequence[Any], sae: str | None) -> list[Named]:
-    """Every feature with the name of its SAE.
-
-    Args:
-        features: each a `SteeringFeature`, its fields as a mapping, or a tuple ``(sae, index, strength)``,
-            ``(sae, index, strength, mode)``; with `sae` also ``(index, strength)``, ``(index, strength, mode)``.
-        sae: the SAE of features that name none.
-
-    Raises:
-        ConfigError: a feature is not one, or names no SAE.
-    """
-    if isinstance(features, SteeringFeature | Mapping | str) or not isinstance(features, Sequence):
-        raise ConfigError(f"features is a {type(features).__name__}.", where="features", hint=f"Give a list. {_FORM}")
-    return [_named(item, sae, f"features.{number}") for number, item in enumerate(features)]
-
-
-def _named(item: Any, sae: str | None, where: str) -> Named:
-    fields = _fields(item, where)
-    own = fields.pop("sae", None) or sae
-    if not isinstance(own, str):
-        raise ConfigError("The feature does not say which SAE it belongs to.", where=f"{where}.sae", hint=_FORM)
-    if isinstance(fields.get("index"), bool):  # pydantic takes it for 1
-        raise ConfigError("index is a truth value.", where=f"{where}.index", hint=_FORM)
-    # Checked as it will be used; the largest activation may be found later.
-    given = fields.get("a_max") is not None
-    stand_in = {} if given else {"a_max": 1.0}
-    try:
-        checked = SteeringFeature.from_data({**fields, "sae": own, **stand_in})
-    except ConfigError as error:
-        place = f"{where}.{error.where}" if error.where else where
-        raise ConfigError(error.what, where=place, hint=error.hint) from error
-    a_max = checked.a_max if given else None
-    return Named(own, checked.index, checked.strength, checked.mode, a_max, checked.label)
-
-
-def _fields(item: Any, where: str) -> dict[str, Any]:
-    if isinstance(item, SteeringFeature):
-        return item.model_dump()
-    if isinstance(item, Mapping):
-        return dict(item)
-    parts = list(item) if isinstance(item, tuple | list) else []
-    fields = {"sae": parts.pop(0)} if parts and isinstance(parts[0], str) else {}
-    if len(parts) not in (2, 3):
-        raise ConfigError(f"{type(item).__name__} of this form is not a feature.", where=where, hint=_FORM)
-    return fields | dict(zip(("index", "strength", "mode"), parts, strict=False))
-
 
 T = TypeVar("T")
 SLICE = 0.03
@@ -208,9 +53,7 @@ class Steering:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._loader = Loader(workspace)
-        self._maxima = Maxima(workspace)
-        self._strengths = Strengths(self._maxima)
+        self._strengths = Strengths(workspace, self._between)
         self.presets = Presets(workspace)
 
     # ------------------------------------------------------------------------------------------------ generate
@@ -229,10 +72,9 @@ class Steering:
         if not isinstance(prompt, str):
             raise ConfigError(f"The prompt is a {type(prompt).__name__}.", where="prompt", hint="Give a text.")
         config = SteeringConfig(prompt=readable(prompt, "prompt"), **settings)
-        found = named(features, sae)
         return self._run(
-            found, config, model=model, tokenizer=tokenizer, steered=True, swept=swept, stop=stop, on_token=on_token,
-            on_phase=None,
+            _wanted(features, sae), config, model=model, tokenizer=tokenizer, steered=True, swept=swept, stop=stop,
+            on_token=on_token,
         )
 
     def run(
@@ -259,29 +101,26 @@ class Steering:
             on_phase: told what is being done: ``"loading"``, ``"measuring"``, ``"writing"``.
         """
         return self._run(
-            named(config.features, None), config, model=model, tokenizer=tokenizer, steered=steered, swept=swept,
-            stop=stop, on_token=on_token, on_phase=on_phase,
+            _wanted(config.features), config, on_phase=on_phase, model=model, tokenizer=tokenizer, steered=steered,
+            swept=swept, stop=stop, on_token=on_token,
         )
 
     def _run(
-        self, found: Sequence[Named], config: SteeringConfig, *, model: Any, tokenizer: Any, steered: bool, swept: int,
-        stop: Callable[[], bool] | None, on_token: Callable[[TokenEvent], None] | None,
-        on_phase: Callable[[str], None] | None,
+        self, found: Sequence[WantedFeature], config: SteeringConfig, *, model: Any, tokenizer: Any,
+        on_phase: Callable[[str], None] | None = None, **how: Any,
     ) -> SteeringResult:
         from saewidgets.steering import steps  # torch: seconds to import
 
+        tell = on_phase or (lambda phase: None)
         records = self._records(found)
-        _tell(on_phase, "loading")
+        tell("loading")
         lm = self._model(records, model, tokenizer)
         sources = self._sources(records, str(lm.device))
-        _tell(on_phase, "measuring")
+        tell("measuring")
         features = self._complete(found, records, sources, lambda: lm)
         settings = {name: getattr(config, name) for name in type(config).model_fields if name != "features"}
-        _tell(on_phase, "writing")
-        work = steps(
-            lm, sources, features, settings.pop("prompt"), steered=steered, swept=swept, stop=stop, on_token=on_token,
-            **settings,
-        )
+        tell("writing")
+        work = steps(lm, sources, features, settings.pop("prompt"), **how, **settings)
         while True:
             done = self._between(lm, partial(_advance, work))
             if done is not None:
@@ -298,7 +137,7 @@ class Steering:
         from saewidgets.lm import TokenText, special_tokens
         from saewidgets.steering.steer import prompt_ids
 
-        lm = self._loader.model_of(self.record(sae_id))
+        lm = self._model_of(self.record(sae_id))
         ids = prompt_ids(lm, prompt, prepend_bos)
         bos = special_tokens(lm.tokenizer).bos
         pieces = TokenText(lm.tokenizer).pieces(ids)
@@ -307,8 +146,7 @@ class Steering:
     def probe(self, config: SteeringConfig) -> float | None:
         """Mean ‖Δ‖/‖h‖ over the tokens of the prompt that `config` steers: one forward.
 
-        None where it steers none, or where the answer would need work first: a model that is not in memory, a largest
-        activation that is not known.
+        None where it steers none, or where the model is not in memory.
         """
         # Torch: seconds to import.
         from saewidgets.lm import evaluating
@@ -317,17 +155,13 @@ class Steering:
         from saewidgets.steering.steer import prompt_ids
         from saewidgets.steering.steered import Steering as Attached
 
-        found = named(config.features, None)
+        found = _wanted(config.features)
         records = self._records(found)
         if not found or not config.prompt or config.positions == "generated":
             return None
-        if not all(self._loader.has(record) for record in records.values()):
+        if not all(map(self._has_model, records.values())):
             return None
-        for each in found:
-            record = records[each.sae]
-            if each.mode == "add_max" and each.a_max is None and not self._maxima.known(record, [each.index]):
-                return None
-        lm = self._loader.model_of(next(iter(records.values())))
+        lm = self._model_of(next(iter(records.values())))
         ids = prompt_ids(lm, config.prompt, config.prepend_bos)
         chosen = config.positions if isinstance(config.positions, tuple) else (0,)
         if chosen[-1] >= len(ids) or (lm.context is not None and len(ids) > lm.context):
@@ -354,13 +188,11 @@ class Steering:
             NotFoundError, StateError: there is no such SAE, or its model cannot be loaded.
         """
         record = self.record(sae_id)
-        check_index(record, index)
-        measured = self._maxima.measured(record, [index])
-        if index in measured:
+        check_index(index, record.d_sae, owner=record.name)
+        if (measured := self._strengths.measured(record, [index])):
             return measured[index]
-        lm = self._loader.model_of(record)
-        source = self._loader.source(record, str(lm.device))
-        return self._maxima.find(record, [index], source, lambda: lm, self._between)[index]
+        lm = self._model_of(record)
+        return self._strengths.find(record, [index], self._source(record, str(lm.device)), lambda: lm)[index]
 
     def suggest(self, sae_id: str, index: int) -> Suggestion:
         """A strength to begin with for mode ``add_max``: the change is a moderate part of the hidden state, so that
@@ -376,19 +208,18 @@ class Steering:
         record = self.record(sae_id)
         maximum = self.maximum(record.id, index)
         return self._strengths.suggest(
-            record, index, maximum, lambda: self._loader.source(record, None), lambda: self._loader.model_of(record),
-            self._between,
+            record, index, maximum, lambda: self._source(record, None), lambda: self._model_of(record)
         )
 
-    def resolve(self, features: Sequence[Any], sae: str | None = None) -> list[tuple[SAERecord, Named]]:
+    def resolve(self, features: Sequence[Any], sae: str | None = None) -> list[tuple[SAERecord, WantedFeature]]:
         """Features as `Workspace.steer` takes them, each with its SAE; nothing is loaded.
 
         Raises:
             ConfigError, NotFoundError: a feature is not one, or its SAE is not there.
         """
-        found = named(features, sae)
+        found = _wanted(features, sae)
         records = self._records(found)
-        return [(records[each.sae], each) for each in found]
+        return [(records[each.sae or ""], each) for each in found]
 
     def record(self, wanted: str) -> SAERecord:
         """The SAE of an id, a beginning of one or a name; of a training the SAE that was imported from it.
@@ -410,11 +241,11 @@ class Steering:
 
     def is_loaded(self, sae_id: str) -> bool:
         """Whether the model of an SAE is in memory."""
-        return self._loader.has(self.record(sae_id))
+        return self._has_model(self.record(sae_id))
 
     def unload(self) -> None:
         """Let go of the language model and the SAEs that were loaded, also those of live readings."""
-        self._loader.forget()
+        self._workspace.features.live.forget()
 
     # ------------------------------------------------------------------------------------------------ attach
 
@@ -427,7 +258,7 @@ class Steering:
         from saewidgets.lm import LoadedModel, input_device, wrap_model
         from saewidgets.steering import steered
 
-        found = named(features, sae)
+        found = _wanted(features, sae)
         records = self._records(found)
         if model is None or isinstance(model, str | LoadedModel):
             model = self._model(records, model, tokenizer)
@@ -439,7 +270,7 @@ class Steering:
         def read_with() -> LoadedModel:  # its text is only read where a largest activation has to be estimated
             if isinstance(model, LoadedModel):
                 return model
-            return wrap_model(model, tokenizer or self._loader.tokenizer_of(next(iter(records.values()))))
+            return wrap_model(model, tokenizer or self._tokenizer_of(next(iter(records.values()))))
 
         complete = self._complete(found, records, sources, read_with)
         with steered(model, complete, sae=sources, tokenizer=tokenizer, **settings) as steering:
@@ -447,26 +278,64 @@ class Steering:
 
     # ------------------------------------------------------------------------------------------------ inside
 
+    def _model_of(self, record: SAERecord) -> LoadedModel:
+        """The model that an SAE was made for: the user's own if it was trained on that, else loaded."""
+        return self._workspace.features.live.open(find_subject(self._workspace, record.id)).model.lm
+
+    def _has_model(self, record: SAERecord) -> bool:
+        return self._workspace.features.live.has_model(find_subject(self._workspace, record.id))
+
+    def _tokenizer_of(self, record: SAERecord) -> Any:
+        """The tokenizer of the model that an SAE was made for, without the model."""
+        # Torch: seconds to import.
+        from saewidgets.demo import resolve_model
+        from saewidgets.lm import load_tokenizer
+
+        subject = find_subject(self._workspace, record.id)
+        if subject.model_given:
+            raise missing(record.id, "Pass its tokenizer=….")
+        if subject.model is None:
+            raise ConfigError(
+                f"It is not known which model {record.name} was made for.", where="tokenizer",
+                hint="Pass the model's tokenizer=….",
+            )
+        return load_tokenizer(resolve_model(subject.model), revision=subject.revision)
+
+    def _source(self, record: SAERecord, device: str | None) -> SteeringSource:
+        """An SAE with its place in the model, on any device if None."""
+        from saewidgets.steering import SteeringSource  # torch: seconds to import
+
+        subject = find_subject(self._workspace, record.id)
+        sae = self._workspace.features.live.sae(subject, device)
+        out = record.metadata.get("hook_name_out") or sae.metadata.get("hook_name_out")
+        return SteeringSource(sae, subject.hook_name, out, name=record.name)
+
     def _sources(self, records: Mapping[str, SAERecord], device: str) -> dict[str, SteeringSource]:
-        return {record.id: self._loader.source(record, device) for record in records.values()}
+        return {record.id: self._source(record, device) for record in records.values()}
 
     def _complete(
-        self, found: Sequence[Named], records: Mapping[str, SAERecord], sources: Mapping[str, SteeringSource],
-        model: Callable[[], LoadedModel],
+        self, found: Sequence[WantedFeature], records: Mapping[str, SAERecord],
+        sources: Mapping[str, SteeringSource], model: Callable[[], LoadedModel],
     ) -> list[SteeringFeature]:
         """The features with the ids of their SAEs and their largest activations."""
-        largest: dict[tuple[str, int], float] = {}
+        features = [each.model_dump() | {"sae": records[each.sae or ""].id} for each in found]
         for record in {each.id: each for each in records.values()}.values():
-            asked = [each.index for each in found if each.needs_maximum and records[each.sae].id == record.id]
-            known = self._maxima.find(record, asked, sources[record.id], model, self._between)
-            largest |= {(record.id, index): needed(known[index], record.name, index) for index in asked}
-        return [each.feature(records[each.sae].id, largest) for each in found]
+            open_ones = [
+                feature for feature, each in zip(features, found, strict=True)
+                if each.needs_maximum and feature["sae"] == record.id
+            ]
+            indices = [feature["index"] for feature in open_ones]
+            known = self._strengths.find(record, indices, sources[record.id], model)
+            for feature in open_ones:
+                feature["a_max"] = known[feature["index"]].needed(record.name, feature["index"])
+        return [SteeringFeature.from_data(feature) for feature in features]
 
-    def _records(self, found: Sequence[Named]) -> dict[str, SAERecord]:
+    def _records(self, found: Sequence[WantedFeature]) -> dict[str, SAERecord]:
         """By what the features call them; every feature is there."""
-        records = {name: self.record(name) for name in dict.fromkeys(each.sae for each in found)}
+        records = {name: self.record(name) for name in dict.fromkeys(each.sae or "" for each in found)}
         for number, each in enumerate(found):
-            check_index(records[each.sae], each.index, f"features.{number}.index")
+            record = records[each.sae or ""]
+            check_index(each.index, record.d_sae, f"features.{number}.index", record.name)
         return records
 
     def _model(self, records: dict[str, SAERecord], model: Any, tokenizer: Any) -> LoadedModel:
@@ -476,7 +345,7 @@ class Steering:
         if isinstance(model, LoadedModel):
             return model
         if isinstance(model, str):
-            return self._loader.named(model)
+            return self._workspace.features.live.named(model)
         if model is not None:
             held = take(model, tokenizer)
             assert held is not None
@@ -487,24 +356,18 @@ class Steering:
                 hint="Give a feature such as (sae_id, 7451, 2.0), or the model.",
             )
         saes = list(records.values())
-        first = saes[0]
-        if not all(self._loader.shares_model(first, each) for each in saes[1:]):
+        if len({_model_name(find_subject(self._workspace, each.id)) for each in saes}) > 1:
             names = ", ".join(f"{each.name} ({each.model or 'unknown'})" for each in saes)
             raise ConfigError(
                 f"The SAEs were made for different models: {names}.", where="features",
                 hint="Choose features of SAEs of one model.",
             )
-        return self._loader.model_of(first)
+        return self._model_of(saes[0])
 
     def _between(self, lm: LoadedModel, fn: Callable[[], T]) -> T:
         """Run `fn` on the model's device between the batches of the job that runs there."""
         lane = compute_lane(self._workspace.settings.host, canonical(str(lm.device)))
         return self._workspace.manager.run_between(lane, fn).result()
-
-
-def _tell(on_phase: Callable[[str], None] | None, phase: str) -> None:
-    if on_phase is not None:
-        on_phase(phase)
 
 
 def _advance(work: Any) -> tuple[SteeringResult] | None:
@@ -519,10 +382,25 @@ def _advance(work: Any) -> tuple[SteeringResult] | None:
             return None
 
 
-def check_index(record: SAERecord, index: int, where: str = "index") -> None:
-    """Raise `ConfigError` unless the SAE has this feature."""
-    if not 0 <= index < record.d_sae:
-        raise ConfigError(
-            f"There is no feature {index}: {record.name} has {record.d_sae:,}.", where=where,
-            hint=f"Enter one from 0 to {record.d_sae - 1}.",
-        )
+def _wanted(features: Sequence[Any], sae: str | None = None) -> list[WantedFeature]:
+    """Every feature with the name of its SAE; `sae` is that of features that name none."""
+    found = []
+    for number, fields in enumerate(feature_fields(features)):
+        where = f"features.{number}"
+        own = fields["sae"] or sae
+        if not isinstance(own, str):
+            raise ConfigError(
+                "The feature does not say which SAE it belongs to.", where=f"{where}.sae",
+                hint="Write (sae_id, index, strength) or (sae_id, index, strength, mode), or name it as sae=….",
+            )
+        try:
+            found.append(WantedFeature.from_data(fields | {"sae": own}))
+        except ConfigError as error:
+            place = f"{where}.{error.where}" if error.where else where
+            raise ConfigError(error.what, where=place, hint=error.hint) from error
+    return found
+
+
+def _model_name(subject: Subject) -> tuple[str | None, str | None]:
+    """What features of one model share: its name, and the training that was given its user's own."""
+    return subject.model, subject.origin.training_id if subject.model_given else None

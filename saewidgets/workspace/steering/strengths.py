@@ -1,9 +1,10 @@
-"""A strength to begin with: one at which steering shows and text is still text.
+"""How strong features are: their largest activations, and a strength to begin with.
 
-The rule: what `add_max` adds at strength s is s · a_max · ‖d‖ long, with a_max the feature's largest activation
-and d its decoder direction in the units of the hidden state h. Text changes visibly from about a quarter of ‖h‖ on
-and usually breaks at about all of it, whatever the model. So the first strength is the one at which that share is
-`MODERATE`:
+The largest activation is what an extraction has measured, else an estimate on a little text. The first strength is one
+at which steering shows and text is still text: what `add_max` adds at strength s is s · a_max · ‖d‖ long, with a_max
+the feature's largest activation and d its decoder direction in the units of the hidden state h. Text changes visibly
+from about a quarter of ‖h‖ on and usually breaks at about all of it, whatever the model. So the first strength is the
+one at which that share is `MODERATE`:
 
     s = MODERATE · ‖h‖ / (a_max · ‖d‖)
 
@@ -13,7 +14,6 @@ and usually breaks at about all of it, whatever the model. So the first strength
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,15 +24,19 @@ from saewidgets.records import SAERecord
 from saewidgets.workspace.capture.using import as_text
 
 if TYPE_CHECKING:
+    from saewidgets.feature_records import ExtractionRecord
     from saewidgets.lm import LoadedModel
     from saewidgets.steering import SteeringSource
     from saewidgets.workspace.workspace import Workspace
 
-
-# The largest activation of features: what an extraction measured, else an estimate on a little text.
-
 CONTEXTS, LENGTH, BATCH = 64, 128, 8
 _DOCUMENT = 20_000  # characters of one document: text from many is better than much of one
+MODERATE = 0.45
+"""Of ‖h‖: just below what the gauge calls strong."""
+LARGEST = 4.0
+"""Weak features are not blown up beyond what is usual."""
+UNKNOWN = 1.0
+"""Where nothing is known of ‖h‖: the feature as it is where it fires most."""
 
 Between = Callable[["LoadedModel", Callable[[], Any]], Any]
 """Runs a short piece of work between the batches of a job on a model's device, and returns its value."""
@@ -52,23 +56,42 @@ class Maximum:
     exact: bool
     basis: str
 
+    def needed(self, name: str, index: int) -> float:
+        """Its value. Raises `StateError` if the feature never fired: then there is nothing to scale a strength by."""
+        if self.value > 0:
+            return self.value
+        raise StateError(
+            f"Feature {index} of {name} did not fire {self.basis}, so its largest activation is not known.",
+            where="a_max", hint='Use mode "add", whose strength is an activation, or give a_max.',
+        )
 
-class Maxima:
-    """Largest activations by SAE and feature; estimates are kept in memory."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._lock = threading.Lock()
-        self._known: dict[tuple[str, float, int], Maximum] = {}
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """How strongly to begin with a feature.
+
+    Attributes:
+        strength: in units of its largest activation (mode ``add_max``), with one or two digits; 0 if it never fired.
+        ratio: ‖Δ‖/‖h‖ at strength 1 on a typical token; None if it is not known.
+        maximum: the largest activation.
+    """
+
+    strength: float
+    ratio: float | None
+    maximum: Maximum
+
+
+class Strengths:
+    """Largest activations and strengths to begin with; what is measured for them is kept in memory."""
+
+    def __init__(self, workspace: Workspace, between: Between) -> None:
+        self._workspace, self._between = workspace, between
+        self._maxima: dict[tuple[str, float, int], Maximum] = {}
+        self._norms: dict[tuple[str, float], float] = {}
 
     def measured(self, record: SAERecord, indices: Sequence[int]) -> dict[int, Maximum]:
-        """What the newest extraction of the SAE says; empty if there is none, or it is of other weights.
-
-        Raises:
-            FormatError: its files are damaged.
-        """
-        latest = self._workspace.extractions.latest(record.id)
-        if latest is None or not latest.has_data or latest.other_weights:
+        """What the newest extraction of the SAE says; empty if there is none, or it is of other weights."""
+        if (latest := self._latest(record)) is None:
             return {}
         store = self._workspace.extractions.open(latest.id)
         basis = f"over {store.manifest.n_tokens:,} tokens (extraction)"
@@ -76,35 +99,16 @@ class Maxima:
 
     def known(self, record: SAERecord, indices: Sequence[int]) -> dict[int, Maximum]:
         """What is known without any work: measured, or estimated before."""
-        found = self.measured(record, indices)
-        with self._lock:
-            for index in indices:
-                if index not in found and (old := self._known.get((record.id, record.updated_at, index))) is not None:
-                    found[index] = old
-        return found
-
-    def typical_norm(self, record: SAERecord) -> float | None:
-        """The median length of what the SAE reads, as the newest extraction found it; None if that is not known.
-
-        Raises:
-            FormatError: its files are damaged.
-        """
-        latest = self._workspace.extractions.latest(record.id)
-        if latest is None or not latest.has_data or latest.other_weights:
-            return None
-        limit = self._workspace.extractions.open(latest.id).manifest.norm_limit
-        ratio = latest.config.get("max_norm_ratio")
-        return float(limit) / float(ratio) if limit and ratio else None  # the limit is so many times the median
+        keys = {index: (record.id, record.updated_at, index) for index in indices}
+        estimated = {index: self._maxima[key] for index, key in keys.items() if key in self._maxima}
+        return estimated | self.measured(record, indices)
 
     def find(
-        self, record: SAERecord, indices: Sequence[int], source: SteeringSource, model: Callable[[], LoadedModel],
-        between: Between,
+        self, record: SAERecord, indices: Sequence[int], source: SteeringSource, model: Callable[[], LoadedModel]
     ) -> Mapping[int, Maximum]:
         """All of them; what is not known is estimated on 8,192 tokens of the text it was trained on, else the demo's.
 
-        Args:
-            model: the language model, asked for only where something has to be estimated.
-            between: how to run one forward of it.
+        `model` gives the language model, and is asked only where something has to be estimated.
         """
         found = self.known(record, indices)
         left = [index for index in dict.fromkeys(indices) if index not in found]
@@ -113,21 +117,59 @@ class Maxima:
         from saewidgets.steering import estimate_max  # torch: seconds to import
 
         lm = model()
-        contexts, label = self.contexts(record, lm)
+        contexts, label = self._contexts(record, lm)
         largest = dict.fromkeys(left, 0.0)
         for part in contexts.split(BATCH):
             def one(part: Any = part) -> dict[int, float]:
                 return estimate_max(source, lm, part, left, batch_size=BATCH)
 
-            for index, value in between(lm, one).items():
+            for index, value in self._between(lm, one).items():
                 largest[index] = max(largest[index], value)
         basis = f"over {contexts.numel():,} tokens of {label} (an estimate)"
-        new = {index: Maximum(value, False, basis) for index, value in largest.items()}
-        with self._lock:
-            self._known.update({(record.id, record.updated_at, index): each for index, each in new.items()})
-        return found | new
+        for index, value in largest.items():
+            found[index] = self._maxima[record.id, record.updated_at, index] = Maximum(value, False, basis)
+        return found
 
-    def contexts(self, record: SAERecord, lm: LoadedModel) -> tuple[Any, str]:
+    def suggest(
+        self, record: SAERecord, index: int, maximum: Maximum, source: Callable[[], SteeringSource],
+        model: Callable[[], LoadedModel],
+    ) -> Suggestion:
+        """The strength to begin with; the model is asked for only where no extraction says how long states are.
+
+        Raises:
+            NotFoundError, FormatError: the SAE cannot be loaded.
+        """
+        if maximum.value <= 0:
+            return Suggestion(0.0, None, maximum)
+        place = source()
+        try:
+            norm = self._norm(record, place, model)
+        except SAEWidgetsError:  # neither an extraction nor the model is here: that is said when it is generated
+            norm = None
+        ratio = _ratio_at_one(place, index, maximum.value, norm) if norm else None
+        return Suggestion(strength_for(ratio), ratio, maximum)
+
+    def _latest(self, record: SAERecord) -> ExtractionRecord | None:
+        latest = self._workspace.extractions.latest(record.id)
+        return latest if latest is not None and latest.has_data and not latest.other_weights else None
+
+    def _norm(self, record: SAERecord, source: SteeringSource, model: Callable[[], LoadedModel]) -> float:
+        """The typical length of what is steered; 0 where that is nothing."""
+        if not source.sae.is_transcoder and (latest := self._latest(record)) is not None:
+            limit = self._workspace.extractions.open(latest.id).manifest.norm_limit
+            ratio = latest.config.get("max_norm_ratio")
+            if limit and ratio:
+                return float(limit) / float(ratio)  # the limit is so many times the median
+        from saewidgets.steering.change import typical_norm  # torch: seconds to import
+
+        key = record.id, record.updated_at
+        if key not in self._norms:
+            lm = model()
+            contexts, _ = self._contexts(record, lm)
+            self._norms[key] = self._between(lm, lambda: typical_norm(source, lm, contexts[:8]))
+        return self._norms[key]
+
+    def _contexts(self, record: SAERecord, lm: LoadedModel) -> tuple[Any, str]:
         """Token ids ``[n, length]`` to measure on and what to call the text: what it was trained on, else the demo's.
 
         Raises:
@@ -173,39 +215,6 @@ class Maxima:
         return DemoCorpus(), "the demo corpus"
 
 
-def needed(maximum: Maximum, name: str, index: int) -> float:
-    """Its value. Raises `StateError` if the feature never fired: then there is nothing to scale a strength by."""
-    if maximum.value > 0:
-        return maximum.value
-    raise StateError(
-        f"Feature {index} of {name} did not fire {maximum.basis}, so its largest activation is not known.",
-        where="a_max", hint='Use mode "add", whose strength is an activation, or give a_max.',
-    )
-
-
-MODERATE = 0.45
-"""Of ‖h‖: just below what the gauge calls strong."""
-LARGEST = 4.0
-"""Weak features are not blown up beyond what is usual."""
-UNKNOWN = 1.0
-"""Where nothing is known of ‖h‖: the feature as it is where it fires most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    """How strongly to begin with a feature.
-
-    Attributes:
-        strength: in units of its largest activation (mode ``add_max``), with one or two digits; 0 if it never fired.
-        ratio: ‖Δ‖/‖h‖ at strength 1 on a typical token; None if it is not known.
-        maximum: the largest activation.
-    """
-
-    strength: float
-    ratio: float | None
-    maximum: Maximum
-
-
 def strength_for(ratio: float | None) -> float:
     """The strength to begin with for a feature that changes h by `ratio` · ‖h‖ at strength 1: see the rule above."""
     if ratio is None or not math.isfinite(ratio) or ratio <= 0:
@@ -214,60 +223,7 @@ def strength_for(ratio: float | None) -> float:
     return round(wanted, 1) if wanted >= 0.1 else float(f"{wanted:.1g}")
 
 
-class Strengths:
-    """Strengths to begin with; what is measured for them is kept in memory."""
-
-    def __init__(self, maxima: Maxima) -> None:
-        self._maxima = maxima
-        self._lock = threading.Lock()
-        self._norms: dict[tuple[str, float], float] = {}
-
-    def suggest(
-        self, record: SAERecord, index: int, maximum: Maximum, source: Callable[[], SteeringSource],
-        model: Callable[[], LoadedModel], between: Between,
-    ) -> Suggestion:
-        """The strength to begin with, and what it follows from.
-
-        Args:
-            record, index, maximum: of the feature.
-            source: the SAE, loaded.
-            model: its language model, asked for only where no extraction says how long hidden states are.
-            between: how to run one forward of it.
-
-        Raises:
-            NotFoundError, FormatError: the SAE cannot be loaded.
-        """
-        if maximum.value <= 0:
-            return Suggestion(0.0, None, maximum)
-        place = source()
-        try:
-            norm = self._norm(record, place, model, between)
-        except SAEWidgetsError:  # neither an extraction nor the model is here: that is said when it is generated
-            norm = None
-        ratio = None if norm is None else ratio_at_one(place, index, maximum.value, norm)
-        return Suggestion(strength_for(ratio), ratio, maximum)
-
-    def _norm(
-        self, record: SAERecord, source: SteeringSource, model: Callable[[], LoadedModel], between: Between
-    ) -> float | None:
-        """The typical length of what is steered; None where that is nothing."""
-        if not source.sae.is_transcoder and (known := self._maxima.typical_norm(record)) is not None:
-            return known
-        key = record.id, record.updated_at
-        with self._lock:
-            if key in self._norms:
-                return self._norms[key] or None
-        from saewidgets.steering.change import typical_norm  # torch: seconds to import
-
-        lm = model()
-        contexts, _ = self._maxima.contexts(record, lm)
-        found: float = between(lm, lambda: typical_norm(source, lm, contexts[:8]))
-        with self._lock:
-            self._norms[key] = found
-        return found or None
-
-
-def ratio_at_one(source: SteeringSource, index: int, a_max: float, norm: float) -> float:
+def _ratio_at_one(source: SteeringSource, index: int, a_max: float, norm: float) -> float:
     """‖Δ‖/‖h‖ at strength 1 on a token of this norm: also for SAEs whose directions are as long as the token is."""
     # Torch: seconds to import.
     import torch
