@@ -166,8 +166,8 @@ def test_examples(ws: Workspace) -> None:
         ),
         (lambda: ws.features.auto_label(sae_id, limit=0), "limit", "not 0"),
         (lambda: ws.features.auto_label(sae_id, limit=True), "limit", "not True"),
-        (lambda: ws.features.auto_label(sae_id, indices=[5], price=(1, True)), "price.tokens_out", "price of a million"),
-        (lambda: ws.features.auto_label(sae_id, indices=[5], price=(-1, 1)), "price.tokens_in", "price of a million"),
+        (lambda: ws.features.auto_label(sae_id, indices=[5], price=(1, True)), "price.tokens_out", "price of a"),
+        (lambda: ws.features.auto_label(sae_id, indices=[5], price=(-1, 1)), "price.tokens_in", "price of a"),
         (lambda: ws.features.auto_label(sae_id, indices=[5], price=3), "price", "two numbers"),
         (lambda: ws.features.auto_label(sae_id, indices=["5"]), "indices", "a whole number, not '5'"),
     ]  # fmt: skip
