@@ -72,6 +72,7 @@ def test_a_run_ends_with_an_sae(
     assert (result.status, result.step) == (JobStatus.COMPLETED, 3)
     assert {"val_fvu", "val_l0", "val_mse"} <= set(result.metrics)
     assert ("ce_loss_score" in result.metrics) == causal
+    assert ("no next token" in (tmp_path / "log.txt").read_text(encoding="utf-8")) != causal
     sae = load_sae(result.sae_path or "")
     lm = wrap_model(model, tokenizer)
     packings = [file.parent for file in tokens_folder.glob("*/pack.json")]
@@ -137,16 +138,6 @@ def test_an_encoder_cannot_choose_its_best_checkpoint_by_the_cross_entropy(
     assert caught.value.where == "checkpoints.best_metric"
 
 
-def test_the_log_says_what_an_encoder_does_not_have(
-    tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]
-) -> None:
-    run_training(
-        config("blocks.1.hook_resid_post"), tmp_path, model=family("bert", vocab_size=304), tokenizer=tokenizers[1],
-        tokens_folder=tokens_folder,
-    )  # fmt: skip
-    assert "no next token" in (tmp_path / "log.txt").read_text(encoding="utf-8")
-
-
 Z = "blocks.1.attn.hook_z"
 
 
@@ -157,19 +148,10 @@ def lm(tiny_tokenizer_folder: Path) -> LoadedModel:
     return wrap_model(model, AutoTokenizer.from_pretrained(tiny_tokenizer_folder))
 
 
-def _config(hook_name: str, **changes: Any) -> TrainingConfig:
-    settings: dict[str, Any] = {
-        "corpus": {"kind": "text", "strings": TINY_TEXT}, "hook_name": hook_name, "context_size": 16, "tokens": 192,
-        "batch_size": 64, "device": "cpu", "sae": TopKConfig(d_sae=64, k=4), "evaluation": {"tokens": 256},
-        "activations": {"shuffle_tokens": 128, "norm_tokens": 256, "model_batch_size": 8},
-    }  # fmt: skip
-    return TrainingConfig(**settings | changes)
-
-
 def test_heads_train_together_as_they_do_alone(lm: LoadedModel, tmp_path: Path) -> None:
-    configs = [_config(f"{Z}.3"), _config(Z), _config(f"{Z}.0")]
-    configs.append(_config(f"{Z}.0", hook_name_out="blocks.2.attn.hook_z.1", sae=TranscoderConfig(d_sae=64)))
-    tasks = [Task(config, tmp_path / str(number)) for number, config in enumerate(configs)]
+    configs = [config(f"{Z}.3"), config(Z), config(f"{Z}.0")]
+    configs.append(config(f"{Z}.0", hook_name_out="blocks.2.attn.hook_z.1", sae=TranscoderConfig(d_sae=64)))
+    tasks = [Task(each, tmp_path / str(number)) for number, each in enumerate(configs)]
     run_group(tasks, model=lm, tokens_folder=tmp_path / "tokens")
     run_group([Task(configs[0], tmp_path / "alone")], model=lm, tokens_folder=tmp_path / "tokens")
     together, alone = (load_file(tmp_path / one / "sae" / "sae_weights.safetensors") for one in ("0", "alone"))
@@ -179,10 +161,10 @@ def test_heads_train_together_as_they_do_alone(lm: LoadedModel, tmp_path: Path) 
     assert [(sae.d_in, sae.d_out, sae.cfg.reshape_activations) for sae in saes] == [
         (12, 12, "none"), (48, 48, "hook_z"), (12, 12, "none"), (12, 12, "none"),
     ]  # fmt: skip
-    for number, (config, sae) in enumerate(zip(configs, saes, strict=True)):
-        assert sae.metadata["hook_name"] == config.hook_name
+    for number, (each, sae) in enumerate(zip(configs, saes, strict=True)):
+        assert sae.metadata["hook_name"] == each.hook_name
         again = from_saelens(tmp_path / str(number) / "sae" / "cfg.json", corpus="demo", batch_size=64).config
-        assert again.hook_names == config.hook_names
+        assert again.hook_names == each.hook_names
     written = json.loads((tmp_path / "3" / "sae" / "cfg.json").read_text())["metadata"]
     assert {key: value for key, value in written.items() if "hook" in key} == {
         "hook_name": Z, "hook_head_index": 0, "hook_name_out": "blocks.2.attn.hook_z", "hook_head_index_out": 1,

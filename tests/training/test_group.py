@@ -159,7 +159,7 @@ def test_one_pass_evaluates_all_that_are_due(base, tokens_folder, tmp_path):
     assert blocks_of([(1, 4), (0, 4), (0, 8)], tmp_path / "all") == 2 * ((2 + 1 + 2) + (2 + 2))
 
 
-@pytest.mark.parametrize("share", [0.15, 0.55, 0.97])
+@pytest.mark.parametrize("share", [0.15, 0.97])
 def test_pause_anywhere_and_resume(share, configs, alone, tokens_folder, tmp_path, total_checks):
     at = int(total_checks * share)
     result = run_group(
@@ -187,14 +187,13 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_kill_leaves_trainings_at_different_steps_that_catch_up(
-    share, configs, alone, tokens_folder, tmp_path, total_checks
+    configs, alone, tokens_folder, tmp_path, total_checks
 ):
     class Kill(Scripted):
         def check(self):
             super().check()
-            if self.calls >= total_checks * share:
+            if self.calls >= total_checks * 0.9:
                 raise Killed
 
     with pytest.raises(Killed):
@@ -238,9 +237,7 @@ def evaluation_forwards(configs, tokens_folder, tmp_path_factory):
     return control.forwards
 
 
-@pytest.mark.parametrize(
-    ("share", "asked"), [(0.01, None), (0.3, Request.PAUSE), (0.7, None), (1, Request.PAUSE)]
-)
+@pytest.mark.parametrize(("share", "asked"), [(0.01, None), (0.7, None), (1, Request.PAUSE)])
 def test_left_in_the_middle_of_an_evaluation(
     share, asked, configs, runs_alone, tokens_folder, tmp_path, evaluation_forwards
 ):
@@ -278,7 +275,7 @@ def test_all_are_ended_in_the_middle_of_an_evaluation(
     assert not stopped or all("ce_loss_score" in r.metrics for r in result.results)
 
 
-@pytest.mark.parametrize(("number", "asked"), [(0, Request.STOP), (1, Request.CANCEL), (3, Request.STOP)])
+@pytest.mark.parametrize(("number", "asked"), [(0, Request.STOP), (1, Request.CANCEL)])
 def test_one_is_ended_alone_while_it_waits_for_an_evaluation(
     number, asked, configs, runs_alone, tokens_folder, tmp_path
 ):
@@ -293,6 +290,7 @@ def test_one_is_ended_alone_while_it_waits_for_an_evaluation(
     ended = JobStatus.STOPPED if asked is Request.STOP else JobStatus.CANCELLED
     assert [r.status for r in result.results] == [ended if n == number else JobStatus.COMPLETED for n in range(4)]
     assert result.results[number].step == 6
+    assert (tmp_path / str(number) / "sae").exists() == (asked is Request.STOP)
     for other in {0, 1, 2, 3} - {number}:
         _same(_tensors(tmp_path / str(other)), runs_alone[other][0])
         assert _measured(emits[other]) == runs_alone[other][1]
@@ -322,6 +320,21 @@ def test_one_that_diverges_fails_alone(configs, alone, tokens_folder, tmp_path, 
         _same(_tensors(tmp_path / str(number)), alone[number])
 
 
+def test_where_all_diverge_the_error_is_that_of_the_first(configs, tokens_folder, tmp_path, monkeypatch):
+    def failing(self):
+        if self.step >= 3:
+            raise TrainingError(f"Loss became NaN with {self.config.sae.architecture}.", where="loss")
+
+    monkeypatch.setattr(Trainer, "flush", failing)
+    told = []
+    with pytest.raises(TrainingError, match="NaN with topk"):
+        run_group(
+            _tasks(configs[:2], tmp_path), tokens_folder=tokens_folder,
+            ended=lambda number, r, error: told.append((number, r.status.value, error.what)),
+        )
+    assert told == [(0, "failed", "Loss became NaN with topk."), (1, "failed", "Loss became NaN with jumprelu.")]
+
+
 def test_a_full_disk_ends_all_and_all_can_be_resumed(configs, alone, tokens_folder, tmp_path, monkeypatch):
     save = Trainer.save
 
@@ -338,22 +351,6 @@ def test_a_full_disk_ends_all_and_all_can_be_resumed(configs, alone, tokens_fold
     assert run_group(_tasks(configs, tmp_path, resume=True), tokens_folder=tokens_folder).status is JobStatus.COMPLETED
     for number, expected in enumerate(alone):
         _same(_tensors(tmp_path / str(number)), expected)
-
-
-@pytest.mark.parametrize("asked", [Request.STOP, Request.CANCEL])
-def test_one_is_ended_alone(asked, configs, alone, tokens_folder, tmp_path):
-    emit = Recorder()
-    wanted = lambda: asked if any(m.step >= 6 for m in emit.of(Metrics)) else Request.RUN  # noqa: E731
-    tasks = _tasks(configs, tmp_path)
-    tasks[0] = Task(configs[0], tmp_path / "0", emit, wanted)
-    result = run_group(tasks, tokens_folder=tokens_folder)
-    assert result.status is JobStatus.COMPLETED
-    stopped = asked is Request.STOP
-    assert result.results[0].status is (JobStatus.STOPPED if stopped else JobStatus.CANCELLED)
-    assert result.results[0].step == 6
-    assert (tmp_path / "0" / "sae").exists() == stopped
-    for number in (1, 2, 3):
-        _same(_tensors(tmp_path / str(number)), alone[number])
 
 
 def test_a_checkpoint_that_is_asked_for_is_written_by_each(configs, tokens_folder, tmp_path, total_checks):

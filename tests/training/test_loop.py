@@ -31,8 +31,7 @@ def _resumed(config, folder, **kwargs):
     return trainer
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("architecture", SAES)
+@pytest.mark.parametrize(("architecture", "accumulation"), list(zip(SAES, [1, 2, 2, 1], strict=True)))
 def test_pause_and_resume_is_bit_identical(tmp_path, architecture, accumulation):
     config = make_config(architecture, gradient_accumulation=accumulation)
     straight = make_trainer(config, tmp_path / "straight")
@@ -53,9 +52,8 @@ def test_pause_and_resume_is_bit_identical(tmp_path, architecture, accumulation)
     _same(_everything(straight), _everything(resumed))
 
 
-@pytest.mark.parametrize("architecture", SAES)
-def test_resume_after_a_crash_continues_from_the_last_periodic_checkpoint(tmp_path, architecture):
-    config = make_config(architecture, **{"checkpoints.every_steps": 7})
+def test_resume_after_a_crash_continues_from_the_last_periodic_checkpoint(tmp_path):
+    config = make_config("batchtopk", **{"checkpoints.every_steps": 7})
     straight = make_trainer(config, tmp_path / "straight")
     straight.run()
 
@@ -303,10 +301,7 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
         other.load(checkpoint)
 
 
-@pytest.mark.parametrize(
-    ("architecture", "precision"),
-    [("standard", "float16"), ("topk", "bfloat16"), ("batchtopk", "float16"), ("jumprelu", "bfloat16")],
-)
+@pytest.mark.parametrize(("architecture", "precision"), [("standard", "float16"), ("topk", "bfloat16")])
 def test_mixed_precision_learns_with_float32_parameters(tmp_path, architecture, precision):
     config = make_config(architecture, steps=20, precision=precision)
     record, reference = Recorder(), Recorder()
@@ -421,9 +416,9 @@ class PairStream(FakeStream):
             yield x, x.roll(1, dims=1)
 
 
-@pytest.mark.parametrize("architecture", ["standard", "topk", "transcoder"])
+@pytest.mark.parametrize("architecture", ["standard", "transcoder"])
 def test_a_decoder_that_is_normalised_seldom_learns_as_one_that_always_is(architecture, tmp_path):
-    sae = SAES.get(architecture) or VARIANTS.get(architecture) or {"architecture": architecture, "l1_coefficient": 0.1}
+    sae = {"architecture": architecture, "l1_coefficient": 0.1}
     pairs = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
     transcoder = "transcoder" in architecture
 
@@ -437,6 +432,5 @@ def test_a_decoder_that_is_normalised_seldom_learns_as_one_that_always_is(archit
         return [event.values["fvu"] for event in recorder.of(Metrics) if event.step >= 20]
 
     always = fvu(1)
-    for every in (10, 50, 100):
-        for seldom, usual in zip(fvu(every), always, strict=True):
-            assert seldom < 1.2 * usual, every
+    for seldom, usual in zip(fvu(50), always, strict=True):
+        assert seldom < 1.2 * usual

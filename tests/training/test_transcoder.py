@@ -21,7 +21,7 @@ STEPS, BATCH = 12, 64
 HOOKS = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
 
 
-@pytest.fixture(scope="session", params=["transcoder", "skip_transcoder"])
+@pytest.fixture(scope="session", params=["skip_transcoder"])
 def config(request, tiny_model_folder):
     """From the input of an MLP to its output."""
     return TrainingConfig(
