@@ -17,7 +17,7 @@ from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, Storage
 from saewidgets.formats import registry, saelens
 from saewidgets.formats.base import Description, Format, Part, Saved
 from saewidgets.formats.configuration import read_json, read_yaml
-from saewidgets.formats.detect import locate
+from saewidgets.formats.registry import locate
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_writable, nbytes
 from saewidgets.formats.whole import OccupiedError, whole_folder
@@ -31,24 +31,8 @@ def load_sae(
     dtype: torch.dtype | None = None,
     apply_b_dec_to_input: bool | None = None,
 ) -> SAE:
-    """The SAE at `path`, frozen and ready for inference.
-
-    Args:
-        path: its folder; a file of it; or a folder in which exactly one SAE is.
-        device: where the weights go.
-        dtype: number format of the weights; None keeps what the file declares.
-        apply_b_dec_to_input: whether b_dec is subtracted from the input, where the files leave it open.
-
-    Returns:
-        An SAE of the right class. `metadata` says what it was trained on as far as the files do; ``metadata["notes"]``
-        lists what a person should know (something was corrected, or is not known).
-
-    Raises:
-        NotFoundError: the path does not exist.
-        FormatError: the format is unknown, or a file is not what its configuration says. No code of a file runs and
-            sizes are checked before memory is taken.
-        ConfigError: there is no such device, or an argument is of another kind, or says what the files say themselves.
-    """
+    """The SAE at `path` (its folder, a file of it, or a folder in which exactly one SAE is), frozen and ready for
+    inference. `saewidgets.load_sae` says the rest."""
     where = checked_device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         arguments.refuse(dtype, "dtype", "a floating-point number format", "Use torch.float32, for example, or None.")
@@ -122,16 +106,8 @@ def _write(sae: SAE, folder: Path, format: Format, more: Mapping[str, Part] | No
 
 
 def describe(path: str | Path | Source, *, apply_b_dec_to_input: bool | None = None) -> Description:
-    """What the SAE at `path` is, from its configuration and the headers of its files; no weight is read.
-
-    Args:
-        path: as for `load_sae`; or a `Source` that holds exactly one SAE.
-        apply_b_dec_to_input: as for `load_sae`.
-
-    Raises:
-        NotFoundError: the path does not exist.
-        FormatError: the format is unknown, or the files contradict each other.
-    """
+    """What the SAE at `path` (or the one in a `Source`) is, from its configuration and the headers of its files; no
+    weight is read. Raises as `load_sae`."""
     if hasattr(path, "files"):
         source: Source = cast(Source, path)
         format = registry.find(source)
@@ -144,12 +120,7 @@ def describe(path: str | Path | Source, *, apply_b_dec_to_input: bool | None = N
 def stored_config(folder: Path, format: str) -> Mapping[str, Any]:
     """The configuration in the files of the SAE in `folder`, as JSON data: also where its weights are gone or damaged.
 
-    Args:
-        folder: its files.
-        format: the format that they were in when they were whole.
-
-    Raises:
-        FormatError: the configuration itself cannot be read; or, in a format that keeps it with the weights, these.
+    `format` is that of the files when they were whole. Raises `FormatError` where the configuration cannot be read.
     """
     try:
         return describe(folder).config
@@ -165,18 +136,7 @@ def convert(path: str | Path, dest: str | Path, format: str = saelens.NAME) -> P
 
     Model, hook point and the rest of what its files say about it come along, and so does the density of its latents
     where both formats have it. The number format of the weights stays, unless a shorter one than float32 would round
-    what the target needs. `dest` is written whole or not at all.
-
-    Args:
-        path: as for `load_sae`.
-        dest: new, empty, or an SAE in the same format that is replaced.
-        format: name of a format that is written.
-
-    Raises:
-        NotFoundError: `path` does not exist.
-        FormatError: `path` holds no SAE in a known format, or `format` cannot express it; the reason is in the message.
-        ConfigError: there is no format of that name; an argument is of another kind.
-        StorageError: `dest` holds something else (an SAE in another format, too), or cannot be written.
+    what the target needs. Raises as `load_sae` and `save_sae`.
     """
     target = registry.get(format)
     found, dest = locate(path), arguments.path(dest, "dest", "where the SAE goes")

@@ -1,14 +1,17 @@
-"""Which formats there are, in the order in which a folder is asked whether it holds one."""
+"""Which formats there are, in the order in which a folder is asked whether it holds one, and `locate`: which of them a
+path of this machine holds, be it a folder, one of its files, or a folder around exactly one SAE."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from saewidgets.config.arguments import shown
-from saewidgets.errors import ConfigError, FormatError
+from saewidgets.config import arguments
+from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.formats import (
     adapters,
     dictionary_learning,
@@ -19,7 +22,7 @@ from saewidgets.formats import (
     sparsify,
 )
 from saewidgets.formats.base import Format
-from saewidgets.formats.source import ListedSource, Source, alone
+from saewidgets.formats.source import FolderSource, ListedSource, Source, alone
 
 # A folder that two formats could claim goes to the first: those with a mark of their own before those without one, and
 # single files last.
@@ -45,7 +48,6 @@ _FORMATS: tuple[Format, ...] = (
     adapters.GHOSTTRACK,
     adapters.OPENAI,
 )
-_LISTED = 8
 _CROSS_LAYER = (
     "This is a cross-layer transcoder: its latents write into all later layers, so it is no transcoder by itself.",
     "Per-layer transcoders (layer_….safetensors) of the same model can be read.",
@@ -78,9 +80,8 @@ def get(name: str) -> Format:
     for format in _FORMATS:
         if format.name == name:
             return format
-    raise ConfigError(
-        f"There is no format {shown(name)}.", where="format", hint=f"Known are {', '.join(f.name for f in _FORMATS)}."
-    )
+    known = ", ".join(format.name for format in _FORMATS)
+    raise ConfigError(f"There is no format {arguments.shown(name)}.", where="format", hint=f"Known are {known}.")
 
 
 def match(source: Source) -> Format | None:
@@ -97,18 +98,31 @@ def find(source: Source) -> Format:
 
 
 def find_all(source: Source) -> Iterator[Found]:
-    """Every SAE in `source` and the folders below it. Folders of an SAE that was found are not searched."""
-    for folder, part in _folders(source):
-        format = match(part)
-        if format is None:
-            continue
-        if not format.single_file:
-            yield Found(folder, format)
+    """Every SAE in `source` and the folders below it, outer ones first. Folders of an SAE that was found are not
+    searched."""
+    below: dict[str, dict[str, int]] = {}  # folder → what is in it or below it, by the names that it has there
+    for name, size in source.files().items():
+        parts = name.split("/")
+        for depth in range(len(parts)):
+            below.setdefault("/".join(parts[:depth]), {})["/".join(parts[depth:])] = size
+    taken: list[str] = []
+    for folder in sorted(below, key=lambda folder: (folder.count("/") + bool(folder), folder)):
+        if any(folder.startswith(outer) for outer in taken):
             continue
         prefix = f"{folder}/" if folder else ""
-        for name in part.files():
-            if "/" not in name and (match(alone(part, name)) is format):
-                yield Found(prefix + name, format)
+        label = f"{source.label}/{folder}" if folder else source.label
+        part = ListedSource(label, below[folder], functools.partial(_read_below, source, prefix))
+        format = match(part)
+        if format is not None and format.single_file:
+            names = [name for name in part.files() if "/" not in name and match(alone(part, name)) is format]
+            yield from (Found(prefix + name, format) for name in names)
+        elif format is not None:
+            taken.append(prefix)
+            yield Found(folder, format)
+
+
+def _read_below(source: Source, prefix: str, name: str, start: int, length: int | None) -> bytes:
+    return source.read(prefix + name, start, length)
 
 
 def unknown(source: Source) -> FormatError:
@@ -116,12 +130,15 @@ def unknown(source: Source) -> FormatError:
     names = sorted(source.files())
     if known := unread(names):
         return FormatError(known[0], where=source.label, hint=known[1])
-    listed = ", ".join(name[:80] for name in names[:_LISTED])
-    listed += f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    listed = _listed([name[:80] for name in names], 8)
     return FormatError(
         f"This is not an SAE in a known format; it holds {listed or 'nothing'}.", where=source.label,
         hint=f"A SAELens SAE has {' and '.join(saelens.FILES)}; docs/formats.md lists the other formats.",
     )
+
+
+def _listed(names: list[str], most: int) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def unread(files: Iterable[str]) -> tuple[str, str] | None:
@@ -133,27 +150,83 @@ def unread(files: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
-def _folders(source: Source) -> Iterator[tuple[str, Source]]:
-    """All folders with files in them or below, outer ones first, without those below a folder that holds an SAE."""
-    below: dict[str, dict[str, int]] = {}
-    for name, size in source.files().items():
-        folder = name.rpartition("/")[0]
-        inner = name
-        parts = folder.split("/") if folder else []
-        for depth in range(len(parts) + 1):
-            below.setdefault("/".join(parts[:depth]), {})[inner] = size
-            inner = inner.partition("/")[2]
-    taken: list[str] = []
-    for folder in sorted(below, key=lambda folder: (folder.count("/") + bool(folder), folder)):
-        if any(folder.startswith(f"{outer}/") or not outer for outer in taken):
-            continue
-        label = f"{source.label}/{folder}" if folder else source.label
-        part = ListedSource(label, below[folder], functools.partial(_read_below, source, folder))
-        format = match(part)
-        if format is not None and not format.single_file:
-            taken.append(folder)
-        yield folder, part
+# --- Paths of this machine -------------------------------------------------------------------------------------------
+
+_OUTER = 2  # how many folders up a file's SAE may be: checkpoints/final.safetensors
+_CONFIGURATIONS = (".json", ".yaml")  # of an SAE that is another file beside or below it
 
 
-def _read_below(source: Source, folder: str, name: str, start: int, length: int | None) -> bytes:
-    return source.read(f"{folder}/{name}" if folder else name, start, length)
+class SeveralSAEsError(FormatError):
+    """A folder holds several SAEs; the message lists them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An SAE on this machine: `path` is its folder, or its file where the format is of single files."""
+
+    path: Path
+    format: Format
+
+    def source(self) -> FolderSource:
+        return FolderSource(self.path)
+
+
+def locate(path: str | Path) -> Located:
+    """The SAE that `path` means.
+
+    Args:
+        path: its folder; a file of it; or a folder in which exactly one SAE is.
+
+    Raises:
+        NotFoundError: the path does not exist.
+        FormatError: no known format, or several SAEs; the message lists what was found.
+        ConfigError: `path` is no path.
+    """
+    path = arguments.path(path, "path", "where an SAE is")
+    if not path.exists():
+        raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
+    return _of_folder(path) if path.is_dir() else _of_file(path)
+
+
+def detect_format(path: str | Path) -> str:
+    """The name of the format of the SAE at `path` (see `locate`): ``"saelens"``, ``"gemma_scope"``, …
+
+    Raises:
+        NotFoundError: the path does not exist.
+        FormatError: no known format, or several SAEs; the message lists what was found.
+    """
+    return locate(path).format.name
+
+
+def _of_folder(path: Path) -> Located:
+    source = FolderSource(path)
+    found = list(find_all(source))
+    if len(found) == 1:
+        return Located(path / found[0].path if found[0].path else path, found[0].format)
+    if not found:
+        raise unknown(source)
+    listed = _listed([item.path for item in found], 5)
+    raise SeveralSAEsError(
+        f"This folder holds {len(found)} SAEs: {listed}.", where=str(path), hint="Give the path of one of them."
+    )
+
+
+def _of_file(path: Path) -> Located:
+    single = match(FolderSource(path)) if path.is_file() else None
+    if single is not None and single.single_file:  # a checkpoint lies inside the folder of another SAE
+        return Located(path, single)
+    for depth, folder in enumerate(list(path.parents)[:_OUTER]):
+        source = FolderSource(folder, depth + 1)
+        with contextlib.suppress(FormatError):  # a crowded folder (Downloads) around a single file
+            source.files()
+            if (format := match(source)) is not None and not format.single_file:
+                return Located(folder, format)
+    if path.suffix in _CONFIGURATIONS:
+        with contextlib.suppress(FormatError):  # beside several SAEs, or none: the file itself is not one
+            return _of_folder(path.parent)
+    if known := unread([path.name]):
+        raise FormatError(known[0], where=str(path), hint=known[1])
+    raise FormatError(
+        "This is a single file, not an SAE folder.", where=str(path),
+        hint="Give the folder of the SAE, with its configuration and its weights.",
+    )

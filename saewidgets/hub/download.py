@@ -43,6 +43,7 @@ from saewidgets.hub_records import Variant
 from saewidgets.render.numbers import size
 
 BLOCK = 1 << 18  # bytes that are asked of the network at once, where that can be chosen
+READ = 1 << 23  # and of the disk
 PROGRESS = 1 << 20  # bytes of one connection after which earlier failures are forgotten
 PATIENCE = 0.1  # seconds between two looks at whether to stop, while nothing comes
 log = logging.getLogger(__name__)
@@ -108,14 +109,7 @@ class Downloaded:
 
 
 def plan_download(reference: str | HubReference, *, client: HubClient | None = None) -> DownloadPlan:
-    """What `download` would do with the same arguments. Lists the repository and reads no weights.
-
-    Where the hub cannot be reached, an SAE whose files are in the cache is planned from there.
-
-    Raises:
-        ConfigError: the reference cannot be read, or means several SAEs.
-        NoSAEError, HubError: as `variants`.
-    """
+    """What `download` would do: from the listing, or where the hub cannot be reached from what the cache has."""
     client = client or HubClient()
     place = parse_reference(reference)
     try:
@@ -142,32 +136,24 @@ def download(
     listing: Listing | None = None,
     format: str = "",
 ) -> Downloaded:
-    """Bring one SAE into the hub cache and return where it is.
+    """Bring one SAE into the hub cache and return where it is (see `Workspace.hub.download`).
 
     What is in the cache already needs no network: neither with a `listing`, nor without one where the hub cannot be
-    reached and the commit is named or noted in the cache.
-
-    Every file is compared with the size and hash that the repository lists, also those that were in the cache already.
-    Progress counts bytes (`unit` ``"bytes"``, phases as in `Progress`), at most ten times a second.
+    reached and the commit is named or noted in the cache. Every file is compared with the size and hash that the
+    repository lists, also those that were in the cache already.
 
     Args:
-        reference: as `parse_reference` takes it; its folder must hold exactly one SAE.
-        client: None: the default endpoint, token and cache.
-        emit_progress: told how far it is.
+        emit_progress: told at most ten times a second how many bytes are there.
         check: called several times a second; what it raises ends the download.
         on_plan: told once what will be fetched, before anything is.
-        branch: the branch or tag that led to the commit which `reference` names (`Listing.branch`): it is noted in
-            the cache, so that other tools find the files under it without a network.
-        listing: exactly the files of the SAE that `reference` names (`cache.from_rows`), so that the hub need
-            not be asked for them again; None: it is.
+        branch: the branch or tag that led to the commit which `reference` names: it is noted in the cache, so that
+            other tools find the files under it without a network.
+        listing: exactly the files of the SAE that `reference` names (`cache.from_rows`); None: the hub is asked.
         format: of the SAE, with a `listing`.
 
     Raises:
-        ConfigError: the reference cannot be read, or means several SAEs.
         DiskFullError: it does not fit; nothing was fetched.
-        HubError: as one of its children; what arrived is kept, except after `WrongHashError`.
-        StorageError: the cache cannot be written.
-        Exception: whatever `check` raised.
+        HubError, StorageError: what arrived is kept, except after `WrongHashError`.
     """
     client = client or HubClient()
     started = time.monotonic()
@@ -186,11 +172,11 @@ def download(
             where=str(client.cache_dir),
             hint="Free some space, choose a narrower width, or set HF_HUB_CACHE to a larger disk.",
         )
-    meter = _Meter(total, emit_progress)
+    transfer = _Transfer(client, listing, total, check, emit_progress or (lambda _: None))
     for file in sorted(plan.files, key=lambda file: file.size):
-        _bring(client, listing, file, check, meter)
+        transfer.bring(file)
     cache.record_reference(client.cache_dir, "models", listing.repo_id, listing.branch or branch, listing.revision)
-    meter.show("checking", force=True)
+    transfer.show("checking", force=True)
     location = cache.repo_folder(client.cache_dir, listing.repo_id) / "snapshots" / listing.revision / plan.path
     return Downloaded(
         repo_id=listing.repo_id,
@@ -201,7 +187,7 @@ def download(
         location=location,
         files=tuple(cache.snapshot_file(client.cache_dir, listing, file) for file in plan.files),
         total_bytes=total,
-        fetched_bytes=meter.fetched,
+        fetched_bytes=transfer.fetched,
         seconds=time.monotonic() - started,
     )
 
@@ -244,128 +230,166 @@ def _plan(
     return DownloadPlan(listing, path, format, files, missing, partials, variant)
 
 
-# ---------------------------------------------------------------------------------------------------- one file
+# --- File after file -------------------------------------------------------------------------------------------------
 
 
-def _bring(client: HubClient, listing: Listing, file: RepoFile, check: Callable[[], None], meter: _Meter) -> None:
-    """One file, checked and placed in its snapshot; from the cache if it is there."""
-    with cache.locked(client.cache_dir, listing, file, check):
-        present = cache.cached_file(client.cache_dir, listing, file)
-        if present is not None and _has_right_hash(present, file, check, meter):
-            meter.skip(file.size)
-        else:
-            _fetch(client, listing, file, check, meter)
-        cache.place(client.cache_dir, listing, file)
+class _Transfer:
+    """Brings files into the cache, counts bytes and tells them at most ten times a second; the rate is that of the last
+    five seconds."""
 
+    def __init__(
+        self, client: HubClient, listing: Listing, total: int, check: Callable[[], None],
+        emit: Callable[[Progress], None],
+    ) -> None:
+        self._client, self._listing, self._total = client, listing, total
+        self._check, self._emit = check, emit
+        self._done, self.fetched = 0, 0
+        self._told = -1.0
+        self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
-def _fetch(client: HubClient, listing: Listing, file: RepoFile, check: Callable[[], None], meter: _Meter) -> None:
-    """Bring `file` into the cache's blobs, from where an earlier try stopped. The caller holds its lock.
+    def bring(self, file: RepoFile) -> None:
+        """One file, checked and placed in its snapshot; from the cache if it is there."""
+        folder = self._client.cache_dir
+        with cache.locked(folder, self._listing, file, self._check):
+            present = cache.cached_file(folder, self._listing, file)
+            if present is not None and self._is_right(present, file):
+                self._count(file.size)
+            else:
+                self._fetch(file)
+            cache.place(folder, self._listing, file)
 
-    What is on the disk was always hashed, and nothing gets its final name before its hash is right.
-    """
-    blob = cache.blob_file(client.cache_dir, listing, file)
-    partial = cache.partial_file(client.cache_dir, listing, file)
-    with _storage_errors(partial, file):
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        if partial.is_symlink() or not partial.is_file():
-            partial.unlink(missing_ok=True)
-        with partial.open("r+b" if partial.exists() else "w+b", buffering=0) as target:
-            if os.fstat(target.fileno()).st_size > file.size:
-                target.truncate(0)
-            digest = _new_digest(file)
-            have = 0
-            for block in _read(target, check):
-                digest.update(block)
-                have += len(block)
-            meter.skip(have)
-            for block in _arriving(client, listing, file, have, check, meter):
-                _write(target, block)
-                digest.update(block)
-                meter.add(len(block))
-        if digest.hexdigest() != file.etag:
-            partial.unlink(missing_ok=True)
-            meter.skip(-file.size)
-            raise WrongHashError(
-                "The file that arrived is not the one the repository lists: its hash differs.",
-                where=f"{listing.repo_id}/{file.path}",
-                hint="It was thrown away. Try again; if it happens again, tell the owner of the repository.",
-            )
-        os.replace(partial, blob)
-
-
-def _arriving(
-    client: HubClient, listing: Listing, file: RepoFile, have: int, check: Callable[[], None], meter: _Meter
-) -> Iterator[bytes]:
-    """The bytes of a file from `have` on. A connection that breaks off is taken up again where it did."""
-    url = resolve_url(client, listing.repo_id, listing.revision, file.path)
-    where = f"{listing.repo_id}/{file.path}"
-    changed = FileChangedError(
-        "The hub serves another version of the file than the one it listed.",
-        where=where,
-        hint="List the repository again, then retry.",
-    )
-
-    def wait(seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while True:
-            check()
-            left = max(0.0, until - time.monotonic())
-            meter.retrying(attempts.count, left)
-            if not left:
-                return
-            time.sleep(min(PATIENCE, left))
-
-    attempts = Attempts(client, wait)
-    while have < file.size:
-        check()
+    def _is_right(self, path: Path, file: RepoFile) -> bool:
+        """Whether what lies at `path` is the listed file."""
+        digest = _new_digest(file)
         try:
-            with client.open(url, {"range": f"bytes={have}-"} if have else {}) as response:
-                whole = response.status_code == 200  # the hub ignored the range and sends all of it again
-                if not whole and not response.headers.get("content-range", "").startswith(f"bytes {have}-"):
-                    raise changed
-                skip, before = have if whole else 0, have
-                for chunk in chunks(response, BLOCK):
-                    skip, block = max(0, skip - len(chunk)), chunk[skip:]
-                    if have + len(block) > file.size:
+            with path.open("rb", buffering=0) as source:
+                while block := source.read(READ):
+                    digest.update(block)
+                    self._check()
+                    self.show("checking")
+        except OSError:
+            return False
+        return bool(digest.hexdigest() == file.etag)
+
+    def _fetch(self, file: RepoFile) -> None:
+        """Bring `file` into the cache's blobs, from where an earlier try stopped. The caller holds its lock.
+
+        What is on the disk was always hashed, and nothing gets its final name before its hash is right.
+        """
+        partial = cache.partial_file(self._client.cache_dir, self._listing, file)
+        with _storage_errors(partial, file):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            if partial.is_symlink() or not partial.is_file():
+                partial.unlink(missing_ok=True)
+            with partial.open("r+b" if partial.exists() else "w+b", buffering=0) as target:
+                if os.fstat(target.fileno()).st_size > file.size:
+                    target.truncate(0)
+                digest, have = _new_digest(file), 0
+                while block := target.read(READ):
+                    digest.update(block)
+                    have += len(block)
+                    self._check()
+                self._count(have)
+                for block in self._arriving(file, have):
+                    _write(target, block)
+                    digest.update(block)
+                    self.fetched += len(block)
+                    self._count(len(block))
+            if digest.hexdigest() != file.etag:
+                partial.unlink(missing_ok=True)
+                self._count(-file.size)
+                raise WrongHashError(
+                    "The file that arrived is not the one the repository lists: its hash differs.",
+                    where=f"{self._listing.repo_id}/{file.path}",
+                    hint="It was thrown away. Try again; if it happens again, tell the owner of the repository.",
+                )
+            os.replace(partial, cache.blob_file(self._client.cache_dir, self._listing, file))
+
+    def _arriving(self, file: RepoFile, have: int) -> Iterator[bytes]:
+        """The bytes of a file from `have` on. A connection that breaks off is taken up again where it did."""
+        url = resolve_url(self._client, self._listing.repo_id, self._listing.revision, file.path)
+        where = f"{self._listing.repo_id}/{file.path}"
+        changed = FileChangedError(
+            "The hub serves another version of the file than the one it listed.", where=where,
+            hint="List the repository again, then retry.",
+        )
+
+        def wait(seconds: float) -> None:
+            until = time.monotonic() + seconds
+            while True:
+                self._check()
+                left = max(0.0, until - time.monotonic())
+                if self._due():
+                    self._emit(Progress(
+                        self._done, self._total, "bytes", phase="retrying", attempt=attempts.count, wait_seconds=left
+                    ))  # fmt: skip
+                if not left:
+                    return
+                time.sleep(min(PATIENCE, left))
+
+        attempts = Attempts(self._client, wait)
+        while have < file.size:
+            self._check()
+            try:
+                with self._client.open(url, {"range": f"bytes={have}-"} if have else {}) as response:
+                    whole = response.status_code == 200  # the hub ignored the range and sends all of it again
+                    if not whole and not response.headers.get("content-range", "").startswith(f"bytes {have}-"):
                         raise changed
-                    if block:
-                        have += len(block)
-                        yield block
-                    if have - before >= PROGRESS:
-                        attempts.succeeded()
-                    check()
-            if have < file.size:
-                raise TruncatedFileError("The hub sent less of the file than it lists.", where=where)
-        except Exception as error:  # noqa: BLE001 - of two network libraries (or of `check`); sorted out in `explained`
-            found = explained(error, url, client.redact)
-            broken_off = _with_amount(found, attempts.count + 1, have, file, where)
-            attempts.failed(broken_off or found, again=broken_off is not None)
+                    skip, before = have if whole else 0, have
+                    for chunk in chunks(response, BLOCK):
+                        skip, block = max(0, skip - len(chunk)), chunk[skip:]
+                        if have + len(block) > file.size:
+                            raise changed
+                        if block:
+                            have += len(block)
+                            yield block
+                        if have - before >= PROGRESS:
+                            attempts.succeeded()
+                        self._check()
+                if have < file.size:
+                    raise TruncatedFileError("The hub sent less of the file than it lists.", where=where)
+            except Exception as error:  # noqa: BLE001 - of two network libraries (or of `check`); see `explained`
+                found = explained(error, url, self._client.redact)
+                broken_off = _with_amount(found, attempts.count + 1, have, file, where)
+                attempts.failed(broken_off or found, again=broken_off is not None)
+
+    def _count(self, count: int) -> None:
+        """Bytes that are there now; negative for some that have to be fetched again."""
+        self._done += count
+        self.show("downloading")
+
+    def show(self, phase: str, *, force: bool = False) -> None:
+        if not self._due(force):
+            return
+        now = self._told
+        self._recent.append((now, self.fetched))
+        while now - self._recent[0][0] > 5 and len(self._recent) > 2:
+            self._recent.popleft()
+        since, before = self._recent[0]
+        rate = (self.fetched - before) / (now - since) if now - since > 0.2 else None
+        eta = (self._total - self._done) / rate if rate else None
+        self._emit(Progress(self._done, self._total, "bytes", rate, eta, phase))
+
+    def _due(self, force: bool = False) -> bool:
+        now = time.monotonic()
+        if now - self._told < 0.1 and not force:
+            return False
+        self._told = now
+        return True
 
 
 def _with_amount(error: BaseException, count: int, have: int, file: RepoFile, where: str) -> HubError | None:
     """A broken connection as the person reads it: how often, where, and that nothing is lost; None for other errors."""
     if not isinstance(error, ConnectionLostError | TruncatedFileError | HubOfflineError) or error.where == SWITCH:
         return None
-    arrived, times = f"{size(have)} of {size(file.size)}", "once" if count == 1 else f"{count} times"
-    what = f"Lost the connection {times} at {arrived}. What arrived is kept."
-    if isinstance(error, TruncatedFileError):
-        what = f"The hub ended the file early {times}, at {arrived}. What arrived is kept."
-    told = type(error)(what, where=where, hint="Try again: the download continues where it stopped.")
+    what = "The hub ended the file early" if isinstance(error, TruncatedFileError) else "Lost the connection"
+    times = "once" if count == 1 else f"{count} times"
+    told = type(error)(
+        f"{what} {times} at {size(have)} of {size(file.size)}. What arrived is kept.", where=where,
+        hint="Try again: the download continues where it stopped.",
+    )
     told.__cause__ = error.__cause__
     return told
-
-
-def _has_right_hash(path: Path, file: RepoFile, check: Callable[[], None], meter: _Meter) -> bool:
-    """Whether what lies at `path` is the listed file."""
-    digest = _new_digest(file)
-    try:
-        with path.open("rb", buffering=0) as source:
-            for block in _read(source, check):
-                digest.update(block)
-                meter.show("checking")
-    except OSError:
-        return False
-    return bool(digest.hexdigest() == file.etag)
 
 
 def _new_digest(file: RepoFile) -> Any:
@@ -373,12 +397,6 @@ def _new_digest(file: RepoFile) -> Any:
     if file.sha256 is not None:
         return hashlib.sha256()
     return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-
-
-def _read(source: BinaryIO, check: Callable[[], None]) -> Iterator[bytes]:
-    while block := source.read(1 << 23):
-        yield block
-        check()
 
 
 def _write(target: BinaryIO, block: bytes) -> None:
@@ -403,51 +421,3 @@ def _storage_errors(partial: Path, file: RepoFile) -> Iterator[None]:
                 hint="Free some space and try again: the download continues where it stopped.",
             ) from error
         raise cache.not_writable(error, partial) from error
-
-
-class _Meter:
-    """Counts bytes and tells them at most ten times a second; the rate is that of the last five seconds."""
-
-    def __init__(self, total: int, emit: Callable[[Progress], None] | None) -> None:
-        self._total, self._emit = total, emit
-        self._done, self.fetched = 0, 0
-        self._told = -1.0
-        self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
-
-    def skip(self, count: int) -> None:
-        """Bytes that were there already; negative for some that have to be fetched again."""
-        self._done += count
-        self.show("downloading")
-
-    def add(self, count: int) -> None:
-        """Bytes that came over the network."""
-        self.fetched += count
-        self.skip(count)
-
-    def retrying(self, attempt: int, wait: float) -> None:
-        """Nothing comes: a try failed, and the next one is `wait` seconds away."""
-        if self._due(force=False):
-            self._tell(Progress(self._done, self._total, "bytes", phase="retrying", attempt=attempt, wait_seconds=wait))
-
-    def show(self, phase: str, *, force: bool = False) -> None:
-        if not self._due(force):
-            return
-        now = self._told
-        self._recent.append((now, self.fetched))
-        while now - self._recent[0][0] > 5 and len(self._recent) > 2:
-            self._recent.popleft()
-        since, before = self._recent[0]
-        rate = (self.fetched - before) / (now - since) if now - since > 0.2 else None
-        eta = (self._total - self._done) / rate if rate else None
-        self._tell(Progress(self._done, self._total, "bytes", rate, eta, phase))
-
-    def _due(self, force: bool) -> bool:
-        now = time.monotonic()
-        if now - self._told < 0.1 and not force:
-            return False
-        self._told = now
-        return True
-
-    def _tell(self, progress: Progress) -> None:
-        if self._emit is not None:
-            self._emit(progress)

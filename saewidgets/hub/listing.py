@@ -33,14 +33,7 @@ NOT_HERE = "It is not in the cache of this machine either."
 
 
 def repo_info(reference: str | HubReference, *, client: HubClient | None = None) -> RepoInfo:
-    """What a repository is: commit, licence, gate, base models, number and size of its files.
-
-    In offline mode what the cache on this machine has of it: `from_cache`.
-
-    Raises:
-        HubError: as one of its children (missing, private, gated, another type, unreachable, …).
-        ConfigError: `reference` cannot be read.
-    """
+    """What a repository is (see `Workspace.hub.repo_info`); in offline mode what the cache here has of it."""
     client = client or HubClient()
     place = parse_reference(reference)
     try:
@@ -54,9 +47,6 @@ def look(place: HubReference, client: HubClient) -> Listing:
 
     `Listing.complete` and `RepoInfo.from_cache` tell them apart. A connection that fails is not taken for offline mode:
     whoever wants the repository's own list should hear of it.
-
-    Raises:
-        HubError: as `list_repository`; `HubOfflineError` in offline mode if nothing of it is cached.
     """
     try:
         return list_repository(place, client=client)
@@ -81,13 +71,9 @@ def list_repository(reference: str | HubReference, *, client: HubClient | None =
     """Every file of the repository at the commit that the revision stands for now.
 
     Kept by the client: a commit's files never change, a branch is asked for again after a minute.
-
-    Raises:
-        HubError: as one of its children.
     """
     client = client or HubClient()
     place = parse_reference(reference)
-    # What a branch stands for is believed for a minute, what a commit is does not change.
     age = None if is_hash(place.revision, 40) else _fresh_for()
     model = client.once(("model", place.repo_id, place.revision, age), lambda: _model(place, client))
     commit = _commit(model, place)

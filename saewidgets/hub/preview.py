@@ -37,21 +37,11 @@ ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 def preview(
     reference: str | HubReference, *, client: HubClient | None = None, device: str | None = None
 ) -> Preview:
-    """Configuration, dimensions, format, size, memory and warnings of one SAE; no weight is read.
+    """Configuration, dimensions, format, size, memory and warnings of one SAE (see `Workspace.hub.preview`).
 
     After the repository's listing (which the client keeps, with what the look at it has read) it takes at most three
     requests and some ten kilobytes. Of pickled formats nothing but the size and a configuration beside them is known.
     In offline mode the files in the cache are looked at (`from_cache`), if all of the SAE are there.
-
-    Args:
-        reference: as `parse_reference` takes it; its folder must hold exactly one SAE.
-        client: None: the default endpoint, token and cache.
-        device: where it is going to be loaded (``"cpu"``, ``"cuda:0"``), to warn if it does not fit; None: no warning.
-
-    Raises:
-        ConfigError: the reference cannot be read, or means several SAEs.
-        FormatError: the files contradict each other: the SAE is damaged.
-        NoSAEError, HubError: as `variants`.
     """
     client = client or HubClient()
     place = parse_reference(reference)

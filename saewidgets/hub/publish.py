@@ -58,26 +58,17 @@ def push(
     private: bool = True,
     message: str = "Upload SAE",
 ) -> Pushed:
-    """Upload `folder` into the model repository `repo_id`, which is created if need be.
+    """Upload `folder` into the model repository `repo_id`, which is created if need be (see
+    `Workspace.saes.push_to_hub`).
 
     Files and card arrive in one commit or not at all. They are sent by plain requests, whether or not `hf_xet` is
     installed.
 
     Args:
-        folder: the SAE's files.
-        repo_id: ``owner/name``.
-        client: its token needs write access; None: the default endpoint and token.
+        client: its token needs write access.
         path: where in the repository; ``""`` is the root.
         card: text of README.md (see `model_card`), written at the root unless the repository has one already.
         private: whether a new repository is private; an existing one stays as it is.
-        message: of the commit.
-
-    Raises:
-        NotFoundError: there is no such folder, or it is empty.
-        InvalidTokenError: nobody is signed in, or the hub does not know the token.
-        HubError: as one of its children, by the hub's status: the token may not write there (`ForbiddenError`), there
-            is no such account (`RepositoryNotFoundError`), somebody else changed the repository (`ConflictError`), the
-            hub has trouble (`HubServerError`), …; without a status: no connection, a connection that broke off.
     """
     client = client or HubClient()
     place = parse_reference(f"{repo_id}/{path}".rstrip("/"))

@@ -39,16 +39,11 @@ SMALL = 1_000_000  # bytes; configurations are kept, other things of any size ar
 def variants(
     reference: str | HubReference, *, client: HubClient | None = None, listing: Listing | None = None
 ) -> tuple[Variant, ...]:
-    """The SAEs of a repository, or of one of its folders, in the order of their paths (numbers by value).
+    """The SAEs of a repository, or of one of its folders, in the order of their paths (see `Workspace.hub.variants`).
 
     Takes the listing and, for each kind of folder, one look into the first of that kind; what they hold is not read.
     Whether the base model that the card names is gated is asked too where its name does not tell: previews need not.
     In offline mode those that the cache on this machine has whole: `from_cache`.
-
-    Raises:
-        NoSAEError: there is none; the message says what is there instead.
-        HubError: as one of its children.
-        ConfigError: `reference` cannot be read.
     """
     client = client or HubClient()
     place = parse_reference(reference)
@@ -89,11 +84,8 @@ def facets(
     width: str | None = None,
     l0: float | None = None,
 ) -> dict[str, dict[Any, int]]:
-    """How many SAEs there are per site, layer, width and L0, each counted under the other choices.
-
-    Returns:
-        ``{"site": {value: count}, "layer": …, "width": …, "l0": …}``, values in their order, widths by number.
-    """
+    """How many SAEs there are per site, layer, width and L0, each counted under the other choices; values in their
+    order, widths by number."""
     chosen = {"site": site, "layer": layer, "width": width, "l0": l0}
     all_of_them = list(found)
     result = {}

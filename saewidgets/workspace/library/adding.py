@@ -110,7 +110,7 @@ def _in_words_of(draft: Path, whole: str, before: str, kind: str) -> Iterator[No
 
 def _say_one_by_one(error: FormatError, kind: str) -> None:
     """The way out if there are several SAEs."""
-    from saewidgets.formats.detect import SeveralSAEsError  # torch: seconds to import
+    from saewidgets.formats.registry import SeveralSAEsError  # torch: seconds to import
 
     if isinstance(error, SeveralSAEsError) and "This folder" in error.what:  # an archive that was sent is an archive
         error.what = error.what.replace("This folder", f"This {kind}")

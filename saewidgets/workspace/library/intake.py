@@ -163,7 +163,7 @@ def bring(workspace: Workspace, path: Path, origin: Origin, target: Path, check:
     """The files of an SAE in a new folder of the library, whole; no row names them yet. Arguments as in `take_in`."""
     # Torch: seconds to import.
     from saewidgets.formats import load_sae
-    from saewidgets.formats.detect import locate
+    from saewidgets.formats.registry import locate
 
     found = locate(path)
     source = found.source()
@@ -394,7 +394,7 @@ def locate(workspace: Workspace, record: SAERecord, path: str | Path) -> SAEReco
     """Let a record stand for the files at `path`; see `SAEs.locate`."""
     # Torch: seconds to import.
     from saewidgets.formats import load_sae
-    from saewidgets.formats.detect import locate as found_at
+    from saewidgets.formats.registry import locate as found_at
 
     wanted = Path(path).expanduser().absolute()
     library = (workspace.folder / FOLDER).resolve()

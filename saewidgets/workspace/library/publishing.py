@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets import __version__
 from saewidgets.config.names import hub_model
 from saewidgets.durable import storage_errors
-from saewidgets.formats.detect import locate
+from saewidgets.formats.registry import locate
 from saewidgets.hub import HubClient, model_card
 from saewidgets.hub import push as upload
 from saewidgets.hub.publish import CardSource, source_url
