@@ -83,10 +83,7 @@ def push(
         )
     found = _files(folder, place.path)
     api = HfApi(
-        endpoint=client.endpoint,
-        token=client.secret(),
-        library_name="saewidgets",
-        library_version=saewidgets.__version__,
+        client.endpoint, client.secret(), library_name="saewidgets", library_version=saewidgets.__version__
     )
     url = f"{client.endpoint}/{place.repo_id}"
     try:
@@ -105,22 +102,22 @@ def push(
 
 
 _AGAIN = "Publish again: the repository was not changed, and large files that arrived are not sent twice."
-# What a person who publishes can do: class of the error → what, hint; None leaves what it says of looking.
-_WORDS: tuple[tuple[type[HubError], str | None, str], ...] = (
-    (InvalidTokenError, None, "Create one with write permission on the token page of your account."),
-    (
-        ForbiddenError, "The hub does not let this token write to {repo}.",
+# What a person who publishes can do: class of the error → what (None: as when one looks), hint.
+_WORDS: dict[type[HubError], tuple[str | None, str]] = {
+    InvalidTokenError: (None, "Create one with write permission on the token page of your account."),
+    ForbiddenError: (
+        "The hub does not let this token write to {repo}{words}",
         "Use a token with write permission for {owner}, or publish under the name of your own account.",
     ),
-    (
-        RepositoryNotFoundError, "The hub has no place {repo} to publish to.",
+    RepositoryNotFoundError: (
+        "The hub has no place {repo} to publish to.",
         "Check that the account {owner} exists and that your token reaches it; and HF_ENDPOINT if it is set.",
     ),
-    (ConflictError, None, f"Look at the repository's page. {_AGAIN}"),
-    (HubServerError, None, f"Wait a little. {_AGAIN}"),
-    (ConnectionLostError, None, _AGAIN),
-    (HubTimeoutError, None, _AGAIN),
-)  # fmt: skip
+    ConflictError: (None, f"Look at the repository's page. {_AGAIN}"),
+    HubServerError: (None, f"Wait a little. {_AGAIN}"),
+    ConnectionLostError: (None, _AGAIN),
+    HubTimeoutError: (None, _AGAIN),
+}
 
 
 def _refusal(error: Exception, client: HubClient, repo_id: str) -> BaseException:
@@ -142,13 +139,12 @@ def _refusal(error: Exception, client: HubClient, repo_id: str) -> BaseException
             where=f"{client.endpoint}/{repo_id}",
             hint="Look at the repository's page before you try again.",
         )
-    owner = repo_id.partition("/")[0]
-    for kind, what, hint in _WORDS:
-        if isinstance(found, kind):
-            said = found.what.removeprefix("The hub refuses this").lstrip(":. ") if kind is ForbiddenError else ""
-            text = found.what if what is None else what.format(repo=repo_id) + (f" {said}" if said else "")
-            return kind(text, where=repo_id, hint=hint.format(owner=owner))
-    return found
+    if type(found) not in _WORDS:
+        return found
+    what, hint = _WORDS[type(found)]
+    words = found.what.removeprefix("The hub refuses this")  # its own, as a sentence
+    what = found.what if what is None else what.format(repo=repo_id, words=words)
+    return type(found)(what, where=repo_id, hint=hint.format(owner=repo_id.partition("/")[0]))
 
 
 def _files(folder: Path, path: str) -> dict[str, Path | bytes]:
@@ -225,11 +221,9 @@ def model_card(
     tags: tuple[str, ...] = ("sparse-autoencoder", "saelens"),
     source: CardSource | None = None,
 ) -> str:
-    """README.md of a published SAE: front matter that the hub reads, a table of facts, and how to load it.
+    """README.md of a published SAE: front matter that the hub reads, a table of `facts`, and how to load it.
 
     Args:
-        model: the base model's repository.
-        facts: name → value, one row each.
         load_code: name of a library → lines of Python.
         source: where it was downloaded from; None: it is the publisher's own, as far as is known.
     """
