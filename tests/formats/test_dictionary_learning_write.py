@@ -189,23 +189,6 @@ def test_the_place_in_the_model_comes_back(hook: Any, layer: int | None, name: s
 # --- refused ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("architecture", "settings", "message"),
-    [
-        ("standard", {"normalize_activations": "layer_norm"}, "normalises"),
-        ("standard", {"reshape_activations": "hook_z"}, "reshapes"),
-        ("abstopk", {"k": 3}, "its architecture is abstopk"),
-        ("transcoder", {}, "is transcoder, and only standard, gated, topk, jumprelu"),
-    ],
-)
-def test_what_cannot_be_expressed_is_refused(
-    architecture: str, settings: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(FormatError, match=f"dictionary_learning cannot express this SAE: .*{message}"):
-        save_sae(made(architecture, **settings), tmp_path / "sae", "dictionary_learning")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_sae(made("topk", k=4), tmp_path / "sae", "dictionary_learning")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

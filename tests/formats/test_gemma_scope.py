@@ -147,42 +147,6 @@ def test_what_is_written_reads_the_same(tmp_path: Path, path: str) -> None:
             assert {name: file[name].shape for name in file} == {name: array.shape for name, array in w.items()}
 
 
-@pytest.mark.parametrize(
-    ("architecture", "settings", "message"),
-    [
-        ("standard", {}, "it is a standard"),
-        ("jumprelu", {"apply_b_dec_to_input": True}, "subtracts b_dec"),
-        ("jumprelu", {"apply_b_dec_to_input": False, "normalize_activations": "layer_norm"}, "normalises"),
-        ("jumprelu_transcoder", {}, "tells transcoders from SAEs"),
-    ],
-)
-def test_what_cannot_be_expressed_is_refused(
-    tmp_path: Path, architecture: str, settings: dict[str, Any], message: str
-) -> None:
-    w = torched(draw())
-    if architecture == "standard":
-        del w["threshold"]
-    sae = inference_sae(architecture, 12, w, **settings)
-    with pytest.raises(FormatError, match=message):
-        save_sae(sae, tmp_path / "sae", "gemma_scope")
-    assert not (tmp_path / "sae").exists()
-
-
-@pytest.mark.parametrize(
-    ("d_sae", "path", "message"),
-    [
-        (64, "any", "16k.*64 latents have no such name"),
-        (5000, "any", "5,000 latents have no such name"),
-        (4096, "gemma-scope-2b-pt-res/layer_1/width_16k/average_l0_6", "4,096 latents.*says width 16k"),
-    ],
-)
-def test_a_width_without_a_name_is_refused(tmp_path: Path, d_sae: int, path: str, message: str) -> None:
-    sae = inference_sae("jumprelu", 12, torched(draw(d_sae=d_sae)), apply_b_dec_to_input=False)
-    with pytest.raises(FormatError, match=message):
-        save_sae(sae, tmp_path / path, "gemma_scope")
-    assert list(tmp_path.iterdir()) == []
-
-
 # --- kept as safetensors ---------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,5 @@
-"""What a file may not say: each format's own contradictions, named by file and key. What damages any file is in
-test_hostile.py."""
+"""What a file may not say: each format's own contradictions, named by file and key; and what a format cannot say. What
+damages any file is in test_hostile.py."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 import yaml
 
 from saewidgets.errors import FormatError
-from saewidgets.formats import load_sae
+from saewidgets.formats import load_sae, save_sae
+from saewidgets.sae import inference_sae
 from tests.formats.samples import SAMPLES
+from tests.formats.weights import draw, torched
 
 NORM = "dataset_average_activation_norm"
 OUT = "blocks.3.hook_mlp_out"
@@ -127,3 +129,43 @@ def test_what_cannot_be_is_refused(name: str, changes: dict[str, Any], said: str
     with pytest.raises(FormatError, match=said) as caught:
         load_sae(path)
     assert str(tmp_path) in str(caught.value)
+
+
+# --- What a format has no words for ----------------------------------------------------------------------------------
+
+RAW = {"apply_b_dec_to_input": False}
+WIDTH = "gemma-scope-2b-pt-res/layer_1/width_16k/average_l0_6"
+INEXPRESSIBLE: list[tuple[str, str, dict[str, Any], str]] = [
+    ("gemma_scope", "standard", {}, "it is a standard"),
+    ("gemma_scope", "jumprelu", {"apply_b_dec_to_input": True}, "subtracts b_dec"),
+    ("gemma_scope", "jumprelu", RAW | {"normalize_activations": "layer_norm"}, "normalises"),
+    ("gemma_scope", "jumprelu_transcoder", {}, "tells transcoders from SAEs"),
+    ("gemma_scope", "jumprelu", RAW, "16k.*40 latents have no such name"),
+    ("gemma_scope", "jumprelu", RAW | {"d_sae": 4096, "folder": WIDTH}, "4,096 latents.*says width 16k"),
+    ("sparsify", "standard", {}, "it is a standard"),
+    ("sparsify", "topk", RAW | {"k": 3}, "does not subtract b_dec"),
+    ("sparsify", "topk", {"k": 3, "normalize_activations": "layer_norm"}, "normalises"),
+    ("sparsify", "topk_transcoder", {"k": 3, "d_out": 7}, "reconstructs 7 values from 12"),
+    ("dictionary_learning", "standard", {"normalize_activations": "layer_norm"}, "normalises"),
+    ("dictionary_learning", "standard", {"reshape_activations": "hook_z"}, "reshapes"),
+    ("dictionary_learning", "abstopk", {"k": 3}, "its architecture is abstopk"),
+    ("dictionary_learning", "transcoder", {}, "is transcoder, and only standard, gated, topk, jumprelu"),
+    ("saelens", "groupmax", {"k": 4}, "no architecture 'groupmax'.*standard, gated, topk"),
+    ("saelens", "standard", {"reshape_activations": "hook_z"}, "_z"),
+]
+
+
+@pytest.mark.parametrize(("format", "architecture", "settings", "said"), INEXPRESSIBLE)
+def test_what_cannot_be_expressed_is_refused(
+    format: str, architecture: str, settings: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    settings = dict(settings)
+    folder = tmp_path / settings.pop("folder", "sae")
+    weights = torched(draw(d_sae=settings.pop("d_sae", 40), d_out=settings.pop("d_out", None)))
+    if not architecture.startswith("jumprelu"):
+        del weights["threshold"]
+    sae = inference_sae(architecture, 12, weights, **settings)
+    sae.metadata["hook_name"] = "model.layers.3.self_attn"
+    with pytest.raises(FormatError, match=said):
+        save_sae(sae, folder, format)
+    assert list(tmp_path.iterdir()) == []

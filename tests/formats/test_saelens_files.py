@@ -237,26 +237,6 @@ def test_density_is_read_and_converted(tmp_path: Path) -> None:
 # --- what cannot be written ------------------------------------------------------------------------------------------
 
 
-def test_what_sae_lens_does_not_have_is_refused_by_name(tmp_path: Path) -> None:
-    from saewidgets.sae import inference_sae
-
-    tensors = {
-        "W_enc": torch.rand(8, 16), "b_enc": torch.rand(16), "W_dec": torch.rand(16, 8), "b_dec": torch.rand(8),
-    }
-    sae = inference_sae("groupmax", 8, tensors, k=4)
-    with pytest.raises(FormatError, match=r"no architecture 'groupmax'.*standard, gated, topk"):
-        save_sae(sae, tmp_path / "sae")
-    heads = inference_sae("standard", 8, tensors, reshape_activations="hook_z")
-    heads.metadata["hook_name"] = "model.layers.3.self_attn"
-    with pytest.raises(FormatError, match="_z"):
-        save_sae(heads, tmp_path / "sae")
-    plain = inference_sae("standard", 8, tensors)
-    plain.metadata["notes"] = ["x" * (1 << 20)]
-    with pytest.raises(FormatError, match="metadata"):
-        save_sae(plain, tmp_path / "sae")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_an_older_format_is_only_read(tmp_path: Path, legacy: Path) -> None:
     with pytest.raises(FormatError, match="'saelens_legacy' is only read"):
         convert(legacy, tmp_path / "new", "saelens_legacy")

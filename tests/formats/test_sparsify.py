@@ -10,10 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from saewidgets.errors import FormatError
 from saewidgets.formats import describe, detect_format, load_sae, save_sae
 from saewidgets.formats.sparsify import hook_of_module
-from saewidgets.sae import inference_sae
 from tests.formats.weights import assert_computes, draw, inputs, torched, write_json
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "sparsify"
@@ -109,25 +107,6 @@ def test_a_seed_is_not_a_module(tmp_path: Path) -> None:
 
 
 # --- written ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("architecture", "settings", "message"),
-    [
-        ("standard", {}, "it is a standard"),
-        ("topk", {"k": 3, "apply_b_dec_to_input": False}, "does not subtract b_dec"),
-        ("topk", {"k": 3, "normalize_activations": "layer_norm"}, "normalises"),
-        ("topk_transcoder", {"k": 3}, "reconstructs 7 values from 12"),
-    ],
-)
-def test_what_cannot_be_expressed_is_refused(
-    tmp_path: Path, architecture: str, settings: dict[str, Any], message: str
-) -> None:
-    w = torched(draw(d_out=7 if "transcoder" in architecture else None))
-    del w["threshold"]
-    with pytest.raises(FormatError, match=message):
-        save_sae(inference_sae(architecture, 12, w, **settings), tmp_path / "sae", "sparsify")
-    assert not (tmp_path / "sae").exists()
 
 
 @pytest.mark.parametrize(
