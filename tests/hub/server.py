@@ -3,8 +3,7 @@
     python -m tests.hub.server --port 8799 [--latency 0.2] [--bandwidth 5000000] [--large 300]
     HF_ENDPOINT=http://127.0.0.1:8799 jupyter lab
 
-Faults of a server that runs in another process are set by POST /_faults with a JSON list of `Fault` fields; what it was
-asked is read from GET /_seen (`?forget=1` starts anew).
+What a server that runs in another process was asked is read from GET /_seen (`?forget=1` starts anew).
 """
 
 from __future__ import annotations
@@ -170,9 +169,6 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.latency:
             time.sleep(self.hub.latency)
         path = urlsplit(self.path).path
-        if path == "/_faults":
-            self.hub.faults[:] = [Fault(**row) for row in json.loads(self.body)]
-            return self._json({})
         if path == "/_seen":
             rows = [asdict(seen) for seen in self.hub.seen if not seen.path.startswith("/_")]
             if "forget" in self.path:
