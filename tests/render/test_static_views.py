@@ -18,7 +18,7 @@ from saewidgets.widgets.messages.saes import SaeBrowserState, SaeCard
 from saewidgets.widgets.messages.steering import SteeringRow, SteeringSettings, SteeringState
 from saewidgets.widgets.messages.training import PanelState
 from saewidgets.widgets.messages.wire import Note, State
-from tests.widgets.fake_workspace import make_record
+from tests.widgets.seeded_runs import make_record
 
 EVIL = "<img src=x onerror=alert(1)>"
 NOTE = Note(what=EVIL, hint=EVIL)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +16,18 @@ from saewidgets.widgets.commands import Commands
 from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel
 from saewidgets.widgets.training_panel.widget import TrainingPanel
-from tests.widgets.fake_workspace import FakeWorkspace, full_workspace
+from saewidgets.workspace import Workspace
+from tests.widgets.seeded_runs import JOBS, compared_workspace
+
+CPU = {"id": "cpu", "label": "cpu (8.0 GB)", "total_bytes": 8_000_000_000, "free_bytes": 6_100_000_000}
 
 
 @pytest.fixture(autouse=True)
 def small_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests need no frontend, so they do not wait for its build."""
+    """These tests need no frontend and no torch, so they do not wait for its build and their import."""
     monkeypatch.setattr(shell, "load_bundle", lambda view: ("export default {}", ""))
+    monkeypatch.setattr(Workspace, "devices", lambda self: [CPU])
+    monkeypatch.setattr(TrainingPanel, "_warm_up", lambda self: None)
 
 
 class Sent(list[tuple[dict[str, Any], list[bytes]]]):
@@ -74,15 +81,23 @@ def wait_for(condition: Callable[[], Any], limit: float = 5.0) -> Any:
     return value
 
 
-@pytest.fixture
-def ws() -> Iterator[FakeWorkspace]:
-    workspace = full_workspace()
-    yield workspace
-    workspace.close()
+@pytest.fixture(scope="session")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed workspace with runs in every state, and runs to compare."""
+    folder = tmp_path_factory.mktemp("seeded") / "ws"
+    compared_workspace(folder).close()
+    return folder
 
 
 @pytest.fixture
-def panel(ws: FakeWorkspace) -> Iterator[TrainingPanel]:
+def ws(seeded: Path, tmp_path: Path) -> Iterator[Workspace]:
+    shutil.copytree(seeded, tmp_path / "ws")
+    with Workspace(tmp_path / "ws", jobs=JOBS) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def panel(ws: Workspace) -> Iterator[TrainingPanel]:
     widget = TrainingPanel(ws)
     yield widget
     widget.close()

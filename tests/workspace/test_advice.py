@@ -16,7 +16,7 @@ from saewidgets.workspace import Run
 from saewidgets.workspace.pipeline.checks import report
 from saewidgets.workspace.training.advice import Advice, advise
 from saewidgets.workspace.training.comparing import differs, measured, pareto_front, settings
-from tests.widgets.fake_workspace import make_record
+from tests.widgets.seeded_runs import make_record
 
 GOOD = {"loss": 0.2, "fvu": 0.1, "l0": 32.0, "dead": 0.02}
 RUNNING, COMPLETED, FAILED = JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.FAILED

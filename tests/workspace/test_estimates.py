@@ -13,7 +13,7 @@ from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.training.estimate import ModelSize, evaluation_share, flops_per_token
 from saewidgets.workspace.training import estimates
 from saewidgets.workspace.trainings import demo_config
-from tests.widgets.fake_workspace import make_record
+from tests.widgets.seeded_runs import make_record
 
 DEMO = ModelSize(parameters=3_672_320, d_model=256, n_layers=4, vocab_size=4096)
 CONFIG = demo_config().replace(**{"sae.d_sae": 2048})

@@ -110,7 +110,7 @@ class ParetoChart(Plot):
             fitted = in_view(state.points, state.y_axis)
             l0, y = [p.l0 for p in fitted], [p.y for p in fitted]
             low, high = widened(min(y), max(y))
-            room = (high - low) * 0.12
+            room = (high - low) * 0.15
             floor = low - room if min(y) < 0 else max(0.0, low - room)
             self.fit((min(l0) / 1.25, max(l0) * 1.6, floor, high + room))
         axes = self._figure.axes

@@ -19,7 +19,7 @@ from saewidgets.widgets.charts.charts import Charts, x_ticks
 from saewidgets.widgets.charts.series import Charted, Earlier
 from saewidgets.widgets.charts.style import DASHES, MARKERS, PALETTES, SVG_DASHES
 from saewidgets.widgets.messages.training import ChartState
-from tests.widgets.fake_workspace import make_record
+from tests.widgets.seeded_runs import make_record
 
 SVG = "{http://www.w3.org/2000/svg}"
 TOKENS = Path(__file__).resolve().parents[3] / "js" / "src" / "styles" / "tokens.css"

@@ -17,7 +17,7 @@ from saewidgets.widgets.charts.style import PALETTES, SHAPES, SYMBOLS, symbol_of
 from saewidgets.widgets.messages.training import CompareState, ParetoPoint
 from saewidgets.widgets.training_panel.compare import compare_state, pareto_points, scope_of, summary
 from saewidgets.widgets.training_panel.form import architectures
-from tests.widgets.fake_workspace import make_record
+from tests.widgets.seeded_runs import make_record
 
 Axis = Literal["fvu", "ce_loss_score"]
 

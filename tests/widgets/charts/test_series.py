@@ -26,7 +26,7 @@ from saewidgets.widgets.charts.series import (
     smooth,
     thin,
 )
-from tests.widgets.fake_workspace import make_record
+from tests.widgets.seeded_runs import make_record
 
 
 @given(hnp.arrays(np.float64, st.integers(1, 6000), elements=st.floats(-1e6, 1e6, allow_nan=False)))

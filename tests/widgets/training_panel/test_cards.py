@@ -16,7 +16,7 @@ from saewidgets.render.labels import architecture_label
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.training_panel.cards import card_of, checkpoint_row, checkpoint_rows
 from saewidgets.widgets.values import number, settings_of, show_value
-from tests.widgets.fake_workspace import make_record
+from tests.widgets.seeded_runs import make_record
 
 
 @pytest.mark.parametrize(

@@ -2,158 +2,184 @@
 
 from __future__ import annotations
 
-import threading
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig
-from saewidgets.errors import NotFoundError, StateError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
+from saewidgets.records import Records
 from saewidgets.widgets.commands import FieldsError
-from saewidgets.widgets.messages.training import (
-    Picture,
-)
+from saewidgets.widgets.messages.saes import UploadFile
+from saewidgets.widgets.messages.training import CheckResult, Picture
 from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_footer
+from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace.capture.using import settings_said
+from saewidgets.workspace.training.group import TrainingGroup
 from tests.widgets.conftest import panel_commands
-from tests.widgets.fake_workspace import FakeWorkspace
+from tests.widgets.seeded_runs import change, train_nothing
+
+Calls = list[tuple[Any, ...]]
 
 
-class Spy:
+@pytest.fixture
+def asked() -> set[str]:
     """What the commands asked the panel for."""
-
-    def __init__(self) -> None:
-        self.woken, self.reset = threading.Event(), threading.Event()
-
-    def pictures(self, figure: str) -> list[Picture]:
-        return [Picture(name=figure, width=640, height=400, svg="<svg></svg>")]
+    return set()
 
 
 @pytest.fixture
-def spy() -> Spy:
-    return Spy()
-
-
-@pytest.fixture
-def commands(ws: FakeWorkspace, spy: Spy) -> PanelCommands:
+def commands(ws: Workspace, asked: set[str]) -> PanelCommands:
     model = PanelModel(ws)
     model.read()
-    return panel_commands(model, spy.woken.set, reset_zoom=spy.reset.set, pictures=spy.pictures)
+    return panel_commands(
+        model, lambda: asked.add("wake"), reset_zoom=lambda: asked.add("zoom"),
+        pictures=lambda figure: [Picture(name=figure, width=640, height=400, svg="<svg></svg>")],
+    )  # fmt: skip
 
 
-def test_start_waits_until_the_model_was_looked_up(
-    commands: PanelCommands, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """What was asked of runs and groups, which do nothing."""
+    found: Calls = []
+
+    def note(verb: str) -> Callable[..., Any]:
+        return lambda self, **options: found.append((verb, self.id, *options.values())) or self
+
+    for of in (Run, TrainingGroup):
+        for verb in ("pause", "resume", "stop", "delete", "retry", "import_to_saes", "checkpoint_now"):
+            monkeypatch.setattr(of, verb, note(verb), raising=False)
+    return found
+
+
+VERBS = {
+    "pause": ("pause",), "resume": ("resume",), "stop": ("stop", True), "stop_without_saving": ("stop", False),
+    "delete": ("delete",), "retry": ("retry",), "import": ("import_to_saes",), "checkpoint": ("checkpoint_now",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("action", VERBS)
+def test_what_is_done_to_one_to_several_and_to_a_group(
+    commands: PanelCommands, calls: Calls, asked: set[str], action: Any
 ) -> None:
-    answers = [{"pending": ("model",)}, {"pending": ("model",)}, {"fields": {"model": "There is no such model."}}]
-    monkeypatch.setattr(ws.trainings, "validate", lambda data, over=None: answers.pop(0))
-    with pytest.raises(FieldsError) as caught:
-        commands.create(config={})
-    assert caught.value.fields == {"model": "There is no such model."}
-    assert answers == []
+    verb, *options = VERBS[action]
+    assert commands.run_action(action=action, training_id="train_0").training_id == "train_0"
+    assert calls.pop() == (verb, "train_0", *options)
+    assert asked == {"wake"}
+    if action not in ("retry", "checkpoint"):
+        done = commands.run_actions(action=action, training_ids=("train_3", "train_3", "nobody"))
+        assert (done.done, [note.where for note in done.problems]) == (("train_3",), ["nobody"])
+        assert calls.pop() == (verb, "train_3", *options)
+    if action not in ("import", "checkpoint"):
+        assert commands.group_action(action=action, group_id="group_1") == {"group_id": "group_1"}
+        assert calls.pop() == (verb, "group_1", *options)
+    assert calls == []
 
 
 @pytest.mark.parametrize(
-    ("action", "training_id", "call"),
+    ("action", "ids", "order"),
     [
-        ("pause", "train_0", ("pause", "train_0")),
-        ("resume", "train_1", ("resume", "train_1")),
-        ("stop", "train_0", ("stop", "train_0", True)),
-        ("stop_without_saving", "train_0", ("stop", "train_0", False)),
-        ("checkpoint", "train_0", ("checkpoint", "train_0")),
-        ("delete", "train_3", ("delete", "train_3")),
+        ("pause", ("train_0", "train_2"), ["train_2", "train_0"]),  # what waits first: it would start
+        ("resume", ("train_5", "train_1"), ["train_1", "train_5"]),  # as they were begun
     ],
 )
-def test_actions(
-    commands: PanelCommands, ws: FakeWorkspace, spy: Spy, action: str, training_id: str, call: tuple
+def test_the_order_in_which_several_are_asked(
+    commands: PanelCommands, calls: Calls, action: Any, ids: tuple[str, ...], order: list[str]
 ) -> None:
-    found = commands.run_action(action=action, training_id=training_id)
-    assert ws.trainings.calls[-1] == call
-    assert found.training_id == training_id
-    assert spy.woken.is_set()
+    commands.run_actions(action=action, training_ids=ids)
+    assert [training_id for _, training_id in calls] == order
 
 
-def test_retry_answers_with_the_new_run(commands: PanelCommands, ws: FakeWorkspace) -> None:
-    found = commands.run_action(action="retry", training_id="train_4")
-    assert ws.trainings.record(found.training_id).retry_of == "train_4"
+def test_what_fails_is_told_and_the_others_are_done(commands: PanelCommands, ws: Workspace) -> None:
+    done = commands.run_actions(action="delete", training_ids=("train_0", "train_3", "nobody"))
+    assert done.done == ("train_3",)
+    assert [note.where for note in done.problems] == ["gpt2-l6-topk-k32", "nobody"]
+    assert done.problems[0].what == "gpt2-l6-topk-k32 is running."
+    with pytest.raises(NotFoundError):
+        commands.run_action(action="pause", training_id="train_3")
+    with pytest.raises(StateError):
+        commands.run_action(action="delete", training_id="train_0")
+
+
+def test_new_names_retries_and_groups(commands: PanelCommands, ws: Workspace) -> None:
+    train_nothing(ws)
+    commands.rename(training_id="train_3", name="better")
+    assert ws.trainings.get("train_3").record.name == "better"
+    commands.rename_group(group_id="group_1", name="layers")
+    again = commands.run_action(action="retry", training_id="train_3").training_id
+    record = ws.trainings.get(again).record
+    assert (record.retry_of, record.name) == ("train_3", "better-2")
+    retried = commands.group_action(action="retry", group_id="group_1")["group_id"]
+    assert ws.trainings.group(retried).name == "layers-2"
+    commands.group_action(action="delete", group_id="group_1")
+    with pytest.raises(NotFoundError):
+        commands.group_action(action="pause", group_id="group_1")
 
 
 def test_edit_and_retry_keeps_where_it_comes_from_under_a_name_of_its_own(
-    commands: PanelCommands, ws: FakeWorkspace
+    commands: PanelCommands, ws: Workspace
 ) -> None:
-    name = ws.trainings.record("train_4").name
-    ws.trainings.change("train_4", config={**ws.trainings.record("train_4").config, "name": name})
+    train_nothing(ws)
+    name = "pythia-70m-l3-standard"
+    change(ws, "train_4", config={**ws.trainings.get("train_4").record.config, "name": name})
     assert commands.form_schema(training_id="train_4").defaults["name"] == f"{name}-2"
-    config = {**TrainingConfig.from_data(ws.trainings.record("train_4").config).to_data(), "name": f"{name}-2"}
+    config = TrainingConfig(name=f"{name}-2").to_data()
     found = commands.create(config=config, retry_of="train_4")
-    record = ws.trainings.record(found.training_id)
+    record = ws.trainings.get(found.training_id).record
     assert (record.retry_of, record.name) == ("train_4", f"{name}-2")
-    model = PanelModel(ws)
-    model.read()
-    card = next(card for card in model.state().cards if card.id == record.id)
-    assert (card.retry_of, card.continued_from) == (name, None)
 
 
-def test_import_and_rename(commands: PanelCommands, ws: FakeWorkspace) -> None:
-    commands.run_action(action="import", training_id="train_3")
-    assert ws.trainings.record("train_3").sae_id == "sae_train_3"
-    commands.rename(training_id="train_3", name="better")
-    assert ws.trainings.record("train_3").name == "better"
-
-
-def test_refusals_of_the_workspace_pass_through(commands: PanelCommands) -> None:
-    with pytest.raises(StateError):
-        commands.run_action(action="pause", training_id="train_3")
-    with pytest.raises(NotFoundError):
-        commands.run_action(action="pause", training_id="nobody")
-
-
-def test_create_starts_a_valid_run(commands: PanelCommands, ws: FakeWorkspace) -> None:
+def test_create_starts_a_valid_run_or_several(commands: PanelCommands, ws: Workspace) -> None:
+    train_nothing(ws)
     found = commands.create(config=TrainingConfig(name="mine").to_data())
-    assert ws.trainings.record(found.training_id).name == "mine"
+    assert ws.trainings.get(found.training_id).record.name == "mine"
+    several = commands.create(config=TrainingConfig().to_data(), over={"sae.k": [8, 16]})
+    assert len(ws.trainings.group(several.group_id or "")) == 2
+    assert ws.trainings.get(commands.train_demo().training_id).record.model == "demo"
 
 
-def test_create_names_every_bad_field_and_starts_nothing(commands: PanelCommands, ws: FakeWorkspace) -> None:
+def test_create_names_every_bad_field_and_starts_nothing(
+    commands: PanelCommands, ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = TrainingConfig().to_data()
-    data["sae"]["k"] = 20_000
-    data["hook_name"] = "nowhere"
+    data["sae"]["k"], data["hook_name"] = 20_000, "nowhere"
     with pytest.raises(FieldsError, match="2 fields need attention") as caught:
         commands.create(config=data)
     assert caught.value.fields["sae.k"].startswith("k is 20,000 but d_sae is 16,384.")
     assert "hook_name" in caught.value.fields
-    assert len(ws.trainings.list()) == 7
+    # Start waits until the model was looked up
+    wrong = {"model": "There is no such model."}
+    answers = [{"pending": ("model",)}, {"pending": ("model",)}, {"fields": wrong}]
+    monkeypatch.setattr(ws.trainings, "validate", lambda data, over=None: answers.pop(0))
+    with pytest.raises(FieldsError, match="1 field needs attention") as caught:
+        commands.create(config={})
+    assert (caught.value.fields, answers) == (wrong, [])
+    assert len(ws.trainings.list()) == 17
 
 
-def test_create_asks_the_workspace_too(
-    commands: PanelCommands, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = {"fields": {"model": "There is no model 'x'."}}
-    monkeypatch.setattr(ws.trainings, "validate", lambda data, over=None: found)
-    with pytest.raises(FieldsError, match="1 field needs attention"):
-        commands.create(config=TrainingConfig().to_data())
-    assert len(ws.trainings.list()) == 7
-
-
-def test_demo(commands: PanelCommands, ws: FakeWorkspace) -> None:
-    found = commands.train_demo()
-    assert ws.trainings.record(found.training_id).model == "demo"
-
-
-def test_check_and_form(commands: PanelCommands) -> None:
-    result = commands.check(config=TrainingConfig().to_data())
-    assert result.fields == {}
-    assert result.estimate is not None
-    assert result.estimate.tokens_per_second == 40_000.0
-    form = commands.form_schema(training_id="train_0")
-    assert form.defaults["model"] == "gpt2"
+def test_check_and_form(commands: PanelCommands, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ws.trainings, "validate", lambda config, over=None: {"name": "x", "hints": {"model": "small"}})
+    assert commands.check(config={}) == CheckResult(name="x", hints={"model": "small"})
+    assert commands.form_schema(training_id="train_0").defaults["model"] == "gpt2"
     assert commands.form_schema().defaults["model"] == "demo"
+    (first, *_) = ws.templates.list()
+    assert commands.form_schema(template_id=first.id).defaults["model"] == "gpt2"
+    with pytest.raises(NotFoundError):
+        commands.form_schema(template_id="nope")
 
 
-def test_refresh_pulls_and_stays_silent_when_nothing_is_new(commands: PanelCommands, ws: FakeWorkspace) -> None:
+def test_refresh_pulls_and_stays_silent_when_nothing_is_new(commands: PanelCommands, ws: Workspace) -> None:
     state = commands.refresh()
     assert state is not None
     assert commands.refresh(state.revision) is None
-    ws.trainings.change("train_2", status=JobStatus.RUNNING)  # another process did it: no event reaches this one
+    change(ws, "train_1", status=JobStatus.STOPPED)  # another process did it: no event reaches this one
     commands._model._read_at = 0.0  # long ago
     newer = panel_commands(commands._model, cut=for_footer).refresh(state.revision)
     assert newer is not None
@@ -165,17 +191,15 @@ def test_details(commands: PanelCommands) -> None:
     details = commands.details(training_id="train_4")
     assert details.checkpoints[0].label == "latest, best FVU"
     assert details.traceback == "Traceback …"
-    assert details.log[-1] == "step 29 loss 0.28"
     assert {row.name: row.label for row in details.settings}["sae.k"] == "Active latents (k)"
 
 
-def test_chart_settings_reset_and_pictures(commands: PanelCommands, spy: Spy) -> None:
+def test_chart_settings_reset_and_pictures(commands: PanelCommands, asked: set[str]) -> None:
     commands.chart(training_ids=("train_0", "train_1"))
-    assert not spy.reset.is_set()
+    assert asked == {"wake"}
     commands.chart(reset_zoom=True)
-    assert spy.reset.is_set()
-    found = commands.pictures(figure="pareto")
-    assert [picture.name for picture in found.pictures] == ["pareto"]
+    assert asked == {"wake", "zoom"}
+    assert [picture.name for picture in commands.pictures(figure="pareto").pictures] == ["pareto"]
 
 
 def test_the_table_is_paged_and_binary(commands: PanelCommands) -> None:
@@ -185,4 +209,127 @@ def test_the_table_is_paged_and_binary(commands: PanelCommands) -> None:
     steps = np.frombuffer(table.buffers[0], dtype="<f8")
     assert steps.tolist() == [float(10 * i) for i in range(121, 151)]
     whole = commands.metric_table(training_id="train_0")
-    assert whole.columns == ("step", "tokens", "time", "fvu", "l0", "loss")
+    assert whole.columns == ("step", "tokens", "time", "ce_loss_score", "dead", "fvu", "l0", "loss")
+
+
+@pytest.mark.filterwarnings("ignore:.* without an SAE")
+def test_export(commands: PanelCommands, tmp_path: Path) -> None:
+    one = commands.export_runs(training_ids=("train_3",), folder=str(tmp_path / "out"))
+    assert one.paths == (str(tmp_path / "out"),)
+    assert (tmp_path / "out" / "metrics.csv").is_file()
+    several = commands.export_runs(training_ids=("train_3", "nobody", "train_6"), folder=str(tmp_path))
+    assert several.paths == (str(tmp_path / "demo-l2-topk-k24"), str(tmp_path / "gpt2-l6-gated-try"))
+    assert [note.where for note in several.problems] == ["nobody"]
+
+
+# ------------------------------------------------------------------------------------------------ templates
+
+
+def test_templates(commands: PanelCommands, ws: Workspace) -> None:
+    first, second = commands.list_templates().templates
+    assert (first.name, second.name) == ("GPT-2 small, TopK", "Pythia-70M, JumpReLU")
+    assert (first.favorite, first.architecture, first.d_sae) == (True, "TopK k 32", 16_384)
+    found = commands.list_templates(search="pythia")
+    assert ([row.id for row in found.templates], found.total) == ([second.id], 2)
+    commands.template_action(action="favorite", template_id=second.id)
+    commands.template_action(action="unfavorite", template_id=first.id)
+    commands.template_action(action="rename", template_id=second.id, name="mine")
+    rows = commands.list_templates().templates
+    assert [(row.name, row.favorite) for row in rows] == [("mine", True), ("GPT-2 small, TopK", False)]
+    commands.template_action(action="delete", template_id=first.id)
+    with pytest.raises(NotFoundError):
+        commands.template_action(action="delete", template_id=first.id)
+
+
+def test_saving_the_form_or_a_run(commands: PanelCommands, ws: Workspace) -> None:
+    config = TrainingConfig(model="mine").to_data()
+    saved = commands.save_template(name="a", config=config)["template_id"]
+    assert ws.templates.get(saved).model == "mine"
+    of_run = commands.save_template(name="b", training_id="jump_1.5")["template_id"]
+    assert ws.templates.get(of_run).architecture == "jumprelu"
+    with pytest.raises(StateError, match="'a'") as caught:
+        commands.save_template(name="a", config=config)
+    assert (caught.value.where, caught.value.hint) == ("name", "Choose another name, or replace it.")
+    assert commands.save_template(name="a", config=config, replace=True)["template_id"] == saved
+
+
+def test_a_file_of_templates_comes_in_pieces(commands: PanelCommands, ws: Workspace) -> None:
+    def send(raw: bytes) -> Any:
+        begun = commands.begin_upload(files=(UploadFile(name="t.json", size=len(raw)),))
+        for offset in range(0, len(raw), 1000):
+            commands.upload_chunk(begun["upload_id"], 0, offset, memoryview(raw[offset : offset + 1000]))
+        return commands.import_templates(upload_id=begun["upload_id"])
+
+    text = commands.export_templates()["text"].encode()
+    assert len(text) > 3000
+    assert len(json.loads(text)["templates"]) == 2
+    assert send(text)["names"] == ["GPT-2 small, TopK (2)", "Pythia-70M, JumpReLU (2)"]
+    assert len(ws.templates.list()) == 4
+    with pytest.raises(FormatError, match=r"t\.json"):
+        send(text[:-10])
+    assert not list((ws.folder / "uploads").iterdir())
+    with pytest.raises(ConfigError, match="at most 8,388,608"):
+        commands.begin_upload(files=(UploadFile(name="t.json", size=9_000_000),))
+
+
+# ------------------------------------------------------------------------------------------------ stores
+
+
+def store(store_id: str, **changes: Any) -> ActivationStoreRecord:
+    values: dict[str, Any] = {
+        "id": store_id, "name": "gpt2 demo", "source": "captured", "model": "gpt2", "corpus": "demo",
+        "hook_names": ("blocks.6.hook_resid_post",), "dtype": "bfloat16", "context_size": 128,
+        "config": {"model": "gpt2", "context_size": 128, "prepend_bos": True}, "status": JobStatus.COMPLETED,
+        "progress": None, "error": None, "queue_position": None, "tokens_total": 2_000_000, "n_tokens": 2_000_000,
+        "size_bytes": 3_072_000_000, "fingerprint": "f", "host": "test", "folder": "/workspace", "job_id": None,
+        "created_at": 0.0, "started_at": None, "finished_at": None, "seconds_running": 0.0,
+    }  # fmt: skip
+    return ActivationStoreRecord(**{**values, **changes})
+
+
+@pytest.fixture
+def listed(commands: PanelCommands, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The rows of these stores, by id."""
+
+    def listed(*records: ActivationStoreRecord, architecture: str = "topk") -> dict[str, Any]:
+        known = {record.id: record for record in records}
+        monkeypatch.setattr(ws.activations, "list", lambda: Records(records, ActivationStoreRecord))
+        monkeypatch.setattr(ws.activations, "training_settings", lambda store_id: settings_said(known[store_id]))
+        return {row.id: row for row in commands.list_stores(architecture=architecture).stores}
+
+    return listed
+
+
+def test_a_store_fills_in_what_a_training_takes_from_it(listed: Callable[..., Any]) -> None:
+    assert listed() == {}
+    row = listed(store("acts_1"))["acts_1"]
+    assert (row.name, row.model, row.tokens, row.size_bytes) == ("gpt2 demo", "gpt2", 2_000_000, 3_072_000_000)
+    assert (row.hook_names, row.problem) == (("blocks.6.hook_resid_post",), "")
+    assert row.values == {
+        "corpus": "acts_1", "model": "gpt2", "context_size": 128, "activations.prepend_bos": True,
+    }  # fmt: skip
+    imported = store("acts_2", source="imported", model=None, config={"paths": []}, context_size=None)
+    assert listed(imported)["acts_2"].values == {"corpus": "acts_2"}  # nothing but what they are
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"n_tokens": None, "status": JobStatus.RUNNING}, "Its capture is running. Wait until it has completed."),
+        ({"n_tokens": None, "status": JobStatus.PAUSED}, "Resume it: saewidgets activations resume acts_1."),
+        ({"n_tokens": None, "status": JobStatus.FAILED}, "Its capture failed. Capture the activations again."),
+        ({"state": "missing", "state_note": "3 files are missing."}, "3 files are missing."),
+    ],
+)
+def test_why_a_store_cannot_be_read(listed: Callable[..., Any], changes: dict[str, Any], problem: str) -> None:
+    row = listed(store("acts_1", **changes))["acts_1"]
+    assert problem in row.problem
+    assert row.tokens == 2_000_000
+
+
+def test_a_transcoder_needs_two_hook_points(listed: Callable[..., Any]) -> None:
+    stores = store("one"), store("two", hook_names=("blocks.6.mlp.hook_in", "blocks.6.hook_mlp_out"))
+    assert [row.problem for row in listed(*stores).values()] == ["", ""]
+    rows = listed(*stores, architecture="skip_transcoder")
+    assert "this store holds only one" in rows["one"].problem
+    assert rows["two"].problem == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 import pytest
 
 from saewidgets.errors import CatalogError, ConfigError
+from saewidgets.events import Progress
 from saewidgets.widgets.sae_browser.widget import SAEBrowser
 from saewidgets.widgets.training_panel.widget import TrainingPanel
+from saewidgets.workspace import Workspace
 from tests.widgets.conftest import Sent, ask, wait_for
-from tests.widgets.fake_workspace import FakeWorkspace
+from tests.widgets.seeded_runs import change, give_sae
 
 
 def cards(panel: TrainingPanel) -> dict[str, dict[str, Any]]:
@@ -28,24 +29,26 @@ def test_it_is_a_box_of_parts(panel: TrainingPanel) -> None:
     assert "sw-frame" in panel._dom_classes
 
 
-def test_it_follows_the_workspace(panel: TrainingPanel, ws: FakeWorkspace) -> None:
-    ws.trainings.change("train_0", step=4321)
+def test_it_follows_the_workspace(panel: TrainingPanel, ws: Workspace) -> None:
+    change(ws, "train_0", step=4321)
     wait_for(lambda: cards(panel)["train_0"]["step"] == 4321)
-    ws.trainings.delete("train_6")
+    ws.trainings.delete("train_6")  # in a cell: nobody tells of it, and the page finds it when it asks
+    panel._model._read_at = 0.0  # long ago
+    panel._commands.refresh()
     wait_for(lambda: "train_6" not in cards(panel))
 
 
-def test_a_press_reaches_both_panels(ws: FakeWorkspace, record_messages: Callable[[Any], Sent]) -> None:
+def test_a_press_reaches_both_panels(ws: Workspace, record_messages: Callable[[Any], Sent]) -> None:
     first, second = TrainingPanel(ws), TrainingPanel(ws)
     part = first._parts[0]
-    answer = ask(part, record_messages(part), kind="run_action", action="pause", training_id="train_0")
-    assert answer["value"]["training_id"] == "train_0"
+    answer = ask(part, record_messages(part), kind="run_action", action="stop_without_saving", training_id="train_2")
+    assert answer["value"]["training_id"] == "train_2"
     for panel in (first, second):
-        wait_for(lambda panel=panel: cards(panel)["train_0"]["status"] == "paused")
+        wait_for(lambda panel=panel: cards(panel)["train_2"]["status"] == "cancelled")
         panel.close()
 
 
-def test_traits_are_written_by_one_thread_at_most_ten_times_a_second(panel: TrainingPanel, ws: FakeWorkspace) -> None:
+def test_traits_are_written_by_one_thread_at_most_ten_times_a_second(panel: TrainingPanel) -> None:
     threads: set[str] = set()
     count: list[int] = []
 
@@ -56,7 +59,7 @@ def test_traits_are_written_by_one_thread_at_most_ten_times_a_second(panel: Trai
     wait_for(lambda: panel._parts[0].state["devices"])
     panel._parts[0].observe(note, names=["state"])
     for step in range(600):
-        ws.trainings.change("train_0", step=step)
+        panel._told("train_0", [Progress(step, 1000, step=step)])
         threading.Event().wait(0.001)
     wait_for(lambda: cards(panel)["train_0"]["step"] == 599)
     assert threads == {"saewidgets-training"}
@@ -81,7 +84,7 @@ def test_the_pages_theme_reaches_the_charts(panel: TrainingPanel, record_message
     wait_for(lambda: panel._charts.charts[0].look.theme == "dark")
 
 
-def test_arguments_are_checked(ws: FakeWorkspace) -> None:
+def test_arguments_are_checked(ws: Workspace) -> None:
     with pytest.raises(ConfigError, match="theme"):
         TrainingPanel(ws, theme="blue")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="height"):
@@ -95,21 +98,21 @@ def test_arguments_are_checked(ws: FakeWorkspace) -> None:
 
 
 def test_a_broken_catalog_is_shown_and_heals(
-    panel: TrainingPanel, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
+    panel: TrainingPanel, ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> None:
         raise CatalogError("The catalog is locked.", hint="Close the other program.")
 
     with monkeypatch.context() as patch:
         patch.setattr(ws.trainings, "list", broken)
-        ws.tell(None)
+        panel._library_changed()
         wait_for(lambda: (panel._parts[0].state["notice"] or {}).get("what") == "The catalog is locked.")
-    ws.tell(None)
+    panel._library_changed()
     wait_for(lambda: panel._parts[0].state["notice"] is None)
 
 
 def test_a_workspace_that_cannot_be_read_at_first_still_gives_a_panel(
-    ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> None:
         raise CatalogError("The catalog is locked.")
@@ -120,18 +123,17 @@ def test_a_workspace_that_cannot_be_read_at_first_still_gives_a_panel(
     panel.close()
 
 
-def test_close_ends_everything_and_may_be_called_twice(ws: FakeWorkspace) -> None:
+def test_close_ends_everything_and_may_be_called_twice(ws: Workspace) -> None:
     panel = TrainingPanel(ws)
-    assert len(ws._subscribers) == 1
+    assert ws.manager._pump.has_subscribers
     panel.close()
     panel.close()
-    assert ws._subscribers == []
+    assert not ws.manager._pump.has_subscribers
     assert not panel._publisher.alive
-    ws.trainings.change("train_0", step=1)
 
 
-def test_repr_and_static_copy(panel: TrainingPanel, ws: FakeWorkspace) -> None:
-    assert repr(panel) == "<TrainingPanel default workspace: 7 trainings, 1 running>"
+def test_repr_and_static_copy(panel: TrainingPanel, ws: Workspace) -> None:
+    assert repr(panel) == "<TrainingPanel ws: 17 trainings, 1 running>"
     data, _ = panel._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["text/plain"].startswith("<TrainingPanel")
@@ -141,8 +143,8 @@ def test_repr_and_static_copy(panel: TrainingPanel, ws: FakeWorkspace) -> None:
     assert "<svg" in html
 
 
-def test_export(panel: TrainingPanel, ws: FakeWorkspace, tmp_path: Path) -> None:
-    ws.trainings.change("train_0", name='"><img src=x onerror=alert(1)>')
+def test_export(panel: TrainingPanel, ws: Workspace, tmp_path: Path) -> None:
+    change(ws, "train_0", name='"><img src=x onerror=alert(1)>')
     wait_for(lambda: cards(panel)["train_0"]["name"].startswith('"'))
     document = panel.export_html(tmp_path / "panel.html").read_text("utf-8")
     assert document.startswith("<!doctype html>")
@@ -164,65 +166,73 @@ def test_the_pareto_view_is_there_while_runs_are_compared(panel: TrainingPanel) 
     assert panel._parts[0].state["compare"] is None
 
 
+@pytest.fixture
+def sae(ws: Workspace) -> str:
+    """The SAE of train_3, in the library."""
+    give_sae(ws, "train_3")
+    return str(ws.trainings.get("train_3").import_to_saes().id)
+
+
 def test_open_sae_puts_the_browser_in_the_place_of_the_runs(
-    panel: TrainingPanel, ws: FakeWorkspace, record_messages: Callable[[Any], Sent]
+    ws: Workspace, record_messages: Callable[[Any], Sent]
 ) -> None:
+    give_sae(ws, "train_3")
+    panel = TrainingPanel(ws)
     part = panel._parts[0]
     sent = record_messages(part)
     followed: list[str | None] = []
     panel.observe(lambda change: followed.append(change["new"]), "opened_sae")
     ask(part, sent, kind="run_action", action="import", training_id="train_3")
-    wait_for(lambda: cards(panel)["train_3"]["sae_id"] == "sae_train_3")
-    assert ask(part, sent, kind="open_sae", sae_id="sae_train_3")["kind"] == "result"
+    sae = wait_for(lambda: cards(panel)["train_3"]["sae_id"])
+    assert ask(part, sent, kind="open_sae", sae_id=sae)["kind"] == "result"
     wait_for(lambda: len(panel.children) == 2)
     top, browser = panel.children
     assert top is part
     assert isinstance(browser, SAEBrowser)
     assert "sw-frame" not in browser._dom_classes
-    wait_for(lambda: browser.selected == "sae_train_3")
-    assert browser._parts[0].state["revealed"] == "sae_train_3"
-    assert part.state["sae_shown"] == panel.opened_sae == "sae_train_3"
+    wait_for(lambda: browser.selected == sae)
+    wait_for(lambda: browser._parts[0].state["revealed"] == sae)
+    wait_for(lambda: part.state["sae_shown"] == panel.opened_sae == sae)
     # a second panel, and this one after a reload of the page, know the SAE of the run; what stands below is this one's
     other = TrainingPanel(ws)
-    assert cards(other)["train_3"]["sae_id"] == "sae_train_3"
+    assert cards(other)["train_3"]["sae_id"] == sae
     assert len(other.children) == 5
     other.close()
     ask(part, sent, kind="open_sae", sae_id=None)
     wait_for(lambda: len(panel.children) == 5)
     wait_for(lambda: panel.opened_sae is None)
-    assert followed == ["sae_train_3", None]
+    assert followed == [sae, None]
     # it is made once, and shows again what is asked for
-    ask(part, sent, kind="open_sae", sae_id="sae_train_3")
+    ask(part, sent, kind="open_sae", sae_id=sae)
     wait_for(lambda: len(panel.children) == 2)
     assert panel.children[1] is browser
+    panel.close()
 
 
 def test_an_sae_that_is_gone_is_not_opened(
-    panel: TrainingPanel, ws: FakeWorkspace, record_messages: Callable[[Any], Sent]
+    sae: str, panel: TrainingPanel, ws: Workspace, record_messages: Callable[[Any], Sent]
 ) -> None:
     part = panel._parts[0]
     sent = record_messages(part)
-    ws.trainings.get("train_3").import_to_saes()
-    wait_for(lambda: cards(panel)["train_3"]["sae_id"] == "sae_train_3")
-    # deleted in an SAE browser: the run is told of it, and offers the import again
-    ws.trainings._records["train_3"] = dataclasses.replace(ws.trainings.record("train_3"), sae_id=None)
-    ws.saes.delete("sae_train_3")
+    assert cards(panel)["train_3"]["sae_id"] == sae
+    ws.saes.delete(sae)  # in an SAE browser: the run is told of it, and offers the import again
     wait_for(lambda: cards(panel)["train_3"]["sae_id"] is None)
-    answer = ask(part, sent, kind="open_sae", sae_id="sae_train_3")
+    answer = ask(part, sent, kind="open_sae", sae_id=sae)
     assert answer["kind"] == "failure"
     assert "There is no SAE" in answer["what"]
     assert panel.opened_sae is None
     assert len(panel.children) == 5
 
 
-def test_whoever_shows_saes_elsewhere_is_told(ws: FakeWorkspace, record_messages: Callable[[Any], Sent]) -> None:
+def test_whoever_shows_saes_elsewhere_is_told(
+    sae: str, ws: Workspace, record_messages: Callable[[Any], Sent]
+) -> None:
     opened: list[str] = []
     panel = TrainingPanel(ws, on_open=opened.append)
     part = panel._parts[0]
-    ws.trainings.get("train_3").import_to_saes()
-    ask(part, record_messages(part), kind="open_sae", sae_id="sae_train_3")
-    wait_for(lambda: panel.opened_sae == "sae_train_3")
-    assert opened == ["sae_train_3"]
+    ask(part, record_messages(part), kind="open_sae", sae_id=sae)
+    wait_for(lambda: panel.opened_sae == sae)
+    assert opened == [sae]
     assert len(panel.children) == 5
     assert part.state["sae_shown"] is None
     panel.close()
