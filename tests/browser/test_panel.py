@@ -155,8 +155,7 @@ def test_a_bad_field_is_named_and_gets_the_focus(open_notebook: Open, page: Page
 def test_a_kernel_that_is_gone_is_said_and_nothing_looks_live(
     end: str, open_notebook: Open, page: Page, snapshot: Snapshot
 ) -> None:
-    alone = "from tests.widgets.fake_hub import FakeHubWorkspace\nfrom saewidgets import DownloadFromHF"
-    notebook = open_notebook([SETUP, "panel", f"{alone}\nDownloadFromHF(FakeHubWorkspace())"])
+    notebook = open_notebook([SETUP, "panel", "import saewidgets as sw\nsw.DownloadFromHF(sw.Workspace('alone'))"])
     for index in range(3):
         notebook.run(index)
     panel, download = notebook.panel(), page.get_by_role("region", name="Download from Hugging Face")

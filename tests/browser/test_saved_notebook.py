@@ -15,22 +15,24 @@ from tests.workspace.steering.saes import HOOK, demo_sae
 SETUP = """
 from pathlib import Path
 import saewidgets as sw
-from tests.widgets.fake_features import full_features
-from tests.widgets.fake_hub import FakeHubWorkspace
-from tests.widgets.fake_library import make_sae
+from saewidgets.events import JobStatus
+from saewidgets.records import JobRecord
 from tests.widgets.fake_workspace import full_workspace
 folder = Path({folder!r})
-runs, features, hub = full_workspace(), full_features(folder), FakeHubWorkspace()
-real = sw.Workspace(folder / "ws")
-sae = real.saes.add_local(folder / "sae", name="demo-l1-topk", model="demo", hook_name={HOOK!r}).id
-panel, browser, viewer = sw.TrainingPanel(runs), sw.SAEBrowser(features), sw.ExtractionViewer(features)
-download, steering = sw.DownloadFromHF(hub), sw.Steering(real)
+runs, real = full_workspace(), sw.Workspace(folder / "ws")
+about = {{"model": "demo", "hook_name": {HOOK!r}}}
+sae = real.saes.add_local(folder / "sae", name="demo-l1-topk", **about).id
+real.extractions.demo()
+panel, browser, viewer = sw.TrainingPanel(runs), sw.SAEBrowser(real), sw.ExtractionViewer(real)
+download, steering = sw.DownloadFromHF(real), sw.Steering(real)
 """
 CHANGE = """
 runs.trainings.change("train_0", name="renamed-run")
-features.saes.add(make_sae("sae_new", "arrived-later"))
+real.saes.add_local(folder / "sae", name="arrived-later", **about)
 viewer.selected = 7
-hub.hub.add("job_1", "arrived/later", "layers.6")
+payload = {"repo_id": "arrived/later", "path": "layers.6", "total_bytes": 1}
+real.hub.downloads = lambda: [JobRecord("job_1", "download", JobStatus.QUEUED, "here/downloads", payload=payload)]
+download._wake()
 steering.add(sae, 7, 2.0)
 """
 # What is new in each, and the name of its region.

@@ -213,7 +213,7 @@ export type SaeCommand =
   | { kind: "train_demo" }
   | { kind: "upload_chunk"; upload_id: string; file: number; offset: number };
 export type ViewerCommand =
-  | { kind: "check_extraction"; sae_id: string; values: Record<string, unknown> }
+  | { kind: "check_extraction"; sae_id: string; values: Record<string, boolean | string> }
   | { kind: "edit_feature"; extraction_id: string; index: number; label?: string | null; description?: string | null; notes?: string | null; starred?: boolean | null }
   | { kind: "expand_example"; extraction_id: string; index: number; position: number }
   | { kind: "export_features"; extraction_id: string; what: "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations"; path: string; indices?: number[] | null; query?: FeatureQuery | null }
@@ -232,7 +232,7 @@ export type ViewerCommand =
   | { kind: "refresh"; revision?: number }
   | { kind: "show_download"; shown: boolean }
   | { kind: "show_view"; view: ViewerView; before?: ViewerView | null }
-  | { kind: "start_extraction"; sae_id: string; values: Record<string, unknown> }
+  | { kind: "start_extraction"; sae_id: string; values: Record<string, boolean | string> }
   | { kind: "steer_feature"; extraction_id: string; index: number }
   | { kind: "step_feature"; extraction_id: string; query: FeatureQuery; index: number; step: "previous" | "next" | "random" | "next_live" | "here" }
   | { kind: "suggest_label"; extraction_id: string; index: number }

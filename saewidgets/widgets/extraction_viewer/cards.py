@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from saewidgets.events import JobStatus
@@ -13,7 +13,7 @@ from saewidgets.widgets.extraction_viewer.feature_pages import version_label
 from saewidgets.widgets.messages.effects import LogitsJob
 from saewidgets.widgets.messages.features import ExtractionCard, OpenExtraction, SaeChoice
 from saewidgets.widgets.messages.saes import Choice
-from saewidgets.widgets.values import NAME_LENGTH, finite, note_of, shorten
+from saewidgets.widgets.values import NAME_LENGTH, note_of, progress_of, shorten
 
 VERSIONS = 50
 _SHOWN = (JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.PAUSED)
@@ -29,35 +29,20 @@ def card_of(
         logits: the newest job that computes the logit effects of all its features.
         has_logits: they are stored.
     """
-    progress = record.progress
-    running = record.status is JobStatus.RUNNING
-    done = tokens_done(record)
-    return ExtractionCard(
-        id=record.id,
-        sae_id=record.sae_id,
-        training_id=record.training_id,
+    completed, read = record.status is JobStatus.COMPLETED, record.progress.done if record.progress else 0
+    done = record.tokens_total if completed else min(record.tokens_total, max(0, read))
+    return ExtractionCard.of(
+        record,
         name=shorten(record.name, NAME_LENGTH),
-        source=record.source,
         source_label=name_of(SOURCES, record.source),
         model=shorten(record.model, NAME_LENGTH),
-        d_sae=record.d_sae,
         status=record.status.value,
-        tokens_total=record.tokens_total,
         tokens_done=done,
         fraction=min(1.0, done / record.tokens_total) if record.tokens_total > 0 else 0.0,
-        rate=finite(progress.rate) if progress and running else None,
-        eta_seconds=finite(progress.eta_seconds) if progress and running else None,
-        phase=progress.phase if progress and record.status.is_active else None,
-        queue_position=record.queue_position,
-        seen=record.seen,
-        dead=record.dead,
-        dense=record.dense,
-        size_bytes=record.size_bytes,
-        seconds_running=record.seconds_running,
-        created_at=record.created_at,
         note=note_of(record.error, record.note),
         has_logits=has_logits,
         logits=None if logits is None else logits_of(logits),
+        **progress_of(record),
     )
 
 
@@ -65,26 +50,18 @@ def logits_of(job: JobRecord) -> LogitsJob | None:
     """A job that computes logit effects; None when there is nothing to say of it any more."""
     if job.status in (JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.STOPPED):
         return None
-    progress = job.progress
-    running = job.status is JobStatus.RUNNING
-    done, total = (progress.done, progress.total) if progress else (0, 0)
-    return LogitsJob(
+    done, total = (job.progress.done, job.progress.total) if job.progress else (0, 0)
+    progress = progress_of(job)
+    del progress["rate"]
+    return LogitsJob.of(
+        job,
         status=job.status.value,
         fraction=min(1.0, done / total) if total > 0 else 0.0,
         done=done,
         total=total,
-        eta_seconds=finite(progress.eta_seconds) if progress and running else None,
-        phase=progress.phase if progress and job.status.is_active else None,
-        queue_position=job.queue_position,
         note=note_of(job.error, job.note),
+        **progress,
     )
-
-
-def tokens_done(record: ExtractionRecord) -> int:
-    """Tokens that were read; of a finished one all of them."""
-    if record.status is JobStatus.COMPLETED:
-        return record.tokens_total
-    return min(record.tokens_total, max(0, record.progress.done)) if record.progress else 0
 
 
 def is_active(record: ExtractionRecord) -> bool:
@@ -110,17 +87,13 @@ def open_of(
         labelled, starred: features of the SAE with a label, with a star.
         live_note: why nothing can be read with the model here; "" if it can.
     """
-    return OpenExtraction(
+    return OpenExtraction.of(
+        manifest,
         id=record.id,
         sae_id=record.sae_id,
         name=shorten(record.name, NAME_LENGTH),
         model=shorten(record.model, NAME_LENGTH),
         hook_name=shorten(record.hook_name, NAME_LENGTH),
-        d_sae=int(manifest.d_sae),
-        n_tokens=int(manifest.n_tokens),
-        n_contexts=int(manifest.n_contexts),
-        context_size=int(manifest.context_size),
-        n_documents=int(manifest.n_documents),
         dead=record.dead or 0,
         dense=record.dense or 0,
         labelled=labelled,
@@ -137,14 +110,11 @@ def choice_of(record: SAERecord, running: ExtractionRecord | None = None) -> Sae
         extracted = f"{running.seen:,} so far"
     else:
         extracted = f"{record.features_extracted:,}" if record.features_extracted else "none"
-    return SaeChoice(
-        id=record.id,
+    return SaeChoice.of(
+        record,
         name=shorten(record.name, NAME_LENGTH),
-        source=record.source,
         source_label=name_of(SOURCES, record.source),
         model=shorten(record.model, NAME_LENGTH) if record.model else None,
-        layer=record.layer,
-        d_sae=record.d_sae,
         features_extracted=extracted,
         state="missing" if record.state == "missing" else "ok",
     )
@@ -159,13 +129,3 @@ def not_offered(rows: Iterable[SaeChoice], downloading: int) -> str:
     if downloading:
         parts.append(f"{downloading:,} {'is' if downloading == 1 else 'are'} being downloaded")
     return ", ".join(parts)
-
-
-def choices_of(facets: Mapping[str, Mapping[Any, int]], name: str) -> tuple[Choice, ...]:
-    """The values of the filter `name` with their counts."""
-    label = (lambda text: name_of(SOURCES, text)) if name == "source" else (lambda text: text)
-    return tuple(
-        Choice(value=str(value), label=shorten(label(str(value)), 120), count=count)
-        for value, count in facets.get(name, {}).items()
-        if value not in (None, "")
-    )

@@ -1,38 +1,107 @@
-"""What the page of the extraction viewer can ask for; what concerns features is in `feature_commands.py`."""
+"""What the page of the extraction viewer can ask for: extractions, the list of features, one feature, text, export."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import random
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
-from saewidgets.errors import SAEWidgetsError, StateError
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.feature_records import ExtractionRecord
-from saewidgets.widgets.commands import command, in_page_words
-from saewidgets.widgets.extraction_viewer.cards import choice_of, choices_of, not_offered
-from saewidgets.widgets.extraction_viewer.feature_commands import FeatureCommands
+from saewidgets.feature_records import ExtractionRecord, LogitsRecord
+from saewidgets.widgets.commands import BUFFER_LIMIT, ListCommands, Table, command, in_page_words
+from saewidgets.widgets.extraction_viewer.cards import choice_of, not_offered
+from saewidgets.widgets.extraction_viewer.feature_pages import (
+    PIECE_LENGTH,
+    Texts,
+    effect_histogram,
+    feature_page,
+    floats,
+    notes_of,
+    prompt_row,
+    related,
+    row_of,
+)
 from saewidgets.widgets.extraction_viewer.form import form_fields, read_values, refuse
-from saewidgets.widgets.messages.effects import LogitsAct
+from saewidgets.widgets.extraction_viewer.state import ViewerModel, check_index, owner_of
+from saewidgets.widgets.messages.effects import LogitsAct, LossEffectData
 from saewidgets.widgets.messages.features import (
+    ExampleContext,
+    ExportKind,
     ExtractionAct,
     ExtractionCheck,
     ExtractionFormData,
+    FeatureLogitsData,
+    FeatureNotes,
+    FeaturePage,
+    FeaturePlace,
+    FeatureQuery,
+    FeatureRelationsData,
+    FeatureRows,
+    PromptReading,
+    RankBy,
+    RelatedFeature,
     SaeChoices,
+    Step,
+    Suggestion,
+    TestedText,
+    Text,
+    TokenLogit,
     ViewerView,
+    Written,
 )
-from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.model import error_note
-from saewidgets.widgets.values import NAME_LENGTH, shorten
+from saewidgets.widgets.messages.wire import Index, Note
+from saewidgets.widgets.model import code_of, error_note
+from saewidgets.widgets.sae_browser.cards import facets_of
+from saewidgets.widgets.values import NAME_LENGTH, finite, path_from, shorten
 
+DENSE = 0.01  # share of the tokens: as in `features/store/query.py`
+NEAR = 16  # tokens on either side of an example whose activations are kept: as in `features/store/layout.py`
 MOST_SAES = 500  # rows of *Choose an SAE*
+Indices = npt.NDArray[np.integer[Any]]
+Typed = dict[str, bool | Annotated[str, Field(max_length=4096)]]  # into the form, by field name of `ExtractionConfig`
 ExtractionId = dict[Literal["extraction_id"], str]
 
 
-class ViewerCommands(FeatureCommands):
-    """All commands of one viewer."""
+class ViewerCommands(ListCommands):
+    """All commands of one viewer.
 
-    # --------------------------------------------------------------------------------------------- the list
+    Args:
+        model: the viewer's state.
+        wake: asks the publisher thread to show what changed.
+        steer: opens *Steering* with a feature: given the id of the SAE and the number of the feature.
+    """
+
+    _model: ViewerModel
+
+    def __init__(self, model: ViewerModel, wake: Callable[[], None], steer: Callable[[str, int], object]) -> None:
+        super().__init__(model, wake)
+        self._workspace = model.workspace
+        self._features = model.workspace.features
+        self._steer = steer
+        self._random = random.Random()  # its own: a person's seeds stay as they are
+
+    def _feature(self, extraction_id: str, index: int) -> ExtractionRecord:
+        """An extraction that can be read, and whose SAE has this feature."""
+        record = self._model.readable(extraction_id)
+        check_index(record, index)
+        return record
+
+    def _order(self, record: ExtractionRecord, query: FeatureQuery) -> Indices:
+        """The features that match, in their order."""
+        return np.asarray(self._features.indices(record.id, **query.model_dump()))
+
+    def _arrays(self, record: ExtractionRecord) -> Any:
+        """The arrays of an extraction, memory-mapped. Raises `NotFoundError`, `FormatError`."""
+        return self._workspace.extractions.open(record.id)
+
+    # --------------------------------------------------------------------------------------------- extractions
 
     @command
     def show_view(self, view: ViewerView, before: ViewerView | None = None) -> None:
@@ -100,11 +169,12 @@ class ViewerCommands(FeatureCommands):
                 running.setdefault(extraction.sae_id, extraction)
         rows = tuple(choice_of(record, running.get(record.id)) for record in records)
         everything = saes.facets()
+        found = facets_of(everything)
         return SaeChoices(
             rows=rows,
             total=sum(everything.get("source", {}).values()),
-            sources=choices_of(everything, "source"),
-            models=choices_of(everything, "model"),
+            sources=found.source,
+            models=found.model,
             note=not_offered(rows, self._downloading()),
         )
 
@@ -124,8 +194,8 @@ class ViewerCommands(FeatureCommands):
         )
 
     @command(slow=True)
-    def check_extraction(self, sae_id: str, values: dict[str, Any]) -> ExtractionCheck:
-        """What it would cost. `values` are what was typed, by field name of `ExtractionConfig`."""
+    def check_extraction(self, sae_id: str, values: Typed) -> ExtractionCheck:
+        """What it would cost."""
         self._workspace.saes.get(sae_id)
         config, errors = read_values(values)
         if config is None:
@@ -149,7 +219,7 @@ class ViewerCommands(FeatureCommands):
         )
 
     @command(slow=True)
-    def start_extraction(self, sae_id: str, values: dict[str, Any]) -> ExtractionId:
+    def start_extraction(self, sae_id: str, values: Typed) -> ExtractionId:
         """Start an extraction; its id."""
         config, errors = read_values(values)
         if config is None:
@@ -158,3 +228,336 @@ class ViewerCommands(FeatureCommands):
         self._model.change(tab="jobs", dialog_sae=None)
         self._changed()
         return {"extraction_id": handle.id}
+
+    # --------------------------------------------------------------------------------------------- features
+
+    @command
+    def query_features(
+        self,
+        extraction_id: str,
+        query: FeatureQuery,
+        offset: Index = 0,
+        limit: Annotated[int, Field(ge=1, le=200)] = 100,
+    ) -> FeatureRows:
+        """Rows `offset` … of the features that match, at most 200."""
+        record = self._model.readable(extraction_id)
+        order = self._order(record, query)
+        found = self._features.records(record.id, map(int, order[offset : offset + limit]))
+        return FeatureRows(
+            matching=len(order),
+            offset=offset,
+            max_density=finite(float(np.max(self._arrays(record).density, initial=0.0))) or 0.0,
+            rows=tuple(map(row_of, found)),
+        )
+
+    @command
+    def step_feature(self, extraction_id: str, query: FeatureQuery, index: int, step: Step) -> FeaturePlace:
+        """The neighbour of `index` in the order of the query, or its own place ("here")."""
+        record = self._feature(extraction_id, index)
+        order = self._order(record, query)
+        at = np.flatnonzero(order == index)
+        row = int(at[0]) if len(at) else None
+        if step == "here":
+            return FeaturePlace(index=index, row=row)
+        if step in ("previous", "next"):
+            return _place(order, _neighbour(order, row, index, query, forward=step == "next"))
+        live = np.flatnonzero(np.asarray(self._arrays(record).fired)[order] > 0)
+        if step == "random":
+            others = live[order[live] != index]
+            return _place(order, int(self._random.choice(others)) if len(others) else None)
+        after = live[live > (row if row is not None else -1)]
+        if row is None and query.sort == "index":
+            after = live[order[live] < index] if query.descending else live[order[live] > index]
+        return _place(order, int(after[0]) if len(after) else None)
+
+    # --------------------------------------------------------------------------------------------- one feature
+
+    @command
+    def open_feature(self, extraction_id: str, index: Index) -> Table[FeaturePage]:
+        """All of a feature that needs no model; the buffer has the values of all examples, one after another."""
+        record = self._feature(extraction_id, index)
+        feature = self._features.feature(record.id, index)
+        data = self._features.data(record.id, index)
+        return feature_page(record, self._arrays(record).manifest, data, feature, self._link(record, index))
+
+    def _link(self, record: ExtractionRecord, index: int) -> str:
+        """Code that shows this feature again."""
+        code = code_of(self._model.workspace)
+        where = f"{code}, " if code else ""
+        view = {"extraction_id": record.id, "feature": index}
+        return f"import saewidgets as sw\n\nsw.ExtractionViewer({where}view={view!r})"
+
+    @command(slow=True)
+    def feature_logits(self, extraction_id: str, index: Index) -> FeatureLogitsData:
+        """What its decoder direction does to the next token; the first time loads the model."""
+        record = self._feature(extraction_id, index)
+        try:
+            found = self._features.logits(record.id, index)
+        except (ConfigError, NotFoundError, StateError) as error:  # this SAE has none, or the model is not here
+            return FeatureLogitsData(index=index, problem=_note(error))
+        return FeatureLogitsData(
+            index=index, raises=_effects(found.raises), lowers=_effects(found.lowers),
+            histogram=effect_histogram(found.counts, found.edges),
+            problem=_noted(found),
+        )  # fmt: skip
+
+    @command(slow=True)
+    def read_loss_effect(
+        self,
+        extraction_id: str,
+        index: Index,
+        position: Index | None = None,
+        text: Text | None = None,
+        token: Index | None = None,
+    ) -> LossEffectData:
+        """What it adds to the loss on the token after one, in nats.
+
+        That is a token of an example (`position` in the stream), or `token` of a typed `text`.
+        """
+        record = self._feature(extraction_id, index)
+        at: dict[str, Any] = {"position": position} if text is None else {"text": text, "token": token}
+        try:
+            found = self._features.loss_effect(record.id, index, **at)
+        except SAEWidgetsError as error:  # the model is not here, nothing follows the token: said on the card
+            return LossEffectData(index=index, problem=_note(error))
+        return LossEffectData(index=index, effect=finite(found.effect), loss=finite(found.loss))
+
+    @command(slow=True)
+    def feature_relations(self, extraction_id: str, index: Index) -> FeatureRelationsData:
+        """Features with the nearest decoder directions, and those that fire on the same tokens."""
+        record = self._feature(extraction_id, index)
+        together, sampled = self._features.coactive(record.id, index)
+        problem: Note | None = None
+        similar: tuple[RelatedFeature, ...] = ()
+        try:
+            similar = tuple(map(related, self._features.similar(record.id, index)))
+        except SAEWidgetsError as error:  # its weights are not here: what the extraction knows is shown all the same
+            problem = _note(error)
+        note = f"of {sampled:,} sampled firing{'s' * (sampled != 1)}" if sampled else "No sampled token fired it."
+        return FeatureRelationsData(
+            index=index, similar=similar, coactive=tuple(map(related, together)), sampled=sampled, note=note,
+            problem=problem,
+        )  # fmt: skip
+
+    # --------------------------------------------------------------------------------------------- text
+
+    @command(slow=True)
+    def expand_example(self, extraction_id: str, index: Index, position: Index) -> Table[ExampleContext]:
+        """The whole context of an example, `position` being that of its peak in the stream; one value per token."""
+        record = self._feature(extraction_id, index)
+        found = self._features.context(record.id, index, position)
+        peak, values = int(found.peak or 0), np.array(found.activations, dtype=np.float32)
+        if not found.complete:
+            far = np.abs(np.arange(len(values)) - peak) > NEAR
+            values[far & (values == 0)] = np.nan  # not known, which is not the same as silent
+        texts = Texts()
+        context = ExampleContext(
+            position=position, peak=peak, tokens=texts.add(found.pieces), texts=texts.all,
+            complete=bool(found.complete), note=shorten(found.note, 500),
+        )  # fmt: skip
+        return Table(context, ("activations",), (floats([values], unknown=float("nan")),))
+
+    @command(slow=True)
+    def test_text(self, extraction_id: str, index: Index, text: Text) -> Table[TestedText]:
+        """The feature on a text: one value per token."""
+        record = self._feature(extraction_id, index)
+        found = self._features.on_feature(record.id, index, _some_text(text))
+        values, texts = np.asarray(found.activations, dtype=np.float32), Texts()
+        tested = TestedText(
+            index=index, tokens=texts.add(found.pieces), texts=texts.all,
+            max=finite(float(values.max(initial=0.0))) or 0.0, fired=int((values > 0).sum()), seconds=found.seconds,
+            note=shorten(found.note, 500),
+        )  # fmt: skip
+        return Table(tested, ("activations",), (floats([values]),))
+
+    @command(slow=True)
+    def read_prompt(
+        self,
+        extraction_id: str,
+        text: Text,
+        rank_by: RankBy = "max",
+        token: int | None = None,
+        hide_dense: bool = True,
+        limit: Annotated[int, Field(ge=1, le=200)] = 50,
+    ) -> Table[PromptReading]:
+        """The features that fire on a text, ranked (by `token`: at that place); row by row one value per token."""
+        record = self._model.readable(extraction_id)
+        found = self._features.run_on(record.id, _some_text(text))
+        indices, values = np.asarray(found.indices), found.activations
+        keep = np.ones(len(indices), dtype=bool)
+        if hide_dense and len(indices):
+            keep = np.asarray(self._arrays(record).density)[indices] <= DENSE
+        most = min(limit, BUFFER_LIMIT // (4 * max(1, len(found.pieces))))
+        shown = [int(at) for at in found.ranked(rank_by, token) if keep[at]][:most]
+        rows = self._features.records(record.id, map(int, indices[shown])) if shown else []
+        texts = Texts()
+        reading = PromptReading(
+            tokens=texts.add(found.pieces), texts=texts.all, firing=len(indices), hidden=int((~keep).sum()),
+            rows=tuple(prompt_row(row, values[at]) for row, at in zip(rows, shown, strict=True)),
+            note=shorten(found.note, 500),
+        )  # fmt: skip
+        return Table(reading, ("activations",), (floats([values[at] for at in shown]),))
+
+    # --------------------------------------------------------------------------------------------- what people say
+
+    @command
+    def edit_feature(
+        self,
+        extraction_id: str,
+        index: Index,
+        label: Annotated[str | None, Field(max_length=1000)] = None,
+        description: Annotated[str | None, Field(max_length=20_000)] = None,
+        notes: Annotated[str | None, Field(max_length=20_000)] = None,
+        starred: bool | None = None,
+    ) -> FeatureNotes:
+        """None leaves a field as it is; an empty label removes the user's own."""
+        record = self._model.record(extraction_id)
+        check_index(record, index)
+        feature_id = f"feat_{owner_of(record)}_{index}"
+        if label is not None or description is not None:
+            text, about = self._own_label(record, index, label, description)
+            self._features.label(feature_id, text, about, extraction_id=record.id)
+        if notes is not None:
+            self._features.notes(feature_id, notes)
+        if starred is not None:
+            self._features.star(feature_id, starred)
+        self._changed()
+        return notes_of(self._features.feature(record.id, index))
+
+    def _own_label(
+        self, record: ExtractionRecord, index: int, label: str | None, description: str | None
+    ) -> tuple[str, str]:
+        """The user's label and its description with what was typed; None leaves one as it is."""
+        labels = self._features.feature(record.id, index).labels
+        own = next((each for each in labels if each.source == "user"), None)
+        text = own.text if label is None and own is not None else (label or "")
+        text = " ".join(text.split())
+        if not text and label is None:
+            raise ConfigError(
+                "A description belongs to a label of your own.", where="label", hint="Write a label, then save both."
+            )
+        before = own.description if own is not None else ""
+        return text, before if description is None else description
+
+    @command(slow=True)
+    def suggest_label(self, extraction_id: str, index: Index) -> Suggestion:
+        """A label that somebody may save."""
+        record = self._feature(extraction_id, index)
+        found = self._features.suggest(record.id, index)
+        return Suggestion(
+            index=index, text=shorten(found.text, 1000), by=shorten(found.model, 200),
+            note=shorten(found.description, 500),
+        )  # fmt: skip
+
+    @command(slow=True)
+    def label_features(self, extraction_id: str) -> dict[Literal["labelled", "skipped"], int]:
+        """Label every live feature without a label by the offline heuristic."""
+        run = self._features.auto_label(self._model.readable(extraction_id).id)
+        self._changed()
+        return {"labelled": len(run.labels), "skipped": len(run.failures) + len(run.left)}
+
+    @command(slow=True)
+    def import_labels(self, extraction_id: str, path: str) -> dict[Literal["imported", "skipped"], int]:
+        """Take in the labels of a file; problems are an error that names the line."""
+        found = self._features.import_labels(self._model.record(extraction_id).id, str(path_from(path)))
+        self._changed()
+        return {"imported": len(found.labels), "skipped": len(found.problems)}
+
+    @command(slow=True)
+    def export_features(
+        self,
+        extraction_id: str,
+        what: ExportKind,
+        path: str,
+        indices: tuple[int, ...] | None = None,
+        query: FeatureQuery | None = None,
+    ) -> Written:
+        """Write a file or folder: of `indices`, or of what the query matches."""
+        record = self._model.readable(extraction_id)
+        chosen: list[int] | None = None
+        if indices is not None:
+            for index in indices:
+                check_index(record, index)
+            chosen = list(indices)
+        elif query is not None:
+            chosen = [int(i) for i in self._order(record, query)]
+        if chosen is not None and not chosen:
+            raise ConfigError("No feature matches: there is nothing to export.", hint="Clear the filters.")
+        written = self._write(record, what, path_from(path), chosen)
+        return Written(path=str(written), size_bytes=_size_of(written))
+
+    def _write(self, record: ExtractionRecord, what: ExportKind, path: Path, indices: Sequence[int] | None) -> Path:
+        if what in ("labels_csv", "labels_jsonl"):
+            suffix = f".{what.removeprefix('labels_')}"
+            named = path if path.suffix == suffix else path.with_name(path.name + suffix)
+            return Path(self._features.export_labels(record.id, named, indices=indices))
+        if what == "interpretations":
+            self._features.interpretations(record.id, path, indices=indices)
+            return path
+        names: dict[str, Any] = {}
+        if what == "neuronpedia":  # people who mean to upload it name it themselves: ws.features.export
+            names = {"model_id": _slug(record.model), "sae_set": _slug(record.name)}
+        return Path(self._features.export(record.id, cast(Any, what), path, indices=indices, **names))
+
+    @command(slow=True)
+    def steer_feature(self, extraction_id: str, index: Index) -> None:
+        """Open *Steering* below the viewer with this feature added."""
+        record = self._model.record(extraction_id)
+        check_index(record, index)
+        if record.sae_id is None:
+            raise StateError(
+                f"{record.name} is not in the library yet.", hint="Press Import to SAEs in the training panel first."
+            )
+        self._steer(record.sae_id, index)
+
+
+def _neighbour(order: Indices, row: int | None, index: int, query: FeatureQuery, *, forward: bool) -> int | None:
+    """The row before or after; of a feature that is not in the list where it would stand, as far as that is known."""
+    if row is None:
+        if query.sort == "index":
+            keys = -order if query.descending else order
+            place = int(np.searchsorted(keys, -index if query.descending else index))
+            found = place if forward else place - 1
+        else:
+            found = 0 if forward else len(order) - 1
+    else:
+        found = row + 1 if forward else row - 1
+    return found if 0 <= found < len(order) else None
+
+
+def _place(order: Indices, row: int | None) -> FeaturePlace:
+    return FeaturePlace(index=None if row is None else int(order[row]), row=row)
+
+
+def _some_text(text: str) -> str:
+    if not text.strip():
+        raise ConfigError("There is no text.", where="text", hint="Type or paste some.")
+    return text
+
+
+def _effects(pairs: Sequence[Any]) -> tuple[TokenLogit, ...]:
+    return tuple(
+        TokenLogit(token=shorten(str(text), PIECE_LENGTH), logit=finite(float(value)) or 0.0) for text, value in pairs
+    )
+
+
+def _noted(found: LogitsRecord) -> Note | None:
+    if not found.note:
+        return None
+    hint = None if found.counts else "How all other tokens change needs the model."
+    return Note(what=shorten(found.note, 500), hint=hint)
+
+
+def _note(error: SAEWidgetsError) -> Note:
+    return error_note(in_page_words(error))
+
+
+def _slug(name: str) -> str:
+    """The last part of a name as Neuronpedia's ids allow it."""
+    text = re.sub(r"[^a-z0-9.-]+", "-", name.rstrip("/").split("/")[-1].lower()).strip("-.")
+    return text[:100] or "unnamed"
+
+
+def _size_of(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

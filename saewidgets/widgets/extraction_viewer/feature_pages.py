@@ -17,16 +17,13 @@ from saewidgets.render.numbers import tokens as token_count
 from saewidgets.widgets.commands import Table
 from saewidgets.widgets.messages.features import (
     Example,
-    ExampleContext,
     ExampleGroup,
     FeatureLabel,
     FeatureNotes,
     FeaturePage,
     FeatureRow,
-    PromptReading,
     PromptRow,
     RelatedFeature,
-    TestedText,
     TokenCount,
 )
 from saewidgets.widgets.messages.saes import Histogram, SaeFact
@@ -57,21 +54,17 @@ class Texts:
 
 def row_of(record: FeatureRecord) -> FeatureRow:
     """One feature as the list shows it."""
-    return FeatureRow(
-        index=record.index, label=shorten(record.label, LABEL_LENGTH), auto=is_auto(record),
-        top_tokens=top_tokens_of(record), density=_number(record.density), max=_number(record.max),
-        score=finite(record.score), starred=record.starred,
-    )  # fmt: skip
+    return FeatureRow.of(
+        record, density=_number(record.density), max=_number(record.max), score=finite(record.score), **_named(record)
+    )
 
 
-def is_auto(record: FeatureRecord) -> bool:
-    """The label that counts was not written by a person here."""
-    return bool(record.label) and record.label_source != "user"
-
-
-def top_tokens_of(record: FeatureRecord) -> tuple[str, ...]:
-    """What stands in for a label."""
-    return tuple(shorten(token, 60) for token in record.top_tokens[:3])
+def _named(record: FeatureRecord) -> dict[str, Any]:
+    """What a feature is called: its label, whether nobody here wrote it, and what stands in for one."""
+    return {
+        "label": shorten(record.label, LABEL_LENGTH), "auto": bool(record.label) and record.label_source != "user",
+        "top_tokens": tuple(shorten(token, 60) for token in record.top_tokens[:3]),
+    }  # fmt: skip
 
 
 def notes_of(record: FeatureRecord) -> FeatureNotes:
@@ -84,9 +77,9 @@ def notes_of(record: FeatureRecord) -> FeatureNotes:
 
 
 def _label(label: LabelRecord) -> FeatureLabel:
-    return FeatureLabel(
-        text=shorten(label.text, LABEL_LENGTH), description=shorten(label.description, TEXT_LENGTH),
-        source=label.source, by=shorten(label.by, 300), created_at=label.created_at,
+    return FeatureLabel.of(
+        label, text=shorten(label.text, LABEL_LENGTH), description=shorten(label.description, TEXT_LENGTH),
+        by=shorten(label.by, 300),
     )  # fmt: skip
 
 
@@ -151,13 +144,12 @@ def token_counts(groups: Sequence[Any], most: int = TOKEN_ROWS) -> tuple[TokenCo
 
 def activation_histogram(counts: Any, edges: Any) -> Histogram | None:
     """Counts of non-zero activations; None for a feature that did not fire."""
-    numbers = [int(count) for count in counts]
-    bounds = [float(value) for value in edges]
-    if not numbers or len(bounds) != len(numbers) + 1 or not sum(numbers):
+    numbers, bounds = tuple(map(int, counts)), tuple(map(float, edges))
+    if len(bounds) != len(numbers) + 1 or not sum(numbers):
         return None
     peak = max(range(len(numbers)), key=numbers.__getitem__)
     return Histogram(
-        title="Activations", note="non-zero", x_label="activation", edges=tuple(bounds), counts=tuple(numbers),
+        title="Activations", note="non-zero", x_label="activation", edges=bounds, counts=numbers,
         summary=f"Non-zero activations: {sum(numbers):,} from {edge(bounds[0])} to {edge(bounds[-1])}. "
         f"Most are between {edge(bounds[peak])} and {edge(bounds[peak + 1])}.",
     )  # fmt: skip
@@ -165,14 +157,13 @@ def activation_histogram(counts: Any, edges: Any) -> Histogram | None:
 
 def effect_histogram(counts: Any, edges: Any) -> Histogram | None:
     """How the logits of all tokens change per unit of activation."""
-    numbers = [int(count) for count in counts]
-    bounds = [float(value) for value in edges]
+    numbers, bounds = tuple(map(int, counts)), tuple(map(float, edges))
     if not numbers or len(bounds) != len(numbers) + 1:
         return None
+    tokens = f"{sum(numbers):,} tokens"
     return Histogram(
-        title="Logit effects", note=f"{sum(numbers):,} tokens", x_label="change of logit", edges=tuple(bounds),
-        counts=tuple(numbers),
-        summary=f"Logit effects on {sum(numbers):,} tokens, from {edge(bounds[0])} to {edge(bounds[-1])}.",
+        title="Logit effects", note=tokens, x_label="change of logit", edges=bounds, counts=numbers,
+        summary=f"Logit effects on {tokens}, from {edge(bounds[0])} to {edge(bounds[-1])}.",
     )  # fmt: skip
 
 
@@ -200,72 +191,19 @@ def facts_of(extraction: ExtractionRecord, manifest: Any) -> tuple[SaeFact, ...]
     return tuple(SaeFact(label=label, value=shorten(value, 300), code=code) for label, value, code in rows if value)
 
 
-# ------------------------------------------------------------------------------------------------ texts
-
-
-def example_context(position: int, peak: int, pieces: Sequence[str], activations: Any, *, complete: bool, note: str
-                    ) -> Table[ExampleContext]:  # fmt: skip
-    """A whole context, buffer "activations": one value per token, NaN where it is not known."""
-    texts = Texts()
-    tokens = texts.add(pieces)
-    value = ExampleContext(
-        position=position, peak=peak, texts=texts.all, tokens=tokens, complete=complete, note=note
-    )
-    return Table(value, ("activations",), (floats([activations], unknown=float("nan")),))
-
-
-def text_reading(
-    index: int, pieces: Sequence[str], activations: Any, *, seconds: float, note: str
-) -> Table[TestedText]:
-    """A feature on somebody's text, buffer "activations": one value per token."""
-    texts = Texts()
-    tokens = texts.add(pieces)
-    values = np.asarray(activations, dtype=np.float32)
-    value = TestedText(
-        index=index, texts=texts.all, tokens=tokens, max=_number(values.max()) if values.size else 0.0,
-        fired=int((values > 0).sum()), seconds=seconds, note=note,
-    )  # fmt: skip
-    return Table(value, ("activations",), (floats([values]),))
-
-
-def prompt_reading(
-    pieces: Sequence[str], rows: Sequence[tuple[FeatureRecord, Any]], *, firing: int, hidden: int, note: str
-) -> Table[PromptReading]:
-    """The features that fire on a text, buffer "activations": row by row, one value per token.
-
-    Args:
-        pieces: the texts of the tokens, ``[n]``.
-        rows: features and their activations ``[n]``, in the order in which they are shown.
-        firing: how many fire at all.
-        hidden: how many of them were left out because of their density.
-    """
-    texts = Texts()
-    tokens = texts.add(pieces)
-    value = PromptReading(
-        texts=texts.all, tokens=tokens, rows=tuple(_prompt_row(record, values) for record, values in rows),
-        firing=firing, hidden=hidden, note=note,
-    )  # fmt: skip
-    return Table(value, ("activations",), (floats([values for _, values in rows]),))
-
-
-def _prompt_row(record: FeatureRecord, values: Any) -> PromptRow:
+def prompt_row(record: FeatureRecord, values: Any) -> PromptRow:
+    """A feature that fires on a prompt, and its activations ``[n]``."""
     return PromptRow(
-        index=record.index, label=shorten(record.label, LABEL_LENGTH), auto=is_auto(record),
-        top_tokens=top_tokens_of(record), density=_number(record.density),
-        max=_number(np.max(values)) if len(values) else 0.0, own_max=_number(record.max),
+        index=record.index, density=_number(record.density), max=_number(np.max(values)) if len(values) else 0.0,
+        own_max=_number(record.max), **_named(record),
     )  # fmt: skip
 
 
 def related(found: RelatedRecord) -> RelatedFeature:
     """A neighbour of a feature."""
-    record = found.feature
-    return RelatedFeature(
-        index=record.index, label=shorten(record.label, LABEL_LENGTH), top_tokens=top_tokens_of(record),
-        value=_number(found.value),
-    )  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------ numbers
+    named = _named(found.feature)
+    del named["auto"]
+    return RelatedFeature(index=found.feature.index, value=_number(found.value), **named)
 
 
 def floats(parts: Sequence[Any], unknown: float = 0.0) -> bytes:

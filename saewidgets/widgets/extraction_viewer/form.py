@@ -6,8 +6,10 @@ Labels and bounds are those of the configuration model. Values travel as text, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +20,17 @@ from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError, visible
 from saewidgets.widgets.commands import FieldsError
-from saewidgets.widgets.extraction_viewer.typed import share, shown_share, whole
 from saewidgets.widgets.messages.features import ExtractionField
-from saewidgets.widgets.values import corpus_text
+from saewidgets.widgets.values import LARGEST_SAFE, corpus_text
 
 Kind = Literal["text", "count", "share", "ratio", "boolean"]
 _DEFAULTS = ExtractionConfig()
-_LONGEST = 4096  # characters of a value: a path
+_THOUSANDS = re.compile(r"\A([+-]?[1-9]\d{0,2})((?:[,\s]\d{3})+)(?!\d)", re.ASCII)
+_COUNT = re.compile(r"([+-]?\d+(?:\.\d+)?)(?:([km])|e\+?(\d\d?))?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?")
+_OF_MAX = re.compile(r"(of\s+(the\s+)?max(imum)?|×\s*max(imum)?)\.?$", re.IGNORECASE)
+_ZEROS = {None: 0, "k": 3, "m": 6}
+_LONGEST_NUMBER = 60  # characters; no number of a form is longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ def _shown(field: Field, value: Any) -> str | bool:
 
 
 def read_values(
-    values: Mapping[str, Any], base: Mapping[str, Any] | None = None
+    values: Mapping[str, str | bool], base: Mapping[str, Any] | None = None
 ) -> tuple[ExtractionConfig | None, dict[str, str]]:
     """What was typed as a configuration: ``(config, {})`` when good, ``(None, {field: sentence})`` when not.
 
@@ -127,22 +133,14 @@ def read_values(
     return (None, errors) if errors else (config, {})
 
 
-def _read(field: Field, typed: Any, before: Any) -> Any:
+def _read(field: Field, typed: str | bool, before: Any) -> Any:
     """The value for the configuration. Raises ValueError with a sentence for the person."""
     info = ExtractionConfig.model_fields[field.name]
-    if field.kind in ("boolean", "ratio"):
-        if not isinstance(typed, bool):
-            raise ValueError(f"{info.title} is {_quoted(typed)}. Choose yes or no.")
-        if field.kind == "boolean":
-            return typed
+    if field.kind == "boolean":
+        return typed
+    if field.kind == "ratio":
         return (before or _DEFAULTS.max_norm_ratio) if typed else None
-    if isinstance(typed, str) and "\0" in typed:
-        raise ValueError(f"{info.title} is {_quoted(typed)}, which holds a null character. Remove it.")
-    if isinstance(typed, str) and len(typed) > _LONGEST:
-        raise ValueError(f"{info.title} has {len(typed):,} characters. Enter at most {_LONGEST:,}.")
-    if not isinstance(typed, str):
-        raise ValueError(f"{info.title} is {_quoted(typed)}. Enter it as text.")
-    text = typed.strip()
+    text = str(typed).strip()
     if field.name == "corpus":
         return _corpus(text, before)
     if not text:
@@ -180,11 +178,11 @@ def _corpus(text: str, before: Any) -> Any:
         raise ValueError(f"{error.what} {error.hint}") from error
     try:
         there = Path(text).expanduser().exists()
-    except (OSError, RuntimeError):  # a name that no file can have; ~nobody
+    except (OSError, RuntimeError, ValueError):  # a name that no file can have; ~nobody
         there = False
     if not there:
         raise ValueError(
-            f"There is no file or folder {_quoted(text)}. "
+            f'There is no file or folder "{_cut(text)}". '
             'Enter "demo", a file or folder, or owner/name of the hub; leave it empty for the text of the training.'
         )
     return text
@@ -200,5 +198,41 @@ def _cut(text: str) -> str:
     return visible(text if len(text) <= 60 else f"{text[:60]}…")
 
 
-def _quoted(value: Any) -> str:
-    return f'"{_cut(value)}"' if isinstance(value, str) else _cut(repr(value))
+# Numbers as people type them; `js/src/lib/format.ts` reads them by the same rules.
+
+
+def whole(text: str) -> int | None:
+    """ "16,384", "16_384", "16 384", "1M", "1.5k", "1e6" → an integer; None when it is none."""
+    found = _COUNT.fullmatch(_plain(text))
+    if found is None:
+        return None
+    value = Decimal(found[1]).scaleb(int(found[3] or _ZEROS[found[2] and found[2].lower()]))
+    return int(value) if value == value.to_integral_value() and abs(value) <= LARGEST_SAFE else None
+
+
+def decimal(text: str) -> float | None:
+    """ "3e-4", "0.5", "1,000.5" → a number; None when it is none."""
+    plain = _plain(text)
+    return float(plain) if _NUMBER.fullmatch(plain) else None
+
+
+def share(text: str) -> float | None:
+    """ "1 % of max", "1%", "0.01", "0.01 of max" → 0.01; None when it is none."""
+    rest = _OF_MAX.sub("", text.strip()).strip()
+    percent = rest.endswith("%")
+    value = decimal(rest.removesuffix("%"))
+    if value is None:
+        return None
+    return float(Decimal(str(value)) / 100) if percent else value
+
+
+def shown_share(value: float) -> str:
+    """0.01 → "1 % of max": what `share` reads again."""
+    return f"{float(Decimal(str(value)) * 100):.10g} % of max"
+
+
+def _plain(text: str) -> str:
+    """Without what stands between thousands: "0,001" and "16, 32" are no numbers, nor is what is too long."""
+    if len(text) > _LONGEST_NUMBER:
+        return ""
+    return _THOUSANDS.sub(lambda found: re.sub(r"[,\s]", "", found[0]), text.strip().replace("_", ""), count=1)

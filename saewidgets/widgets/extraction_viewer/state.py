@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord
+from saewidgets.widgets.box import BoxModel
 from saewidgets.widgets.extraction_viewer.cards import card_of, is_active, open_of
-from saewidgets.widgets.messages.features import Below, OpenExtraction, ViewerState, ViewerView
+from saewidgets.widgets.messages.features import OpenExtraction, ViewerState, ViewerView
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.model import ListModel, error_note, name_of_workspace
+from saewidgets.widgets.model import error_note, name_of_workspace
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -20,13 +21,11 @@ if TYPE_CHECKING:
 CARDS = 100  # extractions in the state; a card is some 600 bytes
 
 
-class ViewerModel(ListModel[ViewerState]):
+class ViewerModel(BoxModel[ViewerState]):
     """The state of one viewer over one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace, ViewerState(code=name_of_workspace(workspace)))
-        self._view = ViewerView()
-        self._below: Below = ""
         self._problem: Note | None = None
         self._said = 0  # changes of labels, stars and notes of what is open
         self._revision: tuple[str, float] | None = None  # of the workspace, when it was read last
@@ -56,8 +55,7 @@ class ViewerModel(ListModel[ViewerState]):
 
     @property
     def view(self) -> ViewerView:
-        with self._lock:
-            return self._view
+        return self._state.view
 
     def show(self, view: ViewerView) -> None:
         """Show something else.
@@ -78,7 +76,7 @@ class ViewerModel(ListModel[ViewerState]):
         if view.dialog_sae is not None:
             self.workspace.saes.get(view.dialog_sae)
         with self._lock:
-            self._view = view
+            self._put({"view": view})
             self._changed = True
 
     def change(self, **changes: Any) -> None:
@@ -92,20 +90,6 @@ class ViewerModel(ListModel[ViewerState]):
                 self.change(extraction_id=record.id, feature=None)
                 return True
         return False
-
-    @property
-    def below(self) -> Below:
-        """What is to stand below the viewer."""
-        with self._lock:
-            return self._below
-
-    def show_below(self, what: Below, shown: bool) -> None:
-        """Let something stand below the viewer in place of what does, or nothing if it was that."""
-        with self._lock:
-            if shown:
-                self._below = what
-            elif self._below == what:
-                self._below = ""
 
     def read_list(self) -> None:
         """Bring the list up to date, and nothing else: what is open takes torch, which is seconds to import."""
@@ -148,15 +132,15 @@ class ViewerModel(ListModel[ViewerState]):
         """Into an empty viewer came what can be read at once (the demo, which a script has asked for): it is opened."""
         first = next((record for record in records if record.has_data), None)
         with self._lock:
-            if first is not None and self._view.extraction_id is None:
-                self._view = self._view.model_copy(update={"extraction_id": first.id})
+            if first is not None and self.view.extraction_id is None:
+                self._put({"view": self.view.model_copy(update={"extraction_id": first.id})})
 
     def _existing(self, records: Sequence[ExtractionRecord]) -> ViewerView:
         """The view, without an extraction that was deleted."""
         with self._lock:
-            if self._view.extraction_id is not None and all(r.id != self._view.extraction_id for r in records):
-                self._view = self._view.model_copy(update={"extraction_id": None, "feature": None})
-            return self._view
+            if self.view.extraction_id is not None and all(r.id != self.view.extraction_id for r in records):
+                self._put({"view": self.view.model_copy(update={"extraction_id": None, "feature": None})})
+            return self.view
 
     def _open(
         self, records: Sequence[ExtractionRecord], view: ViewerView
@@ -193,12 +177,7 @@ class ViewerModel(ListModel[ViewerState]):
         return open_of(record, store.manifest, versions, labelled=labelled, starred=starred, live_note=note), None
 
     def _shown(self) -> dict[str, Any]:
-        return {
-            "view": self._view,
-            "below": self._below,
-            "features_revision": self._said,
-            "notice": self._problem or self._notice,
-        }
+        return {"below": self.below, "features_revision": self._said, "notice": self._problem or self._notice}
 
 
 def owner_of(record: ExtractionRecord) -> str:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import ipywidgets
 import numpy as np
 import traitlets as t
 
@@ -16,10 +15,11 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, State
 from saewidgets.feature_records import ExtractionRecord, FeatureRecord
 from saewidgets.render import Html
 from saewidgets.render.static_views import extractions_page, feature_page_html
+from saewidgets.widgets.box import Box
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
 from saewidgets.widgets.extraction_viewer.state import ViewerModel, view_from
 from saewidgets.widgets.model import error_note
-from saewidgets.widgets.shell import Part, Shell, check_look, workspace_or_default
+from saewidgets.widgets.shell import check_look, workspace_or_default
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -38,7 +38,7 @@ class _Whole(t.Int):  # type: ignore[type-arg]  # traitlets is generic for check
         return super().validate(obj, value)
 
 
-class ExtractionViewer(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+class ExtractionViewer(Box):
     """What the features of SAEs fire on: extractions, a list of features, a page for each. Put it last in a cell.
 
     Extractions are jobs of the workspace: they go on when the viewer is closed, and every viewer over it shows them.
@@ -83,22 +83,15 @@ class ExtractionViewer(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidg
         embedded: bool = False,
     ) -> None:
         check_look(theme, height)
-        self._height, self._theme = height, theme
         self._on_steer = on_steer
-        self._steering: Any = None
         self._steered_sae: str | None = None
-        self._download: Any = None
-        self._making, self._steering_made = threading.Lock(), threading.Event()
-        self._following = threading.local()
+        self._steering_made = threading.Event()
         workspace = workspace_or_default(ws, "extractions")
         self._model = ViewerModel(workspace)
         self._begin(sae, extraction, view)
         self._first_read(self._model.read_list)
         self._commands = ViewerCommands(self._model, self._wake, self._steer)
-        part = Part("extraction_viewer", self._commands, theme=theme, height=height)
-        super().__init__((part,), layout=ipywidgets.Layout(margin="0", overflow="visible"))
-        if not embedded:
-            self.add_class("sw-frame")
+        part = self._build("extraction_viewer", self._commands, height=height, theme=theme, embedded=embedded)
         self._follow_model()
         self._start((part,), workspace.extractions.subscribe, workspace.features.subscribe)
 
@@ -167,14 +160,14 @@ class ExtractionViewer(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidg
     @t.validate("selected")
     def _exists(self, proposal: Any) -> int | None:
         index: int | None = proposal["value"]
-        if not getattr(self._following, "model", False):
+        if not self._follows:
             self._model.change(feature=index)  # refuses what does not exist before the trait has it
             self._wake()
         return index
 
     @t.observe("selected")
     def _closed_in_python(self, change: Any) -> None:
-        if change["new"] is None and not getattr(self._following, "model", False):  # None is not validated
+        if change["new"] is None and not self._follows:  # None is not validated
             self._model.change(feature=None)
             self._wake()
 
@@ -204,51 +197,23 @@ class ExtractionViewer(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidg
 
     def _owned(self) -> tuple[Any, ...]:
         self._steering_made.set()  # whoever waits for it hears that the viewer is closed
-        with self._making:
-            return (*self._parts, *(below for below in (self._steering, self._download) if below is not None))
+        return super()._owned()
 
-    def _changed(self, *what: Any) -> None:
-        self._model.mark_changed()
-        super()._changed()
+    def _chosen(self) -> int | None:
+        return self._model.view.feature
 
-    def _arrange(self) -> None:
-        below = self._shown_below()
-        self._show(*self._parts, *(() if below is None else (below,)))
+    def _make(self, what: str) -> Any:
+        if what == "download":
+            from saewidgets.widgets.download.widget import DownloadFromHF  # cost: most libraries are not empty
 
-    def _send_state(self) -> None:
-        super()._send_state()
-        self._follow_model()
+            return DownloadFromHF(self.workspace, **self._look)
+        from saewidgets.widgets.steering.widget import Steering  # cost: most people read more than they steer
 
-    def _follow_model(self) -> None:
-        self._following.model = True  # of this thread: what Python code assigns meanwhile is still a choice
-        try:
-            self.selected = self._model.view.feature
-        finally:
-            self._following.model = False
-
-    def _shown_below(self) -> Any:
-        """What stands below the viewer; None if nothing does."""
-        with self._making:
-            wanted = self._model.below
-            if wanted == "steering":
-                if self._steering is None and not self._closed:
-                    # On first use: most people read more features than they steer with.
-                    from saewidgets.widgets.steering.widget import Steering
-
-                    self._steering = Steering(
-                        self.workspace, sae=self._steered_sae, on_browse=self._browse, on_close=self._close_steering,
-                        embedded=True, height=self._height, theme=self._theme,
-                    )  # fmt: skip
-                    self._steering_made.set()
-                return self._steering
-            if wanted == "download" and self._download is None and not self._closed:
-                # On first use: most libraries are not empty.
-                from saewidgets.widgets.download.widget import DownloadFromHF
-
-                self._download = DownloadFromHF(
-                    self.workspace, embedded=True, height=self._height, theme=self._theme
-                )
-            return self._download if wanted == "download" else None
+        steering = Steering(
+            self.workspace, sae=self._steered_sae, on_browse=self._browse, on_close=self._close_steering, **self._look
+        )
+        self._steering_made.set()
+        return steering
 
     def _steer(self, sae_id: str, index: int) -> None:
         """*Steer* was pressed. Runs on a worker thread; the publisher makes *Steering* and shows it."""
@@ -260,7 +225,9 @@ class ExtractionViewer(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidg
         self._wake()
         if not self._steering_made.wait(60) or self._closed:
             raise StateError("The viewer is closed, or no page shows it.")
-        self._steering.add(sae_id, index)
+        with self._making:  # which is held until it is in its place
+            steering = self._below["steering"]
+        steering.add(sae_id, index)
 
     def _close_steering(self) -> None:
         """*Close steering* was pressed: its features are there again when *Steer* is."""

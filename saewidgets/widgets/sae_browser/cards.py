@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from saewidgets.records import SAERecord, TrainingRecord
+from saewidgets.records import Comparison, SAERecord, TrainingRecord
 from saewidgets.render.labels import ARCHITECTURES, FORMATS, SOURCES, name_of, sae_label, site_label
 from saewidgets.render.numbers import duration, metric, size, tokens
 from saewidgets.widgets.messages.saes import (
@@ -30,6 +30,8 @@ from saewidgets.widgets.values import NAME_LENGTH, finite, settings_of, shorten,
 
 CONFIG_ROWS = 400
 CONFIG_DEPTH = 6
+
+
 def number_in(values: Any, *names: str) -> float | None:
     """The first finite number under one of `names`; None if there is none."""
     for name in names:
@@ -39,21 +41,12 @@ def number_in(values: Any, *names: str) -> float | None:
     return None
 
 
-def measured(record: SAERecord, name: str) -> float | None:
-    """A metric from its training (the last evaluation, else the last step), or as its files publish it."""
-    return _measured(record, name)[0]
-
-
-def fvu_label(record: SAERecord) -> str:
-    """ "FVU", and of which tokens: one training has one of its last step and one of held-out text."""
-    return _measured(record, "fvu")[1]
-
-
 FVU_HELD_OUT, FVU_TRAINING = "FVU (held out)", "FVU (training)"
 
 
-def _measured(record: SAERecord, name: str) -> tuple[float | None, str]:
-    """The value of `measured`, and what an FVU from there is called."""
+def measured(record: SAERecord, name: str) -> tuple[float | None, str]:
+    """A metric from its training (the last evaluation, else the last step), or as its files publish it; and what an
+    FVU from there is called: one training has one of its last step and one of held-out text."""
     latest = record.metadata.get("latest")
     places = (
         (latest, f"val_{name}", FVU_HELD_OUT), (latest, name, FVU_TRAINING), (record.metadata, name, "FVU"),
@@ -71,49 +64,35 @@ def architecture_words(record: SAERecord) -> str:
     config = metadata.get("config")
     trained = config.get("sae") if isinstance(config, Mapping) else None
     k = number_in(metadata.get("settings"), "k") or number_in(trained, "k") or number_in(metadata, "k")
-    l0 = measured(record, "l0")
+    l0, _ = measured(record, "l0")
     keeps_k = "top" in record.architecture or "group" in record.architecture
     return sae_label(record.architecture, int(k) if k and keeps_k else None, round(l0, 1) if l0 is not None else None)
 
 
 def card_of(record: SAERecord) -> SaeCard:
     """One SAE as the list shows it."""
-    return SaeCard(
-        id=record.id,
+    fvu, fvu_label = measured(record, "fvu")
+    return SaeCard.of(
+        record,
         name=shorten(record.name, NAME_LENGTH),
-        source=record.source,
         source_label=name_of(SOURCES, record.source),
         canonical=bool(record.metadata.get("canonical")),
         model=shorten(record.model, NAME_LENGTH) if record.model else None,
-        layer=record.layer,
         hook_name=shorten(record.hook_name, NAME_LENGTH) if record.hook_name else None,
         site=shorten(site_label(record.hook_name), 120),
         architecture=shorten(architecture_words(record), 120),
-        d_in=record.d_in,
-        d_sae=record.d_sae,
         d_out=record.d_out if record.d_out != record.d_in else None,
-        format=record.format,
         format_label=shorten(name_of(FORMATS, record.format), 120),
-        features_extracted=record.features_extracted,
-        size_bytes=record.size_bytes,
-        created_at=record.created_at,
-        training_id=record.training_id,
-        training_name=record.training_name,
-        fvu=measured(record, "fvu"),
-        fvu_label=fvu_label(record),
-        ce_loss_score=measured(record, "ce_loss_score"),
+        fvu=fvu,
+        fvu_label=fvu_label,
+        ce_loss_score=measured(record, "ce_loss_score")[0],
         tags=tuple(shorten(tag, 60) for tag in record.tags[:20]),
-        state=record.state,
-        state_note=record.state_note,
     )
 
 
 def selected_of(record: SAERecord) -> SelectedSae:
     """What a question about it names."""
-    return SelectedSae(
-        id=record.id, name=shorten(record.name, NAME_LENGTH), size_bytes=record.size_bytes, d_in=record.d_in,
-        d_sae=record.d_sae, features_extracted=record.features_extracted, training_id=record.training_id,
-    )  # fmt: skip
+    return SelectedSae.of(record, name=shorten(record.name, NAME_LENGTH))
 
 
 def facets_of(facets: Mapping[str, Mapping[Any, int]], query: SaeQuery | None = None) -> SaeFacets:
@@ -124,15 +103,12 @@ def facets_of(facets: Mapping[str, Mapping[Any, int]], query: SaeQuery | None = 
     names = {"source": SOURCES, "architecture": ARCHITECTURES, "format": FORMATS}
 
     def choices(facet: str) -> tuple[Choice, ...]:
-        found = [(value, count) for value, count in facets.get(facet, {}).items() if value is not None and value != ""]
+        found = {str(value): count for value, count in facets.get(facet, {}).items() if value not in (None, "")}
         chosen = getattr(query, facet, None)
-        if chosen is not None and all(str(value) != str(chosen) for value, _ in found):
-            found.append((chosen, 0))
-        table = names.get(facet)
-        label = (lambda text: name_of(table, text)) if table is not None else (lambda text: text)
-        return tuple(
-            Choice(value=str(value), label=shorten(label(str(value)), 120), count=count) for value, count in found
-        )
+        if chosen is not None:
+            found.setdefault(str(chosen), 0)
+        label = (lambda text: name_of(names[facet], text)) if facet in names else str
+        return tuple(Choice(value=each, label=shorten(label(each), 120), count=n) for each, n in found.items())
 
     return SaeFacets(**{facet: choices(facet) for facet in SaeFacets.model_fields})
 
@@ -297,7 +273,7 @@ def measured_facts(record: SAERecord, statistics: Mapping[str, Any]) -> tuple[Sa
     for name, label in (("fvu", "FVU"), ("ce_loss_score", "CE recovered")):
         value = number_in(statistics.get("measured"), name)
         if value is not None:
-            rows.append((fvu_label(record) if name == "fvu" else label, metric(name, value)))
+            rows.append((measured(record, "fvu")[1] if name == "fvu" else label, metric(name, value)))
     b_dec = number_in(statistics, "b_dec_norm")
     if b_dec is not None:
         rows.append(("Norm of b_dec", short(b_dec)))
@@ -307,39 +283,23 @@ def measured_facts(record: SAERecord, statistics: Mapping[str, Any]) -> tuple[Sa
 # ------------------------------------------------------------------------------------------------ comparison
 
 
-def comparison_of(first: SAERecord, second: SAERecord, found: Any) -> SaeComparison:
-    """What `ws.saes.compare` found, and in what the two records differ.
-
-    Args:
-        first, second: the SAEs; `first`'s latents are looked for in `second`.
-        found: has ``matches`` (of ``a``, ``b``, ``cosine``), ``histogram``, ``mean_max_cosine``: attributes or keys.
-    """
-    matches = tuple(
-        SaeMatch(first=int(_part(match, "a")), second=int(_part(match, "b")), cosine=float(_part(match, "cosine")))
-        for match in _part(found, "matches") or ()
-    )
-    facts = []
-    for name, label in (("mean_max_cosine", "Mean max cosine"), ("mean_max_cosine_back", "The other way round")):
-        mean = _part(found, name)
-        if mean is not None:
-            facts.append(SaeFact(label=label, value=f"{float(mean):.3f}"))
+def comparison_of(first: SAERecord, second: SAERecord, found: Comparison) -> SaeComparison:
+    """What `ws.saes.compare` found, and in what the two records differ."""
+    facts = [
+        SaeFact(label="Mean max cosine", value=f"{found.mean_max_cosine:.3f}"),
+        SaeFact(label="The other way round", value=f"{found.mean_max_cosine_back:.3f}"),
+    ]
     for share, label in ((0.9, "Latents with a match ≥ 0.9"), (0.7, "Latents with a match ≥ 0.7")):
-        above = (_part(found, "above") or {}).get(share)
-        if above is not None:
-            facts.append(SaeFact(label=label, value=f"{int(above):,} of {first.d_sae:,}"))
+        facts.append(SaeFact(label=label, value=f"{found.above[share]:,} of {first.d_sae:,}"))
     words = ("Largest cosine", "cosine with the nearest latent of the other", "latents by their largest cosine")
     return SaeComparison(
         first=selected_of(first),
         second=selected_of(second),
         facts=tuple(facts),
-        histogram=histogram_of(_part(found, "histogram"), *words),
-        matches=matches,
+        histogram=histogram_of(found.histogram, *words),
+        matches=tuple(SaeMatch(first=each.a, second=each.b, cosine=each.cosine) for each in found.matches),
         differences=_differences(first, second),
     )
-
-
-def _part(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
 
 
 def _differences(first: SAERecord, second: SAERecord) -> tuple[tuple[str, str, str], ...]:

@@ -31,7 +31,7 @@ from saewidgets.widgets.sae_browser.cards import (
     measured_facts,
     training_facts,
 )
-from saewidgets.widgets.sae_browser.state import Below, BrowserModel
+from saewidgets.widgets.sae_browser.state import BrowserModel
 from saewidgets.widgets.uploads import MAX_BYTES, UploadCommands, Uploads
 from saewidgets.widgets.values import folder_name, path_from, shorten
 
@@ -55,7 +55,7 @@ class BrowserCommands(ListCommands, UploadCommands):
         super().__init__(model, wake)
         self._workspace = model.workspace
         self._saes = model.workspace.saes
-        self._asked: dict[Below, str] = {}
+        self._asked: dict[str, str] = {}
         self.uploads = Uploads(Path(model.workspace.folder), max_bytes=max_upload_bytes)
 
     # --------------------------------------------------------------------------------------------- the list
@@ -97,7 +97,7 @@ class BrowserCommands(ListCommands, UploadCommands):
         """
         self._show("steering", shown, sae_id)
 
-    def _show(self, what: Below, shown: bool, sae_id: str | None) -> None:
+    def _show(self, what: str, shown: bool, sae_id: str | None) -> None:
         if shown and sae_id is not None:
             record = self._saes.get(sae_id)
             if record.state == "missing":
@@ -106,7 +106,7 @@ class BrowserCommands(ListCommands, UploadCommands):
         self._model.show_below(what, shown)
         self._wake()
 
-    def take_asked(self, what: Below) -> str | None:
+    def take_asked(self, what: str) -> str | None:
         """The SAE for which *Extract* or *Steering* was pressed on a card since the last call."""
         return self._asked.pop(what, None)
 

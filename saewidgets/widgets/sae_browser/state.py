@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import NotFoundError
-from saewidgets.records import SAERecord
 from saewidgets.render.labels import FORMATS, WRITTEN_FORMATS, name_of
+from saewidgets.widgets.box import BoxModel
 from saewidgets.widgets.messages.saes import Choice, SaeBrowserState, SaeChanges, SaeQuery, SelectedSae
-from saewidgets.widgets.model import ListModel
 from saewidgets.widgets.sae_browser.cards import card_of, facets_of, selected_of
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
 
-Below = Literal["download", "extractions", "steering"]
-"""A widget that stands below the header, in place of the list."""
-
 PAGE = 50  # cards; a page of them is some 30 kB of state
 _FILTERS = ("source", "model", "layer", "architecture", "format", "search")
 
 
-class BrowserModel(ListModel[SaeBrowserState]):
+class BrowserModel(BoxModel[SaeBrowserState]):
     """The state of one browser over one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
@@ -30,7 +26,6 @@ class BrowserModel(ListModel[SaeBrowserState]):
         super().__init__(workspace, SaeBrowserState(page_size=PAGE, export_formats=formats))
         self._query = SaeQuery()
         self._selected: dict[str, SelectedSae] = {}
-        self._below: Below | None = None
         self._revealed: str | None = None
 
     # --------------------------------------------------------------------------------------------- input
@@ -92,22 +87,9 @@ class BrowserModel(ListModel[SaeBrowserState]):
         """Check it alone, bring it into view and open its details, in place of whatever is below the list."""
         self.select([sae_id])
         with self._lock:
-            self._below = None
+            self.below = ""
             self._revealed = sae_id
         self.reveal(sae_id)
-
-    def show_below(self, what: Below, shown: bool) -> None:
-        """Open or close one of the widgets below the list; opening one closes the others."""
-        with self._lock:
-            if shown:
-                self._below = what
-            elif self._below == what:
-                self._below = None
-
-    @property
-    def shown_below(self) -> Below | None:
-        with self._lock:
-            return self._below
 
     def _read(self) -> None:
         with self._lock:
@@ -119,36 +101,24 @@ class BrowserModel(ListModel[SaeBrowserState]):
         total = saes.count()[0] if filters else matching
         offset = min(query.offset, (max(0, matching - 1) // PAGE) * PAGE)
         records = saes.list(**filters, sort=query.sort, limit=PAGE, offset=offset)
-        found = self._still_there(records)
+        shown = {record.id: record for record in records}
+        now = {i: selected_of(shown[i]) if i in shown else self._look_up(i) for i in self.selected}
         with self._lock:
             if self._query is query and offset != query.offset:  # the last page became empty
                 self._query = query.model_copy(update={"offset": offset})
-            now = {i: found.get(i, chosen) for i, chosen in self._selected.items()}
-            self._selected = {i: chosen for i, chosen in now.items() if chosen is not None}
-            cards = tuple(card_of(record) for record in records)
+            checked = {i: now.get(i, chosen) for i, chosen in self._selected.items()}
+            self._selected = {i: chosen for i, chosen in checked.items() if chosen is not None}
             self._put(
                 {
-                    "cards": cards,
-                    "matching": matching,
-                    "matching_bytes": matching_bytes,
-                    "total": total,
-                    "facets": facets_of(facets, query),
+                    "cards": tuple(map(card_of, records)), "matching": matching, "matching_bytes": matching_bytes,
+                    "total": total, "facets": facets_of(facets, query),
                 }
-            )
-
-    def _still_there(self, records: Sequence[SAERecord]) -> dict[str, SelectedSae | None]:
-        """The checked SAEs as they are now; None for those that are gone."""
-        shown = {record.id: record for record in records}
-        with self._lock:
-            checked = list(self._selected)
-        return {i: selected_of(shown[i]) if i in shown else self._look_up(i) for i in checked}
+            )  # fmt: skip
 
     def _shown(self) -> dict[str, Any]:
         return {
             "query": self._query,
             "selected": tuple(self._selected.values()),
-            "download_shown": self._below == "download",
-            "extractions_shown": self._below == "extractions",
-            "steering_shown": self._below == "steering",
+            **{f"{what}_shown": self.below == what for what in ("download", "extractions", "steering")},
             "revealed": self._revealed,
         }

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Literal
 
-import ipywidgets
 import traitlets as t
 
 from saewidgets.errors import ConfigError
 from saewidgets.records import SAERecord
 from saewidgets.render import Html
 from saewidgets.render.static_views import saes_page
+from saewidgets.widgets.box import Box
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
-from saewidgets.widgets.sae_browser.state import Below, BrowserModel
-from saewidgets.widgets.shell import Part, Shell, check_look, workspace_or_default
+from saewidgets.widgets.sae_browser.state import BrowserModel
+from saewidgets.widgets.shell import check_look, workspace_or_default
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
 
 
-class SAEBrowser(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+class SAEBrowser(Box):
     """The SAEs of a workspace as a list with filters, statistics, comparison, export. Put it last in a cell to see it.
 
     Any number of browsers may show one workspace. Each has its own filters and selection, which all its views share.
@@ -54,17 +53,11 @@ class SAEBrowser(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ca
         embedded: bool = False,
     ) -> None:
         check_look(theme, height)
-        self._height, self._theme = height, theme
-        self._following = threading.local()
-        self._below: dict[str, Any] = {}  # what was opened below the header so far
         workspace = workspace_or_default(ws, "saes")
         self._model = BrowserModel(workspace)
         self._first_read()
         self._commands = BrowserCommands(self._model, self._wake)
-        part = Part("sae_browser", self._commands, theme=theme, height=height)
-        super().__init__((part,), layout=ipywidgets.Layout(margin="0", overflow="visible"))
-        if not embedded:
-            self.add_class("sw-frame")
+        part = self._build("sae_browser", self._commands, height=height, theme=theme, embedded=embedded)
         self._start((part,), workspace.subscribe_saes, workspace.extractions.subscribe)  # cards count features
 
     @property
@@ -86,7 +79,7 @@ class SAEBrowser(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ca
     @t.validate("selected")
     def _exists(self, proposal: Any) -> str | None:
         sae_id: str | None = proposal["value"]
-        if sae_id is None or getattr(self._following, "model", False):
+        if sae_id is None or self._follows:
             return sae_id
         try:
             self._model.workspace.saes.get(sae_id)
@@ -96,7 +89,7 @@ class SAEBrowser(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ca
 
     @t.observe("selected")
     def _chosen_in_python(self, change: Any) -> None:
-        if not getattr(self._following, "model", False):
+        if not self._follows:
             self._model.select([] if change["new"] is None else [change["new"]])
             self._wake()
 
@@ -119,44 +112,28 @@ class SAEBrowser(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ca
 
     def _owned(self) -> tuple[Any, ...]:
         self._commands.uploads.close()
-        return (*self._parts, *self._below.values())
+        return super()._owned()
 
-    def _changed(self, *what: Any) -> None:
-        self._model.mark_changed()
-        super()._changed()
-
-    def _send_state(self) -> None:
-        super()._send_state()
+    def _chosen(self) -> str | None:
         checked = self._model.selected
-        self._following.model = True  # of this thread: what Python code assigns meanwhile is still a choice
-        try:
-            self.selected = checked[-1] if checked else None
-        finally:
-            self._following.model = False
+        return checked[-1] if checked else None
 
-    def _arrange(self) -> None:
-        wanted = self._model.shown_below
-        below = None
-        if wanted is not None:
-            below = self._below.get(wanted) or self._make(wanted)
-            self._below[wanted] = below
-            if (sae_id := self._commands.take_asked(wanted)) is not None:
-                (below.extract if wanted == "extractions" else below.choose)(sae_id)
-        self._show(*self._parts, *(() if below is None else (below,)))
+    def _opening(self, what: str, widget: Any) -> None:
+        if (sae_id := self._commands.take_asked(what)) is not None:
+            (widget.extract if what == "extractions" else widget.choose)(sae_id)
 
-    def _make(self, what: Below) -> Any:
-        look: Any = {"embedded": True, "height": self._height, "theme": self._theme}
+    def _make(self, what: str) -> Any:
         if what == "download":
             from saewidgets.widgets.download.widget import DownloadFromHF  # cost: on first use
 
-            return DownloadFromHF(self.workspace, on_open=self._open, **look)
+            return DownloadFromHF(self.workspace, on_open=self._open, **self._look)
         if what == "extractions":
             from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer  # cost: on first use
 
-            return ExtractionViewer(self.workspace, **look)
+            return ExtractionViewer(self.workspace, **self._look)
         from saewidgets.widgets.steering.widget import Steering  # cost: on first use
 
-        return Steering(self.workspace, on_browse=self._browse_features, **look)
+        return Steering(self.workspace, on_browse=self._browse_features, **self._look)
 
     def _browse_features(self) -> None:
         """*Open features browser* was pressed in *Steering*."""

@@ -9,7 +9,15 @@ import pytest
 
 from saewidgets.config import TextCorpus
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.widgets.extraction_viewer.form import form_fields, read_values, refuse
+from saewidgets.widgets.extraction_viewer.form import (
+    decimal,
+    form_fields,
+    read_values,
+    refuse,
+    share,
+    shown_share,
+    whole,
+)
 
 
 def values_of(**kwargs: Any) -> dict[str, str | bool]:
@@ -68,14 +76,10 @@ def test_what_was_typed_is_read(tmp_path: Path) -> None:
         ("tokens", "0", "Tokens is 0. Enter a whole number of at least 1; 1,000,000 is usual."),
         ("tokens", "", "Tokens is missing. 1,000,000 is usual."),
         ("tokens", "many", "“many” is not a whole number. 1,000,000 is usual."),
-        ("tokens", 7, "Tokens is 7. Enter it as text."),
         ("examples", "1M", "Examples per feature is 1,000,000. Enter a whole number from 1 to 1,000; 20 is usual."),
         ("context_size", "1.5", "“1.5” is not a whole number. 128 is usual."),
         ("min_activation", "much", "“much” is not a share. Enter one such as 1 % of max, or 0."),
         ("min_activation", "100 %", "Minimum activation is 1. Enter a number of at least 0, below 1; 0.01 is usual."),
-        ("exclude_special_tokens", "yes", 'Skip special tokens is "yes". Choose yes or no.'),
-        ("corpus", "a\0b", 'Corpus is "a\\x00b", which holds a null character. Remove it.'),
-        ("corpus", "x" * 5000, "Corpus has 5,000 characters. Enter at most 4,096."),
         ("model", "a\ud800", "Model holds half a surrogate pair. Remove it."),
         ("made_up", "1", "There is no such setting."),
     ],
@@ -111,3 +115,47 @@ def test_a_corpus_that_no_text_stands_for_stays() -> None:
     assert errors == {}
     assert config is not None
     assert config.corpus == TextCorpus(strings=["a ship"])
+
+
+# What is typed means the same here as on the page (`js/tests/lib/format.test.ts`).
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1,000,000", 1_000_000), (" 1M ", 1_000_000), ("1.5k", 1500), ("16_384", 16_384), ("16 384", 16_384),
+        ("-3", -3), ("1.5", None), ("", None), ("abc", None), ("1e6", 1_000_000), ("2.5E+3", 2500),
+        ("1e-3", None), ("1,5M", None), ("16, 32", None), ("1,2", None), ("1,0000", None), ("0,001", None),
+        ("9" * 17, None), ("9" * 5000, None),
+        ("0.0000001m", None), ("²", None),
+    ],
+)  # fmt: skip
+def test_whole_numbers(text: str, value: int | None) -> None:
+    assert whole(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3e-4", 3e-4), ("1,000.5", 1000.5), (".5", 0.5), ("5.", 5.0), ("0,001", None), ("2,5", None),
+        ("1,000,00", None), ("1.1,000", None), ("nan", None), ("1e99999", None),
+    ],
+)  # fmt: skip
+def test_numbers(text: str, value: float | None) -> None:
+    assert decimal(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1 % of max", 0.01), ("1%", 0.01), ("0.01", 0.01), ("0.01 of max", 0.01), ("2.5 % of the maximum", 0.025),
+        ("0", 0.0), ("7 % of max", 0.07), ("% of max", None), ("1 % of mean", None), ("", None), ("of max", None),
+    ],
+)  # fmt: skip
+def test_shares(text: str, value: float | None) -> None:
+    assert share(text) == value
+
+
+@pytest.mark.parametrize("value", [0.01, 0.07, 0.3, 0.0, 1e-5, 0.123456])
+def test_a_share_that_is_shown_is_read_again(value: float) -> None:
+    assert share(shown_share(value)) == value

@@ -1,4 +1,4 @@
-"""The extraction viewer as Python sees it: follows the workspace, has a view, leaves a static copy."""
+"""The extraction viewer as Python sees it: it follows the workspace, has a view, leaves a static copy."""
 
 from __future__ import annotations
 
@@ -6,97 +6,149 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import ipywidgets
 import pytest
 from traitlets import TraitError
 
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError
-from saewidgets.events import JobStatus
+from saewidgets.events import JobStatus, Progress
+from saewidgets.feature_records import ExtractionRecord
+from saewidgets.jobs import JobSettings
+from saewidgets.records import JobRecord
+from saewidgets.widgets.download.widget import DownloadFromHF
+from saewidgets.widgets.extraction_viewer.state import CARDS, ViewerModel, view_from
 from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer
+from saewidgets.widgets.messages.features import ViewerView
+from saewidgets.widgets.sae_browser.widget import SAEBrowser
+from saewidgets.widgets.steering.widget import Steering
+from saewidgets.workspace import Workspace
 from tests.widgets.conftest import Sent, ask, wait_for
-from tests.widgets.fake_features import HOSTILE, FakeFeatureWorkspace, full_features, make_extraction
+from tests.widgets.extraction_viewer.conftest import HOSTILE, D, state
+from tests.workspace.conftest import PATIENCE
 
-Record = Callable[[Any], Sent]
-
-
-@pytest.fixture
-def ws(tmp_path: Path) -> FakeFeatureWorkspace:  # type: ignore[override]
-    return full_features(tmp_path)
+# ------------------------------------------------------------------------------------------------ extractions
 
 
-@pytest.fixture
-def viewer(ws: FakeFeatureWorkspace) -> Iterator[ExtractionViewer]:
-    widget = ExtractionViewer(ws)
-    wait_for(lambda: widget._parts[0].state["open"])  # by the publisher: it costs the import of torch
-    yield widget
-    widget.close()
+def test_the_list_and_what_is_open(
+    model: ViewerModel, ws: Workspace, ext: str, running: ExtractionRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.show(ViewerView(extraction_id=ext, feature=7))
+    model.read()
+    state = model.state()
+    assert [card.id for card in state.cards] == [ext, "ext_run"]
+    assert (state.total, state.active, state.n_saes) == (2, 1, 2)
+    assert state.open is not None
+    assert (state.open.id, state.open.d_sae, state.open.context_size, state.open.live) == (ext, D, 16, True)
+    assert [version.value for version in state.open.versions] == [ext]
+    model.mark_changed()
+    model.read()
+    assert model.state().revision == state.revision
+    monkeypatch.setattr(ws.extractions, "list", lambda: [running] * (CARDS + 5))
+    model.mark_changed()
+    model.read()
+    assert (len(model.state().cards), model.state().total) == (CARDS, CARDS + 5)
+    assert (model.state().open, model.view.extraction_id, model.view.feature) == (None, None, None)  # it is gone
 
 
-def state(viewer: ExtractionViewer) -> dict[str, Any]:
-    return dict(viewer._parts[0].state)
+def test_what_steers_a_job(
+    call: Callable[..., Any], ws: Workspace, ext: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    get = ws.extractions.get
+    verbs = {name: (lambda name=name: done.append(name)) for name in ("pause", "resume", "cancel")}
+    monkeypatch.setattr(ws.extractions, "get", lambda wanted: SimpleNamespace(**verbs))
+    for action in verbs:
+        call("extraction_action", action=action)
+    assert done == ["pause", "resume", "cancel"]
+    monkeypatch.setattr(ws.extractions, "get", get)
+    assert call("refresh", revision=-1).total == 1
+    call("extraction_action", action="delete")
+    assert call("refresh", revision=-1).total == 0
+    with pytest.raises(NotFoundError):
+        call("extraction_action", action="pause")
 
 
-# ------------------------------------------------------------------------------------------------ making one
+def test_logit_effects_of_all_features(
+    viewer: ExtractionViewer, ws: Workspace, ext: str, press: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def card() -> dict[str, Any]:
+        found: dict[str, Any] = state(viewer)["cards"][0]
+        return found
+
+    assert (card()["has_logits"], card()["logits"]) == (False, None)
+    assert "not being computed" in press(kind="logits_action", extraction_id=ext, action="pause")["what"]
+    progress = Progress(done=10, total=40, unit="features", eta_seconds=3.0, phase="computing")
+    job = JobRecord("job_1", "logits", JobStatus.RUNNING, "test/cpu", progress=progress)
+    with monkeypatch.context() as patch:
+        patch.setattr(ws.extractions, "logit_jobs", lambda: {ext: job})
+        viewer._changed()
+        wait_for(lambda: (card()["logits"] or {}).get("fraction") == 0.25)
+        assert (card()["logits"]["status"], card()["logits"]["eta_seconds"]) == ("running", 3.0)
+    assert press(kind="logits_action", extraction_id=ext, action="start")["kind"] == "result"
+    started = ws.extractions.logits_job(ext)
+    assert started is not None
+    assert started.wait(PATIENCE) is JobStatus.COMPLETED
+    wait_for(lambda: (card()["has_logits"], card()["logits"]) == (True, None), PATIENCE)
 
 
-def test_it_opens_the_newest_that_can_be_read(viewer: ExtractionViewer) -> None:
-    assert [child._view for child in viewer.children] == ["extraction_viewer"]
-    assert "sw-frame" in viewer._dom_classes
-    assert state(viewer)["open"]["id"] == "ext_new"
-    assert viewer.extraction is not None
-    assert viewer.extraction.name == "gpt2-l6-topk-k32"
-    assert viewer.selected is None
-    assert viewer.selected_feature is None
-
-
-def test_making_one_opens_no_store(ws: FakeFeatureWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = threading.get_ident()
-    asked: list[int] = []
-    opened = ws.extractions.open
-
-    def open_store(extraction_id: str) -> Any:
-        asked.append(threading.get_ident())
-        return opened(extraction_id)
-
-    monkeypatch.setattr(ws.extractions, "open", open_store)
-    viewer = ExtractionViewer(ws)
-    assert [card["id"] for card in state(viewer)["cards"]] == ["ext_new", "ext_old", "ext_run"]
-    wait_for(lambda: state(viewer)["open"])
-    assert here not in asked  # the cell does not wait for torch
-    viewer.close()
-
-
-def test_what_it_is_asked_for(ws: FakeFeatureWorkspace) -> None:
-    cases: list[tuple[dict[str, Any], str | None, str | None]] = [
-        ({"extraction": "ext_old"}, "ext_old", None),
-        ({"sae": "sae_gpt2"}, "ext_new", None),
-        ({"sae": "gpt2-l6-topk-k32"}, "ext_new", None),
-        ({"sae": "sae_gemma"}, None, "sae_gemma"),
-        ({"view": {"extraction_id": "ext_old", "feature": 3}}, "ext_old", None),
-    ]  # fmt: skip
-    for given, opened, dialog in cases:
-        viewer = ExtractionViewer(ws, **given)
-        assert (viewer.view["extraction_id"], viewer.view["dialog_sae"]) == (opened, dialog)
+def test_an_open_viewer_shows_the_demo_that_is_asked_for(
+    tmp_path: Path, record_messages: Callable[[Any], Sent]
+) -> None:
+    with Workspace(tmp_path / "empty", jobs=JobSettings(poll=0.05)) as ws:
+        viewer = ExtractionViewer(ws)
+        assert (state(viewer)["open"], state(viewer)["total"], viewer.extraction) == (None, 0, None)
+        assert "No features yet" in viewer.export_html()
+        with pytest.raises(StateError, match="No extraction is open"):
+            viewer.to_df()
+        with pytest.raises(ConfigError, match="No extraction is open"):
+            viewer.selected = 3
+        demo = ws.extractions.demo()  # a script asks
+        wait_for(lambda: (state(viewer)["open"] or {}).get("id") == demo.id, PATIENCE)
+        viewer.view = {"tab": "jobs"}
+        answer = ask(viewer._parts[0], record_messages(viewer._parts[0]), kind="try_demo")
+        assert answer["value"] == {"extraction_id": demo.id}
+        assert (viewer.view["extraction_id"], viewer.view["tab"]) == (demo.id, "features")
         viewer.close()
 
 
-def test_an_empty_workspace(ws: FakeFeatureWorkspace) -> None:
-    ws.extractions.records.clear()
-    viewer = ExtractionViewer(ws)
-    assert (state(viewer)["open"], state(viewer)["total"], viewer.extraction) == (None, 0, None)
-    assert "No features yet" in viewer.export_html()
-    with pytest.raises(StateError, match="No extraction is open"):
-        viewer.to_df()
-    with pytest.raises(ConfigError, match="No extraction is open"):
-        viewer.selected = 3
-    assert viewer.selected is None
-    viewer.close()
+# ------------------------------------------------------------------------------------------------ the view
 
 
+def test_two_viewers_in_step(viewer: ExtractionViewer, ws: Workspace, ext: str, press: Callable[..., Any]) -> None:
+    other = ExtractionViewer(ws)
+    wait_for(lambda: state(other)["open"])
+    before = state(other)["features_revision"]
+    press(kind="edit_feature", extraction_id=ext, index=3, label="sails", starred=True)
+    wait_for(lambda: state(other)["features_revision"] > before)
+    wait_for(lambda: (state(other)["open"]["labelled"], state(other)["open"]["starred"]) == (1, 1))
+    press(kind="show_view", view={"extraction_id": ext, "feature": 3})
+    wait_for(lambda: state(viewer)["view"]["feature"] == 3)
+    assert other.view["feature"] is None  # each has its own view
+    other.close()
+
+
+def test_what_it_is_asked_for(ws: Workspace, sae: str, ext: str) -> None:
+    other = ws.saes.find("other").id
+    cases: list[tuple[dict[str, Any], str | None, str | None]] = [
+        ({}, ext, None),
+        ({"extraction": ext}, ext, None),
+        ({"sae": sae}, ext, None),
+        ({"sae": "tiny"}, ext, None),
+        ({"sae": "other"}, None, other),
+        ({"view": {"extraction_id": ext, "feature": 3}}, ext, None),
+    ]
+    for given, opened, dialog in cases:
+        viewer = ExtractionViewer(ws, **given)
+        assert (viewer.view["extraction_id"], viewer.view["dialog_sae"]) == (opened, dialog)
+        assert viewer.selected == given.get("view", {}).get("feature")
+        viewer.close()
+
+
+@pytest.mark.usefixtures("running")
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
@@ -106,94 +158,42 @@ def test_an_empty_workspace(ws: FakeFeatureWorkspace) -> None:
         ({"extraction": "ext_nobody"}, NotFoundError, "no extraction"),
         ({"extraction": "ext_run"}, StateError, "nothing to read yet"),
         ({"view": {"tab": "moon"}}, ConfigError, "view.tab"),
-        ({"view": {"extraction_id": "ext_new", "feature": 40}}, ConfigError, "no feature 40"),
-        ({"sae": "sae_gpt2", "extraction": "ext_new"}, ConfigError, "two things"),
+        ({"view": {"feature": 1}}, ConfigError, "No extraction is open"),
+        ({"view": {"dialog_sae": "sae_nobody"}}, NotFoundError, "no SAE"),
+        ({"view": [1]}, ConfigError, "dictionary"),
+        ({"sae": "tiny", "extraction": "ext_new"}, ConfigError, "two things"),
+        ({"ws": 7}, ConfigError, "Not a workspace"),
     ],
 )
-def test_bad_arguments(
-    ws: FakeFeatureWorkspace, given: dict[str, Any], error: type[Exception], words: str
-) -> None:
+def test_bad_arguments(ws: Workspace, given: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        ExtractionViewer(ws, **given)
-    assert (ws.extractions.subscribers, ws.features.subscribers) == (0, 0)
+        ExtractionViewer(**{"ws": ws, **given})
 
 
-def test_something_else_is_no_workspace() -> None:
-    with pytest.raises(ConfigError, match="Not a workspace"):
-        ExtractionViewer(7)  # type: ignore[arg-type]
-
-
-# ------------------------------------------------------------------------------------------------ following
-
-
-def test_it_follows_the_extractions(viewer: ExtractionViewer, ws: FakeFeatureWorkspace) -> None:
-    ws.extractions.act("pause", "ext_run", JobStatus.PAUSED)
-    wait_for(lambda: {c["id"]: c["status"] for c in state(viewer)["cards"]}["ext_run"] == "paused")
-    ws.extractions.put(make_extraction("ext_newest", created_at=time.time()))
-    wait_for(lambda: state(viewer)["cards"][0]["id"] == "ext_newest")
-    wait_for(lambda: state(viewer)["open"]["versions"][0]["value"] == "ext_newest")
-    ws.extractions.delete("ext_new")
-    wait_for(lambda: state(viewer)["open"] is None)
-
-
-def test_many_changes_are_few_updates(viewer: ExtractionViewer, ws: FakeFeatureWorkspace) -> None:
-    seen: list[float] = []
-    viewer._parts[0].observe(lambda change: seen.append(time.monotonic()), "state")
-    began = time.monotonic()
-    while time.monotonic() - began < 0.6:
-        record = ws.extractions.records["ext_run"]
-        ws.extractions.put(dataclasses.replace(record, seen=(record.seen or 0) + 1))
-        time.sleep(0.001)
-    assert 1 <= len(seen) <= 8  # 10 Hz
-
-
-def test_a_failure_is_shown_until_it_is_over(viewer: ExtractionViewer, ws: FakeFeatureWorkspace) -> None:
-    ws.extractions.broken = CatalogError("The catalog is locked.", hint="Close the other program.")
-    viewer._changed()
-    wait_for(lambda: (state(viewer)["notice"] or {}).get("what") == "The catalog is locked.")
-    ws.extractions.broken = None
-    viewer._changed()
-    wait_for(lambda: state(viewer)["notice"] is None)
-
-
-def test_it_is_drawn_with_a_broken_catalog(ws: FakeFeatureWorkspace) -> None:
-    ws.extractions.broken = CatalogError("The catalog is locked.")
+def test_making_one_opens_no_store(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = threading.get_ident()
+    asked: list[int] = []
+    opened = ws.extractions.open
+    monkeypatch.setattr(ws.extractions, "open", lambda wanted: (asked.append(threading.get_ident()), opened(wanted))[1])
     viewer = ExtractionViewer(ws)
-    assert state(viewer)["notice"]["what"] == "The catalog is locked."
+    assert len(state(viewer)["cards"]) == 1
+    wait_for(lambda: state(viewer)["open"])
+    assert here not in asked  # the cell does not wait for torch
     viewer.close()
 
 
-def test_two_viewers_in_step(viewer: ExtractionViewer, ws: FakeFeatureWorkspace, record_messages: Record) -> None:
-    other = ExtractionViewer(ws)
-    wait_for(lambda: state(other)["open"])
-    sent = record_messages(viewer._parts[0])
-    before = state(other)["features_revision"]
-    ask(viewer._parts[0], sent, kind="edit_feature", extraction_id="ext_new", index=3, label="sails")
-    wait_for(lambda: state(other)["features_revision"] > before)
-    wait_for(lambda: state(other)["open"]["labelled"] == 2)
-    ask(viewer._parts[0], sent, kind="show_view", view={"extraction_id": "ext_old", "feature": 3})
-    wait_for(lambda: state(viewer)["open"]["id"] == "ext_old")
-    assert other.view["extraction_id"] == "ext_new"  # each has its own view
-    other.close()
-    ask(viewer._parts[0], sent, kind="edit_feature", extraction_id="ext_new", index=3, label="")
-    wait_for(lambda: state(viewer)["open"]["labelled"] == 1)
-
-
-# ------------------------------------------------------------------------------------------------ the view
-
-
-def test_selected_follows_the_page_and_can_be_assigned(viewer: ExtractionViewer, record_messages: Record) -> None:
+def test_selected_and_the_view(viewer: ExtractionViewer, ws: Workspace, ext: str, press: Callable[..., Any]) -> None:
     seen: list[Any] = []
     viewer.observe(lambda change: seen.append(change["new"]), "selected")
-    sent = record_messages(viewer._parts[0])
-    ask(viewer._parts[0], sent, kind="show_view", view={"extraction_id": "ext_new", "feature": 7})
+    assert (viewer.extraction.name, viewer.selected, viewer.selected_feature) == ("tiny", None, None)  # type: ignore[union-attr]
+    press(kind="show_view", view={"extraction_id": ext, "feature": 7})
     wait_for(lambda: viewer.selected == 7)
     assert viewer.selected_feature is not None
-    assert viewer.selected_feature.label == "ships"
+    assert viewer.selected_feature.index == 7
     viewer.selected = 9
     wait_for(lambda: state(viewer)["view"]["feature"] == 9)
-    with pytest.raises(ConfigError, match="no feature 40"):
-        viewer.selected = 40
+    with pytest.raises(ConfigError, match=f"no feature {D}"):
+        viewer.selected = D
     assert (viewer.selected, viewer.view["feature"]) == (9, 9)
     viewer.selected = viewer.to_df()["index"][11]  # a numpy number
     wait_for(lambda: state(viewer)["view"]["feature"] == 11)
@@ -204,247 +204,202 @@ def test_selected_follows_the_page_and_can_be_assigned(viewer: ExtractionViewer,
     wait_for(lambda: state(viewer)["view"]["feature"] is None)
     assert seen == [7, 9, 11, None]
 
-
-def test_a_view_is_restored(viewer: ExtractionViewer, ws: FakeFeatureWorkspace) -> None:
     query = {"search": "", "show": "live", "sort": "max", "descending": True}
-    view = {"extraction_id": "ext_old", "feature": 12, "query": query, "context": "full", "line_breaks": True}
-    viewer.view = view
-    assert viewer.selected == 12
+    viewer.view = {"extraction_id": ext, "feature": 12, "query": query, "context": "full", "line_breaks": True}
     kept = json.loads(json.dumps(viewer.view))
     other = ExtractionViewer(ws, view=kept)
-    assert other.view == viewer.view
-    assert other.selected == 12
-    assert list(other.to_df()["index"][:3]) == [39, 38, 37]
+    assert (other.view, other.selected) == (viewer.view, 12)
+    table = other.to_df()
+    assert list(table["max"]) == sorted(table["max"], reverse=True)
     other.close()
-    with pytest.raises(ConfigError, match="no feature 99"):
-        viewer.view = {**kept, "feature": 99}
-    with pytest.raises(ConfigError, match="dictionary"):
-        viewer.view = "ext_old"
+    with pytest.raises(ConfigError, match=f"no feature {D}"):
+        viewer.view = {**kept, "feature": D}
     assert viewer.view == kept
+    viewer.extract("other")
+    wait_for(lambda: state(viewer)["view"]["dialog_sae"] == ws.saes.find("other").id)
 
 
-def test_the_table_is_what_the_list_shows(viewer: ExtractionViewer) -> None:
-    table = viewer.to_df()
-    assert len(table) == 40
-    viewer.view = {**viewer.view, "query": {"show": "labelled"}}
-    assert list(viewer.to_df()["label"]) == ["ships"]
-
-
-def test_the_dialog_can_be_asked_for(viewer: ExtractionViewer) -> None:
-    viewer.extract("sae_gemma")
-    wait_for(lambda: state(viewer)["view"]["dialog_sae"] == "sae_gemma")
-    with pytest.raises(NotFoundError):
-        viewer.extract("sae_nobody")
-
-
-# ------------------------------------------------------------------------------------------------ commands
-
-
-def test_a_page_comes_with_its_buffer(viewer: ExtractionViewer, record_messages: Record) -> None:
-    sent = record_messages(viewer._parts[0])
-    answer = ask(viewer._parts[0], sent, kind="open_feature", extraction_id="ext_new", index=7)
-    buffers = next(buffers for content, buffers in sent if content is answer)
-    assert (answer["kind"], answer["columns"]) == ("result", ["activations"])
-    tokens = sum(len(e["tokens"]) for g in answer["value"]["groups"] for e in g["examples"])
-    assert len(buffers[0]) == 4 * tokens
-
-
-def test_wrong_fields_are_told_by_name(viewer: ExtractionViewer, record_messages: Record) -> None:
-    sent = record_messages(viewer._parts[0])
-    answer = ask(viewer._parts[0], sent, kind="start_extraction", sae_id="sae_gpt2", values={"tokens": "0"})
-    assert (answer["kind"], answer["what"]) == ("failure", "1 field needs attention.")
-    assert answer["fields"]["tokens"].startswith("Tokens is 0.")
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        {"kind": "open_feature", "extraction_id": "ext_new", "index": -1},
-        {"kind": "query_features", "extraction_id": "ext_new", "query": {"show": "all"}, "limit": 5000},
-        {"kind": "test_text", "extraction_id": "ext_new", "index": 1, "text": "x" * 100_001},
-        {"kind": "extraction_action", "extraction_id": "ext_new", "action": "explode"},
-        {"kind": "edit_feature", "extraction_id": "ext_new", "index": 1, "label": "x" * 1001},
-        {"kind": "unpickle", "path": "/etc/passwd"},
-    ],
-)
-def test_malformed_commands_are_refused(
-    viewer: ExtractionViewer, record_messages: Record, command: dict[str, Any]
+def test_what_the_page_has_not_changed_stays_as_python_has_it(
+    call: Callable[..., Any], model: ViewerModel, ext: str
 ) -> None:
-    sent = record_messages(viewer._parts[0])
-    assert ask(viewer._parts[0], sent, **command)["kind"] == "failure"
+    before = ViewerView(tab="prompt", extraction_id=ext, feature=7)
+    model.show(before.model_copy(update={"feature": 5}))  # the page has not heard of it yet
+    call("show_view", view=before.model_copy(update={"tab": "features"}), before=before)
+    assert (model.view.tab, model.view.feature) == ("features", 5)
+    assert view_from(model.view.model_dump(mode="json")) == model.view
+    with pytest.raises(ConfigError) as raised:
+        view_from({"query": {"sort": "colour"}})
+    assert raised.value.where == "view.query.sort"
 
 
-def test_half_a_surrogate_pair_is_named(viewer: ExtractionViewer, record_messages: Record) -> None:
-    command = {"kind": "edit_feature", "extraction_id": "ext_new", "index": 1, "label": "\ud800"}
-    failed = ask(viewer._parts[0], record_messages(viewer._parts[0]), **command)
-    assert (failed["where"], failed["what"]) == (
-        "label", "The command 'edit_feature' is malformed: it holds half a surrogate pair."
-    )  # fmt: skip
+# ------------------------------------------------------------------------------------------------ following
+
+
+def test_it_follows_the_extractions(viewer: ExtractionViewer, ws: Workspace, ext: str, sae: str) -> None:
+    browser = SAEBrowser(ws)
+
+    def extracted() -> int:
+        cards = browser._parts[0].state["cards"]
+        return next(card["features_extracted"] for card in cards if card["id"] == sae)
+
+    assert extracted() == ws.extractions.get(ext).record.seen
+    ws.extractions.delete(ext)
+    wait_for(lambda: (state(viewer)["open"], state(viewer)["total"]) == (None, 0))
+    wait_for(lambda: extracted() == 0)
+    browser.close()
+
+
+def test_changes_of_another_process_are_seen(
+    model: ViewerModel, ws: Workspace, ext: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.show(ViewerView(extraction_id=ext))
+    model.read()
+    before = model.state().features_revision
+    monkeypatch.setattr(ws.features, "revision", lambda wanted: -1.0)
+    model.mark_changed()
+    model.read()
+    assert model.state().features_revision == before + 1
+
+
+def test_a_failure_is_shown_until_it_is_over(
+    viewer: ExtractionViewer, ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**_: Any) -> Any:
+        raise CatalogError("The catalog is locked.", hint="Close the other program.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ws.extractions, "list", broken)
+        viewer._changed()
+        wait_for(lambda: (state(viewer)["notice"] or {}).get("what") == "The catalog is locked.")
+        other = ExtractionViewer(ws)
+        assert state(other)["notice"]["what"] == "The catalog is locked."
+        other.close()
+    viewer._changed()
+    wait_for(lambda: state(viewer)["notice"] is None)
 
 
 def test_nothing_blocks_the_thread_that_receives(
-    viewer: ExtractionViewer, ws: FakeFeatureWorkspace, record_messages: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    viewer: ExtractionViewer, ws: Workspace, ext: str, record_messages: Callable[[Any], Sent],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     gate = threading.Event()
     monkeypatch.setattr(ws.features, "logits", lambda *_: gate.wait(5))
     sent = record_messages(viewer._parts[0])
-    command = {"id": "slow", "kind": "feature_logits", "extraction_id": "ext_new", "index": 7}
+    command = {"id": "slow", "kind": "feature_logits", "extraction_id": ext, "index": 7}
     for number in range(5):
         began = time.perf_counter()
         viewer._parts[0]._handle_custom_msg(command | {"id": "other"} if number else command, [])
         assert time.perf_counter() - began < 3  # the work takes 5
     assert [content["kind"] for content in sent.of("slow")] == ["ack"]
-    quick = {"id": "quick", "kind": "step_feature", "extraction_id": "ext_new", "index": 7, "step": "next"}
-    viewer._parts[0]._handle_custom_msg({**quick, "query": {}}, [])
+    quick = {"id": "quick", "kind": "step_feature", "extraction_id": ext, "index": 7, "step": "next", "query": {}}
+    viewer._parts[0]._handle_custom_msg(quick, [])
     wait_for(lambda: len(sent.of("quick")) == 2)  # while the model loads
     gate.set()
     viewer._parts[0].drain()
     assert len(sent.of("slow")) == 2
 
 
-def test_steering_is_handed_on(ws: FakeFeatureWorkspace, record_messages: Record) -> None:
-    asked: list[tuple[str, int]] = []
-    viewer = ExtractionViewer(ws, on_steer=lambda owner, index: asked.append((owner, index)))
-    sent = record_messages(viewer._parts[0])
-    assert ask(viewer._parts[0], sent, kind="steer_feature", extraction_id="ext_new", index=7)["kind"] == "result"
-    assert asked == [("sae_gpt2", 7)]
-    viewer.close()
+# ------------------------------------------------------------------------------------------------ below the list
 
 
-def test_steering_opens_below(
-    ws: FakeFeatureWorkspace, record_messages: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[Any] = []
+def test_steering_is_handed_on(call: Callable[..., Any], sae: str, steered: list[tuple[str, int]]) -> None:
+    assert call("steer_feature", index=7) is None
+    assert steered == [(sae, 7)]
 
-    class Steering(ipywidgets.HTML):  # type: ignore[misc]
-        def __init__(self, workspace: Any, **given: Any) -> None:
-            super().__init__()
-            self.given, self.added = given, []
-            made.append(self)
 
-        def add(self, sae: str, index: int) -> None:
-            if index == 0:
-                raise StateError("There is no room for more.")
-            self.added.append((sae, index))
-
-    monkeypatch.setattr("saewidgets.widgets.steering.widget.Steering", Steering)
-    viewer = ExtractionViewer(ws)
-    sent = record_messages(viewer._parts[0])
+def test_other_widgets_open_below(
+    viewer: ExtractionViewer, ws: Workspace, ext: str, sae: str, press: Callable[..., Any],
+    record_messages: Callable[[Any], Sent], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    part = viewer._parts[0]
     for index in (7, 9):
-        answer = ask(viewer._parts[0], sent, kind="steer_feature", extraction_id="ext_new", index=index)
-        assert answer["kind"] == "result"
-    wait_for(lambda: viewer.children == (viewer._parts[0], made[0]))
-    assert made[0].added[:2] == [("sae_gpt2", 7), ("sae_gpt2", 9)]
-    assert made[0].given["embedded"]
-    answer = ask(viewer._parts[0], sent, kind="steer_feature", extraction_id="ext_new", index=0)
-    assert (answer["kind"], answer["what"]) == ("failure", "There is no room for more.")
-    wait_for(lambda: viewer._parts[0].state["below"] == "steering")
-    made[0].given["on_close"]()
-    wait_for(lambda: viewer.children == (viewer._parts[0],))
-    wait_for(lambda: viewer._parts[0].state["below"] == "")
-    assert made[0].comm is not None  # its features are there again when Steer is pressed
-    ask(viewer._parts[0], sent, kind="steer_feature", extraction_id="ext_new", index=11)
-    wait_for(lambda: viewer.children == (viewer._parts[0], made[0]))
+        assert press(kind="steer_feature", extraction_id=ext, index=index)["kind"] == "result"
+    wait_for(lambda: len(viewer.children) == 2)
+    steering = viewer.children[1]
+    assert isinstance(steering, Steering)
+    assert [(row.sae_id, row.index) for row in steering._model.rows] == [(sae, 7), (sae, 9)]
+    assert steering.state["embedded"]
+    wait_for(lambda: state(viewer)["below"] == "steering")
+    sent = record_messages(steering)
+    ask(steering, sent, kind="steering_close")
+    wait_for(lambda: (viewer.children, state(viewer)["below"]) == ((part,), ""))
+    press(kind="steer_feature", extraction_id=ext, index=11)  # its features are there again
+    wait_for(lambda: viewer.children == (part, steering))
     viewer.view = {**viewer.view, "tab": "jobs"}
-    made[0].given["on_browse"]()
+    ask(steering, sent, kind="steering_browse")
     assert viewer.view["tab"] == "features"
-    ws.extractions.put(make_extraction("ext_t", None, training_id="train_1"))  # type: ignore[arg-type]
-    answer = ask(viewer._parts[0], sent, kind="steer_feature", extraction_id="ext_t", index=1)
-    assert "not in the library yet" in answer["what"]
+    press(kind="show_download", shown=True)
+    wait_for(lambda: isinstance(viewer.children[-1], DownloadFromHF))
+    download = viewer.children[1]
+    assert download.state["embedded"]
+    press(kind="show_download", shown=False)
+    wait_for(lambda: viewer.children == (part,))
+    record = dataclasses.replace(ws.extractions.get(ext).record, sae_id=None, training_id="train_1")
+    monkeypatch.setattr(ws.extractions, "get", lambda wanted: SimpleNamespace(record=record))
+    assert "not in the library yet" in press(kind="steer_feature", extraction_id=ext, index=1)["what"]
     viewer.close()
-    assert made[0].comm is None
-    assert len(made) == 1
-
-
-def test_a_download_opens_below(
-    ws: FakeFeatureWorkspace, record_messages: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[Any] = []
-
-    class DownloadFromHF(ipywidgets.HTML):  # type: ignore[misc]
-        def __init__(self, workspace: Any, **given: Any) -> None:
-            super().__init__()
-            self.given = given
-            made.append(self)
-
-    monkeypatch.setattr("saewidgets.widgets.download.widget.DownloadFromHF", DownloadFromHF)
-    viewer = ExtractionViewer(ws)
-    sent = record_messages(viewer._parts[0])
-    for _ in range(2):
-        ask(viewer._parts[0], sent, kind="show_download", shown=True)
-        wait_for(lambda: len(viewer.children) == 2)
-        assert viewer.children[1] is made[0]
-        ask(viewer._parts[0], sent, kind="show_download", shown=False)
-        wait_for(lambda: viewer.children == (viewer._parts[0],))
-    assert made[0].given["embedded"]
-    viewer.close()
-    assert made[0].comm is None
-    assert len(made) == 1
-
-
-def test_code_names_the_workspace_it_is_bound_to(ws: FakeFeatureWorkspace) -> None:
-    viewer = ExtractionViewer(ws)
-    assert viewer._parts[0].state["code"] == ""
-    viewer.close()
-    ws.is_default = False
-    viewer = ExtractionViewer(ws)
-    assert viewer._parts[0].state["code"] == "ws"  # the folder is no part of what is saved with a notebook
-    viewer.close()
+    assert steering._closed
+    assert download._closed
 
 
 # ------------------------------------------------------------------------------------------------ static, closing
 
 
-def test_the_static_list(viewer: ExtractionViewer, ws: FakeFeatureWorkspace, tmp_path: Path) -> None:
-    ws.extractions.put(make_extraction("ext_h", name=HOSTILE, created_at=time.time()))
-    wait_for(lambda: state(viewer)["cards"][0]["id"] == "ext_h")
-    path = viewer.export_html(tmp_path / "list.html")
-    text = Path(path).read_text("utf-8")
-    assert "Static copy of the extraction viewer (default workspace)" in text
-    assert "4 of 4 extractions" in text
-    assert "Running" in text
-    assert "&lt;script&gt;" in text
-    assert "<script" not in text
-    assert "\x1b" not in text
-
-
-def test_the_static_page(viewer: ExtractionViewer, ws: FakeFeatureWorkspace) -> None:
-    ws.features.label("feat_sae_gpt2_7", HOSTILE)
-    ws.features.notes("feat_sae_gpt2_7", "<img src=x>")
-    viewer.selected = 7
-    bundle = viewer._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
+def test_the_static_copy(viewer: ExtractionViewer, ws: Workspace, ext: str, sae: str, tmp_path: Path) -> None:
+    assert repr(viewer) == f"<ExtractionViewer {ws.label}: 1 extraction, tiny open>"
+    assert state(viewer)["code"] == "ws"  # the folder is no part of what is saved with a notebook
+    text = Path(viewer.export_html(tmp_path / "list.html")).read_text("utf-8")
+    assert "1 of 1 extraction." in text
+    record = ws.features.list(extraction_id=ext, show="live", sort="max", descending=True)[0]
+    ws.features.label(f"feat_{sae}_{record.index}", HOSTILE)
+    ws.features.notes(f"feat_{sae}_{record.index}", "<img src=x>")
+    viewer.selected = record.index
+    data, _ = viewer._repr_mimebundle_()
     text = data["text/html"]
-    assert "Feature 7: &lt;script&gt;" in text
-    assert "density 0.71 %" in text.lower()
-    assert "Interval 1.75 – 3.5, 50 % of firings, 0.1 % of tokens" in text.replace("0.10 %", "0.1 %")
-    assert "&lt;b&gt;on&lt;/b&gt;" in text
-    assert "<script" not in text
-    assert "<img" not in text
-    viewer.selected = 13
-    assert "Feature 13 did not fire" in viewer.export_html()
+    assert f"Feature {record.index}: &lt;script&gt;" in text
+    for words in ("Density ", "Top activations", "Interval ", " % of firings"):
+        assert words in text
+    for evil in ("<script", "<img", "\x1b"):
+        assert evil not in text
+    dead = ws.features.list(extraction_id=ext, show="dead")
+    viewer.selected = dead[0].index
+    assert f"Feature {dead[0].index} did not fire" in viewer.export_html()
 
 
-def test_without_its_files_the_list_is_left(viewer: ExtractionViewer, ws: FakeFeatureWorkspace) -> None:
+def test_files_that_are_gone_are_a_notice(
+    viewer: ExtractionViewer, ws: Workspace, ext: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> Any:
+        raise NotFoundError("The files of the extraction are not here.")
+
     viewer.selected = 7
-    ws.extractions.gone.add("ext_new")
-    assert "Static copy" in viewer.export_html()
-    assert "Feature 7" not in viewer.export_html()
+    model = ViewerModel(ws)
+    model.show(ViewerView(extraction_id=ext))
+    with monkeypatch.context() as patch:
+        patch.setattr(ws.extractions, "open", gone)
+        assert "Static copy" in viewer.export_html()
+        assert "Feature 7" not in viewer.export_html()
+        model.read()
+    state = model.state()
+    assert (state.open, len(state.cards)) == (None, 1)
+    assert state.notice is not None
+    assert state.notice.what == "The files of the extraction are not here."
+    monkeypatch.setattr(ws.features, "can_read", lambda wanted: "The files of the SAE are not here.")
+    model = ViewerModel(ws)
+    model.show(ViewerView(extraction_id=ext))
+    model.read()
+    opened = model.state().open
+    assert opened is not None
+    assert (opened.live, opened.live_note) == (False, "The files of the SAE are not here.")
 
 
-def test_repr(viewer: ExtractionViewer) -> None:
-    assert repr(viewer) == "<ExtractionViewer default workspace: 3 extractions, gpt2-l6-topk-k32 open>"
-
-
-def test_closing(ws: FakeFeatureWorkspace) -> None:
+def test_closing(ws: Workspace) -> None:
     viewer = ExtractionViewer(ws)
-    publisher = viewer._publisher
     threads = [threading.Thread(target=viewer.close) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(5)
-    assert not publisher.alive
-    assert (ws.extractions.subscribers, ws.features.subscribers) == (0, 0)
-    ws.extractions.act("pause", "ext_run", JobStatus.PAUSED)
+    assert viewer._publisher is not None
+    assert not viewer._publisher.alive
     assert viewer._parts[0].comm is None

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from saewidgets.records import Comparison, LatentMatch, SAERecord
 from saewidgets.widgets.messages.saes import SaeQuery
 from saewidgets.widgets.sae_browser.cards import (
     architecture_words,
     card_of,
+    comparison_of,
     facets_of,
     histogram_of,
     histograms_of,
@@ -18,9 +20,19 @@ from saewidgets.widgets.sae_browser.cards import (
     number_in,
     short,
 )
-from tests.widgets.fake_library import make_sae
 
 WORDS = ("Thresholds", "threshold", "latents by their threshold")
+HISTOGRAM = {"edges": [0.9, 1.0, 1.1], "counts": [10, 900], "min": 0.94, "max": 1.06, "mean": 1.0}
+
+
+def make_sae(sae_id: str, name: str, **changes: Any) -> SAERecord:
+    values: dict[str, Any] = {
+        "id": sae_id, "name": name, "source": "local", "model": "gpt2", "hook_name": "blocks.6.hook_resid_post",
+        "layer": 6, "architecture": "topk", "d_in": 768, "d_sae": 16_384, "format": "saelens", "path": "/saes",
+        "training_id": None, "size_bytes": 101_000_000, "host": "test", "created_at": 1e9, "dtype": "float32",
+        "d_out": 768,
+    }  # fmt: skip
+    return SAERecord(**{**values, **changes})
 
 
 def test_equal_bins_on_a_linear_axis_stay_linear_however_far_they_reach() -> None:
@@ -136,3 +148,30 @@ def test_a_chosen_value_that_the_other_filters_leave_nothing_of_keeps_its_label(
     ]  # fmt: skip
     assert [(choice.label, choice.count) for choice in facets.architecture] == [("TopK", 0)]
     assert [(choice.label, choice.count) for choice in facets.layer] == [("3", 1)]
+
+
+def test_statistics_in_words() -> None:
+    density = {"edges": [1e-6, 1e-4, 1e-2], "counts": [5, 1640], "mean": 3e-4, "zeros": 412, "dense": 61}
+    numbers = {"b_dec_norm": 3.25, "dead": 412, "l0": 82.1, "measured": {"fvu": 0.118}, "density": density}
+    facts = measured_facts(make_sae("s", "s", features_extracted=16_384), numbers)
+    assert {fact.label: fact.value for fact in facts} == {
+        "Features extracted": "16,384 of 16,384", "Dead / dense": "412 (2.5 %) / 61 above 10 %",
+        "L0": "82.1 active per token", "FVU": "0.118", "Norm of b_dec": "3.25",
+    }  # fmt: skip
+    (found,) = histograms_of({"density": density})
+    assert (found.log, found.zeros, found.zeros_label) == (True, 412, "never")
+    assert "2,057 latents by the share of tokens on which they fire" in found.summary
+
+
+def test_a_comparison_says_in_what_two_differ() -> None:
+    first, second = make_sae("a", "one", metadata={"k": 32}), make_sae("b", "other", architecture="batchtopk")
+    matches = (LatentMatch(7451, 12, 0.991),)
+    found = comparison_of(
+        first, second, Comparison("a", "b", matches, 0.612, 0.5, {0.9: 100, 0.7: 2000}, HISTOGRAM, HISTOGRAM)
+    )
+    assert [(match.first, match.second, match.cosine) for match in found.matches] == [(7451, 12, 0.991)]
+    assert {fact.label: fact.value for fact in found.facts} == {
+        "Mean max cosine": "0.612", "The other way round": "0.500", "Latents with a match ≥ 0.9": "100 of 16,384",
+        "Latents with a match ≥ 0.7": "2,000 of 16,384",
+    }  # fmt: skip
+    assert found.differences == (("Architecture", "TopK, k 32", "BatchTopK"),)

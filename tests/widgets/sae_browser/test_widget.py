@@ -1,321 +1,481 @@
-"""The SAE browser as Python sees it: follows the library, has a selection, leaves a static copy."""
+"""The SAE browser over a real workspace: every button is one call of it, and what changed comes as state."""
 
 from __future__ import annotations
 
-import dataclasses
-import sys
+import shutil
 import threading
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
 import pytest
 
-from saewidgets.errors import CatalogError, ConfigError, NotFoundError
+from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError
+from saewidgets.formats import detect_format
+from saewidgets.jobs import JobSettings
+from saewidgets.widgets.download.widget import DownloadFromHF
 from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer
+from saewidgets.widgets.sae_browser import state as state_module
+from saewidgets.widgets.sae_browser.commands import BrowserCommands
+from saewidgets.widgets.sae_browser.state import BrowserModel
 from saewidgets.widgets.sae_browser.widget import SAEBrowser
-from tests.widgets.conftest import Sent, ask, wait_for
-from tests.widgets.fake_features import FakeFeatureWorkspace, full_features, make_extraction
-from tests.widgets.fake_library import FakeSaeWorkspace, full_library, make_sae
+from saewidgets.widgets.steering.widget import Steering
+from saewidgets.widgets.values import folder_name, path_from
+from saewidgets.workspace import Workspace
+from tests.widgets.conftest import Sent, ask, run, wait_for
+from tests.workspace.conftest import finished  # noqa: F401 - a fixture
+from tests.workspace.library.saes import contents, saelens
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def library(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811 - the fixture
+    """A closed workspace with a trained SAE, one of another width, and one whose weights are gone."""
+    folder, files = tmp_path_factory.mktemp("library") / "ws", tmp_path_factory.mktemp("files")
+    shutil.copytree(finished, folder)
+    with Workspace(folder, jobs=JobSettings(poll=0.05)) as workspace:
+        workspace.trainings.get("first").import_to_saes()
+        workspace.saes.add_local(saelens(files / "wide", 16, 64, architecture="standard"), name="wide", model="wide-lm")
+        lost = workspace.saes.add_local(saelens(files / "lost"), name="lost")
+        workspace.saes.update(lost.id, notes="from the cluster", tags=("lab", "mlp"))
+        for file in Path(lost.path).glob("*.safetensors"):
+            file.unlink()
+    return folder
 
 
 @pytest.fixture
-def ws(tmp_path: Path) -> FakeSaeWorkspace:  # type: ignore[override]
-    return full_library(tmp_path)
+def ws(library: Path, tmp_path: Path) -> Iterator[Workspace]:
+    shutil.copytree(library, tmp_path / "ws")
+    with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as workspace:
+        yield workspace
 
 
 @pytest.fixture
-def browser(ws: FakeSaeWorkspace) -> Iterator[SAEBrowser]:
+def ids(ws: Workspace) -> dict[str, str]:
+    """Name of an SAE → its id."""
+    return {record.name: record.id for record in ws.saes.list()}
+
+
+@pytest.fixture
+def browser(ws: Workspace) -> Iterator[SAEBrowser]:
     widget = SAEBrowser(ws)
     yield widget
     widget.close()
 
 
-def cards(browser: SAEBrowser) -> list[str]:
-    return [card["id"] for card in browser._parts[0].state["cards"]]
+@pytest.fixture
+def press(browser: SAEBrowser, record_messages: Callable[[Any], Sent]) -> Ask:
+    """Send a command as the page would; the answer."""
+    sent = record_messages(browser._parts[0])
+    return lambda **command: ask(browser._parts[0], sent, **command)
 
 
-def test_it_is_a_box_with_one_part_at_first(browser: SAEBrowser) -> None:
+@pytest.fixture
+def model(ws: Workspace) -> BrowserModel:
+    found = BrowserModel(ws)
+    found.read()
+    return found
+
+
+@pytest.fixture
+def commands(model: BrowserModel) -> Iterator[BrowserCommands]:
+    found = BrowserCommands(model, lambda: None, max_upload_bytes=1_000_000)
+    yield found
+    found.uploads.close()
+
+
+def names(browser: SAEBrowser) -> list[str]:
+    return [card["name"] for card in browser._parts[0].state["cards"]]
+
+
+# ------------------------------------------------------------------------------------------------ the list
+
+
+def test_what_it_shows(browser: SAEBrowser) -> None:
     assert [child._view for child in browser.children] == ["sae_browser"]
     assert "sw-frame" in browser._dom_classes
+    lost, wide, trained = browser._parts[0].state["cards"]
+    assert (wide["name"], wide["d_sae"], wide["d_in"], wide["format_label"]) == ("wide", 64, 16, "SAELens")
+    assert (wide["architecture"], wide["site"], wide["layer"]) == ("Standard, L0 4", "residual", 6)
+    assert (trained["source_label"], trained["training_name"]) == ("Trained", "first")
+    assert trained["fvu_label"] == "FVU (held out)"
+    assert (lost["state"], lost["tags"]) == ("missing", ["lab", "mlp"])
+    assert "no longer in its folder" in lost["state_note"]
 
 
-def test_it_follows_the_library(browser: SAEBrowser, ws: FakeSaeWorkspace) -> None:
-    assert cards(browser) == ["sae_gpt2", "sae_pythia", "sae_gemma", "sae_lab"]
-    ws.saes.add(make_sae("sae_new", "new one"))
-    wait_for(lambda: cards(browser)[0] == "sae_new")
-    ws.saes.delete("sae_gpt2")
-    wait_for(lambda: "sae_gpt2" not in cards(browser))
+def test_filters_change_only_what_was_sent(commands: BrowserCommands, model: BrowserModel, ws: Workspace) -> None:
+    run(commands, "browse_saes", model="wide-lm", offset=50)
+    run(commands, "browse_saes", search="wide")
+    model.read()
+    state = model.state()
+    assert (state.query.model, state.query.search, state.query.offset) == ("wide-lm", "wide", 0)
+    assert [card.name for card in state.cards] == ["wide"]
+    assert (state.matching, state.total) == (1, 3)
+    run(commands, "browse_saes", model=None, search="", layer=0)
+    model.read()
+    assert [card.name for card in model.state().cards] == ["first"]
+    revision = model.state().revision
+    assert run(commands, "refresh", revision=revision) is None
+    run(commands, "browse_saes", layer=None, source="local")
+    assert run(commands, "refresh", revision=revision).matching == 2
 
 
-def test_cards_say_what_the_drawing_says(browser: SAEBrowser) -> None:
-    found = {card["id"]: card for card in browser._parts[0].state["cards"]}
-    gemma = found["sae_gemma"]
-    words = (gemma["source_label"], gemma["site"], gemma["architecture"])
-    assert words == ("Gemma Scope", "residual", "JumpReLU, L0 82")
-    assert (gemma["d_sae"], gemma["d_in"], gemma["d_out"], gemma["canonical"]) == (16_384, 2304, None, True)
-    assert found["sae_gpt2"]["architecture"] == "TopK, k 32"
-    assert (found["sae_gpt2"]["fvu"], found["sae_gpt2"]["training_name"]) == (0.118, "gpt2-l6-topk-k32")
-    assert found["sae_lab"]["state"] == "missing"
-    assert found["sae_pythia"]["format_label"] == "sparsify"
-
-
-def test_selected_is_the_sae_checked_last(browser: SAEBrowser, record_messages: Callable[[Any], Sent]) -> None:
-    seen: list[Any] = []
-    browser.observe(lambda change: seen.append(change["new"]), "selected")
-    sent = record_messages(browser._parts[0])
-    assert browser.selected is None
-    assert browser.selected_record is None
-    ask(browser._parts[0], sent, kind="select_saes", sae_ids=["sae_gemma", "sae_gpt2"])
-    wait_for(lambda: browser.selected == "sae_gpt2")
-    assert browser.selected_ids == ("sae_gemma", "sae_gpt2")
-    assert browser.selected_record.name == "gpt2-l6-topk-k32"
-    assert seen == ["sae_gpt2"]
-
-
-def test_selected_can_be_assigned(browser: SAEBrowser, ws: FakeSaeWorkspace) -> None:
-    browser.selected = "sae_gemma"
-    wait_for(lambda: [sae["id"] for sae in browser._parts[0].state["selected"]] == ["sae_gemma"])
-    assert browser.selected == "sae_gemma"
-    with pytest.raises(ConfigError, match="no SAE 'nobody'"):
-        browser.selected = "nobody"
-    assert browser.selected == "sae_gemma"
-    ws.saes.delete("sae_gemma")
-    wait_for(lambda: browser.selected is None)
-    browser.selected = "sae_lab"
-    browser.selected = None
-    wait_for(lambda: browser._parts[0].state["selected"] == [])
-
-
-def test_filters_come_back_as_state(browser: SAEBrowser, record_messages: Callable[[Any], Sent]) -> None:
-    sent = record_messages(browser._parts[0])
-    ask(browser._parts[0], sent, kind="browse_saes", source="gemma_scope")
-    wait_for(lambda: cards(browser) == ["sae_gemma"])
-    state = browser._parts[0].state
-    assert (state["matching"], state["total"], state["query"]["source"]) == (1, 4, "gemma_scope")
-
-
-@pytest.mark.parametrize("wrong", [{"source": "bogus"}, {"layer": -1}, {"layer": 2**70}, {"sort": "bogus"}])
-def test_filters_that_no_sae_can_have_are_refused(
-    browser: SAEBrowser,
-    record_messages: Callable[[Any], Sent],
-    caplog: pytest.LogCaptureFixture,
-    wrong: dict[str, Any],
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ({"kind": "browse_saes", "source": "bogus"}, "source"),
+        ({"kind": "browse_saes", "layer": -1}, "layer"),
+        ({"kind": "browse_saes", "layer": 2**70}, "layer"),
+        ({"kind": "browse_saes", "sort": "bogus"}, "sort"),
+        ({"kind": "describe_sae", "sae_id": "nobody"}, "There is no SAE 'nobody'"),
+        ({"kind": "show_extractions", "shown": True, "sae_id": "nobody"}, "There is no SAE 'nobody'"),
+        ({"kind": "show_steering", "shown": True, "sae_id": "lost"}, "Weights not found."),
+        ({"kind": "export_saes", "sae_ids": ["wide"], "folder": " "}, "No folder was given."),
+        ({"kind": "add_local", "path": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"kind": "edit_sae", "sae_id": "wide", "name": " "}, "An SAE needs a name."),
+        ({"kind": "compare_saes", "first": "wide", "second": "first"}, "dimensions"),
+    ],
+)
+def test_what_is_refused(
+    browser: SAEBrowser, press: Ask, ids: dict[str, str], caplog: pytest.LogCaptureFixture, command: Any, words: str
 ) -> None:
-    sent = record_messages(browser._parts[0])
+    given = {k: ids.get(v, v) if isinstance(v, str) else v for k, v in command.items()}
+    if "sae_ids" in given:
+        given["sae_ids"] = [ids[name] for name in given["sae_ids"]]
     before = browser._parts[0].state["query"]
-    answer = ask(browser._parts[0], sent, kind="browse_saes", **wrong)
+    answer = press(**given)
     assert answer["kind"] == "failure"
-    assert next(iter(wrong)) in str(answer)
-    ask(browser._parts[0], sent, kind="refresh", revision=0)
+    assert words in str(answer)
     assert browser._parts[0].state["query"] == before
+    assert len(browser.children) == 1
     assert "Traceback" not in caplog.text
 
 
-def test_an_upload_over_the_wire(
-    browser: SAEBrowser, ws: FakeSaeWorkspace, record_messages: Callable[[Any], Sent]
+def test_pages(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "PAGE", 2)
+    model = BrowserModel(ws)
+    model.browse({"sort": "oldest", "offset": 2})
+    model.read()
+    state = model.state()
+    assert ([card.name for card in state.cards], state.matching, state.query.offset) == (["lost"], 3, 2)
+    assert state.matching_bytes == sum(record.size_bytes for record in ws.saes.list()), "of all pages"
+    ws.saes.delete(state.cards[0].id)
+    model.mark_changed()
+    model.read()
+    assert (len(model.state().cards), model.state().query.offset) == (2, 0)  # that page was gone
+    ws.saes.add_local(saelens(tmp_path / "new", seed=9))
+    model.browse({"search": "new"})
+    model.show(model.state().cards[0].id)
+    model.read()
+    state = model.state()
+    assert (state.query.search, state.query.offset, state.revealed) == ("", 2, state.cards[0].id)
+    assert model.selected == (state.revealed,)
+    model.browse({"search": "x"})
+    model.read()
+    assert model.state().revealed is None
+
+
+def test_it_follows_the_library(browser: SAEBrowser, ws: Workspace, tmp_path: Path) -> None:
+    threads: set[str] = set()
+    browser._parts[0].observe(lambda change: threads.add(threading.current_thread().name), names=["state"])
+    record = ws.saes.add_local(saelens(tmp_path / "new", seed=9), name="new one")
+    wait_for(lambda: names(browser)[0] == "new one")
+    ws.saes.delete(record.id)
+    wait_for(lambda: "new one" not in names(browser))
+    assert threads == {"saewidgets-saes"}
+
+
+# ------------------------------------------------------------------------------------------------ one SAE
+
+
+def test_from_a_folder_to_the_bin(browser: SAEBrowser, press: Ask, ws: Workspace, tmp_path: Path) -> None:
+    made = []
+    press(kind="browse_saes", source="trained")
+    for seed, name in enumerate(("one", "two")):
+        folder = saelens(tmp_path / name, seed=seed)
+        about = {"model": "gpt2", "hook_name": "blocks.6.hook_mlp_out", "name": f" {name} "}
+        made.append(press(kind="add_local", path=f' "{folder}" ', **about)["value"]["sae_id"])
+    wait_for(lambda: names(browser)[:2] == ["two", "one"])  # with the filter they could not be seen
+    one = browser._parts[0].state["cards"][1]
+    assert (one["site"], one["layer"], one["d_sae"], one["architecture"]) == ("MLP output", 6, 32, "TopK, k 4")
+
+    details = press(kind="describe_sae", sae_id=made[0])["value"]
+    assert {"name": "d_sae", "value": "32", "label": ""} in details["settings"]
+    assert [snippet["label"] for snippet in details["snippets"]] == ["With saewidgets", "With SAELens"]
+    assert made[0] in details["snippets"][0]["code"]
+    measured = press(kind="measure_sae", sae_id=made[0])["value"]
+    assert [one["title"] for one in measured["histograms"]] == ["Decoder norms", "Encoder norms"]
+    assert sum(measured["histograms"][0]["counts"]) == 32
+    found = press(kind="compare_saes", first=made[0], second=made[1])["value"]
+    assert len(found["matches"]) == 32
+    assert found["histogram"]["title"] == "Largest cosine"
+    assert [fact["label"] for fact in found["facts"]] == [
+        "Mean max cosine", "The other way round", "Latents with a match ≥ 0.9", "Latents with a match ≥ 0.7",
+    ]  # fmt: skip
+
+    done = press(kind="export_saes", sae_ids=made, folder=str(tmp_path / "out"), format="sparsify")["value"]
+    assert done["problems"] == []
+    assert [Path(path).name for path in done["paths"]] == ["one", "two"]
+    assert [detect_format(path) for path in done["paths"]] == ["sparsify", "sparsify"]
+    press(kind="edit_sae", sae_id=made[0], name="  better ", notes="seen", tags=[" a  b", "", "a b"])
+    press(kind="edit_sae", sae_id=made[0])  # nothing is changed
+    wait_for(lambda: "better" in names(browser))
+    browser.selected = made[0]
+    assert browser.selected_record is not None
+    assert (browser.selected_record.notes, browser.selected_record.tags) == ("seen", ("a b",))
+    press(kind="delete_saes", sae_ids=[made[0]])
+    wait_for(lambda: browser.selected is None and "better" not in names(browser))
+    assert "better" not in [record.name for record in ws.saes.list()]
+
+
+def test_several_at_once_go_on_where_one_fails(
+    press: Ask, ws: Workspace, ids: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = press(kind="export_saes", sae_ids=[ids["wide"], ids["lost"]], folder=str(tmp_path / "out"))["value"]
+    assert both["done"] == [ids["wide"]]
+    assert [problem["where"] for problem in both["problems"]] == ["lost"]
+    delete = ws.saes.delete
+
+    def in_use(sae_id: str) -> int:
+        if sae_id == ids["wide"]:
+            raise StateError("wide is in use: a job of kind extraction (running) reads it.")
+        return delete(sae_id)
+
+    monkeypatch.setattr(ws.saes, "delete", in_use)
+    done = press(kind="delete_saes", sae_ids=[ids["wide"], ids["lost"]])["value"]
+    assert (done["done"], done["paths"]) == ([ids["lost"]], [])
+    assert done["problems"][0]["what"] == "wide is in use: an extraction that is running reads it."
+
+
+def test_a_hostile_configuration_is_cut(
+    press: Ask, ws: Workspace, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep: dict[str, Any] = {}
+    inner = deep
+    for _ in range(500):
+        inner["x"] = {}
+        inner = inner["x"]
+    config = {"<img>": "<b>", "deep": deep, "long": "y" * 10_000, **{f"key {i}": i for i in range(3000)}}
+    monkeypatch.setattr(ws.saes, "config", lambda sae_id: config)
+    rows = press(kind="describe_sae", sae_id=ids["wide"])["value"]["settings"]
+    assert (len(rows), rows[-1]["value"]) == (401, "The rest is not shown.")
+    assert (rows[0]["name"], rows[0]["value"]) == ("<img>", "<b>")
+    assert max(len(row["value"]) for row in rows) <= 200
+    assert max(len(row["name"]) for row in rows) <= 600
+
+
+def test_missing_files_are_shown_and_found_again(
+    browser: SAEBrowser, press: Ask, ids: dict[str, str], tmp_path: Path
+) -> None:
+    details = press(kind="describe_sae", sae_id=ids["lost"])["value"]
+    assert "no longer in its folder" in details["problem"]["what"]
+    assert details["settings"], "cfg.json can be read without the weights"
+    assert (details["notes"], details["tags"]) == ("from the cluster", ["lab", "mlp"])
+    press(kind="locate_sae", sae_id=ids["lost"], path=str(saelens(tmp_path / "found")))
+    wait_for(lambda: browser._parts[0].state["cards"][0]["state"] == "ok")
+
+
+def test_the_training_of_an_sae(press: Ask, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = ws.trainings.get("first")
+    facts = press(kind="show_training", training_id=trained.id)["value"]
+    assert facts["name"] == "first"
+    assert {row["name"] for row in facts["settings"]} >= {"model", "sae.k"}
+    assert {fact["label"] for fact in facts["facts"]} >= {"Tokens", "Loss", "FVU (held out)"}
+    monkeypatch.setattr(ws.trainings, "create", lambda config: trained)
+    started = press(kind="train_demo")["value"]
+    assert (started["training_id"], started["name"]) == (trained.id, "first")
+
+
+def test_paths_and_folder_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "ada"))
+    assert path_from(" out ") == tmp_path / "out"
+    assert path_from('"~/out"') == tmp_path / "ada" / "out"
+    with pytest.raises(ConfigError):
+        path_from("a\0b")
+    taken: set[str] = set()
+    given = ["a/b: c", "A b c", "../..", "é"]
+    assert [folder_name(name, taken) for name in given] == ["a-b-c", "A-b-c-2", "sae", "é"]
+
+
+# ------------------------------------------------------------------------------------------------ uploads
+
+
+def test_an_upload_becomes_an_sae(
+    browser: SAEBrowser, press: Ask, ws: Workspace, tmp_path: Path, record_messages: Callable[[Any], Sent]
 ) -> None:
     part = browser._parts[0]
+    files = contents(saelens(tmp_path / "made"))
+    announced = [{"name": f"made/{name}", "size": len(data)} for name, data in files.items()]
+    upload_id = press(kind="begin_upload", files=announced)["value"]["upload_id"]
     sent = record_messages(part)
-    files = [{"name": "cfg.json", "size": 4}]
-    upload_id = ask(part, sent, kind="begin_upload", files=files)["value"]["upload_id"]
     chunk = {"kind": "upload_chunk", "upload_id": upload_id, "file": 0, "offset": 0}
-    part._handle_custom_msg({"id": "none", **chunk}, [])
-    part._handle_custom_msg({"id": "two", **chunk}, [b"ab", b"cd"])
-    part._handle_custom_msg({"id": "large", **chunk}, [bytes(1_000_001)])
-    part._handle_custom_msg({"id": "good", **chunk}, [memoryview(b"{  }")])
+    for name, buffers in (("none", []), ("two", [b"ab", b"cd"]), ("large", [bytes(1_000_001)])):
+        part._handle_custom_msg({"id": name, **chunk}, buffers)
+    part._handle_custom_msg({"id": "plain", "kind": "refresh", "revision": 0}, [b"abc"])
     part.drain()
-    assert [sent.of(name)[-1]["kind"] for name in ("none", "two", "large", "good")] == [
-        "failure", "failure", "failure", "result",
-    ]  # fmt: skip
+    assert [sent.of(name)[-1]["kind"] for name in ("none", "two", "large", "plain")] == ["failure"] * 4
     assert "larger than 1,000,000 bytes" in sent.of("large")[-1]["what"]
-    answer = ask(part, sent, kind="finish_upload", upload_id=upload_id)
-    assert ws.saes.uploaded == {"cfg.json": b"{  }"}
-    wait_for(lambda: answer["value"]["sae_id"] in cards(browser))
+    assert "came with 1 buffers" in sent.of("plain")[-1]["what"]
+    for index, data in enumerate(files.values()):
+        for offset in range(0, len(data), 1000):
+            message = {"id": f"{index}-{offset}", **chunk, "file": index, "offset": offset}
+            part._handle_custom_msg(message, [memoryview(data[offset : offset + 1000])])
+            part.drain()
+    answer = ask(part, sent, kind="finish_upload", upload_id=upload_id, name="mine")
+    record = ws.saes.get(answer["value"]["sae_id"])
+    assert (record.name, record.source, record.d_sae) == ("mine", "local", 32)
+    assert ws.saes.load(record.id).cfg.k == 4
+    wait_for(lambda: names(browser)[0] == "mine")
+    assert list((ws.folder / "uploads").iterdir()) == []
 
 
-def test_a_command_without_buffers_takes_none(browser: SAEBrowser, record_messages: Callable[[Any], Sent]) -> None:
-    sent = record_messages(browser._parts[0])
-    browser._parts[0]._handle_custom_msg({"id": "x", "kind": "refresh", "revision": 0}, [b"abc"])
-    browser._parts[0].drain()
-    assert "came with 1 buffers" in sent.of("x")[-1]["what"]
+def test_a_bad_upload_is_an_error_in_words_and_leaves_nothing(commands: BrowserCommands, ws: Workspace) -> None:
+    data = b"PK\x03\x04 this is no zip"
+
+    def begin() -> str:
+        found = run(commands, "begin_upload", files=[{"name": "sae.zip", "size": len(data)}])
+        return str(found["upload_id"])
+
+    broken, short, cancelled = begin(), begin(), begin()
+    run(commands, "upload_chunk", upload_id=broken, file=0, offset=0, buffer=memoryview(data))
+    with pytest.raises(Exception, match="zip") as raised:
+        run(commands, "finish_upload", upload_id=broken)
+    assert "Error" not in str(raised.value).split(":")[0]
+    with pytest.raises(StateError, match="not complete"):
+        run(commands, "finish_upload", upload_id=short)
+    run(commands, "cancel_upload", upload_id=cancelled)
+    with pytest.raises(NotFoundError, match="over"):
+        run(commands, "upload_chunk", upload_id=cancelled, file=0, offset=0, buffer=memoryview(b"abc"))
+    assert list((ws.folder / "uploads").iterdir()) == []
+    assert len(ws.saes.list()) == 3
 
 
-def test_the_download_opens_in_the_same_box(
-    browser: SAEBrowser, monkeypatch: pytest.MonkeyPatch, record_messages: Callable[[Any], Sent]
+# ------------------------------------------------------------------------------------------------ the selection
+
+
+def test_selected_is_the_sae_checked_last(browser: SAEBrowser, press: Ask, ws: Workspace, ids: dict[str, str]) -> None:
+    seen: list[Any] = []
+    browser.observe(lambda change: seen.append(change["new"]), "selected")
+    assert (browser.selected, browser.selected_record) == (None, None)
+    press(kind="select_saes", sae_ids=[ids["lost"], "nobody", ids["wide"], ids["lost"]])
+    wait_for(lambda: browser.selected == ids["wide"])
+    assert browser.selected_ids == (ids["lost"], ids["wide"])
+    assert seen == [ids["wide"]]
+    browser.selected = ids["first"]
+    wait_for(lambda: [sae["id"] for sae in browser._parts[0].state["selected"]] == [ids["first"]])
+    with pytest.raises(ConfigError, match="no SAE 'nobody'"):
+        browser.selected = "nobody"
+    assert browser.selected == ids["first"]
+    browser.selected = ids["wide"]
+    ws.saes.delete(ids["wide"])
+    wait_for(lambda: browser.selected is None)
+    browser.selected = ids["lost"]
+    browser.selected = None
+    wait_for(lambda: browser._parts[0].state["selected"] == [])
+    browser.show(ids["first"])
+    wait_for(lambda: browser._parts[0].state["revealed"] == ids["first"])
+    assert browser.selected == ids["first"]
+    with pytest.raises(NotFoundError):
+        browser.show("nobody")
+
+
+# ------------------------------------------------------------------------------------------------ below the list
+
+
+def test_other_widgets_stand_below(
+    browser: SAEBrowser, press: Ask, ids: dict[str, str], record_messages: Callable[[Any], Sent]
 ) -> None:
-    made: list[Any] = []
+    part = browser._parts[0]
 
-    class DownloadFromHF(ipywidgets.HTML):
-        def __init__(self, ws: Any, **options: Any) -> None:
-            made.append((ws, options))
-            super().__init__()
+    def below(kind: type) -> Any:
+        wait_for(lambda: len(browser.children) == 2 and isinstance(browser.children[1], kind))
+        return browser.children[1]
 
-    module = types.ModuleType("saewidgets.widgets.download.widget")
-    module.DownloadFromHF = DownloadFromHF  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    sent = record_messages(browser._parts[0])
-    ask(browser._parts[0], sent, kind="show_download", shown=True)
-    wait_for(lambda: len(browser.children) == 2)
-    ((workspace, options),) = made
-    assert workspace is browser.workspace
-    assert (options["height"], options["theme"], options["embedded"]) == (640, "auto", True)
-    options["on_open"]("sae_gemma")  # "Open in SAE browser"
-    wait_for(lambda: len(browser.children) == 1)
-    wait_for(lambda: browser.selected == "sae_gemma")
-    ask(browser._parts[0], sent, kind="show_download", shown=True)
-    wait_for(lambda: len(browser.children) == 2)
-    assert len(made) == 1
+    press(kind="show_download", shown=True)
+    download = below(DownloadFromHF)
+    assert (download.state["embedded"], download.height, download.theme) == (True, 640, "auto")
+    ask(download, record_messages(download), kind="hub_open", sae_id=ids["wide"])  # "Open in SAE browser"
+    wait_for(lambda: browser.children == (part,))
+    wait_for(lambda: browser.selected == ids["wide"])
+
+    press(kind="show_steering", shown=True, sae_id=ids["first"])
+    steering = below(Steering)
+    wait_for(lambda: (steering.state["sae_id"], part.state["steering_shown"]) == (ids["first"], True))
+    press(kind="show_steering", shown=True, sae_id=ids["wide"])
+    wait_for(lambda: steering.state["sae_id"] == ids["wide"])
+    ask(steering, record_messages(steering), kind="steering_browse")  # the features browser takes its place
+    viewer = below(ExtractionViewer)
+    wait_for(lambda: (part.state["steering_shown"], part.state["extractions_shown"]) == (False, True))
+    assert "sw-frame" not in viewer._dom_classes  # the browser draws the frame
+    press(kind="show_extractions", shown=True, sae_id=ids["wide"])
+    wait_for(lambda: viewer.view["dialog_sae"] == ids["wide"])
+    press(kind="show_download", shown=False)  # what is not open does not close
+    press(kind="show_extractions", shown=False)
+    wait_for(lambda: browser.children == (part,))
+    press(kind="show_extractions", shown=True)
+    assert below(ExtractionViewer) is viewer
+    browser.close()
+    assert all(widget._closed for widget in (download, steering, viewer))
+
+
+# ------------------------------------------------------------------------------------------------ as Python sees it
 
 
 def test_a_broken_catalog_is_shown_and_heals(
-    browser: SAEBrowser, ws: FakeSaeWorkspace, monkeypatch: pytest.MonkeyPatch
+    browser: SAEBrowser, ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(**filters: Any) -> None:
         raise CatalogError("The catalog is locked.", hint="Close the other program.")
 
+    def notice(widget: SAEBrowser) -> str:
+        return (widget._parts[0].state["notice"] or {}).get("what", "")
+
     with monkeypatch.context() as patch:
         patch.setattr(ws.saes, "facets", broken)
-        ws.saes.tell()
-        wait_for(lambda: (browser._parts[0].state["notice"] or {}).get("what") == "The catalog is locked.")
+        browser._changed()
+        wait_for(lambda: notice(browser) == "The catalog is locked.")
         second = SAEBrowser(ws)
-        assert second._parts[0].state["notice"]["what"] == "The catalog is locked."
+        assert notice(second) == "The catalog is locked."
         second.close()
-    ws.saes.tell()
-    wait_for(lambda: browser._parts[0].state["notice"] is None)
+    browser._changed()
+    wait_for(lambda: not notice(browser))
 
 
-def test_traits_are_written_by_one_thread(browser: SAEBrowser, ws: FakeSaeWorkspace) -> None:
-    threads: set[str] = set()
-    browser._parts[0].observe(lambda change: threads.add(threading.current_thread().name), names=["state"])
-    for i in range(20):
-        ws.saes.add(make_sae(f"sae_{i}", f"run-{i}"))
-    wait_for(lambda: browser._parts[0].state["total"] == 24)
-    assert threads == {"saewidgets-saes"}
+@pytest.mark.parametrize(
+    ("given", "error"), [({"theme": "blue"}, ConfigError), ({"height": 3}, ConfigError), ({"colour": "x"}, TypeError)]
+)
+def test_arguments_are_checked(ws: Workspace, given: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match=next(iter(given))):
+        SAEBrowser(ws, **given)
 
 
-def test_arguments_are_checked(ws: FakeSaeWorkspace) -> None:
-    with pytest.raises(ConfigError, match="theme"):
-        SAEBrowser(ws, theme="blue")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="height"):
-        SAEBrowser(ws, height=3)
-    with pytest.raises(TypeError):
-        SAEBrowser(ws, colour="red")  # type: ignore[call-arg]
-    widget = SAEBrowser(ws, theme="dark", height=300)
-    assert (widget._parts[0].theme, widget._parts[0].height) == ("dark", 300)
-    widget.close()
+def test_an_empty_library_and_closing(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "empty") as ws:
+        widget = SAEBrowser(ws, theme="dark", height=300)
+        assert (widget._parts[0].theme, widget._parts[0].height) == ("dark", 300)
+        assert widget._parts[0].state["total"] == 0
+        assert "No SAEs yet" in widget._repr_mimebundle_()[0]["text/html"]
+        widget.close()
+        widget.close()
+        assert widget._publisher is not None
+        assert not widget._publisher.alive
 
 
-def test_close_ends_everything_and_may_be_called_twice(ws: FakeSaeWorkspace, tmp_path: Path) -> None:
-    widget = SAEBrowser(ws)
-    assert len(ws.saes._subscribers) == 1
-    widget.close()
-    widget.close()
-    assert ws.saes._subscribers == []
-    assert not widget._publisher.alive
-
-
-def test_repr_and_static_copy(browser: SAEBrowser, ws: FakeSaeWorkspace, tmp_path: Path) -> None:
-    assert repr(browser) == "<SAEBrowser default workspace: 4 SAEs>"
-    browser.selected = "sae_lab"
-    assert repr(browser) == "<SAEBrowser default workspace: 4 SAEs, 1 selected>"
+def test_repr_and_static_copy(browser: SAEBrowser, ws: Workspace, ids: dict[str, str], tmp_path: Path) -> None:
+    assert repr(browser) == f"<SAEBrowser {ws.label}: 3 SAEs>"
+    browser.selected = ids["lost"]
+    assert repr(browser) == f"<SAEBrowser {ws.label}: 3 SAEs, 1 selected>"
+    ws.saes.update(ids["wide"], name='"><img src=x onerror=alert(1)>')
+    wait_for(lambda: any(name.startswith('"') for name in names(browser)))
     data, _ = browser._repr_mimebundle_()
     assert data["text/plain"].startswith("<SAEBrowser")
-    html = data["text/html"]
-    assert "Static copy of the SAE browser" in html
-    assert "16,384 × 2,304" in html
-    assert "sae.safetensors is no longer in its folder." in html
-    ws.saes.update("sae_gpt2", name='"><img src=x onerror=alert(1)>')
-    wait_for(lambda: any(card["name"].startswith('"') for card in browser._parts[0].state["cards"]))
-    document = browser.export_html(tmp_path / "saes.html").read_text("utf-8")
+    document = browser.export_html(tmp_path / "saes.html").read_text("utf-8")  # type: ignore[union-attr]
+    for words in ("Static copy of the SAE browser", "64 × 16", "⚠ Files not found."):
+        assert words in data["text/html"]
+        assert words in document
     assert document.startswith("<!doctype html>")
     assert "<img" not in document
     assert "<script" not in document
     assert browser.export_html() == document
-
-
-def test_an_empty_library(tmp_path: Path) -> None:
-    widget = SAEBrowser(FakeSaeWorkspace(tmp_path))
-    assert widget._parts[0].state["total"] == 0
-    assert "No SAEs yet" in widget._repr_mimebundle_()[0]["text/html"]
-    widget.close()
-
-
-# ------------------------------------------------------------------------------------------------ Extract
-
-
-@pytest.fixture
-def features(tmp_path: Path) -> FakeFeatureWorkspace:
-    return full_features(tmp_path)
-
-
-def test_extract_opens_the_viewer_with_the_sae_chosen(
-    features: FakeFeatureWorkspace, record_messages: Callable[[Any], Sent]
-) -> None:
-    browser = SAEBrowser(features)
-    sent = record_messages(browser._parts[0])
-    assert ask(browser._parts[0], sent, kind="show_extractions", shown=True, sae_id="sae_gemma")["kind"] == "result"
-    wait_for(lambda: len(browser.children) == 2)
-    viewer = browser.children[1]
-    assert isinstance(viewer, ExtractionViewer)
-    assert "sw-frame" not in viewer._dom_classes  # the browser draws the frame
-    assert viewer.view["dialog_sae"] == "sae_gemma"
-    wait_for(lambda: browser._parts[0].state["extractions_shown"])
-    ask(browser._parts[0], sent, kind="show_extractions", shown=True, sae_id="sae_gpt2")
-    wait_for(lambda: viewer.view["dialog_sae"] == "sae_gpt2")
-    ask(browser._parts[0], sent, kind="show_download", shown=False)  # what is not open does not close
-    ask(browser._parts[0], sent, kind="show_extractions", shown=False)
-    wait_for(lambda: browser.children == (browser._parts[0],))
-    ask(browser._parts[0], sent, kind="show_extractions", shown=True)
-    wait_for(lambda: browser.children == (browser._parts[0], viewer))  # the same again, without a dialog of its own
-    browser.close()
-    assert viewer._closed
-
-
-def test_extract_needs_an_sae_with_files(
-    features: FakeFeatureWorkspace, record_messages: Callable[[Any], Sent]
-) -> None:
-    browser = SAEBrowser(features)
-    sent = record_messages(browser._parts[0])
-    gone = ask(browser._parts[0], sent, kind="show_extractions", shown=True, sae_id="sae_nobody")
-    assert (gone["kind"], gone["what"]) == ("failure", "There is no SAE 'sae_nobody' in this library.")
-    missing = ask(browser._parts[0], sent, kind="show_extractions", shown=True, sae_id="sae_lab")
-    assert (missing["kind"], missing["what"]) == ("failure", "Weights not found.")
-    assert not browser._parts[0].state["extractions_shown"]
-    assert len(browser.children) == 1
-    browser.close()
-
-
-def test_the_count_of_features_follows_an_extraction(features: FakeFeatureWorkspace) -> None:
-    browser = SAEBrowser(features)
-    record = features.saes.get("sae_gpt2")
-    features.saes.records["sae_gpt2"] = dataclasses.replace(record, features_extracted=16_300)  # as the catalog counts
-    features.extractions.put(make_extraction("ext_done"))
-
-    def count() -> int:
-        return next(card["features_extracted"] for card in browser._parts[0].state["cards"] if card["id"] == "sae_gpt2")
-
-    wait_for(lambda: count() == 16_300)
-    browser.close()
-    assert features.extractions.subscribers == 0
-
-
-def test_show_opens_an_sae_whatever_is_filtered(
-    browser: SAEBrowser, ws: FakeSaeWorkspace, record_messages: Callable[[Any], Sent]
-) -> None:
-    sent = record_messages(browser._parts[0])
-    for number in range(120):
-        ws.saes.add(make_sae(f"sae_{number}", f"newer {number}"))
-    ask(browser._parts[0], sent, kind="browse_saes", search="newer")
-    browser.show("sae_gpt2")
-    wait_for(lambda: browser._parts[0].state["revealed"] == "sae_gpt2")
-    state = browser._parts[0].state
-    assert "sae_gpt2" in cards(browser)
-    assert (state["query"]["search"], state["query"]["offset"]) == ("", 100)
-    assert browser.selected == "sae_gpt2"
-    ask(browser._parts[0], sent, kind="browse_saes", search="x")
-    wait_for(lambda: browser._parts[0].state["revealed"] is None)
-    with pytest.raises(NotFoundError):
-        browser.show("sae_nobody")
