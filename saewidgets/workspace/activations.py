@@ -21,6 +21,7 @@ from saewidgets.records import Records
 from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.capture.capture_job import IMPORT_LANE, KIND, discard, run_store
 from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
+from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row, located
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.held import Held, place_of, take
@@ -91,6 +92,7 @@ def needed(workspace: Workspace, config: CaptureConfig, held: Held | None, *, as
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
+@checks_arguments
 class Activations:
     """The stores of activations of a workspace."""
 
@@ -217,20 +219,18 @@ class Activations:
             )
         itemsize = {None: None, "float32": 4}.get(dtype, 2)
         self._require_space(sum(file.rows * file.width * (itemsize or min(4, file.dtype.itemsize)) for file in found))
-        label = arguments.text(corpus, "corpus", "what to call the text")
-        known = arguments.optional_text(model, "model", "the name of a model")
-        if known is not None:
-            check_widths(known, [(hook, file.width) for hook, file in zip(hooks, found, strict=True)])
+        if model is not None:
+            check_widths(model, [(hook, file.width) for hook, file in zip(hooks, found, strict=True)])
         layers = " ".join(f"L{file.layer}" for file in found if file.layer is not None)
         shown = arguments.name(name, "what to call the store") if name else self._free_name(
-            f"{_short(known or '')} {label} {layers}"
+            f"{_short(model or '')} {corpus} {layers}"
         )
         config = {
             "paths": [str(file.path.absolute()) for file in found], "hook_names": list(hooks), "dtype": dtype,
-            "model": known,
+            "model": model,
         }  # fmt: skip
         return self._submit(
-            config, IMPORT_LANE, source="imported", model=known, name=shown, corpus=label, hook_names=hooks,
+            config, IMPORT_LANE, source="imported", model=model, name=shown, corpus=corpus, hook_names=hooks,
             tokens_total=found[0].rows, dtype=dtype,
         )  # fmt: skip
 
@@ -259,13 +259,8 @@ class Activations:
             ConfigError: there is no such status or page.
         """
         self._workspace.manager.sweep()
-        if limit is not None:
-            limit = arguments.count(limit, "limit", "a number of stores")
         return self._rows.list(
-            status=status, model=arguments.optional_text(model, "model", "the name of a model"),
-            hook_name=arguments.optional_text(hook_name, "hook_name", "a hook name"),
-            search=arguments.optional_text(search, "search", "words to look for"), limit=limit,
-            offset=arguments.count(offset, "offset", "a number of stores"),
+            status=status, model=model, hook_name=hook_name, search=search, limit=limit, offset=offset
         )
 
     def get(self, store_id: str) -> Capture:

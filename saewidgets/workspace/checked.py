@@ -1,6 +1,6 @@
-"""Arguments of public methods, checked by their names: one of a wrong kind is refused before Python stumbles over it.
+"""`checks_arguments`: public methods refuse an argument of a wrong kind by its name, before Python stumbles over it.
 
-What a name stands for is the same in all of reading and steering, so one table says it once.
+The annotation of a parameter says what it takes; names that mean more than that stand in one table.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ def _id(value: Any, where: str) -> str:
 
 
 def _text(value: Any, where: str) -> str:
-    take.text(value, where, "what it says")
+    take.text(value, where, f"the {where.replace('_', ' ')}")
     return str(value)  # as it is: who keeps or reads it refuses what it cannot
 
 
-def _flag(value: Any, where: str) -> bool:
-    return take.truth(value, where, "a choice")
+def _secret(value: Any, where: str) -> str:
+    return take.text(value, where, "a token", secret=True)
 
 
-def _path(value: Any, where: str) -> Any:
-    return take.path(value, where, "where to write it")
+def _place(value: Any, where: str) -> int:
+    return take.count(value, where, "the number of a token", least=-(2**63), hint="Use 0 or more.")
 
 
 def numbers(value: Any, where: str) -> list[int]:
@@ -42,29 +42,23 @@ def numbers(value: Any, where: str) -> list[int]:
     return [take.count(each, where, "the number of a feature", hint=hint) for each in value]
 
 
-def _steering(value: Any, where: str) -> SteeringConfig:
-    return take.kind(value, SteeringConfig, where, "a SteeringConfig", "Give SteeringConfig(prompt=…, features=…).")
-
-
-def _n(value: Any, where: str) -> int:
-    return take.count(value, where, "how many to find", least=1)
-
-
-def _place(value: Any, where: str) -> int:
-    return take.count(value, where, "the number of a token", least=-(2**63), hint="Use 0 or more.")
-
-
-_IDS = ("sae_id", "training_id", "extraction_id", "feature_id", "job_id", "wanted", "sae")
-_TEXTS = ("search", "text", "prompt", "title", "source_type", "show", "sort")
-_FLAGS = ("descending", "starred", "again", "replace", "steered", "prepend_bos", "logits")
-_COUNTS = ("limit", "offset", "swept")
-_PLACES = ("position", "token")  # which there are, the method says
-_CHECKS: dict[str, Check] = {
-    **dict.fromkeys(_IDS, _id), **dict.fromkeys(_TEXTS, _text), **dict.fromkeys(_FLAGS, _flag),
-    **{name: lambda value, where: take.count(value, where, "a count") for name in _COUNTS},
-    **dict.fromkeys(_PLACES, _place),
+_BY_KIND: dict[str, Check] = {
+    "str": _text,
+    "bool": lambda value, where: take.truth(value, where, "a choice"),
+    **dict.fromkeys(
+        ("str | Path", "str | PathLike[str]"), lambda value, where: take.path(value, where, "a file or folder")
+    ),
+    "SteeringConfig": lambda value, where: take.kind(
+        value, SteeringConfig, where, "a SteeringConfig", "Give SteeringConfig(prompt=…, features=…)."
+    ),
+}  # fmt: skip
+_BY_NAME: dict[str, Check] = {
+    **dict.fromkeys(("sae_id", "training_id", "extraction_id", "feature_id", "job_id", "store_id"), _id),
+    **dict.fromkeys(("wanted", "sae"), _id),
+    **dict.fromkeys(("limit", "offset", "swept"), lambda value, where: take.count(value, where, "a count")),
+    **dict.fromkeys(("position", "token"), _place),  # which there are, the method says
     "index": lambda value, where: take.count(value, where, "the number of a feature"),
-    "indices": numbers, "n": _n, "path": _path,
+    "indices": numbers, "n": lambda value, where: take.count(value, where, "how many to find", least=1),
 }  # fmt: skip
 
 
@@ -74,7 +68,8 @@ def checks_arguments(of: type[T]) -> type[T]:
     None is taken where a method says so.
     """
     for name, method in inspect.getmembers(of, inspect.isfunction):
-        if not name.startswith("_") and (checks := _of(method)):
+        static = isinstance(inspect.getattr_static(of, name), staticmethod)
+        if not name.startswith("_") and not static and (checks := _of(method)):
             setattr(of, name, _checking(method, checks))
     return of
 
@@ -84,8 +79,9 @@ def _of(method: Callable[..., Any]) -> dict[str, tuple[Check, bool]]:
     found: dict[str, tuple[Check, bool]] = {}
     for name, parameter in inspect.signature(method).parameters.items():
         said = str(parameter.annotation)
-        check = _steering if said == "SteeringConfig" else _CHECKS.get(name)
-        if check is not None:
+        kind = said.removesuffix(" | None")
+        check = _secret if (name, kind) == ("token", "str") else _BY_NAME.get(name) or _BY_KIND.get(kind)
+        if check is not None and parameter.kind is not parameter.VAR_KEYWORD:
             found[name] = check, "None" in said
     return found
 

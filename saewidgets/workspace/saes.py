@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError
 from saewidgets.records import Comparison, Records, SAERecord
+from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.library import adding, intake, taking
 from saewidgets.workspace.library.sae_files import folder_of, remove_files, sweep, unlisted
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 MAX_NOTES = 20_000
-_ID, _FORMAT, _PLACE = "the id of an SAE", "the name of a format", "where an SAE is"
 
 
+@checks_arguments
 class SAEs:
     """The SAEs of a workspace."""
 
@@ -90,7 +91,7 @@ class SAEs:
 
     def get(self, sae_id: str) -> SAERecord:
         """The SAE with this id, and its `statistics` if they were computed. Raises `NotFoundError`."""
-        return self._rows.get(arguments.text(sae_id, "sae_id", _ID))
+        return self._rows.get(sae_id)
 
     def find(self, wanted: str) -> SAERecord:
         """The SAE with this id, with this name, or whose id begins so: ``sae_`` and at least four characters more.
@@ -185,9 +186,7 @@ class SAEs:
             ConfigError: they do not write to the same number of dimensions; `top` is no number of matches.
             NotFoundError, FormatError: as `load`.
         """
-        first, second = (self.get(arguments.text(one, name, _ID)) for name, one in (("a", a), ("b", b)))
-        if not isinstance(top, int) or isinstance(top, bool) or top < 0:
-            arguments.refuse(top, "top", "a number of matches", "Use 0 or more.")
+        first, second, top = self.get(a), self.get(b), arguments.count(top, "top", "a number of matches")
         from saewidgets.workspace.library.statistics import compare  # torch: seconds to import
 
         return compare(first, second, (folder_of(first), folder_of(second)), top)
@@ -211,8 +210,7 @@ class SAEs:
             StateError: it has not ended, or has left no SAE.
             StorageError: the files cannot be copied; the library is as it was.
         """
-        wanted = arguments.text(training_id, "training_id", "the id of a training")
-        return self._told(intake.import_training(self._workspace, wanted))
+        return self._told(intake.import_training(self._workspace, training_id))
 
     def add_local(
         self,
@@ -241,9 +239,10 @@ class SAEs:
             StorageError: the disk is full. The library is as it was.
             ConfigError: an argument is of another kind, or says what the files say themselves; `where` names it.
         """
-        found = arguments.path(path, "path", _PLACE)
-        about = _about(name, model, hook_name, apply_b_dec_to_input)
-        return self._told(adding.add_local(self._workspace, found, **about))
+        about: dict[str, Any] = {
+            "model": model, "hook_name": hook_name, "apply_b_dec_to_input": apply_b_dec_to_input,
+        }  # fmt: skip
+        return self._told(adding.add_local(self._workspace, Path(path), name=name, **about))
 
     def add_upload(
         self,
@@ -261,8 +260,10 @@ class SAEs:
                 ``.zip`` is unpacked.
             name, model, hook_name, apply_b_dec_to_input: as in `add_local`.
         """
-        about = _about(name, model, hook_name, apply_b_dec_to_input)
-        return self._told(adding.add_upload(self._workspace, files, **about))
+        about: dict[str, Any] = {
+            "model": model, "hook_name": hook_name, "apply_b_dec_to_input": apply_b_dec_to_input,
+        }  # fmt: skip
+        return self._told(adding.add_upload(self._workspace, files, name=name, **about))
 
     # ------------------------------------------------------------------------------------------------ change
 
@@ -278,14 +279,12 @@ class SAEs:
         if name is not None:
             changes["name"] = arguments.name(name, "what to call the SAE")
         if notes is not None:
-            changes["notes"] = arguments.whole_text(
-                arguments.text(notes, "notes", "what is noted of the SAE"), "notes"
-            )
+            changes["notes"] = arguments.whole_text(notes, "notes")
             if len(notes) > MAX_NOTES:
                 raise ConfigError(f"Notes have at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten them.")
         if tags is not None:
             changes["tags"] = intake.checked_tags(tags)
-        return self._told(self._rows.update(arguments.text(sae_id, "sae_id", _ID), **changes))
+        return self._told(self._rows.update(sae_id, **changes))
 
     def locate(self, sae_id: str, path: str | Path) -> SAERecord:
         """Say where the files of an SAE are now. They stay there: the library does not copy them.
@@ -299,8 +298,7 @@ class SAEs:
             StateError: a job that has not ended reads it.
             NotFoundError: there is nothing at `path`.
         """
-        record, place = self.get(sae_id), arguments.path(path, "path", _PLACE)
-        return self._told(intake.locate(self._workspace, record, place))
+        return self._told(intake.locate(self._workspace, self.get(sae_id), path))
 
     def delete(self, sae_id: str) -> int:
         """Remove an SAE from the library, and its files if they are the library's own. Returns the bytes freed.
@@ -333,8 +331,7 @@ class SAEs:
                 be written.
             NotFoundError: its files are not here.
         """
-        record, target = self.get(sae_id), arguments.path(dest, "dest", "the folder that the SAE is written into")
-        return taking.export(self._workspace, record, target, arguments.text(format, "format", _FORMAT))
+        return taking.export(self._workspace, self.get(sae_id), Path(dest), format)
 
     def convert(self, sae_id: str, format: str, dest: str | Path) -> Path:
         """`export`, with the format first."""
@@ -366,10 +363,6 @@ class SAEs:
             ConfigError: an argument is of another kind; `where` names it.
         """
         record = self.get(sae_id)
-        arguments.text(repo_id, "repo_id", "a repository of the hub, owner/name")
-        arguments.text(path, "path", "a folder in the repository")
-        arguments.text(license, "license", "a licence")
-        arguments.truth(private, "private", "whether a new repository is private")
         from saewidgets.workspace.library.publishing import push  # the hub's client: a second to import
 
         client = self._workspace.hub.client(token)
@@ -380,15 +373,3 @@ class SAEs:
     def _told(self, record: SAERecord) -> SAERecord:
         self.changes.tell(record.id)
         return record
-
-
-def _about(name: Any, model: Any, hook_name: Any, apply_b_dec_to_input: Any) -> dict[str, Any]:
-    """What is known of files beyond them, checked."""
-    if apply_b_dec_to_input is not None:
-        arguments.truth(apply_b_dec_to_input, "apply_b_dec_to_input", "whether b_dec is subtracted from the input")
-    return {
-        "name": arguments.optional_text(name, "name", "what to call the SAE"),
-        "model": arguments.optional_text(model, "model", "the model it was trained on"),
-        "hook_name": arguments.optional_text(hook_name, "hook_name", "the hook point it was trained at"),
-        "apply_b_dec_to_input": apply_b_dec_to_input,
-    }

@@ -50,7 +50,6 @@ class Templates:
             search: words that all have to be somewhere in name, description, model, dataset, hook name, architecture
                 or id.
         """
-        take.truth(favorites_first, "favorites_first", "whether favourites come first")
         words = [word.casefold() for word in search_words(search)]
         found = [record for record in self._rows.list() if all(word in _searched(record) for word in words)]
         if favorites_first:
@@ -99,13 +98,7 @@ class Templates:
             ConfigError: a setting cannot work, or the configuration holds long text in memory.
             StateError: there is a template of this name, and `replace` is not set.
         """
-        take.truth(favorite, "favorite", "whether it is a favourite")
-        if description is not None:
-            description = take.text(description, "description", "what the template is good for")
-        template = Template(
-            name=take.text(name, "name", "what to call the template"), description=description or "",
-            favorite=favorite, config=_checked(config),
-        )  # fmt: skip
+        template = Template(name=name, description=description or "", favorite=favorite, config=_checked(config))
         if replace and description is None:
             old = next((one for one in self._rows.list() if one.name == template.name), None)
             template = template.replace(description=old.description) if old else template
@@ -124,7 +117,7 @@ class Templates:
 
     def favorite(self, wanted: str, on: bool = True) -> TemplateRecord:
         """Make a template a favourite, or (`on` False) an ordinary one."""
-        return self._changed(wanted, favorite=take.truth(on, "on", "whether it is a favourite"))
+        return self._changed(wanted, favorite=on)
 
     def delete(self, wanted: str) -> None:
         """Remove a template. Runs that were started from it stay. Raises `NotFoundError`."""
@@ -196,7 +189,7 @@ class Templates:
     def import_text(self, raw: bytes, name: str = "templates.json") -> Records[TemplateRecord]:
         """As `import_json`, from the content of a file that was uploaded; `name` is what errors call it."""
         take.kind(raw, bytes, "raw", "the content of a file, bytes", "Read the file in binary mode.")
-        return self._take_in(raw, one_line(take.text(name, "name", "the name of the file"))[:MAX_NAME])
+        return self._take_in(raw, one_line(name)[:MAX_NAME])
 
     def _take_in(self, raw: bytes, file: str) -> Records[TemplateRecord]:
         templates, package = read_templates(raw, file)

@@ -290,7 +290,6 @@ class Trainings:
         Raises:
             ConfigError: there is no such status.
         """
-        arguments.optional_text(model, "model", "the name of a model")
         self._workspace.manager.sweep()
         return self._catalog.trainings.list(status=status, model=model, search=search, limit=limit, offset=offset)
 
