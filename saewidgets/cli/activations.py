@@ -14,7 +14,7 @@ from saewidgets.cli.session import Group, command_line, open_workspace
 
 if TYPE_CHECKING:
     from saewidgets.activation_records import ActivationStoreRecord
-    from saewidgets.workspace.capture.capture import Capture
+    from saewidgets.workspace.activations import Capture
 
 activations = Group("Look after stores of activations: capture once, train many times.")
 StoreId = Annotated[str, named("STORE", "store")]

@@ -21,7 +21,7 @@ from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from saewidgets.activation_records import ActivationStoreRecord
-    from saewidgets.workspace.capture.capture import Capture
+    from saewidgets.workspace.activations import Capture
     from saewidgets.workspace.pipeline import LayerReport, Pipeline
 
 

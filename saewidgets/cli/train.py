@@ -181,7 +181,6 @@ def presets(json: Json = False) -> None:
 
 def _sinks(wandb: str | None, trackio: str | None) -> list[Any]:
     """What ``--wandb`` and ``--trackio`` stand for."""
-    from saewidgets.workspace.sinks.trackio_sink import TrackioSink  # imports little, but nobody else needs it
-    from saewidgets.workspace.sinks.wandb_sink import WandbSink
+    from saewidgets.workspace.sinks.trackers import TrackioSink, WandbSink  # imports little, but nobody else needs it
 
     return [*([WandbSink(wandb)] if wandb else []), *([TrackioSink(trackio)] if trackio else [])]

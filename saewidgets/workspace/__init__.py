@@ -6,7 +6,7 @@ run = ws.trainings.create(TrainingConfig(...))
 
 from saewidgets.catalog import backup_catalog, upgrade_catalog
 from saewidgets.jobs import Job
-from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.steered_model import default_workspace, steered
 from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.run import Run

@@ -1,4 +1,4 @@
-"""`ws.activations`: activations captured once to disk, to train from many times."""
+"""`ws.activations`: activations captured once to disk, to train from many times; `Capture`, the handle of one store."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from saewidgets.activation_records import ActivationStoreRecord, CaptureEstimate
 from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
+from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.names import as_recorded, check_revision, free_name, is_local
 from saewidgets.demo import resolve_model
@@ -18,12 +19,11 @@ from saewidgets.durable import free_bytes, require_space
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records
-from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.capture.capture_job import IMPORT_LANE, KIND, discard, run_store
 from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row, located
-from saewidgets.workspace.handle import Names
+from saewidgets.workspace.handle import FilesHandle, Names
 from saewidgets.workspace.held import Held, place_of, take
 from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.tasks import Tasks
@@ -90,6 +90,48 @@ def needed(workspace: Workspace, config: CaptureConfig, held: Held | None, *, as
 
 
 _DTYPES = ("float32", "bfloat16", "float16")
+
+
+class Capture(FilesHandle):
+    """One store of activations. It holds no state of its own: every property reads the catalog."""
+
+    _what, _part = "store", "activations"
+
+    def __init__(self, workspace: Workspace, store_id: str) -> None:
+        super().__init__(workspace, workspace.catalog.activations, store_id)
+
+    @property
+    def record(self) -> ActivationStoreRecord:
+        """Everything the catalog knows of it now."""
+        record: ActivationStoreRecord = super().record
+        return record
+
+    @property
+    def corpus(self) -> ActivationCorpus:
+        """What a `TrainingConfig` takes as its corpus to train from this store."""
+        return ActivationCorpus(self.id)
+
+    def open(self) -> StoredActivations:
+        """The store itself: token ids, rows as memory maps. Raises what `ws.activations.open` raises."""
+        return self._workspace.activations.open(self.id)
+
+    def verify(self, on_file: Callable[[int], None] | None = None) -> None:
+        """Compare every file with its SHA-256, see `ws.activations.verify`."""
+        self._workspace.activations.verify(self.id, on_file)
+
+    def _parts(self, record: ActivationStoreRecord) -> list[str]:
+        parts = [", ".join(record.hook_names), f"{record.n_tokens or record.tokens_total:,} tokens"]
+        return [*parts, record.state_note] if record.state_note else parts
+
+    def _facts(self, record: ActivationStoreRecord) -> dict[str, str]:
+        facts = {
+            "Model": record.model or "not known",
+            "Hook names": ", ".join(record.hook_names),
+            "Tokens": f"{record.n_tokens or record.tokens_total:,}",
+        }
+        if record.size_bytes is not None:
+            facts["Size"] = f"{record.size_bytes / 1e6:,.1f} MB, {record.dtype}"
+        return facts
 
 
 @checks_arguments

@@ -1,4 +1,4 @@
-"""`ws.extractions`: read what every latent of an SAE fires on, as a job."""
+"""`ws.extractions`: read what every latent of an SAE fires on, as a job; `Extraction`, the handle of one."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row
 from saewidgets.workspace.extraction.concrete import checked, concrete, estimate, store_bytes, table_bytes
 from saewidgets.workspace.extraction.demo import take_demo
-from saewidgets.workspace.extraction.extraction import Extraction
-from saewidgets.workspace.extraction.extraction_job import KIND, remove_if_empty, run_extraction
+from saewidgets.workspace.extraction.extraction_job import KIND, config_of, remove_if_empty, run_extraction
 from saewidgets.workspace.extraction.logits import LogitJobs
 from saewidgets.workspace.folders import remove_tree
+from saewidgets.workspace.handle import FilesHandle
 from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.listeners import Listeners, all_of
 from saewidgets.workspace.subjects import Subject, files_of, find_subject, held_model
@@ -39,6 +39,50 @@ if TYPE_CHECKING:
 LOGITS = "logits"  # the folder that `features.store` keeps the tables in
 _OPEN = 4  # stores kept open; their arrays are memory-mapped
 _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
+
+
+class Extraction(FilesHandle):
+    """One extraction. It holds no state of its own: every property reads the catalog."""
+
+    _what, _part = "extraction", "extractions"
+
+    def __init__(self, workspace: Workspace, extraction_id: str) -> None:
+        super().__init__(workspace, workspace.catalog.extractions, extraction_id)
+
+    # ------------------------------------------------------------------------------------------------ looking
+
+    @property
+    def record(self) -> ExtractionRecord:
+        """Everything the catalog knows of it now."""
+        record: ExtractionRecord = super().record
+        return record
+
+    @property
+    def config(self) -> ExtractionConfig:
+        """Its configuration, with the text that it was given in memory.
+
+        Raises:
+            NotFoundError: that text is on another machine, or was deleted.
+        """
+        return config_of(self.record)
+
+    def store(self) -> Any:
+        """What it has found, see `ws.extractions.open`."""
+        return self._workspace.extractions.open(self.id)
+
+    def _parts(self, record: ExtractionRecord) -> list[str]:
+        parts = [f"{record.model} {record.hook_name}", f"d_sae {record.d_sae:,}"]
+        parts.append(f"{record.n_tokens or record.tokens_total:,} tokens")
+        return parts if record.seen is None else [*parts, f"{record.seen:,} latents fired"]
+
+    def _facts(self, record: ExtractionRecord) -> dict[str, str]:
+        facts = {
+            "Model and hook": f"{record.model} · {record.hook_name}",
+            "Tokens": f"{record.n_tokens or record.tokens_total:,}",
+        }
+        if record.seen is not None:
+            facts["Latents"] = f"{record.seen:,} of {record.d_sae:,} fired"
+        return facts
 
 
 @checks_arguments

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
 from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.handle import Names
-from saewidgets.workspace.library import adding, intake, taking
-from saewidgets.workspace.library.sae_files import folder_of, remove_files, sweep, unlisted
+from saewidgets.workspace.library import adding, intake
+from saewidgets.workspace.library.sae_files import folder_of, place_of, remove_files, sweep, unlisted
 from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 
@@ -22,6 +25,13 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 MAX_NOTES = 20_000
+
+
+# Architectures that `sae_lens.SAE.load_from_disk` opens.
+_SAE_LENS = frozenset({
+    "standard", "gated", "topk", "abstopk", "jumprelu", "transcoder", "skip_transcoder", "jumprelu_transcoder",
+    "jumprelu_skip_transcoder", "temporal", "matching_pursuit",
+})  # fmt: skip
 
 
 @checks_arguments
@@ -130,7 +140,20 @@ class SAEs:
             NotFoundError: no such SAE, or its configuration is not on this machine.
             FormatError: the configuration cannot be read (or the weights, in a format that keeps it with them).
         """
-        return taking.config(self.get(sae_id))
+        record = self.get(sae_id)
+        from saewidgets.formats.io import stored_config  # torch: seconds to import
+
+        folder = place_of(record)
+        try:
+            found = dict(stored_config(folder, record.format))
+        except SAEWidgetsError:
+            folder_of(record)  # raises if a file is gone, which says more
+            raise
+        try:
+            origin = json.loads((folder / intake.ORIGIN_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # it came in the format it has, or from a training
+            return found
+        return {**found, "origin": origin}
 
     def statistics(self, sae_id: str) -> dict[str, Any]:
         """Numbers that its files tell, computed once and kept.
@@ -193,7 +216,17 @@ class SAEs:
 
     def load_code(self, sae_id: str) -> dict[str, str]:
         """Lines of Python that load it: ``saewidgets``, and ``sae_lens`` (``""`` where that cannot read it)."""
-        return taking.load_code(self._workspace, self.get(sae_id))
+        record = self.get(sae_id)
+        home = "" if self._workspace.is_default else json.dumps(str(self._workspace.folder))
+        ours = (
+            "import saewidgets as sw\n\n"
+            f"sae = sw.Workspace({home}).saes.load({json.dumps(record.id)})\n"
+            f"# {record.architecture}, d_sae {record.d_sae:,} × d_in {record.d_in:,}\n"
+        )
+        theirs = ""
+        if record.format == "saelens" and record.architecture in _SAE_LENS:
+            theirs = f"from sae_lens import SAE\n\nsae = SAE.load_from_disk({json.dumps(record.path)})\n"
+        return {"saewidgets": ours, "sae_lens": theirs}
 
     # ------------------------------------------------------------------------------------------------ bring in
 
@@ -331,7 +364,33 @@ class SAEs:
                 be written.
             NotFoundError: its files are not here.
         """
-        return taking.export(self._workspace, self.get(sae_id), Path(dest), format)
+        # Torch: seconds to import.
+        from saewidgets.formats import convert, validate
+        from saewidgets.formats.io import own_files, same_format
+        from saewidgets.formats.whole import whole_folder
+
+        record = self.get(sae_id)
+        folder = folder_of(record)
+        target = Path(os.path.abspath(Path(dest).expanduser()))
+        if target.resolve().is_relative_to(self._workspace.folder.resolve()):
+            raise StorageError(
+                "This folder is inside the workspace, which looks after its files itself.", where=str(target),
+                hint="Choose a folder outside it.",
+            )
+        if format != record.format:
+            return convert(folder, target, format)
+        if problems := validate(folder):
+            raise FormatError(
+                f"The SAE is damaged and was not exported. {problems[0]}", where=str(folder),
+                hint="Say where whole files are (locate), or download or import it again.",
+            )
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        replaceable = [*(name.split("/")[0] for name in names), *own_files(target, format)]
+        with same_format(target, format), whole_folder(target, replaceable) as draft:
+            for name in names:
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, draft / name)
+        return target
 
     def convert(self, sae_id: str, format: str, dest: str | Path) -> Path:
         """`export`, with the format first."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.catalog import new_group_id
+from saewidgets.catalog import Catalog, new_group_id, new_training_id
 from saewidgets.config import (
     ActivationsConfig,
     DemoCorpus,
@@ -19,11 +20,14 @@ from saewidgets.config import (
 )
 from saewidgets.config.group import Over, expand, group_name
 from saewidgets.config.names import free_name
-from saewidgets.errors import StateError
+from saewidgets.durable import require_space
+from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
+from saewidgets.jobs import compute_lane
 from saewidgets.records import Records, TrainingRecord
+from saewidgets.workspace.capture.using import total_tokens
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.corpora import from_row, from_rows
+from saewidgets.workspace.corpora import from_row, from_rows, to_rows
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.sinks import OnEvent, Sinks, as_sinks
@@ -31,9 +35,8 @@ from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training import checkpoints, form
 from saewidgets.workspace.training.exporting import export_run, wide
 from saewidgets.workspace.training.group import TrainingGroup
-from saewidgets.workspace.training.queueing import New, group_retry_name, queue, retry_name
 from saewidgets.workspace.training.run import Run, let_close
-from saewidgets.workspace.training.settle import concrete, from_caller, require_settings, with_pretrained
+from saewidgets.workspace.training.settle import concrete, from_caller, require_settings, settle, with_pretrained
 from saewidgets.workspace.training.training_job import KIND, run_trainings
 
 if TYPE_CHECKING:
@@ -54,6 +57,21 @@ def demo_config() -> TrainingConfig:
         activations=ActivationsConfig(model_batch_size=16, shuffle_tokens=65_536),
         evaluation=EvaluationConfig(tokens=16_384),
     )
+
+
+MIN_FREE_BYTES = 64 * 1024**2  # below this not even a small run's first checkpoint fits
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A run to be queued.
+
+    `name` gets a number where another run has it; None takes the one of the configuration as it is, else its default.
+    """
+
+    config: TrainingConfig
+    name: str | None = None
+    retry_of: str | None = None
 
 
 @checks_arguments
@@ -256,11 +274,61 @@ class Trainings:
         """The model that was handed in for a training, if that was in this process."""
         return self._tasks.held(training_id)
 
-    def _start(self, new: Sequence[New], held: Held | None, on_event: OnEvent = None, **how: Any) -> Run:
-        """Queue them as one job; returns the first."""
-        keep = partial(self._sinks.keep, sinks=as_sinks(on_event))
-        ids = queue(self._workspace, self._tasks, new, held, keep=keep, **how)
-        return Run(self._workspace, ids[0])
+    def _start(
+        self,
+        new: Sequence[New],
+        held: Held | None,
+        on_event: OnEvent = None,
+        *,
+        group: tuple[str, str] | None = None,
+        prepare: checkpoints.Prepare | None = None,
+    ) -> Run:
+        """Queue one job for all `new`; returns the first.
+
+        `group` is the id and the name of what they belong to; `prepare` puts the checkpoint that it goes on from into
+        its folder.
+        """
+        workspace, sinks = self._workspace, as_sinks(on_event)
+        configs = settle(workspace, [each.config for each in new], held, begins=prepare is None)
+        totals = [total_tokens(workspace, config) for config in configs]
+        first = configs[0]
+        hint = "Delete trainings you no longer need, or open a workspace on another disk."
+        require_space(workspace.folder, MIN_FREE_BYTES, "a run", hint)
+
+        def rows(folders: Mapping[str, Path]) -> Callable[[str], None]:
+            data = to_rows(configs, list(folders.values()))
+
+            def insert(job_id: str) -> None:
+                self._catalog.trainings.create_all([
+                    {
+                        "id": training_id, "job_id": job_id, "config": row, "model": config.model,
+                        "name": each.name or config.name or config.default_name,
+                        "name_given": each.name is None and bool(config.name),
+                        "corpus": config.corpus.label, "hook_name": config.hook_name, "d_sae": config.sae.d_sae,
+                        "architecture": config.sae.architecture, "device": config.device,
+                        "lane": compute_lane(workspace.settings.host, first.device),
+                        "tokens_total": total, "folder": folder,
+                        "retry_of": each.retry_of, "group_id": group[0] if group else None,
+                    }
+                    for (training_id, folder), row, each, config, total in zip(
+                        folders.items(), data, new, configs, totals, strict=True
+                    )
+                ], free_name)  # fmt: skip
+                for training_id, folder in folders.items():
+                    self._sinks.keep(training_id, sinks)
+                    if prepare is not None:
+                        prepare(training_id, folder)
+
+            return insert
+
+        payload: dict[str, Any] = {"continues": prepare is not None}
+        if group is not None:
+            payload |= {"group_id": group[0], "group_name": group[1]}
+        ids = self._tasks.submit(
+            new_training_id, first.device, rows, count=None if group is None else len(new), payload=payload, held=held,
+            model=first.model, corpus=first.corpus,
+        )  # fmt: skip
+        return Run(workspace, ids[0])
 
     def concrete(self, config: TrainingConfig) -> TrainingConfig:
         """The configuration as a run of it would be recorded: a device for "auto", absolute paths, what a store of
@@ -379,3 +447,47 @@ class Trainings:
         freed = self._tasks.delete(record)
         self._workspace.features.forget(record.id)
         return freed + self._workspace.extractions.remove_files(extractions)
+
+
+# ------------------------------------------------------------------------------------------------ names of retries
+
+
+def retry_name(catalog: Catalog, record: TrainingRecord, free_name: Callable[[str], str]) -> str:
+    """The name of a retry of `record`: "mine-2" of "mine", and "mine-3" of "mine-2" where it got that number here."""
+    if _stem(record.name) is None:
+        return free_name(record.name)
+    first = record.config.get("name") or from_row(record.config, record.folder).default_name
+    earlier = _repeated(catalog, record)
+    return free_name(_unnumbered(record.name, {first, *_names(earlier.name if earlier else None)}))
+
+
+def group_retry_name(catalog: Catalog, record: TrainingRecord, name: str, default: str) -> str:
+    """The same for a group: `name` of the group of `record`, `default` if nobody had chosen one."""
+    earlier = _repeated(catalog, record)
+    return _unnumbered(name, {default, *_names(earlier.group_name if earlier else None)})
+
+
+def _repeated(catalog: Catalog, record: TrainingRecord) -> TrainingRecord | None:
+    if record.retry_of is None:
+        return None
+    try:
+        return catalog.trainings.get(record.retry_of)
+    except NotFoundError:  # deleted just now
+        return None
+
+
+def _names(name: str | None) -> Collection[str]:
+    """`name`, which may itself be one with a number, and what stands before that."""
+    return {each for each in (name, _stem(name or "")) if each}
+
+
+def _unnumbered(name: str, known: Collection[str]) -> str:
+    """What stands before the number of `name` if that is known; a name that somebody chose stays whole."""
+    stem = _stem(name)
+    return stem if stem in known and stem is not None else name
+
+
+def _stem(name: str) -> str | None:
+    """What stands before the number: "mine" of "mine-3"; None where there is none."""
+    first, dash, number = name.rpartition("-")
+    return first if dash and number.isdigit() else None

@@ -1,25 +1,26 @@
-"""`Workspace`: opens a folder and hands out its parts."""
+"""`Workspace`: opens a folder and hands out its parts; `Jobs`: everything that runs in the background of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from saewidgets.catalog import Catalog
+from saewidgets.catalog import Catalog, statuses
 from saewidgets.config import TrainingConfig
 from saewidgets.config.pipeline import PipelineConfig
-from saewidgets.jobs import JobManager, JobSettings
-from saewidgets.records import Records
+from saewidgets.events import JobStatus
+from saewidgets.jobs import Job, JobManager, JobSettings
+from saewidgets.records import JobRecord, Records
 from saewidgets.settings import Settings
 from saewidgets.workspace.activations import Activations
+from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.devices import devices
 from saewidgets.workspace.extractions import Extractions
 from saewidgets.workspace.features import Features
 from saewidgets.workspace.folders import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
-from saewidgets.workspace.jobs import Jobs
 from saewidgets.workspace.listeners import all_of
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.reading import sae_evaluation as evaluating
@@ -30,6 +31,28 @@ from saewidgets.workspace.steering import Steering
 from saewidgets.workspace.templates import Templates
 from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.trainings import Trainings
+
+
+@checks_arguments
+class Jobs:
+    """The jobs of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._manager = workspace.manager
+
+    def list(
+        self, *, status: JobStatus | str | Collection[JobStatus | str] | None = None, kind: str | None = None
+    ) -> Records[JobRecord]:
+        """Jobs of all processes, newest first. Raises `ConfigError` if there is no such status."""
+        return self._manager.list(status=None if status is None else statuses(status), kind=kind)
+
+    def get(self, job_id: str) -> Job:
+        """The handle of a job. Raises `NotFoundError`."""
+        return self._manager.handle(job_id)
+
+    def pause_all(self) -> int:
+        """Pause whatever is queued or running, wherever it runs; returns how many were asked."""
+        return self._manager.pause_all()
 
 
 class Workspace:

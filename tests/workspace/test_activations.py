@@ -15,7 +15,7 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidget
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.capture.capture import Capture
+from saewidgets.workspace.activations import Capture
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE
 

@@ -14,7 +14,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.lm import HookError
 from saewidgets.workspace import Run, Workspace
-from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.extractions import Extraction
 from tests.lm.models import encoder_tokenizer, family
 from tests.workspace.conftest import PATIENCE, small_config
 

@@ -17,7 +17,7 @@ from saewidgets.events import JobStatus
 from saewidgets.lm import load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
 from saewidgets.workspace import Run, Workspace
-from saewidgets.workspace.capture.capture import Capture
+from saewidgets.workspace.activations import Capture
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, small_config
 

@@ -18,7 +18,7 @@ from saewidgets.events import JobStatus
 from saewidgets.formats import load_sae
 from saewidgets.records import ErrorInfo
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.capture.capture import Capture
+from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.pipeline.checks import report
 from tests.conftest import TINY_TEXT

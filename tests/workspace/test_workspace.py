@@ -20,8 +20,8 @@ from saewidgets.errors import CatalogError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobContext, JobSettings
 from saewidgets.workspace import Run, TrainingGroup, Workspace, default_workspace
-from saewidgets.workspace.capture.capture import Capture
-from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.activations import Capture
+from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.folders import inside, remove_tree, sweep_trash
 from saewidgets.workspace.trainings import demo_config
 from tests.workspace.conftest import PATIENCE, small_config

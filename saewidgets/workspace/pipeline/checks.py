@@ -18,19 +18,25 @@ from saewidgets.records import TrainingRecord
 from saewidgets.workspace.training.advice import DEAD_GOAL, POINTS, UNEXPLAINED, advise, l0_goal
 from saewidgets.workspace.training.comparing import measured
 
-_KINDS = {
-    "reconstruction": {"flat", "longer", "nan", "worse"}, "active per token": {"l0", "worse"},
-    "dead share": {"dead", "worse"},
-    "convergence": {"flat", "longer", "nan", "worse"},
-}  # the advice that a run gives by itself on each question
-_OTHERWISE = {
-    "reconstruction": "More variance is left than wanted. Train on more tokens (or epochs), raise Latents (d_sae), or "
-    "allow more active latents: a larger k, or a smaller sparsity coefficient.",
-    "active per token": "Raise the sparsity coefficient for fewer active latents, lower it for more; of an SAE that "
-    "keeps k, set k.",
-    "dead share": "Lower the sparsity coefficient, use more diverse text, or turn on resampling of dead latents.",
-    "convergence": "Let it train to its end.",
-}
+_CHECKS = {  # what is asked: the advice that a run gives by itself on it, and what else helps
+    "reconstruction": (
+        {"flat", "longer", "nan", "worse"},
+        ("More variance is left than wanted. Train on more tokens (or epochs), raise Latents (d_sae), or allow more "
+         "active latents: a larger k, or a smaller sparsity coefficient."),
+    ),
+    "active per token": (
+        {"l0", "worse"},
+        "Raise the sparsity coefficient for fewer active latents, lower it for more; of an SAE that keeps k, set k.",
+    ),
+    "dead share": (
+        {"dead", "worse"},
+        "Lower the sparsity coefficient, use more diverse text, or turn on resampling of dead latents.",
+    ),
+    "convergence": ({"flat", "longer", "nan", "worse"}, "Let it train to its end."),
+}  # fmt: skip
+_SETTLING = {
+    "longer": "still falling", "flat": "flat, much unexplained", "nan": "diverged", "worse": "worse than the mean",
+}  # fmt: skip
 _TOO_SHORT = "too short to say"
 _MORE = "Train on more tokens (or epochs): so few steps do not show whether the loss has settled."
 
@@ -94,12 +100,17 @@ def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[fl
     settled = _convergence(record, [a.kind for a in advice], points)
     checks = (_reconstruction(record), _active(record), _dead(record), settled)
     said: list[str] = []
-    for check in checks:
-        if not check.passed:
-            own = [str(piece) for piece in advice if piece.kind in _KINDS[check.name]]
-            unknown = check.name == "dead share" and check.number is None
-            few = check.value == _TOO_SHORT
-            said += own or [_unknown_dead(record) if unknown else _MORE if few else _OTHERWISE[check.name]]
+    for check in (each for each in checks if not each.passed):
+        kinds, otherwise = _CHECKS[check.name]
+        if check.name == "dead share" and check.number is None:
+            window = int(record.config.get("dead_window_tokens") or 0)
+            otherwise = (
+                f"Dead latents are not known before {window:,} tokens (dead_window_tokens): train on more, or shorten "
+                "the window."
+            )
+        elif check.value == _TOO_SHORT:
+            otherwise = _MORE
+        said += [str(piece) for piece in advice if piece.kind in kinds] or [otherwise]
     said += [str(piece) for piece in advice if piece.kind == "memory"]
     return LayerReport(layer, record.id, record.status, checks, tuple(dict.fromkeys(said)))
 
@@ -140,20 +151,9 @@ def _dead(record: TrainingRecord) -> Check:
     )
 
 
-def _unknown_dead(record: TrainingRecord) -> str:
-    window = int(record.config.get("dead_window_tokens") or 0)
-    return (
-        f"Dead latents are not known before {window:,} tokens (dead_window_tokens): train on more, or shorten the "
-        "window."
-    )
-
-
 def _convergence(record: TrainingRecord, kinds: Sequence[str], points: int) -> Check:
     ended = record.status in (JobStatus.COMPLETED, JobStatus.STOPPED)
-    words = {
-        "longer": "still falling", "flat": "flat, much unexplained", "nan": "diverged", "worse": "worse than the mean",
-    }  # fmt: skip
-    found = next((words[kind] for kind in words if kind in kinds), None)
+    found = next((words for kind, words in _SETTLING.items() if kind in kinds), None)
     if ended and found is None and points < POINTS:
         found = _TOO_SHORT
     value = found or ("settled" if ended else record.status.value)

@@ -19,7 +19,7 @@ from saewidgets.config.positions import as_ids, as_slice, positions, spelled
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.records import Records
 from saewidgets.settings import resolve_device
-from saewidgets.workspace.capture.capture import Capture
+from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.corpora import located
 from saewidgets.workspace.held import Held, missing
 from saewidgets.workspace.held import take as take_model

@@ -12,7 +12,7 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.extractions import Extraction
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE
 from tests.workspace.library.saes import saelens

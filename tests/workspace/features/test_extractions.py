@@ -25,7 +25,7 @@ from saewidgets.jobs import JobSettings
 from saewidgets.lm import load_model
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.extractions import Extraction
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, small_config
 from tests.workspace.features.conftest import CONFIG, HOOK, extract

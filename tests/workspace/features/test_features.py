@@ -17,7 +17,7 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.features.labels import Label, Score
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.reading.views import View
 from tests.workspace.features.conftest import extract
 

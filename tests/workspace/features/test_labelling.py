@@ -14,7 +14,7 @@ from saewidgets.events import Interruption, NullControl, Request
 from saewidgets.features.labels import MissingKeyError, held_out, read_table, shown_examples
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.reading.store_examples import StoreExamples
 from tests.workspace.features.conftest import extract
 

@@ -15,7 +15,7 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace, live
-from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.reading.token_reading import PromptReading
 from tests.ranking import assert_ranked
 from tests.workspace.conftest import PATIENCE, small_config

@@ -23,7 +23,7 @@ from saewidgets.features import logit_effects as logits
 from saewidgets.jobs import Job, JobSettings
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.extractions import Extraction
 from tests.ranking import assert_ranked
 from tests.workspace.conftest import PATIENCE
 from tests.workspace.features.conftest import CONFIG, extract

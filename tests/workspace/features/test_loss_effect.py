@@ -9,7 +9,7 @@ import torch
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.extractions import Extraction
 
 TEXT = "The king went down to the river, and the people stood by the water."
 

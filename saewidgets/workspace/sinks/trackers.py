@@ -1,4 +1,7 @@
-"""Weights & Biases (``pip install saewidgets[wandb]``). The API key is the library's own affair: ``wandb login``."""
+"""`WandbSink` (``pip install saewidgets[wandb]``) and `TrackioSink` (``pip install saewidgets[trackio]``).
+
+Keys are the libraries' own affair: ``wandb login``; a Space of Trackio needs a Hugging Face login.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class WandbSink:
                 "Weights & Biases is not installed.", where="on_event", hint="pip install 'saewidgets[wandb]'"
             )
 
-    def open(self, run: RunInfo) -> _Open:
+    def open(self, run: RunInfo) -> _WandbRun:
         """Begin the run there, or go on with it."""
         import wandb  # an extra, and seconds to import
 
@@ -59,10 +62,10 @@ class WandbSink:
         )
         begun.define_metric("tokens")
         begun.define_metric("*", step_metric="tokens")
-        return _Open(begun)
+        return _WandbRun(begun)
 
 
-class _Open:
+class _WandbRun:
     """One run there."""
 
     def __init__(self, run: Any) -> None:
@@ -78,3 +81,54 @@ class _Open:
     def close(self, status: str) -> None:
         self._run.summary["status"] = status
         self._run.finish(exit_code=1 if status in LOST else 0)
+
+
+@dataclass(frozen=True)
+class TrackioSink:
+    """Sends a run's metrics to Trackio: ``ws.trainings.create(config, on_event=TrackioSink("my-saes"))``.
+
+    They stay on this machine unless `space_id` names a Space; ``trackio show`` draws them. A run that is paused and
+    resumed goes on as the same one there.
+
+    Args:
+        project: where it is listed.
+        name: what it is called; None takes the name of the training.
+        space_id: a Hugging Face Space, ``user/space``.
+
+    Raises:
+        ConfigError: the library is not installed.
+    """
+
+    project: str = "saewidgets"
+    name: str | None = None
+    space_id: str | None = None
+    label = "Trackio"
+
+    def __post_init__(self) -> None:
+        if importlib.util.find_spec("trackio") is None:
+            raise ConfigError("Trackio is not installed.", where="on_event", hint="pip install 'saewidgets[trackio]'")
+
+    def open(self, run: RunInfo) -> _TrackioRun:
+        """Begin the run there, or go on with it."""
+        import trackio  # an extra, and seconds to import
+
+        # Names are what Trackio knows runs by: with the id, two runs of one name stay two.
+        begun = trackio.init(
+            project=self.project, name=self.name or f"{run.name} {run.id[-6:]}", group=run.group,
+            space_id=self.space_id, config=dict(run.config), resume="allow", embed=False,
+        )
+        return _TrackioRun(begun)
+
+
+class _TrackioRun:
+    """One run there."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Metrics):
+            self._run.log({**event.values, "tokens": event.tokens}, step=event.step)
+
+    def close(self, status: str) -> None:
+        self._run.finish()
