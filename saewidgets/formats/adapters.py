@@ -12,15 +12,16 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.adapter import (
+from saewidgets.formats.configuration import checked, read_yaml
+from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
     RAW,
     SAME,
+    Format,
     Look,
     Settings,
     Width,
-    adapter,
     beside,
     config_of,
     has,
@@ -30,8 +31,6 @@ from saewidgets.formats.adapter import (
     pt_header,
     widths,
 )
-from saewidgets.formats.base import Format
-from saewidgets.formats.configuration import checked, read_yaml
 from saewidgets.formats.header import read_header
 from saewidgets.formats.pickled import Pickled, read_pickled
 from saewidgets.formats.source import FolderSource, Source
@@ -58,7 +57,7 @@ def _linear_pt(name: str, title: str, owner: str, pattern: re.Pattern[str], end:
             notes=() if found else (note,),
         )
 
-    return adapter(name, title, named(pattern, *(names.values() if end else ())), look, single_file=True)
+    return Format(name, title, named(pattern, *(names.values() if end else ())), look, single_file=True)
 
 
 GOODFIRE = _linear_pt(
@@ -123,7 +122,7 @@ def _openai_activation(found: Pickled) -> tuple[str, dict[str, Any]]:
     return "topk", settings | {"k": k, "normalize_activations": "layer_norm"}
 
 
-OPENAI = adapter(
+OPENAI = Format(
     "openai", "OpenAI sparse_autoencoder", named(_OPENAI, "pre_bias", "latent_bias", "activation"), _openai,
     single_file=True,
 )  # fmt: skip
@@ -171,7 +170,7 @@ def _ghosttrack(source: Source) -> Look:
     )
 
 
-GHOSTTRACK = adapter(
+GHOSTTRACK = Format(
     "ghosttrack", "GhostTrack", named(_GHOSTTRACK, "model_state_dict", "layer_idx"), _ghosttrack, single_file=True
 )
 
@@ -220,7 +219,7 @@ def _connor_rob_beside(file: str) -> tuple[str, ...]:
     return (file.removesuffix(".pt") + "_cfg.json",)
 
 
-CONNOR_ROB = adapter(
+CONNOR_ROB = Format(
     "connor_rob", "Attention SAEs (connor_rob)", named(_CONNOR_ROB), _connor_rob, single_file=True,
     beside=_connor_rob_beside,
 )  # fmt: skip
@@ -259,7 +258,7 @@ def _qwen_scope(source: Source) -> Look:
     )  # fmt: skip
 
 
-QWEN_SCOPE = adapter("qwen_scope", "Qwen Scope", named(_QWEN_SCOPE), _qwen_scope, single_file=True)
+QWEN_SCOPE = Format("qwen_scope", "Qwen Scope", named(_QWEN_SCOPE), _qwen_scope, single_file=True)
 
 # --- Transcoders as circuit-tracer reads them (mwhanna's and mntss'): ``layer_{L}.safetensors`` ----------------------
 #
@@ -313,7 +312,7 @@ def _circuit_tracer(source: Source) -> Look:
     )
 
 
-CIRCUIT_TRACER = adapter(
+CIRCUIT_TRACER = Format(
     "circuit_tracer", "circuit-tracer transcoders", named(_TRACER), _circuit_tracer, single_file=True,
     beside=lambda _: (_TRACER_CONFIG,),
 )  # fmt: skip
@@ -390,4 +389,4 @@ def _temporal(source: Source) -> Look:
     )
 
 
-TEMPORAL = adapter("temporal", "Temporal SAEs", has(*_TEMPORAL_FILES), _temporal, config_file=_TEMPORAL_FILES[0])
+TEMPORAL = Format("temporal", "Temporal SAEs", has(*_TEMPORAL_FILES), _temporal, config_file=_TEMPORAL_FILES[0])

@@ -31,14 +31,17 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.adapter import (
+from saewidgets.formats.configuration import encoded, plain
+from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
     SAME,
+    Format,
     Look,
+    Part,
+    Saved,
     Settings,
     Width,
-    adapter,
     config_of,
     fold_decoder_norm,
     has,
@@ -46,8 +49,6 @@ from saewidgets.formats.adapter import (
     only,
     scaled,
 )
-from saewidgets.formats.base import Part, Saved
-from saewidgets.formats.configuration import encoded, plain
 from saewidgets.formats.pickled import Pickled, read_pickled
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.sae import SAE
@@ -354,11 +355,11 @@ def _config(sae: SAE, name: str, k: int | None) -> dict[str, Any]:
     }
 
 
-DICTIONARY_LEARNING = adapter(
+DICTIONARY_LEARNING = Format(
     "dictionary_learning", "dictionary_learning", has(CONFIG_FILE, WEIGHTS_FILE), _look, save=_save,
     config_file=CONFIG_FILE,
 )  # fmt: skip
-DICTIONARY_LEARNING_CHECKPOINT = adapter(
+DICTIONARY_LEARNING_CHECKPOINT = Format(
     "dictionary_learning_checkpoint", "dictionary_learning checkpoint", named(_CHECKPOINT), _look_at_checkpoint,
     single_file=True,
 )  # fmt: skip

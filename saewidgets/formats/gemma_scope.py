@@ -21,9 +21,21 @@ import torch
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.adapter import RAW, SAME, Look, Settings, Width, adapter, config_of, has, scaled, widths
-from saewidgets.formats.base import Part, Saved
 from saewidgets.formats.configuration import read_json
+from saewidgets.formats.format import (
+    RAW,
+    SAME,
+    Format,
+    Look,
+    Part,
+    Saved,
+    Settings,
+    Width,
+    config_of,
+    has,
+    scaled,
+    widths,
+)
 from saewidgets.formats.header import Header, TensorInfo, read_header
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.zips import read_npz_header, read_npz_sizes
@@ -274,7 +286,7 @@ def _save(saved: Saved) -> dict[str, Part]:
     return {NPZ_FILE: tensors}
 
 
-GEMMA_SCOPE = adapter("gemma_scope", "Gemma Scope", _matches, _look, save=_save, config_file=CONFIG_FILE)
+GEMMA_SCOPE = Format("gemma_scope", "Gemma Scope", _matches, _look, save=_save, config_file=CONFIG_FILE)
 
 # --- Gemma Scope 2 ---------------------------------------------------------------------------------------------------
 #
@@ -378,4 +390,4 @@ def _model_2(name: str | None) -> str | None:
     return name.replace("-pt", "") if "270m" in name else name  # the 270m model is published without the suffix
 
 
-GEMMA_SCOPE_2 = adapter("gemma_scope_2", "Gemma Scope 2", _matches_2, _look_2, config_file=_CONFIG_2)
+GEMMA_SCOPE_2 = Format("gemma_scope_2", "Gemma Scope 2", _matches_2, _look_2, config_file=_CONFIG_2)

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
 from saewidgets.formats import registry, saelens
-from saewidgets.formats.base import Description, Format, Part, Saved
 from saewidgets.formats.configuration import read_json, read_yaml
+from saewidgets.formats.format import Description, Format, Part, Saved
 from saewidgets.formats.registry import locate
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_writable, nbytes

@@ -24,20 +24,20 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.adapter import (
+from saewidgets.formats.configuration import read_json
+from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
     RAW,
+    Format,
     Look,
     Settings,
     Width,
-    adapter,
     config_of,
     fold_decoder_norm,
     fold_scales,
     has,
 )
-from saewidgets.formats.configuration import read_json
 from saewidgets.formats.header import read_header
 from saewidgets.formats.source import Source
 from saewidgets.formats.tensors import check_finite
@@ -98,7 +98,7 @@ def _look(source: Source) -> Look:
     )  # fmt: skip
 
 
-LLAMA_SCOPE = adapter("llama_scope", "Llama Scope", has(*_FILES), _look, config_file=_FILES[0])
+LLAMA_SCOPE = Format("llama_scope", "Llama Scope", has(*_FILES), _look, config_file=_FILES[0])
 
 # --- Llama Scope R1 --------------------------------------------------------------------------------------------------
 #
@@ -179,7 +179,7 @@ def _table() -> dict[str, float]:
     return scales
 
 
-LLAMA_SCOPE_R1 = adapter("llama_scope_r1", "Llama Scope R1", _matches_r1, _look_r1, config_file=_CONFIG)
+LLAMA_SCOPE_R1 = Format("llama_scope_r1", "Llama Scope R1", _matches_r1, _look_r1, config_file=_CONFIG)
 
 # --- llamascopium ----------------------------------------------------------------------------------------------------
 #
@@ -303,4 +303,4 @@ def _use_decoder_norm(file: _ScopiumFile, tensors: dict[str, Tensor]) -> list[st
     return []
 
 
-LLAMASCOPIUM = adapter("llamascopium", "llamascopium", _matches_scopium, _look_scopium, config_file=_CONFIG)
+LLAMASCOPIUM = Format("llamascopium", "llamascopium", _matches_scopium, _look_scopium, config_file=_CONFIG)

@@ -18,20 +18,23 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.adapter import (
+from saewidgets.formats.configuration import encoded, plain, read_json
+from saewidgets.formats.format import (
+    ANSWER,
     MATRICES,
     OTHERS,
     SAME,
+    Format,
     Look,
+    Part,
+    Saved,
     Settings,
     Width,
-    adapter,
+    answered,
     centre_encoder,
     config_of,
     has,
 )
-from saewidgets.formats.base import ANSWER, Part, Saved, answered
-from saewidgets.formats.configuration import encoded, plain, read_json
 from saewidgets.formats.header import Header, read_header
 from saewidgets.formats.source import Source
 from saewidgets.sae import inference_architectures
@@ -204,7 +207,7 @@ def _is_second(file: _ExportFile, data: Any, where: str) -> bool:
     )
 
 
-EXPORT = adapter("mistudio_community", "miStudio export", _matches_export, _look_at_export, config_file=_EXPORT[0])
+EXPORT = Format("mistudio_community", "miStudio export", _matches_export, _look_at_export, config_file=_EXPORT[0])
 
 # --- State dicts -----------------------------------------------------------------------------------------------------
 #
@@ -525,4 +528,4 @@ def _look(source: Source, apply_b_dec_to_input: bool | None = None) -> Look:
     return look(source, apply_b_dec_to_input)
 
 
-FORMAT = adapter("mistudio", "miStudio", _matches, _look, save=_save, config_file=CONFIG_FILE, leaves_open=True)
+FORMAT = Format("mistudio", "miStudio", _matches, _look, save=_save, config_file=CONFIG_FILE, leaves_open=True)

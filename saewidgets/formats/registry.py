@@ -21,7 +21,7 @@ from saewidgets.formats import (
     saelens,
     sparsify,
 )
-from saewidgets.formats.base import Format
+from saewidgets.formats.format import Format
 from saewidgets.formats.source import FolderSource, ListedSource, Source, alone
 
 # A folder that two formats could claim goes to the first: those with a mark of their own before those without one, and

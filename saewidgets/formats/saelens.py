@@ -23,9 +23,8 @@ from torch import Tensor
 from saewidgets.config.hook_names import head_of, with_head, without_head
 from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats.adapter import Look, Settings, Width, adapter, fold_decoder_norm, has
-from saewidgets.formats.base import Format, Saved
 from saewidgets.formats.configuration import checked, encoded, plain, read_json
+from saewidgets.formats.format import Format, Look, Saved, Settings, Width, fold_decoder_norm, has
 from saewidgets.formats.header import FLOATS, Header, read_header
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_finite, read_tensors
@@ -511,7 +510,7 @@ def _own_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def _format(name: str, title: str, modern: bool, **more: Any) -> Format:
     matches, look = functools.partial(_matches, modern=modern), functools.partial(_look, modern=modern)
-    return adapter(name, title, matches, look, config_file=CONFIG_FILE, **more)
+    return Format(name, title, matches, look, config_file=CONFIG_FILE, **more)
 
 
 FORMAT = _format(NAME, "SAELens", True, save=_save)

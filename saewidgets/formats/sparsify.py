@@ -20,9 +20,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.adapter import Look, Settings, Width, adapter, config_of, has
-from saewidgets.formats.base import Part, Saved
 from saewidgets.formats.configuration import encoded, plain
+from saewidgets.formats.format import Format, Look, Part, Saved, Settings, Width, config_of, has
 from saewidgets.formats.header import read_header
 from saewidgets.formats.source import Source
 
@@ -157,4 +156,4 @@ def _input_hook(hook_name: str | None) -> str | None:
     return None
 
 
-FORMAT = adapter("sparsify", "sparsify", has(*FILES), _look, save=_save, config_file=CONFIG_FILE)
+FORMAT = Format("sparsify", "sparsify", has(*FILES), _look, save=_save, config_file=CONFIG_FILE)

@@ -10,7 +10,7 @@ from typing import Any
 
 from saewidgets.config.names import hub_model
 from saewidgets.formats import registry
-from saewidgets.formats.base import Description
+from saewidgets.formats.format import Description
 from saewidgets.hub.cache import Listing, RepoFile, free_bytes, missing_bytes
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import SWITCH

@@ -13,7 +13,7 @@ from typing import Any
 
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats import registry
-from saewidgets.formats.base import Format
+from saewidgets.formats.format import Format
 from saewidgets.formats.source import ListedSource, Source
 from saewidgets.hub.cache import Listing, RepoFile, cached_file, repo_folder
 from saewidgets.hub.client import HubClient

@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field
 
 from saewidgets.errors import FormatError
 from saewidgets.formats import describe, formats
-from saewidgets.formats.base import Description
 from saewidgets.formats.configuration import MAX_YAML, checked, read_yaml
+from saewidgets.formats.format import Description
 from saewidgets.formats.io import stored_config
 from saewidgets.formats.source import FolderSource
 from tests.formats.samples import D_IN, D_SAE, SAMPLES, saelens, weights, write

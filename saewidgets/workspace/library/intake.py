@@ -23,7 +23,7 @@ from saewidgets.workspace.folders import draft_folder, folder_size, remove_tree
 from saewidgets.workspace.library.sae_files import FOLDER, no_room, remove_files, unlisted
 
 if TYPE_CHECKING:
-    from saewidgets.formats.base import Description
+    from saewidgets.formats.format import Description
     from saewidgets.formats.source import FolderSource
     from saewidgets.workspace.workspace import Workspace
 
