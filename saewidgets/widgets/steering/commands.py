@@ -27,12 +27,17 @@ from saewidgets.widgets.messages.steering import (
     TextName,
     What,
 )
-from saewidgets.widgets.messages.wire import Index
+from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.shell import slow_workers
-from saewidgets.widgets.steering.state import SteeringModel, label_of, problem_note
+from saewidgets.widgets.steering.state import SteeringModel, label_of
 from saewidgets.widgets.steering.words import copied, failed_note, next_of, texts_of
 
 REST = 0.15  # seconds without a change before the model is asked
+
+
+logger = logging.getLogger("saewidgets.widgets")
+
+HITS = 20  # features that a search shows
 
 
 class GaugeFollower:
@@ -46,24 +51,16 @@ class GaugeFollower:
     def __init__(self, model: SteeringModel, wake: Callable[[], None]) -> None:
         self._model, self._wake = model, wake
         self._lock = threading.Lock()
-        self._changed = threading.Event()
-        self._closed = threading.Event()
+        self._changed, self._closed = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._number = 0  # of the run that was the last one when something was set
         self._stale = -1  # the run after which settings have changed: what the gauge shows then is of others
 
-    def changed(self) -> None:
-        """Something was set."""
-        self._ask(stale=True)
-
-    def possible(self) -> None:
-        """It can be measured now; what is already shown stays."""
-        self._ask(stale=False)
-
-    def _ask(self, stale: bool) -> None:
+    def ask(self, *, stale: bool = True) -> None:
+        """Measure; `stale`: something was set, so that what is shown is of other settings."""
         with self._lock:
             self._changed.set()
-            self._number = self._model.number
+            self._number = self._model.run.number
             if stale:
                 self._stale = self._number
             if self._thread is None and not self._closed.is_set():
@@ -81,14 +78,10 @@ class GaugeFollower:
                     self._thread = None
                     return
                 self._changed.clear()
-                number = self._number
-            if self._closed.wait(REST):
+                number, replace = self._number, self._stale == self._number
+            if self._closed.wait(REST) or self._changed.is_set():
                 continue
-            with self._lock:
-                if self._changed.is_set():
-                    continue
-                replace = self._stale == number
-            if self._model.number == number:  # else a run is under way or has ended, which measures more
+            if self._model.run.number == number:  # else a run is under way or has ended, which measures more
                 self._model.set_gauge(self._measure(), number, replace=replace)
                 self._wake()
 
@@ -102,11 +95,6 @@ class GaugeFollower:
             logger.exception("Measuring the size of the change failed")
             return None
         return ratio
-
-
-logger = logging.getLogger("saewidgets.widgets")
-
-HITS = 20  # features that a search shows
 
 
 class SteeringCommands(Commands):
@@ -149,7 +137,7 @@ class SteeringCommands(Commands):
         for row in self._model.rows:
             if row.mode == "add_max" and row.a_max is None and not row.pending:
                 self.measure(row.key)
-        self.gauge.changed()
+        self.gauge.ask()
         self._wake()
         return {"revision": self._model.state().revision}
 
@@ -173,7 +161,7 @@ class SteeringCommands(Commands):
         row = self._model.row(key)
         if row is not None and row.a_max is None and not row.pending:
             self.measure(key)
-        self.gauge.changed()
+        self.gauge.ask()
         self._wake()
         return key
 
@@ -189,15 +177,12 @@ class SteeringCommands(Commands):
         try:
             self._model.set_suggestion(key, self._steering.suggest(row.sae_id, row.index))
         except SAEWidgetsError as error:
-            self._model.update_row(key, pending=False, problem=problem_note(error))
+            self._model.update_row(key, pending=False, problem=Note(what=error.what, hint=error.hint))
         except Exception as error:
             logger.exception("The largest activation of feature %s was not found", row.index)
             self._model.update_row(key, pending=False, problem=failed_note(error, 0))
         row = self._model.row(key)
-        if row is not None and row.mode == "add_max":
-            self.gauge.changed()
-        else:  # nothing depends on it, but the model is in memory now
-            self.gauge.possible()
+        self.gauge.ask(stale=row is not None and row.mode == "add_max")  # else the model is in memory now, that is all
         self._wake()
 
     def find_maxima(self, on_phase: Callable[[str], None] | None = None) -> None:
@@ -221,7 +206,7 @@ class SteeringCommands(Commands):
     def steering_remove(self, key: str) -> None:
         """Take a feature away."""
         self._model.remove(key)
-        self.gauge.changed()
+        self.gauge.ask()
         self._wake()
 
     @command
@@ -244,30 +229,23 @@ class SteeringCommands(Commands):
         """Features by their index or by words of their label."""
         record = self._workspace.saes.get(sae_id)
         words = text.strip()
-        found = SteeringHits(sae_id=record.id, text=text)
-        if not words:
-            return found
         plain = words.replace(",", "").replace("_", "")
+        note, hits = "", tuple[SteeringHit, ...]()
         if plain.isascii() and plain.isdigit():
             index = int(plain) if len(plain) < 12 else record.d_sae
             if index >= record.d_sae:
                 note = f"There is no feature {plain}: {record.name} has {record.d_sae:,}."
-                return found.model_copy(update={"note": note})
-            hit = SteeringHit(index=index, label=label_of(self._workspace, record.id, index))
-            return found.model_copy(update={"hits": (hit,)})
-        return found.model_copy(update=self._labelled(record, words))
-
-    def _labelled(self, record: Any, text: str) -> dict[str, Any]:
-        features = getattr(self._workspace, "features", None)
-        nothing = {"note": f"No label has these words. An index goes from 0 to {record.d_sae - 1}."}
-        if features is None:
-            return nothing
-        try:
-            records = features.list(sae_id=record.id, search=text, limit=HITS)
-        except (NotFoundError, StateError) as error:  # nothing was extracted: there are no labels
-            return {"note": f"{error.what} An index goes from 0 to {record.d_sae - 1}."}
-        hits = tuple(SteeringHit(index=each.index, label=each.label or "") for each in records)
-        return {"hits": hits} if hits else nothing
+            else:
+                hits = (SteeringHit(index=index, label=label_of(self._workspace, record.id, index)),)
+        elif words:
+            try:
+                found = self._workspace.features.list(sae_id=record.id, search=words, limit=HITS)
+                hits = tuple(SteeringHit(index=each.index, label=each.label or "") for each in found)
+                note = "" if hits else "No label has these words."
+            except (NotFoundError, StateError) as error:  # nothing was extracted: there are no labels
+                note = error.what
+            note = f"{note} An index goes from 0 to {record.d_sae - 1}." if note else ""
+        return SteeringHits(sae_id=record.id, text=text, hits=hits, note=note)
 
     @command(slow=True)
     def steering_tokens(self, prompt: Annotated[str, Field(max_length=PROMPT)]) -> SteeringTokensData:
@@ -288,7 +266,7 @@ class SteeringCommands(Commands):
         """Start to write: baseline and steered text, or a sweep."""
         return {"number": self.start(what)}
 
-    def start(self, kind: str) -> int:
+    def start(self, kind: What) -> int:
         """Begin to write on a thread of its own; the number of the run."""
         if not self._model.rows:
             raise StateError("No feature is chosen.", hint="Add a feature by its index or label.")
@@ -307,22 +285,18 @@ class SteeringCommands(Commands):
         try:
             self.find_maxima(self._phase)
             sweep = kind == "sweep"
-            swept = model.swept()
+            swept = model.swept() if sweep else 0
             key = model.rows[swept].key if sweep and model.rows else ""
             result = self._steering.run(
-                model.config(sweep=sweep), steered=not sweep, swept=swept if sweep else 0, stop=self._asked_to_stop,
-                on_token=self._wrote, on_phase=self._phase,
+                model.config(sweep=sweep), steered=not sweep, swept=swept, on_token=self._wrote, on_phase=self._phase,
+                stop=lambda: model.run.status == "stopping" or self._closed.is_set(),
             )
             model.finish(result, key)
-        except SAEWidgetsError as error:
-            model.fail(failed_note(error, model.written))
-        except Exception as error:  # shown, with its traceback in the log
-            logger.exception("Steering failed")
+        except Exception as error:  # shown; what is not ours has its traceback in the log
+            if not isinstance(error, SAEWidgetsError):
+                logger.exception("Steering failed")
             model.fail(failed_note(error, model.written))
         self._wake()
-
-    def _asked_to_stop(self) -> bool:
-        return self._model.stopping or self._closed.is_set()
 
     def _wrote(self, event: Any) -> None:
         self._model.wrote(event)
@@ -392,21 +366,14 @@ class SteeringCommands(Commands):
             if self._model.running:
                 raise StateError("It is writing.", hint="Press Stop first.")
             self._model.apply(presets.load(name))
-            self.gauge.changed()
+            self.gauge.ask()
         self._model.read()
         self._wake()
         return self._presets()
 
     def _presets(self) -> SteeringPresetsData:
-        return SteeringPresetsData(
-            presets=tuple(
-                PresetRow(
-                    name=each.name, features=each.features, saes=each.saes, prompt=each.prompt[:200],
-                    saved_at=each.saved_at, problem=each.problem,
-                )
-                for each in self._steering.presets.list()
-            )
-        )
+        rows = (PresetRow.of(each, prompt=each.prompt[:200]) for each in self._steering.presets.list())
+        return SteeringPresetsData(presets=tuple(rows))
 
     @command
     def steering_close(self) -> None:

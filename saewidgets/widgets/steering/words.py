@@ -9,7 +9,14 @@ from typing import Any
 
 from saewidgets.config import SteeringConfig
 from saewidgets.errors import SAEWidgetsError
-from saewidgets.widgets.messages.steering import NextToken, SteeringNextData, SteeringText, SteeringTexts, SweptText
+from saewidgets.widgets.messages.steering import (
+    NextToken,
+    SteeringNextData,
+    SteeringText,
+    SteeringTexts,
+    SweptText,
+    TextName,
+)
 from saewidgets.widgets.messages.wire import Note
 
 NOTHING = "Nothing was generated"
@@ -28,25 +35,16 @@ def texts_of(result: Any, number: int, swept: str) -> SteeringTexts:
     """
     changed = changes(result.baseline.ids, result.steered.ids) if result.steered is not None else ((), ())
     name = "" if result.swept is None else f"feature {result.config.features[result.swept].index}"
-    return SteeringTexts(
+    return SteeringTexts.of(
+        result,
         number=number,
         prompt_pieces=_prompt(result),
         baseline=_text(result.baseline, changed[0]),
         steered=_text(result.steered, changed[1]) if result.steered is not None else None,
-        first_difference=result.first_difference,
-        sweep=tuple(
-            SweptText(
-                strength=each.strength, text=each.text, perplexity=each.perplexity, repetition=each.repetition,
-                change_ratio=each.change_ratio,
-            )
-            for each in result.sweep
-        ),
+        sweep=tuple(map(SweptText.of, result.sweep)),
         swept=swept,
         swept_name=name,
-        notes=result.notes,
-        seconds=result.seconds,
-        stopped=result.stopped,
-    )  # fmt: skip
+    )
 
 
 def _prompt(result: Any) -> tuple[str, ...]:
@@ -56,10 +54,7 @@ def _prompt(result: Any) -> tuple[str, ...]:
 
 
 def _text(text: Any, changed: Sequence[int]) -> SteeringText:
-    return SteeringText(
-        pieces=tuple(text.pieces), changed=tuple(changed), finish=text.finish, perplexity=text.perplexity,
-        repetition=text.repetition, kl_first=text.kl_first, change_ratio=text.change_ratio,
-    )  # fmt: skip
+    return SteeringText.of(text, pieces=tuple(text.pieces), changed=tuple(changed))
 
 
 def changes(one: Sequence[int], other: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -82,16 +77,14 @@ def changes(one: Sequence[int], other: Sequence[int]) -> tuple[tuple[int, ...], 
     return tuple(left), tuple(right)
 
 
-def next_of(result: Any, number: int, text: str, token: int) -> SteeringNextData | None:
+def next_of(result: Any, number: int, text: TextName, token: int) -> SteeringNextData | None:
     """What could have come at a token of the baseline or the steered text; None if there is no such token."""
     generation = result.steered if text == "steered" else result.baseline
     if generation is None or token >= len(generation.tokens):
         return None
     found = generation.tokens[token]
-    rows = tuple(NextToken(piece=c.piece, baseline=c.baseline, steered=c.steered) for c in found.candidates)
-    return SteeringNextData.model_validate(
-        {"number": number, "text": text, "token": token, "piece": found.piece, "rows": rows}
-    )
+    rows = tuple(map(NextToken.of, found.candidates))
+    return SteeringNextData(number=number, text=text, token=token, piece=found.piece, rows=rows)
 
 
 def copied(config: SteeringConfig, names: dict[str, str], generated: Any, swept: Any) -> str:
