@@ -110,8 +110,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "extraction.json"}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize(("architecture", "special"), [*((each, True) for each in ARCHITECTURES), ("topk", False)])
 def test_the_store_equals_the_dense_computation(
     architecture: str, special: bool, exact_lm: LoadedModel, packed: PackedTokens, written: list[Arrays],
     small_chunks: None, tmp_path: Path,
@@ -257,7 +256,7 @@ def test_nothing_is_left_behind(
 # --- what cannot work -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["standard", "topk"])
 def test_weights_that_are_no_numbers(
     architecture: str, lm: LoadedModel, packed: PackedTokens, tmp_path: Path
 ) -> None:
@@ -325,7 +324,7 @@ def test_a_folder_that_cannot_be_written(lm: LoadedModel, packed: PackedTokens, 
         extract(tiny_sae("topk"), lm, packed, packed.train, RESID, CONFIG, tmp_path / "file" / "e")
 
 
-@pytest.mark.parametrize("at", [1, 2, 9])
+@pytest.mark.parametrize("at", [1, 9])
 def test_a_full_disk_at_the_end(
     at: int, lm: LoadedModel, packed: PackedTokens, small_chunks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

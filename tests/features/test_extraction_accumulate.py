@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def same(a: dict[str, npt.NDArray[Any]], b: dict[str, npt.NDArray[Any]]) -> bool
     return a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=40)
 @given(
     seed=st.integers(0, 10_000), cuts=st.lists(st.integers(1, 22), max_size=6), k=st.sampled_from([1, 2, 5, 40]),
     per_document=st.sampled_from([1, 2, 3, 50]), per_interval=st.sampled_from([0, 1, 3]),
@@ -121,17 +122,6 @@ def test_every_array_equals_the_dense_computation(
     case.check(arrays, config)
     assert same(arrays, case.accumulated(config, []))  # chunks and blocks change nothing
     assert same(arrays, case.accumulated(config, cuts, block, reload=True))
-
-
-def test_a_repeated_passage_is_shown_once_where_it_is_largest() -> None:
-    case = Case(0)
-    case.ids[:] = np.arange(2, 2 + case.ids.size).reshape(case.ids.shape)  # all different …
-    case.ids[5] = case.ids[9] = case.ids[14]  # … but these
-    case.f[:] = 0
-    case.counted[:] = True
-    case.f[5, 4, 0], case.f[9, 4, 0], case.f[14, 4, 0], case.f[2, 1, 0] = 1, 3, 2, 0.5
-    arrays = case.accumulated(ExtractionConfig(per_document=9), [7, 12])
-    assert arrays["top_values"][0, :3].tolist() == [3, 0.5, 0]
 
 
 def test_small_merges_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,11 +148,11 @@ def test_interval_samples_are_uniform() -> None:
     case.counted[:] = True
     case.f[:, 1, 0] = 1
     hits = np.zeros(40)
-    for seed in range(400):
+    for seed in range(100):
         found = case.accumulated(ExtractionConfig(seed=seed, per_interval=4), [20])["interval_positions"][0, -1]
         hits[found[found >= 0] // 3] += 1
-    assert hits.sum() == 1600
-    assert ((hits - 40) ** 2 / 40).sum() < 75  # chi-squared with 39 degrees of freedom: 0.0005 to be above
+    assert hits.sum() == 400
+    assert ((hits - 10) ** 2 / 10).sum() < 75  # chi-squared with 39 degrees of freedom: 0.0005 to be above
 
 
 @pytest.mark.parametrize("cuts", [[], [1, 2, 3], [10]])
@@ -263,8 +253,7 @@ def _chunk() -> Chunk:
     return make_chunk(x, ids, torch.arange(CONTEXTS), counted, torch.zeros_like(ids), 0, 0)
 
 
-@pytest.mark.parametrize("name", list(_saes()))
-@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize(("name", "small"), [*zip(_saes(), cycle((False, True)), strict=False), ("standard", True)])
 @torch.no_grad()
 def test_firings_are_what_encode_gives(name: str, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if small:

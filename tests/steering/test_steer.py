@@ -202,6 +202,21 @@ def test_a_sweep(demo: LoadedModel, demo_sae: Any) -> None:
     assert not whole.stopped
 
 
+def test_mistakes_of_a_sweep_and_the_note_on_a_large_change(demo: LoadedModel, demo_sae: Any) -> None:
+    for features, strengths, more, said in (
+        (PUSH, [], {}, "no strength to try"), (PUSH, [1.0], {"swept": 1}, "no feature number 1 to sweep over"),
+        ([feature(5, 0, "ablate")], [1.0], {}, "ablated, which has no strength"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            sweep(demo, demo_sae, features, PROMPT, strengths, new_tokens=2, **more)
+    large = steer(demo, demo_sae, [feature(5, 500.0)], PROMPT, new_tokens=2)
+    [note] = large.notes
+    assert "The change is large" in note
+    assert "For feature 5, try strengths between −" in note
+    assert note in str(large)
+    assert not steer(demo, demo_sae, [feature(5, 0.1)], PROMPT, new_tokens=2).notes
+
+
 def test_tokens_arrive_in_turns(demo: LoadedModel, demo_sae: Any) -> None:
     events: list[TokenEvent] = []
     result = steer(demo, demo_sae, PUSH, PROMPT, new_tokens=6, strengths=[2.0], on_token=events.append)

@@ -107,12 +107,6 @@ class FeatureEvidence:
     def __post_init__(self) -> None:
         for name in ("top", "intervals", "negatives", "raises", "lowers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.index < 0:
-            raise ConfigError(f"{self.index} is not the number of a latent.", where="index")
-        for name in ("max_activation", "density", "mean_activation"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise ConfigError(f"This is not a finite number (latent {self.index}).", where=name)
 
     @property
     def is_dead(self) -> bool:

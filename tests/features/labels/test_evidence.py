@@ -69,13 +69,6 @@ def test_a_broken_example_is_refused(arguments: tuple[object, ...], where: str) 
     assert caught.value.where == where
 
 
-def test_a_broken_latent_is_refused() -> None:
-    with pytest.raises(ConfigError, match="index"):
-        FeatureEvidence(-1)
-    with pytest.raises(ConfigError, match="max_activation"):
-        FeatureEvidence(0, max_activation=math.inf)
-
-
 def test_windows_are_cut_around_their_peak() -> None:
     example = Example(tuple("abcdefg"), tuple(map(float, range(7))), 5)
     cut = example.around(2, 1)

@@ -85,12 +85,6 @@ def test_a_file_per_sae_comes_back(tmp_path: Path) -> None:
     assert read_interpretations(path) == {}
 
 
-def test_an_interrupted_file_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError):
-        write_interpretations(interpret_features(Fixed("a", "b"), range(3)), tmp_path / "x_interpretations.json")
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("content", ["", "[]", '{"a": {}}', '{"1": 3}', '{"1": {"active": 1}}', "[" * 100_000])
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "x.json"

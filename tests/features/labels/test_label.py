@@ -43,10 +43,6 @@ def test_wrong_data_names_its_field(data: dict[str, object], where: str) -> None
     assert caught.value.where == where
 
 
-def test_a_failure_needs_no_text() -> None:
-    assert Label(1, "", error="no answer").text == ""
-
-
 def test_data_comes_back() -> None:
     label = Label(3, "‘king’", "more", "auto", "examples, mixed", "gpt", "ab", 12.5,
                   (Score("detection", 0.75, "gpt", 9, 10, 3, 1, 3, 2, "cd", 13.5),))
@@ -124,10 +120,3 @@ def test_scores_stay_while_the_text_is_the_same() -> None:
     assert merge([old], [new])[0].scores == (score, other)
     assert merge([new], [old])[0].scores == (score, other)
     assert merge([old], [replace(new, text="queen")])[0].scores == (other,)
-
-
-def test_a_failure_does_not_replace_a_label() -> None:
-    label = Label(1, "king", source="auto", model="gpt", prompt_hash="h", created_at=1.0)
-    failure = replace(label, text="", error="no answer", created_at=9.0)
-    assert merge([label], [failure]) == [label]
-    assert merge([failure], [label]) == [label]

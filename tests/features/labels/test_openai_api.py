@@ -22,7 +22,6 @@ from saewidgets.features.labels import (
     Message,
     MissingKeyError,
     NoFundsError,
-    Price,
     RateLimitedError,
     RefusedKeyError,
     UnknownModelError,
@@ -57,14 +56,6 @@ def test_a_question_and_its_answer() -> None:
     assert (asked.method, asked.path) == ("POST", "/v1/chat/completions")
     assert asked.headers["authorization"] == f"Bearer {KEY}"
     assert asked.body == {"model": "tiny", "messages": ASK, "max_tokens": 500, "temperature": 0.0, "seed": 3}
-
-
-def test_labels_from_a_server() -> None:
-    with serving(chat("[EXPLANATION]: a word", usage={"prompt_tokens": 100, "completion_tokens": 10})) as server:
-        run = label_features(range(4), _llm(server.url), Fixed(*["king"] * 4), price=Price(1, 1))
-    assert [label.text for label in run.labels] == ["a word"] * 4
-    assert {label.model for label in run.labels} == {"tiny"}
-    assert (run.tokens_in, run.tokens_out) == (400, 40)
 
 
 def test_no_key_is_sent_where_none_is_needed() -> None:
@@ -171,13 +162,6 @@ def test_a_server_that_drips_comes_to_an_end() -> None:
         with pytest.raises(LLMTimeoutError):
             _llm(f"http://127.0.0.1:{taken.getsockname()[1]}", timeout=0.2, retries=0)(ASK)
         assert time.monotonic() - start < 5
-
-
-def test_nobody_listens() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        with pytest.raises(LLMServerError, match="cannot be reached"):
-            _llm(f"http://127.0.0.1:{taken.getsockname()[1]}", retries=1)(ASK)
 
 
 def test_newer_models_take_other_settings() -> None:

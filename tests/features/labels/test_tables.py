@@ -93,12 +93,6 @@ def test_a_wrong_line_names_itself(tmp_path: Path, line: str, where: str) -> Non
     assert [x.index for x in found.labels] == good
 
 
-def test_line_numbers_count_lines_of_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_text('index,text\n1,"a\nb\nc"\nx,d\n')
-    assert read_table(path, on_error="skip").problems[0].where == "labels.csv, line 5"
-
-
 @pytest.mark.parametrize(
     ("line", "field"),
     [("nonsense", "line"), ("[1]", "line"), ("[" * 100_000, "line"),
@@ -123,13 +117,6 @@ def test_labels_of_another_sae_are_never_skipped(tmp_path: Path) -> None:
             read_table(path, 4, on_error=on_error)  # type: ignore[arg-type] # one of the two
         assert "another SAE" in str(caught.value.hint)
         assert ".." not in str(caught.value).replace(str(path), "")
-
-
-def test_many_problems_are_counted(tmp_path: Path) -> None:
-    path = tmp_path / "labels.jsonl"
-    path.write_text("x\n" * 20)
-    with pytest.raises(FormatError, match=r"20 of the lines.*and 15 more"):
-        read_table(path)
 
 
 @pytest.mark.parametrize(
@@ -170,15 +157,6 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         write_labels([], path / "labels.csv")
 
 
-def test_labels_come_back_in_order(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "a" / "j.jsonl")
-    assert journal.labels() == []
-    labels = [Label(i, f"text\n{i} 日", created_at=float(i)) for i in range(5)]
-    for label in labels:
-        journal.add(label)
-    assert Journal(journal.path).labels() == labels
-
-
 @pytest.mark.parametrize("cut", [1, 10, 60])
 def test_a_line_that_a_crash_cut_is_dropped(tmp_path: Path, cut: int) -> None:
     journal = Journal(tmp_path / "j.jsonl")
@@ -188,15 +166,6 @@ def test_a_line_that_a_crash_cut_is_dropped(tmp_path: Path, cut: int) -> None:
     assert [x.index for x in journal.labels()] == [0, 1]
     journal.add(Label(7, "y"))
     assert [x.index for x in journal.labels()] == [0, 1, 7]
-
-
-def test_a_file_that_is_only_a_cut_line(tmp_path: Path) -> None:
-    path = tmp_path / "j.jsonl"
-    path.write_text("x" * 200_000)
-    journal = Journal(path)
-    assert journal.labels() == []
-    journal.add(Label(7, "y"))
-    assert [x.index for x in journal.labels()] == [7]
 
 
 @pytest.mark.parametrize(
@@ -231,3 +200,16 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
         Journal(tmp_path / "file" / "j.jsonl").add(Label(0, "a"))
+
+
+def test_line_numbers_count_lines_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text('index,text\n1,"a\nb\nc"\nx,d\n')
+    assert read_table(path, on_error="skip").problems[0].where == "labels.csv, line 5"
+
+
+def test_many_problems_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text("x\n" * 20)
+    with pytest.raises(FormatError, match=r"20 of the lines.*and 15 more"):
+        read_table(path)

@@ -145,11 +145,13 @@ def test_without_an_sae_they_go_with_the_training(ws: Workspace, tiny_model_fold
     run = ws.trainings.create(small_config(tiny_model_folder))
     assert run.wait(PATIENCE) is JobStatus.COMPLETED
     extraction = extract(ws, training_id=run.id)
-    folder = extraction.folder
+    folder, origin = extraction.folder, ws.features.view(run.id).origin
+    ws.features.label(f"feat_{run.id}_3", "three")
     run.delete()
     assert not folder.exists()
     with pytest.raises(NotFoundError):
         ws.extractions.get(extraction.id)
+    assert ws.features.rows.count(origin) == (0, 0)
 
 
 def test_a_model_that_was_handed_in(ws: Workspace, make_sae: Callable[..., SAERecord], sae: SAERecord) -> None:
@@ -171,6 +173,17 @@ def test_a_model_that_was_handed_in(ws: Workspace, make_sae: Callable[..., SAERe
     with Workspace(ws.folder) as other, pytest.raises(StateError, match="handed to it as an object"):
         other.features.run_on(extraction.id, "The king")
     ws.saes.delete(nameless.id)
+
+
+def test_unknown_lengths_of_contexts_fit_the_model(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
+    sae = make_sae(9)
+    files = Path(sae.path) / "cfg.json"
+    said = json.loads(files.read_text())
+    said.get("metadata", said).pop("context_size", None)
+    files.write_text(json.dumps(said))
+    extraction = extract(ws, sae_id=sae.id, config={"context_size": None})
+    assert extraction.record.config["context_size"] == 64
+    ws.saes.delete(sae.id)
 
 
 def test_what_cannot_be_started(ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path) -> None:
@@ -364,6 +377,7 @@ extraction.wait(600)
 """
 
 
+@pytest.mark.long  # tests/faults kills one extraction; tests/jobs takes up what others left
 def test_killed_and_resumed_elsewhere(tmp_path: Path, tiny_model_folder: Path) -> None:
     """`kill -9`: it reads `interrupted`, and another process ends in the same bits."""
 

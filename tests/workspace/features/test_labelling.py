@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from saewidgets.features.labels import MissingKeyError, held_out, read_table, sh
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
-from saewidgets.workspace.reading.store_examples import StoreExamples
+from saewidgets.workspace.reading.store_examples import SURE, StoreExamples
 from tests.workspace.features.conftest import extract
 
 
@@ -235,6 +236,20 @@ def test_a_plan_sends_nothing_and_shows_the_prompts(ws: Workspace, own: Extracti
     for wrong in ({"limit": 0}, {"price": 3}, {"price": (1, "2")}, {"concurrency": 4}, {"indices": [64]}):
         with pytest.raises(ConfigError):
             ws.features.plan_labels(own.id, never, **wrong)
+
+
+def test_a_window_that_is_only_guessed_to_be_silent_does_not_count(
+    ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = own.store()
+    monkeypatch.setattr(store, "manifest", replace(store.manifest, coactivation_rate=1 / 32))
+    examples = StoreExamples(store, negatives=5)
+    dense = next(i for i in live(own) if examples._chance_of_silence(i) < SURE and store.density[i] < 0.9)
+    assert not examples.of(dense).negatives
+    ws.features.label(f"feat_{own.record.sae_id}_{dense}", "king")
+    ((_, why),) = ws.features.score(own.id, indices=[dense]).errors
+    assert "one token in 32 was sampled" in why
+    assert ws.features.score(own.id, indices=[dense], scorer="fuzzing").labels
 
 
 def test_documents_are_told_apart(extracted: Extraction) -> None:
