@@ -29,12 +29,6 @@ def _remarks(found):
     return {each.setting: each.text for each in found.remarks}
 
 
-def _unit_rows(sae):
-    """As training keeps them."""
-    sae.after_step()
-    return sae
-
-
 def test_values_and_units():
     found = _from()
     config = found.config
@@ -57,10 +51,10 @@ def test_the_loss_is_miStudio_s_times_d_in():  # noqa: N802 - a name
     """Elementwise mean and α against sum over d_in and d_in·α, on the same weights (rows of norm one) and batch."""
     d_in, d_sae, alpha = 6, 10, 0.03
     translated = _from({"hidden_dim": d_in, "latent_dim": d_sae, "l1_alpha": alpha}).config.sae
-    sae = _unit_rows(create_sae("standard", d_in=d_in, **translated.model_dump(exclude={"architecture"})))
+    sae = create_sae("standard", d_in=d_in, **translated.model_dump(exclude={"architecture"}))
+    sae.after_step()  # rows of norm one, as training keeps them
     x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0))
-    weights = {name: tensor.detach().numpy().astype(float) for name, tensor in sae.state_dict().items()}
-    rows = x.numpy().astype(float)
+    weights, rows = _weights(sae), x.numpy().astype(float)
     z = np.maximum(rows @ weights["W_enc"] + weights["b_enc"], 0)
     theirs = ((z @ weights["W_dec"] + weights["b_dec"] - rows) ** 2).mean() + alpha * np.abs(z).sum(1).mean()
     assert float(sae.loss(x).total.detach()) == pytest.approx(d_in * theirs, rel=1e-5)
@@ -84,7 +78,8 @@ def test_tokens_of_any_norm(name):
     assert found.config.activations.normalize == "constant_norm_rescale"
     assert "normalize_activations" not in _remarks(found)
     assert "norm √d_in" not in _remarks(found)["hidden_dim"]  # the factor is exact
-    sae = _unit_rows(build_sae(found.config.autoencoder, d_in))
+    sae = build_sae(found.config.autoencoder, d_in)
+    sae.after_step()
     x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.3, 9, 32)[:, None]
     expected = d_in * _theirs(x.numpy().astype(float), _weights(sae), alpha)
     assert float(sae.loss(x).total.detach()) == pytest.approx(expected, rel=1e-5)
@@ -98,7 +93,8 @@ def test_a_skip_autoencoder_has_one_scale_and_is_exact_for_tokens_of_one_norm():
     found = _from(changes, activation_norm=norm)
     assert found.config.activations.normalize == "expected_average_only_in"
     assert "normalize_activations" in _remarks(found)
-    sae = _unit_rows(build_sae(found.config.autoencoder, d_in))
+    sae = build_sae(found.config.autoencoder, d_in)
+    sae.after_step()
     x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0))
     x = norm * x / x.norm(dim=1, keepdim=True)
     s = d_in**0.5 / norm
@@ -158,6 +154,8 @@ def test_what_is_not_said_is_what_miStudio_takes():  # noqa: N802 - a name
     assert (jump.sparsity_warm_up_steps, jump.eps) == (10_000, 1e-8)
     assert "every 4 batches" in _remarks(_from({"batch_size": 16}))["batch_size"]
     assert "batch_size" not in _remarks(_from({"batch_size": 64}))
+    for setting, value in {"ghost_gradient_penalty": 0.1, "tied_weights": True, "new": 1, "weight_decay": 0.1}.items():
+        assert setting in _remarks(_from({setting: value}))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +209,8 @@ def test_where_the_hyper_parameters_may_stand(tmp_path):
     [
         ({"l1_alpha": None}, "l1_alpha"), ({"hidden_dim": None}, "hidden_dim"),
         ({"architecture_type": "x"}, "architecture_type"),
-        ({"training_layers": []}, "training_layers"), ({"hook_types": ["q"]}, "hook_types"),
+        ({"training_layers": []}, "training_layers"),
+        *(({"hook_types": wrong}, "hook_types") for wrong in (["q"], [["residual"]], [], 3, [None], "nothing")),
         ({"learning_rate": "fast"}, "learning_rate"),
         ({"resample_dead_neurons": "false"}, "resample_dead_neurons"), ({"tied_weights": 1}, "tied_weights"),
         ({"normalize_decoder": "no"}, "normalize_decoder"), ({"hidden_dim": 0}, "hidden_dim"),
@@ -224,22 +223,8 @@ def test_what_cannot_be_translated_names_its_setting(changes, where):
     assert caught.value.where == where
 
 
-@pytest.mark.parametrize("missing", ["model", "corpus"])
-def test_model_and_text_must_be_given(missing):
-    with pytest.raises(ConfigError) as caught:
-        from_mistudio(FIRST, **{name: value for name, value in NEEDED.items() if name != missing})
-    assert caught.value.where == missing
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"), [("ghost_gradient_penalty", 0.1), ("tied_weights", True), ("new", 1), ("weight_decay", 0.1)]
-)
-def test_what_does_not_come_over_is_said(setting, value):
-    assert setting in _remarks(_from({setting: value}))
-
-
-@pytest.mark.parametrize("hooks", [[["residual"]], [], 3, [None], "nothing"])
-def test_places_that_are_none(hooks):
-    with pytest.raises(ConfigError, match="It lists residual, mlp, attention") as caught:
-        _from({"hook_types": hooks})
-    assert caught.value.where == "hook_types"
+def test_model_and_text_must_be_given():
+    for missing in NEEDED:
+        with pytest.raises(ConfigError) as caught:
+            from_mistudio(FIRST, **{name: value for name, value in NEEDED.items() if name != missing})
+        assert caught.value.where == missing

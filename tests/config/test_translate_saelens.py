@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.config import HubCorpus, TokensCorpus
+from saewidgets.config import HubCorpus
+from saewidgets.config.base import dotted
 from saewidgets.config.translate import from_mistudio, from_saelens, saelens_run
 from saewidgets.errors import ConfigError, NotFoundError
 from tests.config.translated import remarks, with_settings
@@ -34,55 +35,126 @@ def test_every_setting_of_a_real_configuration_is_accounted_for(name):
     assert json.loads(json.dumps(found.to_data()))["config"] == found.config.to_data()
 
 
-def test_values_and_units():
-    config = from_saelens(_runner(**{
-        "training_tokens": 4_096_000, "train_batch_size_tokens": 4096, "context_size": 256,
-        "store_batch_size_prompts": 16, "n_batches_in_buffer": 32, "dead_feature_window": 500,
-        "n_batches_for_norm_estimate": 100, "n_eval_batches": 4, "eval_batch_size_prompts": 8, "n_checkpoints": 3,
-        "adam_beta1": 0.5, "lr": 1e-3, "lr_end": 1e-4, "exclude_special_tokens": True, "device": "cuda",
-        "logger.wandb_log_frequency": 30, "logger.eval_every_n_wandb_logs": 20, "sae.aux_loss_coefficient": 0.25,
-        "sae.normalize_activations": "expected_average_only_in", "autocast": True, "seed": 7,
-    })).config  # fmt: skip
-    assert config.model == "openai-community/gpt2"
-    assert config.hook_name == "blocks.6.hook_resid_pre"
-    assert config.corpus == HubCorpus("Skylion007/openwebtext")
-    assert (config.tokens, config.batch_size, config.steps, config.seed) == (4_096_000, 4096, 1000, 7)
-    assert (config.activations.shuffle_tokens, config.activations.norm_tokens) == (32 * 16 * 256, 100 * 4096)
-    assert (config.activations.normalize, config.activations.exclude_special_tokens) == (
-        "expected_average_only_in", True,
-    )
-    assert config.dead_window_tokens == 501 * 4096
-    assert (config.evaluation.every_steps, config.evaluation.tokens) == (600, 4 * 8 * 256)
-    assert (config.log_every_steps, config.checkpoints.every_steps, config.checkpoints.keep_every) == (30, 250, True)
-    assert (config.precision, config.device) == ("bfloat16", "auto")
-    optimizer = config.optimizer
-    assert (optimizer.lr, optimizer.lr_end, optimizer.beta1, optimizer.grad_clip) == (1e-3, None, 0.5, 1.0)
-    assert (optimizer.lr_warm_up_steps, optimizer.lr_decay_steps, optimizer.lr_schedule) == (5, 8, "cosine")
-    assert (optimizer.normalize_decoder_every, optimizer.project_decoder_grad) == (None, False)
-    assert (config.sae.k, config.sae.aux_coefficient, config.sae.decoder_init_norm) == (4, 0.25, 0.1)
-
-
 @pytest.mark.parametrize(
-    ("given", "changes", "tokens"),
+    ("given", "expected", "said"),
     [
-        ((1000, 300), {}, 1200), ((100, 4096), {}, 4096), ((1200, 300), {}, 1200), ((1000, 300), {"tokens": 700}, 700),
-        ((1000, 300), {"batch_size": 50}, 1000),
+        ({"train_batch_size_tokens": 4096, "training_tokens": 4_096_000},
+         {"activations.norm_tokens": 4_096_000, "batch_size": 4096, "dead_window_tokens": 40_964_096,
+          "tokens": 4_096_000},
+         ""),
+        ({"training_tokens": 1000, "train_batch_size_tokens": 300},
+         {"activations.norm_tokens": 300_000, "batch_size": 300, "dead_window_tokens": 3_000_300, "tokens": 1200},
+         "changed training_tokens"),
+        ({"context_size": 256, "store_batch_size_prompts": 16, "n_batches_in_buffer": 32},
+         {"activations.model_batch_size": 16, "activations.shuffle_tokens": 131_072, "context_size": 256}, ""),
+        ({"dead_feature_window": 500}, {"dead_window_tokens": 12_024}, ""),
+        ({"n_batches_for_norm_estimate": 100}, {"activations.norm_tokens": 2400}, ""),
+        ({"n_eval_batches": 4, "eval_batch_size_prompts": 8}, {"evaluation.tokens": 4096}, ""),
+        ({"n_eval_batches": 0}, {"evaluation.tokens": 256}, "changed n_eval_batches"),
+        ({"n_eval_batches": 1, "eval_batch_size_prompts": 1}, {"evaluation.tokens": 256}, "changed n_eval_batches"),
+        ({"n_eval_batches": 2, "eval_batch_size_prompts": 0}, {"evaluation.tokens": 8192}, ""),
+        ({"n_checkpoints": 3}, {"checkpoints.every_steps": 8, "checkpoints.keep_every": True}, ""),
+        ({"adam_beta1": 0.5, "lr": 1e-3, "seed": 7}, {"optimizer.beta1": 0.5, "optimizer.lr": 1e-3, "seed": 7}, ""),
+        ({"lr_end": 1e-4}, {"optimizer.lr_end": 1e-4}, ""),
+        ({"exclude_special_tokens": True}, {"activations.exclude_special_tokens": True}, ""),
+        ({"logger.wandb_log_frequency": 30, "logger.eval_every_n_wandb_logs": 20},
+         {"evaluation.every_steps": 600, "log_every_steps": 30}, ""),
+        ({"sae.aux_loss_coefficient": 0.25}, {"sae.aux_coefficient": 0.25}, ""),
+        ({"sae.normalize_activations": "expected_average_only_in"},
+         {"activations.normalize": "expected_average_only_in"}, ""),
+        ({"sae.normalize_activations": "layer_norm"},
+         {"activations.normalize": "layer_norm"}, "changed sae.normalize_activations"),
+        ({"sae.normalize_activations": "odd"},
+         {"activations.normalize": "expected_average_only_in"}, "lost sae.normalize_activations"),
+        ({"sae.k": 4.5}, {}, "changed sae.k"),
+        ({"sae.rescale_acts_by_decoder_norm": False}, {}, ""),
+        ({"sae.new": 1}, {}, "lost sae.new"),
+        ({"a_new_setting": 1}, {}, "lost a_new_setting"),
+        ({"hook_head_index": 3}, {}, "lost hook_head_index"),
+        ({"compile_sae": True}, {}, "lost compile_sae"),
+        ({"use_cached_activations": True}, {}, "lost use_cached_activations"),
+        ({"feature_sampling_window": 77}, {}, "lost feature_sampling_window"),
+        ({"resume_from_checkpoint": "ckpt/1000"}, {"from_pretrained": "ckpt/1000"}, "changed resume_from_checkpoint"),
+        ({"from_pretrained_path": "some/sae"}, {"from_pretrained": "some/sae"}, ""),
+        ({"autocast_lm": True}, {"model_dtype": "bfloat16"}, "changed autocast_lm"),
+        ({"logger.log_to_wandb": True}, {}, "changed logger.log_to_wandb"),
+        ({"model_kwargs": {"a": 1}}, {}, "lost model_kwargs"),
+        ({"model_name": "gelu-2l"}, {"model": "gelu-2l"}, "changed model_name"),
+        ({"dtype": "bfloat16"}, {}, "changed dtype"),
+        ({"autocast": True}, {"precision": "bfloat16"}, ""),
+        ({"sae.dtype": "bfloat16"}, {"precision": "bfloat16"}, "changed sae.dtype"),
+        ({"sae.dtype": "torch.float16"}, {"precision": "float16"}, "changed sae.dtype"),
+        ({"sae.dtype": "float16", "autocast": True}, {"precision": "bfloat16"}, "changed sae.dtype"),
+        ({"sae.dtype": "float64"}, {}, "changed sae.dtype"),
+        ({"model_from_pretrained_kwargs": {"torch_dtype": "torch.bfloat16", "revision": "step3000"}},
+         {"model_dtype": "bfloat16", "model_revision": "step3000"}, ""),
+        ({"model_from_pretrained_kwargs": {"dtype": "float16", "torch_dtype": None, "revision": None}},
+         {"model_dtype": "float16"}, ""),
+        ({"model_from_pretrained_kwargs": {"torch_dtype": "auto"}},
+         {}, "lost model_from_pretrained_kwargs.torch_dtype"),
+        ({"model_from_pretrained_kwargs": {"dtype": "float64", "revision": 3}},
+         {}, "lost model_from_pretrained_kwargs.dtype lost model_from_pretrained_kwargs.revision"),
+        ({"model_from_pretrained_kwargs": {"center_writing_weights": True, "n_devices": 2}},
+         {}, "lost model_from_pretrained_kwargs.center_writing_weights lost model_from_pretrained_kwargs.n_devices"),
+        ({"model_from_pretrained_kwargs": {"center_writing_weights": False, "trust_remote_code": True}},
+         {}, "lost model_from_pretrained_kwargs.trust_remote_code"),
+        ({"seqpos_slice": [5, -5]}, {"activations.seqpos_slice": "5:-5"}, ""),
+        ({"exclude_special_tokens": [7, 3]}, {"activations.exclude_token_ids": [3, 7]}, ""),
+        ({"disable_concat_sequences": True, "sequence_separator_token": 7},
+         {"activations.join_documents": False, "activations.separator": "7"}, ""),
+        ({"sequence_separator_token": None}, {"activations.separator": "none"}, ""),
+        ({"is_dataset_tokenized": True},
+         {"corpus.chat": None, "corpus.kind": "tokens", "corpus.path": None, "corpus.source": "Skylion007/openwebtext"},
+         ""),
+        ({"use_chat_formatting": True, "is_dataset_tokenized": False, "dataset_path": "lab/chats"},
+         {"corpus.chat": True, "corpus.path": "lab/chats"}, ""),
+        ({"hook_name": "transformer.h.3"}, {"hook_name": "blocks.3.hook_resid_post"}, ""),
+        ({"hook_name": "model.layers.11.mlp"}, {"hook_name": "blocks.11.hook_mlp_out"}, ""),
+        ({"hook_name": "gpt_neox.layers.0.attention"}, {"hook_name": "blocks.0.hook_attn_out"}, ""),
+        ({"hook_name": "blocks.2.attn.hook_z"}, {"hook_name": "blocks.2.attn.hook_z"}, ""),
+        ({"hook_name": "blocks.2.attn.hook_z", "hook_head_index": 11}, {"hook_name": "blocks.2.attn.hook_z.11"}, ""),
+        ({"llm_device": "cpu", "act_store_device": "cpu", "prefetch_llm_batches": False}, {}, ""),
+        ({"llm_device": "None", "act_store_device": "with_model"}, {}, ""),
+        ({"llm_device": "cuda:1"}, {"model_device": "cuda:1"}, ""),
+        ({"device": "cuda:1", "llm_device": "cuda:0", "act_store_device": "with_model", "prefetch_llm_batches": 4},
+         {"activations.buffer_device": "cuda:0", "activations.read_ahead": "on", "device": "cuda:1",
+          "model_device": "cuda:0"},
+         ""),
+        ({"device": "cuda", "llm_device": "cuda", "act_store_device": "cpu", "prefetch_llm_batches": True},
+         {"activations.buffer_device": "cpu", "activations.read_ahead": "on", "device": "auto"}, ""),
+        ({"llm_compilation_mode": "max-autotune"}, {}, ""),
+        ({"compile_llm": True}, {"model_compile": "default"}, ""),
+        ({"compile_llm": True, "llm_compilation_mode": "max-autotune-no-cudagraphs"},
+         {"model_compile": "max-autotune-no-cudagraphs"}, ""),
+        ({"logger.run_name": "mine"}, {"name": "mine"}, ""),
+        ({"logger.run_name": "topk-32-LR-0.003"}, {"name": "topk-32-LR-0.003"}, ""),
+        ({"logger.run_name": "matryoshka_batchtopk-16384-LR-5e-05-Tokens-1.000e+09"}, {}, ""),
     ],
-)
-def test_the_last_batch_is_a_whole_one(given, changes, tokens):
-    given = dict(zip(("training_tokens", "train_batch_size_tokens"), given, strict=True))
-    found = from_saelens(_runner(**given), **changes)
-    assert found.config.tokens == tokens
-    assert ("training_tokens" in remarks(found, "changed")) == (not changes and tokens != given["training_tokens"])
+)  # fmt: skip
+def test_what_becomes_of_each_setting(given, expected, said):
+    """All that is another for it, and what is said of it besides: that it is lost, or changed."""
+    before, found = from_saelens(RUNNER), from_saelens(_runner(**given))
+    old, new = dict(dotted(before.config.to_data())), dict(dotted(found.config.to_data()))
+    assert {name: new.get(name) for name in old.keys() | new.keys() if new.get(name) != old.get(name)} == expected
+    known = {(each.kind, each.setting) for each in before.remarks}
+    assert " ".join(sorted(f"{r.kind} {r.setting}" for r in found.remarks if (r.kind, r.setting) not in known)) == said
 
 
-def test_a_name_that_somebody_gave_is_taken():
-    assert json.loads(RUNNER.read_text())["logger"]["run_name"] == "topk-32-LR-0.003-Tokens-7.200e+02"
-    assert from_saelens(RUNNER).config.name is None
-    own = "matryoshka_batchtopk-16384-LR-5e-05-Tokens-1.000e+09"
-    assert from_saelens(_runner(**{"logger.run_name": own})).config.name is None
-    for name in ("mine", "topk-32-LR-0.003", "topk-32-LR-0.003-Tokens-7.200e+02-again"):
-        assert from_saelens(_runner(**{"logger.run_name": name})).config.name == name
+def test_what_a_runner_means_by_itself():
+    config = from_saelens(RUNNER).config
+    assert (config.model, config.hook_name) == ("openai-community/gpt2", "blocks.6.hook_resid_pre")
+    assert (config.corpus, config.name) == (HubCorpus("Skylion007/openwebtext"), None)  # SAELens named it itself
+    optimizer = config.optimizer
+    assert (optimizer.grad_clip, optimizer.lr_warm_up_steps, optimizer.lr_decay_steps) == (1.0, 5, 8)
+    assert (optimizer.lr_schedule, optimizer.lr_end) == ("cosine", 1e-3)
+    assert (config.sae.k, config.sae.decoder_init_norm, config.activations.separator) == (4, 0.1, "bos")
+    assert from_saelens(_runner(lr=1e-3, lr_end=1e-4)).config.optimizer.lr_end is None  # a tenth of the peak is usual
+
+
+@pytest.mark.parametrize(("changes", "tokens"), [({"tokens": 700}, 700), ({"batch_size": 50}, 1000)])
+def test_tokens_that_are_given_are_not_rounded(changes, tokens):
+    found = from_saelens(_runner(training_tokens=1000, train_batch_size_tokens=300), **changes)
+    assert (found.config.tokens, "training_tokens" in remarks(found)) == (tokens, False)
 
 
 @pytest.mark.parametrize(
@@ -117,75 +189,6 @@ def test_free_norms_but_for_rescaled_top_k():
     assert "rescale_acts_by_decoder_norm" in "".join(remarks(rescaled, "changed"))
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "kind"),
-    [
-        ("hook_head_index", 3, "lost"),
-        ("compile_sae", True, "lost"), ("use_cached_activations", True, "lost"),
-        ("feature_sampling_window", 77, "lost"),
-        ("resume_from_checkpoint", "x", "changed"),
-        ("dtype", "bfloat16", "changed"), ("sae.dtype", "bfloat16", "changed"), ("autocast_lm", True, "changed"),
-        ("a_new_setting", 1, "lost"),
-        ("sae.normalize_activations", "layer_norm", "changed"),
-        ("sae.k", 4.5, "changed"), ("sae.new", 1, "lost"), ("logger.log_to_wandb", True, "changed"),
-        ("model_kwargs", {"a": 1}, "lost"), ("model_name", "gelu-2l", "changed"),
-    ],
-)  # fmt: skip
-def test_what_does_not_come_over_is_said(setting, value, kind):
-    assert setting in remarks(from_saelens(_runner(**{setting: value})), kind)
-
-
-@pytest.mark.parametrize(
-    ("loading", "expected", "lost"),
-    [
-        ({"torch_dtype": "torch.bfloat16", "revision": "step3000"}, ("bfloat16", "step3000"), set()),
-        ({"dtype": "float16", "torch_dtype": None, "revision": None}, ("float16", None), set()),
-        ({"torch_dtype": "auto"}, ("float32", None), {"torch_dtype"}),
-        ({"dtype": "float64", "revision": 3}, ("float32", None), {"dtype", "revision"}),
-        ({"center_writing_weights": True, "n_devices": 2}, ("float32", None), {"center_writing_weights", "n_devices"}),
-        ({"center_writing_weights": False, "trust_remote_code": True}, ("float32", None), {"trust_remote_code"}),
-    ],
-)
-def test_how_the_model_is_loaded(loading, expected, lost):
-    found = from_saelens(_runner(model_from_pretrained_kwargs=loading))
-    assert (found.config.model_dtype, found.config.model_revision) == expected
-    assert set(remarks(found, "lost")) == {f"model_from_pretrained_kwargs.{name}" for name in lost}
-
-
-def test_what_is_read_of_a_context_and_what_training_starts_from():
-    found = from_saelens(_runner(
-        seqpos_slice=[5, -5], exclude_special_tokens=[7, 3], from_pretrained_path="some/sae",
-        **{"sae.architecture": "standard", "sae.normalize_activations": "layer_norm"},
-    ))  # fmt: skip
-    settings = found.config.activations
-    assert (settings.seqpos_slice, settings.exclude_token_ids) == ((5, -5), (3, 7))
-    assert (settings.exclude_special_tokens, settings.normalize) == (False, "layer_norm")
-    assert found.config.from_pretrained == "some/sae"
-    assert not {"seqpos_slice", "exclude_special_tokens", "from_pretrained_path"} & {r.setting for r in found.remarks}
-    assert "sae.normalize_activations" not in remarks(found, "changed")
-    assert from_saelens(_runner(resume_from_checkpoint="ckpt/1000")).config.from_pretrained == "ckpt/1000"
-    assert from_saelens(_runner(exclude_special_tokens=True)).config.activations.exclude_special_tokens is True
-
-
-@pytest.mark.parametrize(
-    ("given", "precision", "remark"),
-    [
-        ({}, "float32", None),
-        ({"dtype": "bfloat16"}, "float32", None),  # of the activation store
-        ({"autocast": True}, "bfloat16", None),
-        ({"sae.dtype": "bfloat16"}, "bfloat16", "run in bfloat16"),
-        ({"sae.dtype": "torch.float16"}, "float16", "run in float16"),
-        ({"sae.dtype": "float16", "autocast": True}, "bfloat16", "run in bfloat16"),
-        ({"sae.dtype": "float64"}, "float32", "run in float32"),
-    ],
-)
-def test_the_format_of_the_sae_decides_the_precision(given, precision, remark):
-    found = from_saelens(_runner(**given))
-    assert found.config.precision == precision
-    assert ("sae.dtype" in remarks(found)) == (remark is not None)
-    assert (remark or "") in remarks(found).get("sae.dtype", "")
-
-
 def test_the_documentation_tells_what_becomes_of_every_setting():
     table = (GOLDEN.parents[1] / "docs" / "translation.md").read_text(encoding="utf-8")
     files = [path for path in (GOLDEN / "saelens_runs").glob("*.json") if path.stem != "schedules"]
@@ -198,34 +201,6 @@ def test_the_documentation_tells_what_becomes_of_every_setting():
     assert missing == set()
 
 
-def test_datasets():
-    tokens = from_saelens(_runner(is_dataset_tokenized=True)).config.corpus
-    assert tokens == TokensCorpus("Skylion007/openwebtext")
-    assert from_saelens(_runner(dataset_path=""), corpus="demo").config.corpus.kind == "demo"
-    with pytest.raises(ConfigError) as caught:
-        from_saelens(_runner(dataset_path=""))
-    assert caught.value.where == "dataset_path"
-
-
-@pytest.mark.parametrize(
-    ("module", "hook"),
-    [
-        ("transformer.h.3", "blocks.3.hook_resid_post"), ("model.layers.11.mlp", "blocks.11.hook_mlp_out"),
-        ("gpt_neox.layers.0.attention", "blocks.0.hook_attn_out"),
-        ("blocks.2.attn.hook_z", "blocks.2.attn.hook_z"),
-    ],
-)  # fmt: skip
-def test_hook_points(module, hook):
-    assert from_saelens(_runner(hook_name=module)).config.hook_name == hook
-
-
-@pytest.mark.parametrize("head", [0, 11])
-def test_one_head_comes_over(head):
-    found = from_saelens(_runner(hook_name="blocks.2.attn.hook_z", hook_head_index=head))
-    assert found.config.hook_name == f"blocks.2.attn.hook_z.{head}"
-    assert "hook_head_index" not in remarks(found)
-
-
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
@@ -236,7 +211,8 @@ def test_one_head_comes_over(head):
         ({"lr": None, "adam_beta1": 2}, "optimizer.beta1"), ({"sae.d_sae": -3}, "sae.d_sae"), ({"saes": []}, "saes"),
         ({"logger": {"wandb_log_frequency": 1.5}}, "logger.wandb_log_frequency"), ({"sae.k": 100}, "sae.k"),
         ({"sae.dtype": "int8"}, "sae.dtype"), ({"model_name": ""}, "model_name"),
-        ({"context_size": True}, "context_size"),
+        ({"context_size": True}, "context_size"), ({"logger": "x"}, "logger"), ({"dataset_path": ""}, "dataset_path"),
+        ({"model_from_pretrained_kwargs": "x"}, "model_from_pretrained_kwargs"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_translated_names_its_setting(changes, where):
@@ -259,8 +235,14 @@ def test_values_of_another_kind_name_their_setting():
 
 
 def test_changes_win():
-    found = from_saelens(RUNNER, tokens=10_000, corpus="notes.txt", **{"optimizer.lr": 2e-3})
+    found = from_saelens(_runner(dataset_path=""), tokens=10_000, corpus="notes.txt", **{"optimizer.lr": 2e-3})
     assert (found.config.tokens, found.config.corpus.files, found.config.optimizer.lr) == (10_000, ("notes.txt",), 2e-3)
+    chats = from_saelens(_runner(use_chat_formatting=True), corpus="demo")
+    assert "chat=True" in remarks(chats, "lost")["use_chat_formatting"]
+    for wrong in ("tokens.x", "nothing"):
+        with pytest.raises(ConfigError) as caught:
+            from_saelens(RUNNER, **{wrong: 3})
+        assert caught.value.where == wrong
 
 
 def test_files_that_are_none(tmp_path):
@@ -272,92 +254,14 @@ def test_files_that_are_none(tmp_path):
             from_saelens(tmp_path / "bad.json")
 
 
-@pytest.mark.parametrize("source", [[], None, 3, "", "~nobody-has-this-name/cfg.json"])
-def test_what_is_no_file_and_no_table_is_refused(source):
-    for translate in (from_saelens, from_mistudio):
-        with pytest.raises((ConfigError, NotFoundError)) as caught:
-            translate(source)
-        assert caught.value.where == "source"
-
-
-@pytest.mark.parametrize(
-    ("given", "tokens", "said"),
-    [
-        ({"n_eval_batches": 0}, 256, "SAELens stops at its first evaluation"),
-        ({"n_eval_batches": 1, "eval_batch_size_prompts": 1}, 256, "these are 128 tokens"),
-        ({"n_eval_batches": 1, "eval_batch_size_prompts": 2}, 256, None),
-        ({"n_eval_batches": 2, "eval_batch_size_prompts": 0}, 2 * 32 * 128, None),  # those of the store
-    ],
-)  # fmt: skip
-def test_fewer_tokens_than_an_evaluation_may_have_are_remarked_on(given, tokens, said):
-    found = from_saelens(_runner(**given))
-    assert found.config.evaluation.tokens == tokens
-    assert (said or "") in remarks(found, "changed").get("n_eval_batches", "")
-    assert ("n_eval_batches" in remarks(found)) == (said is not None)
-
-
-def test_how_documents_fill_the_contexts_comes_over():
-    found = from_saelens(_runner(disable_concat_sequences=True, sequence_separator_token=7))
-    assert (found.config.activations.join_documents, found.config.activations.separator) == (False, "7")
-    assert not remarks(found, "lost")
-    assert "disable_concat_sequences" not in remarks(found, "changed")
-    assert from_saelens(_runner()).config.activations.separator == "bos"  # SAELens' default
-    assert from_saelens(_runner(sequence_separator_token=None)).config.activations.separator == "none"
-
-
-def test_conversations_come_over():
-    found = from_saelens(_runner(use_chat_formatting=True, is_dataset_tokenized=False, dataset_path="lab/chats"))
-    assert (found.config.corpus.path, found.config.corpus.chat) == ("lab/chats", True)
-    assert not remarks(found, "lost")
-    given = from_saelens(_runner(use_chat_formatting=True), corpus="demo")
-    assert "chat=True" in remarks(given, "lost")["use_chat_formatting"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "changes", "where"),
-    [
-        ({"logger": "x"}, {}, "logger"),
-        ({"model_from_pretrained_kwargs": "x"}, {}, "model_from_pretrained_kwargs"),
-        ({}, {"tokens.x": 3}, "tokens.x"),
-        ({}, {"nothing": 3}, "nothing"),
-    ],
-)
-def test_what_is_no_table_or_no_setting_is_named(settings, changes, where):
-    with pytest.raises(ConfigError) as caught:
-        from_saelens({**_runner(), **settings}, **changes)
-    assert caught.value.where == where
+def test_what_is_no_file_and_no_table_is_refused():
+    for source in ([], None, 3, "", "~nobody-has-this-name/cfg.json"):
+        for translate in (from_saelens, from_mistudio):
+            with pytest.raises((ConfigError, NotFoundError)) as caught:
+                translate(source)
+            assert caught.value.where == "source"
 
 
 def test_a_target_is_that_of_the_quadratic_penalty_alone():
     found = from_saelens({**_runner(), "sae": _sae("jumprelu", jumprelu_sparsity_loss_mode="step", target_l0=20)})
     assert found.config.sae.target_l0 is None
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, {}),
-        ({"llm_device": "cpu", "act_store_device": "cpu", "prefetch_llm_batches": False}, {}),
-        ({"llm_device": "None", "act_store_device": "with_model"}, {}),
-        ({"llm_device": "cuda:1"}, {"model_device": "cuda:1"}),
-        (
-            {"device": "cuda:1", "llm_device": "cuda:0", "act_store_device": "with_model", "prefetch_llm_batches": 4},
-            {
-                "device": "cuda:1", "model_device": "cuda:0", "activations.buffer_device": "cuda:0",
-                "activations.read_ahead": "on",
-            },
-        ),
-        (
-            {"device": "cuda", "llm_device": "cuda", "act_store_device": "cpu", "prefetch_llm_batches": True},
-            {"device": "auto", "activations.buffer_device": "cpu", "activations.read_ahead": "on"},
-        ),
-        ({"llm_compilation_mode": "max-autotune"}, {}),
-        ({"compile_llm": True}, {"model_compile": "default"}),
-        ({"compile_llm": True, "llm_compilation_mode": "max-autotune-no-cudagraphs"},
-         {"model_compile": "max-autotune-no-cudagraphs"}),
-    ],
-)  # fmt: skip
-def test_devices_reading_ahead_and_compilation_come_over(given, expected):
-    found = from_saelens(_runner(**given))
-    assert found.config == from_saelens(_runner()).config.replace(**expected)
-    assert not remarks(found, "lost")
