@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,24 +33,15 @@ def test_printable_leaves_nothing_a_terminal_obeys(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(None, "–"), (0.4, "0 s"), (59.4, "59 s"), (185, "3 min 5 s"), (7_805, "2 h 10 min")]
+    ("write", "values"),
+    [
+        (output.duration, {None: "–", 0.4: "0 s", 59.4: "59 s", 185: "3 min 5 s", 7_805: "2 h 10 min"}),
+        (output.size, {None: "–", 12: "12 B", 1_500: "1.5 kB", 12_300_000: "12 MB", 4e12: "4.0 TB"}),
+        (output.number, {None: "–", 32: "32", 16_384: "16,384", 0.061234: "0.06123", float("nan"): "nan"}),
+    ],
 )
-def test_durations(seconds: float | None, shown: str) -> None:
-    assert output.duration(seconds) == shown
-
-
-@pytest.mark.parametrize(
-    ("n_bytes", "shown"), [(None, "–"), (12, "12 B"), (1_500, "1.5 kB"), (12_300_000, "12 MB"), (4e12, "4.0 TB")]
-)
-def test_sizes(n_bytes: float | None, shown: str) -> None:
-    assert output.size(n_bytes) == shown
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"), [(None, "–"), (32, "32"), (16_384, "16,384"), (0.061234, "0.06123"), (float("nan"), "nan")]
-)
-def test_numbers(value: object, shown: str) -> None:
-    assert output.number(value) == shown
+def test_numbers_with_their_units(write: Callable[[Any], str], values: dict[Any, str]) -> None:
+    assert {value: write(value) for value in values} == values
 
 
 @dataclass(frozen=True)

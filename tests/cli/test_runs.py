@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import signal
 import subprocess
 import time
@@ -151,23 +150,6 @@ def test_a_retry_is_a_new_run(invoke: Invoke, small: list[str]) -> None:
     assert record["retry_of"] == first["id"]
     assert record["id"] != first["id"]
     assert record["config"] == first["config"]
-
-
-def test_settings_from_a_file(invoke: Invoke, small: list[str], tmp_path: Path, tiny_model_folder: Path) -> None:
-    settings = {
-        "model": str(tiny_model_folder), "corpus": str(tmp_path / "text.txt"), "hook_name": "blocks.1.hook_mlp_out",
-        "context_size": 32, "tokens": 512, "batch_size": 128, "sae": {"architecture": "standard", "d_sae": 48},
-        "activations": {"shuffle_tokens": 1024, "norm_tokens": 512}, "evaluation": {"tokens": 512},
-    }  # fmt: skip
-    (tmp_path / "run.json").write_text(json.dumps(settings))
-    done = invoke("train", "--config", str(tmp_path / "run.json"), "--seed", "7", "--json", "--quiet")
-    assert done.code == 0, done.err
-    config = done.json()["config"]
-    assert (config["seed"], config["hook_name"], config["sae"]["architecture"]) == (
-        7,
-        "blocks.1.hook_mlp_out",
-        "standard",
-    )
 
 
 def test_a_reader_that_has_seen_enough(start: Start, demo: Demo) -> None:
