@@ -23,12 +23,7 @@ _DOTTED = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a ``.json``, ``.toml``, ``.yaml`` or ``.yml`` file.
-
-    Raises:
-        NotFoundError: there is no such file.
-        ConfigError: it is too large, cannot be parsed, or holds no table of settings.
-    """
+    """The settings in a ``.json``, ``.toml``, ``.yaml`` or ``.yml`` file. Raises `NotFoundError` and `ConfigError`."""
     if not path.is_file():
         raise NotFoundError("There is no such configuration file.", where=str(path))
     if path.stat().st_size > MAX_BYTES:
@@ -93,14 +88,8 @@ def _odd(value: Any, name: str = "") -> str | None:
 def build_config(
     base: Mapping[str, Any], changes: Iterable[tuple[str, Any]], over: Over | None = None
 ) -> TrainingConfig:
-    """The configuration `base` with dotted `changes` applied in order.
-
-    A change of ``sae.architecture`` drops settings of the former architecture that the new one does not have. What is
-    missing alone may be among the values of `over` (see `create_many`).
-
-    Raises:
-        ConfigError: a setting does not exist or has a value that cannot work.
-    """
+    """The configuration `base` with dotted `changes` applied in order (see `changed_data`). What is missing alone may
+    be among the values of `over` (see `create_many`). Raises `ConfigError`."""
     try:
         data = json.loads(json.dumps(dict(base)))  # a deep copy, and a check that it is plain data
     except TypeError as error:  # TOML and YAML have dates
@@ -119,9 +108,7 @@ def taken_over(data: dict[str, Any], flags: Iterable[str]) -> dict[str, Any]:
     Tables inside that table are dotted names.
 
     A flag replaces what the file says of the same name, also where it says it of several that change together.
-
-    Raises:
-        ConfigError: it is no table, a flag is not ``NAME=VALUE,VALUE``, or two have the same name.
+    Raises `ConfigError`.
     """
     table = data.pop("over", {})
     if not isinstance(table, Mapping):

@@ -38,12 +38,8 @@ COLUMNS = ("id", "sae", "status", "tokens", "features", "dead", "size", "created
 
 
 def source_of(workspace: Workspace, wanted: str) -> dict[str, str]:
-    """``sae_id`` or ``training_id`` of what was named; an SAE goes before a run of its name.
-
-    Raises:
-        NotFoundError: there is neither.
-        ConfigError: it is an extraction.
-    """
+    """``sae_id`` or ``training_id`` of what was named; an SAE goes before a run of its name. Raises `NotFoundError`,
+    and `ConfigError` for an extraction."""
     if wanted.startswith("train_"):
         return {"training_id": workspace.trainings.get(wanted).id}
     if wanted.startswith("ext_"):

@@ -128,10 +128,7 @@ LOGITS = Kind(
 
 
 def follow(job: Any, kind: Kind, *, quiet: bool = False, resume: tuple[str, ...] | None = None) -> Any:
-    """Show `job` until it has come to a good end, and say so. Ctrl-C pauses it (see `watch`).
-
-    Returns:
-        its record.
+    """Show `job` until it has come to a good end, say so, and return its record. Ctrl-C pauses it (see `watch`).
 
     Raises:
         typer.Exit: with status 130 when it was paused, with that of its error when it did not end well.
@@ -142,16 +139,13 @@ def follow(job: Any, kind: Kind, *, quiet: bool = False, resume: tuple[str, ...]
 
 
 def watch(job: Any, kind: Kind, *, quiet: bool = False, resume: tuple[str, ...] | None = None) -> Any:
-    """Show `job` until it ends or pauses. Ctrl-C pauses it; a second one gives up waiting for that.
+    """Show `job` until it ends or pauses, and return its last record. Ctrl-C pauses it; a second one gives up waiting.
 
     Args:
         job: what is shown.
         kind: how.
         quiet: show nothing on the way.
         resume: the words of the command that goes on where it paused; None: those of its kind.
-
-    Returns:
-        the record it ended with.
 
     Raises:
         typer.Exit: with status 130 when it was paused.
@@ -217,11 +211,7 @@ def failure(record: Any, name: str) -> typer.Exit:
 
 
 def follow_run(run: Run, *, json: bool, quiet: bool) -> None:
-    """Show a run until it ends, then its record or how it ended.
-
-    Raises:
-        typer.Exit: with a status that is not zero when it was paused or did not end well.
-    """
+    """Show a run until it ends, then its record or how it ended. Raises `typer.Exit` as `follow` does."""
     record = watch(run, RUN, quiet=quiet)
     if json:
         write_json(run.record)
@@ -246,11 +236,7 @@ class _Whole:
 
 
 def follow_group(group: TrainingGroup, *, json: bool, quiet: bool) -> None:
-    """Show a group until it ends or pauses, then how each run ended.
-
-    Raises:
-        typer.Exit: with a status that is not zero when it was paused, or when a run did not end well.
-    """
+    """Show a group until it ends, then how each run ended. Raises `typer.Exit` as `follow` does."""
     watch(_Whole(group), RUN, quiet=quiet)
     records = group.records
     if json:
@@ -270,7 +256,7 @@ def follow_group(group: TrainingGroup, *, json: bool, quiet: bool) -> None:
 def ask(
     job: Any, name: str, reached: Collection[JobStatus], seconds: float, json: bool, *, look_again: tuple[str, ...]
 ) -> Any:
-    """Wait until whoever runs it has done what was asked, and say where it stands.
+    """Wait until whoever runs `job` has done what was asked, say where it stands, and return its record.
 
     Args:
         job: what was asked.
@@ -278,10 +264,7 @@ def ask(
         reached: what it is to become, besides any end.
         seconds: how long to wait; 0 does not.
         json: print its record as JSON.
-        look_again: the words of the command that shows it later.
-
-    Raises:
-        StateError: it did not within `seconds`; the request stays and takes effect when its owner sees it.
+        look_again: the words of the command that shows it later, for the error when that took too long.
     """
     end = time.monotonic() + seconds
     record = job.record

@@ -24,11 +24,7 @@ TUTORIAL = "01-train.ipynb"
 
 
 def tutorials() -> Path:
-    """The folder with the tutorials: in the package, or beside it in a checkout.
-
-    Raises:
-        NotFoundError: the installation has none.
-    """
+    """The folder with the tutorials: in the package, or beside it in a checkout."""
     package = Path(saewidgets.__file__).parent
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if (folder / TUTORIAL).is_file():

@@ -81,15 +81,8 @@ def confirm(yes: bool, where: str, question: str) -> None:
 
 
 def delete_record(namespace: Any, record: Any, yes: bool, json: bool, *, holding: str | None = None) -> None:
-    """Ask, delete what the `record` of a namespace stands for, and say so.
-
-    Args:
-        namespace: `ws.saes` and the like.
-        record: of what is to be deleted.
-        yes: do not ask.
-        json: say it as JSON.
-        holding: what goes with it; None: its size.
-    """
+    """Ask, unless `yes` was said, then delete what a record of a namespace stands for. `holding` says what goes with
+    it; None: its size."""
     name = record.id if record.name is None else f"{record.name} ({record.id})"
     confirm(yes, record.id, f"Delete {name}{f', {size(record.size_bytes)}' if holding is None else holding}?")
     freed = namespace.delete(record.id)

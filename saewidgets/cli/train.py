@@ -98,13 +98,8 @@ def _start(
 ) -> tuple[dict[str, Any], Translation | None]:
     """The settings that flags are put on, and the translation where they are of another package.
 
-    Args:
-        sources: the options that say where settings begin, by their names.
-        changes: what flags say; a translation is made with them, for it may only work so.
-        over: what ``--over`` says; where a translation does not work alone, its first combination completes it.
-
-    Raises:
-        ConfigError: more than one source was given, or what was given makes no sense.
+    A translation is made with the `changes` of flags, for it may only work so; where it does not work alone, the first
+    combination of `over` completes it.
     """
     config, template, name, saelens, mistudio, saes, norm = sources.values()
     rivals = {**sources, "--template": None if mistudio else template, "--saes": None, "--activation-norm": None}
@@ -145,9 +140,6 @@ def _show(config: TrainingConfig, over: dict[str, Any], translation: Translation
     """What would be trained: the configuration, as a file that ``--config`` takes; with ``--json`` the remarks, too.
 
     What this machine or the model would refuse is told, not raised: the file may be meant for another machine.
-
-    Raises:
-        ConfigError: a combination of the values in `over` cannot work.
     """
     from saewidgets.workspace.training.settle import require_fit  # torch: seconds to import
 

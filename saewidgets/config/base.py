@@ -133,9 +133,6 @@ def put(data: MutableMapping[str, Any], name: str, value: Any) -> None:
     """Set the dotted `name` in nested dictionaries, making those that are missing. Those that are there are copied.
 
     An unknown name is put as well: the configuration that is built from `data` refuses it, and suggests another.
-
-    Raises:
-        ConfigError: a part of the name holds a value.
     """
     *parents, last = name.split(".")
     for parent in parents:

@@ -237,12 +237,11 @@ class HubCorpus(Config):
         Raises:
             ConfigError: this is no language code, or no date.
         """
-        if not isinstance(language, str) or not re.fullmatch(r"[a-z][a-z0-9-]{1,30}", language):
-            raise ConfigError(
-                f"{language!r} is not the code of a language.", where="language", hint="Write en, de, simple, …"
-            )
-        if not isinstance(date, str) or not re.fullmatch(r"\d{8}", date):
-            raise ConfigError(f"{date!r} is not a date.", where="date", hint="Write year month day: 20231101.")
+        require(
+            (re.fullmatch(r"[a-z][a-z0-9-]{1,30}", str(language)), "language",
+             f"{language!r} is not the code of a language.", "Write en, de, simple, …"),
+            (re.fullmatch(r"\d{8}", str(date)), "date", f"{date!r} is not a date.", "Write year month day: 20231101."),
+        )  # fmt: skip
         return cls("wikimedia/wikipedia", name=f"{date}.{language}", **more)
 
     @field_validator("path")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from saewidgets.config.base import Config
+from saewidgets.config.base import Config, require
 from saewidgets.config.hook_names import head_of, layer_of, without_head
 from saewidgets.config.training import TrainingConfig, with_changes
 from saewidgets.errors import ConfigError
@@ -30,24 +30,20 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
     """One configuration for every combination of the values in `over`, the last name changing fastest.
 
     A changed ``sae.architecture`` leaves ``sae.d_sae`` and drops the settings of the former one. Names are made from
-    what changes; where ``name`` is among it, they are that with what changes beside it.
-
-    Raises:
-        ConfigError: a name decides the stream of text, is unknown or has no values; a combination cannot work, or
-            occurs twice; there are too many.
+    what changes; where ``name`` is among it, they are that with what changes beside it. Raises `ConfigError`.
     """
-    if not isinstance(over, Mapping) or not over:
-        raise ConfigError(
-            "Nothing changes between the trainings.", where="over",
-            hint='Name settings with their values: over={"sae.k": [16, 32]}.',
-        )
+    require((
+        isinstance(over, Mapping) and over, "over", "Nothing changes between the trainings.",
+        'Name settings with their values: over={"sae.k": [16, 32]}.',
+    ))  # fmt: skip
     axes = [_axis(key, values) for key, values in over.items()]
-    twice = [name for name, n in Counter(name for names, _ in axes for name in names).items() if n > 1]
-    if twice:
-        raise ConfigError(f"{twice[0]} is named twice.", where="over", hint="Give all its values in one list.")
+    names = Counter(name for names, _ in axes for name in names)
     number = math.prod(len(values) for _, values in axes)
-    if number > MOST:
-        raise ConfigError(f"These are {number:,} trainings.", where="over", hint=f"At most {MOST} fit in one group.")
+    require(
+        (names.total() == len(names), "over", f"{names.most_common(1)[0][0]} is named twice.",
+         "Give all its values in one list."),
+        (number <= MOST, "over", f"These are {number:,} trainings.", f"At most {MOST} fit in one group."),
+    )  # fmt: skip
     found: list[TrainingConfig] = []
     for changes in _combinations(axes):
         data = {name: value.to_data() if isinstance(value, Config) else value for name, value in changes.items()}
@@ -65,15 +61,12 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
 
 
 def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
-    """The configuration that `over` changes, from plain data.
+    """The configuration that `over` changes, from plain data. Raises `ConfigError`.
 
     Where the data cannot work alone (a transcoder needs its output hook name, which may be one of the settings that
     change), the first combination completes it; if there is one of its own architecture, that one, which keeps its
     settings. Data without an autoencoder mean the usual one, to which ``sae.k`` is added: alone it would be none, which
     would hide what is wrong.
-
-    Raises:
-        ConfigError: a setting cannot work, or `over` is not such a table.
     """
     try:
         return TrainingConfig.from_data(data)
@@ -115,31 +108,26 @@ def group_name(configs: Sequence[TrainingConfig]) -> str:
 def _axis(key: Any, values: Any) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """The names that `key` has change together, and their values, one tuple each."""
     names = tuple(part.strip() for part in key.split(",")) if isinstance(key, str) else ()
-    if not names or not all(names):
-        raise ConfigError(f"{key!r} is not the name of a setting.", where="over", hint='For example "sae.k".')
+    require((names and all(names), "over", f"{key!r} is not the name of a setting.", 'For example "sae.k".'))
     for name in names:
         top = name.split(".")[0]
-        if top in SHARED:
-            raise ConfigError(
-                f"{name} is the same for all trainings of a group, which share the model and its activations.",
-                where="over",
-                hint=f"Set it in the base configuration; start one group for each value of {name}.",
-            )
-        if top not in TrainingConfig.model_fields:
-            raise ConfigError(f"There is no setting {name!r}.", where="over", hint=_NAMES)
+        require(
+            (top not in SHARED, "over",
+             f"{name} is the same for all trainings of a group, which share the model and its activations.",
+             f"Set it in the base configuration; start one group for each value of {name}."),
+            (top in TrainingConfig.model_fields, "over", f"There is no setting {name!r}.", _NAMES),
+        )  # fmt: skip
     if isinstance(values, str | bytes | Mapping | Config) or not isinstance(values, Iterable):
         raise ConfigError(f"{key} has no list of values.", where="over", hint=f'Give one: {{"{key}": [16, 32]}}.')
     listed = list(values)
-    if not listed:
-        raise ConfigError(f"{key} has no values.", where="over", hint="Give at least one.")
+    require((listed, "over", f"{key} has no values.", "Give at least one."))
     if len(names) == 1:
         return names, [(value,) for value in listed]
     for value in listed:
-        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != len(names):
-            raise ConfigError(
-                f"{value!r} is not a value for each of {', '.join(names)}.", where="over",
-                hint=f"Give lists of {len(names)}.",
-            )
+        require((
+            isinstance(value, list | tuple) and len(value) == len(names), "over",
+            f"{value!r} is not a value for each of {', '.join(names)}.", f"Give lists of {len(names)}.",
+        ))  # fmt: skip
     return names, [tuple(value) for value in listed]
 
 

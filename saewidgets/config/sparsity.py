@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from saewidgets.config.sae import TrainableSAEConfig
 from saewidgets.config.training import TrainingConfig
 
 USABLE_L0 = (8.0, 400.0)
@@ -51,13 +50,11 @@ _LAWS = {
     "skip_transcoder": _Law(66, 1.40, 0.5),
     "jumprelu": _Law(21, 1.06, 1.0),
 }
-COEFFICIENTS = ("l1_coefficient", "l0_coefficient")
-"""The settings that weigh sparsity; an architecture has one of them, or none."""
 
 
 def coefficient_name(sae: Mapping[str, Any]) -> str | None:
     """The setting of an autoencoder, as plain data, that weighs sparsity, where it is not zero."""
-    return next((name for name in COEFFICIENTS if sae.get(name)), None)
+    return next((name for name in ("l1_coefficient", "l0_coefficient") if sae.get(name)), None)
 
 
 def factor_for(sae: Mapping[str, Any], found: float, wanted: float) -> float:
@@ -68,12 +65,8 @@ def factor_for(sae: Mapping[str, Any], found: float, wanted: float) -> float:
 
 
 def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
-    """The setting whose value leads to an L0 that nobody can use, and what to say; None where nothing stands out.
-
-    Args:
-        config: the run.
-        d: width of what is reconstructed.
-    """
+    """The setting whose value leads to an L0 that nobody can use where what is reconstructed is `d` wide, and what to
+    say; None where nothing stands out."""
     known, expected = _law_of(config), expected_l0(config, d)
     if known is None or expected is None or USABLE_L0[0] <= expected <= USABLE_L0[1]:
         return None
@@ -88,10 +81,7 @@ def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
 
 
 def expected_l0(config: TrainingConfig, d: int) -> float | None:
-    """The active latents per token that the coefficient of a run leads to in the end; None where no law is known.
-
-    Arguments as of `warning_of`.
-    """
+    """The active latents per token that the coefficient of a run leads to in the end; None where no law is known."""
     if (known := _law_of(config)) is None:
         return None
     name, law, share = known
@@ -102,7 +92,8 @@ def expected_l0(config: TrainingConfig, d: int) -> float | None:
 def _law_of(config: TrainingConfig) -> tuple[str, _Law, float] | None:
     """The setting that weighs sparsity, its law, and the share of the target that is left to the latents."""
     sae = config.autoencoder
-    name, law, share = coefficient_name(sae.to_data()), _LAWS.get(sae.architecture), _share_of_the_latents(sae)
+    name, law = coefficient_name(sae.to_data()), _LAWS.get(sae.architecture)
+    share = 1 - float(getattr(sae, "skip_scale", 0.0))  # with s x beside them, λ is as much as λ / (1 − s) without
     return None if name is None or law is None or not _is_known(config) or share <= 0 else (name, law, share)
 
 
@@ -113,8 +104,3 @@ def _is_known(config: TrainingConfig) -> bool:
     return config.activations.normalize == "expected_average_only_in" and all(
         getattr(sae, name, value) == value for name, value in usual.items()
     )
-
-
-def _share_of_the_latents(sae: TrainableSAEConfig) -> float:
-    """How much of its target is left to the latents: with s x beside them, λ is as much as λ / (1 − s) without."""
-    return 1 - float(getattr(sae, "skip_scale", 0.0))

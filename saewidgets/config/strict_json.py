@@ -12,12 +12,8 @@ MAX_DEPTH = 64
 def loads(raw: bytes | str, *, parse_constant: Callable[[str], Any] | None = None) -> Any:
     """The value that `raw` stands for: UTF-8, with or without a byte order mark.
 
-    Args:
-        raw: the content of a file.
-        parse_constant: what becomes of NaN and infinity, which are no JSON; they are numbers without it.
-
-    Raises:
-        ValueError: it is not JSON or not UTF-8, or a key is repeated.
+    `parse_constant` says what becomes of NaN and infinity, which are no JSON; they are numbers without it. Raises
+    `ValueError` where it is not JSON or not UTF-8, or a key is repeated.
     """
     text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
     try:

@@ -20,10 +20,8 @@ MAX_PLAIN = 4_000
 def loads(text: str, *, plain: bool = False) -> Any:
     """The value that `text` stands for. References (``&``, ``*``, ``<<``) are followed, unless it has to be `plain`.
 
-    Raises:
-        ValueError: it is not YAML, a key is repeated, it is nested too deeply or holds more than `MAX_VALUES` values,
-            those behind references counted wherever they stand; or it has to be `plain`, and has references, tags or
-            more than `MAX_PLAIN` values.
+    Raises `ValueError` where it is not YAML, a key is repeated, it is nested too deeply or holds more than `MAX_VALUES`
+    values, those behind references counted wherever they stand; `plain` text has at most `MAX_PLAIN`, and no tags.
     """
     try:
         _look(text, plain)  # the structure alone, which takes little whatever it is

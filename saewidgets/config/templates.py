@@ -81,15 +81,10 @@ def write_templates(templates: Sequence[Template]) -> str:
 
 
 def read_templates(raw: bytes, where: str) -> tuple[list[Template], str]:
-    """The templates in a file, and the version of the package that wrote it (``""`` where it does not say).
+    """The templates in a file, and the version of the package that wrote it (empty where it does not say).
 
-    Args:
-        raw: its content.
-        where: what errors call it.
-
-    Raises:
-        FormatError: it is no such file, too large, of a newer version, or one template of it cannot work: then the
-            message names the field, and none is returned.
+    Raises `FormatError`, which calls the file `where`: it is no such file, too large, of a newer version, or one
+    template of it cannot work; then the message names the field, and none is returned.
     """
     if len(raw) > MAX_BYTES:
         raise FormatError(f"The file has more than {MAX_BYTES:,} bytes, too many for templates.", where=where)

@@ -347,9 +347,6 @@ def changed_data(config: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) 
     """Data that need not be a whole configuration, with settings replaced by dotted name in the order of `changes`.
 
     A change of ``sae.architecture`` leaves ``sae.d_sae`` and drops the settings of the former one.
-
-    Raises:
-        ConfigError: a part of a name holds a value.
     """
     changes = list(changes)
     data, wanted, sae = dict(config), dict(changes).get("sae.architecture"), config.get("sae")

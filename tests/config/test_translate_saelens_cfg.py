@@ -71,7 +71,7 @@ def test_what_a_cfg_does_not_record_of_its_loss_is_said():
     found = from_saelens(plain, corpus="demo")
     assert found.config.sae.l1_coefficient == 1.0  # SAELens' default
     assumed = remarks(found, "lost")["metadata.training_architecture_details"]
-    assert assumed.endswith("decoder_init_norm 0.1, l1_coefficient 1.0, lp_norm 1.0, l1_warm_up_steps 0.")
+    assert assumed.endswith("decoder_init_norm 0.1, l1_coefficient 1.0, l1_warm_up_steps 0, lp_norm 1.0.")
     plain["metadata"]["training_architecture_details"] = {
         "decoder_init_norm": None, "l1_coefficient": 3.0, "lp_norm": 0.5, "l1_warm_up_steps": 7,
     }  # fmt: skip

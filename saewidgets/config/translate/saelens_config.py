@@ -60,11 +60,8 @@ def from_saelens(
 
 
 def _of_several(data: Mapping[str, Any], wanted: Sequence[str] | None, changes: Mapping[str, Any]) -> Translation:
-    """The configuration of the first SAE, and in `over` what is another for the others.
-
-    Each SAE is trained as `LanguageModelSAERunnerConfig` would alone, and is translated so. What then differs between
-    them becomes the values of `over`.
-    """
+    """The configuration of the first SAE, and in `over` what is another for the others. Each SAE is trained as
+    `LanguageModelSAERunnerConfig` would alone, and is translated so."""
     saes = Settings(data).take("table", "saes", {})
     if not saes:
         raise ConfigError("There is no SAE in it.", where="saes", hint="Name each with its settings.")
@@ -177,11 +174,8 @@ def _names(configs: Mapping[str, TrainingConfig]) -> list[str]:
 
 
 def _over(configs: Mapping[str, TrainingConfig], names: Sequence[str]) -> dict[str, list[Any]]:
-    """What differs between the configurations, as names that change together and their values.
-
-    Raises:
-        ConfigError: a group has it in common.
-    """
+    """What differs between the configurations, as names that change together and their values. Raises `ConfigError`
+    where the trainings of a group have it in common."""
     plain = [config.to_data() for config in configs.values()]
     flat = [dict(dotted(data)) for data in plain]
     if len({config.sae.architecture for config in configs.values()}) > 1:

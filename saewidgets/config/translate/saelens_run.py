@@ -40,15 +40,10 @@ _L1: Rows = {
     "sae.l1_coefficient": ("number", "l1_coefficient", 1.0),
     "optimizer.sparsity_warm_up_steps": ("count", "l1_warm_up_steps", 0),
 }
-_TOPK: Rows = {
-    "sae.k": ("number", "k", 100), "sae.aux_coefficient": ("number", "aux_loss_coefficient", 1.0)
-}  # fmt: skip
+_TOPK: Rows = {"sae.k": ("number", "k", 100), "sae.aux_coefficient": ("number", "aux_loss_coefficient", 1.0)}
 # SAELens' architecture → ours, and its own settings.
 _ARCHITECTURES: dict[str, tuple[str, Rows]] = {
-    "standard": ("standard", {
-        "sae.l1_coefficient": ("number", "l1_coefficient", 1.0), "sae.lp_norm": ("number", "lp_norm", 1.0),
-        "optimizer.sparsity_warm_up_steps": ("count", "l1_warm_up_steps", 0),
-    }),
+    "standard": ("standard", {**_L1, "sae.lp_norm": ("number", "lp_norm", 1.0)}),
     "gated": ("gated", _L1),
     "topk": ("topk", _TOPK),
     "batchtopk": ("batchtopk", _TOPK),
@@ -363,9 +358,7 @@ def runner_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
     batches = settings.take("count", "n_batches_for_norm_estimate", 1000)
     config["activations.norm_tokens"] = max(_FEWEST, batches * batch)
     if batches * batch < _FEWEST and config["activations.normalize"] in _MEASURED:
-        said = (
-            f"these are {batches * batch} tokens; the activations are measured on {_FEWEST} here, the fewest."
-        )
+        said = f"these are {batches * batch} tokens; the activations are measured on {_FEWEST} here, the fewest."
         settings.changed("n_batches_for_norm_estimate", batches, said)
     config |= _positions(settings) | _model_of(settings, changes) | _corpus_of(settings, changes)
     _end_of_schedule(settings, config)

@@ -87,13 +87,8 @@ _WORDS: dict[type, str] = {
 
 
 def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The settings in a JSON file, or a copy of a dictionary; `what` names them in errors.
-
-    Raises:
-        NotFoundError: there is no such file.
-        StorageError: it cannot be read.
-        ConfigError: `source` is neither, or the file is too large, is not JSON, or holds no table of settings.
-    """
+    """The settings in a JSON file, or a copy of a dictionary; `what` names them in errors. Raises `NotFoundError`,
+    `StorageError` and `ConfigError`."""
     if isinstance(source, Mapping):
         return _table(dict(source), what, None)
     if not isinstance(source, str | os.PathLike):
