@@ -99,11 +99,7 @@ def corpus_info() -> CorpusInfo:
     return CorpusInfo(
         tuple(
             SourceInfo(
-                key=row["key"],
-                what=row["what"],
-                licence=row["licence"],
-                package=row["package"],
-                documents=row["documents"],
+                **{name: row[name] for name in ("key", "what", "licence", "package", "documents")},
                 tokens_train=row["tokens"]["train"],
                 tokens_validation=row["tokens"]["validation"],
             )

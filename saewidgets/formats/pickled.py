@@ -20,14 +20,13 @@ from torch import Tensor
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.header import DTYPES, Header, TensorInfo
-from saewidgets.formats.source import FolderSource
+from saewidgets.formats.source import FolderSource, size_of
 from saewidgets.formats.zips import ZipSource
 
 MAX_PICKLE = 1 << 20
 MAX_INSTRUCTIONS = 30_000
 MAX_SIZE = 2_000_000
 MAX_DEPTH = 64
-_HEAD = 1 << 14  # torch.save puts the pickle first, and most are short
 _STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _NUMBERS = {dtype: name for name, dtype in DTYPES.items()}
 # What a table of tensors may name.
@@ -93,13 +92,12 @@ def read_pickled(path: FolderSource | Path, name: str = "") -> Pickled:
     source = FolderSource(path) if isinstance(path, Path) else path
     name = path.name if isinstance(path, Path) else name
     where = f"{source.label}/{name}"
-    head = source.read(name, 0, _HEAD) if source.files().get(name) else b""
-    if head and not head.startswith(b"PK\x03\x04"):
+    if size_of(source, name) and not source.read(name, 0, 4).startswith(b"PK\x03\x04"):
         raise FormatError(
             "This is not a file of torch.save, or one of PyTorch before 1.6.", where=where,
             hint="Such files are pickles and are never opened; save the weights as safetensors.",
         )
-    archive = ZipSource(source, name, head)
+    archive = ZipSource(source, name)
     programs = [name for name in archive.members if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(programs) != 1:
         raise FormatError("This zip is not a file of torch.save: it has no data.pkl.", where=where, hint=_DAMAGED)

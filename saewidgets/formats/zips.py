@@ -30,16 +30,16 @@ _BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, struct.error, O
 
 
 class ZipSource:
-    """The members of the zip file `name`; `head` are its first bytes, if they were read already.
+    """The members of the zip file `name`.
 
     Raises:
         FormatError: not a zip archive, or one that unpacks to more than it should, or whose members overlap.
     """
 
-    def __init__(self, source: Source, name: str, head: bytes = b"") -> None:
+    def __init__(self, source: Source, name: str) -> None:
         self.where = f"{source.label}/{name}"
         self.size = size_of(source, name)
-        self._file = _Ranged(source, name, self.size, head)
+        self._file = _Ranged(source, name, self.size)
         self.members = self._read_members()
 
     def _read_members(self) -> dict[str, zipfile.ZipInfo]:
@@ -114,10 +114,10 @@ def opened(file: BinaryIO, info: zipfile.ZipInfo, start: int) -> zipfile.ZipExtF
 class _Ranged(io.RawIOBase):
     """A file of a source as a file object that reads little and remembers it: the file's end and what was last read."""
 
-    def __init__(self, source: Source, name: str, size: int, head: bytes) -> None:
+    def __init__(self, source: Source, name: str, size: int) -> None:
         self._source, self._name, self._size = source, name, size
         self._position = 0
-        self._chunks: list[tuple[int, bytes]] = [(0, head)]
+        self._chunks: list[tuple[int, bytes]] = []
 
     def at(self, start: int, length: int) -> bytes:
         length = max(0, min(length, self._size - start))
@@ -132,7 +132,7 @@ class _Ranged(io.RawIOBase):
         begin = max(0, self._size - _TAIL) if start >= self._size - _TAIL else start
         least = _READ_AHEAD if begin == start else _TAIL
         chunk = self._source.read(self._name, begin, max(length + start - begin, least))
-        self._chunks = [self._chunks[0], *self._chunks[-7:], (begin, chunk)]
+        self._chunks = [*self._chunks[-7:], (begin, chunk)]
         return chunk[start - begin : start - begin + length]
 
     def readable(self) -> bool:

@@ -48,24 +48,15 @@ def similar(repo_id: str, others: Iterable[str] = ()) -> tuple[str, ...]:
 
 
 def repos_for_model(model: str) -> tuple[str, ...]:
-    """Known repositories with SAEs of a model."""
-    return tuple(_matching(model.lower()))[:4]
-
-
-def _matching(model: str) -> Iterable[str]:
-    short = model.rpartition("/")[2]
-    for known in known_repos():
-        named = known.model.lower()
-        if named == model or named.rpartition("/")[2] == short:
-            yield known.repo_id
+    """Known repositories with SAEs of a model, by the end of its name."""
+    short = model.lower().rpartition("/")[2]
+    return tuple(known.repo_id for known in known_repos() if known.model.lower().rpartition("/")[2] == short)[:4]
 
 
 def trained_on(repo_id: str, base_models: Iterable[str] = ()) -> str | None:
     """The model of a repository's SAEs, from its card, the table of known ones, or SAELens' releases."""
-    for known in known_repos():
-        if known.repo_id == repo_id:
-            return known.model
-    return next(iter(base_models), None) or model_of(repo_id)
+    known = (row.model for row in known_repos() if row.repo_id == repo_id)
+    return next(known, None) or next(iter(base_models), None) or model_of(repo_id)
 
 
 def gated(model: str | None, client: HubClient) -> bool | None:

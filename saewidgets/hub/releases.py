@@ -24,16 +24,12 @@ class Release:
 
     Attributes:
         name: as `SAE.from_pretrained` takes it.
-        model: what its SAEs were trained on, as SAELens names it.
-        loader: SAELens' loader for its files; ``""`` is SAELens' own format.
         patterns: ids with ``#`` for every number → folder with ``{n}`` for the n-th number of the id.
         ids: ids that follow no pattern → folder.
     """
 
     name: str
     repo_id: str
-    model: str
-    loader: str
     patterns: Mapping[str, str]
     ids: Mapping[str, str]
 
@@ -55,7 +51,7 @@ def find_release(name: str) -> Release | None:
     row = _table()["releases"].get(name)
     if row is None:
         return None
-    return Release(name, row["repo"], row["model"], row.get("loader", ""), row.get("patterns", {}), row.get("ids", {}))
+    return Release(name, row["repo"], row.get("patterns", {}), row.get("ids", {}))
 
 
 def release_path(release: Release, sae_id: str) -> str:

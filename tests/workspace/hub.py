@@ -8,7 +8,7 @@ from pathlib import Path
 import huggingface_hub.constants as constants
 import pytest
 
-from tests.hub.repos import Repo, below, gemma_scope, qwen_scope, saelens_files, sparsify
+from tests.hub.repos import Repo, below, published, saelens_files
 from tests.hub.server import TOKENS, Hub
 
 READER, WRITER = TOKENS
@@ -17,20 +17,10 @@ SAELENS, LARGE = "jbloom/GPT2-Small-SAEs-Reformatted", "lab/large"
 
 @pytest.fixture(scope="session")
 def repositories() -> list[Repo]:
-    layers = {
-        name: data for layer in range(3)
-        for name, data in below(f"blocks.{layer}.hook_resid_pre", saelens_files(layer)).items()
-    }  # fmt: skip
-    card = {"license": "mit", "base_model": "openai-community/gpt2"}
     return [
-        Repo(SAELENS, {"README.md": b"# SAEs\n", **layers}, card=card),
+        *published(),
         Repo(LARGE, below("sae", saelens_files(0, d_in=64, d_sae=16_384))),
-        Repo("lab/private-saes", below("sae", saelens_files(0)), private=True),
-        Repo("lab/gated-saes", below("sae", saelens_files(0)), gated="auto"),
         Repo("lab/nan", {**saelens_files(0), "sae_weights.safetensors": _with_nan()}),
-        gemma_scope(),
-        qwen_scope(),
-        sparsify(),
     ]
 
 
