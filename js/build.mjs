@@ -21,9 +21,13 @@ const common = {
 
 const bundle = {
   ...common,
-  entryPoints: Object.fromEntries(
-    ["saewidgets", "library", "features", "steering"].map((name) => [name, join(here, `src/${name}.ts`)]),
-  ),
+  // the text of a bundle travels with every widget, so each widget has only what it needs
+  entryPoints: {
+    saewidgets: join(here, "src/training-panel/index.tsx"),
+    library: join(here, "src/library.ts"),
+    features: join(here, "src/extraction-viewer/index.tsx"),
+    steering: join(here, "src/steering/index.tsx"),
+  },
   outdir: join(here, "../saewidgets/widgets/static"),
   minify: true,
 };

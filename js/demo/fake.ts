@@ -1,8 +1,39 @@
-/** A stand-in for an anywidget model and the Python half behind it: traits, listeners, and answers to commands. */
+/**
+ * A stand-in for an anywidget model and the Python half behind it: traits, listeners, and answers to commands. What it
+ * shows is what Python's widgets said of a small workspace (`states.json`, written by tools/demo_states.py) with made-up
+ * scenes on top (`scenes.json`): runs in every status, a hub, texts.
+ */
 import type { Model } from "../src/lib/rpc";
+import scenes from "./scenes.json";
+import states from "./states.json";
 
 type Listener = (...args: never[]) => void;
 type Sent<C> = C & { id: string };
+
+export const HOSTILE = "<img src=x onerror=alert(1)>";
+const now = Date.now() / 1000;
+
+/** Times in scenes count from now, in seconds. */
+function timed(data: unknown): unknown {
+  if (Array.isArray(data)) return data.map(timed);
+  if (typeof data !== "object" || data === null) return data;
+  const later = ([key, value]: [string, unknown]) =>
+    key.endsWith("_at") && typeof value === "number" && value <= 0 ? [key, now + value] : [key, timed(value)];
+  return Object.fromEntries(Object.entries(data).map(later));
+}
+
+/** Of one widget: what Python said, and the scenes. */
+export const sceneOf = <S, R = unknown>(name: keyof typeof scenes): { scene: S; real: R } => ({
+  scene: timed(scenes[name]) as S,
+  real: (states as Record<string, unknown>)[name === "hub" ? "download" : name] as R,
+});
+
+/** Applies a change to the items of these ids. */
+export const patched = <T extends { id: string }>(
+  items: readonly T[],
+  ids: readonly string[],
+  change: Partial<T>,
+): T[] => items.map((one) => (ids.includes(one.id) ? { ...one, ...change } : one));
 
 /** An answer that is thrown, or named in `failures`: the command fails with it. */
 export interface Refusal {
@@ -30,12 +61,20 @@ export interface FakeOptions<C extends { kind: string } = { kind: string }> {
   delays?: Partial<Record<C["kind"], number>>;
 }
 
+/** What Python would answer, by command; nothing (null) where a command is only acknowledged. */
+export type Answers<C extends { kind: string }> = {
+  [K in C["kind"]]?: (command: Sent<Extract<C, { kind: K }>>) => unknown;
+};
+
 export abstract class FakeWidget<S extends { revision: number }, C extends { kind: string }> implements Model {
   readonly sent: Sent<C>[] = [];
   readonly buffers: ArrayBuffer[] = [];
+  /** What some commands answer instead from now on: a failure, by kind. */
+  readonly refused = new Map<string, Refusal>();
   /** Bytes of the file that was sent last. */
   uploaded = 0;
   protected readonly traits: Record<string, unknown>;
+  protected abstract readonly answers: Answers<C>;
   private readonly listeners = new Map<string, Set<Listener>>();
 
   constructor(
@@ -45,9 +84,6 @@ export abstract class FakeWidget<S extends { revision: number }, C extends { kin
   ) {
     this.traits = { _view: view, state, theme: "auto", height: 640 };
   }
-
-  /** What Python would answer; null where a command is only acknowledged. */
-  protected abstract answer(command: Sent<C>): unknown;
 
   send(content: unknown, _callbacks?: unknown, buffers: ArrayBuffer[] = []): void {
     const command = content as Sent<C>;
@@ -63,10 +99,10 @@ export abstract class FakeWidget<S extends { revision: number }, C extends { kin
     const say = (message: object, data: DataView[] = []) =>
       setTimeout(() => this.emit("msg:custom", { id, ...message }, data), this.options.delays?.[kind] ?? 5);
     const fail = (refusal: Refusal) => say({ kind: "failure", where: null, hint: null, fields: {}, ...refusal });
-    const refusal = this.options.failures?.[kind];
+    const refusal = this.refused.get(kind) ?? this.options.failures?.[kind];
     if (refusal && !("replace" in command && command.replace)) return void fail(refusal);
     try {
-      const value = this.answer(command) ?? this.uploads(command, buffers) ?? null;
+      const value = this.answers[kind]?.(command as never) ?? this.uploads(command, buffers) ?? null;
       if (value instanceof Numbers) say({ kind: "result", value: value.value, columns: value.columns }, value.buffers);
       else say({ kind: "result", value, columns: [] });
     } catch (error) {

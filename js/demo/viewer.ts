@@ -21,75 +21,59 @@ import {
   type ViewerCommand,
   type ViewerState,
 } from "../src/lib/wire";
-import { type FakeOptions, FakeWidget, Numbers } from "./fake";
-import states from "./states.json";
+import { type Answers, type FakeOptions, FakeWidget, HOSTILE, Numbers, patched, sceneOf } from "./fake";
 
-const real = states.features as unknown as {
+export { HOSTILE } from "./fake";
+
+interface Scene {
+  extraction: Partial<ExtractionCard>;
+  running: Partial<ExtractionCard>;
+  failed: Partial<ExtractionCard>;
+  gemma: Partial<ExtractionCard>;
+  logits_job: LogitsJob;
+  open: OpenExtraction;
+  saes: Partial<SaeChoice>[];
+  /** What the fields of a form have, where that is not the usual. */
+  typed: Record<string, string>;
+  labels: string[];
+  chips: string[];
+  ship: FeatureRow;
+  /** With the strongest token between bars. */
+  sentences: string[];
+  /** Activations of other tokens, and of those of an own text. */
+  warm: Record<string, number>;
+  own: Record<string, number>;
+  context: string;
+  logits: Partial<FeatureLogitsData>;
+  /** Other features, with a value. */
+  similar: [number, number][];
+  coactive: [number, number][];
+  tokens: FeaturePage["tokens"];
+}
+interface Real {
   state: ViewerState;
   saes: SaeChoices;
   form: ExtractionFormData;
   check: ExtractionCheck;
   page: { value: FeaturePage };
   logits: FeatureLogitsData;
-  relations: FeatureRelationsData;
-};
+}
+const { scene, real } = sceneOf<Scene, Real>("features");
 const now = Date.now() / 1000;
-export const HOSTILE = "<img src=x onerror=alert(1)>";
-export const EXT = "ext_sae_demo_1790000000000000";
+export const EXT = scene.open.id;
 
 export function extraction(changes: Partial<ExtractionCard> = {}): ExtractionCard {
   const { name = "demo-l2-topk-16k" } = changes;
-  return {
-    ...(real.state.cards[0] as ExtractionCard),
-    ...{ id: `ext_${name}`, sae_id: `sae_${name}`, name, source: "trained", source_label: "Trained", d_sae: 16_384 },
-    ...{ tokens_total: 1_000_000, tokens_done: 1_000_000, dead: 412, dense: 61, size_bytes: 318_000_000 },
-    ...{ seconds_running: 372, created_at: now - 600, has_logits: false, logits: null },
-    ...changes,
-  };
+  const of = { id: `ext_${name}`, sae_id: `sae_${name}`, name };
+  return { ...(real.state.cards[0] as ExtractionCard), ...scene.extraction, ...of, ...changes };
 }
 
-export const LOGITS_JOB: LogitsJob = {
-  ...{ status: "running", fraction: 0.25, done: 4096, total: 16_384, eta_seconds: 12, phase: "computing" },
-  ...{ queue_position: null, note: null },
-};
+export const LOGITS_JOB = scene.logits_job;
+export const RUNNING = extraction(scene.running);
+export const FAILED = extraction(scene.failed);
+export const CARDS = [RUNNING, extraction(scene.gemma), FAILED];
 
-const unknown = { dead: null, dense: null };
-export const RUNNING = extraction({
-  ...{ name: "gpt2-l6-topk-k32", model: "gpt2", status: "running", tokens_done: 410_000, fraction: 0.41, rate: 9020 },
-  ...{ eta_seconds: 65, seen: 11_872, ...unknown, size_bytes: null },
-});
-const HUB = { source: "huggingface", source_label: "Hugging Face", model: "EleutherAI/pythia-70m-deduped" };
-export const FAILED = extraction({
-  ...{
-    name: "pythia-70m-deduped-res-sm-l3",
-    ...HUB,
-    status: "failed",
-    tokens_done: 360_448,
-    fraction: 0.36,
-    ...unknown,
-  },
-  note: {
-    what: "Out of memory on cuda:0 at 360,448 tokens.",
-    where: null,
-    hint: "It needed 0.4 GB more. Lower Contexts per forward (now 64) or use the CPU; Resume keeps what is done.",
-    kind: "error",
-  },
-});
-const GEMMA = { source: "gemma_scope", source_label: "Gemma Scope", model: "google/gemma-2-2b" };
-export const CARDS = [RUNNING, extraction({ name: "gemma-scope-2b-res-l12-16k-l0-82", ...GEMMA }), FAILED];
-
-export function opened(changes: Partial<OpenExtraction> = {}): OpenExtraction {
-  return {
-    ...{ id: EXT, sae_id: "sae_demo", name: "demo-l2-topk-16k", model: "demo", hook_name: "blocks.2.hook_resid_post" },
-    ...{ d_sae: 16_384, n_tokens: 1_000_000, n_contexts: 3906, context_size: 256, n_documents: 3906, dead: 412 },
-    ...{ dense: 61, labelled: 9120, starred: 3, live: true, live_note: "" },
-    versions: [
-      { value: EXT, label: "19 Nov, 1M tokens", count: null },
-      { value: `${EXT}-old`, label: "2 Nov, 200k tokens", count: null },
-    ],
-    ...changes,
-  };
-}
+export const opened = (changes: Partial<OpenExtraction> = {}): OpenExtraction => ({ ...scene.open, ...changes });
 
 export function viewer(changes: Partial<ViewerState> = {}): ViewerState {
   const open = changes.open === undefined ? opened() : changes.open;
@@ -98,27 +82,12 @@ export function viewer(changes: Partial<ViewerState> = {}): ViewerState {
   return { ...EMPTY_VIEWER, ...all, ...changes, open };
 }
 
-const choice = (changes: Partial<SaeChoice>): SaeChoice => ({ ...(real.saes.rows[0] as SaeChoice), ...changes });
-const SAES: SaeChoice[] = [
-  choice({
-    ...{ id: "sae_gpt2", name: "gpt2-l6-topk-k32", source: "trained", source_label: "Trained", model: "gpt2" },
-    ...{ layer: 6, d_sae: 16_384, features_extracted: "none" },
-  }),
-  choice({
-    ...{ id: "sae_gemma", name: "gemma-scope-2b-res-l12-16k-l0-82", ...GEMMA, layer: 12, d_sae: 16_384 },
-    features_extracted: "16,384",
-  }),
-  choice({
-    ...{ id: "sae_pythia", name: "pythia-70m-deduped-res-sm-l3", ...HUB, layer: 3, d_sae: 32_768 },
-    features_extracted: "13,434 so far",
-  }),
-];
+const SAES = scene.saes.map((one) => ({ ...real.saes.rows[0], ...one }) as SaeChoice);
 
-const TYPED: Record<string, string> = { corpus: "wikimedia/wikipedia", tokens: "1,000,000", examples: "20" };
 const NAMES = ["corpus", "tokens", "context_size", "examples", "per_interval", "min_activation"];
 const FIELDS = real.form.fields
   .filter(({ name }) => [...NAMES, "exclude_special_tokens", "max_norm_ratio"].includes(name))
-  .map((field) => ({ ...field, value: TYPED[field.name] ?? field.value }));
+  .map((field) => ({ ...field, value: scene.typed[field.name] ?? field.value }));
 
 // ------------------------------------------------------------------------------------------------ features
 
@@ -130,27 +99,16 @@ function noise(...seeds: number[]): number {
   return ((h ^ (h >>> 13)) >>> 0) / 4294967296;
 }
 
-const LABELS = [
-  ...["months and dates in chronicles", "negation after a modal verb", "weather at sea: wind, gale, squall"],
-  ...["opening quotation mark before speech", "legislative bodies and sessions", "superlatives: greatest, largest"],
-  ...["numbers written as words", "kinship: brother, daughter, uncle", "treaties and foreign powers"],
-  ...["body parts in motion: hand, eye, arm", "sums of money: dollars, cents", "seasons and the harvest"],
-  "public roads and canals",
-];
-const CHIPS = [" Bal ebec Tash", " thou hast thee", " Esq Hon Rev", "teenth tieth ieth", " whale whales sperm"];
-
 function featureRow(index: number): FeatureRow {
-  if (index === 7451) {
-    const score = { density: 0.00238, max: 41.7013, score: 0.86, starred: true };
-    return { index, label: "ships and sailing vessels", auto: false, top_tokens: [" ship"], ...score };
-  }
+  if (index === 7451) return scene.ship;
+  const { labels, chips } = scene;
   const dead = index === 7460 || noise(index, 5) < 0.025;
   const labelled = !dead && noise(index, 1) < 0.6;
   return {
     index,
-    label: labelled ? (LABELS[Math.floor(noise(index, 2) * LABELS.length)] ?? "") : "",
+    label: labelled ? (labels[Math.floor(noise(index, 2) * labels.length)] ?? "") : "",
     auto: labelled,
-    top_tokens: dead ? [] : (CHIPS[Math.floor(noise(index, 3) * CHIPS.length)]?.match(/ ?\w+/g) ?? []),
+    top_tokens: dead ? [] : (chips[Math.floor(noise(index, 3) * chips.length)]?.match(/ ?\w+/g) ?? []),
     density: dead ? 0 : 10 ** (-6 + 4.6 * noise(index, 4)),
     max: dead ? 0 : 2 + 40 * noise(index, 6),
     score: labelled ? noise(index, 7) : null,
@@ -158,24 +116,6 @@ function featureRow(index: number): FeatureRow {
   };
 }
 
-/** Sentences with the strongest token between bars. */
-const SENTENCES = [
-  "The sailors said that it was the largest| ship| that had ever been seen in those waters, and the captain was proud of her.",
-  "On the quay, the men saw that the Pequod was a| ship| of the old school, rather small if anything; with an old-fashioned look about her.",
-  "In the morning we came alongside the| vessel| in a boat, and hailed her captain.\nHe did not answer at first.",
-  "He had served for years on a Nantucket whal|er|, homeward bound and full of oil, when the storm came.",
-  "In that year no fewer than four frig|ates| were fitted out that year at the public expense of the colony.",
-  "She shook from stem to stern, and all her timbers groaned as the| hull| took the sea again and again.",
-  "When the smoke cleared we lowered a| boat| and pulled for the shore with all our strength.",
-  "Against the pale evening the| masts| stood bare against a grey sky, and nothing moved.",
-  "The bill gave money for the| harbor| improvements provided for by the last Congress of the United States.",
-  "Before the bell rang twice, all hands on| deck| before the watch was called to supper.",
-];
-const WARM: Record<string, number> = {
-  ...{ " Pequod": 11.2, " boat": 14.6, " captain": 4.3, " timbers": 6.7, " shore": 0.9, " small": 1.9, " grey": 0.3 },
-  " sailors": 3.1,
-};
-const OWN: Record<string, number> = { ship: 38.2, schooner: 29.6, harbor: 4.4, captain: 3.7, crew: 6.1, left: 1.1 };
 const WILD = [` ${HOSTILE}`, "\u0000", "\u202egnirts", "x".repeat(10_000), "\t", "\u200b"];
 
 const pieces = (text: string): string[] => text.match(/\s?[\w'-]+|\n|[^\w\s]/g) ?? [];
@@ -189,12 +129,14 @@ export function featurePage(open: OpenExtraction, index: number, hostile = false
   const values: number[] = [];
   const tokenOf = (word: string) => (texts.includes(word) ? texts.indexOf(word) : texts.push(word) - 1);
   const example = (n: number, value: number): Example => {
-    const [left = "", strong = "", right = ""] = SENTENCES[n % SENTENCES.length]?.split("|") ?? [];
+    const [left = "", strong = "", right = ""] = scene.sentences[n % scene.sentences.length]?.split("|") ?? [];
     const own = index === 7451 ? strong : (row.top_tokens[n % 3] ?? strong);
     const words = [...pieces(left), own, ...pieces(right)];
     if (hostile) words.splice(1, 0, ...WILD);
     const peak = words.indexOf(own, pieces(left).length);
-    values.push(...words.map((word, i) => (i === peak ? value : Math.min(value, ((WARM[word] ?? 0) * max) / 41.7))));
+    values.push(
+      ...words.map((word, i) => (i === peak ? value : Math.min(value, ((scene.warm[word] ?? 0) * max) / 41.7))),
+    );
     const place = { offset: 118 + n, context: 157 + n, document: 40 + n, before: true, after: true };
     return { position: 40_212 + 300 * n + Math.round(value), value, peak, tokens: words.map(tokenOf), ...place };
   };
@@ -228,11 +170,7 @@ export function featurePage(open: OpenExtraction, index: number, hostile = false
     zeros_label: "",
     summary: `Histogram of non-zero activations, 0 to ${max.toFixed(1)}`,
   };
-  const tokens = [
-    { token: " ship", count: 9, share: 0.45, mean: 36.2 },
-    { token: " vessel", count: 6, share: 0.3, mean: 31 },
-    { token: hostile ? HOSTILE : " boat", count: 5, share: 0.25, mean: 20.4 },
-  ];
+  const tokens = scene.tokens.map((one) => (hostile ? { ...one, token: HOSTILE } : one));
   const page: FeaturePage = {
     ...real.page.value,
     ...{ extraction_id: open.id, index, density: row.density, fired: Math.round(row.density * open.n_tokens) },
@@ -254,30 +192,17 @@ export function featurePage(open: OpenExtraction, index: number, hostile = false
 function tokenise(text: string) {
   const words = pieces(text);
   const texts = [...new Set(words)];
-  const values = words.map((word) => OWN[word.trim()] ?? 0);
+  const values = words.map((word) => scene.own[word.trim()] ?? 0);
   return { read: { texts, tokens: words.map((word) => texts.indexOf(word)) }, values };
 }
 
-function logits(index: number): FeatureLogitsData {
-  const of = (tokens: string[], values: number[]) => tokens.map((token, i) => ({ token, logit: values[i] as number }));
-  return {
-    ...real.logits,
-    index,
-    raises: of([" ship", " vessel", " ships", "board", " sail"], [1.94, 1.71, 1.55, 1.12, 0.97]),
-    lowers: of([" Congress", " dollars", " he", " chapter", " law"], [-0.81, -0.77, -0.52, -0.49, -0.41]),
-  };
-}
-
 function relations(index: number, hostile = false): FeatureRelationsData {
-  const one = (other: number, value: number) => {
+  const one = ([other, value]: [number, number]) => {
     const { label, top_tokens } = featureRow(other);
     return { index: other, label: hostile ? HOSTILE : label, top_tokens, value };
   };
-  return {
-    ...{ index, sampled: 2048, note: "", problem: null },
-    similar: [one(2210, 0.61), one(11_873, 0.44), one(7452, 0.38), one(904, 0.35)],
-    coactive: [one(13_002, 0.71), one(11_873, 0.22), one(7452, 0.18), one(5520, 0.16)],
-  };
+  const of = { index, sampled: 2048, note: "", problem: null };
+  return { ...of, similar: scene.similar.map(one), coactive: scene.coactive.map(one) };
 }
 
 function check(values: Record<string, unknown>): ExtractionCheck {
@@ -303,7 +228,6 @@ export interface ViewerOptions extends FakeOptions<ViewerCommand> {
 
 const numbers = (value: unknown, values: readonly number[]) =>
   new Numbers(value, ["activations"], [new DataView(Float32Array.from(values).buffer)]);
-const CONTEXT = `The night was dark.\nNobody on the quay could tell where the old ship lay at anchor, for her captain had put out every light, and the crew kept below until the tide would turn. ${"The sea was calm and the wind had gone to sleep. ".repeat(5)}`;
 
 export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
   private readonly notes = new Map<number, FeatureNotes>();
@@ -315,95 +239,77 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
     super("extraction_viewer", state, options);
   }
 
-  protected answer(command: ViewerCommand): unknown {
-    const open = this.state.open ?? opened();
-    const { cards, view } = this.state;
-    switch (command.kind) {
-      case "list_saes":
-        return this.saes(command);
-      case "extraction_form": {
-        const { name = "gpt2", d_sae = 16_384 } = SAES.find((one) => one.id === command.sae_id) ?? {};
-        return { sae_id: command.sae_id, name, d_sae, fields: FIELDS };
-      }
-      case "check_extraction":
-        return check(command.values);
-      case "start_extraction": {
-        const name = SAES.find((one) => one.id === command.sae_id)?.name ?? "new";
-        const queued = { status: "queued", queue_position: 1, tokens_done: 0, fraction: 0 };
-        const all = [extraction({ id: "ext_new", name, ...queued }), ...cards];
-        this.setState({ cards: all, total: this.state.total + 1, active: this.state.active + 1 });
-        return { extraction_id: "ext_new" };
-      }
-      case "try_demo":
-        this.setState({ open: opened(), view: { ...view, extraction_id: EXT } });
-        return { extraction_id: EXT };
-      case "extraction_action":
-        return this.act(command.extraction_id, command.action);
-      case "show_download":
-        return this.setState({ below: command.shown ? "download" : "" }) ?? null;
-      case "logits_action": {
-        const status = { start: "running", resume: "running", pause: "paused", cancel: "" }[command.action];
-        return this.change(command.extraction_id, { logits: status ? { ...LOGITS_JOB, status } : null });
-      }
-      case "read_loss_effect":
-        return { index: command.index, effect: -0.184, loss: 2.31, problem: null, ...this.options.loss };
-      case "show_view": {
-        const id = command.view.extraction_id;
-        const name = cards.find((card) => card.id === id)?.name;
-        const other = id === null ? null : opened({ id, ...(name ? { name } : {}) });
-        return (
-          this.setState({ view: command.view as ViewerState["view"], open: id === open.id ? open : other }) ?? null
-        );
-      }
-      case "query_features": {
-        const { offset = 0, limit = 100 } = command;
-        const rows = this.query(command.query as FeatureQuery, open.d_sae);
-        const piece = rows.slice(offset, offset + limit).map((index) => this.row(index));
-        return { matching: rows.length, offset, max_density: 0.04, rows: piece };
-      }
-      case "step_feature": {
-        const rows = this.query(command.query as FeatureQuery, open.d_sae);
-        const here = rows.indexOf(command.index);
-        const random = Math.floor(noise(this.sent.length) * rows.length);
-        const next_live = rows.findIndex((index, i) => i > here && featureRow(index).density > 0);
-        const row = { here, previous: here - 1, next: here + 1, random, next_live }[command.step];
-        const index = row >= 0 ? (rows[row] ?? null) : null;
-        return { index, row: index === null ? null : row };
-      }
-      case "open_feature": {
-        const { page, values } = featurePage(open, command.index, this.options.hostile);
-        return numbers({ ...page, notes: this.notes.get(command.index) ?? page.notes }, values);
-      }
-      case "feature_logits":
-        return { ...logits(command.index), ...this.options.logits };
-      case "feature_relations":
-        return relations(command.index, this.options.hostile);
-      case "expand_example": {
-        const { read, values } = tokenise(CONTEXT);
-        const { position } = command;
-        return numbers({ position, peak: values.indexOf(38.2), ...read, complete: true, note: "" }, values);
-      }
-      case "test_text": {
-        const { read, values } = tokenise(command.text);
-        const found = { max: Math.max(0, ...values), fired: values.filter((value) => value > 0).length };
-        return numbers({ index: command.index, ...read, ...found, seconds: 0.04, note: "BOS is left out." }, values);
-      }
-      case "read_prompt":
-        return this.reading(command);
-      case "edit_feature":
-        return this.edit(command, open);
-      case "suggest_label":
-        return { index: command.index, text: "words for ships", by: "offline heuristic", note: "" };
-      case "label_features":
-        return { labelled: 6852, skipped: 412 };
-      case "export_features":
-        return { path: `/workspace/${command.path}`, size_bytes: 12_000 };
-      case "import_labels":
-        return { imported: 120, skipped: 3 };
-      default:
-        return null;
-    }
+  private get open(): OpenExtraction {
+    return this.state.open ?? opened();
   }
+
+  protected readonly answers: Answers<ViewerCommand> = {
+    list_saes: (command) => this.saes(command),
+    extraction_form: ({ sae_id }) => {
+      const { name = "gpt2", d_sae = 16_384 } = SAES.find((one) => one.id === sae_id) ?? {};
+      return { sae_id, name, d_sae, fields: FIELDS };
+    },
+    check_extraction: ({ values }) => check(values),
+    start_extraction: ({ sae_id }) => {
+      const name = SAES.find((one) => one.id === sae_id)?.name ?? "new";
+      const queued = { status: "queued", queue_position: 1, tokens_done: 0, fraction: 0 };
+      const cards = [extraction({ id: "ext_new", name, ...queued }), ...this.state.cards];
+      this.setState({ cards, total: this.state.total + 1, active: this.state.active + 1 });
+      return { extraction_id: "ext_new" };
+    },
+    try_demo: () => {
+      this.setState({ open: opened(), view: { ...this.state.view, extraction_id: EXT } });
+      return { extraction_id: EXT };
+    },
+    extraction_action: ({ extraction_id, action }) => this.act(extraction_id, action),
+    show_download: ({ shown }) => this.setState({ below: shown ? "download" : "" }),
+    logits_action: ({ extraction_id, action }) => {
+      const status = { start: "running", resume: "running", pause: "paused", cancel: "" }[action];
+      this.change(extraction_id, { logits: status ? { ...LOGITS_JOB, status } : null });
+    },
+    read_loss_effect: ({ index }) => ({ index, effect: -0.184, loss: 2.31, problem: null, ...this.options.loss }),
+    show_view: ({ view }) => {
+      const id = view.extraction_id;
+      const name = this.state.cards.find((card) => card.id === id)?.name;
+      const other = id === null ? null : opened({ id, ...(name ? { name } : {}) });
+      this.setState({ view: view as ViewerState["view"], open: id === this.open.id ? this.open : other });
+    },
+    query_features: ({ query, offset = 0, limit = 100 }) => {
+      const found = this.query(query as FeatureQuery, this.open.d_sae);
+      const rows = found.slice(offset, offset + limit).map((index) => this.row(index));
+      return { matching: found.length, offset, max_density: 0.04, rows };
+    },
+    step_feature: ({ query, index, step }) => {
+      const rows = this.query(query as FeatureQuery, this.open.d_sae);
+      const here = rows.indexOf(index);
+      const random = Math.floor(noise(this.sent.length) * rows.length);
+      const next_live = rows.findIndex((index, i) => i > here && featureRow(index).density > 0);
+      const row = { here, previous: here - 1, next: here + 1, random, next_live }[step];
+      const found = row >= 0 ? (rows[row] ?? null) : null;
+      return { index: found, row: found === null ? null : row };
+    },
+    open_feature: ({ index }) => {
+      const { page, values } = featurePage(this.open, index, this.options.hostile);
+      return numbers({ ...page, notes: this.notes.get(index) ?? page.notes }, values);
+    },
+    feature_logits: ({ index }) => ({ ...real.logits, ...scene.logits, index, ...this.options.logits }),
+    feature_relations: ({ index }) => relations(index, this.options.hostile),
+    expand_example: ({ position }) => {
+      const { read, values } = tokenise(scene.context);
+      return numbers({ position, peak: values.indexOf(38.2), ...read, complete: true, note: "" }, values);
+    },
+    test_text: ({ index, text }) => {
+      const { read, values } = tokenise(text);
+      const found = { max: Math.max(0, ...values), fired: values.filter((value) => value > 0).length };
+      return numbers({ index, ...read, ...found, seconds: 0.04, note: "BOS is left out." }, values);
+    },
+    read_prompt: (command) => this.reading(command),
+    edit_feature: (command) => this.edit(command, this.open),
+    suggest_label: ({ index }) => ({ index, text: "words for ships", by: "offline heuristic", note: "" }),
+    label_features: () => ({ labelled: 6852, skipped: 412 }),
+    export_features: ({ path }) => ({ path: `/workspace/${path}`, size_bytes: 12_000 }),
+    import_labels: () => ({ imported: 120, skipped: 3 }),
+  };
 
   private edit(command: Extract<ViewerCommand, { kind: "edit_feature" }>, open: OpenExtraction): FeatureNotes {
     const { index } = command;
@@ -467,18 +373,16 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
     };
   }
 
-  private change(id: string, change: Partial<ExtractionCard>): null {
-    this.setState({ cards: this.state.cards.map((card) => (card.id === id ? { ...card, ...change } : card)) });
-    return null;
+  private change(id: string, change: Partial<ExtractionCard>): void {
+    this.setState({ cards: patched(this.state.cards, [id], change) });
   }
 
-  private act(id: string, action: string): null {
+  private act(id: string, action: string): void {
     if (action === "delete") this.setState({ cards: this.state.cards.filter((card) => card.id !== id) });
     else if (action === "pause") {
       this.change(id, { status: "pausing" });
       setTimeout(() => this.change(id, { status: "paused" }), 400);
     } else this.change(id, { status: action === "resume" ? "running" : "cancelled" });
-    return null;
   }
 
   private reading(command: Extract<ViewerCommand, { kind: "read_prompt" }>): Numbers {

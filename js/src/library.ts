@@ -1,11 +1,7 @@
 /** The bundle of the widgets around the library: they stand in one box. */
 import { renderDownload } from "./download";
-import { bundleOf, type Views } from "./lib/entry";
+import { bundleOf } from "./lib/entry";
 import { renderBrowser } from "./sae-browser";
 
-export const VIEWS: Views = {
-  sae_browser: renderBrowser,
-  download: renderDownload,
-};
-
+export const VIEWS = { sae_browser: renderBrowser, download: renderDownload };
 export default bundleOf(VIEWS);

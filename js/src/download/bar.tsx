@@ -1,5 +1,4 @@
 /** What is chosen, its configuration, and the button that fetches it. */
-
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { flip } from "../lib/kit";

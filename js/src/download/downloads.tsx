@@ -1,21 +1,21 @@
 /** The downloads of the workspace: how far each is, and what can be done with it. */
-
 import { useEffect, useState } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Buttons, Facts, Named, StatusWord } from "../lib/kit";
-import { ItemNotes } from "../lib/notes";
+import { CardNotes } from "../lib/notes";
 import { Progress } from "../lib/progress";
+import { isActive, statusOf } from "../lib/statuses";
 import type { DownloadCard } from "../lib/wire";
+import { places } from "./places";
 import { Linked } from "./problems";
 import type { Store } from "./store";
-import { placeIn, type Target, useWayBack, WayBack } from "./way-back";
-import { buttonsFor, ended, hasProgressBar, isUnderWay, progressLine, STATUS_WORDS, statusOf } from "./words";
+import { buttonsFor, type CardAction, ended, hasProgressBar, isUnderWay, progressLine, STATUS_WORDS } from "./words";
 
 export function Downloads({ store }: { store: Store }) {
   const { downloads } = store.state.value;
   if (downloads.length === 0) return null;
-  const active = downloads.filter((card) => ["running", "queued", "paused"].includes(statusOf(card))).length;
+  const active = downloads.filter((card) => isActive(card) || statusOf(card) === "paused").length;
   const over = ended(downloads);
   return (
     <>
@@ -24,11 +24,11 @@ export function Downloads({ store }: { store: Store }) {
         <span class="sm t2">{active > 0 ? `${f.count(active)} active` : "none active"}</span>
         <div class="sp" />
         {over.length > 0 && (
-          <WayBack to={nextCard}>
+          <span data-back={`[aria-label="Downloads"] > .card button | ${places("tab")}`}>
             <Button small kind="quiet" onClick={() => void store.act("clear", over)}>
               Clear finished
             </Button>
-          </WayBack>
+          </span>
         )}
       </div>
       <ul class="lst" aria-label="Downloads">
@@ -40,32 +40,25 @@ export function Downloads({ store }: { store: Store }) {
   );
 }
 
-/** After a card was cleared: the first button of the next one, else of the one before, else where downloads begin. */
-const nextCard: Target = (root, siblings) => {
-  const cards = siblings.filter((one) => one.isConnected && one.matches(".card"));
-  const card = cards[0] ?? root.querySelector('[aria-label="Downloads"] > .card');
-  return card?.querySelector<HTMLElement>("button") ?? placeIn(root, "tab");
-};
-
 function Item({ store, card }: { store: Store; card: DownloadCard }) {
   const status = statusOf(card);
-  const box = useWayBack<HTMLLIElement>(nextCard);
   const live = store.link.value === "live";
+  const { note } = card;
   const wait = useCountdown(card.wait_seconds, card.attempt);
   const pending = store.pending.value.get(card.id);
-  const press = (action: ReturnType<typeof buttonsFor>[number]["action"]) => {
+  const press = (action: CardAction) => {
     if (action === "open") store.openSae(card);
     else void store.act(action, [card]);
   };
   return (
-    <li ref={box} class="card nc" aria-label={card.name}>
+    <li class="card nc" aria-label={card.name}>
       <div class="c2 col">
         <div class="row">
           <StatusWord status={status} word={STATUS_WORDS[status]} />
           <Named name={card.name} />
         </div>
         {hasProgressBar(card) && (
-          <Progress label={`Download of ${card.name}`} fraction={card.fraction} status={statusOf(card)} />
+          <Progress label={`Download of ${card.name}`} fraction={card.fraction} status={status} />
         )}
         <Facts of={progressLine({ ...card, wait_seconds: wait }, live)} />
       </div>
@@ -74,7 +67,13 @@ function Item({ store, card }: { store: Store; card: DownloadCard }) {
           <Buttons of={buttonsFor(card, store.state.value.can_open, pending)} onPress={press} />
         </div>
       </div>
-      <Notes store={store} card={card} />
+      <CardNotes store={store} id={card.id}>
+        {note && status !== "paused" && (
+          <NoteBox tone={status === "failed" ? "err" : status === "interrupted" ? "int" : "plain"} title={note.what}>
+            <Linked text={note.hint ?? ""} />
+          </NoteBox>
+        )}
+      </CardNotes>
     </li>
   );
 }
@@ -90,22 +89,4 @@ function useCountdown(seconds: number | null, attempt: number | null): number | 
     return () => clearInterval(timer);
   }, [seconds, attempt]);
   return left;
-}
-
-function Notes({ store, card }: { store: Store; card: DownloadCard }) {
-  const status = statusOf(card);
-  const { note } = card;
-  const said = note !== null && status !== "paused";
-  const some = store.late.value.has(card.id) || store.problems.value.has(card.id);
-  if (!said && !some) return null;
-  return (
-    <div class="full notes">
-      {said && note && (
-        <NoteBox tone={status === "failed" ? "err" : status === "interrupted" ? "int" : "plain"} title={note.what}>
-          <Linked text={note.hint ?? ""} />
-        </NoteBox>
-      )}
-      <ItemNotes store={store} id={card.id} />
-    </div>
-  );
 }

@@ -1,10 +1,9 @@
 /** Gemma Scope: which SAE, by site, layer, width and L0. */
-
 import { useEffect } from "preact/hooks";
 import { rove, useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import { Pick, put } from "../lib/kit";
+import { Empty, Pick, put } from "../lib/kit";
 import type { VariantRow } from "../lib/wire";
 import { DownloadBar } from "./bar";
 import { type Choices, choose, chosen, FACETS, type Facet, matching, type Option, optionsOf } from "./facets";
@@ -12,7 +11,6 @@ import { MOST, toFetch } from "./listing";
 import { PreviewPane } from "./preview";
 import { FailedNote, Looking, Problems } from "./problems";
 import type { Store } from "./store";
-import { useWayBack } from "./way-back";
 
 export function GemmaScope({ store }: { store: Store }) {
   const { gemma } = store;
@@ -36,12 +34,7 @@ export function GemmaScope({ store }: { store: Store }) {
   }, [rows, store.choices.value]);
 
   if (store.known.value?.releases.length === 0) {
-    return (
-      <div class="empty">
-        <h3>No Gemma Scope release is known</h3>
-        <p>Look into a repository by its name instead.</p>
-      </div>
-    );
+    return <Empty title="No Gemma Scope release is known">Look into a repository by its name instead.</Empty>;
   }
   if (!store.known.value) {
     return store.isLooking("known") ? (
@@ -160,11 +153,8 @@ function FacetBox({ facet, options, choices, onPick }: FacetProps) {
 /** Takes one choice back. The focus goes to the choices, of which none is made then. */
 function Any({ facet, onPick }: Pick<FacetProps, "facet" | "onPick">) {
   const title = TITLES[facet];
-  const box = useWayBack<HTMLSpanElement>((root) =>
-    root.querySelector<HTMLElement>(`[role="radiogroup"][aria-label="${title}"] :is(input, [tabindex="0"])`),
-  );
   return (
-    <span ref={box}>
+    <span data-back={`[role="radiogroup"][aria-label="${title}"] :is(input, [tabindex="0"])`}>
       <button type="button" class="lk" aria-label={`Any ${title}`} onClick={() => onPick(null)}>
         any
       </button>

@@ -1,8 +1,9 @@
 /** DownloadFromHF: look into repositories, choose SAEs, download them. */
 import { mountWidget } from "../lib/host";
+import { placeIn } from "../lib/keep-focus";
 import type { Model } from "../lib/rpc";
+import { places } from "./places";
 import { Store } from "./store";
-import { placeIn } from "./way-back";
 import { Widget } from "./widget";
 
 export function renderDownload(model: Model, parent: HTMLElement, stop: AbortSignal): void {
@@ -11,7 +12,7 @@ export function renderDownload(model: Model, parent: HTMLElement, stop: AbortSig
     label: "Download from Hugging Face",
     frame: store.state.value.embedded ? "part" : "whole",
     close: () => store.closeInnermost(),
-    letters: (root: HTMLElement) => ({ "/": () => placeIn(root, "search", "repository", "release")?.focus() }),
+    letters: (root: HTMLElement) => ({ "/": () => placeIn(root, places("search", "repository", "release"))?.focus() }),
   } as const;
   mountWidget(model, parent, store, options, <Widget store={store} />);
   void store.loadKnown();

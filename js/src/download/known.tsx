@@ -1,12 +1,10 @@
 /** Public repositories with SAEs to start from. */
-
-import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
 import { Button } from "../lib/controls";
-import { Facts, put, Search } from "../lib/kit";
+import { Facts, Named, NothingMatches, put, Search } from "../lib/kit";
 import type { KnownRow } from "../lib/wire";
+import { places } from "./places";
 import type { Store } from "./store";
-import { toPlace, useWayBack } from "./way-back";
 import { formatWords, siteWords } from "./words";
 
 export function Known({ store }: { store: Store }) {
@@ -29,30 +27,18 @@ export function Known({ store }: { store: Store }) {
         />
       </div>
       {data && rows.length === 0 && (
-        <div class="empty">
-          <h3>No repository matches</h3>
-          <p>{`None of the ${data.repositories.length} known repositories matches “${search.trim()}”.`}</p>
-          <Button onClick={put(store.knownSearch, "")}>Clear filters</Button>
-        </div>
+        <NothingMatches noun="repository" onClear={put(store.knownSearch, "")}>
+          {`None of the ${data.repositories.length} known repositories matches “${search.trim()}”.`}
+        </NothingMatches>
       )}
       {rows.length > 0 && (
-        <List>
+        <ul class="lst known" aria-label="Known repositories" data-back={places("repository", "release", "tab")}>
           {rows.map((row) => (
             <Repository key={row.repo_id} store={store} row={row} />
           ))}
-        </List>
+        </ul>
       )}
     </>
-  );
-}
-
-/** *Browse* leaves this tab: the focus goes to where the repository is named then. */
-function List({ children }: { children: ComponentChildren }) {
-  const list = useWayBack<HTMLUListElement>(toPlace("repository", "release", "tab"));
-  return (
-    <ul ref={list} class="lst known" aria-label="Known repositories">
-      {children}
-    </ul>
   );
 }
 
@@ -63,9 +49,7 @@ function Repository({ store, row }: { store: Store; row: KnownRow }) {
     <li class="card nc" aria-label={row.repo_id}>
       <div class="c2 col">
         <div class="row">
-          <span class="nm el" title={row.name || row.repo_id}>
-            {row.name || row.repo_id}
-          </span>
+          <Named name={row.name || row.repo_id} />
           {row.format && <span class="bg">{formatWords(row.format)}</span>}
           {row.gated_model && <span class="bg">gated model</span>}
         </div>
@@ -88,20 +72,9 @@ function Repository({ store, row }: { store: Store; row: KnownRow }) {
   );
 }
 
-function matches(row: KnownRow, search: string): boolean {
-  const text = [
-    row.repo_id,
-    row.name,
-    row.model,
-    formatWords(row.format),
-    ...row.sites,
-    ...row.sites.map(siteWords),
-    ...row.widths,
-  ]
-    .join(" ")
-    .toLowerCase();
-  return search
-    .toLowerCase()
-    .split(/\s+/)
-    .every((word) => text.includes(word));
+function matches({ repo_id, name, model, format, sites, widths }: KnownRow, search: string): boolean {
+  const parts = [repo_id, name, model, formatWords(format), ...sites, ...sites.map(siteWords), ...widths];
+  const text = parts.join(" ").toLowerCase();
+  const words = search.toLowerCase().split(/\s+/);
+  return words.every((word) => text.includes(word));
 }

@@ -1,28 +1,17 @@
 /** Where the SAE would be loaded: what the figures for memory are about. */
-
 import { Pick } from "../lib/kit";
 import type { HubPreviewData } from "../lib/wire";
 import type { Finding } from "./listing";
+import { places } from "./places";
 import type { Store } from "./store";
-import { toPlace, useWayBack } from "./way-back";
 import { deviceLabel } from "./words";
 
-interface LoadOnProps {
-  store: Store;
-  finding: Finding;
-  preview: HubPreviewData;
-}
-
-export function LoadOn(props: LoadOnProps) {
-  return props.store.state.value.devices.length > 0 ? <Devices {...props} /> : null;
-}
-
 /** It moves between the figures and the warning that memory does not suffice; the focus goes with it. */
-function Devices({ store, finding, preview }: LoadOnProps) {
+export function LoadOn({ store, finding, preview }: { store: Store; finding: Finding; preview: HubPreviewData }) {
   const { devices } = store.state.value;
-  const box = useWayBack<HTMLSpanElement>(toPlace("device", "start"));
+  if (devices.length === 0) return null;
   return (
-    <span ref={box} class="row on">
+    <span class="row on" data-back={places("device", "start")}>
       <span class="t2" aria-hidden="true">
         Load on
       </span>

@@ -2,13 +2,14 @@
 import type { ComponentChildren } from "preact";
 import { asksConvention, Convention } from "../lib/convention";
 import * as f from "../lib/format";
+import { Facts as Pairs } from "../lib/table";
 import type { HubPreviewData, VariantRow } from "../lib/wire";
 import { type Finding, toFetch } from "./listing";
 import { LoadOn } from "./load-on";
 import { FailedNote } from "./problems";
 import type { Store } from "./store";
 import { Warnings } from "./warnings";
-import { cacheWords, fitWords, folderOf, formatWords, guessSource, memoryOn, whole, widthWords } from "./words";
+import { cacheWords, fitWords, folderOf, formatWords, guessSource, memoryOn, widthWords } from "./words";
 
 interface PaneProps {
   store: Store;
@@ -109,16 +110,7 @@ function Facts({ finding, row, preview, several }: FactsProps) {
       </>,
     ]);
   }
-  return (
-    <dl class="kv">
-      {lines.map(([name, value]) => (
-        <>
-          <dt key={`${name}-name`}>{name}</dt>
-          <dd key={name}>{value}</dd>
-        </>
-      ))}
-    </dl>
-  );
+  return <Pairs facts={lines} />;
 }
 
 /** ", d_sae 16,384 × d_in 2,304"; where the files do not tell yet, what the names say, marked as that. */
@@ -172,7 +164,7 @@ function Fetch({ preview, rows }: { preview: HubPreviewData; rows: readonly Vari
     rows.length > 1
       ? [
           `${rows.length} SAEs${cached > 0 ? `, ${cached} of them cached` : ""}`,
-          preview.disk_free_bytes === null ? "" : `; ${whole(preview.disk_free_bytes)} of disk free`,
+          preview.disk_free_bytes === null ? "" : `; ${f.wholeBytes(preview.disk_free_bytes)} of disk free`,
         ].join("")
       : cacheWords(preview);
   return (

@@ -1,5 +1,4 @@
 /** What is being looked up, and what went wrong with it. */
-
 import type { ComponentChildren } from "preact";
 import { Button, NoteBox } from "../lib/controls";
 import { Dismiss, put } from "../lib/kit";
@@ -48,14 +47,8 @@ export function FailedNote({ failed, again, onDismiss, busy = false }: FailedPro
 /** Trying the same again may help with these. */
 const PASSING = /gated|token|forbidden|rate|timeout|offline|server|connection|hub_error|^hub$|disk|truncated|changed/;
 
-interface ProblemsProps {
-  store: Store;
-  finding: Finding;
-  again: () => void;
-}
-
 /** Repositories that could not be listed, each with what to try instead; and that the hub was not asked. */
-export function Problems({ store, finding, again }: ProblemsProps) {
+export function Problems({ store, finding, again }: { store: Store; finding: Finding; again: () => void }) {
   const problems = finding.listing.value?.problems ?? [];
   if (problems.length === 0) return null;
   return (

@@ -1,18 +1,15 @@
 /** Any repository: where to look, what is there, what is chosen. */
-
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import { Icon } from "../lib/icons";
-import { put, Search } from "../lib/kit";
+import { Empty, FieldBox, NothingMatches, put, Search } from "../lib/kit";
 import { DownloadBar } from "./bar";
 import { columnsOf, keyOf, searched } from "./listing";
+import { places } from "./places";
 import { PreviewPane } from "./preview";
 import { FailedNote, Looking, Problems } from "./problems";
 import type { Store } from "./store";
 import { Variants } from "./variants";
-import { toPlace, useWayBack, WayBack } from "./way-back";
 import { formatWords } from "./words";
 
 export function AnyRepository({ store }: { store: Store }) {
@@ -24,7 +21,7 @@ export function AnyRepository({ store }: { store: Store }) {
       <Looking finding={any} />
       <FailedNote failed={any.failed.value} again={() => void store.preview()} onDismiss={() => any.clear()} />
       <Problems store={store} finding={any} again={() => void store.preview()} />
-      {nothing && <Empty store={store} />}
+      {nothing && <Nothing store={store} />}
       {any.rows.value.length > 0 && <Found store={store} />}
     </>
   );
@@ -51,85 +48,51 @@ function Where({ store }: { store: Store }) {
   );
 }
 
-interface LabelProps {
-  id: string;
-  label: string;
-  help: string;
-}
-
-function Label({ id, label, help }: LabelProps) {
-  const [open, setOpen] = useState(false);
-  return (
-    <>
-      <div class="l">
-        <label for={id}>{label}</label>
-        <button
-          type="button"
-          class="help"
-          aria-label={`Help: ${label}`}
-          aria-expanded={open}
-          aria-controls={`${id}-help`}
-          onClick={() => setOpen(!open)}
-        >
-          ?
-        </button>
-      </div>
-      <p class="help-text" id={`${id}-help`} hidden={!open}>
-        {help}
-      </p>
-    </>
-  );
-}
+const HELP = {
+  repository:
+    "A model repository of the hub. After the name may follow @ and a branch, tag or commit, or a folder. " +
+    "Links copied from the hub work, and so do SAELens names (release, or release/id).",
+  token:
+    "For private and gated repositories. It goes to the kernel when you press Preview, stays in its memory until " +
+    "this widget is closed, and is written nowhere. Without one, the sign-in of huggingface_hub is used.",
+};
 
 function Repository({ store }: { store: Store }) {
-  const id = useUid("sw-repository");
   const input = useRef<HTMLInputElement>(null);
   const unnamed = store.unnamed.value;
   useLayoutEffect(() => {
     if (unnamed) input.current?.focus();
   }, [unnamed]);
   return (
-    <div class="f wide">
-      <Label
-        id={id}
-        label="Repository"
-        help={
-          "A model repository of the hub. After the name may follow @ and a branch, tag or commit, or a folder. " +
-          "Links copied from the hub work, and so do SAELens names (release, or release/id)."
-        }
-      />
-      <input
-        id={id}
-        ref={input}
-        type="text"
-        aria-invalid={unnamed}
-        aria-describedby={`${id}-hint`}
-        autocomplete="off"
-        autocapitalize="off"
-        spellcheck={false}
-        value={store.repository.value}
-        onInput={(event) => {
-          store.repository.value = event.currentTarget.value;
-          store.unnamed.value = false;
-        }}
-        onKeyDown={onEnter(store)}
-      />
-      {unnamed ? (
-        <p class="err" id={`${id}-hint`} role="alert">
-          <Icon name="fail" />
-          <span>No repository is named. Enter owner/name, or choose one of the known repositories.</span>
-        </p>
-      ) : (
-        <p class="hint" id={`${id}-hint`}>
-          owner/name, owner/name@revision, a sub-folder, or a pasted link
-        </p>
+    <FieldBox
+      label="Repository"
+      class="wide"
+      help={HELP.repository}
+      alert
+      error={unnamed ? "No repository is named. Enter owner/name, or choose one of the known repositories." : undefined}
+      hint="owner/name, owner/name@revision, a sub-folder, or a pasted link"
+    >
+      {(control) => (
+        <input
+          {...control}
+          ref={input}
+          type="text"
+          autocomplete="off"
+          autocapitalize="off"
+          spellcheck={false}
+          value={store.repository.value}
+          onInput={(event) => {
+            store.repository.value = event.currentTarget.value;
+            store.unnamed.value = false;
+          }}
+          onKeyDown={onEnter(store)}
+        />
       )}
-    </div>
+    </FieldBox>
   );
 }
 
 function Token({ store }: { store: Store }) {
-  const id = useUid("sw-token");
   const input = useRef<HTMLInputElement>(null);
   const kept = store.state.value.has_token;
   useEffect(() => {
@@ -142,60 +105,50 @@ function Token({ store }: { store: Store }) {
       store.takeToken = () => "";
     };
   }, [store]);
+  const forget = (
+    <span data-back={places("token")}>
+      {" · "}
+      <Button kind="link" onClick={() => void store.forgetToken()}>
+        Forget token
+      </Button>
+    </span>
+  );
   return (
-    <div class="f">
-      <Label
-        id={id}
-        label="Access token"
-        help={
-          "For private and gated repositories. It goes to the kernel when you press Preview, stays in its memory until " +
-          "this widget is closed, and is written nowhere. Without one, the sign-in of huggingface_hub is used."
-        }
-      />
-      <input
-        id={id}
-        ref={input}
-        type="password"
-        aria-describedby={`${id}-hint`}
-        autocomplete="off"
-        spellcheck={false}
-        data-1p-ignore=""
-        data-lpignore="true"
-        data-bwignore="true"
-        onKeyDown={onEnter(store)}
-        placeholder={kept ? "one is kept in memory" : "from your sign-in"}
-      />
-      <p class="hint" id={`${id}-hint`}>
-        kept in memory only
-        {kept && (
-          <WayBack to={toPlace("token")}>
-            {" · "}
-            <Button kind="link" onClick={() => void store.forgetToken()}>
-              Forget token
-            </Button>
-          </WayBack>
-        )}
-      </p>
-    </div>
+    <FieldBox label="Access token" help={HELP.token} hint={<>kept in memory only{kept && forget}</>}>
+      {(control) => (
+        <input
+          {...control}
+          ref={input}
+          type="password"
+          autocomplete="off"
+          spellcheck={false}
+          data-1p-ignore=""
+          data-lpignore="true"
+          data-bwignore="true"
+          onKeyDown={onEnter(store)}
+          placeholder={kept ? "one is kept in memory" : "from your sign-in"}
+        />
+      )}
+    </FieldBox>
   );
 }
 
-function Empty({ store }: { store: Store }) {
-  const box = useWayBack<HTMLDivElement>(toPlace("tab"));
-  return (
-    <div ref={box} class="empty">
-      <h3>Nothing chosen yet</h3>
-      <p>
-        Paste a repository to see which SAEs it holds, their size and whether they fit this machine. Weights are fetched
-        only when you press Download.
-      </p>
-      <div class="row w">
-        <Button onClick={put(store.tab, "gemma")}>Browse Gemma Scope</Button>
-        <Button onClick={put(store.tab, "known")}>Known repositories</Button>
-      </div>
-    </div>
-  );
-}
+const Nothing = ({ store }: { store: Store }) => (
+  <div data-back={places("tab")}>
+    <Empty
+      title="Nothing chosen yet"
+      actions={
+        <>
+          <Button onClick={put(store.tab, "gemma")}>Browse Gemma Scope</Button>
+          <Button onClick={put(store.tab, "known")}>Known repositories</Button>
+        </>
+      }
+    >
+      Paste a repository to see which SAEs it holds, their size and whether they fit this machine. Weights are fetched
+      only when you press Download.
+    </Empty>
+  </div>
+);
 
 function Found({ store }: { store: Store }) {
   const { any } = store;
@@ -229,11 +182,9 @@ function Found({ store }: { store: Store }) {
       {shown.length > 0 ? (
         <Variants store={store} rows={shown} columns={columnsOf(rows)} />
       ) : (
-        <div class="empty">
-          <h3>No SAE matches</h3>
-          <p>{`None of the ${f.plural(rows.length, "SAE")} matches “${store.search.value.trim()}”.`}</p>
-          <Button onClick={put(store.search, "")}>Clear filters</Button>
-        </div>
+        <NothingMatches noun="SAE" onClear={put(store.search, "")}>
+          {`None of the ${f.plural(rows.length, "SAE")} matches “${store.search.value.trim()}”.`}
+        </NothingMatches>
       )}
       <PreviewPane store={store} finding={any} rows={chosen} />
       <DownloadBar

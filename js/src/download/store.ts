@@ -2,6 +2,7 @@
 import { type Signal, signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Answer, AnswerTo, Model } from "../lib/rpc";
+import { statusChanges } from "../lib/statuses";
 import { BaseStore, withKey } from "../lib/store";
 import {
   type Chosen,
@@ -14,12 +15,10 @@ import {
   type KnownRow,
 } from "../lib/wire";
 import type { Choices } from "./facets";
-import { Finding } from "./listing";
-import { anythingRuns, arrivals, statusChanges } from "./words";
+import { Finding, keyOf } from "./listing";
+import { anythingRuns, arrivals, said } from "./words";
 
 export type TabId = "repository" | "gemma" | "known";
-
-const SETTLE = 2000; // ms in which the state that follows from an answer has surely arrived
 
 export class Store extends BaseStore<HubState, HubCommand, never> {
   readonly tab = signal<TabId>("repository");
@@ -35,7 +34,6 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   readonly release = signal("");
   readonly choices: Signal<Choices> = signal([]);
   readonly known: Signal<HubKnownData | null> = signal(null);
-  readonly pending = signal<ReadonlyMap<string, DownloadAction>>(new Map());
   private readonly askingKnown = signal(false);
   /** What `preview` was last asked for. */
   private looked = "";
@@ -51,8 +49,8 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     this.repository.value = this.state.value.repository;
     this.follow(
       (before, after) => {
-        for (const line of statusChanges(before.downloads, after.downloads)) this.announce(line);
-        this.settle(before.downloads, after.downloads);
+        for (const line of statusChanges(before.downloads, after.downloads, said)) this.announce(line);
+        this.unmarkChanged(before.downloads, after.downloads, ({ status }) => status);
         const ended = arrivals(before.downloads, after.downloads);
         if (ended.length > 0) for (const finding of [this.any, this.gemma]) finding.arrived(ended);
       },
@@ -153,19 +151,15 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   check(rows: readonly Parameters<Finding["chosen"]>[0][], on: boolean): void {
     const next = new Set(this.checked.value);
     for (const row of rows) {
-      if (on) next.add(this.keyOf(row));
-      else next.delete(this.keyOf(row));
+      if (on) next.add(keyOf(row));
+      else next.delete(keyOf(row));
     }
     this.checked.value = next;
-    const left = this.any.rows.value.filter((row) => next.has(this.keyOf(row)));
+    const left = this.any.rows.value.filter((row) => next.has(keyOf(row)));
     const last = on ? rows.at(-1) : undefined;
     const current = this.any.current.value;
-    const stays = current && next.has(this.keyOf(current)) ? current : left.at(-1);
+    const stays = current && next.has(keyOf(current)) ? current : left.at(-1);
     this.any.show(last ?? stays ?? null);
-  }
-
-  private keyOf(row: { repo: number; path: string }): string {
-    return `${row.repo}/${row.path}`;
   }
 
   async download(saes: Chosen[]): Promise<boolean> {
@@ -184,9 +178,9 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     const ids = cards.map((card) => card.id);
     const key = ids.length === 1 ? (ids[0] as string) : "downloads";
     this.mark(ids, action);
-    const answer = await this.command(key, ACTION_WORDS[action], { kind: "hub_action", action, job_ids: ids });
-    if (answer === null) this.mark(ids, undefined);
-    else setTimeout(() => this.mark(ids, undefined), SETTLE);
+    const word = action.replace(/^./, (letter) => letter.toUpperCase());
+    const answer = await this.command(key, word, { kind: "hub_action", action, job_ids: ids });
+    this.unmark(ids, undefined, answer !== null);
   }
 
   openSae(card: DownloadCard): void {
@@ -199,31 +193,6 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     if (shown) shown.value = false;
     return shown !== undefined;
   }
-
-  private mark(ids: readonly string[], action: DownloadAction | undefined): void {
-    let next = this.pending.value;
-    for (const id of ids) next = withKey(next, id, action);
-    this.pending.value = next;
-  }
-
-  /** Ends what is under way for downloads whose state changed. */
-  private settle(before: readonly DownloadCard[], after: readonly DownloadCard[]): void {
-    if (this.pending.value.size === 0) return;
-    const now = new Map(after.map((card) => [card.id, card.status]));
-    this.mark(
-      before.filter((card) => now.get(card.id) !== card.status).map((card) => card.id),
-      undefined,
-    );
-  }
 }
-
-/** The word of the note "Kernel busy. WORD is queued …". */
-const ACTION_WORDS: Record<DownloadAction, string> = {
-  pause: "Pause",
-  resume: "Resume",
-  cancel: "Cancel",
-  retry: "Retry",
-  clear: "Clear",
-};
 
 const LATE: Partial<Record<HubCommand["kind"], string>> = { hub_list: "Preview", hub_preview: "Preview" };

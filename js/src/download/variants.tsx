@@ -10,13 +10,7 @@ const ROW = 26; // px, as the style sheet has it
 const SHOWN = 12; // rows that fit without scrolling
 const SPARE = 20; // rows drawn above and below those in sight
 
-interface VariantsProps {
-  store: Store;
-  rows: readonly VariantRow[];
-  columns: Columns;
-}
-
-export function Variants({ store, rows, columns }: VariantsProps) {
+export function Variants({ store, rows, columns }: { store: Store; rows: readonly VariantRow[]; columns: Columns }) {
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const long = rows.length > 4 * SPARE;

@@ -1,5 +1,6 @@
 /** What to know before a download, each with the button for the next step. */
-import { Button, NoteBox } from "../lib/controls";
+import type { ComponentChildren } from "preact";
+import { Button, NoteBox, type NoteProps } from "../lib/controls";
 import * as f from "../lib/format";
 import type { HubPreviewData, VariantRow, WarningData } from "../lib/wire";
 import { type Finding, toFetch } from "./listing";
@@ -53,53 +54,34 @@ function Warning({ store, finding, preview, rows, warning }: WarningsProps & { w
       {label}
     </Button>
   );
-  switch (warning.kind) {
-    case "gated_model":
-      return (
-        <NoteBox
-          tone="err"
-          title={warning.what}
-          actions={
-            <>
-              {again}
-              {download("Download SAE only")}
-            </>
-          }
-        >
-          {/* the rest of the sentence is said by the steps */}
-          <Linked text={(warning.hint ?? "").split(/ Sign in,/)[0] ?? ""} />
-          <Steps store={store} finding={finding} preview={preview} hint={warning.hint ?? ""} />
-        </NoteBox>
-      );
-    case "memory":
-      return (
-        <NoteBox
-          tone="warn"
-          title={warning.what}
-          actions={
-            <>
-              <LoadOn store={store} finding={finding} preview={preview} />
-              {download("Download anyway")}
-            </>
-          }
-        >
-          <Linked text={warning.hint ?? ""} />
-        </NoteBox>
-      );
-    case "disk":
-      return (
-        <NoteBox tone="err" title={warning.what} actions={again}>
-          <Linked text={warning.hint ?? ""} />
-        </NoteBox>
-      );
-    default:
-      return (
-        <NoteBox tone={warning.kind === "pickle" ? "info" : "plain"} title={warning.what}>
-          <Linked text={warning.hint ?? ""} />
-        </NoteBox>
-      );
-  }
+  const { kind, what } = warning;
+  const hint = warning.hint ?? "";
+  const gated = kind === "gated_model";
+  const actions: Record<string, ComponentChildren> = {
+    gated_model: (
+      <>
+        {again}
+        {download("Download SAE only")}
+      </>
+    ),
+    memory: (
+      <>
+        <LoadOn store={store} finding={finding} preview={preview} />
+        {download("Download anyway")}
+      </>
+    ),
+    disk: again,
+  };
+  return (
+    <NoteBox tone={TONES[kind] ?? "plain"} title={what} actions={actions[kind]}>
+      {/* of a gated model the rest of the sentence is said by the steps */}
+      <Linked text={gated ? (hint.split(/ Sign in,/)[0] ?? "") : hint} />
+      {gated && <Steps store={store} finding={finding} preview={preview} hint={hint} />}
+    </NoteBox>
+  );
 }
+
+const TONES: Record<string, NoteProps["tone"]> = { gated_model: "err", memory: "warn", disk: "err", pickle: "info" };
 
 /** How to get at a model that asks for a licence. */
 function Steps({ store, finding, preview, hint }: Omit<WarningsProps, "rows"> & { hint: string }) {

@@ -1,5 +1,4 @@
 /** Header, tabs, the chosen tab, and the downloads below it. */
-
 import { useUid } from "../lib/a11y";
 import { Tabs, tabId } from "../lib/controls";
 import { type KeyRow, Keys } from "../lib/keys";

@@ -1,10 +1,16 @@
 /** What the download widget says: words and buttons derived from the data. Pure functions. */
 import * as f from "../lib/format";
-import type { IconName } from "../lib/icons";
-import { type Status, statusOf, STATUS_WORDS as WORDS } from "../lib/statuses";
+import {
+  buttonsOf,
+  isActive,
+  type JobButton,
+  queueWords,
+  type Status,
+  statusOf,
+  underWay,
+  STATUS_WORDS as WORDS,
+} from "../lib/statuses";
 import type { Chosen, DeviceInfo, DownloadAction, DownloadCard, HubPreviewData, VariantRow } from "../lib/wire";
-
-export { STATUS_ICONS, statusOf } from "../lib/statuses";
 
 export const ROOT = "(root)"; // the folder of an SAE that lies at the top of its repository
 
@@ -50,16 +56,6 @@ const FORMATS: Record<string, string> = {
 };
 
 export const formatWords = (format: string): string => FORMATS[format] ?? format;
-
-/** "365 of 537 MB", "278 MB of 1.2 GB": the unit once where both have it. */
-export function bytesOf(done: number, total: number): string {
-  const [left, right] = [f.bytes(done), f.bytes(total)];
-  const unit = right.split(" ")[1] ?? "";
-  return `${left.endsWith(` ${unit}`) ? left.slice(0, -unit.length - 1) : left} of ${right}`;
-}
-
-/** "41 GB": without the decimal that says nothing. */
-export const whole = (n: number): string => f.bytes(n).replace(/\.0 /, " ");
 
 /** Bytes per second with three digits: "41.2 MB/s". */
 export function rateWords(rate: number): string {
@@ -119,7 +115,7 @@ export function fitWords(preview: HubPreviewData, device: DeviceInfo | undefined
 /** "not cached; 41 GB of disk free". */
 export function cacheWords(preview: HubPreviewData): string {
   const held = preview.total_bytes - preview.download_bytes;
-  const disk = preview.disk_free_bytes === null ? "" : `; ${whole(preview.disk_free_bytes)} of disk free`;
+  const disk = preview.disk_free_bytes === null ? "" : `; ${f.wholeBytes(preview.disk_free_bytes)} of disk free`;
   if (preview.cached) return `all of it is already cached${disk}`;
   return `${held > 0 ? `${f.bytes(held)} already cached` : "not cached"}${disk}`;
 }
@@ -129,49 +125,27 @@ export function cacheWords(preview: HubPreviewData): string {
 /** A download that was ended is *Cancelled*. */
 export const STATUS_WORDS: Record<Status, string> = { ...WORDS, stopped: "Cancelled" };
 
-export interface CardButton {
-  action: DownloadAction | "open";
-  label: string;
-  icon?: IconName;
-  disabled?: boolean;
-}
+export type CardAction = DownloadAction | "open";
 
-const button = (action: CardButton["action"], label: string, icon?: IconName): CardButton => ({ action, label, icon });
-const PAUSE = button("pause", "Pause", "pause");
-const RESUME = button("resume", "Resume", "play");
-const CANCEL = button("cancel", "Cancel", "close");
-const RETRY = button("retry", "Retry", "retry");
-const CLEAR = button("clear", "Clear");
-const OPEN = button("open", "Open in SAE browser");
-
-const BUTTONS: Record<Status, CardButton[]> = {
-  queued: [PAUSE, CANCEL],
-  running: [PAUSE, CANCEL],
-  paused: [RESUME, CANCEL],
-  interrupted: [RESUME, CANCEL],
-  failed: [RETRY, CANCEL],
-  stopped: [RETRY, CLEAR],
-  completed: [CLEAR],
+const BUTTONS: Record<Status, readonly CardAction[]> = {
+  queued: ["pause", "cancel"],
+  running: ["pause", "cancel"],
+  paused: ["resume", "cancel"],
+  interrupted: ["resume", "cancel"],
+  failed: ["retry", "cancel"],
+  stopped: ["retry", "clear"],
+  completed: ["clear"],
 };
 
-const BUSY: Record<string, string> = {
-  pause: "Pausing…",
-  cancel: "Cancelling…",
-  resume: "Resuming…",
-  retry: "Retrying…",
-  clear: "Clearing…",
-};
-
-/** The buttons of a card; one that is under way, asked for here or by anybody, is disabled and says so. */
-export function buttonsFor(card: DownloadCard, canOpen: boolean, pending?: DownloadAction): CardButton[] {
-  const under = card.status === "pausing" ? "pause" : card.status === "stopping" ? "cancel" : pending;
-  const list = canOpen && card.sae_id !== null ? [OPEN, ...BUTTONS[statusOf(card)]] : BUTTONS[statusOf(card)];
-  if (under === "cancel") return [{ ...CANCEL, label: "Cancelling…", disabled: true }];
-  return list.map((item) => (item.action === under ? { ...item, label: BUSY[under] ?? "", disabled: true } : item));
+/** The buttons of a card. */
+export function buttonsFor(card: DownloadCard, canOpen: boolean, pending?: string): JobButton<CardAction>[] {
+  const open: CardAction[] = canOpen && card.sae_id !== null ? ["open"] : [];
+  const under = underWay(card, pending, "cancel");
+  return buttonsOf([...open, ...BUTTONS[statusOf(card)]], under, { open: "Open in SAE browser" });
 }
 
 /** Is it being paused, resumed, cancelled, … right now? */
-export const isUnderWay = (card: DownloadCard, pending?: DownloadAction): boolean =>
+export const isUnderWay = (card: DownloadCard, pending?: string): boolean =>
   pending !== undefined || ["starting", "pausing", "stopping"].includes(card.status);
 
 /** Does it have something left to do? */
@@ -191,10 +165,10 @@ export function retryWords(attempt: number | null, wait: number | null): string 
 
 /** The line under the progress bar. */
 export function progressLine(card: DownloadCard, live: boolean): string[] {
-  const amount = card.bytes_total > 0 ? [bytesOf(card.bytes_done, card.bytes_total)] : [];
+  const amount = card.bytes_total > 0 ? [f.bytesOf(card.bytes_done, card.bytes_total)] : [];
   switch (statusOf(card)) {
     case "queued":
-      return [card.queue_position === null ? "waits for its turn" : `number ${card.queue_position} in the queue`];
+      return [queueWords(card)];
     case "running": {
       if (card.phase === "retrying" && live) return [...amount, retryWords(card.attempt, card.wait_seconds)];
       const phase = card.phase === null ? undefined : PHASES[card.phase];
@@ -215,22 +189,15 @@ export function progressLine(card: DownloadCard, live: boolean): string[] {
   }
 }
 
-export const anythingRuns = (cards: readonly DownloadCard[]): boolean =>
-  cards.some((card) => ["running", "queued"].includes(statusOf(card)));
+export const anythingRuns = (cards: readonly DownloadCard[]): boolean => cards.some(isActive);
 
 /** What `Clear finished` takes off the list. */
 export const ended = (cards: readonly DownloadCard[]): DownloadCard[] =>
   cards.filter((card) => ["completed", "stopped"].includes(statusOf(card)));
 
-/** Sentences for a screen reader: which downloads changed their status between two states. */
-export function statusChanges(before: readonly DownloadCard[], after: readonly DownloadCard[]): string[] {
-  const said = (card: DownloadCard) =>
-    statusOf(card) === "running" && card.phase === "retrying" ? "trying again" : STATUS_WORDS[statusOf(card)];
-  const old = new Map(before.map((card) => [card.id, said(card)]));
-  return after
-    .filter((card) => old.has(card.id) && old.get(card.id) !== said(card))
-    .map((card) => `${card.name}: ${said(card)}`);
-}
+/** What a screen reader hears of a download whose status changed. */
+export const said = (card: DownloadCard): string =>
+  statusOf(card) === "running" && card.phase === "retrying" ? "trying again" : STATUS_WORDS[statusOf(card)];
 
 /**
  * What of the cache may have changed between two states: the SAEs whose downloads stopped moving. `cached`: all of it is
@@ -242,7 +209,7 @@ export function arrivals(
 ): { sae: Chosen; cached: boolean }[] {
   const old = new Map(before.map((card) => [card.id, statusOf(card)]));
   return after
-    .filter((card) => old.get(card.id) !== statusOf(card) && !["queued", "running"].includes(statusOf(card)))
+    .filter((card) => old.get(card.id) !== statusOf(card) && !isActive(card))
     .map((card) => ({
       sae: { repo_id: card.repo_id, revision: card.revision ?? "", path: card.path },
       cached: statusOf(card) === "completed",

@@ -1,12 +1,11 @@
 /** Step 1 of *Start extraction*: which SAE. */
-
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { rove, useUid } from "../lib/a11y";
-import { CodeLine } from "../lib/code-line";
-import { Button, NoteBox } from "../lib/controls";
+import { Button } from "../lib/controls";
+import { CodeLine } from "../lib/copy-button";
 import * as f from "../lib/format";
-import { Search } from "../lib/kit";
-import { placed } from "../lib/notes";
+import { Empty, NothingMatches, Pick, Search } from "../lib/kit";
+import { Failed } from "../lib/notes";
 import { line } from "../lib/tokens";
 import type { Choice, SaeChoice } from "../lib/wire";
 import type { Starting } from "./start";
@@ -66,9 +65,7 @@ export function Choose({ starting, ways }: { starting: Starting; ways: Ways }) {
       </div>
       {problem && (
         <div class="bd">
-          <NoteBox tone="err" title={placed(problem)}>
-            {problem.hint}
-          </NoteBox>
+          <Failed problem={problem} />
         </div>
       )}
       {choices && choices.rows.length > 0 && <Table starting={starting} rows={choices.rows} />}
@@ -104,64 +101,60 @@ interface FilterProps {
 }
 
 function Filter({ label, all, value, choices, onChange }: FilterProps) {
+  const options = choices.map(({ value, label, count }) => ({
+    ...{ value, label: count === null ? line(label) : `${line(label)} (${f.count(count)})` },
+  }));
   return (
-    <span class="s24 pick" style={{ "--w": "124px" }}>
-      <select
-        aria-label={label}
-        class={value === null ? undefined : "chosen"}
-        value={value ?? ""}
-        onChange={(event) => onChange(event.currentTarget.value || null)}
-      >
-        <option value="">{all}</option>
-        {choices.map((choice) => (
-          <option key={choice.value} value={choice.value}>
-            {choice.count === null ? line(choice.label) : `${line(choice.label)} (${f.count(choice.count)})`}
-          </option>
-        ))}
-      </select>
-    </span>
+    <Pick
+      label={label}
+      class="pick"
+      width={124}
+      chosen={value !== null}
+      value={value ?? ""}
+      options={[{ value: "", label: all }, ...options]}
+      onPick={(chosen) => onChange(chosen || null)}
+    />
   );
 }
 
 function None({ starting, total, ways }: { starting: Starting; total: number; ways: Ways }) {
   const [adding, setAdding] = useState(false);
   const filtered = starting.source.value !== null || starting.model.value !== null || starting.search.value !== "";
+  const clear = () => {
+    starting.search.value = "";
+    starting.filter({ source: null, model: null });
+  };
+  if (filtered && total > 0) {
+    return (
+      <NothingMatches noun="SAE" onClear={clear}>
+        None has these words, this source and this model.
+      </NothingMatches>
+    );
+  }
+  const actions = (
+    <>
+      <Button kind="primary" onClick={ways.onDemo}>
+        Try the demo SAE
+      </Button>
+      <Button expanded={ways.downloading} onClick={() => ways.onDownload(!ways.downloading)}>
+        Download from Hugging Face
+      </Button>
+      <Button expanded={adding} onClick={() => setAdding(!adding)}>
+        Add local files
+      </Button>
+    </>
+  );
   return (
-    <div class="empty">
-      <h3>{filtered && total > 0 ? "No SAE matches" : "No SAEs yet"}</h3>
-      <p>
-        {filtered && total > 0
-          ? "None has these words, this source and this model."
-          : "Try the one of the package, download one, add files from this machine, or import one from a training."}
-      </p>
-      {filtered && (
-        <Button
-          small
-          onClick={() => {
-            starting.search.value = "";
-            starting.filter({ source: null, model: null });
-          }}
-        >
-          Clear filters
-        </Button>
-      )}
-      {total === 0 && (
-        <div class="row w">
-          <Button kind="primary" onClick={ways.onDemo}>
-            Try the demo SAE
-          </Button>
-          <Button expanded={ways.downloading} onClick={() => ways.onDownload(!ways.downloading)}>
-            Download from Hugging Face
-          </Button>
-          <Button expanded={adding} onClick={() => setAdding(!adding)}>
-            Add local files
-          </Button>
+    <>
+      <Empty title="No SAEs yet" actions={actions}>
+        Try the one of the package, download one, add files from this machine, or import one from a training.
+      </Empty>
+      {adding && (
+        <div class="bd">
+          <CodeLine words="Run this in a cell, and press Add local files:" code={`sw.SAEBrowser(${ways.code})`} />
         </div>
       )}
-      {total === 0 && adding && (
-        <CodeLine words="Run this in a cell, and press Add local files:" code={`sw.SAEBrowser(${ways.code})`} />
-      )}
-    </div>
+    </>
   );
 }
 

@@ -31,12 +31,7 @@ export function Copy({ store, label, word, icon = "copy", quiet, tabIndex, text 
       store.announce("Copied.");
     } else {
       const hint = `Copy it by hand: ${cut(what, 2000)}`;
-      store.problems.value = new Map(store.problems.value).set(PAGE, {
-        what: "This page may not use the clipboard.",
-        where: null,
-        hint,
-        fields: {},
-      });
+      store.refuse(PAGE, "This page may not use the clipboard.", hint);
     }
   };
   return (

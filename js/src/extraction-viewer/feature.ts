@@ -1,8 +1,9 @@
 /** One feature on the page: what Python knows of it, and what was asked about it. Answers about another one are dropped. */
-import { type Signal, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
+import { type Asked, Latest } from "../lib/ask";
 import { toFloat32 } from "../lib/buffers";
-import { type Answer, asFailure, isAbort, type Rpc } from "../lib/rpc";
-import { type Problem, withKey } from "../lib/store";
+import { type Answer, asFailure, type Rpc } from "../lib/rpc";
+import { withKey } from "../lib/store";
 import type {
   Answers,
   Example,
@@ -19,15 +20,6 @@ import { LossEffects } from "./loss-effect";
 
 const THEN = 150; // ms on a feature before what needs the model is asked for
 const TYPING = 450; // ms after the last key of a text to test
-
-/** Something that is asked for: nothing yet, under way, there, or failed. */
-export interface Asked<T> {
-  data: T | null;
-  problem: Problem | null;
-  busy: boolean;
-}
-
-const nothing = <T>(): Asked<T> => ({ data: null, problem: null, busy: false });
 
 export interface Tested {
   answer: TestedText;
@@ -57,10 +49,10 @@ export function activationsOf(answer: Answer): Float32Array {
 }
 
 export class FeatureView {
-  readonly loaded = signal<Asked<Loaded>>(nothing());
-  readonly logits = signal<Asked<FeatureLogitsData>>(nothing());
-  readonly relations = signal<Asked<FeatureRelationsData>>(nothing());
-  readonly tested = signal<Asked<Tested>>(nothing());
+  readonly loaded = new Latest<Loaded>();
+  readonly logits = new Latest<FeatureLogitsData>();
+  readonly relations = new Latest<FeatureRelationsData>();
+  readonly tested = new Latest<Tested>();
   readonly text = signal("");
   /** Whole contexts, by the key of their example. */
   readonly wholes = signal<ReadonlyMap<string, Whole>>(new Map());
@@ -77,7 +69,6 @@ export class FeatureView {
   extraction = "";
   index: number | null = null;
   private stop = new AbortController();
-  private testing = new AbortController();
   private later: ReturnType<typeof setTimeout> | undefined;
   private typing: ReturnType<typeof setTimeout> | undefined;
   private queue: { key: string; example: Example }[] = [];
@@ -94,18 +85,16 @@ export class FeatureView {
   /** Shows a feature; null: none. The one before stays on the screen, marked as busy, until the answer is there. */
   show(extraction: string, index: number | null): void {
     if (extraction === this.extraction && index === this.index) return;
-    if (extraction !== this.extraction) this.loaded.value = nothing();
+    if (extraction !== this.extraction) this.loaded.forget();
     this.extraction = extraction;
     this.index = index;
     this.giveUp();
-    this.logits.value = nothing();
-    this.relations.value = nothing();
-    this.tested.value = nothing();
+    for (const one of [this.logits, this.relations, this.tested]) one.forget();
     this.wholes.value = new Map();
     this.opened.value = new Map();
     this.unpoint(true);
     this.loss.forget();
-    if (index === null) this.loaded.value = nothing();
+    if (index === null) this.loaded.forget();
     else void this.load(true);
   }
 
@@ -125,18 +114,11 @@ export class FeatureView {
   }
 
   private async load(whole: boolean): Promise<void> {
-    const { stop } = this;
-    const before = this.loaded.value;
-    this.loaded.value = { data: before.data, problem: null, busy: true };
-    try {
-      const answer = await this.ask("open_feature", stop);
-      const page = answer.value;
-      this.loaded.value = { data: { page, groups: groupsOf(page, activationsOf(answer)) }, problem: null, busy: false };
-      if (whole) this.later = setTimeout(() => this.more(page), THEN);
-    } catch (error) {
-      if (isAbort(error) || stop.signal.aborted) return;
-      this.loaded.value = { data: this.current, problem: asFailure(error), busy: false };
-    }
+    const loaded = await this.loaded.ask(async (signal) => {
+      const answer = await this.ask("open_feature", signal);
+      return { page: answer.value, groups: groupsOf(answer.value, activationsOf(answer)) };
+    }, this.current !== null);
+    if (loaded && whole) this.later = setTimeout(() => this.more(loaded.page), THEN);
   }
 
   /** What is asked for once somebody stays on a feature. */
@@ -147,7 +129,7 @@ export class FeatureView {
   }
 
   askLogits(): void {
-    void this.fetch(this.logits, "feature_logits");
+    void this.logits.ask(async (signal) => (await this.ask("feature_logits", signal)).value);
   }
 
   /** The effects of all features are stored now: those that were not to be had are. */
@@ -157,30 +139,15 @@ export class FeatureView {
   }
 
   askRelations(): void {
-    void this.fetch(this.relations, "feature_relations");
+    void this.relations.ask(async (signal) => (await this.ask("feature_relations", signal)).value);
   }
 
-  private async fetch<K extends "feature_logits" | "feature_relations">(
-    into: Signal<Asked<Answers[K]>>,
-    kind: K,
-  ): Promise<void> {
-    const { stop } = this;
-    into.value = { data: into.value.data, problem: null, busy: true };
-    try {
-      const answer = await this.ask(kind, stop);
-      into.value = { data: answer.value, problem: null, busy: false };
-    } catch (error) {
-      if (!isAbort(error) && !stop.signal.aborted) into.value = { data: null, problem: asFailure(error), busy: false };
-    }
-  }
-
-  /** An answer about the feature that was shown when it was asked; given up when another one is shown. */
   private ask<K extends "open_feature" | "feature_logits" | "feature_relations">(
     kind: K,
-    stop: AbortController,
+    signal: AbortSignal,
   ): Promise<Answer<Answers[K]>> {
     const command = { kind, extraction_id: this.extraction, index: this.index ?? 0 };
-    return this.rpc.send(command, { signal: stop.signal }) as Promise<Answer<Answers[K]>>;
+    return this.rpc.send(command, { signal }) as Promise<Answer<Answers[K]>>;
   }
 
   // -------------------------------------------------------------------------------------------- own text
@@ -194,37 +161,21 @@ export class FeatureView {
 
   async test(): Promise<void> {
     clearTimeout(this.typing);
-    this.testing.abort();
     const text = this.text.value;
-    if (this.index === null || text.trim() === "") {
-      this.tested.value = nothing();
-      return;
-    }
-    const stop = new AbortController();
-    this.testing = stop;
-    this.tested.value = { data: this.tested.value.data, problem: null, busy: true };
-    const command: ViewerCommand = {
-      kind: "test_text",
-      extraction_id: this.extraction,
-      index: this.index,
-      text,
-    };
-    try {
-      const answer = await this.rpc.send(command, { signal: stop.signal });
+    const { index, extraction } = this;
+    if (index === null || text.trim() === "") return this.tested.forget();
+    const command = { kind: "test_text", extraction_id: extraction, index, text } as const;
+    await this.tested.ask(async (signal) => {
+      const answer = await this.rpc.send(command, { signal });
       const data = answer.value;
       const values = activationsOf(answer);
-      if (data.index !== this.index) return;
-      if (values.length !== data.tokens.length) {
-        throw new RangeError(`${data.tokens.length} tokens came with ${values.length} activations.`);
-      }
       const { texts, tokens } = data;
+      if (values.length !== tokens.length) {
+        throw new RangeError(`${tokens.length} tokens came with ${values.length} activations.`);
+      }
       const place = { before: false, after: false, offset: 0, context: null, document: null, start: null, typed: text };
-      const passage: Passage = { texts, tokens, values, peak: strongest(values), ...place };
-      this.tested.value = { data: { answer: data, passage }, problem: null, busy: false };
-    } catch (error) {
-      if (isAbort(error) || stop.signal.aborted) return;
-      this.tested.value = { data: null, problem: asFailure(error), busy: false };
-    }
+      return { answer: data, passage: { texts, tokens, values, peak: strongest(values), ...place } };
+    });
   }
 
   // -------------------------------------------------------------------------------------------- whole contexts
@@ -232,13 +183,13 @@ export class FeatureView {
   /** Asks for the whole context of an example, after those that were asked for before it. */
   expand(key: string, example: Example): void {
     if (this.wholes.value.has(key)) return;
-    this.wholes.value = withKey<Whole>(this.wholes.value, key, { data: null, problem: null, busy: true });
+    this.wholes.value = withKey<string, Whole>(this.wholes.value, key, { data: null, problem: null, busy: true });
     this.queue.push({ key, example });
     if (!this.expanding) void this.work();
   }
 
   retry(key: string, example: Example): void {
-    this.wholes.value = withKey<Whole>(this.wholes.value, key, undefined);
+    this.wholes.value = withKey<string, Whole>(this.wholes.value, key, undefined);
     this.expand(key, example);
   }
 
@@ -319,7 +270,7 @@ export class FeatureView {
     const { data } = this.loaded.value;
     if (data && extraction === this.extraction && data.page.index === notes.index) {
       const page = { ...data.page, notes };
-      this.loaded.value = { ...this.loaded.value, data: { ...data, page } };
+      this.loaded.set({ ...data, page });
     }
     if (extraction === this.extraction) this.onNotes(notes);
   }
@@ -331,7 +282,7 @@ export class FeatureView {
   private giveUp(): void {
     this.stop.abort();
     this.stop = new AbortController();
-    this.testing.abort();
+    for (const one of [this.loaded, this.logits, this.relations, this.tested]) one.giveUp();
     this.loss.leave();
     clearTimeout(this.later);
     clearTimeout(this.typing);

@@ -2,6 +2,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
+import { Empty } from "../lib/kit";
 import { Failed } from "../lib/notes";
 import type { OpenExtraction } from "../lib/wire";
 import { Row } from "./row";
@@ -129,12 +130,15 @@ function ListFailed({ store }: { store: Store }) {
 function NothingMatches({ store, open }: { store: Store; open: OpenExtraction }) {
   const { query } = store.view.value;
   return (
-    <div class="empty">
-      <h3>No feature matches</h3>
-      <p>{`None of ${f.count(open.d_sae)}: ${queryWords(query) || "the list is empty"}.`}</p>
-      <Button small onClick={() => store.setQuery({ search: "", show: "all" })}>
-        Show all features
-      </Button>
-    </div>
+    <Empty
+      title="No feature matches"
+      actions={
+        <Button small onClick={() => store.setQuery({ search: "", show: "all" })}>
+          Show all features
+        </Button>
+      }
+    >
+      {`None of ${f.count(open.d_sae)}: ${queryWords(query) || "the list is empty"}.`}
+    </Empty>
   );
 }

@@ -1,5 +1,5 @@
 /** The extraction viewer in the page. */
-
+import { bundleOf } from "../lib/entry";
 import { mountWidget } from "../lib/host";
 import type { Model } from "../lib/rpc";
 import type { Context } from "../lib/wire";
@@ -7,7 +7,7 @@ import { showContext } from "./example-list";
 import { Store } from "./store";
 import { Viewer } from "./viewer";
 
-export function renderViewer(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+function render(model: Model, parent: HTMLElement, stop: AbortSignal): void {
   const store = new Store(model, parent, stop);
   const options = {
     label: "Extraction viewer",
@@ -16,6 +16,9 @@ export function renderViewer(model: Model, parent: HTMLElement, stop: AbortSigna
   };
   mountWidget(model, parent, store, options, <Viewer store={store} />);
 }
+
+export const VIEWS = { extraction_viewer: render };
+export default bundleOf(VIEWS);
 
 const NEXT: Record<Context, Context> = { short: "snippet", snippet: "full", full: "short" };
 

@@ -1,39 +1,21 @@
 /** The extractions of the workspace: how far each is, and what can be done with it. */
-
 import { useRef } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
-import { copyText } from "../lib/copy";
 import * as f from "../lib/format";
-import { Buttons, Facts, More, Named, Question, StatusWord, useCard } from "../lib/kit";
-import { Menu, type MenuItem } from "../lib/menu";
-import { ItemNotes, placed } from "../lib/notes";
+import { Buttons, Card as CardBox, Empty, Facts, Question, StatusWord, useCard } from "../lib/kit";
+import type { MenuItem } from "../lib/menu";
+import { CardNotes, placed } from "../lib/notes";
 import { Progress } from "../lib/progress";
+import { isActive, statusOf } from "../lib/statuses";
 import { line } from "../lib/tokens";
 import type { ExtractionCard } from "../lib/wire";
-import { ExportForm } from "./export-form";
-import { LogitsRow } from "./logits-job";
-import { DoneNote } from "./panels";
+import { ExportForm } from "./panels";
 import type { CardOpen, Store } from "./store";
-import {
-  buttonsFor,
-  type CardButton,
-  hasProgressBar,
-  isUnderWay,
-  mayComputeLogits,
-  progressLine,
-  statusOf,
-  statusWord,
-} from "./words";
+import * as words from "./words";
 
 export function Jobs({ store }: { store: Store }) {
   const { cards, total } = store.state.value;
-  if (cards.length === 0) {
-    return (
-      <div class="empty">
-        <p>No extraction is in this workspace.</p>
-      </div>
-    );
-  }
+  if (cards.length === 0) return <Empty>No extraction is in this workspace.</Empty>;
   return (
     <>
       <ul class="lst" aria-label="Extractions">
@@ -46,151 +28,135 @@ export function Jobs({ store }: { store: Store }) {
   );
 }
 
+const TONES = { failed: "err", interrupted: "int" } as const;
+const toneOf = (status: string) => TONES[status as keyof typeof TONES] ?? "plain";
+
 function Card({ store, card }: { store: Store; card: ExtractionCard }) {
-  const root = useRef<HTMLLIElement>(null);
-  const pending = store.pending.value.get(card.id);
+  const name = line(card.name);
+  const { id } = card;
+  const of = useCard<CardOpen>(store, useRef<HTMLLIElement>(null), { id, name });
+  const { kind, close } = of;
+  const pending = store.pending.value.get(id);
   const status = statusOf(card);
   const live = store.link.value === "live";
-  const name = line(card.name);
-  const { open, asks, more, returnTo, close } = useCard(
-    store,
-    root,
-    { id: card.id, name },
-    (what) => what === "delete",
-  );
-  const toggle = (what: CardOpen) => {
-    store.dismiss(card.id);
-    store.openFor(card.id, open === what ? undefined : what);
+  const toggle = (what: CardOpen["kind"]) => {
+    store.dismiss(id);
+    of.toggle({ kind: what })();
   };
-  const press = (action: CardButton["action"]) => {
-    if (action === "open") store.openExtraction(card.id);
+  const press = (action: words.CardAction) => {
+    if (action === "open") store.openExtraction(id);
     else if (action === "delete" || action === "export") toggle(action);
     else void store.act(card, action);
-  };
-  const copyId = async () => {
-    close();
-    if (await copyText(card.id)) store.announce("ID copied.");
-    else store.say(card.id, `The page may not use the clipboard. The ID is ${card.id}.`);
   };
   const computeLogits = () => {
     close();
     void store.logits(card, "start");
   };
-  const ended = !["running", "queued"].includes(status);
-  const items: MenuItem[] = [
-    ...(status === "completed" ? [{ label: "Open features", run: () => press("open") }] : []),
-    ...(status === "completed" ? [{ label: "Export", run: () => press("export") }] : []),
-    ...(mayComputeLogits(card) ? [{ label: "Compute all logits", run: computeLogits }] : []),
-    { label: "Copy ID", run: () => void copyId() },
-    ...(ended ? [{ label: "Delete", danger: true, run: () => press("delete") }] : []),
+  const done = status === "completed";
+  const menu: (MenuItem | false)[] = [
+    done && { label: "Open features", run: () => press("open") },
+    done && { label: "Export", run: () => press("export") },
+    words.mayComputeLogits(card) && { label: "Compute all logits", run: computeLogits },
+    { label: "Copy ID", run: () => void of.copyId() },
+    !isActive(card) && { label: "Delete", danger: true, run: () => press("delete") },
   ];
+  const size = card.size_bytes === null ? "" : ` (${f.bytes(card.size_bytes)})`;
+  const remove = () => {
+    void store.act(card, "delete");
+    of.returnTo(of.more);
+  };
+  const said = card.note !== null && !isActive(card) && !done ? card.note : null;
+  const { sae_id } = card;
   return (
-    <li
-      ref={root}
-      class="card nc"
-      aria-label={name}
-      tabIndex={-1}
-      onKeyDown={(event) => {
-        if (event.key !== "Escape" || event.defaultPrevented || !open) return;
-        event.preventDefault();
-        close(open === "delete" ? "Delete" : open === "export" ? "Export" : more);
-      }}
-    >
-      <div class="c2 col">
-        <div class="row">
-          <StatusWord status={status} word={statusWord(card)} />
-          <Named name={name} />
-          <span class="bg">{card.source_label}</span>
-        </div>
-        {hasProgressBar(card) && <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />}
-        <Facts of={progressLine(card, live)} />
-      </div>
-      <div class="c3 col">
-        {!asks && (
-          <div class="acts" aria-busy={isUnderWay(card, pending)}>
-            <Buttons of={buttonsFor(card, pending)} onPress={press} open={open} />
-            <More label={more} open={open === "menu"} onClick={() => toggle("menu")} />
-          </div>
-        )}
-      </div>
-      {open === "menu" && (
-        <div class="full">
-          <Menu label={more} items={items} onClose={() => close()} />
-        </div>
-      )}
-      {asks && (
-        <div class="full">
-          <DeleteQuestion
-            card={card}
-            onDelete={() => {
-              void store.act(card, "delete");
-              returnTo(more);
-            }}
-            onKeep={() => close(status === "completed" ? more : "Delete")}
-          />
-        </div>
-      )}
-      {open === "export" && (
-        <div class="full">
+    <CardBox
+      of={{ ...of, toggleMenu: () => toggle("menu") }}
+      lead={<StatusWord status={status} word={words.statusWord(card)} />}
+      badges={<span class="bg">{card.source_label}</span>}
+      buttons={<Buttons of={words.buttonsFor(card, pending)} onPress={press} open={kind} />}
+      busy={words.isUnderWay(card, pending)}
+      menu={menu.filter((item) => item !== false)}
+      onEscape={() => close(kind === "delete" ? "Delete" : kind === "export" ? "Export" : of.more)}
+      opens={{
+        delete: () => (
+          <Question
+            title={`Delete the extraction of ${name}?`}
+            answers={[{ label: "Delete extraction", run: remove, danger: true }]}
+            onKeep={() => close(done ? of.more : "Delete")}
+          >
+            {`Its statistics and examples${size} go too. Labels, stars and notes stay. This cannot be undone.`}
+          </Question>
+        ),
+        export: () => (
           <ExportForm
             store={store}
-            place={card.id}
-            extraction={card.id}
+            place={id}
+            extraction={id}
             name={name}
             what="html"
             scopes={[{ value: "all", label: `All ${f.count(card.d_sae)} features` }]}
             onClose={() => close("Export")}
           />
+        ),
+      }}
+      notes={
+        <>
+          <LogitsRow store={store} card={card} />
+          <CardNotes store={store} id={id} title="Done." card={of}>
+            {said && (
+              <NoteBox
+                tone={toneOf(status)}
+                title={placed(said)}
+                actions={
+                  status === "failed" &&
+                  sae_id !== null && (
+                    <Button small onClick={() => void store.starting.openFor(sae_id, id)}>
+                      Edit and retry
+                    </Button>
+                  )
+                }
+              >
+                {said.hint}
+              </NoteBox>
+            )}
+          </CardNotes>
+        </>
+      }
+    >
+      {words.hasProgressBar(card) && (
+        <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />
+      )}
+      <Facts of={words.progressLine(card, live)} />
+    </CardBox>
+  );
+}
+
+/** The job that computes the logit effects of all features. */
+function LogitsRow({ store, card }: { store: Store; card: ExtractionCard }) {
+  const job = card.logits;
+  if (job === null) return null;
+  const status = statusOf(job);
+  const name = `Logit effects of ${line(card.name)}`;
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: a group of buttons, not of form fields
+    <div class="full lgj line" role="group" aria-label={name}>
+      <div class="g4">
+        <div class="row sm">
+          <StatusWord status={status} />
+          <span>Logit effects of all features</span>
+        </div>
+        <Progress label={name} fraction={job.fraction} status={status} />
+        <Facts of={words.logitsLine(job, store.link.value === "live")} />
+      </div>
+      <div class="acts">
+        <Buttons of={words.logitsButtons(job)} onPress={(action) => void store.logits(card, action)} />
+      </div>
+      {job.note && ["failed", "interrupted"].includes(status) && (
+        <div class="lgj-note">
+          <NoteBox tone={toneOf(status)} title={placed(job.note)}>
+            {job.note.hint}
+          </NoteBox>
         </div>
       )}
-      <LogitsRow store={store} card={card} />
-      <Notes store={store} card={card} />
-    </li>
-  );
-}
-
-function Notes({ store, card }: { store: Store; card: ExtractionCard }) {
-  const status = statusOf(card);
-  const { note, sae_id } = card;
-  const said = note !== null && !["running", "queued", "completed"].includes(status);
-  const { late, problems, done } = store;
-  if (!said && !late.value.has(card.id) && !problems.value.has(card.id) && !done.value.has(card.id)) return null;
-  return (
-    <div class="full notes">
-      {said && note && (
-        <NoteBox
-          tone={status === "failed" ? "err" : status === "interrupted" ? "int" : "plain"}
-          title={placed(note)}
-          actions={
-            status === "failed" &&
-            sae_id !== null && (
-              <Button small onClick={() => void store.starting.openFor(sae_id, card.id)}>
-                Edit and retry
-              </Button>
-            )
-          }
-        >
-          {note.hint}
-        </NoteBox>
-      )}
-      <ItemNotes store={store} id={card.id} />
-      <DoneNote store={store} id={card.id} />
     </div>
-  );
-}
-
-interface DeleteProps {
-  card: ExtractionCard;
-  onDelete: () => void;
-  onKeep: () => void;
-}
-
-function DeleteQuestion({ card, onDelete, onKeep }: DeleteProps) {
-  const size = card.size_bytes === null ? "" : ` (${f.bytes(card.size_bytes)})`;
-  const answers = [{ label: "Delete extraction", run: onDelete, danger: true }];
-  return (
-    <Question title={`Delete the extraction of ${line(card.name)}?`} answers={answers} onKeep={onKeep}>
-      {`Its statistics and examples${size} go too. Labels, stars and notes stay. This cannot be undone.`}
-    </Question>
   );
 }

@@ -1,5 +1,4 @@
 /** What people say about a feature: its label, and behind a button all labels, the description and the notes. */
-
 import { useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";

@@ -1,5 +1,4 @@
 /** The list with what stands above and below it: search, filter and order, and how long it is. */
-
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";

@@ -1,45 +1,79 @@
-/** Which tokens a feature makes more and less likely. */
+/** The two histograms of a feature, and which tokens it makes more and less likely. */
 import { Button, NoteBox } from "../lib/controls";
+import { Histogram } from "../lib/histogram";
 import { placed } from "../lib/notes";
 import { TokenChip } from "../lib/token-chip";
-import type { TokenLogit } from "../lib/wire";
+import { shadeStep } from "../lib/tokens";
+import type { Histogram as Data, TokenLogit } from "../lib/wire";
 import type { FeatureView } from "./feature";
-import { LogitEffects } from "./figures";
-import { signed } from "./words";
+import { activation, signed } from "./words";
 
-/** The histogram, or where it will be. */
+/** `mark`: the activation of the token that is pointed at, or the largest of the tested text. */
+export function Activations({ data, max, mark }: { data: Data; max: number; mark: number | null }) {
+  return (
+    <Histogram
+      data={data}
+      small
+      logCounts
+      help="How often it fires with which strength. Tokens on which it does not fire are left out. Counts are on a logarithmic axis; the colours are those of the examples."
+      shade={(from, to) => `a${Math.max(1, shadeStep((from + to) / 2, max))}`}
+      mark={mark === null ? null : { at: mark, text: activation(mark) }}
+    />
+  );
+}
+
+const decimals = (text: string): number => text.split(".")[1]?.length ?? 0;
+
+/** The histogram of logit effects, or where it will be. */
 export function LogitFigure({ feature }: { feature: FeatureView }) {
   const { data, problem, busy } = feature.logits.value;
   const known = data?.problem ?? problem;
+  if (data?.histogram) {
+    return (
+      <div aria-busy={busy}>
+        <Histogram
+          data={data.histogram}
+          small
+          help="What one unit of activation adds to the logit of each token of the vocabulary: the decoder direction times the unembedding, through the last norm's scale."
+          shade={(from, to) => (from + to < 0 ? "neg" : "pos")}
+          tick={(value, text) => (value > 0 ? `+${text}` : value < 0 ? signed(value, decimals(text)) : text)}
+        />
+        {data.problem && <p class="xs t2">{placed(data.problem)}</p>}
+      </div>
+    );
+  }
   return (
-    <div aria-busy={busy}>
-      {data?.histogram ? (
-        <>
-          <LogitEffects data={data.histogram} />
-          {data.problem && <p class="xs t2">{placed(data.problem)}</p>}
-        </>
-      ) : (
-        <div class="no-fig g4">
-          <b class="sm">Logit effects</b>
-          {known ? (
-            <NoteBox
-              title={placed(known)}
-              actions={
-                <Button small onClick={() => feature.askLogits()}>
-                  Try again
-                </Button>
-              }
-            >
-              {known.hint}
-            </NoteBox>
-          ) : (
-            <p class="sm t2 waiting" role="status">
-              {busy ? "Reading the unembedding…" : ""}
-            </p>
-          )}
-        </div>
-      )}
+    <div class="no-fig g4" aria-busy={busy}>
+      <b class="sm">Logit effects</b>
+      <NotKnown problem={known} wait={busy ? "Reading the unembedding…" : ""} onAgain={() => feature.askLogits()} />
     </div>
+  );
+}
+
+interface NotKnownProps {
+  problem: { what: string; where: string | null; hint: string | null } | null;
+  wait: string;
+  onAgain: () => void;
+}
+
+/** Why something is not there, which is no failure: the model may not be on this machine. */
+export function NotKnown({ problem, wait, onAgain }: NotKnownProps) {
+  if (!problem) {
+    return (
+      <p class="sm t2 waiting" role="status">
+        {wait}
+      </p>
+    );
+  }
+  const again = (
+    <Button small onClick={onAgain}>
+      Try again
+    </Button>
+  );
+  return (
+    <NoteBox title={placed(problem)} actions={again}>
+      {problem.hint}
+    </NoteBox>
   );
 }
 
@@ -47,23 +81,7 @@ export function LogitTables({ feature }: { feature: FeatureView }) {
   const { data } = feature.logits.value;
   if (!data || (data.raises.length === 0 && data.lowers.length === 0)) return null;
   const most = Math.max(...[...data.raises, ...data.lowers].map(({ logit }) => Math.abs(logit)), 1e-12);
-  return (
-    <div class="lgt">
-      <Side title="Raises the logit of" rows={data.raises} most={most} sign="pos" />
-      <Side title="Lowers the logit of" rows={data.lowers} most={most} sign="neg" />
-    </div>
-  );
-}
-
-interface SideProps {
-  title: string;
-  rows: readonly TokenLogit[];
-  most: number;
-  sign: "pos" | "neg";
-}
-
-function Side({ title, rows, most, sign }: SideProps) {
-  return (
+  const side = (title: string, rows: readonly TokenLogit[], sign: "pos" | "neg") => (
     <div>
       <h3>{title}</h3>
       <ol aria-label={title}>
@@ -77,6 +95,12 @@ function Side({ title, rows, most, sign }: SideProps) {
           </li>
         ))}
       </ol>
+    </div>
+  );
+  return (
+    <div class="lgt">
+      {side("Raises the logit of", data.raises, "pos")}
+      {side("Lowers the logit of", data.lowers, "neg")}
     </div>
   );
 }

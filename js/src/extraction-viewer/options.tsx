@@ -1,10 +1,11 @@
 /** Step 2 of *Start extraction*: what to read and what to keep. */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { useOpened } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
-import { placed } from "../lib/notes";
+import { FieldBox } from "../lib/kit";
+import { Failed, placed } from "../lib/notes";
 import { line } from "../lib/tokens";
 import type { ExtractionField } from "../lib/wire";
 import type { Starting } from "./start";
@@ -13,11 +14,8 @@ const TEXT = ["corpus", "tokens", "context_size"];
 const KEEP = ["examples", "per_interval", "min_activation", "exclude_special_tokens", "max_norm_ratio"];
 
 export function Options({ starting }: { starting: Starting }) {
-  const box = useRef<HTMLFormElement>(null);
+  const box = useOpened("input");
   const form = starting.form.value;
-  useLayoutEffect(() => {
-    box.current?.querySelector<HTMLElement>("input")?.focus();
-  }, []);
   if (form === null) return null;
   const of = (names: readonly string[]) =>
     names.flatMap((name) => form.fields.find((field) => field.name === name) ?? []);
@@ -54,9 +52,7 @@ export function Options({ starting }: { starting: Starting }) {
         <Estimate starting={starting} />
         {problem && (
           <div class="bd">
-            <NoteBox tone="err" title={placed(problem)}>
-              {problem.hint}
-            </NoteBox>
+            <Failed problem={problem} />
           </div>
         )}
         <div class="ft2">
@@ -104,95 +100,58 @@ function Section({ starting, title, fields }: SectionProps) {
 }
 
 function Field({ starting, field }: { starting: Starting; field: ExtractionField }) {
-  const id = useUid("sw-option");
-  const [help, setHelp] = useState(false);
   const input = useRef<HTMLInputElement>(null);
   const value = starting.values.value[field.name] ?? field.value;
-  const error = starting.errors.value[field.name];
   const focus = starting.focus.value;
   useLayoutEffect(() => {
     if (focus?.name !== field.name) return;
     input.current?.focus();
     input.current?.scrollIntoView?.({ block: "nearest" });
   }, [focus, field.name]);
-  const below = error ? `${id}-error` : field.hint ? `${id}-hint` : undefined;
-  const common = {
-    id,
-    ref: input,
-    "aria-describedby": [below, help ? `${id}-help` : undefined].filter(Boolean).join(" ") || undefined,
-    "aria-invalid": error ? ("true" as const) : undefined,
-  };
-  const button = field.help && (
-    <button
-      type="button"
-      class="help"
-      aria-label={`Help: ${field.label}`}
-      aria-expanded={help}
-      aria-controls={`${id}-help`}
-      onClick={() => setHelp(!help)}
-    >
-      ?
-    </button>
-  );
   const tick = typeof value === "boolean";
   return (
-    <div class={`f ${tick ? "c3s" : field.name === "corpus" ? "c2s wide" : "c2s"}`}>
-      {tick ? (
-        <div class="l">
+    <FieldBox
+      label={field.label}
+      class={tick ? "c3s" : field.name === "corpus" ? "c2s wide" : "c2s"}
+      tick={tick}
+      error={starting.errors.value[field.name]}
+      hint={field.hint}
+      help={field.help}
+    >
+      {(control) =>
+        tick ? (
           <label class="ck">
             <input
-              {...common}
+              {...control}
+              ref={input}
               type="checkbox"
               checked={value}
               onChange={(event) => starting.set(field.name, event.currentTarget.checked)}
             />
             {field.label}
           </label>
-          {button}
-        </div>
-      ) : (
-        <>
-          <div class="l">
-            <label for={id}>{field.label}</label>
-            {button}
-          </div>
+        ) : (
           <input
-            {...common}
+            {...control}
+            ref={input}
             autocomplete="off"
             spellcheck={false}
             value={value}
             onInput={(event) => starting.set(field.name, event.currentTarget.value)}
           />
-        </>
-      )}
-      {error ? (
-        <p class="err" id={`${id}-error`}>
-          <Icon name="warn" />
-          <span>{error}</span>
-        </p>
-      ) : (
-        field.hint && (
-          <p class="hint" id={`${id}-hint`}>
-            {field.hint}
-          </p>
         )
-      )}
-      {help && (
-        <p class="help-text" id={`${id}-help`}>
-          {field.help}
-        </p>
-      )}
-    </div>
+      }
+    </FieldBox>
   );
 }
 
 function Estimate({ starting }: { starting: Starting }) {
-  const check = starting.check.value;
+  const { data: check, busy } = starting.checks.value;
   const bad = Object.keys(starting.errors.value).length > 0;
   const n = starting.form.value?.d_sae ?? 0;
   return (
     // biome-ignore lint/a11y/useSemanticElements: a group of results, not of form fields
-    <div class="est" role="group" aria-label="Estimate" aria-busy={starting.checking.value}>
+    <div class="est" role="group" aria-label="Estimate" aria-busy={busy}>
       {check && !bad ? (
         <>
           <div class="sm">
@@ -221,14 +180,11 @@ function Estimate({ starting }: { starting: Starting }) {
   );
 }
 
-/** "41 GB": without the decimal that says nothing. */
-const whole = (n: number): string => f.bytes(n).replace(/\.0 /, " ");
-
 function Bytes({ name, needed, free }: { name: string; needed: number | null; free: number | null }) {
   return (
     <div class="sm">
-      <b>{name}</b> {needed === null ? f.DASH : whole(needed)}
-      {free !== null && <p class="t2">{`${whole(free)} free`}</p>}
+      <b>{name}</b> {needed === null ? f.DASH : f.wholeBytes(needed)}
+      {free !== null && <p class="t2">{`${f.wholeBytes(free)} free`}</p>}
     </div>
   );
 }

@@ -1,8 +1,8 @@
 /** *Test your text*: a feature on what somebody types. */
-import { Button, NoteBox } from "../lib/controls";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { HiddenNote } from "../lib/hidden-note";
-import { placed } from "../lib/notes";
+import { Failed } from "../lib/notes";
 import { line } from "../lib/tokens";
 import type { Store } from "./store";
 import { roveTokens, Tokens } from "./token-row";
@@ -54,11 +54,7 @@ export function OwnText({ store, max }: { store: Store; max: number }) {
       </form>
       <HiddenNote text={feature.text.value} />
       {!live && open && <p class="xs t2">{line(open.live_note)}</p>}
-      {problem && (
-        <NoteBox tone="err" title={placed(problem)}>
-          {problem.hint}
-        </NoteBox>
-      )}
+      {problem && <Failed problem={problem} />}
       {data && (
         // biome-ignore lint/a11y/useSemanticElements: a line of tokens, not of form fields
         <div

@@ -4,14 +4,13 @@ import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { useHelp } from "../lib/help";
 import { Failed, ItemNotes } from "../lib/notes";
+import { Facts } from "../lib/table";
 import type { FeaturePage, OpenExtraction } from "../lib/wire";
-import { Facts } from "../sae-browser/facts";
 import { Examples } from "./example-list";
 import type { Loaded } from "./feature";
-import { Activations } from "./figures";
 import { HoverCard } from "./hover-card";
 import { LabelForm } from "./label-form";
-import { LogitFigure, LogitTables } from "./logits";
+import { Activations, LogitFigure, LogitTables } from "./logits";
 import { OwnText } from "./own-text";
 import { PageBar } from "./page-bar";
 import { Relations, TokenTable } from "./relations";
@@ -96,7 +95,12 @@ function Body({ store, open, loaded }: { store: Store; open: OpenExtraction; loa
         </>
       )}
       <Relations store={store} />
-      {page.facts.length > 0 && <Facts facts={page.facts} label={`Facts about feature ${page.index}`} />}
+      {page.facts.length > 0 && (
+        <Facts
+          facts={page.facts.map(({ label, value }) => [label, value])}
+          label={`Facts about feature ${page.index}`}
+        />
+      )}
       <HoverCard feature={feature} box={box} contextSize={open.context_size} />
     </div>
   );

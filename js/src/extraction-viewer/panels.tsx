@@ -1,39 +1,41 @@
 /** What opens below the tabs: the menus *Labels* and *Export*, and the forms they lead to. */
-
 import { useState } from "preact/hooks";
-import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Dismiss, Field, InlineForm, put } from "../lib/kit";
+import { Choice, PathForm, put, Question } from "../lib/kit";
 import { Menu } from "../lib/menu";
-import { ItemNotes } from "../lib/notes";
-import type { OpenExtraction } from "../lib/wire";
-import { ExportForm, type Scope } from "./export-form";
+import { DoneNote, ItemNotes } from "../lib/notes";
+import type { ExportKind, OpenExtraction } from "../lib/wire";
 import { PANEL, type Store } from "./store";
-import { EXPORTS } from "./words";
+import { EXPORTS, slug } from "./words";
 
 export function Panels({ store, open }: { store: Store; open: OpenExtraction }) {
   const panel = store.panel.value;
-  const { late, problems, done } = store;
-  const some = late.value.has(PANEL) || problems.value.has(PANEL) || done.value.has(PANEL);
-  if (panel === null && !some) return null;
+  if (panel === null && !store.noted(PANEL)) return null;
   const close = put(store.panel, null);
+  const labels = [
+    { label: "Label all features", run: put(store.panel, { kind: "label_all" }) },
+    { label: "Import labels", run: put(store.panel, { kind: "import" }) },
+    { label: "Export labels", run: put(store.panel, { kind: "export", what: "labels_csv", one: false }) },
+  ];
+  const exports = EXPORTS.map(({ label, value }) => ({
+    ...{ label, run: put(store.panel, { kind: "export", what: value, one: false }) },
+  }));
   return (
     <div class="panel-note notes">
-      {panel?.kind === "labels" && <LabelsMenu store={store} onClose={close} />}
-      {panel?.kind === "exports" && (
-        <Menu
-          label="Export"
+      {panel?.kind === "labels" && <Menu label="Labels" onClose={close} items={labels} />}
+      {panel?.kind === "exports" && <Menu label="Export" onClose={close} items={exports} />}
+      {panel?.kind === "label_all" && <LabelAll store={store} open={open} onClose={close} />}
+      {panel?.kind === "import" && (
+        <PathForm
+          label="Import labels"
+          submit="Import"
+          working="Importing…"
+          field="File with labels"
+          hint="CSV or JSON lines with index and label, on the kernel's machine. All lines are checked before any is taken."
+          onPath={(path) => store.importLabels(open.id, path)}
           onClose={close}
-          items={EXPORTS.map((one) => ({
-            label: one.label,
-            run: () => {
-              store.panel.value = { kind: "export", what: one.value, one: false };
-            },
-          }))}
         />
       )}
-      {panel?.kind === "label_all" && <LabelAll store={store} open={open} onClose={close} />}
-      {panel?.kind === "import" && <ImportForm store={store} open={open} onClose={close} />}
       {panel?.kind === "export" && (
         <ExportForm
           key={`${panel.what} ${panel.one}`}
@@ -48,44 +50,22 @@ export function Panels({ store, open }: { store: Store; open: OpenExtraction }) 
         />
       )}
       <ItemNotes store={store} id={PANEL} />
-      <DoneNote store={store} id={PANEL} />
+      <DoneNote store={store} id={PANEL} title="Done." />
     </div>
   );
 }
 
+type Scopes = readonly { value: "all" | "query" | "one"; label: string }[];
+
 /** All features, those that match, the one that is shown. */
-function scopesOf(store: Store, open: OpenExtraction, one: boolean): { value: Scope; label: string }[] {
+function scopesOf(store: Store, open: OpenExtraction, one: boolean): Scopes {
   const { feature } = store.view.value;
   const { matching } = store.list.known.value;
-  const scopes: { value: Scope; label: string }[] = [{ value: "all", label: `All ${f.count(open.d_sae)} features` }];
-  if (matching > 0 && matching < open.d_sae)
-    scopes.push({ value: "query", label: `The ${f.count(matching)} in the list` });
-  const shown: { value: Scope; label: string }[] =
-    feature === null ? [] : [{ value: "one", label: `Feature ${feature}` }];
-  return one ? [...shown, ...scopes] : [...scopes, ...shown];
-}
-
-function LabelsMenu({ store, onClose }: { store: Store; onClose: () => void }) {
-  return (
-    <Menu
-      label="Labels"
-      onClose={onClose}
-      items={[
-        {
-          label: "Label all features",
-          run: put(store.panel, { kind: "label_all" }),
-        },
-        {
-          label: "Import labels",
-          run: put(store.panel, { kind: "import" }),
-        },
-        {
-          label: "Export labels",
-          run: put(store.panel, { kind: "export", what: "labels_csv", one: false }),
-        },
-      ]}
-    />
-  );
+  const shown: Scopes = feature === null ? [] : [{ value: "one", label: `Feature ${feature}` }];
+  const some = matching > 0 && matching < open.d_sae;
+  const listed: Scopes = some ? [{ value: "query", label: `The ${f.count(matching)} in the list` }] : [];
+  const all: Scopes = [{ value: "all", label: `All ${f.count(open.d_sae)} features` }, ...listed];
+  return one ? [...shown, ...all] : [...all, ...shown];
 }
 
 function LabelAll({ store, open, onClose }: { store: Store; open: OpenExtraction; onClose: () => void }) {
@@ -95,59 +75,58 @@ function LabelAll({ store, open, onClose }: { store: Store; open: OpenExtraction
     await store.labelAll(open.id);
     onClose();
   };
+  const label = busy ? "Labelling…" : `Label ${f.plural(left, "feature")}`;
   return (
-    <NoteBox
+    <Question
+      tone="plain"
       title="Label all features?"
-      actions={
-        <>
-          <Button small disabled={busy} onClick={() => void go()}>
-            {busy ? "Labelling…" : `Label ${f.plural(left, "feature")}`}
-          </Button>
-          <Button small onClick={onClose}>
-            Cancel
-          </Button>
-        </>
-      }
+      answers={[{ label, disabled: busy, run: () => void go() }]}
+      keep="Cancel"
+      onKeep={onClose}
     >
       The offline heuristic names each live feature without a label after the tokens it fires on. Nothing is sent
       anywhere; labels that are there stay.
-    </NoteBox>
+    </Question>
   );
 }
 
-function ImportForm({ store, open, onClose }: { store: Store; open: OpenExtraction; onClose: () => void }) {
-  const [path, setPath] = useState("");
-  const busy = store.working.value;
-  const submit = async () => {
-    if (await store.importLabels(open.id, path.trim())) onClose();
-  };
+interface ExportProps {
+  store: Store;
+  /** Where it is said what came of it. */
+  place: string;
+  extraction: string;
+  name: string;
+  what: ExportKind;
+  scopes: Scopes;
+  /** The feature that is shown. */
+  index?: number | undefined;
+  onClose: () => void;
+}
+
+/** Writes features to a file or a folder, on the kernel's machine. */
+export function ExportForm({ store, place, extraction, name, what, scopes, index, onClose }: ExportProps) {
+  const [kind, setKind] = useState(what);
+  const [scope, setScope] = useState(scopes[0]?.value ?? "all");
+  const choice = EXPORTS.find((one) => one.value === kind);
   return (
-    <InlineForm
-      label="Import labels"
-      submit={busy ? "Importing…" : "Import"}
-      disabled={busy || path.trim() === ""}
-      onSubmit={() => void submit()}
+    <PathForm
+      label={`Export features of ${name}`}
+      submit="Write"
+      working="Writing…"
+      field="Write to"
+      path={`${slug(name)}${scope === "one" ? `-${index}` : ""}${choice?.end ?? ""}`}
+      hint="On the kernel's machine; counted from the notebook's folder"
+      onPath={(path) =>
+        store.export(place, {
+          ...{ kind: "export_features", extraction_id: extraction, what: kind, path },
+          indices: scope === "one" && index !== undefined ? [index] : null,
+          query: scope === "query" ? store.view.value.query : null,
+        })
+      }
       onClose={onClose}
     >
-      <Field
-        class="grow"
-        label="File with labels"
-        mono
-        value={path}
-        onInput={setPath}
-        hint="CSV or JSON lines with index and label, on the kernel's machine. All lines are checked before any is taken."
-      />
-    </InlineForm>
-  );
-}
-
-/** What came of something, until it is dismissed. */
-export function DoneNote({ store, id }: { store: Store; id: string }) {
-  const words = store.done.value.get(id);
-  if (!words) return null;
-  return (
-    <NoteBox title="Done." actions={<Dismiss onClick={() => store.say(id, undefined)} />}>
-      {words}
-    </NoteBox>
+      <Choice label="Format" options={EXPORTS} value={kind} onPick={setKind} hint={choice?.hint} />
+      <Choice label="Features" options={scopes} value={scope} onPick={setScope} />
+    </PathForm>
   );
 }

@@ -1,8 +1,9 @@
 /** Which features fire on a text: the text, how they are ranked, the answer. */
 import { signal } from "@preact/signals";
-import { asFailure, isAbort, type Rpc } from "../lib/rpc";
+import { Latest } from "../lib/ask";
+import type { Rpc } from "../lib/rpc";
 import type { PromptReading, RankBy, ViewerCommand } from "../lib/wire";
-import { type Asked, activationsOf } from "./feature";
+import { activationsOf } from "./feature";
 
 export interface Reading {
   answer: PromptReading;
@@ -21,11 +22,10 @@ export class PromptStore {
   readonly rankBy = signal<RankBy>("max");
   readonly token = signal<number | null>(null);
   readonly hideDense = signal(true);
-  readonly reading = signal<Asked<Reading>>({ data: null, problem: null, busy: false });
+  readonly reading = new Latest<Reading>();
   /** Says that the text is to be chosen a token of. */
   readonly choosing = signal(false);
   private extraction = "";
-  private stop = new AbortController();
 
   constructor(
     private readonly rpc: Rpc,
@@ -35,22 +35,16 @@ export class PromptStore {
   use(extraction: string): void {
     if (extraction === this.extraction) return;
     this.extraction = extraction;
-    this.stop.abort();
     this.token.value = null;
-    this.reading.value = { data: null, problem: null, busy: false };
+    this.reading.forget();
   }
 
   async read(): Promise<void> {
-    this.stop.abort();
-    const stop = new AbortController();
-    this.stop = stop;
     const text = this.text.value;
     if (text.trim() === "") return;
     // a token of another text is no token of this one
     if (this.reading.value.data?.text !== text) this.rank(this.rankBy.value === "token" ? "max" : this.rankBy.value);
     const [rankBy, token] = [this.rankBy.value, this.token.value];
-    this.reading.value = { data: this.reading.value.data, problem: null, busy: true };
-    this.onRead(text);
     const command: ViewerCommand = {
       kind: "read_prompt",
       extraction_id: this.extraction,
@@ -60,20 +54,16 @@ export class PromptStore {
       hide_dense: this.hideDense.value,
       limit: LIMIT,
     };
-    try {
-      const answer = await this.rpc.send(command, { signal: stop.signal });
-      const reading = answer.value;
+    await this.reading.ask(async (signal) => {
+      this.onRead(text);
+      const answer = await this.rpc.send(command, { signal });
+      const { rows, tokens } = answer.value;
       const values = activationsOf(answer);
-      if (values.length !== reading.rows.length * reading.tokens.length) {
-        throw new RangeError(
-          `${reading.rows.length} rows of ${reading.tokens.length} tokens came with ${values.length} activations.`,
-        );
+      if (values.length !== rows.length * tokens.length) {
+        throw new RangeError(`${rows.length} rows of ${tokens.length} tokens came with ${values.length} activations.`);
       }
-      this.reading.value = { data: { answer: reading, values, text, rankBy, token }, problem: null, busy: false };
-    } catch (error) {
-      if (isAbort(error) || stop.signal.aborted) return;
-      this.reading.value = { data: this.reading.value.data, problem: asFailure(error), busy: false };
-    }
+      return { answer: answer.value, values, text, rankBy, token };
+    }, true);
   }
 
   /** Ranks by the largest value, by the sum, or by a token; without a token, one has to be chosen first. */
@@ -93,7 +83,7 @@ export class PromptStore {
   }
 
   close(): void {
-    this.stop.abort();
+    this.reading.giveUp();
   }
 
   private rank(by: RankBy, token: number | null = null): void {

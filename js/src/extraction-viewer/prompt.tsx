@@ -3,7 +3,7 @@ import { useUid } from "../lib/a11y";
 import { Button, Checkbox, NoteBox, Segments } from "../lib/controls";
 import * as f from "../lib/format";
 import { HiddenNote } from "../lib/hidden-note";
-import { placed } from "../lib/notes";
+import { Failed } from "../lib/notes";
 import type { OpenExtraction, RankBy } from "../lib/wire";
 import { Heat } from "./heat";
 import type { Store } from "./store";
@@ -79,11 +79,7 @@ export function Prompt({ store, open }: { store: Store; open: OpenExtraction }) 
           {data ? countWords(data.answer.rows.length, data.answer.firing, data.answer.hidden) : ""}
         </span>
       </div>
-      {problem && (
-        <NoteBox tone="err" title={placed(problem)}>
-          {problem.hint}
-        </NoteBox>
-      )}
+      {problem && <Failed problem={problem} />}
       {prompt.choosing.value && data && <p class="sm">Choose a token above its column.</p>}
       {data && (
         <div aria-busy={busy}>

@@ -1,5 +1,6 @@
 /** *Start extraction*: first an SAE is chosen, then its options. */
 import { computed, signal } from "@preact/signals";
+import { Latest } from "../lib/ask";
 import { type AnswerTo, asFailure, CommandError, isAbort, type Rpc } from "../lib/rpc";
 import type { Problem } from "../lib/store";
 import type { ExtractionCheck, ExtractionFormData, SaeChoices, ViewerCommand } from "../lib/wire";
@@ -22,17 +23,15 @@ export class Starting {
   // step 2
   readonly form = signal<ExtractionFormData | null>(null);
   readonly values = signal<Typed>({});
-  readonly check = signal<ExtractionCheck | null>(null);
-  readonly errors = computed(() => this.check.value?.errors ?? {});
+  readonly checks = new Latest<ExtractionCheck>();
+  readonly errors = computed(() => this.checks.asked.value.data?.errors ?? {});
   /** The field that is to be given the focus. */
   readonly focus = signal<{ name: string } | null>(null);
 
   readonly busy = signal(false);
-  readonly checking = signal(false);
   readonly submitting = signal(false);
   readonly problem = signal<Problem | null>(null);
   private stop = new AbortController();
-  private checkStop = new AbortController();
   private timer: ReturnType<typeof setTimeout> | undefined;
   private again: string | null = null; // an extraction whose values are taken
 
@@ -70,7 +69,7 @@ export class Starting {
     this.giveUp();
     this.onClosed();
     this.form.value = null;
-    this.check.value = null;
+    this.checks.forget();
     this.problem.value = null;
   }
 
@@ -108,7 +107,7 @@ export class Starting {
     if (form === null) return;
     this.form.value = form;
     this.values.value = Object.fromEntries(form.fields.map((field) => [field.name, field.value]));
-    this.check.value = null;
+    this.checks.forget();
     this.step.value = "options";
     void this.verify();
   }
@@ -132,22 +131,10 @@ export class Starting {
     const sae_id = this.form.value?.sae_id;
     if (sae_id === undefined) return false;
     clearTimeout(this.timer);
-    this.checkStop.abort();
-    const stop = new AbortController();
-    this.checkStop = stop;
-    this.checking.value = true;
-    try {
-      const command: ViewerCommand = { kind: "check_extraction", sae_id, values: this.values.value };
-      const answer = await this.rpc.send(command, { signal: stop.signal });
-      this.check.value = answer.value;
-      this.checking.value = false;
-      return Object.keys(this.errors.value).length === 0;
-    } catch (error) {
-      if (isAbort(error) || stop.signal.aborted) return false;
-      this.checking.value = false;
-      this.problem.value = asFailure(error);
-      return false;
-    }
+    const command = { kind: "check_extraction", sae_id, values: this.values.value } as const;
+    const check = await this.checks.ask(async (signal) => (await this.rpc.send(command, { signal })).value, true);
+    if (this.checks.value.problem) this.problem.value = this.checks.value.problem;
+    return check !== null && Object.keys(this.errors.value).length === 0;
   }
 
   /** Starts it; a bad value gets the focus instead. */
@@ -165,8 +152,9 @@ export class Starting {
     } catch (error) {
       if (isAbort(error)) return;
       const fields = error instanceof CommandError ? error.failure.fields : {};
-      if (this.check.value && Object.keys(fields).length > 0) {
-        this.check.value = { ...this.check.value, errors: fields };
+      const check = this.checks.value.data;
+      if (check && Object.keys(fields).length > 0) {
+        this.checks.set({ ...check, errors: fields });
         this.focusFirstError();
       } else this.problem.value = asFailure(error);
     } finally {
@@ -200,8 +188,7 @@ export class Starting {
   giveUp(): void {
     clearTimeout(this.timer);
     this.stop.abort();
-    this.checkStop.abort();
+    this.checks.giveUp();
     this.busy.value = false;
-    this.checking.value = false;
   }
 }

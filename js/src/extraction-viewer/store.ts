@@ -1,7 +1,10 @@
 /** The extraction viewer on the page: its state, what is shown, and the commands it sends. */
 import { signal } from "@preact/signals";
+import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
+import { statusChanges } from "../lib/statuses";
 import { BaseStore, withKey } from "../lib/store";
+import { line } from "../lib/tokens";
 import {
   EMPTY_VIEWER,
   type ExportKind,
@@ -23,9 +26,11 @@ import { FeatureView } from "./feature";
 import { FeatureList } from "./list";
 import { PromptStore } from "./prompt-store";
 import { Starting } from "./start";
-import { anythingRuns, changedIn, NOWHERE, statusChanges, words } from "./view-words";
+import { anythingRuns, changedIn, NOWHERE, statusWord } from "./words";
 
-export type CardOpen = "menu" | "delete" | "export";
+export interface CardOpen {
+  kind: "menu" | "delete" | "export";
+}
 /** What is open below the tabs, or in the page of a feature. */
 export type Panel =
   | { kind: "labels" | "exports" | "import" | "label_all" }
@@ -50,15 +55,9 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   readonly stars = signal<ReadonlyMap<number, boolean>>(new Map());
   readonly suggesting = signal(false);
   readonly saving = signal(false);
-  /** What is under way for an extraction, by its id. */
-  readonly pending = signal<ReadonlyMap<string, ExtractionAct>>(new Map());
-  /** What was done, as a sentence, by extraction or `PANEL`. */
-  readonly done = signal<ReadonlyMap<string, string>>(new Map());
   /** A long command that the panel waits for. */
   readonly working = signal(false);
   readonly demoComing = signal(false);
-  /** An extraction whose card is to be given the focus. */
-  readonly focusCard = signal<string | null>(null);
   private told: { view: string; at: number }[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
   /** The next list is to be scrolled to the feature that is shown; after a search or in another order it begins at its top. */
@@ -202,8 +201,8 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
 
   private onState(before: ViewerState, after: ViewerState, first: boolean): void {
     this.adopt(before, after, first);
-    const said = first ? [] : statusChanges(before.cards, after.cards);
-    for (const words of said) this.announce(words);
+    const said = first ? [] : statusChanges(before.cards, after.cards, statusWord);
+    for (const words of said) this.announce(line(words));
     if (!first && before.features_revision !== after.features_revision) {
       this.list.refresh();
       this.feature.refresh();
@@ -286,10 +285,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   }
 
   private setStar(index: number, starred: boolean | undefined): void {
-    const next = new Map(this.stars.value);
-    if (starred === undefined) next.delete(index);
-    else next.set(index, starred);
-    this.stars.value = next;
+    this.stars.value = withKey(this.stars.value, index, starred);
   }
 
   /** Saves what is typed about a feature; true when that worked. */
@@ -329,14 +325,14 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     const answer = await this.work(PANEL, "Label all", { kind: "label_features", extraction_id });
     if (answer === null) return;
     const { labelled, skipped } = answer.value;
-    this.say(PANEL, `${words(labelled, "feature")} labelled${skipped ? `, ${words(skipped, "")} skipped` : ""}.`);
+    this.say(PANEL, `${f.plural(labelled, "feature")} labelled${skipped ? `, ${f.count(skipped)} skipped` : ""}.`);
   }
 
   async importLabels(extraction_id: string, path: string): Promise<boolean> {
     const answer = await this.work(PANEL, "Import labels", { kind: "import_labels", extraction_id, path });
     if (answer === null) return false;
     const { imported, skipped } = answer.value;
-    this.say(PANEL, `${words(imported, "label")} imported${skipped ? `, ${words(skipped, "")} skipped` : ""}.`);
+    this.say(PANEL, `${f.plural(imported, "label")} imported${skipped ? `, ${f.count(skipped)} skipped` : ""}.`);
     return true;
   }
 
@@ -347,15 +343,15 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     return answer !== null;
   }
 
-  say(key: string, sentence: string | undefined): void {
-    this.done.value = withKey(this.done.value, key, sentence);
+  override say(key: string, sentence?: string): void {
+    super.say(key, sentence);
     if (sentence) this.announce(sentence);
   }
 
   private async work<const C extends ViewerCommand>(key: string, word: string, command: C) {
     if (this.working.value) return null;
     this.working.value = true;
-    this.say(key, undefined);
+    this.say(key);
     const answer = await this.command(key, word, command);
     this.working.value = false;
     return answer;
@@ -365,10 +361,10 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
 
   async act(card: ExtractionCard, action: ExtractionAct): Promise<void> {
     this.openFor(card.id, undefined);
-    this.pending.value = withKey(this.pending.value, card.id, action);
+    this.mark([card.id], action);
     const word = action.replace(/^./, (letter) => letter.toUpperCase());
     await this.command(card.id, word, { kind: "extraction_action", extraction_id: card.id, action });
-    this.pending.value = withKey(this.pending.value, card.id, undefined);
+    this.unmark([card.id]);
   }
 
   /** The logit effects of all features of an extraction, as a job. */

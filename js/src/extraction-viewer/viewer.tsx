@@ -1,11 +1,11 @@
 /** Header, tabs and what they lead to; or what is opened in their place. */
-
 import { useUid } from "../lib/a11y";
 import { Button, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
 import { type KeyRow, Keys } from "../lib/keys";
-import { Pick } from "../lib/kit";
+import { Empty as EmptyBox, Pick } from "../lib/kit";
 import { WidgetNotes } from "../lib/notes";
+import { statusOf } from "../lib/statuses";
 import { line } from "../lib/tokens";
 import type { OpenExtraction, Tab } from "../lib/wire";
 import { Choose } from "./choose";
@@ -16,7 +16,6 @@ import { Page } from "./page";
 import { Panels } from "./panels";
 import { Prompt } from "./prompt";
 import { type Panel, type Store, WIDGET } from "./store";
-import { statusOf } from "./words";
 
 const KEYS: readonly KeyRow[] = [
   [["/"], "search"],
@@ -186,17 +185,20 @@ function Notes({ store }: { store: Store }) {
 function Empty({ store }: { store: Store }) {
   const coming = store.demoComing.value;
   return (
-    <div class="empty">
-      <h3>No features yet</h3>
-      <p>Extraction reads an SAE over text and finds what each feature fires on.</p>
-      <div class="row w">
-        <Button kind="primary" icon="play" onClick={() => store.starting.open()}>
-          Start extraction
-        </Button>
-        <Button disabled={coming} onClick={() => void store.tryDemo()}>
-          {coming ? "Opening the demo…" : "Try the demo SAE"}
-        </Button>
-      </div>
-    </div>
+    <EmptyBox
+      title="No features yet"
+      actions={
+        <>
+          <Button kind="primary" icon="play" onClick={() => store.starting.open()}>
+            Start extraction
+          </Button>
+          <Button disabled={coming} onClick={() => void store.tryDemo()}>
+            {coming ? "Opening the demo…" : "Try the demo SAE"}
+          </Button>
+        </>
+      }
+    >
+      Extraction reads an SAE over text and finds what each feature fires on.
+    </EmptyBox>
   );
 }

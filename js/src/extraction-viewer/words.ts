@@ -1,21 +1,29 @@
 /** What the viewer says: words and buttons derived from the data. Pure functions. */
 import * as f from "../lib/format";
-import type { IconName } from "../lib/icons";
-import { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
+import {
+  buttonsOf,
+  isActive,
+  type JobButton,
+  queueWords,
+  STATUS_WORDS,
+  type Status,
+  statusOf,
+  underWay,
+} from "../lib/statuses";
+import { cut, line } from "../lib/tokens";
 import type {
   ExportKind,
   ExtractionAct,
   ExtractionCard,
   FeatureLabel,
   FeatureQuery,
+  LogitsAct,
   LogitsJob,
   Show,
   SortFeatures,
+  Step,
+  ViewerView,
 } from "../lib/wire";
-
-export { STATUS_ICONS, statusOf } from "../lib/statuses";
-
-import { cut, line } from "../lib/tokens";
 
 // ------------------------------------------------------------------------------------------------ numbers
 
@@ -103,45 +111,22 @@ export function labelWords(label: FeatureLabel, first: boolean, now = Date.now()
 export const statusWord = (card: Pick<ExtractionCard, "status">): string =>
   card.status === "cancelled" ? "Cancelled" : STATUS_WORDS[statusOf(card)];
 
-export interface CardButton {
-  action: ExtractionAct | "open" | "export";
-  label: string;
-  icon?: IconName;
-  disabled?: boolean;
-}
+export type CardAction = ExtractionAct | "open" | "export";
 
-const button = (action: CardButton["action"], label: string, icon?: IconName): CardButton => ({ action, label, icon });
-const PAUSE = button("pause", "Pause", "pause");
-const RESUME = button("resume", "Resume", "play");
-const CANCEL = button("cancel", "Cancel", "close");
-const DELETE = button("delete", "Delete", "trash");
-
-const BUTTONS: Record<Status, CardButton[]> = {
-  queued: [CANCEL],
-  running: [PAUSE, CANCEL],
-  paused: [RESUME, CANCEL],
-  completed: [button("open", "Open features"), button("export", "Export")],
-  failed: [RESUME, DELETE],
-  stopped: [RESUME, DELETE],
-  interrupted: [RESUME, DELETE],
+const BUTTONS: Record<Status, readonly CardAction[]> = {
+  queued: ["cancel"],
+  running: ["pause", "cancel"],
+  paused: ["resume", "cancel"],
+  completed: ["open", "export"],
+  failed: ["resume", "delete"],
+  stopped: ["resume", "delete"],
+  interrupted: ["resume", "delete"],
 };
-
-const BUSY: Record<ExtractionAct, string> = {
-  pause: "Pausing…",
-  resume: "Resuming…",
-  cancel: "Cancelling…",
-  delete: "Deleting…",
-};
-
-const LOGITS: Record<Status, CardButton[]> = { ...BUTTONS, failed: [RESUME], interrupted: [RESUME], completed: [] };
 
 /** The buttons of the job that computes the logit effects of all features. */
-export function logitsButtons(job: LogitsJob): CardButton[] {
-  const under = job.status === "pausing" ? "pause" : job.status === "stopping" ? "cancel" : undefined;
-  if (under === "cancel") return [{ ...CANCEL, label: BUSY.cancel, disabled: true }];
-  return LOGITS[statusOf(job)].map((item) =>
-    item.action === under ? { ...item, label: BUSY[under], disabled: true } : item,
-  );
+export function logitsButtons(job: LogitsJob): JobButton<LogitsAct>[] {
+  const actions = BUTTONS[statusOf(job)].filter((action) => ["pause", "resume", "cancel"].includes(action));
+  return buttonsOf(actions as LogitsAct[], underWay<string>(job, undefined, "cancel"));
 }
 
 /** "Logit effects: 4,096 of 16,384 features, ETA 12 s". */
@@ -149,9 +134,7 @@ export function logitsLine(job: LogitsJob, live: boolean): string[] {
   const done = job.total > 0 ? [`${f.count(job.done)} of ${f.plural(job.total, "feature")}`] : [];
   switch (statusOf(job)) {
     case "queued":
-      return [
-        job.queue_position === null ? "waits for its turn" : `number ${f.count(job.queue_position)} in the queue`,
-      ];
+      return [queueWords(job)];
     case "running":
       if (job.phase === "computing") {
         return [...done, ...(live && job.eta_seconds !== null ? [`ETA ${f.duration(job.eta_seconds)}`] : [])];
@@ -166,15 +149,13 @@ export function logitsLine(job: LogitsJob, live: boolean): string[] {
 export const mayComputeLogits = (card: ExtractionCard): boolean =>
   statusOf(card) === "completed" && !card.has_logits && card.logits === null;
 
-/** The buttons of a card; one that is under way, asked for here or by anybody, is disabled and says so. */
-export function buttonsFor(card: ExtractionCard, pending?: ExtractionAct): CardButton[] {
-  const under = card.status === "pausing" ? "pause" : card.status === "stopping" ? "cancel" : pending;
-  if (under === "cancel") return [{ ...CANCEL, label: BUSY.cancel, disabled: true }];
-  const list = card.status === "cancelled" ? [DELETE] : BUTTONS[statusOf(card)];
-  return list.map((item) => (item.action === under ? { ...item, label: BUSY[under], disabled: true } : item));
+/** The buttons of a card. */
+export function buttonsFor(card: ExtractionCard, pending?: string): JobButton<CardAction>[] {
+  const actions = card.status === "cancelled" ? (["delete"] as const) : BUTTONS[statusOf(card)];
+  return buttonsOf(actions, underWay(card, pending, "cancel"), { open: "Open features" });
 }
 
-export const isUnderWay = (card: ExtractionCard, pending?: ExtractionAct): boolean =>
+export const isUnderWay = (card: ExtractionCard, pending?: string): boolean =>
   pending !== undefined || ["starting", "pausing", "stopping"].includes(card.status);
 
 export const hasProgressBar = (card: ExtractionCard): boolean =>
@@ -186,10 +167,7 @@ export function progressLine(card: ExtractionCard, live: boolean): string[] {
   const kept = card.tokens_done > 0 ? [`${done} kept`] : [];
   switch (statusOf(card)) {
     case "queued":
-      return [
-        card.queue_position === null ? "waits for its turn" : `number ${f.count(card.queue_position)} in the queue`,
-        ...kept,
-      ];
+      return [queueWords(card), ...kept];
     case "running": {
       const parts = [done];
       if (live && card.rate !== null && card.rate > 0) {
@@ -216,15 +194,7 @@ export function progressLine(card: ExtractionCard, live: boolean): string[] {
 }
 
 export const anythingRuns = (cards: readonly ExtractionCard[]): boolean =>
-  cards.some((card) => [card, card.logits ?? card].some((one) => ["running", "queued"].includes(statusOf(one))));
-
-/** Sentences for a screen reader: which extractions changed their status between two states. */
-export function statusChanges(before: readonly ExtractionCard[], after: readonly ExtractionCard[]): string[] {
-  const old = new Map(before.map((card) => [card.id, statusWord(card)]));
-  return after
-    .filter((card) => old.has(card.id) && old.get(card.id) !== statusWord(card))
-    .map((card) => `${line(card.name)}: ${statusWord(card)}`);
-}
+  cards.some((card) => isActive(card) || (card.logits !== null && isActive(card.logits)));
 
 // ------------------------------------------------------------------------------------------------ exports
 
@@ -244,12 +214,7 @@ export const EXPORTS: readonly ExportChoice[] = [
   { value: "vectors", label: "Decoder vectors", end: ".safetensors", hint: "one row per feature" },
   { value: "labels_csv", label: "Labels (CSV)", end: "-labels.csv", hint: "to edit and import again" },
   { value: "labels_jsonl", label: "Labels (JSON lines)", end: "-labels.jsonl", hint: "with sources and scores" },
-  {
-    value: "interpretations",
-    label: "Interpretations",
-    end: "-interpretations.json",
-    hint: "labels with their scores",
-  },
+  { value: "interpretations", label: "Interpretations", end: "-interpretations.json", hint: "labels and scores" },
 ];
 
 /** A name as a file name. */
@@ -259,3 +224,19 @@ export const slug = (name: string): string =>
     .replace(/[^a-z0-9._-]+/g, "-")
     .replace(/^[-.]+|[-.]+$/g, "")
     .slice(0, 80) || "features";
+
+// ------------------------------------------------------------------------------------------------ what is shown
+
+/** The fields of a view that are other ones than before. */
+export function changedIn(before: ViewerView, after: ViewerView): Partial<ViewerView> {
+  const names = Object.keys(after) as (keyof ViewerView)[];
+  const changed = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+  return Object.fromEntries(changed.map((name) => [name, after[name]]));
+}
+
+export const NOWHERE: Record<Exclude<Step, "here">, string> = {
+  previous: "This is the first feature of the list.",
+  next: "This is the last feature of the list.",
+  random: "No feature matches.",
+  next_live: "No live feature follows.",
+};

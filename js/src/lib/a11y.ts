@@ -89,12 +89,22 @@ export const onEsc = (close: () => void) => (event: KeyboardEvent) => {
   close();
 };
 
-/** For the box of a question: when it opens, focus goes to its last button, the answer that changes nothing. */
-export function useFocusLast(): RefObject<HTMLDivElement | null> {
-  const box = useRef<HTMLDivElement>(null);
+/**
+ * For what opens in place: the element to put the result on comes into view, and the first control in it that `selector`
+ * finds gets the focus. `select`: with all its text, to be typed over.
+ */
+export function useOpened<E extends HTMLElement = HTMLFormElement>(
+  selector: string,
+  select = false,
+  key: unknown = null,
+): RefObject<E | null> {
+  const box = useRef<E>(null);
   useLayoutEffect(() => {
-    box.current?.querySelector<HTMLElement>("button:last-of-type")?.focus();
-  }, []);
+    const control = box.current?.querySelector<HTMLElement>(selector);
+    control?.focus();
+    if (select) (control as HTMLInputElement | undefined)?.select();
+    box.current?.scrollIntoView?.({ block: "nearest" });
+  }, [key]);
   return box;
 }
 

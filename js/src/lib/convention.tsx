@@ -1,6 +1,5 @@
 /** The question that some files leave open: is b_dec subtracted from the input? */
-import { useUid } from "./a11y";
-import { Options } from "./controls";
+import { Choice } from "./kit";
 
 const ANSWERS = [
   { value: "", label: "As the files say" },
@@ -17,22 +16,12 @@ interface ConventionProps {
   onChange: (value: boolean | null) => void;
 }
 
-export function Convention({ value, onChange }: ConventionProps) {
-  const id = useUid("sw-convention");
-  return (
-    <div class="f">
-      <label for={id}>Subtract b_dec from the input</label>
-      <select
-        id={id}
-        aria-describedby={`${id}-hint`}
-        value={String(value ?? "")}
-        onChange={({ currentTarget: { value: chosen } }) => onChange(chosen === "" ? null : chosen === "true")}
-      >
-        <Options of={ANSWERS} />
-      </select>
-      <p class="hint" id={`${id}-hint`}>
-        The files leave it open
-      </p>
-    </div>
-  );
-}
+export const Convention = ({ value, onChange }: ConventionProps) => (
+  <Choice
+    label="Subtract b_dec from the input"
+    hint="The files leave it open"
+    options={ANSWERS}
+    value={String(value ?? "")}
+    onPick={(chosen) => onChange(chosen === "" ? null : chosen === "true")}
+  />
+);

@@ -104,6 +104,16 @@ export function bytes(n: number): string {
   return `${n} B`;
 }
 
+/** "365 of 537 MB", "278 MB of 1.2 GB": the unit once where both have it. */
+export function bytesOf(done: number, total: number): string {
+  const [left, right] = [bytes(done), bytes(total)];
+  const unit = ` ${right.split(" ")[1]}`;
+  return `${left.endsWith(unit) ? left.slice(0, -unit.length) : left} of ${right}`;
+}
+
+/** "41 GB": without the decimal that says nothing. */
+export const wholeBytes = (n: number): string => bytes(n).replace(/\.0 /, " ");
+
 /** Unix seconds → local time of day "14:02", with the date when it is not today's. */
 export function clock(unix: number, now = Date.now(), withSeconds = false): string {
   const at = new Date(unix * 1000);

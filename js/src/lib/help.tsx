@@ -1,10 +1,10 @@
 /** What a figure or a setting means, opened by a small button beside its name. */
 import type { ComponentChildren, VNode } from "preact";
 import { useState } from "preact/hooks";
-import { useUid } from "./a11y";
+import { onEsc, useUid } from "./a11y";
 
 /** The button, and the paragraph to put where there is room. */
-export function useHelp(name: string, text: ComponentChildren): [VNode, VNode | null] {
+export function useHelp(name: string, text: ComponentChildren): [VNode, VNode | null, string] {
   const id = useUid("sw-help");
   const [open, setOpen] = useState(false);
   return [
@@ -16,13 +16,15 @@ export function useHelp(name: string, text: ComponentChildren): [VNode, VNode | 
       aria-expanded={open}
       aria-controls={id}
       onClick={() => setOpen(!open)}
+      onKeyDown={open ? onEsc(() => setOpen(false)) : undefined}
     >
       ?
     </button>,
     open ? (
-      <p key="text" class="xs t2 help-text" id={id}>
+      <div key="text" class="help-text" id={id}>
         {text}
-      </p>
+      </div>
     ) : null,
+    id,
   ];
 }

@@ -1,5 +1,7 @@
 /** A small histogram as SVG, with a sentence that says the same. */
+import type { ComponentChildren } from "preact";
 import * as f from "./format";
+import { useHelp } from "./help";
 import { type Axis, linearAxis, niceCeiling, powerTicks, shortNumber, tickTexts } from "./ticks";
 import type { Histogram as Data } from "./wire";
 
@@ -7,37 +9,63 @@ const ZEROS = 8; // per cent of the width for the bar of the zeros and the gap b
 const EXACT = 7; // significant digits that mostly tell nearly equal values apart
 const DOUBLE = 17; // significant digits that tell all numbers apart
 const APART = 9; // per cent of the width between the labels of the zeros and of a tick
+const LEAST = 2; // per cent of the height: one firing can be seen too
 
-export function Histogram({ data }: { data: Data }) {
+interface HistogramProps {
+  data: Data;
+  help?: ComponentChildren;
+  /** Counts on a logarithmic axis. */
+  logCounts?: boolean;
+  /** Fewer ticks, for one of several figures of a feature. */
+  small?: boolean;
+  /** The class of a bar between two values. */
+  shade?: (from: number, to: number) => string;
+  /** The text of a tick. */
+  tick?: (value: number, text: string) => string;
+  /** A value to mark, in words. */
+  mark?: { at: number; text: string } | null;
+}
+
+export function Histogram({ data, help, logCounts = false, small = false, shade, tick, mark }: HistogramProps) {
+  const [button, text] = useHelp(data.title, help);
   const place = placer(data);
-  const peak = niceCeiling(Math.max(1, data.zeros, ...data.counts));
+  const most = Math.max(1, data.zeros, ...data.counts);
+  const peak = logCounts ? most : niceCeiling(most);
+  const heightOf = (count: number) => {
+    const share = !logCounts ? count / peak : peak > 1 ? Math.log10(count) / Math.log10(peak) : 1;
+    return Math.max(small ? LEAST : 0, share * 100);
+  };
   const [low, high] = [data.edges[0] ?? 0, data.edges.at(-1) ?? 1];
   const axis = data.log ? logAxis(low, high) : linearAxis(low, high);
   const ticks = axis.ticks
-    .map((at, i) => ({ at, text: axis.texts[i] }))
+    .map((at, i) => ({ at, text: axis.texts[i] ?? "" }))
     .filter(({ at }) => data.zeros === 0 || place(at) > ZEROS / 6 + APART);
   const edgeTexts = textsOf(data.edges, axis.from === null ? data.digits + (data.log ? 0 : 1) : EXACT);
   const bars = data.counts.flatMap((count, i) => {
     const [from, to] = [data.edges[i] ?? 0, data.edges[i + 1] ?? 0];
     if (count === 0) return [];
     const words = `${edgeTexts[i]} to ${edgeTexts[i + 1]}: ${f.count(count)}`;
-    return [{ x: place(from), width: place(to) - place(from), height: (count / peak) * 100, words }];
+    const width = place(to) - place(from);
+    return [{ x: place(from), width, height: heightOf(count), words, class: shade?.(from, to) }];
   });
   if (data.zeros > 0) {
     const words = `${data.zeros_label}: ${f.count(data.zeros)}`;
-    bars.unshift({ x: 0, width: ZEROS / 3, height: (data.zeros / peak) * 100, words });
+    bars.unshift({ x: 0, width: ZEROS / 3, height: heightOf(data.zeros), words, class: undefined });
   }
   return (
-    <figure class="hist">
+    <figure class={small ? "hist fig" : "hist"}>
       <figcaption>
         <b>{data.title}</b>
-        <span class="t2">{data.note}</span>
+        <span class="t2">{logCounts && !data.note.includes("log") ? `${data.note}, log counts` : data.note}</span>
+        {help && button}
       </figcaption>
+      {text}
       <div class="plot" role="img" aria-label={data.summary}>
         <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">
           {bars.map((bar) => (
             <rect
               key={bar.x}
+              class={bar.class}
               x={bar.x}
               y={100 - bar.height}
               // a hair of ground between two bars, as wide as it may be
@@ -48,9 +76,9 @@ export function Histogram({ data }: { data: Data }) {
             </rect>
           ))}
         </svg>
-        {[0, 0.5, 1].map((share) => (
-          <span key={share} class="yt" style={{ top: `${100 - share * 100}%` }} aria-hidden="true">
-            {shortNumber(share * peak)}
+        {countTicks(peak, logCounts, small).map(([value, at]) => (
+          <span key={at} class="yt" style={{ top: `${100 - at}%` }} aria-hidden="true">
+            {shortNumber(value)}
           </span>
         ))}
         {data.zeros > 0 && (
@@ -60,15 +88,32 @@ export function Histogram({ data }: { data: Data }) {
         )}
         {ticks.map(({ at, text }) => (
           <span key={at} class="xt" style={{ left: `${place(at)}%` }} aria-hidden="true">
-            {text}
+            {tick ? tick(at, text) : text}
           </span>
         ))}
         <span class="xl" aria-hidden="true">
           {axis.from === null ? data.x_label : `${data.x_label} − ${axis.from}`}
         </span>
+        {mark && (
+          <span class={place(mark.at) > 75 ? "cur left" : "cur"} style={{ left: `${Math.min(100, place(mark.at))}%` }}>
+            <span>{mark.text}</span>
+          </span>
+        )}
       </div>
     </figure>
   );
+}
+
+/** Numbers on the y axis, with their heights in per cent. */
+function countTicks(peak: number, log: boolean, few: boolean): [number, number][] {
+  const middle: [number, number][] = log
+    ? peak >= 16
+      ? [[Math.round(Math.sqrt(peak)), 50]]
+      : []
+    : few
+      ? []
+      : [[peak / 2, 50]];
+  return [[log ? 1 : 0, 0], ...middle, ...(log && peak <= 1 ? [] : [[peak, 100] as [number, number]])];
 }
 
 /** The edges in words, with as many digits as tell each from the next. */
@@ -87,13 +132,10 @@ function logAxis(low: number, high: number): Axis {
   return { ticks, texts: tickTexts(ticks, true), from: null };
 }
 
-/** Where the first bin begins, in per cent. */
-const start = (data: Data): number => (data.zeros > 0 ? ZEROS : 0);
-
 /** Where a value lies on the x axis, in per cent. */
 function placer(data: Data): (value: number) => number {
   const scale = data.log ? Math.log10 : (value: number) => value;
   const [low, high] = [scale(data.edges[0] ?? 0), scale(data.edges.at(-1) ?? 1)];
-  const first = start(data);
+  const first = data.zeros > 0 ? ZEROS : 0;
   return (value) => (high > low ? first + ((scale(value) - low) / (high - low)) * (100 - first) : 50);
 }

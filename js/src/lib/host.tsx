@@ -11,36 +11,45 @@ import { followTheme } from "./theme";
 import type { Theme } from "./wire";
 
 /** The trait `theme` of a widget. */
-export const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");
+const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");
 
 /** The trait `height` of a widget, in pixels. */
 const asHeight = (value: unknown): number | undefined => (typeof value === "number" && value > 0 ? value : undefined);
 
-export interface RootOptions {
+interface WidgetOptions {
   label: string;
   /** "part": one of several in a box that carries the border. */
-  frame: "whole" | "part";
-  theme: Theme | "auto";
-  height?: number | undefined;
-  store: { readonly stop: AbortSignal; readonly link: Signal<Link> };
+  frame?: "whole" | "part";
   onTheme?: (theme: Theme) => void;
-  /** A key that no control inside used; return true when it was handled. */
-  onKey?: (event: KeyboardEvent) => boolean;
+  /** Closes the innermost thing that is open; false when nothing is. Without it the part has no keys. */
+  close?: () => boolean;
+  /** Keys that work now, beside `?`. */
+  letters?: (root: HTMLElement) => Record<string, () => void>;
 }
 
-export interface Root {
-  element: HTMLElement;
+interface WidgetStore {
+  readonly stop: AbortSignal;
+  readonly link: Signal<Link>;
+  readonly keysShown: Signal<boolean>;
   announce: (text: string) => void;
-  draw: (content: ComponentChild) => void;
 }
 
-export function mountRoot(parent: HTMLElement, options: RootOptions): Root {
+/** Puts a widget, with its keys, into the page. */
+export function mountWidget(
+  model: Model,
+  parent: HTMLElement,
+  store: WidgetStore,
+  { label, frame = "part", onTheme, close, letters }: WidgetOptions,
+  what: ComponentChild,
+): void {
+  const { stop } = store;
   const element = document.createElement("section");
-  element.className = options.frame === "part" ? "sw sw-part" : "sw";
-  element.setAttribute("aria-label", options.label);
+  element.className = frame === "part" ? "sw sw-part" : "sw";
+  element.setAttribute("aria-label", label);
   // JupyterLab's shortcuts listen in the capture phase, where stopping propagation comes too late; it honours this.
   element.setAttribute("data-lm-suppress-shortcuts", "true");
-  if (options.height) element.style.setProperty("--sw-max-h", `${options.height}px`);
+  const height = asHeight(model.get("height"));
+  if (height) element.style.setProperty("--sw-max-h", `${height}px`);
 
   const live = document.createElement("div");
   live.className = "vh";
@@ -55,21 +64,22 @@ export function mountRoot(parent: HTMLElement, options: RootOptions): Root {
   const announcer = new Announcer((text) => {
     live.textContent = text;
   });
+  if (close) store.announce = (text) => announcer.announce(text); // of several parts only the first says things
   const setTheme = (theme: Theme) => {
     element.dataset.swTheme = theme;
-    const frame = element.closest<HTMLElement>(".sw-frame");
-    if (frame) frame.dataset.swTheme = theme;
-    options.onTheme?.(theme);
+    const outer = element.closest<HTMLElement>(".sw-frame");
+    if (outer) outer.dataset.swTheme = theme;
+    onTheme?.(theme);
   };
-  const { theme, store } = options;
-  const { stop } = store;
+  const theme = asTheme(model.get("theme"));
   store.link.subscribe((link) => {
     content.disabled = link === "gone";
   });
   whenConnected(element, stop, () => (theme === "auto" ? followTheme(element, setTheme, stop) : setTheme(theme)));
 
   element.addEventListener("keydown", (event) => {
-    if (!event.defaultPrevented && options.onKey?.(event)) event.preventDefault();
+    const keys = { "?": flip(store.keysShown), ...letters?.(element) };
+    if (close && !event.defaultPrevented && widgetKey(element, event, close, keys)) event.preventDefault();
     event.stopPropagation(); // front ends that listen further out: a notebook's single-letter commands
   });
   for (const type of ["keyup", "keypress"] as const) element.addEventListener(type, (event) => event.stopPropagation());
@@ -80,39 +90,7 @@ export function mountRoot(parent: HTMLElement, options: RootOptions): Root {
     render(null, content);
     element.remove();
   });
-  return { element, announce: (text) => announcer.announce(text), draw: (what) => render(what, content) };
-}
-
-interface WidgetOptions {
-  label: string;
-  frame?: "whole" | "part";
-  /** Closes the innermost thing that is open; false when nothing is. */
-  close: () => boolean;
-  /** Keys that work now, beside `?`. */
-  letters?: (root: HTMLElement) => Record<string, () => void>;
-}
-
-type WidgetStore = RootOptions["store"] & { announce: (text: string) => void; readonly keysShown: Signal<boolean> };
-
-/** Puts a whole widget, with its keys, into the page. */
-export function mountWidget(
-  model: Model,
-  parent: HTMLElement,
-  store: WidgetStore,
-  { label, frame = "part", close, letters }: WidgetOptions,
-  content: ComponentChild,
-): void {
-  const root = mountRoot(parent, {
-    label,
-    frame,
-    theme: asTheme(model.get("theme")),
-    height: asHeight(model.get("height")),
-    store,
-    onKey: (event) =>
-      widgetKey(root.element, event, { close, letters: { "?": flip(store.keysShown), ...letters?.(root.element) } }),
-  });
-  store.announce = root.announce;
-  root.draw(content);
+  render(what, content);
 }
 
 /** `render` runs before the host has put the element into the page. */

@@ -41,15 +41,16 @@ export function Keys({ rows, where, shown }: KeysProps) {
   );
 }
 
-interface KeyActions {
-  /** Closes the innermost thing that is open; false when nothing is. */
-  close: () => boolean;
-  /** Single letters (lower case), used only while nothing is typed. */
-  letters: Record<string, () => void>;
-}
-
-/** Keys of a whole widget; true when one was used. `/` goes to its search box, Esc closes, then leaves. */
-export function widgetKey(root: HTMLElement, event: KeyboardEvent, { close, letters }: KeyActions): boolean {
+/**
+ * Keys of a whole widget; true when one was used. `/` goes to its search box, Esc closes the innermost thing that is
+ * open, then leaves; letters (lower case) work only while nothing is typed.
+ */
+export function widgetKey(
+  root: HTMLElement,
+  event: KeyboardEvent,
+  close: () => boolean,
+  letters: Record<string, () => void>,
+): boolean {
   if (event.ctrlKey || event.metaKey || event.altKey) return false;
   if (event.key === "Escape") {
     if (close()) return true;

@@ -1,16 +1,21 @@
 /** Notes below a card or on top of a widget: a failed command, a busy kernel, no kernel. */
-import type { ComponentChildren } from "preact";
+import { type ComponentChildren, toChildArray } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import { Button, NoteBox } from "./controls";
 import * as f from "./format";
-import { Dismiss } from "./kit";
+import { Dismiss, Lines } from "./kit";
 import type { Link } from "./link";
-import type { Problem } from "./store";
+import type { Done, Outcome, Problem } from "./store";
 import type { Note } from "./wire";
 
 interface Noted {
   readonly problems: { readonly value: ReadonlyMap<string, Problem> };
   readonly late: { readonly value: ReadonlyMap<string, string> };
+  readonly done: { readonly value: ReadonlyMap<string, Done> };
+  readonly outcome: { value: Outcome | null };
+  noted(id: string): boolean;
   dismiss(key: string): void;
+  say(key: string): void;
 }
 
 /** For a note: what happened, and where unless it says so itself. */
@@ -58,15 +63,6 @@ export function ProblemNote({ store, id }: { store: Noted; id: string }) {
   );
 }
 
-/** For a page that may not copy: the ID to select by hand. */
-export function NoClipboardNote({ id, onDismiss }: { id: string; onDismiss: () => void }) {
-  return (
-    <NoteBox title="This page may not use the clipboard." actions={<Dismiss onClick={onDismiss} />}>
-      The ID is <code>{id}</code>.
-    </NoteBox>
-  );
-}
-
 export function BusyNote({ store, id }: { store: Noted; id: string }) {
   const word = store.late.value.get(id);
   if (!word) return null;
@@ -105,6 +101,80 @@ export function WidgetNotes({ store, noun, quiet, ids, children }: WidgetNotesPr
         <ItemNotes key={id} store={store} id={id} />
       ))}
       {children}
+    </div>
+  );
+}
+
+interface DoneProps {
+  store: Noted;
+  id: string;
+  /** What happened, where the sentence only says with what. */
+  title?: string;
+  onOpen?: (sae: string) => void;
+}
+
+/** What was done, until it is dismissed. */
+export function DoneNote({ store, id, title, onOpen }: DoneProps) {
+  const done = store.done.value.get(id);
+  if (!done) return null;
+  const { text, sae } = done;
+  const actions = (
+    <>
+      {sae !== undefined && (
+        <Button small onClick={() => onOpen?.(sae)}>
+          Open SAE
+        </Button>
+      )}
+      <Dismiss onClick={() => store.say(id)} />
+    </>
+  );
+  return (
+    <NoteBox tone={title ? "plain" : "info"} title={title ?? text} actions={actions}>
+      {title && text}
+    </NoteBox>
+  );
+}
+
+/** Which of several items something could not be done to. */
+export function OutcomeNote({ store }: { store: Pick<Noted, "outcome"> }) {
+  const { value } = store.outcome;
+  if (!value) return null;
+  const dismiss = () => {
+    store.outcome.value = null;
+  };
+  return (
+    <NoteBox tone="err" title={value.title} actions={<Dismiss onClick={dismiss} />}>
+      <Lines lines={value.lines} label="What was not done, and why" />
+    </NoteBox>
+  );
+}
+
+interface CardNotesProps extends DoneProps {
+  /** What `useCard` knows of a copied ID. */
+  card?: { copied: string | null; setCopied: (copied: null) => void };
+  problem?: ComponentChildren;
+  /** What is to be said beside that. */
+  children?: ComponentChildren;
+}
+
+/** Below a card: what is to be said of it, what failed, and what was done. */
+export function CardNotes({ card, problem, children, ...of }: CardNotesProps) {
+  const own = toChildArray(children).length > 0;
+  if (!own && !of.store.noted(of.id) && !card?.copied) return null;
+  return (
+    <div class="full notes">
+      {children}
+      <BusyNote {...of} />
+      {problem ?? <ProblemNote {...of} />}
+      <DoneNote {...of} />
+      {card?.copied && (
+        <NoteBox
+          title="This page may not use the clipboard."
+          actions={<Dismiss onClick={() => card.setCopied(null)} />}
+        >
+          The ID is <code>{card.copied}</code>.
+        </NoteBox>
+      )}
     </div>
   );
 }
@@ -153,7 +223,17 @@ export function linkWords({ link, heardAt, updatedAt, noun, quiet }: LinkState):
   }
 }
 
-/** How fresh a state is, for the footer. */
+/** How fresh a state is, for a footer, as of now. */
+export function useAge(store: Omit<WidgetNotesProps["store"], keyof Noted>): string {
+  const [now, setNow] = useState(() => performance.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(performance.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const link = store.link.value;
+  return ageWords({ link, heardAt: store.heardAt.value, updatedAt: store.state.value.updated_at }, now);
+}
+
 export function ageWords(state: Pick<LinkState, "link" | "heardAt" | "updatedAt">, now: number): string {
   const { link, heardAt, updatedAt } = state;
   const of = updatedAt > 0 ? `State of ${f.clock(updatedAt)}, ` : "";

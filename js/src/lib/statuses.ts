@@ -1,4 +1,4 @@
-/** The seven words and icons on the screen for the eleven states of a job. */
+/** The seven words and icons on the screen for the eleven states of a job, and the buttons of its card. */
 import type { IconName } from "./icons";
 
 export type Status = "queued" | "running" | "paused" | "completed" | "failed" | "stopped" | "interrupted";
@@ -27,4 +27,68 @@ export const STATUS_ICONS: Record<Status, IconName> = {
 export function statusOf({ status }: { status: string }): Status {
   if (status === "starting" || status === "pausing" || status === "stopping") return "running";
   return Object.hasOwn(STATUS_WORDS, status) ? (status as Status) : "stopped";
+}
+
+/** Does it work, or wait for its turn? */
+export const isActive = (job: { status: string }): boolean => ["running", "queued"].includes(statusOf(job));
+
+/** Where a job stands that waits. */
+export const queueWords = ({ queue_position: place }: { queue_position: number | null }): string =>
+  place === null ? "waits for its turn" : `number ${place.toLocaleString("en-US")} in the queue`;
+
+/** Sentences for a screen reader: which jobs changed between two states, in the words of `said`. */
+export function statusChanges<C extends { id: string; name: string; status: string }>(
+  before: readonly C[],
+  after: readonly C[],
+  said: (card: C) => string = (card) => STATUS_WORDS[statusOf(card)],
+): string[] {
+  const old = new Map(before.map((card) => [card.id, said(card)]));
+  return after
+    .filter((card) => old.has(card.id) && old.get(card.id) !== said(card))
+    .map((card) => `${card.name}: ${said(card)}`);
+}
+
+// ------------------------------------------------------------------------------------------------ buttons
+
+/** Label, label while it is under way, icon. */
+const ACTIONS = {
+  pause: ["Pause", "Pausing…", "pause"],
+  resume: ["Resume", "Resuming…", "play"],
+  stop: ["Stop", "Stopping…", "stop"],
+  cancel: ["Cancel", "Cancelling…", "close"],
+  retry: ["Retry", "Retrying…", "retry"],
+  edit: ["Edit and retry"],
+  import: ["Import to SAEs", "Importing…"],
+  longer: ["Train longer"],
+  delete: ["Delete", "Deleting…", "trash"],
+  clear: ["Clear", "Clearing…"],
+  export: ["Export"],
+} as const satisfies Record<string, readonly [string, string?, IconName?]>;
+
+export interface JobButton<A extends string> {
+  action: A;
+  label: string;
+  icon?: IconName;
+  disabled?: boolean;
+}
+
+/** What is under way for a job: asked here (`pending`), or by anybody (the state says pausing, stopping). */
+export function underWay<A extends string>(job: { status: string }, pending: A | undefined, stop: A): A | undefined {
+  if (job.status === "pausing") return "pause" as A;
+  return job.status === "stopping" ? stop : pending;
+}
+
+/** Buttons by their actions. What is under way is disabled and says so; what is being ended offers nothing else. */
+export function buttonsOf<A extends string>(
+  actions: readonly A[],
+  busy: string | undefined,
+  labels: Partial<Record<A, string>> = {},
+): JobButton<A>[] {
+  const ending = busy === "stop_without_saving" ? "stop" : busy;
+  const shown = ending === "stop" || ending === "cancel" ? [ending as A] : actions;
+  return shown.map((action) => {
+    const [label, under, icon] = (ACTIONS as Record<string, readonly [string, string?, IconName?]>)[action] ?? [action];
+    const now = action === ending && under !== undefined;
+    return { action, label: now ? under : (labels[action] ?? label), icon, ...(now && { disabled: true }) };
+  });
 }

@@ -8,8 +8,21 @@ import type { Failure } from "./wire";
 
 export type Problem = Omit<Failure, "id" | "kind">;
 
+export interface Done {
+  text: string;
+  sae?: string | undefined;
+}
+
+export interface Outcome {
+  title: string;
+  /** One for each item that failed. */
+  lines: string[];
+}
+
+export const SETTLE = 2000; // ms in which the state that follows from an answer has surely arrived
+
 /** `key` with its value, or without it when the value is undefined: maps in signals are replaced, not changed. */
-export function withKey<V>(map: ReadonlyMap<string, V>, key: string, value: V | undefined): Map<string, V> {
+export function withKey<K, V>(map: ReadonlyMap<K, V>, key: K, value: V | undefined): Map<K, V> {
   const next = new Map(map);
   if (value === undefined) next.delete(key);
   else next.set(key, value);
@@ -30,6 +43,14 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
   readonly late = signal<ReadonlyMap<string, string>>(new Map());
   /** What failed, by item. */
   readonly problems = signal<ReadonlyMap<string, Problem>>(new Map());
+  /** What is under way, by item. */
+  readonly pending = signal<ReadonlyMap<string, string>>(new Map());
+  /** What was done, by item, with the SAE that came of it. */
+  readonly done = signal<ReadonlyMap<string, Done>>(new Map());
+  /** What came of something done to several items, where not all worked. */
+  readonly outcome = signal<Outcome | null>(null);
+  /** An item to move the focus to once its card is there. */
+  readonly focusCard = signal<string | null>(null);
   private readonly watch: LinkWatch;
 
   announce: (text: string) => void = () => {};
@@ -87,6 +108,42 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
     }
   }
 
+  /** Is there anything to be said below the item? */
+  noted(id: string): boolean {
+    return [this.late, this.problems, this.done].some((map) => map.value.has(id));
+  }
+
+  /** Notes below an item what was done there (the note is a status: readers hear of it). */
+  say(key: string, text?: string, sae?: string): void {
+    this.done.value = withKey(this.done.value, key, text === undefined ? undefined : { text, sae });
+  }
+
+  /** Counts something as under way for these items. */
+  protected mark(ids: readonly string[], action: string): void {
+    for (const id of ids) this.pending.value = withKey(this.pending.value, id, action);
+  }
+
+  /** It is no longer; `late`: once the state that follows has surely arrived. */
+  protected unmark(ids: readonly string[], action?: string, late = false): void {
+    const end = () => {
+      const ended = ids.filter((id) => action === undefined || this.pending.value.get(id) === action);
+      for (const id of ended) this.pending.value = withKey(this.pending.value, id, undefined);
+    };
+    if (late) setTimeout(end, SETTLE);
+    else end();
+  }
+
+  /** Ends what is under way for items whose state changed. */
+  protected unmarkChanged<C extends { id: string }>(
+    before: readonly C[],
+    after: readonly C[],
+    of: (card: C) => unknown,
+  ): void {
+    if (this.pending.value.size === 0) return;
+    const now = new Map(after.map((card) => [card.id, of(card)]));
+    this.unmark(before.filter((card) => now.get(card.id) !== of(card)).map((card) => card.id));
+  }
+
   openFor(id: string, what: O | undefined): void {
     this.open.value = withKey(this.open.value, id, what);
   }
@@ -102,5 +159,35 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
 
   fail(key: string, error: unknown): void {
     if (!isAbort(error)) this.problems.value = withKey(this.problems.value, key, asFailure(error));
+  }
+}
+
+/** Settings that the user chose a moment ago, on top of those of Python's state until that carries them. */
+export class Chosen<T extends object> {
+  private readonly chosen: Signal<Partial<T>> = signal({});
+
+  over(state: T): T {
+    return { ...state, ...this.chosen.value };
+  }
+
+  /** Is something else chosen than what the state has? */
+  ahead(state: T): boolean {
+    return (Object.entries(this.chosen.value) as [keyof T, unknown][]).some(([key, is]) => state[key] !== is);
+  }
+
+  take(change: Partial<T>): void {
+    this.chosen.value = { ...this.chosen.value, ...change };
+  }
+
+  /** Lets the state decide again, except where something else was chosen meanwhile. */
+  forget(change: Partial<T>, late = false): void {
+    const end = () => {
+      const left = { ...this.chosen.value };
+      for (const key of Object.keys(change) as (keyof T)[]) if (left[key] === change[key]) delete left[key];
+      this.chosen.value = left;
+    };
+    // an answer may overtake the state that carries the change
+    if (late) setTimeout(end, SETTLE);
+    else end();
   }
 }

@@ -1,7 +1,6 @@
 /** "Add local files", opened in place: a path on the kernel's machine, or files from this one. */
-
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
+import { useRef, useState } from "preact/hooks";
+import { useOpened } from "../lib/a11y";
 import { Button, Segments } from "../lib/controls";
 import { asksConvention, Convention } from "../lib/convention";
 import * as f from "../lib/format";
@@ -21,17 +20,12 @@ const WAYS: { value: Way; label: string }[] = [
 
 export function AddForm({ store }: { store: Store }) {
   const { adding } = store;
-  const uid = useUid("sw-add");
-  const box = useRef<HTMLFormElement>(null);
+  const box = useOpened("input[type=text]");
   const [way, setWay] = useState<Way>("path");
   const [path, setPath] = useState("");
   const [files, setFiles] = useState<FileToSend[]>([]);
   const [about, setAbout] = useState<About>({});
   const upload = adding.upload.value;
-  useLayoutEffect(() => {
-    box.current?.querySelector<HTMLElement>("input[type=text]")?.focus();
-    box.current?.scrollIntoView?.({ block: "nearest" });
-  }, []);
   const choose = (next: Way) => {
     if (next !== way) store.dismiss(ADDING); // what failed was about the other way
     setWay(next);
@@ -63,7 +57,7 @@ export function AddForm({ store }: { store: Store }) {
           hint="A path on the kernel's machine. Its files are checked and copied; the originals stay as they are."
         />
       ) : (
-        <ChooseFiles uid={uid} files={files} disabled={adding.busy} onChoose={setFiles} />
+        <ChooseFiles files={files} disabled={adding.busy} onChoose={setFiles} />
       )}
       <AboutFields about={about} asks={asksConvention(adding.problem())} onChange={setAbout} />
       {upload && <Progress upload={upload} />}
@@ -88,13 +82,12 @@ export function AddForm({ store }: { store: Store }) {
 }
 
 interface ChooseProps {
-  uid: string;
   files: readonly FileToSend[];
   disabled: boolean;
   onChoose: (files: FileToSend[]) => void;
 }
 
-function ChooseFiles({ uid, files, disabled, onChoose }: ChooseProps) {
+function ChooseFiles({ files, disabled, onChoose }: ChooseProps) {
   const picker = useRef<HTMLInputElement>(null);
   const folder = useRef<HTMLInputElement>(null);
   const [over, setOver] = useState(false);
@@ -141,7 +134,7 @@ function ChooseFiles({ uid, files, disabled, onChoose }: ChooseProps) {
         </Button>
         <span class="sm t2">or drop files here</span>
       </div>
-      <p class="sm" id={`${uid}-files`} role="status">
+      <p class="sm" role="status">
         {files.length === 0
           ? ""
           : `${f.plural(files.length, "file")}, ${f.bytes(size)}: ${names}${files.length > 4 ? ", …" : ""}`}

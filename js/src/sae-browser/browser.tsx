@@ -1,11 +1,11 @@
 /** Header, filters, list and footer; or what is opened in the place of the list. */
-
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { focusButton } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { type KeyRow, Keys } from "../lib/keys";
-import { ageWords, WidgetNotes } from "../lib/notes";
+import { Empty as EmptyBox, NothingMatches } from "../lib/kit";
+import { useAge, WidgetNotes } from "../lib/notes";
 import type { SaeBrowserState } from "../lib/wire";
 import { AddForm } from "./add";
 import { Card } from "./card";
@@ -46,7 +46,13 @@ export function Browser({ store }: { store: Store }) {
       {!pair && !empty && (
         <>
           <Toolbar store={store} />
-          {state.cards.length > 0 ? <List store={store} /> : <NothingMatches store={store} />}
+          {state.cards.length > 0 ? (
+            <List store={store} />
+          ) : (
+            <NothingMatches noun="SAE" onClear={() => store.clearFilters()}>
+              {filterWords(state.facets, store.query())}
+            </NothingMatches>
+          )}
         </>
       )}
       {!empty && <Footer store={store} />}
@@ -161,17 +167,6 @@ function Pager({ store }: { store: Store }) {
   );
 }
 
-function NothingMatches({ store }: { store: Store }) {
-  const { facets } = store.state.value;
-  return (
-    <div class="empty">
-      <h3>No SAE matches</h3>
-      <p>{filterWords(facets, store.query())}</p>
-      <Button onClick={() => store.clearFilters()}>Clear filters</Button>
-    </div>
-  );
-}
-
 function Empty({ store }: { store: Store }) {
   const [started, setStarted] = useState<string | null>(null);
   const [starting, setStarting] = useState(false);
@@ -180,38 +175,37 @@ function Empty({ store }: { store: Store }) {
     setStarted(await store.trainDemo());
     setStarting(false);
   };
+  const actions = (
+    <>
+      <DownloadButton store={store} />
+      <AddButton store={store} />
+      <Button disabled={starting || started !== null} onClick={() => void train()}>
+        {starting ? "Starting…" : "Train the demo"}
+      </Button>
+    </>
+  );
   return (
-    <div class="empty">
-      <h3>No SAEs yet</h3>
-      <p>An SAE you import from a training, download or add from disk appears here, ready to read and to steer with.</p>
-      <div class="row w">
-        <DownloadButton store={store} />
-        <AddButton store={store} />
-        <Button disabled={starting || started !== null} onClick={() => void train()}>
-          {starting ? "Starting…" : "Train the demo"}
-        </Button>
-      </div>
+    <>
+      <EmptyBox title="No SAEs yet" actions={actions}>
+        An SAE you import from a training, download or add from disk appears here, ready to read and to steer with.
+      </EmptyBox>
       {started !== null && (
-        <NoteBox title={`${started} is training.`}>
-          {"It takes about 3 minutes on two CPU cores. Watch it in "}
-          <code>sw.TrainingPanel()</code>
-          {"; its Import to SAEs brings it here."}
-        </NoteBox>
+        <div class="bd">
+          <NoteBox title={`${started} is training.`}>
+            {"It takes about 3 minutes on two CPU cores. Watch it in "}
+            <code>sw.TrainingPanel()</code>
+            {"; its Import to SAEs brings it here."}
+          </NoteBox>
+        </div>
       )}
-    </div>
+    </>
   );
 }
 
 function Footer({ store }: { store: Store }) {
-  const [now, setNow] = useState(() => performance.now());
-  useEffect(() => {
-    const timer = setInterval(() => setNow(performance.now()), 1000);
-    return () => clearInterval(timer);
-  }, []);
-  const { cards, matching, matching_bytes, total, updated_at } = store.state.value;
+  const age = useAge(store);
+  const { cards, matching, matching_bytes, total } = store.state.value;
   const selected = store.selection().length;
-  const link = store.link.value;
-  const age = ageWords({ link, heardAt: store.heardAt.value, updatedAt: updated_at }, now);
   return (
     <div class="ft">
       <span role="status">{`${f.count(cards.length)} of ${f.count(total)} shown, ${f.count(selected)} selected`}</span>
@@ -222,7 +216,7 @@ function Footer({ store }: { store: Store }) {
         </>
       )}
       <div class="sp" />
-      {link !== "live" && <span>{age}</span>}
+      {store.link.value !== "live" && <span>{age}</span>}
       <span class="hw t3">? shows the keys</span>
     </div>
   );

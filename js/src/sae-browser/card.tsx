@@ -1,144 +1,130 @@
 /** One SAE in the list. */
-
 import { useRef } from "preact/hooks";
-import { Button, Checkbox } from "../lib/controls";
+import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Facts, More, Named, useCard } from "../lib/kit";
-import { Menu, type MenuItem } from "../lib/menu";
-import { Rename } from "../lib/rename";
+import { Card as CardBox, Dismiss, Facts, PathForm, useCard } from "../lib/kit";
+import { CardNotes, ProblemNote } from "../lib/notes";
 import type { SaeCard } from "../lib/wire";
-import { DeleteQuestion, ExportForm, LocateForm } from "./card-forms";
-import { CardNotes } from "./card-notes";
+import { DeleteQuestion, ExportForm } from "./card-forms";
 import { Drawer, TrainingRecord } from "./drawer";
-import { factsLine, modelLine } from "./state";
+import { factsLine, isInUse, modelLine, stateNote } from "./state";
 import type { Open, Store } from "./store";
 
-export function Card({ store, card }: { store: Store; card: SaeCard }) {
-  const root = useRef<HTMLLIElement>(null);
-  const { open, asks, more, returnTo, close, copied, setCopied, copyId } = useCard(
-    store,
-    root,
-    card,
-    (what) => what.kind === "delete",
-  );
-  const checked = store.checkedIds().includes(card.id);
-  const show = (what: Open) => {
-    store.dismiss(card.id);
-    store.openFor(card.id, what);
-  };
-  const toggle = (what: Open) => {
-    if (open?.kind === what.kind) store.openFor(card.id, undefined);
-    else show(what);
-  };
-  const details: Open = { kind: "details", tab: "statistics" };
-  const menu: MenuItem[] = [
-    { label: "Rename", run: () => show({ kind: "rename" }) },
-    { label: "Details", run: () => show(details) },
-    ...(card.state === "missing" ? [] : [{ label: "Export", run: () => show({ kind: "export" }) }]),
-    { label: "Copy ID", run: () => void copyId() },
-    { label: "Delete", danger: true, run: () => show({ kind: "delete" }) },
-  ];
+const DELETING = "Deleting…";
 
+export function Card({ store, card }: { store: Store; card: SaeCard }) {
+  const of = useCard<Open>(store, useRef<HTMLLIElement>(null), card);
+  const { open, kind, close } = of;
+  const { id, name } = card;
+  const show = (what: Open) => () => {
+    store.dismiss(id);
+    store.openFor(id, what);
+  };
+  const toggle = (what: Open) => (kind === what.kind ? of.toggle(what) : show(what));
+  const check = (on: boolean) => {
+    const others = store.checkedIds().filter((other) => other !== id);
+    void store.check(on ? [...others, id] : others);
+  };
+  const missing = card.state === "missing";
+  const files = stateNote(card);
+  const details: Open = { kind: "details", tab: "statistics" };
+  const own = { value: card.format, label: card.format_label, count: null };
   return (
-    <li
-      ref={root}
-      class={`card${checked ? " sel" : ""}`}
-      aria-label={card.name}
-      tabIndex={-1}
-      onKeyDown={(event) => {
-        if (event.key !== "Escape" || event.defaultPrevented || !open) return;
-        event.preventDefault();
-        close(openedBy(card, open.kind));
-      }}
-    >
-      <div class="c1">
-        <Checkbox label={`Select ${card.name}`} checked={checked} onChange={(on) => check(store, card, on)} />
-      </div>
-      <div class="c2 col">
-        <div class="row">
-          {open?.kind === "rename" ? (
-            <Rename name={card.name} onSave={(name) => void store.edit(card, { name })} onDone={() => close()} />
-          ) : (
-            <Named name={card.name} />
-          )}
+    <CardBox
+      of={{ ...of, toggleMenu: toggle({ kind: "menu" }) }}
+      check={{ on: store.checkedIds().includes(id), onChange: check }}
+      badges={
+        <>
           <span class="bg" title={card.source_label}>
             {card.source_label}
           </span>
           {card.canonical && <span class="bg a">canonical</span>}
-        </div>
-        <Size card={card} />
-        <ModelLine card={card} open={open?.kind === "training"} onTraining={() => toggle({ kind: "training" })} />
-        <Facts of={factsLine(card)} />
-        {card.tags.length > 0 && (
-          <ul class="tags" aria-label="Tags">
-            {card.tags.map((tag) => (
-              <li key={tag} class="bg cut" title={tag}>
-                {tag}
-              </li>
-            ))}
-          </ul>
-        )}
-      </div>
-      <div class="c3 col">{!asks && <Actions store={store} card={card} onShow={toggle} />}</div>
-      {open?.kind === "menu" && (
-        <div class="full">
-          <Menu label={more} items={menu} onClose={() => close()} />
-        </div>
-      )}
-      {open?.kind === "delete" && (
-        <div class="full">
+        </>
+      }
+      onRename={(to) => void store.edit(card, { name: to })}
+      buttons={<Actions store={store} card={card} kind={kind} onShow={toggle} />}
+      menu={[
+        { label: "Rename", run: show({ kind: "rename" }) },
+        { label: "Details", run: show(details) },
+        ...(missing ? [] : [{ label: "Export", run: show({ kind: "export" }) }]),
+        { label: "Copy ID", run: () => void of.copyId() },
+        { label: "Delete", danger: true, run: show({ kind: "delete" }) },
+      ]}
+      onEscape={() => close(kind && openedBy(card, kind))}
+      opens={{
+        delete: () => (
           <DeleteQuestion
             saes={[card]}
             onDelete={() => {
-              void store.delete(card.id, [card]);
-              returnTo(DELETING);
+              void store.delete(id, [card]);
+              of.returnTo(DELETING);
             }}
             onKeep={() => close("Delete")}
           />
-        </div>
+        ),
+        export: () => <ExportForm store={store} id={id} saes={[card]} own={own} onClose={() => close("Export")} />,
+        locate: () => (
+          <PathForm
+            label={`Locate the files of ${name}`}
+            submit="Use this folder"
+            working="Checking…"
+            field="Folder of the files"
+            hint="Where they are now on the kernel's machine. They are checked before they are used."
+            onPath={(path) => store.locate(card, path)}
+            onClose={() => close("Locate files")}
+          />
+        ),
+        training: () => <TrainingRecord store={store} card={card} onClose={() => close(recordOf(card))} />,
+        details: () => open?.kind === "details" && <Drawer store={store} card={card} tab={open.tab} />,
+      }}
+      notes={
+        <CardNotes store={store} id={id} title="Exported." card={of} problem={<Problem store={store} id={id} />}>
+          {files && (
+            <NoteBox tone="warn" title={files.title}>
+              {files.text}
+            </NoteBox>
+          )}
+        </CardNotes>
+      }
+    >
+      <Size card={card} />
+      <ModelLine card={card} open={kind === "training"} onTraining={toggle({ kind: "training" })} />
+      <Facts of={factsLine(card)} />
+      {card.tags.length > 0 && (
+        <ul class="tags" aria-label="Tags">
+          {card.tags.map((tag) => (
+            <li key={tag} class="bg cut" title={tag}>
+              {tag}
+            </li>
+          ))}
+        </ul>
       )}
-      <CardNotes store={store} card={card} copied={copied} onCopied={() => setCopied(null)} />
-      {open?.kind === "export" && (
-        <div class="full">
-          <ExportForm store={store} id={card.id} saes={[card]} own={ownFormat(card)} onClose={() => close("Export")} />
-        </div>
-      )}
-      {open?.kind === "locate" && (
-        <div class="full">
-          <LocateForm store={store} card={card} onClose={() => close("Locate files")} />
-        </div>
-      )}
-      {open?.kind === "training" && (
-        <div class="full">
-          <TrainingRecord store={store} card={card} onClose={() => close(recordOf(card))} />
-        </div>
-      )}
-      {open?.kind === "details" && (
-        <div class="full">
-          <Drawer store={store} card={card} tab={open.tab} />
-        </div>
-      )}
-    </li>
+    </CardBox>
   );
 }
-
-const DELETING = "Deleting…";
 
 const recordOf = (card: SaeCard): string => `Training record: ${card.training_name}`;
 
 /** The button that opened what is open: focus goes back to it. Everything else comes from the menu. */
-function openedBy(card: SaeCard, kind: Open["kind"]): string | undefined {
+function openedBy(card: SaeCard, kind: string): string | undefined {
   if (kind === "training") return recordOf(card);
   if (kind === "details") return card.state === "missing" ? undefined : "Details";
-  return { delete: "Delete", export: "Export", locate: "Locate files", menu: undefined, rename: undefined }[kind];
+  return { delete: "Delete", export: "Export", locate: "Locate files" }[kind];
 }
 
-const ownFormat = (card: SaeCard) => ({ value: card.format, label: card.format_label, count: null });
-
-function check(store: Store, card: SaeCard, on: boolean): void {
-  const others = store.checkedIds().filter((id) => id !== card.id);
-  void store.check(on ? [...others, card.id] : others);
+/** What failed; that something else uses the SAE is no error, one has to wait. */
+export function Problem({ store, id }: { store: Store; id: string }) {
+  const problem = store.problems.value.get(id);
+  if (!problem || !isInUse(problem.what)) return <ProblemNote store={store} id={id} />;
+  const [first, ...rest] = problem.what.split(/(?<= is in use)/);
+  return (
+    <NoteBox tone="warn" title={`${first}.`} actions={<Dismiss onClick={() => store.dismiss(id)} />}>
+      {[rest.join("").replace(/^[.:\s]+/, ""), problem.hint].filter(Boolean).map(capitalised).join(" ")}
+    </NoteBox>
+  );
 }
+
+const capitalised = (text: string | null): string => (text ?? "").replace(/^./, (letter) => letter.toUpperCase());
 
 function Size({ card }: { card: SaeCard }) {
   return (
@@ -195,50 +181,53 @@ function ModelLine({ card, open, onTraining }: { card: SaeCard; open: boolean; o
   );
 }
 
-function Actions({ store, card, onShow }: { store: Store; card: SaeCard; onShow: (what: Open) => void }) {
-  const open = store.open.value.get(card.id);
-  const pending = store.pending.value.get(card.id);
-  const details = open?.kind === "details";
+interface ActionsProps {
+  store: Store;
+  card: SaeCard;
+  /** What is open in the card. */
+  kind: string | undefined;
+  onShow: (what: Open) => () => void;
+}
+
+function Actions({ store, card, kind, onShow }: ActionsProps) {
+  const deleting = store.pending.value.get(card.id) === "delete";
+  const remove = (
+    <Button small disabled={deleting} onClick={onShow({ kind: "delete" })}>
+      {deleting ? DELETING : "Delete"}
+    </Button>
+  );
+  const details = kind === "details";
   return (
-    <div class="acts">
+    <>
       {card.state !== "ok" && (
-        <Button small icon="folder" expanded={open?.kind === "locate"} onClick={() => onShow({ kind: "locate" })}>
+        <Button small icon="folder" expanded={kind === "locate"} onClick={onShow({ kind: "locate" })}>
           Locate files
         </Button>
       )}
-      {card.state !== "missing" && (
-        <Button small onClick={() => void store.showExtractions(card)}>
-          Extract
-        </Button>
+      {card.state === "missing" ? (
+        remove
+      ) : (
+        <>
+          <Button small onClick={() => void store.showExtractions(card)}>
+            Extract
+          </Button>
+          <Button small onClick={() => void store.showSteering(card)}>
+            Steering
+          </Button>
+          <Button small expanded={kind === "export"} onClick={onShow({ kind: "export" })}>
+            Export
+          </Button>
+          {remove}
+          <Button
+            small
+            icon={details ? "up" : "down"}
+            expanded={details}
+            onClick={onShow({ kind: "details", tab: "statistics" })}
+          >
+            Details
+          </Button>
+        </>
       )}
-      {card.state !== "missing" && (
-        <Button small onClick={() => void store.showSteering(card)}>
-          Steering
-        </Button>
-      )}
-      {card.state !== "missing" && (
-        <Button small expanded={open?.kind === "export"} onClick={() => onShow({ kind: "export" })}>
-          Export
-        </Button>
-      )}
-      <Button small disabled={pending === "delete"} onClick={() => onShow({ kind: "delete" })}>
-        {pending === "delete" ? DELETING : "Delete"}
-      </Button>
-      {card.state !== "missing" && (
-        <Button
-          small
-          icon={details ? "up" : "down"}
-          expanded={details}
-          onClick={() => onShow({ kind: "details", tab: "statistics" })}
-        >
-          Details
-        </Button>
-      )}
-      <More
-        label={`More actions: ${card.name}`}
-        open={open?.kind === "menu"}
-        onClick={() => onShow({ kind: "menu" })}
-      />
-    </div>
+    </>
   );
 }

@@ -1,12 +1,12 @@
 /** Details of an SAE, opened in its card: statistics, configuration, how to load it, notes. */
 import { useUid } from "../lib/a11y";
-import { useAnswer } from "../lib/ask";
+import { Answered, useAnswer } from "../lib/ask";
 import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
 import { CopyButton } from "../lib/copy-button";
 import { Histogram } from "../lib/histogram";
-import { Failed, placed } from "../lib/notes";
-import type { SaeCard, SaeDetails, SaeFact, Snippet } from "../lib/wire";
-import { Facts, Settings } from "./facts";
+import { placed } from "../lib/notes";
+import { Facts, Settings as SettingsTable } from "../lib/table";
+import type { SaeCard, SaeDetails, SaeFact, Setting, Snippet } from "../lib/wire";
 import { Notes } from "./notes-tab";
 import type { DrawerTab, Store } from "./store";
 
@@ -17,17 +17,25 @@ const TABS: { id: DrawerTab; label: string }[] = [
   { id: "notes", label: "Notes" },
 ];
 
-interface DrawerProps {
-  store: Store;
-  card: SaeCard;
-  tab: DrawerTab;
-}
-
-export function Drawer({ store, card, tab }: DrawerProps) {
+export function Drawer({ store, card, tab }: { store: Store; card: SaeCard; tab: DrawerTab }) {
   const panel = useUid("sw-drawer");
   const key = [card.id, card.name, card.state, card.size_bytes, card.tags].join("\n");
   const asked = useAnswer(store.rpc, { kind: "describe_sae", sae_id: card.id }, key);
-  const { data, problem } = asked;
+  const tabs = {
+    statistics: (data: SaeDetails) => <Statistics store={store} card={card} details={data} />,
+    configuration: (data: SaeDetails) => (
+      <div class="notes">
+        {data.problem && (
+          <NoteBox tone="warn" title={placed(data.problem)}>
+            This is what the library knows of it.
+          </NoteBox>
+        )}
+        <Settings of={data.settings} label={`Configuration of ${card.name}`} />
+      </div>
+    ),
+    load: (data: SaeDetails) => <Load snippets={data.snippets} />,
+    notes: (data: SaeDetails) => <Notes store={store} card={card} details={data} onSaved={asked.again} />,
+  };
   return (
     <div class="details drawer">
       <div class="tb dt">
@@ -40,21 +48,7 @@ export function Drawer({ store, card, tab }: DrawerProps) {
         />
       </div>
       <div class="bd" role="tabpanel" id={panel} aria-labelledby={tabId(panel, tab)} aria-busy={asked.busy}>
-        {problem && <Failed problem={problem} />}
-        {!data && !problem && <p class="sm t2">Asking the kernel…</p>}
-        {data && tab === "statistics" && <Statistics store={store} card={card} details={data} />}
-        {data && tab === "configuration" && (
-          <div class="notes">
-            {data.problem && (
-              <NoteBox tone="warn" title={placed(data.problem)}>
-                This is what the library knows of it.
-              </NoteBox>
-            )}
-            <Settings settings={data.settings} label={`Configuration of ${card.name}`} />
-          </div>
-        )}
-        {data && tab === "load" && <Load snippets={data.snippets} />}
-        {data && tab === "notes" && <Notes store={store} card={card} details={data} onSaved={asked.again} />}
+        <Answered of={asked}>{tabs[tab]}</Answered>
       </div>
     </div>
   );
@@ -76,12 +70,18 @@ function Statistics({ store, card, details }: { store: Store; card: SaeCard; det
   );
 }
 
+const Settings = ({ of, label }: { of: readonly Setting[]; label: string }) =>
+  of.length > 0 ? <SettingsTable of={of} label={label} /> : <p class="sm t2">Its files carry no configuration.</p>;
+
+const pairs = (facts: readonly SaeFact[]) =>
+  facts.map(({ label, value, code }) => [label, code ? <code>{value}</code> : value] as const);
+
 /** Numbers and words on the left, identifiers on the right. */
 function AllFacts({ card, facts }: { card: SaeCard; facts: readonly SaeFact[] }) {
   return (
     <div class="hists">
-      <Facts facts={facts.filter((fact) => !fact.code)} label={`Facts about ${card.name}`} />
-      <Facts facts={facts.filter((fact) => fact.code)} label={`Identifiers of ${card.name}`} />
+      <Facts facts={pairs(facts.filter((fact) => !fact.code))} label={`Facts about ${card.name}`} />
+      <Facts facts={pairs(facts.filter((fact) => fact.code))} label={`Identifiers of ${card.name}`} />
     </div>
   );
 }
@@ -92,19 +92,15 @@ function Measured({ store, card, facts }: { store: Store; card: SaeCard; facts: 
   return (
     <>
       <div aria-busy={asked.busy}>
-        {asked.problem && <Failed problem={asked.problem} onAgain={asked.again} />}
-        {!asked.data && !asked.problem && (
-          <p class="sm t2 measuring" role="status">
-            Reading the weights…
-          </p>
-        )}
-        {asked.data && (
-          <div class="hists">
-            {asked.data.histograms.map((one) => (
-              <Histogram key={one.title} data={one} />
-            ))}
-          </div>
-        )}
+        <Answered of={asked} wait="Reading the weights…">
+          {(data) => (
+            <div class="hists">
+              {data.histograms.map((one) => (
+                <Histogram key={one.title} data={one} />
+              ))}
+            </div>
+          )}
+        </Answered>
       </div>
       <AllFacts card={card} facts={[...(asked.data?.facts ?? []), ...facts]} />
     </>
@@ -138,9 +134,10 @@ function Code({ snippet, title }: { snippet: Snippet; title: string }) {
 /** The training an SAE came from, opened by the link in its card. */
 export function TrainingRecord({ store, card, onClose }: { store: Store; card: SaeCard; onClose: () => void }) {
   const command = { kind: "show_training", training_id: card.training_id } as const;
-  const { data, problem, busy } = useAnswer(store.rpc, command, card.training_id ?? "");
+  const asked = useAnswer(store.rpc, command, card.training_id ?? "");
+  const { data } = asked;
   return (
-    <section class="details drawer" aria-label={`Training record of ${card.name}`} aria-busy={busy}>
+    <section class="details drawer" aria-label={`Training record of ${card.name}`} aria-busy={asked.busy}>
       <div class="tb dt">
         <h3 class="el" title={data?.name}>
           {data ? `${data.name}, ${data.status}` : "Training record"}
@@ -149,10 +146,14 @@ export function TrainingRecord({ store, card, onClose }: { store: Store; card: S
         <Button small kind="quiet" icon="close" label="Close training record" onClick={onClose} />
       </div>
       <div class="bd notes">
-        {problem && <Failed problem={problem} />}
-        {!data && !problem && <p class="sm t2">Asking the kernel…</p>}
-        {data && <Facts facts={data.facts} label="Training" />}
-        {data && <Settings settings={data.settings} label="Settings of the training" />}
+        <Answered of={asked}>
+          {({ facts, settings }) => (
+            <>
+              <Facts facts={pairs(facts)} label="Training" />
+              <Settings of={settings} label="Settings of the training" />
+            </>
+          )}
+        </Answered>
       </div>
     </section>
   );

@@ -1,5 +1,4 @@
 /** The SAE browser in the page. */
-
 import { mountWidget } from "../lib/host";
 import type { Model } from "../lib/rpc";
 import { Browser } from "./browser";

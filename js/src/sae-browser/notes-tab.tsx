@@ -1,5 +1,4 @@
 /** Name, notes and tags of an SAE; saved by a button, not while typing. */
-
 import { useEffect, useState } from "preact/hooks";
 import { Button } from "../lib/controls";
 import { Field } from "../lib/kit";

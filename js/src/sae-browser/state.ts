@@ -1,7 +1,7 @@
 /** What the browser says of SAEs: pure functions. */
 import * as f from "../lib/format";
-import type { Choice, SaeCard, SaeFacets, SaeQuery, SaeSort, SelectedSae } from "../lib/wire";
-import type { Outcome } from "./store";
+import type { Outcome } from "../lib/store";
+import type { Choice, SaeCard, SaeFacets, SaeQuery, SaeSort, SaesDone, SelectedSae } from "../lib/wire";
 
 export const SORTS: readonly { value: SaeSort; label: string }[] = [
   { value: "newest", label: "Newest" },
@@ -107,23 +107,23 @@ export const othersOf = (names: readonly string[]): readonly string[] =>
 const DONE = { export: "exported", delete: "deleted" } as const;
 
 /** What came of it where not all worked: title, and a line for each that failed, with its reason. */
-export function outcomeWords(outcome: Outcome): { title: string; lines: string[] } {
-  const { what, asked, problems } = outcome;
+export function outcomeWords(what: keyof typeof DONE, asked: number, problems: SaesDone["problems"]): Outcome | null {
+  if (problems.length === 0) return null;
   const done = DONE[what];
   const failed = problems.length;
   const title =
     failed === asked
       ? `None of the ${f.count(asked)} SAEs was ${done}.`
       : `${f.count(failed)} of ${f.count(asked)} SAEs ${failed === 1 ? "was" : "were"} not ${done}.`;
-  const line = ({ what, where, hint }: Outcome["problems"][number]) => {
+  const line = ({ what, where, hint }: SaesDone["problems"][number]) => {
     const name = where ?? "";
     return [what.startsWith(name) ? what : `${name}: ${what}`, hint].filter(Boolean).join(" ");
   };
   return { title, lines: problems.map(line) };
 }
 
-/** The question before SAEs are deleted: title, sentences, and the word of its button. */
-export function deleteWords(saes: readonly SelectedSae[]): { title: string; text: string; button: string } {
+/** The question before SAEs are deleted. */
+export function deleteQuestion(saes: readonly SelectedSae[], onDelete: () => void) {
   const [one] = saes;
   const bytes = saes.reduce((sum, sae) => sum + sae.size_bytes, 0);
   const features = saes.reduce((sum, sae) => sum + sae.features_extracted, 0);
@@ -131,12 +131,11 @@ export function deleteWords(saes: readonly SelectedSae[]): { title: string; text
   const lost = [`${f.bytes(bytes)} of weights`, ...(features > 0 ? [f.plural(features, "feature")] : [])];
   const stays = trained === 0 ? "" : ` The training record${trained === 1 ? " stays" : "s stay"}.`;
   const single = saes.length === 1 && one !== undefined;
+  const several = `${f.count(saes.length)} SAEs`;
   return {
-    title: single
-      ? `Delete ${one.name}?`
-      : `Delete ${f.count(saes.length)} SAEs: ${namesOf(saes.map((sae) => sae.name))}?`,
-    text: `${lost.join(" and ")} go too.${stays} This cannot be undone.`,
-    button: single ? "Delete SAE" : `Delete ${f.count(saes.length)} SAEs`,
+    title: single ? `Delete ${one.name}?` : `Delete ${several}: ${namesOf(saes.map((sae) => sae.name))}?`,
+    children: `${lost.join(" and ")} go too.${stays} This cannot be undone.`,
+    answers: [{ label: single ? "Delete SAE" : `Delete ${several}`, run: onDelete, danger: true }],
   };
 }
 

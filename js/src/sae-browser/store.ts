@@ -1,9 +1,8 @@
 /** The browser on the page: its state, what the user has open, and the commands it sends. */
-
 import { signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
-import { BaseStore, withKey } from "../lib/store";
+import { BaseStore, Chosen, SETTLE, withKey } from "../lib/store";
 import {
   EMPTY_BROWSER,
   type SaeBrowserState,
@@ -14,6 +13,7 @@ import {
   type SelectedSae,
 } from "../lib/wire";
 import { Adding } from "./adding";
+import { outcomeWords } from "./state";
 
 export type DrawerTab = "statistics" | "configuration" | "load" | "notes";
 export type Open =
@@ -29,14 +29,6 @@ export interface Draft {
 /** What is asked about all that is checked. */
 export type Bulk = "export" | "delete";
 
-/** What several SAEs met when something was done to them. */
-export interface Outcome {
-  what: Bulk;
-  /** How many it was asked of. */
-  asked: number;
-  problems: SaesDone["problems"];
-}
-
 /** Where failures of the whole browser show up. */
 export const WIDGET = "browser";
 /** Where those of what is done to all checked SAEs do. */
@@ -44,26 +36,18 @@ export const SELECTION = "selection";
 
 type Several = Extract<SaeCommand, { kind: "export_saes" | "delete_saes" }>;
 
-const SETTLE = 2000; // ms in which the state that follows from an answer has surely arrived
 const TYPING = 250; // ms after the last key of a search
 
 export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   readonly adding: Adding;
   /** Filters the user just chose, until Python's state carries them. */
-  private readonly chosen = signal<Partial<SaeQuery>>({});
+  private readonly chosen = new Chosen<SaeQuery>();
   private readonly checked = signal<readonly string[] | null>(null);
   readonly bulk = signal<Bulk | null>(null);
   /** The two SAEs that are compared. */
   readonly compared = signal<readonly [SelectedSae, SelectedSae] | null>(null);
-  /** What is under way, by SAE (or for all that are checked): the word on the disabled button. */
-  readonly pending = signal<ReadonlyMap<string, "export" | "delete" | "locate">>(new Map());
-  /** What was done, as a sentence, by SAE. */
-  readonly done = signal<ReadonlyMap<string, string>>(new Map());
   /** Name, notes and tags that were typed and not saved, by SAE. */
   readonly drafts = signal<ReadonlyMap<string, Draft>>(new Map());
-  readonly outcome = signal<Outcome | null>(null);
-  /** An SAE to move the focus to once its card is there. */
-  readonly focusCard = signal<string | null>(null);
   /** An SAE to bring to the top of the list once its card is there. */
   readonly inView = signal<string | null>(null);
   /** A button of the header to move the focus to once it is there. */
@@ -104,13 +88,12 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
 
   /** The filters as the user sees them: Python's, and on top what was chosen a moment ago. */
   query(): SaeQuery {
-    return { ...this.state.value.query, ...this.chosen.value };
+    return this.chosen.over(this.state.value.query);
   }
 
   /** What was chosen last is not what is shown yet. */
   get browsing(): boolean {
-    const { query } = this.state.value;
-    return (Object.entries(this.chosen.value) as [keyof SaeQuery, unknown][]).some(([key, is]) => query[key] !== is);
+    return this.chosen.ahead(this.state.value.query);
   }
 
   /** One page on (1) or back (-1); false where there is none. `focus`: the focus goes along. */
@@ -125,16 +108,14 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
 
   async browse(change: Partial<SaeQuery>): Promise<void> {
     const whole = "offset" in change ? change : { ...change, offset: 0 };
-    this.chosen.value = { ...this.chosen.value, ...whole };
+    this.chosen.take(whole);
     const answer = await this.command(WIDGET, "The filter", { kind: "browse_saes", ...whole });
-    // The answer may overtake the state that carries the change: until then the choice stands.
-    if (answer) setTimeout(() => this.forget(whole), SETTLE);
-    else this.forget(whole);
+    this.chosen.forget(whole, answer !== null);
   }
 
   /** A search follows when the typing rests; what is typed shows at once. */
   search(text: string): void {
-    this.chosen.value = { ...this.chosen.value, search: text };
+    this.chosen.take({ search: text });
     clearTimeout(this.typing);
     this.typing = setTimeout(() => void this.browse({ search: text }), TYPING);
   }
@@ -142,12 +123,6 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   clearFilters(): void {
     clearTimeout(this.typing);
     void this.browse({ source: null, model: null, layer: null, architecture: null, format: null, search: "" });
-  }
-
-  private forget(change: Partial<SaeQuery>): void {
-    const left = { ...this.chosen.value };
-    for (const key of Object.keys(change) as (keyof SaeQuery)[]) if (left[key] === change[key]) delete left[key];
-    this.chosen.value = left;
   }
 
   // -------------------------------------------------------------------------------------------- what is checked
@@ -199,8 +174,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     const [first] = done.paths;
     const n = done.done.length;
     const several = `${f.plural(n, "SAE")} ${n === 1 ? "is" : "are"} in ${folder}.`;
-    if (n)
-      this.done.value = withKey(this.done.value, key, sae_ids.length === 1 ? `Its files are in ${first}.` : several);
+    if (n) this.say(key, sae_ids.length === 1 ? `Its files are in ${first}.` : several);
     return true;
   }
 
@@ -216,21 +190,19 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   }
 
   async locate(card: SaeCard, path: string): Promise<boolean> {
-    this.pending.value = withKey(this.pending.value, card.id, "locate");
     const answer = await this.command(card.id, "Locate files", { kind: "locate_sae", sae_id: card.id, path });
-    this.pending.value = withKey(this.pending.value, card.id, undefined);
     return answer !== null;
   }
 
   private async under(key: string, what: Bulk, command: Several): Promise<SaesDone | null> {
     const word = what === "export" ? "Export" : "Delete";
-    this.pending.value = withKey(this.pending.value, key, what);
-    this.done.value = withKey(this.done.value, key, undefined);
+    this.mark([key], what);
+    this.say(key);
     this.outcome.value = null;
     const answer = await this.command(key, word, command);
-    this.pending.value = withKey(this.pending.value, key, undefined);
+    this.unmark([key]);
     const done = answer?.value ?? null;
-    if (done?.problems.length) this.outcome.value = { what, asked: command.sae_ids.length, problems: done.problems };
+    if (done) this.outcome.value = outcomeWords(what, command.sae_ids.length, done.problems);
     return done;
   }
 

@@ -1,14 +1,13 @@
 /** Filters and search; below them what is checked, what can be done with it, and the order. */
-
-import { Button, NoteBox, Sort } from "../lib/controls";
+import { Button, Sort } from "../lib/controls";
 import * as f from "../lib/format";
-import { Dismiss, Lines, put, Search, SelectAll } from "../lib/kit";
-import { BusyNote } from "../lib/notes";
+import { Pick, put, Search, SelectAll } from "../lib/kit";
+import { BusyNote, DoneNote, OutcomeNote } from "../lib/notes";
 import type { SaeQuery } from "../lib/wire";
+import { Problem } from "./card";
 import { DeleteQuestion, ExportForm } from "./card-forms";
-import { DoneNote, Problem } from "./card-notes";
-import { choicesOf, type Facet, FILTERS, labelOf, outcomeWords, SORTS } from "./state";
-import { type Bulk, type Outcome, SELECTION, type Store } from "./store";
+import { choicesOf, type Facet, FILTERS, labelOf, SORTS } from "./state";
+import { type Bulk, SELECTION, type Store } from "./store";
 
 export function Toolbar({ store }: { store: Store }) {
   return (
@@ -35,52 +34,40 @@ function Filter({ store, field, label, all }: { store: Store; field: Facet; labe
   const value = query[field];
   const choose = (text: string): Partial<SaeQuery> =>
     field === "layer" ? { layer: text === "" ? null : Number(text) } : { [field]: text === "" ? null : text };
+  const { facets } = store.state.value;
+  const options = choicesOf(facets, query, field).map(({ value, label, count }) => ({
+    ...{ value, label: count === null ? label : `${label} (${f.count(count)})` },
+  }));
   return (
-    <span class="s24" style={{ "--w": field === "architecture" ? "136px" : "112px" }}>
-      <select
-        aria-label={label}
-        class={value === null ? undefined : "chosen"}
-        title={value === null ? undefined : labelOf(store.state.value.facets, query, field)}
-        value={value === null ? "" : String(value)}
-        onChange={(event) => void store.browse(choose(event.currentTarget.value))}
-      >
-        <option value="">{all}</option>
-        {choicesOf(store.state.value.facets, query, field).map((choice) => (
-          <option key={choice.value} value={choice.value}>
-            {choice.count === null ? choice.label : `${choice.label} (${f.count(choice.count)})`}
-          </option>
-        ))}
-      </select>
-    </span>
+    <Pick
+      label={label}
+      width={field === "architecture" ? 136 : 112}
+      chosen={value !== null}
+      title={value === null ? undefined : labelOf(facets, query, field)}
+      value={value === null ? "" : String(value)}
+      options={[{ value: "", label: all }, ...options]}
+      onPick={(text) => void store.browse(choose(text))}
+    />
   );
 }
 
 function SelectionBar({ store }: { store: Store }) {
   const { cards } = store.state.value;
   const selection = store.selection();
-  const checked = new Set(store.checkedIds());
-  const all = cards.length > 0 && cards.every((card) => checked.has(card.id));
   const none = selection.length === 0;
   const [first, second] = selection;
-  const toggleAll = () => {
-    const shown = cards.map((card) => card.id);
-    const others = [...checked].filter((id) => !shown.includes(id));
-    void store.check(all ? others : [...others, ...shown]);
-  };
   const ask = (what: Bulk) => {
     store.dismiss(SELECTION);
     store.bulk.value = store.bulk.value === what ? null : what;
   };
-  const words = none ? "Select all shown" : `${f.count(selection.length)} selected`;
   return (
     <>
       <div class="tb">
         <SelectAll
-          all={all}
-          none={none}
-          words={words}
+          shown={cards.map((card) => card.id)}
+          checked={store.checkedIds()}
           title={selection.map((sae) => sae.name).join(", ") || undefined}
-          onToggle={toggleAll}
+          onCheck={(ids) => void store.check(ids)}
         />
         <Button
           small
@@ -133,11 +120,8 @@ function SelectionBar({ store }: { store: Store }) {
 function BulkBox({ store }: { store: Store }) {
   const selection = store.selection();
   const what = selection.length > 0 ? store.bulk.value : null;
-  const outcome = store.outcome.value;
   const close = put(store.bulk, null);
-  const some =
-    store.late.value.has(SELECTION) || store.problems.value.has(SELECTION) || store.done.value.has(SELECTION);
-  if (what === null && !some && outcome === null) return null;
+  if (what === null && !store.noted(SELECTION) && store.outcome.value === null) return null;
   return (
     <div class="panel-note notes">
       {what === "export" && <ExportForm store={store} id={SELECTION} saes={selection} onClose={close} />}
@@ -146,18 +130,8 @@ function BulkBox({ store }: { store: Store }) {
       )}
       <BusyNote store={store} id={SELECTION} />
       <Problem store={store} id={SELECTION} />
-      <DoneNote store={store} id={SELECTION} />
-      {outcome && <OutcomeNote store={store} outcome={outcome} />}
+      <DoneNote store={store} id={SELECTION} title="Exported." />
+      <OutcomeNote store={store} />
     </div>
-  );
-}
-
-function OutcomeNote({ store, outcome }: { store: Store; outcome: Outcome }) {
-  const { title, lines } = outcomeWords(outcome);
-  const dismiss = put(store.outcome, null);
-  return (
-    <NoteBox tone="err" title={title} actions={<Dismiss onClick={dismiss} />}>
-      <Lines lines={lines} label="What was not done, and why" />
-    </NoteBox>
   );
 }

@@ -1,5 +1,4 @@
 /** Adding a feature: by its index, or by words of its label; of which SAE. */
-
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { NoteBox } from "../lib/controls";

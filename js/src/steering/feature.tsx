@@ -1,5 +1,4 @@
 /** One feature that is steered with: mode, strength, what that adds up to. */
-
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
 import { Pick } from "../lib/kit";

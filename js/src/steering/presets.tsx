@@ -1,7 +1,6 @@
 /** Settings that were saved under a name. */
-
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
+import { useState } from "preact/hooks";
+import { useOpened, useUid } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Question } from "../lib/kit";
@@ -12,17 +11,18 @@ import { PRESETS, type Store } from "./store";
 
 export function Presets({ store }: { store: Store }) {
   const id = useUid("sw-preset");
-  const root = useRef<HTMLElement>(null);
+  const root = useOpened<HTMLElement>("button, input");
   const [name, setName] = useState("");
   const [asked, setAsked] = useState<string | null>(null);
   const presets = store.presets.value;
-  useLayoutEffect(() => {
-    root.current?.querySelector<HTMLElement>("button, input")?.focus();
-  }, []);
   const empty = store.state.value.rows.length === 0;
   const save = async (replace = false) => {
     const text = name.trim();
     if (text && (await store.preset("save", text, replace))) setName("");
+  };
+  const remove = (name: string) => {
+    setAsked(null);
+    void store.preset("delete", name);
   };
   return (
     <section class="bd panel-note notes presets" aria-label="Presets" ref={root}>
@@ -39,7 +39,14 @@ export function Presets({ store }: { store: Store }) {
           {presets.map((preset) => (
             <li key={preset.name} class="under" aria-label={visible(preset.name)}>
               {asked === preset.name ? (
-                <DeleteQuestion store={store} preset={preset} onDone={() => setAsked(null)} />
+                <Question
+                  tone="warn"
+                  title={`Delete ${visible(preset.name)}?`}
+                  answers={[{ label: "Delete preset", run: () => remove(preset.name), danger: true }]}
+                  onKeep={() => setAsked(null)}
+                >
+                  This cannot be undone.
+                </Question>
               ) : (
                 <Preset store={store} preset={preset} onDelete={() => setAsked(preset.name)} />
               )}
@@ -126,18 +133,5 @@ function Preset({ store, preset, onDelete }: { store: Store; preset: PresetRow; 
       </Button>
       <Button small kind="quiet" icon="trash" label={`Delete ${name}`} onClick={onDelete} />
     </div>
-  );
-}
-
-function DeleteQuestion({ store, preset, onDone }: { store: Store; preset: PresetRow; onDone: () => void }) {
-  const remove = () => {
-    onDone();
-    void store.preset("delete", preset.name);
-  };
-  const answers = [{ label: "Delete preset", run: remove, danger: true }];
-  return (
-    <Question tone="warn" title={`Delete ${visible(preset.name)}?`} answers={answers} onKeep={onDone}>
-      This cannot be undone.
-    </Question>
   );
 }

@@ -1,81 +1,65 @@
 /** The prompt, how to sample, and the two buttons. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import { parseInteger, parseNumber } from "../lib/format";
 import { HiddenNote } from "../lib/hidden-note";
-import { NEW_TOKENS, type SteeringSettings } from "../lib/wire";
+import { Field, FieldBox } from "../lib/kit";
+import { NEW_TOKENS } from "../lib/wire";
 import type { Store } from "./store";
 
-interface Field {
-  name: "new_tokens" | "temperature" | "top_p" | "seed";
+/** A number that is typed. */
+interface NumberField {
   label: string;
   parse: (text: string) => number | null;
-  ok: (value: number) => boolean;
+  low: number;
+  high: number;
   why: string;
 }
 
-const FIELDS: readonly Field[] = [
-  {
-    name: "new_tokens",
-    label: "New tokens",
-    parse: parseInteger,
-    ok: (n) => n >= 1 && n <= NEW_TOKENS,
-    why: `Enter 1 to ${NEW_TOKENS.toLocaleString("en-US")}; 60 is usual.`,
+const most = NEW_TOKENS.toLocaleString("en-US");
+const FIELDS: Record<"new_tokens" | "temperature" | "top_p" | "seed", NumberField> = {
+  new_tokens: {
+    ...{ label: "New tokens", parse: parseInteger, low: 1, high: NEW_TOKENS },
+    why: `Enter 1 to ${most}; 60 is usual.`,
   },
-  {
-    name: "temperature",
-    label: "Temperature",
-    parse: parseNumber,
-    ok: (n) => n >= 0 && n <= 100,
+  temperature: {
+    ...{ label: "Temperature", parse: parseNumber, low: 0, high: 100 },
     why: "Enter 0 to 100; 0 always takes the likeliest token.",
   },
-  {
-    name: "top_p",
-    label: "Top-p",
-    parse: parseNumber,
-    ok: (n) => n > 0 && n <= 1,
+  top_p: {
+    ...{ label: "Top-p", parse: parseNumber, low: Number.MIN_VALUE, high: 1 },
     why: "Enter a number above 0, at most 1.",
   },
-  {
-    name: "seed",
-    label: "Seed",
-    parse: parseInteger,
-    ok: (n) => n >= 0 && Number.isSafeInteger(n),
+  seed: {
+    ...{ label: "Seed", parse: parseInteger, low: 0, high: Number.MAX_SAFE_INTEGER },
     why: "Enter a whole number, 0 or more.",
   },
-];
+};
+const NAMES = Object.keys(FIELDS) as (keyof typeof FIELDS)[];
 
 export function Prompt({ store }: { store: Store }) {
-  const id = useUid("sw-prompt");
   const { prompt } = store.settings();
   const { status } = store.state.value.run;
   const running = store.running;
-  const wrong = FIELDS.filter(({ label }) => store.invalid.value.has(label));
+  const wrong = NAMES.map((name) => FIELDS[name]).filter(({ label }) => store.invalid.value.has(label));
   return (
     <div class="bd line">
-      <div class="f">
-        <div class="l">
-          <label for={id}>Prompt</label>
-        </div>
-        <textarea
-          dir="auto"
-          id={id}
-          rows={2}
-          value={prompt}
-          maxLength={100_000}
-          onInput={(event) => store.set({ prompt: event.currentTarget.value })}
-          onKeyDown={(event) => {
-            if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-            event.preventDefault();
-            void store.start("generate");
-          }}
-        />
-      </div>
+      <Field
+        label="Prompt"
+        rows={2}
+        maxLength={100_000}
+        value={prompt}
+        onInput={(text) => store.set({ prompt: text })}
+        onKeyDown={(event) => {
+          if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+          event.preventDefault();
+          void store.start("generate");
+        }}
+      />
       <HiddenNote text={prompt} />
       <div class="row w settings end mt8">
-        {FIELDS.map((field) => (
-          <NumberField key={field.name} store={store} field={field} />
+        {NAMES.map((name) => (
+          <Setting key={name} store={store} name={name} />
         ))}
         <div class="sp" />
         <Button icon="stop" disabled={!running || status === "stopping"} onClick={() => void store.stopWriting()}>
@@ -94,47 +78,51 @@ export function Prompt({ store }: { store: Store }) {
   );
 }
 
-function NumberField({ store, field }: { store: Store; field: Field }) {
-  const id = useUid("sw-field");
-  const input = useRef<HTMLInputElement>(null);
-  const { label, name } = field;
-  const value = store.settings()[name as keyof SteeringSettings] as number;
+function Setting({ store, name }: { store: Store; name: keyof typeof FIELDS }) {
+  const { label, parse, low, high, why } = FIELDS[name];
+  const value = store.settings()[name];
   const [typed, setTyped] = useState<string | null>(null);
   const wrong = store.invalid.value.has(label);
-  const called = store.focusField.value === label;
+  const input = useFocusField(store, label);
+  // another value from elsewhere (a preset) takes the place of what was typed
+  useEffect(() => {
+    if (typed !== null && parse(typed) !== value && !store.invalid.value.has(label)) setTyped(null);
+  }, [value, typed, label, store]);
+  return (
+    <FieldBox label={label}>
+      {(control) => (
+        <input
+          {...control}
+          dir="auto"
+          ref={input}
+          inputMode={parse === parseInteger ? "numeric" : "decimal"}
+          aria-invalid={wrong ? "true" : undefined}
+          value={typed ?? String(value)}
+          onInput={(event) => {
+            const text = event.currentTarget.value;
+            const next = parse(text);
+            const good = next !== null && next >= low && next <= high;
+            setTyped(text);
+            store.setInvalid(label, good ? undefined : why);
+            if (good) store.set({ [name]: next });
+          }}
+          onBlur={() => {
+            if (!wrong) setTyped(null);
+          }}
+        />
+      )}
+    </FieldBox>
+  );
+}
+
+/** For the box of a field: it gets the focus when something is wrong with it. */
+export function useFocusField(store: Store, field: string) {
+  const input = useRef<HTMLInputElement>(null);
+  const called = store.focusField.value === field;
   useLayoutEffect(() => {
     if (!called) return;
     store.focusField.value = null;
     input.current?.focus();
   }, [called, store]);
-  // another value from elsewhere (a preset) takes the place of what was typed
-  useEffect(() => {
-    if (typed !== null && field.parse(typed) !== value && !store.invalid.value.has(label)) setTyped(null);
-  }, [value, typed, field, label, store]);
-  return (
-    <div class="f">
-      <div class="l">
-        <label for={id}>{label}</label>
-      </div>
-      <input
-        dir="auto"
-        ref={input}
-        id={id}
-        inputMode={field.parse === parseInteger ? "numeric" : "decimal"}
-        aria-invalid={wrong ? "true" : undefined}
-        value={typed ?? String(value)}
-        onInput={(event) => {
-          const text = event.currentTarget.value;
-          const next = field.parse(text);
-          const good = next !== null && field.ok(next);
-          setTyped(text);
-          store.setInvalid(label, good ? undefined : field.why);
-          if (good) store.set({ [name]: next });
-        }}
-        onBlur={() => {
-          if (!wrong) setTyped(null);
-        }}
-      />
-    </div>
-  );
+  return input;
 }

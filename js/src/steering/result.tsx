@@ -1,8 +1,8 @@
 /** Baseline and steered text side by side. */
-
 import { rove } from "../lib/a11y";
 import { Button, Checkbox, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
+import { num, Table, unseen } from "../lib/table";
 import { TokenChip } from "../lib/token-chip";
 import { chipText, draw, visible } from "../lib/tokens";
 import type { LiveText, SteeringText, SteeringTexts, TextName } from "../lib/wire";
@@ -20,11 +20,7 @@ export function Result({ store }: { store: Store }) {
   if (!texts && !writing && !problem) return null;
   return (
     <div class="bd line">
-      {problem && (
-        <div class={texts ? "mb8" : undefined}>
-          <ProblemOf problem={problem} />
-        </div>
-      )}
+      {problem && <ProblemOf problem={problem} />}
       {(texts || writing) && (
         <>
           <div class="row w rh">
@@ -68,9 +64,11 @@ export function Result({ store }: { store: Store }) {
 
 export function ProblemOf({ problem }: { problem: { what: string; where: string | null; hint: string | null } }) {
   return (
-    <NoteBox tone="err" title={problem.what}>
-      {problem.hint}
-    </NoteBox>
+    <div class="mb8">
+      <NoteBox tone="err" title={problem.what}>
+        {problem.hint}
+      </NoteBox>
+    </div>
   );
 }
 
@@ -208,39 +206,24 @@ function NextTokens({ store }: { store: Store }) {
         <div class="sp" />
         <Button small kind="quiet" icon="close" label="Close next-token change" onClick={() => void store.pick(null)} />
       </div>
-      <div class="xs-scroll">
-        <table aria-label="Next-token change">
-          <thead>
-            <tr>
-              <th scope="col">{data.token === 0 ? "First token" : `Token ${data.token + 1}`}</th>
-              <th scope="col" class="num">
-                Baseline
-              </th>
-              <th scope="col" class="num">
-                Steered
-              </th>
-              <th scope="col" class="brs">
-                <span class="vh">Bars</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {data.rows.map((row, at) => (
-              <tr key={at}>
-                <td>
-                  <TokenChip text={row.piece} most={40} />
-                </td>
-                <td class="num">{probability(row.baseline)}</td>
-                <td class="num">{probability(row.steered)}</td>
-                <td class="brs" aria-hidden="true">
-                  <i style={{ width: `${(100 * row.baseline) / most}%` }} />
-                  <i style={{ width: `${(100 * row.steered) / most}%`, "--c": "var(--sw-accent)" }} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table
+        label="Next-token change"
+        columns={[
+          data.token === 0 ? "First token" : `Token ${data.token + 1}`,
+          ...[num("Baseline"), num("Steered"), unseen("Bars", "brs")],
+        ]}
+        rows={data.rows.map(({ piece, baseline, steered }, at) => ({
+          key: at,
+          cells: [
+            <TokenChip key="token" text={piece} most={40} />,
+            ...[probability(baseline), probability(steered)],
+            <>
+              <i aria-hidden="true" style={{ width: `${(100 * baseline) / most}%` }} />
+              <i aria-hidden="true" style={{ width: `${(100 * steered) / most}%`, "--c": "var(--sw-accent)" }} />
+            </>,
+          ],
+        }))}
+      />
     </div>
   );
 }

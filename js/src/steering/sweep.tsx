@@ -1,11 +1,11 @@
 /** One text per strength of one feature. */
-
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Pick } from "../lib/kit";
 import { visible } from "../lib/tokens";
 import type { SweptText } from "../lib/wire";
+import { useFocusField } from "./prompt";
 import { ProblemOf } from "./result";
 import type { Store } from "./store";
 import { nameOf, parseStrengths, percent, perplexityText, ratioText, shortStrength, strengthsText } from "./words";
@@ -58,15 +58,9 @@ export function Sweep({ store }: { store: Store }) {
 }
 
 function Strengths({ store }: { store: Store }) {
-  const input = useRef<HTMLInputElement>(null);
+  const input = useFocusField(store, "Strengths");
   const [typed, setTyped] = useState<string | null>(null);
   const wrong = store.invalid.value.has("Strengths");
-  const called = store.focusField.value === "Strengths";
-  useLayoutEffect(() => {
-    if (!called) return;
-    store.focusField.value = null;
-    input.current?.focus();
-  }, [called, store]);
   return (
     <span class="s24" style={{ "--w": "176px" }}>
       <input

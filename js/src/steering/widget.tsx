@@ -1,13 +1,12 @@
 /** Header, features, prompt, result, sweep, footer. */
-
 import { useState } from "preact/hooks";
-import { CodeLine } from "../lib/code-line";
 import { Button, NoteBox } from "../lib/controls";
 import { copyText } from "../lib/copy";
+import { CodeLine } from "../lib/copy-button";
 import { useHelp } from "../lib/help";
 import { type KeyRow, Keys } from "../lib/keys";
-import { Dismiss, put } from "../lib/kit";
-import { ageWords, WidgetNotes } from "../lib/notes";
+import { Dismiss, Empty as EmptyBox, put } from "../lib/kit";
+import { useAge, WidgetNotes } from "../lib/notes";
 import { visible } from "../lib/tokens";
 import { AddBox, Hits, type Search, useSearch } from "./add";
 import { Feature } from "./feature";
@@ -165,18 +164,21 @@ function Empty({ store, search }: { store: Store; search: Search }) {
       <div class="bd feats">
         <FeaturesBar store={store} search={search} />
       </div>
-      <div class="empty">
-        <h3>No feature chosen</h3>
+      <EmptyBox
+        title="No feature chosen"
+        actions={
+          <>
+            <Button kind="primary" onClick={() => store.browse()}>
+              Open features browser
+            </Button>
+            <Button onClick={() => void store.showPresets(true)}>Load preset</Button>
+            {store.browseShown.value && <CodeLine words="Run this in a cell:" code={`sw.ExtractionViewer(${code})`} />}
+          </>
+        }
+      >
         <p>Add a feature from the features browser, or type its index. Strength 0 gives exactly the unsteered model.</p>
         <pre>{`with sw.steered(model, [("${sae.id}", ${index}, 1.0)]${where}): ...`}</pre>
-        <div class="row w">
-          <Button kind="primary" onClick={() => store.browse()}>
-            Open features browser
-          </Button>
-          <Button onClick={() => void store.showPresets(true)}>Load preset</Button>
-        </div>
-        {store.browseShown.value && <CodeLine words="Run this in a cell:" code={`sw.ExtractionViewer(${code})`} />}
-      </div>
+      </EmptyBox>
     </>
   );
 }
@@ -202,14 +204,11 @@ function NoSae({ store }: { store: Store }) {
 }
 
 function Footer({ store }: { store: Store }) {
-  const { run, updated_at } = store.state.value;
-  const last =
-    run.kind === "sweep" ? (store.sweep.value ?? store.texts.value) : (store.texts.value ?? store.sweep.value);
+  const { run } = store.state.value;
+  const age = useAge(store);
+  const [swept, written] = [store.sweep.value, store.texts.value];
+  const last = run.kind === "sweep" ? (swept ?? written) : (written ?? swept);
   const words = progressWords(run, store.settings()) || doneWords(last);
-  const age = ageWords(
-    { link: store.link.value, heardAt: store.heardAt.value, updatedAt: updated_at },
-    performance.now(),
-  );
   return (
     <div class="ft">
       <span>{words || (store.link.value === "live" ? "" : age)}</span>

@@ -1,5 +1,6 @@
 /** What can be done to the checked runs, and the words for it. Pure functions. */
 import * as f from "../lib/format";
+import type { Outcome } from "../lib/store";
 import type { Card, RunsDone } from "../lib/wire";
 import { canDelete, statusOf, unsavedTokens } from "./state";
 
@@ -37,10 +38,23 @@ export const losesTokens = (cards: readonly Card[]): number =>
 const named = (cards: readonly Card[]): string =>
   cards.length === 1 ? (cards[0]?.name ?? "") : `${f.count(cards.length)} trainings`;
 
-export function stopWords(cards: readonly Card[]): { title: string; text: string } {
+/** The question before runs are stopped. */
+export function stopQuestion(
+  cards: readonly Card[],
+  onStop: (action: "stop" | "stop_without_saving") => void,
+  name = named(cards),
+) {
   const lost = losesTokens(cards);
-  const text = lost > 0 ? `${f.count(lost)} tokens are not in a checkpoint yet.` : "";
-  return { title: `Stop ${named(cards)}?`, text };
+  return {
+    tone: "info",
+    title: `Stop ${name}?`,
+    children: lost > 0 && `${f.count(lost)} tokens are not in a checkpoint yet.`,
+    answers: [
+      { label: "Stop and save checkpoint", run: () => onStop("stop") },
+      { label: "Stop without saving", run: () => onStop("stop_without_saving") },
+    ],
+    keep: "Keep running",
+  } as const;
 }
 
 /** The names of these runs, and which of them the list hides; none where the title says it all. */
@@ -61,25 +75,24 @@ export function bulkTitle(word: string, cards: readonly Card[], shown: ReadonlyS
   return `${word} ${named(cards)}${hidden === null ? "" : `, ${hidden}`}`;
 }
 
-export function deleteWords(cards: readonly Card[], selected: number): { title: string; text: string; button: string } {
+/** The question before runs are deleted; `selected`: how many were to be, `group`: the name of their job. */
+export function deleteQuestion(cards: readonly Card[], onDelete: () => void, selected = cards.length, group?: string) {
   const count = cards.reduce((total, card) => total + card.checkpoint_count, 0);
   const bytes = cards.reduce((total, card) => total + card.checkpoint_bytes, 0);
-  const their = cards.length === 1 ? "Its" : "Their";
+  const their = group ? "their" : cards.length === 1 ? "Its" : "Their";
   const kept = selected - cards.length;
-  const running = kept > 0 ? ` ${kept === 1 ? "One that is running stays." : `${kept} that are running stay.`}` : "";
-  const lost = count ? `${their} ${f.plural(count, "checkpoint")} (${f.bytes(bytes)}) and metrics go too.` : "";
+  const lost = count ? `${f.plural(count, "checkpoint")} (${f.bytes(bytes)}) and metrics` : "metrics";
   return {
-    title: `Delete ${named(cards)}?`,
-    text: `${lost || `${their} metrics go too.`} This cannot be undone.${running}`,
-    button: cards.length === 1 ? "Delete training" : "Delete trainings",
+    title: `Delete ${group ?? named(cards)}?`,
+    children: [
+      group ? `Its ${f.plural(cards.length, "training")} go, and ${their}` : their,
+      `${lost} go too. This cannot be undone.`,
+      kept > 0 && (kept === 1 ? "One that is running stays." : `${kept} that are running stay.`),
+    ]
+      .filter(Boolean)
+      .join(" "),
+    answers: [{ label: cards.length === 1 ? "Delete training" : "Delete trainings", run: onDelete, danger: true }],
   };
-}
-
-/** The question about a whole job, under its own name. */
-export function groupDeleteWords(name: string, members: readonly Card[]): ReturnType<typeof deleteWords> {
-  const words = deleteWords(members, members.length);
-  const runs = `Its ${f.plural(members.length, "training")}`;
-  return { ...words, title: `Delete ${name}?`, text: `${runs} go, and ${words.text.replace(/^Their/, "their")}` };
 }
 
 const DONE: Record<string, string> = {
@@ -92,15 +105,13 @@ const DONE: Record<string, string> = {
   export: "exported",
 };
 
-/** What several runs met: a title, and a line for each that was not done. */
-export function outcomeWords(action: string, done: RunsDone): { title: string; lines: string[] } {
+/** What several runs met: a title, and a line for each that was not done; null where all were. */
+export function outcomeWords(action: string, done: RunsDone): Outcome | null {
+  if (done.problems.length === 0) return null;
   const asked = done.done.length + done.problems.length;
   const title = `${f.count(done.problems.length)} of ${f.plural(asked, "training")} could not be ${DONE[action] ?? "done"}.`;
-  const lines = done.problems.map((problem) =>
-    [problem.where && !problem.what.includes(problem.where) ? `${problem.where}: ` : "", problem.what, problem.hint]
-      .filter(Boolean)
-      .join(" ")
-      .replace(/: {2}/, ": "),
+  const lines = done.problems.map(({ what, where, hint }) =>
+    [where && !what.includes(where) && `${where}:`, what, hint].filter(Boolean).join(" "),
   );
   return { title, lines };
 }

@@ -1,83 +1,56 @@
-/** One training in the list. */
-
+/** One training in the list, and what opens in it. */
 import { useRef } from "preact/hooks";
-import { Button, Checkbox } from "../lib/controls";
+import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
-import { Buttons, Facts, More, Named, StatusWord } from "../lib/kit";
-import { Menu } from "../lib/menu";
+import { Buttons, Card as CardBox, Facts, Question, StatusWord, useCard } from "../lib/kit";
+import { CardNotes, placing } from "../lib/notes";
 import { Progress } from "../lib/progress";
-import { Rename } from "../lib/rename";
 import type { Card } from "../lib/wire";
 import { ExportForm } from "./bulk";
-import { deleteWords, stopWords } from "./bulk-state";
-import { useCardMenu } from "./card-menu";
-import { CardNotes } from "./card-notes";
+import { deleteQuestion, stopQuestion } from "./bulk-state";
 import { Details } from "./details";
 import { LongerForm } from "./longer";
-import { DeleteQuestion, StopQuestion } from "./question";
 import { SaveTemplate } from "./save-template";
-import {
-  buttonsFor,
-  type CardAction,
-  canDelete,
-  hasProgressBar,
-  isWarm,
-  originWords,
-  placeOf,
-  progressLine,
-  startsIn,
-  statusOf,
-  stopAsks,
-} from "./state";
-import type { Store } from "./store";
+import * as state from "./state";
+import type { Open, Store } from "./store";
 import { Tiles } from "./tiles";
 
+/** The first entries of a card's menu; `details` is what *Details* opens. */
+export const menuOf = (card: ReturnType<typeof useCard<Open>>, details: Open) => [
+  { label: "Rename", run: card.show({ kind: "rename" }) },
+  { label: "Details", run: card.show(details) },
+  { label: "Save as template", run: card.show({ kind: "template" }) },
+  { label: "Export", run: card.show({ kind: "export" }) },
+  { label: "Copy ID", run: () => void card.copyId() },
+];
+
 export function TrainingCard({ store, card }: { store: Store; card: Card }) {
-  const root = useRef<HTMLLIElement>(null);
-  const details = { kind: "details", tab: "checkpoints" } as const;
-  const { open, asks, more, close, items, copied, setCopied } = useCardMenu(store, root, card, details);
-  const status = statusOf(card);
-  const selected = store.checked.value.has(card.id);
-  const origin = originWords(card);
-  const press = (action: CardAction) => {
+  const of = useCard<Open>(store, useRef<HTMLLIElement>(null), card);
+  const { open, close } = of;
+  const { id, name } = card;
+  const status = state.statusOf(card);
+  const origin = state.originWords(card);
+  const show = (what: Open) => () => store.openFor(id, what);
+  const press = (action: state.CardAction) => {
     if (action === "edit") store.form.value = { from: card };
-    else if (action === "open") void store.openSae(card.id, card.sae_id);
-    else if (action === "longer") store.openFor(card.id, { kind: "longer" });
-    else if (action === "delete") store.openFor(card.id, { kind: "delete" });
-    else if (action === "stop" && stopAsks(card)) store.openFor(card.id, { kind: "stop" });
+    else if (action === "open") void store.openSae(id, card.sae_id);
+    else if (action === "longer" || action === "delete") store.openFor(id, { kind: action });
+    else if (action === "stop" && state.stopAsks(card)) store.openFor(id, { kind: "stop" });
     else void store.act(card, action);
   };
-  const rename = (name: string) =>
-    void store.command(card.id, "Rename", { kind: "rename", training_id: card.id, name });
-  const menu = [...items];
+  const menu = menuOf(of, { kind: "details", tab: "checkpoints" });
   // What has ended early keeps its SAE, too.
   if (card.sae_id !== null && status !== "completed") menu.unshift({ label: "Open SAE", run: () => press("open") });
-  if (canDelete(card)) menu.push({ label: "Delete", danger: true, run: () => press("delete") });
-
+  const remove = state.canDelete(card) ? [{ label: "Delete", danger: true, run: () => press("delete") }] : [];
+  const tab = open?.kind === "details" ? open.tab : null;
   return (
-    <li
-      ref={root}
-      class={`card${selected ? " sel" : ""}`}
-      aria-label={card.name}
-      tabIndex={-1}
-      onKeyDown={(event) => {
-        if (event.key !== "Escape" || event.defaultPrevented || !open) return;
-        event.preventDefault();
-        close();
-      }}
-    >
-      <div class="c1">
-        <Checkbox label={`Select ${card.name}`} checked={selected} onChange={(on) => store.select(card.id, on)} />
-      </div>
-      <div class="c2 col">
-        <div class="row">
-          <StatusWord status={status} />
-          {open?.kind === "rename" ? (
-            <Rename name={card.name} onSave={rename} onDone={() => close()} />
-          ) : (
-            <Named name={card.name} />
-          )}
+    <CardBox
+      of={of}
+      check={{ on: store.checked.value.has(id), onChange: (on) => store.select(id, on) }}
+      lead={<StatusWord status={status} />}
+      badges={
+        <>
           {card.series !== null && <SeriesKey series={card.series} />}
           {card.sae_id !== null && <span class="bg">In SAEs</span>}
           {card.advice !== null && (
@@ -85,110 +58,147 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
               kind="link"
               class="adv"
               title={card.advice}
-              expanded={open?.kind === "details" && open.tab === "advice"}
-              onClick={() => store.openFor(card.id, { kind: "details", tab: "advice" })}
+              expanded={tab === "advice"}
+              onClick={show({ kind: "details", tab: "advice" })}
             >
               Advice
             </Button>
           )}
-        </div>
-        <div class="meta">
-          <span>{card.model}</span>
-          <span>
-            <code>{placeOf(card)}</code>
-          </span>
-          <span>{card.architecture}</span>
-          <span>{`d_sae ${f.count(card.d_sae)}`}</span>
-          {origin && <span title={origin}>{origin}</span>}
-        </div>
-        {hasProgressBar(card) && (
-          <Progress label={`Progress of ${card.name}`} fraction={card.fraction} status={statusOf(card)} />
-        )}
-        <Facts
-          of={progressLine(card, {
-            live: store.link.value === "live",
-            warm: isWarm(card, store.starts, performance.now()),
-            startsIn: status === "queued" ? startsIn(card, store.state.value.cards) : null,
-          })}
-        />
-      </div>
-      <div class="c3 col">
-        <div class="acts">
-          {!asks && <Buttons of={buttonsFor(card, store.pending.value.get(card.id))} onPress={press} />}
-          {!asks && (
-            <More
-              label={more}
-              open={open?.kind === "menu"}
-              onClick={() => store.openFor(card.id, open?.kind === "menu" ? undefined : { kind: "menu" })}
-            />
-          )}
-        </div>
-        <Tiles card={card} />
-      </div>
-      {open?.kind === "menu" && (
-        <div class="full">
-          <Menu label={more} items={menu} onClose={() => close()} />
-        </div>
-      )}
-      {open?.kind === "delete" && (
-        <div class="full">
-          <DeleteQuestion
-            words={deleteWords([card], 1)}
-            onYes={() => void store.act(card, "delete")}
-            onKeep={() => close()}
-          />
-        </div>
-      )}
-      {open?.kind === "stop" && (
-        <div class="full">
-          <StopQuestion
-            words={stopWords([card])}
-            onStop={(action) => void store.act(card, action)}
-            onKeep={() => close("Stop")}
-          />
-        </div>
-      )}
-      {open?.kind === "longer" && (
-        <div class="full">
-          <LongerForm store={store} card={card} onClose={() => close("Train longer")} />
-        </div>
-      )}
-      {open?.kind === "export" && (
-        <div class="full">
-          <ExportForm store={store} id={card.id} cards={[card]} onClose={() => close()} />
-        </div>
-      )}
-      {open?.kind === "template" && (
-        <div class="full">
-          <SaveTemplate
-            store={store}
-            name={card.name}
-            of={{ training_id: card.id }}
-            onSaved={(name) => store.say(card.id, `Saved as template “${name}”.`)}
-            onClose={() => close()}
-          />
-        </div>
-      )}
-      <CardNotes
-        store={store}
-        card={card}
-        copied={copied}
-        onCopied={() => setCopied(null)}
-        onResume={() => void store.act(card, "resume")}
-        log={open?.kind === "details" && open.tab === "log"}
-        onLog={(show) => store.openFor(card.id, show ? { kind: "details", tab: "log" } : undefined)}
-      />
-      {open?.kind === "details" && (
-        <div class="full">
+        </>
+      }
+      onRename={(name) => void store.command(id, "Rename", { kind: "rename", training_id: id, name })}
+      buttons={<Buttons of={state.buttonsFor(card, store.pending.value.get(id))} onPress={press} />}
+      menu={[...menu, ...remove]}
+      aside={<Tiles card={card} />}
+      opens={{
+        delete: () => (
+          <Question {...deleteQuestion([card], () => void store.act(card, "delete"))} onKeep={() => close()} />
+        ),
+        stop: () => (
+          <Question {...stopQuestion([card], (action) => void store.act(card, action))} onKeep={() => close("Stop")} />
+        ),
+        longer: () => <LongerForm store={store} card={card} onClose={() => close("Train longer")} />,
+        export: () => <ExportForm store={store} id={id} cards={[card]} onClose={() => close()} />,
+        template: () => <TemplateOf store={store} id={id} run={card} name={name} onClose={() => close()} />,
+        details: () => (
           <Details
             store={store}
             card={card}
-            tab={open.tab}
-            onTab={(tab) => store.openFor(card.id, { kind: "details", tab })}
+            tab={tab ?? "checkpoints"}
+            onTab={(to) => store.openFor(id, { kind: "details", tab: to })}
             onClose={() => close()}
           />
-        </div>
+        ),
+      }}
+      notes={
+        <RunNotes
+          store={store}
+          card={card}
+          of={of}
+          onResume={() => void store.act(card, "resume")}
+          log={tab === "log"}
+          onLog={(on) => store.openFor(id, on ? { kind: "details", tab: "log" } : undefined)}
+        />
+      }
+    >
+      <div class="meta">
+        <span>{card.model}</span>
+        <span>
+          <code>{state.placeOf(card)}</code>
+        </span>
+        <span>{card.architecture}</span>
+        <span>{`d_sae ${f.count(card.d_sae)}`}</span>
+        {origin && <span title={origin}>{origin}</span>}
+      </div>
+      {state.hasProgressBar(card) && (
+        <Progress label={`Progress of ${name}`} fraction={card.fraction} status={status} />
       )}
-    </li>
+      <Facts
+        of={state.progressLine(card, {
+          live: store.link.value === "live",
+          warm: state.isWarm(card, store.starts, performance.now()),
+          startsIn: status === "queued" ? state.startsIn(card, store.state.value.cards) : null,
+        })}
+      />
+    </CardBox>
+  );
+}
+
+interface TemplateProps {
+  store: Store;
+  id: string;
+  run: Card;
+  name: string;
+  onClose: () => void;
+}
+
+/** Saves the settings of a run from its card. */
+export const TemplateOf = ({ store, id, run, name, onClose }: TemplateProps) => (
+  <SaveTemplate
+    store={store}
+    name={name}
+    of={{ training_id: run.id }}
+    onSaved={(saved) => store.say(id, `Saved as template “${saved}”.`)}
+    onClose={onClose}
+  />
+);
+
+interface NotesProps {
+  store: Store;
+  card: Card;
+  /** The run that the note is about, where the card is that of a group. */
+  about?: Card;
+  of: ReturnType<typeof useCard<Open>>;
+  onResume: () => void;
+  /** Is the log of what failed shown? */
+  log: boolean;
+  onLog: (show: boolean) => void;
+}
+
+/** Below a card: what went wrong or stands still, with the button for it. */
+export function RunNotes({ store, card, about = card, of, onResume, log, onLog }: NotesProps) {
+  const status = state.statusOf(card);
+  const { note } = card;
+  const step = card.last_checkpoint_step;
+  const { retry } = about;
+  const actions = (
+    <>
+      {retry !== null && Object.keys(retry).length > 0 && (
+        <Button small onClick={() => (store.form.value = { from: about, changes: retry })}>
+          {"optimizer.lr" in retry ? "Retry with a lower learning rate" : "Change and retry"}
+        </Button>
+      )}
+      {step !== null && retry === null && (
+        <Button small disabled={store.pending.value.has(card.id)} onClick={onResume}>
+          {`Resume from step ${f.count(step)}`}
+        </Button>
+      )}
+      <Button small expanded={log} onClick={() => onLog(!log)}>
+        Show log
+      </Button>
+    </>
+  );
+  return (
+    <CardNotes store={store} id={card.id} card={of} onOpen={(sae) => void store.openSae(card.id, sae)}>
+      {status === "failed" ? (
+        <NoteBox tone="err" {...(note ? placing(note) : { title: "The training failed." })} actions={actions}>
+          {note?.hint}
+        </NoteBox>
+      ) : status === "interrupted" ? (
+        <NoteBox tone="int" title="The kernel that ran it ended.">
+          {note?.hint
+            ? note.hint
+            : step === null
+              ? "Resume starts again from the beginning: it had no checkpoint yet."
+              : `Resume continues from step ${f.count(step)} and ends in the same weights as an uninterrupted run.`}
+        </NoteBox>
+      ) : (
+        note && (
+          <NoteBox tone={["info", "warning"].includes(note.kind) ? "warn" : "err"} {...placing(note)}>
+            {note.hint}
+          </NoteBox>
+        )
+      )}
+    </CardNotes>
   );
 }

@@ -1,11 +1,12 @@
 /** The checkpoints of a run: go on from one, make an SAE of one, delete one. */
-
 import { useState } from "preact/hooks";
 import { onEsc } from "../lib/a11y";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import { Question } from "../lib/kit";
+import { Question, type QuestionProps } from "../lib/kit";
 import type { Answer } from "../lib/rpc";
-import type { Card, CheckpointRow, Started } from "../lib/wire";
+import { type Column, num, Table, unseen } from "../lib/table";
+import type { Card, CheckpointAction, CheckpointRow, Started } from "../lib/wire";
 import { statusOf } from "./state";
 import type { Store } from "./store";
 
@@ -19,11 +20,11 @@ interface CheckpointsProps {
   onChange: () => void;
 }
 
-type Asking = { what: "load" | "delete"; id: string } | null;
+const WORDS = { continue: "Load checkpoint", import: "Import", delete: "Delete checkpoint" };
 
 export function Checkpoints({ store, card, rows, bestBy, onChange }: CheckpointsProps) {
-  const [asking, setAsking] = useState<Asking>(null);
-  const [busy, setBusy] = useState<string | null>(null);
+  const [asking, setAsking] = useState<{ what: "Load" | "Delete"; id: string } | null>(null);
+  const [busy, setBusy] = useState<CheckpointAction | null>(null);
   if (rows.length === 0) {
     return (
       <p class="sm t2">
@@ -33,19 +34,15 @@ export function Checkpoints({ store, card, rows, bestBy, onChange }: Checkpoints
       </p>
     );
   }
-  const columns = measured(rows, bestBy);
+  const measures = measured(rows, bestBy);
   const asked = rows.find((row) => row.id === asking?.id);
-  const act = async (row: CheckpointRow, action: "continue" | "import" | "delete") => {
+  const close = () => setAsking(null);
+  const act = async (row: CheckpointRow, action: CheckpointAction) => {
     setBusy(action);
-    const words = { continue: "Load checkpoint", import: "Import", delete: "Delete checkpoint" };
-    const answer = await store.command(card.id, words[action], {
-      kind: "checkpoint_action",
-      action,
-      training_id: card.id,
-      checkpoint_id: row.id,
-    });
+    const of = { training_id: card.id, checkpoint_id: row.id };
+    const answer = await store.command(card.id, WORDS[action], { kind: "checkpoint_action", action, ...of });
     setBusy(null);
-    setAsking(null);
+    close();
     if (!answer) return;
     onChange();
     const made = answer.value;
@@ -53,174 +50,99 @@ export function Checkpoints({ store, card, rows, bestBy, onChange }: Checkpoints
     else if (action === "import" && "sae_id" in made)
       store.say(card.id, `${made.name} is in the library of SAEs.`, made.sae_id);
   };
-  const toggle = (what: "load" | "delete", id: string) =>
-    setAsking(asking?.what === what && asking.id === id ? null : { what, id });
+  const link = (what: "Load" | "Delete", { id, label }: CheckpointRow) => {
+    const open = asking?.what === what && asking.id === id;
+    return (
+      <Button
+        kind="link"
+        label={`${what} checkpoint ${label}`}
+        expanded={open}
+        onClick={() => setAsking(open ? null : { what, id })}
+      >
+        {what}
+      </Button>
+    );
+  };
+  const question = (row: CheckpointRow): Omit<QuestionProps, "onKeep"> => {
+    const title = `${asking?.what} checkpoint ${row.label}?`;
+    const answer = (label: string, action: CheckpointAction, under: string, danger = false) => ({
+      ...{ label: busy === action ? under : label, danger, disabled: busy !== null, run: () => void act(row, action) },
+    });
+    if (asking?.what === "Delete") {
+      const after =
+        rows.length === 1
+          ? "It is the last one: the run could only start over. "
+          : row.best
+            ? "It is the best one; the next best takes its place. "
+            : "";
+      return {
+        title,
+        answers: [answer("Delete checkpoint", "delete", "Deleting…", true)],
+        children: `Its ${f.bytes(row.size_bytes)} at step ${f.count(row.step)} go. ${after}This cannot be undone.`,
+      };
+    }
+    const done = row.tokens >= card.tokens_total;
+    const longer = {
+      label: "Train longer",
+      disabled: busy !== null,
+      run: () => store.openFor(card.id, { kind: "longer" }),
+    };
+    const further = done ? longer : answer(`Continue from step ${f.count(row.step)}`, "continue", "Starting…");
+    return {
+      tone: "info",
+      title,
+      keep: "Cancel",
+      answers: [further, answer("Make an SAE of it", "import", "Importing…")],
+      children: done
+        ? "It is the end of this run. Train longer goes on from it in a new run; this one stays as it is."
+        : "A new run goes on from it; this one stays as it is.",
+    };
+  };
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: Esc closes the question first, then the details
-    <div class="notes" onKeyDown={asking ? onEsc(() => setAsking(null)) : undefined}>
-      <div class="xs-scroll tall">
-        <table aria-label="Checkpoints">
-          <thead>
-            <tr>
-              <th>Checkpoint</th>
-              <th class="num">Step</th>
-              <th class="num">Tokens</th>
-              {columns.map(({ head, title }) => (
-                <th key={head} class="num" title={title}>
-                  {head}
-                </th>
-              ))}
-              <th class="num">Size</th>
-              <th class="num">Saved</th>
-              <th>
-                <span class="vh">Actions</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map((row) => (
-              <tr key={row.id}>
-                <td class="nw">{row.label}</td>
-                <td class="num">{f.count(row.step)}</td>
-                <td class="num">{f.tokens(row.tokens)}</td>
-                {columns.map(({ head, of }) => (
-                  <td key={head} class="num">
-                    {of(row)}
-                  </td>
-                ))}
-                <td class="num">{f.bytes(row.size_bytes)}</td>
-                <td class="num when">{f.clock(row.saved_at, Date.now(), true)}</td>
-                <td class="num nw links">
-                  <button
-                    type="button"
-                    class="lk"
-                    aria-label={`Load checkpoint ${row.label}`}
-                    aria-expanded={asking?.what === "load" && asking.id === row.id}
-                    onClick={() => toggle("load", row.id)}
-                  >
-                    Load
-                  </button>
-                  <button
-                    type="button"
-                    class="lk"
-                    aria-label={`Delete checkpoint ${row.label}`}
-                    aria-expanded={asking?.what === "delete" && asking.id === row.id}
-                    onClick={() => toggle("delete", row.id)}
-                  >
-                    Delete
-                  </button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {asked && asking?.what === "load" && (
-        <Load
-          row={asked}
-          done={asked.tokens >= card.tokens_total}
-          busy={busy}
-          onContinue={() => void act(asked, "continue")}
-          onImport={() => void act(asked, "import")}
-          onLonger={() => store.openFor(card.id, { kind: "longer" })}
-          onClose={() => setAsking(null)}
-        />
-      )}
-      {asked && asking?.what === "delete" && (
-        <Remove
-          row={asked}
-          last={rows.length === 1}
-          busy={busy !== null}
-          onDelete={() => void act(asked, "delete")}
-          onKeep={() => setAsking(null)}
-        />
-      )}
+    <div class="notes" onKeyDown={asking ? onEsc(close) : undefined}>
+      <Table
+        label="Checkpoints"
+        box="xs-scroll tall"
+        columns={[
+          { head: "Checkpoint", class: "nw" },
+          ...[num("Step"), num("Tokens"), ...measures, num("Size"), { head: "Saved", class: "num when" }],
+          unseen("Actions", "num nw links"),
+        ]}
+        rows={rows.map((row) => ({
+          key: row.id,
+          cells: [
+            ...[row.label, f.count(row.step), f.tokens(row.tokens), ...measures.map(({ of }) => of(row))],
+            ...[f.bytes(row.size_bytes), f.clock(row.saved_at, Date.now(), true)],
+            <>
+              {link("Load", row)}
+              {link("Delete", row)}
+            </>,
+          ],
+        }))}
+      />
+      {asked && <Question key={`${asking?.what} ${asked.id}`} {...question(asked)} onKeep={close} />}
     </div>
   );
 }
 
-interface Column {
-  head: string;
-  title: string;
-  of: (row: CheckpointRow) => string;
-}
-
 /** What was measured: on held-out text, which the best one is chosen by; of training batches where that is not all. */
-function measured(rows: readonly CheckpointRow[], bestBy: string): Column[] {
+function measured(rows: readonly CheckpointRow[], bestBy: string): (Column & { of: (row: CheckpointRow) => string })[] {
   const some = rows.some((row) => row.val_fvu !== null);
-  const columns: Column[] = [];
   const text = bestBy.startsWith("CE") ? f.ce : f.loss;
-  if (bestBy)
-    columns.push({ head: bestBy, title: "The best checkpoint is chosen by it", of: (row) => text(row.best_by) });
-  if (some)
-    columns.push({
-      head: "Held-out FVU",
-      title: "Fraction of variance unexplained on held-out text, where it was measured at that step",
-      of: (row) => f.fvu(row.val_fvu),
-    });
-  if (rows.some((row) => row.val_fvu === null))
-    columns.push({
-      head: some ? "Batch FVU" : "FVU",
-      title: "Fraction of variance unexplained of the newest training batches",
-      of: (row) => f.fvu(row.fvu),
-    });
-  return columns;
-}
-
-interface LoadProps {
-  row: CheckpointRow;
-  /** It is at the end of the run. */
-  done: boolean;
-  busy: string | null;
-  onContinue: () => void;
-  onImport: () => void;
-  onLonger: () => void;
-  onClose: () => void;
-}
-
-function Load({ row, done, busy, onContinue, onImport, onLonger, onClose }: LoadProps) {
-  const off = busy !== null;
-  const further = done
-    ? { label: "Train longer", run: onLonger, disabled: off }
-    : {
-        label: busy === "continue" ? "Starting…" : `Continue from step ${f.count(row.step)}`,
-        run: onContinue,
-        disabled: off,
-      };
-  const whole = { label: busy === "import" ? "Importing…" : "Make an SAE of it", run: onImport, disabled: off };
-  return (
-    <Question
-      tone="info"
-      title={`Load checkpoint ${row.label}?`}
-      answers={[further, whole]}
-      keep="Cancel"
-      onKeep={onClose}
-    >
-      {done
-        ? "It is the end of this run. Train longer goes on from it in a new run; this one stays as it is."
-        : "A new run goes on from it; this one stays as it is."}
-    </Question>
-  );
-}
-
-interface RemoveProps {
-  row: CheckpointRow;
-  last: boolean;
-  busy: boolean;
-  onDelete: () => void;
-  onKeep: () => void;
-}
-
-function Remove({ row, last, busy, onDelete, onKeep }: RemoveProps) {
-  const remove = { label: busy ? "Deleting…" : "Delete checkpoint", run: onDelete, danger: true, disabled: busy };
-  const after = last
-    ? "It is the last one: the run could only start over. "
-    : row.best
-      ? "It is the best one; the next best takes its place. "
-      : "";
-  return (
-    <Question title={`Delete checkpoint ${row.label}?`} answers={[remove]} onKeep={onKeep}>
-      {`Its ${f.bytes(row.size_bytes)} at step ${f.count(row.step)} go. ${after}This cannot be undone.`}
-    </Question>
-  );
+  const held = "Fraction of variance unexplained on held-out text, where it was measured at that step";
+  const batches = "Fraction of variance unexplained of the newest training batches";
+  return [
+    {
+      ...num(bestBy, "The best checkpoint is chosen by it"),
+      of: (row: CheckpointRow) => text(row.best_by),
+      shown: bestBy !== "",
+    },
+    { ...num("Held-out FVU", held), of: (row: CheckpointRow) => f.fvu(row.val_fvu), shown: some },
+    {
+      ...num(some ? "Batch FVU" : "FVU", batches),
+      of: (row: CheckpointRow) => f.fvu(row.fvu),
+      shown: rows.some((row) => row.val_fvu === null),
+    },
+  ].filter(({ shown }) => shown);
 }

@@ -1,25 +1,24 @@
 /** Several runs side by side: settings that differ, results, and the Pareto view (its figure stands below this part). */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { onEsc } from "../lib/a11y";
-import { useAnswer } from "../lib/ask";
+import { useState } from "preact/hooks";
+import { onEsc, useOpened } from "../lib/a11y";
+import { Answered, useAnswer } from "../lib/ask";
 import { Breakable } from "../lib/breakable";
-import { Button, Checkbox, Options, Segments } from "../lib/controls";
+import { Button, Checkbox, Segments } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import * as f from "../lib/format";
 import { useHelp } from "../lib/help";
 import { SeriesKey } from "../lib/icons";
-import { Failed } from "../lib/notes";
+import { Pick } from "../lib/kit";
 import { savePictures } from "../lib/picture";
+import { num, Table } from "../lib/table";
 import type { CompareState, ComparisonData, SettingRow, YAxis } from "../lib/wire";
-import { Sheet } from "./data-table";
 import { StandIn } from "./stand-in";
 import type { Store } from "./store";
 
 export function Compare({ store, compare }: { store: Store; compare: CompareState }) {
-  const root = useRef<HTMLElement>(null);
+  const root = useOpened<HTMLElement>("button:last-of-type");
   const command = { kind: "comparison", training_ids: compare.training_ids } as const;
   const asked = useAnswer(store.rpc, command, compare.training_ids.join("\n"));
-  const { data, problem } = asked;
   const save = async () => {
     try {
       const answer = await store.rpc.send(
@@ -32,16 +31,17 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
       store.fail("panel", error);
     }
   };
-  useLayoutEffect(() => {
-    root.current?.querySelector<HTMLElement>("button:last-of-type")?.focus();
-    root.current?.scrollIntoView?.({ block: "nearest" });
-  }, []);
   return (
     <section ref={root} class="cmp" aria-label="Comparison">
       <div class="hd">
         <h2>{`Compare ${f.plural(compare.training_ids.length, "training")}`}</h2>
         <div class="sp" />
-        <Button icon="download" label="Download comparison as CSV" disabled={data === null} onClick={() => void save()}>
+        <Button
+          icon="download"
+          label="Download comparison as CSV"
+          disabled={asked.data === null}
+          onClick={() => void save()}
+        >
           CSV
         </Button>
         <Button onClick={() => void store.command("panel", "Back", { kind: "compare", training_ids: [] })}>
@@ -49,9 +49,7 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
         </Button>
       </div>
       <div class="bd notes">
-        {problem && <Failed problem={problem} title={problem.what} onAgain={asked.again} />}
-        {!data && !problem && <p class="sm t2">Asking the kernel…</p>}
-        {data && <Table data={data} compare={compare} />}
+        <Answered of={asked}>{(data) => <Settings data={data} compare={compare} />}</Answered>
       </div>
       <Pareto store={store} compare={compare} />
     </section>
@@ -60,7 +58,7 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
 
 const SIDE_BY_SIDE = 8; // runs; more of them are rows
 
-function Table({ data, compare }: { data: ComparisonData; compare: CompareState }) {
+function Settings({ data, compare }: { data: ComparisonData; compare: CompareState }) {
   const [all, setAll] = useState(false);
   const rows = all ? data.rows : data.rows.filter((row) => row.differs);
   return (
@@ -258,21 +256,16 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
       <div class="tb line">
         <h3 class="nw">{`L0 against ${word}`}</h3>
         {helpButton}
-        <span class="s24 scope">
-          <select
-            aria-label="Runs in the Pareto view"
-            value={compare.scope}
-            title={compare.scopes.find((scope) => scope.value === compare.scope)?.label}
-            onChange={(event) => change({ scope: event.currentTarget.value })}
-          >
-            <Options
-              of={compare.scopes.map(({ value, label, count }) => ({
-                value,
-                label: `${label} (${f.plural(count, "run")})`,
-              }))}
-            />
-          </select>
-        </span>
+        <Pick
+          label="Runs in the Pareto view"
+          class="scope"
+          value={compare.scope}
+          title={compare.scopes.find((scope) => scope.value === compare.scope)?.label}
+          options={compare.scopes.map(({ value, label, count }) => ({
+            ...{ value, label: `${label} (${f.plural(count, "run")})` },
+          }))}
+          onPick={(scope) => change({ scope })}
+        />
         <div class="sp" />
         <span class="sm t2 hw nw" aria-hidden="true">
           Y axis
@@ -339,17 +332,19 @@ function Points({ compare, word, onClose }: { compare: CompareState; word: strin
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: Esc in it closes it
     <div class="data" onKeyDown={onEsc(onClose)}>
-      <Sheet
+      <Table
         label={`L0 against ${word}`}
-        heads={["Run", "Architecture", "L0", word, "Standing"]}
-        numbers={[2, 3]}
-        rows={compare.points.map((point) => [
-          point.name,
-          `${point.kind} ${point.label}`,
-          f.l0(point.l0),
-          text(point.y),
-          point.front ? "on the line" : point.preliminary,
-        ])}
+        box="scroll tall box"
+        class="pad"
+        focus
+        columns={["Run", "Architecture", num("L0"), num(word), "Standing"]}
+        rows={compare.points.map((point) => ({
+          key: point.id,
+          cells: [
+            ...[point.name, `${point.kind} ${point.label}`, f.l0(point.l0), text(point.y)],
+            point.front ? "on the line" : point.preliminary,
+          ],
+        }))}
       />
     </div>
   );

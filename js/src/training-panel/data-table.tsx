@@ -1,13 +1,16 @@
 /** View data: the numbers behind the charts as a table, the newest first. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { onEsc } from "../lib/a11y";
-import { Button, NoteBox, Options } from "../lib/controls";
+import { Latest } from "../lib/ask";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
-import { asFailure, isAbort } from "../lib/rpc";
+import { Pick } from "../lib/kit";
+import { Failed } from "../lib/notes";
+import { num, Table } from "../lib/table";
 import type { Card } from "../lib/wire";
-import { METRICS, readPage, type Table } from "./metric-table";
-import type { Problem, Store } from "./store";
+import { METRICS, type Page, readPage } from "./metric-table";
+import type { Store } from "./store";
 
 const SHOWN = 200; // rows; all of them are in the CSV file
 
@@ -19,11 +22,13 @@ export function DataTable({ store, cards, onClose }: { store: Store; cards: Card
     // biome-ignore lint/a11y/noStaticElementInteractions: Esc in it closes it
     <div class="data" onKeyDown={onEsc(onClose)}>
       {cards.length > 1 && (
-        <span class="s24" style={{ "--w": "280px" }}>
-          <select aria-label="Training in the table" value={card.id} onChange={(e) => setChosen(e.currentTarget.value)}>
-            <Options of={cards.map(({ id, name }) => ({ value: id, label: name }))} />
-          </select>
-        </span>
+        <Pick
+          label="Training in the table"
+          width={280}
+          value={card.id}
+          options={cards.map(({ id, name }) => ({ value: id, label: name }))}
+          onPick={setChosen}
+        />
       )}
       <RunTable key={card.id} store={store} card={card} />
     </div>
@@ -31,35 +36,20 @@ export function DataTable({ store, cards, onClose }: { store: Store; cards: Card
 }
 
 function RunTable({ store, card }: { store: Store; card: Card }) {
-  const [table, setTable] = useState<Table | null>(null);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const asked = useMemo(() => new Latest<Page>(), []);
+  const { data: table, problem } = asked.value;
   const [round, setRound] = useState(0);
-
   useEffect(() => {
-    const stop = new AbortController();
-    const load = async () => {
-      try {
-        let page = await readPage(store.rpc, card.id, METRICS, 0, SHOWN, stop.signal);
-        if (page.total > page.rows) {
-          page = await readPage(store.rpc, card.id, METRICS, page.total - SHOWN, SHOWN, stop.signal);
-        }
-        setTable(page);
-        setProblem(null);
-      } catch (error) {
-        if (!isAbort(error)) setProblem(asFailure(error));
-      }
+    const load = async (signal: AbortSignal) => {
+      const page = await readPage(store.rpc, card.id, METRICS, 0, SHOWN, signal);
+      if (page.total <= page.rows) return page;
+      return readPage(store.rpc, card.id, METRICS, page.total - SHOWN, SHOWN, signal);
     };
-    void load();
-    return () => stop.abort();
+    void asked.ask(load);
+    return () => asked.giveUp();
   }, [store, card.id, card.status, round]);
 
-  if (problem) {
-    return (
-      <NoteBox tone="err" title={problem.what}>
-        {problem.hint}
-      </NoteBox>
-    );
-  }
+  if (problem) return <Failed problem={problem} />;
   if (!table) return <p class="sm t2">Asking the kernel…</p>;
   if (table.total === 0) return <p class="sm t2">{`Nothing was measured of ${card.name} yet.`}</p>;
   const at = (name: string, i: number) => {
@@ -82,59 +72,22 @@ function RunTable({ store, card }: { store: Store; card: Card }) {
           Refresh
         </Button>
       </div>
-      <Sheet
+      <Table
         label={`Metrics of ${card.name}`}
-        heads={["Step", "Tokens", "Time", "Loss", "L0", "FVU"]}
-        numbers={[0, 1, 2, 3, 4, 5]}
-        rows={rows.map((i) => [
-          f.count(at("step", i) ?? 0),
-          f.count(at("tokens", i) ?? 0),
-          f.clock(at("time", i) ?? 0, Date.now(), true),
-          f.loss(at("loss", i)),
-          f.l0(at("l0", i)),
-          f.fvu(at("fvu", i)),
-        ])}
+        box="scroll tall box"
+        class="pad"
+        focus
+        columns={["Step", "Tokens", "Time", "Loss", "L0", "FVU"].map((head) => num(head))}
+        rows={rows.map((i) => ({
+          key: i,
+          cells: [
+            f.count(at("step", i) ?? 0),
+            f.count(at("tokens", i) ?? 0),
+            f.clock(at("time", i) ?? 0, Date.now(), true),
+            ...[f.loss(at("loss", i)), f.l0(at("l0", i)), f.fvu(at("fvu", i))],
+          ],
+        }))}
       />
     </>
-  );
-}
-
-interface SheetProps {
-  label: string;
-  heads: string[];
-  /** The columns that hold numbers. */
-  numbers: number[];
-  rows: string[][];
-}
-
-/** The numbers behind a figure. */
-export function Sheet({ label, heads, numbers, rows }: SheetProps) {
-  const type = (column: number) => (numbers.includes(column) ? "num" : undefined);
-  return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard
-    <div class="scroll tall box" tabIndex={0}>
-      <table class="pad" aria-label={label}>
-        <thead>
-          <tr>
-            {heads.map((head, i) => (
-              <th key={head} class={type(i)}>
-                {head}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={String(row)}>
-              {row.map((text, i) => (
-                <td key={heads[i]} class={type(i)}>
-                  {text}
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
   );
 }

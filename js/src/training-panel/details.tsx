@@ -1,48 +1,16 @@
 /** Details of a run, opened in its card: checkpoints, log, settings, advice. */
-
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
+import { Answered, useAnswer } from "../lib/ask";
 import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
 import { CopyButton } from "../lib/copy-button";
 import { put } from "../lib/kit";
-import { asFailure, isAbort } from "../lib/rpc";
-import type { Card, DetailsData } from "../lib/wire";
-import { AdviceList } from "./advice";
+import { isActive } from "../lib/statuses";
+import { Settings } from "../lib/table";
+import type { AdviceRow, Card, DetailsData } from "../lib/wire";
 import { Checkpoints } from "./checkpoints";
 import { canDelete, statusOf } from "./state";
-import type { DetailsTab, Problem, Store } from "./store";
-
-/** The details, asked again every two seconds while the run works and whenever its state changes. */
-function useDetails(
-  store: Store,
-  card: Card,
-): { data: DetailsData | null; problem: Problem | null; again: () => void } {
-  const [data, setData] = useState<DetailsData | null>(null);
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const [round, setRound] = useState(0);
-  const runs = statusOf(card) === "running";
-  useEffect(() => {
-    const stop = new AbortController();
-    let timer: ReturnType<typeof setTimeout>;
-    const ask = async () => {
-      try {
-        const answer = await store.rpc.send({ kind: "details", training_id: card.id }, { signal: stop.signal });
-        setData(answer.value);
-        setProblem(null);
-      } catch (error) {
-        if (isAbort(error)) return;
-        setProblem(asFailure(error));
-      }
-      if (runs && !stop.signal.aborted) timer = setTimeout(ask, 2000);
-    };
-    void ask();
-    return () => {
-      stop.abort();
-      clearTimeout(timer);
-    };
-  }, [store, card.id, card.status, card.checkpoint_count, card.last_checkpoint_step, round]);
-  return { data, problem, again: () => setRound((old) => old + 1) };
-}
+import type { DetailsTab, Store } from "./store";
 
 interface DetailsProps {
   store: Store;
@@ -54,15 +22,24 @@ interface DetailsProps {
 
 export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
   const panel = useUid("sw-details");
-  const { data, problem, again } = useDetails(store, card);
+  const runs = statusOf(card) === "running";
+  const key = [card.id, card.status, card.checkpoint_count, card.last_checkpoint_step].join(" ");
+  const command = { kind: "details", training_id: card.id } as const;
+  const asked = useAnswer(store.rpc, command, key, runs ? 2000 : undefined);
+  const { data } = asked;
   const root = useRef<HTMLDivElement>(null);
-  const asking = data === null;
-  useLayoutEffect(() => root.current?.scrollIntoView?.({ block: "nearest" }), [tab, asking]);
+  useLayoutEffect(() => root.current?.scrollIntoView?.({ block: "nearest" }), [tab, data === null]);
   const saving = store.pending.value.get(card.id) === "checkpoint";
-  const save = async () => {
-    await store.act(card, "checkpoint");
+  const tabs = {
+    checkpoints: (of: DetailsData) => (
+      <Checkpoints store={store} card={card} rows={of.checkpoints} bestBy={of.best_by} onChange={asked.again} />
+    ),
+    log: (of: DetailsData) => <Log data={of} />,
+    settings: (of: DetailsData) => (
+      <Settings label="Settings" of={[...of.settings, { name: "folder", label: "Folder", value: of.folder }]} />
+    ),
+    advice: (of: DetailsData) => <AdviceList store={store} card={card} rows={of.advice} />,
   };
-  const edit = put(store.form, { from: card });
   return (
     <div class="details" ref={root}>
       <div class="tb dt">
@@ -79,31 +56,20 @@ export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
           onSelect={(id) => onTab(id as DetailsTab)}
         />
         <div class="sp" />
-        {statusOf(card) === "running" && (
-          <Button small class="save" disabled={saving} onClick={() => void save()}>
+        {runs && (
+          <Button small class="save" disabled={saving} onClick={() => void store.act(card, "checkpoint")}>
             {saving ? "Saving…" : "Save checkpoint now"}
           </Button>
         )}
         {tab === "settings" && canDelete(card) && (
-          <Button small class="save" onClick={edit}>
+          <Button small class="save" onClick={put(store.form, { from: card })}>
             Edit and retry
           </Button>
         )}
         <Button small kind="quiet" icon="close" label="Close details" onClick={onClose} />
       </div>
       <div class="bd" role="tabpanel" id={panel} aria-labelledby={tabId(panel, tab)}>
-        {problem && (
-          <NoteBox tone="err" title={problem.what}>
-            {problem.hint}
-          </NoteBox>
-        )}
-        {!data && !problem && <p class="sm t2">Asking the kernel…</p>}
-        {data && tab === "checkpoints" && (
-          <Checkpoints store={store} card={card} rows={data.checkpoints} bestBy={data.best_by} onChange={again} />
-        )}
-        {data && tab === "log" && <Log data={data} />}
-        {data && tab === "settings" && <Settings data={data} />}
-        {data && tab === "advice" && <AdviceList store={store} card={card} rows={data.advice} />}
+        <Answered of={asked}>{tabs[tab]}</Answered>
       </div>
     </div>
   );
@@ -138,31 +104,46 @@ function Log({ data }: { data: DetailsData }) {
   );
 }
 
-function Settings({ data }: { data: DetailsData }) {
+/** What to change in a run. */
+export function AdviceList({ store, card, rows }: { store: Store; card: Card; rows: readonly AdviceRow[] }) {
+  if (rows.length === 0) {
+    const dead = card.tiles.dead === null ? "" : "dead latents, ";
+    return (
+      <p class="sm t2">
+        {isActive(card)
+          ? "Nothing stands out so far. Dead latents, L0 and the loss are looked at as the run goes on."
+          : `Nothing stands out: ${dead}L0 and the loss are as they should be.`}
+      </p>
+    );
+  }
   return (
-    <div class="xs-scroll tall">
-      <table aria-label="Settings" class="settings">
-        <tbody>
-          {data.settings.map((setting) => (
-            <tr key={setting.name}>
-              <th scope="row" title={setting.name}>
-                {setting.label}
-              </th>
-              <td>
-                <code>{setting.value}</code>
-              </td>
-            </tr>
-          ))}
-          {data.folder && (
-            <tr>
-              <th scope="row">Folder</th>
-              <td>
-                <code>{data.folder}</code>
-              </td>
-            </tr>
-          )}
-        </tbody>
-      </table>
+    <div class="notes">
+      {rows.map((row) => (
+        <Advice key={row.kind} store={store} card={card} row={row} />
+      ))}
     </div>
+  );
+}
+
+function Advice({ store, card, row }: { store: Store; card: Card; row: AdviceRow }) {
+  const [open, setOpen] = useState(false);
+  const longer = row.kind === "longer";
+  const edit = () => {
+    if (longer) store.openFor(card.id, { kind: "longer" });
+    else store.form.value = { from: card, changes: row.changes };
+  };
+  const action = (
+    <Button small onClick={edit}>
+      {longer ? "Train longer" : "Edit and retry"}
+    </Button>
+  );
+  return (
+    <NoteBox tone={row.severity === "warning" ? "warn" : "info"} title={row.title} actions={action}>
+      {row.text}{" "}
+      <Button kind="link" expanded={open} onClick={() => setOpen(!open)}>
+        Why this helps
+      </Button>
+      {open && <p class="why">{row.why}</p>}
+    </NoteBox>
   );
 }

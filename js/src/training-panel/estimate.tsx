@@ -47,12 +47,6 @@ function firstSentence(text: string): [string, string] {
   return end < 0 ? [text, ""] : [text.slice(0, end + 1), text.slice(end + 2)];
 }
 
-/** "2.9 of 8.0 GB" with the unit once. */
-function part(used: number, total: number): string {
-  const [left, right] = [f.bytes(used), f.bytes(total)];
-  return left.split(" ")[1] === right.split(" ")[1] ? `${left.split(" ")[0]} of ${right}` : `${left} of ${right}`;
-}
-
 const SERIES = [1, 4, 5, 3, 2, 6]; // the colours of neighbours differ most in this order
 const colour = ({ key }: { key: string }) => ({ "--c": `var(--sw-${key})` });
 
@@ -67,7 +61,7 @@ function Memory({ estimate }: { estimate: EstimateData }) {
     <div>
       <div class="row sm">
         <b>Memory</b>
-        <span class="nw">{total === null ? f.bytes(used) : part(used, total)}</span>
+        <span class="nw">{total === null ? f.bytes(used) : f.bytesOf(used, total)}</span>
         {others > 0 && <span class="t2 hw">{`${f.bytes(others)} used by others`}</span>}
       </div>
       <div class="stack" role="img" aria-label={`Memory on ${estimate.device}: ${spoken}`}>

@@ -1,8 +1,7 @@
 /** One field of the form: label, help, control, and below it the hint or, in its place, the error. */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
-import { Breakable } from "../lib/breakable";
-import { Icon } from "../lib/icons";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { Options } from "../lib/controls";
+import { type Control, FieldBox } from "../lib/kit";
 import type { FormField } from "../lib/wire";
 import type { FormController } from "./form-controller";
 import * as form from "./form-state";
@@ -26,48 +25,49 @@ interface FieldProps {
 }
 
 export function Field({ controller, field }: FieldProps) {
-  const id = useUid("sw-field");
-  const [helpOpen, setHelpOpen] = useState(false);
-  const control = useRef<HTMLElement>(null);
+  const input = useRef<HTMLElement>(null);
   const value = controller.values.value[field.name];
   const error = controller.errors.value[field.name];
-  const hint = controller.lookingUp.value.includes(field.name)
-    ? `Looking up the ${field.label.toLowerCase()}…`
-    : controller.check.value?.hints[field.name];
+  const looksUp = controller.lookingUp.value.includes(field.name);
   const focus = controller.focus.value;
 
   useLayoutEffect(() => {
     if (focus?.name !== field.name) return;
-    const details = control.current?.closest("details");
+    const details = input.current?.closest("details");
     if (details) details.open = true; // before the focus: what is folded away cannot take it
-    control.current?.focus();
-    control.current?.scrollIntoView?.({ block: "nearest" });
+    input.current?.focus();
+    input.current?.scrollIntoView?.({ block: "nearest" });
   }, [focus, field.name]);
 
-  const below = error ? `${id}-error` : hint ? `${id}-hint` : undefined;
-  const common = {
-    id,
-    "aria-describedby": [below, helpOpen ? `${id}-help` : undefined].filter(Boolean).join(" ") || undefined,
-    "aria-invalid": error ? ("true" as const) : undefined,
-  };
-  const input =
-    typeof value === "boolean" ? (
-      <label class="ck">
-        <input
+  const draw = (control: Control) => {
+    const common = { ...control, ref: input as never };
+    if (typeof value === "boolean") {
+      return (
+        <label class="ck">
+          <input
+            {...common}
+            type="checkbox"
+            checked={value}
+            onChange={(event) => controller.set(field.name, event.currentTarget.checked)}
+          />
+          {field.label}
+        </label>
+      );
+    }
+    if (form.isChoice(field)) {
+      return (
+        <select
           {...common}
-          ref={control as never}
-          type="checkbox"
-          checked={value}
-          onChange={(event) => controller.set(field.name, event.currentTarget.checked)}
-        />
-        {field.label}
-      </label>
-    ) : form.isChoice(field) ? (
-      <Choice {...{ controller, field, control, common }} value={value ?? ""} />
-    ) : (
+          value={value ?? ""}
+          onChange={(event) => controller.set(field.name, event.currentTarget.value)}
+        >
+          <Options of={optionsOf(controller, field)} />
+        </select>
+      );
+    }
+    return (
       <input
         {...common}
-        ref={control as never}
         type="text"
         class={[form.HOOK, form.HOOK_OUT].includes(field.name) ? "mono" : undefined}
         inputMode={field.type === "text" ? undefined : "decimal"}
@@ -75,65 +75,30 @@ export function Field({ controller, field }: FieldProps) {
         autocapitalize="off"
         spellcheck={false}
         value={value ?? ""}
-        placeholder={placeholder(field, controller)}
+        placeholder={field.name === "name" ? (controller.check.value?.name ?? "") : field.empty}
         onInput={(event) => controller.set(field.name, event.currentTarget.value)}
         onBlur={() => controller.leave(field)}
       />
     );
-
-  const help = field.help && (
-    <button
-      type="button"
-      class="help"
-      aria-label={`Help: ${field.label}`}
-      aria-expanded={helpOpen}
-      aria-controls={`${id}-help`}
-      onClick={() => setHelpOpen(!helpOpen)}
-      onKeyDown={(event) => {
-        if (event.key !== "Escape" || !helpOpen) return;
-        event.preventDefault(); // the form stays open
-        setHelpOpen(false);
-      }}
-    >
-      ?
-    </button>
-  );
-
+  };
   return (
-    <div class={`f ${spanOf(field, controller)}`}>
-      {typeof value === "boolean" ? (
-        <div class="l tick">
-          {input}
-          {help}
-        </div>
-      ) : (
-        <>
-          <div class="l">
-            <label for={id}>{field.label}</label>
-            {help}
-          </div>
-          {input}
-        </>
-      )}
-      {error ? (
-        <p class="err" id={`${id}-error`}>
-          <Icon name="warn" />
-          <span>
-            <Breakable text={error} />
-          </span>
-        </p>
-      ) : (
-        hint && (
-          <p class="hint" id={`${id}-hint`}>
-            {hint}
-          </p>
+    <FieldBox
+      label={field.label}
+      class={spanOf(field, controller)}
+      tick={typeof value === "boolean"}
+      error={error}
+      hint={looksUp ? `Looking up the ${field.label.toLowerCase()}…` : controller.check.value?.hints[field.name]}
+      help={
+        field.help && (
+          <>
+            <p>{field.help}</p>
+            <Suggestions controller={controller} field={field} />
+          </>
         )
-      )}
-      <div id={`${id}-help`} hidden={!helpOpen}>
-        <p class="help-text">{field.help}</p>
-        <Suggestions controller={controller} field={field} />
-      </div>
-    </div>
+      }
+    >
+      {draw}
+    </FieldBox>
   );
 }
 
@@ -143,45 +108,18 @@ function spanOf(field: FormField, controller: FormController): string {
   return SPANS[field.name] ?? "c2s";
 }
 
-function placeholder(field: FormField, controller: FormController): string {
-  if (field.name === "name") return controller.check.value?.name ?? "";
-  return field.empty;
-}
-
-interface ChoiceProps extends FieldProps {
-  value: string;
-  control: { current: HTMLElement | null };
-  common: Record<string, unknown>;
-}
-
-function Choice({ controller, field, value, control, common }: ChoiceProps) {
+function optionsOf(controller: FormController, field: FormField): readonly { value: string; label: string }[] {
   const data = controller.data.value;
-  const options = field.name === form.SITE ? SITE_OPTIONS : data ? form.optionsOf(field, data) : [];
-  return (
-    <select
-      {...common}
-      ref={control as never}
-      value={value}
-      onChange={(event) => controller.set(field.name, event.currentTarget.value)}
-    >
-      {field.optional && <option value="">{field.empty}</option>}
-      {options.map(([option, label]) => (
-        <option key={option} value={option}>
-          {label}
-        </option>
-      ))}
-    </select>
-  );
+  const options = field.name === form.SITE ? form.SITES : data ? form.optionsOf(field, data) : [];
+  return field.optional ? [{ value: "", label: field.empty }, ...options] : options;
 }
-
-const SITE_OPTIONS = form.SITES.map(({ value, label }): [string, string] => [value, label]);
 
 /** Values used before, as buttons: a native list of suggestions would turn the text box into a combobox. */
 function Suggestions({ controller, field }: FieldProps) {
   const known = controller.data.value?.suggestions[field.name] ?? [];
   if (known.length === 0) return null;
   return (
-    <p class="help-text">
+    <p>
       {"Used before: "}
       {known.slice(0, 6).map((value, i) => (
         <span key={value}>

@@ -1,19 +1,13 @@
 /** How fresh the panel is, and how much it holds. */
-import { useEffect, useState } from "preact/hooks";
 import * as f from "../lib/format";
-import { ageWords } from "../lib/notes";
+import { useAge } from "../lib/notes";
 import type { Store } from "./store";
 
 export function Footer({ store }: { store: Store }) {
-  const [now, setNow] = useState(() => performance.now());
-  useEffect(() => {
-    const timer = setInterval(() => setNow(performance.now()), 1000);
-    return () => clearInterval(timer);
-  }, []);
-  const { total, jobs, updated_at } = store.state.value;
+  const age = useAge(store);
+  const { total, jobs } = store.state.value;
   if (total === 0) return null;
   const selected = store.charts().training_ids.length;
-  const age = ageWords({ link: store.link.value, heardAt: store.heardAt.value, updatedAt: updated_at }, now);
   return (
     <div class="ft">
       <span>{age}</span>

@@ -54,14 +54,13 @@ export function splitHook(names: string): { layer: string; site: string; head: s
 /** Does the chosen site have heads? */
 export const hasHeads = (values: Values): boolean => values[SITE] === HEADS;
 
-/** The options of a choice field, as [value, label]. */
-export function optionsOf(field: FormField, data: FormData): [string, string][] {
-  if (isDevice(field)) {
-    const devices = data.devices.map((device): [string, string] => [device.id, device.label || device.id]);
-    if (field.optional) return devices;
-    return [["auto", `Automatic (${devices.find(([id]) => id !== "cpu")?.[0] ?? "cpu"})`], ...devices];
-  }
-  return field.choices.map((value, i) => [value, field.words[i] ?? value]);
+/** The options of a choice field. */
+export function optionsOf(field: FormField, data: FormData): { value: string; label: string }[] {
+  if (!isDevice(field)) return field.choices.map((value, i) => ({ value, label: field.words[i] ?? value }));
+  const devices = data.devices.map(({ id, label }) => ({ value: id, label: label || id }));
+  if (field.optional) return devices;
+  const usual = devices.find(({ value }) => value !== "cpu")?.value ?? "cpu";
+  return [{ value: "auto", label: `Automatic (${usual})` }, ...devices];
 }
 
 const isDevice = (field: FormField): boolean => /(^|[._])device$/.test(field.name);

@@ -1,11 +1,10 @@
 /** New training: opens in place, above the list. */
-
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { sendsForm } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { Icon } from "../lib/icons";
-import { put } from "../lib/kit";
+import { Pick, put } from "../lib/kit";
 import type { FormField, Section } from "../lib/wire";
 import { Estimate } from "./estimate";
 import { Field, HEAD_FIELD, LAYER_FIELD, SITE_FIELD } from "./fields";
@@ -15,8 +14,7 @@ import * as form from "./form-state";
 import { keptWords } from "./groups";
 import { SaveTemplate } from "./save-template";
 import type { FormRequest, Store } from "./store";
-import { Stores } from "./stores";
-import { isStore } from "./stores-state";
+import { isStore, Stores } from "./stores";
 
 /** What a template of several trainings leaves out. */
 const leftOut = (controller: FormController): string =>
@@ -141,25 +139,22 @@ function LoadTemplate({ store, request }: { store: Store; request: FormRequest }
   const { data } = useAnswer(store.rpc, { kind: "list_templates", search: "" }, `${changed}`);
   const rows = data?.templates ?? [];
   return (
-    <span class="s24 load" style={{ "--w": "172px" }}>
-      <select
-        aria-label="Load template"
-        value={request.template?.id ?? ""}
-        disabled={rows.length === 0}
-        title={data && rows.length === 0 ? "There are no templates yet" : undefined}
-        onChange={(event) => {
-          const row = rows.find((one) => one.id === event.currentTarget.value);
-          if (row) store.form.value = { template: { id: row.id, name: row.name } };
-        }}
-      >
-        <option value="">Load template…</option>
-        {rows.map((row) => (
-          <option key={row.id} value={row.id}>
-            {row.favorite ? `★ ${row.name}` : row.name}
-          </option>
-        ))}
-      </select>
-    </span>
+    <Pick
+      label="Load template"
+      class="load"
+      width={172}
+      value={request.template?.id ?? ""}
+      disabled={rows.length === 0}
+      title={data && rows.length === 0 ? "There are no templates yet" : undefined}
+      options={[
+        { value: "", label: "Load template…" },
+        ...rows.map(({ id, name, favorite }) => ({ value: id, label: favorite ? `★ ${name}` : name })),
+      ]}
+      onPick={(id) => {
+        const row = rows.find((one) => one.id === id);
+        if (row) store.form.value = { template: { id: row.id, name: row.name } };
+      }}
+    />
   );
 }
 

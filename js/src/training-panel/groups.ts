@@ -1,7 +1,7 @@
 /** Runs that one job trains at once, as one entry of the list. Pure functions. */
 import * as f from "../lib/format";
 import { type Status, statusOf } from "../lib/statuses";
-import type { Action, Card } from "../lib/wire";
+import type { Card } from "../lib/wire";
 import { placeOf } from "./state";
 
 /** A card of the list: one run, or (`members`) several of one job; it has the numbers of the one that stands for it. */
@@ -46,7 +46,7 @@ export const leadOf = (members: readonly Card[]): Card =>
   )[0] as Card;
 
 /** What is under way for the whole job: something that was asked of every run that stands where the job stands. */
-export function groupPending(members: readonly Card[], pending: ReadonlyMap<string, Action>): Action | undefined {
+export function groupPending(members: readonly Card[], pending: ReadonlyMap<string, string>): string | undefined {
   const status = statusOf(leadOf(members));
   const asked = members
     .filter((card) => statusOf(card) === status && (status !== "completed" || card.sae_id === null))

@@ -1,5 +1,6 @@
 /** The three parts of the TrainingPanel. Each is a widget of its own, because bqplot's figures stand between them. */
-import { asTheme, mountRoot, mountWidget } from "../lib/host";
+import { bundleOf } from "../lib/entry";
+import { mountWidget } from "../lib/host";
 import type { Model } from "../lib/rpc";
 import type { Theme } from "../lib/wire";
 import { ChartsBar } from "./charts-bar";
@@ -7,32 +8,28 @@ import { Footer } from "./footer";
 import { closeInnermost, lettersOf, Panel } from "./panel";
 import { Store } from "./store";
 
-export function renderPanel(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+function renderPanel(model: Model, parent: HTMLElement, stop: AbortSignal): void {
   const store = new Store(model, parent, stop);
   const options = { label: "Training panel", close: () => closeInnermost(store), letters: () => lettersOf(store) };
   mountWidget(model, parent, store, options, <Panel store={store} />);
 }
 
-export function renderCharts(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+function renderCharts(model: Model, parent: HTMLElement, stop: AbortSignal): void {
   const store = new Store(model, parent, stop);
   let sent: Theme | null = null;
-  const root = mountRoot(parent, {
-    label: "Charts",
-    frame: "part",
-    theme: asTheme(model.get("theme")),
-    store,
-    onTheme: (theme) => {
-      // The figures' colours are set in Python, which cannot see the page.
-      if (theme === (sent ?? store.state.value.charts.theme)) return;
-      sent = theme;
-      void store.changeCharts({ theme });
-    },
-  });
-  root.draw(<ChartsBar store={store} />);
+  const onTheme = (theme: Theme) => {
+    // The figures' colours are set in Python, which cannot see the page.
+    if (theme === (sent ?? store.state.value.charts.theme)) return;
+    sent = theme;
+    void store.changeCharts({ theme });
+  };
+  mountWidget(model, parent, store, { label: "Charts", onTheme }, <ChartsBar store={store} />);
 }
 
-export function renderFooter(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+function renderFooter(model: Model, parent: HTMLElement, stop: AbortSignal): void {
   const store = new Store(model, parent, stop);
-  const root = mountRoot(parent, { label: "Panel status", frame: "part", theme: asTheme(model.get("theme")), store });
-  root.draw(<Footer store={store} />);
+  mountWidget(model, parent, store, { label: "Panel status" }, <Footer store={store} />);
 }
+
+export const VIEWS = { training_panel: renderPanel, chart_controls: renderCharts, training_footer: renderFooter };
+export default bundleOf(VIEWS);

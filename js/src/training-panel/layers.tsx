@@ -1,23 +1,22 @@
 /** The table of a group: a row for each of its runs, which can be stopped, imported and looked at alone. */
-
 import { Breakable } from "../lib/breakable";
 import { Button, Checkbox } from "../lib/controls";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
-import { StatusWord } from "../lib/kit";
-import { ItemNotes } from "../lib/notes";
+import { Question, StatusWord } from "../lib/kit";
+import { DoneNote, ItemNotes } from "../lib/notes";
+import { num, Table, unseen } from "../lib/table";
 import type { Card } from "../lib/wire";
-import { DoneNote } from "./bulk";
-import { stopWords } from "./bulk-state";
+import { stopQuestion } from "./bulk-state";
 import { Details } from "./details";
 import type { GroupProps } from "./group-card";
 import { byHook, kindOf, memberWord } from "./groups";
 import { LongerForm } from "./longer";
-import { StopQuestion } from "./question";
-import { placeOf, statusOf, stopAsks, underWay } from "./state";
+import { busyWith, placeOf, statusOf, stopAsks } from "./state";
 import type { DetailsTab } from "./store";
 
 const KINDS = { layer: "Layers", head: "Heads", hook: "Hook points", run: "Runs" };
+const NUMBERS = ["Loss", "L0", "FVU", "CE rec.", "Dead", "Checkpoint"].map((head) => num(head));
 
 interface LayersProps extends GroupProps {
   open: { details?: string; tab?: DetailsTab; stop?: string };
@@ -29,55 +28,55 @@ export function Layers({ store, group, members, open }: LayersProps) {
   const stopped = members.find((card) => card.id === open.stop && stopAsks(card));
   const show = (details?: string, tab: DetailsTab = "checkpoints") =>
     store.openFor(group.id, details ? { kind: "layers", details, tab } : { kind: "layers" });
-  const stop = (card: Card) =>
-    stopAsks(card)
-      ? store.openFor(group.id, { kind: "layers", stop: card.id })
-      : void store.actOn(group.id, [card], "stop");
+  const cellsOf = (card: Card) => [
+    <Checkbox
+      key="select"
+      label={`Select ${card.name}`}
+      checked={store.checked.value.has(card.id)}
+      onChange={(on) => store.select(card.id, on)}
+    />,
+    <>
+      {hooks ? (
+        <code>
+          <Breakable text={placeOf(card)} />
+        </code>
+      ) : (
+        card.name
+      )}{" "}
+      {card.series !== null && <SeriesKey series={card.series} />}
+      {statusOf(card) !== statusOf(group) && <StatusWord status={statusOf(card)} />}
+    </>,
+    f.loss(card.tiles.loss),
+    f.l0(card.tiles.l0),
+    f.fvu(card.tiles.fvu),
+    f.ce(card.tiles.ce_loss_score),
+    f.share(card.tiles.dead),
+    card.last_checkpoint_step === null ? f.DASH : `step ${f.count(card.last_checkpoint_step)}`,
+    <Links
+      key="links"
+      {...{ store, group, members, card }}
+      details={shown === card}
+      onDetails={() => show(shown === card ? undefined : card.id)}
+    />,
+  ];
   return (
-    <div class="full notes">
-      <div class="xs-scroll">
-        <table aria-label={`${KINDS[kindOf(members)]} of ${group.name}`} class="layers">
-          <thead>
-            <tr>
-              <th>
-                <span class="vh">Selected</span>
-              </th>
-              <th>{hooks ? "Hook" : "Run"}</th>
-              <th class="num">Loss</th>
-              <th class="num">L0</th>
-              <th class="num">FVU</th>
-              <th class="num">CE rec.</th>
-              <th class="num">Dead</th>
-              <th class="num">Checkpoint</th>
-              <th>
-                <span class="vh">Actions</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {members.map((card) => (
-              <Row
-                key={card.id}
-                store={store}
-                group={group}
-                members={members}
-                card={card}
-                shown={shown === card || stopped === card}
-                details={shown === card}
-                onDetails={() => show(shown === card ? undefined : card.id)}
-                onStop={() => stop(card)}
-              />
-            ))}
-          </tbody>
-        </table>
-      </div>
+    <div class="notes">
+      <Table
+        label={`${KINDS[kindOf(members)]} of ${group.name}`}
+        class="layers"
+        columns={[unseen("Selected"), hooks ? "Hook" : "Run", ...NUMBERS, unseen("Actions", "num nw links")]}
+        rows={members.map((card) => ({
+          key: card.id,
+          cells: cellsOf(card),
+          class: shown === card || stopped === card ? "sel" : undefined,
+        }))}
+      />
       {stopped && (
-        <StopQuestion
-          words={stopWords([stopped])}
-          onStop={(action) => {
+        <Question
+          {...stopQuestion([stopped], (action) => {
             show();
             void store.actOn(group.id, [stopped], action);
-          }}
+          })}
           onKeep={() => show()}
         />
       )}
@@ -85,7 +84,7 @@ export function Layers({ store, group, members, open }: LayersProps) {
         <>
           <h3 class="of">Details of {hooks ? <code>{shown.hook_name}</code> : shown.name}</h3>
           <ItemNotes store={store} id={shown.id} />
-          <DoneNote store={store} id={shown.id} />
+          <DoneNote store={store} id={shown.id} onOpen={(sae) => void store.openSae(shown.id, sae)} />
           <Details
             key={shown.id}
             store={store}
@@ -103,70 +102,36 @@ export function Layers({ store, group, members, open }: LayersProps) {
   );
 }
 
-interface RowProps extends GroupProps {
-  card: Card;
-  /** Is something open below the table that is about this run? */
-  shown: boolean;
-  details: boolean;
-  onDetails: () => void;
-  onStop: () => void;
-}
-
-function Row({ store, group, members, card, shown, details, onDetails, onStop }: RowProps) {
-  const word = memberWord(card, members);
+/** What can be done with one of the runs. */
+function Links(props: GroupProps & { card: Card; details: boolean; onDetails: () => void }) {
+  const { store, group, card } = props;
+  const word = memberWord(card, props.members);
   const status = statusOf(card);
-  const busy = underWay(card, store.pending.value.get(card.id));
-  const stopping = busy === "stop" || busy === "stop_without_saving";
+  const busy = busyWith(card, store.pending.value.get(card.id));
+  const stop = () =>
+    stopAsks(card)
+      ? store.openFor(group.id, { kind: "layers", stop: card.id })
+      : void store.actOn(group.id, [card], "stop");
   return (
-    <tr class={shown ? "sel" : undefined}>
-      <td>
-        <Checkbox
-          label={`Select ${card.name}`}
-          checked={store.checked.value.has(card.id)}
-          onChange={(on) => store.select(card.id, on)}
-        />
-      </td>
-      <td>
-        {byHook(members) ? (
-          <code>
-            <Breakable text={placeOf(card)} />
-          </code>
-        ) : (
-          card.name
-        )}{" "}
-        {card.series !== null && <SeriesKey series={card.series} />}
-        {status !== statusOf(group) && <StatusWord status={status} />}
-      </td>
-      <td class="num">{f.loss(card.tiles.loss)}</td>
-      <td class="num">{f.l0(card.tiles.l0)}</td>
-      <td class="num">{f.fvu(card.tiles.fvu)}</td>
-      <td class="num">{f.ce(card.tiles.ce_loss_score)}</td>
-      <td class="num">{f.share(card.tiles.dead)}</td>
-      <td class="num">{card.last_checkpoint_step === null ? f.DASH : `step ${f.count(card.last_checkpoint_step)}`}</td>
-      <td class="num nw links">
-        {status === "completed" && card.sae_id === null && (
-          <Button
-            kind="link"
-            disabled={busy !== undefined}
-            onClick={() => void store.actOn(group.id, [card], "import")}
-          >
-            {busy === "import" ? `Importing ${word}…` : `Import ${word}`}
-          </Button>
-        )}
-        {card.sae_id !== null && (
-          <Button kind="link" onClick={() => void store.openSae(group.id, card.sae_id)}>
-            {`Open ${word}`}
-          </Button>
-        )}
-        {status === "running" && (
-          <Button kind="link" disabled={busy !== undefined} onClick={onStop}>
-            {stopping ? `Stopping ${word}…` : `Stop ${word}`}
-          </Button>
-        )}
-        <Button kind="link" label={`Details of ${card.name}`} expanded={details} onClick={onDetails}>
-          Details
+    <>
+      {status === "completed" && card.sae_id === null && (
+        <Button kind="link" disabled={busy !== undefined} onClick={() => void store.actOn(group.id, [card], "import")}>
+          {busy === "import" ? `Importing ${word}…` : `Import ${word}`}
         </Button>
-      </td>
-    </tr>
+      )}
+      {card.sae_id !== null && (
+        <Button kind="link" onClick={() => void store.openSae(group.id, card.sae_id)}>
+          {`Open ${word}`}
+        </Button>
+      )}
+      {status === "running" && (
+        <Button kind="link" disabled={busy !== undefined} onClick={stop}>
+          {busy?.startsWith("stop") ? `Stopping ${word}…` : `Stop ${word}`}
+        </Button>
+      )}
+      <Button kind="link" label={`Details of ${card.name}`} expanded={props.details} onClick={props.onDetails}>
+        Details
+      </Button>
+    </>
   );
 }

@@ -1,9 +1,9 @@
 /** The list of runs, or why it is empty. */
-
 import type { VNode } from "preact";
 import { useRef, useState } from "preact/hooks";
-import { Button, tabId } from "../lib/controls";
+import { tabId } from "../lib/controls";
 import * as f from "../lib/format";
+import { NothingMatches } from "../lib/kit";
 import type { Card } from "../lib/wire";
 import { TrainingCard } from "./card";
 import { GroupCard } from "./group-card";
@@ -30,7 +30,7 @@ export function List({ store, panel }: { store: Store; panel: string }) {
           {shown.map(drawn)}
         </ul>
       ) : (
-        <NothingMatches store={store} />
+        <None store={store} />
       )}
     </div>
   );
@@ -79,23 +79,20 @@ function useHold() {
   };
 }
 
-function NothingMatches({ store }: { store: Store }) {
+function None({ store }: { store: Store }) {
   const search = store.search.value.trim();
   const filter = store.filter.value;
-  const status = filter === "all" ? "" : ` is ${STATUS_WORDS[filter].toLowerCase()}`;
-  const words = search ? `${status ? `${status} and` : ""} matches “${search}”` : status;
+  const words = [
+    filter !== "all" && `is ${STATUS_WORDS[filter].toLowerCase()}`,
+    search && `matches “${search}”`,
+  ].filter(Boolean);
+  const clear = () => {
+    store.search.value = "";
+    store.filter.value = "all";
+  };
   return (
-    <div class="empty">
-      <h3>No training matches</h3>
-      <p>{`None of the ${f.plural(store.state.value.cards.length, "training")} ${words.trim()}.`}</p>
-      <Button
-        onClick={() => {
-          store.search.value = "";
-          store.filter.value = "all";
-        }}
-      >
-        Clear filters
-      </Button>
-    </div>
+    <NothingMatches noun="training" onClear={clear}>
+      {`None of the ${f.plural(store.state.value.cards.length, "training")} ${words.join(" and ")}.`}
+    </NothingMatches>
   );
 }

@@ -5,9 +5,9 @@ import type { Rpc } from "../lib/rpc";
 import type { Card } from "../lib/wire";
 
 export const METRICS = ["loss", "l0", "fvu"];
-const PAGE = 2500; // rows: the 18 float64 columns of a usual run are 360 kB of it, below the 1 MB a message may have
+const MOST = 2500; // rows: the 18 float64 columns of a usual run are 360 kB of it, below the 1 MB a message may have
 
-export interface Table {
+export interface Page {
   total: number;
   rows: number;
   columns: Map<string, Float64Array>;
@@ -21,17 +21,17 @@ export async function readPage(
   offset: number,
   limit: number,
   signal?: AbortSignal,
-): Promise<Table> {
+): Promise<Page> {
   const answer = await rpc.send({ kind: "metric_table", training_id: id, names, limit, offset }, { signal });
   const { rows, total } = answer.value;
   return { rows, total, columns: columnsOf(answer.columns, answer.buffers) };
 }
 
 /** Everything that one run recorded. */
-async function readAll(rpc: Rpc, id: string, signal?: AbortSignal): Promise<Table[]> {
-  const pages: Table[] = [];
+async function readAll(rpc: Rpc, id: string, signal?: AbortSignal): Promise<Page[]> {
+  const pages: Page[] = [];
   for (let offset = 0; ; ) {
-    const page = await readPage(rpc, id, null, offset, PAGE, signal);
+    const page = await readPage(rpc, id, null, offset, MOST, signal);
     pages.push(page);
     offset += page.rows;
     if (page.rows === 0 || offset >= page.total) return pages;
@@ -41,7 +41,7 @@ async function readAll(rpc: Rpc, id: string, signal?: AbortSignal): Promise<Tabl
 /** The charted runs as rows of a CSV file, as `run.history()` has them: a row per run and step, empty where nothing was
  * measured, time in UTC. */
 export async function csvRows(rpc: Rpc, cards: readonly Card[], signal?: AbortSignal): Promise<Cell[][]> {
-  const runs: { card: Card; pages: Table[] }[] = [];
+  const runs: { card: Card; pages: Page[] }[] = [];
   for (const card of cards) runs.push({ card, pages: await readAll(rpc, card.id, signal) });
   const names = new Set(["step", "tokens", "time"]);
   for (const { pages } of runs) for (const page of pages) for (const name of page.columns.keys()) names.add(name);

@@ -1,5 +1,4 @@
 /** Header, toolbar and list; or the form in their place above the list. */
-
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { focusButton, useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";

@@ -1,11 +1,10 @@
 /** What the panel shows, derived from the cards: pure functions. */
 import * as f from "../lib/format";
-import type { IconName } from "../lib/icons";
-import { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
+import { buttonsOf, isActive, type JobButton, type Status, statusOf, underWay } from "../lib/statuses";
 import type { Action, Card, DeviceInfo, PanelState } from "../lib/wire";
 import type { ListCard } from "./groups";
 
-export { STATUS_ICONS, STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
+export { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
 
 export const STATUSES: readonly Status[] = [
   "running",
@@ -17,72 +16,28 @@ export const STATUSES: readonly Status[] = [
   "interrupted",
 ];
 
-/** Something a button or menu item of a card does. "ask_…" and "edit", "log" happen on the page. */
-export type CardAction = Exclude<Action, "checkpoint" | "stop_without_saving"> | "edit" | "stop" | "longer" | "open";
+/** Something a button or menu item of a card does; "edit", "longer" and "open" happen on the page. */
+export type CardAction = Exclude<Action, "checkpoint" | "stop_without_saving"> | "edit" | "longer" | "open";
 
-export interface CardButton {
-  action: CardAction;
-  label: string;
-  icon?: IconName;
-  disabled?: boolean;
-}
-
-const button = (action: CardAction, label: string, icon?: IconName): CardButton => ({ action, label, icon });
-const PAUSE = button("pause", "Pause", "pause");
-const RESUME = button("resume", "Resume", "play");
-const STOP = button("stop", "Stop", "stop");
-const RETRY = button("retry", "Retry", "retry");
-const EDIT = button("edit", "Edit and retry");
-const IMPORT = button("import", "Import to SAEs");
-const OPEN = button("open", "Open SAE");
-const LONGER = button("longer", "Train longer");
-const DELETE = button("delete", "Delete", "trash");
-
-/** What is under way for a card: asked here, or by anybody (the state says pausing, stopping). */
-export function underWay(card: Card, pending: Action | undefined): Action | undefined {
-  if (card.status === "pausing") return "pause";
-  if (card.status === "stopping") return "stop";
-  return pending;
-}
-
-/** The buttons of a card by its status; one that is under way is disabled and says so. */
-export function buttonsFor(card: Card, pending?: Action): CardButton[] {
-  const busy = underWay(card, pending);
-  const list = baseButtons(card);
-  if (busy === "stop" || busy === "stop_without_saving") {
-    return [{ ...STOP, label: "Stopping…", disabled: true }];
-  }
-  return list.map((item) => {
-    if (busy !== item.action) return item;
-    return { ...item, label: BUSY_WORDS[item.action] ?? item.label, disabled: true };
-  });
-}
-
-const BUSY_WORDS: Partial<Record<CardAction, string>> = {
-  pause: "Pausing…",
-  resume: "Resuming…",
-  retry: "Retrying…",
-  import: "Importing…",
-  delete: "Deleting…",
+const BUTTONS: Record<Status, readonly CardAction[]> = {
+  queued: ["stop"],
+  running: ["pause", "stop"],
+  paused: ["resume", "stop"],
+  completed: ["import", "longer", "delete"],
+  failed: ["retry", "edit"],
+  stopped: ["resume", "retry", "delete"],
+  interrupted: ["resume", "delete"],
 };
 
-function baseButtons(card: Card): CardButton[] {
-  switch (statusOf(card)) {
-    case "queued":
-      return [STOP];
-    case "running":
-      return [PAUSE, STOP];
-    case "paused":
-      return [RESUME, STOP];
-    case "completed":
-      return [card.sae_id === null ? IMPORT : OPEN, LONGER, DELETE];
-    case "failed":
-      return [RETRY, EDIT];
-    case "stopped":
-      return [RESUME, RETRY, DELETE];
-    case "interrupted":
-      return [RESUME, DELETE];
-  }
+/** What is under way for a card: asked here, or by anybody. */
+export const busyWith = (card: Card, pending?: string): string | undefined => underWay(card, pending, "stop");
+
+/** The buttons of a card by its status. */
+export function buttonsFor(card: Card, pending?: string): JobButton<CardAction>[] {
+  const actions = BUTTONS[statusOf(card)].map((action) =>
+    action === "import" && card.sae_id !== null ? "open" : action,
+  );
+  return buttonsOf(actions, busyWith(card, pending), { open: "Open SAE" });
 }
 
 /** May it be deleted now? Not while a process works on it. */
@@ -194,20 +149,20 @@ function queueWords(card: Card): string {
   return `${ORDINALS[place] ?? `number ${place}`} in the queue of ${card.device}`;
 }
 
-/** "cuda:0, 6.1 of 8.0 GB free": the device runs go to by default (the first accelerator, else the CPU). */
+/** The device runs go to by default: the first accelerator, else the CPU. */
+const mainDevice = (devices: readonly DeviceInfo[]) => devices.find(({ id }) => id !== "cpu") ?? devices[0];
+
+/** "cuda:0, 6.1 of 8.0 GB free". */
 export function deviceWords(devices: readonly DeviceInfo[]): string | null {
-  const device = devices.find((d) => d.id !== "cpu") ?? devices[0];
+  const device = mainDevice(devices);
   if (!device) return null;
   if (device.free_bytes === null || device.total_bytes === null) return device.label || device.id;
-  const [free, total] = [f.bytes(device.free_bytes), f.bytes(device.total_bytes)];
-  const unit = total.split(" ")[1] ?? "";
-  const left = free.endsWith(` ${unit}`) ? free.slice(0, -unit.length - 1) : free;
-  return `${device.id}, ${left} of ${total} free`;
+  return `${device.id}, ${f.bytesOf(device.free_bytes, device.total_bytes)} free`;
 }
 
 /** How much of that device's memory is taken: a share for its meter, null where it is not known. */
 export function deviceMeter(devices: readonly DeviceInfo[]): { id: string; used: number; text: string } | null {
-  const device = devices.find((d) => d.id !== "cpu") ?? devices[0];
+  const device = mainDevice(devices);
   if (!device || device.free_bytes === null || !device.total_bytes) return null;
   const taken = Math.max(0, device.total_bytes - device.free_bytes);
   const text = `${f.bytes(taken)} of ${f.bytes(device.total_bytes)} used`;
@@ -297,13 +252,4 @@ export function heldOrder<C extends Card>(held: readonly string[], cards: readon
   return [...stay, ...shown.filter((card) => !held.includes(card.id))];
 }
 
-/** Sentences for a screen reader: which runs changed their status between two states. */
-export function statusChanges(before: readonly Card[], after: readonly Card[]): string[] {
-  const old = new Map(before.map((card) => [card.id, statusOf(card)]));
-  return after
-    .filter((card) => old.has(card.id) && old.get(card.id) !== statusOf(card))
-    .map((card) => `${card.name}: ${STATUS_WORDS[statusOf(card)]}`);
-}
-
-export const anythingRuns = (state: PanelState): boolean =>
-  state.cards.some((card) => ["running", "queued"].includes(statusOf(card)));
+export const anythingRuns = (state: PanelState): boolean => state.cards.some(isActive);

@@ -1,13 +1,14 @@
 /** One part of the panel on the page: its state, what the user has open, and the commands it sends. */
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { Answer, Model } from "../lib/rpc";
-import { BaseStore, withKey } from "../lib/store";
-import type { BulkAction, GroupActionName, PanelCommand, RunsDone } from "../lib/wire";
+import { statusChanges } from "../lib/statuses";
+import { BaseStore, Chosen, SETTLE } from "../lib/store";
+import { stateOf } from "../lib/sync";
+import type { BulkAction, GroupActionName, PanelCommand } from "../lib/wire";
 import { type Action, type Card, EMPTY_STATE, type PanelState } from "../lib/wire";
-import type { Bulk } from "./bulk-state";
+import { type Bulk, outcomeWords } from "./bulk-state";
 import { listCards } from "./groups";
-import { parserThatKeeps } from "./same-cards";
-import { anythingRuns, type Filter, type Sort, type Starts, shownCards, starts, statusChanges } from "./state";
+import { anythingRuns, type Filter, type Sort, type Starts, shownCards, starts } from "./state";
 
 export type { Problem } from "../lib/store";
 export type DetailsTab = "checkpoints" | "log" | "settings" | "advice";
@@ -31,13 +32,27 @@ export interface FormRequest {
 /** Where failures of what is done to all checked runs show up. */
 export const SELECTION = "selection";
 
-/** What came of something done to several runs. */
-export interface Outcome {
-  action: BulkAction | "export";
-  done: RunsDone;
+/**
+ * The state, in which cards that did not change are the same objects as before, so that a list of hundreds is not drawn
+ * anew.
+ */
+export function parserThatKeeps(): (value: unknown) => PanelState | null {
+  let known = new Map<string, { text: string; card: Card }>();
+  return (value) => {
+    const state = stateOf(value, EMPTY_STATE);
+    if (state === null) return null;
+    const next: typeof known = new Map();
+    const cards = state.cards.map((card) => {
+      const text = JSON.stringify(card);
+      const before = known.get(card.id);
+      const kept = before?.text === text ? before : { text, card };
+      next.set(card.id, kept);
+      return kept.card;
+    });
+    known = next;
+    return { ...state, cards };
+  };
 }
-
-const SETTLE = 2000; // ms in which the state that follows from an answer has surely arrived
 
 export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   /** Since when each run works, as far as this page has seen it. */
@@ -50,27 +65,21 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   readonly templates = signal(false);
   /** What is asked about all checked runs. */
   readonly bulk = signal<Bulk | null>(null);
-  readonly outcome = signal<Outcome | null>(null);
-  /** What was done, as a sentence, by run (or for all that are checked), with the SAE that came of it. */
-  readonly done = signal<ReadonlyMap<string, { text: string; sae?: string }>>(new Map());
   /** What was typed into a form that was closed without Cancel. */
   draft: Record<string, string | boolean> | null = null;
-  readonly pending = signal<ReadonlyMap<string, Action>>(new Map());
   /** Chart settings the user just chose, until Python's state carries them. */
-  readonly chosen = signal<ChartChange>({});
+  private readonly chosen = new Chosen<PanelState["charts"]>();
   /** The card on which an SAE was opened. */
   private cameFrom: string | null = null;
   /** The way back to the runs is to get the focus once it is there. */
   readonly focusBack = signal(false);
-  /** A run to move the focus to once its card is there. */
-  readonly focusCard = signal<string | null>(null);
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
     super(model, host, stop, EMPTY_STATE, parserThatKeeps());
     this.follow((before, after, first) => {
       this.starts = starts(this.starts, after.cards, performance.now(), first);
       for (const line of statusChanges(before.cards, after.cards)) this.announce(line);
-      this.settle(before.cards, after.cards);
+      this.unmarkChanged(before.cards, after.cards, ({ status, sae_id }) => `${status} ${sae_id}`);
     }, anythingRuns);
   }
 
@@ -85,26 +94,18 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
 
   /** The chart settings as the user sees them: Python's, and on top what was chosen a moment ago. */
   charts(): PanelState["charts"] {
-    return { ...this.state.value.charts, ...this.chosen.value };
+    return this.chosen.over(this.state.value.charts);
   }
 
   async changeCharts(change: ChartChange): Promise<void> {
-    this.chosen.value = { ...this.chosen.value, ...change };
+    this.chosen.take(change);
     try {
       await this.rpc.send({ kind: "chart", ...change });
-      // The answer may overtake the state that carries the change: until then the choice stands.
-      setTimeout(() => this.forget(change), SETTLE);
+      this.chosen.forget(change, true);
     } catch (error) {
-      this.forget(change);
+      this.chosen.forget(change);
       if (!("theme" in change)) this.fail("charts", error); // nobody asked for that one: it follows the page
     }
-  }
-
-  /** Lets Python's state decide again, except where the user has chosen something else meanwhile. */
-  private forget(change: ChartChange): void {
-    const left = { ...this.chosen.value };
-    for (const key of Object.keys(change) as (keyof ChartChange)[]) if (left[key] === change[key]) delete left[key];
-    this.chosen.value = left;
   }
 
   /** Takes a run off the charts: one that is selected is so no more. */
@@ -154,23 +155,15 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     if (key === SELECTION) this.bulk.value = null;
     else this.closeAsked(key);
     this.outcome.value = null;
-    for (const card of cards) this.pending.value = withKey(this.pending.value, card.id, action as Action);
     const training_ids = cards.map((card) => card.id);
-    const answer = await this.command(key, ACTION_WORDS[action as Action], {
-      kind: "run_actions",
-      action,
-      training_ids,
-    });
-    const done = answer?.value;
-    const forget = (ids: readonly string[]) => {
-      for (const id of ids) {
-        if (this.pending.value.get(id) === action) this.pending.value = withKey(this.pending.value, id, undefined);
-      }
-    };
-    forget(done ? training_ids.filter((id) => !done.done.includes(id)) : training_ids);
-    if (done) setTimeout(() => forget(done.done), SETTLE);
-    if (done?.problems.length) this.outcome.value = { action, done };
-    if (done?.done.length && action === "delete") {
+    this.mark(training_ids, action);
+    const command = { kind: "run_actions", action, training_ids } as const;
+    const done = (await this.command(key, ACTION_WORDS[action], command))?.value;
+    this.unmark(done ? training_ids.filter((id) => !done.done.includes(id)) : training_ids, action);
+    if (!done) return;
+    this.unmark(done.done, action, true);
+    this.outcome.value = outcomeWords(action, done);
+    if (done.done.length && action === "delete") {
       this.announce(done.done.length === 1 ? "Deleted." : `${done.done.length} trainings deleted.`);
     }
   }
@@ -178,16 +171,10 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   /** Does something to the job of a group, and so to all of its runs. */
   async actOnGroup(group: string, cards: readonly Card[], action: GroupActionName): Promise<void> {
     this.closeAsked(group);
-    for (const card of cards) this.pending.value = withKey(this.pending.value, card.id, action);
+    const ids = cards.map((card) => card.id);
+    this.mark(ids, action);
     const answer = await this.command(group, ACTION_WORDS[action], { kind: "group_action", action, group_id: group });
-    const done = () => {
-      for (const card of cards) {
-        if (this.pending.value.get(card.id) === action)
-          this.pending.value = withKey(this.pending.value, card.id, undefined);
-      }
-    };
-    if (answer === null || action === "retry") done();
-    else setTimeout(done, SETTLE);
+    this.unmark(ids, action, answer !== null && action !== "retry");
     const made = answer?.value?.group_id;
     if (action === "retry" && made) this.focusCard.value = made;
   }
@@ -195,23 +182,18 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   /** Writes runs into a folder; true when that worked for one at least. */
   async export(key: string, cards: readonly Card[], folder: string): Promise<boolean> {
     this.outcome.value = null;
-    this.say(key, undefined);
+    this.say(key);
     const training_ids = cards.map((card) => card.id);
     const answer = await this.command(key, "Export", { kind: "export_runs", training_ids, folder });
     const done = answer?.value;
     if (!done) return false;
-    if (done.problems.length) this.outcome.value = { action: "export", done };
+    this.outcome.value = outcomeWords("export", done);
     const [first] = done.paths;
     // Each has a folder of its own in the one that was asked for, of which Python says where it is.
     const where = first?.replace(/[\\/][^\\/]*$/, "") ?? folder;
     if (done.done.length > 1) this.say(key, `${done.done.length} trainings are in ${where}.`);
     else if (first) this.say(key, `Its files are in ${first}.`);
     return done.done.length > 0;
-  }
-
-  /** Notes below an item what was done there (the note is a status: readers hear of it). */
-  say(key: string, text: string | undefined, sae?: string): void {
-    this.done.value = withKey(this.done.value, key, text === undefined ? undefined : { text, sae });
   }
 
   /** Shows an SAE in the place of the runs. `key`: the card where that was asked, which gets the focus on the way back. */
@@ -236,31 +218,11 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   /** Does something to a run. It counts as under way until the run's state shows it, or nothing came of it. */
   async act(card: Card, action: Action): Promise<void> {
     this.closeAsked(card.id);
-    this.pending.value = withKey(this.pending.value, card.id, action);
-    const answer = await this.command(card.id, ACTION_WORDS[action], {
-      kind: "run_action",
-      action,
-      training_id: card.id,
-    });
-    const done = () => {
-      if (this.pending.value.get(card.id) === action) {
-        this.pending.value = withKey(this.pending.value, card.id, undefined);
-      }
-    };
-    if (answer === null || action === "retry" || action === "checkpoint") done();
-    else setTimeout(done, SETTLE);
+    this.mark([card.id], action);
+    const command = { kind: "run_action", action, training_id: card.id } as const;
+    const answer = await this.command(card.id, ACTION_WORDS[action], command);
+    this.unmark([card.id], action, answer !== null && action !== "retry" && action !== "checkpoint");
     if (answer && action === "retry") this.focusAnswer(answer);
-  }
-
-  /** Ends what is under way for runs whose state changed. */
-  private settle(before: readonly Card[], after: readonly Card[]): void {
-    if (this.pending.value.size === 0) return;
-    const now = new Map(after.map((card) => [card.id, card]));
-    for (const old of before) {
-      const card = now.get(old.id);
-      if (card && card.status === old.status && card.sae_id === old.sae_id) continue;
-      this.pending.value = withKey(this.pending.value, old.id, undefined);
-    }
   }
 
   async trainDemo(): Promise<void> {

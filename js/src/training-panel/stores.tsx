@@ -1,18 +1,47 @@
 /** Activations captured before, to train from instead of text: picking one fills in what it decides. */
-
 import { useRef, useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
-import { useAnswer } from "../lib/ask";
-import { CodeLine } from "../lib/code-line";
+import { onEsc, useUid } from "../lib/a11y";
+import { Answered, useAnswer } from "../lib/ask";
 import { Button } from "../lib/controls";
+import { CodeLine } from "../lib/copy-button";
 import * as f from "../lib/format";
 import { Pick } from "../lib/kit";
-import { Failed } from "../lib/notes";
+import { num, Table, unseen } from "../lib/table";
 import type { StoreRow } from "../lib/wire";
 import type { FormController } from "./form-controller";
-import { ARCHITECTURE, HOOK, HOOK_OUT } from "./form-state";
+import { ARCHITECTURE, HOOK, HOOK_OUT, type Values } from "./form-state";
 import type { Store } from "./store";
-import { hooksOf, takenFrom } from "./stores-state";
+
+// ------------------------------------------------------------------------------------------------ what it decides
+
+/** Does the dataset of the form name a store of activations? Then no language model runs. */
+export const isStore = (corpus: unknown): boolean =>
+  typeof corpus === "string"
+    ? /^acts_[0-9A-Z]{26}$/.test(corpus.trim())
+    : (corpus as { kind?: unknown } | null | undefined)?.kind === "activations";
+
+const wholeOf = (hook: string): string => hook.replace(/(\.hook_z)\.\d+$/, "$1");
+
+/** The hook points of a store to choose from: a head that the form names is in the rows of all heads. */
+export const hooksOf = (row: StoreRow, now: string): readonly string[] =>
+  !row.hook_names.includes(now) && row.hook_names.includes(wholeOf(now)) ? [...row.hook_names, now] : row.hook_names;
+
+/**
+ * The values of the form when a training reads `hook` of this store: what the store decides, another of its hook points
+ * for what is reconstructed where the form names one that the store does not hold, and no more tokens than there are.
+ */
+export function takenFrom(row: StoreRow, hook: string, values: Values, transcoder: boolean): Record<string, unknown> {
+  const taken: Record<string, unknown> = { ...row.values, [HOOK]: hook };
+  const out = String(values[HOOK_OUT] ?? "");
+  if (transcoder && (out === hook || !hooksOf(row, out).includes(out))) {
+    taken[HOOK_OUT] = row.hook_names.find((name) => name !== hook) ?? null;
+  }
+  const tokens = f.parseInteger(String(values.tokens ?? ""));
+  if (tokens !== null && tokens > row.tokens) taken.tokens = row.tokens;
+  return taken;
+}
+
+// ------------------------------------------------------------------------------------------------ the list
 
 /** How to capture what the form has now, in a cell and in a terminal. */
 function captures(values: FormController["values"]["value"]): { python: string; shell: string } {
@@ -37,15 +66,7 @@ export function Stores({ store, controller }: { store: Store; controller: FormCo
   };
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: Esc in it closes the list first, then the form
-    <div
-      ref={root}
-      class="c6s stores"
-      onKeyDown={(event) => {
-        if (event.key !== "Escape" || event.defaultPrevented || !shown) return;
-        event.preventDefault();
-        close();
-      }}
-    >
+    <div ref={root} class="c6s stores" onKeyDown={shown ? onEsc(close) : undefined}>
       <Button kind="link" expanded={shown} controls={id} onClick={() => setShown(!shown)}>
         Use stored activations
       </Button>
@@ -77,94 +98,75 @@ interface ListProps {
 
 function List({ store, controller, onPick }: ListProps) {
   const architecture = String(controller.values.value[ARCHITECTURE] ?? "");
-  const { data, problem, again } = useAnswer(store.rpc, { kind: "list_stores", architecture }, architecture);
-  if (problem) {
-    return <Failed problem={problem} title={problem.what} onAgain={again} />;
-  }
-  if (!data) {
-    return (
-      <p class="sm t2" role="status">
-        Asking the kernel for the stores…
-      </p>
-    );
-  }
-  if (data.stores.length === 0) return <NoStores controller={controller} />;
-  return (
-    <div class="xs-scroll tall">
-      <table aria-label="Activation stores">
-        <thead>
-          <tr>
-            <th>
-              <span class="vh">Actions</span>
-            </th>
-            <th>Store</th>
-            <th>Hook point</th>
-            <th class="num">Tokens</th>
-            <th class="num">Size</th>
-          </tr>
-        </thead>
-        <tbody>
-          {data.stores.map((row) => (
-            <Row key={row.id} row={row} controller={controller} onPick={onPick} />
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
-
-function Row({ row, controller, onPick }: { row: StoreRow } & Omit<ListProps, "store">) {
+  const asked = useAnswer(store.rpc, { kind: "list_stores", architecture }, architecture);
+  const [chosen, setChosen] = useState<Record<string, string>>({}); // hook points, by store
+  const uid = useUid("sw-store");
   const values = controller.values.value;
   const now = String(values[HOOK] ?? "");
-  const [chosen, setChosen] = useState<string | null>(null);
-  const hooks = hooksOf(row, now);
-  const hook = chosen ?? (hooks.includes(now) ? now : (hooks[0] ?? ""));
-  const uid = useUid("sw-store");
-  const used = values.corpus === row.id && (hook === now || hook === values[HOOK_OUT]);
-  return (
-    <tr class={row.problem ? "off" : undefined}>
-      <td class="nw">
-        {used ? (
-          <span class="sm t2">in use</span>
-        ) : (
-          <Button
-            small
-            label={`Use ${row.name}`}
-            disabled={row.problem !== ""}
-            describedBy={row.problem ? `${uid}-why` : undefined}
-            onClick={() => onPick(row, hook)}
-          >
-            Use
-          </Button>
-        )}
-      </td>
-      <td class="store">
+  const cellsOf = (row: StoreRow) => {
+    const hooks = hooksOf(row, now);
+    const hook = chosen[row.id] ?? (hooks.includes(now) ? now : (hooks[0] ?? ""));
+    const why = row.problem ? `${uid}-${row.id}` : undefined;
+    return [
+      values.corpus === row.id && (hook === now || hook === values[HOOK_OUT]) ? (
+        <span class="sm t2">in use</span>
+      ) : (
+        <Button
+          small
+          label={`Use ${row.name}`}
+          disabled={row.problem !== ""}
+          describedBy={why}
+          onClick={() => onPick(row, hook)}
+        >
+          Use
+        </Button>
+      ),
+      <>
         <span class="el" title={row.name}>
           {row.name}
         </span>
         <span class="sm t2">{[row.model || "model not known", row.corpus].join(" · ")}</span>
         {row.problem && (
-          <span class="sm t2" id={`${uid}-why`}>
+          <span class="sm t2" id={why}>
             {row.problem}
           </span>
         )}
-      </td>
-      <td>
-        {hooks.length > 1 ? (
-          <Pick
-            label={`Hook point of ${row.name}`}
-            value={hook}
-            disabled={row.problem !== ""}
-            options={hooks.map((name) => ({ value: name, label: name }))}
-            onPick={setChosen}
-          />
+      </>,
+      hooks.length > 1 ? (
+        <Pick
+          label={`Hook point of ${row.name}`}
+          value={hook}
+          disabled={row.problem !== ""}
+          options={hooks.map((name) => ({ value: name, label: name }))}
+          onPick={(name) => setChosen({ ...chosen, [row.id]: name })}
+        />
+      ) : (
+        <code>{hook}</code>
+      ),
+      f.tokens(row.tokens),
+      row.size_bytes === null ? f.DASH : f.bytes(row.size_bytes),
+    ];
+  };
+  return (
+    <Answered of={asked} wait="Asking the kernel for the stores…">
+      {({ stores }) =>
+        stores.length === 0 ? (
+          <NoStores controller={controller} />
         ) : (
-          <code>{hook}</code>
-        )}
-      </td>
-      <td class="num">{f.tokens(row.tokens)}</td>
-      <td class="num">{row.size_bytes === null ? f.DASH : f.bytes(row.size_bytes)}</td>
-    </tr>
+          <Table
+            label="Activation stores"
+            box="xs-scroll tall"
+            columns={[
+              unseen("Actions", "nw"),
+              { head: "Store", class: "store" },
+              "Hook point",
+              ...[num("Tokens"), num("Size")],
+            ]}
+            rows={stores.map((row) => ({ key: row.id, cells: cellsOf(row), class: row.problem ? "off" : undefined }))}
+          />
+        )
+      }
+    </Answered>
   );
 }
 

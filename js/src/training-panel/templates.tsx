@@ -1,18 +1,19 @@
 /** Templates: opens in place, above the list of runs. */
-
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { onEsc, useOpened } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { saveFile } from "../lib/copy";
 import * as f from "../lib/format";
-import { Dismiss, Pick, put, Search } from "../lib/kit";
-import { Failed, ItemNotes } from "../lib/notes";
+import { Icon } from "../lib/icons";
+import { Empty, Facts, Named, Pick, put, Question, Search } from "../lib/kit";
+import { DoneNote, Failed, ItemNotes } from "../lib/notes";
+import { Rename } from "../lib/rename";
 import { isAbort } from "../lib/rpc";
 import { sendFiles } from "../lib/upload";
 import type { PanelCommand, TemplateRow } from "../lib/wire";
 import { SaveTemplate } from "./save-template";
 import type { Store } from "./store";
-import { TemplateItem } from "./template-item";
 
 const KEY = "templates"; // where failures show up
 const TYPING = 250; // ms after the last key of a search
@@ -20,12 +21,11 @@ const TYPING = 250; // ms after the last key of a search
 type Asking = { what: "rename" | "delete"; id: string } | null;
 
 export function Templates({ store }: { store: Store }) {
-  const root = useRef<HTMLElement>(null);
+  const root = useOpened<HTMLElement>("button");
   const [search, setSearch] = useState("");
   const [asked, setAsked] = useState("");
   const [asking, setAsking] = useState<Asking>(null);
   const [saving, setSaving] = useState(false);
-  const [said, setSaid] = useState<string | null>(null);
   const { data, problem, again } = useAnswer(
     store.rpc,
     { kind: "list_templates", search: asked },
@@ -36,15 +36,16 @@ export function Templates({ store }: { store: Store }) {
     const timer = setTimeout(() => setAsked(search.trim()), TYPING);
     return () => clearTimeout(timer);
   }, [search]);
-  useLayoutEffect(() => {
-    root.current?.querySelector<HTMLElement>("button")?.focus();
-    root.current?.scrollIntoView?.({ block: "nearest" });
-    return () => store.dismiss(KEY);
-  }, []);
+  useEffect(() => () => clear(), []);
+
+  const clear = () => {
+    store.say(KEY);
+    store.dismiss(KEY);
+  };
 
   const close = put(store.templates, false);
   const act = async (word: string, command: PanelCommand): Promise<boolean> => {
-    setSaid(null);
+    store.say(KEY);
     const answer = await store.command(KEY, word, command);
     if (answer) {
       setAsking(null);
@@ -54,8 +55,7 @@ export function Templates({ store }: { store: Store }) {
   };
   const takeIn = async (file: File | undefined) => {
     if (!file) return;
-    setSaid(null);
-    store.dismiss(KEY);
+    clear();
     let upload_id: string;
     try {
       upload_id = await sendFiles(store.rpc, [{ name: file.name, data: file }], {
@@ -70,10 +70,10 @@ export function Templates({ store }: { store: Store }) {
     if (!answer) return;
     const { names } = answer.value;
     again();
-    setSaid(names.length === 1 ? `Imported ${names[0]}.` : `Imported ${names.length} templates.`);
+    store.say(KEY, names.length === 1 ? `Imported ${names[0]}.` : `Imported ${names.length} templates.`);
   };
   const giveOut = async (rows: readonly TemplateRow[]) => {
-    setSaid(null);
+    store.say(KEY);
     const template_ids = rows.map((row) => row.id);
     const answer = await store.command(KEY, "Export", { kind: "export_templates", template_ids });
     if (!answer) return;
@@ -86,12 +86,7 @@ export function Templates({ store }: { store: Store }) {
       ref={root}
       class="templates"
       aria-label="Templates"
-      onKeyDown={(event) => {
-        if (event.key !== "Escape" || event.defaultPrevented) return;
-        event.preventDefault();
-        if (asking) setAsking(null);
-        else close();
-      }}
+      onKeyDown={onEsc(() => (asking ? setAsking(null) : close()))}
     >
       <div class="hd">
         <h2>Templates</h2>
@@ -114,12 +109,17 @@ export function Templates({ store }: { store: Store }) {
           store={store}
           onSaved={(name) => {
             again();
-            setSaid(`Saved ${name}.`);
+            store.say(KEY, `Saved ${name}.`);
           }}
           onClose={() => setSaving(false)}
         />
       )}
-      <Notes store={store} said={said} onDismiss={() => setSaid(null)} />
+      {store.noted(KEY) && (
+        <div class="panel-note notes">
+          <ItemNotes store={store} id={KEY} />
+          <DoneNote store={store} id={KEY} />
+        </div>
+      )}
       {problem && (
         <div class="panel-note notes">
           <Failed problem={problem} title={problem.what} onAgain={again} />
@@ -134,34 +134,33 @@ export function Templates({ store }: { store: Store }) {
         </div>
       )}
       {data && data.total === 0 && (
-        <div class="empty">
-          <h3>No templates yet</h3>
-          <p>
-            A template keeps all settings of a training under a name. Save one from the form of a new training, or from
-            a training's More actions; or import a file that somebody gave you.
-          </p>
-          <Button
-            icon="plus"
-            onClick={() => {
-              close();
-              store.form.value = {};
-            }}
-          >
-            New training
-          </Button>
-        </div>
+        <Empty
+          title="No templates yet"
+          actions={
+            <Button
+              icon="plus"
+              onClick={() => {
+                close();
+                store.form.value = {};
+              }}
+            >
+              New training
+            </Button>
+          }
+        >
+          A template keeps all settings of a training under a name. Save one from the form of a new training, or from a
+          training's More actions; or import a file that somebody gave you.
+        </Empty>
       )}
       {data && data.total > 0 && rows.length === 0 && (
-        <div class="empty">
-          <h3>No template matches</h3>
-          <p>{`None of the ${f.plural(data.total, "template")} matches “${asked}”.`}</p>
-          <Button onClick={() => setSearch("")}>Clear search</Button>
-        </div>
+        <Empty title="No template matches" actions={<Button onClick={() => setSearch("")}>Clear search</Button>}>
+          {`None of the ${f.plural(data.total, "template")} matches “${asked}”.`}
+        </Empty>
       )}
       {rows.length > 0 && (
         <ul class="lst under" aria-label="Templates">
           {rows.map((row) => (
-            <TemplateItem
+            <Item
               key={row.id}
               row={row}
               asking={asking?.id === row.id ? asking.what : null}
@@ -187,13 +186,79 @@ export function Templates({ store }: { store: Store }) {
   );
 }
 
-function Notes({ store, said, onDismiss }: { store: Store; said: string | null; onDismiss: () => void }) {
-  if (!said && !store.late.value.has(KEY) && !store.problems.value.has(KEY)) return null;
+interface ItemProps {
+  row: TemplateRow;
+  asking: "rename" | "delete" | null;
+  onAsk: (what: "rename" | "delete" | null) => void;
+  onUse: () => void;
+  /** Comes to `false` where the name cannot be given. */
+  onRename: (name: string) => Promise<boolean>;
+  onFavorite: () => void;
+  onExport: () => void;
+  onDelete: () => void;
+}
+
+function Item({ row, asking, onAsk, ...on }: ItemProps) {
+  const latents = row.d_sae && `d_sae ${f.count(row.d_sae)}`;
+  const facts = [row.model, <code key="hook">{row.hook_name}</code>, row.architecture, latents, row.corpus];
   return (
-    <div class="panel-note notes">
-      <ItemNotes store={store} id={KEY} />
-      {said && <NoteBox tone="info" title={said} actions={<Dismiss onClick={onDismiss} />} />}
-    </div>
+    <li class="card" aria-label={row.name}>
+      <div class="c1">
+        <button
+          type="button"
+          class="b q s ic"
+          aria-label={`Favourite ${row.name}`}
+          title={row.favorite ? "No favourite any more" : "List it first"}
+          aria-pressed={row.favorite}
+          onClick={on.onFavorite}
+        >
+          <Icon name={row.favorite ? "starred" : "star"} />
+        </button>
+      </div>
+      <div class="c2 col">
+        <div class="row">
+          {asking === "rename" ? (
+            <Rename name={row.name} onSave={on.onRename} onDone={() => onAsk(null)} />
+          ) : (
+            <Named name={row.name} />
+          )}
+        </div>
+        {row.description && <p class="sm t2">{row.description}</p>}
+        <Facts of={facts} />
+      </div>
+      <div class="c3 col">
+        <div class="acts">
+          <Button small onClick={on.onUse}>
+            Use
+          </Button>
+          <Button small kind="quiet" expanded={asking === "rename"} onClick={() => onAsk("rename")}>
+            Rename
+          </Button>
+          <Button small kind="quiet" onClick={on.onExport}>
+            Export
+          </Button>
+          <Button
+            small
+            kind="quiet"
+            expanded={asking === "delete"}
+            onClick={() => onAsk(asking === "delete" ? null : "delete")}
+          >
+            Delete
+          </Button>
+        </div>
+      </div>
+      {asking === "delete" && (
+        <div class="full">
+          <Question
+            title={`Delete ${row.name}?`}
+            answers={[{ label: "Delete template", run: on.onDelete, danger: true }]}
+            onKeep={() => onAsk(null)}
+          >
+            Trainings that were started from it stay. This cannot be undone.
+          </Question>
+        </div>
+      )}
+    </li>
   );
 }
 

@@ -1,7 +1,5 @@
 /** Filter by status, search; below them what is checked, what can be done with it, and the order. */
-
 import { Button, Sort, Tabs } from "../lib/controls";
-import * as f from "../lib/format";
 import { Search, SelectAll } from "../lib/kit";
 import { BulkBox } from "./bulk";
 import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
@@ -65,39 +63,32 @@ const BULK: readonly { what: Bulk; word: string }[] = [
 
 function SelectionBar({ store }: { store: Store }) {
   const selection = store.selection();
-  const checked = new Set(selection.map((card) => card.id));
+  const checked = selection.map((card) => card.id);
   const shown = store.shown.value;
-  const all = shown.size > 0 && [...shown].every((id) => checked.has(id));
-  const none = selection.length === 0;
-  const others = [...checked].filter((id) => !shown.has(id));
   const hidden = hiddenWords(selection, shown);
   const press = (what: Bulk) => {
     const cards = able(what, selection);
     store.dismiss(SELECTION);
-    store.say(SELECTION, undefined);
+    store.say(SELECTION);
     store.outcome.value = null;
     const unseen = hiddenWords(cards, shown) !== null;
     const asks = what === "export" || what === "delete" || (what === "stop" && (unseen || losesTokens(cards) > 0));
     if (asks) store.bulk.value = store.bulk.value === what ? null : what;
     else void store.actOn(SELECTION, cards, what as "pause" | "resume" | "stop");
   };
-  const charted = selection.length > 6 ? "The first six have lines in the charts" : "They have lines in the charts";
+  const charted = `${checked.length > 6 ? "The first six" : "They"} have lines in the charts`;
   return (
     <>
       <SelectAll
-        all={all}
-        none={none}
-        words={none ? "Select all shown" : `${f.count(selection.length)} selected`}
-        title={none ? undefined : charted}
-        onToggle={() => store.selectAll(all ? others : [...others, ...shown])}
+        shown={[...shown]}
+        checked={checked}
+        title={checked.length ? charted : undefined}
+        onCheck={(ids) => store.selectAll(ids)}
       />
       {hidden !== null && (
         <span class="sm t2 unseen">
           {hidden}{" "}
-          <Button
-            kind="link"
-            onClick={() => store.selectAll(selection.map((card) => card.id).filter((id) => shown.has(id)))}
-          >
+          <Button kind="link" onClick={() => store.selectAll(checked.filter((id) => shown.has(id)))}>
             Deselect hidden
           </Button>
         </span>
@@ -106,9 +97,7 @@ function SelectionBar({ store }: { store: Store }) {
         small
         title={selection.length > 1 ? undefined : "Select two or more trainings to compare them"}
         disabled={selection.length < 2}
-        onClick={() =>
-          void store.command("panel", "Compare", { kind: "compare", training_ids: selection.map((card) => card.id) })
-        }
+        onClick={() => void store.command("panel", "Compare", { kind: "compare", training_ids: checked })}
       >
         Compare
       </Button>

@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 import { DEVICES, download, preview, row } from "../../demo/hub";
 import { columnsOf, searched, toFetch } from "../../src/download/listing";
 import * as words from "../../src/download/words";
+import { bytesOf } from "../../src/lib/format";
+import { statusChanges } from "../../src/lib/statuses";
 
 const SAE = { repo_id: "a/b", revision: "c", path: "" };
 const [CPU, CUDA] = DEVICES;
@@ -54,7 +56,7 @@ describe("downloads", () => {
     expect(retrying(8)).toBe("trying again in 8 s (retry 2)");
     expect(retrying(0)).toBe("trying again now (retry 2)");
     expect(retrying(null)).toBe("trying again now (retry 2)");
-    expect(words.statusChanges([download()], [download({ phase: "retrying" })])).toEqual([
+    expect(statusChanges([download()], [download({ phase: "retrying" })], words.said)).toEqual([
       "EleutherAI/sae-pythia-410m-65k / layers.6: trying again",
     ]);
   });
@@ -69,8 +71,8 @@ describe("downloads", () => {
   });
 
   it("name bytes once where both have the unit", () => {
-    expect(words.bytesOf(365e6, 537e6)).toBe("365 of 537 MB");
-    expect(words.bytesOf(278e6, 1.21e9)).toBe("278 MB of 1.2 GB");
+    expect(bytesOf(365e6, 537e6)).toBe("365 of 537 MB");
+    expect(bytesOf(278e6, 1.21e9)).toBe("278 MB of 1.2 GB");
     expect([1.234e9, 456e6, 41.2e6, 999e3, 12].map(words.rateWords)).toEqual([
       "1.23 GB/s",
       "456 MB/s",
@@ -82,10 +84,10 @@ describe("downloads", () => {
 
   it("announce changes of status", () => {
     const before = [download()];
-    expect(words.statusChanges(before, [download({ status: "completed" })])).toEqual([
+    expect(statusChanges(before, [download({ status: "completed" })], words.said)).toEqual([
       "EleutherAI/sae-pythia-410m-65k / layers.6: Completed",
     ]);
-    expect(words.statusChanges([], before)).toEqual([]);
+    expect(statusChanges([], before, words.said)).toEqual([]);
   });
 });
 

@@ -3,7 +3,7 @@ import { waitFor, within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
 import { afterEach, expect } from "vitest";
 import { FakeViewer, type ViewerOptions, viewer } from "../../demo/viewer";
-import widget from "../../src/features";
+import widget from "../../src/extraction-viewer";
 import type { ViewerCommand, ViewerState } from "../../src/lib/wire";
 
 const open: (() => void)[] = [];

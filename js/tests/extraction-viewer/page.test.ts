@@ -254,7 +254,7 @@ describe("labels", () => {
     await view.user.keyboard("labels.csv{Enter}");
     await waitFor(() => expect(view.page.getByRole("alert").textContent).toContain("Line 3 has no index."));
     view.model.options.failures = {};
-    await view.user.click(view.page.getByRole("button", { name: "Import" }));
+    await view.user.click(await view.page.findByRole("button", { name: "Import" }));
     await waitFor(() => expect(view.page.getByText("120 labels imported, 3 skipped.")).toBeTruthy());
     expect(sent(view.model, "import_labels").at(-1)).toMatchObject({ path: "labels.csv" });
   });

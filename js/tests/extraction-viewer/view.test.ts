@@ -1,4 +1,4 @@
-import { waitFor } from "@testing-library/preact";
+import { fireEvent, waitFor } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { EXT, viewer } from "../../demo/viewer";
 import { FIRST_VIEW, type ViewerView } from "../../src/lib/wire";
@@ -58,7 +58,7 @@ describe("what a view shows", () => {
     await view.user.click(view.page.getByRole("tab", { name: "On a prompt" }));
     await view.user.type(view.page.getByRole("textbox", { name: "Text" }), "a ship");
     await waitFor(() => expect(view.model.state.view.tab).toBe("prompt"));
-    await view.user.click(view.page.getByRole("tab", { name: "Features 16,384" }));
+    fireEvent.click(view.page.getByRole("tab", { name: "Features 16,384" }));
     view.model.setState({ view: { ...view.model.state.view, feature: 12 } });
     await ready(view, 12);
     await waitFor(() => expect(view.model.state.view).toMatchObject({ tab: "features", feature: 12 }));

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { CARDS, extraction, FAILED, RUNNING } from "../../demo/viewer";
 import * as words from "../../src/extraction-viewer/words";
+import { statusChanges } from "../../src/lib/statuses";
 
 const buttons = (status: string) => words.buttonsFor(extraction({ status })).map((one) => one.label);
 
@@ -74,7 +75,7 @@ describe("extractions", () => {
   });
   it("tell a screen reader when their status changes", () => {
     const after = CARDS.map((card) => (card.id === RUNNING.id ? { ...card, status: "completed" } : card));
-    expect(words.statusChanges(CARDS, after)).toEqual(["gpt2-l6-topk-k32: Completed"]);
+    expect(statusChanges(CARDS, after, words.statusWord)).toEqual(["gpt2-l6-topk-k32: Completed"]);
     expect(words.statusWord({ status: "cancelled" })).toBe("Cancelled");
   });
 });

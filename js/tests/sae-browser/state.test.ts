@@ -7,7 +7,7 @@ import { tagsOf } from "../../src/sae-browser/notes-tab";
 import {
   ageWords,
   choicesOf,
-  deleteWords,
+  deleteQuestion,
   filterWords,
   modelLine,
   namesOf,
@@ -52,7 +52,7 @@ describe("words", () => {
   });
   it("counts what several questions are about", () => {
     const trained = sae({ training_id: "t", features_extracted: 1 });
-    expect(deleteWords([trained, trained]).text).toBe(
+    expect(deleteQuestion([trained, trained], () => {}).children).toBe(
       "202 MB of weights and 2 features go too. The training records stay. This cannot be undone.",
     );
   });
@@ -62,18 +62,17 @@ describe("words", () => {
     expect(namesOf(["n".repeat(300), "b"])).toBe(`${"n".repeat(119)}… and b`);
     expect(othersOf(["a", "b", "c", "d", "e"])).toEqual(["d", "e"]);
     expect(othersOf(["a", "b", "c", "d"])).toEqual([]);
-    expect(deleteWords([sae({ name: "a" }), sae({ name: "b" })]).title).toBe("Delete 2 SAEs: a and b?");
-    expect(deleteWords([sae({ name: "n".repeat(300) })]).title).toBe(`Delete ${"n".repeat(300)}?`);
+    expect(deleteQuestion([sae({ name: "a" }), sae({ name: "b" })], () => {}).title).toBe("Delete 2 SAEs: a and b?");
+    expect(deleteQuestion([sae({ name: "n".repeat(300) })], () => {}).title).toBe(`Delete ${"n".repeat(300)}?`);
   });
   it("says what did not work of several, each with its reason", () => {
     const problem = (where: string, what: string) => ({ what, where, hint: "Wait.", kind: "error" }) as const;
     const problems = [problem("a", "a is in use: an extraction reads it."), problem("b", "The disk is full.")];
-    expect(outcomeWords({ what: "delete", asked: 3, problems })).toEqual({
+    expect(outcomeWords("delete", 3, problems)).toEqual({
       title: "2 of 3 SAEs were not deleted.",
       lines: ["a is in use: an extraction reads it. Wait.", "b: The disk is full. Wait."],
     });
-    const title = (asked: number, failed: number) =>
-      outcomeWords({ what: "export", asked, problems: problems.slice(0, failed) }).title;
+    const title = (asked: number, failed: number) => outcomeWords("export", asked, problems.slice(0, failed))?.title;
     expect(title(3, 1)).toBe("1 of 3 SAEs was not exported.");
     expect(title(2, 2)).toBe("None of the 2 SAEs was exported.");
   });

@@ -33,8 +33,7 @@ describe("features", () => {
     slider(shown, 7451).focus();
     await user.keyboard("{ArrowRight}{ArrowUp}{PageUp}{ArrowLeft}");
     expect(slider(shown, 7451).getAttribute("aria-valuetext")).toBe("3.1 × max activation = 129.3");
-    await until(() => sent(model, "steering_edit").length > 0);
-    expect(sent(model, "steering_edit").at(-1)?.rows).toEqual([{ key: "f1", mode: "add_max", strength: 3.1 }]);
+    await until(() => sent(model, "steering_edit").at(-1)?.rows?.[0]?.strength === 3.1);
     await user.keyboard("0");
     expect(slider(shown, 7451).getAttribute("aria-valuetext")).toBe("0.0 × max activation = 0.0");
     await user.keyboard("{PageDown}{End}");

@@ -200,17 +200,17 @@ describe("choices", () => {
     expect(
       form
         .optionsOf(field("sae.architecture"), FORM)
-        .map(([, label]) => label)
+        .map(({ label }) => label)
         .slice(0, 3),
     ).toEqual(["Standard", "TopK", "BatchTopK"]);
     expect(form.optionsOf(field("device"), FORM)).toEqual([
-      ["auto", "Automatic (cuda:0)"],
-      ["cpu", "cpu (2 cores)"],
-      ["cuda:0", "cuda:0 (8.0 GB)"],
+      { value: "auto", label: "Automatic (cuda:0)" },
+      { value: "cpu", label: "cpu (2 cores)" },
+      { value: "cuda:0", label: "cuda:0 (8.0 GB)" },
     ]);
     const second = { ...field("device"), name: "model_device", optional: true };
     expect(form.isChoice(second)).toBe(true);
-    expect(form.optionsOf(second, FORM).map(([id]) => id)).toEqual(["cpu", "cuda:0"]);
+    expect(form.optionsOf(second, FORM).map(({ value }) => value)).toEqual(["cpu", "cuda:0"]);
   });
   it("stand under their headings", () => {
     const groups = form.byGroup(form.inSection(fields(start()), "advanced"));

@@ -2,11 +2,11 @@ import { describe, expect, it } from "vitest";
 import { CARDS, card, LAYERS } from "../../demo/runs";
 import {
   able,
-  deleteWords,
+  deleteQuestion,
   exportFolder,
   losesTokens,
   outcomeWords,
-  stopWords,
+  stopQuestion,
 } from "../../src/training-panel/bulk-state";
 import {
   forwardWords,
@@ -135,19 +135,19 @@ describe("several runs", () => {
   });
   it("lose what no checkpoint has", () => {
     expect(losesTokens([running, paused, queued] as never)).toBe(57_344);
-    expect(stopWords([running, queued] as never)).toEqual({
-      title: "Stop 2 trainings?",
-      text: "57,344 tokens are not in a checkpoint yet.",
-    });
-    expect(stopWords([running] as never).title).toBe("Stop gpt2-l6-topk-k32?");
+    const question = stopQuestion([running, queued] as never, () => {});
+    expect(question.title).toBe("Stop 2 trainings?");
+    expect(question.children).toBe("57,344 tokens are not in a checkpoint yet.");
+    expect(stopQuestion([running] as never, () => {}).title).toBe("Stop gpt2-l6-topk-k32?");
   });
   it("are named, with what goes, before they are deleted", () => {
-    expect(deleteWords([stopped, completed] as never, 3)).toEqual({
-      title: "Delete 2 trainings?",
-      text: "Their 5 checkpoints (1.5 GB) and metrics go too. This cannot be undone. One that is running stays.",
-      button: "Delete trainings",
-    });
-    expect(deleteWords([queued] as never, 1).text).toBe("Its metrics go too. This cannot be undone.");
+    const question = deleteQuestion([stopped, completed] as never, () => {}, 3);
+    expect(question.title).toBe("Delete 2 trainings?");
+    expect(question.children).toBe(
+      "Their 5 checkpoints (1.5 GB) and metrics go too. This cannot be undone. One that is running stays.",
+    );
+    expect(question.answers[0]?.label).toBe("Delete trainings");
+    expect(deleteQuestion([queued] as never, () => {}).children).toBe("Its metrics go too. This cannot be undone.");
   });
   it("tell what was not done, and why", () => {
     const problem = { what: "It is completed.", where: "a", hint: "Do not.", kind: "error" };

@@ -4,7 +4,7 @@ import { h } from "preact";
 import { describe, expect, it, vi } from "vitest";
 import { CARDS, card, crowdedState, fullState } from "../../demo/runs";
 import type { Card, CheckpointRow, PanelState } from "../../src/lib/wire";
-import { AdviceList } from "../../src/training-panel/advice";
+import { AdviceList } from "../../src/training-panel/details";
 import type { Store } from "../../src/training-panel/store";
 import { cardOf, sent, show } from "./harness";
 

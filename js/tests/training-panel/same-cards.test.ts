@@ -2,7 +2,7 @@ import { act, waitFor } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { card, fullState } from "../../demo/runs";
 import type { PanelState } from "../../src/lib/wire";
-import { parserThatKeeps } from "../../src/training-panel/same-cards";
+import { parserThatKeeps } from "../../src/training-panel/store";
 import { cardOf, show } from "./harness";
 
 const copy = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;

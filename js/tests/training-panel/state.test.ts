@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { CARDS, card } from "../../demo/runs";
+import { statusChanges } from "../../src/lib/statuses";
 import type { Card } from "../../src/lib/wire";
 import {
   buttonsFor,
@@ -14,7 +15,6 @@ import {
   shownCards,
   starts,
   startsIn,
-  statusChanges,
   statusOf,
   stopAsks,
   unsavedTokens,

@@ -3,7 +3,7 @@ import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { CARDS, fullState, STORES } from "../../demo/runs";
 import type { StoreRow } from "../../src/lib/wire";
-import { hooksOf, isStore, takenFrom } from "../../src/training-panel/stores-state";
+import { hooksOf, isStore, takenFrom } from "../../src/training-panel/stores";
 import { sent, show } from "./harness";
 
 const [pair, states] = STORES as [StoreRow, StoreRow];
