@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import anywidget
 import traitlets as t
@@ -29,6 +29,9 @@ from saewidgets.widgets.commands import Command, Commands, MessageError, Table
 from saewidgets.widgets.messages.wire import Ack, Failure, Note, Nudge, Result, Wire
 from saewidgets.widgets.model import Devices, Model, error_note
 from saewidgets.widgets.publisher import Publisher, publish_wanted
+
+if TYPE_CHECKING:
+    from saewidgets.workspace import Workspace
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -254,25 +257,23 @@ def failure(message_id: str, error: BaseException) -> Failure:
     return Failure(id=message_id, what=f"{type(error).__name__}: {error}", hint=hint)
 
 
-def check_look(theme: Any, height: Any) -> None:
-    """Raise `ConfigError` unless `theme` is auto, light or dark and `height` a whole number of pixels, 80 or more."""
+def checked_workspace(ws: Workspace | None, theme: Any, height: Any) -> Workspace:
+    """`ws`, or the default workspace for None.
+
+    Raises:
+        ConfigError: `theme` is not auto, light or dark, `height` not a number of pixels ≥ 80, or `ws` not a workspace.
+    """
     if theme not in ("auto", "light", "dark"):
         raise ConfigError(f"There is no theme {theme!r}.", where="theme", hint='Use "auto", "light" or "dark".')
     if not isinstance(height, int) or isinstance(height, bool) or height < LEAST_HEIGHT:
         raise ConfigError(
             f"A height of {height!r} pixels cannot work.", where="height", hint=f"Use a whole number ≥ {LEAST_HEIGHT}."
         )
+    from saewidgets.workspace import Workspace, default_workspace  # opens a catalog: only when a widget is made
 
-
-def workspace_or_default(ws: Any, part: str) -> Any:
-    """`ws`, or the default workspace for None. Raises `ConfigError` if it has no `part`: it is not a workspace."""
-    if ws is not None:
-        if not hasattr(ws, part):
-            raise ConfigError(f"Not a workspace: a {type(ws).__name__}.", where="ws", hint="Give a `Workspace`.")
-        return ws
-    from saewidgets.workspace import default_workspace  # opens a catalog: only when no workspace was given
-
-    return default_workspace()
+    if ws is not None and not isinstance(ws, Workspace):
+        raise ConfigError(f"Not a workspace: a {type(ws).__name__}.", where="ws", hint="Give a `Workspace`.")
+    return ws or default_workspace()
 
 
 class Shell:

@@ -1,4 +1,4 @@
-"""The panel's mechanics over a workspace in memory: every state, two views, two panels, zoom, themes, narrow."""
+"""The panel over a workspace where nothing trains: every state, two views, two panels, zoom, themes, narrow."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.long
 
 SETUP = """
 from saewidgets.widgets import TrainingPanel
-from tests.widgets.fake_workspace import FakeWorkspace, full_workspace
-ws = full_workspace()
+from tests.widgets.seeded_runs import full_workspace, train_nothing
+ws = train_nothing(full_workspace())
 panel = TrainingPanel(ws)
 panel.selected = ["train_0", "train_1"]
 """
@@ -124,7 +124,7 @@ def test_delete_asks_first(open_notebook: Open, page: Page) -> None:
     assert notebook.python("print(len(ws.trainings.list()))").strip() == "7"
     panel.get_by_role("button", name="Delete training").click()
     expect(panel.get_by_role("listitem", name=name)).to_have_count(0)
-    assert notebook.python("print(len(ws.trainings.list()), ws.trainings.calls[-1][0])").split() == ["6", "delete"]
+    assert notebook.python("print(len(ws.trainings.list()))").strip() == "6"
 
 
 def test_a_bad_field_is_named_and_gets_the_focus(open_notebook: Open, page: Page) -> None:

@@ -1,4 +1,4 @@
-"""Several runs at once, comparison, groups and templates of the panel, over a workspace in memory."""
+"""Several runs at once, comparison, groups and templates of the panel, over a workspace where nothing trains."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ pytestmark = pytest.mark.long
 
 SETUP = """
 import pathlib
+from saewidgets.events import JobStatus
 from saewidgets.widgets import TrainingPanel
-from tests.widgets.fake_workspace import compared_workspace
-ws = compared_workspace()
-ws.folder = pathlib.Path.cwd() / "workspace"
+from saewidgets.workspace import Run
+from tests.widgets.seeded_runs import change, compared_workspace, give_sae, train_nothing
+ws = train_nothing(compared_workspace(pathlib.Path.cwd() / "workspace"))
 panel = TrainingPanel(ws)
 panel.selected = ["train_0", "train_1"]
 """
@@ -63,7 +64,7 @@ def test_bulk_actions(open_notebook: Open, page: Page, snapshot: Snapshot) -> No
     expect(panel.get_by_text("17 selected")).to_be_visible()
     panel.get_by_role("button", name="Pause selected").press("Enter")
     expect(panel.get_by_role("listitem", name="gpt2-l6-topk-k32", exact=True)).to_contain_text("Paused")
-    assert notebook.python("print(ws.trainings.calls[-1])").strip() == "('pause', 'train_0')"
+    assert notebook.python("print(ws.trainings.get('train_0').status.value)").strip() == "paused"
     # deleting names what is lost, and what the list shows is what there is
     panel.get_by_role("tab", name=re.compile("^Stopped")).click()
     everything.click()
@@ -91,7 +92,7 @@ def test_bulk_actions(open_notebook: Open, page: Page, snapshot: Snapshot) -> No
     assert notebook.python("print(len(ws.trainings.list()))").strip() == "15"
     # what fails is told, by name
     panel.get_by_role("checkbox", name="Select gpt2-l6-jumprelu", exact=True).check()
-    notebook.python("ws.trainings.get('train_1').resume(); ws.trainings.get('train_1').stop()")
+    notebook.python("change(ws, 'train_1', status=JobStatus.STOPPED)")
     expect(panel.get_by_role("listitem", name="gpt2-l6-jumprelu", exact=True)).to_contain_text("Stopped")
     panel.get_by_role("button", name="Export selected").click()
     panel.get_by_role("textbox", name="Folder").fill("out")
@@ -154,9 +155,9 @@ def test_comparison(open_notebook: Open, page: Page, snapshot: Snapshot) -> None
 def test_groups_checkpoints_and_advice(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
     notebook = opened(open_notebook)
     panel = notebook.panel()
-    notebook.python(
-        "r = ws.trainings.record('sweep_16'); ws.trainings.change('sweep_16', latest={**r.latest, 'dead': 0.61})"
-    )
+    notebook.python("r = ws.trainings.get('sweep_16').record; give_sae(ws, 'layer_6')")
+    notebook.python("change(ws, 'sweep_16', latest={**r.latest, 'dead': 0.61})")
+    notebook.python("Run.train_longer = lambda run, tokens: run.retry()")  # there are no files to go on from
     group = panel.get_by_role("listitem", name="three-layers")
     group.get_by_role("button", name="Show layers").click()
     expect(group.get_by_role("table", name="Layers of three-layers").get_by_role("row")).to_have_count(4)
@@ -181,7 +182,7 @@ def test_groups_checkpoints_and_advice(open_notebook: Open, page: Page, snapshot
     run.get_by_role("textbox", name="Tokens in all").fill("30M")
     snapshot("panel-longer-light", run)
     page.keyboard.press("Enter")
-    expect(panel.get_by_role("listitem", name="gpt2-l6-topk-k16-longer")).to_be_focused()
+    expect(panel.get_by_role("listitem", name="gpt2-l6-topk-k16-2")).to_be_focused()
 
 
 def test_templates(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:

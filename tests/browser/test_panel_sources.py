@@ -14,19 +14,22 @@ from tests.browser.waiting import wait_for_figures, wait_until
 pytestmark = pytest.mark.long
 
 SETUP = """
+from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.widgets import TrainingPanel
-from tests.widgets.fake_workspace import compared_workspace
+from tests.widgets.seeded_runs import add_run, compared_workspace, give_sae, make_store, show_stores
 ws = compared_workspace()
-ws.trainings.change("sweep_16", last_checkpoint_step=400, last_checkpoint_tokens=400 * 4096)
-child = ws.trainings.get("sweep_16").continue_from("c", tokens=20_000_000)
-for _ in range(60):
-    ws.trainings.advance()
-ws.trainings.change(child.id, status=JobStatus.PAUSED)
-ws.activations.add("acts_1", "gpt2 wikipedia", hook_names=("blocks.6.mlp.hook_in", "blocks.6.hook_mlp_out"))
-ws.activations.add("acts_2", "being captured", n_tokens=None, status=JobStatus.RUNNING)
+origin = {"training_id": "sweep_16", "step": 400, "tokens": 400 * 4096}
+add_run(
+    ws, "child", TrainingConfig(), JobStatus.PAUSED, 60, name="gpt2-l6-topk-k16-longer", retry_of="sweep_16",
+    facts={"continued_from": origin}, tokens_total=20_000_000,
+)
+give_sae(ws, "train_3")
+hooks = ("blocks.6.mlp.hook_in", "blocks.6.hook_mlp_out")
+captured = make_store("acts_1", name="gpt2 wikipedia", hook_names=hooks)
+show_stores(ws, captured, make_store("acts_2", name="being captured", n_tokens=None, status=JobStatus.RUNNING))
 panel = TrainingPanel(ws)
-panel.selected = [child.id, "train_1"]
+panel.selected = ["child", "train_1"]
 """
 # Whatever sticks out of the frame and is in no box that scrolls.
 CUT_OFF = """frame => {
@@ -95,7 +98,7 @@ def test_the_sae_of_a_run_opens_in_the_place_of_the_runs(open_notebook: Open, pa
     expect(browser.get_by_role("checkbox", name="Select demo-l2-topk-k24")).to_be_checked()
     expect(browser.get_by_role("tab", name="Statistics")).to_be_visible()
     expect(page.locator(".sw-charts")).to_be_hidden()
-    assert notebook.python("print(panel.opened_sae)").strip() == "sae_train_3"
+    assert notebook.python("print(panel.opened_sae == ws.trainings.get('train_3').record.sae_id)").strip() == "True"
     snapshot("panel-open-sae-light", page.locator(".sw-frame"))
     page.keyboard.press("Escape")
     expect(card).to_be_focused()
@@ -115,7 +118,7 @@ def test_a_continued_run_is_drawn_from_its_beginning(open_notebook: Open, page: 
     charts = page.get_by_role("region", name="Charts")
     expect(charts.get_by_text("goes on from an earlier run")).to_be_visible()
     charts.get_by_role("radio", name="Steps").click()
-    mark = "panel._charts.charts[0]._joints[panel._model._slots[child.id]]"
+    mark = "panel._charts.charts[0]._joints[panel._model._slots['child']]"
     wait_until(lambda: notebook.python(f"print({mark}.x.tolist())").strip() == "[400.0, 400.0]")
     figure = page.locator(".sw-charts .bqplot").first
 
@@ -146,7 +149,7 @@ def test_stored_activations_fill_the_form(open_notebook: Open, page: Page, snaps
     expect(panel.get_by_role("textbox", name="Model", exact=True)).to_have_value("gpt2")
     expect(panel.get_by_role("textbox", name="Hook name", exact=True)).to_have_value("blocks.6.hook_mlp_out")
     expect(panel.get_by_role("textbox", name=re.compile("^Context length"))).to_have_value("128")
-    notebook.python("ws.activations.records.clear()")
+    notebook.python("show_stores(ws)")
     panel.get_by_role("button", name="Use stored activations").click()
     expect(panel.get_by_text("No stored activations yet.")).to_be_visible()
     page.keyboard.press("Escape")

@@ -17,9 +17,9 @@ from pathlib import Path
 import saewidgets as sw
 from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord
-from tests.widgets.fake_workspace import full_workspace
+from tests.widgets.seeded_runs import change, full_workspace
 folder = Path({folder!r})
-runs, real = full_workspace(), sw.Workspace(folder / "ws")
+runs, real = full_workspace(folder / "runs"), sw.Workspace(folder / "ws")
 about = {{"model": "demo", "hook_name": {HOOK!r}}}
 sae = real.saes.add_local(folder / "sae", name="demo-l1-topk", **about).id
 real.extractions.demo()
@@ -27,7 +27,7 @@ panel, browser, viewer = sw.TrainingPanel(runs), sw.SAEBrowser(real), sw.Extract
 download, steering = sw.DownloadFromHF(real), sw.Steering(real)
 """
 CHANGE = """
-runs.trainings.change("train_0", name="renamed-run")
+change(runs, "train_0", name="renamed-run")
 real.saes.add_local(folder / "sae", name="arrived-later", **about)
 viewer.selected = 7
 payload = {"repo_id": "arrived/later", "path": "layers.6", "total_bytes": 1}

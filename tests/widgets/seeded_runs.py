@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.catalog.queue import next_queue_number, now
 from saewidgets.catalog.tables import CheckpointRow, JobRow, TrainingRow
 from saewidgets.config import BatchTopKConfig, JumpReLUConfig, TopKConfig, TrainingConfig
@@ -18,6 +19,7 @@ from saewidgets.events import JobStatus, Metrics, Progress
 from saewidgets.jobs import JobContext, JobSettings
 from saewidgets.records import ErrorInfo, TrainingRecord
 from saewidgets.workspace import Workspace
+from saewidgets.workspace.capture.using import settings_said
 
 JOBS = JobSettings(poll=0.05, timeout=1e9)  # who owns the runs below never says that it lives
 OF_JOB = ("status", "progress", "error", "started_at", "finished_at", "heartbeat_at", "seconds_running")
@@ -117,6 +119,26 @@ def give_sae(ws: Workspace, training_id: str) -> None:
     ws.catalog.trainings.update(training_id, sae_path=str(folder))
 
 
+def make_store(store_id: str, **changes: Any) -> ActivationStoreRecord:
+    values: dict[str, Any] = {
+        "id": store_id, "name": "gpt2 demo", "source": "captured", "model": "gpt2", "corpus": "demo",
+        "hook_names": ("blocks.6.hook_resid_post",), "dtype": "bfloat16", "context_size": 128,
+        "config": {"model": "gpt2", "context_size": 128, "prepend_bos": True}, "status": JobStatus.COMPLETED,
+        "progress": None, "error": None, "queue_position": None, "tokens_total": 2_000_000, "n_tokens": 2_000_000,
+        "size_bytes": 3_072_000_000, "fingerprint": "f", "host": "test", "folder": "/workspace", "job_id": None,
+        "created_at": 0.0, "started_at": None, "finished_at": None, "seconds_running": 0.0,
+    }  # fmt: skip
+    return ActivationStoreRecord(**{**values, **changes})
+
+
+def show_stores(ws: Workspace, *records: ActivationStoreRecord) -> None:
+    """Let a workspace have just these stores of activations."""
+    known: dict[str, Any] = {record.id: record for record in records}
+    stores: Any = ws.activations
+    stores.list = lambda: list(records)
+    stores.training_settings = lambda store_id: settings_said(known[store_id])
+
+
 def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) else getattr(value, "value", value)
 
@@ -125,8 +147,8 @@ def _names(of: Any) -> set[str]:
     return set(of.__table__.columns.keys()) if hasattr(of, "__table__") else {field.name for field in fields(of)}
 
 
-def train_nothing(ws: Workspace) -> None:
-    """Let jobs that this process runs stay where they are until they are asked to pause or stop."""
+def train_nothing(ws: Workspace) -> Workspace:
+    """Let jobs of this process, and that of train_0, stay where they are until they are asked to pause or stop."""
 
     def work(context: JobContext, held: object) -> None:
         context.emitter(context.payload["training_id"])(PROGRESS)
@@ -135,6 +157,9 @@ def train_nothing(ws: Workspace) -> None:
             time.sleep(0.02)
 
     ws.trainings._tasks._work = work
+    change(ws, "train_0", status=JobStatus.PAUSED)
+    ws.trainings.get("train_0").resume()
+    return ws
 
 
 def full_workspace(folder: Path | None = None) -> Workspace:

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import pytest
+
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
+from saewidgets.widgets import shell
 from saewidgets.widgets.training_panel.state import PanelModel
+from saewidgets.widgets.training_panel.widget import TrainingPanel
 from saewidgets.workspace import Workspace
-from tests.widgets.conftest import panel_commands
+from tests.widgets.conftest import panel_commands, wait_for
 from tests.workspace.conftest import PATIENCE
+
+
+def test_the_charts_hold_what_the_catalog_holds(
+    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "load_bundle", lambda view: ("export default {}", ""))
+    panel = TrainingPanel(ws)
+    run = ws.trainings.create(config.replace(tokens=40 * 64, log_every_steps=1))
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    names = ("loss", "l0", "fvu")
+    wanted = ws.trainings.metric_columns(run.id, names)
+    wait_for(lambda: len(panel._charts._series.get(run.id, ())) == len(wanted["step"]))
+    series = panel._charts._series[run.id]
+    for name in ("step", "tokens", "time", *names):
+        assert series.column(name).tolist() == wanted[name].tolist()
+    panel.close()
 
 
 def test_a_group_from_its_cards_to_its_end(ws: Workspace, config: TrainingConfig) -> None:

@@ -10,7 +10,7 @@ from saewidgets.render import Html
 from saewidgets.render.static_views import downloads_page
 from saewidgets.widgets.download.commands import DownloadCommands, Lookups
 from saewidgets.widgets.download.state import DownloadModel
-from saewidgets.widgets.shell import Part, Shell, check_look, workspace_or_default
+from saewidgets.widgets.shell import Part, Shell, checked_workspace
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -49,8 +49,7 @@ class DownloadFromHF(Shell, Part):
         height: int = 640,
         theme: Literal["auto", "light", "dark"] = "auto",
     ) -> None:
-        check_look(theme, height)
-        workspace = workspace_or_default(ws, "hub")
+        workspace = checked_workspace(ws, theme, height)
         self._model = DownloadModel(
             workspace, repository=repository, can_open=on_open is not None, embedded=embedded
         )

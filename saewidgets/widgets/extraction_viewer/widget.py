@@ -19,7 +19,7 @@ from saewidgets.widgets.box import Box
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
 from saewidgets.widgets.extraction_viewer.state import ViewerModel, view_from
 from saewidgets.widgets.model import error_note
-from saewidgets.widgets.shell import check_look, workspace_or_default
+from saewidgets.widgets.shell import checked_workspace
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -82,11 +82,10 @@ class ExtractionViewer(Box):
         on_steer: Callable[[str, int], object] | None = None,
         embedded: bool = False,
     ) -> None:
-        check_look(theme, height)
         self._on_steer = on_steer
         self._steered_sae: str | None = None
         self._steering_made = threading.Event()
-        workspace = workspace_or_default(ws, "extractions")
+        workspace = checked_workspace(ws, theme, height)
         self._model = ViewerModel(workspace)
         self._begin(sae, extraction, view)
         self._first_read(self._model.read_list)

@@ -13,7 +13,7 @@ from saewidgets.render.static_views import saes_page
 from saewidgets.widgets.box import Box
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
 from saewidgets.widgets.sae_browser.state import BrowserModel
-from saewidgets.widgets.shell import check_look, workspace_or_default
+from saewidgets.widgets.shell import checked_workspace
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -52,8 +52,7 @@ class SAEBrowser(Box):
         theme: Literal["auto", "light", "dark"] = "auto",
         embedded: bool = False,
     ) -> None:
-        check_look(theme, height)
-        workspace = workspace_or_default(ws, "saes")
+        workspace = checked_workspace(ws, theme, height)
         self._model = BrowserModel(workspace)
         self._first_read()
         self._commands = BrowserCommands(self._model, self._wake)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from saewidgets.config import SteeringConfig
 from saewidgets.render import Html
 from saewidgets.render.static_views import steering_page
-from saewidgets.widgets.shell import Part, Shell, check_look, workspace_or_default
+from saewidgets.widgets.shell import Part, Shell, checked_workspace
 from saewidgets.widgets.steering.commands import SteeringCommands
 from saewidgets.widgets.steering.state import SteeringModel, label_of
 
@@ -55,8 +55,7 @@ class Steering(Shell, Part):
         height: int = 640,
         theme: Literal["auto", "light", "dark"] = "auto",
     ) -> None:
-        check_look(theme, height)
-        workspace = workspace_or_default(ws, "steering")
+        workspace = checked_workspace(ws, theme, height)
         self._model = SteeringModel(
             workspace, can_browse=on_browse is not None, can_close=on_close is not None, embedded=embedded
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from saewidgets.events import JobStatus
@@ -45,62 +46,42 @@ def scope_of(record: TrainingRecord) -> str:
     return "\n".join((record.model, record.hook_name, str(record.config.get("hook_name_out") or "")))
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """A row of the results."""
-
-    label: str
-    value: Callable[[TrainingRecord], float | None]
-    texts: Callable[[Sequence[float | None]], Sequence[str]]
-    better: Callable[..., float] | None = None
-    among: Callable[[TrainingRecord], object] = lambda record: None  # what runs share in which it means the same
-
-
-def _metric(label: str, name: str, better: Callable[..., float] | None = None, **more: Any) -> _Result:
-    return _Result(label, lambda record: measured(record, name), lambda values: column(name, values), better, **more)
+def _dead_among(record: TrainingRecord) -> object:
+    return scope_of(record), record.config.get("dead_window_tokens")
 
 
 def _rates(values: Sequence[float | None]) -> list[str]:
     return [NONE if value is None else f"{value:,.0f} tok/s" for value in values]
 
 
-def _dead_among(record: TrainingRecord) -> object:
-    return scope_of(record), record.config.get("dead_window_tokens")
-
-
 _NEVER_FIRED = "Never fired (held-out text)"
-_RESULTS = (
-    _metric("FVU", "fvu", min, among=scope_of),
-    _metric("L0", "l0"),
-    _metric("CE recovered", "ce_loss_score", max, among=scope_of),
-    _metric("Loss", "loss"),  # of other losses: no best one
+# label, value, what it is written as, which is best, what runs share in which it means the same
+_RESULTS: tuple[tuple[str, Callable[..., Any], str, Callable[..., float] | None, Callable[..., object]], ...] = (
+    ("FVU", partial(measured, name="fvu"), "fvu", min, scope_of),
+    ("L0", partial(measured, name="l0"), "l0", None, scope_of),
+    ("CE recovered", partial(measured, name="ce_loss_score"), "ce_loss_score", max, scope_of),
+    ("Loss", partial(measured, name="loss"), "loss", None, scope_of),  # of other losses: no best one
     # As the card has it: what fired in none of a few held-out tokens need not be dead.
-    _Result("Dead", lambda record: record.latest.get("dead"), lambda values: column("dead", values), min, _dead_among),
-    _Result(
-        _NEVER_FIRED, lambda record: tile_values(record)["val_dead"], lambda values: column("dead", values), min,
-        scope_of,
-    ),
-    _Result("Throughput", throughput, _rates, max, scope_of),
+    ("Dead", lambda record: record.latest.get("dead"), "dead", min, _dead_among),
+    (_NEVER_FIRED, lambda record: tile_values(record)["val_dead"], "dead", min, scope_of),
+    ("Throughput", throughput, "", max, scope_of),
 )
 
 
 def results(records: Sequence[TrainingRecord]) -> tuple[ResultRow, ...]:
     """The measured numbers of every run; the best ones are marked among those whose numbers mean the same."""
     rows = []
-    for row in _RESULTS:
-        values = [row.value(record) for record in records]
-        if row.label == _NEVER_FIRED and values.count(None) == len(values):  # of every run more is known, or nothing
+    for label, value_of, written, better, among in _RESULTS:
+        values = [value_of(record) for record in records]
+        if label == _NEVER_FIRED and values.count(None) == len(values):  # of every run more is known, or nothing
             continue
-        kinds = [row.among(record) for record in records]
+        kinds = [among(record) for record in records]
+        best = tuple(
+            _is_best(value, [other for other, of in zip(values, kinds, strict=True) if of == kind], better)
+            for value, kind in zip(values, kinds, strict=True)
+        )
         rows.append(
-            ResultRow(
-                label=row.label,
-                values=tuple(row.texts(values)),
-                best=tuple(
-                    _is_best(v, [other for other, of in zip(values, kinds, strict=True) if of == kind], row.better)
-                    for v, kind in zip(values, kinds, strict=True)
-                ),
-            )
+            ResultRow(label=label, values=tuple(column(written, values) if written else _rates(values)), best=best)
         )
     return tuple(rows)
 
@@ -131,13 +112,9 @@ def setting_rows(records: Sequence[TrainingRecord]) -> list[SettingRow]:
     chosen = {field.name for field in fields if field.choices}
     order = {name: index for index, name in enumerate(labels)}
     # Runs may take their text from different kinds of corpora: one row says what the form would.
+    texts = [corpus_text(record.config.get("corpus")) or record.corpus for record in records]
     whole = settings(
-        [
-            replace(
-                record, config={**record.config, "corpus": corpus_text(record.config.get("corpus")) or record.corpus}
-            )
-            for record in records
-        ]
+        [replace(r, config={**r.config, "corpus": text}) for r, text in zip(records, texts, strict=True)]
     )
     whole.pop("name", None)  # stands above the column
     shared = Counter(labels.get(name, name) for name in whole)
@@ -166,7 +143,7 @@ def _shown(name: str, value: object, is_choice: bool) -> str:
 
 
 def compare_state(
-    records: Iterable[TrainingRecord],
+    records: Sequence[TrainingRecord],
     compared: Sequence[TrainingRecord],
     series: Mapping[str, int],
     *,
@@ -182,8 +159,7 @@ def compare_state(
         series: training id → number of its line.
         y_axis, scope, zoomed: how the Pareto view stands.
     """
-    everything = list(records)
-    shown, scopes = in_scope(everything, scope)
+    shown, scopes = in_scope(records, scope)
     points = pareto_points(shown, y_axis)
     return CompareState(
         training_ids=tuple(record.id for record in compared),
@@ -234,16 +210,9 @@ def pareto_points(records: Iterable[TrainingRecord], y_axis: YAxis) -> tuple[Par
     best = pareto_front([(l0, y) for l0, y, _ in firm], higher_is_better=higher)
     front = {training_id for (_, _, training_id), on_front in zip(firm, best, strict=True) if on_front}
     return tuple(
-        ParetoPoint(
-            id=record.id,
-            name=record.name,
-            architecture=record.architecture,
-            kind=name_of(ARCHITECTURES, record.architecture),
-            label=point_label(record),
-            l0=l0,
-            y=y,
-            front=record.id in front,
-            preliminary=why,
+        ParetoPoint.of(
+            record, kind=name_of(ARCHITECTURES, record.architecture), label=point_label(record), l0=l0, y=y,
+            front=record.id in front, preliminary=why,
         )
         for l0, y, record, why in found
     )

@@ -43,8 +43,6 @@ class PanelModel(ListModel[PanelState]):
         self._y_axis: YAxis = "fvu"
         self._scope = ""
         self._pareto_zoomed = False
-        self._sae_shown: str | None = None
-        self._templates_revision = 0
 
     # --------------------------------------------------------------------------------------------- input
 
@@ -70,7 +68,7 @@ class PanelModel(ListModel[PanelState]):
     def mark_templates_changed(self) -> None:
         """The page is to ask for the templates again."""
         with self._lock:
-            self._templates_revision += 1
+            self._put({"templates_revision": self._state.templates_revision + 1})
 
     def select(self, training_ids: Iterable[str]) -> None:
         """Select exactly these runs, and draw no others; unknown ids are ignored."""
@@ -125,12 +123,7 @@ class PanelModel(ListModel[PanelState]):
     def show_sae(self, sae_id: str | None) -> None:
         """Let this SAE stand in the place of the runs; None: the runs again."""
         with self._lock:
-            self._sae_shown = sae_id
-
-    @property
-    def sae_shown(self) -> str | None:
-        with self._lock:
-            return self._sae_shown
+            self._put({"sae_shown": sae_id})
 
     def records(self, training_ids: Iterable[str]) -> list[TrainingRecord]:
         """The records of these runs as last known; those that are gone are left out."""
@@ -204,8 +197,6 @@ class PanelModel(ListModel[PanelState]):
             "devices": self.devices.found,
             "notice": self._notice or self.devices.note,
             "compare": self._comparison(),
-            "templates_revision": self._templates_revision,
-            "sae_shown": self._sae_shown,
         }
 
     def _comparison(self) -> CompareState | None:

@@ -15,7 +15,7 @@ from saewidgets.render import Html, runs_page
 from saewidgets.widgets.charts.charts import Charts
 from saewidgets.widgets.charts.pareto import ParetoChart
 from saewidgets.widgets.messages.training import Figure, Picture
-from saewidgets.widgets.shell import Part, Shell, check_look, workers, workspace_or_default
+from saewidgets.widgets.shell import Part, Shell, checked_workspace, workers
 from saewidgets.widgets.training_panel.commands import ChartCommands, PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
 
@@ -60,14 +60,13 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
         theme: Literal["auto", "light", "dark"] = "auto",
         on_open: Callable[[str], object] | None = None,
     ) -> None:
-        check_look(theme, height)
         self._height = height
         self._theme: Literal["auto", "light", "dark"] = theme
         self._on_open = on_open
         self._opened: str | None = None
         self._browser: Any = None
         self._to_show: str | None = None
-        workspace = workspace_or_default(ws, "trainings")
+        workspace = checked_workspace(ws, theme, height)
         self._model = PanelModel(workspace)
         self._model.set_chart(theme=None if theme == "auto" else theme)
         self._first_read()
@@ -191,22 +190,19 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
     def _publish(self) -> None:
         super()._publish()
         self._charts.show()
-        comparison = self._model.state().compare is not None
+        state = self._model.state()
+        comparison = state.compare is not None
         if comparison != bool(self._pareto_box.children):
             self._pareto_box.children = (self._pareto.box,) if comparison else ()
-        self._show_parts()
-        self.set_trait("opened_sae", self._opened)
-
-    def _show_parts(self) -> None:
-        """The runs with their charts, or the SAE browser in their place."""
-        if self._model.sae_shown is None:
+        if state.sae_shown is None:
             self._show(*self._runs_view)
-            return
-        self._browser = self._browser or self._make_browser()
-        sae_id, self._to_show = self._to_show, None
-        if sae_id is not None:
-            self._browser.show(sae_id)
-        self._show(self._runs_view[0], self._browser)
+        else:  # the SAE browser in the place of the runs
+            self._browser = self._browser or self._make_browser()
+            sae_id, self._to_show = self._to_show, None
+            if sae_id is not None:
+                self._browser.show(sae_id)
+            self._show(self._runs_view[0], self._browser)
+        self.set_trait("opened_sae", self._opened)
 
     def _make_browser(self) -> Any:
         # On first use: most panels never show it.

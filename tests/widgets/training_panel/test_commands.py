@@ -14,17 +14,15 @@ from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.records import Records
 from saewidgets.widgets.commands import FieldsError
 from saewidgets.widgets.messages.saes import UploadFile
 from saewidgets.widgets.messages.training import CheckResult, Picture
 from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_footer
 from saewidgets.workspace import Run, Workspace
-from saewidgets.workspace.capture.using import settings_said
 from saewidgets.workspace.training.group import TrainingGroup
 from tests.widgets.conftest import panel_commands
-from tests.widgets.seeded_runs import change, train_nothing
+from tests.widgets.seeded_runs import change, make_store, show_stores, train_nothing
 
 Calls = list[tuple[Any, ...]]
 
@@ -275,26 +273,12 @@ def test_a_file_of_templates_comes_in_pieces(commands: PanelCommands, ws: Worksp
 # ------------------------------------------------------------------------------------------------ stores
 
 
-def store(store_id: str, **changes: Any) -> ActivationStoreRecord:
-    values: dict[str, Any] = {
-        "id": store_id, "name": "gpt2 demo", "source": "captured", "model": "gpt2", "corpus": "demo",
-        "hook_names": ("blocks.6.hook_resid_post",), "dtype": "bfloat16", "context_size": 128,
-        "config": {"model": "gpt2", "context_size": 128, "prepend_bos": True}, "status": JobStatus.COMPLETED,
-        "progress": None, "error": None, "queue_position": None, "tokens_total": 2_000_000, "n_tokens": 2_000_000,
-        "size_bytes": 3_072_000_000, "fingerprint": "f", "host": "test", "folder": "/workspace", "job_id": None,
-        "created_at": 0.0, "started_at": None, "finished_at": None, "seconds_running": 0.0,
-    }  # fmt: skip
-    return ActivationStoreRecord(**{**values, **changes})
-
-
 @pytest.fixture
-def listed(commands: PanelCommands, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def listed(commands: PanelCommands, ws: Workspace) -> Callable[..., Any]:
     """The rows of these stores, by id."""
 
     def listed(*records: ActivationStoreRecord, architecture: str = "topk") -> dict[str, Any]:
-        known = {record.id: record for record in records}
-        monkeypatch.setattr(ws.activations, "list", lambda: Records(records, ActivationStoreRecord))
-        monkeypatch.setattr(ws.activations, "training_settings", lambda store_id: settings_said(known[store_id]))
+        show_stores(ws, *records)
         return {row.id: row for row in commands.list_stores(architecture=architecture).stores}
 
     return listed
@@ -302,13 +286,13 @@ def listed(commands: PanelCommands, ws: Workspace, monkeypatch: pytest.MonkeyPat
 
 def test_a_store_fills_in_what_a_training_takes_from_it(listed: Callable[..., Any]) -> None:
     assert listed() == {}
-    row = listed(store("acts_1"))["acts_1"]
+    row = listed(make_store("acts_1"))["acts_1"]
     assert (row.name, row.model, row.tokens, row.size_bytes) == ("gpt2 demo", "gpt2", 2_000_000, 3_072_000_000)
     assert (row.hook_names, row.problem) == (("blocks.6.hook_resid_post",), "")
     assert row.values == {
         "corpus": "acts_1", "model": "gpt2", "context_size": 128, "activations.prepend_bos": True,
     }  # fmt: skip
-    imported = store("acts_2", source="imported", model=None, config={"paths": []}, context_size=None)
+    imported = make_store("acts_2", source="imported", model=None, config={"paths": []}, context_size=None)
     assert listed(imported)["acts_2"].values == {"corpus": "acts_2"}  # nothing but what they are
 
 
@@ -322,13 +306,13 @@ def test_a_store_fills_in_what_a_training_takes_from_it(listed: Callable[..., An
     ],
 )
 def test_why_a_store_cannot_be_read(listed: Callable[..., Any], changes: dict[str, Any], problem: str) -> None:
-    row = listed(store("acts_1", **changes))["acts_1"]
+    row = listed(make_store("acts_1", **changes))["acts_1"]
     assert problem in row.problem
     assert row.tokens == 2_000_000
 
 
 def test_a_transcoder_needs_two_hook_points(listed: Callable[..., Any]) -> None:
-    stores = store("one"), store("two", hook_names=("blocks.6.mlp.hook_in", "blocks.6.hook_mlp_out"))
+    stores = make_store("one"), make_store("two", hook_names=("blocks.6.mlp.hook_in", "blocks.6.hook_mlp_out"))
     assert [row.problem for row in listed(*stores).values()] == ["", ""]
     rows = listed(*stores, architecture="skip_transcoder")
     assert "this store holds only one" in rows["one"].problem
