@@ -61,7 +61,7 @@ def runs(ws: sw.Workspace) -> dict[str, Any]:
 
 def library(ws: sw.Workspace) -> dict[str, Any]:
     browser = sw.SAEBrowser(ws)
-    part = browser._part
+    part = browser._parts[0]
     state = dict(part.state)
     first, second = (card["id"] for card in state["cards"][:2])
     found = {
@@ -77,7 +77,7 @@ def library(ws: sw.Workspace) -> dict[str, Any]:
 def features(ws: sw.Workspace) -> dict[str, Any]:
     extraction = ws.extractions.demo()
     viewer = sw.ExtractionViewer(ws, view={"extraction_id": extraction.id, "feature": FEATURE})
-    part = viewer._part
+    part = viewer._parts[0]
     of = {"extraction_id": extraction.id, "index": FEATURE}
     saes = ask(part, "list_saes", source=None, model=None, search="")
     sae = saes["rows"][0]["id"]

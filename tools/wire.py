@@ -20,13 +20,13 @@ from pydantic import BaseModel, TypeAdapter
 from saewidgets.widgets.commands import Command, Commands
 from saewidgets.widgets.download.commands import DownloadCommands
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
-from saewidgets.widgets.messages import effects, features, hub, saes, steering, training, wire
+from saewidgets.widgets.messages import features, hub, saes, steering, training, wire
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
 from saewidgets.widgets.steering.commands import SteeringCommands
 from saewidgets.widgets.training_panel.commands import PanelCommands
 
 TARGET = Path(__file__).resolve().parent.parent / "js" / "src" / "lib" / "wire.ts"
-MODULES = (wire, training, hub, saes, features, effects, steering)
+MODULES = (wire, training, hub, saes, features, steering)
 COMMANDS: dict[str, type[Commands]] = {
     "PanelCommand": PanelCommands,
     "HubCommand": DownloadCommands,

@@ -38,12 +38,7 @@ class Upload:
 
 
 class Uploads:
-    """The uploads of one widget.
-
-    Args:
-        folder: of the workspace; temporary files go to ``uploads/`` in it.
-        max_bytes: of one upload.
-    """
+    """The uploads of one widget, in ``uploads/`` of the workspace's folder."""
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self._root = folder / FOLDER
@@ -52,12 +47,7 @@ class Uploads:
         self._lock = threading.RLock()  # a piece is at most 1 MB: one lock for all is enough
 
     def begin(self, files: Sequence[UploadFile]) -> str:
-        """Make room for these files. Returns the id of the upload.
-
-        Raises:
-            ConfigError: a name or a size cannot be, or there are too many files.
-            StorageError: the disk has not enough room, or cannot be written.
-        """
+        """Make room for these files; the id of the upload."""
         check_files(files, self._max_bytes)
         upload_id = uuid.uuid4().hex
         folder = self._root / upload_id
@@ -80,13 +70,7 @@ class Uploads:
         return upload_id
 
     def write(self, upload_id: str, file: int, offset: int, data: memoryview) -> int:
-        """Append the next piece of a file. Returns how many bytes of all files have arrived.
-
-        Raises:
-            NotFoundError: there is no such upload (it was cancelled, or the kernel is another one).
-            ConfigError: the piece does not follow the one before, or the file would become longer than announced.
-            StorageError: the disk is full or cannot be written.
-        """
+        """Append the next piece of a file; how many bytes of all files have arrived."""
         with self._lock:
             upload = self._get(upload_id)
             if not 0 <= file < len(upload.files):
@@ -109,12 +93,7 @@ class Uploads:
             return sum(upload.received)
 
     def finish(self, upload_id: str) -> dict[str, Path]:
-        """All has arrived: announced name → the file that holds it. The caller discards the upload afterwards.
-
-        Raises:
-            NotFoundError: there is no such upload.
-            StateError: something is missing.
-        """
+        """All has arrived: announced name → the file that holds it. The caller discards the upload afterwards."""
         with self._lock:
             upload = self._get(upload_id)
             for announced, received in zip(upload.files, upload.received, strict=True):

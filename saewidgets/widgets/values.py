@@ -56,15 +56,18 @@ def show_value(value: Any) -> str:
     return shorten(str(value), 200)
 
 
-def settings_of(config: Mapping[str, Any], prefix: str = "") -> list[Setting]:
-    """The configuration flattened to dotted names, in its own order."""
+def settings_of(config: Mapping[str, Any], prefix: str = "", depth: int = 6) -> list[Setting]:
+    """The configuration flattened to dotted names, in its own order; what is nested deeper than `depth` is "…"."""
     rows: list[Setting] = []
     for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            rows.extend(settings_of(value, f"{name}."))
+        name = f"{prefix}{shorten(str(key), 80)}"
+        if isinstance(value, Mapping) and value and depth:
+            rows.extend(settings_of(value, f"{name}.", depth - 1))
         else:
-            rows.append(Setting(name=name, value=show_value(value)))
+            text = show_value(value)
+            if isinstance(value, Mapping):
+                text = "…" if value else "{}"
+            rows.append(Setting(name=name, value=text or ("" if isinstance(value, str) else "[]")))
     return rows
 
 

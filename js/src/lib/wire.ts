@@ -91,8 +91,10 @@ export type Context = "short" | "snippet" | "full";
 export type Step = "previous" | "next" | "random" | "next_live" | "here";
 export type RankBy = "max" | "sum" | "token";
 export type Below = "" | "steering" | "download";
+export type LogitsAct = "start" | "pause" | "resume" | "cancel";
 export type ExtractionAct = "pause" | "resume" | "cancel" | "delete";
 export type ExportKind = "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations";
+export interface LogitsJob { status: string; fraction: number; done: number; total: number; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null }
 export interface ExtractionCard { id: string; sae_id: string | null; training_id: string | null; name: string; source: string; source_label: string; model: string; d_sae: number; status: string; tokens_total: number; tokens_done: number; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; seen: number | null; dead: number | null; dense: number | null; size_bytes: number | null; seconds_running: number; created_at: number; note: Note | null; has_logits: boolean; logits: LogitsJob | null }
 export interface FeatureQuery { search: string; show: "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense"; sort: "index" | "density" | "max" | "label" | "score"; descending: boolean }
 export interface ViewerView { tab: "features" | "prompt" | "jobs"; extraction_id: string | null; feature: number | null; query: FeatureQuery; context: "short" | "snippet" | "full"; line_breaks: boolean; prompt: string; dialog_sae: string | null }
@@ -122,8 +124,6 @@ export interface PromptRow { index: number; label: string; auto: boolean; top_to
 export interface PromptReading { texts: string[]; tokens: number[]; rows: PromptRow[]; firing: number; hidden: number; note: string }
 export interface Written { path: string; size_bytes: number }
 export interface Suggestion { index: number; text: string; by: string; note: string }
-export type LogitsAct = "start" | "pause" | "resume" | "cancel";
-export interface LogitsJob { status: string; fraction: number; done: number; total: number; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null }
 export interface LossEffectData { index: number; effect: number | null; loss: number | null; problem: Note | null }
 export type Mode = "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate";
 export type PositionWord = "all" | "generated" | "prompt";

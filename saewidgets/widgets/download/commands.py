@@ -68,11 +68,7 @@ class Lookups:
         self._closed = False
 
     def ask(self, kind: str, do: Callable[[], Any]) -> Future[Any]:
-        """Call `do` on a thread of its own; an unanswered question of the same `kind` ends with `SupersededError`.
-
-        Raises:
-            StateError: too many questions wait for an answer, or it is closed.
-        """
+        """Call `do` on a thread of its own; an unanswered question of the same `kind` ends with `SupersededError`."""
         future: Future[Any] = Future()
         with self._lock:
             if self._closed:
@@ -121,14 +117,7 @@ def _fail(future: Future[Any], error: BaseException) -> None:
 
 
 class DownloadCommands(Commands):
-    """What waits for the hub does so on threads of its own.
-
-    Args:
-        model: the widget's state.
-        wake: asks the publisher thread to show what changed.
-        lookups: where listings and previews run.
-        opener: shows an SAE of the library; None if nobody does.
-    """
+    """See `Commands`; `opener` shows an SAE of the library, None if nobody does."""
 
     _model: DownloadModel
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -90,30 +91,17 @@ def preview_data(sae: Chosen, device: str, preview: Preview) -> HubPreviewData:
 
 
 def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` as JSON that a page can carry: what is too long is left out and said so."""
+    """`config` as JSON that a page can carry: NaN and other types as text; what is too long is left out and said so."""
     shown: dict[str, Any] = {}
     left = CONFIG_BYTES
     for key, value in config.items():
-        plain = plain_json(value)
-        left -= len(str(key)) + len(str(plain))
+        text = json.dumps(value, default=str, skipkeys=True)
+        left -= len(str(key)) + len(text)
         if left < 0:
             shown["…"] = f"{len(config) - len(shown)} more settings are not shown"
             break
-        shown[str(key)] = plain
+        shown[str(key)] = json.loads(text, parse_constant=str)
     return shown
-
-
-def plain_json(value: Any, depth: int = 0) -> Any:
-    """`value` with what JSON lacks as text (NaN, other types, very deep nesting)."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int | float):
-        return value if abs(value) < float("inf") else str(value)
-    if depth < 8 and isinstance(value, Mapping):
-        return {str(key): plain_json(item, depth + 1) for key, item in value.items()}
-    if depth < 8 and isinstance(value, Sequence):
-        return [plain_json(item, depth + 1) for item in value]
-    return str(value)
 
 
 def releases_of(known: Iterable[KnownRepo]) -> tuple[Release, ...]:

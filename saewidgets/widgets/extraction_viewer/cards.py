@@ -10,8 +10,7 @@ from saewidgets.feature_records import ExtractionRecord
 from saewidgets.records import JobRecord, SAERecord
 from saewidgets.render.labels import SOURCES, name_of
 from saewidgets.widgets.extraction_viewer.feature_pages import version_label
-from saewidgets.widgets.messages.effects import LogitsJob
-from saewidgets.widgets.messages.features import ExtractionCard, OpenExtraction, SaeChoice
+from saewidgets.widgets.messages.features import ExtractionCard, LogitsJob, OpenExtraction, SaeChoice
 from saewidgets.widgets.messages.saes import Choice
 from saewidgets.widgets.values import NAME_LENGTH, note_of, progress_of, shorten
 
@@ -22,13 +21,7 @@ _SHOWN = (JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAU
 def card_of(
     record: ExtractionRecord, logits: JobRecord | None = None, *, has_logits: bool = False
 ) -> ExtractionCard:
-    """One extraction as the list of jobs shows it.
-
-    Args:
-        record: the extraction.
-        logits: the newest job that computes the logit effects of all its features.
-        has_logits: they are stored.
-    """
+    """One extraction as the list of jobs shows it; `logits` is the newest job that computes them for all features."""
     completed, read = record.status is JobStatus.COMPLETED, record.progress.done if record.progress else 0
     done = record.tokens_total if completed else min(record.tokens_total, max(0, read))
     return ExtractionCard.of(
@@ -78,15 +71,7 @@ def open_of(
     starred: int,
     live_note: str = "",
 ) -> OpenExtraction:
-    """The extraction whose features are shown.
-
-    Args:
-        record: the extraction; it can be read.
-        manifest: of its store.
-        versions: extractions of the same SAE that can be read, newest first.
-        labelled, starred: features of the SAE with a label, with a star.
-        live_note: why nothing can be read with the model here; "" if it can.
-    """
+    """The extraction whose features are shown; `versions` are those of the same SAE that can be read, newest first."""
     return OpenExtraction.of(
         manifest,
         id=record.id,

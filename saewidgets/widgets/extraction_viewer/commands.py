@@ -30,7 +30,6 @@ from saewidgets.widgets.extraction_viewer.feature_pages import (
 )
 from saewidgets.widgets.extraction_viewer.form import form_fields, read_values, refuse
 from saewidgets.widgets.extraction_viewer.state import ViewerModel, check_index, owner_of
-from saewidgets.widgets.messages.effects import LogitsAct, LossEffectData
 from saewidgets.widgets.messages.features import (
     ExampleContext,
     ExportKind,
@@ -44,6 +43,8 @@ from saewidgets.widgets.messages.features import (
     FeatureQuery,
     FeatureRelationsData,
     FeatureRows,
+    LogitsAct,
+    LossEffectData,
     PromptReading,
     RankBy,
     RelatedFeature,
@@ -70,13 +71,7 @@ ExtractionId = dict[Literal["extraction_id"], str]
 
 
 class ViewerCommands(ListCommands):
-    """All commands of one viewer.
-
-    Args:
-        model: the viewer's state.
-        wake: asks the publisher thread to show what changed.
-        steer: opens *Steering* with a feature: given the id of the SAE and the number of the feature.
-    """
+    """See `Commands`; `steer` opens *Steering* with a feature: the id of the SAE and the number of the feature."""
 
     _model: ViewerModel
 

@@ -88,12 +88,7 @@ def feature_page(
 ) -> Table[FeaturePage]:
     """The page of one feature, with the buffer "activations": the values of all examples, one after another, float32.
 
-    Args:
-        extraction: whose numbers they are.
-        manifest: of its store: ``n_tokens n_documents n_contexts context_size …``.
-        data: the store's `FeatureData` of the feature.
-        record: what people said of it.
-        link: code that shows this page again.
+    `manifest` is that of the extraction's store, `data` what the store has of the feature.
     """
     texts = Texts()
     values: list[Any] = []

@@ -72,10 +72,8 @@ def form_fields(
 ) -> tuple[ExtractionField, ...]:
     """The fields of the dialog with what they start with.
 
-    Args:
-        defaults: configuration data to start with (of an extraction to try again); missing names keep their default.
-        again: an extraction is tried again, perhaps with less memory or elsewhere.
-        needs_model: the SAE does not say which model it belongs to.
+    `again`: an extraction is tried again, perhaps with less memory or elsewhere; `needs_model`: the SAE does not say
+    which model it belongs to.
     """
     data = {**_DEFAULTS.to_data(), **{k: v for k, v in (defaults or {}).items() if k in ExtractionConfig.model_fields}}
     shown = [f for f in FIELDS if not f.extra or (needs_model if f.name == "model" else again)]
@@ -108,9 +106,7 @@ def read_values(
 ) -> tuple[ExtractionConfig | None, dict[str, str]]:
     """What was typed as a configuration: ``(config, {})`` when good, ``(None, {field: sentence})`` when not.
 
-    Args:
-        values: field name → what was typed, or whether a box is checked.
-        base: configuration data for what the dialog does not show.
+    `base` has what the dialog does not show.
     """
     data = dict(base or {})
     errors: dict[str, str] = {}

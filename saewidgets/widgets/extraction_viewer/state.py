@@ -58,13 +58,7 @@ class ViewerModel(BoxModel[ViewerState]):
         return self._state.view
 
     def show(self, view: ViewerView) -> None:
-        """Show something else.
-
-        Raises:
-            NotFoundError: there is no such extraction, or no such SAE to start one with.
-            StateError: the extraction cannot be read yet.
-            ConfigError: its SAE has no such feature, or a feature was named without an extraction.
-        """
+        """Show something else, if there is such an extraction, feature and SAE."""
         if view.extraction_id is not None:
             record = self.readable(view.extraction_id)
             if view.feature is not None:

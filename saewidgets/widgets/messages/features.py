@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from saewidgets.widgets.messages.effects import LogitsJob
 from saewidgets.widgets.messages.saes import Choice, Histogram, SaeFact
 from saewidgets.widgets.messages.wire import Note, State, Wire
 
@@ -22,11 +21,25 @@ Context = Literal["short", "snippet", "full"]
 Step = Literal["previous", "next", "random", "next_live", "here"]
 RankBy = Literal["max", "sum", "token"]
 Below = Literal["", "steering", "download"]
+LogitsAct = Literal["start", "pause", "resume", "cancel"]
 ExtractionAct = Literal["pause", "resume", "cancel", "delete"]
 ExportKind = Literal["html", "json", "csv", "neuronpedia", "vectors", "labels_csv", "labels_jsonl", "interpretations"]
 
 
 # ---------------------------------------------------------------------------------------------------- state
+
+
+class LogitsJob(Wire):
+    """The job that computes the logit effects of all features of an extraction."""
+
+    status: str  # JobStatus value
+    fraction: float = 0.0
+    done: int = 0  # features
+    total: int = 0
+    eta_seconds: float | None = None
+    phase: str | None = None
+    queue_position: int | None = None
+    note: Note | None = None
 
 
 class ExtractionCard(Wire):
@@ -378,3 +391,12 @@ class Suggestion(Wire):
     text: str
     by: str
     note: str = ""
+
+
+class LossEffectData(Wire):
+    """What a feature adds to the loss on the token that follows, in nats; or why that is not known."""
+
+    index: int
+    effect: float | None = None
+    loss: float | None = None  # of the model as it is
+    problem: Note | None = None

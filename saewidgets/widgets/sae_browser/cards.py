@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from saewidgets.records import Comparison, SAERecord, TrainingRecord
@@ -26,10 +26,9 @@ from saewidgets.widgets.messages.saes import (
     TrainingFacts,
 )
 from saewidgets.widgets.messages.wire import Setting
-from saewidgets.widgets.values import NAME_LENGTH, finite, settings_of, shorten, show_value
+from saewidgets.widgets.values import NAME_LENGTH, finite, settings_of, shorten
 
 CONFIG_ROWS = 400
-CONFIG_DEPTH = 6
 
 
 def number_in(values: Any, *names: str) -> float | None:
@@ -145,31 +144,9 @@ def known_settings(record: SAERecord) -> dict[str, Any]:
 
 def config_rows(config: Mapping[str, Any]) -> tuple[Setting, ...]:
     """The configuration flattened to dotted names, in its own order: at most `CONFIG_ROWS` lines."""
-    rows: list[Setting] = []
-    for row in _flat(config, "", 0):
-        if len(rows) == CONFIG_ROWS:
-            rows.append(Setting(name="…", value="The rest is not shown."))
-            break
-        rows.append(row)
-    return tuple(rows)
-
-
-def _flat(config: Mapping[str, Any], prefix: str, depth: int) -> Iterator[Setting]:
-    for key, value in config.items():
-        name = f"{prefix}{shorten(str(key), 80)}"
-        if isinstance(value, Mapping) and value and depth < CONFIG_DEPTH:
-            yield from _flat(value, f"{name}.", depth + 1)
-        else:
-            yield Setting(name=name, value=_shown(value))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "…" if value else "{}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        inner = ["…" if isinstance(item, Mapping | list) else item for item in list(value)[:6]]
-        return show_value(inner) if inner else "[]"
-    return show_value(value)
+    rows = settings_of(config)
+    rest = (Setting(name="…", value="The rest is not shown."),) if len(rows) > CONFIG_ROWS else ()
+    return (*rows[:CONFIG_ROWS], *rest)
 
 
 # name in `ws.saes.statistics`: title, label of the x axis, what is counted, significant digits of its values
@@ -341,5 +318,5 @@ def training_facts(record: TrainingRecord) -> TrainingFacts:
         name=shorten(record.name, NAME_LENGTH),
         status=record.status.value,
         facts=tuple(SaeFact(label=label, value=shorten(str(value), 300)) for label, value in rows if value),
-        settings=tuple(settings_of(record.config))[:CONFIG_ROWS],
+        settings=config_rows(record.config),
     )

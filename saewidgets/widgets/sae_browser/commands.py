@@ -41,13 +41,7 @@ _PACKAGES = {"saewidgets": "With saewidgets", "sae_lens": "With SAELens"}
 
 
 class BrowserCommands(ListCommands, UploadCommands):
-    """See `Commands`.
-
-    Args:
-        model: the browser's state.
-        wake: asks the publisher thread to show what changed.
-        max_upload_bytes: of one upload from the page.
-    """
+    """See `Commands`."""
 
     _model: BrowserModel
 

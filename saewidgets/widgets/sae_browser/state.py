@@ -24,37 +24,31 @@ class BrowserModel(BoxModel[SaeBrowserState]):
     def __init__(self, workspace: Workspace) -> None:
         formats = tuple(Choice(value=name, label=name_of(FORMATS, name)) for name in WRITTEN_FORMATS)
         super().__init__(workspace, SaeBrowserState(page_size=PAGE, export_formats=formats))
-        self._query = SaeQuery()
-        self._selected: dict[str, SelectedSae] = {}
-        self._revealed: str | None = None
-
     # --------------------------------------------------------------------------------------------- input
 
     def browse(self, changes: SaeChanges) -> None:
         """Show other SAEs. Any change but one of `offset` goes back to the first page."""
         first = {"offset": 0} if set(changes) - {"offset"} else {}
         with self._lock:
-            self._query = self._query.model_copy(update={**first, **changes})
-            self._revealed = None
-            self._changed = True
+            self._ask(self._state.query.model_copy(update={**first, **changes}))
+            self._put({"revealed": None})
+
+    def _ask(self, query: SaeQuery) -> None:
+        self._put({"query": query})
+        self._changed = True
 
     @property
     def selected(self) -> tuple[str, ...]:
         """Ids of the checked SAEs, in the order in which they were checked."""
-        with self._lock:
-            return tuple(self._selected)
+        return tuple(sae.id for sae in self._state.selected)
 
     def select(self, sae_ids: Iterable[str]) -> None:
         """Check exactly these; what does not exist (any more) is left out."""
+        known = {sae.id: sae for sae in self._state.selected}
+        found = (known.get(sae_id) or self._look_up(sae_id) for sae_id in dict.fromkeys(sae_ids))
+        chosen = tuple(sae for sae in found if sae is not None)
         with self._lock:
-            known = dict(self._selected)
-        found = {}
-        for sae_id in dict.fromkeys(sae_ids):
-            chosen = known.get(sae_id) or self._look_up(sae_id)
-            if chosen is not None:
-                found[sae_id] = chosen
-        with self._lock:
-            self._selected = found
+            self._put({"selected": chosen})
 
     def _look_up(self, sae_id: str) -> SelectedSae | None:
         try:
@@ -71,8 +65,7 @@ class BrowserModel(BoxModel[SaeBrowserState]):
                 return
         offset = self._page_of(sae_id)
         with self._lock:
-            self._query = SaeQuery(offset=offset)
-            self._changed = True
+            self._ask(SaeQuery(offset=offset))
 
     def _page_of(self, sae_id: str) -> int:
         """Where the page begins on which an SAE is when nothing is filtered; 0 if it is gone."""
@@ -88,12 +81,11 @@ class BrowserModel(BoxModel[SaeBrowserState]):
         self.select([sae_id])
         with self._lock:
             self.below = ""
-            self._revealed = sae_id
+            self._put({"revealed": sae_id})
         self.reveal(sae_id)
 
     def _read(self) -> None:
-        with self._lock:
-            query = self._query
+        query = self._state.query
         saes = self.workspace.saes
         filters = {name: value for name in _FILTERS if (value := getattr(query, name)) not in (None, "")}
         facets = saes.facets(**filters)
@@ -104,21 +96,16 @@ class BrowserModel(BoxModel[SaeBrowserState]):
         shown = {record.id: record for record in records}
         now = {i: selected_of(shown[i]) if i in shown else self._look_up(i) for i in self.selected}
         with self._lock:
-            if self._query is query and offset != query.offset:  # the last page became empty
-                self._query = query.model_copy(update={"offset": offset})
-            checked = {i: now.get(i, chosen) for i, chosen in self._selected.items()}
-            self._selected = {i: chosen for i, chosen in checked.items() if chosen is not None}
+            if self._state.query is query and offset != query.offset:  # the last page became empty
+                self._put({"query": query.model_copy(update={"offset": offset})})
+            checked = (now.get(sae.id, sae) for sae in self._state.selected)
             self._put(
                 {
-                    "cards": tuple(map(card_of, records)), "matching": matching, "matching_bytes": matching_bytes,
-                    "total": total, "facets": facets_of(facets, query),
+                    "selected": tuple(sae for sae in checked if sae is not None), "cards": tuple(map(card_of, records)),
+                    "matching": matching, "matching_bytes": matching_bytes, "total": total,
+                    "facets": facets_of(facets, query),
                 }
             )  # fmt: skip
 
     def _shown(self) -> dict[str, Any]:
-        return {
-            "query": self._query,
-            "selected": tuple(self._selected.values()),
-            **{f"{what}_shown": self.below == what for what in ("download", "extractions", "steering")},
-            "revealed": self._revealed,
-        }
+        return {f"{what}_shown": self.below == what for what in ("download", "extractions", "steering")}

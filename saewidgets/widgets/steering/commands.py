@@ -41,12 +41,7 @@ HITS = 20  # features that a search shows
 
 
 class GaugeFollower:
-    """Measures how strong the settings are, soon after they have changed.
-
-    Args:
-        model: the widget's state.
-        wake: called when the gauge was set.
-    """
+    """Measures how strong the settings are, soon after they have changed."""
 
     def __init__(self, model: SteeringModel, wake: Callable[[], None]) -> None:
         self._model, self._wake = model, wake
@@ -100,11 +95,7 @@ class GaugeFollower:
 class SteeringCommands(Commands):
     """What is written is written on a thread of its own, and what is measured on those for slow commands.
 
-    Args:
-        model: the widget's state.
-        wake: asks the publisher thread to show what changed.
-        browse: shows the features browser; None if nobody does.
-        close: takes the widget away from where it stands; None if nobody does.
+    `browse` shows the features browser, `close` takes the widget away from where it stands; None if nobody does.
     """
 
     _model: SteeringModel
@@ -186,15 +177,7 @@ class SteeringCommands(Commands):
         self._wake()
 
     def find_maxima(self, on_phase: Callable[[str], None] | None = None) -> None:
-        """Look up, in this thread, the largest activations that strengths need and that nobody has found yet: of a
-        feature that was just added.
-
-        Args:
-            on_phase: told ``"measuring"`` where there is something to look up.
-
-        Raises:
-            SAEWidgetsError: the SAE or its model cannot be loaded.
-        """
+        """Look up, in this thread, the largest activations that strengths need and that nobody has found yet."""
         for row in self._model.rows:
             if row.mode == "add_max" and row.a_max is None:
                 if on_phase is not None:

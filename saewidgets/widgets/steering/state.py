@@ -80,12 +80,7 @@ class SteeringModel(Model[SteeringState]):
     ) -> str:
         """Add a feature of an SAE (a record of the library); the key of its row, also where it was there before.
 
-        Args:
-            strength: None gives it the one to begin with as soon as that is known (`set_suggestion`).
-
-        Raises:
-            ConfigError: the SAE has no such feature.
-            StateError: there are as many rows as there may be.
+        Without a strength it gets the one to begin with as soon as that is known (`set_suggestion`).
         """
         if not 0 <= index < record.d_sae:
             raise ConfigError(

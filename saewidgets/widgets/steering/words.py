@@ -26,13 +26,7 @@ _SMALL = frozenset("A An Both Feature It No None Nothing One Several The There T
 
 
 def texts_of(result: Any, number: int, swept: str) -> SteeringTexts:
-    """A `SteeringResult` as the page gets it.
-
-    Args:
-        result: the result.
-        number: of its run.
-        swept: key of the row that was swept.
-    """
+    """A `SteeringResult` as the page gets it: `number` is that of its run, `swept` the key of the swept row."""
     changed = changes(result.baseline.ids, result.steered.ids) if result.steered is not None else ((), ())
     name = "" if result.swept is None else f"feature {result.config.features[result.swept].index}"
     return SteeringTexts.of(
@@ -88,12 +82,9 @@ def next_of(result: Any, number: int, text: TextName, token: int) -> SteeringNex
 
 
 def copied(config: SteeringConfig, names: dict[str, str], generated: Any, swept: Any) -> str:
-    """Everything as plain text: the configuration as JSON, then the texts.
+    """Everything as plain text: the configuration as JSON, with the names of its SAEs by id, then the last results.
 
-    Args:
-        config: as it is set now.
-        names: of the SAEs, by id.
-        generated, swept: the last results of each kind, or None. Each says what it was made with where that differs.
+    Each result says what it was made with where that differs from the configuration as it is set now.
     """
     parts = ["# Steering", _settings(config, names)]
     if generated is not None:

@@ -108,7 +108,7 @@ def test_a_config_travels_as_json_whatever_it_holds() -> None:
     config = {"nan": float("nan"), "big": 10**400, "other": {1, 2}, "tuple": (1, 2.5), "nested": nested}
     shown = words.shown_config(config)
     json.dumps(shown, allow_nan=False)
-    assert shown["nan"] == "nan"
+    assert shown["nan"] == "NaN"
     assert shown["tuple"] == [1, 2.5]
 
 
