@@ -128,7 +128,6 @@ class FeatureReading:
 
     @property
     def n_latents(self) -> int:
-        """Number of latents, dead ones included."""
         return len(self.firing_counts)
 
     def __repr__(self) -> str:

@@ -176,7 +176,6 @@ def _share(snippets: Sequence[Snippet], holds: Callable[[Snippet], bool]) -> flo
 def _candidates(
     top: Sequence[Snippet],
 ) -> list[tuple[Kind, tuple[str, ...], str, Callable[[Snippet], bool]]]:
-    """Descriptions from the narrowest to the widest."""
     words = Counter(s.word for s in top if s.word)
     previous = Counter(s.previous for s in top if s.previous)
     following = Counter(s.following for s in top if s.following)

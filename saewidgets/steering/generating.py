@@ -100,7 +100,6 @@ def score(
 
 
 def _token(token: int, piece: str, baseline: Tensor, steered: Tensor, text: TokenText) -> NewToken:
-    """From two rows of log-probabilities ``[vocabulary]``."""
     likely = dict.fromkeys([*baseline.topk(min(TOP, len(baseline))).indices.tolist(),
                             *steered.topk(min(TOP, len(steered))).indices.tolist()])  # fmt: skip
     candidates = [

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,19 +75,30 @@ class PositionTracker:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Watch the model's forwards while open."""
         owner = threading.get_ident()
+
+        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if threading.get_ident() == owner:
+                self._end(module, finished=output is not None)  # there is none where it raised
+
         with ExitStack() as stack:
             for module, names in self._entries.items():
-                before = _Before(self, owner, names)
+                before = partial(self._before, owner, names)
                 stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-                after = _After(self, owner)
                 stack.callback(module.register_forward_hook(after, always_call=True).remove)
             yield
         self._step = None
 
-    def begin(self, module: nn.Module, given: Mapping[str, Any]) -> None:
-        """`module` is called with the arguments `given`."""
+    def _before(
+        self, owner: int, names: tuple[str, ...], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Runs before a module that takes input_ids; `names` are its parameters in order."""
+        if threading.get_ident() == owner:
+            self._begin(module, dict(zip(names, args, strict=False)) | kwargs)
+        else:
+            self.elsewhere += 1
+
+    def _begin(self, module: nn.Module, given: Mapping[str, Any]) -> None:
         ids, embeddings = given.get("input_ids"), given.get("inputs_embeds")
         mask = given.get("attention_mask")
         mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
@@ -108,8 +120,7 @@ class PositionTracker:
         )
         self._follow(self._step)
 
-    def end(self, module: nn.Module, finished: bool) -> None:
-        """`module` returned (`finished`) or raised."""
+    def _end(self, module: nn.Module, finished: bool) -> None:
         step = self._step
         if step is None or step.outer is not module:
             return
@@ -215,7 +226,6 @@ class PositionTracker:
         return self._prompt
 
     def _follow(self, step: _Step) -> None:
-        """Tell where in the sequence this forward is."""
         end = step.past + step.length
         if self._explicit is not None:
             self._prompt = self._explicit
@@ -235,33 +245,6 @@ class PositionTracker:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """Runs before a module that takes input_ids; `names` are its parameters in order."""
-
-    tracker: PositionTracker
-    owner: int
-    names: tuple[str, ...]
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() == self.owner:
-            self.tracker.begin(module, dict(zip(self.names, args, strict=False)) | kwargs)
-        else:
-            self.tracker.elsewhere += 1
-
-
-@dataclass(frozen=True, slots=True)
-class _After:
-    """Runs after it, also when it raised (then there is no output)."""
-
-    tracker: PositionTracker
-    owner: int
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if threading.get_ident() == self.owner:
-            self.tracker.end(module, finished=output is not None)
-
-
 def _entries(model: nn.Module) -> dict[nn.Module, tuple[str, ...]]:
     """The modules around the blocks that take `input_ids`, outermost first, with their parameters' names."""
     blocks = find_blocks(model)
@@ -279,7 +262,6 @@ def _entries(model: nn.Module) -> dict[nn.Module, tuple[str, ...]]:
 
 
 def _cached(given: Mapping[str, Any]) -> int:
-    """How many tokens came before, by what the model was given."""
     place = given.get("cache_position")
     if isinstance(place, Tensor) and place.numel():
         return int(place[0])

@@ -145,12 +145,10 @@ class Generation:
 
     @property
     def ids(self) -> list[int]:
-        """The token ids."""
         return [each.token for each in self.tokens]
 
     @property
     def pieces(self) -> list[str]:
-        """The text of each token."""
         return [each.piece for each in self.tokens]
 
     @property

@@ -115,11 +115,11 @@ def steer(
         ConfigError, NotFoundError, HookError: something does not fit; nothing was generated.
         SteeringError: the model could not be steered as asked.
     """
-    chosen, config, ids = _prepare(
-        lm, sae, features, prompt, new_tokens=new_tokens, temperature=temperature, top_p=top_p, seed=seed,
-        positions=positions, steer_bos=steer_bos, prepend_bos=prepend_bos, strengths=tuple(strengths or ()),
-    )
-    return _finished(_Session(lm, chosen, config, ids, stop, on_token).run(steered=True, swept=swept))
+    return _finished(steps(
+        lm, sae, features, prompt, swept=swept, stop=stop, on_token=on_token, new_tokens=new_tokens,
+        temperature=temperature, top_p=top_p, seed=seed, positions=positions, steer_bos=steer_bos,
+        prepend_bos=prepend_bos, strengths=tuple(strengths or ()),
+    ))  # fmt: skip
 
 
 def sweep(
@@ -128,20 +128,13 @@ def sweep(
     features: Sequence[Any],
     prompt: str | Sequence[int],
     strengths: Sequence[float],
-    *,
-    swept: int = 0,
-    stop: Stop | None = None,
-    on_token: OnToken | None = None,
     **settings: Any,
 ) -> SteeringResult:
     """The baseline, and one text per strength of the feature number `swept`; the others keep theirs.
 
     Args, errors: as for `steer`, whose other settings go by name.
     """
-    if not strengths:
-        raise ConfigError("There is no strength to try.", where="strengths", hint="Give some, such as −4 −2 0 2 4.")
-    chosen, config, ids = _prepare(lm, sae, features, prompt, strengths=tuple(strengths), **settings)
-    return _finished(_Session(lm, chosen, config, ids, stop, on_token).run(steered=False, swept=swept))
+    return _finished(steps(lm, sae, features, prompt, steered=False, strengths=tuple(strengths), **settings))
 
 
 def steps(

@@ -165,7 +165,6 @@ class Steering:
 
 
 def _taken(place: _Place) -> Tensor:
-    """The change that was computed ahead."""
     change, place.pending = place.pending, None
     if change is None:
         raise SteeringError(

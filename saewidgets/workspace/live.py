@@ -164,7 +164,6 @@ class Live:
         return found.lm
 
     def has_model(self, subject: Subject) -> bool:
-        """Whether the model of an SAE is in memory."""
         with suppress(SAEWidgetsError):  # it cannot be loaded either
             given = self._given(subject, None)
             key = _key(given) if given is not None else self._named(subject, None)
@@ -184,7 +183,6 @@ class Live:
         return self.between(opened.lane, fn)
 
     def between(self, lane: str, fn: Callable[[], T]) -> T:
-        """The same on a lane."""
         import torch  # seconds to import
 
         def plain() -> T:  # it may run in a training's thread, under its settings
@@ -204,7 +202,6 @@ class Live:
                     del self._saes[key]
 
     def close(self) -> None:
-        """Let go of everything, for good."""
         with self._lock:
             timer, self._timer = self._timer, None
         if timer is not None:
@@ -213,7 +210,6 @@ class Live:
 
     @property
     def loaded(self) -> tuple[int, int]:
-        """How many models and SAEs are in memory."""
         with self._lock:
             return len(self._models), len(self._saes)
 
@@ -248,7 +244,6 @@ class Live:
         return self._load(self._named(subject, extraction) if given is None else None, given)
 
     def _load(self, named: tuple[str, str | None, str, str] | None, given: Held | None) -> LiveModel:
-        """The model of these settings, or the one that was handed in."""
         # Torch: seconds to import.
         from saewidgets.demo import resolve_model
         from saewidgets.lm import load_model, wrap_model
@@ -291,7 +286,6 @@ class Live:
         return subject.model, subject.revision, subject.dtype, device_here(self._workspace, subject.device)
 
     def _used(self) -> None:
-        """Start waiting for idleness anew."""
         timer = threading.Timer(IDLE_SECONDS, self.forget)
         timer.daemon = True
         with self._lock:
@@ -310,5 +304,4 @@ def _bytes_of(sae: SAE) -> int:
 
 
 def _named(device: str) -> str:
-    """As lanes name devices."""
     return "cuda:0" if device == "cuda" else device

@@ -21,6 +21,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import TypeAdapter
 
 from saewidgets.config.hook_names import head_of
@@ -108,21 +110,11 @@ def export_neuronpedia_batches(
     """Write ``batch-0.json``, ``batch-1.json``, … into a folder, whole or not at all.
 
     Args:
-        store: the extraction.
-        indices: the features; None takes all.
         path: the folder; new, empty, or one that holds such files, which are replaced.
-        model_id: as Neuronpedia calls the model, e.g. ``gpt2-small``.
-        sae_set: as Neuronpedia calls the set of SAEs, without the layer, e.g. ``res-16k``.
-        layer: None takes it from the hook name.
-        sae_id_suffix: tells SAEs of one set and layer apart.
-        dataset: where the text is from, in words or as a Hugging Face id.
-        logits: see `EffectsOf`; None leaves the tables empty.
+        model_id, sae_set, layer, dataset: as of `NeuronpediaTarget`; `sae_id_suffix` is its `suffix`.
         sae: for decoder rows (``vector``) and the neurons they are aligned with; None leaves both empty.
-        per_batch: features per file.
 
-    Raises:
-        ConfigError: no feature or an unknown one, a name that Neuronpedia refuses, a hook name without a layer.
-        StorageError: the folder holds something else, or the disk refuses.
+    Other arguments and errors: as of `export_neuronpedia`.
     """
     target = Path(path)
     chosen = selected(store, indices)
@@ -217,7 +209,6 @@ def _part(name: str, where: str) -> str:
 
 
 def _layer(store: Store, layer: int | None) -> int:
-    """The layer of the hook name, where none is given."""
     found = re.match(r"blocks\.([0-9]+)\.", store.manifest.hook_name)
     layer = int(found[1]) if layer is None and found else layer
     if layer is None or layer < 0:
@@ -240,12 +231,9 @@ def _feature(store: Store, index: int, dataset: str, logits: EffectsOf | None, s
     """A feature of a batch file; correlations are not in an extraction."""
     data = feature_data(store, index)
     row = decoder_rows(sae, [index])[0] if sae is not None else None
-    near = alignment(row) if row is not None else ([], [], [])
     effects = (logits(index) if logits else None) or Effects([], [])
     return {
-        "neuron_alignment_indices": near[0], "neuron_alignment_values": rounded(near[1]),
-        "neuron_alignment_l1": rounded(near[2]),
-        **{name: [] for name in _CORRELATIONS},
+        **_aligned(row), **{name: [] for name in _CORRELATIONS},
         "neg_str": [clean(e.text) for e in effects.lowers], "neg_values": rounded(e.value for e in effects.lowers),
         "pos_str": [clean(e.text) for e in effects.raises], "pos_values": rounded(e.value for e in effects.raises),
         "frac_nonzero": rounded([data.density])[0],
@@ -258,6 +246,14 @@ def _feature(store: Store, index: int, dataset: str, logits: EffectsOf | None, s
         "activations": [_activation(group, example) for group in data.groups for example in group.examples],
         "vector": rounded(row, 7) if row is not None else [],
     }  # fmt: skip
+
+
+def _aligned(row: npt.NDArray[np.float32] | None) -> Row:
+    indices, values, shares = alignment(row) if row is not None else ([], [], [])
+    return {
+        "neuron_alignment_indices": indices, "neuron_alignment_values": rounded(values),
+        "neuron_alignment_l1": rounded(shares),
+    }
 
 
 def _activation(group: Group, example: StoredExample) -> Row:
@@ -291,7 +287,6 @@ class _Source:
         self._now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
     def metadata(self) -> dict[str, Row]:
-        """Name of the file → its only row."""
         t, release, now = self.target, self.target.release or self.target.sae_set, {"createdAt": self._now}
         title = t.release_title or release
         urls = [t.url] if t.url else []
@@ -337,7 +332,6 @@ class _Source:
         }  # fmt: skip
 
     def activations(self, feature: Row) -> Iterator[Row]:
-        """One row per example."""
         index = feature["feature_index"]
         for place, a in enumerate(feature["activations"]):
             values = a["values"]
@@ -351,7 +345,6 @@ class _Source:
             }  # fmt: skip
 
     def explanation(self, index: int, text: str) -> Row:
-        """A label."""
         return {
             "id": self._row_id("explanation", index, text), "modelId": self.target.model_id, "layer": self.id,
             "index": str(index), "description": clean(text), "authorId": self.target.creator_id,
@@ -381,16 +374,7 @@ def export_dashboard(
     Examples have up to 16 tokens on either side, not whole contexts. SAEDashboard opens the file in any case, and can
     draw its pages of it where `logits` were computed, since these show the effect on every token.
 
-    Args:
-        store: the extraction.
-        indices: the features; None takes all.
-        path: the file.
-        logits: see `EffectsOf`; None leaves the tables empty.
-        sae: for the neurons that decoder rows are aligned with; None leaves them out.
-
-    Raises:
-        ConfigError: no feature, an unknown one, or another SAE.
-        StorageError: the file cannot be written.
+    Arguments and errors: as of `export_neuronpedia`; `path` is the file.
     """
     chosen = selected(store, indices)
     check_sae(store, sae)
@@ -409,13 +393,8 @@ def export_dashboard(
 
 def _visualised(store: Store, index: int, logits: EffectsOf | None, sae: SAE | None) -> dict[str, Any]:
     data = feature_data(store, index)
-    effects = logits(index) if logits else None
-    effects = effects or Effects([], [])
-    near = alignment(decoder_rows(sae, [index])[0]) if sae is not None else ([], [], [])
-    tables: dict[str, Any] = {
-        "neuron_alignment_indices": near[0], "neuron_alignment_values": rounded(near[1]),
-        "neuron_alignment_l1": rounded(near[2]),
-    }
+    effects = (logits(index) if logits else None) or Effects([], [])
+    tables = _aligned(decoder_rows(sae, [index])[0] if sae is not None else None)
     tables |= {f"{kind}_{part}": [] for kind in _CORRELATED for part in ("indices", "pearson", "cossim")}
     title = f"ACTIVATIONS<br>DENSITY = {data.density:.3%}" if data.fired else None
     return {

@@ -43,11 +43,9 @@ class TokenSample:
 
     @property
     def rate(self) -> float:
-        """Share of the counted tokens that are admitted."""
         return float(2.0**-self.halvings)
 
     def add(self, chunk: Chunk, firings: Firings) -> None:
-        """Take in the firings of a range of latents."""
         if self._admitted is None:
             self._admitted = self._admits(chunk.stream)
         rows, latents = firings.rows, firings.latents
@@ -60,7 +58,6 @@ class TokenSample:
             self._halve(chunk)
 
     def end_chunk(self, chunk: Chunk) -> None:
-        """The whole chunk was added."""
         admitted = self._admits(chunk.stream).cpu().numpy()
         rows = np.concatenate([rows for rows, _ in self._now])
         latents = np.concatenate([latents for _, latents in self._now])
@@ -104,7 +101,6 @@ class TokenSample:
             self._done = [tuple(np.concatenate(parts) for parts in zip(*self._done, strict=True))]  # type: ignore[list-item]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything by name: what a checkpoint holds."""
         positions, offsets, latents = self.arrays()
         return {
             "halvings": torch.tensor([self.halvings], dtype=torch.int64),
@@ -113,7 +109,6 @@ class TokenSample:
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue with what `tensors` gave."""
         self.halvings = int(tensors["halvings"][0])
         positions, counts, latents = (tensors[name].numpy().copy() for name in ("positions", "counts", "latents"))
         self._done, self.pairs = [(positions, counts, latents)], len(latents)
@@ -236,12 +231,10 @@ class Intervals:
         self._factor.index_copy_(0, groups, torch.ldexp(bins, -scale))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything by name: what a checkpoint holds."""
         own = {"histogram": self.histogram, "scale": self.scale, "max": self.max}
         return own if self.table is None else own | self.table.tensors()
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue with what `tensors` gave."""
         for name in ("histogram", "scale", "max"):
             getattr(self, name).copy_(tensors[name])
         self._set_factor(ops.nonzero(self.max > 0))
@@ -348,7 +341,6 @@ class Accumulator:
         return arrays | {"sample_positions": positions, "sample_offsets": offsets, "sample_latents": latents}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything by name: what a checkpoint holds."""
         found = {
             "context_counts": self.context_counts, "document_counts": self.document_counts, "sums": self.sums,
             "last_document": self._last_document,
@@ -358,7 +350,6 @@ class Accumulator:
         return found
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue with what `tensors` gave."""
         self.context_counts.copy_(tensors["context_counts"])
         self.document_counts.copy_(tensors["document_counts"])
         self.sums.copy_(tensors["sums"])

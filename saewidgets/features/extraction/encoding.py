@@ -67,7 +67,6 @@ class Chunk:
 
     @property
     def rows(self) -> int:
-        """How many positions are counted."""
         return len(self.kept)
 
     @property

@@ -82,7 +82,6 @@ class ReadingProgress:
         self._emit(Progress(done=done, total=self._total, unit="tokens", rate=rate, eta_seconds=eta, phase=phase))
 
     def phase(self, phase: str) -> None:
-        """Another kind of work at the same place."""
         self.at(self._done, phase)
 
 
@@ -241,7 +240,6 @@ class _Extraction:
     # --- the run --------------------------------------------------------------------------------------
 
     def run(self, resume: bool) -> Manifest:
-        """See `extract`."""
         made = not self.folder.exists()
         if (self.folder / MANIFEST).exists():
             if not resume:

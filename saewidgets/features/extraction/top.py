@@ -68,16 +68,13 @@ class Entries:
     extra: Tensor
 
     def at(self, chosen: Tensor) -> Entries:
-        """Those with the numbers `chosen`."""
         return Entries(*(t.index_select(0, chosen) for t in (self.cells, self.values, self.positions, self.extra)))
 
     def part(self, which: slice) -> Entries:
-        """A run of them."""
         return Entries(self.cells[which], self.values[which], self.positions[which], self.extra[which])
 
     @staticmethod
     def joined(parts: list[Entries]) -> Entries:
-        """One after the other."""
         return Entries(*(
             torch.cat([getattr(part, name) for part in parts]) for name in ("cells", "values", "positions", "extra")
         ))
@@ -166,11 +163,9 @@ class Table:
         self.windows.view(-1, WIDTH).index_fill_(0, slots, 0)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything by name: what a checkpoint holds."""
         return {"values": self.values, "positions": self.positions, "windows": self.windows, "extra": self.extra}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue with what `tensors` gave."""
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
 
@@ -215,7 +210,6 @@ class TopExamples:
         self._merge(both.at(ended), cut.index_select(0, ended))
 
     def end_chunk(self, chunk: Chunk) -> None:
-        """The whole chunk was added."""
         entries = Entries.joined([part for part, _ in self._collected])
         windows = torch.cat([part for _, part in self._collected])
         self._collected.clear()
@@ -225,7 +219,6 @@ class TopExamples:
         self._set_open_floor()
 
     def finish(self) -> None:
-        """The text has ended, and with it the open document."""
         self._merge(self._waiting, self._waiting_windows)
         self._waiting, self._waiting_windows = _nothing(self._floor.device)
         self._open = _NO_DOCUMENT
@@ -270,7 +263,6 @@ class TopExamples:
         self._open_floor.index_copy_(0, cells.index_select(0, last), lowest)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything by name: what a checkpoint holds."""
         waiting = self._waiting
         return {
             **self.table.tensors(), "open": torch.tensor([self._open], dtype=torch.int64),
@@ -279,7 +271,6 @@ class TopExamples:
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue with what `tensors` gave."""
         self.table.load(tensors)
         device = self._floor.device
         self._floor.copy_(self.table.values[:, -1])

@@ -45,7 +45,6 @@ class Price:
             arguments.number(getattr(self, name), f"price.{name}", "the price of a million tokens")
 
     def of(self, tokens_in: float, tokens_out: float) -> float:
-        """The cost of so many tokens."""
         return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1_000_000
 
 

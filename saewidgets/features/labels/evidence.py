@@ -58,7 +58,6 @@ class Example:
 
     @property
     def value(self) -> float:
-        """The activation at the peak."""
         return self.activations[self.peak]
 
     @property

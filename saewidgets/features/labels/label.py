@@ -131,7 +131,6 @@ class Label:
 
     @property
     def score(self) -> Score | None:
-        """The newest score with a value."""
         return max((s for s in self.scores if s.value is not None), key=lambda s: s.created_at, default=None)
 
     @property
@@ -177,7 +176,6 @@ class Label:
         return replace(self, scores=(*(s for s in self.scores if s.key != score.key), score))
 
     def to_data(self) -> dict[str, Any]:
-        """Plain JSON data."""
         return asdict(self) | {"scores": [asdict(score) for score in self.scores]}
 
     @classmethod

@@ -60,7 +60,6 @@ class LabelOptions:
 
     @property
     def method(self) -> str:
-        """What labels made in this way carry."""
         return f"{self.template.name}, {self.sampling}"
 
 

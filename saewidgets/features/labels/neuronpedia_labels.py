@@ -111,7 +111,6 @@ def _batches(folder: Path) -> list[Path]:
 
 
 def _order(key: str) -> tuple[str, int]:
-    """Sorts export files by folder and number."""
     folder, _, name = key.rpartition("/")
     match = _BATCH.fullmatch(name)
     return folder, int(match[1]) if match else -1

@@ -86,7 +86,6 @@ class Template:
             )
 
     def fill(self, values: Mapping[str, str]) -> list[Message]:
-        """The messages, with every placeholder replaced by its value."""
         return [
             {"role": "system", "content": _filled(self.system, values)},
             {"role": "user", "content": _filled(self.user, values)},

@@ -82,7 +82,6 @@ class Sample:
 
     @property
     def line(self) -> str:
-        """As a prompt shows it."""
         return plain(self.tokens) if self.marks is None else marked(self.tokens, self.marks)
 
 

@@ -94,7 +94,6 @@ class FeatureData:
 
     @property
     def top(self) -> list[StoredExample]:
-        """The top examples, descending."""
         return self.groups[0].examples if self.groups else []
 
 
@@ -135,7 +134,6 @@ def peak_tokens(store: Store, examples: Sequence[StoredExample]) -> list[PeakTok
 
 
 def _histogram(store: Store, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating[Any]]]:
-    """Counts and edges, without the empty bins above the largest activation."""
     counts = np.asarray(store["histogram"][index], dtype=np.int64)
     filled = np.flatnonzero(counts)
     n = int(filled[-1]) + 1 if len(filled) else 0

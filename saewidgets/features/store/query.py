@@ -60,12 +60,10 @@ class Notes:
 
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
-        """``[d_sae]``"""
         return self.mask(self._labelled)
 
     @property
     def starred(self) -> npt.NDArray[np.bool_]:
-        """``[d_sae]``"""
         return self.mask(self._starred)
 
     def with_words(self, words: list[str]) -> npt.NDArray[np.bool_]:

@@ -42,7 +42,6 @@ class _Words:
     data: bytes
 
     def find(self, token: int) -> bytes | None:
-        """The bytes of a token; None if it is not among them."""
         place = int(np.searchsorted(self.table[:, 0], token))
         if place == len(self.table) or self.table[place, 0] != token:
             return None
@@ -71,7 +70,6 @@ class Store:
         self._logits: tuple[dict[str, npt.NDArray[Any]], _Words | None] | None = None
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        """The array of that name."""
         return self._arrays[name]
 
     def windows(self, name: str, index: int) -> npt.NDArray[np.float32]:
@@ -89,7 +87,6 @@ class Store:
 
     @property
     def d_sae(self) -> int:
-        """Latents."""
         return self.manifest.d_sae
 
     # --------------------------------------------------------------------------------------------- text
@@ -136,7 +133,6 @@ class Store:
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Ids that are marks, not text."""
         return frozenset(self.packed.facts.special_ids)
 
     @cached_property
@@ -176,7 +172,6 @@ class Store:
         return text
 
     def text_of(self, token: int) -> str:
-        """One token by itself."""
         return self.bytes_of(token).decode("utf-8", "replace")
 
     @cached_property

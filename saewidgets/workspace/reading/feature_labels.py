@@ -296,7 +296,6 @@ class LabelledFeatures(FeatureViews):
             save()
 
     def _unlabelled(self, view: View, indices: Iterable[int] | None, again: bool, limit: int | None) -> list[int]:
-        """The latents that are to be labelled."""
         if limit is not None:
             count(limit, "limit", "a number of features", least=1)
         fired = store_of(view).fired

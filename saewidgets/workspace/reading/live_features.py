@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.errors import SAEWidgetsError
 from saewidgets.feature_records import LogitsRecord, RelatedRecord, check_index
 from saewidgets.records import Records
 from saewidgets.workspace.held import take
@@ -94,20 +94,11 @@ class LiveFeatures(FeatureViews):
         Raises:
             ConfigError: there is no such token, or nothing follows it that counts; and as `run_on`.
         """
-        from saewidgets.workspace.reading.token_reading import (  # torch: seconds to import
-            loss_at_position,
-            loss_in_text,
-        )
+        from saewidgets.workspace.reading.token_reading import loss_at  # torch: seconds to import
 
         view = self.view(wanted, open_store=position is not None)
         check_index(index, view.d_sae)
-        if position is not None:
-            return loss_at_position(self, view, index, position)
-        if text is None or token is None:
-            raise ConfigError(
-                "No token is named.", where="position", hint="Give position, or text and token."
-            )
-        return loss_in_text(self, view, index, text, token, _prepend_bos(view, self._subject(view)))
+        return loss_at(self, view, index, position, text, token, _prepend_bos(view, self._subject(view)))
 
     def logits(self, wanted: str, index: int, n: int = 10) -> LogitsRecord:
         """The `n` next tokens that a feature makes most and least likely; loads the model.
@@ -133,10 +124,7 @@ class LiveFeatures(FeatureViews):
                 return stored
             raise
 
-        def compute() -> Any:
-            return logit_effects(opened.sae, opened.model.head, index, n)
-
-        found = self.live.run(opened, compute)
+        found = self.live.run(opened, lambda: logit_effects(opened.sae, opened.model.head, index, n))
         text = opened.model.text
         return LogitsRecord(
             index, tuple((text.text([i]), value) for i, value in found.raises),
@@ -187,7 +175,6 @@ class LiveFeatures(FeatureViews):
         return ""
 
     def open_live(self, view: View, model: Any = None, tokenizer: Any = None) -> Opened:
-        """The SAE and its model, loaded."""
         return self.live.open(self._subject(view), view.extraction, take(model, tokenizer))
 
 

@@ -473,7 +473,6 @@ def _text_notes(request: EvaluationRequest, found: _Found, lm: Any, held_out: bo
 
 
 def _notes(rule: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[str]:
-    """What counted, and whether it was much."""
     if rule["exclude_special_tokens"]:
         yield "Special tokens (BOS, EOS, padding) are left out."
     if ids := rule["exclude_token_ids"]:

@@ -130,7 +130,6 @@ class StoreExamples:
         return float(max((1 - float(self._store.density[index])) ** unseen, elsewhere))
 
     def _window(self, position: int) -> Example:
-        """The text around a place where the latent is silent."""
         store, size = self._store, self._store.manifest.context_size
         row, offset = divmod(position, size)
         begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)

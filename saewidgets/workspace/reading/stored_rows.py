@@ -112,7 +112,6 @@ class StoredRows:
 
     @property
     def model(self) -> str | None:
-        """What the store says of its model."""
         return next(iter(self._models()), None)
 
     def _models(self) -> list[str]:
@@ -167,7 +166,6 @@ class StoredRows:
         return self.store.parts(names, numbers, device, check)
 
     def notes(self, request: EvaluationRequest, model: str | None) -> Iterator[str]:
-        """What to know of rows that come from a store."""
         if request.cross_entropy is False:
             yield "Cross-entropy and divergence were not asked for."
         else:

@@ -81,12 +81,10 @@ class TextReading:
 
     @property
     def max(self) -> float:
-        """The largest activation; 0 on an empty text."""
         return float(self.activations.max()) if len(self.activations) else 0.0
 
     @property
     def fired(self) -> int:
-        """On how many tokens it fires."""
         return int((self.activations > 0).sum())
 
     def to_df(self) -> pd.DataFrame:
@@ -271,7 +269,6 @@ def _place_in(store: Store, position: int) -> tuple[int, int]:
 
 
 def _stored(store: Store, index: int, row: int, size: int) -> npt.NDArray[np.float32]:
-    """What examples kept of this context hold."""
     values = np.zeros(size, dtype=np.float32)
     for kind in ("top", "interval"):
         windows = store.windows(kind, index).reshape(-1, 2 * WINDOW + 1)
@@ -286,27 +283,23 @@ def _stored(store: Store, index: int, row: int, size: int) -> npt.NDArray[np.flo
     return values
 
 
-def loss_at_position(features: LiveFeatures, view: View, index: int, position: int) -> LossEffect:
-    """The loss effect at a stream position of the text that an extraction has read."""
-    store = store_of(view)
-    row, at = _place_in(store, position)
-    return _loss_effect(features, features.open_live(view), index, np.asarray(store.context(row)), at)
-
-
-def loss_in_text(
-    features: LiveFeatures, view: View, index: int, text: str, token: int, prepend_bos: bool
+def loss_at(
+    features: LiveFeatures, view: View, index: int, position: int | None, text: str | None, token: int | None,
+    prepend_bos: bool,
 ) -> LossEffect:
-    """The loss effect at a token of a text, counted without BOS."""
-    opened = features.open_live(view)
-    prompt = prepare(opened.model, text, opened.sae.d_sae, prepend_bos)
-    if not 0 <= token < len(prompt.ids):
-        raise ConfigError(f"The text has no token {token!r}.", where="token", hint="Choose one of its tokens.")
-    head = [] if prompt.bos is None else [prompt.bos]
-    ids = np.concatenate([head, prompt.ids]).astype(np.int64)
-    return _loss_effect(features, opened, index, ids, token + len(head))
-
-
-def _loss_effect(features: LiveFeatures, opened: Opened, index: int, ids: Any, at: int) -> LossEffect:
+    """The loss effect at a stream position of the text that was read, or at a token of a text, counted without BOS."""
+    if position is not None:
+        row, at = _place_in(store_of(view), position)
+        opened, ids = features.open_live(view), np.asarray(store_of(view).context(row))
+    elif text is None or token is None:
+        raise ConfigError("No token is named.", where="position", hint="Give position, or text and token.")
+    else:
+        opened = features.open_live(view)
+        prompt = prepare(opened.model, text, opened.sae.d_sae, prepend_bos)
+        if not 0 <= token < len(prompt.ids):
+            raise ConfigError(f"The text has no token {token!r}.", where="token", hint="Choose one of its tokens.")
+        head = [] if prompt.bos is None else [prompt.bos]
+        ids, at = np.concatenate([head, prompt.ids]).astype(np.int64), token + len(head)
     lm = opened.model.lm
     if at + 1 < len(ids) and int(ids[at + 1]) in special_tokens(lm.tokenizer).all:
         raise ConfigError(

@@ -80,7 +80,6 @@ class FeatureViews:
         return self.changes.add(callback)
 
     def whole(self, view: View, index: int) -> FeatureRecord:
-        """One feature with all its labels."""
         (record,) = self._records(view, [index])
         return replace(record, labels=tuple(self.rows.labels(view.origin, [index])))
 
@@ -152,7 +151,6 @@ class FeatureViews:
         return found
 
     def _records(self, view: View, indices: Sequence[int]) -> Sequence[FeatureRecord]:
-        """These features, with what is known of them."""
         said = {row.index: row for row in self.rows.list(view.origin, indices)}
         blank = FeatureRecord("", 0, view.origin.sae_id, view.origin.training_id)
         rows = [said.get(i) or replace(blank, id=view.origin.feature_id(i), index=i) for i in indices]

@@ -90,7 +90,6 @@ class Presets:
         return Records([self._read(path) for path in found], PresetRecord)
 
     def count(self) -> int:
-        """How many there are; no file is read."""
         return sum(1 for _ in self._files())
 
     def load(self, name: str) -> SteeringConfig:

@@ -240,7 +240,6 @@ class Steering:
         return self._workspace.saes.get(sae_id)
 
     def is_loaded(self, sae_id: str) -> bool:
-        """Whether the model of an SAE is in memory."""
         return self._has_model(self.record(sae_id))
 
     def unload(self) -> None:
@@ -371,7 +370,6 @@ class Steering:
 
 
 def _advance(work: Any) -> tuple[SteeringResult] | None:
-    """A slice of the work; the result once it is all done."""
     end = time.perf_counter() + SLICE
     while True:
         try:
