@@ -19,6 +19,7 @@ from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.formats import describe, detect_format, load_sae, save_sae
 from saewidgets.formats.saelens import FILES, SHIPPED
 from saewidgets.sae import SAE, InferenceJumpReLU, StandardSAE, TopKSAE, create_sae
+from tests.formats.weights import edit
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "saelens"
 EXPORTS = Path(__file__).resolve().parents[1] / "golden" / "exports"  # tools/check_export_saelens.py
@@ -34,17 +35,6 @@ def small(name: str = "standard", **settings: Any) -> SAE:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return save_sae(small(), tmp_path / "sae")
-
-
-def edit(folder: Path, **changes: Any) -> None:
-    path = folder / "cfg.json"
-    data = json.loads(path.read_text())
-    for key, value in changes.items():
-        if value is ...:
-            del data[key]
-        else:
-            data[key] = value
-    path.write_text(json.dumps(data))
 
 
 # --- what sae-lens itself wrote --------------------------------------------------------------------------------------
@@ -151,7 +141,7 @@ def test_settings_of_training_come_back(tmp_path: Path) -> None:
 def test_foreign_settings_of_training_do_not_stop_a_load(folder: Path) -> None:
     data = json.loads((folder / "cfg.json").read_text())
     data["metadata"]["training_architecture_details"] = {"l1_coefficient": "many", "lp_norm": 1.0}
-    edit(folder, metadata=data["metadata"])
+    edit(folder / "cfg.json", metadata=data["metadata"])
     assert isinstance(load_sae(folder), StandardSAE)
 
 
@@ -161,7 +151,7 @@ def test_settings_of_training_do_not_change_the_maths(folder: Path) -> None:
         "normalize_activations": "layer_norm", "reshape_activations": "hook_z", "apply_b_dec_to_input": False,
         "d_sae": 3, "l1_coefficient": 7.0,
     }
-    edit(folder, metadata=data["metadata"])
+    edit(folder / "cfg.json", metadata=data["metadata"])
     cfg = load_sae(folder).cfg
     assert cfg == small(l1_coefficient=7.0).cfg
 
@@ -228,7 +218,7 @@ def test_foreign_folders_and_files_are_not_replaced(tmp_path: Path) -> None:
 
 def test_more_than_the_memory_of_the_machine_is_not_taken(folder: Path) -> None:
     """Two terabytes of zeros that take no space on the disk, in files that agree with each other."""
-    edit(folder, d_in=2**18, d_sae=2**20)
+    edit(folder / "cfg.json", d_in=2**18, d_sae=2**20)
     shapes = {"W_enc": [2**18, 2**20], "b_enc": [2**20], "W_dec": [2**20, 2**18], "b_dec": [2**18]}
     entries, end = {}, 0
     for name, shape in shapes.items():

@@ -14,18 +14,13 @@ from safetensors.torch import load_file, save_file
 from saewidgets.errors import FormatError
 from saewidgets.formats import convert, describe, detect_format, load_sae, read_log_density, save_sae, validate
 from saewidgets.sae import InferenceJumpReLU, inference_architectures
+from tests.formats.weights import edit
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
 def names(folder: str) -> list[str]:
     return sorted(path.name for path in (GOLDEN / folder).iterdir() if path.is_dir())
-
-
-def edit(folder: Path, file: str = "cfg.json", **changes: Any) -> None:
-    data = json.loads((folder / file).read_text())
-    data |= changes
-    (folder / file).write_text(json.dumps({key: value for key, value in data.items() if value is not ...}))
 
 
 def assert_as_recorded(folder: Path, path: Path, tolerance: float = 1e-5) -> None:
@@ -115,7 +110,7 @@ def test_metadata_of_older_files_comes_along(legacy: Path) -> None:
 
 def test_metadata_that_sae_lens_forgets_is_kept(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(GOLDEN / "saelens_legacy" / "nested_without_version", tmp_path / "sae"))
-    edit(folder, hook_name=...)
+    edit(folder / "cfg.json", hook_name=...)
     assert load_sae(folder).metadata["hook_name"] == "blocks.9.hook_mlp_out"
     assert any("no version" in note for note in describe(folder).notes)
 
@@ -128,7 +123,7 @@ def test_a_fine_tuned_factor_is_folded_into_the_decoder(legacy: Path) -> None:
     save_file(load_file(path) | {"scaling_factor": factor}, path)
     with pytest.raises(FormatError, match=r"scaling_factor.*finetuning_scaling_factor is not set"):
         load_sae(legacy)
-    edit(legacy, finetuning_scaling_factor=True)
+    edit(legacy / "cfg.json", finetuning_scaling_factor=True)
     sae = load_sae(legacy)
     assert torch.equal(sae.encode(x), plain.encode(x))
     assert torch.allclose(sae(x), plain.decode(plain.encode(x) * factor), atol=1e-6)
@@ -150,14 +145,14 @@ def test_whitening_without_its_matrices_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_scale_that_contradicts_the_configuration_is_refused(scaled: Path) -> None:
-    edit(scaled, normalize_activations="none")
+    edit(scaled / "cfg.json", normalize_activations="none")
     with pytest.raises(FormatError, match=r"activation_scaler\.json: scaling_factor"):
         load_sae(scaled)
 
 
 @pytest.mark.parametrize("factor", [0, -1.0, 1e300, "1", True])
 def test_a_scale_that_makes_no_sense_is_refused(scaled: Path, factor: Any) -> None:
-    edit(scaled, "activation_scaler.json", scaling_factor=factor)
+    edit(scaled / "activation_scaler.json", scaling_factor=factor)
     with pytest.raises(FormatError, match=r"activation_scaler\.json: scaling_factor"):
         load_sae(scaled)
 
@@ -197,7 +192,7 @@ def test_heads_are_read_side_by_side_or_apart() -> None:
 def test_one_head_is_part_of_the_hook_name_here_and_beside_it_in_the_file(tmp_path: Path, reshape: str) -> None:
     """Files before version 6 also say hook_z of a single head, which has no dimension of heads."""
     folder = Path(shutil.copytree(GOLDEN / "saelens_legacy" / "hook_z", tmp_path / "sae"))
-    edit(folder, hook_head_index=3, reshape_activations=reshape)
+    edit(folder / "cfg.json", hook_head_index=3, reshape_activations=reshape)
     sae = load_sae(folder)
     assert describe(folder).hook_name == sae.metadata["hook_name"] == "blocks.2.attn.hook_z.3"
     assert sae.cfg.reshape_activations == "none"

@@ -63,6 +63,12 @@ def write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data))
 
 
+def edit(path: Path, **changes: Any) -> None:
+    """Change keys of the JSON file at `path`; ... takes a key away."""
+    data = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in data.items() if value is not ...}))
+
+
 def assert_computes(sae: SAE, x: Array, f: Array, y: Array, tolerance: float = 1e-5) -> None:
     """`sae` gives the latents `f` and the reconstruction `y` for `x`, each within `tolerance` of its scale."""
     given = torch.from_numpy(x)

@@ -203,20 +203,6 @@ def test_a_repository_that_is_not_here(client_of: Make, revision: str) -> None:
     assert cached_listing(client_of().cache_dir, HubReference("lab/nothing", revision)) is None
 
 
-def test_a_recorded_listing_needs_no_other(client: HubClient, hub: Hub) -> None:
-    plan = plan_download(SAE, client=client)
-    rows = to_rows(plan.files)
-    listing = from_rows(SAELENS, plan.revision, plan.path, rows)
-    assert listing is not None
-    hub.forget()
-    done = download(
-        f"{SAELENS}@{plan.revision}/{plan.path}", client=client, listing=listing, format=plan.format, branch="main"
-    )
-    assert not hub.requests("/api/")
-    assert (done.format, done.fetched_bytes) == ("saelens", plan.total_bytes)
-    assert [path.read_text() for path in client.cache_dir.glob("*/refs/main")] == [plan.revision]
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -99,12 +99,6 @@ def test_a_folder_of_a_repository(client: HubClient) -> None:
     assert one.l0 == 72
 
 
-def test_what_is_cached_is_marked(client: HubClient) -> None:
-    assert not any(one.cached for one in variants(SAELENS, client=client))
-    download(f"{SAELENS}/blocks.1.hook_resid_pre", client=client)
-    assert [one.cached for one in variants(SAELENS, client=client)] == [False, True, False]
-
-
 def test_a_language_model_is_no_sae(client: HubClient) -> None:
     with pytest.raises(NoSAEError, match="It holds a language model") as error:
         variants("openai-community/gpt2", client=client)
