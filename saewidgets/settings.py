@@ -55,6 +55,16 @@ def machine_memory() -> int | None:
         return None
 
 
+def free_memory() -> int | None:
+    """Bytes of main memory that can be had now, from the kernel's own table; None where there is none."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as table:
+            rows = dict(line.split(":", 1) for line in table)
+        return int(rows["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
 def secret(name: str) -> str | None:
     """The key in the environment variable `name` without blanks around it; None if it is not set or empty.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
+from saewidgets import settings
 from saewidgets.config.names import hub_model
 from saewidgets.formats import registry
 from saewidgets.formats.format import Description
@@ -137,20 +136,11 @@ def _warnings(found: Preview, endpoint: str, device: str | None) -> Iterator[Hub
 
 def free_memory(device: str) -> int | None:
     """Free bytes of a device; None if that cannot be found out."""
-    if device.startswith("cuda"):
-        import torch  # seconds to import, and only needed for a GPU
+    if not device.startswith("cuda"):
+        return settings.free_memory()
+    import torch  # seconds to import, and only needed for a GPU
 
-        try:
-            return int(torch.cuda.mem_get_info(device)[0])
-        except (RuntimeError, AssertionError, ValueError):
-            return None
     try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            facts: dict[str, Any] = dict(line.split(":", 1) for line in lines if ":" in line)
-        return int(facts["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
+        return int(torch.cuda.mem_get_info(device)[0])
+    except (RuntimeError, AssertionError, ValueError):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from saewidgets.settings import machine_memory
+from saewidgets.settings import free_memory, machine_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,6 @@ def devices() -> tuple[Device, ...]:
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
             found.append(Device(f"cuda:{index}", f"cuda:{index} ({total / 1e9:.1f} GB)", total, free))
-    memory, available = _memory()
+    memory, available = machine_memory(), free_memory()
     label = f"cpu ({os.cpu_count()} cores, {memory / 1e9:.1f} GB)" if memory else "cpu"
     return (*found, Device("cpu", label, memory, available))
-
-
-def _memory() -> tuple[int | None, int | None]:
-    """Total and available bytes of main memory, from the kernel's own table where there is one."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as table:
-            rows = dict(line.split(":", 1) for line in table)
-        return tuple(int(rows[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))  # type: ignore[return-value]
-    except (OSError, KeyError, ValueError):  # not Linux: the total is all that can be had without another package
-        return machine_memory(), None
