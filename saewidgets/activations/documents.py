@@ -27,23 +27,14 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document, or a piece of one.
+    """A document, or a piece of one."""
 
-    Attributes:
-        text: the text; empty where `ids` are given.
-        source: where it is from (a file, a row, "string 3"), for messages.
-        continues: this piece follows the previous one without a break.
-        ids: token ids of text that was tokenised before, one-dimensional.
-        turns: of a conversation: who says what, in place of a text.
-        held_out: its corpus wants it evaluated on, not trained on.
-    """
-
-    text: str
-    source: str
-    continues: bool = False
-    ids: npt.NDArray[np.int64] | None = None
-    turns: tuple[Turn, ...] = ()
-    held_out: bool = False
+    text: str  # empty where `ids` or `turns` are given
+    source: str  # where it is from (a file, a row, "string 3"), for messages
+    continues: bool = False  # this piece follows the previous one without a break
+    ids: npt.NDArray[np.int64] | None = None  # of text that was tokenised before, one-dimensional
+    turns: tuple[Turn, ...] = ()  # of a conversation: who says what, in place of a text
+    held_out: bool = False  # its corpus wants it evaluated on, not trained on
 
     @property
     def size(self) -> int:
@@ -62,24 +53,14 @@ class Chunk:
 
 
 class Corpus(ABC):
-    """Text to read.
+    """Text to read."""
 
-    Attributes:
-        label: its name on the screen.
-        facts: what a run records of it (dataset, exact revision, …), plain JSON data; "held_out" is among them where
-            it brings its own validation documents.
-        is_long: it is packed as far as a run needs it, and a later run goes on from there; else it is packed whole.
-        whole_rows: every document is one context already, tokenised by somebody else.
-        chat: its documents are conversations.
-        tokenizer_said: the tokenizer that made its ids, according to the person who uses it.
-    """
-
-    label: str
-    facts: Mapping[str, Any]
-    is_long: bool = True
-    whole_rows: bool = False
-    chat: bool = False
-    tokenizer_said: str | None = None
+    label: str  # its name on the screen
+    facts: Mapping[str, Any]  # what a run records of it, JSON data; "held_out": it brings its own validation documents
+    is_long: bool = True  # it is packed as far as a run needs it; else to its end
+    whole_rows: bool = False  # every document is one context already, tokenised by somebody else
+    chat: bool = False  # its documents are conversations
+    tokenizer_said: str | None = None  # the tokenizer that made its ids, according to the person who uses it
 
     @abstractmethod
     def chunks(self, position: Position | None = None) -> Iterator[Chunk]:

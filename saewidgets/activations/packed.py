@@ -32,23 +32,14 @@ EVERY_TOKEN = TokenMask()
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How far a long text has been packed.
+    """How far a long text has been packed."""
 
-    Attributes:
-        position: where its corpus goes on; None: at its beginning.
-        rest: tokens read that do not fill a context yet.
-        ended: there is no more text.
-        source: what the corpus says of itself (dataset, revision, …).
-        held: numbers of the contexts that the corpus itself holds out.
-        held_rest: tokens of documents that it holds out, as `rest`.
-    """
-
-    position: dict[str, Any] | None
-    rest: tuple[int, ...]
-    ended: bool
-    source: dict[str, Any]
-    held: tuple[int, ...] = ()
-    held_rest: tuple[int, ...] = ()
+    position: dict[str, Any] | None  # where its corpus goes on; None: at its beginning
+    rest: tuple[int, ...]  # tokens read that do not fill a context yet
+    ended: bool  # there is no more text
+    source: dict[str, Any]  # what the corpus says of itself (dataset, revision, …)
+    held: tuple[int, ...] = ()  # numbers of the contexts that the corpus itself holds out
+    held_rest: tuple[int, ...] = ()  # tokens of documents that it holds out, as `rest`
 
     @property
     def lacks_validation(self) -> bool:
@@ -152,7 +143,6 @@ class PackedTokens:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of text, tokenizer and settings."""
         return self.facts.fingerprint
 
     @property

@@ -35,14 +35,8 @@ class _Coming:
 
 
 class WindowsAhead:
-    """Windows in their order, each filled while the one before it is used.
-
-    Args:
-        fill: called in the thread, for one window at a time.
-        buffer: memory for one window; called twice.
-        device: where windows are shown; None: where their memory is.
-        name: of the thread.
-    """
+    """Windows in their order, each filled while the one before it is used. They are shown on `device`; None: where
+    their memory is, which `buffer` makes twice."""
 
     def __init__(
         self, fill: Fill, buffer: Callable[[], dict[str, Tensor]], *, device: torch.device | None = None, name: str
@@ -114,18 +108,10 @@ class WindowsAhead:
 
 
 def handed_over(window: Tensor, chosen: Tensor, device: torch.device) -> Tensor:
-    """Rows of a window as a batch.
+    """The rows `chosen` (on the same device) of a window, as a batch: ``[batch, width]`` float32 on `device`.
 
     They travel in the number format of the window. On the way from the CPU to a GPU the batch waits in pinned memory,
     so that the copy runs beside whatever the GPU is doing; torch keeps that memory until the copy is over.
-
-    Args:
-        window: ``[window, width]`` in any number format, on any device.
-        chosen: row numbers ``[batch]`` on the same device.
-        device: where the batch is trained on.
-
-    Returns:
-        ``[batch, width]`` float32 on `device`, a tensor of its own.
     """
     if window.device.type == "cpu" and device.type == "cuda":
         shape = (len(chosen), window.shape[1])

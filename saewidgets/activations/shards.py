@@ -94,17 +94,11 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to go on in a shard.
+    """Where to go on in a shard."""
 
-    Attributes:
-        row: rows that are before it.
-        at: byte of the line, or number of the row group or record batch.
-        skip: rows of the group that are before it.
-    """
-
-    row: int = 0
-    at: int = 0
-    skip: int = 0
+    row: int = 0  # rows that are before it
+    at: int = 0  # byte of the line, or number of the row group or record batch
+    skip: int = 0  # rows of the group that are before it
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,76 +57,50 @@ _RECAPTURE = "Capture or import it again."
 
 @dataclass(frozen=True, slots=True)
 class StoredHook:
-    """One hook point of a store: its width and the mean norm of its rows, special tokens left out; of
-    ``attn.hook_z`` also how many heads lie side by side in a row, where the model said so."""
+    """One hook point of a store."""
 
     width: int
-    mean_norm: float
-    heads: int | None = None
+    mean_norm: float  # of its rows, special tokens left out
+    heads: int | None = None  # of ``attn.hook_z``: how many lie side by side in a row, where the model said so
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where a store has the rows of a hook point: part of each row in the files of `files`.
+    """Where a store has the rows of a hook point: part of each row in the files of `files`."""
 
-    Attributes:
-        files: the hook name that the files are of.
-        row: numbers per row of these.
-        first, width: which of them, one after the other.
-    """
-
-    files: str
-    row: int
-    first: int
+    files: str  # the hook name that the files are of
+    row: int  # numbers per row of these
+    first: int  # which of them: `width` from this one on
     width: int
 
 
 @dataclass(frozen=True, slots=True)
 class StoreFacts:
-    """What `store.json` says.
+    """What `store.json` says."""
 
-    Attributes:
-        source: ``"captured"`` from a model, or ``"imported"``.
-        model, model_revision, model_class, model_fingerprint, model_dtype: the language model, as far as known.
-        tokenizer, tokenizer_fingerprint: what made the tokens.
-        corpus, corpus_fingerprint: label of the text; hash of text, tokenizer and packing.
-        context_size: tokens per context; of imported states the rows of a block.
-        prepend_bos: contexts start with BOS; None where there are no tokens.
-        special_ids: ids that `special.bin` marks.
-        tokens: number format of `tokens.bin`; None where there is none.
-        dtype: number format of the rows.
-        n_contexts, n_rows: rows are whole contexts, but for the last of imported states.
-        n_held_out: so many contexts at the beginning were named as held out by the corpus.
-        n_special: rows of special tokens.
-        rows_per_shard: rows of every file of a hook point but the last.
-        hooks: hook name → width and mean norm.
-        files: name → ``{"size": bytes, "sha256": …}``.
-        fingerprint: SHA-256 of all of the above.
-    """
-
-    source: Literal["captured", "imported"]
-    model: str | None
+    source: Literal["captured", "imported"]  # captured from a model, or imported
+    model: str | None  # the language model, as far as known
     model_revision: str | None
     model_class: str | None
     model_fingerprint: str | None
     model_dtype: str | None
     tokenizer: str | None
     tokenizer_fingerprint: str | None
-    corpus: str
-    corpus_fingerprint: str | None
-    context_size: int
-    prepend_bos: bool | None
-    special_ids: tuple[int, ...]
-    tokens: str | None
-    dtype: str
+    corpus: str  # label of the text
+    corpus_fingerprint: str | None  # of text, tokenizer and packing
+    context_size: int  # tokens per context; of imported states the rows of a block
+    prepend_bos: bool | None  # contexts start with BOS; None where there are no tokens
+    special_ids: tuple[int, ...]  # that `special.bin` marks
+    tokens: str | None  # number format of `tokens.bin`; None where there is none
+    dtype: str  # number format of the rows
     n_contexts: int
-    n_rows: int
-    n_held_out: int
-    n_special: int
-    rows_per_shard: int
-    hooks: Mapping[str, StoredHook]
-    files: Mapping[str, Mapping[str, Any]]
-    fingerprint: str = ""
+    n_rows: int  # of whole contexts, but for the last of imported states
+    n_held_out: int  # so many contexts at the beginning were named as held out by the corpus
+    n_special: int  # rows of special tokens
+    rows_per_shard: int  # of every file of a hook point but the last
+    hooks: Mapping[str, StoredHook]  # by hook name
+    files: Mapping[str, Mapping[str, Any]]  # name → ``{"size": bytes, "sha256": …}``
+    fingerprint: str = ""  # SHA-256 of all of the above
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -134,7 +108,6 @@ class StoreFacts:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all files but `store.json`."""
         return sum(int(file["size"]) for file in self.files.values())
 
     def columns(self, hook_name: str) -> Columns | None:
@@ -148,7 +121,7 @@ class StoreFacts:
         return Columns(without_head(hook_name), whole.width, head * width, width)
 
     def shards(self, hook_name: str) -> list[str]:
-        """Names of the files of a hook point, in order."""
+        """Names of its files, in order."""
         return [shard_name(hook_name, number) for number in range(-(-self.n_rows // self.rows_per_shard))]
 
 
@@ -295,12 +268,6 @@ _COUNTED = 4096  # contexts whose special tokens are counted at once
 class StoredActivations:
     """A whole store.
 
-    Args:
-        folder: where it is.
-
-    Attributes:
-        folder, facts: where it is, and what `store.json` says.
-
     Raises:
         NotFoundError: it is not there, or one of its files is missing.
         FormatError: it is incomplete or damaged, or a file has another size than was written.
@@ -324,11 +291,7 @@ class StoredActivations:
         return self.facts.fingerprint
 
     def columns(self, hook_name: str, where: str = "hook_name") -> Columns:
-        """Where the rows of a hook point are; one head of a stored ``attn.hook_z`` is one, too.
-
-        Raises:
-            ConfigError: the store does not have it; with this `where`.
-        """
+        """Where the rows of a hook point are. Raises `ConfigError` with this `where` if the store does not have it."""
         if (found := self.facts.columns(hook_name)) is None:
             raise ConfigError(
                 f"This store does not hold {hook_name}.", where=where,
@@ -361,11 +324,7 @@ class StoredActivations:
                 on_file(done)
 
     def contexts(self, numbers: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Token ids of some contexts, ``[n, context_size]``.
-
-        Raises:
-            ConfigError: the store holds no tokens.
-        """
+        """Token ids of some contexts, ``[n, context_size]``. Raises `ConfigError` where the store holds no tokens."""
         dtype = self.facts.tokens
         if dtype is None:
             raise ConfigError(
@@ -386,11 +345,7 @@ class StoredActivations:
         return found.astype(np.int64)
 
     def kept(self, contexts: Numbers, rule: TokenMask = EVERY_TOKEN) -> npt.NDArray[np.bool_]:
-        """Which rows of these contexts count, ``[n, context_size]``: none behind the end of a short last block.
-
-        Raises:
-            ConfigError: ids of tokens are left out, and the store holds none.
-        """
+        """Which rows of these contexts count, ``[n, context_size]``: none behind the end of a short last block."""
         shape = len(contexts), self.facts.context_size
         special = None
         if rule.exclude_special and self._special is not None:
@@ -424,31 +379,14 @@ class StoredActivations:
         ).reshape(-1, at.row)
         return mapped[:, at.first : at.first + at.width]
 
-    def reader(self, hook_name: str) -> RowReader:
-        """Reads rows of one hook point; for one thread."""
-        return RowReader(self, hook_name)
-
     def parts(
         self, hook_names: Sequence[str], numbers: Iterable[Numbers], device: torch.device | str = "cpu",
         check: Check | None = None,
     ) -> Iterator[tuple[Tensor, ...]]:
-        """Rows of several hook points, part by part.
-
-        Args:
-            hook_names: which activations.
-            numbers: of the rows of each part.
-            device: where they go.
-            check: called before each part; what it raises ends the iteration.
-
-        Yields:
-            for each part one ``[n, width]`` float32 per hook point, of the same rows.
-
-        Raises:
-            ConfigError: the store does not hold a hook point.
-            NotFoundError, FormatError: files went away or were cut off.
-        """
+        """For each part of row `numbers` one ``[n, width]`` float32 per hook point, of the same rows. `check` is
+        called before each; what it raises ends the iteration."""
         with ExitStack() as stack:
-            readers = [stack.enter_context(self.reader(name)) for name in hook_names]
+            readers = [stack.enter_context(RowReader(self, name)) for name in hook_names]
             for part in numbers:
                 if check is not None:
                     check()
@@ -478,10 +416,8 @@ class StoredActivations:
 
 
 class RowReader:
-    """Copies rows of one hook point into tensors. Use it as a context manager, or `close` it.
-
-    Of one head whole rows are read, and its columns are copied from them.
-    """
+    """Copies rows of one hook point into tensors, for one thread. Of one head whole rows are read, and its columns are
+    copied from them."""
 
     def __init__(self, store: StoredActivations, hook_name: str) -> None:
         self._store, self.hook_name = store, hook_name
@@ -493,8 +429,6 @@ class RowReader:
 
     def read(self, numbers: Numbers, target: Tensor) -> None:
         """Copy the rows of these numbers into the start of `target` ``[n, width]``, of the store's number format.
-
-        Rows that follow each other in the file are read at once.
 
         Raises:
             FormatError: a file ended early.
@@ -510,7 +444,7 @@ class RowReader:
             target[start : start + len(part)] = rows[: len(part), self._at.first : self._at.first + self._at.width]
 
     def _read(self, numbers: Numbers, target: Tensor) -> None:
-        """Whole rows."""
+        """Whole rows. Those that follow each other in the file are read at once."""
         if not len(numbers):
             return
         raw = memoryview(target[: len(numbers)].view(torch.uint8).numpy()).cast("B")  # type: ignore[arg-type]
@@ -551,16 +485,12 @@ class RowReader:
         self._files.move_to_end(shard)
         return self._files[shard]
 
-    def close(self) -> None:
-        """Close its files."""
-        while self._files:
-            self._files.popitem()[1].close()
-
     def __enter__(self) -> RowReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        while self._files:
+            self._files.popitem()[1].close()
 
 
 def batched(numbers: Numbers, size: int) -> Iterator[Numbers]:

@@ -7,16 +7,15 @@ what a latent fires on, and the cross-entropy, need text and model.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from saewidgets.activations.store import DTYPES, StoredHook, StoreFacts, facts_if_whole, rows_per_shard
-from saewidgets.activations.store_write import Piece, StorePlan, StoreWriter
-from saewidgets.durable import require_space
+from saewidgets.activations.store import DTYPES, StoredHook, StoreFacts, rows_per_shard
+from saewidgets.activations.store_write import Piece, StorePlan, write_store
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.events import Control, NullControl
 
@@ -28,22 +27,14 @@ _PIECE = 1 << 24  # about so many bytes at once
 
 @dataclass(frozen=True, slots=True)
 class StatesFile:
-    """A file of hidden states, looked at but not read.
-
-    Attributes:
-        path: where it is.
-        rows, width: of its tensor, all but the last dimension taken together.
-        layer: the layer that the file or its name says, if any.
-        dtype: of its numbers, a float.
-        start: byte at which they begin.
-    """
+    """A file of hidden states, looked at but not read."""
 
     path: Path
-    rows: int
+    rows: int  # of its tensor, all but the last dimension taken together
     width: int
-    layer: int | None
-    dtype: torch.dtype
-    start: int
+    layer: int | None  # that the file or its name says, if any
+    dtype: torch.dtype  # of its numbers, a float
+    start: int  # byte at which they begin
 
     @property
     def stored_dtype(self) -> str:
@@ -80,28 +71,23 @@ def import_states(
         FormatError: a file ended early, or holds NaN or infinite numbers.
         StorageError: the disk is full or not writable.
     """
-    folder, control = Path(folder), control or NullControl()
     plan = _plan(files, dtype, model, corpus)
-    total = plan.facts.n_rows
-    if resume and (whole := facts_if_whole(folder)) is not None:
-        return whole
-    writer = StoreWriter(folder, plan, resume=resume)
-    with closing(writer):
-        row = sum(hook.width for hook in plan.facts.hooks.values()) * DTYPES[plan.facts.dtype].itemsize
-        require_space(folder, (total - writer.rows) * row, "the store", "Import fewer files, or free some space.")
-        step = BLOCK * max(1, _PIECE // (BLOCK * max(row, 1)))
-        pieces = _pieces(files, range(writer.rows, total, step), total, plan.facts.dtype, control)
-        return writer.fill(pieces, total, control=control, on_progress=on_progress)
+    return write_store(
+        Path(folder), plan, partial(_pieces, files, plan.facts), control or NullControl(),
+        hint="Import fewer files, or free some space.", on_progress=on_progress, resume=resume,
+    )  # fmt: skip
 
 
 def _pieces(
-    files: Sequence[tuple[str, StatesFile]], starts: range, total: int, dtype: str, control: Control
+    files: Sequence[tuple[str, StatesFile]], facts: StoreFacts, begin: int, control: Control
 ) -> Iterator[Piece]:
-    for first in starts:
+    row = sum(hook.width for hook in facts.hooks.values()) * DTYPES[facts.dtype].itemsize
+    step = BLOCK * max(1, _PIECE // (BLOCK * row))
+    for first in range(begin, facts.n_rows, step):
         control.check()
         rows, norms = {}, {}
         for name, file in files:
-            rows[name], norms[name] = _piece(file, first, min(starts.step, total - first), dtype)
+            rows[name], norms[name] = _piece(file, first, min(step, facts.n_rows - first), facts.dtype)
         yield Piece(rows, norms)
 
 

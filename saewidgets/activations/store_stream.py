@@ -17,7 +17,7 @@ from torch import Tensor
 
 from saewidgets.activations.prefetch import WindowsAhead
 from saewidgets.activations.shuffle import Numbers, split
-from saewidgets.activations.store import StoredActivations, batched
+from saewidgets.activations.store import RowReader, StoredActivations, batched
 from saewidgets.activations.stream import Check, Covariance, MeanNorm, Measure, RowStream, RowWindows
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
@@ -27,18 +27,8 @@ _HELD_OUT_ROWS = 8192  # rows of held-out activations at once
 
 
 class StoredWindows(RowWindows):
-    """Windows of rows at one or several hook points of a store.
-
-    Args:
-        store: an open store.
-        config: `batch_size` and `activations` are used.
-        hook_names: which activations.
-        seed: fixes the order; the configuration's if left out.
-        device: where batches go.
-
-    Raises:
-        ConfigError: the store does not hold a hook point, or is smaller than one batch.
-    """
+    """Windows of rows at one or several hook points of a store. Raises `ConfigError` where the store does not hold a
+    hook point, or is smaller than one batch."""
 
     def __init__(
         self, store: StoredActivations, config: TrainingConfig, hook_names: Sequence[str], seed: int | None = None,
@@ -78,7 +68,7 @@ class StoredWindows(RowWindows):
 
     def _measure(self, measure: Measure, hook_name: str, check: Check) -> None:
         numbers = self.numbers(0, min(self._norm_tokens, self.tokens_per_epoch))
-        with self.store.reader(hook_name) as reader:
+        with RowReader(self.store, hook_name) as reader:
             for part in batched(numbers, _HELD_OUT_ROWS):
                 check()
                 measure.add(reader.floats(part, self.device))
@@ -87,7 +77,6 @@ class StoredWindows(RowWindows):
         return self.store.contexts(self.store.evaluation_contexts(self.validation, self.train, n_tokens))
 
     def held_out(self, hook_names: Sequence[str], n_tokens: int, check: Check | None) -> Iterator[tuple[Tensor, ...]]:
-        """See `StoredStream.held_out`."""
         chosen = self.store.evaluation_contexts(self.validation, self.train, n_tokens)
         numbers = self.store.row_numbers(chosen, self._rule)
         return self.store.parts(hook_names, batched(numbers, _HELD_OUT_ROWS), self.device, check)
@@ -105,7 +94,7 @@ class StoredWindows(RowWindows):
         return self._ahead.window(number, check)
 
     def _reading(self) -> WindowsAhead:
-        readers = {name: self._open.enter_context(self.store.reader(name)) for name in self.widths}
+        readers = {name: self._open.enter_context(RowReader(self.store, name)) for name in self.widths}
 
         def fill(number: int, targets: Mapping[str, Tensor], check: Check) -> None:
             numbers = self.numbers(number * self.window, self.window)
@@ -137,19 +126,8 @@ def _check_rule(rule: TokenMask, has_tokens: bool) -> None:
 
 
 class StoredStream(RowStream):
-    """A `RowStream` of stored rows.
-
-    Args:
-        store: an open store.
-        config: `hook_name`, `hook_name_out`, `batch_size` and `activations` are used.
-        seed: fixes the order; the configuration's if left out.
-        device: where batches go.
-        windows: made for the same store, batch size and seed: read in step with other streams, every window is read
-            once for all.
-
-    Raises:
-        ConfigError: see `StoredWindows`.
-    """
+    """A `RowStream` of stored rows. Streams that are read in step and share their `windows` (of the same store, batch
+    size and seed) read every window once for all."""
 
     def __init__(
         self, store: StoredActivations, config: TrainingConfig, seed: int | None = None, device: str = "cpu", *,

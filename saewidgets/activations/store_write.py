@@ -11,8 +11,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,8 +40,8 @@ from saewidgets.activations.store import (
     write_json,
 )
 from saewidgets.activations.stream import check_text
-from saewidgets.durable import require_space, sealed, sha256_of, sync
-from saewidgets.errors import ConfigError, StorageError
+from saewidgets.durable import require_space, sealed, sha256_of, storage_errors, sync
+from saewidgets.errors import ConfigError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, resolve_hook
 
@@ -48,23 +49,14 @@ from saewidgets.lm import LoadedModel, capture, resolve_hook
 # Capturing: language-model forwards → a store, all hook points from one forward.
 @dataclass(frozen=True, slots=True)
 class CaptureSettings:
-    """How to capture.
-
-    Attributes:
-        hook_names: which activations.
-        tokens: how many to capture; all of the text where it has fewer.
-        dtype: number format of the store; None takes the model's.
-        model_batch_size: contexts per forward.
-        model_revision: of the model, for the record.
-        compiled: the mode in which the model was compiled; None where it runs as it is.
-    """
+    """How to capture."""
 
     hook_names: tuple[str, ...]
-    tokens: int
-    dtype: str | None = None
-    model_batch_size: int = 16
-    model_revision: str | None = None
-    compiled: str | None = None
+    tokens: int  # all of the text where it has fewer
+    dtype: str | None = None  # number format of the store; None takes the model's
+    model_batch_size: int = 16  # contexts per forward
+    model_revision: str | None = None  # for the record
+    compiled: str | None = None  # the mode in which the model was compiled; None where it runs as it is
 
 
 def bytes_per_token(widths: Sequence[int], dtype: str, vocab_size: int | None = None) -> int:
@@ -119,31 +111,21 @@ def capture_store(
         ConfigError: contexts do not fit the model, or its activations do not fit the number format.
         StorageError: the disk is full or not writable. What was captured stays, to resume.
     """
-    folder, control = Path(folder), control or NullControl()
     contexts, held = chosen_contexts(packed, settings.tokens)
     plan = _plan(lm, packed, settings, contexts, held)
-    total = len(contexts) * packed.context_size
-    if resume and (whole := facts_if_whole(folder)) is not None:
-        return whole  # it was killed behind the last step
-    writer = StoreWriter(folder, plan, resume=resume)
-    if writer.restarted and on_restart is not None:
-        on_restart()
-    with closing(writer):
-        widths = [hook.width for hook in plan.facts.hooks.values()]
-        require_space(
-            folder, (total - writer.rows) * bytes_per_token(widths, plan.facts.dtype, lm.vocab_size), "the store",
-            "Capture fewer tokens or hook points, choose a smaller dtype, or free some space.",
-        )
-        pieces = _forwards(lm, packed, plan, contexts, writer.rows // packed.context_size, settings, control)
-        return writer.fill(pieces, total, control=control, on_progress=on_progress)
+    return write_store(
+        Path(folder), plan, partial(_forwards, lm, packed, plan, contexts, settings), control or NullControl(),
+        hint="Capture fewer tokens or hook points, choose a smaller dtype, or free some space.",
+        on_progress=on_progress, on_restart=on_restart, resume=resume,
+    )  # fmt: skip
 
 
 def _forwards(
-    lm: LoadedModel, packed: PackedTokens, plan: StorePlan, contexts: Numbers, first: int, settings: CaptureSettings,
+    lm: LoadedModel, packed: PackedTokens, plan: StorePlan, contexts: Numbers, settings: CaptureSettings, begin: int,
     control: Control,
 ) -> Iterator[Piece]:
-    """One language-model batch after the other, from context number `first` of the chosen ones on."""
-    size = settings.model_batch_size
+    """One language-model batch after the other, from row `begin` of the chosen contexts on."""
+    size, first = settings.model_batch_size, begin // packed.context_size
     # A checkpoint is always between two batches, or at the end.
     for start in range(first - first % size, len(contexts), size):
         control.check()
@@ -211,15 +193,8 @@ _CHUNK = 1 << 24  # bytes hashed at once of what was written before
 
 
 class ShardWriter:
-    """Appends rows to the files of one hook point. Used by one thread at a time.
-
-    Args:
-        folder: of the store.
-        hook_name: whose rows.
-        rows: that are there already.
-        per_shard: rows in a file.
-        on_full: told the name, size and SHA-256 of a file that has all its rows.
-    """
+    """Appends rows to the files of one hook point, for one thread at a time. `on_full` is told the name, size and
+    SHA-256 of a file that has all its rows."""
 
     def __init__(
         self, folder: Path, hook_name: str, rows: int, per_shard: int, on_full: Callable[[str, dict[str, Any]], None]
@@ -279,17 +254,15 @@ class ShardWriter:
         """Close the file as it is."""
         if self._file is not None:
             self._file.close()
-            self._file = None
 
 
-def has_size(path: Path, size: int) -> bool:
-    """Whether it is a file of so many bytes."""
-    return path.is_file() and path.stat().st_size == size
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
-def cut(path: Path, size: int) -> bool:
+def _cut(path: Path, size: int) -> bool:
     """Cut a file off at `size` bytes; False if it has fewer. One of no bytes is removed."""
-    there = path.stat().st_size if path.is_file() else 0
+    there = _size(path)
     if there < size:
         return False
     if not size:
@@ -309,48 +282,46 @@ Ids = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, slots=True)
 class StorePlan:
-    """What is going to be written.
+    """What is going to be written."""
 
-    Attributes:
-        facts: as `store.json` will say it; counts, norms and files are filled in.
-        identity: whatever decides the bits, as JSON data: a store that was begun with another identity starts over.
-    """
-
-    facts: StoreFacts
-    identity: Mapping[str, Any]
+    facts: StoreFacts  # as `store.json` will say it; counts, norms and files are filled in
+    identity: Mapping[str, Any]  # whatever decides the bits: a store that was begun with another one starts over
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some rows of all hook points.
+    """Some rows of all hook points."""
 
-    Attributes:
-        rows: hook name → ``[n, width]`` on the CPU in the store's number format; not changed afterwards.
-        norms: hook name → sum of the norms of the rows that are not special.
-        tokens: ids of the rows, ``[n]``, where the store has tokens.
-        special: which of them are special, ``[n]``.
-    """
+    rows: Mapping[str, Tensor]  # hook name → ``[n, width]`` on the CPU in the store's number format; not changed later
+    norms: Mapping[str, float]  # hook name → sum of the norms of the rows that are not special
+    tokens: Ids | None = None  # ids of the rows, ``[n]``, where the store has tokens
+    special: npt.NDArray[np.bool_] | None = None  # which of them are special, ``[n]``
 
-    rows: Mapping[str, Tensor]
-    norms: Mapping[str, float]
-    tokens: Ids | None = None
-    special: npt.NDArray[np.bool_] | None = None
+
+def write_store(
+    folder: Path, plan: StorePlan, pieces: Callable[[int, Control], Iterable[Piece]], control: Control, *, hint: str,
+    on_progress: Callable[[int, int], None] | None, on_restart: Callable[[], None] | None = None, resume: bool,
+) -> StoreFacts:
+    """Write the `pieces` behind so many rows that are there already. The `hint` is for a disk without enough space."""
+    if resume and (whole := facts_if_whole(folder)) is not None:
+        return whole  # it was killed behind the last step
+    facts = plan.facts
+    with closing(StoreWriter(folder, plan, resume=resume)) as writer:
+        if writer.restarted and on_restart is not None:
+            on_restart()
+        row = sum(hook.width for hook in facts.hooks.values()) * DTYPES[facts.dtype].itemsize
+        if facts.tokens is not None:
+            row += int(facts.tokens[-1]) + 1
+        require_space(folder, (facts.n_rows - writer.rows) * row, "the store", hint)
+        return writer.fill(pieces(writer.rows, control), facts.n_rows, control=control, on_progress=on_progress)
 
 
 class StoreWriter:
-    """Appends rows to a store.
-
-    Args:
-        folder: of the store; made if it is not there.
-        plan: what is written.
-        resume: go on with what is there, where it belongs to the plan.
+    """Appends rows to a store: as planned, or, with `resume`, behind what is there of the same plan.
 
     Attributes:
         rows: rows that are written.
         restarted: there was something, but of another plan or damaged, and it starts over.
-
-    Raises:
-        StorageError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, plan: StorePlan, *, resume: bool) -> None:
@@ -360,7 +331,7 @@ class StoreWriter:
         self._special = 0
         self._sums = dict.fromkeys(plan.facts.hooks, 0.0)
         self._closed_files: dict[str, dict[str, Any]] = {}  # shards that are full
-        try:
+        with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
             for leftover in folder.glob(f"{TMP}*"):  # of a kill while `capture.json` was replaced
                 leftover.unlink()
@@ -372,26 +343,17 @@ class StoreWriter:
                 name: ShardWriter(folder, name, self.rows, plan.facts.rows_per_shard, self._closed_files.__setitem__)
                 for name in plan.facts.hooks
             }
-            self._small = {name: (folder / name).open("ab") for name in self._small_files()}
-        except OSError as error:
-            raise self._failed(error) from error
+            self._small = {
+                name: (folder / name).open("ab") for name in (TOKENS, SPECIAL) if plan.facts.tokens is not None
+            }
         self._pool = ThreadPoolExecutor(min(_THREADS, len(self._hooks)), thread_name_prefix="saewidgets-store")
         self._pending: list[Future[None]] = []
 
     def fill(
         self, pieces: Iterable[Piece], total: int, *, control: Control, on_progress: Callable[[int, int], None] | None
     ) -> StoreFacts:
-        """Write what `pieces` yields, with a checkpoint now and then, and end the store.
-
-        Args:
-            total: rows in all.
-            control: Pause writes a checkpoint; Stop ends the store with what there is.
-            on_progress: told (rows, rows in all).
-
-        Raises:
-            Interruption: paused, cancelled, or stopped before anything was written; raised by `pieces`.
-            StorageError: the disk is full or not writable.
-        """
+        """Write what `pieces` yields, with a checkpoint now and then, and end the store. Pause makes a checkpoint, too;
+        Stop ends the store with what there is."""
         saved = time.monotonic()
         try:
             for piece in pieces:
@@ -410,30 +372,23 @@ class StoreWriter:
         return self.finish()
 
     def append(self, piece: Piece) -> None:
-        """Add rows of all hook points. Returns while they are still being written; the next call waits for that.
-
-        Raises:
-            StorageError: the disk is full or not writable.
-        """
+        """Add rows of all hook points. Returns while they are still being written; the next call waits for that."""
         rows, tokens, special = piece.rows, piece.tokens, piece.special
         self._settle()
-        count = len(next(iter(rows.values())))
-        try:
-            if tokens is not None and special is not None:
+        if tokens is not None and special is not None:
+            with self._writing():
                 self._small[TOKENS].write(tokens.astype(np.dtype(self._plan.facts.tokens)).tobytes())
                 self._small[SPECIAL].write(special.astype(np.uint8).tobytes())
-                self._special += int(special.sum())
-        except OSError as error:
-            raise self._failed(error) from error
+            self._special += int(special.sum())
         for name, shards in self._hooks.items():
             self._sums[name] += piece.norms[name]
             self._pending.append(self._pool.submit(shards.append, rows[name]))
-        self.rows += count
+        self.rows += len(next(iter(rows.values())))
 
     def checkpoint(self) -> None:
-        """Make what was appended so far last. Raises `StorageError`."""
+        """Make what was appended so far last."""
         self._settle()
-        try:
+        with self._writing():
             for file in self._small.values():
                 file.flush()
                 sync(Path(file.name))
@@ -443,17 +398,11 @@ class StoreWriter:
                 "format": FORMAT, "identity": self._plan.identity, "rows": self.rows, "special": self._special,
                 "sums": self._sums, "files": dict(sorted(self._closed_files.items())),
             }))  # fmt: skip
-        except OSError as error:
-            raise self._failed(error) from error
 
     def finish(self) -> StoreFacts:
-        """Close the files and write `store.json`: from now on it is whole.
-
-        Raises:
-            StorageError: the disk is full or not writable.
-        """
+        """Close the files and write `store.json`: from now on it is whole."""
         self._settle()
-        try:
+        with self._writing():
             for shards in self._hooks.values():
                 shards.close()
             for name, file in self._small.items():
@@ -472,9 +421,7 @@ class StoreWriter:
                 files=dict(sorted(self._closed_files.items())),
             ))  # fmt: skip
             (self.folder / PROGRESS).unlink(missing_ok=True)
-            return found
-        except OSError as error:
-            raise self._failed(error) from error
+        return found
 
     def close(self) -> None:
         """Close the files, whatever they hold; what came after the last checkpoint is cut off by who resumes."""
@@ -486,16 +433,9 @@ class StoreWriter:
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, []
-        try:
+        with self._writing():
             for future in pending:
                 future.result()
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def _small_files(self) -> tuple[str, ...]:
-        return (TOKENS, SPECIAL) if self._plan.facts.tokens is not None else ()
-
-    # ------------------------------------------------------------------------------------------------ taking up
 
     def _take_up(self, state: Mapping[str, Any]) -> bool:
         """Cut every file off at the checkpoint; False where that is not possible."""
@@ -505,7 +445,7 @@ class StoreWriter:
             return False
         rows = int(state["rows"])
         sizes = {TOKENS: int(facts.tokens[-1]), SPECIAL: 1} if facts.tokens is not None else {}
-        if not all(cut(self.folder / name, rows * size) for name, size in sizes.items()):
+        if not all(_cut(self.folder / name, rows * size) for name, size in sizes.items()):
             return False
         for name, hook in facts.hooks.items():
             full, rest = divmod(rows, facts.rows_per_shard)
@@ -513,9 +453,9 @@ class StoreWriter:
             for number in range(full):
                 shard = shard_name(name, number)
                 known = state["files"].get(shard)
-                if known is None or not has_size(self.folder / shard, int(known["size"])):
+                if known is None or _size(self.folder / shard) != int(known["size"]):
                     return False
-            if not cut(self.folder / shard_name(name, full), rest * row):
+            if not _cut(self.folder / shard_name(name, full), rest * row):
                 return False
             for later in (self.folder / name).glob("*.bin"):
                 if later.name > f"{full:05d}.bin":
@@ -532,10 +472,5 @@ class StoreWriter:
         for name in (PROGRESS, TOKENS, SPECIAL):
             (self.folder / name).unlink(missing_ok=True)
 
-    def _failed(self, error: OSError) -> StorageError:
-        if isinstance(error, StorageError):
-            return error
-        return StorageError(
-            f"The activations cannot be written: {error.strerror or error}.", where=str(self.folder),
-            hint="Free some disk space, then resume.",
-        )
+    def _writing(self) -> AbstractContextManager[None]:
+        return storage_errors("The activations cannot be written", self.folder, "Free some disk space, then resume.")

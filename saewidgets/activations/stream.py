@@ -103,11 +103,8 @@ class Covariance:
         self.sums["rows"] += len(rows)
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """Mean [width] and covariance [width, width] (over n - 1), float64 on the device of the rows.
-
-        Raises:
-            ConfigError: the rows do not vary or are not finite.
-        """
+        """Mean [width] and covariance [width, width] (over n - 1), float64 on the device of the rows. Raises
+        `ConfigError` where the rows do not vary or are not finite."""
         count = int(self.sums["rows"])
         mean = self.sums["sum"] / max(count, 1)
         covariance = (self.sums["outer"] - count * torch.outer(mean, mean)) / max(count - 1, 1)
@@ -240,20 +237,13 @@ class RowWindows(ABC):
 
 
 class Windows(RowWindows):
-    """Windows of rows at one or several hook points of one forward.
+    """Windows of rows at one or several hook points of one forward, which ends behind the deepest.
 
     Args:
-        lm: the language model.
-        packed: contexts from `pack`.
-        config: `batch_size` and `activations` are used.
-        hook_names: which activations; the forward ends behind the deepest.
         seed: fixes the order; the configuration's if left out.
         device: where batches go; the model's if left out.
         kept: a file for what is measured of the rows, so that it goes on after an interruption.
         on_measured: called with how many rows were measured, and of how many.
-
-    Attributes:
-        reads_ahead: whether the next window is computed while one is used.
 
     Raises:
         HookError: the model has no such hook point.
@@ -480,11 +470,8 @@ class RowStream:
         return {"hook_name": self.hook_name, **out, **self._windows.layout}
 
     def batches(self, start: int = 0, check: Check = _never) -> Iterator[Batch]:
-        """Batches from number `start` on, without end.
-
-        Args:
-            start: number of the first batch.
-            check: called before every language-model batch or stored window; what it raises ends the iteration.
+        """Batches from number `start` on, without end. `check` is called before every language-model batch or stored
+        window; what it raises ends the iteration.
 
         Yields:
             ``[batch_size, d_in]`` float32 on the windows' device, each a tensor of its own, without gradient; for a
@@ -535,19 +522,8 @@ class RowStream:
 
 
 class ActivationStream(RowStream):
-    """A `RowStream` of language-model forwards.
-
-    Args:
-        lm: the language model.
-        packed: contexts from `pack`.
-        config: `hook_name`, `hook_name_out`, `batch_size` and `activations` are used.
-        seed: fixes the order; the configuration's if left out.
-        windows: made for the same text, batch size and seed; read in step with other streams it costs no forward of
-            its own. The model, text, seed and device are then those of `windows`.
-
-    Raises:
-        HookError, ConfigError: see `Windows`.
-    """
+    """A `RowStream` of language-model forwards. Streams that are read in step and share their `windows` (of the same
+    text, batch size and seed) cost one forward together; model, text, seed and device are then those of `windows`."""
 
     def __init__(
         self, lm: LoadedModel, packed: PackedTokens, config: TrainingConfig, seed: int | None = None, *,

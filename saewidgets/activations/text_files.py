@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from saewidgets.activations import documents
 from saewidgets.activations.documents import Chunk, Corpus, Document, Position, Read, Turn, chunked, cut, pieces
 from saewidgets.activations.shards import Place, Row, Shard, What, kind_of, read_rows
 from saewidgets.config import TextCorpus
+from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 
 # What datasets in the form of ShareGPT call the sides of a conversation.
@@ -271,7 +272,7 @@ class TextFiles(Corpus):
                 found = self._plain(_read_text(file, self._config.encoding), inside)
             else:
                 found = read_documents([shard], self._what, self._config.text_field, inside)
-            with readable(self.files[number] if number < len(self.files) else ""):
+            with readable(self.files[number]) if number < len(self.files) else nullcontext():
                 for read, place in found:
                     if read is not None:  # files that are small are tokenised together
                         yield read, partial(_inside, number, place)
@@ -294,17 +295,9 @@ def _inside(number: int, place: Callable[[], Position]) -> Position:
     return {"file": number, "inside": dict(place())}
 
 
-@contextmanager
-def readable(file: Path | str) -> Iterator[None]:
+def readable(file: Path) -> AbstractContextManager[None]:
     """Turns the system's complaint about a file into ours."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(
-            f"The file cannot be read: {error.strerror or error}.", where=str(file), hint="Check its permissions."
-        ) from error
+    return storage_errors("The file cannot be read", file, "Check its permissions.")
 
 
 def _size(file: Path) -> int:

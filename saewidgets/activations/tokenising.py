@@ -79,8 +79,6 @@ class Contexts:
 
     Args:
         tokenizer: the caller's own copy.
-        special: its special tokens.
-        context_size: tokens per context, special ones included.
         prepend_bos: begin every context with BOS (and close it as encoders want it).
         join: documents follow one another; else each that is long enough gives one context, its beginning.
         whole_rows: documents are contexts already: each gives its first `context_size` ids as they are.

@@ -12,7 +12,6 @@ compiler is missing, fails or computes something else, the model stays as it is,
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.base import CompileMode
 from saewidgets.lm.hookpoints import find_blocks, resolve_hook
-from saewidgets.lm.hooks import capture, input_device
+from saewidgets.lm.hooks import OtherForward, capture, input_device
 from saewidgets.lm.model_config import text_config
 
 log = logging.getLogger(__name__)
@@ -54,10 +53,9 @@ class Compiled:
     def regions(self) -> int:
         return len(self._regions)
 
-    def add(self, region: _Region) -> None:
+    def add(self, module: nn.Module, compiled: Any, *, copies: bool) -> None:
         """One more module."""
-        region.install()
-        self._regions.append(region)
+        self._regions.append(_Region(module, compiled, self, copies))
 
     def undo(self) -> None:
         """Leave the model as it was: others may have it, too."""
@@ -117,7 +115,7 @@ def compile_blocks(
                 # gets one of its own, so that nothing is left of it when the run is over.
                 own = FunctionType(_call.__code__.replace(), globals())
                 shared[type(module)] = torch.compile(own, **settings)
-            found.add(_Region(module, shared[type(module)], found, copies=mode in _GRAPHS))
+            found.add(module, shared[type(module)], copies=mode in _GRAPHS)
         with _trying():
             capture(model, [f"blocks.{last}.hook_resid_post"], ids.view(shape))
     except Exception as error:  # noqa: BLE001 - a compiler fails in many ways, and the model does without it
@@ -171,27 +169,15 @@ class _Region:
     """One module with a `forward` that chooses between the compiled code and its own."""
 
     def __init__(self, module: nn.Module, compiled: Any, owner: Compiled, copies: bool) -> None:
-        self._module, self._compiled, self._owner, self._copies = module, compiled, owner, copies
-        self._own = module.__dict__.get("forward")  # where it has one beside that of its class
-        self._plain = module.forward
+        self._compiled, self._owner, self._copies = compiled, owner, copies
+        self._name, self._plain = type(module).__name__, module.forward
         self._inside = [each for each in module.modules() if each is not module]
         self._wanted: Any = None  # what a call has to look like
-        self._ours: Any = None
-
-    def install(self) -> None:
-        @functools.wraps(self._plain)
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            return self._run(args, kwargs)
-
-        self._ours = self._module.forward = forward
+        self._put = OtherForward(module, lambda plain, *args, **kwargs: self._run(args, kwargs))
 
     def remove(self) -> None:
-        self._wanted = None  # where somebody has wrapped ours meanwhile it stays, and computes as ever
-        if self._ours is not None and self._module.__dict__.get("forward") is self._ours:
-            if self._own is None:
-                del self._module.forward
-            else:
-                self._module.forward = self._own
+        self._wanted = None  # where it stays, it computes as ever
+        self._put.remove()
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if torch.compiler.is_compiling():  # somebody compiles the whole model
@@ -216,7 +202,7 @@ class _Region:
         expected = self._plain(*_copied(args), **_copied(kwargs))
         for _ in range(_TRIALS if self._copies else 1):
             found = self._result(_copied(args), _copied(kwargs))
-            _compare(found, expected, type(self._module).__name__)
+            _compare(found, expected, self._name)
         self._wanted = _looks(args, kwargs)
         return expected
 

@@ -100,29 +100,17 @@ class HookError(NotFoundError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HookPoint:
-    """One place in a model.
-
-    Attributes:
-        name: the hook name.
-        layer: L; 0 for ``hook_embed``.
-        site: which one.
-        module: the module whose input or output is the activation.
-        block: the block it belongs to (the first one for ``hook_embed``).
-        width: last dimension of the activation.
-        kind: whether the activation is what goes into `module` or what comes out of it.
-        heads: for ``attn.hook_z``, how many heads lie side by side in it, where the model says so.
-        head: which one of them this is; None: all, or a place that has none.
-    """
+    """One place in a model."""
 
     name: str
-    layer: int
+    layer: int  # 0 for ``hook_embed``
     site: Site
-    module: nn.Module
-    block: nn.Module
-    width: int
-    kind: Literal["input", "output"] = "output"
-    heads: int | None = None
-    head: int | None = None
+    module: nn.Module  # whose input or output is the activation
+    block: nn.Module  # it belongs to (the first one for ``hook_embed``)
+    width: int  # last dimension of the activation
+    kind: Literal["input", "output"] = "output"  # what goes into `module`, or what comes out of it
+    heads: int | None = None  # for ``attn.hook_z``, how many lie side by side in it, where the model says so
+    head: int | None = None  # which one of them this is; None: all, or a place that has none
 
     @property
     def place(self) -> HookPoint:
@@ -146,11 +134,8 @@ class HookPoint:
         return torch.cat([before, new.to(activation), after], dim=-1)
 
     def as_heads(self, activation: Tensor) -> Tensor:
-        """``[..., heads · d_head]`` → ``[..., heads, d_head]``.
-
-        Raises:
-            HookError: this is no ``attn.hook_z`` of all heads, or their number is not known.
-        """
+        """``[..., heads · d_head]`` → ``[..., heads, d_head]``. Raises `HookError` where these are not all heads, or
+        their number is not known."""
         if self.heads is None or self.head is not None:
             raise HookError(
                 f"{self.name} has no heads that are known.", where="hook_name", hint="Use blocks.L.attn.hook_z."

@@ -6,6 +6,7 @@ disturbed there. They are removed when the block ends, whatever happened inside.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,25 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for m in training:
             m.training = True
+
+
+class OtherForward:
+    """Another `forward` on a module until it is removed: ``run(plain, *args, **kwargs)``, with the one it had."""
+
+    def __init__(self, module: nn.Module, run: Callable[..., Any]) -> None:
+        self._module = module
+        self._own = module.__dict__.get("forward")  # beside that of its class (accelerate sets one)
+        plain = module.forward
+        self._ours = module.forward = functools.wraps(plain)(functools.partial(run, plain))
+
+    def remove(self) -> None:
+        """The module as it was. Where somebody has wrapped ours meanwhile it stays."""
+        if self._module.__dict__.get("forward") is not self._ours:
+            return
+        if self._own is None:
+            del self._module.forward
+        else:
+            self._module.forward = self._own
 
 
 def first_tensor(value: Any) -> Tensor:

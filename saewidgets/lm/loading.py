@@ -42,23 +42,14 @@ BUILDING = threading.Lock()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A language model with its tokenizer.
-
-    Attributes:
-        model: the transformers model.
-        tokenizer: its tokenizer.
-        name: hub id, folder, or what the user called it.
-        d_model: width of the residual stream.
-        n_layers: number of blocks.
-        context: longest context in tokens, if the configuration states one.
-    """
+    """A language model with its tokenizer."""
 
     model: nn.Module
     tokenizer: Any
-    name: str
-    d_model: int
+    name: str  # hub id, folder, or what the user called it
+    d_model: int  # width of the residual stream
     n_layers: int
-    context: int | None
+    context: int | None  # longest one in tokens, if the configuration states it
 
     @property
     def device(self) -> torch.device:
@@ -72,11 +63,8 @@ class LoadedModel:
         return predicts_next(self.model)
 
     def check_causal(self, what: str) -> None:
-        """Raise `ConfigError` where the model does not predict the next token.
-
-        Args:
-            what: what needs that, as the beginning of a sentence in the singular ("Steering").
-        """
+        """Raise `ConfigError` where the model does not predict the next token. `what` needs that: the beginning of a
+        sentence in the singular ("Steering")."""
         if self.is_causal:
             return
         kind = "is an encoder" if encodes(self.model) else "has no output layer"
@@ -264,6 +252,29 @@ def local_folder(name: str) -> Path:
     return folder
 
 
+# What the hub's library raises → what we raise instead.
+_OF_THE_HUB: tuple[tuple[Any, str, str], ...] = (
+    (
+        hub.GatedRepoError, "Access to this model has to be granted first.",
+        "Accept its terms on huggingface.co, then log in with `hf auth login` or set HF_TOKEN.",
+    ),
+    (hub.RevisionNotFoundError, "The model has no such revision.", "Check the branch, tag or commit."),
+    (
+        hub.RepositoryNotFoundError | hub.HFValidationError,
+        "There is no such model on Hugging Face, or it is private.",
+        (
+            'Check the spelling (as in "openai-community/gpt2"); for a private model, `hf auth login` first; '
+            "or give another one, or its folder, as model=."
+        ),
+    ),
+)
+_UNREACHABLE = (
+    hub.LocalEntryNotFoundError | hub.OfflineModeIsEnabled | ConnectionError,
+    "Hugging Face cannot be reached, and the model is not (or not all of it) on this machine.",
+    'Connect to the network, give the path of a local folder, or use "demo".',
+)
+
+
 @contextmanager
 def explained(name: str) -> Iterator[None]:
     """Turn what transformers and the hub raise into one sentence that says what to do."""
@@ -272,50 +283,34 @@ def explained(name: str) -> Iterator[None]:
     except (NotFoundError, FormatError, ConfigError):
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        causes = _chain(error)
-        text = " ".join(str(cause) for cause in causes)
-        if any(isinstance(cause, hub.GatedRepoError) for cause in causes):
-            raise NotFoundError(
-                "Access to this model has to be granted first.", where=name,
-                hint="Accept its terms on huggingface.co, then log in with `hf auth login` or set HF_TOKEN.",
-            ) from error
-        if any(isinstance(cause, hub.RevisionNotFoundError) for cause in causes):
-            raise NotFoundError(
-                "The model has no such revision.", where=name, hint="Check the branch, tag or commit."
-            ) from error
-        if any(isinstance(cause, hub.RepositoryNotFoundError | hub.HFValidationError) for cause in causes):
-            raise NotFoundError(
-                "There is no such model on Hugging Face, or it is private.", where=name,
-                hint='Check the spelling (as in "openai-community/gpt2"); for a private model, `hf auth login` first; '
-                "or give another one, or its folder, as model=.",
-            ) from error
-        if "trust_remote_code" in text:
-            raise FormatError(
-                "This model needs code from its repository, which is not executed unless you say so.", where=name,
-                hint="Choose a model that transformers supports. Or read that code, and if you trust it say "
-                f"saewidgets.allow_remote_code({name!r}, revision=COMMIT) first, or in a terminal set "
-                f"SAEWIDGETS_TRUST_REMOTE_CODE={name}@COMMIT.",
-            ) from error
-        if ".safetensors" in text and isinstance(error, OSError):
-            raise FormatError(
-                "The repository has no safetensors weights; pickled weights can run code and are not read.", where=name,
-                hint="Convert it to safetensors, or load it yourself and pass model=… and tokenizer=….",
-            ) from error
-        offline = hub.LocalEntryNotFoundError | hub.OfflineModeIsEnabled | ConnectionError
-        if any(isinstance(cause, offline) for cause in causes):
-            raise NotFoundError(
-                "Hugging Face cannot be reached, and the model is not (or not all of it) on this machine.", where=name,
-                hint='Connect to the network, give the path of a local folder, or use "demo".',
-            ) from error
-        if isinstance(error, OSError):
-            raise NotFoundError(
-                f"The model could not be loaded: {_first_line(error)}", where=name,
-                hint='Check the spelling and the network, give a local folder, or use "demo".',
-            ) from error
-        raise FormatError(
-            f"The model's files cannot be read: {_first_line(error)}", where=name,
-            hint="Download it again, or choose a model that transformers supports.",
-        ) from error
+        kind, what, hint = _sorted_out(error, name)
+        raise kind(what, where=name, hint=hint) from error
+
+
+def _sorted_out(error: Exception, name: str) -> tuple[type[NotFoundError | FormatError], str, str]:
+    causes = _chain(error)
+    text = " ".join(str(cause) for cause in causes)
+    for kinds, what, hint in _OF_THE_HUB:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return NotFoundError, what, hint
+    if "trust_remote_code" in text:
+        hint = (
+            "Choose a model that transformers supports. Or read that code, and if you trust it say "
+            f"saewidgets.allow_remote_code({name!r}, revision=COMMIT) first, or in a terminal set "
+            f"SAEWIDGETS_TRUST_REMOTE_CODE={name}@COMMIT."
+        )
+        return FormatError, "This model needs code from its repository, which is not executed unless you say so.", hint
+    if ".safetensors" in text and isinstance(error, OSError):
+        what = "The repository has no safetensors weights; pickled weights can run code and are not read."
+        return FormatError, what, "Convert it to safetensors, or load it yourself and pass model=… and tokenizer=…."
+    kinds, what, hint = _UNREACHABLE
+    if any(isinstance(cause, kinds) for cause in causes):
+        return NotFoundError, what, hint
+    if isinstance(error, OSError):
+        hint = 'Check the spelling and the network, give a local folder, or use "demo".'
+        return NotFoundError, f"The model could not be loaded: {_first_line(error)}", hint
+    hint = "Download it again, or choose a model that transformers supports."
+    return FormatError, f"The model's files cannot be read: {_first_line(error)}", hint
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -27,33 +27,19 @@ from saewidgets.lm.remote_code import may_run_code
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Sizes of a language model, from its configuration alone.
+    """Sizes of a language model, from its configuration alone; None where that does not say it."""
 
-    Attributes:
-        name: as given.
-        architecture: transformers' model type ("gpt2", "llama", …).
-        n_layers: number of blocks; hook names run from ``blocks.0`` to ``blocks.{n_layers - 1}``.
-        d_model: width of the residual stream.
-        vocab_size: rows of the embedding.
-        context: longest context in tokens, if the configuration states one.
-        is_encoder: whether every token also sees those after it (BERT): there is no loss of the next token.
-        d_heads: width of all heads side by side (``attn.hook_z``), if the configuration says it.
-        n_heads: how many heads these are, in every layer, if the configuration says it.
-        parameters: number of parameters, if it can be known without loading weights.
-        weight_bytes: size of the weight files, for a local folder.
-    """
-
-    name: str
-    architecture: str
-    n_layers: int
-    d_model: int
-    vocab_size: int
-    context: int | None
-    parameters: int | None
-    weight_bytes: int | None = None
-    is_encoder: bool = False
-    d_heads: int | None = None
-    n_heads: int | None = None
+    name: str  # as given
+    architecture: str  # transformers' model type ("gpt2", "llama", …)
+    n_layers: int  # hook names run from ``blocks.0`` to ``blocks.{n_layers - 1}``
+    d_model: int  # width of the residual stream
+    vocab_size: int  # rows of the embedding
+    context: int | None  # longest one in tokens
+    parameters: int | None  # if their number can be known without loading weights
+    weight_bytes: int | None = None  # of the files in a local folder
+    is_encoder: bool = False  # every token also sees those after it (BERT): there is no loss of the next token
+    d_heads: int | None = None  # width of all heads side by side (``attn.hook_z``)
+    n_heads: int | None = None  # how many these are, in every layer
 
     def d_in(self, hook_name: str) -> int:
         """Width of the activations at `hook_name`; of one head that of all where their number is not known."""
@@ -129,14 +115,7 @@ _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 
 @dataclass(frozen=True, slots=True)
 class StatedSizes:
-    """Sizes of a language model as far as its ``config.json`` states them.
-
-    Attributes:
-        n_layers: number of blocks.
-        context: longest context in tokens.
-        n_heads: number of attention heads in every layer.
-        d_model: width of the residual stream.
-    """
+    """Sizes of a language model (see `ModelFacts`) as far as its ``config.json`` states them."""
 
     n_layers: int | None = None
     context: int | None = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from saewidgets.lm.hookpoints import HookPoint, find_blocks
-from saewidgets.lm.hooks import Done, first_tensor, forward, hooked, input_device, with_first
+from saewidgets.lm.hooks import Done, OtherForward, first_tensor, forward, hooked, input_device, with_first
 from saewidgets.lm.model_config import text_config
 
 log = logging.getLogger(__name__)
@@ -31,26 +32,15 @@ _TRIED = 8  # tokens with which it is tried whether a model can be resumed
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What one forward came upon.
+    """What one forward came upon."""
 
-    Attributes:
-        found: hook name → activation ``[batch, context, width]``, in the order in which they were computed.
-        returned: block → what it returned, of those behind which a forward may go on.
-    """
-
-    found: dict[str, Tensor]
-    returned: dict[nn.Module, Any]
+    found: dict[str, Tensor]  # hook name → activation ``[batch, context, width]``, in the order of computation
+    returned: dict[nn.Module, Any]  # block → what it returned, of those behind which a forward may go on
 
 
 def note_points(model: nn.Module, points: Sequence[HookPoint], run: Callable[[], object], *, whole: bool) -> Reached:
-    """Run the model and note what `resumed` needs at each of `points`, and the activations there.
-
-    Args:
-        model: a transformers language model.
-        points: hook points of it.
-        run: runs the model once, in this thread.
-        whole: run it to its end; else it is left behind the last of the points.
-    """
+    """Note the activations at `points`, and what `resumed` needs at each, while `run` runs the model once in this
+    thread: to its end if `whole`, else it is left behind the last of the points."""
     reached = Reached({}, {})
     wanted = {point.name: point for point in points}
     owner = threading.get_ident()
@@ -139,52 +129,31 @@ def _copied(returned: Any) -> Any:
     return with_first(returned, first_tensor(returned).detach().clone())
 
 
-#
 # A module can only be kept from computing by another `forward`. It is put on the block while somebody needs it, and
 # computes as ever for all threads but those that skip the block: the user's cells may run the same model.
 
 
-@dataclass(slots=True)
-class _Installed:
-    own: Any  # the block's own `forward`, where it had one beside that of its class (accelerate sets one)
-    ours: Any
-    users: int = 0
-
-
 _here = threading.local()  # .skipped: block → what it returns in this thread
-_installed: dict[nn.Module, _Installed] = {}
+_put: dict[nn.Module, OtherForward] = {}
+_users: Counter[nn.Module] = Counter()
 _lock = threading.Lock()
 
 
 @contextmanager
 def _skippable(block: nn.Module) -> Iterator[None]:
+    def run(plain: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        skipped = getattr(_here, "skipped", {})
+        return _copied(skipped[block]) if block in skipped else plain(*args, **kwargs)
+
     with _lock:
-        entry = _installed.get(block)
-        if entry is None:
-            entry = _installed[block] = _Installed(block.__dict__.get("forward"), _skipping(block))
-            block.forward = entry.ours
-        entry.users += 1
+        if not _users[block]:
+            _put[block] = OtherForward(block, run)
+        _users[block] += 1
     try:
         yield
     finally:
         with _lock:
-            entry.users -= 1
-            if not entry.users:
-                del _installed[block]
-                # Where somebody has wrapped ours meanwhile it stays, and computes as ever.
-                if block.__dict__.get("forward") is entry.ours:
-                    if entry.own is None:
-                        del block.forward
-                    else:
-                        block.forward = entry.own
-
-
-def _skipping(block: nn.Module) -> Callable[..., Any]:
-    inner = block.forward
-
-    @functools.wraps(inner)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        skipped = getattr(_here, "skipped", {})
-        return _copied(skipped[block]) if block in skipped else inner(*args, **kwargs)
-
-    return run
+            _users[block] -= 1
+            if not _users[block]:
+                del _users[block]
+                _put.pop(block).remove()

@@ -21,22 +21,13 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """The special ids of a tokenizer.
+    """The special ids of a tokenizer; `all` are those that are not text (bos, [MASK], padding, chat marks, …). The
+    unknown token stands for text, where it is one of its own."""
 
-    Attributes:
-        bos: put first in a context: the beginning-of-sequence token, else the classification token (BERT's [CLS]), else
-            the end-of-sequence token (GPT-2 uses one for both), else None.
-        separator: put between documents: the end-of-sequence token, else the separator token ([SEP]), else `bos`.
-        all: every id that is not text (bos, eos, [CLS], [SEP], [MASK], padding, chat marks, …), without the unknown
-            token where that is separate, since it stands for text.
-        closing: put last in a context, wherever `bos` is put first: [SEP] of a tokenizer that itself puts text between
-            [CLS] and [SEP], as those of encoders do; else None.
-    """
-
-    bos: int | None
-    separator: int | None
+    bos: int | None  # put first in a context: the token for that, else [CLS], else the end-of-sequence token (GPT-2's)
+    separator: int | None  # put between documents: the end-of-sequence token, else [SEP], else `bos`
     all: tuple[int, ...]
-    closing: int | None = None
+    closing: int | None = None  # put last in a context where `bos` is first: [SEP] of encoders' tokenizers
 
 
 def special_tokens(tokenizer: Any) -> SpecialTokens:
@@ -60,15 +51,8 @@ def special_tokens(tokenizer: Any) -> SpecialTokens:
 
 
 def separator_id(tokenizer: Any, name: str) -> int | None:
-    """The token that stands between documents.
-
-    Args:
-        tokenizer: a transformers tokenizer.
-        name: "bos" (where there is none, what stands for it in `special_tokens`), "sep", "none", or a token id.
-
-    Raises:
-        ConfigError: the tokenizer has no such token.
-    """
+    """The token that stands between documents: "bos" (where there is none, what stands for it in `special_tokens`),
+    "sep", "none", or a token id. Raises `ConfigError` where the tokenizer has no such token."""
     if name == "none":
         return None
     found = special_tokens(tokenizer).bos if name == "bos" else getattr(tokenizer, "sep_token_id", None)
@@ -141,11 +125,7 @@ def pieces_of(datas: Iterable[bytes]) -> list[str]:
 
 
 class TokenText:
-    """Turns ids of one tokenizer into text, token by token.
-
-    Args:
-        tokenizer: a transformers tokenizer.
-    """
+    """Turns ids of one tokenizer into text, token by token."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -180,10 +160,7 @@ class TokenText:
         return str(self._tokenizer.decode([token])).encode()
 
     def pieces(self, tokens: Iterable[int]) -> list[str]:
-        """One string per token; together they are the text.
-
-        A character that several tokens share is given whole to the first of them, and the others are empty.
-        """
+        """See `pieces_of`."""
         return pieces_of(self.bytes(int(token)) for token in tokens)
 
     def text(self, tokens: Sequence[int]) -> str:

@@ -64,10 +64,8 @@ class Checkpoint:
         return self._tensors(WEIGHTS)
 
     def optimizer(self, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
-        """Adam's moments and the dead-latent counter by name, on the CPU; those that are `wanted`.
-
-        Raises `FormatError` when damaged.
-        """
+        """Adam's moments and the dead-latent counter by name, on the CPU; those that are `wanted`. Raises `FormatError`
+        when damaged."""
         return self._tensors(OPTIMIZER, wanted)
 
     def _tensors(self, file: str, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:

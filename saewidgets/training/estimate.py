@@ -65,24 +65,15 @@ class Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Memory on the device, disk in the workspace, and time.
-
-    Attributes:
-        memory: the parts, largest reasons first as they are drawn.
-        elsewhere: what other devices hold.
-        disk_bytes: checkpoints that stay, the one being written, the exported SAE and the packed text.
-        seconds: of the whole run; None when no rate is known.
-        tokens_per_second: the rate it was computed from.
-        basis: in words, where the rate is from.
-    """
+    """Memory on the device, disk in the workspace, and time."""
 
     device: str
-    memory: tuple[Segment, ...]
-    disk_bytes: int
-    seconds: float | None
-    tokens_per_second: float | None
-    basis: str
-    elsewhere: tuple[Elsewhere, ...] = ()
+    memory: tuple[Segment, ...]  # the parts, largest reasons first as they are drawn
+    disk_bytes: int  # checkpoints that stay, the one being written, the exported SAE and the packed text
+    seconds: float | None  # of the whole run; None when no rate is known
+    tokens_per_second: float | None  # the rate it was computed from
+    basis: str  # in words, where the rate is from
+    elsewhere: tuple[Elsewhere, ...] = ()  # what other devices hold
 
     @property
     def total_bytes(self) -> int:

@@ -19,13 +19,10 @@ from saewidgets.training.environment import package_version
 
 
 def exported(sae: SAE, scaler: Scaler, *, hook_name: str = "") -> SAE:
-    """A frozen copy in inference form with `scaler` folded in; `sae` itself is not changed.
+    """A frozen copy in inference form with the `scaler` of its training folded in; `sae` itself is not changed.
 
-    Args:
-        sae: as it was trained.
-        scaler: what it saw of the activations while training.
-        hook_name: where it reads. One on ``attn.hook_z`` says, as SAELens has it, that its input may come with a
-            dimension of heads, as TransformerLens gives it; one on a single head has no such dimension.
+    One that reads at ``attn.hook_z`` says, as SAELens has it, that its input may come with a dimension of heads, as
+    TransformerLens gives it; one on a single head has no such dimension.
     """
     copy = sae.to_inference()
     if scaler.whitening is not None:

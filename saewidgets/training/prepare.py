@@ -42,22 +42,14 @@ _WELL_KNOWN = 10  # rows per dimension that a covariance takes
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What one SAE's training reads: the model, the packed text and the stream of activations.
+    """What one SAE's training reads: the model, the packed text and the stream of activations."""
 
-    Attributes:
-        lm: the language model; None where stored activations are read and no cross-entropy is measured.
-        packed: the text, or the store that takes its place.
-        device: where the SAE trains, a concrete torch device string.
-        scaler: what the SAE sees of the activations while training.
-        compiled: the mode in which the model was compiled; None where it runs as it is.
-    """
-
-    lm: LoadedModel | None
-    packed: PackedTokens | StoredActivations
+    lm: LoadedModel | None  # None where stored activations are read and no cross-entropy is measured
+    packed: PackedTokens | StoredActivations  # the text, or the store that takes its place
     stream: RowStream
-    device: str
-    scaler: Scaler
-    compiled: str | None = None
+    device: str  # where the SAE trains, a concrete torch device string
+    scaler: Scaler  # what the SAE sees of the activations while training
+    compiled: str | None = None  # the mode in which the model was compiled; None where it runs as it is
 
     def model_of(self, config: TrainingConfig) -> tuple[str, str]:
         """Name and class of the language model, for the metadata of the SAE."""

@@ -49,11 +49,7 @@ _EQUAL = 1e-3  # relative: norms or thresholds that differ by less are one value
 
 
 def as_path(named: str) -> Pretrained:
-    """Where no library is: a folder or file.
-
-    Raises:
-        NotFoundError: there is none.
-    """
+    """Where no library is: a folder or file. Raises `NotFoundError` where there is none."""
     path = Path(named).expanduser()
     if not path.exists():
         raise NotFoundError(f"There is no SAE {named!r}.", where=WHERE, hint="Give the folder of an SAE.")
@@ -88,16 +84,7 @@ def check(config: TrainingConfig, find: Find) -> None:
 
 
 def start_from(sae: SAE, path: Path, config: TrainingConfig, scaler: Scaler) -> list[str]:
-    """Give `sae` the weights of the SAE at `path`.
-
-    Args:
-        sae: as `config` has it made.
-        path: the SAE to start from.
-        config: the training.
-        scaler: what `sae` sees of the activations while it trains.
-
-    Returns:
-        what a person should read, as sentences.
+    """Give `sae` the weights of the SAE at `path`; returns what a person should read, as sentences.
 
     Raises:
         ConfigError: it does not fit, is gone, or is damaged. `sae` is as it was.
@@ -172,9 +159,8 @@ def _share(W_skip: Tensor) -> float:
 
 def _centre(tensors: dict[str, Tensor], centred: bool, wanted: bool) -> None:
     """Move b_dec between the encoder's input and its biases."""
-    if centred == wanted:
-        return
-    shift_biases(tensors, tensors["b_dec"] @ tensors["W_enc"] * (1.0 if wanted else -1.0))
+    if centred != wanted:
+        shift_biases(tensors, tensors["b_dec"] @ tensors["W_enc"] * (1.0 if wanted else -1.0))
 
 
 def _unfold(tensors: dict[str, Tensor], scale: float, scale_out: float) -> None:

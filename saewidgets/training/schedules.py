@@ -46,9 +46,7 @@ class Schedules:
             shape=config.lr_schedule,
             lr_warm_up=_first(config.lr_warm_up_steps, min(steps // 20, 1_000)),
             lr_decay=_first(config.lr_decay_steps, steps // 5),
-            sparsity_warm_up=(
-                _first(config.sparsity_warm_up_steps, min(steps // 20, 10_000)) if has_coefficient else 0
-            ),
+            sparsity_warm_up=_first(config.sparsity_warm_up_steps, min(steps // 20, 10_000)) if has_coefficient else 0,
             shape_end=SHAPE_END if config.lr_end is None else config.lr_end / config.lr,
             cycles=config.lr_cycles if config.lr_schedule == "cosine_restarts" else 1,
         )
@@ -104,15 +102,8 @@ _PER_RUN = 10  # evaluations and checkpoints per run where the configuration lea
 
 
 def with_epochs(config: TrainingConfig, tokens_per_epoch: int) -> TrainingConfig:
-    """`config` with the tokens that its epochs stand for, rounded to whole tokens; unchanged where it has none.
-
-    Args:
-        config: the run.
-        tokens_per_epoch: training tokens in one pass over its text.
-
-    Raises:
-        ConfigError: they do not fill one batch, or are more than can be counted.
-    """
+    """`config` with the tokens that its epochs stand for, rounded to whole tokens; unchanged where it has none. Raises
+    `ConfigError` where they do not fill one batch, or are more than can be counted."""
     if config.epochs is None:
         return config
     tokens = round(config.epochs * tokens_per_epoch)

@@ -1,13 +1,19 @@
-"""A tiny model with its tokenizer, and a packed corpus."""
+"""A tiny model with its tokenizer, a packed corpus, and a configuration of streams of it."""
 
 from __future__ import annotations
 
+import copy
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from saewidgets.activations import PackedTokens, open_corpus, pack
-from saewidgets.config import TextCorpus
+from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.lm import LoadedModel, load_model
 
 SENTENCES = (
@@ -17,6 +23,32 @@ SENTENCES = (
     "Fellow citizens of the Senate and of the House of Representatives.",
     "Call me Ishmael.",
 )
+
+HOOK = "blocks.0.hook_resid_post"
+
+
+def stream_config(**changes: Any) -> TrainingConfig:
+    """Settings of `activations` are given by their own names."""
+    usual: dict[str, Any] = {"hook_name": HOOK, "context_size": 16, "batch_size": 20, "tokens": 1000}
+    own = {name: changes.pop(name) for name in list(changes) if name not in TrainingConfig.model_fields}
+    activations = {"model_batch_size": 3, "shuffle_tokens": 90, "norm_tokens": 256, **own}
+    return TrainingConfig.from_data({**usual, "activations": activations, **changes})
+
+
+def take(stream: Any, start: int, count: int) -> list[Any]:
+    """So many batches from number `start` on."""
+    batches = stream.batches(start)
+    found = list(itertools.islice(batches, count))
+    batches.close()
+    return found
+
+
+def altered(lm: LoadedModel, change: Callable[[Any], Any]) -> LoadedModel:
+    """The model with a copy of its weights, to which `change` was done."""
+    model = copy.deepcopy(lm.model)
+    with torch.no_grad():
+        change(model)
+    return replace(lm, model=model)
 
 
 @pytest.fixture(scope="session")

@@ -285,6 +285,7 @@ pack(Long(), load_tokenizer({model!r}), folder=Path({folder!r}), context_size=16
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="processes are killed another way there")
 def test_a_killed_process_is_followed_by_one_that_goes_on(
     lm: LoadedModel, tiny_model_folder: Path, tmp_path: Path
@@ -308,3 +309,57 @@ def test_what_was_written_and_never_counted_is_dropped(lm: LoadedModel, tmp_path
     assert np.array_equal(more.contexts(np.arange(more.n_contexts)), _expected(lm, corpus, more.n_contexts))
     facts = json.loads((more.folder / "pack.json").read_text())
     assert (more.folder / "tokens.bin").stat().st_size == facts["n_contexts"] * 16 * 2
+
+
+def test_items_come_in_order_and_errors_behind_them() -> None:
+    def items() -> Iterator[int]:
+        yield from range(20)
+        raise OSError("gone")
+
+    found: list[int] = []
+    with pytest.raises(OSError, match="gone"):
+        found.extend(packing.read_ahead(items(), lambda: None))
+    assert found == list(range(20))
+    assert list(packing.read_ahead(iter("abc"), lambda: None)) == ["a", "b", "c"]
+
+
+def test_who_waits_for_a_silent_hub_can_be_interrupted() -> None:
+    never, asked = threading.Event(), 0
+
+    def items() -> Iterator[int]:
+        yield 1
+        never.wait()
+
+    class Cancelled(Exception):  # noqa: N818 - not an error
+        pass
+
+    def check() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 3:
+            raise Cancelled
+
+    found: list[int] = []
+    with pytest.raises(Cancelled):
+        found.extend(packing.read_ahead(items(), check))
+    assert found == [1]
+    never.set()
+
+
+def test_no_more_is_read_ahead_than_a_few_and_nothing_after_the_end() -> None:
+    made: list[int] = []
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            for number in range(10_000):
+                made.append(number)
+                yield number
+        finally:
+            closed.set()
+
+    ahead = packing.read_ahead(items(), lambda: None)
+    assert next(ahead) == 0
+    ahead.close()  # type: ignore[attr-defined] # a generator
+    assert closed.wait(60)
+    assert len(made) < 10

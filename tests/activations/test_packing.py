@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
 from saewidgets.activations import PackedTokens, documents, open_corpus, pack, packing
 from saewidgets.activations.shuffle import split
@@ -15,6 +16,8 @@ from saewidgets.config import TextCorpus
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
+from tests.conftest import TINY_TEXT
+from tests.lm.models import encoder_tokenizer
 
 TEXTS = ("The king went down to the river.", "Call me Ishmael.", "", "The people followed him to the sea.")
 
@@ -165,3 +168,28 @@ def test_a_tokenizer_that_cuts_texts_cuts_none_and_is_left_as_it_was(lm: LoadedM
         lm.tokenizer.backend_tokenizer.no_truncation()
     assert packed.n_contexts > 1
     assert pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10).folder == packed.folder
+
+
+@pytest.fixture(scope="module")
+def framing(tiny_tokenizer_folder: Path) -> Any:
+    return encoder_tokenizer(AutoTokenizer.from_pretrained(tiny_tokenizer_folder))
+
+
+def test_contexts_of_encoders_stand_between_cls_and_sep(framing: Any, tmp_path: Path) -> None:
+    packed = pack(open_corpus(TextCorpus(strings=tuple(TINY_TEXT))), framing, folder=tmp_path, context_size=16)
+    contexts = packed.contexts(np.arange(packed.n_contexts))
+    assert (contexts[:, 0] == 0).all()
+    assert (contexts[:, -1] == 1).all()
+    inner = contexts[:, 1:-1].reshape(-1)
+    expected = [i for text in TINY_TEXT for i in (1, *framing(text, add_special_tokens=False).input_ids)]
+    assert inner.tolist() == expected[: len(inner)]
+    kept = packed.kept(contexts)
+    assert not kept[:, [0, -1]].any()
+    assert kept.sum() == (inner != 1).sum()
+
+
+def test_a_context_must_have_room_for_text(framing: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no room for text") as caught:
+        pack(open_corpus(TextCorpus(strings=("a king",))), framing, folder=tmp_path, context_size=2)
+    assert caught.value.where == "context_size"
+    assert not list(tmp_path.glob("*/tokens.bin"))

@@ -7,9 +7,13 @@ import io
 import itertools
 import json
 import pickle
+import shutil
 import threading
 import zipfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,27 +27,21 @@ from saewidgets.activations.store import StoredActivations, StoreFacts
 from saewidgets.activations.store_states import BLOCK, import_states
 from saewidgets.activations.store_stream import StoredStream, StoredWindows
 from saewidgets.activations.store_write import CaptureSettings, bytes_per_token, capture_store
-from saewidgets.config import TrainingConfig
+from saewidgets.durable import sealed
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import Interruption, NullControl, Request
 from saewidgets.lm import HookError, LoadedModel, capture
 from saewidgets.workspace.capture.hidden_states import look_at_states
+from tests.activations.conftest import altered, stream_config, take
 
 RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
 ALL = 10**9
+SETTINGS = CaptureSettings(hook_names=(RESID, MLP), tokens=ALL, model_batch_size=3)
+_config = partial(stream_config, validation_share=0.1)
 
 
-def _config(**changes: Any) -> TrainingConfig:
-    settings = {
-        "hook_name": RESID, "context_size": 16, "batch_size": 20, "tokens": 1000,
-        "activations": {"model_batch_size": 3, "shuffle_tokens": 90, "norm_tokens": 256, "validation_share": 0.1},
-    }  # fmt: skip
-    return TrainingConfig.from_data({**settings, **changes})
-
-
-def _capture(lm: LoadedModel, packed: PackedTokens, folder: Path, tokens: int = ALL, **changes: Any) -> StoreFacts:
-    settings = CaptureSettings(hook_names=(RESID, MLP), tokens=tokens, model_batch_size=3, **changes)
-    return capture_store(lm, packed, settings, folder)
+def _capture(lm: LoadedModel, packed: PackedTokens, folder: Path, **changes: Any) -> StoreFacts:
+    return capture_store(lm, packed, replace(SETTINGS, **changes), folder)
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +53,6 @@ def store(lm: LoadedModel, packed: PackedTokens, tmp_path_factory: pytest.TempPa
 
 def _files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def _take(stream: Any, start: int, count: int) -> list[Any]:
-    batches = stream.batches(start)
-    found = list(itertools.islice(batches, count))
-    batches.close()
-    return found
 
 
 class Asking(NullControl):
@@ -121,14 +112,9 @@ def test_smaller_formats_round_once(
 
 
 def test_numbers_that_do_not_fit_name_the_way_out(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
-    import copy
-    from dataclasses import replace
-
-    large = copy.deepcopy(lm.model)
-    with torch.no_grad():
-        large.transformer.wte.weight.mul_(1e8)  # type: ignore[union-attr, operator]
+    large = altered(lm, lambda model: model.transformer.wte.weight.mul_(1e8))
     with pytest.raises(ConfigError, match=r"reach [\d,]+, which float16 cannot hold.*bfloat16"):
-        _capture(replace(lm, model=large), packed, tmp_path / "s", dtype="float16")
+        _capture(large, packed, tmp_path / "s", dtype="float16")
     with pytest.raises(NotFoundError, match="no store"):
         StoredActivations(tmp_path / "s")
 
@@ -163,21 +149,15 @@ def test_held_out_documents_stay_held_out(lm: LoadedModel, tmp_path: Path) -> No
 def test_unknown_hook_points_are_refused_before_anything_is_written(
     lm: LoadedModel, packed: PackedTokens, tmp_path: Path
 ) -> None:
-    settings = CaptureSettings(hook_names=("blocks.9.hook_resid_post",), tokens=ALL)
     with pytest.raises(HookError):
-        capture_store(lm, packed, settings, tmp_path / "s")
+        _capture(lm, packed, tmp_path / "s", hook_names=("blocks.9.hook_resid_post",))
     assert not (tmp_path / "s").exists()
 
 
 def test_a_full_disk_is_seen_before_it_is_full(
     lm: LoadedModel, packed: PackedTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
-    class Usage:
-        free = 1000
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(StorageError, match=r"bytes are needed.*Capture fewer tokens"):
         _capture(lm, packed, tmp_path / "s")
 
@@ -190,13 +170,12 @@ def test_paused_and_resumed_ends_in_the_same_bytes(
     lm: LoadedModel, packed: PackedTokens, tmp_path: Path, shard_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", shard_bytes)
-    settings = CaptureSettings(hook_names=(RESID, MLP), tokens=ALL, model_batch_size=3)
-    straight = capture_store(lm, packed, settings, tmp_path / "straight")
+    straight = capture_store(lm, packed, SETTINGS, tmp_path / "straight")
     assert (len(straight.shards(RESID)) > 2) == (shard_bytes == 4096)
     folder = tmp_path / "paused"
     for at in itertools.count(1):
         try:
-            capture_store(lm, packed, settings, folder, control=Asking(Request.PAUSE, 2), resume=True)
+            capture_store(lm, packed, SETTINGS, folder, control=Asking(Request.PAUSE, 2), resume=True)
             break
         except Interruption:
             with pytest.raises(FormatError, match="incomplete"):
@@ -215,12 +194,10 @@ def test_what_was_begun_with_another_text_or_damaged_starts_over(
     lm: LoadedModel, packed: PackedTokens, store: StoredActivations, tmp_path: Path
 ) -> None:
     told: list[int] = []
-    settings = CaptureSettings(hook_names=(RESID, MLP), tokens=ALL, model_batch_size=3)
 
     def begun(folder: Path, **changes: Any) -> Path:
-        other = CaptureSettings(**{"hook_names": (RESID, MLP), "tokens": ALL, "model_batch_size": 3, **changes})
         with pytest.raises(Interruption):
-            capture_store(lm, packed, other, folder, control=Asking(Request.PAUSE, 2))
+            capture_store(lm, packed, replace(SETTINGS, **changes), folder, control=Asking(Request.PAUSE, 2))
         return folder
 
     other = begun(tmp_path / "other", tokens=100)
@@ -229,7 +206,7 @@ def test_what_was_begun_with_another_text_or_damaged_starts_over(
     torn = begun(tmp_path / "torn")
     (torn / "capture.json").write_text("{")
     for folder in (other, cut, torn):
-        capture_store(lm, packed, settings, folder, on_restart=lambda: told.append(1), resume=True)
+        capture_store(lm, packed, SETTINGS, folder, on_restart=lambda: told.append(1), resume=True)
         assert _files(folder) == _files(store.folder)
     assert len(told) == 3
 
@@ -237,12 +214,11 @@ def test_what_was_begun_with_another_text_or_damaged_starts_over(
 def test_stop_keeps_a_whole_store_and_cancel_an_incomplete_one(
     lm: LoadedModel, packed: PackedTokens, tmp_path: Path
 ) -> None:
-    settings = CaptureSettings(hook_names=(RESID,), tokens=ALL, model_batch_size=3)
-    facts = capture_store(lm, packed, settings, tmp_path / "a", control=Asking(Request.STOP, 2))
+    facts = capture_store(lm, packed, SETTINGS, tmp_path / "a", control=Asking(Request.STOP, 2))
     assert (facts.n_contexts, facts.n_rows) == (6, 96)
     StoredActivations(tmp_path / "a").verify()
     with pytest.raises(Interruption):
-        capture_store(lm, packed, settings, tmp_path / "b", control=Asking(Request.STOP, 0))
+        capture_store(lm, packed, SETTINGS, tmp_path / "b", control=Asking(Request.STOP, 0))
     with pytest.raises(NotFoundError):
         StoredActivations(tmp_path / "b")
 
@@ -252,8 +228,6 @@ def test_stop_keeps_a_whole_store_and_cancel_an_incomplete_one(
 
 @pytest.fixture
 def copy(store: StoredActivations, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(store.folder, tmp_path / "copy"))
 
 
@@ -283,8 +257,6 @@ def test_missing_and_changed_files_are_named(copy: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_manifest_that_lies_is_refused(copy: Path, changes: dict[str, Any]) -> None:
-    from saewidgets.durable import sealed
-
     data = json.loads((copy / "store.json").read_text())
     del data["sha256"]
     (copy / "store.json").write_text(json.dumps(sealed({**data, **changes})))
@@ -297,10 +269,10 @@ def test_a_file_cut_off_while_it_is_read_is_an_error(copy: Path) -> None:
     with (copy / RESID / "00000.bin").open("rb+") as file:
         file.truncate(50)
     with pytest.raises(FormatError, match="cut off while it was read"):
-        _take(StoredStream(opened, _config(), 0), 0, 1)
+        take(StoredStream(opened, _config(), 0), 0, 1)
     (copy / RESID / "00000.bin").unlink()
     with pytest.raises(NotFoundError, match="missing"):
-        _take(StoredStream(opened, _config(), 0), 0, 1)
+        take(StoredStream(opened, _config(), 0), 0, 1)
     for name in ("tokens.bin", "special.bin"):
         with (copy / name).open("rb+") as file:
             file.truncate(3)
@@ -320,7 +292,7 @@ def test_batches_are_those_of_the_model_itself(
         live, stored = ActivationStream(lm, packed, _config(), seed), StoredStream(store, _config(), seed)
         assert (stored.d_in, stored.d_out, stored.window) == (live.d_in, live.d_out, live.window)
         assert stored.tokens_per_epoch == live.tokens_per_epoch
-        for mine, theirs in zip(_take(stored, 0, 60), _take(live, 0, 60), strict=True):
+        for mine, theirs in zip(take(stored, 0, 60), take(live, 0, 60), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
         assert stored.estimate_scale() == pytest.approx(live.estimate_scale(), rel=1e-6)
         assert torch.equal(stored.evaluation_contexts(64), live.evaluation_contexts(64))
@@ -330,26 +302,13 @@ def test_batches_are_those_of_the_model_itself(
         torch.testing.assert_close(rows, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_shards_make_no_difference(
-    lm: LoadedModel, packed: PackedTokens, store: StoredActivations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", 4096)
-    _capture(lm, packed, tmp_path / "s")
-    sharded = StoredActivations(tmp_path / "s")
-    assert len(sharded.facts.shards(RESID)) > 5
-    for one, other in zip(
-        _take(StoredStream(sharded, _config(), 1), 0, 30), _take(StoredStream(store, _config(), 1), 0, 30), strict=True
-    ):
-        assert torch.equal(one, other)
-
-
 def test_a_head_is_read_from_rows_of_all(
     lm: LoadedModel, packed: PackedTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", 4096)
     monkeypatch.setattr("saewidgets.activations.store._WHOLE_ROWS", 50)
     z = "blocks.0.attn.hook_z"
-    capture_store(lm, packed, CaptureSettings(hook_names=(z,), tokens=ALL, dtype="bfloat16"), tmp_path / "s")
+    _capture(lm, packed, tmp_path / "s", hook_names=(z,), dtype="bfloat16")
     opened = StoredActivations(tmp_path / "s")
     assert (opened.width(f"{z}.1"), opened.rows(f"{z}.1", 2).shape[1]) == (16, 16)
     numbers = np.random.default_rng(0).permutation(opened.facts.n_rows)[:333]  # of several files
@@ -360,7 +319,7 @@ def test_a_head_is_read_from_rows_of_all(
         with pytest.raises(ConfigError, match="does not hold"):
             opened.columns(unknown)
     for name in (f"{z}.1", z):  # one head captured alone has no heads of its own
-        capture_store(lm, packed, CaptureSettings(hook_names=(name,), tokens=64), tmp_path / name)
+        _capture(lm, packed, tmp_path / name, hook_names=(name,), tokens=64)
     alone = StoredActivations(tmp_path / f"{z}.1")
     assert alone.facts.hooks[f"{z}.1"].heads is None
     whole = StoredActivations(tmp_path / z).rows(f"{z}.1")
@@ -371,9 +330,9 @@ def test_transcoders_get_pairs_of_the_same_tokens(store: StoredActivations) -> N
     config = _config().model_copy(update={"hook_name_out": MLP})
     stream = StoredStream(store, config, 5)
     assert (stream.d_in, stream.d_out, stream.layout["hook_name_out"]) == (32, 32, MLP)
-    xs = _take(StoredStream(store, _config(), 5), 2, 9)
-    targets = _take(StoredStream(store, _config(hook_name=MLP), 5), 2, 9)
-    for (x, target), one, other in zip(_take(stream, 2, 9), xs, targets, strict=True):
+    xs = take(StoredStream(store, _config(), 5), 2, 9)
+    targets = take(StoredStream(store, _config(hook_name=MLP), 5), 2, 9)
+    for (x, target), one, other in zip(take(stream, 2, 9), xs, targets, strict=True):
         assert torch.equal(x, one)
         assert torch.equal(target, other)
     assert stream.estimate_scale_out() == StoredStream(store, _config(hook_name=MLP), 5).estimate_scale()
@@ -382,10 +341,9 @@ def test_transcoders_get_pairs_of_the_same_tokens(store: StoredActivations) -> N
 
 def test_a_batch_mixes_contexts_from_all_over_the_store(store: StoredActivations) -> None:
     """A window's rows are in an order that says nothing about where they were; its contexts are no neighbours."""
-    config = _config(activations={"shuffle_tokens": 400, "norm_tokens": 256, "validation_share": 0.0})
-    stream = StoredStream(store, config, 0)
+    stream = StoredStream(store, _config(shuffle_tokens=400, validation_share=0.0), 0)
     place = {row.tobytes(): number for number, row in enumerate(np.array(store.rows(RESID)))}
-    window = torch.cat(_take(stream, 0, 20)).numpy()
+    window = torch.cat(take(stream, 0, 20)).numpy()
     places = np.array([place[row.tobytes()] for row in window])
     assert np.ptp(places) > 0.9 * store.facts.n_rows
     neighbours = np.abs(np.diff(places)) <= 1
@@ -397,7 +355,7 @@ def test_streams_that_share_windows_read_each_once(
     store: StoredActivations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configs = [_config(), _config(hook_name=MLP), _config()]
-    expected = [_take(StoredStream(store, config, 5), 3, 12) for config in configs]
+    expected = [take(StoredStream(store, config, 5), 3, 12) for config in configs]
     read: list[int] = []
     kept = StoredWindows.numbers
     monkeypatch.setattr(StoredWindows, "numbers", lambda *a: (read.append(1), kept(*a))[1])
@@ -470,15 +428,10 @@ def test_the_rows_are_those_of_the_file(file: Path, tmp_path: Path) -> None:
 
 def test_an_epoch_reads_every_row_once_the_short_last_block_too(file: Path, tmp_path: Path) -> None:
     import_states([(HOOK, look_at_states(file))], tmp_path / "s")
-    config = TrainingConfig(
-        hook_name=HOOK, batch_size=50, tokens=300,
-        activations={"validation_share": 0.0, "shuffle_tokens": 50, "norm_tokens": 256},  # type: ignore[arg-type]
-    )
+    config = stream_config(hook_name=HOOK, batch_size=50, tokens=300, shuffle_tokens=50, validation_share=0.0)
     stream = StoredStream(StoredActivations(tmp_path / "s"), config)
     assert stream.tokens_per_epoch == 300
-    batches = stream.batches()
-    rows = torch.cat([next(batches) for _ in range(6)])  # type: ignore[misc]
-    batches.close()  # type: ignore[attr-defined]
+    rows = torch.cat(take(stream, 0, 6))
     assert sorted(map(tuple, rows.tolist())) == sorted(map(tuple, _states().tolist()))
 
 
@@ -512,24 +465,14 @@ def test_several_layers_of_the_same_tokens_are_one_store(tmp_path: Path) -> None
 
 def test_paused_and_resumed_it_is_the_same(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saewidgets.activations.store_states._PIECE", 64 * BLOCK)
-
-    class Once(NullControl):
-        left = 2
-
-        def check(self) -> None:
-            self.left -= 1
-            if self.left < 0:
-                raise Interruption(Request.PAUSE)
-
     files = [(HOOK, look_at_states(file))]
     with pytest.raises(Interruption):
-        import_states(files, tmp_path / "a", control=Once())
+        import_states(files, tmp_path / "a", control=Asking(Request.PAUSE, 2))
     seen: list[int] = []
     import_states(files, tmp_path / "a", on_progress=lambda done, total: seen.append(done), resume=True)
     assert min(seen) > 2 * BLOCK  # it did not begin again
     import_states(files, tmp_path / "b")
-    for path in filter(Path.is_file, (tmp_path / "b").rglob("*")):
-        assert path.read_bytes() == (tmp_path / "a" / path.relative_to(tmp_path / "b")).read_bytes()
+    assert _files(tmp_path / "a") == _files(tmp_path / "b")
 
 
 def test_what_is_no_file_of_states_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,44 +25,26 @@ from saewidgets.activations import (
 from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.activations.store_write import CaptureSettings, capture_store
-from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, Request
-from saewidgets.lm import LoadedModel, capture
+from saewidgets.lm import LoadedModel, capture, wrap_model
 from saewidgets.lm.token_mask import TokenMask
+from tests.activations.conftest import HOOK, altered, stream_config, take
 from tests.activations.test_growing import Long
-
-HOOK = "blocks.0.hook_resid_post"
-
-
-def _config(**changes: Any) -> TrainingConfig:
-    settings = {
-        "hook_name": HOOK,
-        "context_size": 16,
-        "batch_size": 20,
-        "tokens": 1000,
-        "activations": {"model_batch_size": 3, "shuffle_tokens": 90, "norm_tokens": 256},
-    }
-    return TrainingConfig.from_data({**settings, **changes})
+from tests.lm.models import build
 
 
-def _take(stream: ActivationStream, start: int, count: int) -> list[Tensor]:
-    batches = stream.batches(start)
-    return [next(batches) for _ in range(count)]
+def stream_of(lm: LoadedModel, packed: PackedTokens, seed: int = 0, **changes: Any) -> ActivationStream:
+    return ActivationStream(lm, packed, stream_config(**changes), seed)
+
+
+def _permuted(count: int, *entropy: int) -> np.ndarray:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy))).permutation(count)
 
 
 def _reference_rows(lm: LoadedModel, packed: PackedTokens, seed: int, model_batch: int, epochs: int) -> np.ndarray:
     """Every kept row of the first epochs in reading order, computed plainly."""
-    order = np.concatenate(
-        [
-            packed.train[
-                np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 1, e]))).permutation(
-                    len(packed.train)
-                )
-            ]
-            for e in range(epochs)
-        ]
-    )
+    order = np.concatenate([packed.train[_permuted(len(packed.train), seed, 1, e)] for e in range(epochs)])
     order = order[: len(order) // model_batch * model_batch]
     rows = []
     for at in range(0, len(order), model_batch):
@@ -74,16 +57,16 @@ def _reference_rows(lm: LoadedModel, packed: PackedTokens, seed: int, model_batc
 
 def test_any_start_gives_the_same_batches_bit_for_bit(lm: LoadedModel, packed: PackedTokens) -> None:
     count = 110
-    whole = _take(ActivationStream(lm, packed, _config(), 7), 0, count)
-    assert count * 20 > 2 * ActivationStream(lm, packed, _config(), 7).tokens_per_epoch  # epochs end inside
+    whole = take(stream_of(lm, packed, 7), 0, count)
+    assert count * 20 > 2 * stream_of(lm, packed, 7).tokens_per_epoch  # epochs end inside
     for start in (*range(12), 23, 47, 49, 50, 51, 98, 100, 108):
-        for offset, batch in enumerate(_take(ActivationStream(lm, packed, _config(), 7), start, min(3, count - start))):
+        for offset, batch in enumerate(take(stream_of(lm, packed, 7), start, min(3, count - start))):
             assert torch.equal(batch, whole[start + offset]), (start, offset)
 
 
 @pytest.mark.parametrize("model_batch", [1, 3, 64])
 def test_windows_hold_exactly_the_rows_of_the_text(lm: LoadedModel, packed: PackedTokens, model_batch: int) -> None:
-    config = _config(activations={"model_batch_size": model_batch, "shuffle_tokens": 90, "norm_tokens": 256})
+    config = stream_config(model_batch_size=model_batch)
     stream = ActivationStream(lm, packed, config, 3)
     assert stream.window == 80  # a multiple of the batch size
     rows = _reference_rows(lm, packed, 3, model_batch, epochs=3)
@@ -91,12 +74,11 @@ def test_windows_hold_exactly_the_rows_of_the_text(lm: LoadedModel, packed: Pack
     for window in range(len(rows) // 80):
         batches = torch.cat([next(iterator) for _ in range(4)]).numpy()
         expected = rows[80 * window : 80 * (window + 1)]
-        order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([3, 2, window]))).permutation(80)
-        np.testing.assert_allclose(batches, expected[order], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(batches, expected[_permuted(80, 3, 2, window)], rtol=1e-5, atol=1e-6)
 
 
 def test_an_epoch_reads_every_training_token_once(lm: LoadedModel, packed: PackedTokens) -> None:
-    stream = ActivationStream(lm, packed, _config(), 0)
+    stream = stream_of(lm, packed)
     kept = packed.kept(packed.contexts(packed.train))
     assert stream.tokens_per_epoch == kept.sum() < kept.size
     epochs = stream.windows._order
@@ -107,7 +89,7 @@ def test_an_epoch_reads_every_training_token_once(lm: LoadedModel, packed: Packe
 
 
 def test_batches_are_float32_tensors_of_their_own_that_autograd_takes(lm: LoadedModel, packed: PackedTokens) -> None:
-    batches = ActivationStream(lm, packed, _config(), 0).batches()
+    batches = stream_of(lm, packed).batches()
     first = next(batches)
     copy = first.clone()
     weight = torch.ones(32, requires_grad=True)
@@ -115,7 +97,7 @@ def test_batches_are_float32_tensors_of_their_own_that_autograd_takes(lm: Loaded
     first.zero_()  # the consumer may do what it likes
     for _ in range(6):
         next(batches)
-    assert torch.equal(next(ActivationStream(lm, packed, _config(), 0).batches()), copy)
+    assert torch.equal(next(stream_of(lm, packed).batches()), copy)
     assert weight.grad is not None
     assert first.dtype == torch.float32
     assert first.shape == (20, 32)
@@ -126,12 +108,12 @@ def test_batches_are_float32_tensors_of_their_own_that_autograd_takes(lm: Loaded
 def test_the_model_is_left_as_it_was(lm: LoadedModel, packed: PackedTokens) -> None:
     lm.model.train()
     try:
-        first = _take(ActivationStream(lm, packed, _config(), 0), 0, 2)
+        first = take(stream_of(lm, packed), 0, 2)
         assert lm.model.training
         assert all(module.training for module in lm.model.modules())
     finally:
         lm.model.eval()
-    for batch, again in zip(first, _take(ActivationStream(lm, packed, _config(), 0), 0, 2), strict=True):
+    for batch, again in zip(first, take(stream_of(lm, packed), 0, 2), strict=True):
         assert torch.equal(batch, again)  # dropout was off
 
 
@@ -144,7 +126,7 @@ def test_check_runs_between_model_batches_and_can_end_it(lm: LoadedModel, packed
         if calls == 3:
             raise Interruption(Request.PAUSE)
 
-    stream = ActivationStream(lm, packed, _config(), 0)
+    stream = stream_of(lm, packed)
     batches = stream.batches(0, check)
     first = next(batches)
     with pytest.raises(Interruption):
@@ -156,19 +138,19 @@ def test_check_runs_between_model_batches_and_can_end_it(lm: LoadedModel, packed
 
 def test_global_generators_are_not_touched(lm: LoadedModel, packed: PackedTokens) -> None:
     state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
-    stream = ActivationStream(lm, packed, _config(), 0)
+    stream = stream_of(lm, packed)
     stream.estimate_scale()
-    _take(stream, 0, 5)
+    take(stream, 0, 5)
     assert torch.equal(state, torch.random.get_rng_state())
     assert np.array_equal(numpy_state, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
     assert torch.is_grad_enabled()
 
 
 def test_two_threads_read_the_same_model_undisturbed(lm: LoadedModel, packed: PackedTokens) -> None:
-    expected = _take(ActivationStream(lm, packed, _config(), 0), 0, 12)
+    expected = take(stream_of(lm, packed), 0, 12)
     found: dict[int, list[Tensor]] = {}
     threads = [
-        threading.Thread(target=lambda n=n: found.update({n: _take(ActivationStream(lm, packed, _config(), 0), 0, 12)}))
+        threading.Thread(target=lambda n=n: found.update({n: take(stream_of(lm, packed), 0, 12)}))
         for n in range(3)
     ]
     for thread in threads:
@@ -180,42 +162,34 @@ def test_two_threads_read_the_same_model_undisturbed(lm: LoadedModel, packed: Pa
 
 
 def test_the_scale_brings_the_mean_norm_to_root_d(lm: LoadedModel, packed: PackedTokens) -> None:
-    stream = ActivationStream(lm, packed, _config(), 3)
+    stream = stream_of(lm, packed, 3)
     rows = _reference_rows(lm, packed, 3, 3, epochs=1)[:256]
     expected = np.sqrt(32) / np.linalg.norm(rows.astype(np.float64), axis=1).mean()
     assert stream.estimate_scale() == pytest.approx(expected, rel=1e-6)
     next(stream.batches(9))
-    assert stream.estimate_scale() == ActivationStream(lm, packed, _config(), 3).estimate_scale()
+    assert stream.estimate_scale() == stream_of(lm, packed, 3).estimate_scale()
 
 
 def test_evaluation_contexts_are_held_out(lm: LoadedModel, packed: PackedTokens) -> None:
-    found = ActivationStream(lm, packed, _config(), 0).evaluation_contexts(40)
+    found = stream_of(lm, packed).evaluation_contexts(40)
     assert found.shape == (3, 16)
     assert found.dtype == torch.int64
     held_out = {tuple(row) for row in packed.contexts(packed.validation)}
     assert {tuple(row) for row in found.tolist()} <= held_out
-    assert torch.equal(found, ActivationStream(lm, packed, _config(), 99).evaluation_contexts(40))
+    assert torch.equal(found, stream_of(lm, packed, 99).evaluation_contexts(40))
 
 
 def test_a_foreign_tokenizer_is_refused(packed: PackedTokens) -> None:
-    from saewidgets.lm import wrap_model
-    from tests.lm.models import build
-
     small = wrap_model(build("gpt2"), object())  # 64 tokens; the text has ids up to 299
     with pytest.raises(ConfigError, match=r"token id \d+, but .* knows 64 tokens") as caught:
-        ActivationStream(small, packed, _config(), 0)
+        ActivationStream(small, packed, stream_config(), 0)
     assert caught.value.where == "tokenizer"
 
 
 def test_activations_that_are_not_numbers_are_refused(lm: LoadedModel, packed: PackedTokens) -> None:
-    import copy
-    from dataclasses import replace
-
-    broken = copy.deepcopy(lm.model)
-    with torch.no_grad():
-        next(broken.parameters()).fill_(float("nan"))
+    broken = altered(lm, lambda model: next(model.parameters()).fill_(float("nan")))
     with pytest.raises(ConfigError, match=r"at blocks\.0\.hook_resid_post is nan"):
-        ActivationStream(replace(lm, model=broken), packed, _config(), 0).estimate_scale()
+        ActivationStream(broken, packed, stream_config(), 0).estimate_scale()
 
 
 SEVERAL = ("blocks.0.hook_mlp_out", "blocks.1.hook_resid_post", "blocks.0.hook_resid_post", "blocks.1.mlp.hook_in")
@@ -229,14 +203,11 @@ def _counted(lm: LoadedModel) -> list[int]:
 
 
 def test_streams_that_share_windows_read_what_they_would_alone(lm: LoadedModel, packed: PackedTokens) -> None:
-    import copy
-    from dataclasses import replace
-
-    lm = replace(lm, model=copy.deepcopy(lm.model))
+    lm = altered(lm, lambda model: None)
     forwards = _counted(lm)
-    configs = [_config(hook_name=name) for name in SEVERAL]
+    configs = [stream_config(hook_name=name) for name in SEVERAL]
     alone = [ActivationStream(lm, packed, config, 5) for config in configs]
-    expected = [_take(stream, 3, 12) for stream in alone]
+    expected = [take(stream, 3, 12) for stream in alone]
     scales = [stream.estimate_scale() for stream in alone]
     per_stream = len(forwards) // len(SEVERAL)
     forwards.clear()
@@ -257,23 +228,20 @@ def test_streams_that_share_windows_read_what_they_would_alone(lm: LoadedModel, 
 
 
 def test_a_transcoder_reads_pairs_of_the_same_rows(lm: LoadedModel, packed: PackedTokens) -> None:
-    config = _config(hook_name="blocks.1.mlp.hook_in").model_copy(update={"hook_name_out": "blocks.1.hook_mlp_out"})
+    config = stream_config(hook_name="blocks.1.mlp.hook_in")
+    config = config.model_copy(update={"hook_name_out": "blocks.1.hook_mlp_out"})
     stream = ActivationStream(lm, packed, config, 5)
     assert (stream.d_in, stream.d_out) == (32, 32)
-    pairs = _take(stream, 2, 6)
+    pairs = take(stream, 2, 6)
     for at, name in enumerate(config.hook_names):
-        single = ActivationStream(lm, packed, _config(hook_name=name), 5)
-        assert all(torch.equal(pair[at], x) for pair, x in zip(pairs, _take(single, 2, 6), strict=True))
+        single = stream_of(lm, packed, 5, hook_name=name)
+        assert all(torch.equal(pair[at], x) for pair, x in zip(pairs, take(single, 2, 6), strict=True))
         assert (stream.estimate_scale(), stream.estimate_scale_out())[at] == single.estimate_scale()
-    assert ActivationStream(lm, packed, _config(), 5).estimate_scale_out() is None
+    assert stream_of(lm, packed, 5).estimate_scale_out() is None
     assert stream.layout["hook_name_out"] == "blocks.1.hook_mlp_out"
 
 
-def config(**activations: Any) -> TrainingConfig:
-    return TrainingConfig.from_data({
-        "hook_name": HOOK, "context_size": 16, "batch_size": 10, "tokens": 400,
-        "activations": {"model_batch_size": 3, "shuffle_tokens": 40, "norm_tokens": 256, **activations},
-    })  # fmt: skip
+config = partial(stream_config, batch_size=10, tokens=400, shuffle_tokens=40)
 
 
 def expected_mask(ids: np.ndarray, special: list[int], activations: dict[str, Any]) -> np.ndarray:
@@ -387,29 +355,21 @@ def test_a_store_gives_the_same_rows(lm: LoadedModel, packed: PackedTokens, tmp_
 
 def test_the_layout_tells_runs_apart(lm: LoadedModel, packed: PackedTokens) -> None:
     """What a resumed run is compared with: other weights are another run."""
-    import copy
-    from dataclasses import replace
-
-    changed = copy.deepcopy(lm.model)
-    with torch.no_grad():
-        next(changed.parameters()).mul_(1.5)
-    layout = ActivationStream(lm, packed, _config(), 0).layout
-    assert layout == ActivationStream(lm, packed, _config(), 0).layout
+    changed = altered(lm, lambda model: next(model.parameters()).mul_(1.5))
+    layout = stream_of(lm, packed).layout
+    assert layout == stream_of(lm, packed).layout
     assert (layout["threads"], layout["torch"]) == (torch.get_num_threads(), torch.__version__)
     for other in (
-        ActivationStream(lm, packed, _config(), 1), ActivationStream(lm, packed, _config(batch_size=25), 0),
-        ActivationStream(replace(lm, model=changed), packed, _config(), 0),
+        stream_of(lm, packed, 1), stream_of(lm, packed, 0, batch_size=25),
+        ActivationStream(changed, packed, stream_config(), 0),
     ):
         assert other.layout != layout
 
 
 def test_half_precision_models_give_float32(lm: LoadedModel, packed: PackedTokens) -> None:
-    import copy
-    from dataclasses import replace
-
-    half = replace(lm, model=copy.deepcopy(lm.model).to(torch.bfloat16))
-    stream = ActivationStream(half, packed, _config(), 0)
+    half = altered(lm, lambda model: model.to(torch.bfloat16))
+    stream = ActivationStream(half, packed, stream_config(), 0)
     batch = next(stream.batches())
     assert (batch.dtype, stream.layout["model_dtype"]) == (torch.float32, "bfloat16")
-    full = next(ActivationStream(lm, packed, _config(), 0).batches())
+    full = next(stream_of(lm, packed).batches())
     assert torch.nn.functional.cosine_similarity(batch, full).min() > 0.99

@@ -12,20 +12,12 @@ from torch import Tensor
 
 from saewidgets.activations import ActivationStream, PackedTokens, Windows, stream
 from saewidgets.activations.prefetch import WindowsAhead, handed_over
-from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, Request
 from saewidgets.lm import LoadedModel
+from tests.activations.conftest import HOOK, stream_config
 
-HOOK = "blocks.0.hook_resid_post"
 NAMES = [HOOK, "blocks.1.hook_mlp_out"]
-
-
-def _config(**activations: Any) -> TrainingConfig:
-    return TrainingConfig.from_data({
-        "hook_name": HOOK, "context_size": 16, "batch_size": 20, "tokens": 1000,
-        "activations": {"model_batch_size": 3, "shuffle_tokens": 90, "norm_tokens": 256, **activations},
-    })  # fmt: skip
 
 
 def _never() -> None:
@@ -49,8 +41,8 @@ def _threads() -> int:
 
 
 def test_reading_ahead_changes_nothing_but_when(lm: LoadedModel, packed: PackedTokens) -> None:
-    expected = _take(Windows(lm, packed, _config(), NAMES), 0, 30)
-    ahead = Windows(lm, packed, _config(read_ahead="on"), NAMES)
+    expected = _take(Windows(lm, packed, stream_config(), NAMES), 0, 30)
+    ahead = Windows(lm, packed, stream_config(read_ahead="on"), NAMES)
     assert ahead.reads_ahead
     lm.model.train()
     try:
@@ -73,7 +65,7 @@ def test_reading_ahead_changes_nothing_but_when(lm: LoadedModel, packed: PackedT
 def test_who_waits_can_be_interrupted_and_hears_what_went_wrong(
     lm: LoadedModel, packed: PackedTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    windows, going = Windows(lm, packed, _config(read_ahead="on"), NAMES), threading.Event()
+    windows, going = Windows(lm, packed, stream_config(read_ahead="on"), NAMES), threading.Event()
     forward = windows.forward
 
     def slow(batch: int) -> Any:
@@ -99,7 +91,7 @@ def test_who_waits_can_be_interrupted_and_hears_what_went_wrong(
     with pytest.raises(torch.OutOfMemoryError):
         _take(windows, 0, 30)
     monkeypatch.setattr(windows, "forward", forward)
-    assert _same(_take(windows, 0, 9), _take(Windows(lm, packed, _config(), NAMES), 0, 9))
+    assert _same(_take(windows, 0, 9), _take(Windows(lm, packed, stream_config(), NAMES), 0, 9))
 
 
 @pytest.mark.parametrize(("kept", "window"), [(None, "meta"), ("cpu", "cpu")])
@@ -113,7 +105,7 @@ def test_where_windows_are_and_batches_go(
         return handed_over(rows, chosen, device)
 
     monkeypatch.setattr(stream, "handed_over", recorded)
-    config = _config(buffer_device=kept)
+    config = stream_config(buffer_device=kept)
     windows = Windows(lm, packed, config, [HOOK], device="meta")
     assert windows.reads_ahead  # both devices work
     assert windows.layout["device"] == "cpu"
@@ -122,13 +114,13 @@ def test_where_windows_are_and_batches_go(
     assert isinstance(batch, Tensor)
     assert (batch.device.type, batch.dtype, batch.shape) == ("meta", torch.float32, (20, 32))
     assert moves == [(window, "meta")]
-    assert read.estimate_scale() == ActivationStream(lm, packed, _config()).estimate_scale()
-    assert not Windows(lm, packed, _config(read_ahead="off"), [HOOK], device="meta").reads_ahead
+    assert read.estimate_scale() == ActivationStream(lm, packed, stream_config()).estimate_scale()
+    assert not Windows(lm, packed, stream_config(read_ahead="off"), [HOOK], device="meta").reads_ahead
 
 
 def test_a_place_that_is_not_here(lm: LoadedModel, packed: PackedTokens) -> None:
     with pytest.raises(ConfigError) as caught:
-        Windows(lm, packed, _config(buffer_device="cuda:99"), [HOOK])
+        Windows(lm, packed, stream_config(buffer_device="cuda:99"), [HOOK])
     assert caught.value.where == "activations.buffer_device"
 
 
@@ -157,8 +149,8 @@ def test_a_window_nobody_waits_for_any_more_is_left(lm: LoadedModel) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize(("kept", "read_ahead"), [(None, "on"), ("cpu", "on"), ("cpu", "off")])
 def test_a_gpu_gets_the_same_batches(kept: str | None, read_ahead: str, lm: LoadedModel, packed: PackedTokens) -> None:
-    expected = _take(Windows(lm, packed, _config(), NAMES), 0, 30)
-    config = _config(buffer_device=kept, read_ahead=read_ahead)
+    expected = _take(Windows(lm, packed, stream_config(), NAMES), 0, 30)
+    config = stream_config(buffer_device=kept, read_ahead=read_ahead)
     found = _take(Windows(lm, packed, config, NAMES, device="cuda:0"), 0, 30)
     assert {each.device for each in found[0]} == {torch.device("cuda:0")}
     assert _same([tuple(each.cpu() for each in batch) for batch in found], expected)

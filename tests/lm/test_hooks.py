@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,31 +71,6 @@ def test_a_value_is_kept_from_before_later_in_place_operations() -> None:
     assert torch.equal(alone, together)
 
 
-def test_padding_is_masked() -> None:
-    model, ids = build("llama"), token_ids(1, 6)
-    plain = capture(model, ["blocks.1.hook_resid_post"], ids)["blocks.1.hook_resid_post"]
-    padded = torch.cat([torch.ones(1, 3, dtype=torch.long), ids], dim=1)
-    mask = torch.tensor([[0, 0, 0] + [1] * 6])
-    found = capture(model, ["blocks.1.hook_resid_post"], padded, attention_mask=mask)["blocks.1.hook_resid_post"]
-    torch.testing.assert_close(found[:, 3:], plain, rtol=1e-4, atol=1e-5)  # rotary positions are relative
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_splicing_the_activation_itself_changes_nothing(name: str) -> None:
-    model, ids = family(name), token_ids()
-    expected = forward(model, ids).logits
-    seen: list[torch.Size] = []
-
-    def same(x: Tensor) -> Tensor:
-        seen.append(x.shape)
-        return x.clone()
-
-    for site in SITES:
-        with spliced(model, f"blocks.1.hook_{site}", same):
-            torch.testing.assert_close(forward(model, ids).logits, expected)
-    assert seen == [(2, 9, 32)] * len(SITES)
-
-
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama", "gemma2", "opt"])
 @pytest.mark.parametrize("site", ["attn_out", "mlp_out"])
 def test_zeroing_a_sublayer_leaves_the_others_sum(name: str, site: str) -> None:
@@ -115,15 +92,6 @@ def test_a_spliced_input_is_what_the_block_reads(name: str) -> None:
     with spliced(model, "blocks.1.hook_resid_pre", lambda x: target):
         found = forward(model, ids).logits
     torch.testing.assert_close(found, forward(model, other).logits)
-
-
-def test_gradients_flow_through_a_splice() -> None:
-    model, ids = build("gpt2"), token_ids()
-    shift = torch.zeros(32, requires_grad=True)
-    with spliced(model, "blocks.1.hook_resid_post", lambda x: x + shift):
-        model(input_ids=ids).logits.square().sum().backward()
-    assert shift.grad is not None
-    assert shift.grad.abs().sum() > 0
 
 
 class _BoomError(Exception):
@@ -195,31 +163,25 @@ def test_forwards_of_other_threads_are_not_touched() -> None:
     assert not torch.allclose(changed, expected)
 
 
-def test_tuples_and_lists_keep_their_other_entries() -> None:
-    class Pair(nn.Module):
-        def forward(self, hidden_states: Tensor) -> Any:
-            return [hidden_states + 1, "kept"]
+class Returning(nn.Module):
+    """A block that returns what `make` makes of the hidden states."""
 
-    model = build("gpt2")
-    point = resolve_hook(model, "blocks.0.hook_resid_post")
-    pair = Pair()
-    from dataclasses import replace
+    def __init__(self, make: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.make = make
 
+    def forward(self, hidden_states: Tensor) -> Any:
+        return self.make(hidden_states)
+
+
+def test_lists_keep_their_other_entries_and_what_holds_no_tensor_is_an_error_of_ours() -> None:
+    point = resolve_hook(build("gpt2"), "blocks.0.hook_resid_post")
+    pair, odd = Returning(lambda x: [x + 1, "kept"]), Returning(lambda x: {"states": x})
     with hooked(replace(point, module=pair, block=pair), lambda x: x * 10):
         out = pair(torch.ones(1, 2, 3))
     assert out[1] == "kept"
     assert torch.equal(out[0], torch.full((1, 2, 3), 20.0))
-
-
-def test_a_block_that_returns_no_tensor_is_an_error_of_ours() -> None:
-    class Odd(nn.Module):
-        def forward(self, hidden_states: Tensor) -> Any:
-            return {"states": hidden_states}
-
-    from dataclasses import replace
-
-    odd = Odd()
-    point = replace(resolve_hook(build("gpt2"), "blocks.0.hook_resid_post"), module=odd, block=odd)
+    point = replace(point, module=odd, block=odd)
     with pytest.raises(SAEWidgetsError, match="returned dict where a tensor"), hooked(point, lambda x: None):
         odd(torch.ones(1, 2, 3))
 
@@ -266,17 +228,13 @@ def test_a_site_the_block_does_not_have_is_refused() -> None:
         resolve_hook(Model(), "blocks.0.hook_attn_out")
 
 
-def test_a_model_without_blocks_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("both", "message"), [(False, "No list of 2 transformer blocks was found in Linear"), (True, "decoder-only")]
+)
+def test_a_model_without_blocks_or_with_two_stacks_is_refused(both: bool, message: str) -> None:
     model = nn.Linear(2, 2)
-    model.config = SimpleNamespace(num_hidden_layers=2, is_encoder_decoder=False)  # type: ignore[assignment]
-    with pytest.raises(HookError, match="No list of 2 transformer blocks was found in Linear"):
-        find_blocks(model)
-
-
-def test_encoder_decoders_are_refused() -> None:
-    model = nn.Linear(2, 2)
-    model.config = SimpleNamespace(num_hidden_layers=2, is_encoder_decoder=True)  # type: ignore[assignment]
-    with pytest.raises(HookError, match="decoder-only"):
+    model.config = SimpleNamespace(num_hidden_layers=2, is_encoder_decoder=both)  # type: ignore[assignment]
+    with pytest.raises(HookError, match=message):
         find_blocks(model)
 
 
@@ -288,9 +246,6 @@ def test_layers_that_share_their_weights_are_refused() -> None:
     )
     with pytest.raises(HookError, match="No list of 3 transformer blocks was found in AlbertModel"):
         find_blocks(AlbertModel(config))
-
-
-NAMES = ("attn.hook_z", "ln2.hook_normalized", "mlp.hook_in")
 
 
 def captured(model: Any, *names: str) -> list[Tensor]:
@@ -324,18 +279,19 @@ def test_embeddings_that_transformers_scales_later_are_read_later(name: str) -> 
 def test_splicing_the_activation_itself_changes_nothing_and_zeros_do(name: str) -> None:
     model, ids = family(name), token_ids()
     expected = forward(model, ids).logits
-    every = hook_points(model, published=True)
-    for hook in ("hook_embed", *(f"blocks.1.{part}" for part in NAMES if f"blocks.1.{part}" in every)):
-        with spliced(model, hook, lambda x: x.clone()):
+    seen: list[torch.Size] = []
+
+    def same(x: Tensor) -> Tensor:
+        seen.append(x.shape[:2])
+        return x.clone()
+
+    every = [name for name in hook_points(model, published=True) if not name.startswith(("blocks.0", "blocks.2"))]
+    for hook in every:
+        with spliced(model, hook, same):
             torch.testing.assert_close(forward(model, ids).logits, expected)
         with spliced(model, hook, torch.zeros_like):
             assert not torch.allclose(forward(model, ids).logits, expected, atol=1e-3), hook
-
-
-def test_a_width_of_heads_other_than_the_models_is_known() -> None:
-    point = resolve_hook(build("gemma2", head_dim=16), "blocks.0.attn.hook_z")
-    assert (point.width, point.heads) == (64, 4)
-    assert point.as_heads(torch.zeros(2, 3, 64)).shape == (2, 3, 4, 16)
+    assert seen == [ids.shape] * len(every)
 
 
 def test_autocast_around_it_does_not_reach_the_model() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 from huggingface_hub import constants
@@ -28,9 +30,13 @@ from saewidgets.lm.model_info import StatedSizes, stated_sizes
 from tests.lm.models import CONFIGS, FAMILIES, LAYERS, build, family, token_ids
 
 
-def _response(status: int) -> object:
-    import httpx
+@pytest.fixture
+def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may damage."""
+    return Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
 
+
+def _response(status: int) -> object:
     return httpx.Response(status, request=httpx.Request("GET", "https://example.org"))
 
 
@@ -55,6 +61,8 @@ def test_every_family_loads_from_its_folder(name: str, tiny_tokenizer_folder: Pa
     assert lm.is_causal != facts.is_encoder
     assert (facts.n_layers, facts.d_model, facts.context) == (lm.n_layers, lm.d_model, lm.context)
     assert facts.parameters == sum(p.numel() for p in lm.model.parameters())
+    assert facts.architecture == model.config.model_type
+    assert facts.weight_bytes == (tmp_path / "model.safetensors").stat().st_size
     torch.testing.assert_close(forward(lm.model, token_ids()).logits, forward(model, token_ids()).logits)
 
 
@@ -116,9 +124,10 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
         load_model(str(tmp_path))
 
 
-def test_offline_the_way_out_is_named() -> None:
+@pytest.mark.parametrize("ask", [load_model, model_facts])
+def test_offline_the_way_out_is_named(ask: Callable[[str], object]) -> None:
     with pytest.raises(NotFoundError, match="cannot be reached") as caught:
-        load_model("someone/some-model")
+        ask("someone/some-model")
     assert caught.value.where == "someone/some-model"
     assert '"demo"' in (caught.value.hint or "")
 
@@ -155,18 +164,14 @@ def test_damage_is_a_format_error(error: Exception) -> None:
         raise error
 
 
-def test_pickled_weights_are_not_read(tiny_model_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "pickled"
-    shutil.copytree(tiny_model_folder, folder)
+def test_pickled_weights_are_not_read(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save({"x": torch.ones(1)}, folder / "pytorch_model.bin")
     with pytest.raises(FormatError, match="no safetensors weights; pickled weights can run code"):
         load_model(str(folder))
 
 
-def test_code_of_the_repository_is_not_run(tiny_model_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "code"
-    shutil.copytree(tiny_model_folder, folder)
+def test_code_of_the_repository_is_not_run(folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}}
     (folder / "config.json").write_text(json.dumps(config))
@@ -176,9 +181,7 @@ def test_code_of_the_repository_is_not_run(tiny_model_folder: Path, tmp_path: Pa
     assert not (tmp_path / "ran").exists()
 
 
-def test_damaged_weights(tiny_model_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "damaged"
-    shutil.copytree(tiny_model_folder, folder)
+def test_damaged_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(FormatError, match="cannot be read") as caught:
@@ -217,15 +220,6 @@ def test_a_revision_is_that_one(tiny_model_folder: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def test_a_local_folder_is_counted_from_its_files(tiny_model_folder: Path) -> None:
-    found = model_facts(str(tiny_model_folder))
-    lm = load_model(str(tiny_model_folder))
-    assert (found.n_layers, found.d_model, found.context, found.vocab_size) == (2, 32, 64, 300)
-    assert found.architecture == "gpt2"
-    assert found.parameters == sum(p.numel() for p in lm.model.parameters())
-    assert found.weight_bytes == (tiny_model_folder / "model.safetensors").stat().st_size
-
-
 @pytest.mark.parametrize("name", ["gpt2", "llama", "opt"])
 def test_a_configuration_alone_gives_the_same_count(name: str) -> None:
     kind, settings = CONFIGS[name]
@@ -233,26 +227,17 @@ def test_a_configuration_alone_gives_the_same_count(name: str) -> None:
     assert model_info._from_config(kind(**settings)) == sum(p.numel() for p in model.parameters())
 
 
-def test_an_unknown_model_offline() -> None:
-    with pytest.raises(NotFoundError, match="cannot be reached"):
-        model_facts("someone/some-model")
-
-
 @pytest.mark.parametrize(
     "content", [b"", b"\xff" * 64, (20).to_bytes(8, "little") + b"[1, 2]" + b" " * 40, b"\x05\0\0\0\0\0\0\0{{{{{}"]
 )
-def test_a_damaged_weight_file(tiny_model_folder: Path, tmp_path: Path, content: bytes) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_model_folder, folder)
+def test_a_damaged_weight_file(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(FormatError, match="not a safetensors file") as caught:
         model_facts(str(folder))
     assert caught.value.where == str(folder / "model.safetensors")
 
 
-def test_a_damaged_configuration(tiny_model_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_model_folder, folder)
+def test_a_damaged_configuration(folder: Path) -> None:
     (folder / "config.json").write_text("{ not json")
     with pytest.raises((FormatError, NotFoundError)) as caught:
         model_facts(str(folder))
