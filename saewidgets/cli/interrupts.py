@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import threading
@@ -13,7 +12,6 @@ from types import FrameType
 INTERRUPTED = 130
 """Exit status of what Ctrl-C has ended: 128 and the number of the signal."""
 SAID = "Interrupted.\n"
-_REMINDER = 0.01  # seconds
 
 
 def leave_at_once() -> None:
@@ -35,7 +33,7 @@ def _is_ours_to_handle() -> bool:
 
 @contextmanager
 def raised_between_imports() -> Iterator[None]:
-    """Within, Ctrl-C is a KeyboardInterrupt, which waits while modules are being loaded; a second one does not wait.
+    """Within, Ctrl-C is a KeyboardInterrupt; while modules are being loaded it ends the process at once.
 
     Raised in an import it leaves half a module, of which one that is written in C makes some other error, or a crash
     when the interpreter ends.
@@ -43,30 +41,16 @@ def raised_between_imports() -> Iterator[None]:
     if not _is_ours_to_handle():
         yield
         return
-    timer: threading.Timer | None = None
-    reminded = threading.Event()
-
-    def remind() -> None:
-        reminded.set()
-        _thread.interrupt_main()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal timer
-        if not _within_import(frame):
-            raise KeyboardInterrupt
-        if timer is not None and not reminded.is_set():
+        if _within_import(frame):
             _leave(number, frame)
-        reminded.clear()
-        timer = threading.Timer(_REMINDER, remind)
-        timer.daemon = True
-        timer.start()
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
-        if timer is not None:
-            timer.cancel()
         signal.signal(signal.SIGINT, before)
 
 

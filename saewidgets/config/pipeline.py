@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from saewidgets.config.base import Config, Count, ForwardBatch, StoreDtype, require
+from saewidgets.config.positions import whole_numbers
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 
@@ -37,14 +38,13 @@ class PipelineConfig(Config):
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         """Layers as a person types them."""
-        if isinstance(value, int) and not isinstance(value, bool):
-            return (value,)
-        if not isinstance(value, str) or value.strip().lower() == "all":
-            return value if not isinstance(value, str) else "all"
-        parts = [part.strip() for part in value.split(",")]
-        if not all(part.isascii() and part.isdigit() for part in parts):
-            raise ConfigError(f"{value!r} is no list of layers.", hint="Write all, or 0,6,11.")
-        return tuple(int(part) for part in parts)
+        if not isinstance(value, str):
+            return (value,) if type(value) is int else value
+        if value.strip().lower() == "all":
+            return "all"
+        if not (found := whole_numbers(value)):
+            raise ConfigError(f"{value!r} is not a list of layers.", hint="Write all, or 0,6,11.")
+        return found
 
     @model_validator(mode="after")
     def _fits_together(self) -> PipelineConfig:

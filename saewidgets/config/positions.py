@@ -69,13 +69,19 @@ def spelled(seqpos_slice: Sequence[int | None] | None) -> str | None:
     return None if seqpos_slice is None else ":".join("" if part is None else str(part) for part in seqpos_slice)
 
 
+def whole_numbers(text: str) -> list[int] | None:
+    """The numbers in a text such as "64, 256" or "[3 5]"; None where something else is in it."""
+    found = [_whole(part) for part in text.strip().strip("[]()").replace(",", " ").split()]
+    return found if all(_is_whole(each, 0) for each in found) else None
+
+
 def as_ids(value: Any) -> tuple[int, ...] | None:
     """Ids of tokens, ascending and each once; None where there are none. Raises `ConfigError`."""
     if value is None:
         return None
     ids = [value] if _is_whole(value, 0) else value
     if isinstance(value, str):
-        ids = [_whole(part) for part in value.strip().strip("[]()").replace(",", " ").split()]
+        ids = whole_numbers(value)
     if not isinstance(ids, list | tuple | set | frozenset) or not all(_is_whole(each, 0) for each in ids):
         raise ConfigError(f"{shown(value)} is not a list of token ids.", hint="Enter whole numbers: 50256, 198.")
     return tuple(sorted(set(ids))) or None

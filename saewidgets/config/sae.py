@@ -7,7 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from saewidgets.config.arguments import shown
 from saewidgets.config.base import Config, require
+from saewidgets.config.positions import whole_numbers
 from saewidgets.errors import ConfigError
 
 MAX_WIDTH = 2**20
@@ -135,14 +137,10 @@ class BatchTopKConfig(_BatchTopKBase):
 
 def _as_widths(value: Any) -> Any:
     """Numbers from text as a form has it: "64, 256"; nothing but blanks is none."""
-    if value is None or isinstance(value, list | tuple):
-        return value
-    parts = value.replace(",", " ").split() if isinstance(value, str) else ["?"]
-    if not all(part.isascii() and part.isdecimal() and len(part) < 12 for part in parts):
-        raise ConfigError(
-            f"{str(value)[:40]!r} is not a list of widths.", hint="Enter whole numbers: 512, 2048, 8192."
-        )
-    return [int(part) for part in parts] or None
+    found = whole_numbers(value) if isinstance(value, str) else value
+    if value is not None and not isinstance(found, list | tuple):
+        raise ConfigError(f"{shown(value)} is not a list of widths.", hint="Enter whole numbers: 512, 2048, 8192.")
+    return (found or None) if isinstance(value, str) else value
 
 
 Widths = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from saewidgets.config.arguments import shown
 from saewidgets.config.base import Config, Seed, require
@@ -126,6 +126,22 @@ def _fields(item: Any, where: str) -> dict[str, Any]:
     return found
 
 
+def as_positions(value: Any) -> Positions:
+    """One of the words, or ascending numbers of prompt tokens. Raises `ConfigError`, also for an empty list."""
+    if isinstance(value, str) and value in get_args(PositionKind):
+        return value  # type: ignore[return-value]  # just looked up
+    hint = f"Use {', '.join(map(repr, get_args(PositionKind)))}, or a list of numbers of prompt tokens such as [3, 4]."
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise ConfigError(f"Positions is {shown(value)}.", where="positions", hint=hint)
+    found = list(value)
+    if not found:
+        raise ConfigError("No position is chosen.", where="positions", hint=hint)
+    for each in found:
+        if isinstance(each, bool) or not hasattr(each, "__index__") or each.__index__() < 0:
+            raise ConfigError(f"A position is {shown(each)}.", where="positions", hint=hint)
+    return tuple(sorted({each.__index__() for each in found}))
+
+
 class SteeringConfig(Config):
     """Everything that defines a steered generation besides the model and the SAEs' weights.
 
@@ -135,7 +151,9 @@ class SteeringConfig(Config):
     """
 
     features: tuple[SteeringFeature, ...] = Field(default=(), max_length=MAX_FEATURES, title="Features")
-    positions: Positions = Field(default="all", title="Positions", description="Which tokens are steered.")
+    positions: Annotated[Positions, BeforeValidator(as_positions)] = Field(
+        default="all", title="Positions", description="Which tokens are steered."
+    )
     steer_bos: bool = Field(
         default=False, title="Steer BOS", description="Also the beginning-of-sequence token, an attention sink."
     )
@@ -154,27 +172,3 @@ class SteeringConfig(Config):
     strengths: tuple[float, ...] = Field(
         default=(), max_length=64, title="Strengths", description="For a sweep over one feature."
     )
-
-    @field_validator("positions", mode="before")
-    @classmethod
-    def _plain_positions(cls, value: Any) -> Any:
-        try:
-            return as_positions(value)
-        except ConfigError as error:  # the field's name comes from where this stands
-            raise ConfigError(error.what, hint=error.hint) from error
-
-
-def as_positions(value: Any) -> Positions:
-    """One of the words, or ascending numbers of prompt tokens. Raises `ConfigError`, also for an empty list."""
-    if isinstance(value, str) and value in get_args(PositionKind):
-        return value  # type: ignore[return-value]  # just looked up
-    hint = f"Use {', '.join(map(repr, get_args(PositionKind)))}, or a list of numbers of prompt tokens such as [3, 4]."
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise ConfigError(f"Positions is {shown(value)}.", where="positions", hint=hint)
-    found = list(value)
-    if not found:
-        raise ConfigError("No position is chosen.", where="positions", hint=hint)
-    for each in found:
-        if isinstance(each, bool) or not hasattr(each, "__index__") or each.__index__() < 0:
-            raise ConfigError(f"A position is {shown(each)}.", where="positions", hint=hint)
-    return tuple(sorted({each.__index__() for each in found}))

@@ -269,7 +269,7 @@ def config_errors(error: ValidationError, model: type[BaseModel]) -> dict[str, s
         context = item.get("ctx") or {}
         cause = context.get("error")
         if isinstance(cause, ConfigError) and cause.where:
-            inside = not field or not cause.where.startswith(f"{field}.")
+            inside = not f"{cause.where}.".startswith(f"{field}.")
             field = ".".join(filter(None, [field, cause.where])) if inside else cause.where
             sentence = " ".join(filter(None, [cause.what, cause.hint]))
         elif item["type"] in _BRANCH:

@@ -76,13 +76,12 @@ def test_next_to_nothing_names_no_run(invoke: Invoke) -> None:
 PRESS = """
 import importlib.abc, os, signal, sys
 
-module, times = sys.argv[1], int(sys.argv[2])
+module = sys.argv[1]
 
 class Press(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == module:
-            for _ in range(times):
-                os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
             print("goes on")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it would be ignored
@@ -93,17 +92,13 @@ main()
 """
 
 
-@pytest.mark.parametrize(
-    ("module", "times", "out"),
-    [
-        ("sqlalchemy", 1, "goes on\n"),  # within the command: once it is loaded
-        pytest.param("sqlalchemy", 2, "", marks=pytest.mark.long),  # unless somebody insists
-        pytest.param("typer", 1, "", marks=pytest.mark.long),  # nothing has begun
-    ],
-)
-def test_ctrl_c_while_modules_load(module: str, times: int, out: str, home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", [
+    "sqlalchemy",  # within the command
+    pytest.param("typer", marks=pytest.mark.long),  # nothing has begun
+])  # fmt: skip
+def test_ctrl_c_while_modules_load(module: str, home: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-u", "-c", PRESS, module, str(times)], capture_output=True, text=True, check=False,
+        [sys.executable, "-u", "-c", PRESS, module], capture_output=True, text=True, check=False,
         cwd=tmp_path, env=child_environment(home), timeout=PATIENCE,
     )  # fmt: skip
-    assert (done.returncode, done.stderr, done.stdout) == (130, "Interrupted.\n", out)
+    assert (done.returncode, done.stderr, done.stdout) == (130, "Interrupted.\n", "")
