@@ -1,5 +1,5 @@
 """`kill -9` during an extraction, at random moments: resumed, every file is what it is without a kill, bit for bit.
-One kill in the ordinary suite, twenty with ``make faults``."""
+Twenty kills with ``make faults``; one is in tests/workspace/features/test_extractions.py."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "extraction.json"}
 
 
+@pytest.mark.long
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_killed_extractions_resume_to_identical_files(tmp_path: Path, tiny_model_folder: Path, kills: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from saewidgets import formats
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
+from saewidgets.workspace.checked import _of as checks_of
+from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
+from saewidgets.workspace.templates import Templates
 from tests.hub.server import Hub as Server
 from tests.workspace.hub import SAELENS, cache, repositories, server
 from tests.workspace.library.saes import saelens
@@ -36,24 +39,25 @@ for _ in range(1_000):
     DEEP = [DEEP]
 WRONG: tuple[Any, ...] = (5, 0.5, True, None, b"bytes", ["a list"], {"a": 1}, object(), DEEP, *TEXTS)
 
-# method → good arguments: an id, a path and so on are put in by `_filled`
+# method → good arguments, where annotations alone do not say what it takes; ids and so on are put in by the test
 SAES: dict[str, dict[str, Any]] = {
     "list": dict.fromkeys(("source", "model", "layer", "architecture", "format", "tag", "search"))
     | {"sort": "newest", "limit": None, "offset": 0},
     "to_df": {"search": None, "limit": 5}, "count": {"search": None, "layer": 1}, "facets": {"tag": None},
-    "get": {"sae_id": "ID"}, "find": {"wanted": "ID"}, "folder_of": {"record": "RECORD"},
-    "load": {"sae_id": "ID", "device": "cpu"}, "config": {"sae_id": "ID"}, "statistics": {"sae_id": "ID"},
-    "compare": {"a": "ID", "b": "ID", "top": 3}, "load_code": {"sae_id": "ID"},
-    "keep_evaluation": {"sae_id": "ID", "report": "REPORT"},
-    "import_training": {"training_id": "none"},
+    "folder_of": {"record": "RECORD"}, "load": {"sae_id": "ID", "device": "cpu"}, "find": {"wanted": "ID"},
+    "export": {"sae_id": "ID", "dest": "DEST", "format": "saelens"},
+    "compare": {"a": "ID", "b": "ID", "top": 3}, "keep_evaluation": {"sae_id": "ID", "report": "REPORT"},
     "add_local": {"path": "SAE", "name": "a", "model": None, "hook_name": None, "apply_b_dec_to_input": None},
     "add_upload": {
         "files": {"cfg.json": b"{}"}, "name": None, "model": None, "hook_name": None, "apply_b_dec_to_input": None,
     },
-    "update": {"sae_id": "ID", "name": "new", "notes": "", "tags": []}, "locate": {"sae_id": "ID", "path": "SAE"},
-    "delete": {"sae_id": "none"}, "export": {"sae_id": "ID", "dest": "DEST", "format": "saelens"},
-    "convert": {"sae_id": "ID", "format": "saelens", "dest": "DEST"},
+    "update": {"sae_id": "ID", "name": "new", "notes": "", "tags": []},
     "push_to_hub": {"sae_id": "ID", "repo_id": "a/b", "token": "", "private": True, "path": "", "license": "mit"},
+}  # fmt: skip
+TEMPLATES: dict[str, dict[str, Any]] = {
+    "save": {"name": "b", "config": {"model": "demo"}, "description": "", "favorite": False, "replace": True},
+    "export_json": {"ids": None, "path": "DEST"}, "to_json": {"ids": None},
+    "import_text": {"raw": b"[]", "name": "file"},
 }  # fmt: skip
 HUB: dict[str, dict[str, Any]] = {
     "client": {"token": None}, "forget": {"token": "hf_x"}, "repo_info": {"text": SAELENS, "token": None},
@@ -81,26 +85,51 @@ def sae(ws: Workspace, tmp_path: Path) -> SAERecord:
 
 
 def _cases() -> Iterator[Any]:
-    for owner, methods in (("saes", SAES), ("hub", HUB)):
+    for owner, methods in (("saes", SAES), ("hub", HUB), ("templates", TEMPLATES)):
         yield from (pytest.param(owner, name, id=f"{owner}.{name}") for name in methods)
     yield from (pytest.param("", name, id=name) for name in FUNCTIONS)
 
 
-def test_every_public_method_is_here() -> None:
-    for of, here in ((SAEs, SAES), (Hub, HUB)):
-        public = {name: value for name, value in inspect.getmembers(of, inspect.isfunction) if not name.startswith("_")}
-        assert set(public) == set(here)
-        for name, value in public.items():
-            kinds = inspect.signature(value).parameters.values()
-            named = {one.name for one in kinds if one.kind is not one.VAR_KEYWORD} - {"self"}
-            assert named <= set(here[name]) | ({"token"} if name == "resume" else set()), name
+def test_every_argument_is_checked_by_its_annotation_or_here() -> None:
+    for of, here in ((SAEs, SAES), (Hub, HUB), (Templates, TEMPLATES)):
+        unchecked(of, here)
+
+
+def unchecked(of: type, here: dict[str, dict[str, Any]], besides: Collection[str] = ()) -> None:
+    for name, value in inspect.getmembers(of, inspect.isfunction):
+        kinds = inspect.signature(value).parameters.values()
+        named = {one.name for one in kinds if one.kind is not one.VAR_KEYWORD} - {"self"}
+        known = {*here.get(name, ()), *besides, *(["token"] if name == "resume" else [])}
+        assert name.startswith("_") or named <= known | set(checks_of(value)), name
+
+
+def test_what_an_annotation_says_is_what_is_taken(tmp_path: Path) -> None:
+    @checks_arguments
+    class Sample:
+        def take(
+            self, name: str | None = None, on: bool = True, path: str | Path = tmp_path, limit: int | None = None,
+            sae_id: str = "sae_1", n: int = 1, index: int = 0, indices: list[int] | None = None,
+            token: str | None = None,
+        ) -> None:
+            pass  # the decorator refuses
+
+    fits = {"name": str, "on": bool, "path": str, "sae_id": str, "token": str, "limit": int, "n": int, "index": int}
+    for argument, wrong in itertools.product([*fits, "indices"], WRONG):
+        refused = _refused(Sample().take, {argument: wrong})
+        if type(wrong) is not fits.get(argument) and wrong is not None:
+            assert isinstance(refused, ConfigError), (argument, wrong)
+            assert refused.where == argument
+    assert _refused(Sample().take, {"n": 0})
+    assert _refused(Sample().take, {"path": "a\0b"})
+    assert "secret" not in str(_refused(Sample().take, {"token": b"hf_secret"}))
 
 
 @pytest.mark.parametrize(("owner", "name"), list(_cases()))
 def test_what_cannot_be_an_argument_is_refused_by_its_name(
     owner: str, name: str, ws: Workspace, sae: SAERecord, server: Server, tmp_path: Path
 ) -> None:
-    good = (SAES if owner == "saes" else HUB)[name] if owner else FUNCTIONS[name][1]
+    tables = {"saes": SAES, "hub": HUB, "templates": TEMPLATES}
+    good = tables[owner][name] if owner else FUNCTIONS[name][1]
     puts = {
         "ID": sae.id, "RECORD": sae, "SAE": str(tmp_path / "sae"), "DEST": str(tmp_path / "dest"),
         "MODULE": formats.load_sae(tmp_path / "sae"), "REPORT": REPORT,
@@ -113,7 +142,8 @@ def test_what_cannot_be_an_argument_is_refused_by_its_name(
             assert _taken(argument, wrong), f"{name}({argument}={wrong!r}) was taken"
             continue
         assert len(str(refused)) < 7_000
-        if not isinstance(wrong, str) and isinstance(refused, ConfigError):
+        names_setting = argument == "config" and isinstance(wrong, dict)
+        if not isinstance(wrong, str) and not names_setting and isinstance(refused, ConfigError):
             assert argument in f"{refused.where} {refused.what}", f"{wrong!r}: {refused}"
 
 
@@ -132,12 +162,13 @@ def _taken(argument: str, wrong: Any) -> bool:
         return True
     if isinstance(wrong, str):  # any text may be searched for, and is the name of nothing
         return argument in {"source", "model", "architecture", "format", "tag", "search", "name", "hook_name", "notes",
-                            "text", "token", "path", "where", "revision", "license", "device", "wanted"}  # fmt: skip
+                            "text", "token", "path", "where", "revision", "license", "device", "wanted",
+                            "description"}  # fmt: skip
     if argument == "tags":
         return isinstance(wrong, list | dict)
     if argument in ("layer", "limit", "offset", "top"):
         return type(wrong) is int
-    return argument in ("private", "unfinished") and isinstance(wrong, bool)
+    return argument in ("private", "unfinished", "favorite", "replace") and isinstance(wrong, bool)
 
 
 def test_what_names_nothing_is_refused(ws: Workspace) -> None:

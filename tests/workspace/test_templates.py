@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import itertools
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +15,7 @@ from saewidgets.config import JumpReLUConfig, TextCorpus, TrainingConfig
 from saewidgets.config.templates import FORMAT, MAX_BYTES
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, StorageError
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.templates import Templates
 from tests.workspace.conftest import small_config
-from tests.workspace.test_arguments import WRONG, _refused
 
 CONFIG = TrainingConfig(model="gpt2", hook_name="blocks.6.hook_resid_post", sae=JumpReLUConfig(d_sae=64), tokens=5_000)
 
@@ -210,33 +205,3 @@ def test_another_versions_settings_are_named_when_loaded(ws: Workspace) -> None:
     with pytest.raises(ConfigError, match=r"There is no such setting\. Another version") as caught:
         ws.templates.load(record.id)
     assert caught.value.where == "a: later"
-
-
-# method → good arguments
-METHODS: dict[str, dict[str, Any]] = {
-    "list": {"favorites_first": True, "search": None}, "get": {"wanted": "a"}, "load": {"wanted": "a"},
-    "save": {"name": "b", "config": CONFIG, "description": "", "favorite": False, "replace": True},
-    "rename": {"wanted": "a", "name": "a"}, "favorite": {"wanted": "a", "on": True}, "delete": {"wanted": "none"},
-    "export_json": {"ids": ["a"], "path": "DEST"}, "to_json": {"ids": None}, "import_json": {"path": "none"},
-    "import_text": {"raw": _file({"name": "i", "config": {}}), "name": "file"},
-}  # fmt: skip
-TEXTS = {"search", "name", "description", "path", "raw"}  # which take other texts, or bytes
-
-
-def test_every_method_is_here() -> None:
-    public = {name for name, _ in inspect.getmembers(Templates, inspect.isfunction) if not name.startswith("_")}
-    assert public == set(METHODS)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_what_cannot_be_an_argument_is_refused(ws: Workspace, tmp_path: Path, method: str) -> None:
-    good = METHODS[method] | ({"path": str(tmp_path / "dest")} if METHODS[method].get("path") == "DEST" else {})
-    call: Callable[..., Any] = getattr(ws.templates, method)
-    for argument, wrong in itertools.product(METHODS[method], WRONG):
-        ws.templates.save("a", CONFIG, replace=True)
-        refused = _refused(call, good | {argument: wrong})
-        if refused is None:
-            fits = isinstance(wrong, str | bytes) and argument in TEXTS
-            assert fits or wrong is None or isinstance(wrong, bool), f"{method}({argument}={wrong!r}) was taken"
-        elif type(wrong) is object and isinstance(refused, ConfigError):
-            assert argument in f"{refused.where} {refused.what}"

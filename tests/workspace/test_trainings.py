@@ -63,12 +63,6 @@ def test_bad_ranges_of_metrics_are_refused(run: Run) -> None:
     assert set(run.metrics("loss")["name"]) == {"loss"}
 
 
-def test_only_a_configuration_can_be_trained(ws: Workspace) -> None:
-    for wrong in ("x", None, 3):
-        with pytest.raises(ConfigError, match="Give a TrainingConfig"):
-            ws.trainings.create(wrong)  # type: ignore[arg-type]
-
-
 def test_blank_names(config: TrainingConfig) -> None:
     assert config.replace(name="  ").name is None
     assert config.replace(name=" a\nb ").name == "a b"
@@ -298,6 +292,9 @@ def test_what_only_the_run_can_find_out_fails_with_a_reason(ws: Workspace, confi
 
 
 def test_bad_input_is_refused_before_anything_is_made(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
+    for wrong in ("x", None, 3):
+        with pytest.raises(ConfigError, match="Give a TrainingConfig"):
+            ws.trainings.create(wrong)  # type: ignore[arg-type]
     with pytest.raises(NotFoundError, match="no file or folder"):
         ws.trainings.create(config.replace(corpus=str(tmp_path / "missing.txt")))
     with pytest.raises(ConfigError, match="k is 100 but d_sae is 64"):
@@ -401,21 +398,13 @@ def test_epochs_decide_how_many_tokens(ws: Workspace, config: TrainingConfig) ->
     assert ws.trainings.validate(config.replace(epochs=1.5).to_data())["hints"]["tokens"] == "Epochs decide"
 
 
-def test_a_run_that_reaches_its_targets_ends_with_its_sae(ws: Workspace, config: TrainingConfig) -> None:
-    changes = {"targets.l0_max": 64.0, "targets.action": "stop", "evaluation.every_steps": 3}
-    run = ws.trainings.create(config.replace(**changes))
-    run.wait(PATIENCE)
-    record = run.record
-    assert (record.status, record.step) == ("completed", 3)
-    assert run.sae().d_sae == 64
-    assert any("The targets are reached at step 3: " in line for line in run.log())
-
-
 def test_training_longer_goes_past_epochs_and_targets(ws: Workspace, config: TrainingConfig) -> None:
     changes = {"targets.l0_max": 64.0, "targets.action": "stop", "evaluation.every_steps": 3}
     run = ws.trainings.create(config.replace(epochs=1.0, **changes))
     run.wait(PATIENCE)
     assert (run.record.status, run.record.step) == ("completed", 3)
+    assert run.sae().d_sae == 64
+    assert any("The targets are reached at step 3: " in line for line in run.log())
     more = run.train_longer(tokens=10 * config.batch_size)
     more.wait(PATIENCE)
     assert (more.record.status, more.record.step) == ("completed", 10), more.error
