@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +103,7 @@ class DownloadRunners:
                 found -= {*self._partials.get(other.id, ()), *(other.payload.get("partials") or ())}
         return found
 
-    def run(self, context: JobContext, held: Held | None) -> str:
+    def run(self, context: JobContext, ids: Sequence[str], held: Held | None) -> str:
         """Do the job of a download; returns the id of the SAE."""
         job_id, payload = context.job_id, context.payload
         context.control.check()

@@ -23,8 +23,8 @@ from saewidgets.workspace.held import Held, HeldModels, missing
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
-Work = Callable[[JobContext, Held | None], Any]
-"""Does a job, from its payload and the rows that this names, with the model that its user handed in."""
+Work = Callable[[JobContext, Sequence[str], Held | None], Any]
+"""Does a job, from the rows of these ids, with the model that its user handed in."""
 Rows = Callable[[Mapping[str, Path]], Callable[[str], object]]
 """Told the new ids and their folders, writes text into these; what it returns makes the rows of a job's id."""
 
@@ -212,7 +212,7 @@ class Tasks:
             for row_id in ids:
                 self._models.keep(row_id, held)
         del held  # kept above, and only there: this function lives as long as the job is known here
-        return lambda context: self._work(context, self._required(ids, given))
+        return lambda context: self._work(context, ids, self._required(ids, given))
 
     def _ended(self, job: JobRecord) -> None:
         """From now on its user decides how long the model stays in memory."""

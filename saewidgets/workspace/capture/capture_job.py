@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,9 +40,11 @@ class CaptureResult:
     size_bytes: int
 
 
-def run_store(workspace: Workspace, context: JobContext, held: Held | None) -> CaptureResult:
+def run_store(
+    workspace: Workspace, context: JobContext, ids: Sequence[str], held: Held | None
+) -> CaptureResult:
     """Capture activations, or copy hidden states from files, as the row says."""
-    record = workspace.catalog.activations.get(str(context.payload["store_id"]))
+    record = workspace.catalog.activations.get(ids[0])
     work = run_import if record.source == "imported" else run_capture
     try:
         facts = work(workspace, record, held, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,9 @@ def config_of(record: ExtractionRecord) -> ExtractionConfig:
     return ExtractionConfig.from_data(data)
 
 
-def run_extraction(workspace: Workspace, context: JobContext, held: Held | None) -> ExtractionResult:
+def run_extraction(
+    workspace: Workspace, context: JobContext, ids: Sequence[str], held: Held | None
+) -> ExtractionResult:
     """Load what it needs, read the text, and write down what was found."""
     # Torch: seconds to import.
     import numpy as np
@@ -61,7 +63,7 @@ def run_extraction(workspace: Workspace, context: JobContext, held: Held | None)
     from saewidgets.formats import load_sae
     from saewidgets.lm import check_context, load_model, wrap_model
 
-    rows, extraction_id = workspace.catalog.extractions, str(context.payload["extraction_id"])
+    rows, (extraction_id,) = workspace.catalog.extractions, ids
     record = rows.get(extraction_id)
     config, facts = config_of(record), record.facts
     emit = _Shown(context.emit, lambda note: rows.update(extraction_id, note=note))

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,7 +119,7 @@ class LogitJobs:
             )
         return record, find_subject(self._workspace, record.sae_id or record.training_id or "")
 
-    def _run(self, context: JobContext, held: Held | None) -> LogitsResult:
+    def _run(self, context: JobContext, ids: Sequence[str], held: Held | None) -> LogitsResult:
         # Torch: seconds to import.
         import torch
 
@@ -127,7 +127,7 @@ class LogitJobs:
         from saewidgets.features.store.write import write_logits
 
         context.control.check()
-        extraction_id = str(context.payload["extraction_id"])
+        (extraction_id,) = ids
         record, subject = self._checked(extraction_id)
         context.emit(Progress(0, record.d_sae, "features", phase="loading model"))
         opened = self._workspace.features.live.open(subject, record)

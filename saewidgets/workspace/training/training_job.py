@@ -36,11 +36,13 @@ _LOOK_EVERY = 0.5  # seconds
 _REQUESTS = {"stop": Request.STOP, "cancel": Request.CANCEL}
 
 
-def run_trainings(workspace: Workspace, sinks: Sinks, context: JobContext, held: Held | None) -> Any:
+def run_trainings(
+    workspace: Workspace, sinks: Sinks, context: JobContext, ids: Sequence[str], held: Held | None
+) -> Any:
     """Do the job of a training, or of a group of them."""
     from saewidgets.training import Task, run_group  # torch: seconds to import
 
-    catalog, ids = workspace.catalog, context.payload.get("training_ids") or [context.payload["training_id"]]
+    catalog = workspace.catalog
     records = _taking_part(workspace, ids)
     require_stores(workspace, records)
     if context.resumed:
