@@ -158,16 +158,14 @@ class Templates:
 
     def to_json(self, ids: str | Sequence[str] | None = None) -> str:
         """What `export_json` writes, as text."""
-        records = list(self._rows.list())
-        if ids is not None:
-            records = _those(_ids(ids), records)
+        records = list(self._rows.list()) if ids is None else [self.get(one) for one in _ids(ids)]
         if not records:
             raise ConfigError("There is no template to export.", where="ids", hint="Save one first.")
         return write_templates([
             Template(
                 name=record.name, description=record.description, favorite=record.favorite, config=_config_of(record)
             )
-            for record in records
+            for record in {record.id: record for record in records}.values()
         ])  # fmt: skip
 
     def import_json(self, path: str | Path) -> Records[TemplateRecord]:
@@ -197,15 +195,6 @@ class Templates:
         found = self._rows.add([_new(one, came) for one in templates], _free_name)
         self.changes.tell(found[0].id if len(found) == 1 else None)
         return found
-
-
-def _those(wanted: Sequence[str], records: Sequence[TemplateRecord]) -> list[TemplateRecord]:
-    """The records with these ids or names, each once, in the order asked for."""
-    # Somebody may have given one another one's id as a name: the id counts.
-    known = {record.name: record for record in records} | {record.id: record for record in records}
-    if missing := [one for one in wanted if one not in known]:
-        raise _unknown(missing[0])
-    return list({known[one].id: known[one] for one in wanted}.values())
 
 
 def _config_of(record: TemplateRecord) -> TrainingConfig:
