@@ -87,7 +87,7 @@ def test_the_same_files_are_written_again(name: str, tmp_path: Path) -> None:
     assert validate(written) == []
 
 
-# --- what a class lacks moves into a bias: test_written_short.py has that the function stays --------------------------
+# --- what a class lacks moves into a bias: test_written.py has that the function stays --------------------------------
 
 
 def test_a_bias_is_not_rounded_to_a_short_format(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""One file, one SAE: Goodfire's, qresearch's, Kissane's and Krzyzanowski's, circuit-tracer's, checkpoints."""
+"""One file, one SAE: Goodfire's, qresearch's, Kissane's and Krzyzanowski's, circuit-tracer's, checkpoints,
+GhostTrack's, OpenAI's, Qwen Scope."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from saewidgets.errors import FormatError
 from saewidgets.formats import describe, detect_format, load_sae
 from saewidgets.formats.registry import find_all
 from saewidgets.formats.source import FolderSource, ListedSource
-from tests.formats.weights import Array, assert_close, assert_computes, draw, inputs, relu, torched
+from tests.formats.weights import Array, assert_close, assert_computes, draw, inputs, jump, largest, relu, torched
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "dictionary_learning"
 
@@ -200,3 +201,151 @@ def test_a_checkpoint_needs_the_configuration_of_its_training(tmp_path: Path) ->
     (folder / "checkpoints" / "config.json").unlink()
     with pytest.raises(FormatError, match=r"config\.json of the trainer's folder, which is missing"):
         load_sae(path)
+
+
+# --- GhostTrack ------------------------------------------------------------------------------------------------------
+
+
+def ghosttrack_write(path: Path, w: dict[str, Array], threshold: float = 0.1, **more: Any) -> Path:
+    state = torched({
+        "threshold": np.array(threshold, np.float32), "W_enc.weight": w["W_enc"].T, "W_enc.bias": w["b_enc"],
+        "W_dec.weight": w["W_dec"].T, "W_dec.bias": w["b_dec"],
+    })
+    parameter = torch.nn.Parameter(state["W_enc.bias"].clone())
+    optimizer = torch.optim.Adam([parameter])
+    parameter.sum().backward()
+    optimizer.step()
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    content = {
+        "layer_idx": 4, "epoch": 2, "model_state_dict": state, "optimizer_state_dict": optimizer.state_dict(),
+        "scheduler_state_dict": scheduler.state_dict(),
+        "best_loss": 0.25, "history": {"train_loss": [0.5, 0.25], "lr": [1e-3, 9e-4]},
+    }
+    torch.save(content | more, path)
+    return path
+
+
+def ghosttrack_reference(w: dict[str, Array], x: Array, threshold: float) -> tuple[Array, Array]:
+    f = jump(x.astype(np.float64) @ w["W_enc"] + w["b_enc"], np.float32(threshold))
+    return f, f @ w["W_dec"] + w["b_dec"]
+
+
+@pytest.mark.parametrize("name", ["sae_layer_4_best.pt", "sae_layer_4_final.pt", "renamed.pt"])
+def test_a_checkpoint(tmp_path: Path, name: str) -> None:
+    w, x = draw(), inputs()
+    path = ghosttrack_write(tmp_path / name, w, config={"d_model": 12, "lambda_sparse": 0.01})
+    assert detect_format(path) == "ghosttrack"
+    sae = load_sae(path)
+    assert_computes(sae, x, *ghosttrack_reference(w, x, 0.1))
+    assert sae.cfg.architecture == "jumprelu"
+    assert not sae.cfg.apply_b_dec_to_input
+    assert sae.metadata["hook_name"] == "blocks.4.hook_resid_post"
+    found = describe(path)
+    assert (found.d_in, found.d_sae, found.model) == (12, 40, None)
+    assert found.config == {
+        "layer_idx": 4, "epoch": 2, "best_loss": 0.25, "config": {"d_model": 12, "lambda_sparse": 0.01},
+    }
+
+
+# --- OpenAI ----------------------------------------------------------------------------------------------------------
+
+
+FOLDER = "gpt2-small/resid_post_mlp_v5_32k/autoencoders"
+TOPK = {"activation": "TopK", "activation_state_dict": {"k": 5, "postact_fn": "ReLU"}}
+RELU: dict[str, Any] = {"activation": "ReLU", "activation_state_dict": {}}
+
+
+def openai_write(path: Path, w: dict[str, Array], plain: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Any] = torched({
+        "pre_bias": w["b_dec"], "encoder.weight": w["W_enc"].T, "latent_bias": w["b_enc"],
+        "decoder.weight": w["W_dec"].T, "latents_activation_frequency": w["threshold"],
+    })
+    tensors["stats_last_nonzero"] = torch.zeros(len(w["b_enc"]), dtype=torch.long)
+    torch.save(tensors | plain, path)
+    return path
+
+
+def openai_reference(w: dict[str, Array], x: Array, k: int | None) -> tuple[Array, Array]:
+    """Autoencoder.forward of sparse_autoencoder: TopK ones normalise, unbiased std."""
+    x = x.astype(np.float64)
+    mean, std = x.mean(1, keepdims=True), x.std(1, ddof=1, keepdims=True)
+    inner = (x - mean) / (std + 1e-5) if k else x
+    p = (inner - w["b_dec"]) @ w["W_enc"] + w["b_enc"]
+    f = largest(relu(p), k) if k else relu(p)
+    y = f @ w["W_dec"] + w["b_dec"]
+    return f, y * std + mean if k else y
+
+
+def test_a_topk_autoencoder(tmp_path: Path) -> None:
+    w, x = draw(), inputs()
+    path = openai_write(tmp_path / FOLDER / "6.pt", w, TOPK)
+    assert detect_format(path) == "openai"
+    sae = load_sae(path)
+    assert_computes(sae, x, *openai_reference(w, x, 5))
+    assert sae.cfg.normalize_activations == "layer_norm"
+    assert (sae.metadata["model_name"], sae.metadata["hook_name"]) == ("gpt2", "blocks.6.hook_resid_post")
+    found = describe(path)
+    assert (found.architecture, found.d_in, found.d_sae, found.settings["k"]) == ("topk", 12, 40, 5)
+    assert found.config["activation"] == "TopK"
+
+
+def test_a_relu_autoencoder_does_not_normalise(tmp_path: Path) -> None:
+    w, x = draw(), inputs()
+    sae = load_sae(openai_write(tmp_path / "gpt2-small/mlp_post_act/autoencoders/0.pt", w, RELU))
+    assert_computes(sae, x, *openai_reference(w, x, None))
+    assert sae.metadata["hook_name"] == "blocks.0.mlp.hook_post"
+
+
+def test_another_name_is_recognised_by_its_contents(tmp_path: Path) -> None:
+    path = openai_write(tmp_path / "mine.pt", draw(), TOPK)
+    assert detect_format(path) == "openai"
+    assert load_sae(path).metadata["hook_name"] is None
+
+
+# --- Qwen Scope ------------------------------------------------------------------------------------------------------
+
+
+REPO = "models--Qwen--SAE-Res-Qwen3-1.7B-Base-W1K-L0_50/snapshots/0123"
+
+
+def qwen_write(folder: Path, w: dict[str, Array], name: str = "layer7.sae.pt") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {"W_enc": w["W_enc"].T, "W_dec": w["W_dec"].T, "b_enc": w["b_enc"], "b_dec": w["b_dec"]}
+    torch.save(torched(arrays), folder / name)
+    return folder / name
+
+
+def test_an_sae(tmp_path: Path) -> None:
+    w, x = draw(d_sae=1024), inputs()
+    path = qwen_write(tmp_path / REPO, w)
+    assert detect_format(path) == detect_format(path.parent) == "qwen_scope"
+    f = largest(relu(x.astype(np.float64) @ w["W_enc"] + w["b_enc"]), 50)
+    for where in (path, path.parent):
+        sae = load_sae(where)
+        assert_computes(sae, x, f, f @ w["W_dec"] + w["b_dec"])
+    assert sae.metadata["model_name"] == "Qwen/Qwen3-1.7B-Base"
+    assert sae.metadata["hook_name"] == "blocks.7.hook_resid_post"
+    found = describe(path)
+    assert (found.architecture, found.d_in, found.d_sae, found.settings["k"]) == ("topk", 12, 1024, 50)
+
+
+def test_of_many_files_one_is_named(tmp_path: Path) -> None:
+    for layer in (0, 1):
+        qwen_write(tmp_path / REPO, draw(layer, d_sae=1024), f"layer{layer}.sae.pt")
+    with pytest.raises(FormatError, match=r"2 SAEs: layer0\.sae\.pt, layer1\.sae\.pt"):
+        load_sae(tmp_path / REPO)
+    sae = load_sae(tmp_path / REPO / "layer1.sae.pt")
+    assert torch.equal(sae.b_dec, torch.from_numpy(draw(1, d_sae=1024)["b_dec"]))
+
+
+def test_without_the_repositorys_name_k_is_not_known(tmp_path: Path) -> None:
+    path = qwen_write(tmp_path / "sae", draw(d_sae=1024))
+    assert "repository's name" in describe(path).notes[0]
+    with pytest.raises(FormatError, match="How many latents are active"):
+        load_sae(path)
+
+
+def test_the_width_is_checked_against_the_name(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="name says 1,024"):
+        load_sae(qwen_write(tmp_path / REPO, draw(d_sae=40)))
