@@ -72,30 +72,18 @@ class LogitTable:
 
 @dataclass(frozen=True, slots=True)
 class FeatureCard:
-    """All that is shown of one feature.
-
-    Attributes:
-        index: its number.
-        label, label_note: what somebody says it stands for; who, and how well it holds.
-        starred: marked by the user.
-        fired, density: positions on which it fired, and their share of all.
-        max, mean: largest activation; mean over the positions where it fired.
-        counts, edges: histogram of its non-zero activations, ``[bins]`` and ``[bins + 1]``.
-        top_tokens: the commonest tokens of its top examples.
-        groups: examples.
-        logits: None where they are not known.
-    """
+    """All that is shown of one feature; `logits` is None where they are not known."""
 
     index: int
     label: str
-    label_note: str
+    label_note: str  # whose the label is, and how well it holds
     starred: bool
     fired: int
     density: float
     max: float
-    mean: float
-    counts: Sequence[int]
-    edges: Sequence[float]
+    mean: float  # over the positions where it fired
+    counts: Sequence[int]  # the histogram of its non-zero activations, [bins]
+    edges: Sequence[float]  # [bins + 1]
     top_tokens: Sequence[str]
     groups: Sequence[RowGroup]
     logits: LogitTable | None = None

@@ -29,7 +29,7 @@ class ViewerModel(BoxModel[ViewerState]):
         self._problem: Note | None = None
         self._said = 0  # changes of labels, stars and notes of what is open
         self._revision: tuple[str, float] | None = None  # of the workspace, when it was read last
-        self._opened: tuple[Any, ...] = ()
+        self._opened: tuple[Any, OpenExtraction | None, Note | None] = (None, None, None)  # its key first
         self._was_empty = False  # there was no extraction at the last look
 
     # --------------------------------------------------------------------------------------------- input
@@ -93,9 +93,16 @@ class ViewerModel(BoxModel[ViewerState]):
     def _read(self) -> None:
         was_empty = self._was_empty
         records = self._read_list()
-        if was_empty:
-            self._open_first(records)
-        opened, problem = self._open(records, self._existing(records))
+        wanted = self.view.extraction_id
+        record = next((r for r in records if r.id == wanted), None)
+        if wanted is None and was_empty:  # what came can perhaps be read at once: the demo, which a script asked for
+            record = next((r for r in records if r.has_data), None)
+        with self._lock:
+            if record is not None and self.view.extraction_id is None:
+                self._put({"view": self.view.model_copy(update={"extraction_id": record.id})})
+            elif record is None and wanted is not None and self.view.extraction_id == wanted:  # it was deleted
+                self._put({"view": self.view.model_copy(update={"extraction_id": None, "feature": None})})
+        opened, problem = (None, None) if record is None else self._open(record, records)
         with self._lock:
             self._problem = problem
             self._put({"open": opened})
@@ -122,53 +129,26 @@ class ViewerModel(BoxModel[ViewerState]):
             )
         return records
 
-    def _open_first(self, records: Sequence[ExtractionRecord]) -> None:
-        """Into an empty viewer came what can be read at once (the demo, which a script has asked for): it is opened."""
-        first = next((record for record in records if record.has_data), None)
-        with self._lock:
-            if first is not None and self.view.extraction_id is None:
-                self._put({"view": self.view.model_copy(update={"extraction_id": first.id})})
-
-    def _existing(self, records: Sequence[ExtractionRecord]) -> ViewerView:
-        """The view, without an extraction that was deleted."""
-        with self._lock:
-            if self.view.extraction_id is not None and all(r.id != self.view.extraction_id for r in records):
-                self._put({"view": self.view.model_copy(update={"extraction_id": None, "feature": None})})
-            return self.view
-
     def _open(
-        self, records: Sequence[ExtractionRecord], view: ViewerView
+        self, record: ExtractionRecord, records: Sequence[ExtractionRecord]
     ) -> tuple[OpenExtraction | None, Note | None]:
-        """The open extraction, read again only when something about it is different."""
-        record = next((r for r in records if r.id == view.extraction_id), None)
-        if record is None:
-            self._opened, self._revision = (), None
-            return None, None
-        self._follow_notes(record)
-        versions = tuple(r for r in records if r.has_data and owner_of(r) == owner_of(record))
-        named = tuple((r.id, r.other_weights) for r in versions)
-        key = (record.id, record.n_tokens, record.name, named, self._said)
-        if self._opened[:1] != (key,):
-            self._opened = (key, *self._describe(record, versions))
-        return self._opened[1], self._opened[2]
-
-    def _follow_notes(self, record: ExtractionRecord) -> None:
-        """Count what was said since the last look: the page asks again for lists and pages."""
-        before, self._revision = self._revision, (record.id, self.workspace.features.revision(record.id))
+        """What is open, described again only when something about it is different; or why it cannot be read."""
+        features = self.workspace.features
+        before, self._revision = self._revision, (record.id, features.revision(record.id))
         if before is not None and before[0] == record.id and before != self._revision:
-            with self._lock:
-                self._said += 1
-
-    def _describe(
-        self, record: ExtractionRecord, versions: Sequence[ExtractionRecord]
-    ) -> tuple[OpenExtraction | None, Note | None]:
-        try:
-            labelled, starred = self.workspace.features.counts(record.id)
-            store = self.workspace.extractions.open(record.id)
-            note = self.workspace.features.can_read(record.id)
-        except SAEWidgetsError as error:  # its files are gone or damaged: the list is shown all the same
-            return None, error_note(error)
-        return open_of(record, store.manifest, versions, labelled=labelled, starred=starred, live_note=note), None
+            self._said += 1  # the page asks again for lists and pages
+        versions = tuple(r for r in records if r.has_data and owner_of(r) == owner_of(record))
+        key = (record.id, record.n_tokens, record.name, [(r.id, r.other_weights) for r in versions], self._said)
+        if self._opened[0] != key:
+            try:
+                labelled, starred = features.counts(record.id)
+                store = self.workspace.extractions.open(record.id)
+                note = features.can_read(record.id)
+                opened = open_of(record, store.manifest, versions, labelled=labelled, starred=starred, live_note=note)
+                self._opened = key, opened, None
+            except SAEWidgetsError as error:  # its files are gone or damaged: the list is shown all the same
+                self._opened = key, None, error_note(error)
+        return self._opened[1], self._opened[2]
 
     def _shown(self) -> dict[str, Any]:
         return {"below": self.below, "features_revision": self._said, "notice": self._problem or self._notice}
