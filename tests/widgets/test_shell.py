@@ -92,24 +92,22 @@ def test_an_answer_that_was_not_heard_is_given_again_on_the_thread_that_asks(rec
     assert sent[-1] == sent[1]
 
 
-def test_our_errors_become_failures_with_their_parts(record_messages: Record) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("k is 20,000 but d_sae is 16,384.", where="sae.k", hint="Enter 1 to 16,384; 32 is usual."),
+        FieldsError("2 fields need attention.", {"sae.k": "Too large.", "tokens": "Too few."}),
+    ],
+)
+def test_our_errors_become_failures_with_their_parts(error: Any, record_messages: Record) -> None:
     def refuse(command: Any) -> None:
-        raise ConfigError("k is 20,000 but d_sae is 16,384.", where="sae.k", hint="Enter 1 to 16,384; 32 is usual.")
+        raise error
 
     part = widget(refuse)
     answer = ask(part, record_messages(part), kind="refresh")
     assert answer["kind"] == "failure"
-    assert (answer["what"], answer["where"]) == ("k is 20,000 but d_sae is 16,384.", "sae.k")
-    assert answer["hint"].startswith("Enter 1 to")
-
-
-def test_field_errors_travel_per_field(record_messages: Record) -> None:
-    def refuse(command: Any) -> None:
-        raise FieldsError("2 fields need attention.", {"sae.k": "Too large.", "tokens": "Too few."})
-
-    part = widget(refuse)
-    answer = ask(part, record_messages(part), kind="refresh")
-    assert answer["fields"] == {"sae.k": "Too large.", "tokens": "Too few."}
+    assert (answer["what"], answer["where"], answer["hint"]) == (error.what, error.where, error.hint)
+    assert answer["fields"] == getattr(error, "fields", {})
 
 
 def test_any_other_exception_is_answered_and_logged(record_messages: Record, caplog: pytest.LogCaptureFixture) -> None:
@@ -184,38 +182,21 @@ def test_many_commands_at_once_are_each_answered_once(record_messages: Record) -
         assert [reply.get("value") for reply in sent.of(f"m{i}")] == [None, str(i)]
 
 
-def test_unknown_keyword_is_refused() -> None:
-    with pytest.raises(TypeError):
-        Part("training_panel", Asked(print), colour="red")  # type: ignore[call-arg]
-
-
-def test_reserved_names_are_left_alone() -> None:
-    part = widget(lambda command: None)
-    assert part.log.name  # traitlets' logger
-    assert repr(part) == "<Part training_panel>"
-    part.close()
-
-
-def test_a_future_is_answered_when_it_is_done(record_messages: Record) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_future_is_answered_when_it_is_done(fails: bool, record_messages: Record) -> None:
     waiting: Future[PanelState] = Future()
     part = widget(lambda command: waiting)
     sent = record_messages(part)
     part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
     time.sleep(0.05)
     assert [reply["kind"] for reply in sent.of("a")] == ["ack"]
-    waiting.set_result(PanelState(revision=7))
+    if fails:
+        waiting.set_exception(ConfigError("No such repository."))
+    else:
+        waiting.set_result(PanelState(revision=7))
     part.drain()
-    assert sent.of("a")[-1]["value"]["revision"] == 7
-
-
-def test_a_future_that_fails_is_a_failure(record_messages: Record) -> None:
-    waiting: Future[None] = Future()
-    part = widget(lambda command: waiting)
-    sent = record_messages(part)
-    part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
-    waiting.set_exception(ConfigError("No such repository."))
-    part.drain()
-    assert (sent.of("a")[-1]["kind"], sent.of("a")[-1]["what"]) == ("failure", "No such repository.")
+    answer = sent.of("a")[-1]
+    assert (answer["what"] if fails else answer["value"]["revision"]) == ("No such repository." if fails else 7)
 
 
 def test_closing_gives_up_what_waits(record_messages: Record) -> None:

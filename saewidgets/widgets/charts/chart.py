@@ -6,7 +6,7 @@ All methods are for the publisher's thread; only what is new goes to the page.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,14 +42,16 @@ class Plot:
     """A figure of two axes, a caption above it, and the scales that it owns: a reader zooms with wheel and mouse.
 
     Args:
+        on_zoom: called (on the kernel's handler thread) when a reader zoomed or panned.
         height: in pixels.
         margin: of the figure, in pixels.
         options: what else a `bqplot.Figure` takes.
     """
 
-    scales: tuple[Any, ...]  # those whose range is chosen here, unless a reader chose it
+    scales: tuple[Any, ...] = ()  # those whose range is chosen here, unless a reader chose it
 
-    def __init__(self, height: int, margin: Mapping[str, int], **options: Any) -> None:
+    def __init__(self, on_zoom: Callable[[], None], height: int, margin: Mapping[str, int], **options: Any) -> None:
+        self._on_zoom = on_zoom
         self._owned: list[Any] = []
         self._fitted: tuple[Any, ...] = ()  # the ranges as they were set here, not by a reader
         self._zoom = self.own(bqplot.PanZoom())
@@ -72,6 +74,12 @@ class Plot:
         unpin(widget)
         self._owned.append(widget)
         return widget
+
+    def scale(self, kind: Any) -> Any:
+        """A new scale, to be one of `scales`."""
+        scale = self.own(kind())
+        scale.observe(lambda change: self._on_zoom() if self.zoomed else None, names=["min", "max"])
+        return scale
 
     def mark(self, kind: Any, **options: Any) -> Any:
         """A new mark in front of all others, without points yet."""
@@ -161,17 +169,17 @@ class Chart(Plot):
         title: what it shows.
         unit: of the newest values, or ``""``.
         x: the scale that all charts of a panel share.
+        on_zoom: as of `Plot`.
     """
 
-    def __init__(self, title: str, unit: str, x: bqplot.LinearScale) -> None:
+    def __init__(self, title: str, unit: str, x: bqplot.LinearScale, on_zoom: Callable[[], None]) -> None:
         margin = {"top": 6, "bottom": 34, "left": 44, "right": 12}
-        super().__init__(HEIGHT, margin, padding_y=0.04, scale_x=x)
+        super().__init__(on_zoom, HEIGHT, margin, padding_y=0.04, scale_x=x)
         self.title, self.unit, self.look, self._x = title, unit, ChartState(), x
-        self.scales = ()
         self._slots: dict[int, Slot] = {}
         self._joints: dict[int, bqplot.Lines] = {}
         self._whole = self.own(bqplot.LinearScale(min=0.0, max=1.0))  # joints span the height, whatever the zoom
-        self._scale()
+        self._new_scale()
 
     @property
     def y(self) -> Any:
@@ -181,14 +189,14 @@ class Chart(Plot):
         """Change scale type, raw lines or theme. A new scale type needs new marks and axes."""
         before, self.look = self.look, look
         if look.log_y != before.log_y:
-            self._scale()
+            self._new_scale()
         self.paint_axes(PALETTES[look.theme])
 
-    def _scale(self) -> None:
+    def _new_scale(self) -> None:
         old = [mark for slot in self._slots.values() for mark in slot]
         old += [*self._joints.values(), *self._figure.axes, *self.scales]
         self._slots, self._joints = {}, {}
-        self.scales = (self.own(bqplot.LogScale() if self.look.log_y else bqplot.LinearScale()),)
+        self.scales = (self.scale(bqplot.LogScale if self.look.log_y else bqplot.LinearScale),)
         self._fitted = (None, None)
         with self._figure.hold_sync():
             self._figure.marks = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import bqplot
 import ipywidgets
@@ -44,22 +44,16 @@ class Charts:
 
     def __init__(self, read: Read, on_zoom: Callable[[], None]) -> None:
         self._read = read
-        self._on_zoom = on_zoom
         self._series: dict[str, Series] = {}  # by id, in the order of the lines
         self._state = ChartState()
         self._x = bqplot.LinearScale(min=0.0)
         self._right: float | None = None  # where the x axis ends unless somebody zoomed; None: where the points do
         unpin(self._x)
-        self.charts = tuple(Chart(spec.title, spec.unit, self._x) for spec in CHARTS)
+        self.charts = tuple(Chart(spec.title, spec.unit, self._x, on_zoom) for spec in CHARTS)
         # Empty while there is nothing to draw: a figure without size makes bqplot complain in the page's console.
         self.box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
         self.box.add_class("sw-charts")
-        self._watch(self._x, *(chart.y for chart in self.charts))
-
-    def _watch(self, *scales: Any) -> None:
-        for scale in scales:
-            scale.unobserve_all()
-            scale.observe(lambda change: self._on_zoom(), names=["min", "max"])
+        self._x.observe(lambda change: on_zoom() if self.zoomed else None, names=["min", "max"])
 
     # --------------------------------------------------------------------------------------------- drawing
 
@@ -80,7 +74,6 @@ class Charts:
         for chart, found in zip(self.charts, lines, strict=True):
             chart.set_look(state)
             chart.draw(found, "No values" if ended else "Waiting for the first step")
-        self._watch(*(chart.y for chart in self.charts))
         if points:
             self._end_x(None)
         for chart in self.charts:

@@ -35,14 +35,14 @@ class ParetoChart(Plot):
     """L0 (logarithmic) against a measure of quality; a line joins the runs that no other beats.
 
     Args:
-        on_zoom: called when a reader zoomed or panned.
+        on_zoom: as of `Plot`.
     """
 
     def __init__(self, on_zoom: Callable[[], None]) -> None:
-        super().__init__(HEIGHT, MARGIN, padding_y=0.0)
+        super().__init__(on_zoom, HEIGHT, MARGIN, padding_y=0.0)
         self._shown: CompareState | None = None
         self._drawn: object = None
-        self._x, self._y = self.own(bqplot.LogScale()), self.own(bqplot.LinearScale())
+        self._x, self._y = self.scale(bqplot.LogScale), self.scale(bqplot.LinearScale)
         self.scales = (self._x, self._y)
         self._fitted = self._bounds()
         self.draw_axes(self._x, self._y)
@@ -54,8 +54,6 @@ class ParetoChart(Plot):
             x_offset=RIGHT_OF,
         )  # fmt: skip
         self._kinds: dict[tuple[str, bool], Any] = {}  # architecture, hollow → its mark
-        for scale in self.scales:
-            scale.observe(lambda change: on_zoom() if self.zoomed else None, names=["min", "max"])
 
     # --------------------------------------------------------------------------------------------- drawing
 

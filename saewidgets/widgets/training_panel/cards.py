@@ -12,7 +12,7 @@ from saewidgets.records import CheckpointRecord, TemplateRecord, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label
 from saewidgets.render.runs import tile_values
 from saewidgets.widgets.messages.training import Card, CheckpointRow, StoreRow, TemplateRow, Tile
-from saewidgets.widgets.values import finite, note_of, number
+from saewidgets.widgets.values import finite, note_of, number, progress_of
 from saewidgets.workspace.training.advice import advise
 
 BEST = "checkpoints.best_metric"
@@ -29,8 +29,6 @@ def _retry(record: TrainingRecord) -> dict[str, Any] | None:
 def card_of(record: TrainingRecord, series: int | None = None, earlier: str | None = None) -> Card:
     """One training as the list shows it; `earlier` is the name of the run that it goes on from, or repeats."""
     source = record.facts.get("continued_from")
-    progress = record.progress
-    running = record.status is JobStatus.RUNNING
     done = max(record.tokens_done, 0)
     return Card.of(
         record,
@@ -40,9 +38,7 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
         architecture=architecture_label(record.config.get("sae", {}), record.architecture),
         tokens_done=done,
         fraction=min(1.0, done / record.tokens_total) if record.tokens_total > 0 else 0.0,
-        rate=finite(progress.rate) if progress and running else None,
-        eta_seconds=finite(progress.eta_seconds) if progress and running else None,
-        phase=progress.phase if progress and record.status.is_active else None,
+        **progress_of(record),
         tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),
         note=note_of(record.error, record.note),
         dead_window_tokens=int(record.config.get("dead_window_tokens", 1_000_000)),
@@ -55,45 +51,14 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
     )
 
 
-def checkpoint_row(
-    record: CheckpointRecord, best_metric: str = "fvu", held_out: Mapping[str, float] | None = None
-) -> CheckpointRow:
-    """One line of the table of checkpoints; a checkpoint kept for two reasons says both.
-
-    Args:
-        record: the checkpoint, with the newest metrics of when it was written.
-        best_metric: what the best one is chosen by.
-        held_out: what was measured on held-out text at its very step, by metric ("fvu"); None: the run measures
-            nothing there, so `best_metric` is that of training batches.
-    """
-    words = {
-        "latest": "latest",
-        "best": f"best {choice_label(BEST, best_metric)}",
-        "final": "final",
-        "manual": "saved by you",
-        "every": f"step {record.step:,}",
-    }
-    label = ", ".join(words.get(kind, kind) for kind in record.kinds) or f"step {record.step:,}"
-    chosen = record.metrics if held_out is None or best_metric == "loss" else held_out
-    return CheckpointRow.of(
-        record,
-        label=label,
-        best="best" in record.kinds,
-        fvu=finite(record.metrics.get("fvu")),
-        val_fvu=finite((held_out or {}).get("fvu")),
-        best_by=None if best_metric == "fvu" else finite(chosen.get(best_metric)),
-        saved_at=record.created_at,
-    )
-
-
 def checkpoint_rows(
     records: Iterable[CheckpointRecord], best_metric: str, columns: Mapping[str, Any]
 ) -> tuple[CheckpointRow, ...]:
-    """The table of checkpoints, newest first.
+    """The table of checkpoints, newest first; one that was kept for two reasons says both.
 
     Args:
-        records: the checkpoints of a run.
-        best_metric: what the best one is chosen by.
+        records: the checkpoints of a run, with the newest metrics of when they were written.
+        best_metric: what the best one is chosen by: on held-out text, where that is measured.
         columns: the metrics `HELD_OUT` of the run, as `Trainings.metric_columns` has them.
     """
     at: dict[int, dict[str, float]] = {}
@@ -101,8 +66,24 @@ def checkpoint_rows(
         for step, value in zip(columns["step"], columns[column], strict=True):
             if math.isfinite(value):
                 at.setdefault(int(step), {})[metric] = float(value)
-    rows = sorted(records, key=lambda row: (row.step, row.created_at), reverse=True)
-    return tuple(checkpoint_row(row, best_metric, at.get(row.step, {}) if at else None) for row in rows)
+    words = {"best": f"best {choice_label(BEST, best_metric)}", "manual": "saved by you"}
+    rows = []
+    for record in sorted(records, key=lambda row: (row.step, row.created_at), reverse=True):
+        number_of_step = f"step {record.step:,}"
+        held_out = at.get(record.step, {})
+        chosen = record.metrics if not at or best_metric == "loss" else held_out
+        kinds = [number_of_step if kind == "every" else words.get(kind, kind) for kind in record.kinds]
+        row = CheckpointRow.of(
+            record,
+            label=", ".join(kinds) or number_of_step,
+            best="best" in record.kinds,
+            fvu=finite(record.metrics.get("fvu")),
+            val_fvu=finite(held_out.get("fvu")),
+            best_by=None if best_metric == "fvu" else finite(chosen.get(best_metric)),
+            saved_at=record.created_at,
+        )
+        rows.append(row)
+    return tuple(rows)
 
 
 def store_row(record: ActivationStoreRecord, settings: dict[str, Any], *, two_hooks: bool = False) -> StoreRow:

@@ -13,8 +13,9 @@ from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo
 from saewidgets.render import runs_html
 from saewidgets.render.labels import architecture_label
+from saewidgets.widgets.messages.training import CheckpointRow
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.training_panel.cards import card_of, checkpoint_row, checkpoint_rows
+from saewidgets.widgets.training_panel.cards import card_of, checkpoint_rows
 from saewidgets.widgets.values import number, settings_of, show_value
 from tests.widgets.seeded_runs import make_record
 
@@ -99,15 +100,18 @@ def test_a_loss_that_became_nan_is_said_in_its_tile() -> None:
     assert card_of(other).tiles.loss == 0.5
 
 
-def test_checkpoint_rows() -> None:
-    def row(*kinds: str, fvu: float = 0.119) -> str:
-        record = CheckpointRecord("c", "t", 1000, 4_096_000, "/x", kinds, 5, {"fvu": fvu}, 0.0)
-        return checkpoint_row(record).label
+NEVER: dict[str, list[float]] = {"step": [], "val_fvu": [], "val_mse": [], "ce_loss_score": []}
 
-    assert row("latest", "best") == "latest, best FVU"
-    assert row("every") == "step 1,000"
-    assert row() == "step 1,000"
-    assert checkpoint_row(CheckpointRecord("c", "t", 1, 1, "/x", ("latest",), 5, {"fvu": math.nan}, 0.0)).fvu is None
+
+def test_checkpoint_rows() -> None:
+    def row(*kinds: str, metric: str = "fvu", **metrics: float) -> CheckpointRow:
+        record = CheckpointRecord("c", "t", 1000, 4_096_000, "/x", kinds, 5, metrics, 0.0)
+        return checkpoint_rows([record], metric, NEVER)[0]
+
+    assert row("latest", "best").label == "latest, best FVU"
+    assert row("best", metric="ce_loss_score").label == "best CE recovered"
+    assert row("every").label == row().label == "step 1,000"
+    assert row("latest", fvu=math.nan).fvu is None
 
 
 def test_checkpoints_show_what_the_best_is_chosen_by() -> None:
@@ -131,7 +135,6 @@ def test_checkpoints_show_what_the_best_is_chosen_by() -> None:
     assert [row[3] for row in shown("loss")] == [1.4, 1.5]
     never = {name: [nan] for name in columns} | {"step": [10.0]}
     assert shown("mse", never) == [(15, 0.1, None, 0.4), (10, 0.2, None, 0.5)]
-    assert checkpoint_row(records[0], "ce_loss_score").label == "best CE recovered"
 
 
 def test_settings_are_flat_and_readable() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from saewidgets.config import TextCorpus, TrainingConfig, validate
 from saewidgets.widgets.messages.wire import DeviceInfo
 from saewidgets.widgets.training_panel.form import GROUPS, SECTIONS, architectures, flatten, form_data, form_fields
-from saewidgets.widgets.values import corpus_text
 from saewidgets.workspace.trainings import demo_config
 
 # The wording of the specification: tests and screen readers find fields by it.
@@ -39,12 +38,6 @@ def test_every_setting_of_the_configuration_is_in_the_form_once() -> None:
         wanted |= set(flatten(config.to_data()))
     never_asked = {"sae.normalize_activations", "sae.reshape_activations", "sae.d_out"}
     assert set(names) == wanted - never_asked
-
-
-def test_sections_hold_what_they_say() -> None:
-    found = by_name()
-    assert {name: found[name].section for name in SECTIONS} == SECTIONS
-    assert all(field.section == "advanced" for name, field in found.items() if name not in SECTIONS)
 
 
 def test_fields_of_some_architectures_name_them() -> None:
@@ -136,21 +129,15 @@ def test_edit_and_retry_starts_with_the_runs_values() -> None:
     config = TrainingConfig(seed=7, corpus="notes.txt").replace(**{"sae.k": 5})
     defaults = form_data((), {}, config.to_data()).defaults
     assert (defaults["seed"], defaults["corpus"], defaults["sae.k"]) == (7, "notes.txt", 5)
-
-
-def test_a_corpus_as_text() -> None:
-    assert corpus_text({"kind": "demo"}) == "demo"
-    assert corpus_text(TextCorpus(["a.txt"]).model_dump()) == "a.txt"
-    assert corpus_text(TextCorpus(strings=["x"]).model_dump()) == ""
+    strings = TrainingConfig(corpus=TextCorpus(strings=["x"]))  # have no text of their own
+    assert form_data((), {}, strings.to_data()).defaults["corpus"] == ""
 
 
 def test_advanced_settings_stand_under_headings_one_after_another() -> None:
-    advanced = [field for field in form_fields() if field.section == "advanced"]
-    headings = [field.group for field in advanced]
-    assert list(dict.fromkeys(headings)) == [
-        heading for heading in dict.fromkeys(GROUPS.values()) if heading in headings
-    ]
-    assert sorted(headings, key=list(dict.fromkeys(GROUPS.values())).index) == headings
     found = by_name()
+    assert {name: found[name].section for name in SECTIONS} == SECTIONS
+    for name, field in found.items():
+        assert (name in SECTIONS) == (field.section != "advanced") == (not field.group), name
+    headings = [field.group for field in form_fields() if field.section == "advanced"]
+    assert sorted(headings, key=list(dict.fromkeys(GROUPS.values())).index) == headings
     assert found["dead_window_tokens"].group == found["resampling.every_steps"].group == "Dead latents"
-    assert all(not field.group for field in form_fields() if field.section != "advanced")
