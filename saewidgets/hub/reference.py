@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError
 from saewidgets.hub.errors import WrongRepositoryTypeError
-from saewidgets.hub.releases import find_release, is_canonical, release_names, release_path
+from saewidgets.hub.known import find_release, is_canonical, release_names, release_path
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _REPO = re.compile(rf"{_PART}/{_PART}")

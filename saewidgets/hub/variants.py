@@ -18,10 +18,9 @@ from saewidgets.formats.source import ListedSource, Source
 from saewidgets.hub.cache import Listing, RepoFile, cached_file, repo_folder
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import NoSAEError, switched_off
-from saewidgets.hub.known import gated, repos_for_model, trained_on
+from saewidgets.hub.known import canonical_paths, find_release, gated, published_l0, repos_for_model, trained_on
 from saewidgets.hub.listing import NOT_HERE, HubSource, look
 from saewidgets.hub.reference import HubReference, parse_reference
-from saewidgets.hub.releases import canonical_paths, find_release, published_l0
 from saewidgets.hub_records import Variant
 from saewidgets.render.numbers import size
 
