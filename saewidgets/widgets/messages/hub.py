@@ -1,7 +1,7 @@
-"""Every message and piece of synced state of the download widget (see `messages` for the rules and the base classes).
+"""Messages and state of the download widget; see `wire.py` for the channels and the base classes.
 
-An access token travels in one direction only: from the page, inside `HubToken`. It is a `SecretStr`, so that no
-representation of the message shows it, and no message of Python carries it.
+An access token travels in one direction only: from the page, with the command `hub_token`. It is a `SecretStr` there,
+so that no representation shows it, and no message of Python carries it.
 """
 
 from __future__ import annotations
@@ -134,9 +134,9 @@ class Problem(Wire):
 
 
 class HubListing(Wire):
-    """What was found, with the first page of rows; `HubRows` asks for the others."""
+    """What was found, with the first page of rows; the command `hub_rows` asks for the others."""
 
-    listing: int  # number of this listing, for `HubRows`
+    listing: int  # number of this listing, for `hub_rows`
     text: str
     release: str = ""
     repositories: tuple[RepoData, ...] = ()

@@ -1,4 +1,4 @@
-"""Every message and piece of synced state of the steering widget (see `messages` for the rules and the base classes).
+"""Messages and state of the steering widget; see `wire.py` for the channels and the base classes.
 
 What a text looks like while it is written is in the state, the newest part of it; the whole result is answered to who
 asks, and what could have come at a token only for that token.
