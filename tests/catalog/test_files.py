@@ -27,12 +27,9 @@ def test_inside_is_relative_and_outside_absolute(files: Files, tmp_path: Path) -
     assert files.stored(str(files.folder) + "-2/x") == str(files.folder) + "-2/x"  # a neighbour with the same beginning
 
 
-def test_round_trip(files: Files, tmp_path: Path) -> None:
+def test_a_moved_workspace_and_what_is_outside(files: Files, tmp_path: Path) -> None:
     for path in (files.folder / "a" / "b c", tmp_path / "x"):
         assert files.absolute(files.stored(path)) == str(path)
-
-
-def test_a_moved_workspace(files: Files, tmp_path: Path) -> None:
     assert Files(tmp_path / "moved").absolute(files.stored(files.folder / "a")) == str(tmp_path / "moved" / "a")
 
 

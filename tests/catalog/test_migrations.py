@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from alembic import command
@@ -25,13 +26,8 @@ _SAE = {
 }  # fmt: skip
 
 
-def _insert(connection: sqlite3.Connection, table: str, row: dict[str, object]) -> None:
-    marks = ", ".join("?" * len(row))
-    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
-
-
-def _old_catalog(folder: Path, version: str) -> Path:
-    """A catalog as that version of the package left it."""
+def _old_catalog(folder: Path, version: str, *rows: tuple[str, dict[str, object]]) -> None:
+    """A catalog as that version of the package left it, with these rows of tables."""
     folder.mkdir()
     path = folder / "catalog.sqlite"
     engine = create_engine(f"sqlite:///{path}")
@@ -41,22 +37,23 @@ def _old_catalog(folder: Path, version: str) -> Path:
         config.attributes["connection"] = connection
         command.upgrade(config, version)
     engine.dispose()
-    return path
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table, row in rows:
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+
+
+def _is_backed_up(folder: Path, version: str) -> bool:
+    (backup,) = (folder / "backups").iterdir()
+    return backup.name.startswith(f"catalog-{version}-")
 
 
 def test_from_0001(folder: Path) -> None:
-    path = _old_catalog(folder, "0001")
+    one = {**_SAE, "id": "sae_1", "path": "saes/one", "training_id": "train_1", "created_at": 2000.0}
+    two = {**_SAE, "id": "sae_2", "path": "saes/two", "source": "local", "created_at": 3000.0}
+    _old_catalog(folder, "0001", ("trainings", _TRAINING), ("external_saes", one), ("external_saes", two))
     (folder / "saes" / "one").mkdir(parents=True)
     (folder / "saes" / "one" / "cfg.json").write_bytes(b"1234567")
-    connection = sqlite3.connect(path)
-    with connection:
-        _insert(connection, "trainings", _TRAINING)
-        one = {**_SAE, "id": "sae_1", "path": "saes/one", "training_id": "train_1", "created_at": 2000.0}
-        _insert(connection, "external_saes", one)
-        two = {**_SAE, "id": "sae_2", "path": "saes/two", "source": "local", "created_at": 3000.0}
-        _insert(connection, "external_saes", two)
-    connection.close()
-
     with Catalog(folder, host="box") as catalog:
         run = catalog.trainings.get("train_1")
         assert (run.name, run.sae_id, run.config) == ("run", "sae_1", {"sae": {"k": 32}})
@@ -67,21 +64,14 @@ def test_from_0001(folder: Path) -> None:
         assert (first.updated_at, first.tags, first.notes, first.statistics) == (2000.0, (), "", {})
         assert (first.state, second.state) == ("ok", "missing")
         assert catalog.saes.update("sae_1", tags=["good"], notes="x").tags == ("good",)
-    (backup,) = (folder / "backups").iterdir()
-    assert backup.name.startswith("catalog-0001-")
+    assert _is_backed_up(folder, "0001")
 
 
 def test_from_0002(folder: Path) -> None:
     """The SAE and the training keep all they have, and are ready for extractions and labels."""
-    path = _old_catalog(folder, "0002")
-    connection = sqlite3.connect(path)
-    with connection:
-        _insert(connection, "trainings", _TRAINING)
-        row = {**_SAE, "id": "sae_1", "path": "saes/one", "training_id": "train_1", "created_at": 2000.0,
-               "notes": "x", "tags": '["good"]', "updated_at": 2500.0}  # fmt: skip
-        _insert(connection, "external_saes", row)
-    connection.close()
-
+    row = {**_SAE, "id": "sae_1", "path": "saes/one", "training_id": "train_1", "created_at": 2000.0,
+           "notes": "x", "tags": '["good"]', "updated_at": 2500.0}  # fmt: skip
+    _old_catalog(folder, "0002", ("trainings", _TRAINING), ("external_saes", row))
     with Catalog(folder, host="box") as catalog:
         (sae,) = catalog.saes.list()
         assert (sae.id, sae.notes, sae.tags, sae.training_name, sae.updated_at, sae.features_extracted) == (
@@ -92,22 +82,15 @@ def test_from_0002(folder: Path) -> None:
         assert (origin.sae_id, origin.training_id) == ("sae_1", "train_1")
         catalog.features.mark(origin, 3, starred=True)
         assert catalog.features.list(origin)[0].id == "feat_sae_1_3"
-    (backup,) = (folder / "backups").iterdir()
-    assert backup.name.startswith("catalog-0002-")
+    assert _is_backed_up(folder, "0002")
 
 
 def test_from_0003(folder: Path) -> None:
     """What was said of a latent stays, and templates can be kept."""
-    path = _old_catalog(folder, "0003")
-    connection = sqlite3.connect(path)
-    with connection:
-        _insert(connection, "trainings", _TRAINING)
-        _insert(connection, "models", {"name": "gpt2", "facts": "{}", "uses": 3, "created_at": 1.0, "used_at": 2.0})
-        feature = {"id": "feat_train_1_3", "training_id": "train_1", "neuron_index": 3, "label": "ships",
-                   "label_by": "", "notes": "", "starred": True, "created_at": 1.0, "updated_at": 2.0}  # fmt: skip
-        _insert(connection, "features", feature)
-    connection.close()
-
+    model = {"name": "gpt2", "facts": "{}", "uses": 3, "created_at": 1.0, "used_at": 2.0}
+    feature = {"id": "feat_train_1_3", "training_id": "train_1", "neuron_index": 3, "label": "ships",
+               "label_by": "", "notes": "", "starred": True, "created_at": 1.0, "updated_at": 2.0}  # fmt: skip
+    _old_catalog(folder, "0003", ("trainings", _TRAINING), ("models", model), ("features", feature))
     with Catalog(folder, host="box") as catalog:
         origin = catalog.features.origin("train_1")
         assert [(one.index, one.label, one.starred) for one in catalog.features.list(origin)] == [(3, "ships", True)]
@@ -117,18 +100,12 @@ def test_from_0003(folder: Path) -> None:
         )
         assert catalog.templates.put(new) == catalog.templates.list()[0]
         assert catalog.models.names() == ["gpt2"]
-    (backup,) = (folder / "backups").iterdir()
-    assert backup.name.startswith("catalog-0003-")
+    assert _is_backed_up(folder, "0003")
 
 
 def test_from_0004(folder: Path) -> None:
     """Trainings stay, and stores of activations can be kept."""
-    path = _old_catalog(folder, "0004")
-    connection = sqlite3.connect(path)
-    with connection:
-        _insert(connection, "trainings", _TRAINING)
-    connection.close()
-
+    _old_catalog(folder, "0004", ("trainings", _TRAINING))
     with Catalog(folder, host="box") as catalog:
         assert catalog.trainings.get("train_1").name == "run"
         assert not catalog.activations.list()
@@ -137,8 +114,7 @@ def test_from_0004(folder: Path) -> None:
             hook_names=["blocks.6.hook_resid_post"], tokens_total=5, folder=folder / "activations" / "acts_1",
         )
         assert (store.state, store.is_whole, store.hook_names) == ("incomplete", False, ("blocks.6.hook_resid_post",))
-    (backup,) = (folder / "backups").iterdir()
-    assert backup.name.startswith("catalog-0004-")
+    assert _is_backed_up(folder, "0004")
 
 
 def test_a_blank_one_of_each_version_migrates(tmp_path: Path) -> None:

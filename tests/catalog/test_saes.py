@@ -36,17 +36,11 @@ def test_a_file_outside_keeps_its_absolute_path(catalog: Catalog, tmp_path: obje
     assert _add(catalog, "a", path=f"{tmp_path}/elsewhere").path == f"{tmp_path}/elsewhere"
 
 
-def test_by_training(catalog: Catalog, make_training: Any) -> None:
-    run = make_training()
-    assert catalog.saes.by_training(run.id) is None
-    sae = _add(catalog, "a", source="trained", training_id=run.id)
-    assert catalog.saes.by_training(run.id) == sae
-
-
 def test_a_training_has_one(catalog: Catalog, make_training: Any) -> None:
     run = make_training()
+    assert catalog.saes.by_training(run.id) is None
     first = _add(catalog, "a", source="trained", training_id=run.id)
-    assert _add(catalog, "b", source="trained", training_id=run.id) == first
+    assert _add(catalog, "b", source="trained", training_id=run.id) == first == catalog.saes.by_training(run.id)
     assert [sae.id for sae in catalog.saes.list()] == [first.id]
     for name in ("c", "d"):  # those of no training are as many as there are
         assert _add(catalog, name).name == name
@@ -61,15 +55,6 @@ def test_replace(catalog: Catalog) -> None:
     assert catalog.saes.get(sae.id) == other
     with pytest.raises(NotFoundError):
         catalog.saes.replace("sae_none", path="x", size_bytes=0, metadata={})
-
-
-def test_rename_and_delete(catalog: Catalog) -> None:
-    sae = _add(catalog, "a")
-    assert catalog.saes.update(sae.id, name="b").name == "b"
-    assert catalog.saes.delete(sae.id).path == sae.path
-    for action in (catalog.saes.get, catalog.saes.delete):
-        with pytest.raises(NotFoundError, match=sae.id):
-            action(sae.id)
 
 
 def _download(catalog: Catalog, name: str, **changes: Any) -> SAERecord:
@@ -206,11 +191,16 @@ def _mtime(catalog: Catalog, sae_id: str) -> int:
         return int(row.files["cfg.json"][1])
 
 
-def test_columns_can_be_updated(catalog: Catalog) -> None:
+def test_columns_can_be_updated_and_rows_deleted(catalog: Catalog) -> None:
     sae = _add(catalog, "a")
     changed = catalog.saes.update(sae.id, notes="seen", tags=["x"], name="b")
     assert (changed.notes, changed.tags, changed.name) == ("seen", ("x",), "b")
     assert changed.updated_at >= sae.updated_at
+    assert catalog.saes.delete(sae.id).path == sae.path
+    for action in (catalog.saes.get, catalog.saes.delete):
+        with pytest.raises(NotFoundError, match=sae.id):
+            action(sae.id)
+    sae = _add(catalog, "a")
     with pytest.raises(ValueError, match="no columns colour"):
         catalog.saes.update(sae.id, colour="red")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,7 @@ def test_all_registered_architectures_are_tested() -> None:
     assert architectures() == ALL
 
 
-@every_architecture
-@pytest.mark.parametrize("leading", [(), (1,), (7,), (2, 5), (2, 3, 4)])
+@pytest.mark.parametrize(("name", "leading"), list(zip(ALL, cycle([(), (7,), (2, 3, 4)]))))
 def test_any_leading_dimensions(name: str, leading: tuple[int, ...]) -> None:
     sae = trained(name).eval()
     x = torch.randn(*leading, D_IN)
@@ -207,8 +207,7 @@ def test_folding_the_scale_moves_it_into_the_weights(name: str, centred: bool) -
     assert relative(exported(x), scaled / out) < 1e-5
 
 
-@every_architecture
-@pytest.mark.parametrize("s", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize(("name", "s"), list(zip(ALL, cycle([0.0, -1.0, float("nan"), float("inf")]))))
 def test_a_senseless_scale_is_refused(name: str, s: float) -> None:
     with pytest.raises(ConfigError, match="scale"):
         make(name).fold_scale(s)
@@ -216,8 +215,9 @@ def test_a_senseless_scale_is_refused(name: str, s: float) -> None:
         make(name).fold_scales(2.0, s)
 
 
-@every_architecture
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize(
+    ("name", "dtype"), list(zip(ALL, cycle([torch.bfloat16, torch.float16, torch.bfloat16, torch.float64])))
+)
 def test_other_input_dtypes(name: str, dtype: torch.dtype) -> None:
     sae = trained(name).eval()
     x = batch().to(dtype)
@@ -242,8 +242,7 @@ def test_weights_of_another_dtype(name: str, dtype: torch.dtype) -> None:
 
 
 @every_architecture
-@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("kernels", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
 def test_autocast(name: str, kernels: bool, dtype: torch.dtype) -> None:
     exact, mixed = make(name, d_in=32), make(name, d_in=32) if kernels else plain(make(name, d_in=32))
     x = batch(64, d_in=32)
@@ -260,8 +259,7 @@ def test_autocast(name: str, kernels: bool, dtype: torch.dtype) -> None:
         assert relative(grad / 256, gradients(exact)[parameter]) < 0.2, parameter
 
 
-@every_architecture
-@pytest.mark.parametrize("scale", [1.0, 65_536.0])
+@pytest.mark.parametrize(("name", "scale"), list(zip(ALL, cycle([1.0, 65_536.0]))))
 def test_float16_does_not_overflow_in_a_batch_of_thousands(name: str, scale: float) -> None:
     exact, mixed = make(name, d_in=32), make(name, d_in=32)
     x = batch(8192, d_in=32)
@@ -300,8 +298,9 @@ def test_on_a_gpu(name: str) -> None:
         assert relative(gradients(there)[parameter].cpu(), grad) < 1e-3, parameter
 
 
-@every_architecture
-@pytest.mark.parametrize("x", [torch.zeros(3, D_IN + 1), torch.zeros(D_IN - 1), torch.zeros(())])
+@pytest.mark.parametrize(
+    ("name", "x"), list(zip(ALL, cycle([torch.zeros(3, D_IN + 1), torch.zeros(D_IN - 1), torch.zeros(())])))
+)
 def test_a_wrong_width_is_named(name: str, x: Tensor) -> None:
     sae = make(name)
     for call in (sae.encode, sae, sae.loss):
@@ -325,13 +324,6 @@ def test_other_bad_arguments_are_named(name: str) -> None:
         create_sae(name, 0, d_sae=D_SAE, **SETTINGS[name])
 
 
-@pytest.mark.parametrize("name", ["topk", "batchtopk"])
-def test_k_beyond_d_sae_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"k is 41 but d_sae is 40") as error:
-        create_sae(name, D_IN, d_sae=40, k=41)
-    assert error.value.where == "k"
-
-
 @pytest.mark.parametrize("value", [[1.0, 2.0], None, "x", 3])
 def test_what_is_no_tensor_is_named(value: Any) -> None:
     sae = create_sae("topk", d_in=2, d_sae=4, k=1)
@@ -345,14 +337,10 @@ def test_what_is_no_tensor_is_named(value: Any) -> None:
         assert caught.value.where == "target"
 
 
-def test_create_by_name() -> None:
+def test_create_by_name_and_build_from_a_configuration() -> None:
     sae = create_sae("topk", d_in=16, d_sae=64, k=3)
     assert isinstance(sae, TopKSAE)
-    assert sae.cfg == TopKConfig(d_sae=64, k=3)
-    assert (sae.d_in, sae.d_sae) == (16, 64)
-
-
-def test_build_from_a_configuration() -> None:
+    assert (sae.cfg, sae.d_in, sae.d_sae) == (TopKConfig(d_sae=64, k=3), 16, 64)
     assert isinstance(build_sae(StandardConfig(d_sae=32), 8), StandardSAE)
 
 
@@ -374,15 +362,19 @@ def test_the_width_of_the_reconstruction() -> None:
         build_sae(TranscoderConfig(d_sae=32), 8, d_out=0)
 
 
-def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'tokp'.*standard, topk, batchtopk, matryoshka, jumprelu"):
-        create_sae("tokp", 8)
-
-
-def test_a_wrong_setting_is_named() -> None:
-    with pytest.raises(ConfigError, match="no such setting") as error:
-        create_sae("topk", 8, d_sae=32, top_k=3)
-    assert error.value.where == "top_k"
+@pytest.mark.parametrize(
+    ("name", "settings", "where", "what"),
+    [
+        ("tokp", {}, None, r"'tokp'.*standard, topk, batchtopk, matryoshka, jumprelu"),
+        ("topk", {"top_k": 3}, "top_k", "no such setting"),
+        ("topk", {"k": 41}, "k", "k is 41 but d_sae is 40"),
+        ("batchtopk", {"k": 41}, "k", "k is 41 but d_sae is 40"),
+    ],
+)
+def test_what_cannot_be_made_is_named(name: str, settings: dict[str, Any], where: str | None, what: str) -> None:
+    with pytest.raises(ConfigError, match=what) as error:
+        create_sae(name, D_IN, d_sae=40, **settings)
+    assert where in (None, error.value.where)
 
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

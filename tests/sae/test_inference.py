@@ -38,6 +38,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "saelens_inference"
 SAELENS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
 NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
 every = pytest.mark.parametrize("name", LOADED)
+normalised = pytest.mark.parametrize(("name", "normalisation"), list(zip(LOADED, cycle(NORMALISATIONS))))
 
 
 def settings_of(sae: SAE) -> dict[str, Any]:
@@ -166,8 +167,9 @@ def test_rescaling_by_the_decoders_norms_is_folded(name: str) -> None:
 # --- shapes, heads, dtypes -------------------------------------------------------------------------------------------
 
 
-@every
-@pytest.mark.parametrize("leading", [(), (1,), (7,), (2, 5), (2, 3, 4)])
+@pytest.mark.parametrize(
+    ("name", "leading"), [*zip(LOADED, cycle([(), (7,), (2, 3, 4)])), ("temporal", (2, 5)), ("temporal", (7,))]
+)
 def test_any_leading_dimensions(name: str, leading: tuple[int, ...]) -> None:
     sae, x = loaded(name), torch.randn(*leading, D_IN)
     if name == "temporal" and len(leading) != 2:
@@ -181,8 +183,7 @@ def test_any_leading_dimensions(name: str, leading: tuple[int, ...]) -> None:
     assert torch.equal(sae.decode(f, x), sae(x))
 
 
-@every
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@normalised
 def test_decode_asks_for_the_input_where_it_needs_it(name: str, normalisation: str) -> None:
     sae, x = loaded(name, normalize_activations=normalisation), inputs(name)
     f = sae.encode(x)
@@ -199,7 +200,7 @@ def test_decode_asks_for_the_input_where_it_needs_it(name: str, normalisation: s
 
 
 @pytest.mark.parametrize(
-    ("name", "normalisation"), zip([name for name in AUTOENCODERS if name != "temporal"], cycle(NORMALISATIONS))
+    ("name", "normalisation"), list(zip([name for name in AUTOENCODERS if name != "temporal"], cycle(NORMALISATIONS)))
 )
 def test_heads_are_laid_side_by_side_and_taken_apart(name: str, normalisation: str) -> None:
     sae = loaded(name, reshape_activations="hook_z", normalize_activations=normalisation)
@@ -221,8 +222,9 @@ def test_heads_are_laid_side_by_side_and_taken_apart(name: str, normalisation: s
         sae.encode(torch.zeros(2, 3, 5))
 
 
-@every
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize(
+    ("name", "dtype"), list(zip(LOADED, cycle([torch.bfloat16, torch.float16, torch.float64])))
+)
 def test_other_dtypes(name: str, dtype: torch.dtype) -> None:
     x = inputs(name)
     sae = loaded(name)
@@ -246,9 +248,8 @@ def test_gradients_flow_to_the_input(name: str) -> None:
 
 
 @every
-@pytest.mark.parametrize("width", [D_IN + 1, D_IN - 1])
-def test_a_wrong_width_is_named(name: str, width: int) -> None:
-    sae = loaded(name)
+def test_a_wrong_width_is_named(name: str) -> None:
+    sae, width = loaded(name), D_IN + 1
     for call in (sae.encode, sae):
         with pytest.raises(ConfigError, match=rf"width {width}.*d_in is {D_IN}"):
             call(torch.zeros(2, 3, width))
@@ -258,8 +259,7 @@ def test_a_wrong_width_is_named(name: str, width: int) -> None:
 
 
 @pytest.mark.gpu
-@every
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@normalised
 def test_on_a_gpu(name: str, normalisation: str) -> None:
     sae, x = loaded(name, normalize_activations=normalisation), inputs(name)
     there = sae.to_inference().to("cuda")
@@ -271,8 +271,7 @@ def test_on_a_gpu(name: str, normalisation: str) -> None:
 # --- state -----------------------------------------------------------------------------------------------------------
 
 
-@every
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@normalised
 def test_what_is_given_out_makes_the_same_sae_again(name: str, normalisation: str) -> None:
     sae, x = loaded(name, normalize_activations=normalisation), inputs(name)
     for source in (sae, sae.to_inference()):
@@ -313,8 +312,7 @@ def test_folding_a_scale_is_right_or_refused(name: str, centred: bool) -> None:
     assert relative(sae(x), scaled / s) < 1e-5
 
 
-@every
-@pytest.mark.parametrize("normalisation", NORMALISATIONS[1:])
+@pytest.mark.parametrize(("name", "normalisation"), list(zip(LOADED, cycle(NORMALISATIONS[1:]))))
 def test_an_sae_with_a_scale_of_its_own_takes_none(name: str, normalisation: str) -> None:
     with pytest.raises(ConfigError, match="scale of its own"):
         loaded(name, normalize_activations=normalisation).fold_scale(2.0)

@@ -34,6 +34,7 @@ JUMPRELU: dict[str, dict[str, Any]] = {
     "pre_act": {"pre_act_coefficient": 0.3, "apply_b_dec_to_input": False},
     "anthropic": {"sparsity_loss": "tanh", "ste_to_input": True, "pre_act_coefficient": 0.3, "tanh_scale": 2.0},
 }
+PLAIN: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in ("standard", "topk", "batchtopk")]
 SCALE, PROGRESS = 0.7, 0.55
 DEAD = torch.arange(D_SAE) % 3 == 0
 kernels_or_plain = pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
@@ -140,9 +141,14 @@ def test_straight_through_gradients_are_those_of_the_formulas(name: str, kernels
         assert float((found[key] * direction).sum()) == pytest.approx(slope_of, rel=1e-4), key
 
 
-@pytest.mark.parametrize(("name", "rows_per_block"), zip([*VARIANTS, *JUMPRELU], cycle([1, 7])))
-def test_blocks_do_not_change_the_result(name: str, rows_per_block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    architecture, settings = VARIANTS.get(name) or ("jumprelu", JUMPRELU[name])
+EVERY = [*VARIANTS.values(), *(("jumprelu", settings) for settings in ({}, *JUMPRELU.values())), *PLAIN]
+
+
+@pytest.mark.parametrize(("which", "rows_per_block"), list(zip(EVERY, cycle([1, 7]))))
+def test_blocks_do_not_change_the_result(
+    which: tuple[str, dict[str, Any]], rows_per_block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    architecture, settings = which
     whole, blocked = make(architecture, **settings), make(architecture, **settings)
     state, x = LossState(SCALE, DEAD, PROGRESS), batch()
     target = aim(whole, x)
@@ -159,9 +165,10 @@ def test_blocks_do_not_change_the_result(name: str, rows_per_block: int, monkeyp
         assert torch.allclose(gradients(blocked)[parameter], grad, rtol=1e-4, atol=1e-5), parameter
 
 
-@pytest.mark.parametrize("name", ["gated", "standard_lp", "skip", "matryoshka"])
-def test_half_a_gradient_is_half(name: str) -> None:
-    architecture, settings = VARIANTS[name]
+@pytest.mark.parametrize(
+    ("architecture", "settings"), [*(VARIANTS[name] for name in ("gated", "standard_lp", "skip", "matryoshka")), *PLAIN]
+)
+def test_half_a_gradient_is_half(architecture: str, settings: dict[str, Any]) -> None:
     one, other = make(architecture, **settings), make(architecture, **settings)
     one.loss(batch()).total.backward()
     (other.loss(batch()).total / 4).backward()
