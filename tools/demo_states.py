@@ -1,6 +1,8 @@
 """Writes `js/demo/states.json`: what the widgets show of a small workspace, for the demo page and the page tests.
 
     python tools/demo_states.py        # trains three small autoencoders, reads the demo SAE, writes some text: minutes
+
+What no small workspace has (runs in every status, a hub, failures) is made up on top of it, in `js/demo/scenes.json`.
 """
 
 from __future__ import annotations

@@ -39,21 +39,21 @@ export function DownloadBar({ store, finding, rows, words, onStarted }: BarProps
         <div class="sp" />
         {finding.current.value && (
           <Button
+            text="Show configuration"
             expanded={finding.configShown.value}
             disabled={finding.preview.value === null}
             onClick={flip(finding.configShown)}
-          >
-            Show configuration
-          </Button>
+          />
         )}
         <Button
+          text={
+            store.starting.value ? "Starting…" : rows.length > 1 ? `Download ${f.count(rows.length)} SAEs` : "Download"
+          }
           kind="primary"
           icon="download"
           disabled={rows.length === 0 || tooMany || store.starting.value}
           onClick={() => void start()}
-        >
-          {store.starting.value ? "Starting…" : rows.length > 1 ? `Download ${f.count(rows.length)} SAEs` : "Download"}
-        </Button>
+        />
       </div>
     </>
   );

@@ -25,9 +25,7 @@ export function Downloads({ store }: { store: Store }) {
         <div class="sp" />
         {over.length > 0 && (
           <span data-back={`[aria-label="Downloads"] > .card button | ${places("tab")}`}>
-            <Button small kind="quiet" onClick={() => void store.act("clear", over)}>
-              Clear finished
-            </Button>
+            <Button text="Clear finished" small kind="quiet" onClick={() => void store.act("clear", over)} />
           </span>
         )}
       </div>

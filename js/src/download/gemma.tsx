@@ -64,9 +64,13 @@ export function GemmaScope({ store }: { store: Store }) {
             <span class="t2">{`SAE${total === 1 ? "" : "s"}; ${f.count(matches.length)} match`}</span>
           </span>
         )}
-        <Button small kind="quiet" disabled={store.choices.value.length === 0} onClick={put(store.choices, [])}>
-          Clear
-        </Button>
+        <Button
+          text="Clear"
+          small
+          kind="quiet"
+          disabled={store.choices.value.length === 0}
+          onClick={put(store.choices, [])}
+        />
       </div>
       <Looking finding={gemma} />
       <FailedNote failed={gemma.failed.value} again={again} onDismiss={() => gemma.clear()} />

@@ -63,9 +63,7 @@ function Repository({ store, row }: { store: Store; row: KnownRow }) {
       </div>
       <div class="c3 col">
         <div class="acts">
-          <Button small onClick={() => void store.browseKnown(row)}>
-            Browse
-          </Button>
+          <Button text="Browse" small onClick={() => void store.browseKnown(row)} />
         </div>
       </div>
     </li>

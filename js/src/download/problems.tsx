@@ -31,9 +31,7 @@ export function FailedNote({ failed, again, onDismiss, busy = false }: FailedPro
         title={placed(failed)}
         actions={
           <>
-            <Button small icon="retry" disabled={busy} onClick={again}>
-              {busy ? "Checking…" : "Check again"}
-            </Button>
+            <Button text={busy ? "Checking…" : "Check again"} small icon="retry" disabled={busy} onClick={again} />
             {onDismiss && <Dismiss onClick={onDismiss} />}
           </>
         }
@@ -74,9 +72,7 @@ export function Problems({ store, finding, again }: { store: Store; finding: Fin
               {problem.suggestions.map((name, i) => (
                 <span key={name}>
                   {i > 0 && ", "}
-                  <Button kind="link" onClick={() => store.browse(name)}>
-                    {name}
-                  </Button>
+                  <Button text={name} kind="link" onClick={() => store.browse(name)} />
                 </span>
               ))}
               .
@@ -91,27 +87,15 @@ export function Problems({ store, finding, again }: { store: Store; finding: Fin
 /** The button for what can be done about a problem, where there is something. */
 function wayOut(store: Store, { kind, suggestions }: Problem, again: () => void): ComponentChildren {
   if (kind === "invalid_token" && store.state.value.has_token) {
-    return (
-      <Button small onClick={() => void store.forgetToken()}>
-        Forget token
-      </Button>
-    );
+    return <Button text="Forget token" small onClick={() => void store.forgetToken()} />;
   }
   const missing = kind.endsWith("not_found");
   if (missing || PASSING.test(kind)) {
-    return (
-      <Button small icon="retry" onClick={again}>
-        {missing ? "Try again" : "Check again"}
-      </Button>
-    );
+    return <Button text={missing ? "Try again" : "Check again"} small icon="retry" onClick={again} />;
   }
   if (kind !== "no_sae" || suggestions.length > 0) return undefined;
   const showKnown = put(store.tab, "known");
-  return (
-    <Button small onClick={showKnown}>
-      Known repositories
-    </Button>
-  );
+  return <Button text="Known repositories" small onClick={showKnown} />;
 }
 
 /** Text in which web addresses are links. Everything else, whatever it looks like, stays text. */

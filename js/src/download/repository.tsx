@@ -40,9 +40,7 @@ function Where({ store }: { store: Store }) {
       <Repository store={store} />
       <Token store={store} />
       <div class="go">
-        <Button kind="primary" onClick={() => void store.preview()}>
-          Preview
-        </Button>
+        <Button text="Preview" kind="primary" onClick={() => void store.preview()} />
       </div>
     </div>
   );
@@ -108,9 +106,7 @@ function Token({ store }: { store: Store }) {
   const forget = (
     <span data-back={places("token")}>
       {" · "}
-      <Button kind="link" onClick={() => void store.forgetToken()}>
-        Forget token
-      </Button>
+      <Button text="Forget token" kind="link" onClick={() => void store.forgetToken()} />
     </span>
   );
   return (

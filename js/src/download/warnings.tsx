@@ -41,18 +41,21 @@ export function warningsOf(preview: HubPreviewData, rows: readonly VariantRow[])
 
 function Warning({ store, finding, preview, rows, warning }: WarningsProps & { warning: WarningData }) {
   const again = (
-    <Button small icon="retry" disabled={finding.previewing.value} onClick={() => void finding.look(true)}>
-      {finding.previewing.value ? "Checking…" : "Check again"}
-    </Button>
+    <Button
+      text={finding.previewing.value ? "Checking…" : "Check again"}
+      small
+      icon="retry"
+      disabled={finding.previewing.value}
+      onClick={() => void finding.look(true)}
+    />
   );
   const download = (label: string) => (
     <Button
+      text={label}
       small
       disabled={store.starting.value}
       onClick={() => void store.download(rows.map((row) => finding.chosen(row)))}
-    >
-      {label}
-    </Button>
+    />
   );
   const { kind, what } = warning;
   const hint = warning.hint ?? "";

@@ -78,12 +78,11 @@ export function Choose({ starting, ways }: { starting: Starting; ways: Ways }) {
         <div class="sp" />
         <Button onClick={() => starting.close()}>Cancel</Button>
         <Button
+          text="Continue"
           kind="primary"
           disabled={busy || starting.chosen.value === null}
           onClick={() => void starting.proceed()}
-        >
-          Continue
-        </Button>
+        />
       </div>
     </div>
   );
@@ -133,15 +132,13 @@ function None({ starting, total, ways }: { starting: Starting; total: number; wa
   }
   const actions = (
     <>
-      <Button kind="primary" onClick={ways.onDemo}>
-        Try the demo SAE
-      </Button>
-      <Button expanded={ways.downloading} onClick={() => ways.onDownload(!ways.downloading)}>
-        Download from Hugging Face
-      </Button>
-      <Button expanded={adding} onClick={() => setAdding(!adding)}>
-        Add local files
-      </Button>
+      <Button text="Try the demo SAE" kind="primary" onClick={ways.onDemo} />
+      <Button
+        text="Download from Hugging Face"
+        expanded={ways.downloading}
+        onClick={() => ways.onDownload(!ways.downloading)}
+      />
+      <Button text="Add local files" expanded={adding} onClick={() => setAdding(!adding)} />
     </>
   );
   return (

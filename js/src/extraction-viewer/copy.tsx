@@ -36,6 +36,7 @@ export function Copy({ store, label, word, icon = "copy", quiet, tabIndex, text 
   };
   return (
     <Button
+      text={word}
       small
       kind={quiet ? "quiet" : "plain"}
       icon={done ? "check" : icon}
@@ -46,8 +47,6 @@ export function Copy({ store, label, word, icon = "copy", quiet, tabIndex, text 
         event.stopPropagation(); // a row that opens on a click
         void copy();
       }}
-    >
-      {word}
-    </Button>
+    />
   );
 }

@@ -203,14 +203,13 @@ function WholeNote({ store, shown }: { store: Store; shown: ShownExample }) {
       <span class="xs t2 whole-note">
         {`${whole.problem.what} `}
         <Button
+          text="Try again"
           kind="link"
           onClick={(event) => {
             event.stopPropagation();
             store.feature.retry(shown.key, shown.example);
           }}
-        >
-          Try again
-        </Button>
+        />
       </span>
     );
   }

@@ -132,11 +132,7 @@ function NothingMatches({ store, open }: { store: Store; open: OpenExtraction })
   return (
     <Empty
       title="No feature matches"
-      actions={
-        <Button small onClick={() => store.setQuery({ search: "", show: "all" })}>
-          Show all features
-        </Button>
-      }
+      actions={<Button text="Show all features" small onClick={() => store.setQuery({ search: "", show: "all" })} />}
     >
       {`None of ${f.count(open.d_sae)}: ${queryWords(query) || "the list is empty"}.`}
     </Empty>

@@ -109,9 +109,7 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
                 actions={
                   status === "failed" &&
                   sae_id !== null && (
-                    <Button small onClick={() => void store.starting.openFor(sae_id, id)}>
-                      Edit and retry
-                    </Button>
+                    <Button text="Edit and retry" small onClick={() => void store.starting.openFor(sae_id, id)} />
                   )
                 }
               >

@@ -79,12 +79,12 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
             onInput={(event) => set({ label: event.currentTarget.value })}
           />
         </div>
-        <Button submit disabled={!changed || store.saving.value}>
-          Save label
-        </Button>
-        <Button disabled={store.suggesting.value} onClick={() => void suggest()}>
-          {store.suggesting.value ? "Suggesting…" : "Suggest"}
-        </Button>
+        <Button text="Save label" submit disabled={!changed || store.saving.value} />
+        <Button
+          text={store.suggesting.value ? "Suggesting…" : "Suggest"}
+          disabled={store.suggesting.value}
+          onClick={() => void suggest()}
+        />
       </form>
       <p class="xs t2" id={`${id}-said`}>
         <span role="status">{said?.index === index ? `${said.words} ` : changed ? "Not saved yet. " : ""}</span>
@@ -167,9 +167,7 @@ function AllNotes({ store, page, draft, saved, set, keep }: AllNotesProps) {
         }}
       />
       <div class="row">
-        <Button small disabled={!changed || state === "Saving…"} onClick={() => void save()}>
-          Save notes
-        </Button>
+        <Button text="Save notes" small disabled={!changed || state === "Saving…"} onClick={() => void save()} />
         <span class="sm t2" role="status">
           {state || (changed ? "Not saved yet" : "")}
         </span>

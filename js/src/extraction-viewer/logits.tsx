@@ -65,11 +65,7 @@ export function NotKnown({ problem, wait, onAgain }: NotKnownProps) {
       </p>
     );
   }
-  const again = (
-    <Button small onClick={onAgain}>
-      Try again
-    </Button>
-  );
+  const again = <Button text="Try again" small onClick={onAgain} />;
   return (
     <NoteBox title={placed(problem)} actions={again}>
       {problem.hint}

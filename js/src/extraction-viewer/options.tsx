@@ -61,18 +61,20 @@ export function Options({ starting }: { starting: Starting }) {
               <Icon name="warn" />
               <span>
                 {`${f.plural(bad.length, "field")} ${bad.length === 1 ? "needs" : "need"} attention: `}
-                <Button kind="link" onClick={() => starting.focusFirstError()}>
-                  {bad[0]?.label}
-                </Button>
+                <Button text={bad[0]?.label} kind="link" onClick={() => starting.focusFirstError()} />
               </span>
             </div>
           )}
           <div class="sp" />
           <Button onClick={() => starting.back()}>Back</Button>
           <Button onClick={() => starting.close()}>Cancel</Button>
-          <Button kind="primary" icon="play" submit disabled={starting.submitting.value}>
-            {starting.submitting.value ? "Starting…" : "Start extraction"}
-          </Button>
+          <Button
+            text={starting.submitting.value ? "Starting…" : "Start extraction"}
+            kind="primary"
+            icon="play"
+            submit
+            disabled={starting.submitting.value}
+          />
         </div>
       </form>
     </div>

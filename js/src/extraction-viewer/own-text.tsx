@@ -48,9 +48,12 @@ export function OwnText({ store, max }: { store: Store; max: number }) {
             void feature.test();
           }}
         />
-        <Button submit disabled={!live || busy || feature.text.value.trim() === ""} onClick={() => void feature.test()}>
-          Test
-        </Button>
+        <Button
+          text="Test"
+          submit
+          disabled={!live || busy || feature.text.value.trim() === ""}
+          onClick={() => void feature.test()}
+        />
       </form>
       <HiddenNote text={feature.text.value} />
       {!live && open && <p class="xs t2">{line(open.live_note)}</p>}

@@ -31,14 +31,13 @@ export function PageBar({ store, open, index }: BarProps) {
       <Button small icon="right" label="Next feature" onClick={() => void store.step("next")} />
       <Jump store={store} open={open} index={index} />
       <Button
+        text="Random"
         small
         icon="shuffle"
         label="Random feature"
         title="Random feature (R)"
         onClick={() => void store.step("random")}
-      >
-        Random
-      </Button>
+      />
       <div class="sp" />
       <button
         type="button"
@@ -51,9 +50,7 @@ export function PageBar({ store, open, index }: BarProps) {
         <Icon name={starred ? "starred" : "star"} />
         <span>Star</span>
       </button>
-      <Button small disabled={open.d_sae === 0} onClick={() => void store.steer(index)}>
-        Steer
-      </Button>
+      <Button text="Steer" small disabled={open.d_sae === 0} onClick={() => void store.steer(index)} />
       <Copy store={store} icon="link" label="Copy link to this view" text={() => page?.link ?? ""} />
       <Button small icon="more" label={more} popup="menu" expanded={menu} onClick={() => setMenu(!menu)} />
       {menu && (

@@ -158,9 +158,11 @@ function Dead({ store, page }: { store: Store; page: FeaturePage }) {
         <p>{`Not once in ${f.count(page.n_tokens)} tokens. Its decoder direction can still be read.`}</p>
         <div class="row w">
           {!data && (
-            <Button disabled={busy} onClick={() => feature.askLogits()}>
-              {busy ? "Reading…" : "Show logit effects"}
-            </Button>
+            <Button
+              text={busy ? "Reading…" : "Show logit effects"}
+              disabled={busy}
+              onClick={() => feature.askLogits()}
+            />
           )}
           <Button onClick={() => void store.step("next_live")}>Next live feature</Button>
         </div>

@@ -53,9 +53,12 @@ export function Prompt({ store, open }: { store: Store; open: OpenExtraction }) 
             }}
           />
         </div>
-        <Button kind="primary" submit disabled={!open.live || busy || text.trim() === ""}>
-          {busy ? "Reading…" : "Show features"}
-        </Button>
+        <Button
+          text={busy ? "Reading…" : "Show features"}
+          kind="primary"
+          submit
+          disabled={!open.live || busy || text.trim() === ""}
+        />
       </form>
       <HiddenNote text={text} />
       {!open.live && <NoteBox title="The text cannot be read here.">{open.live_note}</NoteBox>}

@@ -64,9 +64,13 @@ export function Relations({ store }: { store: Store }) {
 
 export function OpenFeature({ store, index }: { store: Store; index: number }) {
   return (
-    <Button kind="link" label={`Open feature ${index}`} title={undefined} onClick={() => store.openFeature(index)}>
-      {index}
-    </Button>
+    <Button
+      text={index}
+      kind="link"
+      label={`Open feature ${index}`}
+      title={undefined}
+      onClick={() => store.openFeature(index)}
+    />
   );
 }
 

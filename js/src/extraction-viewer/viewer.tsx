@@ -96,9 +96,12 @@ function Header({ store }: { store: Store }) {
       <div class="sp" />
       {open && open.versions.length > 0 && <Versions store={store} open={open} />}
       {!empty && (
-        <Button icon="play" kind={open ? "plain" : "primary"} onClick={() => store.starting.open()}>
-          Start extraction
-        </Button>
+        <Button
+          text="Start extraction"
+          icon="play"
+          kind={open ? "plain" : "primary"}
+          onClick={() => store.starting.open()}
+        />
       )}
     </div>
   );
@@ -142,24 +145,22 @@ function Opened({ store, open }: { store: Store; open: OpenExtraction }) {
         />
         <div class="sp" />
         <Button
+          text="Labels"
           small
           kind="quiet"
           popup="menu"
           expanded={kind === "labels"}
           onClick={toggle("labels", ["import", "label_all"])}
-        >
-          Labels
-        </Button>
+        />
         <Button
+          text="Export"
           small
           kind="quiet"
           icon="download"
           popup="menu"
           expanded={kind === "exports"}
           onClick={toggle("exports", ["export"])}
-        >
-          Export
-        </Button>
+        />
       </div>
       <Panels store={store} open={open} />
       <div role="tabpanel" id={panel} aria-labelledby={tabId(panel, tab)}>
@@ -189,12 +190,12 @@ function Empty({ store }: { store: Store }) {
       title="No features yet"
       actions={
         <>
-          <Button kind="primary" icon="play" onClick={() => store.starting.open()}>
-            Start extraction
-          </Button>
-          <Button disabled={coming} onClick={() => void store.tryDemo()}>
-            {coming ? "Opening the demo…" : "Try the demo SAE"}
-          </Button>
+          <Button text="Start extraction" kind="primary" icon="play" onClick={() => store.starting.open()} />
+          <Button
+            text={coming ? "Opening the demo…" : "Try the demo SAE"}
+            disabled={coming}
+            onClick={() => void store.tryDemo()}
+          />
         </>
       }
     >

@@ -6,6 +6,7 @@ import { Icon, type IconName } from "./icons";
 import { visible } from "./tokens";
 
 export interface ButtonProps {
+  text?: ComponentChildren;
   children?: ComponentChildren;
   icon?: IconName;
   kind?: "primary" | "quiet" | "danger" | "link" | "plain";
@@ -34,15 +35,15 @@ const KINDS = { primary: "b p", quiet: "b q", danger: "b d", link: "lk", plain: 
 
 /** A button that stays focusable when disabled, so that focus is not lost while an action is under way. */
 export function Button(props: ButtonProps) {
-  const { icon, kind = "plain", small, label, disabled, children } = props;
-  const size = kind === "link" ? "" : `${small ? " s" : ""}${children ? "" : " ic"}`;
+  const { icon, kind = "plain", small, label, disabled, text = props.children } = props;
+  const size = kind === "link" ? "" : `${small ? " s" : ""}${text ? "" : " ic"}`;
   return (
     <button
       type={props.submit && !disabled ? "submit" : "button"}
       id={props.id}
       class={`${KINDS[kind]}${size}${props.class ? ` ${props.class}` : ""}`}
       aria-label={label}
-      title={props.title ?? (children ? undefined : label)}
+      title={props.title ?? (text ? undefined : label)}
       aria-disabled={disabled ? "true" : undefined}
       aria-expanded={props.expanded}
       aria-controls={props.controls}
@@ -55,7 +56,7 @@ export function Button(props: ButtonProps) {
       }}
     >
       {icon && <Icon name={icon} />}
-      {children && <span>{children}</span>}
+      {text && <span>{text}</span>}
     </button>
   );
 }

@@ -11,11 +11,7 @@ export function CopyButton({ text, word, large = false }: { text: string; word: 
     setTimeout(() => setState(word), 2000);
   };
   const said = state === word ? undefined : state;
-  return (
-    <Button small={!large} kind="quiet" icon="copy" label={said} onClick={() => void copy()}>
-      {state}
-    </Button>
-  );
+  return <Button text={state} small={!large} kind="quiet" icon="copy" label={said} onClick={() => void copy()} />;
 }
 
 /** A line of code to run in a cell, where a widget cannot be opened from the page. */

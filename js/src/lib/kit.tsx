@@ -194,15 +194,14 @@ export function Buttons<A extends string>({ of, onPress, open }: ButtonsProps<A>
     <>
       {of.map(({ action, label, icon, disabled }) => (
         <Button
+          text={label}
           key={action}
           small
           icon={icon}
           disabled={disabled}
           expanded={action === "export" ? open === "export" : undefined}
           onClick={() => onPress(action)}
-        >
-          {label}
-        </Button>
+        />
       ))}
     </>
   );
@@ -338,11 +337,7 @@ export function Card({ of, check, lead, badges, onRename, menu, opens, onEscape,
 
 // ------------------------------------------------------------------------------------------------ notes and questions
 
-export const Dismiss = ({ onClick }: { onClick: () => void }) => (
-  <Button small onClick={onClick}>
-    Dismiss
-  </Button>
-);
+export const Dismiss = ({ onClick }: { onClick: () => void }) => <Button text="Dismiss" small onClick={onClick} />;
 
 export interface QuestionProps extends Partial<Pick_<NoteProps, "tone" | "children">> {
   title: string;
@@ -358,13 +353,9 @@ export function Question({ title, tone = "err", answers, keep = "Keep", onKeep, 
   const actions = (
     <>
       {answers.map(({ label, run, danger, disabled }) => (
-        <Button key={label} small kind={danger ? "danger" : "plain"} disabled={disabled} onClick={run}>
-          {label}
-        </Button>
+        <Button text={label} key={label} small kind={danger ? "danger" : "plain"} disabled={disabled} onClick={run} />
       ))}
-      <Button small onClick={onKeep}>
-        {keep}
-      </Button>
+      <Button text={keep} small onClick={onKeep} />
     </>
   );
   return (
@@ -542,12 +533,8 @@ export function InlineForm({
       {children}
       <div class="acts">
         {props.more}
-        <Button submit={!nested} disabled={disabled} onClick={nested ? send : undefined}>
-          {submit}
-        </Button>
-        <Button label={props.cancel} onClick={onClose}>
-          Cancel
-        </Button>
+        <Button text={submit} submit={!nested} disabled={disabled} onClick={nested ? send : undefined} />
+        <Button text="Cancel" label={props.cancel} onClick={onClose} />
       </div>
     </Box>
   );

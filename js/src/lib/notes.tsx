@@ -41,11 +41,7 @@ interface FailedProps {
 
 /** In the place of something that was asked for and did not come. */
 export function Failed({ problem, title = placed(problem), onAgain }: FailedProps) {
-  const again = onAgain && (
-    <Button small onClick={onAgain}>
-      Try again
-    </Button>
-  );
+  const again = onAgain && <Button text="Try again" small onClick={onAgain} />;
   return (
     <NoteBox tone="err" title={title} actions={again}>
       {problem.hint}
@@ -120,11 +116,7 @@ export function DoneNote({ store, id, title, onOpen }: DoneProps) {
   const { text, sae } = done;
   const actions = (
     <>
-      {sae !== undefined && (
-        <Button small onClick={() => onOpen?.(sae)}>
-          Open SAE
-        </Button>
-      )}
+      {sae !== undefined && <Button text="Open SAE" small onClick={() => onOpen?.(sae)} />}
       <Dismiss onClick={() => store.say(id)} />
     </>
   );

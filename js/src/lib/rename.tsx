@@ -34,9 +34,7 @@ export function Rename({ name, onSave, onDone }: RenameProps) {
           }
         }}
       />
-      <Button small onClick={() => void save()}>
-        Save name
-      </Button>
+      <Button text="Save name" small onClick={() => void save()} />
       <Button small kind="quiet" icon="close" label="Keep the old name" onClick={onDone} />
     </span>
   );

@@ -69,13 +69,14 @@ export function AddForm({ store }: { store: Store }) {
         {upload?.phase === "sending" ? (
           <Button onClick={() => adding.cancel()}>Cancel upload</Button>
         ) : (
-          <Button disabled={adding.busy} onClick={close}>
-            Cancel
-          </Button>
+          <Button text="Cancel" disabled={adding.busy} onClick={close} />
         )}
-        <Button kind="primary" submit disabled={!ready || adding.busy}>
-          {adding.busy ? "Adding…" : "Add to library"}
-        </Button>
+        <Button
+          text={adding.busy ? "Adding…" : "Add to library"}
+          kind="primary"
+          submit
+          disabled={!ready || adding.busy}
+        />
       </div>
     </form>
   );
@@ -126,12 +127,14 @@ function ChooseFiles({ files, disabled, onChoose }: ChooseProps) {
       {input(false)}
       {input(true)}
       <div class="row w">
-        <Button small disabled={disabled} onClick={() => picker.current?.click()}>
-          Choose files or a zip
-        </Button>
-        <Button small icon="folder" disabled={disabled} onClick={() => folder.current?.click()}>
-          Choose a folder
-        </Button>
+        <Button text="Choose files or a zip" small disabled={disabled} onClick={() => picker.current?.click()} />
+        <Button
+          text="Choose a folder"
+          small
+          icon="folder"
+          disabled={disabled}
+          onClick={() => folder.current?.click()}
+        />
         <span class="sm t2">or drop files here</span>
       </div>
       <p class="sm" role="status">

@@ -78,9 +78,7 @@ function Header({ store }: { store: Store }) {
       <span class="sm t2 sub">{`${f.count(total)} ${where}`}</span>
       <div class="sp" />
       {away ? (
-        <Button icon="left" onClick={() => void store.showList()}>
-          Back to SAEs
-        </Button>
+        <Button text="Back to SAEs" icon="left" onClick={() => void store.showList()} />
       ) : (
         <>
           <AddButton store={store} />
@@ -95,27 +93,25 @@ function AddButton({ store }: { store: Store }) {
   const { shown } = store.adding;
   return (
     <Button
+      text="Add local files"
       icon="folder"
       expanded={shown.value}
       onClick={() => {
         store.compared.value = null;
         shown.value = !shown.value;
       }}
-    >
-      Add local files
-    </Button>
+    />
   );
 }
 
 function DownloadButton({ store }: { store: Store }) {
   return (
     <Button
+      text="Download from Hugging Face"
       kind={store.adding.shown.value ? "plain" : "primary"}
       icon="download"
       onClick={() => void store.showDownload(true)}
-    >
-      Download from Hugging Face
-    </Button>
+    />
   );
 }
 
@@ -154,9 +150,7 @@ function Pager({ store }: { store: Store }) {
   const shown = Math.min(page_size, matching - offset);
   return (
     <nav class="tb pager" aria-label="Pages of SAEs">
-      <Button small icon="left" disabled={offset === 0} onClick={() => store.turnPage(-1)}>
-        Previous
-      </Button>
+      <Button text="Previous" small icon="left" disabled={offset === 0} onClick={() => store.turnPage(-1)} />
       <span class="sm" role="status">
         {pageWords(offset, shown, matching)}
       </span>
@@ -179,9 +173,11 @@ function Empty({ store }: { store: Store }) {
     <>
       <DownloadButton store={store} />
       <AddButton store={store} />
-      <Button disabled={starting || started !== null} onClick={() => void train()}>
-        {starting ? "Starting…" : "Train the demo"}
-      </Button>
+      <Button
+        text={starting ? "Starting…" : "Train the demo"}
+        disabled={starting || started !== null}
+        onClick={() => void train()}
+      />
     </>
   );
   return (

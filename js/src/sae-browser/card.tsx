@@ -166,15 +166,14 @@ function ModelLine({ card, open, onTraining }: { card: SaeCard; open: boolean; o
         <span class="by">
           <span class="nw">Trained by</span>
           <Button
+            text={card.training_name}
             kind="link"
             class="cut"
             expanded={open}
             label={recordOf(card)}
             title={card.training_name}
             onClick={onTraining}
-          >
-            {card.training_name}
-          </Button>
+          />
         </span>
       )}
     </div>
@@ -192,40 +191,35 @@ interface ActionsProps {
 function Actions({ store, card, kind, onShow }: ActionsProps) {
   const deleting = store.pending.value.get(card.id) === "delete";
   const remove = (
-    <Button small disabled={deleting} onClick={onShow({ kind: "delete" })}>
-      {deleting ? DELETING : "Delete"}
-    </Button>
+    <Button text={deleting ? DELETING : "Delete"} small disabled={deleting} onClick={onShow({ kind: "delete" })} />
   );
   const details = kind === "details";
   return (
     <>
       {card.state !== "ok" && (
-        <Button small icon="folder" expanded={kind === "locate"} onClick={onShow({ kind: "locate" })}>
-          Locate files
-        </Button>
+        <Button
+          text="Locate files"
+          small
+          icon="folder"
+          expanded={kind === "locate"}
+          onClick={onShow({ kind: "locate" })}
+        />
       )}
       {card.state === "missing" ? (
         remove
       ) : (
         <>
-          <Button small onClick={() => void store.showExtractions(card)}>
-            Extract
-          </Button>
-          <Button small onClick={() => void store.showSteering(card)}>
-            Steering
-          </Button>
-          <Button small expanded={kind === "export"} onClick={onShow({ kind: "export" })}>
-            Export
-          </Button>
+          <Button text="Extract" small onClick={() => void store.showExtractions(card)} />
+          <Button text="Steering" small onClick={() => void store.showSteering(card)} />
+          <Button text="Export" small expanded={kind === "export"} onClick={onShow({ kind: "export" })} />
           {remove}
           <Button
+            text="Details"
             small
             icon={details ? "up" : "down"}
             expanded={details}
             onClick={onShow({ kind: "details", tab: "statistics" })}
-          >
-            Details
-          </Button>
+          />
         </>
       )}
     </>

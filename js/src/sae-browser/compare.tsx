@@ -18,16 +18,12 @@ export function Compare({ store, pair }: { store: Store; pair: readonly [Selecte
   return (
     <section ref={root} class="compare" aria-label="Comparison">
       <div class="tb">
-        <Button small icon="left" onClick={put(store.compared, null)}>
-          Back to SAEs
-        </Button>
+        <Button text="Back to SAEs" small icon="left" onClick={put(store.compared, null)} />
         <span class="sm el" title={`${first.name} and ${second.name}`}>
           <b>{first.name}</b> <span class="t2">with</span> <b>{second.name}</b>
         </span>
         <div class="sp" />
-        <Button small kind="quiet" icon="retry" onClick={put(store.compared, [second, first])}>
-          Swap
-        </Button>
+        <Button text="Swap" small kind="quiet" icon="retry" onClick={put(store.compared, [second, first])} />
       </div>
       <div class="bd stats" aria-busy={asked.busy}>
         <Answered of={asked} wait="Reading the weights of both…">

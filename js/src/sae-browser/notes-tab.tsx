@@ -60,13 +60,14 @@ export function Notes({ store, card, details, onSaved }: NotesProps) {
         onInput={(notes) => set({ notes })}
       />
       <div class="row wide">
-        <Button small disabled={!changed || state === "Saving…" || !draft.name.trim()} onClick={() => void save()}>
-          Save notes
-        </Button>
+        <Button
+          text="Save notes"
+          small
+          disabled={!changed || state === "Saving…" || !draft.name.trim()}
+          onClick={() => void save()}
+        />
         {changed && (
-          <Button small kind="quiet" onClick={() => store.draft(card.id, undefined)}>
-            Discard changes
-          </Button>
+          <Button text="Discard changes" small kind="quiet" onClick={() => store.draft(card.id, undefined)} />
         )}
         <span class="sm t2" role="status">
           {state || (changed ? "Not saved yet" : "")}

@@ -70,6 +70,7 @@ function SelectionBar({ store }: { store: Store }) {
           onCheck={(ids) => void store.check(ids)}
         />
         <Button
+          text="Compare"
           small
           label="Compare selected"
           title={selection.length === 2 ? undefined : "Select two SAEs to compare them"}
@@ -77,32 +78,24 @@ function SelectionBar({ store }: { store: Store }) {
           onClick={() => {
             if (first && second) store.compared.value = [first, second];
           }}
-        >
-          Compare
-        </Button>
+        />
         <Button
+          text="Export"
           small
           label="Export selected"
           disabled={none}
           expanded={store.bulk.value === "export"}
           onClick={() => ask("export")}
-        >
-          Export
-        </Button>
+        />
         <Button
+          text="Delete"
           small
           label="Delete selected"
           disabled={none || store.pending.value.has(SELECTION)}
           expanded={store.bulk.value === "delete"}
           onClick={() => ask("delete")}
-        >
-          Delete
-        </Button>
-        {!none && (
-          <Button small kind="quiet" onClick={() => void store.check([])}>
-            Clear selection
-          </Button>
-        )}
+        />
+        {!none && <Button text="Clear selection" small kind="quiet" onClick={() => void store.check([])} />}
         <div class="sp" />
         <Sort
           label="Sort SAEs"

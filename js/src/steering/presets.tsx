@@ -75,13 +75,12 @@ export function Presets({ store }: { store: Store }) {
           />
         </span>
         <Button
+          text="Save preset"
           small
           submit
           disabled={!name.trim() || empty}
           title={empty ? "Add a feature first: a preset without one says nothing." : undefined}
-        >
-          Save preset
-        </Button>
+        />
       </form>
     </section>
   );
@@ -97,14 +96,8 @@ function Problem({ store, name, onReplace }: { store: Store; name: string; onRep
       title={taken ? problem.what : placed(problem)}
       actions={
         <>
-          {taken && (
-            <Button small onClick={onReplace}>
-              Replace preset
-            </Button>
-          )}
-          <Button small onClick={() => store.dismiss(PRESETS)}>
-            {taken ? "Keep" : "Dismiss"}
-          </Button>
+          {taken && <Button text="Replace preset" small onClick={onReplace} />}
+          <Button text={taken ? "Keep" : "Dismiss"} small onClick={() => store.dismiss(PRESETS)} />
         </>
       }
     >
@@ -124,13 +117,12 @@ function Preset({ store, preset, onDelete }: { store: Store; preset: PresetRow; 
       <span class="xs t2 el">{preset.problem ? `damaged: ${preset.problem}` : facts.filter(Boolean).join(" · ")}</span>
       <div class="sp" />
       <Button
+        text="Load"
         small
         label={`Load ${name}`}
         disabled={preset.problem !== "" || store.running}
         onClick={() => void store.preset("load", preset.name)}
-      >
-        Load
-      </Button>
+      />
       <Button small kind="quiet" icon="trash" label={`Delete ${name}`} onClick={onDelete} />
     </div>
   );

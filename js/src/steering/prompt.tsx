@@ -62,12 +62,19 @@ export function Prompt({ store }: { store: Store }) {
           <Setting key={name} store={store} name={name} />
         ))}
         <div class="sp" />
-        <Button icon="stop" disabled={!running || status === "stopping"} onClick={() => void store.stopWriting()}>
-          {status === "stopping" ? "Stopping…" : "Stop"}
-        </Button>
-        <Button kind="primary" icon="play" disabled={running} onClick={() => void store.start("generate")}>
-          Generate
-        </Button>
+        <Button
+          text={status === "stopping" ? "Stopping…" : "Stop"}
+          icon="stop"
+          disabled={!running || status === "stopping"}
+          onClick={() => void store.stopWriting()}
+        />
+        <Button
+          text="Generate"
+          kind="primary"
+          icon="play"
+          disabled={running}
+          onClick={() => void store.start("generate")}
+        />
       </div>
       {wrong.map(({ label, why }) => (
         <p key={label} class="sm bad" role="alert">

@@ -36,15 +36,14 @@ export function Sweep({ store }: { store: Store }) {
         <Strengths store={store} />
         <div class="sp" />
         <Button
+          text="Run sweep"
           small
           disabled={store.running}
           onClick={() => {
             if (chosen !== swept) store.set({ swept: chosen });
             void store.start("sweep");
           }}
-        >
-          Run sweep
-        </Button>
+        />
       </div>
       {why && (
         <p class="sm bad" role="alert">

@@ -67,12 +67,11 @@ function Header({ store }: { store: Store }) {
       </span>
       <div class="sp" />
       <Button
+        text="Presets"
         popup="menu"
         expanded={store.presetsShown.value}
         onClick={() => void store.showPresets(!store.presetsShown.value)}
-      >
-        Presets
-      </Button>
+      />
       <CopyAll store={store} />
       {can_close && <Button kind="quiet" icon="close" label="Close steering" onClick={() => store.close()} />}
     </div>
@@ -92,9 +91,12 @@ function CopyAll({ store }: { store: Store }) {
     setTimeout(() => setCopied(false), 2000);
   };
   return (
-    <Button icon="copy" label={copied ? "Copied" : undefined} onClick={() => void copy()}>
-      {copied ? "Copied" : "Copy all"}
-    </Button>
+    <Button
+      text={copied ? "Copied" : "Copy all"}
+      icon="copy"
+      label={copied ? "Copied" : undefined}
+      onClick={() => void copy()}
+    />
   );
 }
 
@@ -168,9 +170,7 @@ function Empty({ store, search }: { store: Store; search: Search }) {
         title="No feature chosen"
         actions={
           <>
-            <Button kind="primary" onClick={() => store.browse()}>
-              Open features browser
-            </Button>
+            <Button text="Open features browser" kind="primary" onClick={() => store.browse()} />
             <Button onClick={() => void store.showPresets(true)}>Load preset</Button>
             {store.browseShown.value && <CodeLine words="Run this in a cell:" code={`sw.ExtractionViewer(${code})`} />}
           </>
@@ -194,9 +194,12 @@ function NoSae({ store }: { store: Store }) {
         Steering turns features of an SAE up or down, and the library has none. The package brings one for its own small
         model; others are downloaded, added from files, or trained.
       </p>
-      <Button kind="primary" disabled={coming} onClick={() => void store.useDemo()}>
-        {coming ? "Opening the demo…" : "Use the demo SAE"}
-      </Button>
+      <Button
+        text={coming ? "Opening the demo…" : "Use the demo SAE"}
+        kind="primary"
+        disabled={coming}
+        onClick={() => void store.useDemo()}
+      />
       <CodeLine words="To download one or add files, run in a cell:" code={`sw.SAEBrowser(${code})`} />
       <CodeLine words="To train one:" code={`sw.TrainingPanel(${code})`} />
     </div>

@@ -55,14 +55,13 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
           {card.sae_id !== null && <span class="bg">In SAEs</span>}
           {card.advice !== null && (
             <Button
+              text="Advice"
               kind="link"
               class="adv"
               title={card.advice}
               expanded={tab === "advice"}
               onClick={show({ kind: "details", tab: "advice" })}
-            >
-              Advice
-            </Button>
+            />
           )}
         </>
       }
@@ -164,18 +163,21 @@ export function RunNotes({ store, card, about = card, of, onResume, log, onLog }
   const actions = (
     <>
       {retry !== null && Object.keys(retry).length > 0 && (
-        <Button small onClick={() => (store.form.value = { from: about, changes: retry })}>
-          {"optimizer.lr" in retry ? "Retry with a lower learning rate" : "Change and retry"}
-        </Button>
+        <Button
+          text={"optimizer.lr" in retry ? "Retry with a lower learning rate" : "Change and retry"}
+          small
+          onClick={() => (store.form.value = { from: about, changes: retry })}
+        />
       )}
       {step !== null && retry === null && (
-        <Button small disabled={store.pending.value.has(card.id)} onClick={onResume}>
-          {`Resume from step ${f.count(step)}`}
-        </Button>
+        <Button
+          text={`Resume from step ${f.count(step)}`}
+          small
+          disabled={store.pending.value.has(card.id)}
+          onClick={onResume}
+        />
       )}
-      <Button small expanded={log} onClick={() => onLog(!log)}>
-        Show log
-      </Button>
+      <Button text="Show log" small expanded={log} onClick={() => onLog(!log)} />
     </>
   );
   return (

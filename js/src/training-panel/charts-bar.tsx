@@ -102,13 +102,12 @@ export function ChartsBar({ store }: { store: Store }) {
         <div class="sp" />
         {!charts.longer && <span class="xs t2 hw">Wheel zooms, drag pans</span>}
         <Button
+          text="Reset zoom"
           small
           kind="quiet"
           disabled={!charts.zoomed}
           onClick={() => void store.command("charts", "Reset zoom", { kind: "chart", reset_zoom: true })}
-        >
-          Reset zoom
-        </Button>
+        />
         <SaveButton
           store={store}
           cards={cards}
@@ -117,6 +116,7 @@ export function ChartsBar({ store }: { store: Store }) {
         />
         <SaveButton store={store} cards={cards} word="PNG" save={() => savePictures(store.rpc, "charts", store.stop)} />
         <Button
+          text="View data"
           small
           kind="quiet"
           title={nothing}
@@ -124,9 +124,7 @@ export function ChartsBar({ store }: { store: Store }) {
           expanded={shown}
           onClick={() => setDataShown(!dataShown)}
           onKeyDown={shown ? onEsc(closeData) : undefined}
-        >
-          View data
-        </Button>
+        />
       </div>
       {(store.problems.value.has("charts") || store.late.value.has("charts")) && (
         <div class="data">
@@ -183,6 +181,7 @@ function SaveButton({ store, cards, word, save }: SaveProps) {
   };
   return (
     <Button
+      text={busy ? "Reading…" : word}
       small
       kind="quiet"
       icon="download"
@@ -190,8 +189,6 @@ function SaveButton({ store, cards, word, save }: SaveProps) {
       title={cards.length === 0 ? NOTHING : undefined}
       disabled={busy || cards.length === 0}
       onClick={() => void press()}
-    >
-      {busy ? "Reading…" : word}
-    </Button>
+    />
   );
 }

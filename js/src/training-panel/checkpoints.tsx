@@ -54,13 +54,12 @@ export function Checkpoints({ store, card, rows, bestBy, onChange }: Checkpoints
     const open = asking?.what === what && asking.id === id;
     return (
       <Button
+        text={what}
         kind="link"
         label={`${what} checkpoint ${label}`}
         expanded={open}
         onClick={() => setAsking(open ? null : { what, id })}
-      >
-        {what}
-      </Button>
+      />
     );
   };
   const question = (row: CheckpointRow): Omit<QuestionProps, "onKeep"> => {

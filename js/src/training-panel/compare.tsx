@@ -37,16 +37,16 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
         <h2>{`Compare ${f.plural(compare.training_ids.length, "training")}`}</h2>
         <div class="sp" />
         <Button
+          text="CSV"
           icon="download"
           label="Download comparison as CSV"
           disabled={asked.data === null}
           onClick={() => void save()}
-        >
-          CSV
-        </Button>
-        <Button onClick={() => void store.command("panel", "Back", { kind: "compare", training_ids: [] })}>
-          Back to trainings
-        </Button>
+        />
+        <Button
+          text="Back to trainings"
+          onClick={() => void store.command("panel", "Back", { kind: "compare", training_ids: [] })}
+        />
       </div>
       <div class="bd notes">
         <Answered of={asked}>{(data) => <Settings data={data} compare={compare} />}</Answered>
@@ -285,15 +285,15 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
         </span>
         <div class="sp" />
         <Button
+          text="Reset zoom"
           small
           kind="quiet"
           label="Reset zoom of the Pareto view"
           disabled={!compare.zoomed}
           onClick={() => change({ reset_zoom: true })}
-        >
-          Reset zoom
-        </Button>
+        />
         <Button
+          text="PNG"
           small
           kind="quiet"
           icon="download"
@@ -303,10 +303,9 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
           onClick={() =>
             void savePictures(store.rpc, "pareto", store.stop).catch((error) => store.fail("panel", error))
           }
-        >
-          PNG
-        </Button>
+        />
         <Button
+          text="View data"
           small
           kind="quiet"
           label="View data of the Pareto view"
@@ -315,9 +314,7 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
           expanded={shown && !nothing}
           onClick={() => setShown(!shown)}
           onKeyDown={shown ? onEsc(() => setShown(false)) : undefined}
-        >
-          View data
-        </Button>
+        />
       </div>
       {helpText && <div class="data">{helpText}</div>}
       <p class="vh">{compare.summary}</p>

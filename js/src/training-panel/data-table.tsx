@@ -68,9 +68,7 @@ function RunTable({ store, card }: { store: Store; card: Card }) {
             : f.plural(table.total, "row")}
         </span>
         <div class="sp" />
-        <Button small kind="quiet" icon="retry" onClick={() => setRound(round + 1)}>
-          Refresh
-        </Button>
+        <Button text="Refresh" small kind="quiet" icon="retry" onClick={() => setRound(round + 1)} />
       </div>
       <Table
         label={`Metrics of ${card.name}`}

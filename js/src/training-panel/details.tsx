@@ -57,14 +57,16 @@ export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
         />
         <div class="sp" />
         {runs && (
-          <Button small class="save" disabled={saving} onClick={() => void store.act(card, "checkpoint")}>
-            {saving ? "Saving…" : "Save checkpoint now"}
-          </Button>
+          <Button
+            text={saving ? "Saving…" : "Save checkpoint now"}
+            small
+            class="save"
+            disabled={saving}
+            onClick={() => void store.act(card, "checkpoint")}
+          />
         )}
         {tab === "settings" && canDelete(card) && (
-          <Button small class="save" onClick={put(store.form, { from: card })}>
-            Edit and retry
-          </Button>
+          <Button text="Edit and retry" small class="save" onClick={put(store.form, { from: card })} />
         )}
         <Button small kind="quiet" icon="close" label="Close details" onClick={onClose} />
       </div>
@@ -132,17 +134,10 @@ function Advice({ store, card, row }: { store: Store; card: Card; row: AdviceRow
     if (longer) store.openFor(card.id, { kind: "longer" });
     else store.form.value = { from: card, changes: row.changes };
   };
-  const action = (
-    <Button small onClick={edit}>
-      {longer ? "Train longer" : "Edit and retry"}
-    </Button>
-  );
+  const action = <Button text={longer ? "Train longer" : "Edit and retry"} small onClick={edit} />;
   return (
     <NoteBox tone={row.severity === "warning" ? "warn" : "info"} title={row.title} actions={action}>
-      {row.text}{" "}
-      <Button kind="link" expanded={open} onClick={() => setOpen(!open)}>
-        Why this helps
-      </Button>
+      {row.text} <Button text="Why this helps" kind="link" expanded={open} onClick={() => setOpen(!open)} />
       {open && <p class="why">{row.why}</p>}
     </NoteBox>
   );

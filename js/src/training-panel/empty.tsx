@@ -24,12 +24,14 @@ export function Empty({ store }: { store: Store }) {
   };
   const actions = (
     <>
-      <Button kind="primary" icon="play" disabled={starting} onClick={() => void start()}>
-        {starting ? "Starting…" : "Train the demo"}
-      </Button>
-      <Button icon="plus" onClick={put(store.form, {})}>
-        New training
-      </Button>
+      <Button
+        text={starting ? "Starting…" : "Train the demo"}
+        kind="primary"
+        icon="play"
+        disabled={starting}
+        onClick={() => void start()}
+      />
+      <Button text="New training" icon="plus" onClick={put(store.form, {})} />
       <CopyButton text={DEMO_CODE} word="Copy code" large />
     </>
   );

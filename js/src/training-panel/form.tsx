@@ -237,14 +237,13 @@ function FormNotes({ controller }: { controller: FormController }) {
           actions={
             controller.data.value === null && (
               <Button
+                text="Try again"
                 small
                 onClick={() => {
                   controller.problem.value = null;
                   void controller.open();
                 }}
-              >
-                Try again
-              </Button>
+              />
             )
           }
         >
@@ -283,27 +282,22 @@ function FormFooter({ controller, onCancel, saving, onSave }: FooterProps) {
             {bad.map((name, i) => (
               <span key={name}>
                 {i > 0 && ", "}
-                <Button kind="link" onClick={put(controller.focus, { name })}>
-                  {form.labelOf(fields, name)}
-                </Button>
+                <Button text={form.labelOf(fields, name)} kind="link" onClick={put(controller.focus, { name })} />
               </span>
             ))}
           </span>
         </div>
       )}
       <div class="sp" />
-      <Button disabled={controller.data.value === null} expanded={saving} onClick={onSave}>
-        Save as template
-      </Button>
+      <Button text="Save as template" disabled={controller.data.value === null} expanded={saving} onClick={onSave} />
       <Button onClick={onCancel}>Cancel</Button>
       <Button
+        text={starting ? "Starting…" : count > 1 ? `Start ${count} trainings` : "Start training"}
         kind="primary"
         icon="play"
         disabled={starting || controller.data.value === null}
         onClick={() => void controller.start()}
-      >
-        {starting ? "Starting…" : count > 1 ? `Start ${count} trainings` : "Start training"}
-      </Button>
+      />
     </div>
   );
 }

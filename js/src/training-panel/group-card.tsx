@@ -76,13 +76,12 @@ export function GroupCard({ store, group, members }: GroupProps) {
         <>
           <Buttons of={buttons} onPress={press} />
           <Button
+            text={`${layers ? "Hide" : "Show"} ${what}`}
             small
             icon={layers ? "up" : "down"}
             expanded={layers !== null}
             onClick={of.toggle({ kind: "layers" })}
-          >
-            {`${layers ? "Hide" : "Show"} ${what}`}
-          </Button>
+          />
         </>
       }
       menu={[...menuOf(of, { kind: "layers" }), ...remove]}

@@ -115,23 +115,31 @@ function Links(props: GroupProps & { card: Card; details: boolean; onDetails: ()
   return (
     <>
       {status === "completed" && card.sae_id === null && (
-        <Button kind="link" disabled={busy !== undefined} onClick={() => void store.actOn(group.id, [card], "import")}>
-          {busy === "import" ? `Importing ${word}…` : `Import ${word}`}
-        </Button>
+        <Button
+          text={busy === "import" ? `Importing ${word}…` : `Import ${word}`}
+          kind="link"
+          disabled={busy !== undefined}
+          onClick={() => void store.actOn(group.id, [card], "import")}
+        />
       )}
       {card.sae_id !== null && (
-        <Button kind="link" onClick={() => void store.openSae(group.id, card.sae_id)}>
-          {`Open ${word}`}
-        </Button>
+        <Button text={`Open ${word}`} kind="link" onClick={() => void store.openSae(group.id, card.sae_id)} />
       )}
       {status === "running" && (
-        <Button kind="link" disabled={busy !== undefined} onClick={stop}>
-          {busy?.startsWith("stop") ? `Stopping ${word}…` : `Stop ${word}`}
-        </Button>
+        <Button
+          text={busy?.startsWith("stop") ? `Stopping ${word}…` : `Stop ${word}`}
+          kind="link"
+          disabled={busy !== undefined}
+          onClick={stop}
+        />
       )}
-      <Button kind="link" label={`Details of ${card.name}`} expanded={props.details} onClick={props.onDetails}>
-        Details
-      </Button>
+      <Button
+        text="Details"
+        kind="link"
+        label={`Details of ${card.name}`}
+        expanded={props.details}
+        onClick={props.onDetails}
+      />
     </>
   );
 }

@@ -66,9 +66,7 @@ function AtTheSae({ store }: { store: Store }) {
         <h2>Training</h2>
         <span class="sm t2 sub">{store.state.value.workspace}</span>
         <div class="sp" />
-        <Button icon="left" onClick={() => void store.closeSae()}>
-          Back to trainings
-        </Button>
+        <Button text="Back to trainings" icon="left" onClick={() => void store.closeSae()} />
       </div>
       <PanelNotes store={store} />
     </>
@@ -100,11 +98,7 @@ function Header({ store }: { store: Store }) {
       )}
       <div class="sp" />
       <Button onClick={put(store.templates, true)}>Templates</Button>
-      {cards.length > 0 && (
-        <Button kind="primary" icon="plus" onClick={put(store.form, {})}>
-          New training
-        </Button>
-      )}
+      {cards.length > 0 && <Button text="New training" kind="primary" icon="plus" onClick={put(store.form, {})} />}
     </div>
   );
 }

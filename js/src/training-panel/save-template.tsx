@@ -53,13 +53,7 @@ export function SaveTemplate({ store, name, of, onSaved, onClose, nested = false
         select
         wrong={wrong}
         nested={nested}
-        more={
-          taken && (
-            <Button disabled={busy} onClick={() => void save(true)}>
-              Replace it
-            </Button>
-          )
-        }
+        more={taken && <Button text="Replace it" disabled={busy} onClick={() => void save(true)} />}
       >
         <Field
           class="grow"

@@ -67,9 +67,13 @@ export function Stores({ store, controller }: { store: Store; controller: FormCo
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: Esc in it closes the list first, then the form
     <div ref={root} class="c6s stores" onKeyDown={shown ? onEsc(close) : undefined}>
-      <Button kind="link" expanded={shown} controls={id} onClick={() => setShown(!shown)}>
-        Use stored activations
-      </Button>
+      <Button
+        text="Use stored activations"
+        kind="link"
+        expanded={shown}
+        controls={id}
+        onClick={() => setShown(!shown)}
+      />
       <div id={id}>
         {shown && (
           <List
@@ -112,14 +116,13 @@ function List({ store, controller, onPick }: ListProps) {
         <span class="sm t2">in use</span>
       ) : (
         <Button
+          text="Use"
           small
           label={`Use ${row.name}`}
           disabled={row.problem !== ""}
           describedBy={why}
           onClick={() => onPick(row, hook)}
-        >
-          Use
-        </Button>
+        />
       ),
       <>
         <span class="el" title={row.name}>

@@ -91,17 +91,14 @@ export function Templates({ store }: { store: Store }) {
       <div class="hd">
         <h2>Templates</h2>
         <div class="sp" />
-        <Button expanded={saving} onClick={() => setSaving(!saving)}>
-          Save as template
-        </Button>
+        <Button text="Save as template" expanded={saving} onClick={() => setSaving(!saving)} />
         <ImportButton onFile={(file) => void takeIn(file)} />
         <Button
+          text="Export"
           disabled={rows.length === 0}
           label={asked ? "Export the templates found" : "Export templates"}
           onClick={() => void giveOut(asked ? rows : [])}
-        >
-          Export
-        </Button>
+        />
         <Button kind="quiet" icon="close" label="Close templates" onClick={close} />
       </div>
       {saving && (
@@ -138,14 +135,13 @@ export function Templates({ store }: { store: Store }) {
           title="No templates yet"
           actions={
             <Button
+              text="New training"
               icon="plus"
               onClick={() => {
                 close();
                 store.form.value = {};
               }}
-            >
-              New training
-            </Button>
+            />
           }
         >
           A template keeps all settings of a training under a name. Save one from the form of a new training, or from a
@@ -228,23 +224,16 @@ function Item({ row, asking, onAsk, ...on }: ItemProps) {
       </div>
       <div class="c3 col">
         <div class="acts">
-          <Button small onClick={on.onUse}>
-            Use
-          </Button>
-          <Button small kind="quiet" expanded={asking === "rename"} onClick={() => onAsk("rename")}>
-            Rename
-          </Button>
-          <Button small kind="quiet" onClick={on.onExport}>
-            Export
-          </Button>
+          <Button text="Use" small onClick={on.onUse} />
+          <Button text="Rename" small kind="quiet" expanded={asking === "rename"} onClick={() => onAsk("rename")} />
+          <Button text="Export" small kind="quiet" onClick={on.onExport} />
           <Button
+            text="Delete"
             small
             kind="quiet"
             expanded={asking === "delete"}
             onClick={() => onAsk(asking === "delete" ? null : "delete")}
-          >
-            Delete
-          </Button>
+          />
         </div>
       </div>
       {asking === "delete" && (
@@ -305,9 +294,7 @@ function ImportButton({ onFile }: { onFile: (file: File | undefined) => void }) 
   const input = useRef<HTMLInputElement>(null);
   return (
     <>
-      <Button label="Import templates" onClick={() => input.current?.click()}>
-        Import
-      </Button>
+      <Button text="Import" label="Import templates" onClick={() => input.current?.click()} />
       <input
         ref={input}
         type="file"

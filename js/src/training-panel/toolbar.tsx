@@ -88,9 +88,11 @@ function SelectionBar({ store }: { store: Store }) {
       {hidden !== null && (
         <span class="sm t2 unseen">
           {hidden}{" "}
-          <Button kind="link" onClick={() => store.selectAll(checked.filter((id) => shown.has(id)))}>
-            Deselect hidden
-          </Button>
+          <Button
+            text="Deselect hidden"
+            kind="link"
+            onClick={() => store.selectAll(checked.filter((id) => shown.has(id)))}
+          />
         </span>
       )}
       <Button
@@ -106,6 +108,7 @@ function SelectionBar({ store }: { store: Store }) {
         const disabled = cards.length === 0;
         return (
           <Button
+            text={word}
             key={what}
             small
             label={`${word} selected`}
@@ -113,9 +116,7 @@ function SelectionBar({ store }: { store: Store }) {
             disabled={disabled}
             expanded={["stop", "export", "delete"].includes(what) ? store.bulk.value === what : undefined}
             onClick={() => press(what)}
-          >
-            {word}
-          </Button>
+          />
         );
       })}
     </>

@@ -1,7 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { GEMMA, listing, row } from "../../demo/hub";
-import { skipping } from "../headings";
+import { skipping } from "../harness";
 import { type Shown, sent, show } from "./harness";
 
 async function open(options = {}): Promise<Shown> {

@@ -14,7 +14,7 @@ describe("any repository", () => {
     expect(region.getByRole("tab", { name: "Known repositories 6" })).toBeTruthy();
     await user.click(region.getByRole("button", { name: "Known repositories" }));
     await waitFor(() => expect(document.activeElement).toBe(region.getByRole("tab", { selected: true })));
-    expect(region.getByRole("list", { name: "Known repositories" })).toBeTruthy();
+    expect(await region.findByRole("list", { name: "Known repositories" })).toBeTruthy();
     expect(sent(hub, "hub_list")).toEqual([]);
   });
 

@@ -1,33 +1,15 @@
 /** The viewer's part of the real bundle on a fake kernel, as a front end would render it. */
 import { waitFor, within } from "@testing-library/preact";
-import userEvent from "@testing-library/user-event";
-import { afterEach, expect } from "vitest";
+import { expect } from "vitest";
 import { FakeViewer, type ViewerOptions, viewer } from "../../demo/viewer";
-import widget from "../../src/extraction-viewer";
-import type { ViewerCommand, ViewerState } from "../../src/lib/wire";
-
-const open: (() => void)[] = [];
-afterEach(() => {
-  for (const close of open.splice(0)) close();
-  document.body.innerHTML = "";
-});
+import type { ViewerState } from "../../src/lib/wire";
+import { mount } from "../harness";
 
 export function show(state: ViewerState = viewer(), options: ViewerOptions = {}) {
-  const el = document.createElement("div");
-  document.body.append(el);
-  const model = new FakeViewer(state, options);
-  const close = widget.render({ model: model as never, el });
-  open.push(close);
-  return { el, model, close, page: within(document.body), user: userEvent.setup() };
+  return mount(new FakeViewer(state, options));
 }
 
 export type Shown = ReturnType<typeof show>;
-
-/** The commands of one kind that the page has sent. */
-export const sent = <K extends ViewerCommand["kind"]>(model: FakeViewer, kind: K) =>
-  model.sent.filter((command) => command.kind === kind) as unknown as (Extract<ViewerCommand, { kind: K }> & {
-    id: string;
-  })[];
 
 export const feature = ({ page }: Shown, index: number) =>
   within(page.getByRole("region", { name: `Feature ${index}` }) as HTMLElement);
@@ -53,3 +35,5 @@ export async function ready(view: Shown, index = 7451) {
 
 export const press = (element: Element, key: string) =>
   element.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+
+export { sent } from "../harness";

@@ -2,7 +2,7 @@ import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { EXT, extraction, HOSTILE, opened, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
-import { skipping } from "../headings";
+import { skipping } from "../harness";
 import { feature, press, ready, selected, sent, show } from "./harness";
 
 const at = (index: number) => viewer({ view: { ...FIRST_VIEW, extraction_id: EXT, feature: index } });

@@ -2,7 +2,7 @@ import { waitFor, within } from "@testing-library/preact";
 import { expect, it, vi } from "vitest";
 import { HOSTILE, SAES } from "../../demo/library";
 import type { SaeCard } from "../../src/lib/wire";
-import { skipping } from "../headings";
+import { skipping } from "../harness";
 import { buttons, cardOf, names, openDetails, sent, show } from "./harness";
 
 const GEMMA = "gemma-scope-2b-res-l12-16k-l0-82";
@@ -95,7 +95,7 @@ it("keeps the form open when an export fails", async () => {
 it.each([
   ["Extract", "show_extractions"],
   ["Steering", "show_steering"],
-])("%s opens below, in place of the list, and comes back", async (name, kind) => {
+] as const)("%s opens below, in place of the list, and comes back", async (name, kind) => {
   const view = show();
   await view.user.click(cardOf(view, GEMMA).getByRole("button", { name }));
   await waitFor(() => expect(document.activeElement?.textContent).toBe("Back to SAEs"));

@@ -1,7 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { CARDS, card, emptyState, fullState } from "../../demo/runs";
-import { skipping } from "../headings";
+import { skipping } from "../harness";
 import { cardOf, sent, show } from "./harness";
 
 const buttons = (scope: Pick<ReturnType<typeof cardOf>, "getAllByRole">) =>
