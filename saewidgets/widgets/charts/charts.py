@@ -64,8 +64,12 @@ class Charts:
         self._state = state
         known = self._series
         self._series = {run.record.id: known.get(run.record.id) or Series(NAMES, self._read, run) for run in runs}
-        for run in runs:
-            self._series[run.record.id].update(run)
+        try:
+            for run in runs:
+                self._series[run.record.id].update(run)
+        except BaseException:
+            self._series = {}  # what was told is lost: read all again
+            raise
         lines = [self._lines(spec, state.x_axis) for spec in CHARTS]
         points = any(len(line.curve.x) for found in lines for line in found)
         if not points:

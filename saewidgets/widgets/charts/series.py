@@ -72,7 +72,8 @@ class Series:
 
     def __init__(self, names: tuple[str, ...], read: Read, run: Charted) -> None:
         self._names, self._read, self.run = names, read, run
-        self._columns: dict[str, Floats] = {}
+        self._columns: dict[str, Floats] = {name: np.empty(0) for name in (*KEYS.values(), *names)}
+        self._known = False  # what the catalog holds was read
         self._past_known: object = None
         self._past: dict[str, Floats] = {}
         self._joints: tuple[tuple[float, float, float], ...] = ()
@@ -81,11 +82,14 @@ class Series:
     def update(self, run: Charted) -> None:
         """Take over what is new of the run."""
         before, self.run = self.run.record, run
-        last = self._columns["step"][-1] if len(self) else -1.0
+        last = max(self._columns["step"][-1:], default=-1.0)
         if run.record.step < before.step or any(event.step < last for event in run.measured):
-            self._columns = {}  # it went back to a checkpoint
-        if not len(self) or run.missed:
-            self._read_on()
+            self._columns = {name: np.empty(0) for name in self._columns}  # it went back to a checkpoint
+            self._known = False
+        if not self._known or run.missed:
+            # The last step is asked for again: another metric of it may have been recorded after the first was read.
+            self._join(self._read(run.record.id, self._names, max(0, int(last)) if self._known else 0))
+            self._known = True
         elif run.measured:
             self._append(run.measured)
         known = [(one.record.id, one.step, started(one.record)) for one in run.earlier]
@@ -94,16 +98,13 @@ class Series:
             self._recall()
 
     def __len__(self) -> int:
-        return len(self._columns.get("step", ()))
-
-    def _read_on(self) -> None:
-        # The last step is asked for again: another metric of it may have been recorded after the first was read.
-        start = int(self._columns["step"][-1]) if len(self) else 0
-        self._join(self._read(self.run.record.id, self._names, start))
+        return len(self._columns["step"])
 
     def _append(self, events: Sequence[Metrics]) -> None:
         """They are in the catalog as well, and may have been read there: of one step there is one row."""
-        rows = {self._columns["step"][-1]: {name: column[-1] for name, column in self._columns.items()}}
+        rows: dict[float, dict[str, float]] = {}
+        if len(self):
+            rows[self._columns["step"][-1]] = {name: column[-1] for name, column in self._columns.items()}
         for event in events:
             if not event.values.keys().isdisjoint(self._names):
                 row = rows.setdefault(event.step, {"step": event.step, "tokens": event.tokens, "time": event.time})
@@ -111,11 +112,12 @@ class Series:
         self._join({name: np.array([row.get(name, math.nan) for row in rows.values()]) for name in self._columns})
 
     def _join(self, found: Columns) -> None:
-        fresh = {name: np.asarray(found[name], dtype=np.float64) for name in (*KEYS.values(), *self._names)}
-        keep = np.searchsorted(self._columns["step"], fresh["step"][:1]).sum() if len(self) else 0
-        if len(fresh["step"]):
-            old = self._columns
-            self._columns = {n: np.concatenate([old[n][:keep], new]) if keep else new for n, new in fresh.items()}
+        if len(found["step"]):
+            keep = np.searchsorted(self._columns["step"], found["step"][0])
+            self._columns = {
+                name: np.concatenate([column[:keep], np.asarray(found[name], dtype=np.float64)])
+                for name, column in self._columns.items()
+            }
 
     def _recall(self) -> None:
         """The curves of the earlier runs, each cut at the step where the next one took over.
@@ -129,7 +131,7 @@ class Series:
         joints: list[tuple[float, float, float]] = []
         for first, one in reversed(list(zip(begins, self.run.earlier, strict=False))):
             found = self._read(one.record.id, self._names, 0)
-            columns = {name: np.asarray(found[name], dtype=np.float64) for name in (*KEYS.values(), *self._names)}
+            columns = {name: np.asarray(found[name], dtype=np.float64) for name in self._columns}
             # Its own first point is that of the checkpoint it began with, which the run before it has as well.
             kept = (columns["step"] > first) & (columns["step"] <= one.step)
             columns = {name: column[kept] for name, column in columns.items()}
@@ -146,7 +148,7 @@ class Series:
 
     def column(self, name: str) -> Floats:
         """One column, NaN where there is no value."""
-        own = self._columns.get(name, np.empty(0))
+        own = self._columns[name]
         if not self._past:
             return own
         # A run that goes on from a checkpoint begins with a point for it, which the run before it may have as well.

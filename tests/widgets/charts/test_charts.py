@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from saewidgets.config import TrainingConfig
-from saewidgets.events import JobStatus
+from saewidgets.errors import CatalogError
+from saewidgets.events import JobStatus, Metrics
 from saewidgets.widgets.charts.charts import Charts, x_ticks
 from saewidgets.widgets.charts.series import Charted, Earlier
 from saewidgets.widgets.charts.style import DASHES, MARKERS, PALETTES, SVG_DASHES
@@ -305,6 +306,27 @@ def test_a_run_that_goes_on_is_drawn_from_its_beginning(charts: Charts, one: Cha
     assert charts.charts[0]._joints[0] in charts.charts[0]._figure.marks
     charts.update([replace(child, earlier=())], ChartState(log_y=False))
     assert not charts.charts[0]._joints[0].visible
+
+
+def test_what_was_told_while_a_read_failed_is_read_again(one: Charted, two: Charted) -> None:
+    broken = False
+
+    def read_or_fail(training_id: str, names: tuple[str, ...], min_step: int) -> Mapping[str, np.ndarray]:
+        if broken:
+            raise CatalogError("The catalog is busy.")
+        return read(training_id, names, min_step)
+
+    charts = Charts(read_or_fail, lambda: None)
+    charts.update([one], ChartState())
+    broken = True
+    told = replace(one, measured=[Metrics(1510, 1510 * 4096, {"loss": 0.5})])
+    with pytest.raises(CatalogError):
+        charts.update([replace(two, slot=1), told], ChartState())
+    broken = False
+    COLUMNS["one"] = columns(151)
+    charts.update([one, two], ChartState())
+    assert len(lines(charts)[0].raw.x) == 151
+    charts.close()
 
 
 def test_six_lines_of_a_long_run_stay_small(charts: Charts) -> None:

@@ -121,6 +121,10 @@ def test_what_is_told_is_appended_and_nothing_is_read_again() -> None:
     told.update(charted(1020, loss_at(1000), loss_at(1010), loss_at(1020)))  # one of them was read already
     told.update(charted(1020, Metrics(1020, 102_000, {"fvu": 0.5}), Metrics(1025, 102_500, {"grad_norm": 1.0})))
     assert source.asked == [0]
+    empty = Series(("loss", "fvu"), Source(0).read, charted(0))
+    for step in (0, 3, 10):  # before its first metrics there is nothing to read either
+        empty.update(charted(step, *[loss_at(10)] * (step == 10)))
+    assert empty.column("loss").tolist() == [0.1]
     source.rows = 102
     read = Series(("loss", "fvu"), source.read, charted(1020))
     read.update(charted(1020))
