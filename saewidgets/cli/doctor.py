@@ -47,36 +47,32 @@ def _version(package: str) -> str | None:
         return None
 
 
-def release(version: str) -> tuple[int, ...]:
+def _release(version: str) -> tuple[int, ...]:
     """The leading numbers of a version: ``(7, 4, 0)`` for ``7.4.0rc1``."""
     match = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def _package(name: str) -> Finding:
+    if version := _version(name):
+        return Finding(name, "ok", version)
+    if name in ("jupyterlab", "ipykernel"):
+        return Finding(name, "info", "not installed (saewidgets lab and other notebooks here use it)", LAB)
+    return Finding(name, "problem", "not installed", f"pip install {name}")
 
 
 def packages() -> Iterator[Finding]:
     """This package, Python, and what the computations stand on."""
     yield Finding("saewidgets", "ok", __version__)
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
-    for name in PACKAGES:
-        version = _version(name)
-        if version:
-            yield Finding(name, "ok", version)
-        else:
-            yield Finding(name, "problem", "not installed", f"pip install {name}")
+    yield from map(_package, PACKAGES)
 
 
 def notebook() -> Iterator[Finding]:
     """JupyterLab and the widget packages, and whether buttons work while a cell runs."""
-    versions = {name: _version(name) for name in NOTEBOOK_PACKAGES}
-    for name, version in versions.items():
-        if version:
-            yield Finding(name, "ok", version)
-        elif name in ("jupyterlab", "ipykernel"):
-            yield Finding(name, "info", "not installed (saewidgets lab and other notebooks here use it)", LAB)
-        else:
-            yield Finding(name, "problem", "not installed", f"pip install {name}")
-    lab, kernel = versions["jupyterlab"], versions["ipykernel"]
-    if lab and kernel and release(lab) >= (4, 4) and release(kernel) >= (7,):
+    yield from map(_package, NOTEBOOK_PACKAGES)
+    lab, kernel = (_release(_version(name) or "") for name in ("jupyterlab", "ipykernel"))
+    if lab >= (4, 4) and kernel >= (7,):
         yield Finding("clicks while a cell runs", "ok", "reach Python at once in JupyterLab (kernel subshells)")
     else:
         yield Finding(

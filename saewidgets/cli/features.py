@@ -9,7 +9,7 @@ import typer
 
 from saewidgets.cli.extract import Source, source_of
 from saewidgets.cli.options import Json, Option
-from saewidgets.cli.output import answer, count, facts, listed, number, plural, size, table, to_data
+from saewidgets.cli.output import answer, count, cut, facts, listed, number, plural, size, table, to_data
 from saewidgets.cli.session import Group, command, open_workspace
 from saewidgets.errors import ConfigError
 
@@ -40,10 +40,9 @@ def wanted_of(workspace: Workspace, sae: str, extraction: str | None = None) -> 
 def row_of(record: FeatureRecord) -> list[str]:
     """One line of a list."""
     label = record.label or ", ".join(f"‘{token}’" for token in record.top_tokens)
-    label = label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}…"
     density = "–" if record.density is None else f"{100 * record.density:.2g} %"
     star = "★" if record.starred else ""
-    return [str(record.index), label, density, number(record.max), number(record.score), star]
+    return [str(record.index), cut(label, _LABEL), density, number(record.max), number(record.score), star]
 
 
 def _show(workspace: Workspace, wanted: str, json: bool, **asked: Any) -> None:

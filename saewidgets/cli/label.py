@@ -86,7 +86,8 @@ def auto(
             workspace, llm, model=model_name, base_url=base_url, key_env=key_env, load=not dry_run
         )
         if dry_run:
-            _preview(workspace.features.plan_labels(wanted, who, **chosen), json=json)
+            plan = workspace.features.plan_labels(wanted, who, **chosen)
+            answer(json, _planned(plan), str(plan))
             return
         asked: dict[str, Any] = {"concurrency": concurrency, "progress": _teller(quiet)}
         run = workspace.features.auto_label(wanted, who, **chosen, **asked, max_cost=max_cost)
@@ -109,14 +110,13 @@ def auto(
         raise typer.Exit(FAILED)
 
 
-def _preview(plan: Any, *, json: bool) -> None:
-    data = {
+def _planned(plan: Any) -> dict[str, Any]:
+    return {
         "model": plan.model, "features": plan.n_questions, "sent": plan.sent, "tokens_in": plan.tokens_in,
         "tokens_out": plan.tokens_out, "cost": plan.cost, "same": len(plan.same), "dead": len(plan.dead),
         "broken": len(plan.broken),
         "prompts": [{"index": q.index, "tokens": q.tokens_in, "messages": list(q.messages)} for q in plan.first],
     }  # fmt: skip
-    answer(json, data, str(plan))
 
 
 def _judged(run: Any) -> dict[str, Any]:

@@ -121,6 +121,11 @@ def facts(pairs: Iterable[tuple[str, object]], width: int = 14) -> list[str]:
     return [f"{label:<{width}}{value}" for label, value in pairs if value]
 
 
+def cut(text: str, most: int) -> str:
+    """The text, or its beginning where it has more than `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def count(value: float | None) -> str:
     """``1,234``; a dash when it is not known."""
     return "–" if value is None else f"{value:,.0f}"

@@ -63,17 +63,12 @@ def _called_as() -> str:
     return str(name) if name.name.startswith("saewidgets") else "python -m saewidgets"
 
 
-def exit_code(error: BaseException) -> int:
-    """The exit status that stands for `error`."""
-    if isinstance(error, ConfigError):
-        return USAGE
-    return NOT_FOUND if isinstance(error, NotFoundError) else FAILED
-
-
 def fail(error: SAEWidgetsError) -> NoReturn:
     """Print `error` as one paragraph and leave with its status."""
     sys.stderr.write(f"Error: {printable(str(error))}\n")
-    raise typer.Exit(exit_code(error))
+    if isinstance(error, ConfigError):
+        raise typer.Exit(USAGE)
+    raise typer.Exit(NOT_FOUND if isinstance(error, NotFoundError) else FAILED)
 
 
 def command(function: Callable[P, T]) -> Callable[P, T]:

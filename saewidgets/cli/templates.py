@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saewidgets.cli.configfile import assignment, build_config, read_config
-from saewidgets.cli.options import Json, Option, Set, Yes, delete_record
-from saewidgets.cli.output import answer, count, facts, listed, moment, plural
+from saewidgets.cli.options import ConfigFile, Json, Option, Set, Yes, delete_record
+from saewidgets.cli.output import answer, count, cut, facts, listed, moment, plural
 from saewidgets.cli.session import Group, open_workspace
+from saewidgets.config.base import dotted, require
 from saewidgets.errors import ConfigError, FormatError, StateError
 
 if TYPE_CHECKING:
@@ -30,19 +31,16 @@ def base_of(config: Path | None, template: str | None) -> dict[str, Any]:
     """The settings that flags are put on: of a file, of a template, or none."""
     if template is None:
         return read_config(config) if config else {}
-    if config:
-        raise ConfigError(
-            "Settings come from a file or from a template, not from both.", where="--template", hint="Name one of them."
-        )
+    said = "Settings come from a file or from a template, not from both."
+    require((config is None, "--template", said, "Name one of them."))
     with open_workspace() as workspace:
         return workspace.templates.load(template).to_data()
 
 
 def _row(record: TemplateRecord) -> list[str]:
-    said = " ".join(record.description.split())
     return [
         "★" if record.favorite else "", record.name, record.model, record.corpus, record.hook_name, record.architecture,
-        count(record.d_sae), said if len(said) <= _LONGEST else f"{said[: _LONGEST - 1]}…",
+        count(record.d_sae), cut(" ".join(record.description.split()), _LONGEST),
     ]  # fmt: skip
 
 
@@ -66,23 +64,17 @@ def show(template: Template, json: Json = False) -> None:
         ("id", record.id), ("name", record.name), ("favourite", "yes" if record.favorite else "no"),
         ("description", record.description), ("saved", moment(record.updated_at)),
     ])  # fmt: skip
-    answer(json, record, *lines, "", *(f"{name:<36}{value}" for name, value in _settings(record.config)))
-
-
-def _settings(data: object, at: str = "") -> list[tuple[str, str]]:
-    """Every setting by its dotted name, as ``--set`` takes it."""
-    if isinstance(data, dict) and data:
-        return [pair for key, value in data.items() for pair in _settings(value, f"{at}.{key}" if at else str(key))]
-    shown = data if isinstance(data, str) else dumps(data, ensure_ascii=False)
-    return [(at, shown if len(shown) <= _LONG_SETTING else f"{shown[: _LONG_SETTING - 1]}…")]
+    settings = [
+        (name, value if isinstance(value, str) else dumps(value, ensure_ascii=False))
+        for name, value in dotted(record.config)  # by the names that --set takes
+    ]
+    answer(json, record, *lines, "", *(f"{name:<36}{cut(value, _LONG_SETTING)}" for name, value in settings))
 
 
 @templates.verb("save")
 def save(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
-    config: Annotated[
-        Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file of settings.")
-    ] = None,
+    config: ConfigFile = None,
     run: Annotated[str | None, Option(metavar="RUN", help="The settings of this run.")] = None,
     set_: Set = None,
     description: Annotated[str | None, Option(help="What it is good for; --replace keeps the former one.")] = None,
@@ -91,22 +83,16 @@ def save(
     json: Json = False,
 ) -> None:
     """Keep settings from a file, a run or --set under a name."""
-    if config and run:
-        raise ConfigError(
-            "Settings come from a file or from a run, not from both.", where="--run", hint="Name one of them."
-        )
-    if not (config or run or set_):
-        raise ConfigError("There are no settings to keep.", where="NAME", hint="Give --config, --run or --set.")
+    require(
+        (not (config and run), "--run", "Settings come from a file or from a run, not from both.", "Name one of them."),
+        (config or run or set_, "NAME", "There are no settings to keep.", "Give --config, --run or --set."),
+    )
     with open_workspace() as workspace:
-        if run:
-            base = workspace.trainings.get(run).template_config().to_data()
-        else:
-            base = read_config(config) if config else {}
-        if "over" in base:
-            raise ConfigError(
-                "A template is one training, and this table makes several of it.", where=f"{config}: over",
-                hint=f"Leave it out; say it again with saewidgets train --template {name!r} --over NAME=VALUE,VALUE.",
-            )
+        base = workspace.trainings.get(run).template_config().to_data() if run else base_of(config, None)
+        require((
+            "over" not in base, f"{config}: over", "A template is one training, and this table makes several of it.",
+            f"Leave it out; say it again with saewidgets train --template {name!r} --over NAME=VALUE,VALUE.",
+        ))  # fmt: skip
         wanted = build_config(base, [assignment(text) for text in set_ or []])
         with _taken_is_usage(" or say --replace"):
             record = workspace.templates.save(
