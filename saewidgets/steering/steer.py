@@ -91,7 +91,7 @@ def steer(
 ) -> SteeringResult:
     """Continue `prompt` without and with steering, token by token in turns, and compare.
 
-    Both use the same random numbers (see `sampling.py`); the global generators are not touched. Only temperature and
+    Both use the same random numbers (see `Sampler`); the global generators are not touched. Only temperature and
     top-p shape the distribution: of the model's generation configuration nothing but the end-of-text tokens is used.
 
     Args:
