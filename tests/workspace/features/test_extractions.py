@@ -377,7 +377,7 @@ extraction.wait(600)
 """
 
 
-@pytest.mark.long  # tests/faults kills one extraction; tests/jobs takes up what others left
+@pytest.mark.long  # shorter: an error leaves the checkpoint (tests/features), another owner resumes (tests/jobs)
 def test_killed_and_resumed_elsewhere(tmp_path: Path, tiny_model_folder: Path) -> None:
     """`kill -9`: it reads `interrupted`, and another process ends in the same bits."""
 
