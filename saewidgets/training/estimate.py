@@ -59,7 +59,6 @@ class Elsewhere:
 
     @property
     def total_bytes(self) -> int:
-        """All parts together."""
         return sum(part.bytes for part in self.memory)
 
 
@@ -91,16 +90,10 @@ def estimate(
     device: str = "cpu",
     model_is_loaded: bool = False,
 ) -> Estimate:
-    """Estimate a run.
+    """Estimate a run that reads activations of width `d_in`.
 
-    Args:
-        config: the run.
-        model: sizes of its language model.
-        d_in: width of the activations.
-        rate: training tokens per second, measured or estimated.
-        basis: in words, where the rate is from.
-        device: a torch device string.
-        model_is_loaded: the user holds the model, so it takes no further memory.
+    `rate` is training tokens per second, measured or estimated, and `basis` says in words where it is from. A model
+    that the user holds (`model_is_loaded`) takes no further memory.
     """
     return estimate_together(
         [config], model, dict.fromkeys(config.hook_names, d_in), rate=rate, basis=basis, device=device,
@@ -181,13 +174,8 @@ def flops_per_token(config: TrainingConfig, model: ModelSize, d_in: int, *, spar
     """Floating-point operations of one training token: the language model up to the hook, and the autoencoder's step.
 
     A product of [m, n] and [n, p] counts 2 m n p. What is bound by memory instead (Adam, choosing the k largest,
-    gathering decoder rows) counts as the products that would take as long; see the constants.
-
-    Args:
-        config: the run.
-        model: sizes of its language model.
-        d_in: width of the activations.
-        sparse: k-sparse latents are decoded as such (the CPU's kernels), not as a dense matrix (everywhere else).
+    gathering decoder rows) counts as the products that would take as long; see the constants. With `sparse`, k-sparse
+    latents are decoded as such (the CPU's kernels), not as a dense matrix (everywhere else).
     """
     return model_flops(config, model) + sae_flops(config, d_in, sparse=sparse)
 

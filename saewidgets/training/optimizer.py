@@ -26,12 +26,8 @@ class Trainable(Protocol):
 
 
 class Adam:
-    """Adam, or AdamW when there is weight decay, over an SAE's parameter groups.
-
-    Attributes:
-        optimizer: the torch optimiser.
-        fused: whether the fused kernel is in use; it rounds differently from the plain one, so resume must know.
-    """
+    """Adam, or AdamW when there is weight decay, over an SAE's parameter groups. `fused` says whether the fused kernel
+    is in use: it rounds differently from the plain one, so resume must know."""
 
     def __init__(self, sae: Trainable, config: OptimizerConfig) -> None:
         self._names = {id(parameter): name for name, parameter in sae.named_parameters()}
@@ -88,11 +84,8 @@ class Adam:
         }
 
     def load(self, tensors: Mapping[str, Tensor], source: str) -> None:
-        """Continue with the state in `tensors`; `source` names the file in errors.
-
-        Raises:
-            FormatError: a tensor is missing, belongs to no parameter, or has the wrong shape.
-        """
+        """Continue with the state in `tensors`. Raises `FormatError`, which names the file `source`, where one is
+        missing, belongs to no parameter, or has the wrong shape."""
         expected = {f"{self._names[id(p)]}.{key}" for p in self.parameters for key in _STATE}
         if tensors and (difference := expected.symmetric_difference(tensors)):
             raise FormatError(f"The optimiser state does not fit: {', '.join(sorted(difference))}.", where=source)
@@ -123,11 +116,8 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 # (Micikevicius et al. 2018); a step whose gradients overflowed is skipped and the scale halved. bfloat16 needs none of
 # that.
 class Precision:
-    """The number format of one run on one device.
-
-    Raises:
-        ConfigError: this device (or this torch build) cannot compute in that format; `where` is ``"precision"``.
-    """
+    """The number format of one run on one device. Raises `ConfigError` where this device (or this torch build) cannot
+    compute in it."""
 
     def __init__(self, name: Name, device: torch.device | str) -> None:
         self.name = name

@@ -69,12 +69,8 @@ def naming() -> Iterator[None]:
 
 
 def check(config: TrainingConfig, find: Find) -> None:
-    """Whether training can start from what `config` names, if anything, as far as headers tell; reads no weight.
-
-    Raises:
-        ConfigError: it is damaged, or of another architecture, size or normalisation.
-        NotFoundError: there is no such SAE.
-    """
+    """Whether training can start from what `config` names, if anything, as far as headers tell; reads no weight. Raises
+    `NotFoundError`, and `ConfigError` where it is damaged, or of another architecture, size or normalisation."""
     if config.from_pretrained is None:
         return
     with naming():
