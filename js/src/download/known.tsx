@@ -1,7 +1,7 @@
 /** Public repositories with SAEs to start from. */
 import { useEffect } from "preact/hooks";
 import { Button } from "../lib/controls";
-import { Facts, Named, NothingMatches, put, Search } from "../lib/kit";
+import { Facts, into, Named, NothingMatches, put, Search } from "../lib/kit";
 import type { KnownRow } from "../lib/wire";
 import { places } from "./places";
 import type { Store } from "./store";
@@ -21,9 +21,7 @@ export function Known({ store }: { store: Store }) {
           label="Search known repositories"
           placeholder="Name, model, site"
           value={search}
-          onInput={(text) => {
-            store.knownSearch.value = text;
-          }}
+          onInput={into(store.knownSearch)}
         />
       </div>
       {data && rows.length === 0 && (

@@ -2,7 +2,7 @@
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import { Empty, FieldBox, NothingMatches, put, Search } from "../lib/kit";
+import { Empty, FieldBox, into, NothingMatches, put, Search } from "../lib/kit";
 import { DownloadBar } from "./bar";
 import { columnsOf, keyOf, searched } from "./listing";
 import { places } from "./places";
@@ -166,14 +166,7 @@ function Found({ store }: { store: Store }) {
               : ""}
         </span>
         <div class="sp" />
-        <Search
-          label="Search variants"
-          placeholder="Filter"
-          value={store.search.value}
-          onInput={(text) => {
-            store.search.value = text;
-          }}
-        />
+        <Search label="Search variants" placeholder="Filter" value={store.search.value} onInput={into(store.search)} />
       </div>
       {shown.length > 0 ? (
         <Variants store={store} rows={shown} columns={columnsOf(rows)} />

@@ -19,6 +19,13 @@ export const put =
     place.value = value;
   };
 
+/** What is chosen goes there. */
+export const into =
+  <T,>(place: Signal<T>) =>
+  (value: T): void => {
+    place.value = value;
+  };
+
 export const flip = (place: Signal<boolean>) => (): void => {
   place.value = !place.value;
 };

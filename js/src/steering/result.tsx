@@ -2,6 +2,7 @@
 import { rove } from "../lib/a11y";
 import { Button, Checkbox, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
+import { into } from "../lib/kit";
 import { num, Table, unseen } from "../lib/table";
 import { TokenChip } from "../lib/token-chip";
 import { chipText, draw, visible } from "../lib/tokens";
@@ -29,13 +30,7 @@ export function Result({ store }: { store: Store }) {
               {writing ? progressWords(run, store.settings()) : texts ? differenceWords(texts) : ""}
             </span>
             <div class="sp" />
-            <Checkbox
-              label="Mark differences"
-              checked={store.marked.value}
-              onChange={(on) => {
-                store.marked.value = on;
-              }}
-            >
+            <Checkbox label="Mark differences" checked={store.marked.value} onChange={into(store.marked)}>
               Mark differences
             </Checkbox>
           </div>

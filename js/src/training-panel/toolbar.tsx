@@ -1,6 +1,6 @@
 /** Filter by status, search; below them what is checked, what can be done with it, and the order. */
 import { Button, Sort, Tabs } from "../lib/controls";
-import { Search, SelectAll } from "../lib/kit";
+import { into, Search, SelectAll } from "../lib/kit";
 import { BulkBox } from "./bulk";
 import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
 import { listCards } from "./groups";
@@ -31,22 +31,13 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
           label="Search trainings"
           placeholder="Name, model, hook"
           value={store.search.value}
-          onInput={(text) => {
-            store.search.value = text;
-          }}
+          onInput={into(store.search)}
         />
       </div>
       <div class="tb bulk">
         <SelectionBar store={store} />
         <div class="sp" />
-        <Sort
-          label="Sort trainings"
-          options={SORTS}
-          value={store.sort.value}
-          onSelect={(sort) => {
-            store.sort.value = sort;
-          }}
-        />
+        <Sort label="Sort trainings" options={SORTS} value={store.sort.value} onSelect={into(store.sort)} />
       </div>
       <BulkBox store={store} />
     </>
