@@ -17,7 +17,7 @@ from saewidgets.features.labels.interpretation import (
     write_interpretations,
 )
 from saewidgets.features.labels.label import Label, Score, by_feature, merge, ranked, shown
-from saewidgets.features.labels.label_files import Imported, Journal, LineProblem, read_table, write_labels
+from saewidgets.features.labels.label_files import Imported, LineProblem, read_table, write_labels
 from saewidgets.features.labels.labelling import LabelOptions, LabelRun, Plan, Question, label_features, plan
 from saewidgets.features.labels.llm import (
     LLM,
@@ -50,7 +50,6 @@ __all__ = [
     "Examples",
     "FeatureEvidence",
     "Imported",
-    "Journal",
     "LLMAnswerError",
     "LLMError",
     "LLMServerError",

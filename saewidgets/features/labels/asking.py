@@ -18,7 +18,6 @@ from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.events import Control, NullControl, Progress
 from saewidgets.features.labels.escaping import redacted
 from saewidgets.features.labels.label import Label
-from saewidgets.features.labels.label_files import Journal
 from saewidgets.features.labels.llm import LLM, Asker, LLMError, Reader, Reply
 
 T = TypeVar("T")
@@ -53,7 +52,6 @@ class Asking:
     """How a language model is asked about many latents.
 
     Attributes:
-        journal: where every label is written as it comes.
         concurrency: questions under way at once.
         price: of the provider, for `max_cost` and the count.
         max_cost: most that may be spent: no question is asked whose estimate would pass it.
@@ -67,7 +65,6 @@ class Asking:
         ConfigError: one of them cannot work.
     """
 
-    journal: Journal | None = None
     concurrency: int = 4
     price: Price | None = None
     max_cost: float | None = None

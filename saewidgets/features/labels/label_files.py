@@ -1,4 +1,4 @@
-"""Labels on disk: the `Journal` of a run, and CSV and JSONL tables (`write_labels`, `read_table`).
+"""Defines `write_labels` and `read_table`: labels on disk, as CSV and JSONL.
 
 A table holds every field and comes back exactly. In CSV a text that a spreadsheet would take for a formula (it begins
 with ``=``, ``+``, ``-``, ``@``, a tab or a line end) gets an apostrophe in front, which reading takes off again.
@@ -12,7 +12,6 @@ import io
 import json
 import os
 import re
-import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast, get_args
 
 from saewidgets.config.arguments import shown
-from saewidgets.durable import storage_errors, whole_file
+from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.features.labels.label import Label
 
@@ -294,63 +293,3 @@ _CELLS: dict[str, tuple[Any, str]] = {
     "index": (int, "a number"), "created_at": (float, "a time in seconds"),
     "scores": (lambda cell: json.loads(unguarded(cell)), "JSON"),
 }  # fmt: skip
-
-
-class Journal:
-    """Labels as they come, one JSON line each, in a file that is only appended to: what was paid for survives a crash.
-
-    A line that a crash cut off is dropped when the next one is written; any other damage is an error, since dropping it
-    would mean to pay again without a word. `add` may be called from any thread.
-
-    Args:
-        path: the file; made with its folder when the first label comes.
-
-    Raises:
-        StorageError: it is no file, or cannot be read.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._lock = threading.Lock()
-        if self.path.exists() and not self.path.is_file():
-            raise StorageError("The journal is not a file.", where=str(self.path), hint="Choose another name.")
-
-    def labels(self) -> list[Label]:
-        """All labels in it, in the order in which they came. A file that is not there has none.
-
-        Raises:
-            FormatError: a line is damaged; it is named.
-        """
-        if not self.path.exists():
-            return []
-        with opened(self.path) as file:
-            *whole, _cut_off = file.read().split(b"\n")
-        found = (
-            row if isinstance(row, LineProblem) else label_of(row[1], None, row[0])
-            for row in json_rows(whole, self.path.name)
-        )
-        return collect(found, "raise", self.path.name).labels
-
-    def add(self, label: Label) -> None:
-        """Write one label to the disk.
-
-        Raises:
-            StorageError: the disk is full or not writable.
-        """
-        line = json.dumps(label.to_data(), ensure_ascii=True).encode() + b"\n"
-        hint = "Free some space, or choose another place."
-        with self._lock, storage_errors("A label cannot be written", self.path, hint):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a+b") as file:
-                _drop_cut_line(file)
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-
-
-def _drop_cut_line(file: BinaryIO) -> None:
-    file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
-    if file.read() in (b"", b"\n"):
-        return
-    file.seek(0)
-    file.truncate(file.read().rfind(b"\n") + 1)

@@ -23,7 +23,6 @@ from saewidgets.features.labels.evidence import (
     shown_examples,
 )
 from saewidgets.features.labels.label import MAX_DESCRIPTION, Label
-from saewidgets.features.labels.label_files import Journal
 from saewidgets.features.labels.llm import LLM, Asker, LLMError, Message, Reader, estimate_tokens, named
 from saewidgets.features.labels.prompts import EXAMPLES, Template, build, parse, prompt_hash
 from saewidgets.render.html import Html, facts_table, join, tag
@@ -93,11 +92,11 @@ def _question(index: int, examples: Examples, options: LabelOptions) -> Question
     )
 
 
-def _answered(existing: Iterable[Label], journal: Journal | None, model: str, method: str) -> set[tuple[int, str]]:
+def _answered(existing: Iterable[Label], model: str, method: str) -> set[tuple[int, str]]:
     """(latent, prompt hash) of every question that `model` has answered."""
     return {
         (label.index, label.prompt_hash)
-        for label in (*existing, *(journal.labels() if journal else ()))
+        for label in existing
         if label.source == "auto" and label.model == model and label.method == method and not label.error
     }
 
@@ -179,7 +178,6 @@ def plan(
     *,
     options: LabelOptions | None = None,
     existing: Iterable[Label] = (),
-    journal: Journal | None = None,
     price: Price | None = None,
     first: int = 3,
     model: str | None = None,
@@ -190,7 +188,7 @@ def plan(
     """
     first = count(first, "first", "how many prompts to show")
     options, model = options or LabelOptions(), named(llm, model)
-    answered = _answered(existing, journal, model, options.method)
+    answered = _answered(existing, model, options.method)
     shown: list[Question] = []
     again: Question | None = None  # shown where nothing would be asked
     same, dead, broken = [], [], {}
@@ -256,8 +254,8 @@ def label_features(
 ) -> LabelRun:
     """Ask `llm` for a label of every latent in `features`.
 
-    A latent whose exact question `model` has answered before (in `existing` or in the journal) is not asked about
-    again; one that failed is. Other labels are left alone: `merge` puts them together.
+    A latent whose exact question `model` has answered before (in `existing`) is not asked about again; one that
+    failed is. Other labels are left alone: `merge` puts them together.
 
     Args:
         features: numbers of latents; one that is named twice counts once.
@@ -265,18 +263,16 @@ def label_features(
         examples: where the evidence is; asked in the calling thread.
         options: the prompt and the examples in it.
         existing: labels that there are.
-        asking: attributes of `Asking`: ``journal concurrency price max_cost max_failures control progress on_label
-            model``.
+        asking: attributes of `Asking`: ``concurrency price max_cost max_failures control progress on_label model``.
 
     Raises:
-        Interruption: somebody asked to pause, stop or cancel. What was answered is in the journal, and answers that
-            are on their way will be.
+        Interruption: somebody asked to pause, stop or cancel. `on_label` was given what was answered.
         LLMError: no question can be answered (no key, say).
         ConfigError: an argument cannot work.
     """
     how, settings, run = Asking(**asking), options or LabelOptions(), LabelRun()
     blank = Label(0, "-", source="auto", method=settings.method, model=named(llm, how.model))
-    answered = _answered(existing, how.journal, blank.model, blank.method)
+    answered = _answered(existing, blank.model, blank.method)
 
     def keep(answer: Answer) -> None:
         (run.failures if answer.error else run.labels).append(answer.label)
@@ -295,10 +291,7 @@ def label_features(
         return None
 
     def work(item: Question, who: Reader | Asker) -> Answer:
-        answer = _label(item, who, replace(blank, index=item.index, prompt_hash=item.prompt_hash))
-        if how.journal is not None and not answer.fatal:
-            how.journal.add(answer.label)  # here, so that an answer that comes after an interruption is kept
-        return answer
+        return _label(item, who, replace(blank, index=item.index, prompt_hash=item.prompt_hash))
 
     run_questions(run, list(dict.fromkeys(features)), ask, work, keep, llm, how, "labelling")
     run.failures.sort(key=lambda label: label.index)

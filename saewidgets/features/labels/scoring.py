@@ -26,7 +26,7 @@ from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.features.labels.asking import Answer, Asking, Outcome, error_text, run_questions, usage_of
 from saewidgets.features.labels.escaping import active, marked, plain
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, held_out
-from saewidgets.features.labels.label import MAX_TEXT, Label, Score, merge
+from saewidgets.features.labels.label import MAX_TEXT, Label, Score
 from saewidgets.features.labels.llm import LLM, Asker, LLMError, Message, Reader, estimate_tokens, named
 from saewidgets.features.labels.prompts import prompt_hash, quoted
 
@@ -121,7 +121,7 @@ def score_labels(
         per_prompt: windows in one question. More are cheaper, but tell the judge something about each other; 1 is
             strictest.
         context: tokens shown on either side of a window's peak.
-        asking: as of `label_features`. A label that has this very score, here or in the journal, is not judged again.
+        asking: as of `label_features`. A label that has this very score is not judged again.
 
     Raises:
         Interruption, LLMError, ConfigError: as of `label_features`.
@@ -135,7 +135,6 @@ def score_labels(
         ("context", context, 0, 1000), ("seed", seed, 0, 2**63),
     ):
         count(value, name, "a number", least=least, most=most)
-    journalled = {label.identity: label for label in merge((), how.journal.labels())} if how.journal else {}
 
     def keep(answer: Answer) -> None:
         if answer.error:
@@ -154,19 +153,14 @@ def score_labels(
         batches = [windows[i : i + per_prompt] for i in range(0, len(windows), per_prompt)]
         prompts = [_messages(label.text, scorer, batch) for batch in batches]
         hashed = prompt_hash([message for prompt in prompts for message in prompt])
-        versions = (label, journalled.get(label.identity, label))
-        scores = [s for version in versions if version.text == label.text for s in version.scores]
-        if same := [score for score in scores if score.key == (scorer, judge, hashed)]:
+        if same := [score for score in label.scores if score.key == (scorer, judge, hashed)]:
             run.same.append(label.with_score(same[-1]))
             return None
         tokens_in, tokens_out = sum(map(estimate_tokens, prompts)), 3 * per_prompt * len(prompts)
         return _Test(label, list(zip(batches, prompts, strict=True)), hashed, tokens_in, tokens_out)
 
     def work(test: _Test, who: Reader | Asker) -> Answer:
-        answer = _judge(test, who, scorer, judge)
-        if how.journal is not None and not answer.error:
-            how.journal.add(answer.label)
-        return answer
+        return _judge(test, who, scorer, judge)
 
     run_questions(run, [label for label in labels if not label.error], ask, work, keep, llm, how, "judging")
     return run

@@ -6,7 +6,6 @@ import asyncio
 import re
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from saewidgets.features.labels import (
     TOKENS,
     Example,
     FeatureEvidence,
-    Journal,
     Label,
     LabelOptions,
     Message,
@@ -101,19 +99,18 @@ def test_threads_are_as_many_as_asked_for() -> None:
     assert len(label_features(range(6), answer, Fixed(*["king"] * 6), concurrency=3).labels) == 6
 
 
-def test_failures_stay_with_their_latent_and_are_asked_again(tmp_path: Path) -> None:
+def test_failures_stay_with_their_latent_and_are_asked_again() -> None:
     def answer(messages: list[Message]) -> str:
         if "queen" in messages[-1]["content"]:
             raise ValueError("bad Bearer abcdef123 \ud800")
         return "no tag" if "whale" in messages[-1]["content"] else named(messages)
 
-    journal = Journal(tmp_path / "labels.jsonl")
-    run = label_features(range(5), answer, Fixed(*WORDS), journal=journal)
+    run = label_features(range(5), answer, Fixed(*WORDS))
     assert [x.index for x in run.labels] == [0, 4]
     errors = {x.index: x.error for x in run.failures}
     assert errors[1] == "ValueError: bad … ?"
     assert "EXPLANATION" in errors[3]
-    fixed = label_features(range(5), named, Fixed(*WORDS), journal=journal, model="answer")
+    fixed = label_features(range(5), named, Fixed(*WORDS), existing=[*run.labels, *run.failures], model="answer")
     assert [x.index for x in fixed.labels] == [1, 3]
     assert fixed.same == [0, 4]
 
@@ -132,9 +129,8 @@ def test_broken_examples_are_a_failure_of_their_latent() -> None:
     assert "There is no latent 9." in missing.failures[0].error
 
 
-def test_an_interrupted_run_goes_on_where_it_ended(tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_where_it_ended() -> None:
     words = [f"word{i}" for i in range(30)]
-    journal = Journal(tmp_path / "folder" / "labels.jsonl")
 
     class Later(NullControl):
         def check(self) -> None:
@@ -143,15 +139,14 @@ def test_an_interrupted_run_goes_on_where_it_ended(tmp_path: Path) -> None:
 
     done: list[Label] = []
     with pytest.raises(Interruption):
-        label_features(range(30), named, Fixed(*words), journal=journal, control=Later(), on_label=done.append)
-    time.sleep(0.2)  # answers that were on their way
-    before = len(journal.labels())
+        label_features(range(30), named, Fixed(*words), control=Later(), on_label=done.append)
+    before = len(done)
     assert 10 <= before < 30
     llm = echo(named)
-    run = label_features(range(30), llm, Fixed(*words), journal=journal, model="named")
+    run = label_features(range(30), llm, Fixed(*words), existing=done, model="named")
     assert len(run.same) == before
     assert len(llm.seen) == 30 - before
-    whole = {x.index: x.text for x in journal.labels()}
+    whole = {x.index: x.text for x in (*done, *run.labels)}
     assert whole == {i: f"the word {w}" for i, w in enumerate(words)}
 
 
@@ -237,15 +232,14 @@ def test_something_that_is_no_text_is_a_failure() -> None:
     assert "int instead of text" in run.failures[0].error
 
 
-def test_the_heuristic_needs_no_model(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "labels.jsonl")
-    run = label_features(range(5), offline(), Fixed(*WORDS), journal=journal, price=Price(1, 1), max_cost=0.0001)
+def test_the_heuristic_needs_no_model() -> None:
+    run = label_features(range(5), offline(), Fixed(*WORDS), price=Price(1, 1), max_cost=0.0001)
     assert [x.text for x in run.labels] == ["‘king’", "‘queen’", "‘whale’", "‘ship’"]
     assert {x.model for x in run.labels} == {"offline heuristic"}
     assert "without a language model" in run.labels[0].description
     assert run.tokens_in == 0
     assert plan(range(5), offline(), Fixed(*WORDS)).tokens_in == 0
-    assert label_features(range(5), offline(), Fixed(*WORDS), journal=journal).same == [0, 1, 3, 4]
+    assert label_features(range(5), offline(), Fixed(*WORDS), existing=run.labels).same == [0, 1, 3, 4]
 
 
 def test_a_template_of_tokens_needs_no_windows() -> None:

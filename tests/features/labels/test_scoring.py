@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,14 +14,12 @@ from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, NullControl, Progress, Request
 from saewidgets.features.labels import (
     FeatureEvidence,
-    Journal,
     Label,
     Message,
     MissingKeyError,
     Price,
     echo,
     label_features,
-    merge,
     offline,
     score_labels,
     shown_examples,
@@ -133,8 +130,7 @@ def test_failures_are_passed_over_and_errors_said() -> None:
         score_labels([LABEL], Fixed("king"), keyless)
 
 
-def test_the_same_is_not_paid_twice(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j.jsonl")
+def test_the_same_is_not_paid_twice() -> None:
     labels = [Label(i, "the word king", created_at=1.0) for i in range(6)]
     done: list[Label] = []
 
@@ -147,24 +143,13 @@ def test_the_same_is_not_paid_twice(tmp_path: Path) -> None:
         return perfect(messages)
 
     with pytest.raises(Interruption):
-        score_labels(labels, Fixed(*["king"] * 6), judge, journal=journal, control=Later(), on_label=done.append,
-                     concurrency=1)
-    run = score_labels(labels, Fixed(*["king"] * 6), judge, journal=journal)
+        score_labels(labels, Fixed(*["king"] * 6), judge, control=Later(), on_label=done.append, concurrency=1)
+    run = score_labels([*done, *labels[len(done):]], Fixed(*["king"] * 6), judge)
     assert len(run.same) >= 3
     assert len(run.same) + len(run.labels) == 6
     assert all(len(label.scores) == 1 for label in (*run.same, *run.labels))
     assert len(score_labels(run.labels, Fixed(*["king"] * 6), judge).same) == len(run.labels)
     assert score_labels(run.labels, Fixed(*["king"] * 6), judge, seed=1).same == []
-
-
-def test_a_journal_keeps_the_scores_of_several_scorers(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j.jsonl")
-    scorers: tuple[Scorer, ...] = ("detection", "fuzzing")
-    for scorer in scorers:
-        assert score_labels([LABEL], Fixed("king"), perfect, scorer=scorer, journal=journal).same == []
-    for scorer in scorers:
-        assert score_labels([LABEL], Fixed("king"), perfect, scorer=scorer, journal=journal).same != []
-    assert [s.scorer for s in merge([], journal.labels())[0].scores] == list(scorers)
 
 
 def test_scoring_has_a_cost_limit_and_progress() -> None:
