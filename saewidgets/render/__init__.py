@@ -1,7 +1,6 @@
 """Static HTML and inline SVG from plain values: fallbacks and exports. Escaping happens in `html.escape` alone."""
 
-from saewidgets.render.figure import Line, line_chart
 from saewidgets.render.html import Html, escape, facts_card, tag
 from saewidgets.render.runs import runs_html, runs_page
 
-__all__ = ["Html", "Line", "escape", "facts_card", "line_chart", "runs_html", "runs_page", "tag"]
+__all__ = ["Html", "escape", "facts_card", "runs_html", "runs_page", "tag"]

@@ -1,23 +1,16 @@
-"""Line charts as one SVG text: `figure` stands alone, for a paper or a slide, and `line_chart` is a part of a page.
-
-A figure gives every colour and has axes with names and a legend; a chart on a page takes the colour of its text, so
-that it can be read in light and dark.
-"""
+"""`figure`, a chart as one SVG text: it stands alone on `PAPER`, and is a part of a `PAGE`, light or dark."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from saewidgets.render.html import Html, tag
-from saewidgets.render.numbers import tokens
-from saewidgets.render.ticks import linear_ticks, log_ticks, metric_tick_text, widened
 
-WIDTH, PLOT_HEIGHT, LEFT, RIGHT = 640, 320, 64, 20  # of a figure, in pixels
-_AXES, _ROW = 46, 18  # heights of the x axis with its name, and of a line of the legend
-_INK, _GREY, _GRID = "#1f2328", "#545c66", "#e6e9ee"
-_CHARACTER = 6.4  # widest mean width of a character of the legend
+_ROW, _CHARACTER = 18, 6.4  # height of a line of the legend, and the widest mean width of a character in it
+_INK, _GREY = "#1f2328", "#545c66"
 Scale = Callable[[float], float]
 
 
@@ -30,10 +23,13 @@ class Frame:
     left: int
     right: int
     top: int
-    text: str = _INK
-    line: str = _GREY
-    grid: str = _GRID
-    size: int = 12
+    below: int  # height of the x axis with its name
+    title: dict[str, Any]  # place and size
+    text: str
+    line: str
+    grid: str
+    ground: str | None  # None: that of the page, light or dark
+    size: int
 
     @property
     def bottom(self) -> int:
@@ -45,8 +41,8 @@ class Frame:
         return self.width - self.right
 
 
-_PAPER = Frame(WIDTH, PLOT_HEIGHT, LEFT, RIGHT, 34)
-_SMALL = Frame(280, 124, 44, 8, 22, "currentColor", "#8888", "#8884", 10)
+PAPER = Frame(640, 320, 64, 20, 34, 54, {"x": 64, "y": 20, "size": 14}, _INK, _GREY, "#e6e9ee", "#ffffff", 12)
+PAGE = Frame(280, 124, 44, 8, 22, 24, {"x": 4, "y": 13}, "currentColor", "#8888", "#8884", None, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +67,7 @@ class Trace:
     width: float = 1.75
     opacity: float = 1.0
     name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One run's line in a chart on a page; `joints` are where it goes on from another run."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    color: str = "#1f5fae"
-    dash: str | None = None
-    joints: Sequence[float] = ()
+    dark: str | None = None  # the colour on a dark page, if it is another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +89,7 @@ class Upright:
     x: float
     color: str
     name: str = ""
+    dark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,81 +127,64 @@ class Drawing:
     height: int
 
 
-def figure(title: str, x: Axis, y: Axis, marks: Sequence[Mark], legend: Sequence[Key]) -> Drawing:
-    """Draw `marks` (the first at the back), all cut off at the axes but for the words."""
-    frame, rows = _PAPER, _rows(legend)
-    fx, fy = _scales(x, y, frame)
-    height = frame.bottom + _AXES + _ROW * len(rows) + 8
-    inside = {"x": frame.left, "y": frame.top, "width": frame.end - frame.left, "height": frame.height}
+def figure(
+    title: str,
+    x: Axis,
+    y: Axis,
+    marks: Sequence[Mark],
+    legend: Sequence[Key] = (),
+    *,
+    frame: Frame = PAPER,
+    says: str = "",
+) -> Drawing:
+    """Draw `marks` (the first at the back), on paper all cut off at the axes but for the words.
+
+    `says` is the text in place of the picture, if the title is not enough.
+    """
+    rows = _rows(legend, frame)
+    fx = _scale(x, frame.left, frame.end)
+    fy = _scale(y, frame.bottom, frame.top)
+    height = frame.bottom + frame.below + _ROW * len(rows)
     middle = frame.top + frame.height / 2
-    drawn = (_drawn(mark, fx, fy, frame) for mark in marks if not isinstance(mark, Word))
+    drawn: list[Html] = [_drawn(mark, fx, fy, frame) for mark in marks if not isinstance(mark, Word)]
+    ground: list[Html] = []
+    if frame.ground:
+        inside = {"x": frame.left, "y": frame.top, "width": frame.end - frame.left, "height": frame.height}
+        whole = tag("rect", width=frame.width, height=height, fill=frame.ground)
+        ground = [tag("clipPath", tag("rect", **inside), id="plot"), whole]
+        drawn = [tag("g", *drawn, clip_path="url(#plot)")]
     svg = tag(
         "svg",
-        tag("title", title),
-        tag("clipPath", tag("rect", **inside), id="plot"),
-        tag("rect", width=frame.width, height=height, fill="#ffffff"),
-        _text(title, frame.left, 20, size=14, weight="600"),
+        tag("title", says or title),
+        *ground,
+        _text(title, **frame.title, weight="600", fill=frame.text),
         *_axes(x, y, fx, fy, frame),
-        _text(x.name, (frame.left + frame.end) / 2, frame.bottom + 38, align="middle"),
-        _text(y.name, 16, middle, align="middle", transform=f"rotate(-90 16 {middle})"),
-        tag("g", *drawn, clip_path="url(#plot)"),
-        *(_word(mark, fx, fy) for mark in marks if isinstance(mark, Word)),
-        *_legend(rows, frame.bottom + _AXES + 6),
+        _text(x.name, (frame.left + frame.end) / 2, frame.bottom + 38, align="middle") if x.name else "",
+        _text(y.name, 16, middle, align="middle", transform=f"rotate(-90 16 {middle})") if y.name else "",
+        *drawn,
+        *(_word(mark, fx, fy, frame) for mark in marks if isinstance(mark, Word)),
+        *_legend(rows, frame.bottom + frame.below - 2, frame),
         xmlns="http://www.w3.org/2000/svg",
         width=frame.width,
         height=height,
         viewBox=f"0 0 {frame.width} {height}",
-        font_family="Helvetica, Arial, sans-serif",
+        font_family="Helvetica, Arial, sans-serif" if frame.ground else None,
         role="img",
     )
     return Drawing(svg, frame.width, height)
 
 
-def line_chart(title: str, lines: Sequence[Line], *, log_y: bool = False) -> Html:
-    """A small chart for a page; x is a count of tokens.
-
-    Non-positive values are left out when `log_y` is set.
-    """
-    frame = _SMALL
-    height = frame.bottom + 24
-    box = {"width": frame.width, "height": height, "viewBox": f"0 0 {frame.width} {height}", "role": "img"}
-    head = _text(title, 4, 13, weight="600", fill=frame.text)
-    ys = [v for line in lines for v in line.y if math.isfinite(v) and (v > 0 or not log_y)]
-    xs = [v for line in lines for v in line.x if math.isfinite(v)]
-    if not ys or not xs:
-        nothing = _text("no data yet", frame.left, height / 2, fill=frame.text)
-        return tag("svg", head, nothing, aria_label=f"{title}: no data yet", **box)
-    low, high = widened(min(ys), max(ys))
-    start, end = min(0.0, *xs), max(xs)
-    marks = log_ticks(low, high) if log_y else linear_ticks(low, high, 4)
-    x = Axis("", start, end, [(v, tokens(v)) for v in linear_ticks(start, end, 4)])
-    y = Axis("", low, high, [(v, metric_tick_text(v)) for v in marks], log_y)
-    fx, fy = _scales(x, y, frame)
-    drawn: list[Trace | Upright] = []
-    for line in lines:
-        drawn += [Upright(at, line.color, f"{line.name} goes on from another run") for at in line.joints]
-        drawn.append(Trace(line.x, line.y, line.color, line.dash, name=line.name))
-    parts = [*_axes(x, y, fx, fy, frame), *(_drawn(mark, fx, fy, frame) for mark in drawn)]
-    return tag("svg", head, *parts, aria_label=f"{title} against tokens, {len(lines)} lines", **box)
-
-
-def _scale(low: float, high: float, start: float, end: float, log: bool) -> Scale:
-    """Value → place between `start` and `end` (pixels); NaN for what the scale does not have."""
-    if log:
-        low, high = math.log(low), math.log(high)
+def _scale(axis: Axis, start: float, end: float) -> Scale:
+    """Value → place between `start` and `end` (pixels); NaN for what the axis does not have."""
+    low, high = (math.log(axis.low), math.log(axis.high)) if axis.log else (axis.low, axis.high)
     span = (high - low) or 1.0
 
     def position(value: float) -> float:
-        if not math.isfinite(value) or (log and value <= 0):
+        if not math.isfinite(value) or (axis.log and value <= 0):
             return math.nan
-        return start + (end - start) * ((math.log(value) if log else value) - low) / span
+        return start + (end - start) * ((math.log(value) if axis.log else value) - low) / span
 
     return position
-
-
-def _scales(x: Axis, y: Axis, frame: Frame) -> tuple[Scale, Scale]:
-    across = _scale(x.low, x.high, frame.left, frame.end, x.log)
-    return across, _scale(y.low, y.high, frame.bottom, frame.top, y.log)
 
 
 def _path(mark: Trace, fx: Scale, fy: Scale) -> str:
@@ -261,12 +230,14 @@ def _drawn(mark: Trace | Points | Upright, fx: Scale, fy: Scale, frame: Frame) -
         places = [(fx(a), fy(b)) for a, b in zip(mark.x, mark.y, strict=True)]
         return tag("g", *(_shape(mark.shape, a, b, mark.size, mark.color, mark.hollow) for a, b in places))
     name = tag("title", mark.name) if mark.name else ""
+    # An attribute for those who do not know `light-dark`.
+    paint = {"stroke": mark.color, "style": f"stroke:light-dark({mark.color},{mark.dark})" if mark.dark else None}
     if isinstance(mark, Upright):
         place = f"M{fx(mark.x):.1f} {frame.top}v{frame.height}"
-        return tag("path", name, d=place, stroke=mark.color, stroke_dasharray="2 2", opacity=0.8)
+        return tag("path", name, d=place, stroke_dasharray="2 2", opacity=0.8, **paint)
     return tag(
-        "path", name, d=_path(mark, fx, fy), fill="none", stroke=mark.color, stroke_width=mark.width,
-        stroke_dasharray=mark.dash, opacity=mark.opacity, stroke_linejoin="round",
+        "path", name, d=_path(mark, fx, fy), fill="none", stroke_width=mark.width, stroke_dasharray=mark.dash,
+        opacity=mark.opacity, stroke_linejoin="round", **paint,
     )  # fmt: skip
 
 
@@ -279,23 +250,25 @@ def _shape(shape: str, x: float, y: float, size: float, color: str, hollow: bool
     return tag("path", d=shape, transform=to, **paint)
 
 
-def _word(mark: Word, fx: Scale, fy: Scale) -> Html:
+def _word(mark: Word, fx: Scale, fy: Scale, frame: Frame) -> Html:
     x, y = fx(mark.x) + mark.dx, fy(mark.y) + mark.dy + 4
-    return _text(mark.text, x, y, size=11, align=mark.align, fill=_GREY)
+    return _text(mark.text, x, y, size=11, align=mark.align, fill=_GREY if frame.ground else frame.text)
+
+
+def _icon(key: Key) -> float:
+    return (26 if key.line else 0) or (14 if key.shape else 0)
 
 
 def _wide(key: Key) -> float:
-    icon = (26 if key.line else 0) or (14 if key.shape else 0)
-    return icon + len(key.text) * _CHARACTER + 16
+    return _icon(key) + len(key.text) * _CHARACTER + 16
 
 
-def _rows(legend: Sequence[Key]) -> list[list[Key]]:
+def _rows(legend: Sequence[Key], frame: Frame) -> list[list[Key]]:
     """The entries in lines that fit the width; one that is too long for any is cut."""
-    most = _PAPER.end - _PAPER.left
     rows: list[list[Key]] = []
     used = 0.0
     for key in legend:
-        if not rows or used + _wide(key) > most:
+        if not rows or used + _wide(key) > frame.end - frame.left:
             rows.append([])
             used = 0.0
         rows[-1].append(key)
@@ -303,19 +276,18 @@ def _rows(legend: Sequence[Key]) -> list[list[Key]]:
     return rows
 
 
-def _legend(rows: Sequence[Sequence[Key]], top: float) -> list[Html]:
+def _legend(rows: Sequence[Sequence[Key]], top: float, frame: Frame) -> list[Html]:
     parts = []
     for number, row in enumerate(rows):
-        x, y = float(_PAPER.left), top + number * _ROW + 9
+        x, y = float(frame.left), top + number * _ROW + 9
         for key in row:
-            at = x
             if key.line:
-                line = f"M{at:.1f} {y - 4:.1f}h20"
+                line = f"M{x:.1f} {y - 4:.1f}h20"
                 parts.append(tag("path", d=line, stroke=key.color, stroke_width=1.75, stroke_dasharray=key.dash))
             if key.shape:
-                parts.append(_shape(key.shape, at + (10 if key.line else 5), y - 4, 8 if key.line else 9, key.color))
-            at += (26 if key.line else 0) or (14 if key.shape else 0)
-            room = int((_PAPER.end - at) / _CHARACTER)
+                parts.append(_shape(key.shape, x + (10 if key.line else 5), y - 4, 8 if key.line else 9, key.color))
+            at = x + _icon(key)
+            room = int((frame.end - at) / _CHARACTER)
             text = key.text if len(key.text) <= room else f"{key.text[: max(1, room - 1)]}…"
             parts.append(_text(text, at, y))
             x += _wide(key)

@@ -15,7 +15,7 @@ import ipywidgets
 import numpy as np
 
 from saewidgets.render import Html, tag
-from saewidgets.render.figure import Axis, Key, Mark, Points, Trace, Upright, figure
+from saewidgets.render.figure import PAGE, Axis, Key, Mark, Points, Trace, Upright, Word, figure
 from saewidgets.render.ticks import linear_ticks, log_ticks, metric_tick_text, widened
 from saewidgets.widgets.charts.series import Curve, Floats
 from saewidgets.widgets.charts.style import (
@@ -220,7 +220,7 @@ class Chart(Plot):
     def draw(self, runs: Sequence[RunLine], instead: str) -> None:
         """Show exactly these lines; `instead` is what the caption says where none has a value."""
         colors = PALETTES[self.look.theme].series
-        low, high = extent([run.curve.y for run in runs] + [run.curve.raw_y for run in runs if self.look.show_raw])
+        low, high = self._extent(runs)
         right = extent([run.curve.x for run in runs])[1]
         if not math.isfinite(high):
             self._fit(low, high)  # first: while it goes, the last point has no place on an axis that fits no points
@@ -239,8 +239,11 @@ class Chart(Plot):
         self._draw_joints({run.slot: run.joints for run in runs if run.joints}, colors)
         self._fit(low, high)
         self.show_axes(math.isfinite(high))
-        set_ticks(self._figure.axes[1], self._y_ticks(low, high, 5, 4))
+        set_ticks(self._figure.axes[1], self._ticks(*(self._chosen or (low, high)), 5, 4))
         self._write(runs, instead)
+
+    def _extent(self, runs: Sequence[RunLine]) -> tuple[float, float]:
+        return extent([run.curve.y for run in runs] + [run.curve.raw_y for run in runs if self.look.show_raw])
 
     def _fit(self, low: float, high: float) -> None:
         """Keep a line that hardly moves from filling the whole height, and give an axis without points some range;
@@ -248,9 +251,12 @@ class Chart(Plot):
         wider = widened(low, high) if math.isfinite(high) else NOTHING
         self.fit((None, None) if wider == (low, high) else wider)
 
-    def _y_ticks(self, low: float, high: float, log: int, linear: int) -> list[tuple[float, str]]:
-        if self.y.min is not None and self.y.max is not None:
-            low, high = self.y.min, self.y.max
+    @property
+    def _chosen(self) -> tuple[float, float] | None:
+        """The ends of the y axis; None where bqplot fits them to the data."""
+        return None if self.y.min is None or self.y.max is None else (self.y.min, self.y.max)
+
+    def _ticks(self, low: float, high: float, log: int, linear: int) -> list[tuple[float, str]]:
         ticks = log_ticks(low, high, log) if self.look.log_y else linear_ticks(low, high, linear)
         return [(value, metric_tick_text(value)) for value in ticks]
 
@@ -319,15 +325,14 @@ class Chart(Plot):
 
     def _picture_axis(self, runs: Sequence[RunLine]) -> Axis:
         log = self.look.log_y
-        low, high = extent([run.curve.y for run in runs] + [run.curve.raw_y for run in runs if self.look.show_raw])
-        if self.y.min is not None and self.y.max is not None:
-            low, high = self.y.min, self.y.max
+        if self._chosen is not None:
+            low, high = self._chosen
         else:
-            low, high = widened(low, high)
+            low, high = widened(*self._extent(runs))
             room = 0.04 * (math.log(high / low) if log else high - low)
             low, high = (low / math.exp(room), high * math.exp(room)) if log else (low - room, high + room)
         name = ", ".join(part for part in (self.title, self.unit) if part)
-        return Axis(f"{name} (log)" if log else name, low, high, self._y_ticks(low, high, 7, 5), log)
+        return Axis(f"{name} (log)" if log else name, low, high, self._ticks(low, high, 7, 5), log)
 
     def _picture_marks(self, run: RunLine, right: float, alone: bool) -> list[Mark]:
         number, curve = run.slot % SLOTS, run.curve
@@ -340,6 +345,25 @@ class Chart(Plot):
         at = marked(curve.x, run.slot, right, alone=alone)
         marks.append(Points(curve.x[at].tolist(), curve.y[at].tolist(), color, SHAPES[MARKERS[number]], size=8.0))
         return marks
+
+    def static(self, x: Axis, runs: Sequence[RunLine]) -> Html:
+        """The smoothed lines of runs that have values, whatever the zoom, as a part of a page in light or dark."""
+        if not runs:
+            nothing = Axis("", 0.0, 1.0, ())
+            return figure(
+                self.title, nothing, nothing, [Word(0.0, 0.5, "no data yet", 4)], frame=PAGE,
+                says=f"{self.title}: no data yet",
+            ).svg  # fmt: skip
+        low, high = widened(*extent([run.curve.y for run in runs]))
+        marks: list[Mark] = []
+        for run in runs:
+            n = run.slot % SLOTS
+            color, dark = PALETTES["light"].series[n], PALETTES["dark"].series[n]
+            marks += [Upright(float(at), color, f"{run.name} goes on from another run", dark) for at in run.joints]
+            points = run.curve.x.tolist(), run.curve.y.tolist()
+            marks.append(Trace(*points, color, SVG_DASHES[n], name=run.name, dark=dark))
+        y = Axis("", low, high, self._ticks(low, high, 6, 4), self.look.log_y)
+        return figure(self.title, x, y, marks, frame=PAGE, says=f"{self.title} against tokens, {len(runs)} lines").svg
 
 
 def put(mark: Any, x: Any, y: Any) -> None:

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import bqplot
 import ipywidgets
 
-from saewidgets.render import Html, Line, line_chart
+from saewidgets.render import Html
 from saewidgets.render.figure import Axis
 from saewidgets.render.numbers import metric, tokens
 from saewidgets.render.ticks import linear_ticks, tick_text
 from saewidgets.widgets.charts.chart import Chart, RunLine
 from saewidgets.widgets.charts.series import Charted, Read, Series
-from saewidgets.widgets.charts.style import PALETTES, SLOTS, SVG_DASHES
+from saewidgets.widgets.charts.style import SLOTS
 from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
 
@@ -159,17 +159,11 @@ class Charts:
 
     def static(self) -> list[Html]:
         """The charts as inline SVG, for a saved notebook."""
-        colors, charts = PALETTES["light"].series, []
-        for spec in CHARTS:
-            lines = [
-                Line(
-                    line.name, line.curve.x.tolist(), line.curve.y.tolist(), colors[line.slot % SLOTS],
-                    SVG_DASHES[line.slot % SLOTS], line.joints,
-                )
-                for line in self._lines(spec, "tokens")
-                if len(line.curve.x)
-            ]  # fmt: skip
-            charts.append(line_chart(spec.title, lines, log_y=self._state.log_y))
+        drawn = [[line for line in self._lines(spec, "tokens") if len(line.curve.x)] for spec in CHARTS]
+        charts = []
+        for chart, lines in zip(self.charts, drawn, strict=True):
+            right = max((float(line.curve.x[-1]) for line in lines), default=math.nan)
+            charts.append(chart.static(Axis("", 0.0, right, x_ticks("tokens", 0.0, right)[0]), lines))
         return charts
 
     def summaries(self) -> tuple[str, ...]:

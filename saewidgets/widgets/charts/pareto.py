@@ -10,7 +10,7 @@ import bqplot
 import numpy as np
 
 from saewidgets.render import Html, tag
-from saewidgets.render.figure import LEFT, PLOT_HEIGHT, RIGHT, WIDTH, Axis, Key, Mark, Points, Trace, Word, figure
+from saewidgets.render.figure import PAPER, Axis, Key, Mark, Points, Trace, Word, figure
 from saewidgets.render.numbers import MINUS
 from saewidgets.render.ticks import doubling_ticks, linear_ticks, tick_text, widened
 from saewidgets.widgets.charts.chart import Plot, put, set_ticks
@@ -176,7 +176,7 @@ class ParetoChart(Plot):
             if point.id in state.training_ids:
                 ring = SHAPES["circle"]
                 marks.append(Points([point.l0], [point.y], palette.text, ring, hollow=True, size=17.5))
-        for point in self._labelled(state, WIDTH - LEFT - RIGHT, PLOT_HEIGHT):
+        for point in self._labelled(state, PAPER.end - PAPER.left, PAPER.height):
             marks.append(Word(point.l0, point.y, point.label, RIGHT_OF, _above(state)))
         legend = [
             Key(kind, symbol_of(architecture).color_in(palette), shape=SHAPES[symbol_of(architecture).marker])
@@ -185,7 +185,7 @@ class ParetoChart(Plot):
         legend += [Key(words) for words in self._remarks(state)]
         scope = next((one.label for one in state.scopes if one.value == state.scope), "")
         title = f"L0 against {Y_NAMES[state.y_axis]}" + (f": {scope}" if scope else "")
-        drawing = figure(title, *self._axes(state, WIDTH - LEFT - RIGHT, 5), marks, legend)
+        drawing = figure(title, *self._axes(state, PAPER.end - PAPER.left, 5), marks, legend)
         return Picture(name="pareto", width=drawing.width, height=drawing.height, svg=drawing.svg)
 
     def _axes(self, state: CompareState, width: float, wanted: int) -> tuple[Axis, Axis]:

@@ -217,6 +217,7 @@ def test_pictures_stand_alone(charts: Charts, one: Charted, two: Charted) -> Non
     assert "&lt;b&gt;two" in static
     charts.update([WAITS], ChartState())
     assert charts.pictures() == []
+    assert all("no data yet</text>" in chart for chart in charts.static())
 
 
 def words_of(svg: str) -> set[str | None]:
@@ -262,6 +263,7 @@ def test_a_line_that_hardly_moves_does_not_fill_the_chart(charts: Charts, log_y:
     charts.update(runs, ChartState(log_y=log_y))
     _, l0, fvu = charts.charts
     assert (l0.y.min, l0.y.max) == (pytest.approx(7.1955), pytest.approx(8.7945))
+    assert {">7.5<", ">8.5<"} <= set(re.findall(r">[^<]+<", charts.static()[1])) or log_y
     assert (fvu.y.min, fvu.y.max) == (None, None)
     assert len(l0._figure.axes[1].tick_values) >= 2
     assert not charts.zoomed
