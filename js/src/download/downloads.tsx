@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Buttons, Facts, Named, StatusWord } from "../lib/kit";
+import { Buttons, Card, Facts, StatusWord } from "../lib/kit";
 import { CardNotes } from "../lib/notes";
 import { Progress } from "../lib/progress";
 import { isActive, statusOf } from "../lib/statuses";
@@ -49,30 +49,24 @@ function Item({ store, card }: { store: Store; card: DownloadCard }) {
     else void store.act(action, [card]);
   };
   return (
-    <li class="card nc" aria-label={card.name}>
-      <div class="c2 col">
-        <div class="row">
-          <StatusWord status={status} word={STATUS_WORDS[status]} />
-          <Named name={card.name} />
-        </div>
-        {hasProgressBar(card) && (
-          <Progress label={`Download of ${card.name}`} fraction={card.fraction} status={status} />
-        )}
-        <Facts of={progressLine({ ...card, wait_seconds: wait }, live)} />
-      </div>
-      <div class="c3 col">
-        <div class="acts" aria-busy={isUnderWay(card, pending)}>
-          <Buttons of={buttonsFor(card, store.state.value.can_open, pending)} onPress={press} />
-        </div>
-      </div>
-      <CardNotes store={store} id={card.id}>
-        {note && status !== "paused" && (
-          <NoteBox tone={status === "failed" ? "err" : status === "interrupted" ? "int" : "plain"} title={note.what}>
-            <Linked text={note.hint ?? ""} />
-          </NoteBox>
-        )}
-      </CardNotes>
-    </li>
+    <Card
+      of={{ name: card.name }}
+      lead={<StatusWord status={status} word={STATUS_WORDS[status]} />}
+      buttons={<Buttons of={buttonsFor(card, store.state.value.can_open, pending)} onPress={press} />}
+      busy={isUnderWay(card, pending)}
+      notes={
+        <CardNotes store={store} id={card.id}>
+          {note && status !== "paused" && (
+            <NoteBox tone={status === "failed" ? "err" : status === "interrupted" ? "int" : "plain"} title={note.what}>
+              <Linked text={note.hint ?? ""} />
+            </NoteBox>
+          )}
+        </CardNotes>
+      }
+    >
+      {hasProgressBar(card) && <Progress label={`Download of ${card.name}`} fraction={card.fraction} status={status} />}
+      <Facts of={progressLine({ ...card, wait_seconds: wait }, live)} />
+    </Card>
   );
 }
 

@@ -1,7 +1,7 @@
 /** Public repositories with SAEs to start from. */
 import { useEffect } from "preact/hooks";
 import { Button } from "../lib/controls";
-import { Facts, into, Named, NothingMatches, put, Search } from "../lib/kit";
+import { Card, Facts, into, NothingMatches, put, Search } from "../lib/kit";
 import type { KnownRow } from "../lib/wire";
 import { places } from "./places";
 import type { Store } from "./store";
@@ -44,27 +44,20 @@ function Repository({ store, row }: { store: Store; row: KnownRow }) {
   const widths = row.widths.length ? `widths ${row.widths.join(", ")}` : "";
   const layers = row.layers ? `layers ${row.layers}` : "";
   return (
-    <li class="card nc" aria-label={row.repo_id}>
-      <div class="c2 col">
-        <div class="row">
-          <Named name={row.name || row.repo_id} />
+    <Card
+      of={{ name: row.repo_id }}
+      shownName={row.name || row.repo_id}
+      badges={
+        <>
           {row.format && <span class="bg">{formatWords(row.format)}</span>}
           {row.gated_model && <span class="bg">gated model</span>}
-        </div>
-        <div class="meta">
-          <span>
-            <code>{row.repo_id}</code>
-          </span>
-          <span>{row.model}</span>
-        </div>
-        <Facts of={[row.sites.map(siteWords).join(", "), layers, widths].filter(Boolean)} />
-      </div>
-      <div class="c3 col">
-        <div class="acts">
-          <Button text="Browse" small onClick={() => void store.browseKnown(row)} />
-        </div>
-      </div>
-    </li>
+        </>
+      }
+      buttons={<Button text="Browse" small onClick={() => void store.browseKnown(row)} />}
+    >
+      <Facts of={[<code key="id">{row.repo_id}</code>, row.model]} />
+      <Facts of={[row.sites.map(siteWords).join(", "), layers, widths]} />
+    </Card>
   );
 }
 

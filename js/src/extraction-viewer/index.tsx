@@ -39,7 +39,7 @@ function lettersOf(store: Store, root: HTMLElement): Record<string, () => void> 
       const known = store.feature.current?.page.notes.starred;
       if (known !== undefined) void store.star(feature, !store.isStarred(feature, known));
     },
-    l: focus(".label-field"),
+    l: focus(".label-form input"),
     t: focus(".own-text textarea"),
     c: () => showContext(store, NEXT[context]),
   };

@@ -63,22 +63,15 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
           void save();
         }}
       >
-        <div class="f grow">
-          <div class="l">
-            <label for={`${id}-label`}>Label</label>
-          </div>
-          <input
-            dir="auto"
-            id={`${id}-label`}
-            class="label-field"
-            maxLength={1000}
-            autocomplete="off"
-            placeholder="What it fires on"
-            aria-describedby={`${id}-said`}
-            value={draft.label}
-            onInput={(event) => set({ label: event.currentTarget.value })}
-          />
-        </div>
+        <Field
+          class="grow"
+          label="Label"
+          maxLength={1000}
+          placeholder="What it fires on"
+          aria-describedby={`${id}-said`}
+          value={draft.label}
+          onInput={(label) => set({ label })}
+        />
         <Button text="Save label" submit disabled={!changed || store.saving.value} />
         <Button
           text={store.suggesting.value ? "Suggesting…" : "Suggest"}

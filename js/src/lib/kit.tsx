@@ -160,7 +160,7 @@ export const NothingMatches = ({
 // ------------------------------------------------------------------------------------------------ cards
 
 /** The colour of a status, for words and bars. */
-export const statusColour = (status: string) => ({ "--sc": `var(--sw-${status})` });
+const statusColour = (status: string) => ({ "--sc": `var(--sw-${status})` });
 
 export function StatusWord({ status, word = STATUS_WORDS[status] }: { status: Status; word?: string }) {
   return (
@@ -266,19 +266,24 @@ export function useCard<O extends { kind: string }>(
 
 interface CardProps {
   /** What `useCard` knows of it. */
-  of: Pick<ReturnType<typeof useCard>, "root" | "name" | "kind" | "asks" | "more" | "close" | "toggleMenu">;
+  of: Pick<ReturnType<typeof useCard>, "name"> &
+    Partial<Pick<ReturnType<typeof useCard>, "root" | "kind" | "asks" | "more" | "close" | "toggleMenu">>;
   check?: { on: boolean; mixed?: boolean; onChange: (on: boolean) => void };
+  /** In the place of the box to check. */
+  first?: ComponentChildren;
+  /** What is seen as its name. */
+  shownName?: string;
   /** Before and after the name. */
   lead?: ComponentChildren;
   badges?: ComponentChildren;
   onRename?: (name: string) => unknown;
   buttons: ComponentChildren;
   busy?: boolean;
-  menu: MenuItem[];
+  menu?: MenuItem[];
   /** Below the buttons. */
   aside?: ComponentChildren;
   /** What can be open in it, by its kind. */
-  opens: Record<string, () => ComponentChildren>;
+  opens?: Record<string, () => ComponentChildren>;
   notes?: ComponentChildren;
   onEscape?: () => void;
   children: ComponentChildren;
@@ -286,28 +291,29 @@ interface CardProps {
 
 /** One thing in a list: its name, what is known of it, what can be done with it, and what is open in it. */
 export function Card({ of, check, lead, badges, onRename, menu, opens, onEscape, children, ...props }: CardProps) {
-  const { name, kind, asks, more, close } = of;
-  const opened = kind === undefined ? undefined : opens[kind]?.();
+  const { name, kind, asks, more = "", close = () => {} } = of;
+  const opened = kind === undefined ? undefined : opens?.[kind]?.();
+  const first = check ? (
+    <Checkbox label={`Select ${name}`} checked={check.on} mixed={check.mixed} onChange={check.onChange} />
+  ) : (
+    props.first
+  );
   return (
     <li
       ref={of.root as RefObject<HTMLLIElement>}
-      class={`card${check ? "" : " nc"}${check?.on || check?.mixed ? " sel" : ""}`}
+      class={`card${first ? "" : " nc"}${check?.on || check?.mixed ? " sel" : ""}`}
       aria-label={name}
-      tabIndex={-1}
+      tabIndex={of.root && -1}
       onKeyDown={kind === undefined ? undefined : onEsc(onEscape ?? (() => close()))}
     >
-      {check && (
-        <div class="c1">
-          <Checkbox label={`Select ${name}`} checked={check.on} mixed={check.mixed} onChange={check.onChange} />
-        </div>
-      )}
+      {first && <div class="c1">{first}</div>}
       <div class="c2 col">
         <div class="row">
           {lead}
           {kind === "rename" && onRename ? (
             <Rename name={name} onSave={onRename} onDone={() => close()} />
           ) : (
-            <Named name={name} />
+            <Named name={props.shownName ?? name} />
           )}
           {badges}
         </div>
@@ -316,7 +322,7 @@ export function Card({ of, check, lead, badges, onRename, menu, opens, onEscape,
       <div class="c3 col">
         <div class="acts" aria-busy={props.busy}>
           {!asks && props.buttons}
-          {!asks && (
+          {!asks && menu && (
             <Button
               small
               kind="quiet"
@@ -330,7 +336,7 @@ export function Card({ of, check, lead, badges, onRename, menu, opens, onEscape,
         </div>
         {props.aside}
       </div>
-      {kind === "menu" && (
+      {kind === "menu" && menu && (
         <div class="full">
           <Menu label={more} items={menu} onClose={() => close()} />
         </div>
@@ -446,6 +452,8 @@ interface FieldProps {
   placeholder?: string;
   disabled?: boolean;
   onKeyDown?: (event: KeyboardEvent) => void;
+  /** What it says of it, where that stands elsewhere. */
+  "aria-describedby"?: string;
 }
 
 /** A text box. */

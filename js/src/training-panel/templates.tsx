@@ -6,9 +6,8 @@ import { Button, NoteBox } from "../lib/controls";
 import { saveFile } from "../lib/copy";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
-import { Empty, Facts, Named, Pick, put, Question, Search } from "../lib/kit";
+import { Card, Empty, Facts, Pick, put, Question, Search } from "../lib/kit";
 import { DoneNote, Failed, ItemNotes } from "../lib/notes";
-import { Rename } from "../lib/rename";
 import { isAbort } from "../lib/rpc";
 import { sendFiles } from "../lib/upload";
 import type { PanelCommand, TemplateRow } from "../lib/wire";
@@ -198,8 +197,9 @@ function Item({ row, asking, onAsk, ...on }: ItemProps) {
   const latents = row.d_sae && `d_sae ${f.count(row.d_sae)}`;
   const facts = [row.model, <code key="hook">{row.hook_name}</code>, row.architecture, latents, row.corpus];
   return (
-    <li class="card" aria-label={row.name}>
-      <div class="c1">
+    <Card
+      of={{ name: row.name, kind: asking ?? undefined, close: () => onAsk(null) }}
+      first={
         <button
           type="button"
           class="b q s ic"
@@ -210,20 +210,10 @@ function Item({ row, asking, onAsk, ...on }: ItemProps) {
         >
           <Icon name={row.favorite ? "starred" : "star"} />
         </button>
-      </div>
-      <div class="c2 col">
-        <div class="row">
-          {asking === "rename" ? (
-            <Rename name={row.name} onSave={on.onRename} onDone={() => onAsk(null)} />
-          ) : (
-            <Named name={row.name} />
-          )}
-        </div>
-        {row.description && <p class="sm t2">{row.description}</p>}
-        <Facts of={facts} />
-      </div>
-      <div class="c3 col">
-        <div class="acts">
+      }
+      onRename={on.onRename}
+      buttons={
+        <>
           <Button text="Use" small onClick={on.onUse} />
           <Button text="Rename" small kind="quiet" expanded={asking === "rename"} onClick={() => onAsk("rename")} />
           <Button text="Export" small kind="quiet" onClick={on.onExport} />
@@ -234,10 +224,10 @@ function Item({ row, asking, onAsk, ...on }: ItemProps) {
             expanded={asking === "delete"}
             onClick={() => onAsk(asking === "delete" ? null : "delete")}
           />
-        </div>
-      </div>
-      {asking === "delete" && (
-        <div class="full">
+        </>
+      }
+      opens={{
+        delete: () => (
           <Question
             title={`Delete ${row.name}?`}
             answers={[{ label: "Delete template", run: on.onDelete, danger: true }]}
@@ -245,9 +235,12 @@ function Item({ row, asking, onAsk, ...on }: ItemProps) {
           >
             Trainings that were started from it stay. This cannot be undone.
           </Question>
-        </div>
-      )}
-    </li>
+        ),
+      }}
+    >
+      {row.description && <p class="sm t2">{row.description}</p>}
+      <Facts of={facts} />
+    </Card>
   );
 }
 
