@@ -83,7 +83,7 @@ const NAMED = ["pt-res", "pt-mlp", "9b-it-res", "GPT2-Small-SAEs-Reformatted", "
 const found = NAMED.flatMap((end) => repositories.find((one) => one.repo_id.endsWith(end)) ?? []);
 const pythia = { repo_id: PYTHIA, name: "Pythia 410M, TopK", model: "pythia-410m" };
 /** Six of those that the package knows. */
-export const KNOWN: HubKnownData = {
+const KNOWN: HubKnownData = {
   repositories: [...found, { ...(found[3] as KnownRow), ...pythia }],
   releases: releases.filter((one) => ["google/gemma-2-2b", "google/gemma-2-9b-it"].includes(one.id)),
 };

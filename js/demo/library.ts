@@ -36,7 +36,7 @@ export function sae(changes: Partial<SaeCard> = {}): SaeCard {
   return { ...base, id: `sae_${changes.name ?? base.name}`, ...changes };
 }
 export const SAES: SaeCard[] = scene.saes.map(sae);
-export const HISTOGRAMS = scene.histograms;
+const HISTOGRAMS = scene.histograms;
 export const histogram = (changes: Partial<SaeStatistics["histograms"][number]> = {}) => ({
   ...{ ...(HISTOGRAMS[0] as SaeStatistics["histograms"][number]), ...changes },
 });

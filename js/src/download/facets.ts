@@ -22,7 +22,7 @@ export interface Option {
 }
 
 /** The value of a facet as a key; null where the row does not say. */
-export function keyIn(row: VariantRow, facet: Facet): string | null {
+function keyIn(row: VariantRow, facet: Facet): string | null {
   switch (facet) {
     case "site":
       return row.site;

@@ -1,10 +1,17 @@
 /** What one tab has found: a listing, what is chosen in it, and the preview of one SAE. */
 import { type Signal, signal } from "@preact/signals";
-import { asFailure, isAbort } from "../lib/rpc";
-import { type Problem as Failed, withKey } from "../lib/store";
-import type { Chosen, HubListing, HubPreviewData, RepoData, VariantRow } from "../lib/wire";
-import { PAGE } from "../lib/wire";
-import type { Store } from "./store";
+import { type Answer, type AnswerTo, asFailure, isAbort } from "../lib/rpc";
+import { type BaseStore, type Problem as Failed, withKey } from "../lib/store";
+import {
+  type Chosen,
+  type HubCommand,
+  type HubListing,
+  type HubPreviewData,
+  type HubState,
+  PAGE,
+  type RepoData,
+  type VariantRow,
+} from "../lib/wire";
 import { defaultDevice, folderOf, formatWords, siteWords } from "./words";
 
 export const MOST = 200; // SAEs of one press on Download
@@ -32,7 +39,7 @@ export class Finding {
   private asking: AbortController | null = null;
   private looks: AbortController | null = null;
 
-  constructor(private readonly store: Store) {}
+  constructor(private readonly store: BaseStore<HubState, HubCommand, never>) {}
 
   /**
    * Lists a repository (`text`) or a release; a newer call ends an older one. True when something was found.
@@ -45,23 +52,15 @@ export class Finding {
     this.clear();
     this.looking.value = label;
     try {
-      const answer = await this.store.send(
-        { kind: "hub_list", text, release, again, asker: this.asker },
-        "list",
-        asking.signal,
-      );
+      const { asker } = this;
+      const answer = await this.send({ kind: "hub_list", text, release, again, asker }, "list", asking.signal);
       const listing = answer.value;
       if (this.asking !== asking) return false;
       this.listing.value = listing;
       this.rows.value = listing.rows;
       while (this.rows.value.length < listing.total) {
-        const page = {
-          kind: "hub_rows",
-          listing: listing.listing,
-          offset: this.rows.value.length,
-          limit: PAGE,
-        } as const;
-        const more = (await this.store.send(page, "list", asking.signal)).value;
+        const page = { listing: listing.listing, offset: this.rows.value.length, limit: PAGE };
+        const more = (await this.send({ kind: "hub_rows", ...page }, "list", asking.signal)).value;
         if (this.asking !== asking || more.rows.length === 0) break;
         this.rows.value = [...this.rows.value, ...more.rows];
       }
@@ -72,6 +71,18 @@ export class Finding {
     } finally {
       if (this.asking === asking) this.looking.value = null;
     }
+  }
+
+  /** Sends a command that may take long; `key` is where a busy kernel shows up. Throws what goes wrong. */
+  private send<const C extends HubCommand>(
+    command: C,
+    key: "list" | "preview",
+    signal: AbortSignal,
+  ): Promise<Answer<AnswerTo<C>>> {
+    const onLate = (late: boolean) => {
+      this.store.late.value = withKey(this.store.late.value, key, late ? "Preview" : undefined);
+    };
+    return this.store.rpc.send(command, { signal, onLate });
   }
 
   clear(): void {
@@ -135,7 +146,7 @@ export class Finding {
     try {
       const { asker } = this;
       const command = { kind: "hub_preview", sae: this.chosen(row), device: this.deviceId(), again, asker } as const;
-      const answer = await this.store.send(command, "preview", looks.signal);
+      const answer = await this.send(command, "preview", looks.signal);
       if (this.looks === looks) this.previewed(row, answer.value);
     } catch (error) {
       if (!isAbort(error) && this.looks === looks) {

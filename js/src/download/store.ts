@@ -1,9 +1,9 @@
 /** The download widget on the page: its state, what the user is looking at, and the commands it sends. */
 import { type Signal, signal } from "@preact/signals";
 import * as f from "../lib/format";
-import type { Answer, AnswerTo, Model } from "../lib/rpc";
+import type { Model } from "../lib/rpc";
 import { statusChanges } from "../lib/statuses";
-import { BaseStore, withKey } from "../lib/store";
+import { BaseStore } from "../lib/store";
 import {
   type Chosen,
   type DownloadAction,
@@ -56,16 +56,6 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
       },
       (state) => anythingRuns(state.downloads),
     );
-  }
-
-  /** Sends a command that may take long; `key` is where a busy kernel shows up. Throws what goes wrong. */
-  send<const C extends HubCommand>(command: C, key: string, signal: AbortSignal): Promise<Answer<AnswerTo<C>>> {
-    return this.rpc.send(command, {
-      signal,
-      onLate: (late) => {
-        this.late.value = withKey(this.late.value, key, late ? LATE[command.kind] : undefined);
-      },
-    });
   }
 
   async loadKnown(): Promise<void> {
@@ -194,5 +184,3 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     return shown !== undefined;
   }
 }
-
-const LATE: Partial<Record<HubCommand["kind"], string>> = { hub_list: "Preview", hub_preview: "Preview" };

@@ -122,7 +122,7 @@ function Steps({ store, finding, preview, hint }: Omit<WarningsProps, "rows"> & 
 }
 
 /** The page of the base model: as the warning names it, else on the hub that the repository came from. */
-export function modelPage(finding: Finding, preview: HubPreviewData, hint: string): string | null {
+function modelPage(finding: Finding, preview: HubPreviewData, hint: string): string | null {
   const named = /https?:\/\/[^\s<>"')]*[^\s<>"').,;:]/.exec(hint)?.[0];
   if (named) return named;
   const row = finding.current.value;

@@ -12,7 +12,7 @@ import {
 } from "../lib/statuses";
 import type { Chosen, DeviceInfo, DownloadAction, DownloadCard, HubPreviewData, VariantRow } from "../lib/wire";
 
-export const ROOT = "(root)"; // the folder of an SAE that lies at the top of its repository
+const ROOT = "(root)"; // the folder of an SAE that lies at the top of its repository
 
 export const folderOf = (path: string): string => path || ROOT;
 
@@ -158,7 +158,7 @@ const PHASES: Record<string, string> = {
 };
 
 /** "trying again in 8 s (retry 2)"; without a wait it is under way. */
-export function retryWords(attempt: number | null, wait: number | null): string {
+function retryWords(attempt: number | null, wait: number | null): string {
   const when = wait === null || wait < 0.5 ? "trying again now" : `trying again in ${f.duration(Math.max(1, wait))}`;
   return attempt === null ? when : `${when} (retry ${f.count(attempt)})`;
 }

@@ -10,7 +10,7 @@ import { line } from "../lib/tokens";
 import type { Choice, SaeChoice } from "../lib/wire";
 import type { Starting } from "./start";
 
-export interface Ways {
+interface Ways {
   onDemo: () => void;
   /** *Download from Hugging Face* stands below. */
   downloading: boolean;

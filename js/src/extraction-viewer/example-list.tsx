@@ -12,7 +12,7 @@ import { Concordance, roveTokens, Tokens } from "./token-row";
 import { rowAfter } from "./virtual";
 import { activation, percent } from "./words";
 
-export const CONTEXTS: readonly { value: Context; label: string }[] = [
+const CONTEXTS: readonly { value: Context; label: string }[] = [
   { value: "short", label: "Short" },
   { value: "snippet", label: "Snippet" },
   { value: "full", label: "Full" },

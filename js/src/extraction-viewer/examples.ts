@@ -85,7 +85,7 @@ export function passageOf(context: ExampleContext, values: Float32Array, example
   };
 }
 
-export interface Range {
+interface Range {
   from: number;
   to: number;
   /** Whether the text goes on before and after. */
@@ -133,7 +133,7 @@ export interface TokenInfo {
   place: TokenPlace | null;
 }
 
-export type TokenPlace = { position: number } | { text: string; token: number };
+type TokenPlace = { position: number } | { text: string; token: number };
 
 export function tokenInfo(passage: Passage, i: number): TokenInfo | null {
   if (i < 0 || i >= passage.tokens.length) return null;

@@ -27,7 +27,7 @@ export interface Tested {
 }
 
 /** The whole context of an example. */
-export type Whole = Asked<{ answer: ExampleContext; passage: Passage }>;
+type Whole = Asked<{ answer: ExampleContext; passage: Passage }>;
 
 export interface Loaded {
   page: FeaturePage;

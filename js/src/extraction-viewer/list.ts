@@ -4,7 +4,7 @@ import { asFailure, isAbort, type Rpc } from "../lib/rpc";
 import type { Problem } from "../lib/store";
 import type { FeatureQuery, FeatureRow, FeatureRows } from "../lib/wire";
 
-export const PIECE = 100; // rows asked for at once; Python gives at most 200
+const PIECE = 100; // rows asked for at once; Python gives at most 200
 const MOST_PIECES = 300; // kept
 const SETTLE = 60; // ms without scrolling before rows are asked for
 

@@ -77,7 +77,7 @@ export class LossEffects {
 }
 
 /** "−0.184 nats (helps)". */
-export function lossWords({ effect, problem }: LossEffectData): string {
+function lossWords({ effect, problem }: LossEffectData): string {
   if (problem) return `not known: ${problem.what}`;
   if (effect === null) return "not known";
   if (Math.abs(effect) < 0.0005) return "0.000 nats";

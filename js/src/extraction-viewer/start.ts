@@ -8,7 +8,7 @@ import type { ExtractionCheck, ExtractionFormData, SaeChoices, ViewerCommand } f
 const TYPING = 250; // ms after the last key of a search or a field
 
 /** What was typed, by field of an extraction's configuration. */
-export type Typed = Record<string, string | boolean>;
+type Typed = Record<string, string | boolean>;
 
 export class Starting {
   readonly step = signal<"closed" | "choose" | "options">("closed");

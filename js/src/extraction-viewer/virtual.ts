@@ -5,7 +5,7 @@ export const ROW = 40; // px, as the style sheet has it
 const TALLEST = 12_000_000;
 const SPARE = 8; // rows drawn above and below those in sight
 
-export interface Window {
+interface Window {
   /** px of the whole list. */
   height: number;
   /** The rows to draw: `first` … `last` − 1. */

@@ -198,7 +198,7 @@ export const anythingRuns = (cards: readonly ExtractionCard[]): boolean =>
 
 // ------------------------------------------------------------------------------------------------ exports
 
-export interface ExportChoice {
+interface ExportChoice {
   value: ExportKind;
   label: string;
   /** End of the file's name; a folder has none. */

@@ -5,7 +5,7 @@ import { Breakable } from "./breakable";
 import { Icon, type IconName } from "./icons";
 import { visible } from "./tokens";
 
-export interface ButtonProps {
+interface ButtonProps {
   text?: ComponentChildren;
   children?: ComponentChildren;
   icon?: IconName;

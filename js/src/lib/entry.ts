@@ -2,7 +2,7 @@
 import type { Model } from "./rpc";
 
 export type View = (model: Model, parent: HTMLElement, stop: AbortSignal) => void;
-export type Views = Record<string, View>;
+type Views = Record<string, View>;
 
 interface RenderContext {
   model: Model;

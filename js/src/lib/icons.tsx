@@ -46,7 +46,7 @@ export function Icon({ name }: { name: IconName }) {
 }
 
 /** Dash of a run's line in the charts; colour and marker go with it. */
-export const DASHES = ["", "6 3", "2 2", "8 2 2 2", "", "6 3"];
+const DASHES = ["", "6 3", "2 2", "8 2 2 2", "", "6 3"];
 
 /** The short piece of line that says which curve is this run's. */
 export function SeriesKey({ series }: { series: number }) {

@@ -194,7 +194,7 @@ interface LinkState {
 }
 
 /** What to know while nothing is heard from the kernel: title and sentences. */
-export function linkWords({ link, heardAt, updatedAt, noun, quiet }: LinkState): [string, string] | null {
+function linkWords({ link, heardAt, updatedAt, noun, quiet }: LinkState): [string, string] | null {
   const last = `This is the last known state${updatedAt > 0 ? `, of ${f.clock(updatedAt)}` : ""}`;
   const gone = `Run the cell again for a live ${noun}.`;
   switch (link) {

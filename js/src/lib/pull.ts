@@ -5,7 +5,7 @@
 import type { Signal } from "@preact/signals";
 import { isAbort, type Rpc } from "./rpc";
 
-export interface PullOptions<S> {
+interface PullOptions<S> {
   /** An answer as a state; null when there is nothing new, or it is none. */
   parse: (value: unknown) => S | null;
   /** ms between two questions while something runs, and while nothing does. */

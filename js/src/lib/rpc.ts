@@ -15,8 +15,8 @@
 import type { Buffer } from "./buffers";
 import type { Ack, Answers, Failure, Result } from "./wire";
 
-export const ACK_AFTER = 500; // ms
-export const NUDGE_AFTER = 2000; // ms; doubles each time, up to a minute
+const ACK_AFTER = 500; // ms
+const NUDGE_AFTER = 2000; // ms; doubles each time, up to a minute
 const NUDGE_AT_MOST_EVERY = 60_000; // ms
 export const POLL_AFTER = 150; // ms; what is acknowledged, and asked for while the kernel answers
 const POLL_EVERY = 500; // ms
@@ -216,7 +216,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** A reply addressed to `id` …, or null when the message is something else. Missing optional keys get defaults. */
-export function parseReply(message: unknown): Ack | Result | Failure | null {
+function parseReply(message: unknown): Ack | Result | Failure | null {
   if (!isObject(message) || typeof message.id !== "string") return null;
   const { id } = message;
   switch (message.kind) {

@@ -73,7 +73,7 @@ const LINE = 300; // of a label
 /** A line of foreign text: label, name. */
 export const line = (text: string): string => visible(cut(text, LINE)).replace(/[\r\n\t\u2028\u2029]+/g, " ");
 
-export interface Chip {
+interface Chip {
   /** One · for each leading space. */
   dots: string;
   rest: string;
@@ -93,7 +93,7 @@ export const chipText = (text: string, most = TOKEN): string => {
   return dots + rest;
 };
 
-export interface Drawn {
+interface Drawn {
   /** Leading spaces, drawn outside the shade. */
   space: string;
   body: string;

@@ -7,7 +7,7 @@ export interface FileToSend {
   data: Blob;
 }
 
-export interface UploadOptions {
+interface UploadOptions {
   signal: AbortSignal;
   /** Bytes that have arrived, of all files together. */
   onProgress: (received: number) => void;

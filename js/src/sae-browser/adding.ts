@@ -2,10 +2,9 @@
 import { signal } from "@preact/signals";
 import * as f from "../lib/format";
 import { isAbort } from "../lib/rpc";
-import type { Problem } from "../lib/store";
+import type { BaseStore, Problem } from "../lib/store";
 import { type FileToSend, sendFiles } from "../lib/upload";
-import type { SaeCommand } from "../lib/wire";
-import type { Store } from "./store";
+import type { SaeBrowserState, SaeCommand } from "../lib/wire";
 
 /** Where failures of adding show up. */
 export const ADDING = "adding";
@@ -31,7 +30,7 @@ export class Adding {
   readonly upload = signal<Upload | null>(null);
   private stop: AbortController | null = null;
 
-  constructor(private readonly store: Store) {}
+  constructor(private readonly store: BaseStore<SaeBrowserState, SaeCommand, unknown>) {}
 
   get busy(): boolean {
     return this.copying.value || this.upload.value !== null;

@@ -25,7 +25,7 @@ const REST = 120; // ms after the last change before it is sent
 export const WIDGET = "steering";
 export const PRESETS = "presets";
 
-export interface Picked {
+interface Picked {
   text: TextName;
   token: number;
 }

@@ -147,8 +147,8 @@ export const nameOf = (row: Pick<SteeringRow, "index" | "label">): string =>
 
 // ------------------------------------------------------------------------------------------------ the gauge
 
-export const STRONG = 0.5;
-export const BREAKS = 1;
+const STRONG = 0.5;
+const BREAKS = 1;
 
 export const zone = (ratio: number): "moderate" | "strong" | "breaks text" =>
   ratio < STRONG ? "moderate" : ratio < BREAKS ? "strong" : "breaks text";

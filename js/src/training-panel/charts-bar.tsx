@@ -25,7 +25,7 @@ const X_RANGES: readonly { value: XRange; label: string }[] = [
 
 const NOTHING = "Select runs in the list to chart them";
 
-export function chartedCards(store: Store): Card[] {
+function chartedCards(store: Store): Card[] {
   return store.state.value.cards
     .filter((card) => card.series !== null)
     .sort((a, b) => (a.series ?? 0) - (b.series ?? 0));

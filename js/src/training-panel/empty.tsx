@@ -5,7 +5,7 @@ import { CopyButton } from "../lib/copy-button";
 import { Empty as EmptyBox, put } from "../lib/kit";
 import type { Store } from "./store";
 
-export const DEMO_CODE = `run = ws.trainings.create(sw.TrainingConfig(
+const DEMO_CODE = `run = ws.trainings.create(sw.TrainingConfig(
     model="demo",
     corpus="demo",
     hook_name="blocks.0.hook_resid_post",

@@ -191,7 +191,7 @@ function enter(field: FormField): string {
   return `Enter one${bounds}${field.optional ? ", or leave it empty" : ""}${usual}.`;
 }
 
-export interface Parsed {
+interface Parsed {
   config: ConfigData;
   /** What differs between several trainings, of which `config` is the first; null for a single one. */
   over: Over | null;

@@ -8,16 +8,10 @@ import { ExportForm } from "./bulk";
 import { deleteQuestion, stopQuestion } from "./bulk-state";
 import { menuOf, RunNotes, TemplateOf } from "./card";
 import * as groups from "./groups";
-import { Layers } from "./layers";
+import { type GroupProps, Layers } from "./layers";
 import { buttonsFor, canDelete, hasProgressBar, isWarm, originWords, progressLine, statusOf, stopAsks } from "./state";
-import type { Open, Store } from "./store";
+import type { Open } from "./store";
 import { Tiles } from "./tiles";
-
-export interface GroupProps {
-  store: Store;
-  group: groups.ListCard;
-  members: readonly Card[];
-}
 
 export function GroupCard({ store, group, members }: GroupProps) {
   const of = useCard<Open>(store, useRef<HTMLLIElement>(null), group);

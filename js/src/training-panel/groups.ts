@@ -2,10 +2,7 @@
 import * as f from "../lib/format";
 import { type Status, statusOf } from "../lib/statuses";
 import type { Card } from "../lib/wire";
-import { placeOf } from "./state";
-
-/** A card of the list: one run, or (`members`) several of one job; it has the numbers of the one that stands for it. */
-export type ListCard = Card & { members?: readonly Card[] };
+import { type ListCard, placeOf } from "./state";
 
 /** The cards of the list: runs of one group become one, in the place of its newest. */
 export function listCards(cards: readonly Card[]): ListCard[] {
@@ -145,7 +142,7 @@ export function memberWord(card: Card, members: readonly Card[]): string {
 }
 
 /** What hook names differ in: "layers", "heads", "layers and heads", else the names as such. */
-export function hooksDiffer(names: readonly string[]): string {
+function hooksDiffer(names: readonly string[]): string {
   const parts = names.map((name) => /^blocks\.(\d+)\.(.*?)(?:\.(\d+))?$/.exec(name));
   const differ = (i: number) => one(parts, (part) => part?.[i] ?? "") === null;
   if (parts.includes(null) || differ(2)) return "hook names";

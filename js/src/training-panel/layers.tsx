@@ -9,14 +9,19 @@ import { num, Table, unseen } from "../lib/table";
 import type { Card } from "../lib/wire";
 import { stopQuestion } from "./bulk-state";
 import { Details } from "./details";
-import type { GroupProps } from "./group-card";
 import { byHook, kindOf, memberWord } from "./groups";
 import { LongerForm } from "./longer";
-import { busyWith, placeOf, statusOf, stopAsks } from "./state";
-import type { DetailsTab } from "./store";
+import { busyWith, type ListCard, placeOf, statusOf, stopAsks } from "./state";
+import type { DetailsTab, Store } from "./store";
 
 const KINDS = { layer: "Layers", head: "Heads", hook: "Hook points", run: "Runs" };
 const NUMBERS = ["Loss", "L0", "FVU", "CE rec.", "Dead", "Checkpoint"].map((head) => num(head));
+
+export interface GroupProps {
+  store: Store;
+  group: ListCard;
+  members: readonly Card[];
+}
 
 interface LayersProps extends GroupProps {
   open: { details?: string; tab?: DetailsTab; stop?: string };

@@ -7,8 +7,8 @@ import { NothingMatches } from "../lib/kit";
 import type { Card } from "../lib/wire";
 import { TrainingCard } from "./card";
 import { GroupCard } from "./group-card";
-import { type ListCard, listCards } from "./groups";
-import { heldOrder, STATUS_WORDS, shownCards } from "./state";
+import { listCards } from "./groups";
+import { heldOrder, type ListCard, STATUS_WORDS, shownCards } from "./state";
 import type { Store } from "./store";
 
 export function List({ store, panel }: { store: Store; panel: string }) {

@@ -2,7 +2,6 @@
 import * as f from "../lib/format";
 import { buttonsOf, isActive, type JobButton, type Status, statusOf, underWay } from "../lib/statuses";
 import type { Action, Card, DeviceInfo, PanelState } from "../lib/wire";
-import type { ListCard } from "./groups";
 
 export { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
 
@@ -76,7 +75,7 @@ export function isWarm(card: Card, known: Starts, now: number): boolean {
   return start !== undefined && (now - start.at >= 5000 || card.step - start.step >= 20);
 }
 
-export interface LineOptions {
+interface LineOptions {
   /** ms since the epoch */
   now?: number;
   /** False while nothing is heard from the kernel: what was running may long be over. */
@@ -170,6 +169,9 @@ export function deviceMeter(devices: readonly DeviceInfo[]): { id: string; used:
 }
 
 // ------------------------------------------------------------------------------------------------ list
+
+/** A card of the list: one run, or (`members`) several of one job; it has the numbers of the one that stands for it. */
+export type ListCard = Card & { members?: readonly Card[] };
 
 export type Filter = "all" | Status;
 export type Sort = "active" | "newest" | "fvu" | "l0";

@@ -18,7 +18,7 @@ export type Open =
   /** The table of a group, with the details of one of its runs, or the question whether to stop it. */
   | { kind: "layers"; details?: string; tab?: DetailsTab; stop?: string };
 /** Settings left out stay as they are. */
-export type ChartChange = Partial<Omit<PanelState["charts"], "zoomed" | "longer" | "summaries">>;
+type ChartChange = Partial<Omit<PanelState["charts"], "zoomed" | "longer" | "summaries">>;
 
 export interface FormRequest {
   /** The run whose settings it starts from (Edit and retry). */
@@ -237,7 +237,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
 }
 
 /** The word of the note "Kernel busy. WORD is queued …". */
-export const ACTION_WORDS: Record<Action, string> = {
+const ACTION_WORDS: Record<Action, string> = {
   pause: "Pause",
   resume: "Resume",
   stop: "Stop",

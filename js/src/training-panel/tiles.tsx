@@ -1,7 +1,8 @@
 /** The five numbers of a run, in columns that line up from card to card; of a group the lowest and the highest. */
 import * as f from "../lib/format";
 import type { Tile, Value } from "../lib/wire";
-import { type ListCard, tiledBy } from "./groups";
+import { tiledBy } from "./groups";
+import type { ListCard } from "./state";
 
 export function Tiles({ card }: { card: ListCard }) {
   const { tiles } = card;

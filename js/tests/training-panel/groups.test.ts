@@ -13,13 +13,12 @@ import {
   groupBadge,
   groupMeta,
   groupName,
-  type ListCard,
   listCards,
   memberWord,
   templateWords,
   tiledBy,
 } from "../../src/training-panel/groups";
-import { matches, originWords, shownCards } from "../../src/training-panel/state";
+import { type ListCard, matches, originWords, shownCards } from "../../src/training-panel/state";
 
 describe("groups", () => {
   const cards = [...CARDS.slice(0, 2), ...LAYERS];
