@@ -8,24 +8,14 @@ from typing import Any
 from saewidgets.config.hook_names import head_of
 
 ARCHITECTURES = {
-    "standard": "Standard",
     "topk": "TopK",
     "batchtopk": "BatchTopK",
-    "matryoshka": "Matryoshka",
     "jumprelu": "JumpReLU",
-    "gated": "Gated",
-    "skip": "Skip",
-    "transcoder": "Transcoder",
-    "skip_transcoder": "Skip transcoder",
     "abstopk": "AbsTopK",
     "groupmax": "GroupMax",
-    "jumprelu_transcoder": "JumpReLU transcoder",
-    "jumprelu_skip_transcoder": "JumpReLU skip transcoder",
-    "topk_transcoder": "TopK transcoder",
-    "topk_skip_transcoder": "TopK skip transcoder",
-    "groupmax_transcoder": "GroupMax transcoder",
-    "groupmax_skip_transcoder": "GroupMax skip transcoder",
 }
+"""The first words of their names that `name_of` would write in another way."""
+
 SOURCES = {"trained": "Trained", "huggingface": "Hugging Face", "gemma_scope": "Gemma Scope", "local": "Local"}
 FORMATS = {
     "saelens": "SAELens",
@@ -87,9 +77,10 @@ _SITES = {
 
 
 def name_of(table: Mapping[str, str], value: str) -> str:
-    """What a reader calls `value`; an unknown one in its own words ("my_format" → "My format")."""
-    words = value.replace("_", " ")
-    return table.get(value) or words[:1].upper() + words[1:]
+    """What a reader calls `value`, or else its first word: "JumpReLU transcoder"; an unknown one in its own words
+    ("my_format" → "My format")."""
+    first, *others = value.split("_")
+    return table.get(value) or " ".join([table.get(first) or first[:1].upper() + first[1:], *others])
 
 
 def choice_label(setting: str, value: str) -> str:
@@ -126,8 +117,7 @@ def short_float(value: float) -> str:
 
 def architecture_label(sae: Mapping[str, Any], fallback: str = "") -> str:
     """ "TopK k 32", "JumpReLU λ 1.5e-3", "Standard L1 5"."""
-    name = str(sae.get("architecture", fallback))
-    label = ARCHITECTURES.get(name, name)
+    label = name_of(ARCHITECTURES, str(sae.get("architecture", fallback)))
     if sae.get("k") is not None:
         return f"{label} k {int(sae['k']):,}"
     if sae.get("l1_coefficient") is not None:
