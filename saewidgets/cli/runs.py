@@ -31,7 +31,7 @@ from saewidgets.cli.session import command, command_line, open_workspace
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.render.evaluation import FIGURES, shown
-from saewidgets.render.runs import tile_values
+from saewidgets.render.static_views import tile_values
 
 if TYPE_CHECKING:
     from saewidgets.records import CheckpointRecord, TrainingRecord

@@ -1,6 +1,6 @@
 """Static HTML and inline SVG from plain values: fallbacks and exports. Escaping happens in `html.escape` alone."""
 
 from saewidgets.render.html import Html, escape, facts_card, tag
-from saewidgets.render.runs import runs_html, runs_page
+from saewidgets.render.static_views import runs_html, runs_page
 
 __all__ = ["Html", "escape", "facts_card", "runs_html", "runs_page", "tag"]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from saewidgets.render.html import CELL, NUMBER, Html, card, facts_table, join, small_table, tag
+from saewidgets.render.features_page import bars
+from saewidgets.render.html import CELL, NUMBER, SHORT, Html, card, facts_table, join, small_table, tag
 from saewidgets.render.numbers import NONE, decimal
 
 SHARE = "share"
 """The unit of what is shown in per cent."""
 _WIDTH, _HEIGHT = 280, 64
-_LINE = f"{CELL};white-space:nowrap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +85,15 @@ def evaluation_card(
 ) -> Html:
     """All figures under their headings, the densities as bars, and what to know about them."""
     rows: list[Html] = []
-    group = ""
-    for figure in FIGURES:
-        if figure.name not in metrics:
-            continue
-        if figure.group != group:
-            group = figure.group
-            rows.append(tag("tr", tag("th", group, colspan=4, scope="rowgroup", style=f"{CELL};padding-top:8px")))
-        unit = "" if figure.unit == SHARE else figure.unit
-        rows.append(tag(
-            "tr", tag("td", figure.title, style=_LINE),
-            tag("td", shown(figure, metrics[figure.name]), style=f"{NUMBER};white-space:nowrap"),
-            tag("td", unit, style=_LINE), tag("td", figure.says, style=f"{CELL};opacity:.75"),
-        ))  # fmt: skip
+    for group, figures in groupby((each for each in FIGURES if each.name in metrics), lambda figure: figure.group):
+        rows.append(tag("tr", tag("th", group, colspan=4, scope="rowgroup", style=f"{CELL};padding-top:8px")))
+        for figure in figures:
+            rows.append(tag(
+                "tr", tag("td", figure.title, style=SHORT),
+                tag("td", shown(figure, metrics[figure.name]), style=f"{NUMBER};white-space:nowrap"),
+                tag("td", "" if figure.unit == SHARE else figure.unit, style=SHORT),
+                tag("td", figure.says, style=f"{CELL};opacity:.75"),
+            ))  # fmt: skip
     said = [tag("p", note, style="margin:4px 0") for note in notes]
     return card(facts_table(title, dict(facts)), small_table(rows), density_bars(density), *said)
 
@@ -108,18 +105,13 @@ def density_bars(density: Mapping[str, Any]) -> Html:
     most = max(counts, default=0)
     if not most:
         return Html("")
-    step = _WIDTH / len(counts)
-    bars = [
-        tag("rect", x=f"{i * step:.1f}", y=f"{_HEIGHT - _HEIGHT * n / most:.1f}", width=f"{max(step - 1, 0.5):.1f}",
-            height=f"{_HEIGHT * n / most:.1f}")
-        for i, n in enumerate(counts) if n
-    ]  # fmt: skip
     said = (
         f"Density of the {sum(counts):,} latents that fired, from {edges[0]:.1e} to {edges[-1]:.1e} of the tokens, on "
         f"a logarithmic axis; the fullest bin has {most:,}."
     )
+    drawn = tag("path", d=bars(counts, _WIDTH / len(counts), _HEIGHT, most))
     svg = tag(
-        "svg", tag("title", said), *bars, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", width=_WIDTH, height=_HEIGHT, role="img",
+        "svg", tag("title", said), drawn, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", width=_WIDTH, height=_HEIGHT, role="img",
         fill="currentColor", style="display:block;margin:8px 0 2px",
     )  # fmt: skip
     ends = tag(

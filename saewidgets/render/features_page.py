@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,22 +181,20 @@ def card_html(card: FeatureCard, previous: int | None = None, following: int | N
     )
     note = tag("p", card.label_note, class_="small") if card.label_note else ""
     figure, tables = (_effects(card.logits), _tables(card.logits)) if card.logits else (Html(""), Html(""))
-    if not card.fired:
-        body = tag("p", f"Feature {card.index} did not fire on this text.")
-        charts = tag("div", figure, tables, class_="charts")
-        return tag("section", head, note, body, charts, id=f"f{card.index}", aria_label=f"Feature {card.index}")
-    tiles = (
-        ("Density", percent(card.density)), ("Firings", f"{card.fired:,}"), ("Max", activation(card.max)),
-        ("Mean", activation(card.mean)),
-    )
-    cells = tag("div", *(tag("div", tag("b", v), tag("span", k, class_="small")) for k, v in tiles), class_="tiles")
-    charts = tag("div", tag("div", _histogram(card), figure), tables, class_="charts")
-    shown = max((v for group in card.groups for row in group.rows for _, v in row.tokens), default=0.0)
-    groups = join(_group(group, shown) for group in card.groups)
-    return tag(
-        "section", head, note, cells, charts, _legend(shown), groups, id=f"f{card.index}",
-        aria_label=f"Feature {card.index}",
-    )
+    if card.fired:
+        tiles = (
+            ("Density", percent(card.density)), ("Firings", f"{card.fired:,}"), ("Max", activation(card.max)),
+            ("Mean", activation(card.mean)),
+        )
+        top = tag("div", *(tag("div", tag("b", v), tag("span", k, class_="small")) for k, v in tiles), class_="tiles")
+        figure = tag("div", _histogram(card), figure)
+        shown = max((v for group in card.groups for row in group.rows for _, v in row.tokens), default=0.0)
+        groups = join([_legend(shown), *(_group(group, shown) for group in card.groups)])
+    else:
+        top, groups = tag("p", f"Feature {card.index} did not fire on this text."), Html("")
+    charts = tag("div", figure, tables, class_="charts")
+    name = f"Feature {card.index}"
+    return tag("section", head, note, top, charts, groups, id=f"f{card.index}", aria_label=name)
 
 
 def _legend(largest: float) -> Html:
@@ -210,27 +208,40 @@ def _group(group: RowGroup, largest: float) -> Html:
 
 
 def _row(row: Row, largest: float) -> Html:
-    left = ("… " if row.before else "") + _tokens(row.tokens[: row.peak], largest)
-    right = _tokens(row.tokens[row.peak :], largest, peak=True) + ("…" if row.after else "")
+    left = join(["… " if row.before else "", marked(row.tokens[: row.peak], largest, -1, _shade)])
+    right = join([marked(row.tokens[row.peak :], largest, 0, _shade), "…" if row.after else ""])
     # A flex box drops spaces between its parts: the inner span is its only part.
-    left_box = tag("span", tag("span", Html(left)))
-    return tag("div", tag("b", activation(row.value), Html("&nbsp;")), left_box, tag("span", Html(right)), class_="row")
+    left_box = tag("span", tag("span", left))
+    return tag("div", tag("b", activation(row.value), Html("&nbsp;")), left_box, tag("span", right), class_="row")
 
 
-def _tokens(tokens: Sequence[tuple[str, float]], largest: float, peak: bool = False) -> str:
-    """Tokens with shades; leading spaces are outside the shade. Without one they are plain text."""
+def _shade(step: int, strongest: bool, value: float) -> str:
+    # Quotes that are not needed would be a fifth of the page.
+    name = f'"a{step} peak"' if strongest else f"a{step}"
+    return f"class={name} title={value:.4g}"
+
+
+Look = Callable[[int, bool, float], str]
+"""From the step of a token's shade, whether it is the strongest, and its activation to the attributes of its tag."""
+
+
+def marked(tokens: Iterable[tuple[str, float]], largest: float, peak: int, look: Look) -> Html:
+    """Tokens with their shades, plain text where they have none; leading spaces are outside of the shade.
+
+    Args:
+        tokens: text and activation.
+        largest: the activation of the darkest shade.
+        peak: the place of the strongest, which is marked in any case.
+        look: of a shade.
+    """
     parts: list[str] = []
     for place, (text, value) in enumerate(tokens):
         step = step_of(value, largest)
-        if not step and not (peak and place == 0):
-            parts.append(escape(text))
-            continue
-        body = text.lstrip(" ") or text
-        name = f'"a{step} peak"' if peak and place == 0 else f"a{step}"
-        lead = text[: len(text) - len(body)]
-        # By hand: these are most of the page, and quotes that are not needed are a fifth of it.
-        parts.append(f"{lead}<i class={name} title={value:.4g}>{escape(body)}</i>")
-    return "".join(parts)
+        if step or place == peak:
+            body = text.lstrip(" ") or text
+            text = Html(f"{text[: len(text) - len(body)]}<i {look(step, place == peak, value)}>{escape(body)}</i>")
+        parts.append(text)
+    return join(parts)
 
 
 def _histogram(card: FeatureCard) -> Html:
@@ -261,21 +272,13 @@ def _tables(table: LogitTable) -> Html:
 
 
 def _bars(
-    title: str, series: Iterable[tuple[str, Sequence[int], int]], low: float, high: float, n: int, said: str, mark: Html
+    title: str, series: Sequence[tuple[str, Sequence[int], int]], low: float, high: float, n: int, said: str, mark: Html
 ) -> Html:
-    """Bars as one path per series (name, heights, first bin): a rectangle each would be ten times as long."""
+    """Bars, one path per series (name, heights, first bin)."""
     width, height = _CHART
-    series = list(series)
     peak = max((max(counts, default=0) for _, counts, _ in series), default=0) or 1
     step = width / max(1, n)
-    paths = []
-    for name, counts, first in series:
-        thick = max(step - 0.6, 0.6)
-        drawn = (
-            f"M{1 + (first + i) * step:.1f} {height}v{-max(1.0, height * c / peak):.1f}h{thick:.1f}V{height}z"
-            for i, c in enumerate(counts) if c
-        )  # fmt: skip
-        paths.append(tag("path", d="".join(drawn), class_=name))
+    paths = [tag("path", d=bars(counts, step, height, peak, at), class_=name) for name, counts, at in series]
     axis = tag("path", d=f"M0 {height + 0.5}h{width + 2}", class_="axis")
     ends = tag("text", tick_text(float(f"{low:.3g}")), x=0, y=height + 12) + tag(
         "text", tick_text(float(f"{high:.3g}")), x=width, y=height + 12, text_anchor="end"
@@ -286,3 +289,12 @@ def _bars(
         height=height + 16, viewBox=box,
     )
     return tag("figure", tag("figcaption", title), drawing)
+
+
+def bars(counts: Sequence[int], step: float, height: int, most: int, first: int = 0) -> str:
+    """Bars as one SVG path, from the bin `first` on, each `step` wide: a rectangle each would be ten times as long."""
+    thick = max(step - 0.6, 0.6)
+    return "".join(
+        f"M{1 + (first + i) * step:.1f} {height}v{-max(1.0, height * c / most):.1f}h{thick:.1f}V{height}z"
+        for i, c in enumerate(counts) if c
+    )  # fmt: skip

@@ -1,18 +1,21 @@
-"""The static copies of the SAE browser, the downloads, the extraction viewer and steering, drawn from their states."""
+"""The static copies of the five widgets, drawn from their states, and tables of runs, drawn from records."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from saewidgets.render.features_page import STEPS, activation, percent, step_of
+from saewidgets.records import TrainingRecord
+from saewidgets.render.features_page import STEPS, activation, marked, percent
 from saewidgets.render.html import (
     CELL,
     NUMBER,
     SHORT,
     STRONG,
     Html,
+    card,
     join,
     note_text,
     small_table,
@@ -20,9 +23,27 @@ from saewidgets.render.html import (
     table,
     tag,
 )
-from saewidgets.render.numbers import NONE, size, tokens
-from saewidgets.render.runs import status_words
+from saewidgets.render.labels import architecture_label
+from saewidgets.render.numbers import NONE, metric, size, tokens
 
+ICONS = {
+    "queued": "◷",
+    "starting": "▶",
+    "running": "▶",
+    "pausing": "❚❚",
+    "paused": "❚❚",
+    "stopping": "■",
+    "completed": "✓",
+    "failed": "✕",
+    "stopped": "■",
+    "cancelled": "■",
+    "interrupted": "┅",
+}
+TILES = (("loss", "Loss"), ("l0", "L0"), ("fvu", "FVU"), ("ce_loss_score", "CE rec."), ("dead", "Dead"))
+_RUN = {
+    "Status": SHORT, "Name": STRONG, "Model and hook": CELL, "Autoencoder": CELL, "Tokens": NUMBER,
+    **{label: NUMBER for _, label in TILES},
+}  # fmt: skip
 MODES = {
     "add_max": "Add × max", "add": "Add", "clamp": "Clamp to", "conditional_clamp": "Clamp to, where it fires",
     "scale": "Scale by", "ablate": "Ablate",
@@ -39,6 +60,72 @@ _EXTRACTION = {
 _STEERED = {"SAE": CELL, "Feature": STRONG, "Label": CELL, "Mode": CELL, "Strength": NUMBER}
 _SAE_STATES = {"missing": "⚠ Files not found.", "changed": "⚠ Files changed."}
 _MARK = {"\n": "↵", "\t": "⇥", "\r": "↵"}
+
+
+def status_words(status: str) -> str:
+    """Icon and word."""
+    return f"{ICONS.get(status, '·')} {status.capitalize()}"
+
+
+def tile_values(record: TrainingRecord) -> dict[str, float | None]:
+    """The newest value of each of `TILES`. What made a loss NaN is not recorded, but the run's error says so.
+
+    `val_dead`, the share that never fired on held-out text, is there where the run has ended before anybody could know
+    which latents are dead.
+    """
+    values = {name: record.latest.get(name) for name, _ in TILES}
+    ended_early = record.status.is_final and values["dead"] is None
+    values["val_dead"] = record.latest.get("val_dead") if ended_early else None
+    return values | {"loss": math.nan} if record.error is not None and record.error.kind == "nan" else values
+
+
+def _card_of(record: TrainingRecord) -> dict[str, Any]:
+    """The fields of `messages.training.Card` that are shown here."""
+    sae = record.config.get("sae", {})
+    return {
+        "name": record.name, "status": record.status.value, "model": record.model, "hook_name": record.hook_name,
+        "architecture": architecture_label(sae, record.architecture), "d_sae": record.d_sae,
+        "tokens_done": record.tokens_done, "tokens_total": record.tokens_total, "tiles": tile_values(record),
+        "note": {"what": record.error.what, "hint": record.error.hint} if record.error else None,
+    }  # fmt: skip
+
+
+def _runs(cards: Iterable[Mapping[str, Any]]) -> Html:
+    def tile(tiles: Mapping[str, Any], name: str) -> str:
+        if name == "dead" and tiles.get("val_dead") is not None:
+            return f"{metric(name, tiles['val_dead'])} never fired (held-out text)"
+        return metric(name, tiles.get(name))
+
+    rows = (
+        (
+            (
+                status_words(run["status"]), run["name"], f"{run['model']} · {run['hook_name']}",
+                f"{run['architecture']} · d_sae {run['d_sae']:,}",
+                f"{tokens(run['tokens_done'])} of {tokens(run['tokens_total'])}",
+                *(tile(run["tiles"], name) for name, _ in TILES),
+            ),
+            note_text(run),
+        )
+        for run in cards
+    )  # fmt: skip
+    return table(_RUN, rows, "No trainings yet")
+
+
+def runs_html(records: Iterable[TrainingRecord]) -> str:
+    """Runs as `_repr_html_` shows them."""
+    return str(card(_runs(map(_card_of, records))))
+
+
+def group_card(name: str, status: str, records: Iterable[TrainingRecord]) -> Html:
+    """Trainings of one job, in a frame."""
+    title = tag("div", tag("strong", name), " ", status_words(status), style="margin-bottom:6px")
+    return card(title, _runs(map(_card_of, records)))
+
+
+def runs_page(state: Mapping[str, Any], charts: Sequence[Html] = ()) -> Html:
+    """The static copy of the training panel, with its charts."""
+    drawn = tag("div", *charts, style="display:flex;flex-wrap:wrap;gap:16px;margin-top:8px") if charts else ""
+    return static_copy("Training", "training panel", state, _runs(state["cards"]), drawn)
 
 
 def saes_page(state: Mapping[str, Any]) -> Html:
@@ -126,25 +213,17 @@ def _group(group: Mapping[str, Any], page: Mapping[str, Any], values: Iterator[f
         title += f", {len(group['examples'])} of {group['count']:,}"
     rows = []
     for example in group["examples"]:
-        text = [
-            _token(page["texts"][place], next(values, 0.0), page["list_max"], at == example["peak"])
-            for at, place in enumerate(example["tokens"])
-        ]
+        texts = ("".join(_MARK.get(c, c) for c in page["texts"][place]) for place in example["tokens"])
+        text = marked([(each, next(values, 0.0)) for each in texts], page["list_max"], example["peak"], _shade)
         before, after = ("… " if example["before"] else "", " …" if example["after"] else "")
-        shown = tag("td", before, *text, after, style=f"{CELL};white-space:pre-wrap")
+        shown = tag("td", before, text, after, style=f"{CELL};white-space:pre-wrap")
         rows.append(tag("tr", tag("td", activation(example["value"]), style=NUMBER), shown))
     return join([tag("div", title, style="font-weight:600;margin-top:6px"), small_table(rows) if rows else ""])
 
 
-def _token(text: str, value: float, largest: float, peak: bool) -> Html:
-    """A token with its shade; leading spaces stand outside of it."""
-    shown = "".join(_MARK.get(c, c) for c in text)
-    bare = shown.lstrip(" ")
-    step = step_of(value, largest)
-    if not step and not peak:
-        return join([shown])
-    style = f"background:rgba(217,139,0,{0.08 + 0.62 * step / STEPS:.2f});border-radius:2px" if step else None
-    return join([" " * (len(shown) - len(bare)), tag("b" if peak else "span", bare, style=style)])
+def _shade(step: int, strongest: bool, _: float) -> str:
+    ground = f";background:rgba(217,139,0,{0.08 + 0.62 * step / STEPS:.2f});border-radius:2px" if step else ""
+    return f'style="font-style:normal{ground}{";font-weight:bold" if strongest else ""}"'
 
 
 def steering_page(state: Mapping[str, Any], results: Sequence[Html]) -> Html:

@@ -10,7 +10,7 @@ from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.events import JobStatus
 from saewidgets.records import CheckpointRecord, TemplateRecord, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label
-from saewidgets.render.runs import tile_values
+from saewidgets.render.static_views import tile_values
 from saewidgets.widgets.messages.training import Card, CheckpointRow, StoreRow, TemplateRow, Tile
 from saewidgets.widgets.values import finite, note_of, number, progress_of
 from saewidgets.workspace.training.advice import advise

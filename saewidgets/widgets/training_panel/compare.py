@@ -12,7 +12,7 @@ from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.labels import ARCHITECTURES, choice_label, name_of, short_float
 from saewidgets.render.numbers import NONE, column, metric
-from saewidgets.render.runs import tile_values
+from saewidgets.render.static_views import tile_values
 from saewidgets.widgets.charts.pareto import HIGHER_IS_BETTER, Y_NAMES
 from saewidgets.widgets.messages.training import (
     CompareState,

@@ -9,7 +9,7 @@ from saewidgets.config import arguments
 from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import JobRecord, Records, TrainingRecord
-from saewidgets.render.runs import group_card
+from saewidgets.render.static_views import group_card
 from saewidgets.workspace.handle import JobHandle
 from saewidgets.workspace.training.checkpoints import export_newest
 from saewidgets.workspace.training.comparing import differs, settings
