@@ -1,4 +1,4 @@
-"""A workspace with fast job times, and a run small enough to finish in a second."""
+"""A workspace with fast job times, and what several tests look at once it is finished: a run, a group, a store."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
-from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace import Run, TrainingGroup, Workspace
 from tests.conftest import TINY_TEXT
 
+STORED = ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]  # what the store of `finished_store` holds
 PATIENCE = 240  # seconds; a loaded machine takes its time
 
 
@@ -57,6 +58,38 @@ def finished(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+@pytest.fixture(scope="session")
+def finished_pair(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed workspace in which a group of two, "pair", has completed: with k 4 and with k 8."""
+    folder = tmp_path_factory.mktemp("pair") / "ws"
+    with Workspace(folder, jobs=JobSettings(poll=0.05)) as workspace:
+        group = workspace.trainings.create_many(small_config(tiny_model_folder, name="pair"), {"sae.k": [4, 8]})
+        assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_store(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed workspace with a store of two hook points, "store", and a run that has completed on it, "stored"."""
+    folder = tmp_path_factory.mktemp("store") / "ws"
+    with Workspace(folder, jobs=JobSettings(poll=0.05)) as workspace:
+        text = {"kind": "text", "strings": TINY_TEXT}
+        store = workspace.activations.capture(
+            str(tiny_model_folder), text, STORED, 4_000, context_size=16, name="store", model_batch_size=8
+        )
+        assert store.wait(PATIENCE) is JobStatus.COMPLETED, store.error
+        run = workspace.trainings.create(of_store(store.corpus, name="stored"))
+        assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    return folder
+
+
+def of_store(corpus: Any, **changes: Any) -> TrainingConfig:
+    """A configuration that leaves the model to a store."""
+    data = small_config("demo").to_data()
+    del data["model"]
+    return TrainingConfig.from_data({**data, "corpus": corpus}).replace(**changes)
+
+
 @pytest.fixture
 def run(ws: Workspace) -> Run:
     """The completed run, in a workspace of this test."""
@@ -64,9 +97,19 @@ def run(ws: Workspace) -> Run:
 
 
 @pytest.fixture
+def pair(ws: Workspace) -> TrainingGroup:
+    """The completed group, in a workspace of this test."""
+    (group_id,) = {record.group_id for record in ws.trainings.list()}
+    return ws.trainings.group(str(group_id))
+
+
+COPIED = {"run": "finished", "pair": "finished_pair"}  # which workspace a test starts from that asks for one of these
+
+
+@pytest.fixture
 def ws(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
-    if "run" in request.fixturenames:  # a copy of the workspace in which it has completed
-        shutil.copytree(request.getfixturevalue("finished"), tmp_path / "ws")
+    for wanted in COPIED.keys() & set(request.fixturenames):
+        shutil.copytree(request.getfixturevalue(COPIED[wanted]), tmp_path / "ws")
     with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as workspace:
         yield workspace
 

@@ -14,7 +14,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
-from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace import Run, TrainingGroup, Workspace
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 LONG = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}
@@ -22,87 +22,70 @@ HOOK = "blocks.0.hook_resid_post"
 OVER = {"hook_name": ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"], "sae.k": [4, 8]}
 
 
-def _weights(run: Run) -> dict[str, Any]:
-    return dict(run.sae().state_dict())
-
-
 def _same(a: Run, b: Run) -> bool:
-    found, expected = _weights(a), _weights(b)
+    found, expected = a.sae().state_dict(), b.sae().state_dict()
     return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
 
 
-def test_four_runs_of_one_job(ws: Workspace, config: TrainingConfig) -> None:
-    told: list[str | None] = []
-    end = ws.subscribe(told.append)
-    group = ws.trainings.create_many(config.replace(name="sweep"), OVER)
-    assert len(group) == 4
-    assert group.progress is not None
-    assert group.name == "sweep"
-    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
-    records = group.records
-    assert {r.job_id for r in records} == {group.job.id}
-    assert {r.group_id for r in records} == {group.id}
-    assert [r.status for r in records] == [JobStatus.COMPLETED] * 4
-    assert [(r.hook_name, r.config["sae"]["k"]) for r in records] == [(h, k) for h in OVER["hook_name"] for k in (4, 8)]
-    assert [r.name for r in records][:2] == ["sweep-l0-resid_post-k4", "sweep-l0-resid_post-k8"]
-    assert [(r.step, r.tokens_done) for r in records] == [(12, 768)] * 4
-    assert len({r.folder for r in records}) == 4
-    for run in group:
+def test_runs_of_one_job(ws: Workspace, pair: TrainingGroup) -> None:
+    assert len(pair) == 2
+    assert pair.name == "pair"
+    records = pair.records
+    assert {(r.job_id, r.group_id, r.status) for r in records} == {(pair.job.id, pair.id, JobStatus.COMPLETED)}
+    assert [r.config["sae"]["k"] for r in records] == [4, 8]
+    assert [(r.step, r.tokens_done) for r in records] == [(12, 768)] * 2
+    assert len({r.folder for r in records}) == 2
+    for run in pair:
         assert {"loss", "val_fvu", "ce_loss_score"} <= set(run.metrics()["name"])
         assert [c.step for c in run.checkpoints()][-1] == 12
         assert run.wait(PATIENCE) is JobStatus.COMPLETED
         assert run.result().sae_path == str(run.sae_path)
         assert run.group is not None
-        assert run.group.id == group.id
+        assert run.group.id == pair.id
         assert any("Completed at step 12" in line for line in run.log())
-        assert sum("Completed" in line for line in run.log()) == 1  # its own, not the others'
-    assert group[1].import_to_saes().training_id == group[1].id
-    assert {run.id for run in group} <= set(told)
-    end()
+        assert sum("Completed" in line for line in run.log()) == 1  # its own, not the other's
+    assert pair[1].import_to_saes().training_id == pair[1].id
 
-    alone = ws.trainings.create(group[2].config.replace(name=None))
-    alone.wait(PATIENCE)
-    assert alone.group is None
-    assert _same(alone, group[2])
+    frame = pair.to_df()
+    assert frame["sae.k"].tolist() == [4, 8]
+    assert {"id", "name", "status", "tokens", "val_fvu"} <= set(frame.columns)
+    assert {"optimizer.lr", "hook_name"}.isdisjoint(frame.columns)
+    assert records[1].name in pair._repr_html_()
+    assert "pair" in repr(pair)
+    assert ws.trainings.group(pair.id).id == pair.id
+    assert [result.step for result in pair.result().results] == [12] * 2
 
-    frame = group.to_df()
-    assert frame["sae.k"].tolist() == [4, 8, 4, 8]
-    assert {"id", "name", "status", "hook_name", "tokens", "val_fvu"} <= set(frame.columns)
-    assert "optimizer.lr" not in frame.columns
-    assert "sweep-l1-mlp_out-k8" in group._repr_html_()
-    assert "sweep" in repr(group)
-    assert ws.trainings.group(group.id).id == group.id
-    assert [result.step for result in group.result().results] == [12] * 4
 
-    again = group.retry()
+def test_a_group_is_repeated_renamed_and_deleted(ws: Workspace, pair: TrainingGroup) -> None:
+    records = pair.records
+    again = pair.retry()
     assert [r.retry_of for r in again.records] == [r.id for r in records]
     assert [r.config for r in again.records] == [{**r.config} for r in records]
-    assert [r.name for r in again.records] == [f"{r.name}-2" for r in records]
-    assert (group.name, again.name) == ("sweep", "sweep-2")
-    again.wait(PATIENCE)
     third = again.retry()
-    assert third.name == "sweep-3"
-    assert [r.name for r in third.records] == [f"{r.name}-3" for r in records]
+    assert [pair.name, again.name, third.name] == ["pair", "pair-2", "pair-3"]
+    for number, group in ((2, again), (3, third)):
+        assert [r.name for r in group.records] == [f"{r.name}-{number}" for r in records]
+        group.cancel()
     again.rename("  repeated ")
-    assert (again.name, again.records[3].group_name, again[0].name) == ("repeated", "repeated", f"{records[0].name}-2")
+    assert (again.name, again.records[1].group_name, again[0].name) == ("repeated", "repeated", f"{records[0].name}-2")
     with pytest.raises(ConfigError, match="A name has 1 to"):
         again.rename(" ")
-    assert group.delete() > 0
-    with pytest.raises(NotFoundError, match="no group"):
-        ws.trainings.group(group.id)
-    with pytest.raises(NotFoundError, match="no group"):
-        group.rename("gone")
+    assert pair.delete() > 0
+    for gone in (lambda: ws.trainings.group(pair.id), lambda: pair.rename("gone")):
+        with pytest.raises(NotFoundError, match="no group"):
+            gone()
 
 
 def test_pause_and_resume_in_another_process_end_in_the_same_bits(tmp_path: Path, tiny_model_folder: Path) -> None:
-    config = small_config(tiny_model_folder, tokens=64 * 30, **{"evaluation.every_steps": 1000})
+    config = small_config(tiny_model_folder, tokens=64 * 60, **{"evaluation.every_steps": 1000})
+    over = {"hook_name": OVER["hook_name"]}
     with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
-        straight = ws.trainings.create_many(config, OVER)
+        straight = ws.trainings.create_many(config, over)
         straight.wait(PATIENCE)
-        paused = ws.trainings.create_many(config, OVER)
-        wait_for_step(ws, paused[3], 3)
+        paused = ws.trainings.create_many(config, over)
+        wait_for_step(ws, paused[1], 3)
         paused.pause()
-        assert paused.wait(PATIENCE) is JobStatus.PAUSED  # thirty steps of four do not pass meanwhile
+        assert paused.wait(PATIENCE) is JobStatus.PAUSED  # sixty steps of two do not pass meanwhile
         for run in paused:
             record = run.record
             assert record.status is JobStatus.PAUSED
@@ -115,10 +98,10 @@ def test_pause_and_resume_in_another_process_end_in_the_same_bits(tmp_path: Path
         assert all(_same(a, b) for a, b in zip(straight, paused, strict=True))
 
 
-def test_one_is_stopped_and_one_cancelled_alone(ws: Workspace, tiny_model_folder: Path) -> None:
-    group = ws.trainings.create_many(small_config(tiny_model_folder, **LONG), {"sae.k": [2, 4, 8]})
-    first, second, third = group
-    wait_for_step(ws, third, 2)
+def test_each_is_stopped_or_cancelled_alone(ws: Workspace, tiny_model_folder: Path) -> None:
+    group = ws.trainings.create_many(small_config(tiny_model_folder, **LONG), {"sae.k": [2, 4, 8, 16, 32]})
+    first, second, third, fourth, fifth = group
+    wait_for_step(ws, fifth, 2)
     first.stop()
     second.cancel()
     assert first.wait(PATIENCE) is JobStatus.STOPPED
@@ -131,38 +114,25 @@ def test_one_is_stopped_and_one_cancelled_alone(ws: Workspace, tiny_model_folder
     with pytest.raises(StateError, match="pause or stop it"):
         first.delete()
     first.stop()  # it has
-    step = third.record.step
-    wait_for_step(ws, third, step + 2)
-
-    group.pause()
-    assert group.wait(PATIENCE) is JobStatus.PAUSED
-    assert [run.status.value for run in group] == ["stopped", "cancelled", "paused"]
-    assert first.record.step < third.record.step
-    group.resume()  # the two that have ended stay as they are
-    done = first.record.step
     wait_for_step(ws, third, third.record.step + 2)
-    assert first.record.step == done
-    third.stop()  # the last one: the job ends with it
-    assert group.wait(PATIENCE) is JobStatus.STOPPED
-    assert [run.status.value for run in group] == ["stopped", "cancelled", "stopped"]
-    assert third.sae().d_sae == 64
 
-
-def test_one_of_a_paused_group_is_stopped_at_once(ws: Workspace, tiny_model_folder: Path) -> None:
-    group = ws.trainings.create_many(small_config(tiny_model_folder, **LONG), {"sae.k": [2, 4]})
-    first, second = group
-    wait_for_step(ws, second, 2)
     group.pause()
     assert group.wait(PATIENCE) is JobStatus.PAUSED
-    first.stop()
-    assert first.status is JobStatus.STOPPED
-    assert first.sae().d_sae == 64
-    assert (second.status, group.status) == (JobStatus.PAUSED, JobStatus.PAUSED)
-    group.stop()
-    assert (second.status, group.status) == (JobStatus.STOPPED, JobStatus.STOPPED)
-    assert second.sae().d_sae == 64
+    third.stop()  # of a group that is paused: at once
+    assert third.sae().d_sae == 64
+    assert [run.status.value for run in group] == ["stopped", "cancelled", "stopped", "paused", "paused"]
+    assert first.record.step < third.record.step
+    group.resume()  # those that have ended stay as they are
+    done = first.record.step
+    wait_for_step(ws, fifth, fifth.record.step + 2)
+    assert first.record.step == done
+    fourth.stop()
+    assert fourth.wait(PATIENCE) is JobStatus.STOPPED
+    fifth.stop()  # the last one: the job ends with it
+    assert group.wait(PATIENCE) is JobStatus.STOPPED
+    assert fifth.sae().d_sae == 64
     first.delete()
-    assert [run.id for run in group] == [second.id]
+    assert [run.id for run in group] == [run.id for run in (second, third, fourth, fifth)]
 
 
 def test_one_that_diverges_fails_alone(ws: Workspace, config: TrainingConfig) -> None:
@@ -195,7 +165,8 @@ def test_a_group_that_waits_can_be_cancelled(ws: Workspace, tiny_model_folder: P
     group = ws.trainings.create_many(small_config(tiny_model_folder), {"sae.k": [2, 4]})
     second = ws.trainings.create_many(small_config(tiny_model_folder), {"sae.k": [2, 4]})
     assert second.name == f"{group.name}-2"  # two cards of one name could not be told apart
-    second.cancel()
+    second.stop()
+    assert [run.status for run in second] == [JobStatus.STOPPED] * 2
     wait_for_step(ws, first, 1)
     assert [r.queue_position for r in group.records] == [1, 1]
     with pytest.raises(StateError, match="is queued"):
@@ -213,10 +184,8 @@ def test_a_model_of_the_user_feeds_all(ws: Workspace, tiny_model_folder: Path) -
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
-    events: list[Any] = []
-    group = ws.trainings.create_many(
-        small_config("mine", device="auto"), {"sae.k": [2, 4]}, model=model, tokenizer=tokenizer, on_event=events.append
-    )
+    over = {"sae.k": [2, 4]}
+    group = ws.trainings.create_many(small_config("mine", device="auto"), over, model=model, tokenizer=tokenizer)
     assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
     assert {r.model for r in group.records} == {"mine"}
     assert all(ws.trainings.held(run.id) is not None for run in group)
@@ -272,8 +241,13 @@ def test_the_last_to_end_is_waited_for_until_the_job_has_ended(
 
     run_group = saewidgets.training.run_group
     monkeypatch.setattr(saewidgets.training, "run_group", slow_to_close)
+    told: list[str | None] = []
+    end = ws.subscribe(told.append)
     group = ws.trainings.create_many(config, {"sae.k": [4, 8]})
+    assert group.progress is not None
     assert [run.wait(PATIENCE) for run in group] == [JobStatus.COMPLETED] * 2
     assert group.status is JobStatus.COMPLETED
+    end()
+    assert {run.id for run in group} <= set(told)
     group.delete()
     assert len(ws.trainings.list()) == 0

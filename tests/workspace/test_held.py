@@ -65,27 +65,20 @@ def test_another_process_does_not_train_or_measure_another_model(
                 ask()
         assert other.evaluate(sae.id, tokens=256, **given) == measured
         assert len(other.trainings.list()) == 1
-        retried = again.retry(**given)
-        assert retried.wait(PATIENCE) is JobStatus.COMPLETED, retried.error
-        for name, tensor in run.sae().state_dict().items():
-            assert torch.equal(tensor, retried.sae().state_dict()[name]), name
-
-
-def test_a_retry_here_uses_the_same_model(ws: Workspace, mine: TrainingConfig, load: Load) -> None:
-    given = load()
-    run = ws.trainings.create(mine, **given)
-    run.wait(PATIENCE)
-    again = run.retry()
-    assert again.wait(PATIENCE) is JobStatus.COMPLETED, again.error
-    for name, tensor in run.sae().state_dict().items():
-        assert torch.equal(tensor, again.sae().state_dict()[name]), name
+        for retried in (again.retry(**given), run.retry()):  # here it is the same model without being asked for
+            assert retried.wait(PATIENCE) is JobStatus.COMPLETED, retried.error
+            for name, tensor in run.sae().state_dict().items():
+                assert torch.equal(tensor, retried.sae().state_dict()[name]), name
 
 
 def test_a_finished_run_leaves_its_model_to_the_user(ws: Workspace, mine: TrainingConfig, load: Load) -> None:
     given = load()
     reference = weakref.ref(given["model"])
+    before = {name: tensor.data_ptr() for name, tensor in given["model"].named_parameters()}
     run = ws.trainings.create(mine, **given)
     run.wait(PATIENCE)
+    assert before == {name: tensor.data_ptr() for name, tensor in given["model"].named_parameters()}
+    assert not any(module._forward_hooks for module in given["model"].modules())
     assert ws.evaluate(run, tokens=256)["l0"] <= 4, "the user still has it"
     given.clear()
     assert _freed(reference)
@@ -137,6 +130,7 @@ def test_a_cancelled_run_goes_on_with_the_model_the_user_still_has(
         ("demo", print, "is a name, not a loaded model.*TrainingConfig"),
         (torch.nn.Linear(2, 2), print, "Linear is not a transformers model"),
         (None, print, "needs its tokenizer and the other way round"),
+        (torch.nn.Linear(2, 2), None, "tokenizer"),
         (torch.nn.Linear(2, 2), "demo", "str is not a tokenizer"),
     ],
 )

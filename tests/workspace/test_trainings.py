@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -24,27 +25,11 @@ Usage = namedtuple("Usage", "total used free")
 LONG = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}
 
 
-def test_a_run_completes_and_leaves_everything(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config)
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+def test_a_run_that_has_completed_leaves_everything(run: Run) -> None:
     record = run.record
     assert (record.step, record.tokens_done, record.d_in) == (12, 768, 32)
-    assert record.name == f"{Path(config.model).name}-l0-topk-k4".replace("_", "-")
-    metrics = run.metrics(["loss", "l0", "fvu"])
-    assert set(metrics["name"]) == {"loss", "l0", "fvu"}
-    assert metrics["step"].is_monotonic_increasing
-    assert (metrics.loc[metrics["name"] == "l0", "value"] <= 4).all()
-    assert {"val_fvu", "ce_loss_score"} <= set(run.metrics()["name"])
     assert set(record.latest) <= {*OF_EVERY_RUN, "aux"}
-    for ask in (run.metrics, run.history):
-        with pytest.raises(NotFoundError, match=r"no metric 'nope'\. This run has aux, .*val_mse"):
-            ask(["loss", "nope"])
-    assert run.metrics("dead").empty, "it may be measured yet"
-    assert run.history(["loss", "dead"])["dead"].isna().all()
-    checkpoints = run.checkpoints()
-    assert {path for record in checkpoints for path in [record.path]} == {
-        str(path) for path in (run.folder / "checkpoints").iterdir()
-    }
+    assert {row.path for row in run.checkpoints()} == {str(path) for path in (run.folder / "checkpoints").iterdir()}
     sae = run.sae()
     assert (sae.d_in, sae.d_sae) == (32, 64)
     lines = run.log()
@@ -52,27 +37,13 @@ def test_a_run_completes_and_leaves_everything(ws: Workspace, config: TrainingCo
     assert run.log(2) == lines[-2:]
 
 
-def test_bad_ranges_of_metrics_are_refused(run: Run) -> None:
-    bad: list[tuple[str, Any]] = [
-        ("since", "2020-01-01"), ("limit", -1), ("offset", -1), ("names", 3), ("names", ["loss", 3]),
-    ]  # fmt: skip
-    for field, value in bad:
-        with pytest.raises(ConfigError) as caught:
-            run.metrics(**{field: value})
-        assert caught.value.where == field
-    assert set(run.metrics("loss")["name"]) == {"loss"}
-
-
-def test_blank_names(config: TrainingConfig) -> None:
-    assert config.replace(name="  ").name is None
-    assert config.replace(name=" a\nb ").name == "a b"
-    assert config.replace(name="a\u202eb\u0007").name == "ab"
-    with pytest.raises(ConfigError, match="The model is missing"):
-        config.replace(model="  ")
-
-
-def test_metrics_can_be_paged_and_cut_by_time(ws: Workspace, run: Run) -> None:
-    everything = run.metrics(["loss"])
+def test_metrics_by_name_page_and_time_long_and_wide(ws: Workspace, run: Run) -> None:
+    metrics = run.metrics(["loss", "l0", "fvu"])
+    assert set(metrics["name"]) == {"loss", "l0", "fvu"}
+    assert metrics["step"].is_monotonic_increasing
+    assert (metrics.loc[metrics["name"] == "l0", "value"] <= 4).all()
+    assert {"val_fvu", "ce_loss_score"} <= set(run.metrics()["name"])
+    everything = run.metrics("loss")
     pages = [run.metrics(["loss"], limit=3, offset=offset) for offset in range(0, len(everything), 3)]
     assert [step for page in pages for step in page["step"]] == everything["step"].tolist()
     middle = everything["time"].iloc[2].timestamp() - 1e-5  # just before the third
@@ -81,6 +52,35 @@ def test_metrics_can_be_paged_and_cut_by_time(ws: Workspace, run: Run) -> None:
     columns = ws.trainings.metric_columns(run.id, ["loss", "val_fvu"])
     assert columns["step"].tolist() == sorted(columns["step"].tolist())
     assert columns["loss"].shape == columns["val_fvu"].shape == columns["step"].shape
+
+    frame = run.history(["loss", "val_fvu"])
+    assert list(frame.columns) == ["step", "tokens", "time", "loss", "val_fvu"]
+    assert frame["step"].is_unique
+    merged = frame.dropna(subset=["loss"])
+    assert merged["loss"].tolist() == everything["value"].tolist()
+    assert merged["step"].tolist() == everything["step"].tolist()
+    assert set(run.metrics()["name"]) == set(run.history().columns) - {"step", "tokens", "time"}
+
+    for ask in (run.metrics, run.history):
+        with pytest.raises(NotFoundError, match=r"no metric 'nope'\. This run has aux, .*val_mse"):
+            ask(["loss", "nope"])
+    assert run.metrics("dead").empty, "it may be measured yet"
+    assert run.history(["loss", "dead"])["dead"].isna().all()
+    bad: list[tuple[str, Any]] = [
+        ("since", "2020-01-01"), ("limit", -1), ("offset", -1), ("names", 3), ("names", ["loss", 3]),
+    ]  # fmt: skip
+    for field, value in bad:
+        with pytest.raises(ConfigError) as caught:
+            run.metrics(**{field: value})
+        assert caught.value.where == field
+
+
+def test_blank_names(config: TrainingConfig) -> None:
+    assert config.replace(name="  ").name is None
+    assert config.replace(name=" a\nb ").name == "a b"
+    assert config.replace(name="a\u202eb\u0007").name == "ab"
+    with pytest.raises(ConfigError, match="The model is missing"):
+        config.replace(model="  ")
 
 
 def test_pause_and_resume_end_in_the_same_weights(ws: Workspace, tiny_model_folder: Path) -> None:
@@ -100,29 +100,43 @@ def test_pause_and_resume_end_in_the_same_weights(ws: Workspace, tiny_model_fold
         assert torch.equal(tensor, paused.sae().state_dict()[name]), name
 
 
-def test_stop_keeps_what_was_learned(ws: Workspace, tiny_model_folder: Path) -> None:
+def test_paused_cancelled_and_stopped_a_run_keeps_what_it_learned_and_can_go_on(
+    ws: Workspace, tiny_model_folder: Path
+) -> None:
     run = ws.trainings.create(small_config(tiny_model_folder, **LONG))
-    wait_for_step(ws, run, 2)
+
+    def paused_after(step: int) -> int:
+        wait_for_step(ws, run, step)
+        run.pause()
+        assert run.wait(PATIENCE) is JobStatus.PAUSED
+        return run.record.step
+
+    step = paused_after(2)
+    with pytest.raises(StateError, match="Resume it, or stop it and keep"):
+        run.sae()
+    run.cancel()
+    with pytest.raises(StateError, match=r"was cancelled without an SAE.*run\.export_checkpoint\(\)"):
+        run.sae()
+    run.export_checkpoint()
+    assert run.sae().d_sae == 64
+    run.resume()
+    step = paused_after(step + 2)
+    newest = run.checkpoints()[-1]
+    ws.catalog.checkpoints.delete(newest.id)  # as if it had been killed before it wrote the row
+    run.stop()  # exports the checkpoint
+    assert run.status is JobStatus.STOPPED
+    assert (run.record.last_checkpoint_step, newest.step) == (step, step)
+    assert run.sae().metadata["training_tokens"] == newest.tokens
+    assert ws.evaluate(run, tokens=256)["l0"] <= 4
+    run.resume()
+    wait_for_step(ws, run, step + 2)
     run.checkpoint_now()
     run.stop()
     assert run.wait(PATIENCE) is JobStatus.STOPPED
-    assert run.sae().d_sae == 64
+    assert run.sae().metadata["training_tokens"] > newest.tokens
     assert run.import_to_saes().training_id == run.id
-
-
-def test_stopping_a_paused_run_exports_its_checkpoint(ws: Workspace, tiny_model_folder: Path) -> None:
-    run = ws.trainings.create(small_config(tiny_model_folder, **LONG))
-    wait_for_step(ws, run, 2)
-    run.pause()
-    assert run.wait(PATIENCE) is JobStatus.PAUSED
-    run.stop()
-    assert run.status is JobStatus.STOPPED
-    sae = run.sae()
-    assert sae.metadata["training_tokens"] == run.record.last_checkpoint_tokens
-    assert ws.evaluate(run, tokens=256)["l0"] <= 4
-    run.resume()  # and it can still go on
-    wait_for = {JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING}
-    assert run.status in wait_for
+    run.resume()
+    assert run.status in {JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING}
     run.cancel()
     assert run.wait(PATIENCE) is JobStatus.CANCELLED
 
@@ -190,58 +204,37 @@ def test_a_retry_can_have_other_settings_and_each_has_a_name_of_its_own(
     runs += [runs[5].retry(), ws.trainings.create(config.replace(name="mine-7"))]
     assert [run.record.name for run in runs[6:]] == [f"{default}-3", "mine-7"]
     assert ws.trainings.retry_name(runs[7].id) == "mine-7-2"  # nor is this one
-    for run in runs[4:]:
+    for run in reversed(runs):
         run.cancel()
-    for run in runs:
-        run.wait(PATIENCE)
 
 
-def test_a_model_of_the_user_is_used_as_it_is(ws: Workspace, tiny_model_folder: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
-    before = {name: tensor.data_ptr() for name, tensor in model.named_parameters()}
-    config = small_config("mine", device="auto")
-    run = ws.trainings.create(config, model=model, tokenizer=tokenizer)
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-    assert before == {name: tensor.data_ptr() for name, tensor in model.named_parameters()}
-    assert not any(module._forward_hooks for module in model.modules())
-    assert run.record.model == "mine"
-    assert ws.evaluate(run, tokens=256)["l0"] <= 4
-    with pytest.raises(ConfigError, match="tokenizer"):
-        ws.trainings.create(config, model=model)
-
-
-def test_find_by_prefix_and_name(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config.replace(name="first"))
+def test_a_run_is_found_by_name_or_prefix_and_deleted_by_name_or_id(
+    ws: Workspace, run: Run, config: TrainingConfig
+) -> None:
     other = ws.trainings.create(config.replace(name="second"))
+    other.cancel()
     assert ws.trainings.get("first").id == run.id
     differs = next(i for i, (a, b) in enumerate(zip(run.id, other.id, strict=True)) if a != b)
     assert ws.trainings.get(run.id[: differs + 1]).id == run.id
     assert {record.name for record in ws.trainings.list(search="first")} == {"first"}
+    assert len(ws.trainings.list().to_df()) == 2
     with pytest.raises(NotFoundError, match="2 trainings match"):
         ws.trainings.get(run.id[: len("train_") + 4])
     with pytest.raises(NotFoundError, match="no training 'nothing'"):
         ws.trainings.get("nothing")
+    for wanted in ("", " ", "t", "train_", "train_01"):
+        for action in (ws.trainings.get, ws.trainings.delete):
+            with pytest.raises((ConfigError, NotFoundError), match=r"empty|There is no training|trainings match"):
+                action(wanted)
+    with pytest.raises(NotFoundError, match="whole id"):
+        ws.trainings.delete(run.id[: differs + 1])
     run.rename(" renamed ")
     assert run.record.name == "renamed"
     with pytest.raises(ConfigError):
         run.rename("   ")
-    for each in (run, other):
-        each.wait(PATIENCE)
-    assert len(ws.trainings.list().to_df()) == 2
-
-
-def test_a_run_is_deleted_by_its_whole_id_or_its_name(ws: Workspace, run: Run) -> None:
-    for wanted in ("", " ", "t", "train_", "train_01"):
-        for action in (ws.trainings.get, ws.trainings.delete):
-            with pytest.raises((ConfigError, NotFoundError), match=r"empty|There is no training"):
-                action(wanted)
-    assert ws.trainings.get(run.id[:-3]).id == run.id
-    with pytest.raises(NotFoundError, match="whole id"):
-        ws.trainings.delete(run.id[:-3])
-    ws.trainings.delete("first")
+    assert other.wait(PATIENCE) is JobStatus.CANCELLED
+    ws.trainings.delete("renamed")
+    ws.trainings.delete(other.id)
     assert not ws.trainings.list()
 
 
@@ -254,41 +247,48 @@ def test_a_status_that_does_not_exist(ws: Workspace) -> None:
     assert not ws.jobs.list(status=["running", JobStatus.QUEUED])
 
 
-def test_a_run_whose_folder_cannot_be_made_leaves_nothing(ws: Workspace, config: TrainingConfig) -> None:
-    (ws.folder / "trainings").write_text("in the way")
-    with pytest.raises(StorageError, match=r"folder of the training cannot be made.*Check that the workspace"):
-        ws.trainings.create(config)
-    assert not ws.trainings.list()
-    assert not ws.jobs.list()
-
-
-def test_a_run_whose_row_cannot_be_read_leaves_nothing(
+def test_a_run_that_cannot_be_kept_leaves_nothing(
     ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The row is written, and then something goes wrong."""
-    insert = ws.catalog.trainings.create_all
+    """There is no space; the row is written, and then something goes wrong; the folder cannot be made."""
+
+    def refused(kind: type[Exception], words: str) -> None:
+        with pytest.raises(kind, match=words):
+            ws.trainings.create(config)
+        assert not ws.trainings.list()
+        assert not ws.jobs.list()
+        assert not list(ws.folder.glob("trainings/*"))
 
     def failing(*given: Any) -> None:
         insert(*given)
         raise CatalogError("The catalog is busy.")
 
-    monkeypatch.setattr(ws.catalog.trainings, "create_all", failing)
-    with pytest.raises(CatalogError, match="busy"):
-        ws.trainings.create(config)
-    assert not ws.trainings.list()
-    assert not ws.jobs.list()
-    assert not list(ws.folder.glob("trainings/*"))
+    insert = ws.catalog.trainings.create_all
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 10**6, 10**6))
+        refused(StorageError, "Not enough disk space")
+    with monkeypatch.context() as patch:
+        patch.setattr(ws.catalog.trainings, "create_all", failing)
+        refused(CatalogError, "busy")
+    shutil.rmtree(ws.folder / "trainings", ignore_errors=True)
+    (ws.folder / "trainings").write_text("in the way")
+    refused(StorageError, r"folder of the training cannot be made.*Check that the workspace")
 
 
-def test_what_only_the_run_can_find_out_fails_with_a_reason(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config.replace(model="no/such-model"))
-    assert run.wait(PATIENCE) is JobStatus.FAILED
-    error = run.error
-    assert error is not None
-    assert "no/such-model" in f"{error.where} {error.what} {error.hint}"
-    assert not (run.folder / "sae").exists()
-    with pytest.raises(SAEWidgetsError, match="no/such-model"):
-        run.result()
+def test_what_only_the_run_can_find_out_fails_with_a_reason(
+    ws: Workspace, config: TrainingConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    empty = str(tmp_path / "empty.txt")
+    for changes, words in (({"model": "no/such-model"}, "no/such-model"), ({"corpus": empty}, "corpus.*no text")):
+        run = ws.trainings.create(config.replace(**changes))
+        assert run.wait(PATIENCE) is JobStatus.FAILED
+        error = run.error
+        assert error is not None
+        assert re.search(words, f"{error.where} {error.what} {error.hint}")
+        assert not (run.folder / "sae").exists()
+        with pytest.raises(SAEWidgetsError, match=words):
+            run.result()
 
 
 def test_bad_input_is_refused_before_anything_is_made(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
@@ -305,24 +305,6 @@ def test_bad_input_is_refused_before_anything_is_made(ws: Workspace, config: Tra
         ws.trainings.create(config.replace(model_revision="main"))
     assert not ws.trainings.list()
     assert not list(ws.folder.glob("trainings/*"))
-
-
-def test_an_empty_corpus_fails_with_a_reason(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
-    (tmp_path / "empty.txt").write_text("")
-    run = ws.trainings.create(config.replace(corpus=str(tmp_path / "empty.txt")))
-    assert run.wait(PATIENCE) is JobStatus.FAILED
-    assert run.error is not None
-    assert run.error.where == "corpus"
-    assert "no text" in run.error.what
-
-
-def test_no_disk_space_is_said_before_the_run(
-    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 10**6, 10**6))
-    with pytest.raises(StorageError, match="Not enough disk space"):
-        ws.trainings.create(config)
-    assert not ws.trainings.list()
 
 
 def test_a_run_that_was_stopped_before_its_first_step(
@@ -345,20 +327,6 @@ def test_a_run_that_was_stopped_before_its_first_step(
     run.resume()
     first.cancel()
     assert run.wait(PATIENCE) is S.COMPLETED, run.error
-    assert run.sae().d_sae == 64
-
-
-def test_a_run_that_was_cancelled_behind_a_checkpoint(ws: Workspace, tiny_model_folder: Path) -> None:
-    run = ws.trainings.create(small_config(tiny_model_folder, **LONG))
-    wait_for_step(ws, run, 2)
-    run.pause()
-    assert run.wait(PATIENCE) is S.PAUSED
-    with pytest.raises(StateError, match="Resume it, or stop it and keep"):
-        run.sae()
-    run.cancel()
-    with pytest.raises(StateError, match=r"was cancelled without an SAE.*run\.export_checkpoint\(\)"):
-        run.sae()
-    run.export_checkpoint()
     assert run.sae().d_sae == 64
 
 
