@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from tests.conftest import TINY_TEXT
 from tests.lm.models import encoder_tokenizer, family
-from tests.workspace.conftest import PATIENCE, small_config
 from tests.workspace.test_arguments import WRONG
 
 TEXT = TextCorpus(strings=TINY_TEXT)
@@ -31,15 +31,16 @@ HOOK = "blocks.0.hook_resid_post"
 
 
 @pytest.fixture(scope="module")
-def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    with Workspace(tmp_path_factory.mktemp("evaluate") / "workspace") as workspace:
+def ws(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    folder = tmp_path_factory.mktemp("evaluate") / "workspace"
+    with Workspace(shutil.copytree(finished, folder)) as workspace:
         yield workspace
 
 
 @pytest.fixture(scope="module")
-def run(ws: Workspace, tiny_model_folder: Path) -> Run:
-    found = ws.trainings.create(small_config(tiny_model_folder, name="<b>first</b>"))
-    found.wait(timeout=PATIENCE)
+def run(ws: Workspace) -> Run:
+    found = ws.trainings.get("first")
+    found.rename("<b>first</b>")
     return found
 
 
@@ -98,31 +99,6 @@ def test_whatever_names_it(ws: Workspace, run: Run, sae: SAERecord, tiny_model_f
     assert ws.evaluate(sae.id, TEXT, tokens=256).sae_id == sae.id
     assert ws.evaluate(module, TEXT, tokens=256, model=tiny_model_folder).sae_id is None
     assert run.evaluate(TEXT, tokens=256, cross_entropy=False)["fvu"] == pytest.approx(expected["fvu"])
-
-
-def test_several_in_one_table(ws: Workspace, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import saewidgets.lm
-
-    group = ws.trainings.create_many(small_config(tiny_model_folder), over={"sae.k": [2, 8]})
-    group.wait(timeout=PATIENCE)
-    loads: list[str] = []
-    load = saewidgets.lm.load_model
-    monkeypatch.setattr(saewidgets.lm, "load_model", lambda *a, **b: loads.append(a[0]) or load(*a, **b))
-    reports = ws.evaluate_many(group, tokens=256, progress=False)
-    assert loads == [str(tiny_model_folder)]
-    frame = reports.to_df()
-    assert frame["l0"].tolist() == pytest.approx([2, 8], abs=0.1)
-    assert frame["ce_loss_score_mean_ablation"].isna().all()
-    assert list(frame.columns)[:3] == ["name", "architecture", "d_sae"]
-    again = ws.evaluate_many([run.id for run in group.runs], tokens=256, progress=False)
-    assert [dict(one) for one in again] == [dict(one) for one in reports]
-    assert "<table" in reports._repr_html_()
-    for wrong in (group.runs[0].id, [], {}, 5, None):
-        with pytest.raises(ConfigError, match="a list of SAEs") as caught:
-            ws.evaluate_many(wrong)
-        assert caught.value.where == "what"
-    with pytest.raises(ConfigError, match="There is no such argument: 'token'"):
-        ws.evaluate_many(group, token=5)
 
 
 def test_other_settings(ws: Workspace, run: Run, tiny_model_folder: Path) -> None:

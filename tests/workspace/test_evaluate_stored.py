@@ -11,32 +11,28 @@ import numpy as np
 import pytest
 import torch
 
-from saewidgets.config import ActivationCorpus, TrainingConfig
+from saewidgets.config import ActivationCorpus
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.lm import load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.activations import Capture
-from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, STORED, of_store
 
-RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
+RESID, MLP = STORED
 LEFT_OUT = "CE recovered and KL recovered are left out"
 
 
 @pytest.fixture(scope="module")
-def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    with Workspace(tmp_path_factory.mktemp("ws") / "w") as workspace:
+def ws(finished_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    with Workspace(shutil.copytree(finished_store, tmp_path_factory.mktemp("ws") / "w")) as workspace:
         yield workspace
 
 
 @pytest.fixture(scope="module")
-def store(ws: Workspace, tiny_model_folder: Path) -> Capture:
-    text = {"kind": "text", "strings": TINY_TEXT}
-    found = ws.activations.capture(str(tiny_model_folder), text, [RESID, MLP], 4_000, context_size=16, name="rows")
-    assert found.wait(PATIENCE) is JobStatus.COMPLETED, found.error
-    return found
+def store(ws: Workspace) -> Capture:
+    return ws.activations.get("store")
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +47,14 @@ def imported(
 
 
 def _run(ws: Workspace, corpus: Any, **changes: Any) -> Run:
-    data = small_config("demo").to_data()
-    if isinstance(corpus, ActivationCorpus):
-        del data["model"]  # the store says it
-    run = ws.trainings.create(TrainingConfig.from_data({**data, "corpus": corpus}).replace(**changes))
+    run = ws.trainings.create(of_store(corpus, **changes))
     assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
     return run
 
 
 @pytest.fixture(scope="module")
-def run(ws: Workspace, store: Capture) -> Run:
-    return _run(ws, store.corpus)
+def run(ws: Workspace) -> Run:
+    return ws.trainings.get("stored")
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +163,7 @@ def test_a_run_is_measured_on_what_it_was_not_trained_on(
     sae = again.import_to_saes()
     again.delete()
     assert ws.evaluate(sae.id, store.id, tokens=64).held_out
-    assert ws.saes.statistics(sae.id)["evaluated"]["corpus"] == "rows"
+    assert ws.saes.statistics(sae.id)["evaluated"]["corpus"] == "store"
 
 
 def test_a_training_that_held_nothing_out(ws: Workspace, store: Capture) -> None:
@@ -229,24 +222,24 @@ def test_what_cannot_be_measured_is_refused(
         (run, store, {"cross_entropy": True}, "cross_entropy: Cross-entropy and divergence take text"),
         (run, ActivationCorpus(store.id, cross_entropy=True), {}, "cross_entropy: Cross-entropy"),
         (run, store, {"mean_ablation": True}, "mean_ablation: "),
-        (narrow, store, {}, "d_in: The SAE's d_in is 16, but the store rows holds 32 numbers per row at blocks.0"),
+        (narrow, store, {}, "d_in: The SAE's d_in is 16, but the store store holds 32 numbers per row at blocks.0"),
         (coder, store, {}, "hook_name_out: A transcoder reconstructs another place"),
         (coder, store, {"hook_name_out": "blocks.0.hook_mlp_out"}, "hook_name_out: This store does not hold"),
         (run, store, {"hook_name_out": MLP}, "hook_name_out: A topk SAE reconstructs what it reads"),
         (run, store, {"hook_name": "blocks.0.hook_mlp_out"}, "hook_name: This store does not hold blocks.0.hook_mlp"),
         (_sae(model_name="gpt2-small"), store, {}, "belongs to gpt2-small"),
         (run, imported, {"model": "gpt2"}, "model: The store states was captured from "),
-        (run, store, {"model": "gpt2"}, "model: The store rows was captured from "),  # its own store, too
+        (run, store, {"model": "gpt2"}, "model: The store store was captured from "),  # its own store, too
         (run, store, {"model": lm}, "model: No language model is run"),
         (run, store, {"tokenizer": lm.tokenizer}, "tokenizer: No language model is run"),
-        (run, store, {"context_size": 8}, "context_size: The store rows has contexts of 16"),
+        (run, store, {"context_size": 8}, "context_size: The store store has contexts of 16"),
         (run, store, {"seqpos_slice": "40:"}, "seqpos_slice: A context of 16 tokens has none"),
         (run, imported, {"seqpos_slice": "1:"}, "seqpos_slice: Imported states have neither"),
         (run, imported, {"exclude_special_tokens": True}, "exclude_special_tokens: Imported states"),
         (run, imported, {"context_size": 16}, "context_size: Imported states"),
-        (store.id, store, {}, "what: rows is a store of activations, not an SAE."),
-        (store, store, {}, "what: rows is a store of activations, not an SAE."),
-        ("rows", None, {}, f"the store as its corpus: {store.id}"),
+        (store.id, store, {}, "what: store is a store of activations, not an SAE."),
+        (store, store, {}, "what: store is a store of activations, not an SAE."),
+        ("store", None, {}, f"the store as its corpus: {store.id}"),
     ]
     for what, corpus, asked, said in cases:
         with pytest.raises(ConfigError) as caught:

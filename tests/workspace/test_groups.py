@@ -53,7 +53,6 @@ def test_runs_of_one_job(ws: Workspace, pair: TrainingGroup) -> None:
     assert records[1].name in pair._repr_html_()
     assert "pair" in repr(pair)
     assert ws.trainings.group(pair.id).id == pair.id
-    assert [result.step for result in pair.result().results] == [12] * 2
 
 
 def test_a_group_is_repeated_renamed_and_deleted(ws: Workspace, pair: TrainingGroup) -> None:
@@ -247,7 +246,33 @@ def test_the_last_to_end_is_waited_for_until_the_job_has_ended(
     assert group.progress is not None
     assert [run.wait(PATIENCE) for run in group] == [JobStatus.COMPLETED] * 2
     assert group.status is JobStatus.COMPLETED
+    assert [result.step for result in group.result().results] == [12] * 2
     end()
     assert {run.id for run in group} <= set(told)
     group.delete()
     assert len(ws.trainings.list()) == 0
+
+
+def test_all_are_evaluated_in_one_table(
+    ws: Workspace, pair: TrainingGroup, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import saewidgets.lm
+
+    loads: list[str] = []
+    load = saewidgets.lm.load_model
+    monkeypatch.setattr(saewidgets.lm, "load_model", lambda *a, **b: loads.append(a[0]) or load(*a, **b))
+    reports = ws.evaluate_many(pair, tokens=256, progress=False)
+    assert loads == [str(tiny_model_folder)]
+    frame = reports.to_df()
+    assert frame["l0"].tolist() == pytest.approx([4, 8], abs=0.1)
+    assert frame["ce_loss_score_mean_ablation"].isna().all()
+    assert list(frame.columns)[:3] == ["name", "architecture", "d_sae"]
+    again = ws.evaluate_many([run.id for run in pair.runs], tokens=256, progress=False)
+    assert [dict(one) for one in again] == [dict(one) for one in reports]
+    assert "<table" in reports._repr_html_()
+    for wrong in (pair.runs[0].id, [], {}, 5, None):
+        with pytest.raises(ConfigError, match="a list of SAEs") as caught:
+            ws.evaluate_many(wrong)
+        assert caught.value.where == "what"
+    with pytest.raises(ConfigError, match="There is no such argument: 'token'"):
+        ws.evaluate_many(pair, token=5)

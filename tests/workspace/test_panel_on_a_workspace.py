@@ -9,7 +9,7 @@ from saewidgets.events import JobStatus
 from saewidgets.widgets import shell
 from saewidgets.widgets.training_panel.state import PanelModel
 from saewidgets.widgets.training_panel.widget import TrainingPanel
-from saewidgets.workspace import Workspace
+from saewidgets.workspace import TrainingGroup, Workspace
 from tests.widgets.conftest import panel_commands, wait_for
 from tests.workspace.conftest import PATIENCE
 
@@ -23,21 +23,19 @@ def test_the_charts_hold_what_the_catalog_holds(
     assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
     names = ("loss", "l0", "fvu")
     wanted = ws.trainings.metric_columns(run.id, names)
-    wait_for(lambda: len(panel._charts._series.get(run.id, ())) == len(wanted["step"]))
+    wait_for(lambda: len(panel._charts._series.get(run.id, ())) == len(wanted["step"]), PATIENCE)
     series = panel._charts._series[run.id]
     for name in ("step", "tokens", "time", *names):
         assert series.column(name).tolist() == wanted[name].tolist()
     panel.close()
 
 
-def test_a_group_from_its_cards_to_its_end(ws: Workspace, config: TrainingConfig) -> None:
-    group = ws.trainings.create_many(config, over={"sae.k": [2, 4]})
-    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+def test_a_group_from_its_cards_to_its_end(ws: Workspace, pair: TrainingGroup) -> None:
     model = PanelModel(ws)
     model.read()
     cards = model.state().cards
-    assert {card.group_id for card in cards} == {group.id}
-    assert {card.group_name for card in cards} == {group.name}
+    assert {card.group_id for card in cards} == {pair.id}
+    assert {card.group_name for card in cards} == {pair.name}
     runs, ids = panel_commands(model), tuple(card.id for card in cards)
 
     runs.compare(training_ids=ids)
@@ -53,7 +51,7 @@ def test_a_group_from_its_cards_to_its_end(ws: Workspace, config: TrainingConfig
     assert ws.trainings.get(longer).wait(PATIENCE) is JobStatus.COMPLETED, ws.trainings.get(longer).error
     done = runs.run_actions(action="import", training_ids=ids)
     assert (done.done, done.problems) == (ids, ())
-    runs.group_action(action="delete", group_id=group.id)
+    runs.group_action(action="delete", group_id=pair.id)
     assert [record.id for record in ws.trainings.list()] == [longer]
 
 

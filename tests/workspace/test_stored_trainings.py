@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,33 +10,22 @@ from typing import Any
 import pytest
 import torch
 
-from saewidgets.config import ActivationCorpus, TrainingConfig
+from saewidgets.config import ActivationCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.activations import Capture
-from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, STORED, of_store, small_config
 
-RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
+RESID, MLP = STORED
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Iterator[tuple[Workspace, Capture]]:
-    with Workspace(tmp_path_factory.mktemp("ws") / "w", jobs=JobSettings(poll=0.05)) as ws:
-        text = {"kind": "text", "strings": TINY_TEXT}
-        store = ws.activations.capture(
-            str(tiny_model_folder), text, [RESID, MLP], 10_000, context_size=16, name="store", model_batch_size=8
-        )
-        assert store.wait(PATIENCE) is JobStatus.COMPLETED, store.error
-        yield ws, store
-
-
-def _config(corpus: Any, **changes: Any) -> TrainingConfig:
-    data = small_config("demo").to_data()
-    del data["model"]  # the store says it
-    return TrainingConfig.from_data({**data, "corpus": corpus}).replace(**changes)
+def filled(finished_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, Capture]]:
+    folder = shutil.copytree(finished_store, tmp_path_factory.mktemp("stored") / "ws")
+    with Workspace(folder, jobs=JobSettings(poll=0.05)) as ws:
+        yield ws, ws.activations.get("store")
 
 
 @pytest.fixture
@@ -50,24 +40,22 @@ def test_a_run_takes_model_and_context_from_its_store(
     filled: tuple[Workspace, Capture], tiny_model_folder: Path, no_model: None
 ) -> None:
     ws, store = filled
-    run = ws.trainings.create(_config(ActivationCorpus("store"), context_size=999))
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-    config = run.config
+    run = ws.trainings.get("stored")
+    again = ws.trainings.create(of_store(ActivationCorpus("store"), context_size=999))
+    assert again.wait(PATIENCE) is JobStatus.COMPLETED, again.error
+    config = again.config
     assert config.corpus == ActivationCorpus(store.id)  # the name stood for it
     assert (config.model, config.context_size) == (str(tiny_model_folder), 16)
-    assert run.record.corpus == store.id
-    assert "val_fvu" in run.record.latest
-    assert "ce_loss_score" not in run.record.latest
-    again = run.retry()
-    assert again.wait(PATIENCE) is JobStatus.COMPLETED, again.error
+    assert again.record.corpus == store.id
+    assert "val_fvu" in again.record.latest
+    assert "ce_loss_score" not in again.record.latest
     one, other = run.sae().state_dict(), again.sae().state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_the_sae_is_read_on_the_text_of_its_store(filled: tuple[Workspace, Capture]) -> None:
     ws, store = filled
-    run = ws.trainings.create(_config(store.corpus))
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    run = ws.trainings.get("stored")
     sae = run.import_to_saes()
     wanted = ws.extractions.defaults(sae_id=sae.id)
     assert wanted.corpus is not None
@@ -81,9 +69,9 @@ def test_the_sae_is_read_on_the_text_of_its_store(filled: tuple[Workspace, Captu
 
 def test_several_trainings_read_one_store_together(filled: tuple[Workspace, Capture], no_model: None) -> None:
     ws, store = filled
-    group = ws.trainings.create_many(_config(store.corpus), over={"hook_name": [RESID, MLP]})
+    group = ws.trainings.create_many(of_store(store.corpus), over={"hook_name": [RESID, MLP]})
     assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
-    alone = ws.trainings.create(_config(store.corpus, hook_name=MLP))
+    alone = ws.trainings.create(of_store(store.corpus, hook_name=MLP))
     assert alone.wait(PATIENCE) is JobStatus.COMPLETED, alone.error
     member = next(run for run in group.runs if run.record.hook_name == MLP)
     one, other = alone.sae().state_dict(), member.sae().state_dict()
@@ -100,7 +88,7 @@ def test_what_does_not_fit_is_refused_before_it_starts(filled: tuple[Workspace, 
     ]
     for changes, kind, message in cases:
         with pytest.raises(kind, match=message):
-            ws.trainings.create(_config(changes.pop("corpus", store.corpus), **changes))
+            ws.trainings.create(of_store(changes.pop("corpus", store.corpus), **changes))
     assert len(ws.trainings.list()) == before
 
 
@@ -123,9 +111,9 @@ def test_a_store_in_use_is_not_deleted_and_a_changed_one_not_trained_from(
     filled: tuple[Workspace, Capture],
 ) -> None:
     ws, store = filled
-    run = ws.trainings.create(_config(store.corpus, tokens=64 * 100_000))
+    run = ws.trainings.create(of_store(store.corpus, name="reader", tokens=64 * 100_000))
     try:
-        with pytest.raises(StateError, match=rf"1 training reads this store: {run.name}"):
+        with pytest.raises(StateError, match="1 training reads this store: reader"):
             ws.activations.delete(store.id)
         assert ws.activations.used_by(store.id) == [run.id]
         run.pause()
@@ -135,7 +123,7 @@ def test_a_store_in_use_is_not_deleted_and_a_changed_one_not_trained_from(
         file.write_bytes(b"\x01" + data[1:])
         try:
             with pytest.raises(FormatError, match="was written to"):
-                ws.trainings.create(_config(store.corpus))
+                ws.trainings.create(of_store(store.corpus))
             run.resume()
             assert run.wait(PATIENCE) is JobStatus.FAILED
             assert run.error is not None
@@ -157,7 +145,7 @@ def test_imported_states_need_a_name_for_their_model(filled: tuple[Workspace, Ca
     torch.save({"hidden_states": states, "layer_idx": 0}, tmp_path / "layer_0_states.pt")
     store = ws.activations.import_states(tmp_path / "layer_0_states.pt")
     assert store.wait(PATIENCE) is JobStatus.COMPLETED, store.error
-    data = _config(store.corpus).to_data()
+    data = of_store(store.corpus).to_data()
     del data["model"]
     with pytest.raises(ConfigError, match="do not say which model"):
         ws.trainings.create(data)
