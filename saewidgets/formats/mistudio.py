@@ -164,6 +164,8 @@ def _look_at_export(source: Source) -> Look:
     normalized = file.architecture == "standard_anthropic" or file.normalize_activations != "none"
     percent = None if second or kind == "jumprelu" else file.extra_metadata.top_k_sparsity
     maths = _Maths(kind, second, normalized, None if percent is None else _share(percent, file.d_sae))
+    if (refusal := maths.refusal(f"{where}: architecture")) is not None:
+        raise refusal
     halved = not second and kind in ("standard", "skip")
     place = _PLACE.fullmatch(PurePath(source.label).name)
     placed = place is not None and place[2] is not None
@@ -189,7 +191,6 @@ def _look_at_export(source: Source) -> Look:
         model=file.extra_metadata.hf_model_name or file.model_name,
         hook_name=f"blocks.{place[1]}.{_SITES[place[2]]}" if place and placed else file.hook_name or file.hook_point,
         notes=[note for note, said in notes.items() if said], fold=correct,
-        refusal=maths.refusal(f"{where}: architecture"),
     )
 
 

@@ -364,5 +364,6 @@ def test_the_folders_name_tells_the_site(tmp_path: Path) -> None:
 
 def test_a_top_k_skip_autoencoder_with_normalised_activations_is_refused(tmp_path: Path) -> None:
     folder = export_write(tmp_path / "sae", draw(), export_config("skip", FIRST | {"top_k_sparsity": 10.0}))
-    with pytest.raises(FormatError, match="top-k skip autoencoder with normalised"):
-        load_sae(folder)
+    for look in (describe, load_sae):
+        with pytest.raises(FormatError, match="top-k skip autoencoder with normalised"):
+            look(folder)
