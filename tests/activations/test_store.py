@@ -167,7 +167,8 @@ def test_a_full_disk_is_seen_before_it_is_full(
 
 @pytest.mark.parametrize("shard_bytes", [1 << 28, 4096])
 def test_paused_and_resumed_ends_in_the_same_bytes(
-    lm: LoadedModel, packed: PackedTokens, tmp_path: Path, shard_bytes: int, monkeypatch: pytest.MonkeyPatch
+    lm: LoadedModel, packed: PackedTokens, store: StoredActivations, tmp_path: Path, shard_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", shard_bytes)
     straight = capture_store(lm, packed, SETTINGS, tmp_path / "straight")
@@ -188,6 +189,8 @@ def test_paused_and_resumed_ends_in_the_same_bytes(
             (folder / ".tmp-killed").write_bytes(b"{")
     assert at > 2
     assert _files(folder) == _files(tmp_path / "straight")
+    streams = [StoredStream(one, _config(), 1) for one in (StoredActivations(folder), store)]  # in many files or in one
+    assert all(map(torch.equal, *(take(stream, 0, 30) for stream in streams)))
 
 
 def test_what_was_begun_with_another_text_or_damaged_starts_over(

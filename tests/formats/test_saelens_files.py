@@ -7,14 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from saewidgets.errors import FormatError
 from saewidgets.formats import convert, describe, detect_format, load_sae, read_log_density, save_sae, validate
-from saewidgets.sae import InferenceJumpReLU, inference_architectures
-from tests.formats.weights import edit
+from saewidgets.sae import InferenceJumpReLU, inference_architectures, inference_sae
+from tests.formats.weights import assert_computes, draw, edit, inputs, largest, relu, torched
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -205,6 +206,29 @@ def test_one_head_is_part_of_the_hook_name_here_and_beside_it_in_the_file(tmp_pa
     ]  # fmt: skip
     assert load_sae(written).metadata["hook_name"] == "blocks.2.attn.hook_z.3"
     assert load_sae(written).metadata["hook_name_out"] == "blocks.4.attn.hook_z.0"
+
+
+# --- decoder norms ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spread", [0.5, 9e-6, 0.0], ids=["any norms", "nearly one", "one"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_latents_compete_by_their_norm_in_the_decoder(dtype: torch.dtype, spread: float, tmp_path: Path) -> None:
+    drawn = torched(draw())
+    del drawn["threshold"]
+    rows = drawn["W_dec"] / drawn["W_dec"].norm(dim=1, keepdim=True)
+    drawn["W_dec"] = rows * (1 + spread * torch.linspace(-1, 1, len(rows)))[:, None]
+    stored = {name: tensor.to(dtype) for name, tensor in drawn.items()}
+    folder = save_sae(inference_sae("topk", 12, stored, k=5), tmp_path / "sae")
+    edit(folder / "cfg.json", rescale_acts_by_decoder_norm=True)
+    w, x = {name: tensor.double().numpy() for name, tensor in stored.items()}, inputs()
+    norms = np.linalg.norm(w["W_dec"], axis=1)
+    f = largest(relu(((x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]) * norms), 5)
+    sae = load_sae(folder, dtype=torch.float32)
+    assert_computes(sae, x, f, f / norms @ w["W_dec"] + w["b_dec"], 1e-5)
+    for name, tensor in load_sae(folder).inference_tensors().items():
+        assert tensor.dtype == dtype
+        torch.testing.assert_close(tensor.float(), sae.inference_tensors()[name], rtol=2**-8, atol=1e-7)
 
 
 # --- density ---------------------------------------------------------------------------------------------------------

@@ -215,9 +215,8 @@ def test_a_senseless_scale_is_refused(name: str, s: float) -> None:
         make(name).fold_scales(2.0, s)
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), list(zip(ALL, cycle([torch.bfloat16, torch.float16, torch.bfloat16, torch.float64])))
-)
+@every_architecture
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_input_dtypes(name: str, dtype: torch.dtype) -> None:
     sae = trained(name).eval()
     x = batch().to(dtype)

@@ -222,9 +222,8 @@ def test_heads_are_laid_side_by_side_and_taken_apart(name: str, normalisation: s
         sae.encode(torch.zeros(2, 3, 5))
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), list(zip(LOADED, cycle([torch.bfloat16, torch.float16, torch.float64])))
-)
+@every
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_dtypes(name: str, dtype: torch.dtype) -> None:
     x = inputs(name)
     sae = loaded(name)

@@ -49,6 +49,11 @@ def test_weight_decay_is_decoupled_and_per_group(weight_decay, kind):
     assert [group["weight_decay"] for group in adam.optimizer.param_groups] == [weight_decay, 0.0]
 
 
+def test_decay_rates_and_epsilon_are_those_of_the_configuration():
+    adam = Adam(Small(), OptimizerConfig(beta1=0.8, beta2=0.95, eps=1e-6))
+    assert {(group["betas"], group["eps"]) for group in adam.optimizer.param_groups} == {((0.8, 0.95), 1e-6)}
+
+
 @pytest.mark.parametrize("limit", [0.5, None])
 def test_clip_returns_the_norm_before_and_limits_the_norm_after(limit):
     module = Small()

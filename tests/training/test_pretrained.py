@@ -124,9 +124,8 @@ def test_rows_whose_norms_decide_what_is_kept_stay_free(tmp_path: Path, name: st
     computes_the_same(sae, source, Scaler(2.5))
 
 
-@pytest.mark.parametrize(
-    ("name", "centred"), [("standard", True), ("batchtopk", False), ("jumprelu", True), ("gated", False)]
-)
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("name", ["standard", "topk", "batchtopk", "jumprelu", "gated"])
 def test_b_dec_moves_into_the_biases_of_the_encoder_and_out_of_them(tmp_path: Path, name: str, centred: bool) -> None:
     source = trained(name, Scaler(0.4), centred=centred)
     wanted = config(name, apply_b_dec_to_input=not centred)

@@ -70,6 +70,18 @@ def test_schedules_equal_those_of_saelens(case):
 
 
 @pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [0.5, 1, 1, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1, 0.05]),  # to a tenth of the peak, then to nothing
+        ({"lr_end": 4e-4, "lr_decay_steps": 0}, [0.5, 1, 1, *(1 - 0.6 * n / 8 for n in range(1, 8))]),
+    ],
+)
+def test_a_linear_schedule_falls_between_warm_up_and_decay(changes, expected):
+    config = OptimizerConfig(lr=1e-3, lr_schedule="linear", lr_warm_up_steps=2, **{"lr_decay_steps": 2, **changes})
+    assert [Schedules.resolve(config, 10).lr(step) for step in range(10)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
     ("changes", "field"),
     [({"lr_end": 1e-2}, "lr_end"), ({"lr_schedule": "cosine", "lr_end": 0.0}, "lr_end")],
 )

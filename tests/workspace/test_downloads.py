@@ -349,6 +349,16 @@ def test_without_a_network_what_is_cached_comes_into_the_library(
     assert server.requests() == []
 
 
+def test_waiting_for_another_try_is_in_the_record(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    server.fail("storage.*sae_weights", "status", 503, times=1)
+    job = ws.hub.download(SAELENS, FIRST)
+    _wait_for(lambda: (job.progress is not None and job.progress.phase == "retrying") or job.status.is_final)
+    progress = job.progress
+    assert progress is not None
+    assert (progress.phase, progress.attempt) == ("retrying", 1)
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "words"),
     [

@@ -204,6 +204,14 @@ def test_the_cost_stays_below_its_limit() -> None:
         Price(-1, 0)
 
 
+def test_estimates_hold_the_limit_where_usage_is_not_told() -> None:
+    llm, price = echo("[EXPLANATION]: " + "a" * 385), Price(1.0, 1.0)
+    one = plan([0], llm, Fixed("king"), price=price).cost or 0.0
+    run = label_features(range(20), llm, Fixed(*["king"] * 20), price=price, max_cost=one * 5.5, concurrency=8)
+    assert len(run.labels) == 5
+    assert 0 < (run.cost or 0.0) <= one * 5.5
+
+
 def test_a_key_that_is_missing_ends_it_at_once() -> None:
     asked = []
 

@@ -76,6 +76,14 @@ def test_what_cannot_be_read_is_not_judged() -> None:
     assert (nothing.labels[0].scores[0].value, nothing.labels[0].scores[0].n_judged) == (None, 0)
 
 
+@pytest.mark.parametrize("per_prompt", [1, 3, 100])
+def test_windows_per_prompt(per_prompt: int) -> None:
+    llm = echo(perfect)
+    run = score_labels([LABEL], Fixed("king"), llm, per_prompt=per_prompt, n_pos=9, n_neg=9)
+    assert len(llm.seen) == -(-18 // per_prompt)
+    assert run.labels[0].scores[0].value == 1.0
+
+
 def test_the_same_seed_asks_the_same() -> None:
     seen = []
     for seed in (0, 0, 1):
@@ -190,6 +198,12 @@ def test_labels_of_the_heuristic_judged_by_the_heuristic() -> None:
 )
 def test_answers(answer: str, n: int, expected: Sequence[bool] | None) -> None:
     assert read_answer(answer, n) == expected
+
+
+@given(st.text(max_size=100), st.integers(1, 5))
+def test_any_answer_is_read_or_not(answer: str, n: int) -> None:
+    found = read_answer(answer, n)
+    assert found is None or len(found) == n
 
 
 def test_a_hostile_label_stays_in_its_quotes() -> None:
