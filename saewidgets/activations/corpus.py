@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from saewidgets import demo
 from saewidgets.activations.documents import Chunk, Corpus, Document, Position, Read, chunked, pieces
 from saewidgets.activations.text_files import TextFiles
 from saewidgets.config import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, TokensCorpus
+from saewidgets.demo import corpus as demo
 from saewidgets.errors import ConfigError
 from saewidgets.hub import HubClient
 

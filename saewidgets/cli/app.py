@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from saewidgets import __version__
 from saewidgets.cli import activations as stores
 from saewidgets.cli import catalog, doctor, extract, features, hub, lab, label, pipeline, runs, saes, steer, templates
 from saewidgets.cli import train as training
 from saewidgets.cli.output import write
 from saewidgets.cli.session import session
+from saewidgets.version import __version__
 
 app = typer.Typer(
     name="saewidgets",

@@ -17,12 +17,12 @@ from typing import Literal
 
 import typer
 
-from saewidgets import __version__
 from saewidgets.cli.options import Json
 from saewidgets.cli.output import plural, size, table, write, write_json
 from saewidgets.cli.session import FAILED, command, session
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.settings import Settings
+from saewidgets.version import __version__
 
 PACKAGES = ("torch", "transformers", "huggingface_hub", "safetensors", "numpy", "pandas", "sqlalchemy", "pydantic")
 NOTEBOOK_PACKAGES = ("ipywidgets", "anywidget", "bqplot", "jupyterlab", "ipykernel")

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from saewidgets import __version__
 from saewidgets.config.arguments import whole_text
 from saewidgets.config.base import Config
 from saewidgets.config.names import MAX_NAME, one_line
@@ -17,6 +16,7 @@ from saewidgets.config.strict_json import loads
 from saewidgets.config.training import TrainingConfig
 from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError, FormatError
+from saewidgets.version import __version__
 
 FORMAT = "saewidgets.training_templates"
 VERSION = 1

@@ -22,7 +22,6 @@ from urllib.parse import quote, urljoin, urlsplit
 from huggingface_hub import constants
 from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined] # public, not declared
 
-import saewidgets
 from saewidgets.hub.errors import (
     HubError,
     HubServerError,
@@ -35,6 +34,7 @@ from saewidgets.hub.errors import (
     host_of,
     may_pass,
 )
+from saewidgets.version import __version__
 
 T = TypeVar("T")
 LONGEST_TOKEN = 500  # characters
@@ -113,7 +113,7 @@ class HubClient:
     def _headers(self, url: str) -> dict[str, str]:
         """User agent everywhere; the token only where the endpoint itself is asked."""
         token = self._token if _origin(url) == _origin(self.endpoint) else False
-        return dict(build_hf_headers(token=token, library_name="saewidgets", library_version=saewidgets.__version__))
+        return dict(build_hf_headers(token=token, library_name="saewidgets", library_version=__version__))
 
     # ------------------------------------------------------------------------------------------------ requests
 

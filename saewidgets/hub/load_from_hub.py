@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saewidgets import formats
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.formats import io
 from saewidgets.hub.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def load_sae(
     given = arguments.path_text(path_or_repo, "path_or_repo", "a repository of the hub or where an SAE is")
     arguments.optional_text(token, "token", "an access token", secret=True)
     if not isinstance(path_or_repo, str) or _means_a_path(given):
-        return formats.load_sae(path_or_repo, device=device, dtype=dtype, apply_b_dec_to_input=apply_b_dec_to_input)
+        return io.load_sae(path_or_repo, device=device, dtype=dtype, apply_b_dec_to_input=apply_b_dec_to_input)
     try:
         reference = parse_reference(path_or_repo)
     except ConfigError as error:
@@ -63,7 +63,7 @@ def load_sae(
     from saewidgets.hub.download import download
 
     found = download(reference, client=HubClient(token))
-    return formats.load_sae(found.location, device=device, dtype=dtype, apply_b_dec_to_input=apply_b_dec_to_input)
+    return io.load_sae(found.location, device=device, dtype=dtype, apply_b_dec_to_input=apply_b_dec_to_input)
 
 
 def _means_a_path(text: str) -> bool:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from saewidgets import settings
 from saewidgets.config.names import hub_model
 from saewidgets.formats import registry
 from saewidgets.formats.format import Description
@@ -19,6 +18,7 @@ from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.hub.variants import choose, needed_files, variants
 from saewidgets.hub_records import HubWarning, Preview, Variant
 from saewidgets.render.numbers import size
+from saewidgets.settings import free_memory as free_main_memory
 
 PICKLES = (".pt", ".pth", ".bin")
 _OF_THE_CACHE = HubWarning(
@@ -137,7 +137,7 @@ def _warnings(found: Preview, endpoint: str, device: str | None) -> Iterator[Hub
 def free_memory(device: str) -> int | None:
     """Free bytes of a device; None if that cannot be found out."""
     if not device.startswith("cuda"):
-        return settings.free_memory()
+        return free_main_memory()
     import torch  # seconds to import, and only needed for a GPU
 
     try:

@@ -16,7 +16,6 @@ from urllib.parse import quote, urlsplit
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined] # public, not declared
 
-import saewidgets
 from saewidgets.errors import NotFoundError
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import (
@@ -33,6 +32,7 @@ from saewidgets.hub.errors import (
     host_of,
 )
 from saewidgets.hub.reference import parse_reference
+from saewidgets.version import __version__
 
 _WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
 IGNORED = ["*.incomplete", "*.tmp", ".*", "*/.*", "*.lock"]
@@ -83,7 +83,7 @@ def push(
         )
     found = _files(folder, place.path)
     api = HfApi(
-        client.endpoint, client.secret(), library_name="saewidgets", library_version=saewidgets.__version__
+        client.endpoint, client.secret(), library_name="saewidgets", library_version=__version__
     )
     url = f"{client.endpoint}/{place.repo_id}"
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from saewidgets import __version__
 from saewidgets.config.names import hub_model
 from saewidgets.durable import storage_errors
 from saewidgets.formats.registry import locate
@@ -14,6 +13,7 @@ from saewidgets.hub import push as upload
 from saewidgets.hub.publish import CardSource, source_url
 from saewidgets.records import SAERecord
 from saewidgets.render.numbers import metric
+from saewidgets.version import __version__
 from saewidgets.workspace.folders import draft_folder, link
 from saewidgets.workspace.library.intake import SPARSITY_FILE
 from saewidgets.workspace.library.sae_files import FOLDER, folder_of
