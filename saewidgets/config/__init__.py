@@ -37,8 +37,8 @@ from saewidgets.config.training import (
     ResamplingConfig,
     TargetsConfig,
     TrainingConfig,
+    validate,
 )
-from saewidgets.config.validation import validate
 
 __all__ = [
     "ActivationCorpus",

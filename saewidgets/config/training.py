@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from saewidgets.config.base import (
     MAX_COUNT,
@@ -34,6 +34,7 @@ from saewidgets.config.optimizer import OptimizerConfig
 from saewidgets.config.packing import PackingConfig
 from saewidgets.config.positions import Positions, TokenIds, positions
 from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
+from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError
 
 Sample = Annotated[int, Field(ge=256, le=MAX_COUNT)]  # tokens that something is measured on
@@ -362,3 +363,11 @@ def changed_data(config: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) 
 def with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> TrainingConfig:
     """The configuration of changed data (see `changed_data`). Raises `ConfigError` if it cannot work."""
     return TrainingConfig.from_data(changed_data(config, changes.items()))
+
+
+def validate(data: Any) -> tuple[TrainingConfig | None, dict[str, str]]:
+    """Check form data: ``(config, {})`` when good, ``(None, {field: sentence, …})`` when not. Never raises."""
+    try:
+        return TrainingConfig.model_validate(data), {}
+    except ValidationError as error:
+        return None, config_errors(error, TrainingConfig)

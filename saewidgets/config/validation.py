@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from saewidgets.errors import ConfigError
-
-if TYPE_CHECKING:
-    from saewidgets.config.training import TrainingConfig
-
 
 _CLOSE = 0.66  # share of letters that two names have in common: of kk and k
 
@@ -242,13 +238,16 @@ def _unknown(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
 
 
 def _other_kinds(model: type[BaseModel]) -> list[type[BaseModel]]:
-    """What could stand in place of `model` in a training: the other architectures, or other kinds of text."""
-    from saewidgets.config.training import TrainingConfig  # this module is below it
+    """What could stand in place of `model`: the other architectures, or other kinds of text."""
+    root = model.__mro__[model.__mro__.index(BaseModel) - 1]
+    kinds = (each for each in dict.fromkeys(_below(root)) if each.__module__ == model.__module__ and each is not model)
+    return [each for each in kinds if isinstance(_tag(each), str)]
 
-    for field in TrainingConfig.model_fields.values():
-        if model in (kinds := types_of(field)):
-            return [each for each in kinds if each is not model and isinstance(each, type)]
-    return []
+
+def _below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for each in model.__subclasses__():
+        yield each
+        yield from _below(each)
 
 
 def _tag(model: type[BaseModel]) -> Any:
@@ -284,13 +283,3 @@ def to_config_error(error: ValidationError, model: type[BaseModel]) -> ConfigErr
     field, sentence = next(iter(found.items()))
     more = f"{len(found) - 1} more: {', '.join(list(found)[1:])}." if len(found) > 1 else None
     return ConfigError(sentence, where=field or None, hint=more)
-
-
-def validate(data: Any) -> tuple[TrainingConfig | None, dict[str, str]]:
-    """Check form data: ``(config, {})`` when good, ``(None, {field: sentence, …})`` when not. Never raises."""
-    from saewidgets.config.training import TrainingConfig  # this module is below it
-
-    try:
-        return TrainingConfig.model_validate(data), {}
-    except ValidationError as error:
-        return None, config_errors(error, TrainingConfig)
