@@ -4,10 +4,9 @@ The manager persists through a `JobStore` and knows neither what it runs nor whe
 """
 
 from saewidgets.jobs.control import JobContext, JobControl, Runner
-from saewidgets.jobs.job import Job, Verbs
 from saewidgets.jobs.job_settings import JobSettings, compute_lane
 from saewidgets.jobs.job_store import JobStore, Recorded
-from saewidgets.jobs.manager import JobManager
+from saewidgets.jobs.manager import Job, JobManager, Verbs
 from saewidgets.jobs.outcome import error_info
 from saewidgets.jobs.pump import Subscriber, Update
 from saewidgets.jobs.states import Command
