@@ -62,6 +62,20 @@ def decimal(value: float, digits: int) -> str:
     return f"{value:.{digits}f}"
 
 
+def percent(share: float) -> str:
+    """0.24 %, 0.0021 %, 12 %: two significant digits."""
+    if share <= 0:
+        return "0 %"
+    value = 100 * share
+    digits = max(0, 1 - math.floor(math.log10(value)))
+    return f"{value:.{digits}f} %"
+
+
+def activation(value: float) -> str:
+    """As many decimals as a reader needs: 41.7, 3.12, 0.0042."""
+    return f"{value:.3g}" if abs(value) < 1 else decimal(value, 2)
+
+
 def duration(seconds: float) -> str:
     """45 s, 3 min 28 s, 2 h 5 min."""
     total = round(seconds)

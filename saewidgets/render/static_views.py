@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from saewidgets.records import TrainingRecord
-from saewidgets.render.features_page import STEPS, activation, marked, percent
 from saewidgets.render.html import (
     CELL,
     NUMBER,
@@ -24,7 +23,8 @@ from saewidgets.render.html import (
     tag,
 )
 from saewidgets.render.labels import architecture_label
-from saewidgets.render.numbers import NONE, metric, size, tokens
+from saewidgets.render.numbers import NONE, activation, metric, percent, size, tokens
+from saewidgets.render.shades import STEPS, marked
 
 ICONS = {
     "queued": "◷",

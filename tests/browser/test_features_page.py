@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from saewidgets.render.features_page import FeatureCard, LogitTable, Row, RowGroup, features_page
+from saewidgets.features.export.html_page import Section, page_of
+from saewidgets.features.export.selection import Effects, TokenEffect
+from saewidgets.features.store.query import Noted
+from tests.features.export.examples import example, section
 
 BROWSING = pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    def card(index: int, label: str, density: float) -> FeatureCard:
-        row = Row(4.0, [("once ", 0.5), ("a", 0.0), (" king", 4.0), ("</i>", 1.0)], 2)
-        return FeatureCard(
-            index, label, "", False, 12, density, 4.0 + index, 1.5, [6, 4, 2], [0.0, 2.0, 4.0, 6.0], [" king"],
-            [RowGroup("Top activations", [row])], LogitTable([(" up", 1.0)], [("down", -1.0)]),
-        )  # fmt: skip
+    def made(index: int, label: str, density: float) -> Section:
+        king = example(("once ", 0.5), ("a", 0.0), (" king", 4.0), ("</i>", 1.0), peak=2)
+        effects = Effects([TokenEffect(0, " up", 1.0)], [TokenEffect(1, "down", -1.0)])
+        counts, edges = np.array([6, 4, 2]), np.array([0.0, 2.0, 4.0, 6.0])
+        changes = {"density": density, "max": 4.0 + index, "counts": counts, "edges": edges, "examples": [king]}
+        return section(index, Noted(label), effects, **changes)
 
-    cards = [card(3, "royalty", 0.001), card(8, "<script>document.title='broken'</script>", 0.2), card(5, "sea", 0.01)]
+    sections = [made(3, "royalty", 0.001), made(8, "<script>document.title='broken'</script>", 0.2)]
+    sections.append(made(5, "sea", 0.01))
     path = tmp_path / "page.html"
-    path.write_text("".join(features_page("tiny", {}, cards)), "utf-8")
+    path.write_text("".join(page_of("tiny", {}, sections)), "utf-8")
     return path
 
 

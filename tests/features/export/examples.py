@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+from saewidgets.features.export.html_page import Section, section_of
+from saewidgets.features.export.selection import NOBODY, Effects
+from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample
 from saewidgets.features.store.query import Noted
 
 D = 40
@@ -9,3 +16,24 @@ EVIL = '</script></style><img src=x onerror="alert(1)">'
 NOTES = {3: Noted("kings & queens", 0.86, True), 5: Noted(EVIL), 6: Noted("=HYPERLINK(1)"), 99: Noted("not here")}
 
 HOSTILE = (EVIL.encode(), "\u202egnal\u2066".encode(), b"\0\x1b[2J", b"x" * 10_000, b"\xff\xfe", b"=1+1")
+
+
+def example(*pieces: tuple[str, float], peak: int = 0, **changes: Any) -> StoredExample:
+    """An example of these texts and activations."""
+    values = np.array([value for _, value in pieces], dtype=np.float32)
+    known = {"value": float(values[peak]), "before": False, "after": False, "tokens": np.arange(len(pieces))} | changes
+    texts = [text for text, _ in pieces]
+    return StoredExample(position=0, row=0, offset=0, context=0, pieces=texts, activations=values, peak=peak, **known)
+
+
+def section(
+    index: int = 7, noted: Noted = NOBODY, effects: Effects | None = None, examples: Any = None, **changes: Any
+) -> Section:
+    """A feature of one example."""
+    king = example(("a ", 0.0), (" kin", 1.0), (" king", 4.0), (" <b>", 0.00001), ("s", 0.5), peak=2, before=True)
+    known: dict[str, Any] = {
+        "fired": 12, "density": 0.0021, "max": 4.0, "mean": 1.5, "n_documents": 1, "n_contexts": 1,
+        "counts": np.array([6, 0, 4, 2]), "edges": np.array([0.0, 1.0, 2.0, 3.0, 4.0]),
+        "groups": [Group("top", 0.0, 4.0, 12, 1.0, 0.1, examples or [king])],
+    }  # fmt: skip
+    return section_of(FeatureData(index=index, **known | changes), [" king"], noted, effects)

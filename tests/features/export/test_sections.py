@@ -1,3 +1,5 @@
+"""A feature's part of the exported page: shades, histograms, tables, and the links between parts."""
+
 from __future__ import annotations
 
 import math
@@ -5,28 +7,12 @@ import re
 
 import pytest
 
-from saewidgets.render.features_page import (
-    FeatureCard,
-    LogitTable,
-    Row,
-    RowGroup,
-    activation,
-    card_html,
-    chip,
-    features_page,
-    percent,
-    step_of,
-)
-
-
-def card(index: int = 7, **changes: object) -> FeatureCard:
-    row = Row(4.0, [("a ", 0.0), (" kin", 1.0), (" king", 4.0), (" <b>", 0.00001), ("s", 0.5)], 2, before=True)
-    known: dict[str, object] = {
-        "index": index, "label": "", "label_note": "", "starred": False, "fired": 12, "density": 0.0021, "max": 4.0,
-        "mean": 1.5, "counts": [6, 0, 4, 2], "edges": [0.0, 1.0, 2.0, 3.0, 4.0], "top_tokens": [" king"],
-        "groups": [RowGroup("Top activations", [row])],
-    }  # fmt: skip
-    return FeatureCard(**(known | changes))  # type: ignore[arg-type]
+from saewidgets.features.export.html_page import chip, page_of, section_html
+from saewidgets.features.export.selection import Effects, TokenEffect
+from saewidgets.features.store.query import Noted
+from saewidgets.render.numbers import activation, percent
+from saewidgets.render.shades import step_of
+from tests.features.export.examples import example, section
 
 
 @pytest.mark.parametrize("value", [5e-5, 0.01, 0.3, 0.5, 0.999, 1.0])
@@ -50,7 +36,7 @@ def test_numbers() -> None:
 
 
 def test_a_row_shades_tokens_and_marks_the_strongest() -> None:
-    html = card_html(card())
+    html = section_html(section())
     assert '<i class="a8 peak" title=4>king</i>' in html
     assert " <i class=a5 title=1>kin</i>" in html
     assert " &lt;b&gt;<i class=a3 title=0.5>s</i>" in html  # too weak for a shade: plain text
@@ -59,12 +45,12 @@ def test_a_row_shades_tokens_and_marks_the_strongest() -> None:
 
 
 def test_the_peak_is_marked_even_without_an_activation() -> None:
-    html = card_html(card(groups=[RowGroup("Top", [Row(0.0, [("x", 0.0), ("y", 0.0)], 1)])]))
+    html = section_html(section(examples=[example(("x", 0.0), ("y", 0.0), peak=1)]))
     assert '<i class="a0 peak" title=0>y</i>' in html
 
 
 def test_the_histogram_is_drawn_inside_its_box() -> None:
-    html = card_html(card())
+    html = section_html(section())
     path = re.search(r'<path d="([^"]+)" class="bars">', html)
     assert path
     heights = [float(v) for v in re.findall(r"v-([\d.]+)", path[1])]
@@ -74,23 +60,25 @@ def test_the_histogram_is_drawn_inside_its_box() -> None:
 
 
 def test_logits_below_and_above_zero() -> None:
-    table = LogitTable([(" up", 1.0)], [("</td>", -0.5)], [1, 2, 3], [-1.0, -0.5, 0.0, 1.0])
-    html = card_html(card(logits=table))
+    up, down = TokenEffect(0, " up", 1.0), TokenEffect(1, "</td>", -0.5)
+    table = Effects([up], [down], [1, 2, 3], [-1.0, -0.5, 0.0, 1.0])
+    html = section_html(section(effects=table))
     down, up = re.findall(r'<path d="([^"]*)" class="bars (?:down|up)">', html)
     assert (down.count("M"), up.count("M")) == (2, 1)
     assert "<code>·up</code>" in html
     assert "&lt;/td&gt;" in html
-    assert "<figcaption>Logit effects" not in card_html(card(logits=LogitTable([], [])))
+    assert "<figcaption>Logit effects" not in section_html(section(effects=Effects([], [])))
 
 
 def test_a_feature_that_did_not_fire() -> None:
-    html = card_html(card(fired=0, density=0.0, max=0.0, mean=0.0, counts=[], edges=[0.0], groups=[], top_tokens=[]))
+    html = section_html(section(fired=0, density=0.0, max=0.0, mean=0.0, groups=[]))
     assert "Feature 7 did not fire on this text." in html
     assert "<svg" not in html
 
 
 def test_neighbours_in_the_list_and_names() -> None:
-    page = "".join(features_page("<t>", {"read": "1 token"}, [card(9, label="kings"), card(2, starred=True), card(5)]))
+    sections = [section(9, Noted("kings")), section(2, Noted(starred=True)), section(5)]
+    page = "".join(page_of("<t>", {"read": "1 token"}, sections))
     assert re.findall(r'href="#f(\d+)" rel="(prev|next)"', page) == [
         ("2", "next"), ("9", "prev"), ("5", "next"), ("2", "prev"),
     ]  # fmt: skip
