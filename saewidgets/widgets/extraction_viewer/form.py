@@ -137,6 +137,8 @@ def _read(field: Field, typed: str | bool, before: Any) -> Any:
     if field.kind == "ratio":
         return (before or _DEFAULTS.max_norm_ratio) if typed else None
     text = str(typed).strip()
+    if "\0" in text:
+        raise ValueError(f'{info.title} is "{_cut(text)}", which holds a null character. Remove it.')
     if field.name == "corpus":
         return _corpus(text, before)
     if not text:

@@ -80,6 +80,8 @@ def test_what_was_typed_is_read(tmp_path: Path) -> None:
         ("context_size", "1.5", "“1.5” is not a whole number. 128 is usual."),
         ("min_activation", "much", "“much” is not a share. Enter one such as 1 % of max, or 0."),
         ("min_activation", "100 %", "Minimum activation is 1. Enter a number of at least 0, below 1; 0.01 is usual."),
+        ("corpus", "a\0b", 'Corpus is "a\\x00b", which holds a null character. Remove it.'),
+        ("model", "a\0b", 'Model is "a\\x00b", which holds a null character. Remove it.'),
         ("model", "a\ud800", "Model holds half a surrogate pair. Remove it."),
         ("made_up", "1", "There is no such setting."),
     ],
