@@ -43,7 +43,7 @@ def runs(ws: sw.Workspace) -> dict[str, Any]:
     group.wait()
     ids = [run.id for run in group]
     panel = sw.TrainingPanel(ws)
-    part = panel._parts[0][0]
+    part = panel._parts[0]
     form = ask(part, "form_schema")
     ask(part, "save_template", name="Demo, TopK", config=base.model_dump(mode="json"))
     ask(part, "compare", training_ids=ids)
