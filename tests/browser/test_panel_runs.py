@@ -14,12 +14,12 @@ from tests.browser.waiting import wait_for_figures, wait_until
 pytestmark = pytest.mark.long
 
 SETUP = """
-import pathlib
+import pathlib, tempfile
 from saewidgets.events import JobStatus
 from saewidgets.widgets import TrainingPanel
 from saewidgets.workspace import Run
 from tests.widgets.seeded_runs import change, compared_workspace, give_sae, train_nothing
-ws = train_nothing(compared_workspace(pathlib.Path.cwd() / "workspace"))
+ws = train_nothing(compared_workspace(pathlib.Path(tempfile.mkdtemp()) / "workspace"))
 panel = TrainingPanel(ws)
 panel.selected = ["train_0", "train_1"]
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,8 @@ def _names(of: Any) -> set[str]:
 def train_nothing(ws: Workspace) -> Workspace:
     """Let jobs of this process, and that of train_0, stay where they are until they are asked to pause or stop."""
 
-    def work(context: JobContext, held: object) -> None:
-        context.emitter(context.payload["training_id"])(PROGRESS)
+    def work(context: JobContext, ids: Sequence[str], held: object) -> None:
+        context.emitter(ids[0])(PROGRESS)
         while True:
             context.control.check()
             time.sleep(0.02)
