@@ -19,7 +19,9 @@ REFUSALS = [
     ("list --colour", USAGE, "--colour"),
     ("demo --tokens many", USAGE, "--tokens"),
     ("list --status done", USAGE, "Use one of: queued"),
-    *((f"{verb} train_nothing", NOT_FOUND, "train_nothing") for verb in ("show", "metrics", "pause", "stop", "retry")),
+    *((f"{verb} train_nothing", NOT_FOUND, "train_nothing") for verb in (
+        "show", "metrics", "pause", "resume", "stop", "retry",
+    )),
     ("train --k 100 --d-sae 10", USAGE, "Error: sae.k: k is 100 but d_sae is 10."),
     ("train --hook-name blocks.7.hook_resid_post", USAGE, "hook_name: Layer 7 does not exist"),
     ("train --context-size 4096", USAGE, "context_size: 4,096 tokens do not fit"),

@@ -99,6 +99,9 @@ def test_gemma_scope_in_our_units():
 def test_changes_and_mistakes():
     assert {"gpt2-small", "pythia-70m", "gemma-2-2b"} <= {each.name for each in sw.presets()}  # those of courses
     assert sw.preset("gpt2-small", tokens=1_310_720, **{"sae.k": 16}).sae.k == 16
+    for name in ("pythia-70m", "gemma-2-2b"):
+        config = sw.preset(name)
+        assert config.optimizer.lr_decay_steps == pytest.approx(0.2 * config.steps, abs=1)
     with pytest.raises(NotFoundError) as caught:
         sw.preset("gpt3")
     assert "gpt2-small" in caught.value.hint

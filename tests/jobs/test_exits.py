@@ -41,3 +41,7 @@ def test_sigterm_does_not_cut_an_end_that_is_under_way() -> None:
 def test_a_handler_of_sigterm_stays() -> None:
     own = "signal.signal(signal.SIGTERM, lambda *_: os._exit(7))"
     assert _run(before=own, after="signal.raise_signal(signal.SIGTERM)") == ("", 7)
+
+
+def test_what_is_gone_is_not_kept_for_it() -> None:
+    assert _run(after="del it; gc.collect()") == ("", 0)

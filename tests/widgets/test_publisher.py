@@ -17,7 +17,7 @@ from tests.widgets.conftest import wait_for
 def test_many_wakes_lead_to_few_calls_and_the_last_one_counts() -> None:
     seen: list[int] = []
     value = 0
-    publisher = Publisher(lambda: seen.append(value), name="test", interval=0.05)
+    publisher = Publisher(lambda: seen.append(value), name="test")  # as widgets have it: ten times a second
     started = time.monotonic()
     while time.monotonic() - started < 0.5:
         value += 1
@@ -25,7 +25,7 @@ def test_many_wakes_lead_to_few_calls_and_the_last_one_counts() -> None:
         time.sleep(0.001)
     wait_for(lambda: seen and seen[-1] == value)
     publisher.close()
-    assert 2 <= len(seen) <= 12
+    assert 2 <= len(seen) <= 7
 
 
 def test_it_rests_in_proportion_to_its_cost_unless_the_user_waits() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -16,6 +17,7 @@ import saewidgets as sw
 from saewidgets.errors import ConfigError
 from saewidgets.widgets.commands import Commands, FieldsError, Table, command
 from saewidgets.widgets.messages.training import PanelState
+from saewidgets.widgets.model import name_of_workspace
 from saewidgets.widgets.shell import Part
 from tests.widgets.conftest import Sent, ask
 
@@ -208,6 +210,11 @@ def test_closing_gives_up_what_waits(record_messages: Record) -> None:
     part.close()
     waiting.set_result(PanelState())
     assert sent.of("a")[0]["kind"] == "ack"
+
+
+def test_code_names_every_workspace_but_the_default(tmp_path: Path) -> None:
+    with sw.Workspace() as default, sw.Workspace(tmp_path) as other:
+        assert [name_of_workspace(ws) for ws in (default, other)] == ["", "ws"]
 
 
 @pytest.mark.parametrize("name", ["TrainingPanel", "SAEBrowser", "ExtractionViewer", "Steering", "DownloadFromHF"])

@@ -102,6 +102,9 @@ def test_a_group_keeps_it_once(ws: Workspace, long: TrainingConfig) -> None:
     assert third.config.corpus == long.corpus
     last = ws.trainings.delete(third.id)
     assert last - freed == pytest.approx(size, abs=5_000)  # logs and records differ by a few bytes
+    more = ws.trainings.create_many(long, {"sae.k": [2, 4]})
+    assert more.wait(PATIENCE) is JobStatus.COMPLETED, more.error
+    assert more.retry().wait(PATIENCE) is JobStatus.COMPLETED
 
 
 def test_a_text_that_was_changed_or_is_gone(long: TrainingConfig, tmp_path: Path) -> None:

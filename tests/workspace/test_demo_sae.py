@@ -109,6 +109,7 @@ def test_asking_again_changes_nothing_and_what_was_deleted_comes_back(ws: Worksp
     assert ws.extractions.latest(about.sae_id) is None
     back(own_labels=1)
     shutil.rmtree(ws.folder / "tokens" / about.tokens)
+    back(own_labels=1)
     shutil.rmtree(ws.saes.folder_of(ws.saes.get(about.sae_id)))
     back(own_labels=1)
     ws.saes.delete(about.sae_id)

@@ -30,6 +30,11 @@ def pool():
     with ProcessPoolExecutor(2, mp_context=fork) as executor:
         assert executor.submit(abs, -1).result() == 1
 
+def leave():
+    if not (child := os.fork()):
+        sys.exit()
+    assert os.waitpid(child, 0)[1] == 0
+
 def hook():
     if not (child := os.fork()):
         atexit.register(os._exit, 3)
@@ -46,7 +51,7 @@ with Workspace(sys.argv[1]) as ws:
     job = ws.manager.submit("count", {}, "box/cpu", endless)
     while not steps or job.status != "running":
         time.sleep(0.01)
-    for form in (loader, pool, hook):
+    for form in (loader, pool, leave, hook):
         form()
         done, beat = steps, job.record.heartbeat_at
         assert job.wait(0.5) == "running", form

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
@@ -190,14 +191,28 @@ def sentence(name: str, value: Any) -> str:
     ("name", "value", "text"),
     [
         ("optimizer.lr", 1e30, "Learning rate is 1e30. Enter a number above 0, at most 1; 3e-4 is usual."),
+        ("optimizer.lr", 0, "Learning rate is 0. Enter a number above 0, at most 1; 3e-4 is usual."),
+        ("optimizer.lr", 1.0000001, "Learning rate is 1.0000001. Enter a number above 0, at most 1; 3e-4 is usual."),
+        ("optimizer.lr", math.inf, "Learning rate is inf. Enter a number above 0, at most 1; 3e-4 is usual."),
         ("optimizer.lr", "abc", 'Learning rate is "abc". Enter a number above 0, at most 1; 3e-4 is usual.'),
         ("optimizer.lr", None, "Learning rate is empty. Enter a number above 0, at most 1; 3e-4 is usual."),
         ("optimizer.beta1", 1, "Beta 1 is 1. Enter a number of at least 0, below 1; 0.9 is usual."),
         ("optimizer.grad_clip", -1, "Gradient clip is -1. Enter a number above 0, or leave it empty; 1 is usual."),
         ("tokens", 1.5, "Tokens is 1.5. Enter a whole number of at least 1; 10,000,000 is usual."),
         ("tokens", 1e30, "Tokens is too large. Enter a whole number of at least 1; 10,000,000 is usual."),
+        ("tokens", 0, "Tokens is 0. Enter a whole number of at least 1; 10,000,000 is usual."),
+        ("tokens", 10**400, "Tokens is too large. Enter a whole number of at least 1; 10,000,000 is usual."),
+        ("seed", 2**70, "Seed is too large. Enter a whole number of at least 0; 0 is usual."),
+        ("sae.k", 0, "Active latents (k) is 0. Enter a whole number of at least 1; 32 is usual."),
         ("context_size", 1, "Context length is 1. Enter a whole number from 2 to 1,048,576; 256 is usual."),
         ("precision", "foo", 'Precision is "foo". Choose float32, bfloat16 or float16.'),
+        (
+            "sae.architecture", "foo",
+            (
+                'Architecture is "foo". Choose standard, topk, batchtopk, matryoshka, jumprelu, gated, skip, '
+                "transcoder or skip_transcoder."
+            ),
+        ),
         ("activations.prepend_bos", "maybe", 'Start contexts with BOS is "maybe". Enter yes or no.'),
         ("name", "x" * 200, "Name has 200 characters. Enter at most 120."),
         ("model", "", 'Model is empty. Enter some text; "demo" is usual.'),
@@ -311,6 +326,16 @@ def test_the_form_takes_what_create_takes(ws: Workspace, config: TrainingConfig)
     for wrong in (None, "demo", [config]):
         with pytest.raises(ConfigError, match="Give a TrainingConfig"):
             ws.trainings.validate(wrong)  # type: ignore[arg-type]
+
+
+def test_a_layer_that_is_not_there_is_refused_at_once(ws: Workspace, config: TrainingConfig) -> None:
+    wrong, seconds = config.replace(hook_name="blocks.7.hook_resid_post"), []
+    for _ in range(5):  # the first one imports what looks
+        begun = time.perf_counter()
+        with pytest.raises(ConfigError, match="Layer 7 does not exist"):
+            ws.trainings.create(wrong)
+        seconds.append(time.perf_counter() - begun)
+    assert min(seconds) < 0.1, "the model's weights were loaded"
 
 
 def test_many_slow_questions_do_not_pile_up_and_answers_are_kept_for_a_while(

@@ -14,6 +14,7 @@ from saewidgets.widgets.sae_browser.cards import (
     card_of,
     comparison_of,
     facets_of,
+    facts_of,
     histogram_of,
     histograms_of,
     measured_facts,
@@ -123,6 +124,14 @@ def test_an_fvu_says_of_which_tokens_it_is(metadata: dict[str, Any], value: floa
     assert (card.fvu, card.fvu_label) == (value, label)
     facts = measured_facts(record, {"measured": {"fvu": 0.5}})
     assert [fact.label for fact in facts] == [label]
+
+
+def test_facts_of_where_it_comes_from() -> None:
+    hub = {"repo_id": "google/gemma-scope", "repo_path": "layer_12/width_16k", "revision": "fd571b47c1c6" + 28 * "0"}
+    facts = {fact.label: fact.value for fact in facts_of(make_sae("s", "s", **hub))}
+    assert [facts[label] for label in ("Repository", "Variant")] == [hub["repo_id"], hub["repo_path"]]
+    assert facts["Revision"] == "fd571b47c1c6"
+    assert "Variant" not in {fact.label for fact in facts_of(make_sae("s", "s"))}
 
 
 def test_what_is_long_is_cut() -> None:

@@ -323,9 +323,9 @@ def test_an_upload_becomes_an_sae(
             message = {"id": f"{index}-{offset}", **chunk, "file": index, "offset": offset}
             part._handle_custom_msg(message, [memoryview(data[offset : offset + 1000])])
             part.drain()
-    answer = ask(part, sent, kind="finish_upload", upload_id=upload_id, name="mine")
+    answer = ask(part, sent, kind="finish_upload", upload_id=upload_id, name="mine", hook_name="hook_embed")
     record = ws.saes.get(answer["value"]["sae_id"])
-    assert (record.name, record.source, record.d_sae) == ("mine", "local", 32)
+    assert (record.name, record.source, record.hook_name, record.d_sae) == ("mine", "local", "hook_embed", 32)
     assert ws.saes.load(record.id).cfg.k == 4
     wait_for(lambda: names(browser)[0] == "mine")
     assert list((ws.folder / "uploads").iterdir()) == []

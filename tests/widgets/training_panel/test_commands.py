@@ -49,11 +49,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     found: Calls = []
 
     def note(verb: str) -> Callable[..., Any]:
-        return lambda self, **options: found.append((verb, self.id, *options.values())) or self
+        return lambda self, *given, **options: found.append((verb, self.id, *given, *options.values())) or self
 
     for of in (Run, TrainingGroup):
         for verb in ("pause", "resume", "stop", "delete", "retry", "import_to_saes", "checkpoint_now"):
             monkeypatch.setattr(of, verb, note(verb), raising=False)
+    for verb in ("continue_from", "import_checkpoint", "delete_checkpoint"):
+        monkeypatch.setattr(Run, verb, note(verb))
     return found
 
 
@@ -79,6 +81,13 @@ def test_what_is_done_to_one_to_several_and_to_a_group(
         assert commands.group_action(action=action, group_id="group_1") == {"group_id": "group_1"}
         assert calls.pop() == (verb, "group_1", *options)
     assert calls == []
+
+
+def test_what_is_done_with_a_checkpoint(commands: PanelCommands, calls: Calls) -> None:
+    verbs = {"continue": "continue_from", "import": "import_checkpoint", "delete": "delete_checkpoint"}
+    for action in verbs:
+        commands.checkpoint_action(action=action, training_id="train_1", checkpoint_id="train_1-c")  # type: ignore[arg-type]
+    assert calls == [(verb, "train_1", "train_1-c") for verb in verbs.values()]
 
 
 @pytest.mark.parametrize(

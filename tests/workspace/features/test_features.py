@@ -267,6 +267,7 @@ def test_a_page(ws: Workspace, extracted: Extraction, tmp_path: Path) -> None:
 def test_a_table_has_the_labels(ws: Workspace, sae: SAERecord, extracted: Extraction, tmp_path: Path) -> None:
     index = live(ws, extracted)[0]
     ws.features.label(f"feat_{sae.id}_{index}", "=of kings")
+    (tmp_path / "t.csv").write_text("of an earlier export, which goes\n" * 1000)
     with ws.features.export(sae.id, "csv", tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 64
