@@ -47,10 +47,20 @@ def _blobs(cache: Path, ending: str = "") -> list[str]:  # noqa: F811 - a path h
     return [path.name for path in cache.glob(f"*/blobs/*{ending}")]
 
 
-def test_other_tools_find_a_download_under_its_branch(ws: Workspace, server: Hub, cache: Path) -> None:  # noqa: F811
-    ws.hub.download(SAELENS, FIRST).result(PATIENCE)
-    refs = list(cache.glob("*/refs/main"))
-    assert [path.read_text() for path in refs] == [server.state.repos[SAELENS].branches["main"]]
+def _begin(ws: Workspace, server: Hub, **given: Any) -> Job:  # noqa: F811 - a server here
+    """A large one that has begun and goes on slowly."""
+    server.state.bandwidth = 2e6
+    job = ws.hub.download(LARGE, **given)
+    _wait_for(lambda: _done(job) > 500_000)
+    return job
+
+
+def _pause(ws: Workspace, server: Hub, **given: Any) -> Job:  # noqa: F811
+    """One that has begun, and was paused."""
+    job = _begin(ws, server, **given)
+    job.pause()
+    assert job.wait(PATIENCE) is JobStatus.PAUSED
+    return job
 
 
 def test_what_the_files_leave_open_is_answered_with_the_download(
@@ -71,20 +81,31 @@ def test_what_the_files_leave_open_is_answered_with_the_download(
         ws.hub.download(SAELENS, FIRST, apply_b_dec_to_input=True)
 
 
-def test_from_a_repository_to_the_library(ws: Workspace, server: Hub) -> None:  # noqa: F811 - the fixture
+def test_from_a_repository_to_the_library(ws: Workspace, server: Hub, cache: Path) -> None:  # noqa: F811
     seen: list[Any] = []
-    end = ws.manager.subscribe(lambda job_id, updates: seen.extend(each for _, each in updates))
+    told: list[str | None] = []
+    trainings: list[str | None] = []
+    ends = [
+        ws.manager.subscribe(lambda job_id, updates: seen.extend(each for _, each in updates)),
+        ws.subscribe_saes(told.append), ws.subscribe(trainings.append),
+    ]  # fmt: skip
     job = ws.hub.download(SAELENS, FIRST)
-    assert job.result(PATIENCE) == ws.saes.list()[0].id
+    sae_id = job.result(PATIENCE)
+    assert sae_id == ws.saes.list()[0].id
     # Subscribers are told by a thread of their own, at most ten times a second.
     _wait_for(lambda: any(isinstance(event, Progress) and event.phase == "done" for event in seen))
-    end()
+    _wait_for(lambda: {job.id, sae_id} <= set(told))
+    for end in ends:
+        end()
+    assert set(told) == {job.id, sae_id}
+    assert trainings == [], "a download is no training"
     record, sae = job.record, ws.saes.list()[0]
     assert (record.status, record.kind) == (JobStatus.COMPLETED, "download")
     assert record.lane == f"{ws.settings.host}/download"
     payload = dict(record.payload)
     commit = server.state.repos[SAELENS].branches["main"]
     assert (payload["repo_id"], payload["revision"], payload["path"]) == (SAELENS, commit, FIRST)
+    assert [path.read_text() for path in cache.glob("*/refs/main")] == [commit], "other tools find it by its branch"
     assert (payload["name"], payload["format"], payload["token_given"]) == (
         f"GPT2-Small-SAEs-Reformatted-{FIRST}", "saelens", False,
     )
@@ -136,11 +157,7 @@ def test_formats_are_converted_where_that_is_possible(ws: Workspace) -> None:
 
 
 def test_pause_keeps_and_resume_goes_on(ws: Workspace, server: Hub, cache: Path) -> None:  # noqa: F811
-    server.state.bandwidth = 2e6
-    job = ws.hub.download(LARGE)
-    _wait_for(lambda: _done(job) > 1_000_000)
-    job.pause()
-    assert job.wait(PATIENCE) is JobStatus.PAUSED
+    job = _pause(ws, server)
     assert _blobs(cache, ".incomplete")
     assert not ws.saes.list()
     assert ws.hub.downloads(unfinished=True)[0].id == job.id
@@ -153,45 +170,28 @@ def test_pause_keeps_and_resume_goes_on(ws: Workspace, server: Hub, cache: Path)
     assert not _blobs(cache, ".incomplete")
 
 
-def test_cancel_removes_what_arrived(ws: Workspace, server: Hub, cache: Path) -> None:  # noqa: F811
-    server.state.bandwidth = 2e6
-    job = ws.hub.download(LARGE)
-    _wait_for(lambda: _done(job) > 1_000_000)
-    job.cancel()
-    assert job.wait(PATIENCE) is JobStatus.CANCELLED
+def test_cancel_removes_what_arrived_and_no_other_download_needs(
+    ws: Workspace, server: Hub, cache: Path  # noqa: F811
+) -> None:
+    first = _begin(ws, server)
+    first.cancel()
+    assert first.wait(PATIENCE) is JobStatus.CANCELLED
     assert not _blobs(cache, ".incomplete"), "whoever has waited finds it done"
     assert not ws.saes.list()
 
-    job = ws.hub.download(LARGE)  # and one that nobody runs when it is cancelled
-    _wait_for(lambda: _done(job) > 1_000_000)
-    job.pause()
-    assert job.wait(PATIENCE) is JobStatus.PAUSED
+    second = _begin(ws, server)
+    assert second.id != first.id
+    assert first.wait(PATIENCE) is JobStatus.CANCELLED  # cleans up after itself only
     assert _blobs(cache, ".incomplete")
-    job.cancel()
+    second.pause()
+    assert second.wait(PATIENCE) is JobStatus.PAUSED
+    assert _blobs(cache, ".incomplete")
+    second.cancel()  # one that nobody runs
     _wait_for(lambda: not _blobs(cache, ".incomplete"))
 
 
-def test_what_another_download_goes_on_with_stays(ws: Workspace, server: Hub, cache: Path) -> None:  # noqa: F811
-    server.state.bandwidth = 2e6
-    first = ws.hub.download(LARGE)
-    _wait_for(lambda: _done(first) > 500_000)
-    first.cancel()
-    assert first.wait(PATIENCE) is JobStatus.CANCELLED
-    second = ws.hub.download(LARGE)
-    assert second.id != first.id
-    _wait_for(lambda: _done(second) > 500_000)
-    assert first.wait(PATIENCE) is JobStatus.CANCELLED  # cleans up after itself only
-    assert _blobs(cache, ".incomplete")
-    server.state.bandwidth = 0
-    assert ws.saes.get(second.result(PATIENCE)).d_sae == 16_384
-
-
 def test_a_killed_download_is_taken_up_by_the_next_for_the_same(ws: Workspace, server: Hub) -> None:  # noqa: F811
-    server.state.bandwidth = 2e6
-    begun = ws.hub.download(LARGE, name="mine")
-    _wait_for(lambda: _done(begun) > 500_000)
-    begun.pause()
-    assert begun.wait(PATIENCE) is JobStatus.PAUSED
+    begun = _pause(ws, server, name="mine")
     ws.catalog.jobs.change(  # as the row of a process that was killed reads
         begun.id, {"status": JobStatus.QUEUED, "owner": "gone@nowhere"}, when={JobStatus.PAUSED}
     )
@@ -207,17 +207,20 @@ def test_a_killed_download_is_taken_up_by_the_next_for_the_same(ws: Workspace, s
     assert len(ws.hub.downloads()) == 2
 
 
-def test_another_process_goes_on_from_the_row(ws: Workspace, server: Hub, tmp_path: Path) -> None:  # noqa: F811
-    server.state.bandwidth = 2e6
-    job = ws.hub.download(LARGE, name="from afar")
-    _wait_for(lambda: _done(job) > 1_000_000)
+def test_another_process_goes_on_from_the_row_and_asks_for_no_listing(
+    ws: Workspace, server: Hub  # noqa: F811
+) -> None:
+    job = _begin(ws, server, name="from afar")
     ws.close()  # pauses it
     server.state.bandwidth = 0
+    server.forget()
+    server.fail("/api/", "status", 500)
     with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
         (record,) = other.hub.downloads()
         assert (record.id, record.status) == (job.id, JobStatus.PAUSED)
-        handle = other.hub.resume(record.id)
-        assert other.saes.get(handle.result(PATIENCE)).name == "from afar"
+        sae = other.saes.get(other.hub.resume(record.id).result(PATIENCE))
+        assert (sae.name, sae.d_sae) == ("from afar", 16_384)
+    assert server.requests("/api/") == []
 
 
 def test_three_at_once_and_the_same_only_once(ws: Workspace, server: Hub) -> None:  # noqa: F811
@@ -279,12 +282,10 @@ def test_a_token_goes_when_its_download_has_ended(ws: Workspace, server: Hub) ->
     ws.hub.download("lab/private-saes", token=READER).result(PATIENCE)
     _wait_for(lambda: not _tokens(ws))
 
-    server.state.bandwidth = 2e6
-    job = ws.hub.download(LARGE, token=READER)
-    _wait_for(lambda: _done(job) > 500_000)
-    job.pause()
-    assert job.wait(PATIENCE) is JobStatus.PAUSED
-    assert _tokens(ws) == {READER}, "it may go on"
+    job = _pause(ws, server, token=READER)
+    ws.hub.download("lab/private-saes", token=READER, name="again").result(PATIENCE)
+    _wait_for(lambda: len(ws.hub._runners._held) == 1)
+    assert _tokens(ws) == {READER}, "the paused one may go on"
     job.cancel()
     _wait_for(lambda: not _tokens(ws))
 
@@ -299,32 +300,6 @@ def test_a_token_goes_when_its_download_has_ended(ws: Workspace, server: Hub) ->
     with pytest.raises(StateError):
         ws.hub.resume(job.id, READER)
     assert not _tokens(ws)
-
-
-def test_a_token_that_another_download_needs_stays(ws: Workspace, server: Hub) -> None:  # noqa: F811
-    server.state.bandwidth = 2e6
-    large = ws.hub.download(LARGE, token=READER)
-    _wait_for(lambda: _done(large) > 100_000)
-    ws.hub.download("lab/private-saes", token=READER).result(PATIENCE)
-    _wait_for(lambda: len(ws.hub._runners._held) == 1)
-    assert _tokens(ws) == {READER}
-    large.cancel()
-    _wait_for(lambda: not _tokens(ws))
-
-
-def test_resuming_asks_for_no_listing(ws: Workspace, server: Hub) -> None:  # noqa: F811
-    server.state.bandwidth = 2e6
-    job = ws.hub.download(LARGE)
-    _wait_for(lambda: _done(job) > 500_000)
-    job.pause()
-    assert job.wait(PATIENCE) is JobStatus.PAUSED
-    ws.close()
-    server.state.bandwidth = 0
-    server.forget()
-    server.fail("/api/", "status", 500)
-    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
-        assert other.saes.get(other.hub.resume(job.id).result(PATIENCE)).d_sae == 16_384
-    assert server.requests("/api/") == []
 
 
 def test_without_a_network_what_is_cached_comes_into_the_library(
@@ -385,38 +360,22 @@ def test_nothing_corrupt_is_ever_listed_and_a_retry_finishes(
     assert ws.saes.get(job.result(PATIENCE)).state == "ok"
 
 
-def test_an_sae_with_nan_is_refused(ws: Workspace) -> None:
+def test_one_with_nan_and_one_without_room_are_refused(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from saewidgets.workspace import download_job
+
     job = ws.hub.download("lab/nan")
     assert job.wait(PATIENCE) is JobStatus.FAILED
     assert "NaN" in str(job.error)
-    assert not ws.saes.list()
-    assert not list((ws.folder / "saes").glob("*"))
-
-
-def test_no_room_for_it(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from saewidgets.workspace import download_job
-
     monkeypatch.setattr(download_job, "_ROOM", 10**18)
     job = ws.hub.download(SAELENS, FIRST)
     assert job.wait(PATIENCE) is JobStatus.FAILED
     assert job.error is not None
     assert (job.error.kind, job.error.what.split(":")[0]) == ("disk_full", "Not enough disk space for the library")
+    assert not ws.saes.list()
+    assert not list((ws.folder / "saes").glob("*"))
 
 
-def test_subscribers_hear_of_downloads(ws: Workspace) -> None:
-    told: list[str | None] = []
-    trainings: list[str | None] = []
-    ends = [ws.subscribe_saes(told.append), ws.subscribe(trainings.append)]
-    job = ws.hub.download(SAELENS, FIRST)
-    sae_id = job.result(PATIENCE)
-    _wait_for(lambda: {job.id, sae_id} <= set(told))
-    for end in ends:
-        end()
-    assert set(told) == {job.id, sae_id}
-    assert trainings == [], "a download is no training"
-
-
-@pytest.mark.long  # seconds to start a process; test_another_process_goes_on_from_the_row is its short sibling
+@pytest.mark.long  # shorter: test_another_process_goes_on_from_the_row_and_asks_for_no_listing
 @pytest.mark.parametrize("how", ["resumed", "asked for again"])
 def test_a_killed_process_leaves_a_download_that_goes_on(
     ws: Workspace, server: Hub, cache: Path, how: str  # noqa: F811
