@@ -40,6 +40,10 @@ def test_a_capture_is_a_job_that_leaves_a_store(ws: Workspace, tiny_model_folder
     told: list[str | None] = []
     ws.activations.changes.add(told.append)
     ws.templates.save("only kept", {"model": "lab/never-used"})
+    found = ws.activations.estimate(str(tiny_model_folder), TEXT, [RESID, MLP], 300, context_size=16, dtype="bfloat16")
+    assert (found.bytes_per_token, found.dtype, found.widths) == (2 * 2 * 32 + 3, "bfloat16", {RESID: 32, MLP: 32})
+    assert found.fits
+    assert not ws.activations.estimate("demo", "demo", "blocks.0.hook_resid_post", 2**50).fits
     handle = _done(_capture(ws, tiny_model_folder, dtype="bfloat16", name="mine"))
     record = handle.record
     # What a capture read is suggested; what only a template names is not.
@@ -53,6 +57,7 @@ def test_a_capture_is_a_job_that_leaves_a_store(ws: Workspace, tiny_model_folder
     assert record.hooks[RESID]["mean_norm"] > 0
     assert record.progress is not None
     assert record.progress.done == record.n_tokens
+    assert record.size_bytes == found.size_bytes == 304 * found.bytes_per_token
     result = handle.result()
     assert (result.store_id, result.n_tokens, result.size_bytes) == (handle.id, record.n_tokens, record.size_bytes)
     store = handle.open()
@@ -88,21 +93,13 @@ def test_stores_are_listed_found_and_renamed(ws: Workspace, tiny_model_folder: P
         ws.activations.get(7)  # type: ignore[arg-type]
 
 
-def test_the_estimate_is_what_it_takes(ws: Workspace, tiny_model_folder: Path) -> None:
-    found = ws.activations.estimate(str(tiny_model_folder), TEXT, [RESID, MLP], 300, context_size=16, dtype="float16")
-    assert (found.bytes_per_token, found.dtype, found.widths) == (2 * 2 * 32 + 3, "float16", {RESID: 32, MLP: 32})
-    assert found.fits
-    handle = _done(_capture(ws, tiny_model_folder, dtype="float16"))
-    assert handle.record.size_bytes == found.size_bytes == 304 * found.bytes_per_token
-    assert not ws.activations.estimate("demo", "demo", "blocks.0.hook_resid_post", 2**50).fits
-
-
 def test_what_cannot_work_is_refused_at_once(
     ws: Workspace, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"hook_names": "blocks.7.hook_resid_post"}, ConfigError, "layers 0 to 1"),
         ({"hook_names": "layer 3"}, ConfigError, "not a hook name"),
+        ({"hook_names": ["blocks.1.attn.hook_z", "blocks.1.attn.hook_z.2"]}, ConfigError, "Head 2 does not exist"),
         ({"hook_names": []}, ConfigError, "No hook point"),
         ({"hook_names": [RESID, RESID]}, ConfigError, "named twice"),
         ({"tokens": 0}, ConfigError, "tokens"),
@@ -152,25 +149,6 @@ def gated(tiny_model_folder: Path) -> tuple[Any, Gate]:
     return lm, Gate(lm.model)
 
 
-def test_paused_and_resumed_it_is_the_same(ws: Workspace, tiny_model_folder: Path, gated: tuple[Any, Gate]) -> None:
-    straight = _done(_capture(ws, tiny_model_folder))
-    lm, gate = gated
-    handle = _capture(ws, lm.model, tokenizer=lm.tokenizer)
-    assert gate.reached.wait(PATIENCE)
-    with pytest.raises(StateError, match="incomplete"):
-        ws.activations.open(handle.id)
-    with pytest.raises(StateError, match="cancel it"):
-        handle.delete()
-    handle.pause()
-    gate.open.set()
-    assert handle.wait(PATIENCE) is JobStatus.PAUSED
-    assert handle.record.state == "incomplete"
-    handle.resume()
-    _done(handle)
-    one, other = straight.open(), handle.open()
-    assert dict(one.facts.files) == dict(other.facts.files)
-
-
 def test_cancelled_nothing_is_left_and_stopped_a_whole_store(
     ws: Workspace, gated: tuple[Any, Gate]
 ) -> None:
@@ -198,7 +176,7 @@ def test_cancelled_nothing_is_left_and_stopped_a_whole_store(
     handle.verify()
 
 
-def test_another_workspace_goes_on_with_a_model_that_has_a_name(
+def test_what_was_paused_goes_on_in_another_workspace_if_its_model_has_a_name(
     tmp_path: Path, tiny_model_folder: Path, gated: tuple[Any, Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm, gate = gated
@@ -208,9 +186,14 @@ def test_another_workspace_goes_on_with_a_model_that_has_a_name(
         for model, tokenizer in ((tiny_model_folder, None), (lm.model, lm.tokenizer)):
             handle = _capture(first, model, tokenizer=tokenizer)
             assert gate.reached.wait(PATIENCE)
+            with pytest.raises(StateError, match="incomplete"):
+                first.activations.open(handle.id)
+            with pytest.raises(StateError, match="cancel it"):
+                handle.delete()
             handle.pause()
             gate.open.set()
             assert handle.wait(PATIENCE) is JobStatus.PAUSED
+            assert handle.record.state == "incomplete"
             gate.open.clear()
             gate.reached.clear()
             ids.append(handle.id)

@@ -49,10 +49,8 @@ def test_a_long_text_is_not_in_the_row(ws: Workspace, long: TrainingConfig) -> N
     assert not (folder / FILE).exists()
 
 
-def test_a_short_text_is(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config)
-    run.wait(PATIENCE)
-    assert TrainingConfig.from_data(run.record.config) == run.config == config
+def test_a_short_text_is(run: Run) -> None:
+    assert TrainingConfig.from_data(run.record.config) == run.config
     assert not (run.folder / FILE).exists()
 
 

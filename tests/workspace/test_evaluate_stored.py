@@ -57,11 +57,6 @@ def run(ws: Workspace) -> Run:
     return ws.trainings.get("stored")
 
 
-@pytest.fixture(scope="module")
-def of_states(ws: Workspace, imported: Capture, tiny_model_folder: Path) -> Run:
-    return _run(ws, imported.corpus, model=str(tiny_model_folder))
-
-
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
@@ -173,28 +168,25 @@ def test_a_training_that_held_nothing_out(ws: Workspace, store: Capture) -> None
     assert "No rows were held out: these are rows it was trained on." in report.notes
 
 
-def test_a_run_from_imported_states(ws: Workspace, imported: Capture, of_states: Run, no_model: None) -> None:
-    report = ws.evaluate(of_states)
-    assert (report.store_id, report.held_out) == (imported.id, True)
-    assert report == ws.evaluate(of_states, imported.corpus)
-    assert report["fvu"] == pytest.approx(of_states.record.latest["val_fvu"], rel=1e-4)
-    assert any(note.startswith(LEFT_OUT) for note in report.notes)
-    with pytest.raises(ConfigError, match=r"cross_entropy: .*take text and the language model"):
-        ws.evaluate(of_states, cross_entropy=True)
-
-
-def test_its_states_were_deleted(
-    ws: Workspace, imported: Capture, tiny_model_folder: Path, tmp_path: Path
+def test_a_run_from_imported_states(
+    ws: Workspace, imported: Capture, tiny_model_folder: Path, tmp_path: Path, no_model: None
 ) -> None:
     copy = tmp_path / "layer_0_states.pt"
     shutil.copyfile(imported.record.config["paths"][0], copy)
-    handle = ws.activations.import_states(copy, model=str(tiny_model_folder))
-    assert handle.wait(PATIENCE) is JobStatus.COMPLETED
-    run = _run(ws, handle.corpus, model=str(tiny_model_folder))
-    handle.delete()
+    states = ws.activations.import_states(copy, model=str(tiny_model_folder))
+    assert states.wait(PATIENCE) is JobStatus.COMPLETED, states.error
+    run = _run(ws, states.corpus, model=str(tiny_model_folder))
+    report = ws.evaluate(run)
+    assert (report.store_id, report.held_out) == (states.id, True)
+    assert report == ws.evaluate(run, states.corpus)
+    assert report["fvu"] == pytest.approx(run.record.latest["val_fvu"], rel=1e-4)
+    assert any(note.startswith(LEFT_OUT) for note in report.notes)
+    with pytest.raises(ConfigError, match=r"cross_entropy: .*take text and the language model"):
+        ws.evaluate(run, cross_entropy=True)
+    states.delete()
     with pytest.raises(StateError) as caught:
         ws.evaluate(run)
-    assert f"is not known, and its stored activations ({handle.id}) are not here any more" in str(caught.value)
+    assert f"is not known, and its stored activations ({states.id}) are not here any more" in str(caught.value)
     assert "Give a corpus" in str(caught.value)
 
 

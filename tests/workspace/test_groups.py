@@ -192,7 +192,12 @@ def test_a_model_of_the_user_feeds_all(ws: Workspace, tiny_model_folder: Path) -
 
 @pytest.mark.parametrize(
     ("over", "words"),
-    [({"seed": [0, 1]}, "group for each value of seed"), ({"sae.nonsense": [1]}, "no such setting"), ({}, "Nothing")],
+    [
+        ({"seed": [0, 1]}, "group for each value of seed"),
+        ({"sae.nonsense": [1]}, "no such setting"),
+        ({}, "Nothing"),
+        ({"hook_name": [HOOK, "blocks.2.hook_resid_post"]}, "hook_name: Layer 2 does not exist"),
+    ],
 )
 def test_what_cannot_be_a_group_leaves_nothing(
     over: dict[str, Any], words: str, ws: Workspace, config: TrainingConfig

@@ -66,16 +66,6 @@ def test_a_runner_configuration_of_saelens_trains_one_head(
         assert (steered.steered.change_ratio or 0) > 0
 
 
-def test_a_model_is_asked_for_no_head_that_it_has_not(ws: Workspace, tiny_model_folder: Path) -> None:
-    config = small_config(tiny_model_folder, hook_name=f"{Z}.2")
-    with pytest.raises(ConfigError, match=r"Head 2 does not exist: .* has heads 0 to 1 in.* are blocks\.1") as caught:
-        ws.trainings.create(config)
-    assert caught.value.where == "hook_name"
-    with pytest.raises(ConfigError, match="Head 2 does not exist") as caught:
-        ws.activations.capture(str(tiny_model_folder), TEXT, [Z, f"{Z}.2"], 256)
-    assert caught.value.where == "hook_names"
-
-
 def test_every_head_and_all_of_them_from_one_store(ws: Workspace, tiny_model_folder: Path) -> None:
     places = (f"{Z}.0", Z, f"{Z}.1")
     capturing = ws.activations.capture(str(tiny_model_folder), TEXT, places, 1024, context_size=16)

@@ -15,12 +15,11 @@ import pytest
 from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.errors import NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
+from saewidgets.records import SAERecord
 from saewidgets.workspace import Run, Workspace
 from tests.cli.conftest import child_environment
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
-
-STEPS = 800  # enough to be stopped on the way
 
 
 def _folders(ws: Workspace) -> list[str]:
@@ -73,30 +72,23 @@ def test_processes_that_import_at_once_make_one(ws: Workspace, run: Run) -> None
     assert len(ids) == len(_folders(ws)) == 1
 
 
-def test_the_slower_of_two_takes_its_copy_back(
-    ws: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = run.import_to_saes()
-    found = [None, first]  # it looked before the other one had written its row
-    monkeypatch.setattr(ws.catalog.saes, "by_training", lambda training_id: found.pop(0))
-    assert run.import_to_saes().id == first.id
-    assert _folders(ws) == [first.path]
-
-
 def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model_folder: Path) -> None:
-    changes = {"tokens": 64 * STEPS, "evaluation.every_steps": 100_000, "checkpoints.every_steps": 100_000}
+    changes = {"tokens": 64 * 100_000, "evaluation.every_steps": 100_000, "checkpoints.every_steps": 100_000}
     run = ws.trainings.create(small_config(tiny_model_folder, **changes))
-    wait_for_step(ws, run, 4)
-    run.stop()
-    assert run.wait(PATIENCE) is JobStatus.STOPPED
-    first = run.import_to_saes()
+
+    def stopped_after(step: int) -> SAERecord:
+        wait_for_step(ws, run, step)
+        run.stop()
+        assert run.wait(PATIENCE) is JobStatus.STOPPED
+        return run.import_to_saes()
+
+    first = stopped_after(4)
     assert run.import_to_saes() == first
     ws.catalog.saes.update(first.id, name="renamed")
     run.resume()
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-    second = run.import_to_saes()
+    second = stopped_after(run.record.step + 2)
     assert (second.id, second.name, second.created_at) == (first.id, "renamed", first.created_at)
-    assert second.metadata["tokens"] == ws.saes.load(second.id).metadata["training_tokens"] == 64 * STEPS
+    assert second.metadata["tokens"] == ws.saes.load(second.id).metadata["training_tokens"] == run.record.tokens_done
     assert second.metadata["tokens"] > first.metadata["tokens"]
     assert _folders(ws) == [second.path]
     assert run.import_to_saes() == second
@@ -104,7 +96,19 @@ def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model
     assert run.import_to_saes() == second
 
 
-def test_altered_files_are_brought_back(ws: Workspace, run: Run) -> None:
+def test_a_copy_that_fails_is_altered_or_was_made_twice(
+    ws: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Any, target: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(StorageError, match=r"No space left on device.*Free some space"):
+            run.import_to_saes()
+    assert not ws.saes.list()
+    assert not _folders(ws)
+
     first = run.import_to_saes()
     assert (first.state, first.d_out, first.dtype, first.training_name) == ("ok", first.d_in, "float32", "first")
     (Path(first.path) / "sae_weights.safetensors").write_bytes(b"")
@@ -114,18 +118,10 @@ def test_altered_files_are_brought_back(ws: Workspace, run: Run) -> None:
     assert _folders(ws) == [again.path]
     assert ws.saes.load(again.id).d_sae == 64
 
-
-def test_a_copy_that_fails_leaves_the_library_as_it_was(
-    ws: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(source: Any, target: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(target))
-
-    monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(StorageError, match=r"No space left on device.*Free some space"):
-        run.import_to_saes()
-    assert not ws.saes.list()
-    assert not _folders(ws)
+    found = [None, again]  # it looked before the other one had written its row
+    monkeypatch.setattr(ws.catalog.saes, "by_training", lambda training_id: found.pop(0))
+    assert run.import_to_saes().id == again.id
+    assert _folders(ws) == [again.path], "the slower of two takes its copy back"
 
 
 def test_an_sae_is_measured_without_its_training(ws: Workspace, run: Run) -> None:

@@ -16,11 +16,13 @@ from saewidgets.config.pipeline import PipelineConfig
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.formats import load_sae
+from saewidgets.lm import model_facts
 from saewidgets.records import ErrorInfo
-from saewidgets.workspace import Workspace
+from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.pipeline.checks import report
+from saewidgets.workspace.training.checkpoints import reconcile
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, wait_for_step
 
@@ -99,6 +101,13 @@ def test_all_layers_from_one_capture(ws: Workspace, config: TrainingConfig, tmp_
     assert row["active_per_token"] == pytest.approx(runs[0].record.latest["val_l0"])
     assert reports[0].passed == (not reports[0].advice)
 
+    ws.trainings.delete(runs[1].id)  # and is trained alone
+    assert list(pipeline.runs()) == [0]
+    again = pipeline.train()
+    assert (again[0].id, again[1].record.group_id) == (runs[0].id, None)
+    assert again[1].wait(PATIENCE) is JobStatus.COMPLETED
+    assert len(ws.trainings.list()) == 2
+
 
 def test_the_best_is_an_earlier_checkpoint(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
     """With far too high a rate the last weights are worse than those half-way."""
@@ -132,16 +141,6 @@ def test_what_was_done_is_not_done_again(ws: Workspace, config: TrainingConfig) 
     assert [run.id for run in again.runs().values()] == [run.id]
     assert made(ws, config, layers=[0], num_tokens=512).stores() == {}
     assert made(ws, config.replace(context_size=8), layers=[0]).stores() == {}
-
-
-def test_a_layer_more_is_trained_alone(ws: Workspace, config: TrainingConfig) -> None:
-    both = finished(made(ws, config, layers=[0, 1]))
-    ws.trainings.delete(both.runs()[1].id)
-    assert list(both.runs()) == [0]
-    runs = both.train()
-    assert runs[1].wait(PATIENCE) is JobStatus.COMPLETED
-    assert runs[1].record.group_id is None
-    assert len(ws.trainings.list()) == 2
 
 
 def test_of_more_layers_only_those_are_captured_and_trained_that_were_not(
@@ -188,8 +187,7 @@ def test_layers_are_of_one_text(ws: Workspace, config: TrainingConfig, tmp_path:
     assert only_store(wider).id == again.id
 
 
-@pytest.mark.parametrize("how", ["killed", "no checkpoint"])
-def test_what_was_left_goes_on(ws: Workspace, config: TrainingConfig, how: str) -> None:
+def test_what_was_left_goes_on_from_its_checkpoint(ws: Workspace, config: TrainingConfig) -> None:
     pipeline = made(ws, config.replace(tokens=300 * 64, **{"checkpoints.every_steps": 30}), layers=[0, 1])
     assert pipeline.extract().wait(PATIENCE) is JobStatus.COMPLETED
     runs = pipeline.train()
@@ -198,20 +196,20 @@ def test_what_was_left_goes_on(ws: Workspace, config: TrainingConfig, how: str) 
     runs[0].pause()  # long before it has made its three hundred steps
     assert runs[0].wait(PATIENCE) is JobStatus.PAUSED
     job = runs[0].job.id
-    if how in ("disk full", "no checkpoint"):
-        error = ErrorInfo("No space left.", hint="Free some space, then resume.")
-        ws.catalog.jobs.change(job, {"status": JobStatus.FAILED, "error": error}, when={JobStatus.PAUSED})
-        assert runs[0].status is JobStatus.FAILED
-    if how == "no checkpoint":
-        for run in runs.values():
-            for checkpoint in run.checkpoints():
-                ws.catalog.checkpoints.delete(checkpoint.id)
-        assert pipeline.runs() == {}
-        return
-    if how == "killed":  # as the row of a process that was killed reads
-        ws.catalog.jobs.change(job, {"status": JobStatus.QUEUED, "owner": "gone@nowhere"}, when={JobStatus.PAUSED})
-        assert ws.catalog.jobs.interrupt(job, "gone@nowhere", note="The process that ran it ended.") is not None
-        assert runs[0].status is JobStatus.INTERRUPTED
+
+    error = ErrorInfo("No space left.", hint="Free some space, then resume.")
+    ws.catalog.jobs.change(job, {"status": JobStatus.FAILED, "error": error}, when={JobStatus.PAUSED})
+    for run in runs.values():
+        for checkpoint in run.checkpoints():
+            ws.catalog.checkpoints.delete(checkpoint.id)
+    assert pipeline.runs() == {}  # without a checkpoint what has failed cannot go on
+    for run in runs.values():
+        assert reconcile(ws.catalog, run.id, run.folder)
+
+    # As the row of a process that was killed reads.
+    ws.catalog.jobs.change(job, {"status": JobStatus.QUEUED, "owner": "gone@nowhere"}, when={JobStatus.FAILED})
+    assert ws.catalog.jobs.interrupt(job, "gone@nowhere", note="The process that ran it ended.") is not None
+    assert runs[0].status is JobStatus.INTERRUPTED
     assert [run.id for run in pipeline.train().values()] == [run.id for run in runs.values()]
     assert [run.wait(PATIENCE) for run in runs.values()] == [JobStatus.COMPLETED] * 2
 
@@ -221,7 +219,7 @@ def test_states_that_a_script_has_saved(ws: Workspace, config: TrainingConfig, t
     assert pipeline.import_states(tmp_path) is None
     folder = tmp_path / "hidden_states"
     folder.mkdir()
-    width = int(load_width(pipeline))
+    width = model_facts(config.model).d_model
     generator = torch.Generator().manual_seed(0)
     for layer in (0, 1):
         states = torch.randn(1200, width, generator=generator)
@@ -244,12 +242,6 @@ def test_states_that_a_script_has_saved(ws: Workspace, config: TrainingConfig, t
     assert imported.id not in {store.id for store in found.stores().values()}
     for run in pipeline.train().values():
         assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-
-
-def load_width(pipeline: Pipeline) -> int:
-    from saewidgets.lm import model_facts
-
-    return model_facts(pipeline.config.training.model).d_model
 
 
 def test_other_files_stay(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
@@ -287,9 +279,8 @@ def test_what_cannot_work(ws: Workspace, config: TrainingConfig) -> None:
         made(ws, config, num_tokens=0)
 
 
-def test_goals(ws: Workspace, config: TrainingConfig) -> None:
-    pipeline = finished(made(ws, config, layers=[0]))
-    record = pipeline.runs()[0].record
+def test_goals(run: Run) -> None:
+    record = run.record
     good = {"val_fvu": 0.05, "val_l0": 4.0, "dead": 0.01, "fvu": 0.9, "l0": 900.0}
     curve: dict[str, list[float]] = {"step": list(range(20)), "loss": [1.0] * 20, "fvu": []}
 

@@ -14,7 +14,7 @@ from saewidgets import __version__
 from saewidgets.config import JumpReLUConfig, TextCorpus, TrainingConfig
 from saewidgets.config.templates import FORMAT, MAX_BYTES
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, StorageError
-from saewidgets.workspace import Workspace
+from saewidgets.workspace import Run, Workspace
 from tests.workspace.conftest import small_config
 
 CONFIG = TrainingConfig(model="gpt2", hook_name="blocks.6.hook_resid_post", sae=JumpReLUConfig(d_sae=64), tokens=5_000)
@@ -40,12 +40,13 @@ def test_what_is_saved_is_loaded(ws: Workspace) -> None:
     assert plain.config["optimizer"]["lr"] == 3e-4  # also what stood at its default
 
 
-def test_a_run_starts_from_a_template(ws: Workspace, config: TrainingConfig) -> None:
-    ws.templates.save("small", config)
-    run = ws.trainings.create(ws.templates.load("small"))
-    run.wait(240)
+def test_a_run_starts_from_a_template_and_makes_one(ws: Workspace, run: Run) -> None:
+    ws.templates.save("small", run.config)
+    started = ws.trainings.create(ws.templates.load("small"))
+    started.cancel()
+    assert started.config.replace(name="first") == run.config
     kept = ws.templates.save("again", run.config)
-    assert kept.config["hook_name"] == config.hook_name
+    assert kept.config["hook_name"] == run.config.hook_name
     assert ws.templates.load("again").device == "cpu"
     ws.settings = dataclasses.replace(ws.settings, device="cpu")
     assert ws.templates.save("portable", run).config == kept.config | {"device": "auto"}  # it means the cpu here
