@@ -80,7 +80,8 @@ def features(ws: sw.Workspace) -> dict[str, Any]:
     extraction = ws.extractions.demo()
     viewer = sw.ExtractionViewer(ws, view={"extraction_id": extraction.id, "feature": FEATURE})
     part = viewer._parts[0]
-    of = {"extraction_id": extraction.id, "index": FEATURE}
+    shown = {"extraction_id": extraction.id}
+    of = {**shown, "index": FEATURE}
     saes = ask(part, "list_saes", source=None, model=None, search="")
     sae = saes["rows"][0]["id"]
     form = ask(part, "extraction_form", sae_id=sae, extraction_id=None)
@@ -93,7 +94,12 @@ def features(ws: sw.Workspace) -> dict[str, Any]:
         "page": ask(part, "open_feature", **of),
         "logits": ask(part, "feature_logits", **of),
         "relations": ask(part, "feature_relations", **of),
+        "rows": ask(part, "query_features", **shown, query={"show": "live"}, offset=0, limit=40)["rows"],
+        "tested": ask(part, "test_text", **of, text="They asked each man every day"),
+        "prompt": ask(part, "read_prompt", **shown, text="The captain of the ship", hide_dense=True, limit=7),
     }
+    position = found["page"]["value"]["groups"][0]["examples"][0]["position"]
+    found["context"] = ask(part, "expand_example", **of, position=position)
     viewer.close()
     return found
 

@@ -62,7 +62,7 @@ const view = { ...FIRST_VIEW, extraction_id: features.EXT, feature: 7451 };
 const viewer = (change = {}, options: features.ViewerOptions = {}) =>
   new features.FakeViewer(features.viewer(change), options);
 const gone = { what: "The files of demo-l2-topk-16k are gone.", hint: "Locate them in the SAE browser." };
-const prompt = "The captain of the ship promised the crew ten dollars each";
+const prompt = "The captain of the ship";
 
 // ------------------------------------------------------------------------------------------------ steering
 

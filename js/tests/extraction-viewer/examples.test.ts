@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { featurePage, opened } from "../../demo/viewer";
+import { SHIP } from "../../demo/viewer";
 import {
   copyOf,
   copyOfAll,
@@ -10,7 +10,7 @@ import {
   tokenInfo,
 } from "../../src/extraction-viewer/examples";
 
-const { page, values } = featurePage(opened(), 7451);
+const { value: page, values } = SHIP;
 const groups = groupsOf(page, Float32Array.from(values));
 const first = groups[0]?.examples[0] as ShownExample;
 

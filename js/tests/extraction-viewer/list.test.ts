@@ -90,17 +90,17 @@ describe("the list of features", () => {
     const view = show();
     await ready(view);
     const search = view.page.getByRole("searchbox", { name: "Search features" });
-    for (const value of ["t", "tr", "treaties"]) fireEvent.input(search, { target: { value } });
-    await waitFor(() => expect(sent(view.model, "query_features").at(-1)?.query.search).toBe("treaties"));
+    for (const value of ["w", "wh", "whom"]) fireEvent.input(search, { target: { value } });
+    await waitFor(() => expect(sent(view.model, "query_features").at(-1)?.query.search).toBe("whom"));
     // once for the whole word, not for each letter
     const searches = new Set(sent(view.model, "query_features").map((command) => command.query.search));
-    expect(searches).toEqual(new Set(["", "treaties"]));
-    await waitFor(() => expect(rowsOf(view)[0]?.textContent).toContain("treaties and foreign powers"));
+    expect(searches).toEqual(new Set(["", "whom"]));
+    await waitFor(() => expect(rowsOf(view)[0]?.textContent).toContain("whom"));
     await view.user.selectOptions(view.page.getByRole("combobox", { name: "Show" }), "labelled");
     await view.user.selectOptions(view.page.getByRole("combobox", { name: "Sort features" }), "density");
     await waitFor(() =>
       expect(sent(view.model, "query_features").at(-1)?.query).toEqual({
-        search: "treaties",
+        search: "whom",
         show: "labelled",
         sort: "density",
         descending: true,
@@ -136,12 +136,12 @@ describe("the list of features", () => {
   it("shows no answer to an earlier question", async () => {
     const view = show(viewer(), { delays: { query_features: 120 } });
     const search = await view.page.findByRole("searchbox", { name: "Search features" });
-    await view.user.type(search, "kinship{Enter}");
+    await view.user.type(search, "bequest{Enter}");
     await view.user.clear(search);
-    await view.user.type(search, "seasons{Enter}");
-    await waitFor(() => expect(rowsOf(view)[0]?.textContent).toContain("seasons and the harvest"));
+    await view.user.type(search, "constraint{Enter}");
+    await waitFor(() => expect(rowsOf(view)[0]?.textContent).toContain("constraint"));
     await new Promise((done) => setTimeout(done, 200));
-    expect(rowsOf(view)[0]?.textContent).toContain("seasons and the harvest");
+    expect(rowsOf(view)[0]?.textContent).toContain("constraint");
   });
 
   it("shows top tokens for a label, and what did not fire", async () => {
@@ -151,8 +151,7 @@ describe("the list of features", () => {
     const dead = rowsOf(view).find((row) => row.querySelector(".n")?.textContent === "7460");
     expect(dead?.textContent).toContain("did not fire");
     expect(dead?.textContent).toContain("0 %");
-    const chips = grid(view).querySelector(".tk");
-    expect(chips?.querySelector(".t3")?.textContent).toBe("·");
+    expect(grid(view).querySelector(".tk .t3")?.textContent).toBe("·");
   });
 
   it("stars a feature without opening it, and takes that back when it fails", async () => {
@@ -168,7 +167,7 @@ describe("the list of features", () => {
     view.model.options.failures = { edit_feature: { what: "The catalog is locked." } };
     await view.user.click(star());
     await waitFor(() => expect(view.page.getByRole("alert").textContent).toContain("The catalog is locked."));
-    expect(star().getAttribute("aria-pressed")).toBe("true");
+    await waitFor(() => expect(star().getAttribute("aria-pressed")).toBe("true"));
   });
 
   it("asks again when labels or stars changed elsewhere", async () => {

@@ -25,13 +25,13 @@ describe("the page of a feature", () => {
     await waitFor(() => expect(page.getByRole("list", { name: "Raises the logit of" })).toBeTruthy());
     expect(within(page.getByRole("list", { name: "Lowers the logit of" })).getByText("−0.81")).toBeTruthy();
     const table = within(await page.findByRole("table", { name: "Similar features" }));
-    expect(table.getByText("0.61")).toBeTruthy();
-    expect(within(page.getByRole("table", { name: "Co-activating features" })).getByText("71 %")).toBeTruthy();
+    expect(table.getByText("0.41")).toBeTruthy();
+    expect(within(page.getByRole("table", { name: "Co-activating features" })).getByText("100 %")).toBeTruthy();
     expect(page.getByRole("table", { name: "Tokens it peaks at" })).toBeTruthy();
     expect(skipping()).toEqual([]);
-    await view.user.click(table.getByRole("button", { name: "Open feature 2210" }));
-    await ready(view, 2210);
-    await waitFor(() => expect(selected(view)).toBe("2210"));
+    await view.user.click(table.getByRole("button", { name: "Open feature 1326" }));
+    await ready(view, 1326);
+    await waitFor(() => expect(selected(view)).toBe("1326"));
   });
 
   it("does without logits and neighbours, and asks for them again", async () => {
@@ -264,7 +264,7 @@ describe("exports", () => {
   it("are of all features, of those in the list, or of the one shown", async () => {
     const view = show(
       viewer({
-        view: { ...FIRST_VIEW, extraction_id: EXT, feature: 7451, query: { ...FIRST_VIEW.query, show: "dead" } },
+        view: { ...FIRST_VIEW, extraction_id: EXT, feature: 7451, query: { ...FIRST_VIEW.query, search: "whom" } },
       }),
     );
     await ready(view);
@@ -277,7 +277,7 @@ describe("exports", () => {
     await view.user.click(form.getByRole("button", { name: "Write" }));
     await waitFor(() => expect(view.page.getByText("Written to /workspace/demo-l2-topk-16k.csv.")).toBeTruthy());
     expect(sent(view.model, "export_features")).toMatchObject([
-      { what: "csv", indices: null, query: { show: "dead" } },
+      { what: "csv", indices: null, query: { search: "whom" } },
     ]);
   });
   it("start from a feature with it chosen", async () => {

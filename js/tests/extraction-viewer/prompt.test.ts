@@ -17,13 +17,13 @@ it("shows which features fire on a text, token by token", async () => {
   const view = show();
   const table = await read(view);
   expect(table.getAllByRole("button", { name: /^Open feature/ })).toHaveLength(7);
-  expect(table.getByRole("button", { name: "Rank by token 5: ship" })).toBeTruthy();
-  expect(view.page.getByText("7 of 38 features shown, 31 dense hidden")).toBeTruthy();
+  expect(table.getByRole("button", { name: "Rank by token 6: ship" })).toBeTruthy();
+  expect(view.page.getByText("7 of 68 features shown, 39 dense hidden")).toBeTruthy();
   expect(sent(view.model, "read_prompt")).toMatchObject([
     { text: TEXT, rank_by: "max", token: null, hide_dense: true },
   ]);
   const cells = [...(table.getAllByRole("row")[1]?.querySelectorAll("td.c > span") ?? [])];
-  expect(cells).toHaveLength(5);
+  expect(cells).toHaveLength(6);
   expect(cells.some((cell) => /^a[1-8]$/.test(cell.className))).toBe(true);
 });
 
@@ -35,10 +35,10 @@ it("ranks by the sum, or by a token that is chosen", async () => {
   await view.user.click(view.page.getByRole("radio", { name: "Chosen token" }));
   expect(view.page.getByText("Choose a token above its column.")).toBeTruthy();
   expect(sent(view.model, "read_prompt")).toHaveLength(2);
-  await view.user.click(table.getByRole("button", { name: "Rank by token 2: captain" }));
+  await view.user.click(table.getByRole("button", { name: "Rank by token 2: capt" }));
   await waitFor(() => expect(sent(view.model, "read_prompt").at(-1)).toMatchObject({ rank_by: "token", token: 1 }));
   await waitFor(() =>
-    expect(table.getByRole("button", { name: "Rank by token 2: captain" }).getAttribute("aria-pressed")).toBe("true"),
+    expect(table.getByRole("button", { name: "Rank by token 2: capt" }).getAttribute("aria-pressed")).toBe("true"),
   );
 });
 
@@ -52,8 +52,8 @@ it("shows dense features when asked to", async () => {
 it("opens a feature", async () => {
   const view = show();
   const table = await read(view);
-  await view.user.click(table.getByRole("button", { name: "Open feature 310" }));
-  await ready(view, 310);
+  await view.user.click(table.getByRole("button", { name: "Open feature 1808" }));
+  await ready(view, 1808);
   expect(view.page.getByRole("tab", { name: "Features 16,384" }).getAttribute("aria-selected")).toBe("true");
 });
 
