@@ -230,8 +230,9 @@ def _drawn(mark: Trace | Points | Upright, fx: Scale, fy: Scale, frame: Frame) -
         places = [(fx(a), fy(b)) for a, b in zip(mark.x, mark.y, strict=True)]
         return tag("g", *(_shape(mark.shape, a, b, mark.size, mark.color, mark.hollow) for a, b in places))
     name = tag("title", mark.name) if mark.name else ""
-    # An attribute for those who do not know `light-dark`.
-    paint = {"stroke": mark.color, "style": f"stroke:light-dark({mark.color},{mark.dark})" if mark.dark else None}
+    paint = {"stroke": mark.color}  # an attribute, for those who do not know `light-dark`
+    if mark.dark and not frame.ground:
+        paint["style"] = f"stroke:light-dark({mark.color},{mark.dark})"
     if isinstance(mark, Upright):
         place = f"M{fx(mark.x):.1f} {frame.top}v{frame.height}"
         return tag("path", name, d=place, stroke_dasharray="2 2", opacity=0.8, **paint)

@@ -6,6 +6,7 @@ import math
 
 _CHARACTER, _GAP = 6.5, 10.0  # pixels that a character of a label (11 px) takes, and that are free between two
 
+
 def linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """About `wanted` multiples of 1, 2 or 5 · 10^n from `low` to `high` (both included when they are round)."""
     span = high - low

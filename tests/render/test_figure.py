@@ -37,6 +37,7 @@ def test_on_a_page_a_line_has_a_colour_for_light_and_for_dark() -> None:
     assert 'stroke="#123456" style="stroke:light-dark(#123456,#abcdef)"' in svg
     assert "<title>Loss against tokens</title>" in svg
     assert 'fill="#ffffff"' not in svg
+    assert "#abcdef" not in figure("Loss", X, Y, [trace]).svg  # paper is white
 
 
 def test_names_are_text() -> None:

@@ -334,17 +334,23 @@ class Chart(Plot):
         name = ", ".join(part for part in (self.title, self.unit) if part)
         return Axis(f"{name} (log)" if log else name, low, high, self._ticks(low, high, 7, 5), log)
 
+    def _marks(self, run: RunLine) -> list[Mark]:
+        """The smoothed line, and where it goes on from another run."""
+        n = run.slot % SLOTS
+        color, dark = PALETTES["light"].series[n], PALETTES["dark"].series[n]
+        joints = [Upright(float(at), color, f"{run.name} goes on from another run", dark) for at in run.joints]
+        points = run.curve.x.tolist(), run.curve.y.tolist()
+        return [*joints, Trace(*points, color, SVG_DASHES[n], name=run.name, dark=dark)]
+
     def _picture_marks(self, run: RunLine, right: float, alone: bool) -> list[Mark]:
-        number, curve = run.slot % SLOTS, run.curve
-        color = PALETTES["light"].series[number]
-        marks: list[Mark] = [Upright(float(joint), color) for joint in run.joints]
-        if self.look.show_raw:
-            raw = curve.raw_x.tolist(), curve.raw_y.tolist()
-            marks.append(Trace(*raw, color, width=RAW_WIDTH, opacity=RAW_OPACITY))
-        marks.append(Trace(curve.x.tolist(), curve.y.tolist(), color, SVG_DASHES[number]))
+        n, curve = run.slot % SLOTS, run.curve
+        color = PALETTES["light"].series[n]
         at = marked(curve.x, run.slot, right, alone=alone)
-        marks.append(Points(curve.x[at].tolist(), curve.y[at].tolist(), color, SHAPES[MARKERS[number]], size=8.0))
-        return marks
+        points = Points(curve.x[at].tolist(), curve.y[at].tolist(), color, SHAPES[MARKERS[n]], size=8.0)
+        if not self.look.show_raw:
+            return [*self._marks(run), points]
+        raw = Trace(curve.raw_x.tolist(), curve.raw_y.tolist(), color, width=RAW_WIDTH, opacity=RAW_OPACITY)
+        return [raw, *self._marks(run), points]
 
     def static(self, x: Axis, runs: Sequence[RunLine]) -> Html:
         """The smoothed lines of runs that have values, whatever the zoom, as a part of a page in light or dark."""
@@ -355,13 +361,7 @@ class Chart(Plot):
                 says=f"{self.title}: no data yet",
             ).svg  # fmt: skip
         low, high = widened(*extent([run.curve.y for run in runs]))
-        marks: list[Mark] = []
-        for run in runs:
-            n = run.slot % SLOTS
-            color, dark = PALETTES["light"].series[n], PALETTES["dark"].series[n]
-            marks += [Upright(float(at), color, f"{run.name} goes on from another run", dark) for at in run.joints]
-            points = run.curve.x.tolist(), run.curve.y.tolist()
-            marks.append(Trace(*points, color, SVG_DASHES[n], name=run.name, dark=dark))
+        marks = [mark for run in runs for mark in self._marks(run)]
         y = Axis("", low, high, self._ticks(low, high, 6, 4), self.look.log_y)
         return figure(self.title, x, y, marks, frame=PAGE, says=f"{self.title} against tokens, {len(runs)} lines").svg
 

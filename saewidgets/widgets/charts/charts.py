@@ -149,19 +149,22 @@ class Charts:
 
     # --------------------------------------------------------------------------------------------- words and copies
 
+    def _drawn(self, x_axis: str) -> list[tuple[Chart, list[RunLine]]]:
+        """The charts with those lines that have values."""
+        known = ([line for line in self._lines(spec, x_axis) if len(line.curve.x)] for spec in CHARTS)
+        return list(zip(self.charts, known, strict=True))
+
     def pictures(self) -> list[Picture]:
         """Each chart that has values, as it stands now."""
         axis = self._state.x_axis
         x = self._x_axis()
         x = replace(x, name=f"time ({x.name})") if axis == "time" else x
-        drawn = [[line for line in self._lines(spec, axis) if len(line.curve.x)] for spec in CHARTS]
-        return [chart.picture(axis, x, found) for chart, found in zip(self.charts, drawn, strict=True) if found]
+        return [chart.picture(axis, x, lines) for chart, lines in self._drawn(axis) if lines]
 
     def static(self) -> list[Html]:
         """The charts as inline SVG, for a saved notebook."""
-        drawn = [[line for line in self._lines(spec, "tokens") if len(line.curve.x)] for spec in CHARTS]
         charts = []
-        for chart, lines in zip(self.charts, drawn, strict=True):
+        for chart, lines in self._drawn("tokens"):
             right = max((float(line.curve.x[-1]) for line in lines), default=math.nan)
             charts.append(chart.static(Axis("", 0.0, right, x_ticks("tokens", 0.0, right)[0]), lines))
         return charts
