@@ -30,6 +30,8 @@ class StoredWindows(RowWindows):
     """Windows of rows at one or several hook points of a store. Raises `ConfigError` where the store does not hold a
     hook point, or is smaller than one batch."""
 
+    _more = "Capture more tokens"
+
     def __init__(
         self, store: StoredActivations, config: TrainingConfig, hook_names: Sequence[str], seed: int | None = None,
         device: str = "cpu",

@@ -164,6 +164,8 @@ class RowWindows(ABC):
         device: where batches go.
     """
 
+    _more = "Give more text"
+
     def __init__(
         self, config: TrainingConfig, widths: dict[str, int], seed: int | None, device: torch.device,
         split: tuple[Numbers, Numbers], kept_counts: Callable[[Numbers, TokenMask], Numbers],
@@ -183,7 +185,7 @@ class RowWindows(ABC):
         if self.tokens_per_epoch < self.batch_size:
             raise ConfigError(
                 f"There are {self.tokens_per_epoch:,} training tokens, fewer than one batch of {self.batch_size:,}.",
-                where="corpus", hint=f"Give more text, or lower Batch size{self._rule.advice}.",
+                where="corpus", hint=f"{self._more}, or lower Batch size{self._rule.advice}.",
             )
         self._readers = 0
         self._ahead: WindowsAhead | None = None

@@ -120,9 +120,3 @@ def test_scores_stay_while_the_text_is_the_same() -> None:
     assert merge([old], [new])[0].scores == (score, other)
     assert merge([new], [old])[0].scores == (score, other)
     assert merge([old], [replace(new, text="queen")])[0].scores == (other,)
-
-
-def test_a_failure_does_not_replace_a_label() -> None:
-    label = Label(1, "king", source="auto", model="gpt", prompt_hash="h", created_at=1.0)
-    failure = replace(label, text="", error="no answer", created_at=9.0)
-    assert merge([label], [failure]) == merge([failure], [label]) == [label]
