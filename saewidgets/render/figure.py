@@ -162,7 +162,8 @@ def figure(
         _text(x.name, (frame.left + frame.end) / 2, frame.bottom + 38, align="middle") if x.name else "",
         _text(y.name, 16, middle, align="middle", transform=f"rotate(-90 16 {middle})") if y.name else "",
         *drawn,
-        *(_word(mark, fx, fy, frame) for mark in marks if isinstance(mark, Word)),
+        *(_word(mark, fx, fy) for mark in marks if isinstance(mark, Word)),
+        "" if marks else _text("no data yet", frame.left + 4, middle, fill=frame.text),
         *_legend(rows, frame.bottom + frame.below - 2, frame),
         xmlns="http://www.w3.org/2000/svg",
         width=frame.width,
@@ -251,9 +252,9 @@ def _shape(shape: str, x: float, y: float, size: float, color: str, hollow: bool
     return tag("path", d=shape, transform=to, **paint)
 
 
-def _word(mark: Word, fx: Scale, fy: Scale, frame: Frame) -> Html:
+def _word(mark: Word, fx: Scale, fy: Scale) -> Html:
     x, y = fx(mark.x) + mark.dx, fy(mark.y) + mark.dy + 4
-    return _text(mark.text, x, y, size=11, align=mark.align, fill=_GREY if frame.ground else frame.text)
+    return _text(mark.text, x, y, size=11, align=mark.align, fill=_GREY)
 
 
 def _icon(key: Key) -> float:

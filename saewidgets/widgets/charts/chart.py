@@ -15,7 +15,7 @@ import ipywidgets
 import numpy as np
 
 from saewidgets.render import Html, tag
-from saewidgets.render.figure import PAGE, Axis, Key, Mark, Points, Trace, Upright, Word, figure
+from saewidgets.render.figure import PAGE, Axis, Key, Mark, Points, Trace, Upright, figure
 from saewidgets.render.ticks import linear_ticks, log_ticks, metric_tick_text, widened
 from saewidgets.widgets.charts.series import Curve, Floats
 from saewidgets.widgets.charts.style import (
@@ -353,17 +353,12 @@ class Chart(Plot):
         return [raw, *self._marks(run), points]
 
     def static(self, x: Axis, runs: Sequence[RunLine]) -> Html:
-        """The smoothed lines of runs that have values, whatever the zoom, as a part of a page in light or dark."""
-        if not runs:
-            nothing = Axis("", 0.0, 1.0, ())
-            return figure(
-                self.title, nothing, nothing, [Word(0.0, 0.5, "no data yet", 4)], frame=PAGE,
-                says=f"{self.title}: no data yet",
-            ).svg  # fmt: skip
+        """The smoothed lines of runs that have values, whatever the zoom, for a page in light or dark."""
         low, high = widened(*extent([run.curve.y for run in runs]))
         marks = [mark for run in runs for mark in self._marks(run)]
         y = Axis("", low, high, self._ticks(low, high, 6, 4), self.look.log_y)
-        return figure(self.title, x, y, marks, frame=PAGE, says=f"{self.title} against tokens, {len(runs)} lines").svg
+        says = f"{self.title} against tokens, {len(runs)} lines" if runs else f"{self.title}: no data yet"
+        return figure(self.title, x, y, marks, frame=PAGE, says=says).svg
 
 
 def put(mark: Any, x: Any, y: Any) -> None:
