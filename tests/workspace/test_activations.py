@@ -166,6 +166,13 @@ def test_cancelled_nothing_is_left_and_stopped_a_whole_store(
     gate.open.clear()
     handle = _capture(ws, lm.model, tokenizer=lm.tokenizer)
     assert gate.reached.wait(PATIENCE)
+    handle.pause()
+    gate.open.set()
+    assert handle.wait(PATIENCE) is JobStatus.PAUSED
+    gate.reached.clear()
+    gate.open.clear()
+    handle.resume()  # here its model is still at hand
+    assert gate.reached.wait(PATIENCE)
     handle.stop()
     gate.open.set()
     assert handle.wait(PATIENCE) is JobStatus.STOPPED

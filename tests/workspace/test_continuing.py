@@ -138,6 +138,9 @@ def ended(run: Run) -> Run:
 
 def test_a_run_starts_from_an_sae_of_the_library(ws: Workspace, run: Run, config: TrainingConfig) -> None:
     sae = run.import_to_saes()
+    by_id = ws.trainings.create(config.replace(from_pretrained=sae.id))
+    by_id.cancel()
+    assert by_id.record.config["from_pretrained"] == sae.id
     wanted = config.replace(from_pretrained=sae.name, seed=3, **{"checkpoints.keep_every": True})
     second = ended(ws.trainings.create(wanted))
     record = second.record

@@ -54,7 +54,7 @@ def extracted(ws: Workspace, run: Run) -> Extraction:
     return found
 
 
-def test_a_run_has_everything_but_the_cross_entropy(ws: Workspace, run: Run) -> None:
+def test_a_run_and_its_evaluation_have_everything_but_the_cross_entropy(ws: Workspace, run: Run) -> None:
     assert run.status is JobStatus.COMPLETED
     latest = set(run.metrics()["name"])
     assert {"loss", "l0", "val_fvu"} <= latest
@@ -62,6 +62,10 @@ def test_a_run_has_everything_but_the_cross_entropy(ws: Workspace, run: Run) -> 
     sae = run.sae()
     assert sae.metadata["model_class_name"] == "BertForMaskedLM"
     assert "ce_loss_score" not in sae.metadata
+    found = ws.evaluate(run.id)
+    assert found["fvu"] > 0
+    assert not any(str(name).startswith(("ce_", "kl_")) for name in found)
+    assert any("does not predict the next token: there is no cross-entropy" in note for note in found.notes)
 
 
 def test_the_form_says_so_before(ws: Workspace, folder: Path) -> None:
@@ -69,12 +73,6 @@ def test_the_form_says_so_before(ws: Workspace, folder: Path) -> None:
     found = ws.trainings.validate(config.to_data())
     assert "encoder" in found["fields"]["checkpoints.best_metric"]
     assert "encoder" in found["hints"]["model"]
-
-
-def test_its_evaluation_has_no_cross_entropy(ws: Workspace, run: Run) -> None:
-    found = ws.evaluate(run.id)
-    assert found["fvu"] > 0
-    assert not any(str(name).startswith(("ce_", "kl_")) for name in found)
 
 
 def test_its_features_are_read_and_its_prompts_stand_between_cls_and_sep(

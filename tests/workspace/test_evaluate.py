@@ -16,14 +16,13 @@ import torch
 from saewidgets.config import TextCorpus
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.formats import save_sae
-from saewidgets.lm import HookError, load_model, wrap_model
+from saewidgets.lm import HookError, load_model
 from saewidgets.records import SAERecord
 from saewidgets.render.evaluation import FIGURES
 from saewidgets.sae import SAE, inference_sae
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from tests.conftest import TINY_TEXT
-from tests.lm.models import encoder_tokenizer, family
 from tests.workspace.test_arguments import WRONG
 
 TEXT = TextCorpus(strings=TINY_TEXT)
@@ -173,21 +172,6 @@ def test_a_transcoder_knows_its_places(ws: Workspace, tiny_model_folder: Path) -
         ws.evaluate(unsaid, TEXT, tokens=256, hook_name=places["hook_name"])
     assert caught.value.where == "hook_name_out"
     assert "blocks.1.mlp.hook_in → blocks.1.hook_mlp_out" in dict(said.facts())["Model"]
-
-
-def test_an_encoder_has_no_cross_entropy(ws: Workspace, tiny_model_folder: Path, tiny_tokenizer_folder: Path) -> None:
-    from transformers import AutoTokenizer
-
-    tokenizer = encoder_tokenizer(AutoTokenizer.from_pretrained(tiny_tokenizer_folder))
-    lm = wrap_model(family("bert", vocab_size=304), tokenizer)
-    width = lm.d_model
-    tensors = {"W_enc": torch.eye(width), "b_enc": torch.zeros(width), "W_dec": torch.eye(width),
-               "b_dec": torch.zeros(width)}  # fmt: skip
-    sae = inference_sae("standard", width, tensors)
-    report = ws.evaluate(sae, TEXT, tokens=256, context_size=16, model=lm, hook_name=HOOK)
-    assert not any(name.startswith(("ce_", "kl_")) for name in report)
-    assert report["fvu"] > 0
-    assert any("does not predict the next token: there is no cross-entropy" in note for note in report.notes)
 
 
 WRONG_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [

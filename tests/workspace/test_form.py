@@ -243,6 +243,8 @@ def untouched(ws: Workspace) -> bool:
         ({"context_size": 65}, ConfigError, "context_size", "65 tokens do not fit: .* at most 64"),
         ({"model": "/no/such/folder"}, NotFoundError, "model", "/no/such/folder: There is no such folder"),
         ({"model": "demo", "hook_name": "blocks.4.hook_mlp_out"}, ConfigError, "hook_name", "demo has layers 0 to 3"),
+        ({"device": "cuda:9"}, ConfigError, "device", "There is no device 'cuda:9'"),
+        ({"model_revision": "main"}, ConfigError, "model_revision", "is a folder, which has no revisions"),
         ({"hook_name": "blocks.1.attn.hook_z.2"}, ConfigError, "hook_name", "Head 2 does not exist: .* has heads 0 to"),
     ],
 )
@@ -318,8 +320,10 @@ def test_the_form_takes_what_create_takes(ws: Workspace, config: TrainingConfig)
     assert own == of_data
     assert own["fields"] == {}
     for wrong in (None, "demo", [config]):
-        with pytest.raises(ConfigError, match="Give a TrainingConfig"):
-            ws.trainings.validate(wrong)  # type: ignore[arg-type]
+        for takes in (ws.trainings.validate, ws.trainings.create):
+            with pytest.raises(ConfigError, match="Give a TrainingConfig"):
+                takes(wrong)  # type: ignore[arg-type]
+    assert untouched(ws)
 
 
 def test_a_layer_that_is_not_there_is_refused_at_once(ws: Workspace, config: TrainingConfig) -> None:

@@ -133,6 +133,14 @@ def test_each_is_stopped_or_cancelled_alone(ws: Workspace, tiny_model_folder: Pa
     first.delete()
     assert [run.id for run in group] == [run.id for run in (second, third, fourth, fifth)]
 
+    again = group.retry()
+    wait_for_step(ws, again[0], 2)
+    again.pause()
+    assert again.wait(PATIENCE) is JobStatus.PAUSED
+    again.stop()  # all of them at once
+    assert {run.status for run in again} == {again.status} == {JobStatus.STOPPED}
+    assert again[1].sae().d_sae == 64
+
 
 def test_one_that_diverges_fails_alone(ws: Workspace, config: TrainingConfig) -> None:
     over = {"optimizer.lr": [3e-4, 1.0], "optimizer.grad_clip": [None]}

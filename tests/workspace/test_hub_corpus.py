@@ -74,6 +74,12 @@ def test_the_exact_revision_is_in_the_row_and_stays(ws: Workspace, config: Train
     assert hub.requests() == []
     assert ws.evaluate(run, tokens=64)["l0"] <= 4
 
+    other = ExtractionConfig(corpus="lab/lines::test", tokens=256)
+    extraction = ws.extractions.create(training_id=run.id, config=other)
+    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    facts = ws.catalog.extractions.get(extraction.id).facts
+    assert facts["revision"] == hub.state.repos["lab/lines"].branches["main"]
+
 
 def test_what_is_wrong_is_told_by_the_run(ws: Workspace, config: TrainingConfig, hub: Hub) -> None:
     run = ws.trainings.create(config.replace(**{"corpus.name": "20231101.xx"}))
@@ -82,16 +88,6 @@ def test_what_is_wrong_is_told_by_the_run(ws: Workspace, config: TrainingConfig,
     assert "has no configuration '20231101.xx'" in str(run.error)
     assert "20231101.de" in str(run.error)
     assert list((ws.folder / "tokens").glob("*/tokens.bin")) == []
-
-
-def test_an_extraction_reads_another_dataset(ws: Workspace, config: TrainingConfig, hub: Hub) -> None:
-    run = _finished(ws.trainings.create(config))
-    extraction = ws.extractions.create(
-        training_id=run.id, config=ExtractionConfig(corpus="lab/lines::test", tokens=256)
-    )
-    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
-    commit = hub.state.repos["lab/lines"].branches["main"]
-    assert ws.catalog.extractions.get(extraction.id).facts["revision"] == commit
 
 
 _KILLED = """

@@ -291,22 +291,6 @@ def test_what_only_the_run_can_find_out_fails_with_a_reason(
             run.result()
 
 
-def test_bad_input_is_refused_before_anything_is_made(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
-    for wrong in ("x", None, 3):
-        with pytest.raises(ConfigError, match="Give a TrainingConfig"):
-            ws.trainings.create(wrong)  # type: ignore[arg-type]
-    with pytest.raises(NotFoundError, match="no file or folder"):
-        ws.trainings.create(config.replace(corpus=str(tmp_path / "missing.txt")))
-    with pytest.raises(ConfigError, match="k is 100 but d_sae is 64"):
-        ws.trainings.create({**config.to_data(), "sae": {"architecture": "topk", "d_sae": 64, "k": 100}})
-    with pytest.raises(ConfigError, match="device"):
-        ws.trainings.create(config.replace(device="cuda:9"))
-    with pytest.raises(ConfigError, match="is a folder, which has no revisions"):
-        ws.trainings.create(config.replace(model_revision="main"))
-    assert not ws.trainings.list()
-    assert not list(ws.folder.glob("trainings/*"))
-
-
 def test_a_run_that_was_stopped_before_its_first_step(
     ws: Workspace, config: TrainingConfig, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
