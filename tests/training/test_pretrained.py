@@ -83,7 +83,8 @@ def test_the_function_is_that_of_the_sae(tmp_path: Path, name: str, free: bool) 
         assert all(torch.allclose(before[key], tensor, atol=1e-6) for key, tensor in sae.state_dict().items())
 
 
-@pytest.mark.parametrize(("name", "kind"), [("standard", NORMALISED[0]), ("batchtopk", NORMALISED[1])])
+@pytest.mark.parametrize("kind", NORMALISED)
+@pytest.mark.parametrize("name", ["standard", "topk", "batchtopk", "jumprelu", "gated"])
 def test_an_sae_that_normalises_tokens(tmp_path: Path, name: str, kind: str) -> None:
     source = trained(name, RAW, normalize_activations=kind)
     sae, _ = started(config(name, normalize=kind), source, tmp_path / "sae", RAW)
@@ -91,9 +92,8 @@ def test_an_sae_that_normalises_tokens(tmp_path: Path, name: str, kind: str) -> 
     computes_the_same(sae, source, RAW)
 
 
-@pytest.mark.parametrize(
-    ("name", "free"), [("standard", False), ("batchtopk", True), ("jumprelu", False), ("gated", True)]
-)
+@pytest.mark.parametrize("free", [False, True], ids=["unit rows", "free rows"])
+@pytest.mark.parametrize("name", ["standard", "topk", "batchtopk", "matryoshka", "jumprelu", "gated"])
 def test_one_that_was_trained_on_whitened_activations(tmp_path: Path, name: str, free: bool) -> None:
     rows = torch.randn(300, D_IN, generator=torch.Generator().manual_seed(5), dtype=torch.float64) @ torch.randn(
         D_IN, D_IN, generator=torch.Generator().manual_seed(6), dtype=torch.float64
