@@ -45,11 +45,16 @@ export interface Refusal {
 
 /** An answer with columns of numbers. */
 export class Numbers {
+  readonly buffers: DataView[];
+
   constructor(
     readonly value: unknown,
     readonly columns: string[],
-    readonly buffers: DataView[],
-  ) {}
+    data: number[][],
+    Type: typeof Float32Array | typeof Float64Array = Float64Array,
+  ) {
+    this.buffers = data.map((one) => new DataView(Type.from(one).buffer));
+  }
 }
 
 export interface FakeOptions<C extends { kind: string } = { kind: string }> {

@@ -1,5 +1,4 @@
 /** Runs in every state, and a stand-in for the panel's Python half. */
-import { fromFloat64 } from "../src/lib/buffers";
 import {
   type Card,
   type CheckResult,
@@ -200,7 +199,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
       const counts = [[10, 20, 30], [40_960, 81_920, 122_880], times];
       const columns = [...counts, [1.2, 0.9, 0.7], [32, 32, 32], [0.4, Number.NaN, 0.2]];
       const names = ["step", "tokens", "time", "loss", "l0", "fvu"];
-      return new Numbers({ rows: 3, total: 3 }, names, columns.map(fromFloat64));
+      return new Numbers({ rows: 3, total: 3 }, names, columns);
     },
   };
 

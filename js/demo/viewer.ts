@@ -143,7 +143,7 @@ export interface ViewerOptions extends FakeOptions<ViewerCommand> {
 }
 
 const numbers = <T>({ value, values }: Read<T>, change: Partial<T> = {}) =>
-  new Numbers({ ...value, ...change }, ["activations"], [new DataView(Float32Array.from(values).buffer)]);
+  new Numbers({ ...value, ...change }, ["activations"], [values], Float32Array);
 
 export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
   private readonly notes = new Map<number, FeatureNotes>();

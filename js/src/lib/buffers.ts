@@ -2,31 +2,20 @@
 
 export type Buffer = DataView | ArrayBuffer | Uint8Array;
 
-function bytesOf(buffer: Buffer): Uint8Array {
-  return buffer instanceof ArrayBuffer
-    ? new Uint8Array(buffer)
-    : new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+/** The bytes of a column of values of `size` bytes; copied where the view does not start at a multiple of that. */
+function columnOf(buffer: Buffer, size: 4 | 8): [ArrayBufferLike, number, number] {
+  const whole = buffer instanceof ArrayBuffer;
+  const bytes = whole ? new Uint8Array(buffer) : new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  if (bytes.byteLength % size !== 0) throw new RangeError(`A float${8 * size} column has ${bytes.byteLength} bytes.`);
+  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  return [aligned.buffer, aligned.byteOffset, aligned.byteLength / size];
 }
 
-/** Little-endian float64 values. Copies when the view does not start at a multiple of 8. */
-export function toFloat64(buffer: Buffer): Float64Array {
-  const bytes = bytesOf(buffer);
-  if (bytes.byteLength % 8 !== 0) throw new RangeError(`A float64 column has ${bytes.byteLength} bytes.`);
-  const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
-  return new Float64Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 8);
-}
+/** Little-endian float64 values. */
+export const toFloat64 = (buffer: Buffer): Float64Array => new Float64Array(...columnOf(buffer, 8));
 
-/** Little-endian float32 values. Copies when the view does not start at a multiple of 4. */
-export function toFloat32(buffer: Buffer): Float32Array {
-  const bytes = bytesOf(buffer);
-  if (bytes.byteLength % 4 !== 0) throw new RangeError(`A float32 column has ${bytes.byteLength} bytes.`);
-  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
-  return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4);
-}
-
-export function fromFloat64(values: ArrayLike<number>): DataView {
-  return new DataView(Float64Array.from(values).buffer);
-}
+/** Little-endian float32 values. */
+export const toFloat32 = (buffer: Buffer): Float32Array => new Float32Array(...columnOf(buffer, 4));
 
 /** The columns of a `Result` by name. Throws when names and buffers do not match, rather than show shifted numbers. */
 export function columnsOf(names: readonly string[], buffers: readonly Buffer[]): Map<string, Float64Array> {

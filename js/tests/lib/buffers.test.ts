@@ -1,6 +1,8 @@
 // @vitest-environment node
 import { expect, it } from "vitest";
-import { columnsOf, fromFloat64, toFloat64 } from "../../src/lib/buffers";
+import { columnsOf, toFloat64 } from "../../src/lib/buffers";
+
+const fromFloat64 = (values: number[]) => Float64Array.from(values).buffer;
 
 it("reads a view that starts in the middle of a message, aligned or not", () => {
   for (const offset of [0, 8, 3]) {
