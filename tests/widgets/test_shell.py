@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -19,7 +21,7 @@ from saewidgets.widgets.commands import Commands, FieldsError, Table, command
 from saewidgets.widgets.messages.training import PanelState
 from saewidgets.widgets.model import name_of_workspace
 from saewidgets.widgets.shell import Part
-from tests.widgets.conftest import Sent, ask
+from tests.widgets.conftest import Sent, ask, wait_for
 
 Record = Callable[[Any], Sent]
 
@@ -217,7 +219,26 @@ def test_code_names_every_workspace_but_the_default(tmp_path: Path) -> None:
         assert [name_of_workspace(ws) for ws in (default, other)] == ["", "ws"]
 
 
-@pytest.mark.parametrize("name", ["TrainingPanel", "SAEBrowser", "ExtractionViewer", "Steering", "DownloadFromHF"])
+every_widget = pytest.mark.parametrize(
+    "name", ["TrainingPanel", "SAEBrowser", "ExtractionViewer", "Steering", "DownloadFromHF"]
+)
+
+
+@every_widget
+def test_nothing_holds_a_widget_that_is_closed(name: str) -> None:
+    def is_gone() -> bool:
+        gc.collect()
+        return reference() is None
+
+    with sw.Workspace() as ws:
+        shown = getattr(sw, name)(ws)
+        reference = weakref.ref(shown)
+        shown.close()
+        del shown
+        wait_for(is_gone)
+
+
+@every_widget
 def test_a_widget_shows_view_html_and_text_with_ipywidgets_7(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """There a box has no mime bundle, and a method that IPython prefers to one and that gives the view alone."""
     monkeypatch.delattr(ipywidgets.Widget, "_repr_mimebundle_", raising=False)

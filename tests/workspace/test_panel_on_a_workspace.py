@@ -47,6 +47,7 @@ def test_a_group_from_its_cards_to_its_end(ws: Workspace, pair: TrainingGroup) -
 
     details = panel_commands(model).details(training_id=ids[0])
     assert details.checkpoints
+    assert any("Completed" in line for line in details.log)
     longer = runs.train_longer(training_id=ids[0], tokens=2 * 768).training_id
     assert ws.trainings.get(longer).wait(PATIENCE) is JobStatus.COMPLETED, ws.trainings.get(longer).error
     done = runs.run_actions(action="import", training_ids=ids)

@@ -108,9 +108,8 @@ def test_one_that_is_dropped_is_closed_once_nothing_runs_in_it(tmp_path: Path) -
 
 def test_what_it_says_of_itself(ws: Workspace, run: Run) -> None:
     assert ws.suggestions()["model"] == ("demo", run.config.model)
-    sae = run.import_to_saes()
+    run.import_to_saes()
     assert repr(ws).endswith(" · 1 training, 1 SAE>")
-    assert ws.evaluate(run, tokens=256) == ws.evaluate(sae.id, tokens=256)
     assert ws.read_features(run, n=3, tokens=256).to_text()
 
 
