@@ -22,8 +22,11 @@ function timed(data: unknown): unknown {
   return Object.fromEntries(Object.entries(data).map(later));
 }
 
+/** Answers that depend on nothing. */
+const FIXED: Record<string, unknown> = scenes.answers;
+
 /** Of one widget: what Python said, and the scenes. */
-export const sceneOf = <S, R = unknown>(name: keyof typeof scenes): { scene: S; real: R } => ({
+export const sceneOf = <S, R = unknown>(name: Exclude<keyof typeof scenes, "answers">): { scene: S; real: R } => ({
   scene: timed(scenes[name]) as S,
   real: (states as Record<string, unknown>)[name === "hub" ? "download" : name] as R,
 });
@@ -107,7 +110,7 @@ export abstract class FakeWidget<S extends { revision: number }, C extends { kin
     const refusal = this.refused.get(kind) ?? this.options.failures?.[kind];
     if (refusal && !("replace" in command && command.replace)) return void fail(refusal);
     try {
-      const value = this.answers[kind]?.(command as never) ?? this.uploads(command, buffers) ?? null;
+      const value = this.answers[kind]?.(command as never) ?? FIXED[kind] ?? this.uploads(command, buffers) ?? null;
       if (value instanceof Numbers) say({ kind: "result", value: value.value, columns: value.columns }, value.buffers);
       else say({ kind: "result", value, columns: [] });
     } catch (error) {

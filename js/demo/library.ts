@@ -126,7 +126,6 @@ export class FakeLibrary extends FakeWidget<SaeBrowserState, SaeCommand> {
     }),
     add_local: ({ name }) => this.add(name),
     finish_upload: ({ name }) => this.add(name),
-    train_demo: () => ({ training_id: "train_9", name: "demo-l1-topk-k32" }),
     show_extractions: ({ shown }) => this.setState({ extractions_shown: shown }),
     show_steering: ({ shown }) => this.setState({ steering_shown: shown }),
     show_download: ({ shown }) => this.setState({ download_shown: shown }),

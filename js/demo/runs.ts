@@ -146,10 +146,6 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     compare: ({ training_ids }) => this.setState({ compare: this.compare(training_ids ?? []) }),
     open_sae: ({ sae_id }) => this.setState({ sae_shown: sae_id }) ?? { sae_id },
     comparison: ({ training_ids }) => ({ ...scene.comparison, training_ids }),
-    comparison_table: ({ training_ids }) => ({
-      columns: ["training_id", "status", "sae.k", "activations.prepend_bos", "latest.val_fvu"],
-      rows: training_ids.map((id, i) => [id, "completed", i === 1 ? null : 32, true, 0.118]),
-    }),
     pictures: ({ figure }) => {
       const names = figure === "charts" ? ["loss", "l0", "fvu"] : ["pareto"];
       return { pictures: names.map((name) => ({ name, width: 640, height: 400, svg: SVG })) };
@@ -175,8 +171,6 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
       this.templates = patched(left, [template_id], change);
       return { template_id };
     },
-    import_templates: () => ({ names: ["GPT-2 small, TopK (2)"] }),
-    export_templates: () => ({ text: "{}" }),
     form_schema: () => FORM,
     check: ({ config, over }) => this.check(config, over),
     create: ({ config, over }) => {

@@ -96,7 +96,6 @@ export class FakeSteering extends FakeWidget<SteeringState, SteeringCommand> {
         ? { ...(this.how.sweep ?? scene.sweep), number: this.state.swept }
         : { ...(this.how.texts ?? texts()), number: this.state.generated },
     steering_next: ({ number, text, token }) => ({ ...scene.next, number, text, token }),
-    steering_copy: () => ({ text: "# Steering\nseed 16" }),
     steering_preset: ({ action, name }) => {
       const saved = { name, features: 1, saes: ["a"], prompt: "", saved_at: 1_790_000_000, problem: "" };
       if (action === "delete") this.presets = this.presets.filter((one) => one.name !== name);

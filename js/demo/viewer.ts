@@ -214,9 +214,7 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
     read_prompt: () => numbers(real.prompt),
     edit_feature: (command) => this.edit(command),
     suggest_label: ({ index }) => ({ index, text: "words for ships", by: "offline heuristic", note: "" }),
-    label_features: () => ({ labelled: 6852, skipped: 412 }),
     export_features: ({ path }) => ({ path: `/workspace/${path}`, size_bytes: 12_000 }),
-    import_labels: () => ({ imported: 120, skipped: 3 }),
   };
 
   private edit(command: Extract<ViewerCommand, { kind: "edit_feature" }>): FeatureNotes {
