@@ -42,7 +42,11 @@ def kernel_packages(wanted: str) -> Path | None:
                 raise RuntimeError(
                     f"ipykernel {wanted} could not be installed into {folder}:\n{done.stdout}{done.stderr}"
                 )
-            build.rename(folder)  # whole or not at all: a second session may build at the same time
+            try:
+                build.rename(folder)  # whole or not at all
+            except OSError:  # another process has just put its own there
+                if not folder.is_dir():
+                    raise
     return folder
 
 
