@@ -159,8 +159,10 @@ describe("the list of features", () => {
     await ready(view);
     const star = () => view.page.getByRole("button", { name: "Star feature 7452" });
     await waitFor(() => expect(star()).toBeTruthy());
+    const before = view.model.state.features_revision;
     await view.user.click(star());
     await waitFor(() => expect(star().getAttribute("aria-pressed")).toBe("true"));
+    await waitFor(() => expect(view.model.state.features_revision).toBe(before + 1)); // it is saved
     expect(sent(view.model, "edit_feature")).toMatchObject([{ index: 7452, starred: true }]);
     expect(sent(view.model, "edit_feature")[0]).not.toHaveProperty("label");
     expect(view.page.getByRole("region", { name: "Feature 7451" })).toBeTruthy();
