@@ -21,7 +21,7 @@ from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.configuration import checked, read_json
 from saewidgets.formats.header import Header
 from saewidgets.formats.pickled import read_pickled
-from saewidgets.formats.source import FolderSource, OfOneFile, Source
+from saewidgets.formats.source import FolderSource, OfOneFile, Source, listed
 from saewidgets.formats.tensors import read_tensors
 from saewidgets.sae import SAE
 from saewidgets.sae.inference import inference_sae
@@ -331,9 +331,9 @@ def only(source: Source, pattern: re.Pattern[str], what: str) -> tuple[str, re.M
     names = sorted(name for name in files if pattern.fullmatch(name)) or (files if len(files) == 1 else [])
     if len(names) == 1:
         return names[0], pattern.fullmatch(names[0])
-    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    held = f"several SAEs: {listed(names, 8)}" if names else f"no {what}"
     raise FormatError(
-        f"The folder holds {f'several SAEs: {listed}' if names else f'no {what}'}.", where=source.label,
+        f"The folder holds {held}.", where=source.label,
         hint="Give the path of one of the files.",
     )
 

@@ -16,7 +16,7 @@ import torch
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.configuration import parse_json
-from saewidgets.formats.source import FolderSource, Source, size_of
+from saewidgets.formats.source import FolderSource, Source, listed, size_of
 
 MAX_HEADER = 1 << 18
 MAX_TENSORS = 1_000
@@ -183,6 +183,5 @@ def _entry(file: str, name: str, entry: Any, begin: int, available: int) -> Tens
     return info
 
 
-def _listed(names: Any, most: int = 20) -> str:
-    shown = [str(name)[:60] for name in sorted(names)]
-    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "") or "none"
+def _listed(names: Any) -> str:
+    return listed([str(name)[:60] for name in sorted(names)], 20) or "none"

@@ -22,7 +22,7 @@ from saewidgets.formats import (
     sparsify,
 )
 from saewidgets.formats.format import Format
-from saewidgets.formats.source import FolderSource, ListedSource, Source, alone
+from saewidgets.formats.source import FolderSource, ListedSource, Source, alone, listed
 
 # A folder that two formats could claim goes to the first: those with a mark of their own before those without one, and
 # single files last.
@@ -130,15 +130,11 @@ def unknown(source: Source) -> FormatError:
     names = sorted(source.files())
     if known := unread(names):
         return FormatError(known[0], where=source.label, hint=known[1])
-    listed = _listed([name[:80] for name in names], 8)
+    held = listed([name[:80] for name in names], 8) or "nothing"
     return FormatError(
-        f"This is not an SAE in a known format; it holds {listed or 'nothing'}.", where=source.label,
+        f"This is not an SAE in a known format; it holds {held}.", where=source.label,
         hint=f"A SAELens SAE has {' and '.join(saelens.FILES)}; docs/formats.md lists the other formats.",
     )
-
-
-def _listed(names: list[str], most: int) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def unread(files: Iterable[str]) -> tuple[str, str] | None:
@@ -205,9 +201,9 @@ def _of_folder(path: Path) -> Located:
         return Located(path / found[0].path if found[0].path else path, found[0].format)
     if not found:
         raise unknown(source)
-    listed = _listed([item.path for item in found], 5)
+    paths = listed([item.path for item in found], 5)
     raise SeveralSAEsError(
-        f"This folder holds {len(found)} SAEs: {listed}.", where=str(path), hint="Give the path of one of them."
+        f"This folder holds {len(found)} SAEs: {paths}.", where=str(path), hint="Give the path of one of them."
     )
 
 

@@ -7,7 +7,7 @@ download are one piece of code.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -33,6 +33,12 @@ class Source(Protocol):
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Up to `length` bytes from `start`; None reads to the end. Raises `FormatError` if it cannot be read."""
         ...
+
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first `most` names for a message, and how many there are besides."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @runtime_checkable
