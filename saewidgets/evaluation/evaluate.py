@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -15,6 +14,7 @@ from torch import Tensor
 from saewidgets.config.positions import SeqposSlice
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score, kl_div_score
+from saewidgets.evaluation.metrics import ratio
 from saewidgets.evaluation.place import Placed
 from saewidgets.lm import (
     HookPoint,
@@ -289,24 +289,20 @@ class _Pass:
     def _result(self, placed: Placed, known: Baseline | None, sums: _Sums) -> tuple[dict[str, float], Tensor]:
         result, density = _found(placed)
         name, n = placed.written.name, self._predictions
-        by_sae = _ratio(sums.loss, n)
+        by_sae = ratio(sums.loss, n)
         if known is None:
-            known = Baseline(_ratio(self._clean.loss, n), _ratio(self._zero[name].loss, n))
+            known = Baseline(ratio(self._clean.loss, n), ratio(self._zero[name].loss, n))
         result |= {"ce_loss_clean": known.clean, "ce_loss_sae": by_sae, "ce_loss_zero": known.zero}
         result["ce_loss_delta"] = by_sae - known.clean
         result["ce_loss_score"] = ce_loss_score(known.clean, by_sae, known.zero)
         if self._means:
-            result["ce_loss_mean"] = by_mean = _ratio(self._mean[name].loss, n)
+            result["ce_loss_mean"] = by_mean = ratio(self._mean[name].loss, n)
             result["ce_loss_score_mean_ablation"] = ce_loss_score(known.clean, by_sae, by_mean)
         if self._divergence:
             tokens = placed.stats.n_tokens
             kl_sae, kl_zero = sums.divergence / tokens, self._zero[name].divergence / tokens
             result |= {"kl_div_sae": kl_sae, "kl_div_zero": kl_zero, "kl_div_score": kl_div_score(kl_sae, kl_zero)}
         return result, density
-
-
-def _ratio(total: float, number: int) -> float:
-    return total / number if number else math.nan
 
 
 def _filled(kept: Tensor, value: float | Tensor) -> Callable[[Tensor], Tensor]:

@@ -102,9 +102,9 @@ class ReconstructionStats:
         """
         x64 = x.double()
         spread = (x64 - x64.mean(0)).square().sum(1)
-        ratio = (x64 - reconstruction.double()).square().sum(1)[spread > 0] / spread[spread > 0]
-        self._sums["legacy"] += ratio.sum()
-        self._ratios += len(ratio)
+        shares = (x64 - reconstruction.double()).square().sum(1)[spread > 0] / spread[spread > 0]
+        self._sums["legacy"] += shares.sum()
+        self._ratios += len(shares)
 
     def _add_spread(self, x: Tensor) -> None:
         """Merge mean and Σ‖x − μ‖² of a batch into the running ones (Chan, Golub & LeVeque 1983): unlike
@@ -124,26 +124,26 @@ class ReconstructionStats:
         """All scalar numbers by name, with `n_tokens`. A ratio of which the denominator is zero is nan."""
         n = float(self.n_tokens)
         sums, fired = {name: float(value) for name, value in self._sums.items()}, self.firing_counts
-        fvu = _ratio(sums["error"], float(self._spread))
+        fvu = ratio(sums["error"], float(self._spread))
         found = {
             "fvu": fvu,
             "explained_variance": 1 - fvu,
-            "mse": _ratio(sums["error"], n),
-            "normalized_mse": _ratio(sums["error"], sums["square"]),
-            "cosine": _ratio(sums["cosine"], n),
-            "l2_norm_in": _ratio(sums["norm"], n),
-            "l2_norm_out": _ratio(sums["hat_norm"], n),
-            "l2_ratio": _ratio(sums["l2_ratio"], n),
-            "relative_reconstruction_bias": _ratio(sums["hat_square"], sums["dot"]),
-            "l0": _ratio(float(fired.sum()), n),
-            "l1": _ratio(sums["l1"], n),
-            "dead": _ratio(float((fired == 0).sum()), len(fired)),
-            "density_above_10pct": _ratio(float((fired > 0.1 * n).sum()), len(fired)),
-            "density_above_1pct": _ratio(float((fired > 0.01 * n).sum()), len(fired)),
-            "density_below_1e-5": _ratio(float((fired < 1e-5 * n).sum()), len(fired)),
-            "density_below_1e-6": _ratio(float((fired < 1e-6 * n).sum()), len(fired)),
-            "firings_above_10pct": _ratio(float(fired[fired > 0.1 * n].sum()), float(fired.sum())),
-            "firings_above_1pct": _ratio(float(fired[fired > 0.01 * n].sum()), float(fired.sum())),
+            "mse": ratio(sums["error"], n),
+            "normalized_mse": ratio(sums["error"], sums["square"]),
+            "cosine": ratio(sums["cosine"], n),
+            "l2_norm_in": ratio(sums["norm"], n),
+            "l2_norm_out": ratio(sums["hat_norm"], n),
+            "l2_ratio": ratio(sums["l2_ratio"], n),
+            "relative_reconstruction_bias": ratio(sums["hat_square"], sums["dot"]),
+            "l0": ratio(float(fired.sum()), n),
+            "l1": ratio(sums["l1"], n),
+            "dead": ratio(float((fired == 0).sum()), len(fired)),
+            "density_above_10pct": ratio(float((fired > 0.1 * n).sum()), len(fired)),
+            "density_above_1pct": ratio(float((fired > 0.01 * n).sum()), len(fired)),
+            "density_below_1e-5": ratio(float((fired < 1e-5 * n).sum()), len(fired)),
+            "density_below_1e-6": ratio(float((fired < 1e-6 * n).sum()), len(fired)),
+            "firings_above_10pct": ratio(float(fired[fired > 0.1 * n].sum()), float(fired.sum())),
+            "firings_above_1pct": ratio(float(fired[fired > 0.01 * n].sum()), float(fired.sum())),
             "n_tokens": n,
         }
         if self._ratios:
@@ -151,5 +151,6 @@ class ReconstructionStats:
         return found
 
 
-def _ratio(numerator: float, denominator: float) -> float:
+def ratio(numerator: float, denominator: float) -> float:
+    """NaN where there is nothing to divide by."""
     return numerator / denominator if denominator else math.nan
