@@ -27,7 +27,7 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo, JobRecord
 
-_LARGEST = 2**31 - 1  # what every database holds as a number
+LARGEST = 2**31 - 1  # what every database holds as a number
 _PROGRESS_FIELDS = frozenset(f.name for f in fields(Progress))
 _ERROR_FIELDS = frozenset(f.name for f in fields(ErrorInfo))
 _NOUNS: dict[type[Base], tuple[str, str]] = {
@@ -72,7 +72,7 @@ def check_page(limit: object, offset: object, noun: str) -> None:
     for name, value in (("limit", limit), ("offset", offset)):
         if name == "limit" and value is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST:
             hint = "Use 0 or more" + (", or None for all." if name == "limit" else ".")
             raise ConfigError(f"This is a number of {noun}, not {shown(value)}.", where=name, hint=hint)
 

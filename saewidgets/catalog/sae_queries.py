@@ -19,7 +19,7 @@ from saewidgets.catalog.extraction_queries import remove_jobs, seen_latents
 from saewidgets.catalog.filestate import Files, FileStates, recorded
 from saewidgets.catalog.ids import new_sae_id
 from saewidgets.catalog.queue import now
-from saewidgets.catalog.rows import change, check_page, find, has_words, missing
+from saewidgets.catalog.rows import LARGEST, change, check_page, find, has_words, missing
 from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.arguments import shown
 from saewidgets.config.names import names_of, one_name, storable
@@ -52,7 +52,6 @@ _WHOLE: Select[Any] = select(
     type_coerce(SAERow.files, Text).label("files"),  # as the row holds it
     TrainingRow.name.label("training_name"),
 ).outerjoin_from(SAERow, TrainingRow, SAERow.training_id == TrainingRow.id)
-_LARGEST = 2**31 - 1  # what every database holds as a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class Filters:
                 f"A layer is a whole number, not {shown(self.layer)}.", where="layer",
                 hint="Write layer=6, or None for any.",
             )
-        if self.layer is not None and abs(self.layer) > _LARGEST:
+        if self.layer is not None and abs(self.layer) > LARGEST:
             raise ConfigError(f"No model has layer {self.layer}.", where="layer", hint="Write layer=6, for example.")
 
     def conditions(self, without: Iterable[str] = ()) -> list[ColumnElement[bool]]:
