@@ -296,7 +296,7 @@ class Accumulator:
         groups = latents.index_select(0, starts)
         if not bool(values.max().isfinite()):  # a NaN anywhere is the maximum
             raise self._not_finite(chunk, firings)
-        ops.add_in_order(self.sums, groups, starts, lengths, values)
+        ops.add_in_order(self.sums, groups, lengths, values)
         contexts = chunk.context.index_select(0, firings.rows)
         ops.count(self.context_counts, latents.index_select(0, ops.nonzero(first | ops.group_starts(contexts))))
         documents = chunk.document.index_select(0, firings.rows)

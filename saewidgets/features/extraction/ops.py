@@ -41,7 +41,7 @@ def count(total: Tensor, places: Tensor) -> None:
         np.add.at(total.numpy(), places.numpy(), 1)
 
 
-def add_in_order(total: Tensor, groups: Tensor, starts: Tensor, lengths: Tensor, values: Tensor) -> None:
+def add_in_order(total: Tensor, groups: Tensor, lengths: Tensor, values: Tensor) -> None:
     """Add float32 `values`, which lie group after group, to the float64 `total` of their groups.
 
     On the CPU one after another, so that it does not matter how the values are split over calls.

@@ -28,7 +28,6 @@ from saewidgets.lm.tokens import pieces_of
 
 PEAKS = 3  # tokens that stand in for a label
 
-Ints = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.floating[Any]]
 
 _AGAIN = "Extract it again; labels are kept."

@@ -15,7 +15,6 @@ from saewidgets.widgets.messages.wire import Note, State, Wire
 NEW_TOKENS = 4096  # most of one text that the widget shows; `ws.steer` writes longer ones
 LIVE = 4000  # characters of a text in the making
 PROMPT = 100_000  # characters
-POSITIONS = 10_000  # chosen tokens
 
 Mode = Literal["add_max", "add", "clamp", "conditional_clamp", "scale", "ablate"]
 PositionWord = Literal["all", "generated", "prompt"]

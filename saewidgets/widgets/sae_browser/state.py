@@ -24,6 +24,7 @@ class BrowserModel(BoxModel[SaeBrowserState]):
     def __init__(self, workspace: Workspace) -> None:
         formats = tuple(Choice(value=name, label=name_of(FORMATS, name)) for name in WRITTEN_FORMATS)
         super().__init__(workspace, SaeBrowserState(page_size=PAGE, export_formats=formats))
+
     # --------------------------------------------------------------------------------------------- input
 
     def browse(self, changes: SaeChanges) -> None:
