@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         TrainingConfig,
         TranscoderConfig,
     )
-    from saewidgets.config.presets import preset, presets
+    from saewidgets.config.templates import preset, presets
     from saewidgets.config.translate import from_mistudio, from_saelens
     from saewidgets.errors import (
         CatalogError,
@@ -68,7 +68,7 @@ _HOMES = {
         "ResamplingConfig", "SkipConfig", "SkipTranscoderConfig", "StandardConfig", "SteeringConfig", "SteeringFeature",
         "TargetsConfig", "TextCorpus", "TokensCorpus", "TopKConfig", "TrainingConfig", "TranscoderConfig",
     ),
-    "saewidgets.config.presets": ("preset", "presets"),
+    "saewidgets.config.templates": ("preset", "presets"),
     "saewidgets.config.translate": ("from_mistudio", "from_saelens"),
     "saewidgets.errors": (
         "CatalogError", "ConfigError", "FormatError", "NotFoundError", "SAEWidgetsError", "StateError", "StorageError",

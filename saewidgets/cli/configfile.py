@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,53 +10,17 @@ from typing import Any
 from saewidgets.config import TrainingConfig
 from saewidgets.config.base import dotted
 from saewidgets.config.group import Over, base_of
-from saewidgets.config.strict_json import MAX_DEPTH, is_deep, loads
+from saewidgets.config.strict import read_table
 from saewidgets.config.training import changed_data
-from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.errors import ConfigError
 
 MAX_BYTES = 1_000_000  # a configuration is a page of text; anything larger is the wrong file
-_KINDS = {".json": "JSON", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}
-_FLAT = "Settings are tables in tables: sae, then its settings."
-_DOTTED = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}")
+
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a ``.json``, ``.toml``, ``.yaml`` or ``.yml`` file. Raises `NotFoundError` and `ConfigError`."""
-    if not path.is_file():
-        raise NotFoundError("There is no such configuration file.", where=str(path))
-    if path.stat().st_size > MAX_BYTES:
-        raise ConfigError("This file is too large for a configuration.", where=str(path))
-    try:
-        data = _parse(path.suffix.lower(), path.read_text(encoding="utf-8-sig"), path)
-    except UnicodeDecodeError as error:
-        raise ConfigError("This file is not UTF-8 text.", where=str(path)) from error
-    if not isinstance(data, dict):
-        raise ConfigError("A configuration is a table of settings, this is something else.", where=str(path))
-    if is_deep(data):
-        raise ConfigError(f"This file is nested deeper than {MAX_DEPTH} levels.", where=str(path), hint=_FLAT)
-    return data
-
-
-def _parse(suffix: str, text: str, path: Path) -> Any:
-    if suffix not in _KINDS:
-        raise ConfigError(
-            f"{suffix or 'No suffix'} is not a known kind of configuration.", where=str(path),
-            hint="Use a .json, .toml or .yaml file.",
-        )
-    try:
-        if suffix == ".json":
-            return loads(text)
-        if suffix == ".toml":
-            if _DOTTED.search(text):  # tomllib takes time with the square of their number
-                raise ValueError("a name has too many dots")
-            return tomllib.loads(text)
-        from saewidgets.config import strict_yaml  # yaml: only for the few who use it
-
-        return strict_yaml.loads(text)
-    except RecursionError as error:
-        raise ConfigError("This file is nested too deeply.", where=str(path), hint=_FLAT) from error
-    except ValueError as error:
-        raise ConfigError(f"Not valid {_KINDS[suffix]}: {error}.", where=str(path)) from error
+    """The settings in a ``.json``, ``.toml``, ``.yaml`` or ``.yml`` file. Raises as `read_table` does."""
+    return read_table(path, "a configuration", MAX_BYTES)
 
 
 def assignment(text: str) -> tuple[str, Any]:

@@ -16,7 +16,7 @@ from saewidgets.cli.options import Json, Option, Quiet, Set, Template, given, se
 from saewidgets.cli.output import count, note, table, write, write_json
 from saewidgets.cli.session import FAILED, PAUSED, command, open_workspace, session
 from saewidgets.cli.templates import base_of
-from saewidgets.config.pipeline import layers_text
+from saewidgets.config.group import layers_text
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
 if TYPE_CHECKING:

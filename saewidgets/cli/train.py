@@ -17,8 +17,8 @@ from saewidgets.cli.templates import base_of
 from saewidgets.config import TrainingConfig
 from saewidgets.config.base import require
 from saewidgets.config.group import Over, expand, first_of
-from saewidgets.config.presets import preset
-from saewidgets.config.presets import presets as all_presets
+from saewidgets.config.templates import preset
+from saewidgets.config.templates import presets as all_presets
 from saewidgets.config.translate import Translation, from_mistudio, from_saelens
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.settings import resolve_device

@@ -15,7 +15,6 @@ from saewidgets.config.corpus import (
     as_corpus,
 )
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.config.optimizer import OptimizerConfig
 from saewidgets.config.sae import (
     BatchTopKConfig,
     GatedConfig,
@@ -34,6 +33,7 @@ from saewidgets.config.training import (
     ActivationsConfig,
     CheckpointConfig,
     EvaluationConfig,
+    OptimizerConfig,
     ResamplingConfig,
     TargetsConfig,
     TrainingConfig,

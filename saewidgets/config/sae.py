@@ -9,7 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from saewidgets.config.arguments import shown
 from saewidgets.config.base import Config, require
-from saewidgets.config.positions import whole_numbers
+from saewidgets.config.packing import whole_numbers
 from saewidgets.errors import ConfigError
 
 MAX_WIDTH = 2**20

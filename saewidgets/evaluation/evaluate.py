@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saewidgets.config.positions import SeqposSlice
+from saewidgets.config.packing import SeqposSlice
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score, kl_div_score
 from saewidgets.evaluation.metrics import ratio

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from saewidgets.config import strict_json, strict_yaml
+from saewidgets.config import strict
 from saewidgets.config.base import Config
-from saewidgets.config.strict_json import MAX_DEPTH
+from saewidgets.config.strict import MAX_DEPTH
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.source import Source, read_small
 
@@ -38,12 +38,12 @@ def read_json(source: Source, name: str) -> dict[str, Any]:
 def parse_json(raw: bytes, where: str) -> dict[str, Any]:
     """`raw` as a JSON object; `where` is what errors call it."""
     try:
-        data = strict_json.loads(raw)
+        data = strict.loads(raw)
     except ValueError as error:
         raise FormatError(f"This is not JSON ({error}).", where=where, hint=_AGAIN) from error
     if not isinstance(data, dict):
         raise FormatError("This is not a JSON object.", where=where, hint=_AGAIN)
-    if strict_json.is_deep(data):
+    if strict.is_deep(data):
         raise FormatError(f"The JSON is nested deeper than {MAX_DEPTH} levels.", where=where, hint=_AGAIN)
     return data
 
@@ -57,7 +57,7 @@ def read_yaml(source: Source, name: str) -> dict[str, Any]:
     """
     where, raw = f"{source.label}/{name}", read_small(source, name, MAX_YAML)
     try:
-        data = strict_yaml.loads(raw.decode(), plain=True)
+        data = strict.loads_yaml(raw.decode(), plain=True)
     except ValueError as error:
         raise FormatError(f"This is not plain YAML ({str(error)[:100]}).", where=where, hint=_AGAIN) from error
     if not isinstance(data, dict):

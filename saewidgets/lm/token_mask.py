@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.config.positions import SeqposSlice, positions
+from saewidgets.config.packing import SeqposSlice, positions
 from saewidgets.config.training import ActivationsConfig
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from saewidgets.config.optimizer import OptimizerConfig
+from saewidgets.config.training import OptimizerConfig
 from saewidgets.errors import ConfigError, FormatError
 
 _STATE = ("exp_avg", "exp_avg_sq", "step")

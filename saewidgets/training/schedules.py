@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from saewidgets.config.base import MAX_COUNT
-from saewidgets.config.optimizer import OptimizerConfig
-from saewidgets.config.training import TrainingConfig
+from saewidgets.config.training import OptimizerConfig, TrainingConfig
 from saewidgets.errors import ConfigError
 
 Shape = Literal["constant", "linear", "cosine", "cosine_restarts"]

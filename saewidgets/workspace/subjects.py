@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.catalog import Origin
 from saewidgets.config import TrainingConfig
 from saewidgets.config.names import one_name
-from saewidgets.config.packing import Packing
-from saewidgets.config.positions import SeqposSlice, as_ids, as_slice
+from saewidgets.config.packing import Packing, SeqposSlice, as_ids, as_slice
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.settings import resolve_device

@@ -9,7 +9,7 @@ from typing import Any
 
 from saewidgets.catalog import Catalog, statuses
 from saewidgets.config import TrainingConfig
-from saewidgets.config.pipeline import PipelineConfig
+from saewidgets.config.group import PipelineConfig
 from saewidgets.events import JobStatus
 from saewidgets.jobs import Job, JobManager, JobSettings
 from saewidgets.records import JobRecord, Records

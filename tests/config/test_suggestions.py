@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from saewidgets.config import JumpReLUConfig, TopKConfig, TrainingConfig
-from saewidgets.config.presets import preset
+from saewidgets.config.templates import preset
 from saewidgets.config.training import changed_data
 from saewidgets.config.translate import from_saelens
 from saewidgets.config.validation import ELSEWHERE, _settings
@@ -153,10 +153,3 @@ def test_changes_repair_what_was_translated(broken, changes, expected):
     config = from_saelens({**data, **broken, "sae": sae}, **changes).config
     name, value = expected
     assert {**config.to_data(), **config.optimizer.to_data(), **config.sae.to_data()}[name] == value
-
-
-def test_a_file_that_holds_no_settings_says_what_it_holds(tmp_path):
-    for content, words in (("null", "null"), ("3", "a number"), ("[]", "a list")):
-        (tmp_path / "cfg.json").write_text(content)
-        with pytest.raises(ConfigError, match=f"This is {words}, not a SAELens configuration"):
-            from_saelens(tmp_path / "cfg.json")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from saewidgets.config import HubCorpus, TrainingConfig
-from saewidgets.config.pipeline import PipelineConfig
+from saewidgets.config.group import PipelineConfig
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.formats import load_sae

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from saewidgets.config.arguments import path as argument_path
 from saewidgets.config.arguments import refuse
-from saewidgets.config.strict_json import loads
+from saewidgets.config.strict import read_table
 from saewidgets.config.training import TrainingConfig
-from saewidgets.errors import ConfigError, NotFoundError, StorageError
+from saewidgets.errors import ConfigError
 
 _HEADINGS = {"lost": "No counterpart, left out:", "changed": "Taken over, with another meaning:"}
 
@@ -80,41 +80,17 @@ class Translation:
 
 
 MAX_BYTES = 4_000_000  # such a file is a page of text
-_WORDS: dict[type, str] = {
-    list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false", type(None): "null",
-    dict: "a table with keys that are no text",
-}  # fmt: skip
 
 
 def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The settings in a JSON file, or a copy of a dictionary; `what` names them in errors. Raises `NotFoundError`,
-    `StorageError` and `ConfigError`."""
-    if isinstance(source, Mapping):
-        return _table(dict(source), what, None)
-    if not isinstance(source, str | os.PathLike):
-        refuse(source, "source", what, "Give the path of its file, or its settings as a dictionary.")
-    path = argument_path(source, "source", what)
-    if not path.is_file():
-        raise NotFoundError(f"There is no file with {what} here.", where=str(path))
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise StorageError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"This file is too large for {what}.", where=str(path))
-    try:
-        data = loads(raw)
-    except ValueError as error:
-        raise ConfigError(f"This file is not JSON ({error}).", where=str(path), hint=f"Give {what}.") from error
-    return _table(data, what, str(path))
-
-
-def _table(data: Any, what: str, where: str | None) -> dict[str, Any]:
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        found = _WORDS.get(type(data), "something else")
-        raise ConfigError(f"This is {found}, not {what}.", where=where, hint=f"Give {what}.")
-    return data
+    """The settings in a JSON file, or a copy of a dictionary; `what` names them in errors."""
+    if not isinstance(source, Mapping):
+        if not isinstance(source, str | os.PathLike):
+            refuse(source, "source", what, "Give the path of its file, or its settings as a dictionary.")
+        return read_table(argument_path(source, "source", what), what, MAX_BYTES, "JSON")
+    if not all(isinstance(key, str) for key in source):
+        raise ConfigError(f"This is a table with keys that are not text, not {what}.", hint=f"Give {what}.")
+    return dict(source)
 
 
 def _is_number(value: Any) -> bool:

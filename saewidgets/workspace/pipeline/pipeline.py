@@ -26,8 +26,8 @@ from saewidgets.config import TrainingConfig
 from saewidgets.config.base import Config
 from saewidgets.config.capture import CaptureConfig
 from saewidgets.config.corpus import ActivationCorpus
+from saewidgets.config.group import PipelineConfig, layers_text
 from saewidgets.config.packing import FIELDS
-from saewidgets.config.pipeline import PipelineConfig, layers_text
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import JobStatus

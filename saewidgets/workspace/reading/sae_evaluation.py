@@ -14,8 +14,7 @@ from saewidgets.config import ExtractionConfig
 from saewidgets.config import arguments as take
 from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.names import hub_model
-from saewidgets.config.packing import Packing
-from saewidgets.config.positions import as_ids, as_slice, positions, spelled
+from saewidgets.config.packing import Packing, as_ids, as_slice, positions, spelled
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.records import Records
 from saewidgets.settings import resolve_device

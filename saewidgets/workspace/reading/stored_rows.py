@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.names import one_name
-from saewidgets.config.positions import as_slice
+from saewidgets.config.packing import as_slice
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.workspace.capture.using import as_text
 from saewidgets.workspace.subjects import Subject

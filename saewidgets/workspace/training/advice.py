@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from saewidgets.config.optimizer import OptimizerConfig
 from saewidgets.config.sparsity import coefficient_name, expected_l0, factor_for
+from saewidgets.config.training import OptimizerConfig
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.numbers import metric, tokens
