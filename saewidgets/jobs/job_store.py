@@ -1,11 +1,11 @@
-"""What the job manager needs from whoever keeps the rows. The catalog fits by shape; tests use one in memory.
-
-Every method is one transaction and may be called from any thread. Times are the store's own clock.
-"""
+"""What a `JobManager` is given: `JobStore`, whoever keeps the rows (the catalog fits by shape), and `JobSettings`."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from saewidgets.events import Event, JobStatus
@@ -16,7 +16,7 @@ Recorded = tuple[str, str | None, Event]
 
 
 class JobStore(Protocol):
-    """Rows of jobs and of lane leases.
+    """Rows of jobs and of lane leases. Every method is one transaction, from any thread; times are the store's clock.
 
     A write that names an `owner` touches nothing once the row belongs to somebody else: a process that slept through
     its own takeover cannot disturb the new owner.
@@ -26,7 +26,7 @@ class JobStore(Protocol):
         """Insert a job as `queued`, at the end of its lane's queue."""
 
     def get(self, job_id: str) -> JobRecord:
-        """Raises `NotFoundError`."""
+        """Raises `NotFoundError` if there is none."""
 
     def list(
         self,
@@ -92,3 +92,38 @@ class JobStore(Protocol):
 
         Log lines are not where the job is nobody's, as it has ended.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """Settings of a `JobManager`. All times in seconds.
+
+    Attributes:
+        host: the name of this machine in lanes and owners.
+        poll: how often the owner reads its rows for commands from other processes, and tries for a lane.
+        heartbeat: how often the owner says that it lives.
+        timeout: a heartbeat older than this means that the owner is gone.
+        write_interval: least time between two writes of events to the store, and to subscribers (5 per second).
+        close_wait: how long `close` waits for running jobs to write their checkpoints.
+        interactive_patience: how long interactive work waits for the next pause point before it runs beside the job.
+        widths: how many jobs run at once on a lane, by the part of its name behind the host; 1 where not named.
+    """
+
+    host: str = field(default_factory=socket.gethostname)
+    poll: float = 0.5
+    heartbeat: float = 2.0
+    timeout: float = 10.0
+    write_interval: float = 0.2
+    close_wait: float = 20.0
+    interactive_patience: float = 3.0
+    widths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"download": 3}))
+
+
+def compute_lane(host: str, device: str) -> str:
+    """The lane of one device of one machine: one job at a time, the rest queue."""
+    return f"{host}/{device}"
+
+
+def lane_device(lane: str) -> str:
+    """The part of the name behind the host."""
+    return lane.rpartition("/")[2]

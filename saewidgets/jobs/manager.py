@@ -15,14 +15,10 @@ from typing import Any, TypeVar
 
 from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.jobs.control import Runner
-from saewidgets.jobs.exits import close_at_exit
-from saewidgets.jobs.identity import is_gone, new_owner
-from saewidgets.jobs.interactive import InteractiveQueue
-from saewidgets.jobs.job_settings import JobSettings, compute_lane, lane_device
-from saewidgets.jobs.job_store import JobStore
-from saewidgets.jobs.outcome import Outcome
-from saewidgets.jobs.owner import LocalJob, Owner
+from saewidgets.jobs.control import InteractiveQueue, Runner
+from saewidgets.jobs.job_store import JobSettings, JobStore, compute_lane, lane_device
+from saewidgets.jobs.owner import LocalJob, Outcome, Owner
+from saewidgets.jobs.process import close_at_exit, is_gone, new_owner
 from saewidgets.jobs.pump import Pump, Subscriber
 from saewidgets.jobs.states import OWNED, Command, asks_for, check_transition, plan
 from saewidgets.records import ErrorInfo, JobRecord, Records
@@ -85,17 +81,15 @@ class JobManager:
         kind: str,
         payload: Mapping[str, Any],
         lane: str,
-        run: Runner | None = None,
         *,
         job_id: str | None = None,
-        before_start: Callable[[str], object] | None = None,
+        before_start: Callable[[str], object] = lambda job_id: None,
     ) -> Job:
         """Queue a job; it starts when its lane is free. Returns at once.
 
         Args:
-            kind, payload: plain JSON data from which the factory of this kind can make the runner again.
-            lane: see `job_settings`.
-            run: the runner; None takes the factory's.
+            kind, payload: plain JSON data from which the factory of this kind makes the runner, here or elsewhere.
+            lane: see `compute_lane`.
             job_id: its id; None makes one.
             before_start: called with the id when the row exists and before the job can start (to insert rows that
                 refer to it). If it raises, the job is removed and the error passes on.
@@ -104,21 +98,22 @@ class JobManager:
         job_id = job_id or f"job_{uuid.uuid4()}"
         record = self._store.add(job_id, kind=kind, lane=lane, payload=payload, owner=self.owner)
         try:
-            runner = run or self._make_runner(record)
-            if before_start is not None:
-                before_start(job_id)
+            runner = self._make_runner(record)
+            before_start(job_id)
         except BaseException:
             self._store.delete(job_id)
             raise
-        self._own.enlist(LocalJob(job_id, runner, resumed=False, given=run is not None))
-        self.publish(record)
-        self._pump.wake()
+        self._enlist(LocalJob(job_id, runner, resumed=False), record)
         return Job(self, job_id)
 
-    def resume(self, job_id: str, *, lane: str | None = None) -> None:
-        """Queue a paused, interrupted, failed, stopped or cancelled job again. This process becomes its owner.
+    def _enlist(self, job: LocalJob, record: JobRecord) -> None:
+        self._own.enlist(job)
+        self.publish(record)
+        self._pump.wake()
 
-        `lane`: where to run it; None takes its own, on this machine.
+    def resume(self, job_id: str) -> None:
+        """Queue a paused, interrupted, failed, stopped or cancelled job again, on its lane of this machine. This
+        process becomes its owner.
 
         Raises:
             StateError: its status does not allow it, or this process does not know how to run its kind.
@@ -138,19 +133,15 @@ class JobManager:
             if record.status is JobStatus.INTERRUPTED and local is not None and local.is_running:
                 self._ask(record, "resume", record.status)  # it was asleep: it pauses now, and is queued again then
                 return
-            given = local.runner if local is not None and local.given else None
-            runner = given or self._make_runner(record)
+            runner = self._make_runner(record)
             changes = {
                 "status": JobStatus.QUEUED,
                 "owner": self.owner,
-                "lane": lane or compute_lane(self.settings.host, lane_device(record.lane)),
+                "lane": compute_lane(self.settings.host, lane_device(record.lane)),
             }
             changed = self._store.change(job_id, changes, when={record.status})
             if changed is not None:
-                self._own.enlist(LocalJob(job_id, runner, resumed=True, given=given is not None))
-                self.publish(changed)
-                self._pump.wake()
-                return
+                return self._enlist(LocalJob(job_id, runner, resumed=True), changed)
 
     # ------------------------------------------------------------------------------------------------ steering
 
@@ -177,9 +168,11 @@ class JobManager:
                 return changed
 
     def ask_checkpoint(self, job_id: str) -> None:
-        """Let a running job write a checkpoint at its next safe point and go on."""
+        """Let a job that runs here write a checkpoint at its next safe point and go on. Raises `StateError`."""
         local = self._own.get(job_id)
-        if local is None or not local.ask_checkpoint():
+        if local is not None and local.is_running and local.control is not None:
+            local.control.ask_checkpoint()
+        else:
             record = self._store.get(job_id)
             where = "in another process" if record.status.is_active else record.status.value
             raise StateError(

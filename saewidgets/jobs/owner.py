@@ -1,26 +1,107 @@
-"""What this process has in hand: its queued jobs get their turn, its running ones their commands and heartbeat."""
+"""Defines `Owner`, the jobs of one process: queued ones get their turn, running ones their commands and heartbeat; and
+`Outcome`, how a runner ended: the status, the error and the summary that go into the job's row."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
-from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError
-from saewidgets.events import JobStatus, Request
-from saewidgets.jobs.control import JobContext, JobControl, Runner
-from saewidgets.jobs.interactive import InteractiveQueue
-from saewidgets.jobs.job_settings import JobSettings, lane_device
-from saewidgets.jobs.job_store import JobStore
-from saewidgets.jobs.outcome import Outcome, raised, returned, summary
+from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StorageError
+from saewidgets.events import Interruption, JobStatus, Request
+from saewidgets.jobs.control import InteractiveQueue, JobContext, JobControl, Runner
+from saewidgets.jobs.job_store import JobSettings, JobStore, lane_device
 from saewidgets.jobs.pump import Pump
 from saewidgets.jobs.states import asks_for, check_transition, ending
-from saewidgets.records import JobRecord
+from saewidgets.records import ErrorInfo, JobRecord
+
+log = logging.getLogger(__name__)
+_BY_REQUEST = {Request.PAUSE: JobStatus.PAUSED, Request.CANCEL: JobStatus.CANCELLED}
+_RETURNABLE = frozenset({JobStatus.COMPLETED, JobStatus.PAUSED, JobStatus.STOPPED, JobStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one run of a job. `exception` stays in this process; the row keeps `error`."""
+
+    status: JobStatus
+    value: Any = None
+    error: ErrorInfo | None = None
+    exception: BaseException | None = None
+
+
+def _returned(value: Any) -> Outcome:
+    status = getattr(value, "status", None)
+    try:
+        status = JobStatus(status) if status is not None else JobStatus.COMPLETED
+    except ValueError:
+        status = JobStatus.COMPLETED  # an attribute of that name that means something else
+    return Outcome(status if status in _RETURNABLE else JobStatus.COMPLETED, value)
+
+
+def _raised(error: BaseException) -> Outcome:
+    if isinstance(error, Interruption):
+        return Outcome(_BY_REQUEST.get(error.request, JobStatus.STOPPED))
+    info = error_info(error)
+    # The frames would keep the runner's tensors alive; the row has the text.
+    error.__traceback__ = None
+    return Outcome(JobStatus.FAILED, error=info, exception=error)
+
+
+def error_info(error: BaseException) -> ErrorInfo:
+    """`error` in the parts that a card shows."""
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, SAEWidgetsError):
+        return ErrorInfo(
+            what=error.what, hint=error.hint, where=error.where, kind=_kind(error), step=getattr(error, "step", None),
+            traceback=text, resumes=getattr(error, "resumes", True),
+        )
+    message = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {message}" if message else f"{type(error).__name__} was raised."
+    hint = "Free memory or make the batch smaller, then resume." if _kind(error) == "out_of_memory" else None
+    return ErrorInfo(what=what, hint=hint, kind=_kind(error), traceback=text)
+
+
+def _kind(error: BaseException) -> str:
+    kind = getattr(error, "kind", None)
+    if isinstance(error, SAEWidgetsError) and isinstance(kind, str):
+        return kind
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return "out_of_memory"
+    if isinstance(error, ConfigError):
+        return "config"
+    if isinstance(error, NotFoundError):
+        return "not_found"
+    if isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno == 28):  # ENOSPC
+        return "disk_full"
+    return "error"
+
+
+def summary(value: Any, depth: int = 4) -> Any:
+    """`value` as plain JSON data for the row: plain parts of mappings, sequences and dataclasses; the rest by type."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if depth == 0:
+        return f"<{type(value).__name__}>"
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: summary(getattr(value, f.name), depth - 1) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): summary(v, depth - 1) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [summary(v, depth - 1) for v in value]
+    return f"<{type(value).__name__}>"
 
 
 @dataclass(slots=True)
@@ -30,7 +111,6 @@ class LocalJob:
     job_id: str
     runner: Runner | None  # None once it has completed: nothing can run it again
     resumed: bool
-    given: bool = False  # the runner was handed to `submit`: the row alone cannot make it again
     has_checked: bool = False  # it has passed its first pause point
     control: JobControl | None = None
     thread: threading.Thread | None = None
@@ -46,35 +126,16 @@ class LocalJob:
         if self.control is not None:
             self.control.ask(request)
 
-    def ask_checkpoint(self) -> bool:
-        """Pass the wish on; False if nothing runs."""
-        if self.control is None or not self.is_running:
-            return False
-        self.control.ask_checkpoint()
-        return True
-
-
-log = logging.getLogger(__name__)
-
 
 class Owner:
     """The jobs of one process. `tick` is called by the pump's thread only; the rest from any thread."""
 
     def __init__(
-        self,
-        store: JobStore,
-        name: str,
-        settings: JobSettings,
-        pump: Pump,
-        publish: Callable[[JobRecord], None],
+        self, store: JobStore, name: str, settings: JobSettings, pump: Pump, publish: Callable[[JobRecord], None],
         interactive: Callable[[str], InteractiveQueue],
     ) -> None:
-        self._store = store
-        self._name = name
-        self._settings = settings
-        self._pump = pump
-        self._publish = publish
-        self._interactive = interactive
+        self._store, self._name, self._settings = store, name, settings
+        self._pump, self._publish, self._interactive = pump, publish, interactive
         self._jobs: dict[str, LocalJob] = {}
         self._live: set[str] = set()  # queued or running here
         self._lock = threading.RLock()
@@ -138,10 +199,8 @@ class Owner:
     # ------------------------------------------------------------------------------------------------ one job
 
     def _lost(self, job: LocalJob, row: JobRecord | None) -> None:
-        """The row is gone, another's, or (not started) paused or ended by somebody."""
         with self._lock:
-            if job.is_running:
-                # Somebody else works in its folder now: end without touching it.
+            if job.is_running:  # somebody else works in its folder now: end without touching it
                 job.ask(Request.CANCEL)
             elif row is None or row.status is not JobStatus.QUEUED or row.owner != self._name:
                 self._live.discard(job.job_id)
@@ -168,13 +227,14 @@ class Owner:
         queue = self._interactive(started.lane)
         job.has_checked = False
         job.outcome = None
-        job.control = JobControl(queue, lambda: self._has_checked(job))
+
+        def on_first_check() -> None:
+            job.has_checked = True
+            self._pump.wake()  # the pump writes it: a runner's pause point never waits for the store
+
+        job.control = JobControl(queue, on_first_check)
         context = JobContext(
-            job_id=job.job_id,
-            payload=started.payload,
-            emit=partial(self._pump.emit, job.job_id, None),
-            control=job.control,
-            resumed=job.resumed,
+            job.job_id, started.payload, partial(self._pump.emit, job.job_id, None), job.control, job.resumed,
             emitter=lambda subject: partial(self._pump.emit, job.job_id, subject),
         )
         self._publish(started)
@@ -186,26 +246,22 @@ class Owner:
             job.thread = thread
             thread.start()
 
-    def _has_checked(self, job: LocalJob) -> None:
-        job.has_checked = True
-        self._pump.wake()  # the pump writes it: a runner's pause point never waits for the store
-
     # ------------------------------------------------------------------------------------------------ its thread
 
     def _work(self, job: LocalJob, context: JobContext, queue: InteractiveQueue) -> None:
         runner = job.runner
         assert runner is not None  # only a completed job has none, and that cannot be queued
         try:
-            outcome = returned(runner(context))
+            outcome = _returned(runner(context))
         except BaseException as error:  # noqa: BLE001 - the outermost frame of its thread: the error becomes the job's
-            outcome = raised(error)
+            outcome = _raised(error)
         del runner, context
         queue.leave()
         try:
             self._finish(job, outcome)
         except Exception as error:  # nothing above this frame
             log.exception("The end of job %s could not be recorded.", job.job_id)
-            job.outcome = raised(error)
+            job.outcome = _raised(error)
             self._release(job)
             self._store.interrupt(job.job_id, self._name, note="Its end could not be recorded; see the log.")
 

@@ -1,5 +1,5 @@
 """`Pump`: the one thread of a job manager. What running jobs emit goes through it into the store and to subscribers;
-between two batches it does the manager's rounds: heartbeat, commands, turns.
+between two batches it does the manager's rounds: heartbeat, commands, turns. `Listeners`: who is told of something.
 
 Emitting costs a runner an append. Of several `Progress` the last one counts, everything else is kept in order. What
 cannot be written is tried again; what can never be written is reported, not swallowed.
@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import SAVING, Event, Metrics, Progress
@@ -29,17 +30,36 @@ MAX_PENDING = 200_000
 """Events kept while the store cannot be written; beyond that the oldest metrics are dropped and counted."""
 
 
-class Pump:
-    """Takes events from any thread.
+class Listeners:
+    """Functions that are told what has changed, from the thread that changed it."""
 
-    Args:
-        store: where they go.
-        owner: this process.
-        write_interval, poll: least seconds between two writes, and seconds between two rounds.
-        tick: does a round.
-        idle: whether there is no need for rounds. The thread ends then, so that a manager that nobody uses can be
-            collected.
-    """
+    def __init__(self) -> None:
+        self._all: tuple[Callable[..., object], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def add(self, fn: Callable[..., object]) -> Callable[[], None]:
+        """Add a listener; the returned function removes it again."""
+        self._all = (*self._all, fn)
+
+        def end() -> None:
+            self._all = tuple(each for each in self._all if each is not fn)
+
+        return end
+
+    def tell(self, *news: Any) -> None:
+        """Tell all; one that fails does not keep the others from hearing it."""
+        for fn in self._all:
+            try:
+                fn(*news)
+            except Exception:  # a broken view must not undo the change it was told of; the traceback says which
+                log.exception("A listener failed: %r", fn)
+
+
+class Pump:
+    """Takes events from any thread. `tick` does a round, every `poll` seconds; while `idle` there is no need for them,
+    and the thread ends, so that a manager that nobody uses can be collected."""
 
     def __init__(
         self, store: JobStore, owner: str, write_interval: float, poll: float, tick: Callable[[], None] = lambda: None,
@@ -53,7 +73,7 @@ class Pump:
         self._events: list[Recorded] = []
         self._progress: dict[tuple[str, str | None], Progress] = {}
         self._updates: list[tuple[str, Update]] = []  # for subscribers
-        self._subscribers: tuple[Subscriber, ...] = ()
+        self._subscribers = Listeners()
         self._write_at = self._tick_at = 0.0
         self._failures = 0
         self._writing = threading.RLock()
@@ -104,16 +124,9 @@ class Pump:
 
     def subscribe(self, fn: Subscriber) -> Callable[[], None]:
         """Add a subscriber; the returned function removes it again."""
-        with self._changed:
-            self._subscribers = (*self._subscribers, fn)
+        end = self._subscribers.add(fn)
         self.wake()
-
-        def unsubscribe() -> None:
-            with self._changed:
-                self._subscribers = tuple(each for each in self._subscribers if each is not fn)
-                self._changed.notify_all()
-
-        return unsubscribe
+        return end
 
     def close(self, timeout: float = 5.0) -> None:
         """Hand over what is left and end the thread. May be called twice, and from the thread itself."""
@@ -171,16 +184,12 @@ class Pump:
 
     def _deliver(self) -> None:
         with self._changed:
-            updates, self._updates, subscribers = self._updates, [], self._subscribers
+            updates, self._updates = self._updates, []
         by_job: dict[str, list[Update]] = {}
         for job_id, update in updates:
             by_job.setdefault(job_id, []).append(update)
         for job_id, each in by_job.items():
-            for fn in subscribers:
-                try:
-                    fn(job_id, tuple(each))
-                except Exception:  # a broken view must not stop the others; the traceback says which
-                    log.exception("A subscriber of job updates failed: %r", fn)
+            self._subscribers.tell(job_id, tuple(each))
 
     # ------------------------------------------------------------------------------------------------ writing
 
@@ -213,16 +222,12 @@ class Pump:
         except Exception:  # noqa: BLE001 - reported below, event by event
             pass
         for item in batch:
-            self._record_one(item)
+            try:
+                self._store.record(self._owner, [item])
+            except Exception:  # logged with its traceback and counted; the thread must live on for the other jobs
+                self.lost[item[0]] = self.lost.get(item[0], 0) + 1
+                log.exception("This event of %s is lost: %r", item[0], item[2])
         return True
-
-    def _record_one(self, item: Recorded) -> None:
-        job_id, _, event = item
-        try:
-            self._store.record(self._owner, [item])
-        except Exception:  # logged with its traceback and counted; the thread must live on for the other jobs
-            self.lost[job_id] = self.lost.get(job_id, 0) + 1
-            log.exception("This event of %s is lost: %r", job_id, event)
 
     def _put_back(self, batch: Sequence[Recorded]) -> None:
         with self._changed:

@@ -18,6 +18,7 @@ from saewidgets.demo import resolve_model
 from saewidgets.durable import free_bytes, require_space
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
+from saewidgets.jobs import Listeners
 from saewidgets.records import Records
 from saewidgets.workspace.capture.capture_job import IMPORT_LANE, KIND, discard, run_store
 from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
@@ -25,7 +26,6 @@ from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row, located
 from saewidgets.workspace.handle import FilesHandle, Names
 from saewidgets.workspace.held import Held, place_of, take
-from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training.settle import not_in_model
 

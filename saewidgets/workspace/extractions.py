@@ -16,7 +16,7 @@ from saewidgets.durable import require_space
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
-from saewidgets.jobs import Job
+from saewidgets.jobs import Job, Listeners
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row
@@ -27,7 +27,6 @@ from saewidgets.workspace.extraction.logits import LogitJobs
 from saewidgets.workspace.folders import remove_tree
 from saewidgets.workspace.handle import FilesHandle
 from saewidgets.workspace.held import Held, missing, take
-from saewidgets.workspace.listeners import Listeners, all_of
 from saewidgets.workspace.subjects import Subject, files_of, find_subject, held_model
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training.training_job import TOKENS
@@ -322,8 +321,10 @@ class Extractions:
         Called from a background thread, at most about ten times a second per extraction, or from the one that deletes.
         Returns the function that ends it.
         """
-
-        return all_of(self._changes.add(callback), self._tasks.subscribe(callback), self._logits.subscribe(callback))
+        ends = contextlib.ExitStack()
+        for subscribe in (self._changes.add, self._tasks.subscribe, self._logits.subscribe):
+            ends.callback(subscribe(callback))
+        return ends.close
 
     # ------------------------------------------------------------------------------------------------ end
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
+from saewidgets.jobs import Listeners
 from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.library import adding, intake
 from saewidgets.workspace.library.sae_files import folder_of, place_of, remove_files, sweep, unlisted
-from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 
 if TYPE_CHECKING:

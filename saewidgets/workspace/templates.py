@@ -15,10 +15,10 @@ from saewidgets.config.names import MAX_NAME, one_line, search_words
 from saewidgets.config.templates import MAX_BYTES, Template, read_templates, write_templates
 from saewidgets.durable import storage_errors, whole_file
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
+from saewidgets.jobs import Listeners
 from saewidgets.records import Records, TemplateRecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import is_reference
-from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:

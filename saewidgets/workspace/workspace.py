@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from saewidgets.workspace.extractions import Extractions
 from saewidgets.workspace.features import Features
 from saewidgets.workspace.folders import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
-from saewidgets.workspace.listeners import all_of
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.reading import sae_evaluation as evaluating
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
@@ -134,7 +134,10 @@ class Workspace:
         Called from whichever thread changed it, or from a background thread, at most about ten times a second per
         download. What other processes add to the library by themselves is not told. Returns the function that ends it.
         """
-        return all_of(self.saes.changes.add(callback), self.hub.subscribe(callback))
+        ends = ExitStack()
+        for subscribe in (self.saes.changes.add, self.hub.subscribe):
+            ends.callback(subscribe(callback))
+        return ends.close
 
     def evaluate(
         self,

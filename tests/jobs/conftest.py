@@ -11,7 +11,7 @@ import pytest
 
 from saewidgets.catalog import Catalog
 from saewidgets.events import Progress
-from saewidgets.jobs import JobContext, JobManager, JobSettings
+from saewidgets.jobs import Job, JobContext, JobManager, JobSettings
 
 FAST = {
     "host": "box", "poll": 0.05, "heartbeat": 0.1, "timeout": 5.0, "write_interval": 0.02,
@@ -45,6 +45,13 @@ class Endless:
             context.emit(Progress(self.step, self.steps or 1_000_000, unit="steps", step=self.step))
             time.sleep(0.002)
         return {"steps": self.step}
+
+
+def submit(manager: JobManager, runner: Any, lane: str = LANE, **more: Any) -> Job:
+    """Queue a job of a kind of its own, which this runner does."""
+    kind = f"kind of {id(runner)}"
+    manager.register(kind, lambda record: runner)
+    return manager.submit(kind, {}, lane, **more)
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import time
 import pytest
 
 from saewidgets.events import Interruption, Request
-from saewidgets.jobs.control import JobControl
-from saewidgets.jobs.interactive import InteractiveQueue
+from saewidgets.jobs.control import InteractiveQueue, JobControl
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from saewidgets.errors import SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobManager
 from saewidgets.records import ErrorInfo
-from tests.jobs.conftest import LANE, Endless, wait_until
+from tests.jobs.conftest import Endless, submit, wait_until
 
 
 def test_wait_gives_the_status_when_the_time_runs_out(manager: JobManager) -> None:
-    job = manager.submit("count", {}, LANE, Endless())
+    job = submit(manager, Endless())
     started = time.monotonic()
     assert job.wait(0.05) in (JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING)
     assert time.monotonic() - started < 5
@@ -23,7 +23,7 @@ def test_wait_gives_the_status_when_the_time_runs_out(manager: JobManager) -> No
 
 
 def test_no_result_without_an_end(manager: JobManager) -> None:
-    job = manager.submit("count", {}, LANE, Endless())
+    job = submit(manager, Endless())
     wait_until(lambda: job.status is JobStatus.RUNNING)
     job.stop(save=False)
     assert job.wait(10) is JobStatus.CANCELLED
@@ -33,7 +33,7 @@ def test_no_result_without_an_end(manager: JobManager) -> None:
 
 def test_the_error_of_a_job_that_failed_elsewhere(manager: JobManager, store: object) -> None:
     block = threading.Event()
-    job = manager.submit("count", {}, LANE, lambda _: block.wait(10))
+    job = submit(manager, lambda _: block.wait(10))
     wait_until(lambda: job.status is JobStatus.STARTING)
     error = ErrorInfo("Loss became NaN.", hint="Lower the learning rate.")
     store.change(job.id, {"status": JobStatus.FAILED, "error": error}, when={JobStatus.STARTING})  # type: ignore[attr-defined]
@@ -61,7 +61,7 @@ def test_the_result_is_what_was_returned_from_the_moment_the_row_says_so(
 
     monkeypatch.setattr(store, "change", slow)
     value = object()
-    job = manager.submit("count", {}, LANE, run)
+    job = submit(manager, run)
     if fails:
         with pytest.raises(ZeroDivisionError, match="own words"):
             job.result(10)

@@ -17,7 +17,7 @@ from saewidgets.events import Interruption, JobStatus, LogLine, Progress, Reques
 from saewidgets.jobs import JobContext, JobManager, JobStore
 from saewidgets.jobs.manager import CLOSED
 from saewidgets.records import JobRecord
-from tests.jobs.conftest import LANE, Endless, wait_until
+from tests.jobs.conftest import LANE, Endless, submit, wait_until
 
 S = JobStatus
 
@@ -27,7 +27,7 @@ def _running(job: Any) -> bool:
 
 
 def test_a_job_runs_to_its_end(manager: JobManager) -> None:
-    job = manager.submit("count", {"n": 3}, LANE, Endless(3))
+    job = submit(manager, Endless(3))
     assert job.wait(10) is S.COMPLETED
     assert job.result() == {"steps": 3}
     record = job.record
@@ -41,12 +41,12 @@ def test_a_job_runs_to_its_end(manager: JobManager) -> None:
 
 def test_pause_frees_the_lane_and_resume_continues(manager: JobManager) -> None:
     work = Endless()
-    job = manager.submit("count", {}, LANE, work)
+    job = submit(manager, work)
     wait_until(lambda: _running(job))
     job.pause()
     assert job.wait(10) is S.PAUSED
     reached = work.step
-    other = manager.submit("count", {}, LANE, Endless(2))
+    other = submit(manager, Endless(2))
     assert other.wait(10) is S.COMPLETED
     job.resume()
     wait_until(lambda: _running(job) and work.step > reached)
@@ -64,7 +64,7 @@ def test_a_request_is_acknowledged_before_it_takes_effect(manager: JobManager) -
         block.wait(10)
         context.control.check()
 
-    job = manager.submit("count", {}, LANE, run)
+    job = submit(manager, run)
     assert inside.wait(10)
     job.pause()
     assert job.status is S.PAUSING
@@ -84,7 +84,7 @@ def test_resume_before_the_pause_took_effect_runs_on(manager: JobManager) -> Non
         context.control.check()
         return "never interrupted"
 
-    job = manager.submit("count", {}, LANE, run)
+    job = submit(manager, run)
     assert inside.wait(10)
     wait_until(lambda: _running(job))
     job.pause()
@@ -110,7 +110,7 @@ def test_resume_while_the_pause_takes_effect_queues_again(manager: JobManager) -
             block.wait(10)
             raise
 
-    job = manager.submit("count", {}, LANE, run)
+    job = submit(manager, run)
     wait_until(lambda: _running(job))
     job.pause()
     assert unwinding.wait(10)
@@ -134,8 +134,8 @@ def test_jobs_of_one_lane_run_one_after_the_other(manager: JobManager) -> None:
 
         return run
 
-    jobs = [manager.submit("count", {}, LANE, make(i)) for i in range(4)]
-    elsewhere = manager.submit("count", {}, "box/cuda:0", Endless(1))
+    jobs = [submit(manager, make(i)) for i in range(4)]
+    elsewhere = submit(manager, Endless(1), "box/cuda:0")
     assert elsewhere.wait(10) is S.COMPLETED
     assert [job.wait(10) for job in jobs] == [S.COMPLETED] * 4
     assert order == [0, 1, 2, 3]
@@ -143,9 +143,9 @@ def test_jobs_of_one_lane_run_one_after_the_other(manager: JobManager) -> None:
 
 
 def test_queued_jobs_show_their_place_and_change_at_once(manager: JobManager) -> None:
-    first = manager.submit("count", {}, LANE, Endless())
+    first = submit(manager, Endless())
     wait_until(lambda: _running(first))
-    a, b, c = (manager.submit("count", {}, LANE, Endless(1)) for _ in range(3))
+    a, b, c = (submit(manager, Endless(1)) for _ in range(3))
     assert [j.record.queue_position for j in (a, b, c)] == [1, 2, 3]
     a.stop()
     assert a.status is S.STOPPED
@@ -190,7 +190,7 @@ def test_a_runner_is_made_again_at_every_resume_and_the_end_is_told(manager: Job
 
 def test_a_stopped_job_can_be_resumed_and_a_completed_one_cannot(manager: JobManager) -> None:
     work = Endless()
-    job = manager.submit("count", {}, LANE, work)
+    job = submit(manager, work)
     wait_until(lambda: _running(job))
     job.stop()
     assert job.wait(10) is S.STOPPED
@@ -204,7 +204,7 @@ def test_a_stopped_job_can_be_resumed_and_a_completed_one_cannot(manager: JobMan
 
 
 def test_a_downloads_lane_is_three_wide(manager: JobManager) -> None:
-    jobs = [manager.submit("count", {}, "box/download", Endless()) for _ in range(4)]
+    jobs = [submit(manager, Endless(), "box/download") for _ in range(4)]
     wait_until(lambda: sum(_running(j) for j in jobs) == 3)
     assert jobs[3].record.queue_position == 1
     jobs[1].cancel()
@@ -215,7 +215,7 @@ def test_an_error_keeps_its_parts(manager: JobManager) -> None:
     def run(context: JobContext) -> None:
         raise ConfigError("k is too large.", where="sae.k", hint="Use 32.")
 
-    job = manager.submit("count", {}, LANE, run)
+    job = submit(manager, run)
     assert job.wait(10) is S.FAILED
     error = job.error
     assert error is not None
@@ -237,7 +237,7 @@ def test_what_a_failed_run_held_is_freed(manager: JobManager) -> None:
         refs.append(weakref.ref(big))
         raise RuntimeError("no memory")
 
-    job = manager.submit("count", {}, LANE, run)
+    job = submit(manager, run)
     assert job.wait(10) is S.FAILED
     gc.collect()
     wait_until(lambda: refs[0]() is None)
@@ -249,7 +249,7 @@ def test_rows_that_refer_to_the_job_exist_before_it_starts(manager: JobManager) 
     def run(context: JobContext) -> list[str]:
         return list(seen)
 
-    job = manager.submit("count", {}, LANE, run, job_id="job_1", before_start=seen.append)
+    job = submit(manager, run, job_id="job_1", before_start=seen.append)
     assert job.result(10) == ["job_1"]
 
 
@@ -258,7 +258,7 @@ def test_a_job_whose_preparation_fails_is_gone(manager: JobManager) -> None:
         raise OSError("no space")
 
     with pytest.raises(OSError, match="no space"):
-        manager.submit("count", {}, LANE, Endless(), job_id="job_1", before_start=fail)
+        submit(manager, Endless(), job_id="job_1", before_start=fail)
     with pytest.raises(NotFoundError):
         manager.handle("job_1")
 
@@ -270,7 +270,7 @@ def test_a_kind_nobody_registered(manager: JobManager) -> None:
 
 
 def test_list_and_pause_all(manager: JobManager) -> None:
-    jobs = [manager.submit("count", {}, LANE, Endless()) for _ in range(3)]
+    jobs = [submit(manager, Endless()) for _ in range(3)]
     wait_until(lambda: _running(jobs[0]))
     assert manager.pause_all() == 3
     wait_until(lambda: all(r.status is S.PAUSED for r in manager.list()))
@@ -287,7 +287,7 @@ def test_subscribers_see_every_status_and_the_last_progress(manager: JobManager)
             context.emit(Progress(step, 500))
         context.emit(LogLine("done"))
 
-    job = manager.submit("count", {}, LANE, run)
+    job = submit(manager, run)
     assert job.wait(10) is S.COMPLETED
     wait_until(lambda: any(isinstance(u, JobRecord) and u.status is S.COMPLETED for u in seen))
     statuses = [u.status for u in seen if isinstance(u, JobRecord)]
@@ -300,13 +300,13 @@ def test_subscribers_see_every_status_and_the_last_progress(manager: JobManager)
     assert len(progress) < 200
     unsubscribe()
     count = len(seen)
-    assert manager.submit("count", {}, LANE, Endless(1)).wait(10) is S.COMPLETED
+    assert submit(manager, Endless(1)).wait(10) is S.COMPLETED
     assert len(seen) == count
 
 
 def test_interactive_work_runs_in_the_thread_of_the_job(manager: JobManager) -> None:
     assert manager.run_between(LANE, threading.get_ident).result(10) != threading.get_ident()
-    job = manager.submit("count", {}, LANE, Endless())
+    job = submit(manager, Endless())
     wait_until(lambda: _running(job))
     names = {manager.run_between(LANE, lambda: threading.current_thread().name).result(10) for _ in range(5)}
     assert names == {f"saewidgets-{job.id}"}
@@ -328,7 +328,7 @@ def test_close_pauses_what_runs_and_what_waits(make_manager: Callable[..., JobMa
                 checkpointed.set()
             raise
 
-    job, waiting = (manager.submit("count", {}, LANE, run) for _ in range(2))
+    job, waiting = (submit(manager, run) for _ in range(2))
     wait_until(lambda: _running(job))
     assert manager.close() == []
     assert checkpointed.is_set()
@@ -336,14 +336,14 @@ def test_close_pauses_what_runs_and_what_waits(make_manager: Callable[..., JobMa
     assert [other.get(j.id).status for j in (job, waiting)] == [S.PAUSED, S.PAUSED]
     assert other.get(job.id).note == CLOSED
     with pytest.raises(StateError, match="closed"):
-        manager.submit("count", {}, LANE, run)
+        submit(manager, run)
     assert manager.close() == []
 
 
 def test_close_does_not_wait_for_ever(make_manager: Callable[..., JobManager]) -> None:
     manager = make_manager()
     block = threading.Event()
-    job = manager.submit("count", {}, LANE, lambda _: block.wait(20))
+    job = submit(manager, lambda _: block.wait(20))
     wait_until(lambda: job.status is S.STARTING)
     started = time.monotonic()
     assert manager.close(wait=0.1) == [job.id]
@@ -353,8 +353,9 @@ def test_close_does_not_wait_for_ever(make_manager: Callable[..., JobManager]) -
 
 def test_another_manager_takes_a_paused_job_over(make_manager: Callable[..., JobManager]) -> None:
     one, two = make_manager(), make_manager()
+    one.register("count", lambda record: Endless())
     two.register("count", lambda record: Endless(record.payload["n"]))
-    job = one.submit("count", {"n": 5}, "elsewhere/cpu", Endless())
+    job = one.submit("count", {"n": 5}, "elsewhere/cpu")
     wait_until(lambda: _running(job))
     two.request(job.id, "pause")
     assert two.wait(job.id, 10) is S.PAUSED
@@ -370,7 +371,7 @@ def test_subscribers_see_what_other_processes_do(make_manager: Callable[..., Job
     one, two = make_manager(), make_manager()
     seen: list[Any] = []
     two.subscribe(lambda job_id, updates: seen.extend(each for _, each in updates))
-    job = one.submit("count", {}, LANE, Endless())
+    job = submit(one, Endless())
     wait_until(lambda: any(isinstance(u, JobRecord) and u.progress is not None for u in seen))
     job.stop()
     wait_until(lambda: any(isinstance(u, JobRecord) and u.status is S.STOPPED for u in seen))
@@ -381,7 +382,7 @@ def test_a_job_that_others_took_for_dead_pauses_and_a_resume_is_not_lost(
 ) -> None:
     manager = make_manager(poll=60.0)
     work = Endless()
-    job = manager.submit("count", {}, LANE, work)
+    job = submit(manager, work)
     wait_until(lambda: job.status is S.RUNNING)
     assert store.interrupt(job.id, manager.owner, note="No sign of life.") is not None
     job.resume()
@@ -421,7 +422,7 @@ def test_an_end_is_recorded_once_there_is_space_again(
         monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.002)))
         return 3
 
-    job = manager.submit("count", {}, LANE, run)
+    job = submit(manager, run)
     assert job.wait(30) is S.COMPLETED
     assert (job.result(), job.progress, job.record.note) == (3, Progress(3, 3), None)
     assert tries["change"] == tries["record"] == 50
@@ -438,6 +439,6 @@ def test_an_end_that_can_never_be_recorded_is_an_interruption(
         return change(job_id, changes, **when)
 
     monkeypatch.setattr(store, "change", broken)
-    job = manager.submit("count", {}, LANE, Endless(3))
+    job = submit(manager, Endless(3))
     assert job.wait(10) is S.INTERRUPTED
     assert "could not be recorded" in (job.record.note or "")

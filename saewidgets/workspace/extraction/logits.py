@@ -15,7 +15,7 @@ from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateEr
 from saewidgets.events import Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import Job, JobContext
-from saewidgets.jobs.job_settings import lane_device
+from saewidgets.jobs.job_store import lane_device
 from saewidgets.records import JobRecord
 from saewidgets.workspace.held import Held
 from saewidgets.workspace.live import Opened

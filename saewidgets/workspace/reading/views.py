@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.catalog import Origin, split_feature_id
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.feature_records import ExtractionRecord, FeatureRecord, RelatedRecord
+from saewidgets.jobs import Listeners
 from saewidgets.records import Records
-from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.live import Live
 from saewidgets.workspace.subjects import Subject, find_subject
 

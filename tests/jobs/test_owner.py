@@ -10,17 +10,17 @@ import pytest
 
 from saewidgets.errors import ConfigError, NotFoundError, StorageError, TrainingError
 from saewidgets.events import Interruption, JobStatus, Request
-from saewidgets.jobs.outcome import error_info, raised, returned, summary
+from saewidgets.jobs.owner import _raised, _returned, error_info, summary
 
 
 def test_how_a_runner_ended() -> None:
     said = {None: "completed", "stopped": "stopped", JobStatus.PAUSED: "paused", "running": "completed"}
     for status, expected in said.items():
-        assert returned(SimpleNamespace(status=status)).status == expected
-    assert returned({"status": "paused"}).status == "completed"
+        assert _returned(SimpleNamespace(status=status)).status == expected
+    assert _returned({"status": "paused"}).status == "completed"
     asked = {Request.PAUSE: "paused", Request.STOP: "stopped", Request.CANCEL: "cancelled"}
     for request, expected in asked.items():
-        assert raised(Interruption(request)).status == expected
+        assert _raised(Interruption(request)).status == expected
 
 
 class OutOfMemoryError(RuntimeError):
