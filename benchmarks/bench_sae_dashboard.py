@@ -87,7 +87,7 @@ def ours(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     sys.path.insert(0, str(ROOT))
     from safetensors.numpy import load_file
 
-    from saewidgets.activations.packing import PackedTokens
+    from saewidgets.activations.packed import PackedTokens
     from saewidgets.config import ExtractionConfig
     from saewidgets.features.export import computed_effects, export_html
     from saewidgets.features.extraction import extract

@@ -29,7 +29,7 @@ from demo_sae_scores import score_again, scored
 from safetensors.torch import load_file, save_file
 
 from saewidgets.activations import PackedTokens, open_corpus, pack
-from saewidgets.activations.packing import PackFacts
+from saewidgets.activations.packed import PackFacts
 from saewidgets.config import ExtractionConfig, TrainingConfig
 from saewidgets.config.corpus import DemoCorpus
 from saewidgets.demo import model_path

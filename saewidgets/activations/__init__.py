@@ -1,8 +1,8 @@
 """Text → tokens → activations: corpora, packing, and the seekable activation stream."""
 
 from saewidgets.activations.corpus import Corpus, Document, open_corpus
-from saewidgets.activations.packed import counted_positions, positions_needed
-from saewidgets.activations.packing import PackedTokens, pack, tokenizer_fingerprint
+from saewidgets.activations.packed import PackedTokens, counted_positions, positions_needed
+from saewidgets.activations.packing import pack, tokenizer_fingerprint
 from saewidgets.activations.stream import ActivationStream, Batch, Windows
 
 __all__ = [

@@ -26,11 +26,7 @@ def is_exact(corpus: Any) -> bool:
 
 
 def with_exact_revision(corpus: Any, client: HubClient | None = None) -> Any:
-    """The configuration with the commit that its revision stands for now; what is exact already as it is.
-
-    Raises:
-        HubError: there is no such dataset or revision, or the hub cannot be reached.
-    """
+    """The configuration with the commit that its revision stands for now. Raises `HubError`."""
     hub = _hub(corpus)
     if hub is None or hub.commit is not None:
         return corpus
@@ -40,7 +36,7 @@ def with_exact_revision(corpus: Any, client: HubClient | None = None) -> Any:
 
 
 def exact_again(corpus: Any, commit: str | None) -> Any:
-    """The configuration with a commit that was found out before; None and what is exact already change nothing."""
+    """The configuration with a commit that was found out before; None changes nothing."""
     return corpus if commit is None or is_exact(corpus) else corpus.replace(revision=commit)
 
 
@@ -51,16 +47,8 @@ def _hub(corpus: Any) -> HubCorpus | None:
 
 
 def open_corpus(config: CorpusConfig) -> Corpus:
-    """The corpus that `config` describes. Files are looked for at once, and the hub is asked; they are read when
-    iterated.
-
-    Raises:
-        NotFoundError: a file, folder, dataset, configuration or split does not exist, or a folder holds no text.
-        StorageError: a file in a folder is a link that leads out of it.
-        ConfigError: no such encoding or column; or it is a store of activations, which holds no text to read.
-        FormatError: a file is damaged.
-        HubError: the hub refuses, or cannot be reached.
-    """
+    """The corpus that `config` describes. Files are looked for at once, and the hub is asked; they are read when it is
+    iterated. Raises `NotFoundError`, `StorageError`, `ConfigError`, `FormatError` or `HubError`."""
     if isinstance(config, DemoCorpus):
         return _Demo()
     if isinstance(config, TextCorpus):

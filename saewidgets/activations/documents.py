@@ -1,14 +1,24 @@
-"""Defines `Document`, `Chunk` and `Corpus`: what every reader of text hands out, and the place behind it."""
+"""Defines `Document`, `Chunk` and `Corpus`, what every reader of text hands out, and `read_rows`: files with a document
+per row (JSON lines, Parquet and Arrow), read forward from any `Place`.
+
+A place is kept beside packed tokens. In Parquet it names the row group, in JSON lines the byte, so that what is before
+it is not read again (a packed file has to be unpacked from its beginning).
+"""
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from saewidgets.errors import ConfigError, FormatError
 
 Position = Mapping[str, Any]
 """Where a corpus goes on reading: plain JSON data, kept beside the packed tokens."""
@@ -115,3 +125,271 @@ def cut(text: str) -> int:
         if not text[at + 1].isspace():
             return at + 1
     return PIECE_CHARACTERS
+
+
+Kind = Literal["jsonl", "parquet", "arrow"]
+What = Literal["text", "tokens", "chat"]
+
+_TEXT = ("text", "content", "document", "raw_content", "body", "article", "story", "passage", "sentence", "code")
+_TALKS = ("conversation", "conversations", "messages", "chat")
+# What is read → usual names of its columns, what they hold, and the setting that names one. Where conversations are
+# read, strings count as what a user says.
+_COLUMNS: dict[What, tuple[tuple[str, ...], str, str]] = {
+    "text": (_TEXT, "text", "text_field"),
+    "chat": ((*_TALKS, "text"), "conversations", "text_field"),
+    "tokens": (("input_ids", "tokens", "token_ids", "ids"), "token ids", "column"),
+}
+
+
+def choose_column(what: What, columns: Mapping[str, bool], wanted: str | None, where: str) -> str:
+    """The column to read: the one `wanted`, else the first of the usual names, else the only one that fits. `columns`:
+    name → whether it holds `what`."""
+    usual, called, field = _COLUMNS[what]
+    talks = [name for name in _TALKS if columns.get(name) is False]
+    if what == "text" and wanted is None and talks and not any(columns.get(name) for name in usual):
+        raise ConfigError(
+            f"{where} has no column that is known for text, but one that is known for conversations, {talks[0]!r}.",
+            where="corpus.chat", hint="Read these with chat=True, or name a column with text: text_field=….",
+        )
+    fitting = [name for name, fits in columns.items() if fits]
+    has = f"It has {_listed(columns)}." if columns else "It has no columns."
+    if wanted is not None:
+        if wanted not in columns:
+            raise ConfigError(f"{where} has no column {wanted!r}.", where=f"corpus.{field}", hint=has)
+        if wanted not in fitting:
+            raise ConfigError(
+                f"The column {wanted!r} of {where} holds no {called}.", where=f"corpus.{field}",
+                hint=f"Columns with {called}: {_listed(fitting)}." if fitting else has,
+            )
+        return wanted
+    for name in usual:
+        if name in fitting:
+            return name
+    if len(fitting) == 1:
+        return fitting[0]
+    raise ConfigError(
+        f"{where} has {'several columns' if fitting else 'no column'} with {called}.", where=f"corpus.{field}",
+        hint=f"{has} Say which one to read: {field}=…." if fitting else has,
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)[:400]
+
+
+LONGEST_LINE = 1 << 28  # bytes of one JSON line
+LARGEST_GROUP = 1 << 33  # bytes of one column in one row group of a Parquet file, unpacked
+_ROWS = 512  # rows turned into Python values at once
+_SUFFIXES: dict[str, Kind] = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".jsonl.gz": "jsonl", ".ndjson.gz": "jsonl", ".jsonl.zst": "jsonl",
+    ".ndjson.zst": "jsonl", ".parquet": "parquet", ".arrow": "arrow",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file: its name for messages and to find it again, how it is read, and its bytes from the beginning."""
+
+    name: str
+    kind: Kind
+    open: Callable[[], IO[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to go on in a shard."""
+
+    row: int = 0  # rows that are before it
+    at: int = 0  # byte of the line, or number of the row group or record batch
+    skip: int = 0  # rows of the group that are before it
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A value of `column` (None: the row is a bare string), its number from 1 on, and the place behind it."""
+
+    value: Any
+    number: int
+    after: Place
+    column: str | None
+
+
+def kind_of(name: str) -> Kind | None:
+    """How a file of this name is read; None where it has no rows."""
+    low = name.lower()
+    return next((kind for suffix, kind in _SUFFIXES.items() if low.endswith(suffix)), None)
+
+
+def read_rows(shard: Shard, what: What, column: str | None, start: Place | None = None) -> Iterator[Row]:
+    """The rows from `start` on. The column is found by its name where it is None."""
+    reader = {"jsonl": _jsonl, "parquet": _parquet, "arrow": _arrow}[shard.kind]
+    return reader(shard, what, column, start or Place())
+
+
+def _jsonl(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
+    chosen = column
+    if column is None and start.row:  # as when it was read from its beginning
+        chosen = next((row.column for row in _jsonl(shard, what, None, Place())), None)
+    with shard.open() as raw, _unpacked(shard.name, raw) as file:
+        try:
+            file.seek(start.at)
+            number, at = start.row, start.at
+            while line := file.readline(LONGEST_LINE + 1):
+                if len(line) > LONGEST_LINE:
+                    raise _damaged(shard, number + 1, f"is longer than {LONGEST_LINE >> 20} MB")
+                number, at = number + 1, at + len(line)
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+                except UnicodeDecodeError as error:
+                    raise _damaged(shard, number, f"is not UTF-8 (byte {error.start + 1} of the line)") from error
+                except (ValueError, RecursionError) as error:
+                    raise _damaged(shard, number, f"is not JSON ({error})") from error
+                if isinstance(row, str) and what != "tokens" and column is None:
+                    yield Row(row, number, Place(number, at), None)
+                    continue
+                if not isinstance(row, dict):
+                    raise _damaged(shard, number, f"is {_kind(row)}, not an object with a {what} column")
+                if chosen is None or (number == 1 and chosen not in row):
+                    chosen = choose_column(
+                        what, {name: fits(what, value) for name, value in row.items()}, column, shard.name
+                    )
+                if chosen not in row:
+                    raise _damaged(shard, number, f"has no {chosen!r}", hint=f"It has {', '.join(row)[:200]}.")
+                yield Row(row[chosen], number, Place(number, at), chosen)
+        except (EOFError, gzip.BadGzipFile, OSError) as error:
+            if isinstance(error, EOFError | gzip.BadGzipFile) or _is_arrow(error):
+                raise FormatError(
+                    f"The file ends too early or is damaged after row {number:,} ({error}).", where=shard.name,
+                    hint="Download or copy it again.",
+                ) from error
+            raise
+
+
+def _unpacked(name: str, raw: IO[bytes]) -> Any:
+    if name.endswith(".gz"):
+        return gzip.open(raw, "rb")
+    if name.endswith(".zst"):
+        import pyarrow as pa  # a tenth of a second to import, and only for such files
+
+        return _Forward(pa.CompressedInputStream(raw, "zstd"))
+    return raw
+
+
+class _Forward(io.BufferedReader):
+    """A stream that can only be read: a place further on is reached by reading up to it."""
+
+    def seek(self, target: int, whence: int = 0) -> int:
+        left = target
+        while left and (block := self.read(min(left, 1 << 20))):
+            left -= len(block)
+        return target - left
+
+
+def _parquet(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
+    import pyarrow as pa  # a second to import, and only for such files
+    import pyarrow.parquet as pq  # the same
+
+    with shard.open() as raw:
+        try:
+            file = pq.ParquetFile(raw)
+            chosen = choose_column(what, _arrow_columns(file.schema_arrow, what), column, shard.name)
+            row, skip = start.row, start.skip
+            for group in range(start.at, file.num_row_groups):
+                _check_group(shard, file.metadata.row_group(group), chosen)
+                in_group = 0
+                for batch in file.iter_batches(batch_size=_ROWS, row_groups=[group], columns=[chosen]):
+                    begin = min(len(batch), max(0, skip - in_group))
+                    in_group += begin
+                    for value in batch.column(0).slice(begin).to_pylist():
+                        row, in_group = row + 1, in_group + 1
+                        yield Row(value, row, Place(row, group, in_group), chosen)
+                skip = 0
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            raise _not_readable(shard, "Parquet", error) from error
+
+
+def _arrow(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
+    """A stream of record batches, as `datasets` saves one."""
+    import pyarrow as pa  # a second to import, and only for such files
+
+    with shard.open() as raw:
+        try:
+            stream = pa.ipc.open_stream(raw)
+            chosen = choose_column(what, _arrow_columns(stream.schema, what), column, shard.name)
+            row = 0
+            for batch in stream:
+                if row + len(batch) <= start.row:
+                    row += len(batch)
+                    continue
+                values = batch.column(chosen)
+                for begin in range(max(0, start.row - row), len(values), _ROWS):
+                    for number, value in enumerate(values.slice(begin, _ROWS).to_pylist(), start=row + begin + 1):
+                        yield Row(value, number, Place(number), chosen)
+                row += len(batch)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            raise _not_readable(shard, "Arrow", error) from error
+
+
+def _arrow_columns(schema: Any, what: What) -> dict[str, bool]:
+    import pyarrow.types as kinds  # loaded here for long
+
+    def fits(kind: Any) -> bool:
+        string = bool(kinds.is_string(kind) or kinds.is_large_string(kind))
+        if what == "text":
+            return string
+        listed = kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)
+        if what == "chat":
+            return string or bool(listed and kinds.is_struct(kind.value_type))
+        return bool(listed and kinds.is_integer(kind.value_type))
+
+    return {field.name: fits(field.type) for field in schema}
+
+
+def _check_group(shard: Shard, group: Any, column: str) -> None:
+    """What a row group declares is looked at before memory is taken for it."""
+    for number in range(group.num_columns):
+        found = group.column(number)
+        own = found.path_in_schema == column or found.path_in_schema.startswith(f"{column}.")
+        if own and found.total_uncompressed_size > LARGEST_GROUP:
+            raise FormatError(
+                f"A row group of the column {column!r} unpacks to {found.total_uncompressed_size:,} bytes.",
+                where=shard.name, hint="Write the file with smaller row groups.",
+            )
+
+
+def fits(what: What, value: Any) -> bool:
+    """Whether the column of this value may hold what is looked for."""
+    if what != "tokens" and (isinstance(value, str) or value is None):
+        return True
+    if what == "text":
+        return False
+    if what == "chat":
+        return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+def _kind(value: Any) -> str:
+    return {"list": "a list", "int": "a number", "float": "a number", "str": "a string", "bool": "a truth value"}.get(
+        type(value).__name__, "nothing"
+    )
+
+
+def _is_arrow(error: OSError) -> bool:
+    """Whether pyarrow complains of what it reads, not the system or the network of how it is read."""
+    return type(error) is OSError and error.errno is None
+
+
+def _damaged(shard: Shard, number: int, what: str, hint: str = "Correct or remove this row.") -> FormatError:
+    return FormatError(f"Row {number:,} {what}.", where=f"{shard.name}:{number}", hint=hint)
+
+
+def _not_readable(shard: Shard, kind: str, error: Exception) -> Exception:
+    if isinstance(error, OSError) and not _is_arrow(error):
+        return error
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return FormatError(
+        f"This is not a readable {kind} file ({first.rstrip('.')}).", where=shard.name,
+        hint="Download or copy it again.",
+    )

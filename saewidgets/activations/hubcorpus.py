@@ -20,8 +20,20 @@ from urllib.parse import quote, unquote
 
 from huggingface_hub import HfFileSystem, constants, try_to_load_from_cache
 
-from saewidgets.activations.documents import Chunk, Corpus, Position, Read, chunked
-from saewidgets.activations.shards import Place, Row, Shard, What, choose_column, fits, kind_of
+from saewidgets.activations.documents import (
+    Chunk,
+    Corpus,
+    Place,
+    Position,
+    Read,
+    Row,
+    Shard,
+    What,
+    choose_column,
+    chunked,
+    fits,
+    kind_of,
+)
 from saewidgets.activations.text_files import documents_of, read_documents
 from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_metadata
 from saewidgets.config import HubCorpus, TokensCorpus
@@ -44,16 +56,9 @@ from saewidgets.hub.errors import (
 
 
 def _snapshot(client: HubClient, path: str, commit: str) -> Path | None:
-    """The copy of the repository at this commit in the cache of this machine, which may lack files; None without."""
+    """The copy of the repository in the cache of this machine, which may lack files."""
     folder = client.cache_dir / "--".join(["datasets", *path.split("/")]) / "snapshots" / commit
     return folder if folder.is_dir() else None
-
-
-def _address(copy: Path | None, path: str, commit: str, file: str) -> str:
-    """The address on the hub of a file that was found in a copy; other addresses as they are."""
-    if copy is None or "://" in file or not Path(file).is_relative_to(copy):
-        return file
-    return f"hf://datasets/{path}@{commit}/{Path(file).relative_to(copy).as_posix()}"
 
 
 def _require_all(path: str, files: Sequence[str]) -> None:
@@ -68,8 +73,8 @@ def _require_all(path: str, files: Sequence[str]) -> None:
 
 
 def _inside(path: str, commit: str, address: str) -> str | None:
-    """The file below the root of the repository; None where `address` leads out of it: `datasets` made it from the
-    repository's card, so it may lead anywhere."""
+    """The file below the root of the repository; None where `address`, which the repository's card names, leads out of
+    it."""
     start = f"hf://datasets/{path}@{commit}/"
     found = unquote(address)
     if not found.startswith(start) or "::" in found or ".." in found.split("/"):
@@ -128,13 +133,7 @@ _FINDING = threading.Lock()  # `datasets` keeps module-wide state while it looks
 def open_hub_corpus(
     config: HubCorpus, *, tokens: TokensCorpus | None = None, client: HubClient | None = None
 ) -> Dataset:
-    """The dataset, at one commit. Its files are looked for when they are first needed.
-
-    Args:
-        config: which dataset.
-        tokens: it holds token ids, as this says.
-        client: asks the hub; None: one that follows huggingface_hub's own rules.
-    """
+    """The dataset, at one commit. Its files are looked for when they are first needed."""
     client = client or HubClient()
     return Dataset(config, dataset_commit(client, config.path, config.revision), client, tokens)
 
@@ -171,23 +170,17 @@ class Dataset(Corpus):
             shards = self._shards
             return shards is not None and equal_lengths(shards[0], self._column)
         except Exception as error:
-            raise self._explained(error) from error
+            raise _explained(error, self._client, self._config) from error
 
     def fingerprint(self) -> str:
-        """Of dataset, configuration, split, commit and column: nothing has to be read for it."""
+        """Nothing has to be read for it."""
         config = self._config
         settings = [self._what, config.path, config.name, config.split, self.commit, self._column]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
     def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
         """The text from `position` on. What breaks off is tried again from the last chunk on, as long as the client
-        tries.
-
-        Raises:
-            HubError: the hub refuses, or did not answer again and again.
-            ConfigError, NotFoundError: no such configuration, split or column.
-            FormatError: a file is damaged, or a row is malformed.
-        """
+        tries."""
         attempts = Attempts(self._client)
         while True:
             try:
@@ -196,8 +189,8 @@ class Dataset(Corpus):
                     attempts.succeeded()
                     yield chunk
                 return
-            except Exception as error:  # noqa: BLE001 - of several libraries; sorted out in `_dataset_error`
-                found = self._explained(error)
+            except Exception as error:  # noqa: BLE001 - of several libraries; sorted out in `_explained`
+                found = _explained(error, self._client, self._config)
                 attempts.failed(found, again=isinstance(found, TruncatedFileError))
 
     def _read(self, position: Position | None) -> Read:
@@ -229,11 +222,17 @@ class Dataset(Corpus):
 
     @cached_property
     def _files(self) -> list[str]:
-        """The addresses of the split's files, in the order in which they are read."""
+        """The split's files, in the order in which they are read."""
         found = self._builder.config.data_files
         path, split = self._config.path, self._config.split
         copy = _snapshot(self._client, path, self.commit)
-        files = {str(each): [_address(copy, path, self.commit, str(file)) for file in found[each]] for each in found}
+
+        def address(file: str) -> str:
+            if copy is None or "://" in file or not Path(file).is_relative_to(copy):
+                return file
+            return f"hf://datasets/{path}@{self.commit}/{Path(file).relative_to(copy).as_posix()}"
+
+        files = {str(each): [address(str(file)) for file in found[each]] for each in found}
         if split not in files:
             raise ConfigError(
                 f"The dataset {path} has no split {split!r}.", where="corpus.split",
@@ -264,7 +263,12 @@ class Dataset(Corpus):
         before that."""
         self._files  # noqa: B018 - which ones they are is checked first
         rows = self._builder.as_streaming_dataset(split=self._config.split)
-        column = self._column_of(rows)
+        if (features := rows.features) is None:  # neither the card nor the first file says it
+            first: dict[str, Any] = next(iter(rows), {})
+            columns = {name: fits(self._what, value) for name, value in first.items()}
+        else:
+            columns = {name: _holds(self._what, feature) for name, feature in features.items()}
+        column = choose_column(self._what, columns, self._column, self._config.path)
         rows = rows.select_columns([column])
         before = 0
         if position is not None:
@@ -275,15 +279,6 @@ class Dataset(Corpus):
             found = documents_of(read, self._what, f"{self._config.path}: row {number:,}")
             yield found, partial(_streamed_to, rows, number)
 
-    def _column_of(self, rows: Any) -> str:
-        features = rows.features
-        if features is None:  # neither the card nor the first file says it
-            first: dict[str, Any] = next(iter(rows), {})
-            columns = {name: fits(self._what, value) for name, value in first.items()}
-        else:
-            columns = {name: _holds(self._what, feature) for name, feature in features.items()}
-        return choose_column(self._what, columns, self._column, self._config.path)
-
     def _metadata(self) -> dict[str, Any]:
         """What SAELens' PretokenizeRunner put beside the tokens."""
         url = f"{self._client.endpoint}/datasets/{self._config.path}/resolve/{self.commit}/{METADATA}"
@@ -292,10 +287,6 @@ class Dataset(Corpus):
         except EntryNotFoundError:
             return {}
         return parse_metadata(json.dumps(data).encode(), f"{self._config.path}/{METADATA}")
-
-    def _explained(self, error: BaseException) -> BaseException:
-        return _dataset_error(error, self._client, self._config.path, self._config.name)
-
 
 def _streamed_to(rows: Any, number: int) -> Position:
     return {"state": rows.state_dict(), "rows": number}
@@ -315,16 +306,8 @@ def _holds(what: What, feature: Any) -> bool:
 
 
 def dataset_commit(client: HubClient, path: str, revision: str | None = None) -> str:
-    """The commit that `revision` (None: the default branch) stands for.
-
-    Where the hub is not asked (offline mode) or cannot be reached, it is the commit that the branch stood for when
-    somebody on this machine last asked.
-
-    Raises:
-        RepositoryNotFoundError: no such dataset, or it is private.
-        RevisionNotFoundError: no such branch, tag or commit.
-        HubError: the hub refuses, or cannot be reached and is needed.
-    """
+    """The commit that `revision` (None: the default branch) stands for. Where the hub cannot be asked, what it stood
+    for when somebody on this machine last did."""
     if is_hash(revision, 40):
         return str(revision)
     asked = revision or "main"
@@ -355,12 +338,11 @@ def _missing(path: str) -> RepositoryNotFoundError:
     )
 
 
-def _dataset_error(error: BaseException, client: HubClient, path: str, name: str | None) -> BaseException:
+def _explained(error: BaseException, client: HubClient, config: HubCorpus) -> BaseException:
     """An exception of `datasets`, huggingface_hub or a network library as ours; anything else as it is. The token of
     `client` is kept out of messages."""
-    chain = list(causes(error))
-    ours = next((cause for cause in chain if isinstance(cause, SAEWidgetsError)), None)
-    if ours is not None:
+    chain, path = list(causes(error)), config.path
+    if (ours := next((cause for cause in chain if isinstance(cause, SAEWidgetsError)), None)) is not None:
         return ours
     names = {cls.__name__ for cause in chain for cls in type(cause).__mro__}
     text = client.redact(" ".join(str(cause) for cause in chain))
@@ -375,7 +357,7 @@ def _dataset_error(error: BaseException, client: HubClient, path: str, name: str
         )
     if (found := re.search(r"Available: \[([^\]]*)\]|available configs: \[([^\]]*)\]", text)) is not None:
         listed = (found[1] or found[2] or "").replace("'", "")[:_CHARACTERS]
-        problem = "has several configurations" if name is None else f"has no configuration {name!r}"
+        problem = "has several configurations" if config.name is None else f"has no configuration {config.name!r}"
         return NotFoundError(f"The dataset {path} {problem}.", where="corpus.name", hint=f"Choose one of: {listed}.")
     if names & {"EmptyDatasetError", "DataFilesNotFoundError"}:
         return NotFoundError(

@@ -20,10 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from saewidgets.activations.shuffle import Numbers, counted, evaluated, split
-from saewidgets.activations.tokenising import Tokens
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import FormatError
 from saewidgets.lm.token_mask import TokenMask
+
+Tokens = npt.NDArray[np.integer[Any]]
 
 _COUNTED = 4096  # contexts of long text looked at together
 EVERY_TOKEN = TokenMask()
@@ -84,20 +85,8 @@ class PackFacts:
 
 
 class PackedTokens:
-    """Contexts on disk.
-
-    Args:
-        folder: one that `pack` wrote.
-        validation_share: share of the contexts to hold out, where the corpus has no held-out documents of its own.
-        wanted: of long text: how many positions for training are needed; contexts behind those that have them are not
-            there for this reader. None: all that are packed.
-        rule: which positions count as wanted.
-
-    Attributes:
-        folder, facts: where it is and what `pack.json` says.
-        train, validation: context numbers of each split, ``int64``, ascending. Disjoint; every context is in one.
-        named: those that the corpus itself holds out.
-    """
+    """Contexts on disk. `wanted`: of long text, how many positions for training (as `rule` counts them) are needed;
+    contexts behind those that have them are not there for this reader. None: all."""
 
     def __init__(
         self, folder: Path | str, validation_share: float = 0.02, *, wanted: int | None = None,
@@ -116,7 +105,10 @@ class PackedTokens:
                 hint="Delete this folder; it is rebuilt.",
             ) from error
         self._tokens = tokens
-        self._special = _special_table(facts)
+        # Id → whether it is special, for ids of two bytes; empty for larger ones.
+        self._special = np.zeros(1 << 16 if facts.dtype == "<u2" else 0, dtype=bool)
+        if self._special.size:
+            self._special[list(facts.special_ids)] = True
         if facts.growth is not None and wanted is not None:
             n, _ = self.enough(wanted, validation_share, rule)
             self.facts = facts = replace(facts, n_contexts=n)
@@ -151,11 +143,10 @@ class PackedTokens:
         return dict(self.facts.growth.source) if self.facts.growth is not None else {}
 
     def context(self, index: int) -> Tokens:
-        """The ids of one context, ``[context_size]``."""
         return np.asarray(self._tokens[index])
 
     def contexts(self, indices: npt.ArrayLike) -> Numbers:
-        """The ids of several contexts, ``[n, context_size]`` as int64 (a copy)."""
+        """The ids of several contexts, ``[n, context_size]`` int64."""
         return self._tokens[np.asarray(indices, dtype=np.int64)].astype(np.int64)
 
     def at(self, contexts: npt.ArrayLike, offsets: npt.ArrayLike) -> Numbers:
@@ -195,20 +186,8 @@ class PackedTokens:
         return self.facts.n_contexts, found
 
 
-def _special_table(facts: PackFacts) -> npt.NDArray[np.bool_]:
-    """Id → whether it is special, for ids of two bytes; empty for larger ones."""
-    table = np.zeros(int(np.iinfo(facts.dtype).max) + 1 if facts.dtype == "<u2" else 0, dtype=bool)
-    if table.size:
-        table[list(facts.special_ids)] = True
-    return table
-
-
 def read_facts(folder: Path) -> PackFacts:
-    """What `pack.json` says, compared with the size of the tokens.
-
-    Raises:
-        FormatError: these are no packed tokens, or they are damaged.
-    """
+    """What `pack.json` says, compared with the size of the tokens."""
     try:
         data = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
         growth = data.pop("growth", None)
@@ -241,10 +220,8 @@ def held_out_as_it_grows(numbers: Numbers, share: float) -> npt.NDArray[np.bool_
 
 
 def positions_needed(config: TrainingConfig) -> int | None:
-    """Positions that the stream of activations reads: whole windows (see `stream`), and enough for the input scale.
-
-    None where a number of epochs was asked for: an epoch is all of the text.
-    """
+    """Positions that the stream reads: whole windows, and enough for the input scale. None where a number of epochs was
+    asked for: an epoch is all of the text."""
     if config.epochs is not None:
         return None
     settings = config.activations

@@ -1,18 +1,20 @@
-"""Two windows of activations: one in use, the next being filled by a thread."""
+"""Defines what a thread makes while something else is used: `read_ahead` for text, `WindowsAhead` for activations."""
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 Check = Callable[[], None]
+T = TypeVar("T")
 Fill = Callable[[int, Mapping[str, Tensor], Check], None]
 """Writes a window, by its number, into hook name → ``[window, width]``. What the check raises ends it."""
 
@@ -108,11 +110,8 @@ class WindowsAhead:
 
 
 def handed_over(window: Tensor, chosen: Tensor, device: torch.device) -> Tensor:
-    """The rows `chosen` (on the same device) of a window, as a batch: ``[batch, width]`` float32 on `device`.
-
-    They travel in the number format of the window. On the way from the CPU to a GPU the batch waits in pinned memory,
-    so that the copy runs beside whatever the GPU is doing; torch keeps that memory until the copy is over.
-    """
+    """The rows `chosen` of a window, as a batch: ``[batch, width]`` float32 on `device`. On the way from the CPU to a
+    GPU it waits in pinned memory, so that the copy runs beside whatever the GPU is doing."""
     if window.device.type == "cpu" and device.type == "cuda":
         shape = (len(chosen), window.shape[1])
         rows = torch.empty(shape, dtype=window.dtype, pin_memory=True)
@@ -120,3 +119,56 @@ def handed_over(window: Tensor, chosen: Tensor, device: torch.device) -> Tensor:
     else:
         rows = window.index_select(0, chosen)
     return rows.to(device, non_blocking=device.type == "cuda").float()
+
+
+_DEPTH = 3  # items that wait to be taken
+_LOOK = 0.2  # seconds after which somebody who waits is asked whether to go on
+
+
+def read_ahead(items: Iterator[T], check: Check) -> Generator[T]:
+    """`items`, made in a thread of their own, in their order.
+
+    `check` is called while waiting, and what it raises ends the reading; a read that is under way in the thread is not
+    waited for. What `items` raises is raised here, behind the items before it.
+    """
+    ready: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(_DEPTH)
+    stopped = threading.Event()
+
+    def hand_over(word: str, what: T | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put((word, what), timeout=_LOOK)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                hand_over("item", item)
+                if stopped.is_set():
+                    return
+            hand_over("end", None)
+        except BaseException as error:  # noqa: BLE001 - raised where the items are taken
+            hand_over("error", error)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    threading.Thread(target=work, name="saewidgets-reading", daemon=True).start()
+    try:
+        while True:
+            check()
+            try:
+                word, what = ready.get(timeout=_LOOK)
+            except queue.Empty:
+                continue
+            if word == "end":
+                return
+            if word == "error":
+                assert isinstance(what, BaseException)  # what `work` handed over
+                raise what
+            yield what  # type: ignore[misc] # an item
+    finally:
+        stopped.set()

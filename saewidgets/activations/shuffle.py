@@ -24,10 +24,8 @@ def generator(seed: int, kind: int, number: int) -> np.random.Generator:
 
 
 def split(n: int, held_out: int, share: float) -> tuple[Numbers, Numbers]:
-    """(training, validation) context numbers of `n`.
-
-    The first `held_out` are for validation where there are any; else a `share`, spread evenly.
-    """
+    """(training, validation) of `n` contexts: the first `held_out`, where there are any, else a `share`, are for
+    validation."""
     everything = np.arange(n, dtype=np.int64)
     if held_out:
         return everything[held_out:], everything[:held_out]
@@ -66,11 +64,7 @@ class Stretch:
 
 
 class EndlessOrder:
-    """The sequence for one seed, of contexts by their numbers and the rows that each of them keeps.
-
-    Attributes:
-        rows_per_epoch: kept rows of all contexts.
-    """
+    """The sequence for one seed, of contexts by their numbers and the rows that each of them keeps."""
 
     def __init__(self, contexts: Numbers, counts: Numbers, seed: int) -> None:
         self._contexts, self._counts, self._seed = contexts, counts, seed

@@ -121,7 +121,6 @@ class StoreFacts:
         return Columns(without_head(hook_name), whole.width, head * width, width)
 
     def shards(self, hook_name: str) -> list[str]:
-        """Names of its files, in order."""
         return [shard_name(hook_name, number) for number in range(-(-self.n_rows // self.rows_per_shard))]
 
 
@@ -148,7 +147,7 @@ def write_facts(folder: Path, facts: StoreFacts) -> StoreFacts:
 
 
 def facts_if_whole(folder: Path) -> StoreFacts | None:
-    """What `store.json` in `folder` says; None where there is no store that is whole."""
+    """What `store.json` says; None where there is no store that is whole."""
     try:
         return read_facts(folder)
     except SAEWidgetsError:
@@ -156,12 +155,7 @@ def facts_if_whole(folder: Path) -> StoreFacts | None:
 
 
 def read_facts(folder: Path) -> StoreFacts:
-    """What `store.json` in `folder` says, checked: nothing it claims leads out of the folder.
-
-    Raises:
-        NotFoundError: there is no such folder, or no store in it.
-        FormatError: it is damaged, or not a store; an unfinished one says so.
-    """
+    """What `store.json` in `folder` says, checked: nothing it claims leads out of the folder."""
     if not (folder / STORE).is_file():
         if (folder / PROGRESS).is_file():
             raise FormatError(
@@ -266,12 +260,7 @@ _COUNTED = 4096  # contexts whose special tokens are counted at once
 
 
 class StoredActivations:
-    """A whole store.
-
-    Raises:
-        NotFoundError: it is not there, or one of its files is missing.
-        FormatError: it is incomplete or damaged, or a file has another size than was written.
-    """
+    """A whole store: incomplete and damaged ones are refused."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -300,15 +289,10 @@ class StoredActivations:
         return found
 
     def width(self, hook_name: str, where: str = "hook_name") -> int:
-        """Numbers per row at a hook point. Raises what `columns` raises."""
         return self.columns(hook_name, where).width
 
     def verify(self, check: Check | None = None, on_file: Callable[[int], None] | None = None) -> None:
-        """Compare every file with its recorded SHA-256. `on_file` is told the bytes compared so far.
-
-        Raises:
-            FormatError: one was changed after it was written.
-        """
+        """Compare every file with its SHA-256. `on_file` is told the bytes compared so far."""
         done = 0
         for name, file in self.facts.files.items():
             if check is not None:
@@ -358,7 +342,6 @@ class StoredActivations:
         return kept
 
     def kept_counts(self, contexts: Numbers, rule: TokenMask = EVERY_TOKEN) -> Numbers:
-        """Kept rows of each context, ``[n]``."""
         return counted(contexts, lambda part: self.kept(part, rule).sum(axis=1))
 
     def row_numbers(self, contexts: Numbers, rule: TokenMask = EVERY_TOKEN) -> Numbers:
@@ -368,10 +351,8 @@ class StoredActivations:
         return np.asarray(numbers[self.kept(contexts, rule)])
 
     def rows(self, hook_name: str, shard: int = 0) -> npt.NDArray[Any]:
-        """One file of a hook point as a read-only memory map, ``[rows, width]``; of one head a view of its columns.
-
-        bfloat16, which numpy does not have, comes as the ``uint16`` of its bits.
-        """
+        """One file of a hook point as a read-only memory map, ``[rows, width]``. bfloat16, which numpy does not have,
+        comes as the ``uint16`` of its bits."""
         at = self.columns(hook_name)
         dtype = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}[self.facts.dtype]
         mapped: npt.NDArray[Any] = np.memmap(
@@ -393,7 +374,6 @@ class StoredActivations:
                 yield tuple(reader.floats(part, device) for reader in readers)
 
     def evaluation_contexts(self, validation: Numbers, train: Numbers, n_tokens: int) -> Numbers:
-        """Numbers of contexts with about `n_tokens` tokens, from all over the held-out ones: the same for every run."""
         return evaluated(train, validation, self.facts.context_size, n_tokens)
 
     def _marks(self) -> npt.NDArray[np.uint8]:
@@ -428,12 +408,7 @@ class RowReader:
         self._files: OrderedDict[int, FileIO] = OrderedDict()
 
     def read(self, numbers: Numbers, target: Tensor) -> None:
-        """Copy the rows of these numbers into the start of `target` ``[n, width]``, of the store's number format.
-
-        Raises:
-            FormatError: a file ended early.
-            NotFoundError: a file is gone.
-        """
+        """Copy the rows of these numbers into the start of `target` ``[n, width]``, of the store's number format."""
         if self._at.width == self._at.row:
             self._read(numbers, target)
             return
@@ -458,7 +433,6 @@ class RowReader:
             self._fill(shard, row, raw[start * self._row_bytes : stop * self._row_bytes])
 
     def floats(self, numbers: Numbers, device: torch.device | str = "cpu") -> Tensor:
-        """The rows of these numbers, ``[n, width]`` float32 on a device. Raises what `read` raises."""
         target = torch.empty(len(numbers), self.width, dtype=self.dtype)
         self.read(numbers, target)
         return target.to(device).float()

@@ -27,8 +27,7 @@ _HELD_OUT_ROWS = 8192  # rows of held-out activations at once
 
 
 class StoredWindows(RowWindows):
-    """Windows of rows at one or several hook points of a store. Raises `ConfigError` where the store does not hold a
-    hook point, or is smaller than one batch."""
+    """Windows of rows at one or several hook points of a store."""
 
     _more = "Capture more tokens"
 
@@ -84,7 +83,7 @@ class StoredWindows(RowWindows):
         return self.store.parts(hook_names, batched(numbers, _HELD_OUT_ROWS), self.device, check)
 
     def numbers(self, row: int, rows: int) -> Numbers:
-        """Numbers in the store of `rows` rows of the endless sequence, from its row number `row` on."""
+        """Numbers in the store of `rows` rows of the endless sequence, from number `row` on."""
         parts = [
             self.store.row_numbers(each.contexts, self._rule)[each.skip : each.skip + each.rows]
             for each in self._order.stretches(row, rows)
@@ -128,8 +127,7 @@ def _check_rule(rule: TokenMask, has_tokens: bool) -> None:
 
 
 class StoredStream(RowStream):
-    """A `RowStream` of stored rows. Streams that are read in step and share their `windows` (of the same store, batch
-    size and seed) read every window once for all."""
+    """A `RowStream` of stored rows. Streams that share their `windows` read every window once for all."""
 
     def __init__(
         self, store: StoredActivations, config: TrainingConfig, seed: int | None = None, device: str = "cpu", *,
@@ -139,9 +137,5 @@ class StoredStream(RowStream):
         super().__init__(self.windows, config)
 
     def held_out(self, n_tokens: int, check: Check | None = None) -> Iterator[tuple[Tensor, ...]]:
-        """The activations of `evaluation_contexts`, a few thousand rows at a time.
-
-        Yields:
-            ``(x,)``, or ``(x, target)`` for a transcoder: ``[rows, width]`` float32 on the device.
-        """
+        """The activations of `evaluation_contexts`, a few thousand rows at a time, as `batches` gives them."""
         return self.windows.held_out(self._names, n_tokens, check)

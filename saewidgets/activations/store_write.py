@@ -1,4 +1,5 @@
-"""Writing a store so that it can be killed at any moment: resumed, it ends in the same bytes.
+"""Defines `capture_store` and `import_states`, which write a store so that they can be killed at any moment: resumed,
+they end in the same bytes.
 
 Rows are appended in one fixed order. A checkpoint is: everything flushed to the disk, then `capture.json` replaced
 whole, which says how many rows count. Who resumes cuts every file off there and goes on. `store.json` appears last.
@@ -22,7 +23,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saewidgets.activations.packing import PackedTokens, tokenizer_fingerprint
+from saewidgets.activations.packed import PackedTokens
+from saewidgets.activations.packing import tokenizer_fingerprint
 from saewidgets.activations.shuffle import Numbers, spread
 from saewidgets.activations.store import (
     DTYPES,
@@ -41,12 +43,11 @@ from saewidgets.activations.store import (
 )
 from saewidgets.activations.stream import check_text
 from saewidgets.durable import require_space, sealed, sha256_of, storage_errors, sync
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, FormatError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, resolve_hook
 
 
-# Capturing: language-model forwards → a store, all hook points from one forward.
 @dataclass(frozen=True, slots=True)
 class CaptureSettings:
     """How to capture."""
@@ -65,10 +66,8 @@ def bytes_per_token(widths: Sequence[int], dtype: str, vocab_size: int | None = 
 
 
 def chosen_contexts(packed: PackedTokens, tokens: int) -> tuple[Numbers, int]:
-    """Numbers of the contexts to capture, and how many of them are held out: those come first.
-
-    They are spread evenly over the text. Of a corpus that names held-out documents the same share of both is taken.
-    """
+    """Numbers of the contexts to capture, and how many of them are held out: those come first. They are spread evenly
+    over the text; of documents that the corpus holds out the same share is taken."""
     total = packed.n_contexts
     wanted = min(total, max(1, -(-tokens // packed.context_size)))
     held = packed.named
@@ -91,28 +90,10 @@ def capture_store(
     on_restart: Callable[[], None] | None = None,
     resume: bool = False,
 ) -> StoreFacts:
-    """Capture activations into `folder`.
-
-    Killed at any point and resumed, with the same device, versions and thread count, it ends in the same bytes.
-
-    Args:
-        lm: the language model.
-        packed: its text, from `pack`.
-        settings: what to capture.
-        folder: of the store.
-        control: asked at every forward. Pause writes a checkpoint; Stop ends the store with what there is.
-        on_progress: told (rows, rows in all).
-        on_restart: told that what was there cannot be gone on with.
-        resume: go on with what is there.
-
-    Raises:
-        Interruption: paused, cancelled, or stopped before anything was captured.
-        HookError: the model has no such hook point.
-        ConfigError: contexts do not fit the model, or its activations do not fit the number format.
-        StorageError: the disk is full or not writable. What was captured stays, to resume.
-    """
+    """Capture the text into `folder`. Killed at any point and resumed, with the same device, versions and thread count,
+    it ends in the same bytes. Pause writes a checkpoint; Stop ends the store with what there is."""
     contexts, held = chosen_contexts(packed, settings.tokens)
-    plan = _plan(lm, packed, settings, contexts, held)
+    plan = _capture_plan(lm, packed, settings, contexts, held)
     return write_store(
         Path(folder), plan, partial(_forwards, lm, packed, plan, contexts, settings), control or NullControl(),
         hint="Capture fewer tokens or hook points, choose a smaller dtype, or free some space.",
@@ -142,7 +123,6 @@ def _forwards(
 
 
 def _stored(flat: Tensor, dtype: str, name: str) -> Tensor:
-    """The rows as they are stored, on the CPU."""
     stored = flat.to(DTYPES[dtype])
     if not bool(stored.isfinite().all()):
         largest = float(flat.float().abs().nan_to_num(nan=float("inf")).max())
@@ -158,7 +138,7 @@ def _stored(flat: Tensor, dtype: str, name: str) -> Tensor:
     return stored.cpu()
 
 
-def _plan(
+def _capture_plan(
     lm: LoadedModel, packed: PackedTokens, settings: CaptureSettings, contexts: Numbers, held: int
 ) -> StorePlan:
     check_text(lm, packed)
@@ -185,6 +165,125 @@ def _plan(
         "tokens": facts.corpus_fingerprint, "contexts": len(contexts), "held_out": held, "hooks": widths,
         "dtype": dtype, "model_batch_size": settings.model_batch_size, "rows_per_shard": facts.rows_per_shard,
         "torch": torch.__version__, **({} if settings.compiled is None else {"compiled": settings.compiled}),
+    }  # fmt: skip
+    return StorePlan(facts, identity)
+
+
+# Hidden states that a script has saved lie in a file row by row, without tokens: an SAE can be trained and measured on
+# them, but what a latent fires on, and the cross-entropy, need text and model.
+BLOCK = 64
+"""Rows of an imported store that are read together: what stands for a context."""
+
+_PIECE = 1 << 24  # about so many bytes at once
+
+
+@dataclass(frozen=True, slots=True)
+class StatesFile:
+    """A file of hidden states, looked at but not read."""
+
+    path: Path
+    rows: int  # of its tensor, all but the last dimension taken together
+    width: int
+    layer: int | None  # that the file or its name says, if any
+    dtype: torch.dtype  # of its numbers, a float
+    start: int  # byte at which they begin
+
+    @property
+    def stored_dtype(self) -> str:
+        """The number format of a store that loses nothing (float64 becomes float32)."""
+        return "float32" if self.dtype is torch.float64 else str(self.dtype).removeprefix("torch.")
+
+
+def import_states(
+    files: Sequence[tuple[str, StatesFile]],
+    folder: Path | str,
+    *,
+    dtype: str | None = None,
+    model: str | None = None,
+    corpus: str = "imported states",
+    control: Control | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    resume: bool = False,
+) -> StoreFacts:
+    """Copy hidden states into a store in `folder`; row r of all `files` (by hook name) belongs to the same token.
+    `dtype` None keeps the files' format; Stop ends the store with what there is."""
+    plan = _import_plan(files, dtype, model, corpus)
+    return write_store(
+        Path(folder), plan, partial(_pieces, files, plan.facts), control or NullControl(),
+        hint="Import fewer files, or free some space.", on_progress=on_progress, resume=resume,
+    )  # fmt: skip
+
+
+def _pieces(
+    files: Sequence[tuple[str, StatesFile]], facts: StoreFacts, begin: int, control: Control
+) -> Iterator[Piece]:
+    row = sum(hook.width for hook in facts.hooks.values()) * DTYPES[facts.dtype].itemsize
+    step = BLOCK * max(1, _PIECE // (BLOCK * row))
+    for first in range(begin, facts.n_rows, step):
+        control.check()
+        rows, norms = {}, {}
+        for name, file in files:
+            rows[name], norms[name] = _piece(file, first, min(step, facts.n_rows - first), facts.dtype)
+        yield Piece(rows, norms)
+
+
+def _piece(file: StatesFile, first: int, count: int, dtype: str) -> tuple[Tensor, float]:
+    """Some rows as they are stored, and the sum of their norms."""
+    row = file.width * file.dtype.itemsize
+    raw = bytearray(count * row)
+    try:
+        with file.path.open("rb") as stream:
+            stream.seek(file.start + first * row)
+            got = stream.readinto(raw)
+    except OSError as error:
+        raise FormatError(
+            f"The file cannot be read ({error.strerror}).", where=str(file.path),
+            hint="Put it back where it was and make it readable, then resume.",
+        ) from error
+    if got != len(raw):
+        raise FormatError(
+            "The file ended early: it was cut off.", where=str(file.path), hint="Save or copy it again, then resume."
+        )
+    rows = torch.frombuffer(raw, dtype=file.dtype).view(count, file.width)
+    if not bool(rows.isfinite().all()):
+        bad = int((~rows.isfinite()).any(dim=-1).nonzero()[0]) + first
+        raise FormatError(
+            f"Row {bad:,} holds a number that is NaN or infinite.", where=str(file.path),
+            hint="Extract the states again, in another precision perhaps.",
+        )
+    stored = rows.to(DTYPES[dtype])
+    if not bool(stored.isfinite().all()):
+        raise ConfigError(
+            f"{file.path.name} holds numbers up to {float(rows.abs().max()):,.0f}, which {dtype} cannot hold.",
+            where="dtype", hint='Use dtype="bfloat16" or "float32".',
+        )
+    return stored, float(rows.double().norm(dim=-1).sum())
+
+
+def _import_plan(
+    files: Sequence[tuple[str, StatesFile]], dtype: str | None, model: str | None, corpus: str
+) -> StorePlan:
+    first = files[0][1]
+    for _, file in files:
+        if file.rows != first.rows:
+            raise ConfigError(
+                f"{file.path.name} has {file.rows:,} rows, {first.path.name} {first.rows:,}: they are of different "
+                "tokens.",
+                where="paths", hint="Import them one by one.",
+            )
+    dtype = dtype or ("float32" if len({file.stored_dtype for _, file in files}) > 1 else first.stored_dtype)
+    widths = {name: file.width for name, file in files}
+    facts = StoreFacts(
+        source="imported", model=model, model_revision=None, model_class=None, model_fingerprint=None, model_dtype=None,
+        tokenizer=None, tokenizer_fingerprint=None, corpus=corpus, corpus_fingerprint=None, context_size=BLOCK,
+        prepend_bos=None, special_ids=(), tokens=None, dtype=dtype, n_contexts=-(-first.rows // BLOCK),
+        n_rows=first.rows, n_held_out=0, n_special=0, rows_per_shard=rows_per_shard(BLOCK, max(widths.values()), dtype),
+        hooks={name: StoredHook(width, 0.0) for name, width in widths.items()}, files={},
+    )  # fmt: skip
+    identity = {
+        "dtype": dtype, "rows": first.rows, "hooks": widths,
+        "files": [[name, file.path.name, file.path.stat().st_size, file.path.stat().st_mtime_ns]
+                  for name, file in files],
     }  # fmt: skip
     return StorePlan(facts, identity)
 
@@ -246,12 +345,10 @@ class ShardWriter:
         self._file, self._hash, self._rows, self._number = None, hashlib.sha256(), 0, self._number + 1
 
     def flush(self) -> None:
-        """What was written is on the disk."""
         if self._file is not None:
             sync(self._path)
 
     def abandon(self) -> None:
-        """Close the file as it is."""
         if self._file is not None:
             self._file.close()
 
@@ -317,12 +414,8 @@ def write_store(
 
 
 class StoreWriter:
-    """Appends rows to a store: as planned, or, with `resume`, behind what is there of the same plan.
-
-    Attributes:
-        rows: rows that are written.
-        restarted: there was something, but of another plan or damaged, and it starts over.
-    """
+    """Appends rows to a store: as planned, or, with `resume`, behind what is there of the same plan. `restarted`: what
+    was there is of another plan or damaged, and it starts over."""
 
     def __init__(self, folder: Path, plan: StorePlan, *, resume: bool) -> None:
         self.folder, self._plan = folder, plan
@@ -338,7 +431,10 @@ class StoreWriter:
             state = read_json(folder / PROGRESS) if resume else None
             if state is None or not self._take_up(state):
                 self.restarted = resume and (folder / PROGRESS).exists()
-                self._clear()
+                for name in plan.facts.hooks:  # files of others stay
+                    shutil.rmtree(folder / name, ignore_errors=True)
+                for name in (PROGRESS, TOKENS, SPECIAL):
+                    (folder / name).unlink(missing_ok=True)
             self._hooks = {
                 name: ShardWriter(folder, name, self.rows, plan.facts.rows_per_shard, self._closed_files.__setitem__)
                 for name in plan.facts.hooks
@@ -386,7 +482,6 @@ class StoreWriter:
         self.rows += len(next(iter(rows.values())))
 
     def checkpoint(self) -> None:
-        """Make what was appended so far last."""
         self._settle()
         with self._writing():
             for file in self._small.values():
@@ -464,13 +559,6 @@ class StoreWriter:
         self._sums = {name: float(state["sums"][name]) for name in facts.hooks}
         self._closed_files = {str(name): dict(file) for name, file in state["files"].items()}
         return True
-
-    def _clear(self) -> None:
-        """Remove what is there of a store; files of others stay."""
-        for name in self._plan.facts.hooks:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in (PROGRESS, TOKENS, SPECIAL):
-            (self.folder / name).unlink(missing_ok=True)
 
     def _writing(self) -> AbstractContextManager[None]:
         return storage_errors("The activations cannot be written", self.folder, "Free some disk space, then resume.")

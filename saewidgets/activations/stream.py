@@ -38,7 +38,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from saewidgets.activations.packing import PackedTokens
+from saewidgets.activations.packed import PackedTokens
 from saewidgets.activations.prefetch import WindowsAhead, handed_over
 from saewidgets.activations.shuffle import WINDOW_ORDER, EndlessOrder, Numbers, generator
 from saewidgets.config import TrainingConfig
@@ -74,7 +74,7 @@ class MeanNorm:
         self.sums["rows"] += len(rows)
 
     def factor(self) -> float:
-        """``sqrt(width) / mean ‖x‖``. Raises `ConfigError` where the rows are all zero or not finite."""
+        """``sqrt(width) / mean ‖x‖``"""
         mean = float(self.sums["norms"]) / max(int(self.sums["rows"]), 1)
         if not 0 < mean < float("inf"):
             raise ConfigError(
@@ -103,8 +103,7 @@ class Covariance:
         self.sums["rows"] += len(rows)
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """Mean [width] and covariance [width, width] (over n - 1), float64 on the device of the rows. Raises
-        `ConfigError` where the rows do not vary or are not finite."""
+        """Mean [width] and covariance [width, width] (over n - 1), float64 on the device of the rows."""
         count = int(self.sums["rows"])
         mean = self.sums["sum"] / max(count, 1)
         covariance = (self.sums["outer"] - count * torch.outer(mean, mean)) / max(count - 1, 1)
@@ -117,7 +116,7 @@ class Covariance:
 
 
 def _keep(file: Path, of: str, found: Mapping[str, Measure]) -> None:
-    """Write the sums of measures by name, whole or not at all; `of` says of which rows."""
+    """Write the sums of measures by name; `of` says of which rows."""
     tensors = {f"{of} {name} {key}": each.cpu() for name, one in found.items() for key, each in one.sums.items()}
     with storage_errors("What was measured is not kept", file, "Free some space, then resume."):
         draft = file.with_suffix(".part")
@@ -146,10 +145,6 @@ Batch = Tensor | tuple[Tensor, Tensor]
 """Activations [batch_size, d_in]; for a transcoder with what it has to reconstruct, [batch_size, d_out]."""
 
 _SCALE_ROWS = 8192  # rows whose norms are taken at once
-
-
-def _never() -> None:
-    """Nobody asks for anything."""
 
 
 class RowWindows(ABC):
@@ -239,19 +234,9 @@ class RowWindows(ABC):
 
 
 class Windows(RowWindows):
-    """Windows of rows at one or several hook points of one forward, which ends behind the deepest.
-
-    Args:
-        seed: fixes the order; the configuration's if left out.
-        device: where batches go; the model's if left out.
-        kept: a file for what is measured of the rows, so that it goes on after an interruption.
-        on_measured: called with how many rows were measured, and of how many.
-
-    Raises:
-        HookError: the model has no such hook point.
-        ConfigError: contexts are longer than the model can read, token ids are outside its vocabulary, or the corpus is
-            smaller than one batch.
-    """
+    """Windows of rows at one or several hook points of one forward, which ends behind the deepest. `kept` is a file for
+    what is measured of the rows, so that it goes on after an interruption; `on_measured` hears how many there are, and
+    of how many."""
 
     def __init__(
         self,
@@ -343,7 +328,11 @@ class Windows(RowWindows):
 
     def _hold(self, number: int, check: Check) -> Mapping[str, Tensor]:
         if self.reads_ahead:
-            self._ahead = self._ahead or self._computing()
+            if self._ahead is None:
+                # Or a forward here would switch dropout on again in the middle of an evaluation.
+                self._open.enter_context(evaluating(self.lm.model))
+                self._ahead = WindowsAhead(self._fill, self._buffer, name="saewidgets-forwards")
+                self._open.callback(self._ahead.close)
             return self._ahead.window(number, check)
         if self._held != number:
             self._held = None
@@ -363,13 +352,6 @@ class Windows(RowWindows):
         except BaseException:
             self._rows = None  # half a window: whoever comes next starts anew
             raise
-
-    def _computing(self) -> WindowsAhead:
-        # Or a forward here would switch dropout on again in the middle of an evaluation.
-        self._open.enter_context(evaluating(self.lm.model))
-        ahead = WindowsAhead(self._fill, self._buffer, name="saewidgets-forwards")
-        self._open.callback(ahead.close)
-        return ahead
 
     def _release(self) -> None:
         super()._release()
@@ -448,13 +430,8 @@ class _Rows:
 
 
 class RowStream:
-    """What one run reads, as shuffled batches.
-
-    Attributes:
-        d_in: width of the activations.
-        d_out: width of the target of a transcoder; None where the activations are their own target.
-        batch_size, window, tokens_per_epoch: see `RowWindows`.
-    """
+    """What one run reads, as shuffled batches: ``[batch_size, d_in]``, for a transcoder with targets ``[batch_size,
+    d_out]``."""
 
     def __init__(self, windows: RowWindows, config: TrainingConfig) -> None:
         self._windows = windows
@@ -471,55 +448,32 @@ class RowStream:
         out = {} if self.hook_name_out is None else {"hook_name_out": self.hook_name_out}
         return {"hook_name": self.hook_name, **out, **self._windows.layout}
 
-    def batches(self, start: int = 0, check: Check = _never) -> Iterator[Batch]:
-        """Batches from number `start` on, without end. `check` is called before every language-model batch or stored
-        window; what it raises ends the iteration.
-
-        Yields:
-            ``[batch_size, d_in]`` float32 on the windows' device, each a tensor of its own, without gradient; for a
-            transcoder a pair of it and of the same rows at `hook_name_out`, ``[batch_size, d_out]``.
-
-        Raises:
-            NotFoundError, FormatError: files of a store went away or were cut off.
-        """
+    def batches(self, start: int = 0, check: Check = lambda: None) -> Iterator[Batch]:
+        """Batches from number `start` on, without end: ``[batch_size, d_in]`` float32, each a tensor of its own; for a
+        transcoder a pair of it and of the same rows at `hook_name_out`. What `check`, called before every forward or
+        stored window, raises ends the iteration."""
         with closing(self._windows.batches(self._names, start, check)) as batches:
             for found in batches:
                 yield found[0] if len(found) == 1 else (found[0], found[1])
 
-    def estimate_scale(self, check: Check = _never) -> float:
-        """The factor that brings the mean norm of the activations to √d_in: ``sqrt(d_in) / mean ‖x‖``.
-
-        The mean is over the first `norm_tokens` rows of the training text in this seed's order (over all of it where it
-        is smaller), whatever batch the run is at.
-
-        Raises:
-            ConfigError: the activations are all zero or not finite.
-        """
+    def estimate_scale(self, check: Check = lambda: None) -> float:
+        """The factor that brings the mean norm of the activations to √d_in, from the first `norm_tokens` rows of the
+        training text in this seed's order, whatever batch the run is at."""
         return self._windows.scale(self.hook_name, check)
 
-    def estimate_scale_out(self, check: Check = _never) -> float | None:
-        """The same for the target of a transcoder; None where there is none."""
+    def estimate_scale_out(self, check: Check = lambda: None) -> float | None:
         return None if self.hook_name_out is None else self._windows.scale(self.hook_name_out, check)
 
-    def estimate_covariance(self, check: Check = _never) -> tuple[Tensor, Tensor]:
-        """Mean ``[d_in]`` and covariance ``[d_in, d_in]`` of the rows that `estimate_scale` reads, in float64.
-
-        Raises:
-            ConfigError: the activations do not vary or are not finite.
-        """
+    def estimate_covariance(self, check: Check = lambda: None) -> tuple[Tensor, Tensor]:
+        """Mean ``[d_in]`` and covariance ``[d_in, d_in]``, float64, of the rows that `estimate_scale` reads."""
         return self._windows.covariance(self.hook_name, check)
 
     def evaluation_contexts(self, n_tokens: int) -> Tensor:
-        """Token ids of held-out contexts, ``[n, context_size]`` int64: the same for every run and seed.
-
-        Raises:
-            ConfigError: a store holds no tokens.
-        """
+        """Token ids of held-out contexts, ``[n, context_size]`` int64: the same for every run and seed."""
         return torch.from_numpy(self._windows.evaluation_contexts(n_tokens))
 
     @property
     def n_held_out(self) -> int:
-        """Contexts that are not trained on."""
         return len(self._windows.validation)
 
 

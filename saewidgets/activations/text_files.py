@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,8 +18,23 @@ from typing import Any
 import numpy as np
 
 from saewidgets.activations import documents
-from saewidgets.activations.documents import Chunk, Corpus, Document, Position, Read, Turn, chunked, cut, pieces
-from saewidgets.activations.shards import Place, Row, Shard, What, kind_of, read_rows
+from saewidgets.activations.documents import (
+    Chunk,
+    Corpus,
+    Document,
+    Place,
+    Position,
+    Read,
+    Row,
+    Shard,
+    Turn,
+    What,
+    chunked,
+    cut,
+    kind_of,
+    pieces,
+    read_rows,
+)
 from saewidgets.config import TextCorpus
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
@@ -28,13 +44,15 @@ _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "a
 
 
 def read_documents(shards: Sequence[Shard], what: What, column: str | None, position: Position | None) -> Read:
-    """The documents of files row by row, one file after the other, from `position` on.
-
-    Raises:
-        FormatError: `position` is of other files; or a row is malformed.
-        ConfigError, OSError: from `read_rows`.
-    """
-    number, start = _begin(shards, position)
+    """The documents of files row by row, one file after the other, from `position` on."""
+    number, start = 0, Place()
+    if position is not None:
+        number, start = int(position["shard"]), Place(*position["place"])
+        if number < len(shards) and shards[number].name != position["name"]:
+            raise FormatError(
+                f"Reading stopped in {position['name']}, but file {number + 1} is {shards[number].name} now.",
+                where="corpus", hint="Files were added, removed or renamed. Start a new run.",
+            )
     names = [*(shard.name for shard in shards), ""]
     for index, shard in enumerate(shards[number:], number):
         for row in read_rows(shard, what, column, start if index == number else None):
@@ -95,38 +113,12 @@ def _ids(row: Row, source: str) -> Any:
     return ids.astype(np.int64)
 
 
-def _begin(shards: Sequence[Shard], position: Position | None) -> tuple[int, Place]:
-    if position is None:
-        return 0, Place()
-    number = int(position["shard"])
-    if number < len(shards) and shards[number].name != position["name"]:
-        raise FormatError(
-            f"Reading stopped in {position['name']}, but file {number + 1} is {shards[number].name} now.",
-            where="corpus", hint="Files were added, removed or renamed. Start a new run.",
-        )
-    return number, Place(*position["place"])
-
-
 def _position(name: str, index: int, place: Place) -> dict[str, Any]:
     return {"shard": index, "name": name, "place": [place.row, place.at, place.skip]}
 
 
-def _check_encoding(encoding: str) -> None:
-    try:
-        "".encode(encoding)  # unlike codecs.lookup: refuses rot13, base64 and others that are not of text
-    except LookupError as error:
-        raise ConfigError(
-            f"There is no encoding {encoding!r}.", where="corpus.encoding", hint="Use utf-8, latin-1, utf-16, …"
-        ) from error
-
-
 def find_files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """`path` itself, or the files in that folder whose names end in one of `suffixes`, sorted by path.
-
-    Raises:
-        NotFoundError: it does not exist, or holds no such file.
-        StorageError: a link in it leads out of it.
-    """
+    """`path` itself, or the files in that folder whose names end in one of `suffixes`, sorted by path."""
     if os.path.isfile(path):  # False where no file can have such a name
         return [path]
     if not os.path.isdir(path):
@@ -167,20 +159,16 @@ def _read_text(file: Path, encoding: str) -> Iterator[Document]:
             if rest:
                 yield Document(rest, str(file), continues=not first)
     except UnicodeError as error:
-        raise _undecodable(file, encoding, error) from error
-
-
-def _undecodable(file: Path, encoding: str, error: UnicodeError) -> FormatError:
-    """The error with the byte's place in the file (the stream's own counts from its current buffer)."""
-    position, byte = _bad_byte(file, encoding)
-    found = f"Byte 0x{byte:02x} at position {position:,} is" if byte is not None else "The text is"
-    return FormatError(
-        f"{found} not {encoding} ({getattr(error, 'reason', error)}).", where=str(file),
-        hint='Save the file as UTF-8, or give its encoding: TextCorpus(path, encoding="latin-1").',
-    )
+        position, byte = _bad_byte(file, encoding)
+        found = f"Byte 0x{byte:02x} at position {position:,} is" if byte is not None else "The text is"
+        raise FormatError(
+            f"{found} not {encoding} ({getattr(error, 'reason', error)}).", where=str(file),
+            hint='Save the file as UTF-8, or give its encoding: TextCorpus(path, encoding="latin-1").',
+        ) from error
 
 
 def _bad_byte(file: Path, encoding: str) -> tuple[int, int | None]:
+    """Its place in the file (the stream's own counts from its current buffer), and the byte."""
     decoder = codecs.getincrementaldecoder(encoding)()
     before = 0
     with file.open("rb") as stream:
@@ -213,18 +201,19 @@ def local_shard(file: Path) -> Shard | None:
 
 
 class TextFiles(Corpus):
-    """Files, folders and strings, in the order given (a folder's files sorted by path).
-
-    Attributes:
-        files: all that are read.
-        size: bytes in them.
-    """
+    """Files, folders and strings, in the order given (a folder's files sorted by path)."""
 
     def __init__(self, config: TextCorpus) -> None:
         self.label, self.chat, self._config = config.label, config.chat, config
         self._what: What = "chat" if config.chat else "text"
         self._hash: str | None = None
-        _check_encoding(config.encoding)
+        try:
+            "".encode(config.encoding)  # unlike codecs.lookup: refuses rot13, base64 and others that are not of text
+        except LookupError as error:
+            raise ConfigError(
+                f"There is no encoding {config.encoding!r}.", where="corpus.encoding",
+                hint="Use utf-8, latin-1, utf-16, …",
+            ) from error
         self.files = tuple(
             file for name in config.files for file in find_files(Path(name).expanduser().absolute(), SUFFIXES)
         )
@@ -235,31 +224,24 @@ class TextFiles(Corpus):
     def fingerprint(self) -> str:
         """Of more than 256 MB that of names, sizes and times of change: to read them at every start would take minutes.
         A copy of the files counts as another text."""
-        if self._hash is None:  # the whole text is read for it, and several ask the corpus that they are about to read
-            self._hash = self._hashed() if self.size <= HASHED else self._hash_of_names()
+        if self._hash is not None:  # several ask the corpus that they are about to read
+            return self._hash
+        digest = hashlib.sha256()
+        if self.size > HASHED:
+            config = self._config
+            files = [[file.name, _size(file), file.stat().st_mtime_ns] for file in self.files]
+            settings = [config.text_field, config.encoding, list(config.strings), *["chat"][: self.chat]]
+            digest.update(json.dumps([files, settings]).encode())
+        else:
+            for document in self.documents():
+                mark = "\1" if document.continues else "\0"  # one document of two pieces differs from two documents
+                digest.update((mark + document.text).encode("utf-8", "surrogatepass"))
+                for turn in document.turns:
+                    digest.update(f"\2{turn.role}\3{turn.content}".encode("utf-8", "surrogatepass"))
+        self._hash = digest.hexdigest()
         return self._hash
 
-    def _hashed(self) -> str:
-        digest = hashlib.sha256()
-        for document in self.documents():
-            mark = "\1" if document.continues else "\0"  # one document of two pieces differs from two documents
-            digest.update((mark + document.text).encode("utf-8", "surrogatepass"))
-            for turn in document.turns:
-                digest.update(f"\2{turn.role}\3{turn.content}".encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
-
-    def _hash_of_names(self) -> str:
-        files = [[file.name, _size(file), file.stat().st_mtime_ns] for file in self.files]
-        settings = [self._config.text_field, self._config.encoding, list(self._config.strings), *["chat"][: self.chat]]
-        return hashlib.sha256(json.dumps([files, settings]).encode()).hexdigest()
-
     def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
-        """The text from `position` on.
-
-        Raises:
-            FormatError: a file is damaged, or is not the one where reading stopped.
-            StorageError: a file cannot be read.
-        """
         return chunked(self._read(position or {"file": 0, "inside": None}))
 
     def _read(self, position: Position) -> Read:
@@ -267,7 +249,8 @@ class TextFiles(Corpus):
         for number in range(first, len(self.files) + 1):
             inside = position["inside"] if number == first else None
             if number == len(self.files):
-                found = self._plain(self._strings(), inside)
+                strings = (pieces(text, f"string {n}") for n, text in enumerate(self._config.strings, start=1))
+                found = self._plain(itertools.chain.from_iterable(strings), inside)
             elif (shard := local_shard(file := self.files[number])) is None:
                 found = self._plain(_read_text(file, self._config.encoding), inside)
             else:
@@ -276,10 +259,6 @@ class TextFiles(Corpus):
                 for read, place in found:
                     if read is not None:  # files that are small are tokenised together
                         yield read, partial(_inside, number, place)
-
-    def _strings(self) -> Iterator[Document]:
-        for number, text in enumerate(self._config.strings, start=1):
-            yield from pieces(text, f"string {number}")
 
     def _plain(self, text: Iterable[Document], start: Position | None) -> Read:
         """Pieces of text; those before `start` are read again, but not handed out. Where conversations are read, plain

@@ -13,14 +13,13 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from saewidgets.activations.documents import Chunk, Corpus, Document, Position, chunked
-from saewidgets.activations.shards import Shard, choose_column, read_rows
+from saewidgets.activations.documents import Chunk, Corpus, Document, Position, Shard, choose_column, chunked, read_rows
 from saewidgets.activations.text_files import find_files, local_shard, read_documents, readable
 from saewidgets.config import TokensCorpus
 from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError
@@ -40,7 +39,8 @@ def _open_array(path: Path, config: TokensCorpus) -> TokenArray:
             elif path.suffix.lower() == ".npz":
                 array = _of_archive(path, config.column)
             else:
-                array = _of_safetensors(path, config.column)
+                with safe_open(path, "np") as file:
+                    array = file.get_tensor(_name_of(list(file.keys()), config.column, path))
         except SAEWidgetsError:
             raise
         except (ValueError, EOFError, zipfile.BadZipFile, KeyError, SafetensorError, TypeError) as error:
@@ -64,7 +64,6 @@ class TokenArray(Corpus):
         self._path, self._array, self._column = path, array, config.column
 
     def fingerprint(self) -> str:
-        """Of name, size and time of change, type and shape."""
         stat = self._path.stat()
         shape = [self._array.dtype.str, *self._array.shape]
         facts = [self._path.name, stat.st_size, stat.st_mtime_ns, self._column, shape]
@@ -90,38 +89,29 @@ class TokenArray(Corpus):
 def _of_archive(path: Path, column: str | None) -> Any:
     with zipfile.ZipFile(path) as archive:
         members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
-        if column is None and len(members) == 1:
-            column = next(iter(members))
-        name = choose_column("tokens", dict.fromkeys(members, True), column, str(path))
+        name = _name_of(list(members), column, path)
         size = members[name].file_size
         if size > LARGEST:
             raise FormatError(
                 f"The array {name!r} unpacks to {size:,} bytes.", where=str(path),
                 hint="Write it with numpy.save: it is then not read whole.",
             )
-        with archive.open(members[name]) as file:
-            _check_header(file, size)
+        with archive.open(members[name]) as file:  # numpy takes the memory that a header claims before it reads
+            version = np.lib.format.read_magic(file)
+            readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            if version not in readers:
+                raise ValueError(f"version {version} of the format is not known")
+            shape, _, dtype = readers[version](file)
+            if math.prod(shape) * dtype.itemsize > size:
+                raise ValueError(f"it declares the shape {list(shape)}, more than its {size:,} bytes hold")
         with archive.open(members[name]) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _check_header(file: IO[bytes], size: int) -> None:
-    """Raise `ValueError` where an array declares more than there is: numpy takes the memory first."""
-    version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"version {version} of the format is not known")
-    shape, _, dtype = readers[version](file)
-    if math.prod(shape) * dtype.itemsize > size:
-        raise ValueError(f"it declares the shape {list(shape)}, more than its {size:,} bytes hold")
-
-
-def _of_safetensors(path: Path, column: str | None) -> Any:
-    with safe_open(path, "np") as file:
-        names = list(file.keys())
-        if column is None and len(names) == 1:
-            column = names[0]
-        return file.get_tensor(choose_column("tokens", dict.fromkeys(names, True), column, str(path)))
+def _name_of(arrays: list[str], column: str | None, path: Path) -> str:
+    if column is None and len(arrays) == 1:
+        return arrays[0]
+    return choose_column("tokens", dict.fromkeys(arrays, True), column, str(path))
 
 
 def _first(error: Exception) -> str:
@@ -137,13 +127,7 @@ _LOOKED_AT = 64  # rows from which is seen whether all have one length
 
 
 def open_token_files(config: TokensCorpus) -> TokenFiles | TokenArray:
-    """The tokens that `config` names.
-
-    Raises:
-        NotFoundError: there is no such file or folder, or no tokens in it.
-        FormatError: a file is damaged or holds something else.
-        ConfigError: the column is not there.
-    """
+    """The tokens that `config` names."""
     path = Path(config.source).expanduser().absolute()
     if path.is_file() and path.suffix.lower() in _ARRAYS:
         return _open_array(path, config)
@@ -175,7 +159,6 @@ class TokenFiles(Corpus):
             self.whole_rows = equal_lengths(shards[0], config.column)
 
     def fingerprint(self) -> str:
-        """Of names, sizes and times of change."""
         facts = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in self._files]
         return hashlib.sha256(json.dumps([facts, self._config.column]).encode()).hexdigest()
 
@@ -202,7 +185,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def parse_metadata(data: bytes, where: str) -> dict[str, Any]:
-    """See `read_metadata`. Raises `FormatError` for what is not a JSON object, or absurdly large."""
+    """See `read_metadata`."""
     try:
         found = json.loads(data) if len(data) <= _LARGEST_METADATA else None
     except (ValueError, RecursionError):

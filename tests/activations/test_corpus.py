@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from saewidgets.activations import documents, open_corpus, pack, shards, text_files
-from saewidgets.activations.documents import Chunk
-from saewidgets.activations.shards import Shard, read_rows
+from saewidgets.activations import documents, open_corpus, pack, text_files
+from saewidgets.activations.documents import Chunk, Shard, read_rows
 from saewidgets.activations.text_files import local_shard
 from saewidgets.config import TextCorpus
 from saewidgets.config.packing import Packing
@@ -165,7 +164,7 @@ def _shard(folder: Path, name: str) -> Shard:
 
 @pytest.mark.parametrize("name", MADE)
 def test_every_row_and_from_every_place(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "_ROWS", 4)
+    monkeypatch.setattr(documents, "_ROWS", 4)
     shard = _shard(tmp_path, name)
     rows = list(read_rows(shard, "text", None))
     assert [row.value for row in rows] == TEXTS
@@ -245,7 +244,7 @@ def test_a_malformed_row_is_named_by_file_and_line(tmp_path: Path, line: str, sa
 
 
 def test_a_very_long_line_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr(documents, "LONGEST_LINE", 1 << 20)
     path = tmp_path / "long.jsonl"
     path.write_text('{"text": "' + "x" * (1 << 20) + '"}\n')
     with pytest.raises(FormatError, match="longer than 1 MB"):
@@ -253,7 +252,7 @@ def test_a_very_long_line_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_row_group_that_unpacks_to_too_much_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "LARGEST_GROUP", 100)
+    monkeypatch.setattr(documents, "LARGEST_GROUP", 100)
     _parquet(tmp_path / "a.parquet")
     with pytest.raises(FormatError, match="unpacks to"):
         list(open_corpus(TextCorpus(tmp_path / "a.parquet")).documents())

@@ -12,7 +12,7 @@ import torch
 
 from saewidgets.activations import PackedTokens, open_corpus, pack
 from saewidgets.activations.documents import Document
-from saewidgets.activations.tokenising import Contexts
+from saewidgets.activations.packing import Contexts
 from saewidgets.config import TextCorpus
 from saewidgets.config.packing import Packing, as_separator
 from saewidgets.errors import ConfigError

@@ -24,9 +24,8 @@ from safetensors.torch import save_file
 from saewidgets.activations import ActivationStream, Corpus, Document, PackedTokens, pack, store_write
 from saewidgets.activations.documents import Chunk
 from saewidgets.activations.store import StoredActivations, StoreFacts
-from saewidgets.activations.store_states import BLOCK, import_states
 from saewidgets.activations.store_stream import StoredStream, StoredWindows
-from saewidgets.activations.store_write import CaptureSettings, bytes_per_token, capture_store
+from saewidgets.activations.store_write import BLOCK, CaptureSettings, bytes_per_token, capture_store, import_states
 from saewidgets.durable import sealed
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import Interruption, NullControl, Request
@@ -467,7 +466,7 @@ def test_several_layers_of_the_same_tokens_are_one_store(tmp_path: Path) -> None
 
 
 def test_paused_and_resumed_it_is_the_same(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saewidgets.activations.store_states._PIECE", 64 * BLOCK)
+    monkeypatch.setattr("saewidgets.activations.store_write._PIECE", 64 * BLOCK)
     files = [(HOOK, look_at_states(file))]
     with pytest.raises(Interruption):
         import_states(files, tmp_path / "a", control=Asking(Request.PAUSE, 2))

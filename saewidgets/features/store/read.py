@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
-from saewidgets.activations.packing import PackedTokens
+from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import FormatError, NotFoundError
 from saewidgets.features.store.layout import (
     BINS,

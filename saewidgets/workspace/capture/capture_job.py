@@ -170,7 +170,7 @@ def run_import(
 ) -> StoreFacts:
     """Copy hidden states from files."""
     # Torch: seconds to import.
-    from saewidgets.activations.store_states import import_states
+    from saewidgets.activations.store_write import import_states
     from saewidgets.workspace.capture.hidden_states import look_at_states
 
     config = record.config

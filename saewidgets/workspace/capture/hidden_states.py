@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from saewidgets.activations.store_states import StatesFile
+from saewidgets.activations.store_write import StatesFile
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.formats.header import FLOATS, read_header

@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file
 
 from saewidgets.activations import open_corpus, pack
-from saewidgets.activations.packing import PackedTokens
+from saewidgets.activations.packed import PackedTokens
 from saewidgets.config import ExtractionConfig, TextCorpus
 from saewidgets.features.export.table_and_vectors import alignment, decoder_rows
 from saewidgets.features.extraction import extract

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from transformers import AutoTokenizer
 
-from saewidgets.activations.packing import PackedTokens
+from saewidgets.activations.packed import PackedTokens
 from saewidgets.features.store.read import Store
 from tests.conftest import TINY_TEXT
 from tests.features.store.made import make_store, packed_text, sparse_latents

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saewidgets.activations import open_corpus, pack
-from saewidgets.activations.packing import PackedTokens
+from saewidgets.activations.packed import PackedTokens
 from saewidgets.config import TextCorpus
 from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest
 from saewidgets.features.store.write import write_store

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from saewidgets.activations.packing import PackedTokens
+from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import ConfigError
 from saewidgets.features.relations import coactive
 from saewidgets.features.store.feature_data import feature_data, peak_tokens

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from saewidgets.activations.packing import PackedTokens
+from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.features.export import stored_effects
 from saewidgets.features.store.feature_data import feature_data
