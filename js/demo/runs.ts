@@ -148,7 +148,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     comparison: ({ training_ids }) => ({ ...scene.comparison, training_ids }),
     pictures: ({ figure }) => {
       const names = figure === "charts" ? ["loss", "l0", "fvu"] : ["pareto"];
-      return { pictures: names.map((name) => ({ name, width: 640, height: 400, svg: SVG })) };
+      return names.map((name) => ({ name, width: 640, height: 400, svg: SVG }));
     },
     pareto: ({ y_axis, scope }) => {
       const compare = this.state.compare as CompareState;

@@ -24,7 +24,7 @@ from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.widgets.messages.wire import Wire
 
 if TYPE_CHECKING:
-    from saewidgets.widgets.model import ListModel, Model
+    from saewidgets.workspace import Workspace
 
 BUFFER_LIMIT = 1_000_000  # bytes of one binary buffer, in either direction
 
@@ -132,16 +132,14 @@ def command(method: Any = None, *, slow: bool = False) -> Any:
 class Commands:
     """What the page of a widget can ask for: the methods marked `@command`.
 
-    They run on worker threads and write no trait.
-
-    Args:
-        model: the widget's state.
-        wake: asks the publisher thread to show what changed.
+    They run on worker threads and write no trait. Errors are in the words of the page, and what is gone leaves it.
     """
 
-    def __init__(self, model: Model[Any], wake: Callable[[], None]) -> None:
-        self._model = model
-        self._wake = wake
+    def __init__(self, widget: Any) -> None:
+        self._widget = widget
+        self._model: Any = widget._model
+        self._workspace: Workspace = widget.workspace
+        self._wake: Callable[[], None] = widget._wake  # asks the publisher thread to show what changed
 
     @classmethod
     def known(cls) -> dict[str, Command]:
@@ -156,7 +154,17 @@ class Commands:
 
     def run(self, kind: str, arguments: dict[str, Any]) -> Any:
         """Do a command; called on a worker thread."""
-        return getattr(self, kind)(**arguments)
+        try:
+            return getattr(self, kind)(**arguments)
+        except SAEWidgetsError as error:
+            if isinstance(error, NotFoundError):
+                self._changed()
+            in_page_words(error)
+            raise
+
+    def _changed(self) -> None:
+        self._model.mark_changed()
+        self._wake()
 
     @command
     def refresh(self, revision: int = 0) -> Any:
@@ -180,41 +188,18 @@ _HINTS = (
 )
 _IN_USE = re.compile(r" is in use: a job of kind (\w+) \((\w+)\) reads it\.")
 # names of arguments: on a page the form they were typed into says where
-_ARGUMENTS = frozenset({"a", "b", "files", "name", "notes", "path", "sae_id", "tags"})
+_ARGUMENTS = frozenset({"a", "b", "files", "notes", "path", "sae_id", "tags"})
 
 
 def in_page_words(error: SAEWidgetsError) -> SAEWidgetsError:
     """The same error with what to do on the page: the library's hints name Python's methods, a page has buttons."""
     if error.where in _ARGUMENTS:
         error.where = None
-    error.what = _IN_USE.sub(lambda found: _in_use(*found.groups()), error.what)
+    if found := _IN_USE.search(error.what):
+        noun, status = found[1].replace("_", " "), found[2]
+        article = "an" if noun[:1] in "aeiou" else "a"
+        error.what = error.what.replace(found[0], f" is in use: {article} {noun} that is {status} reads it.")
     for part, words in _HINTS:
         if error.hint and part in error.hint:
             error.hint = words
     return error
-
-
-def _in_use(kind: str, status: str) -> str:
-    noun = kind.replace("_", " ")
-    article = "an" if noun[:1] in "aeiou" else "a"
-    return f" is in use: {article} {noun} that is {status} reads it."
-
-
-class ListCommands(Commands):
-    """Commands of a widget that lists things: errors in the words of the page, and what is gone leaves the list."""
-
-    _model: ListModel[Any]
-
-    def _changed(self) -> None:
-        self._model.mark_changed()
-        self._wake()
-
-    def run(self, kind: str, arguments: dict[str, Any]) -> Any:
-        """Do a command."""
-        try:
-            return super().run(kind, arguments)
-        except SAEWidgetsError as error:
-            if isinstance(error, NotFoundError):
-                self._changed()
-            in_page_words(error)
-            raise

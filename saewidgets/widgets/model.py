@@ -1,4 +1,4 @@
-"""What the state of every widget has: `Model`, `ListModel` for lists that are read again, `Devices` of the machine.
+"""`Model`, the state of a widget; `Devices` of the machine; errors as the line at the top of a widget.
 
 No widgets and no threads here; methods may be called from any thread.
 """
@@ -25,59 +25,37 @@ S = TypeVar("S", bound=State)
 
 
 class Model(Generic[S]):
-    """What a widget shows of one workspace.
+    """What a widget shows of one workspace, read again (by `_read` of subclasses) when it was marked as changed.
 
     Args:
         workspace: what it is read from.
         state: the first state.
     """
 
+    below: str = ""  # which widget stands below a box; "" for none
+
     def __init__(self, workspace: Workspace, state: S) -> None:
         self.workspace = workspace
         self._lock = threading.RLock()
         self._notice: Note | None = None
         self._state = state
+        self._reading = threading.Lock()
+        self._changed = True
+        self._read_at, self._cost = float("-inf"), 0.0
 
     def set_notice(self, notice: Note | None) -> None:
         """Say this above everything else; None: nothing."""
         with self._lock:
             self._notice = notice
 
-    def read(self) -> None:
-        """Bring it up to date."""
-
-    def look(self) -> None:
-        """A page asks whether anything is new."""
-        self.read()
-
-    def state(self) -> S:
-        """The newest state; `revision` is higher than before exactly when something is different."""
+    def show_below(self, what: str, shown: bool) -> None:
+        """Open or close one of the widgets below; opening one closes the others."""
         with self._lock:
-            return self._put({})
-
-    def _shown(self) -> dict[str, Any]:
-        """The fields of the state that are kept elsewhere in the model; called under its lock."""
-        return {}
-
-    def _put(self, changes: dict[str, Any]) -> S:
-        common = {"workspace": self.workspace.label, "notice": self._notice}
-        new = self._state.model_copy(update={**common, **self._shown(), **changes})
-        if new != self._state:
-            self._state = new.model_copy(update={"revision": self._state.revision + 1, "updated_at": time.time()})
-        return self._state
-
-
-class ListModel(Model[S]):
-    """A model that reads a list again when it was marked as changed. Subclasses read in `_read`."""
-
-    def __init__(self, workspace: Workspace, state: S) -> None:
-        super().__init__(workspace, state)
-        self._reading = threading.Lock()
-        self._changed = True
-        self._read_at, self._cost = float("-inf"), 0.0
+            if shown or self.below == what:
+                self.below = what if shown else ""
 
     def mark_changed(self) -> None:
-        """The list may be another one. Nothing is read yet."""
+        """What is shown may be something else by now. Nothing is read yet."""
         with self._lock:
             self._changed = True
 
@@ -106,6 +84,22 @@ class ListModel(Model[S]):
 
     def _read(self) -> None:
         raise NotImplementedError
+
+    def state(self) -> S:
+        """The newest state; `revision` is higher than before exactly when something is different."""
+        with self._lock:
+            return self._put({})
+
+    def _shown(self) -> dict[str, Any]:
+        """The fields of the state that are kept elsewhere in the model; called under its lock."""
+        return {}
+
+    def _put(self, changes: dict[str, Any]) -> S:
+        common = {"workspace": self.workspace.label, "notice": self._notice}
+        new = self._state.model_copy(update={**common, **self._shown(), **changes})
+        if new != self._state:
+            self._state = new.model_copy(update={"revision": self._state.revision + 1, "updated_at": time.time()})
+        return self._state
 
 
 class Devices:

@@ -1,4 +1,4 @@
-"""The shell of the widgets: `Part`, one view on the page, and `Shell`, what the five widgets do alike.
+"""`Part`, one view on the page; `Shell`, what the five widgets do alike; `Box`, a widget with others below it.
 
 All widgets of a kernel share one handler thread, so `Part` only checks a message there, answers `Ack` and hands the
 work to a worker thread, which answers `Result` or `Failure` under the same id. Whatever goes wrong becomes a
@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import anywidget
+import ipywidgets
 import traitlets as t
 from IPython import get_ipython
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.render.html import Html, html_document, tag
-from saewidgets.widgets.commands import Command, Commands, MessageError, Table
-from saewidgets.widgets.messages.wire import Ack, Failure, Note, Nudge, Result, Wire
+from saewidgets.widgets.commands import Commands, MessageError, Table
+from saewidgets.widgets.messages.wire import Ack, Failure, Note, Nudge, Result
 from saewidgets.widgets.model import Devices, Model, error_note
 from saewidgets.widgets.publisher import Publisher, publish_wanted
 
@@ -147,12 +148,12 @@ class Part(anywidget.AnyWidget):
         if self.state.get("revision") != state["revision"]:
             self.state = state
 
-    def drain(self, timeout: float | None = 10.0) -> None:
-        """Wait until every command received so far is answered. For tests and for closing."""
-        end = None if timeout is None else time.monotonic() + timeout
+    def drain(self, timeout: float = 10.0) -> None:
+        """Wait until every command received so far is answered. For tests."""
+        end = time.monotonic() + timeout
         while pending := self._still_pending():  # what a worker began may be pending after it
             for future in pending:
-                future.result(None if end is None else max(0.0, end - time.monotonic()))
+                future.result(max(0.0, end - time.monotonic()))
 
     def close(self) -> None:
         """Remove the widget from the page and stop answering it."""
@@ -168,29 +169,26 @@ class Part(anywidget.AnyWidget):
         raw_id = content.get("id") if isinstance(content, dict) else None
         message_id = raw_id[:200] if isinstance(raw_id, str) else ""
         try:
-            if isinstance(content, dict) and content.get("kind") == "nudge":
+            kind = content.get("kind") if isinstance(content, dict) else None
+            if kind == "nudge":
                 self._reply(Ack(id=message_id).model_dump(mode="json"))
-                self._answer_again(Nudge.model_validate(content))
+                for answer in self._not_heard(Nudge.model_validate(content)):
+                    self._reply(*answer)
                 publish_wanted()
                 return
-            command = self._command(content)
+            if not isinstance(kind, str) or kind not in self._known:
+                known = ", ".join(sorted(self._known)) or "none"
+                raise MessageError(f"This widget has no command {str(kind)[:80]!r}.", hint=f"Known commands: {known}.")
+            command = self._known[kind]
             arguments = command.read(content, buffers)
             self._reply(Ack(id=message_id).model_dump(mode="json"))
             pool = slow_workers() if command.slow else workers()
-            run = partial(self._commands.run, command.kind, arguments)
-            future = pool.submit(self._answer, message_id, command.kind, run)
+            future = pool.submit(self._answer, message_id, kind, partial(self._commands.run, kind, arguments))
             publish_wanted()
         except Exception as error:  # noqa: BLE001 - whatever it is, the page must hear of it
             self._reply(failure(message_id, error).model_dump(mode="json"))
             return
         self._track(future)
-
-    def _command(self, content: Any) -> Command:
-        kind = content.get("kind") if isinstance(content, dict) else None
-        if not isinstance(kind, str) or kind not in self._known:
-            known = ", ".join(sorted(self._known)) or "none"
-            raise MessageError(f"This widget has no command {str(kind)[:80]!r}.", hint=f"Known commands: {known}.")
-        return self._known[kind]
 
     def _answer(self, message_id: str, kind: str, do: Callable[[], Any]) -> None:
         """Answer with what `do` returns or raises; with a future it returns, when that is done."""
@@ -208,9 +206,8 @@ class Part(anywidget.AnyWidget):
                 value.add_done_callback(later)
                 return
             table = value if isinstance(value, Table) else Table(value, (), ())
-            plain = table.value.model_dump(mode="json") if isinstance(table.value, Wire) else table.value
-            content = Result(id=message_id, value=plain, columns=table.columns).model_dump(mode="json")
-            self._reply(content, table.buffers, keep=True)
+            content = Result(id=message_id, value=table.value, columns=table.columns)
+            self._reply(content.model_dump(mode="json"), table.buffers, keep=True)
         except Exception as error:
             if not isinstance(error, SAEWidgetsError):
                 logger.error("The command %s failed", kind, exc_info=error)
@@ -218,11 +215,9 @@ class Part(anywidget.AnyWidget):
                 logger.info("The command %s was refused: %s", kind, error)
             self._reply(failure(message_id, error).model_dump(mode="json"), keep=True)
 
-    def _answer_again(self, nudge: Nudge) -> None:
+    def _not_heard(self, nudge: Nudge) -> list[tuple[dict[str, Any], Sequence[Any]]]:
         with self._pending_lock:
-            found = [self._answers.pop(each) for each in nudge.waiting if each in self._answers]
-        for content, buffers in found:
-            self._reply(content, buffers)
+            return [self._answers.pop(each) for each in nudge.waiting if each in self._answers]
 
     def _reply(self, content: dict[str, Any], buffers: Sequence[Any] = (), *, keep: bool = False) -> None:
         if keep:
@@ -305,13 +300,13 @@ class Shell:
         except SAEWidgetsError as error:
             self._model.set_notice(error_note(error))
 
-    def _start(self, parts: tuple[Part, ...], *subscribe: Callable[[Callable[..., None]], Callable[[], None]]) -> None:
-        """The widget is built: publish from now on, and whenever one of the subscriptions tells of a change."""
+    def _start(self, parts: tuple[Part, ...], *ends: Callable[[], object]) -> None:
+        """The widget is built: publish from now on. `ends` end its subscriptions to what it follows."""
         self._parts = parts
         self._closed = False
         self._publisher = Publisher(self._publish, name=self._title.lower(), on_error=self._show_error)
-        self._ends = tuple(each(self._changed) for each in subscribe)
-        self._publisher.wake()
+        self._ends = ends
+        self._changed()
 
     # --------------------------------------------------------------------------------------------- for Python
 
@@ -360,17 +355,17 @@ class Shell:
         """What is closed with it: its parts, where it is a box of them, and what else it made."""
         return tuple(part for part in self._parts if part is not self)
 
-    def _changed(self, *what: Any) -> None:
-        """The workspace changed."""
-        if self._publisher is not None:
-            self._publisher.wake()
-
     # --------------------------------------------------------------------------------------------- publishing
 
-    def _wake(self) -> None:
-        """Somebody waits for what changed."""
+    def _changed(self, *what: Any) -> None:
+        """The workspace changed."""
+        self._model.mark_changed()
+        self._wake(urgent=False)
+
+    def _wake(self, urgent: bool = True) -> None:
+        """Publish what changed; `urgent`: somebody waits for it."""
         if self._publisher is not None:
-            self._publisher.wake(urgent=True)
+            self._publisher.wake(urgent=urgent)
 
     def _publish(self) -> None:
         """Runs on the publisher thread, which alone writes traits."""
@@ -382,12 +377,6 @@ class Shell:
 
     def _arrange(self) -> None:
         """Show and hide what stands beside the parts."""
-
-    def _show(self, *children: Any) -> None:
-        """Let these stand in the box that the widget is."""
-        box: Any = self
-        if box.children != children:
-            box.children = children
 
     def _read(self) -> None:
         self._model.read()
@@ -430,3 +419,68 @@ class Shell:
         name = self._parts[0].copy_name
         html = tag("div", self._static(), class_=name)
         self._outputs.publish({"text/html": html}, {}, transient={"display_id": name}, update=update)
+
+
+class Box(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+    """A widget below which others open, one at a time; each is made when it is first shown.
+
+    Its trait `selected`, or another that says what was chosen, follows the model.
+    """
+
+    children: Any
+
+    def _build(self, children: tuple[Any, ...], *, embedded: bool, **look: Any) -> None:
+        self._look: dict[str, Any] = {"embedded": True, **look}
+        self._below: dict[str, Any] = {}  # what was opened so far
+        self._making = threading.Lock()
+        self._following = threading.local()
+        ipywidgets.VBox.__init__(self, children, layout=ipywidgets.Layout(margin="0", overflow="visible"))
+        if not embedded:
+            self.add_class("sw-frame")
+
+    def _make(self, what: str) -> Any:
+        """The widget of this name."""
+        raise NotImplementedError
+
+    def _opening(self, what: str, widget: Any) -> None:
+        """It is about to be shown."""
+
+    def _above(self, alone: bool) -> tuple[Any, ...]:
+        """What stands above the widget that is open; `alone`: none is."""
+        return self._parts
+
+    def _take_over(self) -> None:
+        """Let traits have what the model has."""
+        raise NotImplementedError
+
+    def _follow_model(self) -> None:
+        self._following.model = True  # of this thread
+        try:
+            self._take_over()
+        finally:
+            self._following.model = False
+
+    @property
+    def _follows(self) -> bool:
+        """Traits are being set to what the model has; what Python code assigns meanwhile is still a choice."""
+        return getattr(self._following, "model", False)
+
+    def _owned(self) -> tuple[Any, ...]:
+        with self._making:
+            return (*self._parts, *self._below.values())
+
+    def _send_state(self) -> None:
+        super()._send_state()
+        self._follow_model()
+
+    def _arrange(self) -> None:
+        wanted = self._model.below
+        with self._making:
+            if wanted and wanted not in self._below and not self._closed:
+                self._below[wanted] = self._make(wanted)
+        below = self._below.get(wanted)
+        if below is not None:
+            self._opening(wanted, below)
+        children = (*self._above(alone=below is None), *(() if below is None else (below,)))
+        if self.children != children:
+            self.children = children

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,13 +65,10 @@ def run(commands: Commands, kind: str, /, **arguments: Any) -> Any:
     return found.result(10) if isinstance(found, Future) else found
 
 
-def panel_commands(model: PanelModel, wake: Callable[[], None] = lambda: None, **parts: Any) -> PanelCommands:
+def panel_commands(model: PanelModel, **parts: Any) -> PanelCommands:
     """The commands of a panel that has no figures."""
-    found: dict[str, Any] = {
-        "cut": lambda state: state, "reset_zoom": lambda: None, "pictures": lambda figure: [],
-        "reset_pareto": lambda: None, "open_sae": lambda sae_id: None,
-    }  # fmt: skip
-    return PanelCommands(model, wake, **{**found, **parts})
+    found: dict[str, Any] = {"reset_charts": Event(), "reset_pareto": Event(), "_wake": lambda: None, **parts}
+    return PanelCommands(SimpleNamespace(_model=model, workspace=model.workspace, **found))
 
 
 def wait_for(condition: Callable[[], Any], limit: float = 5.0) -> Any:

@@ -9,7 +9,7 @@ const SCALE = 3;
 /** Asks for the figures as they stand and offers each as a file. */
 export async function savePictures(rpc: Rpc, figure: "charts" | "pareto", signal?: AbortSignal): Promise<void> {
   const answer = await rpc.send({ kind: "pictures", figure }, { signal });
-  for (const picture of answer.value.pictures) {
+  for (const picture of answer.value) {
     saveBlob(`${picture.name}.png`, await asPng(picture));
   }
 }

@@ -37,7 +37,6 @@ export interface CheckpointRow { id: string; label: string; best: boolean; step:
 export interface AdviceRow { kind: string; severity: "warning" | "info"; title: string; text: string; why: string; changes: Record<string, unknown> }
 export interface DetailsData { checkpoints: CheckpointRow[]; best_by: string; log: string[]; settings: Setting[]; advice: AdviceRow[]; folder: string; traceback: string | null }
 export interface Picture { name: string; width: number; height: number; svg: string }
-export interface PicturesData { pictures: Picture[] }
 export interface TableData { rows: number; total: number }
 export type CheckpointAction = "continue" | "import" | "delete";
 export type TemplateAct = "rename" | "favorite" | "unfavorite" | "delete";
@@ -277,7 +276,7 @@ export interface Answers {
   metric_table: TableData;
   open_sae: null;
   pareto: null;
-  pictures: PicturesData;
+  pictures: Picture[];
   refresh: unknown;
   rename: null;
   rename_group: null;

@@ -32,5 +32,5 @@ export function StandIn({ store, figure }: StandInProps) {
 
 function Pictures({ store, figure, revision }: StandInProps & { revision: number }) {
   const { data } = useAnswer(store.rpc, { kind: "pictures", figure }, `${revision}`);
-  return data?.pictures.map(({ name, svg }) => <img key={name} src={asUrl(svg)} alt={name} />);
+  return data?.map(({ name, svg }) => <img key={name} src={asUrl(svg)} alt={name} />);
 }

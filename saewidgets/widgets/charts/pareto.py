@@ -161,11 +161,11 @@ class ParetoChart(Plot):
 
     # --------------------------------------------------------------------------------------------- pictures
 
-    def picture(self) -> Picture | None:
-        """The view as it stands, always on white; None while there is nothing in it."""
+    def pictures(self) -> tuple[Picture, ...]:
+        """The view as it stands, always on white; none while there is nothing in it."""
         state = self._shown
         if state is None or not state.points or not self._has_ranges:
-            return None
+            return ()
         palette = PALETTES["light"]
         front = sorted((point.l0, point.y) for point in state.points if point.front)
         marks: list[Mark] = [Trace([p[0] for p in front], [p[1] for p in front], palette.axis, width=1.25)]
@@ -186,7 +186,7 @@ class ParetoChart(Plot):
         scope = next((one.label for one in state.scopes if one.value == state.scope), "")
         title = f"L0 against {Y_NAMES[state.y_axis]}" + (f": {scope}" if scope else "")
         drawing = figure(title, *self._axes(state, PAPER.end - PAPER.left, 5), marks, legend)
-        return Picture(name="pareto", width=drawing.width, height=drawing.height, svg=drawing.svg)
+        return (Picture(name="pareto", width=drawing.width, height=drawing.height, svg=drawing.svg),)
 
     def _axes(self, state: CompareState, width: float, wanted: int) -> tuple[Axis, Axis]:
         low, high, bottom, top = self._bounds()

@@ -117,21 +117,14 @@ def _fail(future: Future[Any], error: BaseException) -> None:
 
 
 class DownloadCommands(Commands):
-    """See `Commands`; `opener` shows an SAE of the library, None if nobody does."""
+    """See `Commands`."""
 
     _model: DownloadModel
 
-    def __init__(
-        self,
-        model: DownloadModel,
-        wake: Callable[[], None],
-        lookups: Lookups,
-        opener: Callable[[str], object] | None = None,
-    ) -> None:
-        super().__init__(model, wake)
-        self._hub = model.workspace.hub
-        self._lookups = lookups
-        self._opener = opener
+    def __init__(self, widget: Any) -> None:
+        super().__init__(widget)
+        self._hub = self._workspace.hub
+        self.lookups = Lookups()
         self._presses = itertools.count()
         self._account_asked = False  # since the token changed
 
@@ -181,18 +174,18 @@ class DownloadCommands(Commands):
         """
         if not self._account_asked:
             self._account_asked = True
-            self._lookups.ask("account", self._account)  # its answer shows in the state
+            self.lookups.ask("account", self._account)  # its answer shows in the state
         if release:
             found = next((r for r in releases_of(self._hub.known()) if r.id == release), None)
             if found is None:
                 raise NotFoundError(f"There is no Gemma Scope release {release!r}.")
-            return self._lookups.ask(f"list {asker}", lambda: self._list_release(found, again))
+            return self.lookups.ask(f"list {asker}", lambda: self._list_release(found, again))
         name = text.strip()
         if not name:
             raise SAEWidgetsError(
                 "No repository is named.", hint="Enter owner/name, or choose one of the known repositories."
             )
-        return self._lookups.ask(f"list {asker}", lambda: self._list_repository(name, again))
+        return self.lookups.ask(f"list {asker}", lambda: self._list_repository(name, again))
 
     def _account(self) -> None:
         token = self._model.token
@@ -273,7 +266,7 @@ class DownloadCommands(Commands):
 
         `again` and `asker` as in `hub_list`.
         """
-        return self._lookups.ask(f"preview {asker}", lambda: self._preview(sae, device, again))
+        return self.lookups.ask(f"preview {asker}", lambda: self._preview(sae, device, again))
 
     def _preview(self, sae: Chosen, device: str, again: bool) -> HubPreviewData:
         text = f"{sae.repo_id}@{sae.revision}"
@@ -291,7 +284,7 @@ class DownloadCommands(Commands):
     ) -> Future[JobIds]:
         """Start downloads. `apply_b_dec_to_input` counts where the files leave it open."""
         # Not "download": a newer press starts other downloads, it does not replace these.
-        return self._lookups.ask(f"download {next(self._presses)}", lambda: self._download(saes, apply_b_dec_to_input))
+        return self.lookups.ask(f"download {next(self._presses)}", lambda: self._download(saes, apply_b_dec_to_input))
 
     def _download(self, saes: Sequence[Chosen], answer: bool | None) -> JobIds:
         started: list[str] = []
@@ -300,7 +293,7 @@ class DownloadCommands(Commands):
             try:
                 job = self._with_token(self._hub.download, sae.repo_id, sae.path, revision=sae.revision, **given)
             except SAEWidgetsError as error:
-                self._wake()
+                self._changed()
                 if not started:
                     raise
                 raise SAEWidgetsError(
@@ -309,7 +302,7 @@ class DownloadCommands(Commands):
                     hint=f"{len(started)} of {len(saes)} downloads were started. {error.hint or ''}".strip(),
                 ) from error
             started.append(job.id)
-        self._wake()
+        self._changed()
         return {"job_ids": started}
 
     @command
@@ -319,8 +312,7 @@ class DownloadCommands(Commands):
         """Do something to downloads; `clear` takes ended ones off the list."""
         for job_id in job_ids:
             self._act(action, job_id)
-        self._model.read()
-        self._wake()
+        self._changed()
         return {"job_ids": list(job_ids)}
 
     def _act(self, action: str, job_id: str) -> None:
@@ -338,6 +330,6 @@ class DownloadCommands(Commands):
     @command
     def hub_open(self, sae_id: str) -> None:
         """Show a downloaded SAE in the SAE browser."""
-        if self._opener is None:
+        if self._widget.on_open is None:
             raise StateError("Nothing here shows an SAE.", hint="Open it with sw.SAEBrowser(ws).")
-        self._opener(sae_id)
+        self._widget.on_open(sae_id)

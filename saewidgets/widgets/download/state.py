@@ -49,8 +49,7 @@ class DownloadModel(Model[HubState]):
             if token == self.token:
                 self._put({"account": name})
 
-    def read(self) -> None:
-        """Bring the downloads up to date."""
+    def _read(self) -> None:
         records, old = self.workspace.hub.downloads(), time.time() - RECENT
         with self._lock:
             listed = (r for r in records if r.id not in self._cleared and not _is_over(r, old))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from saewidgets.records import JobRecord, Records
 from saewidgets.render import Html
 from saewidgets.render.static_views import downloads_page
-from saewidgets.widgets.download.commands import DownloadCommands, Lookups
+from saewidgets.widgets.download.commands import DownloadCommands
 from saewidgets.widgets.download.state import DownloadModel
 from saewidgets.widgets.shell import Part, Shell, checked_workspace
 
@@ -38,6 +38,7 @@ class DownloadFromHF(Shell, Part):
 
     _title = "Download from Hugging Face"
     _model: DownloadModel
+    _commands: DownloadCommands
 
     def __init__(
         self,
@@ -53,11 +54,10 @@ class DownloadFromHF(Shell, Part):
         self._model = DownloadModel(
             workspace, repository=repository, can_open=on_open is not None, embedded=embedded
         )
-        self._lookups = Lookups()
+        self.on_open = on_open
         self._first_read()
-        commands = DownloadCommands(self._model, self._wake, self._lookups, on_open)
-        super().__init__("download", commands, theme=theme, height=height)
-        self._start((self,), workspace.subscribe_saes)
+        super().__init__("download", DownloadCommands(self), theme=theme, height=height)
+        self._start((self,), workspace.subscribe_saes(self._changed))
 
     @property
     def downloads(self) -> Records[JobRecord]:
@@ -67,7 +67,7 @@ class DownloadFromHF(Shell, Part):
     def close(self) -> None:
         """Remove the widget from the page, forget the access token, stop following the workspace. Downloads go on."""
         if not self._closed:
-            self._lookups.close()
+            self._commands.lookups.close()
             super().close()
             self._model.keep_token(None)
 
@@ -82,5 +82,5 @@ class DownloadFromHF(Shell, Part):
 
     def _read(self) -> None:
         self._model.read_known()
-        self._model.read()
+        super()._read()
         self._follow(self._model.devices)

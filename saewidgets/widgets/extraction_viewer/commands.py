@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -15,7 +15,7 @@ from pydantic import Field
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord, LogitsRecord
-from saewidgets.widgets.commands import BUFFER_LIMIT, ListCommands, Table, command, in_page_words
+from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, Table, command, in_page_words
 from saewidgets.widgets.extraction_viewer.cards import choice_of, not_offered
 from saewidgets.widgets.extraction_viewer.feature_pages import (
     PIECE_LENGTH,
@@ -70,16 +70,14 @@ Typed = dict[str, bool | Annotated[str, Field(max_length=4096)]]  # into the for
 ExtractionId = dict[Literal["extraction_id"], str]
 
 
-class ViewerCommands(ListCommands):
-    """See `Commands`; `steer` opens *Steering* with a feature: the id of the SAE and the number of the feature."""
+class ViewerCommands(Commands):
+    """See `Commands`."""
 
     _model: ViewerModel
 
-    def __init__(self, model: ViewerModel, wake: Callable[[], None], steer: Callable[[str, int], object]) -> None:
-        super().__init__(model, wake)
-        self._workspace = model.workspace
-        self._features = model.workspace.features
-        self._steer = steer
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer)
+        self._features = self._workspace.features
         self._random = random.Random()  # its own: a person's seeds stay as they are
 
     def _feature(self, extraction_id: str, index: int) -> ExtractionRecord:
@@ -503,7 +501,7 @@ class ViewerCommands(ListCommands):
             raise StateError(
                 f"{record.name} is not in the library yet.", hint="Press Import to SAEs in the training panel first."
             )
-        self._steer(record.sae_id, index)
+        self._widget.steer(record.sae_id, index)
 
 
 def _neighbour(order: Indices, row: int | None, index: int, query: FeatureQuery, *, forward: bool) -> int | None:

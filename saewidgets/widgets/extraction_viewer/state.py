@@ -9,11 +9,10 @@ from pydantic import ValidationError
 
 from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord
-from saewidgets.widgets.box import BoxModel
 from saewidgets.widgets.extraction_viewer.cards import card_of, is_active, open_of
 from saewidgets.widgets.messages.features import OpenExtraction, ViewerState, ViewerView
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.model import error_note, name_of_workspace
+from saewidgets.widgets.model import Model, error_note, name_of_workspace
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 CARDS = 100  # extractions in the state; a card is some 600 bytes
 
 
-class ViewerModel(BoxModel[ViewerState]):
+class ViewerModel(Model[ViewerState]):
     """The state of one viewer over one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:

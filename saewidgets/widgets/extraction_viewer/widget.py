@@ -15,11 +15,10 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, State
 from saewidgets.feature_records import ExtractionRecord, FeatureRecord
 from saewidgets.render import Html
 from saewidgets.render.static_views import extractions_page, feature_page_html
-from saewidgets.widgets.box import Box
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
 from saewidgets.widgets.extraction_viewer.state import ViewerModel, view_from
 from saewidgets.widgets.model import error_note
-from saewidgets.widgets.shell import checked_workspace
+from saewidgets.widgets.shell import Box, Part, checked_workspace
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -89,10 +88,12 @@ class ExtractionViewer(Box):
         self._model = ViewerModel(workspace)
         self._begin(sae, extraction, view)
         self._first_read(self._model.read_list)
-        self._commands = ViewerCommands(self._model, self._wake, self._steer)
-        part = self._build("extraction_viewer", self._commands, height=height, theme=theme, embedded=embedded)
+        self._commands = ViewerCommands(self)
+        part = Part("extraction_viewer", self._commands, height=height, theme=theme)
+        self._build((part,), embedded=embedded, height=height, theme=theme)
         self._follow_model()
-        self._start((part,), workspace.extractions.subscribe, workspace.features.subscribe)
+        changed = self._changed
+        self._start((part,), workspace.extractions.subscribe(changed), workspace.features.subscribe(changed))
 
     def _begin(self, sae: str | None, extraction: str | None, view: Mapping[str, Any] | None) -> None:
         """What is shown first."""
@@ -198,8 +199,8 @@ class ExtractionViewer(Box):
         self._steering_made.set()  # whoever waits for it hears that the viewer is closed
         return super()._owned()
 
-    def _chosen(self) -> int | None:
-        return self._model.view.feature
+    def _take_over(self) -> None:
+        self.selected = self._model.view.feature
 
     def _make(self, what: str) -> Any:
         if what == "download":
@@ -214,7 +215,7 @@ class ExtractionViewer(Box):
         self._steering_made.set()
         return steering
 
-    def _steer(self, sae_id: str, index: int) -> None:
+    def steer(self, sae_id: str, index: int) -> None:
         """*Steer* was pressed. Runs on a worker thread; the publisher makes *Steering* and shows it."""
         if self._on_steer is not None:
             self._on_steer(sae_id, index)

@@ -315,12 +315,6 @@ class Picture(Wire):
     svg: str
 
 
-class PicturesData(Wire):
-    """One per figure that has something in it."""
-
-    pictures: tuple[Picture, ...] = ()
-
-
 class TableData(Wire):
     """`columns` of the Result: "step", "tokens", "time", then each metric; rows = length of every buffer."""
 

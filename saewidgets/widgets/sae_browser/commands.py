@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Unpack
 from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.widgets.commands import ListCommands, command, in_page_words
+from saewidgets.widgets.commands import command, in_page_words
 from saewidgets.widgets.messages.saes import (
     About,
     SaeChanges,
@@ -32,7 +32,7 @@ from saewidgets.widgets.sae_browser.cards import (
     training_facts,
 )
 from saewidgets.widgets.sae_browser.state import BrowserModel
-from saewidgets.widgets.uploads import MAX_BYTES, UploadCommands, Uploads
+from saewidgets.widgets.uploads import UploadCommands, Uploads
 from saewidgets.widgets.values import folder_name, path_from, shorten
 
 MATCHES = 50  # rows of a comparison
@@ -40,17 +40,16 @@ SaeId = dict[Literal["sae_id"], str]
 _PACKAGES = {"saewidgets": "With saewidgets", "sae_lens": "With SAELens"}
 
 
-class BrowserCommands(ListCommands, UploadCommands):
+class BrowserCommands(UploadCommands):
     """See `Commands`."""
 
     _model: BrowserModel
 
-    def __init__(self, model: BrowserModel, wake: Callable[[], None], max_upload_bytes: int = MAX_BYTES) -> None:
-        super().__init__(model, wake)
-        self._workspace = model.workspace
-        self._saes = model.workspace.saes
+    def __init__(self, browser: Any) -> None:
+        super().__init__(browser)
+        self._saes = self._workspace.saes
         self._asked: dict[str, str] = {}
-        self.uploads = Uploads(Path(model.workspace.folder), max_bytes=max_upload_bytes)
+        self.uploads = Uploads(Path(self._workspace.folder))
 
     # --------------------------------------------------------------------------------------------- the list
 

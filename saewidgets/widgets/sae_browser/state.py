@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import NotFoundError
 from saewidgets.render.labels import FORMATS, WRITTEN_FORMATS, name_of
-from saewidgets.widgets.box import BoxModel
 from saewidgets.widgets.messages.saes import Choice, SaeBrowserState, SaeChanges, SaeQuery, SelectedSae
+from saewidgets.widgets.model import Model
 from saewidgets.widgets.sae_browser.cards import card_of, facets_of, selected_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ PAGE = 50  # cards; a page of them is some 30 kB of state
 _FILTERS = ("source", "model", "layer", "architecture", "format", "search")
 
 
-class BrowserModel(BoxModel[SaeBrowserState]):
+class BrowserModel(Model[SaeBrowserState]):
     """The state of one browser over one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:

@@ -10,10 +10,9 @@ from saewidgets.errors import ConfigError
 from saewidgets.records import SAERecord
 from saewidgets.render import Html
 from saewidgets.render.static_views import saes_page
-from saewidgets.widgets.box import Box
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
 from saewidgets.widgets.sae_browser.state import BrowserModel
-from saewidgets.widgets.shell import checked_workspace
+from saewidgets.widgets.shell import Box, Part, checked_workspace
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -55,9 +54,13 @@ class SAEBrowser(Box):
         workspace = checked_workspace(ws, theme, height)
         self._model = BrowserModel(workspace)
         self._first_read()
-        self._commands = BrowserCommands(self._model, self._wake)
-        part = self._build("sae_browser", self._commands, height=height, theme=theme, embedded=embedded)
-        self._start((part,), workspace.subscribe_saes, workspace.extractions.subscribe)  # cards count features
+        self._commands = BrowserCommands(self)
+        part = Part("sae_browser", self._commands, height=height, theme=theme)
+        self._build((part,), embedded=embedded, height=height, theme=theme)
+        # cards count features
+        self._start(
+            (part,), workspace.subscribe_saes(self._changed), workspace.extractions.subscribe(self._changed)
+        )
 
     @property
     def selected_ids(self) -> tuple[str, ...]:
@@ -113,9 +116,8 @@ class SAEBrowser(Box):
         self._commands.uploads.close()
         return super()._owned()
 
-    def _chosen(self) -> str | None:
-        checked = self._model.selected
-        return checked[-1] if checked else None
+    def _take_over(self) -> None:
+        self.selected = next(reversed(self._model.selected), None)
 
     def _opening(self, what: str, widget: Any) -> None:
         if (sae_id := self._commands.take_asked(what)) is not None:

@@ -93,23 +93,15 @@ class GaugeFollower:
 
 
 class SteeringCommands(Commands):
-    """What is written is written on a thread of its own, and what is measured on those for slow commands.
-
-    `browse` shows the features browser, `close` takes the widget away from where it stands; None if nobody does.
-    """
+    """What is written is written on a thread of its own, and what is measured on those for slow commands."""
 
     _model: SteeringModel
 
-    def __init__(
-        self, model: SteeringModel, wake: Callable[[], None], browse: Callable[[], object] | None = None,
-        close: Callable[[], object] | None = None,
-    ) -> None:
-        super().__init__(model, wake)
-        self._workspace = model.workspace
-        self._steering = model.workspace.steering
-        self._browse, self._take_away = browse, close
+    def __init__(self, widget: Any) -> None:
+        super().__init__(widget)
+        self._steering = self._workspace.steering
         self._closed = threading.Event()
-        self.gauge = GaugeFollower(model, wake)
+        self.gauge = GaugeFollower(self._model, self._wake)
 
     def close(self) -> None:
         """Stop what is being written."""
@@ -202,6 +194,7 @@ class SteeringCommands(Commands):
     def steering_demo(self) -> dict[Literal["sae_id"], str]:
         """Take the demo SAE into the library and look features up in it."""
         sae_id = str(self._workspace.extractions.demo().record.sae_id)
+        self._model.mark_changed()
         self._model.read()
         self._model.choose(sae_id)
         self._wake()
@@ -350,8 +343,7 @@ class SteeringCommands(Commands):
                 raise StateError("It is writing.", hint="Press Stop first.")
             self._model.apply(presets.load(name))
             self.gauge.ask()
-        self._model.read()
-        self._wake()
+        self._changed()
         return self._presets()
 
     def _presets(self) -> SteeringPresetsData:
@@ -361,14 +353,14 @@ class SteeringCommands(Commands):
     @command
     def steering_close(self) -> None:
         """Take the widget away from where it stands."""
-        if self._take_away is None:
+        if self._widget.on_close is None:
             raise StateError("It stands by itself here.", hint="Clear the cell's output, or call its close().")
         self._model.ask_stop()  # nobody would see what it writes
-        self._take_away()
+        self._widget.on_close()
 
     @command
     def steering_browse(self) -> None:
         """Open the features browser."""
-        if self._browse is None:
+        if self._widget.on_browse is None:
             raise StateError("Nothing here shows features.", hint="Open them with sw.ExtractionViewer(ws).")
-        self._browse()
+        self._widget.on_browse()

@@ -46,11 +46,7 @@ class SteeringModel(Model[SteeringState]):
 
     # --------------------------------------------------------------------------------------------- reading
 
-    def look(self) -> None:
-        """A page asks whether anything is new: what is written tells by itself, and the library as well."""
-
-    def read(self) -> None:
-        """Bring the lists of SAEs and presets up to date."""
+    def _read(self) -> None:
         saes = tuple(map(SteeringSae.of, self.workspace.saes.list(limit=MOST_SAES)))
         presets = self.workspace.steering.presets.count()
         names = {sae.id: sae.name for sae in saes}

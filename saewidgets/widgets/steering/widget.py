@@ -41,6 +41,7 @@ class Steering(Shell, Part):
 
     _title = "Steering"
     _model: SteeringModel
+    _commands: SteeringCommands
 
     def __init__(
         self,
@@ -64,12 +65,13 @@ class Steering(Shell, Part):
             self._model.choose(workspace.steering.record(sae).id)
         self._model.set_prompt(prompt)
         begin = workspace.steering.resolve(list(features), sae)
-        self._commands_of = SteeringCommands(self._model, self._wake, on_browse, on_close)
+        self.on_browse, self.on_close = on_browse, on_close
+        self._commands = SteeringCommands(self)
         for record, each in begin:
             label = each.label or label_of(workspace, record.id, each.index)
-            self._commands_of.add_feature(record, each.index, each.strength, each.mode, each.a_max, label)
-        super().__init__("steering", self._commands_of, theme=theme, height=height)
-        self._start((self,), workspace.subscribe_saes)
+            self._commands.add_feature(record, each.index, each.strength, each.mode, each.a_max, label)
+        super().__init__("steering", self._commands, theme=theme, height=height)
+        self._start((self,), workspace.subscribe_saes(self._changed))
 
     @property
     def config(self) -> SteeringConfig:
@@ -79,7 +81,7 @@ class Steering(Shell, Part):
         Raises:
             NotFoundError, StateError, FormatError: one of them cannot be found: its SAE or model cannot be loaded.
         """
-        self._commands_of.find_maxima()
+        self._commands.find_maxima()
         return self._model.config(sweep=True)
 
     @property
@@ -111,7 +113,7 @@ class Steering(Shell, Part):
         [(record, each)] = self.workspace.steering.resolve([(sae, index, given, mode)])
         label = label_of(self.workspace, record.id, each.index)
         chosen = None if strength is None and each.mode == "add_max" else each.strength
-        self._commands_of.add_feature(record, each.index, chosen, each.mode, None, label)
+        self._commands.add_feature(record, each.index, chosen, each.mode, None, label)
 
     def choose(self, sae: str) -> None:
         """Look features up in this SAE (its id, a beginning of it, or its name); those that were added stay.
@@ -124,12 +126,12 @@ class Steering(Shell, Part):
 
     def generate(self) -> None:
         """Do what *Generate* does. Raises `StateError` while it is writing, or when no feature is chosen."""
-        self._commands_of.start("generate")
+        self._commands.start("generate")
 
     def close(self) -> None:
         """Remove the widget from the page, stop writing, stop following the workspace."""
         if not self._closed:
-            self._commands_of.close()
+            self._commands.close()
             super().close()
 
     def __repr__(self) -> str:
@@ -139,9 +141,3 @@ class Steering(Shell, Part):
     def _static(self) -> Html:
         results = [found._repr_html_() for found in (self.result, self.sweep) if found is not None]
         return steering_page(self._model.state().model_dump(mode="json"), results)
-
-    def _publish(self) -> None:
-        if self._model.running:  # in between only the texts change, ten times a second
-            self._send_state()
-        else:
-            super()._publish()

@@ -37,7 +37,6 @@ from saewidgets.widgets.messages.training import (
     Over,
     PanelState,
     Picture,
-    PicturesData,
     RunsDone,
     Started,
     StoresData,
@@ -69,36 +68,16 @@ VERBS: dict[str, Callable[[Any], Any]] = {  # of a run, and most of a group
 
 
 class ChartCommands(Commands):
-    """What the bar above the charts and the footer can ask for.
-
-    Args:
-        model: the panel's state.
-        wake: asks the publisher thread to show what changed.
-        cut: what this part of the panel draws of the state.
-        reset_zoom: asks the charts to follow the data again.
-        pictures: the figures as they stand.
-    """
+    """What the bar above the charts and the footer can ask for; `cut`: what such a part draws of the state."""
 
     _model: PanelModel
 
-    def __init__(
-        self,
-        model: PanelModel,
-        wake: Callable[[], None],
-        *,
-        cut: Callable[[PanelState], PanelState],
-        reset_zoom: Callable[[], None],
-        pictures: Callable[[Figure], Sequence[Picture]],
-    ) -> None:
-        super().__init__(model, wake)
-        self._workspace = model.workspace
-        self._trainings = model.workspace.trainings
+    def __init__(self, panel: Any, cut: Callable[[PanelState], PanelState] = lambda state: state) -> None:
+        super().__init__(panel)
+        self._trainings = self._workspace.trainings
         self._cut = cut
-        self._reset_zoom = reset_zoom
-        self._pictures = pictures
 
     def state(self) -> PanelState:
-        """What this part draws."""
         return self._cut(self._model.state())
 
     @command
@@ -106,13 +85,14 @@ class ChartCommands(Commands):
         """Change what the charts show. What is left out stays, so that two views cannot undo each other's changes."""
         self._model.set_chart(**change)
         if reset_zoom:
-            self._reset_zoom()
+            self._widget.reset_charts.set()
         self._wake()
 
     @command
-    def pictures(self, figure: Figure = "charts") -> PicturesData:
+    def pictures(self, figure: Figure = "charts") -> tuple[Picture, ...]:
         """The figures as they stand, for files; the page makes PNG of them."""
-        return PicturesData(pictures=tuple(self._pictures(figure)))
+        found: tuple[Picture, ...] = self._widget.pictures(figure)
+        return found
 
     @command
     def metric_table(
@@ -131,30 +111,12 @@ class ChartCommands(Commands):
 
 
 class PanelCommands(ChartCommands, UploadCommands):
-    """The form, runs, comparisons and templates.
+    """The form, runs, comparisons and templates."""
 
-    Args:
-        reset_pareto: asks the Pareto view to show all points again.
-        open_sae: shows an SAE of the library, or (None) the runs again.
-        others: as `ChartCommands`.
-    """
-
-    def __init__(
-        self,
-        *parts: Any,
-        reset_pareto: Callable[[], None],
-        open_sae: Callable[[str | None], None],
-        **others: Any,
-    ) -> None:
-        super().__init__(*parts, **others)
-        self._reset_pareto = reset_pareto
-        self._show_sae = open_sae
+    def __init__(self, panel: Any) -> None:
+        super().__init__(panel)
         self._templates = self._workspace.templates
         self.uploads = Uploads(Path(self._workspace.folder), max_bytes=MAX_BYTES)
-
-    def _changed(self) -> None:
-        self._model.mark_changed()
-        self._wake()
 
     # --------------------------------------------------------------------------------------------- form
 
@@ -349,7 +311,7 @@ class PanelCommands(ChartCommands, UploadCommands):
         """Show an SAE in the place of the runs (None: show the runs again)."""
         if sae_id is not None:
             self._workspace.saes.get(sae_id)  # it may have been deleted a moment ago
-        self._show_sae(sae_id)
+        self._widget.open_sae(sae_id)
         self._wake()
 
     # --------------------------------------------------------------------------------------------- comparison
@@ -358,7 +320,7 @@ class PanelCommands(ChartCommands, UploadCommands):
     def compare(self, training_ids: Ids = ()) -> None:
         """Show the comparison of these runs, or (none) close it: it is part of the state."""
         self._model.compare(self._in_order(training_ids))
-        self._reset_pareto()
+        self._widget.reset_pareto.set()
         self._wake()
 
     def _in_order(self, ids: Sequence[str]) -> tuple[str, ...]:
@@ -383,7 +345,7 @@ class PanelCommands(ChartCommands, UploadCommands):
         """Change the Pareto view; None leaves a setting as it is."""
         self._model.set_pareto(y_axis, scope)
         if reset_zoom or y_axis is not None or scope is not None:
-            self._reset_pareto()
+            self._widget.reset_pareto.set()
         self._wake()
 
     # --------------------------------------------------------------------------------------------- templates

@@ -18,7 +18,7 @@ from saewidgets.widgets.charts.charts import slots_for
 from saewidgets.widgets.charts.series import Charted, earlier_runs
 from saewidgets.widgets.charts.style import SLOTS
 from saewidgets.widgets.messages.training import Card, ChartState, CompareState, PanelState, YAxis
-from saewidgets.widgets.model import Devices, ListModel
+from saewidgets.widgets.model import Devices, Model
 from saewidgets.widgets.training_panel.cards import card_of
 from saewidgets.widgets.training_panel.compare import compare_state, scope_of
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
 
 
-class PanelModel(ListModel[PanelState]):
+class PanelModel(Model[PanelState]):
     """The state of one panel over one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
@@ -123,6 +123,7 @@ class PanelModel(ListModel[PanelState]):
     def show_sae(self, sae_id: str | None) -> None:
         """Let this SAE stand in the place of the runs; None: the runs again."""
         with self._lock:
+            self.show_below("saes", sae_id is not None)
             self._put({"sae_shown": sae_id})
 
     def records(self, training_ids: Iterable[str]) -> list[TrainingRecord]:

@@ -15,7 +15,7 @@ from saewidgets.render import Html, runs_page
 from saewidgets.widgets.charts.charts import Charts
 from saewidgets.widgets.charts.pareto import ParetoChart
 from saewidgets.widgets.messages.training import Figure, Picture
-from saewidgets.widgets.shell import Part, Shell, checked_workspace, workers
+from saewidgets.widgets.shell import Box, Part, checked_workspace, workers
 from saewidgets.widgets.training_panel.commands import ChartCommands, PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("saewidgets.widgets")
 
 
-class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+class TrainingPanel(Box):
     """Train sparse autoencoders from the notebook. Put it last in a cell to see it.
 
     Any number of panels may show one workspace, and one panel may be displayed many times: all agree, because all are
@@ -60,48 +60,32 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
         theme: Literal["auto", "light", "dark"] = "auto",
         on_open: Callable[[str], object] | None = None,
     ) -> None:
-        self._height = height
-        self._theme: Literal["auto", "light", "dark"] = theme
         self._on_open = on_open
         self._opened: str | None = None
-        self._browser: Any = None
         self._to_show: str | None = None
         workspace = checked_workspace(ws, theme, height)
         self._model = PanelModel(workspace)
         self._model.set_chart(theme=None if theme == "auto" else theme)
         self._first_read()
-        self._reset_zoom, self._reset_pareto = threading.Event(), threading.Event()
+        self.reset_charts, self.reset_pareto = threading.Event(), threading.Event()
         self._drawing = threading.Lock()
         self._charts = Charts(workspace.trainings.metric_columns, self._wake)
         self._draw_charts()
         self._pareto = ParetoChart(self._wake)
         self._pareto_box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
         self._pareto_box.add_class("sw-pareto")
-        charts: Any = {"reset_zoom": self._reset_zoom.set, "pictures": self._pictures}
-        self._commands = PanelCommands(
-            self._model, self._wake, cut=lambda state: state, reset_pareto=self._reset_pareto.set,
-            open_sae=self._open_sae, **charts,
-        )  # fmt: skip
-        parts = tuple(
-            Part(view, commands, theme=theme, height=height)
-            for view, commands in (
-                ("training_panel", self._commands),
-                ("chart_controls", ChartCommands(self._model, self._wake, cut=for_chart_bar, **charts)),
-                ("training_footer", ChartCommands(self._model, self._wake, cut=for_footer, **charts)),
-            )
-        )
-        top, bar, footer = parts
+        self._commands = PanelCommands(self)
+        look: Any = {"theme": theme, "height": height}
+        top = Part("training_panel", self._commands, **look)
+        bar = Part("chart_controls", ChartCommands(self, for_chart_bar), **look)
+        footer = Part("training_footer", ChartCommands(self, for_footer), **look)
         self._runs_view: tuple[Any, ...] = (top, self._pareto_box, bar, self._charts.box, footer)
-        super().__init__(self._runs_view, layout=ipywidgets.Layout(margin="0", overflow="visible"))
-        self.add_class("sw-frame")
+        self._build(self._runs_view, embedded=False, **look)
         self._charts.show()
-        self._start(parts)
-        self._ends = (
-            workspace.trainings.follow(self._told),
-            workspace.subscribe_saes(self._library_changed),
+        self._start(
+            (top, bar, footer), workspace.trainings.follow(self._told), workspace.subscribe_saes(self._library_changed),
             workspace.templates.changes.add(self._templates_changed),
-        )
-        self._library_changed()  # what happened between the first read and here was not told
+        )  # fmt: skip
         workers().submit(self._warm_up)
 
     @property
@@ -141,26 +125,67 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
 
     def _owned(self) -> tuple[Any, ...]:
         self._commands.uploads.close()
-        browser = () if self._browser is None else (self._browser,)
-        return (*browser, *self._parts, self._charts, self._pareto, self._pareto_box)
+        return (*super()._owned(), self._charts, self._pareto, self._pareto_box)
 
     # --------------------------------------------------------------------------------------------- following
 
     def _told(self, training_id: str | None, news: Sequence[object]) -> None:
         self._model.tell(training_id, news)
-        self._changed()
+        self._wake(urgent=False)
 
     def _library_changed(self, changed_id: str | None = None) -> None:
         # A download tells its job ten times a second, and no run has its SAE from there.
         if changed_id is None or changed_id.startswith("sae_"):
-            self._model.mark_changed()
             self._changed()
 
     def _templates_changed(self, template_id: str | None) -> None:
         self._model.mark_templates_changed()
-        self._changed()
+        self._wake(urgent=False)
 
-    def _open_sae(self, sae_id: str | None) -> None:
+    def _read(self) -> None:
+        super()._read()
+        self._follow(self._model.devices)
+        if self.reset_charts.is_set():
+            self.reset_charts.clear()
+            self._charts.reset_zoom()
+        self._draw_charts()
+
+    def _draw_charts(self) -> None:
+        with self._drawing:
+            self._charts.update(self._model.charted(), self._model.chart)
+        self._model.set_chart(
+            zoomed=self._charts.zoomed, longer=self._charts.longer, summaries=self._charts.summaries()
+        )
+
+    def _arrange(self) -> None:
+        if self.reset_pareto.is_set():
+            self.reset_pareto.clear()
+            self._pareto.reset_zoom()
+        comparison = self._model.state().compare
+        if comparison is not None:
+            with self._drawing:
+                self._pareto.draw(comparison, self._model.chart.theme)
+            self._model.set_pareto(zoomed=self._pareto.zoomed)
+        super()._arrange()
+
+    def _send_state(self) -> None:
+        super()._send_state()
+        self._charts.show()
+        comparison = self._model.state().compare is not None
+        if comparison != bool(self._pareto_box.children):
+            self._pareto_box.children = (self._pareto.box,) if comparison else ()
+
+    def _take_over(self) -> None:
+        self.set_trait("opened_sae", self._opened)
+
+    # --------------------------------------------------------------------------------------------- for commands
+
+    def pictures(self, figure: Figure) -> tuple[Picture, ...]:
+        """The figures for files; called from worker threads."""
+        with self._drawing:
+            return tuple(self._charts.pictures()) if figure == "charts" else self._pareto.pictures()
+
+    def open_sae(self, sae_id: str | None) -> None:
         """*Open SAE* was pressed, or (None) *Back to trainings*."""
         self._opened = sae_id
         if sae_id is not None and self._on_open is not None:
@@ -169,58 +194,15 @@ class TrainingPanel(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets
         self._to_show = sae_id
         self._model.show_sae(sae_id)
 
-    def _read(self) -> None:
-        self._model.read()
-        self._follow(self._model.devices)
-        if self._reset_zoom.is_set():
-            self._reset_zoom.clear()
-            self._charts.reset_zoom()
-        self._draw_charts()
+    def _above(self, alone: bool) -> tuple[Any, ...]:
+        return self._runs_view if alone else self._runs_view[:1]  # the SAE browser in the place of the runs
 
-    def _arrange(self) -> None:
-        if self._reset_pareto.is_set():
-            self._reset_pareto.clear()
-            self._pareto.reset_zoom()
-        comparison = self._model.state().compare
-        if comparison is not None:
-            with self._drawing:
-                self._pareto.draw(comparison, self._model.chart.theme)
-            self._model.set_pareto(zoomed=self._pareto.zoomed)
+    def _opening(self, what: str, widget: Any) -> None:
+        sae_id, self._to_show = self._to_show, None
+        if sae_id is not None:
+            widget.show(sae_id)
 
-    def _publish(self) -> None:
-        super()._publish()
-        self._charts.show()
-        state = self._model.state()
-        comparison = state.compare is not None
-        if comparison != bool(self._pareto_box.children):
-            self._pareto_box.children = (self._pareto.box,) if comparison else ()
-        if state.sae_shown is None:
-            self._show(*self._runs_view)
-        else:  # the SAE browser in the place of the runs
-            self._browser = self._browser or self._make_browser()
-            sae_id, self._to_show = self._to_show, None
-            if sae_id is not None:
-                self._browser.show(sae_id)
-            self._show(self._runs_view[0], self._browser)
-        self.set_trait("opened_sae", self._opened)
+    def _make(self, what: str) -> Any:
+        from saewidgets.widgets.sae_browser.widget import SAEBrowser  # cost: most panels never show it
 
-    def _make_browser(self) -> Any:
-        # On first use: most panels never show it.
-        from saewidgets.widgets.sae_browser.widget import SAEBrowser
-
-        return SAEBrowser(self.workspace, embedded=True, height=self._height, theme=self._theme)
-
-    def _pictures(self, figure: Figure) -> list[Picture]:
-        """The figures for files; called from worker threads."""
-        with self._drawing:
-            if figure == "charts":
-                return self._charts.pictures()
-            picture = self._pareto.picture()
-            return [picture] if picture is not None else []
-
-    def _draw_charts(self) -> None:
-        with self._drawing:
-            self._charts.update(self._model.charted(), self._model.chart)
-        self._model.set_chart(
-            zoomed=self._charts.zoomed, longer=self._charts.longer, summaries=self._charts.summaries()
-        )
+        return SAEBrowser(self.workspace, **self._look)

@@ -90,8 +90,7 @@ def test_names_are_text(chart: ParetoChart, state: CompareState) -> None:
     points = tuple(point.model_copy(update={"kind": "<img src=x>", "label": "</svg><b>"}) for point in state.points)
     chart.draw(state.model_copy(update={"points": points}), "light")
     assert "<img" not in chart._caption.value
-    picture = chart.picture()
-    assert picture is not None
+    (picture,) = chart.pictures()
     assert "<img" not in picture.svg
     assert "<b>" not in picture.svg
 
@@ -133,10 +132,9 @@ def test_the_symbol_of_an_architecture_stays(chart: ParetoChart, state: CompareS
 
 
 def test_the_picture_stands_alone(chart: ParetoChart, state: CompareState) -> None:
-    assert chart.picture() is None
+    assert chart.pictures() == ()
     chart.draw(state, "dark")
-    picture = chart.picture()
-    assert picture is not None
+    (picture,) = chart.pictures()
     assert (picture.name, picture.width) == ("pareto", 640)
     root = ElementTree.fromstring(picture.svg)
     assert root.get("height") == str(picture.height)

@@ -379,6 +379,7 @@ def test_which_downloads_are_listed(ws: Workspace, jobs: list[JobRecord]) -> Non
         jobs.append(job(status.value, status, created_at=old, finished_at=old))
 
     def listed() -> list[str]:
+        model.mark_changed()
         model.read()
         return [card.id for card in model.state().downloads]
 
@@ -461,7 +462,7 @@ def test_repr_and_static_copy(
     assert "application/vnd.jupyter.widget-view+json" in data
     assert "No downloads" in data["text/html"]
     jobs.append(job("job_1", JobStatus.FAILED, error=ErrorInfo(HOSTILE)))
-    widget._wake()
+    widget._changed()
     wait_for(lambda: status(widget) == ["failed"])
     document = widget.export_html(tmp_path / "downloads.html").read_text("utf-8")  # type: ignore[union-attr]
     assert document.startswith("<!doctype html>")
@@ -488,10 +489,10 @@ def test_in_a_notebook_the_static_copy_follows_now_and_then(
     assert data["text/html"] == ""
     assert [(update, "No downloads" in html) for update, html in sent] == [(False, True)]
     jobs.append(job("job_1"))
-    widget._wake()
+    widget._changed()
     wait_for(lambda: len(sent) == 2)  # the first change at once
     jobs[0] = dataclasses.replace(jobs[0], status=JobStatus.COMPLETED)
-    widget._wake()
+    widget._changed()
     wait_for(lambda: status(widget) == ["completed"])
     assert len(sent) == 2
     widget.close()  # what was last seen stays

@@ -97,7 +97,8 @@ def steered() -> list[tuple[str, int]]:
 @pytest.fixture
 def call(model: ViewerModel, ext: str, steered: list[tuple[str, int]]) -> Callable[..., Any]:
     """Do a command about the extraction."""
-    commands = ViewerCommands(model, lambda: None, lambda owner, index: steered.append((owner, index)))
+    steer, wake = (lambda owner, index: steered.append((owner, index))), (lambda: None)
+    commands = ViewerCommands(SimpleNamespace(_model=model, workspace=model.workspace, _wake=wake, steer=steer))
 
     def do(kind: str, **arguments: Any) -> Any:
         known = commands.known()[kind].arguments.model_fields

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,7 +81,7 @@ def model(ws: Workspace) -> BrowserModel:
 
 @pytest.fixture
 def commands(model: BrowserModel) -> Iterator[BrowserCommands]:
-    found = BrowserCommands(model, lambda: None, max_upload_bytes=1_000_000)
+    found = BrowserCommands(SimpleNamespace(_model=model, workspace=model.workspace, _wake=lambda: None))
     yield found
     found.uploads.close()
 

@@ -17,7 +17,7 @@ from saewidgets.events import JobStatus
 from saewidgets.widgets.commands import FieldsError
 from saewidgets.widgets.messages.saes import UploadFile
 from saewidgets.widgets.messages.training import CheckResult, Picture
-from saewidgets.widgets.training_panel.commands import PanelCommands
+from saewidgets.widgets.training_panel.commands import ChartCommands, PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_footer
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.group import TrainingGroup
@@ -37,10 +37,8 @@ def asked() -> set[str]:
 def commands(ws: Workspace, asked: set[str]) -> PanelCommands:
     model = PanelModel(ws)
     model.read()
-    return panel_commands(
-        model, lambda: asked.add("wake"), reset_zoom=lambda: asked.add("zoom"),
-        pictures=lambda figure: [Picture(name=figure, width=640, height=400, svg="<svg></svg>")],
-    )  # fmt: skip
+    picture = Picture(name="pareto", width=640, height=400, svg="<svg></svg>")
+    return panel_commands(model, _wake=lambda: asked.add("wake"), pictures=lambda figure: (picture,))
 
 
 @pytest.fixture
@@ -188,7 +186,7 @@ def test_refresh_pulls_and_stays_silent_when_nothing_is_new(commands: PanelComma
     assert commands.refresh(state.revision) is None
     change(ws, "train_1", status=JobStatus.STOPPED)  # another process did it: no event reaches this one
     commands._model._read_at = 0.0  # long ago
-    newer = panel_commands(commands._model, cut=for_footer).refresh(state.revision)
+    newer = ChartCommands(commands._widget, for_footer).refresh(state.revision)
     assert newer is not None
     assert newer.revision > state.revision
     assert newer.cards == ()
@@ -205,8 +203,8 @@ def test_chart_settings_reset_and_pictures(commands: PanelCommands, asked: set[s
     commands.chart(training_ids=("train_0", "train_1"))
     assert asked == {"wake"}
     commands.chart(reset_zoom=True)
-    assert asked == {"wake", "zoom"}
-    assert [picture.name for picture in commands.pictures(figure="pareto").pictures] == ["pareto"]
+    assert commands._widget.reset_charts.is_set()
+    assert [picture.name for picture in commands.pictures(figure="pareto")] == ["pareto"]
 
 
 def test_the_table_is_paged_and_binary(commands: PanelCommands) -> None:

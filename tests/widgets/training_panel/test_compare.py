@@ -114,10 +114,9 @@ def test_the_pareto_view_holds_runs_that_can_be_compared(
     assert shown.left_out >= 1  # the queued run has no numbers yet
     scopes = {scope.label: scope for scope in shown.scopes}
     assert scopes["gpt2 · blocks.4.hook_resid_post"].count == 1
-    reset: list[int] = []
-    commands._reset_pareto = lambda: reset.append(1)
+    commands._widget.reset_pareto.clear()
     commands.pareto(y_axis="ce_loss_score", scope="")
-    assert reset
+    assert commands._widget.reset_pareto.is_set()
     found = model.state().compare
     assert found is not None
     assert (found.y_axis, found.scope) == ("ce_loss_score", "")
