@@ -9,14 +9,16 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from saewidgets.config.arguments import path_text
 from saewidgets.config.names import as_recorded
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import compute_lane
 from saewidgets.settings import resolve_device
-from saewidgets.workspace.held import Held, device_of, missing
+from saewidgets.workspace.held import Held, canonical, device_of, missing, take
 from saewidgets.workspace.subjects import Subject, device_here, files_of, held_model
 
 if TYPE_CHECKING:
@@ -69,7 +71,6 @@ class LiveModel:
                 self._head = unembedding(self.lm.model)
             return self._head
 
-
     @property
     def losses(self) -> CrossEntropy:
         """Its next-token losses. To find out how they are computed takes two short forwards, the first time."""
@@ -104,38 +105,26 @@ class Live:
         self._timer: threading.Timer | None = None
 
     def open(
-        self, subject: Subject, extraction: ExtractionRecord | None = None, held: Held | None = None
+        self, subject: Subject, extraction: ExtractionRecord | None = None, model: Any = None, tokenizer: Any = None
     ) -> Opened:
-        """The SAE with its model, loaded if they are not.
-
-        Args:
-            subject: whose SAE.
-            extraction: one of it, whose model is then taken.
-            held: a loaded model to take instead.
-
-        Raises:
-            StateError: its model was handed in as an object that is no longer in memory.
-            ConfigError: it is not known which model it is, or where in it the SAE belongs.
-            NotFoundError, FormatError: files are not here, or damaged.
-        """
-        model, hook_name = self._model(subject, extraction, held), subject.hook_name
-        if extraction is not None:
-            hook_name = extraction.hook_name
+        """The SAE with its model, see `model`; where it belongs in that, its extraction says first."""
+        found = self.model(subject, extraction, model=model, tokenizer=tokenizer)
+        hook_name = subject.hook_name if extraction is None else extraction.hook_name
         if hook_name is None:
             raise ConfigError(
                 f"It is not known where in a model {subject.name} belongs.", where="hook_name",
                 hint="Add it to the library again with hook_name=….",
             )
-        device = str(model.lm.device)
+        device = str(found.lm.device)
         sae = self.sae(subject, device)
-        self._used()
-        return Opened(subject, sae, model, hook_name, compute_lane(self._workspace.settings.host, _named(device)))
+        return Opened(subject, sae, found, hook_name, compute_lane(self._workspace.settings.host, canonical(device)))
 
     def sae(self, subject: Subject, device: str | None = None) -> SAE:
-        """The SAE alone, on any device if None. Raises what `open` raises of its files."""
+        """The SAE alone, on any device if None."""
         from saewidgets.formats import load_sae  # torch: seconds to import
 
         path = files_of(self._workspace, subject)
+        self._used()
         with self._loading:
             with self._lock:
                 for key, sae in self._saes.items():
@@ -146,22 +135,39 @@ class Live:
             loaded = load_sae(path, device=where)
             with self._lock:
                 self._saes[subject.id, str(path), where] = loaded
-                self._make_room()
-        self._used()
+                taken = {key: _bytes_of(sae) for key, sae in self._saes.items()}
+                while len(self._saes) > 1 and (len(self._saes) > SAES or sum(taken.values()) > SAE_BYTES):
+                    del taken[self._saes.popitem(last=False)[0]]  # used longest ago
         return loaded
 
-    def named(self, name: str) -> LoadedModel:
-        """A model by its name, a Hugging Face id or a folder, on the workspace's device; kept like the others.
+    def model(
+        self, subject: Subject | None, extraction: ExtractionRecord | None = None, *, model: Any = None,
+        tokenizer: Any = None, device: str | None = None,
+    ) -> LiveModel:
+        """The language model to read an SAE with: `model` (an object with its `tokenizer`, or a name) where somebody
+        gives one, the extraction's, the user's own if the SAE was trained on that, else it is loaded.
 
         Raises:
-            NotFoundError: there is no such model.
-            ConfigError: the workspace's device is not there.
+            StateError: it was handed in as an object that is no longer in memory.
+            ConfigError: it is not known which model it is.
+            NotFoundError, FormatError: files are not here, or damaged.
         """
-        device = resolve_device(self._workspace.settings.device)
-        name = as_recorded(name)
-        found = self._load((name, None, "float32", device), None)
+        from saewidgets.lm import LoadedModel  # torch: seconds to import
+
+        if isinstance(model, LoadedModel) and tokenizer is None:
+            return LiveModel(model)
+        named: tuple[str, str | None, str, str] | None = None
+        given = None
+        if isinstance(model, str | Path) and tokenizer is None:
+            own_device = resolve_device(self._workspace.settings.device)
+            named = as_recorded(path_text(model, "model", "the name of a model")), None, "float32", own_device
+        elif (given := take(model, tokenizer)) is None:
+            assert subject is not None  # else there is nothing to tell which model it is
+            given = self._given(subject, extraction)
+            named = self._named(subject, extraction) if given is None else None
+        found = self._load((*named[:3], device or named[3]) if named is not None else None, given)
         self._used()
-        return found.lm
+        return found
 
     def has_model(self, subject: Subject) -> bool:
         with suppress(SAEWidgetsError):  # it cannot be loaded either
@@ -176,20 +182,17 @@ class Live:
         self.check(subject, extraction)
         given = self._given(subject, extraction)
         device = device_of(given) if given is not None else self._named(subject, extraction)[3]
-        return compute_lane(self._workspace.settings.host, _named(device))
+        return compute_lane(self._workspace.settings.host, canonical(device))
 
     def run(self, opened: Opened, fn: Callable[[], T]) -> T:
         """`fn` between two batches of whoever uses the device; without gradients and autocast."""
-        return self.between(opened.lane, fn)
-
-    def between(self, lane: str, fn: Callable[[], T]) -> T:
         import torch  # seconds to import
 
         def plain() -> T:  # it may run in a training's thread, under its settings
-            with torch.no_grad(), torch.autocast(lane.rpartition("/")[2].split(":")[0], enabled=False):
+            with torch.no_grad(), torch.autocast(opened.lane.rpartition("/")[2].split(":")[0], enabled=False):
                 return fn()
 
-        return self._workspace.manager.run_between(lane, plain).result()
+        return self._workspace.manager.run_between(opened.lane, plain).result()
 
     def forget(self, subject_id: str | None = None) -> None:
         """Let go of the SAE of this id (of an SAE or a training); None: of everything."""
@@ -232,16 +235,6 @@ class Live:
             where = extraction.id if extraction is not None else subject.id
             raise missing(where, "Give it: model=model, tokenizer=tokenizer.")
         return given
-
-    def _make_room(self) -> None:
-        """Let go of the SAEs that were used longest ago. With the lock."""
-        taken = {key: _bytes_of(sae) for key, sae in self._saes.items()}
-        while len(self._saes) > 1 and (len(self._saes) > SAES or sum(taken.values()) > SAE_BYTES):
-            del taken[self._saes.popitem(last=False)[0]]
-
-    def _model(self, subject: Subject, extraction: ExtractionRecord | None, held: Held | None) -> LiveModel:
-        given = held or self._given(subject, extraction)
-        return self._load(self._named(subject, extraction) if given is None else None, given)
 
     def _load(self, named: tuple[str, str | None, str, str] | None, given: Held | None) -> LiveModel:
         # Torch: seconds to import.
@@ -301,7 +294,3 @@ def _key(given: Held) -> Any:
 
 def _bytes_of(sae: SAE) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in sae.state_dict().values())
-
-
-def _named(device: str) -> str:
-    return "cuda:0" if device == "cuda" else device

@@ -69,7 +69,7 @@ def language_model(
         return NotLoaded(model)
     from saewidgets.features.labels import transformers_local  # torch: seconds to import
 
-    loaded = workspace.features.live.named(model)
+    loaded = workspace.features.live.model(None, model=model).lm
     return transformers_local(loaded.model, loaded.tokenizer, name=loaded.name)
 
 

@@ -104,15 +104,18 @@ def device_here(workspace: Workspace, wanted: str) -> str:
         return resolve_device(workspace.settings.device)
 
 
+def unlisted_subject(sae: Any, name: str = "") -> Subject:
+    """An SAE that is not in the workspace: what its metadata say is all that is known of it."""
+    said = sae.metadata if isinstance(sae.metadata, Mapping) else {}
+    name = name or _text(said.get("name")) or f"a {sae.cfg.architecture} SAE"
+    return _as_said(said, origin=Origin(None, None), of_training=False, name=name, d_sae=sae.d_sae, layer=None)
+
+
 def _of_training(workspace: Workspace, origin: Origin) -> Subject:
-    run = workspace.trainings.get(origin.training_id or "")
-    record = run.record
-    config, corpus = _settings(record.config, record.folder)
-    corpus = as_text(workspace, corpus)
-    return Subject(
-        origin=origin, of_training=True, name=record.name, d_sae=record.d_sae, layer=layer_of(record.hook_name),
-        corpus=corpus, model_given=workspace.trainings.was_given_a_model(record), store_id=_store_of(record.config),
-        **_known(config),
+    record = workspace.trainings.get(origin.training_id or "").record
+    return _as_configured(
+        workspace, record.config, record.folder, origin=origin, of_training=True, name=record.name, d_sae=record.d_sae,
+        layer=layer_of(record.hook_name), model_given=workspace.trainings.was_given_a_model(record),
     )
 
 
@@ -121,89 +124,64 @@ def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> Subject:
         "origin": origin, "of_training": False, "name": record.name, "d_sae": record.d_sae, "layer": record.layer,
     }
     if origin.training_id is not None:
-        training = _of_training(workspace, origin)
-        return replace(training, **common)
+        return replace(_of_training(workspace, origin), **common)
     kept = record.metadata.get("config")
     if isinstance(kept, Mapping):  # of a training that was deleted
-        config, corpus = _settings(kept, None)
-        corpus = as_text(workspace, corpus)
-        return Subject(
-            **common, corpus=corpus, model_given=bool(record.metadata.get("model_given")), store_id=_store_of(kept),
-            **_known(config),
-        )  # fmt: skip
-    said = _said(workspace, record)
-    context = said.get("context_size")
-    revision = said.get("model_from_pretrained_kwargs")
-    revision = revision.get("revision") if isinstance(revision, Mapping) else None
+        given = bool(record.metadata.get("model_given"))
+        return _as_configured(workspace, kept, None, **common, model_given=given)
+    said: dict[str, Any] = {}
+    with contextlib.suppress(SAEWidgetsError):  # reading it says what is wrong with its files
+        config = workspace.saes.config(record.id)
+        metadata = config.get("metadata")
+        said = {**config, **(metadata if isinstance(metadata, Mapping) else {})}
+    listed = {"model_name": record.model, "hook_name": record.hook_name}
+    return _as_said(said | {name: value for name, value in listed.items() if value}, **common)
+
+
+def _as_configured(
+    workspace: Workspace, data: Mapping[str, Any], folder: str | None, **about: Any
+) -> Subject:
+    """By the configuration of its training, whose text may no longer be here."""
+    named, corpus = data.get("corpus"), None
+    try:
+        config = from_row(data if named else {**data, "corpus": "demo"}, folder or "")
+        corpus = as_text(workspace, config.corpus.to_data()) if named else None
+    except (NotFoundError, ConfigError):  # the text went with its training: everything else is still known
+        config = TrainingConfig.from_data({**data, "corpus": "demo"})
+    stored = named if isinstance(named, Mapping) and named.get("kind") == "activations" else {}
+    activations = config.activations
     return Subject(
-        **common, model=_model_of(record, said), revision=revision if isinstance(revision, str) else None,
-        dtype="float32", hook_name=record.hook_name or _text(said.get("hook_name")),
-        context_size=context if isinstance(context, int) and 2 <= context <= 1_048_576 else None,
-        packing=Packing.from_data(said), validation_share=0.0, corpus=None, device="auto",
-        model_given=False, hook_name_out=_text(said.get("hook_name_out")), **counted_as_said(said),
+        **about, corpus=corpus, store_id=_text(stored.get("store_id")), model=config.model,
+        revision=config.model_revision, dtype=config.model_dtype, hook_name=config.hook_name,
+        hook_name_out=config.hook_name_out, context_size=config.context_size, packing=activations.packing,
+        validation_share=activations.validation_share, batch_size=activations.model_batch_size,
+        device=config.model_device or config.device, exclude_special_tokens=activations.exclude_special_tokens,
+        exclude_token_ids=activations.exclude_token_ids or (), seqpos_slice=activations.seqpos_slice,
     )  # fmt: skip
 
 
-def _settings(data: Mapping[str, Any], folder: str | None) -> tuple[TrainingConfig, Any]:
-    """The configuration of a training, and its text as data; None where that is no longer here."""
-    try:
-        if folder is not None or "corpus" in data:
-            config = from_row(data, folder or "")
-            return config, config.corpus.to_data()
-    except (NotFoundError, ConfigError):
-        pass  # the text went with its training, or is on another machine: everything else is still known
-    return TrainingConfig.from_data({**data, "corpus": "demo"}), None
-
-
-def _store_of(data: Mapping[str, Any]) -> str | None:
-    """The id of the stored activations that a training read; None for one that read text."""
-    corpus = data.get("corpus")
-    if not isinstance(corpus, Mapping) or corpus.get("kind") != "activations":
-        return None
-    return _text(corpus.get("store_id"))
-
-
-def _known(config: TrainingConfig) -> dict[str, Any]:
-    return {
-        "model": config.model, "revision": config.model_revision, "dtype": config.model_dtype,
-        "hook_name": config.hook_name, "context_size": config.context_size,
-        "packing": config.activations.packing, "validation_share": config.activations.validation_share,
-        "device": config.model_device or config.device, "hook_name_out": config.hook_name_out,
-        "exclude_special_tokens": config.activations.exclude_special_tokens,
-        "exclude_token_ids": config.activations.exclude_token_ids or (),
-        "seqpos_slice": config.activations.seqpos_slice, "batch_size": config.activations.model_batch_size,
-    }  # fmt: skip
-
-
-def counted_as_said(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Tokens that an SAE was not trained on, and positions that it was, as SAELens writes them; what makes no sense
-    there is as good as not said."""
-    found: dict[str, Any] = {}
+def _as_said(said: Mapping[str, Any], **about: Any) -> Subject:
+    """By what its files say, as SAELens names it; what makes no sense there is as good as not said."""
+    model, context = _text(said.get("model_name")), said.get("context_size")
+    revision = said.get("model_from_pretrained_kwargs")
     ids = said.get("exclude_special_tokens")
     listed = isinstance(ids, list)
+    counted: dict[str, Any] = {}
     for name, read, value in (
         ("exclude_token_ids", as_ids, ids if listed else said.get("exclude_token_ids")),
         ("seqpos_slice", as_slice, said.get("seqpos_slice")),
     ):
         with contextlib.suppress(ConfigError):
-            found[name] = read(value)
-    return {"exclude_special_tokens": not listed, **{name: value for name, value in found.items() if value}}
-
-
-def _said(workspace: Workspace, record: SAERecord) -> dict[str, Any]:
-    """What the files say of their training, as SAELens names it; nothing where they are not here."""
-    try:
-        config = workspace.saes.config(record.id)
-    except SAEWidgetsError:  # the pass itself says what is wrong with the files
-        return {}
-    metadata = config.get("metadata")
-    return {**config, **(metadata if isinstance(metadata, Mapping) else {})}
-
-
-def _model_of(record: SAERecord, said: Mapping[str, Any]) -> str | None:
-    """The repository of its model, where its name is one that is known; else the name as it stands."""
-    name = record.model or _text(said.get("model_name"))
-    return one_name(name) if name else name
+            if (found := read(value)):
+                counted[name] = found
+    return Subject(
+        **about, **counted, model=one_name(model) if model else None,
+        revision=_text(revision.get("revision")) if isinstance(revision, Mapping) else None, dtype="float32",
+        hook_name=_text(said.get("hook_name")), hook_name_out=_text(said.get("hook_name_out")),
+        context_size=context if type(context) is int and 2 <= context <= 1_048_576 else None,
+        packing=Packing.from_data(said), validation_share=0.0, corpus=None, device="auto", model_given=False,
+        exclude_special_tokens=not listed,
+    )  # fmt: skip
 
 
 def _text(value: Any) -> str | None:

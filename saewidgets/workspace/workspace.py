@@ -25,7 +25,7 @@ from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.reading import sae_evaluation as evaluating
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
-from saewidgets.workspace.reading.sae_evaluation import EvaluationRequest, evaluation_request
+from saewidgets.workspace.reading.sae_evaluation import EvaluationRequest
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering import Steering
 from saewidgets.workspace.templates import Templates
@@ -196,10 +196,11 @@ class Workspace:
             NotFoundError: there is no such SAE, training or text, or its files are not here.
             ConfigError, HookError: an argument does not fit; nothing was measured.
         """
-        return evaluating.evaluate(self, EvaluationRequest(
+        (report,) = evaluating.evaluate(self, EvaluationRequest(
             what, corpus, tokens, hook_name, hook_name_out, context_size, batch_size, exclude_special_tokens,
             cross_entropy, mean_ablation, model, tokenizer, device, progress, seqpos_slice,
         ))  # fmt: skip
+        return report
 
     def pipeline(self, training: TrainingConfig | Mapping[str, Any] | None = None, **settings: Any) -> Pipeline:
         """Activations of several layers from one forward, and an SAE of each: a `Pipeline`. Nothing is started.
@@ -228,7 +229,7 @@ class Workspace:
         Raises:
             what `evaluate` raises: reports of those before it are lost, what the library keeps of them is not.
         """
-        return evaluating.evaluate_many(self, what, evaluation_request(None, corpus, **settings))
+        return evaluating.evaluate_many(self, what, corpus, settings)
 
     def read_features(
         self,

@@ -82,7 +82,7 @@ def test_a_finished_run_leaves_its_model_to_the_user(ws: Workspace, mine: Traini
     assert ws.evaluate(run, tokens=256)["l0"] <= 4, "the user still has it"
     given.clear()
     assert _freed(reference)
-    with pytest.raises(StateError, match="evaluate"):
+    with pytest.raises(StateError, match="Give it: model="):
         ws.evaluate(run, tokens=256)
     with pytest.raises(StateError, match="retry"):
         run.retry()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.feature_records import LogitsRecord, RelatedRecord, check_index
 from saewidgets.records import Records
-from saewidgets.workspace.held import take
 from saewidgets.workspace.live import Opened
 from saewidgets.workspace.reading.views import FeatureViews, View, store_of
 from saewidgets.workspace.subjects import Subject
@@ -175,7 +174,7 @@ class LiveFeatures(FeatureViews):
         return ""
 
     def open_live(self, view: View, model: Any = None, tokenizer: Any = None) -> Opened:
-        return self.live.open(self._subject(view), view.extraction, take(model, tokenizer))
+        return self.live.open(self._subject(view), view.extraction, model, tokenizer)
 
 
 def _prepend_bos(view: View, subject: Subject) -> bool:

@@ -1,38 +1,32 @@
-"""What `ws.evaluate` and `ws.read_features` do: which files, which model, which text, and what was found."""
+"""Defines `EvaluationRequest` and what `ws.evaluate`, `ws.evaluate_many` and `ws.read_features` do: which SAE, in which
+model, on which text or stored activations, and what was found."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import ExtractionConfig
 from saewidgets.config import arguments as take
+from saewidgets.config.base import require
 from saewidgets.config.corpus import ActivationCorpus
-from saewidgets.config.names import hub_model
-from saewidgets.config.packing import Packing, as_ids, as_slice, positions, spelled
+from saewidgets.config.names import one_name
+from saewidgets.config.packing import as_ids, as_slice, positions, spelled
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.records import Records
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.activations import Capture
+from saewidgets.workspace.capture.using import as_text
 from saewidgets.workspace.corpora import located
-from saewidgets.workspace.held import Held, missing
-from saewidgets.workspace.held import take as take_model
+from saewidgets.workspace.live import Live
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
-from saewidgets.workspace.reading.stored_rows import EVERY_ROW, StoredRows, stored_of
-from saewidgets.workspace.subjects import (
-    CONTEXT,
-    Subject,
-    counted_as_said,
-    device_here,
-    files_of,
-    find_subject,
-    held_model,
-)
+from saewidgets.workspace.subjects import CONTEXT, Subject, device_here, files_of, find_subject, unlisted_subject
 from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.training.training_job import TOKENS
@@ -41,6 +35,8 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 _WHAT = "an SAE: an id, a name, a path, a run or a loaded SAE"
+_UNASKED = "Cross-entropy and divergence were not asked for."
+Load = Callable[[str], Any]  # device → the SAE on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,70 +72,53 @@ class EvaluationRequest:
         for name in ("cross_entropy", "mean_ablation", "progress"):
             if name != "cross_entropy" or self.cross_entropy is not None:
                 take.truth(getattr(self, name), name, "a choice")
-        if self.mean_ablation and self.cross_entropy is False:
-            raise ConfigError(
-                "With the mean activation in their place a cross-entropy is measured, and that was declined.",
-                where="mean_ablation", hint="Leave cross_entropy on, or mean_ablation off.",
-            )
-        if isinstance(ids := self.exclude_special_tokens, list | tuple):
-            _named("exclude_special_tokens", as_ids, ids)
-        elif ids is not None:
-            take.truth(ids, "exclude_special_tokens", "a choice or a list of token ids")
-        _named("seqpos_slice", as_slice, self.seqpos_slice)
+        require((
+            not self.mean_ablation or self.cross_entropy is not False, "mean_ablation",
+            "With the mean activation in their place a cross-entropy is measured, and that was declined.",
+            "Leave cross_entropy on, or mean_ablation off.",
+        ))  # fmt: skip
+        listed = isinstance(self.exclude_special_tokens, list | tuple)
+        if not listed and self.exclude_special_tokens is not None:
+            take.truth(self.exclude_special_tokens, "exclude_special_tokens", "a choice or a list of token ids")
+        for where, read in (("exclude_special_tokens", as_ids if listed else bool), ("seqpos_slice", as_slice)):
+            try:
+                read(getattr(self, where))
+            except ConfigError as error:
+                raise ConfigError(error.what, where=where, hint=error.hint) from error
         return replace(self, **plain)
 
 
-def evaluation_request(what: Any, corpus: Any, **settings: Any) -> EvaluationRequest:
-    """The arguments by their names. Raises `ConfigError`: there is no such one."""
+def evaluate_many(
+    workspace: Workspace, what: Any, corpus: Any, settings: Mapping[str, Any]
+) -> Records[EvaluationReport]:
+    """See `Workspace.evaluate_many`."""
     known = {field.name for field in fields(EvaluationRequest)} - {"what", "corpus"}
     if unknown := sorted(settings.keys() - known):
         raise ConfigError(
             f"There is no such argument: {unknown[0]!r}.", where=unknown[0], hint=f"Use {', '.join(sorted(known))}."
         )
-    return EvaluationRequest(what, corpus, **settings)
-
-
-def _named(where: str, read: Callable[[Any], Any], value: Any) -> None:
-    """Raises the error of `read` with the name of the argument."""
-    try:
-        read(value)
-    except ConfigError as error:
-        raise ConfigError(error.what, where=where, hint=error.hint) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """An SAE with all that is known of what it belongs to."""
-
-    subject: Subject | None
-    name: str
-    load: Callable[[str], Any]
-    said: Mapping[str, Any]  # of one that is not in the workspace: what its files say
-
-
-def evaluate_many(workspace: Workspace, what: Any, request: EvaluationRequest) -> Records[EvaluationReport]:
-    """See `Workspace.evaluate_many`."""
     if isinstance(what, TrainingGroup):
         what = what.runs
     if isinstance(what, str | bytes | Mapping) or not isinstance(what, Sequence) or not what:
         take.refuse(what, "what", "a list of SAEs, or a group of trainings", "Give a list of ids.")
-    models: dict[Any, Any] = {}
-    return Records([evaluate(workspace, replace(request, what=one), models) for one in what], EvaluationReport)
+    requests = [EvaluationRequest(one, corpus, **settings) for one in what]
+    return Records(evaluate(workspace, *requests), EvaluationReport)
 
 
-def evaluate(
-    workspace: Workspace, request: EvaluationRequest, models: dict[Any, Any] | None = None
-) -> EvaluationReport:
-    """See `Workspace.evaluate`. `models` keeps the model that was loaded last, for the next one."""
-    request = request.checked()
-    found = _find(workspace, request.what)
-    corpus, own = _corpus(workspace, found, request)
+def evaluate(workspace: Workspace, *requests: EvaluationRequest) -> list[EvaluationReport]:
+    """See `Workspace.evaluate`. A model that they share is loaded once."""
+    with closing(Live(workspace)) as live:
+        return [_evaluate(workspace, live, request.checked()) for request in requests]
+
+
+def _evaluate(workspace: Workspace, live: Live, request: EvaluationRequest) -> EvaluationReport:
+    subject, load = _find(workspace, request.what)
+    corpus, own = _corpus(workspace, subject, request)
     if isinstance(corpus, ActivationCorpus):
-        report = _on_store(workspace, found, request, corpus)
+        report = _on_store(workspace, subject, load, request, corpus)
     else:
-        report = _on_text(workspace, found, request, corpus, own, {} if models is None else models)
-    known = found.subject
-    if report.sae_id is not None and known and report.hook_name == known.hook_name and request.model is None:
+        report = _on_text(workspace, live, subject, load, request, corpus, own)
+    if report.sae_id is not None and report.hook_name == subject.hook_name and request.model is None:
         workspace.saes.keep_evaluation(report.sae_id, report)
     return report
 
@@ -149,102 +128,194 @@ def read_features(workspace: Workspace, request: EvaluationRequest, n: int) -> A
     from saewidgets.features.first_reading import read_features as read  # torch: seconds to import
 
     request = request.checked()
-    found = _find(workspace, request.what)
-    corpus, _ = _corpus(workspace, found, request)
+    subject, load = _find(workspace, request.what)
+    corpus, _ = _corpus(workspace, subject, request)
     if isinstance(corpus, ActivationCorpus):
         raise StateError(
-            "Stored activations have no text to read.", where=found.name, hint='Give a text: corpus="demo".'
+            "Stored activations have no text to read.", where=subject.name, hint='Give a text: corpus="demo".'
         )
-    lm = _model(workspace, found, request, {})
-    sae = found.load(str(lm.device))
-    context_size = _context_size(found, request, lm)
-    contexts = _contexts(workspace, found, corpus, False, lm, context_size, request)
-    return read(sae, lm, contexts, _hooks(found, sae, request)[0]).clearest(n)
+    with closing(Live(workspace)) as live:
+        lm = _model(workspace, live, subject, request)
+    sae = load(str(lm.device))
+    contexts, _ = _contexts(workspace, subject, corpus, False, lm, request)
+    return read(sae, lm, contexts, _hooks(subject, sae, request)[0]).clearest(n)
 
 
 def _on_text(
-    workspace: Workspace, found: _Found, request: EvaluationRequest, corpus: Any, held_out: bool, models: dict[Any, Any]
+    workspace: Workspace, live: Live, subject: Subject, load: Load, request: EvaluationRequest, corpus: Any,
+    held_out: bool,
 ) -> EvaluationReport:
     from saewidgets.evaluation import evaluate_latents  # torch: seconds to import
 
     losses = request.cross_entropy is not False
-    lm = _model(workspace, found, request, models)
-    sae = found.load(str(lm.device))
-    hook_name, hook_name_out = _hooks(found, sae, request)
-    context_size = _context_size(found, request, lm)
-    contexts = _contexts(workspace, found, corpus, held_out, lm, context_size, request)
-    rule = _rule(found, request, context_size)
-    batch_size = _batch_size(found, request)
+    lm = _model(workspace, live, subject, request)
+    sae = load(str(lm.device))
+    hook_name, hook_name_out = _hooks(subject, sae, request)
+    contexts, context_size = _contexts(workspace, subject, corpus, held_out, lm, request)
+    rule = _rule(subject, request, context_size)
+    batch_size = request.batch_size or subject.batch_size
     passes = 1 + (2 + 2 * request.mean_ablation if losses and lm.is_causal else 0)
     with _bar(request, math.ceil(len(contexts) / batch_size) * passes, "forwards") as check:
         metrics, density = evaluate_latents(
             sae, lm, contexts, hook_name, hook_name_out=hook_name_out, **rule, batch_size=batch_size,
             cross_entropy=losses, divergence=losses, mean_ablation=request.mean_ablation, check=check,
         )  # fmt: skip
+    notes = []
+    if not lm.is_causal:
+        notes.append(f"{lm.name} does not predict the next token: there is no cross-entropy and no divergence.")
+    elif not losses:
+        notes.append(_UNASKED)
+    if held_out and not subject.validation_share:
+        notes.append("No text was held out: this is text it was trained on.")
     return _report(
-        found, sae, metrics, density, model=lm.name, hook_name=hook_name, hook_name_out=hook_name_out,
+        subject, sae, metrics, density, rule, notes, model=lm.name, hook_name=hook_name, hook_name_out=hook_name_out,
         corpus=corpus.label, held_out=held_out, context_size=context_size,
-        special_tokens=not rule["exclude_special_tokens"],
-        notes=(*_text_notes(request, found, lm, held_out), *_notes(rule, metrics)),
     )
 
 
 def _on_store(
-    workspace: Workspace, found: _Found, request: EvaluationRequest, corpus: ActivationCorpus
+    workspace: Workspace, subject: Subject, load: Load, request: EvaluationRequest, corpus: ActivationCorpus
 ) -> EvaluationReport:
-    from saewidgets.evaluation.place import evaluate_row_latents  # torch: seconds to import
+    """On rows that are there already: about as many as were asked for, from all over the store, or from what the SAE's
+    training held out. No language model is run."""
+    # Torch: seconds to import.
+    import numpy as np
 
-    known = found.subject
-    rows = StoredRows.of(workspace, corpus, request, known)
-    said = take.path_text(request.model, "model", "the name of a model") if request.model is not None else None
-    said = said or (known.model if known is not None else _text(found.said.get("model_name")))
-    rows.check_model(said, found.name, asked=request.model is not None)
-    sae = found.load(_device(workspace, found, request))
-    hook_name, hook_name_out = _hooks(found, sae, request)
-    rows.check_place(sae, hook_name, hook_name_out)
-    rule = _rule(found, request, rows.context_size) if rows.context_size is not None else EVERY_ROW
-    batch_size = _batch_size(found, request)
-    with _bar(request, math.ceil(len(rows.contexts) / batch_size), "batches") as check:
-        metrics, density = evaluate_row_latents(
-            sae, rows.parts(hook_name, hook_name_out, rule, batch_size, str(sae.W_dec.device), check)
+    from saewidgets.activations.shuffle import split
+    from saewidgets.activations.store import batched
+    from saewidgets.evaluation.place import check_places, evaluate_row_latents
+    from saewidgets.lm.token_mask import TokenMask
+
+    handle = workspace.activations.get(corpus.store_id)
+    store, record = handle.open(), handle.record
+    context_size = store.facts.context_size if store.facts.tokens is not None else None
+    _require_rows(request, corpus, record.name, context_size)
+    own = subject.store_id == record.id
+    asked = take.path_text(request.model, "model", "the name of a model") if request.model is not None else None
+    said = asked or subject.model
+    known = [str(name) for name in (record.config.get("model"), record.model) if name]
+    if said and known and (asked or not own) and not any(_same_model(said, each) for each in known):
+        raise ConfigError(
+            f"The store {record.name} was captured from {known[0]}, "
+            + (f"not from {said}." if asked else f"but {subject.name} belongs to {said}."), where="model",
+            hint="Leave the model out: no model is run on stored activations." if asked
+            else f'If these are one model, say so: model="{known[0]}".',
         )
+
+    nothing, everything = np.arange(0), np.arange(store.facts.n_contexts)
+    kept = split(len(everything), store.facts.n_held_out, subject.validation_share)[1] if own else nothing
+    held_out = len(kept) > 0
+    pool = kept if held_out else everything
+    contexts = store.evaluation_contexts(pool, nothing, request.tokens)
+
+    sae = load(_device(workspace, subject, request))
+    hook_name, hook_name_out = _hooks(subject, sae, request)
+    check_places(sae, hook_name, hook_name_out)
+    for name, width, where, hook in (
+        ("d_in", sae.d_in, "hook_name", hook_name), ("d_out", sae.d_out, "hook_name_out", hook_name_out),
+    ):
+        if hook is not None and (stored := store.width(hook, where)) != width:
+            raise ConfigError(
+                f"The SAE's {name} is {width:,}, but the store {record.name} holds {stored:,} numbers per row at "
+                f"{hook}.", where=name, hint="Choose a store of the SAE's own model, or its own hook_name.",
+            )
+    if context_size is not None:
+        rule = _rule(subject, request, context_size)
+    else:  # every row of imported states counts: they have neither tokens nor positions to tell them apart
+        rule = {"exclude_special_tokens": False, "exclude_token_ids": (), "seqpos_slice": None}
+
+    mask = TokenMask(rule["exclude_special_tokens"], tuple(rule["exclude_token_ids"]), rule["seqpos_slice"])
+    batch_size = request.batch_size or subject.batch_size
+    rows = (store.row_numbers(part, mask) for part in batched(contexts, batch_size))
+    hooks = list(dict.fromkeys(name for name in (hook_name, hook_name_out) if name is not None))
+    with _bar(request, math.ceil(len(contexts) / batch_size), "batches") as check:
+        parts = store.parts(hooks, rows, str(sae.W_dec.device), check)
+        metrics, density = evaluate_row_latents(sae, parts)
+
+    left_out = "CE recovered and KL recovered are left out: stored activations are measured without text and without "
+    unit = "blocks" if context_size is None else "contexts"
+    read = f"{len(contexts):,} of {len(pool):,} {unit}"
+    notes = [
+        _UNASKED if request.cross_entropy is False else f"{left_out}the language model.",
+        f"The rows are of {read} of this store that were held out from its training." if held_out
+        else f"The rows are of {read}, from all over the store.",
+    ]
+    text = as_text(workspace, corpus.to_data())
+    if own and not held_out:
+        notes.append("No rows were held out: these are rows it was trained on.")
+    elif not own and text is not None and text == subject.corpus:
+        notes.append("The store was captured from the text it was trained on: some of it may have been trained on.")
+    if context_size is None:
+        notes.append("Imported states have neither tokens nor positions: every row counts, special tokens too.")
+    if not own and not (said and known):
+        notes.append(f"Of which model the {'store' if said else 'SAE'} is, is not known: it was not compared.")
     return _report(
-        found, sae, metrics, density, model=rows.model or said, hook_name=hook_name, hook_name_out=hook_name_out,
-        corpus=rows.record.name, held_out=rows.held_out, context_size=rows.context_size,
-        special_tokens=not rule["exclude_special_tokens"], store_id=rows.record.id,
-        notes=(*rows.notes(request, said), *_notes(rule, metrics)),
+        subject, sae, metrics, density, rule, notes, model=known[0] if known else said, hook_name=hook_name,
+        hook_name_out=hook_name_out, corpus=record.name, held_out=held_out, context_size=context_size,
+        store_id=record.id,
     )
+
+
+def _require_rows(
+    request: EvaluationRequest, corpus: ActivationCorpus, store: str, context_size: int | None
+) -> None:
+    """Raises `ConfigError` where something is asked for that takes text, a language model, or of imported states (of
+    which `context_size` is None) tokens and positions."""
+    text = "text and the language model; a store is measured without either."
+    no_text = "Leave it out, or give a text in place of the store."
+    no_model = "No language model is run on stored activations."
+    require(
+        (not (request.cross_entropy or corpus.cross_entropy), "cross_entropy",
+         f"Cross-entropy and divergence take {text}", no_text),
+        (not request.mean_ablation, "mean_ablation",
+         f"The cross-entropy with the mean activation takes {text}", no_text),
+        (isinstance(request.model, str | Path | None), "model", no_model, "Leave it out, or give a text."),
+        (request.tokenizer is None, "tokenizer", no_model, "Leave it out, or give a text."),
+        (context_size is None or request.context_size in (None, context_size), "context_size",
+         f"The store {store} has contexts of {context_size or 0:,} tokens.", "Leave it out, or give a text."),
+    )  # fmt: skip
+    for name, wanted in (
+        ("exclude_special_tokens", request.exclude_special_tokens), ("context_size", request.context_size),
+        ("seqpos_slice", as_slice(request.seqpos_slice)),
+    ):
+        if context_size is None and wanted:
+            raise ConfigError(
+                "Imported states have neither tokens nor contexts.", where=name,
+                hint="Leave it out: every row counts.",
+            )
+
+
+def _same_model(one: str, other: str) -> bool:
+    """Whether two names can mean one model: files name a model by the last part of its repository or folder, too."""
+    parts = [re.split(r"[/\\]", one_name(name).rstrip("/\\").casefold()) for name in (one, other)]
+    return parts[0] == parts[1] or (min(map(len, parts)) == 1 and parts[0][-1] == parts[1][-1])
 
 
 def _report(
-    found: _Found, sae: Any, metrics: Mapping[str, float], density: Any, **measured: Any
+    subject: Subject, sae: Any, metrics: Mapping[str, float], density: Any, rule: Mapping[str, Any],
+    notes: list[str], **measured: Any,
 ) -> EvaluationReport:
     from saewidgets.workspace.library.statistics import density_histogram  # torch: seconds to import
 
-    origin = found.subject.origin if found.subject is not None else None
+    if rule["exclude_special_tokens"]:
+        notes.append("Special tokens (BOS, EOS, padding) are left out.")
+    if ids := rule["exclude_token_ids"]:
+        notes.append(f"Tokens of {len(ids):,} id{'s' * (len(ids) != 1)} are left out.")
+    if rule["seqpos_slice"] is not None:
+        notes.append(f"Only the positions {spelled(rule['seqpos_slice'])} of every context count.")
+    if metrics["n_tokens"] < 1e5 and metrics["dead"] > 0:
+        notes.append(f"{int(metrics['n_tokens']):,} tokens are few: latents that fire rarely count as dead.")
     return EvaluationReport(
-        name=found.name, sae_id=origin.sae_id if origin else None, training_id=origin.training_id if origin else None,
+        name=subject.name, sae_id=subject.origin.sae_id, training_id=subject.origin.training_id,
         architecture=sae.cfg.architecture, d_in=sae.d_in, d_out=sae.d_out, d_sae=sae.d_sae,
-        n_tokens=int(metrics["n_tokens"]), metrics=metrics, density=density_histogram(density), **measured,
+        n_tokens=int(metrics["n_tokens"]), metrics=metrics, density=density_histogram(density),
+        special_tokens=not rule["exclude_special_tokens"], notes=tuple(notes), **measured,
     )
 
 
-def _context_size(found: _Found, request: EvaluationRequest, lm: Any) -> int:
-    own = found.subject.context_size if found.subject else _whole(found.said.get("context_size"))
-    return request.context_size or own or min(CONTEXT, lm.context or CONTEXT)
-
-
-def _batch_size(found: _Found, request: EvaluationRequest) -> int:
-    return request.batch_size or (found.subject.batch_size if found.subject else 16)
-
-
-def _rule(found: _Found, request: EvaluationRequest, context_size: int) -> dict[str, Any]:
+def _rule(subject: Subject, request: EvaluationRequest, context_size: int) -> dict[str, Any]:
     """Which positions count: what was asked for, else as in its training."""
-    known = found.subject
-    if known is not None:
-        rule = {name: getattr(known, name) for name in ("exclude_special_tokens", "exclude_token_ids", "seqpos_slice")}
-    else:
-        rule = {"exclude_token_ids": (), "seqpos_slice": None, **counted_as_said(found.said)}
+    rule = {name: getattr(subject, name) for name in ("exclude_special_tokens", "exclude_token_ids", "seqpos_slice")}
     if isinstance(wanted := request.exclude_special_tokens, bool):
         rule |= {"exclude_special_tokens": wanted, "exclude_token_ids": ()}
     elif wanted is not None:
@@ -259,42 +330,29 @@ def _rule(found: _Found, request: EvaluationRequest, context_size: int) -> dict[
     return rule
 
 
-# ---------------------------------------------------------------------------------------------------- what
-
-
-def _find(workspace: Workspace, what: Any) -> _Found:
-    """The SAE that is meant.
-
-    Raises:
-        NotFoundError: there is none, or its files are not here.
-        ConfigError: this can be none.
-    """
+def _find(workspace: Workspace, what: Any) -> tuple[Subject, Load]:
+    """The SAE that is meant."""
     from saewidgets.formats import load_sae  # torch: seconds to import
+    from saewidgets.sae import SAE
 
     if isinstance(what, Run):
         what = what.id
     if isinstance(what, Capture):
         raise _is_a_store(what)
-    if isinstance(what, str):
-        what = take.whole_text(what, "what")
-    if isinstance(what, str) and not what.strip():
+    if isinstance(what, str) and not take.whole_text(what, "what").strip():
         raise ConfigError("The id of the SAE is empty.", where="what", hint="Give an id or a name.")
-    wanted = _known_id(workspace, what) if isinstance(what, str) else None
-    if wanted is not None:
-        subject = find_subject(workspace, wanted)
+    if isinstance(what, str) and (known := _known_id(workspace, what)) is not None:
+        subject = find_subject(workspace, known)
         path = files_of(workspace, subject)
-        return _Found(subject, subject.name, lambda device: load_sae(path, device=device), {})
+        return subject, lambda device: load_sae(path, device=device)
     if isinstance(what, str | Path):
         from saewidgets.hub.load_from_hub import load_sae as load_any  # torch: seconds to import
 
         loaded = load_any(what)
-        return _Found(None, Path(what).name or str(what), loaded.to, _metadata(loaded))
-    from saewidgets.sae import SAE  # torch: seconds to import
-
+        return unlisted_subject(loaded, Path(what).name), loaded.to
     if not isinstance(what, SAE):
         take.refuse(what, "what", _WHAT, "Give ws.saes.get(…).id, a run, a path or what load_sae returns.")
-    said = _metadata(what)
-    return _Found(None, _text(said.get("name")) or f"a {what.cfg.architecture} SAE", lambda device: what, said)
+    return unlisted_subject(what), lambda device: what
 
 
 def _known_id(workspace: Workspace, wanted: str) -> str | None:
@@ -304,14 +362,13 @@ def _known_id(workspace: Workspace, wanted: str) -> str | None:
     try:
         return workspace.saes.find(wanted).id
     except NotFoundError as no_sae:
-        try:
+        with suppress(NotFoundError):
             return workspace.trainings.get(wanted).id
-        except NotFoundError:
-            if "/" in wanted or "\\" in wanted or os.path.lexists(wanted):
-                return None
-            with suppress(NotFoundError):
-                raise _is_a_store(workspace.activations.get(wanted)) from None
-            raise no_sae from None
+        if "/" in wanted or "\\" in wanted or os.path.lexists(wanted):
+            return None
+        with suppress(NotFoundError):
+            raise _is_a_store(workspace.activations.get(wanted)) from None
+        raise no_sae from None
 
 
 def _is_a_store(store: Capture) -> ConfigError:
@@ -321,90 +378,50 @@ def _is_a_store(store: Capture) -> ConfigError:
     )
 
 
-def _metadata(sae: Any) -> Mapping[str, Any]:
-    return sae.metadata if isinstance(sae.metadata, Mapping) else {}
-
-
-def _hooks(found: _Found, sae: Any, request: EvaluationRequest) -> tuple[str, str | None]:
+def _hooks(subject: Subject, sae: Any, request: EvaluationRequest) -> tuple[str, str | None]:
     """Where the SAE reads, and what a transcoder reconstructs."""
-    known, said = found.subject, found.said or _metadata(sae)
-    hook_name = request.hook_name or (known.hook_name if known else None) or _text(said.get("hook_name"))
+    hook_name = request.hook_name or subject.hook_name
     if hook_name is None:
         raise ConfigError(
-            f"It is not known where in a model {found.name} belongs.", where="hook_name",
+            f"It is not known where in a model {subject.name} belongs.", where="hook_name",
             hint='Give it: hook_name="blocks.6.hook_resid_post".',
         )
-    if not sae.is_transcoder and request.hook_name_out is None:
-        return hook_name, None
-    out = request.hook_name_out or (known.hook_name_out if known else None) or _text(said.get("hook_name_out"))
-    return hook_name, out
+    if not sae.is_transcoder:
+        return hook_name, request.hook_name_out
+    return hook_name, request.hook_name_out or subject.hook_name_out or sae.metadata.get("hook_name_out")
 
 
-# ---------------------------------------------------------------------------------------------------- with what
-
-
-def _model(workspace: Workspace, found: _Found, request: EvaluationRequest, models: dict[Any, Any]) -> Any:
+def _model(workspace: Workspace, live: Live, subject: Subject, request: EvaluationRequest) -> Any:
     """The language model: the one that was given, the user's own if it was trained on that, else loaded."""
-    # Torch: seconds to import.
-    from saewidgets.demo import resolve_model
-    from saewidgets.lm import LoadedModel, load_model, wrap_model
-
-    known = found.subject
-    if isinstance(request.model, LoadedModel) and request.tokenizer is None:
-        return request.model
-    named = None
-    if isinstance(request.model, str | Path) and request.tokenizer is None:
-        named = take.path_text(request.model, "model", "the name of a model")
-    if named is None:
-        held: Held | None = take_model(request.model, request.tokenizer)
-        held = held or (held_model(workspace, known) if known is not None else None)
-        if held is not None:
-            return wrap_model(held.model, held.tokenizer)
-        if known is not None and known.model_given:
-            raise missing(known.id, "Give it: evaluate(…, model=model, tokenizer=tokenizer).")
-    said = known.model if known else _text(found.said.get("model_name"))
-    wanted = named or (said if known else hub_model(said) or said)
-    if wanted is None:
+    if request.model is None and request.tokenizer is None and subject.model is None:
         raise StateError(
-            f"It is not known which model {found.name} was trained on.", where=found.name,
+            f"It is not known which model {subject.name} was trained on.", where=subject.name,
             hint='Give it: evaluate(…, model="gpt2").',
         )
-    device = _device(workspace, found, request)
-    own = known if known is not None and named is None else None
-    revision, dtype = (own.revision, own.dtype) if own is not None else (None, "float32")
-    key = wanted, revision, dtype, device
-    if key not in models:
-        models.clear()  # before the next one: both may be too much
-        models[key] = load_model(
-            resolve_model(wanted), revision=revision, dtype=dtype, device=device,
-            name="demo" if wanted == "demo" else None,
-        )  # fmt: skip
-    return models[key]
+    device = _device(workspace, subject, request)
+    return live.model(subject, model=request.model, tokenizer=request.tokenizer, device=device).lm
 
 
-def _device(workspace: Workspace, found: _Found, request: EvaluationRequest) -> str:
+def _device(workspace: Workspace, subject: Subject, request: EvaluationRequest) -> str:
     """The one that was asked for, else that of the training if this machine has it."""
-    if request.device is not None:
-        return resolve_device(request.device)
-    return device_here(workspace, found.subject.device if found.subject else "auto")
+    return resolve_device(request.device) if request.device is not None else device_here(workspace, subject.device)
 
 
-def _corpus(workspace: Workspace, found: _Found, request: EvaluationRequest) -> tuple[Any, bool]:
+def _corpus(workspace: Workspace, subject: Subject, request: EvaluationRequest) -> tuple[Any, bool]:
     """The text or the stored activations to read, and whether they are the training's own."""
-    known, data = found.subject, request.corpus
-    if isinstance(data, Capture):
-        data = data.corpus
+    data = request.corpus.corpus if isinstance(request.corpus, Capture) else request.corpus
     own = data is None
-    if data is None and known is not None:
-        data = known.corpus if known.corpus is not None else stored_of(workspace, known)
-    if data is None:
+    if own and (data := subject.corpus) is None:
         gone = "is not known or went with its training"
-        if known is not None and known.store_id is not None:
-            gone = f"is not known, and its stored activations ({known.store_id}) are not here any more"
-        raise StateError(
-            f"The text {found.name} was trained on {gone}.", where=found.name,
-            hint='Give a corpus: "demo", a path, a dataset, or the id of stored activations (acts_…).',
-        )
+        if subject.store_id is not None:
+            gone = f"is not known, and its stored activations ({subject.store_id}) are not here any more"
+            with suppress(NotFoundError):
+                data = ActivationCorpus(workspace.activations.get(subject.store_id)).to_data()
+        if data is None:
+            raise StateError(
+                f"The text {subject.name} was trained on {gone}.", where=subject.name,
+                hint='Give a corpus: "demo", a path, a dataset, or the id of stored activations (acts_…).',
+            )
     corpus = ExtractionConfig.from_data({"corpus": data}).corpus
     if corpus is None:
         raise ConfigError("There is no text.", where="corpus", hint='Give "demo", a path, or a dataset.')
@@ -416,32 +433,30 @@ def _corpus(workspace: Workspace, found: _Found, request: EvaluationRequest) -> 
 
 
 def _contexts(
-    workspace: Workspace, found: _Found, corpus: Any, held_out: bool, lm: Any, context_size: int,
-    request: EvaluationRequest,
-) -> Any:
-    """Token ids ``[n, context_size]``, about as many as were asked for."""
+    workspace: Workspace, subject: Subject, corpus: Any, held_out: bool, lm: Any, request: EvaluationRequest
+) -> tuple[Any, int]:
+    """Token ids ``[n, context_size]``, about as many as were asked for; and that size."""
     # Torch: seconds to import.
     import torch
 
     from saewidgets.activations import open_corpus, pack
     from saewidgets.lm import check_context
 
+    context_size = request.context_size or subject.context_size or min(CONTEXT, lm.context or CONTEXT)
     check_context(lm.name, lm.context, context_size)
-    known = found.subject
-    share = known.validation_share if known else 0.0
+    share = subject.validation_share
     # Of long text no more is tokenised than this takes.
     wanted = math.ceil(request.tokens / share) if held_out and share else 2 * request.tokens
     packed = pack(
         open_corpus(corpus), lm.tokenizer, folder=workspace.folder / TOKENS, context_size=context_size,
-        packing=known.packing if known else Packing.from_data(found.said),
-        validation_share=share, wanted=wanted,
+        packing=subject.packing, validation_share=share, wanted=wanted,
     )
     if held_out:
         contexts = packed.evaluation_contexts(request.tokens)
     else:  # any text will do: from all over the corpus
         count = min(packed.n_contexts, max(1, request.tokens // packed.context_size))
         contexts = packed.contexts([i * packed.n_contexts // count for i in range(count)])
-    return torch.from_numpy(contexts)
+    return torch.from_numpy(contexts), context_size
 
 
 @contextmanager
@@ -460,31 +475,3 @@ def _bar(request: EvaluationRequest, total: int, unit: str) -> Iterator[Callable
             bar.update(1)
 
         yield count
-
-
-def _text_notes(request: EvaluationRequest, found: _Found, lm: Any, held_out: bool) -> Iterator[str]:
-    if not lm.is_causal:
-        yield f"{lm.name} does not predict the next token: there is no cross-entropy and no divergence."
-    elif request.cross_entropy is False:
-        yield "Cross-entropy and divergence were not asked for."
-    if held_out and found.subject is not None and not found.subject.validation_share:
-        yield "No text was held out: this is text it was trained on."
-
-
-def _notes(rule: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[str]:
-    if rule["exclude_special_tokens"]:
-        yield "Special tokens (BOS, EOS, padding) are left out."
-    if ids := rule["exclude_token_ids"]:
-        yield f"Tokens of {len(ids):,} id{'s' * (len(ids) != 1)} are left out."
-    if rule["seqpos_slice"] is not None:
-        yield f"Only the positions {spelled(rule['seqpos_slice'])} of every context count."
-    if metrics["n_tokens"] < 1e5 and metrics["dead"] > 0:
-        yield f"{int(metrics['n_tokens']):,} tokens are few: latents that fire rarely count as dead."
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if type(value) is int and 2 <= value <= 1_048_576 else None

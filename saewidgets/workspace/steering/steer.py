@@ -17,10 +17,10 @@ from saewidgets.feature_records import check_index
 from saewidgets.jobs import compute_lane
 from saewidgets.records import SAERecord
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.held import canonical, missing, take
+from saewidgets.workspace.held import canonical, missing
 from saewidgets.workspace.steering.presets import Presets
 from saewidgets.workspace.steering.strengths import Maximum, Strengths, Suggestion
-from saewidgets.workspace.subjects import Subject, find_subject
+from saewidgets.workspace.subjects import find_subject
 
 if TYPE_CHECKING:
     from saewidgets.lm import LoadedModel
@@ -337,31 +337,24 @@ class Steering:
             check_index(each.index, record.d_sae, f"features.{number}.index", record.name)
         return records
 
-    def _model(self, records: dict[str, SAERecord], model: Any, tokenizer: Any) -> LoadedModel:
-        # Torch: seconds to import.
-        from saewidgets.lm import LoadedModel, wrap_model
-
-        if isinstance(model, LoadedModel):
-            return model
-        if isinstance(model, str):
-            return self._workspace.features.live.named(model)
-        if model is not None:
-            held = take(model, tokenizer)
-            assert held is not None
-            return wrap_model(held.model, held.tokenizer)
-        if not records:
+    def _model(self, records: Mapping[str, SAERecord], model: Any, tokenizer: Any) -> LoadedModel:
+        subjects = [find_subject(self._workspace, record.id) for record in records.values()]
+        if model is None and not records:
             raise ConfigError(
                 "Without a feature the model is not known.", where="features",
                 hint="Give a feature such as (sae_id, 7451, 2.0), or the model.",
             )
-        saes = list(records.values())
-        if len({_model_name(find_subject(self._workspace, each.id)) for each in saes}) > 1:
-            names = ", ".join(f"{each.name} ({each.model or 'unknown'})" for each in saes)
+        # Features of one model share its name, and the training that was given its user's own.
+        if model is None and len({(one.model, one.model_given and one.origin.training_id) for one in subjects}) > 1:
+            names = ", ".join(f"{each.name} ({each.model or 'unknown'})" for each in records.values())
             raise ConfigError(
                 f"The SAEs were made for different models: {names}.", where="features",
                 hint="Choose features of SAEs of one model.",
             )
-        return self._model_of(saes[0])
+        live = self._workspace.features.live
+        if model is not None:
+            return live.model(None, model=model, tokenizer=tokenizer).lm
+        return live.open(subjects[0]).model.lm
 
     def _between(self, lm: LoadedModel, fn: Callable[[], T]) -> T:
         """Run `fn` on the model's device between the batches of the job that runs there."""
@@ -397,8 +390,3 @@ def _wanted(features: Sequence[Any], sae: str | None = None) -> list[WantedFeatu
             place = f"{where}.{error.where}" if error.where else where
             raise ConfigError(error.what, where=place, hint=error.hint) from error
     return found
-
-
-def _model_name(subject: Subject) -> tuple[str | None, str | None]:
-    """What features of one model share: its name, and the training that was given its user's own."""
-    return subject.model, subject.origin.training_id if subject.model_given else None
