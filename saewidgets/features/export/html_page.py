@@ -26,7 +26,7 @@ from saewidgets.features.export.selection import (
     shown,
     whole_characters,
 )
-from saewidgets.features.labels.escaping import visible
+from saewidgets.features.labels.evidence import visible
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import check_index
-from saewidgets.features.labels.escaping import visible
+from saewidgets.features.labels.evidence import visible
 from saewidgets.features.logit_effects import decoder_directions, logit_effects
 from saewidgets.features.store.feature_data import StoredExample
 from saewidgets.features.store.query import Noted

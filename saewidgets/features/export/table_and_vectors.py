@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError
 from saewidgets.features.export.selection import clean, noted_of, peak_texts, selected
-from saewidgets.features.labels.escaping import visible
+from saewidgets.features.labels.evidence import visible
 from saewidgets.features.labels.label_files import guarded
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store

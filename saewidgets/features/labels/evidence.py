@@ -1,14 +1,21 @@
-"""What is known of one latent, as plain values: what labels are made from and judged by.
+"""Defines `FeatureEvidence` and `Example`: what labels are made from and judged by; and how windows are shown as text.
 
-Whoever holds the examples (an extraction's store, a published dashboard, a test) gives them as `FeatureEvidence`
-through the `Examples` protocol; nothing here knows where they lie.
+Whoever holds the examples (an extraction's store, a test) gives them through the `Examples` protocol.
+
+In a prompt a window is one line, bounded, with nothing invisible, and unable to leave its place: line ends show as ↵,
+other control and invisible characters by their number, as ``[U+202E]``. ``<<…>>`` marks the tokens on which a latent
+fires; every ``<``, ``>`` and ``\\`` of the text itself gets a backslash, so that an unescaped ``<<`` is a mark.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 from typing import Literal, Protocol, get_args
 
 from saewidgets.errors import ConfigError
@@ -44,17 +51,14 @@ class Example:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         object.__setattr__(self, "activations", tuple(map(float, self.activations)))
-        if len(self.tokens) != len(self.activations):
-            raise ConfigError(
-                f"The example has {len(self.tokens)} tokens and {len(self.activations)} activations.",
-                where="activations", hint="Give one activation per token.",
-            )
-        if not 0 <= self.peak < len(self.tokens):
-            raise ConfigError(f"The peak {self.peak} is outside {len(self.tokens)} tokens.", where="peak")
-        if not all(map(math.isfinite, self.activations)):
-            raise ConfigError("An activation of the example is not a finite number.", where="activations")
-        if self.kind not in KINDS:
-            raise ConfigError(f"{self.kind!r} is not a kind of example.", where="kind", hint=f"Use {', '.join(KINDS)}.")
+        for wrong, where, what in (
+            (len(self.tokens) != len(self.activations), "activations", "Give one activation per token."),
+            (not all(map(math.isfinite, self.activations)), "activations", "An activation is not a finite number."),
+            (not 0 <= self.peak < len(self.tokens), "peak", f"It is outside {len(self.tokens)} tokens."),
+            (self.kind not in KINDS, "kind", f"Use {', '.join(KINDS)}."),
+        ):
+            if wrong:
+                raise ConfigError(f"This is not an example. {what}", where=where)
 
     @property
     def value(self) -> float:
@@ -62,7 +66,6 @@ class Example:
 
     @property
     def text(self) -> str:
-        """The window as it stands in the document."""
         return "".join(self.tokens)
 
     def around(self, before: int, after: int) -> Example:
@@ -80,14 +83,12 @@ class FeatureEvidence:
         index: number of the latent.
         top: windows around its largest activations, descending.
         intervals: windows from all intervals of its activations.
-        negatives: windows of the same text in which it is silent.
-        no_negatives: why there are none, where that is known.
+        negatives: windows of the same text in which it is silent; `no_negatives`: why there are none.
         max_activation: its largest activation; 0 for a dead latent.
-        density: share of the tokens on which it fires, if that is known.
-        firing_count: how often it fired, if that is known.
-        mean_activation: over the tokens on which it fires, if that is known.
-        raises, lowers: tokens whose logit it raises or lowers most, with the size of the effect; may be empty.
-        token_counts: how often it fired on which token; may be empty, then it is counted from the examples.
+        density: share of the tokens on which it fires, None where that is not known; so are
+        firing_count: how often it fired, and
+        mean_activation: over the tokens on which it fires.
+        raises, lowers: tokens whose logit it raises or lowers most, with the size of the effect, if that is known.
     """
 
     index: int
@@ -100,12 +101,7 @@ class FeatureEvidence:
     mean_activation: float | None = None
     raises: tuple[tuple[str, float], ...] = ()
     lowers: tuple[tuple[str, float], ...] = ()
-    token_counts: Mapping[str, int] = field(default_factory=dict)
     no_negatives: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("top", "intervals", "negatives", "raises", "lowers"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def is_dead(self) -> bool:
@@ -114,14 +110,11 @@ class FeatureEvidence:
 
     def activating(self) -> tuple[Example, ...]:
         """All different windows in which it fires, the largest activations first."""
-        seen: set[tuple[tuple[str, ...], int]] = set()
-        found = []
+        found: dict[tuple[tuple[str, ...], int], Example] = {}
         for example in sorted((*self.top, *self.intervals), key=lambda e: -e.value):
-            key = (example.tokens, example.peak)
-            if example.value > 0 and key not in seen:
-                seen.add(key)
-                found.append(example)
-        return tuple(found)
+            if example.value > 0:
+                found.setdefault((example.tokens, example.peak), example)
+        return tuple(found.values())
 
 
 class Examples(Protocol):
@@ -175,3 +168,59 @@ def _evenly(windows: Sequence[Example], n: int) -> tuple[Example, ...]:
     if len(windows) <= n:
         return tuple(windows)
     return tuple(windows[(2 * i + 1) * len(windows) // (2 * n)] for i in range(n))
+
+
+# --- windows as text ------------------------------------------------------------------------------------
+
+THRESHOLD = 0.3  # tokens above this share of the window's largest activation are marked
+MAX_TOKEN = 120  # characters of one token that a prompt shows
+
+_LINE_ENDS = re.compile(r"\r\n|[\n\r]")
+_PLAIN = re.compile(r"[ -~]*")
+_HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # control, format, surrogate, private, line, paragraph
+_JOINERS = "\u200c\u200d"  # part of the spelling in several scripts, and of emoji
+
+
+def visible(text: str) -> str:
+    """`text` on one line; control, invisible and bidirectional characters are shown by number.
+
+    The result can always be encoded as UTF-8.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    return "".join(map(_shown, _LINE_ENDS.sub("↵", text).replace("\t", " ")))
+
+
+def _shown(character: str) -> str:
+    code = ord(character)
+    hidden = unicodedata.category(character) in _HIDDEN and character not in _JOINERS
+    is_no_character = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+    return f"[U+{code:04X}]" if hidden or is_no_character else character
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text`, or its beginning and how much is missing."""
+    return text if len(text) <= limit else f"{text[:limit]}…[{len(text) - limit:,} more characters]"
+
+
+@lru_cache(1 << 16)  # a text has few different tokens, and each is shown many times
+def _token(token: str) -> str:
+    return re.sub(r"[\\<>]", r"\\\g<0>", visible(shortened(token, MAX_TOKEN)))
+
+
+def active(activations: Sequence[float]) -> list[bool]:
+    """Which tokens are marked: those above `THRESHOLD` of the window's largest activation."""
+    limit = THRESHOLD * max(activations, default=0.0)
+    return [value > limit and value > 0 for value in activations]
+
+
+def marked(tokens: Sequence[str], marks: Sequence[bool]) -> str:
+    """The window on one line; runs of marked tokens stand between one ``<<`` and one ``>>``."""
+    runs = groupby(zip(tokens, marks, strict=True), key=lambda pair: pair[1])
+    texts = ((mark, plain([token for token, _ in run])) for mark, run in runs)
+    return "".join(f"<<{text}>>" if mark else text for mark, text in texts)
+
+
+def plain(tokens: Sequence[str]) -> str:
+    """The window on one line, without marks."""
+    return "".join(map(_token, tokens))

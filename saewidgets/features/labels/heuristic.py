@@ -7,14 +7,12 @@ held. It reads the surface only (`name_examples`).
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from saewidgets.features.labels.escaping import shortened, visible
-from saewidgets.features.labels.evidence import Example, FeatureEvidence
+from saewidgets.features.labels.evidence import Example, FeatureEvidence, shortened, visible
 from saewidgets.features.labels.label import HEURISTIC
 from saewidgets.features.labels.llm import LLMAnswerError
-from saewidgets.features.labels.prompts import count_marked, count_tokens
+from saewidgets.features.labels.prompts import marked_tokens
 from saewidgets.features.snippets import Snippet, distinct, name_examples, normal, words_around
 
 _QUOTED = re.compile(r"[‘“\"']([^‘’“”\"']+)[’”\"']")
@@ -40,67 +38,53 @@ class Heuristic:
         return "offline()"
 
     def explain(self, evidence: FeatureEvidence, examples: Sequence[Example]) -> tuple[str, str]:
-        """The plainest thing that the examples share; else the tokens on which the latent fires most.
-
-        Raises:
-            LLMAnswerError: there is nothing readable in the examples.
-        """
-        top = distinct(map(snippet, examples))
-        found = name_examples(top, [snippet(e) for e in evidence.intervals])
+        """The plainest thing that the examples share; else the tokens on which the latent fires most."""
+        top = distinct(map(_snippet, examples))
+        found = name_examples(top, [_snippet(e) for e in evidence.intervals])
         if found is not None:
             known = f" and for {found.random_share:.0%} of examples from all activations" if evidence.intervals else ""
             return shortened(visible(found.label), _LONGEST), (
                 f"Found by matching words, without a language model: holds for {found.share:.0%} of {len(top)} "
                 f"examples{known}."
             )
-        text = _quoted(count_marked(examples))  # not of all examples: the others are for judging
+        text = _quoted(examples)  # not of all examples: the others are for judging
         if not text:
             raise LLMAnswerError("The examples have no readable token.", where="examples")
         return text, "The tokens on which it fires most; no word is shared by most of the examples."
 
     def judge(self, text: str, tokens: Sequence[str], marks: Sequence[bool] | None) -> bool | None:
-        """Whether words or tokens that the label names occur in the window, or are what is marked.
-
-        None if it names none.
-        """
+        """Whether words or tokens that the label names occur in the window, or are what is marked; None: names none."""
         rule = _rule(text)
         if rule is None:
             return None
         named = {token for token in _QUOTED.findall(text) if not _NEIGHBOUR.search(text)}  # as `top_tokens` writes them
         if marks is None:
-            return any(visible(t) in named for t in tokens) or any(rule(*words) for words in _words_of(tokens))
+            words = ["", *map(normal, "".join(tokens).split()), ""]
+            around = zip(words[1:-1], words, words[2:], strict=False)
+            return any(visible(t) in named for t in tokens) or any(rule(*three) for three in around)
         hits = [visible(token) in named or rule(*words_around("".join(tokens[:at]), token, "".join(tokens[at + 1 :])))
                 for at, token in enumerate(tokens) if marks[at]]
         return bool(hits) and 2 * sum(hits) >= len(hits)
 
 
 def offline() -> Heuristic:
-    """The heuristic that needs no model, key or network: see `Heuristic`."""
+    """The heuristic that needs no model, key or network."""
     return Heuristic()
 
 
-def snippet(example: Example) -> Snippet:
-    """A window as the naming code reads it."""
+def _snippet(example: Example) -> Snippet:
     at = example.peak
     left, token, right = "".join(example.tokens[:at]), example.tokens[at], "".join(example.tokens[at + 1 :])
-    word, previous, following = words_around(left, token, right)
-    return Snippet(
-        before=left, token=token, after=right, value=example.value, context=0, position=at, word=word,
-        previous=previous, following=following, token_id=-1,
-    )
+    return Snippet(left, token, right, example.value, 0, at, *words_around(left, token, right), token_id=-1)
 
 
 def top_tokens(evidence: FeatureEvidence, n: int = 5) -> str:
-    """What stands in for a label where there is none: the tokens on which the latent fires most, ``‘ cat’, ‘ dog’``.
-
-    "" where nothing is known.
-    """
-    return _quoted(count_tokens(evidence), n)
+    """What stands in for a label: the tokens on which the latent fires most, ``‘ cat’, ‘ dog’``; "" if not known."""
+    return _quoted(evidence.activating(), n)
 
 
-def _quoted(counts: Counter[str], n: int = 5) -> str:
-    rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
-    return ", ".join(f"‘{visible(shortened(token, 40))}’" for token, _ in rows[:n] if token)
+def _quoted(examples: Iterable[Example], n: int = 5) -> str:
+    return ", ".join(f"‘{visible(shortened(token, 40))}’" for token, _ in marked_tokens(examples)[:n] if token)
 
 
 def _rule(text: str) -> _Rule | None:
@@ -126,9 +110,3 @@ def _rule(text: str) -> _Rule | None:
         )
 
     return holds
-
-
-def _words_of(tokens: Sequence[str]) -> list[tuple[str, str, str]]:
-    words = [normal(word) for word in "".join(tokens).split()]
-    around = ["", *words, ""]
-    return [(around[i], around[i - 1], around[i + 1]) for i in range(1, len(words) + 1)]

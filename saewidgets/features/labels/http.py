@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from saewidgets.errors import ConfigError, SAEWidgetsError
-from saewidgets.features.labels.escaping import redacted, visible
+from saewidgets.features.labels.evidence import visible
 from saewidgets.settings import secret
 
 LONGEST_WAIT = 120.0  # seconds a `Retry-After` is waited for
@@ -32,17 +32,22 @@ _FINAL = ("insufficient_quota", "billing_hard_limit_reached")  # an account with
 _ERROR_BYTES = 64_000
 _ENVIRONMENT = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 _KEY = re.compile(r"[\x21-\x7e]{1,1000}")
+_SECRETS = re.compile(r"(?i:bearer\s+)\S+|\b(?:sk|pk|rk|hf|gsk|xai|api_org)[-_][\w-]{6,}|\bAIza[\w-]{20,}")
+
+
+def redacted(text: str, secret: str | None = None) -> str:
+    """`text` without `secret`, and without whatever else looks like a key."""
+    return _SECRETS.sub("…", text.replace(secret, "…") if secret else text)
 
 
 class RequestError(SAEWidgetsError):
     """A server did not give what was asked for.
 
     Attributes:
-        kind: ``refused`` (with its `status`), ``busy``, ``failed``, ``timeout``, or ``answer``: it is of another kind
-            than was expected.
+        kind: ``refused`` (with its `status`), ``busy``, ``failed``, ``timeout``, or ``answer``: not what was expected.
         said: what the server says, without keys.
         no_money: it says that the account has none left.
-        wait: seconds that it asks to wait; None where it does not say.
+        wait: seconds that it asks to wait, if it does.
     """
 
     def __init__(
@@ -53,27 +58,17 @@ class RequestError(SAEWidgetsError):
         self.kind, self.status, self.said, self.no_money, self.wait = kind, status, said, no_money, wait
 
 
-class _SameOrigin(urllib.request.HTTPRedirectHandler):
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Python's own would send the key along to wherever a redirect leads."""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if req.get_method() != "GET" or _origin(newurl) != _origin(req.full_url):
-            return None
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    def redirect_request(self, *_: object) -> None:
+        """Nowhere."""
 
 
 class Server:
     """Requests to one server. The key is read from the environment for every request; it is neither kept nor shown.
 
-    Args:
-        base_url: what every path is put behind.
-        key_env: name of the environment variable with the key; None sends none.
-        timeout: seconds to wait for a connection and for each piece of an answer.
-        retries: how often a busy or failing server is asked again.
-        sleep: how to wait.
-
-    Raises:
-        ConfigError: an argument cannot work, or a key would travel over an open line.
+    The arguments are those of `openai_compatible`.
     """
 
     def __init__(
@@ -99,10 +94,10 @@ class Server:
         # What stays on this machine does not take the way over a proxy, which could read a key.
         here = urlsplit(self.base_url).scheme == "http" and is_private_line(self.base_url)
         direct = [urllib.request.ProxyHandler({})] if here else []
-        self._opener = urllib.request.build_opener(_SameOrigin, *direct)
+        self._opener = urllib.request.build_opener(_NoRedirect, *direct)
 
     def json(self, path: str, body: Any = None, *, limit: int = 8_000_000) -> Any:
-        """The JSON answer to a GET, or to a POST of `body`. Raises as `read` does, and for what is not JSON."""
+        """The JSON answer to a GET, or to a POST of `body`; errors as of `read`."""
         raw = self.read(path, body, limit=limit)
         try:
             return json.loads(raw)
@@ -113,10 +108,6 @@ class Server:
         """The answer, of at most `limit` bytes and within `seconds` (five time-outs if None).
 
         Busy servers and lost connections are tried again, as late as `Retry-After` asks.
-
-        Raises:
-            RequestError: there is none, or it is none that was expected.
-            ConfigError: the environment variable holds no key.
         """
         key = self._key()
         attempt = 0
@@ -207,18 +198,13 @@ class Server:
 
 
 def _wait(asked: str | None) -> float | None:
-    """Seconds that `Retry-After` asks to wait: a number or a date."""
+    """Seconds, of a number or a date."""
     value = (asked or "").strip()
     if value.isdigit():
         return float(value)
     with contextlib.suppress(ValueError, TypeError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     return None
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _checked_url(url: str) -> str:

@@ -1,9 +1,6 @@
 """A plain reading of every latent, as one JSON file per SAE: what it fires on most, and the words around.
 
-    write_interpretations(interpret_features(examples, range(d_sae)), "layer_6_interpretations.json")
-
-The file is an object with a key per latent; names of the fields are those that scripts around `analyze_sae` know
-(`feature_id`, `active`, `top_activation`, `common_tokens`, …).
+The file is an object with a key per latent. Used by `sw.analyze_sae` and `ws.features.interpretations`.
 """
 
 from __future__ import annotations
@@ -19,8 +16,7 @@ from typing import Any, TextIO
 
 from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.features.labels.escaping import marked, shortened, visible
-from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence
+from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, marked, shortened, visible
 from saewidgets.features.labels.heuristic import top_tokens
 from saewidgets.features.labels.label import Label, shown
 from saewidgets.features.labels.label_files import opened
@@ -43,23 +39,17 @@ def common_tokens(examples: Iterable[Example], window: int = WINDOW) -> list[tup
     """
     examples = list(examples)
     largest = max((e.value for e in examples), default=0.0)
-    counts: defaultdict[str, int] = defaultdict(int)
     weights: defaultdict[str, list[float]] = defaultdict(list)
     for example in examples:
         weight = max(0.0, example.value) / largest if largest > 0 else 0.0
         for token in example.around(window, window).tokens:
-            counts[token] += 1
             weights[token].append(weight)
-    rows = [(token, count, math.fsum(weights[token])) for token, count in counts.items()]
+    rows = [(token, len(found), math.fsum(found)) for token, found in weights.items()]
     return sorted(rows, key=lambda row: (-row[1], -row[2], row[0]))
 
 
 def interpret_feature(evidence: FeatureEvidence, labels: Iterable[Label] = ()) -> Interpretation:
     """What is known of one latent, as plain JSON data.
-
-    Args:
-        evidence: of the latent.
-        labels: its labels; the one that counts goes in.
 
     Returns:
         ``feature_id``, ``active`` (False: dead), ``dead``, ``label``, ``label_source``, ``label_by``,
@@ -79,12 +69,11 @@ def interpret_feature(evidence: FeatureEvidence, labels: Iterable[Label] = ()) -
     if evidence.is_dead:
         return found
     windows = evidence.activating()
-    peaks = [e.value for e in windows]
     tokens = common_tokens(evidence.top or windows)
     heavy = sorted(tokens, key=lambda row: (-row[2], -row[1], row[0]))
     mean = evidence.mean_activation
     return found | {
-        "mean_activation": mean if mean is not None else math.fsum(peaks) / len(peaks) if peaks else None,
+        "mean_activation": math.fsum(e.value for e in windows) / len(windows) if mean is None and windows else mean,
         "num_examples": len(windows),
         "common_tokens": [[token, count] for token, count, _ in tokens[:COMMON]],
         "common_tokens_weighted": [[token, round(weight, 6)] for token, _, weight in heavy[:COMMON]],
@@ -113,17 +102,9 @@ def interpret_features(
 def write_interpretations(
     interpretations: Iterable[Interpretation], path: str | os.PathLike[str]
 ) -> dict[str, int]:
-    """Write the file, whole or not at all, with a line per latent; one that is there is replaced.
-
-    Returns:
-        How many latents are in it: ``{"active", "dead"}``.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    target = Path(path)
+    """Write the file, whole or not at all, with a line per latent; returns how many are ``active`` and ``dead``."""
     counts = {"active": 0, "dead": 0}
-    with whole_file(target) as file:
+    with whole_file(Path(path)) as file:
         separator = "{\n"
         for item in interpretations:
             counts["active" if item["active"] else "dead"] += 1
@@ -148,45 +129,49 @@ def read_interpretations(path: str | os.PathLike[str]) -> dict[int, Interpretati
             data = json.loads(file.read())
         except (ValueError, RecursionError) as error:
             raise FormatError(f"This is not JSON ({error}).", where=place.name, hint="Write it again.") from error
-    if not isinstance(data, dict):
-        raise FormatError("This is not an object.", where=place.name)
     found: dict[int, Interpretation] = {}
-    for key, item in data.items():
+    for key, item in data.items() if isinstance(data, dict) else [("", data)]:
         if not (key.isascii() and key.isdigit() and isinstance(item, dict) and isinstance(item.get("active"), bool)):
             raise FormatError("This is not the interpretation of a latent.", where=f"{place.name}, {key[:40]!r}")
         found[int(key)] = item
     return found
 
 
-def feature_summary(interpretation: Interpretation) -> str:
-    """A few readable lines; nothing in a token can change the terminal. Raises `ConfigError`: it is of another kind."""
+_NUMBERS = (
+    ("Top activation", "top_activation", ".4f"), ("Mean activation", "mean_activation", ".4f"),
+    ("Density", "density", ".4%"), ("Num activations", "num_activations", ",d"), ("Examples", "num_examples", ",d"),
+)
+
+
+def print_feature_summary(interpretation: Interpretation, file: TextIO | None = None) -> None:
+    """Print a few readable lines about one feature of `analyze_sae`; nothing in a token can change the terminal.
+
+    Args:
+        interpretation: one of those that `analyze_sae` returns.
+        file: where to print; None: to the output of the cell.
+
+    Raises:
+        ConfigError: it is not an interpretation.
+    """
     if not isinstance(interpretation, Mapping) or not {"feature_id", "active"} <= interpretation.keys():
         raise ConfigError(
             "This is not the interpretation of a feature.", where="interpretation",
             hint="Give one of those that analyze_sae returns: interpretations[12].",
         )
-    number, label = interpretation["feature_id"], str(interpretation.get("label") or "")
-    lines = [f"Feature {number}" + (f": {visible(label)}" if label else ""), "=" * 60]
-    if not interpretation["active"]:
-        return "\n".join([*lines, "  Status: DEAD (never fired on the text that was read)"])
-    lines.append("  Status: ACTIVE")
-    numbers = (
-        ("Top activation", "top_activation", ".4f"), ("Mean activation", "mean_activation", ".4f"),
-        ("Density", "density", ".4%"), ("Num activations", "num_activations", ",d"), ("Examples", "num_examples", ",d"),
-    )
-    lines += [f"  {name}: {interpretation[key]:{style}}" for name, key, style in numbers
-              if interpretation.get(key) is not None]
-    if label and interpretation.get("label_by"):
-        lines.append(f"  Label by: {visible(str(interpretation['label_by']))}")
-    lines += ["", "  Common tokens:"]
-    lines += [f"    '{visible(shortened(str(token), 40))}': {count}"
-              for token, count in interpretation.get("common_tokens", ())[:10]]
-    for example in interpretation.get("top_examples", ())[:1]:
-        lines += ["", "  Top example:", f"    Text: {visible(shortened(str(example['text']), 200))}",
-                  f"    Position: {example['position']}", f"    Activation: {example['activation']:.4f}"]
-    return "\n".join(lines)
-
-
-def print_feature_summary(interpretation: Interpretation, file: TextIO | None = None) -> None:
-    """Print `feature_summary` to `file`, by default to the output of the cell."""
-    (file or sys.stdout).write(f"\n{feature_summary(interpretation)}\n")
+    label = visible(str(interpretation.get("label") or ""))
+    lines = ["", f"Feature {interpretation['feature_id']}" + (f": {label}" if label else ""), "=" * 60]
+    if interpretation["active"]:
+        lines.append("  Status: ACTIVE")
+        lines += [f"  {name}: {interpretation[key]:{style}}" for name, key, style in _NUMBERS
+                  if interpretation.get(key) is not None]
+        if label and interpretation.get("label_by"):
+            lines.append(f"  Label by: {visible(str(interpretation['label_by']))}")
+        lines += ["", "  Common tokens:"]
+        lines += [f"    '{visible(shortened(str(token), 40))}': {count}"
+                  for token, count in interpretation.get("common_tokens", ())[:10]]
+        for example in interpretation.get("top_examples", ())[:1]:
+            lines += ["", "  Top example:", f"    Text: {visible(shortened(str(example['text']), 200))}",
+                      f"    Position: {example['position']}", f"    Activation: {example['activation']:.4f}"]
+    else:
+        lines.append("  Status: DEAD (never fired on the text that was read)")
+    (file or sys.stdout).write("\n".join([*lines, ""]))

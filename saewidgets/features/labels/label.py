@@ -1,7 +1,7 @@
 """Defines `Label` and `Score`, and how several labels of one latent are merged and ranked.
 
-A person's label wins and nothing else is lost by it: it is shown, and the automatic and imported ones stay beside it.
-What comes from people and files is checked by `from_data`; inside, labels are trusted.
+A person's label is shown, and the automatic and imported ones stay beside it. What comes from people and files is
+checked by `from_data`; inside, labels are trusted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Annotated, Any, get_args
 
@@ -22,12 +22,9 @@ from saewidgets.feature_records import LabelSource
 
 SOURCES: tuple[LabelSource, ...] = get_args(LabelSource)
 
-HEURISTIC = "offline heuristic"
-"""What the heuristic calls itself where a label names its model."""
-MAX_TEXT = 1_000
-"""Characters of a label's text."""
+HEURISTIC = "offline heuristic"  # the model of its labels
+MAX_TEXT = 1_000  # characters
 MAX_DESCRIPTION = 20_000
-MAX_INDEX = 2**31 - 1
 
 _whole = AfterValidator(lambda text: whole_text(text, ""))
 Phrase = Annotated[str, Field(max_length=MAX_TEXT), _whole]
@@ -48,6 +45,7 @@ class Score:
         model: who judged.
         n_judged, n_asked: windows with a readable answer, and windows that were shown; None where that is not known.
         tp, fp, tn, fn: judged windows: the latent fires and the judge says so, and so on; None for an import.
+            `precision`, `recall`, `specificity` and `f1` are of these.
         prompt_hash: of everything that was asked, so that the same is not paid twice.
         created_at: Unix seconds.
     """
@@ -66,24 +64,20 @@ class Score:
 
     @property
     def precision(self) -> float | None:
-        """Of the windows that the judge chose, the share in which the latent fires."""
         return _ratio(self.tp, self.fp)
 
     @property
     def recall(self) -> float | None:
-        """Of the windows in which the latent fires, the share that the judge chose."""
         return _ratio(self.tp, self.fn)
 
     @property
     def f1(self) -> float | None:
-        """2·tp / (2·tp + fp + fn)."""
         if self.tp is None or self.fp is None or self.fn is None:
             return None
         return _ratio(2 * self.tp, self.fp + self.fn)
 
     @property
     def specificity(self) -> float | None:
-        """Of the windows in which the latent is silent, the share that the judge left out."""
         return _ratio(self.tn, self.fp)
 
     @property
@@ -103,22 +97,9 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What somebody, or something, says that a latent stands for.
+    """What somebody, or something, says that a latent stands for; the fields are those of a `LabelRecord`."""
 
-    Attributes:
-        index: number of the latent.
-        text: one short phrase; "" only together with `error`.
-        description: more of it, if there is more to say.
-        source: ``user`` (a person wrote it here), ``auto`` (made here), ``imported``.
-        method: how an automatic label was made (``examples, mixed``), or what an import calls it.
-        model: who made it.
-        prompt_hash: of the exact messages that it answers.
-        created_at: Unix seconds.
-        scores: how well it was found to hold.
-        error: why there is no label, where asking failed.
-    """
-
-    index: Annotated[int, Field(strict=True, ge=0, le=MAX_INDEX)]
+    index: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
     text: Phrase
     description: Prose = ""
     source: LabelSource = "user"
@@ -135,12 +116,10 @@ class Label:
 
     @property
     def n_judged(self) -> int | None:
-        """Windows with a readable answer, of `score`."""
         return self.score.n_judged if self.score else None
 
     @property
     def n_asked(self) -> int | None:
-        """Windows that the judge was shown, of `score`."""
         return self.score.n_asked if self.score else None
 
     @property
@@ -150,10 +129,7 @@ class Label:
 
     @property
     def identity(self) -> Hashable:
-        """Labels with the same identity are versions of one.
-
-        A person has one label per latent; a model has one per question; an import has one per text.
-        """
+        """The same for versions of one: a person has one per latent, a model per question, an import per text."""
         if self.source == "user":
             return (self.index, "user")
         told = self.prompt_hash if self.source == "auto" else self.text
@@ -161,10 +137,7 @@ class Label:
 
     @property
     def rank(self) -> int:
-        """Which label of a latent is shown, the lowest first: a person's, a model's or import's, the heuristic's.
-
-        Failures come last.
-        """
+        """The lowest is shown: a person's, a model's or import's, the heuristic's; failures come last."""
         if self.error:
             return 3
         if self.source == "user":
@@ -175,16 +148,9 @@ class Label:
         """The same label with `score`; an older version of it is replaced."""
         return replace(self, scores=(*(s for s in self.scores if s.key != score.key), score))
 
-    def to_data(self) -> dict[str, Any]:
-        return asdict(self) | {"scores": [asdict(score) for score in self.scores]}
-
     @classmethod
     def from_data(cls, data: Any) -> Label:
-        """What `to_data` gave. Unknown keys are ignored.
-
-        Raises:
-            ConfigError: a key is missing or wrong; `where` names it.
-        """
+        """Of its fields as JSON; unknown keys are ignored. Raises `ConfigError`: `where` names a wrong one."""
         try:
             label: Label = _reader().validate_python(data)
         except ValidationError as error:
@@ -205,10 +171,9 @@ def _reader() -> TypeAdapter[Label]:
 
 
 def merge(kept: Iterable[Label], new: Iterable[Label]) -> list[Label]:
-    """Both, every label once: of two versions the newer, `new` where they are of one age.
+    """Both, by latent and in the order of `ranked`; of two versions the newer, `new` where they are of one age.
 
-    A failure never replaces a label. Scores of both versions stay while the text is the same. Sorted by latent, and
-    within it in the order of `ranked`.
+    A failure never replaces a label. Scores of both versions stay while the text is the same.
     """
     found: dict[Hashable, Label] = {}
     for label in (*kept, *new):
@@ -232,12 +197,12 @@ def _newer(old: Label, new: Label) -> Label:
 
 
 def ranked(labels: Iterable[Label]) -> list[Label]:
-    """The one to show first (see `Label.rank`), newer ones before older ones."""
+    """The one to show first, newer ones before older ones."""
     return sorted(labels, key=lambda label: (label.rank, -label.created_at, repr(label.identity)))
 
 
 def shown(labels: Iterable[Label]) -> Label | None:
-    """The label that stands for one latent; None if there is none but failures."""
+    """The label of one latent that counts; None if there is none but failures."""
     return next((label for label in ranked(labels) if not label.error), None)
 
 

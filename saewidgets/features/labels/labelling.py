@@ -1,19 +1,21 @@
-"""Defines `label_features` (a label for each of many latents) and `plan`: what that would ask and cost.
+"""Defines `label_features` (a label for each of many latents), `plan` (what that would ask and cost), and `Asking`.
 
-Used by `ws.features.auto_label`, `suggest` and `plan_labels`.
+`run_questions` asks a language model about many latents, within a cost limit; `score_labels` uses it, too.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, Protocol, TypeVar
 
-from saewidgets.config.arguments import count
+from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, SAEWidgetsError
-from saewidgets.features.labels.asking import Answer, Asking, Outcome, Price, error_text, run_questions, usage_of
+from saewidgets.events import Control, NullControl, Progress
 from saewidgets.features.labels.evidence import (
     SAMPLINGS,
     Example,
@@ -22,12 +24,231 @@ from saewidgets.features.labels.evidence import (
     Sampling,
     shown_examples,
 )
+from saewidgets.features.labels.http import redacted
 from saewidgets.features.labels.label import MAX_DESCRIPTION, Label
-from saewidgets.features.labels.llm import LLM, Asker, LLMError, Message, Reader, estimate_tokens, named
+from saewidgets.features.labels.llm import LLM, Asker, LLMError, Message, Reader, Reply, estimate_tokens, named
 from saewidgets.features.labels.prompts import EXAMPLES, Template, build, parse, prompt_hash
 from saewidgets.render.html import Html, facts_table, join, tag
 
+T = TypeVar("T")
+Q = TypeVar("Q", bound="_Asked")
+R = TypeVar("R")
+
+_LOOK = 0.1  # seconds between two looks at whether somebody asked to stop
 _PROMPT = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto;font-size:12px;margin:4px 0 8px"
+
+# --- asking about many latents --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a provider takes per million tokens of prompts and of answers, in any currency."""
+
+    tokens_in: float
+    tokens_out: float
+
+    def __post_init__(self) -> None:
+        for name in ("tokens_in", "tokens_out"):
+            arguments.number(getattr(self, name), f"price.{name}", "the price of a million tokens")
+
+    def of(self, tokens_in: float, tokens_out: float) -> float:
+        return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How a language model is asked about many latents.
+
+    Attributes:
+        concurrency: questions under way at once.
+        price: of the provider, for `max_cost` and the count.
+        max_cost: most that may be spent: no question is asked whose estimate would pass it.
+        max_failures: so many failures in a row end the run.
+        control: asked ten times a second; what it raises ends the run at once.
+        progress: called after every latent, in the calling thread.
+        on_label: called with every label (of `label_features` also with failures) as it comes, in the calling thread.
+        model: what to call who is asked, if it does not say.
+
+    Raises:
+        ConfigError: one of them cannot work.
+    """
+
+    concurrency: int = 4
+    price: Price | None = None
+    max_cost: float | None = None
+    max_failures: int = 10
+    control: Control | None = None
+    progress: Callable[[Progress], None] | None = None
+    on_label: Callable[[Label], None] | None = None
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        what = "how many questions are under way at once"
+        arguments.count(self.concurrency, "concurrency", what, least=1, most=256)
+        arguments.count(self.max_failures, "max_failures", "after how many failures in a row to end", least=1)
+        arguments.optional_text(self.model, "model", "what to call who is asked")
+        if self.max_cost is not None:
+            arguments.number(self.max_cost, "max_cost", "the most that may be spent")
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a run did and used.
+
+    Attributes:
+        labels: with what came of it, by latent.
+        left: what was not asked about, because the run `stopped`.
+        tokens_in, tokens_out: the provider's numbers where it reports them, else estimates.
+        cost: of that; None without a price.
+        stopped: ``max_cost``: the next question might have passed the limit; ``failures``: too many failed in a row.
+    """
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = None
+    stopped: Literal["max_cost", "failures"] | None = None
+    left: list[Any] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+
+
+class _Asked(Protocol):
+    """A question; estimates."""
+
+    @property
+    def tokens_in(self) -> int: ...
+
+    @property
+    def tokens_out(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A label that came of a question, the tokens it took, why there is none, and whether no other will come either."""
+
+    label: Label
+    used: tuple[int, int] = (0, 0)
+    error: str = ""
+    fatal: LLMError | None = None
+
+
+def run_questions(
+    run: Outcome,
+    subjects: list[T],
+    ask: Callable[[T], Q | None],
+    work: Callable[[Q, Reader | Asker], Answer],
+    keep: Callable[[Answer], None],
+    llm: LLM | Reader,
+    asking: Asking,
+    phase: str,
+) -> None:
+    """Ask about every subject, and count in `run` what that takes.
+
+    `ask` makes the question about a subject (None where there is none, which it has noted), `work` its answer in
+    another thread; `keep` is called with every answer in this one. A question's estimate is set aside before it is
+    asked, so that the limit also holds for what is under way. A `Reader` is free.
+    """
+    free = isinstance(llm, Reader)
+    price, limit = (None, None) if free else (asking.price, asking.max_cost)
+    if limit is not None and price is None:
+        hint = "Pass price=Price(per million in, out)."
+        raise ConfigError("A cost limit needs a price.", where="max_cost", hint=hint)
+    done, start, in_a_row, reserved = 0, time.monotonic(), 0, 0.0
+
+    def estimate(item: Q) -> float:
+        return price.of(item.tokens_in, item.tokens_out) if price is not None else 0.0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if asking.progress is not None:
+            rate = done / max(1e-9, time.monotonic() - start)
+            asking.progress(
+                Progress(done, len(subjects), "features", rate, (len(subjects) - done) / rate, phase=phase)
+            )
+
+    def questions() -> Iterator[Q]:
+        nonlocal reserved
+        for subject in subjects:
+            item = None if run.stopped else ask(subject)
+            spent = (run.cost or 0.0) + reserved
+            if item is not None and limit is not None and spent + estimate(item) > limit * (1 + 1e-9):
+                item, run.stopped = None, "max_cost"
+            if item is not None:
+                reserved += estimate(item)
+                yield item
+            elif run.stopped:
+                run.left.append(subject)
+            else:
+                tick()
+
+    with ExitStack() as stack:
+        who = llm if isinstance(llm, Reader) else stack.enter_context(Asker(llm))
+        check = (asking.control or NullControl()).check
+        found = _each(questions(), lambda item: work(item, who), 1 if free else asking.concurrency, check)
+        for item, answer in stack.enter_context(closing(found)):
+            reserved -= estimate(item)
+            run.tokens_in, run.tokens_out = run.tokens_in + answer.used[0], run.tokens_out + answer.used[1]
+            run.cost = price.of(run.tokens_in, run.tokens_out) if price is not None else None
+            if answer.fatal is not None:
+                raise answer.fatal
+            keep(answer)
+            in_a_row = in_a_row + 1 if answer.error else 0
+            if in_a_row >= asking.max_failures:
+                run.stopped = run.stopped or "failures"
+            tick()
+    run.labels.sort(key=lambda label: label.index)
+
+
+def _each(
+    items: Iterable[T], work: Callable[[T], R], concurrency: int, check: Callable[[], None]
+) -> Generator[tuple[T, R], None, None]:
+    """Every item with its result, in the order in which they are done.
+
+    `items` is read in the caller's thread, just in time. `check` is called ten times a second, and what it raises ends
+    everything at once: what has not begun is dropped, what is under way ends in its thread, unseen.
+    """
+    source = iter(items)
+    pending: dict[Future[R], T] = {}
+    executor = ThreadPoolExecutor(concurrency, thread_name_prefix="labels")
+    try:
+        more = True
+        while more or pending:
+            check()
+            while more and len(pending) < concurrency:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    more = False
+                else:
+                    pending[executor.submit(work, item)] = item
+            for future in wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
+                try:
+                    result = future.result()
+                except CancelledError as error:  # a coroutine cancelled itself; it is no cancellation of ours
+                    raise RuntimeError("the language model's coroutine was cancelled") from error
+                yield pending.pop(future), result
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def usage_of(answer: str, estimated_in: int) -> tuple[int, int]:
+    """Tokens in and out: what the provider reports, else estimates."""
+    tokens_in = answer.tokens_in if isinstance(answer, Reply) else None
+    tokens_out = answer.tokens_out if isinstance(answer, Reply) else None
+    return (
+        estimated_in if tokens_in is None else tokens_in,
+        math.ceil(len(answer.encode("utf-8", "replace")) / 4) if tokens_out is None else tokens_out,
+    )
+
+
+def failed(label: Label, error: Exception, used: tuple[int, int] = (0, 0)) -> Answer:
+    """Of an error what can be kept: no keys, nothing that no file can hold."""
+    said = str(error) if isinstance(error, SAEWidgetsError) else f"{type(error).__name__}: {error}"
+    text = redacted(said).encode("utf-8", "replace").decode().replace("\0", "")[:2000] or "unknown error"
+    return Answer(label, used, text, error if isinstance(error, LLMError) and error.fatal else None)
+
+
+# --- labels ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +271,7 @@ class LabelOptions:
 
     def __post_init__(self) -> None:
         for name, least, most in (("n_examples", 1, 1000), ("context", 0, 1000), ("answer_tokens", 1, 100_000)):
-            count(getattr(self, name), f"options.{name}", "a number", least=least, most=most)
+            arguments.count(getattr(self, name), f"options.{name}", "a number", least=least, most=most)
         if self.sampling not in SAMPLINGS:
             raise ConfigError(
                 f"{self.sampling!r} is not a way to choose examples.", where="options.sampling",
@@ -84,7 +305,7 @@ def _question(index: int, examples: Examples, options: LabelOptions) -> Question
     evidence = examples.of(index)
     chosen = shown_examples(evidence, options.n_examples, options.sampling)
     windows = tuple(example.around(options.context, options.context) for example in chosen)
-    if not windows and not ("tokens_table" in options.template.required and evidence.token_counts):
+    if not windows:
         return None
     messages = tuple(build(options.template, evidence, windows))
     return Question(
@@ -136,30 +357,29 @@ class Plan:
             else "Nothing would be sent: it reads the examples themselves"
             + (", here shown as a prompt." if self.first else "."),
         ]
-        lines += [
-            f"{len(found):,} {'is' if len(found) == 1 else 'are'} skipped: {why}."
-            for why, found in self._skipped() if found
-        ]  # fmt: skip
+        lines += [f"{n:,} {'is' if n == 1 else 'are'} skipped: {why}." for why, n in self._skipped()]
         if self.first and not self.n_questions:
             lines.append("An example, which would not be asked again:")
         return "\n\n".join(["\n".join(lines), *map(str, self.first)])
 
     def _repr_html_(self) -> str:
-        facts = [("Features that would be asked about", f"{self.n_questions:,}")]
-        facts += [(f"Skipped: {why}", f"{len(found):,}") for why, found in self._skipped() if found]
+        facts = {"Features that would be asked about": f"{self.n_questions:,}"}
+        facts |= {f"Skipped: {why}": f"{n:,}" for why, n in self._skipped()}
         if self.sent:
-            facts.append(("Tokens in (estimate)", f"{self.tokens_in:,}"))
-            facts.append(("Tokens out (estimate)", f"{self.tokens_out:,}"))
-            facts += [] if self.cost is None else [("Cost (estimate, in the price's currency)", f"{self.cost:.4g}")]
+            cost = {} if self.cost is None else {"Cost (estimate, in the price's currency)": f"{self.cost:.4g}"}
+            facts |= {
+                "Tokens in (estimate)": f"{self.tokens_in:,}", "Tokens out (estimate)": f"{self.tokens_out:,}", **cost
+            }
         what = "Nothing was sent." if self.sent else "Nothing would be sent: it reads the examples themselves."
         asked = (_folded(question, opened=question is self.first[0]) for question in self.first)
-        return join([facts_table(f"Labels by {self.model}. {what}", dict(facts)), *asked])
+        return join([facts_table(f"Labels by {self.model}. {what}", facts), *asked])
 
-    def _skipped(self) -> list[tuple[str, Sequence[int]]]:
-        return [
-            ("labelled by the same question", self.same), ("dead", self.dead),
-            ("without examples that can be read", tuple(self.broken)),
-        ]
+    def _skipped(self) -> list[tuple[str, int]]:
+        counts = (
+            ("labelled by the same question", len(self.same)), ("dead", len(self.dead)),
+            ("without examples that can be read", len(self.broken)),
+        )
+        return [(why, n) for why, n in counts if n]
 
 
 def _folded(question: Question, *, opened: bool) -> Html:
@@ -186,7 +406,7 @@ def plan(
 
     Nothing is asked, sent or written.
     """
-    first = count(first, "first", "how many prompts to show")
+    first = arguments.count(first, "first", "how many prompts to show")
     options, model = options or LabelOptions(), named(llm, model)
     answered = _answered(existing, model, options.method)
     shown: list[Question] = []
@@ -219,15 +439,12 @@ def plan(
 
 @dataclass(kw_only=True)
 class LabelRun(Outcome):
-    """What a run of `label_features` did.
+    """What a run of `label_features` did; the rest as of `Outcome`.
 
     Attributes:
-        labels: new labels, by latent.
         failures: latents that failed, as labels without a text and with an `error`.
         same: latents that had the same label already.
         dead: latents without examples.
-        left: latents that were not asked about, because the run `stopped`.
-        tokens_in, tokens_out, cost, stopped: as of `Outcome`.
     """
 
     failures: list[Label] = field(default_factory=list)
@@ -271,19 +488,20 @@ def label_features(
         ConfigError: an argument cannot work.
     """
     how, settings, run = Asking(**asking), options or LabelOptions(), LabelRun()
-    blank = Label(0, "-", source="auto", method=settings.method, model=named(llm, how.model))
+    blank = Label(0, "", source="auto", method=settings.method, model=named(llm, how.model))
     answered = _answered(existing, blank.model, blank.method)
 
     def keep(answer: Answer) -> None:
-        (run.failures if answer.error else run.labels).append(answer.label)
+        label = replace(answer.label, error=answer.error, created_at=time.time())
+        (run.failures if answer.error else run.labels).append(label)
         if how.on_label is not None:
-            how.on_label(answer.label)
+            how.on_label(label)
 
     def ask(index: int) -> Question | None:
         try:
             item = _question(index, examples, settings)
         except SAEWidgetsError as error:
-            keep(_failure(replace(blank, index=index), error))
+            keep(failed(replace(blank, index=index), error))
             return None
         if item is not None and (index, item.prompt_hash) not in answered:
             return item
@@ -291,31 +509,20 @@ def label_features(
         return None
 
     def work(item: Question, who: Reader | Asker) -> Answer:
-        return _label(item, who, replace(blank, index=item.index, prompt_hash=item.prompt_hash))
+        label, used = replace(blank, index=item.index, prompt_hash=item.prompt_hash), (0, 0)
+        try:
+            if isinstance(who, Asker):
+                said = who.ask(item.messages)
+                used = usage_of(said, item.tokens_in)
+                text, description = parse(said)
+            else:
+                text, description = who.explain(item.evidence, item.examples)
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of the user's own function: anything; it is kept with the latent
+            return failed(label, error, used)
+        return Answer(replace(label, text=text, description=description[:MAX_DESCRIPTION]), used)
 
     run_questions(run, list(dict.fromkeys(features)), ask, work, keep, llm, how, "labelling")
     run.failures.sort(key=lambda label: label.index)
     return run
-
-
-def _label(item: Question, who: Reader | Asker, blank: Label) -> Answer:
-    used = 0, 0
-    try:
-        if isinstance(who, Asker):
-            said = who.ask(item.messages)
-            used = usage_of(said, item.tokens_in)
-            text, description = parse(said)
-        else:
-            text, description = who.explain(item.evidence, item.examples)
-    except CancelledError:
-        raise
-    except Exception as error:  # noqa: BLE001 - of the user's own function: anything; it is kept with the latent
-        return _failure(blank, error, used)
-    label = replace(blank, text=text, description=description[:MAX_DESCRIPTION], created_at=time.time())
-    return Answer(label, used)
-
-
-def _failure(blank: Label, error: Exception, used: tuple[int, int] = (0, 0)) -> Answer:
-    fatal = error if isinstance(error, LLMError) and error.fatal else None
-    label = replace(blank, text="", error=error_text(error), created_at=time.time())
-    return Answer(label, used, label.error, fatal)

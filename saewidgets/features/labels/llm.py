@@ -1,6 +1,7 @@
 """Language models as functions of messages: what one is (`LLM`), its errors, and how it is asked from several threads.
 
-With `transformers_local` (a model in memory) and `echo`; `openai_compatible` is a module of its own.
+With `openai_compatible` (any server that speaks OpenAI's chat completions), `transformers_local` (a model in memory)
+and `echo`; used by `label_features` and `score_labels`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import asyncio
 import inspect
 import math
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, Literal, Protocol, Self, TypedDict, cast, runtime_checkable
 
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.features.labels.evidence import Example, FeatureEvidence
+from saewidgets.features.labels.http import RequestError, Server
 
 
 class Message(TypedDict):
@@ -30,11 +33,7 @@ LLM = Callable[[list[Message]], str | Awaitable[str]]
 
 
 class Reply(str):
-    """An answer that knows what it cost, as far as the provider says.
-
-    Attributes:
-        tokens_in, tokens_out: of the prompt and of the answer; None where that is not known.
-    """
+    """An answer that knows its tokens and those of the prompt, as far as the provider says."""
 
     tokens_in: int | None
     tokens_out: int | None
@@ -111,11 +110,7 @@ class LLMAnswerError(LLMError):
 
 
 def named(llm: object, model: str | None = None) -> str:
-    """What labels call `llm`: `model`, else its own `model`, else the function's name.
-
-    Raises:
-        ConfigError: it cannot be asked.
-    """
+    """What labels call `llm`: `model`, else its own `model`, else the function's name. Raises `ConfigError`."""
     if not callable(llm) and not isinstance(llm, Reader):
         arguments.refuse(
             llm, "llm", "who is asked, a function of messages",
@@ -155,11 +150,7 @@ class Asker:
                 self._loop.call_soon_threadsafe(_stop, self._loop)
 
     def ask(self, messages: Sequence[Message]) -> str:
-        """The answer. Raises whatever `llm` raises, `CancelledError` after the asker was left.
-
-        Raises:
-            LLMAnswerError: it returned something that is not text.
-        """
+        """The answer. Raises whatever `llm` raises, `CancelledError` after the asker was left."""
         answer = self._llm([cast(Message, dict(m)) for m in messages])  # a copy: what was asked stays what it was
         if inspect.isawaitable(answer):
             answer = self._await(answer)
@@ -211,21 +202,16 @@ class Echo:
         self._lock = threading.Lock()
         self.seen: list[list[Message]] = []
 
-    def __repr__(self) -> str:
-        return "echo()"
-
     def __call__(self, messages: list[Message]) -> str:
         with self._lock:
             number = len(self.seen)
             self.seen.append(messages)
         if callable(self._answer):
             return self._answer(messages)
-        if isinstance(self._answer, str):
-            return self._answer
-        if self._answer:
-            return self._answer[number % len(self._answer)]
-        lines = messages[-1]["content"].count("\n") + 1
-        return f"[EXPLANATION]: a prompt of {lines} lines"
+        if not self._answer:
+            lines = messages[-1]["content"].splitlines()
+            return f"[EXPLANATION]: a prompt of {len(lines)} lines"
+        return self._answer if isinstance(self._answer, str) else self._answer[number % len(self._answer)]
 
 
 def echo(answer: str | Sequence[str] | Callable[[list[Message]], str] | None = None) -> Echo:
@@ -259,8 +245,7 @@ def transformers_local(
             "This is not a text-generating model with its tokenizer.", where="model",
             hint="Pass a transformers model and its tokenizer, a LoadedModel, or a text-generation pipeline.",
         )
-    if not 1 <= max_tokens <= 100_000:
-        raise ConfigError(f"{max_tokens} is not a length.", where="max_tokens")
+    arguments.count(max_tokens, "max_tokens", "the longest answer", least=1, most=100_000)
     if not name:
         path = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
         name = path if path.count("/") == 1 and not path.startswith(("/", ".")) else ""
@@ -281,11 +266,7 @@ class TransformersLocal:
         return f"transformers_local({self.model!r})"
 
     def __call__(self, messages: list[Message]) -> Reply:
-        """The model's answer.
-
-        Raises:
-            LLMAnswerError: the prompt does not fit into the model's context.
-        """
+        """The model's answer. Raises `LLMAnswerError`: the prompt does not fit into the model's context."""
         # Torch: seconds to import.
         import torch
 
@@ -314,3 +295,126 @@ class TransformersLocal:
             )
         answer = tokenizer.decode(out[0, length:], skip_special_tokens=True)
         return Reply(answer, length, int(out.shape[1]) - length)
+
+
+# --- servers --------------------------------------------------------------------------------------------
+
+_KINDS: dict[str, type[LLMError]] = {
+    "timeout": LLMTimeoutError, "busy": RateLimitedError, "answer": LLMAnswerError, "failed": LLMServerError,
+    "refused": LLMServerError,
+}  # fmt: skip
+_NO_MONEY = (NoFundsError, "The account's money or quota is used up: {said}", "See its billing page.")
+_STATUS: dict[int, tuple[type[LLMError], str, str]] = {
+    401: (RefusedKeyError, "The server does not accept {key}: {said}", "Check the key."),
+    402: _NO_MONEY,
+    403: (RefusedKeyError, "The server does not allow {key} to use {model}: {said}", "Check what the key may do."),
+    404: (
+        UnknownModelError, "There is no model {model!r} at this address: {said}",
+        "Check the model's name and that the address ends in /v1 where the server wants it.",
+    ),
+}  # fmt: skip
+
+
+def openai_compatible(
+    base_url: str,
+    model: str,
+    *,
+    api_key_env: str | None = "OPENAI_API_KEY",
+    temperature: float | None = 0.0,
+    max_tokens: int = 500,
+    timeout: float = 120.0,
+    retries: int = 4,
+    extra: Mapping[str, Any] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> OpenAICompatible:
+    """A language model behind an OpenAI-compatible address, hosted or on this machine (vLLM, llama.cpp, Ollama).
+
+    Args:
+        base_url: up to before ``/chat/completions``: ``https://api.openai.com/v1``, ``http://127.0.0.1:8000/v1``.
+        model: as the server calls it; labels carry it.
+        api_key_env: name of the environment variable that holds the key; None: no key is sent.
+        temperature: None leaves it to the server.
+        max_tokens: longest answer.
+        timeout: seconds to wait for each piece of an answer.
+        retries: how often a busy or failing server is asked again, waiting twice as long each time or as long as its
+            `Retry-After` says.
+        extra: further fields of the request (``{"reasoning_effort": "low"}``).
+        sleep: how to wait.
+
+    Raises:
+        ConfigError: an argument cannot work, or a key would travel over an open line.
+    """
+    if not model.strip():
+        raise ConfigError("The model has no name.", where="model")
+    server = Server(base_url, key_env=api_key_env, timeout=timeout, retries=retries, sleep=sleep)
+    arguments.count(max_tokens, "max_tokens", "the longest answer", least=1, most=1_000_000)
+    return OpenAICompatible(server, model, {"max_tokens": max_tokens, "temperature": temperature}, dict(extra or {}))
+
+
+class OpenAICompatible:
+    """What `openai_compatible` returns; call it with messages, from any thread."""
+
+    def __init__(self, server: Server, model: str, settings: dict[str, Any], extra: dict[str, Any]) -> None:
+        self.model = model
+        self._server, self._settings, self._extra = server, settings, extra
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"openai_compatible({self._server.base_url!r}, {self.model!r}, api_key_env={self._server.key_env!r})"
+
+    def __call__(self, messages: list[Message]) -> Reply:
+        """The model's answer. Raises `LLMError`, as one of its children."""
+        for _ in range(3):
+            with self._lock:
+                settings = {name: value for name, value in self._settings.items() if value is not None}
+            body = {"model": self.model, "messages": messages, **settings, **self._extra}
+            try:
+                return self._reply(self._server.json("/chat/completions", body))
+            except ConfigError as error:
+                raise MissingKeyError(error.what, where=error.where, hint=error.hint) from None
+            except RequestError as error:
+                if not self._adapt(error, body):
+                    raise self._llm_error(error) from None
+        raise LLMServerError("The server refuses the request's settings.", where=self._server.host)
+
+    def _adapt(self, error: RequestError, body: Mapping[str, Any]) -> bool:
+        """Whether the request can be put in another way: newer models take other settings than older ones."""
+        said = error.said.lower() if error.status == 400 else ""
+        with self._lock:
+            if "max_completion_tokens" in said and "max_tokens" in body and "max_tokens" not in self._extra:
+                self._settings["max_completion_tokens"] = self._settings.pop("max_tokens", body["max_tokens"])
+                return True
+            if "temperature" in said and "temperature" in body and "temperature" not in self._extra:
+                self._settings.pop("temperature", None)
+                return True
+        return False
+
+    def _llm_error(self, error: RequestError) -> LLMError:
+        row = _NO_MONEY if error.no_money else _STATUS.get(error.status)
+        if row is None:
+            return _KINDS[error.kind](error.what, where=error.where, hint=error.hint)
+        kind, what, hint = row
+        key = f"the key in {self._server.key_env}" if self._server.key_env else "a request without a key"
+        return kind(what.format(key=key, model=self.model, said=error.said), where=error.where, hint=hint)
+
+    def _reply(self, data: Any) -> Reply:
+        host = self._server.host
+        try:
+            choice = data["choices"][0]
+            message = choice["message"]
+            content = message.get("content")
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise LLMAnswerError("The answer has no message in it.", where=host, hint="Check the address.") from None
+        if isinstance(content, list):  # parts, as some servers give them
+            content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        if not isinstance(content, str) or not content.strip():
+            if refusal := message.get("refusal"):
+                raise LLMAnswerError(f"The model refuses to answer: {str(refusal)[:200]}", where=host)
+            cut = choice.get("finish_reason") == "length"
+            raise LLMAnswerError(
+                "The answer is empty" + (": its length was used up before it began." if cut else "."), where=host,
+                hint="Raise max_tokens." if cut else "Try again.",
+            )
+        usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}
+        counts = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
+        return Reply(content, *(n if type(n) is int and 0 <= n < 2**53 else None for n in counts))

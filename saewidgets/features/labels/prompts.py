@@ -5,7 +5,7 @@ contains ``{examples}`` stays text.
 
     {examples}      numbered windows, one a line, ``<<…>>`` around the tokens on which the latent fires, and their
                     activations from 0 to 10 (10: the largest activation of the latent anywhere)
-    {tokens_table}  the tokens on which it fires, and how often
+    {tokens_table}  the tokens that are marked in all windows, and how often
     {logits}        the tokens that it raises and lowers most; empty where that is not known
     {density}       on which share of the tokens it fires
 """
@@ -17,12 +17,11 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from saewidgets.errors import ConfigError
-from saewidgets.features.labels.escaping import MAX_TOKEN, active, marked, shortened, visible
-from saewidgets.features.labels.evidence import Example, FeatureEvidence
+from saewidgets.features.labels.evidence import MAX_TOKEN, Example, FeatureEvidence, active, marked, shortened, visible
 from saewidgets.features.labels.label import MAX_TEXT
 from saewidgets.features.labels.llm import LLMAnswerError, Message
 
@@ -35,10 +34,6 @@ _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}")
 
 def _names(text: str) -> list[str]:
     return [match[1] for match in _PLACEHOLDER.finditer(text) if match[1]]
-
-
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    return _PLACEHOLDER.sub(lambda m: values[m[1]] if m[1] else m[0][0], text).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,34 +57,23 @@ class Template:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "required", tuple(self.required))
-        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
         if not self.name.strip() or len(self.name) > 100:
             raise ConfigError("A template needs a short name.", where="template.name")
-        if unknown := [name for name in self.required if name not in PLACEHOLDERS]:
-            raise ConfigError(
-                f"There is no placeholder {{{unknown[0]}}}.", where="template.required", hint=f"Use {known}."
-            )
+        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
         if not self.required:
             raise ConfigError("A template needs a placeholder.", where="template.required", hint=f"Name one: {known}.")
-        for part in ("system", "user"):
-            for name in _names(getattr(self, part)):
+        used = {"required": self.required, "system": _names(self.system), "user": _names(self.user)}
+        for part, names in used.items():
+            for name in names:
                 if name not in PLACEHOLDERS:
                     raise ConfigError(
                         f"There is no placeholder {{{name}}}.", where=f"template.{part}",
                         hint=f"Use {known}; write {{{{ and }}}} for braces.",
                     )
-        missing = [name for name in self.required if name not in _names(self.user)]
-        if missing:
-            raise ConfigError(
-                f"The prompt has no {{{missing[0]}}}.", where="template.user",
-                hint="Put it where the model should see it.",
-            )
-
-    def fill(self, values: Mapping[str, str]) -> list[Message]:
-        return [
-            {"role": "system", "content": _filled(self.system, values)},
-            {"role": "user", "content": _filled(self.user, values)},
-        ]
+        for name in self.required:
+            if name not in used["user"]:
+                hint = "Put it where the model should see it."
+                raise ConfigError(f"The prompt has no {{{name}}}.", where="template.user", hint=hint)
 
 
 _RULES = f"""\
@@ -129,36 +113,34 @@ TEMPLATES: Mapping[str, Template] = {template.name: template for template in (EX
 
 def build(template: Template, evidence: FeatureEvidence, examples: Sequence[Example]) -> list[Message]:
     """The exact messages that ask for a label of one latent."""
-    used = {*_names(template.system), *_names(template.user)}
-    density = f"{evidence.density:.2%}" if evidence.density is not None else "an unknown share"
-    values = {
-        "examples": numbered(examples, evidence.max_activation) if "examples" in used else "",
-        "tokens_table": tokens_table(evidence) if "tokens_table" in used else "",
-        "logits": logits(evidence) if "logits" in used else "",
-        "density": density,
+    values: dict[str, Callable[[], str]] = {
+        "examples": lambda: _numbered(examples, evidence.max_activation),
+        "tokens_table": lambda: _tokens_table(evidence), "logits": lambda: _logits(evidence),
+        "density": lambda: f"{evidence.density:.2%}" if evidence.density is not None else "an unknown share",
     }
-    return template.fill(values)
+
+    def filled(text: str) -> str:
+        return _PLACEHOLDER.sub(lambda m: values[m[1]]() if m[1] else m[0][0], text).strip()
+
+    return [
+        {"role": "system", "content": filled(template.system)}, {"role": "user", "content": filled(template.user)},
+    ]  # fmt: skip
 
 
-def numbered(examples: Sequence[Example], max_activation: float) -> str:
-    """Two lines per window: its marked text, and the marked tokens with activations from 0 to 10."""
-    largest = max(max_activation, *(max(e.activations) for e in examples)) if examples else max_activation
+def _numbered(examples: Sequence[Example], max_activation: float) -> str:
+    """Two lines per window: its marked text, and the marked tokens with activations from 0 to 10, rounded up."""
+    largest = max([max_activation, *(max(e.activations) for e in examples)])
     lines = []
     for number, example in enumerate(examples, 1):
         marks = active(example.activations)
         lines.append(f"Example {number}: {marked(example.tokens, marks)}")
         found = [
-            f"{quoted(token)} {rescaled(value, largest)}"
+            f"{quoted(token)} {math.ceil(10 * value / largest)}"
             for token, value, mark in zip(example.tokens, example.activations, marks, strict=True) if mark
         ]
         more = f", and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         lines.append(f"Activations {number}: {', '.join(found[:_LISTED])}{more}")
     return "\n".join(lines)
-
-
-def rescaled(value: float, largest: float) -> int:
-    """An activation as a whole number from 0 to 10, rounded up."""
-    return 0 if value <= 0 or largest <= 0 else max(0, min(10, math.ceil(10 * value / largest)))
 
 
 def quoted(text: str, limit: int = MAX_TOKEN) -> str:
@@ -167,34 +149,23 @@ def quoted(text: str, limit: int = MAX_TOKEN) -> str:
     return packed.replace("<<", "<\\u003c").replace(">>", ">\\u003e")
 
 
-def count_tokens(evidence: FeatureEvidence) -> Counter[str]:
-    """How often the latent fired on which token; from the examples where nothing better is known."""
-    if evidence.token_counts:
-        return Counter({token: count for token, count in evidence.token_counts.items() if count > 0})
-    return count_marked(evidence.activating())
+def marked_tokens(examples: Iterable[Example]) -> list[tuple[str, int]]:
+    """Which tokens are marked in the examples, and how often; the most frequent first."""
+    found = Counter(
+        token for e in examples for token, mark in zip(e.tokens, active(e.activations), strict=True) if mark
+    )
+    return sorted(found.items(), key=lambda row: (-row[1], row[0]))
 
 
-def count_marked(examples: Iterable[Example]) -> Counter[str]:
-    """How often which token is marked in the examples."""
-    found: Counter[str] = Counter()
-    for example in examples:
-        marks = active(example.activations)
-        found.update(token for token, mark in zip(example.tokens, marks, strict=True) if mark)
-    return found
-
-
-def tokens_table(evidence: FeatureEvidence) -> str:
-    """The most frequent tokens, one a line, with counts."""
-    counts = count_tokens(evidence)
-    rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
+def _tokens_table(evidence: FeatureEvidence) -> str:
+    rows = marked_tokens(evidence.activating())
     lines = [f"{quoted(token)}  {count}" for token, count in rows[:TABLE_ROWS]]
     if len(rows) > TABLE_ROWS:
         lines.append(f"({len(rows) - TABLE_ROWS:,} other tokens)")
     return "\n".join(["token  times", *lines])
 
 
-def logits(evidence: FeatureEvidence) -> str:
-    """Which next tokens the latent makes likelier and less likely; "" where that is not known."""
+def _logits(evidence: FeatureEvidence) -> str:
     sides = (("likelier", evidence.raises), ("less likely", evidence.lowers))
     return "\n".join(
         f"Makes these next tokens {how}: {', '.join(quoted(token) for token, _ in tokens[:_LISTED])}"
@@ -203,7 +174,7 @@ def logits(evidence: FeatureEvidence) -> str:
 
 
 def prompt_hash(messages: Sequence[Message]) -> str:
-    """A short hash of the exact messages."""
+    """The same for the exact same messages."""
     packed = json.dumps([[m["role"], m["content"]] for m in messages], ensure_ascii=True)
     return hashlib.sha256(packed.encode()).hexdigest()[:32]
 

@@ -18,16 +18,23 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from saewidgets.config.arguments import count, shown
 from saewidgets.errors import ConfigError, SAEWidgetsError
-from saewidgets.features.labels.asking import Answer, Asking, Outcome, error_text, run_questions, usage_of
-from saewidgets.features.labels.escaping import active, marked, plain
-from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, held_out
+from saewidgets.features.labels.evidence import (
+    Example,
+    Examples,
+    FeatureEvidence,
+    active,
+    held_out,
+    marked,
+    plain,
+)
 from saewidgets.features.labels.label import MAX_TEXT, Label, Score
-from saewidgets.features.labels.llm import LLM, Asker, LLMError, Message, Reader, estimate_tokens, named
+from saewidgets.features.labels.labelling import Answer, Asking, Outcome, failed, run_questions, usage_of
+from saewidgets.features.labels.llm import LLM, Asker, Message, Reader, estimate_tokens, named
 from saewidgets.features.labels.prompts import prompt_hash, quoted
 
 Scorer = Literal["detection", "fuzzing"]
@@ -52,14 +59,12 @@ else."""
 
 @dataclass(kw_only=True)
 class ScoreRun(Outcome):
-    """What a run of `score_labels` did.
+    """What a run of `score_labels` did; the rest as of `Outcome`.
 
     Attributes:
-        labels: labels with their new score.
+        labels: with their new score.
         errors: (label, what went wrong) of those without one: no windows, or no answer at all.
         same: labels that had this very score already.
-        left: labels that were not judged, because the run `stopped`.
-        tokens_in, tokens_out, cost, stopped: as of `Outcome`.
     """
 
     errors: list[tuple[Label, str]] = field(default_factory=list)
@@ -68,13 +73,7 @@ class ScoreRun(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One window of a test.
-
-    Attributes:
-        tokens: its text.
-        marks: which tokens are shown as marked; None where none is (detection).
-        positive: the latent fires here (and, where marks are shown, on the marked tokens).
-    """
+    """One window of a test, which of its tokens are shown as marked (fuzzing), and whether the latent fires (there)."""
 
     tokens: tuple[str, ...]
     marks: tuple[bool, ...] | None
@@ -160,48 +159,42 @@ def score_labels(
         return _Test(label, list(zip(batches, prompts, strict=True)), hashed, tokens_in, tokens_out)
 
     def work(test: _Test, who: Reader | Asker) -> Answer:
-        return _judge(test, who, scorer, judge)
+        """The label with its score. Windows whose question failed are not judged; if all failed, that is its error."""
+        used, problem, answered = (0, 0), Answer(test.label), False
+        judged: list[tuple[Sample, bool]] = []
+        for batch, prompt in test.batches:
+            verdicts: Sequence[bool | None]
+            try:
+                if isinstance(who, Asker):
+                    answer = who.ask(prompt)
+                    more = usage_of(answer, estimate_tokens(prompt))
+                    used = used[0] + more[0], used[1] + more[1]
+                    verdicts = read_answer(answer, len(batch)) or [None] * len(batch)
+                else:
+                    verdicts = [who.judge(test.label.text, sample.tokens, sample.marks) for sample in batch]
+            except CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - of the user's own function: anything; said with the label
+                problem = failed(test.label, error)
+                if problem.fatal is not None:
+                    break
+                continue
+            answered = True
+            judged += [(one, said) for one, said in zip(batch, verdicts, strict=True) if said is not None]
+        if not answered:
+            return replace(problem, used=used)
+        n_asked = sum(len(batch) for batch, _ in test.batches)
+        score = score_of(judged, n_asked, scorer, judge, test.prompt_hash)
+        return Answer(test.label.with_score(score), used, fatal=problem.fatal)
 
     run_questions(run, [label for label in labels if not label.error], ask, work, keep, llm, how, "judging")
     return run
 
 
-def _judge(test: _Test, who: Reader | Asker, scorer: Scorer, model: str) -> Answer:
-    """The label with its score. Windows whose question failed are not judged; if all failed, that is its error."""
-    tokens_in = tokens_out = 0
-    error, fatal, answered = "", None, False
-    judged: list[tuple[Sample, bool]] = []
-    for batch, prompt in test.batches:
-        verdicts: Sequence[bool | None] | None
-        try:
-            if isinstance(who, Asker):
-                said = who.ask(prompt)
-                used = usage_of(said, estimate_tokens(prompt))
-                tokens_in, tokens_out = tokens_in + used[0], tokens_out + used[1]
-                verdicts = read_answer(said, len(batch))
-            else:
-                verdicts = [who.judge(test.label.text, sample.tokens, sample.marks) for sample in batch]
-        except CancelledError:
-            raise
-        except Exception as raised:  # noqa: BLE001 - of the user's own function: anything; said with the label
-            error = error_text(raised)
-            if isinstance(raised, LLMError) and raised.fatal:
-                fatal = raised
-                break
-            continue
-        answered = True
-        judged += [(s, v) for s, v in zip(batch, verdicts or [None] * len(batch), strict=True) if v is not None]
-    n_asked = sum(len(batch) for batch, _ in test.batches)
-    score = score_of(judged, n_asked, scorer, model, test.prompt_hash)
-    if not answered:
-        return Answer(test.label, (tokens_in, tokens_out), error, fatal)
-    return Answer(test.label.with_score(score), (tokens_in, tokens_out), fatal=fatal)
-
-
 def score_of(
     judged: Sequence[tuple[Sample, bool]], n_asked: int, scorer: str, model: str = "", hashed: str = ""
 ) -> Score:
-    """The score of these verdicts; its value is None unless windows of both kinds were judged."""
+    """Its value is None unless windows of both kinds were judged."""
     tp = sum(sample.positive and verdict for sample, verdict in judged)
     fp = sum(not sample.positive and verdict for sample, verdict in judged)
     fn = sum(sample.positive and not verdict for sample, verdict in judged)
@@ -222,9 +215,6 @@ def samples(
     silent; fuzzing marks random tokens of them, as many as are marked in a positive on average (at least one), so that
     the number of marks says nothing. Where no silent window is known, fuzzing marks random silent tokens of the
     positives instead.
-
-    Raises:
-        ConfigError: there are no windows of one kind.
     """
     rng = random.Random(f"{seed} {evidence.index} {scorer}")
     fires = [e.around(context, context) for e in held_out(evidence, n_pos)]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from saewidgets.errors import ConfigError
-from saewidgets.features.labels import Label, Score, merge, ranked, shown
-from saewidgets.features.labels.label import HEURISTIC, SOURCES
+from saewidgets.features.labels import Label, Score, merge, shown
+from saewidgets.features.labels.label import HEURISTIC, SOURCES, ranked
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_wrong_data_names_its_field(data: dict[str, object], where: str) -> None
 def test_data_comes_back() -> None:
     label = Label(3, "‘king’", "more", "auto", "examples, mixed", "gpt", "ab", 12.5,
                   (Score("detection", 0.75, "gpt", 9, 10, 3, 1, 3, 2, "cd", 13.5),))
-    assert Label.from_data(json.loads(json.dumps(label.to_data()))) == label
+    assert Label.from_data(json.loads(json.dumps(asdict(label)))) == label
     assert label.by == "gpt, detection 0.75, 9 of 10 judged"
     assert (label.n_judged, label.n_asked) == (9, 10)
 

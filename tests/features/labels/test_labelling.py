@@ -21,12 +21,12 @@ from saewidgets.features.labels import (
     Message,
     MissingKeyError,
     Price,
-    Reply,
     echo,
     label_features,
     offline,
     plan,
 )
+from saewidgets.features.labels.llm import Reply
 from tests.features.labels.examples import Fixed
 
 WORDS = ("king", "queen", "", "whale", "ship")
@@ -250,16 +250,12 @@ def test_the_heuristic_needs_no_model() -> None:
     assert label_features(range(5), offline(), Fixed(*WORDS), existing=run.labels).same == [0, 1, 3, 4]
 
 
-def test_a_template_of_tokens_needs_no_windows() -> None:
-    class Counts:
-        def of(self, index: int) -> FeatureEvidence:
-            return FeatureEvidence(index, max_activation=1.0, token_counts={" king": 3} if index else {})
-
+def test_a_template_of_tokens() -> None:
     llm = echo("[EXPLANATION]: kings")
-    run = label_features([0, 1], llm, Counts(), options=LabelOptions(template=TOKENS))
+    run = label_features([0, 1], llm, Fixed("", "king"), options=LabelOptions(template=TOKENS))
     assert run.dead == [0]
     assert [x.method for x in run.labels] == ["tokens, mixed"]
-    assert '" king"  3' in llm.seen[0][1]["content"]
+    assert '" king"  18' in llm.seen[0][1]["content"]
 
 
 @pytest.mark.parametrize(

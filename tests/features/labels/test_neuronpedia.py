@@ -11,14 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
-from saewidgets.features.labels import (
-    Imported,
-    RequestError,
-    fetch_neuronpedia,
-    label_files,
-    read_labels,
-    read_neuronpedia,
-)
+from saewidgets.features.labels import Imported, RequestError, fetch_neuronpedia, label_files, read_labels
 from tests.features.labels.server import Answer, Asked, serving
 
 MODEL, SOURCE = "gemma-2-2b", "20-gemmascope-res-16k"
@@ -50,7 +43,7 @@ def test_a_label_has_what_the_line_says(tmp_path: Path) -> None:
     path = tmp_path / "batch-0.jsonl"
     scores = [{"value": 0.81, "explanationScoreTypeName": "eleuther_fuzz", "explanationScoreModelName": "gpt-4o"}]
     path.write_text(json.dumps(_line(12, " kings\nand \0queens ", scores=scores)))
-    label = read_neuronpedia(path, 16_384).labels[0]
+    label = read_labels(path, 16_384).labels[0]
     assert (label.index, label.text, label.source) == (12, "kings and queens", "imported")
     assert (label.method, label.model, label.created_at) == ("oai_token-act-pair", "gpt-4o-mini", 1722363670.5)
     score = label.scores[0]
@@ -60,9 +53,7 @@ def test_a_label_has_what_the_line_says(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_order_of_its_batches(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
-    expected = [0, 1, 2, 3, 4, 5, 20, 21]
-    assert [x.index for x in read_neuronpedia(folder).labels] == expected
-    assert [x.index for x in read_labels(folder, 22).labels] == expected
+    assert [x.index for x in read_labels(folder, 22).labels] == [0, 1, 2, 3, 4, 5, 20, 21]
     assert [x.index for x in read_labels(folder / "batch-10.jsonl.gz").labels] == [20, 21]
 
 
@@ -71,7 +62,7 @@ def test_lines_that_cannot_be_taken_are_listed(tmp_path: Path) -> None:
     odd = [_line(2, ""), _line(3, None), _line(4) | {"index": "x"}, _line(5, scores={})]
     lines = [_line(1), *odd, _line(6, "b" * 1500)]
     path.write_text("\n".join(map(json.dumps, lines)) + "\nnonsense\n[]\n")
-    found = read_neuronpedia(path)
+    found = read_labels(path)
     assert [x.index for x in found.labels] == [1, 6]
     assert [(p.where, p.field) for p in found.problems] == [
         (f"batch-0.jsonl, line {n}", field)
@@ -79,17 +70,17 @@ def test_lines_that_cannot_be_taken_are_listed(tmp_path: Path) -> None:
     ]
     assert (len(found.labels[1].text), found.labels[1].description) == (1000, "b" * 1500)
     with pytest.raises(FormatError, match="line 2, description"):
-        read_neuronpedia(path, on_error="raise")
+        read_labels(path, on_error="raise")
 
 
 def test_labels_of_another_sae_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "batch-0.jsonl"
     path.write_text(json.dumps(_line(20_000)))
     with pytest.raises(FormatError, match="20,000 is outside the SAE's 16,384"):
-        read_neuronpedia(path, 16_384)
+        read_labels(path, 16_384)
     path.write_text(json.dumps(_line(1)) + "\n" + json.dumps(_line(2) | {"modelId": "gpt2"}))
     with pytest.raises(FormatError, match="line 2, modelId: This label is of 'gpt2', not of 'gemma-2-2b'"):
-        read_neuronpedia(path)
+        read_labels(path)
 
 
 def test_damaged_files(tmp_path: Path) -> None:
@@ -98,25 +89,25 @@ def test_damaged_files(tmp_path: Path) -> None:
     for broken in (whole[:-9], whole[:100] + b"xxxx" + whole[104:]):
         path.write_bytes(broken)
         with pytest.raises(FormatError, match="damaged or cut off"):
-            read_neuronpedia(path)
+            read_labels(path)
     with pytest.raises(NotFoundError):
-        read_neuronpedia(tmp_path / "none.jsonl")
+        read_labels(tmp_path / "none.jsonl")
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError, match="batch"):
-        read_neuronpedia(tmp_path / "empty")
+        read_labels(tmp_path / "empty")
 
 
 def test_a_bomb_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "batch-0.jsonl.gz"
     path.write_bytes(BOMB)
     with pytest.raises(FormatError, match="200 times its size"):
-        read_neuronpedia(path)
+        read_labels(path)
     path.write_bytes(gzip.compress(b"x" * 5_000_000, 0))
     with pytest.raises(FormatError, match="line is longer"):
-        read_neuronpedia(path)
+        read_labels(path)
     monkeypatch.setattr(label_files, "MAX_UNPACKED", 1000)
     with pytest.raises(FormatError, match="more than 1,000 bytes"):
-        read_neuronpedia(path)
+        read_labels(path)
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
@@ -124,7 +115,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     (folder / "batch-3.jsonl").symlink_to(tmp_path / "secret")
     with pytest.raises(StorageError, match="leads out"):
-        read_neuronpedia(folder)
+        read_labels(folder)
 
 
 # ------------------------------------------------------------------------------------------------------ the server
@@ -184,14 +175,6 @@ def test_a_redirect_to_another_host_is_not_followed() -> None:
         with serving(away) as server, pytest.raises(RequestError, match="302"):
             _fetched(server.url)
         assert other.seen == []
-
-    def moved(asked: Asked) -> Answer:
-        there = asked.path.startswith("/new")
-        asked.path = asked.path.removeprefix("/new")
-        return _bucket(FILES)(asked) if there else Answer(b"", 302, {"Location": f"/new{asked.path}"})  # type: ignore[no-any-return]
-
-    with serving(moved) as server:
-        assert len(_fetched(server.url).labels) == 3
 
 
 def test_a_bomb_from_a_bucket() -> None:

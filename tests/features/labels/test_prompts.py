@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from saewidgets.errors import ConfigError
 from saewidgets.features.labels import EXAMPLES, TOKENS, Example, FeatureEvidence, LLMAnswerError, Template
-from saewidgets.features.labels.escaping import MAX_TOKEN, active, marked, plain, redacted, unescaped, visible
+from saewidgets.features.labels.evidence import MAX_TOKEN, active, marked, plain, visible
+from saewidgets.features.labels.http import redacted
 from saewidgets.features.labels.llm import estimate_tokens
 from saewidgets.features.labels.prompts import build, parse, prompt_hash, quoted
 from tests.features.labels.examples import evidence, window
@@ -28,12 +29,10 @@ def test_a_window_is_two_lines() -> None:
 
 
 def test_tokens_and_logits() -> None:
-    known = FeatureEvidence(
-        7, (window("king"),), max_activation=1, token_counts={" king": 5, " queen": 5, " a": 0, "\n": 9},
-        raises=(("ly", 1.5),), lowers=((" the", -1.0),),
-    )
+    windows = tuple(window(word, seed=seed) for seed, word in enumerate(("king", "queen", "king", "ant", "ant")))
+    known = FeatureEvidence(7, windows, max_activation=1, raises=(("ly", 1.5),), lowers=((" the", -1.0),))
     assert build(TOKENS, known, [])[1]["content"].splitlines() == [
-        "token  times", '"↵"  9', '" king"  5', '" queen"  5', 'Makes these next tokens likelier: "ly"',
+        "token  times", '" ant"  2', '" king"  2', '" queen"  1', 'Makes these next tokens likelier: "ly"',
         'Makes these next tokens less likely: " the"',
     ]
 
@@ -74,7 +73,7 @@ def test_a_wrong_template_says_what_is_wrong(user: str, required: tuple[str, ...
 
 def test_braces_in_a_template() -> None:
     template = Template("mine", 'Answer {{"a": 1}}', "{{examples}} {tokens_table}", ("tokens_table",))
-    messages = build(template, FeatureEvidence(0, token_counts={"a": 1}, max_activation=1), [])
+    messages = build(template, FeatureEvidence(0, (Example(("a",), (1.0,), 0),), max_activation=1), [])
     assert messages[0]["content"] == 'Answer {"a": 1}'
     assert messages[1]["content"] == '{examples} token  times\n"a"  1'
 
@@ -139,7 +138,7 @@ def _parsed(line: str) -> list[tuple[str, bool]]:
             at += 1
     assert not inside
     runs.append((line[start:], False))
-    return [(unescaped(text), mark) for text, mark in runs if text]
+    return [(re.sub(r"\\([\\<>])", r"\1", text), mark) for text, mark in runs if text]
 
 
 @given(st.lists(st.tuples(HOSTILE, st.booleans()), max_size=8))

@@ -7,16 +7,18 @@ import gzip
 import json
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
-from saewidgets.features.labels import Label, Score, read_labels, read_table, write_labels
-from saewidgets.features.labels.label import SOURCES
+from saewidgets.feature_records import LabelSource
+from saewidgets.features.labels import Label, Score, read_labels, write_labels
 from saewidgets.features.labels.label_files import guarded, unguarded
 
+SOURCES = get_args(LabelSource)
 TEXT = st.text(
     alphabet=st.one_of(
         st.characters(exclude_categories=["Cs"], exclude_characters="\0"), st.sampled_from("=+-@'\",;\t\r\n")
@@ -42,7 +44,7 @@ LABELS = st.lists(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_label_comes_back(tmp_path: Path, suffix: str, labels: list[Label]) -> None:
     path = write_labels(labels, tmp_path / f"labels{suffix}")
-    assert read_table(path, 100).labels == labels
+    assert read_labels(path, 100).labels == labels
 
 
 @given(TEXT)
@@ -58,13 +60,13 @@ def test_formulas_in_a_file(tmp_path: Path) -> None:
     with path.open(newline="", encoding="utf-8") as file:
         cells = [row[1] for row in csv.reader(file)][1:]
     assert cells == [f"'{text}" for text in evil[:6]] + ["'king'"]
-    assert [label.text for label in read_table(path).labels] == evil
+    assert [label.text for label in read_labels(path).labels] == evil
 
 
 def test_a_number_and_a_text_are_enough(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes("\ufeffIndex,Text,Description\r\n3,König,mehr\r\n\r\n4,Schiff,\r\n".encode())
-    assert [(x.index, x.text, x.description, x.source) for x in read_table(path).labels] == [
+    assert [(x.index, x.text, x.description, x.source) for x in read_labels(path).labels] == [
         (3, "König", "mehr", "imported"), (4, "Schiff", "", "imported")
     ]
     lines = tmp_path / "labels.jsonl.gz"
@@ -85,8 +87,8 @@ def test_a_wrong_line_names_itself(tmp_path: Path, line: str, where: str) -> Non
     path = tmp_path / "labels.csv"
     path.write_text(f'index,text,source\n0,ok,user\n{line}\n2,"two\nlines",auto\n9,late,auto\n')
     with pytest.raises(FormatError, match=where):
-        read_table(path)
-    found = read_table(path, on_error="skip")
+        read_labels(path)
+    found = read_labels(path, on_error="skip")
     assert [str(p).startswith(f"labels.csv, {where}:") for p in found.problems] == [True]
     good = [0] if where.endswith("line 3, line") and "more" not in line else [0, 2, 9]
     assert [x.index for x in found.labels] == good
@@ -104,16 +106,16 @@ def test_a_wrong_json_line_names_itself(tmp_path: Path, line: str, field: str) -
     path = tmp_path / "labels.jsonl"
     path.write_text(f'{{"index": 0, "text": "a"}}\n{line}\n')
     with pytest.raises(FormatError, match=f"line 2, {field}"):
-        read_table(path)
-    assert [x.index for x in read_table(path, on_error="skip").labels] == [0]
+        read_labels(path)
+    assert [x.index for x in read_labels(path, on_error="skip").labels] == [0]
 
 
 def test_labels_of_another_sae_are_never_skipped(tmp_path: Path) -> None:
     path = write_labels([Label(i, "a") for i in (3, 4, 5)], tmp_path / "labels.csv")
-    assert len(read_table(path, 6).labels) == 3
+    assert len(read_labels(path, 6).labels) == 3
     for on_error in ("raise", "skip"):
         with pytest.raises(FormatError, match=r"line 3, index: 4 is outside the SAE's 4 latents") as caught:
-            read_table(path, 4, on_error=on_error)  # type: ignore[arg-type] # one of the two
+            read_labels(path, 4, on_error=on_error)  # type: ignore[arg-type] # one of the two
         assert "another SAE" in str(caught.value.hint)
         assert ".." not in str(caught.value).replace(str(path), "")
 
@@ -127,14 +129,14 @@ def test_something_that_is_no_table(tmp_path: Path, content: bytes, said: str) -
     path = tmp_path / "labels.csv"
     path.write_bytes(content)
     with pytest.raises(FormatError, match=said):
-        read_table(path)
+        read_labels(path)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         read_labels(tmp_path / "none.csv")
     with pytest.raises(ConfigError, match="on_error"):
-        read_table(write_labels([], tmp_path / "labels.csv"), on_error="ignore")  # type: ignore[arg-type] # on purpose
+        read_labels(write_labels([], tmp_path / "labels.csv"), on_error="ignore")  # type: ignore[arg-type] # on purpose
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -159,11 +161,11 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_line_numbers_count_lines_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text('index,text\n1,"a\nb\nc"\nx,d\n')
-    assert read_table(path, on_error="skip").problems[0].where == "labels.csv, line 5"
+    assert read_labels(path, on_error="skip").problems[0].where == "labels.csv, line 5"
 
 
 def test_many_problems_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "labels.jsonl"
     path.write_text("x\n" * 20)
     with pytest.raises(FormatError, match=r"20 of the lines.*and 15 more"):
-        read_table(path)
+        read_labels(path)

@@ -12,7 +12,7 @@ import pytest
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.events import Interruption, NullControl, Request
-from saewidgets.features.labels import MissingKeyError, held_out, read_table, shown_examples
+from saewidgets.features.labels import MissingKeyError, held_out, read_labels, shown_examples
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
@@ -163,7 +163,7 @@ def test_out_and_in_again(ws: Workspace, own: Extraction, tmp_path: Path, make_s
     for name in ("labels.csv", "labels.jsonl"):
         path = ws.features.export_labels(sae_id, tmp_path / name)
         labels = ws.features.rows.labels(ws.features.view(sae_id).origin)
-        assert len(read_table(path).labels) == len(labels)
+        assert len(read_labels(path).labels) == len(labels)
         other = make_sae(42)
         imported = ws.features.import_labels(other.id, path)
         assert len(imported.labels) == len(labels)
@@ -180,7 +180,7 @@ def test_out_and_in_again(ws: Workspace, own: Extraction, tmp_path: Path, make_s
         assert said[:2] == [("my own", "user"), ("=HYPERLINK(1)", "imported")]
         ws.saes.delete(other.id)
     few = ws.features.export_labels(sae_id, tmp_path / "few.csv", indices=[2])
-    assert {label.index for label in read_table(few).labels} == {2}
+    assert {label.index for label in read_labels(few).labels} == {2}
     with pytest.raises(ConfigError):
         ws.features.export_labels(sae_id, tmp_path / "labels.xlsx")
 

@@ -24,6 +24,7 @@ from saewidgets.jobs import Job, JobSettings
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
+from saewidgets.workspace.reading.store_examples import StoreExamples
 from tests.ranking import assert_ranked
 from tests.workspace.conftest import PATIENCE
 from tests.workspace.features.conftest import CONFIG, extract
@@ -91,6 +92,9 @@ def test_they_equal_a_plain_computation(ws: Workspace, own: Extraction) -> None:
             assert_ranked(tokens[latent], sign * values[latent], sign * row)
         for token in tokens[:3].flatten().tolist():
             assert own.store().logit_text(token) == tokenizer.decode([token])
+    told_to_models = StoreExamples(own.store()).of(3)
+    assert told_to_models.raises[0] == (tokenizer.decode([found["top_tokens"][3, 0]]), found["top_logits"][3, 0])
+    assert [value for _, value in told_to_models.lowers] == found["bottom_logits"][3].tolist()
 
 
 def test_one_at_a_time_paused_and_cancelled(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
