@@ -9,10 +9,12 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
+
+from safetensors import SafetensorError
 
 from saewidgets.errors import StorageError
 
@@ -113,3 +115,61 @@ def whole_file(target: Path) -> Iterator[TextIO]:
     finally:
         with suppress(OSError):  # it was renamed, or there is no such folder
             draft.unlink()
+
+
+class OccupiedError(StorageError):
+    """The place of a folder is taken by something that is not replaced."""
+
+
+@contextmanager
+def whole_folder(path: Path, replaceable: Collection[str], needed: int | None = None) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    An existing `path` is replaced only if everything in it is named in `replaceable`. `needed`: about how many bytes
+    are written, for what is said when the disk is full.
+
+    Raises:
+        OccupiedError: `path` holds something else.
+        StorageError: the disk refuses; nothing half-written stays behind.
+    """
+    path = path.absolute()
+    if path.is_symlink() or path.exists():
+        folder = path.is_dir() and not path.is_symlink()
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in replaceable) if folder else []
+        if foreign or not folder:
+            what = f"it holds {', '.join(foreign[:5])}" if folder else "it is not a folder"
+            hint = "Choose a new or empty folder."
+            raise OccupiedError(f"This cannot be replaced: {what}.", where=str(path), hint=hint)
+    draft = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        for file in draft.iterdir():
+            sync(file)
+        sync(draft)
+        old = draft.with_suffix(".old")
+        if path.exists():
+            path.rename(old)
+        try:
+            draft.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)  # the new one is in place; a leftover is only space
+        sync(path.parent)
+    except StorageError:
+        raise
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
+        said, room = reason(error) if isinstance(error, OSError) else str(error), ""
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "no space left" in said.lower()
+        if full and needed is not None:
+            with suppress(OSError):
+                free = shutil.disk_usage(path.parent).free
+                room = f" It needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB is free."
+        raise StorageError(
+            f"Writing failed: {said.rstrip('.')}.{room}", where=str(path),
+            hint="Free space or choose another folder.",
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,5 +1,5 @@
-"""Defines the formats of SAEs that other projects published, as far as names, shapes and a few settings tell all: their
-files as `Look` for each. In formulas @ is the matrix product of row vectors."""
+"""Defines the formats of SAEs that other projects published, as far as names, shapes and a few settings tell all, and
+EleutherAI's, which is written too. In formulas @ is the matrix product of row vectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.configuration import checked, read_yaml
+from saewidgets.formats.archives import Pickled, read_pickled
 from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
@@ -20,6 +20,8 @@ from saewidgets.formats.format import (
     SAME,
     Format,
     Look,
+    Part,
+    Saved,
     Settings,
     Width,
     beside,
@@ -31,9 +33,8 @@ from saewidgets.formats.format import (
     pt_header,
     widths,
 )
-from saewidgets.formats.header import read_header
-from saewidgets.formats.pickled import Pickled, read_pickled
-from saewidgets.formats.source import FolderSource, Source
+from saewidgets.formats.source import FolderSource, Source, checked, encoded, plain, read_yaml
+from saewidgets.formats.tensors import read_header
 
 # --- Two linear layers -----------------------------------------------------------------------------------------------
 #
@@ -390,3 +391,112 @@ def _temporal(source: Source) -> Look:
 
 
 TEMPORAL = Format("temporal", "Temporal SAEs", has(*_TEMPORAL_FILES), _temporal, config_file=_TEMPORAL_FILES[0])
+
+# --- EleutherAI's sparsify (formerly `sae`): ``cfg.json`` and ``sae.safetensors`` ------------------------------------
+#
+#     p = relu((x − b_dec) @ encoder.weightᵀ + encoder.bias)      (a transcoder takes x as it is)
+#     f = the k largest of p, or (groupmax) the largest of each of k groups
+#     ŷ = f @ W_dec + b_dec [+ x @ W_skipᵀ]
+#
+# W_dec is [d_sae, d_in], as here. ``num_latents`` 0 means ``expansion_factor · d_in``. Old configurations with
+# ``signed`` keep the k largest magnitudes with their signs. The folder is called as the module that was read:
+# ``layers.10``, ``h.3.attn``; what is written here also says under ``metadata``, a key that sparsify leaves out, which
+# hook of which model that was, and whatever else is known of the SAE.
+
+_SPARSIFY_FILES = ("cfg.json", "sae.safetensors")
+_SPARSIFY_NAMES = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec"}
+_SPARSIFY_SITES = {
+    None: "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_out", "self_attn": "hook_attn_out",
+    "attention": "hook_attn_out",
+}
+_SPARSIFY_INPUTS = {"hook_resid_post": "hook_resid_pre", "hook_mlp_out": "mlp.hook_in"}  # of the same module
+_SPARSIFY_SAID = ("model_name", "hook_name", "hook_name_out")
+
+
+class _Sparsify(Settings):
+    d_in: Width
+    activation: Literal["topk", "groupmax"] = "topk"
+    expansion_factor: int = Field(default=32, ge=1, le=2**12)
+    normalize_decoder: bool = True
+    num_latents: int = Field(default=0, ge=0, le=2**24)
+    k: int = Field(default=32, ge=1)
+    skip_connection: bool = False
+    transcode: bool = False
+    signed: bool = False
+
+
+def _sparsify(source: Source) -> Look:
+    file, data, where = config_of(source, _SPARSIFY_FILES[0], _Sparsify)
+    if file.signed and (file.activation != "topk" or file.skip_connection or file.transcode):
+        raise FormatError("Signed latents are known only for top-k SAEs.", where=f"{where}: signed")
+    kind = "skip_transcoder" if file.skip_connection else "transcoder" if file.transcode else ""
+    parts = PurePath(source.label).parts
+    if len(parts) > 1 and re.fullmatch(r"seed\d+", parts[-1]):  # in a folder called after the module
+        parts = parts[:-1]
+    module = hook_of_module(parts[-1]) if parts else None
+    site = module.rpartition(".")[2] if module else ""
+    known = data.get("metadata")
+    metadata = dict(known) if isinstance(known, dict) else {}
+    said = {key: value for key in _SPARSIFY_SAID if isinstance(value := metadata.pop(key, None), str) and value}
+    hook_name, notes = module, list[str]()
+    if module is not None:
+        metadata["hookpoint"] = PurePath(source.label).name
+    if module is not None and file.transcode:
+        hook_name = module.removesuffix(site) + _SPARSIFY_INPUTS[site] if site in _SPARSIFY_INPUTS else None
+    if "hook_name" in said:
+        metadata |= {key: said[key] for key in ("hook_name_out",) if key in said}
+    elif module is None:
+        notes.append("Where in the model the SAE reads is the name of its folder, which is not one of a module here.")
+    elif file.transcode:
+        notes.append("A transcoder of sparsify reads what goes into the module that its folder is called after.")
+        metadata["hook_name_out"] = module
+    return Look(
+        files=_SPARSIFY_FILES, header=read_header(source, _SPARSIFY_FILES[1]), transposed=("W_enc",),
+        names=_SPARSIFY_NAMES | ({"W_skip": "W_skip"} if file.skip_connection else {}), said_by=_SPARSIFY_FILES[0],
+        widths=(file.d_in, file.num_latents or file.d_in * file.expansion_factor, file.d_in),
+        # SAEs with a skip path are skip transcoders that centre their input.
+        architecture=f"{file.activation}_{kind}" if kind else "abstopk" if file.signed else file.activation,
+        model=said.get("model_name"), hook_name=said.get("hook_name") or hook_name,
+        settings={"apply_b_dec_to_input": not file.transcode, "k": file.k}, config=data, notes=notes, metadata=metadata,
+    )
+
+
+def hook_of_module(path: str) -> str | None:
+    """The hook name of the output of a transformers module: ``layers.10`` → ``blocks.10.hook_resid_post``."""
+    if path.rsplit(".", 1)[-1] in {"embed_tokens", "wte", "embed_in"}:
+        return "hook_embed"
+    match = re.fullmatch(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)(?:\.(mlp|attn|self_attn|attention))?", path)
+    return f"blocks.{match[1]}.{_SPARSIFY_SITES[match[2]]}" if match else None
+
+
+def _save_sparsify(saved: Saved) -> dict[str, Part]:
+    sae, cfg = saved.frozen, saved.frozen.cfg
+    kind, _, rest = cfg.architecture.partition("_")
+    written = kind in ("topk", "abstopk", "groupmax") and rest in ("", "transcoder", "skip_transcoder")
+    known = "topk, abstopk, groupmax and their transcoders"
+    saved.refuse((not written, f"it is a {cfg.architecture}, and only {known} are known there"))
+    saved.refuse_changed_activations()
+    saved.refuse(
+        (not rest and not cfg.apply_b_dec_to_input,
+         "it does not subtract b_dec from the input, as all SAEs do there"),
+        (sae.d_out != sae.d_in, f"it reconstructs {sae.d_out:,} values from {sae.d_in:,}"),
+    )
+    tensors = {_SPARSIFY_NAMES.get(name, name): tensor for name, tensor in saved.tensors().items()}
+    tensors["encoder.weight"] = tensors["encoder.weight"].T.contiguous()
+    if "skip" not in rest:
+        tensors.pop("W_skip", None)
+    config = {
+        "activation": "groupmax" if kind == "groupmax" else "topk", "expansion_factor": max(1, sae.d_sae // sae.d_in),
+        "normalize_decoder": False, "num_latents": sae.d_sae, "k": getattr(cfg, "k", None), "multi_topk": False,
+        "skip_connection": "skip" in rest, "transcode": not cfg.apply_b_dec_to_input, "d_in": sae.d_in,
+    }
+    config |= {"signed": True} if kind == "abstopk" else {}
+    metadata = {key: value for key, value in sae.metadata.items()
+                if key not in _SPARSIFY_SAID or (value and isinstance(value, str))}  # fmt: skip
+    config |= {"metadata": plain(metadata)} if metadata else {}
+    return {_SPARSIFY_FILES[1]: tensors, _SPARSIFY_FILES[0]: encoded(config)}
+
+
+SPARSIFY = Format(
+    "sparsify", "sparsify", has(*_SPARSIFY_FILES), _sparsify, save=_save_sparsify, config_file=_SPARSIFY_FILES[0]
+)

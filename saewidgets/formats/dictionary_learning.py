@@ -31,7 +31,7 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.configuration import encoded, plain
+from saewidgets.formats.archives import Pickled, read_pickled
 from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
@@ -49,8 +49,7 @@ from saewidgets.formats.format import (
     only,
     scaled,
 )
-from saewidgets.formats.pickled import Pickled, read_pickled
-from saewidgets.formats.source import FolderSource, Source
+from saewidgets.formats.source import FolderSource, Source, encoded, plain
 from saewidgets.sae import SAE
 
 CONFIG_FILE = "config.json"
@@ -264,10 +263,9 @@ _WRITTEN_SITES = {"hook_resid_post": "resid_post", "hook_mlp_out": "mlp_out", "h
 def _save(saved: Saved) -> dict[str, Part]:
     """``config.json`` and ``ae.pt``, which the package's `load_dictionary` opens."""
     sae, cfg, k = saved.frozen, saved.frozen.cfg, _trained_k(saved.sae)
-    if cfg.architecture not in _WRITTEN:
-        saved.refuse(f"its architecture is {cfg.architecture}, and only {', '.join(_WRITTEN)} are known there")
-    if cfg.normalize_activations != "none" or cfg.reshape_activations != "none":
-        saved.refuse("it normalises or reshapes activations")
+    known = f"and only {', '.join(_WRITTEN)} are known there"
+    saved.refuse((cfg.architecture not in _WRITTEN, f"its architecture is {cfg.architecture}, {known}"))
+    saved.refuse_changed_activations()
     tensors = saved.tensors()
     name = _class(sae, tensors, k)
     state = _state(name, tensors, centred=bool(cfg.apply_b_dec_to_input))

@@ -1,8 +1,6 @@
-"""Defines `Format`, the one reader that all formats share, and `Look`, what one look at the files of an SAE tells it.
-
-A format says how its files are named, what its settings mean, what its tensors are called, which way they lie and what
-is to be done with them. The shapes that follow are checked here, and the weights are read here.
-"""
+"""Defines `Format`, the one reader that all formats share, and `Look`, what one look at the files of an SAE tells it:
+what its settings mean, what its tensors are called, which way they lie and what is to be done with them. The shapes
+that follow are checked here, and the weights are read here."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,11 +16,9 @@ from torch import Tensor
 
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats.configuration import checked, read_json
-from saewidgets.formats.header import Header
-from saewidgets.formats.pickled import read_pickled
-from saewidgets.formats.source import FolderSource, OfOneFile, Source, listed
-from saewidgets.formats.tensors import read_tensors
+from saewidgets.formats.archives import read_pickled
+from saewidgets.formats.source import FolderSource, Source, checked, listed, read_json
+from saewidgets.formats.tensors import Header, read_tensors
 from saewidgets.sae import SAE
 from saewidgets.sae.inference import inference_sae
 
@@ -79,52 +75,33 @@ class Description:
 
 @dataclass(kw_only=True)
 class Look:
-    """What is known of an SAE before its weights are read. With a header, the tensors' shapes are checked.
-
-    Attributes:
-        files: what it consists of.
-        weights: the one of them with the weights; empty: the last one.
-        header: what that file declares; None where it is not on this machine.
-        names: our name of a tensor → the file's.
-        transposed: our names of matrices that lie the other way in the file.
-        widths: d_in, d_sae, d_out; None: as the header has them.
-        said_by: what says them, in errors.
-        shapes: shapes of tensors, by our name, that do not follow from the widths.
-        scalars: numbers that are read with the tensors: a name for `fold` → the file's.
-        extra: the file may have other tensors.
-        dtype: number format of the weights; None: that of W_enc, or of W_dec where there is no W_enc.
-        read_as: number format into which floats are read, before anything is folded; None: as they are stored.
-        infinite: names of the file whose values may be infinite.
-        training: settings that only training used.
-        metadata: further facts that the loaded SAE carries; with `bare` these alone.
-        fold: turns what was read into our tensors, in place; returns further notes, and may add metadata.
-        refusal: why it cannot be loaded, though it can be described.
-    """
+    """What is known of an SAE before its weights are read. With a header, the tensors' shapes are checked."""
 
     files: tuple[str, ...]
-    header: Header | None
-    names: Mapping[str, str]
+    header: Header | None  # None where the file with the weights is not on this machine
+    names: Mapping[str, str]  # our name of a tensor → the file's
     architecture: str | None
-    transposed: Collection[str] = ()
-    widths: tuple[int | None, int | None, int | None] | None = None
-    said_by: str = OTHERS
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    scalars: Mapping[str, str] = field(default_factory=dict)
-    extra: bool = False
-    weights: str = ""
-    dtype: str | None = None
-    read_as: torch.dtype | None = None
-    infinite: frozenset[str] = frozenset()
+    transposed: Collection[str] = ()  # our names of matrices that lie the other way in the file
+    widths: tuple[int | None, int | None, int | None] | None = None  # d_in, d_sae, d_out; None: as the header has them
+    said_by: str = OTHERS  # what says the widths, in errors
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by our name, where widths do not tell
+    scalars: Mapping[str, str] = field(default_factory=dict)  # read with the tensors: a name for `fold` → the file's
+    extra: bool = False  # the file may have other tensors
+    weights: str = ""  # the file with the weights; empty: the last one
+    dtype: str | None = None  # number format of the weights; None: that of W_enc, or of W_dec where there is no W_enc
+    read_as: torch.dtype | None = None  # into which floats are read, before anything is folded; None: as stored
+    infinite: frozenset[str] = frozenset()  # names of the file whose values may be infinite
     model: str | None = None
     hook_name: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)  # settings that only training used
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: Iterable[str] = ()
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)  # what the loaded SAE carries; with `bare` alone
     bare: bool = False
+    # Turns what was read into our tensors, in place; returns further notes, and may add metadata.
     fold: Callable[[dict[str, Tensor]], Iterable[str] | None] | None = None
-    refusal: FormatError | None = None
+    refusal: FormatError | None = None  # why it cannot be loaded, though it can be described
 
     def __post_init__(self) -> None:
         if self.header is None:
@@ -152,20 +129,14 @@ class Look:
         d_in, d_sae, d_out = self.widths or (None, None, None)
         return Description(
             format=format, architecture=self.architecture, d_in=d_in, d_sae=d_sae, d_out=d_out, dtype=self.dtype,
-            files=self.files, size_bytes=total(source, self.files), model=self.model, hook_name=self.hook_name,
-            settings=self.settings, config=self.config, notes=tuple(self.notes),
+            files=self.files, size_bytes=sum(source.files().get(name, 0) for name in self.files), model=self.model,
+            hook_name=self.hook_name, settings=self.settings, config=self.config, notes=tuple(self.notes),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """An SAE that is to be written.
-
-    Attributes:
-        title: of the format.
-        sae: as it was given; `frozen` as it is used for inference.
-        folder: where it goes.
-    """
+    """An SAE that is to be written into `folder`, as it was given and, `frozen`, as it is used for inference."""
 
     title: str
     sae: SAE
@@ -181,20 +152,24 @@ class Saved:
         """Its weights by SAELens' names, where a library can write them from."""
         return {name: tensor.detach().cpu().contiguous() for name, tensor in self.frozen.inference_tensors().items()}
 
-    def refuse(self, reason: str) -> NoReturn:
-        """Raise the error of a format in which this SAE cannot be written."""
-        raise FormatError(
-            f"{self.title} cannot express this SAE: {reason}.", where=str(self.folder), hint='Save it as "saelens".'
-        )
+    def refuse(self, *reasons: tuple[bool, str]) -> None:
+        """Raise the error of a format in which this SAE cannot be written for the first reason that applies."""
+        for applies, reason in reasons:
+            if applies:
+                what = f"{self.title} cannot express this SAE: {reason}."
+                raise FormatError(what, where=str(self.folder), hint='Save it as "saelens".')
+
+    def refuse_changed_activations(self) -> None:
+        cfg = self.frozen.cfg
+        changed = cfg.normalize_activations != "none" or cfg.reshape_activations != "none"
+        self.refuse((changed, "it normalises or reshapes activations"))
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One on-disk format.
+    """One on-disk format: `name` is what `detect_format` returns and `save_sae` takes, `title` what a person reads.
 
     Attributes:
-        name: what `detect_format` returns and `save_sae` takes.
-        title: what a person reads.
         matches: whether a folder holds it, by the names of its files first and by keys of its configuration only where
             names do not decide. Reads no weights.
         look: what a source holds; takes what a person answers, where there is something to answer.
@@ -204,8 +179,7 @@ class Format:
             then given one file; `matches` answers for a folder too: whether such files are in it.
         beside: for single files: the name of one → the names of configurations that may lie beside it. Where they do
             they say model and hook point, and go wherever the file goes.
-        config_file: the file of a folder that holds `Description.config`, where there is one: it can be read though the
-            weights cannot.
+        config_file: the file of a folder that holds `Description.config`, and can be read though the weights cannot.
         leaves_open: its files may not say whether b_dec is subtracted from the input; `describe` and `load` take
             `apply_b_dec_to_input` for that.
     """
@@ -221,72 +195,51 @@ class Format:
     leaves_open: bool = False
 
     def describe(self, source: Source, **answers: bool) -> Description:
-        """Everything known before the weights."""
         return self.look(source, **answers).describe(self.name, source)
 
     def load(self, folder: Path, *, device: torch.device, dtype: torch.dtype | None = None, **answers: bool) -> SAE:
-        """The SAE, frozen, for inference; every shape is checked against the headers before memory is taken."""
+        """The SAE, frozen, for inference; every shape is checked against the headers before memory is taken. All
+        weights get `dtype`, or the number format of W_dec."""
         source = FolderSource(folder)
         found = self.look(source, **answers)
         if found.refusal is not None:
             raise found.refusal
         assert found.header is not None
-        path = source.path(found.weights or found.files[-1])
-        names = {**found.names, **found.scalars}
+        where, names = found.header.where, {**found.names, **found.scalars}
         tensors = read_tensors(
-            path, found.header, names, transposed=found.transposed, device=device,
-            dtype=found.read_as and (dtype or found.read_as), infinite=found.infinite,
+            source.path(found.weights or found.files[-1]), found.header, names, transposed=found.transposed,
+            device=device, dtype=found.read_as and (dtype or found.read_as), infinite=found.infinite,
         )
         notes = found.fold(tensors) if found.fold is not None else None
-        sae = _built(found, found.describe(self.name, source), tensors, device, dtype)
-        add_notes(sae, notes or ())
+        about = found.describe(self.name, source)
+        if about.architecture is None or about.d_in is None:
+            raise FormatError("The weights did not tell what kind of SAE this is.", where=where)
+        dtype = dtype or tensors["W_dec"].dtype
+        # One after the other, so that only one of them is ever there in both number formats.
+        ready = {name: tensors.pop(name).to(device, dtype) for name in list(tensors)}
+        settings = {"d_sae": about.d_sae, **about.settings, **found.training}
+        settings |= {"d_out": about.d_out} if "transcoder" in about.architecture else {}
+        try:
+            sae = inference_sae(about.architecture, about.d_in, ready, **settings)
+        except ConfigError as error:
+            raise FormatError(error.what, where=f"{where}: {error.where}", hint=error.hint) from error
+        known = {"model_name": about.model, "hook_name": about.hook_name, "source_format": about.format}
+        sae.metadata = dict(found.metadata) if found.bare else {**known, **found.metadata}
+        earlier = sae.metadata.get("notes")
+        earlier = earlier if isinstance(earlier, list) else []
+        if said := list(dict.fromkeys([*earlier, *about.notes, *(notes or ())])):
+            sae.metadata["notes"] = said
         return sae
 
     def answers(self, apply_b_dec_to_input: bool | None) -> dict[str, bool]:
-        """What a person says of files of this format, as further arguments of `describe` and `load`.
-
-        Raises:
-            ConfigError: the format leaves nothing open; or it is neither True nor False.
-        """
+        """What a person says of files of this format, as further arguments of `describe` and `load`. Raises
+        `ConfigError` where the format leaves nothing open."""
         if apply_b_dec_to_input is None:
             return {}
         arguments.truth(apply_b_dec_to_input, ANSWER, "whether b_dec is subtracted from the input")
         if not self.leaves_open:
             raise ConfigError(f"{self.name!r} files say it themselves.", where=ANSWER, hint="Leave it out.")
         return {ANSWER: apply_b_dec_to_input}
-
-
-def _built(
-    look: Look, about: Description, tensors: dict[str, Tensor], device: torch.device, dtype: torch.dtype | None
-) -> SAE:
-    """The SAE of `tensors`, which is emptied. All weights get `dtype`, or the number format of W_dec.
-
-    Raises `FormatError` where the settings cannot work.
-    """
-    where = look.header.where if look.header is not None else ""
-    if about.architecture is None or about.d_in is None:
-        raise FormatError("The weights did not tell what kind of SAE this is.", where=where)
-    dtype = dtype or tensors["W_dec"].dtype
-    # One after the other, so that only one of them is ever there in both number formats.
-    ready = {name: tensors.pop(name).to(device, dtype) for name in list(tensors)}
-    settings = {"d_sae": about.d_sae, **about.settings, **look.training}
-    if "transcoder" in about.architecture:
-        settings["d_out"] = about.d_out
-    try:
-        sae = inference_sae(about.architecture, about.d_in, ready, **settings)
-    except ConfigError as error:
-        raise FormatError(error.what, where=f"{where}: {error.where}", hint=error.hint) from error
-    known = {"model_name": about.model, "hook_name": about.hook_name, "source_format": about.format}
-    sae.metadata = dict(look.metadata) if look.bare else {**known, **look.metadata}
-    add_notes(sae, about.notes)
-    return sae
-
-
-def add_notes(sae: SAE, notes: Iterable[str]) -> None:
-    """Say `notes` in its metadata, after those that are there, none of them twice."""
-    earlier = sae.metadata.get("notes")
-    if found := list(dict.fromkeys([*(earlier if isinstance(earlier, list) else []), *notes])):
-        sae.metadata["notes"] = found
 
 
 def answered(said: bool | None, answer: bool | None, where: str) -> bool | None:
@@ -322,20 +275,14 @@ def named(pattern: re.Pattern[str], *keys: str) -> Callable[[Source], bool]:
 
 
 def only(source: Source, pattern: re.Pattern[str], what: str) -> tuple[str, re.Match[str] | None]:
-    """The one file of the folder itself that fits `pattern`, or is alone in it, and how it fits.
-
-    Raises:
-        FormatError: there are several, which are named, or there is none.
-    """
+    """The one file of the folder itself that fits `pattern`, or is alone in it, and how it fits. Raises `FormatError`
+    where there are several, which are named, or none."""
     files = [name for name in source.files() if "/" not in name]
     names = sorted(name for name in files if pattern.fullmatch(name)) or (files if len(files) == 1 else [])
     if len(names) == 1:
         return names[0], pattern.fullmatch(names[0])
     held = f"several SAEs: {listed(names, 8)}" if names else f"no {what}"
-    raise FormatError(
-        f"The folder holds {held}.", where=source.label,
-        hint="Give the path of one of the files.",
-    )
+    raise FormatError(f"The folder holds {held}.", where=source.label, hint="Give the path of one of the files.")
 
 
 def layered(source: Source, pattern: re.Pattern[str], what: str) -> tuple[str, re.Match[str]]:
@@ -351,7 +298,7 @@ def layered(source: Source, pattern: re.Pattern[str], what: str) -> tuple[str, r
 
 def beside(source: Source, name: str) -> Source | None:
     """The files beside the one file that `source` is, if `name` is among them."""
-    around = source.around() if isinstance(source, OfOneFile) else None
+    around = source.around()
     return around if around is not None and name in around.files() else None
 
 
@@ -364,12 +311,6 @@ def config_of(source: Source, name: str, model: type[File]) -> tuple[File, dict[
     """The configuration in the file `name`: checked, as data, and what errors call it."""
     data, where = read_json(source, name), f"{source.label}/{name}"
     return checked(model, data, where), data, where
-
-
-def total(source: Source, names: Iterable[str]) -> int:
-    """Bytes in the files `names`."""
-    files = source.files()
-    return sum(files.get(name, 0) for name in names)
 
 
 def widths(header: Header, names: Mapping[str, str], transposed: Collection[str] = ()) -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.configuration import read_json
+from saewidgets.formats.archives import read_npz_header, read_npz_sizes
 from saewidgets.formats.format import (
     RAW,
     SAME,
@@ -36,9 +36,8 @@ from saewidgets.formats.format import (
     scaled,
     widths,
 )
-from saewidgets.formats.header import Header, TensorInfo, read_header
-from saewidgets.formats.source import FolderSource, Source
-from saewidgets.formats.zips import read_npz_header, read_npz_sizes
+from saewidgets.formats.source import FolderSource, Source, read_json
+from saewidgets.formats.tensors import Header, TensorInfo, read_header
 
 _REPO = re.compile(r"gemma-scope-(2b|9b|27b)-(pt|it)-(res|mlp|att|transcoders)")
 _FOLDER = re.compile(r"(?:^|/)(?:layer_\d+|embedding)/width_\d+[km]/average_l0_\d+/?$")
@@ -265,7 +264,7 @@ def _look_at_kept(source: Source) -> Look:
 def _save(saved: Saved) -> dict[str, Part]:
     """Only a JumpReLU on raw activations can be expressed, of a width with a name."""
     sae, cfg, path = saved.frozen, saved.frozen.cfg, read_path(str(saved.folder))
-    for wrong, reason in (
+    saved.refuse(
         (cfg.architecture not in ("jumprelu", "jumprelu_transcoder"), f"it is a {cfg.architecture}, not a jumprelu"),
         ((cfg.architecture == "jumprelu_transcoder") != (path.site == "transcoders"),
          "only the name of the repository (…-transcoders) tells transcoders from SAEs"),
@@ -276,9 +275,7 @@ def _save(saved: Saved) -> dict[str, Part]:
          f"folders are called after widths like 16k (2^14), and {sae.d_sae:,} latents have no such name"),
         (path.d_sae not in (None, sae.d_sae),
          f"it has {sae.d_sae:,} latents, and the folder's name says width {path.width}"),
-    ):
-        if wrong:
-            saved.refuse(reason)
+    )
     tensors = {name: tensor.float() for name, tensor in saved.tensors().items()}
     if path.embedding:  # what is read from such a folder is scaled the other way
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""Defines what is done with SAEs in whatever format: `describe`, `load_sae`, `save_sae`, `convert`, `validate`."""
+"""Defines `describe`, `load_sae`, `save_sae`, `convert` and `validate`, for SAEs in whatever format."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ import torch
 from safetensors.torch import save_file
 
 from saewidgets.config import arguments
+from saewidgets.durable import OccupiedError, whole_folder
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
 from saewidgets.formats import registry, saelens
-from saewidgets.formats.configuration import read_json, read_yaml
 from saewidgets.formats.format import Description, Format, Part, Saved
 from saewidgets.formats.registry import locate
-from saewidgets.formats.source import FolderSource, Source
-from saewidgets.formats.tensors import check_writable, nbytes
-from saewidgets.formats.whole import OccupiedError, whole_folder
+from saewidgets.formats.source import FolderSource, Source, read_json, read_yaml
+from saewidgets.formats.tensors import check_finite
 from saewidgets.sae import SAE
 
 
@@ -31,8 +30,7 @@ def load_sae(
     dtype: torch.dtype | None = None,
     apply_b_dec_to_input: bool | None = None,
 ) -> SAE:
-    """The SAE at `path` (its folder, a file of it, or a folder in which exactly one SAE is), frozen and ready for
-    inference. `saewidgets.load_sae` says the rest."""
+    """The SAE at `path`, frozen and ready for inference. `saewidgets.load_sae` says the rest."""
     where = checked_device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         arguments.refuse(dtype, "dtype", "a floating-point number format", "Use torch.float32, for example, or None.")
@@ -73,10 +71,12 @@ def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
     chosen = registry.get(format)
     if chosen.save is None:
         written = ", ".join(f.name for f in registry.formats() if f.save is not None)
-        raise FormatError(
-            f"The format {format!r} is only read.", where="format", hint=f"Written are {written}."
-        )
-    check_writable(sae.state_dict())
+        raise FormatError(f"The format {format!r} is only read.", where="format", hint=f"Written are {written}.")
+    try:
+        check_finite("weights", sae.state_dict())
+    except FormatError as error:  # what is written can be read again
+        error.hint = "A training that diverged leaves such weights: save an earlier checkpoint. Nothing was written."
+        raise
     return _write(sae, target, chosen)
 
 
@@ -87,21 +87,23 @@ def _write(sae: SAE, folder: Path, format: Format, more: Mapping[str, Part] | No
     if saved.trained or type(sae).to_inference is not SAE.to_inference:
         saved = replace(saved, frozen=sae.to_inference())
     parts = {**format.save(saved), **(more or {})}
-    needed = sum(nbytes(part.values()) for part in parts.values() if isinstance(part, Mapping))
+    tensors = (tensor for part in parts.values() if isinstance(part, Mapping) for tensor in part.values())
+    needed = sum(tensor.nbytes for tensor in tensors)
     with same_format(folder, format.name), whole_folder(folder, replaceable=tuple(parts), needed=needed) as draft:
         for name, part in parts.items():
             path = draft / name
-            if isinstance(part, bytes):
-                path.write_bytes(part)
-            elif part is not None and path.suffix == ".safetensors":
+            if part is None:
+                continue
+            if not isinstance(part, bytes) and path.suffix == ".safetensors":
                 save_file(dict(part), path)
-            elif part is not None:
-                with path.open("wb") as file:  # a path instead hides why it failed
-                    if path.suffix == ".npz":
-                        arrays = {key: tensor.numpy() for key, tensor in part.items()}
-                        np.savez(file, **arrays)  # type: ignore[arg-type]
-                    else:
-                        torch.save(part, file)
+                continue
+            with path.open("wb") as file:  # a path instead hides why it failed
+                if isinstance(part, bytes):
+                    file.write(part)
+                elif path.suffix == ".npz":
+                    np.savez(file, **{key: tensor.numpy() for key, tensor in part.items()})  # type: ignore[arg-type]
+                else:
+                    torch.save(part, file)
     return folder
 
 
@@ -109,11 +111,12 @@ def describe(path: str | Path | Source, *, apply_b_dec_to_input: bool | None = N
     """What the SAE at `path` (or the one in a `Source`) is, from its configuration and the headers of its files; no
     weight is read. Raises as `load_sae`."""
     if hasattr(path, "files"):
-        source: Source = cast(Source, path)
-        format = registry.find(source)
+        source, format = cast(Source, path), registry.match(cast(Source, path))
+        if format is None:
+            raise registry.unknown(source)
     else:
         found = locate(path)
-        format, source = found.format, found.source()
+        source, format = found.source(), found.format
     return format.describe(source, **format.answers(apply_b_dec_to_input))
 
 
@@ -197,10 +200,7 @@ def same_format(path: Path, format: str) -> Iterator[None]:
 
 
 def own_files(path: Path, format: str) -> tuple[str, ...]:
-    """What in the folder `path` belongs to the SAE of `format` that is there and can be read; nothing if there is none.
-
-    Names are those of its files or, where they are in folders, of these.
-    """
+    """What in the folder `path`, files or folders, belongs to the SAE of `format` that is there and can be read."""
     found = _format(path)
     if found is None or found.name != format:
         return ()

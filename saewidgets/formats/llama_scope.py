@@ -24,7 +24,6 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.configuration import read_json
 from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
@@ -38,9 +37,8 @@ from saewidgets.formats.format import (
     fold_scales,
     has,
 )
-from saewidgets.formats.header import read_header
-from saewidgets.formats.source import Source
-from saewidgets.formats.tensors import check_finite
+from saewidgets.formats.source import Source, read_json
+from saewidgets.formats.tensors import check_finite, read_header
 
 _MOVED = "The scale of activations that the SAE was trained on was moved into its weights."
 

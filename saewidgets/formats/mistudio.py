@@ -18,7 +18,6 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.configuration import encoded, plain, read_json
 from saewidgets.formats.format import (
     ANSWER,
     MATRICES,
@@ -35,8 +34,8 @@ from saewidgets.formats.format import (
     config_of,
     has,
 )
-from saewidgets.formats.header import Header, read_header
-from saewidgets.formats.source import Source
+from saewidgets.formats.source import Source, encoded, plain, read_json
+from saewidgets.formats.tensors import Header, read_header
 from saewidgets.sae import inference_architectures
 from saewidgets.sae.architectures import lookup_inference
 
@@ -491,8 +490,7 @@ def _trio_settings(file: _TrioFile, state: _State | None, where: str, answer: bo
 def _save(saved: Saved) -> dict[str, Part]:
     """The trio: SAELens' names and orientation, and a configuration that says all that decides the maths."""
     frozen, cfg = saved.frozen, saved.frozen.cfg
-    if cfg.architecture in _UNWRITTEN:
-        saved.refuse(f"the trio is not written for {cfg.architecture} SAEs")
+    saved.refuse((cfg.architecture in _UNWRITTEN, f"the trio is not written for {cfg.architecture} SAEs"))
     metadata = plain(frozen.metadata)
     config = {
         "format": "mistudio", "architecture": cfg.architecture, "d_in": frozen.d_in, "d_sae": frozen.d_sae,

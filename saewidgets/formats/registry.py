@@ -1,28 +1,19 @@
-"""Which formats there are, in the order in which a folder is asked whether it holds one, and `locate`: which of them a
-path of this machine holds, be it a folder, one of its files, or a folder around exactly one SAE."""
+"""Defines the list of formats, in the order in which a folder is asked whether it holds one, and `locate`, which finds
+the SAE that a path of this machine means."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
-from saewidgets.formats import (
-    adapters,
-    dictionary_learning,
-    gemma_scope,
-    llama_scope,
-    mistudio,
-    saelens,
-    sparsify,
-)
+from saewidgets.formats import adapters, dictionary_learning, gemma_scope, llama_scope, mistudio, saelens
 from saewidgets.formats.format import Format
-from saewidgets.formats.source import FolderSource, ListedSource, Source, alone, listed
+from saewidgets.formats.source import FolderSource, ListedSource, Source, listed
 
 # A folder that two formats could claim goes to the first: those with a mark of their own before those without one, and
 # single files last.
@@ -31,7 +22,7 @@ _FORMATS: tuple[Format, ...] = (
     gemma_scope.GEMMA_SCOPE,
     mistudio.EXPORT,
     saelens.LEGACY,  # whatever else is in cfg.json and sae_weights.safetensors
-    sparsify.FORMAT,
+    adapters.SPARSIFY,
     dictionary_learning.DICTIONARY_LEARNING,
     llama_scope.LLAMA_SCOPE,
     llama_scope.LLAMA_SCOPE_R1,
@@ -62,8 +53,7 @@ _UNREAD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An SAE below a source: `path` is its folder (``""``: the source itself) or, for single-file formats, its file."""
 
     path: str
@@ -89,14 +79,6 @@ def match(source: Source) -> Format | None:
     return next((format for format in _FORMATS if format.matches(source)), None)
 
 
-def find(source: Source) -> Format:
-    """As `match`, but raises `FormatError` listing what was found instead."""
-    found = match(source)
-    if found is None:
-        raise unknown(source)
-    return found
-
-
 def find_all(source: Source) -> Iterator[Found]:
     """Every SAE in `source` and the folders below it, outer ones first. Folders of an SAE that was found are not
     searched."""
@@ -111,39 +93,38 @@ def find_all(source: Source) -> Iterator[Found]:
             continue
         prefix = f"{folder}/" if folder else ""
         label = f"{source.label}/{folder}" if folder else source.label
-        part = ListedSource(label, below[folder], functools.partial(_read_below, source, prefix))
-        format = match(part)
+
+        def read(name: str, start: int, length: int | None, prefix: str = prefix) -> bytes:
+            return source.read(prefix + name, start, length)
+
+        format = match(ListedSource(label, below[folder], read))
         if format is not None and format.single_file:
-            names = [name for name in part.files() if "/" not in name and match(alone(part, name)) is format]
-            yield from (Found(prefix + name, format) for name in names)
+            files = {name: size for name, size in below[folder].items() if "/" not in name}
+            yield from (
+                Found(prefix + name, format)
+                for name, size in files.items()
+                if match(ListedSource(label, {name: size}, read)) is format
+            )
         elif format is not None:
             taken.append(prefix)
             yield Found(folder, format)
 
 
-def _read_below(source: Source, prefix: str, name: str, start: int, length: int | None) -> bytes:
-    return source.read(prefix + name, start, length)
-
-
 def unknown(source: Source) -> FormatError:
     """The error for a folder without an SAE in a known format."""
     names = sorted(source.files())
-    if known := unread(names):
-        return FormatError(known[0], where=source.label, hint=known[1])
     held = listed([name[:80] for name in names], 8) or "nothing"
-    return FormatError(
-        f"This is not an SAE in a known format; it holds {held}.", where=source.label,
-        hint=f"A SAELens SAE has {' and '.join(saelens.FILES)}; docs/formats.md lists the other formats.",
+    what, hint = unread(names) or (
+        f"This is not an SAE in a known format; it holds {held}.",
+        f"A SAELens SAE has {' and '.join(saelens.FILES)}; docs/formats.md lists the other formats.",
     )
+    return FormatError(what, where=source.label, hint=hint)
 
 
 def unread(files: Iterable[str]) -> tuple[str, str] | None:
     """Why files with these names are not read, and the way out; None where nothing is known about them."""
-    for name in files:
-        for pattern, why, hint in _UNREAD:
-            if pattern.fullmatch(name):
-                return why, hint
-    return None
+    names = list(files)
+    return next(((why, hint) for pattern, why, hint in _UNREAD if any(map(pattern.fullmatch, names))), None)
 
 
 # --- Paths of this machine -------------------------------------------------------------------------------------------
@@ -156,8 +137,7 @@ class SeveralSAEsError(FormatError):
     """A folder holds several SAEs; the message lists them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """An SAE on this machine: `path` is its folder, or its file where the format is of single files."""
 
     path: Path
@@ -168,10 +148,7 @@ class Located:
 
 
 def locate(path: str | Path) -> Located:
-    """The SAE that `path` means.
-
-    Args:
-        path: its folder; a file of it; or a folder in which exactly one SAE is.
+    """The SAE that `path` means: its folder; a file of it; or a folder in which exactly one SAE is.
 
     Raises:
         NotFoundError: the path does not exist.
@@ -179,50 +156,45 @@ def locate(path: str | Path) -> Located:
         ConfigError: `path` is no path.
     """
     path = arguments.path(path, "path", "where an SAE is")
+    if path.is_dir():
+        return _of_folder(path)
     if not path.exists():
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
-    return _of_folder(path) if path.is_dir() else _of_file(path)
-
-
-def detect_format(path: str | Path) -> str:
-    """The name of the format of the SAE at `path` (see `locate`): ``"saelens"``, ``"gemma_scope"``, …
-
-    Raises:
-        NotFoundError: the path does not exist.
-        FormatError: no known format, or several SAEs; the message lists what was found.
-    """
-    return locate(path).format.name
-
-
-def _of_folder(path: Path) -> Located:
-    source = FolderSource(path)
-    found = list(find_all(source))
-    if len(found) == 1:
-        return Located(path / found[0].path if found[0].path else path, found[0].format)
-    if not found:
-        raise unknown(source)
-    paths = listed([item.path for item in found], 5)
-    raise SeveralSAEsError(
-        f"This folder holds {len(found)} SAEs: {paths}.", where=str(path), hint="Give the path of one of them."
-    )
-
-
-def _of_file(path: Path) -> Located:
     single = match(FolderSource(path)) if path.is_file() else None
     if single is not None and single.single_file:  # a checkpoint lies inside the folder of another SAE
         return Located(path, single)
     for depth, folder in enumerate(list(path.parents)[:_OUTER]):
-        source = FolderSource(folder, depth + 1)
         with contextlib.suppress(FormatError):  # a crowded folder (Downloads) around a single file
+            source = FolderSource(folder, depth + 1)
             source.files()
             if (format := match(source)) is not None and not format.single_file:
                 return Located(folder, format)
     if path.suffix in _CONFIGURATIONS:
         with contextlib.suppress(FormatError):  # beside several SAEs, or none: the file itself is not one
             return _of_folder(path.parent)
-    if known := unread([path.name]):
-        raise FormatError(known[0], where=str(path), hint=known[1])
-    raise FormatError(
-        "This is a single file, not an SAE folder.", where=str(path),
-        hint="Give the folder of the SAE, with its configuration and its weights.",
+    what, hint = unread([path.name]) or (
+        "This is a single file, not an SAE folder.",
+        "Give the folder of the SAE, with its configuration and its weights.",
     )
+    raise FormatError(what, where=str(path), hint=hint)
+
+
+def _of_folder(path: Path) -> Located:
+    source = FolderSource(path)
+    found = list(find_all(source))
+    if not found:
+        raise unknown(source)
+    if len(found) > 1:
+        what = f"This folder holds {len(found)} SAEs: {listed([item.path for item in found], 5)}."
+        raise SeveralSAEsError(what, where=str(path), hint="Give the path of one of them.")
+    return Located(path / found[0].path, found[0].format)
+
+
+def detect_format(path: str | Path) -> str:
+    """The name of the format of the SAE at `path`, its folder or a file of it: ``"saelens"``, ``"gemma_scope"``, …
+
+    Raises:
+        NotFoundError: the path does not exist.
+        FormatError: no known format, or several SAEs; the message lists what was found.
+    """
+    return locate(path).format.name

@@ -23,11 +23,9 @@ from torch import Tensor
 from saewidgets.config.hook_names import head_of, with_head, without_head
 from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats.configuration import checked, encoded, plain, read_json
 from saewidgets.formats.format import Format, Look, Saved, Settings, Width, fold_decoder_norm, has
-from saewidgets.formats.header import FLOATS, Header, read_header
-from saewidgets.formats.source import FolderSource, Source
-from saewidgets.formats.tensors import check_finite, read_tensors
+from saewidgets.formats.source import FolderSource, Source, checked, encoded, plain, read_json
+from saewidgets.formats.tensors import FLOATS, Header, check_finite, read_header, read_tensors
 from saewidgets.sae import SAE, inference_sae
 from saewidgets.sae.architectures import architectures, lookup_inference
 from saewidgets.sae.scaler import Whitening, fold_whitening

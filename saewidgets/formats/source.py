@@ -1,28 +1,37 @@
-"""Where the files of an SAE are: a folder on this machine, or one on the hub of which only ranges are read.
-
-Detection and description of a format read through a `Source`, so that a preview of a repository and a look at a
-download are one piece of code.
+"""Defines `Source`, where the files of an SAE are: a folder on this machine, or one on the hub of which only ranges are
+read, so that a preview of a repository and a look at a download are one piece of code. And what reads configurations
+from one: `read_json` and `read_yaml`, of bounded size and depth, and `checked`, which makes a pydantic model of them.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar
 
-from saewidgets.errors import FormatError, NotFoundError, StorageError
+from pydantic import BaseModel, ValidationError
+
+from saewidgets.config import strict
+from saewidgets.config.base import Config
+from saewidgets.config.strict import MAX_DEPTH
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 
 MAX_FILES = 20_000
+MAX_BYTES = 1 << 20  # of a configuration
+MAX_YAML = 1 << 15
+AGAIN = "Export or download the SAE again."
+_LONGEST = 80  # characters of a wrong value that are repeated
+_BRANCHES = frozenset({"int", "str"})  # what pydantic adds to the key of a value that may be either
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Source(Protocol):
-    """A folder of files, read in pieces.
-
-    Attributes:
-        label: what errors call the folder: a path, or ``owner/name@revision/folder``.
-    """
+    """A folder of files, read in pieces. `label` is what errors call it: a path, or ``owner/name@revision/folder``."""
 
     label: str
 
@@ -33,17 +42,6 @@ class Source(Protocol):
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Up to `length` bytes from `start`; None reads to the end. Raises `FormatError` if it cannot be read."""
         ...
-
-
-
-def listed(names: Sequence[str], most: int) -> str:
-    """The first `most` names for a message, and how many there are besides."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-@runtime_checkable
-class OfOneFile(Protocol):
-    """A source that may be one file, and knows what lies beside it."""
 
     def around(self) -> Source | None:
         """The folder of the one file that it is; None where it is a folder itself."""
@@ -69,7 +67,10 @@ class FolderSource:
         if not self.folder.is_dir():
             raise NotFoundError("There is no such folder.", where=str(path), hint="Check the path of the SAE.")
         self.label = str(self.folder)
-        self._homes = _homes(self.folder)
+        home = self.folder.resolve()  # into which, or the cache's blobs, a link may lead
+        cached = (each.parent / "blobs" for each in home.parents
+                  if each.name == "snapshots" and each.parent.name.startswith("models--"))  # fmt: skip
+        self._homes = [home, *(blobs for blobs in cached if blobs.is_dir() and not blobs.is_symlink())]
         self._depth = depth
         self._files: dict[str, int] | None = None
 
@@ -81,16 +82,11 @@ class FolderSource:
         return self._files
 
     def around(self) -> FolderSource | None:
-        """As `OfOneFile.around`."""
         return FolderSource(self.folder, 0) if self.only else None
 
     def path(self, name: str) -> Path:
-        """Where `name` is, for libraries that open files themselves.
-
-        Raises:
-            StorageError: it leads out of the folder.
-            FormatError: it is not a file.
-        """
+        """Where `name` is, for libraries that open files themselves. Raises `StorageError` if it leads out of the
+        folder, and `FormatError` if it is not a file."""
         path = self.folder / name
         try:
             resolved = path.resolve()
@@ -101,7 +97,7 @@ class FolderSource:
                 "This path leads out of its folder.", where=str(path), hint="Copy the file itself into the folder."
             )
         if not resolved.is_file():
-            raise FormatError("This is not a file.", where=str(path), hint="Export or download the SAE again.")
+            raise FormatError("This is not a file.", where=str(path), hint=AGAIN)
         return path
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
@@ -120,25 +116,6 @@ class FolderSource:
             return None
 
 
-def size_of(source: Source, name: str) -> int:
-    """Bytes of the file `name`. Raises `FormatError` if it is missing."""
-    size = source.files().get(name)
-    if size is None:
-        raise FormatError(
-            "The file is missing.", where=f"{source.label}/{name}", hint="Export or download the SAE again."
-        )
-    return size
-
-
-def read_small(source: Source, name: str, most: int) -> bytes:
-    """The whole file `name`. Raises `FormatError` if it is missing, or has more than `most` bytes."""
-    if (size := size_of(source, name)) > most:
-        raise FormatError(
-            f"The file has {size:,} bytes; at most {most:,} are read.", where=f"{source.label}/{name}"
-        )
-    return source.read(name, 0, most + 1)
-
-
 class ListedSource:
     """Some files of another source under names of their own: a folder of a repository, or one file of it."""
 
@@ -153,22 +130,8 @@ class ListedSource:
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         return self._read(name, start, length)
 
-
-def alone(source: Source, name: str) -> Source:
-    """One file of `source`, as if nothing else were there; its folder stays the label."""
-    folder, _, base = name.rpartition("/")
-    label = f"{source.label}/{folder}" if folder else source.label
-    return ListedSource(label, {base: source.files()[name]}, lambda _, start, length: source.read(name, start, length))
-
-
-def _homes(folder: Path) -> list[Path]:
-    """The folders into which a link may lead."""
-    home = folder.resolve()
-    for parent in home.parents:
-        if parent.name == "snapshots" and parent.parent.name.startswith("models--"):
-            blobs = parent.parent / "blobs"
-            return [home, blobs] if blobs.is_dir() and not blobs.is_symlink() else [home]
-    return [home]
+    def around(self) -> None:
+        return None
 
 
 def _entries(folder: Path, max_depth: int) -> Iterator[tuple[str, int | None]]:
@@ -184,10 +147,8 @@ def _entries(folder: Path, max_depth: int) -> Iterator[tuple[str, int | None]]:
         for entry in entries:
             count += 1
             if count > MAX_FILES:
-                raise FormatError(
-                    f"This folder holds more than {MAX_FILES:,} files.", where=str(folder),
-                    hint="Give the folder of one SAE.",
-                )
+                what = f"This folder holds more than {MAX_FILES:,} files."
+                raise FormatError(what, where=str(folder), hint="Give the folder of one SAE.")
             if entry.is_symlink():
                 yield prefix + entry.name, None
             elif entry.is_file(follow_symlinks=False):
@@ -195,3 +156,111 @@ def _entries(folder: Path, max_depth: int) -> Iterator[tuple[str, int | None]]:
                     yield prefix + entry.name, entry.stat(follow_symlinks=False).st_size
             elif entry.is_dir(follow_symlinks=False) and depth < max_depth:
                 open_folders.append((entry.path, f"{prefix}{entry.name}/", depth + 1))
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first `most` names for a message, and how many there are besides."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def size_of(source: Source, name: str) -> int:
+    """Bytes of the file `name`. Raises `FormatError` if it is missing."""
+    if (size := source.files().get(name)) is None:
+        raise FormatError("The file is missing.", where=f"{source.label}/{name}", hint=AGAIN)
+    return size
+
+
+# --- Configurations --------------------------------------------------------------------------------------------------
+
+
+def _small(source: Source, name: str, most: int) -> bytes:
+    if (size := size_of(source, name)) > most:
+        raise FormatError(f"The file has {size:,} bytes; at most {most:,} are read.", where=f"{source.label}/{name}")
+    return source.read(name, 0, most + 1)
+
+
+def read_json(source: Source, name: str) -> dict[str, Any]:
+    """The JSON object in the file `name`, at most 1 MiB. Raises `FormatError` if the file is missing, too large, not a
+    JSON object, nested too deeply, or names a key twice (two readers could take different ones)."""
+    return parse_json(_small(source, name, MAX_BYTES), f"{source.label}/{name}")
+
+
+def parse_json(raw: bytes, where: str) -> dict[str, Any]:
+    """`raw` as a JSON object; `where` is what errors call it."""
+    try:
+        data = strict.loads(raw)
+    except ValueError as error:
+        raise FormatError(f"This is not JSON ({error}).", where=where, hint=AGAIN) from error
+    if not isinstance(data, dict):
+        raise FormatError("This is not a JSON object.", where=where, hint=AGAIN)
+    if strict.is_deep(data):
+        raise FormatError(f"The JSON is nested deeper than {MAX_DEPTH} levels.", where=where, hint=AGAIN)
+    return data
+
+
+def read_yaml(source: Source, name: str) -> dict[str, Any]:
+    """The table in the YAML file `name`, at most 32 KiB, as `read_json`; nor may it use references (`&`, `*`) or tags
+    (`!`)."""
+    where, raw = f"{source.label}/{name}", _small(source, name, MAX_YAML)
+    try:
+        data = strict.loads_yaml(raw.decode(), plain=True)
+    except ValueError as error:
+        raise FormatError(f"This is not plain YAML ({str(error)[:100]}).", where=where, hint=AGAIN) from error
+    if not isinstance(data, dict):
+        raise FormatError("This is not a table.", where=where, hint=AGAIN)
+    return data
+
+
+def encoded(data: Mapping[str, Any], *, indent: int | None = None) -> bytes:
+    """A configuration as strict JSON that `read_json` takes. Raises `FormatError` where it would not."""
+    raw = json.dumps(data, indent=indent, allow_nan=False).encode()
+    if len(raw) > MAX_BYTES:
+        raise FormatError(
+            f"The configuration with its metadata has {len(raw):,} bytes; at most {MAX_BYTES:,} can be read back.",
+            where="metadata", hint="Shorten sae.metadata.",
+        )
+    parse_json(raw, "metadata")
+    return raw
+
+
+def plain(value: Any) -> Any:
+    """`value` as strict JSON: tuples become lists, numbers that JSON lacks become null, other objects their text."""
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Config):
+        return plain(value.to_data())
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple | set | frozenset) else str(value)
+
+
+def checked(model: type[Model], data: Any, where: str) -> Model:
+    """`data` as `model`: the one place where the values of a configuration are read.
+
+    Strictly: ``true`` and ``"4"`` are no numbers, whoever wrote them. Raises `FormatError` naming the first key that is
+    wrong, what was found and what was expected.
+    """
+    try:
+        return model.model_validate(data, strict=True)
+    except ValidationError as error:
+        items = error.errors(include_url=False)
+        first, key = items[0], _key(items[0])
+        cause = first.get("ctx", {}).get("error")
+        hint: str | None = "This setting is not supported or was altered."
+        if isinstance(cause, ConfigError):  # values that do not fit together
+            key = ".".join(filter(None, [key, cause.where]))
+            what, hint = cause.what, cause.hint
+        elif first["type"] == "missing":
+            what = "The value is missing."
+        else:
+            expected = [item["msg"].removeprefix("Input should be ") for item in items if _key(item) == key]
+            found = json.dumps(first["input"], ensure_ascii=False, default=str, skipkeys=True)
+            found = found if len(found) <= _LONGEST else f"{found[:_LONGEST]}…"
+            what = f"The value is {found}, expected {' or '.join(expected)}."
+        raise FormatError(what, where=f"{where}: {key}" if key else where, hint=hint) from error
+
+
+def _key(item: Any) -> str:
+    return ".".join(str(part) for part in item["loc"] if part not in _BRANCHES)

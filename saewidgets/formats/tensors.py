@@ -1,7 +1,9 @@
-"""Tensors from bytes in a file: read straight into their own memory, checked for NaN on the way.
+"""Defines `Header`, what a file of tensors declares, `read_header` for safetensors, and `read_tensors`, which reads
+what a header declares.
 
-Nothing is memory-mapped: a mapped file that somebody truncates later would end the kernel. Reading block by block costs
-what reading the bytes costs, since every block is checked while it is still in the processor's cache.
+A safetensors file is: 8 bytes little-endian length n, n bytes of JSON ``{name: {dtype, shape, data_offsets}}``, then
+the data. Nothing is memory-mapped: a mapped file that somebody truncates later would end the kernel. Reading block by
+block costs what reading the bytes costs, since every block is checked for NaN while it is in the processor's cache.
 """
 
 from __future__ import annotations
@@ -13,19 +15,148 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError, SAEWidgetsError
-from saewidgets.formats.header import Header, TensorInfo
-from saewidgets.formats.zips import opened
+from saewidgets.formats.source import FolderSource, Source, checked, listed, parse_json, size_of
 from saewidgets.settings import machine_memory
+
+MAX_HEADER = 1 << 18
+MAX_TENSORS = 1_000
+FIRST_READ = 1 << 16  # most headers are a few hundred bytes: one read gets length and header
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPES = {
+    **FLOATS, "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+DAMAGED = "The file was cut off or altered; download or export it again."
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor as its file declares it.
+
+    Attributes:
+        start: the byte at which its data begin.
+        turned: its first index is the one that runs fastest in the file: the bytes are those of the transpose.
+        member: of an archive, the member that it is in or a part of, and where that begins.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int = 0
+    turned: bool = False
+    member: tuple[zipfile.ZipInfo, int] | None = None
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.torch_dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the file `where` declares, every claim checked against its size; `metadata` are its own texts."""
+
+    where: str
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def require(
+        self, expected: Mapping[str, tuple[int, ...]], *, source: str = "cfg.json", extra: bool = False
+    ) -> None:
+        """Raise `FormatError` unless the tensors are there, as floats in the shapes that `source` says; with `extra`,
+        others may be there too."""
+        check = f"Check the architecture in {source}."
+        for name, shape in expected.items():
+            found, where = self._tensor(name, check), f"{self.where}: {name}"
+            if found.shape != tuple(shape):
+                raise FormatError(
+                    f"The shape is {list(found.shape)}, expected {list(shape)} from {source}.", where=where,
+                    hint="Configuration and weights belong to different SAEs, or one of them was altered.",
+                )
+            if found.dtype not in FLOATS:
+                raise FormatError(f"The dtype is {found.dtype!r}, expected one of {', '.join(FLOATS)}.", where=where)
+        if not extra and (surplus := set(self.tensors) - set(expected)):
+            raise FormatError(f"There are unexpected tensors: {_names(surplus)}.", where=self.where, hint=check)
+
+    def shape(self, name: str, dims: int) -> tuple[int, ...]:
+        """The shape of `name`. Raises `FormatError` unless it is there with `dims` dimensions, none of them empty."""
+        found = self._tensor(name)
+        if len(found.shape) != dims or 0 in found.shape:
+            raise FormatError(
+                f"The shape is {list(found.shape)}, expected {dims} dimensions.", where=f"{self.where}: {name}"
+            )
+        return found.shape
+
+    def _tensor(self, name: str, hint: str | None = None) -> TensorInfo:
+        if name not in self.tensors:
+            what = f"The tensor is missing; the file has {_names(self.tensors)}."
+            raise FormatError(what, where=f"{self.where}: {name}", hint=hint)
+        return self.tensors[name]
+
+
+def _names(names: Collection[str]) -> str:
+    return listed([name[:60] for name in sorted(names)], 20) or "none"
+
+
+class _Entry(BaseModel):
+    dtype: Literal["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"]
+    shape: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 48)]], Field(max_length=8)]
+    data_offsets: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 48)]], Field(min_length=2, max_length=2)]
+
+
+def read_header(source: Source | Path, name: str = "") -> Header:
+    """The header of the safetensors file `name` of a source, or of the one at a path, in at most two reads.
+
+    Raises:
+        FormatError: the file is missing, cut off, too long, or its claims contradict each other or its size.
+    """
+    if isinstance(source, Path):
+        name, source = source.name, FolderSource(source)
+    where, size, raw = f"{source.label}/{name}", size_of(source, name), source.read(name, 0, FIRST_READ)
+    length = int.from_bytes(raw[:8], "little")
+    begin, available = 8 + length, size - 8 - length
+    if len(raw) < 8 or available < 0:
+        what = f"This is not a safetensors file, or it was cut off ({size:,} bytes)."
+        raise FormatError(what, where=where, hint="Download or export it again.")
+    if length > MAX_HEADER:
+        raise FormatError(f"The header claims {length:,} bytes; at most {MAX_HEADER:,} are read.", where=where)
+    raw += source.read(name, len(raw), begin - len(raw)) if len(raw) < begin else b""
+    entries = parse_json(raw[8:begin], where)
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FormatError("The header's metadata is not a table of texts.", where=where, hint="Export the file again.")
+    if len(entries) > MAX_TENSORS:
+        raise FormatError(f"The header names {len(entries):,} tensors; at most {MAX_TENSORS:,} are read.", where=where)
+    tensors, edge = {}, 0
+    checked_entries = {key: checked(_Entry, entry, f"{where}: {key[:100]}") for key, entry in entries.items()}
+    for key, entry in sorted(checked_entries.items(), key=lambda item: item[1].data_offsets):
+        start, end = entry.data_offsets
+        tensors[key] = info = TensorInfo(entry.dtype, tuple(entry.shape), begin + start)
+        if start != edge or end - start != info.nbytes or end > available:
+            raise FormatError(
+                f"Shape {entry.shape} of {entry.dtype} needs {info.nbytes:,} bytes, not {start:,} to {end:,} of "
+                f"{available:,}.", where=f"{where}: {key[:100]}", hint=DAMAGED,
+            )
+        edge = end
+    if edge != available:
+        what = f"The tensors do not fill the file: they end at byte {edge:,} of {available:,}."
+        raise FormatError(what, where=where, hint=DAMAGED)
+    return Header(where, {key: tensors[key] for key in entries}, metadata)
+
+
+# --- Reading ---------------------------------------------------------------------------------------------------------
 
 _BLOCK = 1 << 18  # what the second cache of a processor holds beside other things
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of Linux 5.14; Python's mmap has no name for it
@@ -33,25 +164,20 @@ _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of Linux 5.14; Python's mmap has no 
 _ROWS, _TURNED_BLOCK = 256, 1 << 22
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _INFINITY = {torch.float16: 0x7C00, torch.bfloat16: 0x7F80}
-_CHANGED = "The file was cut off or altered; download or export it again."
 
 
 def read_tensors(
     path: Path, header: Header, names: Mapping[str, str] | Iterable[str] | None = None, *,
     transposed: Collection[str] = (), device: torch.device | None = None, dtype: torch.dtype | None = None,
-    infinite: frozenset[str] = frozenset(), checked: bool = True,
+    infinite: Collection[str] = (), checked: bool = True,
 ) -> dict[str, Tensor]:
-    """The tensors that `header` declares in the file `path`, each in its own memory.
+    """The tensors of the file `path`, whose `header` has checked shapes, each in its own memory.
 
     Args:
-        path: the file; must be the one the header was read from.
-        header: with checked shapes: this allocates what it says.
         names: which ones, or what they are to be called → what the file calls them; None means all.
         transposed: of these names, matrices that are to be turned.
-        device: where they go; None means the CPU.
         dtype: what floats become; None keeps what is stored. No second copy of a tensor is ever held.
-        infinite: names whose values may be infinite.
-        checked: False takes any values.
+        infinite: names whose values may be infinite; `checked` False takes any values.
 
     Raises:
         FormatError: a tensor is missing, the file ended early or cannot be read, its checksum differs, or a value is
@@ -64,17 +190,14 @@ def read_tensors(
             for name, stored in wanted.items():
                 where = f"{header.where}: {stored}"
                 if (info := header.tensors.get(stored)) is None:
-                    raise FormatError("The tensor is missing.", where=where, hint=_CHANGED)
+                    raise FormatError("The tensor is missing.", where=where, hint=DAMAGED)
                 turned = (name in transposed) != info.turned
                 if info.turned:  # from here on, as it lies in the file
                     info = replace(info, shape=info.shape[::-1])
                 with _at(file, info, where) as source:
-                    if turned and len(info.shape) == 2:
-                        tensor = _read_transposed(info, reader(source, where), where)
-                        tensor = tensor if dtype is None else tensor.to(dtype)
-                    else:
-                        tensor = read_tensor(info, reader(source, where), where, dtype, name in infinite, checked)
-                if turned and tensor.dim() != 2:
+                    blocks = turned and len(info.shape) == 2
+                    tensor = _read(info, source, where, dtype, blocks, name in infinite if checked else None)
+                if turned and not blocks:
                     tensor = tensor.permute(*reversed(range(tensor.dim()))).contiguous()
                 found[name] = tensor if device is None else tensor.to(device)
     except OSError as error:
@@ -93,68 +216,53 @@ def _at(file: Any, info: TensorInfo, where: str) -> Iterator[Any]:
         return
     member, start = info.member
     try:
-        source = opened(file, member, start)
+        file.seek(start)
+        source = zipfile.ZipExtFile(file, "r", member)
         source.seek(info.start - start)
         yield source
         while source.read(_BLOCK):  # the checksum is of the whole member
             pass
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise FormatError(f"Bytes are not those that were written ({error}).", where=where, hint=_CHANGED) from error
+        raise FormatError(f"Bytes are not those that were written ({error}).", where=where, hint=DAMAGED) from error
 
 
-def reader(file: Any, where: str) -> Callable[[memoryview], None]:
-    """A function that fills a buffer from `file` completely, or raises `FormatError`."""
-
-    def fill(buffer: memoryview) -> None:
-        while buffer:
-            n = file.readinto(buffer[:_BLOCK])  # an archive's bytes pass through the cache on their way
-            if not n:
-                raise FormatError("The file ended early.", where=where, hint=_CHANGED)
-            buffer = buffer[n:]
-
-    return fill
-
-
-def read_tensor(
-    info: TensorInfo, fill: Callable[[memoryview], None], where: str, dtype: torch.dtype | None = None,
-    infinite: bool = False, checked: bool = True,
+def _read(
+    info: TensorInfo, source: Any, where: str, dtype: torch.dtype | None, turned: bool, infinite: bool | None
 ) -> Tensor:
-    """One tensor, filled by `fill` block after block; floats become `dtype`. See `read_tensors`."""
+    """One tensor, block after block; floats become `dtype`. A matrix is `turned` while its block is in the processor's
+    cache, by numpy, in one thread: torch's threads wait for each other longer than they work where other programs run.
+    """
     stored = info.torch_dtype
     wanted = dtype if dtype is not None and stored.is_floating_point else stored
-    result, touch = allocate(info.shape, wanted, where)
-    flat = result.view(-1)
-    step = max(1, _BLOCK // stored.itemsize)
-    scratch = None if wanted == stored else torch.empty(min(step, flat.numel()), dtype=stored)
-    for start in range(0, flat.numel(), step):
-        target = flat[start : start + step]
-        block = target if scratch is None else scratch[: target.numel()]
-        touch(start * wanted.itemsize, target.numel() * wanted.itemsize)
-        fill(block.view(torch.uint8).numpy().data)
+    result, touch = allocate(info.shape[::-1] if turned else info.shape, wanted, where)
+    lines, step = result.view(-1), max(1, _BLOCK // stored.itemsize)
+    bits = _BITS[wanted.itemsize]  # numpy has no bfloat16, and turning takes no notice of what is turned
+    if turned:
+        touch(0, result.nbytes)
+        lines, step = result.T, max(1, min(_ROWS, _TURNED_BLOCK // (info.shape[1] * stored.itemsize)))
+    scratch = None
+    if turned or wanted != stored:
+        scratch = torch.empty(min(step, len(lines)), *lines.shape[1:], dtype=stored)
+    for start in range(0, len(lines), step):
+        target = lines[start : start + step]
+        if not turned:
+            touch(start * wanted.itemsize, target.nbytes)
+        block = target if scratch is None else scratch[: len(target)]
+        _fill(block.view(-1).view(torch.uint8).numpy().data, source, where)
+        block = block if wanted == stored else block.to(wanted)
+        if infinite is not None:
+            check_block(block, where, infinite)
         if scratch is not None:
-            target.copy_(block)
-        if checked:
-            check_block(target, where, infinite)
+            np.copyto(target.view(bits).numpy(), block.view(bits).numpy())
     return result
 
 
-def _read_transposed(info: TensorInfo, fill: Callable[[memoryview], None], where: str) -> Tensor:
-    """The matrix that lies in the file with rows and columns swapped: a block of its rows at a time, so that it is
-    never there twice and each block is turned while it is in the processor's cache. numpy turns it, in one thread:
-    torch's threads would wait for each other longer than they work wherever other programs run."""
-    rows, columns = info.shape
-    result, touch = allocate((columns, rows), info.torch_dtype, where)
-    touch(0, result.nbytes)
-    bits = _BITS[info.torch_dtype.itemsize]  # numpy has no bfloat16, and turning takes no notice of what is turned
-    turned = result.view(bits).numpy()
-    step = max(1, min(_ROWS, _TURNED_BLOCK // (columns * info.torch_dtype.itemsize)))
-    scratch = torch.empty(min(step, rows), columns, dtype=info.torch_dtype)
-    for start in range(0, rows, step):
-        block = scratch[: min(step, rows - start)]
-        fill(block.view(-1).view(torch.uint8).numpy().data)
-        check_block(block, where)
-        np.copyto(turned[:, start : start + len(block)], block.view(bits).numpy().T)
-    return result
+def _fill(buffer: memoryview, file: Any, where: str) -> None:
+    while buffer:
+        n = file.readinto(buffer[:_BLOCK])  # an archive's bytes pass through the cache on their way
+        if not n:
+            raise FormatError("The file ended early.", where=where, hint=DAMAGED)
+        buffer = buffer[n:]
 
 
 def allocate(shape: tuple[int, ...], dtype: torch.dtype, where: str) -> tuple[Tensor, Callable[[int, int], None]]:
@@ -164,33 +272,30 @@ def allocate(shape: tuple[int, ...], dtype: torch.dtype, where: str) -> tuple[Te
     the block stays in the processor's cache. Raises `FormatError` where the tensor is larger than this machine's
     memory: a file may be as long as it likes without taking space on the disk, so that its size proves nothing.
     """
-    size = math.prod(shape) * dtype.itemsize
-    memory = machine_memory()
+    size, memory = math.prod(shape) * dtype.itemsize, machine_memory()
     if memory is not None and size > memory:
-        raise FormatError(
-            f"The tensor takes {size / 1e9:,.0f} GB; this machine has {memory / 1e9:,.0f} GB of memory.", where=where,
-            hint="Load it on a larger machine.",
-        )
+        what = f"The tensor takes {size / 1e9:,.0f} GB; this machine has {memory / 1e9:,.0f} GB of memory."
+        raise FormatError(what, where=where, hint="Load it on a larger machine.")
     try:
         if sys.platform != "linux" or size < _BLOCK:
-            return torch.empty(shape, dtype=dtype), _nothing
+            return torch.empty(shape, dtype=dtype), lambda start, size: None
         room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        return torch.frombuffer(room, dtype=dtype).view(shape), partial(_populate, room)
+        result = torch.frombuffer(room, dtype=dtype).view(shape)
     except (RuntimeError, MemoryError, OSError) as error:
         raise FormatError(
             f"There is no memory for a tensor of {size / 1e9:,.1f} GB.", where=where,
             hint="Free memory, or load the SAE in a shorter number format.",
         ) from error
 
+    def populate(start: int, size: int) -> None:
+        first = start - start % mmap.PAGESIZE
+        with suppress(OSError):  # systems before Linux 5.14 cannot; pages then come as they are touched
+            room.madvise(_POPULATE_WRITE, first, start + size - first)
 
-def _nothing(start: int, size: int) -> None:
-    """Pages come as they are touched."""
+    return result, populate
 
 
-def _populate(room: mmap.mmap, start: int, size: int) -> None:
-    first = start - start % mmap.PAGESIZE
-    with suppress(OSError):  # systems before Linux 5.14 cannot; pages then come as they are touched
-        room.madvise(_POPULATE_WRITE, first, start + size - first)
+# --- Values ----------------------------------------------------------------------------------------------------------
 
 
 def check_block(block: Tensor, where: str, infinite: bool = False) -> None:
@@ -198,9 +303,7 @@ def check_block(block: Tensor, where: str, infinite: bool = False) -> None:
 
     A sum is finite only if all its terms are, and costs one pass; only an overflow needs the second look. Short floats
     are quicker to judge by their bits: infinity is the largest number without its sign, NaN is above; read as integers,
-positive ones are the largest with a sign and negative ones the largest without. On the processor
-    numpy does it, in one thread: blocks are small, and torch's threads wait for each other longer than they work
-    wherever other programs run.
+    positive ones are the largest with a sign and negative ones the largest without. As above, numpy does it.
     """
     if not block.is_floating_point() or block.numel() == 0:
         return
@@ -221,26 +324,8 @@ positive ones are the largest with a sign and negative ones the largest without.
         raise FormatError(f"It contains {what}.", where=where, hint="Export the SAE again.")
 
 
-def check_writable(tensors: Mapping[str, Tensor]) -> None:
-    """Raise `FormatError` naming the first tensor with NaN or infinity: what is written can be read again."""
-    try:
-        check_finite("weights", tensors)
-    except FormatError as error:
-        error.hint = "A training that diverged leaves such weights: save an earlier checkpoint. Nothing was written."
-        raise
-
-
-def nbytes(tensors: Iterable[Tensor]) -> int:
-    """What they take in a file."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def check_finite(where: str, tensors: Mapping[str, Tensor], infinite: frozenset[str] = frozenset()) -> None:
+def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
     """Raise `FormatError` naming the first tensor with NaN or infinity. Holds no second copy."""
     for name, tensor in tensors.items():
-        if tensor.is_contiguous():
-            flat = tensor.view(-1)
-            for start in range(0, flat.numel(), _BLOCK):
-                check_block(flat[start : start + _BLOCK], f"{where}: {name}", name in infinite)
-        else:
-            check_block(tensor, f"{where}: {name}", name in infinite)
+        for block in tensor.view(-1).split(_BLOCK) if tensor.is_contiguous() else [tensor]:
+            check_block(block, f"{where}: {name}")

@@ -365,9 +365,9 @@ class SAEs:
             NotFoundError: its files are not here.
         """
         # Torch: seconds to import.
+        from saewidgets.durable import whole_folder
         from saewidgets.formats import convert, validate
         from saewidgets.formats.io import own_files, same_format
-        from saewidgets.formats.whole import whole_folder
 
         record = self.get(sae_id)
         folder = folder_of(record)

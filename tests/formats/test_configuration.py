@@ -14,10 +14,9 @@ from pydantic import BaseModel, Field
 
 from saewidgets.errors import FormatError
 from saewidgets.formats import describe, formats
-from saewidgets.formats.configuration import MAX_YAML, checked, read_yaml
 from saewidgets.formats.format import Description
 from saewidgets.formats.io import stored_config
-from saewidgets.formats.source import FolderSource
+from saewidgets.formats.source import MAX_YAML, FolderSource, checked, read_yaml
 from tests.formats.samples import D_IN, D_SAE, SAMPLES, saelens, weights, write
 
 # Read where they decide what is computed; what else a file says (how long the training's contexts were) is passed on.

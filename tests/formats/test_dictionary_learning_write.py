@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from saewidgets.errors import FormatError, StorageError
 from saewidgets.formats import convert, describe, load_sae, save_sae, validate
-from saewidgets.formats.pickled import read_pickled
+from saewidgets.formats.archives import read_pickled
 from saewidgets.formats.tensors import read_tensors
 from saewidgets.sae import SAE, create_sae, inference_sae
 from tests.formats.samples import SAMPLES

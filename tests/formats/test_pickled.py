@@ -14,9 +14,8 @@ import torch
 
 from saewidgets import load_sae
 from saewidgets.errors import FormatError
-from saewidgets.formats.pickled import Pickled, read_pickled
+from saewidgets.formats.archives import Pickled, read_npz_header, read_pickled
 from saewidgets.formats.tensors import read_tensors
-from saewidgets.formats.zips import read_npz_header
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -11,9 +11,9 @@ import torch
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.formats import convert, describe, detect_format, formats, load_sae, save_sae, validate
-from saewidgets.formats.header import FIRST_READ, read_header
 from saewidgets.formats.registry import find_all, get
-from saewidgets.formats.source import MAX_FILES, FolderSource, alone
+from saewidgets.formats.source import MAX_FILES, FolderSource
+from saewidgets.formats.tensors import FIRST_READ, read_header
 from saewidgets.sae import create_sae
 from tests.formats.samples import D_IN, D_SAE, SAMPLES, saelens, weights, write
 
@@ -142,15 +142,6 @@ def test_the_cache_of_the_hub_is_followed_into_its_blobs(tmp_path: Path) -> None
     (snapshot / "cfg.json").symlink_to(tmp_path / "plain" / "cfg.json")
     with pytest.raises(FormatError):
         load_sae(snapshot)
-
-
-def test_one_file_of_a_source(tmp_path: Path) -> None:
-    made("saelens", tmp_path / "a" / "b")
-    source = FolderSource(tmp_path)
-    one = alone(source, "a/b/cfg.json")
-    assert list(one.files()) == ["cfg.json"]
-    assert one.read("cfg.json", 1, 4) == source.read("a/b/cfg.json", 1, 4)
-    assert one.label.endswith("a/b")
 
 
 def test_a_folder_with_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

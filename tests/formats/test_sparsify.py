@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from saewidgets.formats import describe, detect_format, load_sae, save_sae
-from saewidgets.formats.sparsify import hook_of_module
+from saewidgets.formats.adapters import hook_of_module
 from tests.formats.weights import assert_computes, draw, inputs, torched, write_json
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "sparsify"

@@ -10,8 +10,7 @@ from safetensors.torch import save_file
 
 from saewidgets.errors import FormatError
 from saewidgets.formats import tensors
-from saewidgets.formats.header import read_header
-from saewidgets.formats.tensors import allocate, check_block, check_finite, read_tensors
+from saewidgets.formats.tensors import allocate, check_block, check_finite, read_header, read_tensors
 
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 

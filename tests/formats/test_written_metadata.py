@@ -11,7 +11,7 @@ import torch
 
 from saewidgets.errors import FormatError
 from saewidgets.formats import convert, describe, load_sae, save_sae
-from saewidgets.formats.configuration import MAX_BYTES, MAX_DEPTH
+from saewidgets.formats.source import MAX_BYTES, MAX_DEPTH
 from saewidgets.sae import SAE, inference_sae
 
 CONFIGS = {

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter
 
 from saewidgets.config.hook_names import head_of
-from saewidgets.durable import whole_file
+from saewidgets.durable import whole_file, whole_folder
 from saewidgets.errors import ConfigError
 from saewidgets.features.export.selection import (
     Effects,
@@ -42,7 +42,6 @@ from saewidgets.features.export.table_and_vectors import alignment, check_sae, d
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
-from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
 Row = dict[str, Any]

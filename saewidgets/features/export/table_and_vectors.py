@@ -14,14 +14,13 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 
-from saewidgets.durable import whole_file
+from saewidgets.durable import whole_file, whole_folder
 from saewidgets.errors import ConfigError
 from saewidgets.features.export.selection import clean, noted_of, peak_texts, selected
 from saewidgets.features.labels.evidence import visible
 from saewidgets.features.labels.label_files import guarded
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
-from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
 COLUMNS = (

@@ -25,9 +25,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.durable import require_space, seal_of, sealed, sha256_of, storage_errors
+from saewidgets.durable import require_space, seal_of, sealed, sha256_of, storage_errors, whole_folder
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
 FORMAT = 1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.durable import storage_errors, sync, whole_file
+from saewidgets.durable import storage_errors, sync, whole_file, whole_folder
 from saewidgets.errors import StorageError
 from saewidgets.features.store.layout import (
     ARRAYS,
@@ -27,7 +27,6 @@ from saewidgets.features.store.layout import (
     Array,
     Manifest,
 )
-from saewidgets.formats.whole import whole_folder
 
 MANIFEST = "extraction.json"
 VOCABULARY = "vocabulary.bin"

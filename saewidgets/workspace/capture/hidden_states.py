@@ -14,8 +14,8 @@ from pathlib import Path
 from saewidgets.activations.store_write import StatesFile
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
-from saewidgets.formats.header import FLOATS, read_header
-from saewidgets.formats.pickled import read_pickled
+from saewidgets.formats.archives import read_pickled
+from saewidgets.formats.tensors import FLOATS, read_header
 from saewidgets.lm.model_info import stated_sizes
 
 _KEY = "hidden_states"

@@ -163,8 +163,8 @@ def unpack(archive: Path, target: Path) -> None:
     written.
     """
     # Torch: seconds to import.
+    from saewidgets.formats.archives import ZipSource
     from saewidgets.formats.source import FolderSource
-    from saewidgets.formats.zips import ZipSource
 
     real = archive.resolve()
     checked = ZipSource(FolderSource(real), real.name)  # also against overlapping members and bombs

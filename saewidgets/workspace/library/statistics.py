@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats import detect_format, load_sae, read_log_density
-from saewidgets.formats.header import read_header
+from saewidgets.formats.tensors import read_header
 from saewidgets.records import Comparison, LatentMatch, SAERecord
 from saewidgets.workspace.library.intake import SPARSITY_FILE
 
