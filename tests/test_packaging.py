@@ -107,7 +107,7 @@ def test_the_installed_command_line_runs(installed: Path, tmp_path: Path) -> Non
 
 def test_the_installed_tutorial_is_a_notebook(installed: Path, tmp_path: Path) -> None:
     path = _python(
-        installed, "from saewidgets.cli.lab import TUTORIAL, tutorials\nprint(tutorials() / TUTORIAL)", tmp_path
+        installed, "from saewidgets.cli.doctor import TUTORIAL, tutorials\nprint(tutorials() / TUTORIAL)", tmp_path
     )
     assert path.startswith(str(installed))
     assert json.loads(Path(path).read_text(encoding="utf-8"))["nbformat"] == 4

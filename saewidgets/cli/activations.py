@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saewidgets.cli.follow import CAPTURE, follow
-from saewidgets.cli.options import Json, Option, Quiet, Status, Yes, delete_record, given, named, settings
-from saewidgets.cli.output import answer, count, facts, listed, moment, note, number, size, write, write_json
-from saewidgets.cli.session import Group, command_line, open_workspace
+from saewidgets.cli.options import Option, Status, Yes, delete_record, given, named, settings
+from saewidgets.cli.output import count, facts, moment, note, number, size
+from saewidgets.cli.session import Group, answer, command_line, listed, session
 
 if TYPE_CHECKING:
     from saewidgets.activation_records import ActivationStoreRecord
@@ -29,7 +29,7 @@ Settings = settings("saewidgets.config.capture:CaptureConfig", {
 })  # fmt: skip
 
 
-@activations.verb("capture", cls=Settings)
+@activations.verb("capture", cls=Settings, quiet=True)
 def capture(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help='A Hugging Face id, a local folder, or "demo".')],
@@ -37,25 +37,22 @@ def capture(
     hook_name: Annotated[list[str], Option(help="Which activations; may be given several times.")],
     tokens: Annotated[int, Option(help="How many tokens; all of a text that has fewer.")],
     estimate: Annotated[bool, Option("--estimate", help="Say how much disk it takes, and start nothing.")] = False,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Capture activations of a model on a text. Ctrl-C pauses it with a checkpoint."""
     wanted = given(context)
-    with open_workspace() as workspace:
-        if estimate:
-            wanted.pop("name", None)
-            found = workspace.activations.estimate(model, corpus, hook_name, tokens, **wanted)
-            free = f"{size(found.disk_free_bytes)} free" + ("" if found.fits else ": it does not fit")
-            per_token = f"{count(found.bytes_per_token)} bytes per token"
-            answer(json, found, f"{size(found.size_bytes)} in {found.dtype}, {per_token}; {free}")
-            return
-        handle = workspace.activations.capture(model, corpus, hook_name, tokens, **wanted)
-        note(f"Capturing {handle.record.name} ({handle.id})")
-        _run_here(handle, json=json, quiet=quiet)
+    if estimate:
+        wanted.pop("name", None)
+        found = session.workspace.activations.estimate(model, corpus, hook_name, tokens, **wanted)
+        free = f"{size(found.disk_free_bytes)} free" + ("" if found.fits else ": it does not fit")
+        per_token = f"{count(found.bytes_per_token)} bytes per token"
+        answer(found, f"{size(found.size_bytes)} in {found.dtype}, {per_token}; {free}")
+        return
+    handle = session.workspace.activations.capture(model, corpus, hook_name, tokens, **wanted)
+    note(f"Capturing {handle.record.name} ({handle.id})")
+    _run_here(handle)
 
 
-@activations.verb("import")
+@activations.verb("import", quiet=True)
 def import_states(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help="Files such as layer_6_states.pt, or a folder of them.")
@@ -70,35 +67,30 @@ def import_states(
         str | None, Option(help="Number format of the store: float32, bfloat16 or float16.")
     ] = None,
     name: Annotated[str | None, Option(help="What to call the store.")] = None,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Import hidden states that a script has saved. Nothing in the files is run."""
-    with open_workspace() as workspace:
-        handle = workspace.activations.import_states(
-            paths[0] if len(paths) == 1 else paths, hook_names=hook_name or None, model=model, corpus=corpus,
-            dtype=dtype, name=name,
-        )
-        note(f"Importing {handle.record.name} ({handle.id})")
-        _run_here(handle, json=json, quiet=quiet)
+    handle = session.workspace.activations.import_states(
+        paths[0] if len(paths) == 1 else paths, hook_names=hook_name or None, model=model, corpus=corpus,
+        dtype=dtype, name=name,
+    )
+    note(f"Importing {handle.record.name} ({handle.id})")
+    _run_here(handle)
 
 
-@activations.verb("resume")
-def resume(store: StoreId, json: Json = False, quiet: Quiet = False) -> None:
+@activations.verb("resume", quiet=True)
+def resume(store: StoreId) -> None:
     """Go on with a paused, cancelled, failed or interrupted capture, in this process. Ctrl-C pauses it again."""
-    with open_workspace() as workspace:
-        handle = workspace.activations.get(store)
-        handle.resume()
-        note(f"Resuming {handle.record.name} ({handle.id})")
-        _run_here(handle, json=json, quiet=quiet)
+    handle = session.workspace.activations.get(store)
+    handle.resume()
+    note(f"Resuming {handle.record.name} ({handle.id})")
+    _run_here(handle)
 
 
-def _run_here(handle: Capture, *, json: bool, quiet: bool) -> None:
-    record = follow(handle, CAPTURE, quiet=quiet)
-    hooks = ", ".join(record.hook_names)
-    answer(json, record, f"{record.name}: {count(record.n_tokens)} tokens of {hooks}, {size(record.size_bytes)}")
-    if not json:
-        note(f"Train from it with: {command_line('train', '--corpus', record.id, '--hook-name', record.hook_names[0])}")
+def _run_here(handle: Capture) -> None:
+    record = follow(handle, CAPTURE)
+    found = f"{count(record.n_tokens)} tokens of {', '.join(record.hook_names)}, {size(record.size_bytes)}"
+    said = f"Train from it with: {command_line('train', '--corpus', record.id, '--hook-name', record.hook_names[0])}"
+    answer(record, f"{record.name}: {found}", notes=[said])
 
 
 def _row(record: ActivationStoreRecord) -> list[str]:
@@ -115,30 +107,23 @@ def list_stores(
     model: Annotated[str | None, Option(help="Only stores of this model.")] = None,
     hook_name: Annotated[str | None, Option(help="Only stores that hold this hook point.")] = None,
     search: Annotated[str | None, Option(help="Words that are all in name, model, corpus, hook names or id.")] = None,
-    json: Json = False,
 ) -> None:
     """List the stores of the workspace, newest first."""
-    with open_workspace() as workspace:
-        found = list(workspace.activations.list(status=status, model=model, hook_name=hook_name, search=search))
+    found = list(session.workspace.activations.list(status=status, model=model, hook_name=hook_name, search=search))
     none = f"No stores of activations. Capture one with: {command_line('activations', 'capture')}"
-    listed(json, found, COLUMNS, _row, (5, 6), none)
+    listed(found, COLUMNS, _row, (5, 6), none)
 
 
 @activations.verb("show")
 def show(
     store: StoreId,
     verify: Annotated[bool, Option("--verify", help="Compare every file with its SHA-256.")] = False,
-    json: Json = False,
 ) -> None:
     """Show one store: what it holds, where from, and whether its files are as they were written."""
-    with open_workspace() as workspace:
-        handle = workspace.activations.get(store)
-        if verify:
-            handle.verify()
-        record = handle.record
-    if json:
-        write_json(record)
-        return
+    handle = session.workspace.activations.get(store)
+    if verify:
+        handle.verify()
+    record = handle.record
     lines = facts([
         ("id", record.id),
         ("name", record.name),
@@ -160,11 +145,10 @@ def show(
         told = f"width {count(hook['width'])}, mean norm {number(hook['mean_norm'])}" if hook else ""
         told += f", {count(hook['heads'])} heads" if hook.get("heads") else ""
         lines.append(f"{'hook':<14}{name}  {told}".rstrip())
-    write("\n".join(lines))
+    answer(record, *lines)
 
 
 @activations.verb("delete")
-def delete(store: StoreId, yes: Yes = False, json: Json = False) -> None:
+def delete(store: StoreId, yes: Yes = False) -> None:
     """Delete a store with its files. SAEs that were trained from it stay."""
-    with open_workspace() as workspace:
-        delete_record(workspace.activations, workspace.activations.get(store).record, yes, json)
+    delete_record(session.workspace.activations, session.workspace.activations.get(store).record, yes)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from saewidgets.cli import activations as stores
-from saewidgets.cli import catalog, doctor, extract, features, hub, lab, label, pipeline, runs, saes, steer, templates
+from saewidgets.cli import doctor, extract, features, hub, label, pipeline, runs, saes
 from saewidgets.cli import train as training
 from saewidgets.cli.output import write
 from saewidgets.cli.session import session
@@ -50,16 +50,16 @@ def options(
 _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": runs.demo, "train": training.train, "presets": training.presets, "pipeline": pipeline.pipeline,
     "list": runs.list_runs, "show": runs.show, "metrics": runs.metrics, "pause": runs.pause, "resume": runs.resume,
-    "stop": runs.stop, "retry": runs.retry, "delete": runs.delete, "steer": steer.steer, "extract": extract.extract,
-    "export": features.export, "evaluate": saes.evaluate, "lab": lab.lab, "doctor": doctor.doctor,
+    "stop": runs.stop, "retry": runs.retry, "delete": runs.delete, "steer": features.steer, "extract": extract.extract,
+    "export": features.export, "evaluate": saes.evaluate, "lab": doctor.lab, "doctor": doctor.doctor,
 }  # fmt: skip
 _CLASSES = {"train": training.Settings, "pipeline": pipeline.Settings, "extract": extract.Settings}
 for _name, _function in _COMMANDS.items():
     app.command(_name, cls=_CLASSES.get(_name))(_function)
 _GROUPS = {
-    "saes": saes.saes, "templates": templates.templates, "extractions": extract.extractions,
+    "saes": saes.saes, "templates": training.templates, "extractions": extract.extractions,
     "features": features.features, "label": label.label, "activations": stores.activations, "hub": hub.hub,
-    "catalog": catalog.catalog,
+    "catalog": doctor.catalog,
 }  # fmt: skip
 for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)

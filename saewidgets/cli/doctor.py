@@ -1,4 +1,5 @@
-"""Defines ``saewidgets doctor``: what is installed, what works here, what to do about the rest. Shows no secrets."""
+"""Defines the commands about this machine: ``saewidgets doctor``, what is installed and works here, without secrets;
+``lab``, JupyterLab on a tutorial; ``catalog``, whose ``upgrade`` is the one way a shared catalog is migrated."""
 
 from __future__ import annotations
 
@@ -12,15 +13,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import quote
 
 import typer
 
-from saewidgets.cli.options import Json
-from saewidgets.cli.output import plural, size, table, write, write_json
-from saewidgets.cli.session import FAILED, command, session
-from saewidgets.errors import SAEWidgetsError
+import saewidgets
+from saewidgets.cli.output import note, plural, size, table, write, write_json
+from saewidgets.cli.session import FAILED, Group, answer, command, session
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StorageError
 from saewidgets.settings import Settings
 from saewidgets.version import __version__
 
@@ -163,8 +166,8 @@ def developer_tools() -> Iterator[Finding]:
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (packages, notebook, devices, home, hub, developer_tools)
 
 
-@command
-def doctor(json: Json = False) -> None:
+@command()
+def doctor() -> None:
     """Say what is installed, what works here and what to do about the rest."""
     findings: list[Finding] = []
     for check in CHECKS:
@@ -174,7 +177,7 @@ def doctor(json: Json = False) -> None:
             # one broken part must not hide the others
             findings.append(Finding(check.__name__, "problem", f"{type(error).__name__}: {error}"))
     problems = [finding for finding in findings if finding.level == "problem"]
-    if json:
+    if session.json:
         write_json({"ok": not problems, "executable": sys.executable, "findings": findings})
     else:
         rows = [(f.topic, f.level, " ".join(filter(None, [f.text, f.hint and f"→ {f.hint}"]))) for f in findings]
@@ -182,3 +185,105 @@ def doctor(json: Json = False) -> None:
         write(f"\n{len(problems)} problems." if problems else "\nNo problems.")
     if problems:
         raise typer.Exit(FAILED)
+
+
+TUTORIAL = "01-train.ipynb"
+
+
+def tutorials() -> Path:
+    """The folder with the tutorials: in the package, or beside it in a checkout."""
+    package = Path(saewidgets.__file__).parent
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if (folder / TUTORIAL).is_file():
+            return folder
+    raise NotFoundError("This installation has no tutorials.", where=str(package), hint="Install saewidgets again.")
+
+
+def copied(folder: Path) -> Path:
+    """The first tutorial in `folder`: all are copied there the first time, left as the user made them afterwards."""
+    for source in sorted(tutorials().glob("*.ipynb")):
+        target = folder / source.name
+        if target.exists():
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise StorageError(f"The tutorial cannot be written: {error.strerror}.", where=str(target)) from error
+    return folder / TUTORIAL
+
+
+def _become(arguments: list[str], environment: dict[str, str]) -> None:
+    """Run JupyterLab in the place of this process, so that whoever ends the one ends the other."""
+    if os.name == "posix":
+        sys.stderr.flush()
+        os.execve(arguments[0], arguments, environment)
+    raise typer.Exit(subprocess.run(arguments, check=False, env=environment).returncode)
+
+
+@command(json=False)
+def lab(
+    notebook: Annotated[Path | None, typer.Argument(help="A notebook; else your copy of the tutorial.")] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+    port: Annotated[int | None, typer.Option(help="Port to serve on.")] = None,
+) -> None:
+    """Open JupyterLab on the first tutorial (or on a notebook of yours)."""
+    if find_spec("jupyterlab") is None:
+        raise SAEWidgetsError("JupyterLab is not installed here.", hint=f"To install it: {LAB}")
+    settings = Settings.from_environment()
+    home = session.home or settings.home
+    if notebook is None:
+        notebook = copied(home / "notebooks")
+        note(f"Your copies of the tutorials: {notebook.parent}")
+    elif not notebook.is_file():
+        raise NotFoundError("There is no such notebook.", where=str(notebook))
+    notebook = notebook.absolute()
+    # As the default page, so that the address JupyterLab prints leads to it too, not only the browser it opens.
+    page = f"/lab/tree/{quote(notebook.name)}"
+    arguments = [sys.executable, "-m", "jupyterlab"]
+    arguments += [f"--ServerApp.root_dir={notebook.parent}", f"--LabApp.default_url={page}"]
+    if not browser:
+        arguments.append("--no-browser")
+    if port is not None:
+        arguments.append(f"--port={port}")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        arguments.append("--allow-root")  # containers; JupyterLab listens on loopback only and asks for a token
+    _become(arguments, settings.child_environment(home))
+
+
+catalog = Group("Look after the catalog of a workspace.")
+Home = Annotated[
+    Path | None, typer.Option(metavar="DIR", file_okay=False, help="Workspace folder, as before the command.")
+]
+
+
+def _folder(home: Path | None) -> Path:
+    return home.expanduser().absolute() if home else session.home or Settings.from_environment().home
+
+
+@catalog.verb("backup")
+def backup(home: Home = None) -> None:
+    """Copy the catalog into the folder backups of the workspace; runs may go on meanwhile."""
+    from saewidgets.workspace import backup_catalog  # SQLAlchemy and more: only for commands that need it
+
+    copy = backup_catalog(_folder(home))
+    answer({"backup": str(copy)}, f"Copied the catalog to {copy}.")
+
+
+@catalog.verb("upgrade")
+def upgrade(
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="SQLAlchemy URL of a shared catalog, else the workspace's own.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Bring a catalog to the schema of this version. Back a shared one up first."""
+    from saewidgets.workspace import upgrade_catalog  # SQLAlchemy and more: only for commands that need it
+
+    before, after = upgrade_catalog(_folder(home), url)
+    said = f"Upgraded the catalog from schema version {before} to {after}."
+    if before is None:
+        said = f"Made the catalog at schema version {after}."
+    elif before == after:
+        said = f"The catalog is at schema version {after}; there is nothing to do."
+    answer({"before": before, "after": after}, said)

@@ -8,26 +8,14 @@ import typer
 
 from saewidgets.cli.configfile import read_config
 from saewidgets.cli.follow import EXTRACTION, LOGITS, ask, follow, phase
-from saewidgets.cli.options import (
-    ConfigFile,
-    Json,
-    Option,
-    Quiet,
-    Status,
-    Wait,
-    Yes,
-    delete_record,
-    given,
-    settings,
-)
-from saewidgets.cli.output import answer, count, listed, moment, note, size
-from saewidgets.cli.session import Group, command, command_line, open_workspace
+from saewidgets.cli.options import ConfigFile, Option, Status, Wait, Yes, delete_record, given, settings
+from saewidgets.cli.output import count, moment, note, size
+from saewidgets.cli.session import Group, answer, command, command_line, listed, session
 from saewidgets.errors import ConfigError, NotFoundError
-from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
     from saewidgets.feature_records import ExtractionRecord
-    from saewidgets.workspace import Extraction, Workspace
+    from saewidgets.workspace import Extraction
 
 extractions = Group("Look after extractions: whichever process runs them.")
 Source = Annotated[
@@ -37,9 +25,10 @@ ExtractionId = Annotated[str, typer.Argument(metavar="EXTRACTION", help="Id of t
 COLUMNS = ("id", "sae", "status", "tokens", "features", "dead", "size", "created")
 
 
-def source_of(workspace: Workspace, wanted: str) -> dict[str, str]:
+def source_of(wanted: str) -> dict[str, str]:
     """``sae_id`` or ``training_id`` of what was named; an SAE goes before a run of its name. Raises `NotFoundError`,
     and `ConfigError` for an extraction."""
+    workspace = session.workspace
     if wanted.startswith("train_"):
         return {"training_id": workspace.trainings.get(wanted).id}
     if wanted.startswith("ext_"):
@@ -75,7 +64,7 @@ Settings = settings(
 )  # fmt: skip
 
 
-@command
+@command(quiet=True)
 def extract(
     context: typer.Context,
     sae: Source,
@@ -87,18 +76,15 @@ def extract(
             help="Tokens whose activation is so many times longer than the median; none counts all.",
         ),
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Read what every feature of an SAE fires on. Ctrl-C pauses it with a checkpoint."""
     wanted: dict[str, Any] = {} if config is None else read_config(config)
     wanted |= given(context)
     if max_norm_ratio is not None:
         wanted["max_norm_ratio"] = _ratio(max_norm_ratio)
-    with open_workspace() as workspace:
-        extraction = workspace.extractions.create(**source_of(workspace, sae), config=wanted)
-        note(f"Extracting {extraction.record.name} ({extraction.id})")
-        _run_here(extraction, json=json, quiet=quiet)
+    extraction = session.workspace.extractions.create(**source_of(sae), config=wanted)
+    note(f"Extracting {extraction.record.name} ({extraction.id})")
+    _run_here(extraction)
 
 
 def _ratio(text: str) -> float | None:
@@ -112,13 +98,12 @@ def _ratio(text: str) -> float | None:
         raise ConfigError(f"{text!r} is not a number.", where="--max-norm-ratio", hint=hint) from None
 
 
-def _run_here(extraction: Extraction, *, json: bool, quiet: bool) -> None:
-    record = follow(extraction, EXTRACTION, quiet=quiet)
+def _run_here(extraction: Extraction) -> None:
+    record = follow(extraction, EXTRACTION)
     found = f"{count(record.seen)} of {count(record.d_sae)} features fired on {count(record.n_tokens)} tokens"
-    answer(json, record, f"{record.name}: {found}, {count(record.dead)} dead, {count(record.dense)} dense")
-    if not json:
-        owner = record.sae_id or record.training_id or record.id
-        note(f"Look at them with: {command_line('features', 'list', owner)}")
+    owner = record.sae_id or record.training_id or record.id
+    said = f"Look at them with: {command_line('features', 'list', owner)}"
+    answer(record, f"{record.name}: {found}, {count(record.dead)} dead, {count(record.dense)} dense", notes=[said])
 
 
 def _row(record: ExtractionRecord) -> list[str]:
@@ -133,33 +118,27 @@ def list_extractions(
     sae: Annotated[str | None, Option(help="Only those of this SAE or run.")] = None,
     status: Status = None,
     search: Annotated[str | None, Option(help="Words that all have to be in name, model, hook name or id.")] = None,
-    json: Json = False,
 ) -> None:
     """List the extractions of the workspace, newest first."""
-    with open_workspace() as workspace:
-        origin = source_of(workspace, sae) if sae is not None else {}
-        found = list(workspace.extractions.list(status=status, search=search, **origin))  # type: ignore[arg-type]
+    origin = source_of(sae) if sae is not None else {}
+    found = list(session.workspace.extractions.list(status=status, search=search, **origin))  # type: ignore[arg-type]
     none = f"No extractions. Start one with: {command_line('extract')}"
-    listed(json, found, COLUMNS, _row, (3, 4, 5, 6), none)
+    listed(found, COLUMNS, _row, (3, 4, 5, 6), none)
 
 
 @extractions.verb("pause")
-def pause(extraction: ExtractionId, wait: Wait = 60.0, json: Json = False) -> None:
+def pause(extraction: ExtractionId, wait: Wait = 60.0) -> None:
     """Pause an extraction: it writes a checkpoint and frees its device."""
-    with open_workspace() as workspace:
-        handle = workspace.extractions.get(extraction)
-        handle.pause()
-        _ask(handle, {JobStatus.PAUSED}, wait, json)
+    ask(session.workspace.extractions.get(extraction), "pause", EXTRACTION, wait)
 
 
-@extractions.verb("resume")
-def resume(extraction: ExtractionId, json: Json = False, quiet: Quiet = False) -> None:
+@extractions.verb("resume", quiet=True)
+def resume(extraction: ExtractionId) -> None:
     """Go on with a paused, cancelled, failed or interrupted extraction, in this process. Ctrl-C pauses it again."""
-    with open_workspace() as workspace:
-        handle = workspace.extractions.get(extraction)
-        handle.resume()
-        note(f"Resuming {handle.record.name} ({handle.id})")
-        _run_here(handle, json=json, quiet=quiet)
+    handle = session.workspace.extractions.get(extraction)
+    handle.resume()
+    note(f"Resuming {handle.record.name} ({handle.id})")
+    _run_here(handle)
 
 
 @extractions.verb("stop")
@@ -167,33 +146,22 @@ def stop(
     extraction: ExtractionId,
     discard: Annotated[bool, Option("--discard", help="Do not keep what was read so far.")] = False,
     wait: Wait = 60.0,
-    json: Json = False,
 ) -> None:
     """End an extraction early; what was read so far can be looked at."""
-    with open_workspace() as workspace:
-        handle = workspace.extractions.get(extraction)
-        handle.stop(save=not discard)
-        _ask(handle, set(), wait, json)
+    ask(session.workspace.extractions.get(extraction), "stop", EXTRACTION, wait, save=not discard)
 
 
-@extractions.verb("logits")
-def logits(extraction: ExtractionId, json: Json = False, quiet: Quiet = False) -> None:
+@extractions.verb("logits", quiet=True)
+def logits(extraction: ExtractionId) -> None:
     """Compute which next tokens every feature makes likelier and less likely. Ctrl-C pauses it."""
-    with open_workspace() as workspace:
-        handle = workspace.extractions.get(extraction)
-        job = workspace.extractions.compute_logits(handle.id)
-        follow(job, LOGITS, quiet=quiet, resume=(*LOGITS.resume, handle.id))
-        record = handle.record
-    answer(json, record, f"Logit effects of {count(record.d_sae)} features are kept with {record.id}")
+    handle = session.workspace.extractions.get(extraction)
+    job = session.workspace.extractions.compute_logits(handle.id)
+    follow(job, LOGITS, resume=(*LOGITS.resume, handle.id))
+    record = handle.record
+    answer(record, f"Logit effects of {count(record.d_sae)} features are kept with {record.id}")
 
 
 @extractions.verb("delete")
-def delete(extraction: ExtractionId, yes: Yes = False, json: Json = False) -> None:
+def delete(extraction: ExtractionId, yes: Yes = False) -> None:
     """Delete an extraction with its files; labels, stars and notes stay."""
-    with open_workspace() as workspace:
-        delete_record(workspace.extractions, workspace.extractions.get(extraction).record, yes, json)
-
-
-def _ask(handle: Extraction, reached: set[JobStatus], wait: float, json: bool) -> None:
-    name = f"The extraction of {handle.record.name}"
-    ask(handle, name, reached, wait, json, look_again=("extractions", "list"))
+    delete_record(session.workspace.extractions, session.workspace.extractions.get(extraction).record, yes)

@@ -1,21 +1,22 @@
-"""Defines ``saewidgets features``, what an extraction found and features read live, and ``saewidgets export``."""
+"""Defines ``saewidgets features``, what an extraction found and features read live, ``saewidgets export`` and
+``saewidgets steer``: a model writes with features turned up, down or off."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from saewidgets.cli.extract import Source, source_of
-from saewidgets.cli.options import Json, Option
-from saewidgets.cli.output import answer, count, cut, facts, listed, number, plural, size, table, to_data
-from saewidgets.cli.session import Group, command, open_workspace
+from saewidgets.cli.options import Option
+from saewidgets.cli.output import count, cut, facts, number, plural, size, table, to_data
+from saewidgets.cli.session import Group, answer, command, listed, session
 from saewidgets.errors import ConfigError
 
 if TYPE_CHECKING:
     from saewidgets.feature_records import ExampleRecord, FeatureRecord
-    from saewidgets.workspace import Workspace
 
 features = Group("Look at features: lists, examples, and what fires on a text.")
 Index = Annotated[int, typer.Argument(metavar="FEATURE", min=0, help="Number of the feature.")]
@@ -26,12 +27,12 @@ _LABEL = 60  # characters of one in a table
 _AROUND = 12  # tokens of an example on either side of its peak
 
 
-def wanted_of(workspace: Workspace, sae: str, extraction: str | None = None) -> str:
+def wanted_of(sae: str, extraction: str | None = None) -> str:
     """The id by which `ws.features` finds the features that were named."""
-    (found,) = source_of(workspace, sae).values()
+    (found,) = source_of(sae).values()
     if extraction is None:
         return found
-    record = workspace.extractions.get(extraction).record
+    record = session.workspace.extractions.get(extraction).record
     if found not in (record.sae_id, record.training_id):
         raise ConfigError(f"{extraction} is an extraction of another SAE.", where="--extraction")
     return extraction
@@ -45,10 +46,10 @@ def row_of(record: FeatureRecord) -> list[str]:
     return [str(record.index), cut(label, _LABEL), density, number(record.max), number(record.score), star]
 
 
-def _show(workspace: Workspace, wanted: str, json: bool, **asked: Any) -> None:
+def _show(wanted: str, **asked: Any) -> None:
     key = "extraction_id" if wanted.startswith("ext_") else "sae_id"
-    found = list(workspace.features.list(**{key: wanted, **asked}))
-    listed(json, found, COLUMNS, row_of, (0, 2, 3, 4), "No features match.")
+    found = list(session.workspace.features.list(**{key: wanted, **asked}))
+    listed(found, COLUMNS, row_of, (0, 2, 3, 4), "No features match.")
 
 
 @features.verb("list")
@@ -60,14 +61,10 @@ def list_features(
     limit: Limit = 50,
     offset: Annotated[int, Option(help="Leave out so many first.", min=0)] = 0,
     extraction: Extracted = None,
-    json: Json = False,
 ) -> None:
     """List the features of an SAE (or of what a run has left)."""
-    with open_workspace() as workspace:
-        _show(
-            workspace, wanted_of(workspace, sae, extraction), json, show=show, sort=sort, descending=descending,
-            offset=offset, limit=limit,
-        )  # fmt: skip
+    wanted = wanted_of(sae, extraction)
+    _show(wanted, show=show, sort=sort, descending=descending, offset=offset, limit=limit)
 
 
 @features.verb("search")
@@ -76,15 +73,13 @@ def search(
     words: Annotated[str, typer.Argument(metavar="WORDS", help="In the label, or in one of the top tokens.")],
     limit: Limit = 50,
     extraction: Extracted = None,
-    json: Json = False,
 ) -> None:
     """Find features by their labels and top tokens, the densest first."""
-    with open_workspace() as workspace:
-        wanted = wanted_of(workspace, sae, extraction)
-        # Without an extraction it is not known how often features fire.
-        is_read = wanted.startswith("ext_") or workspace.extractions.latest(wanted) is not None
-        order = {"sort": "density", "descending": True} if is_read else {}
-        _show(workspace, wanted, json, search=words, limit=limit, **order)
+    wanted = wanted_of(sae, extraction)
+    # Without an extraction it is not known how often features fire.
+    is_read = wanted.startswith("ext_") or session.workspace.extractions.latest(wanted) is not None
+    order = {"sort": "density", "descending": True} if is_read else {}
+    _show(wanted, search=words, limit=limit, **order)
 
 
 @features.verb("show")
@@ -93,22 +88,18 @@ def show(
     index: Index,
     examples: Annotated[int, Option(help="How many examples.", min=0)] = 5,
     extraction: Extracted = None,
-    json: Json = False,
 ) -> None:
     """Show one feature: its labels, its numbers, and the text it fires on most."""
-    with open_workspace() as workspace:
-        wanted = wanted_of(workspace, sae, extraction)
-        record = workspace.features.feature(wanted, index)
-        found = list(
-            workspace.features.examples(record.id, extraction_id=extraction, limit=examples)
-            if record.extraction_id is not None else ()
-        )  # fmt: skip
+    namespace = session.workspace.features
+    record = namespace.feature(wanted_of(sae, extraction), index)
+    is_read = record.extraction_id is not None
+    found = list(namespace.examples(record.id, extraction_id=extraction, limit=examples)) if is_read else []
     lines = _facts(record)
     for label in record.labels:
         said = label.error or label.text
         lines.append(f"{'label':<12}{said}" + (f"  ({label.by or label.source})" if label.source != "user" else ""))
     lines += ["", *(f"{each.value:>9.3f}  {marked(each)}" for each in found)] if found else []
-    answer(json, {**to_data(record), "examples": to_data(found)}, *lines)
+    answer({**to_data(record), "examples": to_data(found)}, *lines)
 
 
 def _facts(record: FeatureRecord) -> list[str]:
@@ -137,38 +128,37 @@ def run(
     feature: Annotated[int | None, Option(help="This feature alone, on every token.", min=0)] = None,
     limit: Limit = 20,
     extraction: Extracted = None,
-    json: Json = False,
 ) -> None:
     """Which features fire on a text; with --feature, one feature token by token."""
-    with open_workspace() as workspace:
-        wanted = wanted_of(workspace, sae, extraction)
-        if feature is not None:
-            one = workspace.features.on_feature(wanted, feature, text)
-            values = [float(value) for value in one.activations]
-            data = {"index": feature, "tokens": one.pieces, "activations": values, "note": one.note}
-            rows = [(piece, number(value) if value else "") for piece, value in zip(one.pieces, values, strict=True)]
-            answer(json, data, table(("token", "activation"), rows, right=(1,)))
-            return
-        reading = workspace.features.run_on(wanted, text)
-        order = reading.ranked()[:limit]
-        records = workspace.features.records(wanted, [int(reading.indices[place]) for place in order])
-        shown = [
-            {
-                "index": record.index, "label": record.label, "density": record.density, "max": float(values.max()),
-                "token": reading.pieces[int(values.argmax())], "activations": [float(v) for v in values],
-            }
-            for record, values in zip(records, reading.activations[order], strict=True)
-        ]  # fmt: skip
+    workspace = session.workspace
+    wanted = wanted_of(sae, extraction)
+    if feature is not None:
+        one = workspace.features.on_feature(wanted, feature, text)
+        values = [float(value) for value in one.activations]
+        data = {"index": feature, "tokens": one.pieces, "activations": values, "note": one.note}
+        rows = [(piece, number(value) if value else "") for piece, value in zip(one.pieces, values, strict=True)]
+        answer(data, table(("token", "activation"), rows, right=(1,)))
+        return
+    reading = workspace.features.run_on(wanted, text)
+    order = reading.ranked()[:limit]
+    records = workspace.features.records(wanted, [int(reading.indices[place]) for place in order])
+    shown = [
+        {
+            "index": record.index, "label": record.label, "density": record.density, "max": float(values.max()),
+            "token": reading.pieces[int(values.argmax())], "activations": [float(v) for v in values],
+        }
+        for record, values in zip(records, reading.activations[order], strict=True)
+    ]  # fmt: skip
     said = f"{count(len(reading.indices))} features fire on {count(len(reading.pieces))} tokens. {reading.note}".strip()
     lines = [
         [*row_of(record)[:3], number(one["max"]), f"‘{one['token']}’"]
         for record, one in zip(records, shown, strict=True)
     ]
     found = {"tokens": reading.pieces, "firing": len(reading.indices), "note": reading.note, "features": shown}
-    answer(json, found, said, table(("feature", "label", "density", "max", "on"), lines, right=(0, 2, 3)))
+    answer(found, said, table(("feature", "label", "density", "max", "on"), lines, right=(0, 2, 3)))
 
 
-@command
+@command()
 def export(
     sae: Source,
     what: Annotated[str, typer.Argument(metavar="KIND", help="html, json, csv, neuronpedia or vectors.")],
@@ -190,25 +180,24 @@ def export(
     sae_set: Annotated[str | None, Option(help="Neuronpedia's name of the set of SAEs.")] = None,
     creator: Annotated[str | None, Option(help="Author, for Neuronpedia.")] = None,
     extraction: Extracted = None,
-    json: Json = False,
 ) -> None:
     """Write what an extraction found: a page to share, a table, or files that other tools read."""
     names: dict[str, Any] = {"model_id": model_id, "sae_set": sae_set, "creator": creator}
-    with open_workspace() as workspace:
-        wanted = wanted_of(workspace, sae, extraction)
-        if features is not None:
-            indices = _numbers(features)
-        else:
-            found = workspace.features.indices(wanted, search=search, show=show, sort=sort, descending=descending)
-            indices = found[:limit].tolist()
-        given = {name: value for name, value in names.items() if value is not None}
-        written = workspace.features.export(
-            wanted, what, path, indices=indices, logits=logits, title=title, **given,  # type: ignore[arg-type]
-        )  # fmt: skip
+    workspace = session.workspace
+    wanted = wanted_of(sae, extraction)
+    if features is not None:
+        indices = _numbers(features)
+    else:
+        found = workspace.features.indices(wanted, search=search, show=show, sort=sort, descending=descending)
+        indices = found[:limit].tolist()
+    given = {name: value for name, value in names.items() if value is not None}
+    written = workspace.features.export(
+        wanted, what, path, indices=indices, logits=logits, title=title, **given,  # type: ignore[arg-type]
+    )  # fmt: skip
     files = [written] if written.is_file() else [file for file in written.rglob("*") if file.is_file()]
     total = sum(file.stat().st_size for file in files)
     data = {"path": str(written), "features": len(indices), "size_bytes": total}
-    answer(json, data, f"{plural(len(indices), 'feature')} written to {written} ({size(total)}).")
+    answer(data, f"{plural(len(indices), 'feature')} written to {written} ({size(total)}).")
 
 
 def _numbers(text: str) -> list[int]:
@@ -217,3 +206,90 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         hint = "For example --features 12,7451."
         raise ConfigError(f"{text!r} are not numbers.", where="--features", hint=hint) from None
+
+
+_FEATURE = re.compile(r"(\d+)=([+-]?[\d.]+(?:[eE][+-]?\d+)?)?(?::([a-z_]+))?")
+_SHOW = "Write INDEX=STRENGTH, such as 7451=2.0, or INDEX=STRENGTH:MODE, such as 7451=0:clamp."
+
+
+def _feature(sae: str, text: str) -> tuple[str, int, float] | tuple[str, int, float, str]:
+    """"7451=2", "7451=0:clamp", "7451=:ablate" """
+    match = _FEATURE.fullmatch(text.strip().replace("−", "-"))
+    if match is None or (match[2] is None and match[3] != "ablate"):
+        raise ConfigError(f"{text!r} is not a feature.", where="--feature", hint=_SHOW)
+    try:
+        strength = float(match[2] or 0)
+    except ValueError:
+        raise ConfigError(f"{match[2]!r} is not a strength.", where="--feature", hint=_SHOW) from None
+    if match[3] == "ablate" and strength:
+        raise ConfigError(
+            f"{text!r} has a strength, but what is ablated has none.", where="--feature",
+            hint=f"Write {match[1]}=:ablate, or another mode.",
+        )
+    return (sae, int(match[1]), strength, match[3]) if match[3] else (sae, int(match[1]), strength)
+
+
+def _strengths(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in text.replace("−", "-").replace(",", " ").split())
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} are not strengths ({error}).", where="--strengths", hint='Write "-4 -2 0 2 4".'
+        ) from None
+    if not found:
+        raise ConfigError("There is no strength.", where="--strengths", hint='Write "-4 -2 0 2 4".')
+    return found
+
+
+def _positions(text: str) -> Any:
+    parts = text.replace(",", " ").split()
+    return [int(part) for part in parts] if parts and all(part.isdigit() for part in parts) else text
+
+
+@command()
+def steer(
+    sae: Source,
+    feature: Annotated[
+        list[str], Option("--feature", "-f", metavar="INDEX=STRENGTH", help="A feature, repeatable; :MODE may follow.")
+    ],
+    prompt: Annotated[str, Option("--prompt", "-p", help="The text to continue.")],
+    sweep: Annotated[bool, Option("--sweep", help="Also one text per strength of the first feature.")] = False,
+    strengths: Annotated[str, Option(help="Of the sweep.")] = "-4 -2 0 2 4",
+    new_tokens: Annotated[int, Option(help="At most so many.")] = 60,
+    temperature: Annotated[float, Option(help="0 always takes the likeliest token.")] = 0.7,
+    top_p: Annotated[float, Option(help="Sample from the likeliest tokens with this share.")] = 0.95,
+    seed: Annotated[int, Option(help="Fixes the random choices.")] = 16,
+    positions: Annotated[
+        str, Option(help='all, generated, prompt, or numbers of prompt tokens such as "3 4".')
+    ] = "all",
+    model: Annotated[str | None, Option(help="The language model, else the SAE's own.")] = None,
+) -> None:
+    """Write a text without and with features of an SAE, with the same random numbers."""
+    if model is not None and not model.strip():
+        raise ConfigError("The name of the model is empty.", where="--model", hint="Leave it out: the SAE names one.")
+    (wanted,) = source_of(sae).values()
+    features = [_feature(wanted, text) for text in feature]
+    result = session.workspace.steer(
+        model, features, prompt, new_tokens=new_tokens, temperature=temperature, top_p=top_p, seed=seed,
+        positions=_positions(positions), strengths=_strengths(strengths) if sweep else (),
+    )
+    assert result.steered is not None
+    lines = []
+    for each in result.config.features:
+        where = "" if each.a_max is None else f" (largest activation {each.a_max:.4g})"
+        lines.append(f"Feature {each.index}: {each.mode} {each.strength:g}{where}")
+    texts = [("Baseline", result.baseline), ("Steered", result.steered)]
+    texts += [(f"{text.strength:g}", text) for text in result.sweep]
+    for place, (name, text) in enumerate(texts):
+        if place == 2:
+            lines.append(f"\nStrength sweep of feature {result.config.features[0].index}")
+        lines.append(f"\n{name}{_quality(text)}\n{prompt}{text.text}")
+    answer(result.to_data(), *lines, notes=result.notes)
+
+
+def _quality(text: Any) -> str:
+    parts = [] if text.perplexity is None else [f"perplexity {text.perplexity:,.1f}"]
+    parts.append(f"repetition {100 * text.repetition:.0f} %")
+    if text.change_ratio is not None:
+        parts.append(f"|Δ|/|h| {text.change_ratio:.2f}")
+    return f" ({', '.join(parts)})"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from saewidgets.cli.interrupts import Interrupts
-from saewidgets.cli.output import answer, count, duration, note, size, write_json
-from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE, command_line, session
+from saewidgets.cli.output import count, duration, note, size, write_json
+from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE, answer, command_line, session
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
 
@@ -59,6 +59,8 @@ class Kind:
         ended: the lines that are said at a good end.
         good: the statuses that are a good end.
         goes_on: `resume` also goes on with what has failed, where that was.
+        name: what to call it.
+        shown: the words of the command that shows it, for its id.
     """
 
     resume: tuple[str, ...]
@@ -69,6 +71,8 @@ class Kind:
     ended: Callable[[Any], Sequence[str | None]] = lambda _: ()
     good: tuple[JobStatus, ...] = GOOD
     goes_on: bool = False
+    name: Callable[[Any], str] = lambda record: str(record.name)
+    shown: Callable[[str], tuple[str, ...]] = lambda id: ("show", id)
 
     def amount(self, *numbers: float | None) -> str:
         """The numbers with their unit."""
@@ -118,41 +122,37 @@ CAPTURE = Kind(
 EXTRACTION = Kind(
     ("extractions", "resume"), counted=_read, ended=lambda r: (_in_time(r, f"{count(r.n_tokens)} tokens"),),
     values=lambda r: {} if r.seen is None else {"features": count(r.seen)},
+    name=lambda r: f"The extraction of {r.name}", shown=lambda _: ("extractions", "list"),
 )  # fmt: skip
 DOWNLOAD = Kind(
-    ("hub", "resume"), "what arrived is kept.", unit="bytes", good=(JobStatus.COMPLETED,), goes_on=True
-)
+    ("hub", "resume"), "what arrived is kept.", unit="bytes", good=(JobStatus.COMPLETED,), goes_on=True,
+    name=lambda r: str(r.payload.get("name") or r.id), shown=lambda _: ("hub", "downloads"),
+)  # fmt: skip
 LOGITS = Kind(
     ("extractions", "logits"), "what was not kept yet is computed again.", unit="features", good=(JobStatus.COMPLETED,)
 )
 
 
-def follow(job: Any, kind: Kind, *, quiet: bool = False, resume: tuple[str, ...] | None = None) -> Any:
+def follow(job: Any, kind: Kind, *, resume: tuple[str, ...] | None = None) -> Any:
     """Show `job` until it has come to a good end, say so, and return its record. Ctrl-C pauses it (see `watch`).
 
     Raises:
         typer.Exit: with status 130 when it was paused, with that of its error when it did not end well.
     """
-    record = watch(job, kind, quiet=quiet, resume=resume)
+    record = watch(job, kind, resume=resume)
     finish(record, kind)
     return record
 
 
-def watch(job: Any, kind: Kind, *, quiet: bool = False, resume: tuple[str, ...] | None = None) -> Any:
+def watch(job: Any, kind: Kind, *, resume: tuple[str, ...] | None = None) -> Any:
     """Show `job` until it ends or pauses, and return its last record. Ctrl-C pauses it; a second one gives up waiting.
 
-    Args:
-        job: what is shown.
-        kind: how.
-        quiet: show nothing on the way.
-        resume: the words of the command that goes on where it paused; None: those of its kind.
-
-    Raises:
-        typer.Exit: with status 130 when it was paused.
+    `resume` has the words of the command that goes on where it paused; None: those of its kind. Raises `typer.Exit`
+    with status 130 when it was paused.
     """
     interrupts = Interrupts()
     asked = False
-    with interrupts.caught(), _display(job.record, kind, quiet=quiet) as show:
+    with interrupts.caught(), _display(job.record, kind) as show:
         while True:
             record = job.record
             show(record)
@@ -210,10 +210,10 @@ def failure(record: Any, name: str) -> typer.Exit:
     return typer.Exit({"config": USAGE, "not_found": NOT_FOUND}.get(kind, FAILED))
 
 
-def follow_run(run: Run, *, json: bool, quiet: bool) -> None:
+def follow_run(run: Run) -> None:
     """Show a run until it ends, then its record or how it ended. Raises `typer.Exit` as `follow` does."""
-    record = watch(run, RUN, quiet=quiet)
-    if json:
+    record = watch(run, RUN)
+    if session.json:
         write_json(run.record)
     finish(record, RUN)
 
@@ -235,11 +235,11 @@ class _Whole:
         return replace(behind, name=name, status=status, latest={}, error=error)
 
 
-def follow_group(group: TrainingGroup, *, json: bool, quiet: bool) -> None:
+def follow_group(group: TrainingGroup) -> None:
     """Show a group until it ends, then how each run ended. Raises `typer.Exit` as `follow` does."""
-    watch(_Whole(group), RUN, quiet=quiet)
+    watch(_Whole(group), RUN)
     records = group.records
-    if json:
+    if session.json:
         write_json(list(records))
     leaves = []
     for record in records:
@@ -253,36 +253,33 @@ def follow_group(group: TrainingGroup, *, json: bool, quiet: bool) -> None:
         raise leaves[0]
 
 
-def ask(
-    job: Any, name: str, reached: Collection[JobStatus], seconds: float, json: bool, *, look_again: tuple[str, ...]
-) -> Any:
-    """Wait until whoever runs `job` has done what was asked, say where it stands, and return its record.
+def ask(job: Any, verb: str, kind: Kind, seconds: float, **how: Any) -> Any:
+    """Pause, stop or cancel `job`, wait until whoever runs it has done so, say where it stands, and return its record.
 
     Args:
-        job: what was asked.
-        name: what to call it.
-        reached: what it is to become, besides any end.
+        job: the handle, of this `kind`.
+        verb: its method, called with `how`.
         seconds: how long to wait; 0 does not.
-        json: print its record as JSON.
-        look_again: the words of the command that shows it later, for the error when that took too long.
     """
+    name = kind.name(job.record)
+    getattr(job, verb)(**how)
     end = time.monotonic() + seconds
-    record = job.record
-    while record.status not in reached and not record.status.is_final and seconds > 0:
+    while not ((record := job.record).status.is_final or (verb == "pause" and record.status is JobStatus.PAUSED)):
+        if seconds <= 0:
+            break
         if time.monotonic() >= end:
             raise StateError(
                 f"{name} is still {record.status.value} after {seconds:g} seconds.", where=record.id,
-                hint=f"The request stays. Look again with: {command_line(*look_again)}",
+                hint=f"The request stays. Look again with: {command_line(*kind.shown(record.id))}",
             )
         time.sleep(0.1)
-        record = job.record
-    answer(json, record, f"{name} is {record.status.value} ({record.id})")
+    answer(record, f"{name} is {record.status.value} ({record.id})")
     return record
 
 
-def _display(record: Any, kind: Kind, *, quiet: bool) -> AbstractContextManager[Show]:
+def _display(record: Any, kind: Kind) -> AbstractContextManager[Show]:
     """What is called with every new record of the same run or job, while it is open."""
-    if quiet:
+    if session.quiet:
         return nullcontext(lambda record: None)
     return _bar(record, kind) if sys.stderr.isatty() else _lines(kind)
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saewidgets.cli.follow import DOWNLOAD, ask, follow, phase
-from saewidgets.cli.options import Json, Option, Quiet, SubtractBDec, TokenStdin, Wait, ask_token, named
-from saewidgets.cli.output import answer, count, facts, listed, moment, note, number, plural, size
+from saewidgets.cli.options import Option, SubtractBDec, TokenStdin, Wait, ask_token, named
+from saewidgets.cli.output import count, facts, moment, note, number, plural, size
 from saewidgets.cli.saes import added
-from saewidgets.cli.session import Group, command_line, open_workspace
+from saewidgets.cli.session import Group, answer, command_line, listed, session
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
     from saewidgets.hub_records import Preview, RepoInfo, Variant
     from saewidgets.records import JobRecord
-    from saewidgets.workspace import Job, Workspace
+    from saewidgets.workspace import Job
 
 hub = Group("Look at SAEs on the Hugging Face hub and download them.")
 Repo = Annotated[
@@ -31,17 +31,16 @@ COLUMNS = ("folder", "format", "site", "layer", "d_sae", "l0", "size", "")
 
 
 @hub.verb("info")
-def info(repo: Repo, token_stdin: TokenStdin = False, json: Json = False) -> None:
+def info(repo: Repo, token_stdin: TokenStdin = False) -> None:
     """Show a repository: commit, licence, gate, base models, size."""
     token = ask_token(token_stdin)
-    with open_workspace() as workspace:
-        found = workspace.hub.repo_info(repo, token)
-    answer(json, found, *facts(_info(found)))
-    _say_cached(found.from_cache and not json)
+    found = session.workspace.hub.repo_info(repo, token)
+    answer(found, *facts(_info(found)))
+    _say_cached(found.from_cache)
 
 
 def _say_cached(is_cached: bool) -> None:
-    if is_cached:
+    if is_cached and not session.json:
         note("Offline mode (HF_HUB_OFFLINE): this is what the cache of this machine has; the repository may hold more.")
 
 
@@ -72,18 +71,16 @@ def variants(
     layer: Annotated[int | None, Option(help="Only this layer.")] = None,
     width: Annotated[str | None, Option(help="Only this width as the repository writes it, e.g. 16k.")] = None,
     token_stdin: TokenStdin = False,
-    json: Json = False,
 ) -> None:
     """List the SAEs of a repository."""
     token = ask_token(token_stdin)
-    with open_workspace() as workspace:
-        found = [
-            variant for variant in workspace.hub.variants(repo, token)
-            if (site is None or variant.site == site) and (layer is None or variant.layer == layer)
-            and (width is None or variant.width == width)
-        ]  # fmt: skip
-    listed(json, found, COLUMNS, _row, (3, 4, 5, 6), "No SAEs match.")
-    _say_cached(bool(found) and found[0].from_cache and not json)
+    found = [
+        variant for variant in session.workspace.hub.variants(repo, token)
+        if (site is None or variant.site == site) and (layer is None or variant.layer == layer)
+        and (width is None or variant.width == width)
+    ]  # fmt: skip
+    listed(found, COLUMNS, _row, (3, 4, 5, 6), "No SAEs match.")
+    _say_cached(bool(found) and found[0].from_cache)
 
 
 def _row(variant: Variant) -> list[str]:
@@ -101,16 +98,13 @@ def preview(
     revision: Revision = None,
     device: Annotated[str | None, Option(help="Warn if it does not fit there: cpu, cuda:0, …")] = None,
     token_stdin: TokenStdin = False,
-    json: Json = False,
 ) -> None:
     """Show one SAE before it is downloaded: dimensions, sizes, warnings. No weights are read."""
     token = ask_token(token_stdin)
-    with open_workspace() as workspace:
-        workspace.hub.check_device(device, where="--device")
-        found = workspace.hub.preview(repo, folder, token, device, revision)
-    answer(json, found, *facts(_facts(found)))
-    for warning in () if json else found.warnings:
-        note(f"{warning.what} {warning.hint or ''}".strip())
+    session.workspace.hub.check_device(device, where="--device")
+    found = session.workspace.hub.preview(repo, folder, token, device, revision)
+    notes = [f"{warning.what} {warning.hint or ''}".strip() for warning in found.warnings]
+    answer(found, *facts(_facts(found)), notes=notes)
 
 
 def _model(found: Preview) -> str:
@@ -132,7 +126,7 @@ def _facts(found: Preview) -> list[tuple[str, str]]:
     ]
 
 
-@hub.verb("download")
+@hub.verb("download", quiet=True)
 def download(
     repo: Annotated[
         str, typer.Argument(metavar="REPO", help="As in info; left out with --resume.", show_default=False)
@@ -143,21 +137,16 @@ def download(
     resume: Annotated[str | None, Option(metavar="JOB", help="Go on with a download that was paused.")] = None,
     apply_b_dec_to_input: SubtractBDec = None,
     token_stdin: TokenStdin = False,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Download an SAE into the library. Ctrl-C pauses; what arrived is kept."""
     if bool(repo) == bool(resume):
         raise ConfigError("Give a repository, or --resume with the id of a download.", where="REPO")
     token = ask_token(token_stdin)
-    with open_workspace() as workspace:
-        if resume:
-            job = workspace.hub.resume(resume, token)
-        else:
-            job = workspace.hub.download(
-                repo, folder, revision, token, name, apply_b_dec_to_input=apply_b_dec_to_input
-            )
-        _run_here(workspace, job, json=json, quiet=quiet)
+    downloads, centred = session.workspace.hub, apply_b_dec_to_input
+    if resume:
+        _run_here(downloads.resume(resume, token))
+    else:
+        _run_here(downloads.download(repo, folder, revision, token, name, apply_b_dec_to_input=centred))
 
 
 DOWNLOADS = ("id", "name", "status", "arrived", "size", "from", "created")
@@ -178,52 +167,35 @@ def _download_row(record: JobRecord) -> list[str]:
 @hub.verb("downloads")
 def list_downloads(
     unfinished: Annotated[bool, Option("--unfinished", help="Leave out those that have ended.")] = False,
-    json: Json = False,
 ) -> None:
     """List the downloads of the workspace, newest first."""
-    with open_workspace() as workspace:
-        found = list(workspace.hub.downloads(unfinished=unfinished))
+    found = list(session.workspace.hub.downloads(unfinished=unfinished))
     none = f"No downloads. Start one with: {command_line('hub', 'download')}"
-    listed(json, found, DOWNLOADS, _download_row, (3, 4), none)
-
-
-def _ask(job: Job, reached: set[JobStatus], wait: float, json: bool) -> None:
-    name = str(job.record.payload.get("name") or job.id)
-    ask(job, name, reached, wait, json, look_again=("hub", "downloads"))
+    listed(found, DOWNLOADS, _download_row, (3, 4), none)
 
 
 @hub.verb("pause")
-def pause(download: DownloadId, wait: Wait = 60.0, json: Json = False) -> None:
+def pause(download: DownloadId, wait: Wait = 60.0) -> None:
     """Pause a download: what arrived is kept."""
-    with open_workspace() as workspace:
-        job = workspace.hub.find_download(download)
-        job.pause()
-        _ask(job, {JobStatus.PAUSED}, wait, json)
+    ask(session.workspace.hub.find_download(download), "pause", DOWNLOAD, wait)
 
 
 @hub.verb("cancel")
-def cancel(download: DownloadId, wait: Wait = 60.0, json: Json = False) -> None:
+def cancel(download: DownloadId, wait: Wait = 60.0) -> None:
     """Cancel a download: what arrived of unfinished files is removed."""
-    with open_workspace() as workspace:
-        job = workspace.hub.find_download(download)
-        job.cancel()
-        _ask(job, set(), wait, json)
+    ask(session.workspace.hub.find_download(download), "cancel", DOWNLOAD, wait)
 
 
-@hub.verb("resume")
-def resume(
-    download: DownloadId, token_stdin: TokenStdin = False, json: Json = False, quiet: Quiet = False
-) -> None:
+@hub.verb("resume", quiet=True)
+def resume(download: DownloadId, token_stdin: TokenStdin = False) -> None:
     """Go on with a paused, cancelled, failed or interrupted download, in this process. Ctrl-C pauses it again."""
     token = ask_token(token_stdin)
-    with open_workspace() as workspace:
-        job = workspace.hub.find_download(download)
-        _run_here(workspace, workspace.hub.resume(job.id, token), json=json, quiet=quiet)
+    downloads = session.workspace.hub
+    _run_here(downloads.resume(downloads.find_download(download).id, token))
 
 
-def _run_here(workspace: Workspace, job: Job, *, json: bool, quiet: bool) -> None:
+def _run_here(job: Job) -> None:
     payload = job.record.payload
     note(f"Downloading {payload['repo_id']} {payload['path']}, {size(payload.get('total_bytes'))} ({job.id})")
-    record = follow(job, DOWNLOAD, quiet=quiet)
-    sae = workspace.saes.get(str(record.result))
-    added(json, sae, job_id=record.id)
+    record = follow(job, DOWNLOAD)
+    added(session.workspace.saes.get(str(record.result)), job_id=record.id)

@@ -9,9 +9,9 @@ import typer
 
 from saewidgets.cli.extract import Source
 from saewidgets.cli.features import Extracted, Index, wanted_of
-from saewidgets.cli.options import Grouped, Json, Option, Quiet
-from saewidgets.cli.output import answer, count, note, number, plural, write
-from saewidgets.cli.session import FAILED, Group, open_workspace
+from saewidgets.cli.options import Grouped, Option
+from saewidgets.cli.output import count, note, number, plural
+from saewidgets.cli.session import FAILED, Group, answer, session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,14 +22,14 @@ label = Group("Label features.")
 _TOLD = 5  # reasons that are printed
 
 
-def _teller(quiet: bool) -> Callable[[Progress], None]:
+def _teller() -> Callable[[Progress], None]:
     """A line at every tenth of the way."""
     told = -1
 
     def tell(progress: Progress) -> None:
         nonlocal told
         tenth = int(10 * progress.fraction)
-        if not quiet and tenth > told:
+        if not session.quiet and tenth > told:
             told = tenth
             note(f"{progress.phase}: {count(progress.done)} of {count(progress.total)} features")
 
@@ -39,7 +39,7 @@ def _teller(quiet: bool) -> Callable[[Progress], None]:
 ASKED, COST = "Who is asked", "What it may cost"
 
 
-@label.verb("auto", cls=Grouped)
+@label.verb("auto", cls=Grouped, quiet=True)
 def auto(
     sae: Source,
     llm: Annotated[
@@ -73,39 +73,39 @@ def auto(
     again: Annotated[bool, Option("--again", help="Also features that have a label.")] = False,
     scored: Annotated[bool, Option("--score", help="Then have the new labels judged on other text.")] = False,
     extraction: Extracted = None,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Label live features: by the words that their examples share, or by a language model. A key is never an option."""
     from saewidgets.workspace.llms import language_model  # SQLAlchemy and more: not for the help
 
     chosen: dict[str, Any] = {"again": again, "limit": limit, "price": price}
-    with open_workspace() as workspace:
-        wanted = wanted_of(workspace, sae, extraction)
-        who = language_model(
-            workspace, llm, model=model_name, base_url=base_url, key_env=key_env, load=not dry_run
-        )
-        if dry_run:
-            plan = workspace.features.plan_labels(wanted, who, **chosen)
-            answer(json, _planned(plan), str(plan))
-            return
-        asked: dict[str, Any] = {"concurrency": concurrency, "progress": _teller(quiet)}
-        run = workspace.features.auto_label(wanted, who, **chosen, **asked, max_cost=max_cost)
-        judged = None
-        if scored and run.labels:
-            left = None if max_cost is None else max(0.0, max_cost - (run.cost or 0.0))
-            judged = workspace.features.score(
-                wanted, who, indices=[one.index for one in run.labels], price=price, max_cost=left, **asked
-            )
-    counts = {
+    workspace = session.workspace
+    wanted = wanted_of(sae, extraction)
+    who = language_model(
+        workspace, llm, model=model_name, base_url=base_url, key_env=key_env, load=not dry_run
+    )
+    if dry_run:
+        plan = workspace.features.plan_labels(wanted, who, **chosen)
+        answer(_planned(plan), str(plan))
+        return
+    asked: dict[str, Any] = {"concurrency": concurrency, "progress": _teller()}
+    run = workspace.features.auto_label(wanted, who, **chosen, **asked, max_cost=max_cost)
+    found: dict[str, Any] = {
         "labelled": len(run.labels), "failed": len(run.failures), "same": len(run.same), "dead": len(run.dead),
         "left": len(run.left), "tokens_in": run.tokens_in, "tokens_out": run.tokens_out, "cost": run.cost,
         "stopped": run.stopped,
     }  # fmt: skip
-    answer(json, counts if judged is None else {**counts, "score": _judged(judged)}, str(run))
-    if judged is not None and not json:
-        _say_judged(judged)
-    _say_why([(one.index, one.error) for one in run.failures], "Not labelled")
+    lines: list[str] = [str(run)]
+    notes: list[str] = []
+    if scored and run.labels:
+        left = None if max_cost is None else max(0.0, max_cost - (run.cost or 0.0))
+        judged = workspace.features.score(
+            wanted, who, indices=[one.index for one in run.labels], price=price, max_cost=left, **asked
+        )
+        found["score"], line, notes = _judged(judged)
+        lines.append(line)
+    answer(found, *lines, notes=notes)
+    for line in _reasons([(one.index, one.error) for one in run.failures], "Not labelled"):
+        note(line)
     if run.failures and not run.labels:
         raise typer.Exit(FAILED)
 
@@ -119,45 +119,33 @@ def _planned(plan: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _judged(run: Any) -> dict[str, Any]:
+def _judged(run: Any) -> tuple[dict[str, Any], str, list[str]]:
+    """The numbers, and for a reader a line of them and the reasons of errors."""
     scored = [one.score.value or 0.0 for one in run.labels if one.score is not None]
     mean = sum(scored) / len(scored) if scored else None
-    return {
+    found = {
         "judged": len(run.labels), "same": len(run.same), "errors": len(run.errors), "left": len(run.left), "mean": mean
     }
+    line = f"{plural(len(run.labels), 'label')} judged, {count(len(run.errors))} could not be; mean {number(mean)}"
+    return found, line, _reasons([(one.index, error) for one, error in run.errors], "Not judged")
 
 
-def _say_judged(run: Any) -> None:
-    found = _judged(run)
-    judged, errors = plural(found["judged"], "label"), count(found["errors"])
-    write(f"{judged} judged, {errors} could not be; mean {number(found['mean'])}")
-    _say_why([(one.index, error) for one, error in run.errors], "Not judged")
+def _reasons(problems: Sequence[tuple[int, str]], what: str) -> list[str]:
+    """Of the first few."""
+    more = [f"{what}: {count(len(problems) - _TOLD)} more"] if len(problems) > _TOLD else []
+    return [*(f"{what}: {index}: {error}" for index, error in problems[:_TOLD]), *more]
 
 
-def _say_why(problems: Sequence[tuple[int, str]], what: str) -> None:
-    """The reasons of the first few."""
-    for index, error in problems[:_TOLD]:
-        note(f"{what}: {index}: {error}")
-    if len(problems) > _TOLD:
-        note(f"{what}: {count(len(problems) - _TOLD)} more")
-
-
-@label.verb("score")
+@label.verb("score", quiet=True)
 def score(
     sae: Source,
     scorer: Annotated[str, Option(help="detection or fuzzing.")] = "detection",
     extraction: Extracted = None,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Judge the labels on text they were not made from, by matching words: no language model is needed."""
-    with open_workspace() as workspace:
-        wanted = wanted_of(workspace, sae, extraction)
-        run = workspace.features.score(wanted, scorer=scorer, progress=_teller(quiet))
-    if not json:
-        _say_judged(run)
-    else:
-        answer(json, _judged(run))
+    wanted = wanted_of(sae, extraction)
+    found, line, notes = _judged(session.workspace.features.score(wanted, scorer=scorer, progress=_teller()))
+    answer(found, line, notes=notes)
 
 
 @label.verb("set")
@@ -166,13 +154,12 @@ def set_(
     index: Index,
     text: Annotated[str, typer.Argument(metavar="TEXT", help='A short phrase; "" removes your label.')],
     description: Annotated[str, Option(help="More of it.")] = "",
-    json: Json = False,
 ) -> None:
     """Label one feature yourself. Your label wins over all others."""
-    with open_workspace() as workspace:
-        feature = workspace.features.feature(wanted_of(workspace, sae), index)
-        record = workspace.features.label(feature.id, text, description)
-    answer(json, record, f"{record.index}: {record.label or 'no label'}")
+    workspace = session.workspace
+    feature = workspace.features.feature(wanted_of(sae), index)
+    record = workspace.features.label(feature.id, text, description)
+    answer(record, f"{record.index}: {record.label or 'no label'}")
 
 
 @label.verb("import")
@@ -182,26 +169,21 @@ def import_(
         str, typer.Argument(metavar="FILE", help="A .csv or .jsonl file, an export of Neuronpedia's, or MODEL/SOURCE.")
     ],
     skip_errors: Annotated[bool, Option("--skip-errors", help="Leave out lines that are wrong.")] = False,
-    json: Json = False,
 ) -> None:
     """Take in labels; those you wrote yourself stay."""
-    with open_workspace() as workspace:
-        wanted = wanted_of(workspace, sae)
-        done = workspace.features.import_labels(wanted, source, on_error="skip" if skip_errors else None)
+    wanted = wanted_of(sae)
+    done = session.workspace.features.import_labels(wanted, source, on_error="skip" if skip_errors else None)
     problems = [str(problem) for problem in done.problems]
     data = {"imported": len(done.labels), "skipped": len(problems), "problems": problems[:100]}
-    answer(json, data, f"Imported {plural(len(done.labels), 'label')}")
-    for problem in () if json else problems[:10]:
-        note(f"Skipped: {problem}")
+    notes = [f"Skipped: {problem}" for problem in problems[:10]]
+    answer(data, f"Imported {plural(len(done.labels), 'label')}", notes=notes)
 
 
 @label.verb("export")
 def export(
     sae: Source,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv or .jsonl file; one that is there is replaced.")],
-    json: Json = False,
 ) -> None:
     """Write all labels to a file."""
-    with open_workspace() as workspace:
-        written = workspace.features.export_labels(wanted_of(workspace, sae), path)
-    answer(json, {"path": written, "size_bytes": written.stat().st_size}, f"Wrote {written}")
+    written = session.workspace.features.export_labels(wanted_of(sae), path)
+    answer({"path": written, "size_bytes": written.stat().st_size}, f"Wrote {written}")

@@ -13,17 +13,16 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.core import TyperCommand
 
-from saewidgets.cli.output import answer, printable, size
+from saewidgets.cli.output import printable, size
+from saewidgets.cli.session import answer
 from saewidgets.errors import ConfigError
 
 Option = typer.Option
-Json = Annotated[bool, Option("--json", help="Print JSON on standard output.")]
 Status = Annotated[str | None, Option(help="Only those in this state, e.g. running or completed.")]
 Template = Annotated[str | None, Option(help="Id or name of a template to start from.")]
 ConfigFile = Annotated[
     Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
 ]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress bar.")]
 Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
 Wait = Annotated[float, Option("--wait", metavar="SECONDS", help="How long to wait for it; 0 does not wait.")]
 Set = Annotated[
@@ -80,14 +79,14 @@ def confirm(yes: bool, where: str, question: str) -> None:
     typer.confirm(printable(question), abort=True)
 
 
-def delete_record(namespace: Any, record: Any, yes: bool, json: bool, *, holding: str | None = None) -> None:
+def delete_record(namespace: Any, record: Any, yes: bool, *, holding: str | None = None) -> None:
     """Ask, unless `yes` was said, then delete what a record of a namespace stands for. `holding` says what goes with
     it; None: its size."""
     name = record.id if record.name is None else f"{record.name} ({record.id})"
     confirm(yes, record.id, f"Delete {name}{f', {size(record.size_bytes)}' if holding is None else holding}?")
     freed = namespace.delete(record.id)
     data = {"id": record.id, "name": record.name, "deleted": True}
-    answer(json, data if freed is None else {**data, "freed_bytes": freed}, f"Deleted {name}")
+    answer(data if freed is None else {**data, "freed_bytes": freed}, f"Deleted {name}")
 
 
 class Grouped(TyperCommand):

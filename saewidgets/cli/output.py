@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from enum import Enum
@@ -98,22 +98,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: Iterab
         return "  ".join(cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row))
 
     return "\n".join(line(row).rstrip() for row in cells)
-
-
-def answer(as_json: bool, data: Any, *lines: str) -> None:
-    """`data` as JSON, or what a person reads instead."""
-    if as_json:
-        write_json(data)
-    for line in () if as_json else lines:
-        write(line)
-
-
-def listed(
-    as_json: bool, records: Sequence[Any], header: Sequence[str], row: Callable[[Any], Sequence[object]],
-    right: Iterable[int], otherwise: str,
-) -> None:  # fmt: skip
-    """Records as JSON or as a table; `otherwise` is what a person reads where there are none."""
-    answer(as_json, list(records), table(header, map(row, records), right) if records else otherwise)
 
 
 def facts(pairs: Iterable[tuple[str, object]], width: int = 14) -> list[str]:

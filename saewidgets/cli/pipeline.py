@@ -12,10 +12,10 @@ import typer
 
 from saewidgets.cli.configfile import assignment, build_config
 from saewidgets.cli.follow import CAPTURE, GOOD, RUN, follow
-from saewidgets.cli.options import Json, Option, Quiet, Set, Template, given, settings
+from saewidgets.cli.options import Option, Set, Template, given, settings
 from saewidgets.cli.output import count, note, table, write, write_json
-from saewidgets.cli.session import FAILED, PAUSED, command, open_workspace, session
-from saewidgets.cli.templates import base_of
+from saewidgets.cli.session import FAILED, PAUSED, command, session
+from saewidgets.cli.train import base_of
 from saewidgets.config.group import layers_text
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
@@ -38,7 +38,7 @@ _ROUNDS = 2
 """Captures of one command: a second one where the first shows that the model is another than that of earlier stores."""
 
 
-@command
+@command(quiet=True)
 def pipeline(
     context: typer.Context,
     layers: Annotated[str, Option(help='"all", or numbers such as 0,6,11.')] = "all",
@@ -62,8 +62,6 @@ def pipeline(
         Path | None, Option(metavar="DIR", file_okay=False, help="Where SAEs and histories go, else pipeline/ there.")
     ] = None,
     set_: Set = None,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Capture several layers, train an SAE of each, check them. The same command again goes on where it was left."""
     if extract_only and train_only:
@@ -74,37 +72,37 @@ def pipeline(
         session.home = cache_dir.expanduser().absolute()
     again = _this_command()
     changes = [*given(context).items(), *map(assignment, set_ or [])]
-    with open_workspace() as workspace:
-        asked = workspace.pipeline(
-            build_config(base_of(config, template), changes), layers=layers, batch_size_extract=batch_size_extract,
-            dtype=dtype, **({} if num_tokens is None else {"num_tokens": num_tokens}),
-        )
-        if train_only:
-            asked = asked.as_captured()
-        _extract(asked, workspace.folder, train_only, quiet, again)
-        if extract_only:
-            if json:
-                write_json(_records(asked.stores(imported=train_only)))
-            return
-        failed = _train(asked, quiet, again)
-        folder, refused = save_dir or workspace.folder / "pipeline", None
-        try:
-            if written := asked.save(folder):
-                note(f"Best and final SAEs and histories of {_layers(len(written))}: {folder.expanduser().absolute()}")
-        except StorageError as error:  # what was reached is told all the same
-            refused = error
-        reports = asked.validate()
-        if json:
-            write_json([report.to_dict() for report in reports])
-        else:
-            _show(reports)
+    workspace = session.workspace
+    asked = workspace.pipeline(
+        build_config(base_of(config, template), changes), layers=layers, batch_size_extract=batch_size_extract,
+        dtype=dtype, **({} if num_tokens is None else {"num_tokens": num_tokens}),
+    )
+    if train_only:
+        asked = asked.as_captured()
+    _extract(asked, workspace.folder, train_only, again)
+    if extract_only:
+        if session.json:
+            write_json(_records(asked.stores(imported=train_only)))
+        return
+    failed = _train(asked, again)
+    folder, refused = save_dir or workspace.folder / "pipeline", None
+    try:
+        if written := asked.save(folder):
+            note(f"Best and final SAEs and histories of {_layers(len(written))}: {folder.expanduser().absolute()}")
+    except StorageError as error:  # what was reached is told all the same
+        refused = error
+    reports = asked.validate()
+    if session.json:
+        write_json([report.to_dict() for report in reports])
+    else:
+        _show(reports)
     if refused is not None:
         raise refused
     if failed:
         raise typer.Exit(FAILED)
 
 
-def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: tuple[str, ...]) -> None:
+def _extract(asked: Pipeline, home: Path, train_only: bool, again: tuple[str, ...]) -> None:
     """Capture, or find what was captured; with `train_only` only the latter, or the states that a script has saved."""
     there = asked.stores(imported=train_only)
     if len(there) < len(asked.layers):
@@ -130,7 +128,7 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: 
                 )
             store = imported
             note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")
-        follow(store, CAPTURE, quiet=quiet, resume=again)
+        follow(store, CAPTURE, resume=again)
         there = asked.stores(imported=train_only)
 
 
@@ -139,7 +137,7 @@ def _records(stores: Mapping[int, Capture]) -> list[ActivationStoreRecord]:
     return list({store.id: store.record for store in stores.values()}.values())
 
 
-def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:
+def _train(asked: Pipeline, again: tuple[str, ...]) -> list[int]:
     """Train every layer; the layers whose run failed."""
     there = {run.id: run.status in GOOD for run in asked.runs().values()}
     runs = asked.train()
@@ -155,7 +153,7 @@ def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:
     failed = []
     for layer, run in runs.items():
         try:
-            follow(run, RUN, quiet=quiet, resume=again)
+            follow(run, RUN, resume=again)
         except typer.Exit as ended:  # the other layers are worth having
             if ended.exit_code == PAUSED:
                 raise

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json as json_lib
+import json
 import math
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from saewidgets.cli.configfile import build_config
 from saewidgets.cli.follow import RUN, ask, follow, follow_group, follow_run
-from saewidgets.cli.options import Json, Option, Quiet, RunId, Status, Wait, Yes, delete_record
+from saewidgets.cli.options import Option, RunId, Status, Wait, Yes, delete_record
 from saewidgets.cli.output import (
-    answer,
     count,
     duration,
     facts,
-    listed,
     moment,
     note,
     number,
@@ -27,7 +24,7 @@ from saewidgets.cli.output import (
     write,
     write_json,
 )
-from saewidgets.cli.session import command, command_line, open_workspace
+from saewidgets.cli.session import answer, command, command_line, listed, session
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.render.evaluation import FIGURES, shown
@@ -35,7 +32,6 @@ from saewidgets.render.static_views import tile_values
 
 if TYPE_CHECKING:
     from saewidgets.records import CheckpointRecord, TrainingRecord
-    from saewidgets.workspace import Run
 
 COLUMNS = ("id", "name", "status", "progress", "loss", "l0", "fvu", "model", "created")
 
@@ -52,37 +48,34 @@ def _row(record: TrainingRecord) -> list[str]:
     return [record.id, record.name, state, _progress(record), *values, record.model, moment(record.created_at)]
 
 
-@command
+@command()
 def list_runs(
     status: Status = None,
     model: Annotated[str | None, Option(help="Only runs on this model.")] = None,
     search: Annotated[str | None, Option(help="Only runs whose name or id contains this.")] = None,
-    json: Json = False,
 ) -> None:
     """List the runs of the workspace, newest first."""
     if status is not None and status not in {s.value for s in JobStatus}:
         known = ", ".join(s.value for s in JobStatus)
         raise ConfigError(f"{status!r} is not a state of a run.", where="--status", hint=f"Use one of: {known}.")
     wanted = JobStatus(status) if status else None
-    with open_workspace() as workspace:
-        records = list(workspace.trainings.list(status=wanted, model=model, search=search))
+    records = list(session.workspace.trainings.list(status=wanted, model=model, search=search))
     none = f"No runs{' match' if status or model or search else ' yet'}. Start one with: {command_line('train')}"
-    listed(json, records, COLUMNS, _row, (3, 4, 5, 6), none)
+    listed(records, COLUMNS, _row, (3, 4, 5, 6), none)
 
 
-@command
-def show(run: RunId, json: Json = False) -> None:
+@command()
+def show(run: RunId) -> None:
     """Show one run: where it stands, its settings, its checkpoints."""
-    with open_workspace() as workspace:
-        handle = workspace.trainings.get(run)
-        record, checkpoints = handle.record, list(handle.checkpoints())
+    handle = session.workspace.trainings.get(run)
+    record, checkpoints = handle.record, list(handle.checkpoints())
     lines = _facts(record)
     if record.error:
         lines.append("\n" + " ".join(filter(None, [record.error.what, record.error.hint])))
     if checkpoints:
         header = ("checkpoint", "step", "tokens", "kept as", "size")
         lines.append("\n" + table(header, map(_checkpoint, checkpoints), right=(1, 2, 4)))
-    answer(json, {**to_data(record), "checkpoints": to_data(checkpoints)}, *lines)
+    answer({**to_data(record), "checkpoints": to_data(checkpoints)}, *lines)
 
 
 def _facts(record: TrainingRecord) -> list[str]:
@@ -112,28 +105,26 @@ def _checkpoint(record: CheckpointRecord) -> list[str]:
     return [record.id, count(record.step), count(record.tokens), ", ".join(record.kinds), size(record.size_bytes)]
 
 
-@command
+@command()
 def metrics(
     run: RunId,
     names: Annotated[str, Option(help="Comma-separated names; all of them when empty.")] = "loss,l0,fvu",
     min_step: Annotated[int | None, Option(help="Leave out earlier steps.")] = None,
     last: Annotated[int | None, Option(min=1, help="Only this many newest steps.")] = None,
     csv: Annotated[bool, Option("--csv", help="Print CSV, one line per value.")] = False,
-    json: Json = False,
 ) -> None:
     """Print the metrics of a run."""
     wanted = [name.strip() for name in names.split(",") if name.strip()] or None
-    if csv and json:
+    if csv and session.json:
         raise ConfigError("The output is either CSV or JSON.", where="--csv", hint="Give --csv or --json.")
-    with open_workspace() as workspace:
-        frame = workspace.trainings.get(run).metrics(names=wanted, min_step=min_step)
+    frame = session.workspace.trainings.get(run).metrics(names=wanted, min_step=min_step)
     if last is not None:
         frame = frame[frame["step"].isin(sorted(frame["step"].unique())[-last:])]
     if csv:
-        frame.to_csv(sys.stdout, index=False)
-    elif json:
+        write(frame.to_csv(index=False).rstrip("\n"))
+    elif session.json:
         text = frame.to_json(orient="records", date_format="iso", double_precision=15)  # NaN becomes null
-        write_json(json_lib.loads(text))
+        write_json(json.loads(text))
     elif frame.empty:
         write("No metrics yet.")
     else:
@@ -146,67 +137,52 @@ def metrics(
         write(table(["step", *shown], rows, right=range(len(shown) + 1)))
 
 
-def _ask(run: Run, reached: set[JobStatus], wait: float, json: bool) -> TrainingRecord:
-    record: TrainingRecord = ask(run, run.record.name, reached, wait, json, look_again=("show", run.id))
-    return record
-
-
-@command
-def pause(run: RunId, wait: Wait = 60.0, json: Json = False) -> None:
+@command()
+def pause(run: RunId, wait: Wait = 60.0) -> None:
     """Pause a run: it writes a checkpoint and frees its device."""
-    with open_workspace() as workspace:
-        handle = workspace.trainings.get(run)
-        handle.pause()
-        _ask(handle, {JobStatus.PAUSED}, wait, json)
+    ask(session.workspace.trainings.get(run), "pause", RUN, wait)
 
 
-@command
+@command()
 def stop(
     run: RunId,
     discard: Annotated[bool, Option("--discard", help="Do not keep what was learned so far.")] = False,
     wait: Wait = 60.0,
-    json: Json = False,
 ) -> None:
     """End a run early and keep what it learned."""
-    with open_workspace() as workspace:
-        handle = workspace.trainings.get(run)
-        handle.stop(save=not discard)
-        record = _ask(handle, set(), wait, json)
-        if record.status.is_final and record.sae_path is None and not discard:
-            kept = "its checkpoints are still there" if record.checkpoint_count else "it had no checkpoint yet"
-            note(f"It has left no SAE; {kept}.")
+    record = ask(session.workspace.trainings.get(run), "stop", RUN, wait, save=not discard)
+    if record.status.is_final and record.sae_path is None and not discard:
+        kept = "its checkpoints are still there" if record.checkpoint_count else "it had no checkpoint yet"
+        note(f"It has left no SAE; {kept}.")
 
 
-@command
-def resume(run: RunId, json: Json = False, quiet: Quiet = False) -> None:
+@command(quiet=True)
+def resume(run: RunId) -> None:
     """Go on with a paused, stopped, failed or interrupted run, in this process. Ctrl-C pauses it again."""
-    with open_workspace() as workspace:
-        handle = workspace.trainings.get(run)
-        handle.resume()
-        if (group := handle.group) is not None:
-            note(f"Resuming {group.name}: {len(group)} together ({group.id})")
-            follow_group(group, json=json, quiet=quiet)
-            return
-        note(f"Resuming {handle.record.name} ({handle.id})")
-        follow_run(handle, json=json, quiet=quiet)
+    handle = session.workspace.trainings.get(run)
+    handle.resume()
+    if (group := handle.group) is not None:
+        note(f"Resuming {group.name}: {len(group)} together ({group.id})")
+        follow_group(group)
+        return
+    note(f"Resuming {handle.record.name} ({handle.id})")
+    follow_run(handle)
 
 
-@command
-def retry(run: RunId, json: Json = False, quiet: Quiet = False) -> None:
+@command(quiet=True)
+def retry(run: RunId) -> None:
     """Start a new run with the settings of an earlier one."""
-    with open_workspace() as workspace:
-        handle = workspace.trainings.get(run).retry()
-        note(f"Training {handle.record.name} ({handle.id}), a retry of {handle.record.retry_of}")
-        follow_run(handle, json=json, quiet=quiet)
+    handle = session.workspace.trainings.get(run).retry()
+    note(f"Training {handle.record.name} ({handle.id}), a retry of {handle.record.retry_of}")
+    follow_run(handle)
 
 
-@command
-def delete(run: RunId, yes: Yes = False, json: Json = False) -> None:
+@command()
+def delete(run: RunId, yes: Yes = False) -> None:
     """Delete a run: its record, metrics, checkpoints and files."""
-    with open_workspace() as workspace:
-        record = workspace.trainings.get(run).record
-        kept = f" with {plural(record.checkpoint_count, 'checkpoint')}, {size(record.checkpoint_bytes)}"
-        delete_record(workspace.trainings, record, yes, json, holding=kept)
+    record = session.workspace.trainings.get(run).record
+    kept = f" with {plural(record.checkpoint_count, 'checkpoint')}, {size(record.checkpoint_bytes)}"
+    delete_record(session.workspace.trainings, record, yes, holding=kept)
 
 
 _EVALUATION = (
@@ -222,36 +198,29 @@ def evaluation_table(values: Mapping[str, Any]) -> str:
     return table(("metric", "value", "meaning"), rows, right=(1,))
 
 
-@command
+@command(quiet=True)
 def demo(
     tokens: Annotated[int | None, Option(help="How many tokens to train on.")] = None,
     seed: Annotated[int | None, Option(help="Fixes initialisation and shuffling.")] = None,
     features: Annotated[bool, Option("--features/--no-features", help="Read ten latents at the end.")] = True,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train a sparse autoencoder on the embedded language model and read ten of its latents."""
-    with open_workspace() as workspace:
-        base = workspace.trainings.demo_config().model_dump(mode="json")
-        changes = {"tokens": tokens, "seed": seed}
-        config = build_config(base, [(key, value) for key, value in changes.items() if value is not None])
-        run = workspace.trainings.create(config)
-        note(f"Training {config.sae.architecture}, {count(config.sae.d_sae)} latents, on {config.hook_name}")
-        note(f"of the embedded model, {count(config.tokens)} tokens; Ctrl-C pauses. Run {run.id}")
-        follow(run, RUN, quiet=quiet)
-        note("Evaluating on held-out text")
-        evaluation = workspace.evaluate(run)
-        if not json:
-            write("\n" + evaluation_table(evaluation))
-        reading = None
-        if features:
-            note("\nReading what the latents fire on")
-            reading = workspace.read_features(run, n=10)
-            if not json:
-                write(f"\n{reading}")
-        if json:
-            write_json({
-                "run": to_data(run.record), "evaluation": to_data(dict(evaluation)),
-                "features": to_data(list(reading)) if reading is not None else None,
-            })  # fmt: skip
-        note(f"\nOpen it in JupyterLab: {command_line('lab')}")
+    workspace = session.workspace
+    base = workspace.trainings.demo_config().model_dump(mode="json")
+    changes = {"tokens": tokens, "seed": seed}
+    config = build_config(base, [(key, value) for key, value in changes.items() if value is not None])
+    run = workspace.trainings.create(config)
+    note(f"Training {config.sae.architecture}, {count(config.sae.d_sae)} latents, on {config.hook_name}")
+    note(f"of the embedded model, {count(config.tokens)} tokens; Ctrl-C pauses. Run {run.id}")
+    follow(run, RUN)
+    note("Evaluating on held-out text")
+    evaluation = workspace.evaluate(run)
+    if not session.json:
+        write("\n" + evaluation_table(evaluation))
+    reading = None
+    if features:
+        note("\nReading what the latents fire on")
+        reading = workspace.read_features(run, n=10)
+    found = {"run": run.record, "evaluation": evaluation, "features": None if reading is None else list(reading)}
+    answer(found, *([] if reading is None else [f"\n{reading}"]))
+    note(f"\nOpen it in JupyterLab: {command_line('lab')}")

@@ -7,20 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli.options import Json, Option, Quiet, SubtractBDec, TokenStdin, Yes, ask_token, delete_record, named
-from saewidgets.cli.output import (
-    answer,
-    count,
-    facts,
-    listed,
-    moment,
-    note,
-    number,
-    size,
-    table,
-    to_data,
-)
-from saewidgets.cli.session import Group, command, open_workspace
+from saewidgets.cli.options import Option, SubtractBDec, TokenStdin, Yes, ask_token, delete_record, named
+from saewidgets.cli.output import count, facts, moment, number, size, table, to_data
+from saewidgets.cli.session import Group, answer, command, listed, session
 
 if TYPE_CHECKING:
     from saewidgets.records import SAERecord
@@ -48,30 +37,27 @@ def list_saes(
     tag: Annotated[str | None, Option(help="Only SAEs with this tag.")] = None,
     search: Annotated[str | None, Option(help="Words that are all in name, model, repository, tags, notes, …")] = None,
     sort: Annotated[str, Option(help="newest, oldest, name, model, layer, d_sae or size.")] = "newest",
-    json: Json = False,
 ) -> None:
     """List the SAEs of the workspace."""
     asked = {
         "source": source, "model": model, "layer": layer, "architecture": architecture, "format": format, "tag": tag,
         "search": search,
     }  # fmt: skip
-    with open_workspace() as workspace:
-        records = list(workspace.saes.list(sort=sort, **asked))  # type: ignore[arg-type]
+    records = list(session.workspace.saes.list(sort=sort, **asked))  # type: ignore[arg-type]
     none = "No SAEs match." if any(v is not None for v in asked.values()) else "No SAEs yet."
-    listed(json, records, COLUMNS, _row, (6, 7, 8), none)
+    listed(records, COLUMNS, _row, (6, 7, 8), none)
 
 
 @saes.verb("show")
 def show(
     sae: SAEId,
     statistics: Annotated[bool, Option("--statistics", help="Also what the weights tell: norms, densities.")] = False,
-    json: Json = False,
 ) -> None:
     """Show one SAE: what it is, where it came from, how to load it."""
-    with open_workspace() as workspace:
-        record = workspace.saes.find(sae)
-        code = workspace.saes.load_code(record.id)
-        numbers = workspace.saes.statistics(record.id) if statistics else dict(record.statistics)
+    workspace = session.workspace
+    record = workspace.saes.find(sae)
+    code = workspace.saes.load_code(record.id)
+    numbers = workspace.saes.statistics(record.id) if statistics else dict(record.statistics)
     lines = _facts(record)
     if statistics:
         lines.append("")
@@ -80,7 +66,7 @@ def show(
                 mean = number(found["mean"])
                 lines.append(f"{name:<14}{number(found['min'])} to {number(found['max'])}, mean {mean}")
     data = {**to_data(record), "statistics": to_data(numbers), "load": code}
-    answer(json, data, *lines, "\n" + code["saewidgets"].strip())
+    answer(data, *lines, "\n" + code["saewidgets"].strip())
 
 
 def _facts(record: SAERecord) -> list[str]:
@@ -111,22 +97,19 @@ def add(
     model: Annotated[str | None, Option(help="The model it was trained on, if its files do not say.")] = None,
     hook_name: Annotated[str | None, Option(help="The hook point, if its files do not say.")] = None,
     apply_b_dec_to_input: SubtractBDec = None,
-    json: Json = False,
 ) -> None:
     """Copy an SAE from this machine into the library, checked and in SAELens' format where that can express it."""
-    with open_workspace() as workspace:
-        record = workspace.saes.add_local(
-            path, name=name, model=model, hook_name=hook_name, apply_b_dec_to_input=apply_b_dec_to_input
-        )
-    added(json, record)
+    added(session.workspace.saes.add_local(
+        path, name=name, model=model, hook_name=hook_name, apply_b_dec_to_input=apply_b_dec_to_input
+    ))  # fmt: skip
 
 
-def added(json: bool, sae: SAERecord, **more: object) -> None:
+def added(sae: SAERecord, **more: object) -> None:
     """What came into the library."""
     width = f"{count(sae.d_in)} → {count(sae.d_sae)}"
-    answer(json, {**to_data(sae), **more}, f"Added {sae.name} ({sae.id}): {sae.architecture}, {width}")
-    if not json and (kept := sae.metadata.get("origin", {}).get("kept")):
-        note(f"Kept in its own format, {sae.format}: {kept}")
+    kept = sae.metadata.get("origin", {}).get("kept")
+    notes = [f"Kept in its own format, {sae.format}: {kept}"] if kept else []
+    answer({**to_data(sae), **more}, f"Added {sae.name} ({sae.id}): {sae.architecture}, {width}", notes=notes)
 
 
 @saes.verb("convert")
@@ -134,20 +117,17 @@ def convert(
     sae: SAEId,
     dest: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder, or an SAE of that format.")],
     to: Annotated[str, Option(metavar="FORMAT", help="The format to write.")] = "saelens",
-    json: Json = False,
 ) -> None:
     """Write an SAE into a folder, in any format that can express it."""
-    with open_workspace() as workspace:
-        record = workspace.saes.find(sae)
-        written = workspace.saes.export(record.id, dest, to)
-    answer(json, {"id": record.id, "format": to, "path": written}, f"Wrote {record.name} to {written} ({to})")
+    record = session.workspace.saes.find(sae)
+    written = session.workspace.saes.export(record.id, dest, to)
+    answer({"id": record.id, "format": to, "path": written}, f"Wrote {record.name} to {written} ({to})")
 
 
 @saes.verb("delete")
-def delete(sae: SAEId, yes: Yes = False, json: Json = False) -> None:
+def delete(sae: SAEId, yes: Yes = False) -> None:
     """Delete an SAE with its files. The training it came from stays."""
-    with open_workspace() as workspace:
-        delete_record(workspace.saes, workspace.saes.find(sae), yes, json)
+    delete_record(session.workspace.saes, session.workspace.saes.find(sae), yes)
 
 
 @saes.verb("push")
@@ -160,20 +140,17 @@ def push(
     ] = "unknown",
     public: Annotated[bool, Option("--public", help="Make the repository public; a new one is private.")] = False,
     token_stdin: TokenStdin = False,
-    json: Json = False,
 ) -> None:
     """Publish an SAE on the Hugging Face hub, with a model card."""
     token = ask_token(token_stdin)
-    with open_workspace() as workspace:
-        record = workspace.saes.find(sae)
-        url = workspace.saes.push_to_hub(
-            record.id, repo, token=token, private=not public, path=path, license=license
-        )
+    library = session.workspace.saes
+    record = library.find(sae)
+    url = library.push_to_hub(record.id, repo, token=token, private=not public, path=path, license=license)
     data = {"id": record.id, "repo_id": repo, "path": path, "url": url}
-    answer(json, data, f"Published {record.name}: {url}")
+    answer(data, f"Published {record.name}: {url}")
 
 
-@command
+@command(quiet=True)
 def evaluate(
     sae: Annotated[
         str,
@@ -206,21 +183,17 @@ def evaluate(
     ] = False,
     model: Annotated[str | None, Option(help='A Hugging Face id, a folder or "demo", else its own.')] = None,
     device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.")] = None,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Measure an SAE on text: reconstruction, sparsity, and what the language model loses by it.
 
     On stored activations everything but the last is measured, and no language model is run.
     """
-    with open_workspace() as workspace:
-        report = workspace.evaluate(
-            sae, corpus, tokens=tokens, hook_name=hook_name, hook_name_out=hook_name_out, context_size=context_size,
-            batch_size=batch_size, exclude_special_tokens=None if special_tokens is None else not special_tokens,
-            seqpos_slice=seqpos_slice, cross_entropy=cross_entropy, mean_ablation=mean_ablation, model=model,
-            device=device, progress=not quiet,
-        )  # fmt: skip
+    report = session.workspace.evaluate(
+        sae, corpus, tokens=tokens, hook_name=hook_name, hook_name_out=hook_name_out, context_size=context_size,
+        batch_size=batch_size, exclude_special_tokens=None if special_tokens is None else not special_tokens,
+        seqpos_slice=seqpos_slice, cross_entropy=cross_entropy, mean_ablation=mean_ablation, model=model,
+        device=device, progress=not session.quiet,
+    )  # fmt: skip
     lines = facts([("Name", report.name), *report.facts()], width=8)
-    answer(json, report.to_dict(), *lines, "\n" + table(("figure", "value", ""), report.rows(), right=(1,)))
-    for said in () if json else report.notes:
-        note(said)
+    lines.append("\n" + table(("figure", "value", ""), report.rows(), right=(1,)))
+    answer(report.to_dict(), *lines, notes=report.notes)

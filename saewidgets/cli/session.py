@@ -1,53 +1,80 @@
-"""Defines the options before the verb, how a workspace is opened, and how errors end the process."""
+"""Defines `session`, the options around the verb and the workspace of the command that runs; `command` and `Group`,
+which make commands of functions; and `answer`, which writes what a command has found."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 from saewidgets.cli.interrupts import INTERRUPTED, SAID, raised_between_imports
-from saewidgets.cli.output import printable
+from saewidgets.cli.output import note, printable, results_alone, table, write, write_json
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
 
 P = ParamSpec("P")
-T = TypeVar("T")
 
 OK, FAILED, USAGE, NOT_FOUND, PAUSED = 0, 1, 2, 3, INTERRUPTED
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
 @dataclass
 class Session:
-    """The options given before the verb."""
+    """The options before the verb and at the end, and the workspace of a command."""
 
     home: Path | None = None
     debug: bool = False
+    json: bool = False
+    quiet: bool = False
+    _workspace: Workspace | None = None
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace that ``--home`` names, or the default one: opened when first used, closed with the command."""
+        if self._workspace is None:
+            from saewidgets.workspace import Workspace  # SQLAlchemy and more: only for commands that need it
+
+            self._workspace = Workspace(self.home)
+        return self._workspace
+
+    def close(self) -> None:
+        if self._workspace is not None:
+            workspace, self._workspace = self._workspace, None
+            workspace.close()
 
 
 session = Session()
 
 
-@contextmanager
-def open_workspace() -> Iterator[Workspace]:
-    """The workspace that ``--home`` names, or the default one; closed at the end."""
-    from saewidgets.workspace import Workspace  # SQLAlchemy and more: only for commands that need it
+def answer(data: Any, *lines: str, notes: Iterable[str] = ()) -> None:
+    """`data` as JSON, or what a person reads instead: `lines`, and beside them `notes`."""
+    if session.json:
+        write_json(data)
+        return
+    for line in lines:
+        write(line)
+    for line in notes:
+        note(line)
 
-    workspace = Workspace(session.home)
-    try:
-        yield workspace
-    finally:
-        workspace.close()
+
+def listed(
+    records: Sequence[Any], header: Sequence[str], row: Callable[[Any], Sequence[object]], right: Iterable[int],
+    otherwise: str,
+) -> None:  # fmt: skip
+    """Records as JSON or as a table; `otherwise` is what a person reads where there are none."""
+    answer(list(records), table(header, map(row, records), right) if records else otherwise)
 
 
 def command_line(*words: str) -> str:
@@ -63,47 +90,62 @@ def _called_as() -> str:
     return str(name) if name.name.startswith("saewidgets") else "python -m saewidgets"
 
 
-def fail(error: SAEWidgetsError) -> NoReturn:
-    """Print `error` as one paragraph and leave with its status."""
-    sys.stderr.write(f"Error: {printable(str(error))}\n")
-    if isinstance(error, ConfigError):
-        raise typer.Exit(USAGE)
-    raise typer.Exit(NOT_FOUND if isinstance(error, NotFoundError) else FAILED)
+def command(*, json: bool = True, quiet: bool = False) -> Callable[[Callable[P, object]], Callable[P, None]]:
+    """A command with ``--json``, and ``--quiet`` if it shows progress, as the `session` has them. Its errors are one
+    readable paragraph, with the traceback only if ``--debug`` is given. What is not written by `write` and `write_json`
+    goes to standard error: other packages print there what they do."""
+
+    def decorate(function: Callable[P, object]) -> Callable[P, None]:
+        own = inspect.signature(function, eval_str=True)
+        ending = [("json", Json)] * json + [("quiet", Quiet)] * quiet
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        added = [inspect.Parameter(name, keyword, default=False, annotation=kind) for name, kind in ending]
+        every = [*own.parameters.values(), *added]
+
+        @functools.wraps(function)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+            session.json, session.quiet = bool(kwargs.pop("json", False)), bool(kwargs.pop("quiet", False))
+            with _errors_in_words(), raised_between_imports(), results_alone():
+                try:
+                    function(*args, **kwargs)
+                finally:
+                    session.close()
+
+        wrapped.__signature__ = own.replace(parameters=every)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {each.name: each.annotation for each in every}
+        return wrapped
+
+    return decorate
 
 
-def command(function: Callable[P, T]) -> Callable[P, T]:
-    """A command whose errors are one readable paragraph; the traceback only with ``--debug``."""
-
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            with raised_between_imports():
-                result = function(*args, **kwargs)
-            sys.stdout.flush()  # a reader that has gone is met here, not when the interpreter ends
-            return result
-        except (typer.Exit, typer.Abort):
+@contextmanager
+def _errors_in_words() -> Iterator[None]:
+    try:
+        yield
+        sys.stdout.flush()  # a reader that has gone is met here, not when the interpreter ends
+    except (typer.Exit, typer.Abort):
+        raise
+    except SAEWidgetsError as error:
+        if session.debug:
             raise
-        except SAEWidgetsError as error:
-            if session.debug:
-                raise
-            fail(error)
-        except KeyboardInterrupt:
-            sys.stderr.write(SAID)
-            raise typer.Exit(PAUSED) from None
-        except BrokenPipeError:
-            # The reader (`| head`) has seen enough; the interpreter must not fail again when it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(OK) from None
-        except Exception as error:  # the outermost place: reported, with how to see more
-            if session.debug:
-                raise
-            sys.stderr.write(
-                f"Error: {type(error).__name__}: {printable(str(error))}\n"
-                "This was not expected. Run it again with `saewidgets --debug …` to see where it came from.\n"
-            )
-            raise typer.Exit(FAILED) from None
-
-    return wrapped
+        sys.stderr.write(f"Error: {printable(str(error))}\n")
+        status = USAGE if isinstance(error, ConfigError) else NOT_FOUND if isinstance(error, NotFoundError) else FAILED
+        raise typer.Exit(status) from None
+    except KeyboardInterrupt:
+        sys.stderr.write(SAID)
+        raise typer.Exit(PAUSED) from None
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; the interpreter must not fail again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(OK) from None
+    except Exception as error:  # the outermost place: reported, with how to see more
+        if session.debug:
+            raise
+        sys.stderr.write(
+            f"Error: {type(error).__name__}: {printable(str(error))}\n"
+            "This was not expected. Run it again with `saewidgets --debug …` to see where it came from.\n"
+        )
+        raise typer.Exit(FAILED) from None
 
 
 class Group(typer.Typer):
@@ -112,6 +154,11 @@ class Group(typer.Typer):
     def __init__(self, text: str) -> None:
         super().__init__(help=text, no_args_is_help=True, rich_markup_mode=None)
 
-    def verb(self, name: str, **options: Any) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    def verb(self, name: str, *, quiet: bool = False, **options: Any) -> Callable[[Callable[P, object]], None]:
         """Add a function as a `command` of this name."""
-        return lambda function: self.command(name, **options)(command(function))
+
+
+        def add(function: Callable[P, object]) -> None:
+            self.command(name, **options)(command(quiet=quiet)(function))
+
+        return add

@@ -1,26 +1,28 @@
-"""Defines ``saewidgets train``, a run from a file, from flags or from both, and ``saewidgets presets``."""
+"""Defines ``saewidgets train``, a run from a file, from flags or from both, ``saewidgets presets``, and ``saewidgets
+templates``: training configurations that are kept under a name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from saewidgets.cli.configfile import assignment, build_config, taken_over
+from saewidgets.cli.configfile import assignment, build_config, read_config, taken_over
 from saewidgets.cli.follow import follow_group, follow_run
-from saewidgets.cli.options import ConfigFile, Json, Option, Quiet, Set, Template, given, settings
-from saewidgets.cli.output import answer, note, results_alone, table, write_json
-from saewidgets.cli.session import command, open_workspace
-from saewidgets.cli.templates import base_of
+from saewidgets.cli.options import ConfigFile, Option, Set, Template, Yes, delete_record, given, settings
+from saewidgets.cli.output import count, cut, facts, moment, note, plural, table, write_json
+from saewidgets.cli.session import Group, answer, command, listed, session
 from saewidgets.config import TrainingConfig
-from saewidgets.config.base import require
+from saewidgets.config.base import dotted, require
 from saewidgets.config.group import Over, expand, first_of
 from saewidgets.config.templates import preset
 from saewidgets.config.templates import presets as all_presets
 from saewidgets.config.translate import Translation, from_mistudio, from_saelens
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateError
 from saewidgets.settings import resolve_device
 
 Settings = settings("saewidgets.config.training:TrainingConfig", {
@@ -33,7 +35,7 @@ Settings = settings("saewidgets.config.training:TrainingConfig", {
 })  # fmt: skip
 
 
-@command
+@command(quiet=True)
 def train(
     context: typer.Context,
     config: ConfigFile = None,
@@ -64,8 +66,6 @@ def train(
     wandb: Annotated[str | None, Option(metavar="PROJECT", help="Send metrics to Weights & Biases as well.")] = None,
     trackio: Annotated[str | None, Option(metavar="PROJECT", help="Send metrics to Trackio as well.")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the configuration instead of training.")] = False,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train a sparse autoencoder, or with --over several at once. Ctrl-C pauses with a checkpoint."""
     changes = [*given(context).items(), *map(assignment, set_ or [])]
@@ -79,18 +79,17 @@ def train(
     if translation is not None:
         note(translation.report())
     if dry_run:
-        _show(wanted, several, translation, json)
+        _show(wanted, several, translation)
         return
     on_event = _sinks(wandb, trackio)
-    with results_alone(), open_workspace() as workspace:
-        if several:
-            group = workspace.trainings.create_many(wanted, several, on_event=on_event)
-            note(f"Training {len(group)} together: {group.name} ({group.id})")
-            follow_group(group, json=json, quiet=quiet)
-        else:
-            run = workspace.trainings.create(wanted, on_event=on_event)
-            note(f"Training {run.record.name} ({run.id})")
-            follow_run(run, json=json, quiet=quiet)
+    if several:
+        group = session.workspace.trainings.create_many(wanted, several, on_event=on_event)
+        note(f"Training {len(group)} together: {group.name} ({group.id})")
+        follow_group(group)
+    else:
+        run = session.workspace.trainings.create(wanted, on_event=on_event)
+        note(f"Training {run.record.name} ({run.id})")
+        follow_run(run)
 
 
 def _start(
@@ -136,7 +135,7 @@ def _start(
     return {**found.config.to_data(), **({"over": dict(found.over)} if found.over else {})}, found
 
 
-def _show(config: TrainingConfig, over: dict[str, Any], translation: Translation | None, as_json: bool) -> None:
+def _show(config: TrainingConfig, over: dict[str, Any], translation: Translation | None) -> None:
     """What would be trained: the configuration, as a file that ``--config`` takes; with ``--json`` the remarks, too.
 
     What this machine or the model would refuse is told, not raised: the file may be meant for another machine.
@@ -155,20 +154,19 @@ def _show(config: TrainingConfig, over: dict[str, Any], translation: Translation
                 resolve_device(value, name)
     except SAEWidgetsError as error:
         note(f"As things are here it would not start. {error}")
-    if as_json and translation is not None:
+    if session.json and translation is not None:
         write_json({"config": data, "source": translation.source, "remarks": translation.to_data()["remarks"]})
     else:
         write_json(data)
 
 
-@command
-def presets(json: Json = False) -> None:
+@command()
+def presets() -> None:
     """List the settings for well-known models, with their sources."""
     found = all_presets()
     rows = [(each.name, each.config.model, f"{each.config.tokens:,}", each.description) for each in found]
-    answer(json, found, table(("preset", "model", "tokens", "what"), rows, right=(2,)))
-    if not json:
-        note("Start one with saewidgets train --preset NAME; --json has the sources.")
+    said = "Start one with saewidgets train --preset NAME; --json has the sources."
+    answer(found, table(("preset", "model", "tokens", "what"), rows, right=(2,)), notes=[said])
 
 
 def _sinks(wandb: str | None, trackio: str | None) -> list[Any]:
@@ -176,3 +174,138 @@ def _sinks(wandb: str | None, trackio: str | None) -> list[Any]:
     from saewidgets.workspace.sinks.trackers import TrackioSink, WandbSink  # imports little, but nobody else needs it
 
     return [*([WandbSink(wandb)] if wandb else []), *([TrackioSink(trackio)] if trackio else [])]
+
+
+if TYPE_CHECKING:
+    from saewidgets.records import TemplateRecord
+
+templates = Group("Keep training configurations under names, and share them as files.")
+TemplateName = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Id or name of the template.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A .json file.")]
+COLUMNS = ("", "name", "model", "dataset", "hook", "architecture", "d_sae", "description")
+_LONGEST, _LONG_SETTING = 60, 200  # characters of a description in a table, and of a setting
+
+
+def base_of(config: Path | None, template: str | None) -> dict[str, Any]:
+    """The settings that flags are put on: of a file, of a template, or none."""
+    if template is None:
+        return read_config(config) if config else {}
+    said = "Settings come from a file or from a template, not from both."
+    require((config is None, "--template", said, "Name one of them."))
+    return session.workspace.templates.load(template).to_data()
+
+
+def _row(record: TemplateRecord) -> list[str]:
+    return [
+        "★" if record.favorite else "", record.name, record.model, record.corpus, record.hook_name, record.architecture,
+        count(record.d_sae), cut(" ".join(record.description.split()), _LONGEST),
+    ]  # fmt: skip
+
+
+@templates.verb("list")
+def list_templates(
+    search: Annotated[str | None, Option(help="Words that are all in name, description, model, dataset, …")] = None,
+) -> None:
+    """List the templates, favourites first."""
+    records = list(session.workspace.templates.list(search=search))
+    listed(records, COLUMNS, _row, (6,), "No templates match." if search else "No templates yet.")
+
+
+@templates.verb("show")
+def show(template: TemplateName) -> None:
+    """Show a template with all its settings."""
+    record = session.workspace.templates.get(template)
+    lines = facts([
+        ("id", record.id), ("name", record.name), ("favourite", "yes" if record.favorite else "no"),
+        ("description", record.description), ("saved", moment(record.updated_at)),
+    ])  # fmt: skip
+    settings = [
+        (name, value if isinstance(value, str) else dumps(value, ensure_ascii=False))
+        for name, value in dotted(record.config)  # by the names that --set takes
+    ]
+    answer(record, *lines, "", *(f"{name:<36}{cut(value, _LONG_SETTING)}" for name, value in settings))
+
+
+@templates.verb("save")
+def save(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    config: ConfigFile = None,
+    run: Annotated[str | None, Option(metavar="RUN", help="The settings of this run.")] = None,
+    set_: Set = None,
+    description: Annotated[str | None, Option(help="What it is good for; --replace keeps the former one.")] = None,
+    favorite: Annotated[bool, Option("--favorite", help="List it first.")] = False,
+    replace: Annotated[bool, Option("--replace", help="Take the place of a template with this name.")] = False,
+) -> None:
+    """Keep settings from a file, a run or --set under a name."""
+    require(
+        (not (config and run), "--run", "Settings come from a file or from a run, not from both.", "Name one of them."),
+        (config or run or set_, "NAME", "There are no settings to keep.", "Give --config, --run or --set."),
+    )
+    base = session.workspace.trainings.get(run).template_config().to_data() if run else base_of(config, None)
+    require((
+        "over" not in base, f"{config}: over", "A template is one training, and this table makes several of it.",
+        f"Leave it out; say it again with saewidgets train --template {name!r} --over NAME=VALUE,VALUE.",
+    ))  # fmt: skip
+    wanted = build_config(base, [assignment(text) for text in set_ or []])
+    with _taken_is_usage(" or say --replace"):
+        record = session.workspace.templates.save(
+            name, wanted, description=description, favorite=favorite, replace=replace
+        )
+    answer(record, f"Saved {record.name} ({record.id})")
+
+
+@templates.verb("rename")
+def rename(template: TemplateName, name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name.")]) -> None:
+    """Give a template another name."""
+    with _taken_is_usage():
+        record = session.workspace.templates.rename(template, name)
+    answer(record, f"Renamed to {record.name} ({record.id})")
+
+
+@templates.verb("favorite")
+def favorite(
+    template: TemplateName,
+    off: Annotated[bool, Option("--off", help="Make it an ordinary one again.")] = False,
+) -> None:
+    """Make a template a favourite."""
+    record = session.workspace.templates.favorite(template, not off)
+    said = "Not a favourite any more:" if off else "Favourite:"
+    answer(record, f"{said} {record.name} ({record.id})")
+
+
+@templates.verb("delete")
+def delete(template: TemplateName, yes: Yes = False) -> None:
+    """Delete a template. Runs that were started from it stay."""
+    delete_record(session.workspace.templates, session.workspace.templates.get(template), yes, holding="")
+
+
+@templates.verb("export")
+def export(
+    path: File,
+    template: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEMPLATE]...", help="Ids or names, else all.", show_default=False)
+    ] = None,
+) -> None:
+    """Write templates into a JSON file, replacing it if it is there and making folders that are missing."""
+    written = session.workspace.templates.export_json(template or None, path)
+    number = len(dict.fromkeys(template)) if template else len(session.workspace.templates.list())
+    answer({"path": written, "templates": number}, f"{plural(number, 'template')} written to {written}")
+
+
+@templates.verb("import")
+def import_templates(path: File) -> None:
+    """Take over all templates of a file, or none; names that are taken get a number."""
+    try:
+        records = list(session.workspace.templates.import_json(path))
+    except FormatError as error:  # as a file that --config cannot take
+        raise ConfigError(error.what, where=error.where, hint=error.hint) from error
+    answer(records, "Imported " + ", ".join(record.name for record in records))
+
+
+@contextmanager
+def _taken_is_usage(otherwise: str = "") -> Iterator[None]:
+    """A name that another template has, as the command's own mistake."""
+    try:
+        yield
+    except StateError as error:
+        raise ConfigError(error.what, where="NAME", hint=f"Choose another name{otherwise}.") from error

@@ -42,7 +42,7 @@ class SAEs:
         self._workspace = workspace
         self._rows = workspace.catalog.saes
         self._names = Names(
-            self._rows, "an SAE", "SAEs", "ws.saes.list() or `saewidgets saes list`", "wanted", "sae_"
+            self._rows, "an SAE", "SAEs", "ws.saes.list() or `saewidgets saes list`", "sae", "sae_"
         )  # fmt: skip
         self.changes = Listeners()
         sweep(workspace)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from saewidgets.cli import lab
+from saewidgets.cli import doctor as lab
 from tests.cli.conftest import Invoke
 
 

@@ -96,9 +96,9 @@ def test_ctrl_c_names_the_pipeline_itself(
     told: list[tuple[str, ...]] = []
 
     def pausing(kind: Kind[Any]) -> Callable[..., Any]:
-        def paused(job: Any, of: Kind[Any], *, resume: tuple[str, ...], quiet: bool) -> Any:
+        def paused(job: Any, of: Kind[Any], *, resume: tuple[str, ...]) -> Any:
             if of is not kind:
-                return follow(job, of, resume=resume, quiet=quiet)
+                return follow(job, of, resume=resume)
             told.append(resume)
             raise typer.Exit(PAUSED)
 
