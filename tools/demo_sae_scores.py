@@ -14,7 +14,7 @@ from saewidgets.demo.sae import PARTS, about_sae, sae_labels, unpack_sae
 from saewidgets.feature_records import LabelRecord
 from saewidgets.features.labels import Label, offline, score_labels
 from saewidgets.features.store.read import Store
-from saewidgets.workspace.reading.feature_labels import from_record, to_record
+from saewidgets.workspace.features import from_record, to_record
 from saewidgets.workspace.reading.store_examples import StoreExamples
 
 WINDOWS = 20  # of either kind

@@ -48,7 +48,7 @@ from saewidgets.lm import LoadedModel, load_model
 from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
 from saewidgets.training import run_training
-from saewidgets.workspace.reading.feature_labels import to_record
+from saewidgets.workspace.features import to_record
 from saewidgets.workspace.reading.store_examples import StoreExamples
 from saewidgets.workspace.trainings import demo_config
 

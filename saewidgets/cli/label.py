@@ -75,7 +75,7 @@ def auto(
     extraction: Extracted = None,
 ) -> None:
     """Label live features: by the words that their examples share, or by a language model. A key is never an option."""
-    from saewidgets.workspace.llms import language_model  # SQLAlchemy and more: not for the help
+    from saewidgets.workspace.features import language_model  # SQLAlchemy and more: not for the help
 
     chosen: dict[str, Any] = {"again": again, "limit": limit, "price": price}
     workspace = session.workspace

@@ -1,143 +1,325 @@
-"""Defines `Features`, which is `ws.features`: every latent of an SAE, what an extraction found of it, its labels."""
+"""Defines `Features`, which is `ws.features`: every latent of an SAE, what an extraction found of it, its labels; and
+`language_model`, who is asked for labels, by a name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
-from saewidgets.config.arguments import shown
-from saewidgets.errors import ConfigError, StorageError
-from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord, check_index
-from saewidgets.records import Records
-from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.reading.feature_labels import LabelledFeatures
-from saewidgets.workspace.reading.live_features import LiveFeatures
-from saewidgets.workspace.reading.views import View, store_of
+from saewidgets.config import arguments
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
+from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord, LabelSource, check_index
+from saewidgets.features import labels as making
+from saewidgets.features.labels import (
+    Imported,
+    Label,
+    LabelOptions,
+    LabelRun,
+    LLMAnswerError,
+    Plan,
+    Price,
+    Score,
+    ScoreRun,
+)
+from saewidgets.workspace.checked import checks_arguments, numbers
+from saewidgets.workspace.reading.feature_reading import FeatureReading, View
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from saewidgets.features.export import EffectsOf
-    from saewidgets.features.store.feature_data import FeatureData
     from saewidgets.features.store.query import Noted
+    from saewidgets.workspace.reading.store_examples import StoreExamples
+    from saewidgets.workspace.workspace import Workspace
 
 Kind = Literal["html", "json", "csv", "neuronpedia", "vectors"]
+MAX_NOTES = 20_000
+_AT_ONCE = 200  # labels saved together,
+_SECONDS = 2.0  # or all that came in so long
+_NEGATIVES = 20
+_SITE = re.compile(r"[\w.-]+/[\w.-]+")  # "model/source" on Neuronpedia
+_ASKING = ("concurrency", "price", "max_cost", "max_failures", "control", "progress", "model")
+_JUDGING = ("scorer", "n_pos", "n_neg", "seed", "per_prompt", "context")
+Evidence = Mapping[int, Sequence[ExampleRecord]]
 
 
 @checks_arguments
-class Features(LiveFeatures, LabelledFeatures):
+class Features(FeatureReading):
     """The features of a workspace.
 
     What is asked for is named by the id of an SAE, of a training, or of one of its extractions; of the former the
     numbers are those of the newest extraction. A feature has the id ``feat_{SAE or training}_{number}``.
     """
 
-    def list(
+    def label(
         self,
+        feature_id: str,
+        name: str,
+        description: str = "",
         *,
-        sae_id: str | None = None,
+        source: LabelSource = "user",
         extraction_id: str | None = None,
-        search: str = "",
-        show: str = "all",
-        sort: str = "index",
-        descending: bool = False,
-        offset: int = 0,
-        limit: int | None = None,
-    ) -> Records[FeatureRecord]:
-        """Features that match, in order, as records with ``.to_df()``. Their `labels` are left out: see `get`.
+    ) -> FeatureRecord:
+        """Label a feature. The label of a person wins; all others stay beside it.
 
         Args:
-            sae_id: an SAE, or a training.
-            extraction_id: one of its extractions, instead of the newest.
-            search: words in the label, or in one of the top tokens; a number finds the feature of that number, too.
-            show: ``all labelled unlabelled starred dead live dense`` (dense: on more than 1 % of the tokens).
-            sort: ``index density max label score``; features without a label or score come last.
-            descending: the largest first.
-            offset, limit: page; None takes all.
+            feature_id: the feature.
+            name: a short phrase; ``""`` removes the label of this `source`.
+            description: more of it.
+            source: whose label it is: ``"user"``, ``"auto"`` or ``"imported"``.
+            extraction_id: whose examples are kept with it; None takes the newest extraction's.
 
         Raises:
-            ConfigError: an argument has no such value.
-            NotFoundError: there is no such SAE, training or extraction.
-        """
-        view = self.view(extraction_id or sae_id)
-        found = self._find(view, search, show, sort, descending)
-        page = found[offset : None if limit is None else offset + limit].tolist()
-        return Records(self._records(view, page), FeatureRecord)
-
-    def indices(
-        self, wanted: str, *, search: str = "", show: str = "all", sort: str = "index", descending: bool = False
-    ) -> npt.NDArray[np.int64]:
-        """The numbers of all features that match, in order; arguments as of `list`. The last few are remembered."""
-        return self._find(self.view(wanted), search, show, sort, descending)
-
-    def records(self, wanted: str, indices: Iterable[int]) -> Records[FeatureRecord]:
-        """These features, in the order given, without their `labels`.
-
-        Raises:
-            ConfigError: the SAE has no such feature.
-        """
-        view = self.view(wanted)
-        return Records(self._records(view, [check_index(index, view.d_sae) for index in indices]), FeatureRecord)
-
-    def get(self, feature_id: str, *, extraction_id: str | None = None) -> FeatureRecord:
-        """One feature with all its labels; numbers are those of the newest extraction, or of the one that is named.
-
-        Raises:
-            NotFoundError: there is no such SAE, training or feature.
+            ConfigError: it is too long, or holds characters that no file can hold.
+            NotFoundError: there is no such feature.
         """
         view, index = self._place(feature_id, extraction_id)
+        text = name.strip()
+        label = Label.from_data(
+            {"index": index, "text": text or "-", "description": description.strip(), "source": source}
+        )
+        if text:
+            self.put_labels(view, [label], [index])
+        else:
+            self.rows.remove_label(view.origin, index, source)
+        self.changes.tell(view.origin.id)
         return self.whole(view, index)
 
-    def feature(self, wanted: str, index: int) -> FeatureRecord:
-        """The same, by the id of the SAE, training or extraction and the number of the latent."""
+    def star(self, feature_id: str, starred: bool = True) -> FeatureRecord:
+        """Mark a feature to come back to, or take the mark away."""
+        return self._marked(feature_id, starred=bool(starred))
+
+    def notes(self, feature_id: str, text: str) -> FeatureRecord:
+        """Replace the notes on a feature.
+
+        Raises:
+            ConfigError: they are too long, or hold characters that no file can hold.
+        """
+        if len(text) > MAX_NOTES:
+            raise ConfigError(f"Notes have at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten them.")
+        return self._marked(feature_id, notes=arguments.whole_text(text, "notes"))
+
+    def _marked(self, feature_id: str, **marks: Any) -> FeatureRecord:
+        view, index = self._place(feature_id, None)
+        self.rows.mark(view.origin, index, **marks)
+        self.changes.tell(view.origin.id)
+        return self.whole(view, index)
+
+    def suggest(self, wanted: str, index: int, llm: Any = None) -> Label:
+        """A label for one feature, which is not saved; `llm` None takes the offline heuristic.
+
+        Raises:
+            LLMError: there is no label; the message says why.
+        """
         view = self.view(wanted)
-        return self.whole(view, check_index(index, view.d_sae))
+        run = making.label_features([check_index(index, view.d_sae)], _llm(llm), _examples(view))
+        if run.labels:
+            return run.labels[0]
+        why = run.failures[0].error if run.failures else "It did not fire on the text that was read."
+        raise LLMAnswerError(f"There is no label for feature {index:,}. {why}", where="index")
 
-    def data(self, extraction_id: str, index: int) -> FeatureData:
-        """All that an extraction knows of a latent: histogram, examples by intervals, counts.
+    def auto_label(
+        self,
+        sae_id: str,
+        llm: Any = None,
+        *,
+        indices: Iterable[int] | None = None,
+        again: bool = False,
+        limit: int | None = None,
+        **settings: Any,
+    ) -> LabelRun:
+        """Have every live feature without a label labelled, in this thread. Labels are saved as they come.
+
+        Args:
+            sae_id: an SAE, a training or an extraction.
+            llm: a function of messages (`openai_compatible`, `transformers_local` of `saewidgets.features.labels`);
+                None takes the offline heuristic, which needs no model.
+            indices: these features instead, labelled or not.
+            again: also those that have a label.
+            limit: at most so many of them, in order of their numbers.
+            settings: ``options concurrency price max_cost max_failures control progress model`` of
+                `saewidgets.features.labels.label_features`; the price may be two numbers, see `plan_labels`.
 
         Raises:
-            ConfigError: the SAE has no such latent.
-            NotFoundError: there is no such extraction, or the text that was read is gone.
+            StateError: it was not extracted.
+            LLMError, ConfigError, Interruption: as `label_features`; labels that came before stay.
         """
-        from saewidgets.features.store.feature_data import feature_data  # torch: seconds to import
+        from saewidgets.workspace.reading.store_examples import KeptExamples  # torch: seconds to import
 
-        return feature_data(self._workspace.extractions.open(extraction_id), index)
-
-    def examples(
-        self, feature_id: str, *, extraction_id: str | None = None, limit: int | None = None
-    ) -> Records[ExampleRecord]:
-        """Text on which a feature fires: its top examples, then those sampled from intervals of its activations.
-
-        Raises:
-            NotFoundError: there is no such feature, or it was not extracted.
-        """
-        from saewidgets.features.store.feature_data import feature_data  # torch: seconds to import
-
-        view, index = self._place(feature_id, extraction_id)
-        found = [
-            ExampleRecord(
-                tuple(one.pieces), tuple(one.activations.tolist()), one.peak, one.value, kind=group.kind,
-                position=one.position, row=one.row, offset=one.offset,
+        view, known = self.view(sae_id), _settings(settings, "options", *_ASKING)
+        wanted = self._unlabelled(view, indices, again, limit)
+        examples = KeptExamples(view.read, known.get("options") or LabelOptions())
+        with self._saving(view, examples.kept) as add:
+            return making.label_features(
+                wanted, _llm(llm), examples, existing=self._labels(view, wanted), on_label=add, **known
             )
-            for group in feature_data(store_of(view), index).groups for one in group.examples
-        ]  # fmt: skip
-        return Records(found[:limit], ExampleRecord)
 
-    def evidence(self, label: LabelRecord) -> Records[ExampleRecord]:
-        """The few examples that a label was made from; they stay when the extraction is deleted."""
-        return Records(self.rows.evidence(label.id), ExampleRecord)
+    def plan_labels(
+        self,
+        sae_id: str,
+        llm: Any = None,
+        *,
+        indices: Iterable[int] | None = None,
+        again: bool = False,
+        limit: int | None = None,
+        **settings: Any,
+    ) -> Plan:
+        """What `auto_label` with the same arguments would ask, and what that would cost. Nothing is sent or saved.
 
-    def counts(self, wanted: str) -> tuple[int, int]:
-        """How many features have a label, and how many a star."""
-        return self.rows.count(self.view(wanted, open_store=False).origin)
+        Args:
+            sae_id, llm, indices, again, limit: as of `auto_label`.
+            settings: ``options price first model`` of `saewidgets.features.labels.plan`: `price` per million tokens as
+                ``(in, out)`` or a `Price`; `first` prompts (3) are in the plan, word for word.
 
-    def revision(self, wanted: str) -> float:
-        """Grows when a label, star or note of the SAE changes, in whichever process."""
-        return self.rows.revision(self.view(wanted, open_store=False).origin)
+        Returns:
+            A `Plan`: `.n_questions`, `.tokens_in`, `.tokens_out` and `.cost` (estimates), `.first` (the prompts); it
+            prints, and shows in a notebook.
+
+        Raises:
+            StateError: it was not extracted.
+            ConfigError: an argument cannot work.
+        """
+        view = self.view(sae_id)
+        wanted = self._unlabelled(view, indices, again, limit)
+        return making.plan(
+            wanted, _llm(llm), _examples(view), existing=self._labels(view, wanted),
+            **_settings(settings, "options", "price", "first", "model"),
+        )
+
+    def score(
+        self, sae_id: str, llm: Any = None, *, indices: Iterable[int] | None = None, **settings: Any
+    ) -> ScoreRun:
+        """Have the labels that count judged on text they were not made from; scores are saved as they come.
+
+        Args:
+            sae_id, llm: as of `auto_label`.
+            indices: these features; None takes all that have a label.
+            settings: ``scorer n_pos n_neg seed per_prompt context concurrency price max_cost control progress model``
+                of `saewidgets.features.labels.score_labels`.
+        """
+        view, known = self.view(sae_id), _settings(settings, *_JUDGING, *_ASKING)
+        counting = map(making.shown, making.by_feature(self._labels(view, _inside(indices, view))).values())
+        negatives = max(_NEGATIVES, arguments.count(known.get("n_neg", 0), "n_neg", "a number", most=10_000))
+        with self._saving(view, {}) as add:
+            return making.score_labels(
+                [label for label in counting if label is not None], _examples(view, negatives), _llm(llm), on_label=add,
+                **known,
+            )
+
+    def import_labels(self, sae_id: str, source: str | Path, *, on_error: str | None = None) -> Imported:
+        """Take in labels from a file or from Neuronpedia.
+
+        A person's label in a file never replaces one that a person wrote here: it is kept as an imported one.
+
+        Args:
+            sae_id: an SAE, a training or an extraction.
+            source: a ``.csv`` or ``.jsonl`` file, an export of Neuronpedia's, or ``"model/source"`` on its site
+                (``"gemma-2-2b/12-gemmascope-res-16k"``).
+            on_error: ``"raise"``: nothing is taken if a line is wrong; ``"skip"``: such lines are left out. None: the
+                former for a table, the latter for an export.
+
+        Raises:
+            NotFoundError: there is no such file.
+            FormatError: it is no table of labels, or they are of another SAE; lines and fields are named.
+        """
+        view = self.view(sae_id, open_store=False)
+        text = arguments.path_text(source, "source", "a file of labels, or MODEL/SOURCE on Neuronpedia")
+        file = arguments.path(text, "source", "a file of labels")
+        if not file.exists() and _SITE.fullmatch(text) and not text.endswith((".csv", ".jsonl")):
+            model_id, source_id = text.split("/")
+            imported = making.fetch_neuronpedia(
+                model_id, source_id, view.d_sae, on_error=on_error or "skip",  # type: ignore[arg-type]
+            )
+        else:
+            imported = making.read_labels(file, view.d_sae, on_error=on_error)  # type: ignore[arg-type]
+        if not imported.labels and not imported.problems:
+            raise FormatError("There is no label in it.", where=Path(text).name, hint="Choose another file.")
+        own = {label.index: label.text for label in self._labels(view, None) if label.source == "user"}
+        for at, label in enumerate(imported.labels):
+            if label.source == "user" and own.get(label.index, label.text) != label.text:
+                imported.labels[at] = replace(label, source="imported", method=label.method or "a person's")
+        self.put_labels(view, imported.labels)
+        self.changes.tell(view.origin.id)
+        return imported
+
+    def export_labels(self, sae_id: str, path: str | Path, *, indices: Iterable[int] | None = None) -> Path:
+        """Write all labels to a ``.csv`` or ``.jsonl`` file, whole or not at all.
+
+        Raises:
+            ConfigError: the name ends in neither.
+            StorageError: it cannot be written.
+        """
+        view = self.view(sae_id, open_store=False)
+        return making.write_labels(self._labels(view, _inside(indices, view)), Path(path).expanduser())
+
+    def interpretations(self, wanted: str, path: str | Path, *, indices: Iterable[int] | None = None) -> dict[str, int]:
+        """Write what is known of every latent to one JSON file; returns how many are active and dead in it."""
+        view = self.view(wanted)
+        labels = making.by_feature(self._labels(view, None))
+        chosen = _inside(indices, view)
+        found = making.interpret_features(_examples(view), range(view.d_sae) if chosen is None else chosen, labels)
+        return making.write_interpretations(found, Path(path).expanduser())
+
+    def put_labels(self, view: View, labels: Sequence[Label], with_evidence: Sequence[int] = ()) -> None:
+        """Save labels, those of `with_evidence` with the examples of the view's extraction."""
+        found: dict[int, Sequence[ExampleRecord]] = {}
+        if view.store is not None and with_evidence:
+            from saewidgets.workspace.reading.store_examples import kept_examples  # torch: seconds to import
+
+            examples = _examples(view)
+            for index in with_evidence:
+                with suppress(SAEWidgetsError):  # its text or a file is gone: the label itself matters
+                    found[index] = kept_examples(examples.of(index).top)
+        self._put(view, labels, found)
+
+    def _put(self, view: View, labels: Sequence[Label], evidence: Evidence) -> None:
+        extraction_id = view.extraction.id if view.extraction is not None else None
+        self.rows.put_labels(
+            view.origin, map(to_record, labels), newer, evidence=evidence, extraction_id=extraction_id
+        )
+
+    @contextmanager
+    def _saving(self, view: View, evidence: Evidence) -> Iterator[Callable[[Label], None]]:
+        """What takes labels as they come and saves a few at a time; all that came are saved, however the work ends."""
+        waiting: list[Label] = []
+        since = time.monotonic()
+
+        def save() -> None:
+            nonlocal since
+            since = time.monotonic()
+            if waiting:
+                self._put(view, waiting, evidence)
+                self.changes.tell(view.origin.id)
+                waiting.clear()
+
+        def add(label: Label) -> None:
+            waiting.append(label)
+            if len(waiting) >= _AT_ONCE or time.monotonic() - since > _SECONDS:
+                save()
+
+        try:
+            yield add
+        finally:
+            save()
+
+    def _unlabelled(self, view: View, indices: Iterable[int] | None, again: bool, limit: int | None) -> list[int]:
+        if limit is not None:
+            arguments.count(limit, "limit", "a number of features", least=1)
+        fired = view.read.fired
+        if (chosen := _inside(indices, view)) is not None:
+            return chosen[:limit]
+        live = set((fired > 0).nonzero()[0].tolist())
+        if not again:
+            live -= {index for index, label, *_ in self.rows.noted(view.origin) if label}
+        return sorted(live)[:limit]
+
+    def _labels(self, view: View, indices: Iterable[int] | None) -> list[Label]:
+        return [from_record(record) for record in self.rows.labels(view.origin, indices)]
 
     def export(
         self,
@@ -177,38 +359,38 @@ class Features(LiveFeatures, LabelledFeatures):
         from saewidgets.features import export as kinds  # torch: seconds to import
 
         if what not in get_args(Kind):
+            ways = ", ".join(get_args(Kind))
             raise ConfigError(
-                f"Features cannot be exported as {shown(what)}.", where="what", hint=f"Use {', '.join(get_args(Kind))}."
+                f"Features cannot be exported as {arguments.shown(what)}.", where="what", hint=f"Use {ways}."
             )
         if names and what != "neuronpedia":
             raise ConfigError(f"{next(iter(names))} is for Neuronpedia only.", where="what", hint="Leave it out.")
         view = self.view(wanted)
-        store, notes = store_of(view), self._noted(view)
+        store, notes = view.read, self._noted(view)
         target = Path(path).expanduser()
         if what in ("html", "json", "csv") and target.is_dir():
             raise StorageError("This is a folder.", where=str(target), hint=f"Name a file in it: features.{what}.")
         if what == "csv":
             return kinds.export_table(store, indices, notes, target)
-        if what == "vectors":
-            return kinds.export_vectors(store, self.live.sae(self._subject(view)), indices, notes, target)
         if what == "html":
             chosen = range(store.d_sae) if indices is None else indices
             return kinds.export_html(store, chosen, notes, target, self._effects(view, logits), title=title)
-        if what == "json":
-            sae = self.live.sae(self._subject(view))
-            return kinds.export_dashboard(store, indices, target, logits=self._effects(view, logits), sae=sae)
-        for name in ("model_id", "sae_set"):
-            if not names.get(name):
-                hint = 'For example model_id="gpt2-small", sae_set="res-16k".'
-                raise ConfigError(f"Neuronpedia needs {name}.", where=name, hint=hint)
-        try:
-            named = kinds.NeuronpediaTarget(**names)
-        except TypeError as error:
-            raise ConfigError(f"{error}.", where="names", hint="Use the fields of NeuronpediaTarget.") from error
+        if what == "neuronpedia":
+            for name in ("model_id", "sae_set"):
+                if not names.get(name):
+                    hint = 'For example model_id="gpt2-small", sae_set="res-16k".'
+                    raise ConfigError(f"Neuronpedia needs {name}.", where=name, hint=hint)
+            try:
+                named = kinds.NeuronpediaTarget(**names)
+            except TypeError as error:
+                raise ConfigError(f"{error}.", where="names", hint="Use the fields of NeuronpediaTarget.") from error
         sae = self.live.sae(self._subject(view))
-        return kinds.export_neuronpedia(
-            store, indices, notes, target, named, logits=self._effects(view, logits), sae=sae
-        )
+        if what == "vectors":
+            return kinds.export_vectors(store, sae, indices, notes, target)
+        effects = self._effects(view, logits)
+        if what == "json":
+            return kinds.export_dashboard(store, indices, target, logits=effects, sae=sae)
+        return kinds.export_neuronpedia(store, indices, notes, target, named, logits=effects, sae=sae)
 
     def _noted(self, view: View) -> dict[int, Noted]:
         from saewidgets.features.store.query import Noted  # torch: seconds to import
@@ -225,7 +407,7 @@ class Features(LiveFeatures, LabelledFeatures):
             return None
         assert view.extraction is not None  # there is something to export
         if view.extraction.other_weights or self.can_read(view.extraction.id):
-            if (stored := stored_effects(store_of(view))) is not None:
+            if (stored := stored_effects(view.read)) is not None:
                 return stored
             if logits is None:
                 return None
@@ -237,3 +419,130 @@ class Features(LiveFeatures, LabelledFeatures):
             if logits:
                 raise
             return None  # not defined: heads, an encoder
+
+
+def to_record(label: Label) -> LabelRecord:
+    """For the catalog."""
+    score = label.score
+    return LabelRecord(
+        index=label.index, text=label.text, description=label.description, source=label.source, method=label.method,
+        model=label.model, prompt_hash=label.prompt_hash, scores=tuple(asdict(one) for one in label.scores),
+        score=score.value if score is not None else None, n_judged=label.n_judged, n_asked=label.n_asked, by=label.by,
+        error=label.error, created_at=label.created_at, standing=label.rank,
+        identity=hashlib.sha256(repr(label.identity).encode()).hexdigest(),
+    )  # fmt: skip
+
+
+def from_record(record: LabelRecord) -> Label:
+    """What `to_record` was given."""
+    return Label(
+        index=record.index, text=record.text, description=record.description, source=record.source,
+        method=record.method, model=record.model, prompt_hash=record.prompt_hash, created_at=record.created_at,
+        scores=tuple(Score(**score) for score in record.scores), error=record.error,
+    )
+
+
+def newer(there: LabelRecord, new: LabelRecord) -> LabelRecord:
+    """The one that stays of two versions of a label, see `merge`."""
+    (label,) = making.merge([from_record(there)], [from_record(new)])
+    return to_record(label)
+
+
+def _examples(view: View, negatives: int = 0) -> StoreExamples:
+    from saewidgets.workspace.reading.store_examples import StoreExamples  # torch: seconds to import
+
+    return StoreExamples(view.read, negatives)
+
+
+def _llm(llm: Any) -> Any:
+    return making.offline() if llm is None else llm
+
+
+def _inside(indices: Iterable[int] | None, view: View) -> list[int] | None:
+    if indices is None:
+        return None
+    return [check_index(index, view.d_sae, "indices") for index in numbers(indices, "indices")]
+
+
+def _settings(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The settings, if there are such ones; a price of two numbers is made one."""
+    kinds: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+        "progress": (callable, "what is told how far it is, a function", "Give a function of a Progress."),
+        "control": (lambda value: callable(getattr(value, "check", None)), "what may end the run, a Control",
+                    "Leave it out."),
+        "options": (lambda value: isinstance(value, LabelOptions), "how labels are asked for", "Give LabelOptions(…)."),
+        "price": (lambda value: isinstance(value, Price) or (isinstance(value, list | tuple) and len(value) == 2),
+                  "two numbers", "Give (per million tokens in, per million tokens out)."),
+    }  # fmt: skip
+    for name, value in settings.items():
+        if name not in names:
+            raise ConfigError("There is no such setting.", where=name, hint=f"Use {', '.join(names)}.")
+        if name in kinds and value is not None and not kinds[name][0](value):
+            arguments.refuse(value, name, *kinds[name][1:])
+    price = settings.get("price")
+    return {**settings, "price": Price(*price)} if isinstance(price, list | tuple) else dict(settings)
+
+
+# ------------------------------------------------------------------------------------------------ language models
+
+class NotLoaded:
+    """A language model by its name alone, for a plan: it cannot be asked."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    def __call__(self, messages: object) -> NoReturn:
+        """Raises `ConfigError`: it was not loaded."""
+        raise ConfigError("The language model was not loaded.", where=self.model, hint="Make it with load=True.")
+
+
+def language_model(
+    workspace: Workspace,
+    kind: str = "heuristic",
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+    key_env: str | None = None,
+    load: bool = True,
+) -> Any:
+    """A language model as `ws.features.auto_label`, `score` and `plan_labels` take it.
+
+    Args:
+        workspace: where one of transformers is loaded, and kept for a while.
+        kind: ``heuristic`` (words that examples share; needs nothing), ``openai`` (a server that speaks OpenAI's chat
+            completions, also one on this machine) or ``transformers`` (a model that is loaded here).
+        model: as the server calls it; of ``transformers`` a Hugging Face id or a folder.
+        base_url: of the server, up to before ``/chat/completions``; None is OpenAI's own.
+        key_env: the environment variable with the key. None: ``OPENAI_API_KEY`` for OpenAI's own server, and no key for
+            others, so that a key goes nowhere it was not meant for.
+        load: False for a plan: a model of transformers is then not loaded, and cannot be asked.
+
+    Raises:
+        ConfigError: no such kind; a setting is missing, or is for another kind.
+        NotFoundError, FormatError: the model cannot be loaded.
+    """
+    used = {"heuristic": (), "openai": ("model", "base_url", "key_env"), "transformers": ("model",)}
+    if kind not in used:
+        raise ConfigError(f"There is no language model {kind!r}.", where="llm", hint=f"Use {', '.join(used)}.")
+    for name, value in (("model", model), ("base_url", base_url), ("key_env", key_env)):
+        if value is not None and name not in used[kind]:
+            raise ConfigError(
+                f"This is not for the language model {kind!r}.", where="model_name" if name == "model" else name,
+                hint="Leave it out, or choose llm=openai." if name != "model" else "Choose llm=openai or transformers.",
+            )
+    if kind == "heuristic":
+        return None
+    if not model:
+        example = "gpt-4o-mini" if kind == "openai" else "Qwen/Qwen2.5-0.5B-Instruct"
+        raise ConfigError("It is not said which model to ask.", where="model_name", hint=f"For example {example}.")
+    if kind == "openai":
+        from saewidgets.features.labels import openai_compatible  # torch: seconds to import
+
+        default = "OPENAI_API_KEY" if base_url is None else None
+        return openai_compatible(base_url or "https://api.openai.com/v1", model, api_key_env=key_env or default)
+    if not load:
+        return NotLoaded(model)
+    from saewidgets.features.labels import transformers_local  # torch: seconds to import
+
+    loaded = workspace.features.live.model(None, model=model).lm
+    return transformers_local(loaded.model, loaded.tokenizer, name=loaded.name)

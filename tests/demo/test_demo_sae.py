@@ -27,7 +27,7 @@ from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, capture, load_model
 from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
-from saewidgets.workspace.reading.feature_labels import from_record, to_record
+from saewidgets.workspace.features import from_record, to_record
 from saewidgets.workspace.reading.store_examples import StoreExamples
 
 DATA = Path(demo.__file__).parent / "data" / "sae"

@@ -21,7 +21,7 @@ from saewidgets.events import JobStatus
 from saewidgets.feature_records import LabelRecord
 from saewidgets.features.labels import Label
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.reading.feature_labels import newer, to_record
+from saewidgets.workspace.features import newer, to_record
 
 ASK = """
 import sys

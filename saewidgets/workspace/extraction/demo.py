@@ -131,7 +131,7 @@ def _put_labels(workspace: Workspace, about: AboutSAE) -> None:
     rows = workspace.catalog.features
 
     def merge(there: LabelRecord, new: LabelRecord) -> LabelRecord:
-        from saewidgets.workspace.reading.feature_labels import newer  # torch: seconds to import
+        from saewidgets.workspace.features import newer  # torch: seconds to import
 
         return newer(there, new)
 

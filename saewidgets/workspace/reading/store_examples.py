@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from saewidgets.feature_records import ExampleRecord
 from saewidgets.features.export import stored_effects
-from saewidgets.features.labels import Example, FeatureEvidence
+from saewidgets.features.labels import Example, FeatureEvidence, LabelOptions, shown_examples
 from saewidgets.features.store.feature_data import StoredExample, feature_data, pieces
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.read import Store
@@ -154,3 +154,17 @@ def kept_examples(examples: Sequence[Example]) -> tuple[ExampleRecord, ...]:
         rounded = tuple(float(f"{value:.4g}") for value in near.activations)
         found.append(ExampleRecord(near.tokens, rounded, near.peak, near.value, kind="evidence"))
     return tuple(found)
+
+
+class KeptExamples(StoreExamples):
+    """With what of the evidence goes with the label of a latent: the first examples that are shown."""
+
+    def __init__(self, store: Store, options: LabelOptions) -> None:
+        super().__init__(store)
+        self._options = options
+        self.kept: dict[int, tuple[ExampleRecord, ...]] = {}
+
+    def of(self, index: int) -> FeatureEvidence:
+        found = super().of(index)
+        self.kept[index] = kept_examples(shown_examples(found, self._options.n_examples, self._options.sampling))
+        return found

@@ -1,12 +1,11 @@
-"""Features token by token: on a text that somebody has typed, and on the context around an example.
-
-Defines `TextReading`, `PromptReading` and what `LiveFeatures` calls. It needs torch; `live` imports it when it is used.
-"""
+"""Features token by token, on a text that somebody has typed and on the context around an example: defines
+`TextReading`, `PromptReading` and what `FeatureReading` calls. It needs torch."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,60 +20,48 @@ from saewidgets.features.store.read import Store
 from saewidgets.lm import capture, evaluating, resolve_hook, special_tokens
 from saewidgets.steering import SteeringSource
 from saewidgets.steering.loss_effect import LossEffect, loss_effect
-from saewidgets.workspace.live import Live, LiveModel, Opened
-from saewidgets.workspace.reading.views import View, store_of
+from saewidgets.workspace.live import Live, Opened
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from saewidgets.workspace.reading.live_features import LiveFeatures
 
 MOST_TOKENS = 2048
 _LATENTS = 1 << 26  # latents × tokens at once: 256 MiB in float32
 _LEAST = 64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Prompt:
     """A text as the model reads it.
 
     Attributes:
         ids: int64 ``[n]``, without the BOS that goes before it.
-        bos: that BOS, or None.
-        closing: the [SEP] that goes behind it for an encoder, or None.
         pieces: the texts of the tokens.
         counted: bool ``[n]``: false for special tokens, on which no feature counts.
         note: what was left out or cut, as a sentence; ``""`` if nothing was.
+        seconds: that reading it took.
     """
 
     ids: npt.NDArray[np.int64]
-    bos: int | None
-    closing: int | None
     pieces: tuple[str, ...]
     counted: npt.NDArray[np.bool_]
-    note: str
+    note: str = ""
+    seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TextReading:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TextReading(Prompt):
     """One feature on a text.
 
     Attributes:
         index: number of the latent.
-        ids, pieces, counted, note: as of `Prompt`.
         activations: float32 ``[n]``; 0 on special tokens.
-        seconds: that it took.
         position, peak: of a stored example: its stream position, and which token that is.
         complete: whether every activation is known; else those near the peak.
     """
 
     index: int
-    ids: npt.NDArray[np.int64]
-    pieces: tuple[str, ...]
-    counted: npt.NDArray[np.bool_]
     activations: npt.NDArray[np.float32]
-    note: str = ""
-    seconds: float = 0.0
     position: int | None = None
     peak: int | None = None
     complete: bool = True
@@ -96,26 +83,19 @@ class TextReading:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PromptReading:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
+class PromptReading(Prompt):
     """All features that fire on a text.
 
     Attributes:
-        ids, pieces, counted, note: as of `Prompt`.
         indices: int64 ``[m]``: the latents that fire, the largest activation first.
         activations: float32 ``[m, n]``; 0 on special tokens.
-        seconds: that it took.
         labels: number of a latent → its label, where it has one.
     """
 
-    ids: npt.NDArray[np.int64]
-    pieces: tuple[str, ...]
-    counted: npt.NDArray[np.bool_]
     indices: npt.NDArray[np.int64]
     activations: npt.NDArray[np.float32]
-    note: str
-    seconds: float
-    labels: dict[int, str]
+    labels: dict[int, str] = field(default_factory=dict)
 
     def ranked(self, by: str = "max", token: int | None = None) -> npt.NDArray[np.int64]:
         """Places in `indices`, the first one leading: by ``max`` or ``sum`` over the text, or on one ``token``.
@@ -155,151 +135,151 @@ class PromptReading:
         return f"<PromptReading: {len(self.indices):,} features fire on {len(self.pieces):,} tokens>"
 
 
-def prepare(model: LiveModel, text: str, d_sae: int, prepend_bos: bool) -> Prompt:
-    """The text as the model reads it, cut to what it can read.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Framed(Prompt):
+    """With the tokens that go before and behind it: BOS, and the [SEP] of an encoder."""
 
-    Raises:
-        ConfigError: there is nothing to read.
-    """
+    before: list[int] = field(default_factory=list)
+    behind: list[int] = field(default_factory=list)
+
+    @property
+    def all_ids(self) -> npt.NDArray[np.int64]:
+        return np.concatenate([self.before, self.ids, self.behind]).astype(np.int64)
+
+    def about(self, begun: float) -> dict[str, Any]:
+        """What a reading of it has of `Prompt`."""
+        seconds = time.perf_counter() - begun
+        return {"ids": self.ids, "pieces": self.pieces, "counted": self.counted, "note": self.note, "seconds": seconds}
+
+
+def _prompt(opened: Opened, text: str, prepend_bos: bool) -> _Framed:
+    """The text cut to what the model, and an SAE so wide, can read. Raises `ConfigError`: there is nothing to read."""
     if not isinstance(text, str) or not text:
         raise ConfigError("There is no text.", where="text", hint="Enter some.")
+    model = opened.model
     ids = model.ids(readable(text, "text"))
     special = special_tokens(model.lm.tokenizer)
-    bos = special.bos if prepend_bos else None
-    closing = special.closing if prepend_bos else None
-    most = min(model.lm.context or MOST_TOKENS, MOST_TOKENS, max(_LEAST, _LATENTS // d_sae))
-    most -= (bos is not None) + (closing is not None)
+    before, behind = ([token] if prepend_bos and token is not None else [] for token in (special.bos, special.closing))
+    most = min(model.lm.context or MOST_TOKENS, MOST_TOKENS, max(_LEAST, _LATENTS // opened.sae.d_sae))
+    most -= len(before) + len(behind)
     notes = []
     if len(ids) > most:
         notes.append(f"Cut to the first {most:,} of {len(ids):,} tokens.")
         ids = ids[:most]
     if not ids:
         raise ConfigError("The text has no token.", where="text", hint="Enter some more.")
-    if bos is not None:
+    if before:
         notes.append(
-            "The token that begins every context is left out." if closing is None
-            else "The tokens that begin and end every context are left out."
+            "The tokens that begin and end every context are left out." if behind
+            else "The token that begins every context is left out."
         )
     found = np.asarray(ids, dtype=np.int64)
-    return Prompt(found, bos, closing, tuple(model.text.pieces(ids)), ~np.isin(found, special.all), " ".join(notes))
+    return _Framed(
+        ids=found, pieces=tuple(model.text.pieces(ids)), counted=~np.isin(found, special.all), note=" ".join(notes),
+        before=before, behind=behind,
+    )
 
 
-def latents(live: Live, opened: Opened, prompt: Prompt, index: int | None = None) -> tuple[Any, Any]:
+def _latents(live: Live, opened: Opened, prompt: _Framed, index: int | None = None) -> tuple[Any, Any]:
     """(numbers of the latents that fire ``[m]``, their activations ``[m, n]``); of latent `index` alone if given."""
-    skip = int(prompt.bos is not None)
-    ends = [[] if each is None else [each] for each in (prompt.bos, prompt.closing)]
-    whole = np.concatenate([ends[0], prompt.ids, ends[1]]).astype(np.int64)
-
-    def compute() -> tuple[Any, Any]:
-        sae = opened.sae
-        ids = torch.from_numpy(whole)[None]
-        x = capture(opened.model.lm.model, [opened.hook_name], ids)[opened.hook_name]
-        with evaluating(sae):
-            f = sae.encode(x.to(sae.W_enc.device, torch.float32))[0, skip : skip + len(prompt.ids)]
-        f = f.float() * torch.from_numpy(prompt.counted).to(f.device)[:, None]
-        if index is not None:
-            return np.asarray([index]), f[:, [index]].T.cpu().numpy()
-        fires = (f > 0).any(0).nonzero().view(-1)
-        return fires.cpu().numpy(), f[:, fires].T.cpu().numpy()
-
     point = resolve_hook(opened.model.lm.model, opened.hook_name)
     if point.width != opened.sae.d_in:
         raise ConfigError(
             f"The SAE's d_in is {opened.sae.d_in:,}, but activations at {opened.hook_name} have width "
             f"{point.width:,}.", where="d_in", hint="Choose the SAE's own model and hook_name.",
         )
+
+    def compute() -> tuple[Any, Any]:
+        sae, skip = opened.sae, len(prompt.before)
+        x = capture(opened.model.lm.model, [opened.hook_name], torch.from_numpy(prompt.all_ids)[None])
+        with evaluating(sae):
+            f = sae.encode(x[opened.hook_name].to(sae.W_enc.device, torch.float32))[0, skip : skip + len(prompt.ids)]
+        f = f.float() * torch.from_numpy(prompt.counted).to(f.device)[:, None]
+        fires = (f > 0).any(0).nonzero().view(-1) if index is None else torch.tensor([index], device=f.device)
+        return fires.cpu().numpy(), f[:, fires].T.cpu().numpy()
+
     found, values = live.run(opened, compute)
     return found, np.ascontiguousarray(values, dtype=np.float32)
 
 
 def read_all(live: Live, opened: Opened, text: str, prepend_bos: bool) -> PromptReading:
-    """All features that fire on `text`. Raises `ConfigError` for an empty one."""
-    prompt = prepare(opened.model, text, opened.sae.d_sae, prepend_bos)
+    """All features that fire on `text`."""
+    prompt = _prompt(opened, text, prepend_bos)
     begun = time.perf_counter()
-    found, values = latents(live, opened, prompt)
+    found, values = _latents(live, opened, prompt)
     order = np.argsort(-values.max(1), kind="stable") if len(found) else np.empty(0, np.int64)
-    return PromptReading(
-        prompt.ids, prompt.pieces, prompt.counted, found[order].astype(np.int64), values[order], prompt.note,
-        time.perf_counter() - begun, {},
-    )
+    return PromptReading(**prompt.about(begun), indices=found[order].astype(np.int64), activations=values[order])
 
 
 def read_one(live: Live, opened: Opened, text: str, index: int, prepend_bos: bool) -> TextReading:
-    """One feature on `text`. Raises `ConfigError` for an empty one."""
-    prompt = prepare(opened.model, text, opened.sae.d_sae, prepend_bos)
+    """One feature on `text`."""
+    prompt = _prompt(opened, text, prepend_bos)
     begun = time.perf_counter()
-    _, values = latents(live, opened, prompt, index)
-    return TextReading(
-        index, prompt.ids, prompt.pieces, prompt.counted, values[0], prompt.note, time.perf_counter() - begun
-    )
+    return TextReading(index=index, activations=_latents(live, opened, prompt, index)[1][0], **prompt.about(begun))
 
 
-def context(features: LiveFeatures, view: View, index: int, position: int) -> TextReading:
-    """See `Features.context`."""
-    store = store_of(view)
-    size = store.manifest.context_size
-    row, offset = _place_in(store, position)
-    ids = store.context(row)
+def read_context(
+    live: Live, open_live: Callable[[], Opened], store: Store, index: int, position: int
+) -> TextReading:
+    """One feature on the context around a stream position; where it cannot be computed, what is stored near it."""
+    ids, offset = place_in(store, position)
     begun = time.perf_counter()
     counted = store.packed.kept(ids)
     note, complete = "", True
     try:
-        prompt = Prompt(ids, None, None, tuple(pieces(store, ids)), counted, "")
-        values = latents(features.live, features.open_live(view), prompt, index)[1][0]
+        prompt = _Framed(ids=ids, pieces=tuple(pieces(store, ids)), counted=counted)
+        values = _latents(live, open_live(), prompt, index)[1][0]
     except (SAEWidgetsError, OSError) as error:
         what = error.what if isinstance(error, SAEWidgetsError) else str(error)
         note, complete = f"Only activations near the example are known: {what}", False
-        values = _stored(store, index, row, size)
+        values = _stored(store, index, position - offset)
     first = int(offset > 0 and int(ids[0]) in store.special_ids)  # the BOS is no text that comes before
     return TextReading(
-        index, ids[first:], tuple(pieces(store, ids[first:])), counted[first:], values[first:], note,
-        time.perf_counter() - begun, position, offset - first, complete,
+        index=index, ids=ids[first:], pieces=tuple(pieces(store, ids[first:])), counted=counted[first:],
+        activations=values[first:], note=note, seconds=time.perf_counter() - begun, position=position,
+        peak=offset - first, complete=complete,
     )
 
 
-def _place_in(store: Store, position: int) -> tuple[int, int]:
-    """(context, offset in it) of a position of the text that an extraction has read. Raises `ConfigError`."""
+def place_in(store: Store, position: int) -> tuple[npt.NDArray[np.int64], int]:
+    """The context at a position of the text that an extraction has read, and where in it that is."""
     size = store.manifest.context_size
     end = store.manifest.n_contexts * size
     if not 0 <= position < end:
         raise ConfigError(
             f"There is no position {position!r} in the text.", where="position", hint=f"Use 0 to {end - 1:,}."
         )
-    return divmod(position, size)
+    row, offset = divmod(position, size)
+    return np.asarray(store.context(row)), offset
 
 
-def _stored(store: Store, index: int, row: int, size: int) -> npt.NDArray[np.float32]:
+def place_on(opened: Opened, text: str, token: int, prepend_bos: bool) -> tuple[npt.NDArray[np.int64], int]:
+    """The tokens of a text with its BOS, and which of them is `token`, counted without that."""
+    prompt = _prompt(opened, text, prepend_bos)
+    if not 0 <= token < len(prompt.ids):
+        raise ConfigError(f"The text has no token {token!r}.", where="token", hint="Choose one of its tokens.")
+    return np.concatenate([prompt.before, prompt.ids]).astype(np.int64), token + len(prompt.before)
+
+
+def _stored(store: Store, index: int, begin: int) -> npt.NDArray[np.float32]:
+    """What the examples of a latent tell of its activations in the context that begins at a position."""
+    size = store.manifest.context_size
     values = np.zeros(size, dtype=np.float32)
     for kind in ("top", "interval"):
         windows = store.windows(kind, index).reshape(-1, 2 * WINDOW + 1)
-        positions = np.asarray(store[f"{kind}_positions"][index], dtype=np.int64).ravel()
+        offsets = np.asarray(store[f"{kind}_positions"][index], dtype=np.int64).ravel() - begin
         exact = np.asarray(store[f"{kind}_values"][index]).ravel()
-        for at in np.flatnonzero((positions >= row * size) & (positions < (row + 1) * size)):
-            offset = int(positions[at]) - row * size
-            begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
-            near = windows[at, begin - offset + WINDOW : end - offset + WINDOW]
-            values[begin:end] = np.maximum(values[begin:end], near)
+        for at in np.flatnonzero((offsets >= 0) & (offsets < size)):
+            offset = int(offsets[at])
+            low, high = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
+            near = windows[at, low - offset + WINDOW : high - offset + WINDOW]
+            values[low:high] = np.maximum(values[low:high], near)
             values[offset] = exact[at]
     return values
 
 
-def loss_at(
-    features: LiveFeatures, view: View, index: int, position: int | None, text: str | None, token: int | None,
-    prepend_bos: bool,
-) -> LossEffect:
-    """The loss effect at a stream position of the text that was read, or at a token of a text, counted without BOS."""
-    if position is not None:
-        row, at = _place_in(store_of(view), position)
-        opened, ids = features.open_live(view), np.asarray(store_of(view).context(row))
-    elif text is None or token is None:
-        raise ConfigError("No token is named.", where="position", hint="Give position, or text and token.")
-    else:
-        opened = features.open_live(view)
-        prompt = prepare(opened.model, text, opened.sae.d_sae, prepend_bos)
-        if not 0 <= token < len(prompt.ids):
-            raise ConfigError(f"The text has no token {token!r}.", where="token", hint="Choose one of its tokens.")
-        head = [] if prompt.bos is None else [prompt.bos]
-        ids, at = np.concatenate([head, prompt.ids]).astype(np.int64), token + len(head)
+def loss_at(live: Live, opened: Opened, index: int, ids: npt.NDArray[np.int64], at: int) -> LossEffect:
+    """The loss effect of a feature at one of the tokens `ids`."""
     lm = opened.model.lm
     if at + 1 < len(ids) and int(ids[at + 1]) in special_tokens(lm.tokenizer).all:
         raise ConfigError(
@@ -312,4 +292,4 @@ def loss_at(
     def compute() -> LossEffect:
         return loss_effect(lm, source, index, torch.from_numpy(np.array(ids)), at, opened.model.losses)
 
-    return features.live.run(opened, compute)
+    return live.run(opened, compute)

@@ -18,7 +18,7 @@ from saewidgets.features.labels import Label, Score
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
-from saewidgets.workspace.reading.views import View
+from saewidgets.workspace.reading.feature_reading import View
 from tests.workspace.features.conftest import extract
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e'; DROP TABLE features; -- {0} %s"
