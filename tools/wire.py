@@ -3,7 +3,8 @@
     python tools/wire.py            # write it; `make js` does
     python tools/wire.py --check    # fail when it differs from what would be written
 
-Everything comes from the pydantic models in `saewidgets/widgets/messages` and the methods marked `@command`.
+Everything comes from the pydantic models in `saewidgets/widgets/messages`, the records that are messages as they are
+(those that these modules import), and the methods marked `@command`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import json
 import sys
 import typing
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from saewidgets.config.templates import MAX_BYTES
 from saewidgets.widgets.commands import Command, Commands
 from saewidgets.widgets.download.commands import DownloadCommands
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
@@ -24,8 +27,10 @@ from saewidgets.widgets.messages import features, hub, saes, steering, training,
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
 from saewidgets.widgets.steering.commands import SteeringCommands
 from saewidgets.widgets.training_panel.commands import PanelCommands
+from saewidgets.workspace.steering.presets import PresetRecord
 
 TARGET = Path(__file__).resolve().parent.parent / "js" / "src" / "lib" / "wire.ts"
+RECORDS = (PresetRecord,)  # answers that no module of messages names
 MODULES = (wire, training, hub, saes, features, steering)
 COMMANDS: dict[str, type[Commands]] = {
     "PanelCommand": PanelCommands,
@@ -44,7 +49,7 @@ CONSTANTS = {
     "ALL_FEATURES": features.FeatureQuery(),
     "FIRST_VIEW": features.ViewerView(),
 }
-NUMBERS = {"PAGE": hub.PAGE, "NEW_TOKENS": steering.NEW_TOKENS}
+NUMBERS = {"PAGE": hub.PAGE, "NEW_TOKENS": steering.NEW_TOKENS, "TEMPLATE_BYTES": MAX_BYTES}
 HEAD = """\
 /** Made by tools/wire.py from saewidgets/widgets: change the Python models and commands, then run `make js`. */
 """
@@ -75,9 +80,9 @@ def type_of(schema: Mapping[str, Any]) -> str:
     )
 
 
-def fields_of(model: type[BaseModel], *, optional: bool) -> Iterable[str]:
-    """`name: type` of every field; `optional`: those with a default may be left out."""
-    schema = model.model_json_schema(mode="validation" if optional else "serialization")
+def fields_of(model: type, *, optional: bool) -> Iterable[str]:
+    """`name: type` of every field of a model or dataclass; `optional`: those with a default may be left out."""
+    schema = TypeAdapter(model).json_schema(mode="validation" if optional else "serialization")
     for name, field in schema.get("properties", {}).items():
         missing = optional and name not in schema.get("required", ())
         yield f"{name}{'?' if missing else ''}: {type_of(field)}"
@@ -86,9 +91,14 @@ def fields_of(model: type[BaseModel], *, optional: bool) -> Iterable[str]:
 def interfaces() -> Iterable[str]:
     """One line for every model and every named type of the messages."""
     named: set[str] = set()
+    for record in RECORDS:
+        yield f"export interface {record.__name__} {{ {'; '.join(fields_of(record, optional=False))} }}"
     for module in MODULES:
         for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, wire.Wire) and value.__module__ == module.__name__:
+            if is_dataclass(value) and name not in named:  # a record, which is the message
+                named.add(name)
+                yield f"export interface {name} {{ {'; '.join(fields_of(value, optional=False))} }}"
+            elif isinstance(value, type) and issubclass(value, wire.Wire) and value.__module__ == module.__name__:
                 if value not in (wire.Wire, wire.State, wire.Nudge):
                     yield f"export interface {name} {{ {'; '.join(fields_of(value, optional=False))} }}"
             elif typing.get_origin(value) not in (None, typing.Annotated) and name not in named:
@@ -103,7 +113,7 @@ def message(command: Command) -> str:
 
 def answer_of(annotation: Any) -> str:
     """The type of an answer: models by their names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
         return annotation.__name__
     return type_of(TypeAdapter(annotation).json_schema(mode="serialization"))
 

@@ -69,7 +69,7 @@ const prompt = "The captain of the ship";
 function steering(change = {}, options: steer.SteeringOptions = {}) {
   const preset = { name: "ships", features: 3, saes: ["demo-l2-topk-16k"], prompt: steer.PROMPT, problem: "" };
   const broken = { name: "broken", features: 0, saes: [], prompt: "", problem: "This is not JSON." };
-  const presets = [preset, broken].map((one) => ({ ...one, saved_at: 1_790_000_000 }));
+  const presets = [preset, broken].map((one) => ({ ...one, path: "", saved_at: 1_790_000_000 }));
   return new steer.FakeSteering(steer.steeringState({ generated: 1, swept: 2, ...change }), { presets, ...options });
 }
 const { run, settings } = steer.steeringState();

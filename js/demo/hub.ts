@@ -8,10 +8,10 @@ import {
   type HubListing,
   type HubPreviewData,
   type HubState,
-  type KnownRow,
-  type RepoData,
+  type HubWarning,
+  type KnownRepo,
+  type RepoInfo,
   type VariantRow,
-  type WarningData,
 } from "../src/lib/wire";
 import { type Answers, type FakeOptions, FakeWidget, patched, type Refusal, sceneOf } from "./fake";
 
@@ -21,10 +21,10 @@ interface Scene {
   devices: HubState["devices"];
   row: VariantRow;
   pythia: Partial<VariantRow>[];
-  repository: RepoData;
+  repository: RepoInfo;
   preview: HubPreviewData;
   gemma: Partial<HubPreviewData>;
-  warnings: Record<"gated" | "memory" | "disk" | "pickle", WarningData>;
+  warnings: Record<"gated" | "memory" | "disk" | "pickle", HubWarning>;
   download: DownloadCard;
   downloads: Partial<DownloadCard>[];
 }
@@ -37,7 +37,7 @@ export const { gated: GATED, memory: MEMORY, disk: DISK, pickle: PICKLE } = scen
 
 export const row = (changes: Partial<VariantRow> = {}): VariantRow => ({ ...scene.row, ...changes });
 
-const repo = (repo_id: string, base: string): RepoData => ({
+const repo = (repo_id: string, base: string): RepoInfo => ({
   ...{ ...scene.repository, repo_id, base_models: [base], url: `https://huggingface.co/${repo_id}` },
 });
 
@@ -84,7 +84,7 @@ const found = NAMED.flatMap((end) => repositories.find((one) => one.repo_id.ends
 const pythia = { repo_id: PYTHIA, name: "Pythia 410M, TopK", model: "pythia-410m" };
 /** Six of those that the package knows. */
 const KNOWN: HubKnownData = {
-  repositories: [...found, { ...(found[3] as KnownRow), ...pythia }],
+  repositories: [...found, { ...(found[3] as KnownRepo), ...pythia }],
   releases: releases.filter((one) => ["google/gemma-2-2b", "google/gemma-2-9b-it"].includes(one.id)),
 };
 
@@ -133,7 +133,7 @@ export class FakeHub extends FakeWidget<HubState, HubCommand> {
     hub_token: ({ token }) => this.setState({ has_token: token !== null }),
     hub_list: ({ text = "", release = "" }) =>
       orFail(this.hub.listings?.[release || text] ?? (release ? gemmaListing() : listing({ text }))),
-    hub_rows: ({ listing, offset }) => ({ listing, offset, rows: [] }),
+    hub_rows: () => [],
     hub_preview: ({ sae, device = "" }) => ({
       ...{ ...preview(sae, orFail(this.hub.previews?.(sae.path, device) ?? {})), device },
     }),

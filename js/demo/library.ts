@@ -126,9 +126,7 @@ export class FakeLibrary extends FakeWidget<SaeBrowserState, SaeCommand> {
     }),
     add_local: ({ name }) => this.add(name),
     finish_upload: ({ name }) => this.add(name),
-    show_extractions: ({ shown }) => this.setState({ extractions_shown: shown }),
-    show_steering: ({ shown }) => this.setState({ steering_shown: shown }),
-    show_download: ({ shown }) => this.setState({ download_shown: shown }),
+    show_below: ({ what, shown }) => this.setState({ below: shown ? what : "" }),
   };
 
   private add(name: string | null | undefined): { sae_id: string } {

@@ -159,7 +159,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
       const templates = this.templates.filter((one) => `${one.name} ${one.model}`.toLowerCase().includes(words));
       return { templates, total: this.templates.length };
     },
-    list_stores: () => ({ stores: this.stores }),
+    list_stores: () => this.stores,
     save_template: ({ name }) => {
       const row = { ...(TEMPLATES[0] as TemplateRow), id: `tmpl_${name}`, name, favorite: false };
       this.templates = [...this.templates.filter((one) => one.name !== name), row];

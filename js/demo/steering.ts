@@ -1,7 +1,7 @@
 /** States of the steering widget, and a stand-in for its Python half. */
 import {
   EMPTY_STEERING,
-  type PresetRow,
+  type PresetRecord,
   type SteeringCommand,
   type SteeringNextData,
   type SteeringRow,
@@ -39,7 +39,7 @@ export interface SteeringOptions extends FakeOptions<SteeringCommand> {
   hold?: boolean;
   texts?: SteeringTexts;
   sweep?: SteeringTexts;
-  presets?: PresetRow[];
+  presets?: PresetRecord[];
 }
 
 const LABELS = [
@@ -49,7 +49,7 @@ const LABELS = [
 ];
 
 export class FakeSteering extends FakeWidget<SteeringState, SteeringCommand> {
-  private presets: PresetRow[];
+  private presets: PresetRecord[];
 
   constructor(
     state: SteeringState,
@@ -81,7 +81,7 @@ export class FakeSteering extends FakeWidget<SteeringState, SteeringCommand> {
     },
     steering_tokens: ({ prompt }) => {
       const pieces = (prompt.match(/\s*\S+/g) ?? []).map((piece) => ({ piece, bos: false }));
-      return { prompt, tokens: [{ piece: "<|bos|>", bos: true }, ...pieces] };
+      return [{ piece: "<|bos|>", bos: true }, ...pieces];
     },
     steering_generate: ({ what }) => {
       const { run } = this.state;
@@ -97,12 +97,12 @@ export class FakeSteering extends FakeWidget<SteeringState, SteeringCommand> {
         : { ...(this.how.texts ?? texts()), number: this.state.generated },
     steering_next: ({ number, text, token }) => ({ ...scene.next, number, text, token }),
     steering_preset: ({ action, name }) => {
-      const saved = { name, features: 1, saes: ["a"], prompt: "", saved_at: 1_790_000_000, problem: "" };
+      const saved = { name, features: 1, saes: ["a"], prompt: "", saved_at: 1_790_000_000, path: "", problem: "" };
       if (action === "delete") this.presets = this.presets.filter((one) => one.name !== name);
       if (action === "save") this.presets = [saved, ...this.presets];
-      return { presets: this.presets };
+      return this.presets;
     },
-    steering_presets: () => ({ presets: this.presets }),
+    steering_presets: () => this.presets,
   };
 
   /** Ends what is under way. */

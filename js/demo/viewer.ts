@@ -123,11 +123,11 @@ function untrusted(key: string, value: unknown): unknown {
 
 function check(values: Record<string, unknown>): ExtractionCheck {
   const errors: Record<string, string> = {};
-  const tokens = Number(String(values.tokens).replaceAll(",", ""));
-  if (!(tokens >= 1)) errors.tokens = `Tokens is ${values.tokens}. Enter 1 or more; 1,000,000 is usual.`;
-  if (!String(values.corpus).trim()) errors.corpus = "Corpus is empty. Enter a dataset, a file or a folder.";
+  if (!(Number(values.tokens) >= 1)) errors.tokens = `Tokens is ${values.tokens}. Enter 1 or more; 1,000,000 is usual.`;
+  if (!values.corpus) errors.corpus = "Corpus is empty. Enter a dataset, a file or a folder.";
   const bytes = { disk_bytes: 58e6, disk_free: 41e9, memory_bytes: 1.4e9, memory_free: 6.1e9 };
-  return { ...real.check, errors, device: "cuda:0", seconds: 110, ...bytes };
+  const estimate = real.check.estimate && { ...real.check.estimate, device: "cuda:0", seconds: 110, ...bytes };
+  return { ...real.check, errors, estimate };
 }
 
 // ------------------------------------------------------------------------------------------------ the stand-in

@@ -39,9 +39,9 @@ class MessageError(SAEWidgetsError, ValueError):
 class FieldsError(SAEWidgetsError):
     """Several fields of a form are wrong at once; `fields` maps dotted names to one sentence each."""
 
-    def __init__(self, what: str, fields: dict[str, str], **parts: Any) -> None:
+    def __init__(self, fields: dict[str, str]) -> None:
         self.fields = fields
-        super().__init__(what, **parts)
+        super().__init__(f"{len(fields)} field{'s need' if len(fields) != 1 else ' needs'} attention.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def test_an_answer_that_was_not_heard_is_given_again_on_the_thread_that_asks(rec
     "error",
     [
         ConfigError("k is 20,000 but d_sae is 16,384.", where="sae.k", hint="Enter 1 to 16,384; 32 is usual."),
-        FieldsError("2 fields need attention.", {"sae.k": "Too large.", "tokens": "Too few."}),
+        FieldsError({"sae.k": "Too large.", "tokens": "Too few."}),
     ],
 )
 def test_our_errors_become_failures_with_their_parts(error: Any, record_messages: Record) -> None:

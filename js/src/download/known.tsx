@@ -2,7 +2,7 @@
 import { useEffect } from "preact/hooks";
 import { Button } from "../lib/controls";
 import { Card, Facts, into, NothingMatches, put, Search } from "../lib/kit";
-import type { KnownRow } from "../lib/wire";
+import type { KnownRepo } from "../lib/wire";
 import { places } from "./places";
 import type { Store } from "./store";
 import { formatWords, siteWords } from "./words";
@@ -40,7 +40,7 @@ export function Known({ store }: { store: Store }) {
   );
 }
 
-function Repository({ store, row }: { store: Store; row: KnownRow }) {
+function Repository({ store, row }: { store: Store; row: KnownRepo }) {
   const widths = row.widths.length ? `widths ${row.widths.join(", ")}` : "";
   const layers = row.layers ? `layers ${row.layers}` : "";
   return (
@@ -61,7 +61,7 @@ function Repository({ store, row }: { store: Store; row: KnownRow }) {
   );
 }
 
-function matches({ repo_id, name, model, format, sites, widths }: KnownRow, search: string): boolean {
+function matches({ repo_id, name, model, format, sites, widths }: KnownRepo, search: string): boolean {
   const parts = [repo_id, name, model, formatWords(format), ...sites, ...sites.map(siteWords), ...widths];
   const text = parts.join(" ").toLowerCase();
   const words = search.toLowerCase().split(/\s+/);

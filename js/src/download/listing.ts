@@ -9,7 +9,7 @@ import {
   type HubPreviewData,
   type HubState,
   PAGE,
-  type RepoData,
+  type RepoInfo,
   type VariantRow,
 } from "../lib/wire";
 import { defaultDevice, folderOf, formatWords, siteWords } from "./words";
@@ -34,8 +34,6 @@ export class Finding {
   readonly latents: Signal<ReadonlyMap<string, number>> = signal(new Map());
   /** The SAE that the preview is about. */
   readonly current: Signal<VariantRow | null> = signal(null);
-  /** Who asks, for Python: a newer question of this place on this page ends the one before. */
-  private readonly asker = Math.random().toString(36).slice(2, 12);
   private asking: AbortController | null = null;
   private looks: AbortController | null = null;
 
@@ -52,8 +50,7 @@ export class Finding {
     this.clear();
     this.looking.value = label;
     try {
-      const { asker } = this;
-      const answer = await this.send({ kind: "hub_list", text, release, again, asker }, "list", asking.signal);
+      const answer = await this.send({ kind: "hub_list", text, release, again }, "list", asking.signal);
       const listing = answer.value;
       if (this.asking !== asking) return false;
       this.listing.value = listing;
@@ -61,8 +58,8 @@ export class Finding {
       while (this.rows.value.length < listing.total) {
         const page = { listing: listing.listing, offset: this.rows.value.length, limit: PAGE };
         const more = (await this.send({ kind: "hub_rows", ...page }, "list", asking.signal)).value;
-        if (this.asking !== asking || more.rows.length === 0) break;
-        this.rows.value = [...this.rows.value, ...more.rows];
+        if (this.asking !== asking || more.length === 0) break;
+        this.rows.value = [...this.rows.value, ...more];
       }
       return this.asking === asking && listing.total > 0;
     } catch (error) {
@@ -102,7 +99,7 @@ export class Finding {
     else this.clear();
   }
 
-  repository(row: VariantRow): RepoData | undefined {
+  repository(row: VariantRow): RepoInfo | undefined {
     return this.listing.value?.repositories[row.repo];
   }
 
@@ -144,8 +141,7 @@ export class Finding {
     this.looks = looks;
     this.previewing.value = true;
     try {
-      const { asker } = this;
-      const command = { kind: "hub_preview", sae: this.chosen(row), device: this.deviceId(), again, asker } as const;
+      const command = { kind: "hub_preview", sae: this.chosen(row), device: this.deviceId(), again } as const;
       const answer = await this.send(command, "preview", looks.signal);
       if (this.looks === looks) this.previewed(row, answer.value);
     } catch (error) {

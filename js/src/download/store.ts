@@ -12,7 +12,7 @@ import {
   type HubCommand,
   type HubKnownData,
   type HubState,
-  type KnownRow,
+  type KnownRepo,
 } from "../lib/wire";
 import type { Choices } from "./facets";
 import { Finding, keyOf } from "./listing";
@@ -115,7 +115,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   }
 
   /** Opens a known repository: one of Gemma Scope by its facets, any other as a table. */
-  async browseKnown(row: KnownRow): Promise<void> {
+  async browseKnown(row: KnownRepo): Promise<void> {
     const release = this.known.value?.releases.find((one) => one.repo_ids.includes(row.repo_id));
     if (!release) {
       this.browse(row.repo_id);

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { Button, NoteBox, type NoteProps } from "../lib/controls";
 import * as f from "../lib/format";
-import type { HubPreviewData, VariantRow, WarningData } from "../lib/wire";
+import type { HubPreviewData, HubWarning, VariantRow } from "../lib/wire";
 import { type Finding, toFetch } from "./listing";
 import { LoadOn } from "./load-on";
 import { Linked } from "./problems";
@@ -28,7 +28,7 @@ export function Warnings(props: WarningsProps) {
 }
 
 /** What Python said of the one that is shown; of several, whether the disk has room for all of them. */
-export function warningsOf(preview: HubPreviewData, rows: readonly VariantRow[]): WarningData[] {
+export function warningsOf(preview: HubPreviewData, rows: readonly VariantRow[]): HubWarning[] {
   const free = preview.disk_free_bytes;
   const all = toFetch(rows);
   if (rows.length < 2 || free === null || all <= free) return preview.warnings;
@@ -39,7 +39,7 @@ export function warningsOf(preview: HubPreviewData, rows: readonly VariantRow[])
   ];
 }
 
-function Warning({ store, finding, preview, rows, warning }: WarningsProps & { warning: WarningData }) {
+function Warning({ store, finding, preview, rows, warning }: WarningsProps & { warning: HubWarning }) {
   const again = (
     <Button
       text={finding.previewing.value ? "Checking…" : "Check again"}

@@ -4,7 +4,7 @@ import { Histogram } from "../lib/histogram";
 import { placed } from "../lib/notes";
 import { TokenChip } from "../lib/token-chip";
 import { shadeStep } from "../lib/tokens";
-import type { Histogram as Data, TokenLogit } from "../lib/wire";
+import type { Histogram as Data } from "../lib/wire";
 import type { FeatureView } from "./feature";
 import { activation, signed } from "./words";
 
@@ -76,12 +76,12 @@ export function NotKnown({ problem, wait, onAgain }: NotKnownProps) {
 export function LogitTables({ feature }: { feature: FeatureView }) {
   const { data } = feature.logits.value;
   if (!data || (data.raises.length === 0 && data.lowers.length === 0)) return null;
-  const most = Math.max(...[...data.raises, ...data.lowers].map(({ logit }) => Math.abs(logit)), 1e-12);
-  const side = (title: string, rows: readonly TokenLogit[], sign: "pos" | "neg") => (
+  const most = Math.max(...[...data.raises, ...data.lowers].map(([, logit]) => Math.abs(logit)), 1e-12);
+  const side = (title: string, rows: readonly [string, number][], sign: "pos" | "neg") => (
     <div>
       <h3>{title}</h3>
       <ol aria-label={title}>
-        {rows.slice(0, 10).map(({ token, logit }, i) => (
+        {rows.slice(0, 10).map(([token, logit], i) => (
           <li key={`${i} ${token}`}>
             <TokenChip text={token} />
             <span class="mb" aria-hidden="true">

@@ -148,13 +148,20 @@ function Field({ starting, field }: { starting: Starting; field: ExtractionField
 }
 
 function Estimate({ starting }: { starting: Starting }) {
-  const { data: check, busy } = starting.checks.value;
+  const { data, busy } = starting.checks.value;
   const bad = Object.keys(starting.errors.value).length > 0;
   const n = starting.form.value?.d_sae ?? 0;
+  const check = data?.estimate;
   return (
     // biome-ignore lint/a11y/useSemanticElements: a group of results, not of form fields
     <div class="est" role="group" aria-label="Estimate" aria-busy={busy}>
-      {check && !bad ? (
+      {data?.problem ? (
+        <div class="warnings notes">
+          <NoteBox tone="warn" title={placed(data.problem)}>
+            {data.problem.hint}
+          </NoteBox>
+        </div>
+      ) : check && !bad ? (
         <>
           <div class="sm">
             <b>Time</b> {check.seconds === null ? "not measured here yet" : `≈ ${f.duration(check.seconds)}`}
@@ -166,9 +173,7 @@ function Estimate({ starting }: { starting: Starting }) {
           {check.warnings.length > 0 && (
             <div class="warnings notes">
               {check.warnings.map((warning) => (
-                <NoteBox key={warning.what} tone="warn" title={placed(warning)}>
-                  {warning.hint}
-                </NoteBox>
+                <NoteBox key={warning} tone="warn" title={warning} />
               ))}
             </div>
           )}

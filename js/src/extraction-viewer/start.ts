@@ -1,14 +1,27 @@
 /** *Start extraction*: first an SAE is chosen, then its options. */
 import { computed, signal } from "@preact/signals";
 import { Latest } from "../lib/ask";
+import * as f from "../lib/format";
 import { type AnswerTo, asFailure, CommandError, isAbort, type Rpc } from "../lib/rpc";
 import type { Problem } from "../lib/store";
-import type { ExtractionCheck, ExtractionFormData, SaeChoices, ViewerCommand } from "../lib/wire";
+import type { ExtractionCheck, ExtractionField, ExtractionFormData, SaeChoices, ViewerCommand } from "../lib/wire";
 
 const TYPING = 250; // ms after the last key of a search or a field
 
 /** What was typed, by field of an extraction's configuration. */
 type Typed = Record<string, string | boolean>;
+
+type Value = string | number | boolean | null;
+
+/** The value of a field; what cannot be read stays text, which Python refuses in words. */
+function configured(field: ExtractionField, typed: string | boolean | undefined): Value {
+  if (typed === true) return field.ticked;
+  if (typed === false) return field.ticked === true ? false : null;
+  const text = (typed ?? "").trim();
+  if (field.kind === "integer") return f.parseInteger(text) ?? (text || null);
+  if (field.kind === "share") return f.parseShare(text) ?? (text || null);
+  return text || null;
+}
 
 export class Starting {
   readonly step = signal<"closed" | "choose" | "options">("closed");
@@ -126,12 +139,18 @@ export class Starting {
     this.timer = setTimeout(() => void this.verify(), TYPING);
   }
 
+  /** What is typed, as the configuration takes it. */
+  private read(): Record<string, Value> {
+    const fields = this.form.value?.fields ?? [];
+    return Object.fromEntries(fields.map((field) => [field.name, configured(field, this.values.value[field.name])]));
+  }
+
   /** Errors and estimate for what is typed; true when there is nothing wrong with it. */
   async verify(): Promise<boolean> {
     const sae_id = this.form.value?.sae_id;
     if (sae_id === undefined) return false;
     clearTimeout(this.timer);
-    const command = { kind: "check_extraction", sae_id, values: this.values.value } as const;
+    const command = { kind: "check_extraction", sae_id, values: this.read() } as const;
     const check = await this.checks.ask(async (signal) => (await this.rpc.send(command, { signal })).value, true);
     if (this.checks.value.problem) this.problem.value = this.checks.value.problem;
     return check !== null && Object.keys(this.errors.value).length === 0;
@@ -145,8 +164,7 @@ export class Starting {
     this.problem.value = null;
     try {
       if (!(await this.verify())) return this.focusFirstError();
-      const values = this.values.value;
-      const answer = await this.rpc.send({ kind: "start_extraction", sae_id: form.sae_id, values });
+      const answer = await this.rpc.send({ kind: "start_extraction", sae_id: form.sae_id, values: this.read() });
       this.close();
       this.onStarted(answer.value.extraction_id);
     } catch (error) {

@@ -157,6 +157,13 @@ export function parseNumber(text: string): number | null {
   return Number(plain);
 }
 
+/** "1 % of max", "1%", "0.01", "0.01 of max" → 0.01; null when it is none. */
+export function parseShare(text: string): number | null {
+  const rest = text.replace(/(of\s+(the\s+)?max(imum)?|×\s*max(imum)?)\.?\s*$/i, "").trim();
+  const value = parseNumber(rest.replace(/%$/, ""));
+  return value === null || !rest.endsWith("%") ? value : Number((value / 100).toPrecision(15));
+}
+
 /** A number as a form shows it: small ones in the exponent form people write ("3e-4"). */
 export function formNumber(n: number): string {
   if (n !== 0 && Math.abs(n) < 1e-3) return n.toExponential().replace("e+", "e");

@@ -1,11 +1,13 @@
 /** Made by tools/wire.py from saewidgets/widgets: change the Python models and commands, then run `make js`. */
 
+export interface PresetRecord { name: string; features: number; saes: string[]; prompt: string; saved_at: number; path: string; problem: string }
 export interface Note { what: string; where: string | null; hint: string | null; kind: string }
 export interface Setting { name: string; value: string; label: string }
 export interface DeviceInfo { id: string; label: string; total_bytes: number | null; free_bytes: number | null }
 export interface Ack { id: string; kind: "ack" }
 export interface Result { id: string; kind: "result"; value: unknown; columns: string[] }
 export interface Failure { id: string; kind: "failure"; what: string; where: string | null; hint: string | null; fields: Record<string, string> }
+export interface Advice { kind: "dead" | "flat" | "l0" | "longer" | "nan" | "memory" | "worse"; title: string; text: string; why: string; severity: "warning" | "info"; changes: Record<string, unknown> }
 export type Value = number | string | null;
 export type XAxis = "tokens" | "steps" | "time";
 export type XRange = "active" | "all";
@@ -34,10 +36,8 @@ export interface Estimate { device: string; memory: Segment[]; memory_total_byte
 export interface ModelFacts { parameters: number | null; layers: number | null; d_model: number | null; context: number | null; d_in: number | null; heads: number | null }
 export interface CheckResult { fields: Record<string, string>; hints: Record<string, string>; pending: string[]; model: ModelFacts | null; name: string; trainings: string[]; estimate: Estimate | null }
 export interface CheckpointRow { id: string; label: string; best: boolean; step: number; tokens: number; fvu: number | null; val_fvu: number | null; best_by: number | null; size_bytes: number; saved_at: number }
-export interface AdviceRow { kind: string; severity: "warning" | "info"; title: string; text: string; why: string; changes: Record<string, unknown> }
-export interface DetailsData { checkpoints: CheckpointRow[]; best_by: string; log: string[]; settings: Setting[]; advice: AdviceRow[]; folder: string; traceback: string | null }
+export interface DetailsData { checkpoints: CheckpointRow[]; best_by: string; log: string[]; settings: Setting[]; advice: Advice[]; folder: string; traceback: string | null }
 export interface Picture { name: string; width: number; height: number; svg: string }
-export interface TableData { rows: number; total: number }
 export type CheckpointAction = "continue" | "import" | "delete";
 export type TemplateAct = "rename" | "favorite" | "unfavorite" | "delete";
 export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete";
@@ -50,46 +50,45 @@ export interface ComparisonTableData { columns: string[]; rows: ((string | boole
 export interface TemplateRow { id: string; name: string; description: string; favorite: boolean; model: string; hook_name: string; corpus: string; architecture: string; d_sae: number | null; updated_at: number }
 export interface TemplatesData { templates: TemplateRow[]; total: number }
 export interface StoreRow { id: string; name: string; model: string; corpus: string; hook_names: string[]; tokens: number; size_bytes: number | null; problem: string; values: Record<string, unknown> }
-export interface StoresData { stores: StoreRow[] }
+export interface HubWarning { kind: string; what: string; hint: string | null }
+export interface KnownRepo { repo_id: string; name: string; model: string; sites: string[]; layers: string; widths: string[]; format: string; gated_model: boolean }
+export interface RepoInfo { repo_id: string; revision: string; private: boolean; gated: boolean | string; library: string | null; license: string | null; base_models: string[]; tags: string[]; downloads: number | null; likes: number | null; last_modified: number | null; files: number; size_bytes: number; url: string; from_cache: boolean }
 export type DownloadAction = "pause" | "resume" | "cancel" | "retry" | "clear";
 export interface DownloadCard { id: string; name: string; status: string; repo_id: string; path: string; revision: string | null; bytes_done: number; bytes_total: number; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; attempt: number | null; wait_seconds: number | null; queue_position: number | null; sae_id: string | null; note: Note | null; created_at: number; finished_at: number | null }
 export interface HubState { revision: number; workspace: string; notice: Note | null; updated_at: number; repository: string; downloads: DownloadCard[]; devices: DeviceInfo[]; known: number; has_token: boolean; account: string | null; can_open: boolean; embedded: boolean }
 export interface Chosen { repo_id: string; revision: string; path: string }
-export interface KnownRow { repo_id: string; name: string; model: string; sites: string[]; layers: string; widths: string[]; format: string; gated_model: boolean }
 export interface Release { id: string; label: string; model: string; repo_ids: string[] }
-export interface HubKnownData { repositories: KnownRow[]; releases: Release[] }
-export interface RepoData { repo_id: string; revision: string; private: boolean; gated: boolean; license: string | null; base_models: string[]; last_modified: number | null; url: string }
+export interface HubKnownData { repositories: KnownRepo[]; releases: Release[] }
 export interface VariantRow { repo: number; path: string; format: string; size_bytes: number; site: string | null; layer: number | null; width: string | null; d_sae: number | null; l0: number | null; canonical: boolean; cached: boolean }
 export interface Problem { kind: string; what: string; hint: string | null; suggestions: string[] }
-export interface HubListing { listing: number; text: string; release: string; repositories: RepoData[]; total: number; rows: VariantRow[]; path: string; problems: Problem[] }
-export interface HubRowsData { listing: number; offset: number; rows: VariantRow[] }
-export interface WarningData { kind: string; what: string; hint: string | null }
-export interface HubPreviewData { sae: Chosen; device: string; format: string; architecture: string | null; d_in: number | null; d_sae: number | null; d_out: number | null; dtype: string | null; model: string | null; hook_name: string | null; layer: number | null; total_bytes: number; download_bytes: number; memory_bytes: number | null; gpu_bytes: number | null; disk_free_bytes: number | null; cached: boolean; gated_model: boolean | null; config: Record<string, unknown>; warnings: WarningData[] }
+export interface HubListing { listing: number; text: string; release: string; repositories: RepoInfo[]; total: number; rows: VariantRow[]; path: string; problems: Problem[] }
+export interface HubPreviewData { sae: Chosen; device: string; format: string; architecture: string | null; d_in: number | null; d_sae: number | null; d_out: number | null; dtype: string | null; model: string | null; hook_name: string | null; layer: number | null; total_bytes: number; download_bytes: number; memory_bytes: number | null; gpu_bytes: number | null; disk_free_bytes: number | null; cached: boolean; gated_model: boolean | null; config: Record<string, unknown>; warnings: HubWarning[] }
+export interface LatentMatch { a: number; b: number; cosine: number }
 export type Source = "trained" | "huggingface" | "gemma_scope" | "local";
 export type SaeSort = "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size";
+export type Below = "download" | "extractions" | "steering";
 export interface SaeCard { id: string; name: string; source: string; source_label: string; canonical: boolean; model: string | null; layer: number | null; hook_name: string | null; site: string; architecture: string; d_in: number; d_sae: number; d_out: number | null; format: string; format_label: string; features_extracted: number; size_bytes: number; created_at: number; training_id: string | null; training_name: string | null; fvu: number | null; fvu_label: string; ce_loss_score: number | null; tags: string[]; state: "ok" | "missing" | "changed"; state_note: string }
 export interface SelectedSae { id: string; name: string; size_bytes: number; d_in: number; d_sae: number; features_extracted: number; training_id: string | null }
 export interface Choice { value: string; label: string; count: number | null }
 export interface SaeQuery { source: "trained" | "huggingface" | "gemma_scope" | "local" | null; model: string | null; layer: number | null; architecture: string | null; format: string | null; search: string; sort: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset: number }
 export interface SaeFacets { source: Choice[]; model: Choice[]; layer: Choice[]; architecture: Choice[]; format: Choice[] }
-export interface SaeBrowserState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: SaeCard[]; matching: number; matching_bytes: number; total: number; page_size: number; query: SaeQuery; facets: SaeFacets; selected: SelectedSae[]; export_formats: Choice[]; download_shown: boolean; extractions_shown: boolean; steering_shown: boolean; revealed: string | null }
+export interface SaeBrowserState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: SaeCard[]; matching: number; matching_bytes: number; total: number; page_size: number; query: SaeQuery; facets: SaeFacets; selected: SelectedSae[]; export_formats: Choice[]; below: "" | "download" | "extractions" | "steering"; revealed: string | null }
 export interface UploadFile { name: string; size: number }
 export interface SaeFact { label: string; value: string; code: boolean }
 export interface Snippet { label: string; code: string }
 export interface SaeDetails { sae_id: string; facts: SaeFact[]; settings: Setting[]; problem: Note | null; snippets: Snippet[]; name: string; notes: string; tags: string[] }
 export interface Histogram { title: string; note: string; x_label: string; edges: number[]; counts: number[]; log: boolean; digits: number; zeros: number; zeros_label: string; summary: string }
 export interface SaeStatistics { sae_id: string; histograms: Histogram[]; facts: SaeFact[] }
-export interface SaeMatch { first: number; second: number; cosine: number }
-export interface SaeComparison { first: SelectedSae; second: SelectedSae; facts: SaeFact[]; histogram: Histogram | null; matches: SaeMatch[]; differences: [string, string, string][] }
+export interface SaeComparison { first: SelectedSae; second: SelectedSae; facts: SaeFact[]; histogram: Histogram | null; matches: LatentMatch[]; differences: [string, string, string][] }
 export interface SaesDone { done: string[]; paths: string[]; problems: Note[] }
 export interface TrainingFacts { training_id: string; name: string; status: string; facts: SaeFact[]; settings: Setting[] }
+export interface ExtractionEstimate { seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free: number; memory_bytes: number; memory_free: number | null; device: string; warnings: string[] }
 export type Tab = "features" | "prompt" | "jobs";
 export type Show = "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense";
 export type SortFeatures = "index" | "density" | "max" | "label" | "score";
 export type Context = "short" | "snippet" | "full";
 export type Step = "previous" | "next" | "random" | "next_live" | "here";
 export type RankBy = "max" | "sum" | "token";
-export type Below = "" | "steering" | "download";
 export type LogitsAct = "start" | "pause" | "resume" | "cancel";
 export type ExtractionAct = "pause" | "resume" | "cancel" | "delete";
 export type ExportKind = "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations";
@@ -101,9 +100,9 @@ export interface OpenExtraction { id: string; sae_id: string | null; name: strin
 export interface ViewerState { revision: number; workspace: string; notice: Note | null; updated_at: number; code: string; below: "" | "steering" | "download"; cards: ExtractionCard[]; total: number; active: number; open: OpenExtraction | null; view: ViewerView; n_saes: number; features_revision: number }
 export interface SaeChoice { id: string; name: string; source: string; source_label: string; model: string | null; layer: number | null; d_sae: number; features_extracted: string; state: "ok" | "missing" | "downloading" }
 export interface SaeChoices { rows: SaeChoice[]; total: number; sources: Choice[]; models: Choice[]; note: string }
-export interface ExtractionField { name: string; label: string; value: string | boolean; hint: string; help: string }
+export interface ExtractionField { name: string; label: string; kind: "text" | "integer" | "share" | "boolean"; value: string | boolean; ticked: boolean | number; hint: string; help: string }
 export interface ExtractionFormData { sae_id: string; name: string; d_sae: number; fields: ExtractionField[] }
-export interface ExtractionCheck { errors: Record<string, string>; device: string; seconds: number | null; disk_bytes: number | null; disk_free: number | null; memory_bytes: number | null; memory_free: number | null; warnings: Note[] }
+export interface ExtractionCheck { errors: Record<string, string>; estimate: ExtractionEstimate | null; problem: Note | null }
 export interface FeatureRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; score: number | null; starred: boolean }
 export interface FeatureRows { matching: number; offset: number; max_density: number; rows: FeatureRow[] }
 export interface FeaturePlace { index: number | null; row: number | null }
@@ -113,8 +112,7 @@ export interface FeatureLabel { text: string; description: string; source: "user
 export interface FeatureNotes { index: number; labels: FeatureLabel[]; notes: string; starred: boolean }
 export interface TokenCount { token: string; count: number; share: number; mean: number }
 export interface FeaturePage { extraction_id: string; index: number; density: number; fired: number; n_tokens: number; max: number; mean: number; n_documents: number; documents: number; notes: FeatureNotes; row: FeatureRow; texts: string[]; groups: ExampleGroup[]; histogram: Histogram | null; tokens: TokenCount[]; facts: SaeFact[]; link: string; list_max: number }
-export interface TokenLogit { token: string; logit: number }
-export interface FeatureLogitsData { index: number; raises: TokenLogit[]; lowers: TokenLogit[]; histogram: Histogram | null; problem: Note | null }
+export interface FeatureLogitsData { index: number; raises: [string, number][]; lowers: [string, number][]; histogram: Histogram | null; problem: Note | null }
 export interface RelatedFeature { index: number; label: string; top_tokens: string[]; value: number }
 export interface FeatureRelationsData { index: number; similar: RelatedFeature[]; coactive: RelatedFeature[]; sampled: number; note: string; problem: Note | null }
 export interface ExampleContext { position: number; peak: number; texts: string[]; tokens: number[]; complete: boolean; note: string }
@@ -140,17 +138,12 @@ export interface SteeringEditRow { key: string; mode: "add_max" | "add" | "clamp
 export interface SteeringHit { index: number; label: string }
 export interface SteeringHits { sae_id: string; text: string; hits: SteeringHit[]; note: string }
 export interface PromptPiece { piece: string; bos: boolean }
-export interface SteeringTokensData { prompt: string; tokens: PromptPiece[] }
 export interface SteeringText { pieces: string[]; changed: number[]; finish: "length" | "end" | "stopped"; perplexity: number | null; repetition: number; kl_first: number | null; change_ratio: number | null }
 export interface SweptText { strength: number; text: string; perplexity: number | null; repetition: number; change_ratio: number | null }
 export interface SteeringTexts { number: number; prompt_pieces: string[]; baseline: SteeringText; steered: SteeringText | null; first_difference: number | null; sweep: SweptText[]; swept: string; swept_name: string; notes: string[]; seconds: number; stopped: boolean }
 export interface NextToken { piece: string; baseline: number; steered: number }
 export interface SteeringNextData { number: number; text: "baseline" | "steered"; token: number; piece: string; rows: NextToken[] }
-export interface PresetRow { name: string; features: number; saes: string[]; prompt: string; saved_at: number; problem: string }
-export interface SteeringPresetsData { presets: PresetRow[] }
 export type PanelCommand =
-  | { kind: "begin_upload"; files: UploadFile[] }
-  | { kind: "cancel_upload"; upload_id: string }
   | { kind: "chart"; reset_zoom?: boolean; training_ids?: string[] | null; followed?: string[] | null; x_axis?: "tokens" | "steps" | "time" | null; x_range?: "active" | "all" | null; log_y?: boolean | null; show_raw?: boolean | null; smoothing?: number | null; theme?: "light" | "dark" | null }
   | { kind: "check"; config: Record<string, unknown>; over?: Record<string, unknown[]> | null }
   | { kind: "checkpoint_action"; action: "continue" | "import" | "delete"; training_id: string; checkpoint_id: string }
@@ -163,7 +156,7 @@ export type PanelCommand =
   | { kind: "export_templates"; template_ids?: string[] }
   | { kind: "form_schema"; training_id?: string | null; template_id?: string | null }
   | { kind: "group_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete"; group_id: string }
-  | { kind: "import_templates"; upload_id: string }
+  | { kind: "import_templates"; file: string; text: string }
   | { kind: "list_stores"; architecture?: string }
   | { kind: "list_templates"; search?: string }
   | { kind: "metric_table"; training_id: string; names?: string[] | null; limit?: number; offset?: number }
@@ -178,15 +171,14 @@ export type PanelCommand =
   | { kind: "save_template"; name: string; config?: Record<string, unknown> | null; training_id?: string | null; replace?: boolean }
   | { kind: "template_action"; action: "rename" | "favorite" | "unfavorite" | "delete"; template_id: string; name?: string | null }
   | { kind: "train_demo" }
-  | { kind: "train_longer"; training_id: string; tokens: number }
-  | { kind: "upload_chunk"; upload_id: string; file: number; offset: number };
+  | { kind: "train_longer"; training_id: string; tokens: number };
 export type HubCommand =
   | { kind: "hub_action"; action: "pause" | "resume" | "cancel" | "retry" | "clear"; job_ids: string[] }
   | { kind: "hub_download"; saes: Chosen[]; apply_b_dec_to_input?: boolean | null }
   | { kind: "hub_known" }
-  | { kind: "hub_list"; text?: string; release?: string; again?: boolean; asker?: string }
+  | { kind: "hub_list"; text?: string; release?: string; again?: boolean }
   | { kind: "hub_open"; sae_id: string }
-  | { kind: "hub_preview"; sae: Chosen; device?: string; again?: boolean; asker?: string }
+  | { kind: "hub_preview"; sae: Chosen; device?: string; again?: boolean }
   | { kind: "hub_rows"; listing: number; offset: number; limit?: number }
   | { kind: "hub_token"; token?: string | null }
   | { kind: "refresh"; revision?: number };
@@ -205,14 +197,12 @@ export type SaeCommand =
   | { kind: "measure_sae"; sae_id: string }
   | { kind: "refresh"; revision?: number }
   | { kind: "select_saes"; sae_ids: string[] }
-  | { kind: "show_download"; shown: boolean }
-  | { kind: "show_extractions"; shown: boolean; sae_id?: string | null }
-  | { kind: "show_steering"; shown: boolean; sae_id?: string | null }
+  | { kind: "show_below"; what: "download" | "extractions" | "steering"; shown: boolean; sae_id?: string | null }
   | { kind: "show_training"; training_id: string }
   | { kind: "train_demo" }
   | { kind: "upload_chunk"; upload_id: string; file: number; offset: number };
 export type ViewerCommand =
-  | { kind: "check_extraction"; sae_id: string; values: Record<string, boolean | string> }
+  | { kind: "check_extraction"; sae_id: string; values: Record<string, boolean | number | string | null> }
   | { kind: "edit_feature"; extraction_id: string; index: number; label?: string | null; description?: string | null; notes?: string | null; starred?: boolean | null }
   | { kind: "expand_example"; extraction_id: string; index: number; position: number }
   | { kind: "export_features"; extraction_id: string; what: "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations"; path: string; indices?: number[] | null; query?: FeatureQuery | null }
@@ -231,7 +221,7 @@ export type ViewerCommand =
   | { kind: "refresh"; revision?: number }
   | { kind: "show_download"; shown: boolean }
   | { kind: "show_view"; view: ViewerView; before?: ViewerView | null }
-  | { kind: "start_extraction"; sae_id: string; values: Record<string, boolean | string> }
+  | { kind: "start_extraction"; sae_id: string; values: Record<string, boolean | number | string | null> }
   | { kind: "steer_feature"; extraction_id: string; index: number }
   | { kind: "step_feature"; extraction_id: string; query: FeatureQuery; index: number; step: "previous" | "next" | "random" | "next_live" | "here" }
   | { kind: "suggest_label"; extraction_id: string; index: number }
@@ -256,8 +246,6 @@ export type SteeringCommand =
   | { kind: "steering_stop" }
   | { kind: "steering_tokens"; prompt: string };
 export interface Answers {
-  begin_upload: Record<"upload_id", string>;
-  cancel_upload: null;
   chart: null;
   check: CheckResult;
   checkpoint_action: Started | Imported;
@@ -271,9 +259,9 @@ export interface Answers {
   form_schema: FormData;
   group_action: Record<"group_id", string>;
   import_templates: Record<"names", string[]>;
-  list_stores: StoresData;
+  list_stores: StoreRow[];
   list_templates: TemplatesData;
-  metric_table: TableData;
+  metric_table: Record<"rows" | "total", number>;
   open_sae: null;
   pareto: null;
   pictures: Picture[];
@@ -286,17 +274,18 @@ export interface Answers {
   template_action: null;
   train_demo: Started;
   train_longer: Started;
-  upload_chunk: Record<"received", number>;
   hub_action: Record<"job_ids", string[]>;
   hub_download: Record<"job_ids", string[]>;
   hub_known: HubKnownData;
   hub_list: HubListing;
   hub_open: null;
   hub_preview: HubPreviewData;
-  hub_rows: HubRowsData;
+  hub_rows: VariantRow[];
   hub_token: null;
   add_local: Record<"sae_id", string>;
+  begin_upload: Record<"upload_id", string>;
   browse_saes: null;
+  cancel_upload: null;
   compare_saes: SaeComparison;
   delete_saes: SaesDone;
   describe_sae: SaeDetails;
@@ -306,10 +295,9 @@ export interface Answers {
   locate_sae: Record<"sae_id", string>;
   measure_sae: SaeStatistics;
   select_saes: null;
-  show_download: null;
-  show_extractions: null;
-  show_steering: null;
+  show_below: null;
   show_training: TrainingFacts;
+  upload_chunk: Record<"received", number>;
   check_extraction: ExtractionCheck;
   edit_feature: FeatureNotes;
   expand_example: ExampleContext;
@@ -326,6 +314,7 @@ export interface Answers {
   query_features: FeatureRows;
   read_loss_effect: LossEffectData;
   read_prompt: PromptReading;
+  show_download: null;
   show_view: null;
   start_extraction: Record<"extraction_id", string>;
   steer_feature: null;
@@ -343,16 +332,16 @@ export interface Answers {
   steering_find: SteeringHits;
   steering_generate: Record<"number", number>;
   steering_next: SteeringNextData;
-  steering_preset: SteeringPresetsData;
-  steering_presets: SteeringPresetsData;
+  steering_preset: PresetRecord[];
+  steering_presets: PresetRecord[];
   steering_read: SteeringTexts | null;
   steering_remove: null;
   steering_stop: null;
-  steering_tokens: SteeringTokensData;
+  steering_tokens: PromptPiece[];
 }
 export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "longer": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "zoomed": false, "summaries": []}, "devices": [], "compare": null, "templates_revision": 0, "sae_shown": null};
 export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false};
-export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "selected": [], "export_formats": [], "download_shown": false, "extractions_shown": false, "steering_shown": false, "revealed": null};
+export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "selected": [], "export_formats": [], "below": "", "revealed": null};
 export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null}, "n_saes": 0, "features_revision": 0};
 export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false};
 export const ALL_SAES: SaeQuery = {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0};
@@ -360,3 +349,4 @@ export const ALL_FEATURES: FeatureQuery = {"search": "", "show": "all", "sort": 
 export const FIRST_VIEW: ViewerView = {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null};
 export const PAGE = 2000;
 export const NEW_TOKENS = 4096;
+export const TEMPLATE_BYTES = 8388608;

@@ -60,8 +60,7 @@ export function Browser({ store }: { store: Store }) {
   );
 }
 
-const somethingBelow = (state: SaeBrowserState) =>
-  state.download_shown || state.extractions_shown || state.steering_shown;
+const somethingBelow = (state: SaeBrowserState) => state.below !== "";
 
 function Header({ store }: { store: Store }) {
   const { total, workspace } = store.state.value;

@@ -209,8 +209,8 @@ function Actions({ store, card, kind, onShow }: ActionsProps) {
         remove
       ) : (
         <>
-          <Button text="Extract" small onClick={() => void store.showExtractions(card)} />
-          <Button text="Steering" small onClick={() => void store.showSteering(card)} />
+          <Button text="Extract" small onClick={() => void store.showBelow("extractions", card)} />
+          <Button text="Steering" small onClick={() => void store.showBelow("steering", card)} />
           <Button text="Export" small expanded={kind === "export"} onClick={onShow({ kind: "export" })} />
           {remove}
           <Button

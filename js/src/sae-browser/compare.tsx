@@ -7,7 +7,7 @@ import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
 import { put } from "../lib/kit";
 import { Facts, num, Table } from "../lib/table";
-import type { SaeComparison, SaeMatch, SelectedSae } from "../lib/wire";
+import type { LatentMatch, SaeComparison, SelectedSae } from "../lib/wire";
 import type { Store } from "./store";
 
 export function Compare({ store, pair }: { store: Store; pair: readonly [SelectedSae, SelectedSae] }) {
@@ -63,7 +63,7 @@ function Differences({ data }: { data: SaeComparison }) {
   );
 }
 
-function Matches({ matches, data }: { matches: readonly SaeMatch[]; data: SaeComparison }) {
+function Matches({ matches, data }: { matches: readonly LatentMatch[]; data: SaeComparison }) {
   const bar = (cosine: number) => <i aria-hidden="true" style={{ width: `${Math.max(0, cosine) * 100}%` }} />;
   return (
     <div class="notes">
@@ -79,9 +79,9 @@ function Matches({ matches, data }: { matches: readonly SaeMatch[]; data: SaeCom
             { head: "", class: "bar-cell" },
           ],
         ]}
-        rows={matches.map(({ first, second, cosine }) => ({
-          key: `${first}-${second}`,
-          cells: [first, second, cosine.toFixed(3), bar(cosine)],
+        rows={matches.map(({ a, b, cosine }) => ({
+          key: `${a}-${b}`,
+          cells: [a, b, cosine.toFixed(3), bar(cosine)],
         }))}
       />
     </div>

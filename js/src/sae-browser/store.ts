@@ -65,7 +65,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
           this.open.value = withKey(this.open.value, after.revealed, { kind: "details", tab: "statistics" });
           this.inView.value = after.revealed;
         }
-        if (before.download_shown && !after.download_shown) {
+        if (before.below === "download" && after.below === "") {
           const last = after.selected.at(-1);
           if (last && !before.selected.some((sae) => sae.id === last.id)) this.focusCard.value = last.id;
         }
@@ -210,38 +210,23 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   async showDownload(shown: boolean): Promise<void> {
     const download = "Download from Hugging Face";
     this.focusHeader.value = shown ? "Back to SAEs" : download;
-    if ((await this.command(WIDGET, download, { kind: "show_download", shown })) === null)
-      this.focusHeader.value = null;
+    const command = { kind: "show_below", what: "download", shown } as const;
+    if ((await this.command(WIDGET, download, command)) === null) this.focusHeader.value = null;
   }
 
-  /** Opens the extraction viewer below with this SAE chosen for an extraction; null closes it. */
-  showExtractions(sae: SaeCard | null): Promise<void> {
-    return this.showBelow("Extract", "show_extractions", sae);
-  }
-
-  /** Opens the steering widget below with this SAE to look features up in; null closes it. */
-  showSteering(sae: SaeCard | null): Promise<void> {
-    return this.showBelow("Steering", "show_steering", sae);
+  /** Opens the extraction viewer below with this SAE chosen for an extraction, or steering to look features up in it. */
+  async showBelow(what: "extractions" | "steering", sae: SaeCard | null): Promise<void> {
+    this.focusHeader.value = sae ? "Back to SAEs" : "Add local files";
+    const command = { kind: "show_below", what, shown: sae !== null, sae_id: sae?.id ?? null } as const;
+    const label = what === "steering" ? "Steering" : "Extract";
+    if ((await this.command(sae?.id ?? WIDGET, label, command)) === null) this.focusHeader.value = null;
   }
 
   /** Closes whatever stands below. */
   async showList(): Promise<void> {
-    const { download_shown, steering_shown } = this.state.value;
-    await (download_shown
-      ? this.showDownload(false)
-      : steering_shown
-        ? this.showSteering(null)
-        : this.showExtractions(null));
-  }
-
-  private async showBelow(
-    label: string,
-    kind: "show_extractions" | "show_steering",
-    sae: SaeCard | null,
-  ): Promise<void> {
-    this.focusHeader.value = sae ? "Back to SAEs" : "Add local files";
-    const command: SaeCommand = { kind, shown: sae !== null, sae_id: sae?.id ?? null };
-    if ((await this.command(sae?.id ?? WIDGET, label, command)) === null) this.focusHeader.value = null;
+    const { below } = this.state.value;
+    if (below === "download") await this.showDownload(false);
+    else if (below !== "") await this.showBelow(below, null);
   }
 
   /** The name of the training that was started, or null. */

@@ -53,7 +53,7 @@ function Chosen({ store }: { store: Store }) {
       {data !== null && (
         // biome-ignore lint/a11y/useSemanticElements: a group of buttons, not of form fields
         <div class="pts" role="group" aria-label="Tokens of the prompt" onKeyDown={(event) => rove(event, "button")}>
-          {data.tokens.map((token, at) => (
+          {data.map((token, at) => (
             <button
               key={at}
               type="button"
@@ -75,7 +75,7 @@ function Chosen({ store }: { store: Store }) {
         </span>
       ) : (
         <span class="xs t2">
-          {chosen.size === 0 ? "Click the tokens to steer." : `${chosen.size} of ${data?.tokens.length ?? "?"} tokens`}
+          {chosen.size === 0 ? "Click the tokens to steer." : `${chosen.size} of ${data?.length ?? "?"} tokens`}
         </span>
       )}
     </div>

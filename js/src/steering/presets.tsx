@@ -6,7 +6,7 @@ import * as f from "../lib/format";
 import { Question } from "../lib/kit";
 import { BusyNote, placed } from "../lib/notes";
 import { visible } from "../lib/tokens";
-import type { PresetRow } from "../lib/wire";
+import type { PresetRecord } from "../lib/wire";
 import { PRESETS, type Store } from "./store";
 
 export function Presets({ store }: { store: Store }) {
@@ -106,7 +106,7 @@ function Problem({ store, name, onReplace }: { store: Store; name: string; onRep
   );
 }
 
-function Preset({ store, preset, onDelete }: { store: Store; preset: PresetRow; onDelete: () => void }) {
+function Preset({ store, preset, onDelete }: { store: Store; preset: PresetRecord; onDelete: () => void }) {
   const name = visible(preset.name);
   const facts = [f.plural(preset.features, "feature"), preset.saes.map(visible).join(", "), f.clock(preset.saved_at)];
   return (

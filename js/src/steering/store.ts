@@ -5,16 +5,15 @@ import { BaseStore, withKey } from "../lib/store";
 import {
   EMPTY_STEERING,
   type PresetAction,
-  type PresetRow,
+  type PresetRecord,
+  type PromptPiece,
   type SteeringCommand,
   type SteeringEditRow,
   type SteeringNextData,
-  type SteeringPresetsData,
   type SteeringRow,
   type SteeringSettings,
   type SteeringState,
   type SteeringTexts,
-  type SteeringTokensData,
   type TextName,
   type What,
 } from "../lib/wire";
@@ -42,14 +41,14 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   readonly invalid: Signal<ReadonlyMap<string, string>> = signal(new Map());
   /** Chosen is selected; positions follow once a token is. */
   readonly choosing = signal(false);
-  readonly tokens: Signal<SteeringTokensData | null> = signal(null);
+  readonly tokens: Signal<PromptPiece[] | null> = signal(null);
   readonly texts: Signal<SteeringTexts | null> = signal(null);
   readonly sweep: Signal<SteeringTexts | null> = signal(null);
   readonly marked = signal(true);
   readonly picked: Signal<Picked | null> = signal(null);
   readonly next: Signal<SteeringNextData | null> = signal(null);
   readonly presetsShown = signal(false);
-  readonly presets: Signal<readonly PresetRow[] | null> = signal(null);
+  readonly presets: Signal<readonly PresetRecord[] | null> = signal(null);
   readonly browseShown = signal(false);
   readonly demoComing = signal(false);
   /** The box to add a feature with gets the focus once it can be used. */
@@ -207,13 +206,13 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   /** Asks for the tokens of the prompt, unless they are known. */
   async loadTokens(): Promise<void> {
     const { prompt } = this.settings();
-    if (this.tokensOf === prompt && this.tokens.value?.prompt === prompt) return;
+    if (this.tokensOf === prompt && this.tokens.value) return;
     this.tokensOf = prompt;
     const answer = await this.command("tokens", "Reading the prompt", { kind: "steering_tokens", prompt });
     if (this.tokensOf !== prompt) return; // typed on
     this.tokens.value = answer?.value ?? null;
     if (this.tokens.value === null) this.tokensOf = null;
-    const n = this.tokens.value?.tokens.length ?? 0;
+    const n = this.tokens.value?.length ?? 0;
     const { positions } = this.settings();
     if (n > 0 && Array.isArray(positions) && positions.some((at) => at >= n)) {
       this.chosen(positions.filter((at) => at < n));
@@ -322,8 +321,8 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     return true;
   }
 
-  private takePresets(answer: Answer<SteeringPresetsData> | null): void {
-    if (answer) this.presets.value = answer.value.presets;
+  private takePresets(answer: Answer<PresetRecord[]> | null): void {
+    if (answer) this.presets.value = answer.value;
   }
 
   /** Closes the innermost thing that is open; false when nothing is. */

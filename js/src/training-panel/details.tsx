@@ -7,7 +7,7 @@ import { CopyButton } from "../lib/copy-button";
 import { put } from "../lib/kit";
 import { isActive } from "../lib/statuses";
 import { Settings } from "../lib/table";
-import type { AdviceRow, Card, DetailsData } from "../lib/wire";
+import type { Advice as AdviceRow, Card, DetailsData } from "../lib/wire";
 import { Checkpoints } from "./checkpoints";
 import { canDelete, statusOf } from "./state";
 import type { DetailsTab, Store } from "./store";

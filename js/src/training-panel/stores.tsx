@@ -152,7 +152,7 @@ function List({ store, controller, onPick }: ListProps) {
   };
   return (
     <Answered of={asked} wait="Asking the kernel for the stores…">
-      {({ stores }) =>
+      {(stores) =>
         stores.length === 0 ? (
           <NoStores controller={controller} />
         ) : (

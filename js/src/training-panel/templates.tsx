@@ -8,9 +8,8 @@ import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { Card, Empty, Facts, Pick, put, Question, Search } from "../lib/kit";
 import { DoneNote, Failed, ItemNotes } from "../lib/notes";
-import { isAbort } from "../lib/rpc";
-import { sendFiles } from "../lib/upload";
-import type { PanelCommand, TemplateRow } from "../lib/wire";
+import { CommandError } from "../lib/rpc";
+import { type PanelCommand, TEMPLATE_BYTES, type TemplateRow } from "../lib/wire";
 import { SaveTemplate } from "./save-template";
 import type { Store } from "./store";
 
@@ -55,17 +54,13 @@ export function Templates({ store }: { store: Store }) {
   const takeIn = async (file: File | undefined) => {
     if (!file) return;
     clear();
-    let upload_id: string;
-    try {
-      upload_id = await sendFiles(store.rpc, [{ name: file.name, data: file }], {
-        signal: store.stop,
-        onProgress() {},
-      });
-    } catch (error) {
-      if (!isAbort(error)) store.fail(KEY, error);
+    if (file.size > TEMPLATE_BYTES) {
+      const what = `${file.name} has ${f.count(file.size)} bytes; a file of templates has at most ${f.count(TEMPLATE_BYTES)}.`;
+      store.fail(KEY, new CommandError({ what, where: null, hint: "Export the templates in parts.", fields: {} }));
       return;
     }
-    const answer = await store.command(KEY, "Import", { kind: "import_templates", upload_id });
+    const command = { kind: "import_templates", file: file.name, text: await file.text() } as const;
+    const answer = await store.command(KEY, "Import", command);
     if (!answer) return;
     const { names } = answer.value;
     again();

@@ -265,7 +265,7 @@ describe("Start extraction", () => {
     const [command] = sent(begun.view.model, "start_extraction");
     expect(command).toMatchObject({
       sae_id: "sae_gpt2",
-      values: { tokens: "1,000,000", exclude_special_tokens: false },
+      values: { tokens: 1_000_000, exclude_special_tokens: false, max_norm_ratio: 10 },
     });
     await waitFor(() => expect(document.activeElement?.getAttribute("aria-label")).toBe("gpt2-l6-topk-k32"));
   });

@@ -130,3 +130,18 @@ describe("what people type", () => {
     ]);
   });
 });
+
+it.each([
+  ["1 % of max", 0.01],
+  ["1%", 0.01],
+  ["0.01", 0.01],
+  ["0.01 of max", 0.01],
+  ["2.5 % of the maximum", 0.025],
+  ["7 % of max", 0.07],
+  ["0", 0],
+  ["% of max", null],
+  ["1 % of mean", null],
+  ["", null],
+])("reads the share %s", (text, value) => {
+  expect(f.parseShare(text)).toBe(value);
+});

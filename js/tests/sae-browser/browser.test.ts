@@ -176,7 +176,7 @@ it("opens the download in its place and comes back to what was downloaded", asyn
   await waitFor(() => expect(page.getByRole("button", { name: "Back to SAEs" })).toBeTruthy());
   expect(page.queryByRole("list", { name: "SAEs" })).toBeNull();
   const made = sae({ name: "fresh" });
-  model.setState({ download_shown: false, cards: [made, ...SAES], selected: [made], total: 7, matching: 7 });
+  model.setState({ below: "", cards: [made, ...SAES], selected: [made], total: 7, matching: 7 });
   await waitFor(() => expect(document.activeElement?.getAttribute("aria-label")).toBe("fresh"));
 });
 

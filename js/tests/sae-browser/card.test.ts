@@ -93,24 +93,21 @@ it("keeps the form open when an export fails", async () => {
 });
 
 it.each([
-  ["Extract", "show_extractions"],
-  ["Steering", "show_steering"],
-] as const)("%s opens below, in place of the list, and comes back", async (name, kind) => {
+  ["Extract", "extractions"],
+  ["Steering", "steering"],
+])("%s opens below, in place of the list, and comes back", async (name, what) => {
   const view = show();
   await view.user.click(cardOf(view, GEMMA).getByRole("button", { name }));
   await waitFor(() => expect(document.activeElement?.textContent).toBe("Back to SAEs"));
-  expect(sent(view.model, kind)).toMatchObject([{ shown: true, sae_id: `sae_${GEMMA}` }]);
+  expect(sent(view.model, "show_below")).toMatchObject([{ what, shown: true, sae_id: `sae_${GEMMA}` }]);
   expect(view.page.queryByRole("list", { name: "SAEs" })).toBeNull();
   await view.user.click(view.page.getByRole("button", { name: "Back to SAEs" }));
   await waitFor(() => expect(names(view)).toContain(GEMMA));
-  expect(sent(view.model, kind).at(-1)).toMatchObject({ shown: false, sae_id: null });
+  expect(sent(view.model, "show_below").at(-1)).toMatchObject({ what, shown: false, sae_id: null });
 });
 
-it.each([
-  ["Extract", "show_extractions"],
-  ["Steering", "show_steering"],
-])("%s says at the card why it cannot open", async (name, kind) => {
-  const failures = { [kind]: { what: "Weights not found.", hint: "Locate them." } };
+it.each(["Extract", "Steering"])("%s says at the card why it cannot open", async (name) => {
+  const failures = { show_below: { what: "Weights not found.", hint: "Locate them." } };
   const view = show(SAES, { failures });
   await view.user.click(cardOf(view, GEMMA).getByRole("button", { name }));
   await waitFor(() =>

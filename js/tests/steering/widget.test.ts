@@ -308,7 +308,15 @@ describe("the sweep", () => {
 });
 
 describe("presets", () => {
-  const saved = { name: "ships", features: 3, saes: ["a"], prompt: "p", saved_at: 1_790_000_000, problem: "" };
+  const saved = {
+    name: "ships",
+    features: 3,
+    saes: ["a"],
+    prompt: "p",
+    saved_at: 1_790_000_000,
+    path: "",
+    problem: "",
+  };
   it("are saved, loaded and deleted after a question", async () => {
     const { page, user, model } = show({ rows: ONE }, { presets: [saved] });
     await user.click(page.getByRole("button", { name: "Presets" }));

@@ -1,23 +1,21 @@
 """What the page of the download widget can ask for: each command is one call of the workspace.
 
 A hub may take seconds, or hang. The threads that do the commands of all widgets are few, and the one that receives
-messages is one: neither may wait for it. `Lookups` has a thread for every question.
+messages is one: neither may wait for it. Every question has a thread of its own.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.hub_records import Variant
+from saewidgets.hub_records import RepoInfo, Variant
 from saewidgets.widgets.commands import Commands, command
 from saewidgets.widgets.download.state import DownloadModel
 from saewidgets.widgets.download.words import (
@@ -37,83 +35,13 @@ from saewidgets.widgets.messages.hub import (
     HubKnownData,
     HubListing,
     HubPreviewData,
-    HubRowsData,
-    KnownRow,
     Problem,
     Release,
-    RepoData,
     VariantRow,
 )
 
 MOST = 12  # questions of one widget that may be without an answer: more would only wait for the same dead hub
-Asker = Annotated[str, Field(max_length=60)]  # one place of one page
 JobIds = dict[Literal["job_ids"], list[str]]
-
-
-class SupersededError(SAEWidgetsError):
-    """A newer question took the place of this one."""
-
-
-class Lookups:
-    """The slow questions of one widget, of which only the newest of a kind counts.
-
-    `ask` returns at once. What has been superseded goes on in its thread until the network lets it, and its answer is
-    dropped.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._newest: dict[str, Future[Any]] = {}
-        self._running = 0
-        self._closed = False
-
-    def ask(self, kind: str, do: Callable[[], Any]) -> Future[Any]:
-        """Call `do` on a thread of its own; an unanswered question of the same `kind` ends with `SupersededError`."""
-        future: Future[Any] = Future()
-        with self._lock:
-            if self._closed:
-                raise StateError("The widget is closed.")
-            if self._running >= MOST:
-                raise StateError(
-                    f"{self._running} earlier questions to the hub have no answer yet.",
-                    hint="The hub or the network hangs. Wait a little and try again.",
-                )
-            self._running += 1
-            before, self._newest[kind] = self._newest.get(kind), future
-            self._newest = {k: f for k, f in self._newest.items() if not f.done()}
-        if before is not None:
-            _fail(before, SupersededError("A newer request took the place of this one."))
-        name = f"saewidgets-{kind.partition(' ')[0]}"
-        threading.Thread(target=self._run, args=(do, future), name=name, daemon=True).start()
-        return future
-
-    def close(self) -> None:
-        """End whatever waits. Safe to call twice."""
-        with self._lock:
-            self._closed = True
-            waiting, self._newest = list(self._newest.values()), {}
-        for future in waiting:
-            _fail(future, SupersededError("The widget was closed."))
-
-    def _run(self, do: Callable[[], Any], future: Future[Any]) -> None:
-        try:
-            value = do()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, who asked must hear of it
-            self._done()
-            _fail(future, error)
-        else:
-            self._done()
-            with suppress(InvalidStateError):  # the first answer counts
-                future.set_result(value)
-
-    def _done(self) -> None:
-        with self._lock:
-            self._running -= 1
-
-
-def _fail(future: Future[Any], error: BaseException) -> None:
-    with suppress(InvalidStateError):
-        future.set_exception(error)
 
 
 class DownloadCommands(Commands):
@@ -124,9 +52,34 @@ class DownloadCommands(Commands):
     def __init__(self, widget: Any) -> None:
         super().__init__(widget)
         self._hub = self._workspace.hub
-        self.lookups = Lookups()
-        self._presses = itertools.count()
+        self._asking = 0
+        self._lock = threading.Lock()
         self._account_asked = False  # since the token changed
+
+    def _ask(self, do: Callable[[], Any]) -> Future[Any]:
+        """Call `do`, which may take seconds or hang, on a thread of its own."""
+        with self._lock:
+            if self._asking >= MOST:
+                raise StateError(
+                    f"{self._asking} earlier questions to the hub have no answer yet.",
+                    hint="The hub or the network hangs. Wait a little and try again.",
+                )
+            self._asking += 1
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                value = do()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, who asked must hear of it
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+            finally:
+                with self._lock:
+                    self._asking -= 1
+
+        threading.Thread(target=run, name="saewidgets-hub", daemon=True).start()
+        return future
 
     def _with_token(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a method of the hub with the access token, which no error of it shows."""
@@ -155,7 +108,7 @@ class DownloadCommands(Commands):
     def hub_known(self) -> HubKnownData:
         """Where to start."""
         known = self._hub.known()
-        return HubKnownData(repositories=tuple(map(KnownRow.of, known)), releases=releases_of(known))
+        return HubKnownData(repositories=tuple(known), releases=releases_of(known))
 
     # --------------------------------------------------------------------------------------------- looking
 
@@ -165,27 +118,25 @@ class DownloadCommands(Commands):
         text: Annotated[str, Field(max_length=2000)] = "",
         release: Annotated[str, Field(max_length=200)] = "",
         again: bool = False,
-        asker: Asker = "",
     ) -> Future[HubListing]:
         """What is in a repository, or (`release`) in all repositories of a Gemma Scope release.
 
-        A newer call of the same asker ends an older one with a failure. `again`: ask the hub, also where the answer is
-        known from before.
+        `again`: ask the hub, also where the answer is known from before.
         """
         if not self._account_asked:
             self._account_asked = True
-            self.lookups.ask("account", self._account)  # its answer shows in the state
+            self._ask(self._account)  # its answer shows in the state
         if release:
             found = next((r for r in releases_of(self._hub.known()) if r.id == release), None)
             if found is None:
                 raise NotFoundError(f"There is no Gemma Scope release {release!r}.")
-            return self.lookups.ask(f"list {asker}", lambda: self._list_release(found, again))
+            return self._ask(lambda: self._list_release(found, again))
         name = text.strip()
         if not name:
             raise SAEWidgetsError(
                 "No repository is named.", hint="Enter owner/name, or choose one of the known repositories."
             )
-        return self.lookups.ask(f"list {asker}", lambda: self._list_repository(name, again))
+        return self._ask(lambda: self._list_repository(name, again))
 
     def _account(self) -> None:
         token = self._model.token
@@ -200,9 +151,8 @@ class DownloadCommands(Commands):
             variants = self._with_token(self._hub.variants, text)
         except SAEWidgetsError as error:
             return self._listing(text, "", [], [], [problem_of(error, text, self._hub.known())])
-        repo = RepoData.of(info, gated=bool(info.gated))
-        problems = [] if variants else [nothing_found(text, repo.repo_id, self._hub.known())]
-        return self._listing(text, "", [repo], variants, problems)
+        problems = [] if variants else [nothing_found(text, info.repo_id, self._hub.known())]
+        return self._listing(text, "", [info], variants, problems)
 
     def _list_release(self, release: Release, again: bool) -> HubListing:
         """All repositories of a release at once; what cannot be listed is named, the others are shown."""
@@ -223,7 +173,7 @@ class DownloadCommands(Commands):
         self,
         text: str,
         release: str,
-        repos: Sequence[RepoData],
+        repos: Sequence[RepoInfo],
         variants: Sequence[Variant],
         problems: Sequence[Problem],
         base_models: tuple[str, ...] = (),
@@ -232,7 +182,7 @@ class DownloadCommands(Commands):
         place = {(repo.repo_id, repo.revision): at for at, repo in enumerate(repos)}
         for each in variants:
             place.setdefault((each.repo_id, each.revision), len(place))
-        added = [RepoData(repo_id=r, revision=v, base_models=base_models) for r, v in list(place)[len(repos) :]]
+        added = [RepoInfo(repo_id=r, revision=v, base_models=base_models) for r, v in list(place)[len(repos) :]]
         rows = tuple(VariantRow.of(each, repo=place[(each.repo_id, each.revision)]) for each in variants)
         return HubListing(
             listing=self._model.keep_listing(rows),
@@ -251,22 +201,19 @@ class DownloadCommands(Commands):
         listing: int,
         offset: Annotated[int, Field(ge=0)],
         limit: Annotated[int, Field(ge=1, le=PAGE)] = PAGE,
-    ) -> HubRowsData:
+    ) -> tuple[VariantRow, ...]:
         """More rows of a recent listing."""
         rows = self._model.rows(listing)
         if rows is None:
             raise StateError("Other repositories were listed since.", hint="Press Preview again.")
-        return HubRowsData(listing=listing, offset=offset, rows=rows[offset : offset + limit])
+        return rows[offset : offset + limit]
 
     @command
     def hub_preview(
-        self, sae: Chosen, device: Annotated[str, Field(max_length=40)] = "", again: bool = False, asker: Asker = ""
+        self, sae: Chosen, device: Annotated[str, Field(max_length=40)] = "", again: bool = False
     ) -> Future[HubPreviewData]:
-        """One SAE without its weights, as it would be loaded on `device`; "" leaves that open.
-
-        `again` and `asker` as in `hub_list`.
-        """
-        return self.lookups.ask(f"preview {asker}", lambda: self._preview(sae, device, again))
+        """One SAE without its weights, as it would be loaded on `device`; "" leaves that open."""
+        return self._ask(lambda: self._preview(sae, device, again))
 
     def _preview(self, sae: Chosen, device: str, again: bool) -> HubPreviewData:
         text = f"{sae.repo_id}@{sae.revision}"
@@ -283,8 +230,7 @@ class DownloadCommands(Commands):
         apply_b_dec_to_input: bool | None = None,
     ) -> Future[JobIds]:
         """Start downloads. `apply_b_dec_to_input` counts where the files leave it open."""
-        # Not "download": a newer press starts other downloads, it does not replace these.
-        return self.lookups.ask(f"download {next(self._presses)}", lambda: self._download(saes, apply_b_dec_to_input))
+        return self._ask(lambda: self._download(saes, apply_b_dec_to_input))
 
     def _download(self, saes: Sequence[Chosen], answer: bool | None) -> JobIds:
         started: list[str] = []

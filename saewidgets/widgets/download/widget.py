@@ -38,7 +38,6 @@ class DownloadFromHF(Shell, Part):
 
     _title = "Download from Hugging Face"
     _model: DownloadModel
-    _commands: DownloadCommands
 
     def __init__(
         self,
@@ -67,7 +66,6 @@ class DownloadFromHF(Shell, Part):
     def close(self) -> None:
         """Remove the widget from the page, forget the access token, stop following the workspace. Downloads go on."""
         if not self._closed:
-            self._commands.lookups.close()
             super().close()
             self._model.keep_token(None)
 

@@ -19,7 +19,6 @@ from saewidgets.widgets.messages.hub import (
     HubPreviewData,
     Problem,
     Release,
-    WarningData,
 )
 from saewidgets.widgets.values import finite, note_of, progress_of
 
@@ -86,7 +85,6 @@ def preview_data(sae: Chosen, device: str, preview: Preview) -> HubPreviewData:
         device=device,
         architecture=architecture_label(settings) if settings else None,
         config=shown_config(preview.config),
-        warnings=tuple(WarningData.of(each) for each in preview.warnings),
     )
 
 

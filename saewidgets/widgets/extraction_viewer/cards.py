@@ -1,18 +1,32 @@
-"""Extractions and SAEs as the cards, rows and headers of the extraction viewer. Pure functions."""
+"""Extractions and SAEs as the cards, rows and headers of the extraction viewer, and the dialog *Start extraction*.
+
+Pure functions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.config.validation import config_errors
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.records import JobRecord, SAERecord
 from saewidgets.render.labels import SOURCES, name_of
 from saewidgets.widgets.extraction_viewer.feature_pages import version_label
-from saewidgets.widgets.messages.features import ExtractionCard, LogitsJob, OpenExtraction, SaeChoice
+from saewidgets.widgets.messages.features import (
+    ExtractionCard,
+    ExtractionField,
+    LogitsJob,
+    OpenExtraction,
+    SaeChoice,
+)
 from saewidgets.widgets.messages.saes import Choice
-from saewidgets.widgets.values import NAME_LENGTH, note_of, progress_of, shorten
+from saewidgets.widgets.values import NAME_LENGTH, corpus_text, note_of, progress_of, shorten
 
 VERSIONS = 50
 _SHOWN = (JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.PAUSED)
@@ -114,3 +128,57 @@ def not_offered(rows: Iterable[SaeChoice], downloading: int) -> str:
     if downloading:
         parts.append(f"{downloading:,} {'is' if downloading == 1 else 'are'} being downloaded")
     return ", ".join(parts)
+
+
+# field of `ExtractionConfig` → how it is typed, what stands below the box, what is said besides its description
+_FIELDS: dict[str, tuple[Literal["text", "integer", "share", "boolean"], str, str]] = {
+    "corpus": ("text", "empty: as in training", ' A public-domain text comes with the package: "demo".'),
+    "tokens": ("integer", "rare features need more", ""),
+    "context_size": ("integer", "empty: as in training", ""),
+    "examples": ("integer", "", " At most two from one document."),
+    "per_interval": ("integer", "16 activation intervals", ""),
+    "min_activation": ("share", "", ""),
+    "exclude_special_tokens": ("boolean", "", ""),
+    "max_norm_ratio": ("boolean", "", ""),
+    "model": ("text", "an id on Hugging Face, or a folder", ""),
+    "batch_size": ("integer", "fewer take less memory", ""),
+    "device": ("text", '"cpu", "cuda:0", …', ""),
+}
+
+
+def form_fields(data: Mapping[str, Any], *, again: bool, needs_model: bool) -> tuple[ExtractionField, ...]:
+    """The fields of the dialog, with values from the data of an `ExtractionConfig`.
+
+    `again`: an extraction is tried again, perhaps with less memory or elsewhere; `needs_model`: the SAE does not say
+    which model it belongs to.
+    """
+    shown = {"model": needs_model, "batch_size": again, "device": again}
+    return tuple(_field(name, data[name]) for name in _FIELDS if shown.get(name, True))
+
+
+def _field(name: str, value: Any) -> ExtractionField:
+    kind, hint, more = _FIELDS[name]
+    info = ExtractionConfig.model_fields[name]
+    label, ticked = str(info.title), True
+    if name == "max_norm_ratio":  # a checkbox says whether there is a limit
+        ticked = value or info.default
+        label = f"Skip tokens with norm above {ticked:g} × median"
+    if kind == "boolean":
+        text: str | bool = bool(value)
+    elif kind == "share":
+        text = f"{float(Decimal(str(value)) * 100):.10g} % of max"
+    elif name == "corpus":
+        text = corpus_text(value) if value else ""
+    else:
+        text = "" if value is None else f"{value:,}" if kind == "integer" else str(value)
+    return ExtractionField(
+        name=name, label=label, kind=kind, value=text, ticked=ticked, hint=hint, help=f"{info.description}{more}"
+    )
+
+
+def config_of(values: Mapping[str, Any]) -> tuple[ExtractionConfig | None, dict[str, str]]:
+    """What was typed as a configuration: ``(config, {})`` when good, ``(None, {field: sentence})`` when not."""
+    try:
+        return ExtractionConfig.model_validate(values), {}
+    except ValidationError as error:
+        return None, {name.split(".")[0]: text for name, text in config_errors(error, ExtractionConfig).items()}

@@ -15,8 +15,8 @@ from pydantic import Field
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord, LogitsRecord
-from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, Table, command, in_page_words
-from saewidgets.widgets.extraction_viewer.cards import choice_of, not_offered
+from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, FieldsError, Table, command, in_page_words
+from saewidgets.widgets.extraction_viewer.cards import choice_of, config_of, form_fields, not_offered
 from saewidgets.widgets.extraction_viewer.feature_pages import (
     PIECE_LENGTH,
     Texts,
@@ -28,7 +28,6 @@ from saewidgets.widgets.extraction_viewer.feature_pages import (
     related,
     row_of,
 )
-from saewidgets.widgets.extraction_viewer.form import form_fields, read_values, refuse
 from saewidgets.widgets.extraction_viewer.state import ViewerModel, check_index, owner_of
 from saewidgets.widgets.messages.features import (
     ExampleContext,
@@ -53,7 +52,6 @@ from saewidgets.widgets.messages.features import (
     Suggestion,
     TestedText,
     Text,
-    TokenLogit,
     ViewerView,
     Written,
 )
@@ -66,7 +64,7 @@ DENSE = 0.01  # share of the tokens: as in `features/store/query.py`
 NEAR = 16  # tokens on either side of an example whose activations are kept: as in `features/store/layout.py`
 MOST_SAES = 500  # rows of *Choose an SAE*
 Indices = npt.NDArray[np.integer[Any]]
-Typed = dict[str, bool | Annotated[str, Field(max_length=4096)]]  # into the form, by field name of `ExtractionConfig`
+Typed = dict[str, bool | float | Annotated[str, Field(max_length=4096)] | None]  # by field of `ExtractionConfig`
 ExtractionId = dict[Literal["extraction_id"], str]
 
 
@@ -180,8 +178,8 @@ class ViewerCommands(Commands):
         """The defaults for this SAE, or the values of an extraction to try again."""
         record = self._workspace.saes.get(sae_id)
         defaults = self._workspace.extractions.defaults(sae_id=record.id).to_data()
-        again = self._model.record(extraction_id).config if extraction_id is not None else None
-        fields = form_fields(again or defaults, again=again is not None, needs_model=defaults.get("model") is None)
+        before = self._model.record(extraction_id).config if extraction_id is not None else {}
+        fields = form_fields({**defaults, **before}, again=bool(before), needs_model=defaults.get("model") is None)
         return ExtractionFormData(
             sae_id=record.id, name=shorten(record.name, NAME_LENGTH), d_sae=record.d_sae, fields=fields
         )
@@ -190,33 +188,24 @@ class ViewerCommands(Commands):
     def check_extraction(self, sae_id: str, values: Typed) -> ExtractionCheck:
         """What it would cost."""
         self._workspace.saes.get(sae_id)
-        config, errors = read_values(values)
+        config, errors = config_of(values)
         if config is None:
             return ExtractionCheck(errors=errors)
         try:
-            found = self._workspace.extractions.estimate(sae_id=sae_id, config=config)
+            return ExtractionCheck(estimate=self._workspace.extractions.estimate(sae_id=sae_id, config=config))
         except SAEWidgetsError as error:  # of one of the fields, or of what they ask for together
             name = (error.where or "").split(".")[0]
             error = in_page_words(error)
             if name in values:
                 return ExtractionCheck(errors={name: " ".join(filter(None, [error.what, error.hint]))})
-            return ExtractionCheck(warnings=(error_note(error),))
-        return ExtractionCheck(
-            device=found.device,
-            seconds=found.seconds,
-            disk_bytes=found.disk_bytes,
-            disk_free=found.disk_free,
-            memory_bytes=found.memory_bytes,
-            memory_free=found.memory_free,
-            warnings=tuple(Note(what=shorten(text, 500), kind="warning") for text in found.warnings),
-        )
+            return ExtractionCheck(problem=error_note(error))
 
     @command(slow=True)
     def start_extraction(self, sae_id: str, values: Typed) -> ExtractionId:
         """Start an extraction; its id."""
-        config, errors = read_values(values)
+        config, errors = config_of(values)
         if config is None:
-            raise refuse(errors)
+            raise FieldsError(errors)
         handle = self._workspace.extractions.create(sae_id=sae_id, config=config)
         self._model.change(tab="jobs", dialog_sae=None)
         self._changed()
@@ -289,7 +278,7 @@ class ViewerCommands(Commands):
         except (ConfigError, NotFoundError, StateError) as error:  # this SAE has none, or the model is not here
             return FeatureLogitsData(index=index, problem=_note(error))
         return FeatureLogitsData(
-            index=index, raises=_effects(found.raises), lowers=_effects(found.lowers),
+            index=index, raises=_cut(found.raises), lowers=_cut(found.lowers),
             histogram=effect_histogram(found.counts, found.edges),
             problem=_noted(found),
         )  # fmt: skip
@@ -528,10 +517,8 @@ def _some_text(text: str) -> str:
     return text
 
 
-def _effects(pairs: Sequence[Any]) -> tuple[TokenLogit, ...]:
-    return tuple(
-        TokenLogit(token=shorten(str(text), PIECE_LENGTH), logit=finite(float(value)) or 0.0) for text, value in pairs
-    )
+def _cut(effects: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    return tuple((shorten(text, PIECE_LENGTH), finite(value) or 0.0) for text, value in effects)
 
 
 def _noted(found: LogitsRecord) -> Note | None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from saewidgets.feature_records import ExtractionEstimate
 from saewidgets.widgets.messages.saes import Choice, Histogram, SaeFact
 from saewidgets.widgets.messages.wire import Note, State, Wire
 
@@ -159,7 +160,9 @@ class ExtractionField(Wire):
 
     name: str
     label: str
+    kind: Literal["text", "integer", "share", "boolean"] = "text"
     value: str | bool
+    ticked: bool | float = True  # what a checkbox stands for
     hint: str = ""
     help: str = ""
 
@@ -177,13 +180,8 @@ class ExtractionCheck(Wire):
     """Errors by field, and what it will cost when there are none."""
 
     errors: dict[str, str] = Field(default_factory=dict)
-    device: str = ""
-    seconds: float | None = None
-    disk_bytes: int | None = None
-    disk_free: int | None = None
-    memory_bytes: int | None = None
-    memory_free: int | None = None
-    warnings: tuple[Note, ...] = ()
+    estimate: ExtractionEstimate | None = None
+    problem: Note | None = None  # of no field
 
 
 class FeatureRow(Wire):
@@ -292,19 +290,12 @@ class FeaturePage(Wire):
     list_max: float = 0.0  # what shades are relative to: the feature's largest activation
 
 
-class TokenLogit(Wire):
-    """A token and by how much the feature changes its logit per unit of activation."""
-
-    token: str
-    logit: float
-
-
 class FeatureLogitsData(Wire):
     """What the decoder direction does to the next token."""
 
     index: int
-    raises: tuple[TokenLogit, ...] = ()
-    lowers: tuple[TokenLogit, ...] = ()
+    raises: tuple[tuple[str, float], ...] = ()  # tokens, by how much the feature changes their logits per activation
+    lowers: tuple[tuple[str, float], ...] = ()
     histogram: Histogram | None = None
     problem: Note | None = None
 

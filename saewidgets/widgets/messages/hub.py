@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from saewidgets.hub_records import HubWarning, KnownRepo, RepoInfo
 from saewidgets.widgets.messages.wire import DeviceInfo, Note, State, Wire
 
 PAGE = 2000  # rows of one answer: about 400 kB of JSON
@@ -66,19 +67,6 @@ class Chosen(Wire):
     path: str
 
 
-class KnownRow(Wire):
-    """One public repository with SAEs."""
-
-    repo_id: str
-    name: str
-    model: str
-    sites: tuple[str, ...] = ()
-    layers: str = ""
-    widths: tuple[str, ...] = ()
-    format: str = ""
-    gated_model: bool = False
-
-
 class Release(Wire):
     """The repositories that belong to one model of Gemma Scope."""
 
@@ -91,21 +79,8 @@ class Release(Wire):
 class HubKnownData(Wire):
     """What to start from."""
 
-    repositories: tuple[KnownRow, ...] = ()
+    repositories: tuple[KnownRepo, ...] = ()
     releases: tuple[Release, ...] = ()
-
-
-class RepoData(Wire):
-    """One repository of a listing."""
-
-    repo_id: str
-    revision: str
-    private: bool = False
-    gated: bool = False
-    license: str | None = None
-    base_models: tuple[str, ...] = ()
-    last_modified: float | None = None
-    url: str = ""
 
 
 class VariantRow(Wire):
@@ -139,27 +114,11 @@ class HubListing(Wire):
     listing: int  # number of this listing, for `hub_rows`
     text: str
     release: str = ""
-    repositories: tuple[RepoData, ...] = ()
+    repositories: tuple[RepoInfo, ...] = ()
     total: int = 0
     rows: tuple[VariantRow, ...] = ()
     path: str = ""  # the folder that was asked for, if one was
     problems: tuple[Problem, ...] = ()  # of repositories that could not be listed
-
-
-class HubRowsData(Wire):
-    """Rows `offset` and following of a listing."""
-
-    listing: int
-    offset: int
-    rows: tuple[VariantRow, ...] = ()
-
-
-class WarningData(Wire):
-    """`HubWarning` as the page gets it."""
-
-    kind: str
-    what: str
-    hint: str | None = None
 
 
 class HubPreviewData(Wire):
@@ -184,4 +143,4 @@ class HubPreviewData(Wire):
     cached: bool = False
     gated_model: bool | None = None
     config: dict[str, Any] = Field(default_factory=dict)
-    warnings: tuple[WarningData, ...] = ()
+    warnings: tuple[HubWarning, ...] = ()

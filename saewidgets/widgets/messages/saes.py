@@ -6,11 +6,13 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
+from saewidgets.records import LatentMatch
 from saewidgets.widgets.messages.wire import Note, Setting, State, Wire
 
 Source = Literal["trained", "huggingface", "gemma_scope", "local"]
 Layer = Annotated[int, Field(ge=0, lt=2**31)]
 SaeSort = Literal["newest", "oldest", "name", "model", "layer", "d_sae", "size"]
+Below = Literal["download", "extractions", "steering"]
 
 
 # ---------------------------------------------------------------------------------------------------- state
@@ -124,9 +126,7 @@ class SaeBrowserState(State):
     facets: SaeFacets = SaeFacets()
     selected: tuple[SelectedSae, ...] = ()  # in the order in which they were checked
     export_formats: tuple[Choice, ...] = ()
-    download_shown: bool = False
-    extractions_shown: bool = False  # the extraction viewer stands below, in place of the list
-    steering_shown: bool = False  # the steering widget does
+    below: Literal["", Below] = ""  # what stands below, in place of the list
     revealed: str | None = None  # the SAE that was asked for elsewhere: its details are to be open
 
 
@@ -188,14 +188,6 @@ class SaeStatistics(Wire):
     facts: tuple[SaeFact, ...] = ()
 
 
-class SaeMatch(Wire):
-    """Two latents with similar decoder directions."""
-
-    first: int
-    second: int
-    cosine: float
-
-
 class SaeComparison(Wire):
     """Two SAEs side by side."""
 
@@ -203,7 +195,7 @@ class SaeComparison(Wire):
     second: SelectedSae
     facts: tuple[SaeFact, ...] = ()  # "mean max cosine", …
     histogram: Histogram | None = None  # for each latent of the first: its largest cosine with one of the second
-    matches: tuple[SaeMatch, ...] = ()
+    matches: tuple[LatentMatch, ...] = ()
     differences: tuple[tuple[str, str, str], ...] = ()  # label, first, second
 
 

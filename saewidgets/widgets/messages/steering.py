@@ -146,13 +146,6 @@ class PromptPiece(Wire):
     bos: bool = False
 
 
-class SteeringTokensData(Wire):
-    """The tokens of a prompt."""
-
-    prompt: str
-    tokens: tuple[PromptPiece, ...] = ()
-
-
 class SteeringText(Wire):
     """One text: `changed` lists the tokens that the other text does not have there, by alignment."""
 
@@ -207,20 +200,3 @@ class SteeringNextData(Wire):
     token: int
     piece: str
     rows: tuple[NextToken, ...] = ()
-
-
-class PresetRow(Wire):
-    """A preset as the list shows it."""
-
-    name: str
-    features: int = 0
-    saes: tuple[str, ...] = ()
-    prompt: str = ""
-    saved_at: float = 0.0
-    problem: str = ""
-
-
-class SteeringPresetsData(Wire):
-    """The presets of the workspace, newest first."""
-
-    presets: tuple[PresetRow, ...] = ()

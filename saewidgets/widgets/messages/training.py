@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from pydantic import Field
 
 from saewidgets.widgets.messages.wire import DeviceInfo, Note, Setting, State, Wire
+from saewidgets.workspace.training.advice import Advice
 
 # ---------------------------------------------------------------------------------------------------- state
 
@@ -283,17 +284,6 @@ class CheckpointRow(Wire):
     saved_at: float
 
 
-class AdviceRow(Wire):
-    """One thing to change in a run."""
-
-    kind: str
-    severity: Literal["warning", "info"]
-    title: str
-    text: str
-    why: str
-    changes: dict[str, Any] = Field(default_factory=dict)  # dotted names → values, as the form takes them
-
-
 class DetailsData(Wire):
     """What a card shows when it is opened."""
 
@@ -301,7 +291,7 @@ class DetailsData(Wire):
     best_by: str = ""  # the name of `CheckpointRow.best_by`; empty where "best" goes by FVU
     log: tuple[str, ...] = ()  # newest last, at most 200 lines
     settings: tuple[Setting, ...] = ()
-    advice: tuple[AdviceRow, ...] = ()  # the gravest first
+    advice: tuple[Advice, ...] = ()  # the gravest first
     folder: str = ""
     traceback: str | None = None
 
@@ -313,13 +303,6 @@ class Picture(Wire):
     width: int
     height: int
     svg: str
-
-
-class TableData(Wire):
-    """`columns` of the Result: "step", "tokens", "time", then each metric; rows = length of every buffer."""
-
-    rows: int
-    total: int
 
 
 # ---------------------------------------------------------------------- several runs, comparisons, templates
@@ -405,9 +388,3 @@ class StoreRow(Wire):
     size_bytes: int | None = None
     problem: str = ""  # why a training cannot read it
     values: dict[str, Any] = Field(default_factory=dict)  # dotted field names → values that the form takes from it
-
-
-class StoresData(Wire):
-    """Newest first."""
-
-    stores: tuple[StoreRow, ...] = ()

@@ -20,7 +20,6 @@ from saewidgets.widgets.messages.saes import (
     SaeComparison,
     SaeFacets,
     SaeFact,
-    SaeMatch,
     SaeQuery,
     SelectedSae,
     TrainingFacts,
@@ -274,7 +273,7 @@ def comparison_of(first: SAERecord, second: SAERecord, found: Comparison) -> Sae
         second=selected_of(second),
         facts=tuple(facts),
         histogram=histogram_of(found.histogram, *words),
-        matches=tuple(SaeMatch(first=each.a, second=each.b, cosine=each.cosine) for each in found.matches),
+        matches=found.matches,
         differences=_differences(first, second),
     )
 

@@ -12,6 +12,7 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.widgets.commands import command, in_page_words
 from saewidgets.widgets.messages.saes import (
     About,
+    Below,
     SaeChanges,
     SaeComparison,
     SaeDetails,
@@ -69,28 +70,12 @@ class BrowserCommands(UploadCommands):
         self._wake()
 
     @command
-    def show_download(self, shown: bool) -> None:
-        """Open or close *Download from Hugging Face* below the browser."""
-        self._model.show_below("download", shown)
-        self._wake()
+    def show_below(self, what: Below, shown: bool, sae_id: str | None = None) -> None:
+        """Open or close the download widget, the extraction viewer or the steering widget below the browser.
 
-    @command
-    def show_extractions(self, shown: bool, sae_id: str | None = None) -> None:
-        """Open or close the extraction viewer below the browser.
-
-        With `sae_id` its dialog *Start extraction* opens with that SAE chosen (*Extract* on a card).
+        With `sae_id` the dialog *Start extraction* opens with that SAE chosen (*Extract* on a card), or features are
+        looked up in it (*Steering* on a card).
         """
-        self._show("extractions", shown, sae_id)
-
-    @command
-    def show_steering(self, shown: bool, sae_id: str | None = None) -> None:
-        """Open or close the steering widget below the browser.
-
-        With `sae_id` features are looked up in that SAE (*Steering* on a card).
-        """
-        self._show("steering", shown, sae_id)
-
-    def _show(self, what: str, shown: bool, sae_id: str | None) -> None:
         if shown and sae_id is not None:
             record = self._saes.get(sae_id)
             if record.state == "missing":

@@ -109,4 +109,4 @@ class BrowserModel(Model[SaeBrowserState]):
             )  # fmt: skip
 
     def _shown(self) -> dict[str, Any]:
-        return {f"{what}_shown": self.below == what for what in ("download", "extractions", "steering")}
+        return {"below": self.below}

@@ -14,16 +14,13 @@ from saewidgets.widgets.commands import Commands, command
 from saewidgets.widgets.messages.steering import (
     PROMPT,
     PresetAction,
-    PresetRow,
     PromptPiece,
     SteeringEditRow,
     SteeringHit,
     SteeringHits,
     SteeringNextData,
-    SteeringPresetsData,
     SteeringSettings,
     SteeringTexts,
-    SteeringTokensData,
     TextName,
     What,
 )
@@ -31,6 +28,7 @@ from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.shell import slow_workers
 from saewidgets.widgets.steering.state import SteeringModel, label_of
 from saewidgets.widgets.steering.words import copied, failed_note, next_of, texts_of
+from saewidgets.workspace.steering.presets import PresetRecord
 
 REST = 0.15  # seconds without a change before the model is asked
 
@@ -224,16 +222,14 @@ class SteeringCommands(Commands):
         return SteeringHits(sae_id=record.id, text=text, hits=hits, note=note)
 
     @command(slow=True)
-    def steering_tokens(self, prompt: Annotated[str, Field(max_length=PROMPT)]) -> SteeringTokensData:
+    def steering_tokens(self, prompt: Annotated[str, Field(max_length=PROMPT)]) -> tuple[PromptPiece, ...]:
         """The tokens of a prompt as positions count them."""
         rows, settings = self._model.rows, self._model.settings
         sae_id = rows[0].sae_id if rows else self._model.state().sae_id
         if not sae_id:
             raise StateError("Without an SAE the model is not known.", hint="Add a feature first.")
         found = self._steering.tokens(sae_id, prompt, prepend_bos=settings.prepend_bos)
-        return SteeringTokensData(
-            prompt=prompt, tokens=tuple(PromptPiece(piece=each.piece, bos=each.is_bos) for each in found)
-        )
+        return tuple(PromptPiece(piece=each.piece, bos=each.is_bos) for each in found)
 
     # --------------------------------------------------------------------------------------------- writing
 
@@ -323,14 +319,14 @@ class SteeringCommands(Commands):
     # --------------------------------------------------------------------------------------------- presets
 
     @command(slow=True)
-    def steering_presets(self) -> SteeringPresetsData:
+    def steering_presets(self) -> tuple[PresetRecord, ...]:
         """The presets of the workspace."""
-        return self._presets()
+        return tuple(self._steering.presets.list())
 
     @command(slow=True)
     def steering_preset(
         self, action: PresetAction, name: Annotated[str, Field(max_length=300)], replace: bool = False
-    ) -> SteeringPresetsData:
+    ) -> tuple[PresetRecord, ...]:
         """Something done to a preset. `replace`: one of this name may go."""
         presets = self._steering.presets
         if action == "save":
@@ -344,11 +340,7 @@ class SteeringCommands(Commands):
             self._model.apply(presets.load(name))
             self.gauge.ask()
         self._changed()
-        return self._presets()
-
-    def _presets(self) -> SteeringPresetsData:
-        rows = (PresetRow.of(each, prompt=each.prompt[:200]) for each in self._steering.presets.list())
-        return SteeringPresetsData(presets=tuple(rows))
+        return tuple(presets.list())
 
     @command
     def steering_close(self) -> None:

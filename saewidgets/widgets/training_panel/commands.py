@@ -5,22 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from operator import methodcaller
-from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 from pydantic import Field
 
 from saewidgets.config import validate
-from saewidgets.config.templates import MAX_BYTES
-from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
+from saewidgets.errors import SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.render.labels import choice_label
 from saewidgets.widgets.commands import Commands, FieldsError, Table, command
-from saewidgets.widgets.messages.saes import UploadFile
 from saewidgets.widgets.messages.training import (
     Action,
-    AdviceRow,
     BulkAction,
     ChartChange,
     CheckpointAction,
@@ -39,8 +35,7 @@ from saewidgets.widgets.messages.training import (
     Picture,
     RunsDone,
     Started,
-    StoresData,
-    TableData,
+    StoreRow,
     TemplateAct,
     TemplatesData,
     YAxis,
@@ -50,7 +45,6 @@ from saewidgets.widgets.training_panel.cards import BEST, HELD_OUT, checkpoint_r
 from saewidgets.widgets.training_panel.compare import comparison, settings_of_run
 from saewidgets.widgets.training_panel.form import form_data, transcoders
 from saewidgets.widgets.training_panel.state import PanelModel
-from saewidgets.widgets.uploads import UploadCommands, Uploads
 from saewidgets.widgets.values import folder_name, path_from
 from saewidgets.workspace.training.comparing import table
 
@@ -101,22 +95,21 @@ class ChartCommands(Commands):
         names: tuple[str, ...] | None = None,
         limit: Annotated[int, Field(ge=1, le=20_000)] = 5000,
         offset: Index = 0,
-    ) -> Table[TableData]:
+    ) -> Table[dict[Literal["rows", "total"], int]]:
         """Numbers behind the charts, all that the run recorded without `names`; one float64 buffer per column."""
         columns = self._trainings.metric_columns(training_id, names, None, None, 0)
         page = slice(offset, offset + limit)
         cut = [np.ascontiguousarray(np.asarray(column, dtype="<f8")[page]) for column in columns.values()]
-        value = TableData(rows=len(cut[0]), total=len(columns["step"]))
-        return Table(value, tuple(columns), tuple(column.tobytes() for column in cut))
+        count: dict[Literal["rows", "total"], int] = {"rows": len(cut[0]), "total": len(columns["step"])}
+        return Table(count, tuple(columns), tuple(column.tobytes() for column in cut))
 
 
-class PanelCommands(ChartCommands, UploadCommands):
+class PanelCommands(ChartCommands):
     """The form, runs, comparisons and templates."""
 
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self._templates = self._workspace.templates
-        self.uploads = Uploads(Path(self._workspace.folder), max_bytes=MAX_BYTES)
 
     # --------------------------------------------------------------------------------------------- form
 
@@ -152,8 +145,7 @@ class PanelCommands(ChartCommands, UploadCommands):
         if checked is not None:
             fields = self._settled(config, over)
         if checked is None or fields:
-            count = len(fields)
-            raise FieldsError(f"{count} field{'s need' if count != 1 else ' needs'} attention.", fields)
+            raise FieldsError(fields)
         if not over:
             if retry_of is not None:
                 return self._started(self._trainings.retry(retry_of, checked))
@@ -203,20 +195,18 @@ class PanelCommands(ChartCommands, UploadCommands):
             best_by="" if best == "fvu" else choice_label(BEST, best),
             log=tuple(str(line) for line in run.log(LOG_LINES)),
             settings=settings_of_run(record),
-            advice=tuple(AdviceRow.of(advice) for advice in run.advice()),
+            advice=tuple(run.advice()),
             folder=record.folder,
             traceback=record.error.traceback if record.error else None,
         )
 
     @command
-    def list_stores(self, architecture: str = "") -> StoresData:
+    def list_stores(self, architecture: str = "") -> tuple[StoreRow, ...]:
         """What has been captured, and whether an SAE of this architecture can train from it."""
         activations, two = self._workspace.activations, architecture in transcoders()
-        return StoresData(
-            stores=tuple(
-                store_row(record, activations.training_settings(record.id), two_hooks=two)
-                for record in activations.list()
-            )
+        return tuple(
+            store_row(record, activations.training_settings(record.id), two_hooks=two)
+            for record in activations.list()
         )
 
     # --------------------------------------------------------------------------------------------- several runs
@@ -388,25 +378,9 @@ class PanelCommands(ChartCommands, UploadCommands):
             self._templates.favorite(template_id, action == "favorite")
 
     @command
-    def begin_upload(self, files: tuple[UploadFile, ...]) -> dict[Literal["upload_id"], str]:
-        """Make room for a file of templates."""
-        for file in files:
-            if file.size > MAX_BYTES:
-                raise ConfigError(
-                    f"{file.name} has {file.size:,} bytes; a file of templates has at most {MAX_BYTES:,}.",
-                    where=file.name, hint="Export the templates in parts.",
-                )  # fmt: skip
-        return super().begin_upload(files)
-
-    @command
-    def import_templates(self, upload_id: str) -> dict[Literal["names"], list[str]]:
-        """Take over the templates of a file that was uploaded."""
-        try:
-            ((name, path),) = self.uploads.finish(upload_id).items()
-            found = self._templates.import_text(path.read_bytes(), name)
-        finally:
-            self.uploads.discard(upload_id)
-        return {"names": [record.name for record in found]}
+    def import_templates(self, file: str, text: str) -> dict[Literal["names"], list[str]]:
+        """Take over the templates of a file of this name."""
+        return {"names": [record.name for record in self._templates.import_text(text.encode(), file)]}
 
     @command
     def export_templates(self, template_ids: Ids = ()) -> dict[Literal["text"], str]:

@@ -124,7 +124,6 @@ class TrainingPanel(Box):
         return runs_page(self._model.state().model_dump(mode="json"), self._charts.static())
 
     def _owned(self) -> tuple[Any, ...]:
-        self._commands.uploads.close()
         return (*super()._owned(), self._charts, self._pareto, self._pareto_box)
 
     # --------------------------------------------------------------------------------------------- following

@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 
-from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError
+from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import RepoInfo, Variant
 from saewidgets.jobs import JobSettings
 from saewidgets.records import ErrorInfo, JobRecord
 from saewidgets.widgets import shell
 from saewidgets.widgets.download import commands as module
-from saewidgets.widgets.download.commands import Lookups, SupersededError
 from saewidgets.widgets.download.state import LISTINGS, RECENT, DownloadModel
 from saewidgets.widgets.download.widget import DownloadFromHF
 from saewidgets.widgets.messages.hub import PAGE
@@ -227,7 +226,7 @@ def test_long_listings_come_in_pages(widget: DownloadFromHF, hub: Calls, sent: S
     value = ask(widget, sent, kind="hub_list", text="a/b")["value"]
     assert (value["total"], len(value["rows"])) == (PAGE + 500, PAGE)
     page = ask(widget, sent, kind="hub_rows", listing=value["listing"], offset=PAGE, limit=PAGE)["value"]
-    assert [row["path"] for row in page["rows"]] == [f"l{i}" for i in range(PAGE, PAGE + 500)]
+    assert [row["path"] for row in page] == [f"l{i}" for i in range(PAGE, PAGE + 500)]
     for _ in range(LISTINGS):
         ask(widget, sent, kind="hub_list", text="a/b")
     gone = ask(widget, sent, kind="hub_rows", listing=value["listing"], offset=0)
@@ -265,49 +264,32 @@ def test_while_the_hub_hangs_everything_else_is_answered(widget: DownloadFromHF,
     hang = hub.wait["a/b"] = threading.Event()
     started = time.monotonic()
     for index in range(8):  # more than there are worker threads
-        slow = {"id": f"s{index}", "kind": "hub_list", "text": "a/b", "asker": f"a{index}"}
+        slow = {"id": f"s{index}", "kind": "hub_list", "text": "a/b"}
         widget._handle_custom_msg(slow, [])
     widget._handle_custom_msg({"id": "k", "kind": "hub_known"}, [])
     wait_for(lambda: len(sent.of("k")) == 2)
     assert time.monotonic() - started < 5
     assert workers().submit(lambda: 1).result(5) == 1
     assert [reply["kind"] for reply in sent.of("s0")] == ["ack"]
-    hub.found["c/d"] = []
-    widget._handle_custom_msg({"id": "new", "kind": "hub_list", "text": "c/d", "asker": "a7"}, [])
-    wait_for(lambda: len(sent.of("new")) == 2)  # a newer listing of the same asker wins
-    assert (sent.of("new")[-1]["kind"], sent.of("s7")[-1]["kind"]) == ("result", "failure")
     hang.set()
     widget.drain()
     assert [reply["kind"] for reply in sent.of("s6")] == ["ack", "result"]
 
 
-def test_the_late_answer_of_a_superseded_question_is_dropped() -> None:
-    lookups, hang = Lookups(), threading.Event()
-    old = lookups.ask("list a", lambda: hang.wait(10) and "late")
-    other = lookups.ask("preview a", lambda: hang.wait(10))
-    assert lookups.ask("list a", lambda: "new").result(5) == "new"
-    assert not other.done()
-    hang.set()
-    assert other.result(5) is True
-    with pytest.raises(SupersededError):
-        old.result(0)
-    with pytest.raises(ZeroDivisionError):
-        lookups.ask("list a", lambda: 1 / 0).result(5)
-
-
-def test_a_hub_that_hangs_is_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 3)
-    lookups, hang = Lookups(), threading.Event()
-    waiting = [lookups.ask("list", lambda: hang.wait(10)) for _ in range(3)][-1]
-    with pytest.raises(StateError, match="3 earlier questions"):
-        lookups.ask("list", lambda: None)
-    lookups.close()
-    lookups.close()
-    with pytest.raises(SupersededError):
-        waiting.result(5)
-    with pytest.raises(StateError, match="closed"):
-        lookups.ask("list", lambda: None)
-    hang.set()
+def test_a_hub_that_hangs_is_not_asked_without_end(
+    widget: DownloadFromHF, hub: Calls, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 2)
+    ask(widget, sent, kind="hub_list", text="a/b")  # the account is asked for once
+    hub.wait["a/b"] = threading.Event()
+    for index in range(2):
+        widget._handle_custom_msg({"id": f"s{index}", "kind": "hub_list", "text": "a/b"}, [])
+    wait_for(lambda: widget._commands._asking == 2)
+    refused = {"id": "r", "kind": "hub_list", "text": "a/b"}
+    widget._handle_custom_msg(refused, [])
+    wait_for(lambda: len(sent.of("r")) == 2)
+    assert sent.of("r")[-1]["what"].startswith("2 earlier questions")
+    hub.wait["a/b"].set()
 
 
 # ------------------------------------------------------------------------------------------------- the token
@@ -397,6 +379,7 @@ def test_cancel_takes_a_failed_one_off_the_list(
 ) -> None:
     jobs.append(job("job_1", JobStatus.FAILED, error=ErrorInfo("Lost the connection 3 times.", "Press Retry.")))
     monkeypatch.setattr(type(ws.jobs), "get", lambda self, job_id: SimpleNamespace(status=JobStatus.FAILED))
+    widget._model.mark_changed()
     state = ask(widget, sent, kind="refresh", revision=0)["value"]
     assert state["downloads"][0]["note"]["hint"] == "Press Retry."
     assert ask(widget, sent, kind="refresh", revision=10_000)["value"] is None

@@ -36,8 +36,8 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for i, document in enumerate(TINY_TEXT):
         (text / f"{i}.txt").write_text(document, "utf-8")
     return {
-        "corpus": str(text), "tokens": "100k", "context_size": "16", "examples": "6", "per_interval": "2",
-        "min_activation": "1 % of max", "exclude_special_tokens": True, "max_norm_ratio": False,
+        "corpus": str(text), "tokens": 100_000, "context_size": 16, "examples": 6, "per_interval": 2,
+        "min_activation": 0.01, "exclude_special_tokens": True, "max_norm_ratio": None,
     }  # fmt: skip
 
 

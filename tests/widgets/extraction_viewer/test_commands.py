@@ -39,27 +39,37 @@ def test_choosing_an_sae(
 
 def test_the_dialog(call: Callable[..., Any], ws: Workspace, sae: str, ext: str, typed: dict[str, Any]) -> None:
     form = call("extraction_form", sae_id=sae, extraction_id=None)
-    fields = {field.name: field.value for field in form.fields}
-    assert (form.name, form.d_sae, fields["tokens"], fields["min_activation"]) == ("tiny", D, "1,000,000", "1 % of max")
-    assert "model" not in fields
-    again = {field.name: field.value for field in call("extraction_form", sae_id=sae).fields}
+    assert (form.name, form.d_sae) == ("tiny", D)
+    assert {field.label: field.value for field in form.fields} == {
+        "Corpus": "", "Tokens": "1,000,000", "Context length": "", "Examples per feature": "20", "Per interval": "5",
+        "Minimum activation": "1 % of max", "Skip special tokens": True,
+        "Skip tokens with norm above 10 × median": True,
+    }  # fmt: skip
+    assert all(field.help for field in form.fields)
+    again = {field.name: field for field in call("extraction_form", sae_id=sae).fields}
     assert {"batch_size", "device"} <= set(again)
-    assert (again["corpus"], again["tokens"]) == (typed["corpus"], "100,000")
+    assert (again["corpus"].value, again["tokens"].value) == (typed["corpus"], "100,000")
+    assert (again["max_norm_ratio"].value, again["max_norm_ratio"].ticked) == (False, 10.0)
     found = call("check_extraction", sae_id=sae, values=typed)
-    assert (found.errors, found.device) == ({}, "cpu")
-    assert found.disk_bytes > 0
+    assert (found.errors, found.estimate.device) == ({}, "cpu")
+    assert found.estimate.disk_bytes > 0
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"tokens": "0"}, "Tokens is 0."),
-        ({"corpus": ""}, "is not here"),  # it is not known what it was trained on
-        ({"context_size": "4,096"}, "at once, not 4,096"),
+        ({"tokens": 0}, "Tokens is 0. Enter a whole number of at least 1; 1,000,000 is usual."),
+        ({"tokens": None}, "Tokens is empty."),
+        ({"tokens": "many"}, 'Tokens is "many".'),
+        ({"min_activation": 1}, "Enter a number of at least 0, below 1; 0.01 is usual."),
+        ({"corpus": None}, "is not here"),  # it is not known what it was trained on
+        ({"corpus": "/nowhere/text.txt"}, "There is no file or folder '/nowhere/text.txt'."),
+        ({"context_size": 4096}, "at once, not 4,096"),
+        ({"made_up": 1}, "There is no such setting."),
     ],
 )
 def test_errors_stand_at_their_field(
-    call: Callable[..., Any], sae: str, typed: dict[str, Any], wrong: dict[str, str], words: str
+    call: Callable[..., Any], sae: str, typed: dict[str, Any], wrong: dict[str, Any], words: str
 ) -> None:
     (field,) = wrong
     found = call("check_extraction", sae_id=sae, values={**typed, **wrong})
@@ -75,15 +85,15 @@ def test_what_an_estimate_raises_is_said_where_it_belongs(
             raise error
 
         monkeypatch.setattr(ws.extractions, "estimate", estimate)
-        return call("check_extraction", sae_id=sae, values={**typed, "model": ""})
+        return call("check_extraction", sae_id=sae, values={**typed, "model": None})
 
     hint = 'Name it: ExtractionConfig(model="gpt2"), a Hugging Face id or a folder.'
     found = raising(ConfigError("Its model is not known.", where="model", hint=hint))
     assert found.errors == {"model": "Its model is not known. Enter it under Model: a Hugging Face id or a folder."}
     found = raising(StorageError("Not enough disk space.", hint="Free some."))
-    assert (found.errors, found.warnings[0].what, found.warnings[0].kind) == ({}, "Not enough disk space.", "error")
+    assert (found.errors, found.problem.what, found.problem.kind) == ({}, "Not enough disk space.", "error")
     with pytest.raises(FieldsError, match="2 fields need attention") as raised:
-        call("start_extraction", sae_id=sae, values={"tokens": "", "examples": "0"})
+        call("start_extraction", sae_id=sae, values={"tokens": None, "examples": 0})
     assert set(raised.value.fields) == {"tokens", "examples"}
 
 
@@ -184,7 +194,7 @@ def test_text_is_read_with_the_model(call: Callable[..., Any], live: list[int]) 
     assert own == pytest.approx(values[: len(own)], rel=1e-4)
     logits = call("feature_logits", index=row.index)
     assert logits.problem is None
-    assert logits.raises[0].logit >= logits.raises[-1].logit > logits.lowers[0].logit
+    assert logits.raises[0][1] >= logits.raises[-1][1] > logits.lowers[0][1]
     assert logits.histogram is not None
     effect = call("read_loss_effect", index=row.index, text=text, token=int(own.argmax()))
     assert (effect.problem, effect.loss > 0) == (None, True)
@@ -246,7 +256,7 @@ def test_stored_logit_effects_say_what_they_lack(
     stored = LogitsRecord(7, ((" ship", 1.94),), ((" he", -0.52),), note="From stored tables: the model is gone.")
     monkeypatch.setattr(ws.features, "logits", lambda *_: stored)
     found = call("feature_logits", index=7)
-    assert ([one.token for one in found.raises], found.histogram) == ([" ship"], None)  # the note has its place
+    assert ([token for token, _ in found.raises], found.histogram) == ([" ship"], None)  # the note has its place
     assert found.problem.what == "From stored tables: the model is gone."
 
 

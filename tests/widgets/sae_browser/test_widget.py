@@ -130,8 +130,8 @@ def test_filters_change_only_what_was_sent(commands: BrowserCommands, model: Bro
         ({"kind": "browse_saes", "layer": 2**70}, "layer"),
         ({"kind": "browse_saes", "sort": "bogus"}, "sort"),
         ({"kind": "describe_sae", "sae_id": "nobody"}, "There is no SAE 'nobody'"),
-        ({"kind": "show_extractions", "shown": True, "sae_id": "nobody"}, "There is no SAE 'nobody'"),
-        ({"kind": "show_steering", "shown": True, "sae_id": "lost"}, "Weights not found."),
+        ({"kind": "show_below", "what": "extractions", "shown": True, "sae_id": "nobody"}, "There is no SAE 'nobody'"),
+        ({"kind": "show_below", "what": "steering", "shown": True, "sae_id": "lost"}, "Weights not found."),
         ({"kind": "export_saes", "sae_ids": ["wide"], "folder": " "}, "No folder was given."),
         ({"kind": "add_local", "path": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"kind": "edit_sae", "sae_id": "wide", "name": " "}, "An SAE needs a name."),
@@ -394,28 +394,28 @@ def test_other_widgets_stand_below(
         wait_for(lambda: len(browser.children) == 2 and isinstance(browser.children[1], kind))
         return browser.children[1]
 
-    press(kind="show_download", shown=True)
+    press(kind="show_below", what="download", shown=True)
     download = below(DownloadFromHF)
     assert (download.state["embedded"], download.height, download.theme) == (True, 640, "auto")
     ask(download, record_messages(download), kind="hub_open", sae_id=ids["wide"])  # "Open in SAE browser"
     wait_for(lambda: browser.children == (part,))
     wait_for(lambda: browser.selected == ids["wide"])
 
-    press(kind="show_steering", shown=True, sae_id=ids["first"])
+    press(kind="show_below", what="steering", shown=True, sae_id=ids["first"])
     steering = below(Steering)
-    wait_for(lambda: (steering.state["sae_id"], part.state["steering_shown"]) == (ids["first"], True))
-    press(kind="show_steering", shown=True, sae_id=ids["wide"])
+    wait_for(lambda: (steering.state["sae_id"], part.state["below"]) == (ids["first"], "steering"))
+    press(kind="show_below", what="steering", shown=True, sae_id=ids["wide"])
     wait_for(lambda: steering.state["sae_id"] == ids["wide"])
     ask(steering, record_messages(steering), kind="steering_browse")  # the features browser takes its place
     viewer = below(ExtractionViewer)
-    wait_for(lambda: (part.state["steering_shown"], part.state["extractions_shown"]) == (False, True))
+    wait_for(lambda: part.state["below"] == "extractions")
     assert "sw-frame" not in viewer._dom_classes  # the browser draws the frame
-    press(kind="show_extractions", shown=True, sae_id=ids["wide"])
+    press(kind="show_below", what="extractions", shown=True, sae_id=ids["wide"])
     wait_for(lambda: viewer.view["dialog_sae"] == ids["wide"])
-    press(kind="show_download", shown=False)  # what is not open does not close
-    press(kind="show_extractions", shown=False)
+    press(kind="show_below", what="download", shown=False)  # what is not open does not close
+    press(kind="show_below", what="extractions", shown=False)
     wait_for(lambda: browser.children == (part,))
-    press(kind="show_extractions", shown=True)
+    press(kind="show_below", what="extractions", shown=True)
     assert below(ExtractionViewer) is viewer
     browser.close()
     assert all(widget._closed for widget in (download, steering, viewer))

@@ -273,7 +273,7 @@ def test_finding(widget: Steering, ws: Workspace, sae: str, sent: Sent, monkeypa
 
 
 def test_positions_count_tokens_of_the_prompt(widget: Steering, sent: Sent) -> None:
-    tokens = ask(widget, sent, kind="steering_tokens", prompt=PROMPT)["value"]["tokens"]
+    tokens = ask(widget, sent, kind="steering_tokens", prompt=PROMPT)["value"]
     assert tokens[0]["bos"]
     assert "".join(token["piece"] for token in tokens[1:]) == PROMPT
     texts = write(widget, sent, positions=[len(tokens) - 1])
@@ -288,7 +288,7 @@ def test_presets(widget: Steering, sent: Sent) -> None:
         return ask(widget, sent, kind="steering_preset", action=action, name="ships", **more)
 
     ask(widget, sent, kind="steering_edit", settings=settings(widget, seed=5, strengths=[-1, 1]))
-    assert [each["name"] for each in preset("save")["value"]["presets"]] == ["ships"]
+    assert [each["name"] for each in preset("save")["value"]] == ["ships"]
     wait_for(lambda: widget.state["presets"] == 1)
     assert preset("save")["what"] == "There is a preset 'ships'."
     assert preset("save", replace=True)["kind"] == "result"
@@ -298,7 +298,7 @@ def test_presets(widget: Steering, sent: Sent) -> None:
     wait_for(lambda: widget.state["settings"]["seed"] == 5)
     assert widget.state["settings"]["strengths"] == [-1.0, 1.0]
     assert [row["index"] for row in widget.state["rows"]] == [7]
-    assert preset("delete")["value"]["presets"] == []
+    assert preset("delete")["value"] == []
     assert preset("load")["what"] == "There is no preset 'ships'."
 
 
