@@ -26,10 +26,9 @@ from saewidgets.activations import open_corpus, pack
 from saewidgets.config import DemoCorpus
 from saewidgets.demo import model_path
 from saewidgets.features.store.feature_data import feature_data
-from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest
+from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest, write_store
 from saewidgets.features.store.query import Noted, Notes, find
 from saewidgets.features.store.read import Store
-from saewidgets.features.store.write import write_store
 from saewidgets.lm import TokenText, load_model
 
 OPEN = """
@@ -37,8 +36,8 @@ import sys, time
 from saewidgets.features.store.read import Store
 start = time.perf_counter()
 store = Store(sys.argv[1], sys.argv[2])
-from saewidgets.features.store.query import find
-rows = find(store, {})[:100]
+from saewidgets.features.store.query import Notes, find
+rows = find(store, Notes({}, store.d_sae))[:100]
 texts = [store.text_of(int(t)) for t in store.peak_tokens[rows].ravel() if t >= 0]
 print(1000 * (time.perf_counter() - start))
 """

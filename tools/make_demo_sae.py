@@ -39,10 +39,9 @@ from saewidgets.features.extraction import extract
 from saewidgets.features.extraction.encoding import TOKEN_SAMPLE
 from saewidgets.features.extraction.ops import LARGEST, hash_of, joint_hash
 from saewidgets.features.labels import Label, label_features, offline
-from saewidgets.features.store.layout import LOGIT_ARRAYS, Manifest
+from saewidgets.features.store.layout import LOGIT_ARRAYS, LOGITS, MANIFEST, Manifest
 from saewidgets.features.store.query import DENSE
-from saewidgets.features.store.read import LOGITS, Store
-from saewidgets.features.store.write import MANIFEST
+from saewidgets.features.store.read import Store
 from saewidgets.formats import load_sae, save_sae
 from saewidgets.lm import LoadedModel, load_model
 from saewidgets.lm.unembedding import unembedding

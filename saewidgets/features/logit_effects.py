@@ -1,8 +1,8 @@
-"""Which next tokens a latent's decoder direction makes likelier and less likely (see `lm.unembedding`)."""
+"""What a latent's decoder direction does to the next token (see `lm.unembedding`), and which directions resemble it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from saewidgets.config.hook_names import without_head
 from saewidgets.errors import ConfigError
 from saewidgets.features.store.layout import LOGIT_ARRAYS, LOGIT_TOKENS
+from saewidgets.features.store.read import Store
+from saewidgets.lm import TokenText
 from saewidgets.lm.unembedding import Unembedding
 from saewidgets.sae import SAE
 
@@ -21,71 +23,85 @@ BINS = 50
 
 _NOT_ADDED = ("attn.hook_z", "ln2.hook_normalized", "mlp.hook_in")  # places that are not in the residual stream
 _ELEMENTS = 1 << 23  # changes of logits at a time: 32 MiB in float32, of which there are up to three copies
+_ROWS = 1 << 16  # rows of W_dec at a time
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LogitEffects:
-    """Change of the logits per unit of activation.
+@dataclass(frozen=True, slots=True)
+class TokenEffect:
+    """A token, its text, and the change of its logit per unit of activation."""
+
+    token: int
+    text: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a feature does to the next token.
 
     Attributes:
-        raises, lowers: (token id, change), the strongest first.
-        counts, edges: histogram over the vocabulary, ``[bins]`` and ``[bins + 1]``.
+        raises, lowers: the strongest first.
+        counts, edges: histogram over the vocabulary; empty where it was not computed.
+        on: the changes of the logits of any tokens; None where only the strongest are known.
     """
 
-    raises: list[tuple[int, float]]
-    lowers: list[tuple[int, float]]
-    counts: npt.NDArray[np.int64]
-    edges: npt.NDArray[np.floating[Any]]
+    raises: Sequence[TokenEffect]
+    lowers: Sequence[TokenEffect]
+    counts: Sequence[int] = ()
+    edges: Sequence[float] = ()
+    on: Callable[[Sequence[int]], list[float]] | None = None
 
 
-def decoder_directions(sae: SAE, indices: Tensor | list[int]) -> Tensor:
-    """What one unit of each latent adds to the output, ``[n, d_out]`` float32.
+EffectsOf = Callable[[int], Effects]
+"""The effects of a feature."""
+
+
+def computed_effects(sae: SAE, head: Unembedding, text: TokenText, n: int = 10) -> EffectsOf:
+    """Effects computed when they are asked for, the `n` strongest on either side: one product with the unembedding.
 
     Raises:
-        ConfigError: the output is not a vector of the residual stream (an SAE on attention heads' z, or on what enters
-            an MLP).
+        ConfigError: when asked, where the SAE's output is no vector of the model's residual stream.
     """
-    place = str(sae.metadata.get("hook_name_out") or sae.metadata.get("hook_name") or "")
-    if without_head(place).endswith(_NOT_ADDED):
-        raise ConfigError(
-            f"This SAE writes to {place[:80]}: its directions are not in the residual stream.", where="hook_name",
-            hint="Logit effects are not defined for it.",
+
+    def effects(index: int) -> Effects:
+        changes = _effects(sae, head, [index])[0]
+        best = (changes.topk(min(n, len(changes)), largest=largest) for largest in (True, False))
+        raises, lowers = (
+            [
+                TokenEffect(token, text.text([token]), value)
+                for token, value in zip(side.indices.tolist(), side.values.tolist(), strict=True)
+            ]
+            for side in best
         )
-    if sae.cfg.reshape_activations != "none":
-        raise ConfigError(
-            "This SAE reads the outputs of attention heads: its directions are not in the residual stream.",
-            where="reshape_activations", hint="Logit effects are not defined for it.",
+        counts, edges = np.histogram(changes.cpu().numpy(), bins=BINS)
+        return Effects(raises, lowers, counts.tolist(), edges.tolist(), lambda tokens: changes[list(tokens)].tolist())
+
+    return effects
+
+
+def stored_effects(store: Store) -> EffectsOf | None:
+    """Effects from an extraction for which they were computed for all features; None where they were not."""
+    arrays = store.logits
+    if arrays is None:
+        return None
+
+    def effects(index: int) -> Effects:
+        raises, lowers = (
+            [
+                TokenEffect(token, store.logit_text(token), value)
+                for token, value in zip(tokens[index].tolist(), values[index].tolist(), strict=True) if token >= 0
+            ]
+            for tokens, values in ((arrays[f"{side}_tokens"], arrays[f"{side}_logits"]) for side in ("top", "bottom"))
         )
-    index = torch.as_tensor(indices, dtype=torch.long)
-    return sae.W_dec.detach()[index.to(sae.W_dec.device)].float()
+        return Effects(raises, lowers)
 
-
-def logit_effects(sae: SAE, head: Unembedding, index: int, n: int = 10) -> LogitEffects:
-    """The `n` tokens that latent `index` promotes and suppresses most, and the distribution over all.
-
-    Raises:
-        ConfigError: the SAE's output is no vector of this model's residual stream.
-    """
-    effects = _effects(sae, head, [index])[0]
-    n = min(n, len(effects))
-    up, down = effects.topk(n), (-effects).topk(n)
-    counts, edges = np.histogram(effects.cpu().numpy(), bins=BINS)
-    return LogitEffects(
-        raises=list(zip(up.indices.tolist(), up.values.tolist(), strict=True)),
-        lowers=list(zip(down.indices.tolist(), (-down.values).tolist(), strict=True)),
-        counts=counts.astype(np.int64), edges=edges,
-    )
+    return effects
 
 
 def logit_tables(sae: SAE, head: Unembedding, begin: int = 0) -> Iterator[tuple[slice, dict[str, npt.NDArray[Any]]]]:
-    """The tokens that every latent promotes and suppresses most, a few latents at a time.
+    """The tokens that every latent from `begin` on promotes and suppresses most, a few latents at a time.
 
     However many latents and tokens there are, memory holds the changes of about eight million logits.
-
-    Args:
-        sae: whose latents; those from `begin` on.
-        head: of its model.
-        begin: the first latent.
 
     Yields:
         Which latents (they come in order), and of those the arrays of `layout.LOGIT_ARRAYS`, ``[latents, 10]``.
@@ -117,11 +133,37 @@ def logit_tables(sae: SAE, head: Unembedding, begin: int = 0) -> Iterator[tuple[
 
 
 def _effects(sae: SAE, head: Unembedding, indices: list[int]) -> Tensor:
-    """Changes of all logits per unit of these latents, ``[n, vocab]``. Raises `ConfigError`."""
-    d = decoder_directions(sae, indices)
+    """Changes of all logits per unit of these latents, ``[n, vocab]``."""
+    check_directions(sae)
+    d = sae.W_dec.detach()[torch.as_tensor(indices, device=sae.W_dec.device)].float()
     if d.shape[1] != head.weight.shape[1]:
         raise ConfigError(
             f"The SAE writes vectors of {d.shape[1]:,}, the model's residual stream has {head.weight.shape[1]:,}.",
             where="d_out", hint="Choose the model that the SAE was trained on.",
         )
     return head.effects(d)
+
+
+def check_directions(sae: SAE) -> None:
+    """Raise `ConfigError` where the output is not a vector of the residual stream: attention heads' z, MLP inputs."""
+    place = str(sae.metadata.get("hook_name_out") or sae.metadata.get("hook_name") or "")
+    hint = "Logit effects are not defined for it."
+    if without_head(place).endswith(_NOT_ADDED):
+        what = f"This SAE writes to {place[:80]}: its directions are not in the residual stream."
+        raise ConfigError(what, where="hook_name", hint=hint)
+    if sae.cfg.reshape_activations != "none":
+        what = "This SAE reads the outputs of attention heads: its directions are not in the residual stream."
+        raise ConfigError(what, where="reshape_activations", hint=hint)
+
+
+@torch.no_grad()
+def similar(sae: SAE, index: int, n: int = 10) -> list[tuple[int, float]]:
+    """The `n` latents whose decoder directions have the largest cosine with that of `index`, and the cosines."""
+    W = sae.W_dec.detach()
+    own = torch.nn.functional.normalize(W[index].float(), dim=0)
+    cosines = torch.cat(
+        [(part @ own) / part.norm(dim=1).clamp_min(1e-12) for part in (p.float() for p in W.split(_ROWS))]
+    )
+    cosines[index] = -torch.inf
+    best = cosines.topk(min(n, len(cosines) - 1))
+    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))

@@ -400,7 +400,7 @@ class Features(FeatureReading):
     def _effects(self, view: View, logits: bool | None) -> EffectsOf | None:
         # Torch: seconds to import.
         from saewidgets.features.export import computed_effects, stored_effects
-        from saewidgets.features.logit_effects import decoder_directions
+        from saewidgets.features.logit_effects import check_directions
         from saewidgets.lm import HookError
 
         if logits is False:
@@ -413,7 +413,7 @@ class Features(FeatureReading):
                 return None
         opened = self.open_live(view)
         try:
-            decoder_directions(opened.sae, [0])
+            check_directions(opened.sae)
             return computed_effects(opened.sae, opened.model.head, opened.model.text)
         except (ConfigError, HookError):
             if logits:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from saewidgets.features.export import Effects, TokenEffect
 from saewidgets.features.export.html_page import Section, page_of
-from saewidgets.features.export.selection import Effects, TokenEffect
 from saewidgets.features.store.query import Noted
 from tests.features.export.examples import example, section
 

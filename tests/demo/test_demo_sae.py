@@ -19,12 +19,12 @@ from saewidgets.evaluation import evaluate
 from saewidgets.feature_records import LabelRecord
 from saewidgets.features.labels import score_labels, shown_examples
 from saewidgets.features.labels.heuristic import offline
-from saewidgets.features.logit_effects import logit_effects
+from saewidgets.features.logit_effects import computed_effects
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.query import DENSE
 from saewidgets.features.store.read import Store
 from saewidgets.formats import load_sae
-from saewidgets.lm import LoadedModel, capture, load_model
+from saewidgets.lm import LoadedModel, TokenText, capture, load_model
 from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
 from saewidgets.workspace.features import from_record, to_record
@@ -155,13 +155,13 @@ def test_the_sampled_tokens_fire_as_stored(sae: SAE, lm: LoadedModel, store: Sto
 
 
 def test_the_logit_tables_are_the_models(sae: SAE, lm: LoadedModel, store: Store) -> None:
-    head = unembedding(lm.model)
+    computed = computed_effects(sae, unembedding(lm.model), TokenText(lm.tokenizer))
     assert store.logits is not None
     for latent in range(0, store.d_sae, store.d_sae // 8):
-        effects = logit_effects(sae, head, latent)
+        effects = computed(latent)
         for side, found in (("top", effects.raises), ("bottom", effects.lowers)):
-            assert np.allclose(store.logits[f"{side}_logits"][latent], [v for _, v in found], rtol=2e-3)
-            assert set(store.logits[f"{side}_tokens"][latent].tolist()) == {token for token, _ in found}
+            assert np.allclose(store.logits[f"{side}_logits"][latent], [e.value for e in found], rtol=2e-3)
+            assert set(store.logits[f"{side}_tokens"][latent].tolist()) == {e.token for e in found}
 
 
 def test_labels_fit_their_features(store: Store, labels: list[LabelRecord]) -> None:

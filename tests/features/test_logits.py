@@ -8,10 +8,9 @@ import torch
 
 from saewidgets.errors import ConfigError
 from saewidgets.features import logit_effects as logits
-from saewidgets.features.logit_effects import logit_effects, logit_tables
-from saewidgets.features.relations import similar
+from saewidgets.features.logit_effects import computed_effects, logit_tables, similar
 from saewidgets.features.store.layout import LOGIT_ARRAYS
-from saewidgets.lm import load_model
+from saewidgets.lm import TokenText, load_model
 from saewidgets.lm.unembedding import Unembedding, unembedding
 from saewidgets.sae import SAE, create_sae
 from tests.ranking import assert_ranked
@@ -25,22 +24,25 @@ def sae() -> SAE:
 
 def test_effects_equal_a_plain_computation(sae: SAE, tiny_model_folder: Path) -> None:
     lm = load_model(str(tiny_model_folder))
-    found = logit_effects(sae, unembedding(lm.model), 7, n=5)
+    found = computed_effects(sae, unembedding(lm.model), TokenText(lm.tokenizer), n=5)(7)
     d = sae.W_dec.detach().numpy()[7].astype(np.float64)
     norm = lm.model.transformer.ln_f  # type: ignore[union-attr]
     effects = lm.model.lm_head.weight.detach().numpy() @ ((d - d.mean()) * norm.weight.detach().numpy())  # type: ignore[union-attr,operator]
     effects -= effects.mean()
     assert len(found.raises) == len(found.lowers) == 5
-    assert_ranked([t for t, _ in found.raises], [v for _, v in found.raises], effects)
-    assert_ranked([t for t, _ in found.lowers], [-v for _, v in found.lowers], -effects)
-    assert found.counts.sum() == 300
+    assert_ranked([e.token for e in found.raises], [e.value for e in found.raises], effects)
+    assert_ranked([e.token for e in found.lowers], [-e.value for e in found.lowers], -effects)
+    assert [e.text for e in found.raises] == [lm.tokenizer.decode([e.token]) for e in found.raises]
+    assert found.on is not None
+    assert found.on([e.token for e in found.raises]) == [e.value for e in found.raises]
+    assert sum(found.counts) == 300
     assert len(found.edges) == len(found.counts) + 1
 
 
 def test_another_models_sae_is_refused(tiny_model_folder: Path) -> None:
     lm = load_model(str(tiny_model_folder))
     with pytest.raises(ConfigError, match="residual stream has 32"):
-        logit_effects(create_sae("topk", d_in=16, d_sae=8, k=2), unembedding(lm.model), 0)
+        computed_effects(create_sae("topk", d_in=16, d_sae=8, k=2), unembedding(lm.model), TokenText(lm.tokenizer))(0)
 
 
 @pytest.mark.parametrize("elements", [1, 300 * 7, 1 << 23])
@@ -85,7 +87,7 @@ def test_similar_latents_by_decoder_cosine(sae: SAE) -> None:
     cosines[3] = -2
     found = similar(sae, 3)
     assert len(found) == 10
-    assert_ranked([r.index for r in found], [r.value for r in found], cosines, atol=1e-6)
+    assert_ranked([i for i, _ in found], [value for _, value in found], cosines, atol=1e-6)
     assert len(similar(sae, 3, n=1000)) == 49
 
 
@@ -99,10 +101,11 @@ def test_similar_latents_by_decoder_cosine(sae: SAE) -> None:
 )  # fmt: skip
 def test_an_output_that_is_not_added_to_the_stream_has_none(place: dict[str, str], tiny_model_folder: Path) -> None:
     sae = create_sae("topk", d_in=32, d_sae=64, k=4)
-    head = unembedding(load_model(str(tiny_model_folder)).model)
+    lm = load_model(str(tiny_model_folder))
+    effects = computed_effects(sae, unembedding(lm.model), TokenText(lm.tokenizer))
     sae.metadata = place
     with pytest.raises(ConfigError, match="not in the residual stream") as caught:
-        logit_effects(sae, head, 0)
+        effects(0)
     assert caught.value.where == "hook_name"
     sae.metadata = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}  # a transcoder
-    assert len(logit_effects(sae, head, 0).raises) == 10
+    assert len(effects(0).raises) == 10

@@ -7,8 +7,8 @@ from saewidgets.features.export.sae_dashboard import (
     export_neuronpedia,
     export_neuronpedia_batches,
 )
-from saewidgets.features.export.selection import Effects, EffectsOf, TokenEffect, computed_effects, stored_effects
 from saewidgets.features.export.table_and_vectors import export_table, export_vectors
+from saewidgets.features.logit_effects import Effects, EffectsOf, TokenEffect, computed_effects, stored_effects
 
 __all__ = [
     "Effects",

@@ -17,16 +17,9 @@ from typing import NamedTuple
 
 from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError
-from saewidgets.features.export.selection import (
-    Effects,
-    EffectsOf,
-    noted_of,
-    peak_texts,
-    selected,
-    shown,
-    whole_characters,
-)
+from saewidgets.features.export.table_and_vectors import NOBODY, Notes, peak_texts, selected, whole_characters
 from saewidgets.features.labels.evidence import visible
+from saewidgets.features.logit_effects import Effects, EffectsOf
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
@@ -35,11 +28,9 @@ from saewidgets.render.numbers import activation, percent
 from saewidgets.render.shades import STEPS, bars, marked
 from saewidgets.render.ticks import tick_text
 
-MOST = 2_000
-"""Features on one page: browsers become slow."""
-
-ROOM = 24_000
-"""Bytes that a feature may take: 200 of them stay below 5 MB."""
+MOST = 2_000  # features on one page: browsers become slow
+ROOM = 24_000  # bytes that a feature may take: 200 of them stay below 5 MB
+_LONGEST = 64  # characters of a token
 
 # How many top examples, how many per interval, and how many tokens on either side; the first that fits is taken.
 _SIZES = ((20, 3, 16), (12, 2, 16), (10, 1, 12), (8, 1, 8), (5, 1, 5), (5, 0, 3))
@@ -62,7 +53,7 @@ _POLICY = (
 def export_html(
     store: Store,
     indices: Iterable[int],
-    notes: Mapping[int, Noted] | None,
+    notes: Notes | None,
     path: str | PathLike[str],
     logits: EffectsOf | None = None,
     *,
@@ -93,27 +84,29 @@ def export_html(
             f"A page takes at most {MOST:,} features, not {len(chosen):,}.", where="indices",
             hint="Choose fewer, or write several pages.",
         )
-    sections = [_section(store, index, noted_of(notes, index), logits) for index in chosen]
+    sections = [
+        section_of(
+            feature_data(store, index), peak_texts(store, index), (notes or {}).get(index, NOBODY),
+            logits(index) if logits else None,
+        )
+        for index in chosen
+    ]  # fmt: skip
     m = store.manifest
+    facts = {
+        "": visible(f"{m.model} · {m.hook_name} · {m.architecture}"), "d_sae": f"{m.d_sae:,} × d_in {m.d_in:,}",
+        "read": f"{m.n_tokens:,} tokens in contexts of {m.context_size:,}",
+    }
     name = visible(title or str(m.facts.get("name") or f"{m.model} {m.hook_name}"))
     taken = f"{len(sections):,} of {store.d_sae:,} features, written {time.strftime('%Y-%m-%d')}."
     with whole_file(Path(path)) as file:
-        for part in page_of(name, _facts(store), sections, taken):
+        for part in page_of(name, facts, sections, taken):
             file.write(part)
     return Path(path)
 
 
-def _facts(store: Store) -> dict[str, str]:
-    m = store.manifest
-    return {
-        "": visible(f"{m.model} · {m.hook_name} · {m.architecture}"), "d_sae": f"{m.d_sae:,} × d_in {m.d_in:,}",
-        "read": f"{m.n_tokens:,} tokens in contexts of {m.context_size:,}",
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What a page shows of one feature: in the list, above its own part, and as that."""
+    """What a page shows of one feature in the list, above its own part, and as that."""
 
     index: int
     label: str
@@ -134,10 +127,6 @@ class Row(NamedTuple):
     after: bool
 
 
-def _section(store: Store, index: int, noted: Noted, logits: EffectsOf | None) -> Section:
-    return section_of(feature_data(store, index), peak_texts(store, index), noted, logits(index) if logits else None)
-
-
 def section_of(data: FeatureData, top_tokens: Sequence[str], noted: Noted, effects: Effects | None) -> Section:
     """A feature with as many examples as fit into `ROOM`."""
     label = visible(noted.label[:1000])
@@ -152,20 +141,17 @@ def section_of(data: FeatureData, top_tokens: Sequence[str], noted: Noted, effec
 
 def chip(token: str) -> str:
     """A token by itself: spaces before it are dots, which can be seen."""
-    token = shown(token)
+    token = _shown(token)
     body = token.lstrip(" ")
     return "·" * (len(token) - len(body)) + body
 
 
-def page_of(title: str, facts: Mapping[str, str], sections: Sequence[Section], taken: str = "") -> Iterator[str]:
-    """The page, piece by piece.
+def _shown(token: str) -> str:
+    return visible(token if len(token) <= _LONGEST else token[: _LONGEST - 1] + "…")
 
-    Args:
-        title: what the features are of.
-        facts: shown under the title.
-        sections: at least one, in the order of the list.
-        taken: when the page was made, in words.
-    """
+
+def page_of(title: str, facts: Mapping[str, str], sections: Sequence[Section], taken: str = "") -> Iterator[str]:
+    """The page, piece by piece; `facts` are shown under the title, `taken` says when it was made."""
     policy = Html(f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">')
     meta = Html('<meta charset="utf-8">') + policy + Html('<meta name="viewport" content="width=device-width">')
     yield "<!doctype html>\n<html lang=\"en\">"
@@ -254,7 +240,7 @@ def _cut(example: StoredExample, around: int) -> Row:
     pieces, peak = whole_characters(example)
     begin, end = max(0, peak - around), min(len(pieces), peak + around + 1)
     return Row(
-        example.value, [(shown(text), value) for text, value in pieces[begin:end]], peak - begin,
+        example.value, [(_shown(text), value) for text, value in pieces[begin:end]], peak - begin,
         example.before or begin > 0, example.after or end < len(pieces),
     )  # fmt: skip
 
@@ -279,9 +265,7 @@ def _histogram(data: FeatureData) -> Html:
     peak = max(counts, default=0)
     said = f"Histogram of {data.fired:,} activations from 0 to {activation(data.max)}; the fullest bin has {peak:,}."
     mark = tag("line", x1=0, x2=0, y1=0, y2=height, class_="mark", data_width=width, data_high=f"{edges[-1]:.6g}")
-    return _bars(
-        "Activations", [("bars", counts, 0)], edges[0], edges[-1], len(counts), said, mark
-    )
+    return _bars("Activations", [("bars", counts, 0)], edges, said, mark)
 
 
 def _effects(table: Effects) -> Html:
@@ -290,7 +274,7 @@ def _effects(table: Effects) -> Html:
     zero = sum(edge <= 0 for edge in table.edges[1:])  # bins that end below zero
     said = f"Histogram of the change of all {sum(table.counts):,} logits per unit of activation."
     series = [("bars down", table.counts[:zero], 0), ("bars up", table.counts[zero:], zero)]
-    return _bars("Logit effects", series, table.edges[0], table.edges[-1], len(table.counts), said, Html(""))
+    return _bars("Logit effects", series, table.edges, said)
 
 
 def _tables(table: Effects) -> Html:
@@ -305,16 +289,16 @@ def _tables(table: Effects) -> Html:
 
 
 def _bars(
-    title: str, series: Sequence[tuple[str, Sequence[int], int]], low: float, high: float, n: int, said: str, mark: Html
+    title: str, series: Sequence[tuple[str, Sequence[int], int]], edges: Sequence[float], said: str, mark: str = ""
 ) -> Html:
     """Bars, one path per series (name, heights, first bin)."""
     width, height = _CHART
     peak = max((max(counts, default=0) for _, counts, _ in series), default=0) or 1
-    step = width / max(1, n)
+    step = width / max(1, len(edges) - 1)
     paths = [tag("path", d=bars(counts, step, height, peak, at), class_=name) for name, counts, at in series]
     axis = tag("path", d=f"M0 {height + 0.5}h{width + 2}", class_="axis")
-    ends = tag("text", tick_text(float(f"{low:.3g}")), x=0, y=height + 12) + tag(
-        "text", tick_text(float(f"{high:.3g}")), x=width, y=height + 12, text_anchor="end"
+    ends = tag("text", tick_text(float(f"{edges[0]:.3g}")), x=0, y=height + 12) + tag(
+        "text", tick_text(float(f"{edges[-1]:.3g}")), x=width, y=height + 12, text_anchor="end"
     )
     box = f"0 0 {width + 2} {height + 16}"
     drawing = tag(

@@ -41,9 +41,8 @@ from saewidgets.features.extraction.extraction_checkpoint import (
     remove_checkpoints,
     write_checkpoint,
 )
-from saewidgets.features.store.layout import MAX_POSITION, VERSION, Manifest
+from saewidgets.features.store.layout import MANIFEST, MAX_POSITION, VERSION, Manifest, write_store
 from saewidgets.features.store.read import read_manifest
-from saewidgets.features.store.write import MANIFEST, write_store
 from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating, resolve_hook
 from saewidgets.lm.token_mask import TokenMask
 from saewidgets.sae import SAE

@@ -1,4 +1,4 @@
-"""One latent of an extraction: its numbers, histogram and examples as text with activations."""
+"""One latent of an extraction: its numbers, histogram, examples as text with activations, and what fires with it."""
 
 from __future__ import annotations
 
@@ -100,13 +100,12 @@ class FeatureData:
 def feature_data(store: Store, index: int) -> FeatureData:
     """Everything about latent `index`; of a dead one the numbers are 0 and there are no groups.
 
-    Raises:
-        ConfigError: the SAE has no such latent.
-        NotFoundError: the text that was read is gone.
+    Raises `ConfigError` (no such latent) and `NotFoundError` (the text that was read is gone).
     """
     check_index(index, store.d_sae)
     fired, largest = int(store.fired[index]), float(store.max[index])
-    counts, edges = _histogram(store, index)
+    counts = np.trim_zeros(np.asarray(store["histogram"][index], dtype=np.int64), "b")
+    edges = bin_edges(int(store["scale"][index]))[: len(counts) + 1]
     groups: list[Group] = []
     if fired:
         top = _examples(store, index, "top", store.windows("top", index))
@@ -133,11 +132,25 @@ def peak_tokens(store: Store, examples: Sequence[StoredExample]) -> list[PeakTok
     ]
 
 
-def _histogram(store: Store, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating[Any]]]:
-    counts = np.asarray(store["histogram"][index], dtype=np.int64)
-    filled = np.flatnonzero(counts)
-    n = int(filled[-1]) + 1 if len(filled) else 0
-    return counts[:n], bin_edges(int(store["scale"][index]))[: n + 1]
+def coactive(store: Store, index: int, n: int = 10) -> tuple[list[tuple[int, float]], int]:
+    """The `n` latents that fire together with `index` most beyond chance, by the extraction's sample of tokens.
+
+    Returns:
+        (latent, share of the sampled firings of `index` on which it fires too), ordered by how much that share exceeds
+        the other's density, so that those that fire everywhere do not come first; and the sampled firings. A share p
+        has a standard error of √(p (1 − p) / sampled).
+    """
+    check_index(index, store.d_sae)
+    latents, offsets = store["sample_latents"], store["sample_offsets"]
+    at = np.searchsorted(offsets, np.flatnonzero(latents == index), side="right") - 1
+    if not len(at):
+        return [], 0
+    together = np.concatenate([latents[offsets[t] : offsets[t + 1]] for t in at])
+    others, counts = np.unique(together, return_counts=True)
+    inside = (others != index) & (others >= 0) & (others < store.d_sae)  # a damaged file names none
+    others, shares = others[inside], counts[inside] / len(at)
+    order = np.argsort(-(shares - store.density[others]), kind="stable")[:n]
+    return list(zip(others[order].tolist(), shares[order].tolist(), strict=True)), len(at)
 
 
 def _interval(store: Store, index: int, interval: int, windows: Values) -> Group | None:

@@ -1,4 +1,4 @@
-"""What an extraction's folder holds: the names, types and shapes of its arrays, and its manifest.
+"""What an extraction's folder holds (the names, types and shapes of its arrays, its manifest) and how it is written.
 
     <folder>/extraction.json     the manifest; written last, so that a folder without it is not an extraction
     <folder>/<name>.npy          one file per array of `STORED`, memory-mapped when read
@@ -19,25 +19,32 @@ g for numbers of entries.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
+from saewidgets.durable import storage_errors, sync, whole_file, whole_folder
+from saewidgets.errors import StorageError
+
 VERSION = 1
-
-WINDOW = 16
-"""Positions kept on either side of an example, with the latent's activation at each."""
-
-BINS = 64
-"""Bins of a latent's histogram of non-zero activations: equal, from 0 to ``2 ** scale``."""
-
-INTERVALS = 16
-"""Activation intervals: each is ``BINS // INTERVALS`` neighbouring bins of the histogram."""
-
-COACTIVATION_ENTRIES = 16_000_000
-"""Most (token, latent) pairs in the co-activation sample; see `coactivation_rate` in the manifest."""
+MANIFEST = "extraction.json"
+VOCABULARY = "vocabulary.bin"
+LOGITS = "logits"
+WINDOW = 16  # positions kept on either side of an example, with the latent's activation at each
+BINS = 64  # of a latent's histogram of non-zero activations: equal, from 0 to ``2 ** scale``
+INTERVALS = 16  # of activations: each is ``BINS // INTERVALS`` neighbouring bins of the histogram
+COACTIVATION_ENTRIES = 16_000_000  # most (token, latent) pairs in the co-activation sample
+MAX_POSITION = 2**31 - 1  # largest stream position; an extraction reads fewer tokens
+LOGIT_TOKENS = 10  # on either side
+_ROWS = 1 << 12  # latents at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +101,6 @@ def _stored() -> dict[str, Array]:
 
 STORED: Mapping[str, Array] = _stored()
 
-MAX_POSITION = 2**31 - 1
-"""Largest stream position; an extraction reads fewer tokens."""
-
 LOGIT_ARRAYS: Mapping[str, Array] = {
     "top_tokens": Array("<i4", ("d", "10"), "tokens whose logit the decoder direction raises most, descending"),
     "top_logits": Array("<f4", ("d", "10"), "by how much, per unit of activation"),
@@ -105,11 +109,7 @@ LOGIT_ARRAYS: Mapping[str, Array] = {
 }
 """Where the model's vocabulary has fewer tokens, −1 and 0 take their place."""
 
-LOGIT_TOKENS = 10
-"""Tokens on either side."""
-
 LOGIT_VOCABULARY = Array("<i8", ("v", "3"), "of the tokens in LOGIT_ARRAYS what `vocabulary` has of those in the text")
-
 
 Size = Annotated[int, Field(strict=True, ge=1)]
 Count = Annotated[int, Field(strict=True, ge=0)]
@@ -157,3 +157,110 @@ class Manifest:
     coactivation_rate: float
     settings: dict[str, Any]
     facts: dict[str, Any]
+
+
+def write_store(
+    folder: Path | str, arrays: Mapping[str, npt.NDArray[Any]], manifest: Manifest, vocabulary: bytes
+) -> None:
+    """Fill `folder` (made when it is missing; what else is in it stays).
+
+    `arrays` are exactly those of `ARRAYS`, of any type that the named one can hold; `vocabulary` are the bytes that the
+    array `vocabulary` points into. Where the disk refuses (`StorageError`), the folder has no manifest.
+    """
+    folder = Path(folder)
+    check_shapes(ARRAYS, {name: array.shape for name, array in arrays.items()}, manifest)
+    with storage_errors("The extraction cannot be written", folder, "Free some disk space, then resume it."):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        written = [folder / VOCABULARY]
+        try:
+            for name, array in arrays.items():
+                parts = sparse_windows(name, array) if name in WINDOWS else {name: array}
+                for part, values in parts.items():
+                    written.append(folder / f"{part}.npy")
+                    _save(written[-1], values, STORED[part].dtype)
+            written[0].write_bytes(vocabulary)
+            for path in written:
+                sync(path)
+            with whole_file(folder / MANIFEST) as file:
+                json.dump(asdict(manifest), file, indent=1, allow_nan=False)
+        except OSError:
+            for path in written:
+                with suppress(OSError):  # what cannot be deleted is no extraction without a manifest
+                    path.unlink(missing_ok=True)
+            raise
+        sync(folder)
+
+
+def write_logits(
+    folder: Path | str, arrays: Mapping[str, npt.NDArray[Any]], vocabulary: npt.NDArray[np.int64], text: bytes
+) -> None:
+    """Put the logit tables of all latents into the folder of an extraction, whole or not at all; old ones go.
+
+    `arrays` are exactly those of `LOGIT_ARRAYS`, `vocabulary` a `LOGIT_VOCABULARY` of their tokens, `text` its bytes.
+    Where the disk refuses or the folder is gone (`StorageError`), what was there before is still there.
+    """
+    folder = Path(folder)
+    layout = {**LOGIT_ARRAYS, "vocabulary": LOGIT_VOCABULARY}
+    values = {**arrays, "vocabulary": vocabulary}
+    check_shapes(layout, {name: array.shape for name, array in values.items()})
+    if not folder.is_dir():
+        raise StorageError("The extraction is gone.", where=str(folder), hint="Extract it again; labels are kept.")
+    for left in folder.glob(f".{LOGITS}.*"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with whole_folder(folder / LOGITS, [VOCABULARY, *(f"{name}.npy" for name in layout)]) as draft:
+        for name, array in values.items():
+            _save(draft / f"{name}.npy", array, layout[name].dtype)
+        (draft / VOCABULARY).write_bytes(text)
+
+
+def sparse_windows(name: str, windows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """What is stored of dense windows ``[d, …, 2 · WINDOW + 1]``: counts, starts, offsets and values."""
+    flat = windows.reshape(len(windows), -1, windows.shape[-1])
+    counts = np.empty(flat.shape[:2], dtype=np.uint8)
+    offsets, values = [np.empty(0, np.int8)], [np.empty(0, np.float16)]
+    for begin in range(0, len(flat), _ROWS):
+        part = np.asarray(flat[begin : begin + _ROWS], dtype=np.float16)
+        at = np.nonzero(part)
+        counts[begin : begin + _ROWS] = (part != 0).sum(-1)
+        offsets.append((at[2] - WINDOW).astype(np.int8))
+        values.append(part[at])
+    starts = np.concatenate([[0], np.cumsum(counts.sum(1, dtype=np.int64))])
+    return {
+        f"{name}_counts": counts.reshape(windows.shape[:-1]), f"{name}_starts": starts,
+        f"{name}_offsets": np.concatenate(offsets), f"{name}_values": np.concatenate(values),
+    }
+
+
+def _save(path: Path, array: npt.NDArray[Any], dtype: str) -> None:
+    stored = np.ascontiguousarray(array, dtype=dtype)
+    if stored.dtype.kind in "iu" and array.size and (stored.min() != array.min() or stored.max() != array.max()):
+        raise ValueError(f"{path.stem} has values that {dtype} cannot hold")
+    np.save(path, stored, allow_pickle=False)
+
+
+def check_shapes(
+    layout: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], manifest: Manifest | None = None
+) -> None:
+    """Compare shapes with the layout; letters that the manifest does not fix have to agree with each other.
+
+    Raises:
+        ValueError: naming the first array that does not fit, what it has and what is expected.
+    """
+    if set(shapes) != set(layout):
+        raise ValueError(f"arrays that differ from the layout: {sorted(set(shapes) ^ set(layout))}")
+    letters = {"w": 2 * WINDOW + 1, "bins": BINS, "intervals": INTERVALS}
+    if manifest is not None:
+        letters |= {
+            "d": manifest.d_sae, "n": manifest.n_contexts, "k": manifest.examples, "m": manifest.per_interval
+        }
+    for name, array in layout.items():
+        shape = shapes[name]
+        if len(shape) != len(array.shape):
+            raise ValueError(f"{name} has {len(shape)} dimensions, {len(array.shape)} are expected")
+        for size, letter in zip(shape, array.shape, strict=True):
+            plus = letter.endswith("+1")
+            key = letter.removesuffix("+1")
+            expected = int(key) if key.isdigit() else letters.setdefault(key, size - plus)
+            if size != expected + plus:
+                raise ValueError(f"{name} has shape {shape}, {expected + plus} is expected for {letter}")

@@ -34,12 +34,7 @@ class Noted:
 
 
 class Notes:
-    """What is said about the latents of one extraction, arranged for lists; made anew when any of it changes.
-
-    Args:
-        noted: by latent; those without anything may be left out, those that the SAE does not have are.
-        d_sae: latents of the SAE.
-    """
+    """What is said about the latents of one extraction, arranged for lists; made anew when any of it changes."""
 
     def __init__(self, noted: Mapping[int, Noted], d_sae: int) -> None:
         inside = sorted(index for index in noted if 0 <= index < d_sae)
@@ -86,14 +81,14 @@ class Notes:
 
 
 def find(
-    store: Store | None, notes: Notes | Mapping[int, Noted], *, search: str = "", show: Show = "all",
+    store: Store | None, notes: Notes, *, search: str = "", show: Show = "all",
     sort: Sort = "index", descending: bool = False,
 ) -> npt.NDArray[np.int64]:
     """The latents that match, in the order asked for.
 
     Args:
         store: the extraction; None finds those of which something was said.
-        notes: what is known besides, by latent; `Notes` where there is no store.
+        notes: what is known besides.
         search: found in labels and in the three commonest top tokens, whatever the case; all of its words have to be in
             the label, or all of it in one token. A number also finds the latent of that index.
         show: which ones: ``dead`` did not fire, ``dense`` fired on more than 1 % of the tokens.
@@ -112,9 +107,6 @@ def find(
                 "Its features were not extracted yet, so how often they fire is not known.", where=name,
                 hint="Start an extraction, or choose another value.",
             )
-    if not isinstance(notes, Notes):
-        assert store is not None
-        notes = Notes(notes, store.d_sae)
     keep = _shown(store, notes, show)
     if search.strip():
         keep = keep & _matching(store, notes, search.strip())
@@ -132,17 +124,16 @@ def find(
 
 
 def _shown(store: Store | None, notes: Notes, show: Show) -> npt.NDArray[np.bool_]:
-    if show == "labelled":
-        return notes.labelled
-    if show == "starred":
-        return notes.starred
-    keep = np.ones(notes.d_sae, dtype=bool)
+    if show in ("labelled", "starred"):
+        return notes.labelled if show == "labelled" else notes.starred
     if store is None:
         keep = notes.mask(np.ones(len(notes.indices), dtype=bool))
     elif show in ("dead", "live"):
         return np.asarray((store.fired == 0) == (show == "dead"))
     elif show == "dense":
         return np.asarray(store.density > DENSE)
+    else:
+        keep = np.ones(notes.d_sae, dtype=bool)
     return keep & ~notes.labelled if show == "unlabelled" else keep
 
 

@@ -1,8 +1,9 @@
-"""An extraction on disk, opened: nothing is read before it is asked for, and it does not change."""
+"""Defines `Store`: an extraction on disk, opened. Nothing is read before it is asked for, and it does not change."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,12 +19,16 @@ from saewidgets.features.store.layout import (
     BINS,
     LOGIT_ARRAYS,
     LOGIT_VOCABULARY,
+    LOGITS,
+    MANIFEST,
     STORED,
     VERSION,
+    VOCABULARY,
     WINDOW,
+    Array,
     Manifest,
+    check_shapes,
 )
-from saewidgets.features.store.write import LOGITS, MANIFEST, VOCABULARY, check_shapes, sizes_of
 from saewidgets.lm.tokens import pieces_of
 
 PEAKS = 3  # tokens that stand in for a label
@@ -31,6 +36,8 @@ PEAKS = 3  # tokens that stand in for a label
 Floats = npt.NDArray[np.floating[Any]]
 
 _AGAIN = "Extract it again; labels are kept."
+_MANIFEST = TypeAdapter(Manifest)
+_OUTSIDE = "an example lies outside the text that was read"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,21 +62,40 @@ class Store:
         tokens_folder: where the workspace keeps packed tokens.
 
     Raises:
-        NotFoundError: there is no extraction, or the text it has read is gone.
+        NotFoundError: there is no extraction; later also: the text that was read is gone.
         FormatError: a file is damaged, or was written by a newer version.
     """
 
     def __init__(self, folder: Path | str, tokens_folder: Path | str) -> None:
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
-        self._arrays = {name: self._open(name) for name in STORED}
-        self._check(STORED, self._arrays)
+        self._arrays = self._opened(STORED)
         self._tokens_folder = Path(tokens_folder)
-        self._texts: dict[int, str | None] = {}
+        self._text = cache(self._whole_text)
         self._logits: tuple[dict[str, npt.NDArray[Any]], _Words | None] | None = None
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self._arrays[name]
+
+    def _opened(self, layout: Mapping[str, Array], under: str = "") -> dict[str, npt.NDArray[Any]]:
+        found: dict[str, npt.NDArray[Any]] = {}
+        for name, expected in layout.items():
+            file = f"{under}{name}.npy"
+            try:
+                array = np.load(self.folder / file, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError, SyntaxError) as error:
+                raise self._damaged(file, str(error)) from error
+            if array.dtype != np.dtype(expected.dtype):
+                raise self._damaged(file, f"its type is {array.dtype}, not {expected.dtype}")
+            found[name] = np.asarray(array)  # still mapped; a plain view is sliced in a fraction of the time
+        try:
+            check_shapes(layout, {name: array.shape for name, array in found.items()}, self.manifest)
+        except ValueError as error:
+            raise self._damaged(MANIFEST, str(error)) from error
+        return found
+
+    def _damaged(self, file: str, why: str) -> FormatError:
+        return FormatError(f"{file} of this extraction is damaged: {why}.", where=str(self.folder), hint=_AGAIN)
 
     def windows(self, name: str, index: int) -> npt.NDArray[np.float32]:
         """The windows of latent `index`, dense again: ``[k, w]`` of ``top``, ``[intervals, m, w]`` of ``interval``."""
@@ -92,11 +118,7 @@ class Store:
 
     @cached_property
     def packed(self) -> PackedTokens:
-        """The packed tokens that were read.
-
-        Raises:
-            NotFoundError: they are gone.
-        """
+        """The packed tokens that were read. Raises `NotFoundError`: they are gone."""
         folder = self._tokens_folder / self.manifest.tokens
         if not (folder / "pack.json").is_file():
             raise NotFoundError(
@@ -118,7 +140,7 @@ class Store:
         """The token ids at stream positions (any shape; a position below 0 gives −1)."""
         at = np.asarray(positions, dtype=np.int64)
         if at.size and at.max() >= self.manifest.n_contexts * self.manifest.context_size:
-            raise self._damaged(MANIFEST, "an example lies outside the text that was read")
+            raise self._damaged(MANIFEST, _OUTSIDE)
         rows, offsets = np.divmod(np.maximum(at, 0), self.manifest.context_size)
         found: npt.NDArray[np.int64] = self.packed.at(self._arrays["contexts"][rows], offsets)
         found[at < 0] = -1
@@ -127,7 +149,7 @@ class Store:
     def context(self, row: int) -> npt.NDArray[np.int64]:
         """The token ids of the `row`-th context that was read, ``[context_size]``."""
         if not 0 <= row < self.manifest.n_contexts:
-            raise self._damaged(MANIFEST, "an example lies outside the text that was read")
+            raise self._damaged(MANIFEST, _OUTSIDE)
         return self.packed.context(int(self._arrays["contexts"][row])).astype(np.int64)
 
     @cached_property
@@ -156,19 +178,15 @@ class Store:
     def pieces(self, tokens: npt.ArrayLike) -> list[str]:
         """One string per token; together they are the text (see `saewidgets.lm.tokens.pieces_of`)."""
         ids = np.asarray(tokens).ravel().tolist()
-        texts = [self._texts[token] if token in self._texts else self._learned(token) for token in ids]
-        if None in texts:  # a character that several tokens share
-            return pieces_of(map(self.bytes_of, ids))
-        return texts  # type: ignore[return-value] # there is no None in it
+        texts = [text for token in ids if (text := self._text(token)) is not None]
+        return texts if len(texts) == len(ids) else pieces_of(map(self.bytes_of, ids))  # several share a character
 
-    def _learned(self, token: int) -> str | None:
-        """The text of a token that was not asked for before; None if its bytes are not whole characters."""
+    def _whole_text(self, token: int) -> str | None:
+        """The text of a token; None if its bytes are not whole characters."""
         try:
-            text = self.bytes_of(token).decode("utf-8")
+            return self.bytes_of(token).decode("utf-8")
         except UnicodeDecodeError:
-            text = None
-        self._texts[token] = text
-        return text
+            return None
 
     def text_of(self, token: int) -> str:
         return self.bytes_of(token).decode("utf-8", "replace")
@@ -224,18 +242,11 @@ class Store:
 
     @property
     def logits(self) -> dict[str, npt.NDArray[Any]] | None:
-        """`LOGIT_ARRAYS`, where they were computed for all latents; else None, until they are.
-
-        Raises:
-            FormatError: a file of them is damaged.
-        """
+        """`LOGIT_ARRAYS`, where they were computed for all latents; else None, until they are."""
         if self._logits is None and (self.folder / LOGITS).is_dir():
-            arrays = {name: self._open(f"{LOGITS}/{name}", LOGIT_ARRAYS[name].dtype) for name in LOGIT_ARRAYS}
-            self._check(LOGIT_ARRAYS, arrays)
-            words = None
+            arrays, words = self._opened(LOGIT_ARRAYS, f"{LOGITS}/"), None
             if (self.folder / LOGITS / "vocabulary.npy").exists():  # tables made before there was one have none
-                table = self._open(f"{LOGITS}/vocabulary", LOGIT_VOCABULARY.dtype)
-                self._check({"vocabulary": LOGIT_VOCABULARY}, {"vocabulary": table})
+                table = self._opened({"vocabulary": LOGIT_VOCABULARY}, f"{LOGITS}/")["vocabulary"]
                 words = self._words(table, f"{LOGITS}/{VOCABULARY}")
             self._logits = arrays, words
         return None if self._logits is None else self._logits[0]
@@ -251,46 +262,19 @@ class Store:
         """Of its files, the text not counted."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
-    # --------------------------------------------------------------------------------------------- files
-
-    def _open(self, name: str, dtype: str | None = None) -> npt.NDArray[Any]:
-        path = self.folder / f"{name}.npy"
-        try:
-            array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
-            raise self._damaged(f"{name}.npy", str(error)) from error
-        expected = np.dtype(dtype or STORED[name].dtype)
-        if array.dtype != expected:
-            raise self._damaged(f"{name}.npy", f"its type is {array.dtype}, not {expected}")
-        return np.asarray(array)  # still mapped; a plain view is sliced in a fraction of the time
-
-    def _check(self, layout: Any, arrays: dict[str, npt.NDArray[Any]]) -> None:
-        try:
-            check_shapes(layout, {name: array.shape for name, array in arrays.items()}, sizes_of(self.manifest))
-        except ValueError as error:
-            raise self._damaged(MANIFEST, str(error)) from error
-
-    def _damaged(self, file: str, why: str) -> FormatError:
-        return FormatError(f"{file} of this extraction is damaged: {why}.", where=str(self.folder), hint=_AGAIN)
-
     def __repr__(self) -> str:
         m = self.manifest
         return f"<Store {m.model} {m.hook_name} · {m.d_sae:,} latents, {m.n_tokens:,} tokens>"
 
 
 def read_manifest(folder: Path | str) -> Manifest:
-    """What `extraction.json` says.
-
-    Raises:
-        NotFoundError: there is none.
-        FormatError: it is damaged, or of a newer version.
-    """
+    """What `extraction.json` says. Raises `NotFoundError` and `FormatError`."""
     path = Path(folder) / MANIFEST
     try:
         data = json.loads(path.read_bytes())
         version = data.get("version") if isinstance(data, dict) else None
         if not (isinstance(version, int) and version > VERSION):
-            return _manifest().validate_python(data)
+            return _MANIFEST.validate_python(data)
     except FileNotFoundError as error:
         raise NotFoundError("There is no extraction here.", where=str(path.parent), hint=_AGAIN) from error
     except (OSError, ValueError) as error:
@@ -301,11 +285,6 @@ def read_manifest(folder: Path | str) -> Manifest:
         f"The extraction was written by a newer version (layout {version}, known: {VERSION}).", where=str(path),
         hint="Upgrade saewidgets.",
     )
-
-
-@cache
-def _manifest() -> TypeAdapter[Manifest]:
-    return TypeAdapter(Manifest)
 
 
 def _commonest(tokens: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:

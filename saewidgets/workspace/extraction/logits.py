@@ -124,7 +124,7 @@ class LogitJobs:
         import torch
 
         from saewidgets.features.extraction.extraction_checkpoint import remove_checkpoints
-        from saewidgets.features.store.write import write_logits
+        from saewidgets.features.store.layout import write_logits
 
         context.control.check()
         (extraction_id,) = ids

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from saewidgets.features.logit_effects import Effects
     from saewidgets.features.store.feature_data import FeatureData
     from saewidgets.features.store.query import Noted, Notes
     from saewidgets.features.store.read import Store
@@ -316,7 +317,7 @@ class FeatureReading:
             ConfigError: they are not defined for this SAE; and as `run_on`.
             HookError: it is not known how the model turns its residual stream into logits.
         """
-        from saewidgets.features.logit_effects import logit_effects  # torch: seconds to import
+        from saewidgets.features.logit_effects import computed_effects  # torch: seconds to import
 
         view = self._latent(wanted, index, open_store=False)
         if (old := view.note()) and (stored := self._stored_logits(wanted, index, n, old)) is not None:
@@ -328,16 +329,12 @@ class FeatureReading:
             if (stored := self._stored_logits(wanted, index, n, what)) is not None:
                 return stored
             raise
-        found = self.live.run(opened, lambda: logit_effects(opened.sae, opened.model.head, index, n))
-        raises, lowers = (
-            tuple((opened.model.text.text([token]), value) for token, value in side)
-            for side in (found.raises, found.lowers)
-        )
-        return LogitsRecord(index, raises, lowers, tuple(found.counts.tolist()), tuple(found.edges.tolist()), old)
+        effects = computed_effects(opened.sae, opened.model.head, opened.model.text, n)
+        return _record(index, self.live.run(opened, lambda: effects(index)), n, old)
 
     def similar(self, wanted: str, index: int, n: int = 10) -> Records[RelatedRecord]:
         """The `n` features whose decoder directions are nearest to that of a feature; loads the SAE."""
-        from saewidgets.features.relations import similar  # torch: seconds to import
+        from saewidgets.features.logit_effects import similar  # torch: seconds to import
 
         view = self._latent(wanted, index)
         return self._related(view, similar(self.live.sae(self._subject(view)), index, n))
@@ -348,22 +345,19 @@ class FeatureReading:
         Raises:
             StateError: it was not extracted.
         """
-        from saewidgets.features.relations import coactive  # torch: seconds to import
+        from saewidgets.features.store.feature_data import coactive  # torch: seconds to import
 
         view = self._latent(wanted, index)
-        found = coactive(view.read, index, n)
-        return self._related(view, found.found), found.sampled
+        found, sampled = coactive(view.read, index, n)
+        return self._related(view, found), sampled
 
     def _stored_logits(self, wanted: str, index: int, n: int, why: str) -> LogitsRecord | None:
         """From the tables of the extraction; None where it has none. `why` they were not computed."""
-        from saewidgets.features.export import stored_effects  # torch: seconds to import
+        from saewidgets.features.logit_effects import stored_effects  # torch: seconds to import
 
         store = self.view(wanted).store
         effects = stored_effects(store) if store is not None else None
-        if effects is None or (found := effects(index)) is None:
-            return None
-        raises, lowers = (tuple((one.text, one.value) for one in side[:n]) for side in (found.raises, found.lowers))
-        return LogitsRecord(index, raises, lowers, note=f"From stored tables: {why}")
+        return _record(index, effects(index), n, f"From stored tables: {why}") if effects is not None else None
 
     def can_read(self, wanted: str) -> str:
         """Why live readings are not possible here; ``""`` if they are, as far as can be told without loading."""
@@ -463,9 +457,14 @@ class FeatureReading:
             for row, density, fired, largest, mean, peaks in zip(rows, *columns, tokens, strict=True)
         ]  # fmt: skip
 
-    def _related(self, view: View, found: Sequence[Any]) -> Records[RelatedRecord]:
-        rows = self._records(view, [one.index for one in found])
-        return Records([RelatedRecord(row, one.value) for row, one in zip(rows, found, strict=True)], RelatedRecord)
+    def _related(self, view: View, found: Sequence[tuple[int, float]]) -> Records[RelatedRecord]:
+        rows = self._records(view, [index for index, _ in found])
+        return Records([RelatedRecord(row, v) for row, (_, v) in zip(rows, found, strict=True)], RelatedRecord)
+
+
+def _record(index: int, found: Effects, n: int, note: str) -> LogitsRecord:
+    raises, lowers = (tuple((one.text, one.value) for one in side[:n]) for side in (found.raises, found.lowers))
+    return LogitsRecord(index, raises, lowers, tuple(found.counts), tuple(found.edges), note)
 
 
 def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:

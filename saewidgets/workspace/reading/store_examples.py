@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from saewidgets.feature_records import ExampleRecord
-from saewidgets.features.export import stored_effects
 from saewidgets.features.labels import Example, FeatureEvidence, LabelOptions, shown_examples
+from saewidgets.features.logit_effects import Effects, stored_effects
 from saewidgets.features.store.feature_data import StoredExample, feature_data, pieces
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.read import Store
@@ -53,14 +53,13 @@ class StoreExamples:
         ]
         negatives, why_none = self._silent(index, [one.position for g in data.groups for one in g.examples])
         effects_of = stored_effects(self._store)
-        effects = effects_of(index) if effects_of is not None else None
-        raises, lowers = (effects.raises, effects.lowers) if effects is not None else ((), ())
+        effects = effects_of(index) if effects_of is not None else Effects((), ())
         return FeatureEvidence(
             index=index, top=tuple(top), intervals=tuple(intervals), max_activation=data.max, density=data.density,
             firing_count=data.fired, mean_activation=data.mean,
             negatives=tuple(negatives), no_negatives=why_none,
-            raises=tuple((one.text, one.value) for one in raises),
-            lowers=tuple((one.text, one.value) for one in lowers),
+            raises=tuple((one.text, one.value) for one in effects.raises),
+            lowers=tuple((one.text, one.value) for one in effects.lowers),
         )
 
     def _example(self, one: StoredExample, kind: str) -> Example:

@@ -47,9 +47,9 @@ def hostile(store: Store) -> Store:
 
 @pytest.fixture
 def logits() -> EffectsOf:
-    def effects(index: int) -> Effects | None:
+    def effects(index: int) -> Effects:
         if index == 7:
-            return None
+            return Effects([], [])
         up = [TokenEffect(t, f" tok{t}", 2.0 - t / 10) for t in range(10)]
         down = [TokenEffect(100, EVIL, -1.5), TokenEffect(101, "\0", -1.25)]
         return Effects(up, down, [1, 5, 40, 10, 2], [-1.5, -0.75, 0.0, 0.75, 1.5, 2.25])

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from saewidgets.features.export import Effects
 from saewidgets.features.export.html_page import Section, section_of
-from saewidgets.features.export.selection import NOBODY, Effects
+from saewidgets.features.export.table_and_vectors import NOBODY
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample
 from saewidgets.features.store.query import Noted
 

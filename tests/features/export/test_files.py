@@ -17,7 +17,6 @@ from saewidgets.features.export.table_and_vectors import COLUMNS
 from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import LOGIT_ARRAYS
 from saewidgets.features.store.read import Store
-from saewidgets.lm import TokenText
 from saewidgets.sae import SAE, create_sae
 from tests.features.export.examples import EVIL, NOTES, D
 
@@ -100,17 +99,16 @@ def test_sae_dashboards_json(store: Store, sae: SAE, logits: EffectsOf, tmp_path
     assert data["feature_stats"]["max"][0] == pytest.approx(numbers.max, rel=1e-6)
 
 
-def test_effects_that_an_extraction_keeps(store: Store, tokenizer: object, tmp_path: Path) -> None:
-    text = TokenText(tokenizer)
-    assert stored_effects(store, text) is None
+def test_effects_that_an_extraction_keeps(store: Store, tmp_path: Path) -> None:
+    assert stored_effects(store) is None
     (store.folder / "logits").mkdir()
     for name, array in LOGIT_ARRAYS.items():
         values = np.tile(np.arange(10), (D, 1)) + (5 if "tokens" in name else 0.5)
         np.save(store.folder / "logits" / f"{name}.npy", values.astype(array.dtype))
-    effects = stored_effects(Store(store.folder, store.packed.folder.parent), text)
+    effects = stored_effects(Store(store.folder, store.packed.folder.parent))
     assert effects is not None
     found = effects(3)
     assert found is not None
     assert [(e.token, e.value) for e in found.raises] == [(5 + i, 0.5 + i) for i in range(10)]
-    assert found.raises[0].text == text.text([5])
+    assert found.raises[0].text == store.text_of(5)
     assert list(found.counts) == []

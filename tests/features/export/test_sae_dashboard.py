@@ -27,13 +27,14 @@ from safetensors.torch import load_file
 from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.config import ExtractionConfig, TextCorpus
-from saewidgets.features.export.table_and_vectors import alignment, decoder_rows
+from saewidgets.features.export.sae_dashboard import aligned
+from saewidgets.features.export.table_and_vectors import decoder_rows
 from saewidgets.features.extraction import extract
-from saewidgets.features.logit_effects import logit_effects
+from saewidgets.features.logit_effects import computed_effects
 from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.read import Store
 from saewidgets.formats import load_sae
-from saewidgets.lm import LoadedModel, capture, load_model
+from saewidgets.lm import LoadedModel, TokenText, capture, load_model
 from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
 
@@ -138,25 +139,25 @@ def test_intervals_count_the_same_tokens(case: Case) -> None:
 
 
 def test_logit_tables(case: Case) -> None:
-    head = unembedding(case.lm.model)
+    effects = computed_effects(case.sae, unembedding(case.lm.model), TokenText(case.lm.tokenizer))
     for feature in case.expected["whole"]:
         index = feature["index"]
-        found = logit_effects(case.sae, head, index, 10)
+        found = effects(index)
         for ours, tokens, values in (
             (found.raises, feature["top_tokens"], feature["top_logits"]),
             (found.lowers, feature["bottom_tokens"], feature["bottom_logits"]),
         ):
-            assert [token for token, _ in ours] == tokens
-            np.testing.assert_allclose([v / case.norms[index] for _, v in ours], values, atol=2e-5)
+            assert [e.token for e in ours] == tokens
+            np.testing.assert_allclose([e.value / case.norms[index] for e in ours], values, atol=2e-5)
         assert np.abs(np.cumsum(found.counts) - np.cumsum(feature["logit_heights"])).max() <= 1
-        middles = (found.edges[:-1] + found.edges[1:]) / 2 / case.norms[index]
+        middles = np.convolve(found.edges, [0.5, 0.5], "valid") / case.norms[index]
         np.testing.assert_allclose(middles, feature["logit_values"], atol=2e-5)
 
 
 def test_neurons_that_a_row_is_aligned_with(case: Case) -> None:
     for feature in case.expected["whole"]:
         row = decoder_rows(case.sae, [feature["index"]])[0] / case.norms[feature["index"]]
-        indices, values, shares = alignment(row)
+        indices, values, shares = aligned(row).values()
         assert indices == feature["alignment"][0]
         np.testing.assert_allclose(values, feature["alignment"][1], atol=1e-5)
         np.testing.assert_allclose(shares, feature["alignment"][2], atol=1e-5)

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from saewidgets.features.export import Effects, TokenEffect
 from saewidgets.features.export.html_page import chip, page_of, section_html
-from saewidgets.features.export.selection import Effects, TokenEffect
 from saewidgets.features.store.query import Noted
 from saewidgets.render.numbers import activation, percent
 from saewidgets.render.shades import step_of

@@ -14,8 +14,7 @@ import numpy.typing as npt
 from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.config import TextCorpus
-from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest
-from saewidgets.features.store.write import write_store
+from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest, write_store
 from saewidgets.lm import TokenText
 
 W = 2 * WINDOW + 1

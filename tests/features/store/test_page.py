@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import ConfigError
-from saewidgets.features.relations import coactive
-from saewidgets.features.store.feature_data import feature_data, peak_tokens
-from saewidgets.features.store.query import Noted, find
+from saewidgets.features.store.feature_data import coactive, feature_data, peak_tokens
+from saewidgets.features.store.query import Noted, Notes
+from saewidgets.features.store.query import find as find_in
 from saewidgets.features.store.read import Store
 
 Latents = npt.NDArray[np.float32]
@@ -62,14 +64,18 @@ def test_peak_tokens_of_examples(store: Store) -> None:
 def test_coactivation_equals_the_dense_count(store: Store, dense: Latents) -> None:
     index = 4
     with_it = dense[dense[:, index] > 0] > 0
-    found = coactive(store, index, n=39)
-    assert found.sampled == len(with_it)
-    shares = {r.index: r.value for r in found.found}
+    found, sampled = coactive(store, index, n=39)
+    assert sampled == len(with_it)
+    shares = dict(found)
     expected = {i: s for i, s in enumerate(with_it.mean(0)) if s > 0 and i != index}
     assert shares == pytest.approx(expected)
-    excess = [r.value - store.density[r.index] for r in found.found]
+    excess = [share - store.density[other] for other, share in found]
     assert excess == sorted(excess, reverse=True)
-    assert coactive(store, 0).found == []
+    assert coactive(store, 0) == ([], 0)
+
+
+def find(store: Store, notes: dict[int, Noted], **wanted: Any) -> npt.NDArray[np.int64]:
+    return find_in(store, Notes(notes, store.d_sae), **wanted)
 
 
 NOTES = {
@@ -88,7 +94,7 @@ def test_everything_by_index(store: Store) -> None:
 def test_sorted_by_numbers(store: Store, sort: str, column: str, descending: bool) -> None:
     values = getattr(store, column)
     expected = sorted(range(store.d_sae), key=lambda i: (-values[i] if descending else values[i], i))
-    assert find(store, {}, sort=sort, descending=descending).tolist() == expected  # type: ignore[arg-type]
+    assert find(store, {}, sort=sort, descending=descending).tolist() == expected
 
 
 def test_sorted_by_notes_with_the_others_last(store: Store) -> None:
@@ -125,7 +131,7 @@ def test_search_in_labels_tokens_and_indices(store: Store) -> None:
 
 def test_unknown_values(store: Store) -> None:
     with pytest.raises(ConfigError, match="'weird'"):
-        find(store, {}, sort="weird")  # type: ignore[arg-type]
+        find(store, {}, sort="weird")
     with pytest.raises(ConfigError) as caught:
-        find(store, {}, show="sleeping")  # type: ignore[arg-type]
+        find(store, {}, show="sleeping")
     assert caught.value.where == "show"

@@ -13,11 +13,10 @@ import pytest
 
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import FormatError, NotFoundError, StorageError
-from saewidgets.features.export import stored_effects
+from saewidgets.features.logit_effects import stored_effects
 from saewidgets.features.store.feature_data import feature_data
-from saewidgets.features.store.layout import LOGIT_ARRAYS, STORED
+from saewidgets.features.store.layout import LOGIT_ARRAYS, STORED, write_logits
 from saewidgets.features.store.read import Store, read_manifest
-from saewidgets.features.store.write import write_logits
 from tests.features.store.conftest import D
 from tests.features.store.made import make_store, packed_text
 

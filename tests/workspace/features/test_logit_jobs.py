@@ -293,7 +293,7 @@ def test_one_that_failed_goes_on(ws: Workspace, own: Extraction, monkeypatch: py
         raise StorageError("The disk is full.", where=str(own.folder))
 
     with monkeypatch.context() as patch:
-        patch.setattr("saewidgets.features.store.write.write_logits", full)
+        patch.setattr("saewidgets.features.store.layout.write_logits", full)
         job = ws.extractions.compute_logits(own.id)
         assert job.wait(PATIENCE) is JobStatus.FAILED
         assert job.error is not None
