@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from saewidgets.widgets import DownloadFromHF, ExtractionViewer, SAEBrowser, Steering, TrainingPanel
     from saewidgets.workspace import Run, TrainingGroup, Workspace, default_workspace, steered
     from saewidgets.workspace.analyze import analyze_sae
-    from saewidgets.workspace.sinks.trackers import TrackioSink, WandbSink
+    from saewidgets.workspace.sinks import TrackioSink, WandbSink
 
 _HOMES = {
     "saewidgets.config": (
@@ -83,7 +83,7 @@ _HOMES = {
     "saewidgets.widgets": ("DownloadFromHF", "ExtractionViewer", "SAEBrowser", "Steering", "TrainingPanel"),
     "saewidgets.workspace": ("Run", "TrainingGroup", "Workspace", "default_workspace", "steered"),
     "saewidgets.workspace.analyze": ("analyze_sae",),
-    "saewidgets.workspace.sinks.trackers": ("TrackioSink", "WandbSink"),
+    "saewidgets.workspace.sinks": ("TrackioSink", "WandbSink"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -86,7 +86,7 @@ def notebook() -> Iterator[Finding]:
 
 def devices() -> Iterator[Finding]:
     """What a run can compute on."""
-    from saewidgets.workspace.devices import devices as present  # imports torch: seconds
+    from saewidgets.workspace.training.estimates import devices as present  # imports torch: seconds
 
     for device in present():
         free = f", {size(device.free_bytes)} free" if device.free_bytes is not None else ""

@@ -22,7 +22,8 @@ from saewidgets.errors import ConfigError, NotFoundError, StorageError
 if TYPE_CHECKING:
     from saewidgets.activation_records import ActivationStoreRecord
     from saewidgets.workspace.activations import Capture
-    from saewidgets.workspace.pipeline import LayerReport, Pipeline
+    from saewidgets.workspace.pipeline import Pipeline
+    from saewidgets.workspace.training.advice import LayerReport
 
 
 def _this_command() -> tuple[str, ...]:

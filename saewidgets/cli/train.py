@@ -171,7 +171,7 @@ def presets() -> None:
 
 def _sinks(wandb: str | None, trackio: str | None) -> list[Any]:
     """What ``--wandb`` and ``--trackio`` stand for."""
-    from saewidgets.workspace.sinks.trackers import TrackioSink, WandbSink  # imports little, but nobody else needs it
+    from saewidgets.workspace.sinks import TrackioSink, WandbSink  # imports little, but nobody else needs it
 
     return [*([WandbSink(wandb)] if wandb else []), *([TrackioSink(trackio)] if trackio else [])]
 

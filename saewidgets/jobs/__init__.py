@@ -4,7 +4,7 @@ The manager persists through a `JobStore` and knows neither what it runs nor whe
 """
 
 from saewidgets.jobs.control import JobContext, JobControl, Runner
-from saewidgets.jobs.job_store import JobSettings, JobStore, Recorded, compute_lane
+from saewidgets.jobs.job_store import JobSettings, JobStore, Recorded
 from saewidgets.jobs.manager import Job, JobManager, Verbs
 from saewidgets.jobs.owner import error_info
 from saewidgets.jobs.pump import Listeners, Subscriber, Update
@@ -12,5 +12,5 @@ from saewidgets.jobs.states import Command
 
 __all__ = [
     "Command", "Job", "JobContext", "JobControl", "JobManager", "JobSettings", "JobStore", "Listeners", "Recorded",
-    "Runner", "Subscriber", "Update", "Verbs", "compute_lane", "error_info",
+    "Runner", "Subscriber", "Update", "Verbs", "error_info",
 ]  # fmt: skip

@@ -119,11 +119,6 @@ class JobSettings:
     widths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"download": 3}))
 
 
-def compute_lane(host: str, device: str) -> str:
-    """The lane of one device of one machine: one job at a time, the rest queue."""
-    return f"{host}/{device}"
-
-
 def lane_device(lane: str) -> str:
-    """The part of the name behind the host."""
+    """The part of a lane's name behind the host."""
     return lane.rpartition("/")[2]

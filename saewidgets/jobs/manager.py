@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs.control import InteractiveQueue, Runner
-from saewidgets.jobs.job_store import JobSettings, JobStore, compute_lane, lane_device
+from saewidgets.jobs.job_store import JobSettings, JobStore, lane_device
 from saewidgets.jobs.owner import LocalJob, Outcome, Owner
 from saewidgets.jobs.process import close_at_exit, is_gone, new_owner
 from saewidgets.jobs.pump import Pump, Subscriber
@@ -89,7 +89,7 @@ class JobManager:
 
         Args:
             kind, payload: plain JSON data from which the factory of this kind makes the runner, here or elsewhere.
-            lane: see `compute_lane`.
+            lane: see `lane`.
             job_id: its id; None makes one.
             before_start: called with the id when the row exists and before the job can start (to insert rows that
                 refer to it). If it raises, the job is removed and the error passes on.
@@ -137,7 +137,7 @@ class JobManager:
             changes = {
                 "status": JobStatus.QUEUED,
                 "owner": self.owner,
-                "lane": compute_lane(self.settings.host, lane_device(record.lane)),
+                "lane": self.lane(lane_device(record.lane)),
             }
             changed = self._store.change(job_id, changes, when={record.status})
             if changed is not None:
@@ -199,6 +199,10 @@ class JobManager:
         return self.interactive(lane).submit(fn)
 
     # ------------------------------------------------------------------------------------------------ looking
+
+    def lane(self, device: str) -> str:
+        """The lane of one device of this machine: one job at a time, the rest queue."""
+        return f"{self.settings.host}/{device}"
 
     def handle(self, job_id: str) -> Job:
         """Raises `NotFoundError` if there is no such job."""

@@ -8,8 +8,7 @@ from saewidgets.catalog import backup_catalog, upgrade_catalog
 from saewidgets.jobs import Job
 from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.steered_model import default_workspace, steered
-from saewidgets.workspace.training.group import TrainingGroup
-from saewidgets.workspace.training.run import Run
+from saewidgets.workspace.training.run import Run, TrainingGroup
 from saewidgets.workspace.workspace import Workspace
 
 __all__ = [

@@ -12,11 +12,10 @@ from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
 from saewidgets.config.corpus import ActivationCorpus
-from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.names import as_recorded, check_revision, free_name, is_local
 from saewidgets.demo import resolve_model
 from saewidgets.durable import free_bytes, require_space
-from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import Listeners
 from saewidgets.records import Records
@@ -34,17 +33,10 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 
-def asked(
-    workspace: Workspace, model: Any, corpus: Any, hook_names: Any, tokens: Any, dtype: Any, name: Any, tokenizer: Any,
-    settings: Mapping[str, Any],
-) -> tuple[CaptureConfig, Held | None]:
+def settled(workspace: Workspace, model: Any, tokenizer: Any, **settings: Any) -> tuple[CaptureConfig, Held | None]:
     """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
     held = None if isinstance(model, str | Path) and tokenizer is None else take(model, tokenizer)
-    called = str(model) if held is None else held.name
-    config = CaptureConfig(
-        **{"model": called, "corpus": corpus, "hook_names": hook_names, "tokens": tokens, "dtype": dtype,
-           "name": name, **settings}
-    )  # fmt: skip
+    config = CaptureConfig(**{"model": str(model) if held is None else held.name, **settings})
     changes: dict[str, Any] = {}
     if held is not None:
         changes["device"] = place_of(held, config.device)
@@ -108,15 +100,15 @@ class Capture(FilesHandle):
 
     @property
     def corpus(self) -> ActivationCorpus:
-        """What a `TrainingConfig` takes as its corpus to train from this store."""
+        """What a `TrainingConfig` takes to train from this store."""
         return ActivationCorpus(self.id)
 
     def open(self) -> StoredActivations:
-        """The store itself: token ids, rows as memory maps. Raises what `ws.activations.open` raises."""
+        """See `ws.activations.open`."""
         return self._workspace.activations.open(self.id)
 
     def verify(self, on_file: Callable[[int], None] | None = None) -> None:
-        """Compare every file with its SHA-256, see `ws.activations.verify`."""
+        """See `ws.activations.verify`."""
         self._workspace.activations.verify(self.id, on_file)
 
     def _parts(self, record: ActivationStoreRecord) -> list[str]:
@@ -183,7 +175,10 @@ class Activations:
             NotFoundError: there is no such model, file or hook point, as far as that is known without loading anything.
             StorageError: the store does not fit on the disk.
         """
-        config, held = asked(self._workspace, model, corpus, hook_names, tokens, dtype, name, tokenizer, settings)
+        config, held = settled(
+            self._workspace, model, tokenizer, corpus=corpus, hook_names=hook_names, tokens=tokens, dtype=dtype,
+            name=name, **settings,
+        )
         need = needed(self._workspace, config, held, ask=False)
         if need is not None:
             self._require_space(need.size_bytes)
@@ -212,7 +207,10 @@ class Activations:
         Raises:
             ConfigError, NotFoundError: as `capture`.
         """
-        config, held = asked(self._workspace, model, corpus, hook_names, tokens, dtype, None, tokenizer, settings)
+        config, held = settled(
+            self._workspace, model, tokenizer, corpus=corpus, hook_names=hook_names, tokens=tokens, dtype=dtype,
+            **settings,
+        )
         found = needed(self._workspace, config, held, ask=True)
         assert found is not None  # it was asked for
         return found
@@ -247,10 +245,10 @@ class Activations:
                 the model as far as it is known on this machine.
             StorageError: the store does not fit on the disk.
         """
-        from saewidgets.workspace.capture.hidden_states import check_widths, look_at_states  # torch: seconds to import
+        from saewidgets.workspace.capture import hidden_states as states  # torch: seconds to import
 
-        found = [look_at_states(path) for path in paths_of(paths)]
-        hooks = hook_names_of(hook_names, [(file.path, file.layer) for file in found])
+        found = [states.look_at_states(path) for path in states.paths_of(paths)]
+        hooks = states.hook_names_of(hook_names, found)
         if dtype is not None and dtype not in _DTYPES:
             arguments.refuse(dtype, "dtype", "a number format", f"Use {', '.join(_DTYPES)}, or None.")
         rows = {file.rows for file in found}
@@ -262,7 +260,7 @@ class Activations:
         itemsize = {None: None, "float32": 4}.get(dtype, 2)
         self._require_space(sum(file.rows * file.width * (itemsize or min(4, file.dtype.itemsize)) for file in found))
         if model is not None:
-            check_widths(model, [(hook, file.width) for hook, file in zip(hooks, found, strict=True)])
+            states.check_widths(model, [(hook, file.width) for hook, file in zip(hooks, found, strict=True)])
         layers = " ".join(f"L{file.layer}" for file in found if file.layer is not None)
         shown = arguments.name(name, "what to call the store") if name else self._free_name(
             f"{_short(model or '')} {corpus} {layers}"
@@ -393,14 +391,14 @@ class Activations:
     ) -> Capture:
         """Queue what makes a store; `used` is the corpus that forms are to suggest from now on."""
 
-        def rows(folders: Mapping[str, Path]) -> Callable[[str], object]:
+        def insert(job_id: str, folders: Mapping[str, Path]) -> None:
             ((store_id, folder),) = folders.items()
             if used is not None:
                 config["corpus"] = corpus_to_row(config["corpus"], folder)
-            return lambda job_id: self._rows.create(id=store_id, config=config, folder=folder, job_id=job_id, **row)
+            self._rows.create(id=store_id, config=config, folder=folder, job_id=job_id, **row)
 
         model = None if used is None else row["model"]
-        (store_id,) = self._tasks.submit(new_store_id, device, rows, held=held, model=model, corpus=used)
+        (store_id,) = self._tasks.submit(new_store_id, device, insert, held=held, model=model, corpus=used)
         self.changes.tell(store_id)
         return Capture(self._workspace, store_id)
 
@@ -413,52 +411,4 @@ class Activations:
 
 
 def _short(model: str) -> str:
-    return Path(model).name if model != "demo" else model
-
-
-_STATES = (".pt", ".pth", ".safetensors")
-
-
-def paths_of(given: str | Path | Sequence[str | Path]) -> Sequence[Path]:
-    """Files, those of a folder in the order of their layers."""
-    wanted = [given] if isinstance(given, str | Path) else given
-    if not isinstance(wanted, Sequence) or not wanted:
-        arguments.refuse(given, "paths", "the path of a file, or several", "Give at least one.")
-    found: Sequence[Path] = []
-    for each in wanted:
-        path = arguments.path(each, "paths", "a file of hidden states")
-        if not path.is_dir():
-            found = [*found, path]
-            continue
-        inside = [file for file in path.glob("layer_*_states.*") if file.suffix in _STATES and not file.is_symlink()]
-        if not inside:
-            raise NotFoundError(
-                "The folder holds no layer_…_states.pt.", where=str(path), hint="Give the paths of the files."
-            )
-        found = [*found, *sorted(inside, key=lambda file: (len(file.name), file.name))]
-    return found
-
-
-def hook_names_of(given: str | Sequence[str] | None, files: Sequence[tuple[Path, int | None]]) -> tuple[str, ...]:
-    """The hook point of every file."""
-    if given is None:
-        for path, layer in files:
-            if layer is None:
-                raise ConfigError(
-                    f"{path.name} does not say of which layer it is.", where="hook_names",
-                    hint='Say it: hook_names="blocks.6.hook_resid_post".',
-                )
-        names = tuple(f"blocks.{layer}.hook_resid_post" for _, layer in files)
-    else:
-        names = (given,) if isinstance(given, str) else tuple(given)
-    if len(names) != len(files):
-        raise ConfigError(
-            f"There are {len(files):,} files and {len(names):,} hook names.", where="hook_names",
-            hint="Name one for each file, in their order.",
-        )
-    for name in names:
-        if not isinstance(name, str) or not HOOK_NAME.fullmatch(name):
-            arguments.refuse(name, "hook_names", "a hook name", "Use names such as blocks.6.hook_resid_post.")
-    if len(set(names)) < len(names):
-        raise ConfigError("Two files are of the same hook point.", where="hook_names", hint="Import each once.")
-    return names
+    return Path(model).name

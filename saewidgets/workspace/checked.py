@@ -22,8 +22,8 @@ def _id(value: Any, where: str) -> str:
 
 
 def _text(value: Any, where: str) -> str:
-    take.text(value, where, f"the {where.replace('_', ' ')}")
-    return str(value)  # as it is: who keeps or reads it refuses what it cannot
+    what = "a text" if where == "text" else f"the {where.replace('_', ' ')}, a text"
+    return take.kind(value, str, where, what, "Write it in quotes.")  # who keeps or reads it refuses what it cannot
 
 
 def _secret(value: Any, where: str) -> str:

@@ -20,16 +20,24 @@ from saewidgets.jobs import Job, Listeners
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row
-from saewidgets.workspace.extraction.concrete import checked, concrete, estimate, store_bytes, table_bytes
 from saewidgets.workspace.extraction.demo import take_demo
-from saewidgets.workspace.extraction.extraction_job import KIND, config_of, remove_if_empty, run_extraction
+from saewidgets.workspace.extraction.extraction_job import (
+    KIND,
+    checked,
+    concrete,
+    config_of,
+    estimate,
+    remove_if_empty,
+    run_extraction,
+    store_bytes,
+    table_bytes,
+)
 from saewidgets.workspace.extraction.logits import LogitJobs
-from saewidgets.workspace.folders import remove_tree
+from saewidgets.workspace.folders import TOKENS, remove_tree
 from saewidgets.workspace.handle import FilesHandle
 from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.subjects import Subject, files_of, find_subject, held_model
 from saewidgets.workspace.tasks import Tasks
-from saewidgets.workspace.training.training_job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.features.store.read import Store
@@ -144,23 +152,19 @@ class Extractions:
         ours = {"training_id" if subject.of_training else "sae_id": subject.id}
         data = config.to_data()
 
-        def rows(folders: Mapping[str, Path]) -> Callable[[str], None]:
+        def insert(job_id: str, folders: Mapping[str, Path]) -> None:
             ((extraction_id, folder),) = folders.items()
             data["corpus"] = corpus_to_row(data["corpus"], folder)
-
-            def insert(job_id: str) -> None:
-                self._rows.create(
-                    id=extraction_id, config=data, model=str(config.model), hook_name=str(subject.hook_name),
-                    d_sae=subject.d_sae, tokens_total=config.tokens, folder=folder, layer=subject.layer, job_id=job_id,
-                    facts={**subject.packing.to_data(), "validation_share": subject.validation_share,
-                           "model_given": held is not None},
-                    **ours,
-                )  # fmt: skip
-
-            return insert
+            self._rows.create(
+                id=extraction_id, config=data, model=str(config.model), hook_name=str(subject.hook_name),
+                d_sae=subject.d_sae, tokens_total=config.tokens, folder=folder, layer=subject.layer, job_id=job_id,
+                facts={**subject.packing.to_data(), "validation_share": subject.validation_share,
+                       "model_given": held is not None},
+                **ours,
+            )  # fmt: skip
 
         (extraction_id,) = self._tasks.submit(
-            partial(new_extraction_id, subject.id), config.device, rows, payload=ours, held=held,
+            partial(new_extraction_id, subject.id), config.device, insert, payload=ours, held=held,
             model=str(config.model),
         )  # fmt: skip
         return Extraction(self._workspace, extraction_id)

@@ -15,6 +15,7 @@ from saewidgets.durable import storage_errors
 from saewidgets.errors import FormatError, StorageError
 
 DRAFT = ".incoming-"
+TOKENS = "tokens"  # the folder of packed corpora, shared by all that read text
 DRAFT_SECONDS = 48 * 3600  # another process may still be writing into a younger one
 
 

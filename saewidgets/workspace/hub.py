@@ -1,51 +1,60 @@
-"""`ws.hub`: the Hugging Face hub, looked at and downloaded from."""
+"""`ws.hub`: the Hugging Face hub, looked at and downloaded from; and the jobs of downloads."""
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
 from saewidgets.config.names import MAX_NAME, one_name
-from saewidgets.errors import ConfigError, NotFoundError
-from saewidgets.events import JobStatus
+from saewidgets.durable import require_space
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
+from saewidgets.events import JobStatus, LogLine, Progress
 from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
-from saewidgets.jobs import Job
-from saewidgets.records import JobRecord, Records
-from saewidgets.workspace.download_job import KIND, LANE, DownloadRunners
+from saewidgets.jobs import Job, JobContext
+from saewidgets.records import JobRecord, Records, SAERecord
+from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.handle import Names
+from saewidgets.workspace.held import Held
+from saewidgets.workspace.library.intake import Origin, replace_files, take_in
 from saewidgets.workspace.tasks import Tasks
 
 if TYPE_CHECKING:
     from saewidgets.hub import HubClient
+    from saewidgets.hub.download import Downloaded
     from saewidgets.workspace.workspace import Workspace
 
+KIND = "download"
+LANE = "download"  # three wide, see `JobSettings.widths`
+_ROOM = 64 * 1024**2  # left free on the disk of the workspace
 _FACETS = ("site", "layer", "width", "l0")
 _CLIENTS = 4  # with typed tokens, of which each keeps what it has listed
 _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
+log = logging.getLogger(__name__)
 
 
 class _Named:
     """Downloads as rows with a name, for `Names`."""
 
     def __init__(self, records: Records[JobRecord]) -> None:
-        self._rows = [SimpleNamespace(id=record.id, name=record.payload.get("name")) for record in records]
+        self._rows = {each.id: SimpleNamespace(id=each.id, name=each.payload.get("name")) for each in records}
 
     def get(self, job_id: str) -> SimpleNamespace:
-        for row in self._rows:
-            if row.id == job_id:
-                return row
-        raise NotFoundError(f"There is no download {job_id!r}.")
+        if job_id not in self._rows:
+            raise NotFoundError(f"There is no download {job_id!r}.")
+        return self._rows[job_id]
 
     def list(self) -> list[SimpleNamespace]:
-        return self._rows
+        return list(self._rows.values())
 
 
+@checks_arguments
 class Hub:
     """The hub as a workspace sees it.
 
@@ -58,8 +67,8 @@ class Hub:
         self._workspace = workspace
         self._clients: OrderedDict[str | None, HubClient] = OrderedDict()
         self._lock = threading.Lock()
-        self._runners = DownloadRunners(workspace, self)
-        self._tasks = Tasks(workspace, KIND, self._runners.run, key=None, ended=self._runners.ended)
+        self._downloads = _Downloads(workspace, self)
+        self._tasks = Tasks(workspace, KIND, self._downloads.run, key=None, ended=self._downloads.ended)
         self.subscribe = self._tasks.subscribe
 
     def client(self, token: str | None = None) -> HubClient:
@@ -67,11 +76,10 @@ class Hub:
 
         Raises:
             InvalidTokenError: the token cannot be one.
-            ConfigError: it is no text.
         """
         from saewidgets.hub import HubClient  # the hub's client: a second to import
 
-        token = arguments.optional_text(token, "token", "an access token", secret=True) or None
+        token = token or None
         with self._lock:
             if token not in self._clients:
                 self._clients[token] = HubClient(token)
@@ -84,11 +92,10 @@ class Hub:
         """Raise `InvalidTokenError`, which does not show it, if no access token looks like this. Nobody is asked."""
         from saewidgets.hub.client import checked_token  # the hub's client: a second to import
 
-        checked_token(arguments.optional_text(token, "token", "an access token", secret=True))
+        checked_token(token)
 
     def forget(self, token: str) -> None:
         """Let go of the client of a token, with what it has listed."""
-        arguments.text(token, "token", "an access token", hint="Give the token that was used.", secret=True)
         with self._lock:
             self._clients.pop(token, None)
 
@@ -167,8 +174,7 @@ class Hub:
         Args:
             where: what the person calls the setting.
         """
-        where = arguments.text(where, "where", "what to call the setting")
-        if arguments.optional_text(device, where, "a device") in (None, "cpu"):
+        if device in (None, "cpu"):
             return
         known = [str(found["id"]) for found in self._workspace.devices()]
         if device not in known and not (device == "cuda" and "cuda:0" in known):
@@ -188,7 +194,6 @@ class Hub:
 
     def refresh(self, text: str | None = None) -> None:
         """Forget what was listed, so that the next look asks the hub again."""
-        arguments.optional_text(text, "text", "a repository of the hub")
         with self._lock:
             clients = list(self._clients.values())
         for client in clients:
@@ -232,9 +237,9 @@ class Hub:
         if running is not None:
             if running.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED):
                 return self.resume(running.id, token)
-            self._runners.hold(running.id, token)
+            self._downloads.hold(running.id, token)
             return self._workspace.manager.handle(running.id)
-        return self._tasks.start(payload, LANE, lambda job_id: self._runners.hold(job_id, token))
+        return self._tasks.start(payload, LANE, lambda job_id: self._downloads.hold(job_id, token))
 
     def resume(self, job_id: str, token: str | None = None) -> Job:
         """Go on with a download that was paused or failed, with a token if it needs one again.
@@ -243,21 +248,20 @@ class Hub:
             NotFoundError: there is no such download.
             StateError: it has completed.
         """
-        record = self._workspace.manager.get(arguments.text(job_id, "job_id", "the id of a download"))
+        record = self._workspace.manager.get(job_id)
         if record.kind != KIND:
-            raise NotFoundError(f"{job_id!r} is no download.", hint="List them with ws.hub.downloads().")
-        self._runners.hold(job_id, token, ended_before=record.finished_at)
+            raise NotFoundError(f"{job_id!r} is not a download.", hint="List them with ws.hub.downloads().")
+        self._downloads.hold(job_id, token, ended_before=record.finished_at)
         try:
             self._workspace.manager.resume(job_id)
         except BaseException:
             if record.status.is_final:
-                self._runners.drop(job_id)
+                self._downloads.drop(job_id)
             raise
         return self._workspace.manager.handle(job_id)
 
     def downloads(self, *, unfinished: bool = False) -> Records[JobRecord]:
         """Downloads of all processes, newest first; `payload` says of what (see `hub_records`)."""
-        arguments.truth(unfinished, "unfinished", "whether ended downloads are left out")
         return self._workspace.manager.list(kind=KIND, status=_UNFINISHED if unfinished else None)
 
     def find_download(self, wanted: str) -> Job:
@@ -276,8 +280,6 @@ class Hub:
     def _place(self, text: str, path: str = "", revision: str | None = None) -> Any:
         from saewidgets.hub import HubReference, parse_reference  # the hub's client: a second to import
 
-        path = arguments.text(path, "path", "the folder of an SAE in its repository")
-        revision = arguments.optional_text(revision, "revision", "a branch, tag or commit")
         if revision is not None:
             arguments.whole_text(revision, "revision")
         place = parse_reference(text, "text")
@@ -316,6 +318,157 @@ class Hub:
             if job.status is not JobStatus.INTERRUPTED:
                 return job
         return next((job for job in same if name is None or job.payload.get("name") == payload["name"]), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An access token, and when its job had ended before it was given."""
+
+    token: str = field(repr=False)
+    ended_before: float | None = None
+
+
+class _Downloads:
+    """Does the jobs of downloads.
+
+    Access tokens are kept in the memory of this process and nowhere else: while a job is queued, runs or is paused. One
+    that has ended, well or not, needs it again when it is tried again.
+    """
+
+    def __init__(self, workspace: Workspace, hub: Hub) -> None:
+        self._workspace, self._hub = workspace, hub
+        self._held: dict[str, _Held] = {}
+        self._lock = threading.Lock()
+        self._partials: dict[str, tuple[str, ...]] = {}  # job id → unfinished files on this machine
+
+    def hold(self, job_id: str, token: str | None, *, ended_before: float | None = None) -> None:
+        """Keep the token of a job until it ends, but for news of its former end, which may still be under way."""
+        if token is not None:
+            with self._lock:
+                self._held[job_id] = _Held(token, ended_before)
+
+    def drop(self, job_id: str) -> None:
+        """Forget the token of a job, and the client that was made for it unless another job has the same one."""
+        with self._lock:
+            held = self._held.pop(job_id, None)
+            shared = held is not None and any(other.token == held.token for other in self._held.values())
+        if held is not None and not shared:
+            self._hub.forget(held.token)
+
+    def ended(self, job: JobRecord) -> None:
+        """Forget the token; after a cancel remove what has arrived of unfinished files."""
+        with self._lock:
+            held = self._held.get(job.id)
+        # An interrupted one may only have been asleep with this process, and goes on by itself.
+        if held is not None and job.status is not JobStatus.INTERRUPTED and job.finished_at != held.ended_before:
+            self.drop(job.id)
+        if job.status is JobStatus.COMPLETED:
+            self._workspace.saes.changes.tell(str(job.result))
+        if job.status is not JobStatus.CANCELLED:
+            return
+        from saewidgets.hub import discard  # the hub's client: a second to import
+
+        try:
+            if self._workspace.catalog.jobs.get(job.id).status is JobStatus.CANCELLED:  # not resumed since
+                discard(self._unneeded(job))
+        except SAEWidgetsError as error:
+            log.warning("What had arrived of a cancelled download could not be removed: %s", error)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _unneeded(self, job: JobRecord) -> set[str]:
+        """Unfinished files of a cancelled download that no other one goes on with."""
+        found = set(self._partials.get(job.id, ())) or set(job.payload.get("partials") or ())
+        for other in self._workspace.catalog.jobs.list(kind=KIND, status=_UNFINISHED | {JobStatus.INTERRUPTED}):
+            if other.id != job.id and found:
+                found -= {*self._partials.get(other.id, ()), *(other.payload.get("partials") or ())}
+        return found
+
+    def run(self, context: JobContext, ids: Sequence[str], held: Held | None) -> str:
+        """Returns the id of the SAE."""
+        job_id, payload = context.job_id, context.payload
+        context.control.check()
+        where = payload["repo_id"], payload["revision"], payload["path"]
+        existing = self._workspace.catalog.saes.by_download(*where)
+        if existing is not None and existing.state == "ok":
+            context.emit(LogLine(f"{existing.name} is in the library already."))
+            return existing.id
+
+        last = Progress(0, int(payload.get("total_bytes") or 0), "bytes", phase="looking")
+
+        def emit(progress: Progress) -> None:
+            nonlocal last
+            last = progress
+            context.emit(progress)
+
+        emit(last)
+        found = self._download(job_id, payload, emit, context.control.check)
+        context.emit(Progress(last.total, last.total, "bytes", phase="converting"))
+        record = self._take(payload, found, existing, context.control.check)
+        if reason := record.metadata.get("origin", {}).get("kept"):
+            context.emit(LogLine(f"Kept in its own format, {record.format}: {reason}"))
+        context.emit(Progress(last.total, last.total, "bytes", phase="done"))
+        return record.id
+
+    def _download(
+        self, job_id: str, payload: Any, emit: Callable[[Progress], None], check: Callable[[], None]
+    ) -> Downloaded:
+        # The hub's client: a second to import.
+        from saewidgets.hub import HubReference, download
+        from saewidgets.hub.cache import from_rows
+        from saewidgets.hub.errors import GatedRepositoryError, InvalidTokenError, RepositoryNotFoundError
+
+        place = HubReference(payload["repo_id"], payload["revision"], payload["path"])
+        listing = from_rows(place.repo_id, payload["revision"], place.path, payload.get("files"))
+        with self._lock:
+            token = held.token if (held := self._held.get(job_id)) is not None else None
+        client = self._hub.client(token)
+
+        def planned(plan: Any) -> None:
+            self._partials[job_id] = tuple(plan.partials)
+            # The library's copy; on the disk of the cache, beside what is fetched.
+            folder, cache = self._workspace.folder, client.cache_dir
+            shared = cache.exists() and folder.exists() and cache.stat().st_dev == folder.stat().st_dev
+            need = plan.total_bytes + (plan.missing_bytes if shared else 0) + _ROOM
+            require_space(folder, need, "the library", "Free some space, or choose a narrower width.")
+
+        try:
+            return download(
+                place, client=client, emit_progress=emit, check=check, on_plan=planned, branch=payload.get("asked"),
+                listing=listing, format=str(payload.get("format") or ""),
+            )  # fmt: skip
+        except (GatedRepositoryError, InvalidTokenError, RepositoryNotFoundError) as error:
+            if token is None and payload.get("token_given"):
+                error.hint = (
+                    "It was started with an access token, which is never stored. Start the download again with the "
+                    "token, or sign in with `hf auth login` and resume it."
+                )
+            raise
+
+    def _take(
+        self, payload: Any, found: Downloaded, existing: SAERecord | None, check: Callable[[], None]
+    ) -> SAERecord:
+        """The SAE in the library; one whose files were lost gets them back and keeps its name, notes and tags."""
+        from saewidgets.formats import describe  # torch: seconds to import
+
+        answer = payload.get("apply_b_dec_to_input")
+        named = describe(found.location, apply_b_dec_to_input=answer).model or payload.get("model")
+        origin = _origin_of(payload, found.format, named)
+        if existing is None:
+            return take_in(self._workspace, found.location, origin, check=check)
+        return replace_files(self._workspace, existing, found.location, origin, check=check)
+
+
+def _origin_of(payload: Any, format: str, model: str | None) -> Origin:
+    repo_id, path = str(payload["repo_id"]), str(payload["path"])
+    scope = repo_id.startswith("google/gemma-scope") or format in ("gemma_scope", "gemma_scope_2")
+    place = f"{repo_id}@{payload['revision']}" + (f"/{path}" if path else "")
+    return Origin(
+        source="gemma_scope" if scope else "huggingface", where=place, name=str(payload["name"]),
+        model=model, layer=payload.get("layer"), repo_id=repo_id,
+        revision=str(payload["revision"]), repo_path=path, facts=payload.get("facts") or {},
+        license=payload.get("license"), apply_b_dec_to_input=payload.get("apply_b_dec_to_input"),
+    )  # fmt: skip
 
 
 def default_name(repo_id: str, path: str, variant: Variant | None = None) -> str:

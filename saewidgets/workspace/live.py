@@ -16,7 +16,6 @@ from saewidgets.config.arguments import path_text
 from saewidgets.config.names import as_recorded
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.feature_records import ExtractionRecord
-from saewidgets.jobs import compute_lane
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.held import Held, canonical, device_of, missing, take
 from saewidgets.workspace.subjects import Subject, device_here, files_of, held_model
@@ -117,7 +116,7 @@ class Live:
             )
         device = str(found.lm.device)
         sae = self.sae(subject, device)
-        return Opened(subject, sae, found, hook_name, compute_lane(self._workspace.settings.host, canonical(device)))
+        return Opened(subject, sae, found, hook_name, self._workspace.manager.lane(canonical(device)))
 
     def sae(self, subject: Subject, device: str | None = None) -> SAE:
         """The SAE alone, on any device if None."""
@@ -182,7 +181,7 @@ class Live:
         self.check(subject, extraction)
         given = self._given(subject, extraction)
         device = device_of(given) if given is not None else self._named(subject, extraction)[3]
-        return compute_lane(self._workspace.settings.host, canonical(device))
+        return self._workspace.manager.lane(canonical(device))
 
     def run(self, opened: Opened, fn: Callable[[], T]) -> T:
         """`fn` between two batches of whoever uses the device; without gradients and autocast."""

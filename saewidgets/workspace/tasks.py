@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import Event, JobStatus
-from saewidgets.jobs import Job, JobContext, Update, compute_lane
+from saewidgets.jobs import Job, JobContext, Update
 from saewidgets.records import JobRecord
 from saewidgets.workspace.corpora import dataset_facts, dataset_name
 from saewidgets.workspace.folders import new_folder, remove_tree
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 Work = Callable[[JobContext, Sequence[str], Held | None], Any]
 """Does a job, from the rows of these ids, with the model that its user handed in."""
-Rows = Callable[[Mapping[str, Path]], Callable[[str], object]]
-"""Told the new ids and their folders, writes text into these; what it returns makes the rows of a job's id."""
+Insert = Callable[[str, Mapping[str, Path]], object]
+"""Told a job's id, the new ids and their folders; makes their rows, and writes text into the folders."""
 
 News = Event | JobRecord
 _NEEDS_NO_MODEL = frozenset({JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED})
@@ -49,37 +49,23 @@ class Tasks:
     """
 
     def __init__(
-        self,
-        workspace: Workspace,
-        kind: str,
-        work: Work,
-        *,
-        key: str | None,
-        rows: Any = None,
-        folder: str = "",
-        again: str = "create(..., model=..., tokenizer=...)",
-        forget: Callable[[str], None] = lambda row_id: None,
+        self, workspace: Workspace, kind: str, work: Work, *, key: str | None, rows: Any = None, folder: str = "",
+        again: str = "create(..., model=..., tokenizer=...)", forget: Callable[[str], None] = lambda row_id: None,
         ended: Callable[[JobRecord], None] = lambda job: None,
     ) -> None:
         self._workspace, self._kind, self._work, self._key = workspace, kind, work, key
         self._rows, self._folder, self._forget, self._tell_end = rows, folder, forget, ended
         self._hint = f"Call {again} again, or resume it where it was started."
         self._models = HeldModels()
+        self.held = self._models.get
         self._by_job: dict[str, Sequence[str]] = {}
         workspace.manager.register(kind, self._make, self._ended)
 
     # ------------------------------------------------------------------------------------------------ queue
 
     def submit(
-        self,
-        new_id: Callable[[], str],
-        device: str,
-        rows: Rows,
-        *,
-        count: int | None = None,
-        payload: Mapping[str, Any] | None = None,
-        held: Held | None = None,
-        model: str | None = None,
+        self, new_id: Callable[[], str], device: str, insert: Insert, *, count: int | None = None,
+        payload: Mapping[str, Any] | None = None, held: Held | None = None, model: str | None = None,
         corpus: Any = None,
     ) -> list[str]:
         """Queue one job; returns the ids of what it makes. Whatever fails, nothing is left of it.
@@ -87,7 +73,7 @@ class Tasks:
         Args:
             new_id: makes an id; asked again where another process has just taken it.
             device: whose lane the job waits for.
-            rows: makes the rows, before the job can start.
+            insert: makes the rows, before the job can start.
             count: how many ids share the job; None: one, alone.
             payload: what else the job's row has to say.
             held: the model that the user handed in.
@@ -100,7 +86,6 @@ class Tasks:
                 folder = workspace.folder / self._folder / (row_id := new_id())
                 if new_folder(folder, self._kind):
                     made[row_id] = folder
-            insert = rows(made)
             if held is not None:
                 for row_id in made:
                     self._hold(row_id, held)
@@ -110,7 +95,8 @@ class Tasks:
                 workspace.catalog.datasets.upsert(dataset_name(corpus), dataset_facts(corpus))
             ids = list(made)
             named: dict[str, Any] = {f"{self._key}": ids[0]} if count is None else {f"{self._key}s": ids}
-            self.start({"model_given": held is not None, **(payload or {}), **named}, device, insert)
+            whole = {"model_given": held is not None, **(payload or {}), **named}
+            self.start(whole, device, lambda job_id: insert(job_id, made))
         except BaseException:
             for row_id, folder in made.items():
                 self.forget(row_id)
@@ -124,15 +110,11 @@ class Tasks:
         self, payload: Mapping[str, Any], device: str, before: Callable[[str], object] = lambda job_id: None
     ) -> Job:
         """Queue a job that makes no rows, or for `submit`; `before` is told its id before it can start."""
-        lane = compute_lane(self._workspace.settings.host, device)
-        return self._workspace.manager.submit(self._kind, payload, lane, before_start=before)
+        manager = self._workspace.manager
+        return manager.submit(self._kind, payload, manager.lane(device), before_start=before)
 
     def delete(self, record: Any) -> int:
-        """Remove a row with its files; what waits is cancelled first. Returns the bytes freed.
-
-        Raises:
-            StateError: it is running.
-        """
+        """Remove a row with its files; what waits is cancelled first, what runs is refused. Returns the bytes freed."""
         if record.status.is_active:
             hint = "Stop it or cancel it, then delete it."
             raise StateError(f"{record.name} is {record.status}.", where=record.id, hint=hint)
@@ -143,10 +125,6 @@ class Tasks:
         return freed
 
     # ------------------------------------------------------------------------------------------------ models
-
-    def held(self, row_id: str) -> Held | None:
-        """The model that a user handed in for this, if that was in this process and it is still in memory."""
-        return self._models.get(row_id)
 
     def forget(self, row_id: str) -> None:
         """Let go of what was handed in for something that is gone."""
@@ -162,10 +140,11 @@ class Tasks:
             except NotFoundError:
                 self._models.forget(other)
 
-    def _required(self, ids: Sequence[str], given: bool) -> Held | None:
+    def _required(self, job: JobRecord) -> Held | None:
         """All rows of a job were given the same model. Raises `StateError` where only another process has it."""
+        ids = self.ids(job)
         held = next((held for each in ids if (held := self.held(each)) is not None), None)
-        if held is None and given:
+        if held is None and job.payload.get("model_given"):
             raise missing(ids[0], self._hint)
         return held
 
@@ -179,15 +158,16 @@ class Tasks:
         return [str(each) for each in several] if several else [str(job.payload[self._key])]
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        """Be told of every change of any of them: its id, None when it may be any. Returns the function that ends it.
-
-        Called from a background thread, about five times a second per job; `callback` must return at once.
-        """
+        """As `follow`, for who only wants to know that something has changed."""
         return self.follow(lambda row_id, news: callback(row_id))
 
     def follow(self, callback: Callable[[str | None, Sequence[News]], None]) -> Callable[[], None]:
-        """The same with what has happened: events, which are in the catalog by then, and the row of a job whose status
-        has changed, or that another process runs."""
+        """Be told of every change of any of them: its id, None when it may be any, and what has happened: events, which
+        are in the catalog by then, and the row of a job whose status has changed, or that another process runs.
+
+        Called from a background thread, about five times a second per job; `callback` must return at once. Returns the
+        function that ends it.
+        """
 
         def on_update(job_id: str, updates: Sequence[Update]) -> None:
             for row_id in self._of_job(job_id):
@@ -206,13 +186,13 @@ class Tasks:
         return self._by_job[job_id]
 
     def _make(self, job: JobRecord) -> Callable[[JobContext], Any]:
-        """The runner of a job, from its row alone. Raises `StateError` where only another process has its model."""
-        ids, given = self.ids(job), bool(job.payload.get("model_given"))
-        if (held := self._required(ids, given)) is not None:
+        """The runner of a job, from its row alone."""
+        ids = self.ids(job)
+        if (held := self._required(job)) is not None:
             for row_id in ids:
                 self._models.keep(row_id, held)
         del held  # kept above, and only there: this function lives as long as the job is known here
-        return lambda context: self._work(context, ids, self._required(ids, given))
+        return lambda context: self._work(context, ids, self._required(job))
 
     def _ended(self, job: JobRecord) -> None:
         """From now on its user decides how long the model stays in memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import Catalog, new_group_id, new_training_id
 from saewidgets.config import (
+    ActivationCorpus,
     ActivationsConfig,
     DemoCorpus,
     EvaluationConfig,
@@ -23,7 +25,6 @@ from saewidgets.config.names import free_name
 from saewidgets.durable import require_space
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.jobs import compute_lane
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.workspace.capture.using import total_tokens
 from saewidgets.workspace.checked import checks_arguments
@@ -33,9 +34,8 @@ from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.sinks import OnEvent, Sinks, as_sinks
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training import checkpoints, form
-from saewidgets.workspace.training.exporting import export_run, wide
-from saewidgets.workspace.training.group import TrainingGroup
-from saewidgets.workspace.training.run import Run, let_close
+from saewidgets.workspace.training.run import Run, TrainingGroup, let_close
+from saewidgets.workspace.training.run_tables import export_run, wide
 from saewidgets.workspace.training.settle import concrete, from_caller, require_settings, settle, with_pretrained
 from saewidgets.workspace.training.training_job import KIND, run_trainings
 
@@ -85,7 +85,7 @@ class Trainings:
             self._catalog.trainings, "a training", "trainings", "ws.trainings.list() or `saewidgets list`",
             "training_id", "train_",
         )  # fmt: skip
-        self._sinks = Sinks()
+        self._sinks = Sinks(workspace)
         self._tasks = Tasks(
             workspace, KIND, partial(run_trainings, workspace, self._sinks), rows=workspace.catalog.trainings,
             folder="trainings", key="training_id", forget=self._sinks.forget,
@@ -160,12 +160,11 @@ class Trainings:
 
     def retry_group(self, group_id: str, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
         """A new group of the same configurations, each with `retry_of` set. Arguments and errors as in `retry`."""
-        group = self.group(group_id)
-        records = group.records
+        records = self.group(group_id).records
         held = self._model_of(records[0], model, tokenizer, "retry(")
         configs = from_rows((record.config, record.folder) for record in records)
         new = [New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
-        name = group_retry_name(self._catalog, records[0], group.name, group_name(configs))
+        name = _unnumbered(self._catalog, records[0], "group_name", lambda: group_name(configs))
         return self._start_group(new, name, held)
 
     def _start_group(
@@ -210,7 +209,12 @@ class Trainings:
 
     def retry_name(self, training_id: str) -> str:
         """What a retry of this run is called."""
-        return retry_name(self._catalog, self._catalog.trainings.get(training_id), self._free_name)
+        record = self._catalog.trainings.get(training_id)
+
+        def default() -> str:
+            return record.config.get("name") or from_row(record.config, record.folder).default_name
+
+        return self._free_name(_unnumbered(self._catalog, record, "name", default))
 
     def continue_from(
         self,
@@ -288,45 +292,45 @@ class Trainings:
         `group` is the id and the name of what they belong to; `prepare` puts the checkpoint that it goes on from into
         its folder.
         """
-        workspace, sinks = self._workspace, as_sinks(on_event)
+        workspace, sinks = self._workspace, [] if on_event is None else as_sinks(on_event)
         configs = settle(workspace, [each.config for each in new], held, begins=prepare is None)
-        totals = [total_tokens(workspace, config) for config in configs]
+        totals = [
+            total_tokens(workspace, config) if isinstance(config.corpus, ActivationCorpus)
+            else config.steps * config.batch_size
+            for config in configs
+        ]  # fmt: skip
         first = configs[0]
         hint = "Delete trainings you no longer need, or open a workspace on another disk."
         require_space(workspace.folder, MIN_FREE_BYTES, "a run", hint)
 
-        def rows(folders: Mapping[str, Path]) -> Callable[[str], None]:
+        def insert(job_id: str, folders: Mapping[str, Path]) -> None:
             data = to_rows(configs, list(folders.values()))
-
-            def insert(job_id: str) -> None:
-                self._catalog.trainings.create_all([
-                    {
-                        "id": training_id, "job_id": job_id, "config": row, "model": config.model,
-                        "name": each.name or config.name or config.default_name,
-                        "name_given": each.name is None and bool(config.name),
-                        "corpus": config.corpus.label, "hook_name": config.hook_name, "d_sae": config.sae.d_sae,
-                        "architecture": config.sae.architecture, "device": config.device,
-                        "lane": compute_lane(workspace.settings.host, first.device),
-                        "tokens_total": total, "folder": folder,
-                        "retry_of": each.retry_of, "group_id": group[0] if group else None,
-                    }
-                    for (training_id, folder), row, each, config, total in zip(
-                        folders.items(), data, new, configs, totals, strict=True
-                    )
-                ], free_name)  # fmt: skip
-                for training_id, folder in folders.items():
+            self._catalog.trainings.create_all([
+                {
+                    "id": training_id, "job_id": job_id, "config": row, "model": config.model,
+                    "name": each.name or config.name or config.default_name,
+                    "name_given": each.name is None and bool(config.name),
+                    "corpus": config.corpus.label, "hook_name": config.hook_name, "d_sae": config.sae.d_sae,
+                    "architecture": config.sae.architecture, "device": config.device,
+                    "lane": workspace.manager.lane(first.device), "tokens_total": total, "folder": folder,
+                    "retry_of": each.retry_of, "group_id": group[0] if group else None,
+                }
+                for (training_id, folder), row, each, config, total in zip(
+                    folders.items(), data, new, configs, totals, strict=True
+                )
+            ], free_name)  # fmt: skip
+            for training_id, folder in folders.items():
+                if sinks:
                     self._sinks.keep(training_id, sinks)
-                    if prepare is not None:
-                        prepare(training_id, folder)
-
-            return insert
+                if prepare is not None:
+                    prepare(training_id, folder)
 
         payload: dict[str, Any] = {"continues": prepare is not None}
         if group is not None:
             payload |= {"group_id": group[0], "group_name": group[1]}
         ids = self._tasks.submit(
-            new_training_id, first.device, rows, count=None if group is None else len(new), payload=payload, held=held,
-            model=first.model, corpus=first.corpus,
+            new_training_id, first.device, insert, count=None if group is None else len(new), payload=payload,
+            held=held, model=first.model, corpus=first.corpus,
         )  # fmt: skip
         return Run(workspace, ids[0])
 
@@ -452,39 +456,18 @@ class Trainings:
 # ------------------------------------------------------------------------------------------------ names of retries
 
 
-def retry_name(catalog: Catalog, record: TrainingRecord, free_name: Callable[[str], str]) -> str:
-    """The name of a retry of `record`: "mine-2" of "mine", and "mine-3" of "mine-2" where it got that number here."""
-    if _stem(record.name) is None:
-        return free_name(record.name)
-    first = record.config.get("name") or from_row(record.config, record.folder).default_name
-    earlier = _repeated(catalog, record)
-    return free_name(_unnumbered(record.name, {first, *_names(earlier.name if earlier else None)}))
-
-
-def group_retry_name(catalog: Catalog, record: TrainingRecord, name: str, default: str) -> str:
-    """The same for a group: `name` of the group of `record`, `default` if nobody had chosen one."""
-    earlier = _repeated(catalog, record)
-    return _unnumbered(name, {default, *_names(earlier.group_name if earlier else None)})
-
-
-def _repeated(catalog: Catalog, record: TrainingRecord) -> TrainingRecord | None:
-    if record.retry_of is None:
-        return None
-    try:
-        return catalog.trainings.get(record.retry_of)
-    except NotFoundError:  # deleted just now
-        return None
-
-
-def _names(name: str | None) -> Collection[str]:
-    """`name`, which may itself be one with a number, and what stands before that."""
-    return {each for each in (name, _stem(name or "")) if each}
-
-
-def _unnumbered(name: str, known: Collection[str]) -> str:
-    """What stands before the number of `name` if that is known; a name that somebody chose stays whole."""
-    stem = _stem(name)
-    return stem if stem in known and stem is not None else name
+def _unnumbered(catalog: Catalog, record: TrainingRecord, of: str, default: Callable[[], str]) -> str:
+    """The `name` or `group_name` of a run less the number that a retry gave it: "mine" of "mine-2"; a name that
+    somebody chose stays whole. `default` is its name if nobody had chosen one."""
+    name = str(getattr(record, of) or record.group_id)
+    if (stem := _stem(name)) is None:
+        return name
+    known = {default()}
+    if record.retry_of is not None:
+        with contextlib.suppress(NotFoundError):  # deleted just now
+            earlier = getattr(catalog.trainings.get(record.retry_of), of) or ""
+            known |= {earlier, _stem(earlier) or ""}
+    return stem if stem in known else name
 
 
 def _stem(name: str) -> str | None:

@@ -17,7 +17,6 @@ from saewidgets.records import JobRecord, Records
 from saewidgets.settings import Settings
 from saewidgets.workspace.activations import Activations
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.devices import devices
 from saewidgets.workspace.extractions import Extractions
 from saewidgets.workspace.features import Features
 from saewidgets.workspace.folders import prepare_folder, sweep_trash
@@ -29,6 +28,7 @@ from saewidgets.workspace.reading.sae_evaluation import EvaluationRequest
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering import Steering
 from saewidgets.workspace.templates import Templates
+from saewidgets.workspace.training.estimates import devices
 from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.trainings import Trainings
 

@@ -13,9 +13,8 @@ from saewidgets.config import JumpReLUConfig, StandardConfig, TopKConfig, Traini
 from saewidgets.events import JobStatus
 from saewidgets.records import ErrorInfo, TrainingRecord
 from saewidgets.workspace import Run
-from saewidgets.workspace.pipeline.checks import report
-from saewidgets.workspace.training.advice import Advice, advise
-from saewidgets.workspace.training.comparing import differs, measured, pareto_front, settings
+from saewidgets.workspace.training.advice import Advice, advise, report
+from saewidgets.workspace.training.run_tables import differs, measured, pareto_front, settings
 from tests.widgets.seeded_runs import make_record
 
 GOOD = {"loss": 0.2, "fvu": 0.1, "l0": 32.0, "dead": 0.02}

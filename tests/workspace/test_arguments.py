@@ -60,15 +60,12 @@ TEMPLATES: dict[str, dict[str, Any]] = {
     "import_text": {"raw": b"[]", "name": "file"},
 }  # fmt: skip
 HUB: dict[str, dict[str, Any]] = {
-    "client": {"token": None}, "forget": {"token": "hf_x"}, "repo_info": {"text": SAELENS, "token": None},
-    "variants": {"text": SAELENS, "token": None}, "facets": {"text": SAELENS, "token": None},
+    "facets": {"text": SAELENS, "token": None},
     "preview": {"text": SAELENS, "path": FIRST, "token": None, "device": None, "revision": None},
-    "check_device": {"device": "cpu", "where": "device"}, "check_token": {"token": "hf_x"}, "known": {},
-    "account": {"token": None}, "refresh": {"text": None},
     "download": {
         "text": SAELENS, "path": FIRST, "revision": None, "token": None, "name": None, "apply_b_dec_to_input": None,
     },
-    "resume": {"job_id": "none"}, "downloads": {"unfinished": False}, "find_download": {"wanted": "none"},
+    "resume": {"job_id": "none"},
 }  # fmt: skip
 FUNCTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "load_sae": (sw.load_sae, {"path_or_repo": "SAE", "device": "cpu", "dtype": None, "token": None}),
@@ -191,8 +188,8 @@ def test_examples(ws: Workspace, sae: SAERecord) -> None:
         (lambda: ws.saes.update(sae.id, tags="abc"), "tags: Tags are a list of words. Write tags=['abc']."),
         (lambda: ws.saes.update(sae.id, tags=7), "tags: This is a list of words, not 7."),  # type: ignore[arg-type]
         (lambda: ws.saes.load(sae.id, device="gpu"), "device: There is no device 'gpu' here"),
-        (lambda: ws.hub.variants(None), "text: This is a repository of the hub, a text, not None."),  # type: ignore[arg-type]
-        (lambda: ws.hub.preview(7), "text: This is a repository of the hub, a text, not 7."),  # type: ignore[arg-type]
+        (lambda: ws.hub.variants(None), "text: This is a text, not None."),  # type: ignore[arg-type]
+        (lambda: ws.hub.preview(7), "text: This is a text, not 7."),  # type: ignore[arg-type]
         (lambda: sw.load_sae(3), "path_or_repo: This is a repository of the hub or where an SAE is, a path, not 3."),  # type: ignore[arg-type]
         (lambda: sw.load_sae("x" * 5_000), "path: This path has 5,000 characters"),
         (lambda: sw.load_sae(sae.path, dtype=torch.int8), "dtype: This is a floating-point number format"),

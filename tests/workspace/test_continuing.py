@@ -16,8 +16,7 @@ from saewidgets.events import JobStatus
 from saewidgets.training import list_checkpoints
 from saewidgets.training.checkpoint import read_checkpoint, update_state
 from saewidgets.workspace import Run, Workspace
-from saewidgets.workspace.training.checkpoints import reconcile
-from saewidgets.workspace.training.training_job import take_back
+from saewidgets.workspace.training.checkpoints import reconcile, take_back
 from tests.workspace.conftest import PATIENCE, wait_for_step
 
 

@@ -274,7 +274,7 @@ def test_a_token_that_is_needed_again_is_asked_for(ws: Workspace, server: Hub) -
 
 def _tokens(ws: Workspace) -> set[str]:
     """Those that this process still has for downloads."""
-    held = {held.token for held in ws.hub._runners._held.values()}
+    held = {held.token for held in ws.hub._downloads._held.values()}
     return held | {token for token in ws.hub._clients if token is not None}
 
 
@@ -284,7 +284,7 @@ def test_a_token_goes_when_its_download_has_ended(ws: Workspace, server: Hub) ->
 
     job = _pause(ws, server, token=READER)
     ws.hub.download("lab/private-saes", token=READER, name="again").result(PATIENCE)
-    _wait_for(lambda: len(ws.hub._runners._held) == 1)
+    _wait_for(lambda: len(ws.hub._downloads._held) == 1)
     assert _tokens(ws) == {READER}, "the paused one may go on"
     job.cancel()
     _wait_for(lambda: not _tokens(ws))
@@ -361,12 +361,12 @@ def test_nothing_corrupt_is_ever_listed_and_a_retry_finishes(
 
 
 def test_one_with_nan_and_one_without_room_are_refused(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from saewidgets.workspace import download_job
+    from saewidgets.workspace import hub as downloads
 
     job = ws.hub.download("lab/nan")
     assert job.wait(PATIENCE) is JobStatus.FAILED
     assert "NaN" in str(job.error)
-    monkeypatch.setattr(download_job, "_ROOM", 10**18)
+    monkeypatch.setattr(downloads, "_ROOM", 10**18)
     job = ws.hub.download(SAELENS, FIRST)
     assert job.wait(PATIENCE) is JobStatus.FAILED
     assert job.error is not None

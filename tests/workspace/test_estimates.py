@@ -31,8 +31,10 @@ def rate_of(ws: Any, *configs: TrainingConfig) -> float | None:
 def workspace(*records: TrainingRecord, jobs: tuple[JobRecord, ...] = ()) -> Any:
     trainings = SimpleNamespace(by_job=lambda job_id: [r for r in records if r.job_id == job_id])
     return SimpleNamespace(
-        settings=SimpleNamespace(host="test"), catalog=SimpleNamespace(trainings=trainings),
-        manager=SimpleNamespace(list=lambda status: [job for job in jobs if job.status in status]),
+        catalog=SimpleNamespace(trainings=trainings),
+        manager=SimpleNamespace(
+            list=lambda status: [job for job in jobs if job.status in status], lane=lambda device: f"test/{device}"
+        ),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from saewidgets.records import ErrorInfo
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.pipeline import Pipeline
-from saewidgets.workspace.pipeline.checks import report
+from saewidgets.workspace.training.advice import report
 from saewidgets.workspace.training.checkpoints import reconcile
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, wait_for_step

@@ -18,7 +18,7 @@ from saewidgets.events import JobStatus, Progress
 from saewidgets.events import JobStatus as S
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.checkpoints import no_checkpoint, no_sae
-from saewidgets.workspace.training.exporting import OF_EVERY_RUN
+from saewidgets.workspace.training.run_tables import OF_EVERY_RUN
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 Usage = namedtuple("Usage", "total used free")

@@ -9,8 +9,8 @@ import torch
 
 from saewidgets import Workspace
 from saewidgets.errors import ConfigError
-from saewidgets.workspace.devices import Device
 from saewidgets.workspace.held import Held
+from saewidgets.workspace.training.estimates import Device
 from saewidgets.workspace.training.settle import concrete
 from tests.workspace.conftest import small_config
 

@@ -46,7 +46,7 @@ from saewidgets.widgets.training_panel.compare import comparison, settings_of_ru
 from saewidgets.widgets.training_panel.form import form_data, transcoders
 from saewidgets.widgets.training_panel.state import PanelModel
 from saewidgets.widgets.values import folder_name, path_from
-from saewidgets.workspace.training.comparing import table
+from saewidgets.workspace.training.run_tables import table
 
 LOG_LINES = 200
 VERBS: dict[str, Callable[[Any], Any]] = {  # of a run, and most of a group

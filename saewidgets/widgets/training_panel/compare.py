@@ -26,7 +26,7 @@ from saewidgets.widgets.messages.training import (
 from saewidgets.widgets.messages.wire import Setting
 from saewidgets.widgets.training_panel.form import form_fields
 from saewidgets.widgets.values import corpus_text, show_value
-from saewidgets.workspace.training.comparing import differs, measured, pareto_front, settings, throughput
+from saewidgets.workspace.training.run_tables import differs, measured, pareto_front, settings, throughput
 
 ALL = ""
 # What is reached without any latent: such a run is no trade-off, however sparse it is.

@@ -17,8 +17,8 @@ from saewidgets.config.capture import CaptureConfig
 from saewidgets.events import Emit, Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext
 from saewidgets.workspace.corpora import TEXT, corpus_from_row, is_in_files
+from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.held import Held
-from saewidgets.workspace.training.training_job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.activations.store import StoreFacts

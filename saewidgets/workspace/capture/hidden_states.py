@@ -1,4 +1,5 @@
-"""Files of hidden states that scripts save: ``layer_6_states.pt`` and the like, looked at without reading them.
+"""Files of hidden states that scripts save: ``layer_6_states.pt`` and the like, looked at without reading them. Used by
+`ws.activations`.
 
 A file holds one tensor of rows, ``[rows, d]`` or ``[sequences, length, d]``: a ``.pt`` of `torch.save` (a dict with the
 tensor under ``hidden_states``, or with one tensor only, and maybe ``layer_idx``), or a ``.safetensors``. No code of it
@@ -8,10 +9,12 @@ runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from saewidgets.activations.store_write import StatesFile
+from saewidgets.config import arguments
+from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.formats.archives import read_pickled
@@ -73,3 +76,50 @@ def check_widths(model: str, states: Iterable[tuple[str, int]]) -> None:
                 f"The states at {hook_name} have width {width:,}, but {model} has {stated.d_model:,} there.",
                 where="model", hint="Name the model that they are from.",
             )
+
+
+_STATES = (".pt", ".pth", ".safetensors")
+
+
+def paths_of(given: str | Path | Sequence[str | Path]) -> Sequence[Path]:
+    """Files, those of a folder in the order of their layers."""
+    wanted = [given] if isinstance(given, str | Path) else given
+    if not isinstance(wanted, Sequence) or not wanted:
+        arguments.refuse(given, "paths", "the path of a file, or several", "Give at least one.")
+    found: list[Path] = []
+    for each in wanted:
+        path = arguments.path(each, "paths", "a file of hidden states")
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [file for file in path.glob("layer_*_states.*") if file.suffix in _STATES and not file.is_symlink()]
+        if not inside:
+            raise NotFoundError(
+                "The folder holds no layer_…_states.pt.", where=str(path), hint="Give the paths of the files."
+            )
+        found += sorted(inside, key=lambda file: (len(file.name), file.name))
+    return found
+
+
+def hook_names_of(given: str | Sequence[str] | None, files: Sequence[StatesFile]) -> tuple[str, ...]:
+    """The hook point of every file."""
+    if given is None:
+        if (silent := next((file.path.name for file in files if file.layer is None), None)) is not None:
+            raise ConfigError(
+                f"{silent} does not say of which layer it is.", where="hook_names",
+                hint='Say it: hook_names="blocks.6.hook_resid_post".',
+            )
+        names = tuple(f"blocks.{file.layer}.hook_resid_post" for file in files)
+    else:
+        names = (given,) if isinstance(given, str) else tuple(given)
+    if len(names) != len(files):
+        raise ConfigError(
+            f"There are {len(files):,} files and {len(names):,} hook names.", where="hook_names",
+            hint="Name one for each file, in their order.",
+        )
+    for name in names:
+        if not isinstance(name, str) or not HOOK_NAME.fullmatch(name):
+            arguments.refuse(name, "hook_names", "a hook name", "Use names such as blocks.6.hook_resid_post.")
+    if len(set(names)) < len(names):
+        raise ConfigError("Two files are of the same hook point.", where="hook_names", hint="Import each once.")
+    return names

@@ -39,8 +39,9 @@ def require_files(record: ActivationStoreRecord) -> Path:
 
 
 def total_tokens(workspace: Workspace, config: TrainingConfig) -> int:
-    """How long a run is, in tokens; for epochs of text, which is not packed yet, what its `tokens` say."""
-    if config.epochs is not None and isinstance(config.corpus, ActivationCorpus):
+    """How long a run that reads a store is, in tokens."""
+    assert isinstance(config.corpus, ActivationCorpus)  # text is not packed yet: what its `tokens` say
+    if config.epochs is not None:
         from saewidgets.activations.store import StoredActivations  # torch: seconds to import, and so are these
         from saewidgets.activations.store_stream import StoredWindows
         from saewidgets.training.schedules import with_epochs
@@ -52,13 +53,12 @@ def total_tokens(workspace: Workspace, config: TrainingConfig) -> int:
 
 
 def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str, Any]:
-    """What a training that reads a store takes from it, by dotted name; nothing for one that reads text.
+    """What a training that reads a store takes from it, by dotted name.
 
     Model, context length and packing are those of the capture: the batches do not depend on what the configuration says
     of them, but what is written beside the SAE does.
     """
-    if not isinstance(config.corpus, ActivationCorpus):
-        return {}
+    assert isinstance(config.corpus, ActivationCorpus)
     record = workspace.activations.get(config.corpus.store_id).record
     require_files(record)
     for name in config.hook_names:

@@ -15,10 +15,9 @@ from saewidgets.config.names import free_name
 from saewidgets.demo.sae import AboutSAE, Part, about_sae, sae_labels, unpack_sae
 from saewidgets.errors import NotFoundError, StorageError
 from saewidgets.feature_records import LabelRecord
-from saewidgets.workspace.folders import draft_folder
+from saewidgets.workspace.folders import TOKENS, draft_folder
 from saewidgets.workspace.library.sae_files import FOLDER as SAES
 from saewidgets.workspace.library.sae_files import unlisted
-from saewidgets.workspace.training.training_job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

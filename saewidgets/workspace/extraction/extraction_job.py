@@ -1,31 +1,216 @@
-"""`run_extraction`: the job of an extraction, from its row. Used by `ws.extractions`."""
+"""An extraction from what a caller asks to what the catalog knows: `concrete` configurations, `estimate`, and
+`run_extraction`, its job from its row. Used by `ws.extractions`."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog.filestate import recorded
+from saewidgets.config import TrainingConfig
+from saewidgets.config.corpus import PATH_HINT
 from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.config.names import as_recorded, check_revision
 from saewidgets.config.packing import Packing
-from saewidgets.errors import NotFoundError
+from saewidgets.demo import resolve_model
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.events import Emit, Event, Facts, Interruption, JobStatus, LogLine, Metrics, Progress, Request
-from saewidgets.feature_records import ExtractionRecord
+from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import JobContext
-from saewidgets.workspace.corpora import corpus_from_row
-from saewidgets.workspace.held import Held
-from saewidgets.workspace.subjects import files_of, find_subject
-from saewidgets.workspace.training.training_job import TOKENS
+from saewidgets.workspace.capture.using import as_text
+from saewidgets.workspace.corpora import corpus_from_row, located
+from saewidgets.workspace.folders import TOKENS
+from saewidgets.workspace.held import Held, place_of
+from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject
+from saewidgets.workspace.training import estimates
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 KIND = "extraction"
+_MOST_POSITIONS = 2**31 - 1  # the layout's
 _NO_WEIGHTS = frozenset({".json", ".yaml", ".yml", ".md", ".txt"})
 _DENSITY = "sparsity.safetensors"
+
+
+# ------------------------------------------------------------------------------------------------ before it starts
+
+
+def checked(config: ExtractionConfig | Mapping[str, Any] | None) -> ExtractionConfig:
+    """The configuration that was given, as an object."""
+    if isinstance(config, ExtractionConfig):
+        return config
+    if config is None:
+        return ExtractionConfig()
+    if not isinstance(config, Mapping):
+        raise ConfigError(
+            f"The configuration is a {type(config).__name__}.", where="config",
+            hint="Give an ExtractionConfig, or its settings as a dictionary.",
+        )
+    return ExtractionConfig.from_data(config)
+
+
+def concrete(
+    workspace: Workspace, subject: Subject, config: ExtractionConfig, held: Held | None
+) -> ExtractionConfig:
+    """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
+    from saewidgets.lm import check_context  # torch: seconds to import
+
+    changes: dict[str, Any] = {}
+    if subject.hook_name is None:
+        raise ConfigError(
+            f"It is not known where in a model {subject.name} belongs.", where="hook_name",
+            hint="Add it to the library again with hook_name=…, for example \"blocks.6.hook_resid_post\".",
+        )
+    if held is not None:
+        changes["device"] = place_of(held, config.device)
+        changes["model"] = config.model or subject.model or held.name
+    else:
+        changes["device"] = workspace.settings.device_for(config.device)
+        changes |= _model(subject, config)
+    name = str(changes.get("model") or config.model)
+    reads = _reads(name, changes.get("model_revision", config.model_revision), held)
+    wanted_size = config.context_size or subject.context_size
+    changes["context_size"] = wanted_size or min(CONTEXT, reads or CONTEXT)
+    check_context(name, reads, changes["context_size"])
+    changes["corpus"] = _corpus(workspace, subject, config)
+    if config.tokens > _MOST_POSITIONS:
+        raise ConfigError(
+            f"At most {_MOST_POSITIONS:,} tokens can be read.", where="tokens", hint="Lower Tokens."
+        )
+    return config.replace(**changes)
+
+
+def _corpus(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> Any:
+    if config.corpus is None:
+        if subject.corpus is None:
+            raise ConfigError(
+                f"The text that {subject.name} was trained on is not here.", where="corpus",
+                hint=PATH_HINT,
+            )
+        return subject.corpus
+    text = as_text(workspace, {**config.corpus.to_data(), **located(config.corpus)})
+    if text is None:
+        raise ConfigError(
+            "The text of these stored activations is not known, or not here.", where="corpus", hint=PATH_HINT
+        )
+    return text
+
+
+def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
+    """Which model to load, and how: the one that was asked for, else the SAE's own."""
+    name = config.model or subject.model
+    if name is None:
+        raise ConfigError(
+            f"It is not known which model {subject.name} was trained on.", where="model",
+            hint='Name it: ExtractionConfig(model="gpt2"), a Hugging Face id or a folder.',
+        )
+    name = as_recorded(name)
+    if config.model is not None:
+        check_revision(name, config.model_revision)
+        return {"model": name}
+    chosen: dict[str, Any] = {"model": name}
+    if "model_revision" not in config.model_fields_set:
+        chosen["model_revision"] = subject.revision
+    if "model_dtype" not in config.model_fields_set:
+        chosen["model_dtype"] = subject.dtype
+    return chosen
+
+
+def _reads(name: str, revision: str | None, held: Held | None) -> int | None:
+    """The longest context of the model in tokens, as far as that is known before it is loaded."""
+    # Torch: seconds to import.
+    from saewidgets.lm import stated_sizes
+    from saewidgets.lm.model_config import context_of, text_config
+
+    if held is not None:
+        return context_of(text_config(held.model))
+    try:
+        return stated_sizes(resolve_model(name), revision=revision).context
+    except NotFoundError:  # the job says so
+        return None
+
+
+_WINDOW, _BINS, _INTERVALS, _SAMPLE = 33, 64, 16, 16_000_000  # as in `features/store/layout.py`
+_FILLED = 8  # values of a window that are not zero, as they are stored: most latents fire on one token in a hundred
+_DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_WORKING = 512 * 1024**2  # blocks of latents and activations, and torch with its kernels loaded
+_RARE = 100_000  # with fewer tokens rare latents are hardly seen
+# Share of the speed of a matrix product that a pass reaches: the model's own, and keeping count of what fires.
+_EFFICIENCY = 0.4
+
+
+def table_bytes(d_sae: int, config: ExtractionConfig) -> int:
+    """What a pass keeps of all latents in memory, which is also what a checkpoint takes."""
+    kept = config.examples + _INTERVALS * config.per_interval
+    return d_sae * (kept * (4 + 8 + 8 + 2 * _WINDOW) + 4 * _BINS + 64)
+
+
+def store_bytes(d_sae: int, config: ExtractionConfig) -> int:
+    """What it leaves on the disk, about."""
+    kept = config.examples + _INTERVALS * config.per_interval
+    sample = min(_SAMPLE, 64 * config.tokens) * 4
+    return d_sae * (kept * (4 + 4 + 1 + 3 * _FILLED) + 4 * _BINS + 64) + sample
+
+
+def estimate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> ExtractionEstimate:
+    """Estimate an extraction whose configuration is concrete."""
+    disk = table_bytes(subject.d_sae, config) + store_bytes(subject.d_sae, config) + 4 * config.tokens
+    disk_free = shutil.disk_usage(workspace.folder).free
+    found = next((device for device in estimates.devices() if device.id == config.device), None)
+    free = found.free_bytes if found is not None else None
+    model_bytes, rate = _rate(workspace, subject, config)
+    if subject.of_training or subject.origin.sae_id is None:
+        record = workspace.catalog.trainings.get(subject.id)
+        sae_bytes = 8 * (record.d_in or 0) * record.d_sae
+    else:
+        sae_bytes = workspace.saes.get(subject.origin.sae_id).size_bytes
+    memory = _WORKING + table_bytes(subject.d_sae, config) + sae_bytes + model_bytes
+    warnings = []
+    if free is not None and memory > free:
+        warnings.append(
+            f"This needs more memory than is free on {config.device}. Lower Examples per feature or Per interval."
+        )
+    if disk > disk_free:
+        warnings.append("What it writes does not fit on the disk.")
+    if config.tokens < _RARE:
+        warnings.append("Latents that fire rarely are hardly seen on so little text.")
+    return ExtractionEstimate(
+        seconds=config.tokens / rate if rate else None, tokens_per_second=rate, basis="estimated" if rate else "",
+        disk_bytes=disk, disk_free=disk_free, memory_bytes=memory, memory_free=free, device=config.device,
+        warnings=tuple(warnings),
+    )  # fmt: skip
+
+
+def _rate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> tuple[int, float | None]:
+    """Bytes of the model, and tokens per second: the model up to the hook and the encoder, at the speed of a matrix
+    product measured now."""
+    # Torch: seconds to import.
+    from saewidgets.lm import model_facts
+    from saewidgets.training.estimate import ModelSize, model_flops
+
+    try:
+        facts = model_facts(resolve_model(config.model or ""), revision=config.model_revision)
+    except (SAEWidgetsError, OSError):  # not here, and no network: the run itself will say which
+        return 0, None
+    bytes_ = (facts.parameters or 0) * _DTYPE_BYTES[config.model_dtype]
+    try:
+        as_training = TrainingConfig(
+            model=config.model or "demo", hook_name=subject.hook_name or "", context_size=config.context_size or 128
+        )
+        size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)
+        flops = model_flops(as_training, size) + 2 * size.d_model * subject.d_sae
+        busy = bool(estimates.load_of(workspace, config.device)[0])
+        return bytes_, _EFFICIENCY * estimates.speed(config.device, config.model_dtype, busy) / flops
+    except (SAEWidgetsError, RuntimeError):  # a hook name that no training takes; no memory left on the device
+        return bytes_, None
+
+
+# ------------------------------------------------------------------------------------------------ the job
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +243,6 @@ def run_extraction(
 
     from saewidgets.activations import open_corpus, pack
     from saewidgets.activations.corpus import exact_again, with_exact_revision
-    from saewidgets.demo import resolve_model
     from saewidgets.features.extraction import extract
     from saewidgets.formats import load_sae
     from saewidgets.lm import check_context, load_model, wrap_model
@@ -70,7 +254,7 @@ def run_extraction(
     check = context.control.check
     total = record.tokens_total
     check()
-    subject = find_subject(workspace, _source_id(record))
+    subject = find_subject(workspace, (record.training_id if record.source_type == "training" else record.sae_id) or "")
     path = files_of(workspace, subject)
     if not context.resumed or "weights" not in facts:  # what is resumed goes on with the same, or not at all
         # Before they are loaded: files that are replaced meanwhile then count as other ones.
@@ -88,7 +272,7 @@ def run_extraction(
             resolve_model(record.model), revision=config.model_revision, dtype=config.model_dtype,
             device=config.device, name=record.model, tell=phase,
         )
-    text = with_exact_revision(exact_again(_corpus(config), facts.get("revision")))
+    text = with_exact_revision(exact_again(config.corpus, facts.get("revision")))
     if getattr(text, "commit", None):  # what is resumed reads the same, whatever was added since
         rows.update(extraction_id, facts={**rows.get(extraction_id).facts, "revision": text.revision})
     # Where the model is known only now; before the whole text is tokenised.
@@ -158,18 +342,6 @@ def record_result(workspace: Workspace, extraction_id: str, status: JobStatus) -
         size_bytes=result.size_bytes,
     )  # fmt: skip
     return result
-
-
-def _source_id(record: ExtractionRecord) -> str:
-    """What it was started from, or what that has become."""
-    found = record.training_id if record.source_type == "training" else record.sae_id
-    return found or ""
-
-
-def _corpus(config: ExtractionConfig) -> Any:
-    if config.corpus is None:  # creating it made one of it
-        raise NotFoundError("The text to read is not known.", where="corpus", hint="Start a new extraction.")
-    return config.corpus
 
 
 class _Shown:

@@ -24,12 +24,11 @@ from saewidgets.settings import resolve_device
 from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.capture.using import as_text
 from saewidgets.workspace.corpora import located
+from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.live import Live
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from saewidgets.workspace.subjects import CONTEXT, Subject, device_here, files_of, find_subject, unlisted_subject
-from saewidgets.workspace.training.group import TrainingGroup
-from saewidgets.workspace.training.run import Run
-from saewidgets.workspace.training.training_job import TOKENS
+from saewidgets.workspace.training.run import Run, TrainingGroup
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

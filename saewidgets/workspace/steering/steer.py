@@ -14,7 +14,6 @@ from saewidgets.config.arguments import readable
 from saewidgets.config.steering import WantedFeature, feature_fields
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.feature_records import check_index
-from saewidgets.jobs import compute_lane
 from saewidgets.records import SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.held import canonical, missing
@@ -358,7 +357,7 @@ class Steering:
 
     def _between(self, lm: LoadedModel, fn: Callable[[], T]) -> T:
         """Run `fn` on the model's device between the batches of the job that runs there."""
-        lane = compute_lane(self._workspace.settings.host, canonical(str(lm.device)))
+        lane = self._workspace.manager.lane(canonical(str(lm.device)))
         return self._workspace.manager.run_between(lane, fn).result()
 
 

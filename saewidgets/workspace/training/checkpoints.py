@@ -1,15 +1,12 @@
-"""Checkpoints of a run put to use: a new run that goes on from one, an SAE made of one, one deleted.
-
-Going on makes a new run with a copy of the checkpoint in its folder. The earlier run stays as it is, so nothing is lost
-by trying; what the new one learns is what the earlier would have learned with the changed settings.
-"""
+"""Checkpoints of a run put to use: a new run that goes on from one (`taking`), an SAE made of one (`sae_of_checkpoint`,
+`export_newest`), one deleted; and `reconcile`: rows and files agree after a kill. Used by `ws.trainings` and `Run`."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
 from saewidgets.durable import require_space, storage_errors
@@ -27,23 +24,21 @@ if TYPE_CHECKING:
 
 
 _ENDED = {
-    JobStatus.FAILED: "failed",
-    JobStatus.STOPPED: "was stopped",
-    JobStatus.CANCELLED: "was cancelled",
+    JobStatus.FAILED: "failed", JobStatus.STOPPED: "was stopped", JobStatus.CANCELLED: "was cancelled",
     JobStatus.COMPLETED: "has completed",
-}
+}  # fmt: skip
 _ASLEEP = (JobStatus.PAUSED, JobStatus.INTERRUPTED)
 
 
 def no_sae(record: TrainingRecord) -> StateError:
-    """It has no SAE."""
+    """The error of a run without an SAE."""
     ended = _ENDED.get(record.status)
     what = f"{record.name} has not written an SAE yet." if ended is None else f"{record.name} {ended} without an SAE."
     return StateError(what, where=record.id, hint=_way_to_an_sae(record))
 
 
 def no_checkpoint(record: TrainingRecord) -> NotFoundError:
-    """It has no checkpoint at all."""
+    """The error of a run without any checkpoint."""
     if record.status in _ENDED or record.status in _ASLEEP:
         what, hint = f"{record.name} has no checkpoint to go on from.", _again(record)
     else:
@@ -124,22 +119,16 @@ def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
         taken = update_state(read_checkpoint(target / whole.path.name, verify=False), kinds=list(kinds))
         tokens, metrics = int(taken.state["tokens"]), dict(taken.state["metrics"])
         origin = {"training_id": source.training_id, "step": taken.step, "tokens": tokens}
-        facts = {"continued_from": origin}
-        workspace.catalog.trainings.update(training_id, step=taken.step, tokens_done=tokens, facts=facts)
+        changes: dict[str, Any] = {"step": taken.step, "tokens_done": tokens, "facts": {"continued_from": origin}}
+        workspace.catalog.trainings.update(training_id, **changes)
         workspace.catalog.metrics.append(training_id, [Metrics(taken.step, tokens, metrics)])
-        workspace.catalog.checkpoints.add(
-            training_id,
-            CheckpointSaved(
-                step=taken.step, tokens=tokens, path=str(taken.path.absolute()), kinds=kinds,
-                size_bytes=taken.size_bytes, metrics=metrics,
-            ),
-        )  # fmt: skip
+        workspace.catalog.checkpoints.add(training_id, _saved(taken))
 
     return take
 
 
 def sae_of_checkpoint(workspace: Workspace, run: Run, checkpoint_id: str | None) -> SAERecord:
-    """Put the SAE of one checkpoint into the library, in inference form, as `stop` would have left it."""
+    """Put the SAE of one checkpoint into the library, in the form that `stop` would have left."""
     from saewidgets.training.checkpoint import read_checkpoint  # torch: seconds to import
     from saewidgets.training.export import sae_of, save_final
 
@@ -241,11 +230,14 @@ def hand_on(catalog: Catalog, record: TrainingRecord, gone: CheckpointRecord) ->
 def _saved(found: Checkpoint) -> CheckpointSaved:
     """The event that was lost."""
     return CheckpointSaved(
-        step=found.step,
-        tokens=int(found.state["tokens"]),
-        path=str(found.path.absolute()),
+        step=found.step, tokens=int(found.state["tokens"]), path=str(found.path.absolute()),
         kinds=found.kinds,  # type: ignore[arg-type]  # the literals, once they went through JSON
-        size_bytes=found.size_bytes,
-        metrics=dict(found.state.get("metrics", {})),
-        time=found.path.stat().st_mtime,
-    )
+        size_bytes=found.size_bytes, metrics=dict(found.state.get("metrics", {})), time=found.path.stat().st_mtime,
+    )  # fmt: skip
+
+
+def take_back(workspace: Workspace, training_id: str, folder: Path) -> None:
+    """Forget what was measured after the checkpoint that a resumed run starts from: it is measured again."""
+    step = reconcile(workspace.catalog, training_id, folder)
+    if step is not None:
+        workspace.catalog.metrics.truncate(training_id, step)

@@ -1,26 +1,27 @@
-"""`estimate_runs`: what runs will need on a device, from how fast that multiplies. Used by the form and extractions."""
+"""`devices`: what a run can compute on; `estimate_runs`: what runs will need there, from how fast a device multiplies.
+Used by `Workspace`, the form and extractions."""
 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
-from saewidgets.jobs import compute_lane
 from saewidgets.records import JobRecord, TrainingRecord
+from saewidgets.settings import free_memory, machine_memory
 from saewidgets.training.estimate import ModelSize, estimate_together, evaluation_share, flops_per_token, model_flops
 
 if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts
-    from saewidgets.workspace.devices import Device
     from saewidgets.workspace.workspace import Workspace
 
 _PROBE_SECONDS = 0.2
@@ -30,6 +31,30 @@ _PROBE_SIZE = {"cpu": 1024, "cuda": 4096}
 # that core) reached while training: TopK 0.67, with 8,192 latents 0.73, in batches of 256 0.59, BatchTopK 0.51,
 # JumpReLU 0.72, standard 0.78. Checkpoints take a little, too. Not yet compared on CUDA.
 EFFICIENCY = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device: `id` is torch's name, sizes are in bytes (None when the system does not tell)."""
+
+    id: str
+    label: str
+    total_bytes: int | None
+    free_bytes: int | None
+
+
+def devices() -> tuple[Device, ...]:
+    """All devices of this machine, the preferred one first."""
+    import torch  # seconds to import: only when the list is asked for
+
+    found = []
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(index)
+            found.append(Device(f"cuda:{index}", f"cuda:{index} ({total / 1e9:.1f} GB)", total, free))
+    memory, available = machine_memory(), free_memory()
+    label = f"cpu ({os.cpu_count()} cores, {memory / 1e9:.1f} GB)" if memory else "cpu"
+    return (*found, Device("cpu", label, memory, available))
 
 
 _measuring = threading.Lock()  # two checks at once would disturb each other's measurement
@@ -110,7 +135,7 @@ def load_of(workspace: Workspace, device: str) -> tuple[int, int]:
 
 
 def _busy_jobs(workspace: Workspace, device: str) -> list[JobRecord]:
-    lane = compute_lane(workspace.settings.host, device)
+    lane = workspace.manager.lane(device)
     return [job for job in workspace.manager.list(status=_BUSY) if job.lane == lane]
 
 

@@ -22,8 +22,8 @@ from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.workspace.capture.using import form_of_store
 from saewidgets.workspace.corpora import is_there, not_there, paths_of
-from saewidgets.workspace.devices import Device, devices
 from saewidgets.workspace.training import estimates
+from saewidgets.workspace.training.estimates import Device, devices
 from saewidgets.workspace.training.settle import misfits, with_pretrained
 
 if TYPE_CHECKING:

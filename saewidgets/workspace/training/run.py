@@ -1,19 +1,21 @@
-"""`Run`: the handle of one training."""
+"""`Run`: the handle of one training; `TrainingGroup`: that of trainings that run as one job."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.config import TrainingConfig
+from saewidgets.config import TrainingConfig, arguments
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
-from saewidgets.events import JobStatus
+from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs.states import Command, plan
-from saewidgets.records import CheckpointRecord, ErrorInfo, Records, SAERecord, TrainingRecord
+from saewidgets.records import CheckpointRecord, ErrorInfo, JobRecord, Records, SAERecord, TrainingRecord
+from saewidgets.render.static_views import group_card
 from saewidgets.settings import resolve_device
+from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.handle import JobHandle
 from saewidgets.workspace.training.advice import HISTORY, Advice, advise
@@ -24,17 +26,17 @@ from saewidgets.workspace.training.checkpoints import (
     no_sae,
     sae_of_checkpoint,
 )
-from saewidgets.workspace.training.exporting import known_names
+from saewidgets.workspace.training.run_tables import differs, known_names, settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from saewidgets.workspace.reading.evaluation_report import EvaluationReport
-    from saewidgets.workspace.training.group import TrainingGroup
     from saewidgets.workspace.workspace import Workspace
 
 Time = float | datetime | None
 _LEVELS = {"info": "", "warning": "Warning: ", "error": "Error: "}
+_NOT_COMPARED = ("corpus.strings", "name")  # text, and what is told anyway
 
 
 def _unix(when: Time, name: str) -> float | None:
@@ -45,11 +47,7 @@ def _unix(when: Time, name: str) -> float | None:
     return when
 
 
-def _not_negative(value: int | None, name: str) -> None:
-    if value is not None and value < 0:
-        raise ConfigError(f"{name} is {value}.", where=name, hint="Give 0 or more.")
-
-
+@checks_arguments
 class Run(JobHandle):
     """One training. It holds no state of its own: every property reads the catalog.
 
@@ -118,16 +116,13 @@ class Run(JobHandle):
             ConfigError: a time, `limit` or `offset` cannot be one.
             NotFoundError: the run has no such metric, or was deleted. One that it may still measure is only absent.
         """
-        _not_negative(limit, "limit")
-        _not_negative(offset, "offset")
         first, last = _unix(since, "since"), _unix(until, "until")
         import pandas as pd  # costs half a second
 
-        wanted = self._known(names)
-        table = self._workspace.catalog.metrics.query(
+        wanted = known_names(self._rows.get(self.id), names)
+        frame = self._workspace.catalog.metrics.query(
             self.id, wanted, since=first, until=last, min_step=min_step, limit=limit, offset=offset
-        )
-        frame = table.to_df()
+        ).to_df()
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
         return frame
 
@@ -144,7 +139,7 @@ class Run(JobHandle):
         """
         import pandas as pd  # costs half a second
 
-        wanted = self._known(names)
+        wanted = known_names(self._rows.get(self.id), names)
         frame = pd.DataFrame(self._workspace.trainings.metric_columns(self.id, wanted))
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
         return frame.astype({"step": "int64", "tokens": "int64"})
@@ -161,9 +156,6 @@ class Run(JobHandle):
         self._rows.get(self.id)  # raises: the table of checkpoints alone would be silent
         return self._workspace.catalog.checkpoints.list(self.id)
 
-    def _known(self, names: str | Sequence[str] | None) -> list[str] | None:
-        return known_names(self._rows.get(self.id), names)
-
     def log(self, limit: int = 200) -> list[str]:
         """The last `limit` lines of its log, oldest first."""
         lines = self._workspace.catalog.jobs.log(self._job_id, training_id=self.id, limit=limit)
@@ -177,28 +169,68 @@ class Run(JobHandle):
         A run that is paused or interrupted is not loaded again: the SAE is that of its last checkpoint.
         """
         asleep = self.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED)
-        if not end_alone(self._workspace, self.id, save):
+        if not self._end_alone(save):
             super().stop(save)
         if asleep and save:
             export_newest(self._workspace, self)
 
     def cancel(self) -> None:
         """End early and keep nothing new."""
-        if not end_alone(self._workspace, self.id, save=False):
+        if not self._end_alone(save=False):
             super().cancel()
+
+    def _end_alone(self, save: bool) -> bool:
+        """End one run of a group; False where it is the last one (or has no group), so that its job is what to end.
+
+        While the job works the run ends within half a second after its current step, and its status is `stopping`
+        until then. While nobody works on it, it has ended at once.
+        """
+        record, manager = self._rows.get(self.id), self._manager
+        if record.group_id is None or record.job_id is None:
+            return False
+        command: Command = "stop" if save else "cancel"
+        if plan(command, record.status) is None:  # raises where it makes no sense
+            return True
+        if all(each.id == self.id or each.ended_alone for each in self._rows.by_job(record.job_id)):
+            return False
+        if manager.get(record.job_id).status.is_active:
+            self._rows.update(self.id, own_command=command)
+            return True
+        ended = JobStatus.STOPPED if save else JobStatus.CANCELLED
+        # The command stays: a job that starts at this moment finds it.
+        ended_at = self._workspace.catalog.now()
+        self._rows.update(self.id, own_status=ended.value, own_command=command, ended_at=ended_at)
+        return True
 
     def wait(self, timeout: float | None = None) -> JobStatus:
         """Wait until it has ended or is paused, at most `timeout` seconds; returns the status then."""
         if self._rows.get(self.id).group_id is None:
             return super().wait(timeout)
-        return wait_for_one(self._workspace, self.id, timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        poll = self._manager.settings.poll
+        while True:
+            record = self.record
+            left = poll if deadline is None else deadline - time.monotonic()
+            if record.status.is_final or record.status is JobStatus.PAUSED or left <= 0:
+                if record.ended_alone and left > 0:
+                    let_close(self._workspace, record, None if deadline is None else left)
+                return record.status
+            self._manager.wait(self._job_id, min(left, poll))
 
     def result(self, timeout: float | None = None) -> Any:
         """What its training returned (a `training.TrainingResult`); raises what made it fail."""
         if self._rows.get(self.id).group_id is None:
             return super().result(timeout)
         self.wait(timeout)
-        return result_of_one(self.record)
+        record = self.record
+        if record.status is JobStatus.FAILED:
+            error = record.error or ErrorInfo("The training failed.")
+            raise SAEWidgetsError(error.what, where=error.where, hint=error.hint)
+        if record.status not in (JobStatus.COMPLETED, JobStatus.STOPPED):
+            raise StateError(f"{record.name} is {record.status} and has no result.", hint="Wait for it, or resume it.")
+        from saewidgets.training import TrainingResult  # torch: seconds to import
+
+        return TrainingResult(record.status, record.step, record.tokens_done, record.sae_path, dict(record.latest))
 
     def export_checkpoint(self) -> None:
         """Make the SAE of its newest checkpoint, without loading the language model.
@@ -330,74 +362,145 @@ class Run(JobHandle):
         }
 
 
-# ------------------------------------------------------------------------------------------------ one of a group
+@checks_arguments
+class TrainingGroup(JobHandle):
+    """Trainings that one language-model forward feeds. It holds no state of its own: every property reads the catalog.
+
+    The verbs concern all of them, as do `pause` and `resume` of a single run; `stop` and `cancel` of a run end it
+    alone. A run that diverged, or reached its targets, has ended by itself and stays as it is.
+    """
+
+    def __init__(self, workspace: Workspace, group_id: str) -> None:
+        super().__init__(workspace, workspace.catalog.trainings, group_id)
+
+    def _exists(self) -> bool:
+        return bool(self._workspace.catalog.trainings.list(group_id=self.id))
+
+    # ------------------------------------------------------------------------------------------------ looking
+
+    @property
+    def records(self) -> Records[TrainingRecord]:
+        """What the catalog knows of each run now, in the order in which they were made.
+
+        Raises:
+            NotFoundError: there are none, or they were deleted.
+        """
+        self._manager.sweep()
+        found = self._workspace.catalog.trainings.list(group_id=self.id)
+        if not found:
+            raise NotFoundError(f"There is no group {self.id!r}.", hint="Its runs may have been deleted.")
+        return Records(sorted(found, key=lambda record: record.id), TrainingRecord)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The handles of the runs."""
+        return [Run(self._workspace, record.id) for record in self.records]
+
+    @property
+    def name(self) -> str:
+        return self.records[0].group_name or self.id
+
+    @property
+    def record(self) -> JobRecord:
+        """The row of the job that runs all of them. Why a single run failed is its own `error`."""
+        return self._manager.get(self._job_id)
+
+    @property
+    def _job_id(self) -> str:
+        job_id = next((record.job_id for record in self.records if record.job_id is not None), None)
+        if job_id is None:
+            raise NotFoundError(f"The job of {self.id!r} is gone.", hint="Start the trainings again.")
+        return job_id
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far all of them are, as `Run.progress`."""
+        job, tokens = self.record, self.records[0].tokens_total
+        return job.progress or (None if job.status.is_final else Progress(0, tokens, phase=job.status.value))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+    def __getitem__(self, index: int) -> Run:
+        return self.runs[index]
+
+    # ------------------------------------------------------------------------------------------------ steering
+
+    def stop(self, save: bool = True) -> None:
+        """End early and keep what was learned (`save=False`: keep nothing new).
+
+        Runs that are paused or interrupted are not loaded again: their SAEs are those of their last checkpoints.
+        """
+        asleep = self.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED)
+        super().stop(save)
+        if asleep and save:
+            for run, record in zip(self.runs, self.records, strict=True):
+                if not record.ended_alone:
+                    export_newest(self._workspace, run)
+
+    def checkpoint_now(self) -> None:
+        """Write a checkpoint of each after the current step. Raises `StateError` if they do not run in this process."""
+        self._manager.ask_checkpoint(self._job_id)
+
+    def retry(self, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
+        """See `Trainings.retry_group`."""
+        return self._workspace.trainings.retry_group(self.id, model=model, tokenizer=tokenizer)
+
+    def rename(self, name: str) -> None:
+        """Call it something else; its runs keep their names. Raises `ConfigError` if that is empty or too long."""
+        self._workspace.catalog.trainings.rename_group(self.id, arguments.name(name, "what to call the group"))
+
+    def delete(self) -> int:
+        """Remove all runs with their files; returns the bytes freed. SAEs imported from them stay.
+
+        Raises:
+            StateError: they are queued or running.
+        """
+        return sum(self._workspace.trainings.delete(run.id) for run in self.runs)
+
+    # ------------------------------------------------------------------------------------------------ comparing
+
+    @property
+    def differences(self) -> dict[str, list[Any]]:
+        """The settings in which the runs differ, by dotted name: a value for each run, None where it has no such."""
+        return {
+            name: values for name, values in settings(self.records).items()
+            if name not in _NOT_COMPARED and differs(values)
+        }  # fmt: skip
+
+    def to_df(self) -> pd.DataFrame:
+        """One row per run: id, name, status, the settings in which they differ, tokens, and the newest metrics."""
+        import pandas as pd  # costs half a second
+
+        records = self.records
+        columns: dict[str, Any] = {name: [getattr(r, name) for r in records] for name in ("id", "name")}
+        columns["status"] = [record.status.value for record in records]
+        columns |= self.differences
+        columns["tokens"] = [record.tokens_done for record in records]
+        metrics = dict.fromkeys(name for record in records for name in sorted(record.latest))
+        columns |= {name: [record.latest.get(name) for record in records] for name in metrics}
+        return pd.DataFrame(columns)
+
+    def __repr__(self) -> str:
+        records = self.records
+        states = ", ".join(f"{r.name} {r.status.value}" for r in records)
+        return f"<TrainingGroup {self.id} · {self.name} · {self.status.value} · {states}>"
+
+    def _repr_html_(self) -> str:
+        return str(group_card(self.name, self.status.value, self.records))
+
 
 _CLOSING = 10.0
 """Seconds that a job has to end when the last of its runs has: it closes files and writes one row."""
 
 
-def end_alone(workspace: Workspace, training_id: str, save: bool) -> bool:
-    """End one run of a group; False where it is the last one (or has no group), so that its job is what to end.
-
-    While the job works the run ends within half a second after its current step, and its status is `stopping` until
-    then. While nobody works on it, it has ended at once.
-    """
-    trainings = workspace.catalog.trainings
-    record = trainings.get(training_id)
-    if record.group_id is None or record.job_id is None:
-        return False
-    command: Command = "stop" if save else "cancel"
-    if plan(command, record.status) is None:  # raises where it makes no sense
-        return True
-    others = [each for each in trainings.by_job(record.job_id) if each.id != training_id and not each.ended_alone]
-    if not others:
-        return False
-    workspace.manager.sweep()
-    if workspace.manager.get(record.job_id).status.is_active:
-        trainings.update(training_id, own_command=command)
-        return True
-    ended = JobStatus.STOPPED if save else JobStatus.CANCELLED
-    # The command stays: a job that starts at this moment finds it.
-    trainings.update(training_id, own_status=ended.value, own_command=command, ended_at=workspace.catalog.now())
-    return True
-
-
-def wait_for_one(workspace: Workspace, training_id: str, timeout: float | None) -> JobStatus:
-    """Wait until one run of a group has ended, or the group is paused; returns the run's status then.
-
-    The last one to end is waited for until the job has ended too, so that all of them can be deleted or resumed then.
-    """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
-        workspace.manager.sweep()
-        record = workspace.catalog.trainings.get(training_id)
-        left = workspace.manager.settings.poll if deadline is None else deadline - time.monotonic()
-        if record.status.is_final or record.status is JobStatus.PAUSED or left <= 0:
-            if record.ended_alone and left > 0:
-                let_close(workspace, record, None if deadline is None else left)
-            return record.status
-        if record.job_id is None:
-            raise NotFoundError(
-                f"The job of {record.name} is gone.", where=training_id, hint="Start it again: ws.trainings.retry(id)."
-            )
-        workspace.manager.wait(record.job_id, min(left, workspace.manager.settings.poll))
-
-
 def let_close(workspace: Workspace, record: TrainingRecord, timeout: float | None = None) -> None:
-    """Where every run of a job has ended, give the job itself a moment (`timeout` seconds at most) to say so too."""
+    """Where every run of a job has ended, give the job itself a moment (`timeout` seconds at most) to say so too: then
+    all of them can be deleted or resumed."""
     if record.job_id is None or not all(r.ended_alone for r in workspace.catalog.trainings.by_job(record.job_id)):
         return
     if workspace.manager.get(record.job_id).status.is_active:
         workspace.manager.wait(record.job_id, _CLOSING if timeout is None else min(timeout, _CLOSING))
-
-
-def result_of_one(record: TrainingRecord) -> Any:
-    """What one run of a group returned, from its row."""
-    if record.status is JobStatus.FAILED:
-        error = record.error or ErrorInfo("The training failed.")
-        raise SAEWidgetsError(error.what, where=error.where, hint=error.hint)
-    if record.status not in (JobStatus.COMPLETED, JobStatus.STOPPED):
-        raise StateError(f"{record.name} is {record.status} and has no result.", hint="Wait for it, or resume it.")
-    from saewidgets.training import TrainingResult  # torch: seconds to import
-
-    return TrainingResult(record.status, record.step, record.tokens_done, record.sae_path, dict(record.latest))

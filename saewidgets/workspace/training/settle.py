@@ -79,7 +79,8 @@ def concrete(workspace: Workspace, config: TrainingConfig, held: Held | None) ->
         config.activations.buffer_device, changes["device"], "activations.buffer_device"
     )
     changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
-    changes |= settings_of_store(workspace, config)
+    if isinstance(config.corpus, ActivationCorpus):
+        changes |= settings_of_store(workspace, config)
     return config.replace(**changes)
 
 

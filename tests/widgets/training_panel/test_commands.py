@@ -19,7 +19,7 @@ from saewidgets.widgets.messages.training import CheckResult, Picture
 from saewidgets.widgets.training_panel.commands import ChartCommands, PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_footer
 from saewidgets.workspace import Run, Workspace
-from saewidgets.workspace.training.group import TrainingGroup
+from saewidgets.workspace.training.run import TrainingGroup
 from tests.widgets.conftest import panel_commands
 from tests.widgets.seeded_runs import change, make_store, show_stores, train_nothing
 

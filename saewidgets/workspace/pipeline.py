@@ -35,8 +35,7 @@ from saewidgets.records import TrainingRecord
 from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.corpora import TEXT, is_reference, text_fingerprint, text_stamp
 from saewidgets.workspace.folders import draft_folder
-from saewidgets.workspace.pipeline.checks import LayerReport, report
-from saewidgets.workspace.training.advice import HISTORY
+from saewidgets.workspace.training.advice import HISTORY, LayerReport, report
 from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:

@@ -1,4 +1,6 @@
-"""A run written into a folder of its own, for people and programs without this package.
+"""What runs have measured, as tables: `wide` of one run, settings and newest values of several side by side, which
+of them no other beats; and `export_run`, a run written into a folder of its own, for people and programs without this
+package:
 
 NAME/
     config.json    the configuration, as `TrainingConfig.from_data` reads it
@@ -23,6 +25,7 @@ import numpy as np
 
 from saewidgets.catalog import MetricTable
 from saewidgets.config import arguments
+from saewidgets.config.base import dotted
 from saewidgets.durable import storage_errors
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.records import TrainingRecord
@@ -74,6 +77,77 @@ def wide(table: MetricTable, names: Sequence[str], limit: int | None = None, off
     return {key: column[offset:stop] for key, column in columns.items()}
 
 
+# ------------------------------------------------------------------------------------------------ side by side
+
+
+def settings(records: Sequence[TrainingRecord]) -> dict[str, list[Any]]:
+    """Dotted name → its value in every run (None where it has none), in the order of the first that has it."""
+    configs = [dict(dotted(record.config)) for record in records]
+    names = list(dict.fromkeys(name for config in configs for name in config))
+    return {name: [config.get(name) for config in configs] for name in names}
+
+
+def table(records: Sequence[TrainingRecord]) -> tuple[list[str], list[list[Any]]]:
+    """`(columns, rows)`, one row per run, for a program that reads it: numbers, booleans, text, None for nothing.
+
+    Columns: where the run stands, then its settings under their dotted names, then the newest value of every metric
+    as ``latest.NAME`` (``val_…`` are measured on held-out text). A list is written as JSON.
+    """
+    if not records:
+        return [], []
+    columns: dict[str, list[Any]] = {"training_id": [record.id for record in records]}
+    for name in ("name", "status", "step", "tokens_done", "seconds_running"):
+        columns[name] = [getattr(record, name) for record in records]
+    columns["tokens_per_second"] = [throughput(record) for record in records]
+    columns |= {name: values for name, values in settings(records).items() if name != "name"}
+    for metric in sorted({name for record in records for name in record.latest}):
+        columns[f"latest.{metric}"] = [record.latest.get(metric) for record in records]
+    rows = zip(*columns.values(), strict=True)
+    return list(columns), [[_cell(value) for value in row] for row in rows]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else json.dumps(value)
+
+
+def throughput(record: TrainingRecord) -> float | None:
+    """Mean tokens per second over all the time it ran."""
+    return record.tokens_done / record.seconds_running if record.seconds_running > 0 else None
+
+
+def differs(values: Sequence[Any]) -> bool:
+    """Whether not all values are the same. Tuples are lists, as they come back from JSON."""
+    first, *others = [list(value) if isinstance(value, tuple) else value for value in values]
+    return any(other != first for other in others)
+
+
+def measured(record: TrainingRecord, name: str) -> float | None:
+    """The newest finite value of a metric: on held-out text where it was measured there, else on the training batch."""
+    for key in (f"val_{name}", name):
+        value = record.latest.get(key)
+        if value is not None and math.isfinite(value):
+            return float(value)
+    return None
+
+
+def pareto_front(points: Sequence[tuple[float, float]], *, higher_is_better: bool) -> list[bool]:
+    """Which of these (L0, quality) points no other point beats: none is as sparse (or sparser) and better, or sparser
+    and as good. Of equal points all count.
+    """
+    sign = 1.0 if higher_is_better else -1.0
+    return [
+        not any(
+            other[0] <= l0 and sign * other[1] >= sign * y and (other[0] < l0 or sign * other[1] > sign * y)
+            for other in points
+        )
+        for l0, y in points
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ export
+
 WHOLE_LOG = 1_000_000  # lines
 
 
@@ -92,7 +166,7 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
                 folder.rmdir()
             draft.rename(folder)
     if lacking is not None:
-        warnings.warn(f"{lacking.what} {folder} holds the rest. {lacking.hint}", stacklevel=5)  # of run.export
+        warnings.warn(f"{lacking.what} {folder} holds the rest. {lacking.hint}", stacklevel=6)  # of run.export
     return folder
 
 
