@@ -13,7 +13,7 @@ import saewidgets
 from saewidgets.config import SteeringConfig, SteeringFeature
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, StateError
-from saewidgets.jobs import JobContext, JobSettings, compute_lane
+from saewidgets.jobs import JobContext, JobSettings
 from saewidgets.lm import LoadedModel, load_model
 from saewidgets.steering import SteeringSource, TokenEvent
 from saewidgets.steering import steer as kernel
@@ -156,8 +156,8 @@ def test_a_job_on_the_device_goes_on_between_tokens(library: Workspace, sae: str
             started.set()
             context.control.check()
 
-    lane = compute_lane(library.settings.host, "cpu")
-    job = library.manager.submit("test", {}, lane, work)
+    library.manager.register("test", lambda record: work)
+    job = library.manager.submit("test", {}, library.manager.lane("cpu"))
     assert started.wait(20)
     before = len(batches)
 
