@@ -104,37 +104,27 @@ class _File(Settings):
     trainer: _Trainer
 
 
-def _look(source: Source) -> Look:
-    return _found(source, source, (CONFIG_FILE, WEIGHTS_FILE))
-
-
 def _look_at_checkpoint(source: Source) -> Look:
+    """Its ``config.json`` is in the folder around ``checkpoints``, or in its own."""
     file, match = only(source, _CHECKPOINT, "ae_….pt")
-    found = _found(_trainer_folder(source), source, (file,))
+    here = isinstance(source, FolderSource)
+    folders = (source.folder, source.folder.parent) if isinstance(source, FolderSource) else ()
+    homes = (home for home in (FolderSource(folder, 0) for folder in folders) if CONFIG_FILE in home.files())
+    if (home := next(homes, None)) is None:
+        missing = "missing" if here else "not fetched with it"
+        raise FormatError(
+            f"What a checkpoint is stands in {CONFIG_FILE} of the trainer's folder, which is {missing}.",
+            where=source.label, hint=f"Put {CONFIG_FILE} into the folder around it." if here else
+            "Take the trainer's ae.pt, or download its whole folder and load the checkpoint.",
+        )
+    found = _look(source, home, (file,))
     found.metadata |= {"training_step": int(match[1])} if match else {}
     return found
 
 
-def _trainer_folder(source: Source) -> FolderSource:
-    """The folder with ``config.json``: around ``checkpoints``, or the file's own."""
-    if not isinstance(source, FolderSource):
-        raise FormatError(
-            f"What a checkpoint is stands in {CONFIG_FILE} of the trainer's folder, which is not fetched with it.",
-            where=source.label, hint="Take the trainer's ae.pt, or download its whole folder and load the checkpoint.",
-        )
-    for folder in (source.folder, source.folder.parent):
-        found = FolderSource(folder, 0)
-        if CONFIG_FILE in found.files():
-            return found
-    raise FormatError(
-        f"What a checkpoint is stands in {CONFIG_FILE} of the trainer's folder, which is missing.",
-        where=str(source.folder.parent), hint=f"Put {CONFIG_FILE} into the folder around {source.folder.name}.",
-    )
-
-
-def _found(home: Source, source: Source, files: tuple[str, ...]) -> Look:
+def _look(source: Source, home: Source | None = None, files: tuple[str, ...] = (CONFIG_FILE, WEIGHTS_FILE)) -> Look:
     """What the configuration in `home` says of the last of `files`, and on this machine whether its tensors agree."""
-    file, data, where = config_of(home, CONFIG_FILE, _File)
+    file, data, where = config_of(home or source, CONFIG_FILE, _File)
     trainer, name = file.trainer, file.trainer.dict_class
     if name not in _KINDS:
         raise FormatError(
@@ -172,7 +162,11 @@ def _with_tensors(look: Look, trainer: _Trainer, found: Pickled) -> Look:
     if kind.architecture == "jumprelu" and "threshold" in kind.scalars and "threshold" not in scalars:
         header.shape("threshold", 0)
     tensors = {name: info for name, info in header.tensors.items() if name not in kind.ignored}
-    factor = found.plain().get("norm_factor", 1.0) if backup else None
+    factor = found.plain().get("norm_factor") if backup else None
+    factor = 1.0 if factor is None else factor
+    if type(factor) not in (int, float) or not 0 < factor < 1e9:
+        what = f"The factor is {str(factor)[:40]!r}, expected a positive number."
+        raise FormatError(what, where=f"{header.where}: norm_factor")
 
     def fold(tensors: dict[str, Tensor]) -> list[str]:
         k, threshold = (tensors.pop(f"the {name}", None) for name in ("k", "threshold"))
@@ -189,13 +183,15 @@ def _with_tensors(look: Look, trainer: _Trainer, found: Pickled) -> Look:
             details = {"k": trainer.k if k is None else int(k)}
             look.metadata["training_architecture"] = _TRAINED_AS[trainer.dict_class]
             look.metadata["training_architecture_details"] = details
-        if backup:
-            _finish_backup(factor, f"{header.where}: norm_factor", tensors)
+        for name in ("b_enc", "b_dec", "b_gate", "b_mag", "threshold") if backup else ():
+            if name in tensors:  # the training learned on activations divided by the factor
+                wide = tensors[name].to(_widest([tensors[name].dtype, torch.float32]))
+                tensors[name] = scaled(wide, float(factor))
         notes = []
         if trainer.dict_class == "AutoEncoder":  # in float32, as the package does whatever is stored
-            wide = {name: tensor.to(_widest([tensor.dtype, torch.float32])) for name, tensor in tensors.items()}
-            if fold_decoder_norm(wide, above=1e-5):
-                tensors |= wide
+            long = {name: tensor.to(_widest([tensor.dtype, torch.float32])) for name, tensor in tensors.items()}
+            if fold_decoder_norm(long, above=1e-5):
+                tensors |= long
                 notes.append(
                     "Decoder rows were scaled to norm one, and latents with them, as dictionary_learning does."
                 )
@@ -209,16 +205,6 @@ def _with_tensors(look: Look, trainer: _Trainer, found: Pickled) -> Look:
     )
     checked.dtype = str(_widest(tensors[name].torch_dtype for name in kind.names.values())).removeprefix("torch.")
     return checked
-
-
-def _finish_backup(factor: Any, where: str, tensors: dict[str, Tensor]) -> None:
-    """What the end of a training does to an SAE that learned on activations divided by `norm_factor`."""
-    factor = 1.0 if factor is None else factor
-    if type(factor) not in (int, float) or not 0 < factor < 1e9:
-        raise FormatError(f"The factor is {str(factor)[:40]!r}, expected a positive number.", where=where)
-    for name in ("b_enc", "b_dec", "b_gate", "b_mag", "threshold"):
-        if name in tensors:
-            tensors[name] = scaled(tensors[name].to(_widest([tensors[name].dtype, torch.float32])), float(factor))
 
 
 def _widest(dtypes: Iterable[torch.dtype]) -> torch.dtype:
@@ -266,52 +252,42 @@ def _save(saved: Saved) -> dict[str, Part]:
     known = f"and only {', '.join(_WRITTEN)} are known there"
     saved.refuse((cfg.architecture not in _WRITTEN, f"its architecture is {cfg.architecture}, {known}"))
     saved.refuse_changed_activations()
-    tensors = saved.tensors()
-    name = _class(sae, tensors, k)
-    state = _state(name, tensors, centred=bool(cfg.apply_b_dec_to_input))
-    if name in _TRAINED_AS or name == "AutoEncoderTopK":
-        k = k if name in _TRAINED_AS else getattr(cfg, "k", None)
+    tensors, centred = saved.tensors(), bool(cfg.apply_b_dec_to_input)
+    name = {"gated": "GatedAutoEncoder", "topk": "AutoEncoderTopK"}.get(cfg.architecture, "")
+    if cfg.architecture == "standard":
+        norms = tensors["W_dec"].float().norm(dim=1)
+        name = "AutoEncoder" if centred and torch.allclose(norms, torch.ones_like(norms)) else "AutoEncoderNew"
+    elif cfg.architecture == "jumprelu":
+        first = tensors["threshold"][0]
+        one_for_all = bool((tensors["threshold"] == first).all()) and float(first) >= 0
+        name = "BatchTopKSAE" if centred and one_for_all and k is not None else "JumpReluAutoEncoder"
+    kind, scalars = _KINDS[name], dict[str, Tensor]()
+    k = k if name in _TRAINED_AS else getattr(cfg, "k", None)
+    if "k" in kind.scalars:
         threshold = tensors["threshold"][0].clone() if name in _TRAINED_AS else torch.tensor(-1.0)  # −1: never set
-        state |= {"k": torch.tensor(k, dtype=torch.int32), "threshold": threshold}
-    return {WEIGHTS_FILE: state, CONFIG_FILE: encoded(_config(sae, name, k), indent=4)}
+        scalars = {"k": torch.tensor(k, dtype=torch.int32), "threshold": threshold}
+    if centred != kind.centred:
+        _move_bias(tensors, 1 if kind.centred else -1)
+    turned = MATRICES if kind.linear else ()
+    # Each with a storage of its own: a view is saved whole.
+    state = {
+        theirs: (tensors[ours].T if ours in turned else tensors[ours]).clone(memory_format=torch.contiguous_format)
+        for ours, theirs in kind.names.items()
+    }
+    return {WEIGHTS_FILE: state | scalars, CONFIG_FILE: encoded(_config(sae, name, k), indent=4)}
 
 
 def _trained_k(sae: SAE) -> int | None:
     """k of the batch top-k training that `sae` is in, or came from."""
+    details = sae.metadata.get("training_architecture_details")
+    found = None
     if sae.cfg.architecture in _BATCH_TOPK:
         found = getattr(sae.cfg, "k", None)
-    else:
-        details = sae.metadata.get("training_architecture_details")
-        known = sae.metadata.get("training_architecture") in _BATCH_TOPK and isinstance(details, Mapping)
-        found = details.get("k") if known and isinstance(details, Mapping) else None
+    elif sae.metadata.get("training_architecture") in _BATCH_TOPK and isinstance(details, Mapping):
+        found = details.get("k")
     if isinstance(found, bool) or not isinstance(found, int | float) or not 1 <= found < 1 << 31:
         return None
     return int(found) if found == int(found) else None
-
-
-def _class(sae: SAE, tensors: Mapping[str, Tensor], k: int | None) -> str:
-    centred = bool(sae.cfg.apply_b_dec_to_input)
-    if sae.cfg.architecture == "standard":
-        norms = tensors["W_dec"].float().norm(dim=1)
-        return "AutoEncoder" if centred and torch.allclose(norms, torch.ones_like(norms)) else "AutoEncoderNew"
-    if sae.cfg.architecture == "jumprelu":
-        threshold = tensors["threshold"]
-        one_for_all = bool((threshold == threshold[0]).all()) and float(threshold[0]) >= 0
-        return "BatchTopKSAE" if centred and one_for_all and k is not None else "JumpReluAutoEncoder"
-    return {"gated": "GatedAutoEncoder", "topk": "AutoEncoderTopK"}[sae.cfg.architecture]
-
-
-def _state(name: str, tensors: Mapping[str, Tensor], *, centred: bool) -> dict[str, Tensor]:
-    """The package's tensors of the class `name`, each with a storage of its own: a view is saved whole."""
-    kind = _KINDS[name]
-    tensors = dict(tensors)
-    if centred != kind.centred:
-        _move_bias(tensors, 1 if kind.centred else -1)
-    state = {}
-    for ours, theirs in kind.names.items():
-        tensor = tensors[ours].T if kind.linear and tensors[ours].dim() == 2 else tensors[ours]
-        state[theirs] = tensor.clone(memory_format=torch.contiguous_format)
-    return state
 
 
 def _move_bias(tensors: dict[str, Tensor], sign: int) -> None:
@@ -321,10 +297,7 @@ def _move_bias(tensors: dict[str, Tensor], sign: int) -> None:
     step = max(1, _BLOCK // encoder.shape[0])
     shift = torch.cat([bias @ encoder[:, at : at + step].double() for at in range(0, encoder.shape[1], step)])
     wide = torch.promote_types(encoder.dtype, torch.float32)
-    moved: dict[str, Tensor] = {}
-    for name in ("b_enc", "b_gate"):
-        if name in tensors:
-            moved[name] = tensors[name].double() + shift
+    moved: dict[str, Tensor] = {name: tensors[name].double() + shift for name in ("b_enc", "b_gate") if name in tensors}
     if "b_mag" in tensors:
         moved["b_mag"] = tensors["b_mag"].double() + tensors["r_mag"].double().exp() * shift
     tensors |= {name: tensor.to(wide) for name, tensor in {**tensors, **moved}.items()}
@@ -343,8 +316,7 @@ def _config(sae: SAE, name: str, k: int | None) -> dict[str, Any]:
         "layer": int(place[1]) if place else None, "lm_name": _text(sae.metadata.get("model_name")) or "",
         "submodule_name": f"{site}_layer_{place[1]}" if place and site else _text(hook), "device": "cpu",
     }
-    if k is not None and (name in _TRAINED_AS or name == "AutoEncoderTopK"):
-        trainer["k"] = k
+    trainer |= {"k": k} if "k" in _KINDS[name].scalars else {}
     context = sae.metadata.get("context_size")
     return {
         "trainer": trainer,

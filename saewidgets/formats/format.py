@@ -257,6 +257,14 @@ def has(*names: str) -> Callable[[Source], bool]:
     return lambda source: all(name in source.files() for name in names)
 
 
+def told(test: Callable[[], bool], *, otherwise: bool = False) -> bool:
+    """What `test` finds in a file; `otherwise` where that cannot be read: reading it for good says what is wrong."""
+    try:
+        return test()
+    except FormatError:
+        return otherwise
+
+
 def named(pattern: re.Pattern[str], *keys: str) -> Callable[[Source], bool]:
     """Whether a file has such a name; or, with `keys`, is a ``.pt`` on this machine whose table has these."""
 
@@ -266,10 +274,7 @@ def named(pattern: re.Pattern[str], *keys: str) -> Callable[[Source], bool]:
             return True
         if not (keys and len(files) == 1 and files[0].endswith((".pt", ".pth")) and isinstance(source, FolderSource)):
             return False
-        try:
-            return set(keys) <= set(read_pickled(source, files[0]).value)
-        except FormatError:  # not a file of tensors, so not this format either
-            return False
+        return told(lambda: set(keys) <= set(read_pickled(source, files[0]).value))
 
     return matches
 

@@ -34,6 +34,7 @@ from saewidgets.formats.format import (
     config_of,
     has,
     scaled,
+    told,
     widths,
 )
 from saewidgets.formats.source import FolderSource, Source, read_json
@@ -71,54 +72,30 @@ class ScopePath:
 
     @property
     def hook_name(self) -> str | None:
-        if self.embedding:
-            return "hook_embed"
-        if self.site is None or self.layer is None:
-            return None
+        if self.embedding or self.site is None or self.layer is None:
+            return "hook_embed" if self.embedding else None
         return _HOOKS[self.site].format(self.layer)
 
-    @property
-    def hook_name_out(self) -> str | None:
-        """Where a transcoder writes."""
-        known = self.site == "transcoders" and self.layer is not None
-        return f"blocks.{self.layer}.hook_mlp_out" if known else None
+    def check_width(self, d_sae: int, where: str) -> None:
+        if self.d_sae not in (None, d_sae):
+            raise FormatError(
+                f"The SAE has {d_sae:,} latents, but the folder's name says width {self.width}.", where=where,
+                hint="The files lie in another SAE's folder, or were altered.",
+            )
 
 
 def read_path(label: str) -> ScopePath:
     """What `label` says: a path of this machine, one inside the hub's cache, or ``owner/name@revision/folder``."""
     parts = PurePath(label).parts
-    last: dict[str, str] = {}
-    for part in parts[-4:]:
-        match = re.fullmatch(r"(layer|width|average_l0)_(\w{1,8})", part)
-        if match:
-            last[match[1]] = match[2]
-    repo = None
-    for part in parts:
-        repo = _REPO.search(part) or repo
-    layer, l0 = last.get("layer", ""), last.get("average_l0", "")
+    named = (re.fullmatch(r"(layer|width|average_l0)_(\w{1,8})", part) for part in parts[-4:])
+    last = {match[1]: match[2] for match in named if match}
+    repo = next((match for part in reversed(parts) if (match := _REPO.search(part))), None)
+    layer, l0 = (int(text) if (text := last.get(key, "")).isdecimal() else None for key in ("layer", "average_l0"))
     return ScopePath(
         model=f"google/gemma-2-{repo[1]}{'-it' if repo[2] == 'it' else ''}" if repo else None,
-        site=repo[3] if repo else None,
-        layer=int(layer) if layer.isdecimal() else None,
-        width=last.get("width"),
-        l0=int(l0) if l0.isdecimal() else None,
+        site=repo[3] if repo else None, layer=layer, width=last.get("width"), l0=l0,
         embedding="embedding" in parts[-4:] and "layer" not in last,
     )
-
-
-def notes(path: ScopePath) -> tuple[str, ...]:
-    """What a person should know that the files do not say."""
-    found = []
-    if path.embedding:
-        found.append("The SAE was trained on token embeddings times √d_in; the factor was moved into its weights.")
-    if path.hook_name is None:
-        found.append(
-            "Gemma Scope files name neither model nor layer: they are in the names of repository and folders, which "
-            "are not all here. SAEs of token embeddings are recognised by them too, and need a factor of √d_in."
-        )
-    elif path.model is None:
-        found.append("Which Gemma the SAE belongs to is in the repository's name, which is not known here.")
-    return tuple(found)
 
 
 # --- Gemma Scope -----------------------------------------------------------------------------------------------------
@@ -131,8 +108,13 @@ def _look(source: Source) -> Look:
     if NPZ_FILE not in source.files():
         return _look_at_kept(source)
     header = read_npz_header(source, NPZ_FILE) if isinstance(source, FolderSource) else _header_by_sizes(source)
-    path = read_path(source.label)
-    names = _stored_names(header)
+    path, found = read_path(source.label), dict[str, str]()
+    known = {name.lower(): name for name in (*_NAMES, "scaling_factor")}
+    for key in header.tensors:  # the file writes W_enc or w_enc
+        if (ours := known.get(key.lower())) in found:
+            raise FormatError(f"There are two: {found[ours]} and {key}.", where=f"{header.where}: {ours}")
+        found |= {ours: key} if ours is not None else {}
+    names = _NAMES | found
     d_in, d_sae, d_out = widths(header, names)
     transcoder = path.site == "transcoders"
 
@@ -145,62 +127,48 @@ def _look(source: Source) -> Look:
         if path.embedding:
             _scale_embedding(tensors, math.sqrt(d_in))
 
-    facts = {"hook_name_out": path.hook_name_out, "average_l0": path.l0}
-    config = {
-        "site": path.site, "layer": path.layer, "width": path.width, "average_l0": path.l0,
-        "hook_name_out": path.hook_name_out,
+    out = f"blocks.{path.layer}.hook_mlp_out" if transcoder and path.layer is not None else None
+    said = {"site": path.site, "layer": path.layer, "width": path.width, "average_l0": path.l0, "hook_name_out": out}
+    config = {key: value for key, value in said.items() if value is not None}
+    notes = {
+        "The SAE was trained on token embeddings times √d_in; the factor was moved into its weights.": path.embedding,
+        "Gemma Scope files name neither model nor layer: they are in the names of repository and folders, which are "
+        "not all here. SAEs of token embeddings are recognised by them too, and need a factor of √d_in.":
+            path.hook_name is None,
+        "Which Gemma the SAE belongs to is in the repository's name, which is not known here.":
+            path.hook_name is not None and path.model is None,
     }
-    found = Look(
+    look = Look(
         files=(NPZ_FILE,), header=header, names=names, widths=(d_in, d_sae, d_out),
         architecture="jumprelu_transcoder" if transcoder else "jumprelu", model=path.model, hook_name=path.hook_name,
-        settings=RAW | ({"reshape_activations": "hook_z"} if path.site == "att" else {}),
-        config={key: value for key, value in config.items() if value is not None}, notes=notes(path),
-        metadata={key: value for key, value in facts.items() if value is not None}, fold=fold,
+        settings=RAW | ({"reshape_activations": "hook_z"} if path.site == "att" else {}), config=config,
+        notes=[note for note, applies in notes.items() if applies], fold=fold,
+        metadata={key: config[key] for key in ("hook_name_out", "average_l0") if key in config},
     )
-    _check_width(path, d_sae, header.where)
+    path.check_width(d_sae, header.where)
     if not transcoder and d_out != d_in:
         raise FormatError(
             f"W_dec reconstructs {d_out:,} values from {d_in:,}.", where=f"{header.where}: {names['W_dec']}",
             hint="An SAE has as many outputs as inputs.",
         )
-    return found
-
-
-def _stored_names(header: Header) -> dict[str, str]:
-    """Our name → the file's, which writes W_enc or w_enc."""
-    known = {name.lower(): name for name in (*_NAMES, "scaling_factor")}
-    names: dict[str, str] = {}
-    for key in header.tensors:
-        if (ours := known.get(key.lower())) in names:
-            raise FormatError(f"There are two: {names[ours]} and {key}.", where=f"{header.where}: {ours}")
-        if ours is not None:
-            names[ours] = key
-    return _NAMES | names  # what is missing is said so when shapes are checked
+    return look
 
 
 def _header_by_sizes(source: Source) -> Header:
     """What the arrays of an archive on the hub must be, by their sizes; the whole header is read where it is loaded."""
     first, counts = read_npz_sizes(source, NPZ_FILE)
-    where = f"{source.label}/{NPZ_FILE}"
-    d_sae = next((count for name, count in counts.items() if name.lower() == "b_enc"), 0)
+    where, lower = f"{source.label}/{NPZ_FILE}", {name.lower(): name for name in counts}
+    d_sae = counts.get(lower.get("b_enc", ""), 0)
     shapes: dict[str, tuple[int, ...]] = {name: (count,) for name, count in counts.items()}
-    for name, count in counts.items():
-        if name.lower() in ("w_enc", "w_dec") and d_sae:
-            shapes[name] = (count // d_sae, d_sae) if name.lower() == "w_enc" else (d_sae, count // d_sae)
+    for key in {"w_enc", "w_dec"} & set(lower) if d_sae else ():
+        widths = (counts[lower[key]] // d_sae, d_sae)
+        shapes[lower[key]] = widths if key == "w_enc" else widths[::-1]
     if first.shape not in shapes.values() or any(math.prod(shapes[name]) != count for name, count in counts.items()):
         raise FormatError(
             "The sizes of the arrays contradict each other.", where=where,
             hint="The file was cut off or altered; tell the owner of the repository.",
         )
     return Header(where, {name: TensorInfo(first.dtype, shape) for name, shape in shapes.items()})
-
-
-def _check_width(path: ScopePath, d_sae: int, where: str) -> None:
-    if path.d_sae not in (None, d_sae):
-        raise FormatError(
-            f"The SAE has {d_sae:,} latents, but the folder's name says width {path.width}.", where=where,
-            hint="The files lie in another SAE's folder, or were altered.",
-        )
 
 
 def _scale_embedding(tensors: dict[str, Tensor], factor: float) -> None:
@@ -230,35 +198,31 @@ class _KeptFile(Settings):
 
 
 def _matches(source: Source) -> bool:
-    """A ``params.npz``; or the other files in such a folder, and no other writer's mark in the configuration."""
+    """A ``params.npz``; or the other files in such a folder, and no other writer's mark in the configuration. Where
+    that cannot be read, SAELens, which has the same files, says what is wrong."""
     if NPZ_FILE in source.files():
         return True
-    if not has(*_KEPT)(source) or _FOLDER.search(source.label.replace("\\", "/")) is None:
-        return False
-    try:
-        return not _MARKS & set(read_json(source, CONFIG_FILE))
-    except FormatError:  # SAELens, which has the same files, says what is wrong
-        return False
+    kept = _FOLDER.search(source.label.replace("\\", "/")) is not None and has(*_KEPT)(source)
+    return kept and told(lambda: not _MARKS & set(read_json(source, CONFIG_FILE)))
 
 
 def _look_at_kept(source: Source) -> Look:
     file, data, _ = config_of(source, CONFIG_FILE, _KeptFile)
     path = read_path(source.label)
-    header = read_header(source, _KEPT[1])
     note = (
         "Gemma Scope trained SAEs of embeddings on embeddings times √d_in; whether these weights take that into "
         "account already is not known, so they are used as they are."
     )
-    found = Look(
-        files=_KEPT, header=header, names=_NAMES, widths=(file.d_in, file.d_sae, file.d_in), said_by=CONFIG_FILE,
-        architecture="jumprelu", model=path.model or file.model_name, hook_name=path.hook_name or file.hook_name,
+    path.check_width(file.d_sae, source.label)
+    return Look(
+        files=_KEPT, header=read_header(source, _KEPT[1]), names=_NAMES, widths=(file.d_in, file.d_sae, file.d_in),
+        said_by=CONFIG_FILE, architecture="jumprelu", model=path.model or file.model_name,
+        hook_name=path.hook_name or file.hook_name,
         settings={"apply_b_dec_to_input": file.apply_b_dec_to_input}
         | ({"reshape_activations": "hook_z"} if path.site == "att" else {}),
         config=data, notes=(note,) if path.embedding else (),
         metadata={} if path.l0 is None else {"average_l0": path.l0},
     )
-    _check_width(path, file.d_sae, source.label)
-    return found
 
 
 def _save(saved: Saved) -> dict[str, Part]:
@@ -304,7 +268,7 @@ _SKIP = "affine_skip_connection"
 
 
 class _File2(Settings):
-    architecture: Literal["jump_relu"]
+    architecture: Literal["jump_relu"] = "jump_relu"
     model_name: str | None = None
     hf_hook_point_in: str | None = None
     hf_hook_point_out: str | None = None
@@ -314,17 +278,14 @@ class _File2(Settings):
 def _matches_2(source: Source) -> bool:
     """By the name of the weights, which only this format has; a configuration may be missing."""
     files = source.files()
-    if _WEIGHTS_2 not in files:
-        return False
-    try:
-        return _CONFIG_2 not in files or read_json(source, _CONFIG_2).get("architecture") == "jump_relu"
-    except FormatError:  # no other format reads it either: reading it for good says what is wrong
-        return True
+    if _WEIGHTS_2 not in files or _CONFIG_2 not in files:
+        return _WEIGHTS_2 in files
+    return told(lambda: read_json(source, _CONFIG_2).get("architecture") == "jump_relu", otherwise=True)
 
 
 def _look_2(source: Source) -> Look:
     files = tuple(name for name in (_CONFIG_2, _WEIGHTS_2) if name in source.files())
-    file, data = _File2(architecture="jump_relu"), dict[str, Any]()
+    file, data = _File2(), dict[str, Any]()
     if _CONFIG_2 in files:
         file, data, _ = config_of(source, _CONFIG_2, _File2)
     header = read_header(source, _WEIGHTS_2)
@@ -337,18 +298,21 @@ def _look_2(source: Source) -> Look:
             where=f"{header.where}: w_dec", hint="Only SAEs and per-layer transcoders can be loaded.",
         )
     d_in, d_sae, d_out = widths(header, names)
-    site, layer, said = _place_2(file, source.label)
+    site, layer, note = _place_2(file, source.label)
     hook_name = _HOOKS_2[site].format(layer) if site and layer is not None else None
     metadata = {"hf_hook_name": file.hf_hook_point_in, "hf_hook_name_out": file.hf_hook_point_out}
     if hook_name and site == "transcoder":
         metadata["hook_name_out"] = hook_name.replace("mlp.hook_in", "hook_mlp_out")
     of_path = re.findall(r"gemma-scope-2-(\w+)-(pt|it)", source.label)[-1:]
-    model = file.model_name or (f"gemma-3-{of_path[0][0]}-{of_path[0][1]}" if of_path else None)
+    if model := file.model_name or (f"gemma-3-{of_path[0][0]}-{of_path[0][1]}" if of_path else None):
+        # a configuration says gemma-v3-1b-pt or the like; the 270m model is published without the suffix
+        model = (model if "/" in model else f"google/{model}").replace("-v3", "-3")
+        model = model.replace("-pt", "") if "270m" in model else model
     found = Look(
         # The linear path is stored [d_in, d_out]; SAELens' W_skip is [d_out, d_in].
         files=files, header=header, names=names, transposed=("W_skip",), widths=(d_in, d_sae, d_out),
         architecture=f"jumprelu{'_skip' if skip else ''}_transcoder" if site == "transcoder" else "jumprelu",
-        model=_model_2(model), hook_name=hook_name, settings=RAW, config=data, notes=(said,) if said else (),
+        model=model or None, hook_name=hook_name, settings=RAW, config=data, notes=(note,) if note else (),
         metadata={key: value for key, value in metadata.items() if value is not None},
     )
     if file.affine_connection and not skip:
@@ -367,24 +331,15 @@ def _look_2(source: Source) -> Look:
 
 def _place_2(file: _File2, label: str) -> tuple[str | None, int | None, str | None]:
     """Site and layer, from the configuration's hook point or else from the folders' names; and what is missing."""
-    if file.hf_hook_point_in is not None:
-        match = re.fullmatch(r"(?:\w+\.)*layers\.(\d{1,4})\.([\w.]+)", file.hf_hook_point_in)
-        if match and match[2] in _HF_SITES:
-            return _HF_SITES[match[2]], int(match[1]), None
-    parts = PurePath(label).parts[-2:]
-    found = re.search(r"layer_(\d{1,4})_width_", parts[-1]) if parts else None
-    named = re.fullmatch(r"(resid_post|mlp_out|attn_out|transcoder)(?:_all)?", parts[0]) if len(parts) == 2 else None
-    if named:
-        return named[1], int(found[1]) if found else None, None if found else "The path does not say which layer."
-    return None, None, "Where in the model the SAE reads is neither in a configuration nor in the folders' names."
-
-
-def _model_2(name: str | None) -> str | None:
-    """The hub's name of a model that a configuration calls ``gemma-v3-1b-pt`` or the like."""
-    if not name:
-        return None
-    name = (name if "/" in name else f"google/{name}").replace("-v3", "-3")
-    return name.replace("-pt", "") if "270m" in name else name  # the 270m model is published without the suffix
+    match = re.fullmatch(r"(?:\w+\.)*layers\.(\d{1,4})\.([\w.]+)", file.hf_hook_point_in or "")
+    if match and match[2] in _HF_SITES:
+        return _HF_SITES[match[2]], int(match[1]), None
+    outer, inner = ("", "", *PurePath(label).parts)[-2:]
+    named = re.fullmatch(r"(resid_post|mlp_out|attn_out|transcoder)(?:_all)?", outer)
+    if not named:
+        return None, None, "Where in the model the SAE reads is neither in a configuration nor in the folders' names."
+    layer = re.search(r"layer_(\d{1,4})_width_", inner)
+    return named[1], int(layer[1]) if layer else None, None if layer else "The path does not say which layer."
 
 
 GEMMA_SCOPE_2 = Format("gemma_scope_2", "Gemma Scope 2", _matches_2, _look_2, config_file=_CONFIG_2)

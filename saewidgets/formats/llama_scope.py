@@ -14,7 +14,6 @@ import json
 import math
 import re
 from dataclasses import replace
-from functools import cache
 from importlib.resources import files as package_files
 from pathlib import PurePath
 from typing import Any, Literal
@@ -36,6 +35,7 @@ from saewidgets.formats.format import (
     fold_decoder_norm,
     fold_scales,
     has,
+    told,
 )
 from saewidgets.formats.source import Source, read_json
 from saewidgets.formats.tensors import check_finite, read_header
@@ -121,10 +121,7 @@ class _R1File(Settings):
 
 def _matches_r1(source: Source) -> bool:
     """By the names of the files, which llamascopium shares, and then by the names of the tensors."""
-    try:
-        return has(*_BOTH)(source) and _THRESHOLD in read_header(source, _WEIGHTS).tensors
-    except FormatError:  # llamascopium, which has the same files, says what is wrong
-        return False
+    return has(*_BOTH)(source) and told(lambda: _THRESHOLD in read_header(source, _WEIGHTS).tensors)
 
 
 def _look_r1(source: Source) -> Look:
@@ -134,7 +131,12 @@ def _look_r1(source: Source) -> Look:
             f"It reads {file.hook_point_in[:60]} and writes {str(file.hook_point_out)[:60]}; only SAEs are in this "
             "format.", where=f"{where}: hook_point_out",
         )
-    scale = _scale_r1(file, source.label)
+    scale: float | None = 1.0
+    if file.norm_activation != "inference" and file.dataset_average_activation_norm is not None:
+        scale = math.sqrt(file.d_model) / file.dataset_average_activation_norm.into
+    elif file.norm_activation != "inference":
+        table = (package_files("saewidgets.formats") / "llama_scope_r1_scales.json").read_text(encoding="utf-8")
+        scale = json.loads(table)["scales"].get("/".join(PurePath(source.label).parts[-2:]))
     header = read_header(source, _WEIGHTS)
     unknown = "The scale of activations that the SAE was trained on is neither in its files nor known for this path"
 
@@ -158,23 +160,6 @@ def _look_r1(source: Source) -> Look:
             f"{unknown}.", where=source.label, hint="Keep the names of the folders as they are on the hub."
         ),
     )  # fmt: skip
-
-
-def _scale_r1(file: _R1File, label: str) -> float | None:
-    """s; None if nothing tells."""
-    if file.norm_activation == "inference":
-        return 1.0
-    if file.dataset_average_activation_norm is not None:
-        return math.sqrt(file.d_model) / file.dataset_average_activation_norm.into
-    return _table().get("/".join(PurePath(label).parts[-2:]))
-
-
-@cache
-def _table() -> dict[str, float]:
-    """Folder on the hub → s."""
-    text = (package_files("saewidgets.formats") / "llama_scope_r1_scales.json").read_text(encoding="utf-8")
-    scales: dict[str, float] = json.loads(text)["scales"]
-    return scales
 
 
 LLAMA_SCOPE_R1 = Format("llama_scope_r1", "Llama Scope R1", _matches_r1, _look_r1, config_file=_CONFIG)
@@ -213,13 +198,12 @@ class _ScopiumFile(Settings):
 
 def _matches_scopium(source: Source) -> bool:
     """By the names of the files, then by `sae_type`, then (Llama Scope R1 has the same) by the names of the tensors."""
-    if not has(*_BOTH)(source):
-        return False
-    try:
+
+    def test() -> bool:
         kind = read_json(source, _CONFIG).get("sae_type")
         return kind in list(_KINDS) or (kind == "sae" and "W_E" in read_header(source, _WEIGHTS).tensors)
-    except FormatError:  # no other format reads it either: reading it for good says what is wrong
-        return True
+
+    return has(*_BOTH)(source) and told(test, otherwise=True)
 
 
 def _look_scopium(source: Source) -> Look:
@@ -231,7 +215,18 @@ def _look_scopium(source: Source) -> Look:
         )
     file, data, where = config_of(source, _CONFIG, _ScopiumFile)
     transcoder = file.hook_point_out not in (None, file.hook_point_in)
-    _check_scopium(file, transcoder, where)
+    normal = ("dataset-wise", "inference", *(() if transcoder else ("token-wise",)))
+    for wrong, key, what, hint in (
+        (file.act_fn.lower() not in _ARCHITECTURES, "act_fn",
+         f"The activation function {file.act_fn[:40]!r} is not supported.",
+         "Of batchtopk, what is active depends on the batch: convert it to JumpReLU in llamascopium."),
+        (file.use_glu_encoder, "use_glu_encoder", "The encoder is gated (GLU), which is not supported.", None),
+        (file.norm_activation not in normal, "norm_activation",
+         f"The normalisation {file.norm_activation[:40]!r} cannot be computed from one activation alone.",
+         f"Supported here: {', '.join(normal)}."),
+    ):
+        if wrong:
+            raise FormatError(what, where=f"{where}: {key}", hint=hint)
     header = read_header(source, _WEIGHTS)
     d_in, act = file.d_model, _ARCHITECTURES[file.act_fn.lower()]
     names = {"W_enc": "W_E", "b_enc": "b_E", "W_dec": "W_D"} | ({"b_dec": "b_D"} if file.use_decoder_bias else {})
@@ -246,7 +241,14 @@ def _look_scopium(source: Source) -> Look:
     def fold(tensors: dict[str, Tensor]) -> list[str]:
         found = {end: float(tensors.pop(end)) for end in norms if by_dataset}
         tensors.setdefault("b_dec", torch.zeros(d_in, dtype=tensors["W_dec"].dtype, device=tensors["W_dec"].device))
-        notes = _use_decoder_norm(file, tensors)
+        by_norm, notes = file.sparsity_include_decoder_norm, []
+        # act(p · n) / n becomes an activation function of p alone.
+        if "threshold" in tensors:
+            tensors["threshold"] = tensors["threshold"].float().exp()
+            if by_norm:  # p · n > θ where p > θ / n; what is passed on is p
+                tensors["threshold"] /= tensors["W_dec"].float().norm(dim=1).clamp_min(1e-8)
+        elif by_norm and act == "topk" and fold_decoder_norm(tensors):
+            notes.append("Latents are reported times the norm of their decoder rows, by which they are selected.")
         check_finite(header.where, {name: tensors[name] for name in ("threshold",) if name in tensors})
         for end, norm in found.items():
             if not 1e-6 < norm < 1e9:
@@ -269,36 +271,6 @@ def _look_scopium(source: Source) -> Look:
         hook_name=file.hook_point_in, settings=settings, config=data, notes=(_MOVED,) if by_dataset else (),
         metadata={"hook_name_out": file.hook_point_out} if transcoder else {}, fold=fold,
     )
-
-
-def _check_scopium(file: _ScopiumFile, transcoder: bool, where: str) -> None:
-    if file.act_fn.lower() not in _ARCHITECTURES:
-        hint = "Convert it to JumpReLU in llamascopium first." if file.act_fn.lower() == "batchtopk" else None
-        raise FormatError(
-            f"The activation function {file.act_fn[:40]!r} is not supported: what is active would depend on the batch, "
-            "or is not known here.", where=f"{where}: act_fn", hint=hint,
-        )
-    if file.use_glu_encoder:
-        raise FormatError("The encoder is gated (GLU), which is not supported.", where=f"{where}: use_glu_encoder")
-    normal = ("dataset-wise", "inference", *(() if transcoder else ("token-wise",)))
-    if file.norm_activation not in normal:
-        raise FormatError(
-            f"The normalisation {file.norm_activation[:40]!r} cannot be computed from one activation alone.",
-            where=f"{where}: norm_activation", hint=f"Supported here: {', '.join(normal)}.",
-        )
-
-
-def _use_decoder_norm(file: _ScopiumFile, tensors: dict[str, Tensor]) -> list[str]:
-    """Turn ``act(p · n) / n`` into an activation function of p alone; returns what it changed for who reads latents."""
-    if "threshold" in tensors:
-        tensors["threshold"] = tensors["threshold"].float().exp()
-    if not file.sparsity_include_decoder_norm:
-        return []
-    if "threshold" in tensors:  # p · n > θ where p > θ / n; what is passed on is p
-        tensors["threshold"] = tensors["threshold"] / tensors["W_dec"].float().norm(dim=1).clamp_min(1e-8)
-    elif file.act_fn.lower() == "topk" and fold_decoder_norm(tensors):
-        return ["Latents are reported times the norm of their decoder rows, by which they are selected."]
-    return []
 
 
 LLAMASCOPIUM = Format("llamascopium", "llamascopium", _matches_scopium, _look_scopium, config_file=_CONFIG)

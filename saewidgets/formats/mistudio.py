@@ -33,6 +33,7 @@ from saewidgets.formats.format import (
     centre_encoder,
     config_of,
     has,
+    told,
 )
 from saewidgets.formats.source import Source, encoded, plain, read_json
 from saewidgets.formats.tensors import Header, read_header
@@ -64,7 +65,7 @@ class _Maths:
     def architecture(self) -> str:
         """Only a skip SAE whose input is not normalised is a skip transcoder, which SAELens has too."""
         if self.kind == "transcoder" or (self.kind == "skip" and not self.normalized):
-            return f"{'topk_' if self.k else ''}{'skip_' if self.kind == 'skip' else ''}transcoder"
+            return ("topk_" if self.k else "") + ("skip_" if self.kind == "skip" else "") + "transcoder"
         return "topk" if self.k and self.kind != "skip" else self.kind
 
     @property
@@ -94,9 +95,9 @@ class _Maths:
             tensors["W_skip"] = torch.eye(b_dec.numel(), dtype=b_dec.dtype, device=b_dec.device)
 
 
-def _share(percent: float, d_sae: int) -> int:
+def _share(percent: float | None, d_sae: int) -> int | None:
     """k, where it is a percentage of the latents."""
-    return max(1, int(percent / 100.0 * d_sae))
+    return None if percent is None else max(1, int(percent / 100.0 * d_sae))
 
 
 # --- What miStudio exports: ``cfg.json`` and ``sae_weights.safetensors`` that look like SAELens' ---------------------
@@ -139,20 +140,31 @@ class _ExportFile(Settings):
 
 
 def _matches_export(source: Source) -> bool:
-    """By the names of the files and miStudio's own keys."""
-    if not has(*_EXPORT)(source):
-        return False
-    try:
+    """By the names of the files, which SAELens has too, and miStudio's own keys."""
+
+    def test() -> bool:
         data = read_json(source, _EXPORT[0])
-    except FormatError:  # SAELens, which has the same files, says what is wrong
-        return False
+        return "mistudio_training_id" in data or _generation(data) is not None
+
+    return has(*_EXPORT)(source) and told(test)
+
+
+def _generation(data: dict[str, Any]) -> int | None:
     extra = data.get("extra_metadata")
-    return "mistudio_training_id" in data or (isinstance(extra, dict) and (_FIRST in extra or _SECOND in extra))
+    known = isinstance(extra, dict) and (_FIRST in extra or _SECOND in extra)
+    return None if not known else 1 if _FIRST in data["extra_metadata"] else 2
 
 
 def _look_at_export(source: Source) -> Look:
     file, data, where = config_of(source, _EXPORT[0], _ExportFile)
-    second = _is_second(file, data, where)
+    generation = _generation(data) or (2 if file.architecture in _NEW_NAMES else None)
+    if generation is None:
+        raise FormatError(
+            "Which generation of miStudio wrote this, and so what it computes, is not said.",
+            where=f"{where}: extra_metadata",
+            hint=f"It would hold {_FIRST} (until early 2026) or {_SECOND} (later); add the one that is true, or null.",
+        )
+    second = generation == 2
     kind = "standard" if file.architecture.startswith("standard") else file.architecture
     if second and kind in _LOST:
         raise FormatError(
@@ -162,14 +174,14 @@ def _look_at_export(source: Source) -> Look:
     kind = "standard" if kind == "topk" else kind  # the first generation has no class of its own for it
     normalized = file.architecture == "standard_anthropic" or file.normalize_activations != "none"
     percent = None if second or kind == "jumprelu" else file.extra_metadata.top_k_sparsity
-    maths = _Maths(kind, second, normalized, None if percent is None else _share(percent, file.d_sae))
+    maths = _Maths(kind, second, normalized, _share(percent, file.d_sae))
     if (refusal := maths.refusal(f"{where}: architecture")) is not None:
         raise refusal
     halved = not second and kind in ("standard", "skip")
     place = _PLACE.fullmatch(PurePath(source.label).name)
     placed = place is not None and place[2] is not None
     notes = {
-        f"Exported by miStudio, generation {2 if second else 1}.": True,
+        f"Exported by miStudio, generation {generation}.": True,
         "No normalisation is written down; miStudio's default, which it leaves out, would be one.":
             not normalized and kind != "transcoder",
         "miStudio trained its transcoders to reconstruct their own input.": kind == "transcoder",
@@ -190,20 +202,6 @@ def _look_at_export(source: Source) -> Look:
         model=file.extra_metadata.hf_model_name or file.model_name,
         hook_name=f"blocks.{place[1]}.{_SITES[place[2]]}" if place and placed else file.hook_name or file.hook_point,
         notes=[note for note, said in notes.items() if said], fold=correct,
-    )
-
-
-def _is_second(file: _ExportFile, data: Any, where: str) -> bool:
-    """Whether the second generation wrote `data`."""
-    extra = data.get("extra_metadata")
-    if isinstance(extra, dict) and (_FIRST in extra or _SECOND in extra):
-        return _FIRST not in extra
-    if file.architecture in _NEW_NAMES:
-        return True
-    raise FormatError(
-        "Which generation of miStudio wrote this, and so what it computes, is not said.",
-        where=f"{where}: extra_metadata",
-        hint=f"It would hold {_FIRST} (until early 2026) or {_SECOND} (later); add the one that is true, or null.",
     )
 
 
@@ -329,8 +327,7 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Lo
     # The first generation could keep a percentage of latents.
     relative = kind not in ("topk", "jumprelu") and state.centred is not True
     if kind != "topk":
-        percent = beside.top_k_sparsity if relative else None
-        k = None if percent is None else _share(percent, state.widths[1])
+        k = _share(beside.top_k_sparsity if relative else None, state.widths[1])
     notes = {
         f"{_OPEN}; it is loaded only if b_dec is zero, or a config.json beside it or the call says "
         '"apply_b_dec_to_input".': centred is None,
@@ -349,13 +346,16 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Lo
             raise _missing(header, ANSWER, f"{_OPEN}.")
         maths.finish(tensors)
 
-    step = header.metadata.get("step", "")
+    step, layer, site = (header.metadata.get(key, "") for key in ("step", "layer_idx", "hook_type"))
+    if place := re.fullmatch(r"layer_(\d{1,4})(?:_(\w+))?", PurePath(source.label).name):
+        layer, site = layer or place[1], site or place[2] or ""
     refusal = maths.refusal(header.where)
     if kind == "topk" and k is None:
         refusal = _missing(header, "top_k", "How many latents are active is only in miStudio's database.")
     return Look(
         **state.look(header, extra=True), files=(_CHECKPOINT, *names), weights=_CHECKPOINT,
-        architecture=maths.architecture, model=beside.model_name, hook_name=_hook(header, source.label),
+        architecture=maths.architecture, model=beside.model_name,
+        hook_name=f"blocks.{int(layer)}.{_SITES.get(site, 'hook_resid_post')}" if layer.isdecimal() else None,
         settings=maths.settings, config=dict(header.metadata), notes=[note for note, given in notes.items() if given],
         metadata={"mistudio_step": int(step)} if step.isdecimal() else {}, fold=fold, refusal=refusal,
     )
@@ -383,13 +383,6 @@ def _missing(header: Header, key: str, what: str) -> FormatError:
         what, where=f"{header.where}: {key}",
         hint=f'Put a config.json with "{key}" beside the checkpoint{call}, or load what miStudio exported.',
     )
-
-
-def _hook(header: Header, label: str) -> str | None:
-    layer, site = header.metadata.get("layer_idx", ""), header.metadata.get("hook_type", "")
-    if named := re.fullmatch(r"layer_(\d{1,4})(?:_(\w+))?", PurePath(label).name):
-        layer, site = layer or named[1], site or named[2] or ""
-    return f"blocks.{int(layer)}.{_SITES.get(site, 'hook_resid_post')}" if layer.isdecimal() else None
 
 
 # --- The trio --------------------------------------------------------------------------------------------------------
@@ -461,10 +454,8 @@ def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
 
 
 def _trio_settings(file: _TrioFile, state: _State | None, where: str, answer: bool | None) -> dict[str, Any]:
-    centred = file.apply_b_dec_to_input
-    if state is not None and state.centred is not None:
-        centred = state.centred
-    centred = answered(centred, answer, where)
+    known = state is not None and state.centred is not None
+    centred = answered(state.centred if state is not None and known else file.apply_b_dec_to_input, answer, where)
     if centred is None:
         raise FormatError(
             "The value is missing, and SAEs of miStudio differ in it.", where=f"{where}: {ANSWER}",
@@ -477,14 +468,13 @@ def _trio_settings(file: _TrioFile, state: _State | None, where: str, answer: bo
             "The value is missing, and it decides how many latents are active.",
             where=f"{where}: k", hint=f"Add the number; {TRAINING_FILE} may name it.",
         )
-    normalization = file.normalize_activations
-    settings: dict[str, Any] = {
+    normalization = file.normalize_activations.replace("anthropic_rescale", "constant_norm_rescale")
+    return {
         "apply_b_dec_to_input": centred, "reshape_activations": file.reshape_activations,
-        "normalize_activations": "constant_norm_rescale" if normalization == "anthropic_rescale" else normalization,
+        "normalize_activations": normalization,
+        **({"skip_scale": 1.0} if file.architecture == "skip" else {}),  # miStudio adds the whole input
+        **{key: value for key in _KEPT if (value := getattr(file, key)) is not None},
     }
-    if file.architecture == "skip":
-        settings["skip_scale"] = 1.0  # where the file does not say: miStudio adds the whole input
-    return settings | {key: value for key in _KEPT if (value := getattr(file, key)) is not None}
 
 
 def _save(saved: Saved) -> dict[str, Part]:
@@ -509,17 +499,14 @@ def _save(saved: Saved) -> dict[str, Part]:
 
 def _matches(source: Source) -> bool:
     """A checkpoint with ``model.…`` tensors; or the trio, whose files language models share, with an SAE's keys."""
+
+    def of_model() -> bool:
+        return any(name.startswith(_PREFIX) for name in read_header(source, _CHECKPOINT).tensors)
+
     if _CHECKPOINT in source.files():
-        try:
-            return any(name.startswith(_PREFIX) for name in read_header(source, _CHECKPOINT).tensors)
-        except FormatError:  # no other format has such a file: reading it for good says what is wrong
-            return True
-    if not has(CONFIG_FILE, WEIGHTS_FILE)(source):
-        return False
-    try:
-        return {"d_in", "d_sae", "architecture"} <= set(read_json(source, CONFIG_FILE))
-    except FormatError:  # the files of most language models are called so
-        return False
+        return told(of_model, otherwise=True)
+    keys = {"d_in", "d_sae", "architecture"}
+    return has(CONFIG_FILE, WEIGHTS_FILE)(source) and told(lambda: keys <= set(read_json(source, CONFIG_FILE)))
 
 
 def _look(source: Source, apply_b_dec_to_input: bool | None = None) -> Look:

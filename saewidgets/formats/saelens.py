@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from saewidgets.config.hook_names import head_of, with_head, without_head
 from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats.format import Format, Look, Saved, Settings, Width, fold_decoder_norm, has
+from saewidgets.formats.format import Format, Look, Saved, Settings, Width, fold_decoder_norm, has, told
 from saewidgets.formats.source import FolderSource, Source, checked, encoded, plain, read_json
 from saewidgets.formats.tensors import FLOATS, Header, check_finite, read_header, read_tensors
 from saewidgets.sae import SAE, inference_sae
@@ -65,6 +65,10 @@ _OWN = {
 # --- cfg.json --------------------------------------------------------------------------------------------------------
 
 
+class _Arguments(Settings):
+    k: int | None = Field(default=None, ge=1)
+
+
 class _File(Settings):
     """What decides the maths of every architecture, in the form of version 6."""
 
@@ -81,6 +85,7 @@ class _File(Settings):
     ] = "none"
     reshape_activations: Literal["none", "hook_z"] = "none"
     rescale_acts_by_decoder_norm: bool | None = None
+    activation_fn_kwargs: _Arguments | None = None  # before version 6
     metadata: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -90,21 +95,17 @@ class _File(Settings):
         return self.architecture in _RESCALED and (self.architecture in _TRAINING_ONLY if given is None else given)
 
 
-def _is_modern(data: Mapping[str, Any]) -> bool:
-    """Whether SAELens 6 reads `data` as its own format, not as one of the versions before."""
-    metadata = data.get("metadata")
-    version = data.get("sae_lens_version") or (metadata.get("sae_lens_version") if isinstance(metadata, dict) else None)
-    major = re.match(r"\d+", str(version)) if version is not None else None
-    return major is not None and int(major[0][:6]) >= 6
-
-
 def _matches(source: Source, *, modern: bool) -> bool:
-    if not has(*FILES)(source):
-        return False
-    try:
-        return _is_modern(read_json(source, CONFIG_FILE)) is modern
-    except FormatError:  # no other format reads it either: reading it as version 6 says what is wrong
-        return modern
+    """Whether SAELens 6 reads it as its own format, or as one of the versions before."""
+
+    def test() -> bool:
+        data = read_json(source, CONFIG_FILE)
+        metadata = data.get("metadata")
+        inner = metadata.get("sae_lens_version") if isinstance(metadata, dict) else None
+        major = re.match(r"\d+", str(data.get("sae_lens_version") or inner))
+        return (major is not None and int(major[0][:6]) >= 6) is modern
+
+    return has(*FILES)(source) and told(test, otherwise=modern)
 
 
 def _settings(file: _File, where: str) -> dict[str, Any]:
@@ -128,16 +129,6 @@ def _settings(file: _File, where: str) -> dict[str, Any]:
         "normalize_activations": "none" if folded else file.normalize_activations,
         "reshape_activations": file.reshape_activations, **{key: given[key] for key in own if key in given},
     }
-
-
-def _join_heads(metadata: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Make the one head that SAELens keeps beside a hook name a part of that name."""
-    for name, key in _HEAD_OF.items():
-        place, head = metadata.get(name), metadata.get(key)
-        if isinstance(place, str) and type(head) is int and (found := with_head(place, head)) is not None:
-            metadata[name] = found
-            if name == "hook_name":  # also where an older file says hook_z: nothing is laid side by side of one head
-                settings["reshape_activations"] = "none"
 
 
 def _training_settings(config: SAEConfig, metadata: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,14 +156,6 @@ _KEPT = frozenset({  # what SAELens carries over into metadata, and the layer, w
 })
 
 
-class _Arguments(BaseModel):
-    k: int | None = Field(default=None, ge=1)
-
-
-class _Activation(BaseModel):
-    activation_fn_kwargs: _Arguments | None = None
-
-
 def _modernised(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The flat configuration under the names and with the defaults of version 6."""
     new = {_RENAMED.get(key, key): value for key, value in data.items()}
@@ -185,13 +168,13 @@ def _modernised(data: Mapping[str, Any], where: str) -> dict[str, Any]:
         new["normalize_activations"] = "expected_average_only_in" if normalize else "none"
     activation = new.get("activation_fn") or "relu"
     if activation == "topk":
-        arguments = checked(_Activation, new, where).activation_fn_kwargs
-        if arguments is None or arguments.k is None:
+        arguments = new.get("activation_fn_kwargs")
+        if not isinstance(arguments, dict) or arguments.get("k") is None:
             raise FormatError(
                 "The activation function is topk, but k is missing.", where=f"{where}: activation_fn_kwargs.k",
                 hint="sae-lens would load a plain ReLU here. Add {\"k\": …} to activation_fn_kwargs.",
             )
-        new |= {"architecture": "topk", "k": arguments.k}
+        new |= {"architecture": "topk", "k": arguments["k"]}
     elif activation != "relu" and new["architecture"] == "standard":
         raise FormatError(
             f"The activation function is {str(activation)[:40]!r}; version 6 of SAELens silently takes ReLU instead.",
@@ -291,7 +274,12 @@ def _look(source: Source, *, modern: bool) -> Look:
         )
     architecture = _TRAINING_ONLY.get(file.architecture, file.architecture)
     settings = _settings(file, where)
-    _join_heads(metadata, settings)
+    for name, key in _HEAD_OF.items():
+        place, head = metadata.get(name), metadata.get(key)
+        if isinstance(place, str) and type(head) is int and (joined := with_head(place, head)) is not None:
+            metadata[name] = joined
+            if name == "hook_name":  # also where an older file says hook_z: nothing is laid side by side of one head
+                settings["reshape_activations"] = "none"
     header = read_header(source, WEIGHTS_FILE)
     if "transcoder" in architecture:
         settings.setdefault("d_out", header.shape("W_dec", 2)[1])
@@ -316,7 +304,13 @@ def _look(source: Source, *, modern: bool) -> Look:
         )
     finetuned = not modern and new.get("finetuning_scaling_factor") is True
     shapes: dict[str, tuple[int, ...]] = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
-    names = [_stored_name(name, file, header) for name in shapes] + [name for name in _SCALES if name in header.tensors]
+    threshold = "threshold"
+    if file.architecture in _TRAINING_ONLY:
+        threshold = "topk_threshold"
+    elif threshold not in header.tensors and "log_threshold" in header.tensors:  # checkpoints before 2026-07
+        threshold = "log_threshold"
+    names = [threshold if name == "threshold" else name for name in shapes]
+    names += [name for name in _SCALES if name in header.tensors]
     return Look(
         files=tuple(
             name for name in (*FILES, SPARSITY_FILE, _SCALER_FILE, _WHITENING_FILE) if name in source.files()
@@ -330,14 +324,6 @@ def _look(source: Source, *, modern: bool) -> Look:
         training=_training_settings(config, metadata, settings), metadata=metadata, bare=True,
         fold=functools.partial(_fold, source, file, header.where, scaler, finetuned),
     )
-
-
-def _stored_name(name: str, file: _File, header: Header) -> str:
-    """What the file calls the tensor."""
-    if name == "threshold" and file.architecture in _TRAINING_ONLY:
-        return "topk_threshold"
-    old = name == "threshold" and name not in header.tensors and "log_threshold" in header.tensors
-    return "log_threshold" if old else name  # training checkpoints before 2026-07
 
 
 def _fold(
@@ -420,8 +406,21 @@ def _save(saved: Saved) -> dict[str, Any]:
     """The inference form of an SAE. Raises `FormatError` where SAELens has no such architecture, or refuses it."""
     if isinstance(saved.frozen.cfg, SkipConfig) and saved.frozen.cfg.normalize_activations == "none":
         saved = replace(saved, frozen=_as_skip_transcoder(saved.frozen))
-    _check(saved.frozen)
-    config = _config_data(saved.frozen, saved.sae.cfg if saved.trained else None)
+    sae, name = saved.frozen, saved.frozen.cfg.architecture
+    hook = sae.metadata.get("hook_name")
+    apart = sae.cfg.reshape_activations == "hook_z" and hook is not None and not str(hook).endswith("_z")
+    for wrong, where, what, hint in (
+        (name not in SHIPPED, "architecture", f"SAELens has no architecture {name!r}.",
+         f"It has {', '.join(SHIPPED)}. Keep the SAE in the format it came in."),
+        (sae.W_dec.dtype not in _DTYPE_NAMES, "dtype", f"SAELens does not store {sae.W_dec.dtype}.",
+         "Convert it to float32."),
+        (apart, "reshape_activations",
+         f"SAELens reshapes heads only at hooks whose name ends in _z, and this is {str(hook)[:80]!r}.",
+         "Correct sae.metadata['hook_name']."),
+    ):
+        if wrong:
+            raise FormatError(what, where=where, hint=hint)
+    config = _config_data(sae, saved.sae.cfg if saved.trained else None)
     return {WEIGHTS_FILE: saved.tensors(), SPARSITY_FILE: None, CONFIG_FILE: encoded(config)}
 
 
@@ -443,26 +442,13 @@ def _as_skip_transcoder(sae: SAE) -> SAE:
     return found
 
 
-def _check(sae: SAE) -> None:
-    """Raise `FormatError` for what SAELens cannot open."""
-    name, cfg = sae.cfg.architecture, sae.cfg
-    if name not in SHIPPED:
-        raise FormatError(
-            f"SAELens has no architecture {name!r}.", where="architecture",
-            hint=f"It has {', '.join(SHIPPED)}. Keep the SAE in the format it came in.",
-        )
-    if sae.W_dec.dtype not in _DTYPE_NAMES:
-        raise FormatError(f"SAELens does not store {sae.W_dec.dtype}.", where="dtype", hint="Convert it to float32.")
-    hook = sae.metadata.get("hook_name")
-    if cfg.reshape_activations == "hook_z" and hook is not None and not str(hook).endswith("_z"):
-        raise FormatError(
-            f"SAELens reshapes heads only at hooks whose name ends in _z, and this is {str(hook)[:80]!r}.",
-            where="reshape_activations", hint="Correct sae.metadata['hook_name'].",
-        )
-
-
 def _config_data(sae: SAE, trained_as: SAEConfig | None) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
+    known = dict(sae.metadata)
+    for name, key in _HEAD_OF.items():  # SAELens has the one head that a hook name of ours may mean beside it
+        place = known.get(name)
+        if isinstance(place, str) and (head := head_of(place)) is not None:
+            known |= {name: without_head(place), key: head}
     if trained_as is not None:
         own = trained_as.model_dump(mode="json", exclude={"architecture", *_WRITTEN})
         metadata = {"training_architecture": trained_as.architecture, "training_architecture_details": own}
@@ -477,39 +463,20 @@ def _config_data(sae: SAE, trained_as: SAEConfig | None) -> dict[str, Any]:
         "metadata": {
             **metadata,
             "sae_lens_training_version": None,
-            **{str(key): plain(value) for key, value in _without_heads(sae.metadata).items()},
+            **{str(key): plain(value) for key, value in known.items()},
             "sae_lens_version": _WRITTEN_VERSION,
         },
     }
-    return data | _own_settings(cfg)
+    own_names = ("d_out",) if "transcoder" in cfg["architecture"] else _OWN.get(cfg["architecture"], ())
+    data |= {"rescale_acts_by_decoder_norm": False} if "k" in own_names else {}
+    return data | {key: cfg[key] for key in own_names}
 
 
-def _without_heads(metadata: Mapping[Any, Any]) -> dict[Any, Any]:
-    """SAELens has the one head that a hook name of ours may mean beside it."""
-    found = dict(metadata)
-    for name, key in _HEAD_OF.items():
-        place = found.get(name)
-        if isinstance(place, str) and (head := head_of(place)) is not None:
-            found |= {name: without_head(place), key: head}
-    return found
-
-
-def _own_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that only this architecture has, under SAELens' names."""
-    name = cfg["architecture"]
-    if name in ("topk", "abstopk"):
-        return {"k": cfg["k"], "rescale_acts_by_decoder_norm": False}
-    if "transcoder" in name:
-        return {"d_out": cfg["d_out"]}
-    if name in ("matching_pursuit", "temporal"):
-        return {k: v for k, v in cfg.items() if k not in {"architecture", "decoder_init_norm", *_WRITTEN}}
-    return {}
-
-
-def _format(name: str, title: str, modern: bool, **more: Any) -> Format:
-    matches, look = functools.partial(_matches, modern=modern), functools.partial(_look, modern=modern)
-    return Format(name, title, matches, look, config_file=CONFIG_FILE, **more)
-
-
-FORMAT = _format(NAME, "SAELens", True, save=_save)
-LEGACY = _format("saelens_legacy", "SAELens before version 6", False)
+FORMAT = Format(
+    NAME, "SAELens", functools.partial(_matches, modern=True), functools.partial(_look, modern=True), save=_save,
+    config_file=CONFIG_FILE,
+)
+LEGACY = Format(
+    "saelens_legacy", "SAELens before version 6", functools.partial(_matches, modern=False),
+    functools.partial(_look, modern=False), config_file=CONFIG_FILE,
+)
