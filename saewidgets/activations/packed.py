@@ -22,7 +22,7 @@ import numpy.typing as npt
 from saewidgets.activations.shuffle import Numbers, counted, evaluated, split
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import FormatError
-from saewidgets.lm.token_mask import TokenMask
+from saewidgets.lm.tokens import TokenMask
 
 Tokens = npt.NDArray[np.integer[Any]]
 

@@ -38,7 +38,7 @@ from saewidgets.demo.model import DEMO, resolve_model
 from saewidgets.durable import require_space, storage_errors, whole_file
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.lm import SpecialTokens, separator_id, special_tokens
-from saewidgets.lm.token_mask import TokenMask
+from saewidgets.lm.tokens import TokenMask
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:

@@ -29,7 +29,7 @@ from saewidgets.activations.shuffle import Numbers, counted, evaluated
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.durable import seal_of, sealed, sha256_of, sync
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
-from saewidgets.lm.token_mask import TokenMask
+from saewidgets.lm.tokens import TokenMask
 
 # What a store of activations is on disk.
 #

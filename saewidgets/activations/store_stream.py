@@ -21,7 +21,7 @@ from saewidgets.activations.store import RowReader, StoredActivations, batched
 from saewidgets.activations.stream import Check, Covariance, MeanNorm, Measure, RowStream, RowWindows
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
-from saewidgets.lm.token_mask import TokenMask
+from saewidgets.lm.tokens import TokenMask
 
 _HELD_OUT_ROWS = 8192  # rows of held-out activations at once
 

@@ -45,7 +45,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture, check_context, evaluating, resolve_hook
-from saewidgets.lm.token_mask import TokenMask
+from saewidgets.lm.tokens import TokenMask
 from saewidgets.settings import resolve_device
 
 # What is measured of activations before training: their mean norm, or their mean and covariance. The sums are kept

@@ -18,14 +18,8 @@ _DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class Document:
-    """One chapter, speech or article, or a stretch of a long one.
-
-    Attributes:
-        title: what it is, with the author or collection in brackets.
-        source: key of the `SourceInfo` it belongs to.
-        text: paragraphs parted by blank lines; quotes and dashes are ASCII.
-        split: `"train"` or `"validation"`.
-    """
+    """One chapter, speech or article, or a stretch of a long one. Paragraphs of `text` are parted by blank lines;
+    quotes and dashes are ASCII."""
 
     title: str
     source: str
@@ -54,12 +48,10 @@ class CorpusInfo:
 
     @property
     def documents(self) -> int:
-        """Documents of all splits."""
         return sum(s.documents for s in self.sources)
 
     @property
     def tokens(self) -> dict[str, int]:
-        """Tokens of each split: `train`, `validation` and `all`."""
         train = sum(s.tokens_train for s in self.sources)
         validation = sum(s.tokens_validation for s in self.sources)
         return {"train": train, "validation": validation, "all": train + validation}

@@ -11,14 +11,8 @@ _FOLDER = Path(__file__).parent / "data" / "model"
 
 
 def model_path() -> Path:
-    """Folder that `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` load as it is.
-
-    Weights are stored as float16 and the config says float32, so the model loads and computes in float32 unless the
-    caller passes another dtype.
-
-    Raises:
-        NotFoundError: the installation lacks the weights.
-    """
+    """Folder that `AutoModelForCausalLM.from_pretrained` loads as it is. Weights are stored as float16 and the config
+    says float32, so the model computes in float32 unless the caller passes another dtype."""
     if not (_FOLDER / "model.safetensors").is_file():
         raise NotFoundError(
             "The demo model's weights are missing from this installation.",

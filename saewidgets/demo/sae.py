@@ -34,17 +34,9 @@ _AGAIN = "Install saewidgets again from its wheel, or build these files with too
 
 @dataclass(frozen=True, slots=True)
 class AboutSAE:
-    """What the packaged SAE is.
-
-    Attributes:
-        sae_id, extraction_id: the ids that it has in every workspace: the same files, the same ids.
-        name, model, hook_name, layer, architecture, d_in, d_sae, dtype: of the SAE.
-        tokens: fingerprint of the packed text, which is the name of its folder.
-        training: the configuration it was trained with, as data.
-        figures: measured on held-out text: ``fvu l0 ce_loss_score dead n_tokens …``.
-        extraction: ``config`` as data, and ``n_tokens seen dead dense seconds``.
-        files: name → size in bytes and SHA-256.
-    """
+    """What the packaged SAE is: the ids that it has in every workspace, the fingerprint of its packed text (`tokens`),
+    and the configuration it was trained with. `figures` were measured on held-out text; `files`: name → size in bytes
+    and SHA-256."""
 
     sae_id: str
     extraction_id: str
@@ -63,17 +55,11 @@ class AboutSAE:
     files: Mapping[str, Mapping[str, Any]]
 
     def size_of(self, part: Part) -> int:
-        """Bytes of a part, unpacked."""
         return sum(int(file["size"]) for name, file in self.files.items() if name.startswith(f"{part}/"))
 
 
 def about_sae() -> AboutSAE:
-    """What the packaged SAE is; reads a small file.
-
-    Raises:
-        NotFoundError: the installation lacks it.
-        FormatError: it is damaged.
-    """
+    """What the packaged SAE is; reads a small file."""
     return _about(_FOLDER)
 
 
@@ -92,13 +78,7 @@ def _about(folder: Path) -> AboutSAE:
 
 
 def unpack_sae(part: Part, folder: Path) -> None:
-    """Write the files of `part` into `folder`, which is there and empty, each checked before it is written.
-
-    Raises:
-        NotFoundError: the installation lacks the archive.
-        FormatError: it is damaged; what was written of it is not to be used.
-        StorageError: the folder cannot be written.
-    """
+    """Write the files of `part` into `folder`, which is there and empty, each checked before it is written."""
     about = about_sae()
     wanted = {name: name.removeprefix(f"{part}/") for name in about.files if name.startswith(f"{part}/")}
     for name, content in _read(about, tuple(wanted)).items():
@@ -116,11 +96,7 @@ def unpack_sae(part: Part, folder: Path) -> None:
 
 
 def sae_labels() -> list[dict[str, Any]]:
-    """The labels of its features, each the fields of a `LabelRecord`.
-
-    Raises:
-        NotFoundError, FormatError: as `unpack_sae`.
-    """
+    """The labels of its features, each the fields of a `LabelRecord`."""
     rows = json.loads(_read(about_sae(), (_LABELS,))[_LABELS])
     return [dict(row) for row in rows]
 

@@ -30,7 +30,7 @@ from saewidgets.lm import (
     resumed,
     special_tokens,
 )
-from saewidgets.lm.token_mask import TokenMask
+from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE
 from saewidgets.sae.scaler import RAW, Scaler
 

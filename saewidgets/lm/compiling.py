@@ -36,12 +36,7 @@ _HALF_TOLERANCE = 5e-2  # bfloat16 and float16, whose products a fused kernel ro
 
 
 class Compiled:
-    """What was compiled of a model; made by `compile_blocks`.
-
-    Attributes:
-        problem: why nothing is compiled, or is no longer; None while it is.
-        regions: how many modules are compiled.
-    """
+    """What was compiled of a model. `problem`: why nothing is, or is no longer."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.problem: str | None = None
@@ -54,7 +49,6 @@ class Compiled:
         return len(self._regions)
 
     def add(self, module: nn.Module, compiled: Any, *, copies: bool) -> None:
-        """One more module."""
         self._regions.append(_Region(module, compiled, self, copies))
 
     def undo(self) -> None:
@@ -65,7 +59,6 @@ class Compiled:
             self._regions = []
 
     def fail(self, error: BaseException, *, tell: bool = True) -> None:
-        """From now on without."""
         first, self.problem = self.problem is None, self.problem or _reason(error)
         self.undo()
         if first and tell:
@@ -81,19 +74,9 @@ def compile_blocks(
     tell: Callable[[str], None] = log.warning,
     backend: str | Callable[..., Any] = "inductor",
 ) -> Compiled:
-    """Compile `model` in place for forwards of one shape, and try it.
-
-    Args:
-        model: a transformers language model.
-        hook_names: where the run reads or replaces activations.
-        mode: of torch.compile.
-        shape: contexts per forward, and tokens of each.
-        tell: told if compiled code fails later on.
-        backend: of torch.compile; only inductor knows modes.
-
-    Returns:
-        what undoes it. Where it did not work that is done already, and `problem` says why.
-    """
+    """Compile `model` in place for forwards of one `shape` (contexts, tokens of each), and try it. Returns what undoes
+    it; where it did not work that is done already, and `problem` says why. `tell` is told if compiled code fails later
+    on."""
     found = Compiled(tell)
     modules = regions(model, hook_names)
     if any(hasattr(module, "_hf_hook") for module in model.modules()):  # of accelerate
@@ -183,8 +166,14 @@ class _Region:
         if torch.compiler.is_compiling():  # somebody compiles the whole model
             return self._plain(*args, **kwargs)
         if getattr(_here, "trying", False):
-            return self._try(args, kwargs)
-        if self._wanted is None or self._wanted != _looks(args, kwargs) or self._is_hooked():
+            expected = self._plain(*_copied(args), **_copied(kwargs))
+            for _ in range(_TRIALS if self._copies else 1):
+                _compare(self._result(_copied(args), _copied(kwargs)), expected, self._name)
+            self._wanted = _looks(args, kwargs)
+            return expected
+        if self._wanted is None or self._wanted != _looks(args, kwargs):
+            return self._plain(*args, **kwargs)
+        if any(each._forward_hooks or each._forward_pre_hooks for each in self._inside):
             return self._plain(*args, **kwargs)
         try:
             return self._result(args, kwargs)
@@ -197,17 +186,6 @@ class _Region:
     def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         found = self._compiled(self._plain, args, kwargs)
         return _copied(found) if self._copies else found
-
-    def _try(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        expected = self._plain(*_copied(args), **_copied(kwargs))
-        for _ in range(_TRIALS if self._copies else 1):
-            found = self._result(_copied(args), _copied(kwargs))
-            _compare(found, expected, self._name)
-        self._wanted = _looks(args, kwargs)
-        return expected
-
-    def _is_hooked(self) -> bool:
-        return any(each._forward_hooks or each._forward_pre_hooks for each in self._inside)
 
 
 def _looks(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

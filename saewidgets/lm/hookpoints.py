@@ -145,11 +145,8 @@ class HookPoint:
 
 
 def find_blocks(model: nn.Module) -> nn.ModuleList:
-    """The list of transformer blocks, in order.
-
-    Raises:
-        HookError: no list of modules has one entry per layer, or the model is an encoder-decoder.
-    """
+    """The list of transformer blocks, in order. Raises `HookError` where there is none, or the model is an
+    encoder-decoder."""
     config = text_config(model)
     if getattr(config, "is_encoder_decoder", False):
         raise HookError(
@@ -197,23 +194,19 @@ def _site_module(model: nn.Module, block: nn.Module, site: Site) -> nn.Module | 
     if site == "mlp_in":
         return _first(block, _MLP_IN)
     if site == "ln2_normalized":
-        return _norm_before_mlp(block)
+        if getattr(block, "do_layer_norm_before", True) is False:
+            return None  # opt-350m: its norms stand after the sublayers
+        found = _first(block, _LN2)
+        after_attention = found is not None and found is _submodule(block, "post_attention_layernorm")
+        if after_attention and _submodule(block, "post_feedforward_layernorm") is not None:
+            return None  # OLMo 2: likewise
+        return found
     names: tuple[str, ...] = _ATTN_OUT if site == "attn_out" else _MLP_OUT
     # `post_attention_layernorm` is the norm before the MLP in most models, but the norm after attention in those that
     # also have one after the MLP.
     if site == "attn_out" and _submodule(block, "post_feedforward_layernorm") is not None:
         names = ("post_attention_layernorm", *names)
     return _first(block, names)
-
-
-def _norm_before_mlp(block: nn.Module) -> nn.Module | None:
-    if getattr(block, "do_layer_norm_before", True) is False:
-        return None  # opt-350m: its norms stand after the sublayers
-    found = _first(block, _LN2)
-    after_attention = found is not None and found is _submodule(block, "post_attention_layernorm")
-    if after_attention and _submodule(block, "post_feedforward_layernorm") is not None:
-        return None  # OLMo 2: likewise
-    return found
 
 
 def _embedding(model: nn.Module) -> nn.Module | None:
@@ -236,11 +229,8 @@ def hook_points(model: nn.Module, *, published: bool = False) -> list[str]:
 
 
 def resolve_hook(model: nn.Module, hook_name: str) -> HookPoint:
-    """Find the module behind `hook_name`.
-
-    Raises:
-        HookError: the name has another form, the layer or the head is out of range, or the model has no such site.
-    """
+    """Find the module behind `hook_name`. Raises `HookError` where the name has another form, the layer or the head is
+    out of range, or the model has no such site."""
     blocks = find_blocks(model)
     if hook_name == _EMBED:
         return _embed_point(model, blocks[0])

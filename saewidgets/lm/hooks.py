@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -83,11 +83,8 @@ def _input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 
 @contextmanager
 def hooked(point: HookPoint, fn: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-    """While open, `fn` sees the activation at `point`, ``[batch, context, width]``, and may return a replacement.
-
-    At one head it sees a view of that head, and what it returns takes the place of that head alone. Only forwards in
-    the calling thread are affected.
-    """
+    """While open, `fn` sees the activation at `point`, ``[batch, context, width]``, and may return a replacement; at
+    one head it sees a view of that head. Only forwards in the calling thread are affected."""
     owner = threading.get_ident()
     shape: list[torch.Size] = []  # of the block's input, newest
 
@@ -133,13 +130,8 @@ def hooked(point: HookPoint, fn: Callable[[Tensor], Tensor | None]) -> Iterator[
 
 @contextmanager
 def spliced(model: nn.Module, hook_name: str, fn: Callable[[Tensor], Tensor]) -> Iterator[HookPoint]:
-    """Replace the activation at `hook_name` by ``fn(activation)`` in every forward inside the block.
-
-    `fn` maps ``[batch, context, width]`` to the same shape. Gradients flow through it.
-
-    Raises:
-        HookError: there is no such hook point.
-    """
+    """Replace the activation at `hook_name` by ``fn(activation)``, ``[batch, context, width]`` → the same shape, in
+    every forward inside the block. Gradients flow through it. Raises `HookError`."""
     point = resolve_hook(model, hook_name)
     with hooked(point, fn):
         yield point
@@ -238,18 +230,11 @@ def capture(
 
         return record
 
-    with _all_hooked([(points[0].place, recorder(points)) for points in places.values()]):
+    with ExitStack() as stack:
+        for points in places.values():
+            stack.enter_context(hooked(points[0].place, recorder(points)))
         try:
             forward(model, input_ids, attention_mask)
         except Done:
             pass
     return found
-
-
-@contextmanager
-def _all_hooked(hooks: Sequence[tuple[HookPoint, Callable[[Tensor], None]]]) -> Iterator[None]:
-    if not hooks:
-        yield
-        return
-    with hooked(*hooks[0]), _all_hooked(hooks[1:]):
-        yield

@@ -1,18 +1,28 @@
-"""Defines `LoadedModel`, `load_model` and `wrap_model`: language models by name, or as the user holds them."""
+"""Defines `LoadedModel`, `load_model` and `wrap_model`: language models by name, or as the user holds them; and
+`can_fetch`, one short question to the hub before a model is loaded.
+
+A loading library asks the hub for every file and repeats each question several times. Here one short question is asked
+first; a hub that does not answer it is not asked again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import torch
+from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub import errors as hub
+from huggingface_hub.utils import get_session, validate_repo_id  # type: ignore[attr-defined] # public, not declared
 from safetensors import SafetensorError
 from torch import nn
 
@@ -20,7 +30,6 @@ from saewidgets.config.names import is_local
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.lm.hookpoints import find_blocks
 from saewidgets.lm.hooks import input_device
-from saewidgets.lm.hub_probe import Tell, can_fetch
 from saewidgets.lm.model_config import (
     context_of,
     encodes,
@@ -31,6 +40,8 @@ from saewidgets.lm.model_config import (
     transformers,
 )
 from saewidgets.lm.remote_code import may_run_code
+
+Tell = Callable[[str], object]
 
 LOADING = "loading model"
 """The phase in which files are read, and fetched where they are not here."""
@@ -53,18 +64,17 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the embeddings are (and so where inputs go)."""
         return input_device(self.model)
 
     @property
     def is_causal(self) -> bool:
-        """Whether it predicts the next token. An encoder (BERT) does not, nor does a model without its output layer:
-        for these there is no cross-entropy, no logit effect and no text to generate."""
+        """Whether it predicts the next token. For an encoder (BERT), or a model without its output layer, there is no
+        cross-entropy, no logit effect and no text to generate."""
         return predicts_next(self.model)
 
     def check_causal(self, what: str) -> None:
         """Raise `ConfigError` where the model does not predict the next token. `what` needs that: the beginning of a
-        sentence in the singular ("Steering")."""
+        sentence."""
         if self.is_causal:
             return
         kind = "is an encoder" if encodes(self.model) else "has no output layer"
@@ -75,7 +85,6 @@ class LoadedModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
         return next(p.dtype for p in self.model.parameters() if p.is_floating_point())
 
     @property
@@ -85,14 +94,11 @@ class LoadedModel:
 
     @property
     def n_heads(self) -> int | None:
-        """Attention heads in every layer, if the configuration says it."""
         return heads_of(text_config(self.model))
 
     def fingerprint(self) -> str:
-        """A short hash that differs when the weights do: names, shapes and 128 values of every parameter.
-
-        A sample, so that a model of any size is checked in milliseconds; an edit elsewhere in a matrix is not seen.
-        """
+        """A short hash that differs when the weights do: names, shapes and 128 values of every parameter, so that a
+        model of any size is checked in milliseconds."""
         digest = hashlib.sha256()
         for name, parameter in self.model.named_parameters():
             digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
@@ -188,10 +194,8 @@ def load_tokenizer(name_or_path: str, *, revision: str | None = None) -> Any:
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """No "Loading weights" bar: from a background thread it would land below whatever cell ran last.
-
-    Downloads keep theirs.
-    """
+    """No "Loading weights" bar: from a background thread it would land below whatever cell ran last. Downloads keep
+    theirs."""
     from transformers.utils import logging  # seconds to import
 
     active = logging.is_progress_bar_enabled()
@@ -288,7 +292,11 @@ def explained(name: str) -> Iterator[None]:
 
 
 def _sorted_out(error: Exception, name: str) -> tuple[type[NotFoundError | FormatError], str, str]:
-    causes = _chain(error)
+    causes: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in causes:
+        causes.append(current)
+        current = current.__cause__ or current.__context__
     text = " ".join(str(cause) for cause in causes)
     for kinds, what, hint in _OF_THE_HUB:
         if any(isinstance(cause, kinds) for cause in causes):
@@ -313,15 +321,106 @@ def _sorted_out(error: Exception, name: str) -> tuple[type[NotFoundError | Forma
     return FormatError, f"The model's files cannot be read: {_first_line(error)}", hint
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in found:
-        found.append(current)
-        current = current.__cause__ or current.__context__
-    return found
-
-
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].rstrip() if lines else type(error).__name__
+
+
+LOOKING = "looking for the model on the hub"
+"""The phase in which the hub is asked."""
+TRIES = 3
+TRY_SECONDS = 4.0
+SECONDS = 6.0  # for all tries together: with imports, an answer within ten
+_WAIT = 0.5  # before the second try; twice as long before the third
+_FILE = "config.json"  # every model of transformers has it
+_PATIENT = 10.0  # huggingface_hub's own HF_HUB_ETAG_TIMEOUT: who raises it has a slow network
+
+_WAYS_OUT = (
+    'Or give "demo", or the folder of a model that is here; HF_HOME says where downloads are. A gated or private model '
+    "needs `hf auth login`, too."
+)
+
+def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = None) -> bool:
+    """Whether the hub is to be asked for the files of a model; False where only this machine can be.
+
+    A model that is in the cache is asked for once, so that a newer version is seen; another one up to three times, six
+    seconds in all (longer where HF_HUB_ETAG_TIMEOUT is above ten). Raises `NotFoundError` where there is neither."""
+    try:
+        validate_repo_id(name)
+    except hub.HFValidationError:
+        return True  # the loading says what is wrong with the name
+    url = f"{constants.ENDPOINT.rstrip('/')}/{name}/resolve/{quote(revision or 'main', safe='')}/{_FILE}"
+    here = cached_config(name, revision) is not None
+    if constants.HF_HUB_OFFLINE:
+        problem: str | None = "HF_HUB_OFFLINE is set"
+    else:
+        problem = _problem(url, 1 if here else TRIES, tell)
+    if problem is None:
+        return True
+    if here:
+        return False
+    raise NotFoundError(
+        f"Hugging Face cannot be reached ({problem}), and the model is not on this machine.", where=name,
+        hint=f"{'Unset it' if constants.HF_HUB_OFFLINE else 'Check the network'}. {_WAYS_OUT}",
+    )
+
+
+def cached_config(name: str, revision: str | None = None) -> Path | None:
+    """The configuration of the model in the cache of this machine; None if it is not there."""
+    try:
+        found = try_to_load_from_cache(name, _FILE, revision=revision)
+    except (hub.HFValidationError, ValueError):
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
+def _problem(url: str, tries: int, tell: Tell | None) -> str | None:
+    """Why the hub does not answer; None as soon as it does, whatever it says."""
+    more = max(0.0, constants.HF_HUB_ETAG_TIMEOUT - _PATIENT)
+    end = time.monotonic() + SECONDS + more
+    problem: str | None = None
+    for number in range(1, tries + 1):
+        left = end - time.monotonic()
+        if number > 1:
+            wait = _WAIT * 2 ** (number - 2)
+            if left <= 2 * wait:
+                break
+            time.sleep(wait)
+            left -= wait
+        if tell is not None:
+            tell(LOOKING if number == 1 else f"{LOOKING} (try {number} of {tries})")
+        problem = _ask(url, min(TRY_SECONDS + more, left))
+        if problem is None:
+            return None
+    return problem
+
+
+def _ask(url: str, seconds: float) -> str | None:
+    """One question; the problem with its answer. In a thread of its own: looking up a host has no time-out of its own.
+
+    No token: whether the model may be read is found out when it is.
+    """
+    problems: list[str | None] = []
+
+    def ask() -> None:
+        session: Any = get_session()
+        # httpx, or requests before huggingface_hub 1.0
+        redirects = "follow_redirects" if callable(getattr(session, "stream", None)) else "allow_redirects"
+        try:
+            status = int(session.head(url, timeout=seconds, **{redirects: False}).status_code)
+            problems.append(f"it answers with error {status}" if status >= 500 else None)
+        except Exception as error:  # noqa: BLE001 - of two network libraries; what it says is passed on
+            problems.append(_words(error))
+
+    thread = threading.Thread(target=ask, name="saewidgets-hub-probe", daemon=True)
+    thread.start()
+    thread.join(seconds + 0.1)
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return problems[0] if problems else f"no answer from {host} within {seconds:.0f} s"
+
+
+def _words(error: Exception) -> str:
+    """The network's own words, on one line; an exception without any by its name."""
+    text = re.sub(r"//[^\s/@]+@", "//…@", " ".join(str(error).split()))  # a proxy's address can have a password in it
+    text = re.sub(r"\[Errno -?\d+\] ", "", text)  # its words follow
+    return text[:200].rstrip(".") or type(error).__name__

@@ -95,14 +95,7 @@ def heads_width(config: Any) -> int | None:
 
 
 def check_context(name: str, reads: int | None, context_size: int, where: str = "context_size") -> None:
-    """Raise `ConfigError` where contexts are longer than a model reads; nothing where that is not known.
-
-    Args:
-        name: the model, for the reader.
-        reads: the longest context in tokens that it states.
-        context_size: tokens per context that it is to read.
-        where: what they were asked for with.
-    """
+    """Raise `ConfigError` where contexts are longer than a model reads (None: that is not known)."""
     if reads is not None and context_size > reads:
         raise ConfigError(
             f"{name} reads at most {reads:,} tokens at once, not {context_size:,}.", where=where,

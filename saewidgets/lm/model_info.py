@@ -19,8 +19,7 @@ from safetensors import SafetensorError, safe_open
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.config.names import is_local
 from saewidgets.errors import FormatError
-from saewidgets.lm.hub_probe import cached_config, can_fetch
-from saewidgets.lm.loading import BUILDING, auto_class, explained, local_folder
+from saewidgets.lm.loading import BUILDING, auto_class, cached_config, can_fetch, explained, local_folder
 from saewidgets.lm.model_config import context_of, heads_of, heads_width, is_encoder, transformers
 from saewidgets.lm.remote_code import may_run_code
 
@@ -51,12 +50,7 @@ class ModelFacts:
 
 def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
     """Sizes of the model `name`: a local folder (the network is never touched) or a Hugging Face id (only its
-    configuration is fetched, and kept in Hugging Face's cache).
-
-    Raises:
-        NotFoundError: no such model, or it needs a token; the message says which.
-        FormatError: the configuration or the header of a weight file is damaged.
-    """
+    configuration is fetched). Raises `NotFoundError` or `FormatError`."""
     folder = local_folder(name) if is_local(name) else None
     fetch = folder is None and can_fetch(name, revision=revision)
     with explained(name):
@@ -65,7 +59,11 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
             local_files_only=not fetch,
         )
     text = config.get_text_config()
-    parameters, size = _counted(folder) if folder is not None else (_from_config(config), None)
+    parameters, size = _counted(folder) if folder is not None else (None, None)
+    if folder is None and type(config) in (kind := auto_class(config))._model_mapping:
+        with BUILDING, torch.device("meta"):  # shapes without storage
+            model = kind.from_config(config, dtype=torch.get_default_dtype())
+        parameters = sum(p.numel() for p in model.parameters())
     return ModelFacts(
         name=name,
         architecture=str(config.model_type),
@@ -79,16 +77,6 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
         d_heads=heads_width(text),
         n_heads=heads_of(text),
     )
-
-
-def _from_config(config: Any) -> int | None:
-    """Count on the meta device: shapes without storage."""
-    kind: Any = auto_class(config)
-    if type(config) not in kind._model_mapping:
-        return None
-    with BUILDING, torch.device("meta"):
-        model = kind.from_config(config, dtype=torch.get_default_dtype())
-    return int(sum(p.numel() for p in model.parameters()))
 
 
 def _counted(folder: Path) -> tuple[int | None, int | None]:
@@ -124,8 +112,8 @@ class StatedSizes:
 
 
 def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
-    """The sizes of a model (a folder or a Hugging Face id) whose configuration is on this machine; the network is never
-    touched. Raises `NotFoundError` where a folder holds no model."""
+    """The sizes of a model whose configuration is on this machine; the network is never touched. Raises `NotFoundError`
+    where a folder holds no model."""
     file = local_folder(name) / "config.json" if is_local(name) else cached_config(name, revision)
     found = _read(file) if file is not None else {}
     text = found.get("text_config")

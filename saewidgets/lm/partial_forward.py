@@ -70,9 +70,7 @@ def note_points(model: nn.Module, points: Sequence[HookPoint], run: Callable[[],
 @contextmanager
 def resumed(model: nn.Module, point: HookPoint, reached: Reached) -> Iterator[None]:
     """Forwards of this thread inside the block skip the blocks before `point`, of which they see what was `reached`.
-
-    They have to read the same tokens. What is hooked at `point` (`hooked`) sees the activation as ever.
-    """
+    They have to read the same tokens."""
     before = _before(model, point)
     if not before:
         yield

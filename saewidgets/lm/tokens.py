@@ -1,4 +1,5 @@
-"""Defines `SpecialTokens` and `TokenText`: which ids of a tokenizer are special, and the text of each by itself.
+"""Defines `SpecialTokens` and `TokenText`, which ids of a tokenizer are special and the text of each by itself, and
+`TokenMask`, the rule that says which positions of a context take part in training and metrics.
 
 Byte-level tokenizers write ``Ġking`` for " king" and split one character over several tokens; SentencePiece writes
 ``▁king`` and ``<0xE2>``. Here every token becomes bytes, and a run of tokens becomes readable pieces.
@@ -14,6 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from saewidgets.config.packing import SeqposSlice, positions
+from saewidgets.config.training import ActivationsConfig
 from saewidgets.errors import ConfigError
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -99,10 +105,8 @@ def _decoder_kinds(tokenizer: Any) -> set[str]:
 
 
 def pieces_of(datas: Iterable[bytes]) -> list[str]:
-    """One string per token from its bytes; together they are the text.
-
-    A character that several tokens share is given whole to the first of them, and the others are empty.
-    """
+    """One string per token from its bytes; together they are the text. A character that several tokens share is given
+    whole to the first of them."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pieces: list[str] = []
     start: int | None = None  # the token that began a character which is not whole yet
@@ -160,13 +164,52 @@ class TokenText:
         return str(self._tokenizer.decode([token])).encode()
 
     def pieces(self, tokens: Iterable[int]) -> list[str]:
-        """See `pieces_of`."""
         return pieces_of(self.bytes(int(token)) for token in tokens)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """The text of a run of tokens."""
         return b"".join(self.bytes(int(t)) for t in tokens).decode("utf-8", "replace")
 
     def is_special(self, token: int) -> bool:
-        """Whether `token` is a mark rather than text."""
         return int(token) in self._special
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMask:
+    """A rule; by itself it keeps everything but special tokens. `seqpos_slice` None: all positions."""
+
+    exclude_special: bool = True
+    exclude_ids: tuple[int, ...] = ()
+    seqpos_slice: SeqposSlice | None = None
+
+    @classmethod
+    def of(cls, settings: ActivationsConfig) -> TokenMask:
+        return cls(settings.exclude_special_tokens, settings.exclude_token_ids or (), settings.seqpos_slice)
+
+    @property
+    def advice(self) -> str:
+        """What else helps where there are too few positions, to go on in a sentence."""
+        return "" if self.seqpos_slice is None and not self.exclude_ids else ", or leave fewer Positions and tokens out"
+
+    def in_slice(self, context_size: int) -> npt.NDArray[np.bool_]:
+        found = np.zeros(context_size, dtype=bool)
+        found[list(positions(self.seqpos_slice, context_size))] = True
+        return found
+
+    def mask(
+        self, tokens: npt.NDArray[np.integer], special: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.bool_]:
+        """The positions that are kept, of the shape of `tokens` ``[..., context_size]``; `special` says which tokens
+        are special, where that matters."""
+        kept = np.ones(tokens.shape, dtype=bool) if special is None or not self.exclude_special else ~special
+        if self.exclude_ids:
+            kept &= ~np.isin(tokens, self.exclude_ids)
+        if self.seqpos_slice is not None:
+            kept &= self.in_slice(tokens.shape[-1])
+        return kept
+
+    @property
+    def layout(self) -> dict[str, object]:
+        """What bit-identity depends on; settings that are not used say nothing, as before there were any."""
+        more = {"exclude_token_ids": list(self.exclude_ids), "seqpos_slice": list(self.seqpos_slice or ())}
+        used = {name: value for name, value in more.items() if value}
+        return {"exclude_special_tokens": self.exclude_special, **used}

@@ -30,13 +30,8 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unembedding:
-    """The linear map from the residual stream to logits.
-
-    Attributes:
-        weight: W_U, ``[vocab, d_model]`` (the model's own tensor, not a copy).
-        gain: γ of the final norm, ``[d_model]`` float32; None where there is no norm.
-        centred: whether the norm subtracts the mean (LayerNorm).
-    """
+    """The linear map from the residual stream to logits: W_U ``[vocab, d_model]``, γ of the final norm (None: there is
+    no norm), and whether it subtracts the mean (LayerNorm)."""
 
     weight: Tensor
     gain: Tensor | None
@@ -56,11 +51,8 @@ class Unembedding:
 
 @torch.no_grad()
 def unembedding(model: nn.Module) -> Unembedding:
-    """Find the final norm and the unembedding of a transformers language model.
-
-    Raises:
-        HookError: it is an encoder, has no output embeddings, or what precedes them is not a LayerNorm or RMSNorm.
-    """
+    """Find the final norm and the unembedding of a transformers language model. Raises `HookError` where it is an
+    encoder, has no output embeddings, or what precedes them is not a LayerNorm or RMSNorm."""
     if encodes(model):
         raise HookError(
             f"{type(model).__name__} is an encoder and predicts no next token: logit effects are not defined.",

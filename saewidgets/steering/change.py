@@ -39,26 +39,9 @@ def estimate_max(
     batch_size: int = 16,
     check: Callable[[], None] | None = None,
 ) -> dict[int, float]:
-    """The largest activation of some latents over some text: a lower bound of what an extraction would find.
-
-    Args:
-        sae: the autoencoder; left as it was.
-        lm: the language model; left as it was.
-        contexts: ``[n, context]`` token ids, without padding.
-        indices: the latents.
-        exclude_special_tokens: BOS and the like do not count.
-        max_norm_ratio: nor do tokens whose norm is above so many times their batch's median (attention sinks); None
-            counts all.
-        batch_size: contexts per forward.
-        check: called before every forward; what it raises ends the estimate.
-
-    Returns:
-        latent → its largest activation, in the SAE's units; 0 where it did not fire.
-
-    Raises:
-        ConfigError: there is no such latent or no text, or the SAE does not fit the model.
-        HookError: the model has no such place.
-    """
+    """Latent → its largest activation over `contexts` ``[n, context]`` of token ids: a lower bound of what an
+    extraction would find. Special tokens do not count, nor tokens whose norm is above `max_norm_ratio` times their
+    batch's median (attention sinks). `check` is called before every forward; what it raises ends the estimate."""
     source = as_source(sae)
     point, _ = source.points(lm.model)
     module = source.sae
@@ -89,16 +72,8 @@ def estimate_max(
 
 
 def typical_norm(source: SAE | SteeringSource, lm: LoadedModel, contexts: Tensor) -> float:
-    """The median length of the hidden states that steering with an SAE changes; one forward.
-
-    Args:
-        source: the SAE; of a transcoder it is its output's place.
-        lm: the language model; left as it was.
-        contexts: ``[n, context]`` token ids, without padding; special tokens do not count.
-
-    Returns:
-        the median of ‖h‖; 0 where no token counts.
-    """
+    """The median ‖h‖ of the hidden states that steering with an SAE changes, over the tokens of `contexts` ``[n,
+    context]`` that are not special; 0 where there is none."""
     _, point = as_source(source).points(lm.model)
     x = capture(lm.model, [point.name], contexts)[point.name]
     special = torch.tensor(special_tokens(lm.tokenizer).all, dtype=contexts.dtype)
@@ -110,18 +85,8 @@ LATENT_BYTES = 1 << 27  # most memory for latents at once
 
 
 class LatentChange:
-    """The change that some features of one SAE make.
-
-    Args:
-        sae: the autoencoder; not copied.
-        features: of this SAE, at least one. What several say adds up, all computed from the same f.
-
-    Attributes:
-        reads_latents: whether the SAE has to encode.
-
-    Raises:
-        ConfigError: the latents of a temporal SAE, which need the whole context, would have to be read.
-    """
+    """The change that some features of one SAE make. What several say adds up, all computed from the same f. Raises
+    `ConfigError` where the latents of a temporal SAE, which need the whole context, would have to be read."""
 
     def __init__(self, sae: SAE, features: Sequence[SteeringFeature]) -> None:
         self._sae = sae
@@ -146,14 +111,8 @@ class LatentChange:
             )
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Δ for every token.
-
-        Args:
-            x: what the SAE reads, ``[..., d_in]`` in any dtype.
-
-        Returns:
-            ``[..., d_out]`` in the dtype of the SAE's weights, on its device.
-        """
+        """Δ for every token of what the SAE reads, ``[..., d_in]`` → ``[..., d_out]`` in the dtype of the SAE's
+        weights."""
         with torch.autocast(self._rows.device.type, enabled=False):
             if not self._needs_x:
                 return (self._added @ self._rows).expand(*x.shape[:-1], self._rows.shape[1])

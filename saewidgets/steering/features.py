@@ -16,14 +16,8 @@ from saewidgets.sae import SAE
 # Whose features they are: an SAE, where in the model it reads, and where it writes.
 @dataclass(frozen=True, eq=False)
 class SteeringSource:
-    """An SAE with its place in the model.
-
-    Attributes:
-        sae: the autoencoder or transcoder, on raw activations.
-        hook_name: where it reads; None takes ``sae.metadata["hook_name"]``.
-        hook_name_out: of a transcoder, where its output belongs; None takes ``sae.metadata["hook_name_out"]``.
-        name: what to call it.
-    """
+    """An SAE with its place in the model: where it reads, and where the output of a transcoder belongs; None takes what
+    ``sae.metadata`` says. The SAE reads raw activations."""
 
     sae: SAE
     hook_name: str | None = None
@@ -32,23 +26,18 @@ class SteeringSource:
 
     @property
     def reads_at(self) -> str:
-        """Hook name of the input. Raises `ConfigError` where it is not known."""
         return self._place("hook_name", self.hook_name, "where it reads")
 
     @property
     def writes_at(self) -> str:
-        """Hook name of the output: that of the input, except for transcoders."""
+        """That of the input, except for transcoders."""
         if not self.sae.is_transcoder:
             return self.reads_at
         return self._place("hook_name_out", self.hook_name_out, "where its output belongs")
 
     def points(self, model: object) -> tuple[HookPoint, HookPoint]:
-        """Where it reads and writes in `model`.
-
-        Raises:
-            HookError: the model has no such place.
-            ConfigError: a place is not known or has another width.
-        """
+        """Where it reads and writes in `model`. Raises `HookError`, and `ConfigError` where a place is not known or has
+        another width."""
         into, out = (resolve_hook(model, name) for name in (self.reads_at, self.writes_at))  # type: ignore[arg-type]
         for point, width, what in ((into, self.sae.d_in, "d_in"), (out, self.sae.d_out, "d_out")):
             if point.width != width:
@@ -87,19 +76,11 @@ Chosen = tuple[SteeringSource, SteeringFeature]
 
 
 def choose(features: Sequence[Any], sae: Sources | None = None) -> list[Chosen]:
-    """Every feature with its SAE.
-
-    Args:
-        features: see `feature_fields`; where they name an SAE it is an SAE, a `SteeringSource` or a key of the argument
-            `sae`.
-        sae: the SAE of features that name none, or a mapping from the names they use.
-
-    Raises:
-        ConfigError: a feature is not one, lies outside its SAE, or is set twice.
-        NotFoundError: a feature names an SAE that is not there.
-    """
+    """Every feature (see `feature_fields`) with its SAE: the one it names (an SAE, a `SteeringSource`, or a key of
+    `sae`), else `sae`. Raises `ConfigError` where one lies outside its SAE or is set twice."""
     known: list[tuple[Any, SteeringSource]] = []  # one source per SAE object, so that its latents are computed once
-    found = []
+    found: list[Chosen] = []
+    seen: dict[tuple[int, str, int], bool] = {}  # latent → whether it is only added
     for number, fields in enumerate(feature_fields(features)):
         where, own = f"features.{number}", fields["sae"]
         if own is None or isinstance(own, str):
@@ -112,8 +93,15 @@ def choose(features: Sequence[Any], sae: Sources | None = None) -> list[Chosen]:
             source = as_source(own)
             known.append((own, source))
         check_index(feature.index, source.sae.d_sae, f"{where}.index", "the SAE")
+        # Additions to one latent add up; a second value for it would contradict the first.
+        key, additive = (id(source.sae), source.reads_at, feature.index), feature.mode in ADDITIVE
+        if key in seen and not (additive and seen[key]):
+            raise ConfigError(
+                f"Feature {feature.index} is there twice, and not only to be added.", where=where,
+                hint="Keep one of the two.",
+            )
+        seen[key] = additive
         found.append((source, feature))
-    _check_repeats(found)
     return found
 
 
@@ -135,16 +123,3 @@ def _look_up(key: str | None, sae: Sources | None, where: str) -> Any:
     if sae is None:
         raise ConfigError("The feature's SAE is missing.", where=f"{where}.sae", hint="Pass it as sae=….")
     return sae
-
-
-def _check_repeats(found: list[Chosen]) -> None:
-    """Additions to one latent add up; a second value for it would contradict the first."""
-    seen: dict[tuple[int, str, int], bool] = {}
-    for number, (source, feature) in enumerate(found):
-        key, additive = (id(source.sae), source.reads_at, feature.index), feature.mode in ADDITIVE
-        if key in seen and not (additive and seen[key]):
-            raise ConfigError(
-                f"Feature {feature.index} is there twice, and not only to be added.", where=f"features.{number}",
-                hint="Keep one of the two.",
-            )
-        seen[key] = additive

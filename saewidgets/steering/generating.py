@@ -23,11 +23,7 @@ _KEEP = ("logits_to_keep", "num_logits_to_keep")
 
 
 class Decoder:
-    """One sequence in one model. Gradients and autocast are off; the model's mode is the caller's business.
-
-    Args:
-        lm: the language model.
-    """
+    """One sequence in one model. Gradients and autocast are off; the model's mode is the caller's business."""
 
     def __init__(self, lm: LoadedModel) -> None:
         self._model = lm.model
@@ -70,14 +66,8 @@ TOP = 5
 def score(
     lm: LoadedModel, prompt: Sequence[int], new: Sequence[int], steering: Steering | None, text: TokenText
 ) -> tuple[NewToken, ...]:
-    """The new tokens with their probabilities under both models.
-
-    Args:
-        lm: the language model.
-        prompt, new: token ids of the prompt and of what was generated.
-        steering: fresh, with `prompt_tokens` set; None where nothing is changed.
-        text: of the tokenizer.
-    """
+    """The new tokens with their probabilities under both models; `steering` is fresh, with `prompt_tokens` set, or
+    None."""
     plain, other = Decoder(lm), Decoder(lm) if steering is not None and not steering.changes_nothing else None
     pieces = text.pieces(new)
     most = max(1, LOGIT_BYTES // (4 * lm.vocab_size))
@@ -129,21 +119,15 @@ def perplexity(tokens: Sequence[NewToken]) -> float | None:
 # only if steering makes another one more likely by more than the noise lets it lead, while drawing from the two
 # distributions with one uniform number would let a shift anywhere in the vocabulary change the outcome.
 class Sampler:
-    """Draws tokens, one after another, from a generator of its own.
-
-    Args:
-        temperature: 0 takes the likeliest token.
-        top_p: sample from the smallest set of likeliest tokens that together have this probability (Holtzman et al.
-            2020), after the temperature.
-        seed: fixes the noise, on any device.
-    """
+    """Draws tokens, one after another, from a generator of its own: the likeliest at temperature 0, else from the
+    smallest set of likeliest tokens that together have probability `top_p` (Holtzman et al. 2020), after the
+    temperature."""
 
     def __init__(self, temperature: float, top_p: float, seed: int) -> None:
         self._temperature, self._top_p = temperature, top_p
         self._generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, logits: Tensor) -> int:
-        """The next token for logits ``[vocabulary]``."""
         logits = logits.float()
         if self._temperature == 0:
             return int(logits.argmax())
@@ -164,15 +148,8 @@ class Sampler:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """A token was generated.
-
-    Attributes:
-        run: which of the texts.
-        step: number of the token, from 0.
-        token: its id.
-        text: all that was generated so far (without the prompt); a character that is not whole yet ends it as U+FFFD.
-        strength: of the swept feature, in a sweep.
-    """
+    """A token was generated. `text` is all that was generated so far; a character that is not whole yet ends it as
+    U+FFFD. `strength` is that of the swept feature, in a sweep."""
 
     run: Literal["baseline", "steered", "sweep"]
     step: int
@@ -183,15 +160,7 @@ class TokenEvent:
 
 @dataclass(eq=False)
 class Writer:
-    """A text in the making.
-
-    Args:
-        lm: the language model.
-        prompt: token ids.
-        config: how to sample.
-        run, strength: for events.
-        steering: with `prompt_tokens` set; None for the model itself.
-    """
+    """A text in the making. `steering` has `prompt_tokens` set; None for the model itself."""
 
     lm: LoadedModel
     prompt: Sequence[int]
@@ -205,7 +174,9 @@ class Writer:
     def __post_init__(self) -> None:
         self._decoder = Decoder(self.lm)
         self._sampler = Sampler(self.config.temperature, self.config.top_p, self.config.seed)
-        self._ends = end_tokens(self.lm)
+        ends: Any = getattr(getattr(self.lm.model, "generation_config", None), "eos_token_id", None)
+        ends = self.lm.tokenizer.eos_token_id if ends is None else ends
+        self._ends = {int(each) for each in (ends if isinstance(ends, list | tuple) else [ends]) if each is not None}
         self._text = TokenText(self.lm.tokenizer)
 
     def step(self) -> TokenEvent | None:
@@ -232,13 +203,3 @@ class Writer:
             change_ratio=self.steering.change_ratio if self.steering is not None else None,
             steered_tokens=self.steering.steered_tokens if self.steering is not None else 0,
         )
-
-
-def end_tokens(lm: LoadedModel) -> frozenset[int]:
-    """Ids that end a text: what the model's generation configuration says, else the tokenizer."""
-    configured: Any = getattr(getattr(lm.model, "generation_config", None), "eos_token_id", None)
-    if configured is None:
-        configured = lm.tokenizer.eos_token_id
-    if configured is None:
-        return frozenset()
-    return frozenset(int(each) for each in (configured if isinstance(configured, list | tuple) else [configured]))

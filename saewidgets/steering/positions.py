@@ -47,19 +47,9 @@ class _Step:
 
 
 class PositionTracker:
-    """Follows the forwards of one model in the thread that attached it.
-
-    Args:
-        model: a decoder-only transformers model.
-        positions: which tokens to steer.
-        skip: id of the token that is left alone (BOS), or None. It is steered where its number is chosen.
-        prompt_tokens: length of the prompt in tokens, padding included; None finds it out.
-        expected: hook names that every forward has to reach.
-
-    Attributes:
-        forwards: forwards that began in the thread that attached it.
-        elsewhere: forwards that began in other threads meanwhile.
-    """
+    """Follows the forwards of one model in the thread that attached it. `skip` is the id of the token that is left
+    alone (BOS), unless its number is chosen; `prompt_tokens` None finds the length of the prompt out; every forward has
+    to reach the hooks `expected`. `elsewhere` counts forwards of other threads."""
 
     def __init__(
         self, model: nn.Module, positions: Positions, skip: int | None, prompt_tokens: int | None, expected: set[str]
@@ -92,7 +82,6 @@ class PositionTracker:
     def _before(
         self, owner: int, names: tuple[str, ...], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        """Runs before a module that takes input_ids; `names` are its parameters in order."""
         if threading.get_ident() == owner:
             self._begin(module, dict(zip(names, args, strict=False)) | kwargs)
         else:
@@ -140,16 +129,8 @@ class PositionTracker:
         return step.past + step.length > prompt if self._positions == "generated" else step.past < prompt
 
     def mask(self, shape: torch.Size, device: torch.device, hook_name: str) -> Tensor:
-        """Bool ``[batch, tokens]`` on `device`: which tokens of this forward are steered.
-
-        Args:
-            shape: of the hidden states, ``[batch, tokens, width]``.
-            device: where they are.
-            hook_name: where they were read; counts as reached.
-
-        Raises:
-            SteeringError: that cannot be told.
-        """
+        """Bool ``[batch, tokens]`` on `device`: which tokens of this forward are steered. `hook_name` counts as
+        reached."""
         step = self._current()
         if tuple(shape[:2]) != (step.batch, step.length):
             raise SteeringError(

@@ -59,13 +59,15 @@ class SteeringPreset(Config):
 
 def save_preset(preset: SteeringPreset, path: str | Path) -> Path:
     """Write `preset` as JSON, whole or not at all; a preset that is already there is replaced, any other file is not.
-
-    Raises:
-        StorageError: the file cannot be written, or something else is in its place.
-    """
+    Raises `StorageError`."""
     path = Path(path).expanduser().absolute()
-    if path.exists() and not _is_preset(path):
-        raise StorageError("There is another file of this name.", where=str(path), hint="Choose another name.")
+    if path.exists():
+        try:
+            load_preset(path)
+        except (FormatError, NotFoundError):
+            raise StorageError(
+                "There is another file of this name.", where=str(path), hint="Choose another name."
+            ) from None
     text = json.dumps(preset.to_data(), ensure_ascii=False, indent=1, allow_nan=False)
     with whole_file(path) as file:
         file.write(text.encode("utf-8", "replace").decode() + "\n")  # half a surrogate pair becomes a question mark
@@ -73,12 +75,8 @@ def save_preset(preset: SteeringPreset, path: str | Path) -> Path:
 
 
 def load_preset(path: str | Path) -> SteeringPreset:
-    """Read a preset.
-
-    Raises:
-        NotFoundError: there is no such file.
-        FormatError: it is not a preset, of a newer version, or damaged; `where` names the field.
-    """
+    """Read a preset. Raises `NotFoundError`, or `FormatError` where it is damaged or of a newer version; `where` names
+    the field."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise NotFoundError("There is no such file.", where=str(path), hint="Check the path of the preset.")
@@ -111,11 +109,3 @@ def parse_preset(raw: bytes | str, where: str = "preset") -> SteeringPreset:
         return SteeringPreset.from_data(data)
     except ConfigError as error:
         raise FormatError(error.what, where=f"{where}: {error.where}", hint=error.hint) from error
-
-
-def _is_preset(path: Path) -> bool:
-    try:
-        load_preset(path)
-    except (FormatError, NotFoundError):
-        return False
-    return True

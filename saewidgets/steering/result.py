@@ -86,13 +86,8 @@ STRONG, BREAKS = 0.5, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A token that could have come next.
-
-    Attributes:
-        token, piece: its id and text.
-        baseline, steered: its probability without and with steering, given the same text before it; at temperature 1,
-            before top-p.
-    """
+    """A token that could have come next, with its probability without and with steering, given the same text before it;
+    at temperature 1, before top-p."""
 
     token: int
     piece: str
@@ -102,14 +97,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A generated token.
-
-    Attributes:
-        token, piece: its id and text; pieces of a text put together are the text.
-        baseline, steered: its probability without and with steering, given the text before it.
-        kl: KL divergence of the steered from the unsteered distribution at this place, in nats.
-        candidates: the five likeliest tokens of both distributions (five to ten), by their larger probability.
-    """
+    """A generated token, with its probability without and with steering. `kl` is the divergence of the steered from the
+    unsteered distribution at this place, in nats; `candidates` the five likeliest tokens of both."""
 
     token: int
     piece: str

@@ -1,30 +1,32 @@
-"""A prompt continued twice, without and with steering, and over a range of strengths."""
+"""Defines `steer` and `sweep`, a prompt continued twice, without and with steering, and over a range of strengths; and
+`loss_effect`, what a feature does to the model's loss on the token that follows one token.
+"""
 
 from __future__ import annotations
 
 import copy
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from saewidgets.config.arguments import readable
 from saewidgets.config.steering import Positions, SteeringConfig, SteeringFeature
 from saewidgets.errors import ConfigError
+from saewidgets.evaluation.ce import CrossEntropy
 from saewidgets.lm import LoadedModel, TokenText, evaluating, special_tokens
-from saewidgets.steering.features import Chosen, Sources, choose
+from saewidgets.steering.features import Chosen, Sources, SteeringSource, choose
 from saewidgets.steering.generating import TokenEvent, Writer
 from saewidgets.steering.result import Generation, SteeringResult
 from saewidgets.steering.steered import Steering
 
 
 def prompt_ids(lm: LoadedModel, prompt: str | Sequence[int], prepend_bos: bool) -> list[int]:
-    """Token ids of `prompt`; ids are taken as they are.
-
-    A special token that is spelled out in a text is text, as in the corpora that SAEs are trained on.
-
-    Raises:
-        ConfigError: there is not a single token, an id outside the vocabulary, or half a surrogate pair in a text.
-    """
+    """Token ids of `prompt`; ids are taken as they are. A special token that is spelled out in a text is text, as in
+    the corpora that SAEs are trained on."""
     if isinstance(prompt, str):
         readable(prompt, "prompt")
         ids = ([bos] if (bos := special_tokens(lm.tokenizer).bos) is not None and prepend_bos else []) + _encode(
@@ -91,30 +93,19 @@ def steer(
 ) -> SteeringResult:
     """Continue `prompt` without and with steering, token by token in turns, and compare.
 
-    Both use the same random numbers (see `Sampler`); the global generators are not touched. Only temperature and
-    top-p shape the distribution: of the model's generation configuration nothing but the end-of-text tokens is used.
+    Both use the same random numbers (see `Sampler`). Only temperature and top-p shape the distribution: of the model's
+    generation configuration nothing but the end-of-text tokens is used. Settings are those of `SteeringConfig`.
 
     Args:
-        lm: the language model; left as it was.
         sae: the SAE of the features, or a mapping from the names that they use (see `choose`).
-        features: what to steer with (see `choose`).
         prompt: a text, or token ids that are taken as they are.
-        new_tokens: at most so many; fewer where the model ends its text.
-        temperature: 0 always takes the likeliest token.
-        top_p: sample from the likeliest tokens that have this probability together.
-        seed: of the random numbers.
-        positions, steer_bos: which tokens are steered, see `steered`. Numbers count the prompt's tokens from 0, the
-            BOS included.
-        prepend_bos: put BOS before a prompt that is text (EOS where the tokenizer has no BOS, as packing does).
-        strengths: also run a sweep, one text per strength.
-        swept: number of the swept feature in `features`.
+        strengths: also run a sweep, one text per strength of the feature number `swept`.
         stop: asked between tokens; True ends it, and the result has what is there.
         on_token: called with every token.
 
     Raises:
         ConfigError, NotFoundError, HookError: something does not fit; nothing was generated.
-        SteeringError: the model could not be steered as asked.
-    """
+        SteeringError: the model could not be steered as asked."""
     return _finished(steps(
         lm, sae, features, prompt, swept=swept, stop=stop, on_token=on_token, new_tokens=new_tokens,
         temperature=temperature, top_p=top_p, seed=seed, positions=positions, steer_bos=steer_bos,
@@ -130,10 +121,7 @@ def sweep(
     strengths: Sequence[float],
     **settings: Any,
 ) -> SteeringResult:
-    """The baseline, and one text per strength of the feature number `swept`; the others keep theirs.
-
-    Args, errors: as for `steer`, whose other settings go by name.
-    """
+    """The baseline, and one text per strength of the feature number `swept`; other settings as for `steer`."""
     return _finished(steps(lm, sae, features, prompt, steered=False, strengths=tuple(strengths), **settings))
 
 
@@ -152,29 +140,9 @@ def steps(
     """`steer` (without `steered`: `sweep`) in small pieces: each ``next`` generates one token, or compares one text.
 
     For callers that share a device: between two pieces nothing is attached to the model, and every piece may run in
-    another thread. The value of the generator is the result. What does not fit is refused at the call, not at the first
-    piece.
-
-    Args, errors: as for `steer`, whose other settings go by name.
-    """
+    another thread. The value of the generator is the result. What does not fit is refused at the call."""
     if not steered and not settings.get("strengths"):
         raise ConfigError("There is no strength to try.", where="strengths", hint="Give some, such as −4 −2 0 2 4.")
-    chosen, config, ids = _prepare(lm, sae, features, prompt, **settings)
-    return _Session(lm, chosen, config, ids, stop, on_token).run(steered=steered, swept=swept)
-
-
-def _finished(work: Steps) -> SteeringResult:
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            result: SteeringResult = end.value
-            return result
-
-
-def _prepare(
-    lm: LoadedModel, sae: Sources | None, features: Sequence[Any], prompt: str | Sequence[int], **settings: Any
-) -> tuple[list[Chosen], SteeringConfig, list[int]]:
     lm.check_causal("Steering")
     chosen = choose(features, sae)
     text = prompt if isinstance(prompt, str) else ""
@@ -186,7 +154,16 @@ def _prepare(
             f"Token {config.positions[-1]} is to be steered, but the prompt has {len(ids)} tokens.", where="positions",
             hint=f"Choose from 0 to {len(ids) - 1}.",
         )
-    return chosen, config, ids
+    return _Session(lm, chosen, config, ids, stop, on_token).run(steered=steered, swept=swept)
+
+
+def _finished(work: Steps) -> SteeringResult:
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: SteeringResult = end.value
+            return result
 
 
 class _Session:
@@ -265,3 +242,40 @@ class _Session:
             )
         changed: SteeringFeature = feature.replace(strength=strength)
         return strength, [*self._chosen[:swept], (source, changed), *self._chosen[swept + 1 :]]
+
+
+# loss effect = CE(next | the model as it is) − CE(next | the feature ablated at this token), in nats
+#
+# with CE = −log p of the token that comes next. Ablated is h ← h − f · d at the one token whose effect it is: what the
+# SAE does not explain of h stays, and every other token keeps its own h at the hook. Negative: the feature helps to
+# predict what comes; positive: it hurts; 0 where it does not fire.
+@dataclass(frozen=True, slots=True)
+class LossEffect:
+    """Nats that a feature at a token adds to the loss on the next one (negative helps), and that loss without a
+    change."""
+
+    effect: float
+    loss: float
+
+
+def loss_effect(
+    lm: LoadedModel, source: SteeringSource, index: int, ids: Tensor, at: int, losses: CrossEntropy | None = None
+) -> LossEffect:
+    """The loss effect of a feature at token `at` of `ids` ``[n]``, BOS included where the model reads one: two forwards
+    over the text up to it. `losses` are of `lm`, where several are computed."""
+    if ids.dim() != 1 or not 0 <= at < len(ids) - 1:
+        raise ConfigError(
+            "No token follows this one, so there is no loss.", where="position", hint="Choose one before the last."
+        )
+    losses = losses or CrossEntropy(lm)
+    part = ids[None, : at + 2]
+    counted = torch.zeros_like(part, dtype=torch.bool)
+    counted[0, at + 1] = True
+    feature = SteeringFeature(index=index, strength=0.0, mode="ablate")
+    with evaluating(lm.model), torch.no_grad():
+        loss, _ = losses.sums(part, counted)
+        steering = Steering(lm, choose([feature], source), positions=(at,), prompt_tokens=part.shape[1])
+        with steering.attached():
+            ablated, _ = losses.sums(part, counted)
+        steering.check_used()
+    return LossEffect(loss - ablated, loss)

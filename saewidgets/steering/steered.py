@@ -31,15 +31,7 @@ class _Place:
 
 
 class Steering:
-    """What `steered` yields: which features, and how much they changed so far.
-
-    Args:
-        model: the model, a transformers causal language model or a `LoadedModel`.
-        chosen: from `choose`.
-        positions, steer_bos: see `SteeringConfig`.
-        tokenizer: says which token is BOS; None takes that of a `LoadedModel`, else the model's configuration.
-        prompt_tokens: length of the prompt, where that cannot be found out (see `positions.py`).
-    """
+    """What `steered` yields: which features, and how much they changed so far. Arguments as there."""
 
     def __init__(
         self, model: Any, chosen: Sequence[Chosen], *, positions: Positions = "all", steer_bos: bool = False,
@@ -74,7 +66,9 @@ class Steering:
         self._tracker: PositionTracker | None = None
         if self._places:
             _refuse_compiled(self.model)
-            skip = None if steer_bos else _bos(self.model, tokenizer)
+            bos = getattr(text_config(self.model), "bos_token_id", None)
+            bos = bos if tokenizer is None else special_tokens(tokenizer).bos
+            skip = bos if isinstance(bos, int) and not steer_bos else None
             expected = {place.out.name for place in self._places}
             self._tracker = PositionTracker(self.model, self.positions, skip, prompt_tokens, expected)
         self._ratios: dict[str, tuple[float, int]] = {}  # per hook: sum of ‖Δ‖/‖h‖, number of tokens
@@ -220,13 +214,6 @@ def steered(
     with steering.attached():
         yield steering
     steering.check_used()
-
-
-def _bos(model: nn.Module, tokenizer: Any) -> int | None:
-    if tokenizer is not None:
-        return special_tokens(tokenizer).bos
-    found = getattr(text_config(model), "bos_token_id", None)
-    return found if isinstance(found, int) else None
 
 
 def _refuse_compiled(model: nn.Module) -> None:

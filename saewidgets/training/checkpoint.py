@@ -29,9 +29,13 @@ from torch import Tensor
 
 from saewidgets.durable import require_space, seal_of, sealed, sha256_of, sync
 from saewidgets.errors import FormatError, NotFoundError, StorageError
+from saewidgets.sae.scaler import Scaler, Whitening
 
 FORMAT = 1
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+WHITENING = "whitening."  # before the names of its matrices: measured again, an eigenvector may have another sign
+MEASURED = "measured.safetensors"
+"""Name of the file in a run's folder that keeps what is measured, until a checkpoint does."""
 _NAME = re.compile(r"step_(\d{8,})")
 _TMP = ".tmp-"
 _STATE_BYTES_MAX = 16 * 2**20  # a state.json is a few kB; anything larger is not ours
@@ -46,7 +50,6 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """Finished optimiser steps."""
         return int(self.state["step"])
 
     @property
@@ -56,17 +59,28 @@ class Checkpoint:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all its files."""
         return sum(item.stat().st_size for item in self.path.iterdir())
 
     def weights(self) -> dict[str, Tensor]:
-        """The SAE's parameters and buffers by name, on the CPU. Raises `FormatError` when the file is damaged."""
         return self._tensors(WEIGHTS)
 
     def optimizer(self, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
-        """Adam's moments and the dead-latent counter by name, on the CPU; those that are `wanted`. Raises `FormatError`
-        when damaged."""
+        """Adam's moments and the dead-latent counter by name, on the CPU; those that are `wanted`."""
         return self._tensors(OPTIMIZER, wanted)
+
+    def scaler(self) -> Scaler:
+        """What the SAE saw of the activations."""
+        if not self.state.get("whitened", False):
+            scale_out = self.state.get("scale_out")
+            return Scaler(float(self.state["scale"]), None if scale_out is None else float(scale_out))
+        kept = self.optimizer(lambda name: name.startswith(WHITENING))
+        try:
+            return Scaler(whitening=Whitening.of_tensors({k.removeprefix(WHITENING): v for k, v in kept.items()}))
+        except KeyError as error:
+            raise FormatError(
+                f"The run whitens its inputs, and {error} of that is missing.", where=str(self.path / OPTIMIZER),
+                hint="Resume from another checkpoint, or retry the run.",
+            ) from error
 
     def _tensors(self, file: str, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
         try:
@@ -79,13 +93,8 @@ class Checkpoint:
 def write_checkpoint(
     folder: Path, step: int, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
 ) -> Checkpoint:
-    """Write `folder/step_XXXXXXXX` whole or not at all, replacing one of the same step.
-
-    `state` is JSON data with at least ``step``, ``tokens`` and ``kinds``; sizes and checksums are added.
-
-    Raises:
-        StorageError: too little space (checked first, a tenth to spare), or writing failed; nothing is left behind.
-    """
+    """Write `folder/step_XXXXXXXX` whole or not at all, replacing one of the same step. `state` is JSON data with at
+    least ``step``, ``tokens`` and ``kinds``; sizes and checksums are added."""
     target = folder / _name(step)
     need = sum(t.numel() * t.element_size() for t in (*weights.values(), *optimizer.values())) + 2**16
     temporary = folder / f"{_TMP}{uuid.uuid4().hex}"
@@ -93,10 +102,12 @@ def write_checkpoint(
         folder.mkdir(parents=True, exist_ok=True)
         require_space(folder, need, "a checkpoint", "Free some space or delete checkpoints, then resume.")
         temporary.mkdir()
-        files = {
-            name: _write_tensors(temporary / name, tensors)
-            for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer))
-        }
+        files = {}
+        for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer)):
+            path = temporary / name
+            save_file({key: tensor.detach().to("cpu").contiguous() for key, tensor in tensors.items()}, path)
+            sync(path)
+            files[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
         whole = sealed({"format": FORMAT, **state, "step": step, "files": files})
         _write_json(temporary / STATE, whole)
         sync(temporary)
@@ -128,12 +139,8 @@ def update_state(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
 
 
 def read_checkpoint(path: Path, *, verify: bool = True) -> Checkpoint:
-    """The checkpoint in folder `path`; with `verify`, its files are compared with their recorded size and SHA-256.
-
-    Raises:
-        NotFoundError: there is no such folder.
-        FormatError: it is damaged; `where` is the file and the hint names the newest whole checkpoint beside it.
-    """
+    """The checkpoint in folder `path`; with `verify`, its files are compared with their SHA-256. The hint of what is
+    raised where it is damaged names the newest whole checkpoint beside it."""
     if not path.is_dir():
         raise NotFoundError("There is no checkpoint there.", where=str(path))
     found = _examined(path, verify)
@@ -166,7 +173,7 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[FormatError]]:
 
 
 def clean_leftovers(folder: Path) -> list[Path]:
-    """Remove what an interrupted write left behind. Only the owner of the run may call it. Returns what was removed."""
+    """Remove what an interrupted write left behind. Only the owner of the run may call it."""
     leftovers = list(folder.glob(f"{_TMP}*")) if folder.is_dir() else []
     for path in leftovers:
         remove_checkpoint(path)
@@ -253,12 +260,6 @@ def _has_shape(state: Mapping[str, Any]) -> bool:
     )
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    save_file({name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}, path)
-    sync(path)
-    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
-
-
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=1, allow_nan=False), encoding="utf-8")
     sync(path)
@@ -306,10 +307,8 @@ def best_left(checkpoints: Sequence[Checkpoint], metric: str) -> tuple[Checkpoin
 
 
 def superseded(checkpoints: Sequence[Checkpoint], keep_every: bool) -> list[Checkpoint]:
-    """Those nobody needs any more: not the newest, not the newest best, not one to keep or that somebody asked for.
-
-    `checkpoints` are newest first, as `list_checkpoints` returns them.
-    """
+    """Those nobody needs any more, of checkpoints newest first: not the newest, not the newest best, not one to keep or
+    that somebody asked for."""
     best = next((c for c in checkpoints if "best" in c.kinds), None)
     kept = {"manual", "every"} if keep_every else {"manual"}
     return [c for c in checkpoints[1:] if c is not best and not kept.intersection(c.kinds)]

@@ -31,14 +31,7 @@ _WEIGHTS = frozenset({"W_enc", "W_dec", "b_enc", "b_dec"})
 
 
 class Resampler:
-    """When and how the dead latents of one SAE start anew.
-
-    Args:
-        config: the settings.
-        sae: as it was initialised: what its thresholds and gates begin with is kept.
-        steps: optimiser steps of the whole run.
-        seed: of the run.
-    """
+    """When and how the dead latents of `sae` start anew; what its thresholds and gates begin with is kept."""
 
     def __init__(self, config: ResamplingConfig, sae: SAE, steps: int, seed: int) -> None:
         self._config, self._sae, self._seed = config, sae, seed
@@ -50,24 +43,13 @@ class Resampler:
         }
 
     def is_due(self, step: int) -> bool:
-        """Whether dead latents start anew after `step` finished steps."""
         every = self._config.every_steps
         return every is not None and step % every == 0 and 0 < step <= self._last
 
     @torch.no_grad()
     def resample(self, step: int, x: Tensor, target: Tensor, errors: Tensor, dead: Tensor, adam: Adam) -> Tensor:
-        """Give dead latents new weights.
-
-        Args:
-            step: finished steps.
-            x, target: what the SAE reads and reconstructs, [rows, d_in] and [rows, d_out].
-            errors: squared error of every row, [rows].
-            dead: bool [d_sae].
-            adam: the optimiser, whose moments are zeroed.
-
-        Returns:
-            The latents that were given new weights, int64 on the device of the SAE; empty where none could be.
-        """
+        """Give dead latents new weights, by the squared `errors` [rows] of what the SAE reads and reconstructs. Returns
+        the latents that got some, int64; empty where none could be."""
         sae = self._sae
         seen = sae.encoder_input(x)
         wanted = sae.decoder_target(x, target) - sae.b_dec
@@ -115,22 +97,14 @@ def _unit(rows: Tensor) -> Tensor:
 # N is a number of tokens, not of steps, so that the number means the same at every batch size. A latent is never called
 # dead before N tokens were seen: until then nobody can know.
 class DeadLatents:
-    """Counts, per latent, the tokens since it last fired.
-
-    The resolution is one optimiser step: a latent that fired anywhere in a step counts as having fired at its end.
-
-    Args:
-        d_sae: number of latents.
-        window: the latents that did not fire in this many tokens are dead.
-        device: where the counter lives, next to the SAE, so that updating it never waits for the device.
-    """
+    """Counts, per latent, the tokens since it last fired; those that did not fire in `window` tokens are dead. The
+    resolution is one optimiser step: a latent that fired anywhere in a step counts as having fired at its end."""
 
     def __init__(self, d_sae: int, window: int, device: torch.device | str = "cpu") -> None:
         self.window = window
         self.tokens_since_fired = torch.zeros(d_sae, dtype=torch.int64, device=device)
 
     def update(self, fired: Tensor, tokens: int) -> None:
-        """Record one step of `tokens` tokens; `fired` is bool [d_sae]."""
         self.tokens_since_fired.add_(tokens).masked_fill_(fired, 0)
 
     def mask(self, tokens_seen: int) -> Tensor | None:
@@ -143,5 +117,4 @@ class DeadLatents:
         return None if dead is None else dead.float().mean()
 
     def load(self, tokens_since_fired: Tensor) -> None:
-        """Take over the counter of a checkpoint, int64 [d_sae]."""
         self.tokens_since_fired.copy_(tokens_since_fired)

@@ -73,11 +73,8 @@ def text_digest(strings: Iterable[str]) -> str:
 
 
 def compare(state: Mapping[str, Any], config: TrainingConfig, environment: Mapping[str, Any]) -> str | None:
-    """Why continuing from a checkpoint's `state` will not be bit-identical; None when it will be.
-
-    Raises:
-        ConfigError: the configuration differs in something that a run cannot change; `where` is the field.
-    """
+    """Why continuing from a checkpoint's `state` will not be bit-identical; None when it will be. Raises `ConfigError`
+    where the configuration differs in something that a run cannot change."""
     before, now = _flat(state["config"]), _flat(recorded(config))
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     for name in changed:

@@ -76,7 +76,6 @@ class Estimate:
 
     @property
     def total_bytes(self) -> int:
-        """All parts on the device together."""
         return sum(part.bytes for part in self.memory)
 
 
@@ -90,11 +89,8 @@ def estimate(
     device: str = "cpu",
     model_is_loaded: bool = False,
 ) -> Estimate:
-    """Estimate a run that reads activations of width `d_in`.
-
-    `rate` is training tokens per second, measured or estimated, and `basis` says in words where it is from. A model
-    that the user holds (`model_is_loaded`) takes no further memory.
-    """
+    """Estimate a run that reads activations of width `d_in`. `rate` is training tokens per second, and `basis` says in
+    words where it is from. A model that the user holds (`model_is_loaded`) takes no further memory."""
     return estimate_together(
         [config], model, dict.fromkeys(config.hook_names, d_in), rate=rate, basis=basis, device=device,
         model_is_loaded=model_is_loaded,
@@ -111,11 +107,8 @@ def estimate_together(
     device: str = "cpu",
     model_is_loaded: bool = False,
 ) -> Estimate:
-    """Estimate trainings that share one forward; arguments as in `estimate`, `widths` by hook point.
-
-    One model; all autoencoders; a window of activations per hook point, whoever reads it; a batch and the working
-    memory of one at a time, since they take turns.
-    """
+    """Estimate trainings that share one forward; arguments as in `estimate`, `widths` by hook point. A batch and the
+    working memory count once, since they take turns."""
     first, hooks = configs[0], dict.fromkeys(name for each in configs for name in each.hook_names)
     place, kept = first.model_device or device, first.activations.buffer_device or device
     unloaded = model_is_loaded or (first.corpus.kind == "activations" and not first.corpus.cross_entropy)
@@ -126,7 +119,9 @@ def estimate_together(
     memory.add(device, "SAE", sum(4 * sae_parameters(each, widths[each.hook_name]) * _FLOAT for each in configs))
     ahead = reads_ahead(first, device)
     memory.add(kept, "Activations", sum((1 + ahead) * _window_bytes(first, widths[name]) for name in hooks))
-    memory.add(device, "Activations", max(_batch_bytes(each, widths[each.hook_name]) for each in configs))
+    memory.add(device, "Activations", max(
+        len(each.hook_names) * each.batch_size * widths[each.hook_name] * _FLOAT for each in configs  # with targets
+    ))
     if place == device:
         memory.add(device, "Working memory", max(each.together for each in works) + _runtime(device))
     else:
@@ -171,29 +166,23 @@ def _runtime(device: str) -> int:
 
 
 def flops_per_token(config: TrainingConfig, model: ModelSize, d_in: int, *, sparse: bool = True) -> float:
-    """Floating-point operations of one training token: the language model up to the hook, and the autoencoder's step.
-
-    A product of [m, n] and [n, p] counts 2 m n p. What is bound by memory instead (Adam, choosing the k largest,
-    gathering decoder rows) counts as the products that would take as long; see the constants. With `sparse`, k-sparse
-    latents are decoded as such (the CPU's kernels), not as a dense matrix (everywhere else).
-    """
+    """Floating-point operations of one training token: the language model up to the hook, and the autoencoder's step. A
+    product of [m, n] and [n, p] counts 2 m n p. With `sparse`, k-sparse latents are decoded as such (the CPU's
+    kernels), not as a dense matrix."""
     return model_flops(config, model) + sae_flops(config, d_in, sparse=sparse)
 
 
 def flops_together(configs: Sequence[TrainingConfig], model: ModelSize, *, sparse: bool = True) -> float:
-    """Of trainings that share one forward, per token that each of them trains on: the language model up to the deepest
-    hook, and the step of every autoencoder. Arguments as in `flops_per_token`."""
+    """Of trainings that share one forward, per token that each of them trains on."""
     return max(model_flops(each, model) for each in configs) + sum(
         sae_flops(each, model.d_model, sparse=sparse) for each in configs
     )
 
 
 def evaluation_share(configs: Sequence[TrainingConfig], model: ModelSize, *, sparse: bool = True) -> float:
-    """Operations of all evaluations of trainings that share one forward, as a share of those of their training.
-
-    An evaluation takes one forward to the deepest hook, and for every autoencoder its own forward, what of the model
-    comes behind its hook, and the loss (`saewidgets.evaluation.evaluate`). Arguments as in `flops_per_token`.
-    """
+    """Operations of all evaluations of trainings that share one forward, as a share of those of their training. An
+    evaluation takes one forward to the deepest hook, and for every autoencoder its own forward, what of the model comes
+    behind its hook, and the loss."""
     first = configs[0]
     alone = first.corpus.kind == "activations" and not first.corpus.cross_entropy  # the autoencoder without the model
     block = 2 * _block_parameters(model) + 4 * first.context_size * model.d_model
@@ -209,11 +198,8 @@ def evaluation_share(configs: Sequence[TrainingConfig], model: ModelSize, *, spa
 
 
 def model_flops(config: TrainingConfig, model: ModelSize) -> float:
-    """Of the language model, per training token.
-
-    None where stored activations are read. It stops at the (deeper) hook. The first token of a context (BOS) is read
-    but not trained on, nor are positions outside `seqpos_slice`.
-    """
+    """Of the language model up to the (deeper) hook, per training token: BOS and positions outside `seqpos_slice` are
+    read but not trained on. Nothing where stored activations are read."""
     if config.corpus.kind == "activations":
         return 0.0
     attention = 4 * config.context_size * model.d_model  # scores, and values by scores
@@ -250,10 +236,8 @@ def _blocks(config: TrainingConfig) -> int:
 
 
 def _block_parameters(model: ModelSize) -> float:
-    """Parameters of one block: what the embeddings leave (they may be tied or not), 12 d² where nothing is known.
-
-    A block of the usual shape has at least 12 d² (attention 4 d², a feed-forward layer of width 4 d 8 d²).
-    """
+    """Parameters of one block: what the embeddings leave (they may be tied or not), 12 d² where nothing is known
+    (attention 4 d², a feed-forward layer of width 4 d 8 d²)."""
     usual = 12 * model.d_model**2
     if model.parameters is None or not model.n_layers:
         return usual
@@ -265,8 +249,7 @@ def _block_parameters(model: ModelSize) -> float:
 
 
 def sae_parameters(config: TrainingConfig, d_in: int) -> int:
-    """Trained numbers: W_enc, W_dec, b_enc, b_dec, and what the architecture has besides. A transcoder's output counts
-    as as wide as its input where the configuration does not say."""
+    """Trained numbers. A transcoder's output counts as as wide as its input where the configuration does not say."""
     sae = config.sae
     d_out = getattr(sae, "d_out", None) or d_in
     own = {"jumprelu": sae.d_sae, "gated": 2 * sae.d_sae, "skip_transcoder": d_in * d_out}
@@ -297,11 +280,6 @@ def _window_bytes(config: TrainingConfig, d_in: int) -> int:
     batches = max(1, round(config.activations.shuffle_tokens / config.batch_size))
     window = batches * config.batch_size
     return window * d_in * _DTYPE_BYTES[config.model_dtype]
-
-
-def _batch_bytes(config: TrainingConfig, d_in: int) -> int:
-    """What is taken from the window, in float32; of a transcoder with its targets."""
-    return len(config.hook_names) * config.batch_size * d_in * _FLOAT
 
 
 def _packed_bytes(config: TrainingConfig) -> int:

@@ -13,7 +13,6 @@ from saewidgets.config.training import ActivationsConfig, TrainingConfig
 from saewidgets.formats import save_sae
 from saewidgets.sae import SAE, build_sae
 from saewidgets.sae.scaler import Scaler
-from saewidgets.training import scaling
 from saewidgets.training.checkpoint import Checkpoint, newest_whole
 from saewidgets.training.environment import package_version
 
@@ -100,7 +99,7 @@ def sae_of(config: TrainingConfig, checkpoint: Checkpoint) -> SAE:
     d_out = int(state["d_out"]) if config.hook_name_out is not None else None
     sae = build_sae(config.autoencoder, d_in, d_out=d_out, generator=torch.Generator().manual_seed(config.seed))
     sae.load_state_dict(checkpoint.weights())
-    frozen = exported(sae, scaling.of_checkpoint(checkpoint), hook_name=config.hook_name)
+    frozen = exported(sae, checkpoint.scaler(), hook_name=config.hook_name)
     frozen.metadata = metadata(
         config, model_name=config.model, model_class="AutoModelForCausalLM", tokens=int(state["tokens"]),
         metrics=state["metrics"],

@@ -24,9 +24,11 @@ from saewidgets.errors import FormatError, TrainingError
 from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, Metrics, Progress
 from saewidgets.sae import SAE, LossState, StandardSAE
 from saewidgets.sae.scaler import Scaler
-from saewidgets.training import health, scaling
+from saewidgets.training import health
 from saewidgets.training.checkpoint import (
     EVALUATED,
+    MEASURED,
+    WHITENING,
     Checkpoint,
     is_better,
     list_checkpoints,
@@ -40,7 +42,6 @@ from saewidgets.training.metrics import MetricWindow
 from saewidgets.training.optimizer import Adam, Precision, require_float32
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.schedules import Schedules, checkpoint_interval, evaluation_interval
-from saewidgets.training.targets import Targets
 
 DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors
 
@@ -57,25 +58,12 @@ Evaluate = Callable[[], Mapping[str, float]]
 
 
 class Trainer:
-    """Trains one SAE.
-
-    Args:
-        config: the run.
-        sae: the SAE on its device, float32.
-        stream: the activations, unscaled.
-        folder: the run's folder; checkpoints go to `folder/checkpoints`.
-        scaler: what the SAE sees of the activations while training.
-        evaluate: measures the SAE as it is now on held-out text, returning ``val_*`` values and ``ce_loss_score``; None
-            where nothing was held out.
-        environment: what bit-identity depends on, recorded in checkpoints.
-        meter: the progress to go on with; a new one if left out.
-        emit, control: see `events`.
+    """Trains one SAE with `stream`'s unscaled activations, which the SAE sees as `scaler` has them. `evaluate` measures
+    the SAE as it is now on held-out text; None where nothing was held out. `environment` is what bit-identity depends
+    on.
 
     Attributes:
-        step: finished optimiser steps.
-        latest: the newest value of every metric.
-        waits: for its evaluation, with everything else of the step done.
-    """
+        waits: for its evaluation, with everything else of the step done."""
 
     def __init__(
         self,
@@ -106,7 +94,7 @@ class Trainer:
         self.environment["fused"] = self.adam.fused
         self.dead = DeadLatents(sae.d_sae, config.dead_window_tokens, self.device)
         self.resampler = Resampler(config.resampling, sae, self.steps, config.seed)
-        self.targets = Targets(config.targets)
+        self.targets = health.Targets(config.targets)
         self.window = MetricWindow(sae.d_out, self.device)
         self.watch = health.LossWatch()
         self.meter = meter or ProgressMeter(emit, self.steps * config.batch_size)
@@ -119,22 +107,15 @@ class Trainer:
 
     @property
     def tokens(self) -> int:
-        """Tokens trained on so far."""
         return self.step * self.config.batch_size
 
     def run(self) -> None:
-        """Train to the last step.
-
-        Raises:
-            Interruption: a pause, stop or cancel was requested; the state is that of the last finished step.
-            TrainingError: the loss became NaN or diverged, or the stream ended early.
-        """
+        """Train to the last step. What is raised leaves the state of the last finished step."""
         for _ in self.each_step():
             pass
 
     @property
     def is_over(self) -> bool:
-        """Whether it has taken its last step."""
         return self.step >= self.steps or self.targets.ends_the_run
 
     def each_step(self) -> Generator[None]:
@@ -336,9 +317,11 @@ class Trainer:
         else:
             if not health.all_finite(self.sae):
                 raise self._failed(health.nan_error(self.step, self.tokens, self.config, self._kept()))
-            optimizer = {**self.adam.tensors(), DEAD: self.dead.tokens_since_fired, **scaling.tensors(self.scaler)}
+            optimizer = {**self.adam.tensors(), DEAD: self.dead.tokens_since_fired}
+            if self.scaler.whitening is not None:
+                optimizer |= {f"{WHITENING}{name}": each for name, each in self.scaler.whitening.tensors().items()}
             checkpoint = write_checkpoint(self.folder, self.step, self.sae.state_dict(), optimizer, self._state(kinds))
-            (self.folder.parent / scaling.MEASURED).unlink(missing_ok=True)  # the checkpoint has it
+            (self.folder.parent / MEASURED).unlink(missing_ok=True)  # the checkpoint has it
         self.saved = checkpoint
         removed = rotate(self.folder, self.config.checkpoints.keep_every)
         why: Any = checkpoint.kinds  # the literals, once they went through JSON
@@ -363,12 +346,11 @@ class Trainer:
         Raises:
             FormatError: its tensors do not fit this SAE.
         """
-        weights, optimizer = checkpoint.weights(), checkpoint.optimizer()
+        weights, optimizer = checkpoint.weights(), checkpoint.optimizer(lambda name: not name.startswith(WHITENING))
         source = checkpoint.path
         try:
             self.sae.load_state_dict(weights)
             self.dead.load(optimizer.pop(DEAD))
-            scaling.drop(optimizer)
         except (RuntimeError, KeyError) as error:
             raise FormatError(f"The tensors do not fit this autoencoder ({error}).", where=str(source)) from error
         self.adam.load(optimizer, str(source / "optimizer.safetensors"))
@@ -387,7 +369,9 @@ class Trainer:
             "config": recorded(self.config),
             "d_in": self.sae.d_in,
             "d_out": self.sae.d_out,
-            **scaling.state(self.scaler),
+            "scale": self.scaler.factor,
+            "scale_out": self.scaler.factor_out,
+            "whitened": self.scaler.whitening is not None,
             "scaler": self.precision.state(),
             "best": self.best,
             "watch": self.watch.state(),

@@ -22,12 +22,11 @@ from saewidgets.config.sparsity import warning_of
 from saewidgets.config.training import TrainingConfig
 from saewidgets.durable import storage_errors, whole_file
 from saewidgets.errors import ConfigError, StateError
-from saewidgets.events import CheckpointSaved, Control, Emit, Event, Facts, JobStatus, LogLine, Metrics, Request, ignore
-from saewidgets.render.numbers import metric, size, tokens
+from saewidgets.events import Control, Emit, Facts, JobStatus, Request, ignore
 from saewidgets.sae import SAE, build_sae
 from saewidgets.sae.scaler import Scaler
 from saewidgets.settings import machine_memory
-from saewidgets.training import pretrained, scaling
+from saewidgets.training import pretrained
 from saewidgets.training.checkpoint import (
     Checkpoint,
     clean_leftovers,
@@ -36,65 +35,12 @@ from saewidgets.training.checkpoint import (
     remove_checkpoint,
 )
 from saewidgets.training.environment import compare, describe_environment, package_version, recorded
-from saewidgets.training.evaluations import Due, Evaluations
 from saewidgets.training.export import exported, metadata, save_final
 from saewidgets.training.loop import Trainer
+from saewidgets.training.metrics import Due, Evaluations
 from saewidgets.training.prepare import Prepared
-from saewidgets.training.progress import ProgressMeter
-from saewidgets.training.runlog import RunLog
+from saewidgets.training.progress import Narrator, ProgressMeter, RunLog
 from saewidgets.training.schedules import with_epochs
-
-EVERY = 10.0
-"""Seconds between lines with the numbers of training."""
-LINES = 200
-"""A run of hours has about so many more of them each time its length doubles, not one for every ten seconds."""
-
-_TRAINING = {"loss": "loss", "l0": "L0", "fvu": "FVU", "dead": "dead"}
-_HELD_OUT = {"val_fvu": "FVU", "val_l0": "L0", "ce_loss_score": "CE recovered"}
-
-
-class Narrator:
-    """Passes on what a trainer emits, and writes the log of its course; `evaluated` is what evaluations read."""
-
-    def __init__(
-        self, emit: Emit, log: RunLog, clock: Callable[[], float] = time.monotonic, evaluated: str = "held-out text"
-    ) -> None:
-        self._emit, self._log, self._clock, self._evaluated = emit, log, clock, evaluated
-        self._began = clock()
-        self._said: float | None = None
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, LogLine):
-            self._log.write(event)
-            return
-        self._emit(event)
-        if isinstance(event, CheckpointSaved):
-            reasons = ", ".join(kind for kind in event.kinds if kind not in ("latest", "every"))
-            self._log.info(
-                f"Step {event.step:,}: checkpoint saved ({', '.join(filter(None, [size(event.size_bytes), reasons]))})."
-            )
-        elif isinstance(event, Metrics):
-            self._measured(event)
-
-    def _measured(self, event: Metrics) -> None:
-        place = f"Step {event.step:,} ({tokens(event.tokens)} tokens)"
-        if words := _words(event.values, _HELD_OUT):
-            self._log.info(f"{place}, {self._evaluated}: {words}.")
-        elif (words := _words(event.values, _TRAINING)) and self._is_time():
-            self._log.info(f"{place}: {words}.")
-
-    def _is_time(self) -> bool:
-        now = self._clock()
-        if self._said is not None and now - self._said < max(EVERY, (now - self._began) / LINES):
-            return False
-        self._said = now
-        return True
-
-
-def _words(values: Mapping[str, float], names: Mapping[str, str]) -> str:
-    known = [(name, words) for name, words in names.items() if name in values]
-    return ", ".join(f"{words} {metric(name.removeprefix('val_'), values[name])}" for name, words in known)
-
 
 _COPIES = 4  # of every weight in float32: itself, its gradient, and the two moments of Adam
 
@@ -128,16 +74,7 @@ def _nothing() -> Request:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one training of a run is to do.
-
-    Attributes:
-        config: the training.
-        folder: its folder; made if it does not exist.
-        emit: receives its events.
-        wanted: asked after each step: STOP or CANCEL ends this training alone, and the others go on.
-        resume: continue from the newest whole checkpoint in `folder` (from the beginning if there is none).
-        find_pretrained: where the SAE is that the configuration starts from.
-    """
+    """What one training is to do. `wanted` is asked after each step: STOP or CANCEL ends this training alone."""
 
     config: TrainingConfig
     folder: Path
@@ -149,15 +86,8 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """How a training ended.
-
-    Attributes:
-        status: completed, stopped (ended early, what was learned is kept), paused, cancelled; failed only where others
-            of its group went on.
-        step, tokens: finished optimiser steps and the tokens in them.
-        sae_path: absolute path of the exported SAE; None when the run paused, was cancelled, or learned nothing.
-        metrics: the newest value of every metric; ``val_*`` are those of the exported SAE when there is one.
-    """
+    """How a training ended. `status` is failed only where others of its group went on; `sae_path` None where it paused,
+    was cancelled, or learned nothing; ``val_*`` metrics are those of the exported SAE when there is one."""
 
     status: JobStatus
     step: int
@@ -167,13 +97,7 @@ class TrainingResult:
 
 
 class Member:
-    """A training while it runs.
-
-    Attributes:
-        checkpoint: the one it continues from.
-        trainer: once it is made, and until its memory is freed.
-        result: once it has ended.
-    """
+    """A training while it runs; `checkpoint` is the one it continues from, `result` how it has ended."""
 
     def __init__(self, task: Task) -> None:
         self.task, self.config, self.emit = task, task.config, task.emit
@@ -192,7 +116,6 @@ class Member:
 
     @property
     def step(self) -> int:
-        """Finished optimiser steps, as far as that is known."""
         if self.result is not None:
             return self.result.step
         if self.trainer is not None:
@@ -201,18 +124,16 @@ class Member:
 
     @property
     def tokens(self) -> int:
-        """Tokens trained on so far."""
         return self.step * self.config.batch_size
 
     @property
     def is_over(self) -> bool:
-        """Whether it has taken its last step."""
         return self.trainer is not None and self.trainer.is_over
 
     @property
     def scaler(self) -> Scaler | None:
-        """What its checkpoint recorded. Raises `FormatError` where that is damaged."""
-        return None if self.checkpoint is None else scaling.of_checkpoint(self.checkpoint)
+        """What its checkpoint recorded."""
+        return None if self.checkpoint is None else self.checkpoint.scaler()
 
     def look(self) -> None:
         """Find the checkpoint to continue from. Damaged newer ones are removed: they cannot pass for the newest."""
@@ -238,7 +159,6 @@ class Member:
             remove_checkpoint(Path(problem.where or "").parent)
 
     def start(self, prepared: Prepared, meter: ProgressMeter, control: Control, evaluations: Evaluations) -> None:
-        """Make the trainer, at the right step."""
         self.prepared = prepared
         self.config = with_epochs(self.config, prepared.stream.tokens_per_epoch)
         total = self.config.steps * self.config.batch_size
@@ -260,7 +180,7 @@ class Member:
         parameters = sum(p.numel() for p in sae.parameters())
         self._learn({**facts, "parameters": parameters, "steps": self.config.steps, "tokens_total": total})
         if self.config.activations.is_measured and self.checkpoint is None:
-            self.log.info(scaling.words(prepared.scaler))
+            self.log.info(_scaling(prepared.scaler))
             if (said := warning_of(self.config, prepared.stream.d_out or prepared.stream.d_in)) is not None:
                 self.log.warning(f"sae.{said[0]}: {said[1]}")
         if self.checkpoint is not None:
@@ -303,9 +223,7 @@ class Member:
 
     def finish(self, status: JobStatus, check: Callable[[], None]) -> TrainingResult:
         """Export what was learned, with the metrics of exactly what is exported; one more checkpoint; free the memory.
-
-        Without a single step there is nothing to export.
-        """
+        Without a single step there is nothing to export."""
         self.leave()
         prepared, trainer, evaluations = self.prepared, self.trainer, self._evaluations
         if prepared is None or trainer is None or evaluations is None or self._leaving is None:
@@ -336,7 +254,6 @@ class Member:
         return self._end(status, None)
 
     def failed(self, error: Exception) -> TrainingResult:
-        """It cannot go on; others may."""
         self.log.error(str(error))
         return self._end(JobStatus.FAILED, None)
 
@@ -369,6 +286,13 @@ class Member:
             self._evaluations.forget(self)
         if on_gpu:
             torch.cuda.empty_cache()
+
+
+def _scaling(scaler: Scaler) -> str:
+    if scaler.whitening is not None:
+        return "Inputs are whitened while training; loss and training FVU are in whitened units."
+    targets = "" if scaler.factor_out is None else f", targets by {scaler.factor_out:.6g}"
+    return f"Inputs are scaled by {scaler.factor:.6g}{targets} while training."
 
 
 def _evaluated(config: TrainingConfig, held_out: int) -> str:

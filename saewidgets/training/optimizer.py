@@ -61,7 +61,6 @@ class Adam:
         return norm
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
@@ -154,17 +153,15 @@ class Precision:
         return self.scaler.is_enabled() and self.scaler.get_scale() < 2**-10
 
     def state(self) -> dict[str, Any]:
-        """The scaler's state as plain numbers; empty for formats that need none."""
         return dict(self.scaler.state_dict())
 
     def load(self, state: dict[str, Any]) -> None:
-        """Continue with the scaler's state of a checkpoint."""
         if self.scaler.is_enabled() and state:
             self.scaler.load_state_dict(state)
 
 
 def require_float32(module: nn.Module) -> None:
-    """Check that every parameter is float32 (a programming error otherwise: the SAE is built by us)."""
+    """A programming error otherwise: the SAE is built by us."""
     odd = [name for name, parameter in module.named_parameters() if parameter.dtype != torch.float32]
     if odd:
         raise TypeError(f"Parameters must be float32 while training: {', '.join(odd)}")

@@ -29,11 +29,9 @@ from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, check_context, load_model, resolve_hook, wrap_model
 from saewidgets.lm.compiling import compile_blocks
-from saewidgets.sae.scaler import RAW, Scaler
+from saewidgets.sae.scaler import RAW, Scaler, Whitening
 from saewidgets.settings import resolve_device
-from saewidgets.training import scaling
-from saewidgets.training.progress import ProgressMeter
-from saewidgets.training.runlog import Log
+from saewidgets.training.progress import Log, ProgressMeter
 
 STORES = "activations"
 """Name of the folder with stores; it lies beside the one with packed tokens."""
@@ -65,7 +63,6 @@ class Prepared:
         return self.packed.facts.corpus if isinstance(self.packed, StoredActivations) else None
 
     def facts(self) -> dict[str, Any]:
-        """What was learned on the way, for the run's record."""
         lm, packed = self.lm, self.packed
         scaler = self.scaler
         out = {} if self.stream.d_out is None else {"d_out": self.stream.d_out, "scale_out": scaler.out}
@@ -113,19 +110,9 @@ def prepare(
 ) -> list[Prepared]:
     """Load (or take) the model, pack the text, open the streams and measure the scalers that are not given.
 
-    Of a store of activations no text is packed, and the model is loaded only to measure the cross-entropy.
-
-    Args:
-        configs: trainings that read the same stream of text (see `saewidgets.config.group`): one forward feeds all.
-        scalers: of each training; None has it measured.
-        kept: a file for what is measured of the activations, which a run that is left before its first step goes on
-            with.
-        until: when it is closed a compiled model is again as it was; None compiles nothing.
-
-    Raises:
-        ConfigError, NotFoundError, FormatError, StorageError: what cannot work, by the field that says so.
-        Interruption: from `check`.
-    """
+    Of a store of activations no text is packed, and the model is loaded only to measure the cross-entropy. `kept` is a
+    file for what is measured of the activations, which a run that is left before its first step goes on with; when
+    `until` is closed a compiled model is again as it was."""
     config, measured = configs[0], _Measured(meter, log, check)
     known = list(scalers) or [None] * len(configs)
     if isinstance(config.corpus, ActivationCorpus):
@@ -136,7 +123,11 @@ def prepare(
             resolve_hook(lm.model, name)
     log.info(f"Model {lm.name}: {lm.n_layers} layers of width {lm.d_model:,} on {lm.device}.")
     _check_cross_entropy(lm, configs, log)
-    _warn_of_unknown_ids(lm, configs, log)
+    known_ids = max(len(lm.tokenizer), lm.vocab_size)  # ids of another tokenizer leave nothing out
+    unknown = sorted({i for each in configs for i in each.activations.exclude_token_ids or () if i >= known_ids})
+    if unknown:
+        listed = ", ".join(f"{i}" for i in unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        log.warning(f"exclude_token_ids: {lm.name} has no token {listed}; its ids end at {known_ids - 1}.")
     check()
     compiled = None if until is None else _compile(lm, configs, meter, log, until)
     meter.enter("packing text")
@@ -204,15 +195,6 @@ def _prepare_stored(
     ]
 
 
-def _warn_of_unknown_ids(lm: LoadedModel, configs: Sequence[TrainingConfig], log: Log) -> None:
-    """Ids of another tokenizer leave nothing out."""
-    known = max(len(lm.tokenizer), lm.vocab_size)
-    unknown = sorted({i for each in configs for i in each.activations.exclude_token_ids or () if i >= known})
-    if unknown:
-        listed = ", ".join(f"{i}" for i in unknown[:5]) + (", …" if len(unknown) > 5 else "")
-        log.warning(f"exclude_token_ids: {lm.name} has no token {listed}; its ids end at {known - 1}.")
-
-
 def _check_cross_entropy(lm: LoadedModel | None, configs: Sequence[TrainingConfig], log: Log) -> None:
     """Where there is none, say so, and refuse what cannot be without it."""
     if lm is not None and lm.is_causal:
@@ -236,22 +218,24 @@ class _Measured:
         self._found: dict[tuple[str, ...], Scaler] = {}
 
     def of(self, config: TrainingConfig, stream: RowStream) -> Scaler:
-        """That of one training."""
         if not config.activations.is_measured:
             return RAW
-        if config.hook_names not in self._found:
-            self._meter.enter("measuring scale")
-            self._found[config.hook_names] = scaling.measured(config, stream, self._check)
-            self._warn_of_few(config, stream)
-        return self._found[config.hook_names]
-
-    def _warn_of_few(self, config: TrainingConfig, stream: RowStream) -> None:
-        rows = min(config.activations.norm_tokens, stream.tokens_per_epoch)
-        if config.activations.normalize == "covariance_whitening" and rows < _WELL_KNOWN * stream.d_in:
-            self._log.warning(
-                f"norm_tokens: the whitening of {stream.d_in:,} dimensions is measured on {rows:,} tokens only; "
-                f"from {_WELL_KNOWN * stream.d_in:,} on it is more than chance."
-            )
+        if config.hook_names in self._found:
+            return self._found[config.hook_names]
+        self._meter.enter("measuring scale")
+        if config.activations.normalize == "covariance_whitening":
+            whitening = Whitening.of_covariance(*stream.estimate_covariance(self._check)).to("cpu", torch.float64)
+            found = Scaler(whitening=whitening)
+            rows, wanted = min(config.activations.norm_tokens, stream.tokens_per_epoch), _WELL_KNOWN * stream.d_in
+            if rows < wanted:
+                self._log.warning(
+                    f"norm_tokens: the whitening of {stream.d_in:,} dimensions is measured on {rows:,} tokens only; "
+                    f"from {wanted:,} on it is more than chance."
+                )
+        else:
+            found = Scaler(stream.estimate_scale(self._check), stream.estimate_scale_out(self._check))
+        self._found[config.hook_names] = found
+        return found
 
 
 def _model(config: TrainingConfig, meter: ProgressMeter, model: Any, tokenizer: Any) -> tuple[LoadedModel, str]:

@@ -79,28 +79,28 @@ def check(config: TrainingConfig, find: Find) -> None:
         _compare(config, found.architecture, sizes, dict(found.settings))
 
 
+@naming()
 def start_from(sae: SAE, path: Path, config: TrainingConfig, scaler: Scaler) -> list[str]:
-    """Give `sae` the weights of the SAE at `path`; returns what a person should read, as sentences.
-
-    Raises:
-        ConfigError: it does not fit, is gone, or is damaged. `sae` is as it was.
-    """
-    with naming():
-        return _start_from(sae, load_sae(path, dtype=torch.float32), config, scaler)
-
-
-def _start_from(sae: SAE, source: SAE, config: TrainingConfig, scaler: Scaler) -> list[str]:
+    """Give `sae` the weights of the SAE at `path`; returns what a person should read, as sentences. Where it does not
+    fit, is gone, or is damaged, `sae` is as it was."""
+    source = load_sae(path, dtype=torch.float32)
     sizes = {name: (getattr(source, name), getattr(sae, name)) for name in ("d_sae", "d_in", "d_out")}
     settings = source.cfg.model_dump()
     tensors = {name: tensor.clone() for name, tensor in source.inference_tensors().items()}
     if sae.cfg.architecture == "skip" and "W_skip" in tensors:
         settings["skip_scale"] = _share(tensors.pop("W_skip"))
     notes = _compare(config, source.cfg.architecture, sizes, settings)
-    _centre(tensors, bool(settings["apply_b_dec_to_input"]), sae.cfg.apply_b_dec_to_input)
+    if (centred := sae.cfg.apply_b_dec_to_input) != bool(settings["apply_b_dec_to_input"]):
+        # Move b_dec between the encoder's input and its biases.
+        shift_biases(tensors, tensors["b_dec"] @ tensors["W_enc"] * (1.0 if centred else -1.0))
     if scaler.whitening is not None:
-        unfold_whitening(tensors, scaler.whitening, centred=sae.cfg.apply_b_dec_to_input)
+        unfold_whitening(tensors, scaler.whitening, centred=centred)
     elif config.activations.normalize == "expected_average_only_in":
-        _unfold(tensors, scaler.factor, scaler.out)
+        tensors["W_enc"] /= scaler.factor
+        tensors["W_dec"] *= scaler.out
+        tensors["b_dec"] *= scaler.out
+        if "W_skip" in tensors:
+            tensors["W_skip"] *= scaler.out / scaler.factor
     if config.optimizer.normalize_decoder_every is not None:
         _unit_rows(tensors, sae.cfg.architecture)
     sae.load_state_dict(_state(sae, tensors, settings))
@@ -151,20 +151,6 @@ def _share(W_skip: Tensor) -> float:
             hint="Choose the architecture skip_transcoder.",
         )
     return round(float(share), 6)
-
-
-def _centre(tensors: dict[str, Tensor], centred: bool, wanted: bool) -> None:
-    """Move b_dec between the encoder's input and its biases."""
-    if centred != wanted:
-        shift_biases(tensors, tensors["b_dec"] @ tensors["W_enc"] * (1.0 if wanted else -1.0))
-
-
-def _unfold(tensors: dict[str, Tensor], scale: float, scale_out: float) -> None:
-    tensors["W_enc"] /= scale
-    tensors["W_dec"] *= scale_out
-    tensors["b_dec"] *= scale_out
-    if "W_skip" in tensors:
-        tensors["W_skip"] *= scale_out / scale
 
 
 def _unit_rows(tensors: dict[str, Tensor], architecture: str) -> None:

@@ -1,12 +1,14 @@
-"""Defines `ProgressMeter`: at most ten `Progress` events a second, with the recent rate and the time left."""
+"""Defines what a run tells while it goes: `ProgressMeter`, at most ten `Progress` events a second with the recent rate
+and the time left; `RunLog`, whose lines also go to `log.txt` in its folder; and `Narrator`, which writes its course."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from saewidgets.events import Emit, Progress
+from saewidgets.events import CheckpointSaved, Emit, Event, LogLine, Metrics, Progress
 from saewidgets.render import numbers
 
 INTERVAL = 0.1  # seconds between two events of the same phase
@@ -18,20 +20,11 @@ class ProgressMeter:
     """Emits `Progress` in tokens.
 
     Time outside training (evaluating, saving) does not count into the rate but does into the clock a reader sees: the
-    time left is that of the training still to be done, and of the evaluations to come, once one has been measured.
+    time left is that of the training still to be done, and of the evaluations `to_come`, once one has been measured.
 
-    Of trainings that take turns the position is the mean of all that go on, whoever reports his own. So the rate is
-    that of every one of them while all go on (the forward and all their steps), from the first step of the first, and
-    the time left that of all. After one of them has ended it is that of before until there is another, so that what is
-    kept of a group whose trainings all end is how fast they were.
-
-    Args:
-        emit: where events go.
-        total: tokens of the whole run.
-        clock: seconds; replaceable by tests.
-        to_come: how many evaluations will follow, but for the one that may be under way.
-        going: of trainings that take turns, the tokens that each of those that go on has trained on.
-    """
+    Of trainings that take turns (`going`: their tokens) the position is the mean of all that go on, so the rate is that
+    of every one of them. After one of them has ended it is that of before until there is another, so that what is kept
+    of a group whose trainings all end is how fast they were."""
 
     def __init__(
         self,
@@ -56,12 +49,10 @@ class ProgressMeter:
         self._evaluated_at = -1  # tokens; trainings that run together are evaluated at the same
 
     def set_total(self, tokens: int) -> None:
-        """Take another length of the run: it is known only once its text is, where epochs decide."""
         self._total = tokens
 
     @property
     def training_seconds(self) -> float:
-        """Seconds spent in the phase "training" so far."""
         return self._busy + (self._clock() - self._since if self._since is not None else 0.0)
 
     @property
@@ -150,3 +141,106 @@ class ProgressMeter:
         each = others / (self._evaluations - 1) if self._evaluations > 1 else first
         begins = self._phase == EVALUATING and self._evaluated_at != self._done
         return each * (self._to_come() + begins)
+
+
+MAX_BYTES = 1_000_000  # per file; there are two at most
+
+
+class Log:
+    """What can be written to: one run's log, or those of several at once."""
+
+    def info(self, message: str) -> None:
+        self.write(LogLine(message))
+
+    def warning(self, message: str) -> None:
+        self.write(LogLine(message, "warning"))
+
+    def error(self, message: str) -> None:
+        self.write(LogLine(message, "error"))
+
+    def write(self, line: LogLine) -> None:
+        raise NotImplementedError
+
+
+class RunLog(Log):
+    """Writes lines to `folder/log.txt` and emits them. At `MAX_BYTES` the file becomes `log.old.txt`.
+
+    A line is one open-append-close, so nothing is lost when the process is killed and nobody holds the file. A log that
+    cannot be written (the disk is full, say) is reported once as an event and never ends the run.
+    """
+
+    def __init__(self, folder: Path, emit: Emit) -> None:
+        self.path = folder / "log.txt"
+        self._emit = emit
+        self._broken = False
+
+    def write(self, line: LogLine) -> None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(line.time))
+        self._emit(line)
+        try:
+            if self.path.exists() and self.path.stat().st_size > MAX_BYTES:
+                self.path.replace(self.path.with_name("log.old.txt"))
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{stamp} {line.level.upper():7} {line.message}\n")
+        except OSError as error:
+            if not self._broken:
+                self._broken = True
+                self._emit(LogLine(f"{self.path} cannot be written: {error.strerror}.", "warning"))
+
+
+class Logs(Log):
+    """What concerns all runs of a group is in the log of each."""
+
+    def __init__(self, logs: Sequence[RunLog]) -> None:
+        self._logs = logs
+
+    def write(self, line: LogLine) -> None:
+        for log in self._logs:
+            log.write(line)
+
+
+EVERY = 10.0
+"""Seconds between lines with the numbers of training."""
+LINES = 200
+"""A run of hours has about so many more of them each time its length doubles, not one for every ten seconds."""
+
+_TRAINING = {"loss": "loss", "l0": "L0", "fvu": "FVU", "dead": "dead"}
+_HELD_OUT = {"val_fvu": "FVU", "val_l0": "L0", "ce_loss_score": "CE recovered"}
+
+
+class Narrator:
+    """Passes on what a trainer emits, and writes the log of its course; `evaluated` is what evaluations read."""
+
+    def __init__(
+        self, emit: Emit, log: RunLog, clock: Callable[[], float] = time.monotonic, evaluated: str = "held-out text"
+    ) -> None:
+        self._emit, self._log, self._clock, self._evaluated = emit, log, clock, evaluated
+        self._began = clock()
+        self._said: float | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, LogLine):
+            self._log.write(event)
+            return
+        self._emit(event)
+        if isinstance(event, CheckpointSaved):
+            reasons = [kind for kind in event.kinds if kind not in ("latest", "every")]
+            about = ", ".join([numbers.size(event.size_bytes), *reasons])
+            self._log.info(f"Step {event.step:,}: checkpoint saved ({about}).")
+        elif isinstance(event, Metrics):
+            self._measured(event)
+
+    def _measured(self, event: Metrics) -> None:
+        place = f"Step {event.step:,} ({numbers.tokens(event.tokens)} tokens)"
+        if words := _words(event.values, _HELD_OUT):
+            self._log.info(f"{place}, {self._evaluated}: {words}.")
+        elif words := _words(event.values, _TRAINING):
+            now = self._clock()
+            if self._said is None or now - self._said >= max(EVERY, (now - self._began) / LINES):
+                self._said = now
+                self._log.info(f"{place}: {words}.")
+
+
+def _words(values: Mapping[str, float], names: Mapping[str, str]) -> str:
+    known = [(name, words) for name, words in names.items() if name in values]
+    return ", ".join(f"{words} {numbers.metric(name.removeprefix('val_'), values[name])}" for name, words in known)

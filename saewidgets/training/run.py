@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,12 @@ from saewidgets.config.group import require_shared
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import SAEWidgetsError, TrainingError
 from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, NullControl, Progress, Request, ignore
-from saewidgets.training import health, scaling
-from saewidgets.training.evaluations import Evaluations
+from saewidgets.training import health
+from saewidgets.training.checkpoint import MEASURED
 from saewidgets.training.member import Member, Task, TrainingResult
+from saewidgets.training.metrics import Evaluations
 from saewidgets.training.prepare import prepare
-from saewidgets.training.progress import ProgressMeter
-from saewidgets.training.runlog import Logs
+from saewidgets.training.progress import Logs, ProgressMeter
 from saewidgets.training.schedules import evaluations_left
 
 _LARGEST = 1 << 26  # bytes of run.json
@@ -32,31 +32,19 @@ _LARGEST = 1 << 26  # bytes of run.json
 
 def with_exact_text(config: TrainingConfig, folder: Path, *, resume: bool) -> TrainingConfig:
     """`config` with the commit of its dataset in place of a branch: when it is resumed the one it was started with,
-    else the newest. Other text, and a dataset whose commit is named, stay as they are.
-
-    Raises:
-        HubError: there is no such dataset or revision, or the hub cannot be reached.
-    """
+    else the newest."""
     if is_exact(config.corpus):
         return config
-    before = _recorded(folder) if resume else None
-    if before is not None and before == {**config.corpus.to_data(), "revision": before.get("revision")}:
+    path, before = folder / "run.json", None
+    if resume:
+        with suppress(OSError, ValueError, KeyError, TypeError):  # it was never started, or is written again at once
+            if path.stat().st_size <= _LARGEST:
+                before = json.loads(path.read_text(encoding="utf-8"))["config"]["corpus"]
+    if isinstance(before, dict) and before == {**config.corpus.to_data(), "revision": before.get("revision")}:
         known = config.replace(**{"corpus.revision": before["revision"]})
         if is_exact(known.corpus):
             return known
     return config.model_copy(update={"corpus": with_exact_revision(config.corpus)})
-
-
-def _recorded(folder: Path) -> dict[str, Any] | None:
-    """The text in the run's record; None if there is none that can be read."""
-    path = folder / "run.json"
-    try:
-        if path.stat().st_size > _LARGEST:
-            return None
-        corpus = json.loads(path.read_text(encoding="utf-8"))["config"]["corpus"]
-    except (OSError, ValueError, KeyError, TypeError):  # it was never started, or is written again at once
-        return None
-    return corpus if isinstance(corpus, dict) else None
 
 
 Ended = Callable[[int, TrainingResult, SAEWidgetsError | None], None]
@@ -66,12 +54,7 @@ alone."""
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """How trainings that ran together ended.
-
-    Attributes:
-        status: completed if at least one did; stopped, paused or cancelled where that was asked of all.
-        results: of each training, in their order.
-    """
+    """How trainings that ran together ended; `status` is completed if at least one did."""
 
     status: JobStatus
     results: tuple[TrainingResult, ...]
@@ -121,21 +104,9 @@ def run_group(
 ) -> GroupResult:
     """Train several SAEs on one stream of activations: one forward of the language model feeds all.
 
-    A training that diverges ends alone. Whatever else goes wrong (a full disk or device) ends all, and all can be
-    resumed. Trainings may be at different steps when they are resumed: those behind catch up first.
-
-    Args:
-        tasks: what to train; their configurations read the same text (see `saewidgets.config.group`).
-        tokens_folder: where packed text is kept, shared between runs.
-        control: asked for pause, stop and cancel at every microbatch and language-model batch; they concern all.
-        model, tokenizer: see `run_training`.
-        ended: told of each training that ends by itself.
-
-    Raises:
-        ConfigError: the configurations would read different text.
-        TrainingError: all trainings failed (that of the first one), or out of memory.
-        StateError, ConfigError, NotFoundError, FormatError, StorageError: see `run_training`.
-    """
+    A training that diverges ends alone; whatever else goes wrong (a full disk or device) ends all, and all can be
+    resumed. Trainings may be at different steps when they are resumed: those behind catch up first. `control` concerns
+    all; `ended` is told of each training that ends by itself."""
     require_shared([task.config for task in tasks])
     run = _Run([Member(task) for task in tasks], control or NullControl(), Path(tokens_folder), ended)
     try:
@@ -176,11 +147,9 @@ class _Run:
 
     @property
     def live(self) -> list[Member]:
-        """Those that have not ended."""
         return [member for member in self.members if member.result is None]
 
     def run(self, model: Any, tokenizer: Any) -> GroupResult:
-        """Prepare, train, finish; or what was asked for instead."""
         for member in self.members:
             member.look()
             member.config = with_exact_text(member.config, member.folder, resume=member.task.resume)
@@ -219,7 +188,7 @@ class _Run:
         prepared = prepare(
             [member.config for member in self.members], self.tokens_folder, meter=self.meter,
             log=Logs([member.log for member in self.members]), check=check, model=model, tokenizer=tokenizer,
-            scalers=[member.scaler for member in self.members], kept=self.members[0].folder / scaling.MEASURED,
+            scalers=[member.scaler for member in self.members], kept=self.members[0].folder / MEASURED,
             until=self.until,
         )
         lm = prepared[0].lm
@@ -233,7 +202,7 @@ class _Run:
 
         They read the same batch one after the other, so that the window of activations it is from is needed once.
         """
-        going = {number: _steps(member) for number, member in enumerate(self.members)}
+        going = {n: member.trainer.each_step() for n, member in enumerate(self.members) if member.trainer}
         try:
             while going:
                 number = min(going, key=lambda each: (self.members[each].step, each))
@@ -241,7 +210,11 @@ class _Run:
                 try:
                     if (asked := member.task.wanted()) is not Request.RUN:
                         going.pop(number).close()
-                        self._end_alone(number, asked)
+                        result = (
+                            member.finish(JobStatus.STOPPED, self._check_unless_stopping)
+                            if asked is Request.STOP else member.left(asked)
+                        )  # fmt: skip
+                        self._ended(number, result, None)
                     elif next(going[number], _OVER) is _OVER:
                         for other in going:  # those that are over, too, are evaluated with it
                             if self.members[other].is_over:
@@ -257,14 +230,6 @@ class _Run:
         finally:
             for steps in going.values():
                 steps.close()
-
-    def _end_alone(self, number: int, asked: Request) -> None:
-        member = self.members[number]
-        if asked is Request.STOP:
-            result = member.finish(JobStatus.STOPPED, self._check_unless_stopping)
-        else:
-            result = member.left(asked)
-        self._ended(number, result, None)
 
     def _check_unless_stopping(self) -> None:
         """Like `control.check`, but Stop does not interrupt the very work that it asked for."""
@@ -291,7 +256,6 @@ class _Run:
                 member.log.error(str(message))
 
     def out_of_memory(self, error: BaseException) -> TrainingError:
-        """The error that a person sees."""
         first = (self.live or self.members)[0]
         where = " or ".join(dict.fromkeys(self.devices))
         failure = health.out_of_memory_error(where, first.tokens, first.config, error)
@@ -303,11 +267,6 @@ class _Run:
 
 _OVER = object()
 _FIRST = (JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED)  # what a group is called whose members differ
-
-
-def _steps(member: Member) -> Generator[None]:
-    assert member.trainer is not None  # all were started
-    return member.trainer.each_step()
 
 
 class _Own:

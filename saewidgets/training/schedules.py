@@ -34,12 +34,8 @@ class Schedules:
 
     @classmethod
     def resolve(cls, config: OptimizerConfig, steps: int, *, has_coefficient: bool = True) -> Schedules:
-        """Fill in what the configuration leaves empty, for a run of `steps` optimiser steps.
-
-        Warm-up: 5 % of the run, at most 1,000 steps. Decay: 20 %. Sparsity warm-up: 5 %, at most 10,000 steps.
-        All are rounded down, so a run of a few steps has none of them. Without a sparsity coefficient (TopK) there is
-        nothing to warm up, whatever the configuration says.
-        """
+        """Fill in what the configuration leaves empty. Warm-up: 5 % of the run, at most 1,000 steps. Decay: 20 %.
+        Sparsity warm-up: 5 %, at most 10,000 steps; none without a sparsity coefficient (TopK)."""
         return cls(
             steps=steps,
             shape=config.lr_schedule,
@@ -124,11 +120,8 @@ def checkpoint_interval(config: TrainingConfig) -> int:
 
 
 def evaluation_interval(config: TrainingConfig) -> int:
-    """Steps from one evaluation to the next.
-
-    Where the configuration leaves it empty, training reads at least as many tokens in between as an evaluation does:
-    a short run would spend nearly all of its time on them.
-    """
+    """Steps from one evaluation to the next. Where the configuration leaves it empty, training reads at least as many
+    tokens in between as an evaluation does: a short run would spend nearly all of its time on them."""
     return config.evaluation.every_steps or max(
         _tenth(config), math.ceil(config.evaluation.tokens / config.batch_size)
     )

@@ -53,7 +53,7 @@ def needed(workspace: Workspace, config: CaptureConfig, held: Held | None, *, as
     # Torch: seconds to import.
     from saewidgets.activations.store_write import bytes_per_token
     from saewidgets.lm import check_context, model_facts, resolve_hook, wrap_model
-    from saewidgets.lm.hub_probe import cached_config
+    from saewidgets.lm.loading import cached_config
 
     own = config.model_dtype
     if held is not None:

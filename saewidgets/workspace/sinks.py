@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import Emit, Event, Facts, JobStatus, Metrics, Progress
 from saewidgets.records import JobRecord, TrainingRecord
-from saewidgets.training.runlog import RunLog
+from saewidgets.training.progress import RunLog
 
 if TYPE_CHECKING:
     from saewidgets.workspace.tasks import News

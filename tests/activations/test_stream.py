@@ -28,7 +28,7 @@ from saewidgets.activations.store_write import CaptureSettings, capture_store
 from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, Request
 from saewidgets.lm import LoadedModel, capture, wrap_model
-from saewidgets.lm.token_mask import TokenMask
+from saewidgets.lm.tokens import TokenMask
 from tests.activations.conftest import HOOK, altered, stream_config, take
 from tests.activations.test_growing import Long
 from tests.lm.models import build

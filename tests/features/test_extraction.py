@@ -23,7 +23,7 @@ from saewidgets.features.store import write
 from saewidgets.features.store.layout import STORED, Manifest
 from saewidgets.features.store.read import Store
 from saewidgets.lm import LoadedModel, capture
-from saewidgets.lm.token_mask import TokenMask
+from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE
 from tests.features import extraction_oracle as oracle
 from tests.features.extraction_setup import D_SAE, EMBED, RESID, tiny_model, tiny_sae, tiny_text

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from saewidgets.errors import NotFoundError
-from saewidgets.lm import hub_probe, load_model, load_tokenizer, model_facts
+from saewidgets.lm import load_model, load_tokenizer, loading, model_facts
 
 NAME = "someone/some-model"
 LONGEST = 60.0  # seconds; the hub client's own repetitions take most of a minute per file, of which there are several
@@ -84,8 +84,8 @@ def cached(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     (at / "refs" / "main").write_text("a" * 40)
     (at / "snapshots" / ("a" * 40)).mkdir(parents=True)
     (at / "snapshots" / ("a" * 40) / "config.json").write_text("{}")
-    real = hub_probe.try_to_load_from_cache
-    monkeypatch.setattr(hub_probe, "try_to_load_from_cache", lambda *a, **k: real(*a, cache_dir=folder, **k))
+    real = loading.try_to_load_from_cache
+    monkeypatch.setattr(loading, "try_to_load_from_cache", lambda *a, **k: real(*a, cache_dir=folder, **k))
 
 
 @pytest.mark.parametrize("load", [load_model, load_tokenizer, model_facts])
@@ -104,17 +104,17 @@ def test_nobody_at_that_address(monkeypatch: pytest.MonkeyPatch, load: Callable[
 
 
 def test_every_try_is_told(monkeypatch: pytest.MonkeyPatch, serve: Callable[[int | None], Server]) -> None:
-    monkeypatch.setattr(hub_probe, "_WAIT", 0.01)
-    monkeypatch.setattr(hub_probe, "SECONDS", LONGEST)
+    monkeypatch.setattr(loading, "_WAIT", 0.01)
+    monkeypatch.setattr(loading, "SECONDS", LONGEST)
     server, told = serve(503), list[str]()
     with pytest.raises(NotFoundError, match="it answers with error 503"):
         load_model(NAME, tell=told.append)
     assert server.asked == 3
-    assert told == [hub_probe.LOOKING, f"{hub_probe.LOOKING} (try 2 of 3)", f"{hub_probe.LOOKING} (try 3 of 3)"]
+    assert told == [loading.LOOKING, f"{loading.LOOKING} (try 2 of 3)", f"{loading.LOOKING} (try 3 of 3)"]
 
 
 def test_a_hub_that_is_silent(monkeypatch: pytest.MonkeyPatch, serve: Callable[[int | None], Server]) -> None:
-    monkeypatch.setattr(hub_probe, "TRY_SECONDS", 0.3)
+    monkeypatch.setattr(loading, "TRY_SECONDS", 0.3)
     serve(None)
     begun = time.monotonic()
     with pytest.raises(NotFoundError, match="cannot be reached"):
@@ -125,11 +125,11 @@ def test_a_hub_that_is_silent(monkeypatch: pytest.MonkeyPatch, serve: Callable[[
 def test_a_name_whose_lookup_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     ask(monkeypatch, "http://hub.example.org")
     release = threading.Event()
-    monkeypatch.setattr(hub_probe, "get_session", lambda: release.wait(LONGEST))
-    monkeypatch.setattr(hub_probe, "TRY_SECONDS", 0.05)
-    monkeypatch.setattr(hub_probe, "_WAIT", 0.01)
+    monkeypatch.setattr(loading, "get_session", lambda: release.wait(LONGEST))
+    monkeypatch.setattr(loading, "TRY_SECONDS", 0.05)
+    monkeypatch.setattr(loading, "_WAIT", 0.01)
     with pytest.raises(NotFoundError, match=r"no answer from hub\.example\.org within"):
-        hub_probe.can_fetch(NAME)
+        loading.can_fetch(NAME)
     release.set()
 
 
@@ -144,17 +144,17 @@ def test_all_tries_together_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None
         return "it takes as long as it may"
 
     ask(monkeypatch, "http://hub.example.org")
-    monkeypatch.setattr(hub_probe, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=pass_by))
-    monkeypatch.setattr(hub_probe, "_ask", ask_in_vain)
+    monkeypatch.setattr(loading, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=pass_by))
+    monkeypatch.setattr(loading, "_ask", ask_in_vain)
     with pytest.raises(NotFoundError):
-        hub_probe.can_fetch(NAME)
+        loading.can_fetch(NAME)
     assert 4 < clock[0] <= 6
 
 
 def test_a_hub_that_says_no_is_reached(serve: Callable[[int | None], Server], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 30)
     server = serve(404)
-    assert hub_probe.can_fetch(NAME)
+    assert loading.can_fetch(NAME)
     assert (server.asked, server.tokens) == (1, {""})
 
 
@@ -163,10 +163,10 @@ def test_a_model_in_the_cache_is_asked_for_once(
 ) -> None:
     cached(monkeypatch, tmp_path)
     server = serve(503)
-    assert not hub_probe.can_fetch(NAME)
+    assert not loading.can_fetch(NAME)
     assert server.asked == 1
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert not hub_probe.can_fetch(NAME)
+    assert not loading.can_fetch(NAME)
     assert server.asked == 1
 
 
@@ -174,11 +174,11 @@ def test_offline_nobody_is_asked(serve: Callable[[int | None], Server], monkeypa
     server = serve(200)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(NotFoundError, match=r"HF_HUB_OFFLINE is set.*Unset it\."):
-        hub_probe.can_fetch(NAME)
+        loading.can_fetch(NAME)
     assert server.asked == 0
 
 
 def test_the_password_of_a_proxy_is_not_repeated() -> None:
-    said = hub_probe._words(OSError("cannot connect to\n http://me:secret@proxy:8080."))
+    said = loading._words(OSError("cannot connect to\n http://me:secret@proxy:8080."))
     assert said == "cannot connect to http://…@proxy:8080"
-    assert hub_probe._words(TimeoutError()) == "TimeoutError"
+    assert loading._words(TimeoutError()) == "TimeoutError"

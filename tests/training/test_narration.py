@@ -1,9 +1,8 @@
 """What a run's log tells of its course, and the file that it is written to."""
 
 from saewidgets.events import CheckpointSaved, LogLine, Metrics
-from saewidgets.training import runlog
-from saewidgets.training.member import EVERY, Narrator
-from saewidgets.training.runlog import RunLog
+from saewidgets.training import progress
+from saewidgets.training.progress import EVERY, Narrator, RunLog
 
 
 class Clock:
@@ -57,7 +56,7 @@ def test_lines_go_to_the_file_and_out_as_events(tmp_path, recorder):
 
 
 def test_the_size_is_bounded(tmp_path, recorder, monkeypatch):
-    monkeypatch.setattr(runlog, "MAX_BYTES", 1000)
+    monkeypatch.setattr(progress, "MAX_BYTES", 1000)
     log = RunLog(tmp_path, recorder)
     for number in range(200):
         log.info(f"line {number}")

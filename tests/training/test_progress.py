@@ -6,8 +6,8 @@ import torch
 from saewidgets.config import TargetsConfig
 from saewidgets.errors import ConfigError
 from saewidgets.events import LogLine
+from saewidgets.training.health import Targets
 from saewidgets.training.progress import ProgressMeter
-from saewidgets.training.targets import Targets
 from tests.training.fakes import Recorder, make_config, make_trainer
 
 

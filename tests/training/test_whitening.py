@@ -25,7 +25,6 @@ from saewidgets.training import run_training
 from saewidgets.training.checkpoint import newest_whole
 from saewidgets.training.export import export_checkpoint
 from saewidgets.training.run import Task, run_group
-from saewidgets.training.scaling import of_checkpoint
 from tests.conftest import TINY_TEXT
 from tests.training.fakes import Scripted
 
@@ -62,7 +61,7 @@ def run(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_what_it_leaves_takes_raw_activations(config: TrainingConfig, run: Path, lm: LoadedModel) -> None:
     final = newest_whole(run / "checkpoints")[0]
     assert final is not None
-    scaler = of_checkpoint(final).to("cpu")
+    scaler = final.scaler().to("cpu")
     trained = build_sae(config.sae, D)
     trained.load_state_dict(final.weights())
     trained.eval()

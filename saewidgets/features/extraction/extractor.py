@@ -44,7 +44,7 @@ from saewidgets.features.extraction.extraction_checkpoint import (
 from saewidgets.features.store.layout import MANIFEST, MAX_POSITION, VERSION, Manifest, write_store
 from saewidgets.features.store.read import read_manifest
 from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating, resolve_hook
-from saewidgets.lm.token_mask import TokenMask
+from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE
 
 _INTERVAL = 0.1  # seconds between two events

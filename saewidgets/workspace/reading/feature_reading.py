@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from saewidgets.features.store.feature_data import FeatureData
     from saewidgets.features.store.query import Noted, Notes
     from saewidgets.features.store.read import Store
-    from saewidgets.steering.loss_effect import LossEffect
+    from saewidgets.steering.steer import LossEffect
     from saewidgets.workspace.reading.token_reading import PromptReading, TextReading
     from saewidgets.workspace.workspace import Workspace
 

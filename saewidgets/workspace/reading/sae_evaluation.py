@@ -183,7 +183,7 @@ def _on_store(
     from saewidgets.activations.shuffle import split
     from saewidgets.activations.store import batched
     from saewidgets.evaluation.place import check_places, evaluate_row_latents
-    from saewidgets.lm.token_mask import TokenMask
+    from saewidgets.lm.tokens import TokenMask
 
     handle = workspace.activations.get(corpus.store_id)
     store, record = handle.open(), handle.record

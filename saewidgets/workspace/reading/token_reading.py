@@ -19,7 +19,7 @@ from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.read import Store
 from saewidgets.lm import capture, evaluating, resolve_hook, special_tokens
 from saewidgets.steering import SteeringSource
-from saewidgets.steering.loss_effect import LossEffect, loss_effect
+from saewidgets.steering.steer import LossEffect, loss_effect
 from saewidgets.workspace.live import Live, Opened
 
 if TYPE_CHECKING:
