@@ -81,7 +81,6 @@ class Corpus(ABC):
         """A hash of the text: equal for equal corpora, wherever they lie."""
 
     def documents(self) -> Iterator[Document]:
-        """The documents to train on."""
         for chunk in self.chunks():
             yield from (document for document in chunk.documents if not document.held_out)
 

@@ -146,7 +146,6 @@ class PackedTokens:
         return np.asarray(self._tokens[index])
 
     def contexts(self, indices: npt.ArrayLike) -> Numbers:
-        """The ids of several contexts, ``[n, context_size]`` int64."""
         return self._tokens[np.asarray(indices, dtype=np.int64)].astype(np.int64)
 
     def at(self, contexts: npt.ArrayLike, offsets: npt.ArrayLike) -> Numbers:
@@ -162,7 +161,6 @@ class PackedTokens:
         return rule.mask(tokens, special)
 
     def kept_counts(self, indices: Numbers, rule: TokenMask = EVERY_TOKEN) -> Numbers:
-        """Kept positions of each context, ``[n]``."""
         return counted(indices, lambda part: self.kept(self._tokens[part], rule).sum(axis=1))
 
     def evaluation_contexts(self, n_tokens: int) -> Numbers:

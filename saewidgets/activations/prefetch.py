@@ -72,7 +72,6 @@ class WindowsAhead:
         return self._shown
 
     def close(self) -> None:
-        """End the thread, free the memory."""
         if self._coming is not None:
             self._coming.left.set()
         self._thread.shutdown(wait=True, cancel_futures=True)

@@ -105,7 +105,6 @@ def _forwards(
     lm: LoadedModel, packed: PackedTokens, plan: StorePlan, contexts: Numbers, settings: CaptureSettings, begin: int,
     control: Control,
 ) -> Iterator[Piece]:
-    """One language-model batch after the other, from row `begin` of the chosen contexts on."""
     size, first = settings.model_batch_size, begin // packed.context_size
     # A checkpoint is always between two batches, or at the end.
     for start in range(first - first % size, len(contexts), size):
@@ -334,7 +333,6 @@ class ShardWriter:
                 self.close()
 
     def close(self) -> None:
-        """The file at hand is full, or the last one."""
         if self._file is None:
             return
         self.flush()

@@ -116,7 +116,6 @@ class Covariance:
 
 
 def _keep(file: Path, of: str, found: Mapping[str, Measure]) -> None:
-    """Write the sums of measures by name; `of` says of which rows."""
     tensors = {f"{of} {name} {key}": each.cpu() for name, one in found.items() for key, each in one.sums.items()}
     with storage_errors("What was measured is not kept", file, "Free some space, then resume."):
         draft = file.with_suffix(".part")
@@ -228,7 +227,6 @@ class RowWindows(ABC):
                 self._release()
 
     def _release(self) -> None:
-        """Nobody reads: the memory is free."""
         self._ahead = None
         self._open.close()
 
@@ -469,7 +467,6 @@ class RowStream:
         return self._windows.covariance(self.hook_name, check)
 
     def evaluation_contexts(self, n_tokens: int) -> Tensor:
-        """Token ids of held-out contexts, ``[n, context_size]`` int64: the same for every run and seed."""
         return torch.from_numpy(self._windows.evaluation_contexts(n_tokens))
 
     @property

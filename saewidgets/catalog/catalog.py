@@ -25,21 +25,9 @@ from saewidgets.errors import CatalogError
 
 
 class Catalog:
-    """SQLite in the workspace folder, or a shared database.
-
-    Args:
-        folder: the workspace; paths in rows are relative to it.
-        url: SQLAlchemy URL of a shared database; None for ``<folder>/catalog.sqlite``.
-        host: the name of this machine in rows.
-
-    A SQLite catalog is created or migrated on open; a shared one must be at the right version (`upgrade_catalog`).
-
-    Attributes:
-        trainings, metrics, checkpoints, saes, extractions, activations, features, models, datasets, jobs: the stores.
-        notice: a sentence for the user about how the catalog works here, or None.
-        path: the SQLite file, or None.
-        key: tells this catalog from others that name files of the same folder; the same after a move.
-    """
+    """SQLite in the workspace folder, created or migrated on open, or a shared database, which must be at the right
+    version. `notice` is a sentence for the user about how the catalog works here; `key` tells it from others that name
+    files of the same folder, and stays the same after a move."""
 
     def __init__(self, folder: str | Path, url: str | None = None, host: str | None = None) -> None:
         self.files = Files(Path(folder))
@@ -76,12 +64,11 @@ class Catalog:
         self.jobs = JobStore(self._database, self.files)
 
     def now(self) -> float:
-        """The database's clock, Unix seconds: what heartbeats are compared with."""
+        """The database's clock: what heartbeats are compared with."""
         with self._database.read() as session:
             return now(session)
 
     def close(self) -> None:
-        """Close all connections."""
         self._database.close()
 
     def __enter__(self) -> Catalog:

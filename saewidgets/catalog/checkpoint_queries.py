@@ -35,7 +35,6 @@ class CheckpointStore:
         return self._database.write(write)
 
     def list(self, training_id: str) -> Records[CheckpointRecord]:
-        """In step order."""
         query = select(CheckpointRow).where(CheckpointRow.training_id == training_id)
         with self._database.read() as session:
             rows = session.scalars(query.order_by(CheckpointRow.step, CheckpointRow.created_at))

@@ -23,12 +23,9 @@ from saewidgets.errors import CatalogError, ConfigError
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Within, Ctrl-C waits until the end, and SIGTERM where it has a handler.
-
-    A KeyboardInterrupt between the beginning of a transaction and the object that would end it leaves a connection that
-    holds the lock, and a notebook keeps it alive with the traceback: nobody could write any more. Nor could the handler
-    of SIGTERM, which writes itself.
-    """
+    """Within, Ctrl-C waits until the end, and SIGTERM where it has a handler. A KeyboardInterrupt between the beginning
+    of a transaction and the object that would end it leaves a connection that holds the lock, and a notebook keeps it
+    alive with the traceback: nobody could write any more."""
     came: list[tuple[int, FrameType | None]] = []
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # signals come to no other
@@ -64,7 +61,6 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that sees one consistent state."""
         with translated(self.name), Session(self.engine, expire_on_commit=False) as session:
             yield session
 

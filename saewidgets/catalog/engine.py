@@ -91,10 +91,8 @@ def sqlite_path(url: URL) -> Path | None:
 
 
 def open_engine(url: URL) -> Engine:
-    """An engine whose SQLite connections enforce foreign keys and leave transactions to SQLAlchemy.
-
-    It is safe for threads; after a fork the child opens connections of its own.
-    """
+    """An engine whose SQLite connections enforce foreign keys and leave transactions to SQLAlchemy. It is safe for
+    threads; after a fork the child opens connections of its own."""
     try:
         if url.get_backend_name() == "sqlite":
             engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})

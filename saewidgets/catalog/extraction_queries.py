@@ -14,9 +14,8 @@ from sqlalchemy.orm import Session, aliased
 
 from saewidgets.catalog.filestate import Files, FileStates
 from saewidgets.catalog.origins import Origin, find_origin
-from saewidgets.catalog.queue import NO_JOB, statuses
+from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, statuses
 from saewidgets.catalog.rows import check_page, has_words, shared
-from saewidgets.catalog.rows_of_jobs import RowsOfJobs
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
@@ -54,33 +53,24 @@ def new_extraction_id(origin_id: str) -> str:
 class ExtractionStore(RowsOfJobs[ExtractionRecord]):
     """`catalog.extractions`."""
 
-    table, record, noun, query, status = ExtractionRow, ExtractionRecord, "extraction", _ALL, _SHOWN_STATUS
+    table, record, noun, query = ExtractionRow, ExtractionRecord, "extraction", _ALL
 
     def create(self, *, sae_id: str | None = None, **columns: Any) -> ExtractionRecord:
-        """Insert an extraction, of an SAE of the library or of a training; its id is from `new_extraction_id`."""
         return super().create(external_sae_id=sae_id, **columns)
 
-    def list(
-        self,
-        *,
-        origin: str | None = None,
-        status: JobStatus | str | Collection[JobStatus | str] | None = None,
-        source_type: str | None = None,
-        search: str | None = None,
-        has_data: bool = False,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> Records[ExtractionRecord]:
+    def list(self, *, limit: int | None = None, offset: int = 0, **filters: Any) -> Records[ExtractionRecord]:
         """See `Extractions.list`; `has_data` wants only those that can be read."""
         check_page(limit, offset, "extractions")
         with self._database.read() as session:
-            conditions = _conditions(session, origin, status, source_type, search, has_data)
+            conditions = _conditions(session, **filters)
         order = ExtractionRow.created_at.desc(), ExtractionRow.id.desc()
         return self._read(*conditions, order=order, limit=limit, offset=offset)
 
     def count(self) -> dict[JobStatus, int]:
-        """How many there are, by status."""
-        return self._count()
+        query = select(_SHOWN_STATUS, func.count()).select_from(ExtractionRow)
+        query = query.outerjoin(JobRow, ExtractionRow.job_id == JobRow.id).group_by(_SHOWN_STATUS)
+        with self._database.read() as session:
+            return {JobStatus(status): int(number) for status, number in session.execute(query)}
 
     def owned_by(self, sae_id: str | None = None, training_id: str | None = None) -> dict[str, Path]:
         """Id → folder of those that go when this SAE, or this training, is deleted."""
@@ -90,12 +80,10 @@ class ExtractionStore(RowsOfJobs[ExtractionRecord]):
             return {extraction_id: self._files.owned(folder) for extraction_id, folder in rows}
 
     def existing(self, ids: Iterable[str]) -> set[str]:
-        """Which of these there are."""
         with self._database.read() as session:
             return set(session.scalars(select(ExtractionRow.id).where(ExtractionRow.id.in_(builtins.list(ids)))))
 
     def origin(self, wanted: str) -> Origin:
-        """See `origins.find_origin`."""
         with self._database.read() as session:
             return find_origin(session, wanted)
 
@@ -123,12 +111,9 @@ def remove_jobs(session: Session, owner: ColumnElement[bool]) -> None:
 
 
 def _conditions(
-    session: Session,
-    origin: str | None,
-    status: JobStatus | str | Collection[JobStatus | str] | None,
-    source_type: str | None,
-    search: str | None,
-    has_data: bool,
+    session: Session, *, origin: str | None = None,
+    status: JobStatus | str | Collection[JobStatus | str] | None = None, source_type: str | None = None,
+    search: str | None = None, has_data: bool = False,
 ) -> builtins.list[ColumnElement[bool]]:
     found: builtins.list[ColumnElement[bool]] = []
     if origin is not None:
@@ -161,7 +146,7 @@ def _record(
     return ExtractionRecord(**{
         **shared(ExtractionRecord, row), "source_type": "training" if row.training_id is not None else "sae",
         "training_id": training_id, "sae_id": sae_id, "name": name, "source": source or "trained",
-        "status": _status_without_job(row) if own_job is None else job.status, "progress": job.progress,
+        "status": job.status if own_job or row.n_tokens is None else JobStatus.COMPLETED, "progress": job.progress,
         "error": job.error, "note": " ".join(note for note in notes if note) or None,
         "queue_position": job.queue_position,
         "seen": row.seen if row.n_tokens is not None else told.get("seen", row.seen),
@@ -178,6 +163,3 @@ def _differ(row: ExtractionRow, folder: str, states: FileStates) -> bool:
         return False
     return states.look(folder, json.dumps(read), 0, row.host)[0] == "changed"
 
-
-def _status_without_job(row: ExtractionRow) -> JobStatus:
-    return JobStatus.COMPLETED if row.n_tokens is not None else JobStatus.INTERRUPTED

@@ -35,7 +35,6 @@ class FeatureStore:
         self._database = database
 
     def origin(self, wanted: str) -> Origin:
-        """The origin of this id, of an SAE or a training. Raises `NotFoundError`."""
         with self._database.read() as session:
             return find_origin(session, wanted)
 
@@ -46,10 +45,8 @@ class FeatureStore:
         return float(found or 0.0)
 
     def list(self, origin: Origin, indices: Iterable[int] | None = None) -> Records[FeatureRecord]:
-        """What is known of these latents, ascending; those of which nothing was said are left out. None: of all.
-
-        Without their `labels` and without statistics.
-        """
+        """What is known of these latents (None: of all), ascending, without their `labels` and without statistics;
+        those of which nothing was said are left out."""
         with self._database.read() as session:
             if indices is None:
                 return Records([_feature(origin, row) for row in _rows(session, origin, None)], FeatureRecord)
@@ -61,9 +58,7 @@ class FeatureStore:
 
     def noted(self, origin: Origin, since: float = 0.0) -> builtins.list[tuple[int, str, float | None, bool, float]]:
         """(number, label that counts, its score, star, when it changed) of the latents that changed after `since`.
-
-        Plain values: of a wide SAE there are a hundred thousand.
-        """
+        Plain values: of a wide SAE there are a hundred thousand."""
         row = FeatureRow
         query = select(row.neuron_index, row.label, row.score, row.starred, row.updated_at).where(origin.owns(row))
         with self._database.read() as session:
@@ -71,7 +66,6 @@ class FeatureStore:
             return [(index, label, score, starred, when) for index, label, score, starred, when in rows]
 
     def count(self, origin: Origin) -> tuple[int, int]:
-        """How many latents have a label, and how many a star."""
         query = select(
             func.count().filter(FeatureRow.label_source.is_not(None)), func.count().filter(FeatureRow.starred.is_(True))
         )
@@ -80,10 +74,8 @@ class FeatureStore:
         return int(labelled), int(starred)
 
     def labels(self, origin: Origin, indices: Iterable[int] | None = None) -> Records[LabelRecord]:
-        """All labels of these latents (None: of all): by latent, and of each the one that counts first.
-
-        Failures come last.
-        """
+        """All labels of these latents (None: of all): by latent, and of each the one that counts first. Failures come
+        last."""
         query = select(FeatureRow.neuron_index, LabelRow).join(FeatureRow, LabelRow.feature_id == FeatureRow.id)
         query = query.where(origin.owns(FeatureRow)).order_by(
             FeatureRow.neuron_index, LabelRow.standing, LabelRow.created_at.desc(), LabelRow.identity
@@ -99,7 +91,6 @@ class FeatureStore:
         return Records(found, LabelRecord)
 
     def evidence(self, label_id: str) -> tuple[ExampleRecord, ...]:
-        """The examples that a label was made from, in their order."""
         query = select(FeatureActivationRow).where(FeatureActivationRow.label_id == label_id)
         with self._database.read() as session:
             rows = session.scalars(query.order_by(FeatureActivationRow.id)).all()
@@ -117,11 +108,8 @@ class FeatureStore:
         evidence: Mapping[int, Sequence[ExampleRecord]] | None = None,
         extraction_id: str | None = None,
     ) -> int:
-        """Take in labels; versions of one that is there become one by `merge`. Others of the same latent stay.
-
-        `evidence` are the examples that the label of a latent was made from, of the extraction `extraction_id`.
-        Returns how many labels were written.
-        """
+        """Take in labels; versions of one that is there become one by `merge`. `evidence` are the examples that the
+        label of a latent was made from. Returns how many labels were written."""
         everything = builtins.list(labels)
         for start in range(0, len(everything), _CHUNK):
             part = everything[start : start + _CHUNK]

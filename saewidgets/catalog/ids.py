@@ -12,11 +12,8 @@ _RANDOM_BITS = 80
 
 
 class _Ulids:
-    """Monotonic ULIDs (https://github.com/ulid/spec): 48 bits of milliseconds, 80 random bits.
-
-    Two made within one millisecond differ by one, and a clock that steps back is held, so that the order of ids
-    made by one process is the order of creation.
-    """
+    """Monotonic ULIDs (https://github.com/ulid/spec): two made within one millisecond differ by one, and a clock that
+    steps back is held, so that the order of ids made by one process is the order of creation."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

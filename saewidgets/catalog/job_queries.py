@@ -27,19 +27,16 @@ from saewidgets.catalog.queue import (
     take_lease,
 )
 from saewidgets.catalog.rows import find, job_record, plain
-from saewidgets.catalog.tables import JobLogRow, JobRow, LeaseRow, TrainingRow
+from saewidgets.catalog.tables import JobLogRow, JobRow, LeaseRow, TrainingRow, database_now
 from saewidgets.catalog.training_queries import apply_facts
-from saewidgets.catalog.types import database_now
 from saewidgets.events import CheckpointSaved, Event, Facts, JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import JobRecord, Records
 
 
 def record_events(session: Session, files: Files, owner: str, batch: Sequence[tuple[str, str | None, Event]]) -> None:
-    """Write what running jobs emit. Events of jobs that are not `owner`'s, or whose training is deleted, are dropped.
-
-    An event of a training's job belongs to that training: to the one named as its subject, else to the job's only one.
-    What there is to say of a job that has ended, and so is nobody's, still goes into its log.
-    """
+    """Write what running jobs emit. Events of jobs that are not `owner`'s, or whose training is deleted, are dropped;
+    what there is to say of a job that has ended, and so is nobody's, still goes into its log. An event belongs to the
+    training named as its subject, else to the job's only one."""
     ids = {job_id for job_id, _, _ in batch}
     near = select(JobRow).where(JobRow.id.in_(ids), or_(JobRow.owner == owner, JobRow.owner.is_(None)))
     jobs = {row.id: row for row in session.scalars(near)}
@@ -214,9 +211,7 @@ class JobStore:
         self, job_id: str, *, training_id: str | None = None, limit: int | None = None, offset: int = 0
     ) -> builtins.list[LogLine]:
         """The last `limit` lines of the job's log, oldest first; `offset` leaves out so many of the newest.
-
-        `training_id`: of several trainings of the job only this one's, and what concerns all.
-        """
+        `training_id`: only this one's, and what concerns all."""
         query = select(JobLogRow).where(JobLogRow.job_id == job_id).order_by(JobLogRow.id.desc()).limit(limit)
         if training_id is not None:
             query = query.where(or_(JobLogRow.training_id.is_(None), JobLogRow.training_id == training_id))

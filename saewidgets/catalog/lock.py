@@ -16,13 +16,8 @@ _POLL = 0.05
 
 @contextmanager
 def file_lock(path: Path, timeout: float) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (created if absent; it stays, so that nobody locks a deleted file).
-
-    The system releases it when the process ends, however that happens.
-
-    Raises:
-        CatalogError: another process has held it for `timeout` seconds.
-    """
+    """Hold an exclusive lock on `path` (created if absent; it stays, so that nobody locks a deleted file). The system
+    releases it when the process ends, however that happens."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         deadline = time.monotonic() + timeout

@@ -23,15 +23,8 @@ _CHUNK = 2_000  # rows per statement: far below SQLite's limit on bound values
 
 @dataclass(frozen=True, slots=True)
 class MetricTable:
-    """Columns of equal length, ordered by step, then by name.
-
-    Attributes:
-        step: optimiser step, int64.
-        tokens: training tokens seen by then, int64.
-        time: Unix seconds (UTC), float64.
-        name: the metric's name.
-        value: float64; may be NaN or infinite.
-    """
+    """Columns of equal length, ordered by step, then by name; `time` in Unix seconds, `value` may be NaN or
+    infinite."""
 
     step: array[int]
     tokens: array[int]
@@ -42,13 +35,7 @@ class MetricTable:
     def __len__(self) -> int:
         return len(self.name)
 
-    def series(self, name: str) -> tuple[array[int], array[float]]:
-        """(steps, values) of one metric."""
-        rows = [i for i, n in enumerate(self.name) if n == name]
-        return array("q", (self.step[i] for i in rows)), array("d", (self.value[i] for i in rows))
-
     def to_df(self) -> pd.DataFrame:
-        """Long form: columns step, tokens, time, name, value."""
         import pandas as pd  # costs half a second
 
         return pd.DataFrame(
@@ -89,19 +76,14 @@ class MetricStore:
         offset: int = 0,
     ) -> MetricTable:
         """Values in step order: see `Trainings.metrics`."""
+        conditions = (
+            (names, MetricRow.name.in_(names or ())), (since, MetricRow.time >= (since or 0)),
+            (until, MetricRow.time < (until or 0)), (min_step, MetricRow.step >= (min_step or 0)),
+            (max_step, MetricRow.step <= (max_step or 0)),
+        )  # fmt: skip
         query = select(MetricRow.step, MetricRow.tokens, MetricRow.time, MetricRow.name, MetricRow.value).where(
-            MetricRow.training_id == training_id
+            MetricRow.training_id == training_id, *(each for given, each in conditions if given is not None)
         )
-        if names is not None:
-            query = query.where(MetricRow.name.in_(names))
-        if since is not None:
-            query = query.where(MetricRow.time >= since)
-        if until is not None:
-            query = query.where(MetricRow.time < until)
-        if min_step is not None:
-            query = query.where(MetricRow.step >= min_step)
-        if max_step is not None:
-            query = query.where(MetricRow.step <= max_step)
         query = query.order_by(MetricRow.step, MetricRow.name).limit(limit).offset(offset or None)
         with self._database.read() as session:
             rows = session.execute(query).all()
@@ -109,16 +91,13 @@ class MetricStore:
         return MetricTable(array("q", steps), array("q", tokens), array("d", times), list(kinds), array("d", values))
 
     def names(self, training_id: str) -> list[str]:
-        """Which metrics a training has, in alphabetical order."""
         query = select(MetricRow.name).where(MetricRow.training_id == training_id).distinct().order_by(MetricRow.name)
         with self._database.read() as session:
             return list(session.scalars(query))
 
     def truncate(self, training_id: str, after_step: int) -> int:
-        """Delete values of later steps: a run that resumes from a checkpoint measures them again.
-
-        The training's newest values, step and tokens go back too. Returns how many values were deleted.
-        """
+        """Delete values of later steps: a run that resumes from a checkpoint measures them again. Its newest values go
+        back too. Returns how many were deleted."""
 
         def write(session: Session) -> int:
             gone = session.execute(
@@ -142,22 +121,18 @@ def save_metrics(session: Session, training_id: str, events: Sequence[Metrics]) 
                 "training_id": training_id, "name": name, "step": event.step, "tokens": event.tokens,
                 "time": event.time, "value": float(value),
             }  # fmt: skip
-    values = list(rows.values())
+    values, dialect = list(rows.values()), session.get_bind().dialect.name
+    if dialect not in ("sqlite", "postgresql"):
+        for row in values:
+            session.merge(MetricRow(**row))
+        return len(values)
+    insert = sqlite.insert(MetricRow) if dialect == "sqlite" else postgresql.insert(MetricRow)
+    replaced = {name: insert.excluded[name] for name in ("tokens", "time", "value")}
+    key = [MetricRow.training_id, MetricRow.name, MetricRow.step]
     for start in range(0, len(values), _CHUNK):
-        _upsert(session, values[start : start + _CHUNK])
+        part = values[start : start + _CHUNK]
+        session.execute(insert.on_conflict_do_update(index_elements=key, set_=replaced), part)
     return len(values)
-
-
-def _upsert(session: Session, values: list[dict[str, Any]]) -> None:
-    dialect = session.get_bind().dialect.name
-    if dialect in ("sqlite", "postgresql"):
-        insert = sqlite.insert(MetricRow) if dialect == "sqlite" else postgresql.insert(MetricRow)
-        replaced = {name: insert.excluded[name] for name in ("tokens", "time", "value")}
-        key = [MetricRow.training_id, MetricRow.name, MetricRow.step]
-        session.execute(insert.on_conflict_do_update(index_elements=key, set_=replaced), values)
-        return
-    for row in values:
-        session.merge(MetricRow(**row))
 
 
 def _newest(session: Session, training_id: str) -> dict[str, float]:

@@ -35,11 +35,9 @@ class Origin:
         return self.sae_id or self.training_id or ""
 
     def feature_id(self, index: int) -> str:
-        """``feat_{sae or training}_{index}``."""
         return f"feat_{self.id}_{index}"
 
     def owns(self, table: Owned) -> ColumnElement[bool]:
-        """The condition for rows that belong to it."""
         conditions = []
         if self.sae_id is not None:
             conditions.append(table.external_sae_id == self.sae_id)
@@ -49,11 +47,7 @@ class Origin:
 
 
 def split_feature_id(feature_id: str) -> tuple[str, int]:
-    """The SAE or training, and the number of the latent.
-
-    Raises:
-        NotFoundError: it is no id of a feature.
-    """
+    """The SAE or training, and the number of the latent."""
     found = _FEATURE_ID.fullmatch(feature_id)
     if found is None:
         raise NotFoundError(
@@ -73,9 +67,7 @@ def find_origin(session: Session, wanted: str) -> Origin:
 
 def hand_over(session: Session, training_id: str) -> None:
     """A training is about to be deleted: what belongs to it goes to the SAE that was imported from it, if there is one.
-
-    Where both have a row for the same latent, the SAE's stays, with the other's labels, star and notes.
-    """
+    Where both have a row for the same latent, the SAE's stays, with the other's labels, star and notes."""
     sae_id = session.scalar(select(SAERow.id).where(SAERow.training_id == training_id))
     if sae_id is None:
         return

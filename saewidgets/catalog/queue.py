@@ -1,28 +1,30 @@
-"""The queues of lanes, the leases that say who works on one, and how jobs stand: queries inside a session."""
+"""The queues of lanes, the leases that say who works on one, and how jobs stand: queries inside a session; and
+`RowsOfJobs`, which the stores of trainings, extractions and activations share: what a row *is* stands in the row, where
+it *stands* (status, progress, error) comes from its job."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import builtins
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from saewidgets.catalog.rows import job_record
-from saewidgets.catalog.tables import ActivationStoreRow, ExtractionRow, JobRow, LeaseRow, TrainingRow
-from saewidgets.catalog.types import database_now
+from saewidgets.catalog.database import Database
+from saewidgets.catalog.filestate import Files, FileStates
+from saewidgets.catalog.rows import change, find, job_record, missing
+from saewidgets.catalog.tables import ActivationStoreRow, ExtractionRow, JobRow, LeaseRow, TrainingRow, database_now
 from saewidgets.config.arguments import shown
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.records import JobRecord
+from saewidgets.records import JobRecord, Records
 
 
 # Statuses as people write them: one or several, as values of the enum or as words.
 def statuses(wanted: JobStatus | str | Collection[JobStatus | str]) -> frozenset[JobStatus]:
-    """The statuses that `wanted` names.
-
-    Raises:
-        ConfigError: one of them is not a status; the hint lists those that are.
-    """
+    """The statuses that `wanted` names. Raises `ConfigError` where one of them is not a status."""
     found = set()
     for each in wanted if isinstance(wanted, Collection) and not isinstance(wanted, str) else [wanted]:
         try:
@@ -144,10 +146,71 @@ def refuse_while_going(
     return job
 
 
-def delete_with_job(session: Session, row: ExtractionRow | ActivationStoreRow, name: str) -> None:
-    """Delete a row, which is called `name`, and its job. Raises `StateError` while it is queued or running."""
-    job = refuse_while_going(session, row, f"The {name}", "Cancel it first.")
-    session.delete(row)
-    session.flush()
-    if job is not None:
-        session.delete(job)
+AnyRecord = TypeVar("AnyRecord")
+
+
+class RowsOfJobs(Generic[AnyRecord]):
+    """Rows of one table, each with its job: `query` gives both, and what else `_records` takes; rows without a job are
+    in it. `noun` is what a row is called where it cannot be deleted."""
+
+    table: ClassVar[Any]
+    record: ClassVar[builtins.type[Any]]
+    noun: ClassVar[str]
+    query: ClassVar[Select[Any]]
+
+    def __init__(self, database: Database, files: Files, host: str) -> None:
+        self._database, self._files, self._host = database, files, host
+        self._states = FileStates(host)
+
+    def create(self, *, folder: str | Path, facts: Mapping[str, Any] | None = None, **columns: Any) -> AnyRecord:
+        def write(session: Session) -> str:
+            row = self.table(
+                facts=dict(facts or {}), host=self._host, folder=self._files.stored(folder), created_at=now(session),
+                **columns,
+            )
+            session.add(row)
+            return str(row.id)
+
+        return self.get(self._database.write(write))
+
+    def get(self, row_id: str) -> AnyRecord:
+        found = self._read(self.table.id == row_id)
+        if not found:
+            raise missing(self.table, row_id)
+        return found[0]
+
+    def by_job(self, job_id: str) -> Records[AnyRecord]:
+        return self._read(self.table.job_id == job_id)
+
+    def update(self, row_id: str, **changes: Any) -> AnyRecord:
+        self._database.write(lambda session: change(find(session, self.table, row_id), changes))
+        return self.get(row_id)
+
+    def delete(self, row_id: str) -> Path:
+        """Delete a row and its job. Returns its folder, for the caller to remove."""
+
+        def write(session: Session) -> Path:
+            row = find(session, self.table, row_id)
+            folder = self._files.owned(row.folder)
+            job = refuse_while_going(session, row, f"The {self.noun}", "Cancel it first.")
+            session.delete(row)
+            session.flush()
+            if job is not None:
+                session.delete(job)
+            return folder
+
+        return self._database.write(write)
+
+    def _read(
+        self, *conditions: ColumnElement[bool], order: Sequence[Any] = (), limit: int | None = None, offset: int = 0
+    ) -> Records[AnyRecord]:
+        query = self.query.where(*conditions).order_by(*order or (self.table.id,))
+        with self._database.read() as session:
+            rows = session.execute(query.limit(limit).offset(offset or None)).all()
+            jobs = jobs_now(session, (row[1] for row in rows))
+            return Records(self._records(session, rows, jobs), self.record)
+
+    def _records(
+        self, session: Session, rows: Sequence[Any], jobs: Mapping[str | None, JobRecord]
+    ) -> builtins.list[AnyRecord]:
+        raise NotImplementedError

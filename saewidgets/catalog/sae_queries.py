@@ -56,10 +56,8 @@ _WHOLE: Select[Any] = select(
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What an SAE has to fit; None does not ask.
-
-    `model` may be any name of the model, and `search` looks for every one of its words.
-    """
+    """What an SAE has to fit; None does not ask. `model` may be any name of the model, and `search` looks for every one
+    of its words."""
 
     source: str | None = None
     model: str | None = None
@@ -88,11 +86,7 @@ class Filters:
             raise ConfigError(f"No model has layer {self.layer}.", where="layer", hint="Write layer=6, for example.")
 
     def conditions(self, without: Iterable[str] = ()) -> list[ColumnElement[bool]]:
-        """As parts of a query, without the filters named in `without`.
-
-        Raises:
-            ConfigError: a filter has a value that none can have; `where` names it.
-        """
+        """As parts of a query, without the filters named in `without`."""
         self._check()
         found: list[ColumnElement[bool]] = []
         for field in fields(self):
@@ -112,11 +106,8 @@ class Filters:
 
 
 def _count_facets(filters: Filters, rows: Iterable[Any]) -> dict[str, dict[Any, int]]:
-    """Facet → value → how many SAEs have it, from rows of the facets' values and a number.
-
-    A facet's own filter does not count for it, so that its other values can be seen; all others do. Values that are
-    not known (None) are left out. In order of frequency; layers in their own. A model has one name here.
-    """
+    """Facet → value → how many SAEs have it. A facet's own filter does not count for it, so that its other values can
+    be seen; all others do. In order of frequency; layers in their own. A model has one name here."""
     wanted = [getattr(filters, name) for name in FACETS]
     model = FACETS.index("model")
     wanted[model] = one_name(wanted[model]) if wanted[model] else wanted[model]
@@ -164,15 +155,9 @@ class SAEStore:
         files: Iterable[str] | None = None,
         **columns: Any,
     ) -> SAERecord:
-        """Take an SAE into the library. `source` is trained, huggingface, gemma_scope or local.
-
-        Names, sizes and times of the files at `path` are recorded, with a sample of their content: of those in `files`,
-        else of all; `size_bytes` None takes their sum. `columns` are the row's others.
-
-        A training has one SAE here, and so has a place on the hub (repository, commit, folder). If there is one
-        already (another process was quicker), nothing is written and that one is returned: its `id` is not the one
-        that was asked for.
-        """
+        """Take an SAE into the library. Names, sizes and times of the files at `path` (of those in `files`, else of
+        all) are recorded, with a sample of their content. A training has one SAE here, and so has a place on the hub:
+        if there is one already (another process was quicker), that one is returned."""
         if source not in SOURCES:
             raise ValueError(f"The source of an SAE is one of {', '.join(SOURCES)}, not {source!r}.")
         sizes = _files_at(self._files, path, files)
@@ -212,11 +197,8 @@ class SAEStore:
         **about: Any,
     ) -> tuple[SAERecord, str]:
         """Let an SAE stand for other files: its training has learned more, they were moved, or downloaded again.
-
-        What `add` records of the files is recorded, statistics are forgotten, `metadata` None is kept, and `about` says
-        what is different (``format dtype architecture d_in d_sae d_out``). With `unused` it is refused while a job uses
-        the SAE, as `delete` is. Returns the record, and the path it had before; the caller removes the files there.
-        """
+        `about` says what is different. With `unused` it is refused while a job uses the SAE. Returns the record, and
+        the path it had before; the caller removes the files there."""
         unknown = about.keys() - _ABOUT_FILES
         if unknown:
             raise ValueError(f"These fields of an SAE do not go with its files: {', '.join(sorted(unknown))}.")
@@ -241,28 +223,19 @@ class SAEStore:
         return self._database.write(write)
 
     def get(self, sae_id: str) -> SAERecord:
-        """Raises `NotFoundError`."""
         with self._database.read() as session:
             return self._record(session, sae_id)
 
     def by_training(self, training_id: str) -> SAERecord | None:
-        """The SAE imported from a run; None if there is none yet."""
         return self._one(SAERow.training_id == training_id)
 
     def by_download(self, repo_id: str, revision: str, repo_path: str) -> SAERecord | None:
-        """The SAE that was downloaded from this folder of this commit; None if there is none yet."""
         return self._one(SAERow.repo_id == repo_id, SAERow.revision == revision, SAERow.repo_path == repo_path)
 
     def list(
         self, *, sort: str = "newest", limit: int | None = None, offset: int = 0, **filters: Any
     ) -> Records[SAERecord]:
-        """SAEs that fit all that is given (the fields of `Filters`), in the order `sort`.
-
-        Their `statistics` are empty: `get` has them.
-
-        Raises:
-            ConfigError: there is no such order, page or value of a filter.
-        """
+        """SAEs that fit all that is given (the fields of `Filters`). Their `statistics` are empty: `get` has them."""
         if not isinstance(sort, str) or sort not in SORTS:
             hint = f"Use one of: {', '.join(SORTS)}."
             raise ConfigError(f"SAEs cannot be sorted by {shown(sort)}.", where="sort", hint=hint)
@@ -277,33 +250,27 @@ class SAEStore:
         return Records(found, SAERecord)
 
     def count(self, **filters: Any) -> tuple[int, int]:
-        """How many SAEs fit, and how many bytes they have together."""
         query = select(func.count(), func.coalesce(func.sum(SAERow.size_bytes), 0))
         with self._database.read() as session:
             number, size = session.execute(query.where(*Filters(**filters).conditions())).one()
         return int(number), int(size)
 
     def names_folder(self, path: str | Path) -> bool:
-        """Whether an SAE's files are in the folder `path`."""
         query = select(SAERow.id).where(SAERow.path == self._files.stored(path)).limit(1)
         with self._database.read() as session:
             return session.scalar(query) is not None
 
     def names(self) -> set[str]:
-        """The names that are taken."""
         with self._database.read() as session:
             return set(session.scalars(select(SAERow.name)))
 
     def facets(self, **filters: Any) -> dict[str, dict[Any, int]]:
-        """Facet → value → how many SAEs have it: see `_count_facets`."""
         asked, columns = Filters(**filters), [getattr(SAERow, name) for name in FACETS]
         query = select(*columns, func.count()).where(*asked.conditions(without=FACETS)).group_by(*columns)
         with self._database.read() as session:
             return _count_facets(asked, session.execute(query).all())
 
     def update(self, sae_id: str, **changes: Any) -> SAERecord:
-        """Change columns of the row."""
-
         def write(session: Session) -> SAERecord:
             row = find(session, SAERow, sae_id)
             change(row, {**changes, "tags": builtins.list(changes["tags"])} if "tags" in changes else changes)
@@ -315,11 +282,7 @@ class SAEStore:
         return self._database.write(write)
 
     def delete(self, sae_id: str) -> SAERecord:
-        """Take it out of the library. The record's `path` says which files the caller removes, if they are its own.
-
-        Raises:
-            StateError: a job that has not ended names it in its payload, or fetches its files again.
-        """
+        """Take it out of the library. The record's `path` says which files the caller removes, if they are its own."""
 
         def write(session: Session) -> SAERecord:
             row = find(session, SAERow, sae_id)
@@ -359,10 +322,7 @@ class SAEStore:
 
     def _renew(self, renewed: Mapping[str, str]) -> None:
         """Record the times of files whose content is as it was: a copied workspace is sampled once, not at every look.
-
-        Only a saving of time: it does not wait, and where it cannot be written (read-only, busy) the next process
-        samples again.
-        """
+        It does not wait, and where it cannot be written the next process samples again."""
         if not renewed:
             return
         old, new = bindparam("old", type_=Text()), bindparam("new", type_=Text())
@@ -387,24 +347,18 @@ def _total(files: Mapping[str, Sequence[Any]] | None) -> int:
 
 def _refuse_used(session: Session, row: SAERow) -> None:
     """Raises `StateError` while a job that has not ended uses the SAE."""
-    job = _using(session, row)
+    payload = type_coerce(JobRow.payload, Text)
+    unfinished = select(JobRow).where(JobRow.status.in_(_UNFINISHED))
+    job = session.scalars(unfinished.where(payload.contains(f'"{row.id}"', autoescape=True)).limit(1)).first()
+    if job is None and row.revision is not None:
+        same_commit = session.scalars(unfinished.where(payload.contains(f'"{row.revision}"', autoescape=True)))
+        job = next((each for each in same_commit if _fetches(each, row)), None)
     if job is not None:
         doing = "fetches its files again" if _fetches(job, row) else "reads it"
         raise StateError(
             f"{row.name} is in use: a job of kind {job.kind} ({job.status}) {doing}, {job.id}.", where=row.id,
             hint=f"Cancel that first, ws.jobs.get({job.id!r}).cancel(), or wait until it has ended.",
         )
-
-
-def _using(session: Session, row: SAERow) -> JobRow | None:
-    """A job that has not ended and reads the SAE, or fetches its files again."""
-    payload = type_coerce(JobRow.payload, Text)
-    unfinished = select(JobRow).where(JobRow.status.in_(_UNFINISHED))
-    named = session.scalars(unfinished.where(payload.contains(f'"{row.id}"', autoescape=True)).limit(1)).first()
-    if named is not None or row.revision is None:
-        return named
-    same_commit = session.scalars(unfinished.where(payload.contains(f'"{row.revision}"', autoescape=True)))
-    return next((job for job in same_commit if _fetches(job, row)), None)
 
 
 def _fetches(job: JobRow, row: SAERow) -> bool:

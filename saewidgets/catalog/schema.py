@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Column, Engine, MetaData, String, Table, create_engine, event, func, inspect, select
 from sqlalchemy.engine import Connection
@@ -112,8 +111,13 @@ def upgrade(engine: Engine) -> None:
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
-            if connection.dialect.name == "sqlite":
-                _check_references(connection)
+            if connection.dialect.name == "sqlite" and (
+                broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+            ):
+                raise CatalogError(
+                    f"{len(broken)} rows of the catalog refer to rows that do not exist.", where=str(broken[0][0]),
+                    hint="The migration was undone. Restore a copy from the folder backups, or report this.",
+                )
         except DatabaseError as error:
             raise catalog_error(error, str(engine.url)) from error
 
@@ -126,26 +130,13 @@ def _migrating(engine: Engine) -> Iterator[Connection]:
             yield connection
         return
     other = create_engine(engine.url, poolclass=NullPool, connect_args={"timeout": 30})
-    event.listen(other, "connect", _manual_transactions)
+    event.listen(other, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
     event.listen(other, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with other.begin() as connection:
             yield connection
     finally:
         other.dispose()
-
-
-def _manual_transactions(connection: sqlite3.Connection, _: Any) -> None:
-    connection.isolation_level = None
-
-
-def _check_references(connection: Connection) -> None:
-    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
-    if broken:
-        raise CatalogError(
-            f"{len(broken)} rows of the catalog refer to rows that do not exist.", where=str(broken[0][0]),
-            hint="The migration was undone. Restore a copy from the folder backups, or report this.",
-        )
 
 
 def _has_rows(engine: Engine) -> bool:
@@ -158,10 +149,8 @@ def _has_rows(engine: Engine) -> bool:
 
 
 def back_up(path: Path, version: str) -> Path:
-    """Copy a SQLite catalog into the folder ``backups`` beside it, whole or not at all; keeps the newest few.
-
-    SQLite's backup API sees one consistent state, also while others write and with a WAL beside the file.
-    """
+    """Copy a SQLite catalog into the folder ``backups`` beside it, whole or not at all; keeps the newest few. SQLite's
+    backup API sees one consistent state, also while others write."""
     folder = path.parent / "backups"
     folder.mkdir(exist_ok=True)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -11,9 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from saewidgets.activation_records import ActivationStoreRecord
-from saewidgets.catalog.queue import NO_JOB, statuses
+from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, statuses
 from saewidgets.catalog.rows import shared
-from saewidgets.catalog.rows_of_jobs import RowsOfJobs
 from saewidgets.catalog.tables import ActivationStoreRow, JobRow
 from saewidgets.config.names import search_words
 from saewidgets.events import JobStatus

@@ -59,14 +59,11 @@ class UsedStore:
             return list(session.scalars(query))
 
     def facts(self, name: str) -> dict[str, Any] | None:
-        """What is known about it; None if it was never used here."""
         with self._database.read() as session:
             row = session.get(self._table, name)
             return None if row is None else dict(row.facts)
 
     def delete(self, name: str) -> None:
-        """Forget it; no error if it is not there."""
-
         def write(session: Session) -> None:
             row = session.get(self._table, name)
             if row is not None:
@@ -81,13 +78,7 @@ _OR_REPLACE = ", or replace it with replace=True"
 
 @dataclass(frozen=True, slots=True)
 class NewTemplate:
-    """A template that is to be kept.
-
-    Attributes:
-        config: `TrainingConfig` data.
-        model, dataset: what forms suggest for it.
-        corpus: the label of its corpus.
-    """
+    """A template that is to be kept; `model` and `dataset` are what forms suggest for it, `corpus` is the label."""
 
     name: str
     config: Mapping[str, Any]
@@ -107,15 +98,8 @@ class TemplateStore:
         self._database = database
 
     def put(self, template: NewTemplate, *, replace: bool = False) -> TemplateRecord:
-        """Keep a template.
-
-        Args:
-            template: what is kept.
-            replace: take the place of the one with this name, which keeps its id and stays a favourite.
-
-        Raises:
-            StateError: there is one of this name, and `replace` is not set.
-        """
+        """Keep a template; with `replace` it takes the place of the one with this name, which keeps its id and stays a
+        favourite."""
 
         def write(session: Session) -> TemplateRecord:
             row = session.scalar(select(TemplateRow).where(TemplateRow.name == template.name))
@@ -148,12 +132,10 @@ class TemplateStore:
         return Records(self._named(write, "one of these names"), TemplateRecord)
 
     def get(self, template_id: str) -> TemplateRecord:
-        """Raises `NotFoundError`."""
         with self._database.read() as session:
             return _record(find(session, TemplateRow, template_id))
 
     def find(self, wanted: str) -> TemplateRecord | None:
-        """The one with this id, or else with this name; None if there is none."""
         with self._database.read() as session:
             row = session.get(TemplateRow, wanted) or session.scalar(
                 select(TemplateRow).where(TemplateRow.name == wanted)
@@ -161,14 +143,11 @@ class TemplateStore:
             return None if row is None else _record(row)
 
     def list(self) -> Records[TemplateRecord]:
-        """All of them, by name."""
         with self._database.read() as session:
             found = [_record(row) for row in session.scalars(select(TemplateRow))]
         return Records(sorted(found, key=lambda one: (one.name.casefold(), one.id)), TemplateRecord)
 
     def update(self, template_id: str, **changes: Any) -> TemplateRecord:
-        """Change `name` or `favorite`. Raises `StateError` if another one has this name."""
-
         def write(session: Session) -> TemplateRecord:
             row = find(session, TemplateRow, template_id)
             change(row, changes)
@@ -179,7 +158,6 @@ class TemplateStore:
         return self._named(write, str(changes.get("name", "")))
 
     def delete(self, template_id: str) -> None:
-        """Raises `NotFoundError`."""
         self._database.write(lambda session: session.delete(find(session, TemplateRow, template_id)))
 
     def _named(self, write: Callable[[Session], T], name: str, otherwise: str = "") -> T:

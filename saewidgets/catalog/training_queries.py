@@ -13,9 +13,8 @@ from sqlalchemy.orm import Session
 from saewidgets.catalog.extraction_queries import remove_jobs
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.origins import hand_over
-from saewidgets.catalog.queue import NO_JOB, now, refuse_while_going, statuses
+from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, now, refuse_while_going, statuses
 from saewidgets.catalog.rows import change, error_of, find, shared
-from saewidgets.catalog.rows_of_jobs import RowsOfJobs
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.names import MAX_NAME, names_of, one_line, search_words, storable
 from saewidgets.errors import NotFoundError, StateError
@@ -45,21 +44,16 @@ _FACT_COLUMNS = frozenset({"d_in", "sae_path", "note", "tokens_total"})
 class TrainingStore(RowsOfJobs[TrainingRecord]):
     """`catalog.trainings`."""
 
-    table, record, noun, query, status = TrainingRow, TrainingRecord, "training", _ALL, _SHOWN_STATUS
+    table, record, noun, query = TrainingRow, TrainingRecord, "training", _ALL
 
     def create_all(
         self,
         runs: Sequence[Mapping[str, Any]],
         free_name: Callable[[str, Collection[str]], str] | None = None,
     ) -> None:
-        """Insert the runs of one job, all or none. Each gives the columns of its row.
-
-        Args:
-            runs: the runs. One whose `name_given` is false may get another name.
-            free_name: makes another name of that of such a run, and of that of their group (the job has it), where it
-                is among those given. They are chosen where they are written, so that what begins at once is called
-                differently.
-        """
+        """Insert the runs of one job, all or none. Each gives the columns of its row. `free_name` makes another name of
+        that of a run whose `name_given` is false, and of that of their group (the job has it), where it is among those
+        given. They are chosen where they are written, so that what begins at once is called differently."""
 
         def write(session: Session) -> None:
             job = session.get(JobRow, runs[0].get("job_id")) if free_name else None
@@ -88,51 +82,18 @@ class TrainingStore(RowsOfJobs[TrainingRecord]):
             return _names_like(session, wanted)
 
     def list(
-        self,
-        *,
-        status: JobStatus | str | Collection[JobStatus | str] | None = None,
-        model: str | None = None,
-        search: str | None = None,
-        group_id: str | None = None,
-        limit: int | None = None,
-        offset: int = 0,
-        order: str = "-created_at",
+        self, *, limit: int | None = None, offset: int = 0, order: str = "-created_at", **filters: Any
     ) -> Records[TrainingRecord]:
-        """Runs that fit all that is given.
-
-        Args:
-            status: one or several. Raises `ConfigError` if there is no such status.
-            model: one of its names; `gpt2` also finds runs on `openai-community/gpt2`.
-            search: text in name, model, dataset, hook name, architecture or id, upper or lower case alike.
-            group_id: runs of one group.
-            limit: at most so many.
-            offset: leave out so many first.
-            order: created_at, name, model, tokens_done or tokens_total; with "-" in front descending.
-        """
+        """Runs that fit all `filters` (see `_conditions`); `order` with "-" in front is descending."""
         column = _ORDERS.get(order.removeprefix("-"))
         if column is None:
             raise ValueError(f"Trainings cannot be ordered by {order!r}; use one of {', '.join(_ORDERS)}.")
         descending = order.startswith("-")
         ordered = [each.desc() if descending else each.asc() for each in (column, TrainingRow.id)]
-        conditions = self._conditions(status, model, search, group_id)
-        return self._read(*conditions, order=ordered, limit=limit, offset=offset)
-
-    def count(
-        self,
-        *,
-        status: JobStatus | str | Collection[JobStatus | str] | None = None,
-        model: str | None = None,
-        search: str | None = None,
-    ) -> dict[JobStatus, int]:
-        """How many runs fit, by status."""
-        return self._count(*self._conditions(status, model, search))
+        return self._read(*_conditions(**filters), order=ordered, limit=limit, offset=offset)
 
     def update(self, row_id: str, *, facts: Mapping[str, Any] | None = None, **changes: Any) -> TrainingRecord:
-        """Change columns (``name note d_in sae_path job_id tokens_done tokens_total step device lane host config``, and
-        ``own_status own_command own_error ended_at`` of one of a group).
-
-        `facts` are merged into those that are there.
-        """
+        """Change columns of the row; `facts` are merged into those that are there."""
 
         def write(session: Session) -> None:
             row = find(session, TrainingRow, row_id)
@@ -152,8 +113,6 @@ class TrainingStore(RowsOfJobs[TrainingRecord]):
             return {i: command for i, command in session.execute(query) if command is not None}
 
     def rename_group(self, group_id: str, name: str) -> None:
-        """Raises `NotFoundError` if it has no runs, or its job is gone."""
-
         def write(session: Session) -> None:
             mine = select(TrainingRow.job_id).where(TrainingRow.group_id == group_id)
             job = session.scalars(select(JobRow).where(JobRow.id.in_(mine))).first()
@@ -165,24 +124,15 @@ class TrainingStore(RowsOfJobs[TrainingRecord]):
         self._database.write(write)
 
     def delete(self, row_id: str) -> Path:
-        """Delete the run with its metrics, checkpoints and job; an SAE imported from it stays.
-
-        Its extractions and the labels of its latents go to that SAE, or are deleted with it where there is none.
-
-        Returns:
-            Its folder, really inside the workspace. The caller removes it, now that no row names it.
-
-        Raises:
-            StateError: it is queued or running; a job that has not ended reads it; or an SAE of the library keeps its
-                files in that folder.
-            NotFoundError: there is no such run.
-        """
+        """Delete the run with its metrics, checkpoints and job; an SAE imported from it stays, and gets its extractions
+        and the labels of its latents. Returns its folder, really inside the workspace, for the caller to remove."""
 
         def write(session: Session) -> Path:
             row = find(session, TrainingRow, row_id)
             job = refuse_while_going(session, row, row.name, "Stop it first.")
-            reads = _reading(session, row_id, row.job_id)
-            if reads is not None:
+            named = type_coerce(JobRow.payload, Text).contains(f'"{row_id}"', autoescape=True)
+            reading = select(JobRow).where(JobRow.status.in_(_UNFINISHED), JobRow.id != (row.job_id or ""), named)
+            if (reads := session.scalars(reading.limit(1)).first()) is not None:
                 raise StateError(
                     f"{row.name} is in use: a job of kind {reads.kind} ({reads.status}) reads it, {reads.id}.",
                     where=row_id,
@@ -205,29 +155,6 @@ class TrainingStore(RowsOfJobs[TrainingRecord]):
 
         return self._database.write(write)
 
-    def _conditions(
-        self,
-        status: JobStatus | str | Collection[JobStatus | str] | None,
-        model: str | None,
-        search: str | None,
-        group_id: str | None = None,
-    ) -> builtins.list[ColumnElement[bool]]:
-        """For a query that joins the jobs."""
-        found: builtins.list[ColumnElement[bool]] = []
-        if status is not None:
-            found.append(_SHOWN_STATUS.in_(sorted(statuses(status))))
-        if model is not None:
-            found.append(TrainingRow.model.in_(names_of(model)))
-        if group_id is not None:
-            found.append(TrainingRow.group_id == group_id)
-        if search_words(search):
-            columns = (
-                TrainingRow.name, TrainingRow.model, TrainingRow.corpus, TrainingRow.hook_name,
-                TrainingRow.architecture, TrainingRow.id,
-            )  # fmt: skip
-            found.append(or_(*(c.icontains(storable(search or "").strip(), autoescape=True) for c in columns)))
-        return found
-
     def _records(
         self, session: Session, rows: Sequence[Any], jobs: Mapping[str | None, JobRecord]
     ) -> builtins.list[TrainingRecord]:
@@ -247,6 +174,28 @@ class TrainingStore(RowsOfJobs[TrainingRecord]):
         return [
             _record(row, jobs.get(row.job_id), kept.get(row.id), saes.get(row.id), self._files) for row, _ in rows
         ]
+
+
+def _conditions(
+    *, status: JobStatus | str | Collection[JobStatus | str] | None = None, model: str | None = None,
+    search: str | None = None, group_id: str | None = None,
+) -> list[ColumnElement[bool]]:
+    """For a query that joins the jobs. `gpt2` also finds runs on `openai-community/gpt2`; `search` is text in one of
+    the columns, upper or lower case alike."""
+    found: list[ColumnElement[bool]] = []
+    if status is not None:
+        found.append(_SHOWN_STATUS.in_(sorted(statuses(status))))
+    if model is not None:
+        found.append(TrainingRow.model.in_(names_of(model)))
+    if group_id is not None:
+        found.append(TrainingRow.group_id == group_id)
+    if search_words(search):
+        columns = (
+            TrainingRow.name, TrainingRow.model, TrainingRow.corpus, TrainingRow.hook_name, TrainingRow.architecture,
+            TrainingRow.id,
+        )  # fmt: skip
+        found.append(or_(*(c.icontains(storable(search or "").strip(), autoescape=True) for c in columns)))
+    return found
 
 
 def apply_facts(row: TrainingRow, facts: Mapping[str, Any], files: Files) -> None:
@@ -286,13 +235,6 @@ def _status(row: TrainingRow, job: JobRecord) -> JobStatus:
     if row.own_status is not None:
         return JobStatus(row.own_status)
     return JobStatus.STOPPING if row.own_command is not None and job.status.is_active else job.status
-
-
-def _reading(session: Session, training_id: str, own_job: str | None) -> JobRow | None:
-    """A job that has not ended and reads what the training has left."""
-    named = type_coerce(JobRow.payload, Text).contains(f'"{training_id}"', autoescape=True)
-    query = select(JobRow).where(JobRow.status.in_(_UNFINISHED), JobRow.id != (own_job or ""), named)
-    return session.scalars(query.limit(1)).first()
 
 
 def _names_like(session: Session, wanted: str) -> set[str]:

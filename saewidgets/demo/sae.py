@@ -102,7 +102,6 @@ def sae_labels() -> list[dict[str, Any]]:
 
 
 def _read(about: AboutSAE, names: tuple[str, ...]) -> dict[str, bytes]:
-    """The content of these files, which is what `about` says of them."""
     path = _FOLDER / "demo-sae.zip"
     found: dict[str, bytes] = {}
     try:

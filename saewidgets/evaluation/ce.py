@@ -30,15 +30,8 @@ class CrossEntropy:
     """Computes next-token losses and divergences without ever holding the logits of a whole batch.
 
     The hidden states in front of the vocabulary are caught, and the output layer is applied to a few positions at a
-    time. Whether that gives the model's own logits (some models do more after the output layer) is tried once on a few
-    tokens; if not, the model is run in small batches.
-
-    Args:
-        lm: the language model.
-
-    Raises:
-        ConfigError: it does not predict the next token (an encoder, or a model without its output layer).
-    """
+    time. Whether that gives the model's own logits is tried once on a few tokens; if not, the model is run in small
+    batches. Raises `ConfigError` where it does not predict the next token."""
 
     def __init__(self, lm: LoadedModel) -> None:
         lm.check_causal("Cross-entropy")
@@ -61,12 +54,8 @@ class CrossEntropy:
         return 1 << 30 if self._head is not None else max(1, LOGIT_BYTES // (4 * self._vocabulary * context))
 
     def sums(self, input_ids: Tensor, counted: Tensor) -> tuple[float, int]:
-        """Sum of the losses of the counted predictions, and their number.
-
-        Args:
-            input_ids: ``[batch, context]``.
-            counted: bool ``[batch, context]``; entry t says whether predicting token t counts. Entry 0 never does.
-        """
+        """Sum of the losses of the counted predictions, and their number. Entry t of `counted` says whether predicting
+        token t of `input_ids` ``[batch, context]`` counts; entry 0 never does."""
         rows = min(self.batch_limit(input_ids.shape[1]), len(input_ids)) or 1
         total, number = 0.0, 0
         for ids, wanted in zip(input_ids.split(rows), counted.split(rows), strict=True):
@@ -93,12 +82,8 @@ class CrossEntropy:
         return float(total), len(rows)
 
     def divergence(self, clean: Tensor, other: Tensor, kept: Tensor) -> float:
-        """Sum of KL(clean ‖ other) over positions, in nats.
-
-        Args:
-            clean, other: what `outputs` returned of the same token ids.
-            kept: bool ``[batch, context]``: which positions count.
-        """
+        """Sum of KL(clean ‖ other) over the `kept` positions, in nats, of what `outputs` returned of the same token
+        ids."""
         mask = kept.to(clean.device)
         total = torch.zeros((), dtype=torch.float64, device=clean.device)
         for part, changed in zip(self._parts(clean[mask]), self._parts(other[mask]), strict=True):

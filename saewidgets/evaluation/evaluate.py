@@ -44,16 +44,8 @@ Check = Callable[[], None] | None
 
 
 class Batches:
-    """The contexts in parts, each with two masks: the positions that count, and the tokens whose prediction does.
-
-    Args:
-        lm: the language model; its tokenizer says which tokens are special.
-        contexts: ``[n, context]`` token ids.
-        rule: which positions count.
-        batch_size: contexts per forward.
-        losses: where the cross-entropy is measured, which may need smaller parts.
-        check: called before every forward; what it raises ends the evaluation.
-    """
+    """The contexts ``[n, context]`` in parts, each with two masks: the positions that count, and the tokens whose
+    prediction does. Where the cross-entropy is measured (`losses`) parts may be smaller."""
 
     def __init__(
         self, lm: LoadedModel, contexts: Tensor, rule: TokenMask, batch_size: int, losses: CrossEntropy | None,
@@ -73,17 +65,14 @@ class Batches:
             yield ids, usual & self._in_slice, usual & predicted
 
     def run_check(self) -> None:
-        """Before every forward."""
         if self._check is not None:
             self._check()
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Cross-entropy of the language model by itself, and with zeros at the hook point: nats per token.
-
-    It does not depend on the SAE: the same for every evaluation on the same contexts at the same place.
-    """
+    """Cross-entropy of the language model by itself, and with zeros at the hook point: nats per token, the same for
+    every SAE on the same contexts at the same place."""
 
     clean: float
     zero: float
@@ -108,11 +97,7 @@ class Subject:
 
 
 class Evaluator:
-    """Evaluates SAEs of one language model; what it found out about the model is kept for the next time.
-
-    Args:
-        lm: the language model; left as it was.
-    """
+    """Evaluates SAEs of one language model; what it found out about the model is kept for the next time."""
 
     def __init__(self, lm: LoadedModel) -> None:
         self.lm = lm
@@ -144,21 +129,8 @@ class Evaluator:
         mean_ablation: bool = False,
         check: Check = None,
     ) -> list[tuple[dict[str, float], Tensor]]:
-        """Evaluate SAEs on the same contexts.
-
-        Args:
-            subjects: the SAEs; they run in evaluation mode and are left as they were.
-            contexts: ``[n, context]`` token ids.
-            rule: which positions count; all but special tokens if left out.
-            batch_size, cross_entropy, divergence, mean_ablation, check: as in `evaluate`.
-
-        Returns:
-            Of each subject the numbers that `evaluate` lists, and the density of its latents, ``[d_sae]`` float64 on
-            the CPU.
-
-        Raises:
-            HookError, ConfigError: see `evaluate`.
-        """
+        """Evaluate SAEs on the same contexts; arguments as in `evaluate`. Returns of each the numbers that `evaluate`
+        lists, and the density of its latents, ``[d_sae]`` float64 on the CPU."""
         lm = self.lm
         placed = [Placed(s.sae, lm, s.hook_name, s.hook_name_out, s.scaler) for s in subjects]
         check_context(lm.name, lm.context, contexts.shape[-1], "contexts")
@@ -237,7 +209,6 @@ class _Pass:
         return [self._result(*each) for each in zip(self._placed, self._known, self._sae, strict=True)]
 
     def _spliced(self, ids: Tensor, kept: Tensor, counted: Tensor) -> None:
-        """A whole forward for each SAE."""
         for each, sums in zip(self._placed, self._sae, strict=True):
             self._batches.run_check()
             with each.spliced(kept):
@@ -245,7 +216,6 @@ class _Pass:
             sums.loss += self._losses.loss(outputs, ids, counted)[0]
 
     def _resumed(self, ids: Tensor, kept: Tensor, counted: Tensor) -> None:
-        """One forward that the others go on from."""
         model, losses = self._lm.model, self._losses
         clean: list[Tensor] = []
         run: Callable[[], object] = lambda: clean.append(losses.outputs(ids))  # noqa: E731

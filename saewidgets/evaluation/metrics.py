@@ -38,13 +38,7 @@ _SUMS = ("error", "square", "hat_square", "dot", "norm", "hat_norm", "l1", "cosi
 
 
 class ReconstructionStats:
-    """Running sums of the above.
-
-    Args:
-        d_out: width of x.
-        d_sae: number of latents.
-        device: where the sums live (that of the tensors passed to `update`).
-    """
+    """Running sums of the above, on the device of the tensors passed to `update`."""
 
     def __init__(self, d_out: int, d_sae: int, device: torch.device | str = "cpu") -> None:
         self.n_tokens = 0
@@ -57,16 +51,7 @@ class ReconstructionStats:
 
     @torch.no_grad()
     def update(self, x: Tensor, reconstruction: Tensor, latents: Tensor) -> None:
-        """Add tokens.
-
-        Args:
-            x: ``[n, d_out]``.
-            reconstruction: ``[n, d_out]``, in the units of `x`.
-            latents: ``[n, d_sae]``.
-
-        Raises:
-            ConfigError: the shapes do not fit together.
-        """
+        """Add tokens: x and its reconstruction ``[n, d_out]`` in the same units, latents ``[n, d_sae]``."""
         n = x.shape[0]
         expected = (n, len(self._mean)), (n, len(self.firing_counts))
         if x.shape != expected[0] or reconstruction.shape != expected[0] or latents.shape != expected[1]:
@@ -96,10 +81,8 @@ class ReconstructionStats:
 
     @torch.no_grad()
     def update_legacy(self, x: Tensor, reconstruction: Tensor) -> None:
-        """Add the tokens of one forward to `explained_variance_legacy`, which depends on what is read together.
-
-        Tokens that equal their mean have no ratio and are left out. Arguments as in `update`.
-        """
+        """Add the tokens of one forward to `explained_variance_legacy`, which depends on what is read together. Tokens
+        that equal their mean have no ratio and are left out."""
         x64 = x.double()
         spread = (x64 - x64.mean(0)).square().sum(1)
         shares = (x64 - reconstruction.double()).square().sum(1)[spread > 0] / spread[spread > 0]

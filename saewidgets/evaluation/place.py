@@ -18,23 +18,8 @@ LATENT_BYTES = 1 << 28  # most memory for latents at once
 
 
 class Placed:
-    """An SAE where it reads and writes, and the running sums of how well it reconstructs.
-
-    Args:
-        sae: the autoencoder.
-        lm: the language model.
-        hook_name, hook_name_out, scaler: see `evaluate`.
-
-    Attributes:
-        read: where the SAE reads.
-        written: what it reconstructs; the same place but for transcoders.
-        stats: of all tokens so far.
-
-    Raises:
-        HookError: the model has no such hook point.
-        ConfigError: the SAE has another width, or the hook points are not those of a transcoder (or of an SAE that is
-            none).
-    """
+    """An SAE where it reads and writes, and the running sums of how well it reconstructs; arguments as in
+    `evaluate`."""
 
     def __init__(
         self, sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None, scaler: Scaler
@@ -46,12 +31,8 @@ class Placed:
         self.stats = ReconstructionStats(sae.d_out, sae.d_sae, self._device)
 
     def take(self, found: Mapping[str, Tensor], kept: Tensor) -> Tensor:
-        """Measure one batch; returns what takes the place of the activations at `written`.
-
-        Args:
-            found: hook name → ``[batch, context, width]``, in the order in which the model computed them.
-            kept: bool ``[batch, context]``: which tokens count. The others keep their own activation.
-        """
+        """Measure one batch of activations by hook name, in the order in which the model computed them; returns what
+        takes the place of those at `written`. Tokens that are not `kept` keep their own activation."""
         names = list(found)
         at_once = self.written.place.name == self.read.place.name  # heads of one layer
         if not at_once and names.index(self.written.name) < names.index(self.read.name):
@@ -145,20 +126,9 @@ def _points(sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None
 def evaluate_rows(
     sae: SAE, parts: Iterable[tuple[Tensor, ...]], *, scaler: Scaler = RAW
 ) -> dict[str, float]:
-    """Evaluate `sae` on rows of activations.
-
-    Args:
-        sae: the autoencoder; it runs in evaluation mode and is left as it was.
-        parts: ``(x,)`` with x ``[n, d_in]``; for a transcoder ``(x, target)``, target ``[n, d_out]``. Raw, unscaled.
-            Only `explained_variance_legacy` depends on how they are cut.
-        scaler: as in `evaluate`.
-
-    Returns:
-        The numbers of `saewidgets.evaluation.metrics`.
-
-    Raises:
-        ConfigError: there are no rows, or they are not as wide as the SAE.
-    """
+    """Evaluate `sae` on raw rows of activations: parts of ``(x,)`` with x ``[n, d_in]``, for a transcoder of ``(x,
+    target)``. Only `explained_variance_legacy` depends on how they are cut. Returns the numbers of
+    `saewidgets.evaluation.metrics`."""
     return evaluate_row_latents(sae, parts, scaler=scaler)[0]
 
 

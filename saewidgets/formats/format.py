@@ -20,7 +20,7 @@ from saewidgets.formats.archives import read_pickled
 from saewidgets.formats.source import FolderSource, Source, checked, listed, read_json
 from saewidgets.formats.tensors import Header, read_tensors
 from saewidgets.sae import SAE
-from saewidgets.sae.inference import inference_sae
+from saewidgets.sae.architectures import inference_sae
 
 Width = Annotated[int, Field(ge=1, le=2**24)]
 OTHERS = "the other tensors"

@@ -59,11 +59,7 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
             local_files_only=not fetch,
         )
     text = config.get_text_config()
-    parameters, size = _counted(folder) if folder is not None else (None, None)
-    if folder is None and type(config) in (kind := auto_class(config))._model_mapping:
-        with BUILDING, torch.device("meta"):  # shapes without storage
-            model = kind.from_config(config, dtype=torch.get_default_dtype())
-        parameters = sum(p.numel() for p in model.parameters())
+    parameters, size = _counted(folder) if folder is not None else (_from_config(config), None)
     return ModelFacts(
         name=name,
         architecture=str(config.model_type),
@@ -77,6 +73,16 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
         d_heads=heads_width(text),
         n_heads=heads_of(text),
     )
+
+
+def _from_config(config: Any) -> int | None:
+    """Count on the meta device: shapes without storage."""
+    kind: Any = auto_class(config)
+    if type(config) not in kind._model_mapping:
+        return None
+    with BUILDING, torch.device("meta"):
+        model = kind.from_config(config, dtype=torch.get_default_dtype())
+    return int(sum(p.numel() for p in model.parameters()))
 
 
 def _counted(folder: Path) -> tuple[int | None, int | None]:

@@ -17,21 +17,20 @@ from saewidgets.sae.architectures import (
     build_sae,
     create_sae,
     inference_architectures,
+    inference_sae,
     register,
     register_inference,
 )
 from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState
 from saewidgets.sae.batchtopk import BatchTopKSAE
 from saewidgets.sae.gated import GatedSAE
-from saewidgets.sae.groupmax import GroupMaxSAE
-from saewidgets.sae.inference import inference_sae
 from saewidgets.sae.jumprelu import InferenceJumpReLU, JumpReLUSAE
 from saewidgets.sae.matching_pursuit import MatchingPursuitSAE
 from saewidgets.sae.matryoshka import MatryoshkaSAE
 from saewidgets.sae.skip import InferenceSkip, SkipSAE
 from saewidgets.sae.standard import StandardSAE
 from saewidgets.sae.temporal import TemporalSAE
-from saewidgets.sae.topk import AbsTopKSAE, TopKSAE
+from saewidgets.sae.topk import AbsTopKSAE, GroupMaxSAE, TopKSAE
 from saewidgets.sae.transcoder import (
     GroupMaxSkipTranscoderSAE,
     GroupMaxTranscoderSAE,

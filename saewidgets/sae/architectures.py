@@ -1,10 +1,13 @@
-"""Architecture name → (class, configuration): once for what can be trained, once for what can be loaded."""
+"""Defines architecture name → (class, configuration), once for what can be trained, once for what can be loaded;
+`build_sae`; and `inference_sae`, the one door through which the SAEs of all formats pass."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
@@ -76,17 +79,8 @@ def create_sae(name: str, d_in: int, **settings: Any) -> SAE:
 def build_sae(
     config: SAEConfig, d_in: int, *, d_out: int | None = None, generator: torch.Generator | None = None
 ) -> SAE:
-    """A new SAE from its configuration, on the CPU in float32.
-
-    Args:
-        config: of an architecture that can be trained.
-        d_in: width of the activations that are read.
-        d_out: width of those that are reconstructed, for transcoders whose configuration leaves it open.
-        generator: fixes the initial weights.
-
-    Raises:
-        ConfigError: the architecture cannot be trained, or a width does not fit it.
-    """
+    """A new SAE from its configuration, on the CPU in float32. `d_out` is for transcoders whose configuration leaves it
+    open; `generator` fixes the initial weights. Raises `ConfigError`."""
     sae_class, config_class = lookup(config.architecture)
     if not isinstance(config, config_class):
         raise ConfigError(
@@ -94,3 +88,107 @@ def build_sae(
             hint=f"Use {config_class.__name__}.",
         )
     return sae_class(config, d_in, d_out=d_out, generator=generator)
+
+
+_RESCALED = ("topk", "abstopk")
+
+
+def inference_sae(
+    architecture: str,
+    d_in: int,
+    tensors: Mapping[str, Tensor],
+    *,
+    rescale_acts_by_decoder_norm: bool = False,
+    **settings: Any,
+) -> SAE:
+    """A frozen SAE in evaluation mode that uses `tensors` as they are, without a copy.
+
+    Args:
+        architecture: SAELens' name of the inference architecture: standard, topk, jumprelu, gated, abstopk, transcoder,
+            skip_transcoder, jumprelu_transcoder, jumprelu_skip_transcoder, matching_pursuit, temporal; sparsify's are
+            groupmax and {topk,groupmax}_transcoder and …_skip_transcoder (its SAEs with a skip path are the latter with
+            ``apply_b_dec_to_input=True``). `inference_architectures` lists them.
+        d_in: width of the activations.
+        tensors: by SAELens' names and in its orientation: W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_out],
+            b_dec [d_out], threshold [d_sae], W_skip [d_out, d_in], b_gate, r_mag, b_mag [d_sae]. All of one
+            floating-point dtype and on one device. `inference_tensors` of an SAE gives exactly these.
+        rescale_acts_by_decoder_norm: of topk and abstopk, as in SAELens: latents compete by ``p · ‖W_dec‖``. It is
+            folded into new encoder and decoder weights, unless all norms are one.
+        settings: of the architecture's configuration: k, apply_b_dec_to_input, normalize_activations, … d_sae and
+            d_out are those of `W_dec` where they are not given.
+
+    Raises:
+        ConfigError: a setting cannot work, or a tensor is missing, left over, or of another shape or dtype; `where`
+            names it.
+    """
+    sae_class, config_class = lookup_inference(architecture)
+    config = _config(config_class, tensors, settings)
+    with torch.device("meta"):
+        sae = sae_class(config, d_in, initialise=False)
+    _check(sae, tensors)
+    if rescale_acts_by_decoder_norm:
+        if architecture not in _RESCALED:
+            raise ConfigError(
+                f"{architecture} SAEs are not rescaled.", where="rescale_acts_by_decoder_norm",
+                hint=f"It is a setting of {' and '.join(_RESCALED)}.",
+            )
+        tensors = _folded(tensors)
+    sae.load_state_dict(dict(tensors), assign=True)
+    return sae.eval().requires_grad_(False)
+
+
+def _config(config_class: type[SAEConfig], tensors: Mapping[str, Tensor], settings: dict[str, Any]) -> SAEConfig:
+    decoder = tensors.get("W_dec")
+    if decoder is not None and decoder.dim() == 2:
+        settings = {"d_sae": decoder.shape[0]} | settings
+        if "d_out" in config_class.model_fields:
+            settings = {"d_out": decoder.shape[1]} | settings
+    return config_class(**settings)
+
+
+def _check(sae: SAE, tensors: Mapping[str, Tensor]) -> None:
+    """Every tensor of `sae` is there, and nothing else, with the right shape, one dtype and one device."""
+    expected = {name: tuple(tensor.shape) for name, tensor in sae.state_dict().items()}
+    if missing := [name for name in expected if name not in tensors]:
+        raise ConfigError(
+            f"The tensor is missing; a {sae.cfg.architecture} SAE has {', '.join(expected)}.", where=missing[0],
+            hint=f"Also missing: {', '.join(missing[1:])}." if missing[1:] else None,
+        )
+    if extra := [name for name in tensors if name not in expected]:
+        raise ConfigError(
+            f"A {sae.cfg.architecture} SAE has no such tensor, only {', '.join(expected)}.", where=extra[0],
+            hint="Is it of another architecture?",
+        )
+    first, like = next((name, tensors[name]) for name in expected)
+    for name, shape in expected.items():
+        found = tensors[name]
+        if tuple(found.shape) != shape:
+            raise ConfigError(
+                f"The shape is {list(found.shape)}, expected {list(shape)} for d_in {sae.d_in:,}, d_sae {sae.d_sae:,}"
+                f"{f', d_out {sae.d_out:,}' if sae.is_transcoder else ''}.",
+                where=name,
+            )
+        if not found.is_floating_point():
+            raise ConfigError(f"The dtype is {_short(found.dtype)}, expected a floating-point one.", where=name)
+        if found.dtype != like.dtype or found.device != like.device:
+            raise ConfigError(
+                f"It is {_short(found.dtype)} on {found.device}, but {first} is {_short(like.dtype)} on {like.device}.",
+                where=name, hint="Bring all tensors to one dtype and device.",
+            )
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _folded(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Turn ``top_k(p · ‖W_dec‖)`` decoded with ``f / ‖W_dec‖`` into the same function without the norms."""
+    norms = tensors["W_dec"].norm(dim=1).clamp_min(1e-8)
+    if torch.allclose(norms, torch.ones_like(norms), atol=1e-6):
+        return tensors
+    return {
+        **tensors,
+        "W_enc": tensors["W_enc"] * norms,
+        "b_enc": tensors["b_enc"] * norms,
+        "W_dec": tensors["W_dec"] / norms[:, None],
+    }

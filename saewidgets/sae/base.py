@@ -157,7 +157,6 @@ class SAE(nn.Module, ABC):
         return self.cfg.normalize_activations != "none"
 
     def _add_weights(self) -> None:
-        """Register the weights of encoder and decoder, not yet filled."""
         self.W_enc = nn.Parameter(torch.empty(self.d_in, self.d_sae))
         self.b_enc = nn.Parameter(torch.empty(self.d_sae))
         self.W_dec = nn.Parameter(torch.empty(self.d_sae, self.d_out))
@@ -244,7 +243,6 @@ class SAE(nn.Module, ABC):
         return self._finish(self._decode(f.to(self.W_dec.dtype)), x)
 
     def _decode(self, f: Tensor) -> Tensor:
-        """The linear decoder alone."""
         return f @ self.W_dec + self.b_dec
 
     def _finish(self, y: Tensor, x: Tensor | None) -> Tensor:
@@ -403,27 +401,15 @@ class SAE(nn.Module, ABC):
     # --- export ------------------------------------------------------------------------------------------------------
 
     def fold_scale(self, s: float) -> None:
-        """Make an SAE trained on ``s * x`` take raw `x` and reconstruct in its units.
-
-        With W_enc·s, W_dec/s and b_dec/s the pre-activations, and so latents and thresholds, stay what they were.
-        Decoder rows have norm 1/s afterwards.
-
-        Raises:
-            ConfigError: the scale makes no sense, or this SAE cannot take it up: a transcoder has two, see
-                `fold_scales`.
-        """
+        """Make an SAE trained on ``s * x`` take raw `x` and reconstruct in its units. With W_enc·s, W_dec/s and b_dec/s
+        the pre-activations, and so latents and thresholds, stay what they were. A transcoder has two scales, see
+        `fold_scales`."""
         self._check_scale(s)
         self._fold(s, s)
 
     def fold_scales(self, scale_in: float, scale_out: float) -> None:
-        """Make a transcoder trained from ``scale_in * x`` to ``scale_out * y`` lead from raw `x` to raw `y`.
-
-        W_enc·scale_in, W_dec/scale_out, b_dec/scale_out. An SAE that reconstructs its input has one scale: there both
-        must be equal, and it is `fold_scale`.
-
-        Raises:
-            ConfigError: a scale makes no sense, or this SAE cannot take it up.
-        """
+        """Make a transcoder trained from ``scale_in * x`` to ``scale_out * y`` lead from raw `x` to raw `y`. An SAE
+        that reconstructs its input has one scale: there both must be equal, and it is `fold_scale`."""
         if scale_in != scale_out and not self.is_transcoder:
             raise ConfigError(
                 f"The scales are {scale_in} and {scale_out}, but this SAE reconstructs its input.", where="scale_out",
@@ -435,13 +421,8 @@ class SAE(nn.Module, ABC):
 
     @torch.no_grad()
     def fold_whitening(self, whitening: Whitening) -> None:
-        """Make an SAE trained on whitened activations take raw ones; see `saewidgets.sae.scaler`.
-
-        Latents and thresholds stay what they were; decoder rows lose the norms that they had in training.
-
-        Raises:
-            ConfigError: it reads or reconstructs something else than the whitened activations.
-        """
+        """Make an SAE trained on whitened activations take raw ones; see `saewidgets.sae.scaler`. Latents and
+        thresholds stay what they were; decoder rows lose the norms that they had in training."""
         named = {name: value.detach() for name, value in self.named_parameters()}
         alone = "W_enc" in named and not self.is_transcoder and not self.needs_input
         if not alone or self.cfg.normalize_activations != "none":
@@ -454,7 +435,6 @@ class SAE(nn.Module, ABC):
 
     @torch.no_grad()
     def _fold(self, scale_in: float, scale_out: float) -> None:
-        """What the scales, which were checked, do to the weights."""
         self.W_enc.mul_(scale_in)
         self.W_dec.div_(scale_out)
         self.b_dec.div_(scale_out)

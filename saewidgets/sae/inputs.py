@@ -29,13 +29,8 @@ _EPS = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Rows of a batch as they came, and what makes activations of the SAE's own units: ``scale · y + shift``.
-
-    Attributes:
-        raw: [rows, d_in].
-        scale: [rows, 1], not negative; None where the output is not brought back (a transcoder's).
-        shift: [rows, 1], with `scale`.
-    """
+    """Rows [rows, d_in] of a batch as they came, and what makes activations of the SAE's own units: ``scale · y +
+    shift``. `scale` [rows, 1] is None where the output is not brought back (a transcoder's)."""
 
     raw: Tensor
     scale: Tensor | None = None

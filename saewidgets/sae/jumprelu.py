@@ -125,7 +125,6 @@ class JumpReLUSAE(_JumpReLU):
         ]
 
     def to_inference(self) -> SAE:
-        """The same SAE with plain thresholds."""
         frozen = InferenceJumpReLU(self.cfg, self.d_in, initialise=False).to(self.W_enc.device, self.W_enc.dtype)
         frozen.load_state_dict(dict(self.inference_tensors()))
         frozen.metadata = dict(self.metadata)

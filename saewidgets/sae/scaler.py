@@ -22,13 +22,7 @@ _BLOCK = 1 << 21  # weights handled at once in float64: 16 MiB
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Whitening:
-    """An affine map and its inverse, see above; float64 where they are kept, float32 where they are applied.
-
-    Attributes:
-        mean: [d_in].
-        matrix: [d_in, d_in].
-        inverse: [d_in, d_in].
-    """
+    """An affine map and its inverse, see above; float64 where they are kept, float32 where they are applied."""
 
     mean: Tensor
     matrix: Tensor
@@ -42,7 +36,6 @@ class Whitening:
         return cls(mean, vectors * values.rsqrt(), values.sqrt()[:, None] * vectors.T)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Whitening:
-        """The same on a device, in a number format."""
         return Whitening(*(each.to(device, dtype).contiguous() for each in (self.mean, self.matrix, self.inverse)))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -57,13 +50,8 @@ class Whitening:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaler:
-    """What an SAE in training sees of activations.
-
-    Attributes:
-        factor: on the activations.
-        factor_out: on the target of a transcoder; None: it has that of the activations, or is no transcoder.
-        whitening: in place of a factor.
-    """
+    """What an SAE in training sees of activations: a `factor`, or a `whitening` in its place. `factor_out` is on the
+    target of a transcoder; None: it has that of the activations, or is no transcoder."""
 
     factor: float = 1.0
     factor_out: float | None = None
@@ -71,11 +59,9 @@ class Scaler:
 
     @property
     def out(self) -> float:
-        """The factor on what is reconstructed."""
         return self.factor if self.factor_out is None else self.factor_out
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Scaler:
-        """The same, to be applied to tensors of that device and number format."""
         return self if self.whitening is None else replace(self, whitening=self.whitening.to(device, dtype))
 
     def apply(self, x: Tensor) -> Tensor:
@@ -106,16 +92,10 @@ RAW = Scaler()
 
 
 def fold_whitening(tensors: Mapping[str, Tensor], whitening: Whitening, *, centred: bool) -> None:
-    """Let the SAE of `tensors`, trained on z, take raw x, in place; latents stay what they were.
+    """Let the SAE of `tensors` (by SAELens' names), trained on z, take raw x, in place; latents stay what they were.
 
-    ``W_enc' = matrix · W_enc,  W_dec' = W_dec · inverse,  b_dec' = b_dec · inverse + mean``, and where the encoder
-    does not subtract b_dec (`centred`), ``b_enc' = b_enc - mean · W_enc'``. Computed in float64, in blocks of latents.
-
-    Args:
-        tensors: by SAELens' names, as far as the architecture has them.
-        whitening: float64.
-        centred: the SAE's `apply_b_dec_to_input`.
-    """
+    ``W_enc' = matrix · W_enc,  W_dec' = W_dec · inverse,  b_dec' = b_dec · inverse + mean``, and where the encoder does
+    not subtract b_dec (`centred`), ``b_enc' = b_enc - mean · W_enc'``. Computed in float64, in blocks of latents."""
     encoder, decoder, bias = tensors["W_enc"], tensors["W_dec"], tensors["b_dec"]
     maps = whitening.to(encoder.device, torch.float64)
     step = max(1, _BLOCK // encoder.shape[0])

@@ -50,7 +50,6 @@ class SkipSAE(SAE):
         return super()._restore(y, x) + self._beside(x)
 
     def _beside(self, x: Tensor) -> Tensor:
-        """What the path around the latents gives."""
         return (self.cfg.skip_scale if self.skip is None else self.skip) * x
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
@@ -73,7 +72,6 @@ class SkipSAE(SAE):
             self.skip.clamp_(0, self.cfg.skip_max)
 
     def to_inference(self) -> SAE:
-        """The same SAE with the coefficient as a setting."""
         self._into_range()
         settings = {} if self.skip is None else {"skip_scale": float(self.skip.detach()), "learn_skip": False}
         frozen = InferenceSkip(self.cfg.replace(**settings), self.d_in, initialise=False)

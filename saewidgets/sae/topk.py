@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saewidgets.config.inference import AbsTopKConfig
+from saewidgets.config.inference import AbsTopKConfig, GroupMaxConfig
 from saewidgets.config.sae import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState, squared_error
 from saewidgets.sae.kernels.select import SparseCode, topk_code
@@ -124,3 +124,21 @@ class AbsTopKSAE(LoadedSAE):
     def activate(self, pre: Tensor) -> Tensor:
         chosen = pre.abs().topk(self.cfg.k, dim=-1, sorted=False).indices
         return torch.zeros_like(pre).scatter(-1, chosen, pre.gather(-1, chosen))
+
+
+# GroupMax, of EleutherAI's sparsify: latents stand in k equal groups, and each group keeps its largest.
+def group_max(pre: Tensor, k: int) -> Tensor:
+    """Of each of `k` runs of neighbouring latents of `pre` [..., d_sae] the largest, through a ReLU; the rest 0."""
+    groups = pre.relu().unflatten(-1, (k, -1))
+    best = groups.max(-1, keepdim=True)
+    return torch.zeros_like(groups).scatter(-1, best.indices, best.values).flatten(-2)
+
+
+class GroupMaxSAE(LoadedSAE):
+    """GroupMax autoencoder; a group whose pre-activations are all negative has no active latent."""
+
+    architecture = "groupmax"
+    cfg: GroupMaxConfig
+
+    def activate(self, pre: Tensor) -> Tensor:
+        return group_max(pre, self.cfg.k)

@@ -23,10 +23,9 @@ from saewidgets.config.inference import (
 from saewidgets.config.sae import AnyTranscoderConfig, SAEConfig, SkipTranscoderConfig, TranscoderConfig
 from saewidgets.errors import ConfigError
 from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState
-from saewidgets.sae.groupmax import group_max
 from saewidgets.sae.jumprelu import jump_relu
 from saewidgets.sae.standard import relu_loss
-from saewidgets.sae.topk import top_k
+from saewidgets.sae.topk import group_max, top_k
 
 
 class AnyTranscoder(SAE):

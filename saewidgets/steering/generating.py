@@ -180,7 +180,6 @@ class Writer:
         self._text = TokenText(self.lm.tokenizer)
 
     def step(self) -> TokenEvent | None:
-        """Generate one token; None once the text has ended."""
         if self.finish is not None:
             return None
         with self.steering.attached() if self.steering is not None else nullcontext():

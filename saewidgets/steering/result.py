@@ -172,7 +172,6 @@ class SteeringResult:
 
     @property
     def stopped(self) -> bool:
-        """Whether `stop` ended it early."""
         texts = [self.baseline, *self.sweep, *([self.steered] if self.steered else [])]
         missing = len(self.sweep) < len(self.config.strengths)
         return missing or any(each.finish == "stopped" for each in texts)
@@ -197,7 +196,6 @@ class SteeringResult:
         return (text,)
 
     def to_data(self) -> dict[str, Any]:
-        """Plain JSON data: all fields, and what is derived from them."""
         data: dict[str, Any] = asdict(self) | {"config": self.config.to_data()}
         data |= {"first_difference": self.first_difference, "stopped": self.stopped, "notes": list(self.notes)}
         for entry, text in ((data["baseline"], self.baseline), (data["steered"], self.steered)):

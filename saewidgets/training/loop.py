@@ -270,7 +270,6 @@ class Trainer:
             raise self._failed(error)
 
     def measure(self, evaluate: Evaluate) -> None:
-        """Evaluate on held-out text and emit the values as `Metrics` of this step."""
         self.flush()
         left = self.meter.enter("evaluating")
         try:
@@ -299,7 +298,6 @@ class Trainer:
         return True
 
     def _best_kind(self, improved: bool) -> tuple[str, ...]:
-        """``("best",)`` if this checkpoint is; without held-out text the training metrics decide."""
         return ("best",) if improved or (self.evaluate is None and self._improved()) else ()
 
     def save(self, *kinds: str) -> Checkpoint:
@@ -382,7 +380,6 @@ class Trainer:
         }
 
     def _kept(self) -> list[Checkpoint]:
-        """What is on disk, newest first."""
         return list_checkpoints(self.folder)
 
     def _failed(self, error: TrainingError) -> TrainingError:
@@ -393,7 +390,6 @@ class Trainer:
 
 
 def _coefficient(config: TrainingConfig) -> float | None:
-    """The sparsity coefficient; None where the architecture has none."""
     return getattr(config.sae, "l1_coefficient", getattr(config.sae, "l0_coefficient", None))
 
 

@@ -132,7 +132,6 @@ class Member:
 
     @property
     def scaler(self) -> Scaler | None:
-        """What its checkpoint recorded."""
         return None if self.checkpoint is None else self.checkpoint.scaler()
 
     def look(self) -> None:
@@ -296,6 +295,5 @@ def _scaling(scaler: Scaler) -> str:
 
 
 def _evaluated(config: TrainingConfig, held_out: int) -> str:
-    """What evaluations read, for the log."""
     what = "activations" if config.corpus.kind == "activations" else "text"
     return f"held-out {what}" if held_out else f"evaluated on {what} of the training"

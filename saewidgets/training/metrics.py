@@ -51,7 +51,6 @@ class MetricWindow:
         self.reset()
 
     def reset(self) -> None:
-        """Start an empty window."""
         self.tokens = 0
         self.steps = 0
         self._names: tuple[str, ...] = ()
@@ -80,7 +79,6 @@ class MetricWindow:
 
     @torch.no_grad()
     def end_step(self, grad_norm: Tensor) -> None:
-        """Close one optimiser step."""
         finite = torch.isfinite(grad_norm)  # float16 gradients may overflow: that step is skipped, not measured
         self._norms = self._norms + torch.stack([torch.where(finite, grad_norm, 0.0).float(), finite.float()])
         self.steps += 1

@@ -179,7 +179,6 @@ class _Run:
         return GroupResult(status, tuple(member.result for member in self.members if member.result))
 
     def _start(self, model: Any, tokenizer: Any) -> None:
-        """Everything up to trainers at the right steps."""
         # What a resumed run has learned can only be exported once it is loaded: Stop waits until then.
         resumed = any(member.checkpoint is not None for member in self.members)
         check = self._check_unless_stopping if resumed else self.control.check
@@ -250,7 +249,6 @@ class _Run:
             member.emit(replace(event, done=member.tokens, step=member.step))
 
     def log(self, message: object) -> None:
-        """Why all of them ended."""
         for member in self.live:
             with suppress(SAEWidgetsError):  # the disk may be what is wrong, and the first error is the one that counts
                 member.log.error(str(message))

@@ -47,13 +47,11 @@ class Schedules:
         )
 
     def lr(self, step: int) -> float:
-        """Learning-rate multiplier of this step, in [0, 1]."""
         start, end = self.lr_warm_up, self.steps - self.lr_decay
         middle = shape_factor(self.shape, step, start, end, self.shape_end, self.cycles)
         return middle * min(warm_up_factor(step, self.lr_warm_up), decay_factor(step, self.steps, self.lr_decay))
 
     def sparsity(self, step: int) -> float:
-        """Multiplier of the sparsity coefficient in this step, in (0, 1]."""
         return warm_up_factor(step, self.sparsity_warm_up)
 
     @property

@@ -20,8 +20,7 @@ from saewidgets.catalog import Catalog, engine
 from saewidgets.catalog.database import catalog_error
 from saewidgets.catalog.engine import filesystem_type, is_remote
 from saewidgets.catalog.ids import ulid
-from saewidgets.catalog.tables import ModelRow
-from saewidgets.catalog.types import AnyFloat, database_now
+from saewidgets.catalog.tables import AnyFloat, ModelRow, database_now
 from saewidgets.errors import CatalogError
 from saewidgets.records import TrainingRecord
 

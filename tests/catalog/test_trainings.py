@@ -88,7 +88,7 @@ def test_one_of_a_group_can_end_before_the_others(catalog: Catalog, make_trainin
     a, b = catalog.trainings.get(a.id), catalog.trainings.get(b.id)
     assert (a.status, a.error, a.finished_at, a.progress) == (S.FAILED, ErrorInfo(**error), 5.0, None)
     assert (b.status, b.error, b.finished_at) == (S.RUNNING, None, None)
-    assert catalog.trainings.count() == {S.FAILED: 1, S.RUNNING: 1}
+    assert {r.status for r in catalog.trainings.list()} == {S.FAILED, S.RUNNING}
     catalog.trainings.update(b.id, own_command="cancel")
     catalog.jobs.change("job_1", {"status": S.PAUSED}, when={S.RUNNING})
     assert catalog.trainings.get(b.id).status is S.PAUSED  # nobody is there to do it
@@ -124,8 +124,6 @@ def test_list_filters_searches_pages_and_orders(catalog: Catalog, make_training:
     assert ids(search=c.id[-8:].lower()) == [c.id]
     assert ids(search="jumprelu", status="queued") == []
     assert ids(limit=1, offset=1) == [b.id]
-    assert catalog.trainings.count() == {S.QUEUED: 1, S.PAUSED: 1, S.INTERRUPTED: 1}
-    assert catalog.trainings.count(model="gpt2") == {S.QUEUED: 1}
     with pytest.raises(ValueError, match="ordered by"):
         ids(order="folder")
     assert len(catalog.trainings.list().to_df()) == 3

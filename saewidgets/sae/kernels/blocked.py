@@ -19,13 +19,8 @@ from saewidgets.sae.kernels.select import autocast_dtype, block_rows
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What some rows give.
-
-    Attributes:
-        terms: weighted contributions by name, each summed over the rows: 0-d, float32, with their graph.
-        reconstruction: [rows, d_out], float32.
-        active: bool [rows, d_sae].
-    """
+    """What some rows give: weighted terms by name, each summed over the rows (0-d, float32, with their graph), the
+    reconstruction [rows, d_out], and which latents are active, bool [rows, d_sae]."""
 
     terms: dict[str, Tensor]
     reconstruction: Tensor

@@ -19,13 +19,8 @@ _GROUP = 32  # neighbouring latents that are first compared as one
 
 @dataclass(frozen=True, slots=True)
 class SparseCode:
-    """Active latents of a batch, row after row. None of it carries a graph.
-
-    Attributes:
-        latents: int64 [n], which latent.
-        values: float32 [n], its activation; zeros are allowed and count as inactive.
-        offsets: int64 [batch], where each row begins.
-    """
+    """Active latents of a batch, row after row: which (int64 [n]), their values (float32 [n]; zeros count as inactive),
+    and where each row begins (int64 [batch]). None of it carries a graph."""
 
     latents: Tensor
     values: Tensor

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from saewidgets.formats import save_sae
-from saewidgets.sae.inference import inference_sae
+from saewidgets.sae.architectures import inference_sae
 from tests.hub.repos import npz, safetensors, weights
 
 MODEL = "gpt2"
