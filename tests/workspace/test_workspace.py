@@ -88,7 +88,8 @@ def test_one_that_is_dropped_is_closed_once_nothing_runs_in_it(tmp_path: Path) -
     for number in range(5):
         ws = Workspace(tmp_path / str(number), jobs=JobSettings(poll=0.05))
         ws.subscribe(lambda _: None)()
-        job = ws.manager.submit("count", {}, "box/cpu", endless)
+        ws.manager.register("count", lambda record: endless)
+        job = ws.manager.submit("count", {}, "box/cpu")
         while job.status is not JobStatus.RUNNING:
             job.wait(0.05)
         del ws
