@@ -8,7 +8,7 @@ import pytest
 
 from saewidgets.config import HubCorpus
 from saewidgets.config.base import dotted
-from saewidgets.config.translate import from_mistudio, from_saelens, saelens_run
+from saewidgets.config.translate import from_mistudio, from_saelens, saelens_config
 from saewidgets.errors import ConfigError, NotFoundError
 from tests.config.translated import remarks, with_settings
 
@@ -194,7 +194,7 @@ def test_the_documentation_tells_what_becomes_of_every_setting():
     files = [path for path in (GOLDEN / "saelens_runs").glob("*.json") if path.stem != "schedules"]
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     settings = {name for run in runs for part in (run, run["sae"], run["logger"]) for name in part}
-    quoted = inspect.getsource(saelens_run).split('"')
+    quoted = inspect.getsource(saelens_config).split('"')
     settings |= {name for name in quoted if name.startswith(("jumprelu_", "pre_act_"))}
     settings |= set(json.loads((GOLDEN / "saelens_groups" / "mixed.json").read_text(encoding="utf-8"))["several"])
     missing = {name for name in settings - {"sae", "logger"} if f"`{name}`" not in table}

@@ -20,7 +20,7 @@ from typing import Any
 
 from saewidgets.config.base import nested
 from saewidgets.config.training import with_changes
-from saewidgets.config.translate.translation import Settings, Translation, read
+from saewidgets.config.translate.translation import Rows, Settings, Translation, read
 from saewidgets.errors import ConfigError
 
 WHAT = "miStudio's training hyper-parameters"
@@ -37,8 +37,7 @@ _SCALINGS = {
     "none": "none", "constant_norm_rescale": "constant_norm_rescale", "layer_norm": "layer_norm",
     "anthropic_rescale": "constant_norm_rescale",
 }
-# Our setting → its kind, its name there, the default.
-_ROWS: dict[str, tuple[Any, ...]] = {
+_ROWS: Rows = {
     "batch_size": ("count", "batch_size"), "sae.d_sae": ("size", "latent_dim"),
     "optimizer.lr": ("number", "learning_rate"), "optimizer.lr_warm_up_steps": ("count", "warmup_steps", 0),
     "optimizer.weight_decay": ("number", "weight_decay", 0.0),
@@ -54,6 +53,29 @@ _LOST = {
     "ghost_gradient_penalty": ("dead latents are resampled, or learn by an auxiliary loss.", (0, False)),
     "tied_weights": ("encoder and decoder are learned apart.", (False,)),
 }
+_UNSCALED = {"normalize_activations": ("miStudio does not scale the inputs of a transcoder.", ("none",))}
+_CHANGED = {
+    "architecture_type": "{wanted}, which was chosen; it has this package's defaults.",
+    "batch_size": "miStudio takes a step every {batches} batches of so few tokens; here every batch is one.",
+    "weight_decay": "decoupled from the gradient (AdamW) in place of added to it.",
+    "resample_interval": "latents are dead that did not fire in {window:,} tokens, in place of one batch.",
+    "target_l0": "a share of the latents there; here the log warns of an L0 above {most:g} per token.",
+    "training_layers": "{number} SAEs: one configuration each, which create_many trains from one forward.",
+    "normalize_activations": "inputs get one common scale (expected_average_only_in) in place of one per token.",
+    "transcoder": "a standard SAE: miStudio gives a transcoder one place for both input and target.",
+    "topk": "topk: what top_k_sparsity made of it.",
+    "top_k_sparsity": "a percentage there; k is {k:,}.",
+    "bandwidth": "the width of a rectangular kernel, not a Gaussian; thresholds learn ten times as fast as weights.",
+    "skip": "half of the input is added to the reconstruction; all of it, as in miStudio, leaves latents nothing.",
+    "hidden_dim": "the sparsity coefficient is multiplied by it: right where the activations of the model have this "
+    "width, which is not looked up.",
+    "one scale": "coefficients are multiplied by d_in, as if the activations had norm √d_in; the exact factor is "
+    "d_in · s² with the input scale s, which the log of a run states (or give activation_norm, or --activation-norm).",
+    "free rows": "decoder rows have free norms there and here; here the penalty weighs latents by them, or rows would "
+    "grow in place of latents.",
+    "rows": "decoder rows are kept at norm one; miStudio's first generation does so for jumprelu only.",
+}
+"""What has another meaning here, by the setting's name where that is enough."""
 _TOP_K = 64  # where neither a number nor a share is said
 _ALPHA = {"standard_anthropic": 5.0}
 _USUAL_ALPHA = 5e-4  # of all others; in the first generation it has to be said
@@ -100,7 +122,7 @@ def from_mistudio(
         raise ConfigError(
             f"The mean norm is {activation_norm}.", where="activation_norm", hint="Give a positive number."
         )
-    settings = Settings(_supplied(data, changes))
+    settings = Settings(_supplied(data, changes), said=_CHANGED)
     config = _translated(settings, activation_norm, changes)
     hooks = [] if "hook_name" in changes else _hooks(settings)
     if hooks:
@@ -158,25 +180,32 @@ def _translated(settings: Settings, norm: float | None, changes: Mapping[str, An
     named, wanted = settings.take("text", "architecture_type", "standard"), changes.get("sae.architecture")
     is_chosen = wanted is not None and wanted != _ARCHITECTURES.get(named)
     if is_chosen:
-        said = f"{wanted}, which was chosen; it has this package's defaults."
-        settings.changed("architecture_type", named, said)
+        settings.changed("architecture_type", wanted=wanted)
     architecture: str = wanted or settings.take(_ARCHITECTURES, "architecture_type", "standard")
     second = named in _SECOND_NAMES or any(settings.has(name) for name in _SECOND)
     config = settings.rows(_ROWS)
-    batch, decay = config["batch_size"], config["optimizer.weight_decay"]
+    batch = config["batch_size"]
     if 0 < batch < _SMALL:
-        said = f"miStudio takes a step every {_SMALL // batch} batches of so few tokens; here every batch is one."
-        settings.changed("batch_size", batch, said)
-    if decay:
-        settings.changed("weight_decay", decay, "decoupled from the gradient (AdamW) in place of added to it.")
-    scaling = _scaling_of(settings, architecture, changes)
+        settings.changed("batch_size", batches=_SMALL // batch)
+    if config["optimizer.weight_decay"]:
+        settings.changed("weight_decay")
+    if isinstance(scaling := changes.get("activations.normalize"), str):
+        pass  # what was chosen comes first
+    elif architecture == "transcoder":
+        settings.without_counterpart(_UNSCALED)
+        scaling = "none"
+    else:
+        scaling = settings.take(_SCALINGS, "normalize_activations", "constant_norm_rescale")
+        if scaling != "none" and architecture == "skip":
+            scaling = "expected_average_only_in"
+            settings.changed("normalize_activations")
     warm_up = 10_000 if architecture == "jumprelu" else 5000
-    threshold = settings.take("count", "dead_neuron_threshold", 1000)
+    window = max(1, settings.take("count", "dead_neuron_threshold", 1000) * batch)
     config |= {
         "sae.architecture": architecture, "activations.normalize": scaling, "optimizer.lr_decay_steps": 0,
         "optimizer.eps": settings.take("number", "adam_epsilon", 6.25e-10 if architecture == "topk" else 1e-8),
         "optimizer.sparsity_warm_up_steps": settings.take("count", "sparsity_warmup_steps", warm_up if second else 0),
-        "tokens": settings.take("count", "total_steps") * batch, "dead_window_tokens": max(1, threshold * batch),
+        "tokens": settings.take("count", "total_steps") * batch, "dead_window_tokens": window,
         **{name: max(1, config[name]) for name in ("log_every_steps", "checkpoints.every_steps")},
     }  # fmt: skip
     if not is_chosen:
@@ -186,13 +215,10 @@ def _translated(settings: Settings, norm: float | None, changes: Mapping[str, An
     interval = settings.take("count", "resample_interval", 5000)
     if settings.take("flag", "resample_dead_neurons", True) and interval:
         config |= {"resampling.every_steps": interval, "resampling.until_share": 1.0}
-        window = config["dead_window_tokens"]
-        said = f"latents are dead that did not fire in {window:,} tokens, in place of one batch."
-        settings.changed("resample_interval", interval, said)
+        settings.changed("resample_interval", window=window)
     if (target := settings.take("share", "target_l0", None)) is not None:
-        config["targets.l0_max"] = most = target * config["sae.d_sae"]
-        said = f"a share of the latents there; here the log warns of an L0 above {most:g} per token."
-        settings.changed("target_l0", target, said)
+        config["targets.l0_max"] = target * config["sae.d_sae"]
+        settings.changed("target_l0", most=config["targets.l0_max"])
     settings.without_counterpart(_LOST)
     settings.ignore("extraction_ids", "extraction_id")
     return config
@@ -202,31 +228,14 @@ def _hooks(settings: Settings) -> list[str]:
     layers, kinds = settings.take("any", "training_layers", [0]), settings.take("any", "hook_types", ["residual"])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if not isinstance(layers, list) or not layers or not all(type(each) is int and each >= 0 for each in layers):
-        raise ConfigError(f"training_layers is {layers!r}.", where="training_layers", hint="It lists layers: [0, 6].")
+        raise settings.error("training_layers", f"training_layers is {layers!r}.", "It lists layers: [0, 6].")
     known = isinstance(kinds, list) and all(isinstance(each, str) and each in _HOOKS for each in kinds)
     if not kinds or not known:
-        raise ConfigError(f"hook_types is {kinds!r}.", where="hook_types", hint=f"It lists {', '.join(_HOOKS)}.")
+        raise settings.error("hook_types", f"hook_types is {kinds!r}.", f"It lists {', '.join(_HOOKS)}.")
     hooks = [f"blocks.{layer}.{_HOOKS[kind]}" for layer in layers for kind in kinds]
     if len(hooks) > 1:
-        said = f"{len(hooks)} SAEs: one configuration each, which create_many trains from one forward."
-        settings.changed("training_layers", layers, said)
+        settings.changed("training_layers", number=len(hooks))
     return hooks
-
-
-def _scaling_of(settings: Settings, architecture: str, changes: Mapping[str, Any]) -> str:
-    """How inputs are scaled; what `changes` say of it comes first."""
-    if isinstance(given := changes.get("activations.normalize"), str):
-        return given
-    if architecture == "transcoder":
-        none = {"normalize_activations": ("miStudio does not scale the inputs of a transcoder.", ("none",))}
-        settings.without_counterpart(none)
-        return "none"
-    scaling: str = settings.take(_SCALINGS, "normalize_activations", "constant_norm_rescale")
-    if scaling == "none" or architecture != "skip":
-        return scaling
-    said = "inputs get one common scale (expected_average_only_in) in place of one per token."
-    settings.changed("normalize_activations", scaling, said)
-    return "expected_average_only_in"
 
 
 def _of_sae(
@@ -238,88 +247,59 @@ def _of_sae(
     architecture, share = config["sae.architecture"], settings.take("number", "top_k_sparsity", None)
     if architecture == "transcoder":
         config["sae.architecture"] = "standard"
-        said = "a standard SAE: miStudio gives a transcoder one place for both input and target."
-        settings.changed("architecture_type", "transcoder", said)
+        settings.changed("architecture_type", "transcoder")
     if architecture == "topk" or (share is not None and architecture != "jumprelu"):
-        _topk(settings, config, share, changes.get("sae.k"))
+        k, chosen = settings.take("count", "top_k", None), changes.get("sae.k")
+        if type(chosen) is int:
+            k = chosen
+        elif k is None and share is None:
+            k = _TOP_K
+        elif k is None:
+            k = max(1, int(share / 100 * config["sae.d_sae"]))
+            settings.changed("top_k_sparsity", k=k)
+        config |= {
+            "sae.architecture": "topk", "sae.k": k, "sae.aux_k": settings.take("count", "aux_k", 2 * k),
+            "sae.aux_coefficient": settings.take("number", "aux_loss_alpha", 1 / 32),
+        }
         if architecture != "topk":
-            settings.changed("architecture_type", architecture, "topk: what top_k_sparsity made of it.")
+            settings.changed("architecture_type", "topk")
     elif architecture == "jumprelu":
         usual = 1e-3 if second else settings.take("number", "l1_alpha", None)
-        alpha = settings.take("number", "sparsity_coeff", usual)
-        _coefficient(settings, config, "l0_coefficient", ("sparsity_coeff", alpha), norm, changes)
-        width = settings.take("number", "bandwidth", 0.01 if second else 0.001)
+        _coefficient(settings, config, "l0_coefficient", ("sparsity_coeff", usual), norm, changes)
         config |= {
-            "sae.bandwidth": width, "optimizer.beta1": 0.0,
+            "sae.bandwidth": settings.take("number", "bandwidth", 0.01 if second else 0.001), "optimizer.beta1": 0.0,
             "sae.initial_threshold": settings.take("number", "initial_threshold", 0.5 if second else 0.001),
         }
-        said = "the width of a rectangular kernel, not a Gaussian; thresholds learn ten times as fast as weights."
-        settings.changed("bandwidth", width, said)
+        settings.changed("bandwidth")
     else:
-        alpha = settings.take("number", "l1_alpha", _ALPHA.get(named, _USUAL_ALPHA) if second else None)
-        _coefficient(settings, config, "l1_coefficient", ("l1_alpha", alpha), norm, changes)
+        usual = _ALPHA.get(named, _USUAL_ALPHA) if second else None
+        _coefficient(settings, config, "l1_coefficient", ("l1_alpha", usual), norm, changes)
     if config["sae.architecture"] == "skip":
-        said = "half of the input is added to the reconstruction; all of it, as in miStudio, leaves latents nothing."
-        settings.changed("architecture_type", "skip", said)
-    _rows(settings, config, second)
+        settings.changed("architecture_type", "skip")
+    if not settings.take("flag", "normalize_decoder", True):
+        config |= {"optimizer.normalize_decoder_every": None, "optimizer.project_decoder_grad": False}
+        if config["sae.architecture"] in ("standard", "skip"):
+            settings.changed("normalize_decoder", "free rows")
+    elif not second and config["sae.architecture"] != "jumprelu":
+        settings.changed("normalize_decoder", "rows")
 
 
 def _coefficient(
     settings: Settings, config: dict[str, Any], name: str, theirs: tuple[str, float | None], norm: float | None,
     changes: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """The sparsity coefficient in our units (see the module)."""
-    key, alpha = theirs
+    """The sparsity coefficient in our units (see the module); `theirs` is its name there, and the default."""
+    alpha = settings.take("number", *theirs)
     if f"sae.{name}" in changes:  # it is in our units
         return
     if alpha is None:
-        raise ConfigError(
-            "There is no sparsity coefficient.", where=key, hint=f"Give sae.{name}, or --{name.replace('_', '-')}."
-        )
+        hint = f"Give sae.{name}, or --{name.replace('_', '-')}."
+        raise settings.error(theirs[0], "There is no sparsity coefficient.", hint)
     d_in = settings.take("size", "hidden_dim")
     config[f"sae.{name}"] = alpha * float(d_in)
     if config["activations.normalize"] != "expected_average_only_in":
-        said = (
-            "the sparsity coefficient is multiplied by it: right where the activations of the model have this width, "
-            "which is not looked up."
-        )
+        settings.changed("hidden_dim")
     elif norm is None:
-        said = (
-            "coefficients are multiplied by d_in, as if the activations had norm √d_in; the exact factor is d_in · s² "
-            "with the input scale s, which the log of a run states (or give activation_norm, or --activation-norm)."
-        )
+        settings.changed("hidden_dim", "one scale")
     else:
         config[f"sae.{name}"] *= d_in / norm**2
-        return
-    settings.changed("hidden_dim", d_in, said)
-
-
-def _topk(settings: Settings, config: dict[str, Any], share: float | None, chosen: Any) -> None:
-    k = settings.take("count", "top_k", None)
-    if type(chosen) is int:
-        k = chosen
-    elif k is None and share is None:
-        k = _TOP_K
-    elif k is None and share is not None:
-        k = max(1, int(share / 100 * config["sae.d_sae"]))
-        settings.changed("top_k_sparsity", share, f"a percentage there; k is {k:,}.")
-    config |= {
-        "sae.architecture": "topk", "sae.k": k, "sae.aux_k": settings.take("count", "aux_k", 2 * k),
-        "sae.aux_coefficient": settings.take("number", "aux_loss_alpha", 1 / 32),
-    }
-
-
-def _rows(settings: Settings, config: dict[str, Any], second: bool) -> None:
-    """Whether decoder rows are kept at norm one."""
-    normalized, architecture = settings.take("flag", "normalize_decoder", True), config["sae.architecture"]
-    if not normalized:
-        config |= {"optimizer.normalize_decoder_every": None, "optimizer.project_decoder_grad": False}
-        if architecture in ("standard", "skip"):
-            said = (
-                "decoder rows have free norms there and here; here the penalty weighs latents by them, or rows would "
-                "grow in place of latents."
-            )
-            settings.changed("normalize_decoder", False, said)
-    elif not second and architecture != "jumprelu":
-        said = "decoder rows are kept at norm one; miStudio's first generation does so for jumprelu only."
-        settings.changed("normalize_decoder", normalized, said)

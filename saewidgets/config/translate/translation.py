@@ -112,6 +112,8 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 Kind = str | Mapping[str, Any]
 """One of the kinds above, or choices: what each value stands for here."""
+Rows = Mapping[str, tuple[Any, ...]]
+"""Our setting → its kind, its name in the other package, the default there."""
 
 
 class Settings:
@@ -123,12 +125,13 @@ class Settings:
     """
 
     def __init__(
-        self, data: Mapping[str, Any], prefix: str = "", remarks: list[Remark] | None = None,
-        called: Mapping[str, str] | None = None,
+        self, data: Mapping[str, Any], prefix: str = "", *, said: Mapping[str, str],
+        remarks: list[Remark] | None = None, called: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """`prefix` is put before a name where a person reads it; `called` are names that are others there."""
-        self._data, self._prefix, self._called = dict(data), prefix, dict(called or {})
-        self._taken: set[str] = set()
+        """`prefix` is put before a name where a person reads it; `said` has the sentences of remarks, `called` names
+        that are others there."""
+        self._data, self._prefix, self._said, self._called = dict(data), prefix, said, dict(called or {})
+        self._taken: dict[str, Any] = {}
         self.assumed: dict[str, Any] = {}
         self.remarks: list[Remark] = [] if remarks is None else remarks
 
@@ -155,12 +158,12 @@ class Settings:
         Raises:
             ConfigError: it is of another kind, or missing and has no default.
         """
-        self._taken.add(name)
         value = self._data.get(name)
         if value is None:
             if name not in self._data and default is not None and default is not _REQUIRED:
                 self.assumed[name] = default
             value = default
+        self._taken[name] = value
         if not isinstance(kind, str):
             if not isinstance(value, str) or value not in kind:
                 said = f"{self._spelled(name)} is {value!r}, which has no counterpart."
@@ -171,17 +174,18 @@ class Settings:
             raise self.wrong(name, words)
         return int(value) if kind in ("count", "size") and value is not None else value
 
-    def rows(self, table: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    def rows(self, table: Rows) -> dict[str, Any]:
         """Our names → the values, for a table of our name → (its kind, its name there, the default)."""
         return {ours: self.take(*row) for ours, row in table.items()}
 
     def inner(self, name: str) -> Settings:
         """A table of settings to be taken one by one, remarked on where these are."""
-        return Settings(self.take("table", name, {}), f"{self._spelled(name)}.", self.remarks)
+        prefix = f"{self._spelled(name)}."
+        return Settings(self.take("table", name, {}), prefix, said=self._said, remarks=self.remarks)
 
     def ignore(self, *names: str) -> None:
         """These say nothing about what is learned."""
-        self._taken.update(names)
+        self._taken.update(dict.fromkeys(names))
 
     def without_counterpart(self, table: Mapping[str, tuple[str, tuple[Any, ...]]]) -> None:
         """Remark on what is lost: name → (a sentence, values that mean the same as none)."""
@@ -189,19 +193,26 @@ class Settings:
             kind = {bool: "flag", str: "text"}.get(type(harmless[0]), "any")
             value = self.take(kind, name, harmless[0])
             if value is not None and value not in harmless:
-                self.lost(name, value, text)
+                self._remark("lost", name, text)
 
-    def lost(self, name: str, value: Any, text: str) -> None:
-        self.remarks.append(Remark("lost", self._spelled(name), value, text))
+    def lost(self, name: str, which: str = "", **values: Any) -> None:
+        """Remark that it was left out, in the sentence of this name or of `which`, with `values` put in."""
+        self._remark("lost", name, self._said[which or name].format(**values))
 
-    def changed(self, name: str, value: Any, text: str) -> None:
-        self.remarks.append(Remark("changed", self._spelled(name), value, text))
+    def changed(self, name: str, which: str = "", **values: Any) -> None:
+        """Remark that it means something else here (see `lost`)."""
+        self._remark("changed", name, self._said[which or name].format(**values))
+
+    def _remark(self, kind: Literal["lost", "changed"], name: str, text: str) -> None:
+        """With the value that was taken, which may be the default."""
+        value = self._taken.get(name, self._data.get(name))
+        self.remarks.append(Remark(kind, self._spelled(name), value, text))
 
     def rest(self, text: str = "not known here.") -> None:
         """Remark on everything that nobody asked for."""
-        for name in self._data.keys() - self._taken:
+        for name in self._data.keys() - self._taken.keys():
             if self.has(name):
-                self.lost(name, self._data[name], text)
+                self._remark("lost", name, text)
         self.remarks.sort(key=lambda each: each.setting)
 
     def _spelled(self, name: str) -> str:
