@@ -37,7 +37,6 @@ class Frame:
 
     @property
     def end(self) -> int:
-        """The right edge of the plot."""
         return self.width - self.right
 
 

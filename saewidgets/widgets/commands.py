@@ -70,7 +70,6 @@ class Command:
 
     @cached_property
     def buffers(self) -> int:
-        """How many binary buffers come with it."""
         return int("buffer" in self._hints)
 
     @cached_property
@@ -89,7 +88,6 @@ class Command:
 
     @cached_property
     def answer(self) -> Any:
-        """The type of what the page gets."""
         found = self._hints["return"]
         while typing.get_origin(found) in (Future, Table):
             (found,) = typing.get_args(found)
@@ -143,17 +141,14 @@ class Commands:
 
     @classmethod
     def known(cls) -> dict[str, Command]:
-        """Kind → command."""
         found = (getattr(getattr(cls, name), "command", None) for name in dir(cls))
         return {each.kind: each for each in found if isinstance(each, Command)}
 
     def state(self) -> Wire:
-        """What the page draws."""
         found: Wire = self._model.state()
         return found
 
     def run(self, kind: str, arguments: dict[str, Any]) -> Any:
-        """Do a command; called on a worker thread."""
         try:
             return getattr(self, kind)(**arguments)
         except SAEWidgetsError as error:

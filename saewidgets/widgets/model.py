@@ -44,7 +44,6 @@ class Model(Generic[S]):
         self._read_at, self._cost = float("-inf"), 0.0
 
     def set_notice(self, notice: Note | None) -> None:
-        """Say this above everything else; None: nothing."""
         with self._lock:
             self._notice = notice
 
@@ -67,7 +66,6 @@ class Model(Generic[S]):
         self.read()
 
     def read(self) -> None:
-        """Bring it up to date, if anything may have changed."""
         with self._reading:
             with self._lock:
                 if not self._changed:
@@ -114,7 +112,6 @@ class Devices:
 
     @property
     def are_old(self) -> bool:
-        """It is time for `read`."""
         return not self._read_at or time.monotonic() - self._read_at > DEVICES_MAX_AGE
 
     def read(self) -> None:

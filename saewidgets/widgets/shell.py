@@ -143,7 +143,6 @@ class Part(anywidget.AnyWidget):
         return f"<{type(self).__name__} {self._view}>"
 
     def publish(self) -> None:
-        """Give the page the newest state. For the publisher's thread, which alone writes traits."""
         state = self._commands.state().model_dump(mode="json")
         if self.state.get("revision") != state["revision"]:
             self.state = state
@@ -348,17 +347,14 @@ class Shell:
     # --------------------------------------------------------------------------------------------- what differs
 
     def _static(self) -> Html:
-        """The static copy, drawn from the state."""
         raise NotImplementedError
 
     def _owned(self) -> tuple[Any, ...]:
-        """What is closed with it: its parts, where it is a box of them, and what else it made."""
         return tuple(part for part in self._parts if part is not self)
 
     # --------------------------------------------------------------------------------------------- publishing
 
     def _changed(self, *what: Any) -> None:
-        """The workspace changed."""
         self._model.mark_changed()
         self._wake(urgent=False)
 
@@ -386,7 +382,6 @@ class Shell:
             part.publish()
 
     def _show_error(self, error: BaseException) -> None:
-        """Called on the publisher thread: what failed is shown until a publish succeeds."""
         self._model.set_notice(error_note(error))
         self._send_state()
 
@@ -439,7 +434,6 @@ class Box(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
             self.add_class("sw-frame")
 
     def _make(self, what: str) -> Any:
-        """The widget of this name."""
         raise NotImplementedError
 
     def _opening(self, what: str, widget: Any) -> None:
@@ -450,7 +444,6 @@ class Box(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
         return self._parts
 
     def _take_over(self) -> None:
-        """Let traits have what the model has."""
         raise NotImplementedError
 
     def _follow_model(self) -> None:

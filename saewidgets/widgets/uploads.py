@@ -106,13 +106,11 @@ class Uploads:
             return _paths(upload)
 
     def discard(self, upload_id: str) -> None:
-        """Remove what arrived, if there is such an upload."""
         with self._lock:
             if (upload := self._uploads.pop(upload_id, None)) is not None:
                 shutil.rmtree(upload.folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Discard all."""
         for upload_id in list(self._uploads):
             self.discard(upload_id)
 
@@ -137,7 +135,6 @@ class UploadCommands(Commands):
 
     @command
     def begin_upload(self, files: tuple[UploadFile, ...]) -> dict[Literal["upload_id"], str]:
-        """Make room for files, which the page then sends in pieces."""
         return {"upload_id": self.uploads.begin(files)}
 
     @command
@@ -149,7 +146,6 @@ class UploadCommands(Commands):
 
     @command
     def cancel_upload(self, upload_id: str) -> None:
-        """Throw away what arrived."""
         self.uploads.discard(upload_id)
 
 

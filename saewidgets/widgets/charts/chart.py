@@ -76,19 +76,16 @@ class Plot:
         return widget
 
     def scale(self, kind: Any) -> Any:
-        """A new scale, to be one of `scales`."""
         scale = self.own(kind())
         scale.observe(lambda change: self._on_zoom() if self.zoomed else None, names=["min", "max"])
         return scale
 
     def mark(self, kind: Any, **options: Any) -> Any:
-        """A new mark in front of all others, without points yet."""
         mark = self.own(kind(x=[], y=[], visible=False, **options))
         self._figure.marks = [*self._figure.marks, mark]
         return mark
 
     def draw_axes(self, x: Any, y: Any) -> None:
-        """New axes along these scales."""
         axes = [
             bqplot.Axis(scale=x, side="bottom", grid_lines="none", label_offset="26px"),
             bqplot.Axis(scale=y, side="left", grid_lines="solid", label_offset="36px"),
@@ -115,7 +112,6 @@ class Plot:
 
     @property
     def zoomed(self) -> bool:
-        """A reader zoomed or panned."""
         return self._bounds() != self._fitted
 
     def reset_zoom(self) -> None:
@@ -136,7 +132,6 @@ class Plot:
             widget.close()
 
     def close(self) -> None:
-        """Remove all widgets of this figure from the page."""
         for scale in self.scales:
             scale.unobserve_all()
         for widget in self._owned:
@@ -253,7 +248,6 @@ class Chart(Plot):
 
     @property
     def _chosen(self) -> tuple[float, float] | None:
-        """The ends of the y axis; None where bqplot fits them to the data."""
         return None if self.y.min is None or self.y.max is None else (self.y.min, self.y.max)
 
     def _ticks(self, low: float, high: float, log: int, linear: int) -> list[tuple[float, str]]:
@@ -275,13 +269,11 @@ class Chart(Plot):
             self._joints[number].colors = [colors[number % SLOTS]]
 
     def draw_x_axis(self, x: Axis) -> None:
-        """Label the x axis (all charts of a panel alike)."""
         axis = self._figure.axes[0]
         axis.label = x.name
         set_ticks(axis, x.ticks)
 
     def _write(self, runs: Sequence[RunLine], instead: str) -> None:
-        """The title and the newest values; of several runs each behind a piece of its line."""
         known = [run for run in runs if run.newest]
         parts: list[Html | str] = []
         for run in known:
@@ -292,7 +284,6 @@ class Chart(Plot):
         self.write(tag("b", self.title), tag("span", *(parts or [" ", instead]), class_="t2"))
 
     def _key(self, run: RunLine) -> Html:
-        """The piece of line that stands for a run in the legend and on its card."""
         number = run.slot % SLOTS
         color = PALETTES[self.look.theme].series[number]
         line = tag("path", d="M0 4H18", stroke=color, stroke_width=2, stroke_dasharray=SVG_DASHES[number])

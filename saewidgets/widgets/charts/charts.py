@@ -58,7 +58,6 @@ class Charts:
     # --------------------------------------------------------------------------------------------- drawing
 
     def update(self, runs: Sequence[Charted], state: ChartState) -> None:
-        """Draw exactly these runs, as `state` says."""
         if (state.x_axis, state.x_range) != (self._state.x_axis, self._state.x_range):
             self.reset_zoom()
         self._state = state
@@ -136,7 +135,6 @@ class Charts:
 
     @property
     def zoomed(self) -> bool:
-        """Somebody zoomed or panned, so the charts no longer follow the data."""
         return self._x.max != self._right or any(chart.zoomed for chart in self.charts)
 
     def reset_zoom(self) -> None:
@@ -150,19 +148,16 @@ class Charts:
     # --------------------------------------------------------------------------------------------- words and copies
 
     def _drawn(self, x_axis: str) -> list[tuple[Chart, list[RunLine]]]:
-        """The charts with those lines that have values."""
         known = ([line for line in self._lines(spec, x_axis) if len(line.curve.x)] for spec in CHARTS)
         return list(zip(self.charts, known, strict=True))
 
     def pictures(self) -> list[Picture]:
-        """Each chart that has values, as it stands now."""
         axis = self._state.x_axis
         x = self._x_axis()
         x = replace(x, name=f"time ({x.name})") if axis == "time" else x
         return [chart.picture(axis, x, lines) for chart, lines in self._drawn(axis) if lines]
 
     def static(self) -> list[Html]:
-        """The charts as inline SVG, for a saved notebook."""
         charts = []
         for chart, lines in self._drawn("tokens"):
             right = max((float(line.curve.x[-1]) for line in lines), default=math.nan)
@@ -170,7 +165,6 @@ class Charts:
         return charts
 
     def summaries(self) -> tuple[str, ...]:
-        """One sentence per chart for those who cannot see it."""
         scale = "log" if self._state.log_y else "linear"
         return tuple(
             f"{spec.title} against {self._state.x_axis}, {scale} scale. "
@@ -179,7 +173,6 @@ class Charts:
         )
 
     def close(self) -> None:
-        """Remove the charts from the page."""
         for chart in self.charts:
             chart.close()
         self._x.unobserve_all()

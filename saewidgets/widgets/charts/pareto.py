@@ -58,7 +58,6 @@ class ParetoChart(Plot):
     # --------------------------------------------------------------------------------------------- drawing
 
     def draw(self, state: CompareState, theme: Literal["light", "dark"]) -> None:
-        """Show exactly these points."""
         if self._drawn == (state, theme, self._bounds()):
             return
         self._shown = state
@@ -141,7 +140,6 @@ class ParetoChart(Plot):
         return found
 
     def _write(self, state: CompareState, palette: Palette) -> None:
-        """The legend: what the symbols, the line, the rings and the hollow symbols mean."""
         parts: list[Html | str] = []
         for architecture, kind in _kinds(state).items():
             symbol = symbol_of(architecture)

@@ -80,7 +80,6 @@ class Series:
         self._seconds = 0.0  # what the earlier runs took in all, up to their checkpoints
 
     def update(self, run: Charted) -> None:
-        """Take over what is new of the run."""
         before, self.run = self.run.record, run
         last = max(self._columns["step"][-1:], default=-1.0)
         if run.record.step < before.step or any(event.step < last for event in run.measured):

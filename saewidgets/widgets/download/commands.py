@@ -106,7 +106,6 @@ class DownloadCommands(Commands):
 
     @command
     def hub_known(self) -> HubKnownData:
-        """Where to start."""
         known = self._hub.known()
         return HubKnownData(repositories=tuple(known), releases=releases_of(known))
 
@@ -202,7 +201,6 @@ class DownloadCommands(Commands):
         offset: Annotated[int, Field(ge=0)],
         limit: Annotated[int, Field(ge=1, le=PAGE)] = PAGE,
     ) -> tuple[VariantRow, ...]:
-        """More rows of a recent listing."""
         rows = self._model.rows(listing)
         if rows is None:
             raise StateError("Other repositories were listed since.", hint="Press Preview again.")
@@ -275,7 +273,6 @@ class DownloadCommands(Commands):
 
     @command
     def hub_open(self, sae_id: str) -> None:
-        """Show a downloaded SAE in the SAE browser."""
         if self._widget.on_open is None:
             raise StateError("Nothing here shows an SAE.", hint="Open it with sw.SAEBrowser(ws).")
         self._widget.on_open(sae_id)

@@ -44,7 +44,6 @@ class DownloadModel(Model[HubState]):
             self._put({"has_token": self.token is not None, "account": None})
 
     def set_account(self, name: str | None, token: str | None) -> None:
-        """Whose account it is, unless the token is another one by now."""
         with self._lock:
             if token == self.token:
                 self._put({"account": name})
@@ -64,11 +63,9 @@ class DownloadModel(Model[HubState]):
                 self._put({"known": known})
 
     def clear(self, job_id: str) -> None:
-        """Take an ended download off the list of this widget."""
         self._cleared.add(job_id)
 
     def list_again(self, job_id: str) -> None:
-        """It goes on: show it again."""
         self._cleared.discard(job_id)
 
     def keep_listing(self, rows: Sequence[VariantRow]) -> int:

@@ -79,17 +79,14 @@ class ViewerCommands(Commands):
         self._random = random.Random()  # its own: a person's seeds stay as they are
 
     def _feature(self, extraction_id: str, index: int) -> ExtractionRecord:
-        """An extraction that can be read, and whose SAE has this feature."""
         record = self._model.readable(extraction_id)
         check_index(record, index)
         return record
 
     def _order(self, record: ExtractionRecord, query: FeatureQuery) -> Indices:
-        """The features that match, in their order."""
         return np.asarray(self._features.indices(record.id, **query.model_dump()))
 
     def _arrays(self, record: ExtractionRecord) -> Any:
-        """The arrays of an extraction, memory-mapped. Raises `NotFoundError`, `FormatError`."""
         return self._workspace.extractions.open(record.id)
 
     # --------------------------------------------------------------------------------------------- extractions
@@ -107,7 +104,6 @@ class ViewerCommands(Commands):
 
     @command(slow=True)
     def extraction_action(self, extraction_id: str, action: ExtractionAct) -> None:
-        """Steer the job of an extraction, or delete what came of it."""
         extractions = self._workspace.extractions
         if action == "delete":
             extractions.delete(extraction_id)
@@ -131,7 +127,6 @@ class ViewerCommands(Commands):
 
     @command(slow=True)
     def try_demo(self) -> ExtractionId:
-        """Open the demo SAE with its features."""
         extraction_id = self._workspace.extractions.demo().id
         self._model.change(extraction_id=extraction_id, feature=None, tab="features", dialog_sae=None)
         self._changed()
@@ -139,7 +134,6 @@ class ViewerCommands(Commands):
 
     @command
     def show_download(self, shown: bool) -> None:
-        """Open or close *Download from Hugging Face* below the browser."""
         self._model.show_below("download", shown)
         self._wake()
 
@@ -186,7 +180,6 @@ class ViewerCommands(Commands):
 
     @command(slow=True)
     def check_extraction(self, sae_id: str, values: Typed) -> ExtractionCheck:
-        """What it would cost."""
         self._workspace.saes.get(sae_id)
         config, errors = config_of(values)
         if config is None:
@@ -202,7 +195,6 @@ class ViewerCommands(Commands):
 
     @command(slow=True)
     def start_extraction(self, sae_id: str, values: Typed) -> ExtractionId:
-        """Start an extraction; its id."""
         config, errors = config_of(values)
         if config is None:
             raise FieldsError(errors)
@@ -263,7 +255,6 @@ class ViewerCommands(Commands):
         return feature_page(record, self._arrays(record).manifest, data, feature, self._link(record, index))
 
     def _link(self, record: ExtractionRecord, index: int) -> str:
-        """Code that shows this feature again."""
         code = code_of(self._model.workspace)
         where = f"{code}, " if code else ""
         view = {"extraction_id": record.id, "feature": index}
@@ -423,7 +414,6 @@ class ViewerCommands(Commands):
 
     @command(slow=True)
     def suggest_label(self, extraction_id: str, index: Index) -> Suggestion:
-        """A label that somebody may save."""
         record = self._feature(extraction_id, index)
         found = self._features.suggest(record.id, index)
         return Suggestion(
@@ -483,7 +473,6 @@ class ViewerCommands(Commands):
 
     @command(slow=True)
     def steer_feature(self, extraction_id: str, index: Index) -> None:
-        """Open *Steering* below the viewer with this feature added."""
         record = self._model.record(extraction_id)
         check_index(record, index)
         if record.sae_id is None:

@@ -43,7 +43,6 @@ class Texts:
         self._places: dict[str, int] = {}
 
     def add(self, pieces: Iterable[str]) -> tuple[int, ...]:
-        """The places of `pieces`."""
         places = self._places
         return tuple(places.setdefault(shorten(str(piece), PIECE_LENGTH), len(places)) for piece in pieces)
 

@@ -34,11 +34,9 @@ class ViewerModel(Model[ViewerState]):
     # --------------------------------------------------------------------------------------------- input
 
     def record(self, extraction_id: str) -> ExtractionRecord:
-        """Raises `NotFoundError`."""
         return self.workspace.extractions.get(extraction_id).record
 
     def readable(self, extraction_id: str) -> ExtractionRecord:
-        """The record of an extraction that can be read. Raises `NotFoundError`, `StateError`."""
         record = self.record(extraction_id)
         if not record.has_data:
             if record.status.is_final:

@@ -96,7 +96,6 @@ class ExtractionViewer(Box):
         self._start((part,), workspace.extractions.subscribe(changed), workspace.features.subscribe(changed))
 
     def _begin(self, sae: str | None, extraction: str | None, view: Mapping[str, Any] | None) -> None:
-        """What is shown first."""
         arguments = {"sae": sae, "extraction": extraction, "view": view}
         given = [name for name, value in arguments.items() if value is not None]
         if len(given) > 1:
@@ -230,11 +229,9 @@ class ExtractionViewer(Box):
         steering.add(sae_id, index)
 
     def _close_steering(self) -> None:
-        """*Close steering* was pressed: its features are there again when *Steer* is."""
         self._model.show_below("steering", False)
         self._wake()
 
     def _browse(self) -> None:
-        """*Open features browser* was pressed in *Steering*."""
         self._model.change(tab="features")
         self._wake()

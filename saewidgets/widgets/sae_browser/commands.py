@@ -65,7 +65,6 @@ class BrowserCommands(UploadCommands):
 
     @command
     def select_saes(self, sae_ids: tuple[str, ...]) -> None:
-        """Check exactly these."""
         self._model.select(sae_ids)
         self._wake()
 
@@ -85,12 +84,10 @@ class BrowserCommands(UploadCommands):
         self._wake()
 
     def take_asked(self, what: str) -> str | None:
-        """The SAE for which *Extract* or *Steering* was pressed on a card since the last call."""
         return self._asked.pop(what, None)
 
     @command
     def train_demo(self) -> Started:
-        """Start the demo training; its id and name."""
         trainings = self._workspace.trainings
         run = trainings.create(trainings.demo_config())
         return Started(training_id=run.id, name=run.record.name)
@@ -99,7 +96,6 @@ class BrowserCommands(UploadCommands):
 
     @command
     def describe_sae(self, sae_id: str) -> SaeDetails:
-        """What is known without reading weights."""
         record = self._saes.get(sae_id)
         code = self._saes.load_code(sae_id)
         problem = None
@@ -124,7 +120,6 @@ class BrowserCommands(UploadCommands):
 
     @command(slow=True)
     def measure_sae(self, sae_id: str) -> SaeStatistics:
-        """What its weights say."""
         statistics = self._saes.statistics(sae_id)
         record = self._saes.get(sae_id)
         return SaeStatistics(
@@ -156,19 +151,16 @@ class BrowserCommands(UploadCommands):
 
     @command(slow=True)
     def locate_sae(self, sae_id: str, path: str) -> SaeId:
-        """Its files are at `path` now."""
         self._saes.locate(sae_id, str(path_from(path)))
         self._changed()
         return {"sae_id": sae_id}
 
     @command
     def show_training(self, training_id: str) -> TrainingFacts:
-        """The training that an SAE came from."""
         return training_facts(self._workspace.trainings.get(training_id).record)
 
     @command(slow=True)
     def compare_saes(self, first: str, second: str) -> SaeComparison:
-        """Two SAEs side by side."""
         a, b = self._saes.get(first), self._saes.get(second)
         return comparison_of(a, b, self._saes.compare(a.id, b.id, top=MATCHES))
 
@@ -223,7 +215,6 @@ class BrowserCommands(UploadCommands):
 
     @command(slow=True)
     def add_local(self, path: str, **about: Unpack[About]) -> SaeId:
-        """Copy an SAE from the kernel's machine into the library."""
         return self._added(self._saes.add_local(str(path_from(path)), **_given(about)).id)
 
     @command(slow=True)

@@ -40,7 +40,6 @@ class BrowserModel(Model[SaeBrowserState]):
 
     @property
     def selected(self) -> tuple[str, ...]:
-        """Ids of the checked SAEs, in the order in which they were checked."""
         return tuple(sae.id for sae in self._state.selected)
 
     def select(self, sae_ids: Iterable[str]) -> None:

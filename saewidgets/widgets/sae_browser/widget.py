@@ -137,12 +137,10 @@ class SAEBrowser(Box):
         return Steering(self.workspace, on_browse=self._browse_features, **self._look)
 
     def _browse_features(self) -> None:
-        """*Open features browser* was pressed in *Steering*."""
         self._model.show_below("extractions", True)
         self._wake()
 
     def _open(self, sae_id: str) -> None:
-        """*Open in SAE browser* was pressed for a finished download."""
         self._model.select([sae_id])
         self._model.show_below("download", False)
         self._model.reveal(sae_id)

@@ -61,7 +61,6 @@ class GaugeFollower:
                 self._thread.start()
 
     def close(self) -> None:
-        """Measure nothing more."""
         self._closed.set()
 
     def _follow(self) -> None:
@@ -102,7 +101,6 @@ class SteeringCommands(Commands):
         self.gauge = GaugeFollower(self._model, self._wake)
 
     def close(self) -> None:
-        """Stop what is being written."""
         self._closed.set()
         self._model.ask_stop()
         self.gauge.close()
@@ -177,20 +175,17 @@ class SteeringCommands(Commands):
 
     @command
     def steering_remove(self, key: str) -> None:
-        """Take a feature away."""
         self._model.remove(key)
         self.gauge.ask()
         self._wake()
 
     @command
     def steering_choose(self, sae_id: str) -> None:
-        """Choose the SAE that an index or a label is looked up in."""
         self._model.choose(sae_id)
         self._wake()
 
     @command(slow=True)
     def steering_demo(self) -> dict[Literal["sae_id"], str]:
-        """Take the demo SAE into the library and look features up in it."""
         sae_id = str(self._workspace.extractions.demo().record.sae_id)
         self._model.mark_changed()
         self._model.read()
@@ -200,7 +195,6 @@ class SteeringCommands(Commands):
 
     @command
     def steering_find(self, sae_id: str, text: Annotated[str, Field(max_length=500)]) -> SteeringHits:
-        """Features by their index or by words of their label."""
         record = self._workspace.saes.get(sae_id)
         words = text.strip()
         plain = words.replace(",", "").replace("_", "")
@@ -223,7 +217,6 @@ class SteeringCommands(Commands):
 
     @command(slow=True)
     def steering_tokens(self, prompt: Annotated[str, Field(max_length=PROMPT)]) -> tuple[PromptPiece, ...]:
-        """The tokens of a prompt as positions count them."""
         rows, settings = self._model.rows, self._model.settings
         sae_id = rows[0].sae_id if rows else self._model.state().sae_id
         if not sae_id:
@@ -235,11 +228,9 @@ class SteeringCommands(Commands):
 
     @command
     def steering_generate(self, what: What = "generate") -> dict[Literal["number"], int]:
-        """Start to write: baseline and steered text, or a sweep."""
         return {"number": self.start(what)}
 
     def start(self, kind: What) -> int:
-        """Begin to write on a thread of its own; the number of the run."""
         if not self._model.rows:
             raise StateError("No feature is chosen.", hint="Add a feature by its index or label.")
         if kind == "sweep" and (swept := self._model.rows[self._model.swept()]).mode == "ablate":
@@ -280,7 +271,6 @@ class SteeringCommands(Commands):
 
     @command
     def steering_stop(self) -> None:
-        """Stop writing; what is there stays."""
         self._model.ask_stop()
         self._wake()
 
@@ -288,7 +278,6 @@ class SteeringCommands(Commands):
 
     @command
     def steering_read(self, what: What = "generate") -> SteeringTexts | None:
-        """The texts of the last run of a kind."""
         found = self._model.result(what)
         if found is None:
             return None
@@ -297,7 +286,6 @@ class SteeringCommands(Commands):
 
     @command
     def steering_next(self, number: int, text: TextName, token: Index) -> SteeringNextData:
-        """What could have come at a token."""
         found = self._model.result("generate")
         data = None
         if found is not None and found[0] == number:
@@ -320,7 +308,6 @@ class SteeringCommands(Commands):
 
     @command(slow=True)
     def steering_presets(self) -> tuple[PresetRecord, ...]:
-        """The presets of the workspace."""
         return tuple(self._steering.presets.list())
 
     @command(slow=True)
@@ -344,7 +331,6 @@ class SteeringCommands(Commands):
 
     @command
     def steering_close(self) -> None:
-        """Take the widget away from where it stands."""
         if self._widget.on_close is None:
             raise StateError("It stands by itself here.", hint="Clear the cell's output, or call its close().")
         self._model.ask_stop()  # nobody would see what it writes
@@ -352,7 +338,6 @@ class SteeringCommands(Commands):
 
     @command
     def steering_browse(self) -> None:
-        """Open the features browser."""
         if self._widget.on_browse is None:
             raise StateError("Nothing here shows features.", hint="Open them with sw.ExtractionViewer(ws).")
         self._widget.on_browse()

@@ -65,7 +65,6 @@ class SteeringModel(Model[SteeringState]):
         return next((row for row in self.rows if row.key == key), None)
 
     def choose(self, sae_id: str) -> None:
-        """Look features up in this SAE. Raises `NotFoundError` if there is none."""
         record = self.workspace.saes.get(sae_id)
         with self._lock:
             self._put({"sae_id": record.id})
@@ -104,7 +103,6 @@ class SteeringModel(Model[SteeringState]):
             self._put({"rows": tuple(row for row in self.rows if row.key != key)})
 
     def update_row(self, key: str, **changes: Any) -> None:
-        """Change a row that may be gone."""
         with self._lock:
             rows = tuple(row.model_copy(update=changes) if row.key == key else row for row in self.rows)
             self._put({"rows": rows})
@@ -168,7 +166,6 @@ class SteeringModel(Model[SteeringState]):
         return SteeringConfig(features=features, strengths=state.settings.strengths if sweep else (), **values)
 
     def swept(self) -> int:
-        """Place of the feature that is swept."""
         keys = [row.key for row in self.rows]
         return keys.index(self.settings.swept) if self.settings.swept in keys else 0
 
@@ -196,7 +193,6 @@ class SteeringModel(Model[SteeringState]):
 
     @property
     def names(self) -> dict[str, str]:
-        """Names of SAEs by id."""
         return {row.sae_id: row.sae for row in self.rows} | {sae.id: sae.name for sae in self._state.saes}
 
     def set_prompt(self, prompt: str) -> None:
@@ -208,7 +204,6 @@ class SteeringModel(Model[SteeringState]):
 
     @property
     def run(self) -> SteeringRun:
-        """What is being written, or was written last."""
         return self._state.run
 
     @property
@@ -220,7 +215,6 @@ class SteeringModel(Model[SteeringState]):
             self._put({"run": self.run.model_copy(update=changes)})
 
     def begin(self, kind: What) -> int:
-        """A new run; its number. Raises `StateError` while another one is under way."""
         with self._lock:
             if self.running:
                 raise StateError("It is writing already.", hint="Press Stop first.")
@@ -237,7 +231,6 @@ class SteeringModel(Model[SteeringState]):
         self._change_run(phase=phase)
 
     def wrote(self, event: Any) -> None:
-        """A token was written."""
         text = LiveText(
             run=event.run, strength=event.strength, tokens=event.step + 1, text=event.text.rstrip("\ufffd")[-LIVE:]
         )
@@ -247,11 +240,9 @@ class SteeringModel(Model[SteeringState]):
 
     @property
     def written(self) -> int:
-        """Tokens that the present run has so far."""
         return sum(text.tokens for text in self.run.texts)
 
     def finish(self, result: Any, swept: str) -> None:
-        """The run has ended with a result, whole or stopped."""
         with self._lock:
             number, kind = self.run.number, self.run.kind
             self._results[kind] = number, result, swept
@@ -262,7 +253,6 @@ class SteeringModel(Model[SteeringState]):
             self._change_run(status="stopped" if result.stopped else "done", seconds=result.seconds)
 
     def fail(self, note: Note) -> None:
-        """The run has ended without a result."""
         self._change_run(status="failed", problem=note)
 
     def result(self, kind: str) -> tuple[int, Any, str] | None:

@@ -163,7 +163,6 @@ class PanelCommands(ChartCommands):
 
     @command
     def train_demo(self) -> Started:
-        """Start the demo training."""
         return self._started(self._trainings.create(self._trainings.demo_config()))
 
     def _started(self, run: Any) -> Started:
@@ -172,20 +171,17 @@ class PanelCommands(ChartCommands):
 
     @command
     def run_action(self, action: Action, training_id: str) -> Started:
-        """Do something to one run; the answer names the run that it concerns (`retry`: the new one)."""
         done = VERBS[action](self._trainings.get(training_id))
         self._changed()
         return Started(training_id=done.id if action == "retry" else training_id)
 
     @command
     def rename(self, training_id: str, name: str) -> None:
-        """Call a run something else."""
         self._trainings.get(training_id).rename(name)
         self._changed()
 
     @command
     def details(self, training_id: str) -> DetailsData:
-        """What a card shows when it is opened."""
         run = self._trainings.get(training_id)
         record = run.record
         best = record.config.get("checkpoints", {}).get("best_metric", "fvu")
@@ -236,7 +232,6 @@ class PanelCommands(ChartCommands):
 
     @command
     def rename_group(self, group_id: str, name: str) -> None:
-        """Call a group something else."""
         self._trainings.group(group_id).rename(name)
         self._changed()
 
@@ -277,7 +272,6 @@ class PanelCommands(ChartCommands):
     def checkpoint_action(
         self, action: CheckpointAction, training_id: str, checkpoint_id: str
     ) -> Started | Imported:
-        """Do something with one checkpoint; the run that it concerns ("continue": the new one), or the SAE."""
         run = self._trainings.get(training_id)
         if action == "import":
             sae = run.import_checkpoint(checkpoint_id)
@@ -291,7 +285,6 @@ class PanelCommands(ChartCommands):
 
     @command
     def train_longer(self, training_id: str, tokens: Annotated[int, Field(ge=1, le=2**53)]) -> Started:
-        """Go on in a new run until `tokens` in all."""
         run = self._trainings.get(training_id).train_longer(tokens)
         self._changed()
         return Started(training_id=run.id)
@@ -321,18 +314,15 @@ class PanelCommands(ChartCommands):
 
     @command
     def comparison(self, training_ids: Ids) -> ComparisonData:
-        """The settings of runs side by side."""
         return comparison(self._model.records(training_ids))
 
     @command
     def comparison_table(self, training_ids: Ids) -> ComparisonTableData:
-        """The same for a program that reads it."""
         columns, rows = table(self._model.records(training_ids))
         return ComparisonTableData(columns=tuple(columns), rows=tuple(tuple(row) for row in rows))
 
     @command
     def pareto(self, y_axis: YAxis | None = None, scope: str | None = None, reset_zoom: bool = False) -> None:
-        """Change the Pareto view; None leaves a setting as it is."""
         self._model.set_pareto(y_axis, scope)
         if reset_zoom or y_axis is not None or scope is not None:
             self._widget.reset_pareto.set()
@@ -342,7 +332,6 @@ class PanelCommands(ChartCommands):
 
     @command
     def list_templates(self, search: Annotated[str, Field(max_length=1000)] = "") -> TemplatesData:
-        """Favourites first, then by name."""
         everything = self._templates.list()
         shown = self._templates.list(search=search) if search.strip() else everything
         return TemplatesData(templates=tuple(template_row(record) for record in shown), total=len(everything))
@@ -379,7 +368,6 @@ class PanelCommands(ChartCommands):
 
     @command
     def import_templates(self, file: str, text: str) -> dict[Literal["names"], list[str]]:
-        """Take over the templates of a file of this name."""
         return {"names": [record.name for record in self._templates.import_text(text.encode(), file)]}
 
     @command

@@ -66,7 +66,6 @@ class PanelModel(Model[PanelState]):
                 self._records[record.id] = record
 
     def mark_templates_changed(self) -> None:
-        """The page is to ask for the templates again."""
         with self._lock:
             self._put({"templates_revision": self._state.templates_revision + 1})
 
@@ -92,7 +91,6 @@ class PanelModel(Model[PanelState]):
     def set_chart(
         self, training_ids: Sequence[str] | None = None, followed: Sequence[str] | None = None, **changes: Any
     ) -> None:
-        """Apply what the page changed; None means as it is."""
         with self._lock:
             if followed is not None:
                 self._waiting = ()
@@ -114,7 +112,6 @@ class PanelModel(Model[PanelState]):
             self._choose(self._chart.training_ids, self._chart.followed)
 
     def set_pareto(self, y_axis: YAxis | None = None, scope: str | None = None, zoomed: bool | None = None) -> None:
-        """None leaves a setting as it is."""
         with self._lock:
             self._y_axis = y_axis or self._y_axis
             self._scope = self._scope if scope is None else scope

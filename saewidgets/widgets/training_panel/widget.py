@@ -180,7 +180,6 @@ class TrainingPanel(Box):
     # --------------------------------------------------------------------------------------------- for commands
 
     def pictures(self, figure: Figure) -> tuple[Picture, ...]:
-        """The figures for files; called from worker threads."""
         with self._drawing:
             return tuple(self._charts.pictures()) if figure == "charts" else self._pareto.pictures()
 
