@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from saewidgets.render.html import CELL, NUMBER, SHORT, Html, card, facts_table, join, small_table, tag
+from saewidgets.render.html import CELL, NUMBER, SHORT, Html, bars, card, facts_table, join, small_table, tag
 from saewidgets.render.numbers import NONE, decimal
-from saewidgets.render.shades import bars
 
 SHARE = "share"
 """The unit of what is shown in per cent."""

@@ -12,10 +12,12 @@ from saewidgets.render.html import (
     CELL,
     NUMBER,
     SHORT,
+    STEPS,
     STRONG,
     Html,
     card,
     join,
+    marked,
     note_text,
     small_table,
     static_copy,
@@ -24,7 +26,6 @@ from saewidgets.render.html import (
 )
 from saewidgets.render.labels import architecture_label
 from saewidgets.render.numbers import NONE, activation, metric, percent, size, tokens
-from saewidgets.render.shades import STEPS, marked
 
 ICONS = {
     "queued": "◷",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saewidgets.render.ticks import doubling_ticks, linear_ticks, log_ticks, tick_text, widened
+from saewidgets.render.figure import doubling_ticks, linear_ticks, log_ticks, tick_text, widened
 
 LOW = st.floats(-1e9, 1e9)
 SPAN = st.floats(1e-3, 1e9)

@@ -23,10 +23,9 @@ from saewidgets.features.logit_effects import Effects, EffectsOf
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
-from saewidgets.render.html import Html, escape, join, tag
+from saewidgets.render.figure import tick_text
+from saewidgets.render.html import STEPS, Html, bars, escape, join, marked, tag
 from saewidgets.render.numbers import activation, percent
-from saewidgets.render.shades import STEPS, bars, marked
-from saewidgets.render.ticks import tick_text
 
 MOST = 2_000  # features on one page: browsers become slow
 ROOM = 24_000  # bytes that a feature may take: 200 of them stay below 5 MB

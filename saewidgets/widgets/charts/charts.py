@@ -11,12 +11,10 @@ import bqplot
 import ipywidgets
 
 from saewidgets.render import Html
-from saewidgets.render.figure import Axis
+from saewidgets.render.figure import Axis, linear_ticks, tick_text
 from saewidgets.render.numbers import metric, tokens
-from saewidgets.render.ticks import linear_ticks, tick_text
-from saewidgets.widgets.charts.chart import Chart, RunLine
+from saewidgets.widgets.charts.chart import SLOTS, Chart, RunLine
 from saewidgets.widgets.charts.series import Charted, Read, Series
-from saewidgets.widgets.charts.style import SLOTS
 from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
 

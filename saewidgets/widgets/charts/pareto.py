@@ -10,11 +10,22 @@ import bqplot
 import numpy as np
 
 from saewidgets.render import Html, tag
-from saewidgets.render.figure import PAPER, Axis, Key, Mark, Points, Trace, Word, figure
+from saewidgets.render.figure import (
+    PAPER,
+    Axis,
+    Key,
+    Mark,
+    Points,
+    Trace,
+    Word,
+    doubling_ticks,
+    figure,
+    linear_ticks,
+    tick_text,
+    widened,
+)
 from saewidgets.render.numbers import MINUS
-from saewidgets.render.ticks import doubling_ticks, linear_ticks, tick_text, widened
-from saewidgets.widgets.charts.chart import Plot, put, set_ticks
-from saewidgets.widgets.charts.style import PALETTES, SHAPES, Palette, symbol_of
+from saewidgets.widgets.charts.chart import PALETTES, SHAPES, Palette, Plot, put, set_ticks, symbol_of
 from saewidgets.widgets.messages.training import CompareState, ParetoPoint, Picture, YAxis
 
 Y_NAMES: dict[YAxis, str] = {"fvu": "FVU", "ce_loss_score": "CE recovered"}

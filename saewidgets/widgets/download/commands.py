@@ -17,9 +17,9 @@ from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import RepoInfo, Variant
 from saewidgets.widgets.commands import Commands, command
-from saewidgets.widgets.download.state import DownloadModel
-from saewidgets.widgets.download.words import (
+from saewidgets.widgets.download.state import (
     CACHED_ONLY,
+    DownloadModel,
     asked_path,
     download_name,
     nothing_found,

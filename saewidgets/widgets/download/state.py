@@ -1,4 +1,4 @@
-"""What a download widget shows: the downloads of the workspace, devices, whether there is a token.
+"""What a download widget shows (`DownloadModel`), and records of the hub as cards, rows and sentences.
 
 What was found on the hub belongs to the page that asked and is not kept here, except the rows of the newest listings,
 which travel in pages.
@@ -6,16 +6,30 @@ which travel in pages.
 
 from __future__ import annotations
 
+import difflib
 import itertools
+import json
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import JobStatus
+from saewidgets.hub_records import KnownRepo, Preview, Variant
 from saewidgets.records import JobRecord
-from saewidgets.widgets.download.words import card_of
-from saewidgets.widgets.messages.hub import HubState, VariantRow
+from saewidgets.render.labels import architecture_label
+from saewidgets.widgets.messages.hub import (
+    Chosen,
+    DownloadCard,
+    HubPreviewData,
+    HubState,
+    Problem,
+    Release,
+    VariantRow,
+)
 from saewidgets.widgets.model import Devices, Model
+from saewidgets.widgets.values import finite, note_of, progress_of
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -88,3 +102,175 @@ def _is_over(record: JobRecord, before: float) -> bool:
     """It ended as somebody wanted, long ago."""
     ended = record.status in (JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.STOPPED)
     return ended and (record.finished_at or record.created_at) < before
+
+
+MASK = "•••"  # in the place of an access token
+GEMMA_SCOPE = re.compile(r"/gemma-scope-")
+CONFIG_BYTES = 100_000  # of a configuration that is shown; published ones have some hundred
+
+
+def download_name(repo_id: str, path: str) -> str:
+    """ "owner/name / layer_12 / width_16k", as cards are named."""
+    return " / ".join([repo_id, *(part for part in path.split("/") if part)])
+
+
+def card_of(record: JobRecord) -> DownloadCard:
+    """One download as the list shows it."""
+    payload, progress = record.payload, record.progress
+    repo_id, path = str(payload.get("repo_id") or ""), str(payload.get("path") or "")
+    total = max(int(payload.get("total_bytes") or 0), progress.total if progress else 0)
+    completed = record.status is JobStatus.COMPLETED
+    done = total if completed else max(0, min(progress.done, total)) if progress else 0
+    running = record.status is JobStatus.RUNNING
+    return DownloadCard.of(
+        record,
+        name=download_name(repo_id, path) if repo_id else record.id,
+        status=record.status.value,
+        repo_id=repo_id,
+        path=path,
+        revision=payload.get("revision"),
+        bytes_done=done,
+        bytes_total=total,
+        fraction=1.0 if completed else done / total if total else 0.0,
+        attempt=progress.attempt if progress and running else None,
+        wait_seconds=finite(progress.wait_seconds) if progress and running else None,
+        sae_id=sae_of(record),
+        note=note_of(record.error, record.note),
+        **progress_of(record),
+    )
+
+
+def sae_of(record: JobRecord) -> str | None:
+    """The id of the SAE that a finished download left in the library."""
+    if record.status is not JobStatus.COMPLETED:
+        return None
+    result = record.result
+    found = result.get("sae_id") if isinstance(result, Mapping) else result
+    return found if isinstance(found, str) and found else None
+
+
+def asked_path(text: str, variants: Sequence[Variant]) -> str:
+    """The folder that `text` names, if it names one of `variants`."""
+    if len(variants) == 1:
+        return variants[0].path
+    plain = text.strip().rstrip("/")
+    found = [variant.path for variant in variants if variant.path and plain.endswith(f"/{variant.path}")]
+    return max(found, key=len, default="")
+
+
+def preview_data(sae: Chosen, device: str, preview: Preview) -> HubPreviewData:
+    """What the page says of one SAE."""
+    settings = {"architecture": preview.architecture, **preview.settings} if preview.architecture else {}
+    return HubPreviewData.of(
+        preview,
+        sae=sae,
+        device=device,
+        architecture=architecture_label(settings) if settings else None,
+        config=shown_config(preview.config),
+    )
+
+
+def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` as JSON that a page can carry: NaN and other types as text; what is too long is left out and said so."""
+    shown: dict[str, Any] = {}
+    left = CONFIG_BYTES
+    for key, value in config.items():
+        text = json.dumps(value, default=str, skipkeys=True)
+        left -= len(str(key)) + len(text)
+        if left < 0:
+            shown["…"] = f"{len(config) - len(shown)} more settings are not shown"
+            break
+        shown[str(key)] = json.loads(text, parse_constant=str)
+    return shown
+
+
+def releases_of(known: Iterable[KnownRepo]) -> tuple[Release, ...]:
+    """The known Gemma Scope repositories by the model they belong to."""
+    repos: dict[str, list[str]] = {}
+    for repo in known:
+        if GEMMA_SCOPE.search(repo.repo_id):
+            repos.setdefault(repo.model, []).append(repo.repo_id)
+    return tuple(Release(id=m, label=release_label(m), model=m, repo_ids=tuple(ids)) for m, ids in repos.items())
+
+
+def release_label(model: str) -> str:
+    """ "google/gemma-2-9b-it" → "Gemma 2 9B, instruction-tuned"."""
+    match = re.fullmatch(r"(?:[\w.-]+/)?gemma-(\d)-(\d+[bm])(?:-(it|pt))?", model, re.IGNORECASE)
+    if match is None:
+        return model
+    generation, size, kind = match.groups()
+    return f"Gemma {generation} {size.upper()}, {'instruction-tuned' if kind == 'it' else 'pretrained'}"
+
+
+# Problems that another repository would not have.
+_ELSEWHERE = frozenset({"not_found", "repository_not_found", "wrong_repository_type", "no_sae", "config"})
+
+
+CACHED_ONLY = Problem(
+    kind="cached", what="Offline mode is switched on: this is what the cache of this machine has.",
+    hint="The repository may hold more. To ask the hub, unset HF_HUB_OFFLINE and restart the kernel.",
+)  # above a listing for which the hub was not asked
+
+
+def problem_of(error: SAEWidgetsError, text: str, known: Iterable[KnownRepo]) -> Problem:
+    """Why the repository `text` could not be listed, with others to try instead; `known` is empty where none help."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
+    repos = list(known)
+    named = [str(repo_id) for repo_id in getattr(error, "suggestions", ())]
+    found = [repo_id for repo_id in named if repo_id != text] if repos else []
+    suggestions = tuple(found[:3]) or (suggestions_for(text, repos) if name in _ELSEWHERE else ())
+    what, _, more = error.what.partition(". ")  # the first sentence is the title
+    what = f"{what}." if more else what
+    if error.where and error.where not in error.what:
+        what = f"{what.removesuffix('.')} ({error.where})."
+    hint = " ".join(filter(None, [more, _without(error.hint, named)]))
+    return Problem(kind=name or "error", what=what, hint=hint or None, suggestions=suggestions)
+
+
+def _without(text: str | None, names: Sequence[str]) -> str:
+    """`text` without the sentences that list `names`: the page offers those as buttons."""
+    sentences = re.split(r"(?<=\.) ", text or "")
+    return " ".join(sentence for sentence in sentences if not any(name in sentence for name in names))
+
+
+def nothing_found(text: str, repo_id: str, known: Iterable[KnownRepo]) -> Problem:
+    """A repository without SAEs."""
+    return Problem(
+        kind="no_sae",
+        what=f"No SAE found in {repo_id}.",
+        hint="None of its folders holds files of a known format.",
+        suggestions=suggestions_for(repo_id, known) or suggestions_for(text, known),
+    )
+
+
+def suggestions_for(text: str, known: Iterable[KnownRepo]) -> tuple[str, ...]:
+    """Known repositories trained on the model `text`, else those whose name is near to it; at most three."""
+    match = re.search(r"([\w.-]+)/([\w.-]+?)(?:@|/|$)", re.sub(r"^\w+://[^/]+/", "", text.strip()))
+    if match is None:
+        return ()
+    asked, repos = f"{match[1]}/{match[2]}".lower(), list(known)
+    on_model = [repo.repo_id for repo in repos if repo.model.lower() in (asked, match[2].lower())]
+    if on_model:
+        return tuple(on_model[:3])
+    by_name = {repo.repo_id.lower(): repo.repo_id for repo in repos}
+    return tuple(by_name[name] for name in difflib.get_close_matches(asked, by_name, 3, 0.75) if name != asked)
+
+
+def scrubbed(error: BaseException, secret: str | None) -> BaseException:
+    """`error`, or one with the same words in which the access token is masked; its causes are left out then."""
+    if not secret or not _mentions(error, secret):
+        return error
+    parts: list[str | None] = [f"{type(error).__name__}: {error}", None, None]
+    if isinstance(error, SAEWidgetsError):
+        parts = [error.what, error.where, error.hint]
+    what, where, hint = (part and part.replace(secret, MASK) for part in parts)
+    return SAEWidgetsError(what or "", where=where, hint=hint)
+
+
+def _mentions(error: BaseException, secret: str) -> bool:
+    seen: BaseException | None = error
+    while seen is not None:
+        if secret in str(seen) or secret in repr(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -16,7 +16,6 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, State
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord, LogitsRecord
 from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, FieldsError, Table, command, in_page_words
-from saewidgets.widgets.extraction_viewer.cards import choice_of, config_of, form_fields, not_offered
 from saewidgets.widgets.extraction_viewer.feature_pages import (
     PIECE_LENGTH,
     Texts,
@@ -28,7 +27,15 @@ from saewidgets.widgets.extraction_viewer.feature_pages import (
     related,
     row_of,
 )
-from saewidgets.widgets.extraction_viewer.state import ViewerModel, check_index, owner_of
+from saewidgets.widgets.extraction_viewer.state import (
+    ViewerModel,
+    check_index,
+    choice_of,
+    config_of,
+    form_fields,
+    not_offered,
+    owner_of,
+)
 from saewidgets.widgets.messages.features import (
     ExampleContext,
     ExportKind,
@@ -57,7 +64,7 @@ from saewidgets.widgets.messages.features import (
 )
 from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.model import code_of, error_note
-from saewidgets.widgets.sae_browser.cards import facets_of
+from saewidgets.widgets.sae_browser.state import facets_of
 from saewidgets.widgets.values import NAME_LENGTH, finite, path_from, shorten
 
 DENSE = 0.01  # share of the tokens: as in `features/store/query.py`

@@ -23,7 +23,8 @@ from saewidgets.widgets.messages.saes import (
 )
 from saewidgets.widgets.messages.training import Started
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.sae_browser.cards import (
+from saewidgets.widgets.sae_browser.state import (
+    BrowserModel,
     comparison_of,
     config_rows,
     facts_of,
@@ -32,7 +33,6 @@ from saewidgets.widgets.sae_browser.cards import (
     measured_facts,
     training_facts,
 )
-from saewidgets.widgets.sae_browser.state import BrowserModel
 from saewidgets.widgets.uploads import UploadCommands, Uploads
 from saewidgets.widgets.values import folder_name, path_from, shorten
 

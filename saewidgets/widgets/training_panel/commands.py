@@ -41,10 +41,9 @@ from saewidgets.widgets.messages.training import (
     YAxis,
 )
 from saewidgets.widgets.messages.wire import Index, Note
-from saewidgets.widgets.training_panel.cards import BEST, HELD_OUT, checkpoint_rows, store_row, template_row
 from saewidgets.widgets.training_panel.compare import comparison, settings_of_run
 from saewidgets.widgets.training_panel.form import form_data, transcoders
-from saewidgets.widgets.training_panel.state import PanelModel
+from saewidgets.widgets.training_panel.state import BEST, HELD_OUT, PanelModel, checkpoint_rows, store_row, template_row
 from saewidgets.widgets.values import folder_name, path_from
 from saewidgets.workspace.training.run_tables import table
 

@@ -10,8 +10,8 @@ import pytest
 from saewidgets.features.export import Effects, TokenEffect
 from saewidgets.features.export.html_page import chip, page_of, section_html
 from saewidgets.features.store.query import Noted
+from saewidgets.render.html import step_of
 from saewidgets.render.numbers import activation, percent
-from saewidgets.render.shades import step_of
 from tests.features.export.examples import example, section
 
 

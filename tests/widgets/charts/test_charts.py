@@ -16,9 +16,9 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError
 from saewidgets.events import JobStatus, Metrics
+from saewidgets.widgets.charts.chart import DASHES, MARKERS, PALETTES, SVG_DASHES
 from saewidgets.widgets.charts.charts import Charts, x_ticks
 from saewidgets.widgets.charts.series import Charted, Earlier
-from saewidgets.widgets.charts.style import DASHES, MARKERS, PALETTES, SVG_DASHES
 from saewidgets.widgets.messages.training import ChartState
 from tests.widgets.seeded_runs import make_record
 

@@ -12,8 +12,8 @@ import pytest
 from saewidgets.config import BatchTopKConfig, JumpReLUConfig, TopKConfig, TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
+from saewidgets.widgets.charts.chart import PALETTES, SHAPES, SYMBOLS, symbol_of
 from saewidgets.widgets.charts.pareto import HEIGHT, MARGIN, NARROW, ParetoChart
-from saewidgets.widgets.charts.style import PALETTES, SHAPES, SYMBOLS, symbol_of
 from saewidgets.widgets.messages.training import CompareState, ParetoPoint
 from saewidgets.widgets.training_panel.compare import compare_state, pareto_points, scope_of, summary
 from saewidgets.widgets.training_panel.form import architectures

@@ -11,7 +11,7 @@ from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.hub_records import KnownRepo, Preview, Variant
 from saewidgets.records import ErrorInfo, JobRecord
-from saewidgets.widgets.download import words as words
+from saewidgets.widgets.download import state as words
 from saewidgets.widgets.messages.hub import Chosen
 
 GEMMA, SPARSIFY = "google/gemma-scope-2b-pt-res", "EleutherAI/sae-pythia-410m-65k"

@@ -16,7 +16,6 @@ from saewidgets.feature_records import ExtractionRecord, FeatureRecord, LabelRec
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample
 from saewidgets.records import ErrorInfo, SAERecord
 from saewidgets.widgets.commands import BUFFER_LIMIT
-from saewidgets.widgets.extraction_viewer.cards import card_of, choice_of, is_active, not_offered, open_of
 from saewidgets.widgets.extraction_viewer.feature_pages import (
     activation_histogram,
     edge,
@@ -26,6 +25,7 @@ from saewidgets.widgets.extraction_viewer.feature_pages import (
     notes_of,
     row_of,
 )
+from saewidgets.widgets.extraction_viewer.state import card_of, choice_of, is_active, not_offered, open_of
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m"
 MANIFEST = SimpleNamespace(

@@ -9,7 +9,7 @@ import pytest
 
 from saewidgets.records import Comparison, LatentMatch, SAERecord
 from saewidgets.widgets.messages.saes import SaeQuery
-from saewidgets.widgets.sae_browser.cards import (
+from saewidgets.widgets.sae_browser.state import (
     architecture_words,
     card_of,
     comparison_of,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saewidgets.errors import ConfigError
-from saewidgets.widgets.steering.words import changes, failed_note
+from saewidgets.widgets.steering.commands import changes, failed_note
 
 
 def test_texts_are_aligned_so_that_what_comes_again_is_not_marked() -> None:

@@ -15,7 +15,7 @@ from saewidgets.render import runs_html
 from saewidgets.render.labels import architecture_label
 from saewidgets.widgets.messages.training import CheckpointRow
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.training_panel.cards import card_of, checkpoint_rows
+from saewidgets.widgets.training_panel.state import card_of, checkpoint_rows
 from saewidgets.widgets.values import number, settings_of, show_value
 from tests.widgets.seeded_runs import make_record
 

@@ -13,11 +13,10 @@ from saewidgets.config import StandardConfig, TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.render import runs_html
 from saewidgets.widgets.messages.training import CompareState
-from saewidgets.widgets.training_panel.cards import card_of
 from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.widgets.training_panel.compare import settings_of_run
 from saewidgets.widgets.training_panel.form import form_fields
-from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
+from saewidgets.widgets.training_panel.state import PanelModel, card_of, for_chart_bar, for_footer
 from saewidgets.workspace import Workspace
 from tests.widgets.conftest import panel_commands
 from tests.widgets.seeded_runs import change, make_record
