@@ -5,12 +5,12 @@ import {
   type CompareState,
   type ComparisonData,
   type DetailsData,
+  type Done,
   EMPTY_STATE,
   type FormData,
   type Over,
   type PanelCommand,
   type PanelState,
-  type RunsDone,
   type StoreRow,
   type TemplateRow,
 } from "../src/lib/wire";
@@ -122,7 +122,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
       const done = training_ids.filter((one) => !refused.includes(one));
       for (const one of done) this.act(one, action);
       const problems = refused.map((where) => ({ what: `${where} is completed.`, where, hint: null, kind: "error" }));
-      return { done, paths: [], problems } satisfies RunsDone;
+      return { done, paths: [], problems } satisfies Done;
     },
     run_action: ({ training_id, action }) => {
       this.act(training_id, action);
@@ -136,7 +136,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     rename_group: ({ group_id, name }) => this.update(this.members(group_id), { group_name: name }) ?? { group_id },
     export_runs: ({ training_ids, folder }) => {
       const paths = training_ids.map((one) => `/workspace/${folder}/${one}`);
-      return { done: training_ids, paths, problems: [] } satisfies RunsDone;
+      return { done: training_ids, paths, problems: [] } satisfies Done;
     },
     checkpoint_action: ({ action, training_id }) => {
       if (action === "import") return { sae_id: "sae_new", name: "gpt2-l6-topk-k32-step-1500" };

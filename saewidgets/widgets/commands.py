@@ -14,14 +14,18 @@ import re
 import typing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError
-from saewidgets.widgets.messages.wire import Wire
+from saewidgets.widgets.messages.wire import Done, Wire
+from saewidgets.widgets.model import error_note
+from saewidgets.widgets.values import folder_name, path_from, shorten
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -160,6 +164,32 @@ class Commands:
     def _changed(self) -> None:
         self._model.mark_changed()
         self._wake()
+
+    def _name(self, each: str) -> str:
+        """What the run or SAE with this id is called."""
+        raise NotImplementedError
+
+    def _each(self, ids: Sequence[str], do: Callable[[str], Any]) -> Done:
+        """One after another; what fails is told and the others are done all the same."""
+        done, paths, problems = [], [], []
+        for each in dict.fromkeys(ids):
+            try:
+                made = do(each)
+                done.append(each)
+                paths += [str(made)] if isinstance(made, Path) else []
+            except SAEWidgetsError as error:
+                note, name = error_note(in_page_words(error)), each
+                with suppress(SAEWidgetsError):  # it is gone: its id is all there is
+                    name = shorten(self._name(each), 120)
+                problems.append(note.model_copy(update={"where": name}))
+        return Done(done=tuple(done), paths=tuple(paths), problems=tuple(problems))
+
+    def _export(self, ids: Sequence[str], folder: str, write: Callable[[str, Path], Path]) -> Done:
+        """Write one to a folder of the kernel's machine, several to folders in it."""
+        target, taken = path_from(folder), set[str]()
+        if len(ids) == 1:
+            return Done(done=tuple(ids), paths=(str(write(ids[0], target)),))
+        return self._each(ids, lambda each: write(each, target / folder_name(self._name(each), taken)))
 
     @command
     def refresh(self, revision: int = 0) -> Any:

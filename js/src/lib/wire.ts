@@ -4,6 +4,7 @@ export interface PresetRecord { name: string; features: number; saes: string[]; 
 export interface Note { what: string; where: string | null; hint: string | null; kind: string }
 export interface Setting { name: string; value: string; label: string }
 export interface DeviceInfo { id: string; label: string; total_bytes: number | null; free_bytes: number | null }
+export interface Done { done: string[]; paths: string[]; problems: Note[] }
 export interface Ack { id: string; kind: "ack" }
 export interface Result { id: string; kind: "result"; value: unknown; columns: string[] }
 export interface Failure { id: string; kind: "failure"; what: string; where: string | null; hint: string | null; fields: Record<string, string> }
@@ -43,7 +44,6 @@ export type TemplateAct = "rename" | "favorite" | "unfavorite" | "delete";
 export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete";
 export type GroupActionName = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete";
 export interface Imported { sae_id: string; name: string }
-export interface RunsDone { done: string[]; paths: string[]; problems: Note[] }
 export interface SettingRow { name: string; label: string; values: string[]; differs: boolean }
 export interface ComparisonData { training_ids: string[]; names: string[]; rows: SettingRow[] }
 export interface ComparisonTableData { columns: string[]; rows: ((string | boolean | number | null)[])[] }
@@ -80,7 +80,6 @@ export interface SaeDetails { sae_id: string; facts: SaeFact[]; settings: Settin
 export interface Histogram { title: string; note: string; x_label: string; edges: number[]; counts: number[]; log: boolean; digits: number; zeros: number; zeros_label: string; summary: string }
 export interface SaeStatistics { sae_id: string; histograms: Histogram[]; facts: SaeFact[] }
 export interface SaeComparison { first: SelectedSae; second: SelectedSae; facts: SaeFact[]; histogram: Histogram | null; matches: LatentMatch[]; differences: [string, string, string][] }
-export interface SaesDone { done: string[]; paths: string[]; problems: Note[] }
 export interface TrainingFacts { training_id: string; name: string; status: string; facts: SaeFact[]; settings: Setting[] }
 export interface ExtractionEstimate { seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free: number; memory_bytes: number; memory_free: number | null; device: string; warnings: string[] }
 export type Tab = "features" | "prompt" | "jobs";
@@ -254,7 +253,7 @@ export interface Answers {
   comparison_table: ComparisonTableData;
   create: Started;
   details: DetailsData;
-  export_runs: RunsDone;
+  export_runs: Done;
   export_templates: Record<"text", string>;
   form_schema: FormData;
   group_action: Record<"group_id", string>;
@@ -269,7 +268,7 @@ export interface Answers {
   rename: null;
   rename_group: null;
   run_action: Started;
-  run_actions: RunsDone;
+  run_actions: Done;
   save_template: Record<"template_id", string>;
   template_action: null;
   train_demo: Started;
@@ -287,10 +286,10 @@ export interface Answers {
   browse_saes: null;
   cancel_upload: null;
   compare_saes: SaeComparison;
-  delete_saes: SaesDone;
+  delete_saes: Done;
   describe_sae: SaeDetails;
   edit_sae: Record<"sae_id", string>;
-  export_saes: SaesDone;
+  export_saes: Done;
   finish_upload: Record<"sae_id", string>;
   locate_sae: Record<"sae_id", string>;
   measure_sae: SaeStatistics;

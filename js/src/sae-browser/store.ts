@@ -4,12 +4,12 @@ import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
 import { BaseStore, Chosen, SETTLE, withKey } from "../lib/store";
 import {
+  type Done,
   EMPTY_BROWSER,
   type SaeBrowserState,
   type SaeCard,
   type SaeCommand,
   type SaeQuery,
-  type SaesDone,
   type SelectedSae,
 } from "../lib/wire";
 import { Adding } from "./adding";
@@ -194,7 +194,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     return answer !== null;
   }
 
-  private async under(key: string, what: Bulk, command: Several): Promise<SaesDone | null> {
+  private async under(key: string, what: Bulk, command: Several): Promise<Done | null> {
     const word = what === "export" ? "Export" : "Delete";
     this.mark([key], what);
     this.say(key);

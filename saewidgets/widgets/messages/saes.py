@@ -199,14 +199,6 @@ class SaeComparison(Wire):
     differences: tuple[tuple[str, str, str], ...] = ()  # label, first, second
 
 
-class SaesDone(Wire):
-    """What came of something done to several SAEs."""
-
-    done: tuple[str, ...] = ()  # ids
-    paths: tuple[str, ...] = ()  # what was written, in the same order
-    problems: tuple[Note, ...] = ()  # `where` is the name of the SAE
-
-
 class TrainingFacts(Wire):
     """The training that an SAE came from."""
 

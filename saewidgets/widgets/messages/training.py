@@ -322,14 +322,6 @@ class Imported(Wire):
     name: str
 
 
-class RunsDone(Wire):
-    """What became of something that was asked of several runs."""
-
-    done: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
-    problems: tuple[Note, ...] = ()  # `where` is the name of the run
-
-
 class SettingRow(Wire):
     """One setting of all compared runs."""
 

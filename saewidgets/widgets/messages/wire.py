@@ -66,6 +66,14 @@ class DeviceInfo(Wire):
     free_bytes: int | None = None
 
 
+class Done(Wire):
+    """What came of something that was asked of several runs or SAEs."""
+
+    done: tuple[str, ...] = ()  # ids
+    paths: tuple[str, ...] = ()  # what was written, in the same order
+    problems: tuple[Note, ...] = ()  # `where` is the name of the run or SAE
+
+
 class Nudge(Wire):
     """Sent while something waits; answered with `Ack`, and once more with what `waiting` asked for, if it is ready.
 

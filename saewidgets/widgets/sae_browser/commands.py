@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
 from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.widgets.commands import command, in_page_words
+from saewidgets.widgets.commands import Commands, command, in_page_words
 from saewidgets.widgets.messages.saes import (
     About,
     Below,
     SaeChanges,
     SaeComparison,
     SaeDetails,
-    SaesDone,
     SaeStatistics,
     Snippet,
     TrainingFacts,
+    UploadFile,
 )
 from saewidgets.widgets.messages.training import Started
-from saewidgets.widgets.messages.wire import Note
+from saewidgets.widgets.messages.wire import Done, Note
 from saewidgets.widgets.sae_browser.state import (
     BrowserModel,
     comparison_of,
@@ -33,15 +33,15 @@ from saewidgets.widgets.sae_browser.state import (
     measured_facts,
     training_facts,
 )
-from saewidgets.widgets.uploads import UploadCommands, Uploads
-from saewidgets.widgets.values import folder_name, path_from, shorten
+from saewidgets.widgets.sae_browser.uploads import Uploads
+from saewidgets.widgets.values import path_from
 
 MATCHES = 50  # rows of a comparison
 SaeId = dict[Literal["sae_id"], str]
 _PACKAGES = {"saewidgets": "With saewidgets", "sae_lens": "With SAELens"}
 
 
-class BrowserCommands(UploadCommands):
+class BrowserCommands(Commands):
     """See `Commands`."""
 
     _model: BrowserModel
@@ -167,55 +167,44 @@ class BrowserCommands(UploadCommands):
     # --------------------------------------------------------------------------------------------- several
 
     @command(slow=True)
-    def export_saes(self, sae_ids: tuple[str, ...], folder: str, format: str = "saelens") -> SaesDone:
+    def export_saes(self, sae_ids: tuple[str, ...], folder: str, format: str = "saelens") -> Done:
         """Write SAEs to disk. One goes to `folder` itself, several to sub-folders of it."""
-        target = path_from(folder)
-        if len(sae_ids) == 1:
-            path = self._saes.export(sae_ids[0], target, format)
-            return SaesDone(done=sae_ids, paths=(str(path),))
-        taken: set[str] = set()
-
-        def export(sae_id: str) -> str:
-            name = folder_name(self._saes.get(sae_id).name, taken)
-            return str(self._saes.export(sae_id, target / name, format))
-
-        return self._each(sae_ids, export)
+        return self._export(sae_ids, folder, lambda sae_id, path: self._saes.export(sae_id, path, format))
 
     @command(slow=True)
-    def delete_saes(self, sae_ids: tuple[str, ...]) -> SaesDone:
+    def delete_saes(self, sae_ids: tuple[str, ...]) -> Done:
         """Delete SAEs; what fails is told and the others are deleted all the same."""
         if len(sae_ids) == 1:
             self._saes.delete(sae_ids[0])
-            done = SaesDone(done=sae_ids)
+            done = Done(done=sae_ids)
         else:
             done = self._each(sae_ids, self._saes.delete)
-            done = done.model_copy(update={"paths": ()})
         self._changed()
         return done
 
-    def _each(self, sae_ids: Sequence[str], do: Callable[[str], Any]) -> SaesDone:
-        """One after another; what fails is told and the others are done all the same."""
-        done, paths, problems = [], [], []
-        for sae_id in sae_ids:
-            try:
-                paths.append(str(do(sae_id)))
-                done.append(sae_id)
-            except SAEWidgetsError as raised:
-                error = in_page_words(raised)
-                problems.append(Note(what=error.what, where=self._name(sae_id), hint=error.hint))
-        return SaesDone(done=tuple(done), paths=tuple(paths), problems=tuple(problems))
-
-    def _name(self, sae_id: str) -> str:
-        try:
-            return shorten(self._saes.get(sae_id).name, 120)
-        except SAEWidgetsError:  # it is gone: its id is all there is
-            return sae_id
+    def _name(self, each: str) -> str:
+        return self._saes.get(each).name
 
     # --------------------------------------------------------------------------------------------- adding
 
     @command(slow=True)
     def add_local(self, path: str, **about: Unpack[About]) -> SaeId:
         return self._added(self._saes.add_local(str(path_from(path)), **_given(about)).id)
+
+    @command
+    def begin_upload(self, files: tuple[UploadFile, ...]) -> dict[Literal["upload_id"], str]:
+        return {"upload_id": self.uploads.begin(files)}
+
+    @command
+    def upload_chunk(
+        self, upload_id: str, file: int, offset: int, buffer: memoryview
+    ) -> dict[Literal["received"], int]:
+        """The next piece of a file; how many bytes of the whole upload have arrived."""
+        return {"received": self.uploads.write(upload_id, file, offset, buffer)}
+
+    @command
+    def cancel_upload(self, upload_id: str) -> None:
+        self.uploads.discard(upload_id)
 
     @command(slow=True)
     def finish_upload(self, upload_id: str, **about: Unpack[About]) -> SaeId:

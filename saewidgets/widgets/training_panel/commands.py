@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from saewidgets.config import validate
-from saewidgets.errors import SAEWidgetsError, StateError
+from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
 from saewidgets.render.labels import choice_label
 from saewidgets.widgets.commands import Commands, FieldsError, Table, command
@@ -33,18 +33,16 @@ from saewidgets.widgets.messages.training import (
     Over,
     PanelState,
     Picture,
-    RunsDone,
     Started,
     StoreRow,
     TemplateAct,
     TemplatesData,
     YAxis,
 )
-from saewidgets.widgets.messages.wire import Index, Note
+from saewidgets.widgets.messages.wire import Done, Index
 from saewidgets.widgets.training_panel.compare import comparison, settings_of_run
 from saewidgets.widgets.training_panel.form import form_data, transcoders
 from saewidgets.widgets.training_panel.state import BEST, HELD_OUT, PanelModel, checkpoint_rows, store_row, template_row
-from saewidgets.widgets.values import folder_name, path_from
 from saewidgets.workspace.training.run_tables import table
 
 LOG_LINES = 200
@@ -207,7 +205,7 @@ class PanelCommands(ChartCommands):
     # --------------------------------------------------------------------------------------------- several runs
 
     @command
-    def run_actions(self, action: BulkAction, training_ids: Ids) -> RunsDone:
+    def run_actions(self, action: BulkAction, training_ids: Ids) -> Done:
         """Do something to several runs; what fails is told and the others are done all the same."""
         ids = training_ids
         if action == "pause":  # what waits first: it would start where another was paused
@@ -235,35 +233,12 @@ class PanelCommands(ChartCommands):
         self._changed()
 
     @command
-    def export_runs(self, training_ids: Ids, folder: str) -> RunsDone:
+    def export_runs(self, training_ids: Ids, folder: str) -> Done:
         """Write runs into a folder on the kernel's machine; several get a folder each in it."""
-        target = path_from(folder)
-        if len(training_ids) == 1:
-            path = self._trainings.export(training_ids[0], target)
-            return RunsDone(done=training_ids, paths=(str(path),))
-        taken: set[str] = set()
-        paths: list[str] = []
+        return self._export(training_ids, folder, self._trainings.export)
 
-        def do(training_id: str) -> None:
-            name = folder_name(self._trainings.get(training_id).record.name, taken)
-            paths.append(str(self._trainings.export(training_id, target / name)))
-
-        return self._each(training_ids, do).model_copy(update={"paths": tuple(paths)})
-
-    def _each(self, training_ids: Sequence[str], do: Callable[[str], Any]) -> RunsDone:
-        """One after another; what fails is told and the others are done all the same."""
-        done, problems = [], []
-        for training_id in dict.fromkeys(training_ids):
-            try:
-                do(training_id)
-                done.append(training_id)
-            except SAEWidgetsError as error:
-                problems.append(Note(what=error.what, where=self._name(training_id), hint=error.hint))
-        return RunsDone(done=tuple(done), problems=tuple(problems))
-
-    def _name(self, training_id: str) -> str:
-        found = self._model.records([training_id])
-        return found[0].name if found else training_id
+    def _name(self, each: str) -> str:
+        return self._trainings.get(each).record.name
 
     # --------------------------------------------------------------------------------------------- going on
 

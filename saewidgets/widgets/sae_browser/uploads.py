@@ -14,10 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
-from saewidgets.widgets.commands import Commands, command
 from saewidgets.widgets.messages.saes import UploadFile
 
 FOLDER = "uploads"
@@ -40,15 +38,14 @@ class Upload:
 class Uploads:
     """The uploads of one widget, in ``uploads/`` of the workspace's folder."""
 
-    def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, folder: Path) -> None:
         self._root = folder / FOLDER
-        self._max_bytes = max_bytes
         self._uploads: dict[str, Upload] = {}
         self._lock = threading.RLock()  # a piece is at most 1 MB: one lock for all is enough
 
     def begin(self, files: Sequence[UploadFile]) -> str:
         """Make room for these files; the id of the upload."""
-        check_files(files, self._max_bytes)
+        _check(files)
         upload_id = uuid.uuid4().hex
         folder = self._root / upload_id
         with self._lock, _writing(folder):
@@ -128,29 +125,7 @@ class Uploads:
                 shutil.rmtree(folder, ignore_errors=True)  # another kernel may sweep at the same time
 
 
-class UploadCommands(Commands):
-    """The commands by which a page sends files; what becomes of them is the widget's own."""
-
-    uploads: Uploads
-
-    @command
-    def begin_upload(self, files: tuple[UploadFile, ...]) -> dict[Literal["upload_id"], str]:
-        return {"upload_id": self.uploads.begin(files)}
-
-    @command
-    def upload_chunk(
-        self, upload_id: str, file: int, offset: int, buffer: memoryview
-    ) -> dict[Literal["received"], int]:
-        """The next piece of a file; how many bytes of the whole upload have arrived."""
-        return {"received": self.uploads.write(upload_id, file, offset, buffer)}
-
-    @command
-    def cancel_upload(self, upload_id: str) -> None:
-        self.uploads.discard(upload_id)
-
-
-def check_files(files: Sequence[UploadFile], max_bytes: int) -> None:
-    """Raises `ConfigError` where names or sizes cannot be."""
+def _check(files: Sequence[UploadFile]) -> None:
     count, total = len(files), sum(file.size for file in files)
     bad = next((file for file in files if not _is_relative(file.name)), None)
     refusals = (
@@ -163,8 +138,8 @@ def check_files(files: Sequence[UploadFile], max_bytes: int) -> None:
         (any(file.size < 0 for file in files), "A file cannot have less than 0 bytes.", None),
         (len({file.name.casefold() for file in files}) != count, "Two of the files have the same name.", None),
         (
-            total > max_bytes,
-            f"The files have {total / 1e9:,.1f} GB; an upload takes at most {max_bytes / 1e9:,.0f} GB.",
+            total > MAX_BYTES,
+            f"The files have {total / 1e9:,.1f} GB; an upload takes at most {MAX_BYTES / 1e9:,.0f} GB.",
             "Copy them to the kernel's machine another way, and add their folder by its path.",
         ),
     )  # fmt: skip

@@ -12,12 +12,14 @@ import pytest
 
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.widgets.messages.saes import UploadFile
-from saewidgets.widgets.uploads import FOLDER, MAX_FILES, STALE_AFTER, Uploads
+from saewidgets.widgets.sae_browser import uploads as module
+from saewidgets.widgets.sae_browser.uploads import FOLDER, MAX_FILES, STALE_AFTER, Uploads
 
 
 @pytest.fixture
-def uploads(tmp_path: Path) -> Uploads:
-    return Uploads(tmp_path, max_bytes=1_000_000)
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uploads:
+    monkeypatch.setattr(module, "MAX_BYTES", 1_000_000)
+    return Uploads(tmp_path)
 
 
 def files(**sizes: int) -> list[UploadFile]:
