@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, delete, func, select
 from sqlalchemy.orm import Session, aliased
 
-from saewidgets.catalog.filestate import Files, FileStates
+from saewidgets.catalog.filestate import Files, state_of
 from saewidgets.catalog.origins import Origin, find_origin
 from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, statuses
 from saewidgets.catalog.rows import check_page, has_words, shared
@@ -90,7 +90,7 @@ class ExtractionStore(RowsOfJobs[ExtractionRecord]):
     def _records(
         self, session: Session, rows: Sequence[Any], jobs: Mapping[str | None, JobRecord]
     ) -> builtins.list[ExtractionRecord]:
-        return [_record(tuple(row), jobs.get(row[0].job_id), self._files, self._states) for row in rows]
+        return [_record(tuple(row), jobs.get(row[0].job_id), self._files) for row in rows]
 
 
 def seen_latents(session: Session) -> dict[str, tuple[float, int]]:
@@ -135,12 +135,12 @@ def _conditions(
 
 
 def _record(
-    values: Sequence[Any], own_job: JobRecord | None, files: Files, states: FileStates
+    values: Sequence[Any], own_job: JobRecord | None, files: Files
 ) -> ExtractionRecord:
     row: ExtractionRow = values[0]
     job = own_job or NO_JOB
     source, sae_id, training_id, name, path = values[2:]
-    other_weights = path is not None and _differ(row, files.absolute(path), states)
+    other_weights = path is not None and _differ(row, files.absolute(path))
     notes = (row.note, job.note, _OTHER_WEIGHTS if other_weights else None)
     told = job.result if isinstance(job.result, dict) else {}
     return ExtractionRecord(**{
@@ -156,10 +156,10 @@ def _record(
     })  # fmt: skip
 
 
-def _differ(row: ExtractionRow, folder: str, states: FileStates) -> bool:
+def _differ(row: ExtractionRow, folder: str) -> bool:
     """Whether the files of the SAE are other ones than when it was read; False where that cannot be told."""
     read = row.facts.get("weights")
-    if not isinstance(read, Mapping) or not read or not Path(folder).is_dir():
+    if not isinstance(read, Mapping) or not read:
         return False
-    return states.look(folder, json.dumps(read), 0, row.host)[0] == "changed"
+    return state_of(folder, json.dumps(read), row.host, row.host)[0] == "changed"
 

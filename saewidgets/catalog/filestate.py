@@ -1,4 +1,5 @@
-"""Defines `Files`, paths relative to the workspace, and `FileStates`: whether files are still as they were taken in.
+"""Defines `Files`, paths relative to the workspace, and `recorded` and `state_of`: whether files are still as they were
+taken in.
 
 A look costs a few microseconds: name, size and time of the last change. Only where the time differs (the workspace was
 copied, or somebody wrote into the file) a sample of the content is compared with what was recorded.
@@ -9,18 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from saewidgets.errors import CatalogError
 
 
-# Paths in rows: relative to the workspace folder, so that it can be moved.
 class Files:
-    """Translates between paths on this machine and what rows hold."""
+    """Translates between paths on this machine and what rows hold: relative ones, so that a workspace can be moved."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.abspath(folder))
@@ -60,12 +59,10 @@ class Files:
 
 
 State = Literal["ok", "missing", "changed"]
-Sizes = tuple[tuple[str, int, int | None, str | None], ...]  # name, bytes, mtime_ns, sample
 
-_stat = os.stat
 _BLOCK = 4096
 _BLOCKS = 16  # of a long file: its beginning, its end, and those between, at equal distances
-_KEPT = 100_000  # files whose sample is remembered
+_REMEMBERED = 100_000  # rows and files
 
 
 def recorded(folder: str | Path, names: Iterable[str] | None = None) -> dict[str, list[Any]]:
@@ -80,12 +77,46 @@ def recorded(folder: str | Path, names: Iterable[str] | None = None) -> dict[str
     facts: dict[str, list[Any]] = {}
     for name in names:
         there = (root / name).stat()
-        facts[name] = [there.st_size, there.st_mtime_ns, sample(root / name, there.st_size)]
+        facts[name] = [there.st_size, there.st_mtime_ns, _sample(f"{root}/{name}", there.st_size, there.st_mtime_ns)]
     return facts
 
 
-def sample(path: str | Path, size: int) -> str:
-    """A hash of the file's content; of one above 64 KiB that of sixteen blocks of 4 KiB."""
+def state_of(folder: str, stored: str | None, host: str, here: str) -> tuple[State, str]:
+    """The state of the files in `folder` on the machine `here`, and what is wrong with them as a sentence (``""`` if
+    nothing is).
+
+    `stored` is what `recorded` said, as the row holds it; rows of earlier versions have sizes alone, or None.
+    """
+    name = ""
+    try:
+        os.stat(folder)
+        for name, size, mtime, sample in _files_of(stored or "{}"):
+            found = os.stat(f"{folder}/{name}")
+            is_same = found.st_size == size and (
+                mtime in (None, found.st_mtime_ns) or _sample(f"{folder}/{name}", size, found.st_mtime_ns) == sample
+            )
+            if not is_same:
+                return "changed", f"{name} was written to after it was added."
+    except OSError:
+        if name and os.path.isdir(folder):
+            return "missing", f"{name} is no longer in its folder."
+        away = f"Its files are on {host}, and cannot be seen from here."
+        return "missing", "Its folder is gone." if host == here else away
+    return "ok", ""
+
+
+@lru_cache(_REMEMBERED)
+def _files_of(stored: str) -> tuple[tuple[str, int, int | None, str | None], ...]:
+    """(name, bytes, mtime_ns, sample) of every file of a row."""
+    return tuple(
+        (name, *facts) if isinstance(facts, list) else (name, facts, None, None)
+        for name, facts in json.loads(stored).items()
+    )
+
+
+@lru_cache(_REMEMBERED)
+def _sample(path: str, size: int, mtime_ns: int) -> str:
+    """A hash of the content that a file has at a time; of one above 64 KiB that of sixteen blocks of 4 KiB."""
     digest = hashlib.blake2b(digest_size=12)
     with open(path, "rb", buffering=0) as file:
         if size <= _BLOCK * _BLOCKS:
@@ -95,93 +126,3 @@ def sample(path: str | Path, size: int) -> str:
                 file.seek((size - _BLOCK) * i // (_BLOCKS - 1))
                 digest.update(file.read(_BLOCK))
     return digest.hexdigest()
-
-
-class FileStates:
-    """Looks at files from the machine `here`; remembers what it read of rows and files. Threads may share one."""
-
-    def __init__(self, here: str) -> None:
-        self._here = here
-        self._lock = threading.Lock()
-        self._read: dict[str, Sizes] = {}  # what rows hold → the same as values
-        self._sampled: dict[str, tuple[int, int, str]] = {}  # path → bytes, mtime_ns, sample
-
-    def look(
-        self, folder: str, stored: str | None, size_bytes: int, host: str, renewed: dict[str, str] | None = None
-    ) -> tuple[State, str]:
-        """The state of the files in `folder`, and what is wrong with them as a sentence (``""`` if nothing is).
-
-        `stored` is what `recorded` said, as the row holds it; rows of earlier versions have sizes alone, or None: then
-        the sum of bytes is compared. `renewed` gets `stored` → the same with the times of now, where these differ and
-        the content does not.
-        """
-        if stored is None:
-            return self._by_sum(folder, size_bytes, host)
-        files = self._read.get(stored) or self._parsed(stored)
-        later = False
-        try:
-            for name, size, mtime, digest in files:
-                found = _stat(f"{folder}/{name}")
-                if found.st_size != size:
-                    return "changed", f"{name} has {found.st_size:,} bytes; it had {size:,} when it was added."
-                if found.st_mtime_ns != mtime and mtime is not None:
-                    later = True
-                    if self._sample(f"{folder}/{name}", found) != digest:
-                        return "changed", f"{name} was written to after it was added: its content is another."
-        except OSError:
-            return "missing", self._gone(folder, name, host)
-        if later and renewed is not None:
-            renewed[stored] = json.dumps(self._now(folder, files), ensure_ascii=False, separators=(",", ":"))
-        return "ok", ""
-
-    def _parsed(self, stored: str) -> Sizes:
-        data: Mapping[str, Any] = json.loads(stored)
-        files = tuple(
-            (name, int(facts[0]), int(facts[1]), str(facts[2]))
-            if isinstance(facts, list)
-            else (name, int(facts), None, None)
-            for name, facts in data.items()
-        )
-        with self._lock:
-            if len(self._read) >= _KEPT:
-                self._read.clear()
-            self._read[stored] = files
-        return files
-
-    def _sample(self, path: str, there: os.stat_result) -> str:
-        if not stat.S_ISREG(there.st_mode):  # opening a pipe would wait for ever
-            return ""
-        known = self._sampled.get(path)
-        if known is not None and known[:2] == (there.st_size, there.st_mtime_ns):
-            return known[2]
-        found = sample(path, there.st_size)
-        with self._lock:
-            if len(self._sampled) >= _KEPT:
-                self._sampled.clear()
-            self._sampled[path] = (there.st_size, there.st_mtime_ns, found)
-        return found
-
-    def _now(self, folder: str, files: Sizes) -> dict[str, list[Any]]:
-        """What a row would keep of the same content: the times at which it was sampled, where it was."""
-        facts: dict[str, list[Any]] = {}
-        for name, size, mtime, digest in files:
-            known = self._sampled.get(f"{folder}/{name}")
-            facts[name] = [size, known[1] if known is not None and known[2] == digest else mtime, digest]
-        return facts
-
-    def _by_sum(self, folder: str, size_bytes: int, host: str) -> tuple[State, str]:
-        try:
-            with os.scandir(folder) as entries:
-                found = sum(entry.stat().st_size for entry in entries if entry.is_file(follow_symlinks=False))
-        except OSError:
-            return "missing", self._gone(folder, "", host)
-        if found != size_bytes:
-            return "changed", f"Its files have {found:,} bytes; they had {size_bytes:,} when it was added."
-        return "ok", ""
-
-    def _gone(self, folder: str, name: str, host: str) -> str:
-        if name and os.path.isdir(folder):
-            return f"{name} is no longer in its folder."
-        if host == self._here:
-            return "Its folder is gone."
-        return f"Its files are on {host}, and cannot be seen from here."

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.filestate import Files, FileStates
+from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.rows import change, find, job_record, missing
 from saewidgets.catalog.tables import ActivationStoreRow, ExtractionRow, JobRow, LeaseRow, TrainingRow, database_now
 from saewidgets.config.arguments import shown
@@ -160,7 +160,6 @@ class RowsOfJobs(Generic[AnyRecord]):
 
     def __init__(self, database: Database, files: Files, host: str) -> None:
         self._database, self._files, self._host = database, files, host
-        self._states = FileStates(host)
 
     def create(self, *, folder: str | Path, facts: Mapping[str, Any] | None = None, **columns: Any) -> AnyRecord:
         def write(session: Session) -> str:

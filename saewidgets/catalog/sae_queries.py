@@ -10,20 +10,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, func, null, select, type_coerce, update
+from sqlalchemy import ColumnElement, Select, Text, func, null, select, type_coerce
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.extraction_queries import remove_jobs, seen_latents
-from saewidgets.catalog.filestate import Files, FileStates, recorded
+from saewidgets.catalog.filestate import Files, recorded, state_of
 from saewidgets.catalog.ids import new_sae_id
 from saewidgets.catalog.queue import now
 from saewidgets.catalog.rows import LARGEST, change, check_page, find, has_words, missing
 from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.arguments import shown
 from saewidgets.config.names import names_of, one_name, storable
-from saewidgets.errors import CatalogError, ConfigError, StateError
+from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, SAERecord
 
@@ -141,7 +141,6 @@ class SAEStore:
         self._database = database
         self._files = files
         self._host = host
-        self._states = FileStates(host)
 
     def add(
         self,
@@ -243,11 +242,8 @@ class SAEStore:
         # Statistics are kilobytes per row, and no list shows them.
         columns = [null().label("statistics") if c.name == "statistics" else c for c in _WHOLE.selected_columns]
         query = _WHOLE.with_only_columns(*columns).where(*Filters(**filters).conditions()).order_by(*SORTS[sort])
-        renewed: dict[str, str] = {}
         with self._database.read() as session:
-            found = self._records(session, query.limit(limit).offset(offset or None), renewed)
-        self._renew(renewed)
-        return Records(found, SAERecord)
+            return Records(self._records(session, query.limit(limit).offset(offset or None)), SAERecord)
 
     def count(self, **filters: Any) -> tuple[int, int]:
         query = select(func.count(), func.coalesce(func.sum(SAERow.size_bytes), 0))
@@ -303,15 +299,13 @@ class SAEStore:
             return record
         raise missing(SAERow, sae_id)
 
-    def _records(
-        self, session: Session, query: Select[Any], renewed: dict[str, str] | None = None
-    ) -> builtins.list[SAERecord]:
-        """With absolute paths, and the state of the files now; `renewed` as in `FileStates.look`."""
+    def _records(self, session: Session, query: Select[Any]) -> builtins.list[SAERecord]:
+        """With absolute paths, and the state of the files now."""
         seen, found = seen_latents(session), []
         for row in session.connection().execute(query):  # not through the ORM, which would make each row twice
             values = row._asdict()
             path, files, details = self._files.absolute(values["path"]), values.pop("files"), values.pop("details")
-            state, note = self._states.look(path, files, values["size_bytes"], values["host"], renewed)
+            state, note = state_of(path, files, values["host"], self._host)
             newest = max(seen.get(values["id"], _NEVER), seen.get(values["training_id"], _NEVER))
             found.append(SAERecord(**{
                 **values, "path": path, "metadata": details, "tags": tuple(values["tags"]),
@@ -319,20 +313,6 @@ class SAEStore:
                 "state_note": note,
             }))  # fmt: skip
         return found
-
-    def _renew(self, renewed: Mapping[str, str]) -> None:
-        """Record the times of files whose content is as it was: a copied workspace is sampled once, not at every look.
-        It does not wait, and where it cannot be written the next process samples again."""
-        if not renewed:
-            return
-        old, new = bindparam("old", type_=Text()), bindparam("new", type_=Text())
-        files = type_coerce(SAERow.files, Text)
-        change = update(SAERow.__table__).where(old == files).values(files=type_coerce(new, Text))  # type: ignore[arg-type]
-        pairs = [{"old": before, "new": after} for before, after in renewed.items()]
-        try:
-            self._database.write(lambda session: session.connection().execute(change, pairs), patience=0)
-        except CatalogError as error:
-            log.debug("The times of files were not recorded: %s", error)
 
 
 def _files_at(files: Files, path: str | Path, names: Iterable[str] | None) -> dict[str, list[Any]] | None:

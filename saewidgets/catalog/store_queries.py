@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from saewidgets.activation_records import ActivationStoreRecord
+from saewidgets.catalog.filestate import state_of
 from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, statuses
 from saewidgets.catalog.rows import shared
 from saewidgets.catalog.tables import ActivationStoreRow, JobRow
@@ -57,8 +58,8 @@ class ActivationStoreStore(RowsOfJobs[ActivationStoreRecord]):
     def _record(self, row: ActivationStoreRow, own_job: JobRecord | None) -> ActivationStoreRecord:
         job = own_job or NO_JOB
         folder = self._files.absolute(row.folder)
-        state, note = ("incomplete", "") if row.files is None else self._states.look(
-            folder, json.dumps(row.files), 0, row.host
+        state, note = ("incomplete", "") if row.files is None else state_of(
+            folder, json.dumps(row.files), row.host, self._host
         )
         whole = own_job is None and row.n_tokens is not None
         return ActivationStoreRecord(**{

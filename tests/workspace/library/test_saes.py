@@ -69,7 +69,7 @@ def test_missing_and_changed_files_are_shown(ws: Workspace, sae: SAERecord) -> N
     weights.write_bytes(data + b"x")
     (listed,) = ws.saes.list()
     assert listed.state == "changed"
-    assert "sae_weights.safetensors has" in listed.state_note
+    assert listed.state_note == "sae_weights.safetensors was written to after it was added."
     weights.unlink()
     (listed,) = ws.saes.list()
     assert (listed.state, listed.state_note) == ("missing", "sae_weights.safetensors is no longer in its folder.")
