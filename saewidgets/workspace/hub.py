@@ -22,7 +22,7 @@ from saewidgets.records import JobRecord, Records, SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.held import Held
-from saewidgets.workspace.library.intake import Origin, replace_files, take_in
+from saewidgets.workspace.library.sae_files import Origin, take_in
 from saewidgets.workspace.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -454,9 +454,7 @@ class _Downloads:
         answer = payload.get("apply_b_dec_to_input")
         named = describe(found.location, apply_b_dec_to_input=answer).model or payload.get("model")
         origin = _origin_of(payload, found.format, named)
-        if existing is None:
-            return take_in(self._workspace, found.location, origin, check=check)
-        return replace_files(self._workspace, existing, found.location, origin, check=check)
+        return take_in(self._workspace, found.location, origin, instead=existing, check=check)
 
 
 def _origin_of(payload: Any, format: str, model: str | None) -> Origin:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
+from saewidgets.config.names import one_line
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
 from saewidgets.jobs import Listeners
 from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.handle import Names
-from saewidgets.workspace.library import adding, intake
+from saewidgets.workspace.library import adding, sae_files
 from saewidgets.workspace.library.sae_files import folder_of, place_of, remove_files, sweep, unlisted
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 
@@ -150,7 +151,7 @@ class SAEs:
             folder_of(record)  # raises if a file is gone, which says more
             raise
         try:
-            origin = json.loads((folder / intake.ORIGIN_FILE).read_text(encoding="utf-8"))
+            origin = json.loads((folder / sae_files.ORIGIN_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # it came in the format it has, or from a training
             return found
         return {**found, "origin": origin}
@@ -243,7 +244,7 @@ class SAEs:
             StateError: it has not ended, or has left no SAE.
             StorageError: the files cannot be copied; the library is as it was.
         """
-        return self._told(intake.import_training(self._workspace, training_id))
+        return self._told(sae_files.import_training(self._workspace, training_id))
 
     def add_local(
         self,
@@ -316,7 +317,7 @@ class SAEs:
             if len(notes) > MAX_NOTES:
                 raise ConfigError(f"Notes have at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten them.")
         if tags is not None:
-            changes["tags"] = intake.checked_tags(tags)
+            changes["tags"] = _checked_tags(tags)
         return self._told(self._rows.update(sae_id, **changes))
 
     def locate(self, sae_id: str, path: str | Path) -> SAERecord:
@@ -331,7 +332,7 @@ class SAEs:
             StateError: a job that has not ended reads it.
             NotFoundError: there is nothing at `path`.
         """
-        return self._told(intake.locate(self._workspace, self.get(sae_id), path))
+        return self._told(sae_files.locate(self._workspace, self.get(sae_id), path))
 
     def delete(self, sae_id: str) -> int:
         """Remove an SAE from the library, and its files if they are the library's own. Returns the bytes freed.
@@ -432,3 +433,18 @@ class SAEs:
     def _told(self, record: SAERecord) -> SAERecord:
         self.changes.tell(record.id)
         return record
+
+
+def _checked_tags(tags: Collection[str]) -> tuple[str, ...]:
+    """Tags without blanks around them and without repetitions."""
+    if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
+        arguments.refuse(tags, "tags", "a list of words", 'Write tags=["a word"].')
+    found: dict[str, str] = {}
+    for tag in tags:
+        clean = one_line(arguments.text(tag, "tags", "a list of words"))
+        if not clean or len(clean) > 40:
+            raise ConfigError("A tag has 1 to 40 characters.", where="tags", hint="Shorten it, or leave it out.")
+        found.setdefault(clean.casefold(), clean)
+    if len(found) > 20:
+        raise ConfigError(f"These are {len(found)} tags; at most 20 are kept.", where="tags", hint="Leave some out.")
+    return tuple(found.values())

@@ -17,7 +17,7 @@ from saewidgets.records import SAERecord
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.using import as_text
 from saewidgets.workspace.corpora import from_row
-from saewidgets.workspace.library.intake import layer_of
+from saewidgets.workspace.library.sae_files import layer_of
 
 if TYPE_CHECKING:
     from saewidgets.workspace.held import Held

@@ -16,8 +16,7 @@ from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StorageError
 from saewidgets.records import SAERecord
 from saewidgets.workspace.folders import draft_folder, link, plain_name
-from saewidgets.workspace.library.intake import Origin, take_in
-from saewidgets.workspace.library.sae_files import FOLDER, no_room
+from saewidgets.workspace.library.sae_files import FOLDER, Origin, no_room, take_in
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

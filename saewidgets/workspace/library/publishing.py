@@ -15,8 +15,7 @@ from saewidgets.records import SAERecord
 from saewidgets.render.numbers import metric
 from saewidgets.version import __version__
 from saewidgets.workspace.folders import draft_folder, link
-from saewidgets.workspace.library.intake import SPARSITY_FILE
-from saewidgets.workspace.library.sae_files import FOLDER, folder_of
+from saewidgets.workspace.library.sae_files import FOLDER, SPARSITY_FILE, folder_of
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,58 +14,27 @@ from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats import detect_format, load_sae, read_log_density
 from saewidgets.formats.tensors import read_header
 from saewidgets.records import Comparison, LatentMatch, SAERecord
-from saewidgets.workspace.library.intake import SPARSITY_FILE
+from saewidgets.workspace.library.sae_files import SPARSITY_FILE
 
 BLOCK_BYTES = 16 * 1024**2
 WEIGHTS_FILE = "sae_weights.safetensors"
 
 
-class Weights:
-    """The tensors of one SAE by SAELens' names: slices of its file, or a state dict of those in other formats."""
-
-    def __init__(self, file: Any = None, loaded: Mapping[str, Tensor] | None = None) -> None:
-        self._file, self._loaded = file, loaded or {}
-        self._names = frozenset(file.keys()) if file is not None else frozenset(self._loaded)
-
-    def shape(self, name: str) -> tuple[int, ...] | None:
-        """The shape of a tensor of floats; None if this SAE has none of that name."""
-        if name not in self._names:
-            return None
-        found = self._loaded[name] if self._file is None else self._file.get_slice(name)[:0]
-        if not found.is_floating_point():
-            return None
-        return tuple(found.shape) if self._file is None else tuple(self._file.get_slice(name).get_shape())
-
-    def rows(self, name: str, start: int, stop: int) -> Tensor:
-        """Rows `start` to `stop` of a matrix, or that part of a vector, in float32."""
-        source = self._loaded[name] if self._file is None else self._file.get_slice(name)
-        rows: Tensor = source[start:stop].float()
-        return rows
-
-    def blocks(self, name: str, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
-        """All rows: the number of the first one, and the block."""
-        shape = self.shape(name)
-        if shape is None:
-            return
-        size = size or max(1, BLOCK_BYTES // (4 * max(1, shape[1] if len(shape) > 1 else 1)))
-        for start in range(0, shape[0], size):
-            yield start, self.rows(name, start, min(shape[0], start + size))
-
-    def vector(self, name: str) -> Tensor | None:
-        """A whole vector in float32; None if this SAE has none of that name."""
-        shape = self.shape(name)
-        return None if shape is None or len(shape) != 1 else self.rows(name, 0, shape[0])
+def _weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of floats of an SAE by SAELens' names. Those of its format stay on the disk until they are read."""
+    if detect_format(folder) == "saelens":
+        read_header(folder / WEIGHTS_FILE)  # raises where it is damaged
+        with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    else:
+        tensors = load_sae(folder).state_dict()
+    return {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
 
 
-@contextmanager
-def open_weights(folder: Path) -> Iterator[Weights]:
-    """The weights of the SAE in `folder`."""
-    if detect_format(folder) != "saelens":
-        yield Weights(loaded=load_sae(folder).state_dict())
-        return
-    read_header(folder / WEIGHTS_FILE)  # raises where it is damaged
-    with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
-        yield Weights(file)
+def _blocks(matrix: Tensor, rows: int | None = None) -> Iterator[Tensor]:
+    """Some rows after the other in float32: memory does not grow with the SAE."""
+    rows = rows or max(1, BLOCK_BYTES // (4 * max(1, matrix.shape[1])))
+    return (block.float() for block in matrix.split(rows))
 
 
 BINS = 40
@@ -78,20 +46,23 @@ _MEASURED = ("l0", "fvu", "ce_loss_score", "dead", "mse")
 
 
 def compute(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The statistics of the SAE in `folder` as plain JSON data; see `SAEs.statistics`.
-
-    Weights are read block by block: memory does not grow with the SAE (formats that lie the other way are loaded).
-    """
-    with open_weights(folder) as weights:
-        b_dec, threshold = weights.vector("b_dec"), weights.vector("threshold")
-        decoder = _row_norms(weights, "W_dec")
-        found: dict[str, Any] = {
-            "version": VERSION,
-            "decoder_norms": None if decoder is None else histogram(decoder),
-            "encoder_norms": _encoder(weights),
-            "threshold": None if threshold is None else histogram(threshold),
-            "b_dec_norm": None if b_dec is None else _number(b_dec.norm()),
-        }
+    """The statistics of the SAE in `folder` as plain JSON data; see `SAEs.statistics`."""
+    weights = _weights(folder)
+    encoder = decoder = None
+    if (matrix := weights.get("W_dec")) is not None:
+        decoder = torch.cat([block.norm(dim=1) for block in _blocks(matrix)])
+    if (matrix := weights.get("W_enc")) is not None and matrix.dim() == 2:
+        encoder = torch.zeros(matrix.shape[1], dtype=torch.float64)
+        for block in _blocks(matrix):
+            encoder += block.square().sum(dim=0).double()
+        encoder = encoder.sqrt()
+    b_dec, threshold = (weights[n].float() if n in weights and weights[n].dim() == 1 else None
+                        for n in ("b_dec", "threshold"))  # fmt: skip
+    norms = {"decoder_norms": decoder, "encoder_norms": encoder, "threshold": threshold}
+    found: dict[str, Any] = {
+        "version": VERSION, **{name: None if values is None else histogram(values) for name, values in norms.items()},
+        "b_dec_norm": None if b_dec is None else _number(b_dec.norm()),
+    }
     d_sae = 0 if decoder is None else len(decoder)
     try:
         fired = density(folder, d_sae)
@@ -130,11 +101,7 @@ def histogram(values: Tensor, bins: int = BINS) -> dict[str, Any]:
 
 
 def density(folder: Path, d_sae: int) -> dict[str, Any] | None:
-    """How often latents fire, from the file that SAELens writes beside the weights; None where there is none.
-
-    A `histogram` of the share of tokens on which each latent fires, of those that fired at all, in bins of equal width
-    on a logarithmic axis; ``zeros`` (never) and ``dense`` (above a tenth of the tokens) count latents.
-    """
+    """How often latents fire, from the file that SAELens writes beside the weights; None where there is none."""
     values = read_log_density(folder)
     if values is None:
         return None
@@ -152,6 +119,8 @@ def density_histogram(shares: Tensor) -> dict[str, Any]:
 
 
 def _by_logarithm(values: Tensor) -> dict[str, Any]:
+    """A `histogram` of the share of tokens on which each latent fires, of those that fired at all, in bins of equal
+    width on a logarithmic axis; ``zeros`` (never) and ``dense`` (above a tenth of the tokens) count latents."""
     fired = values[values > _NEVER]
     logs, shares = histogram(fired), histogram(10.0 ** fired.double())
     return {
@@ -177,23 +146,6 @@ def with_evaluations(found: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[
     }  # fmt: skip
 
 
-def _row_norms(weights: Weights, name: str) -> Tensor | None:
-    if weights.shape(name) is None:
-        return None
-    return torch.cat([block.norm(dim=1) for _, block in weights.blocks(name)])
-
-
-def _encoder(weights: Weights) -> dict[str, Any] | None:
-    """Norms of the columns of W_enc [d_in, d_sae], which is read by rows."""
-    shape = weights.shape("W_enc")
-    if shape is None or len(shape) != 2:
-        return None
-    squares = torch.zeros(shape[1], dtype=torch.float64)
-    for _, block in weights.blocks("W_enc"):
-        squares += block.square().sum(dim=0).double()
-    return histogram(squares.sqrt())
-
-
 def _measured(metadata: Mapping[str, Any]) -> dict[str, float]:
     """What was measured when it was trained: of our own trainings the last evaluation, else what its files say."""
     latest = metadata.get("latest")
@@ -217,14 +169,14 @@ ROWS = 2048  # of each SAE at a time: a block of cosines has 16 MB
 
 def compare(a: SAERecord, b: SAERecord, folders: tuple[Path, Path], top: int) -> Comparison:
     """See `SAEs.compare`."""
-    with open_weights(folders[0]) as first, open_weights(folders[1]) as second:
-        shapes = first.shape("W_dec"), second.shape("W_dec")
-        if shapes[0] is None or shapes[1] is None or shapes[0][1] != shapes[1][1]:
-            raise ConfigError(
-                f"{a.name} writes to {_width(shapes[0])} dimensions, {b.name} to {_width(shapes[1])}.",
-                hint="Compare SAEs of the same activations.",
-            )
-        best_a, partner_a, best_b = _matches(first, second, shapes[0][0], shapes[1][0])
+    first, second = (_weights(folder).get("W_dec") for folder in folders)
+    if first is None or second is None or first.shape[1] != second.shape[1]:
+        widths = [f"{matrix.shape[1]:,}" if matrix is not None else "no known" for matrix in (first, second)]
+        raise ConfigError(
+            f"{a.name} writes to {widths[0]} dimensions, {b.name} to {widths[1]}.",
+            hint="Compare SAEs of the same activations.",
+        )
+    best_a, partner_a, best_b = _matches(first, second)
     order = best_a.argsort(descending=True, stable=True)[:top].tolist()
     pairs = tuple(LatentMatch(i, int(partner_a[i]), round(float(best_a[i]), 6)) for i in order)
     return Comparison(
@@ -234,21 +186,20 @@ def compare(a: SAERecord, b: SAERecord, folders: tuple[Path, Path], top: int) ->
     )  # fmt: skip
 
 
-def _matches(first: Weights, second: Weights, n_first: int, n_second: int) -> tuple[Tensor, Tensor, Tensor]:
+def _matches(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of each latent of the first its largest cosine and whose it is; of each of the second its largest."""
-    best_a = torch.full((n_first,), -2.0)
-    partner = torch.zeros(n_first, dtype=torch.int64)
-    best_b = torch.full((n_second,), -2.0)
-    for i, rows in first.blocks("W_dec", ROWS):
+    best_a, best_b = (torch.full((len(matrix),), -2.0) for matrix in (first, second))
+    partner = torch.zeros(len(first), dtype=torch.int64)
+    for i, rows in enumerate(_blocks(first, ROWS)):
         ours = _unit(rows)
-        here = slice(i, i + len(ours))
-        for j, others in second.blocks("W_dec", ROWS):
-            there = slice(j, j + len(others))
+        here = slice(i * ROWS, i * ROWS + len(ours))
+        for j, others in enumerate(_blocks(second, ROWS)):
+            there = slice(j * ROWS, j * ROWS + len(others))
             cosines = ours @ _unit(others).T
             values, columns = cosines.max(dim=1)
             better = values > best_a[here]
             best_a[here] = torch.where(better, values, best_a[here])
-            partner[here] = torch.where(better, columns + j, partner[here])
+            partner[here] = torch.where(better, columns + j * ROWS, partner[here])
             best_b[there] = torch.maximum(best_b[there], cosines.amax(dim=0))
     return best_a.clamp(-1, 1), partner, best_b.clamp(-1, 1)
 
@@ -257,7 +208,3 @@ def _unit(rows: Tensor) -> Tensor:
     """Rows of norm one; rows of zeros stay so: their cosine with anything is 0."""
     unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
     return unit
-
-
-def _width(shape: tuple[int, ...] | None) -> str:
-    return f"{shape[1]:,}" if shape is not None else "no known"
