@@ -128,7 +128,8 @@ def commands() -> Iterable[str]:
             answer = answer_of(command.answer)
             if answers.setdefault(command.kind, answer) != answer:
                 raise ValueError(f"Two commands are called {command.kind} and have different answers.")
-    yield "export interface Answers {\n" + "\n".join(f"  {kind}: {type_};" for kind, type_ in answers.items()) + "\n}"
+    said = "\n".join(f"  {kind}: {type_};" for kind, type_ in answers.items() if type_ != "null")
+    yield f"/** Of the commands that are not here, null. */\nexport interface Answers {{\n{said}\n}}"
 
 
 def text() -> str:

@@ -274,7 +274,7 @@ class Shell:
     """Mixin of the five widgets: a model, drawn by one or several parts, published by one thread, with a static copy.
 
     In a notebook the static copy stands beside the live view and follows it. It is an output of its own, which the
-    page hides while the view is there (`js/src/lib/entry.ts`): an update of the view's own output would draw the
+    page hides while the view is there (`js/src/lib/host.tsx`): an update of the view's own output would draw the
     widget a second time.
     """
 

@@ -154,7 +154,7 @@ def test_focus_goes_back_to_what_opened_it(open_notebook: Open, lab: Lab, page: 
     has_focus(page, "More actions: large")
     large.get_by_role("tab", name="Notes").focus()
     page.keyboard.press("Escape")
-    has_focus(page, "Details")
+    has_focus(page, "More actions: large")
 
     path = notebook.python("print(next(sae.path for sae in ws.saes.list() if sae.name == 'small'))").strip()
     for file in Path(path).iterdir():

@@ -2,13 +2,11 @@
 import { useEffect, useState } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Buttons, Card, Facts, StatusWord } from "../lib/kit";
+import { Buttons, Card, Facts, Progress, StatusWord } from "../lib/kit";
 import { CardNotes } from "../lib/notes";
-import { Progress } from "../lib/progress";
 import { isActive, statusOf } from "../lib/statuses";
 import type { DownloadCard } from "../lib/wire";
-import { places } from "./places";
-import { Linked } from "./problems";
+import { Linked, places } from "./problems";
 import type { Store } from "./store";
 import { buttonsFor, type CardAction, ended, hasProgressBar, isUnderWay, progressLine, STATUS_WORDS } from "./words";
 
@@ -25,7 +23,7 @@ export function Downloads({ store }: { store: Store }) {
         <div class="sp" />
         {over.length > 0 && (
           <span data-back={`[aria-label="Downloads"] > .card button | ${places("tab")}`}>
-            <Button text="Clear finished" small kind="quiet" onClick={() => void store.act("clear", over)} />
+            <Button text="Clear finished" small kind="quiet" onClick={() => store.act("clear", over)} />
           </span>
         )}
       </div>

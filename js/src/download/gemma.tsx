@@ -5,29 +5,27 @@ import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Empty, Pick, put } from "../lib/kit";
 import type { VariantRow } from "../lib/wire";
-import { DownloadBar } from "./bar";
 import { type Choices, choose, chosen, FACETS, type Facet, matching, type Option, optionsOf } from "./facets";
 import { MOST, toFetch } from "./listing";
-import { PreviewPane } from "./preview";
+import { DownloadBar, PreviewPane } from "./preview";
 import { FailedNote, Looking, Problems } from "./problems";
 import type { Store } from "./store";
 
 export function GemmaScope({ store }: { store: Store }) {
   const { gemma } = store;
   const releases = store.known.value?.releases ?? [];
-  const again = () => void store.showRelease(store.release.value, true);
+  const again = () => store.showRelease(store.release.value, true);
 
   useEffect(() => void store.loadKnown(), [store]); // again, where there was no kernel to ask at first
 
   // The first release is shown at once: an empty page would only ask for a press.
   useEffect(() => {
     const first = releases[0];
-    const idle = gemma.listing.value === null && gemma.looking.value === null && gemma.failed.value === null;
-    if (first && idle && store.release.value === "") void store.showRelease(first.id);
+    if (first && gemma.idle && store.release.value === "") void store.showRelease(first.id);
   }, [releases, store, gemma]);
 
   const rows = gemma.rows.value;
-  const total = gemma.listing.value?.total ?? rows.length;
+  const total = gemma.found.value.data?.total ?? rows.length;
   const matches = matching(rows, store.choices.value);
   useEffect(() => {
     gemma.show(matches.length === 1 ? (matches[0] ?? null) : null);
@@ -55,7 +53,7 @@ export function GemmaScope({ store }: { store: Store }) {
           width={230}
           value={store.release.value}
           options={releases.map(({ id, label }) => ({ value: id, label }))}
-          onPick={(id) => void store.showRelease(id)}
+          onPick={(id) => store.showRelease(id)}
         />
         <div class="sp" />
         {rows.length > 0 && (
@@ -73,7 +71,7 @@ export function GemmaScope({ store }: { store: Store }) {
         />
       </div>
       <Looking finding={gemma} />
-      <FailedNote failed={gemma.failed.value} again={again} onDismiss={() => gemma.clear()} />
+      <FailedNote failed={gemma.found.value.problem} again={again} onDismiss={() => gemma.clear()} />
       <Problems store={store} finding={gemma} again={again} />
       {rows.length > 0 && (
         <>

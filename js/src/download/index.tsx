@@ -2,7 +2,7 @@
 import { mountWidget } from "../lib/host";
 import { placeIn } from "../lib/keep-focus";
 import type { Model } from "../lib/rpc";
-import { places } from "./places";
+import { places } from "./problems";
 import { Store } from "./store";
 import { Widget } from "./widget";
 

@@ -1,7 +1,8 @@
 /** What one tab has found: a listing, what is chosen in it, and the preview of one SAE. */
 import { type Signal, signal } from "@preact/signals";
-import { type Answer, type AnswerTo, asFailure, isAbort } from "../lib/rpc";
-import { type BaseStore, type Problem as Failed, withKey } from "../lib/store";
+import { Latest } from "../lib/ask";
+import type { AnswerTo } from "../lib/rpc";
+import { type BaseStore, withKey } from "../lib/store";
 import {
   type Chosen,
   type HubCommand,
@@ -16,91 +17,73 @@ import { defaultDevice, folderOf, formatWords, siteWords } from "./words";
 
 export const MOST = 200; // SAEs of one press on Download
 
-/** A key for a row: its repository and folder. */
 export const keyOf = (row: VariantRow): string => `${row.repo}/${row.path}`;
 
 export class Finding {
-  readonly listing: Signal<HubListing | null> = signal(null);
+  readonly found = new Latest<HubListing>();
   readonly rows: Signal<VariantRow[]> = signal([]);
-  /** What is being looked into, in words; null when nothing is. */
-  readonly looking: Signal<string | null> = signal(null);
-  readonly failed: Signal<Failed | null> = signal(null);
-  readonly preview: Signal<HubPreviewData | null> = signal(null);
-  readonly previewing = signal(false);
-  readonly previewFailed: Signal<Failed | null> = signal(null);
+  /** What is being looked into, in words. */
+  label = "";
+  readonly preview = new Latest<HubPreviewData>();
   readonly device: Signal<string | null> = signal(null);
   readonly configShown = signal(false);
   /** d_sae of the SAEs that were previewed, by key: a listing has only what names say. */
   readonly latents: Signal<ReadonlyMap<string, number>> = signal(new Map());
   /** The SAE that the preview is about. */
   readonly current: Signal<VariantRow | null> = signal(null);
-  private asking: AbortController | null = null;
-  private looks: AbortController | null = null;
 
   constructor(private readonly store: BaseStore<HubState, HubCommand, never>) {}
+
+  /** Nothing was found, is looked for or has failed. */
+  get idle(): boolean {
+    const { data, busy, problem } = this.found.value;
+    return data === null && !busy && problem === null;
+  }
 
   /**
    * Lists a repository (`text`) or a release; a newer call ends an older one. True when something was found.
    * `again`: ask the hub itself, also where the answer is known.
    */
   async list(text: string, release: string, label: string, again = false): Promise<boolean> {
-    this.asking?.abort();
-    const asking = new AbortController();
-    this.asking = asking;
     this.clear();
-    this.looking.value = label;
-    try {
-      const answer = await this.send({ kind: "hub_list", text, release, again }, "list", asking.signal);
-      const listing = answer.value;
-      if (this.asking !== asking) return false;
-      this.listing.value = listing;
-      this.rows.value = listing.rows;
-      while (this.rows.value.length < listing.total) {
-        const page = { listing: listing.listing, offset: this.rows.value.length, limit: PAGE };
-        const more = (await this.send({ kind: "hub_rows", ...page }, "list", asking.signal)).value;
-        if (this.asking !== asking || more.length === 0) break;
-        this.rows.value = [...this.rows.value, ...more];
-      }
-      return this.asking === asking && listing.total > 0;
-    } catch (error) {
-      if (!isAbort(error) && this.asking === asking) this.failed.value = asFailure(error);
-      return false;
-    } finally {
-      if (this.asking === asking) this.looking.value = null;
+    this.label = label;
+    const found = await this.ask(this.found, "list", { kind: "hub_list", text, release, again });
+    if (found === null) return false;
+    const { listing, total } = found;
+    this.rows.value = found.rows;
+    for (let offset = found.rows.length; offset > 0 && offset < total; offset = this.rows.value.length) {
+      const more = await this.store.command("list", "Preview", { kind: "hub_rows", listing, offset, limit: PAGE });
+      if (!more?.value.length || this.found.value.data?.listing !== listing) break;
+      this.rows.value = [...this.rows.value, ...more.value];
     }
+    return total > 0 && this.found.value.data?.listing === listing;
   }
 
-  /** Sends a command that may take long; `key` is where a busy kernel shows up. Throws what goes wrong. */
-  private send<const C extends HubCommand>(
-    command: C,
-    key: "list" | "preview",
-    signal: AbortSignal,
-  ): Promise<Answer<AnswerTo<C>>> {
+  /** Asks something that may take long; `key` is where a busy kernel shows up. */
+  private ask<const C extends HubCommand>(of: Latest<AnswerTo<C>>, key: "list" | "preview", command: C) {
     const onLate = (late: boolean) => {
       this.store.late.value = withKey(this.store.late.value, key, late ? "Preview" : undefined);
     };
-    return this.store.rpc.send(command, { signal, onLate });
+    return of.ask(async (signal) => (await this.store.rpc.send(command, { signal, onLate })).value);
   }
 
   clear(): void {
-    this.looks?.abort();
-    this.listing.value = null;
+    this.found.forget();
     this.rows.value = [];
     this.latents.value = new Map();
-    this.failed.value = null;
     this.show(null);
   }
 
   /** Takes a note off the page; where it was all that was found, the answer goes with it. */
   dismiss(what: string): void {
-    const listing = this.listing.value;
+    const listing = this.found.value.data;
     const problems = listing?.problems.filter((one) => one.what !== what) ?? [];
-    if (listing && listing.total + problems.length > 0) this.listing.value = { ...listing, problems };
+    if (listing && listing.total + problems.length > 0) this.found.set({ ...listing, problems });
     else this.clear();
   }
 
   repository(row: VariantRow): RepoInfo | undefined {
-    return this.listing.value?.repositories[row.repo];
+    return this.found.value.data?.repositories[row.repo];
   }
 
   chosen(row: VariantRow): Chosen {
@@ -116,15 +99,11 @@ export class Finding {
   /** Previews a row; null shows none. */
   show(row: VariantRow | null): void {
     const same = row !== null && this.current.value !== null && keyOf(row) === keyOf(this.current.value);
-    if (same && (this.preview.value !== null || this.previewing.value)) return;
+    if (same && (this.preview.value.data !== null || this.preview.value.busy)) return;
     this.current.value = row;
-    this.preview.value = null;
-    this.previewFailed.value = null;
-    if (row === null) {
-      this.looks?.abort();
-      this.previewing.value = false;
-      this.configShown.value = false;
-    } else void this.look();
+    this.preview.forget();
+    if (row === null) this.configShown.value = false;
+    else void this.look();
   }
 
   setDevice(id: string): void {
@@ -135,30 +114,11 @@ export class Finding {
   /** Asks for the preview of the current row; `again`: of the hub itself, also where the answer is known. */
   async look(again = false): Promise<void> {
     const row = this.current.value;
-    this.looks?.abort();
     if (row === null) return;
-    const looks = new AbortController();
-    this.looks = looks;
-    this.previewing.value = true;
-    try {
-      const command = { kind: "hub_preview", sae: this.chosen(row), device: this.deviceId(), again } as const;
-      const answer = await this.send(command, "preview", looks.signal);
-      if (this.looks === looks) this.previewed(row, answer.value);
-    } catch (error) {
-      if (!isAbort(error) && this.looks === looks) {
-        this.preview.value = null;
-        this.previewFailed.value = asFailure(error);
-      }
-    } finally {
-      if (this.looks === looks) this.previewing.value = false;
-    }
-  }
-
-  private previewed(row: VariantRow, preview: HubPreviewData): void {
-    this.preview.value = preview;
-    this.previewFailed.value = null;
-    const { d_sae, d_in } = preview;
-    if (d_sae !== null && d_in !== null) this.latents.value = withKey(this.latents.value, keyOf(row), d_sae);
+    const command = { kind: "hub_preview", sae: this.chosen(row), device: this.deviceId(), again } as const;
+    const preview = await this.ask(this.preview, "preview", command);
+    if (preview && preview.d_sae !== null && preview.d_in !== null)
+      this.latents.value = withKey(this.latents.value, keyOf(row), preview.d_sae);
   }
 
   /** Downloads of these ended: what is in the cache now is marked, and the preview of one of them is made anew. */
@@ -177,7 +137,6 @@ export class Finding {
 
 const nameOf = ({ repo_id, revision, path }: Chosen): string => `${repo_id}@${revision}/${path}`;
 
-/** Rows in which every word of the search occurs. */
 export function searched(rows: readonly VariantRow[], search: string): readonly VariantRow[] {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length === 0) return rows;

@@ -1,15 +1,15 @@
 /** What is known of the chosen SAE before its weights are fetched, and what to know before fetching them. */
 import type { ComponentChildren } from "preact";
-import { asksConvention, Convention } from "../lib/convention";
+import { Button, NoteBox, type NoteProps } from "../lib/controls";
 import * as f from "../lib/format";
+import { asksConvention, Convention } from "../lib/forms";
+import { flip, Pick } from "../lib/kit";
 import { Facts as Pairs } from "../lib/table";
-import type { HubPreviewData, VariantRow } from "../lib/wire";
-import { type Finding, toFetch } from "./listing";
-import { LoadOn } from "./load-on";
-import { FailedNote } from "./problems";
+import type { HubPreviewData, HubWarning, VariantRow } from "../lib/wire";
+import { type Finding, MOST, toFetch } from "./listing";
+import { FailedNote, Linked, places } from "./problems";
 import type { Store } from "./store";
-import { Warnings } from "./warnings";
-import { cacheWords, fitWords, folderOf, formatWords, guessSource, memoryOn, widthWords } from "./words";
+import { cacheWords, deviceLabel, fitWords, folderOf, formatWords, guessSource, memoryOn, widthWords } from "./words";
 
 interface PaneProps {
   store: Store;
@@ -20,10 +20,10 @@ interface PaneProps {
 
 export function PreviewPane({ store, finding, rows }: PaneProps) {
   const current = finding.current.value;
-  const preview = finding.preview.value;
+  const { data: preview, problem, busy } = finding.preview.value;
   if (current === null) return null;
   const { answer } = store;
-  const asks = [finding.previewFailed.value, ...(preview?.warnings ?? [])].some(asksConvention);
+  const asks = [problem, ...(preview?.warnings ?? [])].some(asksConvention);
   const convention = asks && (
     <div class="look-notes line">
       <Convention
@@ -34,21 +34,17 @@ export function PreviewPane({ store, finding, rows }: PaneProps) {
       />
     </div>
   );
-  if (finding.previewFailed.value) {
+  if (problem) {
     return (
       <>
-        <FailedNote
-          failed={finding.previewFailed.value}
-          busy={finding.previewing.value}
-          again={() => void finding.look(true)}
-        />
+        <FailedNote failed={problem} busy={busy} again={() => finding.look(true)} />
         {convention}
       </>
     );
   }
   return (
     <>
-      <div class="est look line" aria-busy={finding.previewing.value}>
+      <div class="est look line" aria-busy={busy}>
         <Facts finding={finding} row={current} preview={preview} several={rows.length > 1} />
         {preview ? (
           <>
@@ -172,5 +168,206 @@ function Fetch({ preview, rows }: { preview: HubPreviewData; rows: readonly Vari
       <b>Download</b> {f.bytes(all)}
       <p class="t2">{words}</p>
     </div>
+  );
+}
+
+/** It moves between the figures and the warning that memory does not suffice; the focus goes with it. */
+export function LoadOn({ store, finding, preview }: { store: Store; finding: Finding; preview: HubPreviewData }) {
+  const { devices } = store.state.value;
+  if (devices.length === 0) return null;
+  return (
+    <span class="row on" data-back={places("device", "start")}>
+      <span class="t2" aria-hidden="true">
+        Load on
+      </span>
+      <Pick
+        label="Load on"
+        value={finding.deviceId()}
+        options={devices.map(({ id }) => ({ value: id, label: deviceLabel(preview, id) }))}
+        onPick={(id) => finding.setDevice(id)}
+      />
+    </span>
+  );
+}
+
+interface WarningsProps {
+  store: Store;
+  finding: Finding;
+  preview: HubPreviewData;
+  rows: readonly VariantRow[];
+}
+
+export function Warnings(props: WarningsProps) {
+  const warnings = warningsOf(props.preview, props.rows);
+  if (warnings.length === 0) return null;
+  return (
+    <div class="notes look-notes line">
+      {warnings.map((warning) => (
+        <Warning key={`${warning.kind} ${warning.what}`} {...props} warning={warning} />
+      ))}
+    </div>
+  );
+}
+
+/** What Python said of the one that is shown; of several, whether the disk has room for all of them. */
+export function warningsOf(preview: HubPreviewData, rows: readonly VariantRow[]): HubWarning[] {
+  const free = preview.disk_free_bytes;
+  const all = toFetch(rows);
+  if (rows.length < 2 || free === null || all <= free) return preview.warnings;
+  const hint = `The downloads need ${f.bytes(all)} and ${f.bytes(free)} is free. Free some space, or choose fewer.`;
+  return [
+    ...preview.warnings.filter((one) => one.kind !== "disk"),
+    { kind: "disk", what: "Not enough disk space.", hint },
+  ];
+}
+
+function Warning({ store, finding, preview, rows, warning }: WarningsProps & { warning: HubWarning }) {
+  const { busy } = finding.preview.value;
+  const again = (
+    <Button
+      text={busy ? "Checking…" : "Check again"}
+      small
+      icon="retry"
+      disabled={busy}
+      onClick={() => finding.look(true)}
+    />
+  );
+  const download = (label: string) => (
+    <Button
+      text={label}
+      small
+      disabled={store.starting.value}
+      onClick={() => store.download(rows.map((row) => finding.chosen(row)))}
+    />
+  );
+  const { kind, what } = warning;
+  const hint = warning.hint ?? "";
+  const gated = kind === "gated_model";
+  const actions: Record<string, ComponentChildren> = {
+    gated_model: (
+      <>
+        {again}
+        {download("Download SAE only")}
+      </>
+    ),
+    memory: (
+      <>
+        <LoadOn store={store} finding={finding} preview={preview} />
+        {download("Download anyway")}
+      </>
+    ),
+    disk: again,
+  };
+  return (
+    <NoteBox tone={TONES[kind] ?? "plain"} title={what} actions={actions[kind]}>
+      {/* of a gated model the rest of the sentence is said by the steps */}
+      <Linked text={gated ? (hint.split(/ Sign in,/)[0] ?? "") : hint} />
+      {gated && <Steps store={store} finding={finding} preview={preview} hint={hint} />}
+    </NoteBox>
+  );
+}
+
+const TONES: Record<string, NoteProps["tone"]> = { gated_model: "err", memory: "warn", disk: "err", pickle: "info" };
+
+/** How to get at a model that asks for a licence. */
+function Steps({ store, finding, preview, hint }: Omit<WarningsProps, "rows"> & { hint: string }) {
+  const page = modelPage(finding, preview, hint);
+  const { account, has_token } = store.state.value;
+  return (
+    <ol>
+      <li>
+        <span>
+          {account
+            ? `Sign in: done, as ${account}.`
+            : has_token
+              ? "Sign in: done, with the access token you typed."
+              : "Sign in: type an access token (tab Any repository), or run hf auth login in a terminal."}
+        </span>
+      </li>
+      <li>
+        <span>
+          <b>Accept the licence</b> on{" "}
+          {page ? (
+            <a href={page} target="_blank" rel="noopener noreferrer">
+              the model page
+            </a>
+          ) : (
+            "the model page"
+          )}{" "}
+          with that account.
+        </span>
+      </li>
+      <li>
+        <span>Press Check again. Approval is usually immediate.</span>
+      </li>
+    </ol>
+  );
+}
+
+/** The page of the base model: as the warning names it, else on the hub that the repository came from. */
+function modelPage(finding: Finding, preview: HubPreviewData, hint: string): string | null {
+  const named = /https?:\/\/[^\s<>"')]*[^\s<>"').,;:]/.exec(hint)?.[0];
+  if (named) return named;
+  const row = finding.current.value;
+  const repo = row ? finding.repository(row) : undefined;
+  const { model } = preview;
+  if (!model || !/^[\w.-]+\/[\w.-]+$/.test(model)) return null;
+  const url = repo?.url ?? "";
+  const hub =
+    repo && /^https?:\/\//.test(url) && url.endsWith(`/${repo.repo_id}`) ? url.slice(0, -repo.repo_id.length) : "";
+  return `${hub || "https://huggingface.co/"}${model}`;
+}
+
+interface BarProps {
+  store: Store;
+  finding: Finding;
+  rows: readonly VariantRow[];
+  words: string;
+  onStarted?: () => void;
+}
+
+export function DownloadBar({ store, finding, rows, words, onStarted }: BarProps) {
+  const preview = finding.preview.value.data;
+  const tooMany = rows.length > MOST;
+  const said = tooMany ? `${words}; at most ${MOST} at once` : words;
+  const start = async () => {
+    if (await store.download(rows.map((row) => finding.chosen(row)))) onStarted?.();
+  };
+  return (
+    <>
+      {finding.configShown.value && preview && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard
+        <section class="config line" aria-label="Configuration" tabIndex={0}>
+          <pre class="scroll tall">
+            {Object.keys(preview.config).length
+              ? JSON.stringify(preview.config, null, 2)
+              : "This SAE comes without a configuration file."}
+          </pre>
+        </section>
+      )}
+      <div class="ft2" aria-busy={store.starting.value}>
+        <span class="sm t2 el" title={said}>
+          {said}
+        </span>
+        <div class="sp" />
+        {finding.current.value && (
+          <Button
+            text="Show configuration"
+            expanded={finding.configShown.value}
+            disabled={preview === null}
+            onClick={flip(finding.configShown)}
+          />
+        )}
+        <Button
+          text={
+            store.starting.value ? "Starting…" : rows.length > 1 ? `Download ${f.count(rows.length)} SAEs` : "Download"
+          }
+          kind="primary"
+          icon="download"
+          disabled={rows.length === 0 || tooMany || store.starting.value}
+          onClick={start}
+        />
+      </div>
+    </>
   );
 }

@@ -9,9 +9,8 @@ import type { Finding } from "./listing";
 import type { Store } from "./store";
 
 export function Looking({ finding }: { finding: Finding }) {
-  const label = finding.looking.value;
-  if (label === null || finding.rows.value.length > 0) return null;
-  return <p class="looking line sm t2">{`Looking into ${label}…`}</p>;
+  if (!finding.found.value.busy) return null;
+  return <p class="looking line sm t2">{`Looking into ${finding.label}…`}</p>;
 }
 
 interface FailedProps {
@@ -47,7 +46,7 @@ const PASSING = /gated|token|forbidden|rate|timeout|offline|server|connection|hu
 
 /** Repositories that could not be listed, each with what to try instead; and that the hub was not asked. */
 export function Problems({ store, finding, again }: { store: Store; finding: Finding; again: () => void }) {
-  const problems = finding.listing.value?.problems ?? [];
+  const problems = finding.found.value.data?.problems ?? [];
   if (problems.length === 0) return null;
   return (
     <div class="panel-note notes">
@@ -87,7 +86,7 @@ export function Problems({ store, finding, again }: { store: Store; finding: Fin
 /** The button for what can be done about a problem, where there is something. */
 function wayOut(store: Store, { kind, suggestions }: Problem, again: () => void): ComponentChildren {
   if (kind === "invalid_token" && store.state.value.has_token) {
-    return <Button text="Forget token" small onClick={() => void store.forgetToken()} />;
+    return <Button text="Forget token" small onClick={() => store.forgetToken()} />;
   }
   const missing = kind.endsWith("not_found");
   if (missing || PASSING.test(kind)) {
@@ -115,3 +114,17 @@ export function Linked({ text }: { text: string }) {
     </>
   );
 }
+
+const PLACES = {
+  tab: '[role="tab"][aria-selected="true"]',
+  repository: '.where input[type="text"]',
+  token: '.where input[type="password"]',
+  release: ".release select",
+  search: ".srch input",
+  device: '[aria-label="Load on"]',
+  start: ".ft2 .b.p",
+};
+
+/** The first of these that is on the page. */
+export const places = (...names: readonly (keyof typeof PLACES)[]): string =>
+  names.map((name) => PLACES[name]).join(" | ");

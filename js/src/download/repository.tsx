@@ -1,38 +1,31 @@
 /** Any repository: where to look, what is there, what is chosen. */
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { onEnter } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import { Empty, FieldBox, into, NothingMatches, put, Search } from "../lib/kit";
-import { DownloadBar } from "./bar";
-import { columnsOf, keyOf, searched } from "./listing";
-import { places } from "./places";
-import { PreviewPane } from "./preview";
-import { FailedNote, Looking, Problems } from "./problems";
+import { Field } from "../lib/forms";
+import { Empty, into, NothingMatches, put, Search } from "../lib/kit";
+import type { VariantRow } from "../lib/wire";
+import { type Columns, columnsOf, keyOf, MOST, searched } from "./listing";
+import { DownloadBar, PreviewPane } from "./preview";
+import { FailedNote, Looking, Problems, places } from "./problems";
 import type { Store } from "./store";
-import { Variants } from "./variants";
-import { formatWords } from "./words";
+import { folderOf, formatWords, guessSource, l0Words, siteWords, widthWords } from "./words";
 
 export function AnyRepository({ store }: { store: Store }) {
   const { any } = store;
-  const nothing = any.listing.value === null && any.looking.value === null && any.failed.value === null;
   return (
     <>
       <Where store={store} />
       <Looking finding={any} />
-      <FailedNote failed={any.failed.value} again={() => void store.preview()} onDismiss={() => any.clear()} />
-      <Problems store={store} finding={any} again={() => void store.preview()} />
-      {nothing && <Nothing store={store} />}
+      <FailedNote failed={any.found.value.problem} again={() => store.preview()} onDismiss={() => any.clear()} />
+      <Problems store={store} finding={any} again={() => store.preview()} />
+      {any.idle && <Nothing store={store} />}
       {any.rows.value.length > 0 && <Found store={store} />}
     </>
   );
 }
-
-/** Enter in a box does what the button beside it does. */
-const onEnter = (store: Store) => (event: KeyboardEvent) => {
-  if (event.key !== "Enter") return;
-  event.preventDefault();
-  void store.preview();
-};
 
 function Where({ store }: { store: Store }) {
   return (
@@ -40,7 +33,7 @@ function Where({ store }: { store: Store }) {
       <Repository store={store} />
       <Token store={store} />
       <div class="go">
-        <Button text="Preview" kind="primary" onClick={() => void store.preview()} />
+        <Button text="Preview" kind="primary" onClick={() => store.preview()} />
       </div>
     </div>
   );
@@ -62,31 +55,22 @@ function Repository({ store }: { store: Store }) {
     if (unnamed) input.current?.focus();
   }, [unnamed]);
   return (
-    <FieldBox
+    <Field
+      input={input}
       label="Repository"
       class="wide"
       help={HELP.repository}
-      alert
       error={unnamed ? "No repository is named. Enter owner/name, or choose one of the known repositories." : undefined}
       hint="owner/name, owner/name@revision, a sub-folder, or a pasted link"
-    >
-      {(control) => (
-        <input
-          {...control}
-          ref={input}
-          type="text"
-          autocomplete="off"
-          autocapitalize="off"
-          spellcheck={false}
-          value={store.repository.value}
-          onInput={(event) => {
-            store.repository.value = event.currentTarget.value;
-            store.unnamed.value = false;
-          }}
-          onKeyDown={onEnter(store)}
-        />
-      )}
-    </FieldBox>
+      autocapitalize="off"
+      spellcheck={false}
+      value={store.repository.value}
+      onInput={(text) => {
+        store.repository.value = text;
+        store.unnamed.value = false;
+      }}
+      onKeyDown={onEnter(() => store.preview())}
+    />
   );
 }
 
@@ -106,26 +90,21 @@ function Token({ store }: { store: Store }) {
   const forget = (
     <span data-back={places("token")}>
       {" · "}
-      <Button text="Forget token" kind="link" onClick={() => void store.forgetToken()} />
+      <Button text="Forget token" kind="link" onClick={() => store.forgetToken()} />
     </span>
   );
   return (
-    <FieldBox label="Access token" help={HELP.token} hint={<>kept in memory only{kept && forget}</>}>
-      {(control) => (
-        <input
-          {...control}
-          ref={input}
-          type="password"
-          autocomplete="off"
-          spellcheck={false}
-          data-1p-ignore=""
-          data-lpignore="true"
-          data-bwignore="true"
-          onKeyDown={onEnter(store)}
-          placeholder={kept ? "one is kept in memory" : "from your sign-in"}
-        />
-      )}
-    </FieldBox>
+    <Field
+      input={input}
+      label="Access token"
+      help={HELP.token}
+      hint={<>kept in memory only{kept && forget}</>}
+      type="password"
+      spellcheck={false}
+      {...{ "data-1p-ignore": "", "data-lpignore": "true", "data-bwignore": "true" }}
+      placeholder={kept ? "one is kept in memory" : "from your sign-in"}
+      onKeyDown={onEnter(() => store.preview())}
+    />
   );
 }
 
@@ -152,7 +131,7 @@ function Found({ store }: { store: Store }) {
   const shown = searched(rows, store.search.value);
   const chosen = rows.filter((row) => store.checked.value.has(keyOf(row)));
   const formats = [...new Set(rows.map((row) => row.format))];
-  const total = any.listing.value?.total ?? rows.length;
+  const total = any.found.value.data?.total ?? rows.length;
   return (
     <>
       <div class="tb line">
@@ -184,5 +163,141 @@ function Found({ store }: { store: Store }) {
         onStarted={() => store.check(chosen, false)}
       />
     </>
+  );
+}
+
+const ROW = 26; // px, as the style sheet has it
+const SHOWN = 12; // rows that fit without scrolling
+const SPARE = 20; // rows drawn above and below those in sight
+
+export function Variants({ store, rows, columns }: { store: Store; rows: readonly VariantRow[]; columns: Columns }) {
+  const box = useRef<HTMLDivElement>(null);
+  const [top, setTop] = useState(0);
+  const long = rows.length > 4 * SPARE;
+  const first = long ? Math.max(0, Math.min(Math.floor(top / ROW) - SPARE, rows.length - 1)) : 0;
+  const last = long ? Math.min(rows.length, Math.ceil(top / ROW) + SHOWN + SPARE) : rows.length;
+  const checked = store.checked.value;
+  const exact = store.any.latents.value;
+  const count = rows.filter((row) => checked.has(keyOf(row))).length;
+
+  // A filter that leaves few rows may leave the box scrolled beyond them.
+  useLayoutEffect(() => {
+    const reach = Math.max(0, rows.length * ROW - SHOWN * ROW);
+    if (box.current && box.current.scrollTop > reach + ROW) box.current.scrollTop = reach;
+    setTop(box.current?.scrollTop ?? 0);
+  }, [rows.length]);
+
+  // biome-ignore lint/a11y/noAriaHiddenOnFocusable: an empty row cannot take the focus
+  const spacer = (n: number) => n > 0 && <tr aria-hidden="true" class="gap" style={{ height: `${n * ROW}px` }} />;
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard
+    <div class="variants" ref={box} tabIndex={0} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
+      <table class="pad" aria-label="Variants" aria-rowcount={rows.length + 1}>
+        <thead>
+          <tr aria-rowindex={1}>
+            <th class="pick">
+              <input
+                type="checkbox"
+                aria-label="Choose all shown"
+                disabled={rows.length > MOST}
+                title={rows.length > MOST ? `At most ${MOST} at once: filter first` : undefined}
+                checked={count > 0 && count === rows.length}
+                ref={(element) => {
+                  if (element) element.indeterminate = count > 0 && count < rows.length;
+                }}
+                onChange={(event) => store.check(rows, event.currentTarget.checked)}
+              />
+            </th>
+            <th>Folder</th>
+            {columns.layer && <th class="num">Layer</th>}
+            {columns.site && <th>Site</th>}
+            {columns.width && <th class="num">d_sae</th>}
+            {columns.l0 && <th class="num">L0</th>}
+            {columns.format && <th>Format</th>}
+            <th class="num">Download</th>
+            {columns.badges && (
+              <th>
+                <span class="vh">Remarks</span>
+              </th>
+            )}
+          </tr>
+        </thead>
+        <tbody>
+          {spacer(first)}
+          {rows.slice(first, last).map((row, i) => (
+            <Row
+              key={keyOf(row)}
+              row={row}
+              columns={columns}
+              index={first + i + 2}
+              checked={checked.has(keyOf(row))}
+              latents={exact.get(keyOf(row)) ?? null}
+              onCheck={(on) => store.check([row], on)}
+            />
+          ))}
+          {spacer(rows.length - last)}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+interface RowProps {
+  row: VariantRow;
+  columns: Columns;
+  index: number;
+  checked: boolean;
+  /** d_sae as its files have it; null while only names are known. */
+  latents: number | null;
+  onCheck: (on: boolean) => void;
+}
+
+function Row({ row, columns, index, checked, latents, onCheck }: RowProps) {
+  const folder = folderOf(row.path);
+  return (
+    <tr
+      aria-rowindex={index}
+      class={checked ? "sel" : undefined}
+      onClick={(event) => {
+        // The whole row is a target for the pointer; the checkbox is the control.
+        if (!(event.target instanceof HTMLInputElement) && !getSelection()?.toString()) onCheck(!checked);
+      }}
+    >
+      <td class="pick">
+        <input
+          type="checkbox"
+          aria-label={`Choose ${folder}`}
+          checked={checked}
+          onChange={(event) => onCheck(event.currentTarget.checked)}
+        />
+      </td>
+      <td class="folder el" title={folder}>
+        <code>{folder}</code>
+      </td>
+      {columns.layer && <td class="num">{row.layer ?? f.DASH}</td>}
+      {columns.site && (
+        <td class="el" title={row.site ?? undefined}>
+          {row.site === null ? f.DASH : siteWords(row.site)}
+        </td>
+      )}
+      {columns.width && (
+        <td class="num" title={latents === null ? guessSource(row) : undefined}>
+          {latents === null ? widthWords(row) : f.count(latents)}
+        </td>
+      )}
+      {columns.l0 && <td class="num">{row.l0 === null ? f.DASH : l0Words(row.l0)}</td>}
+      {columns.format && (
+        <td class="el" title={row.format}>
+          {formatWords(row.format)}
+        </td>
+      )}
+      <td class="num">{f.bytes(row.size_bytes)}</td>
+      {columns.badges && (
+        <td class="nw badges">
+          {row.canonical && <span class="bg">canonical</span>}
+          {row.cached && <span class="bg">cached</span>}
+        </td>
+      )}
+    </tr>
   );
 }

@@ -93,9 +93,9 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     this.announce(""); // what was found before is not what is looked for now
     if (!(await this.sendToken())) return;
     if (!(await this.any.list(text, "", text, again))) return;
-    const { rows, listing } = this.any;
+    const { rows, found } = this.any;
     this.announce(`${f.plural(rows.value.length, "SAE")} found`);
-    const asked = listing.value?.path ?? "";
+    const asked = found.value.data?.path ?? "";
     const named = rows.value.filter((row) => row.path === asked);
     const only = rows.value.length === 1 ? rows.value[0] : named.length === 1 && asked ? named[0] : undefined;
     if (only) this.check([only], true);
@@ -104,7 +104,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   /** Something that a tab will show is being looked up. */
   isLooking(tab: TabId): boolean {
     if (tab === "known") return this.askingKnown.value;
-    return (tab === "gemma" ? this.gemma : this.any).looking.value !== null;
+    return (tab === "gemma" ? this.gemma : this.any).found.value.busy;
   }
 
   /** Looks into `text`, as if it had been typed. */
@@ -123,8 +123,8 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     }
     this.tab.value = "gemma";
     await this.showRelease(release.id);
-    const { rows, listing } = this.gemma;
-    const place = listing.value?.repositories.findIndex((repo) => repo.repo_id === row.repo_id) ?? -1;
+    const { rows, found } = this.gemma;
+    const place = found.value.data?.repositories.findIndex((repo) => repo.repo_id === row.repo_id) ?? -1;
     const sites = new Set(rows.value.filter((one) => one.repo === place).map((one) => one.site));
     const [site] = sites;
     if (sites.size === 1 && site) this.choices.value = [["site", site]];

@@ -88,7 +88,6 @@ export function guessSource(row: Named): string | undefined {
 export const defaultDevice = (devices: readonly DeviceInfo[]): string =>
   (devices.find((device) => device.id !== "cpu") ?? devices[0])?.id ?? "";
 
-/** Bytes and number format of the weights on a device. */
 export function memoryOn(preview: HubPreviewData, device: string): { bytes: number | null; dtype: string } {
   if (device === "cpu" || device === "" || preview.gpu_bytes === null) {
     return { bytes: preview.memory_bytes, dtype: "float32" };
@@ -137,7 +136,6 @@ const BUTTONS: Record<Status, readonly CardAction[]> = {
   completed: ["clear"],
 };
 
-/** The buttons of a card. */
 export function buttonsFor(card: DownloadCard, canOpen: boolean, pending?: string): JobButton<CardAction>[] {
   const open: CardAction[] = canOpen && card.sae_id !== null ? ["open"] : [];
   const under = underWay(card, pending, "cancel");
@@ -163,7 +161,6 @@ function retryWords(attempt: number | null, wait: number | null): string {
   return attempt === null ? when : `${when} (retry ${f.count(attempt)})`;
 }
 
-/** The line under the progress bar. */
 export function progressLine(card: DownloadCard, live: boolean): string[] {
   const amount = card.bytes_total > 0 ? [f.bytesOf(card.bytes_done, card.bytes_total)] : [];
   switch (statusOf(card)) {

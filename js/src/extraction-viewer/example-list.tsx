@@ -1,14 +1,17 @@
 /** The examples of a feature: the strongest ones, and some from every interval of activations. */
+
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { onEnter, onSubmit } from "../lib/a11y";
 import { Button, Checkbox, Segments } from "../lib/controls";
 import * as f from "../lib/format";
-import { STEPS } from "../lib/tokens";
+import { Failed } from "../lib/notes";
+import { draw, HiddenNote, line, STEPS, shadeClass } from "../lib/tokens";
 import type { Context } from "../lib/wire";
 import { Copy } from "./copy";
-import { copyOf, copyOfAll, rangeOf, type ShownExample, type ShownGroup } from "./examples";
+import { copyOf, copyOfAll, type Passage, rangeOf, type ShownExample, type ShownGroup, textAt } from "./examples";
 import type { Loaded } from "./feature";
 import type { Store } from "./store";
-import { Concordance, roveTokens, Tokens } from "./token-row";
 import { rowAfter } from "./virtual";
 import { activation, percent } from "./words";
 
@@ -228,4 +231,163 @@ function useWhenSeen(row: { current: HTMLElement | null }, on: boolean, now: boo
     observer.observe(row.current);
     return () => observer.disconnect();
   }, [on, now]);
+}
+
+interface TokensProps {
+  passage: Passage;
+  from: number;
+  to: number;
+  /** The largest activation of the whole list. */
+  max: number;
+  /** Line ends are drawn as ↵. */
+  breaks: boolean;
+  /** The text wraps, and goes on in a new line after a line end. */
+  wraps?: boolean;
+  /** The strongest token is bold. */
+  bold?: boolean;
+}
+
+export function Tokens(props: TokensProps) {
+  const spans: ComponentChildren[] = [];
+  for (let i = props.from; i < props.to; i += 1) spans.push(<Token key={i} {...props} i={i} />);
+  return <>{spans}</>;
+}
+
+function Token({ passage, max, breaks, wraps, bold, i }: TokensProps & { i: number }) {
+  const text = textAt(passage, i);
+  const { space, body } = draw(text, breaks ? (wraps ? "↵\n" : "↵") : " ");
+  const shade = shadeClass(passage.values[i] ?? 0, max);
+  const peak = bold && i === passage.peak;
+  return (
+    <span class="tok" data-t={i}>
+      {space}
+      {shade || peak ? <span class={`${shade}${peak ? " pk" : ""}`}>{body}</span> : body}
+    </span>
+  );
+}
+
+/** A row in which the strongest token starts at the same place as in all other rows. */
+export function Concordance({ passage, from, to, max, breaks, before, after }: TokensProps & Ends) {
+  const { peak } = passage;
+  const { space, body } = draw(textAt(passage, peak), breaks ? "↵" : " ");
+  return (
+    <span class="x k">
+      <span class="kl">
+        <span class="tok">{before ? "… " : ""}</span>
+        <Tokens passage={passage} from={from} to={peak} max={max} breaks={breaks} />
+        {space && <span class="tok">{space}</span>}
+      </span>
+      <span class="kr">
+        <span class="tok" data-t={peak}>
+          <span class={`${shadeClass(passage.values[peak] ?? 0, max)} pk`}>{body}</span>
+        </span>
+        <Tokens passage={passage} from={peak + 1} to={to} max={max} breaks={breaks} />
+        <span class="tok">{after ? " …" : ""}</span>
+      </span>
+    </span>
+  );
+}
+
+interface Ends {
+  before: boolean;
+  after: boolean;
+}
+
+/** Moves the focus among the tokens inside `row`; from the row itself it goes to the strongest one. */
+export function roveTokens(row: HTMLElement, key: string, peak: number): boolean {
+  if (key !== "ArrowLeft" && key !== "ArrowRight") return false;
+  const tokens = [...row.querySelectorAll<HTMLElement>("[data-t]")].filter(isInSight);
+  const at = tokens.indexOf(document.activeElement as HTMLElement);
+  const step = key === "ArrowRight" ? 1 : -1;
+  const next = at < 0 ? tokens.find((one) => Number(one.dataset.t) === peak) : tokens[at + step];
+  if (next === undefined && at < 0) return false;
+  focusToken(next);
+  return true;
+}
+
+/** Is it not cut off at an end of its row? */
+function isInSight(token: HTMLElement): boolean {
+  const half = token.closest(".kl, .kr");
+  if (half === null) return true;
+  const [own, around] = [token.getBoundingClientRect(), half.getBoundingClientRect()];
+  return around.width === 0 || (own.right > around.left && own.left < around.right);
+}
+
+/** Tokens are no controls; the one with the focus takes it for as long as it has it. */
+function focusToken(token: HTMLElement | undefined): void {
+  if (!token) return;
+  token.tabIndex = -1;
+  token.focus();
+  token.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+}
+
+export function OwnText({ store, max }: { store: Store; max: number }) {
+  const { feature } = store;
+  const { data, problem, busy } = feature.tested.value;
+  const open = store.opened;
+  const live = open?.live ?? false;
+  const words = data
+    ? `max ${activation(data.answer.max)}, fires on ${f.count(data.answer.fired)} of ${f.plural(data.answer.tokens.length, "token")}`
+    : "";
+  return (
+    <section class="own-text" aria-label="Test your text">
+      <div class="row">
+        <h3>Test your text</h3>
+        <div class="sp" />
+        <span class="xs t2" role="status">
+          {busy ? "Reading…" : words}
+        </span>
+      </div>
+      <form class="row top" onSubmit={onSubmit(() => feature.test())}>
+        <textarea
+          dir="auto"
+          rows={1}
+          aria-label="Text to test"
+          placeholder={live ? "Type a sentence" : "The model is not here"}
+          disabled={!live}
+          maxLength={100_000}
+          value={feature.text.value}
+          onInput={(event) => feature.type(event.currentTarget.value)}
+          onKeyDown={onEnter(() => feature.test())}
+        />
+        <Button
+          text="Test"
+          submit
+          disabled={!live || busy || feature.text.value.trim() === ""}
+          onClick={() => feature.test()}
+        />
+      </form>
+      <HiddenNote text={feature.text.value} />
+      {!live && open && <p class="xs t2">{line(open.live_note)}</p>}
+      {problem && <Failed problem={problem} />}
+      {data && (
+        // biome-ignore lint/a11y/useSemanticElements: a line of tokens, not of form fields
+        <div
+          class="x mono tested"
+          role="group"
+          aria-label="Tested text"
+          aria-busy={busy}
+          // biome-ignore lint/a11y/noNoninteractiveTabindex: its tokens are walked through with the arrows
+          tabIndex={0}
+          data-from="test"
+          onKeyDown={(event) => {
+            if (event.key === "Enter" && (event.target as HTMLElement).dataset.t !== undefined) {
+              feature.pinned.value = !feature.pinned.value;
+            } else if (!roveTokens(event.currentTarget, event.key, data.passage.peak)) return;
+            event.preventDefault();
+          }}
+        >
+          <Tokens
+            passage={data.passage}
+            from={0}
+            to={data.passage.tokens.length}
+            max={Math.max(max, data.answer.max)}
+            breaks={store.view.value.line_breaks}
+            wraps
+          />
+        </div>
+      )}
+      {data?.answer.note && <p class="xs t2">{data.answer.note}</p>}
+    </section>
+  );
 }

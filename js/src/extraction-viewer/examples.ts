@@ -66,11 +66,7 @@ export function groupsOf(page: FeaturePage, values: Float32Array): ShownGroup[] 
   return groups;
 }
 
-/** A whole context as a passage. */
 export function passageOf(context: ExampleContext, values: Float32Array, example: Example): Passage {
-  if (context.tokens.length !== values.length) {
-    throw new RangeError(`${context.tokens.length} tokens came with ${values.length} activations.`);
-  }
   return {
     texts: context.texts,
     tokens: context.tokens,
@@ -88,12 +84,10 @@ export function passageOf(context: ExampleContext, values: Float32Array, example
 interface Range {
   from: number;
   to: number;
-  /** Whether the text goes on before and after. */
   before: boolean;
   after: boolean;
 }
 
-/** The tokens that a choice of context shows. */
 export function rangeOf(passage: Passage, context: Context): Range {
   const { length } = passage.tokens;
   if (context === "full") return { from: 0, to: length, before: passage.before, after: passage.after };
@@ -125,7 +119,6 @@ export interface TokenInfo {
   text: string;
   /** NaN where it is not known. */
   value: number;
-  /** Place in its context. */
   position: number;
   context: number | null;
   document: number | null;

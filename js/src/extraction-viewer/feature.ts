@@ -1,8 +1,7 @@
 /** One feature on the page: what Python knows of it, and what was asked about it. Answers about another one are dropped. */
 import { signal } from "@preact/signals";
-import { type Asked, Latest } from "../lib/ask";
-import { toFloat32 } from "../lib/buffers";
-import { type Answer, asFailure, type Rpc } from "../lib/rpc";
+import { type Asked, Latest, rest } from "../lib/ask";
+import { type Answer, asFailure, isAbort, type Rpc, toFloat32 } from "../lib/rpc";
 import { withKey } from "../lib/store";
 import type {
   Answers,
@@ -12,11 +11,12 @@ import type {
   FeatureNotes,
   FeaturePage,
   FeatureRelationsData,
+  LossEffectData,
   TestedText,
   ViewerCommand,
 } from "../lib/wire";
 import { groupsOf, type Passage, passageOf, type ShownGroup, type TokenInfo, tokenInfo } from "./examples";
-import { LossEffects } from "./loss-effect";
+import { signed } from "./words";
 
 const THEN = 150; // ms on a feature before what needs the model is asked for
 const TYPING = 450; // ms after the last key of a text to test
@@ -26,7 +26,6 @@ export interface Tested {
   passage: Passage;
 }
 
-/** The whole context of an example. */
 type Whole = Asked<{ answer: ExampleContext; passage: Passage }>;
 
 export interface Loaded {
@@ -34,18 +33,17 @@ export interface Loaded {
   groups: ShownGroup[];
 }
 
-/** A token under the pointer or with the focus. */
 export interface Pointed {
   info: TokenInfo;
   element: HTMLElement;
 }
 
 /** The buffer of an answer as float32 values, one per token. */
-export function activationsOf(answer: Answer): Float32Array {
-  const at = answer.columns.indexOf("activations");
-  const buffer = answer.buffers[at];
-  if (buffer === undefined) throw new RangeError("The answer came without its activations.");
-  return toFloat32(buffer);
+export function activationsOf(answer: Answer, tokens?: number): Float32Array {
+  const values = toFloat32(answer.buffers[answer.columns.indexOf("activations")] ?? new ArrayBuffer(0));
+  if (tokens !== undefined && values.length !== tokens)
+    throw new RangeError(`${tokens} tokens came with ${values.length} activations.`);
+  return values;
 }
 
 export class FeatureView {
@@ -54,7 +52,6 @@ export class FeatureView {
   readonly relations = new Latest<FeatureRelationsData>();
   readonly tested = new Latest<Tested>();
   readonly text = signal("");
-  /** Whole contexts, by the key of their example. */
   readonly wholes = signal<ReadonlyMap<string, Whole>>(new Map());
   /** Examples that somebody opened or closed one by one. */
   readonly opened = signal<ReadonlyMap<string, boolean>>(new Map());
@@ -85,7 +82,7 @@ export class FeatureView {
   /** Shows a feature; null: none. The one before stays on the screen, marked as busy, until the answer is there. */
   show(extraction: string, index: number | null): void {
     if (extraction === this.extraction && index === this.index) return;
-    if (extraction !== this.extraction) this.loaded.forget();
+    if (extraction !== this.extraction || this.loaded.value.problem) this.loaded.forget();
     this.extraction = extraction;
     this.index = index;
     this.giveUp();
@@ -121,7 +118,6 @@ export class FeatureView {
     if (loaded && whole) this.later = setTimeout(() => this.more(loaded.page), THEN);
   }
 
-  /** What is asked for once somebody stays on a feature. */
   private more(page: FeaturePage): void {
     if (page.fired > 0) this.askLogits(); // of a dead one when it is wanted
     this.askRelations();
@@ -156,7 +152,7 @@ export class FeatureView {
   type(text: string): void {
     this.text.value = text;
     clearTimeout(this.typing);
-    if (this.isLive()) this.typing = setTimeout(() => void this.test(), TYPING);
+    if (this.isLive()) this.typing = setTimeout(() => this.test(), TYPING);
   }
 
   async test(): Promise<void> {
@@ -167,14 +163,10 @@ export class FeatureView {
     const command = { kind: "test_text", extraction_id: extraction, index, text } as const;
     await this.tested.ask(async (signal) => {
       const answer = await this.rpc.send(command, { signal });
-      const data = answer.value;
-      const values = activationsOf(answer);
-      const { texts, tokens } = data;
-      if (values.length !== tokens.length) {
-        throw new RangeError(`${tokens.length} tokens came with ${values.length} activations.`);
-      }
+      const { texts, tokens } = answer.value;
+      const values = activationsOf(answer, tokens.length);
       const place = { before: false, after: false, offset: 0, context: null, document: null, start: null, typed: text };
-      return { answer: data, passage: { texts, tokens, values, peak: strongest(values), ...place } };
+      return { answer: answer.value, passage: { texts, tokens, values, peak: strongest(values), ...place } };
     });
   }
 
@@ -215,7 +207,7 @@ export class FeatureView {
     try {
       const answer = await this.rpc.send(command, { signal: stop.signal });
       const context = answer.value;
-      const passage = passageOf(context, activationsOf(answer), example);
+      const passage = passageOf(context, activationsOf(answer, context.tokens.length), example);
       return { data: { answer: context, passage }, problem: null, busy: false };
     } catch (error) {
       return { data: null, problem: asFailure(error), busy: false };
@@ -224,7 +216,6 @@ export class FeatureView {
 
   // -------------------------------------------------------------------------------------------- tokens
 
-  /** The passage that an element's `data-from` names. */
   private passage(key: string): Passage | null {
     if (key === "test") return this.tested.value.data?.passage ?? null;
     const whole = this.wholes.value.get(key.replace(/^whole /, ""))?.data;
@@ -242,7 +233,7 @@ export class FeatureView {
     if (info === null || element === null) this.unpoint();
     else {
       this.pointed.value = { info, element };
-      this.loss.ask(this.extraction, this.index ?? 0, info);
+      void this.loss.ask(this.extraction, this.index ?? 0, info);
       this.marked.value = info.value > 0 ? info.value : null;
     }
   }
@@ -301,4 +292,72 @@ function strongest(values: Float32Array): number {
   let best = 0;
   for (let i = 1; i < values.length; i += 1) if ((values[i] ?? 0) > (values[best] ?? 0)) best = i;
   return best;
+}
+
+type LossCommand = Extract<ViewerCommand, { kind: "read_loss_effect" }>;
+
+const REST = 150; // ms on a token before it is asked for: a pointer passes many
+const KEPT = 500; // answers
+
+export class LossEffects {
+  /** In words; "" where there is nothing to say. */
+  readonly words = signal("");
+  private readonly known = new Map<string, string>();
+  private current = "";
+  private stop = new AbortController();
+
+  constructor(
+    private readonly rpc: Rpc,
+    private readonly isLive: () => boolean,
+  ) {}
+
+  /** The card of a token is open. */
+  async ask(extraction_id: string, index: number, { value, place }: TokenInfo): Promise<void> {
+    const key = JSON.stringify([extraction_id, index, place]);
+    if (key === this.current) return; // from one part of a token to another
+    this.leave();
+    this.current = key;
+    if (place === null) return;
+    const known =
+      value === 0
+        ? "none, it is silent here"
+        : this.isLive()
+          ? this.known.get(key)
+          : "needs the model, which is not here";
+    this.words.value = known ?? "…";
+    if (known !== undefined) return;
+    const { signal } = this.stop;
+    await rest(REST);
+    try {
+      const command: LossCommand = { kind: "read_loss_effect", extraction_id, index, ...place };
+      const data = (await this.rpc.send(command, { signal })).value;
+      this.words.value = lossWords(data);
+      if (this.known.size >= KEPT) this.known.clear();
+      if (!data.problem) this.known.set(key, this.words.value);
+    } catch (error) {
+      if (!isAbort(error)) this.words.value = `not known: ${asFailure(error).what}`;
+    }
+  }
+
+  /** The card was closed, or shows another token. */
+  leave(): void {
+    this.stop.abort();
+    this.stop = new AbortController();
+    this.words.value = "";
+    this.current = "";
+  }
+
+  /** Another feature is shown, or the same with other weights. */
+  forget(): void {
+    this.leave();
+    this.known.clear();
+  }
+}
+
+/** "−0.184 nats (helps)". */
+function lossWords({ effect, problem }: LossEffectData): string {
+  if (problem) return `not known: ${problem.what}`;
+  if (effect === null) return "not known";
+  if (Math.abs(effect) < 0.0005) return "0.000 nats";
+  return `${signed(effect, 3)} nats (${effect < 0 ? "helps" : "hurts"})`;
 }

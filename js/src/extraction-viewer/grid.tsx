@@ -1,14 +1,102 @@
+// biome-ignore-all lint/a11y/useSemanticElements: rows of a list that is drawn in pieces lie where the pieces lie
+// biome-ignore-all lint/a11y/useFocusableInteractive: one tab stop: the row, not its cells
+// biome-ignore-all lint/a11y/useKeyWithClickEvents: the grid around it has the keys
+// biome-ignore-all lint/a11y/useAriaPropsSupportedByRole: its role comes with the other attributes
+// biome-ignore-all lint/a11y/noStaticElementInteractions: its role comes with the other attributes
 /** The list of features. Of a long one only the rows in sight are drawn, and one more: the row with the tab stop. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import { Empty } from "../lib/kit";
+import { Icon } from "../lib/icons";
+import { Empty, Pick, Search } from "../lib/kit";
 import { Failed } from "../lib/notes";
-import type { OpenExtraction } from "../lib/wire";
-import { Row } from "./row";
+import { LabelOrTokens, line } from "../lib/tokens";
+import type { FeatureRow, OpenExtraction } from "../lib/wire";
 import type { Store } from "./store";
 import { ROW, rowAfter, scrollTo, windowOf } from "./virtual";
-import { queryWords } from "./words";
+import { activation, densityBar, percent, queryWords, SHOWS, SORTS } from "./words";
+
+const TYPING = 250; // ms after the last key of a search
+
+export function List({ store, open }: { store: Store; open: OpenExtraction }) {
+  const { matching, key } = store.list.known.value;
+  return (
+    <div class="fl col">
+      <Bar store={store} />
+      <Grid store={store} open={open} />
+      <div class="ft">
+        <span role="status">
+          {key === ""
+            ? "Reading the list…"
+            : matching === open.d_sae
+              ? f.plural(matching, "feature")
+              : `${f.count(matching)} of ${f.plural(open.d_sae, "feature")}`}
+        </span>
+        <div class="sp" />
+        <span class="hw t3">? shows the keys</span>
+      </div>
+    </div>
+  );
+}
+
+function Bar({ store }: { store: Store }) {
+  const { query } = store.view.value;
+  const [typed, setTyped] = useState(query.search);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  // a search from elsewhere; what comes back of one's own may be older than what is typed now
+  const own = useRef(query.search);
+  useEffect(() => {
+    if (query.search !== own.current) setTyped(query.search);
+    own.current = query.search;
+  }, [query.search]);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const search = (text: string, wait: number) => {
+    setTyped(text);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => {
+      own.current = text;
+      store.setQuery({ search: text });
+    }, wait);
+  };
+  const direction = query.descending ? "descending" : "ascending";
+  return (
+    <div class="fl-bar">
+      <Search
+        label="Search features"
+        placeholder="Label or top token"
+        value={typed}
+        onInput={(text) => search(text, text === "" ? 0 : TYPING)}
+        onEnter={() => search(typed, 0)}
+      />
+      <div class="row">
+        <Pick
+          label="Show"
+          chosen={query.show !== "all"}
+          value={query.show}
+          options={SHOWS}
+          onPick={(show) => store.setQuery({ show })}
+        />
+        <Pick
+          label="Sort features"
+          value={query.sort}
+          options={SORTS}
+          onPick={(sort) =>
+            /* numbers are looked at from the largest on, names and indices from the first on */ store.setQuery({
+              sort,
+              descending: sort !== "index" && sort !== "label",
+            })
+          }
+        />
+        <Button
+          small
+          icon={query.descending ? "down" : "up"}
+          label={`Sort direction: ${direction}`}
+          onClick={() => store.setQuery({ descending: !query.descending })}
+        />
+      </div>
+    </div>
+  );
+}
 
 const SETTLE = 160; // ms on a row before its feature is opened
 const UNSEEN = 560; // px, until the height is known
@@ -84,7 +172,6 @@ export function Grid({ store, open }: { store: Store; open: OpenExtraction }) {
   const away = cursor < matching && !rows.includes(cursor);
   if (away) rows.push(cursor);
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a list that is drawn in pieces is no table
     <div
       ref={box}
       class="grid"
@@ -136,5 +223,76 @@ function NothingMatches({ store, open }: { store: Store; open: OpenExtraction })
     >
       {`None of ${f.count(open.d_sae)}: ${queryWords(query) || "the list is empty"}.`}
     </Empty>
+  );
+}
+
+interface RowProps {
+  store: Store;
+  at: number;
+  top: number;
+  /** null: on its way. */
+  row: FeatureRow | null;
+  selected: boolean;
+  stop: boolean;
+  largest: number;
+  tokens: number;
+  onOpen: () => void;
+}
+
+export function Row({ store, at, top, row, selected, stop, largest, tokens, onOpen }: RowProps) {
+  const common = {
+    class: "fr",
+    role: "row" as const,
+    "aria-rowindex": at + 1,
+    "data-row": at,
+    tabIndex: stop ? 0 : -1,
+    style: { top: `${top}px` },
+  };
+  if (row === null) {
+    return (
+      <div {...common} aria-busy="true">
+        <span class="t3" role="gridcell">
+          …
+        </span>
+      </div>
+    );
+  }
+  const starred = store.isStarred(row.index, row.starred);
+  const dead = row.density === 0;
+  const byScore = store.view.value.query.sort === "score";
+  const label = line(row.label);
+  return (
+    <div {...common} aria-selected={selected} onClick={onOpen} onFocus={() => (store.list.cursor.value = at)}>
+      <span class="n" role="gridcell">
+        {row.index}
+      </span>
+      <span class={row.auto ? "lb el auto" : "lb el"} role="gridcell" title={label || undefined}>
+        <LabelOrTokens label={label} tokens={row.top_tokens} none={dead ? "did not fire" : "no label"} />
+      </span>
+      <span class="stc" role="gridcell">
+        <button
+          type="button"
+          class="star"
+          tabIndex={-1}
+          aria-label={`Star feature ${row.index}`}
+          aria-pressed={starred}
+          onClick={(event) => {
+            event.stopPropagation();
+            void store.star(row.index, !starred);
+          }}
+        >
+          <Icon name={starred ? "starred" : "star"} />
+        </button>
+      </span>
+      <span class="l2" role="gridcell">
+        <span class="db" aria-hidden="true">
+          <i style={{ width: `${densityBar(row.density, largest, tokens) * 100}%` }} />
+        </span>
+        <span class="num">{percent(row.density)}</span>
+        <span class="num">
+          {byScore && row.score !== null ? `score ${row.score.toFixed(2)}` : dead ? "" : `max ${activation(row.max)}`}
+        </span>
+      </span>
+    </div>
   );
 }

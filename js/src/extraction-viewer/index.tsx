@@ -1,6 +1,5 @@
 /** The extraction viewer in the page. */
-import { bundleOf } from "../lib/entry";
-import { mountWidget } from "../lib/host";
+import { bundleOf, mountWidget } from "../lib/host";
 import type { Model } from "../lib/rpc";
 import type { Context } from "../lib/wire";
 import { showContext } from "./example-list";
@@ -32,9 +31,9 @@ function lettersOf(store: Store, root: HTMLElement): Record<string, () => void> 
     field?.scrollIntoView?.({ block: "nearest" });
   };
   return {
-    arrowleft: () => void store.step("previous"),
-    arrowright: () => void store.step("next"),
-    r: () => void store.step("random"),
+    arrowleft: () => store.step("previous"),
+    arrowright: () => store.step("next"),
+    r: () => store.step("random"),
     s: () => {
       const known = store.feature.current?.page.notes.starred;
       if (known !== undefined) void store.star(feature, !store.isStarred(feature, known));

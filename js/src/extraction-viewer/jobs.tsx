@@ -1,11 +1,18 @@
 /** The extractions of the workspace: how far each is, and what can be done with it. */
-import { useRef } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Buttons, Card as CardBox, Empty, Facts, Question, StatusWord, useCard } from "../lib/kit";
-import type { MenuItem } from "../lib/menu";
+import {
+  Buttons,
+  Card as CardBox,
+  Empty,
+  Facts,
+  type MenuItem,
+  Progress,
+  Question,
+  StatusWord,
+  useCard,
+} from "../lib/kit";
 import { CardNotes, placed } from "../lib/notes";
-import { Progress } from "../lib/progress";
 import { isActive, statusOf } from "../lib/statuses";
 import { line } from "../lib/tokens";
 import type { ExtractionCard } from "../lib/wire";
@@ -34,7 +41,7 @@ const toneOf = (status: string) => TONES[status as keyof typeof TONES] ?? "plain
 function Card({ store, card }: { store: Store; card: ExtractionCard }) {
   const name = line(card.name);
   const { id } = card;
-  const of = useCard<CardOpen>(store, useRef<HTMLLIElement>(null), { id, name });
+  const of = useCard<CardOpen>(store, { id, name });
   const { kind, close } = of;
   const pending = store.pending.value.get(id);
   const status = statusOf(card);
@@ -57,14 +64,10 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
     done && { label: "Open features", run: () => press("open") },
     done && { label: "Export", run: () => press("export") },
     words.mayComputeLogits(card) && { label: "Compute all logits", run: computeLogits },
-    { label: "Copy ID", run: () => void of.copyId() },
+    { label: "Copy ID", run: () => of.copyId() },
     !isActive(card) && { label: "Delete", danger: true, run: () => press("delete") },
   ];
   const size = card.size_bytes === null ? "" : ` (${f.bytes(card.size_bytes)})`;
-  const remove = () => {
-    void store.act(card, "delete");
-    of.returnTo(of.more);
-  };
   const said = card.note !== null && !isActive(card) && !done ? card.note : null;
   const { sae_id } = card;
   return (
@@ -75,13 +78,12 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
       buttons={<Buttons of={words.buttonsFor(card, pending)} onPress={press} open={kind} />}
       busy={words.isUnderWay(card, pending)}
       menu={menu.filter((item) => item !== false)}
-      onEscape={() => close(kind === "delete" ? "Delete" : kind === "export" ? "Export" : of.more)}
       opens={{
         delete: () => (
           <Question
             title={`Delete the extraction of ${name}?`}
-            answers={[{ label: "Delete extraction", run: remove, danger: true }]}
-            onKeep={() => close(done ? of.more : "Delete")}
+            answers={[{ label: "Delete extraction", run: () => store.act(card, "delete"), danger: true }]}
+            onKeep={close}
           >
             {`Its statistics and examples${size} go too. Labels, stars and notes stay. This cannot be undone.`}
           </Question>
@@ -94,14 +96,14 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
             name={name}
             what="html"
             scopes={[{ value: "all", label: `All ${f.count(card.d_sae)} features` }]}
-            onClose={() => close("Export")}
+            onClose={close}
           />
         ),
       }}
       notes={
         <>
           <LogitsRow store={store} card={card} />
-          <CardNotes store={store} id={id} title="Done." card={of}>
+          <CardNotes store={store} id={id} title="Done.">
             {said && (
               <NoteBox
                 tone={toneOf(status)}
@@ -109,7 +111,7 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
                 actions={
                   status === "failed" &&
                   sae_id !== null && (
-                    <Button text="Edit and retry" small onClick={() => void store.starting.openFor(sae_id, id)} />
+                    <Button text="Edit and retry" small onClick={() => store.starting.openFor(sae_id, id)} />
                   )
                 }
               >
@@ -128,7 +130,6 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
   );
 }
 
-/** The job that computes the logit effects of all features. */
 function LogitsRow({ store, card }: { store: Store; card: ExtractionCard }) {
   const job = card.logits;
   if (job === null) return null;
@@ -146,7 +147,7 @@ function LogitsRow({ store, card }: { store: Store; card: ExtractionCard }) {
         <Facts of={words.logitsLine(job, store.link.value === "live")} />
       </div>
       <div class="acts">
-        <Buttons of={words.logitsButtons(job)} onPress={(action) => void store.logits(card, action)} />
+        <Buttons of={words.logitsButtons(job)} onPress={(action) => store.logits(card, action)} />
       </div>
       {job.note && ["failed", "interrupted"].includes(status) && (
         <div class="lgj-note">

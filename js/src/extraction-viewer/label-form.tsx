@@ -1,10 +1,9 @@
 /** What people say about a feature: its label, and behind a button all labels, the description and the notes. */
 import { useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
+import { onSubmit, useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
-import { HiddenNote } from "../lib/hidden-note";
-import { Field } from "../lib/kit";
-import { line } from "../lib/tokens";
+import { Field } from "../lib/forms";
+import { HiddenNote, line } from "../lib/tokens";
 import type { FeatureNotes, FeaturePage } from "../lib/wire";
 import type { Draft } from "./feature";
 import { PAGE, type Store } from "./store";
@@ -56,13 +55,7 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
   const all = `${n > 0 ? `${n} ${n === 1 ? "label" : "labels"} and ` : ""}notes`;
   return (
     <div class="label-form g4">
-      <form
-        class="row end"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void save();
-        }}
-      >
+      <form class="row end" onSubmit={onSubmit(() => save())}>
         <Field
           class="grow"
           label="Label"
@@ -76,7 +69,7 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
         <Button
           text={store.suggesting.value ? "Suggesting…" : "Suggest"}
           disabled={store.suggesting.value}
-          onClick={() => void suggest()}
+          onClick={suggest}
         />
       </form>
       <p class="xs t2" id={`${id}-said`}>
@@ -160,7 +153,7 @@ function AllNotes({ store, page, draft, saved, set, keep }: AllNotesProps) {
         }}
       />
       <div class="row">
-        <Button text="Save notes" small disabled={!changed || state === "Saving…"} onClick={() => void save()} />
+        <Button text="Save notes" small disabled={!changed || state === "Saving…"} onClick={save} />
         <span class="sm t2" role="status">
           {state || (changed ? "Not saved yet" : "")}
         </span>

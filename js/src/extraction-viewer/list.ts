@@ -37,7 +37,6 @@ export class FeatureList {
 
   constructor(
     private readonly rpc: Rpc,
-    /** Called with the first rows of a list that is new. */
     private readonly onFirst: (rows: readonly FeatureRow[]) => void,
   ) {}
 

@@ -1,19 +1,21 @@
 /** The page of one feature. */
-import { useLayoutEffect, useRef } from "preact/hooks";
-import { Button } from "../lib/controls";
+
+import type { RefObject } from "preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useUid } from "../lib/a11y";
+import { Button, useHelp } from "../lib/controls";
 import * as f from "../lib/format";
-import { useHelp } from "../lib/help";
+import { Icon } from "../lib/icons";
+import { Menu } from "../lib/kit";
 import { Failed, ItemNotes } from "../lib/notes";
 import { Facts } from "../lib/table";
+import { TokenChip } from "../lib/tokens";
 import type { FeaturePage, OpenExtraction } from "../lib/wire";
-import { Examples } from "./example-list";
-import type { Loaded } from "./feature";
-import { HoverCard } from "./hover-card";
+import { Copy } from "./copy";
+import { Examples, OwnText } from "./example-list";
+import type { FeatureView, Loaded, Pointed } from "./feature";
 import { LabelForm } from "./label-form";
-import { Activations, LogitFigure, LogitTables } from "./logits";
-import { OwnText } from "./own-text";
-import { PageBar } from "./page-bar";
-import { Relations, TokenTable } from "./relations";
+import { Activations, LogitFigure, LogitTables, Relations, TokenTable } from "./relations";
 import { PAGE, type Store } from "./store";
 import { activation, percent } from "./words";
 
@@ -164,7 +166,7 @@ function Dead({ store, page }: { store: Store; page: FeaturePage }) {
               onClick={() => feature.askLogits()}
             />
           )}
-          <Button onClick={() => void store.step("next_live")}>Next live feature</Button>
+          <Button onClick={() => store.step("next_live")}>Next live feature</Button>
         </div>
       </div>
       {(data || problem) && (
@@ -175,4 +177,206 @@ function Dead({ store, page }: { store: Store; page: FeaturePage }) {
       )}
     </>
   );
+}
+
+interface BarProps {
+  store: Store;
+  open: OpenExtraction;
+  index: number;
+}
+
+export function PageBar({ store, open, index }: BarProps) {
+  const [menu, setMenu] = useState(false);
+  const page = store.feature.current?.page;
+  const starred = store.isStarred(index, page?.notes.starred ?? false);
+  useEffect(() => setMenu(false), [index]);
+  const more = "More feature actions";
+  const showExport = (what: "html" | "vectors") => {
+    setMenu(false);
+    store.panel.value = { kind: "export", what, one: true };
+  };
+  return (
+    <div class="page-bar">
+      <Button small icon="left" label="Previous feature" onClick={() => store.step("previous")} />
+      <Button small icon="right" label="Next feature" onClick={() => store.step("next")} />
+      <Jump store={store} open={open} index={index} />
+      <Button
+        text="Random"
+        small
+        icon="shuffle"
+        label="Random feature"
+        title="Random feature (R)"
+        onClick={() => store.step("random")}
+      />
+      <div class="sp" />
+      <button
+        type="button"
+        class={starred ? "b s on" : "b s"}
+        aria-label="Star"
+        aria-pressed={starred}
+        title={starred ? "Take the star (S)" : "Star (S)"}
+        onClick={() => store.star(index, !starred)}
+      >
+        <Icon name={starred ? "starred" : "star"} />
+        <span>Star</span>
+      </button>
+      <Button text="Steer" small disabled={open.d_sae === 0} onClick={() => store.steer(index)} />
+      <Copy store={store} icon="link" label="Copy link to this view" text={() => page?.link ?? ""} />
+      <Button small icon="more" label={more} popup="menu" expanded={menu} onClick={() => setMenu(!menu)} />
+      {menu && (
+        <div class="in-bar">
+          <Menu
+            label={more}
+            onClose={() => setMenu(false)}
+            items={[
+              { label: "Export as a web page", run: () => showExport("html") },
+              { label: "Export its decoder vector", run: () => showExport("vectors") },
+              {
+                label: "Show it in the list of all features",
+                run: () => {
+                  setMenu(false);
+                  store.setQuery({ search: "", show: "all" });
+                  store.openFeature(index, null);
+                },
+              },
+            ]}
+          />
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** The number of the feature as a text box: Enter goes to another one. */
+function Jump({ store, open, index }: BarProps) {
+  const id = useUid("sw-jump");
+  const [typed, setTyped] = useState<string | null>(null);
+  const [wrong, setWrong] = useState(false);
+  useEffect(() => {
+    setTyped(null);
+    setWrong(false);
+  }, [index]);
+  const go = (text: string) => {
+    const n = f.parseInteger(text);
+    if (n === null || n < 0 || n >= open.d_sae) return setWrong(true);
+    setTyped(null);
+    setWrong(false);
+    if (n !== index) store.openFeature(n);
+  };
+  return (
+    <>
+      <span class="s24" style={{ "--w": "76px" }}>
+        <input
+          aria-label="Feature index"
+          inputMode="numeric"
+          autocomplete="off"
+          aria-invalid={wrong ? "true" : undefined}
+          aria-describedby={wrong ? id : undefined}
+          value={typed ?? String(index)}
+          onInput={(event) => {
+            setTyped(event.currentTarget.value);
+            setWrong(false);
+          }}
+          onBlur={() => {
+            if (!wrong) setTyped(null);
+          }}
+          onKeyDown={(event) => {
+            if (event.key === "Enter") {
+              event.preventDefault();
+              go(event.currentTarget.value);
+            } else if (event.key === "Escape" && typed !== null) {
+              event.preventDefault();
+              setTyped(null);
+              setWrong(false);
+            }
+          }}
+        />
+      </span>
+      <span class="sm t2 nw">{`of ${f.count(open.d_sae)}`}</span>
+      {wrong && (
+        <span class="sm bad" id={id} role="alert">
+          {`Enter 0 to ${open.d_sae - 1}.`}
+        </span>
+      )}
+    </>
+  );
+}
+
+const GAP = 6; // px between a token and its card
+
+interface HoverProps {
+  feature: FeatureView;
+  /** The box that the card lies in. */
+  box: RefObject<HTMLElement | null>;
+  /** Tokens of a context; 0 if unknown. */
+  contextSize: number;
+}
+
+export function HoverCard({ feature, box, contextSize }: HoverProps) {
+  const pointed = feature.pointed.value;
+  const loss = feature.loss.words.value;
+  const card = useRef<HTMLDivElement>(null);
+  const id = useUid("sw-token");
+  const [place, setPlace] = useState({ left: 0, top: 0 });
+
+  useLayoutEffect(() => {
+    const [around, own] = [box.current, card.current];
+    if (!pointed || !around || !own) return;
+    if (!pointed.element.isConnected) return feature.unpoint(true);
+    const [token, frame] = [pointed.element.getBoundingClientRect(), around.getBoundingClientRect()];
+    const left = Math.min(Math.max(0, token.left - frame.left), Math.max(0, frame.width - own.offsetWidth));
+    const below = token.bottom - frame.top + GAP;
+    const above = token.top - frame.top - GAP - own.offsetHeight;
+    const sight = around.closest(".fp")?.getBoundingClientRect() ?? frame;
+    const fits = token.bottom + GAP + own.offsetHeight <= Math.min(sight.bottom, window.innerHeight || sight.bottom);
+    setPlace({ left, top: fits || above < 0 ? below : above });
+    pointed.element.setAttribute("aria-describedby", id);
+    return () => pointed.element.removeAttribute("aria-describedby");
+  }, [pointed, box, feature, id, loss]);
+
+  if (!pointed) return null;
+  const { info } = pointed;
+  const pinned = feature.pinned.value;
+  return (
+    <div
+      ref={card}
+      class={pinned ? "hov pinned" : "hov"}
+      role="tooltip"
+      id={id}
+      style={{ left: `${place.left}px`, top: `${place.top}px` }}
+    >
+      <div class="row">
+        <TokenChip text={info.text} most={500} />
+        {Number.isNaN(info.value) ? (
+          <span class="t2">activation not known here</span>
+        ) : (
+          <>
+            <b>{info.value.toFixed(4)}</b>
+            <span class="t2">activation</span>
+          </>
+        )}
+      </div>
+      <dl class="kv">
+        <dt>Position</dt>
+        <dd>{placeWords(info, contextSize)}</dd>
+        {loss && (
+          <>
+            <dt>Loss effect</dt>
+            <dd>{loss}</dd>
+          </>
+        )}
+      </dl>
+      <div class="t2">{pinned ? "Pinned; leave with Esc" : "Pin with Enter, leave with Esc"}</div>
+    </div>
+  );
+}
+
+/** "118 of 256, context 157, doc 12". */
+export function placeWords({ position, context, document }: Pointed["info"], contextSize: number): string {
+  const size = context !== null && contextSize > 0 ? ` of ${f.count(contextSize)}` : "";
+  return [
+    `${f.count(position)}${size}`,
+    ...(context === null ? [] : [`context ${context}`]),
+    ...(document === null ? [] : [`doc ${document}`]),
+  ].join(", ");
 }

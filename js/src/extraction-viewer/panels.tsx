@@ -1,8 +1,8 @@
 /** What opens below the tabs: the menus *Labels* and *Export*, and the forms they lead to. */
 import { useState } from "preact/hooks";
 import * as f from "../lib/format";
-import { Choice, PathForm, put, Question } from "../lib/kit";
-import { Menu } from "../lib/menu";
+import { Choice, PathForm } from "../lib/forms";
+import { Menu, put, Question } from "../lib/kit";
 import { DoneNote, ItemNotes } from "../lib/notes";
 import type { ExportKind, OpenExtraction } from "../lib/wire";
 import { PANEL, type Store } from "./store";
@@ -80,7 +80,7 @@ function LabelAll({ store, open, onClose }: { store: Store; open: OpenExtraction
     <Question
       tone="plain"
       title="Label all features?"
-      answers={[{ label, disabled: busy, run: () => void go() }]}
+      answers={[{ label, disabled: busy, run: () => go() }]}
       keep="Cancel"
       onKeep={onClose}
     >

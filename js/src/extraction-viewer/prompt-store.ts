@@ -58,10 +58,7 @@ export class PromptStore {
       this.onRead(text);
       const answer = await this.rpc.send(command, { signal });
       const { rows, tokens } = answer.value;
-      const values = activationsOf(answer);
-      if (values.length !== rows.length * tokens.length) {
-        throw new RangeError(`${rows.length} rows of ${tokens.length} tokens came with ${values.length} activations.`);
-      }
+      const values = activationsOf(answer, rows.length * tokens.length);
       return { answer: answer.value, values, text, rankBy, token };
     }, true);
   }

@@ -1,12 +1,18 @@
 /** *On a prompt*: which features fire on a text, token by token. */
-import { useUid } from "../lib/a11y";
+
+import { useEffect, useRef } from "preact/hooks";
+import { onEnter, onSubmit } from "../lib/a11y";
 import { Button, Checkbox, NoteBox, Segments } from "../lib/controls";
 import * as f from "../lib/format";
-import { HiddenNote } from "../lib/hidden-note";
+import { Field } from "../lib/forms";
+import { into } from "../lib/kit";
 import { Failed } from "../lib/notes";
+import { chipText, HiddenNote, LabelOrTokens, line, shadeClass } from "../lib/tokens";
 import type { OpenExtraction, RankBy } from "../lib/wire";
-import { Heat } from "./heat";
+import type { Reading } from "./prompt-store";
+import { OpenFeature } from "./relations";
 import type { Store } from "./store";
+import { activation } from "./words";
 
 const RANKS: readonly { value: RankBy; label: string }[] = [
   { value: "max", label: "Max over tokens" },
@@ -15,7 +21,6 @@ const RANKS: readonly { value: RankBy; label: string }[] = [
 ];
 
 export function Prompt({ store, open }: { store: Store; open: OpenExtraction }) {
-  const id = useUid("sw-prompt");
   const { prompt } = store;
   const { data, problem, busy } = prompt.reading.value;
   const text = prompt.text.value;
@@ -24,35 +29,18 @@ export function Prompt({ store, open }: { store: Store; open: OpenExtraction }) 
   };
   return (
     <div class="bd prompt">
-      <form
-        class="row end"
-        onSubmit={(event) => {
-          event.preventDefault();
-          read();
-        }}
-      >
-        <div class="f grow">
-          <div class="l">
-            <label for={id}>Text</label>
-          </div>
-          <textarea
-            dir="auto"
-            id={id}
-            rows={1}
-            maxLength={100_000}
-            disabled={!open.live}
-            placeholder="The captain of the ship promised the crew ten dollars each"
-            value={text}
-            onInput={(event) => {
-              prompt.text.value = event.currentTarget.value;
-            }}
-            onKeyDown={(event) => {
-              if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-              event.preventDefault();
-              read();
-            }}
-          />
-        </div>
+      <form class="row end" onSubmit={onSubmit(read)}>
+        <Field
+          class="grow"
+          label="Text"
+          rows={1}
+          maxLength={100_000}
+          disabled={!open.live}
+          placeholder="The captain of the ship promised the crew ten dollars each"
+          value={text}
+          onInput={into(prompt.text)}
+          onKeyDown={onEnter(read)}
+        />
         <Button
           text={busy ? "Reading…" : "Show features"}
           kind="primary"
@@ -112,4 +100,71 @@ export function Prompt({ store, open }: { store: Store; open: OpenExtraction }) 
 /** "7 of 38 features shown". */
 function countWords(shown: number, firing: number, hidden: number): string {
   return `${f.count(shown)} of ${f.plural(firing, "feature")} shown${hidden > 0 ? `, ${f.count(hidden)} dense hidden` : ""}`;
+}
+
+const LEFT = 268; // px of the columns before the tokens
+const COLUMN = 50;
+
+/** In a cell there is room for two digits: 38, 4.2, 0.61. */
+const short = (value: number): string =>
+  value >= 9.95 ? Math.round(value).toLocaleString("en-US") : value >= 0.995 ? value.toFixed(1) : activation(value);
+
+export function Heat({ store, reading }: { store: Store; reading: Reading }) {
+  const { answer, values } = reading;
+  const { prompt } = store;
+  const box = useRef<HTMLDivElement>(null);
+  const n = answer.tokens.length;
+  const names = answer.tokens.map((token) => answer.texts[token] ?? "");
+  useEffect(() => {
+    if (prompt.choosing.value) box.current?.querySelector<HTMLElement>(".tkh")?.focus();
+  }, [prompt.choosing.value, prompt]);
+  return (
+    <div class="xs-scroll mtx-box" ref={box}>
+      <table class="mtx" aria-label="Features by token" style={{ minWidth: `${LEFT + n * COLUMN}px` }}>
+        <thead>
+          <tr>
+            <th class="num n">#</th>
+            <th class="lb">Label</th>
+            <th class="num m">Max</th>
+            {names.map((name, t) => (
+              <th key={t} class="c">
+                <button
+                  type="button"
+                  class="tkh"
+                  aria-pressed={reading.rankBy === "token" && reading.token === t}
+                  aria-label={`Rank by token ${t + 1}: ${chipText(name).replace(/^·+/, "")}`}
+                  title={chipText(name)}
+                  onClick={() => prompt.rankAgain("token", t)}
+                >
+                  {chipText(name, 24).replace(/^·/, "")}
+                </button>
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {answer.rows.map((row, r) => (
+            <tr key={row.index}>
+              <td class="num n">
+                <OpenFeature store={store} index={row.index} />
+              </td>
+              <td class="lb el" title={line(row.label) || undefined}>
+                <LabelOrTokens label={line(row.label)} tokens={row.top_tokens} none="no label" />
+              </td>
+              <td class="num m">{activation(row.max)}</td>
+              {names.map((name, t) => {
+                const value = values[r * n + t] ?? 0;
+                const shade = shadeClass(value, row.own_max);
+                return (
+                  <td key={t} class="c" title={value > 0 ? `${chipText(name)}: ${value.toFixed(4)}` : undefined}>
+                    <span class={shade || "a0"}>{shade ? short(value) : ""}</span>
+                  </td>
+                );
+              })}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
 }

@@ -1,13 +1,107 @@
 /** Tokens a feature peaks at; features like it, and features that fire with it. */
-import { Button } from "../lib/controls";
+import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
+import { Histogram } from "../lib/histogram";
+import { placed } from "../lib/notes";
 import { num, Table } from "../lib/table";
-import { LabelOrTokens, TokenChip } from "../lib/token-chip";
-import { line } from "../lib/tokens";
-import type { RelatedFeature, TokenCount } from "../lib/wire";
-import { NotKnown } from "./logits";
+import { LabelOrTokens, line, shadeStep, TokenChip } from "../lib/tokens";
+import type { Histogram as Data, RelatedFeature, TokenCount } from "../lib/wire";
+import type { FeatureView } from "./feature";
 import type { Store } from "./store";
-import { activation, percent } from "./words";
+import { activation, percent, signed } from "./words";
+
+/** `mark`: the activation of the token that is pointed at, or the largest of the tested text. */
+export function Activations({ data, max, mark }: { data: Data; max: number; mark: number | null }) {
+  return (
+    <Histogram
+      data={data}
+      small
+      logCounts
+      help="How often it fires with which strength. Tokens on which it does not fire are left out. Counts are on a logarithmic axis; the colours are those of the examples."
+      shade={(from, to) => `a${Math.max(1, shadeStep((from + to) / 2, max))}`}
+      mark={mark === null ? null : { at: mark, text: activation(mark) }}
+    />
+  );
+}
+
+const decimals = (text: string): number => text.split(".")[1]?.length ?? 0;
+
+/** The histogram of logit effects, or where it will be. */
+export function LogitFigure({ feature }: { feature: FeatureView }) {
+  const { data, problem, busy } = feature.logits.value;
+  const known = data?.problem ?? problem;
+  if (data?.histogram) {
+    return (
+      <div aria-busy={busy}>
+        <Histogram
+          data={data.histogram}
+          small
+          help="What one unit of activation adds to the logit of each token of the vocabulary: the decoder direction times the unembedding, through the last norm's scale."
+          shade={(from, to) => (from + to < 0 ? "neg" : "pos")}
+          tick={(value, text) => (value > 0 ? `+${text}` : value < 0 ? signed(value, decimals(text)) : text)}
+        />
+        {data.problem && <p class="xs t2">{placed(data.problem)}</p>}
+      </div>
+    );
+  }
+  return (
+    <div class="no-fig g4" aria-busy={busy}>
+      <b class="sm">Logit effects</b>
+      <NotKnown problem={known} wait={busy ? "Reading the unembedding…" : ""} onAgain={() => feature.askLogits()} />
+    </div>
+  );
+}
+
+interface NotKnownProps {
+  problem: { what: string; where: string | null; hint: string | null } | null;
+  wait: string;
+  onAgain: () => void;
+}
+
+/** Why something is not there, which is no failure: the model may not be on this machine. */
+export function NotKnown({ problem, wait, onAgain }: NotKnownProps) {
+  if (!problem) {
+    return (
+      <p class="sm t2 waiting" role="status">
+        {wait}
+      </p>
+    );
+  }
+  const again = <Button text="Try again" small onClick={onAgain} />;
+  return (
+    <NoteBox title={placed(problem)} actions={again}>
+      {problem.hint}
+    </NoteBox>
+  );
+}
+
+export function LogitTables({ feature }: { feature: FeatureView }) {
+  const { data } = feature.logits.value;
+  if (!data || (data.raises.length === 0 && data.lowers.length === 0)) return null;
+  const most = Math.max(...[...data.raises, ...data.lowers].map(([, logit]) => Math.abs(logit)), 1e-12);
+  const side = (title: string, rows: readonly [string, number][], sign: "pos" | "neg") => (
+    <div>
+      <h3>{title}</h3>
+      <ol aria-label={title}>
+        {rows.slice(0, 10).map(([token, logit], i) => (
+          <li key={`${i} ${token}`}>
+            <TokenChip text={token} />
+            <span class="mb" aria-hidden="true">
+              <i class={sign} style={{ width: `${(Math.abs(logit) / most) * 100}%` }} />
+            </span>
+            <span class="num">{signed(logit)}</span>
+          </li>
+        ))}
+      </ol>
+    </div>
+  );
+  return (
+    <div class="lgt">
+      {side("Raises the logit of", data.raises, "pos")}
+      {side("Lowers the logit of", data.lowers, "neg")}
+    </div>
+  );
+}
 
 export function Relations({ store }: { store: Store }) {
   const { feature } = store;

@@ -8,7 +8,6 @@ import type { ExtractionCheck, ExtractionField, ExtractionFormData, SaeChoices, 
 
 const TYPING = 250; // ms after the last key of a search or a field
 
-/** What was typed, by field of an extraction's configuration. */
 type Typed = Record<string, string | boolean>;
 
 type Value = string | number | boolean | null;
@@ -41,10 +40,10 @@ export class Starting {
   /** The field that is to be given the focus. */
   readonly focus = signal<{ name: string } | null>(null);
 
-  readonly busy = signal(false);
+  private readonly asking = new Latest<unknown>();
+  readonly busy = computed(() => this.asking.asked.value.busy);
   readonly submitting = signal(false);
   readonly problem = signal<Problem | null>(null);
-  private stop = new AbortController();
   private timer: ReturnType<typeof setTimeout> | undefined;
   private again: string | null = null; // an extraction whose values are taken
 
@@ -95,7 +94,7 @@ export class Starting {
   find(text: string): void {
     this.search.value = text;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.list(), TYPING);
+    this.timer = setTimeout(() => this.list(), TYPING);
   }
 
   async list(): Promise<void> {
@@ -136,7 +135,7 @@ export class Starting {
   set(name: string, value: string | boolean): void {
     this.values.value = { ...this.values.value, [name]: value };
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.verify(), TYPING);
+    this.timer = setTimeout(() => this.verify(), TYPING);
   }
 
   /** What is typed, as the configuration takes it. */
@@ -186,27 +185,16 @@ export class Starting {
   }
 
   private async ask<const C extends ViewerCommand>(command: C): Promise<AnswerTo<C> | null> {
-    this.stop.abort();
-    const stop = new AbortController();
-    this.stop = stop;
-    this.busy.value = true;
+    this.asking.forget();
     this.problem.value = null;
-    try {
-      const answer = await this.rpc.send(command, { signal: stop.signal });
-      this.busy.value = false;
-      return answer.value;
-    } catch (error) {
-      if (isAbort(error) || stop.signal.aborted) return null;
-      this.busy.value = false;
-      this.problem.value = asFailure(error);
-      return null;
-    }
+    const answer = await this.asking.ask(async (signal) => (await this.rpc.send(command, { signal })).value);
+    this.problem.value ??= this.asking.value.problem;
+    return answer as AnswerTo<C> | null;
   }
 
   giveUp(): void {
     clearTimeout(this.timer);
-    this.stop.abort();
+    this.asking.giveUp();
     this.checks.giveUp();
-    this.busy.value = false;
   }
 }

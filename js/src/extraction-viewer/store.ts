@@ -121,14 +121,13 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     this.view.value = { ...this.view.value, ...change };
     this.use();
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.tell(), "extraction_id" in change ? 0 : REST);
+    this.timer = setTimeout(() => this.tell(), "extraction_id" in change ? 0 : REST);
   }
 
   setQuery(change: Partial<FeatureQuery>): void {
     this.show({ query: { ...this.view.value.query, ...change } });
   }
 
-  /** Opens the features of an extraction. */
   openExtraction(id: string): void {
     const sameSae = this.opened?.versions.some((one) => one.value === id);
     this.panel.value = null;
@@ -189,7 +188,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     if (change.prompt !== undefined) this.prompt.text.value = change.prompt;
     this.seeking = true;
     const sameList = JSON.stringify(before.query) === JSON.stringify(after.query);
-    if (sameList && before.feature !== after.feature) queueMicrotask(() => void this.find());
+    if (sameList && before.feature !== after.feature) queueMicrotask(() => this.find());
   }
 
   /** *Extract* was pressed in the SAE browser, or `viewer.extract(…)` called: the dialog opens with that SAE. */
@@ -367,7 +366,6 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     this.unmark([card.id]);
   }
 
-  /** The logit effects of all features of an extraction, as a job. */
   async logits(card: ExtractionCard, action: LogitsAct): Promise<void> {
     const word = action === "start" ? "Compute all logits" : "The logit effects";
     const answer = await this.command(card.id, word, { kind: "logits_action", extraction_id: card.id, action });

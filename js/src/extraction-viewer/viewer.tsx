@@ -8,13 +8,12 @@ import { WidgetNotes } from "../lib/notes";
 import { statusOf } from "../lib/statuses";
 import { line } from "../lib/tokens";
 import type { OpenExtraction, Tab } from "../lib/wire";
-import { Choose } from "./choose";
+import { List } from "./grid";
 import { Jobs } from "./jobs";
-import { List } from "./list-bar";
-import { Options } from "./options";
 import { Page } from "./page";
 import { Panels } from "./panels";
 import { Prompt } from "./prompt";
+import { Choose, Options } from "./start-dialog";
 import { type Panel, type Store, WIDGET } from "./store";
 
 const KEYS: readonly KeyRow[] = [
@@ -194,7 +193,7 @@ function Empty({ store }: { store: Store }) {
           <Button
             text={coming ? "Opening the demo…" : "Try the demo SAE"}
             disabled={coming}
-            onClick={() => void store.tryDemo()}
+            onClick={() => store.tryDemo()}
           />
         </>
       }

@@ -13,7 +13,6 @@ interface Window {
   last: number;
   /** px from the top of the list to row `first`. */
   top: number;
-  /** Rows that fit. */
   fitting: number;
 }
 

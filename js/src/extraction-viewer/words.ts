@@ -123,7 +123,6 @@ const BUTTONS: Record<Status, readonly CardAction[]> = {
   interrupted: ["resume", "delete"],
 };
 
-/** The buttons of the job that computes the logit effects of all features. */
 export function logitsButtons(job: LogitsJob): JobButton<LogitsAct>[] {
   const actions = BUTTONS[statusOf(job)].filter((action) => ["pause", "resume", "cancel"].includes(action));
   return buttonsOf(actions as LogitsAct[], underWay<string>(job, undefined, "cancel"));
@@ -149,7 +148,6 @@ export function logitsLine(job: LogitsJob, live: boolean): string[] {
 export const mayComputeLogits = (card: ExtractionCard): boolean =>
   statusOf(card) === "completed" && !card.has_logits && card.logits === null;
 
-/** The buttons of a card. */
 export function buttonsFor(card: ExtractionCard, pending?: string): JobButton<CardAction>[] {
   const actions = card.status === "cancelled" ? (["delete"] as const) : BUTTONS[statusOf(card)];
   return buttonsOf(actions, underWay(card, pending, "cancel"), { open: "Open features" });
@@ -161,7 +159,6 @@ export const isUnderWay = (card: ExtractionCard, pending?: string): boolean =>
 export const hasProgressBar = (card: ExtractionCard): boolean =>
   statusOf(card) !== "completed" && statusOf(card) !== "stopped";
 
-/** The line under the name, or under the progress bar. */
 export function progressLine(card: ExtractionCard, live: boolean): string[] {
   const done = `${f.tokens(card.tokens_done)} of ${f.tokens(card.tokens_total)} tokens`;
   const kept = card.tokens_done > 0 ? [`${done} kept`] : [];
@@ -217,7 +214,6 @@ export const EXPORTS: readonly ExportChoice[] = [
   { value: "interpretations", label: "Interpretations", end: "-interpretations.json", hint: "labels and scores" },
 ];
 
-/** A name as a file name. */
 export const slug = (name: string): string =>
   name
     .toLowerCase()
@@ -227,7 +223,6 @@ export const slug = (name: string): string =>
 
 // ------------------------------------------------------------------------------------------------ what is shown
 
-/** The fields of a view that are other ones than before. */
 export function changedIn(before: ViewerView, after: ViewerView): Partial<ViewerView> {
   const names = Object.keys(after) as (keyof ViewerView)[];
   const changed = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));

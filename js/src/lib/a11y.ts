@@ -1,7 +1,6 @@
 /** Keyboard and screen-reader helpers. */
-import type { Signal } from "@preact/signals";
 import type { RefObject } from "preact";
-import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 
 const page = Math.random().toString(36).slice(2, 7); // every part of a panel loads its own copy of this module
 let counter = 0;
@@ -49,38 +48,18 @@ export function sendsForm(event: KeyboardEvent): boolean {
   return !event.shiftKey && !event.altKey && field.tagName === "INPUT" && (field as HTMLInputElement).type === "text";
 }
 
-/** Moves focus to the button of this name inside `root`; false if there is none. */
-export function focusButton(root: HTMLElement | null, name: string): boolean {
-  const found = [...(root?.querySelectorAll<HTMLElement>("button") ?? [])].find(
-    (item) => (item.getAttribute("aria-label") ?? item.textContent) === name,
-  );
-  found?.focus();
-  return found !== undefined;
-}
+/** For a text box: Enter does what the button beside it does; not with Shift, nor while a word is composed. */
+export const onEnter = (run: () => void) => (event: KeyboardEvent) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  run();
+};
 
-/** Gives focus to a card that the store calls for (`called` is its id then), once, and brings it into view. */
-export function useCalledFocus(root: RefObject<HTMLElement | null>, id: string, called: Signal<string | null>): void {
-  useLayoutEffect(() => {
-    if (called.value !== id) return;
-    called.value = null;
-    root.current?.focus();
-    root.current?.scrollIntoView?.({ block: "nearest" });
-  }, [called.value, id]);
-}
-
-/**
- * For a card whose buttons a question replaces: what is returned gives focus to the button of a name inside `root`, as
- * soon as the card is drawn with its buttons.
- */
-export function useFocusReturn(root: RefObject<HTMLElement | null>, asks: boolean): (name: string) => void {
-  const [returnTo, setReturnTo] = useState<string | null>(null);
-  useLayoutEffect(() => {
-    if (returnTo === null || asks) return;
-    focusButton(root.current, returnTo);
-    setReturnTo(null);
-  }, [returnTo, asks]);
-  return setReturnTo;
-}
+/** For a form: what is done when it is sent. */
+export const onSubmit = (run: () => void) => (event: Event) => {
+  event.preventDefault();
+  run();
+};
 
 /** For what Esc closes: it closes that alone, nothing around it. */
 export const onEsc = (close: () => void) => (event: KeyboardEvent) => {

@@ -1,9 +1,9 @@
 /** Questions to Python: one for as long as a component is shown, or the newest of many. */
 import { type Signal, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { Failed } from "./notes";
-import { type AnswerTo, asFailure, isAbort, type Rpc } from "./rpc";
+import { asFailure, isAbort, type Rpc } from "./rpc";
 import type { Problem } from "./store";
 
 /** Something that is asked for: nothing yet, under way, there, or failed. */
@@ -14,7 +14,7 @@ export interface Asked<T> {
   busy: boolean;
 }
 
-/** A question of which only the newest counts; what is known stays until the answer comes. */
+/** A question of which only the newest counts; what is known, or went wrong, stays until the answer comes. */
 export class Latest<T> {
   readonly asked: Signal<Asked<T>> = signal({ data: null, problem: null, busy: false });
   private stop = new AbortController();
@@ -23,20 +23,20 @@ export class Latest<T> {
     return this.asked.value;
   }
 
-  /** Asks; an earlier question is given up. The answer, or null where there is none. `keep`: also when it fails. */
+  /** Asks; an earlier question is given up. The answer, or null where there is none. `keep`: what is known, if it fails. */
   async ask(question: (signal: AbortSignal) => Promise<T>, keep = false): Promise<T | null> {
     this.stop.abort();
-    const stop = new AbortController();
-    this.stop = stop;
-    this.asked.value = { data: this.value.data, problem: null, busy: true };
+    this.stop = new AbortController();
+    const { signal } = this.stop;
+    this.asked.value = { ...this.asked.peek(), busy: true };
     try {
-      const data = await question(stop.signal);
-      if (stop.signal.aborted) return null;
+      const data = await question(signal);
+      if (signal.aborted) return null;
       this.asked.value = { data, problem: null, busy: false };
       return data;
     } catch (error) {
-      if (isAbort(error) || stop.signal.aborted) return null;
-      this.asked.value = { data: keep ? this.value.data : null, problem: asFailure(error), busy: false };
+      if (!isAbort(error) && !signal.aborted)
+        this.asked.value = { data: keep ? this.value.data : null, problem: asFailure(error), busy: false };
       return null;
     }
   }
@@ -57,46 +57,39 @@ export class Latest<T> {
   }
 }
 
+/** For a question that follows typing: it is asked when that rests. */
+export const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
 export interface Asking<T> extends Asked<T> {
-  /** Asks again. */
   again: () => void;
 }
 
-/**
- * Asks when it is first shown, whenever `key` changes and, if told, every so many ms; what is known stays on the screen
- * meanwhile.
- */
-export function useAnswer<const C extends { kind: string }>(
-  rpc: Rpc,
-  command: C,
-  key: string,
-  every?: number,
-): Asking<AnswerTo<C>> {
-  const [asked, setAsked] = useState<Asked<AnswerTo<C>>>({ data: null, problem: null, busy: true });
+/** Asks when it is first shown, whenever `key` changes and, if told, every so many ms. */
+export function useAsked<T>(question: (signal: AbortSignal) => Promise<T>, key: string, every?: number): Asking<T> {
+  const latest = useMemo(() => new Latest<T>(), []);
   const [round, setRound] = useState(0);
-  // `key` stands for the command, which is made anew each time
+  // `key` stands for the question, which is made anew each time
   useEffect(() => {
-    const stop = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let shown = true;
     const ask = async () => {
-      setAsked((before) => ({ ...before, busy: true }));
-      try {
-        const { value } = await rpc.send(command, { signal: stop.signal });
-        setAsked({ data: value, problem: null, busy: false });
-      } catch (error) {
-        if (isAbort(error)) return;
-        setAsked((before) => ({ ...before, problem: asFailure(error), busy: false }));
-      }
-      if (every && !stop.signal.aborted) timer = setTimeout(ask, every);
+      await latest.ask(question, true);
+      if (every && shown) timer = setTimeout(ask, every);
     };
     void ask();
     return () => {
-      stop.abort();
+      shown = false;
+      latest.giveUp();
       clearTimeout(timer);
     };
-  }, [rpc, key, every, round]);
-  return { ...asked, again: () => setRound((old) => old + 1) };
+  }, [key, every, round]);
+  const { data, problem, busy } = latest.value;
+  return { data, problem, busy: busy || (data === null && problem === null), again: () => setRound(round + 1) };
 }
+
+/** What Python answers to a command, for as long as a component is shown. */
+export const useAnswer = <const C extends { kind: string }>(rpc: Rpc, command: C, key: string, every?: number) =>
+  useAsked(async (signal) => (await rpc.send(command, { signal })).value, key, every);
 
 interface AnsweredProps<T> {
   of: Asking<T>;

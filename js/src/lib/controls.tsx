@@ -1,9 +1,49 @@
 /** Small controls that every widget uses. */
-import type { ComponentChildren, JSX } from "preact";
-import { rove, useUid } from "./a11y";
-import { Breakable } from "./breakable";
+import { type ComponentChildren, Fragment, type JSX, type VNode } from "preact";
+import { useState } from "preact/hooks";
+import { onEsc, rove, useUid } from "./a11y";
 import { Icon, type IconName } from "./icons";
 import { visible } from "./tokens";
+
+/** A dotted name that may go on in the next line after a dot or an underscore. */
+export function Breakable({ text }: { text: string }) {
+  return (
+    <>
+      {text.split(/(?<=[._/])/).map((part, i) => (
+        <Fragment key={`${i} ${part}`}>
+          {part}
+          <wbr />
+        </Fragment>
+      ))}
+    </>
+  );
+}
+
+/** The button, and the paragraph to put where there is room. */
+export function useHelp(name: string, text: ComponentChildren): [VNode, VNode | null, string] {
+  const id = useUid("sw-help");
+  const [open, setOpen] = useState(false);
+  return [
+    <button
+      key="button"
+      type="button"
+      class="help"
+      aria-label={`Help: ${name}`}
+      aria-expanded={open}
+      aria-controls={id}
+      onClick={() => setOpen(!open)}
+      onKeyDown={open ? onEsc(() => setOpen(false)) : undefined}
+    >
+      ?
+    </button>,
+    open ? (
+      <div key="text" class="help-text" id={id}>
+        {text}
+      </div>
+    ) : null,
+    id,
+  ];
+}
 
 interface ButtonProps {
   text?: ComponentChildren;

@@ -1,7 +1,7 @@
 /** A small histogram as SVG, with a sentence that says the same. */
 import type { ComponentChildren } from "preact";
+import { useHelp } from "./controls";
 import * as f from "./format";
-import { useHelp } from "./help";
 import { type Axis, linearAxis, niceCeiling, powerTicks, shortNumber, tickTexts } from "./ticks";
 import type { Histogram as Data } from "./wire";
 
@@ -14,13 +14,11 @@ const LEAST = 2; // per cent of the height: one firing can be seen too
 interface HistogramProps {
   data: Data;
   help?: ComponentChildren;
-  /** Counts on a logarithmic axis. */
   logCounts?: boolean;
   /** Fewer ticks, for one of several figures of a feature. */
   small?: boolean;
   /** The class of a bar between two values. */
   shade?: (from: number, to: number) => string;
-  /** The text of a tick. */
   tick?: (value: number, text: string) => string;
   /** A value to mark, in words. */
   mark?: { at: number; text: string } | null;

@@ -4,7 +4,6 @@ import { isTyping } from "./a11y";
 import { Button } from "./controls";
 import { put } from "./kit";
 
-/** Keys and what they do. */
 export type KeyRow = readonly [readonly string[], string];
 
 interface KeysProps {

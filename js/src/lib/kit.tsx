@@ -1,15 +1,11 @@
-/** What the cards, lists, toolbars and forms of all widgets are made of. */
+/** What the cards, lists and toolbars of all widgets are made of. */
 import type { Signal } from "@preact/signals";
-import type { ComponentChildren, RefObject } from "preact";
-import { useState } from "preact/hooks";
-import { onEsc, useCalledFocus, useFocusReturn, useOpened, useUid } from "./a11y";
-import { Breakable } from "./breakable";
+import type { ComponentChildren } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { onEnter, onEsc, rove, useOpened } from "./a11y";
 import { Button, Checkbox, NoteBox, type NoteProps, Options } from "./controls";
 import { copyText } from "./copy";
-import { useHelp } from "./help";
 import { Icon } from "./icons";
-import { Menu, type MenuItem } from "./menu";
-import { Rename } from "./rename";
 import { type JobButton, STATUS_ICONS, STATUS_WORDS, type Status } from "./statuses";
 
 /** What sets a signal, for a button. */
@@ -40,16 +36,14 @@ interface SearchProps {
   onInput: (text: string) => void;
   onEnter?: () => void;
   disabled?: boolean;
-  input?: RefObject<HTMLInputElement | null>;
 }
 
-export function Search({ label, placeholder, value, onInput, onEnter, disabled, input }: SearchProps) {
+export function Search({ label, placeholder, value, onInput, onEnter, disabled }: SearchProps) {
   return (
     <div class="srch">
       <Icon name="search" />
       <input
         dir="auto"
-        ref={input}
         type="search"
         aria-label={label}
         placeholder={placeholder}
@@ -101,7 +95,6 @@ export function Pick<T extends string>(props: PickProps<T>) {
 }
 
 interface SelectAllProps {
-  /** Ids of what is shown, and of what is checked. */
   shown: readonly string[];
   checked: readonly string[];
   title?: string | undefined;
@@ -142,7 +135,6 @@ export const Empty = ({ title, actions, children }: EmptyProps) => (
   </div>
 );
 
-/** Nothing of a list matches what was asked for. */
 export const NothingMatches = ({
   noun,
   children,
@@ -159,7 +151,6 @@ export const NothingMatches = ({
 
 // ------------------------------------------------------------------------------------------------ cards
 
-/** The colour of a status, for words and bars. */
 const statusColour = (status: string) => ({ "--sc": `var(--sw-${status})` });
 
 export function StatusWord({ status, word = STATUS_WORDS[status] }: { status: Status; word?: string }) {
@@ -171,7 +162,6 @@ export function StatusWord({ status, word = STATUS_WORDS[status] }: { status: St
   );
 }
 
-/** A line of facts. */
 export function Facts({ of }: { of: readonly ComponentChildren[] }) {
   return (
     <div class="meta">
@@ -191,11 +181,9 @@ export const Named = ({ name }: { name: string }) => (
 interface ButtonsProps<A extends string> {
   of: readonly JobButton<A>[];
   onPress: (action: A) => void;
-  /** What is open in the card. */
   open?: string | undefined;
 }
 
-/** The buttons of a card. */
 export function Buttons<A extends string>({ of, onPress, open }: ButtonsProps<A>) {
   return (
     <>
@@ -230,48 +218,41 @@ export function Lines({ lines, label, short }: { lines: readonly string[]; label
 
 interface CardStore<O> {
   readonly open: Signal<ReadonlyMap<string, O>>;
-  /** A card that is called for. */
+  /** A card that is called for: it gets the focus, once. */
   readonly focusCard: Signal<string | null>;
   openFor(id: string, what: O | undefined): void;
+  refuse(id: string, what: string, hint: string): void;
 }
 
 /** What opens in a card of a list: questions, which take the place of its buttons, its menu, forms, details. */
-export function useCard<O extends { kind: string }>(
-  store: CardStore<O>,
-  root: RefObject<HTMLElement | null>,
-  { id, name }: { id: string; name: string },
-) {
-  /** What became of a copied ID: null while nobody asked, the ID where it has to be copied by hand. */
-  const [copied, setCopied] = useState<string | null>(null);
+export function useCard<O extends { kind: string }>(store: CardStore<O>, { id, name }: { id: string; name: string }) {
+  const root = useRef<HTMLLIElement>(null);
   const open = store.open.value.get(id);
   const kind = open?.kind;
-  const more = `More actions: ${name}`;
-  const asks = kind === "delete" || kind === "stop";
-  useCalledFocus(root, id, store.focusCard);
-  const returnTo = useFocusReturn(root, asks);
-  /** Closes what is open, and gives focus to a button, that of the menu if no other is named. */
-  const close = (focus = more) => {
-    store.openFor(id, undefined);
-    returnTo(focus);
-  };
-  const copyId = async () => {
-    close();
-    setCopied((await copyText(id)) ? "" : id);
-  };
+  const called = store.focusCard.value === id;
+  useLayoutEffect(() => {
+    if (!called) return;
+    store.focusCard.value = null;
+    root.current?.focus();
+    root.current?.scrollIntoView?.({ block: "nearest" });
+  }, [called]);
   const show = (what: O) => () => store.openFor(id, what);
   const toggle = (what: O) => () => store.openFor(id, kind === what.kind ? undefined : what);
-  const toggleMenu = toggle({ kind: "menu" } as O);
-  return { root, name, open, kind, asks, more, returnTo, close, show, toggle, toggleMenu, copied, setCopied, copyId };
+  const close = () => store.openFor(id, undefined);
+  const copyId = async () => {
+    close();
+    if (!(await copyText(id))) store.refuse(id, "This page may not use the clipboard.", `The ID is ${id}.`);
+  };
+  return { root, name, open, kind, close, show, toggle, toggleMenu: toggle({ kind: "menu" } as O), copyId };
 }
 
 interface CardProps {
   /** What `useCard` knows of it. */
   of: Pick<ReturnType<typeof useCard>, "name"> &
-    Partial<Pick<ReturnType<typeof useCard>, "root" | "kind" | "asks" | "more" | "close" | "toggleMenu">>;
+    Partial<Pick<ReturnType<typeof useCard>, "root" | "kind" | "close" | "toggleMenu">>;
   check?: { on: boolean; mixed?: boolean; onChange: (on: boolean) => void };
   /** In the place of the box to check. */
   first?: ComponentChildren;
-  /** What is seen as its name. */
   shownName?: string;
   /** Before and after the name. */
   lead?: ComponentChildren;
@@ -282,16 +263,16 @@ interface CardProps {
   menu?: MenuItem[];
   /** Below the buttons. */
   aside?: ComponentChildren;
-  /** What can be open in it, by its kind. */
   opens?: Record<string, () => ComponentChildren>;
   notes?: ComponentChildren;
-  onEscape?: () => void;
   children: ComponentChildren;
 }
 
 /** One thing in a list: its name, what is known of it, what can be done with it, and what is open in it. */
-export function Card({ of, check, lead, badges, onRename, menu, opens, onEscape, children, ...props }: CardProps) {
-  const { name, kind, asks, more = "", close = () => {} } = of;
+export function Card({ of, check, lead, badges, onRename, menu, opens, children, ...props }: CardProps) {
+  const { name, kind, close = () => {} } = of;
+  const more = `More actions: ${name}`;
+  const asks = of.root !== undefined && (kind === "delete" || kind === "stop");
   const opened = kind === undefined ? undefined : opens?.[kind]?.();
   const first = check ? (
     <Checkbox label={`Select ${name}`} checked={check.on} mixed={check.mixed} onChange={check.onChange} />
@@ -300,18 +281,18 @@ export function Card({ of, check, lead, badges, onRename, menu, opens, onEscape,
   );
   return (
     <li
-      ref={of.root as RefObject<HTMLLIElement>}
+      ref={of.root}
       class={`card${first ? "" : " nc"}${check?.on || check?.mixed ? " sel" : ""}`}
       aria-label={name}
       tabIndex={of.root && -1}
-      onKeyDown={kind === undefined ? undefined : onEsc(onEscape ?? (() => close()))}
+      onKeyDown={kind === undefined ? undefined : onEsc(close)}
     >
       {first && <div class="c1">{first}</div>}
       <div class="c2 col">
         <div class="row">
           {lead}
           {kind === "rename" && onRename ? (
-            <Rename name={name} onSave={onRename} onDone={() => close()} />
+            <Rename name={name} onSave={onRename} onDone={close} />
           ) : (
             <Named name={props.shownName ?? name} />
           )}
@@ -338,7 +319,7 @@ export function Card({ of, check, lead, badges, onRename, menu, opens, onEscape,
       </div>
       {kind === "menu" && menu && (
         <div class="full">
-          <Menu label={more} items={menu} onClose={() => close()} />
+          <Menu label={more} items={menu} onClose={close} />
         </div>
       )}
       {asks && <div class="full">{opened}</div>}
@@ -380,209 +361,116 @@ export function Question({ title, tone = "err", answers, keep = "Keep", onKeep, 
   );
 }
 
-// ------------------------------------------------------------------------------------------------ forms
-
-/** What a control gets of the field around it. */
-export interface Control {
-  id: string;
-  "aria-describedby": string | undefined;
-  "aria-invalid": true | undefined;
-}
-
-interface FieldBoxProps {
+export interface MenuItem {
   label: string;
-  hint?: ComponentChildren;
-  /** What is wrong, in the place of the hint. */
-  error?: string | null | undefined;
-  /** Says the error aloud. */
-  alert?: boolean;
-  help?: ComponentChildren;
-  class?: string | undefined;
-  /** A checkbox, which has its label beside it. */
-  tick?: boolean;
-  children: (control: Control) => ComponentChildren;
+  danger?: boolean;
+  run: () => void;
 }
 
-/** A field: its label and help above; below it a hint or, in its place, what is wrong. */
-export function FieldBox({ label, hint, error, alert, help, class: name = "", tick, children }: FieldBoxProps) {
-  const id = useUid("sw-field");
-  const [button, text, helpId] = useHelp(label, help);
-  const below = error || hint ? `${id}-below` : undefined;
-  const described = [below, text && helpId].filter(Boolean).join(" ") || undefined;
-  const control = children({ id, "aria-describedby": described, "aria-invalid": error ? true : undefined });
+export function Menu({ label, items, onClose }: { label: string; items: MenuItem[]; onClose: () => void }) {
+  const box = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    box.current?.querySelector<HTMLElement>("[role=menuitem]")?.focus();
+    box.current?.scrollIntoView?.({ block: "nearest" });
+  }, []);
   return (
-    <div class={`f ${name}`}>
-      <div class={tick ? "l tick" : "l"}>
-        {tick ? control : <label for={id}>{label}</label>}
-        {help && button}
-      </div>
-      {!tick && control}
-      {error ? (
-        <p class="err" id={below} role={alert ? "alert" : undefined}>
-          <Icon name="warn" />
-          <span>
-            <Breakable text={error} />
-          </span>
-        </p>
-      ) : (
-        hint && (
-          <p class="hint" id={below}>
-            {hint}
-          </p>
-        )
-      )}
-      {text}
+    <div
+      ref={box}
+      class="menu"
+      role="menu"
+      aria-label={label}
+      aria-orientation="horizontal"
+      tabIndex={-1}
+      onKeyDown={(event) => {
+        if (event.key === "Escape") {
+          event.preventDefault();
+          onClose();
+        } else if (event.key === "Tab") onClose();
+        else if (rove(event, "[role=menuitem]") === null && event.key.length === 1) focusByLetter(event);
+      }}
+    >
+      {items.map((item, i) => (
+        <button
+          key={item.label}
+          type="button"
+          role="menuitem"
+          class={`b s${item.danger ? " d" : ""}`}
+          tabIndex={i === 0 ? 0 : -1}
+          onClick={item.run}
+        >
+          {item.label}
+        </button>
+      ))}
     </div>
   );
 }
 
-interface FieldProps {
-  label: string;
-  value: string;
-  onInput: (text: string) => void;
-  hint?: string;
-  error?: string | null;
-  class?: string;
-  /** A path or another name for machines. */
-  mono?: boolean;
-  /** Several lines. */
-  rows?: number;
-  maxLength?: number;
-  numeric?: boolean;
-  placeholder?: string;
-  disabled?: boolean;
-  onKeyDown?: (event: KeyboardEvent) => void;
-  /** What it says of it, where that stands elsewhere. */
-  "aria-describedby"?: string;
-}
-
-/** A text box. */
-export function Field({ label, onInput, hint, error, class: name, mono, rows, numeric, ...rest }: FieldProps) {
-  return (
-    <FieldBox label={label} hint={hint} error={error} alert class={name}>
-      {(control) => {
-        const common = {
-          ...{ ...control, ...rest, dir: "auto" as const },
-          onInput: (event: Event) => onInput((event.currentTarget as HTMLInputElement).value),
-        };
-        if (rows) return <textarea rows={rows} {...common} />;
-        return (
-          <input
-            type="text"
-            class={mono ? "mono" : undefined}
-            spellcheck={mono ? false : undefined}
-            autocomplete="off"
-            inputMode={numeric ? "numeric" : undefined}
-            {...common}
-          />
-        );
-      }}
-    </FieldBox>
-  );
-}
-
-interface ChoiceProps<T extends string> {
-  label: string;
-  options: readonly { value: T; label: string }[];
-  value: T;
-  onPick: (value: T) => void;
-  hint?: string | undefined;
-}
-
-/** A few answers to choose from, in a form. */
-export function Choice<T extends string>({ label, hint, options, value, onPick }: ChoiceProps<T>) {
-  return (
-    <FieldBox label={label} hint={hint}>
-      {(control) => (
-        <select {...control} value={value} onChange={(event) => onPick(event.currentTarget.value as T)}>
-          <Options of={options} />
-        </select>
-      )}
-    </FieldBox>
-  );
-}
-
-interface InlineFormProps {
-  label: string;
-  submit: string;
-  /** What *Cancel* is called. */
-  cancel?: string;
-  /** It cannot be sent now. */
-  disabled: boolean;
-  onSubmit: () => void;
-  onClose: () => void;
-  /** All of the first box is selected, to be typed over. */
-  select?: boolean;
-  /** What was found wrong: the first box gets the focus again. */
-  wrong?: string | null;
-  /** It stands in another form, where no form can stand: Enter is kept from that. */
-  nested?: boolean;
-  /** Another button before these. */
-  more?: ComponentChildren;
-  children: ComponentChildren;
-}
-
-/** A form that opens in place; the focus goes to its first text box. */
-export function InlineForm({
-  label,
-  submit,
-  disabled,
-  onSubmit,
-  onClose,
-  nested,
-  children,
-  ...props
-}: InlineFormProps) {
-  const box = useOpened("input", props.select, props.wrong);
-  const send = (event: Event) => {
+function focusByLetter(event: KeyboardEvent): void {
+  const items = [...(event.currentTarget as HTMLElement).querySelectorAll<HTMLElement>("[role=menuitem]")];
+  const hit = items.find((item) => item.textContent?.toLowerCase().startsWith(event.key.toLowerCase()));
+  if (hit) {
+    hit.focus();
     event.preventDefault();
-    if (!disabled) onSubmit();
+  }
+}
+
+interface RenameProps {
+  name: string;
+  /** Called with a name that is another one and not empty. Where it comes to `false` the box stays as it is. */
+  onSave: (name: string) => unknown;
+  onDone: () => void;
+}
+
+export function Rename({ name, onSave, onDone }: RenameProps) {
+  const input = useRef<HTMLInputElement>(null);
+  useLayoutEffect(() => {
+    input.current?.focus();
+    input.current?.select();
+  }, []);
+  const save = async () => {
+    const typed = input.current?.value.trim() ?? "";
+    if (typed && typed !== name && (await onSave(typed)) === false) input.current?.focus();
+    else onDone();
   };
-  const Box = (nested ? "div" : "form") as "form";
-  const onKeyDown = (event: KeyboardEvent) => {
-    if (event.key === "Enter" && event.target instanceof HTMLInputElement) send(event);
-  };
-  const own = nested ? ({ role: "group", onKeyDown } as const) : { onSubmit: send, noValidate: true };
   return (
-    <Box ref={box} class={nested ? "inline nested" : "inline"} aria-label={label} {...(own as object)}>
-      {children}
-      <div class="acts">
-        {props.more}
-        <Button text={submit} submit={!nested} disabled={disabled} onClick={nested ? send : undefined} />
-        <Button text="Cancel" label={props.cancel} onClick={onClose} />
-      </div>
-    </Box>
+    <span class="rename">
+      <input
+        ref={input}
+        aria-label={`New name of ${name}`}
+        defaultValue={name}
+        maxLength={120}
+        onKeyDown={onEnter(save)}
+      />
+      <Button text="Save name" small onClick={save} />
+      <Button small kind="quiet" icon="close" label="Keep the old name" onClick={onDone} />
+    </span>
   );
 }
 
-interface PathFormProps extends Omit<InlineFormProps, "children" | "disabled" | "onSubmit"> {
-  /** Of its text box. */
-  field: string;
-  hint: string;
-  path?: string;
-  /** The word of its button while it is under way. */
-  working: string;
-  /** True when it worked: the form closes then. */
-  onPath: (path: string) => Promise<boolean>;
-  children?: ComponentChildren;
+interface Props {
+  label: string;
+  /** 0 to 1. */
+  fraction: number;
+  /** Its colour. */
+  status: string;
 }
 
-/** Asks for a place on the kernel's machine. */
-export function PathForm({ field, hint, path = "", working, onPath, children, ...form }: PathFormProps) {
-  const [typed, setTyped] = useState<string | null>(null);
-  const [busy, setBusy] = useState(false);
-  const value = typed ?? path;
-  const send = async () => {
-    setBusy(true);
-    const done = await onPath(value.trim());
-    setBusy(false);
-    if (done) form.onClose();
-  };
-  const disabled = busy || value.trim() === "";
+export function Progress({ label, fraction, status }: Props) {
+  const percent = Math.floor(fraction * 100);
   return (
-    <InlineForm {...form} submit={busy ? working : form.submit} disabled={disabled} onSubmit={() => void send()}>
-      {children}
-      <Field class="grow" label={field} mono value={value} onInput={setTyped} hint={hint} />
-    </InlineForm>
+    <div class="prog">
+      <div
+        class="bar"
+        style={{ "--sc": `var(--sw-${status || "accent"})` }}
+        role="progressbar"
+        aria-label={label}
+        aria-valuenow={percent}
+        aria-valuemin={0}
+        aria-valuemax={100}
+      >
+        <i style={{ width: `${fraction * 100}%` }} />
+      </div>
+      <span class="r">{`${percent} %`}</span>
+    </div>
   );
 }

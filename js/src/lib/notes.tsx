@@ -142,31 +142,20 @@ export function OutcomeNote({ store }: { store: Pick<Noted, "outcome"> }) {
 }
 
 interface CardNotesProps extends DoneProps {
-  /** What `useCard` knows of a copied ID. */
-  card?: { copied: string | null; setCopied: (copied: null) => void };
   problem?: ComponentChildren;
   /** What is to be said beside that. */
   children?: ComponentChildren;
 }
 
 /** Below a card: what is to be said of it, what failed, and what was done. */
-export function CardNotes({ card, problem, children, ...of }: CardNotesProps) {
-  const own = toChildArray(children).length > 0;
-  if (!own && !of.store.noted(of.id) && !card?.copied) return null;
+export function CardNotes({ problem, children, ...of }: CardNotesProps) {
+  if (toChildArray(children).length === 0 && !of.store.noted(of.id)) return null;
   return (
     <div class="full notes">
       {children}
       <BusyNote {...of} />
       {problem ?? <ProblemNote {...of} />}
       <DoneNote {...of} />
-      {card?.copied && (
-        <NoteBox
-          title="This page may not use the clipboard."
-          actions={<Dismiss onClick={() => card.setCopied(null)} />}
-        >
-          The ID is <code>{card.copied}</code>.
-        </NoteBox>
-      )}
     </div>
   );
 }

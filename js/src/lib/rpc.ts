@@ -12,8 +12,32 @@
  * Colab does not show what Python sends later than its acknowledgement. So the nudges go on, faster, while a command waits
  * for its answer: they name it, and the answer comes with the acknowledgement of the nudge.
  */
-import type { Buffer } from "./buffers";
 import type { Ack, Answers, Failure, Result } from "./wire";
+
+export type Buffer = DataView | ArrayBuffer | Uint8Array;
+
+/** The bytes of a column of values of `size` bytes; copied where the view does not start at a multiple of that. */
+function columnOf(buffer: Buffer, size: 4 | 8): [ArrayBufferLike, number, number] {
+  const whole = buffer instanceof ArrayBuffer;
+  const bytes = whole ? new Uint8Array(buffer) : new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  if (bytes.byteLength % size !== 0) throw new RangeError(`A float${8 * size} column has ${bytes.byteLength} bytes.`);
+  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  return [aligned.buffer, aligned.byteOffset, aligned.byteLength / size];
+}
+
+/** Little-endian float64 values. */
+export const toFloat64 = (buffer: Buffer): Float64Array => new Float64Array(...columnOf(buffer, 8));
+
+/** Little-endian float32 values. */
+export const toFloat32 = (buffer: Buffer): Float32Array => new Float32Array(...columnOf(buffer, 4));
+
+/** The columns of a `Result` by name. Throws when names and buffers do not match, rather than show shifted numbers. */
+export function columnsOf(names: readonly string[], buffers: readonly Buffer[]): Map<string, Float64Array> {
+  if (names.length !== buffers.length) {
+    throw new RangeError(`${names.length} column names came with ${buffers.length} buffers.`);
+  }
+  return new Map(names.map((name, i) => [name, toFloat64(buffers[i] as Buffer)]));
+}
 
 const ACK_AFTER = 500; // ms
 const NUDGE_AFTER = 2000; // ms; doubles each time, up to a minute
@@ -52,7 +76,7 @@ const silent = (kind: string) =>
 const givenUp = (why: string) => new DOMException(why, "AbortError");
 
 /** What Python answers to a command. */
-export type AnswerTo<C extends { kind: string }> = C["kind"] extends keyof Answers ? Answers[C["kind"]] : unknown;
+export type AnswerTo<C extends { kind: string }> = C["kind"] extends keyof Answers ? Answers[C["kind"]] : null;
 
 export interface Answer<T = unknown> {
   value: T;
@@ -94,7 +118,6 @@ export class Rpc {
     model.on("msg:custom", this.receive);
   }
 
-  /** `command`: one of this widget's, without its id. */
   send<const C extends { kind: string }>(command: C, options: Options = {}): Promise<Answer<AnswerTo<C>>> {
     this.count += 1;
     const id = `${this.client}-${this.count}`;
@@ -199,48 +222,15 @@ export class Rpc {
     for (const entry of [...this.pending.values()]) entry.reject(givenUp("The view was closed."));
   }
 
-  private readonly receive = (message: unknown, buffers?: Buffer[]): void => {
-    const reply = parseReply(message);
-    if (reply === null) return;
+  private readonly receive = (reply: Ack | Result | Failure, buffers: Buffer[] = []): void => {
+    if (typeof reply?.id !== "string") return; // another message
     if (reply.id.startsWith(this.client)) this.lastHeard = performance.now();
     const entry = this.pending.get(reply.id);
     if (entry === undefined) return; // of another view, of a nudge, or given up
     if (reply.kind === "ack") entry.acknowledge();
-    else if (reply.kind === "result") {
-      entry.resolve({ value: reply.value, columns: reply.columns, buffers: buffers ?? [] });
-    } else entry.reject(new CommandError(reply));
+    else if (reply.kind === "failure") entry.reject(new CommandError(reply));
+    else entry.resolve({ value: reply.value, columns: reply.columns, buffers });
   };
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
-/** A reply addressed to `id` …, or null when the message is something else. Missing optional keys get defaults. */
-function parseReply(message: unknown): Ack | Result | Failure | null {
-  if (!isObject(message) || typeof message.id !== "string") return null;
-  const { id } = message;
-  switch (message.kind) {
-    case "ack":
-      return { id, kind: "ack" };
-    case "result":
-      return {
-        id,
-        kind: "result",
-        value: message.value ?? null,
-        columns: Array.isArray(message.columns) ? message.columns.map(String) : [],
-      };
-    case "failure":
-      return {
-        id,
-        kind: "failure",
-        what: typeof message.what === "string" ? message.what : "Something went wrong.",
-        where: typeof message.where === "string" ? message.where : null,
-        hint: typeof message.hint === "string" ? message.hint : null,
-        fields: isObject(message.fields) ? (message.fields as Record<string, string>) : {},
-      };
-    default:
-      return null;
-  }
 }
 
 export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";

@@ -1,10 +1,86 @@
 /** What every widget part on the page has: its state, the link to its kernel, what is open, and the commands it sends. */
 import { type Signal, signal } from "@preact/signals";
 import { type Link, LinkWatch } from "./link";
-import { pull } from "./pull";
 import { type Answer, type AnswerTo, asFailure, isAbort, type Model, type Options, Rpc } from "./rpc";
-import { stateOf, traitSignal } from "./sync";
 import type { Failure } from "./wire";
+
+/** The trait `state` or the answer to `refresh`; null when it is something else. What is missing is as in `empty`. */
+export function stateOf<S extends { revision: number }>(value: unknown, empty: S): S | null {
+  const isState = typeof value === "object" && value !== null && typeof (value as S).revision === "number";
+  return isState ? { ...empty, ...(value as Partial<S>) } : null;
+}
+
+/** Follows the trait `name` until `stop` aborts. `parse` turns foreign data into T, or null to keep the last good one. */
+export function traitSignal<T>(
+  model: Model,
+  name: string,
+  parse: (value: unknown) => T | null,
+  initial: T,
+  stop: AbortSignal,
+): Signal<T> {
+  const value = signal(parse(model.get(name)) ?? initial);
+  const follow = () => {
+    const next = parse(model.get(name));
+    if (next !== null) value.value = next;
+  };
+  model.on(`change:${name}`, follow);
+  stop.addEventListener("abort", () => model.off(`change:${name}`, follow));
+  return value;
+}
+
+interface PullOptions<S> {
+  /** An answer as a state; null when there is nothing new, or it is none. */
+  parse: (value: unknown) => S | null;
+  /** ms between two questions while something runs, and while nothing does. */
+  active?: number;
+  idle?: number;
+  isActive: (state: S) => boolean;
+  onHeard: () => void;
+}
+
+/** Starts the timer; it stops when `stop` aborts. One question at a time: a kernel that is busy is not sent more. */
+export function pull<S extends { revision: number }>(
+  rpc: Rpc,
+  state: Signal<S>,
+  stop: AbortSignal,
+  options: PullOptions<S>,
+): void {
+  const { active = 1000, idle = 4000 } = options;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let lastChange = performance.now();
+  let asked = -1;
+  const unsubscribe = state.subscribe(() => {
+    lastChange = performance.now();
+  });
+
+  const wait = () => {
+    if (stop.aborted) return;
+    const recent = performance.now() - lastChange < 10_000;
+    timer = setTimeout(ask, options.isActive(state.value) || recent ? active : idle);
+  };
+
+  const ask = async () => {
+    if (typeof document !== "undefined" && document.hidden) return wait();
+    asked = state.value.revision;
+    try {
+      const answer = await rpc.send({ kind: "refresh", revision: asked }, { signal: stop });
+      const next = options.parse(answer.value);
+      // A push may have overtaken the answer.
+      if (next !== null && next.revision > state.value.revision) state.value = next;
+      options.onHeard();
+    } catch (error) {
+      if (isAbort(error)) return;
+      // Not reported here: that the kernel is gone or silent is said by whoever follows the link (`link.ts`).
+    }
+    wait();
+  };
+
+  timer = setTimeout(ask, 50); // at once: after a page reload the saved state may be old
+  stop.addEventListener("abort", () => {
+    clearTimeout(timer);
+    unsubscribe();
+  });
+}
 
 export type Problem = Omit<Failure, "id" | "kind">;
 
@@ -37,19 +113,15 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
   /** When the state was last known to be up to date, by `performance.now()`; null if never. */
   readonly heardAt: Signal<number | null>;
   readonly keysShown = signal(false);
-  /** What is open in which item, by its id. */
   readonly open = signal<ReadonlyMap<string, O>>(new Map());
   /** The word for what waits behind a running cell, by item. */
   readonly late = signal<ReadonlyMap<string, string>>(new Map());
-  /** What failed, by item. */
   readonly problems = signal<ReadonlyMap<string, Problem>>(new Map());
   /** What is under way, by item. */
   readonly pending = signal<ReadonlyMap<string, string>>(new Map());
-  /** What was done, by item, with the SAE that came of it. */
   readonly done = signal<ReadonlyMap<string, Done>>(new Map());
   /** What came of something done to several items, where not all worked. */
   readonly outcome = signal<Outcome | null>(null);
-  /** An item to move the focus to once its card is there. */
   readonly focusCard = signal<string | null>(null);
   private readonly watch: LinkWatch;
 
@@ -170,7 +242,6 @@ export class Chosen<T extends object> {
     return { ...state, ...this.chosen.value };
   }
 
-  /** Is something else chosen than what the state has? */
   ahead(state: T): boolean {
     return (Object.entries(this.chosen.value) as [keyof T, unknown][]).some(([key, is]) => state[key] !== is);
   }

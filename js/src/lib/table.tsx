@@ -1,6 +1,6 @@
 /** Tables of words and numbers. */
-import type { ComponentChildren } from "preact";
-import { Breakable } from "./breakable";
+import { type ComponentChildren, type HTMLAttributes, isValidElement, type VNode } from "preact";
+import { Breakable } from "./controls";
 import type { Setting } from "./wire";
 
 export interface Column {
@@ -9,59 +9,71 @@ export interface Column {
   title?: string | undefined;
 }
 
-/** A column of numbers. */
 export const num = (head: ComponentChildren, title?: string): Column => ({ head, class: "num", title });
 
-/** A column whose head is for screen readers only. */
 export const unseen = (head: string, of?: string): Column => ({ head: <span class="vh">{head}</span>, class: of });
 
-export interface Row {
+export interface Row extends TrProps {
   key: string | number;
+  /** A cell that is more than its column says comes as a whole `td` or `th`. */
   cells: readonly ComponentChildren[];
-  class?: string | undefined;
 }
+type TrProps = Pick<HTMLAttributes<HTMLTableRowElement>, "class" | "onClick">;
 
-interface TableProps {
+interface TableProps extends Pick<HTMLAttributes<HTMLTableElement>, "onKeyDown"> {
   label: string;
-  columns: readonly (Column | string)[];
-  rows: readonly Row[];
-  class?: string;
+  columns: readonly (Column | string | VNode)[];
+  /** In one body, or in several. */
+  rows: readonly Row[] | readonly (readonly Row[])[];
+  class?: string | undefined;
   /** The classes of the box that scrolls; it is in the order of the tab key where it has more than fits. */
   box?: string;
   focus?: boolean;
 }
 
-export function Table({ label, columns, rows, class: name, box = "xs-scroll", focus }: TableProps) {
-  const all = columns.map((column): Column => (typeof column === "string" ? { head: column } : column));
+const isCell = (cell: unknown): cell is VNode => isValidElement(cell) && (cell.type === "td" || cell.type === "th");
+
+export function Table({ label, columns, rows, class: name, box = "xs-scroll", focus, onKeyDown }: TableProps) {
+  const all = columns.map((one): Column | VNode => (typeof one === "string" ? { head: one } : one));
+  const bodies = (Array.isArray(rows[0]) ? rows : [rows]) as readonly (readonly Row[])[];
   return (
     <div class={box} tabIndex={focus ? 0 : undefined}>
-      <table class={name} aria-label={label}>
+      <table class={name} aria-label={label} onKeyDown={onKeyDown}>
         <thead>
           <tr>
-            {all.map(({ head, title, class: kind }, i) => (
-              <th key={i} scope="col" class={kind} title={title}>
-                {head}
-              </th>
-            ))}
+            {all.map((column, i) =>
+              isCell(column) ? (
+                column
+              ) : (
+                <th key={i} scope="col" class={(column as Column).class} title={(column as Column).title}>
+                  {(column as Column).head}
+                </th>
+              ),
+            )}
           </tr>
         </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={row.key} class={row.class}>
-              {row.cells.map((cell, i) => (
-                <td key={i} class={all[i]?.class}>
-                  {cell}
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
+        {bodies.map((body, n) => (
+          <tbody key={n}>
+            {body.map(({ key, cells, ...row }) => (
+              <tr key={key} {...row}>
+                {cells.map((cell, i) =>
+                  isCell(cell) ? (
+                    cell
+                  ) : (
+                    <td key={i} class={(all[i] as Column)?.class}>
+                      {cell}
+                    </td>
+                  ),
+                )}
+              </tr>
+            ))}
+          </tbody>
+        ))}
       </table>
     </div>
   );
 }
 
-/** Settings and their values. */
 export function Settings({ of, label }: { of: readonly Setting[]; label: string }) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard

@@ -24,7 +24,6 @@ export function linearTicks(low: number, high: number, wanted = 5): number[] {
   return ticks;
 }
 
-/** Powers of ten between `low` and `high`, at most `most` of them. */
 export function powerTicks(low: number, high: number, most = 6): number[] {
   const [first, last] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(high) + 1e-9)];
   const every = Math.max(1, Math.ceil((last - first + 1) / most));

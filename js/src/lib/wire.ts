@@ -244,11 +244,10 @@ export type SteeringCommand =
   | { kind: "steering_remove"; key: string }
   | { kind: "steering_stop" }
   | { kind: "steering_tokens"; prompt: string };
+/** Of the commands that are not here, null. */
 export interface Answers {
-  chart: null;
   check: CheckResult;
   checkpoint_action: Started | Imported;
-  compare: null;
   comparison: ComparisonData;
   comparison_table: ComparisonTableData;
   create: Started;
@@ -261,30 +260,21 @@ export interface Answers {
   list_stores: StoreRow[];
   list_templates: TemplatesData;
   metric_table: Record<"rows" | "total", number>;
-  open_sae: null;
-  pareto: null;
   pictures: Picture[];
   refresh: unknown;
-  rename: null;
-  rename_group: null;
   run_action: Started;
   run_actions: Done;
   save_template: Record<"template_id", string>;
-  template_action: null;
   train_demo: Started;
   train_longer: Started;
   hub_action: Record<"job_ids", string[]>;
   hub_download: Record<"job_ids", string[]>;
   hub_known: HubKnownData;
   hub_list: HubListing;
-  hub_open: null;
   hub_preview: HubPreviewData;
   hub_rows: VariantRow[];
-  hub_token: null;
   add_local: Record<"sae_id", string>;
   begin_upload: Record<"upload_id", string>;
-  browse_saes: null;
-  cancel_upload: null;
   compare_saes: SaeComparison;
   delete_saes: Done;
   describe_sae: SaeDetails;
@@ -293,38 +283,28 @@ export interface Answers {
   finish_upload: Record<"sae_id", string>;
   locate_sae: Record<"sae_id", string>;
   measure_sae: SaeStatistics;
-  select_saes: null;
-  show_below: null;
   show_training: TrainingFacts;
   upload_chunk: Record<"received", number>;
   check_extraction: ExtractionCheck;
   edit_feature: FeatureNotes;
   expand_example: ExampleContext;
   export_features: Written;
-  extraction_action: null;
   extraction_form: ExtractionFormData;
   feature_logits: FeatureLogitsData;
   feature_relations: FeatureRelationsData;
   import_labels: Record<"imported" | "skipped", number>;
   label_features: Record<"labelled" | "skipped", number>;
   list_saes: SaeChoices;
-  logits_action: null;
   open_feature: FeaturePage;
   query_features: FeatureRows;
   read_loss_effect: LossEffectData;
   read_prompt: PromptReading;
-  show_download: null;
-  show_view: null;
   start_extraction: Record<"extraction_id", string>;
-  steer_feature: null;
   step_feature: FeaturePlace;
   suggest_label: Suggestion;
   test_text: TestedText;
   try_demo: Record<"extraction_id", string>;
   steering_add: Record<"key", string>;
-  steering_browse: null;
-  steering_choose: null;
-  steering_close: null;
   steering_copy: Record<"text", string>;
   steering_demo: Record<"sae_id", string>;
   steering_edit: Record<"revision", number>;
@@ -334,8 +314,6 @@ export interface Answers {
   steering_preset: PresetRecord[];
   steering_presets: PresetRecord[];
   steering_read: SteeringTexts | null;
-  steering_remove: null;
-  steering_stop: null;
   steering_tokens: PromptPiece[];
 }
 export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "longer": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "zoomed": false, "summaries": []}, "devices": [], "compare": null, "templates_revision": 0, "sae_shown": null};

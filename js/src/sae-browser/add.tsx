@@ -2,11 +2,10 @@
 import { useRef, useState } from "preact/hooks";
 import { useOpened } from "../lib/a11y";
 import { Button, Segments } from "../lib/controls";
-import { asksConvention, Convention } from "../lib/convention";
 import * as f from "../lib/format";
-import { Facts, Field } from "../lib/kit";
+import { asksConvention, Convention, Field } from "../lib/forms";
+import { Progress as Bar, Facts } from "../lib/kit";
 import { ItemNotes } from "../lib/notes";
-import { Progress as Bar } from "../lib/progress";
 import { type FileToSend, filesOf } from "../lib/upload";
 import { type About, ADDING, type Upload } from "./adding";
 import type { Store } from "./store";

@@ -1,6 +1,5 @@
 /** Header, filters, list and footer; or what is opened in the place of the list. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { focusButton } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { type KeyRow, Keys } from "../lib/keys";
@@ -65,19 +64,16 @@ const somethingBelow = (state: SaeBrowserState) => state.below !== "";
 function Header({ store }: { store: Store }) {
   const { total, workspace } = store.state.value;
   const away = somethingBelow(store.state.value);
-  const root = useRef<HTMLDivElement>(null);
-  const called = store.focusHeader.value;
-  useLayoutEffect(() => {
-    if (called !== null && focusButton(root.current, called)) store.focusHeader.value = null;
-  }, [called, away, store]);
   const where = `in this workspace${workspace === "default workspace" ? "" : ` (${workspace})`}`;
   return (
-    <div ref={root} class="hd saes">
+    <div class="hd saes">
       <h2>SAEs</h2>
       <span class="sm t2 sub">{`${f.count(total)} ${where}`}</span>
       <div class="sp" />
       {away ? (
-        <Button text="Back to SAEs" icon="left" onClick={() => void store.showList()} />
+        <span data-back=".hd .b.p">
+          <Button text="Back to SAEs" icon="left" onClick={() => store.showList()} />
+        </span>
       ) : (
         <>
           <AddButton store={store} />
@@ -109,7 +105,7 @@ function DownloadButton({ store }: { store: Store }) {
       text="Download from Hugging Face"
       kind={store.adding.shown.value ? "plain" : "primary"}
       icon="download"
-      onClick={() => void store.showDownload(true)}
+      onClick={() => store.showBelow("download", null)}
     />
   );
 }
@@ -175,7 +171,7 @@ function Empty({ store }: { store: Store }) {
       <Button
         text={starting ? "Starting…" : "Train the demo"}
         disabled={starting || started !== null}
-        onClick={() => void train()}
+        onClick={train}
       />
     </>
   );

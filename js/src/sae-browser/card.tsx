@@ -1,19 +1,19 @@
 /** One SAE in the list. */
-import { useRef } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Card as CardBox, Dismiss, Facts, PathForm, useCard } from "../lib/kit";
+import { PathForm, Choice as Pick } from "../lib/forms";
+import { Card as CardBox, Dismiss, Facts, Lines, Question, useCard } from "../lib/kit";
 import { CardNotes, ProblemNote } from "../lib/notes";
-import type { SaeCard } from "../lib/wire";
-import { DeleteQuestion, ExportForm } from "./card-forms";
+import type { Choice, SaeCard, SelectedSae } from "../lib/wire";
 import { Drawer, TrainingRecord } from "./drawer";
-import { factsLine, isInUse, modelLine, stateNote } from "./state";
+import { deleteQuestion, factsLine, isInUse, modelLine, othersOf, slug, stateNote } from "./state";
 import type { Open, Store } from "./store";
 
 const DELETING = "Deleting…";
 
 export function Card({ store, card }: { store: Store; card: SaeCard }) {
-  const of = useCard<Open>(store, useRef<HTMLLIElement>(null), card);
+  const of = useCard<Open>(store, card);
   const { open, kind, close } = of;
   const { id, name } = card;
   const show = (what: Open) => () => {
@@ -47,22 +47,12 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
         { label: "Rename", run: show({ kind: "rename" }) },
         { label: "Details", run: show(details) },
         ...(missing ? [] : [{ label: "Export", run: show({ kind: "export" }) }]),
-        { label: "Copy ID", run: () => void of.copyId() },
+        { label: "Copy ID", run: () => of.copyId() },
         { label: "Delete", danger: true, run: show({ kind: "delete" }) },
       ]}
-      onEscape={() => close(kind && openedBy(card, kind))}
       opens={{
-        delete: () => (
-          <DeleteQuestion
-            saes={[card]}
-            onDelete={() => {
-              void store.delete(id, [card]);
-              of.returnTo(DELETING);
-            }}
-            onKeep={() => close("Delete")}
-          />
-        ),
-        export: () => <ExportForm store={store} id={id} saes={[card]} own={own} onClose={() => close("Export")} />,
+        delete: () => <DeleteQuestion saes={[card]} onDelete={() => store.delete(id, [card])} onKeep={close} />,
+        export: () => <ExportForm store={store} id={id} saes={[card]} own={own} onClose={close} />,
         locate: () => (
           <PathForm
             label={`Locate the files of ${name}`}
@@ -71,14 +61,14 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
             field="Folder of the files"
             hint="Where they are now on the kernel's machine. They are checked before they are used."
             onPath={(path) => store.locate(card, path)}
-            onClose={() => close("Locate files")}
+            onClose={close}
           />
         ),
-        training: () => <TrainingRecord store={store} card={card} onClose={() => close(recordOf(card))} />,
+        training: () => <TrainingRecord store={store} card={card} onClose={close} />,
         details: () => open?.kind === "details" && <Drawer store={store} card={card} tab={open.tab} />,
       }}
       notes={
-        <CardNotes store={store} id={id} title="Exported." card={of} problem={<Problem store={store} id={id} />}>
+        <CardNotes store={store} id={id} title="Exported." problem={<Problem store={store} id={id} />}>
           {files && (
             <NoteBox tone="warn" title={files.title}>
               {files.text}
@@ -104,13 +94,6 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
 }
 
 const recordOf = (card: SaeCard): string => `Training record: ${card.training_name}`;
-
-/** The button that opened what is open: focus goes back to it. Everything else comes from the menu. */
-function openedBy(card: SaeCard, kind: string): string | undefined {
-  if (kind === "training") return recordOf(card);
-  if (kind === "details") return card.state === "missing" ? undefined : "Details";
-  return { delete: "Delete", export: "Export", locate: "Locate files" }[kind];
-}
 
 /** What failed; that something else uses the SAE is no error, one has to wait. */
 export function Problem({ store, id }: { store: Store; id: string }) {
@@ -183,7 +166,6 @@ function ModelLine({ card, open, onTraining }: { card: SaeCard; open: boolean; o
 interface ActionsProps {
   store: Store;
   card: SaeCard;
-  /** What is open in the card. */
   kind: string | undefined;
   onShow: (what: Open) => () => void;
 }
@@ -209,8 +191,8 @@ function Actions({ store, card, kind, onShow }: ActionsProps) {
         remove
       ) : (
         <>
-          <Button text="Extract" small onClick={() => void store.showBelow("extractions", card)} />
-          <Button text="Steering" small onClick={() => void store.showBelow("steering", card)} />
+          <Button text="Extract" small onClick={() => store.showBelow("extractions", card)} />
+          <Button text="Steering" small onClick={() => store.showBelow("steering", card)} />
           <Button text="Export" small expanded={kind === "export"} onClick={onShow({ kind: "export" })} />
           {remove}
           <Button
@@ -223,5 +205,53 @@ function Actions({ store, card, kind, onShow }: ActionsProps) {
         </>
       )}
     </>
+  );
+}
+
+interface ExportProps {
+  store: Store;
+  /** The id of the SAE, or where what concerns all that are checked is kept. */
+  id: string;
+  saes: readonly SelectedSae[];
+  /** The format in which the one SAE is kept: it can always be written in that. */
+  own?: Choice;
+  onClose: () => void;
+}
+
+export function ExportForm({ store, id, saes, own, onClose }: ExportProps) {
+  const one = saes.length === 1 ? saes[0] : undefined;
+  const written = store.state.value.export_formats;
+  const formats = own && written.every((one) => one.value !== own.value) ? [own, ...written] : written;
+  const [format, setFormat] = useState(own?.value ?? formats[0]?.value ?? "saelens");
+  return (
+    <PathForm
+      label={one ? `Export ${one.name}` : "Export selected"}
+      submit={one ? "Write files" : `Write ${saes.length} SAEs`}
+      working="Exporting…"
+      field="Folder"
+      path={one ? slug(one.name) : "saes"}
+      hint={`On the kernel's machine; ${one ? "counted from the notebook's folder" : "each SAE gets a folder in it"}`}
+      onPath={(folder) => store.export(id, saes, folder, format)}
+      onClose={onClose}
+    >
+      <Pick label="Format" options={formats} value={format} onPick={setFormat} />
+    </PathForm>
+  );
+}
+
+interface DeleteProps {
+  saes: readonly SelectedSae[];
+  onDelete: () => void;
+  onKeep: () => void;
+}
+
+export function DeleteQuestion({ saes, onDelete, onKeep }: DeleteProps) {
+  const { children, ...question } = deleteQuestion(saes, onDelete);
+  const others = othersOf(saes.map((sae) => sae.name));
+  return (
+    <Question {...question} onKeep={onKeep}>
+      {children}
+      <Lines lines={others} label={`The ${others.length} more`} short />
+    </Question>
   );
 }

@@ -1,8 +1,7 @@
 /** Two SAEs side by side: which latents of one have a near twin in the other. */
 import { useOpened } from "../lib/a11y";
 import { Answered, useAnswer } from "../lib/ask";
-import { Breakable } from "../lib/breakable";
-import { Button } from "../lib/controls";
+import { Breakable, Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
 import { put } from "../lib/kit";

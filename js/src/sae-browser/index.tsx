@@ -9,7 +9,7 @@ export function renderBrowser(model: Model, parent: HTMLElement, stop: AbortSign
   const options = {
     label: "SAE browser",
     close: () => closeInnermost(store),
-    letters: () => ({ n: () => void store.turnPage(1, true), p: () => void store.turnPage(-1, true) }),
+    letters: () => ({ n: () => store.turnPage(1, true), p: () => store.turnPage(-1, true) }),
   };
   mountWidget(model, parent, store, options, <Browser store={store} />);
 }

@@ -32,7 +32,6 @@ export function choicesOf(facets: SaeFacets, query: SaeQuery, field: Facet): Cho
   return [...choices, { value: String(chosen), label: String(chosen), count: 0 }];
 }
 
-/** What a filter's value is called. */
 export const labelOf = (facets: SaeFacets, query: SaeQuery, field: Facet): string =>
   choicesOf(facets, query, field).find((choice) => choice.value === String(query[field]))?.label ??
   String(query[field]);
@@ -69,7 +68,6 @@ export function ageWords(unix: number, now = Date.now()): string {
   return `added ${at.getDate()} ${MONTHS[at.getMonth()]}${year}`;
 }
 
-/** The last line of a card. */
 export function factsLine(card: SaeCard, now = Date.now()): string[] {
   return [
     ...(card.features_extracted > 0 ? [`${f.plural(card.features_extracted, "feature")} extracted`] : []),
@@ -100,7 +98,6 @@ export function namesOf(names: readonly string[]): string {
   return shown.length ? `${shown.join(", ")} and ${last}` : (last ?? "");
 }
 
-/** The names that `namesOf` only counts. */
 export const othersOf = (names: readonly string[]): readonly string[] =>
   names.length > NAMED ? names.slice(NAMED - 1) : [];
 
@@ -122,7 +119,6 @@ export function outcomeWords(what: keyof typeof DONE, asked: number, problems: D
   return { title, lines: problems.map(line) };
 }
 
-/** The question before SAEs are deleted. */
 export function deleteQuestion(saes: readonly SelectedSae[], onDelete: () => void) {
   const [one] = saes;
   const bytes = saes.reduce((sum, sae) => sum + sae.size_bytes, 0);
@@ -152,7 +148,6 @@ export function stateNote(card: SaeCard): { title: string; text: string } | null
   };
 }
 
-/** A folder name for an export. */
 export const slug = (name: string): string =>
   name
     .replace(/[^\p{L}\p{N}_.-]+/gu, "-")

@@ -44,14 +44,11 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   private readonly chosen = new Chosen<SaeQuery>();
   private readonly checked = signal<readonly string[] | null>(null);
   readonly bulk = signal<Bulk | null>(null);
-  /** The two SAEs that are compared. */
   readonly compared = signal<readonly [SelectedSae, SelectedSae] | null>(null);
   /** Name, notes and tags that were typed and not saved, by SAE. */
   readonly drafts = signal<ReadonlyMap<string, Draft>>(new Map());
   /** An SAE to bring to the top of the list once its card is there. */
   readonly inView = signal<string | null>(null);
-  /** A button of the header to move the focus to once it is there. */
-  readonly focusHeader = signal<string | null>(null);
   /** The next page was asked for from within the list: the focus goes to its first card. */
   private turning = false;
   private typing: ReturnType<typeof setTimeout> | undefined;
@@ -117,7 +114,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   search(text: string): void {
     this.chosen.take({ search: text });
     clearTimeout(this.typing);
-    this.typing = setTimeout(() => void this.browse({ search: text }), TYPING);
+    this.typing = setTimeout(() => this.browse({ search: text }), TYPING);
   }
 
   clearFilters(): void {
@@ -153,7 +150,6 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
 
   // -------------------------------------------------------------------------------------------- what is done
 
-  /** `key`: the id of an SAE, or `SELECTION`. */
   async delete(key: string, saes: readonly SelectedSae[]): Promise<void> {
     const ids = saes.map((sae) => sae.id);
     const after = this.neighbour(ids);
@@ -162,7 +158,6 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     const done = await this.under(key, "delete", { kind: "delete_saes", sae_ids: ids });
     if (done?.done.length) {
       this.focusCard.value = after;
-      if (after === null) this.focusHeader.value = "Add local files";
       this.announce(done.done.length === 1 ? "Deleted." : `${done.done.length} SAEs deleted.`);
     }
   }
@@ -206,27 +201,15 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     return done;
   }
 
-  /** The button that was pressed gives way to the one that leads back, which gets the focus. */
-  async showDownload(shown: boolean): Promise<void> {
-    const download = "Download from Hugging Face";
-    this.focusHeader.value = shown ? "Back to SAEs" : download;
-    const command = { kind: "show_below", what: "download", shown } as const;
-    if ((await this.command(WIDGET, download, command)) === null) this.focusHeader.value = null;
+  /** Opens something below: the extraction viewer with this SAE chosen, steering to look it up in, the download. */
+  showBelow(what: "extractions" | "steering" | "download", sae: SaeCard | null): void {
+    const word = { extractions: "Extract", steering: "Steering", download: "Download from Hugging Face" }[what];
+    void this.command(sae?.id ?? WIDGET, word, { kind: "show_below", what, shown: true, sae_id: sae?.id ?? null });
   }
-
-  /** Opens the extraction viewer below with this SAE chosen for an extraction, or steering to look features up in it. */
-  async showBelow(what: "extractions" | "steering", sae: SaeCard | null): Promise<void> {
-    this.focusHeader.value = sae ? "Back to SAEs" : "Add local files";
-    const command = { kind: "show_below", what, shown: sae !== null, sae_id: sae?.id ?? null } as const;
-    const label = what === "steering" ? "Steering" : "Extract";
-    if ((await this.command(sae?.id ?? WIDGET, label, command)) === null) this.focusHeader.value = null;
-  }
-
   /** Closes whatever stands below. */
-  async showList(): Promise<void> {
+  showList(): void {
     const { below } = this.state.value;
-    if (below === "download") await this.showDownload(false);
-    else if (below !== "") await this.showBelow(below, null);
+    if (below) void this.command(WIDGET, "Back to SAEs", { kind: "show_below", what: below, shown: false });
   }
 
   /** The name of the training that was started, or null. */
@@ -243,7 +226,6 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     return (cards.slice(Math.max(0, at)).find(left) ?? cards.slice(0, Math.max(0, at)).filter(left).at(-1))?.id ?? null;
   }
 
-  /** Closes what was open in cards that are gone. */
   private forgetGone(before: readonly SaeCard[], after: readonly SaeCard[]): void {
     if (this.open.value.size === 0) return;
     const left = new Set(after.map((card) => card.id));

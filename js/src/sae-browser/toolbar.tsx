@@ -4,8 +4,7 @@ import * as f from "../lib/format";
 import { Pick, put, Search, SelectAll } from "../lib/kit";
 import { BusyNote, DoneNote, OutcomeNote } from "../lib/notes";
 import type { SaeQuery } from "../lib/wire";
-import { Problem } from "./card";
-import { DeleteQuestion, ExportForm } from "./card-forms";
+import { DeleteQuestion, ExportForm, Problem } from "./card";
 import { choicesOf, type Facet, FILTERS, labelOf, SORTS } from "./state";
 import { type Bulk, SELECTION, type Store } from "./store";
 
@@ -46,7 +45,7 @@ function Filter({ store, field, label, all }: { store: Store; field: Facet; labe
       title={value === null ? undefined : labelOf(facets, query, field)}
       value={value === null ? "" : String(value)}
       options={[{ value: "", label: all }, ...options]}
-      onPick={(text) => void store.browse(choose(text))}
+      onPick={(text) => store.browse(choose(text))}
     />
   );
 }
@@ -67,7 +66,7 @@ function SelectionBar({ store }: { store: Store }) {
           shown={cards.map((card) => card.id)}
           checked={store.checkedIds()}
           title={selection.map((sae) => sae.name).join(", ") || undefined}
-          onCheck={(ids) => void store.check(ids)}
+          onCheck={(ids) => store.check(ids)}
         />
         <Button
           text="Compare"
@@ -95,13 +94,13 @@ function SelectionBar({ store }: { store: Store }) {
           expanded={store.bulk.value === "delete"}
           onClick={() => ask("delete")}
         />
-        {!none && <Button text="Clear selection" small kind="quiet" onClick={() => void store.check([])} />}
+        {!none && <Button text="Clear selection" small kind="quiet" onClick={() => store.check([])} />}
         <div class="sp" />
         <Sort
           label="Sort SAEs"
           options={SORTS}
           value={store.query().sort}
-          onSelect={(sort) => void store.browse({ sort })}
+          onSelect={(sort) => store.browse({ sort })}
         />
       </div>
       <BulkBox store={store} />
@@ -119,7 +118,7 @@ function BulkBox({ store }: { store: Store }) {
     <div class="panel-note notes">
       {what === "export" && <ExportForm store={store} id={SELECTION} saes={selection} onClose={close} />}
       {what === "delete" && (
-        <DeleteQuestion saes={selection} onDelete={() => void store.delete(SELECTION, selection)} onKeep={close} />
+        <DeleteQuestion saes={selection} onDelete={() => store.delete(SELECTION, selection)} onKeep={close} />
       )}
       <BusyNote store={store} id={SELECTION} />
       <Problem store={store} id={SELECTION} />

@@ -1,6 +1,5 @@
 /** Steering: a model writes with features turned up, down or off, beside what it writes itself. */
-import { bundleOf } from "../lib/entry";
-import { mountWidget } from "../lib/host";
+import { bundleOf, mountWidget } from "../lib/host";
 import type { Model } from "../lib/rpc";
 import { Store } from "./store";
 import { Widget } from "./widget";

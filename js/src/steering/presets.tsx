@@ -1,6 +1,6 @@
 /** Settings that were saved under a name. */
 import { useState } from "preact/hooks";
-import { useOpened, useUid } from "../lib/a11y";
+import { onSubmit, useOpened, useUid } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Question } from "../lib/kit";
@@ -29,10 +29,10 @@ export function Presets({ store }: { store: Store }) {
       <div class="row">
         <h3>Presets</h3>
         <div class="sp" />
-        <Button small kind="quiet" icon="close" label="Close presets" onClick={() => void store.showPresets(false)} />
+        <Button small kind="quiet" icon="close" label="Close presets" onClick={() => store.showPresets(false)} />
       </div>
       <BusyNote store={store} id={PRESETS} />
-      <Problem store={store} name={name.trim()} onReplace={() => void save(true)} />
+      <Problem store={store} name={name.trim()} onReplace={() => save(true)} />
       {presets?.length === 0 && <p class="sm t2">No presets yet</p>}
       {presets && presets.length > 0 && (
         <ul aria-label="Presets" class="plist">
@@ -54,13 +54,7 @@ export function Presets({ store }: { store: Store }) {
           ))}
         </ul>
       )}
-      <form
-        class="row"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void save();
-        }}
-      >
+      <form class="row" onSubmit={onSubmit(() => save())}>
         <label class="sm t2" for={id}>
           Name
         </label>
@@ -121,7 +115,7 @@ function Preset({ store, preset, onDelete }: { store: Store; preset: PresetRecor
         small
         label={`Load ${name}`}
         disabled={preset.problem !== "" || store.running}
-        onClick={() => void store.preset("load", preset.name)}
+        onClick={() => store.preset("load", preset.name)}
       />
       <Button small kind="quiet" icon="trash" label={`Delete ${name}`} onClick={onDelete} />
     </div>

@@ -2,12 +2,11 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../lib/controls";
 import { parseInteger, parseNumber } from "../lib/format";
-import { HiddenNote } from "../lib/hidden-note";
-import { Field, FieldBox } from "../lib/kit";
+import { Field, FieldBox } from "../lib/forms";
+import { HiddenNote } from "../lib/tokens";
 import { NEW_TOKENS } from "../lib/wire";
 import type { Store } from "./store";
 
-/** A number that is typed. */
 interface NumberField {
   label: string;
   parse: (text: string) => number | null;
@@ -66,15 +65,9 @@ export function Prompt({ store }: { store: Store }) {
           text={status === "stopping" ? "Stopping…" : "Stop"}
           icon="stop"
           disabled={!running || status === "stopping"}
-          onClick={() => void store.stopWriting()}
+          onClick={() => store.stopWriting()}
         />
-        <Button
-          text="Generate"
-          kind="primary"
-          icon="play"
-          disabled={running}
-          onClick={() => void store.start("generate")}
-        />
+        <Button text="Generate" kind="primary" icon="play" disabled={running} onClick={() => store.start("generate")} />
       </div>
       {wrong.map(({ label, why }) => (
         <p key={label} class="sm bad" role="alert">

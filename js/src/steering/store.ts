@@ -51,8 +51,6 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   readonly presets: Signal<readonly PresetRecord[] | null> = signal(null);
   readonly browseShown = signal(false);
   readonly demoComing = signal(false);
-  /** The box to add a feature with gets the focus once it can be used. */
-  readonly focusSearch = signal(false);
   /** What could not be copied, to be copied by hand. */
   readonly toCopy: Signal<string | null> = signal(null);
   /** A run was asked for and does not show in the state yet. */
@@ -120,7 +118,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     this.version += 1;
     this.confirmed = null;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.flush(), REST);
+    this.timer = setTimeout(() => this.flush(), REST);
   }
 
   /** Sends what was set; true when Python has it all. */
@@ -180,9 +178,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     this.demoComing.value = true;
     const answer = await this.command(WIDGET, "Use the demo SAE", { kind: "steering_demo" });
     this.demoComing.value = false;
-    if (answer === null) return;
-    this.focusSearch.value = true;
-    this.announce("The demo SAE is in the library. Add a feature.");
+    if (answer) this.announce("The demo SAE is in the library. Add a feature.");
   }
 
   close(): void {
@@ -203,7 +199,6 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     else void this.loadTokens();
   }
 
-  /** Asks for the tokens of the prompt, unless they are known. */
   async loadTokens(): Promise<void> {
     const { prompt } = this.settings();
     if (this.tokensOf === prompt && this.tokens.value) return;

@@ -1,22 +1,16 @@
 /** Header, features, prompt, result, sweep, footer. */
 import { useState } from "preact/hooks";
-import { Button, NoteBox } from "../lib/controls";
-import { copyText } from "../lib/copy";
-import { CodeLine } from "../lib/copy-button";
-import { useHelp } from "../lib/help";
+import { Button, NoteBox, useHelp } from "../lib/controls";
+import { CodeLine, copyText } from "../lib/copy";
 import { type KeyRow, Keys } from "../lib/keys";
 import { Dismiss, Empty as EmptyBox, put } from "../lib/kit";
 import { useAge, WidgetNotes } from "../lib/notes";
 import { visible } from "../lib/tokens";
-import { AddBox, Hits, type Search, useSearch } from "./add";
-import { Feature } from "./feature";
-import { Gauge } from "./gauge";
-import { Positions } from "./positions";
+import { AddBox, Feature, Gauge, Hits, Positions, type Search, useSearch } from "./feature";
 import { Presets } from "./presets";
 import { Prompt } from "./prompt";
-import { Result } from "./result";
+import { Result, Sweep } from "./result";
 import { type Store, WIDGET } from "./store";
-import { Sweep } from "./sweep";
 import { doneWords, progressWords } from "./words";
 
 const KEYS: readonly KeyRow[] = [
@@ -70,7 +64,7 @@ function Header({ store }: { store: Store }) {
         text="Presets"
         popup="menu"
         expanded={store.presetsShown.value}
-        onClick={() => void store.showPresets(!store.presetsShown.value)}
+        onClick={() => store.showPresets(!store.presetsShown.value)}
       />
       <CopyAll store={store} />
       {can_close && <Button kind="quiet" icon="close" label="Close steering" onClick={() => store.close()} />}
@@ -91,12 +85,7 @@ function CopyAll({ store }: { store: Store }) {
     setTimeout(() => setCopied(false), 2000);
   };
   return (
-    <Button
-      text={copied ? "Copied" : "Copy all"}
-      icon="copy"
-      label={copied ? "Copied" : undefined}
-      onClick={() => void copy()}
-    />
+    <Button text={copied ? "Copied" : "Copy all"} icon="copy" label={copied ? "Copied" : undefined} onClick={copy} />
   );
 }
 
@@ -171,7 +160,7 @@ function Empty({ store, search }: { store: Store; search: Search }) {
         actions={
           <>
             <Button text="Open features browser" kind="primary" onClick={() => store.browse()} />
-            <Button onClick={() => void store.showPresets(true)}>Load preset</Button>
+            <Button onClick={() => store.showPresets(true)}>Load preset</Button>
             {store.browseShown.value && <CodeLine words="Run this in a cell:" code={`sw.ExtractionViewer(${code})`} />}
           </>
         }
@@ -188,7 +177,7 @@ function NoSae({ store }: { store: Store }) {
   const { code } = store.state.value;
   const coming = store.demoComing.value;
   return (
-    <div class="empty">
+    <div class="empty" data-back=".srch input">
       <h3>No SAEs yet</h3>
       <p>
         Steering turns features of an SAE up or down, and the library has none. The package brings one for its own small
@@ -198,7 +187,7 @@ function NoSae({ store }: { store: Store }) {
         text={coming ? "Opening the demo…" : "Use the demo SAE"}
         kind="primary"
         disabled={coming}
-        onClick={() => void store.useDemo()}
+        onClick={() => store.useDemo()}
       />
       <CodeLine words="To download one or add files, run in a cell:" code={`sw.SAEBrowser(${code})`} />
       <CodeLine words="To train one:" code={`sw.TrainingPanel(${code})`} />

@@ -53,7 +53,6 @@ function activation(value: number): string {
 const ROUND = [1, 2, 3, 4, 6, 8, 10];
 const MODERATE = 4; // times the strength to begin with: there text breaks
 
-/** The next round number. */
 function roundUp(value: number): number {
   const unit = 10 ** Math.floor(Math.log10(value));
   const found = ROUND.find((one) => one * unit >= value * (1 - 1e-9)) ?? 10;
@@ -198,7 +197,6 @@ export function progressWords(run: SteeringRun, settings: Pick<SteeringSettings,
   return swept.length ? `Sweeping, strength ${swept.length} of ${settings.strengths.length}` : "Writing the baseline";
 }
 
-/** What was done last. */
 export function doneWords(texts: SteeringTexts | null): string {
   if (texts === null) return "";
   const seconds = `${texts.seconds < 10 ? texts.seconds.toFixed(1) : Math.round(texts.seconds)} s`;

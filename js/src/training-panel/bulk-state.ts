@@ -38,7 +38,6 @@ export const losesTokens = (cards: readonly Card[]): number =>
 const named = (cards: readonly Card[]): string =>
   cards.length === 1 ? (cards[0]?.name ?? "") : `${f.count(cards.length)} trainings`;
 
-/** The question before runs are stopped. */
 export function stopQuestion(
   cards: readonly Card[],
   onStop: (action: "stop" | "stop_without_saving") => void,

@@ -1,20 +1,17 @@
 /** One training in the list, and what opens in it. */
-import { useRef } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
-import { Buttons, Card as CardBox, Facts, Question, StatusWord, useCard } from "../lib/kit";
+import { Buttons, Card as CardBox, Facts, Progress, Question, StatusWord, useCard } from "../lib/kit";
 import { CardNotes, placing } from "../lib/notes";
-import { Progress } from "../lib/progress";
-import type { Card } from "../lib/wire";
-import { ExportForm } from "./bulk";
+import type { Card, Tile, Value } from "../lib/wire";
 import { deleteQuestion, stopQuestion } from "./bulk-state";
+import { ExportForm, LongerForm, SaveTemplate } from "./card-forms";
 import { Details } from "./details";
-import { LongerForm } from "./longer";
-import { SaveTemplate } from "./save-template";
+import { tiledBy } from "./groups";
+import type { ListCard } from "./state";
 import * as state from "./state";
 import type { Open, Store } from "./store";
-import { Tiles } from "./tiles";
 
 /** The first entries of a card's menu; `details` is what *Details* opens. */
 export const menuOf = (card: ReturnType<typeof useCard<Open>>, details: Open) => [
@@ -22,11 +19,11 @@ export const menuOf = (card: ReturnType<typeof useCard<Open>>, details: Open) =>
   { label: "Details", run: card.show(details) },
   { label: "Save as template", run: card.show({ kind: "template" }) },
   { label: "Export", run: card.show({ kind: "export" }) },
-  { label: "Copy ID", run: () => void card.copyId() },
+  { label: "Copy ID", run: () => card.copyId() },
 ];
 
 export function TrainingCard({ store, card }: { store: Store; card: Card }) {
-  const of = useCard<Open>(store, useRef<HTMLLIElement>(null), card);
+  const of = useCard<Open>(store, card);
   const { open, close } = of;
   const { id, name } = card;
   const status = state.statusOf(card);
@@ -70,22 +67,18 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
       menu={[...menu, ...remove]}
       aside={<Tiles card={card} />}
       opens={{
-        delete: () => (
-          <Question {...deleteQuestion([card], () => void store.act(card, "delete"))} onKeep={() => close()} />
-        ),
-        stop: () => (
-          <Question {...stopQuestion([card], (action) => void store.act(card, action))} onKeep={() => close("Stop")} />
-        ),
-        longer: () => <LongerForm store={store} card={card} onClose={() => close("Train longer")} />,
-        export: () => <ExportForm store={store} id={id} cards={[card]} onClose={() => close()} />,
-        template: () => <TemplateOf store={store} id={id} run={card} name={name} onClose={() => close()} />,
+        delete: () => <Question {...deleteQuestion([card], () => store.act(card, "delete"))} onKeep={close} />,
+        stop: () => <Question {...stopQuestion([card], (action) => store.act(card, action))} onKeep={close} />,
+        longer: () => <LongerForm store={store} card={card} onClose={close} />,
+        export: () => <ExportForm store={store} id={id} cards={[card]} onClose={close} />,
+        template: () => <TemplateOf store={store} id={id} run={card} name={name} onClose={close} />,
         details: () => (
           <Details
             store={store}
             card={card}
             tab={tab ?? "checkpoints"}
             onTab={(to) => store.openFor(id, { kind: "details", tab: to })}
-            onClose={() => close()}
+            onClose={close}
           />
         ),
       }}
@@ -93,8 +86,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
         <RunNotes
           store={store}
           card={card}
-          of={of}
-          onResume={() => void store.act(card, "resume")}
+          onResume={() => store.act(card, "resume")}
           log={tab === "log"}
           onLog={(on) => store.openFor(id, on ? { kind: "details", tab: "log" } : undefined)}
         />
@@ -131,7 +123,6 @@ interface TemplateProps {
   onClose: () => void;
 }
 
-/** Saves the settings of a run from its card. */
 export const TemplateOf = ({ store, id, run, name, onClose }: TemplateProps) => (
   <SaveTemplate
     store={store}
@@ -145,17 +136,14 @@ export const TemplateOf = ({ store, id, run, name, onClose }: TemplateProps) => 
 interface NotesProps {
   store: Store;
   card: Card;
-  /** The run that the note is about, where the card is that of a group. */
   about?: Card;
-  of: ReturnType<typeof useCard<Open>>;
   onResume: () => void;
-  /** Is the log of what failed shown? */
   log: boolean;
   onLog: (show: boolean) => void;
 }
 
 /** Below a card: what went wrong or stands still, with the button for it. */
-export function RunNotes({ store, card, about = card, of, onResume, log, onLog }: NotesProps) {
+export function RunNotes({ store, card, about = card, onResume, log, onLog }: NotesProps) {
   const status = state.statusOf(card);
   const { note } = card;
   const step = card.last_checkpoint_step;
@@ -181,7 +169,7 @@ export function RunNotes({ store, card, about = card, of, onResume, log, onLog }
     </>
   );
   return (
-    <CardNotes store={store} id={card.id} card={of} onOpen={(sae) => void store.openSae(card.id, sae)}>
+    <CardNotes store={store} id={card.id} onOpen={(sae) => store.openSae(card.id, sae)}>
       {status === "failed" ? (
         <NoteBox tone="err" {...(note ? placing(note) : { title: "The training failed." })} actions={actions}>
           {note?.hint}
@@ -202,5 +190,47 @@ export function RunNotes({ store, card, about = card, of, onResume, log, onLog }
         )
       )}
     </CardNotes>
+  );
+}
+
+export function Tiles({ card }: { card: ListCard }) {
+  const { tiles } = card;
+  const window = f.count(card.dead_window_tokens);
+  const range = (name: keyof Tile, text: (value: Value) => string): string => {
+    const values = tiledBy(card.members ?? [card]).map((one) => one.tiles[name]);
+    if (values.some((value) => value == null)) return f.DASH;
+    const [low, high] = [Math.min, Math.max].map((of) => text(of(...values.map(Number))));
+    return low === high ? `${low}` : `${low}–${high}`.replace(/ /g, "\u00a0"); // it breaks behind the dash
+  };
+  const unfired = range("val_dead", f.share); // of runs that ended before their window
+  const known = unfired !== f.DASH || tiles.dead !== null || card.tokens_done >= card.dead_window_tokens;
+  const rows: [label: string, value: string, title?: string, missing?: string][] = [
+    ["Loss", range("loss", f.loss)],
+    ["L0", range("l0", f.l0), "mean active latents per token"],
+    ["FVU", range("fvu", f.fvu), "fraction of variance unexplained"],
+    ["CE rec.", range("ce_loss_score", f.ce), "share of the cross-entropy recovered (zero ablation)"],
+    [
+      unfired === f.DASH ? "Dead" : "Never fired",
+      unfired === f.DASH ? range("dead", f.share) : unfired,
+      unfired === f.DASH ? `latents that did not fire in the last ${window} tokens` : "on held-out text",
+      !known ? `not known before ${window} tokens` : undefined,
+    ],
+  ];
+  return (
+    <dl class="tiles">
+      {rows.map(([label, value, title, missing]) => (
+        <div
+          class="tile"
+          key={label}
+          title={[value === f.DASH ? missing : value, title].filter(Boolean).join(": ") || undefined}
+        >
+          <dt>{label}</dt>
+          <dd class={value === f.DASH ? "na" : undefined}>
+            {value}
+            {missing && <span class="vh">{` ${missing}`}</span>}
+          </dd>
+        </div>
+      ))}
+    </dl>
   );
 }

@@ -5,11 +5,9 @@ import { Button, Checkbox, Segments } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import { JointKey, SeriesKey } from "../lib/icons";
 import { ItemNotes } from "../lib/notes";
-import { savePictures } from "../lib/picture";
 import type { Card, XAxis, XRange } from "../lib/wire";
-import { DataTable } from "./data-table";
-import { csvRows } from "./metric-table";
-import { StandIn } from "./stand-in";
+import { csvRows, DataTable } from "./data-table";
+import { StandIn, savePictures } from "./figures";
 import type { Store } from "./store";
 
 const X_AXES: readonly { value: XAxis; label: string }[] = [
@@ -69,7 +67,7 @@ export function ChartsBar({ store }: { store: Store }) {
           {nothing && <span>{nothing}</span>}
         </span>
         <div class="sp" />
-        <Smoothing value={charts.smoothing} onChange={(smoothing) => void store.changeCharts({ smoothing })} />
+        <Smoothing value={charts.smoothing} onChange={(smoothing) => store.changeCharts({ smoothing })} />
       </div>
       <div class="tb plain">
         <span class="sm t2" aria-hidden="true">
@@ -79,23 +77,23 @@ export function ChartsBar({ store }: { store: Store }) {
           label="X axis"
           options={X_AXES}
           selected={charts.x_axis}
-          onSelect={(x_axis) => void store.changeCharts({ x_axis })}
+          onSelect={(x_axis) => store.changeCharts({ x_axis })}
         />
         {charts.longer && (
           <Segments
             label="Runs that the x axis fits"
             options={X_RANGES}
             selected={charts.x_range}
-            onSelect={(x_range) => void store.changeCharts({ x_range })}
+            onSelect={(x_range) => store.changeCharts({ x_range })}
           />
         )}
-        <Checkbox label="Log y axis" checked={charts.log_y} onChange={(log_y) => void store.changeCharts({ log_y })}>
+        <Checkbox label="Log y axis" checked={charts.log_y} onChange={(log_y) => store.changeCharts({ log_y })}>
           Log y
         </Checkbox>
         <Checkbox
           label="Show raw values"
           checked={charts.show_raw}
-          onChange={(show_raw) => void store.changeCharts({ show_raw })}
+          onChange={(show_raw) => store.changeCharts({ show_raw })}
         >
           Raw
         </Checkbox>
@@ -106,7 +104,7 @@ export function ChartsBar({ store }: { store: Store }) {
           small
           kind="quiet"
           disabled={!charts.zoomed}
-          onClick={() => void store.command("charts", "Reset zoom", { kind: "chart", reset_zoom: true })}
+          onClick={() => store.command("charts", "Reset zoom", { kind: "chart", reset_zoom: true })}
         />
         <SaveButton
           store={store}
@@ -188,7 +186,7 @@ function SaveButton({ store, cards, word, save }: SaveProps) {
       label={`Download ${word}`}
       title={cards.length === 0 ? NOTHING : undefined}
       disabled={busy || cards.length === 0}
-      onClick={() => void press()}
+      onClick={press}
     />
   );
 }

@@ -2,17 +2,14 @@
 import { useState } from "preact/hooks";
 import { onEsc, useOpened } from "../lib/a11y";
 import { Answered, useAnswer } from "../lib/ask";
-import { Breakable } from "../lib/breakable";
-import { Button, Checkbox, Segments } from "../lib/controls";
+import { Breakable, Button, Checkbox, Segments, useHelp } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import * as f from "../lib/format";
-import { useHelp } from "../lib/help";
 import { SeriesKey } from "../lib/icons";
 import { Pick } from "../lib/kit";
-import { savePictures } from "../lib/picture";
 import { num, Table } from "../lib/table";
 import type { CompareState, ComparisonData, SettingRow, YAxis } from "../lib/wire";
-import { StandIn } from "./stand-in";
+import { StandIn, savePictures } from "./figures";
 import type { Store } from "./store";
 
 export function Compare({ store, compare }: { store: Store; compare: CompareState }) {
@@ -41,11 +38,11 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
           icon="download"
           label="Download comparison as CSV"
           disabled={asked.data === null}
-          onClick={() => void save()}
+          onClick={save}
         />
         <Button
           text="Back to trainings"
-          onClick={() => void store.command("panel", "Back", { kind: "compare", training_ids: [] })}
+          onClick={() => store.command("panel", "Back", { kind: "compare", training_ids: [] })}
         />
       </div>
       <div class="bd notes">
@@ -70,14 +67,11 @@ function Settings({ data, compare }: { data: ComparisonData; compare: CompareSta
           {`Show all ${data.rows.length}`}
         </Checkbox>
       </div>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
-      <div class={`xs-scroll wide${all || compare.names.length > SIDE_BY_SIDE ? " all" : ""}`} tabIndex={0}>
-        {compare.names.length > SIDE_BY_SIDE ? (
-          <AsRows compare={compare} settings={rows} />
-        ) : (
-          <AsColumns compare={compare} settings={rows} />
-        )}
-      </div>
+      {compare.names.length > SIDE_BY_SIDE ? (
+        <AsRows compare={compare} settings={rows} />
+      ) : (
+        <AsColumns compare={compare} settings={rows} all={all} />
+      )}
       <p class="xs t3">
         FVU and L0 on held-out text where they were measured there, else on the newest training batches. Throughput is
         tokens over the whole time of a run: loading, evaluations and checkpoints count.
@@ -91,54 +85,38 @@ interface SidesProps {
   settings: readonly SettingRow[];
 }
 
-function AsColumns({ compare, settings }: SidesProps) {
+function AsColumns({ compare, settings, all }: SidesProps & { all: boolean }) {
+  const span = compare.names.length + 1;
+  const rowOf = (of: Compared) => ({
+    key: idOf(of),
+    cells: [
+      <th key="name" scope="row" title={of.name}>
+        <Breakable text={of.label} />
+      </th>,
+      ...of.values.map((_, i) => cellOf(of, i)),
+    ],
+  });
+  const same = (
+    <td key="same" colSpan={span} class="t2">
+      Their settings are the same.
+    </td>
+  );
+  const group = (
+    <th key="group" scope="rowgroup" colSpan={span} class="group">
+      Results
+    </th>
+  );
   return (
-    <table aria-label="Configuration differences">
-      <thead>
-        <tr>
-          <td />
-          {compare.names.map((_, i) => (
-            <th key={compare.training_ids[i]} scope="col">
-              <Run compare={compare} at={i} />
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody>
-        {settings.map((row) => (
-          <tr key={row.name}>
-            <th scope="row" title={row.name}>
-              <Breakable text={row.label} />
-            </th>
-            {row.values.map((_, i) => (
-              <Cell key={compare.training_ids[i]} of={row} at={i} />
-            ))}
-          </tr>
-        ))}
-        {settings.length === 0 && (
-          <tr>
-            <td colSpan={compare.names.length + 1} class="t2">
-              Their settings are the same.
-            </td>
-          </tr>
-        )}
-      </tbody>
-      <tbody>
-        <tr>
-          <th scope="rowgroup" colSpan={compare.names.length + 1} class="group">
-            Results
-          </th>
-        </tr>
-        {compare.results.map((row) => (
-          <tr key={row.label}>
-            <th scope="row">{row.label}</th>
-            {row.values.map((_, i) => (
-              <Cell key={compare.training_ids[i]} of={row} at={i} />
-            ))}
-          </tr>
-        ))}
-      </tbody>
-    </table>
+    <Table
+      label="Configuration differences"
+      box={`xs-scroll wide${all ? " all" : ""}`}
+      focus
+      columns={[<td key="corner" />, ...compare.names.map((_, i) => ({ head: runOf(compare, i) }))]}
+      rows={[
+        settings.length ? settings.map(rowOf) : [{ key: "same", cells: [same] }],
+        [{ key: "results", cells: [group] }, ...compare.results.map(rowOf)],
+      ]}
+    />
   );
 }
 
@@ -149,43 +127,36 @@ function AsRows({ compare, settings }: SidesProps) {
   const columns: Compared[] = [names, ...compare.results, ...settings];
   const { values } = columns.find((column) => idOf(column) === sort.by) ?? { values: [] };
   const order = compare.names.map((_, i) => i).sort((a, b) => inOrder(values[a] ?? "", values[b] ?? "", sort.down));
+  const headOf = (column: Compared) => {
+    const id = idOf(column);
+    const by = id === sort.by;
+    const direction = by ? (sort.down ? "descending" : "ascending") : undefined;
+    return (
+      <th key={id} scope="col" class={column.best && "num"} title={column.name} aria-sort={direction}>
+        <Button kind="link" onClick={() => setSort({ by: id, down: by && !sort.down })}>
+          {column.label}
+          {by && <span aria-hidden="true">{sort.down ? " ↓" : " ↑"}</span>}
+        </Button>
+      </th>
+    );
+  };
   return (
-    <table class="runs" aria-label="Configuration differences">
-      <thead>
-        <tr>
-          {columns.map((column) => {
-            const id = idOf(column);
-            const by = id === sort.by;
-            return (
-              <th
-                key={id}
-                scope="col"
-                class={column.best && "num"}
-                title={column.name}
-                aria-sort={by ? (sort.down ? "descending" : "ascending") : undefined}
-              >
-                <Button kind="link" onClick={() => setSort({ by: id, down: by && !sort.down })}>
-                  {column.label}
-                  {by && <span aria-hidden="true">{sort.down ? " ↓" : " ↑"}</span>}
-                </Button>
-              </th>
-            );
-          })}
-        </tr>
-      </thead>
-      <tbody>
-        {order.map((i) => (
-          <tr key={compare.training_ids[i]}>
-            <th scope="row">
-              <Run compare={compare} at={i} />
-            </th>
-            {columns.slice(1).map((column) => (
-              <Cell key={idOf(column)} of={column} at={i} />
-            ))}
-          </tr>
-        ))}
-      </tbody>
-    </table>
+    <Table
+      label="Configuration differences"
+      class="runs"
+      box="xs-scroll wide all"
+      focus
+      columns={columns.map(headOf)}
+      rows={order.map((i) => ({
+        key: compare.training_ids[i] ?? i,
+        cells: [
+          <th key="run" scope="row">
+            {runOf(compare, i)}
+          </th>,
+          ...columns.slice(1).map((column) => cellOf(column, i)),
+        ],
+      }))}
+    />
   );
 }
 
@@ -203,8 +174,8 @@ function inOrder(a: string, b: string, down: boolean): number {
   return words || (down ? -1 : 1) * (x - y || a.localeCompare(b, "en", { numeric: true }));
 }
 
-function Run({ compare, at }: { compare: CompareState; at: number }) {
-  const [name, series] = [compare.names[at], compare.series[at]];
+function runOf({ names, series: all }: CompareState, at: number) {
+  const [name, series] = [names[at], all[at]];
   return (
     <span class="row">
       {typeof series === "number" && <SeriesKey series={series} />}
@@ -215,25 +186,30 @@ function Run({ compare, at }: { compare: CompareState; at: number }) {
   );
 }
 
-function Cell({ of, at }: { of: Compared; at: number }) {
+function cellOf(of: Compared, at: number) {
   const value = of.values[at] ?? "";
+  const key = `${idOf(of)} ${at}`;
   if (of.best?.[at]) {
     return (
-      <td class="num">
+      <td key={key} class="num">
         <b title="the best of the runs it can be compared with">{value}</b>
       </td>
     );
   }
   if (of.name?.startsWith("hook_name")) {
     return (
-      <td class="place">
+      <td key={key} class="place">
         <code>
           <Breakable text={value} />
         </code>
       </td>
     );
   }
-  return <td class={of.best && "num"}>{value}</td>;
+  return (
+    <td key={key} class={of.best && "num"}>
+      {value}
+    </td>
+  );
 }
 
 const Y_AXES: readonly { value: YAxis; label: string }[] = [

@@ -1,16 +1,73 @@
 /** View data: the numbers behind the charts as a table, the newest first. */
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { onEsc } from "../lib/a11y";
-import { Latest } from "../lib/ask";
+import { useAsked } from "../lib/ask";
 import { Button } from "../lib/controls";
+import type { Cell } from "../lib/copy";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
 import { Pick } from "../lib/kit";
 import { Failed } from "../lib/notes";
+import { columnsOf, type Rpc } from "../lib/rpc";
 import { num, Table } from "../lib/table";
 import type { Card } from "../lib/wire";
-import { METRICS, type Page, readPage } from "./metric-table";
 import type { Store } from "./store";
+
+export const METRICS = ["loss", "l0", "fvu"];
+const MOST = 2500; // rows: the 18 float64 columns of a usual run are 360 kB of it, below the 1 MB a message may have
+
+export interface Page {
+  total: number;
+  rows: number;
+  columns: Map<string, Float64Array>;
+}
+
+/** `names`: which metrics; null are all that the run recorded. */
+export async function readPage(
+  rpc: Rpc,
+  id: string,
+  names: string[] | null,
+  offset: number,
+  limit: number,
+  signal?: AbortSignal,
+): Promise<Page> {
+  const answer = await rpc.send({ kind: "metric_table", training_id: id, names, limit, offset }, { signal });
+  const { rows, total } = answer.value;
+  return { rows, total, columns: columnsOf(answer.columns, answer.buffers) };
+}
+
+/** Everything that one run recorded. */
+async function readAll(rpc: Rpc, id: string, signal?: AbortSignal): Promise<Page[]> {
+  const pages: Page[] = [];
+  for (let offset = 0; ; ) {
+    const page = await readPage(rpc, id, null, offset, MOST, signal);
+    pages.push(page);
+    offset += page.rows;
+    if (page.rows === 0 || offset >= page.total) return pages;
+  }
+}
+
+/** The charted runs as rows of a CSV file, as `run.history()` has them: a row per run and step, empty where nothing was
+ * measured, time in UTC. */
+export async function csvRows(rpc: Rpc, cards: readonly Card[], signal?: AbortSignal): Promise<Cell[][]> {
+  const runs: { card: Card; pages: Page[] }[] = [];
+  for (const card of cards) runs.push({ card, pages: await readAll(rpc, card.id, signal) });
+  const names = new Set(["step", "tokens", "time"]);
+  for (const { pages } of runs) for (const page of pages) for (const name of page.columns.keys()) names.add(name);
+  const cell = (name: string, value = Number.NaN): Cell => {
+    if (!Number.isFinite(value)) return null;
+    return name === "time" ? new Date(value * 1000).toISOString() : value;
+  };
+  const rows: Cell[][] = [["training_id", "name", ...names]];
+  for (const { card, pages } of runs) {
+    for (const page of pages) {
+      for (let i = 0; i < page.rows; i += 1) {
+        rows.push([card.id, card.name, ...[...names].map((name) => cell(name, page.columns.get(name)?.[i]))]);
+      }
+    }
+  }
+  return rows;
+}
 
 const SHOWN = 200; // rows; all of them are in the CSV file
 
@@ -36,19 +93,12 @@ export function DataTable({ store, cards, onClose }: { store: Store; cards: Card
 }
 
 function RunTable({ store, card }: { store: Store; card: Card }) {
-  const asked = useMemo(() => new Latest<Page>(), []);
-  const { data: table, problem } = asked.value;
-  const [round, setRound] = useState(0);
-  useEffect(() => {
-    const load = async (signal: AbortSignal) => {
-      const page = await readPage(store.rpc, card.id, METRICS, 0, SHOWN, signal);
-      if (page.total <= page.rows) return page;
-      return readPage(store.rpc, card.id, METRICS, page.total - SHOWN, SHOWN, signal);
-    };
-    void asked.ask(load);
-    return () => asked.giveUp();
-  }, [store, card.id, card.status, round]);
-
+  const load = async (signal: AbortSignal) => {
+    const page = await readPage(store.rpc, card.id, METRICS, 0, SHOWN, signal);
+    if (page.total <= page.rows) return page;
+    return readPage(store.rpc, card.id, METRICS, page.total - SHOWN, SHOWN, signal);
+  };
+  const { data: table, problem, again } = useAsked(load, `${card.id} ${card.status}`);
   if (problem) return <Failed problem={problem} />;
   if (!table) return <p class="sm t2">Asking the kernel…</p>;
   if (table.total === 0) return <p class="sm t2">{`Nothing was measured of ${card.name} yet.`}</p>;
@@ -68,7 +118,7 @@ function RunTable({ store, card }: { store: Store; card: Card }) {
             : f.plural(table.total, "row")}
         </span>
         <div class="sp" />
-        <Button text="Refresh" small kind="quiet" icon="retry" onClick={() => setRound(round + 1)} />
+        <Button text="Refresh" small kind="quiet" icon="retry" onClick={again} />
       </div>
       <Table
         label={`Metrics of ${card.name}`}

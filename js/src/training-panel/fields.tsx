@@ -1,7 +1,5 @@
 /** One field of the form: label, help, control, and below it the hint or, in its place, the error. */
-import { useLayoutEffect, useRef } from "preact/hooks";
-import { Options } from "../lib/controls";
-import { type Control, FieldBox } from "../lib/kit";
+import { SettingField } from "../lib/forms";
 import type { FormField } from "../lib/wire";
 import type { FormController } from "./form-controller";
 import * as form from "./form-state";
@@ -25,80 +23,33 @@ interface FieldProps {
 }
 
 export function Field({ controller, field }: FieldProps) {
-  const input = useRef<HTMLElement>(null);
-  const value = controller.values.value[field.name];
-  const error = controller.errors.value[field.name];
-  const looksUp = controller.lookingUp.value.includes(field.name);
-  const focus = controller.focus.value;
-
-  useLayoutEffect(() => {
-    if (focus?.name !== field.name) return;
-    const details = input.current?.closest("details");
-    if (details) details.open = true; // before the focus: what is folded away cannot take it
-    input.current?.focus();
-    input.current?.scrollIntoView?.({ block: "nearest" });
-  }, [focus, field.name]);
-
-  const draw = (control: Control) => {
-    const common = { ...control, ref: input as never };
-    if (typeof value === "boolean") {
-      return (
-        <label class="ck">
-          <input
-            {...common}
-            type="checkbox"
-            checked={value}
-            onChange={(event) => controller.set(field.name, event.currentTarget.checked)}
-          />
-          {field.label}
-        </label>
-      );
-    }
-    if (form.isChoice(field)) {
-      return (
-        <select
-          {...common}
-          value={value ?? ""}
-          onChange={(event) => controller.set(field.name, event.currentTarget.value)}
-        >
-          <Options of={optionsOf(controller, field)} />
-        </select>
-      );
-    }
-    return (
-      <input
-        {...common}
-        type="text"
-        class={[form.HOOK, form.HOOK_OUT].includes(field.name) ? "mono" : undefined}
-        inputMode={field.type === "text" ? undefined : "decimal"}
-        autocomplete="off"
-        autocapitalize="off"
-        spellcheck={false}
-        value={value ?? ""}
-        placeholder={field.name === "name" ? (controller.check.value?.name ?? "") : field.empty}
-        onInput={(event) => controller.set(field.name, event.currentTarget.value)}
-        onBlur={() => controller.leave(field)}
-      />
-    );
-  };
+  const { name, label, help } = field;
+  const check = controller.check.value;
+  const looksUp = controller.lookingUp.value.includes(name);
   return (
-    <FieldBox
-      label={field.label}
+    <SettingField
+      name={name}
+      label={label}
       class={spanOf(field, controller)}
-      tick={typeof value === "boolean"}
-      error={error}
-      hint={looksUp ? `Looking up the ${field.label.toLowerCase()}…` : controller.check.value?.hints[field.name]}
+      value={controller.values.value[name] ?? ""}
+      options={form.isChoice(field) ? optionsOf(controller, field) : undefined}
+      mono={[form.HOOK, form.HOOK_OUT].includes(name)}
+      inputMode={field.type === "text" ? undefined : "decimal"}
+      placeholder={name === "name" ? (check?.name ?? "") : field.empty}
+      error={controller.errors.value[name]}
+      hint={looksUp ? `Looking up the ${label.toLowerCase()}…` : check?.hints[name]}
       help={
-        field.help && (
+        help && (
           <>
-            <p>{field.help}</p>
+            <p>{help}</p>
             <Suggestions controller={controller} field={field} />
           </>
         )
       }
-    >
-      {draw}
-    </FieldBox>
+      focus={controller.focus.value}
+      onSet={(value) => controller.set(name, value)}
+      onBlur={() => controller.leave(field)}
+    />
   );
 }
 

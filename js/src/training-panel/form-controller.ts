@@ -7,14 +7,6 @@ import type { FormRequest, Problem, Store } from "./store";
 
 const CHECK_AFTER = 300; // ms without typing
 const AGAIN_AFTER = 1500; // ms until Python is asked again about what it was still looking up
-const PATIENCE = 3000; // ms that Start waits for what is still looked up, before it leads to a field further down
-
-/** A check that was sent: `heard` once Python has it, `stale` once a field was edited. */
-interface Asking {
-  stop: AbortController;
-  heard: boolean;
-  stale: boolean;
-}
 
 export class FormController {
   readonly data = signal<FormData | null>(null);
@@ -48,7 +40,9 @@ export class FormController {
   });
 
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private asking: Asking | null = null;
+  /** A check is under way; fields were edited since it was sent. */
+  private asking = false;
+  private edited = false;
   private readonly closed = new AbortController();
 
   constructor(
@@ -80,7 +74,7 @@ export class FormController {
       this.values.value = form.withChanges(data, { ...form.initialValues(data), ...draft }, this.request.changes);
       this.data.value = data;
       this.checking.value = true;
-      this.runCheck();
+      void this.runCheck();
     } catch (error) {
       if (!isAbort(error)) this.problem.value = asFailure(error);
     }
@@ -89,7 +83,6 @@ export class FormController {
   /** Stops everything that is under way. */
   close(): void {
     clearTimeout(this.timer);
-    this.asking?.stop.abort();
     this.closed.abort();
   }
 
@@ -109,7 +102,7 @@ export class FormController {
     // What is shown about the old value must not stand beside the new one.
     if (this.check.value) this.check.value = form.stillKnown(this.check.value, name);
     if (name === "model" && !this.unknown.value.includes(name)) this.unknown.value = [...this.unknown.value, name];
-    if (this.asking) this.asking.stale = true;
+    this.edited = true;
     this.checking.value = true;
     this.checkAfter(CHECK_AFTER);
   }
@@ -125,7 +118,7 @@ export class FormController {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.timer = undefined;
-      this.runCheck();
+      void this.runCheck();
     }, delay);
   }
 
@@ -137,78 +130,39 @@ export class FormController {
     if (tidied !== text) this.values.value = { ...this.values.value, [field.name]: tidied };
   }
 
-  /**
-   * Asks about what stands in the fields now. A check that runs is given up: it may take long (a model is looked up on the
-   * network), and its answer is of no use. One that Python has not even got is waited for: a kernel that is busy with a cell
-   * must not find every keystroke in its queue before it gets to Start.
-   */
-  private runCheck(): void {
-    if (this.asking && !this.asking.heard) {
-      this.asking.stale = true;
-      return;
-    }
-    this.asking?.stop.abort();
-    const asking: Asking = { stop: new AbortController(), heard: false, stale: false };
-    this.asking = asking;
+  /** Asks about what stands in the fields now: one question at a time, so that a busy kernel finds one in its queue. */
+  private async runCheck(): Promise<void> {
+    if (this.asking) return;
+    this.asking = true;
+    this.edited = false;
     this.checking.value = true;
-    void this.ask(asking);
-  }
-
-  private async ask(asking: Asking): Promise<void> {
-    const asked = this.values.value;
-    const onAck = () => {
-      asking.heard = true;
-      if (asking.stale && this.timer === undefined) this.runCheck();
-    };
+    const { config, over } = this.parsed.value;
     try {
-      const { config, over } = this.parsed.value;
       const command = { kind: "check" as const, config, over };
-      const answer = await this.store.rpc.send(command, { signal: asking.stop.signal, onAck });
-      if (asking.stale) return;
-      const check = answer.value;
-      this.check.value = check;
-      this.unknown.value = check.pending;
-      this.reported.value = this.current(check.fields, asked);
-      if (check.pending.length > 0) this.checkAfter(AGAIN_AFTER);
+      const { value: check } = await this.store.rpc.send(command, { signal: this.closed.signal });
+      if (!this.edited) {
+        this.check.value = check;
+        this.unknown.value = check.pending;
+        this.report(check.fields);
+        if (check.pending.length > 0) this.checkAfter(AGAIN_AFTER);
+      }
     } catch (error) {
-      if (!isAbort(error) && !asking.stale) this.problem.value = asFailure(error);
+      if (isAbort(error)) return;
+      if (!this.edited) this.problem.value = asFailure(error);
     } finally {
-      if (this.asking === asking) this.settle(asking);
+      this.asking = false;
     }
-  }
-
-  /** The check is over. If it was about old values and nothing else will ask about the new ones, asks now. */
-  private settle(asking: Asking): void {
-    this.asking = null;
-    if (asking.stop.signal.aborted) return;
     if (this.timer !== undefined) return;
-    if (asking.stale) this.runCheck();
+    if (this.edited) void this.runCheck();
     else this.checking.value = false;
   }
 
-  /**
-   * What Python reported about the values `asked`, as far as it still holds: not for fields edited since, nor for those
-   * that the page itself could not read (Python only knows that they are missing).
-   */
-  private current(errors: form.Errors, asked: form.Values): form.Errors {
+  /** Errors that Python found, but for fields that the page itself could not read: it only knows that they are missing. */
+  private report(errors: form.Errors): void {
     const unread = this.parsed.value.errors;
-    const now = this.values.value;
-    return Object.fromEntries(
-      Object.entries(errors).filter(([name]) => {
-        const typed = form.HOOK_FIELDS.includes(name) ? form.HOOK : name;
-        return !(name in unread) && this.same(typed, asked[typed], now[typed]);
-      }),
-    );
+    this.reported.value = Object.fromEntries(Object.entries(errors).filter(([name]) => !(name in unread)));
   }
 
-  /** Do two texts of a field mean the same? A number gets its separators when its field is left. */
-  private same(name: string, a: string | boolean | undefined, b: string | boolean | undefined): boolean {
-    const field = this.fields.value.find((one) => one.name === name);
-    const tidy = (text: typeof a) => (field && typeof text === "string" ? form.tidy(field, text) : text);
-    return tidy(a) === tidy(b);
-  }
-
-  /** The form as configuration data. */
   config(): ConfigData {
     return this.parsed.value.config;
   }
@@ -231,40 +185,17 @@ export class FormController {
     return bad !== null;
   }
 
-  /** Waits while a field above the first bad one is still looked up: it may turn out to be the first. */
-  private async lookedUp(): Promise<void> {
-    const order = form.fieldOrder(this.fields.value);
-    const end = performance.now() + PATIENCE;
-    const above = () => {
-      const bad = form.firstBad(this.fields.value, this.errors.value);
-      const found = (name: string) => order.indexOf(name) < order.indexOf(bad ?? "");
-      return bad !== null && this.lookingUp.value.some((name) => !(name in this.errors.value) && found(name));
-    };
-    while (above() && performance.now() < end && !this.closed.signal.aborted) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
-
   async start(): Promise<void> {
     if (this.starting.value || !this.data.value) return;
     this.problem.value = null;
+    if (this.focusBad()) return;
     this.starting.value = true;
-    await this.lookedUp();
-    if (this.closed.signal.aborted || this.focusBad()) {
-      this.starting.value = false;
-      return;
-    }
     clearTimeout(this.timer);
     this.timer = undefined;
-    const asked = this.values.value;
     try {
+      const { config, over } = this.parsed.value;
       const answer = await this.store.rpc.send(
-        {
-          kind: "create",
-          config: this.parsed.value.config,
-          over: this.parsed.value.over,
-          retry_of: this.request.from?.id ?? null,
-        },
+        { kind: "create", config, over, retry_of: this.request.from?.id ?? null },
         { signal: this.closed.signal, onLate: (late) => this.setLate(late, "Start") },
       );
       this.dropDraft();
@@ -276,9 +207,9 @@ export class FormController {
     } catch (error) {
       if (isAbort(error)) return;
       const problem = asFailure(error);
-      this.reported.value = this.current(problem.fields, asked);
+      this.report(problem.fields);
       const wrong = form.firstBad(this.fields.value, this.errors.value);
-      if (this.checking.value && this.asking === null) this.runCheck(); // the one that was about to be sent
+      if (this.checking.value) void this.runCheck(); // the one that was about to be sent
       if (wrong !== null) this.focus.value = { name: wrong };
       else if (Object.keys(problem.fields).length === 0) this.problem.value = problem;
     } finally {

@@ -1,7 +1,70 @@
 /** The New training form without the page: what is shown, what is sent, which fields are at fault. Pure functions. */
 import * as f from "../lib/format";
 import type { CheckResult, ConfigData, FormData, FormField, Over, Section } from "../lib/wire";
-import { hookList, overOf, parseLayers } from "./form-layers";
+
+const MOST = 256; // as many as a group has at most
+const IN_BLOCK = /^blocks\.(\d+)\.(.+)$/;
+
+/** "4, 6, 8" and "0-3" as numbers, in the order given; null where it is something else. */
+export function parseLayers(text: string): number[] | null {
+  const parts = text
+    .replace(/\s*[-–]\s*/g, "-")
+    .split(/[,;\s]+/)
+    .filter(Boolean);
+  const layers: number[] = [];
+  for (const part of parts) {
+    const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(part);
+    if (!match) return null;
+    const first = Number(match[1]);
+    const last = match[2] === undefined ? first : Number(match[2]);
+    if (last < first || layers.length + last - first >= MOST) return null;
+    for (let layer = first; layer <= last; layer++) layers.push(layer);
+  }
+  return layers.length ? layers : null;
+}
+
+/** Hook names that are separated by commas or blanks. */
+export const hookList = (text: string): string[] => text.split(/[,;\s]+/).filter(Boolean);
+
+interface Several {
+  over: Over | null;
+  /** What each reconstructs, in the order of the hook names; none for what is no transcoder. */
+  outputs: string[];
+  error?: { field: "hook_name" | "hook_name_out"; text: string };
+}
+
+/**
+ * What differs between the trainings of these hook names. A transcoder's one output moves with the layer that is read;
+ * several are taken in their order.
+ */
+export function overOf(hooks: readonly string[], outputs: readonly string[]): Several {
+  if (hooks.length < 2) return { over: null, outputs: [...outputs] };
+  const twice = hooks.find((hook, i) => hooks.indexOf(hook) !== i);
+  if (twice !== undefined) {
+    return { over: null, outputs: [], error: { field: "hook_name", text: `${twice} is there twice. Name it once.` } };
+  }
+  if (outputs.length === 0) return { over: { hook_name: [...hooks] }, outputs: [] };
+  if (outputs.length > 1 && outputs.length !== hooks.length) {
+    const text = `${outputs.length} places for ${hooks.length} hook names. Name one, which moves with the layer, or one each.`;
+    return { over: null, outputs: [], error: { field: "hook_name_out", text } };
+  }
+  const each = outputs.length > 1 ? [...outputs] : moved(outputs[0] ?? "", hooks);
+  return {
+    over: { "hook_name, hook_name_out": hooks.map((hook, i) => [hook, each[i] ?? ""]) },
+    outputs: each,
+  };
+}
+
+/** The output for each hook name: as many layers away from it as the one that is given is from the first. */
+function moved(output: string, hooks: readonly string[]): string[] {
+  const layerOf = (name: string) => Number(IN_BLOCK.exec(name)?.[1] ?? Number.NaN);
+  const site = IN_BLOCK.exec(output)?.[2];
+  const away = layerOf(output) - layerOf(hooks[0] ?? "");
+  return hooks.map((hook) => {
+    const layer = layerOf(hook) + away;
+    return site === undefined || Number.isNaN(layer) ? output : `blocks.${layer}.${site}`;
+  });
+}
 
 /** What stands in the fields, by dotted name. */
 export type Values = Record<string, string | boolean>;
@@ -41,7 +104,6 @@ export function composeHook(layer: string, site: string, head = ""): string {
   return layers.flatMap((number) => heads.map((of) => `blocks.${number}.${site}${of}`)).join(", ");
 }
 
-/** The layers and heads, as text, and the one site of all of these hook names. */
 export function splitHook(names: string): { layer: string; site: string; head: string } | null {
   const list = hookList(names);
   const found = list.map((name) => HOOK_NAME.exec(name));
@@ -51,10 +113,8 @@ export function splitHook(names: string): { layer: string; site: string; head: s
   return known && composeHook(parts.layer, parts.site, parts.head) === list.join(", ") ? parts : null;
 }
 
-/** Does the chosen site have heads? */
 export const hasHeads = (values: Values): boolean => values[SITE] === HEADS;
 
-/** The options of a choice field. */
 export function optionsOf(field: FormField, data: FormData): { value: string; label: string }[] {
   if (!isDevice(field)) return field.choices.map((value, i) => ({ value, label: field.words[i] ?? value }));
   const devices = data.devices.map(({ id, label }) => ({ value: id, label: label || id }));
@@ -71,7 +131,6 @@ export const isChoice = (field: FormField): boolean => field.type === "choice" |
 /** Identifiers have no separators, counts do. */
 const isIdentifier = (field: FormField): boolean => field.name === "seed";
 
-/** A value as its field shows it. */
 export function display(field: FormField, value: unknown): string | boolean {
   if (field.type === "boolean") return value === true;
   if (value === null || value === undefined) return "";
@@ -134,11 +193,9 @@ export function followModel(data: FormData, before: Values, next: Values): Value
   return next;
 }
 
-/** The hook name that Layer, Site and Head make. */
 const composed = (values: Values): string =>
   composeHook(String(values[LAYER]), String(values[SITE]), String(values[HEAD] ?? ""));
 
-/** The fields of the chosen architecture, in the order of the form. */
 export function visibleFields(data: FormData, values: Values): FormField[] {
   const architecture = String(values[ARCHITECTURE]);
   const first = (field: FormField) => (field.name === ARCHITECTURE ? 0 : 1);
@@ -156,7 +213,6 @@ export function visibleFields(data: FormData, values: Values): FormField[] {
 export const inSection = (fields: readonly FormField[], section: Section): FormField[] =>
   fields.filter((field) => field.section === section);
 
-/** What a field's text means: its value, or why it has none. */
 function parse(field: FormField, text: string): { value: unknown } | { error: string } {
   const trimmed = text.trim();
   if (trimmed === "") {
@@ -239,7 +295,6 @@ function put(target: ConfigData, dotted: string, value: unknown): void {
   at[last] = value;
 }
 
-/** The names of all fields in reading order, the page's own included. */
 export function fieldOrder(fields: readonly FormField[]): string[] {
   return fields.flatMap((field) => (field.name === HOOK ? [LAYER, SITE, HEAD, HOOK] : [field.name]));
 }
@@ -274,7 +329,6 @@ export function placeHookError(errors: Errors, values: Values, heads: number | n
 export const HOOK_FIELDS: readonly string[] = [HOOK, LAYER, SITE, HEAD, OVER];
 const IRRELEVANT = ["name", "seed"]; // nothing that is shown depends on them
 
-/** What of a check still holds after the field `name` was edited. */
 export function stillKnown(check: CheckResult, name: string): CheckResult {
   if (IRRELEVANT.includes(name)) return check;
   const known = { ...check, estimate: null, trainings: [] };

@@ -1,18 +1,18 @@
 /** New training: opens in place, above the list. */
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { sendsForm } from "../lib/a11y";
+import { onSubmit, sendsForm } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { Icon } from "../lib/icons";
 import { Pick, put } from "../lib/kit";
 import type { FormField, Section } from "../lib/wire";
+import { SaveTemplate } from "./card-forms";
 import { Estimate } from "./estimate";
 import { Field, HEAD_FIELD, LAYER_FIELD, SITE_FIELD } from "./fields";
 import { FormController } from "./form-controller";
-import { hookList } from "./form-layers";
 import * as form from "./form-state";
+import { hookList } from "./form-state";
 import { keptWords } from "./groups";
-import { SaveTemplate } from "./save-template";
 import type { FormRequest, Store } from "./store";
 import { isStore, Stores } from "./stores";
 
@@ -54,10 +54,7 @@ export function Form({ store, request }: { store: Store; request: FormRequest })
       ref={root}
       aria-label="New training"
       noValidate
-      onSubmit={(event) => {
-        event.preventDefault();
-        void controller.start();
-      }}
+      onSubmit={onSubmit(() => controller.start())}
       onKeyDown={(event) => {
         if (event.key === "Escape" && !event.defaultPrevented) {
           event.preventDefault();
@@ -296,7 +293,7 @@ function FormFooter({ controller, onCancel, saving, onSave }: FooterProps) {
         kind="primary"
         icon="play"
         disabled={starting || controller.data.value === null}
-        onClick={() => void controller.start()}
+        onClick={() => controller.start()}
       />
     </div>
   );

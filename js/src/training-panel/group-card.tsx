@@ -1,20 +1,34 @@
 /** Runs of one job as one card; it opens into a table with a row for each. */
-import { useRef } from "preact/hooks";
-import { Button } from "../lib/controls";
-import { Buttons, Card as CardBox, Facts, Question, StatusWord, useCard } from "../lib/kit";
-import { Progress } from "../lib/progress";
+import { Breakable, Button, Checkbox } from "../lib/controls";
+import * as f from "../lib/format";
+import { SeriesKey } from "../lib/icons";
+import { Buttons, Card as CardBox, Facts, Progress, Question, StatusWord, useCard } from "../lib/kit";
+import { DoneNote, ItemNotes } from "../lib/notes";
+import { num, Table, unseen } from "../lib/table";
 import type { Card, GroupActionName } from "../lib/wire";
-import { ExportForm } from "./bulk";
 import { deleteQuestion, stopQuestion } from "./bulk-state";
-import { menuOf, RunNotes, TemplateOf } from "./card";
+import { menuOf, RunNotes, TemplateOf, Tiles } from "./card";
+import { ExportForm, LongerForm } from "./card-forms";
+import { Details } from "./details";
 import * as groups from "./groups";
-import { type GroupProps, Layers } from "./layers";
-import { buttonsFor, canDelete, hasProgressBar, isWarm, originWords, progressLine, statusOf, stopAsks } from "./state";
-import type { Open } from "./store";
-import { Tiles } from "./tiles";
+import { byHook, kindOf, memberWord } from "./groups";
+import {
+  busyWith,
+  buttonsFor,
+  canDelete,
+  hasProgressBar,
+  isWarm,
+  type ListCard,
+  originWords,
+  placeOf,
+  progressLine,
+  statusOf,
+  stopAsks,
+} from "./state";
+import type { DetailsTab, Open, Store } from "./store";
 
 export function GroupCard({ store, group, members }: GroupProps) {
-  const of = useCard<Open>(store, useRef<HTMLLIElement>(null), group);
+  const of = useCard<Open>(store, group);
   const { open, close } = of;
   const { id, name } = group;
   const status = statusOf(group);
@@ -44,15 +58,11 @@ export function GroupCard({ store, group, members }: GroupProps) {
     const others = chosen.filter((id) => !members.some((card) => card.id === id));
     store.selectAll(on ? [...others, ...members.map((card) => card.id)] : others);
   };
-  const onEscape = () => {
-    const shown = members.find((card) => card.id === layers?.details);
-    if (!layers?.details && !layers?.stop) return close(layers ? `Show ${what}` : of.more);
-    store.closeInner();
-    if (shown) of.returnTo(`Details of ${shown.name}`);
-  };
+  // Esc closes what is open in the table first
+  const inner = layers?.details || layers?.stop;
   return (
     <CardBox
-      of={of}
+      of={{ ...of, close: inner ? () => store.closeInner() : close }}
       check={{
         on: checked.length === members.length,
         mixed: checked.length > 0 && checked.length < members.length,
@@ -80,17 +90,16 @@ export function GroupCard({ store, group, members }: GroupProps) {
       }
       menu={[...menuOf(of, { kind: "layers" }), ...remove]}
       aside={<Tiles card={group} />}
-      onEscape={onEscape}
       opens={{
         delete: () => (
-          <Question {...deleteQuestion(members, () => steer("delete"), members.length, name)} onKeep={() => close()} />
+          <Question {...deleteQuestion(members, () => steer("delete"), members.length, name)} onKeep={close} />
         ),
-        stop: () => <Question {...stopQuestion([first], steer, name)} onKeep={() => close("Stop")} />,
-        export: () => <ExportForm store={store} id={id} cards={members} name={name} onClose={() => close()} />,
+        stop: () => <Question {...stopQuestion([first], steer, name)} onKeep={close} />,
+        export: () => <ExportForm store={store} id={id} cards={members} name={name} onClose={close} />,
         template: () => (
           <div class="notes">
             <p class="sm t2">{groups.templateWords(kept, members)}</p>
-            <TemplateOf store={store} id={id} run={kept} name={name} onClose={() => close()} />
+            <TemplateOf store={store} id={id} run={kept} name={name} onClose={close} />
           </div>
         ),
         layers: () => layers && <Layers store={store} group={group} members={members} open={layers} />,
@@ -100,7 +109,6 @@ export function GroupCard({ store, group, members }: GroupProps) {
           store={store}
           card={group}
           about={noted}
-          of={of}
           onResume={() => steer("resume")}
           log={layers?.details === noted.id && layers.tab === "log"}
           onLog={(on) => store.openFor(id, on ? { kind: "layers", details: noted.id, tab: "log" } : { kind: "layers" })}
@@ -120,5 +128,140 @@ export function GroupCard({ store, group, members }: GroupProps) {
         ]}
       />
     </CardBox>
+  );
+}
+
+const KINDS = { layer: "Layers", head: "Heads", hook: "Hook points", run: "Runs" };
+const NUMBERS = ["Loss", "L0", "FVU", "CE rec.", "Dead", "Checkpoint"].map((head) => num(head));
+
+export interface GroupProps {
+  store: Store;
+  group: ListCard;
+  members: readonly Card[];
+}
+
+interface LayersProps extends GroupProps {
+  open: { details?: string; tab?: DetailsTab; stop?: string };
+}
+
+export function Layers({ store, group, members, open }: LayersProps) {
+  const hooks = byHook(members);
+  const shown = members.find((card) => card.id === open.details);
+  const stopped = members.find((card) => card.id === open.stop && stopAsks(card));
+  const show = (details?: string, tab: DetailsTab = "checkpoints") =>
+    store.openFor(group.id, details ? { kind: "layers", details, tab } : { kind: "layers" });
+  const cellsOf = (card: Card) => [
+    <Checkbox
+      key="select"
+      label={`Select ${card.name}`}
+      checked={store.checked.value.has(card.id)}
+      onChange={(on) => store.select(card.id, on)}
+    />,
+    <>
+      {hooks ? (
+        <code>
+          <Breakable text={placeOf(card)} />
+        </code>
+      ) : (
+        card.name
+      )}{" "}
+      {card.series !== null && <SeriesKey series={card.series} />}
+      {statusOf(card) !== statusOf(group) && <StatusWord status={statusOf(card)} />}
+    </>,
+    f.loss(card.tiles.loss),
+    f.l0(card.tiles.l0),
+    f.fvu(card.tiles.fvu),
+    f.ce(card.tiles.ce_loss_score),
+    f.share(card.tiles.dead),
+    card.last_checkpoint_step === null ? f.DASH : `step ${f.count(card.last_checkpoint_step)}`,
+    <Links
+      key="links"
+      {...{ store, group, members, card }}
+      details={shown === card}
+      onDetails={() => show(shown === card ? undefined : card.id)}
+    />,
+  ];
+  return (
+    <div class="notes">
+      <Table
+        label={`${KINDS[kindOf(members)]} of ${group.name}`}
+        class="layers"
+        columns={[unseen("Selected"), hooks ? "Hook" : "Run", ...NUMBERS, unseen("Actions", "num nw links")]}
+        rows={members.map((card) => ({
+          key: card.id,
+          cells: cellsOf(card),
+          class: shown === card || stopped === card ? "sel" : undefined,
+        }))}
+      />
+      {stopped && (
+        <Question
+          {...stopQuestion([stopped], (action) => {
+            show();
+            void store.actOn(group.id, [stopped], action);
+          })}
+          onKeep={() => show()}
+        />
+      )}
+      {shown && (
+        <>
+          <h3 class="of">Details of {hooks ? <code>{shown.hook_name}</code> : shown.name}</h3>
+          <ItemNotes store={store} id={shown.id} />
+          <DoneNote store={store} id={shown.id} onOpen={(sae) => store.openSae(shown.id, sae)} />
+          <Details
+            key={shown.id}
+            store={store}
+            card={shown}
+            tab={open.tab ?? "checkpoints"}
+            onTab={(tab) => show(shown.id, tab)}
+            onClose={() => show()}
+          />
+          {store.open.value.get(shown.id)?.kind === "longer" && (
+            <LongerForm store={store} card={shown} onClose={() => store.openFor(shown.id, undefined)} />
+          )}
+        </>
+      )}
+    </div>
+  );
+}
+
+/** What can be done with one of the runs. */
+function Links(props: GroupProps & { card: Card; details: boolean; onDetails: () => void }) {
+  const { store, group, card } = props;
+  const word = memberWord(card, props.members);
+  const status = statusOf(card);
+  const busy = busyWith(card, store.pending.value.get(card.id));
+  const stop = () =>
+    stopAsks(card)
+      ? store.openFor(group.id, { kind: "layers", stop: card.id })
+      : void store.actOn(group.id, [card], "stop");
+  return (
+    <>
+      {status === "completed" && card.sae_id === null && (
+        <Button
+          text={busy === "import" ? `Importing ${word}…` : `Import ${word}`}
+          kind="link"
+          disabled={busy !== undefined}
+          onClick={() => store.actOn(group.id, [card], "import")}
+        />
+      )}
+      {card.sae_id !== null && (
+        <Button text={`Open ${word}`} kind="link" onClick={() => store.openSae(group.id, card.sae_id)} />
+      )}
+      {status === "running" && (
+        <Button
+          text={busy?.startsWith("stop") ? `Stopping ${word}…` : `Stop ${word}`}
+          kind="link"
+          disabled={busy !== undefined}
+          onClick={stop}
+        />
+      )}
+      <Button
+        text="Details"
+        kind="link"
+        label={`Details of ${card.name}`}
+        expanded={props.details}
+        onClick={props.onDetails}
+      />
+    </>
   );
 }

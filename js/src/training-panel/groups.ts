@@ -149,7 +149,6 @@ function hooksDiffer(names: readonly string[]): string {
   return ["layers", "heads"].filter((_, i) => differ(i === 0 ? 1 : 3)).join(" and ") || "hook names";
 }
 
-/** What a template of `kept`, one of these hook names, leaves out. */
 export const keptWords = (kept: string, names: readonly string[]): string =>
   `A template keeps one hook name: ${kept}. Enter the other ${hooksDiffer(names)} again where you use it.`;
 

@@ -1,11 +1,9 @@
 /** The three parts of the TrainingPanel. Each is a widget of its own, because bqplot's figures stand between them. */
-import { bundleOf } from "../lib/entry";
-import { mountWidget } from "../lib/host";
+import { bundleOf, mountWidget } from "../lib/host";
 import type { Model } from "../lib/rpc";
 import type { Theme } from "../lib/wire";
 import { ChartsBar } from "./charts-bar";
-import { Footer } from "./footer";
-import { closeInnermost, lettersOf, Panel } from "./panel";
+import { closeInnermost, Footer, lettersOf, Panel } from "./panel";
 import { Store } from "./store";
 
 function renderPanel(model: Model, parent: HTMLElement, stop: AbortSignal): void {

@@ -1,18 +1,18 @@
 /** Header, toolbar and list; or the form in their place above the list. */
-import { useLayoutEffect, useRef } from "preact/hooks";
-import { focusButton, useUid } from "../lib/a11y";
+import { useState } from "preact/hooks";
+import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
+import { CopyButton } from "../lib/copy";
+import * as f from "../lib/format";
 import { type KeyRow, Keys } from "../lib/keys";
-import { put } from "../lib/kit";
-import { WidgetNotes } from "../lib/notes";
+import { Empty as EmptyBox, put } from "../lib/kit";
+import { useAge, WidgetNotes } from "../lib/notes";
 import { Compare } from "./compare";
-import { Empty } from "./empty";
 import { Form } from "./form";
-import { List } from "./list";
+import { List, Toolbar } from "./list";
 import { anythingRuns, deviceMeter, deviceWords } from "./state";
 import type { Store } from "./store";
 import { Templates } from "./templates";
-import { Toolbar } from "./toolbar";
 
 const KEYS: readonly KeyRow[] = [
   [["/"], "search"],
@@ -52,26 +52,17 @@ export function Panel({ store }: { store: Store }) {
 }
 
 /** The SAE browser stands below, in the place of the runs. */
-function AtTheSae({ store }: { store: Store }) {
-  const root = useRef<HTMLDivElement>(null);
-  const called = store.focusBack.value;
-  useLayoutEffect(() => {
-    if (!called) return;
-    store.focusBack.value = false;
-    focusButton(root.current, "Back to trainings");
-  }, [called, store]);
-  return (
-    <>
-      <div ref={root} class="hd">
-        <h2>Training</h2>
-        <span class="sm t2 sub">{store.state.value.workspace}</span>
-        <div class="sp" />
-        <Button text="Back to trainings" icon="left" onClick={() => void store.closeSae()} />
-      </div>
-      <PanelNotes store={store} />
-    </>
-  );
-}
+const AtTheSae = ({ store }: { store: Store }) => (
+  <>
+    <div class="hd">
+      <h2>Training</h2>
+      <span class="sm t2 sub">{store.state.value.workspace}</span>
+      <div class="sp" />
+      <Button text="Back to trainings" icon="left" onClick={() => store.closeSae()} />
+    </div>
+    <PanelNotes store={store} />
+  </>
+);
 
 function Header({ store }: { store: Store }) {
   const { workspace, devices, cards } = store.state.value;
@@ -123,4 +114,65 @@ export function closeInnermost(store: Store): boolean {
   else if (store.open.value.size) store.closeInner();
   else return false;
   return true;
+}
+
+const DEMO_CODE = `run = ws.trainings.create(sw.TrainingConfig(
+    model="demo",
+    corpus="demo",
+    hook_name="blocks.0.hook_resid_post",
+    sae=sw.TopKConfig(d_sae=4_096, k=32),
+    optimizer=sw.OptimizerConfig(lr=2.5e-3),
+    batch_size=1_024,
+    tokens=2_600_000,
+))`;
+
+export function Empty({ store }: { store: Store }) {
+  const [starting, setStarting] = useState(false);
+  const start = async () => {
+    setStarting(true);
+    await store.trainDemo();
+    setStarting(false);
+  };
+  const actions = (
+    <>
+      <Button
+        text={starting ? "Starting…" : "Train the demo"}
+        kind="primary"
+        icon="play"
+        disabled={starting}
+        onClick={start}
+      />
+      <Button text="New training" icon="plus" onClick={put(store.form, {})} />
+      <CopyButton text={DEMO_CODE} word="Copy code" large />
+    </>
+  );
+  return (
+    <EmptyBox title="No trainings yet" actions={actions}>
+      <p>
+        Train a sparse autoencoder on a small built-in language model: about 3 minutes on two CPU cores, no network. Or
+        choose your own model, dataset and layer.
+      </p>
+      <pre>{DEMO_CODE}</pre>
+    </EmptyBox>
+  );
+}
+
+export function Footer({ store }: { store: Store }) {
+  const age = useAge(store);
+  const { total, jobs } = store.state.value;
+  if (total === 0) return null;
+  const selected = store.charts().training_ids.length;
+  return (
+    <div class="ft">
+      <span>{age}</span>
+      <span class="t3">·</span>
+      <span>
+        {f.plural(total, "training")}
+        {jobs < total && ` in ${f.plural(jobs, "job")}`}
+        {`, ${f.count(selected)} selected`}
+      </span>
+      <div class="sp" />
+      <span class="hw t3">? shows the keys</span>
+    </div>
+  );
 }

@@ -31,7 +31,6 @@ const BUTTONS: Record<Status, readonly CardAction[]> = {
 /** What is under way for a card: asked here, or by anybody. */
 export const busyWith = (card: Card, pending?: string): string | undefined => underWay(card, pending, "stop");
 
-/** The buttons of a card by its status. */
 export function buttonsFor(card: Card, pending?: string): JobButton<CardAction>[] {
   const actions = BUTTONS[statusOf(card)].map((action) =>
     action === "import" && card.sae_id !== null ? "open" : action,
@@ -86,7 +85,6 @@ interface LineOptions {
   startsIn?: number | null;
 }
 
-/** The line under the progress bar. */
 export function progressLine(card: Card, options: LineOptions = {}): string[] {
   const { now = Date.now(), live = true, warm = true, startsIn = null } = options;
   const done = f.tokensOf(card.tokens_done, card.tokens_total);

@@ -2,10 +2,16 @@
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { Answer, Model } from "../lib/rpc";
 import { statusChanges } from "../lib/statuses";
-import { BaseStore, Chosen, SETTLE } from "../lib/store";
-import { stateOf } from "../lib/sync";
-import type { BulkAction, GroupActionName, PanelCommand } from "../lib/wire";
-import { type Action, type Card, EMPTY_STATE, type PanelState } from "../lib/wire";
+import { BaseStore, Chosen, stateOf } from "../lib/store";
+import {
+  type Action,
+  type BulkAction,
+  type Card,
+  EMPTY_STATE,
+  type GroupActionName,
+  type PanelCommand,
+  type PanelState,
+} from "../lib/wire";
 import { type Bulk, outcomeWords } from "./bulk-state";
 import { listCards } from "./groups";
 import { anythingRuns, type Filter, type Sort, type Starts, shownCards, starts } from "./state";
@@ -25,7 +31,6 @@ export interface FormRequest {
   from?: Card;
   /** Settings that are changed then, as advice names them. */
   changes?: Record<string, unknown>;
-  /** The template it starts from. */
   template?: { id: string; name: string };
 }
 
@@ -71,8 +76,6 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   private readonly chosen = new Chosen<PanelState["charts"]>();
   /** The card on which an SAE was opened. */
   private cameFrom: string | null = null;
-  /** The way back to the runs is to get the focus once it is there. */
-  readonly focusBack = signal(false);
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
     super(model, host, stop, EMPTY_STATE, parserThatKeeps());
@@ -201,13 +204,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     if (sae === null) return;
     if (this.open.value.get(key)?.kind === "menu") this.openFor(key, undefined);
     this.cameFrom = key;
-    this.focusBack.value = true;
-    const answer = await this.command(key, "Open SAE", { kind: "open_sae", sae_id: sae });
-    const forget = () => {
-      this.focusBack.value = false; // it failed, or something outside of the panel shows it
-    };
-    if (answer === null) forget();
-    else setTimeout(forget, SETTLE);
+    await this.command(key, "Open SAE", { kind: "open_sae", sae_id: sae });
   }
 
   async closeSae(): Promise<void> {

@@ -3,7 +3,7 @@ import { useRef, useState } from "preact/hooks";
 import { onEsc, useUid } from "../lib/a11y";
 import { Answered, useAnswer } from "../lib/ask";
 import { Button } from "../lib/controls";
-import { CodeLine } from "../lib/copy-button";
+import { CodeLine } from "../lib/copy";
 import * as f from "../lib/format";
 import { Pick } from "../lib/kit";
 import { num, Table, unseen } from "../lib/table";
@@ -43,7 +43,6 @@ export function takenFrom(row: StoreRow, hook: string, values: Values, transcode
 
 // ------------------------------------------------------------------------------------------------ the list
 
-/** How to capture what the form has now, in a cell and in a terminal. */
 function captures(values: FormController["values"]["value"]): { python: string; shell: string } {
   const [model, corpus] = [String(values.model || "demo"), String(values.corpus || "demo")];
   const hooks = String(values[HOOK] || "blocks.0.hook_resid_post").split(/\s*,\s*/);

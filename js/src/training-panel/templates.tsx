@@ -1,7 +1,7 @@
 /** Templates: opens in place, above the list of runs. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { onEsc, useOpened } from "../lib/a11y";
-import { useAnswer } from "../lib/ask";
+import { rest, useAsked } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { saveFile } from "../lib/copy";
 import * as f from "../lib/format";
@@ -10,7 +10,7 @@ import { Card, Empty, Facts, Pick, put, Question, Search } from "../lib/kit";
 import { DoneNote, Failed, ItemNotes } from "../lib/notes";
 import { CommandError } from "../lib/rpc";
 import { type PanelCommand, TEMPLATE_BYTES, type TemplateRow } from "../lib/wire";
-import { SaveTemplate } from "./save-template";
+import { SaveTemplate } from "./card-forms";
 import type { Store } from "./store";
 
 const KEY = "templates"; // where failures show up
@@ -21,19 +21,16 @@ type Asking = { what: "rename" | "delete"; id: string } | null;
 export function Templates({ store }: { store: Store }) {
   const root = useOpened<HTMLElement>("button");
   const [search, setSearch] = useState("");
-  const [asked, setAsked] = useState("");
   const [asking, setAsking] = useState<Asking>(null);
   const [saving, setSaving] = useState(false);
-  const { data, problem, again } = useAnswer(
-    store.rpc,
-    { kind: "list_templates", search: asked },
-    `${store.state.value.templates_revision} ${asked}`, // somebody else may change them, too
-  );
-
-  useEffect(() => {
-    const timer = setTimeout(() => setAsked(search.trim()), TYPING);
-    return () => clearTimeout(timer);
-  }, [search]);
+  const list = async (signal: AbortSignal) => {
+    const asked = search.trim();
+    if (asked) await rest(TYPING);
+    return { asked, ...(await store.rpc.send({ kind: "list_templates", search: asked }, { signal })).value };
+  };
+  const changed = store.state.value.templates_revision; // somebody else may change them, too
+  const { data, problem, again } = useAsked(list, `${changed} ${search}`);
+  const asked = data?.asked ?? "";
   useEffect(() => () => clear(), []);
 
   const clear = () => {
@@ -86,12 +83,12 @@ export function Templates({ store }: { store: Store }) {
         <h2>Templates</h2>
         <div class="sp" />
         <Button text="Save as template" expanded={saving} onClick={() => setSaving(!saving)} />
-        <ImportButton onFile={(file) => void takeIn(file)} />
+        <ImportButton onFile={(file) => takeIn(file)} />
         <Button
           text="Export"
           disabled={rows.length === 0}
           label={asked ? "Export the templates found" : "Export templates"}
-          onClick={() => void giveOut(asked ? rows : [])}
+          onClick={() => giveOut(asked ? rows : [])}
         />
         <Button kind="quiet" icon="close" label="Close templates" onClick={close} />
       </div>
@@ -166,8 +163,8 @@ export function Templates({ store }: { store: Store }) {
                 const action = row.favorite ? "unfavorite" : "favorite";
                 void act("Favourite", { kind: "template_action", action, template_id: row.id });
               }}
-              onExport={() => void giveOut([row])}
-              onDelete={() => void act("Delete", { kind: "template_action", action: "delete", template_id: row.id })}
+              onExport={() => giveOut([row])}
+              onDelete={() => act("Delete", { kind: "template_action", action: "delete", template_id: row.id })}
             />
           ))}
         </ul>

@@ -1,7 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { DISK, download, GATED, GEMMA, HOSTILE, listing, MEMORY, PYTHIA, preview, row } from "../../demo/hub";
-import { warningsOf } from "../../src/download/warnings";
+import { warningsOf } from "../../src/download/preview";
 import { look, sent, show } from "./harness";
 
 const SAE = (path: string) => ({ repo_id: PYTHIA, revision: `9ac1b27${"0".repeat(33)}`, path });

@@ -1,6 +1,6 @@
 // @vitest-environment node
 import { expect, it } from "vitest";
-import { columnsOf, toFloat64 } from "../../src/lib/buffers";
+import { columnsOf, toFloat64 } from "../../src/lib/rpc";
 
 const fromFloat64 = (values: number[]) => Float64Array.from(values).buffer;
 

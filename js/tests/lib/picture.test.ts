@@ -1,7 +1,7 @@
 import { afterEach, expect, it, vi } from "vitest";
 import { FakeModel, fullState } from "../../demo/runs";
-import { savePictures } from "../../src/lib/picture";
 import { Rpc } from "../../src/lib/rpc";
+import { savePictures } from "../../src/training-panel/figures";
 
 afterEach(() => {
   vi.restoreAllMocks();

@@ -1,8 +1,7 @@
 import { signal } from "@preact/signals";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { pull } from "../../src/lib/pull";
 import type { Answer, Rpc } from "../../src/lib/rpc";
-import { stateOf } from "../../src/lib/sync";
+import { pull, stateOf } from "../../src/lib/store";
 import { EMPTY_STATE, type PanelState } from "../../src/lib/wire";
 
 beforeEach(() => void vi.useFakeTimers());

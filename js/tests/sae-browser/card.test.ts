@@ -103,7 +103,7 @@ it.each([
   expect(view.page.queryByRole("list", { name: "SAEs" })).toBeNull();
   await view.user.click(view.page.getByRole("button", { name: "Back to SAEs" }));
   await waitFor(() => expect(names(view)).toContain(GEMMA));
-  expect(sent(view.model, "show_below").at(-1)).toMatchObject({ what, shown: false, sae_id: null });
+  expect(sent(view.model, "show_below").at(-1)).toMatchObject({ what, shown: false });
 });
 
 it.each(["Extract", "Steering"])("%s says at the card why it cannot open", async (name) => {

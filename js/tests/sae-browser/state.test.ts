@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { library, SAES, sae } from "../../demo/library";
 import { linearAxis, linearTicks, niceCeiling, powerTicks, shortNumber, tickTexts } from "../../src/lib/ticks";
 import { ALL_SAES } from "../../src/lib/wire";
-import { tagsOf } from "../../src/sae-browser/notes-tab";
+import { tagsOf } from "../../src/sae-browser/drawer";
 import {
   ageWords,
   choicesOf,

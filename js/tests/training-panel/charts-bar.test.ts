@@ -1,9 +1,8 @@
 import { act, fireEvent, waitFor } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { crowdedState, emptyState, FakeModel, fullState } from "../../demo/runs";
-import type { Rpc } from "../../src/lib/rpc";
-import { Rpc as RealRpc } from "../../src/lib/rpc";
-import { csvRows } from "../../src/training-panel/metric-table";
+import { Rpc as RealRpc, type Rpc } from "../../src/lib/rpc";
+import { csvRows } from "../../src/training-panel/data-table";
 import { sent, show } from "./harness";
 
 it("shows the charted runs and changes only what was changed", async () => {

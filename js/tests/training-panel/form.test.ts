@@ -200,9 +200,9 @@ describe("New training", () => {
     await waitFor(() => expect(checks.at(-1)?.config.model).toBe("slow/one"));
     const slow = checks.length - 1;
     await retype(view, box(form, "Model"), "other");
-    await waitFor(() => expect(checks.at(-1)?.config.model).toBe("other")); // without waiting for the slow one
     reply(slow, "1B parameters");
     expect(form.queryByText(/1B parameters/)).toBeNull();
+    await waitFor(() => expect(checks.at(-1)?.config.model).toBe("other"));
     reply(checks.length - 1, "2B parameters");
     await waitFor(() => expect(form.getByText(/2B parameters/)).toBeTruthy());
     expect(form.queryByText("Looking up the model…")).toBeNull();
@@ -246,7 +246,7 @@ describe("New training", () => {
       await new Promise((resolve) => setTimeout(resolve, 350));
     }
     expect(checks.map(({ config }) => config.name)).toEqual(["a"]);
-    view.model.emit("msg:custom", { id: checks[0]?.id, kind: "ack" }, []);
+    view.model.emit("msg:custom", { id: checks[0]?.id, kind: "result", value: CHECK }, []);
     await waitFor(() => expect(checks.map(({ config }) => config.name)).toEqual(["a", "abc"]));
   });
 

@@ -174,7 +174,7 @@ describe("actions", () => {
     expect(document.activeElement?.textContent).toBe("Keep");
     await view.user.keyboard("{Escape}");
     expect(run.queryByRole("alert")).toBeNull();
-    expect(document.activeElement?.getAttribute("aria-label")).toBe("More actions: gpt2-l6-standard-try");
+    await waitFor(() => expect(document.activeElement?.textContent).toBe("Delete"));
     expect(sent(view.model, "run_action")).toEqual([]);
 
     await view.user.click(run.getByRole("button", { name: "Delete" }));

@@ -1,5 +1,8 @@
 /** Copying and saving from a page that may be a sandboxed frame. */
 
+import { useState } from "preact/hooks";
+import { Button } from "./controls";
+
 /** Copies `text`; false when the page may not (the caller then shows it for copying by hand). */
 export async function copyText(text: string): Promise<boolean> {
   try {
@@ -29,7 +32,6 @@ function copyBySelection(text: string): boolean {
   return done;
 }
 
-/** Offers `text` as a file. */
 export function saveFile(name: string, text: string, type: string): void {
   saveBlob(name, new Blob([text], { type }));
 }
@@ -54,4 +56,27 @@ export function toCsv(rows: readonly (readonly Cell[])[]): string {
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   return `${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`;
+}
+
+export function CopyButton({ text, word, large = false }: { text: string; word: string; large?: boolean }) {
+  const [state, setState] = useState(word);
+  const copy = async () => {
+    setState((await copyText(text)) ? "Copied" : "Select and copy by hand");
+    setTimeout(() => setState(word), 2000);
+  };
+  const said = state === word ? undefined : state;
+  return <Button text={state} small={!large} kind="quiet" icon="copy" label={said} onClick={copy} />;
+}
+
+/** A line of code to run in a cell, where a widget cannot be opened from the page. */
+export function CodeLine({ words, code }: { words: string; code: string }) {
+  return (
+    <div class="row w code-line">
+      <span class="sm t2">{words}</span>
+      <span class="row">
+        <pre>{code}</pre>
+        <CopyButton text={code} word="Copy code" />
+      </span>
+    </div>
+  );
 }

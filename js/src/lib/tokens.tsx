@@ -12,7 +12,6 @@ export function shadeStep(value: number, max: number): number {
   return Math.min(STEPS, Math.ceil(STEPS * Math.log10(1 + (9 * value) / max)));
 }
 
-/** The class of a token's shade. */
 export const shadeClass = (value: number, max: number): string => {
   const step = shadeStep(value, max);
   return step > 0 ? `a${step}` : "";
@@ -70,7 +69,6 @@ export function cut(text: string, most: number): string {
 const TOKEN = 80; // characters of one token that are drawn; its card has more
 const LINE = 300; // of a label
 
-/** A line of foreign text: label, name. */
 export const line = (text: string): string => visible(cut(text, LINE)).replace(/[\r\n\t\u2028\u2029]+/g, " ");
 
 interface Chip {
@@ -105,4 +103,36 @@ export function draw(text: string, end: " " | "↵" | "↵\n"): Drawn {
   const one = short.replace(/\r\n?|[\n\u2028\u2029]/g, end).replaceAll("\t", end === " " ? " " : "⇥");
   const space = /^ */.exec(one)?.[0] ?? "";
   return space.length === one.length ? { space: "", body: one } : { space, body: one.slice(space.length) };
+}
+
+const SHOWN = 6;
+
+export function HiddenNote({ text }: { text: string }) {
+  const found = hiddenIn(text);
+  if (found.length === 0) return null;
+  const names = `${found.slice(0, SHOWN).join(" ")}${found.length > SHOWN ? " …" : ""}`;
+  return <p class="xs t2 hidden-note">{`Not drawn in the box: ${names}`}</p>;
+}
+
+export function TokenChip({ text, most }: { text: string; most?: number }) {
+  const { dots, rest } = chip(text, most);
+  return (
+    <span class="tk" title={rest.length > 12 ? chipText(text, 500) : undefined}>
+      {dots && <span class="t3">{dots}</span>}
+      {rest}
+    </span>
+  );
+}
+
+/** What stands for a label: the text, or the strongest tokens of a feature without one. */
+export function LabelOrTokens({ label, tokens, none }: { label: string; tokens: readonly string[]; none: string }) {
+  if (label) return <bdi>{label}</bdi>;
+  if (tokens.length === 0) return <span class="t3">{none}</span>;
+  return (
+    <span class="ul">
+      {tokens.slice(0, 3).map((token, i) => (
+        <TokenChip key={`${i} ${token}`} text={token} most={24} />
+      ))}
+    </span>
+  );
 }
