@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from saewidgets.config import TrainingConfig
 from saewidgets.events import Interruption, Request
@@ -74,6 +75,17 @@ class Recorder:
 
     def of(self, kind):
         return [event for event in self.events if isinstance(event, kind)]
+
+
+def sae_tensors(folder):
+    """What a run left in its folder."""
+    return load_file(folder / "sae" / "sae_weights.safetensors")
+
+
+def same(found, expected):
+    """Bit for bit."""
+    assert found.keys() == expected.keys()
+    assert [name for name in found if not torch.equal(found[name], expected[name])] == []
 
 
 def make_config(architecture="topk", steps=30, **changes):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from saewidgets.activations import PackedTokens
@@ -31,6 +30,7 @@ from saewidgets.training import Task, run_group
 from saewidgets.training.run import run_training
 from tests.conftest import TINY_TEXT
 from tests.lm.models import ENCODERS, FAMILIES, WIDTH, encoder_tokenizer, family
+from tests.training.fakes import sae_tensors, same
 
 SHORT = ("gpt2", "gemma2", "mixtral", "bert")  # the others are long tests
 SITES = ("hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "attn.hook_z", "mlp.hook_in")
@@ -154,8 +154,7 @@ def test_heads_train_together_as_they_do_alone(lm: LoadedModel, tmp_path: Path) 
     tasks = [Task(each, tmp_path / str(number)) for number, each in enumerate(configs)]
     run_group(tasks, model=lm, tokens_folder=tmp_path / "tokens")
     run_group([Task(configs[0], tmp_path / "alone")], model=lm, tokens_folder=tmp_path / "tokens")
-    together, alone = (load_file(tmp_path / one / "sae" / "sae_weights.safetensors") for one in ("0", "alone"))
-    assert all(torch.equal(tensor, alone[name]) for name, tensor in together.items())
+    same(sae_tensors(tmp_path / "0"), sae_tensors(tmp_path / "alone"))
 
     saes = [load_sae(tmp_path / str(number) / "sae") for number in range(4)]
     assert [(sae.d_in, sae.d_out, sae.cfg.reshape_activations) for sae in saes] == [

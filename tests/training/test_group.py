@@ -1,10 +1,7 @@
 """Trainings that share one forward: each ends as it would alone, whatever happens to the others."""
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
-from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.config.group import expand
 from saewidgets.errors import ConfigError, StorageError, TrainingError
 from saewidgets.events import CheckpointSaved, Interruption, JobStatus, Metrics, Progress, Request
@@ -12,22 +9,14 @@ from saewidgets.lm import load_model
 from saewidgets.training import Task, run_group, run_training
 from saewidgets.training.checkpoint import list_checkpoints
 from saewidgets.training.loop import Trainer
-from tests.conftest import TINY_TEXT
-from tests.training.fakes import SAES, Recorder, Scripted
+from tests.training.fakes import SAES, Recorder, Scripted, sae_tensors, same
 
 STEPS, BATCH = 12, 64
 
 
 @pytest.fixture(scope="session")
-def base(tiny_model_folder):
-    """Twelve steps on the tiny model."""
-    return TrainingConfig(
-        model=str(tiny_model_folder), corpus=TextCorpus(strings=TINY_TEXT * 4), hook_name="blocks.1.hook_resid_post",
-        context_size=32, sae=SAES["topk"], tokens=STEPS * BATCH, batch_size=BATCH,
-        activations={"model_batch_size": 4, "shuffle_tokens": 256, "norm_tokens": 256, "validation_share": 0.1},
-        evaluation={"tokens": 256, "every_steps": 6}, checkpoints={"every_steps": 5}, log_every_steps=3,
-        optimizer={"lr": 3e-3}, device="cpu", dead_window_tokens=BATCH * 4,
-    )
+def base(twelve_steps):
+    return twelve_steps.replace(dead_window_tokens=BATCH * 4)
 
 
 @pytest.fixture(scope="session")
@@ -42,19 +31,13 @@ def configs(base):
 
 
 @pytest.fixture(scope="session")
-def tokens_folder(tmp_path_factory):
-    """Packed text, shared by these tests."""
-    return tmp_path_factory.mktemp("tokens")
-
-
-@pytest.fixture(scope="session")
 def runs_alone(configs, tokens_folder, tmp_path_factory):
     """What each training leaves when it runs alone: its SAE, and what its evaluations found."""
     found = []
     for config in configs:
         folder, emit = tmp_path_factory.mktemp("alone"), Recorder()
         run_training(config, folder, tokens_folder=tokens_folder, emit=emit)
-        found.append((_tensors(folder), _measured(emit)))
+        found.append((sae_tensors(folder), _measured(emit)))
     return found
 
 
@@ -68,15 +51,6 @@ def _measured(*emits):
     """Step → what was found on held-out text, of a training that was left and resumed in several parts."""
     of = [m for emit in emits for m in emit.of(Metrics) if "val_fvu" in m.values]
     return {m.step: dict(m.values) for m in of}
-
-
-def _tensors(folder):
-    return load_file(folder / "sae" / "sae_weights.safetensors")
-
-
-def _same(found, expected):
-    assert found.keys() == expected.keys()
-    assert [name for name in found if not torch.equal(found[name], expected[name])] == []
 
 
 def _tasks(configs, folder, **changes):
@@ -93,7 +67,7 @@ def test_every_training_ends_in_the_bits_it_ends_in_alone(configs, runs_alone, t
     assert [(number, error) for number, _, error in told] == [(n, None) for n in range(4)]
     assert [r for _, r, _ in told] == list(result.results)
     for number, (expected, measured) in enumerate(runs_alone):
-        _same(_tensors(tmp_path / str(number)), expected)
+        same(sae_tensors(tmp_path / str(number)), expected)
         assert _measured(emits[number]) == measured  # every number of every evaluation, too
         assert {"val_fvu", "val_l0", "val_mse", "val_dead", "ce_loss_score"} == set(measured[STEPS])
     for emit, r in zip(emits, result.results, strict=True):
@@ -172,7 +146,7 @@ def test_pause_anywhere_and_resume(share, configs, alone, tokens_folder, tmp_pat
     result = run_group(_tasks(configs, tmp_path, resume=True), tokens_folder=tokens_folder)
     assert result.status is JobStatus.COMPLETED
     for number, expected in enumerate(alone):
-        _same(_tensors(tmp_path / str(number)), expected)
+        same(sae_tensors(tmp_path / str(number)), expected)
 
 
 @pytest.fixture(scope="session")
@@ -204,7 +178,7 @@ def test_a_kill_leaves_trainings_at_different_steps_that_catch_up(
     tasks = [Task(c, tmp_path / str(n), emits[n], resume=True) for n, c in enumerate(configs)]
     assert run_group(tasks, tokens_folder=tokens_folder).status is JobStatus.COMPLETED
     for number, expected in enumerate(alone):
-        _same(_tensors(tmp_path / str(number)), expected)
+        same(sae_tensors(tmp_path / str(number)), expected)
     for found, emit in zip(newest, emits, strict=True):
         training = [p.step for p in emit.of(Progress) if p.phase == "training"]
         assert not found or min(training) >= found[0].step  # nobody is shown behind the checkpoint it has
@@ -258,7 +232,7 @@ def test_left_in_the_middle_of_an_evaluation(
     tasks = [Task(c, tmp_path / str(n), again[n], resume=True) for n, c in enumerate(configs)]
     assert run_group(tasks, tokens_folder=tokens_folder).status is JobStatus.COMPLETED
     for number, (expected, measured) in enumerate(runs_alone):
-        _same(_tensors(tmp_path / str(number)), expected)
+        same(sae_tensors(tmp_path / str(number)), expected)
         assert _measured(emits[number], again[number]) == measured
 
 
@@ -292,7 +266,7 @@ def test_one_is_ended_alone_while_it_waits_for_an_evaluation(
     assert result.results[number].step == 6
     assert (tmp_path / str(number) / "sae").exists() == (asked is Request.STOP)
     for other in {0, 1, 2, 3} - {number}:
-        _same(_tensors(tmp_path / str(other)), runs_alone[other][0])
+        same(sae_tensors(tmp_path / str(other)), runs_alone[other][0])
         assert _measured(emits[other]) == runs_alone[other][1]
 
 
@@ -317,7 +291,7 @@ def test_one_that_diverges_fails_alone(configs, alone, tokens_folder, tmp_path, 
     assert "NaN" not in (tmp_path / "0" / "log.txt").read_text()
     assert not (tmp_path / "1" / "sae").exists()
     for number in (0, 2, 3):
-        _same(_tensors(tmp_path / str(number)), alone[number])
+        same(sae_tensors(tmp_path / str(number)), alone[number])
 
 
 def test_where_all_diverge_the_error_is_that_of_the_first(configs, tokens_folder, tmp_path, monkeypatch):
@@ -350,7 +324,7 @@ def test_a_full_disk_ends_all_and_all_can_be_resumed(configs, alone, tokens_fold
     assert "disk is full" in (tmp_path / "0" / "log.txt").read_text()
     assert run_group(_tasks(configs, tmp_path, resume=True), tokens_folder=tokens_folder).status is JobStatus.COMPLETED
     for number, expected in enumerate(alone):
-        _same(_tensors(tmp_path / str(number)), expected)
+        same(sae_tensors(tmp_path / str(number)), expected)
 
 
 def test_a_checkpoint_that_is_asked_for_is_written_by_each(configs, tokens_folder, tmp_path, total_checks):

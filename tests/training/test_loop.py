@@ -9,18 +9,12 @@ from saewidgets.errors import FormatError, TrainingError
 from saewidgets.events import CheckpointSaved, Interruption, Metrics, Progress, Request
 from saewidgets.training.checkpoint import list_checkpoints, newest_whole
 from saewidgets.training.loop import DEAD
-from tests.training.fakes import BATCH, D_SAE, SAES, FakeStream, Recorder, Scripted, make_config, make_trainer
+from tests.training.fakes import BATCH, D_SAE, SAES, FakeStream, Recorder, Scripted, make_config, make_trainer, same
 
 
 def _everything(trainer):
     """All tensors that a later step depends on."""
     return {**trainer.sae.state_dict(), **trainer.adam.tensors(), DEAD: trainer.dead.tokens_since_fired}
-
-
-def _same(a, b):
-    assert a.keys() == b.keys()
-    different = [name for name in a if not torch.equal(a[name], b[name])]
-    assert not different
 
 
 def _resumed(config, folder, **kwargs):
@@ -49,26 +43,7 @@ def test_pause_and_resume_is_bit_identical(tmp_path, architecture, accumulation)
     assert resumed.step == 11
     resumed.run()
     assert resumed.step == 30
-    _same(_everything(straight), _everything(resumed))
-
-
-def test_resume_after_a_crash_continues_from_the_last_periodic_checkpoint(tmp_path):
-    config = make_config("batchtopk", **{"checkpoints.every_steps": 7})
-    straight = make_trainer(config, tmp_path / "straight")
-    straight.run()
-
-    def _die(number, x):
-        if number == 18:
-            raise KeyboardInterrupt
-        return x
-
-    crashed = make_trainer(config, tmp_path / "run", stream=FakeStream(config.seed, poison=_die))
-    with pytest.raises(KeyboardInterrupt):
-        crashed.run()
-    resumed = _resumed(config, tmp_path / "run")
-    assert resumed.step == 14
-    resumed.run()
-    _same(_everything(straight), _everything(resumed))
+    same(_everything(straight), _everything(resumed))
 
 
 def test_interruption_between_microbatches_takes_the_half_step_back(tmp_path):
@@ -81,7 +56,7 @@ def test_interruption_between_microbatches_takes_the_half_step_back(tmp_path):
     with pytest.raises(Interruption):
         interrupted.run()
     assert interrupted.step == 5
-    _same(_everything(whole), _everything(interrupted))
+    same(_everything(whole), _everything(interrupted))
     assert all(p.grad is None for p in interrupted.sae.parameters())
 
 
@@ -124,13 +99,6 @@ def test_the_sparsity_term_has_its_name(tmp_path, recorder, architecture, name):
     assert all(name in values for values in metrics)
     if name != "aux":
         assert [v["sparsity_coefficient"] for v in metrics] == pytest.approx([0.025, 0.05, 0.075, 0.1])
-
-
-def test_training_reduces_fvu(tmp_path, recorder):
-    make_trainer(make_config("topk", steps=150), tmp_path, emit=recorder).run()
-    metrics = recorder.of(Metrics)
-    assert metrics[-1].values["fvu"] < 0.5 * metrics[0].values["fvu"]
-    assert metrics[-1].values["l0"] <= 4
 
 
 def test_dead_latents_are_counted_in_tokens(tmp_path, recorder):
@@ -325,7 +293,7 @@ def test_float16_resumes_with_its_loss_scale(tmp_path):
     resumed = _resumed(config, tmp_path / "b")
     assert resumed.precision.state() == first.precision.state()
     resumed.run()
-    _same(_everything(straight), _everything(resumed))
+    same(_everything(straight), _everything(resumed))
     assert resumed.precision.state() == straight.precision.state()
 
 
@@ -404,8 +372,7 @@ def test_loss_falls_and_resuming_is_exact(name, tmp_path):
     again = make_trainer(config, tmp_path / "again")
     again.load(half)
     again.run()
-    for key, tensor in whole.sae.state_dict().items():
-        assert torch.equal(again.sae.state_dict()[key], tensor), key
+    same(again.sae.state_dict(), whole.sae.state_dict())
 
 
 class PairStream(FakeStream):

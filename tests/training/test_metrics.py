@@ -157,15 +157,6 @@ def test_only_a_checkpoint_from_before_the_divergence_is_good(found, words, resu
     assert health.nan_error(76, 19_456, TrainingConfig(), found).hint.endswith(f"Gradient clip (now 1){retry}")
 
 
-def test_out_of_memory_names_device_tokens_and_settings():
-    config = TrainingConfig(batch_size=8192, activations={"model_batch_size": 64})
-    error = health.out_of_memory_error("cuda:0", 360_448, config, RuntimeError("Tried to allocate 0.4 GB"))
-    assert error.what == "Out of memory on cuda:0 at 360,448 tokens."
-    assert error.kind == "out_of_memory"
-    for part in ("Batch size (now 8,192", "Contexts per forward (now 64)", "Tried to allocate 0.4 GB"):
-        assert part in error.hint
-
-
 def test_what_counts_as_out_of_memory():
     assert health.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert health.is_out_of_memory(MemoryError())

@@ -43,15 +43,11 @@ def test_groups_keep_their_ratio_under_a_schedule():
 
 
 @pytest.mark.parametrize(("weight_decay", "kind"), [(0.0, torch.optim.Adam), (0.1, torch.optim.AdamW)])
-def test_weight_decay_is_decoupled_and_per_group(weight_decay, kind):
-    adam = Adam(Small(), OptimizerConfig(weight_decay=weight_decay))
+def test_settings_are_those_of_the_configuration_and_weight_decay_is_per_group(weight_decay, kind):
+    adam = Adam(Small(), OptimizerConfig(beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=weight_decay))
     assert type(adam.optimizer) is kind
-    assert [group["weight_decay"] for group in adam.optimizer.param_groups] == [weight_decay, 0.0]
-
-
-def test_decay_rates_and_epsilon_are_those_of_the_configuration():
-    adam = Adam(Small(), OptimizerConfig(beta1=0.8, beta2=0.95, eps=1e-6))
     assert {(group["betas"], group["eps"]) for group in adam.optimizer.param_groups} == {((0.8, 0.95), 1e-6)}
+    assert [group["weight_decay"] for group in adam.optimizer.param_groups] == [weight_decay, 0.0]
 
 
 @pytest.mark.parametrize("limit", [0.5, None])
@@ -81,16 +77,11 @@ def test_state_by_name_continues_bit_by_bit():
     assert torch.equal(second.b, straight.b)
 
 
-def test_a_state_without_a_step_yet_is_empty():
-    adam = Adam(Small(), OptimizerConfig())
-    assert adam.tensors() == {}
-    adam.load({}, "file")
-    assert adam.tensors() == {}
-
-
-def test_a_state_that_does_not_fit_is_refused():
+def test_a_state_that_does_not_fit_is_refused_and_one_without_a_step_is_empty():
     module = Small()
     adam = Adam(module, OptimizerConfig())
+    adam.load({}, "file")
+    assert adam.tensors() == {}
     _steps(module, adam, [1])
     state = adam.tensors()
     with pytest.raises(FormatError, match=r"optimizer\.safetensors.*a\.step"):

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import Facts, JobStatus, LogLine, Metrics, Request
 from saewidgets.formats import load_sae, save_sae
@@ -21,9 +20,8 @@ from saewidgets.training import run_training
 from saewidgets.training.checkpoint import list_checkpoints
 from saewidgets.training.export import exported
 from saewidgets.training.pretrained import as_path, check, start_from
-from tests.conftest import TINY_TEXT
 from tests.sae.cases import SETTINGS, make
-from tests.training.fakes import Recorder, Scripted
+from tests.training.fakes import Recorder, Scripted, sae_tensors, same
 
 D_IN, D_SAE = 12, 40
 OUT = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
@@ -168,20 +166,18 @@ def test_files_that_are_damaged_name_the_setting(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def base(tiny_model_folder: Path) -> TrainingConfig:
-    return TrainingConfig(
-        model=str(tiny_model_folder), corpus=TextCorpus(strings=TINY_TEXT * 4), hook_name="blocks.1.hook_resid_post",
-        context_size=32, sae={"architecture": "batchtopk", "d_sae": 64, "k": 4}, tokens=10 * 64, batch_size=64,
-        activations={"model_batch_size": 4, "shuffle_tokens": 256, "norm_tokens": 256, "validation_share": 0.1},
-        evaluation={"tokens": 256, "every_steps": 5}, checkpoints={"every_steps": 4}, log_every_steps=1,
-        resampling={"every_steps": 3, "until_share": 1.0}, dead_window_tokens=128, optimizer={"lr": 1e-3}, device="cpu",
+def base(twelve_steps: TrainingConfig) -> TrainingConfig:
+    return twelve_steps.replace(
+        sae={"architecture": "batchtopk", "d_sae": 64, "k": 4}, tokens=10 * 64, log_every_steps=1,
+        dead_window_tokens=128, optimizer={"lr": 1e-3}, resampling={"every_steps": 3, "until_share": 1.0},
+        **{"evaluation.every_steps": 5, "checkpoints.every_steps": 4},
     )  # fmt: skip
 
 
 def test_a_run_goes_on_where_the_sae_was_and_needs_it_once(
-    base: TrainingConfig, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    base: TrainingConfig, tmp_path: Path, tokens_folder: Path
 ) -> None:
-    tokens = tmp_path_factory.mktemp("tokens")
+    tokens = tokens_folder
     run_training(base, tmp_path / "first", tokens_folder=tokens)
     source = tmp_path / "first" / "sae"
     wanted = base.replace(from_pretrained=str(source), seed=5)
@@ -207,18 +203,14 @@ def test_a_run_goes_on_where_the_sae_was_and_needs_it_once(
     assert (result.status, len(list_checkpoints(stopped / "checkpoints")) > 0) == (JobStatus.PAUSED, True)
     shutil.rmtree(source)
     run_training(wanted, stopped, tokens_folder=tokens, resume=True)
-    ours, theirs = (load_file(tmp_path / name / "sae" / "sae_weights.safetensors") for name in ("stopped", "second"))
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    same(sae_tensors(stopped), sae_tensors(tmp_path / "second"))
 
     with pytest.raises(NotFoundError, match="no SAE"):
         run_training(wanted, tmp_path / "third", tokens_folder=tokens)
 
 
-@pytest.mark.parametrize("kind", NORMALISED[:1])
-def test_a_run_that_normalises_tokens(
-    base: TrainingConfig, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, kind: str
-) -> None:
-    tokens, recorder, whole = tmp_path_factory.mktemp("tokens"), Recorder(), Scripted()
+def test_a_run_that_normalises_tokens(base: TrainingConfig, tmp_path: Path, tokens_folder: Path) -> None:
+    kind, tokens, recorder, whole = NORMALISED[0], tokens_folder, Recorder(), Scripted()
     wanted = base.replace(**{"activations.normalize": kind, "activations.seqpos_slice": "4:-4"})
     result = run_training(wanted, tmp_path / "run", emit=recorder, control=whole, tokens_folder=tokens)
     assert (result.status, result.tokens) == (JobStatus.COMPLETED, 10 * 64)
@@ -232,8 +224,7 @@ def test_a_run_that_normalises_tokens(
     left = run_training(wanted, paused, control=Scripted(Request.PAUSE, whole.calls - 8), tokens_folder=tokens)
     assert (left.status, left.step > 0) == (JobStatus.PAUSED, True)
     run_training(wanted, paused, tokens_folder=tokens, resume=True)
-    ours, theirs = (load_file(each / "sae" / "sae_weights.safetensors") for each in (paused, tmp_path / "run"))
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    same(sae_tensors(paused), sae_tensors(tmp_path / "run"))
     again = wanted.replace(from_pretrained=str(tmp_path / "run" / "sae"))
     assert run_training(again, tmp_path / "again", tokens_folder=tokens).status is JobStatus.COMPLETED
 

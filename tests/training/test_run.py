@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from saewidgets.activations import Windows
-from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError, StateError, TrainingError
 from saewidgets.events import CheckpointSaved, Facts, Interruption, JobStatus, LogLine, Metrics, Progress, Request
 from saewidgets.formats import load_sae
@@ -18,28 +16,14 @@ from saewidgets.sae import SAE
 from saewidgets.training import run_training
 from saewidgets.training.checkpoint import list_checkpoints
 from saewidgets.training.environment import recorded
-from tests.conftest import TINY_TEXT
-from tests.training.fakes import SAES, Recorder, Scripted
+from tests.training.fakes import SAES, Recorder, Scripted, sae_tensors, same
 
 STEPS, BATCH = 12, 64
 
 
 @pytest.fixture(scope="session")
-def config(tiny_model_folder):
-    """Twelve steps on the second layer of the tiny model."""
-    return TrainingConfig(
-        model=str(tiny_model_folder), corpus=TextCorpus(strings=TINY_TEXT * 4), hook_name="blocks.1.hook_resid_post",
-        context_size=32, sae=SAES["topk"], tokens=STEPS * BATCH, batch_size=BATCH,
-        activations={"model_batch_size": 4, "shuffle_tokens": 256, "norm_tokens": 256, "validation_share": 0.1},
-        evaluation={"tokens": 256, "every_steps": 6}, checkpoints={"every_steps": 5}, log_every_steps=3,
-        optimizer={"lr": 3e-3}, device="cpu",
-    )
-
-
-@pytest.fixture(scope="session")
-def tokens_folder(tmp_path_factory):
-    """Packed text, shared by these tests as it is by the runs of a workspace."""
-    return tmp_path_factory.mktemp("tokens")
+def config(twelve_steps):
+    return twelve_steps
 
 
 @dataclass
@@ -61,19 +45,10 @@ def straight(config, tokens_folder, tmp_path_factory):
             run_training(
                 config.replace(sae=SAES[architecture]), folder, control=control, tokens_folder=tokens_folder
             )
-            made[architecture] = Straight(_final_tensors(folder), control.calls)
+            made[architecture] = Straight(sae_tensors(folder), control.calls)
         return made[architecture]
 
     return _straight
-
-
-def _final_tensors(folder):
-    return load_file(folder / "sae" / "sae_weights.safetensors")
-
-
-def _same(a, b):
-    assert a.keys() == b.keys()
-    assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
 def test_a_run_from_start_to_exported_sae(config, tmp_path, tokens_folder, recorder):
@@ -149,7 +124,7 @@ def test_pause_and_resume_equals_a_straight_run(config, tmp_path, tokens_folder,
     recorder = Recorder()
     result = run_training(config, tmp_path / "run", emit=recorder, tokens_folder=tokens_folder, resume=True)
     assert result.status is JobStatus.COMPLETED
-    _same(_final_tensors(tmp_path / "run"), straight(architecture).tensors)
+    same(sae_tensors(tmp_path / "run"), straight(architecture).tensors)
     notes = [f.values["resume_note"] for f in recorder.of(Facts) if "resume_note" in f.values]
     assert notes == [None]
     assert not [line for line in recorder.of(LogLine) if line.level != "info"]
@@ -171,7 +146,7 @@ def test_a_crash_resumes_to_the_same_bits(config, tmp_path, tokens_folder, strai
     (tmp_path / "run" / "checkpoints").mkdir(exist_ok=True)
     (tmp_path / "run" / "checkpoints" / ".tmp-leftover").mkdir()
     run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
-    _same(_final_tensors(tmp_path / "run"), straight().tensors)
+    same(sae_tensors(tmp_path / "run"), straight().tensors)
     assert not list((tmp_path / "run" / "checkpoints").glob(".tmp-*"))
 
 
@@ -188,7 +163,7 @@ def test_stop_keeps_what_was_learned_and_can_be_resumed(config, tmp_path, tokens
     best = min(saved, key=lambda event: event.metrics.get("val_fvu", float("inf")))
     assert ("best" in saved[-1].kinds) == (best.step == stopped.step)
     run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
-    _same(_final_tensors(tmp_path / "run"), straight().tensors)
+    same(sae_tensors(tmp_path / "run"), straight().tensors)
 
 
 def test_cancel_writes_nothing_new(config, tmp_path, tokens_folder, straight):
@@ -216,7 +191,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(config, tmp_path, to
     assert len(warnings) == 1
     assert str(weights) in warnings[0]
     assert str(checkpoints[1].path) in warnings[0]
-    _same(_final_tensors(tmp_path / "run"), straight().tensors)
+    same(sae_tensors(tmp_path / "run"), straight().tensors)
 
 
 def test_another_environment_is_said_on_resume(config, tmp_path, tokens_folder, straight, recorder):
@@ -243,7 +218,7 @@ def test_a_model_that_the_user_holds_is_used_as_it_is(config, tmp_path, tokens_f
     )
     run_training(config, tmp_path / "named", tokens_folder=tokens_folder)
     assert result.status is JobStatus.COMPLETED
-    _same(_final_tensors(tmp_path / "mine"), _final_tensors(tmp_path / "named"))
+    same(sae_tensors(tmp_path / "mine"), sae_tensors(tmp_path / "named"))
     assert model.training == mode
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
@@ -271,14 +246,14 @@ def test_bad_input_is_one_clear_error_and_leaves_no_checkpoint(config, tmp_path,
 
 def test_a_folder_in_use_is_not_overwritten_and_resuming_a_completed_run_exports_again(config, tmp_path, tokens_folder):
     run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
-    before = _final_tensors(tmp_path / "run")
+    before = sae_tensors(tmp_path / "run")
     with pytest.raises(StateError, match="step 12"):
         run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
-    _same(_final_tensors(tmp_path / "run"), before)
+    same(sae_tensors(tmp_path / "run"), before)
     shutil.rmtree(tmp_path / "run" / "sae")
     result = run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
     assert (result.status, result.step) == (JobStatus.COMPLETED, STEPS)
-    _same(_final_tensors(tmp_path / "run"), before)
+    same(sae_tensors(tmp_path / "run"), before)
 
 
 def test_out_of_memory_names_the_settings(config, tmp_path, tokens_folder, monkeypatch):
@@ -293,7 +268,9 @@ def test_out_of_memory_names_the_settings(config, tmp_path, tokens_folder, monke
     with pytest.raises(TrainingError) as caught:
         run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
     assert caught.value.what == f"Out of memory on cpu at {7 * BATCH:,} tokens."
-    assert "Batch size (now 64" in caught.value.hint
+    for part in ("Batch size (now 64", "Contexts per forward (now 4)", "Tried to allocate 0.40 GiB"):
+        assert part in caught.value.hint
+    assert caught.value.kind == "out_of_memory"
     monkeypatch.undo()
     resumed = run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
     assert resumed.status is JobStatus.COMPLETED
@@ -341,7 +318,7 @@ def test_what_was_measured_before_a_pause_is_not_measured_again(config, tmp_path
     read.clear()
     run_training(config, folder, tokens_folder=tokens_folder, resume=True)
     assert read[0] == 4
-    _same(_final_tensors(tmp_path / "straight"), _final_tensors(folder))
+    same(sae_tensors(tmp_path / "straight"), sae_tensors(folder))
     assert not (folder / "measured.safetensors").exists()
 
 

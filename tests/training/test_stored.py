@@ -16,20 +16,16 @@ from saewidgets.config import ActivationCorpus, TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.evaluation import evaluate
 from saewidgets.evaluation.place import evaluate_rows
-from saewidgets.events import Interruption, JobStatus, NullControl, Request
+from saewidgets.events import JobStatus, Request
 from saewidgets.formats import load_sae
-from saewidgets.lm import LoadedModel, load_model
+from saewidgets.lm import LoadedModel
 from saewidgets.sae import build_sae
 from saewidgets.sae.scaler import Scaler
 from saewidgets.training import run_training
 from tests.conftest import TINY_TEXT
+from tests.training.fakes import Scripted, sae_tensors, same
 
 RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
-
-
-@pytest.fixture(scope="module")
-def lm(tiny_model_folder: Path) -> LoadedModel:
-    return load_model(str(tiny_model_folder))
 
 
 @pytest.fixture(scope="module")
@@ -94,28 +90,15 @@ def test_the_cross_entropy_is_measured_where_it_is_asked_for(store: Path, lm: Lo
         )
 
 
-class PauseAt(NullControl):
-    """Pauses at the n-th pause point."""
-
-    def __init__(self, at: int) -> None:
-        self._left = at
-
-    def check(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            raise Interruption(Request.PAUSE)
-
-
 def test_paused_and_resumed_it_is_the_same_bit_for_bit(store: Path, tmp_path: Path, no_model: None) -> None:
     config = _config(ActivationCorpus(str(store)))
-    straight = run_training(config, tmp_path / "straight")
-    paused = run_training(config, tmp_path / "paused", control=PauseAt(17))
+    run_training(config, tmp_path / "straight")
+    paused = run_training(config, tmp_path / "paused", control=Scripted(Request.PAUSE, at=17))
     assert paused.status is JobStatus.PAUSED
     assert 0 < paused.step < 12
     resumed = run_training(config, tmp_path / "paused", resume=True)
     assert resumed.status is JobStatus.COMPLETED
-    for name in ("sae_weights.safetensors",):
-        assert (Path(straight.sae_path or "") / name).read_bytes() == (Path(resumed.sae_path or "") / name).read_bytes()
+    same(sae_tensors(tmp_path / "paused"), sae_tensors(tmp_path / "straight"))
     log = (tmp_path / "paused" / "log.txt").read_text()
     assert "not be bit-identical" not in log
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.config.group import expand
 from saewidgets.errors import ConfigError
 from saewidgets.events import Facts, JobStatus, Metrics, Request
@@ -14,30 +13,16 @@ from saewidgets.formats import load_sae
 from saewidgets.lm import capture, load_model
 from saewidgets.training import Task, run_group, run_training
 from saewidgets.training.checkpoint import list_checkpoints, newest_whole
-from tests.conftest import TINY_TEXT
-from tests.training.fakes import Recorder, Scripted
+from tests.training.fakes import Recorder, Scripted, sae_tensors, same
 
-STEPS, BATCH = 12, 64
 HOOKS = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
 
 
-@pytest.fixture(scope="session", params=["skip_transcoder"])
-def config(request, tiny_model_folder):
-    """From the input of an MLP to its output."""
-    return TrainingConfig(
-        model=str(tiny_model_folder), corpus=TextCorpus(strings=TINY_TEXT * 4), **HOOKS, context_size=32,
-        sae={"architecture": request.param, "d_sae": 64, "l1_coefficient": 0.1}, tokens=STEPS * BATCH,
-        batch_size=BATCH, gradient_accumulation=2,
-        activations={"model_batch_size": 4, "shuffle_tokens": 256, "norm_tokens": 256, "validation_share": 0.1},
-        evaluation={"tokens": 256, "every_steps": 6}, checkpoints={"every_steps": 5}, log_every_steps=3,
-        optimizer={"lr": 3e-3}, device="cpu",
-    )
-
-
 @pytest.fixture(scope="session")
-def tokens_folder(tmp_path_factory):
-    """Packed text, shared by these tests."""
-    return tmp_path_factory.mktemp("tokens")
+def config(twelve_steps):
+    """From the input of an MLP to its output."""
+    sae = {"architecture": "skip_transcoder", "d_sae": 64, "l1_coefficient": 0.1}
+    return twelve_steps.replace(**HOOKS, sae=sae, gradient_accumulation=2)
 
 
 @pytest.fixture(scope="session")
@@ -82,8 +67,7 @@ def test_the_exported_one_leads_from_raw_to_raw(config, run):
     x, y = found[config.hook_name][0], found[config.hook_name_out][0]
     latents = (scale * x @ trained["W_enc"] + trained["b_enc"]).relu()
     expected = latents @ trained["W_dec"] + trained["b_dec"]
-    if "W_skip" in trained:
-        expected = expected + scale * x @ trained["W_skip"].T
+    expected = expected + scale * x @ trained["W_skip"].T
     torch.testing.assert_close(sae(x), expected / scale_out, rtol=1e-4, atol=1e-5)
     # val_fvu is of what it writes, against the activations there
     assert sae(x).shape == y.shape
@@ -99,8 +83,7 @@ def test_pause_and_resume_is_exact(config, run, tokens_folder, tmp_path):
     )
     assert (result.status, result.step) == (JobStatus.PAUSED, list_checkpoints(folder / "checkpoints")[0].step)
     run_training(config, folder, tokens_folder=tokens_folder, resume=True)
-    found, expected = (load_file(f / "sae" / "sae_weights.safetensors") for f in (folder, run[0]))
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    same(sae_tensors(folder), sae_tensors(run[0]))
 
 
 def test_in_a_group_with_others(config, run, tokens_folder, tmp_path):
@@ -109,8 +92,7 @@ def test_in_a_group_with_others(config, run, tokens_folder, tmp_path):
         [Task(each, tmp_path / str(n)) for n, each in enumerate(configs)], tokens_folder=tokens_folder
     )
     assert [r.status for r in result.results] == [JobStatus.COMPLETED] * 2
-    found, expected = (load_file(f / "sae" / "sae_weights.safetensors") for f in (tmp_path / "0", run[0]))
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    same(sae_tensors(tmp_path / "0"), sae_tensors(run[0]))
 
 
 def test_the_two_hook_names_belong_together(config):

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.store import StoredActivations
@@ -19,35 +18,26 @@ from saewidgets.errors import ConfigError
 from saewidgets.evaluation import evaluate
 from saewidgets.events import JobStatus, Request
 from saewidgets.formats import load_sae
-from saewidgets.lm import LoadedModel, capture, load_model
+from saewidgets.lm import LoadedModel, capture
 from saewidgets.sae import build_sae
 from saewidgets.training import run_training
 from saewidgets.training.checkpoint import newest_whole
 from saewidgets.training.export import export_checkpoint
 from saewidgets.training.run import Task, run_group
 from tests.conftest import TINY_TEXT
-from tests.training.fakes import Scripted
+from tests.training.fakes import Scripted, sae_tensors, same
 
 RESID, D = "blocks.0.hook_resid_post", 32
 
 
 @pytest.fixture(scope="module")
-def lm(tiny_model_folder: Path) -> LoadedModel:
-    return load_model(str(tiny_model_folder))
-
-
-@pytest.fixture(scope="module")
-def config(tiny_model_folder: Path) -> TrainingConfig:
-    return TrainingConfig.from_data({
-        "model": str(tiny_model_folder), "corpus": {"kind": "text", "strings": list(TINY_TEXT)}, "hook_name": RESID,
-        "context_size": 16, "sae": {"architecture": "jumprelu", "d_sae": 64}, "tokens": 12 * 64, "batch_size": 64,
-        "device": "cpu", "log_every_steps": 2, "evaluation": {"tokens": 256, "every_steps": 6},
-        "checkpoints": {"every_steps": 4},
-        "activations": {
-            "model_batch_size": 8, "shuffle_tokens": 256, "norm_tokens": 512, "validation_share": 0.1,
-            "normalize": "covariance_whitening",
-        },
-    })  # fmt: skip
+def config(twelve_steps: TrainingConfig) -> TrainingConfig:
+    return twelve_steps.replace(
+        corpus=TextCorpus(strings=TINY_TEXT), hook_name=RESID, context_size=16, log_every_steps=2,
+        sae={"architecture": "jumprelu", "d_sae": 64}, optimizer={},
+        **{"activations.model_batch_size": 8, "activations.norm_tokens": 512, "checkpoints.every_steps": 4,
+           "activations.normalize": "covariance_whitening"},
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +82,7 @@ def test_pause_and_resume_equals_a_straight_run(config: TrainingConfig, run: Pat
     assert load_sae(found[0]).d_in == D
     result = run_training(config, folder, tokens_folder=tokens, resume=True)
     assert result.status is JobStatus.COMPLETED
-    straight, resumed = (load_file(path / "sae" / "sae_weights.safetensors") for path in (run, folder))
-    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    same(sae_tensors(folder), sae_tensors(run))
 
 
 def test_a_group_shares_it_and_a_store_has_the_same(
@@ -103,8 +92,7 @@ def test_a_group_shares_it_and_a_store_has_the_same(
     tasks = [Task(config, tmp_path / "a"), Task(other, tmp_path / "b")]
     results = run_group(tasks, tokens_folder=run / "tokens")
     assert [result.status for result in results.results] == [JobStatus.COMPLETED] * 2
-    straight, grouped = (load_file(path / "sae" / "sae_weights.safetensors") for path in (run, tmp_path / "a"))
-    assert all(torch.equal(straight[name], grouped[name]) for name in straight)
+    same(sae_tensors(tmp_path / "a"), sae_tensors(run))
 
     packed = pack(open_corpus(TextCorpus(strings=TINY_TEXT)), lm.tokenizer, folder=tmp_path / "text", context_size=16)
     capture_store(lm, packed, CaptureSettings((RESID,), 10**9, model_batch_size=8), tmp_path / "store")
