@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.errors import NotFoundError
 from saewidgets.features.extraction.accumulate import Accumulator
-from saewidgets.features.extraction.encoding import Encoder, make_chunk
+from saewidgets.features.extraction.encoding import Encoder, check_width, make_chunk
 from saewidgets.features.snippets import Naming, Snippet, distinct, make_snippet, name_examples
-from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, resolve_hook, special_tokens
+from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, special_tokens
 from saewidgets.sae import SAE
 
 _PER_INTERVAL = 2  # examples from each interval of activations: 32 say what a latent does besides its peaks
@@ -231,12 +231,7 @@ def read_features(
         ConfigError: the SAE has another width.
         NotFiniteError: activations or latents are NaN or infinite.
     """
-    point = resolve_hook(lm.model, hook_name)
-    if sae.d_in != point.width:
-        raise ConfigError(
-            f"The SAE's d_in is {sae.d_in:,}, but activations at {hook_name} have width {point.width:,}.", where="d_in",
-            hint="Choose the SAE's own model and hook_name.",
-        )
+    check_width(sae, lm, hook_name)
     device = sae.W_enc.device
     config = ExtractionConfig(
         examples=examples, per_document=1, per_interval=_PER_INTERVAL, min_activation=0.0, seed=seed

@@ -19,8 +19,7 @@ from saewidgets.config import ExtractionConfig
 from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
 from saewidgets.events import Event, Interruption, LogLine, NullControl, Progress, Request
 from saewidgets.features.extraction import NotFiniteError, encoding, extract, extractor
-from saewidgets.features.store import write
-from saewidgets.features.store.layout import STORED, Manifest
+from saewidgets.features.store.layout import STORED, Manifest, write_store
 from saewidgets.features.store.read import Store
 from saewidgets.lm import LoadedModel, capture
 from saewidgets.lm.tokens import TokenMask
@@ -56,7 +55,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Arrays]:
 
     def recording(folder: Path, arrays: Arrays, manifest: Manifest, text: bytes) -> None:
         found.append(arrays)
-        write.write_store(folder, arrays, manifest, text)
+        write_store(folder, arrays, manifest, text)
 
     monkeypatch.setattr(extractor, "write_store", recording)
     return found

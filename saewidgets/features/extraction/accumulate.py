@@ -25,17 +25,11 @@ Integers = npt.NDArray[np.int64]
 # there are more than `limit` (token, latent) pairs it is halved, and what it no longer admits is dropped. Which tokens
 # stay in the end depends on nothing but the seed and the pairs.
 class TokenSample:
-    """Collects (token, latent) pairs in memory of the CPU, token by token in reading order.
-
-    Attributes:
-        halvings: the rate is ``2 ** -halvings``.
-        pairs: how many there are.
-    """
+    """Collects (token, latent) pairs in memory of the CPU, token by token in reading order."""
 
     def __init__(self, limit: int, seed: int) -> None:
         self._limit, self._seed = limit, seed
-        self.halvings = 0
-        self.pairs = 0
+        self.halvings, self.pairs = 0, 0
         # Chunk by chunk: stream positions, how many latents each has, the latents.
         self._done: list[tuple[Integers, Integers, npt.NDArray[np.int32]]] = []
         self._now: list[tuple[Integers, Integers]] = []  # (row, latent) of this chunk
@@ -70,10 +64,10 @@ class TokenSample:
 
     def arrays(self) -> tuple[Integers, Integers, npt.NDArray[np.int32]]:
         """(stream positions, offsets, latents): `sample_positions`, `sample_offsets`, `sample_latents`."""
-        self._join()
         if not self._done:
             return np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int32)
-        positions, counts, latents = self._done[0]
+        positions, counts, latents = (np.concatenate(parts) for parts in zip(*self._done, strict=True))
+        self._done = [(positions, counts, latents)]
         return positions, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), latents
 
     def _admits(self, positions: Tensor) -> Tensor:
@@ -83,22 +77,13 @@ class TokenSample:
 
     def _halve(self, chunk: Chunk) -> None:
         self.halvings += 1
-        self._done = [self._admitted_of(part) for part in self._done]
+        for number, (positions, counts, latents) in enumerate(self._done):
+            stays = self._admits(torch.from_numpy(positions)).numpy()
+            self._done[number] = positions[stays], counts[stays], latents[np.repeat(stays, counts)]
         self._admitted = self._admits(chunk.stream)
         admitted = self._admitted.cpu().numpy()
         self._now = [(rows[admitted[rows]], latents[admitted[rows]]) for rows, latents in self._now]
         self.pairs = sum(len(part[2]) for part in self._done) + sum(len(rows) for rows, _ in self._now)
-
-    def _admitted_of(
-        self, part: tuple[Integers, Integers, npt.NDArray[np.int32]]
-    ) -> tuple[Integers, Integers, npt.NDArray[np.int32]]:
-        positions, counts, latents = part
-        stays = self._admits(torch.from_numpy(positions)).numpy()
-        return positions[stays], counts[stays], latents[np.repeat(stays, counts)]
-
-    def _join(self) -> None:
-        if len(self._done) > 1:
-            self._done = [tuple(np.concatenate(parts) for parts in zip(*self._done, strict=True))]  # type: ignore[list-item]
 
     def tensors(self) -> dict[str, Tensor]:
         positions, offsets, latents = self.arrays()
@@ -249,6 +234,8 @@ def _scale(values: Tensor) -> Tensor:
     return exponent.to(torch.int64) - (mantissa == 0.5).to(torch.int64)
 
 
+_COUNTED = ("context_counts", "document_counts", "sums", "last_document")
+_PARTS = ("top", "intervals", "sample")
 _ORDERED = 1 << 15  # cells whose examples are put in order at once
 
 
@@ -267,7 +254,7 @@ class Accumulator:
         self._min_activation = config.min_activation
         self.context_counts, self.document_counts = zeros(torch.int64), zeros(torch.int64)
         self.sums = zeros(torch.float64)
-        self._last_document = zeros(torch.int64) - 1  # in which a latent fired last
+        self.last_document = zeros(torch.int64) - 1  # in which a latent fired last
         self.top = TopExamples(d_sae, config.examples, config.per_document, device)
         self.intervals = Intervals(d_sae, config.per_interval, config.seed, device)
         self.sample = TokenSample(COACTIVATION_ENTRIES, config.seed)
@@ -301,9 +288,9 @@ class Accumulator:
         ops.count(self.context_counts, latents.index_select(0, ops.nonzero(first | ops.group_starts(contexts))))
         documents = chunk.document.index_select(0, firings.rows)
         begins = first | ops.group_starts(documents)
-        begins[starts] = documents.index_select(0, starts) != self._last_document.index_select(0, groups)
+        begins[starts] = documents.index_select(0, starts) != self.last_document.index_select(0, groups)
         ops.count(self.document_counts, latents.index_select(0, ops.nonzero(begins)))
-        self._last_document.index_copy_(0, groups, documents.index_select(0, starts + lengths - 1))
+        self.last_document.index_copy_(0, groups, documents.index_select(0, starts + lengths - 1))
         self.intervals.add(chunk, firings, groups, ops.largest(values, starts, lengths), windows)
 
     def _not_finite(self, chunk: Chunk, firings: Firings) -> NotFiniteError:
@@ -341,25 +328,17 @@ class Accumulator:
         return arrays | {"sample_positions": positions, "sample_offsets": offsets, "sample_latents": latents}
 
     def tensors(self) -> dict[str, Tensor]:
-        found = {
-            "context_counts": self.context_counts, "document_counts": self.document_counts, "sums": self.sums,
-            "last_document": self._last_document,
-        }
-        for name, part in self._parts().items():
-            found |= {f"{name}.{key}": tensor for key, tensor in part.tensors().items()}
-        return found
+        own = {name: getattr(self, name) for name in _COUNTED}
+        parts = {f"{part}.{key}": t for part in _PARTS for key, t in getattr(self, part).tensors().items()}
+        return own | parts
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        self.context_counts.copy_(tensors["context_counts"])
-        self.document_counts.copy_(tensors["document_counts"])
-        self.sums.copy_(tensors["sums"])
-        self._last_document.copy_(tensors["last_document"])
-        for name, part in self._parts().items():
-            start = f"{name}."
-            part.load({key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)})
-
-    def _parts(self) -> dict[str, TopExamples | Intervals | TokenSample]:
-        return {"top": self.top, "intervals": self.intervals, "sample": self.sample}
+        for name in _COUNTED:
+            getattr(self, name).copy_(tensors[name])
+        for part in _PARTS:
+            start = f"{part}."
+            own = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+            getattr(self, part).load(own)
 
 
 def _put_in_order(table: Table, largest: Tensor, share: float) -> None:

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from saewidgets.errors import ConfigError
 from saewidgets.features.extraction import ops
 from saewidgets.features.store.layout import WINDOW
+from saewidgets.lm import LoadedModel, resolve_hook
 from saewidgets.sae import (
     SAE,
     BatchTopKSAE,
@@ -32,9 +34,7 @@ from saewidgets.sae import (
     TranscoderSAE,
 )
 
-NEAR = 5
-"""Firings with the same ids so many positions before and after are the same example."""
-
+NEAR = 5  # firings with the same ids so many positions before and after are the same example
 INTERVAL_SAMPLE, TOKEN_SAMPLE = 1, 2  # what a hash is for
 
 
@@ -81,7 +81,7 @@ def make_chunk(
 ) -> Chunk:
     """A chunk of `x` ``[contexts, length, d_in]`` and its `ids`, `counted` and `documents`, each [contexts, length].
 
-    `first_row` is how many contexts were read before it.
+    `first_row` contexts were read before it.
     """
     device = x.device
     length = ids.shape[1]
@@ -171,25 +171,30 @@ class Firings:
     values: Tensor
 
 
-class Encoder:
-    """Finds the firings of one SAE, which is in evaluation mode.
+def check_width(sae: SAE, lm: LoadedModel, hook_name: str) -> None:
+    """Raise `ConfigError` unless the SAE is as wide as the activations at this hook point of the model."""
+    point = resolve_hook(lm.model, hook_name)
+    if sae.d_in != point.width:
+        raise ConfigError(
+            f"The SAE's d_in is {sae.d_in:,}, but activations at {hook_name} have width {point.width:,}.", where="d_in",
+            hint="Choose the SAE's own model and hook_name.",
+        )
 
-    Args:
-        sae: any architecture.
-        length: tokens per context.
-    """
+
+class Encoder:
+    """Finds the firings of one SAE of any architecture, which is in evaluation mode; contexts have `length` tokens."""
 
     def __init__(self, sae: SAE, length: int) -> None:
         self.sae, self.length = sae, length
         activate = type(sae).activate
         plain = type(sae).encode is SAE.encode and type(sae).pre_activations is SAE.pre_activations
         float32 = sae.W_enc.dtype == torch.float32
-        self._kind = sae.W_enc.device.type
+        self._kind = "cuda" if sae.W_enc.device.type == "cuda" else "cpu"
         self._find: Callable[[Chunk], Iterator[Firings]] = self._dense
         elements = CHUNK_ELEMENTS // sae.d_in
         tokens = min(elements, DENSE_ELEMENTS // sae.d_sae)
-        latents = CHUNK_LATENTS.get(self._kind, 1 << 28)
-        most = min(CHUNK_TOKENS.get(self._kind, 1 << 13), max(1 << 10, latents // sae.d_sae))
+        latents = CHUNK_LATENTS[self._kind]
+        most = min(CHUNK_TOKENS[self._kind], max(1 << 10, latents // sae.d_sae))
         if plain and float32 and activate in (*_RELU, *_JUMP):
             self._find, tokens = self._by_threshold, elements
             threshold = sae.b_enc.new_zeros(()) if activate in _RELU else sae.threshold.detach()  # type: ignore[operator]
@@ -215,7 +220,7 @@ class Encoder:
         sae = self.sae
         inputs = sae.encoder_input(self._rows(chunk)).T
         W, b = sae.W_enc.detach(), sae.b_enc.detach()
-        step = min(sae.d_sae, max(1, self._block // chunk.rows))
+        step = min(sae.d_sae, max(1, BLOCK_ELEMENTS[self._kind] // chunk.rows))
         pre = torch.empty(step, chunk.rows, device=W.device, dtype=torch.float32)
 
         def blocks() -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -233,7 +238,7 @@ class Encoder:
         f = self.sae.encode(chunk.x).reshape(-1, d_sae)
         if chunk.rows < len(f):
             f = f.index_select(0, chunk.kept)
-        step = min(d_sae, max(1, self._block // chunk.rows))
+        step = min(d_sae, max(1, BLOCK_ELEMENTS[self._kind] // chunk.rows))
 
         def blocks() -> Iterator[tuple[int, Tensor, Tensor]]:
             for first in range(0, d_sae, step):
@@ -241,10 +246,6 @@ class Encoder:
                 yield first, block, (block <= 0).logical_not_()
 
         return self._collected(blocks(), chunk.rows)
-
-    @property
-    def _block(self) -> int:
-        return BLOCK_ELEMENTS.get(self._kind, 1 << 20)
 
     def _collected(self, blocks: Iterator[tuple[int, Tensor, Tensor]], rows: int) -> Iterator[Firings]:
         """(first latent, values, mask), each ``[latents, rows]``, block by block → ranges with enough firings."""
@@ -262,7 +263,7 @@ class Encoder:
             latents = torch.div(flat, rows, rounding_mode="floor")
             found.append((latents + start, flat - latents * rows, values.view(-1).index_select(0, flat)))
             total += len(flat)
-            if total >= FIRINGS.get(self._kind, 1 << 19):
+            if total >= FIRINGS[self._kind]:
                 yield joined(last)
                 first, total = last, 0
                 found.clear()
@@ -273,7 +274,7 @@ class Encoder:
         sae, k = self.sae, self._k
         inputs = sae.encoder_input(self._rows(chunk))
         W, b = sae.W_enc.detach(), sae.b_enc.detach()
-        step = max(LEAST_ROWS, ROW_ELEMENTS.get(self._kind, 1 << 22) // sae.d_sae)
+        step = max(LEAST_ROWS, ROW_ELEMENTS[self._kind] // sae.d_sae)
         pre = torch.empty(min(step, chunk.rows), sae.d_sae, device=W.device, dtype=torch.float32)
         parts = []
         for start in range(0, chunk.rows, step):

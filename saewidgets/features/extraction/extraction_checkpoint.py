@@ -32,7 +32,7 @@ from saewidgets.sae import SAE
 FORMAT = 1
 TABLES, STATE = "tables.safetensors", "state.json"
 
-_NAME = re.compile(r"contexts_(\d{8,})")
+_NAME = re.compile(r"contexts_\d{8,}")
 _STATE_BYTES_MAX = 1 << 20
 _PIECE = 1 << 24  # bytes written at once
 _DTYPES = {
@@ -43,10 +43,9 @@ _DTYPES = {
 def write_checkpoint(folder: Path, done: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> int:
     """Write the checkpoint after `done` contexts, then remove the one before it. Returns its size in bytes.
 
-    Raises:
-        StorageError: the disk is full or not writable; the checkpoint before is still there.
+    Where the disk refuses (`StorageError`), the checkpoint before is still there.
     """
-    target = folder / f"contexts_{done:08d}"
+    target = folder / _name(done)
     need = sum(t.numel() * t.element_size() for t in tensors.values()) + 2**16
     with storage_errors("The checkpoint cannot be written", folder, "Check that the folder is writable, then resume."):
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,11 +66,10 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | 
     Raises:
         FormatError: there are checkpoints, and all are damaged; `where` is the newest one's file.
     """
-    found = [(int(match[1]), path) for path in _entries(folder) if (match := _NAME.fullmatch(path.name))]
     problem: FormatError | None = None
-    for done, path in sorted(found, reverse=True):
+    for path in sorted(_checkpoints(folder), key=lambda path: int(path.name.rpartition("_")[2]), reverse=True):
         try:
-            return _read(path, done)
+            return _read(path)
         except FormatError as error:
             problem = problem or error
     if problem is not None:
@@ -81,7 +79,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | 
 
 def has_checkpoint(folder: Path) -> bool:
     """Whether there is one, damaged or not."""
-    return any(_NAME.fullmatch(path.name) for path in _entries(folder))
+    return bool(_checkpoints(folder))
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -89,33 +87,32 @@ def remove_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+def _checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
 
 
-def _read(path: Path, done: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    def damaged(what: str, name: str) -> FormatError:
-        return FormatError(
-            f"The checkpoint is damaged: {what}.", where=str(path / name), hint="Start the extraction again."
-        )
-
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    file = path / STATE
     try:
-        if (path / STATE).stat().st_size > _STATE_BYTES_MAX:
-            raise damaged("the file is too large", STATE)
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise error if isinstance(error, FormatError) else damaged(str(error), STATE) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("sha256") != seal_of(state):
-        raise damaged("it is not what was written", STATE)
-    if state["done"] != done:
-        raise damaged(f"it is that of {state['done']:,} contexts", STATE)
-    file = path / TABLES
-    try:
+        if file.stat().st_size > _STATE_BYTES_MAX:
+            raise ValueError("the file is too large")
+        state = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("sha256") != seal_of(state):
+            raise ValueError("it is not what was written")
+        if path.name != _name(state["done"]):
+            raise ValueError(f"it is that of {state['done']:,} contexts")
+        file = path / TABLES
         if file.stat().st_size != state["file"]["size"] or sha256_of(file) != state["file"]["sha256"]:
-            raise damaged("it is not what was written", TABLES)
+            raise ValueError("it is not what was written")
         return state, load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise damaged(str(error), TABLES) from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise FormatError(
+            f"The checkpoint is damaged: {error}.", where=str(file), hint="Start the extraction again."
+        ) from error
+
+
+def _name(done: int) -> str:
+    return f"contexts_{done:08d}"
 
 
 def _write_tables(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -176,8 +173,7 @@ def environment(device: torch.device, batch_size: int, chunk: int) -> dict[str, 
 def compare(state: Mapping[str, Any], belongs: Mapping[str, Any], around: Mapping[str, Any]) -> str | None:
     """Why continuing from `state` will not be bit-identical; None when it will be.
 
-    Raises:
-        ConfigError: the checkpoint belongs to another extraction; `where` is what differs.
+    Raises `ConfigError` where the checkpoint belongs to another extraction.
     """
     before = state["identity"]
     for name, value in belongs.items():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from saewidgets.events import (
     ignore,
 )
 from saewidgets.features.extraction.accumulate import Accumulator, NotFiniteError
-from saewidgets.features.extraction.encoding import Encoder, make_chunk
+from saewidgets.features.extraction.encoding import Encoder, check_width, make_chunk
 from saewidgets.features.extraction.extraction_checkpoint import (
     compare,
     environment,
@@ -41,42 +41,33 @@ from saewidgets.features.extraction.extraction_checkpoint import (
     remove_checkpoints,
     write_checkpoint,
 )
-from saewidgets.features.store.layout import MANIFEST, MAX_POSITION, VERSION, Manifest, write_store
+from saewidgets.features.store.layout import MANIFEST, MAX_POSITION, VERSION, Manifest, vocabulary_of, write_store
 from saewidgets.features.store.read import read_manifest
-from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating, resolve_hook
+from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating
 from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE
 
 _INTERVAL = 0.1  # seconds between two events
-_RECENT = 15.0  # seconds over which the rate is measured
 
 
 class ReadingProgress:
-    """Emits `Progress` in tokens; `clock` gives seconds."""
+    """Emits `Progress` in tokens; the rate is that since reading began."""
 
-    def __init__(self, emit: Emit, total: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._emit, self._total, self._clock = emit, total, clock
-        self._recent: deque[tuple[float, int]] = deque()
-        self._last = float("-inf")
-        self._done = 0
+    def __init__(self, emit: Emit, total: int) -> None:
+        self._emit, self._total = emit, total
+        self._first: tuple[float, int] | None = None
+        self._last, self._done = float("-inf"), 0
 
     def at(self, done: int, phase: str = "reading") -> None:
         """`done` tokens were read; a change of phase is told at once."""
-        now = self._clock()
-        if phase != "reading":
-            self._recent.clear()  # other work does not count into the rate
-        else:
-            self._recent.append((now, done))
-            while len(self._recent) > 2 and self._recent[1][0] < now - _RECENT:
-                self._recent.popleft()
-        self._done = done
-        if phase == "reading" and done < self._total and now - self._last < _INTERVAL:
-            return
+        now, self._done = time.monotonic(), done
+        if phase == "reading":
+            self._first = self._first or (now, done)
+            if done < self._total and now - self._last < _INTERVAL:
+                return
         self._last = now
-        rate = None
-        if len(self._recent) > 1:
-            (t0, n0), (t1, n1) = self._recent[0], self._recent[-1]
-            rate = (n1 - n0) / (t1 - t0) if t1 > t0 and n1 > n0 else None
+        begun, first = self._first or (now, done)
+        rate = (done - first) / (now - begun) if now > begun and done > first else None
         eta = (self._total - done) / rate if rate else None
         self._emit(Progress(done=done, total=self._total, unit="tokens", rate=rate, eta_seconds=eta, phase=phase))
 
@@ -90,26 +81,20 @@ class ReadingProgress:
 # too, since something is missing between them. Where every context starts with BOS, that token is no separator, even if
 # it has the same id: it belongs to the document that goes on, or after a gap to the one that begins.
 class Documents:
-    """Numbers the documents of contexts in reading order.
+    """Numbers the documents of contexts in reading order; `count` have begun, `previous` was the context read last.
 
     Args:
         separator: token id that begins a document; None: nothing is known but which contexts follow each other.
         prepend_bos: whether the first token of every context is BOS.
         joined: documents follow one another; else each context is one.
-
-    Attributes:
-        count: documents begun so far.
-        previous: number of the context read last; -2 before the first.
     """
 
     def __init__(self, separator: int | None, prepend_bos: bool, joined: bool = True) -> None:
         self._separator, self._prepend_bos, self._joined = separator if joined else None, prepend_bos, joined
-        self.count = 0
-        self.previous = -2
+        self.count, self.previous = 0, -2
 
     def number(self, ids: Tensor, numbers: Tensor) -> Tensor:
-        """``[contexts, length]`` int64: the document of every position, for the next `ids` of that shape, which are the
-        contexts `numbers` of the packed tokens."""
+        """The document of every position of the next `ids` ``[contexts, length]``, the contexts `numbers`; int64."""
         before = numbers.roll(1)
         before[0] = self.previous
         jump = (numbers != before + 1) | (not self._joined)
@@ -125,8 +110,7 @@ class Documents:
 
 
 CHECKPOINT = "checkpoint"
-NORM_TOKENS = 16_384
-"""The median norm is that of the first contexts with about so many tokens: 128 contexts of 128, eight batches of 16."""
+NORM_TOKENS = 16_384  # of the first contexts, whose norms the median is of: 128 contexts of 128, eight batches of 16
 
 _MEASURED_ELEMENTS = 1 << 25  # activations kept from measuring until they are read: 128 MiB
 _SECONDS = 30.0  # of work between two checkpoints,
@@ -179,29 +163,35 @@ def extract(
         FormatError: the checkpoint is damaged.
         StorageError: the disk is full or the folder is not writable; nothing half-written is left, a checkpoint stays.
     """
-    run = _Extraction(
-        sae, lm, packed, np.asarray(contexts, dtype=np.int64), hook_name, config, Path(folder),
-        control or NullControl(), emit, dict(facts or {}),
-    )
-    return run.run(resume)
+    numbers = np.asarray(contexts, dtype=np.int64)
+    return _Extraction(
+        sae, lm, packed, numbers, hook_name, config, Path(folder), control or NullControl(), emit, dict(facts or {})
+    ).run(resume)
 
 
+@dataclass(eq=False)
 class _Extraction:
     """One call of `extract`."""
 
-    def __init__(
-        self, sae: SAE, lm: LoadedModel, packed: PackedTokens, contexts: npt.NDArray[np.int64], hook_name: str,
-        config: ExtractionConfig, folder: Path, control: Control, emit: Emit, facts: dict[str, Any],
-    ) -> None:
-        self.sae, self.lm, self.packed, self.contexts = sae, lm, packed, contexts
-        self.hook_name, self.config, self.folder, self.control, self.emit = hook_name, config, folder, control, emit
-        self.facts = facts
+    sae: SAE
+    lm: LoadedModel
+    packed: PackedTokens
+    contexts: npt.NDArray[np.int64]
+    hook_name: str
+    config: ExtractionConfig
+    folder: Path
+    control: Control
+    emit: Emit
+    facts: dict[str, Any]
+
+    def __post_init__(self) -> None:
         self._check()
-        self.device = sae.W_enc.device
-        self.encoder = Encoder(sae, packed.context_size)
-        self.accumulator = Accumulator(sae.d_sae, config, self.device, hook_name)
+        packed = self.packed
+        self.device = self.sae.W_enc.device
+        self.encoder = Encoder(self.sae, packed.context_size)
+        self.accumulator = Accumulator(self.sae.d_sae, self.config, self.device, self.hook_name)
         self.documents = Documents(packed.facts.separator, packed.facts.prepend_bos, packed.facts.joined)
-        self.progress = ReadingProgress(emit, len(contexts) * packed.context_size)
+        self.progress = ReadingProgress(self.emit, len(self.contexts) * packed.context_size)
         self.done = 0  # contexts that are accumulated
         self.saved = 0  # of them in the checkpoint
         self.measured: dict[int, tuple[Tensor, Tensor]] = {}  # batches that were only measured so far, by first context
@@ -211,12 +201,7 @@ class _Extraction:
         self.started = time.monotonic()
 
     def _check(self) -> None:
-        point = resolve_hook(self.lm.model, self.hook_name)
-        if self.sae.d_in != point.width:
-            raise ConfigError(
-                f"The SAE's d_in is {self.sae.d_in:,}, but activations at {self.hook_name} have width "
-                f"{point.width:,}.", where="d_in", hint="Choose the SAE's own model and hook_name.",
-            )
+        check_width(self.sae, self.lm, self.hook_name)
         check_context(self.lm.name, self.lm.context, self.packed.context_size)
         contexts = self.contexts
         if contexts.ndim != 1 or len(contexts) == 0:
@@ -225,10 +210,10 @@ class _Extraction:
             raise ConfigError(
                 f"Context numbers have to be different ones from 0 to {self.packed.n_contexts - 1}.", where="contexts"
             )
-        if len(contexts) * self.packed.context_size > MAX_POSITION:
+        if (tokens := len(contexts) * self.packed.context_size) > MAX_POSITION:
             raise ConfigError(
-                f"{len(contexts) * self.packed.context_size:,} tokens are more than one extraction reads.",
-                where="tokens", hint=f"Read at most {MAX_POSITION:,}.",
+                f"{tokens:,} tokens are more than one extraction reads.", where="tokens",
+                hint=f"Read at most {MAX_POSITION:,}.",
             )
         if self.packed.facts.largest_id >= self.lm.vocab_size:
             raise ConfigError(
@@ -246,7 +231,9 @@ class _Extraction:
             manifest = read_manifest(self.folder)  # killed between the manifest and the clean-up
             remove_checkpoints(self.folder / CHECKPOINT)
             return manifest
-        self._prepare_folder()
+        hint = "Choose a workspace folder that can be written."  # found out before hours of work rather than after
+        with storage_errors("The extraction's folder cannot be made", self.folder, hint):
+            (self.folder / CHECKPOINT).mkdir(parents=True, exist_ok=True)
         try:
             with evaluating(self.sae), torch.no_grad():
                 self._begin(resume)
@@ -263,12 +250,6 @@ class _Extraction:
             self._remove_empty(made)
             raise
         return self._finish()
-
-    def _prepare_folder(self) -> None:
-        """Find out that the folder cannot be written before hours of work rather than after."""
-        hint = "Choose a workspace folder that can be written."
-        with storage_errors("The extraction's folder cannot be made", self.folder, hint):
-            (self.folder / CHECKPOINT).mkdir(parents=True, exist_ok=True)
 
     def _begin(self, resume: bool) -> None:
         belongs = identity(
@@ -421,7 +402,7 @@ class _Extraction:
     def _finish(self) -> Manifest:
         self.progress.phase("writing")
         contexts = self.contexts[: self.done]
-        vocabulary, text = self._vocabulary(contexts)
+        vocabulary, text = vocabulary_of(self._tokens(contexts), TokenText(self.lm.tokenizer))
         arrays: dict[str, npt.NDArray[Any]] = {
             "contexts": contexts, "vocabulary": vocabulary, **self.accumulator.finish()
         }
@@ -430,20 +411,16 @@ class _Extraction:
         remove_checkpoints(self.folder / CHECKPOINT)
         return manifest
 
-    def _vocabulary(self, contexts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], bytes]:
-        """[v, 3] (id, where its bytes begin and end) of all tokens that occur, and the bytes."""
+    def _tokens(self, contexts: npt.NDArray[np.int64]) -> list[int]:
+        """All that occur, ascending."""
         seen = np.zeros(self.packed.facts.largest_id + 1, dtype=bool)
         for part in np.array_split(contexts, max(1, len(contexts) // 1024)):
             ids = self.packed.contexts(part).ravel()
             if len(ids) and ids.max() >= len(seen):  # BOS and separator may lie above the largest id of the text
                 seen = np.concatenate([seen, np.zeros(int(ids.max()) + 1 - len(seen), dtype=bool)])
             seen[ids] = True
-        tokens = np.flatnonzero(seen)
-        text = TokenText(self.lm.tokenizer)
-        pieces = [text.bytes(int(token)) for token in tokens]
-        ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
-        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-        return np.stack([tokens.astype(np.int64), starts, ends], axis=1), b"".join(pieces)
+        found: list[int] = np.flatnonzero(seen).tolist()
+        return found
 
     def _manifest(self) -> Manifest:
         config, sae = self.config, self.sae

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,9 @@ from pydantic import Field
 
 from saewidgets.durable import storage_errors, sync, whole_file, whole_folder
 from saewidgets.errors import StorageError
+
+if TYPE_CHECKING:
+    from saewidgets.lm import TokenText
 
 VERSION = 1
 MANIFEST = "extraction.json"
@@ -212,6 +215,14 @@ def write_logits(
         for name, array in values.items():
             _save(draft / f"{name}.npy", array, layout[name].dtype)
         (draft / VOCABULARY).write_bytes(text)
+
+
+def vocabulary_of(tokens: Iterable[int], text: TokenText) -> tuple[npt.NDArray[np.int64], bytes]:
+    """Of tokens in ascending order id, where its bytes begin and end, ``[v, 3]``; and the bytes."""
+    ids = list(tokens)
+    pieces = [text.bytes(token) for token in ids]
+    ends = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
+    return np.stack([np.asarray(ids, np.int64), ends[:-1], ends[1:]], axis=1), b"".join(pieces)
 
 
 def sparse_windows(name: str, windows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:

@@ -23,10 +23,8 @@ from saewidgets.workspace.subjects import Subject, find_subject
 from saewidgets.workspace.tasks import Tasks
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-    from saewidgets.lm import TokenText
     from saewidgets.workspace.workspace import Workspace
 
 KIND = "logits"
@@ -124,7 +122,7 @@ class LogitJobs:
         import torch
 
         from saewidgets.features.extraction.extraction_checkpoint import remove_checkpoints
-        from saewidgets.features.store.layout import write_logits
+        from saewidgets.features.store.layout import vocabulary_of, write_logits
 
         context.control.check()
         (extraction_id,) = ids
@@ -141,7 +139,8 @@ class LogitJobs:
             arrays = _computed(opened, _kept_in(record, context.job_id), context)
         context.emit(Progress(record.d_sae, record.d_sae, "features", phase="writing"))
         self._checked(extraction_id)  # it may have been deleted, or its SAE replaced, by another process
-        write_logits(record.folder, arrays, *_vocabulary(arrays, opened.model.text))
+        tokens = {*arrays["top_tokens"].ravel().tolist(), *arrays["bottom_tokens"].ravel().tolist()} - {-1}
+        write_logits(record.folder, arrays, *vocabulary_of(sorted(tokens), opened.model.text))
         remove_checkpoints(_kept_in(record, context.job_id))
         size = self._workspace.extractions.open(extraction_id).size_bytes
         self._workspace.catalog.extractions.update(extraction_id, size_bytes=size)
@@ -221,14 +220,3 @@ def _read(folder: Path, belongs: dict[str, str], arrays: dict[str, npt.NDArray[A
     for name, array in arrays.items():
         array[:done] = tensors[name].numpy()
     return done
-
-
-def _vocabulary(arrays: dict[str, npt.NDArray[Any]], text: TokenText) -> tuple[npt.NDArray[np.int64], bytes]:
-    """The tokens that the tables name, as `write_logits` takes them."""
-    import numpy as np  # a tenth of a second
-
-    tokens = np.unique(np.concatenate([arrays["top_tokens"].ravel(), arrays["bottom_tokens"].ravel()]))
-    tokens = tokens[tokens >= 0]
-    pieces = [text.bytes(int(token)) for token in tokens]
-    ends = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
-    return np.stack([tokens.astype(np.int64), ends[:-1], ends[1:]], axis=1), b"".join(pieces)
