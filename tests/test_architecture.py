@@ -194,7 +194,7 @@ def test_imports_in_functions_say_why() -> None:
 
 
 # What a package is called at the index where it differs from what is imported.
-DISTRIBUTIONS = {"yaml": "pyyaml"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
 
 
 def test_what_is_imported_is_required() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saewidgets.cli.follow import DOWNLOAD, ask, follow, phase
-from saewidgets.cli.options import Option, SubtractBDec, TokenStdin, Wait, ask_token, named
+from saewidgets.cli.options import Option, SubtractBDec, Wait, named
 from saewidgets.cli.output import count, facts, moment, note, number, plural, size
 from saewidgets.cli.saes import added
 from saewidgets.cli.session import Group, answer, command_line, listed, session
@@ -30,11 +30,10 @@ DownloadId = Annotated[str, named("DOWNLOAD", "download")]
 COLUMNS = ("folder", "format", "site", "layer", "d_sae", "l0", "size", "")
 
 
-@hub.verb("info")
-def info(repo: Repo, token_stdin: TokenStdin = False) -> None:
+@hub.verb("info", token=True)
+def info(repo: Repo) -> None:
     """Show a repository: commit, licence, gate, base models, size."""
-    token = ask_token(token_stdin)
-    found = session.workspace.hub.repo_info(repo, token)
+    found = session.workspace.hub.repo_info(repo, session.token)
     answer(found, *facts(_info(found)))
     _say_cached(found.from_cache)
 
@@ -64,18 +63,16 @@ def _info(found: RepoInfo) -> list[tuple[str, str]]:
     ]
 
 
-@hub.verb("variants")
+@hub.verb("variants", token=True)
 def variants(
     repo: Repo,
     site: Annotated[str | None, Option(help="Only this site, e.g. resid_post.")] = None,
     layer: Annotated[int | None, Option(help="Only this layer.")] = None,
     width: Annotated[str | None, Option(help="Only this width as the repository writes it, e.g. 16k.")] = None,
-    token_stdin: TokenStdin = False,
 ) -> None:
     """List the SAEs of a repository."""
-    token = ask_token(token_stdin)
     found = [
-        variant for variant in session.workspace.hub.variants(repo, token)
+        variant for variant in session.workspace.hub.variants(repo, session.token)
         if (site is None or variant.site == site) and (layer is None or variant.layer == layer)
         and (width is None or variant.width == width)
     ]  # fmt: skip
@@ -91,18 +88,16 @@ def _row(variant: Variant) -> list[str]:
     ]  # fmt: skip
 
 
-@hub.verb("preview")
+@hub.verb("preview", token=True)
 def preview(
     repo: Repo,
     folder: Folder = "",
     revision: Revision = None,
     device: Annotated[str | None, Option(help="Warn if it does not fit there: cpu, cuda:0, …")] = None,
-    token_stdin: TokenStdin = False,
 ) -> None:
     """Show one SAE before it is downloaded: dimensions, sizes, warnings. No weights are read."""
-    token = ask_token(token_stdin)
     session.workspace.hub.check_device(device, where="--device")
-    found = session.workspace.hub.preview(repo, folder, token, device, revision)
+    found = session.workspace.hub.preview(repo, folder, session.token, device, revision)
     notes = [f"{warning.what} {warning.hint or ''}".strip() for warning in found.warnings]
     answer(found, *facts(_facts(found)), notes=notes)
 
@@ -126,7 +121,7 @@ def _facts(found: Preview) -> list[tuple[str, str]]:
     ]
 
 
-@hub.verb("download", quiet=True)
+@hub.verb("download", token=True, quiet=True)
 def download(
     repo: Annotated[
         str, typer.Argument(metavar="REPO", help="As in info; left out with --resume.", show_default=False)
@@ -136,17 +131,15 @@ def download(
     name: Annotated[str | None, Option(help="What to call it in the library.")] = None,
     resume: Annotated[str | None, Option(metavar="JOB", help="Go on with a download that was paused.")] = None,
     apply_b_dec_to_input: SubtractBDec = None,
-    token_stdin: TokenStdin = False,
 ) -> None:
     """Download an SAE into the library. Ctrl-C pauses; what arrived is kept."""
     if bool(repo) == bool(resume):
         raise ConfigError("Give a repository, or --resume with the id of a download.", where="REPO")
-    token = ask_token(token_stdin)
     downloads, centred = session.workspace.hub, apply_b_dec_to_input
     if resume:
-        _run_here(downloads.resume(resume, token))
+        _run_here(downloads.resume(resume, session.token))
     else:
-        _run_here(downloads.download(repo, folder, revision, token, name, apply_b_dec_to_input=centred))
+        _run_here(downloads.download(repo, folder, revision, session.token, name, apply_b_dec_to_input=centred))
 
 
 DOWNLOADS = ("id", "name", "status", "arrived", "size", "from", "created")
@@ -186,12 +179,11 @@ def cancel(download: DownloadId, wait: Wait = 60.0) -> None:
     ask(session.workspace.hub.find_download(download), "cancel", DOWNLOAD, wait)
 
 
-@hub.verb("resume", quiet=True)
-def resume(download: DownloadId, token_stdin: TokenStdin = False) -> None:
+@hub.verb("resume", token=True, quiet=True)
+def resume(download: DownloadId) -> None:
     """Go on with a paused, cancelled, failed or interrupted download, in this process. Ctrl-C pauses it again."""
-    token = ask_token(token_stdin)
     downloads = session.workspace.hub
-    _run_here(downloads.resume(downloads.find_download(download).id, token))
+    _run_here(downloads.resume(downloads.find_download(download).id, session.token))
 
 
 def _run_here(job: Job) -> None:

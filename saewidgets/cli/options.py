@@ -35,10 +35,6 @@ SubtractBDec = Annotated[
         help="Whether b_dec is subtracted from the input, where the files leave it open.", show_default=False,
     ),
 ]
-TokenStdin = Annotated[
-    bool, Option("--token-stdin", help="Read an access token from standard input, or ask for it at a terminal.")
-]
-_LONGEST = 1_000  # characters of a token
 
 
 def named(metavar: str, noun: str) -> Any:
@@ -48,26 +44,6 @@ def named(metavar: str, noun: str) -> Any:
 
 
 RunId = Annotated[str, named("RUN", "run")]
-
-
-def ask_token(from_stdin: bool) -> str | None:
-    """The access token that was typed or piped; None leaves it to huggingface_hub (``HF_TOKEN``, a saved login).
-
-    Never an argument, where every process of the machine could read it. Raises `ConfigError` where there is none.
-    """
-    if not from_stdin:
-        return None
-    if sys.stdin.isatty():
-        text = typer.prompt("Access token", hide_input=True, default="", show_default=False)
-    else:
-        text = sys.stdin.readline(_LONGEST + 1)
-    token = str(text).strip()
-    if not token or len(token) > _LONGEST:
-        raise ConfigError(
-            "There is no access token on standard input.", where="--token-stdin",
-            hint="Pipe it, or leave the option out to use HF_TOKEN or a saved login.",
-        )
-    return token
 
 
 def confirm(yes: bool, where: str, question: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import sys
@@ -10,9 +9,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
-from enum import Enum
-from pathlib import Path
 from typing import Any, TextIO
+
+from pydantic_core import from_json, to_json
 
 from saewidgets.render import numbers
 
@@ -31,24 +30,16 @@ def printable(text: object) -> str:
 
 def to_data(value: Any) -> Any:
     """`value` as JSON data. Numbers that JSON does not have (NaN, infinity) become null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        return to_data(value.value)
+    return from_json(to_json(value, inf_nan_mode="null", fallback=_plain))
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): to_data(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_data(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int | bool):
-        return value
-    if isinstance(value, Path):
-        return str(value)
+        return dict(value)
     if hasattr(value, "to_data"):
-        return value.to_data()  # a configuration
-    if hasattr(value, "item"):
-        return to_data(value.item())  # a numpy scalar
+        return value.to_data()
+    if hasattr(value, "item"):  # a numpy scalar
+        return value.item()
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 

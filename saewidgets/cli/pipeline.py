@@ -13,7 +13,7 @@ import typer
 from saewidgets.cli.configfile import assignment, build_config
 from saewidgets.cli.follow import CAPTURE, GOOD, RUN, follow
 from saewidgets.cli.options import Option, Set, Template, given, settings
-from saewidgets.cli.output import count, note, table, write, write_json
+from saewidgets.cli.output import count, note, plural, table, write, write_json
 from saewidgets.cli.session import FAILED, PAUSED, command, session
 from saewidgets.cli.train import base_of
 from saewidgets.config.group import layers_text
@@ -89,7 +89,8 @@ def pipeline(
     folder, refused = save_dir or workspace.folder / "pipeline", None
     try:
         if written := asked.save(folder):
-            note(f"Best and final SAEs and histories of {_layers(len(written))}: {folder.expanduser().absolute()}")
+            place = folder.expanduser().absolute()
+            note(f"Best and final SAEs and histories of {plural(len(written), 'layer')}: {place}")
     except StorageError as error:  # what was reached is told all the same
         refused = error
     reports = asked.validate()
@@ -118,7 +119,7 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, again: tuple[str, ..
             return
         if not missing or not train_only:
             store = asked.extract()
-            note(f"Capturing {_layers(len(store.record.hook_names))} from one forward ({store.id})")
+            note(f"Capturing {plural(len(store.record.hook_names), 'layer')} from one forward ({store.id})")
         else:
             imported = asked.import_states(home)
             if imported is None:
@@ -148,7 +149,7 @@ def _train(asked: Pipeline, again: tuple[str, ...]) -> list[int]:
         ("Training {}", [run.id for run in runs.values() if run.id not in there]),
     ):
         if ids:
-            text = words.format(_layers(len(ids)))
+            text = words.format(plural(len(ids), 'layer'))
             note(f"{text[0].upper()}{text[1:]}: {', '.join(ids)}")
     runs = {layer: run for layer, run in runs.items() if not there.get(run.id)}
     failed = []
@@ -176,7 +177,3 @@ def _show(reports: Sequence[LayerReport]) -> None:
     for report in reports:
         for piece in report.advice:
             write(f"Layer {report.layer}: {piece}")
-
-
-def _layers(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli.options import Option, SubtractBDec, TokenStdin, Yes, ask_token, delete_record, named
+from saewidgets.cli.options import Option, SubtractBDec, Yes, delete_record, named
 from saewidgets.cli.output import count, facts, moment, number, size, table, to_data
 from saewidgets.cli.session import Group, answer, command, listed, session
 
@@ -130,7 +130,7 @@ def delete(sae: SAEId, yes: Yes = False) -> None:
     delete_record(session.workspace.saes, session.workspace.saes.find(sae), yes)
 
 
-@saes.verb("push")
+@saes.verb("push", token=True)
 def push(
     sae: SAEId,
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hugging Face hub.")],
@@ -139,13 +139,11 @@ def push(
         str, Option(metavar="ID", help="The licence of a new model card as the hub spells it, e.g. mit.")
     ] = "unknown",
     public: Annotated[bool, Option("--public", help="Make the repository public; a new one is private.")] = False,
-    token_stdin: TokenStdin = False,
 ) -> None:
     """Publish an SAE on the Hugging Face hub, with a model card."""
-    token = ask_token(token_stdin)
     library = session.workspace.saes
     record = library.find(sae)
-    url = library.push_to_hub(record.id, repo, token=token, private=not public, path=path, license=license)
+    url = library.push_to_hub(record.id, repo, token=session.token, private=not public, path=path, license=license)
     data = {"id": record.id, "repo_id": repo, "path": path, "url": url}
     answer(data, f"Published {record.name}: {url}")
 

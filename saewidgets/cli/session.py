@@ -27,6 +27,9 @@ P = ParamSpec("P")
 
 OK, FAILED, USAGE, NOT_FOUND, PAUSED = 0, 1, 2, 3, INTERRUPTED
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+TokenStdin = Annotated[
+    bool, typer.Option("--token-stdin", help="Read an access token from standard input, or ask for it at a terminal.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
@@ -38,6 +41,7 @@ class Session:
     debug: bool = False
     json: bool = False
     quiet: bool = False
+    token: str | None = None
     _workspace: Workspace | None = None
 
     @property
@@ -56,6 +60,27 @@ class Session:
 
 
 session = Session()
+_LONGEST = 1_000  # characters of a token
+
+
+def _asked_token(from_stdin: bool) -> str | None:
+    """The access token that was typed or piped; None leaves it to huggingface_hub (``HF_TOKEN``, a saved login).
+
+    Never an argument, where every process of the machine could read it. Raises `ConfigError` where there is none.
+    """
+    if not from_stdin:
+        return None
+    if sys.stdin.isatty():
+        text = typer.prompt("Access token", hide_input=True, default="", show_default=False)
+    else:
+        text = sys.stdin.readline(_LONGEST + 1)
+    token = str(text).strip()
+    if not token or len(token) > _LONGEST:
+        raise ConfigError(
+            "There is no access token on standard input.", where="--token-stdin",
+            hint="Pipe it, or leave the option out to use HF_TOKEN or a saved login.",
+        )
+    return token
 
 
 def answer(data: Any, *lines: str, notes: Iterable[str] = ()) -> None:
@@ -90,14 +115,17 @@ def _called_as() -> str:
     return str(name) if name.name.startswith("saewidgets") else "python -m saewidgets"
 
 
-def command(*, json: bool = True, quiet: bool = False) -> Callable[[Callable[P, object]], Callable[P, None]]:
-    """A command with ``--json``, and ``--quiet`` if it shows progress, as the `session` has them. Its errors are one
-    readable paragraph, with the traceback only if ``--debug`` is given. What is not written by `write` and `write_json`
-    goes to standard error: other packages print there what they do."""
+def command(
+    *, token: bool = False, json: bool = True, quiet: bool = False
+) -> Callable[[Callable[P, object]], Callable[P, None]]:
+    """A command with ``--token-stdin`` if it reads private repositories, ``--json``, and ``--quiet`` if it shows
+    progress, as the `session` has them. Its errors are one readable paragraph, with the traceback only after
+    ``--debug``. What `write` and `write_json` do not write goes to standard error: other packages print what they do.
+    """
 
     def decorate(function: Callable[P, object]) -> Callable[P, None]:
         own = inspect.signature(function, eval_str=True)
-        ending = [("json", Json)] * json + [("quiet", Quiet)] * quiet
+        ending = [("token_stdin", TokenStdin)] * token + [("json", Json)] * json + [("quiet", Quiet)] * quiet
         keyword = inspect.Parameter.KEYWORD_ONLY
         added = [inspect.Parameter(name, keyword, default=False, annotation=kind) for name, kind in ending]
         every = [*own.parameters.values(), *added]
@@ -106,6 +134,7 @@ def command(*, json: bool = True, quiet: bool = False) -> Callable[[Callable[P, 
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
             session.json, session.quiet = bool(kwargs.pop("json", False)), bool(kwargs.pop("quiet", False))
             with _errors_in_words(), raised_between_imports(), results_alone():
+                session.token = _asked_token(bool(kwargs.pop("token_stdin", False)))
                 try:
                     function(*args, **kwargs)
                 finally:
@@ -154,11 +183,13 @@ class Group(typer.Typer):
     def __init__(self, text: str) -> None:
         super().__init__(help=text, no_args_is_help=True, rich_markup_mode=None)
 
-    def verb(self, name: str, *, quiet: bool = False, **options: Any) -> Callable[[Callable[P, object]], None]:
+    def verb(
+        self, name: str, *, token: bool = False, quiet: bool = False, **options: Any
+    ) -> Callable[[Callable[P, object]], None]:
         """Add a function as a `command` of this name."""
 
 
         def add(function: Callable[P, object]) -> None:
-            self.command(name, **options)(command(quiet=quiet)(function))
+            self.command(name, **options)(command(token=token, quiet=quiet)(function))
 
         return add
