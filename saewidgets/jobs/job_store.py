@@ -96,18 +96,11 @@ class JobStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """Settings of a `JobManager`. All times in seconds.
-
-    Attributes:
-        host: the name of this machine in lanes and owners.
-        poll: how often the owner reads its rows for commands from other processes, and tries for a lane.
-        heartbeat: how often the owner says that it lives.
-        timeout: a heartbeat older than this means that the owner is gone.
-        write_interval: least time between two writes of events to the store, and to subscribers (5 per second).
-        close_wait: how long `close` waits for running jobs to write their checkpoints.
-        interactive_patience: how long interactive work waits for the next pause point before it runs beside the job.
-        widths: how many jobs run at once on a lane, by the part of its name behind the host; 1 where not named.
-    """
+    """Settings of a `JobManager`, times in seconds: `host` is the name of this machine in lanes and owners; the owner
+    reads its rows every `poll` and says that it lives every `heartbeat`, and one who has not for `timeout` is gone;
+    events are written every `write_interval` at most; `close_wait` is what running jobs have to write their
+    checkpoints; interactive work waits `interactive_patience` for a pause point; `widths` says how many jobs run at
+    once on a lane, by its device."""
 
     host: str = field(default_factory=socket.gethostname)
     poll: float = 0.5

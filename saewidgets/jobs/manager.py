@@ -67,11 +67,9 @@ class JobManager:
     # ------------------------------------------------------------------------------------------------ starting
 
     def register(self, kind: str, factory: Factory, ended: Callable[[JobRecord], None] | None = None) -> None:
-        """Say how to make the runner of a `kind` of job from its row: needed to resume one that began elsewhere.
-
-        `ended` is called when this process learns that a job of this kind has a final status, from any thread, maybe
-        more than once. It must be quick and not raise.
-        """
+        """Say how to make the runner of a `kind` of job from its row, here or where one that began elsewhere is
+        resumed. `ended` is called, from any thread and maybe more than once, when this process learns that such a job
+        has a final status; it must be quick and not raise."""
         self._factories[kind] = factory
         if ended is not None:
             self._ended[kind] = ended
@@ -85,15 +83,8 @@ class JobManager:
         job_id: str | None = None,
         before_start: Callable[[str], object] = lambda job_id: None,
     ) -> Job:
-        """Queue a job; it starts when its lane is free. Returns at once.
-
-        Args:
-            kind, payload: plain JSON data from which the factory of this kind makes the runner, here or elsewhere.
-            lane: see `lane`.
-            job_id: its id; None makes one.
-            before_start: called with the id when the row exists and before the job can start (to insert rows that
-                refer to it). If it raises, the job is removed and the error passes on.
-        """
+        """Queue a job; it starts when its lane is free. `before_start` is called with its id when the row exists and
+        before the job can start, to insert rows that refer to it; if it raises, the job is removed."""
         self._check_open()
         job_id = job_id or f"job_{uuid.uuid4()}"
         record = self._store.add(job_id, kind=kind, lane=lane, payload=payload, owner=self.owner)
@@ -112,11 +103,7 @@ class JobManager:
         self._pump.wake()
 
     def resume(self, job_id: str) -> None:
-        """Queue a paused, interrupted, failed, stopped or cancelled job again, on its lane of this machine. This
-        process becomes its owner.
-
-        Raises:
-            StateError: its status does not allow it, or this process does not know how to run its kind.
+        """Queue a job again that is paused or has ended, on its lane of this machine. This process becomes its owner.
         """
         self._check_open()
         self.sweep(fresh=True)
@@ -146,15 +133,9 @@ class JobManager:
     # ------------------------------------------------------------------------------------------------ steering
 
     def request(self, job_id: str, command: Command, *, note: str | None = None) -> JobRecord:
-        """Ask for something. Acknowledged at once (the status becomes `pausing` or `stopping`).
-
-        It takes effect at the job's next pause point: at once if it runs here, within `settings.poll` seconds more
-        if it runs in another process. A job that nobody runs (queued, paused, interrupted) changes at once.
-
-        Raises:
-            StateError: it makes no sense in the job's status.
-            NotFoundError: there is no such job.
-        """
+        """Ask for something; the status becomes `pausing` or `stopping` at once. It takes effect at the job's next
+        pause point, within `settings.poll` seconds more if it runs in another process; a job that nobody runs changes
+        at once."""
         if command == "resume":
             self.resume(job_id)
             return self._store.get(job_id)
@@ -210,7 +191,7 @@ class JobManager:
         return Job(self, job_id)
 
     def get(self, job_id: str) -> JobRecord:
-        """The job's row now. A job whose owner has vanished reads `interrupted`."""
+        """The job's row now."""
         self.sweep()
         return self._store.get(job_id)
 
@@ -222,7 +203,6 @@ class JobManager:
         limit: int | None = None,
         offset: int = 0,
     ) -> Records[JobRecord]:
-        """Jobs of all processes, newest first."""
         self.sweep()
         wanted = {status} if isinstance(status, JobStatus) else status
         return self._store.list(status=wanted, kind=kind, limit=limit, offset=offset)
@@ -232,7 +212,7 @@ class JobManager:
         return self._pump.subscribe(fn)
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobStatus:
-        """See `Job.wait`."""
+        """See `Verbs.wait`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             news = self._news
@@ -291,7 +271,6 @@ class JobManager:
             return local.outcome if local.finished_at == record.finished_at else None
 
     def flush(self) -> bool:
-        """Write all events emitted so far to the store now."""
         return self._pump.flush()
 
     def interactive(self, lane: str) -> InteractiveQueue:
@@ -306,15 +285,9 @@ class JobManager:
     def close(
         self, wait: float | None = None, at_rest: Callable[[], None] | None = None
     ) -> builtins.list[str]:
-        """Pause what runs here (a checkpoint first) and what is queued here, and end the threads. May be called twice.
-
-        Args:
-            wait: seconds to wait for running jobs; None takes `settings.close_wait`.
-            at_rest: called when none runs any more; what is emitted then is still written.
-
-        Returns:
-            The ids of jobs that did not reach a pause point in time; they will read `interrupted`.
-        """
+        """Pause what runs here (a checkpoint first) and what is queued here, and end the threads; returns the ids of
+        jobs that did not reach a pause point in `wait` seconds. `at_rest` is called when none runs any more; what is
+        emitted then is still written. May be called twice."""
         with self._lock:
             if self._is_closed:
                 return []

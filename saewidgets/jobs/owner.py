@@ -266,10 +266,8 @@ class Owner:
             self._store.interrupt(job.job_id, self._name, note="Its end could not be recorded; see the log.")
 
     def _finish(self, job: LocalJob, outcome: Outcome) -> None:
-        """Write how it ended, however long the store cannot be written (a full disk): who waits for it waits on.
-
-        Its events are written before, so that whoever sees the end sees all of it.
-        """
+        """Write how it ended, however long the store cannot be written (a full disk): who waits for it waits on. Its
+        events are written before, so that whoever sees the end sees all of it."""
         for attempt in itertools.count():
             try:
                 if not self._pump.flush():

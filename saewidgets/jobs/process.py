@@ -73,11 +73,9 @@ def new_owner(host: str) -> str:
 
 
 def is_gone(owner: str) -> bool:
-    """Whether the owner's process is certainly no more.
-
-    False when that cannot be told from here (another machine, another container, an unknown format): its heartbeat
-    decides then. The start time guards against a process id that has been given to another process since.
-    """
+    """Whether the owner's process is certainly no more. False when that cannot be told from here (another machine,
+    another container): its heartbeat decides then. The start time guards against a process id that was given away
+    since."""
     identity, _, _ = owner.partition("@")
     parts = identity.split(".")
     if len(parts) != 4 or not parts[0].isdigit() or parts[2] != _machine() or not parts[2]:

@@ -123,7 +123,6 @@ class Pump:
         return bool(self._subscribers)
 
     def subscribe(self, fn: Subscriber) -> Callable[[], None]:
-        """Add a subscriber; the returned function removes it again."""
         end = self._subscribers.add(fn)
         self.wake()
         return end
@@ -169,7 +168,6 @@ class Pump:
                     return
 
     def _left(self) -> float:
-        """Seconds until there is something to do."""
         write_at = self._write_at if self._events or self._progress else self._tick_at
         return min(write_at, self._tick_at) - time.monotonic()
 

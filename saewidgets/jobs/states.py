@@ -99,11 +99,8 @@ def asks_for(command: str | None) -> Request | None:
 
 
 def ending(outcome: S, status: S, command: str | None) -> S:
-    """The status a job gets whose runner ended with `outcome` while its row said `status` and `command`.
-
-    The last demand wins: a run that had already unwound for a pause when Stop arrived is stopped, and one that was
-    resumed meanwhile is queued again.
-    """
+    """The status a job gets whose runner ended with `outcome` while its row said `status` and `command`. The last
+    demand wins: one that had already unwound for a pause when Stop arrived is stopped."""
     if outcome is S.PAUSED and status is S.STOPPING:
         return S.CANCELLED if command == "cancel" else S.STOPPED
     if outcome is S.PAUSED and command == "resume":

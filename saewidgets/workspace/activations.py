@@ -84,19 +84,14 @@ def needed(workspace: Workspace, config: CaptureConfig, held: Held | None, *, as
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
-class Capture(FilesHandle):
+class Capture(FilesHandle[ActivationStoreRecord]):
     """One store of activations. It holds no state of its own: every property reads the catalog."""
 
-    _what, _part = "store", "activations"
+    _what = "store"
 
     def __init__(self, workspace: Workspace, store_id: str) -> None:
         super().__init__(workspace, workspace.catalog.activations, store_id)
-
-    @property
-    def record(self) -> ActivationStoreRecord:
-        """Everything the catalog knows of it now."""
-        record: ActivationStoreRecord = super().record
-        return record
+        self._keeper = workspace.activations
 
     @property
     def corpus(self) -> ActivationCorpus:

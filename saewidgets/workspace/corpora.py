@@ -49,7 +49,7 @@ def to_rows(configs: Sequence[TrainingConfig], folders: Sequence[Path]) -> list[
 
 
 def from_rows(rows: Iterable[tuple[Mapping[str, Any], str | Path]]) -> list[TrainingConfig]:
-    """`from_row` of several (data, folder): a text that they share is read, and held, once. Raises what that raises."""
+    """`from_row` of several (data, folder): a text that they share is read, and held, once."""
     known: dict[str, Any] = {}
     found = []
     for data, folder in rows:
@@ -71,11 +71,8 @@ def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
 
 
 def exact_configs(catalog: Catalog, records: Sequence[TrainingRecord]) -> list[TrainingConfig]:
-    """The configurations of runs that begin or go on, with the commit of their dataset of the hub.
-
-    The commit is found out once and written into the run's row: resuming, retrying, evaluating and extracting then read
-    the same text, whatever its owner adds to it.
-    """
+    """The configurations of runs that begin or go on, with the commit of their dataset of the hub. It is found out once
+    and written into the run's row: whoever reads the text later reads the same, whatever its owner adds to it."""
     configs = from_rows((record.config, record.folder) for record in records)
     return [_exact(catalog, record, config) for record, config in zip(records, configs, strict=True)]
 
@@ -136,7 +133,8 @@ def dataset_name(corpus: Any) -> str:
 
 
 def dataset_facts(corpus: Any) -> dict[str, Any]:
-    """What that list knows of a dataset of the hub: name, configuration, split, revision; of others their kind."""
+    """What that list knows of it: of a dataset of the hub name, configuration, split, revision; of others their kind.
+    """
     data = corpus.to_data()
     return {key: data[key] for key in ("kind", "path", "source", "name", "split", "revision") if data.get(key)}
 
@@ -160,7 +158,7 @@ def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def corpus_from_row(corpus: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
-    """The data that `corpus_to_row` was given. Raises what `from_row` raises."""
+    """The data that `corpus_to_row` was given."""
     if not is_reference({"corpus": corpus}):
         return dict(corpus)
     from saewidgets.training.environment import text_digest  # torch: seconds to import
@@ -202,8 +200,8 @@ TEXT = "text_fingerprint"
 
 
 def text_stamp(corpus: Any) -> tuple[object, ...] | None:
-    """Names, sizes and times of change of its files: as long as they are the same, so is the text. None of a text that
-    is in no files, or whose files are gone."""
+    """Names, sizes and times of change of its files: as long as they are the same, so is the text. None where it is in
+    no files, or these are gone."""
     try:
         files = [file for name in paths_of(corpus) for file in _files(Path(name).expanduser().absolute())]
         return tuple((str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files) or None
@@ -212,8 +210,7 @@ def text_stamp(corpus: Any) -> tuple[object, ...] | None:
 
 
 def text_fingerprint(corpus: Any) -> str | None:
-    """The hash of a text that is in files, from whichever folder; None of any other, and of one that cannot be read:
-    whoever needs it finds out why."""
+    """The hash of a text that is in files, from whichever folder; None of any other, and of one that cannot be read."""
     from saewidgets.activations import open_corpus  # torch: seconds to import
 
     try:

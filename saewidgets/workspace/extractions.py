@@ -48,21 +48,14 @@ _OPEN = 4  # stores kept open; their arrays are memory-mapped
 _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
 
 
-class Extraction(FilesHandle):
+class Extraction(FilesHandle[ExtractionRecord]):
     """One extraction. It holds no state of its own: every property reads the catalog."""
 
-    _what, _part = "extraction", "extractions"
+    _what = "extraction"
 
     def __init__(self, workspace: Workspace, extraction_id: str) -> None:
         super().__init__(workspace, workspace.catalog.extractions, extraction_id)
-
-    # ------------------------------------------------------------------------------------------------ looking
-
-    @property
-    def record(self) -> ExtractionRecord:
-        """Everything the catalog knows of it now."""
-        record: ExtractionRecord = super().record
-        return record
+        self._keeper = workspace.extractions
 
     @property
     def config(self) -> ExtractionConfig:

@@ -83,10 +83,8 @@ def draft_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_tree(root: Path, folder: Path) -> int:
-    """Delete `folder`, which must lie strictly inside `root`. Returns the bytes freed; a missing folder frees none.
-
-    Of a folder that somebody replaced by a link the link goes, never what it leads to; that frees none.
-    """
+    """Delete `folder`, which must lie strictly inside `root`; returns the bytes freed. Of a folder that somebody
+    replaced by a link the link goes, never what it leads to."""
     if folder.is_symlink():
         inside(root, folder.parent)
         folder.unlink()
@@ -118,10 +116,8 @@ def sweep_trash(root: Path) -> None:
 
 
 def folder_size(folder: Path, *, linked: bool = True) -> int:
-    """Bytes of all files below `folder`; files that vanish meanwhile count as nothing.
-
-    `linked` False leaves out those that have a name elsewhere, too: deleting the folder does not free them.
-    """
+    """Bytes of all files below `folder`; `linked` False leaves out those that have a name elsewhere, too: deleting the
+    folder does not free them."""
     total = 0
     for path in folder.rglob("*"):
         try:

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, NotFoundError, StateError
@@ -20,53 +19,30 @@ from saewidgets.render import facts_card
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
-
-class Handle(ABC):
-    """Something of the catalog, by its id. What was deleted, by whomever, can still be shown, and says so: a notebook
-    shows the last line of a cell without asking whether it is still there. That holds for the `__repr__` and the
-    `_repr_html_` of every subclass."""
-
-    id: str
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name, deleted in (("__repr__", _deleted_text), ("_repr_html_", _deleted_card)):
-            if name in vars(cls):
-                setattr(cls, name, _shown(vars(cls)[name], deleted))
-
-    @abstractmethod
-    def _exists(self) -> bool:
-        """Whether the catalog still has it."""
+R = TypeVar("R")
 
 
-def _shown(show: Callable[[Any], str], deleted: Callable[[Handle], str]) -> Callable[[Any], str]:
-    """`show`, or `deleted` where the catalog no longer has it."""
+def or_deleted(show: Callable[[Any], str]) -> Callable[[Any], str]:
+    """A `__repr__` or `_repr_html_` that says so where the catalog no longer has it: a notebook shows the last line of
+    a cell without asking whether it is still there."""
 
     @functools.wraps(show)
-    def shown(handle: Handle) -> str:
+    def shown(handle: JobHandle[Any]) -> str:
         try:
             return show(handle)
         except NotFoundError:
             if handle._exists():  # something else is missing
                 raise
-            return deleted(handle)
+        if show.__name__ == "__repr__":
+            return f"<{type(handle).__name__} {handle.id} · deleted>"
+        return str(facts_card(handle.id, {"Status": "Deleted"}))
 
     return shown
 
 
-def _deleted_text(handle: Handle) -> str:
-    return f"<{type(handle).__name__} {handle.id} · deleted>"
-
-
-def _deleted_card(handle: Handle) -> str:
-    return str(facts_card(handle.id, {"Status": "Deleted"}))
-
-
-class JobHandle(Handle, Verbs):
-    """Something of the catalog that a job works on. It holds no state of its own: every property reads the catalog.
-
-    A subclass says what it is (`_what`) and which table of the catalog its rows are in.
-    """
+class JobHandle(Verbs, Generic[R]):
+    """Something of the catalog, a record `R`, that a job works on. It holds no state of its own: every property reads
+    the catalog. A subclass says what it is (`_what`) and which table of the catalog its rows are in."""
 
     _what: ClassVar[str]
 
@@ -83,22 +59,23 @@ class JobHandle(Handle, Verbs):
         return True
 
     @property
-    def record(self) -> Any:
+    def record(self) -> R:
         """Everything the catalog knows of it now. Raises `NotFoundError` if it was deleted."""
         self._manager.sweep()
-        return self._rows.get(self.id)
+        record: R = self._rows.get(self.id)
+        return record
 
     @property
     def progress(self) -> Progress | None:
         """How far it is: of what has not begun to tell, its status is the phase. None if it ended without telling."""
-        record = self.record
+        record: Any = self.record
         unknown = None if record.status.is_final else Progress(0, record.tokens_total, phase=record.status.value)
         return record.progress or unknown
 
     @property
     def folder(self) -> Path:
         """Where its files are."""
-        return Path(self.record.folder)
+        return Path(self._rows.get(self.id).folder)
 
     @property
     def job(self) -> Job:
@@ -116,15 +93,17 @@ class JobHandle(Handle, Verbs):
             )
         return job_id
 
+    @or_deleted
     def __repr__(self) -> str:
-        record = self.record
+        record: Any = self.record
         parts = [record.name, record.status.value, *self._parts(record)]
         if record.error:
             parts.append(record.error.what)
         return f"<{type(self).__name__} {self.id} · {' · '.join(parts)}>"
 
+    @or_deleted
     def _repr_html_(self) -> str:
-        record = self.record
+        record: Any = self.record
         facts = {"Status": record.status.value.capitalize(), **self._facts(record)}
         if record.error:
             facts["Error"] = " ".join(filter(None, [record.error.what, record.error.hint]))
@@ -139,17 +118,10 @@ class JobHandle(Handle, Verbs):
         raise NotImplementedError
 
 
-class FilesHandle(JobHandle):
-    """The handle of an extraction or a capture: what ends while nobody runs it leaves files to tidy up.
+class FilesHandle(JobHandle[R]):
+    """The handle of an extraction or a capture: what ends while nobody runs it leaves files; `_keeper` tidies up."""
 
-    A subclass says which part of the workspace looks after them (`_part`).
-    """
-
-    _part: ClassVar[str]
-
-    @property
-    def _keeper(self) -> Any:
-        return getattr(self._workspace, self._part)
+    _keeper: Any
 
     def stop(self, save: bool = True) -> None:
         """End early; what was read or captured so far can be looked at (`save=False`: keep nothing)."""
@@ -169,15 +141,8 @@ class FilesHandle(JobHandle):
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """How a person names one of the rows of a table.
-
-    Attributes:
-        rows: the table.
-        one, several: what they are called.
-        listed: how to list them.
-        where: the argument.
-        prefix: of ids.
-    """
+    """How a person names one of the rows of a table: `one` or `several` of them, `listed` how, by the argument `where`;
+    ids begin with `prefix`."""
 
     rows: Any
     one: str

@@ -329,11 +329,8 @@ class _Held:
 
 
 class _Downloads:
-    """Does the jobs of downloads.
-
-    Access tokens are kept in the memory of this process and nowhere else: while a job is queued, runs or is paused. One
-    that has ended, well or not, needs it again when it is tried again.
-    """
+    """Does the jobs of downloads. Access tokens are kept in the memory of this process and nowhere else, while a job is
+    queued, runs or is paused; one that has ended, well or not, needs it again when it is tried again."""
 
     def __init__(self, workspace: Workspace, hub: Hub) -> None:
         self._workspace, self._hub = workspace, hub
@@ -385,7 +382,6 @@ class _Downloads:
         return found
 
     def run(self, context: JobContext, ids: Sequence[str], held: Held | None) -> str:
-        """Returns the id of the SAE."""
         job_id, payload = context.job_id, context.payload
         context.control.check()
         where = payload["repo_id"], payload["revision"], payload["path"]
@@ -479,7 +475,6 @@ def default_name(repo_id: str, path: str, variant: Variant | None = None) -> str
 
 
 def _facts(variant: Variant | None) -> dict[str, Any]:
-    """What the repository says of the SAE beyond its files."""
     if variant is None:
         return {}
     found = {"site": variant.site, "width": variant.width, "l0": variant.l0, "canonical": variant.canonical or None}

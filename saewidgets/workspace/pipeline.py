@@ -41,12 +41,8 @@ from saewidgets.workspace.training.run import Run
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
-_STATES = "hidden_states/layer_*_states.pt"
-
-
 MADE_BY = "saewidgets pipeline"
 LEFT = (JobStatus.PAUSED, JobStatus.INTERRUPTED)
-_NOT_COMPARED = ("name", "device")  # of a configuration: what does not say what is learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +58,8 @@ class LayerFiles:
 class Pipeline:
     """Activations of several layers, and an SAE for each.
 
-    It holds no state of its own. What has been done is read from the workspace: a store of activations that was
-    captured with the same settings is used again, a run of the same configuration is not trained twice, and what was
-    paused goes on.
+    It holds no state of its own: a store of activations that was captured with the same settings is used again, a run
+    of the same configuration is not trained twice, and what was paused goes on.
     """
 
     def __init__(self, workspace: Workspace, config: PipelineConfig) -> None:
@@ -76,12 +71,7 @@ class Pipeline:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Numbers of the layers. Reads the model's configuration where all are wanted.
-
-        Raises:
-            NotFoundError: there is no such model.
-            ConfigError: it has no such layer.
-        """
+        """Numbers of the layers. Reads the model's configuration."""
         from saewidgets.demo import resolve_model  # torch, behind `lm`: seconds to import
         from saewidgets.lm import model_facts
 
@@ -102,29 +92,22 @@ class Pipeline:
         return {layer: self.config.hook_name(layer) for layer in self.layers}
 
     def stores(self, *, imported: bool = True) -> dict[int, Capture]:
-        """Layer → the store that holds its activations, or is on its way to; layers without one are missing.
-
-        Args:
-            imported: whether states that were imported count where not all layers were captured. Nothing is known of
-                them but their model; they have to be of all layers.
-        """
+        """Layer → the store that holds its activations, or is on its way to; layers without one are missing. States
+        that were imported count (but for `imported` False) where not all layers were captured, and only if they are of
+        all layers."""
         records = cover(self.hook_names, self._sources(imported=imported))
         return {layer: Capture(self._workspace, record.id) for layer, record in records.items()}
 
     def outdated(self) -> list[ActivationStoreRecord]:
-        """Stores that were captured with the same settings before the files of the text were changed. They are left as
-        they are, and not read."""
+        """Stores that were captured with the same settings before the files of the text were changed: they are not
+        read."""
         found = self._captured(self._capture_settings())
         return [record for record in found if not self._is_of_the_text(record)]
 
     def as_captured(self) -> Pipeline:
         """This pipeline with as many tokens as were captured, where nobody has said how many: those of the stores that
-        fit in everything else and hold most of the layers. The usual length comes first. Without any it is this
-        pipeline.
-
-        Raises:
-            ConfigError: there are such stores of several lengths.
-        """
+        fit in everything else and hold most of the layers, the usual length first. Raises `ConfigError` where these are
+        of several lengths."""
         count = len(self.layers)
         if "num_tokens" in self.config.model_fields_set or len(self.stores(imported=False)) == count:
             return self
@@ -168,20 +151,16 @@ class Pipeline:
         return states or captured
 
     def _is_of_the_text(self, record: ActivationStoreRecord) -> bool:
-        """Whether the text was not changed since, as far as that is known."""
-        then = record.facts.get(TEXT)
-        return then is None or (now := self._text_now()) is None or then == now
-
-    def _text_now(self) -> str | None:
-        """The hash of the text in files; None of any other, and of files that are gone."""
-        stamp = text_stamp(self.config.training.corpus)
-        if stamp is not None and stamp not in self._texts:
+        """Whether the text was not changed since, as far as that is known: files that are gone say nothing."""
+        then, stamp = record.facts.get(TEXT), text_stamp(self.config.training.corpus)
+        if then is None or stamp is None:
+            return True
+        if stamp not in self._texts:
             self._texts = {stamp: text_fingerprint(self.config.training.corpus)}
-        return None if stamp is None else self._texts[stamp]
+        return self._texts[stamp] in (None, then)
 
     def runs(self) -> dict[int, Run]:
-        """Layer → its newest run of this configuration, but for those that failed and cannot go on; layers without one
-        are missing."""
+        """Layer → its newest run of this configuration, but for those that failed and cannot go on."""
         stores = [record for record in self._sources() if record.is_whole]
         records = self._workspace.trainings.list() if stores else []
         found = {}
@@ -199,14 +178,8 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------------ what to do
 
     def extract(self) -> Capture:
-        """Capture the activations of all layers that no store has yet from one forward, and return at once.
-
-        Where that are none, the store of the first layer is returned; a capture that was paused goes on. Of a dataset
-        of the hub the revision is read that the other layers are of.
-
-        Raises:
-            ConfigError, NotFoundError, StorageError: as `ws.activations.capture`.
-        """
+        """Capture the activations of all layers that no store has yet from one forward, and return at once. Where that
+        are none, the store of the first layer is returned; a capture that was paused goes on."""
         stores = self.stores(imported=False)
         missing = [name for layer, name in self.hook_names.items() if layer not in stores]
         if not missing:
@@ -224,12 +197,8 @@ class Pipeline:
         )
 
     def import_states(self, folder: str | Path) -> Capture | None:
-        """Take over ``hidden_states/layer_…_states.pt`` below `folder`; None where there are none of these layers.
-
-        Raises:
-            FormatError, ConfigError, StorageError: as `ws.activations.import_states`.
-        """
-        names = [Path(folder) / _STATES.replace("*", str(layer)) for layer in self.layers]
+        """Take over ``hidden_states/layer_…_states.pt`` below `folder`; None where there are none of these layers."""
+        names = [Path(folder) / f"hidden_states/layer_{layer}_states.pt" for layer in self.layers]
         files = [path for path in names if path.is_file()]
         if not files:
             return None
@@ -242,14 +211,7 @@ class Pipeline:
         return self._workspace.activations.import_states(files, model=self.config.training.model)
 
     def train(self) -> dict[int, Run]:
-        """Queue the trainings that are missing, and return at once; what was paused goes on.
-
-        Those that read the same store are one job.
-
-        Raises:
-            NotFoundError: of some layers nothing has been captured yet.
-            ConfigError, StorageError: as `ws.trainings.create_many`.
-        """
+        """Queue the trainings that are missing, one job for each store, and return at once; what was paused goes on."""
         stores = self.stores()
         if nothing := [layer for layer in self.layers if layer not in stores]:
             raise NotFoundError(
@@ -272,23 +234,18 @@ class Pipeline:
         return self.runs()
 
     def save(self, folder: str | Path) -> list[LayerFiles]:
-        """Write best and final SAE and the history of every layer that has ended into `folder`.
-
-        Raises:
-            StorageError: something else is there under one of the names, or the folder cannot be written. What can be
-                written is.
-        """
+        """Write best and final SAE and the history of every layer that has ended into `folder`. Raises `StorageError`
+        where something else is there under one of the names; what can be written is."""
         folder = Path(folder).expanduser().absolute()
         site = self.config.training.hook_name.split(".", 2)[2]
         written, refused = [], {}
         for layer, run in self.runs().items():
-            if run.record.sae_path is not None:
-                target = places(folder, layer, site)
-                try:
-                    write_layer(self._workspace, run, target)
-                    written.append(target)
-                except StorageError as error:
-                    refused[layer] = error
+            if run.record.sae_path is None:
+                continue
+            try:
+                written.append(write_layer(self._workspace, run, places(folder, layer, site)))
+            except StorageError as error:
+                refused[layer] = error
         if refused:
             first = next(iter(refused.values()))
             if len(refused) == 1:
@@ -312,8 +269,7 @@ class Pipeline:
         return {
             "model": training.model, "model_revision": training.model_revision, "model_dtype": training.model_dtype,
             "corpus": training.corpus.model_dump(mode="json"), "tokens": self.config.num_tokens,
-            "context_size": training.context_size, **self._packing(),
-            "dtype": self.config.dtype,
+            "context_size": training.context_size, **self._packing(), "dtype": self.config.dtype,
         }  # fmt: skip
 
     def _same_revision(self, stores: Mapping[int, Capture]) -> Any:
@@ -327,7 +283,6 @@ class Pipeline:
         return corpus
 
     def _packing(self) -> dict[str, Any]:
-        """How documents fill the contexts, by the names of a capture."""
         said = self.config.training.activations
         return {name: getattr(said, name) for name in FIELDS}
 
@@ -345,8 +300,8 @@ def places(folder: Path, layer: int, site: str) -> LayerFiles:
     return LayerFiles(layer, folder / f"{stem}_best", folder / f"{stem}_final", folder / f"{stem}_history.json")
 
 
-def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> None:
-    """Write the files of one run; earlier ones of a pipeline are replaced, anything else is left alone."""
+def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> LayerFiles:
+    """Write the files of one run; earlier ones of a pipeline are replaced."""
     sae = run.sae_path
     _refuse_others(target)
     what = f"The files of layer {target.layer} cannot be written"
@@ -362,10 +317,10 @@ def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> None:
                     shutil.rmtree(place)
                 (draft / name).rename(place)
             os.replace(draft / "history.json", target.history)
+    return target
 
 
 def _refuse_others(target: LayerFiles) -> None:
-    """Whether what is there was written by a pipeline, as the history beside it says."""
     paths = (target.best, target.final, target.history)
     if not any(path.exists() or path.is_symlink() for path in paths):
         return
@@ -416,7 +371,7 @@ def _history(workspace: Workspace, run: Run, layer: int, best_step: int | None) 
 
 
 def is_captured_as(record: ActivationStoreRecord, wanted: Mapping[str, Any]) -> bool:
-    """Whether it was captured with these settings, by their names."""
+    """Whether it was captured with these settings."""
     known = _completed(CaptureConfig, record.config)
     rest = all(known.get(name) == value for name, value in wanted.items() if name != "corpus")
     return rest and _same_text(wanted["corpus"], known.get("corpus"))
@@ -425,8 +380,8 @@ def is_captured_as(record: ActivationStoreRecord, wanted: Mapping[str, Any]) -> 
 def of_one_text(
     hook_names: Mapping[int, str], records: Sequence[ActivationStoreRecord]
 ) -> Sequence[ActivationStoreRecord]:
-    """Those of these, newest first, whose layers may stand side by side: captured from the same text by the same model,
-    as far as that is known before they are whole. Of several such sets the one that holds most of the layers."""
+    """Those of these, newest first, whose layers may stand side by side: captured from the same text by the same model.
+    Of several such sets the one that holds most of the layers."""
     sets: dict[Any, list[ActivationStoreRecord]] = {}
     for record in records:
         if record.is_whole:
@@ -439,11 +394,8 @@ def of_one_text(
 def cover(
     hook_names: Mapping[int, str], records: Sequence[ActivationStoreRecord]
 ) -> dict[int, ActivationStoreRecord]:
-    """Layer → which of these, newest first, its activations come from; layers of which none has them are missing.
-
-    Whole stores come first, of these the one that holds most of the layers, of these the newest. One that is not
-    whole counts where it holds all layers that no whole one does.
-    """
+    """Layer → which of these, newest first, its activations come from. Whole stores come first, of these the one that
+    holds most of the layers; one that is not whole counts where it holds all layers that no whole one does."""
     held = {record.id: {n for n, name in hook_names.items() if record.holds(name)} for record in records}
     found: dict[int, ActivationStoreRecord] = {}
     for record in sorted(records, key=lambda record: (not record.is_whole, -len(held[record.id]))):
@@ -455,21 +407,20 @@ def cover(
 
 def is_run_of(record: TrainingRecord, configs: Sequence[TrainingConfig]) -> bool:
     """Whether it learns what one of these does, wherever it runs and whatever it is called."""
-    known = _comparable(_completed(TrainingConfig, record.config))
-    return any(_comparable(config.to_data()) == known for config in configs)
+    anywhere = {"name": None, "device": None}
+    known = {**_completed(TrainingConfig, record.config), **anywhere}
+    return any({**config.to_data(), **anywhere} == known for config in configs)
 
 
 def counts(record: TrainingRecord) -> bool:
-    """Whether this run is one to go on with: it works, waits, was left by its process or failed behind a checkpoint
-    that is good, or has left an SAE."""
+    """Whether it is one to go on with: it works, waits, was left, failed behind a good checkpoint, or has an SAE."""
     if record.status is JobStatus.FAILED and record.error is not None and record.error.resumes:
         return record.checkpoint_count > 0
     return not record.status.is_final or record.status in LEFT or record.sae_path is not None
 
 
 def _same_text(wanted: Mapping[str, Any], known: Any) -> bool:
-    """Whether the corpus of a row is the one that is wanted. Rows know long text by its hash and datasets by their
-    commit."""
+    """Whether the corpus of a row is `wanted`. Rows know long text by its hash and datasets by their commit."""
     if not isinstance(known, Mapping):
         return False
     changes: dict[str, Any] = {}
@@ -479,7 +430,7 @@ def _same_text(wanted: Mapping[str, Any], known: Any) -> bool:
         changes["strings"] = text_digest(wanted.get("strings") or ())
     if "revision" in known and wanted.get("revision") is None:
         changes["revision"] = known["revision"]
-    return bool(_plain({**wanted, **changes}) == _plain(dict(known)))
+    return {**wanted, **changes} == known
 
 
 def _completed(kind: type[Config], config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -488,13 +439,3 @@ def _completed(kind: type[Config], config: Mapping[str, Any]) -> Mapping[str, An
         return kind.from_data(config).to_data()
     except ConfigError:  # recorded by a version whose settings mean something else
         return config
-
-
-def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without its name and the place it runs at."""
-    return {name: _plain(value) for name, value in config.items() if name not in _NOT_COMPARED}
-
-
-def _plain(value: Any) -> Any:
-    """As it comes back from JSON."""
-    return json.loads(json.dumps(value))

@@ -104,12 +104,10 @@ class Sinks:
         self._unfollow: Callable[[], None] | None = None
 
     def keep(self, training_id: str, sinks: list[Any]) -> None:
-        """Remember the sinks of a training (see `as_sinks`)."""
         if sinks:
             self._kept[training_id] = sinks
 
     def forget(self, training_id: str) -> None:
-        """The training is gone."""
         self._kept.pop(training_id, None)
 
     def open(self, records: Iterable[TrainingRecord], emitter: Callable[[str], Emit]) -> None:
@@ -172,7 +170,7 @@ class Feed:
         threading.Thread(target=self._watch, name=f"saewidgets-sink-{name}-watch", daemon=True).start()
 
     def put(self, event: Event) -> None:
-        """Queue an event. Never waits for the sink, never raises."""
+        """Never waits for the sink, never raises."""
         with self._changed:
             if self._status is not None or self._errors >= PATIENCE:
                 return
@@ -192,7 +190,7 @@ class Feed:
             self._changed.notify()
 
     def give_up(self, seconds: float) -> None:
-        """The process goes on, or ends, without it: say so, `seconds` after the end. Nothing is said of one at rest."""
+        """Say that the process goes on, or ends, without it. Nothing is said of one at rest."""
         with self._changed:
             waiting, busy = len(self._waiting), self._began is not None
         if waiting or busy:
@@ -257,8 +255,6 @@ class Feed:
 
 
 class _Plain:
-    """A function as a sink."""
-
     def __init__(self, function: Callable[[Event], None]) -> None:
         self._function = function
 

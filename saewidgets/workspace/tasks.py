@@ -163,11 +163,8 @@ class Tasks:
 
     def follow(self, callback: Callable[[str | None, Sequence[News]], None]) -> Callable[[], None]:
         """Be told of every change of any of them: its id, None when it may be any, and what has happened: events, which
-        are in the catalog by then, and the row of a job whose status has changed, or that another process runs.
-
-        Called from a background thread, about five times a second per job; `callback` must return at once. Returns the
-        function that ends it.
-        """
+        are in the catalog by then, and the row of a job whose status has changed, or that another process runs. Called
+        from a background thread; `callback` must return at once. Returns the function that ends it."""
 
         def on_update(job_id: str, updates: Sequence[Update]) -> None:
             for row_id in self._of_job(job_id):
@@ -186,7 +183,6 @@ class Tasks:
         return self._by_job[job_id]
 
     def _make(self, job: JobRecord) -> Callable[[JobContext], Any]:
-        """The runner of a job, from its row alone."""
         ids = self.ids(job)
         if (held := self._required(job)) is not None:
             for row_id in ids:

@@ -212,7 +212,6 @@ def _unknown(wanted: str) -> NotFoundError:
 
 
 def _checked(config: Any) -> TrainingConfig:
-    """A configuration that can be kept."""
     if isinstance(config, Run):
         return config.template_config()
     if isinstance(config, TrainingConfig):

@@ -64,10 +64,8 @@ MIN_FREE_BYTES = 64 * 1024**2  # below this not even a small run's first checkpo
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A run to be queued.
-
-    `name` gets a number where another run has it; None takes the one of the configuration as it is, else its default.
-    """
+    """A run to be queued. `name` gets a number where another run has it; None takes the one of the configuration as it
+    is, else its default."""
 
     config: TrainingConfig
     name: str | None = None
@@ -287,11 +285,8 @@ class Trainings:
         group: tuple[str, str] | None = None,
         prepare: checkpoints.Prepare | None = None,
     ) -> Run:
-        """Queue one job for all `new`; returns the first.
-
-        `group` is the id and the name of what they belong to; `prepare` puts the checkpoint that it goes on from into
-        its folder.
-        """
+        """Queue one job for all `new`, of the `group` with this id and name; returns the first. `prepare` puts the
+        checkpoint that it goes on from into its folder."""
         workspace, sinks = self._workspace, [] if on_event is None else as_sinks(on_event)
         configs = settle(workspace, [each.config for each in new], held, begins=prepare is None)
         totals = [
@@ -418,7 +413,6 @@ class Trainings:
         self._sinks.close()
 
     def _require_rest(self, record: TrainingRecord) -> None:
-        """Raises `StateError` while the job of a group is queued or runs: its runs stay where they are."""
         let_close(self._workspace, record)
         status = JobStatus.INTERRUPTED if record.job_id is None else self._workspace.manager.get(record.job_id).status
         if status is JobStatus.QUEUED or status.is_active:

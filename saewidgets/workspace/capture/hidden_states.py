@@ -62,10 +62,8 @@ def look_at_states(path: Path | str) -> StatesFile:
 
 
 def check_widths(model: str, states: Iterable[tuple[str, int]]) -> None:
-    """Whether states are as wide as the residual stream of the model that they are said to be from.
-
-    A model that is not on this machine is taken at its word.
-    """
+    """Whether states are as wide as the residual stream of the model that they are said to be from. A model that is not
+    on this machine is taken at its word."""
     try:
         stated = stated_sizes(resolve_model(model))
     except NotFoundError:  # a name that says nothing here; a training asks for the model itself

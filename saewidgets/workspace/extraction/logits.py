@@ -98,12 +98,10 @@ class LogitJobs:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _jobs(self, extraction_id: str) -> list[JobRecord]:
-        """Those of an extraction, newest first."""
         found = self._workspace.manager.list(kind=KIND)
         return [job for job in found if job.payload.get("extraction_id") == extraction_id]
 
     def _checked(self, extraction_id: str) -> tuple[ExtractionRecord, Subject]:
-        """An extraction that can have tables, and its SAE."""
         record = self._workspace.extractions.get(extraction_id).record
         if not record.has_data:
             raise StateError(
@@ -154,10 +152,7 @@ def _kept_in(record: ExtractionRecord, job_id: str) -> Path:
 
 
 def _computed(opened: Opened, folder: Path, context: JobContext) -> dict[str, npt.NDArray[Any]]:
-    """The tables of all latents; asked to stop between a few of them.
-
-    What is done is kept in `folder` now and then, and when it is paused.
-    """
+    """The tables of all latents; what is done is kept in `folder` now and then, and when it is paused."""
     # Torch: seconds to import.
     import numpy as np
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -45,17 +45,9 @@ HISTORY = ("loss", "fvu")  # what of the recorded metrics is looked at
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One thing to change.
-
-    Attributes:
-        kind: what it is about.
-        title: what was found, with its number.
-        text: what to change and to what.
-        why: why that helps.
-        severity: ``"warning"`` where something is wrong, ``"info"`` where it could be better.
-        changes: the same as settings, dotted name → value: `run.config.replace(**advice.changes)`. Empty where no
-            single value can be named.
-    """
+    """One thing to change: what it is about, what was found, what to change and to what, why that helps; ``"warning"``
+    where something is wrong, ``"info"`` where it could be better. `changes` are the same as settings, for
+    `config.replace(**changes)`; empty where no single value can be named."""
 
     kind: Kind
     title: str
@@ -69,13 +61,8 @@ class Advice:
 
 
 def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None = None) -> list[Advice]:
-    """What to change, the gravest first; empty when nothing stands out.
-
-    Args:
-        record: the run.
-        history: columns ``step``, ``loss``, ``fvu`` of its recorded metrics (NaN where one was not recorded), as
-            `Trainings.metric_columns` returns them. Without it only what the newest values show is said.
-    """
+    """What to change, the gravest first; empty when nothing stands out. `history` has the columns ``step``, ``loss``,
+    ``fvu`` of `Trainings.metric_columns`; without it only what the newest values show is said."""
     run = _Seen(record)
     # Dead latents and a wrong L0 follow from steps that are too large: where these are, nothing else is said.
     worse = run.worse()
@@ -90,9 +77,7 @@ def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None
 
 
 def l0_goal(record: TrainingRecord) -> tuple[float | None, float | None]:
-    """From how many to how many latents should be active per token: what the targets say, near `target_l0` or k, or
-    the usual number, which is smaller where so many of the latents would not be sparse. None: no bound.
-    """
+    """From how many to how many latents should be active per token; None: no bound."""
     run = _Seen(record)
     bounds = (run.setting("targets.l0_min"), run.setting("targets.l0_max"))
     if any(bounds):
@@ -115,14 +100,12 @@ class _Seen:
         self.fvu, self.l0 = self.latest("val_fvu", "fvu"), self.latest("val_l0", "l0")
 
     def setting(self, name: str) -> Any:
-        """The value of a setting by its dotted name; None where the configuration has none."""
         found: Any = self.record.config
         for part in name.split("."):
             found = found.get(part) if isinstance(found, Mapping) else None
         return found
 
     def latest(self, *names: str) -> float | None:
-        """The newest finite value of the first of these metrics that has one."""
         values = (self.record.latest.get(name) for name in names)
         return next((float(value) for value in values if value is not None and math.isfinite(value)), None)
 
@@ -354,10 +337,8 @@ class _Seen:
 
 
 def _fall(values: np.ndarray[Any, Any], part: int) -> float:
-    """By which share of itself a curve fell over its last 1/`part`, by the medians of that part's two halves.
-
-    The halves' middles lie half of that part apart, so their difference is doubled.
-    """
+    """By which share of itself a curve fell over its last 1/`part`, by the medians of that part's two halves, whose
+    middles lie half of that part apart."""
     tail = values[-max(4, len(values) // part) :]
     half = len(tail) // 2
     first, second = float(np.median(tail[:half])), float(np.median(tail[half:]))
@@ -422,11 +403,10 @@ class LayerReport:
 
     @property
     def passed(self) -> bool:
-        """Whether all are answered well."""
         return all(check.passed for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
-        """A flat row: layer, run, status; value, goal and whether it was reached for each check; advice."""
+        """A flat row."""
         row: dict[str, Any] = {"layer": self.layer, "training_id": self.training_id, "status": self.status.value}
         for check in self.checks:
             key = check.name.replace(" ", "_")
@@ -438,17 +418,14 @@ class LayerReport:
 def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[float]]) -> LayerReport:
     """Judge one run by its newest metrics (on held-out activations where they were measured there) and its curve."""
     advice = advise(record, history)
-    points = sum(math.isfinite(value) for value in history.get("loss", ()))
-    settled = _convergence(record, [a.kind for a in advice], points)
-    checks = (_reconstruction(record), _active(record), _dead(record), settled)
     said: list[str] = []
+    checks = _checks(record, [piece.kind for piece in advice], history)
     for check in (each for each in checks if not each.passed):
         kinds, otherwise = _CHECKS[check.name]
         if check.name == "dead share" and check.number is None:
-            window = int(record.config.get("dead_window_tokens") or 0)
             otherwise = (
-                f"Dead latents are not known before {window:,} tokens (dead_window_tokens): train on more, or shorten "
-                "the window."
+                f"Dead latents are not known before {int(record.config.get('dead_window_tokens') or 0):,} tokens "
+                "(dead_window_tokens): train on more, or shorten the window."
             )
         elif check.value == _TOO_SHORT:
             otherwise = _MORE
@@ -457,56 +434,34 @@ def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[fl
     return LayerReport(layer, record.id, record.status, checks, tuple(dict.fromkeys(said)))
 
 
-def _reconstruction(record: TrainingRecord) -> Check:
-    fvu, mse = _target(record, "fvu"), _target(record, "mse")
-    goal = UNEXPLAINED if fvu is None else fvu
-    value = measured(record, "fvu")
-    check = _check("reconstruction", value, "FVU {:.3f}", f"FVU at most {goal:g}", value is not None and value <= goal)
-    if mse is None:
-        return check
-    found = record.latest.get("val_mse")  # the target is about held-out text alone, in units of the activations
-    loss = _check(
-        check.name, found, "reconstruction loss {:.4g}", f"reconstruction loss at most {mse:g}",
-        found is not None and found <= mse,
-    )
-    if fvu is None:
-        return loss
-    return replace(
-        check, value=f"{check.value}, {loss.value}", goal=f"{check.goal}, {loss.goal}",
-        passed=check.passed and loss.passed,
-    )
-
-
-def _active(record: TrainingRecord) -> Check:
+def _checks(record: TrainingRecord, kinds: Sequence[str], history: Mapping[str, Sequence[float]]) -> tuple[Check, ...]:
+    run = _Seen(record)
+    fvu, mse = run.setting("targets.fvu"), run.setting("targets.mse")
+    bounds = []  # what was measured, how to say that, what it is and at most should be
+    if fvu is not None or mse is None:
+        bounds.append((measured(record, "fvu"), "FVU {:.3f}", "FVU", UNEXPLAINED if fvu is None else fvu))
+    if mse is not None:  # about held-out text alone, in units of the activations
+        bounds.append((run.latest("val_mse"), "reconstruction loss {:.4g}", "reconstruction loss", mse))
+    reconstruction = Check(
+        "reconstruction", ", ".join(_words(value, form) for value, form, _, _ in bounds),
+        ", ".join(f"{what} at most {most:g}" for _, _, what, most in bounds),
+        all(value is not None and value <= most for value, _, _, most in bounds), bounds[0][0],
+    )  # fmt: skip
     low, high = l0_goal(record)
-    value = measured(record, "l0")
-    fits = value is not None and (low is None or value >= low) and (high is None or value <= high)
-    words = f"{low or 0:.0f} to {high:.0f}" if high is not None else f"at least {low:.0f}"
-    return _check("active per token", value, "L0 {:.1f}", f"L0 {words}", fits)
-
-
-def _dead(record: TrainingRecord) -> Check:
-    # Of a run that ended before its window: what never fired on held-out text.
-    value = next((found for key in ("dead", "val_dead") if (found := record.latest.get(key)) is not None), None)
-    return _check(
-        "dead share", value, "{:.1%}", f"less than {DEAD_GOAL:.0%}", value is not None and value < DEAD_GOAL
-    )
-
-
-def _convergence(record: TrainingRecord, kinds: Sequence[str], points: int) -> Check:
+    l0 = measured(record, "l0")
+    fits = l0 is not None and (low is None or l0 >= low) and (high is None or l0 <= high)
+    goal = f"L0 {low or 0:.0f} to {high:.0f}" if high is not None else f"L0 at least {low:.0f}"
+    active = Check("active per token", _words(l0, "L0 {:.1f}"), goal, fits, l0)
+    share = run.latest("dead", "val_dead")  # of a run that ended before its window: what never fired on held-out text
+    alive = share is not None and share < DEAD_GOAL
+    dead = Check("dead share", _words(share, "{:.1%}"), f"less than {DEAD_GOAL:.0%}", alive, share)
     ended = record.status in (JobStatus.COMPLETED, JobStatus.STOPPED)
     found = next((words for kind, words in _SETTLING.items() if kind in kinds), None)
-    if ended and found is None and points < POINTS:
+    if ended and found is None and sum(map(math.isfinite, history.get("loss", ()))) < POINTS:
         found = _TOO_SHORT
     value = found or ("settled" if ended else record.status.value)
-    return Check("convergence", value, "settled", ended and found is None)
+    return reconstruction, active, dead, Check("convergence", value, "settled", ended and found is None)
 
 
-def _check(name: str, value: float | None, form: str, goal: str, passed: bool) -> Check:
-    return Check(name, "not measured" if value is None else form.format(value), goal, passed, value)
-
-
-def _target(record: TrainingRecord, name: str) -> float | None:
-    targets = record.config.get("targets")
-    value = targets.get(name) if isinstance(targets, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
+def _words(value: float | None, form: str) -> str:
+    return "not measured" if value is None else form.format(value)

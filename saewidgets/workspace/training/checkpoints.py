@@ -154,10 +154,8 @@ def export_newest(workspace: Workspace, run: Run) -> bool:
 
 
 def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_id: str) -> int:
-    """Delete one checkpoint and its files. Returns the bytes freed.
-
-    Of those that are left the newest is "latest" and the best is "best" then.
-    """
+    """Delete one checkpoint and its files; returns the bytes freed. Of those that are left the newest is "latest" and
+    the best is "best" then."""
     source = checkpoint_of(workspace, record, checkpoint_id)
     if record.status.is_active and "latest" in source.kinds:
         raise StateError(
@@ -174,13 +172,9 @@ def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_i
 
 
 def reconcile(catalog: Catalog, training_id: str, folder: Path) -> int | None:
-    """Let the rows say what is on the disk, in both directions: a process that was killed may have written a
-    checkpoint and not its row, or removed one whose row is still there.
-
-    Returns:
-        The step that a resumed run starts from: that of the newest checkpoint that passes every check, 0 if there is
-        no checkpoint at all, None if all are damaged (then the rows stay as they are: nothing can be resumed).
-    """
+    """Let the rows say what is on the disk, in both directions: a process that was killed may have written a checkpoint
+    and not its row, or removed one whose row is still there. Returns the step that a resumed run starts from, 0 without
+    any checkpoint, None if all are damaged (then the rows stay as they are)."""
     from saewidgets.training import list_checkpoints, newest_whole  # torch: seconds to import
 
     newest, problems = newest_whole(folder / "checkpoints")
@@ -197,10 +191,8 @@ def reconcile(catalog: Catalog, training_id: str, folder: Path) -> int | None:
 
 
 def hand_on(catalog: Catalog, record: TrainingRecord, gone: CheckpointRecord) -> None:
-    """Let others be what a deleted checkpoint was: the newest that is left "latest", the best that is left "best".
-
-    The files of a run that works are its own to write: there only the rows change.
-    """
+    """Let others be what a deleted checkpoint was. The files of a run that works are its own to write: there only the
+    rows change."""
     from saewidgets.training import list_checkpoints  # torch: seconds to import
     from saewidgets.training.checkpoint import best_left, update_state
 

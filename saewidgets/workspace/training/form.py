@@ -133,10 +133,8 @@ def check(
 
 
 def _completed(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[TrainingConfig | None, frozenset[str]]:
-    """The configuration with defaults for the wrong fields, and the names that say nothing in it.
-
-    What is wrong with the other fields but only shows now is added to `errors`.
-    """
+    """The configuration with defaults for the wrong fields, and the names that say nothing in it. What is wrong with
+    the other fields but only shows now is added to `errors`."""
     rest: Any = dict(data)
     dropped = set(errors)
     for _ in range(4):  # a default may not fit either (k of a small d_sae): then the whole group goes
@@ -155,7 +153,6 @@ def _completed(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[Trainin
 
 
 def _without(data: Any, path: list[str]) -> Any:
-    """`data` less the value at `path` (less all of it where the path goes deeper than the data)."""
     if not isinstance(data, Mapping) or path[0] not in data:
         return data
     rest = {key: value for key, value in data.items() if key != path[0]}
@@ -170,15 +167,8 @@ def _sentence(error: SAEWidgetsError) -> str:
 
 
 class _Form:
-    """What is typed, as far as it makes sense, with what is known of its model and its devices.
-
-    Args:
-        workspace: where it would run.
-        data: what is typed.
-        config: the same with defaults for the fields in `wrong`; None where that cannot be.
-        wrong: fields that say nothing.
-        errors: by field; what is found here is added.
-    """
+    """What is typed, as far as it makes sense, with what is known of its model and its devices. `config` has defaults
+    for the fields in `wrong`, which say nothing; None where that cannot be. What is found here is added to `errors`."""
 
     def __init__(
         self, workspace: Workspace, data: Mapping[str, Any], config: TrainingConfig | None, wrong: frozenset[str],
@@ -191,7 +181,6 @@ class _Form:
         self.device: Device | None = None
 
     def says(self, *names: str) -> bool:
-        """Whether all of these fields, and those in them, hold values of their own."""
         return not any(wrong == name or wrong.startswith(f"{name}.") for wrong in self.wrong for name in names)
 
     def _look_up(self) -> ModelFacts | None:
@@ -215,7 +204,6 @@ class _Form:
     # ------------------------------------------------------------------------------------------------ errors
 
     def check(self) -> None:
-        """Find what is wrong beyond single values, and the devices."""
         config, present = self.config, devices()
         wanted = str(config.device if config and self.says("device") else self.data.get("device", "auto"))
         wanted = self.workspace.settings.device if wanted == "auto" else wanted
@@ -282,7 +270,6 @@ class _Form:
         return facts.d_model if self.config is None or not self.says("hook_name") else facts.d_in(self.config.hook_name)
 
     def hints(self) -> dict[str, str]:
-        """What stands below the fields."""
         hints = {"batch_size": "tokens per step"}
         sae = self.data.get("sae")
         architecture = sae.get("architecture", "topk") if isinstance(sae, Mapping) else "topk"

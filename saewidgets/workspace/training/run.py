@@ -17,7 +17,7 @@ from saewidgets.render.static_views import group_card
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import from_row
-from saewidgets.workspace.handle import JobHandle
+from saewidgets.workspace.handle import JobHandle, or_deleted
 from saewidgets.workspace.training.advice import HISTORY, Advice, advise
 from saewidgets.workspace.training.checkpoints import (
     delete_checkpoint,
@@ -48,7 +48,7 @@ def _unix(when: Time, name: str) -> float | None:
 
 
 @checks_arguments
-class Run(JobHandle):
+class Run(JobHandle[TrainingRecord]):
     """One training. It holds no state of its own: every property reads the catalog.
 
     Of a group (see `TrainingGroup`) `pause` and `resume` concern all runs, whose job is one; `stop` and `cancel` end
@@ -61,12 +61,6 @@ class Run(JobHandle):
         super().__init__(workspace, workspace.catalog.trainings, training_id)
 
     # ------------------------------------------------------------------------------------------------ looking
-
-    @property
-    def record(self) -> TrainingRecord:
-        """Everything the catalog knows of it now."""
-        record: TrainingRecord = super().record
-        return record
 
     @property
     def name(self) -> str:
@@ -363,7 +357,7 @@ class Run(JobHandle):
 
 
 @checks_arguments
-class TrainingGroup(JobHandle):
+class TrainingGroup(JobHandle[JobRecord]):
     """Trainings that one language-model forward feeds. It holds no state of its own: every property reads the catalog.
 
     The verbs concern all of them, as do `pause` and `resume` of a single run; `stop` and `cancel` of a run end it
@@ -484,11 +478,13 @@ class TrainingGroup(JobHandle):
         columns |= {name: [record.latest.get(name) for record in records] for name in metrics}
         return pd.DataFrame(columns)
 
+    @or_deleted
     def __repr__(self) -> str:
         records = self.records
         states = ", ".join(f"{r.name} {r.status.value}" for r in records)
         return f"<TrainingGroup {self.id} · {self.name} · {self.status.value} · {states}>"
 
+    @or_deleted
     def _repr_html_(self) -> str:
         return str(group_card(self.name, self.status.value, self.records))
 

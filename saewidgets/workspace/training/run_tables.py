@@ -88,11 +88,9 @@ def settings(records: Sequence[TrainingRecord]) -> dict[str, list[Any]]:
 
 
 def table(records: Sequence[TrainingRecord]) -> tuple[list[str], list[list[Any]]]:
-    """`(columns, rows)`, one row per run, for a program that reads it: numbers, booleans, text, None for nothing.
-
-    Columns: where the run stands, then its settings under their dotted names, then the newest value of every metric
-    as ``latest.NAME`` (``val_…`` are measured on held-out text). A list is written as JSON.
-    """
+    """`(columns, rows)`, one row per run, for a program that reads it: where the run stands, its settings under their
+    dotted names, the newest value of every metric as ``latest.NAME``. Numbers, booleans, text, None for nothing; a list
+    is written as JSON."""
     if not records:
         return [], []
     columns: dict[str, list[Any]] = {"training_id": [record.id for record in records]}
@@ -134,8 +132,7 @@ def measured(record: TrainingRecord, name: str) -> float | None:
 
 def pareto_front(points: Sequence[tuple[float, float]], *, higher_is_better: bool) -> list[bool]:
     """Which of these (L0, quality) points no other point beats: none is as sparse (or sparser) and better, or sparser
-    and as good. Of equal points all count.
-    """
+    and as good. Of equal points all count."""
     sign = 1.0 if higher_is_better else -1.0
     return [
         not any(
@@ -152,10 +149,7 @@ WHOLE_LOG = 1_000_000  # lines
 
 
 def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
-    """Write a run into `folder`, which must not exist or be empty: whole or not at all. Returns its absolute path.
-
-    Warns where there is no SAE to write: everything else is written all the same.
-    """
+    """Write a run into `folder`, which must not exist or be empty: whole or not at all. Warns where there is no SAE."""
     folder = folder.absolute()
     with storage_errors("The folder cannot be written", folder, "Choose another folder, or free some space."):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
