@@ -14,7 +14,7 @@ LabelSource = Literal["user", "auto", "imported"]
 
 
 def check_index(index: int, d_sae: int, where: str = "index", owner: str = "this SAE") -> int:
-    """`index`, if an SAE with `d_sae` latents has such a feature. Raises `ConfigError`."""
+    """`index`, if an SAE with `d_sae` latents has such a feature; else `ConfigError`."""
     if not 0 <= index < d_sae:
         raise ConfigError(
             f"There is no feature {index:,}: {owner} has {d_sae:,}.", where=where,
@@ -107,7 +107,6 @@ class ExampleRecord:
 
     @property
     def text(self) -> str:
-        """The window as it stands in the document."""
         return "".join(self.tokens)
 
 
@@ -116,7 +115,6 @@ class LabelRecord:
     """What somebody, or something, says that a latent stands for.
 
     Attributes:
-        index: number of the latent.
         text: a short phrase; ``""`` only together with `error`.
         source: ``"user"`` (a person wrote it here), ``"auto"`` (made here) or ``"imported"``.
         method, model: how it was made, and by whom.
@@ -229,7 +227,6 @@ class RelatedRecord:
 
     @property
     def index(self) -> int:
-        """Number of the latent."""
         return self.feature.index
 
 

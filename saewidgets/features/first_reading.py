@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import html
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, UserList
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,9 @@ _SAME_KIND = 0.95  # each latent already chosen for the same kind of reason make
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One latent with what it fires on.
+    """One latent: the share of tokens on which it fires, its largest activation, and the mean where it fires.
 
     Attributes:
-        index: number of the latent.
-        density: share of the tokens on which it fires.
-        max, mean: largest activation, and mean over the tokens where it fires.
         examples: top-activating snippets, descending; at most one per context, none with the same near surroundings.
         naming: what they have in common, if there is something plain to say.
     """
@@ -72,35 +69,22 @@ class Feature:
         )
 
 
-class Features(Sequence[Feature]):
+class Features(UserList[Feature]):
     """Some latents, readable as text and in a notebook."""
-
-    def __init__(self, items: Sequence[Feature]) -> None:
-        self._items = tuple(items)
-
-    @overload
-    def __getitem__(self, index: int) -> Feature: ...
-    @overload
-    def __getitem__(self, index: slice) -> Features: ...
-    def __getitem__(self, index: int | slice) -> Feature | Features:
-        return Features(self._items[index]) if isinstance(index, slice) else self._items[index]
-
-    def __len__(self) -> int:
-        return len(self._items)
 
     def to_text(self) -> str:
         """Plain text: a line per latent, below it its snippets with the firing token marked «so»."""
-        return "\n\n".join(map(str, self._items)) or "no latents"
+        return "\n\n".join(map(str, self)) or "no latents"
 
     __str__ = to_text
     __repr__ = to_text
 
     def to_data(self) -> list[dict[str, Any]]:
         """Plain JSON data, one entry per latent."""
-        return [asdict(item) | {"label": item.label} for item in self._items]
+        return [asdict(item) | {"label": item.label} for item in self]
 
     def _repr_html_(self) -> str:
-        return "".join(item._repr_html_() for item in self._items) or "<p>no latents</p>"
+        return "".join(item._repr_html_() for item in self) or "<p>no latents</p>"
 
 
 class FeatureReading:
@@ -214,7 +198,7 @@ def read_features(
     sae: SAE, lm: LoadedModel, contexts: Tensor, hook_name: str, *, exclude_special_tokens: bool = True,
     examples: int = 20, seed: int = 0, batch_size: int = 16,
 ) -> FeatureReading:
-    """Read all latents of `sae` in one pass over `contexts`.
+    """Read all latents of `sae` in one pass over some text.
 
     Args:
         sae: the autoencoder, on raw activations (scale folded in); left as it was.
@@ -225,11 +209,6 @@ def read_features(
         examples: top examples kept per latent, at most one from any context.
         seed: of the sample from all activations of a latent.
         batch_size: contexts per forward of the language model.
-
-    Raises:
-        HookError: the model has no such hook point.
-        ConfigError: the SAE has another width.
-        NotFiniteError: activations or latents are NaN or infinite.
     """
     check_width(sae, lm, hook_name)
     device = sae.W_enc.device

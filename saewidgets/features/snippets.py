@@ -22,15 +22,10 @@ _EDGE = re.compile(r"^\W+|\W+$")
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """One example.
+    """One example: the text before, of and after the firing token, its activation, and where it is.
 
-    Attributes:
-        before, token, after: the text, cut at the firing token; `token` is the text of that token alone.
-        value: the activation.
-        context, position: where it is.
-        word: the word that the token belongs to, lower case, without punctuation at its ends ("" if there is none).
-        previous, following: the words before and after, likewise.
-        token_id: the firing token.
+    `word` is what the token belongs to, lower case, without punctuation at its ends ("" if there is none); so are the
+    words before and after it.
     """
 
     before: str
@@ -61,16 +56,7 @@ class Snippet:
 def make_snippet(
     tokens: Sequence[int], position: int, value: float, context: int, text: TokenText, before: int = 12, after: int = 8
 ) -> Snippet:
-    """The example at `position` of a context.
-
-    Args:
-        tokens: the ids of the whole context.
-        position: of the firing token.
-        value: its activation.
-        context: number of the context.
-        text: for the context's tokenizer.
-        before, after: tokens shown on either side.
-    """
+    """The example at `position` of a context of these `tokens`, with at most so many `before` and `after`."""
     start = max(0, position - before)
     while start < position and b"\x80" <= text.bytes(int(tokens[start]))[:1] < b"\xc0":
         start += 1  # not from the middle of a character
@@ -81,11 +67,8 @@ def make_snippet(
     while at > 0 and not pieces[at]:  # within a character that several tokens share
         at -= 1
     left, token, right = "".join(pieces[:at]), pieces[at], "".join(pieces[at + 1 :])
-    word, previous, following = words_around(left, token, right)
-    return Snippet(
-        before=left, token=token, after=right, value=float(value), context=int(context), position=int(position),
-        word=word, previous=previous, following=following, token_id=int(tokens[position]),
-    )
+    words = words_around(left, token, right)
+    return Snippet(left, token, right, float(value), int(context), int(position), *words, int(tokens[position]))
 
 
 def distinct(snippets: Iterable[Snippet]) -> list[Snippet]:
@@ -103,8 +86,8 @@ def distinct(snippets: Iterable[Snippet]) -> list[Snippet]:
 def words_around(left: str, token: str, right: str) -> tuple[str, str, str]:
     """The word around `token`, the one before it and the one after it, normalised."""
     lead, body = _split_space(token)
-    head = "" if lead or not body else _last_partial(left)
-    tail = "" if not body or body[-1].isspace() else _first_partial(right)
+    head = left.split()[-1] if body and not lead and left[-1:].strip() else ""
+    tail = right.split()[0] if body and body[-1:].strip() and right[:1].strip() else ""
     before = (left + lead)[: len(left) + len(lead) - len(head)].split()
     after = right[len(tail) :].split()
     return normal(head + body + tail), normal(before[-1]) if before else "", normal(after[0]) if after else ""
@@ -114,14 +97,6 @@ def normal(word: str) -> str:
     """Lower case, without punctuation at either end; punctuation alone stays as it is."""
     word = word.strip()
     return (_EDGE.sub("", word) or word).lower()
-
-
-def _last_partial(text: str) -> str:
-    return "" if not text or text[-1].isspace() else text.split()[-1]
-
-
-def _first_partial(text: str) -> str:
-    return "" if not text or text[0].isspace() else text.split()[0]
 
 
 def _split_space(token: str) -> tuple[str, str]:
@@ -140,15 +115,10 @@ _STEM = 5  # letters that two words must begin with to count as one family
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """A short description and how well it holds.
+    """A short description, and the shares of the top examples and of randomly chosen firings that it holds for.
 
-    Attributes:
-        kind: what the examples share: the firing word, one of two or three words, the beginning of the word, that it is
-            a number, the word before, or the word after.
-        words: the words in question.
-        label: a phrase for people.
-        share: part of the top examples it holds for.
-        random_share: part of randomly chosen firings it holds for (0 without any).
+    `kind` is what the examples share: the firing word, one of two or three words, the beginning of the word, that it
+    is a number, the word before, or the word after.
     """
 
     kind: Kind

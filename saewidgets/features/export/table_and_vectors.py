@@ -120,15 +120,7 @@ def export_table(
     UTF-8 with a line of names. A text that a spreadsheet would take for a formula gets an apostrophe in front, and
     invisible characters are shown by number. Numbers are exact; what is not known is empty.
 
-    Args:
-        store: the extraction.
-        indices: the features; None takes all.
-        notes: labels, scores and stars by feature.
-        path: the file.
-
-    Raises:
-        ConfigError: no feature, or an unknown one.
-        StorageError: the file cannot be written.
+    Arguments and errors: as of `export_html`; `indices` None takes all.
     """
     chosen = selected(store, indices)
     documents, contexts = store["document_counts"], store["context_counts"]
@@ -157,15 +149,9 @@ def export_vectors(
     adds ``a · row``.
 
     Args:
-        store: the extraction.
-        sae: the SAE that was extracted.
-        indices: the features, in the order of the rows; None takes all.
-        notes: labels.
         path: the folder; new, empty, or one of the same two files, which are replaced.
 
-    Raises:
-        ConfigError: no feature or an unknown one, another SAE, or rows that are not finite.
-        StorageError: the folder holds something else, or the disk refuses.
+    Other arguments and errors: as of `export_neuronpedia`; rows that are not finite are refused.
     """
     chosen = selected(store, indices, sae)
     rows = decoder_rows(sae, chosen)

@@ -75,8 +75,6 @@ class ReadingProgress:
         self.at(self._done, phase)
 
 
-# Where documents begin in packed contexts.
-#
 # A separator begins a document. A context that does not follow the one read before it in the packed tokens begins one
 # too, since something is missing between them. Where every context starts with BOS, that token is no separator, even if
 # it has the same id: it belongs to the document that goes on, or after a gap to the one that begins.
@@ -155,13 +153,10 @@ def extract(
     Raises:
         Interruption: paused (a checkpoint was written, unless nothing was read yet), cancelled (nothing is left of it),
             or stopped before anything was read.
-        ConfigError: the SAE has another width, contexts are longer than the model reads, there is nothing to read, or
-            the checkpoint is that of something else.
-        HookError: the model has no such hook point.
+        ConfigError, HookError: SAE, model, text and checkpoint do not fit, or there is nothing to read.
         NotFiniteError: activations or latents are NaN or infinite; it names hook point and context.
         StateError: the folder already holds an extraction, or a checkpoint and `resume` is False.
-        FormatError: the checkpoint is damaged.
-        StorageError: the disk is full or the folder is not writable; nothing half-written is left, a checkpoint stays.
+        FormatError, StorageError: a damaged checkpoint; a disk that refuses: nothing half-written is left.
     """
     numbers = np.asarray(contexts, dtype=np.int64)
     return _Extraction(

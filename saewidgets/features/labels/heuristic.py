@@ -30,7 +30,7 @@ _STEM = 5  # letters that count as the same word: king, kings; govern, governmen
 
 
 class Heuristic:
-    """The offline heuristic, as `label_features` and `score_labels` take it."""
+    """`offline`: needs no model, key or network; `label_features` and `score_labels` take it as a language model."""
 
     model = HEURISTIC
 
@@ -67,9 +67,7 @@ class Heuristic:
         return bool(hits) and 2 * sum(hits) >= len(hits)
 
 
-def offline() -> Heuristic:
-    """The heuristic that needs no model, key or network."""
-    return Heuristic()
+offline = Heuristic
 
 
 def _snippet(example: Example) -> Snippet:

@@ -193,11 +193,16 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 
 
 class Echo:
-    """What `echo` returns; `seen` are the messages of every call."""
+    """`echo`: answers without a model, for trying things out; `seen` are the messages of every call.
+
+    Args:
+        answer: what to answer: always the same, in turn from a list, or what a function of the messages returns. None:
+            a label that says how many lines it was shown.
+    """
 
     model = "echo"
 
-    def __init__(self, answer: str | Sequence[str] | Callable[[list[Message]], str] | None) -> None:
+    def __init__(self, answer: str | Sequence[str] | Callable[[list[Message]], str] | None = None) -> None:
         self._answer = answer
         self._lock = threading.Lock()
         self.seen: list[list[Message]] = []
@@ -214,20 +219,10 @@ class Echo:
         return self._answer if isinstance(self._answer, str) else self._answer[number % len(self._answer)]
 
 
-def echo(answer: str | Sequence[str] | Callable[[list[Message]], str] | None = None) -> Echo:
-    """Answers without a model, for trying things out.
+class TransformersLocal:
+    """`transformers_local`: a transformers model that is loaded already.
 
-    Args:
-        answer: what to answer: always the same, in turn from a list, or what a function of the messages returns. None:
-            a label that says how many lines it was shown.
-    """
-    return Echo(answer)
-
-
-def transformers_local(
-    model: Any, tokenizer: Any = None, *, max_tokens: int = 200, name: str | None = None
-) -> TransformersLocal:
-    """A transformers model that is loaded already. It gives the most likely answer (no sampling), one at a time.
+    It gives the most likely answer (no sampling), one at a time.
 
     Args:
         model: a causal language model, a `LoadedModel`, or a text-generation pipeline; used as it is, not moved.
@@ -238,26 +233,21 @@ def transformers_local(
     Raises:
         ConfigError: it is no such model.
     """
-    if tokenizer is None and hasattr(model, "tokenizer") and hasattr(model, "model"):  # a pipeline, a LoadedModel
-        model, tokenizer = model.model, model.tokenizer
-    if tokenizer is None or not callable(getattr(model, "generate", None)):
-        raise ConfigError(
-            "This is not a text-generating model with its tokenizer.", where="model",
-            hint="Pass a transformers model and its tokenizer, a LoadedModel, or a text-generation pipeline.",
-        )
-    arguments.count(max_tokens, "max_tokens", "the longest answer", least=1, most=100_000)
-    if not name:
-        path = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
-        name = path if path.count("/") == 1 and not path.startswith(("/", ".")) else ""
-        # Of a folder the last part: where it lies on this machine is nobody's business.
-        name = name or path.replace("\\", "/").rstrip("/").rpartition("/")[2] or type(model).__name__
-    return TransformersLocal(model, tokenizer, max_tokens, name)
 
-
-class TransformersLocal:
-    """What `transformers_local` returns; call it with messages."""
-
-    def __init__(self, model: Any, tokenizer: Any, max_tokens: int, name: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, *, max_tokens: int = 200, name: str | None = None) -> None:
+        if tokenizer is None and hasattr(model, "tokenizer") and hasattr(model, "model"):  # a pipeline, a LoadedModel
+            model, tokenizer = model.model, model.tokenizer
+        if tokenizer is None or not callable(getattr(model, "generate", None)):
+            raise ConfigError(
+                "This is not a text-generating model with its tokenizer.", where="model",
+                hint="Pass a transformers model and its tokenizer, a LoadedModel, or a text-generation pipeline.",
+            )
+        arguments.count(max_tokens, "max_tokens", "the longest answer", least=1, most=100_000)
+        if not name:
+            path = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
+            name = path if path.count("/") == 1 and not path.startswith(("/", ".")) else ""
+            # Of a folder the last part: where it lies on this machine is nobody's business.
+            name = name or path.replace("\\", "/").rstrip("/").rpartition("/")[2] or type(model).__name__
         self.model = name
         self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
         self._lock = threading.Lock()
@@ -315,19 +305,8 @@ _STATUS: dict[int, tuple[type[LLMError], str, str]] = {
 }  # fmt: skip
 
 
-def openai_compatible(
-    base_url: str,
-    model: str,
-    *,
-    api_key_env: str | None = "OPENAI_API_KEY",
-    temperature: float | None = 0.0,
-    max_tokens: int = 500,
-    timeout: float = 120.0,
-    retries: int = 4,
-    extra: Mapping[str, Any] | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> OpenAICompatible:
-    """A language model behind an OpenAI-compatible address, hosted or on this machine (vLLM, llama.cpp, Ollama).
+class OpenAICompatible:
+    """`openai_compatible`: a language model behind an OpenAI-compatible address, hosted or on this machine.
 
     Args:
         base_url: up to before ``/chat/completions``: ``https://api.openai.com/v1``, ``http://127.0.0.1:8000/v1``.
@@ -344,19 +323,27 @@ def openai_compatible(
     Raises:
         ConfigError: an argument cannot work, or a key would travel over an open line.
     """
-    if not model.strip():
-        raise ConfigError("The model has no name.", where="model")
-    server = Server(base_url, key_env=api_key_env, timeout=timeout, retries=retries, sleep=sleep)
-    arguments.count(max_tokens, "max_tokens", "the longest answer", least=1, most=1_000_000)
-    return OpenAICompatible(server, model, {"max_tokens": max_tokens, "temperature": temperature}, dict(extra or {}))
 
-
-class OpenAICompatible:
-    """What `openai_compatible` returns; call it with messages, from any thread."""
-
-    def __init__(self, server: Server, model: str, settings: dict[str, Any], extra: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key_env: str | None = "OPENAI_API_KEY",
+        temperature: float | None = 0.0,
+        max_tokens: int = 500,
+        timeout: float = 120.0,
+        retries: int = 4,
+        extra: Mapping[str, Any] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if not model.strip():
+            raise ConfigError("The model has no name.", where="model")
+        arguments.count(max_tokens, "max_tokens", "the longest answer", least=1, most=1_000_000)
         self.model = model
-        self._server, self._settings, self._extra = server, settings, extra
+        self._server = Server(base_url, key_env=api_key_env, timeout=timeout, retries=retries, sleep=sleep)
+        self._settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
+        self._extra = dict(extra or {})
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -418,3 +405,6 @@ class OpenAICompatible:
         usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}
         counts = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
         return Reply(content, *(n if type(n) is int and 0 <= n < 2**53 else None for n in counts))
+
+
+echo, transformers_local, openai_compatible = Echo, TransformersLocal, OpenAICompatible

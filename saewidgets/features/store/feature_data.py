@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +20,11 @@ class StoredExample:
     """A place where the latent fired, with the text around it.
 
     Attributes:
-        position: stream position of the peak.
-        value: the activation there.
-        row, offset: which of the contexts that were read, and where in it.
-        context: its number in the packed text.
+        position: stream position of the peak; `value` is the activation there.
+        row, offset: which of the contexts that were read, and where in it; `context` is its number in the packed text.
         tokens: ids of the text kept around the peak (up to 16 on either side, within the context), ``[n]``.
-        pieces: their texts; special tokens are empty.
-        activations: of this latent on each, ``[n]`` float32; the peak's is exact, the others have three digits.
-        peak: which of them is the peak.
+        pieces: their texts; special tokens are line ends.
+        activations: of this latent on each, ``[n]`` float32; that of token `peak` is exact, others have three digits.
         before, after: whether the context goes on.
     """
 
@@ -47,14 +43,12 @@ class StoredExample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Examples that belong together.
+    """Examples of one `kind`, ``top`` or ``interval``, descending by activation.
 
     Attributes:
-        kind: ``top`` or ``interval``.
         low, high: an interval has activations in (low, high].
         count: firings in it (of ``top``: all).
         share, token_share: of the latent's firings, and of all counted tokens.
-        examples: descending by activation.
     """
 
     kind: str
@@ -64,17 +58,6 @@ class Group:
     share: float
     token_share: float
     examples: list[StoredExample]
-
-
-@dataclass(frozen=True, slots=True)
-class PeakToken:
-    """How often the examples kept of a latent peak at a token, and how strongly on average."""
-
-    token: int
-    text: str
-    count: int
-    share: float
-    mean: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,25 +94,18 @@ def feature_data(store: Store, index: int) -> FeatureData:
         top = _examples(store, index, "top", store.windows("top", index))
         groups.append(Group("top", 0.0, largest, fired, 1.0, float(store.density[index]), top))
         windows = store.windows("interval", index)
-        found = (_interval(store, index, i, windows) for i in reversed(range(INTERVALS)))
-        groups += [group for group in found if group is not None]
+        bounds = bin_edges(int(store["scale"][index]))[:: BINS // INTERVALS]
+        in_each = np.asarray(store["histogram"][index], dtype=np.int64).reshape(INTERVALS, -1).sum(1).tolist()
+        for i in np.flatnonzero(in_each)[::-1].tolist():
+            examples = _examples(store, index, "interval", windows[i], i)
+            share, token_share = in_each[i] / fired, in_each[i] / max(1, store.manifest.n_tokens)
+            high = min(float(bounds[i + 1]), largest)
+            groups.append(Group("interval", float(bounds[i]), high, in_each[i], share, token_share, examples))
     return FeatureData(
         index=index, fired=fired, density=float(store.density[index]), max=largest, mean=float(store.mean[index]),
         n_documents=int(store["document_counts"][index]), n_contexts=int(store["context_counts"][index]),
         counts=counts, edges=edges, groups=groups,
     )
-
-
-def peak_tokens(store: Store, examples: Sequence[StoredExample]) -> list[PeakToken]:
-    """At which tokens these examples peak, the commonest first."""
-    found: dict[int, list[float]] = {}
-    for example in examples:
-        found.setdefault(int(example.tokens[example.peak]), []).append(example.value)
-    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), -max(item[1])))
-    return [
-        PeakToken(token, store.text_of(token), len(values), len(values) / len(examples), sum(values) / len(values))
-        for token, values in ordered
-    ]
 
 
 def coactive(store: Store, index: int, n: int = 10) -> tuple[list[tuple[int, float]], int]:
@@ -151,19 +127,6 @@ def coactive(store: Store, index: int, n: int = 10) -> tuple[list[tuple[int, flo
     others, shares = others[inside], counts[inside] / len(at)
     order = np.argsort(-(shares - store.density[others]), kind="stable")[:n]
     return list(zip(others[order].tolist(), shares[order].tolist(), strict=True)), len(at)
-
-
-def _interval(store: Store, index: int, interval: int, windows: Values) -> Group | None:
-    bins = BINS // INTERVALS
-    count = int(store["histogram"][index, interval * bins : (interval + 1) * bins].sum())
-    if not count:
-        return None
-    edges = bin_edges(int(store["scale"][index]))
-    high = min(float(edges[(interval + 1) * bins]), float(store.max[index]))
-    return Group(
-        "interval", float(edges[interval * bins]), high, count, count / int(store.fired[index]),
-        count / max(1, store.manifest.n_tokens), _examples(store, index, "interval", windows[interval], interval),
-    )
 
 
 def _examples(

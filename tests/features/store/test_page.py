@@ -8,7 +8,7 @@ import pytest
 
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import ConfigError
-from saewidgets.features.store.feature_data import coactive, feature_data, peak_tokens
+from saewidgets.features.store.feature_data import coactive, feature_data
 from saewidgets.features.store.query import Noted, Notes
 from saewidgets.features.store.query import find as find_in
 from saewidgets.features.store.read import Store
@@ -51,14 +51,6 @@ def test_examples_show_the_text_around_the_peak(store: Store, dense: Latents, pa
             np.testing.assert_allclose(example.activations, around, rtol=1e-3)
             assert example.after == (begin + len(example.tokens) < 24)
             assert int(example.tokens[0]) not in store.special_ids or begin > 0
-
-
-def test_peak_tokens_of_examples(store: Store) -> None:
-    top = feature_data(store, 6).top
-    counted = peak_tokens(store, top)
-    assert sum(c.count for c in counted) == len(top)
-    assert sum(c.share for c in counted) == pytest.approx(1)
-    assert [c.count for c in counted] == sorted((c.count for c in counted), reverse=True)
 
 
 def test_coactivation_equals_the_dense_count(store: Store, dense: Latents) -> None:
