@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -58,12 +58,7 @@ class Table(Generic[Value]):
 
 
 class Command:
-    """One method as a page calls it.
-
-    Args:
-        method: the method; its name is the command's kind.
-        slow: it loads a model or reads and writes large files: it gets a thread where no short command waits behind it.
-    """
+    """One method as a page calls it; its name is the command's kind, and `slow` which threads do it."""
 
     def __init__(self, method: Callable[..., Any], slow: bool) -> None:
         self.kind, self.slow, self._method = method.__name__, slow, method
@@ -117,18 +112,16 @@ class Command:
         return {**given, "buffer": views[0]} if views else given
 
 
-@overload
-def command(method: Method) -> Method: ...
-@overload
-def command(*, slow: bool) -> Callable[[Method], Method]: ...
-def command(method: Any = None, *, slow: bool = False) -> Any:
-    """Make a method of `Commands` what a page can ask for; `slow` as in `Command`."""
+def command(method: Method) -> Method:
+    """Make a method of `Commands` what a page can ask for."""
+    method.command = Command(method, slow=False)  # type: ignore[attr-defined]
+    return method
 
-    def mark(method: Any) -> Any:
-        method.command = Command(method, slow)
-        return method
 
-    return mark if method is None else mark(method)
+def slow_command(method: Method) -> Method:
+    """The same for one that loads a model or reads and writes large files: no short command waits behind it."""
+    method.command = Command(method, slow=True)  # type: ignore[attr-defined]
+    return method
 
 
 class Commands:

@@ -124,8 +124,8 @@ class Part(anywidget.AnyWidget):
         self._commands = commands
         self._known = commands.known()
         self._answers: OrderedDict[str, tuple[dict[str, Any], Sequence[Any]]] = OrderedDict()
+        self._answers_lock = threading.Lock()
         self._pending: set[Future[None]] = set()
-        self._pending_lock = threading.Lock()
         self.copy_name = f"sw-copy-{secrets.token_hex(8)}"  # class and display id of its static copies
         super().__init__(
             _esm=javascript,
@@ -150,14 +150,14 @@ class Part(anywidget.AnyWidget):
     def drain(self, timeout: float = 10.0) -> None:
         """Wait until every command received so far is answered. For tests."""
         end = time.monotonic() + timeout
-        while pending := self._still_pending():  # what a worker began may be pending after it
+        while pending := list(self._pending):  # what a worker began may be pending after it
             for future in pending:
                 future.result(max(0.0, end - time.monotonic()))
 
     def close(self) -> None:
         """Remove the widget from the page and stop answering it."""
         if hasattr(self, "_pending"):  # ipywidgets also closes a widget whose construction failed
-            for future in self._still_pending():
+            for future in list(self._pending):
                 future.cancel()
         super().close()
 
@@ -215,12 +215,12 @@ class Part(anywidget.AnyWidget):
             self._reply(failure(message_id, error).model_dump(mode="json"), keep=True)
 
     def _not_heard(self, nudge: Nudge) -> list[tuple[dict[str, Any], Sequence[Any]]]:
-        with self._pending_lock:
+        with self._answers_lock:
             return [self._answers.pop(each) for each in nudge.waiting if each in self._answers]
 
     def _reply(self, content: dict[str, Any], buffers: Sequence[Any] = (), *, keep: bool = False) -> None:
         if keep:
-            with self._pending_lock:
+            with self._answers_lock:
                 self._answers[content["id"]] = content, buffers
                 while len(self._answers) > _ANSWERS_KEPT:
                     self._answers.popitem(last=False)
@@ -229,18 +229,9 @@ class Part(anywidget.AnyWidget):
         except Exception:  # no page to tell: the comm is closed or broken
             logger.exception("The answer to command %s could not be sent", content["id"])
 
-    def _still_pending(self) -> list[Future[None]]:
-        with self._pending_lock:
-            return list(self._pending)
-
     def _track(self, future: Future[None]) -> None:
-        with self._pending_lock:
-            self._pending.add(future)
-        future.add_done_callback(self._forget)
-
-    def _forget(self, future: Future[None]) -> None:
-        with self._pending_lock:
-            self._pending.discard(future)
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
 
 
 def failure(message_id: str, error: BaseException) -> Failure:

@@ -11,7 +11,6 @@ from typing import Any
 from saewidgets.config.corpus import typed
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
-from saewidgets.records import ErrorInfo
 from saewidgets.render.labels import short_float
 from saewidgets.widgets.messages.wire import Note, Setting
 
@@ -78,21 +77,20 @@ def corpus_text(corpus: Any) -> str:
     return str(corpus)
 
 
-def progress_of(record: Any) -> dict[str, Any]:
-    """What cards say of a job's progress: the rate and the rest while it runs, the phase while it is active."""
+def job_fields(record: Any, done: int, total: int) -> dict[str, Any]:
+    """What the card of a job says of it: the rate and the rest while it runs, the phase while it is active."""
     progress, running = record.progress, record.status is JobStatus.RUNNING
+    note = Note(what=record.note, kind="info") if record.note else None
+    if (error := record.error) is not None:
+        note = Note(what=error.what, where=error.where, hint=error.hint, kind=error.kind)
     return {
+        "status": record.status.value,
+        "fraction": min(1.0, done / total) if total > 0 else 0.0,
         "rate": finite(progress.rate) if progress and running else None,
         "eta_seconds": finite(progress.eta_seconds) if progress and running else None,
         "phase": progress.phase if progress and record.status.is_active else None,
+        "note": note,
     }
-
-
-def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:
-    """What a card says below its numbers."""
-    if error is not None:
-        return Note(what=error.what, where=error.where, hint=error.hint, kind=error.kind)
-    return Note(what=note, kind="info") if note else None
 
 
 def path_from(text: str) -> Path:

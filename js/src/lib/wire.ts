@@ -2,6 +2,7 @@
 
 export interface PresetRecord { name: string; features: number; saes: string[]; prompt: string; saved_at: number; path: string; problem: string }
 export interface Note { what: string; where: string | null; hint: string | null; kind: string }
+export interface JobCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number }
 export interface Setting { name: string; value: string; label: string }
 export interface DeviceInfo { id: string; label: string; total_bytes: number | null; free_bytes: number | null }
 export interface Done { done: string[]; paths: string[]; problems: Note[] }
@@ -21,7 +22,7 @@ export type Figure = "charts" | "pareto";
 export type ConfigData = Record<string, unknown>;
 export type Over = Record<string, unknown[]>;
 export interface Tile { loss: number | string | null; l0: number | string | null; fvu: number | string | null; ce_loss_score: number | string | null; dead: number | string | null; val_dead: number | string | null }
-export interface Card { id: string; name: string; status: string; model: string; hook_name: string; hook_name_out: string | null; stored: boolean; architecture: string; d_sae: number; device: string; tokens_total: number; tokens_done: number; step: number; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; tiles: Tile; note: Note | null; dead_window_tokens: number; checkpoint_count: number; checkpoint_bytes: number; last_checkpoint_step: number | null; last_checkpoint_tokens: number | null; sae_id: string | null; created_at: number; started_at: number | null; finished_at: number | null; heartbeat_at: number | null; seconds_running: number; series: number | null; group_id: string | null; group_name: string | null; retry_of: string | null; continued_from: string | null; continued_step: number | null; retry: Record<string, unknown> | null; advice: string | null }
+export interface Card { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; name: string; model: string; hook_name: string; hook_name_out: string | null; stored: boolean; architecture: string; d_sae: number; device: string; tokens_total: number; tokens_done: number; step: number; tiles: Tile; dead_window_tokens: number; checkpoint_count: number; checkpoint_bytes: number; last_checkpoint_step: number | null; last_checkpoint_tokens: number | null; sae_id: string | null; finished_at: number | null; heartbeat_at: number | null; seconds_running: number; series: number | null; group_id: string | null; group_name: string | null; retry_of: string | null; continued_from: string | null; continued_step: number | null; retry: Record<string, unknown> | null; advice: string | null }
 export interface ChartState { training_ids: string[]; followed: string[]; x_axis: "tokens" | "steps" | "time"; x_range: "active" | "all"; longer: boolean; log_y: boolean; show_raw: boolean; smoothing: number; theme: "light" | "dark"; zoomed: boolean; summaries: string[] }
 export interface ResultRow { label: string; values: string[]; best: boolean[] }
 export interface ParetoPoint { id: string; name: string; architecture: string; kind: string; label: string; l0: number; y: number; front: boolean; preliminary: string }
@@ -54,7 +55,7 @@ export interface HubWarning { kind: string; what: string; hint: string | null }
 export interface KnownRepo { repo_id: string; name: string; model: string; sites: string[]; layers: string; widths: string[]; format: string; gated_model: boolean }
 export interface RepoInfo { repo_id: string; revision: string; private: boolean; gated: boolean | string; library: string | null; license: string | null; base_models: string[]; tags: string[]; downloads: number | null; likes: number | null; last_modified: number | null; files: number; size_bytes: number; url: string; from_cache: boolean }
 export type DownloadAction = "pause" | "resume" | "cancel" | "retry" | "clear";
-export interface DownloadCard { id: string; name: string; status: string; repo_id: string; path: string; revision: string | null; bytes_done: number; bytes_total: number; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; attempt: number | null; wait_seconds: number | null; queue_position: number | null; sae_id: string | null; note: Note | null; created_at: number; finished_at: number | null }
+export interface DownloadCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; name: string; repo_id: string; path: string; revision: string | null; bytes_done: number; bytes_total: number; attempt: number | null; wait_seconds: number | null; sae_id: string | null; finished_at: number | null }
 export interface HubState { revision: number; workspace: string; notice: Note | null; updated_at: number; repository: string; downloads: DownloadCard[]; devices: DeviceInfo[]; known: number; has_token: boolean; account: string | null; can_open: boolean; embedded: boolean }
 export interface Chosen { repo_id: string; revision: string; path: string }
 export interface Release { id: string; label: string; model: string; repo_ids: string[] }
@@ -91,8 +92,8 @@ export type RankBy = "max" | "sum" | "token";
 export type LogitsAct = "start" | "pause" | "resume" | "cancel";
 export type ExtractionAct = "pause" | "resume" | "cancel" | "delete";
 export type ExportKind = "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations";
-export interface LogitsJob { status: string; fraction: number; done: number; total: number; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null }
-export interface ExtractionCard { id: string; sae_id: string | null; training_id: string | null; name: string; source: string; source_label: string; model: string; d_sae: number; status: string; tokens_total: number; tokens_done: number; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; seen: number | null; dead: number | null; dense: number | null; size_bytes: number | null; seconds_running: number; created_at: number; note: Note | null; has_logits: boolean; logits: LogitsJob | null }
+export interface LogitsJob { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; done: number; total: number }
+export interface ExtractionCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; sae_id: string | null; training_id: string | null; name: string; source: string; source_label: string; model: string; d_sae: number; tokens_total: number; tokens_done: number; seen: number | null; dead: number | null; dense: number | null; size_bytes: number | null; seconds_running: number; has_logits: boolean; logits: LogitsJob | null }
 export interface FeatureQuery { search: string; show: "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense"; sort: "index" | "density" | "max" | "label" | "score"; descending: boolean }
 export interface ViewerView { tab: "features" | "prompt" | "jobs"; extraction_id: string | null; feature: number | null; query: FeatureQuery; context: "short" | "snippet" | "full"; line_breaks: boolean; prompt: string; dialog_sae: string | null }
 export interface OpenExtraction { id: string; sae_id: string | null; name: string; model: string; hook_name: string; d_sae: number; n_tokens: number; n_contexts: number; context_size: number; n_documents: number; dead: number; dense: number; labelled: number; starred: number; versions: Choice[]; live: boolean; live_note: string }
@@ -102,6 +103,7 @@ export interface SaeChoices { rows: SaeChoice[]; total: number; sources: Choice[
 export interface ExtractionField { name: string; label: string; kind: "text" | "integer" | "share" | "boolean"; value: string | boolean; ticked: boolean | number; hint: string; help: string }
 export interface ExtractionFormData { sae_id: string; name: string; d_sae: number; fields: ExtractionField[] }
 export interface ExtractionCheck { errors: Record<string, string>; estimate: ExtractionEstimate | null; problem: Note | null }
+export interface NamedFeature { index: number; label: string; auto: boolean; top_tokens: string[] }
 export interface FeatureRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; score: number | null; starred: boolean }
 export interface FeatureRows { matching: number; offset: number; max_density: number; rows: FeatureRow[] }
 export interface FeaturePlace { index: number | null; row: number | null }
@@ -112,7 +114,7 @@ export interface FeatureNotes { index: number; labels: FeatureLabel[]; notes: st
 export interface TokenCount { token: string; count: number; share: number; mean: number }
 export interface FeaturePage { extraction_id: string; index: number; density: number; fired: number; n_tokens: number; max: number; mean: number; n_documents: number; documents: number; notes: FeatureNotes; row: FeatureRow; texts: string[]; groups: ExampleGroup[]; histogram: Histogram | null; tokens: TokenCount[]; facts: SaeFact[]; link: string; list_max: number }
 export interface FeatureLogitsData { index: number; raises: [string, number][]; lowers: [string, number][]; histogram: Histogram | null; problem: Note | null }
-export interface RelatedFeature { index: number; label: string; top_tokens: string[]; value: number }
+export interface RelatedFeature { index: number; label: string; auto: boolean; top_tokens: string[]; value: number }
 export interface FeatureRelationsData { index: number; similar: RelatedFeature[]; coactive: RelatedFeature[]; sampled: number; note: string; problem: Note | null }
 export interface ExampleContext { position: number; peak: number; texts: string[]; tokens: number[]; complete: boolean; note: string }
 export interface TestedText { index: number; texts: string[]; tokens: number[]; max: number; fired: number; seconds: number; note: string }

@@ -29,7 +29,7 @@ from saewidgets.widgets.messages.hub import (
     VariantRow,
 )
 from saewidgets.widgets.model import Devices, Model
-from saewidgets.widgets.values import finite, note_of, progress_of
+from saewidgets.widgets.values import finite, job_fields
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -125,18 +125,15 @@ def card_of(record: JobRecord) -> DownloadCard:
     return DownloadCard.of(
         record,
         name=download_name(repo_id, path) if repo_id else record.id,
-        status=record.status.value,
         repo_id=repo_id,
         path=path,
         revision=payload.get("revision"),
         bytes_done=done,
         bytes_total=total,
-        fraction=1.0 if completed else done / total if total else 0.0,
         attempt=progress.attempt if progress and running else None,
         wait_seconds=finite(progress.wait_seconds) if progress and running else None,
         sae_id=sae_of(record),
-        note=note_of(record.error, record.note),
-        **progress_of(record),
+        **job_fields(record, *((1, 1) if completed else (done, total))),
     )
 
 

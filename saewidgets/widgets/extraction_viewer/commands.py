@@ -15,7 +15,7 @@ from pydantic import Field
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord, LogitsRecord
-from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, FieldsError, Table, command, in_page_words
+from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, FieldsError, Table, command, in_page_words, slow_command
 from saewidgets.widgets.extraction_viewer.feature_pages import (
     PIECE_LENGTH,
     Texts,
@@ -109,7 +109,7 @@ class ViewerCommands(Commands):
         self._model.show(view)
         self._wake()
 
-    @command(slow=True)
+    @slow_command
     def extraction_action(self, extraction_id: str, action: ExtractionAct) -> None:
         extractions = self._workspace.extractions
         if action == "delete":
@@ -119,7 +119,7 @@ class ViewerCommands(Commands):
             {"pause": handle.pause, "resume": handle.resume, "cancel": handle.cancel}[action]()
         self._changed()
 
-    @command(slow=True)
+    @slow_command
     def logits_action(self, extraction_id: str, action: LogitsAct) -> None:
         """Compute the logit effects of all features, or steer the job that does."""
         extractions = self._workspace.extractions
@@ -132,7 +132,7 @@ class ViewerCommands(Commands):
             job.pause() if action == "pause" else job.cancel()
         self._changed()
 
-    @command(slow=True)
+    @slow_command
     def try_demo(self) -> ExtractionId:
         extraction_id = self._workspace.extractions.demo().id
         self._model.change(extraction_id=extraction_id, feature=None, tab="features", dialog_sae=None)
@@ -185,7 +185,7 @@ class ViewerCommands(Commands):
             sae_id=record.id, name=shorten(record.name, NAME_LENGTH), d_sae=record.d_sae, fields=fields
         )
 
-    @command(slow=True)
+    @slow_command
     def check_extraction(self, sae_id: str, values: Typed) -> ExtractionCheck:
         self._workspace.saes.get(sae_id)
         config, errors = config_of(values)
@@ -200,7 +200,7 @@ class ViewerCommands(Commands):
                 return ExtractionCheck(errors={name: " ".join(filter(None, [error.what, error.hint]))})
             return ExtractionCheck(problem=error_note(error))
 
-    @command(slow=True)
+    @slow_command
     def start_extraction(self, sae_id: str, values: Typed) -> ExtractionId:
         config, errors = config_of(values)
         if config is None:
@@ -237,19 +237,20 @@ class ViewerCommands(Commands):
         record = self._feature(extraction_id, index)
         order = self._order(record, query)
         at = np.flatnonzero(order == index)
-        row = int(at[0]) if len(at) else None
+        here = int(at[0]) if len(at) else None
         if step == "here":
-            return FeaturePlace(index=index, row=row)
-        if step in ("previous", "next"):
-            return _place(order, _neighbour(order, row, index, query, forward=step == "next"))
-        live = np.flatnonzero(np.asarray(self._arrays(record).fired)[order] > 0)
+            return FeaturePlace(index=index, row=here)
+        rows = np.arange(len(order))
+        if step in ("random", "next_live"):
+            rows = rows[np.asarray(self._arrays(record).fired)[order] > 0]
         if step == "random":
-            others = live[order[live] != index]
-            return _place(order, int(self._random.choice(others)) if len(others) else None)
-        after = live[live > (row if row is not None else -1)]
-        if row is None and query.sort == "index":
-            after = live[order[live] < index] if query.descending else live[order[live] > index]
-        return _place(order, int(after[0]) if len(after) else None)
+            rows = rows[order[rows] != index]
+            found = rows[self._random.randrange(len(rows)) :] if len(rows) else rows
+        else:
+            before, after = _around(order, here, index, query)
+            found = rows[rows >= after] if step != "previous" else rows[rows <= before][-1:]
+        row = int(found[0]) if len(found) else None
+        return FeaturePlace(index=None if row is None else int(order[row]), row=row)
 
     # --------------------------------------------------------------------------------------------- one feature
 
@@ -267,7 +268,7 @@ class ViewerCommands(Commands):
         view = {"extraction_id": record.id, "feature": index}
         return f"import saewidgets as sw\n\nsw.ExtractionViewer({where}view={view!r})"
 
-    @command(slow=True)
+    @slow_command
     def feature_logits(self, extraction_id: str, index: Index) -> FeatureLogitsData:
         """What its decoder direction does to the next token; the first time loads the model."""
         record = self._feature(extraction_id, index)
@@ -281,7 +282,7 @@ class ViewerCommands(Commands):
             problem=_noted(found),
         )  # fmt: skip
 
-    @command(slow=True)
+    @slow_command
     def read_loss_effect(
         self,
         extraction_id: str,
@@ -302,7 +303,7 @@ class ViewerCommands(Commands):
             return LossEffectData(index=index, problem=_note(error))
         return LossEffectData(index=index, effect=finite(found.effect), loss=finite(found.loss))
 
-    @command(slow=True)
+    @slow_command
     def feature_relations(self, extraction_id: str, index: Index) -> FeatureRelationsData:
         """Features with the nearest decoder directions, and those that fire on the same tokens."""
         record = self._feature(extraction_id, index)
@@ -321,7 +322,7 @@ class ViewerCommands(Commands):
 
     # --------------------------------------------------------------------------------------------- text
 
-    @command(slow=True)
+    @slow_command
     def expand_example(self, extraction_id: str, index: Index, position: Index) -> Table[ExampleContext]:
         """The whole context of an example, `position` being that of its peak in the stream; one value per token."""
         record = self._feature(extraction_id, index)
@@ -337,7 +338,7 @@ class ViewerCommands(Commands):
         )  # fmt: skip
         return Table(context, ("activations",), (floats([values], unknown=float("nan")),))
 
-    @command(slow=True)
+    @slow_command
     def test_text(self, extraction_id: str, index: Index, text: Text) -> Table[TestedText]:
         """The feature on a text: one value per token."""
         record = self._feature(extraction_id, index)
@@ -350,7 +351,7 @@ class ViewerCommands(Commands):
         )  # fmt: skip
         return Table(tested, ("activations",), (floats([values]),))
 
-    @command(slow=True)
+    @slow_command
     def read_prompt(
         self,
         extraction_id: str,
@@ -419,7 +420,7 @@ class ViewerCommands(Commands):
         before = own.description if own is not None else ""
         return text, before if description is None else description
 
-    @command(slow=True)
+    @slow_command
     def suggest_label(self, extraction_id: str, index: Index) -> Suggestion:
         record = self._feature(extraction_id, index)
         found = self._features.suggest(record.id, index)
@@ -428,21 +429,21 @@ class ViewerCommands(Commands):
             note=shorten(found.description, 500),
         )  # fmt: skip
 
-    @command(slow=True)
+    @slow_command
     def label_features(self, extraction_id: str) -> dict[Literal["labelled", "skipped"], int]:
         """Label every live feature without a label by the offline heuristic."""
         run = self._features.auto_label(self._model.readable(extraction_id).id)
         self._changed()
         return {"labelled": len(run.labels), "skipped": len(run.failures) + len(run.left)}
 
-    @command(slow=True)
+    @slow_command
     def import_labels(self, extraction_id: str, path: str) -> dict[Literal["imported", "skipped"], int]:
         """Take in the labels of a file; problems are an error that names the line."""
         found = self._features.import_labels(self._model.record(extraction_id).id, str(path_from(path)))
         self._changed()
         return {"imported": len(found.labels), "skipped": len(found.problems)}
 
-    @command(slow=True)
+    @slow_command
     def export_features(
         self,
         extraction_id: str,
@@ -478,7 +479,7 @@ class ViewerCommands(Commands):
             names = {"model_id": _slug(record.model), "sae_set": _slug(record.name)}
         return Path(self._features.export(record.id, cast(Any, what), path, indices=indices, **names))
 
-    @command(slow=True)
+    @slow_command
     def steer_feature(self, extraction_id: str, index: Index) -> None:
         record = self._model.record(extraction_id)
         check_index(record, index)
@@ -489,22 +490,15 @@ class ViewerCommands(Commands):
         self._widget.steer(record.sae_id, index)
 
 
-def _neighbour(order: Indices, row: int | None, index: int, query: FeatureQuery, *, forward: bool) -> int | None:
-    """The row before or after; of a feature that is not in the list where it would stand, as far as that is known."""
-    if row is None:
-        if query.sort == "index":
-            keys = -order if query.descending else order
-            place = int(np.searchsorted(keys, -index if query.descending else index))
-            found = place if forward else place - 1
-        else:
-            found = 0 if forward else len(order) - 1
-    else:
-        found = row + 1 if forward else row - 1
-    return found if 0 <= found < len(order) else None
-
-
-def _place(order: Indices, row: int | None) -> FeaturePlace:
-    return FeaturePlace(index=None if row is None else int(order[row]), row=row)
+def _around(order: Indices, row: int | None, index: int, query: FeatureQuery) -> tuple[int, int]:
+    """The rows before and after a feature; of one that is not in the list, where it would stand if that is known."""
+    if row is not None:
+        return row - 1, row + 1
+    if query.sort != "index":
+        return len(order) - 1, 0
+    sign = -1 if query.descending else 1
+    place = int(np.searchsorted(sign * order, sign * index))
+    return place - 1, place
 
 
 def _some_text(text: str) -> str:

@@ -59,9 +59,10 @@ def row_of(record: FeatureRecord) -> FeatureRow:
 
 
 def _named(record: FeatureRecord) -> dict[str, Any]:
-    """What a feature is called: its label, whether nobody here wrote it, and what stands in for one."""
+    """The fields of a `NamedFeature`."""
     return {
-        "label": shorten(record.label, LABEL_LENGTH), "auto": bool(record.label) and record.label_source != "user",
+        "index": record.index, "label": shorten(record.label, LABEL_LENGTH),
+        "auto": bool(record.label) and record.label_source != "user",
         "top_tokens": tuple(shorten(token, 60) for token in record.top_tokens[:3]),
     }  # fmt: skip
 
@@ -188,16 +189,14 @@ def facts_of(extraction: ExtractionRecord, manifest: Any) -> tuple[SaeFact, ...]
 def prompt_row(record: FeatureRecord, values: Any) -> PromptRow:
     """A feature that fires on a prompt, and its activations ``[n]``."""
     return PromptRow(
-        index=record.index, density=_number(record.density), max=_number(np.max(values)) if len(values) else 0.0,
+        density=_number(record.density), max=_number(np.max(values)) if len(values) else 0.0,
         own_max=_number(record.max), **_named(record),
     )  # fmt: skip
 
 
 def related(found: RelatedRecord) -> RelatedFeature:
     """A neighbour of a feature."""
-    named = _named(found.feature)
-    del named["auto"]
-    return RelatedFeature(index=found.feature.index, value=_number(found.value), **named)
+    return RelatedFeature(value=_number(found.value), **_named(found.feature))
 
 
 def floats(parts: Sequence[Any], unknown: float = 0.0) -> bytes:

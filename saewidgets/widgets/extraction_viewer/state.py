@@ -28,7 +28,7 @@ from saewidgets.widgets.messages.features import (
 from saewidgets.widgets.messages.saes import Choice
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.model import Model, error_note, name_of_workspace
-from saewidgets.widgets.values import NAME_LENGTH, corpus_text, note_of, progress_of, shorten
+from saewidgets.widgets.values import NAME_LENGTH, corpus_text, job_fields, shorten
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -214,13 +214,10 @@ def card_of(
         name=shorten(record.name, NAME_LENGTH),
         source_label=name_of(SOURCES, record.source),
         model=shorten(record.model, NAME_LENGTH),
-        status=record.status.value,
         tokens_done=done,
-        fraction=min(1.0, done / record.tokens_total) if record.tokens_total > 0 else 0.0,
-        note=note_of(record.error, record.note),
         has_logits=has_logits,
         logits=None if logits is None else logits_of(logits),
-        **progress_of(record),
+        **job_fields(record, done, record.tokens_total),
     )
 
 
@@ -229,17 +226,7 @@ def logits_of(job: JobRecord) -> LogitsJob | None:
     if job.status in (JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.STOPPED):
         return None
     done, total = (job.progress.done, job.progress.total) if job.progress else (0, 0)
-    progress = progress_of(job)
-    del progress["rate"]
-    return LogitsJob.of(
-        job,
-        status=job.status.value,
-        fraction=min(1.0, done / total) if total > 0 else 0.0,
-        done=done,
-        total=total,
-        note=note_of(job.error, job.note),
-        **progress,
-    )
+    return LogitsJob.of(job, done=done, total=total, **job_fields(job, done, total))
 
 
 def is_active(record: ExtractionRecord) -> bool:

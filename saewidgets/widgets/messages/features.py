@@ -12,7 +12,7 @@ from pydantic import Field
 
 from saewidgets.feature_records import ExtractionEstimate
 from saewidgets.widgets.messages.saes import Choice, Histogram, SaeFact
-from saewidgets.widgets.messages.wire import Note, State, Wire
+from saewidgets.widgets.messages.wire import JobCard, Note, State, Wire
 
 Text = Annotated[str, Field(max_length=100_000)]
 Tab = Literal["features", "prompt", "jobs"]
@@ -30,23 +30,16 @@ ExportKind = Literal["html", "json", "csv", "neuronpedia", "vectors", "labels_cs
 # ---------------------------------------------------------------------------------------------------- state
 
 
-class LogitsJob(Wire):
+class LogitsJob(JobCard):
     """The job that computes the logit effects of all features of an extraction."""
 
-    status: str  # JobStatus value
-    fraction: float = 0.0
     done: int = 0  # features
     total: int = 0
-    eta_seconds: float | None = None
-    phase: str | None = None
-    queue_position: int | None = None
-    note: Note | None = None
 
 
-class ExtractionCard(Wire):
-    """One extraction as the list of jobs shows it."""
+class ExtractionCard(JobCard):
+    """One extraction."""
 
-    id: str
     sae_id: str | None = None  # None: of a training that is not in the library
     training_id: str | None = None
     name: str  # of the SAE
@@ -54,21 +47,13 @@ class ExtractionCard(Wire):
     source_label: str
     model: str
     d_sae: int
-    status: str  # JobStatus value
     tokens_total: int
     tokens_done: int
-    fraction: float
-    rate: float | None = None  # tokens/s
-    eta_seconds: float | None = None
-    phase: str | None = None
-    queue_position: int | None = None
     seen: int | None = None  # latents that have fired so far
     dead: int | None = None
     dense: int | None = None  # above 1 %
     size_bytes: int | None = None
     seconds_running: float = 0.0
-    created_at: float
-    note: Note | None = None
     has_logits: bool = False  # the logit effects of all its features are stored
     logits: LogitsJob | None = None  # the job that computes them, while there is something to say of it
 
@@ -184,13 +169,18 @@ class ExtractionCheck(Wire):
     problem: Note | None = None  # of no field
 
 
-class FeatureRow(Wire):
-    """One feature as the list shows it. Without a label its top tokens stand in for one."""
+class NamedFeature(Wire):
+    """A feature and what it is called. Without a label its top tokens stand in for one."""
 
     index: int
     label: str = ""
     auto: bool = False  # the label was not written by a person
     top_tokens: tuple[str, ...] = ()  # as they are; the page writes · for a leading space
+
+
+class FeatureRow(NamedFeature):
+    """One feature as the list shows it."""
+
     density: float = 0.0
     max: float = 0.0
     score: float | None = None
@@ -300,12 +290,9 @@ class FeatureLogitsData(Wire):
     problem: Note | None = None
 
 
-class RelatedFeature(Wire):
+class RelatedFeature(NamedFeature):
     """A neighbour: the cosine of decoder directions, or the share of firings that coincide."""
 
-    index: int
-    label: str = ""
-    top_tokens: tuple[str, ...] = ()  # stand in for a label, as in the list
     value: float
 
 
@@ -345,13 +332,9 @@ class TestedText(Wire):
     note: str = ""  # "BOS is left out", "cut to 256 tokens"
 
 
-class PromptRow(Wire):
+class PromptRow(NamedFeature):
     """A feature that fires on the prompt."""
 
-    index: int
-    label: str = ""
-    auto: bool = False
-    top_tokens: tuple[str, ...] = ()
     density: float
     max: float  # on this text
     own_max: float  # in the extraction: what shades are relative to

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from saewidgets.hub_records import HubWarning, KnownRepo, RepoInfo
-from saewidgets.widgets.messages.wire import DeviceInfo, Note, State, Wire
+from saewidgets.widgets.messages.wire import DeviceInfo, JobCard, State, Wire
 
 PAGE = 2000  # rows of one answer: about 400 kB of JSON
 DownloadAction = Literal["pause", "resume", "cancel", "retry", "clear"]
@@ -19,27 +19,18 @@ DownloadAction = Literal["pause", "resume", "cancel", "retry", "clear"]
 # ---------------------------------------------------------------------------------------------------- state
 
 
-class DownloadCard(Wire):
-    """One download as the list shows it. Bytes count what the hub sends; a cached file counts as done."""
+class DownloadCard(JobCard):
+    """One download. Bytes count what the hub sends; a cached file counts as done."""
 
-    id: str
     name: str  # "owner/name / folder"
-    status: str  # JobStatus value
     repo_id: str
     path: str = ""
     revision: str | None = None
     bytes_done: int = 0
     bytes_total: int = 0
-    fraction: float = 0.0
-    rate: float | None = None  # bytes/s
-    eta_seconds: float | None = None
-    phase: str | None = None  # "checking", "converting", "retrying", …: shown instead of the rate while it has none
     attempt: int | None = None  # of "retrying": which repetition comes, 1 is the first
     wait_seconds: float | None = None  # of "retrying": until it begins; 0: it is under way
-    queue_position: int | None = None
     sae_id: str | None = None  # once it is in the library
-    note: Note | None = None
-    created_at: float = 0.0
     finished_at: float | None = None
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from saewidgets.widgets.messages.wire import DeviceInfo, Note, Setting, State, Wire
+from saewidgets.widgets.messages.wire import DeviceInfo, JobCard, Setting, State, Wire
 from saewidgets.workspace.training.advice import Advice
 
 # ---------------------------------------------------------------------------------------------------- state
@@ -36,12 +36,10 @@ class Tile(Wire):
     val_dead: Value = None  # in its place where the run ended before its dead window
 
 
-class Card(Wire):
-    """One training as the list shows it."""
+class Card(JobCard):
+    """One training."""
 
-    id: str
     name: str
-    status: str  # JobStatus value
     model: str
     hook_name: str
     hook_name_out: str | None = None  # what a transcoder reconstructs
@@ -52,21 +50,13 @@ class Card(Wire):
     tokens_total: int
     tokens_done: int
     step: int
-    fraction: float
-    rate: float | None = None  # tokens/s
-    eta_seconds: float | None = None
-    phase: str | None = None  # "loading model", "filling buffer", …: shown instead of the rate while it has none
-    queue_position: int | None = None
     tiles: Tile = Tile()
-    note: Note | None = None
     dead_window_tokens: int = 1_000_000
     checkpoint_count: int = 0
     checkpoint_bytes: int = 0
     last_checkpoint_step: int | None = None
     last_checkpoint_tokens: int | None = None
     sae_id: str | None = None
-    created_at: float
-    started_at: float | None = None
     finished_at: float | None = None
     heartbeat_at: float | None = None
     seconds_running: float = 0.0

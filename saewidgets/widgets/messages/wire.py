@@ -40,6 +40,20 @@ class Note(Wire):
     kind: str = "error"
 
 
+class JobCard(Wire):
+    """What runs in the background, as a list shows it."""
+
+    id: str
+    status: str  # JobStatus value
+    fraction: float = 0.0
+    rate: float | None = None  # per second
+    eta_seconds: float | None = None
+    phase: str | None = None  # "loading model", "retrying", …: shown instead of the rate while it has none
+    queue_position: int | None = None
+    note: Note | None = None
+    created_at: float = 0.0
+
+
 class State(Wire):
     """Base of the synced trait `state` of every widget. `revision` grows with every change."""
 

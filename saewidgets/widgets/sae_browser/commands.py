@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Unpack
 from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.widgets.commands import Commands, command, in_page_words
+from saewidgets.widgets.commands import Commands, command, in_page_words, slow_command
 from saewidgets.widgets.messages.saes import (
     About,
     Below,
@@ -118,7 +118,7 @@ class BrowserCommands(Commands):
             tags=record.tags,
         )
 
-    @command(slow=True)
+    @slow_command
     def measure_sae(self, sae_id: str) -> SaeStatistics:
         statistics = self._saes.statistics(sae_id)
         record = self._saes.get(sae_id)
@@ -149,7 +149,7 @@ class BrowserCommands(Commands):
         self._changed()
         return {"sae_id": sae_id}
 
-    @command(slow=True)
+    @slow_command
     def locate_sae(self, sae_id: str, path: str) -> SaeId:
         self._saes.locate(sae_id, str(path_from(path)))
         self._changed()
@@ -159,19 +159,19 @@ class BrowserCommands(Commands):
     def show_training(self, training_id: str) -> TrainingFacts:
         return training_facts(self._workspace.trainings.get(training_id).record)
 
-    @command(slow=True)
+    @slow_command
     def compare_saes(self, first: str, second: str) -> SaeComparison:
         a, b = self._saes.get(first), self._saes.get(second)
         return comparison_of(a, b, self._saes.compare(a.id, b.id, top=MATCHES))
 
     # --------------------------------------------------------------------------------------------- several
 
-    @command(slow=True)
+    @slow_command
     def export_saes(self, sae_ids: tuple[str, ...], folder: str, format: str = "saelens") -> Done:
         """Write SAEs to disk. One goes to `folder` itself, several to sub-folders of it."""
         return self._export(sae_ids, folder, lambda sae_id, path: self._saes.export(sae_id, path, format))
 
-    @command(slow=True)
+    @slow_command
     def delete_saes(self, sae_ids: tuple[str, ...]) -> Done:
         """Delete SAEs; what fails is told and the others are deleted all the same."""
         if len(sae_ids) == 1:
@@ -187,7 +187,7 @@ class BrowserCommands(Commands):
 
     # --------------------------------------------------------------------------------------------- adding
 
-    @command(slow=True)
+    @slow_command
     def add_local(self, path: str, **about: Unpack[About]) -> SaeId:
         return self._added(self._saes.add_local(str(path_from(path)), **_given(about)).id)
 
@@ -206,7 +206,7 @@ class BrowserCommands(Commands):
     def cancel_upload(self, upload_id: str) -> None:
         self.uploads.discard(upload_id)
 
-    @command(slow=True)
+    @slow_command
     def finish_upload(self, upload_id: str, **about: Unpack[About]) -> SaeId:
         """All is sent: check it, convert it, take it in. Too few bytes are an error."""
         try:

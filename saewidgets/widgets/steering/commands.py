@@ -13,7 +13,7 @@ from pydantic import Field
 
 from saewidgets.config import SteeringConfig
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
-from saewidgets.widgets.commands import Commands, command
+from saewidgets.widgets.commands import Commands, command, slow_command
 from saewidgets.widgets.messages.steering import (
     PROMPT,
     NextToken,
@@ -43,57 +43,6 @@ logger = logging.getLogger("saewidgets.widgets")
 HITS = 20  # features that a search shows
 
 
-class GaugeFollower:
-    """Measures how strong the settings are, soon after they have changed."""
-
-    def __init__(self, model: SteeringModel, wake: Callable[[], None]) -> None:
-        self._model, self._wake = model, wake
-        self._lock = threading.Lock()
-        self._changed, self._closed = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
-        self._number = 0  # of the run that was the last one when something was set
-        self._stale = -1  # the run after which settings have changed: what the gauge shows then is of others
-
-    def ask(self, *, stale: bool = True) -> None:
-        """Measure; `stale`: something was set, so that what is shown is of other settings."""
-        with self._lock:
-            self._changed.set()
-            self._number = self._model.run.number
-            if stale:
-                self._stale = self._number
-            if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._follow, name="saewidgets-gauge", daemon=True)
-                self._thread.start()
-
-    def close(self) -> None:
-        self._closed.set()
-
-    def _follow(self) -> None:
-        while True:
-            with self._lock:
-                if not self._changed.is_set() or self._closed.is_set():
-                    self._thread = None
-                    return
-                self._changed.clear()
-                number, replace = self._number, self._stale == self._number
-            if self._closed.wait(REST) or self._changed.is_set():
-                continue
-            if self._model.run.number == number:  # else a run is under way or has ended, which measures more
-                self._model.set_gauge(self._measure(), number, replace=replace)
-                self._wake()
-
-    def _measure(self) -> float | None:
-        try:
-            ratio: float | None = self._model.workspace.steering.probe(self._model.config())
-        except SAEWidgetsError as error:  # said in full when it is generated
-            logger.info("The size of the change is not known: %s", error)
-            return None
-        except Exception:
-            logger.exception("Measuring the size of the change failed")
-            return None
-        return ratio
-
-
 class SteeringCommands(Commands):
     """What is written is written on a thread of its own, and what is measured on those for slow commands."""
 
@@ -103,12 +52,14 @@ class SteeringCommands(Commands):
         super().__init__(widget)
         self._steering = self._workspace.steering
         self._closed = threading.Event()
-        self.gauge = GaugeFollower(self._model, self._wake)
+        self._settings_rest = threading.Timer(0, lambda: None)  # runs out when nothing was set for a moment
+        self._asked = 0
+        self._stale = -1  # the run after which settings have changed: what the gauge shows then is of others
 
     def close(self) -> None:
         self._closed.set()
         self._model.ask_stop()
-        self.gauge.close()
+        self._settings_rest.cancel()
 
     # --------------------------------------------------------------------------------------------- settings
 
@@ -121,7 +72,7 @@ class SteeringCommands(Commands):
         for row in self._model.rows:
             if row.mode == "add_max" and row.a_max is None and not row.pending:
                 self.measure(row.key)
-        self.gauge.ask()
+        self.measure_gauge()
         self._wake()
         return {"revision": self._model.state().revision}
 
@@ -145,9 +96,33 @@ class SteeringCommands(Commands):
         row = self._model.row(key)
         if row is not None and row.a_max is None and not row.pending:
             self.measure(key)
-        self.gauge.ask()
+        self.measure_gauge()
         self._wake()
         return key
+
+    def measure_gauge(self, *, stale: bool = True) -> None:
+        """Measure how strong the settings are, soon after they have changed; `stale`: what is shown is of others."""
+        number = self._model.run.number
+        self._asked += 1
+        if stale:
+            self._stale = number
+        self._settings_rest.cancel()
+        self._settings_rest = threading.Timer(REST, self._measure_gauge, (number, self._asked))
+        self._settings_rest.daemon = True
+        self._settings_rest.start()
+
+    def _measure_gauge(self, number: int, asked: int) -> None:
+        ratio = None
+        try:
+            if self._model.run.number == number:  # else a run is under way or has ended, which measures more
+                ratio = self._steering.probe(self._model.config())
+        except SAEWidgetsError as error:  # said in full when it is generated
+            logger.info("The size of the change is not known: %s", error)
+        except Exception:
+            logger.exception("Measuring the size of the change failed")
+        if asked == self._asked and not self._closed.is_set():
+            self._model.set_gauge(ratio, number, replace=self._stale == number)
+            self._wake()
 
     def measure(self, key: str) -> None:
         """Look for the largest activation of a feature, which may load the model; it shows in the state."""
@@ -166,7 +141,8 @@ class SteeringCommands(Commands):
             logger.exception("The largest activation of feature %s was not found", row.index)
             self._model.update_row(key, pending=False, problem=failed_note(error, 0))
         row = self._model.row(key)
-        self.gauge.ask(stale=row is not None and row.mode == "add_max")  # else the model is in memory now, that is all
+        # Of another mode the model is in memory now, that is all.
+        self.measure_gauge(stale=row is not None and row.mode == "add_max")
         self._wake()
 
     def find_maxima(self, on_phase: Callable[[str], None] | None = None) -> None:
@@ -181,7 +157,7 @@ class SteeringCommands(Commands):
     @command
     def steering_remove(self, key: str) -> None:
         self._model.remove(key)
-        self.gauge.ask()
+        self.measure_gauge()
         self._wake()
 
     @command
@@ -189,7 +165,7 @@ class SteeringCommands(Commands):
         self._model.choose(sae_id)
         self._wake()
 
-    @command(slow=True)
+    @slow_command
     def steering_demo(self) -> dict[Literal["sae_id"], str]:
         sae_id = str(self._workspace.extractions.demo().record.sae_id)
         self._model.mark_changed()
@@ -220,7 +196,7 @@ class SteeringCommands(Commands):
             note = f"{note} An index goes from 0 to {record.d_sae - 1}." if note else ""
         return SteeringHits(sae_id=record.id, text=text, hits=hits, note=note)
 
-    @command(slow=True)
+    @slow_command
     def steering_tokens(self, prompt: Annotated[str, Field(max_length=PROMPT)]) -> tuple[PromptPiece, ...]:
         rows, settings = self._model.rows, self._model.settings
         sae_id = rows[0].sae_id if rows else self._model.state().sae_id
@@ -263,7 +239,8 @@ class SteeringCommands(Commands):
         except Exception as error:  # shown; what is not ours has its traceback in the log
             if not isinstance(error, SAEWidgetsError):
                 logger.exception("Steering failed")
-            model.fail(failed_note(error, model.written))
+            written = sum(text.tokens for text in model.run.texts)
+            model.change_run(status="failed", problem=failed_note(error, written))
         self._wake()
 
     def _wrote(self, event: Any) -> None:
@@ -271,7 +248,7 @@ class SteeringCommands(Commands):
         self._wake()
 
     def _phase(self, phase: str) -> None:
-        self._model.set_phase(phase)
+        self._model.change_run(phase=phase)
         self._wake()
 
     @command
@@ -303,19 +280,18 @@ class SteeringCommands(Commands):
     def steering_copy(self) -> dict[Literal["text"], str]:
         """All of it as plain text: configuration, seed, texts."""
         generated, swept = self._model.result("generate"), self._model.result("sweep")
-        text = copied(
-            self._model.config(sweep=True), self._model.names, generated[1] if generated else None,
-            swept[1] if swept else None,
-        )
-        return {"text": text}
+        state = self._model.state()
+        names = {row.sae_id: row.sae for row in state.rows} | {sae.id: sae.name for sae in state.saes}
+        results = (generated[1] if generated else None, swept[1] if swept else None)
+        return {"text": copied(self._model.config(sweep=True), names, *results)}
 
     # --------------------------------------------------------------------------------------------- presets
 
-    @command(slow=True)
+    @slow_command
     def steering_presets(self) -> tuple[PresetRecord, ...]:
         return tuple(self._steering.presets.list())
 
-    @command(slow=True)
+    @slow_command
     def steering_preset(
         self, action: PresetAction, name: Annotated[str, Field(max_length=300)], replace: bool = False
     ) -> tuple[PresetRecord, ...]:
@@ -330,7 +306,7 @@ class SteeringCommands(Commands):
             if self._model.running:
                 raise StateError("It is writing.", hint="Press Stop first.")
             self._model.apply(presets.load(name))
-            self.gauge.ask()
+            self.measure_gauge()
         self._changed()
         return tuple(presets.list())
 

@@ -191,15 +191,6 @@ class SteeringModel(Model[SteeringState]):
                     record, each.index, strength=each.strength, mode=each.mode, a_max=each.a_max, label=each.label
                 )
 
-    @property
-    def names(self) -> dict[str, str]:
-        return {row.sae_id: row.sae for row in self.rows} | {sae.id: sae.name for sae in self._state.saes}
-
-    def set_prompt(self, prompt: str) -> None:
-        with self._lock:
-            settings = SteeringSettings.model_validate({**self.settings.model_dump(), "prompt": prompt})
-            self._put({"settings": settings})
-
     # --------------------------------------------------------------------------------------------- runs
 
     @property
@@ -210,7 +201,7 @@ class SteeringModel(Model[SteeringState]):
     def running(self) -> bool:
         return self.run.status in ("running", "stopping")
 
-    def _change_run(self, **changes: Any) -> None:
+    def change_run(self, **changes: Any) -> None:
         with self._lock:
             self._put({"run": self.run.model_copy(update=changes)})
 
@@ -225,10 +216,7 @@ class SteeringModel(Model[SteeringState]):
     def ask_stop(self) -> None:
         with self._lock:
             if self.run.status == "running":
-                self._change_run(status="stopping")
-
-    def set_phase(self, phase: str) -> None:
-        self._change_run(phase=phase)
+                self.change_run(status="stopping")
 
     def wrote(self, event: Any) -> None:
         text = LiveText(
@@ -236,11 +224,7 @@ class SteeringModel(Model[SteeringState]):
         )
         with self._lock:
             others = [one for one in self.run.texts if (one.run, one.strength) != (text.run, text.strength)]
-            self._change_run(texts=(*others, text))
-
-    @property
-    def written(self) -> int:
-        return sum(text.tokens for text in self.run.texts)
+            self.change_run(texts=(*others, text))
 
     def finish(self, result: Any, swept: str) -> None:
         with self._lock:
@@ -250,10 +234,7 @@ class SteeringModel(Model[SteeringState]):
             if result.steered is not None:
                 changes["gauge"] = Gauge(ratio=result.steered.change_ratio, over="steered tokens")
             self._put(changes)
-            self._change_run(status="stopped" if result.stopped else "done", seconds=result.seconds)
-
-    def fail(self, note: Note) -> None:
-        self._change_run(status="failed", problem=note)
+            self.change_run(status="stopped" if result.stopped else "done", seconds=result.seconds)
 
     def result(self, kind: str) -> tuple[int, Any, str] | None:
         """Number, result and key of the swept row of the last run of a kind that has one."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from saewidgets.config import SteeringConfig
 from saewidgets.render import Html
 from saewidgets.render.static_views import steering_page
+from saewidgets.widgets.messages.steering import SteeringSettings
 from saewidgets.widgets.shell import Part, Shell, checked_workspace
 from saewidgets.widgets.steering.commands import SteeringCommands
 from saewidgets.widgets.steering.state import SteeringModel, label_of
@@ -58,12 +59,12 @@ class Steering(Shell, Part):
     ) -> None:
         workspace = checked_workspace(ws, theme, height)
         self._model = SteeringModel(
-            workspace, can_browse=on_browse is not None, can_close=on_close is not None, embedded=embedded
-        )
+            workspace, can_browse=on_browse is not None, can_close=on_close is not None, embedded=embedded,
+            settings=SteeringSettings(prompt=prompt),
+        )  # fmt: skip
         self._first_read()
         if sae is not None:
             self._model.choose(workspace.steering.record(sae).id)
-        self._model.set_prompt(prompt)
         begin = workspace.steering.resolve(list(features), sae)
         self.on_browse, self.on_close = on_browse, on_close
         self._commands = SteeringCommands(self)

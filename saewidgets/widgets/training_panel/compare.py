@@ -46,14 +46,6 @@ def scope_of(record: TrainingRecord) -> str:
     return "\n".join((record.model, record.hook_name, str(record.config.get("hook_name_out") or "")))
 
 
-def _dead_among(record: TrainingRecord) -> object:
-    return scope_of(record), record.config.get("dead_window_tokens")
-
-
-def _rates(values: Sequence[float | None]) -> list[str]:
-    return [NONE if value is None else f"{value:,.0f} tok/s" for value in values]
-
-
 _NEVER_FIRED = "Never fired (held-out text)"
 # label, value, what it is written as, which is best, what runs share in which it means the same
 _RESULTS: tuple[tuple[str, Callable[..., Any], str, Callable[..., float] | None, Callable[..., object]], ...] = (
@@ -62,10 +54,11 @@ _RESULTS: tuple[tuple[str, Callable[..., Any], str, Callable[..., float] | None,
     ("CE recovered", partial(measured, name="ce_loss_score"), "ce_loss_score", max, scope_of),
     ("Loss", partial(measured, name="loss"), "loss", None, scope_of),  # of other losses: no best one
     # As the card has it: what fired in none of a few held-out tokens need not be dead.
-    ("Dead", lambda record: record.latest.get("dead"), "dead", min, _dead_among),
+    ("Dead", lambda record: record.latest.get("dead"), "dead", min,
+     lambda record: (scope_of(record), record.config.get("dead_window_tokens"))),
     (_NEVER_FIRED, lambda record: tile_values(record)["val_dead"], "dead", min, scope_of),
     ("Throughput", throughput, "", max, scope_of),
-)
+)  # fmt: skip
 
 
 def results(records: Sequence[TrainingRecord]) -> tuple[ResultRow, ...]:
@@ -75,20 +68,17 @@ def results(records: Sequence[TrainingRecord]) -> tuple[ResultRow, ...]:
         values = [value_of(record) for record in records]
         if label == _NEVER_FIRED and values.count(None) == len(values):  # of every run more is known, or nothing
             continue
-        kinds = [among(record) for record in records]
-        best = tuple(
-            _is_best(value, [other for other, of in zip(values, kinds, strict=True) if of == kind], better)
-            for value, kind in zip(values, kinds, strict=True)
-        )
-        rows.append(
-            ResultRow(label=label, values=tuple(column(written, values) if written else _rates(values)), best=best)
-        )
+        kinds: dict[object, set[float]] = {}
+        for record, value in zip(records, values, strict=True):
+            if value is not None:
+                kinds.setdefault(among(record), set()).add(value)
+        best = {kind: better(known) for kind, known in kinds.items() if better is not None and len(known) > 1}
+        shown = [NONE if value is None else f"{value:,.0f} tok/s" for value in values]
+        rows.append(ResultRow(
+            label=label, values=tuple(column(written, values) if written else shown),
+            best=tuple(v is not None and v == best.get(among(r)) for r, v in zip(records, values, strict=True)),
+        ))  # fmt: skip
     return tuple(rows)
-
-
-def _is_best(value: float | None, others: Sequence[float | None], better: Callable[..., float] | None) -> bool:
-    known = {other for other in others if other is not None}
-    return better is not None and value is not None and len(known) > 1 and value == better(known)
 
 
 def comparison(records: Sequence[TrainingRecord]) -> ComparisonData:
@@ -176,17 +166,16 @@ def compare_state(
     )
 
 
-def _scope_label(record: TrainingRecord) -> str:
-    written = record.config.get("hook_name_out")
-    return f"{record.model} · {record.hook_name}" + (f" → {written}" if written else "")
-
-
 def in_scope(records: Sequence[TrainingRecord], scope: str) -> tuple[list[TrainingRecord], tuple[Scope, ...]]:
     """The runs of `scope`, and all scopes that there are."""
     groups: dict[str, list[TrainingRecord]] = {}
     for record in records:
         groups.setdefault(scope_of(record), []).append(record)
-    scopes = [Scope(value=value, label=_scope_label(found[0]), count=len(found)) for value, found in groups.items()]
+    scopes = []
+    for value, found in groups.items():
+        model, read, written = value.split("\n")
+        label = f"{model} · {read}" + (f" → {written}" if written else "")
+        scopes.append(Scope(value=value, label=label, count=len(found)))
     if len(scopes) > 1:
         scopes.append(Scope(value=ALL, label="All models and hooks", count=len(records)))
     return (list(records) if scope == ALL else groups.get(scope, [])), tuple(scopes)

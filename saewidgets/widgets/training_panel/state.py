@@ -34,7 +34,7 @@ from saewidgets.widgets.messages.training import (
 )
 from saewidgets.widgets.model import Devices, Model
 from saewidgets.widgets.training_panel.compare import compare_state, scope_of
-from saewidgets.widgets.values import finite, note_of, number, progress_of
+from saewidgets.widgets.values import finite, job_fields, number
 from saewidgets.workspace.training.advice import advise
 
 if TYPE_CHECKING:
@@ -277,15 +277,12 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
     done = max(record.tokens_done, 0)
     return Card.of(
         record,
-        status=record.status.value,
         hook_name_out=record.config.get("hook_name_out"),
         stored=dict(record.config.get("corpus") or {}).get("kind") == "activations",
         architecture=architecture_label(record.config.get("sae", {}), record.architecture),
         tokens_done=done,
-        fraction=min(1.0, done / record.tokens_total) if record.tokens_total > 0 else 0.0,
-        **progress_of(record),
+        **job_fields(record, done, record.tokens_total),
         tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),
-        note=note_of(record.error, record.note),
         dead_window_tokens=int(record.config.get("dead_window_tokens", 1_000_000)),
         series=series,
         retry_of=earlier if source is None else None,
