@@ -50,7 +50,8 @@ def received(endpoint: str, forget: bool = False) -> list[dict[str, object]]:
 
 
 def previews(endpoint: str, cache: Path) -> None:
-    from saewidgets.hub import HubClient, preview, variants
+    from saewidgets.hub.browse import preview, variants
+    from saewidgets.hub.client import HubClient
 
     print(f"{'format':32} {'requests':>8} {'bytes':>9} {'seconds':>8}")
     for name, text in PREVIEWS.items():
@@ -74,7 +75,8 @@ def plain(url: str) -> tuple[int, float]:
 
 
 def downloads(endpoint: str, cache: Path, rounds: int, limit: float) -> None:
-    from saewidgets.hub import HubClient, download, plan_download
+    from saewidgets.hub.client import HubClient
+    from saewidgets.hub.transfer import download, plan_download
 
     ours, theirs = [], []
     for turn in range(rounds):

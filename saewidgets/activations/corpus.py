@@ -14,7 +14,7 @@ from saewidgets.activations.text_files import TextFiles
 from saewidgets.config import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, TokensCorpus
 from saewidgets.demo import corpus as demo
 from saewidgets.errors import ConfigError
-from saewidgets.hub import HubClient
+from saewidgets.hub.client import HubClient
 
 __all__ = ["Corpus", "Document", "exact_again", "is_exact", "open_corpus", "with_exact_revision"]
 

@@ -38,9 +38,8 @@ from saewidgets.activations.text_files import documents_of, read_documents
 from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_metadata
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
-from saewidgets.hub import HubClient
 from saewidgets.hub.cache import is_hash, record_reference, reference_of
-from saewidgets.hub.client import Attempts
+from saewidgets.hub.client import Attempts, HubClient
 from saewidgets.hub.errors import (
     EntryNotFoundError,
     HubError,
@@ -186,7 +185,7 @@ class Dataset(Corpus):
             try:
                 for chunk in chunked(self._read(position)):
                     position = chunk.position
-                    attempts.succeeded()
+                    attempts.count = 0
                     yield chunk
                 return
             except Exception as error:  # noqa: BLE001 - of several libraries; sorted out in `_explained`

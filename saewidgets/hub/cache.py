@@ -17,6 +17,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
 import stat
@@ -50,11 +51,8 @@ def _plain(path: str) -> str:
 class RepoFile:
     """A file of a repository, checked wherever it comes from: an answer of the hub, a row of the catalog, the cache.
 
-    Attributes:
-        path: below the root, with ``/`` between parts.
-        size: bytes of the file itself, not of a pointer to it.
-        git: SHA-1 of its git object.
-        sha256: of its content, for files that are kept outside git (LFS, Xet); else None.
+    `size` is that of the file itself, not of a pointer to it; `git` is the SHA-1 of its git object, `sha256` that of
+    the content of files that are kept outside git (LFS, Xet).
     """
 
     path: Annotated[str, AfterValidator(_plain)]
@@ -74,8 +72,7 @@ class Listing:
 
     Attributes:
         branch: the branch or tag that was asked for (``"main"`` if none was); None for a commit.
-        files: by path. Names that could lead out of a folder are left out.
-        paths: theirs, sorted.
+        files: by path, and `paths`, sorted. Names that could lead out of a folder are left out.
         complete: these are all files of the commit; else those that are known on this machine.
     """
 
@@ -143,9 +140,9 @@ def from_rows(repo_id: str, revision: str, path: str, rows: Any) -> Listing | No
 # --- The cache -------------------------------------------------------------------------------------------------------
 
 
-def repo_folder(cache_dir: Path, repo_id: str) -> Path:
-    """The folder of a model repository."""
-    return cache_dir / "--".join(["models", *repo_id.split("/")])
+def repo_folder(cache_dir: Path, repo_id: str, kind: str = "models") -> Path:
+    """The folder of a repository; `kind` is ``models`` or ``datasets``."""
+    return cache_dir / "--".join([kind, *repo_id.split("/")])
 
 
 def snapshot_file(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
@@ -153,15 +150,9 @@ def snapshot_file(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
     return repo_folder(cache_dir, listing.repo_id) / "snapshots" / listing.revision / file.path
 
 
-def blob_file(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
-    """Where the content of a file is kept."""
-    return repo_folder(cache_dir, listing.repo_id) / "blobs" / file.etag
-
-
-def partial_file(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
-    """What has arrived so far. The name is the one huggingface_hub resumed from before version 1.2."""
-    blob = blob_file(cache_dir, listing, file)
-    return blob.with_name(blob.name + PARTIAL)
+def blob_file(cache_dir: Path, listing: Listing, file: RepoFile, end: str = "") -> Path:
+    """Where the content of a file is kept or, with the end `PARTIAL`, what has arrived of it."""
+    return repo_folder(cache_dir, listing.repo_id) / "blobs" / f"{file.etag}{end}"
 
 
 def cached_file(cache_dir: Path, listing: Listing, file: RepoFile) -> Path | None:
@@ -177,11 +168,10 @@ def cached_file(cache_dir: Path, listing: Listing, file: RepoFile) -> Path | Non
 
 def missing_bytes(cache_dir: Path, listing: Listing, files: Iterable[RepoFile]) -> int:
     """What a download would have to fetch: neither whole nor, for partial files, the part that arrived."""
-    missing = 0
-    for file in files:
-        if cached_file(cache_dir, listing, file) is None:
-            missing += max(0, file.size - size_of(partial_file(cache_dir, listing, file)))
-    return missing
+    return sum(
+        max(0, file.size - size_of(blob_file(cache_dir, listing, file, PARTIAL)))
+        for file in files if cached_file(cache_dir, listing, file) is None
+    )  # fmt: skip
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -198,10 +188,9 @@ def free_bytes(folder: Path) -> int | None:
 
 def size_of(path: Path) -> int:
     """Bytes of a file; 0 if there is none."""
-    try:
+    with contextlib.suppress(OSError):
         return path.stat().st_size
-    except OSError:
-        return 0
+    return 0
 
 
 def place(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
@@ -226,13 +215,10 @@ def place(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
 
 
 def record_reference(cache_dir: Path, kind: str, repo_id: str, branch: str | None, commit: str) -> None:
-    """Note which commit `branch` stands for, as huggingface_hub does: other tools then find it offline.
-
-    `kind` is that of the repository: ``models`` or ``datasets``.
-    """
+    """Note which commit `branch` stands for, as huggingface_hub does: other tools then find it offline."""
     if branch is None or not is_plain_path(branch):
         return
-    path = cache_dir / "--".join([kind, *repo_id.split("/")]) / "refs" / branch
+    path = repo_folder(cache_dir, repo_id, kind) / "refs" / branch
     with contextlib.suppress(OSError):  # a cache that others own may not be writable; nothing here depends on it
         if path.is_file() and path.read_text() == commit:
             return
@@ -246,9 +232,8 @@ def reference_of(cache_dir: Path, kind: str, repo_id: str, branch: str) -> str |
     """The commit that a branch or tag stood for when it was last asked for; None if nobody did here."""
     if not is_plain_path(branch):
         return None
-    path = cache_dir / "--".join([kind, *repo_id.split("/")]) / "refs" / branch
     try:
-        with path.open(encoding="ascii") as text:
+        with (repo_folder(cache_dir, repo_id, kind) / "refs" / branch).open(encoding="ascii") as text:
             found = text.read(100).strip()
     except (OSError, ValueError):
         return None
@@ -258,7 +243,7 @@ def reference_of(cache_dir: Path, kind: str, repo_id: str, branch: str) -> str |
 @contextlib.contextmanager
 def locked(cache_dir: Path, listing: Listing, file: RepoFile, check: Callable[[], None]) -> Iterator[None]:
     """Hold the lock under which huggingface_hub writes this file too; `check` is called twice a second meanwhile."""
-    path = cache_dir / ".locks" / repo_folder(cache_dir, listing.repo_id).name / f"{file.etag}.lock"
+    path = repo_folder(cache_dir / ".locks", listing.repo_id) / f"{file.etag}.lock"
     with contextlib.ExitStack() as stack:
         while True:
             try:
@@ -275,11 +260,8 @@ def locked(cache_dir: Path, listing: Listing, file: RepoFile, check: Callable[[]
 
 def not_writable(error: OSError, path: Path) -> StorageError:
     """The error for a cache that another user owns, a file in its place, …."""
-    return StorageError(
-        f"The hub cache cannot be written ({error.strerror or error}).",
-        where=str(path),
-        hint="Check the folder that HF_HUB_CACHE names.",
-    )
+    what, hint = f"The hub cache cannot be written ({error.strerror or error}).", "Check what HF_HUB_CACHE names."
+    return StorageError(what, where=str(path), hint=hint)
 
 
 # --- Without the hub -------------------------------------------------------------------------------------------------
@@ -302,17 +284,12 @@ def cached_listing(cache_dir: Path, place: HubReference) -> Listing | None:
 
 
 def _files(snapshot: Path, blobs: Path) -> Iterator[RepoFile]:
-    count = 0
-    for parent, _, names in os.walk(snapshot):  # does not follow links to folders
-        for name in names:
-            path = Path(parent, name)
-            count += 1
-            if count > MAX_FILES:
-                return
-            inside = path.relative_to(snapshot).as_posix()
-            with contextlib.suppress(OSError):
-                if is_plain_path(inside) and (file := _file(blobs, path, inside)) is not None:
-                    yield file
+    paths = (Path(parent, name) for parent, _, names in os.walk(snapshot) for name in names)  # no links to folders
+    for path in itertools.islice(paths, MAX_FILES):
+        inside = path.relative_to(snapshot).as_posix()
+        with contextlib.suppress(OSError):
+            if is_plain_path(inside) and (file := _file(blobs, path, inside)) is not None:
+                yield file
 
 
 def _file(blobs: Path, path: Path, inside: str) -> RepoFile | None:

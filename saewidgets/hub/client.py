@@ -54,27 +54,19 @@ class HubClient:
         timeout: seconds to wait for a connection and for each piece of an answer; None: ``HF_HUB_DOWNLOAD_TIMEOUT``.
         retries: how often a request is tried again after a failure that may pass.
 
-    Attributes:
-        longest: seconds for a whole answer, however steadily it comes in; not for downloads.
-
     Raises:
         InvalidTokenError: `token` cannot be one; the message does not show it.
     """
 
     def __init__(
-        self,
-        token: str | None = None,
-        endpoint: str | None = None,
-        *,
-        cache_dir: str | Path | None = None,
-        timeout: float | None = None,
-        retries: int = 5,
+        self, token: str | None = None, endpoint: str | None = None, *, cache_dir: str | Path | None = None,
+        timeout: float | None = None, retries: int = 5,
     ) -> None:
         self._token = checked_token(token)
         self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         self.cache_dir = Path(cache_dir or constants.HF_HUB_CACHE)
         self.timeout = float(timeout or constants.HF_HUB_DOWNLOAD_TIMEOUT)
-        self.longest = 6 * self.timeout
+        self.longest = 6 * self.timeout  # for a whole answer, however steadily it comes in; not for downloads
         self.retries = retries
         self.first_wait = 0.5
         self._mine = threading.local()
@@ -84,7 +76,7 @@ class HubClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(endpoint={self.endpoint!r})"
 
-    # ------------------------------------------------------------------------------------------------ the token
+    # --- The token
 
     def signed_in(self) -> bool:
         """Whether requests carry a token, typed or found by huggingface_hub's rules."""
@@ -115,7 +107,10 @@ class HubClient:
         token = self._token if _origin(url) == _origin(self.endpoint) else False
         return dict(build_hf_headers(token=token, library_name="saewidgets", library_version=__version__))
 
-    # ------------------------------------------------------------------------------------------------ requests
+    # --- Requests
+
+    def file_url(self, repo_id: str, revision: str, path: str) -> str:
+        return f"{self.endpoint}/{quote(repo_id)}/resolve/{revision}/{quote(path)}"
 
     def sent(self) -> int:
         """How many requests the calling thread has sent; one with its redirects counts once."""
@@ -123,12 +118,8 @@ class HubClient:
 
     @contextlib.contextmanager
     def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Any]:
-        """The answer to one GET, whose body the caller reads with `chunks`. Nothing is tried again.
-
-        Redirects are followed by the network library, which takes the token along to no other host.
-
-        Raises:
-            HubError: the answer is not a success.
+        """The answer to one GET, whose body the caller reads with `chunks`; `HubError` where it is not a success.
+        Nothing is tried again. Redirects are followed by the network library, which takes the token to no other host.
         """
         self._mine.sent = self.sent() + 1
         session: Any = get_session()
@@ -149,15 +140,7 @@ class HubClient:
     def get_json(
         self, url: str, params: Mapping[str, str] | None = None, *, tries: int | None = None
     ) -> tuple[Any, str | None]:
-        """The answer to a GET and the address of the next page, if there is one.
-
-        Args:
-            url, params: what to ask.
-            tries: how often at most; None: the client's own number.
-
-        Raises:
-            HubError: whatever went wrong, as one of its children.
-        """
+        """The answer to a GET, tried at most so often, and the address of the next page, if there is one."""
         if params:
             url += "?" + "&".join(f"{key}={value}" for key, value in params.items())
 
@@ -165,19 +148,24 @@ class HubClient:
             with self.open(url, {"accept": "application/json"}) as response:
                 body = b"".join(self._limited(response, LARGEST_ANSWER, whole=True))
                 try:
-                    return json.loads(body), self._next_page(response, url)
+                    answer = json.loads(body)
                 except (ValueError, RecursionError):
                     error = HubServerError("The hub's answer is not JSON.", where=host_of(url), hint="Try again.")
                     raise error from None
+                found = response.links.get("next", {}).get("url")
+            if found is not None:
+                found = urljoin(url, found)
+                if found.startswith("https://huggingface.co/"):  # a mirror passes on what the hub itself wrote
+                    found = self.endpoint + found.removeprefix("https://huggingface.co")
+                if _origin(found) != _origin(self.endpoint):
+                    what = "The next page of a listing lies on another host."
+                    raise UntrustedRedirectError(what, where=host_of(found))
+            return answer, found
 
         return self.repeat(get, url, tries=tries)
 
     def get_range(self, url: str, start: int, end: int) -> bytes:
-        """The bytes of a file from `start` up to `end`, which may be fewer than there should be.
-
-        Raises:
-            HubError: as `get_json`; also if a hub without ranges would have to send more than `LARGEST_ANSWER`.
-        """
+        """The bytes of a file from `start` up to `end`, which may be fewer than there should be."""
 
         def get() -> bytes:
             with self.open(url, {"range": f"bytes={start}-{end - 1}"}) as response:
@@ -210,18 +198,7 @@ class HubClient:
             if left <= 0 and not whole:
                 return
 
-    def _next_page(self, response: Any, asked: str) -> str | None:
-        found = response.links.get("next", {}).get("url")
-        if found is None:
-            return None
-        url: str = urljoin(asked, found)
-        if url.startswith("https://huggingface.co/"):  # a mirror passes on what the hub itself wrote
-            url = self.endpoint + url.removeprefix("https://huggingface.co")
-        if _origin(url) != _origin(self.endpoint):
-            raise UntrustedRedirectError("The next page of a listing lies on another host.", where=host_of(url))
-        return url
-
-    # ------------------------------------------------------------------------------------------------ what is known
+    # --- What is known
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
         """What `make` returned for `key` the last time; those used last are kept. Errors are not."""
@@ -244,20 +221,14 @@ class HubClient:
 
 
 class Attempts:
-    """Counts the failures of one piece of work and waits between them.
-
-    `failed` returns when the work may be tried again, and raises otherwise. `succeeded` forgets earlier failures: a
-    download that moved on has its full number of attempts again.
-    """
+    """Counts the failures of one piece of work: `failed` returns, after a wait, when it may be tried again, and raises
+    otherwise. A download that moved on sets `count` to 0 and has its full number of attempts again."""
 
     def __init__(
         self, client: HubClient, sleep: Callable[[float], None] = time.sleep, *, tries: int | None = None
     ) -> None:
         self._first_wait, self._sleep = client.first_wait, sleep
         self._limit = client.retries if tries is None else tries - 1
-        self.count = 0
-
-    def succeeded(self) -> None:
         self.count = 0
 
     def failed(self, error: BaseException, *, again: bool = False) -> None:
@@ -281,25 +252,15 @@ def chunks(response: Any, size: int) -> Iterator[bytes]:
         yield from response.raw.stream(size, decode_content=False)
 
 
-def resolve_url(client: HubClient, repo_id: str, revision: str, path: str) -> str:
-    """The address of a file at a commit."""
-    return f"{client.endpoint}/{quote(repo_id)}/resolve/{revision}/{quote(path)}"
-
-
 def checked_token(token: str | None) -> str | None:
     """`token` without surrounding blanks, or None. Raises `InvalidTokenError`, which does not show it."""
     token = (token or "").strip()
-    if not token:
-        return None
     long = len(token) > LONGEST_TOKEN
-    if long or not re.fullmatch(r"[\x21-\x7e]+", token):
+    if long or not re.fullmatch(r"[\x21-\x7e]*", token):
         wrong = "is longer than any token" if long else "has characters that no token has"
-        raise InvalidTokenError(
-            f"The access token {wrong}.",
-            where="token",
-            hint="Copy it again from the token page of your account; it starts with hf_.",
-        )
-    return token
+        hint = "Copy it again from the token page of your account; it starts with hf_."
+        raise InvalidTokenError(f"The access token {wrong}.", where="token", hint=hint)
+    return token or None
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

@@ -11,7 +11,7 @@ import email.utils
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,11 +23,8 @@ class HubError(SAEWidgetsError):
 
 
 class RepositoryNotFoundError(HubError, NotFoundError):
-    """There is no such repository, or it is private and the token does not reach it.
-
-    Attributes:
-        suggestions: known repositories with a similar name, nearest first.
-    """
+    """There is no such repository, or it is private and the token does not reach it. `suggestions`: known repositories
+    with a similar name, nearest first."""
 
     suggestions: tuple[str, ...] = ()
 
@@ -41,11 +38,8 @@ class EntryNotFoundError(HubError, NotFoundError):
 
 
 class NoSAEError(HubError, NotFoundError):
-    """Nothing in the repository (or the folder) is an SAE in a format that is known here.
-
-    Attributes:
-        suggestions: repositories with SAEs of the model that was found instead.
-    """
+    """Nothing in the repository (or the folder) is an SAE in a format that is known here. `suggestions`: repositories
+    with SAEs of the model that was found instead."""
 
     suggestions: tuple[str, ...] = ()
 
@@ -71,11 +65,7 @@ class ConflictError(HubError):
 
 
 class RateLimitError(HubError):
-    """Too many requests, and the hub asks for a longer wait than a person would sit through.
-
-    Attributes:
-        retry_after: seconds until the hub answers again, where it said so.
-    """
+    """Too many requests, and the hub asks for a longer wait (`retry_after` seconds) than a person would sit through."""
 
     retry_after: float | None = None
 
@@ -118,103 +108,66 @@ class DiskFullError(HubError, StorageError):
     """The download does not fit on the disk of the hub cache."""
 
 
-# ------------------------------------------------------------------------------------------------ the two tables
+# --- The two tables ---------------------------------------------------------------------------------------------------
 
 SWITCH = "HF_HUB_OFFLINE"
-_CREDENTIALS = "credentials"  # in the hub's words about a token that it does not know
 Redact = Callable[[str], str]
 
-# Status, code and words of an answer (and whether a file was asked for) → class, where, what, hint; the first row that
-# fits.
-_REPLIES: tuple[tuple[Callable[[int, str, str, str], bool], type[HubError], str, str, str], ...] = (
-    (
-        lambda status, code, words, file: code == "GatedRepo" or (status in (401, 403) and "gated" in words),
-        GatedRepositoryError, "", "{repo} is gated.",
-        "Sign in, accept the licence on {site}/{repo} with that account, then check again.",
-    ),
-    (
-        lambda status, code, words, file: status == 401 and _CREDENTIALS in words,
-        InvalidTokenError, "{host}", "The hub does not know this access token.",
-        "Create a new one with read access on the token page of your account, or go on without one.",
-    ),
-    (
-        lambda status, code, words, file: code == "RevisionNotFound",
-        RevisionNotFoundError, "{repo}", "The repository has no such revision.",
-        "Leave the part after @ out for the newest one, or name a branch, tag or commit.",
-    ),
-    (
-        lambda status, code, words, file: code == "EntryNotFound" or (status == 404 and code == "" and file != ""),
-        EntryNotFoundError, "{repo}/{file}", "The repository has no such file.",
-        "List the SAEs of the repository first.",
-    ),
-    (
-        lambda status, code, words, file: code == "RepoNotFound" or status in (401, 404),
-        RepositoryNotFoundError, "", "Repository not found: {repo}.",
-        "It does not exist, or is private and your token does not reach it.",
-    ),
-    (
-        lambda status, code, words, file: status == 403,
-        ForbiddenError, "{repo}", "The hub refuses this{words}",
-        "Check that your token has the permission for it.",
-    ),
-    (
-        lambda status, code, words, file: status in (409, 412),
-        ConflictError, "{repo}", "It was changed by somebody else meanwhile{words}",
-        "Look at the repository's page.",
-    ),
-    (
-        lambda status, code, words, file: status == 429,
-        RateLimitError, "{host}", "The hub received too many requests from here.",
-        "Try again in {wait}, or sign in: accounts have a higher limit.",
-    ),
-    (
-        lambda status, code, words, file: status >= 500 or status == 408,
-        HubServerError, "{host}", "The hub has trouble answering (HTTP {status}).",
-        "Try again in a few minutes.",
-    ),
-    (
-        lambda status, code, words, file: True,
-        HubError, "{place}", "The hub answered with HTTP {status}{words}",
-        "Check the name of the repository and try again.",
-    ),
-)  # fmt: skip
+# The hub's code; statuses, and what its words hold → class, where, what, hint: the first row of which the one or the
+# other fits.
+_REPLIES: tuple[tuple[str, Container[int], str, type[HubError], str, str, str], ...] = (
+    ("GatedRepo", (401, 403), "gated", GatedRepositoryError, "", "{repo} is gated.",
+     "Sign in, accept the licence on {site}/{repo} with that account, then check again."),
+    ("-", (401,), "credentials", InvalidTokenError, "{host}", "The hub does not know this access token.",
+     "Create a new one with read access on the token page of your account, or go on without one."),
+    ("RevisionNotFound", (), "", RevisionNotFoundError, "{repo}", "The repository has no such revision.",
+     "Leave the part after @ out for the newest one, or name a branch, tag or commit."),
+    ("EntryNotFound", (), "", EntryNotFoundError, "{repo}/{file}", "The repository has no such file.",
+     "List the SAEs of the repository first."),
+    ("RepoNotFound", (401, 404), "", RepositoryNotFoundError, "", "Repository not found: {repo}.",
+     "It does not exist, or is private and your token does not reach it."),
+    ("-", (403,), "", ForbiddenError, "{repo}", "The hub refuses this{words}",
+     "Check that your token has the permission for it."),
+    ("-", (409, 412), "", ConflictError, "{repo}", "It was changed by somebody else meanwhile{words}",
+     "Look at the repository's page."),
+    ("-", (429,), "", RateLimitError, "{host}", "The hub received too many requests from here.",
+     "Try again in {wait}, or sign in: accounts have a higher limit."),
+    ("-", (408, *range(500, 1000)), "", HubServerError, "{host}", "The hub has trouble answering (HTTP {status}).",
+     "Try again in a few minutes."),
+    ("-", range(1000), "", HubError, "{place}", "The hub answered with HTTP {status}{words}",
+     "Check the name of the repository and try again."),
+)
 
 # Names of exceptions, of httpx and requests alike, so that neither has to be imported for it → class, what, hint; the
 # first row that has a name of the exception's classes, or (requests wraps them) one that its text mentions.
 _EXCEPTIONS: tuple[tuple[frozenset[str], type[HubError], str, str], ...] = (
-    (
-        frozenset({"ConnectError", "NewConnectionError", "ProxyError", "SSLError", "UnsupportedProtocol"}),
-        HubOfflineError, "The hub cannot be reached at {host}.",
-        "Check the connection, a proxy, and HF_ENDPOINT if it is set.",
-    ),
-    (
-        frozenset({"TimeoutException", "Timeout", "ReadTimeoutError", "TimeoutError"}),
-        HubTimeoutError, "The hub did not answer in time.",
-        "Try again; HF_HUB_DOWNLOAD_TIMEOUT sets the seconds.",
-    ),
-    (
-        frozenset({"TooManyRedirects"}),
-        UntrustedRedirectError, "The hub redirects in a circle.", "Try again in a moment.",
-    ),
-    (
-        frozenset({"TransportError", "RequestException", "HTTPError", "ConnectionError"}),
-        ConnectionLostError, "The connection to the hub broke off.", "Try again.",
-    ),
+    (frozenset({"ConnectError", "NewConnectionError", "ProxyError", "SSLError", "UnsupportedProtocol"}),
+     HubOfflineError, "The hub cannot be reached at {host}.",
+     "Check the connection, a proxy, and HF_ENDPOINT if it is set."),
+    (frozenset({"TimeoutException", "Timeout", "ReadTimeoutError", "TimeoutError"}),
+     HubTimeoutError, "The hub did not answer in time.", "Try again; HF_HUB_DOWNLOAD_TIMEOUT sets the seconds."),
+    (frozenset({"TooManyRedirects"}),
+     UntrustedRedirectError, "The hub redirects in a circle.", "Try again in a moment."),
+    (frozenset({"TransportError", "RequestException", "HTTPError", "ConnectionError"}),
+     ConnectionLostError, "The connection to the hub broke off.", "Try again."),
 )  # fmt: skip
 
 
 def from_reply(status: int, headers: Mapping[str, str], body: bytes, url: str, redact: Redact) -> HubError:
     """The error for an answer that is not a success."""
-    code, words = headers.get("x-error-code") or "", _words(headers, body, redact)
+    words, host, seconds = _words(headers, body, redact), host_of(url), retry_after(headers)
     repo, file = _place(url)
-    host, seconds = host_of(url), retry_after(headers)
+    code = headers.get("x-error-code") or ("EntryNotFound" if status == 404 and file else "")
     values = {
         "status": status, "repo": repo, "file": file, "host": host, "place": repo or host,
-        "site": f"{urlsplit(url).scheme}://{host}", "words": f": {words}" if words else ".", "wait": _wait(seconds),
+        "site": f"{urlsplit(url).scheme}://{host}", "words": f": {words}" if words else ".", "wait": "a few minutes",
     }  # fmt: skip
-    row = next(row for row in _REPLIES if row[0](status, code, words.lower(), file))
-    where, what, hint = (text.format_map(values) for text in row[2:])
-    error = row[1](what, where=where or None, hint=hint)
+    if seconds is not None:
+        values["wait"] = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    fits = (row for row in _REPLIES if code == row[0] or (status in row[1] and row[2] in words.lower()))
+    row = next(fits)
+    where, what, hint = (text.format_map(values) for text in row[4:])
+    error = row[3](what, where=where or None, hint=hint)
     if isinstance(error, RateLimitError | HubServerError):
         error.retry_after = seconds
     return error
@@ -327,9 +280,3 @@ def _place(url: str) -> tuple[str, str]:
     if found := re.match(r"((?:datasets/)?[^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
         return found[1], found[2]
     return "", ""
-
-
-def _wait(seconds: float | None) -> str:
-    if seconds is None:
-        return "a few minutes"
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"

@@ -60,7 +60,7 @@ def load_sae(
         ) from error
     # The client: half a second to import, and not needed for what is on this machine.
     from saewidgets.hub.client import HubClient
-    from saewidgets.hub.download import download
+    from saewidgets.hub.transfer import download
 
     found = download(reference, client=HubClient(token))
     return io.load_sae(found.location, device=device, dtype=dtype, apply_b_dec_to_input=apply_b_dec_to_input)

@@ -49,14 +49,8 @@ class Pushed:
 
 
 def push(
-    folder: str | Path,
-    repo_id: str,
-    *,
-    client: HubClient | None = None,
-    path: str = "",
-    card: str | None = None,
-    private: bool = True,
-    message: str = "Upload SAE",
+    folder: str | Path, repo_id: str, *, client: HubClient | None = None, path: str = "", card: str | None = None,
+    private: bool = True, message: str = "Upload SAE",
 ) -> Pushed:
     """Upload `folder` into the model repository `repo_id`, which is created if need be (see
     `Workspace.saes.push_to_hub`).
@@ -76,24 +70,28 @@ def push(
     if not folder.is_dir():
         raise NotFoundError("There is no such folder.", where=str(folder), hint="Check the path of the SAE.")
     if not client.signed_in():
-        raise InvalidTokenError(
-            "Nobody is signed in.",
-            where="token",
-            hint="Give an access token with write permission, or run: hf auth login.",
-        )
-    found = _files(folder, place.path)
-    api = HfApi(
-        client.endpoint, client.secret(), library_name="saewidgets", library_version=__version__
-    )
+        hint = "Give an access token with write permission, or run: hf auth login."
+        raise InvalidTokenError("Nobody is signed in.", where="token", hint=hint)
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    kept = filter_repo_objects(names, ignore_patterns=IGNORED)
+    found: dict[str, Path | bytes] = {f"{place.path}/{name}".lstrip("/"): folder / name for name in kept}
+    if not found:
+        raise NotFoundError("The folder holds no files to publish.", where=str(folder), hint="Save the SAE first.")
+    api = HfApi(client.endpoint, client.secret(), library_name="saewidgets", library_version=__version__)
     url = f"{client.endpoint}/{place.repo_id}"
     try:
         api.create_repo(place.repo_id, private=private, exist_ok=True)
         with contextlib.ExitStack() as stack, _no_advice():
             if card is not None and "README.md" not in found and not api.file_exists(place.repo_id, "README.md"):
                 found["README.md"] = card.encode()
-            commit = api.create_commit(
-                place.repo_id, [_addition(name, what, stack) for name, what in found.items()], commit_message=message
-            )
+            # Open files are sent by plain requests. Paths would go through Xet wherever that is installed: in several
+            # commits, to hosts that a company's hub may not have, and with errors that do not say the hub's status.
+            files = {
+                name: io.BytesIO(what) if isinstance(what, bytes) else stack.enter_context(what.open("rb"))
+                for name, what in found.items()
+            }
+            additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=file) for name, file in files.items()]
+            commit = api.create_commit(place.repo_id, additions, commit_message=message)
     except Exception as error:  # noqa: BLE001 - of two network libraries; sorted out in `explained`
         raise _refusal(error, client, place.repo_id) from None
     client.refresh()
@@ -125,47 +123,20 @@ def _refusal(error: Exception, client: HubClient, repo_id: str) -> BaseException
     replies = (getattr(cause, "response", None) for cause in causes(error))  # uploads wrap what happened
     reply = next((reply for reply in replies if reply is not None), None)
     if reply is not None and reply.request.method == "PUT" and reply.status_code in (400, 403, 404):
-        return HubError(
-            f"The hub's storage did not take a file (HTTP {reply.status_code}).",
-            where=host_of(str(reply.url)),
-            hint=f"The address for it may have run out. {_AGAIN}",
-        )
+        what = f"The hub's storage did not take a file (HTTP {reply.status_code})."
+        return HubError(what, where=host_of(str(reply.url)), hint=f"The address for it may have run out. {_AGAIN}")
     found = explained(error, f"{client.endpoint}/api/models/{repo_id}", client.redact)
     if reply is not None and reply.status_code == 401:  # whoever looks for a missing repository is told 401, too
         found = InvalidTokenError("The hub does not know this access token.")
     if not isinstance(found, HubError):
-        return HubError(
-            f"The upload failed: {client.redact(str(error))[:300]}",
-            where=f"{client.endpoint}/{repo_id}",
-            hint="Look at the repository's page before you try again.",
-        )
+        what, hint = f"The upload failed: {client.redact(str(error))[:300]}", "Look at the repository's page first."
+        return HubError(what, where=f"{client.endpoint}/{repo_id}", hint=hint)
     if type(found) not in _WORDS:
         return found
-    what, hint = _WORDS[type(found)]
+    said, hint = _WORDS[type(found)]
     words = found.what.removeprefix("The hub refuses this")  # its own, as a sentence
-    what = found.what if what is None else what.format(repo=repo_id, words=words)
+    what = found.what if said is None else said.format(repo=repo_id, words=words)
     return type(found)(what, where=repo_id, hint=hint.format(owner=repo_id.partition("/")[0]))
-
-
-def _files(folder: Path, path: str) -> dict[str, Path | bytes]:
-    """Name in the repository → file of `folder`, in order. Raises `NotFoundError` where there is none."""
-    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
-    kept = filter_repo_objects(names, ignore_patterns=IGNORED)
-    found: dict[str, Path | bytes] = {f"{path}/{name}" if path else name: folder / name for name in kept}
-    if not found:
-        raise NotFoundError("The folder holds no files to publish.", where=str(folder), hint="Save the SAE first.")
-    return found
-
-
-def _addition(name: str, what: Path | bytes, stack: contextlib.ExitStack) -> CommitOperationAdd:
-    """One file of the commit, opened; it is closed with `stack`.
-
-    Open files are sent by plain requests, huggingface_hub knows no other way for them. Paths would go through Xet
-    wherever that is installed: in several commits, to hosts that a company's hub may not have, and with errors that do
-    not say the hub's status.
-    """
-    raw = io.BytesIO(what) if isinstance(what, bytes) else stack.enter_context(what.open("rb"))
-    return CommitOperationAdd(path_in_repo=name, path_or_fileobj=raw)
 
 
 @contextlib.contextmanager
@@ -185,14 +156,8 @@ def _no_advice() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class CardSource:
-    """Where a published SAE was downloaded from, for its card.
-
-    Attributes:
-        repo_id, revision, path: the repository, the exact commit, the folder or file in it (``""`` is the root).
-        url: the page of that folder at that commit.
-        converted_from: the format that it had there; None if the files are the same here.
-        license: that of the repository, where it is known.
-    """
+    """Where a published SAE was downloaded from, for its card: repository, exact commit, folder or file in it, and the
+    page of that. `converted_from` is the format that it had there, None if the files are the same here."""
 
     repo_id: str
     revision: str
@@ -211,22 +176,12 @@ def source_url(endpoint: str, repo_id: str, revision: str, path: str) -> str:
 
 
 def model_card(
-    *,
-    title: str,
-    model: str | None = None,
-    description: str = "",
-    facts: Mapping[str, Any] | None = None,
-    load_code: Mapping[str, str] | None = None,
-    license: str = "mit",
-    tags: tuple[str, ...] = ("sparse-autoencoder", "saelens"),
-    source: CardSource | None = None,
+    *, title: str, model: str | None = None, description: str = "", facts: Mapping[str, Any] | None = None,
+    load_code: Mapping[str, str] | None = None, license: str = "mit",
+    tags: tuple[str, ...] = ("sparse-autoencoder", "saelens"), source: CardSource | None = None,
 ) -> str:
-    """README.md of a published SAE: front matter that the hub reads, a table of `facts`, and how to load it.
-
-    Args:
-        load_code: name of a library → lines of Python.
-        source: where it was downloaded from; None: it is the publisher's own, as far as is known.
-    """
+    """README.md of a published SAE: front matter that the hub reads, a table of `facts`, how to load it (name of a
+    library → lines of Python), and where it was downloaded from; None: it is the publisher's own, as far as known."""
     lines = ["---", "library_name: saelens", f"license: {_yaml(license)}"]
     if model and re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         lines.append(f"base_model: {_yaml(model)}")

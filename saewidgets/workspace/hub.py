@@ -26,8 +26,8 @@ from saewidgets.workspace.library.sae_files import Origin, take_in
 from saewidgets.workspace.tasks import Tasks
 
 if TYPE_CHECKING:
-    from saewidgets.hub import HubClient
-    from saewidgets.hub.download import Downloaded
+    from saewidgets.hub.client import HubClient
+    from saewidgets.hub.transfer import Downloaded
     from saewidgets.workspace.workspace import Workspace
 
 KIND = "download"
@@ -77,7 +77,7 @@ class Hub:
         Raises:
             InvalidTokenError: the token cannot be one.
         """
-        from saewidgets.hub import HubClient  # the hub's client: a second to import
+        from saewidgets.hub.client import HubClient  # the hub's client: a second to import
 
         token = token or None
         with self._lock:
@@ -108,7 +108,7 @@ class Hub:
             ConfigError: `text` names no repository.
             HubError: missing, private, gated, unreachable, …: each a class of its own with the next step.
         """
-        from saewidgets.hub import repo_info  # the hub's client: a second to import
+        from saewidgets.hub.repository import repo_info  # the hub's client: a second to import
 
         return repo_info(self._place(text), client=self.client(token))
 
@@ -119,7 +119,7 @@ class Hub:
             NoSAEError: there is none; the message says what is there instead.
             ConfigError, HubError: as `repo_info`.
         """
-        from saewidgets.hub import variants  # the hub's client: a second to import
+        from saewidgets.hub.browse import variants  # the hub's client: a second to import
 
         return Records(variants(self._place(text), client=self.client(token)), Variant)
 
@@ -139,7 +139,7 @@ class Hub:
                 f"SAEs of a repository have no facet {unknown[0]!r}.", where=unknown[0],
                 hint=f"Use one of: {', '.join(_FACETS)}.",
             )
-        from saewidgets.hub import facets  # the hub's client: a second to import
+        from saewidgets.hub.browse import facets  # the hub's client: a second to import
 
         return facets(self.variants(text, token), **chosen)
 
@@ -163,7 +163,7 @@ class Hub:
             ConfigError: several SAEs fit, the message lists them; or there is no such device.
             NoSAEError, HubError, FormatError: as `variants`, and a damaged or unknown configuration.
         """
-        from saewidgets.hub import preview  # the hub's client: a second to import
+        from saewidgets.hub.browse import preview  # the hub's client: a second to import
 
         self.check_device(device)
         return preview(self._place(text, path, revision), device=device, client=self.client(token))
@@ -184,7 +184,7 @@ class Hub:
 
     def known(self) -> Records[KnownRepo]:
         """Public repositories with SAEs to start from, as they ship with this package."""
-        from saewidgets.hub import known_repos  # the hub's client: a second to import
+        from saewidgets.hub.reference import known_repos  # the hub's client: a second to import
 
         return Records(known_repos(), KnownRepo)
 
@@ -278,7 +278,7 @@ class Hub:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _place(self, text: str, path: str = "", revision: str | None = None) -> Any:
-        from saewidgets.hub import HubReference, parse_reference  # the hub's client: a second to import
+        from saewidgets.hub.reference import HubReference, parse_reference  # the hub's client: a second to import
 
         if revision is not None:
             arguments.whole_text(revision, "revision")
@@ -291,9 +291,9 @@ class Hub:
         self, text: str, path: str, revision: str | None, token: str | None, name: str | None
     ) -> Mapping[str, Any]:
         # The hub's client: a second to import.
-        from saewidgets.hub import plan_download
         from saewidgets.hub.cache import to_rows
-        from saewidgets.hub.known import trained_on
+        from saewidgets.hub.reference import trained_on
+        from saewidgets.hub.transfer import plan_download
 
         wanted = None if name is None else arguments.name(name, "what to call the SAE")
         plan = plan_download(self._place(text, path, revision), client=self.client(token))
@@ -363,7 +363,7 @@ class _Downloads:
             self._workspace.saes.changes.tell(str(job.result))
         if job.status is not JobStatus.CANCELLED:
             return
-        from saewidgets.hub import discard  # the hub's client: a second to import
+        from saewidgets.hub.transfer import discard  # the hub's client: a second to import
 
         try:
             if self._workspace.catalog.jobs.get(job.id).status is JobStatus.CANCELLED:  # not resumed since
@@ -410,9 +410,10 @@ class _Downloads:
         self, job_id: str, payload: Any, emit: Callable[[Progress], None], check: Callable[[], None]
     ) -> Downloaded:
         # The hub's client: a second to import.
-        from saewidgets.hub import HubReference, download
         from saewidgets.hub.cache import from_rows
         from saewidgets.hub.errors import GatedRepositoryError, InvalidTokenError, RepositoryNotFoundError
+        from saewidgets.hub.reference import HubReference
+        from saewidgets.hub.transfer import download
 
         place = HubReference(payload["repo_id"], payload["revision"], payload["path"])
         listing = from_rows(place.repo_id, payload["revision"], place.path, payload.get("files"))

@@ -20,7 +20,7 @@ from saewidgets.activations.documents import Chunk
 from saewidgets.activations.hubcorpus import Dataset, open_hub_corpus
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
-from saewidgets.hub import HubClient
+from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import (
     ConnectionLostError,
     GatedRepositoryError,

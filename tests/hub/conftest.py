@@ -10,7 +10,7 @@ import huggingface_hub.constants
 import huggingface_hub.utils
 import pytest
 
-from saewidgets.hub import HubClient
+from saewidgets.hub.client import HubClient
 from tests.hub.repos import Repo, published
 from tests.hub.server import Hub
 

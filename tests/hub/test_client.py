@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from saewidgets.hub import (
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.errors import (
     ForbiddenError,
     GatedRepositoryError,
-    HubClient,
     HubError,
     HubOfflineError,
     HubServerError,
@@ -20,9 +20,9 @@ from saewidgets.hub import (
     RateLimitError,
     RepositoryNotFoundError,
     UntrustedRedirectError,
-    repo_info,
+    retry_after,
 )
-from saewidgets.hub.errors import retry_after
+from saewidgets.hub.repository import repo_info
 from tests.hub.conftest import switch_offline
 from tests.hub.server import TOKENS, Hub
 

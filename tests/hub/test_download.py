@@ -16,20 +16,17 @@ import pytest
 
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.events import Interruption, Progress, Request
-from saewidgets.hub import (
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.errors import (
     ConnectionLostError,
     DiskFullError,
-    DownloadPlan,
     FileChangedError,
     GatedRepositoryError,
-    HubClient,
     HubError,
     TruncatedFileError,
     WrongHashError,
-    discard,
-    download,
-    plan_download,
 )
+from saewidgets.hub.transfer import DownloadPlan, discard, download, plan_download
 from tests.hub.conftest import switch_offline
 from tests.hub.repos import Repo, below, large, saelens_files
 from tests.hub.server import TOKENS, Hub
@@ -315,7 +312,7 @@ def test_the_disk_is_looked_at_first(hub: Hub, client: HubClient, monkeypatch: p
 
 def test_a_disk_that_fills_up_while_writing(hub: Hub, client: HubClient, monkeypatch: pytest.MonkeyPatch) -> None:
     reference, weights = big(hub, 4)
-    module = importlib.import_module("saewidgets.hub.download")  # the package has the function of that name
+    module = importlib.import_module("saewidgets.hub.transfer")  # the package has the function of that name
     write, room = module._write, [300_000]
 
     def full(target: Any, block: bytes) -> None:

@@ -4,15 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from saewidgets.hub import (
-    HubClient,
-    HubError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    WrongRepositoryTypeError,
-    repo_info,
-)
-from saewidgets.hub.listing import list_repository
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.errors import HubError, RepositoryNotFoundError, RevisionNotFoundError, WrongRepositoryTypeError
+from saewidgets.hub.reference import parse_reference
+from saewidgets.hub.repository import list_repository, repo_info
 from tests.hub.repos import HOSTILE, Repo
 from tests.hub.server import TOKENS, Hub
 
@@ -35,7 +30,7 @@ def test_a_repository_as_its_card_and_files_say(hub: Hub, client: HubClient) -> 
 
 
 def test_hashes_and_sizes_of_files(hub: Hub, client: HubClient) -> None:
-    listing = list_repository(SAELENS, client=client)
+    listing = list_repository(parse_reference(SAELENS), client)
     repo = hub.state.repos[SAELENS]
     for path, file in listing.files.items():
         assert file.size == len(repo.files[path])
@@ -45,30 +40,30 @@ def test_hashes_and_sizes_of_files(hub: Hub, client: HubClient) -> None:
 
 def test_pages_are_followed(hub: Hub, client: HubClient) -> None:
     hub.state.page = 3
-    listing = list_repository(SAELENS, client=client)
+    listing = list_repository(parse_reference(SAELENS), client)
     assert set(listing.files) == set(hub.state.repos[SAELENS].files)
     assert len(hub.requests("/tree/")) == -(-len(listing.files) // 3)
 
 
 def test_a_listing_is_asked_for_once(hub: Hub, client: HubClient) -> None:
     for _ in range(3):
-        list_repository(SAELENS, client=client)
+        list_repository(parse_reference(SAELENS), client)
     assert len(hub.requests()) == 2
     client.refresh()
-    list_repository(SAELENS, client=client)
+    list_repository(parse_reference(SAELENS), client)
     assert len(hub.requests()) == 4
 
 
 def test_a_branch_that_moved_is_seen_after_a_refresh(hub: Hub, client: HubClient) -> None:
     repo = Repo("lab/moves", {"a.txt": b"1"})
     hub.state.add([repo])
-    first = list_repository("lab/moves", client=client)
+    first = list_repository(parse_reference("lab/moves"), client)
     repo.commit({"a.txt": b"2", "b.txt": b"3"})
     client.refresh()
-    second = list_repository("lab/moves", client=client)
+    second = list_repository(parse_reference("lab/moves"), client)
     assert first.revision != second.revision
     assert set(second.files) == {"a.txt", "b.txt"}
-    old = list_repository(f"lab/moves@{first.revision}", client=client)
+    old = list_repository(parse_reference(f"lab/moves@{first.revision}"), client)
     assert old.branch is None
     assert set(old.files) == {"a.txt"}
 
@@ -110,7 +105,7 @@ def test_a_gated_repository_can_be_looked_at(hub: Hub, client_of: Make) -> None:
 
 
 def test_names_that_lead_elsewhere_are_not_listed(hub: Hub, client: HubClient) -> None:
-    listing = list_repository("lab/hostile", client=client)
+    listing = list_repository(parse_reference("lab/hostile"), client)
     assert set(listing.files) == set(hub.state.repos["lab/hostile"].files)
     assert f"{HOSTILE}/cfg.json" in listing.files  # odd, but a name
     assert listing.info.license == HOSTILE
@@ -136,7 +131,7 @@ def test_listings_of_nonsense_list_nothing(
 ) -> None:
     monkeypatch.setattr("tests.hub.server.Handler._tree", lambda self, *_: self._send(200, answer, {}))
     try:
-        files = list_repository(SAELENS, client=client).files
+        files = list_repository(parse_reference(SAELENS), client).files
     except HubError:
         files = {}
     assert files == {}

@@ -11,7 +11,10 @@ import torch
 import saewidgets as sw
 from saewidgets.errors import NotFoundError
 from saewidgets.formats import detect_format
-from saewidgets.hub import HubClient, RepositoryNotFoundError, download, preview
+from saewidgets.hub.browse import preview
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.errors import RepositoryNotFoundError
+from saewidgets.hub.transfer import download
 from tests.hub.server import Hub
 
 PLACE = "google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82"

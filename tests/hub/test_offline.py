@@ -13,18 +13,13 @@ import pytest
 
 import saewidgets as sw
 from saewidgets.errors import ConfigError
-from saewidgets.hub import (
-    HubClient,
-    HubOfflineError,
-    WrongHashError,
-    download,
-    plan_download,
-    preview,
-    repo_info,
-    variants,
-)
+from saewidgets.hub.browse import preview, variants
 from saewidgets.hub.cache import cached_listing, from_rows, to_rows
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.errors import HubOfflineError, WrongHashError
 from saewidgets.hub.reference import HubReference
+from saewidgets.hub.repository import repo_info
+from saewidgets.hub.transfer import download, plan_download
 from tests.hub.conftest import switch_offline
 from tests.hub.repos import Repo
 from tests.hub.server import Hub

@@ -9,9 +9,11 @@ import torch
 
 from saewidgets import load_sae
 from saewidgets.errors import FormatError
-from saewidgets.hub import HubClient, download, plan_download, preview, variants
+from saewidgets.hub.browse import preview, variants
 from saewidgets.hub.cache import cached_listing, from_rows, to_rows
+from saewidgets.hub.client import HubClient
 from saewidgets.hub.reference import HubReference
+from saewidgets.hub.transfer import download, plan_download
 from tests.hub.repos import TRACER, Repo, circuit_tracer, pickled, weights
 from tests.hub.server import Hub
 

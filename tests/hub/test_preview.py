@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from saewidgets.errors import FormatError
-from saewidgets.hub import HubClient, download, preview, variants
+from saewidgets.hub.browse import preview, variants
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.transfer import download
 from tests.hub.repos import HOSTILE, Repo, as_json, below, npz, saelens_files, weights
 from tests.hub.server import Hub
 
@@ -17,7 +19,7 @@ SAELENS = "jbloom/GPT2-Small-SAEs-Reformatted"
 OF_THE_HUB = "^(?!/storage/)"  # where large files are fetched by a redirect
 GEMMA = "google/gemma-scope-2b-pt-res"
 Make = Callable[..., HubClient]
-PREVIEW = importlib.import_module("saewidgets.hub.preview")  # the package has the function of that name
+PREVIEW = importlib.import_module("saewidgets.hub.browse")  # the package has the function of that name
 
 EVERY = [
     f"{SAELENS}/blocks.2.hook_resid_pre",

@@ -9,24 +9,22 @@ import huggingface_hub.utils._http
 import pytest
 
 from saewidgets.errors import ConfigError, NotFoundError
-from saewidgets.hub import (
+from saewidgets.hub.browse import variants
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.errors import (
     ConflictError,
     ConnectionLostError,
     ForbiddenError,
-    HubClient,
     HubError,
     HubOfflineError,
     HubServerError,
     InvalidTokenError,
     RateLimitError,
     RepositoryNotFoundError,
-    download,
-    model_card,
-    push,
-    repo_info,
-    variants,
 )
-from saewidgets.hub.publish import CardSource, source_url
+from saewidgets.hub.publish import CardSource, model_card, push, source_url
+from saewidgets.hub.repository import repo_info
+from saewidgets.hub.transfer import download
 from tests.hub.repos import HOSTILE, saelens_files
 from tests.hub.server import TOKENS, Hub
 

@@ -15,20 +15,21 @@ from hypothesis import strategies as st
 from saewidgets.config.names import hub_model, names_of, one_name
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.formats import registry
-from saewidgets.hub import HubReference, WrongRepositoryTypeError, known_repos, parse_reference
-from saewidgets.hub.known import (
+from saewidgets.hub.browse import WIDTHS
+from saewidgets.hub.errors import WrongRepositoryTypeError
+from saewidgets.hub.reference import (
+    HubReference,
     canonical_paths,
     find_release,
     gated_by_name,
+    is_plain_path,
+    known_repos,
+    parse_reference,
     published_l0,
-    release_names,
-    release_path,
     repos_for_model,
     similar,
     trained_on,
 )
-from saewidgets.hub.reference import is_plain_path
-from saewidgets.hub.variants import WIDTHS
 
 COMMIT = "fd571b47c1c64851e9b1989792367b9babb4af63"
 GEMMA = "google/gemma-scope-2b-pt-res"
@@ -186,10 +187,9 @@ def test_known_repositories_are_usable() -> None:
 
 
 def test_releases_stand_for_folders() -> None:
-    assert len(release_names()) == 170
     release = find_release("gemma-scope-2b-pt-res")
     assert release is not None
-    assert release_path(release, "layer_12/width_16k/average_l0_82") == "layer_12/width_16k/average_l0_82"
+    assert release.path("layer_12/width_16k/average_l0_82") == "layer_12/width_16k/average_l0_82"
     assert find_release("no-such-release") is None
 
 

@@ -5,9 +5,12 @@ import importlib
 import pytest
 
 from saewidgets.errors import FormatError
-from saewidgets.hub import HubClient, NoSAEError, download, facets, preview, variants
-from saewidgets.hub.listing import list_repository
-from saewidgets.hub.variants import needed_files, read_names
+from saewidgets.hub.browse import facets, needed_files, preview, read_names, variants
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.errors import NoSAEError
+from saewidgets.hub.reference import parse_reference
+from saewidgets.hub.repository import list_repository
+from saewidgets.hub.transfer import download
 from tests.hub.repos import HOSTILE, Repo, below, npz, saelens_files, weights
 from tests.hub.server import Hub
 
@@ -125,7 +128,7 @@ def test_states_of_a_training_are_not_needed(hub: Hub, client: HubClient) -> Non
     junk = ["trainer_state.pt", "optimizer_0.pt", "activations_store_state.safetensors", "a.png", "lr_scheduler_0.pt"]
     files = {**saelens_files(0), **dict.fromkeys(junk, b"x" * 50)}
     hub.state.add([Repo("lab/trained", below("a", files))])
-    listing = list_repository("lab/trained", client=client)
+    listing = list_repository(parse_reference("lab/trained"), client)
     assert set(needed_files(listing, "a", "saelens")) == set(saelens_files(0))
 
 
@@ -184,7 +187,7 @@ def test_of_very_many_kinds_of_folder_names_decide(
         files.update({**part, f"{letter}/{letter * 3}.json": b"{}"})
     files["z/layer_1/width_16k/average_l0_5/params.npz"] = npz(weights(2, 16384, threshold=True))
     hub.state.add([Repo("lab/kinds", files)])
-    module = importlib.import_module("saewidgets.hub.variants")
+    module = importlib.import_module("saewidgets.hub.browse")
     monkeypatch.setattr(module, "MOST_LOOKS", 3)
     found = {one.path: one.format for one in variants("lab/kinds", client=client)}
     assert len(hub.requests("cfg.json")) <= 3

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.hub import HubOfflineError, InvalidTokenError
+from saewidgets.hub.errors import HubOfflineError, InvalidTokenError
 from saewidgets.workspace import Workspace
 from tests.hub.conftest import switch_offline
 from tests.hub.server import Hub

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config.names import hub_model
 from saewidgets.durable import storage_errors
 from saewidgets.formats.registry import locate
-from saewidgets.hub import HubClient, model_card
-from saewidgets.hub import push as upload
-from saewidgets.hub.publish import CardSource, source_url
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.publish import CardSource, model_card, source_url
+from saewidgets.hub.publish import push as upload
 from saewidgets.records import SAERecord
 from saewidgets.render.numbers import metric
 from saewidgets.version import __version__

@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from saewidgets.durable import storage_errors
 from saewidgets.errors import StorageError
 from saewidgets.events import Progress
 from saewidgets.hub import cache
+from saewidgets.hub.browse import choose, needed_files, variants
 from saewidgets.hub.cache import Listing, RepoFile
-from saewidgets.hub.client import Attempts, HubClient, chunks, resolve_url
+from saewidgets.hub.client import Attempts, HubClient, chunks
 from saewidgets.hub.errors import (
     SWITCH,
     ConnectionLostError,
@@ -36,9 +38,8 @@ from saewidgets.hub.errors import (
     WrongHashError,
     explained,
 )
-from saewidgets.hub.listing import NOT_HERE, list_repository
 from saewidgets.hub.reference import HubReference, parse_reference
-from saewidgets.hub.variants import choose, needed_files, variants
+from saewidgets.hub.repository import NOT_HERE, list_repository
 from saewidgets.hub_records import Variant
 from saewidgets.render.numbers import size
 
@@ -55,7 +56,6 @@ class DownloadPlan:
 
     Attributes:
         path: folder or file of the SAE in the repository.
-        files: that make it up, with sizes and hashes; `cache.to_rows` makes plain data of them.
         missing_bytes: what is not in the cache yet, partly arrived files counted by what they lack.
         partials: absolute paths under which unfinished files are kept; `discard` removes them.
         variant: what the repository's names say of the SAE; None where `download` was given a listing.
@@ -85,16 +85,8 @@ class DownloadPlan:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """An SAE in the hub cache.
-
-    Attributes:
-        folder: where its files are, as links into the cache's blobs.
-        location: what to load: `folder`, or the one file where a file is the SAE.
-        revision: the commit its files are of.
-        files: absolute paths.
-        fetched_bytes: what came over the network this time.
-        seconds: how long it took.
-    """
+    """An SAE in the hub cache, in `folder`; what to load is its `location`, `folder` or the one file that is the SAE.
+    `fetched_bytes` came over the network this time."""
 
     repo_id: str
     revision: str
@@ -113,7 +105,7 @@ def plan_download(reference: str | HubReference, *, client: HubClient | None = N
     client = client or HubClient()
     place = parse_reference(reference)
     try:
-        return _chosen(place, list_repository(place, client=client), client)
+        return _chosen(place, list_repository(place, client), client)
     except (HubOfflineError, HubTimeoutError, ConnectionLostError) as error:
         listing = cache.cached_listing(client.cache_dir, place)
         try:
@@ -126,15 +118,10 @@ def plan_download(reference: str | HubReference, *, client: HubClient | None = N
 
 
 def download(
-    reference: str | HubReference,
-    *,
-    client: HubClient | None = None,
-    emit_progress: Callable[[Progress], None] | None = None,
-    check: Callable[[], None] = lambda: None,
-    on_plan: Callable[[DownloadPlan], None] = lambda _: None,
-    branch: str | None = None,
-    listing: Listing | None = None,
-    format: str = "",
+    reference: str | HubReference, *, client: HubClient | None = None,
+    emit_progress: Callable[[Progress], None] | None = None, check: Callable[[], None] = lambda: None,
+    on_plan: Callable[[DownloadPlan], None] = lambda _: None, branch: str | None = None,
+    listing: Listing | None = None, format: str = "",
 ) -> Downloaded:
     """Bring one SAE into the hub cache and return where it is (see `Workspace.hub.download`).
 
@@ -179,35 +166,24 @@ def download(
     transfer.show("checking", force=True)
     location = cache.repo_folder(client.cache_dir, listing.repo_id) / "snapshots" / listing.revision / plan.path
     return Downloaded(
-        repo_id=listing.repo_id,
-        revision=listing.revision,
-        path=plan.path,
-        format=plan.format,
-        folder=location.parent if plan.path in listing.files else location,
-        location=location,
-        files=tuple(cache.snapshot_file(client.cache_dir, listing, file) for file in plan.files),
-        total_bytes=total,
-        fetched_bytes=transfer.fetched,
-        seconds=time.monotonic() - started,
+        repo_id=listing.repo_id, revision=listing.revision, path=plan.path, format=plan.format,
+        folder=location.parent if plan.path in listing.files else location, location=location,
+        files=tuple(cache.snapshot_file(client.cache_dir, listing, file) for file in plan.files), total_bytes=total,
+        fetched_bytes=transfer.fetched, seconds=time.monotonic() - started,
     )
 
 
 def discard(partials: Iterable[str | Path]) -> int:
     """Remove unfinished files of a download that is not running (`DownloadPlan.partials`); returns the bytes freed.
-
-    Raises:
-        StorageError: a path is not an unfinished file of a hub cache.
-    """
+    Raises `StorageError` where a path is not such a file of a hub cache."""
     freed = 0
     for partial in map(Path, partials):
         if partial.suffix != cache.PARTIAL or partial.parent.name != "blobs" or ".." in partial.parts:
             raise StorageError("This is not an unfinished download.", where=str(partial))
-        held = cache.size_of(partial)
-        try:
+        with storage_errors("It cannot be removed", partial, "Remove it by hand."):
+            held = cache.size_of(partial)
             partial.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(f"It cannot be removed ({error.strerror}).", where=str(partial)) from error
-        freed += held
+            freed += held
     return freed
 
 
@@ -218,15 +194,12 @@ def _chosen(place: HubReference, listing: Listing, client: HubClient) -> Downloa
 
 
 def _plan(
-    client: HubClient,
-    listing: Listing,
-    path: str,
-    format: str,
-    files: tuple[RepoFile, ...],
+    client: HubClient, listing: Listing, path: str, format: str, files: tuple[RepoFile, ...],
     variant: Variant | None = None,
 ) -> DownloadPlan:
     missing = cache.missing_bytes(client.cache_dir, listing, files)
-    partials = tuple(str(cache.partial_file(client.cache_dir, listing, file).absolute()) for file in files)
+    blobs = (cache.blob_file(client.cache_dir, listing, file, cache.PARTIAL) for file in files)
+    partials = tuple(str(blob.absolute()) for blob in blobs)
     return DownloadPlan(listing, path, format, files, missing, partials, variant)
 
 
@@ -251,33 +224,26 @@ class _Transfer:
         """One file, checked and placed in its snapshot; from the cache if it is there."""
         folder = self._client.cache_dir
         with cache.locked(folder, self._listing, file, self._check):
-            present = cache.cached_file(folder, self._listing, file)
-            if present is not None and self._is_right(present, file):
+            present, digest = cache.cached_file(folder, self._listing, file), _new_digest(file)
+            if present is not None:
+                with contextlib.suppress(OSError), present.open("rb", buffering=0) as source:
+                    while block := source.read(READ):
+                        digest.update(block)
+                        self._check()
+                        self.show("checking")
+            if present is not None and digest.hexdigest() == file.etag:
                 self._count(file.size)
             else:
                 self._fetch(file)
             cache.place(folder, self._listing, file)
-
-    def _is_right(self, path: Path, file: RepoFile) -> bool:
-        """Whether what lies at `path` is the listed file."""
-        digest = _new_digest(file)
-        try:
-            with path.open("rb", buffering=0) as source:
-                while block := source.read(READ):
-                    digest.update(block)
-                    self._check()
-                    self.show("checking")
-        except OSError:
-            return False
-        return bool(digest.hexdigest() == file.etag)
 
     def _fetch(self, file: RepoFile) -> None:
         """Bring `file` into the cache's blobs, from where an earlier try stopped. The caller holds its lock.
 
         What is on the disk was always hashed, and nothing gets its final name before its hash is right.
         """
-        partial = cache.partial_file(self._client.cache_dir, self._listing, file)
-        with _storage_errors(partial, file):
+        partial = cache.blob_file(self._client.cache_dir, self._listing, file, cache.PARTIAL)
+        with _disk_errors(partial, file):
             partial.parent.mkdir(parents=True, exist_ok=True)
             if partial.is_symlink() or not partial.is_file():
                 partial.unlink(missing_ok=True)
@@ -307,7 +273,7 @@ class _Transfer:
 
     def _arriving(self, file: RepoFile, have: int) -> Iterator[bytes]:
         """The bytes of a file from `have` on. A connection that breaks off is taken up again where it did."""
-        url = resolve_url(self._client, self._listing.repo_id, self._listing.revision, file.path)
+        url = self._client.file_url(self._listing.repo_id, self._listing.revision, file.path)
         where = f"{self._listing.repo_id}/{file.path}"
         changed = FileChangedError(
             "The hub serves another version of the file than the one it listed.", where=where,
@@ -344,7 +310,7 @@ class _Transfer:
                             have += len(block)
                             yield block
                         if have - before >= PROGRESS:
-                            attempts.succeeded()
+                            attempts.count = 0
                         self._check()
                 if have < file.size:
                     raise TruncatedFileError("The hub sent less of the file than it lists.", where=where)
@@ -407,17 +373,14 @@ def _write(target: BinaryIO, block: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _storage_errors(partial: Path, file: RepoFile) -> Iterator[None]:
-    """What the disk of the cache refuses, in our words."""
+def _disk_errors(partial: Path, file: RepoFile) -> Iterator[None]:
     try:
         yield
     except StorageError:
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"The disk is full; {size(file.size)} were to be written.",
-                where=str(partial),
-                hint="Free some space and try again: the download continues where it stopped.",
-            ) from error
+            what = f"The disk is full; {size(file.size)} were to be written."
+            hint = "Free some space and try again: the download continues where it stopped."
+            raise DiskFullError(what, where=str(partial), hint=hint) from error
         raise cache.not_writable(error, partial) from error

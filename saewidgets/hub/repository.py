@@ -1,5 +1,5 @@
-"""Defines `look` and `list_repository`: all files of a repository at one commit, from one recursive listing, offline
-those that the cache has; and `HubSource`, of which formats read parts."""
+"""Defines `repo_info`, and `look` and `list_repository`: all files of a repository at one commit, from one recursive
+listing, offline those that the cache has; and `HubSource`, of which formats read parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, Strict, ValidationError, ValidatorFunctio
 
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.hub.cache import MAX_FILES, Listing, RepoFile, cached_file, cached_listing, is_hash
-from saewidgets.hub.client import HubClient, resolve_url
+from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import (
     SWITCH,
     EntryNotFoundError,
@@ -24,8 +24,7 @@ from saewidgets.hub.errors import (
     RepositoryNotFoundError,
     TruncatedFileError,
 )
-from saewidgets.hub.known import similar
-from saewidgets.hub.reference import HubReference, parse_reference, wrong_type
+from saewidgets.hub.reference import HubReference, parse_reference, similar, wrong_type
 from saewidgets.hub_records import RepoInfo
 
 FRESH = 60.0  # seconds for which a branch is believed to stay at its commit
@@ -43,13 +42,10 @@ def repo_info(reference: str | HubReference, *, client: HubClient | None = None)
 
 
 def look(place: HubReference, client: HubClient) -> Listing:
-    """Every file of the repository; in offline mode (``HF_HUB_OFFLINE=1``) those that are cached, if any are.
-
-    `Listing.complete` and `RepoInfo.from_cache` tell them apart. A connection that fails is not taken for offline mode:
-    whoever wants the repository's own list should hear of it.
-    """
+    """Every file of the repository; in offline mode (``HF_HUB_OFFLINE=1``) those that are cached, if any are. A
+    connection that fails is not taken for it: whoever wants the repository's own list should hear of that."""
     try:
-        return list_repository(place, client=client)
+        return list_repository(place, client)
     except HubOfflineError as error:
         if error.where != SWITCH:
             raise
@@ -67,13 +63,9 @@ def _fresh_for() -> int:
     return int(time.monotonic() / FRESH)
 
 
-def list_repository(reference: str | HubReference, *, client: HubClient | None = None) -> Listing:
-    """Every file of the repository at the commit that the revision stands for now.
-
-    Kept by the client: a commit's files never change, a branch is asked for again after a minute.
-    """
-    client = client or HubClient()
-    place = parse_reference(reference)
+def list_repository(place: HubReference, client: HubClient) -> Listing:
+    """Every file of the repository at the commit that the revision stands for now. Kept by the client: a commit's files
+    never change, a branch is asked for again after a minute."""
     age = None if is_hash(place.revision, 40) else _fresh_for()
     model = client.once(("model", place.repo_id, place.revision, age), lambda: _model(place, client))
     commit = _commit(model, place)
@@ -168,10 +160,9 @@ def _file(entry: Any) -> RepoFile | None:
 
 def _or_none(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     """What a card says, or None where it is of another kind: anybody may write one."""
-    try:
+    with contextlib.suppress(ValidationError):
         return check(value)
-    except ValidationError:
-        return None
+    return None
 
 
 _Text = Annotated[str | None, WrapValidator(_or_none)]
@@ -220,27 +211,17 @@ MAX_BYTES = 4_000_000  # of one folder: whoever wants more wants the weights
 
 
 class HubSource:
-    """The files of one SAE in a repository. A `saewidgets.formats.source.Source`.
+    """The files of one SAE in a repository, in a folder or one file: a `saewidgets.formats.source.Source`.
 
     A range is asked for once and kept by the client; what the hub's cache on this machine has is read there.
     Requests go to the pinned commit, so that all ranges are of the same files. Not for several threads.
-
-    Args:
-        listing: the repository at one commit.
-        path: folder, or the file of an SAE that consists of one.
-
-    Raises:
-        EntryNotFoundError: the repository has neither a folder nor a file of that name.
     """
 
     def __init__(self, listing: Listing, path: str, client: HubClient) -> None:
         found = listing.below(path)
         if not found:
-            raise EntryNotFoundError(
-                "The repository has no such folder or file.",
-                where=f"{listing.repo_id}/{path}",
-                hint="List the SAEs of the repository first.",
-            )
+            what, hint = "The repository has no such folder or file.", "List the SAEs of the repository first."
+            raise EntryNotFoundError(what, where=f"{listing.repo_id}/{path}", hint=hint)
         self.only = path.rpartition("/")[2] if path in listing.files else None
         self.folder = path.rpartition("/")[0] if self.only else path
         self.label = f"{listing.repo_id}@{listing.revision}" + (f"/{self.folder}" if self.folder else "")
@@ -250,19 +231,12 @@ class HubSource:
         self._files: Mapping[str, RepoFile] = found
 
     def around(self) -> HubSource | None:
-        """As `saewidgets.formats.source.OfOneFile.around`."""
         return HubSource(self._listing, self.folder, self._client) if self.only else None
 
     def files(self) -> Mapping[str, int]:
         return {name: file.size for name, file in self._files.items()}
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        """As `Source.read`.
-
-        Raises:
-            FormatError: there is no such file, or more is asked for than a look needs.
-            HubError: the hub did not deliver it.
-        """
         where, file = f"{self.label}/{name}", self._files.get(name)
         if file is None:
             raise FormatError("The file is missing.", where=where)
@@ -285,7 +259,7 @@ class HubSource:
                 "More of this file would have to be read than a preview should fetch.", where=where,
                 hint="Download the SAE to see what it is.",
             )
-        url = resolve_url(self._client, self._listing.repo_id, self._listing.revision, file.path)
+        url = self._client.file_url(self._listing.repo_id, self._listing.revision, file.path)
         data = self._client.get_range(url, start, end)
         if len(data) != end - start:
             raise TruncatedFileError("The hub sent less of the file than it said.", where=where, hint="Try again.")
