@@ -283,13 +283,5 @@ def steer(
     for place, (name, text) in enumerate(texts):
         if place == 2:
             lines.append(f"\nStrength sweep of feature {result.config.features[0].index}")
-        lines.append(f"\n{name}{_quality(text)}\n{prompt}{text.text}")
+        lines.append(f"\n{name} ({text.numbers})\n{prompt}{text.text}")
     answer(result.to_data(), *lines, notes=result.notes)
-
-
-def _quality(text: Any) -> str:
-    parts = [] if text.perplexity is None else [f"perplexity {text.perplexity:,.1f}"]
-    parts.append(f"repetition {100 * text.repetition:.0f} %")
-    if text.change_ratio is not None:
-        parts.append(f"|Δ|/|h| {text.change_ratio:.2f}")
-    return f" ({', '.join(parts)})"

@@ -19,14 +19,14 @@ def result_html(result: SteeringResult) -> Html:
     parts = [tag("div", _summary(result), style=_SMALL)]
     parts += [tag("div", feature_text(feature), style=_SMALL) for feature in result.config.features]
     columns = [("Baseline", result.baseline)] + ([("Steered", result.steered)] if result.steered else [])
-    heads = tag("tr", *(tag("th", tag("b", name), " ", tag("small", _numbers(text)), scope="col", style=_CELL)
+    heads = tag("tr", *(tag("th", tag("b", name), " ", tag("small", text.numbers), scope="col", style=_CELL)
                         for name, text in columns))  # fmt: skip
     cells = tag("tr", *(tag("td", *_text(result, text), style=_CELL) for _, text in columns))
     parts.append(tag("table", heads, cells, style="width:100%;table-layout:fixed"))
     if result.sweep:
         rows = [
             tag("tr", tag("th", f"{text.strength:g}", scope="row", style=_CELL), tag("td", text.text, style=_CELL),
-                tag("td", _numbers(text), style=_CELL))
+                tag("td", text.numbers, style=_CELL))
             for text in result.sweep
         ]
         head = tag("tr", *(tag("th", name, scope="col", style=_CELL) for name in ("Strength", "Text", "")))
@@ -44,15 +44,6 @@ def _summary(result: SteeringResult) -> str:
     sampling = "likeliest token" if config.temperature == 0 else warm
     stopped = "stopped" if result.stopped else ""
     return ", ".join(filter(None, [result.model, sampling, apart, stopped]))
-
-
-def _numbers(text: Generation) -> str:
-    ratio = "" if text.change_ratio is None else f"‖Δ‖/‖h‖ {text.change_ratio:.2f}"
-    if text.perplexity is None:
-        return ratio
-    return ", ".join(
-        filter(None, [ratio, f"perplexity {text.perplexity:,.1f}", f"repetition {100 * text.repetition:.0f} %"])
-    )
 
 
 def _text(result: SteeringResult, text: Generation) -> list[Html]:
@@ -139,6 +130,17 @@ class Generation:
     @property
     def pieces(self) -> list[str]:
         return [each.piece for each in self.tokens]
+
+    @property
+    def numbers(self) -> str:
+        """How far it is from the baseline and from text, in one line."""
+        parts = [] if self.perplexity is None else [f"perplexity {self.perplexity:,.1f}"]
+        parts.append(f"repetition {100 * self.repetition:.0f} %")
+        if self.kl_first is not None and self.strength is None:
+            parts.append(f"KL at first token {self.kl_first:.2f}")
+        if self.change_ratio is not None:
+            parts.append(f"‖Δ‖/‖h‖ {self.change_ratio:.2f}")
+        return ", ".join(parts)
 
     @property
     def text(self) -> str:

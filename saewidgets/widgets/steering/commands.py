@@ -397,16 +397,16 @@ def copied(config: SteeringConfig, names: dict[str, str], generated: Any, swept:
         if _made_with(generated.config) != _made_with(config):
             parts.append("made with\n" + _settings(generated.config, names))
         prompt = "".join(_prompt(generated))
-        parts.append(f"\n### Baseline ({_numbers(generated.baseline)})\n{prompt}{generated.baseline.text}")
+        parts.append(f"\n### Baseline ({generated.baseline.numbers})\n{prompt}{generated.baseline.text}")
         if generated.steered is not None:
-            parts.append(f"\n### Steered ({_numbers(generated.steered)})\n{prompt}{generated.steered.text}")
+            parts.append(f"\n### Steered ({generated.steered.numbers})\n{prompt}{generated.steered.text}")
         parts += list(generated.notes)
     if swept is not None and swept.sweep:
         feature = swept.config.features[swept.swept]
         parts.append(f"\n## Strength sweep of feature {feature.index}, seed {swept.config.seed}")
         if _made_with(swept.config) != _made_with(config):
             parts.append("made with\n" + _settings(swept.config, names))
-        parts += [f"\n### {each.strength:g} ({_numbers(each)})\n{each.text}" for each in swept.sweep]
+        parts += [f"\n### {each.strength:g} ({each.numbers})\n{each.text}" for each in swept.sweep]
     return "\n".join(parts) + "\n"
 
 
@@ -421,16 +421,6 @@ def _settings(config: SteeringConfig, names: dict[str, str]) -> str:
     used = {feature.sae for feature in config.features}
     data = {"saes": {sae: name for sae, name in names.items() if sae in used}, **data}
     return json.dumps(data, ensure_ascii=False, indent=1)
-
-
-def _numbers(text: Any) -> str:
-    parts = [] if text.perplexity is None else [f"perplexity {text.perplexity:,.1f}"]
-    parts.append(f"repetition {100 * text.repetition:.0f} %")
-    if text.kl_first is not None and text.strength is None:
-        parts.append(f"KL at first token {text.kl_first:.2f}")
-    if text.change_ratio is not None:
-        parts.append(f"‖Δ‖/‖h‖ {text.change_ratio:.2f}")
-    return ", ".join(parts)
 
 
 def failed_note(error: BaseException, tokens: int) -> Note:

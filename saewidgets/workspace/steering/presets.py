@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saewidgets.config import SteeringConfig
-from saewidgets.config.names import storable
+from saewidgets.config import SteeringConfig, arguments
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
-from saewidgets.records import Records, SAERecord
+from saewidgets.records import Records
 from saewidgets.workspace.checked import checks_arguments
 
 if TYPE_CHECKING:
-    from saewidgets.steering import PresetSAE, SteeringPreset
+    from saewidgets.steering import PresetSAE
     from saewidgets.workspace.workspace import Workspace
 
 FOLDER = "presets/steering"
-MAX_NAME = 120
 _MOST = 1000  # files that a list reads
-_PERMISSIONS = "Check the permissions of the workspace."
-_HINT = "List them with ws.steering.presets.list()."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +64,28 @@ class Presets:
             StateError: there is a preset of this name, and `replace` is not set.
             StorageError: it cannot be written.
         """
-        # Torch: seconds to import.
-        from saewidgets.steering import SteeringPreset, save_preset
+        from saewidgets.steering import PresetSAE, SteeringPreset, save_preset  # torch: seconds to import
 
-        name = _checked(name)
+        name = arguments.name(name, "what to call the preset")
         path = self._path(name)
         if path.exists() and not replace:
             raise StateError(f"There is a preset {name!r}.", where="name", hint="Choose another name, or replace it.")
         if any(feature.sae is None for feature in config.features):
             raise ConfigError("A feature does not say which SAE it belongs to.", where="features", hint="Set its sae.")
-        ids = dict.fromkeys(feature.sae for feature in config.features if feature.sae is not None)
-        saes = tuple(_preset_sae(self._workspace.saes.get(sae_id)) for sae_id in ids)
-        with storage_errors("The folder of the presets cannot be made", self._folder, _PERMISSIONS):
-            self._folder.mkdir(parents=True, exist_ok=True)
+        records = [self._workspace.saes.get(sae) for sae in dict.fromkeys(each.sae or "" for each in config.features)]
+        saes = tuple(
+            PresetSAE(id=one.id, name=one.name, model=one.model, hook_name=one.hook_name, d_sae=one.d_sae)
+            for one in records
+        )
         save_preset(SteeringPreset(name=name, saes=saes, config=config), path)
         return self._read(path)
 
     def list(self) -> Records[PresetRecord]:
         """All presets, newest first; damaged ones say so in `problem`."""
-        found = sorted(self._files(), key=lambda path: -_time(path))[:_MOST]
-        return Records([self._read(path) for path in found], PresetRecord)
+        return Records([self._read(path) for path in self._files()[:_MOST]], PresetRecord)
 
     def count(self) -> int:
-        return sum(1 for _ in self._files())
+        return len(self._files())
 
     def load(self, name: str) -> SteeringConfig:
         """The settings of a preset, with the ids that its SAEs have in this workspace.
@@ -101,7 +96,9 @@ class Presets:
             NotFoundError: there is no such preset, or one of its SAEs is not in the library.
             FormatError: the file is damaged; the message names the field.
         """
-        preset = self._preset(self._find(name))
+        from saewidgets.steering import load_preset  # torch: seconds to import
+
+        preset = load_preset(self._find(name))
         ids = {sae.id: self._here(sae) for sae in preset.saes}
         only = next(iter(ids.values())) if len(ids) == 1 else None
         features = [
@@ -113,15 +110,15 @@ class Presets:
     def delete(self, name: str) -> None:
         """Remove a preset. Raises `NotFoundError` if there is none of this name."""
         path = self._find(name)
-        with storage_errors("The preset cannot be deleted", path, _PERMISSIONS):
+        with storage_errors("The preset cannot be deleted", path, "Check the permissions of the workspace."):
             path.unlink()
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _files(self) -> Iterable[Path]:
-        if not self._folder.is_dir():
-            return ()
-        return (path for path in self._folder.glob("*.json") if path.is_file() and not path.is_symlink())
+    def _files(self) -> Sequence[Path]:
+        """Newest first."""
+        found = (path for path in self._folder.glob("*.json") if path.is_file() and not path.is_symlink())
+        return sorted(found, key=lambda path: -_time(path))
 
     def _path(self, name: str) -> Path:
         """A name of any characters as the name of a file: readable, and unlike that of any other name."""
@@ -130,7 +127,7 @@ class Presets:
         return self._folder / f"{readable or 'preset'}-{digest}.json"
 
     def _find(self, name: str) -> Path:
-        name = _checked(name)
+        name = arguments.name(name, "the name of a preset")
         path = self._path(name)
         if path.is_file() and not path.is_symlink():
             return path
@@ -138,16 +135,14 @@ class Presets:
         for record in self.list():
             if record.name == name:
                 return Path(record.path)
-        raise NotFoundError(f"There is no preset {name!r}.", where="name", hint=_HINT)
-
-    def _preset(self, path: Path) -> SteeringPreset:
-        from saewidgets.steering import load_preset  # torch: seconds to import
-
-        return load_preset(path)
+        hint = "List them with ws.steering.presets.list()."
+        raise NotFoundError(f"There is no preset {name!r}.", where="name", hint=hint)
 
     def _read(self, path: Path) -> PresetRecord:
+        from saewidgets.steering import load_preset  # torch: seconds to import
+
         try:
-            preset = self._preset(path)
+            preset = load_preset(path)
         except (FormatError, NotFoundError) as error:
             return PresetRecord(path.stem, 0, (), "", _time(path), str(path), problem=error.what)
         config = preset.config
@@ -155,43 +150,20 @@ class Presets:
         return PresetRecord(preset.name, len(config.features), names, config.prompt, _time(path), str(path))
 
     def _here(self, sae: PresetSAE) -> str:
-        try:
+        with suppress(NotFoundError):
             return self._workspace.saes.get(sae.id).id
-        except NotFoundError:
-            same = [
-                record for record in self._workspace.saes.list()
-                if (record.name, record.hook_name, record.d_sae) == (sae.name, sae.hook_name, sae.d_sae)
-            ]  # fmt: skip
+        wanted = sae.name, sae.hook_name, sae.d_sae
+        same = [one.id for one in self._workspace.saes.list() if (one.name, one.hook_name, one.d_sae) == wanted]
         if len(same) == 1:
-            return same[0].id
+            return same[0]
         place = " ".join(filter(None, [sae.model, sae.hook_name]))
         raise NotFoundError(
             f"The preset needs the SAE {sae.name or sae.id}{f' ({place})' if place else ''}, which is not in this "
-            "workspace.",
-            where=sae.id, hint="Add it to the library, then load the preset again.",
+            "workspace.", where=sae.id, hint="Add it to the library, then load the preset again.",
         )
-
-
-def _preset_sae(record: SAERecord) -> PresetSAE:
-    from saewidgets.steering import PresetSAE  # torch: seconds to import
-
-    return PresetSAE(
-        id=record.id, name=record.name, model=record.model, hook_name=record.hook_name, d_sae=record.d_sae
-    )
-
-
-def _checked(name: str) -> str:
-    text = storable(name).strip() if isinstance(name, str) else ""
-    if not text or len(text) > MAX_NAME:
-        raise ConfigError(
-            "A preset needs a name." if not text else f"A name has at most {MAX_NAME} characters.", where="name",
-            hint="Enter a name such as ships and money.",
-        )
-    return text
 
 
 def _time(path: Path) -> float:
-    try:
-        return os.stat(path).st_mtime
-    except OSError:  # deleted meanwhile
-        return 0.0
+    with suppress(OSError):  # deleted meanwhile
+        return path.stat().st_mtime
+    return 0.0

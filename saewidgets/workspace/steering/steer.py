@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from saewidgets.config import SteeringConfig, SteeringFeature
 from saewidgets.config.arguments import readable
+from saewidgets.config.base import Config
 from saewidgets.config.steering import WantedFeature, feature_fields
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.feature_records import check_index
@@ -19,15 +19,17 @@ from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.held import canonical, missing
 from saewidgets.workspace.steering.presets import Presets
 from saewidgets.workspace.steering.strengths import Maximum, Strengths, Suggestion
-from saewidgets.workspace.subjects import find_subject
+from saewidgets.workspace.subjects import Subject, find_subject
 
 if TYPE_CHECKING:
     from saewidgets.lm import LoadedModel
     from saewidgets.steering import Steering as Attached
     from saewidgets.steering import SteeringResult, SteeringSource, TokenEvent
+    from saewidgets.workspace.live import Live
     from saewidgets.workspace.workspace import Workspace
 
 T = TypeVar("T")
+Found = Sequence[tuple[SAERecord, WantedFeature]]
 SLICE = 0.03
 """Seconds of work between two batches of a job: one token where a token takes longer, a few where it is quick."""
 
@@ -68,12 +70,9 @@ class Steering:
                 f"There is no setting {unknown[0]!r}.", where=unknown[0],
                 hint=f"There is {', '.join(sorted(SteeringConfig.model_fields.keys() - {'features', 'prompt'}))}.",
             )
-        if not isinstance(prompt, str):
-            raise ConfigError(f"The prompt is a {type(prompt).__name__}.", where="prompt", hint="Give a text.")
         config = SteeringConfig(prompt=readable(prompt, "prompt"), **settings)
         return self._run(
-            _wanted(features, sae), config, model=model, tokenizer=tokenizer, steered=True, swept=swept, stop=stop,
-            on_token=on_token,
+            self.resolve(features, sae), config, model, tokenizer, swept=swept, stop=stop, on_token=on_token
         )
 
     def run(
@@ -100,30 +99,39 @@ class Steering:
             on_phase: told what is being done: ``"loading"``, ``"measuring"``, ``"writing"``.
         """
         return self._run(
-            _wanted(config.features), config, on_phase=on_phase, model=model, tokenizer=tokenizer, steered=steered,
-            swept=swept, stop=stop, on_token=on_token,
+            self.resolve(config.features), config, model, tokenizer, on_phase, steered=steered, swept=swept, stop=stop,
+            on_token=on_token,
         )
 
     def _run(
-        self, found: Sequence[WantedFeature], config: SteeringConfig, *, model: Any, tokenizer: Any,
+        self, found: Found, config: SteeringConfig, model: Any, tokenizer: Any,
         on_phase: Callable[[str], None] | None = None, **how: Any,
     ) -> SteeringResult:
         from saewidgets.steering import steps  # torch: seconds to import
 
         tell = on_phase or (lambda phase: None)
-        records = self._records(found)
         tell("loading")
-        lm = self._model(records, model, tokenizer)
-        sources = self._sources(records, str(lm.device))
+        lm = self._model(found, model, tokenizer)
+        sources = self._sources(found, str(lm.device))
         tell("measuring")
-        features = self._complete(found, records, sources, lambda: lm)
+        features = self._complete(found, sources, lambda: lm)
         settings = {name: getattr(config, name) for name in type(config).model_fields if name != "features"}
         tell("writing")
         work = steps(lm, sources, features, settings.pop("prompt"), **how, **settings)
-        while True:
-            done = self._between(lm, partial(_advance, work))
-            if done is not None:
-                return done[0]
+
+        def advance() -> SteeringResult | None:
+            end = time.perf_counter() + SLICE
+            try:
+                while time.perf_counter() < end:
+                    next(work)
+            except StopIteration as stopped:
+                result: SteeringResult = stopped.value
+                return result
+            return None
+
+        while (result := self._between(lm, advance)) is None:
+            pass
+        return result
 
     def tokens(self, sae_id: str, prompt: str, *, prepend_bos: bool = True) -> list[PromptToken]:
         """The tokens that positions count, of the model of an SAE.
@@ -133,13 +141,12 @@ class Steering:
             StateError, NotFoundError: there is no such SAE, or its model cannot be loaded.
         """
         # Torch: seconds to import.
-        from saewidgets.lm import TokenText, special_tokens
+        from saewidgets.lm import special_tokens
         from saewidgets.steering.steer import prompt_ids
 
-        lm = self._model_of(self.record(sae_id))
-        ids = prompt_ids(lm, prompt, prepend_bos)
-        bos = special_tokens(lm.tokenizer).bos
-        pieces = TokenText(lm.tokenizer).pieces(ids)
+        model = self._live.open(self._subject(self.record(sae_id))).model
+        ids = prompt_ids(model.lm, prompt, prepend_bos)
+        bos, pieces = special_tokens(model.lm.tokenizer).bos, model.text.pieces(ids)
         return [PromptToken(token, piece, token == bos) for token, piece in zip(ids, pieces, strict=True)]
 
     def probe(self, config: SteeringConfig) -> float | None:
@@ -154,19 +161,19 @@ class Steering:
         from saewidgets.steering.steer import prompt_ids
         from saewidgets.steering.steered import Steering as Attached
 
-        found = _wanted(config.features)
-        records = self._records(found)
+        found = self.resolve(config.features)
         if not found or not config.prompt or config.positions == "generated":
             return None
-        if not all(map(self._has_model, records.values())):
+        subjects = [self._subject(record) for record, _ in found]
+        if not all(map(self._live.has_model, subjects)):
             return None
-        lm = self._model_of(next(iter(records.values())))
+        lm = self._live.open(subjects[0]).model.lm
         ids = prompt_ids(lm, config.prompt, config.prepend_bos)
         chosen = config.positions if isinstance(config.positions, tuple) else (0,)
         if chosen[-1] >= len(ids) or (lm.context is not None and len(ids) > lm.context):
             return None  # what is wrong is said when it is generated
-        sources = self._sources(records, str(lm.device))
-        features = self._complete(found, records, sources, lambda: lm)
+        sources = self._sources(found, str(lm.device))
+        features = self._complete(found, sources, lambda: lm)
         steering = Attached(
             lm, choose(features, sources), positions=config.positions, steer_bos=config.steer_bos,
             prompt_tokens=len(ids),
@@ -188,7 +195,7 @@ class Steering:
         """
         record = self.record(sae_id)
         check_index(index, record.d_sae, owner=record.name)
-        if (measured := self._strengths.measured(record, [index])):
+        if measured := self._strengths.measured(record, [index]):
             return measured[index]
         lm = self._model_of(record)
         return self._strengths.find(record, [index], self._source(record, str(lm.device)), lambda: lm)[index]
@@ -216,9 +223,12 @@ class Steering:
         Raises:
             ConfigError, NotFoundError: a feature is not one, or its SAE is not there.
         """
-        found = _wanted(features, sae)
-        records = self._records(found)
-        return [(records[each.sae or ""], each) for each in found]
+        wanted = _wanted(features, sae)
+        records = {name: self.record(name) for name in dict.fromkeys(each.sae or "" for each in wanted)}
+        found = [(records[each.sae or ""], each) for each in wanted]
+        for number, (record, each) in enumerate(found):
+            check_index(each.index, record.d_sae, f"features.{number}.index", record.name)
+        return found
 
     def record(self, wanted: str) -> SAERecord:
         """The SAE of an id, a beginning of one or a name; of a training the SAE that was imported from it.
@@ -239,11 +249,11 @@ class Steering:
         return self._workspace.saes.get(sae_id)
 
     def is_loaded(self, sae_id: str) -> bool:
-        return self._has_model(self.record(sae_id))
+        return self._live.has_model(self._subject(self.record(sae_id)))
 
     def unload(self) -> None:
         """Let go of the language model and the SAEs that were loaded, also those of live readings."""
-        self._workspace.features.live.forget()
+        self._live.forget()
 
     # ------------------------------------------------------------------------------------------------ attach
 
@@ -256,32 +266,35 @@ class Steering:
         from saewidgets.lm import LoadedModel, input_device, wrap_model
         from saewidgets.steering import steered
 
-        found = _wanted(features, sae)
-        records = self._records(found)
+        found = self.resolve(features, sae)
         if model is None or isinstance(model, str | LoadedModel):
-            model = self._model(records, model, tokenizer)
+            model = self._model(found, model, tokenizer)
             device = model.device
         else:
             device = input_device(model)
-        sources = self._sources(records, str(device))
+        sources = self._sources(found, str(device))
 
         def read_with() -> LoadedModel:  # its text is only read where a largest activation has to be estimated
             if isinstance(model, LoadedModel):
                 return model
-            return wrap_model(model, tokenizer or self._tokenizer_of(next(iter(records.values()))))
+            return wrap_model(model, tokenizer or self._tokenizer_of(found[0][0]))
 
-        complete = self._complete(found, records, sources, read_with)
+        complete = self._complete(found, sources, read_with)
         with steered(model, complete, sae=sources, tokenizer=tokenizer, **settings) as steering:
             yield steering
 
     # ------------------------------------------------------------------------------------------------ inside
 
+    @property
+    def _live(self) -> Live:
+        return self._workspace.features.live
+
+    def _subject(self, record: SAERecord) -> Subject:
+        return find_subject(self._workspace, record.id)
+
     def _model_of(self, record: SAERecord) -> LoadedModel:
         """The model that an SAE was made for: the user's own if it was trained on that, else loaded."""
-        return self._workspace.features.live.open(find_subject(self._workspace, record.id)).model.lm
-
-    def _has_model(self, record: SAERecord) -> bool:
-        return self._workspace.features.live.has_model(find_subject(self._workspace, record.id))
+        return self._live.open(self._subject(record)).model.lm
 
     def _tokenizer_of(self, record: SAERecord) -> Any:
         """The tokenizer of the model that an SAE was made for, without the model."""
@@ -289,7 +302,7 @@ class Steering:
         from saewidgets.demo import resolve_model
         from saewidgets.lm import load_tokenizer
 
-        subject = find_subject(self._workspace, record.id)
+        subject = self._subject(record)
         if subject.model_given:
             raise missing(record.id, "Pass its tokenizer=….")
         if subject.model is None:
@@ -303,57 +316,49 @@ class Steering:
         """An SAE with its place in the model, on any device if None."""
         from saewidgets.steering import SteeringSource  # torch: seconds to import
 
-        subject = find_subject(self._workspace, record.id)
-        sae = self._workspace.features.live.sae(subject, device)
+        subject = self._subject(record)
+        sae = self._live.sae(subject, device)
         out = record.metadata.get("hook_name_out") or sae.metadata.get("hook_name_out")
         return SteeringSource(sae, subject.hook_name, out, name=record.name)
 
-    def _sources(self, records: Mapping[str, SAERecord], device: str) -> dict[str, SteeringSource]:
-        return {record.id: self._source(record, device) for record in records.values()}
+    def _sources(self, found: Found, device: str) -> dict[str, SteeringSource]:
+        records = {record.id: record for record, _ in found}
+        return {sae_id: self._source(record, device) for sae_id, record in records.items()}
 
     def _complete(
-        self, found: Sequence[WantedFeature], records: Mapping[str, SAERecord],
-        sources: Mapping[str, SteeringSource], model: Callable[[], LoadedModel],
+        self, found: Found, sources: Mapping[str, SteeringSource], model: Callable[[], LoadedModel]
     ) -> list[SteeringFeature]:
         """The features with the ids of their SAEs and their largest activations."""
-        features = [each.model_dump() | {"sae": records[each.sae or ""].id} for each in found]
-        for record in {each.id: each for each in records.values()}.values():
-            open_ones = [
-                feature for feature, each in zip(features, found, strict=True)
-                if each.needs_maximum and feature["sae"] == record.id
-            ]
-            indices = [feature["index"] for feature in open_ones]
-            known = self._strengths.find(record, indices, sources[record.id], model)
-            for feature in open_ones:
-                feature["a_max"] = known[feature["index"]].needed(record.name, feature["index"])
-        return [SteeringFeature.from_data(feature) for feature in features]
+        known: dict[str, Mapping[int, Maximum]] = {}
+        for record in {record.id: record for record, _ in found}.values():
+            indices = [each.index for own, each in found if own.id == record.id and each.needs_maximum]
+            known[record.id] = self._strengths.find(record, indices, sources[record.id], model)
+        complete = []
+        for record, each in found:
+            fields = each.model_dump() | {"sae": record.id}
+            if each.needs_maximum:
+                fields["a_max"] = known[record.id][each.index].needed(record.name, each.index)
+            complete.append(SteeringFeature.from_data(fields))
+        return complete
 
-    def _records(self, found: Sequence[WantedFeature]) -> dict[str, SAERecord]:
-        """By what the features call them; every feature is there."""
-        records = {name: self.record(name) for name in dict.fromkeys(each.sae or "" for each in found)}
-        for number, each in enumerate(found):
-            record = records[each.sae or ""]
-            check_index(each.index, record.d_sae, f"features.{number}.index", record.name)
-        return records
-
-    def _model(self, records: Mapping[str, SAERecord], model: Any, tokenizer: Any) -> LoadedModel:
-        subjects = [find_subject(self._workspace, record.id) for record in records.values()]
-        if model is None and not records:
+    def _model(self, found: Found, model: Any, tokenizer: Any) -> LoadedModel:
+        if model is not None:
+            return self._live.model(None, model=model, tokenizer=tokenizer).lm
+        if not found:
             raise ConfigError(
                 "Without a feature the model is not known.", where="features",
                 hint="Give a feature such as (sae_id, 7451, 2.0), or the model.",
             )
+        records = {record.id: record for record, _ in found}.values()
+        subjects = [self._subject(record) for record in records]
         # Features of one model share its name, and the training that was given its user's own.
-        if model is None and len({(one.model, one.model_given and one.origin.training_id) for one in subjects}) > 1:
-            names = ", ".join(f"{each.name} ({each.model or 'unknown'})" for each in records.values())
+        if len({(one.model, one.model_given and one.origin.training_id) for one in subjects}) > 1:
+            names = ", ".join(f"{each.name} ({each.model or 'unknown'})" for each in records)
             raise ConfigError(
                 f"The SAEs were made for different models: {names}.", where="features",
                 hint="Choose features of SAEs of one model.",
             )
-        live = self._workspace.features.live
-        if model is not None:
-            return live.model(None, model=model, tokenizer=tokenizer).lm
-        return live.open(subjects[0]).model.lm
+        return self._live.open(subjects[0]).model.lm
 
     def _between(self, lm: LoadedModel, fn: Callable[[], T]) -> T:
         """Run `fn` on the model's device between the batches of the job that runs there."""
@@ -361,31 +366,17 @@ class Steering:
         return self._workspace.manager.run_between(lane, fn).result()
 
 
-def _advance(work: Any) -> tuple[SteeringResult] | None:
-    end = time.perf_counter() + SLICE
-    while True:
-        try:
-            next(work)
-        except StopIteration as stopped:
-            return (stopped.value,)
-        if time.perf_counter() >= end:
-            return None
+class _Features(Config):
+    features: tuple[WantedFeature, ...]
 
 
-def _wanted(features: Sequence[Any], sae: str | None = None) -> list[WantedFeature]:
+def _wanted(features: Sequence[Any], sae: str | None = None) -> tuple[WantedFeature, ...]:
     """Every feature with the name of its SAE; `sae` is that of features that name none."""
-    found = []
-    for number, fields in enumerate(feature_fields(features)):
-        where = f"features.{number}"
-        own = fields["sae"] or sae
-        if not isinstance(own, str):
+    rows = [fields | {"sae": fields["sae"] or sae} for fields in feature_fields(features)]
+    for number, fields in enumerate(rows):
+        if not isinstance(fields["sae"], str):
             raise ConfigError(
-                "The feature does not say which SAE it belongs to.", where=f"{where}.sae",
+                "The feature does not say which SAE it belongs to.", where=f"features.{number}.sae",
                 hint="Write (sae_id, index, strength) or (sae_id, index, strength, mode), or name it as sae=….",
             )
-        try:
-            found.append(WantedFeature.from_data(fields | {"sae": own}))
-        except ConfigError as error:
-            place = f"{where}.{error.where}" if error.where else where
-            raise ConfigError(error.what, where=place, hint=error.hint) from error
-    return found
+    return _Features.from_data({"features": rows}).features

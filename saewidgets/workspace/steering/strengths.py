@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import DemoCorpus, SteeringFeature, TextCorpus
@@ -44,12 +45,10 @@ Between = Callable[["LoadedModel", Callable[[], Any]], Any]
 
 @dataclass(frozen=True, slots=True)
 class Maximum:
-    """The largest activation of a feature.
+    """The largest activation of a feature, in the SAE's units; 0 if it did not fire.
 
-    Attributes:
-        value: in the SAE's units; 0 if it did not fire.
-        exact: an extraction measured it; else it is a lower bound.
-        basis: over which text, as the end of a sentence: ``"over 65,536 tokens (extraction)"``.
+    `exact`: an extraction measured it; else it is a lower bound. `basis`: over which text, as the end of a sentence:
+    ``"over 65,536 tokens (extraction)"``.
     """
 
     value: float
@@ -86,7 +85,7 @@ class Strengths:
 
     def __init__(self, workspace: Workspace, between: Between) -> None:
         self._workspace, self._between = workspace, between
-        self._maxima: dict[tuple[str, float, int], Maximum] = {}
+        self._maxima: dict[tuple[str, float], dict[int, Maximum]] = {}  # by SAE and time of its last change
         self._norms: dict[tuple[str, float], float] = {}
 
     def measured(self, record: SAERecord, indices: Sequence[int]) -> dict[int, Maximum]:
@@ -97,12 +96,6 @@ class Strengths:
         basis = f"over {store.manifest.n_tokens:,} tokens (extraction)"
         return {index: Maximum(float(store.max[index]), True, basis) for index in indices}
 
-    def known(self, record: SAERecord, indices: Sequence[int]) -> dict[int, Maximum]:
-        """What is known without any work: measured, or estimated before."""
-        keys = {index: (record.id, record.updated_at, index) for index in indices}
-        estimated = {index: self._maxima[key] for index, key in keys.items() if key in self._maxima}
-        return estimated | self.measured(record, indices)
-
     def find(
         self, record: SAERecord, indices: Sequence[int], source: SteeringSource, model: Callable[[], LoadedModel]
     ) -> Mapping[int, Maximum]:
@@ -110,35 +103,27 @@ class Strengths:
 
         `model` gives the language model, and is asked only where something has to be estimated.
         """
-        found = self.known(record, indices)
-        left = [index for index in dict.fromkeys(indices) if index not in found]
-        if not left:
-            return found
-        from saewidgets.steering import estimate_max  # torch: seconds to import
+        found = self.measured(record, indices)
+        estimated = self._maxima.setdefault((record.id, record.updated_at), {})
+        if left := [index for index in dict.fromkeys(indices) if index not in found and index not in estimated]:
+            from saewidgets.steering import estimate_max  # torch: seconds to import
 
-        lm = model()
-        contexts, label = self._contexts(record, lm)
-        largest = dict.fromkeys(left, 0.0)
-        for part in contexts.split(BATCH):
-            def one(part: Any = part) -> dict[int, float]:
-                return estimate_max(source, lm, part, left, batch_size=BATCH)
-
-            for index, value in self._between(lm, one).items():
-                largest[index] = max(largest[index], value)
-        basis = f"over {contexts.numel():,} tokens of {label} (an estimate)"
-        for index, value in largest.items():
-            found[index] = self._maxima[record.id, record.updated_at, index] = Maximum(value, False, basis)
-        return found
+            lm = model()
+            contexts, label = self._contexts(record, lm)
+            largest = dict.fromkeys(left, 0.0)
+            for part in contexts.split(BATCH):
+                one = partial(estimate_max, source, lm, part, left, batch_size=BATCH)
+                for index, value in self._between(lm, one).items():
+                    largest[index] = max(largest[index], value)
+            basis = f"over {contexts.numel():,} tokens of {label} (an estimate)"
+            estimated |= {index: Maximum(value, False, basis) for index, value in largest.items()}
+        return estimated | found
 
     def suggest(
         self, record: SAERecord, index: int, maximum: Maximum, source: Callable[[], SteeringSource],
         model: Callable[[], LoadedModel],
     ) -> Suggestion:
-        """The strength to begin with; the model is asked for only where no extraction says how long states are.
-
-        Raises:
-            NotFoundError, FormatError: the SAE cannot be loaded.
-        """
+        """The strength to begin with; the model is asked for only where no extraction says how long states are."""
         if maximum.value <= 0:
             return Suggestion(0.0, None, maximum)
         place = source()
@@ -147,7 +132,10 @@ class Strengths:
         except SAEWidgetsError:  # neither an extraction nor the model is here: that is said when it is generated
             norm = None
         ratio = _ratio_at_one(place, index, maximum.value, norm) if norm else None
-        return Suggestion(strength_for(ratio), ratio, maximum)
+        if ratio is None or not math.isfinite(ratio) or ratio <= 0:
+            return Suggestion(UNKNOWN, ratio, maximum)
+        wanted = min(LARGEST, MODERATE / ratio)
+        return Suggestion(round(wanted, 1) if wanted >= 0.1 else float(f"{wanted:.1g}"), ratio, maximum)
 
     def _latest(self, record: SAERecord) -> ExtractionRecord | None:
         latest = self._workspace.extractions.latest(record.id)
@@ -170,11 +158,7 @@ class Strengths:
         return self._norms[key]
 
     def _contexts(self, record: SAERecord, lm: LoadedModel) -> tuple[Any, str]:
-        """Token ids ``[n, length]`` to measure on and what to call the text: what it was trained on, else the demo's.
-
-        Raises:
-            StateError: that text is too short.
-        """
+        """Token ids ``[n, length]`` to measure on and what to call the text: that of its training, else the demo's."""
         import torch  # seconds to import, and so are these
 
         from saewidgets.activations import open_corpus
@@ -213,14 +197,6 @@ class Strengths:
         except (NotFoundError, ConfigError, KeyError, TypeError):
             pass  # deleted, or from elsewhere: any English text gives a bound
         return DemoCorpus(), "the demo corpus"
-
-
-def strength_for(ratio: float | None) -> float:
-    """The strength to begin with for a feature that changes h by `ratio` · ‖h‖ at strength 1: see the rule above."""
-    if ratio is None or not math.isfinite(ratio) or ratio <= 0:
-        return UNKNOWN
-    wanted = min(LARGEST, MODERATE / ratio)
-    return round(wanted, 1) if wanted >= 0.1 else float(f"{wanted:.1g}")
 
 
 def _ratio_at_one(source: SteeringSource, index: int, a_max: float, norm: float) -> float:
