@@ -19,8 +19,7 @@ from saewidgets.config.arguments import optional_text, refuse
 from saewidgets.config.arguments import path as take_path
 from saewidgets.config.corpus import CorpusConfig, TextCorpus
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.config.names import check_revision, hub_model
-from saewidgets.config.packing import Packing
+from saewidgets.config.names import check_revision
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import check_index
@@ -33,10 +32,10 @@ from saewidgets.sae import SAE
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.checked import numbers
 from saewidgets.workspace.held import take
+from saewidgets.workspace.library.sae_files import layer_of
 from saewidgets.workspace.reading.store_examples import StoreExamples
-from saewidgets.workspace.subjects import CONTEXT
+from saewidgets.workspace.subjects import CONTEXT, Subject, unlisted_subject
 
-_LAYER = re.compile(r"(?:^|\.)(?:blocks|layers|h)\.(\d{1,4})\.")
 _PLAIN = re.compile(r"[\w.+\- ]{1,120}")
 
 
@@ -88,96 +87,85 @@ def analyze_sae(
         refuse(sae, "sae", "an SAE, or where one is", "Give a loaded SAE, a path or a repository of the hub.")
     optional_text(name, "name", "what to call the file")
     optional_text(hook_name, "hook_name", "where the SAE reads")
-    if save_dir is not None:
-        save_dir = take_path(save_dir, "save_dir", "a folder")
+    folder = take_path(save_dir, "save_dir", "a folder") if save_dir is not None else None
     settings, text = _settings(texts, corpus, config)
     if name is not None and (not _PLAIN.fullmatch(name) or name.startswith(".")):
         raise ConfigError(f"{name!r} is no name for a file.", where="name", hint='Use one such as "layer_6".')
-    given = _given(model, tokenizer)
+    named = isinstance(model, str | Path | LoadedModel) or model is None
+    if named and tokenizer is not None:
+        raise ConfigError(
+            "A tokenizer goes with a loaded model.", where="tokenizer", hint="Leave it out: the model has its own."
+        )
+    held = None if named else take(model, tokenizer)
     path = sae if isinstance(sae, str | Path) else None
     loaded: Any = load_sae(path) if path is not None else sae
-    hook = hook_name or _said(loaded, "hook_name")
+    subject = unlisted_subject(loaded)
+    hook = hook_name or subject.hook_name
     if hook is None:
         raise ConfigError(
             "It is not known where in the model the SAE reads.", where="hook_name",
             hint='Give it: hook_name="blocks.6.hook_resid_post".',
         )
-    wanted = _inside(features, loaded.d_sae)
-    lm = given or _named_model(loaded, settings, model)
-    found = _interpret(loaded, lm, hook, settings, text, wanted)
-    if save_dir is not None:
-        stem = name or _default_name(hook, path)
-        write_interpretations(found.values(), save_dir / f"{stem}_interpretations.json")
+    indices = range(loaded.d_sae) if features is None else numbers(features, "features")
+    for index in () if features is None else indices:
+        check_index(index, loaded.d_sae, "features")
+    if held is not None:
+        lm = wrap_model(held.model, held.tokenizer)
+    elif isinstance(model, LoadedModel):
+        lm = model
+    else:
+        wanted = str(model) if model is not None else settings.model or subject.model
+        if wanted is None:
+            raise ConfigError(
+                "It is not known which model the SAE was made for.", where="model", hint='Give it: model="gpt2".'
+            )
+        check_revision(wanted, settings.model_revision)
+        lm = load_model(
+            resolve_model(wanted), revision=settings.model_revision, dtype=settings.model_dtype,
+            device=resolve_device(settings.device), name=wanted if wanted == "demo" else None,
+        )  # fmt: skip
+    found = _interpret(loaded, subject, lm, hook, settings, text, indices)
+    if folder is not None:
+        layer = layer_of(hook)
+        stem = re.sub(r"[^\w.+\-]+", "-", Path(path).stem).strip("-.")[:100] if path is not None else ""
+        stem = name or (f"layer_{layer}" if layer is not None else stem or "sae")
+        write_interpretations(found.values(), folder / f"{stem}_interpretations.json")
     return found
 
 
 def _settings(texts: Any, corpus: Any, config: Any) -> tuple[ExtractionConfig, CorpusConfig]:
-    if isinstance(config, ExtractionConfig):
-        settings = config
-    else:
-        if config is not None and not isinstance(config, Mapping):
-            refuse(config, "config", "how to read", "Give an ExtractionConfig, or its fields as a dictionary.")
-        settings = ExtractionConfig.from_data(dict(config or {}))
+    if config is not None and not isinstance(config, ExtractionConfig | Mapping):
+        refuse(config, "config", "how to read", "Give an ExtractionConfig, or its fields as a dictionary.")
+    settings = config if isinstance(config, ExtractionConfig) else ExtractionConfig.from_data(dict(config or {}))
     if texts is not None and corpus is not None:
         raise ConfigError("Both texts and a corpus were given.", where="texts", hint="Give one of them.")
     if texts is not None:
-        if isinstance(texts, str):
-            raise ConfigError("Texts are a list of strings.", where="texts", hint="Give [text], or corpus=path.")
-        if not isinstance(texts, Iterable):
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
             refuse(texts, "texts", "what to read, a list of strings", "Give [text], or corpus=path.")
         strings = list(texts)
         for number, text in enumerate(strings, 1):
             if not isinstance(text, str):
                 raise ConfigError(f"Text {number:,} is no string but {type(text).__name__}.", where="texts")
-        if not any(text.strip() for text in strings):
-            raise ConfigError("There is no text to read.", where="texts", hint='Give some, or corpus="demo".')
-        corpus = TextCorpus(strings=tuple(strings))
+        corpus = TextCorpus(strings=tuple(strings)) if any(text.strip() for text in strings) else None
     if corpus is not None:
         settings = settings.replace(corpus=corpus)
-    if settings.corpus is None:
+    if settings.corpus is None or (texts is not None and corpus is None):
         raise ConfigError("There is no text to read.", where="texts", hint='Give texts=[…] or corpus="demo".')
     return settings, settings.corpus
 
 
-def _given(model: Any, tokenizer: Any) -> LoadedModel | None:
-    """The model that was handed in as an object; None for a name."""
-    if isinstance(model, str | Path | LoadedModel) or model is None:
-        if tokenizer is not None:
-            raise ConfigError(
-                "A tokenizer goes with a loaded model.", where="tokenizer", hint="Leave it out: the model has its own."
-            )
-        return model if isinstance(model, LoadedModel) else None
-    held = take(model, tokenizer)
-    return wrap_model(held.model, held.tokenizer) if held is not None else None
-
-
-def _named_model(sae: Any, settings: ExtractionConfig, model: str | Path | None) -> LoadedModel:
-    said = _said(sae, "model_name")
-    wanted = str(model) if model is not None else settings.model or hub_model(said) or said
-    if wanted is None:
-        raise ConfigError(
-            "It is not known which model the SAE was made for.", where="model", hint='Give it: model="gpt2".'
-        )
-    check_revision(wanted, settings.model_revision)
-    return load_model(
-        resolve_model(wanted), revision=settings.model_revision, dtype=settings.model_dtype,
-        device=resolve_device(settings.device), name=wanted if wanted == "demo" else None,
-    )  # fmt: skip
-
-
 def _interpret(
-    sae: Any, lm: LoadedModel, hook_name: str, settings: ExtractionConfig, corpus: CorpusConfig, wanted: Iterable[int]
+    sae: Any, subject: Subject, lm: LoadedModel, hook_name: str, settings: ExtractionConfig, corpus: CorpusConfig,
+    wanted: Iterable[int],
 ) -> dict[int, dict[str, Any]]:
     """One pass in a folder of its own, which is removed; the interpretations."""
-    said = _said(sae, "context_size", int)
-    context_size = settings.context_size or said or min(CONTEXT, lm.context or CONTEXT)
+    context_size = settings.context_size or subject.context_size or min(CONTEXT, lm.context or CONTEXT)
     check_context(lm.name, lm.context, context_size)
     with tempfile.TemporaryDirectory(prefix="saewidgets-", ignore_cleanup_errors=True) as folder:
         tokens = Path(folder) / "tokens"
         packed = pack(
             open_corpus(corpus), lm.tokenizer, folder=tokens, validation_share=0.0, wanted=settings.tokens,
-            context_size=context_size,
-            packing=Packing.from_data(dict(sae.metadata)),
+            context_size=context_size, packing=subject.packing,
         )  # fmt: skip
         count = min(packed.n_contexts, max(1, settings.tokens // packed.context_size))
         contexts = np.arange(count, dtype=np.int64) * packed.n_contexts // count
@@ -188,22 +176,3 @@ def _interpret(
             sae.to(before)
         store = Store(Path(folder) / "features", tokens)
         return {item["feature_id"]: item for item in interpret_features(StoreExamples(store), wanted)}
-
-
-def _inside(features: Iterable[int] | None, d_sae: int) -> Sequence[int]:
-    if features is None:
-        return range(d_sae)
-    return [check_index(index, d_sae, "features") for index in numbers(features, "features")]
-
-
-def _said(sae: Any, key: str, kind: type = str) -> Any:
-    """What the SAE's files say, if it is of that kind."""
-    value = sae.metadata.get(key)
-    return value if type(value) is kind and value != "" else None
-
-
-def _default_name(hook_name: str, path: str | Path | None) -> str:
-    if (layer := _LAYER.search(hook_name)) is not None:
-        return f"layer_{layer[1]}"
-    stem = re.sub(r"[^\w.+\-]+", "-", Path(path).stem).strip("-.")[:100] if path is not None else ""
-    return stem or "sae"

@@ -94,35 +94,28 @@ class HeldModels:
 
     def __init__(self) -> None:
         self._kept: dict[str, Held] = {}
-        self._seen: dict[str, tuple[weakref.ref[Any], Any]] = {}
+        self._seen: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self._tokenizers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # of those models
         self._lock = threading.Lock()
 
     def keep(self, training_id: str, held: Held) -> None:
         """Keep the model for this training."""
         with self._lock:
             self._kept[training_id] = held
-            self._seen.pop(training_id, None)
 
     def get(self, training_id: str) -> Held | None:
         """The model of this training, if it was handed in here and is still there."""
         with self._lock:
             if (held := self._kept.get(training_id)) is not None:
                 return held
-            reference, tokenizer = self._seen.get(training_id, (None, None))
-            model = reference() if reference is not None else None
-            return None if model is None else Held(model, tokenizer)
+            model = self._seen.get(training_id)
+            return None if model is None else Held(model, self._tokenizers[model])
 
     def let_go(self, training_id: str) -> None:
         """Leave it to the user how long the model stays in memory."""
         with self._lock:
-            if (held := self._kept.pop(training_id, None)) is None:
-                return
-
-            def gone(reference: weakref.ref[Any]) -> None:  # without the lock: it may run anywhere, also inside it
-                if self._seen.get(training_id, (None, None))[0] is reference:
-                    self._seen.pop(training_id, None)
-
-            self._seen[training_id] = weakref.ref(held.model, gone), held.tokenizer
+            if (held := self._kept.pop(training_id, None)) is not None:
+                self._seen[training_id], self._tokenizers[held.model] = held.model, held.tokenizer
 
     def forget(self, training_id: str) -> None:
         """Know nothing of it any more."""

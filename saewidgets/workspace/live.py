@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,39 +47,32 @@ class LiveModel:
 
         self.lm = lm
         self.text: TokenText = TokenText(lm.tokenizer)
-        self._encode: Callable[[list[str]], list[list[int]]] | None = None
-        self._head: Unembedding | None = None
-        self._losses: CrossEntropy | None = None
         self._lock = threading.Lock()
 
     def ids(self, text: str) -> list[int]:
         """The tokens of a text, none of them special."""
-        from saewidgets.activations.packing import text_encoder  # torch: seconds to import
-
         with self._lock:  # a tokenizer refuses to be used by two threads
-            if self._encode is None:
-                self._encode = text_encoder(copy.deepcopy(self.lm.tokenizer))
             return self._encode([text])[0]
 
-    @property
+    @cached_property
+    def _encode(self) -> Callable[[list[str]], list[list[int]]]:
+        from saewidgets.activations.packing import text_encoder  # torch: seconds to import
+
+        return text_encoder(copy.deepcopy(self.lm.tokenizer))
+
+    @cached_property
     def head(self) -> Unembedding:
         """The map from directions to logits. Raises `HookError` where the model has none that is known."""
         from saewidgets.lm.unembedding import unembedding  # torch: seconds to import
 
-        with self._lock:
-            if self._head is None:
-                self._head = unembedding(self.lm.model)
-            return self._head
+        return unembedding(self.lm.model)
 
-    @property
+    @cached_property
     def losses(self) -> CrossEntropy:
         """Its next-token losses. To find out how they are computed takes two short forwards, the first time."""
         from saewidgets.evaluation.ce import CrossEntropy  # torch: seconds to import
 
-        with self._lock:
-            if self._losses is None:
-                self._losses = CrossEntropy(self.lm)
-            return self._losses
+        return CrossEntropy(self.lm)
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,17 +187,14 @@ class SAEs:
         arguments.kind(report, EvaluationReport, "report", "a report", "Give what ws.evaluate returned.")
         data = report.to_dict()
         kept = {name: data[name] for name in ("corpus", "held_out", "n_tokens", "context_size", "metrics", "density")}
-        record = self.get(sae_id)
         losses = {name: value for name, value in data["metrics"].items() if name.startswith("ce_loss")}
-        cross_entropy = record.statistics.get("cross_entropy")
-        if losses:
-            cross_entropy = {**{name: kept[name] for name in ("corpus", "held_out", "n_tokens")}, "metrics": losses}
         # The rest is computed again when somebody looks at it: what it said may have come from an earlier evaluation.
-        self._rows.update(
-            record.id,
-            statistics={"evaluated": kept, **({"cross_entropy": cross_entropy} if cross_entropy is not None else {})},
-        )
-        self.changes.tell(record.id)
+        found = {"cross_entropy": self.get(sae_id).statistics.get("cross_entropy"), "evaluated": kept}
+        if losses:
+            about = {name: kept[name] for name in ("corpus", "held_out", "n_tokens")}
+            found["cross_entropy"] = {**about, "metrics": losses}
+        self._rows.update(sae_id, statistics={name: value for name, value in found.items() if value is not None})
+        self.changes.tell(sae_id)
 
     def compare(self, a: str, b: str, top: int = 50) -> Comparison:
         """Which latents of `b` write what latents of `a` write: cosines of decoder rows, block by block.
@@ -273,10 +270,10 @@ class SAEs:
             StorageError: the disk is full. The library is as it was.
             ConfigError: an argument is of another kind, or says what the files say themselves; `where` names it.
         """
-        about: dict[str, Any] = {
-            "model": model, "hook_name": hook_name, "apply_b_dec_to_input": apply_b_dec_to_input,
-        }  # fmt: skip
-        return self._told(adding.add_local(self._workspace, Path(path), name=name, **about))
+        return self._told(adding.add_local(
+            self._workspace, Path(path), name=name, model=model, hook_name=hook_name,
+            apply_b_dec_to_input=apply_b_dec_to_input,
+        ))  # fmt: skip
 
     def add_upload(
         self,
@@ -294,10 +291,10 @@ class SAEs:
                 ``.zip`` is unpacked.
             name, model, hook_name, apply_b_dec_to_input: as in `add_local`.
         """
-        about: dict[str, Any] = {
-            "model": model, "hook_name": hook_name, "apply_b_dec_to_input": apply_b_dec_to_input,
-        }  # fmt: skip
-        return self._told(adding.add_upload(self._workspace, files, name=name, **about))
+        return self._told(adding.add_upload(
+            self._workspace, files, name=name, model=model, hook_name=hook_name,
+            apply_b_dec_to_input=apply_b_dec_to_input,
+        ))  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------ change
 
