@@ -185,7 +185,7 @@ def test_examples(ws: Workspace, sae: SAERecord) -> None:
         (lambda: ws.saes.add_local("x" * 5_000), "path: This path has 5,000 characters, more than this machine takes."),
         (lambda: ws.saes.add_local("~nobody here/x"), "path: '~nobody here/x' cannot be a path"),
         (lambda: ws.saes.update(sae.id, name=5), "name: This is the name, a text, not 5."),  # type: ignore[arg-type]
-        (lambda: ws.saes.update(sae.id, tags="abc"), "tags: Tags are a list of words. Write tags=['abc']."),
+        (lambda: ws.saes.update(sae.id, tags="abc"), "tags: This is a list of words, not 'abc'."),
         (lambda: ws.saes.update(sae.id, tags=7), "tags: This is a list of words, not 7."),  # type: ignore[arg-type]
         (lambda: ws.saes.load(sae.id, device="gpu"), "device: There is no device 'gpu' here"),
         (lambda: ws.hub.variants(None), "text: This is a text, not None."),  # type: ignore[arg-type]
