@@ -13,17 +13,10 @@ from torch import Tensor
 
 from saewidgets.activations import open_corpus, pack
 from saewidgets.config import TextCorpus
-from saewidgets.features import (
-    FeatureReading,
-    Naming,
-    Snippet,
-    first_reading,
-    make_snippet,
-    name_examples,
-    read_features,
-)
+from saewidgets.features import first_reading, read_features
 from saewidgets.features.extraction import encoding
-from saewidgets.features.snippets import distinct
+from saewidgets.features.first_reading import FeatureReading
+from saewidgets.features.snippets import Naming, Snippet, distinct, make_snippet, name_examples
 from saewidgets.lm import LoadedModel, TokenText, capture, load_model
 from saewidgets.sae import SAE, create_sae
 

@@ -17,14 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.durable import require_space, seal_of, sealed, sha256_of, storage_errors, whole_folder
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.sae import SAE
@@ -143,31 +140,7 @@ def _write_tables(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"size": size, "sha256": digest.hexdigest()}
 
 
-_KEPT = (
-    "examples", "per_interval", "per_document", "min_activation", "exclude_special_tokens", "max_norm_ratio", "seed",
-)
 _SAMPLED = 128  # values of every tensor in an SAE's fingerprint
-
-
-def identity(
-    sae: SAE, model: str, tokens: str, contexts: npt.NDArray[np.int64], hook_name: str, config: ExtractionConfig
-) -> dict[str, Any]:
-    """What has to be the same: fingerprints of SAE, model and text, the hook point and what is kept."""
-    settings = config.to_data()
-    return {
-        **{name: settings[name] for name in _KEPT},
-        "sae": sae_fingerprint(sae), "model": model, "tokens": tokens,
-        "contexts": hashlib.sha256(np.ascontiguousarray(contexts, "<i8").tobytes()).hexdigest(),
-        "hook_name": hook_name,
-    }
-
-
-def environment(device: torch.device, batch_size: int, chunk: int) -> dict[str, Any]:
-    """What may differ, but then the last bits of an activation may too."""
-    return {
-        "torch": torch.__version__, "device": device.type, "threads": torch.get_num_threads(),
-        "batch_size": batch_size, "chunk": chunk,
-    }
 
 
 def compare(state: Mapping[str, Any], belongs: Mapping[str, Any], around: Mapping[str, Any]) -> str | None:

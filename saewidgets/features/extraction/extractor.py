@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,11 +35,10 @@ from saewidgets.features.extraction.accumulate import Accumulator, NotFiniteErro
 from saewidgets.features.extraction.encoding import Encoder, check_width, make_chunk
 from saewidgets.features.extraction.extraction_checkpoint import (
     compare,
-    environment,
     has_checkpoint,
-    identity,
     read_checkpoint,
     remove_checkpoints,
+    sae_fingerprint,
     write_checkpoint,
 )
 from saewidgets.features.store.layout import MANIFEST, MAX_POSITION, VERSION, Manifest, vocabulary_of, write_store
@@ -108,6 +108,9 @@ class Documents:
 
 
 CHECKPOINT = "checkpoint"
+_KEPT = (
+    "examples", "per_interval", "per_document", "min_activation", "exclude_special_tokens", "max_norm_ratio", "seed",
+)
 NORM_TOKENS = 16_384  # of the first contexts, whose norms the median is of: 128 contexts of 128, eight batches of 16
 
 _MEASURED_ELEMENTS = 1 << 25  # activations kept from measuring until they are read: 128 MiB
@@ -247,10 +250,16 @@ class _Extraction:
         return self._finish()
 
     def _begin(self, resume: bool) -> None:
-        belongs = identity(
-            self.sae, self.lm.fingerprint(), self.packed.fingerprint, self.contexts, self.hook_name, self.config
-        )
-        around = environment(self.device, self.config.batch_size, self.encoder.contexts)
+        settings = self.config.to_data()
+        belongs = {  # what has to be the same
+            **{name: settings[name] for name in _KEPT}, "sae": sae_fingerprint(self.sae),
+            "model": self.lm.fingerprint(), "tokens": self.packed.fingerprint, "hook_name": self.hook_name,
+            "contexts": hashlib.sha256(np.ascontiguousarray(self.contexts, "<i8").tobytes()).hexdigest(),
+        }
+        around = {  # what may differ, but then the last bits of an activation may too
+            "torch": torch.__version__, "device": self.device.type, "threads": torch.get_num_threads(),
+            "batch_size": self.config.batch_size, "chunk": self.encoder.contexts,
+        }
         self.state = {"identity": belongs, "environment": around}
         if not resume and has_checkpoint(self.folder / CHECKPOINT):
             raise StateError(

@@ -227,25 +227,17 @@ def _csv_rows(file: BinaryIO, name: str) -> Iterator[Row]:
             return  # where the next line begins is not known
         if row is None:
             break
-        if header is None:
-            header = _header(row, name)
-        elif any(row):
-            yield _csv_row(header, row, where)
+        if header is not None:
+            yield from [_csv_row(header, row, where)] if any(row) else []
+            continue
+        header = [cell.strip().lower() for cell in row]
+        missing = next((wanted for wanted in ("index", "text") if wanted not in header), None)
+        if missing or len(set(header)) < len(header):
+            what = f"The table has no column {missing!r}." if missing else "Two columns have the same name."
+            hint = "The first line has the names of the columns, separated by commas."
+            raise FormatError(what, where=where, hint=hint)
     if header is None:
         raise FormatError("The file is empty.", where=name)
-
-
-def _header(row: list[str], name: str) -> list[str]:
-    header = [cell.strip().lower() for cell in row]
-    for wanted in ("index", "text"):
-        if wanted not in header:
-            raise FormatError(
-                f"The table has no column {wanted!r}.", where=f"{name}, line 1",
-                hint=f"Call it {wanted!r}; the first line has the names of the columns, separated by commas.",
-            )
-    if len(set(header)) < len(header):
-        raise FormatError("Two columns have the same name.", where=f"{name}, line 1")
-    return header
 
 
 def _csv_row(header: list[str], row: list[str], where: str) -> Row:

@@ -150,7 +150,12 @@ def score_labels(
             run.errors.append((label, str(error)))
             return None
         batches = [windows[i : i + per_prompt] for i in range(0, len(windows), per_prompt)]
-        prompts = [_messages(label.text, scorer, batch) for batch in batches]
+        prompts: list[list[Message]] = []
+        for batch in batches:
+            lines = "\n".join(f"Window {number}: {sample.line}" for number, sample in enumerate(batch, 1))
+            asked = f"Label: {quoted(label.text, MAX_TEXT)}\n\n{lines}"
+            system = _SYSTEM[scorer] + _RULES
+            prompts.append([{"role": "system", "content": system}, {"role": "user", "content": asked}])
         hashed = prompt_hash([message for prompt in prompts for message in prompt])
         if same := [score for score in label.scores if score.key == (scorer, judge, hashed)]:
             run.same.append(label.with_score(same[-1]))
@@ -247,14 +252,6 @@ def _random_marks(example: Example, n_marks: int, rng: random.Random) -> tuple[b
         return None
     drawn = set(rng.sample(places, min(n_marks, len(places))))
     return tuple(i in drawn for i in range(len(example.tokens)))
-
-
-def _messages(label: str, scorer: Scorer, batch: Sequence[Sample]) -> list[Message]:
-    lines = "\n".join(f"Window {number}: {sample.line}" for number, sample in enumerate(batch, 1))
-    return [
-        {"role": "system", "content": _SYSTEM[scorer] + _RULES},
-        {"role": "user", "content": f"Label: {quoted(label, MAX_TEXT)}\n\n{lines}"},
-    ]
 
 
 def read_answer(answer: str, n: int) -> list[bool] | None:
