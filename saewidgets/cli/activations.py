@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saewidgets.cli.follow import CAPTURE, follow
-from saewidgets.cli.options import Option, Status, Yes, delete_record, given, named, settings
+from saewidgets.cli.options import Option, Status, Yes, delete_record, named, settings
 from saewidgets.cli.output import count, facts, moment, note, number, size
 from saewidgets.cli.session import Group, answer, command_line, listed, session
+from saewidgets.config import CaptureConfig
 
 if TYPE_CHECKING:
     from saewidgets.activation_records import ActivationStoreRecord
@@ -21,17 +22,15 @@ StoreId = Annotated[str, named("STORE", "store")]
 COLUMNS = ("id", "name", "status", "model", "hooks", "tokens", "size", "created")
 
 
-Settings = settings("saewidgets.config.capture:CaptureConfig", {
-    "--dtype": "dtype", "--name": "name", "--context-size": "context_size", "--batch-size": "model_batch_size",
-    "--model-revision": "model_revision", "--model-dtype": "model_dtype",
-    "--device": "device", "--model-compile": "model_compile", "--prepend-bos/--no-prepend-bos": "prepend_bos",
-    "--join/--no-join": "join_documents", "--separator": "separator",
-})  # fmt: skip
+SETTINGS = settings(
+    CaptureConfig, "dtype", "name", "context_size", ("model_batch_size", "--batch-size"), "model_revision",
+    "model_dtype", "device", "model_compile", ("prepend_bos", "--prepend-bos/--no-prepend-bos"),
+    ("join_documents", "--join/--no-join"), "separator",
+)  # fmt: skip
 
 
-@activations.verb("capture", cls=Settings, quiet=True)
+@activations.verb("capture", settings=SETTINGS, quiet=True)
 def capture(
-    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help='A Hugging Face id, a local folder, or "demo".')],
     corpus: Annotated[str, Option(help='The text: a file, a folder, a dataset of the hub, or "demo".')],
     hook_name: Annotated[list[str], Option(help="Which activations; may be given several times.")],
@@ -39,7 +38,7 @@ def capture(
     estimate: Annotated[bool, Option("--estimate", help="Say how much disk it takes, and start nothing.")] = False,
 ) -> None:
     """Capture activations of a model on a text. Ctrl-C pauses it with a checkpoint."""
-    wanted = given(context)
+    wanted = dict(session.settings)
     if estimate:
         wanted.pop("name", None)
         found = session.workspace.activations.estimate(model, corpus, hook_name, tokens, **wanted)

@@ -12,7 +12,7 @@ from saewidgets.cli import activations as stores
 from saewidgets.cli import doctor, extract, features, hub, label, pipeline, runs, saes
 from saewidgets.cli import train as training
 from saewidgets.cli.output import write
-from saewidgets.cli.session import session
+from saewidgets.cli.session import Grouped, session
 from saewidgets.version import __version__
 
 app = typer.Typer(
@@ -53,9 +53,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "stop": runs.stop, "retry": runs.retry, "delete": runs.delete, "steer": features.steer, "extract": extract.extract,
     "export": features.export, "evaluate": saes.evaluate, "lab": doctor.lab, "doctor": doctor.doctor,
 }  # fmt: skip
-_CLASSES = {"train": training.Settings, "pipeline": pipeline.Settings, "extract": extract.Settings}
 for _name, _function in _COMMANDS.items():
-    app.command(_name, cls=_CLASSES.get(_name))(_function)
+    app.command(_name, cls=Grouped)(_function)
 _GROUPS = {
     "saes": saes.saes, "templates": training.templates, "extractions": extract.extractions,
     "features": features.features, "label": label.label, "activations": stores.activations, "hub": hub.hub,

@@ -8,9 +8,10 @@ import typer
 
 from saewidgets.cli.configfile import read_config
 from saewidgets.cli.follow import EXTRACTION, LOGITS, ask, follow, phase
-from saewidgets.cli.options import ConfigFile, Option, Status, Wait, Yes, delete_record, given, settings
+from saewidgets.cli.options import ConfigFile, Option, Status, Wait, Yes, delete_record, settings
 from saewidgets.cli.output import count, moment, note, size
 from saewidgets.cli.session import Group, answer, command, command_line, listed, session
+from saewidgets.config import ExtractionConfig
 from saewidgets.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
@@ -47,26 +48,18 @@ def source_of(wanted: str) -> dict[str, str]:
 
 
 TEXT, KEEP, SKIP, MODEL = "What is read", "What is kept", "What does not count", "The language model"
-Settings = settings(
-    "saewidgets.config.extraction:ExtractionConfig",
-    {
-        "--corpus": "corpus", "--tokens": "tokens", "--context-size": "context_size", "--examples": "examples",
-        "--per-interval": "per_interval", "--per-document": "per_document", "--min-activation": "min_activation",
-        "--seed": "seed", "--model": "model", "--model-revision": "model_revision", "--model-dtype": "model_dtype",
-        "--batch-size": "batch_size", "--device": "device",
-        "--exclude-special-tokens/--include-special-tokens": "exclude_special_tokens",
-    },
-    {
-        **dict.fromkeys(("corpus", "tokens", "context_size"), TEXT), "exclude_special_tokens": SKIP,
-        **dict.fromkeys(("examples", "per_interval", "per_document", "min_activation", "seed"), KEEP),
-        **dict.fromkeys(("model", "model_revision", "model_dtype", "batch_size", "device"), MODEL),
-    },
-)  # fmt: skip
+SETTINGS = {
+    **settings(ExtractionConfig, "corpus", "tokens", "context_size", panel=TEXT),
+    **settings(ExtractionConfig, "examples", "per_interval", "per_document", "min_activation", "seed", panel=KEEP),
+    **settings(ExtractionConfig, "model", "model_revision", "model_dtype", "batch_size", "device", panel=MODEL),
+    **settings(
+        ExtractionConfig, ("exclude_special_tokens", "--exclude-special-tokens/--include-special-tokens"), panel=SKIP
+    ),
+}
 
 
-@command(quiet=True)
+@command(settings=SETTINGS, quiet=True)
 def extract(
-    context: typer.Context,
     sae: Source,
     config: ConfigFile = None,
     max_norm_ratio: Annotated[
@@ -79,7 +72,7 @@ def extract(
 ) -> None:
     """Read what every feature of an SAE fires on. Ctrl-C pauses it with a checkpoint."""
     wanted: dict[str, Any] = {} if config is None else read_config(config)
-    wanted |= given(context)
+    wanted |= session.settings
     if max_norm_ratio is not None:
         wanted["max_norm_ratio"] = _ratio(max_norm_ratio)
     extraction = session.workspace.extractions.create(**source_of(sae), config=wanted)

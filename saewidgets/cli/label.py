@@ -9,7 +9,7 @@ import typer
 
 from saewidgets.cli.extract import Source
 from saewidgets.cli.features import Extracted, Index, wanted_of
-from saewidgets.cli.options import Grouped, Option
+from saewidgets.cli.options import Option
 from saewidgets.cli.output import count, note, number, plural
 from saewidgets.cli.session import FAILED, Group, answer, session
 
@@ -39,7 +39,7 @@ def _teller() -> Callable[[Progress], None]:
 ASKED, COST = "Who is asked", "What it may cost"
 
 
-@label.verb("auto", cls=Grouped, quiet=True)
+@label.verb("auto", quiet=True)
 def auto(
     sae: Source,
     llm: Annotated[

@@ -3,18 +3,16 @@ The command groups use them."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from typer.core import TyperCommand
 
 from saewidgets.cli.output import printable, size
-from saewidgets.cli.session import answer
+from saewidgets.cli.session import Settings, answer
 from saewidgets.errors import ConfigError
 
 Option = typer.Option
@@ -65,83 +63,18 @@ def delete_record(namespace: Any, record: Any, yes: bool, *, holding: str | None
     answer(data if freed is None else {**data, "freed_bytes": freed}, f"Deleted {name}")
 
 
-class Grouped(TyperCommand):
-    """A command whose options stand under the `rich_help_panel` they name; those that name none come last."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write every heading with its options."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                plain = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                sections.setdefault(getattr(parameter, "rich_help_panel", None) or plain, []).append(record)
-        for name in sorted(sections, key=lambda name: name == "Options"):
-            with formatter.section(name):
-                formatter.write_dl(sections[name])
-
-
-def settings(config: str, options: Mapping[str, str], panels: Mapping[str, str] | None = None) -> type[Grouped]:
-    """The class of a command that takes settings as options, with the text of their fields; `given` has what was given.
-
-    Args:
-        config: ``module:class`` of the configuration, imported when the options are read.
-        options: option → dotted name of the setting.
-        panels: dotted name → heading of the help.
-    """
-
-    class Settings(Grouped):
-        _all: list[Any] | None = None  # one list: click appends its own to it
-
-        @property
-        def params(self) -> list[Any]:
-            """Those of the function, the settings before the ones that end with --json."""
-            if self._all is None:
-                self._made = _made_of(config, options, panels or {})
-                last = [each for each in self._own if each.name in ("json", "quiet")]
-                self._all = [*(each for each in self._own if each not in last), *self._made, *last]
-            return self._all
-
-        @params.setter
-        def params(self, own: list[Any]) -> None:
-            self._own = own
-
-        def invoke(self, ctx: Any) -> Any:
-            """Call the function without what `given` has."""
-            values = {each.name: ctx.params.pop(each.name) for each in self._made}
-            paths = zip(values.items(), options.values(), strict=True)
-            ctx.meta[_GIVEN] = {path: value for (_, value), path in paths if value is not None}
-            return super().invoke(ctx)
-
-    return Settings
-
-
-_GIVEN = "saewidgets.settings"
-
-
-def given(context: typer.Context) -> dict[str, Any]:
-    """The settings that were given as options, by their dotted names."""
-    return dict(context.meta[_GIVEN])
-
-
-def _made_of(config: str, options: Mapping[str, str], panels: Mapping[str, str]) -> list[Any]:
-    """The options as typer makes them of a function's parameters; its own classes differ between its versions."""
-    module, name = config.split(":")
-    kind, wanted = getattr(importlib.import_module(module), name), []
-    for number, (option, path) in enumerate(options.items()):
-        text, plain = _text_and_type(kind, path)
-        asked: Any = Annotated[plain, Option(option, help=text, rich_help_panel=panels.get(path))]
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        wanted.append(inspect.Parameter(f"setting_{number}", keyword, default=None, annotation=asked))
-
-    def command() -> None: ...
-
-    command.__signature__ = inspect.Signature(wanted)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in wanted}
-    app = typer.Typer(add_completion=False)
-    app.command()(command)
-    found: Any = typer.main.get_command(app)
-    return [each for each in found.params if each.name in command.__annotations__]
+def settings(config: type, *asked: str | tuple[str, str], panel: str | None = None) -> Settings:
+    """Options of a command (see `command`) for settings of `config`, by their dotted names, with the text of their
+    fields. An option is called as the last part of the name, ``sae.d_sae`` ``--d-sae``, or as stands beside it. In the
+    help they stand under the heading `panel`."""
+    found, keyword = {}, inspect.Parameter.KEYWORD_ONLY
+    for each in asked:
+        path, option = each if isinstance(each, tuple) else (each, f"--{each.rpartition('.')[2].replace('_', '-')}")
+        text, plain = _text_and_type(config, path)
+        kind: Any = Annotated[plain, Option(option, help=text, rich_help_panel=panel)]
+        name = f"setting_{path.replace('.', '_')}"
+        found[path] = inspect.Parameter(name, keyword, default=None, annotation=kind)
+    return found
 
 
 def _text_and_type(kind: Any, path: str) -> tuple[str, Any]:

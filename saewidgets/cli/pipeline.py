@@ -12,10 +12,11 @@ import typer
 
 from saewidgets.cli.configfile import assignment, build_config
 from saewidgets.cli.follow import CAPTURE, GOOD, RUN, follow
-from saewidgets.cli.options import Option, Set, Template, given, settings
+from saewidgets.cli.options import Option, Set, Template, settings
 from saewidgets.cli.output import count, note, plural, table, write, write_json
 from saewidgets.cli.session import FAILED, PAUSED, command, session
 from saewidgets.cli.train import base_of
+from saewidgets.config import TrainingConfig
 from saewidgets.config.group import layers_text
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
@@ -31,17 +32,15 @@ def _this_command() -> tuple[str, ...]:
     return tuple(map(shlex.quote, sys.argv[sys.argv.index("pipeline") :])) if "pipeline" in sys.argv else ("pipeline",)
 
 
-Settings = settings("saewidgets.config.training:TrainingConfig", {
-    "--model": "model", "--corpus": "corpus", "--tokens": "tokens", "--epochs": "epochs", "--device": "device",
-    "--model-device": "model_device", "--model-compile": "model_compile",
-})  # fmt: skip
+SETTINGS = settings(
+    TrainingConfig, "model", "corpus", "tokens", "epochs", "device", "model_device", "model_compile"
+)
 _ROUNDS = 2
 """Captures of one command: a second one where the first shows that the model is another than that of earlier stores."""
 
 
-@command(quiet=True)
+@command(settings=SETTINGS, quiet=True)
 def pipeline(
-    context: typer.Context,
     layers: Annotated[str, Option(help='"all", or numbers such as 0,6,11.')] = "all",
     extract_only: Annotated[bool, Option("--extract-only", help="Capture the activations, train nothing.")] = False,
     train_only: Annotated[bool, Option("--train-only", help="Train on what was captured before.")] = False,
@@ -72,7 +71,7 @@ def pipeline(
     if cache_dir is not None:
         session.home = cache_dir.expanduser().absolute()
     again = _this_command()
-    changes = [*given(context).items(), *map(assignment, set_ or [])]
+    changes = [*session.settings.items(), *map(assignment, set_ or [])]
     workspace = session.workspace
     asked = workspace.pipeline(
         build_config(base_of(config, template), changes), layers=layers, batch_size_extract=batch_size_extract,

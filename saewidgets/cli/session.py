@@ -8,13 +8,14 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperCommand
 
 from saewidgets.cli.interrupts import INTERRUPTED, SAID, raised_between_imports
 from saewidgets.cli.output import note, printable, results_alone, table, write, write_json
@@ -35,13 +36,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 @dataclass
 class Session:
-    """The options before the verb and at the end, and the workspace of a command."""
+    """The options before the verb and at the end, and the workspace of a command; `settings` are those that were given
+    as options, by their dotted names."""
 
     home: Path | None = None
     debug: bool = False
     json: bool = False
     quiet: bool = False
     token: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     _workspace: Workspace | None = None
 
     @property
@@ -115,12 +118,18 @@ def _called_as() -> str:
     return str(name) if name.name.startswith("saewidgets") else "python -m saewidgets"
 
 
+Settings = Mapping[str, inspect.Parameter]
+"""Dotted name of a setting → its option."""
+
+
 def command(
-    *, token: bool = False, json: bool = True, quiet: bool = False
+    *, settings: Settings | None = None, token: bool = False, json: bool = True, quiet: bool = False
 ) -> Callable[[Callable[P, object]], Callable[P, None]]:
-    """A command with ``--token-stdin`` if it reads private repositories, ``--json``, and ``--quiet`` if it shows
-    progress, as the `session` has them. Its errors are one readable paragraph, with the traceback only after
-    ``--debug``. What `write` and `write_json` do not write goes to standard error: other packages print what they do.
+    """A command with options for `settings`, ``--token-stdin`` if it reads private repositories, ``--json``, and
+    ``--quiet`` if it shows progress, as the `session` has them.
+
+    Its errors are one readable paragraph, with the traceback only after ``--debug``. What `write` and `write_json` do
+    not write goes to standard error: other packages print what they do.
     """
 
     def decorate(function: Callable[P, object]) -> Callable[P, None]:
@@ -128,11 +137,13 @@ def command(
         ending = [("token_stdin", TokenStdin)] * token + [("json", Json)] * json + [("quiet", Quiet)] * quiet
         keyword = inspect.Parameter.KEYWORD_ONLY
         added = [inspect.Parameter(name, keyword, default=False, annotation=kind) for name, kind in ending]
-        every = [*own.parameters.values(), *added]
+        every = [*own.parameters.values(), *(settings or {}).values(), *added]
 
         @functools.wraps(function)
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
             session.json, session.quiet = bool(kwargs.pop("json", False)), bool(kwargs.pop("quiet", False))
+            taken = {path: kwargs.pop(each.name, None) for path, each in (settings or {}).items()}
+            session.settings = {path: value for path, value in taken.items() if value is not None}
             with _errors_in_words(), raised_between_imports(), results_alone():
                 session.token = _asked_token(bool(kwargs.pop("token_stdin", False)))
                 try:
@@ -177,19 +188,32 @@ def _errors_in_words() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
 
 
+class Grouped(TyperCommand):
+    """A command whose options stand under the `rich_help_panel` they name; those that name none come last."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write every heading with its options."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                plain = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or plain, []).append(record)
+        for name in sorted(sections, key=lambda name: name == "Options"):
+            with formatter.section(name):
+                formatter.write_dl(sections[name])
+
+
 class Group(typer.Typer):
     """Commands below one word, such as ``saewidgets saes``."""
 
     def __init__(self, text: str) -> None:
         super().__init__(help=text, no_args_is_help=True, rich_markup_mode=None)
 
-    def verb(
-        self, name: str, *, token: bool = False, quiet: bool = False, **options: Any
-    ) -> Callable[[Callable[P, object]], None]:
-        """Add a function as a `command` of this name."""
-
+    def verb(self, name: str, **options: Any) -> Callable[[Callable[P, object]], None]:
+        """Add a function as a `command` of this name, with its `options`."""
 
         def add(function: Callable[P, object]) -> None:
-            self.command(name, **options)(command(token=token, quiet=quiet)(function))
+            self.command(name, cls=Grouped)(command(**options)(function))
 
         return add

@@ -13,7 +13,7 @@ import typer
 
 from saewidgets.cli.configfile import assignment, build_config, read_config, taken_over
 from saewidgets.cli.follow import follow_group, follow_run
-from saewidgets.cli.options import ConfigFile, Option, Set, Template, Yes, delete_record, given, settings
+from saewidgets.cli.options import ConfigFile, Option, Set, Template, Yes, delete_record, settings
 from saewidgets.cli.output import count, cut, facts, moment, note, plural, table, write_json
 from saewidgets.cli.session import Group, answer, command, listed, session
 from saewidgets.config import TrainingConfig
@@ -25,19 +25,15 @@ from saewidgets.config.translate import Translation, from_mistudio, from_saelens
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateError
 from saewidgets.settings import resolve_device
 
-Settings = settings("saewidgets.config.training:TrainingConfig", {
-    "--name": "name", "--model": "model", "--corpus": "corpus", "--hook-name": "hook_name",
-    "--architecture": "sae.architecture", "--d-sae": "sae.d_sae", "--k": "sae.k",
-    "--l1-coefficient": "sae.l1_coefficient", "--l0-coefficient": "sae.l0_coefficient", "--tokens": "tokens",
-    "--batch-size": "batch_size", "--lr": "optimizer.lr", "--context-size": "context_size",
-    "--seqpos-slice": "activations.seqpos_slice", "--from-pretrained": "from_pretrained", "--seed": "seed",
-    "--device": "device", "--model-device": "model_device", "--model-compile": "model_compile",
-})  # fmt: skip
+SETTINGS = settings(
+    TrainingConfig, "name", "model", "corpus", "hook_name", "sae.architecture", "sae.d_sae", "sae.k",
+    "sae.l1_coefficient", "sae.l0_coefficient", "tokens", "batch_size", "optimizer.lr", "context_size",
+    "activations.seqpos_slice", "from_pretrained", "seed", "device", "model_device", "model_compile",
+)  # fmt: skip
 
 
-@command(quiet=True)
+@command(settings=SETTINGS, quiet=True)
 def train(
-    context: typer.Context,
     config: ConfigFile = None,
     template: Template = None,
     preset: Annotated[str | None, Option(metavar="NAME", help="See `saewidgets presets`.")] = None,
@@ -68,7 +64,7 @@ def train(
     dry_run: Annotated[bool, Option("--dry-run", help="Print the configuration instead of training.")] = False,
 ) -> None:
     """Train a sparse autoencoder, or with --over several at once. Ctrl-C pauses with a checkpoint."""
-    changes = [*given(context).items(), *map(assignment, set_ or [])]
+    changes = [*session.settings.items(), *map(assignment, set_ or [])]
     sources = {
         "--config": config, "--template": template, "--preset": preset, "--from-saelens": from_saelens,
         "--from-mistudio": from_mistudio, "--saes": saes, "--activation-norm": activation_norm,
