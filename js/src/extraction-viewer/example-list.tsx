@@ -15,11 +15,7 @@ import type { Store } from "./store";
 import { rowAfter } from "./virtual";
 import { activation, percent } from "./words";
 
-const CONTEXTS: readonly { value: Context; label: string }[] = [
-  { value: "short", label: "Short" },
-  { value: "snippet", label: "Snippet" },
-  { value: "full", label: "Full" },
-];
+const CONTEXTS: Record<Context, string> = { short: "Short", snippet: "Snippet", full: "Full" };
 
 const PAGE = 10; // rows that PgUp and PgDn pass
 

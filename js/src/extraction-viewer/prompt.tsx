@@ -14,11 +14,7 @@ import { OpenFeature } from "./relations";
 import type { Store } from "./store";
 import { activation } from "./words";
 
-const RANKS: readonly { value: RankBy; label: string }[] = [
-  { value: "max", label: "Max over tokens" },
-  { value: "sum", label: "Sum" },
-  { value: "token", label: "Chosen token" },
-];
+const RANKS: Record<RankBy, string> = { max: "Max over tokens", sum: "Sum", token: "Chosen token" };
 
 export function Prompt({ store, open }: { store: Store; open: OpenExtraction }) {
   const { prompt } = store;

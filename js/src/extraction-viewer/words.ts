@@ -65,30 +65,29 @@ export function day(unix: number, now = Date.now()): string {
 
 // ------------------------------------------------------------------------------------------------ the list
 
-export const SHOWS: readonly { value: Show; label: string }[] = [
-  { value: "all", label: "All features" },
-  { value: "labelled", label: "Labelled" },
-  { value: "unlabelled", label: "Without a label" },
-  { value: "starred", label: "Starred" },
-  { value: "live", label: "Live" },
-  { value: "dead", label: "Dead" },
-  { value: "dense", label: "Dense, above 1 %" },
-];
+export const SHOWS: Record<Show, string> = {
+  all: "All features",
+  labelled: "Labelled",
+  unlabelled: "Without a label",
+  starred: "Starred",
+  live: "Live",
+  dead: "Dead",
+  dense: "Dense, above 1 %",
+};
 
-export const SORTS: readonly { value: SortFeatures; label: string }[] = [
-  { value: "index", label: "Index" },
-  { value: "density", label: "Density" },
-  { value: "max", label: "Max" },
-  { value: "label", label: "Label" },
-  { value: "score", label: "Score" },
-];
+export const SORTS: Record<SortFeatures, string> = {
+  index: "Index",
+  density: "Density",
+  max: "Max",
+  label: "Label",
+  score: "Score",
+};
 
 /** "search “ship”, Labelled": why a list is short. */
 export function queryWords(query: FeatureQuery): string {
-  const show = SHOWS.find((one) => one.value === query.show);
   return [
     query.search && `search “${cut(query.search, 60)}”`,
-    query.show !== "all" && `show ${show?.label.toLowerCase()}`,
+    query.show !== "all" && `show ${SHOWS[query.show].toLowerCase()}`,
   ]
     .filter(Boolean)
     .join(", ");

@@ -155,15 +155,24 @@ export function Tabs({ label, tabs, selected, panel, onSelect }: TabsProps) {
   );
 }
 
+/** Values with their labels, as a list or, where they are always the same, as a map. */
+export type Choices<T extends string> = readonly { value: T; label: string }[] | Readonly<Record<T, string>>;
+
+const listOf = <T extends string>(of: Choices<T>): readonly { value: T; label: string }[] =>
+  Array.isArray(of)
+    ? of
+    : Object.entries(of as Record<T, string>).map(([value, label]) => ({ value: value as T, label: label as string }));
+
 interface SegmentsProps<T extends string> {
   label: string;
-  options: readonly { value: T; label: string }[];
+  options: Choices<T>;
   selected: T;
   onSelect: (value: T) => void;
 }
 
 /** Few exclusive choices as a row of radio buttons. */
 export function Segments<T extends string>({ label, options, selected, onSelect }: SegmentsProps<T>) {
+  const all = listOf(options);
   return (
     <div
       class="seg"
@@ -171,11 +180,11 @@ export function Segments<T extends string>({ label, options, selected, onSelect 
       aria-label={label}
       onKeyDown={(event) => {
         const next = rove(event, "[role=radio]");
-        const option = next === null ? undefined : options[next];
+        const option = next === null ? undefined : all[next];
         if (option) onSelect(option.value);
       }}
     >
-      {options.map((option) => (
+      {all.map((option) => (
         // biome-ignore lint/a11y/useSemanticElements: drawn as segments; arrows, roles and states are all here
         <button
           key={option.value}
@@ -193,36 +202,12 @@ export function Segments<T extends string>({ label, options, selected, onSelect 
 }
 
 /** What a select offers. */
-export function Options({ of }: { of: readonly { value: string; label: string }[] }) {
-  return of.map((option) => (
+export function Options<T extends string>({ of }: { of: Choices<T> }) {
+  return listOf(of).map((option) => (
     <option key={option.value} value={option.value}>
       {option.label}
     </option>
   ));
-}
-
-interface SortProps<T extends string> {
-  /** What is sorted: the lists of two widgets may stand below each other. */
-  label: string;
-  options: readonly { value: T; label: string }[];
-  value: T;
-  onSelect: (value: T) => void;
-}
-
-/** The order of a list, at the end of its toolbar. */
-export function Sort<T extends string>({ label, options, value, onSelect }: SortProps<T>) {
-  return (
-    <span class="row">
-      <span class="sm t2 hw" aria-hidden="true">
-        Sort
-      </span>
-      <span class="s24" style={{ "--w": "124px" }}>
-        <select aria-label={label} value={value} onChange={(event) => onSelect(event.currentTarget.value as T)}>
-          <Options of={options} />
-        </select>
-      </span>
-    </span>
-  );
 }
 
 interface CheckboxProps {

@@ -2,7 +2,7 @@
 import type { ComponentChildren, InputHTMLAttributes, Ref } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useOpened, useUid } from "./a11y";
-import { Breakable, Button, Options, useHelp } from "./controls";
+import { Breakable, Button, type Choices, Options, useHelp } from "./controls";
 import { Icon } from "./icons";
 
 /** What a control gets of the field around it. */
@@ -94,7 +94,7 @@ interface SettingProps extends Attributes, Omit<FieldBoxProps, "alert" | "childr
   name: string;
   value: string | boolean;
   /** What there is to choose from. */
-  options?: readonly { value: string; label: string }[] | undefined;
+  options?: Choices<string> | undefined;
   mono?: boolean;
   focus: { name: string } | null;
   onSet: (value: string | boolean) => void;
@@ -152,7 +152,7 @@ export function SettingField({ name, label, value, options, mono, focus, onSet, 
 
 interface ChoiceProps<T extends string> {
   label: string;
-  options: readonly { value: T; label: string }[];
+  options: Choices<T>;
   value: T;
   onPick: (value: T) => void;
   hint?: string | undefined;
@@ -247,11 +247,7 @@ export function PathForm({ field, hint, path = "", working, onPath, children, ..
 
 // ------------------------------------------------------------------------------------------------ the convention of b_dec
 
-const ANSWERS = [
-  { value: "", label: "As the files say" },
-  { value: "true", label: "Yes" },
-  { value: "false", label: "No" },
-];
+const ANSWERS: Record<string, string> = { "": "As the files say", true: "Yes", false: "No" };
 
 /** Is a failure or warning about it? */
 export const asksConvention = (said: { what: string; where?: string | null; hint: string | null } | null | undefined) =>

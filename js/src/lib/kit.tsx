@@ -3,7 +3,7 @@ import type { Signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { onEnter, onEsc, rove, useOpened } from "./a11y";
-import { Button, Checkbox, NoteBox, type NoteProps, Options } from "./controls";
+import { Button, Checkbox, type Choices, NoteBox, type NoteProps, Options } from "./controls";
 import { copyText } from "./copy";
 import { Icon } from "./icons";
 import { type JobButton, STATUS_ICONS, STATUS_WORDS, type Status } from "./statuses";
@@ -64,7 +64,7 @@ export function Search({ label, placeholder, value, onInput, onEnter, disabled }
 
 interface PickProps<T extends string> {
   label: string;
-  options: readonly { value: T; label: string }[];
+  options: Choices<T>;
   value: T;
   onPick: (value: T) => void;
   class?: string;
@@ -93,6 +93,16 @@ export function Pick<T extends string>(props: PickProps<T>) {
     </span>
   );
 }
+
+/** The order of a list, at the end of its toolbar; `label`: the lists of two widgets may stand below each other. */
+export const Sort = <T extends string>(props: PickProps<T>) => (
+  <span class="row">
+    <span class="sm t2 hw" aria-hidden="true">
+      Sort
+    </span>
+    <Pick width={124} {...props} />
+  </span>
+);
 
 interface SelectAllProps {
   shown: readonly string[];

@@ -12,10 +12,7 @@ import type { Store } from "./store";
 
 type Way = "path" | "upload";
 
-const WAYS: { value: Way; label: string }[] = [
-  { value: "path", label: "On the kernel's machine" },
-  { value: "upload", label: "From this computer" },
-];
+const WAYS: Record<Way, string> = { path: "On the kernel's machine", upload: "From this computer" };
 
 export function AddForm({ store }: { store: Store }) {
   const { adding } = store;

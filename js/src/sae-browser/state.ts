@@ -3,15 +3,15 @@ import * as f from "../lib/format";
 import type { Outcome } from "../lib/store";
 import type { Choice, Done, SaeCard, SaeFacets, SaeQuery, SaeSort, SelectedSae } from "../lib/wire";
 
-export const SORTS: readonly { value: SaeSort; label: string }[] = [
-  { value: "newest", label: "Newest" },
-  { value: "oldest", label: "Oldest" },
-  { value: "name", label: "Name" },
-  { value: "model", label: "Model" },
-  { value: "layer", label: "Layer" },
-  { value: "d_sae", label: "Latents (d_sae)" },
-  { value: "size", label: "Size" },
-];
+export const SORTS: Record<SaeSort, string> = {
+  newest: "Newest",
+  oldest: "Oldest",
+  name: "Name",
+  model: "Model",
+  layer: "Layer",
+  d_sae: "Latents (d_sae)",
+  size: "Size",
+};
 
 export type Facet = keyof SaeFacets;
 

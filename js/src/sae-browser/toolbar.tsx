@@ -1,7 +1,7 @@
 /** Filters and search; below them what is checked, what can be done with it, and the order. */
-import { Button, Sort } from "../lib/controls";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import { Pick, put, Search, SelectAll } from "../lib/kit";
+import { Pick, put, Search, SelectAll, Sort } from "../lib/kit";
 import { BusyNote, DoneNote, OutcomeNote } from "../lib/notes";
 import type { SaeQuery } from "../lib/wire";
 import { DeleteQuestion, ExportForm, Problem } from "./card";
@@ -96,12 +96,7 @@ function SelectionBar({ store }: { store: Store }) {
         />
         {!none && <Button text="Clear selection" small kind="quiet" onClick={() => store.check([])} />}
         <div class="sp" />
-        <Sort
-          label="Sort SAEs"
-          options={SORTS}
-          value={store.query().sort}
-          onSelect={(sort) => store.browse({ sort })}
-        />
+        <Sort label="Sort SAEs" options={SORTS} value={store.query().sort} onPick={(sort) => store.browse({ sort })} />
       </div>
       <BulkBox store={store} />
     </>

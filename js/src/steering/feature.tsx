@@ -7,7 +7,7 @@ import { Icon } from "../lib/icons";
 import { Pick, Search as SearchBox } from "../lib/kit";
 import { ItemNotes } from "../lib/notes";
 import { chipText, visible } from "../lib/tokens";
-import type { SteeringRow, Gauge as Value } from "../lib/wire";
+import type { PositionWord, SteeringRow, Gauge as Value } from "../lib/wire";
 import type { Store } from "./store";
 import {
   converted,
@@ -142,7 +142,7 @@ export function Feature({ store, row, several }: Props) {
         label={`Mode of feature ${index}`}
         class="sfm"
         value={mode}
-        options={MODES.map(([value, label]) => ({ value, label }))}
+        options={MODES}
         onPick={(next) => store.setRow(row, { mode: next, strength: converted(row, next) })}
       />
       <Slider
@@ -344,12 +344,12 @@ export function Gauge({ gauge }: { gauge: Value }) {
   );
 }
 
-const OPTIONS = [
-  { value: "all", label: "All" },
-  { value: "generated", label: "Generated" },
-  { value: "prompt", label: "Prompt" },
-  { value: "chosen", label: "Chosen" },
-] as const;
+const OPTIONS: Record<PositionWord | "chosen", string> = {
+  all: "All",
+  generated: "Generated",
+  prompt: "Prompt",
+  chosen: "Chosen",
+};
 
 const PROMPT_RESTS = 400; // ms after the last key in the prompt
 

@@ -2,14 +2,14 @@
 import * as f from "../lib/format";
 import type { Mode, SteeringRow, SteeringRun, SteeringSettings, SteeringTexts } from "../lib/wire";
 
-export const MODES: readonly (readonly [Mode, string])[] = [
-  ["add_max", "Add × max"],
-  ["add", "Add"],
-  ["clamp", "Clamp to"],
-  ["conditional_clamp", "Clamp where active"],
-  ["scale", "Scale by"],
-  ["ablate", "Ablate"],
-];
+export const MODES: Record<Mode, string> = {
+  add_max: "Add × max",
+  add: "Add",
+  clamp: "Clamp to",
+  conditional_clamp: "Clamp where active",
+  scale: "Scale by",
+  ablate: "Ablate",
+};
 
 const UNKNOWN = 200; // end of a slider in activations where the largest one is not known
 

@@ -10,16 +10,9 @@ import { csvRows, DataTable } from "./data-table";
 import { StandIn, savePictures } from "./figures";
 import type { Store } from "./store";
 
-const X_AXES: readonly { value: XAxis; label: string }[] = [
-  { value: "tokens", label: "Tokens" },
-  { value: "steps", label: "Steps" },
-  { value: "time", label: "Time" },
-];
+const X_AXES: Record<XAxis, string> = { tokens: "Tokens", steps: "Steps", time: "Time" };
 
-const X_RANGES: readonly { value: XRange; label: string }[] = [
-  { value: "active", label: "Active runs" },
-  { value: "all", label: "All" },
-];
+const X_RANGES: Record<XRange, string> = { active: "Active runs", all: "All" };
 
 const NOTHING = "Select runs in the list to chart them";
 

@@ -212,10 +212,7 @@ function cellOf(of: Compared, at: number) {
   );
 }
 
-const Y_AXES: readonly { value: YAxis; label: string }[] = [
-  { value: "fvu", label: "FVU" },
-  { value: "ce_loss_score", label: "CE recovered" },
-];
+const Y_AXES: Record<YAxis, string> = { fvu: "FVU", ce_loss_score: "CE recovered" };
 
 const HELP =
   "Every run of the chosen model and hook point: how sparse it is against how much it loses. Runs on the line are beaten by no other: none is as sparse and better. Hollow ones are not compared: they have not ended well, or were measured on training batches only. FVU is the share of variance that is not explained, lower is better; CE recovered is the share of the language model's loss that the reconstruction keeps, higher is better. Numbers of other models or hook points are not comparable.";
@@ -226,7 +223,7 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
   const change = (command: { y_axis?: YAxis; scope?: string; reset_zoom?: boolean }) =>
     void store.command("panel", "The change", { kind: "pareto", ...command });
   const nothing = compare.points.length === 0 ? "No run has both numbers yet" : undefined;
-  const word = Y_AXES.find((axis) => axis.value === compare.y_axis)?.label ?? "";
+  const word = Y_AXES[compare.y_axis];
   return (
     <section class="pareto" aria-label="Pareto view">
       <div class="tb line">

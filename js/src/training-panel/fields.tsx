@@ -1,4 +1,5 @@
 /** One field of the form: label, help, control, and below it the hint or, in its place, the error. */
+import type { Choices } from "../lib/controls";
 import { SettingField } from "../lib/forms";
 import type { FormField } from "../lib/wire";
 import type { FormController } from "./form-controller";
@@ -59,9 +60,10 @@ function spanOf(field: FormField, controller: FormController): string {
   return SPANS[field.name] ?? "c2s";
 }
 
-function optionsOf(controller: FormController, field: FormField): readonly { value: string; label: string }[] {
+function optionsOf(controller: FormController, field: FormField): Choices<string> {
   const data = controller.data.value;
-  const options = field.name === form.SITE ? form.SITES : data ? form.optionsOf(field, data) : [];
+  if (field.name === form.SITE) return form.SITES;
+  const options = data ? form.optionsOf(field, data) : [];
   return field.optional ? [{ value: "", label: field.empty }, ...options] : options;
 }
 

@@ -81,15 +81,15 @@ export const SITE = "site";
 export const HEAD = "head";
 const HEADS = "attn.hook_z"; // the site that has a head
 
-export const SITES: readonly { value: string; label: string }[] = [
-  { value: "hook_resid_pre", label: "Residual, before block" },
-  { value: "hook_resid_post", label: "Residual, after block" },
-  { value: "hook_mlp_out", label: "MLP output" },
-  { value: "hook_attn_out", label: "Attention output" },
-  { value: HEADS, label: "Attention heads" },
-  { value: "mlp.hook_in", label: "MLP input" },
-  { value: "ln2.hook_normalized", label: "MLP input, after its norm" },
-];
+export const SITES: Record<string, string> = {
+  hook_resid_pre: "Residual, before block",
+  hook_resid_post: "Residual, after block",
+  hook_mlp_out: "MLP output",
+  hook_attn_out: "Attention output",
+  [HEADS]: "Attention heads",
+  "mlp.hook_in": "MLP input",
+  "ln2.hook_normalized": "MLP input, after its norm",
+};
 
 const HOOK_NAME = /^blocks\.(\d+)\.(attn\.hook_z(?=\.\d+$)|[\w.]+)(?:\.(\d+))?$/;
 
@@ -109,7 +109,7 @@ export function splitHook(names: string): { layer: string; site: string; head: s
   const found = list.map((name) => HOOK_NAME.exec(name));
   const each = (group: number) => [...new Set(found.map((match) => match?.[group] ?? ""))].join(", ");
   const parts = { layer: each(1), site: found[0]?.[2] ?? "", head: each(3) };
-  const known = SITES.some(({ value }) => value === parts.site);
+  const known = parts.site in SITES;
   return known && composeHook(parts.layer, parts.site, parts.head) === list.join(", ") ? parts : null;
 }
 

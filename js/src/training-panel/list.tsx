@@ -1,9 +1,9 @@
 /** The list of runs, or why it is empty. */
 import type { VNode } from "preact";
 import { useRef, useState } from "preact/hooks";
-import { Button, Sort, Tabs, tabId } from "../lib/controls";
+import { Button, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
-import { into, NothingMatches, Search, SelectAll } from "../lib/kit";
+import { into, NothingMatches, Search, SelectAll, Sort } from "../lib/kit";
 import type { Card } from "../lib/wire";
 import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
 import { TrainingCard } from "./card";
@@ -52,7 +52,7 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
       <div class="tb bulk">
         <SelectionBar store={store} />
         <div class="sp" />
-        <Sort label="Sort trainings" options={SORTS} value={store.sort.value} onSelect={into(store.sort)} />
+        <Sort label="Sort trainings" options={SORTS} value={store.sort.value} onPick={into(store.sort)} />
       </div>
       <BulkBox store={store} />
     </>

@@ -174,12 +174,12 @@ export type ListCard = Card & { members?: readonly Card[] };
 export type Filter = "all" | Status;
 export type Sort = "active" | "newest" | "fvu" | "l0";
 
-export const SORTS: readonly { value: Sort; label: string }[] = [
-  { value: "active", label: "Active first" },
-  { value: "newest", label: "Newest" },
-  { value: "fvu", label: "FVU, best first" },
-  { value: "l0", label: "L0" },
-];
+export const SORTS: Record<Sort, string> = {
+  active: "Active first",
+  newest: "Newest",
+  fvu: "FVU, best first",
+  l0: "L0",
+};
 
 export function countByStatus(cards: readonly Card[]): Record<Filter, number> {
   const counts = { all: cards.length } as Record<Filter, number>;

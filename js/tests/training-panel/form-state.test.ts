@@ -55,7 +55,7 @@ describe("layer, site and hook name", () => {
     expect(hook).toMatchObject({ layer: "11", site: "hook_attn_out" });
   });
   it("know heads and inputs of MLPs, and no other place", () => {
-    for (const { value } of form.SITES) {
+    for (const value of Object.keys(form.SITES)) {
       expect(form.splitHook(form.composeHook("3", value))).toEqual({ layer: "3", site: value, head: "" });
     }
     expect(form.splitHook("blocks.3.attn.hook_q")).toBeNull();
