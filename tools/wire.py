@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from saewidgets.config.templates import MAX_BYTES
+from saewidgets.render.labels import FORMATS
 from saewidgets.widgets.commands import Command, Commands
 from saewidgets.widgets.download.commands import DownloadCommands
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
@@ -50,6 +51,7 @@ CONSTANTS = {
     "FIRST_VIEW": features.ViewerView(),
 }
 NUMBERS = {"PAGE": hub.PAGE, "NEW_TOKENS": steering.NEW_TOKENS, "TEMPLATE_BYTES": MAX_BYTES}
+WORDS = {"FORMATS": FORMATS}
 HEAD = """\
 /** Made by tools/wire.py from saewidgets/widgets: change the Python models and commands, then run `make js`. */
 """
@@ -140,6 +142,10 @@ def text() -> str:
         for name, value in CONSTANTS.items()
     ]
     parts += [f"export const {name} = {value};" for name, value in NUMBERS.items()]
+    parts += [
+        f"export const {name}: Record<string, string> = {json.dumps(dict(words), ensure_ascii=False)};"
+        for name, words in WORDS.items()
+    ]
     return "\n".join(parts) + "\n"
 
 

@@ -4,11 +4,11 @@ import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Buttons, Card, Facts, Progress, StatusWord } from "../lib/kit";
 import { CardNotes } from "../lib/notes";
-import { isActive, statusOf } from "../lib/statuses";
+import { hasProgressBar, isActive, isUnderWay, statusOf } from "../lib/statuses";
 import type { DownloadCard } from "../lib/wire";
 import { Linked, places } from "./problems";
 import type { Store } from "./store";
-import { buttonsFor, type CardAction, ended, hasProgressBar, isUnderWay, progressLine, STATUS_WORDS } from "./words";
+import { buttonsFor, type CardAction, ended, progressLine, wordFor } from "./words";
 
 export function Downloads({ store }: { store: Store }) {
   const { downloads } = store.state.value;
@@ -49,7 +49,7 @@ function Item({ store, card }: { store: Store; card: DownloadCard }) {
   return (
     <Card
       of={{ name: card.name }}
-      lead={<StatusWord status={status} word={STATUS_WORDS[status]} />}
+      lead={<StatusWord status={status} word={wordFor(status)} />}
       buttons={<Buttons of={buttonsFor(card, store.state.value.can_open, pending)} onPress={press} />}
       busy={isUnderWay(card, pending)}
       notes={

@@ -2,7 +2,7 @@
 import { type Signal, signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
-import { statusChanges } from "../lib/statuses";
+import { statusChanges, wordOf } from "../lib/statuses";
 import { BaseStore } from "../lib/store";
 import {
   type Chosen,
@@ -168,8 +168,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     const ids = cards.map((card) => card.id);
     const key = ids.length === 1 ? (ids[0] as string) : "downloads";
     this.mark(ids, action);
-    const word = action.replace(/^./, (letter) => letter.toUpperCase());
-    const answer = await this.command(key, word, { kind: "hub_action", action, job_ids: ids });
+    const answer = await this.command(key, wordOf(action), { kind: "hub_action", action, job_ids: ids });
     this.unmark(ids, undefined, answer !== null);
   }
 

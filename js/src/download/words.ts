@@ -7,10 +7,18 @@ import {
   queueWords,
   type Status,
   statusOf,
+  statusWord,
   underWay,
-  STATUS_WORDS as WORDS,
 } from "../lib/statuses";
-import type { Chosen, DeviceInfo, DownloadAction, DownloadCard, HubPreviewData, VariantRow } from "../lib/wire";
+import {
+  type Chosen,
+  type DeviceInfo,
+  type DownloadAction,
+  type DownloadCard,
+  FORMATS,
+  type HubPreviewData,
+  type VariantRow,
+} from "../lib/wire";
 
 const ROOT = "(root)"; // the folder of an SAE that lies at the top of its repository
 
@@ -32,28 +40,6 @@ const SITES: Record<string, string> = {
 
 /** A site as people call it; one that is not known here stays as it is. */
 export const siteWords = (site: string): string => SITES[site] ?? site;
-
-const FORMATS: Record<string, string> = {
-  saelens: "SAELens",
-  saelens_legacy: "SAELens, older",
-  mistudio: "miStudio",
-  mistudio_community: "miStudio community",
-  gemma_scope: "Gemma Scope",
-  gemma_scope_2: "Gemma Scope 2",
-  sparsify: "sparsify",
-  dictionary_learning: "dictionary_learning",
-  llama_scope: "Llama Scope",
-  llama_scope_r1: "Llama Scope R1",
-  llamascopium: "llamascopium",
-  qwen_scope: "Qwen Scope",
-  openai: "OpenAI",
-  ghosttrack: "GhostTrack",
-  goodfire: "Goodfire",
-  deepseek_r1: "DeepSeek R1 (qresearch)",
-  connor_rob: "Attention SAEs (connor_rob)",
-  circuit_tracer: "circuit-tracer transcoders",
-  temporal: "Temporal SAEs",
-};
 
 export const formatWords = (format: string): string => FORMATS[format] ?? format;
 
@@ -122,7 +108,7 @@ export function cacheWords(preview: HubPreviewData): string {
 // ------------------------------------------------------------------------------------------------ downloads
 
 /** A download that was ended is *Cancelled*. */
-export const STATUS_WORDS: Record<Status, string> = { ...WORDS, stopped: "Cancelled" };
+export const wordFor = (status: Status): string => (status === "stopped" ? "Cancelled" : statusWord(status));
 
 export type CardAction = DownloadAction | "open";
 
@@ -141,13 +127,6 @@ export function buttonsFor(card: DownloadCard, canOpen: boolean, pending?: strin
   const under = underWay(card, pending, "cancel");
   return buttonsOf([...open, ...BUTTONS[statusOf(card)]], under, { open: "Open in SAE browser" });
 }
-
-/** Is it being paused, resumed, cancelled, … right now? */
-export const isUnderWay = (card: DownloadCard, pending?: string): boolean =>
-  pending !== undefined || ["starting", "pausing", "stopping"].includes(card.status);
-
-/** Does it have something left to do? */
-export const hasProgressBar = (card: DownloadCard): boolean => !["completed", "stopped"].includes(statusOf(card));
 
 const PHASES: Record<string, string> = {
   looking: "looking at the repository",
@@ -194,7 +173,7 @@ export const ended = (cards: readonly DownloadCard[]): DownloadCard[] =>
 
 /** What a screen reader hears of a download whose status changed. */
 export const said = (card: DownloadCard): string =>
-  statusOf(card) === "running" && card.phase === "retrying" ? "trying again" : STATUS_WORDS[statusOf(card)];
+  statusOf(card) === "running" && card.phase === "retrying" ? "trying again" : wordFor(statusOf(card));
 
 /**
  * What of the cache may have changed between two states: the SAEs whose downloads stopped moving. `cached`: all of it is

@@ -4,20 +4,21 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { onEnter, onSubmit } from "../lib/a11y";
 import { Button, Checkbox, Segments } from "../lib/controls";
+import { copyText } from "../lib/copy";
 import * as f from "../lib/format";
+import type { IconName } from "../lib/icons";
 import { Failed } from "../lib/notes";
-import { draw, HiddenNote, line, STEPS, shadeClass } from "../lib/tokens";
+import { cut, draw, HiddenNote, line, STEPS, shadeClass } from "../lib/tokens";
 import type { Context } from "../lib/wire";
-import { Copy } from "./copy";
 import { copyOf, copyOfAll, type Passage, rangeOf, type ShownExample, type ShownGroup, textAt } from "./examples";
 import type { Loaded } from "./feature";
-import type { Store } from "./store";
+import { PAGE, type Store } from "./store";
 import { rowAfter } from "./virtual";
 import { activation, percent } from "./words";
 
 const CONTEXTS: Record<Context, string> = { short: "Short", snippet: "Snippet", full: "Full" };
 
-const PAGE = 10; // rows that PgUp and PgDn pass
+const ROWS = 10; // rows that PgUp and PgDn pass
 
 export function Examples({ store, loaded }: { store: Store; loaded: Loaded }) {
   const { context, line_breaks } = store.view.value;
@@ -93,7 +94,7 @@ function Group({ store, group, fired, max, first }: GroupProps) {
     const row = (event.target as HTMLElement).closest<HTMLElement>("li.ex");
     const shown = group.examples[stop];
     if (!row || !shown) return;
-    const next = rowAfter(event.key, stop, group.examples.length, PAGE);
+    const next = rowAfter(event.key, stop, group.examples.length, ROWS);
     const onToken = (event.target as HTMLElement).dataset.t !== undefined;
     if (next !== null) {
       setActive(next);
@@ -385,5 +386,45 @@ export function OwnText({ store, max }: { store: Store; max: number }) {
       )}
       {data?.answer.note && <p class="xs t2">{data.answer.note}</p>}
     </section>
+  );
+}
+
+interface CopyProps {
+  store: Store;
+  label: string;
+  word?: string;
+  icon?: IconName;
+  quiet?: boolean;
+  tabIndex?: number;
+  text: () => string;
+}
+
+export function Copy({ store, label, word, icon = "copy", quiet, tabIndex, text }: CopyProps) {
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    const what = text();
+    if (await copyText(what)) {
+      setDone(true);
+      setTimeout(() => setDone(false), 1500);
+      store.announce("Copied.");
+    } else {
+      const hint = `Copy it by hand: ${cut(what, 2000)}`;
+      store.refuse(PAGE, "This page may not use the clipboard.", hint);
+    }
+  };
+  return (
+    <Button
+      text={word}
+      small
+      kind={quiet ? "quiet" : "plain"}
+      icon={done ? "check" : icon}
+      label={label}
+      title={done ? "Copied" : label}
+      tabIndex={tabIndex}
+      onClick={(event) => {
+        event.stopPropagation(); // a row that opens on a click
+        void copy();
+      }}
+    />
   );
 }

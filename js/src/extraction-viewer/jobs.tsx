@@ -13,7 +13,7 @@ import {
   useCard,
 } from "../lib/kit";
 import { CardNotes, placed } from "../lib/notes";
-import { isActive, statusOf } from "../lib/statuses";
+import { hasProgressBar, isActive, isUnderWay, statusOf } from "../lib/statuses";
 import { line } from "../lib/tokens";
 import type { ExtractionCard } from "../lib/wire";
 import { ExportForm } from "./panels";
@@ -76,7 +76,7 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
       lead={<StatusWord status={status} word={words.statusWord(card)} />}
       badges={<span class="bg">{card.source_label}</span>}
       buttons={<Buttons of={words.buttonsFor(card, pending)} onPress={press} open={kind} />}
-      busy={words.isUnderWay(card, pending)}
+      busy={isUnderWay(card, pending)}
       menu={menu.filter((item) => item !== false)}
       opens={{
         delete: () => (
@@ -122,9 +122,7 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
         </>
       }
     >
-      {words.hasProgressBar(card) && (
-        <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />
-      )}
+      {hasProgressBar(card) && <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />}
       <Facts of={words.progressLine(card, live)} />
     </CardBox>
   );

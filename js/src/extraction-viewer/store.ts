@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
-import { statusChanges } from "../lib/statuses";
+import { statusChanges, wordOf } from "../lib/statuses";
 import { BaseStore, withKey } from "../lib/store";
 import { line } from "../lib/tokens";
 import {
@@ -361,8 +361,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   async act(card: ExtractionCard, action: ExtractionAct): Promise<void> {
     this.openFor(card.id, undefined);
     this.mark([card.id], action);
-    const word = action.replace(/^./, (letter) => letter.toUpperCase());
-    await this.command(card.id, word, { kind: "extraction_action", extraction_id: card.id, action });
+    await this.command(card.id, wordOf(action), { kind: "extraction_action", extraction_id: card.id, action });
     this.unmark([card.id]);
   }
 

@@ -5,10 +5,10 @@ import {
   isActive,
   type JobButton,
   queueWords,
-  STATUS_WORDS,
   type Status,
   statusOf,
   underWay,
+  statusWord as word,
 } from "../lib/statuses";
 import { cut, line } from "../lib/tokens";
 import type {
@@ -108,7 +108,7 @@ export function labelWords(label: FeatureLabel, first: boolean, now = Date.now()
 // ------------------------------------------------------------------------------------------------ jobs
 
 export const statusWord = (card: Pick<ExtractionCard, "status">): string =>
-  card.status === "cancelled" ? "Cancelled" : STATUS_WORDS[statusOf(card)];
+  card.status === "cancelled" ? "Cancelled" : word(statusOf(card));
 
 export type CardAction = ExtractionAct | "open" | "export";
 
@@ -151,12 +151,6 @@ export function buttonsFor(card: ExtractionCard, pending?: string): JobButton<Ca
   const actions = card.status === "cancelled" ? (["delete"] as const) : BUTTONS[statusOf(card)];
   return buttonsOf(actions, underWay(card, pending, "cancel"), { open: "Open features" });
 }
-
-export const isUnderWay = (card: ExtractionCard, pending?: string): boolean =>
-  pending !== undefined || ["starting", "pausing", "stopping"].includes(card.status);
-
-export const hasProgressBar = (card: ExtractionCard): boolean =>
-  statusOf(card) !== "completed" && statusOf(card) !== "stopped";
 
 export function progressLine(card: ExtractionCard, live: boolean): string[] {
   const done = `${f.tokens(card.tokens_done)} of ${f.tokens(card.tokens_total)} tokens`;

@@ -6,7 +6,7 @@ import { onEnter, onEsc, rove, useOpened } from "./a11y";
 import { Button, Checkbox, type Choices, NoteBox, type NoteProps, Options } from "./controls";
 import { copyText } from "./copy";
 import { Icon } from "./icons";
-import { type JobButton, STATUS_ICONS, STATUS_WORDS, type Status } from "./statuses";
+import { type JobButton, type Status, statusIcon, statusWord } from "./statuses";
 
 /** What sets a signal, for a button. */
 export const put =
@@ -163,10 +163,10 @@ export const NothingMatches = ({
 
 const statusColour = (status: string) => ({ "--sc": `var(--sw-${status})` });
 
-export function StatusWord({ status, word = STATUS_WORDS[status] }: { status: Status; word?: string }) {
+export function StatusWord({ status, word = statusWord(status) }: { status: Status; word?: string }) {
   return (
     <span class="st" style={statusColour(status)}>
-      <Icon name={STATUS_ICONS[status]} />
+      <Icon name={statusIcon(status)} />
       {word}
     </span>
   );

@@ -1,36 +1,41 @@
 /** The seven words and icons on the screen for the eleven states of a job, and the buttons of its card. */
 import type { IconName } from "./icons";
 
-export type Status = "queued" | "running" | "paused" | "completed" | "failed" | "stopped" | "interrupted";
+/** In the order of the tabs above a list. */
+const STATUSES = {
+  running: ["Running", "play"],
+  queued: ["Queued", "clock"],
+  paused: ["Paused", "pause"],
+  completed: ["Completed", "check"],
+  failed: ["Failed", "fail"],
+  stopped: ["Stopped", "stop"],
+  interrupted: ["Interrupted", "interrupted"],
+} as const satisfies Record<string, readonly [string, IconName]>;
 
-export const STATUS_WORDS: Record<Status, string> = {
-  queued: "Queued",
-  running: "Running",
-  paused: "Paused",
-  completed: "Completed",
-  failed: "Failed",
-  stopped: "Stopped",
-  interrupted: "Interrupted",
-};
-
-export const STATUS_ICONS: Record<Status, IconName> = {
-  queued: "clock",
-  running: "play",
-  paused: "pause",
-  completed: "check",
-  failed: "fail",
-  stopped: "stop",
-  interrupted: "interrupted",
-};
+export type Status = keyof typeof STATUSES;
+export const ALL_STATUSES = Object.keys(STATUSES) as Status[];
+export const statusWord = (status: Status): string => STATUSES[status][0];
+export const statusIcon = (status: Status): IconName => STATUSES[status][1];
 
 /** What between two states counts as; *cancelled* (and what this page does not know) reads like *stopped*. */
 export function statusOf({ status }: { status: string }): Status {
   if (status === "starting" || status === "pausing" || status === "stopping") return "running";
-  return Object.hasOwn(STATUS_WORDS, status) ? (status as Status) : "stopped";
+  return Object.hasOwn(STATUSES, status) ? (status as Status) : "stopped";
 }
 
 /** Does it work, or wait for its turn? */
 export const isActive = (job: { status: string }): boolean => ["running", "queued"].includes(statusOf(job));
+
+/** Is it being started, paused, cancelled, … right now? */
+export const isUnderWay = (job: { status: string }, pending?: string): boolean =>
+  pending !== undefined || ["starting", "pausing", "stopping"].includes(job.status);
+
+/** Does it have something left to do? */
+export const hasProgressBar = (job: { status: string }): boolean => !["completed", "stopped"].includes(statusOf(job));
+
+/** For the note "Kernel busy. WORD is queued …". */
+export const wordOf = (action: string): string =>
+  action.replace(/_.*/, "").replace(/^./, (letter) => letter.toUpperCase());
 
 /** Where a job stands that waits. */
 export const queueWords = ({ queue_position: place }: { queue_position: number | null }): string =>
@@ -40,7 +45,7 @@ export const queueWords = ({ queue_position: place }: { queue_position: number |
 export function statusChanges<C extends { id: string; name: string; status: string }>(
   before: readonly C[],
   after: readonly C[],
-  said: (card: C) => string = (card) => STATUS_WORDS[statusOf(card)],
+  said: (card: C) => string = (card) => statusWord(statusOf(card)),
 ): string[] {
   const old = new Map(before.map((card) => [card.id, said(card)]));
   return after

@@ -329,3 +329,4 @@ export const FIRST_VIEW: ViewerView = {"tab": "features", "extraction_id": null,
 export const PAGE = 2000;
 export const NEW_TOKENS = 4096;
 export const TEMPLATE_BYTES = 8388608;
+export const FORMATS: Record<string, string> = {"saelens": "SAELens", "saelens_legacy": "SAELens before version 6", "mistudio": "miStudio", "mistudio_community": "miStudio export", "gemma_scope": "Gemma Scope", "gemma_scope_2": "Gemma Scope 2", "sparsify": "sparsify", "dictionary_learning": "dictionary_learning", "dictionary_learning_checkpoint": "dictionary_learning checkpoint", "llama_scope": "Llama Scope", "llama_scope_r1": "Llama Scope R1", "llamascopium": "llamascopium", "qwen_scope": "Qwen Scope", "openai": "OpenAI sparse_autoencoder", "ghosttrack": "GhostTrack", "goodfire": "Goodfire", "deepseek_r1": "DeepSeek R1 (qresearch)", "connor_rob": "Attention SAEs (connor_rob)", "circuit_tracer": "circuit-tracer transcoders", "temporal": "Temporal SAEs"};

@@ -6,8 +6,7 @@ import * as f from "../lib/format";
 import { asksConvention, Convention, Field } from "../lib/forms";
 import { Progress as Bar, Facts } from "../lib/kit";
 import { ItemNotes } from "../lib/notes";
-import { type FileToSend, filesOf } from "../lib/upload";
-import { type About, ADDING, type Upload } from "./adding";
+import { type About, ADDING, type FileToSend, filesOf, type Upload } from "./adding";
 import type { Store } from "./store";
 
 type Way = "path" | "upload";

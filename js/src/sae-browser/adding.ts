@@ -1,10 +1,57 @@
 /** Adding local files: by a path on the kernel's machine, or sent from the browser's. */
 import { signal } from "@preact/signals";
 import * as f from "../lib/format";
-import { isAbort } from "../lib/rpc";
+import { BUFFER_LIMIT, isAbort, type Rpc } from "../lib/rpc";
 import type { BaseStore, Problem } from "../lib/store";
-import { type FileToSend, sendFiles } from "../lib/upload";
 import type { SaeBrowserState, SaeCommand } from "../lib/wire";
+
+export interface FileToSend {
+  /** With `/` between the parts of a folder. */
+  name: string;
+  data: Blob;
+}
+
+interface UploadOptions {
+  signal: AbortSignal;
+  /** Bytes that have arrived, of all files together. */
+  onProgress: (received: number) => void;
+}
+
+/**
+ * Sends all files; the id of the upload, which the caller finishes. When it is given up or fails, Python is told to throw
+ * away what arrived.
+ */
+export async function sendFiles(rpc: Rpc, files: readonly FileToSend[], options: UploadOptions): Promise<string> {
+  const { signal, onProgress } = options;
+  const announced = files.map((file) => ({ name: file.name, size: file.data.size }));
+  const begun = await rpc.send({ kind: "begin_upload", files: announced }, { signal });
+  const { upload_id } = begun.value;
+  try {
+    for (const [index, file] of files.entries()) {
+      for (let offset = 0; offset < file.data.size; offset += BUFFER_LIMIT) {
+        const piece = await file.data.slice(offset, offset + BUFFER_LIMIT).arrayBuffer();
+        const answer = await rpc.send(
+          { kind: "upload_chunk", upload_id, file: index, offset },
+          { signal, buffers: [piece] },
+        );
+        onProgress(answer.value.received);
+      }
+    }
+    return upload_id;
+  } catch (error) {
+    // Where the kernel is gone there is nobody to tell, and nothing of it is left there.
+    void rpc.send({ kind: "cancel_upload", upload_id }).catch(() => {});
+    throw error;
+  }
+}
+
+/** The files of an `<input type="file">`; those of a folder are named from inside it. */
+export function filesOf(list: FileList | readonly File[]): FileToSend[] {
+  return [...list].map((file) => {
+    const path = file.webkitRelativePath;
+    return { name: path ? path.split("/").slice(1).join("/") || file.name : file.name, data: file };
+  });
+}
 
 /** Where failures of adding show up. */
 export const ADDING = "adding";

@@ -51,13 +51,6 @@ export function groupPending(members: readonly Card[], pending: ReadonlyMap<stri
   return asked.every((action) => action === asked[0]) ? asked[0] : undefined;
 }
 
-/** The name of the group that this one repeats; null where its runs repeat none. */
-function repeatedGroup(members: readonly Card[], named: ReadonlyMap<string, Card>): string | null {
-  const earlier = members.flatMap((card) => card.retry_of ?? []);
-  if (earlier.length < members.length) return null;
-  return one(earlier, (name) => named.get(name)?.group_name ?? null) ?? groupName(earlier);
-}
-
 function groupCard(id: string, members: readonly Card[], named: ReadonlyMap<string, Card>): ListCard {
   const first = leadOf(members);
   const sum = (of: (card: Card) => number) => members.reduce((total, card) => total + of(card), 0);
@@ -67,7 +60,7 @@ function groupCard(id: string, members: readonly Card[], named: ReadonlyMap<stri
   return {
     ...first,
     id,
-    name: first.group_name ?? groupName(members.map((card) => card.name)),
+    name: first.group_name ?? id,
     members,
     note,
     advice: null,
@@ -75,24 +68,10 @@ function groupCard(id: string, members: readonly Card[], named: ReadonlyMap<stri
     checkpoint_bytes: sum((card) => card.checkpoint_bytes),
     sae_id: members.every((card) => card.sae_id !== null) ? first.sae_id : null,
     series: null,
-    retry_of: repeatedGroup(members, named),
+    retry_of: one(members, ({ retry_of }) => retry_of && (named.get(retry_of)?.group_name ?? first.retry_of)),
     continued_from: null,
     continued_step: null,
   };
-}
-
-/** "gpt2-l4-6-8-batchtopk" of gpt2-l4-batchtopk, gpt2-l6-batchtopk and gpt2-l8-batchtopk. */
-export function groupName(names: readonly string[]): string {
-  const split = names.map((name) => name.split("-"));
-  const length = split[0]?.length ?? 0;
-  if (split.some((parts) => parts.length !== length)) return `${names[0]} and ${names.length - 1} more`;
-  const parts = Array.from({ length }, (_, i) => {
-    const values = [...new Set(split.map((one) => one[i] ?? ""))];
-    const word = /^\D*/.exec(values[0] ?? "")?.[0] ?? "";
-    const rest = values.slice(1).map((value) => (value.startsWith(word) ? value.slice(word.length) : value));
-    return [values[0], ...rest].join("-");
-  });
-  return parts.join("-");
 }
 
 /** The runs between which the tiles of a group lie: one that failed says nothing of the others. */

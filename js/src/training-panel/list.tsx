@@ -4,22 +4,14 @@ import { useRef, useState } from "preact/hooks";
 import { Button, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
 import { into, NothingMatches, Search, SelectAll, Sort } from "../lib/kit";
+import { ALL_STATUSES, statusWord } from "../lib/statuses";
 import type { Card } from "../lib/wire";
 import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
 import { TrainingCard } from "./card";
 import { BulkBox } from "./card-forms";
 import { GroupCard } from "./group-card";
 import { listCards } from "./groups";
-import {
-  countByStatus,
-  type Filter,
-  heldOrder,
-  type ListCard,
-  SORTS,
-  STATUS_WORDS,
-  STATUSES,
-  shownCards,
-} from "./state";
+import { countByStatus, type Filter, heldOrder, type ListCard, SORTS, shownCards } from "./state";
 import { SELECTION, type Store } from "./store";
 
 export function Toolbar({ store, panel }: { store: Store; panel: string }) {
@@ -27,7 +19,7 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
   const counts = countByStatus(listCards(cards)); // what the list shows: runs of one job are one entry
   const tabs = [
     { id: "all", label: "All", count: counts.all },
-    ...STATUSES.map((status) => ({ id: status, label: STATUS_WORDS[status], count: counts[status] })),
+    ...ALL_STATUSES.map((status) => ({ id: status, label: statusWord(status), count: counts[status] })),
   ];
   return (
     <>
@@ -200,10 +192,9 @@ function useHold() {
 function None({ store }: { store: Store }) {
   const search = store.search.value.trim();
   const filter = store.filter.value;
-  const words = [
-    filter !== "all" && `is ${STATUS_WORDS[filter].toLowerCase()}`,
-    search && `matches “${search}”`,
-  ].filter(Boolean);
+  const words = [filter !== "all" && `is ${statusWord(filter).toLowerCase()}`, search && `matches “${search}”`].filter(
+    Boolean,
+  );
   const clear = () => {
     store.search.value = "";
     store.filter.value = "all";

@@ -1,19 +1,9 @@
 /** What the panel shows, derived from the cards: pure functions. */
 import * as f from "../lib/format";
-import { buttonsOf, isActive, type JobButton, type Status, statusOf, underWay } from "../lib/statuses";
+import { ALL_STATUSES, buttonsOf, isActive, type JobButton, type Status, statusOf, underWay } from "../lib/statuses";
 import type { Action, Card, DeviceInfo, PanelState } from "../lib/wire";
 
-export { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
-
-export const STATUSES: readonly Status[] = [
-  "running",
-  "queued",
-  "paused",
-  "completed",
-  "failed",
-  "stopped",
-  "interrupted",
-];
+export { type Status, statusOf } from "../lib/statuses";
 
 /** Something a button or menu item of a card does; "edit", "longer" and "open" happen on the page. */
 export type CardAction = Exclude<Action, "checkpoint" | "stop_without_saving"> | "edit" | "longer" | "open";
@@ -183,7 +173,7 @@ export const SORTS: Record<Sort, string> = {
 
 export function countByStatus(cards: readonly Card[]): Record<Filter, number> {
   const counts = { all: cards.length } as Record<Filter, number>;
-  for (const status of STATUSES) counts[status] = 0;
+  for (const status of ALL_STATUSES) counts[status] = 0;
   for (const card of cards) counts[statusOf(card)] += 1;
   return counts;
 }
@@ -202,15 +192,8 @@ export function matches(card: ListCard, search: string): boolean {
     .every((word) => text.includes(word));
 }
 
-const ACTIVITY: Record<Status, number> = {
-  running: 0,
-  paused: 1,
-  queued: 2,
-  interrupted: 3,
-  failed: 3,
-  completed: 3,
-  stopped: 3,
-};
+/** What works comes first, then what is paused, what waits, and what has ended. */
+const activity = (card: Card): number => ["queued", "paused", "running"].indexOf(statusOf(card));
 
 /** Missing and non-finite values come last. */
 const measured = (value: Card["tiles"]["fvu"]): number => {
@@ -229,8 +212,7 @@ const place = (card: Card): number =>
   statusOf(card) === "queued" ? (card.queue_position ?? Number.POSITIVE_INFINITY) : 0;
 
 const COMPARE: Record<Sort, (a: ListCard, b: ListCard) => number> = {
-  active: (a, b) =>
-    ACTIVITY[statusOf(a)] - ACTIVITY[statusOf(b)] || ascending(place(a), place(b)) || b.created_at - a.created_at,
+  active: (a, b) => activity(b) - activity(a) || ascending(place(a), place(b)) || b.created_at - a.created_at,
   newest: (a, b) => b.created_at - a.created_at,
   fvu: (a, b) => ascending(lowest(a, "fvu"), lowest(b, "fvu")),
   l0: (a, b) => ascending(lowest(a, "l0"), lowest(b, "l0")),

@@ -1,7 +1,7 @@
 /** One part of the panel on the page: its state, what the user has open, and the commands it sends. */
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { Answer, Model } from "../lib/rpc";
-import { statusChanges } from "../lib/statuses";
+import { statusChanges, wordOf } from "../lib/statuses";
 import { BaseStore, Chosen, stateOf } from "../lib/store";
 import {
   type Action,
@@ -161,7 +161,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     const training_ids = cards.map((card) => card.id);
     this.mark(training_ids, action);
     const command = { kind: "run_actions", action, training_ids } as const;
-    const done = (await this.command(key, ACTION_WORDS[action], command))?.value;
+    const done = (await this.command(key, wordOf(action), command))?.value;
     this.unmark(done ? training_ids.filter((id) => !done.done.includes(id)) : training_ids, action);
     if (!done) return;
     this.unmark(done.done, action, true);
@@ -176,7 +176,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     this.closeAsked(group);
     const ids = cards.map((card) => card.id);
     this.mark(ids, action);
-    const answer = await this.command(group, ACTION_WORDS[action], { kind: "group_action", action, group_id: group });
+    const answer = await this.command(group, wordOf(action), { kind: "group_action", action, group_id: group });
     this.unmark(ids, action, answer !== null && action !== "retry");
     const made = answer?.value?.group_id;
     if (action === "retry" && made) this.focusCard.value = made;
@@ -217,7 +217,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     this.closeAsked(card.id);
     this.mark([card.id], action);
     const command = { kind: "run_action", action, training_id: card.id } as const;
-    const answer = await this.command(card.id, ACTION_WORDS[action], command);
+    const answer = await this.command(card.id, wordOf(action), command);
     this.unmark([card.id], action, answer !== null && action !== "retry" && action !== "checkpoint");
     if (answer && action === "retry") this.focusAnswer(answer);
   }
@@ -232,15 +232,3 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     if (answer.value?.training_id !== undefined) this.focusCard.value = answer.value.training_id;
   }
 }
-
-/** The word of the note "Kernel busy. WORD is queued …". */
-const ACTION_WORDS: Record<Action, string> = {
-  pause: "Pause",
-  resume: "Resume",
-  stop: "Stop",
-  stop_without_saving: "Stop",
-  retry: "Retry",
-  delete: "Delete",
-  import: "Import",
-  checkpoint: "Save checkpoint",
-};

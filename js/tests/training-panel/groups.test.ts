@@ -12,7 +12,6 @@ import {
   forwardWords,
   groupBadge,
   groupMeta,
-  groupName,
   listCards,
   memberWord,
   templateWords,
@@ -29,8 +28,6 @@ describe("groups", () => {
     expect(group?.members?.map((one) => one.hook_name)).toEqual([4, 6, 8].map((n) => `blocks.${n}.hook_resid_post`));
     expect(group?.checkpoint_count).toBe(9);
     expect(group?.name).toBe("gpt2-l4-6-8-batchtopk");
-    const nameless = listCards(LAYERS.map((one) => ({ ...one, group_name: null })));
-    expect(nameless[0]?.name).toBe("gpt2-l4-6-8-batchtopk-k48");
   });
   it("stand where those of their runs stand that go on", () => {
     const note = { what: "Loss became NaN.", where: null, hint: null, kind: "nan" };
@@ -70,7 +67,7 @@ describe("groups", () => {
     expect(originWords(second as never)).toBe("retry of gpt2-l4-6-8-batchtopk");
     expect(originWords(first as never)).toBeNull();
     // those runs may be deleted by now
-    expect(originWords(listCards(again)[0] as never)).toBe("retry of gpt2-l4-6-8-batchtopk-k48");
+    expect(originWords(listCards(again)[0] as never)).toBe("retry of gpt2-l4-batchtopk-k48");
   });
   it("of one run are that run", () => {
     expect(listCards([card({ group_id: "g" })])[0]?.members).toBeUndefined();
@@ -109,11 +106,6 @@ describe("groups", () => {
     const text = `A template keeps one hook name: ${a}. Enter the other ${what} again where you use it.`;
     expect(templateWords(kept, [kept, other])).toBe(text);
   });
-  it.each([
-    [["a-l4-x", "a-l6-x", "a-l8-x"], "a-l4-6-8-x"],
-    [["gpt2-l6-topk-k16", "gpt2-l6-topk-k32"], "gpt2-l6-topk-k16-32"],
-    [["one", "another-one", "x"], "one and 2 more"],
-  ])("%j are called %s", (names, expected) => expect(groupName(names)).toBe(expected));
   it("are found by any of their runs", () => {
     const list = listCards(cards);
     expect(shownCards(list, "all", "blocks.8", "newest")).toHaveLength(1);
