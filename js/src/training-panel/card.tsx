@@ -107,7 +107,6 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
       <Facts
         of={state.progressLine(card, {
           live: store.link.value === "live",
-          warm: state.isWarm(card, store.starts, performance.now()),
           startsIn: status === "queued" ? state.startsIn(card, store.state.value.cards) : null,
         })}
       />

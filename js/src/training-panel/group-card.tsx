@@ -17,7 +17,6 @@ import {
   buttonsFor,
   canDelete,
   hasProgressBar,
-  isWarm,
   type ListCard,
   originWords,
   placeOf,
@@ -121,7 +120,6 @@ export function GroupCard({ store, group, members }: GroupProps) {
         of={[
           ...progressLine(group, {
             live: store.link.value === "live",
-            warm: isWarm(first, store.starts, performance.now()),
           }),
           groups.forwardWords(status, members.length, group.stored),
           `tiles: lowest to highest of ${groups.tiledBy(members).length}`,

@@ -44,39 +44,17 @@ export function stopAsks(card: Card): boolean {
 export const hasProgressBar = (card: Card): boolean =>
   ["running", "paused", "failed", "interrupted"].includes(statusOf(card));
 
-/** Since when a run works, as far as this page knows: `at` by `performance.now()`, `step` where it was then. */
-export type Starts = ReadonlyMap<string, { at: number; step: number }>;
-
-/** `before` with the runs that have just got a rate, without those that have none any more. */
-export function starts(before: Starts, cards: readonly Card[], now: number, opening: boolean): Starts {
-  const next = new Map<string, { at: number; step: number }>();
-  for (const card of cards) {
-    if (card.rate === null || statusOf(card) !== "running") continue;
-    // What runs already when the page opens has done all its steps before.
-    next.set(card.id, before.get(card.id) ?? { at: now, step: opening ? 0 : card.step });
-  }
-  return next;
-}
-
-/** Says the rate enough yet to foretell the end? The first steps of a run are slow. */
-export function isWarm(card: Card, known: Starts, now: number): boolean {
-  const start = known.get(card.id);
-  return start !== undefined && (now - start.at >= 5000 || card.step - start.step >= 20);
-}
-
 interface LineOptions {
   /** ms since the epoch */
   now?: number;
   /** False while nothing is heard from the kernel: what was running may long be over. */
   live?: boolean;
-  /** False while the rate says little. */
-  warm?: boolean;
   /** Seconds until one that waits begins. */
   startsIn?: number | null;
 }
 
 export function progressLine(card: Card, options: LineOptions = {}): string[] {
-  const { now = Date.now(), live = true, warm = true, startsIn = null } = options;
+  const { now = Date.now(), live = true, startsIn = null } = options;
   const done = f.tokensOf(card.tokens_done, card.tokens_total);
   switch (statusOf(card)) {
     case "queued":
@@ -89,6 +67,7 @@ export function progressLine(card: Card, options: LineOptions = {}): string[] {
       const parts = [done];
       if (live && card.rate !== null && card.rate > 0) {
         parts.push(`${f.count(card.rate)} tok/s`);
+        const warm = card.seconds_running >= 5 || card.step >= 20; // the first steps of a run are slow
         if (warm && card.eta_seconds !== null) parts.push(`ETA ${f.duration(card.eta_seconds)}`);
       } else if (live && card.phase) parts.push(card.phase);
       return [...parts, card.device];

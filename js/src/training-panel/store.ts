@@ -14,7 +14,7 @@ import {
 } from "../lib/wire";
 import { type Bulk, outcomeWords } from "./bulk-state";
 import { listCards } from "./groups";
-import { anythingRuns, type Filter, type Sort, type Starts, shownCards, starts } from "./state";
+import { anythingRuns, type Filter, type Sort, shownCards } from "./state";
 
 export type { Problem } from "../lib/store";
 export type DetailsTab = "checkpoints" | "log" | "settings" | "advice";
@@ -60,9 +60,6 @@ export function parserThatKeeps(): (value: unknown) => PanelState | null {
 }
 
 export class Store extends BaseStore<PanelState, PanelCommand, Open> {
-  /** Since when each run works, as far as this page has seen it. */
-  starts: Starts = new Map();
-
   readonly filter = signal<Filter>("all");
   readonly search = signal("");
   readonly sort = signal<Sort>("active");
@@ -79,8 +76,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
     super(model, host, stop, EMPTY_STATE, parserThatKeeps());
-    this.follow((before, after, first) => {
-      this.starts = starts(this.starts, after.cards, performance.now(), first);
+    this.follow((before, after) => {
       for (const line of statusChanges(before.cards, after.cards)) this.announce(line);
       this.unmarkChanged(before.cards, after.cards, ({ status, sae_id }) => `${status} ${sae_id}`);
     }, anythingRuns);
