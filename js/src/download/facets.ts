@@ -11,7 +11,6 @@ import { l0Words, siteWords } from "./words";
 export type Facet = "site" | "layer" | "width" | "l0";
 export const FACETS: readonly Facet[] = ["site", "layer", "width", "l0"];
 
-/** Choices in the order in which they were made. */
 export type Choices = readonly (readonly [Facet, string])[];
 
 export interface Option {
@@ -42,7 +41,6 @@ export function matching(rows: readonly VariantRow[], choices: Choices): Variant
 export const chosen = (choices: Choices, facet: Facet): string | null =>
   choices.find(([name]) => name === facet)?.[1] ?? null;
 
-/** Options of a facet with how many SAEs each would leave. */
 export function optionsOf(rows: readonly VariantRow[], facet: Facet, choices: Choices): Option[] {
   const place = choices.findIndex(([name]) => name === facet);
   const pool = matching(rows, place < 0 ? choices : choices.slice(0, place));

@@ -124,7 +124,6 @@ interface FacetProps {
   facet: Facet;
   options: Option[];
   choices: Choices;
-  /** Null takes the choice back. */
   onPick: (value: string | null) => void;
 }
 
@@ -190,7 +189,6 @@ function Radios({ facet, options, value, onPick }: RadiosProps) {
   );
 }
 
-/** One cell per layer, with how many SAEs it has. */
 function Layers({ options, value, onPick }: RadiosProps) {
   const at = Math.max(
     0,

@@ -29,12 +29,10 @@ export class Finding {
   readonly configShown = signal(false);
   /** d_sae of the SAEs that were previewed, by key: a listing has only what names say. */
   readonly latents: Signal<ReadonlyMap<string, number>> = signal(new Map());
-  /** The SAE that the preview is about. */
   readonly current: Signal<VariantRow | null> = signal(null);
 
   constructor(private readonly store: BaseStore<HubState, HubCommand, never>) {}
 
-  /** Nothing was found, is looked for or has failed. */
   get idle(): boolean {
     const { data, busy, problem } = this.found.value;
     return data === null && !busy && problem === null;
@@ -96,7 +94,6 @@ export class Finding {
     return this.device.value ?? defaultDevice(this.store.state.value.devices);
   }
 
-  /** Previews a row; null shows none. */
   show(row: VariantRow | null): void {
     const same = row !== null && this.current.value !== null && keyOf(row) === keyOf(this.current.value);
     if (same && (this.preview.value.data !== null || this.preview.value.busy)) return;
@@ -168,7 +165,6 @@ function textOf(row: VariantRow): string {
   return text;
 }
 
-/** Which columns have anything to say. */
 export interface Columns {
   layer: boolean;
   site: boolean;

@@ -269,7 +269,6 @@ function Warning({ store, finding, preview, rows, warning }: WarningsProps & { w
 
 const TONES: Record<string, NoteProps["tone"]> = { gated_model: "err", memory: "warn", disk: "err", pickle: "info" };
 
-/** How to get at a model that asks for a licence. */
 function Steps({ store, finding, preview, hint }: Omit<WarningsProps, "rows"> & { hint: string }) {
   const page = modelPage(finding, preview, hint);
   const { account, has_token } = store.state.value;

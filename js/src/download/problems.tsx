@@ -83,7 +83,6 @@ export function Problems({ store, finding, again }: { store: Store; finding: Fin
   );
 }
 
-/** The button for what can be done about a problem, where there is something. */
 function wayOut(store: Store, { kind, suggestions }: Problem, again: () => void): ComponentChildren {
   if (kind === "invalid_token" && store.state.value.has_token) {
     return <Button text="Forget token" small onClick={() => store.forgetToken()} />;
@@ -125,6 +124,5 @@ const PLACES = {
   start: ".ft2 .b.p",
 };
 
-/** The first of these that is on the page. */
 export const places = (...names: readonly (keyof typeof PLACES)[]): string =>
   names.map((name) => PLACES[name]).join(" | ");

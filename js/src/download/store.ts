@@ -25,7 +25,6 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   readonly repository = signal("");
   readonly any = new Finding(this);
   readonly gemma = new Finding(this);
-  /** Rows of the table that are checked, by their keys. */
   readonly checked: Signal<ReadonlySet<string>> = signal(new Set());
   /** *Preview* was pressed without a name. */
   readonly unnamed = signal(false);
@@ -37,7 +36,6 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   private readonly askingKnown = signal(false);
   /** What `preview` was last asked for. */
   private looked = "";
-  /** Downloads are being started. */
   readonly starting = signal(false);
   /** Is b_dec subtracted from the input? Asked where the files of what is previewed leave it open. */
   readonly answer = signal<boolean | null>(null);
@@ -101,13 +99,11 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     if (only) this.check([only], true);
   }
 
-  /** Something that a tab will show is being looked up. */
   isLooking(tab: TabId): boolean {
     if (tab === "known") return this.askingKnown.value;
     return (tab === "gemma" ? this.gemma : this.any).found.value.busy;
   }
 
-  /** Looks into `text`, as if it had been typed. */
   browse(text: string): void {
     this.tab.value = "repository";
     this.repository.value = text;
@@ -176,7 +172,6 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     if (card.sae_id) void this.command(card.id, "Opening it", { kind: "hub_open", sae_id: card.sae_id });
   }
 
-  /** Closes the innermost thing that is open; false when nothing is. */
   closeInnermost(): boolean {
     const shown = [this.keysShown, this.any.configShown, this.gemma.configShown].find((one) => one.value);
     if (shown) shown.value = false;

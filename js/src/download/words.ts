@@ -171,7 +171,6 @@ export const anythingRuns = (cards: readonly DownloadCard[]): boolean => cards.s
 export const ended = (cards: readonly DownloadCard[]): DownloadCard[] =>
   cards.filter((card) => ["completed", "stopped"].includes(statusOf(card)));
 
-/** What a screen reader hears of a download whose status changed. */
 export const said = (card: DownloadCard): string =>
   statusOf(card) === "running" && card.phase === "retrying" ? "trying again" : wordFor(statusOf(card));
 

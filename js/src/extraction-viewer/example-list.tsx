@@ -142,7 +142,6 @@ interface RowProps {
   store: Store;
   shown: ShownExample;
   max: number;
-  /** The tab stop of its list. */
   stop: boolean;
   onFocus: () => void;
 }
@@ -240,7 +239,6 @@ interface TokensProps {
   breaks: boolean;
   /** The text wraps, and goes on in a new line after a line end. */
   wraps?: boolean;
-  /** The strongest token is bold. */
   bold?: boolean;
 }
 

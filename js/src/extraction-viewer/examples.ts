@@ -8,7 +8,6 @@ const AROUND: Record<Exclude<Context, "full">, number> = { short: 5, snippet: 16
 export interface Passage {
   texts: readonly string[];
   tokens: readonly number[];
-  /** One per token; NaN where it is not known. */
   values: Float32Array;
   peak: number;
   before: boolean;
@@ -98,7 +97,6 @@ export function rangeOf(passage: Passage, context: Context): Range {
 
 export const textAt = (passage: Passage, i: number): string => passage.texts[passage.tokens[i] ?? -1] ?? "";
 
-/** The text of an example, as it is. */
 export function copyOf(passage: Passage, context: Context): string {
   const { from, to } = rangeOf(passage, context);
   let text = "";
@@ -114,7 +112,6 @@ export const copyOfAll = (examples: readonly ShownExample[], context: Context): 
     )
     .join("\n");
 
-/** What the card of a token says. */
 export interface TokenInfo {
   text: string;
   /** NaN where it is not known. */

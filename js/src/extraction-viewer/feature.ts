@@ -53,7 +53,6 @@ export class FeatureView {
   readonly tested = new Latest<Tested>();
   readonly text = signal("");
   readonly wholes = signal<ReadonlyMap<string, Whole>>(new Map());
-  /** Examples that somebody opened or closed one by one. */
   readonly opened = signal<ReadonlyMap<string, boolean>>(new Map());
   readonly pointed = signal<Pointed | null>(null);
   readonly pinned = signal(false);
@@ -95,7 +94,6 @@ export class FeatureView {
     else void this.load(true);
   }
 
-  /** Is what is on the screen the feature that was asked for? */
   get current(): Loaded | null {
     const { data } = this.loaded.value;
     return data && data.page.index === this.index && data.page.extraction_id === this.extraction ? data : null;
@@ -311,7 +309,6 @@ export class LossEffects {
     private readonly isLive: () => boolean,
   ) {}
 
-  /** The card of a token is open. */
   async ask(extraction_id: string, index: number, { value, place }: TokenInfo): Promise<void> {
     const key = JSON.stringify([extraction_id, index, place]);
     if (key === this.current) return; // from one part of a token to another

@@ -230,7 +230,6 @@ interface RowProps {
   store: Store;
   at: number;
   top: number;
-  /** null: on its way. */
   row: FeatureRow | null;
   selected: boolean;
   stop: boolean;

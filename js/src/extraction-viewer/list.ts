@@ -8,7 +8,6 @@ const PIECE = 100; // rows asked for at once; Python gives at most 200
 const MOST_PIECES = 300; // kept
 const SETTLE = 60; // ms without scrolling before rows are asked for
 
-/** What is known of the list for one query. */
 interface Known {
   key: string;
   matching: number;
@@ -23,7 +22,6 @@ export class FeatureList {
   readonly known = signal<Known>(NONE);
   readonly busy = signal(false);
   readonly problem = signal<Problem | null>(null);
-  /** The row with the tab stop. */
   readonly cursor = signal(0);
   /** Counts up when the list has to scroll to `cursor`. */
   readonly reveal = signal(0);
@@ -74,7 +72,6 @@ export class FeatureList {
     return null;
   }
 
-  /** Puts the tab stop on a row and scrolls there. */
   moveTo(row: number): void {
     this.cursor.value = row;
     this.reveal.value += 1;

@@ -246,7 +246,6 @@ export function PageBar({ store, open, index }: BarProps) {
   );
 }
 
-/** The number of the feature as a text box: Enter goes to another one. */
 function Jump({ store, open, index }: BarProps) {
   const id = useUid("sw-jump");
   const [typed, setTyped] = useState<string | null>(null);
@@ -305,7 +304,6 @@ const GAP = 6; // px between a token and its card
 
 interface HoverProps {
   feature: FeatureView;
-  /** The box that the card lies in. */
   box: RefObject<HTMLElement | null>;
   /** Tokens of a context; 0 if unknown. */
   contextSize: number;

@@ -57,7 +57,6 @@ export function Panels({ store, open }: { store: Store; open: OpenExtraction }) 
 
 type Scopes = readonly { value: "all" | "query" | "one"; label: string }[];
 
-/** All features, those that match, the one that is shown. */
 function scopesOf(store: Store, open: OpenExtraction, one: boolean): Scopes {
   const { feature } = store.view.value;
   const { matching } = store.list.known.value;
@@ -92,18 +91,15 @@ function LabelAll({ store, open, onClose }: { store: Store; open: OpenExtraction
 
 interface ExportProps {
   store: Store;
-  /** Where it is said what came of it. */
   place: string;
   extraction: string;
   name: string;
   what: ExportKind;
   scopes: Scopes;
-  /** The feature that is shown. */
   index?: number | undefined;
   onClose: () => void;
 }
 
-/** Writes features to a file or a folder, on the kernel's machine. */
 export function ExportForm({ store, place, extraction, name, what, scopes, index, onClose }: ExportProps) {
   const [kind, setKind] = useState(what);
   const [scope, setScope] = useState(scopes[0]?.value ?? "all");

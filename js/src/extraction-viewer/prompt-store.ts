@@ -9,7 +9,6 @@ export interface Reading {
   answer: PromptReading;
   /** Row by row, one per token. */
   values: Float32Array;
-  /** What was asked. */
   text: string;
   rankBy: RankBy;
   token: number | null;

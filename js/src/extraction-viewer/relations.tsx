@@ -26,7 +26,6 @@ export function Activations({ data, max, mark }: { data: Data; max: number; mark
 
 const decimals = (text: string): number => text.split(".")[1]?.length ?? 0;
 
-/** The histogram of logit effects, or where it will be. */
 export function LogitFigure({ feature }: { feature: FeatureView }) {
   const { data, problem, busy } = feature.logits.value;
   const known = data?.problem ?? problem;

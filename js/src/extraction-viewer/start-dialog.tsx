@@ -15,7 +15,6 @@ import type { Starting } from "./start";
 
 interface Ways {
   onDemo: () => void;
-  /** *Download from Hugging Face* stands below. */
   downloading: boolean;
   onDownload: (shown: boolean) => void;
   /** What code calls the workspace; "" for the default one. */

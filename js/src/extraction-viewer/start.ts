@@ -37,7 +37,6 @@ export class Starting {
   readonly values = signal<Typed>({});
   readonly checks = new Latest<ExtractionCheck>();
   readonly errors = computed(() => this.checks.asked.value.data?.errors ?? {});
-  /** The field that is to be given the focus. */
   readonly focus = signal<{ name: string } | null>(null);
 
   private readonly asking = new Latest<unknown>();
@@ -111,7 +110,6 @@ export class Starting {
     if (!free.some((row) => row.id === this.chosen.value)) this.chosen.value = free[0]?.id ?? null;
   }
 
-  /** On to the options of the chosen SAE. */
   async proceed(): Promise<void> {
     const sae_id = this.chosen.value;
     if (sae_id === null) return;
@@ -155,7 +153,6 @@ export class Starting {
     return check !== null && Object.keys(this.errors.value).length === 0;
   }
 
-  /** Starts it; a bad value gets the focus instead. */
   async start(): Promise<void> {
     const form = this.form.value;
     if (form === null || this.submitting.value) return;

@@ -31,7 +31,6 @@ import { anythingRuns, changedIn, NOWHERE, statusWord } from "./words";
 export interface CardOpen {
   kind: "menu" | "delete" | "export";
 }
-/** What is open below the tabs, or in the page of a feature. */
 export type Panel =
   | { kind: "labels" | "exports" | "import" | "label_all" }
   | { kind: "export"; what: ExportKind; one: boolean };
@@ -55,7 +54,6 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   readonly stars = signal<ReadonlyMap<number, boolean>>(new Map());
   readonly suggesting = signal(false);
   readonly saving = signal(false);
-  /** A long command that the panel waits for. */
   readonly working = signal(false);
   readonly demoComing = signal(false);
   private told: { view: string; at: number }[] = [];
@@ -213,7 +211,6 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     this.use();
   }
 
-  /** The focus goes back to what has opened *Steering* from here. */
   private steeringClosed(): void {
     const { steered } = this;
     if (!(steered instanceof HTMLElement)) return;
@@ -221,7 +218,6 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     for (const wait of [0, 150]) setTimeout(() => steered.isConnected && steered.focus(), wait);
   }
 
-  /** Asks for what is shown and not there yet. */
   private use(): void {
     const open = this.opened;
     const { query, feature, tab } = this.view.value;
@@ -237,7 +233,6 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
 
   // -------------------------------------------------------------------------------------------- one to the next
 
-  /** Scrolls the list to the feature that is shown. */
   private async find(): Promise<void> {
     const { feature, query } = this.view.value;
     if (feature === null || this.opened === null) return;
@@ -287,7 +282,6 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     this.stars.value = withKey(this.stars.value, index, starred);
   }
 
-  /** Saves what is typed about a feature; true when that worked. */
   async edit(
     index: number,
     change: { label?: string; description?: string; notes?: string; starred?: boolean },
@@ -335,7 +329,6 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     return true;
   }
 
-  /** `key`: where it is said what came of it. */
   async export(key: string, command: Extract<ViewerCommand, { kind: "export_features" }>): Promise<boolean> {
     const answer = await this.work(key, "Export", command);
     if (answer) this.say(key, `Written to ${answer.value.path}.`);

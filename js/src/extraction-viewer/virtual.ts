@@ -6,7 +6,6 @@ const TALLEST = 12_000_000;
 const SPARE = 8; // rows drawn above and below those in sight
 
 interface Window {
-  /** px of the whole list. */
   height: number;
   /** The rows to draw: `first` … `last` − 1. */
   first: number;
@@ -48,7 +47,6 @@ export function scrollTo(row: number, count: number, view: number, scrollTop: nu
   return (Math.min(Math.max(0, wanted), span) / span) * scroll;
 }
 
-/** Where a key leads from a row; null for any other key. */
 export function rowAfter(key: string, row: number, count: number, fitting: number): number | null {
   const to = {
     ArrowDown: row + 1,

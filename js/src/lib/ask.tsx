@@ -6,7 +6,6 @@ import { Failed } from "./notes";
 import { asFailure, isAbort, type Rpc } from "./rpc";
 import type { Problem } from "./store";
 
-/** Something that is asked for: nothing yet, under way, there, or failed. */
 export interface Asked<T> {
   data: T | null;
   problem: Problem | null;
@@ -45,7 +44,6 @@ export class Latest<T> {
     this.asked.value = { ...this.value, data };
   }
 
-  /** Gives up the question; what is known stays. */
   giveUp(): void {
     this.stop.abort();
     if (this.value.busy) this.asked.value = { ...this.value, busy: false };
@@ -93,7 +91,6 @@ export const useAnswer = <const C extends { kind: string }>(rpc: Rpc, command: C
 
 interface AnsweredProps<T> {
   of: Asking<T>;
-  /** What is said until the answer comes. */
   wait?: string;
   children: (data: T) => ComponentChildren;
 }

@@ -58,15 +58,12 @@ interface ButtonProps {
   /** Sends the form it stands in; a disabled one does not. */
   submit?: boolean;
   expanded?: boolean;
-  /** id of what it opens. */
   controls?: string;
-  /** id of what says why it is disabled. */
   describedBy?: string | undefined;
   popup?: "menu";
   tabIndex?: number | undefined;
   id?: string;
   class?: string;
-  /** May be left out where it sends a form. */
   onClick?: (event: MouseEvent) => void;
   onKeyDown?: ((event: KeyboardEvent) => void) | undefined;
 }
@@ -201,7 +198,6 @@ export function Segments<T extends string>({ label, options, selected, onSelect 
   );
 }
 
-/** What a select offers. */
 export function Options<T extends string>({ of }: { of: Choices<T> }) {
   return listOf(of).map((option) => (
     <option key={option.value} value={option.value}>
@@ -257,7 +253,6 @@ const TONE_ICONS = { err: "fail", warn: "warn", info: "info", int: "interrupted"
 const shown = (content: ComponentChildren): ComponentChildren =>
   typeof content === "string" ? visible(content) : content;
 
-/** What happened, where, what to do, with the button for it. */
 export function NoteBox({ tone = "plain", title, children, where, actions }: NoteProps): JSX.Element {
   return (
     <div class={`note ${tone === "plain" ? "" : tone}`} role={tone === "err" ? "alert" : "status"}>

@@ -15,13 +15,10 @@ interface Control {
 interface FieldBoxProps {
   label: string;
   hint?: ComponentChildren;
-  /** What is wrong, in the place of the hint. */
   error?: string | null | undefined;
-  /** Says the error aloud. */
   alert?: boolean;
   help?: ComponentChildren;
   class?: string | undefined;
-  /** A checkbox, which has its label beside it. */
   tick?: boolean;
   children: (control: Control) => ComponentChildren;
 }
@@ -67,12 +64,10 @@ interface FieldProps extends Attributes, Omit<FieldBoxProps, "alert" | "children
   onInput?: (text: string) => void;
   /** A path or another name for machines. */
   mono?: boolean;
-  /** Several lines. */
   rows?: number;
   input?: Ref<HTMLInputElement>;
 }
 
-/** A text box. */
 export function Field({ label, onInput, hint, error, help, class: name, mono, rows, input, ...rest }: FieldProps) {
   return (
     <FieldBox label={label} hint={hint} error={error} help={help} alert class={name}>
@@ -93,7 +88,6 @@ export function Field({ label, onInput, hint, error, help, class: name, mono, ro
 interface SettingProps extends Attributes, Omit<FieldBoxProps, "alert" | "children" | "tick"> {
   name: string;
   value: string | boolean;
-  /** What there is to choose from. */
   options?: Choices<string> | undefined;
   mono?: boolean;
   focus: { name: string } | null;
@@ -158,7 +152,6 @@ interface ChoiceProps<T extends string> {
   hint?: string | undefined;
 }
 
-/** A few answers to choose from, in a form. */
 export function Choice<T extends string>({ label, hint, options, value, onPick }: ChoiceProps<T>) {
   return (
     <FieldBox label={label} hint={hint}>
@@ -175,7 +168,6 @@ interface InlineFormProps {
   label: string;
   submit: string;
   cancel?: string;
-  /** It cannot be sent now. */
   disabled: boolean;
   onSubmit: () => void;
   onClose: () => void;
@@ -184,7 +176,6 @@ interface InlineFormProps {
   wrong?: string | null;
   /** It stands in another form, where no form can stand: Enter is kept from that. */
   nested?: boolean;
-  /** Another button before these. */
   more?: ComponentChildren;
   children: ComponentChildren;
 }
@@ -214,11 +205,9 @@ export function InlineForm({ label, submit, disabled, onClose, nested, children,
 }
 
 interface PathFormProps extends Omit<InlineFormProps, "children" | "disabled" | "onSubmit"> {
-  /** Of its text box. */
   field: string;
   hint: string;
   path?: string;
-  /** The word of its button while it is under way. */
   working: string;
   /** True when it worked: the form closes then. */
   onPath: (path: string) => Promise<boolean>;
@@ -249,7 +238,6 @@ export function PathForm({ field, hint, path = "", working, onPath, children, ..
 
 const ANSWERS: Record<string, string> = { "": "As the files say", true: "Yes", false: "No" };
 
-/** Is a failure or warning about it? */
 export const asksConvention = (said: { what: string; where?: string | null; hint: string | null } | null | undefined) =>
   [said?.what, said?.where, said?.hint].join().includes("apply_b_dec_to_input");
 

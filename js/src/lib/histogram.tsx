@@ -17,10 +17,8 @@ interface HistogramProps {
   logCounts?: boolean;
   /** Fewer ticks, for one of several figures of a feature. */
   small?: boolean;
-  /** The class of a bar between two values. */
   shade?: (from: number, to: number) => string;
   tick?: (value: number, text: string) => string;
-  /** A value to mark, in words. */
   mark?: { at: number; text: string } | null;
 }
 

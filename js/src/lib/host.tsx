@@ -10,10 +10,8 @@ import type { Model } from "./rpc";
 import { followTheme } from "./theme";
 import type { Theme } from "./wire";
 
-/** The trait `theme` of a widget. */
 const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");
 
-/** The trait `height` of a widget, in pixels. */
 const asHeight = (value: unknown): number | undefined => (typeof value === "number" && value > 0 ? value : undefined);
 
 interface WidgetOptions {
@@ -34,7 +32,6 @@ interface WidgetStore {
   announce: (text: string) => void;
 }
 
-/** Puts a widget, with its keys, into the page. */
 export function mountWidget(
   model: Model,
   parent: HTMLElement,

@@ -11,7 +11,6 @@ const FOCUSABLE =
   'button:not(:disabled), input:not(:disabled), select:not(:disabled), textarea:not(:disabled), a[href], [tabindex="0"]';
 const REMEMBERED = 40;
 
-/** An element that had the focus. */
 interface Visit {
   element: Element;
   /** It and what was around it, innermost first. */
@@ -19,7 +18,6 @@ interface Visit {
   /** Its name and that of the list item around it: a button drawn anew is another element, but the same button. */
   name: string;
   item: string;
-  /** Of its card in the list. */
   place: number;
 }
 

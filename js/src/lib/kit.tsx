@@ -68,7 +68,6 @@ interface PickProps<T extends string> {
   value: T;
   onPick: (value: T) => void;
   class?: string;
-  /** Pixels. */
   width?: number;
   /** Something other than the usual is chosen. */
   chosen?: boolean;

@@ -23,21 +23,18 @@ export function statusOf({ status }: { status: string }): Status {
   return Object.hasOwn(STATUSES, status) ? (status as Status) : "stopped";
 }
 
-/** Does it work, or wait for its turn? */
 export const isActive = (job: { status: string }): boolean => ["running", "queued"].includes(statusOf(job));
 
 /** Is it being started, paused, cancelled, … right now? */
 export const isUnderWay = (job: { status: string }, pending?: string): boolean =>
   pending !== undefined || ["starting", "pausing", "stopping"].includes(job.status);
 
-/** Does it have something left to do? */
 export const hasProgressBar = (job: { status: string }): boolean => !["completed", "stopped"].includes(statusOf(job));
 
 /** For the note "Kernel busy. WORD is queued …". */
 export const wordOf = (action: string): string =>
   action.replace(/_.*/, "").replace(/^./, (letter) => letter.toUpperCase());
 
-/** Where a job stands that waits. */
 export const queueWords = ({ queue_position: place }: { queue_position: number | null }): string =>
   place === null ? "waits for its turn" : `number ${place.toLocaleString("en-US")} in the queue`;
 

@@ -91,7 +91,6 @@ export interface Done {
 
 export interface Outcome {
   title: string;
-  /** One for each item that failed. */
   lines: string[];
 }
 
@@ -117,7 +116,6 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
   /** The word for what waits behind a running cell, by item. */
   readonly late = signal<ReadonlyMap<string, string>>(new Map());
   readonly problems = signal<ReadonlyMap<string, Problem>>(new Map());
-  /** What is under way, by item. */
   readonly pending = signal<ReadonlyMap<string, string>>(new Map());
   readonly done = signal<ReadonlyMap<string, Done>>(new Map());
   /** What came of something done to several items, where not all worked. */
@@ -180,7 +178,6 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
     }
   }
 
-  /** Is there anything to be said below the item? */
   noted(id: string): boolean {
     return [this.late, this.problems, this.done].some((map) => map.value.has(id));
   }
@@ -224,7 +221,6 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
     this.problems.value = withKey(this.problems.value, key, undefined);
   }
 
-  /** What cannot be done, found without asking Python. */
   refuse(key: string, what: string, hint: string): void {
     this.problems.value = withKey(this.problems.value, key, { what, hint, where: null, fields: {} });
   }

@@ -23,7 +23,6 @@ type TrProps = Pick<HTMLAttributes<HTMLTableRowElement>, "class" | "onClick">;
 interface TableProps extends Pick<HTMLAttributes<HTMLTableElement>, "onKeyDown"> {
   label: string;
   columns: readonly (Column | string | VNode)[];
-  /** In one body, or in several. */
   rows: readonly Row[] | readonly (readonly Row[])[];
   class?: string | undefined;
   /** The classes of the box that scrolls; it is in the order of the tab key where it has more than fits. */
@@ -96,7 +95,6 @@ export function Settings({ of, label }: { of: readonly Setting[]; label: string 
   );
 }
 
-/** Names and values, side by side. */
 export function Facts({ facts, label }: { facts: readonly (readonly [string, ComponentChildren])[]; label?: string }) {
   return (
     <dl class="kv" aria-label={label}>

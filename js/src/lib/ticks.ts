@@ -56,7 +56,6 @@ export function linearAxis(low: number, high: number): Axis {
   return { ticks: differences.map((one) => from + one), texts: sameExponent(differences), from: String(from) };
 }
 
-/** The number with the fewest digits between two. */
 function roundest(low: number, high: number): number {
   const middle = (low + high) / 2;
   for (let digits = 1; digits < 15; digits += 1) {

@@ -64,7 +64,6 @@ export interface Upload {
   name: string;
   received: number;
   total: number;
-  /** By `performance.now()`. */
   since: number;
   /** "sending", then "checking": Python looks at what arrived and converts it. */
   phase: "sending" | "checking";
@@ -72,7 +71,6 @@ export interface Upload {
 
 export class Adding {
   readonly shown = signal(false);
-  /** A path is being copied into the library. */
   readonly copying = signal(false);
   readonly upload = signal<Upload | null>(null);
   private stop: AbortController | null = null;

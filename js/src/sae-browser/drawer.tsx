@@ -133,7 +133,6 @@ function Code({ snippet, title }: { snippet: Snippet; title: string }) {
   );
 }
 
-/** The training an SAE came from, opened by the link in its card. */
 export function TrainingRecord({ store, card, onClose }: { store: Store; card: SaeCard; onClose: () => void }) {
   const command = { kind: "show_training", training_id: card.training_id } as const;
   const asked = useAnswer(store.rpc, command, card.training_id ?? "");

@@ -135,7 +135,6 @@ export function deleteQuestion(saes: readonly SelectedSae[], onDelete: () => voi
   };
 }
 
-/** What is wrong with the files of an SAE; null when nothing is. */
 export function stateNote(card: SaeCard): { title: string; text: string } | null {
   if (card.state === "ok") return null;
   const kept = card.features_extracted > 0 ? "Features, labels and notes" : "Its notes and settings";

@@ -26,7 +26,6 @@ export interface Draft {
   tags: string;
 }
 
-/** What is asked about all that is checked. */
 export type Bulk = "export" | "delete";
 
 /** Where failures of the whole browser show up. */
@@ -128,7 +127,6 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     return this.checked.value ?? this.state.value.selected.map((sae) => sae.id);
   }
 
-  /** The checked SAEs, also those whose card is on another page. */
   selection(): SelectedSae[] {
     const { selected, cards } = this.state.value;
     return this.checkedIds().flatMap((id) => {
@@ -206,19 +204,16 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     const word = { extractions: "Extract", steering: "Steering", download: "Download from Hugging Face" }[what];
     void this.command(sae?.id ?? WIDGET, word, { kind: "show_below", what, shown: true, sae_id: sae?.id ?? null });
   }
-  /** Closes whatever stands below. */
   showList(): void {
     const { below } = this.state.value;
     if (below) void this.command(WIDGET, "Back to SAEs", { kind: "show_below", what: below, shown: false });
   }
 
-  /** The name of the training that was started, or null. */
   async trainDemo(): Promise<string | null> {
     const answer = await this.command(WIDGET, "Train the demo", { kind: "train_demo" });
     return answer?.value?.name ?? null;
   }
 
-  /** The card that takes the place of those that go. */
   private neighbour(ids: readonly string[]): string | null {
     const { cards } = this.state.value;
     const at = cards.findIndex((card) => ids.includes(card.id));

@@ -103,7 +103,6 @@ function SelectionBar({ store }: { store: Store }) {
   );
 }
 
-/** What is asked about all that are checked, and what came of it. */
 function BulkBox({ store }: { store: Store }) {
   const selection = store.selection();
   const what = selection.length > 0 ? store.bulk.value : null;

@@ -29,7 +29,6 @@ const TYPING = 200; // ms after the last key
 
 export type Search = ReturnType<typeof useSearch>;
 
-/** What stands in the box, and what was found for it. */
 export function useSearch(store: Store) {
   const [text, set] = useState("");
   const { sae_id } = store.state.value;
@@ -79,7 +78,6 @@ async function adding(store: Store, search: Search, index: number, label: string
   if (await store.add(index, label)) search.set("");
 }
 
-/** What was found, below the box. */
 export function Hits({ store, search }: { store: Store; search: Search }) {
   const id = useUid("sw-hits");
   const { hits, text, problem } = search;

@@ -80,7 +80,6 @@ export function ProblemOf({ problem }: { problem: { what: string; where: string 
   );
 }
 
-/** A note whose first sentence is what happened. */
 function Warning({ text }: { text: string }) {
   const end = /\.\s/.exec(text)?.index ?? text.length - 1;
   return (

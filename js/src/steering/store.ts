@@ -20,7 +20,6 @@ import {
 
 const REST = 120; // ms after the last change before it is sent
 
-/** Where failures show up. */
 export const WIDGET = "steering";
 export const PRESETS = "presets";
 
@@ -121,7 +120,6 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     this.timer = setTimeout(() => this.flush(), REST);
   }
 
-  /** Sends what was set; true when Python has it all. */
   flush(): Promise<boolean> {
     clearTimeout(this.timer);
     this.sending = this.sending.then(async () => {
@@ -141,7 +139,6 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     return this.sending;
   }
 
-  /** Forgets what was set once Python's state has it. */
   private settle(): void {
     const { confirmed } = this;
     if (confirmed === null || confirmed.version !== this.version) return;
@@ -283,7 +280,6 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     if (say) this.announce(say);
   }
 
-  /** Everything as text; null when that failed. */
   async copy(): Promise<string | null> {
     if (!(await this.flush())) return null;
     const answer = await this.command(WIDGET, "Copy all", { kind: "steering_copy" });
@@ -299,7 +295,6 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     this.takePresets(answer);
   }
 
-  /** True when it worked. */
   async preset(action: PresetAction, name: string, replace = false): Promise<boolean> {
     if (action === "save" && !(await this.flush())) return false;
     const answer = await this.command(PRESETS, "Presets", { kind: "steering_preset", action, name, replace });
@@ -320,7 +315,6 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     if (answer) this.presets.value = answer.value;
   }
 
-  /** Closes the innermost thing that is open; false when nothing is. */
   closeInnermost(): boolean {
     if (this.picked.value !== null) {
       void this.pick(null);

@@ -172,7 +172,6 @@ function Empty({ store, search }: { store: Store; search: Search }) {
   );
 }
 
-/** The library is empty: what to do about that. */
 function NoSae({ store }: { store: Store }) {
   const { code } = store.state.value;
   const coming = store.demoComing.value;

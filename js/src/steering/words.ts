@@ -107,7 +107,6 @@ export function effect({ mode, strength, a_max }: SteeringRow): string {
   }
 }
 
-/** What a screen reader says of a slider. */
 export function effectSpoken({ mode, strength, a_max }: SteeringRow): string {
   const value =
     strength !== 0 && Math.abs(strength) < 0.1 ? String(Number(strength.toPrecision(2))) : strength.toFixed(1);

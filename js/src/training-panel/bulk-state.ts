@@ -27,7 +27,6 @@ const WHY: Record<Bulk, string> = {
   delete: "Running trainings must be stopped first",
 };
 
-/** Why a button is disabled. */
 export const whyNot = (what: Bulk, selected: number): string =>
   selected === 0 ? "Select trainings in the list" : WHY[what];
 

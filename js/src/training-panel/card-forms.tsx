@@ -45,10 +45,8 @@ export function BulkBox({ store }: { store: Store }) {
 
 interface ExportProps {
   store: Store;
-  /** The id of the run, or `SELECTION`. */
   id: string;
   cards: readonly Card[];
-  /** Of a group. */
   name?: string;
   onClose: () => void;
 }

@@ -160,7 +160,6 @@ function AsRows({ compare, settings }: SidesProps) {
   );
 }
 
-/** A setting or a result of all compared runs. */
 type Compared = { label: string; name?: string; values: string[]; best?: boolean[] };
 
 const idOf = ({ name, label }: Compared): string => name ?? label;

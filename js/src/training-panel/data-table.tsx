@@ -36,7 +36,6 @@ export async function readPage(
   return { rows, total, columns: columnsOf(answer.columns, answer.buffers) };
 }
 
-/** Everything that one run recorded. */
 async function readAll(rpc: Rpc, id: string, signal?: AbortSignal): Promise<Page[]> {
   const pages: Page[] = [];
   for (let offset = 0; ; ) {

@@ -107,7 +107,6 @@ function Log({ data }: { data: DetailsData }) {
   );
 }
 
-/** What to change in a run. */
 export function AdviceList({ store, card, rows }: { store: Store; card: Card; rows: readonly AdviceRow[] }) {
   if (rows.length === 0) {
     const dead = card.tiles.dead === null ? "" : "dead latents, ";
@@ -150,7 +149,6 @@ interface CheckpointsProps {
   rows: CheckpointRow[];
   /** What the best one is chosen by, where that is not FVU. */
   bestBy: string;
-  /** Asks for the details again. */
   onChange: () => void;
 }
 

@@ -6,9 +6,7 @@ import type { Elsewhere, Estimate as EstimateData } from "../lib/wire";
 interface EstimateProps {
   estimate: EstimateData | null;
   checking: boolean;
-  /** Does a field need attention? */
   bad: boolean;
-  /** Of how many trainings together? */
   count: number;
 }
 

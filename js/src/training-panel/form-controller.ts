@@ -24,7 +24,6 @@ export class FormController {
   readonly problem = signal<Problem | null>(null);
   /** Errors Python reported, without those of fields that were edited since. */
   readonly reported = signal<form.Errors>({});
-  /** The field to focus, after Start found it wrong. */
   readonly focus = signal<{ name: string } | null>(null);
 
   readonly fields: ReadonlySignal<FormField[]> = computed(() =>
@@ -80,7 +79,6 @@ export class FormController {
     }
   }
 
-  /** Stops everything that is under way. */
   close(): void {
     clearTimeout(this.timer);
     this.closed.abort();
@@ -167,7 +165,6 @@ export class FormController {
     return this.parsed.value.config;
   }
 
-  /** The name that the run would get. */
   nameNow(): string {
     return String(this.values.value.name || this.check.value?.name || "");
   }

@@ -23,7 +23,6 @@ export function parseLayers(text: string): number[] | null {
   return layers.length ? layers : null;
 }
 
-/** Hook names that are separated by commas or blanks. */
 export const hookList = (text: string): string[] => text.split(/[,;\s]+/).filter(Boolean);
 
 interface Several {
@@ -348,14 +347,12 @@ export function labelOf(fields: readonly FormField[], name: string): string {
   return fields.find((field) => field.name === name)?.label ?? name;
 }
 
-/** Fields under their headings, in their order. */
 export function byGroup(fields: readonly FormField[]): [string, FormField[]][] {
   const groups = new Map<string, FormField[]>();
   for (const field of fields) groups.set(field.group, [...(groups.get(field.group) ?? []), field]);
   return [...groups];
 }
 
-/** How many advanced settings differ from their defaults. */
 export function changedCount(fields: readonly FormField[], values: Values): number {
   return fields.filter((field) => values[field.name] !== display(field, field.default)).length;
 }

@@ -198,7 +198,6 @@ function Groups({ store, controller }: { store: Store; controller: FormControlle
 
 const NAMED = 8;
 
-/** What Start begins, where that is more than one training. */
 function Several({ controller }: { controller: FormController }) {
   const count = controller.count.value;
   const names = controller.check.value?.trainings ?? [];

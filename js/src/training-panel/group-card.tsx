@@ -222,7 +222,6 @@ export function Layers({ store, group, members, open }: LayersProps) {
   );
 }
 
-/** What can be done with one of the runs. */
 function Links(props: GroupProps & { card: Card; details: boolean; onDetails: () => void }) {
   const { store, group, card } = props;
   const word = memberWord(card, props.members);

@@ -80,7 +80,6 @@ export function tiledBy(members: readonly Card[]): readonly Card[] {
   return fine.length ? fine : members;
 }
 
-/** What is the same of all, else null. */
 function one<From, T>(all: readonly From[], of: (each: From) => T): T | null {
   const values = [...new Set(all.map(of))];
   return values.length === 1 ? (values[0] as T) : null;

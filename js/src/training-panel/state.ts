@@ -49,7 +49,6 @@ interface LineOptions {
   now?: number;
   /** False while nothing is heard from the kernel: what was running may long be over. */
   live?: boolean;
-  /** Seconds until one that waits begins. */
   startsIn?: number | null;
 }
 
@@ -157,7 +156,6 @@ export function countByStatus(cards: readonly Card[]): Record<Filter, number> {
   return counts;
 }
 
-/** What it reads, and of a transcoder what it reconstructs. */
 export const placeOf = (card: Card): string =>
   card.hook_name_out ? `${card.hook_name} → ${card.hook_name_out}` : card.hook_name;
 

@@ -65,7 +65,6 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   readonly sort = signal<Sort>("active");
   readonly form = signal<FormRequest | null>(null);
   readonly templates = signal(false);
-  /** What is asked about all checked runs. */
   readonly bulk = signal<Bulk | null>(null);
   /** What was typed into a form that was closed without Cancel. */
   draft: Record<string, string | boolean> | null = null;
@@ -143,7 +142,6 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     void this.changeCharts({ training_ids: [...ids] });
   }
 
-  /** The checked runs, as far as they are there. */
   selection(): Card[] {
     const chosen = new Set(this.charts().training_ids);
     return this.state.value.cards.filter((card) => chosen.has(card.id));
@@ -178,7 +176,6 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     if (action === "retry" && made) this.focusCard.value = made;
   }
 
-  /** Writes runs into a folder; true when that worked for one at least. */
   async export(key: string, cards: readonly Card[], folder: string): Promise<boolean> {
     this.outcome.value = null;
     this.say(key);
