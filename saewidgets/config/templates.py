@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
 from saewidgets.config.arguments import whole_text
-from saewidgets.config.base import Config
+from saewidgets.config.base import Config, require
 from saewidgets.config.names import MAX_NAME, one_line
 from saewidgets.config.strict import loads
 from saewidgets.config.training import TrainingConfig
@@ -22,14 +22,13 @@ from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.version import __version__
 
-FORMAT = "saewidgets.training_templates"
+FORMAT: Final = "saewidgets.training_templates"
 VERSION = 1
 MAX_BYTES = 8 << 20
 MAX_TEMPLATES = 1_000
 MAX_DESCRIPTION = 4_000
 MAX_TEXT = 65_536  # characters of a corpus that is held in memory
 _PARTS = "Export them in parts: name some of them, or search for some in the list."
-_KEYS = frozenset({"format", "version", "package", "templates"})
 
 
 class Template(Config):
@@ -66,21 +65,29 @@ class Template(Config):
         return config.replace(name=None) if config.name is not None else config
 
 
+class _File(Config):
+    format: Literal["saewidgets.training_templates"] = FORMAT
+    version: int = Field(default=VERSION, ge=1, le=VERSION, strict=True, title="Version")
+    package: Any = __version__  # of whoever wrote it: shown, never needed
+    templates: tuple[Template, ...]
+
+    @field_validator("templates", mode="before")
+    @classmethod
+    def _are_some(cls, entries: Any) -> Any:
+        if not isinstance(entries, list | tuple) or not 1 <= len(entries) <= MAX_TEMPLATES:
+            raise ConfigError(f"This is not a list of 1 to {MAX_TEMPLATES:,} templates.")
+        return entries
+
+
 def write_templates(templates: Sequence[Template]) -> str:
     """The text of a file that `read_templates` reads. Raises `ConfigError` if these are more than it takes."""
-    if len(templates) > MAX_TEMPLATES:
-        raise ConfigError(
-            f"These are {len(templates):,} templates; a file holds at most {MAX_TEMPLATES:,}.", where="ids", hint=_PARTS
-        )
-    data = {
-        "format": FORMAT, "version": VERSION, "package": __version__,
-        "templates": [template.to_data() for template in templates],
-    }  # fmt: skip
+    said = f"These are {len(templates):,} templates; a file holds at most {MAX_TEMPLATES:,}."
+    require((len(templates) <= MAX_TEMPLATES, "ids", said, _PARTS))
+    data = _File(templates=tuple(templates)).to_data()
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if (size := len(text.encode())) > MAX_BYTES:
-        raise ConfigError(
-            f"These templates have {size:,} bytes; a file holds at most {MAX_BYTES:,}.", where="ids", hint=_PARTS
-        )
+    size = len(text.encode())
+    said = f"These templates have {size:,} bytes; a file holds at most {MAX_BYTES:,}."
+    require((size <= MAX_BYTES, "ids", said, _PARTS))
     return text
 
 
@@ -93,46 +100,33 @@ def read_templates(raw: bytes, where: str) -> tuple[list[Template], str]:
     if len(raw) > MAX_BYTES:
         raise FormatError(f"The file has more than {MAX_BYTES:,} bytes, too many for templates.", where=where)
     data = _json(raw, where)
-    if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise FormatError(
             "This is not a file of training templates.", where=where,
             hint="Export one with ws.templates.export_json. A configuration file becomes a template with "
             "`saewidgets templates save NAME --config FILE`.",
         )
-    package = data.get("package", "")
+    package, version = data.get("package"), data.get("version")
     package = one_line(package)[:40] if isinstance(package, str) else ""
-    version = data.get("version")
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise FormatError("This is not the number of a version.", where=f"{where}: version", hint=f"It is {VERSION}.")
-    if version > VERSION:
+    if isinstance(version, int) and version > VERSION:
         raise FormatError(
             f"The file has version {version}{f', written by saewidgets {package}' if package else ''}; saewidgets "
             f"{__version__} reads versions up to {VERSION}.",
             where=where, hint="Update saewidgets (pip install -U saewidgets). Nothing was imported.",
         )
-    if unknown := sorted(data.keys() - _KEYS):
-        raise FormatError(f"There is no such field: {unknown[0]!r:.80}.", where=where, hint=_hint(package))
-    entries = data.get("templates")
-    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_TEMPLATES:
-        raise FormatError(f"This is not a list of 1 to {MAX_TEMPLATES:,} templates.", where=f"{where}: templates")
-    return [_template(entry, f"{where}: templates[{i}]", package) for i, entry in enumerate(entries)], package
-
-
-def _template(entry: Any, where: str, package: str) -> Template:
-    if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-        where = f"{where} ({one_line(entry['name'])[:MAX_NAME]!r})"
     try:
-        return Template.model_validate(entry)
+        return list(_File.model_validate({"version": None, **data}).templates), package
     except ValidationError as error:
-        found = config_errors(error, Template)
+        found = config_errors(error, _File)
         wrong, sentence = next(iter(found.items()))
         more = f"{len(found) - 1} more: {', '.join(list(found)[1:9])}." if len(found) > 1 else ""
-        raise FormatError(
-            sentence, where=f"{where}: {wrong[:200]}" if wrong else where,
-            hint=" ".join(filter(None, [more, _hint(package)])),
-        ) from error
-    except RecursionError as error:
-        raise FormatError("This is nested too deeply.", where=where) from error
+        hint = " ".join(filter(None, [more, _hint(package)]))
+        if match := re.fullmatch(r"templates\.(\d+)(?:\.(.+))?", wrong):  # templates[1] ('b'): config.sae.kk
+            entry = data["templates"][int(match[1])]
+            name = entry.get("name") if isinstance(entry, dict) else None
+            wrong = f"templates[{match[1]}]{f' ({one_line(name)[:MAX_NAME]!r})' if isinstance(name, str) else ''}"
+            wrong += f": {match[2][:200]}" if match[2] else ""
+        raise FormatError(sentence, where=f"{where}: {wrong}", hint=hint) from error
 
 
 def _hint(package: str) -> str:
