@@ -10,14 +10,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.catalog.filestate import state_of
 from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, statuses
 from saewidgets.catalog.rows import shared
 from saewidgets.catalog.tables import ActivationStoreRow, JobRow
 from saewidgets.config.names import search_words
 from saewidgets.events import JobStatus
-from saewidgets.records import JobRecord, Records
+from saewidgets.records import ActivationStoreRecord, JobRecord, Records
 
 _ALL: Any = select(ActivationStoreRow, JobRow).outerjoin(JobRow, ActivationStoreRow.job_id == JobRow.id)
 

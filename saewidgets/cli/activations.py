@@ -14,7 +14,7 @@ from saewidgets.cli.session import Group, answer, command_line, listed, session
 from saewidgets.config import CaptureConfig
 
 if TYPE_CHECKING:
-    from saewidgets.activation_records import ActivationStoreRecord
+    from saewidgets.records import ActivationStoreRecord
     from saewidgets.workspace.activations import Capture
 
 activations = Group("Look after stores of activations: capture once, train many times.")

@@ -21,7 +21,7 @@ from saewidgets.config.group import layers_text
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
-    from saewidgets.activation_records import ActivationStoreRecord
+    from saewidgets.records import ActivationStoreRecord
     from saewidgets.workspace.activations import Capture
     from saewidgets.workspace.pipeline import Pipeline
     from saewidgets.workspace.training.advice import LayerReport

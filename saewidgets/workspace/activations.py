@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.activation_records import ActivationStoreRecord, CaptureEstimate
 from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
@@ -18,7 +17,7 @@ from saewidgets.durable import free_bytes, require_space
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import Listeners
-from saewidgets.records import Records
+from saewidgets.records import ActivationStoreRecord, CaptureEstimate, Records
 from saewidgets.workspace.capture.capture_job import IMPORT_LANE, KIND, discard, run_store
 from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
 from saewidgets.workspace.checked import checks_arguments

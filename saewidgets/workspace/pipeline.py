@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig
 from saewidgets.config.base import Config
 from saewidgets.config.capture import CaptureConfig
@@ -31,7 +30,7 @@ from saewidgets.config.packing import FIELDS
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
-from saewidgets.records import TrainingRecord
+from saewidgets.records import ActivationStoreRecord, TrainingRecord
 from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.corpora import TEXT, is_reference, text_fingerprint, text_stamp
 from saewidgets.workspace.folders import draft_folder

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.catalog.queue import next_queue_number, now
 from saewidgets.catalog.tables import CheckpointRow, JobRow, TrainingRow
 from saewidgets.config import BatchTopKConfig, JumpReLUConfig, TopKConfig, TrainingConfig
 from saewidgets.events import JobStatus, Metrics, Progress
 from saewidgets.jobs import JobContext, JobSettings
-from saewidgets.records import ErrorInfo, TrainingRecord
+from saewidgets.records import ActivationStoreRecord, ErrorInfo, TrainingRecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.capture.using import settings_said
 

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.events import JobStatus, LogLine, Metrics, Progress
-from saewidgets.records import CheckpointRecord, TemplateRecord, TrainingRecord
+from saewidgets.records import ActivationStoreRecord, CheckpointRecord, TemplateRecord, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label
 from saewidgets.render.static_views import tile_values
 from saewidgets.widgets.charts.chart import SLOTS

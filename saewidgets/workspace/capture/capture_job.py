@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.catalog.filestate import recorded
 from saewidgets.config.capture import CaptureConfig
 from saewidgets.events import Emit, Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext
+from saewidgets.records import ActivationStoreRecord
 from saewidgets.workspace.corpora import TEXT, corpus_from_row, is_in_files
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.held import Held

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig, as_corpus
 from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.config.packing import FIELDS
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.records import TrainingRecord
+from saewidgets.records import ActivationStoreRecord, TrainingRecord
 from saewidgets.workspace.corpora import corpus_from_row
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
+from saewidgets.records import ActivationStoreRecord
 from saewidgets.widgets.commands import FieldsError
 from saewidgets.widgets.messages.training import CheckResult, Picture
 from saewidgets.widgets.training_panel.commands import ChartCommands, PanelCommands
