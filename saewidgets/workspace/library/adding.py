@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 MAX_FILES = 1_000
+MAX_BYTES = 64 * 1024**3  # unpacked; the largest published SAEs have 20 GB
 _ARCHIVES = frozenset({".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar", ".lz4"})
 # Names that say nothing about an SAE: then its folder's does.
 _COMMON = frozenset({
@@ -43,7 +44,12 @@ def add_local(
     path = Path(os.path.abspath(path.expanduser()))
     if not path.exists():
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
-    called = arguments.name(name, "what to call the SAE") if name is not None else _name_of(path)
+    if name is not None:
+        called = arguments.name(name, "what to call the SAE")
+    elif path.is_dir():
+        called = path.name or "sae"
+    else:
+        called = path.parent.name if path.stem.lower() in _COMMON and path.parent.name else path.stem
     origin = Origin(
         source="local", where=where or str(path), name=called, model=model or None, hook_name=hook_name or None,
         apply_b_dec_to_input=apply_b_dec_to_input,
@@ -85,8 +91,11 @@ def add_upload(
         for each, content in files.items():
             _put(workspace, draft / each, content, each)
         inner = draft / names[0] if len(names) == 1 else draft
-        wanted = name if name is not None else _name_of_upload(names)
-        return add_local(workspace, inner, name=wanted, where="upload", **about)
+        if name is None:  # that of the folder that was chosen, else of the file
+            top, stem = names[0].split("/")[0], Path(min(names)).stem
+            in_one = "/" in names[0] and all(each.split("/")[0] == top for each in names)
+            name = (top if in_one else "upload" if stem.lower() in _COMMON else stem)[:100]
+        return add_local(workspace, inner, name=name, where="upload", **about)
 
 
 @contextmanager
@@ -96,25 +105,18 @@ def _in_words_of(draft: Path, whole: str, before: str, kind: str) -> Iterator[No
     try:
         yield
     except SAEWidgetsError as error:
-        if isinstance(error, FormatError):
-            _say_one_by_one(error, kind)
+        from saewidgets.formats.registry import SeveralSAEsError  # torch: seconds to import
+
+        if isinstance(error, SeveralSAEsError) and "This folder" in error.what:  # else it was said of an archive in it
+            error.what = error.what.replace("This folder", f"This {kind}")
+            unpack = "Unpack it, and add" if kind == "archive" else "Add"
+            error.hint = f"{unpack} the folder of each of them by itself."
         for path in {str(draft), str(draft.resolve())}:
             for name in ("what", "where", "hint"):
-                text = getattr(error, name)
-                if text:
+                if text := getattr(error, name):
                     setattr(error, name, text.replace(path + os.sep, before).replace(path, whole))
         error.args = (error.what, error.where, error.hint)
         raise
-
-
-def _say_one_by_one(error: FormatError, kind: str) -> None:
-    """The way out if there are several SAEs."""
-    from saewidgets.formats.registry import SeveralSAEsError  # torch: seconds to import
-
-    if isinstance(error, SeveralSAEsError) and "This folder" in error.what:  # an archive that was sent is an archive
-        error.what = error.what.replace("This folder", f"This {kind}")
-        unpack = "Unpack it, and add" if kind == "archive" else "Add"
-        error.hint = f"{unpack} the folder of each of them by itself."
 
 
 def _put(workspace: Workspace, path: Path, content: bytes | str | Path, name: str) -> None:
@@ -134,27 +136,6 @@ def _put(workspace: Workspace, path: Path, content: bytes | str | Path, name: st
         raise no_room(error, workspace.folder / FOLDER, name, size) from error
 
 
-def _name_of(path: Path) -> str:
-    if path.is_dir():
-        return path.name or "sae"
-    return path.parent.name if path.stem.lower() in _COMMON and path.parent.name else path.stem
-
-
-def _name_of_upload(names: list[str]) -> str:
-    tops = {name.split("/")[0] for name in names}
-    top = tops.pop() if len(tops) == 1 else ""
-    if "/" in names[0] and top:  # a folder was chosen
-        return top[:100]
-    stem = Path(sorted(names)[0]).stem
-    return "upload" if stem.lower() in _COMMON else stem[:100]
-
-
-# ------------------------------------------------------------------------------------------------ archives
-
-MAX_BYTES = 64 * 1024**3  # unpacked; the largest published SAEs have 20 GB
-_LEFT_OUT = ("__MACOSX/", ".DS_Store")
-
-
 def unpack(archive: Path, target: Path) -> None:
     """Write the files of `archive` into the empty folder `target`: nothing lands outside it or grows without limit.
 
@@ -165,51 +146,45 @@ def unpack(archive: Path, target: Path) -> None:
     from saewidgets.formats.archives import ZipSource
     from saewidgets.formats.source import FolderSource
 
-    real = archive.resolve()
+    where, real = str(archive), archive.resolve()
     checked = ZipSource(FolderSource(real), real.name)  # also against overlapping members and bombs
     size = sum(member.file_size for member in checked.members.values())
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = [info for info in opened.infolist() if not _is_left_out(info)]
-            _check(archive, members)
+            members = {
+                plain_name(info.filename, where): info for info in opened.infolist()
+                if not info.is_dir() and not info.filename.startswith("__MACOSX/")
+                and info.filename.rpartition("/")[2] != ".DS_Store"
+            }  # fmt: skip
+            if len(members) > MAX_FILES:
+                raise FormatError(
+                    f"The archive holds {len(members):,} files; an SAE has a few.", where=where,
+                    hint="Unpack it, and add the folder of one SAE.",
+                )
+            for name, info in members.items():
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                if kind not in (0, stat.S_IFREG):  # 0: packed where files have no kinds
+                    raise FormatError(
+                        "This is a link or a device, not a file.", where=f"{where}: {name[:100]}",
+                        hint="Pack the files themselves.",
+                    )
+            if len({name.casefold() for name in members}) < len(members):  # the disk may not tell a from A
+                raise FormatError("The archive holds a file twice.", where=where, hint="Pack it again.")
             if size > (room := min(shutil.disk_usage(target).free, MAX_BYTES)):
                 raise StorageError(
                     f"The archive unpacks to {size / 1e9:,.1f} GB; there is room for {room / 1e9:,.1f} GB.",
-                    where=str(archive), hint="Free some space, or add the files without an archive.",
+                    where=where, hint="Free some space, or add the files without an archive.",
                 )
-            for info in members:
-                path = target / plain_name(info.filename, str(archive))
+            for name, info in members.items():
+                path = target / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with opened.open(info) as packed, path.open("xb") as file:  # no more than its size, and its checksum
                     shutil.copyfileobj(packed, file)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise FormatError(
-            f"The archive is damaged ({error}).", where=str(archive), hint="Download or pack it again."
+            f"The archive is damaged ({error}).", where=where, hint="Download or pack it again."
         ) from error
+    except StorageError:
+        raise
     except OSError as error:
-        if isinstance(error, StorageError | FormatError):
-            raise
-        raise no_room(error, target.parent, str(archive), size) from error
-
-
-def _is_left_out(info: zipfile.ZipInfo) -> bool:
-    return info.is_dir() or info.filename.startswith(_LEFT_OUT) or info.filename.rpartition("/")[2] in _LEFT_OUT
-
-
-def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
-    if len(members) > MAX_FILES:
-        raise FormatError(
-            f"The archive holds {len(members):,} files; an SAE has a few.", where=str(archive),
-            hint="Unpack it, and add the folder of one SAE.",
-        )
-    seen: set[str] = set()
-    for info in members:
-        name = plain_name(info.filename, str(archive))
-        where = f"{archive}: {info.filename[:100]}"
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):  # 0: packed where files have no kinds
-            raise FormatError("This is a link or a device, not a file.", where=where, hint="Pack the files themselves.")
-        folded = name.casefold()  # the disk may not tell a from A
-        if folded in seen:
-            raise FormatError("The archive holds this file twice.", where=where, hint="Pack it again.")
-        seen.add(folded)
+        raise no_room(error, target.parent, where, size) from error

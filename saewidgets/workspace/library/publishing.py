@@ -53,7 +53,9 @@ def push(
 
 def card(record: SAERecord, repo_id: str, path: str, license: str, endpoint: str) -> str:
     """The text of README.md."""
-    was = _converted_from(record)
+    known = record.metadata.get("origin")
+    origin = known if isinstance(known, dict) else {}
+    was = str(origin["format"]) if origin.get("format") not in (None, "", record.format) else None
     facts: dict[str, Any] = {
         "Architecture": record.architecture,
         "Dimensions": f"d_sae {record.d_sae:,} × d_in {record.d_in:,}",
@@ -66,38 +68,20 @@ def card(record: SAERecord, repo_id: str, path: str, license: str, endpoint: str
     for key, name, label in _MEASURED:
         if isinstance(value := measured.get(key), int | float):
             facts[label] = metric(name, value)
-    code = {"saewidgets": _ours(repo_id, path)}
+    where = json.dumps(repo_id) + (f", {json.dumps(path)}" if path else "")
+    ours = f"import saewidgets as sw\n\nws = sw.Workspace()\nsae = ws.saes.load(ws.hub.download({where}).result())"
+    code = {"saewidgets": ours}
     if record.format == "saelens" and path:  # sae-lens names an SAE by repository and folder
-        place = f"{json.dumps(repo_id)}, {json.dumps(path)}"
-        code["sae-lens"] = f"from sae_lens import SAE\n\nsae = SAE.from_pretrained({place})"
+        code["sae-lens"] = f"from sae_lens import SAE\n\nsae = SAE.from_pretrained({where})"
+    source = None
+    if record.repo_id:  # what came from files of this machine or a training has no such place
+        revision, place = record.revision or "main", record.repo_path or ""
+        source = CardSource(
+            record.repo_id, revision, place, source_url(endpoint, record.repo_id, revision, place), was,
+            str(origin["license"]) if origin.get("license") else None,
+        )  # fmt: skip
     return model_card(
         title=record.name, model=hub_model(record.model), facts=facts, load_code=code, license=license,
-        description="A sparse autoencoder of a language model.",
-        source=_source(record, endpoint, was),
+        description="A sparse autoencoder of a language model.", source=source,
         tags=("sparse-autoencoder", "saelens") if record.format == "saelens" else ("sparse-autoencoder",),
     )  # fmt: skip
-
-
-def _converted_from(record: SAERecord) -> str | None:
-    """The format that it was brought in with, where it is kept in another."""
-    origin = record.metadata.get("origin")
-    was = origin.get("format") if isinstance(origin, dict) else None
-    return str(was) if was and was != record.format else None
-
-
-def _source(record: SAERecord, endpoint: str, was: str | None) -> CardSource | None:
-    """Whose it is, of one that was downloaded. What came from files of this machine or a training has no such place."""
-    if not record.repo_id:
-        return None
-    revision, place = record.revision or "main", record.repo_path or ""
-    origin = record.metadata.get("origin")
-    license = origin.get("license") if isinstance(origin, dict) else None
-    return CardSource(
-        record.repo_id, revision, place, source_url(endpoint, record.repo_id, revision, place), was,
-        str(license) if license else None,
-    )  # fmt: skip
-
-
-def _ours(repo_id: str, path: str) -> str:
-    where = json.dumps(repo_id) + (f", {json.dumps(path)}" if path else "")
-    return f"import saewidgets as sw\n\nws = sw.Workspace()\nsae = ws.saes.load(ws.hub.download({where}).result())"
