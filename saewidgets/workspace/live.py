@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -73,6 +73,16 @@ class LiveModel:
         from saewidgets.evaluation.ce import CrossEntropy  # torch: seconds to import
 
         return CrossEntropy(self.lm)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A language model to load."""
+
+    name: str
+    revision: str | None
+    dtype: str
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,32 +159,32 @@ class Live:
 
         if isinstance(model, LoadedModel) and tokenizer is None:
             return LiveModel(model)
-        named: tuple[str, str | None, str, str] | None = None
-        given = None
+        wanted: Held | Named | None
         if isinstance(model, str | Path) and tokenizer is None:
-            own_device = resolve_device(self._workspace.settings.device)
-            named = as_recorded(path_text(model, "model", "the name of a model")), None, "float32", own_device
-        elif (given := take(model, tokenizer)) is None:
+            name = as_recorded(path_text(model, "model", "the name of a model"))
+            wanted = Named(name, None, "float32", device or resolve_device(self._workspace.settings.device))
+        elif (wanted := take(model, tokenizer)) is None:
             assert subject is not None  # else there is nothing to tell which model it is
-            given = self._given(subject, extraction)
-            named = self._named(subject, extraction) if given is None else None
-        found = self._load((*named[:3], device or named[3]) if named is not None else None, given)
+            wanted = self._own(subject, extraction)
+            if isinstance(wanted, Named) and device is not None:
+                wanted = replace(wanted, device=device)
+        found = self._load(wanted)
         self._used()
         return found
 
     def has_model(self, subject: Subject) -> bool:
         with suppress(SAEWidgetsError):  # it cannot be loaded either
-            given = self._given(subject, None)
-            key = _key(given) if given is not None else self._named(subject, None)
+            key = _key(self._own(subject, None))
             with self._lock:
                 return key in self._models
         return False
 
     def lane(self, subject: Subject, extraction: ExtractionRecord | None = None) -> str:
-        """The lane on which `open` would put them. Raises what `check` raises."""
-        self.check(subject, extraction)
-        given = self._given(subject, extraction)
-        device = device_of(given) if given is not None else self._named(subject, extraction)[3]
+        """The lane on which `open` would put them. Raises what `open` would, as far as that can be told without
+        loading."""
+        files_of(self._workspace, subject)
+        wanted = self._own(subject, extraction)
+        device = wanted.device if isinstance(wanted, Named) else device_of(wanted)
         return self._workspace.manager.lane(canonical(device))
 
     def run(self, opened: Opened, fn: Callable[[], T]) -> T:
@@ -209,67 +219,57 @@ class Live:
         with self._lock:
             return len(self._models), len(self._saes)
 
-    def check(self, subject: Subject, extraction: ExtractionRecord | None = None) -> None:
-        """Raise what `open` would, as far as that can be told without loading."""
-        files_of(self._workspace, subject)
-        given = self._given(subject, extraction)
-        if given is None:
-            self._named(subject, extraction)
-
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _given(self, subject: Subject, extraction: ExtractionRecord | None) -> Held | None:
-        """The model that somebody handed in; None if it is one that is loaded by its name."""
+    def _own(self, subject: Subject, extraction: ExtractionRecord | None) -> Held | Named:
+        """The model that somebody handed in, else which one to load."""
         given = self._workspace.extractions.held(extraction.id) if extraction is not None else None
         needed = bool(extraction.facts.get("model_given")) if extraction is not None else subject.model_given
         if given is None and (needed or extraction is None):
             given = held_model(self._workspace, subject)
-        if given is None and needed:
+        if given is not None:
+            return given
+        if needed:
             where = extraction.id if extraction is not None else subject.id
             raise missing(where, "Give it: model=model, tokenizer=tokenizer.")
-        return given
-
-    def _load(self, named: tuple[str, str | None, str, str] | None, given: Held | None) -> LiveModel:
-        # Torch: seconds to import.
-        from saewidgets.demo import resolve_model
-        from saewidgets.lm import load_model, wrap_model
-
-        key = _key(given) if given is not None else named
-        with self._loading:
-            with self._lock:
-                known = self._models.get(key)
-                if known is not None and (given is None or known.lm.model is given.model):
-                    self._models.move_to_end(key)
-                    return known
-                while len(self._models) >= MODELS:  # before the new one: both may be too much
-                    self._models.popitem(last=False)
-            if named is not None:
-                name, revision, dtype, device = named
-                shown = name if name == "demo" else None  # of a folder its last part: results go to other people
-                lm = load_model(resolve_model(name), revision=revision, dtype=dtype, device=device, name=shown)
-            else:
-                assert given is not None
-                lm = wrap_model(given.model, given.tokenizer)
-            found = LiveModel(lm)
-            with self._lock:
-                self._models[key] = found
-        return found
-
-    def _named(self, subject: Subject, extraction: ExtractionRecord | None) -> tuple[str, str | None, str, str]:
-        """Name, revision, number format and device of the model to load."""
         if extraction is not None:
             config = extraction.config
-            device = str(config.get("device") or "auto")
-            return (
-                extraction.model, config.get("model_revision"), str(config.get("model_dtype") or "float32"),
-                device_here(self._workspace, device),
-            )  # fmt: skip
+            device = device_here(self._workspace, str(config.get("device") or "auto"))
+            dtype = str(config.get("model_dtype") or "float32")
+            return Named(extraction.model, config.get("model_revision"), dtype, device)
         if subject.model is None:
             raise ConfigError(
                 f"It is not known which model {subject.name} was trained on.", where="model",
                 hint="Give it: model=model, tokenizer=tokenizer.",
             )
-        return subject.model, subject.revision, subject.dtype, device_here(self._workspace, subject.device)
+        return Named(subject.model, subject.revision, subject.dtype, device_here(self._workspace, subject.device))
+
+    def _load(self, wanted: Held | Named) -> LiveModel:
+        # Torch: seconds to import.
+        from saewidgets.demo import resolve_model
+        from saewidgets.lm import load_model, wrap_model
+
+        key = _key(wanted)
+        with self._loading:
+            with self._lock:
+                known = self._models.get(key)
+                if known is not None and (isinstance(wanted, Named) or known.lm.model is wanted.model):
+                    self._models.move_to_end(key)
+                    return known
+                while len(self._models) >= MODELS:  # before the new one: both may be too much
+                    self._models.popitem(last=False)
+            if isinstance(wanted, Named):
+                shown = "demo" if wanted.name == "demo" else None  # of a folder its last part: others get results
+                lm = load_model(
+                    resolve_model(wanted.name), revision=wanted.revision, dtype=wanted.dtype, device=wanted.device,
+                    name=shown,
+                )
+            else:
+                lm = wrap_model(wanted.model, wanted.tokenizer)
+            found = LiveModel(lm)
+            with self._lock:
+                self._models[key] = found
+        return found
 
     def _used(self) -> None:
         timer = threading.Timer(IDLE_SECONDS, self.forget)
@@ -281,8 +281,9 @@ class Live:
         timer.start()
 
 
-def _key(given: Held) -> Any:
-    return id(given.model), id(given.tokenizer)
+def _key(wanted: Held | Named) -> Any:
+    return wanted if isinstance(wanted, Named) else (id(wanted.model), id(wanted.tokenizer))
+
 
 
 def _bytes_of(sae: SAE) -> int:

@@ -363,7 +363,7 @@ class FeatureReading:
         """Why live readings are not possible here; ``""`` if they are, as far as can be told without loading."""
         view = self.view(wanted, open_store=False)
         try:
-            self.live.check(self._subject(view), view.extraction)
+            self.live.lane(self._subject(view), view.extraction)
         except SAEWidgetsError as error:
             return error.what
         return ""

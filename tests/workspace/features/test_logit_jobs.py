@@ -227,7 +227,7 @@ def test_read_where_the_model_is_not(
     assert ws.extractions.compute_logits(own.id).wait(PATIENCE) is JobStatus.COMPLETED
     assert ws.features.logits(own.id, 5) == now  # with the model, the histogram is there
     monkeypatch.setattr(ws.features.live, "open", gone)
-    monkeypatch.setattr(ws.features.live, "check", gone)
+    monkeypatch.setattr(ws.features.live, "lane", gone)
     for wanted in (own.id, own.record.sae_id or ""):
         kept = ws.features.logits(wanted, 5, 4)
         assert [text for text, _ in kept.raises] == [text for text, _ in now.raises[:4]]
