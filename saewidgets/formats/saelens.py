@@ -468,8 +468,8 @@ def _config_data(sae: SAE, trained_as: SAEConfig | None) -> dict[str, Any]:
         },
     }
     own_names = ("d_out",) if "transcoder" in cfg["architecture"] else _OWN.get(cfg["architecture"], ())
-    data |= {"rescale_acts_by_decoder_norm": False} if "k" in own_names else {}
-    return data | {key: cfg[key] for key in own_names}
+    data |= {key: cfg[key] for key in own_names}
+    return data | ({"rescale_acts_by_decoder_norm": False} if "k" in own_names else {})
 
 
 FORMAT = Format(

@@ -146,9 +146,6 @@ def test_kept_and_let_go(
     ws: Workspace, make_sae: Callable[..., SAERecord], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ws.features.live.forget()
-    loads = []
-    real = live.Live._named
-    monkeypatch.setattr(live.Live, "_named", lambda *a: loads.append(1) or real(*a))
     saes = [make_sae(20 + number) for number in range(live.SAES + 1)]
     for record in saes:
         assert ws.features.run_on(record.id, "The king").indices.size  # no extraction is needed
