@@ -230,11 +230,12 @@ class RunLine:
 
 
 class Slot(NamedTuple):
-    """The three marks of one run: every extreme, the smoothed line, a few markers on it."""
+    """The marks of one run: every extreme, the smoothed line, a few markers on it, where it goes on from others."""
 
     raw: bqplot.Lines
     smooth: bqplot.Lines
     marker: bqplot.Scatter
+    joints: bqplot.Lines
 
 
 class Chart(Plot):
@@ -252,7 +253,6 @@ class Chart(Plot):
         super().__init__(on_zoom, HEIGHT, margin, padding_y=0.04, scale_x=x)
         self.title, self.unit, self.look, self._x = title, unit, ChartState(), x
         self._slots: dict[int, Slot] = {}
-        self._joints: dict[int, bqplot.Lines] = {}
         self._whole = self.own(bqplot.LinearScale(min=0.0, max=1.0))  # joints span the height, whatever the zoom
         self._new_scale()
 
@@ -268,9 +268,8 @@ class Chart(Plot):
         self.paint_axes(PALETTES[look.theme])
 
     def _new_scale(self) -> None:
-        old = [mark for slot in self._slots.values() for mark in slot]
-        old += [*self._joints.values(), *self._figure.axes, *self.scales]
-        self._slots, self._joints = {}, {}
+        old = [mark for slot in self._slots.values() for mark in slot] + [*self._figure.axes, *self.scales]
+        self._slots = {}
         self.scales = (self.scale(bqplot.LogScale if self.look.log_y else bqplot.LinearScale),)
         self._fitted = (None, None)
         with self._figure.hold_sync():
@@ -287,7 +286,11 @@ class Chart(Plot):
                 self.mark(bqplot.Lines, scales=scales, stroke_width=RAW_WIDTH, opacities=[RAW_OPACITY]),
                 self.mark(bqplot.Lines, scales=scales, stroke_width=SMOOTH_WIDTH, line_style=DASHES[n]),
                 self.mark(bqplot.Scatter, scales=scales, marker=MARKERS[n], default_size=18),
-            )
+                self.mark(
+                    bqplot.Lines, scales={"x": self._x, "y": self._whole}, stroke_width=1.0, line_style="dotted",
+                    opacities=[0.8],
+                ),
+            )  # fmt: skip
         return self._slots[number]
 
     # --------------------------------------------------------------------------------------------- data
@@ -309,9 +312,11 @@ class Chart(Plot):
             put(slot.raw, curve.raw_x if self.look.show_raw else (), curve.raw_y if self.look.show_raw else ())
             put(slot.smooth, curve.x, curve.y)
             put(slot.marker, curve.x[at], curve.y[at])
+            # Up, down, and a gap to the next; bqplot labels the last point, so that one has to be a point.
+            up_and_down = np.tile([0.0, 1.0, math.nan], len(run.joints))[:-1]
+            put(slot.joints, np.repeat(np.asarray(run.joints, dtype=np.float64), 3)[:-1], up_and_down)
             for mark in slot:
                 mark.colors = [colors[run.slot % SLOTS]]
-        self._draw_joints({run.slot: run.joints for run in runs if run.joints}, colors)
         self._fit(low, high)
         self.show_axes(math.isfinite(high))
         set_ticks(self._figure.axes[1], self._ticks(*(self._chosen or (low, high)), 5, 4))
@@ -333,20 +338,6 @@ class Chart(Plot):
     def _ticks(self, low: float, high: float, log: int, linear: int) -> list[tuple[float, str]]:
         ticks = log_ticks(low, high, log) if self.look.log_y else linear_ticks(low, high, linear)
         return [(value, metric_tick_text(value)) for value in ticks]
-
-    def _draw_joints(self, places: Mapping[int, Sequence[float]], colors: Sequence[str]) -> None:
-        for number in self._joints.keys() - places.keys():
-            put(self._joints[number], (), ())
-        for number, at in places.items():
-            if number not in self._joints:
-                scales = {"x": self._x, "y": self._whole}
-                self._joints[number] = self.mark(
-                    bqplot.Lines, scales=scales, stroke_width=1.0, line_style="dotted", opacities=[0.8]
-                )
-            # Up, down, and a gap to the next; bqplot labels the last point, so that one has to be a point.
-            up_and_down = np.tile([0.0, 1.0, math.nan], len(at))[:-1]
-            put(self._joints[number], np.repeat(np.asarray(at, dtype=np.float64), 3)[:-1], up_and_down)
-            self._joints[number].colors = [colors[number % SLOTS]]
 
     def draw_x_axis(self, x: Axis) -> None:
         axis = self._figure.axes[0]

@@ -264,9 +264,9 @@ class DownloadCommands(Commands):
         if action == "clear" or (action == "cancel" and job.status is JobStatus.FAILED):
             if not job.status.is_final or job.status is JobStatus.INTERRUPTED:
                 raise StateError("It has not ended yet.", where=job_id, hint="Cancel it first.")
-            self._model.clear(job_id)
+            self._model.cleared.add(job_id)
         elif action in ("resume", "retry"):
-            self._model.list_again(job_id)
+            self._model.cleared.discard(job_id)
             self._with_token(self._hub.resume, job_id)
         else:
             {"pause": job.pause, "cancel": job.cancel}[action]()

@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 import time
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 RECENT = 24 * 3600.0  # seconds; what ended well before that is not listed: it is in the library
 MOST = 100  # cards
+_ENDED_WELL = (JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.STOPPED)
+MASK = "•••"  # in the place of an access token
+GEMMA_SCOPE = re.compile(r"/gemma-scope-")
+CONFIG_BYTES = 100_000  # of a configuration that is shown; published ones have some hundred
 LISTINGS = 8  # whose rows are kept, for several pages that show one widget
 
 
@@ -47,7 +52,7 @@ class DownloadModel(Model[HubState]):
         self.devices = Devices(workspace)
         self.token: str | None = None  # that was typed in; None leaves it to the hub client's own rules
         self.downloads: tuple[JobRecord, ...] = ()  # what is listed, newest first
-        self._cleared: set[str] = set()
+        self.cleared: set[str] = set()
         self._numbers = itertools.count(1)
         self._rows: dict[int, tuple[VariantRow, ...]] = {}
 
@@ -65,7 +70,12 @@ class DownloadModel(Model[HubState]):
     def _read(self) -> None:
         records, old = self.workspace.hub.downloads(), time.time() - RECENT
         with self._lock:
-            listed = (r for r in records if r.id not in self._cleared and not _is_over(r, old))
+            listed = (
+                record for record in records
+                if record.id not in self.cleared
+                # it ended as somebody wanted, long ago
+                and not (record.status in _ENDED_WELL and (record.finished_at or record.created_at) < old)
+            )  # fmt: skip
             self.downloads = tuple(itertools.islice(listed, MOST))
             self._put({"downloads": tuple(map(card_of, self.downloads))})
 
@@ -75,12 +85,6 @@ class DownloadModel(Model[HubState]):
             known = len(self.workspace.hub.known())
             with self._lock:
                 self._put({"known": known})
-
-    def clear(self, job_id: str) -> None:
-        self._cleared.add(job_id)
-
-    def list_again(self, job_id: str) -> None:
-        self._cleared.discard(job_id)
 
     def keep_listing(self, rows: Sequence[VariantRow]) -> int:
         """Keep the rows of a new listing, and those of the few before it; its number."""
@@ -96,17 +100,6 @@ class DownloadModel(Model[HubState]):
 
     def _shown(self) -> dict[str, Any]:
         return {"devices": self.devices.found}
-
-
-def _is_over(record: JobRecord, before: float) -> bool:
-    """It ended as somebody wanted, long ago."""
-    ended = record.status in (JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.STOPPED)
-    return ended and (record.finished_at or record.created_at) < before
-
-
-MASK = "•••"  # in the place of an access token
-GEMMA_SCOPE = re.compile(r"/gemma-scope-")
-CONFIG_BYTES = 100_000  # of a configuration that is shown; published ones have some hundred
 
 
 def download_name(repo_id: str, path: str) -> str:
@@ -255,19 +248,10 @@ def suggestions_for(text: str, known: Iterable[KnownRepo]) -> tuple[str, ...]:
 
 def scrubbed(error: BaseException, secret: str | None) -> BaseException:
     """`error`, or one with the same words in which the access token is masked; its causes are left out then."""
-    if not secret or not _mentions(error, secret):
+    if not secret or secret not in "".join(traceback.format_exception(error)):
         return error
     parts: list[str | None] = [f"{type(error).__name__}: {error}", None, None]
     if isinstance(error, SAEWidgetsError):
         parts = [error.what, error.where, error.hint]
     what, where, hint = (part and part.replace(secret, MASK) for part in parts)
     return SAEWidgetsError(what or "", where=where, hint=hint)
-
-
-def _mentions(error: BaseException, secret: str) -> bool:
-    seen: BaseException | None = error
-    while seen is not None:
-        if secret in str(seen) or secret in repr(seen):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
-from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord, LogitsRecord
 from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, FieldsError, Table, command, in_page_words, slow_command
 from saewidgets.widgets.extraction_viewer.feature_pages import (
@@ -33,6 +32,7 @@ from saewidgets.widgets.extraction_viewer.state import (
     choice_of,
     config_of,
     form_fields,
+    is_under_way,
     not_offered,
     owner_of,
 )
@@ -160,6 +160,7 @@ class ViewerCommands(Commands):
             if extraction.sae_id is not None:
                 running.setdefault(extraction.sae_id, extraction)
         rows = tuple(choice_of(record, running.get(record.id)) for record in records)
+        loading = [job.status for job in self._workspace.hub.downloads()]
         everything = saes.facets()
         found = facets_of(everything)
         return SaeChoices(
@@ -167,12 +168,8 @@ class ViewerCommands(Commands):
             total=sum(everything.get("source", {}).values()),
             sources=found.source,
             models=found.model,
-            note=not_offered(rows, self._downloading()),
+            note=not_offered(rows, sum(is_under_way(status) for status in loading)),
         )
-
-    def _downloading(self) -> int:
-        active = (JobStatus.QUEUED, JobStatus.PAUSED)
-        return sum(job.status.is_active or job.status in active for job in self._workspace.hub.downloads())
 
     @command
     def extraction_form(self, sae_id: str, extraction_id: str | None = None) -> ExtractionFormData:
@@ -260,13 +257,9 @@ class ViewerCommands(Commands):
         record = self._feature(extraction_id, index)
         feature = self._features.feature(record.id, index)
         data = self._features.data(record.id, index)
-        return feature_page(record, self._arrays(record).manifest, data, feature, self._link(record, index))
-
-    def _link(self, record: ExtractionRecord, index: int) -> str:
-        code = code_of(self._model.workspace)
-        where = f"{code}, " if code else ""
-        view = {"extraction_id": record.id, "feature": index}
-        return f"import saewidgets as sw\n\nsw.ExtractionViewer({where}view={view!r})"
+        code, view = code_of(self._workspace), {"extraction_id": record.id, "feature": index}
+        link = f"import saewidgets as sw\n\nsw.ExtractionViewer({f'{code}, ' if code else ''}view={view!r})"
+        return feature_page(record, self._arrays(record).manifest, data, feature, link)
 
     @slow_command
     def feature_logits(self, extraction_id: str, index: Index) -> FeatureLogitsData:
@@ -464,7 +457,9 @@ class ViewerCommands(Commands):
         if chosen is not None and not chosen:
             raise ConfigError("No feature matches: there is nothing to export.", hint="Clear the filters.")
         written = self._write(record, what, path_from(path), chosen)
-        return Written(path=str(written), size_bytes=_size_of(written))
+        files = written.rglob("*") if written.is_dir() else [written]
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        return Written(path=str(written), size_bytes=size)
 
     def _write(self, record: ExtractionRecord, what: ExportKind, path: Path, indices: Sequence[int] | None) -> Path:
         if what in ("labels_csv", "labels_jsonl"):
@@ -526,8 +521,3 @@ def _slug(name: str) -> str:
     """The last part of a name as Neuronpedia's ids allow it."""
     text = re.sub(r"[^a-z0-9.-]+", "-", name.rstrip("/").split("/")[-1].lower()).strip("-.")
     return text[:100] or "unnamed"
-
-
-def _size_of(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -136,7 +136,7 @@ class ViewerModel(Model[ViewerState]):
                 {
                     "cards": cards,
                     "total": len(records),
-                    "active": sum(is_active(record) for record in records),
+                    "active": sum(is_under_way(r.status) and r.status is not JobStatus.PAUSED for r in records),
                     "n_saes": n_saes,
                 }
             )
@@ -200,7 +200,6 @@ def view_from(data: Any) -> ViewerView:
 
 
 VERSIONS = 50
-_SHOWN = (JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.PAUSED)
 
 
 def card_of(
@@ -229,9 +228,9 @@ def logits_of(job: JobRecord) -> LogitsJob | None:
     return LogitsJob.of(job, done=done, total=total, **job_fields(job, done, total))
 
 
-def is_active(record: ExtractionRecord) -> bool:
-    """It waits, runs, or holds a place to go on: what the tab Jobs counts."""
-    return record.status in (JobStatus.QUEUED, JobStatus.STOPPING) or record.status.is_active
+def is_under_way(status: JobStatus) -> bool:
+    """It waits, runs, is paused or is being stopped."""
+    return status.is_active or status in (JobStatus.QUEUED, JobStatus.PAUSED, JobStatus.STOPPING)
 
 
 def open_of(
@@ -263,7 +262,7 @@ def open_of(
 
 def choice_of(record: SAERecord, running: ExtractionRecord | None = None) -> SaeChoice:
     """A row of *Choose an SAE*; `running` is an extraction of it under way."""
-    if running is not None and running.status in _SHOWN and running.seen:
+    if running is not None and is_under_way(running.status) and running.seen:
         extracted = f"{running.seen:,} so far"
     else:
         extracted = f"{record.features_extracted:,}" if record.features_extracted else "none"

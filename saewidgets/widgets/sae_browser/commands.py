@@ -49,7 +49,7 @@ class BrowserCommands(Commands):
     def __init__(self, browser: Any) -> None:
         super().__init__(browser)
         self._saes = self._workspace.saes
-        self._asked: dict[str, str] = {}
+        self.asked: dict[str, str] = {}  # widget below → the SAE for which it was opened from a card
         self.uploads = Uploads(Path(self._workspace.folder))
 
     # --------------------------------------------------------------------------------------------- the list
@@ -79,12 +79,9 @@ class BrowserCommands(Commands):
             record = self._saes.get(sae_id)
             if record.state == "missing":
                 raise NotFoundError("Weights not found.", where=record.name, hint=record.state_note)
-            self._asked[what] = record.id
+            self.asked[what] = record.id
         self._model.show_below(what, shown)
         self._wake()
-
-    def take_asked(self, what: str) -> str | None:
-        return self._asked.pop(what, None)
 
     @command
     def train_demo(self) -> Started:

@@ -377,18 +377,13 @@ class BrowserModel(Model[SaeBrowserState]):
         with self._lock:
             if any(card.id == sae_id for card in self._state.cards):
                 return
-        offset = self._page_of(sae_id)
-        with self._lock:
-            self._ask(SaeQuery(offset=offset))
-
-    def _page_of(self, sae_id: str) -> int:
-        """Where the page begins on which an SAE is when nothing is filtered; 0 if it is gone."""
         offset = 0
         while page := self.workspace.saes.list(sort=SaeQuery().sort, limit=PAGE, offset=offset):
             if any(record.id == sae_id for record in page):
-                return offset
+                break
             offset += PAGE
-        return 0
+        with self._lock:
+            self._ask(SaeQuery(offset=offset if page else 0))
 
     def show(self, sae_id: str) -> None:
         """Check it alone, bring it into view and open its details, in place of whatever is below the list."""

@@ -120,7 +120,7 @@ class SAEBrowser(Box):
         self.selected = next(reversed(self._model.selected), None)
 
     def _opening(self, what: str, widget: Any) -> None:
-        if (sae_id := self._commands.take_asked(what)) is not None:
+        if (sae_id := self._commands.asked.pop(what, None)) is not None:
             (widget.extract if what == "extractions" else widget.choose)(sae_id)
 
     def _make(self, what: str) -> Any:

@@ -269,12 +269,12 @@ class SteeringCommands(Commands):
     @command
     def steering_next(self, number: int, text: TextName, token: Index) -> SteeringNextData:
         found = self._model.result("generate")
-        data = None
-        if found is not None and found[0] == number:
-            data = next_of(found[1], number, text, token)
-        if data is None:
+        written = getattr(found[1], text) if found is not None and found[0] == number else None
+        if written is None or token >= len(written.tokens):
             raise StateError("Another text was written since.", hint="Click the token again.")
-        return data
+        picked = written.tokens[token]
+        rows = tuple(map(NextToken.of, picked.candidates))
+        return SteeringNextData(number=number, text=text, token=token, piece=picked.piece, rows=rows)
 
     @command
     def steering_copy(self) -> dict[Literal["text"], str]:
@@ -374,16 +374,6 @@ def changes(one: Sequence[int], other: Sequence[int]) -> tuple[tuple[int, ...], 
             left += range(a, b)
             right += range(c, d)
     return tuple(left), tuple(right)
-
-
-def next_of(result: Any, number: int, text: TextName, token: int) -> SteeringNextData | None:
-    """What could have come at a token of the baseline or the steered text; None if there is no such token."""
-    generation = result.steered if text == "steered" else result.baseline
-    if generation is None or token >= len(generation.tokens):
-        return None
-    found = generation.tokens[token]
-    rows = tuple(map(NextToken.of, found.candidates))
-    return SteeringNextData(number=number, text=text, token=token, piece=found.piece, rows=rows)
 
 
 def copied(config: SteeringConfig, names: dict[str, str], generated: Any, swept: Any) -> str:

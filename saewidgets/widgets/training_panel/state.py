@@ -24,7 +24,6 @@ from saewidgets.widgets.messages.training import (
     Card,
     ChartState,
     CheckpointRow,
-    CompareState,
     PanelState,
     StoreRow,
     TemplateRow,
@@ -152,7 +151,13 @@ class PanelModel(Model[PanelState]):
             self._missed |= {i for i in known if _metrics_of(before[i]) != _metrics_of(found[i])}
             selected = [i for i in self._chart.training_ids if i in found]
             followed = [i for i in self._chart.followed if self._has_line(i)]
-            begun = _in_order(record for i, record in self._records.items() if _begins(before.get(i), record))
+            drew = {i for i, record in before.items() if _has_line(record)}
+            worked = {i for i, record in before.items() if record.status.is_active}
+            # what has something to draw that had nothing when it was read before, or works again
+            begun = _in_order(
+                record for i, record in self._records.items()
+                if _has_line(record) and (i not in drew or (record.status.is_active and i not in worked))
+            )  # fmt: skip
             if not self._loaded:
                 running = [i for i in begun if self._is_active(i)]
                 newest = next((i for i in self._records if i in begun), None)
@@ -199,30 +204,24 @@ class PanelModel(Model[PanelState]):
             return self._chart
 
     def _shown(self) -> dict[str, Any]:
-        cards = tuple(self._card(record) for record in self._records.values())
+        cards = []
+        for record in self._records.values():
+            source = record.facts.get("continued_from") or {}
+            parent = self._records.get(str(source.get("training_id") or record.retry_of))
+            cards.append(card_of(record, self._slots.get(record.id), parent.name if parent is not None else None))
+        compared = self.records(self._compared)
         return {
-            "cards": cards,
+            "cards": tuple(cards),
             "total": len(cards),
             "jobs": len({card.group_id or card.id for card in cards}),
             "charts": self._chart,
             "devices": self.devices.found,
             "notice": self._notice or self.devices.note,
-            "compare": self._comparison(),
-        }
-
-    def _comparison(self) -> CompareState | None:
-        compared = self.records(self._compared)
-        if len(compared) < 2:
-            return None
-        return compare_state(
-            list(self._records.values()), compared, self._slots, y_axis=self._y_axis, scope=self._scope,
-            zoomed=self._pareto_zoomed,
-        )  # fmt: skip
-
-    def _card(self, record: TrainingRecord) -> Card:
-        source = record.facts.get("continued_from") or {}
-        parent = self._records.get(str(source.get("training_id") or record.retry_of))
-        return card_of(record, self._slots.get(record.id), parent.name if parent is not None else None)
+            "compare": None if len(compared) < 2 else compare_state(
+                list(self._records.values()), compared, self._slots, y_axis=self._y_axis, scope=self._scope,
+                zoomed=self._pareto_zoomed,
+            ),
+        }  # fmt: skip
 
 
 def _metrics_of(record: TrainingRecord) -> tuple[object, ...]:
@@ -232,12 +231,6 @@ def _metrics_of(record: TrainingRecord) -> tuple[object, ...]:
 def _has_line(record: TrainingRecord) -> bool:
     """Whether there is anything to draw of a run, or will be soon: one that waits for its turn takes no line."""
     return record.status.is_active or bool(record.latest)
-
-
-def _begins(before: TrainingRecord | None, now: TrainingRecord) -> bool:
-    """Whether a run has something to draw that had nothing when it was read before, or works again."""
-    was_active = before is not None and before.status.is_active
-    return _has_line(now) and (before is None or not _has_line(before) or (now.status.is_active and not was_active))
 
 
 def _in_order(newest_first: Iterable[TrainingRecord]) -> list[str]:
@@ -264,16 +257,11 @@ HELD_OUT = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score"
 """Metrics that are measured on held-out text, and what they are recorded as."""
 
 
-def _retry(record: TrainingRecord) -> dict[str, Any] | None:
-    if record.error is None or record.error.resumes:
-        return None
-    return next((dict(advice.changes) for advice in advise(record)), {})
-
-
 def card_of(record: TrainingRecord, series: int | None = None, earlier: str | None = None) -> Card:
     """One training as the list shows it; `earlier` is the name of the run that it goes on from, or repeats."""
     source = record.facts.get("continued_from")
-    done = max(record.tokens_done, 0)
+    done, advised = max(record.tokens_done, 0), advise(record)
+    hopeless = record.error is not None and not record.error.resumes
     return Card.of(
         record,
         hook_name_out=record.config.get("hook_name_out"),
@@ -287,8 +275,8 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
         retry_of=earlier if source is None else None,
         continued_from=earlier if source is not None else None,
         continued_step=int(source["step"]) if source else None,
-        retry=_retry(record),
-        advice=next((advice.title for advice in advise(record)), None) if record.error is None else None,
+        retry=next((dict(advice.changes) for advice in advised), {}) if hopeless else None,
+        advice=next((advice.title for advice in advised), None) if record.error is None else None,
     )
 
 

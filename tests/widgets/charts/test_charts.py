@@ -123,7 +123,7 @@ def test_a_run_that_is_unchecked_loses_its_line(charts: Charts, one: Charted, tw
     charts.update([two], ChartState())
     assert not lines(charts)[0].smooth.visible
     assert lines(charts)[1].smooth.visible
-    assert [len(mark.x) for mark in lines(charts)[0]] == [0, 0, 0]  # bqplot fits the axis to hidden points, too
+    assert [len(mark.x) for mark in lines(charts)[0]] == [0, 0, 0, 0]  # bqplot fits the axis to hidden points, too
     charts.show()
     assert len(charts.box.children) == 3
     charts.update([], ChartState())
@@ -296,7 +296,7 @@ def test_a_run_that_goes_on_is_drawn_from_its_beginning(charts: Charts, one: Cha
     child = replace(child, earlier=[Earlier(one.record, 400, 400 * 4096)])
     for axis, joint in (("steps", 400), ("tokens", 400 * 4096), ("time", 4.0)):
         charts.update([child], ChartState(x_axis=axis))  # type: ignore[arg-type]
-        slot, joints = lines(charts)[0], charts.charts[0]._joints[0]
+        slot, joints = lines(charts)[0], lines(charts)[0].joints
         assert joints.visible
         assert joints.x.tolist() == pytest.approx([joint, joint])
         assert joints.scales["y"] is not charts.charts[0].y
@@ -305,9 +305,9 @@ def test_a_run_that_goes_on_is_drawn_from_its_beginning(charts: Charts, one: Cha
     assert "went on from one at step 400" in charts.summaries()[0]
     assert "goes on from another run" in str(charts.static()[0])
     charts.update([child], ChartState(log_y=False))  # another scale type makes new marks
-    assert charts.charts[0]._joints[0] in charts.charts[0]._figure.marks
+    assert lines(charts)[0].joints in charts.charts[0]._figure.marks
     charts.update([replace(child, earlier=())], ChartState(log_y=False))
-    assert not charts.charts[0]._joints[0].visible
+    assert not lines(charts)[0].joints.visible
 
 
 def test_what_was_told_while_a_read_failed_is_read_again(one: Charted, two: Charted) -> None:

@@ -368,9 +368,9 @@ def test_which_downloads_are_listed(ws: Workspace, jobs: list[JobRecord]) -> Non
     assert listed() == ["failed", "interrupted", "paused"]
     revision = model.state().revision
     assert (listed(), model.state().revision) == (["failed", "interrupted", "paused"], revision)
-    model.clear("failed")
+    model.cleared.add("failed")
     assert listed() == ["interrupted", "paused"]
-    model.list_again("failed")
+    model.cleared.discard("failed")
     assert listed() == ["failed", "interrupted", "paused"]
 
 

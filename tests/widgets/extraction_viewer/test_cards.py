@@ -25,7 +25,7 @@ from saewidgets.widgets.extraction_viewer.feature_pages import (
     notes_of,
     row_of,
 )
-from saewidgets.widgets.extraction_viewer.state import card_of, choice_of, is_active, not_offered, open_of
+from saewidgets.widgets.extraction_viewer.state import card_of, choice_of, is_under_way, not_offered, open_of
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m"
 MANIFEST = SimpleNamespace(
@@ -66,8 +66,8 @@ def test_cards_of_extractions() -> None:
     assert (failed.note.what, failed.note.hint, failed.fraction) == (
         "Out of memory on cuda:0.", "Lower Batch size.", 0.36
     )  # fmt: skip
-    active = {status.value for status in JobStatus if is_active(extraction(status=status))}
-    assert active == {"queued", "starting", "running", "pausing", "stopping"}
+    under_way = {status.value for status in JobStatus if is_under_way(status)}
+    assert under_way == {"queued", "starting", "running", "pausing", "paused", "stopping"}
 
 
 def test_what_is_open() -> None:
