@@ -38,12 +38,6 @@ def test_names_of_arguments_are_no_places_on_a_page() -> None:
     assert in_page_words(SAEWidgetsError("Damaged.", where="cfg.json")).where == "cfg.json"
 
 
-def test_other_errors_stay_as_they_are() -> None:
-    error = in_page_words(SAEWidgetsError("The disk is full.", hint="Free some space."))
-    assert (error.what, error.hint) == ("The disk is full.", "Free some space.")
-    assert in_page_words(SAEWidgetsError("No.")).hint is None
-
-
 def test_no_hint_of_the_library_names_a_method_that_has_no_words_here() -> None:
     folder = Path(saewidgets.__file__).parent / "workspace"
     files = [folder / "saes.py", *(folder / "library").glob("*.py")]

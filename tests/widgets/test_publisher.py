@@ -48,24 +48,6 @@ def test_it_rests_in_proportion_to_its_cost_unless_the_user_waits() -> None:
     assert calls[2] - calls[1] >= 1.0
 
 
-def test_a_wake_during_a_call_leads_to_another() -> None:
-    calls: list[int] = []
-    inside, go_on = threading.Event(), threading.Event()
-
-    def publish() -> None:
-        calls.append(len(calls))
-        inside.set()
-        go_on.wait(5)
-
-    publisher = Publisher(publish, name="test", interval=0.0)
-    publisher.wake()
-    assert inside.wait(5)
-    publisher.wake()
-    go_on.set()
-    wait_for(lambda: len(calls) == 2)
-    publisher.close()
-
-
 def test_an_error_is_reported_and_the_thread_goes_on() -> None:
     errors: list[BaseException] = []
     calls: list[int] = []
@@ -81,16 +63,6 @@ def test_an_error_is_reported_and_the_thread_goes_on() -> None:
     publisher.wake()
     wait_for(lambda: len(calls) == 2)
     assert str(errors[0]) == "no"
-    publisher.close()
-
-
-def test_close_ends_the_thread_also_from_within() -> None:
-    def publish() -> None:
-        publisher.close()
-
-    publisher = Publisher(publish, name="test", interval=0.0)
-    publisher.wake()
-    wait_for(lambda: not publisher.alive)
     publisher.close()
 
 

@@ -16,7 +16,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 import saewidgets as sw
-from saewidgets.errors import ConfigError
+from saewidgets.errors import CatalogError, ConfigError
 from saewidgets.widgets.commands import Commands, FieldsError, Table, command
 from saewidgets.widgets.messages.training import PanelState
 from saewidgets.widgets.model import name_of_workspace
@@ -151,14 +151,6 @@ def test_rubbish_does_not_raise_in_the_handler_thread(content: Any, record_messa
     assert [reply["kind"] for reply in sent.of("")] == ["failure"]
 
 
-def test_a_table_travels_as_buffers(record_messages: Record) -> None:
-    part = widget(lambda command: Table({"rows": 1}, ("a",), (b"12345678",)))
-    sent = record_messages(part)
-    answer = ask(part, sent, kind="refresh")
-    assert answer["columns"] == ["a"]
-    assert sent[-1][1] == [b"12345678"]
-
-
 def test_a_result_that_is_not_json_is_a_failure_not_silence(record_messages: Record) -> None:
     part = widget(lambda command: object())
     assert ask(part, record_messages(part), kind="refresh")["kind"] == "failure"
@@ -174,16 +166,6 @@ def test_a_send_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: py
     part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
     part.drain()
     assert "the page is gone" in caplog.text
-
-
-def test_many_commands_at_once_are_each_answered_once(record_messages: Record) -> None:
-    part = widget(lambda revision: None)
-    sent = record_messages(part)
-    for i in range(200):
-        part._handle_custom_msg({"id": f"m{i}", "kind": "rename", "name": str(i)}, [])
-    part.drain()
-    for i in range(200):
-        assert [reply.get("value") for reply in sent.of(f"m{i}")] == [None, str(i)]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -236,6 +218,65 @@ def test_nothing_holds_a_widget_that_is_closed(name: str) -> None:
         shown.close()
         del shown
         wait_for(is_gone)
+
+
+@every_widget
+def test_arguments_are_checked(name: str) -> None:
+    given: dict[str, Any]
+    for given, error in (
+        ({"theme": "blue"}, ConfigError), ({"height": 3}, ConfigError), ({"colour": "red"}, TypeError),
+        ({"ws": 7}, ConfigError),
+    ):  # fmt: skip
+        with pytest.raises(error, match="workspace" if "ws" in given else next(iter(given))):
+            getattr(sw, name)(**given)
+
+
+READS = {
+    "TrainingPanel": ("trainings", "list"), "SAEBrowser": ("saes", "facets"), "Steering": ("saes", "list"),
+    "ExtractionViewer": ("extractions", "list"), "DownloadFromHF": ("hub", "downloads"),
+}  # fmt: skip
+
+
+@every_widget
+def test_what_cannot_be_read_is_shown_and_heals(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise CatalogError("The catalog is locked.", hint="Close the other program.")
+
+    def notice() -> str | None:
+        return (shown._parts[0].state["notice"] or {}).get("what")
+
+    part, method = READS[name]
+    with sw.Workspace() as ws:
+        with monkeypatch.context() as patch:
+            patch.setattr(getattr(ws, part), method, broken)
+            shown = getattr(sw, name)(ws)
+            assert notice() == "The catalog is locked."
+        shown._changed()
+        wait_for(lambda: notice() is None, 20)
+        with monkeypatch.context() as patch:
+            patch.setattr(getattr(ws, part), method, broken)
+            shown._changed()
+            wait_for(lambda: notice() == "The catalog is locked.")
+        shown.close()
+
+
+@every_widget
+def test_closing_ends_everything_and_leaves_a_copy(name: str, tmp_path: Path) -> None:
+    with sw.Workspace() as ws:
+        shown = getattr(sw, name)(ws, theme="dark", height=300)
+        assert (shown._parts[0].theme, shown._parts[0].height) == ("dark", 300)
+        document = shown.export_html(tmp_path / "copy.html").read_text("utf-8")
+        assert document.startswith("<!doctype html>")
+        assert "<script" not in document
+        assert document == shown.export_html()
+        threads = [threading.Thread(target=shown.close) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+        assert not shown._publisher.alive
+        assert shown._parts[0].comm is None
+        assert not ws.manager._pump.has_subscribers
 
 
 @every_widget

@@ -86,15 +86,6 @@ def test_runs_that_are_no_better_than_none_are_no_trade_off() -> None:
     assert cancelled.preliminary == "stopped without saving"
 
 
-def test_names_are_text(chart: ParetoChart, state: CompareState) -> None:
-    points = tuple(point.model_copy(update={"kind": "<img src=x>", "label": "</svg><b>"}) for point in state.points)
-    chart.draw(state.model_copy(update={"points": points}), "light")
-    assert "<img" not in chart._caption.value
-    (picture,) = chart.pictures()
-    assert "<img" not in picture.svg
-    assert "<b>" not in picture.svg
-
-
 def test_a_readers_zoom_stays_until_it_is_reset(chart: ParetoChart, state: CompareState) -> None:
     chart.draw(state, "light")
     assert not chart.zoomed
@@ -155,14 +146,6 @@ def crowd(*places: tuple[float, float]) -> tuple[ParetoPoint, ...]:
         )
         for i, (l0, y) in enumerate(places)
     )
-
-
-@pytest.mark.parametrize("compared", [0, 1])
-def test_those_compared_choose_their_labels_first(chart: ParetoChart, state: CompareState, compared: int) -> None:
-    points = crowd((32.0, 0.5), (40.0, 0.5), (8.0, 0.1), (400.0, 0.9))
-    chart.draw(state.model_copy(update={"points": points, "training_ids": (str(compared),)}), "light")
-    (names,) = marks(chart, "Label")
-    assert {"k 32", "k 40"} & set(names.text) == {points[compared].label}
 
 
 @pytest.mark.parametrize("y_axis", ["fvu", "ce_loss_score"])

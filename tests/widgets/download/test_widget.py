@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError
+from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import RepoInfo, Variant
 from saewidgets.jobs import JobSettings
@@ -407,52 +407,6 @@ def test_what_it_starts_with(ws: Workspace) -> None:
     alone = DownloadFromHF(ws)
     assert not alone.state["can_open"]
     alone.close()
-
-
-@pytest.mark.parametrize(
-    ("given", "error", "words"),
-    [
-        ({"theme": "blue"}, ConfigError, "theme"),
-        ({"height": 3}, ConfigError, "height"),
-        ({"token": "x"}, TypeError, "token"),
-    ],
-)
-def test_arguments_are_checked(ws: Workspace, given: dict[str, Any], error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        DownloadFromHF(ws, **given)
-
-
-def test_what_cannot_be_read_is_shown_and_heals(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> Any:
-        raise CatalogError("The catalog is locked.", hint="Close the other program.")
-
-    monkeypatch.setattr(ws, "devices", broken)
-    with monkeypatch.context() as patch:
-        patch.setattr(ws.hub, "downloads", broken)
-        widget = DownloadFromHF(ws)
-        wait_for(lambda: (widget.state["notice"] or {}).get("what") == "The catalog is locked.")
-    widget._wake()
-    wait_for(lambda: widget.state["notice"] is None)
-    assert widget.state["devices"] == []  # the rest is left alone
-    widget.close()
-
-
-def test_repr_and_static_copy(
-    widget: DownloadFromHF, ws: Workspace, jobs: list[JobRecord], tmp_path: Path
-) -> None:
-    assert repr(widget) == f"<DownloadFromHF {ws.label}: 0 downloads, 0 running>"
-    data, _ = widget._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in data
-    assert "No downloads" in data["text/html"]
-    jobs.append(job("job_1", JobStatus.FAILED, error=ErrorInfo(HOSTILE)))
-    widget._changed()
-    wait_for(lambda: status(widget) == ["failed"])
-    document = widget.export_html(tmp_path / "downloads.html").read_text("utf-8")  # type: ignore[union-attr]
-    assert document.startswith("<!doctype html>")
-    assert "<img" not in document
-    assert "<script" not in document
-    assert "&lt;img src=x" in document
-    assert widget.export_html() == document
 
 
 def test_in_a_notebook_the_static_copy_follows_now_and_then(

@@ -10,7 +10,7 @@ import pytest
 from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.hub_records import KnownRepo, Preview, Variant
-from saewidgets.records import ErrorInfo, JobRecord
+from saewidgets.records import JobRecord
 from saewidgets.widgets.download import state as words
 from saewidgets.widgets.messages.hub import Chosen
 
@@ -31,20 +31,6 @@ PAYLOAD = {"repo_id": GEMMA, "path": "layer_12/width_65k/average_l0_72", "revisi
 
 def job(status: JobStatus = JobStatus.RUNNING, **changes: object) -> JobRecord:
     return JobRecord("job_1", "download", status, "host/downloads", payload=PAYLOAD, **changes)  # type: ignore[arg-type]
-
-
-def test_a_card_is_named_by_repository_and_folders() -> None:
-    card = words.card_of(job())
-    assert card.name == f"{GEMMA} / layer_12 / width_65k / average_l0_72"
-    assert words.download_name("a/b", "") == "a/b"
-
-
-def test_bytes_rate_and_time_come_from_the_progress() -> None:
-    card = words.card_of(job(progress=Progress(250, 1000, "bytes", 50.0, 15.0, "downloading")))
-    assert (card.bytes_done, card.bytes_total, card.fraction) == (250, 1000, 0.25)
-    assert (card.rate, card.eta_seconds, card.phase) == (50.0, 15.0, "downloading")
-    paused = words.card_of(job(JobStatus.PAUSED, progress=Progress(250, 1000, "bytes", 50.0, 15.0)))
-    assert (paused.bytes_done, paused.rate, paused.eta_seconds, paused.phase) == (250, None, None, None)
 
 
 def test_a_repetition_is_told_with_its_wait() -> None:
@@ -69,13 +55,6 @@ def test_odd_records_make_cards_too() -> None:
     assert (card.name, card.bytes_total, card.fraction) == ("job_9", 0, 0.0)
     rate = words.card_of(job(progress=Progress(2000, 1000, "bytes", float("inf"), float("nan"))))
     assert (rate.bytes_done, rate.rate, rate.eta_seconds) == (1000, None, None)
-
-
-def test_a_failure_is_a_note() -> None:
-    error = ErrorInfo("Lost the connection 3 times.", "What arrived is kept.")
-    card = words.card_of(job(JobStatus.FAILED, error=error))
-    assert card.note is not None
-    assert (card.note.what, card.note.hint) == ("Lost the connection 3 times.", "What arrived is kept.")
 
 
 @pytest.mark.parametrize(

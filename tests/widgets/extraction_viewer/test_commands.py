@@ -293,24 +293,6 @@ def test_what_is_refused(call: Callable[..., Any], kind: str, given: dict[str, A
     assert words in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        {"kind": "open_feature", "index": -1},
-        {"kind": "query_features", "query": {"show": "all"}, "limit": 5000},
-        {"kind": "test_text", "index": 1, "text": "x" * 100_001},
-        {"kind": "extraction_action", "action": "explode"},
-        {"kind": "edit_feature", "index": 1, "label": "x" * 1001},
-        {"kind": "unpickle", "path": "/etc/passwd"},
-        {"kind": "edit_feature", "index": 1, "label": "\ud800"},
-    ],
-)
-def test_malformed_commands_are_refused(press: Callable[..., Any], ext: str, command: dict[str, Any]) -> None:
-    answer = press(extraction_id=ext, **command)
-    assert answer["kind"] == "failure"
-    assert answer["what"].startswith(("The command", "This widget has no command"))
-
-
 # ------------------------------------------------------------------------------------------------ what people say
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from traitlets import TraitError
 
-from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import JobSettings
@@ -153,8 +152,6 @@ def test_what_it_is_asked_for(ws: Workspace, sae: str, ext: str) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
-        ({"theme": "pink"}, ConfigError, "theme"),
-        ({"height": 10}, ConfigError, "height"),
         ({"sae": "sae_nobody"}, NotFoundError, "no SAE"),
         ({"extraction": "ext_nobody"}, NotFoundError, "no extraction"),
         ({"extraction": "ext_run"}, StateError, "nothing to read yet"),
@@ -163,7 +160,6 @@ def test_what_it_is_asked_for(ws: Workspace, sae: str, ext: str) -> None:
         ({"view": {"dialog_sae": "sae_nobody"}}, NotFoundError, "no SAE"),
         ({"view": [1]}, ConfigError, "dictionary"),
         ({"sae": "tiny", "extraction": "ext_new"}, ConfigError, "two things"),
-        ({"ws": 7}, ConfigError, "Not a workspace"),
     ],
 )
 def test_bad_arguments(ws: Workspace, given: dict[str, Any], error: type[Exception], words: str) -> None:
@@ -262,44 +258,6 @@ def test_changes_of_another_process_are_seen(
     assert model.state().features_revision == before + 1
 
 
-def test_a_failure_is_shown_until_it_is_over(
-    viewer: ExtractionViewer, ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(**_: Any) -> Any:
-        raise CatalogError("The catalog is locked.", hint="Close the other program.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ws.extractions, "list", broken)
-        viewer._changed()
-        wait_for(lambda: (state(viewer)["notice"] or {}).get("what") == "The catalog is locked.")
-        other = ExtractionViewer(ws)
-        assert state(other)["notice"]["what"] == "The catalog is locked."
-        other.close()
-    viewer._changed()
-    wait_for(lambda: state(viewer)["notice"] is None)
-
-
-def test_nothing_blocks_the_thread_that_receives(
-    viewer: ExtractionViewer, ws: Workspace, ext: str, record_messages: Callable[[Any], Sent],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    gate = threading.Event()
-    monkeypatch.setattr(ws.features, "logits", lambda *_: gate.wait(5))
-    sent = record_messages(viewer._parts[0])
-    command = {"id": "slow", "kind": "feature_logits", "extraction_id": ext, "index": 7}
-    for number in range(5):
-        began = time.perf_counter()
-        viewer._parts[0]._handle_custom_msg(command | {"id": "other"} if number else command, [])
-        assert time.perf_counter() - began < 3  # the work takes 5
-    assert [content["kind"] for content in sent.of("slow")] == ["ack"]
-    quick = {"id": "quick", "kind": "step_feature", "extraction_id": ext, "index": 7, "step": "next", "query": {}}
-    viewer._parts[0]._handle_custom_msg(quick, [])
-    wait_for(lambda: len(sent.of("quick")) == 2)  # while the model loads
-    gate.set()
-    viewer._parts[0].drain()
-    assert len(sent.of("slow")) == 2
-
-
 # ------------------------------------------------------------------------------------------------ below the list
 
 
@@ -392,15 +350,3 @@ def test_files_that_are_gone_are_a_notice(
     opened = model.state().open
     assert opened is not None
     assert (opened.live, opened.live_note) == (False, "The files of the SAE are not here.")
-
-
-def test_closing(ws: Workspace) -> None:
-    viewer = ExtractionViewer(ws)
-    threads = [threading.Thread(target=viewer.close) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(5)
-    assert viewer._publisher is not None
-    assert not viewer._publisher.alive
-    assert viewer._parts[0].comm is None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.formats import detect_format
 from saewidgets.jobs import JobSettings
 from saewidgets.widgets.download.widget import DownloadFromHF
@@ -363,6 +363,7 @@ def test_selected_is_the_sae_checked_last(browser: SAEBrowser, press: Ask, ws: W
     press(kind="select_saes", sae_ids=[ids["lost"], "nobody", ids["wide"], ids["lost"]])
     wait_for(lambda: browser.selected == ids["wide"])
     assert browser.selected_ids == (ids["lost"], ids["wide"])
+    assert repr(browser) == f"<SAEBrowser {ws.label}: 3 SAEs, 2 selected>"
     assert seen == [ids["wide"]]
     browser.selected = ids["first"]
     wait_for(lambda: [sae["id"] for sae in browser._parts[0].state["selected"]] == [ids["first"]])
@@ -422,61 +423,3 @@ def test_other_widgets_stand_below(
 
 
 # ------------------------------------------------------------------------------------------------ as Python sees it
-
-
-def test_a_broken_catalog_is_shown_and_heals(
-    browser: SAEBrowser, ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(**filters: Any) -> None:
-        raise CatalogError("The catalog is locked.", hint="Close the other program.")
-
-    def notice(widget: SAEBrowser) -> str:
-        return (widget._parts[0].state["notice"] or {}).get("what", "")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ws.saes, "facets", broken)
-        browser._changed()
-        wait_for(lambda: notice(browser) == "The catalog is locked.")
-        second = SAEBrowser(ws)
-        assert notice(second) == "The catalog is locked."
-        second.close()
-    browser._changed()
-    wait_for(lambda: not notice(browser))
-
-
-@pytest.mark.parametrize(
-    ("given", "error"), [({"theme": "blue"}, ConfigError), ({"height": 3}, ConfigError), ({"colour": "x"}, TypeError)]
-)
-def test_arguments_are_checked(ws: Workspace, given: dict[str, Any], error: type[Exception]) -> None:
-    with pytest.raises(error, match=next(iter(given))):
-        SAEBrowser(ws, **given)
-
-
-def test_an_empty_library_and_closing(tmp_path: Path) -> None:
-    with Workspace(tmp_path / "empty") as ws:
-        widget = SAEBrowser(ws, theme="dark", height=300)
-        assert (widget._parts[0].theme, widget._parts[0].height) == ("dark", 300)
-        assert widget._parts[0].state["total"] == 0
-        assert "No SAEs yet" in widget._repr_mimebundle_()[0]["text/html"]
-        widget.close()
-        widget.close()
-        assert widget._publisher is not None
-        assert not widget._publisher.alive
-
-
-def test_repr_and_static_copy(browser: SAEBrowser, ws: Workspace, ids: dict[str, str], tmp_path: Path) -> None:
-    assert repr(browser) == f"<SAEBrowser {ws.label}: 3 SAEs>"
-    browser.selected = ids["lost"]
-    assert repr(browser) == f"<SAEBrowser {ws.label}: 3 SAEs, 1 selected>"
-    ws.saes.update(ids["wide"], name='"><img src=x onerror=alert(1)>')
-    wait_for(lambda: any(name.startswith('"') for name in names(browser)))
-    data, _ = browser._repr_mimebundle_()
-    assert data["text/plain"].startswith("<SAEBrowser")
-    document = browser.export_html(tmp_path / "saes.html").read_text("utf-8")  # type: ignore[union-attr]
-    for words in ("Static copy of the SAE browser", "64 × 16", "⚠ Files not found."):
-        assert words in data["text/html"]
-        assert words in document
-    assert document.startswith("<!doctype html>")
-    assert "<img" not in document
-    assert "<script" not in document
-    assert browser.export_html() == document

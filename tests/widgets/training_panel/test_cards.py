@@ -70,10 +70,6 @@ def test_numbers_that_json_cannot_carry_become_words() -> None:
     json.dumps(card.model_dump(mode="json"), allow_nan=False)
 
 
-def test_a_run_without_tokens_has_no_fraction() -> None:
-    assert card_of(make_record("t", TrainingConfig(), tokens_total=0)).fraction == 0.0
-
-
 def test_errors_and_notes() -> None:
     error = ErrorInfo("Loss became NaN at step 449.", "Lower the learning rate.", "optimizer.lr", kind="nan")
     note = card_of(make_record("t", TrainingConfig(), error=error)).note

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from saewidgets.errors import CatalogError, ConfigError
+from saewidgets.errors import ConfigError
 from saewidgets.events import Progress
 from saewidgets.widgets.sae_browser.widget import SAEBrowser
 from saewidgets.widgets.training_panel.widget import TrainingPanel
@@ -84,54 +83,6 @@ def test_the_pages_theme_reaches_the_charts(panel: TrainingPanel, record_message
     wait_for(lambda: panel._charts.charts[0].look.theme == "dark")
 
 
-def test_arguments_are_checked(ws: Workspace) -> None:
-    with pytest.raises(ConfigError, match="theme"):
-        TrainingPanel(ws, theme="blue")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="height"):
-        TrainingPanel(ws, height=3)
-    with pytest.raises(TypeError):
-        TrainingPanel(ws, colour="red")  # type: ignore[call-arg]
-    panel = TrainingPanel(ws, theme="dark", height=300)
-    assert panel._parts[0].theme == "dark"
-    assert panel._parts[0].height == 300
-    panel.close()
-
-
-def test_a_broken_catalog_is_shown_and_heals(
-    panel: TrainingPanel, ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken() -> None:
-        raise CatalogError("The catalog is locked.", hint="Close the other program.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ws.trainings, "list", broken)
-        panel._library_changed()
-        wait_for(lambda: (panel._parts[0].state["notice"] or {}).get("what") == "The catalog is locked.")
-    panel._library_changed()
-    wait_for(lambda: panel._parts[0].state["notice"] is None)
-
-
-def test_a_workspace_that_cannot_be_read_at_first_still_gives_a_panel(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken() -> None:
-        raise CatalogError("The catalog is locked.")
-
-    monkeypatch.setattr(ws.trainings, "list", broken)
-    panel = TrainingPanel(ws)
-    assert panel._parts[0].state["notice"]["what"] == "The catalog is locked."
-    panel.close()
-
-
-def test_close_ends_everything_and_may_be_called_twice(ws: Workspace) -> None:
-    panel = TrainingPanel(ws)
-    assert ws.manager._pump.has_subscribers
-    panel.close()
-    panel.close()
-    assert not ws.manager._pump.has_subscribers
-    assert not panel._publisher.alive
-
-
 def test_repr_and_static_copy(panel: TrainingPanel, ws: Workspace) -> None:
     assert repr(panel) == "<TrainingPanel ws: 17 trainings, 1 running>"
     data, _ = panel._repr_mimebundle_()
@@ -141,16 +92,6 @@ def test_repr_and_static_copy(panel: TrainingPanel, ws: Workspace) -> None:
     assert "Static copy of the training panel" in html
     assert "gpt2-l6-topk-k32" in html
     assert "<svg" in html
-
-
-def test_export(panel: TrainingPanel, ws: Workspace, tmp_path: Path) -> None:
-    change(ws, "train_0", name='"><img src=x onerror=alert(1)>')
-    wait_for(lambda: cards(panel)["train_0"]["name"].startswith('"'))
-    document = panel.export_html(tmp_path / "panel.html").read_text("utf-8")
-    assert document.startswith("<!doctype html>")
-    assert "<img" not in document
-    assert "<script" not in document
-    assert panel.export_html() == document
 
 
 def test_the_pareto_view_is_there_while_runs_are_compared(panel: TrainingPanel) -> None:
