@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,17 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Arrays]:
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Six contexts at a time."""
     monkeypatch.setattr(encoding, "CHUNK_TOKENS", {"cpu": 6 * 24})
+
+
+@pytest.fixture
+def run(lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path) -> Callable[..., Manifest]:
+    """Extracts into a folder of `tmp_path`."""
+
+    def extracted(folder: str, n: int = 10**6, config: ExtractionConfig = CONFIG, **more: Any) -> Manifest:
+        sae = more.pop("sae", None) or tiny_sae("topk")
+        return extract(sae, lm, packed, packed.train[:n], RESID, config, tmp_path / folder, **more)
+
+    return extracted
 
 
 class Asking(NullControl):
@@ -128,11 +139,8 @@ def test_the_store_equals_the_dense_computation(
     assert manifest.n_documents == dense["documents"].max() + 1
     assert manifest.coactivation_rate == 1
     counts = written[0]["firing_counts"]
-    assert counts[7] == 0
-    assert counts[11] == manifest.n_tokens
-    assert manifest.facts["name"] == "tiny"
-    assert manifest.facts["stopped"] is False
-    # what B reads is what was written
+    assert (counts[7], counts[11]) == (0, manifest.n_tokens)
+    assert (manifest.facts["name"], manifest.facts["stopped"]) == ("tiny", False)
     store = Store(tmp_path / "e", packed.folder.parent)
     assert store.manifest == manifest
     assert np.array_equal(store["top_positions"], written[0]["top_positions"])
@@ -140,9 +148,9 @@ def test_the_store_equals_the_dense_computation(
 
 
 def test_every_token_that_occurs_is_in_the_vocabulary(
-    lm: LoadedModel, packed: PackedTokens, written: list[Arrays], tmp_path: Path
+    run: Callable[..., Manifest], lm: LoadedModel, packed: PackedTokens, written: list[Arrays], tmp_path: Path
 ) -> None:
-    extract(tiny_sae("topk"), lm, packed, packed.train[:9], RESID, CONFIG, tmp_path / "e")
+    run("e", 9)
     vocabulary, text = written[0]["vocabulary"], (tmp_path / "e" / "vocabulary.bin").read_bytes()
     ids = packed.contexts(packed.train[:9])
     assert vocabulary[:, 0].tolist() == sorted(set(ids.ravel().tolist()))
@@ -184,30 +192,28 @@ def test_a_gpu_finds_the_same(
     ],
 )  # fmt: skip
 def test_paused_at_any_batch_and_resumed(
-    architecture: str, places: Iterable[int], lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
+    architecture: str, places: Iterable[int], run: Callable[..., Manifest], tmp_path: Path
 ) -> None:
-    sae, contexts, straight = tiny_sae(architecture), packed.train[:32], tmp_path / "straight"
-    extract(sae, lm, packed, contexts, RESID, CONFIG, straight)
-    paused = 0
+    sae, paused = tiny_sae(architecture), 0
+    run("straight", 32, sae=sae)
     for after in places:
         folder = tmp_path / f"after-{after}"
         try:
-            extract(sae, lm, packed, contexts, RESID, CONFIG, folder, control=Asking(Request.PAUSE, after))
+            run(folder.name, 32, sae=sae, control=Asking(Request.PAUSE, after))
         except Interruption:
             paused += 1
             assert not (folder / "extraction.json").exists()
             events: list[Event] = []
-            extract(sae, lm, packed, contexts, RESID, CONFIG, folder, resume=True, emit=events.append)
+            run(folder.name, 32, sae=sae, resume=True, emit=events.append)
             assert not [event for event in events if isinstance(event, LogLine)]
-        assert _files(folder) == _files(straight)
+        assert _files(folder) == _files(tmp_path / "straight")
     assert paused > len(list(places)) // 3
 
 
 def test_an_error_leaves_the_last_checkpoint(
-    lm: LoadedModel, packed: PackedTokens, small_chunks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    sae, folder = tiny_sae("topk"), tmp_path / "e"
-    extract(sae, lm, packed, packed.train, RESID, CONFIG, tmp_path / "straight")
+    run("straight")
     real, calls = extractor.make_chunk, 0
 
     def failing(*args: Any) -> Any:
@@ -219,37 +225,31 @@ def test_an_error_leaves_the_last_checkpoint(
 
     monkeypatch.setattr(extractor, "make_chunk", failing)
     with pytest.raises(RuntimeError, match="power"):
-        extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, control=Saving())
-    assert [path.name for path in (folder / "checkpoint").iterdir()] == ["contexts_00000018"]
+        run("e", control=Saving())
+    assert [path.name for path in (tmp_path / "e" / "checkpoint").iterdir()] == ["contexts_00000018"]
     events: list[Event] = []
-    extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, resume=True, emit=events.append)
-    assert _files(folder) == _files(tmp_path / "straight")
+    run("e", resume=True, emit=events.append)
+    assert _files(tmp_path / "e") == _files(tmp_path / "straight")
     positions = [event.done for event in events if isinstance(event, Progress)]
     assert positions[0] >= 18 * 24
 
 
-def test_stopped_keeps_what_was_read(
-    exact_lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
-) -> None:
-    sae, config = tiny_sae("topk", exact=True), CONFIG.replace(max_norm_ratio=None)
-    manifest = extract(
-        sae, exact_lm, packed, packed.train, EMBED, config, tmp_path / "stopped", control=Asking(Request.STOP, 5)
-    )
+def test_stopped_keeps_what_was_read(run: Callable[..., Manifest], tmp_path: Path) -> None:
+    config = CONFIG.replace(max_norm_ratio=None)
+    manifest = run("stopped", config=config, control=Asking(Request.STOP, 5))
     assert manifest.n_contexts == 16  # chunks of six in batches of four: 4 + 2, 4 + 2, 4
     assert manifest.facts["stopped"] is True
-    extract(sae, exact_lm, packed, packed.train[:16], EMBED, config, tmp_path / "short")
+    run("short", 16, config)
     assert _files(tmp_path / "stopped") == _files(tmp_path / "short")
 
 
 @pytest.mark.parametrize(("request_", "after"), [(Request.CANCEL, 0), (Request.CANCEL, 9), (Request.STOP, 0)])
 def test_nothing_is_left_behind(
-    request_: Request, after: int, lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
+    request_: Request, after: int, run: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     with pytest.raises(Interruption):
-        extract(
-            tiny_sae("topk"), lm, packed, packed.train, RESID, CONFIG, tmp_path / "e", control=Asking(request_, after)
-        )
-    assert list(tmp_path.iterdir()) == [tmp_path / "saewidgets-home"] or not (tmp_path / "e").exists()
+        run("e", control=Asking(request_, after))
+    assert not (tmp_path / "e").exists()
 
 
 # --- what cannot work -------------------------------------------------------------------------------------------------
@@ -257,13 +257,13 @@ def test_nothing_is_left_behind(
 
 @pytest.mark.parametrize("architecture", ["standard", "topk"])
 def test_weights_that_are_no_numbers(
-    architecture: str, lm: LoadedModel, packed: PackedTokens, tmp_path: Path
+    architecture: str, run: Callable[..., Manifest], packed: PackedTokens, tmp_path: Path
 ) -> None:
     sae = tiny_sae(architecture)
     with torch.no_grad():
         sae.b_enc[5] = float("nan")
     with pytest.raises(NotFiniteError, match=rf"{RESID}: Latent 5 is nan on context {packed.train[0]} "):
-        extract(sae, lm, packed, packed.train, RESID, CONFIG, tmp_path / "e")
+        run("e", sae=sae)
     assert not (tmp_path / "e").exists()
 
 
@@ -280,58 +280,45 @@ def test_a_model_that_gives_no_numbers(
         extract(tiny_sae("topk"), lm, packed, packed.train, EMBED, CONFIG.replace(max_norm_ratio=ratio), tmp_path / "e")
 
 
-def test_folders_that_are_in_use(lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path) -> None:
-    def run_it(folder: str, config: ExtractionConfig = CONFIG, **options: Any) -> Manifest:
-        return extract(tiny_sae("topk"), lm, packed, packed.train[:20], RESID, config, tmp_path / folder, **options)
-
-    run_it("done")
+def test_folders_that_are_in_use(run: Callable[..., Manifest], tmp_path: Path) -> None:
+    run("done", 20)
     with pytest.raises(StateError, match="already holds"):
-        run_it("done")
+        run("done", 20)
     with pytest.raises(Interruption):
-        run_it("begun", control=Asking(Request.PAUSE, 12))
+        run("begun", 20, control=Asking(Request.PAUSE, 12))
     with pytest.raises(StateError, match="interrupted"):
-        run_it("begun")
+        run("begun", 20)
     with pytest.raises(ConfigError, match=r"examples: .* begun with 6, not 7"):
-        run_it("begun", CONFIG.replace(examples=7), resume=True)
+        run("begun", 20, CONFIG.replace(examples=7), resume=True)
     events: list[Event] = []
-    run_it("begun", CONFIG.replace(batch_size=3), resume=True, emit=events.append)
+    run("begun", 20, CONFIG.replace(batch_size=3), resume=True, emit=events.append)
     (line,) = [event for event in events if isinstance(event, LogLine)]
     assert "not be bit-identical: batch_size was 4 and is 3" in line.message
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="folder cannot be made"):
+        run("file/e")
 
 
 @pytest.mark.parametrize("name", ["state.json", "tables.safetensors"])
-def test_a_damaged_checkpoint(
-    name: str, lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
-) -> None:
-    def run_it(**options: Any) -> Manifest:
-        return extract(tiny_sae("topk"), lm, packed, packed.train[:20], RESID, CONFIG, tmp_path / "e", **options)
-
+def test_a_damaged_checkpoint(name: str, run: Callable[..., Manifest], tmp_path: Path) -> None:
     with pytest.raises(Interruption):
-        run_it(control=Asking(Request.PAUSE, 12))
+        run("e", 20, control=Asking(Request.PAUSE, 12))
     (checkpoint,) = (tmp_path / "e" / "checkpoint").iterdir()
     data = bytearray((checkpoint / name).read_bytes())
     data[len(data) // 2] ^= 1
     (checkpoint / name).write_bytes(data)
     with pytest.raises(FormatError, match=f"{name}: The checkpoint is damaged"):
-        run_it(resume=True)
+        run("e", 20, resume=True)
     assert not (tmp_path / "e" / "extraction.json").exists()
-
-
-def test_a_folder_that_cannot_be_written(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="folder cannot be made"):
-        extract(tiny_sae("topk"), lm, packed, packed.train, RESID, CONFIG, tmp_path / "file" / "e")
 
 
 @pytest.mark.parametrize("at", [1, 9])
 def test_a_full_disk_at_the_end(
-    at: int, lm: LoadedModel, packed: PackedTokens, small_chunks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    at: int, run: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "e"
-    sae = tiny_sae("topk")
-    extract(sae, lm, packed, packed.train, RESID, CONFIG, tmp_path / "straight")
+    run("straight")
     with pytest.raises(Interruption):
-        extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, control=Asking(Request.PAUSE, 12))
+        run("e", control=Asking(Request.PAUSE, 12))
     real, calls = os.fsync, 0
 
     def full(handle: int) -> None:
@@ -344,31 +331,29 @@ def test_a_full_disk_at_the_end(
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         with pytest.raises(StorageError, match="No space left"):
-            extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, resume=True)
-    assert [path.name for path in folder.iterdir()] == ["checkpoint"]  # what was read is not lost
-    extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, resume=True)
-    assert _files(folder) == _files(tmp_path / "straight")
+            run("e", resume=True)
+    assert [path.name for path in (tmp_path / "e").iterdir()] == ["checkpoint"]  # what was read is not lost
+    run("e", resume=True)
+    assert _files(tmp_path / "e") == _files(tmp_path / "straight")
 
 
 def test_a_full_disk_at_a_checkpoint(
-    lm: LoadedModel, packed: PackedTokens, small_chunks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StorageError, match=r"contexts_00000006: Writing failed: No space left .* It needs .* is free"):
-        extract(tiny_sae("topk"), lm, packed, packed.train, RESID, CONFIG, tmp_path / "e", control=Saving())
+        run("e", control=Saving())
     assert not (tmp_path / "e").exists()
 
 
-def test_the_manifest_says_how_it_was_made(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
+def test_the_manifest_says_how_it_was_made(run: Callable[..., Manifest], packed: PackedTokens, tmp_path: Path) -> None:
     config = CONFIG.replace(corpus={"kind": "text", "strings": ["much text"]})
-    extract(tiny_sae("jumprelu"), lm, packed, packed.train[:5], RESID, config, tmp_path / "e")
+    run("e", 5, config, sae=tiny_sae("jumprelu"))
     data = json.loads((tmp_path / "e" / "extraction.json").read_text())
     assert data["settings"]["examples"] == 6
     assert "much text" not in json.dumps(data)
-    assert data["architecture"] == "jumprelu"
-    assert data["tokens"] == packed.fingerprint
-    assert {path.name for path in (tmp_path / "e").iterdir()} >= {"contexts.npy", "vocabulary.bin"}
+    assert (data["architecture"], data["tokens"]) == ("jumprelu", packed.fingerprint)
     assert {path.stem for path in (tmp_path / "e").glob("*.npy")} == set(STORED)

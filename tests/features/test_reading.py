@@ -16,7 +16,7 @@ from saewidgets.config import TextCorpus
 from saewidgets.features import first_reading, read_features
 from saewidgets.features.extraction import encoding
 from saewidgets.features.first_reading import FeatureReading
-from saewidgets.features.snippets import Naming, Snippet, distinct, make_snippet, name_examples
+from saewidgets.features.snippets import Snippet, distinct, make_snippet, name_examples
 from saewidgets.lm import LoadedModel, TokenText, capture, load_model
 from saewidgets.sae import SAE, create_sae
 
@@ -141,13 +141,6 @@ def test_no_two_share_their_words(lm: LoadedModel, contexts: Tensor, monkeypatch
     assert sorted(feature.index for feature in found) == [0, 2]
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tiny_tokenizer_folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(tiny_tokenizer_folder))
-
-
 def _at(tokenizer: Any, text: str, needle: str, occurrence: int = 0, **window: int) -> Snippet:
     """The snippet at the token in which `needle` begins."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -184,20 +177,15 @@ def test_a_word_of_several_tokens_is_read_whole_from_any_of_them(tokenizer: Any)
         assert (snippet.previous, snippet.word, snippet.following) == ("saw", "zarathustra", "sleeping")
 
 
-def test_the_window_is_as_wide_as_asked(tokenizer: Any) -> None:
-    ids = tokenizer("abcdefghijklmnop", add_special_tokens=False)["input_ids"]
-    snippet = make_snippet(ids, 5, 1, 0, TokenText(tokenizer), before=2, after=3)
-    text = TokenText(tokenizer)
-    assert snippet.before == text.text(ids[3:5])
-    assert snippet.token == text.text(ids[5:6])
-    assert snippet.after == text.text(ids[6:9])
-
-
 def test_line_ends_special_tokens_and_controls_are_shown_as_marks(tokenizer: Any) -> None:
     ids = [1, *tokenizer("a\nb\x1b\u202e", add_special_tokens=False)["input_ids"]]
     shown = str(make_snippet(ids, 1, 1, 0, TokenText(tokenizer)))
     assert shown == " ↵ «a» ↵ b��"
     assert str(_at(tokenizer, "a\nb", "\n")) == "a« ↵ »b"
+    ids = tokenizer("abcdefghijklmnop", add_special_tokens=False)["input_ids"]
+    text = TokenText(tokenizer)
+    snippet = make_snippet(ids, 5, 1, 0, text, before=2, after=3)
+    assert [snippet.before, snippet.token, snippet.after] == [text.text(ids[i:j]) for i, j in ((3, 5), (5, 6), (6, 9))]
 
 
 def test_a_character_over_several_tokens_is_marked_whole(tokenizer: Any) -> None:
@@ -237,39 +225,22 @@ def _snippets(*triples: str) -> list[Snippet]:
     return found
 
 
-def _named(*triples: str, random: tuple[str, ...] = ()) -> Naming | None:
-    return name_examples(_snippets(*triples), _snippets(*random))
-
-
-def test_one_family_of_words() -> None:
-    found = _named("the government is", "to govern b", "a governor c", "our government d")
-    assert found is not None
-    assert found.kind == "stem"
-    assert found.label == "‘government’, ‘govern’, ‘governor’"
-    assert found.share == 1
-
-
-def test_a_few_words() -> None:
-    found = _named("a father x", "b mother y", "c father z", "d mother w", "e son v")
-    assert found is not None
-    assert (found.kind, set(found.words), found.share) == ("words", {"father", "mother"}, 0.8)
-
-
 @pytest.mark.parametrize(
-    ("order", "kind", "label"),
+    ("triples", "kind", "label", "share"),
     [
-        ("lord {} x{}", "previous", "the word after ‘lord’"),
-        ("x{} {} lord", "following", "the word before ‘lord’"),
+        (("the government is", "to govern b", "a governor c", "our government d"), "stem",
+         "‘government’, ‘govern’, ‘governor’", 1),
+        (("a father x", "b mother y", "c father z", "d mother w", "e son v"), "words", "‘father’ or ‘mother’", 0.8),
+        (("lord god x0", "lord said x1", "lord jesus x2"), "previous", "the word after ‘lord’", 1),
+        (("x0 god lord", "x1 said lord", "x2 jesus lord"), "following", "the word before ‘lord’", 1),
     ],
 )
-def test_neighbours(order: str, kind: str, label: str) -> None:
-    words = ["god", "said", "jesus", "hath"]
-    triples = [order.format(*((w, i) if kind == "previous" else (i, w))) for i, w in enumerate(words)]
-    found = _named(*triples)
+def test_names(triples: tuple[str, ...], kind: str, label: str, share: float) -> None:
+    found = name_examples(_snippets(*triples), [])
     assert found is not None
-    assert (found.kind, found.label) == (kind, label)
+    assert (found.kind, found.label, found.share) == (kind, label, share)
 
 
 def test_nothing_in_common() -> None:
-    assert _named("a b c", "d e f", "g h i", "j k l") is None
+    assert name_examples(_snippets("a b c", "d e f", "g h i", "j k l"), []) is None
     assert name_examples([], []) is None

@@ -1,32 +1,13 @@
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
 
 from saewidgets.features.export import Effects, EffectsOf, TokenEffect
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE, create_sae
-from tests.conftest import TINY_TEXT
-from tests.features.export.examples import EVIL, HOSTILE, D
-from tests.features.store.made import make_store, packed_text, sparse_latents
-
-
-@pytest.fixture
-def tokenizer(tiny_tokenizer_folder: Path) -> Any:
-    return AutoTokenizer.from_pretrained(tiny_tokenizer_folder)
-
-
-@pytest.fixture
-def store(tmp_path: Path, tokenizer: Any) -> Store:
-    """40 latents: 0 is dead, 1 fires everywhere."""
-    packed = packed_text(tokenizer, tmp_path / "tokens", TINY_TEXT)
-    latents = sparse_latents(packed.n_contexts * packed.context_size, D)
-    make_store(tmp_path / "ext", packed, tokenizer, latents, facts={"name": "tiny <b>SAE</b>"})
-    return Store(tmp_path / "ext", tmp_path / "tokens")
+from tests.features.export.examples import EVIL, HOSTILE
+from tests.features.store.made import D
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from saewidgets.features.export.table_and_vectors import NOBODY
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample
 from saewidgets.features.store.query import Noted
 
-D = 40
 EVIL = '</script></style><img src=x onerror="alert(1)">'
 NOTES = {3: Noted("kings & queens", 0.86, True), 5: Noted(EVIL), 6: Noted("=HYPERLINK(1)"), 99: Noted("not here")}
 

@@ -12,13 +12,13 @@ import torch
 from safetensors.numpy import load_file
 
 from saewidgets.errors import ConfigError
-from saewidgets.features.export import EffectsOf, export_dashboard, export_table, export_vectors, stored_effects
+from saewidgets.features.export import EffectsOf, export_dashboard, export_table, export_vectors
 from saewidgets.features.export.table_and_vectors import COLUMNS
 from saewidgets.features.store.feature_data import feature_data
-from saewidgets.features.store.layout import LOGIT_ARRAYS
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE, create_sae
-from tests.features.export.examples import EVIL, NOTES, D
+from tests.features.export.examples import EVIL, NOTES
+from tests.features.store.made import D
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -97,18 +97,3 @@ def test_sae_dashboards_json(store: Store, sae: SAE, logits: EffectsOf, tmp_path
     dead = data["feature_data_dict"]["0"]
     assert (dead["acts_histogram_data"]["bar_heights"], dead["sequence_data"]["seq_group_data"]) == ([], [])
     assert data["feature_stats"]["max"][0] == pytest.approx(numbers.max, rel=1e-6)
-
-
-def test_effects_that_an_extraction_keeps(store: Store, tmp_path: Path) -> None:
-    assert stored_effects(store) is None
-    (store.folder / "logits").mkdir()
-    for name, array in LOGIT_ARRAYS.items():
-        values = np.tile(np.arange(10), (D, 1)) + (5 if "tokens" in name else 0.5)
-        np.save(store.folder / "logits" / f"{name}.npy", values.astype(array.dtype))
-    effects = stored_effects(Store(store.folder, store.packed.folder.parent))
-    assert effects is not None
-    found = effects(3)
-    assert found is not None
-    assert [(e.token, e.value) for e in found.raises] == [(5 + i, 0.5 + i) for i in range(10)]
-    assert found.raises[0].text == store.text_of(5)
-    assert list(found.counts) == []

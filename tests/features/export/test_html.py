@@ -5,10 +5,10 @@ import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
 
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.features.export import EffectsOf, export_html
@@ -112,8 +112,7 @@ def test_hostile_tokens_and_labels_are_text(hostile: Store, logits: EffectsOf, t
     assert len(text) < 40 * 26_000
 
 
-def test_a_page_stays_below_25_kb_per_feature_even_if_dense(tmp_path: Path, tiny_tokenizer_folder: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer_folder)
+def test_a_page_stays_below_25_kb_per_feature_even_if_dense(tmp_path: Path, tokenizer: Any) -> None:
     packed = packed_text(tokenizer, tmp_path / "tokens", TINY_TEXT, context_size=64)
     rng = np.random.default_rng(0)
     n = packed.n_contexts * 64

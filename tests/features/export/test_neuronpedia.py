@@ -27,7 +27,8 @@ from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE
 from tests.features.export import neuronpedia_schema as schema
-from tests.features.export.examples import NOTES, D
+from tests.features.export.examples import NOTES
+from tests.features.store.made import D
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "sae_dashboard"
 NAMES = {"model_id": "gpt2-small", "sae_set": "res-tiny"}

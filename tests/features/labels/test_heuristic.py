@@ -6,18 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saewidgets.features.labels import Example, FeatureEvidence, LLMAnswerError, label_features, offline, top_tokens
+from saewidgets.features.labels import Example, FeatureEvidence, LLMAnswerError, offline, top_tokens
 from tests.features.labels.examples import evidence
-
-
-class Only:
-    """`Examples` with one latent."""
-
-    def __init__(self, evidence: FeatureEvidence) -> None:
-        self._evidence = evidence
-
-    def of(self, index: int) -> FeatureEvidence:
-        return self._evidence
 
 
 def _firing(*texts: str) -> FeatureEvidence:
@@ -39,6 +29,9 @@ def test_it_says_what_it_is() -> None:
     )
     assert offline().explain(known, known.top) == (text, description)
     assert offline().model == "offline heuristic"
+    with pytest.raises(LLMAnswerError):
+        offline().explain(FeatureEvidence(0), [])
+    assert top_tokens(FeatureEvidence(0)) == ""
 
 
 def test_without_a_common_word_the_tokens_stand_in() -> None:
@@ -47,24 +40,9 @@ def test_without_a_common_word_the_tokens_stand_in() -> None:
     assert text == "‘cat’, ‘cow’, ‘dog’, ‘fox’"
     assert "no word is shared" in description
     assert top_tokens(known, 1) == "‘cat’"
-
-
-def test_the_tokens_are_those_of_the_examples_it_was_given() -> None:
-    known = _firing("a [cat] b", "c [dog] d", "e [fox] f", "g [cow] h")
-    assert offline().explain(known, known.top[:2])[0] == "‘cat’, ‘dog’"
-
-
-def test_a_huge_word_is_cut() -> None:
-    known = _firing(*[f"a [{'x' * 10_000}] b", f"c [{'x' * 10_000}] d"])
-    assert len(offline().explain(known, known.top)[0]) < 350
-    run = label_features([0], offline(), Only(known))
-    assert run.labels[0].text.startswith("‘xxx")
-
-
-def test_nothing_readable_is_an_error() -> None:
-    with pytest.raises(LLMAnswerError):
-        offline().explain(FeatureEvidence(0), [])
-    assert top_tokens(FeatureEvidence(0)) == ""
+    assert offline().explain(known, known.top[:2])[0] == "‘cat’, ‘dog’"  # those of the examples it was given
+    huge = _firing(*[f"a [{'x' * 10_000}] b", f"c [{'x' * 10_000}] d"])
+    assert len(offline().explain(huge, huge.top)[0]) < 350
 
 
 @pytest.mark.parametrize(

@@ -66,14 +66,10 @@ def test_the_plan_is_what_is_asked() -> None:
     assert (again.n_questions, again.same, again.tokens_in) == (0, (0, 1, 3, 4), 0)
     other = plan(range(5), llm, Fixed(*WORDS), existing=run.labels, options=LabelOptions(n_examples=3))
     assert other.n_questions == 4
+    assert plan([0], llm, Fixed("king"), existing=[Label(0, "mine")]).n_questions == 1
 
 
-def test_a_user_label_is_no_reason_to_skip() -> None:
-    dry = plan([0], named, Fixed("king"), existing=[Label(0, "mine")])
-    assert dry.n_questions == 1
-
-
-def test_coroutines_run_side_by_side() -> None:
+def test_coroutines_and_threads_run_side_by_side() -> None:
     under_way, most = 0, 0
 
     async def answer(messages: list[Message]) -> str:
@@ -87,16 +83,13 @@ def test_coroutines_run_side_by_side() -> None:
     run = label_features(range(8), answer, Fixed(*["king"] * 8), concurrency=4)
     assert len(run.labels) == 8
     assert 2 <= most <= 4
-
-
-def test_threads_are_as_many_as_asked_for() -> None:
     barrier = threading.Barrier(3, timeout=10)
 
-    def answer(messages: list[Message]) -> str:
+    def together(messages: list[Message]) -> str:
         barrier.wait()
         return named(messages)
 
-    assert len(label_features(range(6), answer, Fixed(*["king"] * 6), concurrency=3).labels) == 6
+    assert len(label_features(range(6), together, Fixed(*["king"] * 6), concurrency=3).labels) == 6
 
 
 def test_failures_stay_with_their_latent_and_are_asked_again() -> None:
@@ -115,18 +108,19 @@ def test_failures_stay_with_their_latent_and_are_asked_again() -> None:
     assert fixed.same == [0, 4]
 
 
-def test_broken_examples_are_a_failure_of_their_latent() -> None:
+def test_whatever_is_broken_is_a_failure_of_its_latent() -> None:
     class Broken(Fixed):
         def of(self, index: int) -> FeatureEvidence:
             if index == 1:
                 Example((" a",), (float("inf"),), 0)
             return super().of(index)
 
-    run = label_features(range(3), named, Broken("king", "queen", "ship"))
+    run = label_features([0, 1, 2, 9], named, Broken("king", "queen", "ship"))
     assert [x.index for x in run.labels] == [0, 2]
     assert "finite" in run.failures[0].error
-    missing = label_features([0, 9], named, Fixed("king"))
-    assert "There is no latent 9." in missing.failures[0].error
+    assert "There is no latent 9." in run.failures[1].error
+    run = label_features([0], lambda messages: 3, Fixed("king"))  # type: ignore[arg-type, return-value] # on purpose
+    assert "int instead of text" in run.failures[0].error
 
 
 def test_an_interrupted_run_goes_on_where_it_ended() -> None:
@@ -233,11 +227,6 @@ def test_a_server_that_fails_all_the_time_ends_it() -> None:
     assert 5 <= len(run.failures) <= 8
     assert len(run.failures) + len(run.left) == 100
     assert run.failures[0].error == "ConnectionError: down"
-
-
-def test_something_that_is_no_text_is_a_failure() -> None:
-    run = label_features([0], lambda messages: 3, Fixed("king"))  # type: ignore[arg-type, return-value] # on purpose
-    assert "int instead of text" in run.failures[0].error
 
 
 def test_the_heuristic_needs_no_model() -> None:

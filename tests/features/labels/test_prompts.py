@@ -1,7 +1,8 @@
-"""Prompts hold exactly what they should, and answers are read as they are meant."""
+"""Prompts hold exactly what they should of the windows that are for them, and answers are read as they are meant."""
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 
@@ -10,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saewidgets.errors import ConfigError
-from saewidgets.features.labels import EXAMPLES, TOKENS, Example, FeatureEvidence, LLMAnswerError, Template
-from saewidgets.features.labels.evidence import MAX_TOKEN, active, marked, plain, visible
+from saewidgets.features.labels import (
+    EXAMPLES,
+    TOKENS,
+    Example,
+    FeatureEvidence,
+    LLMAnswerError,
+    Template,
+    held_out,
+    shown_examples,
+)
+from saewidgets.features.labels.evidence import MAX_TOKEN, SAMPLINGS, Sampling, active, marked, plain, visible
 from saewidgets.features.labels.http import redacted
 from saewidgets.features.labels.llm import estimate_tokens
 from saewidgets.features.labels.prompts import build, parse, prompt_hash, quoted
@@ -49,10 +59,8 @@ def test_hostile_windows_add_no_lines(texts: list[str]) -> None:
 
 
 def test_the_same_evidence_gives_the_same_hash() -> None:
-    first, second = (build(EXAMPLES, known, known.top) for known in (evidence(1, "king"), evidence(1, "king")))
-    assert prompt_hash(first) == prompt_hash(second)
-    other = evidence(1, "queen")
-    assert prompt_hash(build(EXAMPLES, other, other.top)) != prompt_hash(first)
+    hashes = [prompt_hash(build(EXAMPLES, known, known.top)) for known in map(evidence, (1, 1, 1), ("a", "a", "b"))]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 @pytest.mark.parametrize(
@@ -85,32 +93,16 @@ def test_braces_in_a_template() -> None:
         ("It fires on\nkings.\n[EXPLANATION]:  \n kings \n", "kings", "It fires on\nkings."),
         ("It says [EXPLANATION]: evil\n[EXPLANATION]: **\"kings\"**", "kings", "It says [EXPLANATION]: evil"),
         ("[EXPLANATION]: a\u202eb\0c", "a[U+202E]b[U+0000]c", ""),
+        (f"[EXPLANATION]: {'a' * 3000}", f"{'a' * 999}…", "a" * 3000),
+        *((none, None, "") for none in ("", "kings", "[EXPLANATION]:", "[EXPLANATION]: \n\n", "[EXPLANATION]: **")),
     ],
 )
-def test_answers(answer: str, text: str, rest: str) -> None:
-    assert parse(answer) == (text, rest)
-
-
-@pytest.mark.parametrize("answer", ["", "kings", "[EXPLANATION]:", "[EXPLANATION]: \n\n", "[EXPLANATION]: **"])
-def test_an_answer_without_a_label_is_an_error(answer: str) -> None:
+def test_answers(answer: str, text: str | None, rest: str) -> None:
+    if text is not None:
+        assert parse(answer) == (text, rest)
+        return
     with pytest.raises(LLMAnswerError):
         parse(answer)
-
-
-def test_a_long_answer_is_cut_and_kept() -> None:
-    text, rest = parse(f"[EXPLANATION]: {'a' * 3000}")
-    assert len(text) == 1000
-    assert rest == "a" * 3000
-
-
-@given(st.text(max_size=300))
-def test_any_answer_is_read_or_refused(answer: str) -> None:
-    try:
-        text, rest = parse(f"x [EXPLANATION]: {answer}")
-    except LLMAnswerError:
-        return
-    assert text.strip() == text != ""
-    (text + rest).encode("utf-8")
 
 
 def test_the_estimate_counts_bytes() -> None:
@@ -147,20 +139,8 @@ def test_marks_come_back_from_any_text(pairs: list[tuple[str, bool]]) -> None:
     line = marked(tokens, marks)
     assert len(line.splitlines()) <= 1
     line.encode("utf-8")
-    expected: list[tuple[str, bool]] = []
-    for token, mark in pairs:
-        if text := visible(token):
-            if expected and expected[-1][1] == mark:
-                expected[-1] = (expected[-1][0] + text, mark)
-            else:
-                expected.append((text, mark))
-    found: list[tuple[str, bool]] = []
-    for text, mark in _parsed(line):  # an empty token between two marks ends one and begins the next
-        if found and found[-1][1] == mark:
-            found[-1] = (found[-1][0] + text, mark)
-        else:
-            found.append((text, mark))
-    assert found == expected
+    expected = [(c, mark) for token, mark in pairs for c in visible(token)]
+    assert [(c, mark) for text, mark in _parsed(line) for c in text] == expected
     assert "".join(text for text, _ in _parsed(plain(tokens))) == "".join(map(visible, tokens))
 
 
@@ -179,22 +159,78 @@ def test_a_quoted_string_ends_where_it_ends(text: str) -> None:
     assert re.fullmatch(r'"(?:[^"\\]|\\.)*"', line)
 
 
-def test_control_characters_are_shown_by_number() -> None:
+def test_tokens_as_prompts_show_them() -> None:
     assert visible("a\u202eb\0c\nd") == "a[U+202E]b[U+0000]c↵d"
     assert visible("naïve 日本 👩‍🚀") == "naïve 日本 👩‍🚀"
-
-
-def test_a_huge_token_is_cut_and_says_so() -> None:
-    line = marked([" a", "x" * 10_000], [False, True])
-    assert line == f" a<<{'x' * MAX_TOKEN}…[9,880 more characters]>>"
-
-
-def test_neighbours_share_a_mark_above_a_third_of_the_maximum() -> None:
+    assert marked([" a", "x" * 10_000], [False, True]) == f" a<<{'x' * MAX_TOKEN}…[9,880 more characters]>>"
     assert active([0, 3.0, 3.1, 10, 0]) == [False, False, True, True, False]
     assert active([0, 0]) == [False, False]
     assert marked([" a", " b", " c", " d"], [False, True, True, False]) == " a<< b c>> d"
-
-
-def test_what_looks_like_a_key_is_left_out() -> None:
     text = "Bearer abc.def sk-proj-abcdef123 hf_abcdefgh and my-own-key"
     assert redacted(text, "my-own-key") == "… … … and …"
+
+
+# --- which windows --------------------------------------------------------------------------------------
+
+WINDOWS = st.lists(
+    st.builds(lambda n, v: Example((f" w{n}", " x"), (v, 0.0), 0), st.integers(0, 40), st.floats(0.1, 100)), max_size=40
+)
+
+
+@given(WINDOWS, WINDOWS, st.integers(1, 30), st.sampled_from(SAMPLINGS))
+def test_labels_and_judges_see_different_windows(
+    top: list[Example], intervals: list[Example], n: int, sampling: Sampling
+) -> None:
+    known = FeatureEvidence(0, tuple(top), tuple(intervals), max_activation=100)
+    different = {(e.tokens, e.peak) for e in (*top, *intervals)}
+    shown = shown_examples(known, n, sampling)
+    kept = held_out(known, n)
+    assert len(shown) == min(n, (len(different) + 1) // 2)
+    assert [e.value for e in shown] == sorted((e.value for e in shown), reverse=True)
+    if len(different) > 1:
+        assert not {e.tokens for e in shown} & {e.tokens for e in kept}
+        assert len(kept) == min(n, len(different) // 2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0.1, 100)), max_size=30))
+def test_no_document_is_in_both(pairs: list[tuple[int, float]]) -> None:
+    windows = tuple(Example((f" w{i}",), (value,), 0, "top", document) for i, (document, value) in enumerate(pairs))
+    known = FeatureEvidence(0, windows, max_activation=100)
+    shown, kept = shown_examples(known, 1000), held_out(known, 1000)
+    if len({document for document, _ in pairs}) > 1:
+        assert not {e.document for e in shown} & {e.document for e in kept}
+        assert len(shown) + len(kept) == len(windows)
+    else:
+        assert len(shown) == len(kept) == len(windows)
+
+
+def test_the_largest_activation_is_shown_unless_all_are_asked_evenly() -> None:
+    windows = tuple(Example((f" {i}",), (float(i),), 0) for i in range(1, 101))
+    known = FeatureEvidence(0, windows, max_activation=100)
+    assert [e.value for e in shown_examples(known, 3, "top")] == [100, 98, 96]
+    assert [e.value for e in shown_examples(known, 4, "mixed")][:2] == [100, 98]
+    spread = [e.value for e in shown_examples(known, 5, "intervals")]
+    assert max(spread) > 85
+    assert min(spread) < 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (((" a",), (1.0, 2.0), 0), "activations"),
+        (((" a",), (math.nan,), 0), "activations"),
+        (((" a",), (1.0,), 1), "peak"),
+        (((" a",), (1.0,), 0, "best"), "kind"),
+    ],
+)
+def test_a_broken_example_is_refused(arguments: tuple[object, ...], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Example(*arguments)  # type: ignore[arg-type] # on purpose
+    assert caught.value.where == where
+
+
+def test_windows_are_cut_around_their_peak() -> None:
+    example = Example(tuple("abcdefg"), tuple(map(float, range(7))), 5)
+    cut = example.around(2, 1)
+    assert (cut.tokens, cut.peak, cut.value) == (("d", "e", "f", "g"), 2, 5.0)
+    assert example.around(100, 100) == example

@@ -76,19 +76,15 @@ def test_what_cannot_be_read_is_not_judged() -> None:
     assert (nothing.labels[0].scores[0].value, nothing.labels[0].scores[0].n_judged) == (None, 0)
 
 
-@pytest.mark.parametrize("per_prompt", [1, 3, 100])
-def test_windows_per_prompt(per_prompt: int) -> None:
-    llm = echo(perfect)
-    run = score_labels([LABEL], Fixed("king"), llm, per_prompt=per_prompt, n_pos=9, n_neg=9)
-    assert len(llm.seen) == -(-18 // per_prompt)
-    assert run.labels[0].scores[0].value == 1.0
-
-
-def test_the_same_seed_asks_the_same() -> None:
+def test_questions_follow_from_the_seed_and_the_size_of_a_prompt() -> None:
     seen = []
-    for seed in (0, 0, 1):
+    for seed, per_prompt in ((0, 3), (0, 3), (1, 3), (0, 1), (0, 100)):
         llm = echo(perfect)
-        score_labels([LABEL], Fixed("king"), llm, seed=seed, concurrency=1)
+        run = score_labels(
+            [LABEL], Fixed("king"), llm, seed=seed, per_prompt=per_prompt, n_pos=9, n_neg=9, concurrency=1
+        )
+        assert len(llm.seen) == -(-18 // per_prompt)
+        assert run.labels[0].scores[0].value == 1.0
         seen.append(llm.seen)
     assert seen[0] == seen[1] != seen[2]
 
@@ -117,19 +113,18 @@ def test_fuzzing_marks_as_many_tokens_in_both() -> None:
         samples(alone, "detection", 4, 4, 0, 16)
 
 
-def test_a_dead_latent_is_an_error_of_its_label() -> None:
-    run = score_labels([Label(0, "a"), Label(1, "the word king")], Fixed("", "king"), perfect)
-    assert [label.index for label in run.labels] == [1]
-    assert "no window in which the latent fires" in run.errors[0][1]
-
-
 def test_failures_are_passed_over_and_errors_said() -> None:
     def fails(messages: list[Message]) -> str:
-        raise TimeoutError("too slow")
+        if "king" in messages[1]["content"]:
+            raise TimeoutError("too slow")
+        return perfect(messages)
 
-    run = score_labels([LABEL, Label(0, "", error="x")], Fixed("king"), fails)
-    assert run.errors == [(LABEL, "TimeoutError: too slow")]
-    assert run.labels == []
+    labels = [LABEL, Label(0, "", error="x"), Label(1, "a"), Label(2, "the word ship")]
+    run = score_labels(labels, Fixed("king", "", "ship"), fails)
+    assert [label.index for label in run.labels] == [2]
+    errors = {label.index: error for label, error in run.errors}
+    assert errors[0] == "TimeoutError: too slow"
+    assert "no window in which the latent fires" in errors[1]
 
     def keyless(messages: list[Message]) -> str:
         raise MissingKeyError("There is no key.", where="KEY")
@@ -198,12 +193,6 @@ def test_labels_of_the_heuristic_judged_by_the_heuristic() -> None:
 )
 def test_answers(answer: str, n: int, expected: Sequence[bool] | None) -> None:
     assert read_answer(answer, n) == expected
-
-
-@given(st.text(max_size=100), st.integers(1, 5))
-def test_any_answer_is_read_or_not(answer: str, n: int) -> None:
-    found = read_answer(answer, n)
-    assert found is None or len(found) == n
 
 
 def test_a_hostile_label_stays_in_its_quotes() -> None:

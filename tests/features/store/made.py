@@ -18,6 +18,7 @@ from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest, 
 from saewidgets.lm import TokenText
 
 W = 2 * WINDOW + 1
+D = 40
 
 
 def packed_text(tokenizer: Any, folder: Path, texts: list[str], context_size: int = 24) -> PackedTokens:

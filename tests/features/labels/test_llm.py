@@ -1,4 +1,4 @@
-"""A provider on the loopback interface: what is sent, what is shown, what is tried again, and that keys stay secret."""
+"""A provider on the loopback interface (what is sent, shown and tried again; keys stay secret), a model in memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,8 +28,10 @@ from saewidgets.features.labels import (
     UnknownModelError,
     label_features,
     openai_compatible,
+    transformers_local,
 )
 from saewidgets.features.labels.http import is_private_line
+from saewidgets.lm import LoadedModel, load_model
 from tests.features.labels.examples import Fixed
 from tests.features.labels.server import Answer, Asked, chat, serving
 
@@ -100,41 +103,33 @@ def test_each_failure_says_what_it_is(answer: Answer, kind: type[LLMError], said
     assert caught.value.where == server.url.removeprefix("http://")
 
 
-@pytest.mark.parametrize("status", [429, 500, 503, 529])
-def test_busy_servers_are_asked_again(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "headers", "waited"),
+    [(429, {}, (0.4, 0.6)), (500, {}, (0.4, 0.6)), (529, {}, (0.4, 0.6)), (429, {"Retry-After": "7"}, (7, 7))],
+)
+def test_busy_servers_are_asked_again(status: int, headers: dict[str, str], waited: tuple[float, float]) -> None:
     waits: list[float] = []
-    busy = Answer({"error": {"message": "busy"}}, status)
+    busy = Answer({"error": {"message": "busy"}}, status, headers)
     with serving(busy, busy, chat("yes")) as server:
         assert _llm(server.url, waits)(ASK) == "yes"
     assert len(server.seen) == 3
-    assert 0.4 <= waits[0] <= 0.6
-    assert 0.8 <= waits[1] <= 1.2
-
-
-def test_it_waits_as_long_as_it_is_asked_to() -> None:
-    waits: list[float] = []
-    with serving(Answer({}, 429, {"Retry-After": "7"}), chat("yes")) as server:
-        assert _llm(server.url, waits)(ASK) == "yes"
-    assert waits == [7.0]
-    with serving(Answer({}, 429, {"Retry-After": "3600"})) as server, pytest.raises(RateLimitedError, match="3600"):
-        _llm(server.url, waits)(ASK)
-    assert len(server.seen) == 1
+    assert waited[0] <= waits[0] <= waited[1]
+    assert waited[1] <= waits[1] <= 2 * waited[1]
 
 
 def test_it_gives_up_in_the_end() -> None:
     waits: list[float] = []
+    with serving(Answer({}, 429, {"Retry-After": "3600"})) as server, pytest.raises(RateLimitedError, match="3600"):
+        _llm(server.url, waits)(ASK)
+    assert len(server.seen) == 1
     with serving(Answer({"error": {"message": "overloaded"}}, 503)) as server:
         with pytest.raises(LLMServerError, match="overloaded"):
             _llm(server.url, waits, retries=2)(ASK)
     assert (len(server.seen), len(waits)) == (3, 2)
-
-
-def test_a_connection_that_breaks_is_tried_again() -> None:
     long = chat("x" * 5000)
     broken = Answer(long.body, cut=1000)
     with serving(broken, long) as server:
         assert len(_llm(server.url)(ASK)) == 5000
-    assert len(server.seen) == 2
     with serving(broken) as server, pytest.raises(LLMServerError, match="cannot be reached"):
         _llm(server.url, retries=1)(ASK)
 
@@ -204,6 +199,18 @@ def test_the_key_is_nowhere(caplog: pytest.LogCaptureFixture, capsys: pytest.Cap
     assert "Incorrect API key provided" in shown[3]
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["", "host/v1", "ftp://host", "https://user:secretpw@host/v1", "https://host/v1?key=1", "http://api.example.com/v1",
+     "https://host:99999", "https://ho st", "file:///etc/passwd", "https://host/a\nb"],
+)
+def test_wrong_addresses(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        openai_compatible(url, "m")
+    assert caught.value.where == "base_url"
+    assert "secretpw" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["sk-abcdef0123456789", "my key", "", "openai_key", "A" * 200])
 def test_a_pasted_key_is_refused_and_not_shown(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -212,22 +219,56 @@ def test_a_pasted_key_is_refused_and_not_shown(name: str) -> None:
     assert not name or name not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["", "host/v1", "ftp://host", "https://user:secretpw@host/v1", "https://host/v1?key=1", "http://api.example.com/v1",
-     "https://host:99999", "https://ho st", "file:///etc/passwd", "https://host/\n"],
-)
-def test_wrong_addresses(url: str) -> None:
-    if url.endswith("\n"):
-        url = "https://host/a\nb"
-    with pytest.raises(ConfigError) as caught:
-        openai_compatible(url, "m")
-    assert caught.value.where == "base_url"
-    assert "secretpw" not in str(caught.value)
-
-
 def test_open_lines() -> None:
     assert [is_private_line(url) for url in (
         "https://a.b", "http://localhost:1", "http://127.0.0.1", "http://[::1]:8", "http://10.0.0.5", "http://127.evil.com"
     )] == [True, True, True, True, False, False]
     openai_compatible("http://10.0.0.5:8000/v1", "m", api_key_env=None)
+
+
+# --- a model in memory ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_model_folder: Path) -> LoadedModel:
+    return load_model(str(tiny_model_folder))
+
+
+def test_a_model_answers_the_same_every_time(lm: LoadedModel) -> None:
+    llm, ask = transformers_local(lm.model, lm.tokenizer, max_tokens=8), [*ASK, *ASK]
+    lm.model.train()
+    try:
+        first = llm(ask)
+        assert lm.model.training
+    finally:
+        lm.model.eval()
+    assert first == llm(ask) == transformers_local(lm, max_tokens=8)(ask)
+    ids = lm.tokenizer("hello\n\nhello\n\n", return_tensors="pt")
+    out: Any = lm.model.generate(**ids, max_new_tokens=8, do_sample=False, pad_token_id=lm.tokenizer.eos_token_id)  # type: ignore[operator]
+    length = ids["input_ids"].shape[1]
+    assert first == lm.tokenizer.decode(out[0, length:], skip_special_tokens=True)
+    assert (first.tokens_in, first.tokens_out) == (length, out.shape[1] - length)
+
+
+def test_pipelines_and_chat_templates(lm: LoadedModel) -> None:
+    from transformers import pipeline
+
+    pipe = pipeline("text-generation", model=lm.model, tokenizer=lm.tokenizer)
+    assert transformers_local(pipe, max_tokens=4)(ASK) == transformers_local(lm, max_tokens=4)(ASK)
+    lm.tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}:{{ m['content'] }}\n{% endfor %}"
+    try:
+        reply = transformers_local(lm.model, lm.tokenizer, max_tokens=1)(ASK)
+        assert reply.tokens_in == len(lm.tokenizer("user:hello\n", add_special_tokens=False)["input_ids"])
+    finally:
+        lm.tokenizer.chat_template = None
+
+
+def test_what_a_model_in_memory_refuses_and_shows(lm: LoadedModel, tiny_model_folder: Path) -> None:
+    with pytest.raises(LLMAnswerError, match="context has 64"):
+        transformers_local(lm, max_tokens=8)([{"role": "user", "content": "king " * 100}])
+    for wrong in (lm.model, object(), "gpt2"):
+        with pytest.raises(ConfigError, match="tokenizer"):
+            transformers_local(wrong)
+    assert transformers_local(lm).model == tiny_model_folder.name
+    assert transformers_local(lm, name="mine").model == "mine"
+    assert str(tiny_model_folder.parent) not in repr(transformers_local(lm))
