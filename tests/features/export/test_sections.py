@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import re
 
-import pytest
-
 from saewidgets.features.export import Effects, TokenEffect
 from saewidgets.features.export.html_page import chip, page_of, section_html
 from saewidgets.features.store.query import Noted
@@ -15,23 +13,15 @@ from saewidgets.render.numbers import activation, percent
 from tests.features.export.examples import example, section
 
 
-@pytest.mark.parametrize("value", [5e-5, 0.01, 0.3, 0.5, 0.999, 1.0])
-def test_the_steps_are_those_of_the_widgets(value: float) -> None:
-    assert step_of(value * 40, 40) == math.ceil(8 * math.log10(1 + 9 * value))
-
-
-def test_no_shade() -> None:
+def test_shades_and_numbers_are_those_of_the_widgets() -> None:
+    for value in (5e-5, 0.01, 0.3, 0.5, 0.999, 1.0):
+        assert step_of(value * 40, 40) == math.ceil(8 * math.log10(1 + 9 * value))
     assert [step_of(v, 40) for v in (0.0, 4.9e-5, -3.0, math.nan)] == [0, 0, 0, 0]
-    assert step_of(1.0, 0.0) == 0
-    assert step_of(50.0, 40.0) == 8  # a neighbour above the largest example
-
-
-def test_numbers() -> None:
-    assert [percent(v) for v in (0, 0.0024, 0.000021, 0.12, 1, 2e-9)] == [
-        "0 %", "0.24 %", "0.0021 %", "12 %", "100 %", "0.00000020 %",
-    ]  # fmt: skip
-    found = [activation(v) for v in (41.73, 3.1249, 0.0042, 0.5, 123456.0)]
-    assert found == ["41.73", "3.12", "0.0042", "0.5", "1.2e5"]
+    assert (step_of(1.0, 0.0), step_of(50.0, 40.0)) == (0, 8)  # also a neighbour above the largest example
+    assert " · ".join(percent(v) for v in (0, 0.0024, 0.000021, 0.12, 1, 2e-9)) == (
+        "0 % · 0.24 % · 0.0021 % · 12 % · 100 % · 0.00000020 %"
+    )
+    assert " ".join(activation(v) for v in (41.73, 3.1249, 0.0042, 0.5, 123456.0)) == "41.73 3.12 0.0042 0.5 1.2e5"
     assert chip("  a b") == "··a b"
 
 
@@ -42,11 +32,8 @@ def test_a_row_shades_tokens_and_marks_the_strongest() -> None:
     assert " &lt;b&gt;<i class=a3 title=0.5>s</i>" in html  # too weak for a shade: plain text
     assert "<b>4.00&nbsp;</b>" in html
     assert "<span><span>… a " in html
-
-
-def test_the_peak_is_marked_even_without_an_activation() -> None:
     html = section_html(section(examples=[example(("x", 0.0), ("y", 0.0), peak=1)]))
-    assert '<i class="a0 peak" title=0>y</i>' in html
+    assert '<i class="a0 peak" title=0>y</i>' in html  # the peak, even without an activation
 
 
 def test_the_histogram_is_drawn_inside_its_box() -> None:
@@ -68,9 +55,6 @@ def test_logits_below_and_above_zero() -> None:
     assert "<code>·up</code>" in html
     assert "&lt;/td&gt;" in html
     assert "<figcaption>Logit effects" not in section_html(section(effects=Effects([], [])))
-
-
-def test_a_feature_that_did_not_fire() -> None:
     html = section_html(section(fired=0, density=0.0, max=0.0, mean=0.0, groups=[]))
     assert "Feature 7 did not fire on this text." in html
     assert "<svg" not in html
