@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError
+from saewidgets.errors import CatalogError, ConfigError, StateError
 from saewidgets.events import Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext, JobManager, JobStore
 from saewidgets.jobs.manager import CLOSED
@@ -203,14 +203,6 @@ def test_a_stopped_job_can_be_resumed_and_a_completed_one_cannot(manager: JobMan
         job.pause()
 
 
-def test_a_downloads_lane_is_three_wide(manager: JobManager) -> None:
-    jobs = [submit(manager, Endless(), "box/download") for _ in range(4)]
-    wait_until(lambda: sum(_running(j) for j in jobs) == 3)
-    assert jobs[3].record.queue_position == 1
-    jobs[1].cancel()
-    wait_until(lambda: _running(jobs[3]))
-
-
 def test_an_error_keeps_its_parts(manager: JobManager) -> None:
     def run(context: JobContext) -> None:
         raise ConfigError("k is too large.", where="sae.k", hint="Use 32.")
@@ -253,16 +245,6 @@ def test_rows_that_refer_to_the_job_exist_before_it_starts(manager: JobManager) 
     assert job.result(10) == ["job_1"]
 
 
-def test_a_job_whose_preparation_fails_is_gone(manager: JobManager) -> None:
-    def fail(job_id: str) -> None:
-        raise OSError("no space")
-
-    with pytest.raises(OSError, match="no space"):
-        submit(manager, Endless(), job_id="job_1", before_start=fail)
-    with pytest.raises(NotFoundError):
-        manager.handle("job_1")
-
-
 def test_a_kind_nobody_registered(manager: JobManager) -> None:
     with pytest.raises(StateError, match="does not know how to run a job of kind 'other'"):
         manager.submit("other", {}, LANE)
@@ -302,18 +284,6 @@ def test_subscribers_see_every_status_and_the_last_progress(manager: JobManager)
     count = len(seen)
     assert submit(manager, Endless(1)).wait(10) is S.COMPLETED
     assert len(seen) == count
-
-
-def test_interactive_work_runs_in_the_thread_of_the_job(manager: JobManager) -> None:
-    assert manager.run_between(LANE, threading.get_ident).result(10) != threading.get_ident()
-    job = submit(manager, Endless())
-    wait_until(lambda: _running(job))
-    names = {manager.run_between(LANE, lambda: threading.current_thread().name).result(10) for _ in range(5)}
-    assert names == {f"saewidgets-{job.id}"}
-    failing = manager.run_between(LANE, lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        failing.result(10)
-    assert _running(job)
 
 
 def test_close_pauses_what_runs_and_what_waits(make_manager: Callable[..., JobManager]) -> None:

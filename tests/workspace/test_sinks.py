@@ -191,16 +191,22 @@ def test_events_arrive_in_order_and_the_end_closes_it():
     assert (sink.status, warned) == ("completed", [])
 
 
-def test_a_sink_that_raises_is_named_once_and_still_gets_events():
-    sink, warned = Collecting(ValueError("no route to host")), []
+@pytest.mark.parametrize(
+    ("raised", "shown"),
+    [
+        (ValueError("no route to host"), "ValueError: no route to host"), (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt("stop"), "KeyboardInterrupt: stop"), (GeneratorExit(), "GeneratorExit"),
+    ],
+)  # fmt: skip
+def test_a_sink_that_raises_is_named_once_and_still_gets_events(raised, shown):
+    sink, warned = Collecting(raised), []
     feed = Feed(lambda: sink, "mine", warned.append)
     for step in range(5):
         feed.put(_metrics(step))
     feed.end("failed")
     assert feed.join(WAIT)
-    assert len(sink.events) == 5
-    assert sink.status == "failed"
-    assert warned == ["mine failed (ValueError: no route to host). The run goes on."]
+    assert (len(sink.events), sink.status) == (5, "failed")
+    assert warned == [f"mine failed ({shown}). The run goes on."]
 
 
 def test_a_sink_that_cannot_be_opened_costs_nothing():
@@ -238,22 +244,6 @@ def test_a_sink_that_hangs_loses_progress_first_and_never_blocks_the_run():
     assert feed.join(WAIT)
     assert [event.step for event in seen[1:]] == list(range(2, CAPACITY + 2))
     assert warned == ["mine is slower than the run: 2 of its events were left out."]
-
-
-@pytest.mark.parametrize("leaves", [SystemExit(3), KeyboardInterrupt("stop"), GeneratorExit()])
-def test_a_sink_that_wants_to_leave_is_named_like_any_other(leaves):
-    sink, warned = Collecting(leaves), []
-    feed = Feed(lambda: sink, "mine", warned.append)
-    for step in range(3):
-        feed.put(_metrics(step))
-    feed.end("completed")
-    assert feed.join(WAIT)
-    assert (len(sink.events), sink.status) == (3, "completed")
-    assert warned == [f"mine failed ({_shown(leaves)}). The run goes on."]
-
-
-def _shown(error):
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 class Stuck:
