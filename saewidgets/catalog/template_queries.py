@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import select
@@ -16,6 +15,8 @@ from saewidgets.catalog.ids import new_template_id
 from saewidgets.catalog.queue import now
 from saewidgets.catalog.rows import change, find
 from saewidgets.catalog.tables import DatasetRow, ModelRow, TemplateRow, UsedRow
+from saewidgets.config import TextCorpus
+from saewidgets.config.templates import Template
 from saewidgets.errors import StateError
 from saewidgets.records import Records, TemplateRecord
 
@@ -76,28 +77,13 @@ T = TypeVar("T")
 _OR_REPLACE = ", or replace it with replace=True"
 
 
-@dataclass(frozen=True, slots=True)
-class NewTemplate:
-    """A template that is to be kept; `model` and `dataset` are what forms suggest for it, `corpus` is the label."""
-
-    name: str
-    config: Mapping[str, Any]
-    model: str
-    dataset: str
-    corpus: str
-    architecture: str
-    description: str = ""
-    favorite: bool = False
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
 class TemplateStore:
     """`catalog.templates`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, template: NewTemplate, *, replace: bool = False) -> TemplateRecord:
+    def put(self, template: Template, *, replace: bool = False) -> TemplateRecord:
         """Keep a template; with `replace` it takes the place of the one with this name, which keeps its id and stays a
         favourite."""
 
@@ -105,19 +91,15 @@ class TemplateStore:
             row = session.scalar(select(TemplateRow).where(TemplateRow.name == template.name))
             if row is not None and not replace:
                 raise _taken(template.name, _OR_REPLACE)
-            if row is None:
-                row = _insert(session, template)
-            else:
-                _fill(session, row, template)
-            session.flush()
-            return _record(row)
+            return _record(_fill(session, row or _new(template.name, template.favorite), template))
 
         return self._named(write, template.name, _OR_REPLACE)
 
     def add(
-        self, templates: Sequence[NewTemplate], free_name: Callable[[str, Collection[str]], str]
+        self, templates: Sequence[Template], free_name: Callable[[str, Collection[str]], str], came: Mapping[str, Any]
     ) -> Records[TemplateRecord]:
-        """Keep all of them, or none; `free_name` makes another name of one that is among those given."""
+        """Keep all of them, or none; `free_name` makes another name of one that is among those given. `came` says where
+        they are from."""
 
         def write(session: Session) -> builtins.list[TemplateRecord]:
             taken = set(session.scalars(select(TemplateRow.name)))
@@ -125,8 +107,7 @@ class TemplateStore:
             for template in templates:
                 name = free_name(template.name, taken)
                 taken.add(name)
-                rows.append(_insert(session, template, name))
-            session.flush()
+                rows.append(_fill(session, _new(name, template.favorite), template, came))
             return [_record(row) for row in rows]
 
         return Records(self._named(write, "one of these names"), TemplateRecord)
@@ -168,24 +149,26 @@ class TemplateStore:
             raise _taken(name, otherwise) from error
 
 
-def _insert(session: Session, template: NewTemplate, name: str | None = None) -> TemplateRow:
-    row = TemplateRow(
-        id=new_template_id(), name=name or template.name, favorite=template.favorite, created_at=now(session)
-    )
-    _fill(session, row, template)
-    session.add(row)
-    return row
+def _new(name: str, favorite: bool) -> TemplateRow:
+    return TemplateRow(id=new_template_id(), name=name, favorite=favorite)
 
 
-def _fill(session: Session, row: TemplateRow, template: NewTemplate) -> None:
-    row.description, row.architecture = template.description, template.architecture
-    row.config, row.details, row.corpus = dict(template.config), dict(template.metadata), template.corpus
-    row.updated_at = now(session)
-    row.model_id, row.dataset_id = template.model, template.dataset
-    for table, wanted in ((ModelRow, template.model), (DatasetRow, template.dataset)):
+def _fill(session: Session, row: TemplateRow, template: Template, came: Mapping[str, Any] | None = None) -> TemplateRow:
+    config, moment = template.config, now(session)
+    corpus = config.corpus
+    row.description, row.architecture, row.corpus = template.description, config.sae.architecture, corpus.label
+    row.config, row.details = config.to_data(), dict(came or {})
+    row.created_at, row.updated_at = row.created_at or moment, moment
+    row.model_id, row.dataset_id = config.model, corpus.label
+    if isinstance(corpus, TextCorpus) and len(corpus.files) == 1:
+        row.dataset_id = corpus.files[0]
+    for table, wanted in ((ModelRow, row.model_id), (DatasetRow, row.dataset_id)):
         if session.get(table, wanted) is None:  # not used yet: not suggested
-            session.add(table(name=wanted, facts={}, uses=0, created_at=row.updated_at, used_at=0.0))
+            session.add(table(name=wanted, facts={}, uses=0, created_at=moment, used_at=0.0))
             session.flush()
+    session.add(row)
+    session.flush()
+    return row
 
 
 def _taken(name: str, otherwise: str) -> StateError:

@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.catalog.template_queries import NewTemplate
-from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.config import TrainingConfig
 from saewidgets.config import arguments as take
 from saewidgets.config.base import Config
 from saewidgets.config.names import MAX_NAME, one_line, search_words
@@ -102,7 +101,7 @@ class Templates:
         if replace and description is None:
             old = next((one for one in self._rows.list() if one.name == template.name), None)
             template = template.replace(description=old.description) if old else template
-        record = self._rows.put(_new(template), replace=replace)
+        record = self._rows.put(template, replace=replace)
         self.changes.tell(record.id)
         return record
 
@@ -192,7 +191,7 @@ class Templates:
     def _take_in(self, raw: bytes, file: str) -> Records[TemplateRecord]:
         templates, package = read_templates(raw, file)
         came = {"file": file, **({"package": package} if package else {})}
-        found = self._rows.add([_new(one, came) for one in templates], _free_name)
+        found = self._rows.add(templates, _free_name, came)
         self.changes.tell(found[0].id if len(found) == 1 else None)
         return found
 
@@ -224,17 +223,6 @@ def _checked(config: Any) -> TrainingConfig:
             hint="Use run.config, which holds the text.",
         )
     return TrainingConfig.from_data(dict(config))
-
-
-def _new(template: Template, came: Mapping[str, Any] | None = None) -> NewTemplate:
-    config = template.config
-    corpus = config.corpus
-    dataset = corpus.files[0] if isinstance(corpus, TextCorpus) and len(corpus.files) == 1 else corpus.label
-    return NewTemplate(
-        name=template.name, description=template.description, favorite=template.favorite, config=config.to_data(),
-        model=config.model, dataset=dataset, corpus=corpus.label, architecture=config.sae.architecture,
-        metadata=came or {},
-    )  # fmt: skip
 
 
 def _free_name(wanted: str, taken: Collection[str]) -> str:

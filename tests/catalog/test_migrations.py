@@ -11,7 +11,8 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 from saewidgets.catalog import Catalog, schema
-from saewidgets.catalog.template_queries import NewTemplate
+from saewidgets.config import TrainingConfig
+from saewidgets.config.templates import Template
 
 _TRAINING = {
     "id": "train_1", "name": "run", "config": '{"sae":{"k":32}}', "model": "gpt2", "corpus": "demo",
@@ -95,9 +96,7 @@ def test_from_0003(folder: Path) -> None:
         origin = catalog.features.origin("train_1")
         assert [(one.index, one.label, one.starred) for one in catalog.features.list(origin)] == [(3, "ships", True)]
         assert catalog.templates.list().to_df().empty
-        new = NewTemplate(
-            name="a", config={"model": "gpt2"}, model="gpt2", dataset="demo", corpus="demo", architecture="topk"
-        )
+        new = Template(name="a", config=TrainingConfig(model="gpt2"))
         assert catalog.templates.put(new) == catalog.templates.list()[0]
         assert catalog.models.names() == ["gpt2"]
     assert _is_backed_up(folder, "0003")
