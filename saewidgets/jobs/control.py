@@ -107,7 +107,7 @@ class JobControl:
         self._lock = threading.Lock()
 
     def request(self) -> Request:
-        """The pending request. The runner is expected to obey what it has read."""
+        """The pending request, which the runner is expected to obey now."""
         if self._request is Request.RUN:  # the usual case, without the lock
             return Request.RUN
         with self._lock:
@@ -133,7 +133,6 @@ class JobControl:
             return asked
 
     def ask_checkpoint(self) -> None:
-        """Let the runner write a checkpoint at its next safe point and go on."""
         with self._lock:
             self._checkpoint = True
 

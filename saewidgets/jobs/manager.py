@@ -162,7 +162,6 @@ class JobManager:
             )
 
     def pause_all(self) -> int:
-        """Pause every queued and running job of the workspace; returns how many were asked."""
         return self._pause(self.list(status={JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING}))
 
     def _pause(self, records: Iterable[JobRecord], note: str | None = None) -> int:
@@ -186,12 +185,10 @@ class JobManager:
         return f"{self.settings.host}/{device}"
 
     def handle(self, job_id: str) -> Job:
-        """Raises `NotFoundError` if there is no such job."""
         self._store.get(job_id)
         return Job(self, job_id)
 
     def get(self, job_id: str) -> JobRecord:
-        """The job's row now."""
         self.sweep()
         return self._store.get(job_id)
 
@@ -208,7 +205,6 @@ class JobManager:
         return self._store.list(status=wanted, kind=kind, limit=limit, offset=offset)
 
     def subscribe(self, fn: Subscriber) -> Callable[[], None]:
-        """Be told of every change of any job; see `pump.py`. Returns the function that ends it."""
         return self._pump.subscribe(fn)
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobStatus:
@@ -274,7 +270,6 @@ class JobManager:
         return self._pump.flush()
 
     def interactive(self, lane: str) -> InteractiveQueue:
-        """The queue of interactive work of a lane."""
         with self._lock:
             if lane not in self._interactive:
                 self._interactive[lane] = InteractiveQueue(lane, self.settings.interactive_patience)
@@ -477,12 +472,6 @@ class Job(Verbs):
 
     def __init__(self, manager: JobManager, job_id: str) -> None:
         self._manager, self.id = manager, job_id
-
-    @property
-    def record(self) -> JobRecord:
-        """The whole row as it is now."""
-        record: JobRecord = super().record
-        return record
 
     def __repr__(self) -> str:
         try:

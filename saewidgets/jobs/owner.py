@@ -153,7 +153,6 @@ class Owner:
             return {i for i in self._live if self._jobs[i].is_running}
 
     def enlist(self, job: LocalJob) -> None:
-        """Take in a job whose row is queued and ours."""
         with self._lock:
             self._jobs[job.job_id] = job
             self._live.add(job.job_id)
@@ -173,7 +172,6 @@ class Owner:
         return late
 
     def tick(self) -> None:
-        """One round: heartbeat, commands, turns."""
         with self._lock:
             live = set(self._live)
         if not live:

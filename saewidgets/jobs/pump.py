@@ -40,7 +40,6 @@ class Listeners:
         return bool(self._all)
 
     def add(self, fn: Callable[..., object]) -> Callable[[], None]:
-        """Add a listener; the returned function removes it again."""
         self._all = (*self._all, fn)
 
         def end() -> None:
@@ -109,7 +108,6 @@ class Pump:
                 self._start()
 
     def wake(self) -> None:
-        """Do a round now, in the pump's thread."""
         with self._changed:
             self._woken = True
             self._start()

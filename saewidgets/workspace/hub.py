@@ -374,7 +374,6 @@ class _Downloads:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _unneeded(self, job: JobRecord) -> set[str]:
-        """Unfinished files of a cancelled download that no other one goes on with."""
         found = set(self._partials.get(job.id, ())) or set(job.payload.get("partials") or ())
         for other in self._workspace.catalog.jobs.list(kind=KIND, status=_UNFINISHED | {JobStatus.INTERRUPTED}):
             if other.id != job.id and found:

@@ -87,7 +87,6 @@ class Pipeline:
 
     @property
     def hook_names(self) -> dict[int, str]:
-        """Layer → its hook point."""
         return {layer: self.config.hook_name(layer) for layer in self.layers}
 
     def stores(self, *, imported: bool = True) -> dict[int, Capture]:
@@ -263,7 +262,6 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _capture_settings(self) -> dict[str, Any]:
-        """What a store must have been captured with."""
         training = self._workspace.trainings.concrete(self.config.training)
         return {
             "model": training.model, "model_revision": training.model_revision, "model_dtype": training.model_dtype,

@@ -184,7 +184,6 @@ class Feed:
             self._changed.notify()
 
     def end(self, status: str) -> None:
-        """No more events come. What is queued is still handed over; nobody waits for it."""
         with self._changed:
             self._status = self._status or status
             self._changed.notify()
@@ -197,14 +196,12 @@ class Feed:
             self._say(f"{self._name} was not done after {seconds:g} s: {waiting:,} events were not handed over.")
 
     def join(self, seconds: float) -> bool:
-        """Wait at most so long until everything is handed over; whether it is."""
         self._thread.join(max(0.0, seconds))
         return not self._thread.is_alive()
 
     # ------------------------------------------------------------------------------------------------ its threads
 
     def _watch(self) -> None:
-        """Name the sink, once, if it does not come back from a call."""
         while not self.join(HANGS / 4):
             began = self._began
             if began is not None and time.monotonic() - began >= HANGS:

@@ -127,7 +127,6 @@ class Tasks:
     # ------------------------------------------------------------------------------------------------ models
 
     def forget(self, row_id: str) -> None:
-        """Let go of what was handed in for something that is gone."""
         self._models.forget(row_id)
         self._forget(row_id)
 
@@ -151,7 +150,6 @@ class Tasks:
     # ------------------------------------------------------------------------------------------------ jobs
 
     def ids(self, job: JobRecord) -> Sequence[str]:
-        """What a job makes, in order."""
         if self._key is None:
             return [job.id]
         several = job.payload.get(f"{self._key}s")

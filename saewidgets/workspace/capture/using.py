@@ -89,10 +89,9 @@ def settings_said(record: ActivationStoreRecord) -> dict[str, Any]:
 def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """A form's data with what its store says, if it names one; and what is wrong with that, by field."""
     try:
-        corpus = as_corpus(data.get("corpus"))
-        if not isinstance(corpus, Mapping) or corpus.get("kind") != "activations":
+        if (store_id := store_of(as_corpus(data.get("corpus")))) is None:
             return dict(data), {}
-        record = workspace.activations.get(str(corpus.get("store_id"))).record
+        record = workspace.activations.get(store_id).record
         require_files(record)
     except SAEWidgetsError as error:  # of text the form itself says what is wrong
         names_store = isinstance(error, StateError | NotFoundError | FormatError)
@@ -122,31 +121,31 @@ def _said(record: ActivationStoreRecord) -> dict[str, Any]:
     return {"model": str(model), **{name: captured[name] for name in known if name in captured}}
 
 
+def store_of(corpus: Any) -> str | None:
+    """The id of the store that the data of a corpus names; None of text."""
+    stored = isinstance(corpus, Mapping) and corpus.get("kind") == "activations"
+    return str(corpus.get("store_id")) if stored else None
+
+
 def require_stores(workspace: Workspace, trainings: Iterable[TrainingRecord]) -> None:
     """Raise what `require_files` raises, or `NotFoundError`, where a training's store cannot be read."""
     for training in trainings:
-        corpus = training.config.get("corpus")
-        if isinstance(corpus, Mapping) and corpus.get("kind") == "activations":
-            require_files(workspace.catalog.activations.get(str(corpus["store_id"])))
+        if (store_id := store_of(training.config.get("corpus"))) is not None:
+            require_files(workspace.catalog.activations.get(store_id))
 
 
 def users_of(workspace: Workspace, store_id: str) -> list[TrainingRecord]:
     """The trainings that read a store now, or go on reading it when they are resumed."""
     found = workspace.catalog.trainings.list(status=_MAY_GO_ON)
-    return [record for record in found if _reads(record, store_id)]
+    return [record for record in found if store_of(record.config.get("corpus")) == store_id]
 
 
 def as_text(workspace: Workspace, corpus: Any) -> Any:
     """The data of a corpus; in place of a store the text it was captured from, None where that is not known or here."""
-    if not isinstance(corpus, Mapping) or corpus.get("kind") != "activations":
+    if (store_id := store_of(corpus)) is None:
         return corpus
     try:
-        record = workspace.catalog.activations.get(str(corpus.get("store_id")))
+        record = workspace.catalog.activations.get(store_id)
         return None if record.source == "imported" else corpus_from_row(record.config["corpus"], record.folder)
     except (NotFoundError, FormatError, ConfigError):
         return None
-
-
-def _reads(record: TrainingRecord, store_id: str) -> bool:
-    corpus = record.config.get("corpus")
-    return isinstance(corpus, Mapping) and corpus.get("kind") == "activations" and corpus.get("store_id") == store_id

@@ -27,6 +27,7 @@ from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.held import Held, place_of
 from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject
 from saewidgets.workspace.training import estimates
+from saewidgets.workspace.training.settle import sizes_of
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -73,7 +74,9 @@ def concrete(
         changes["device"] = workspace.settings.device_for(config.device)
         changes |= _model(subject, config)
     name = str(changes.get("model") or config.model)
-    reads = _reads(name, changes.get("model_revision", config.model_revision), held)
+    reads = None
+    with contextlib.suppress(NotFoundError):  # the job says so
+        _, reads, _ = sizes_of(name, changes.get("model_revision", config.model_revision), held)
     wanted_size = config.context_size or subject.context_size
     changes["context_size"] = wanted_size or min(CONTEXT, reads or CONTEXT)
     check_context(name, reads, changes["context_size"])
@@ -119,20 +122,6 @@ def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
     if "model_dtype" not in config.model_fields_set:
         chosen["model_dtype"] = subject.dtype
     return chosen
-
-
-def _reads(name: str, revision: str | None, held: Held | None) -> int | None:
-    """The longest context of the model in tokens, as far as that is known before it is loaded."""
-    # Torch: seconds to import.
-    from saewidgets.lm import stated_sizes
-    from saewidgets.lm.model_config import context_of, text_config
-
-    if held is not None:
-        return context_of(text_config(held.model))
-    try:
-        return stated_sizes(resolve_model(name), revision=revision).context
-    except NotFoundError:  # the job says so
-        return None
 
 
 _WINDOW, _BINS, _INTERVALS, _SAMPLE = 33, 64, 16, 16_000_000  # as in `features/store/layout.py`

@@ -52,7 +52,6 @@ class LogitJobs:
         self.subscribe = self._tasks.subscribe
 
     def start(self, extraction_id: str) -> Job:
-        """See `Extractions.compute_logits`."""
         record, subject = self._checked(extraction_id)
         lane = self._workspace.features.live.lane(subject, record)
         manager = self._workspace.manager
@@ -75,7 +74,6 @@ class LogitJobs:
                 shutil.rmtree(_kept_in(record, job.id), ignore_errors=True)
 
     def newest(self) -> dict[str, JobRecord]:
-        """The newest job of every extraction that has one, by the extraction's id."""
         found = self._workspace.manager.list(kind=KIND)
         return {str(job.payload.get("extraction_id")): job for job in reversed(found)}
 
@@ -147,7 +145,6 @@ class LogitJobs:
 
 
 def _kept_in(record: ExtractionRecord, job_id: str) -> Path:
-    """The folder for what a job has computed until it is paused."""
     return Path(record.folder) / f".logits-{job_id}"
 
 

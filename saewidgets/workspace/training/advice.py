@@ -110,7 +110,6 @@ class _Seen:
         return next((float(value) for value in values if value is not None and math.isfinite(value)), None)
 
     def has_begun(self, share: float) -> bool:
-        """Whether it is past this share of its tokens: what comes before says little."""
         return self.record.tokens_done >= share * self.record.tokens_total
 
     def longer(self, wanted: int) -> dict[str, Any]:
@@ -282,7 +281,6 @@ class _Seen:
         return expected_l0(config, self.sae.get("d_out") or self.record.d_in)
 
     def _target(self, found: float) -> tuple[float, float, str]:
-        """The range that L0 (`found`) is compared with, and its words."""
         low, high = self.setting("targets.l0_min"), self.setting("targets.l0_max")
         if low or high:
             words = " to ".join(f"{bound:g}" for bound in (low, high) if bound)
@@ -406,7 +404,6 @@ class LayerReport:
         return all(check.passed for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
-        """A flat row."""
         row: dict[str, Any] = {"layer": self.layer, "training_id": self.training_id, "status": self.status.value}
         for check in self.checks:
             key = check.name.replace(" ", "_")

@@ -58,7 +58,6 @@ def _way_to_an_sae(record: TrainingRecord) -> str:
 
 
 def _again(record: TrainingRecord) -> str:
-    """How to let it run, now that it does not."""
     # Of a group that is resumed, what has ended by itself stays as it is.
     resumes = record.status in RESUMABLE and not record.ended_alone
     why = "Its error says why. " if record.status is JobStatus.FAILED else ""
@@ -220,7 +219,6 @@ def hand_on(catalog: Catalog, record: TrainingRecord, gone: CheckpointRecord) ->
 
 
 def _saved(found: Checkpoint) -> CheckpointSaved:
-    """The event that was lost."""
     return CheckpointSaved(
         step=found.step, tokens=int(found.state["tokens"]), path=str(found.path.absolute()),
         kinds=found.kinds,  # type: ignore[arg-type]  # the literals, once they went through JSON

@@ -19,6 +19,7 @@ from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.settings import free_memory, machine_memory
 from saewidgets.training.estimate import ModelSize, estimate_together, evaluation_share, flops_per_token, model_flops
+from saewidgets.workspace.capture.using import store_of
 
 if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts
@@ -62,10 +63,8 @@ _measured: dict[tuple[str, str], tuple[float, bool]] = {}
 
 
 def speed(device: str, dtype: str, busy: bool) -> float:
-    """Operations per second of matrix products, measured once per device and number format in this process.
-
-    `busy`: a run is using the device, so what is measured now holds only while that is so.
-    """
+    """Operations per second of matrix products, measured once per device and number format in this process; again where
+    a run was using the device (`busy`) and no longer is."""
     with _measuring:
         rate, was_busy = _measured.get((device, dtype), (0.0, True))
         if rate == 0.0 or (was_busy and not busy):
@@ -120,40 +119,29 @@ def rate_together(
 def config_of(record: TrainingRecord) -> TrainingConfig | None:
     """The settings of a run, less its text; None if another version wrote them."""
     corpus = record.config.get("corpus")
-    stored = isinstance(corpus, Mapping) and corpus.get("kind") == "activations"  # no model runs then
-    try:
-        return TrainingConfig.from_data({**record.config, "corpus": corpus if stored else "demo"})
+    try:  # of a store no model runs
+        return TrainingConfig.from_data({**record.config, "corpus": "demo" if store_of(corpus) is None else corpus})
     except ConfigError:
         return None
 
 
 def load_of(workspace: Workspace, device: str) -> tuple[int, int]:
     """How many jobs run and wait on a device of this machine."""
-    jobs = _busy_jobs(workspace, device)
+    jobs = _jobs_on(workspace, device)
     waiting = sum(job.status is JobStatus.QUEUED for job in jobs)
     return len(jobs) - waiting, waiting
 
 
-def _busy_jobs(workspace: Workspace, device: str) -> list[JobRecord]:
-    lane = workspace.manager.lane(device)
-    return [job for job in workspace.manager.list(status=_BUSY) if job.lane == lane]
-
-
-_BUSY = frozenset({JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.STOPPING})
+def _jobs_on(workspace: Workspace, device: str) -> list[JobRecord]:
+    lane, going = workspace.manager.lane(device), [s for s in JobStatus if s.is_active or s is JobStatus.QUEUED]
+    return [job for job in workspace.manager.list(status=going) if job.lane == lane]
 
 
 def queue_seconds(workspace: Workspace, device: str, known: Mapping[str, ModelSize]) -> float | None:
-    """How long a run that is queued now waits for the device; 0 when it is free, None when that cannot be told.
-
-    `known`: sizes of models, by name.
+    """How long a run that is queued now waits for the device, by the sizes of `known` models; None if nobody can tell.
     """
-    total = 0.0
-    for job in _busy_jobs(workspace, device):
-        left = _seconds_left(workspace, job, device, known)
-        if left is None:
-            return None
-        total += left
-    return total
+    left = [_seconds_left(workspace, job, device, known) for job in _jobs_on(workspace, device)]
+    return None if None in left else float(sum(each or 0.0 for each in left))
 
 
 def _seconds_left(workspace: Workspace, job: JobRecord, device: str, known: Mapping[str, ModelSize]) -> float | None:
@@ -178,10 +166,8 @@ def estimate_runs(
     workspace: Workspace, configs: Sequence[TrainingConfig], facts: ModelFacts, device: Device,
     others: Mapping[str, Device],
 ) -> dict[str, Any]:
-    """Data of `messages.Estimate` for a checked configuration, or for several that are trained together.
-
-    `others`: the second devices that they name, by those names.
-    """
+    """Data of `messages.Estimate` for checked configurations that are trained together; `others` are the second devices
+    that they name, by those names."""
     configs = [_with_full_names(each, others) for each in configs]
     config = configs[0]
     size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)

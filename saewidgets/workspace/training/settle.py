@@ -120,9 +120,8 @@ def find_pretrained(workspace: Workspace, named: str) -> Pretrained:
 
 
 def with_pretrained(workspace: Workspace, config: TrainingConfig) -> TrainingConfig:
-    """The configuration with what it starts from named so that it means the same tomorrow: by its id, or by an absolute
-    path. One that starts from nothing is returned as it is.
-    """
+    """The configuration with what it starts from, if anything, named so that it means the same tomorrow: by its id, or
+    by an absolute path."""
     if config.from_pretrained is None:
         return config
     from saewidgets.training.pretrained import check  # torch: seconds to import
@@ -132,7 +131,6 @@ def with_pretrained(workspace: Workspace, config: TrainingConfig) -> TrainingCon
 
 
 def _locate(workspace: Workspace, named: str) -> tuple[str, Path, str]:
-    """Its lasting name, its files, and what a person calls it."""
     if named.startswith("train_"):
         run = workspace.trainings.get(named)
         return run.id, run.sae_path, run.record.name
@@ -179,14 +177,18 @@ def require_fit(configs: Iterable[TrainingConfig], held: Held | None) -> None:
     configs = list(configs)
     if isinstance(configs[0].corpus, ActivationCorpus):  # what the store holds decides; no model is read
         return
-    sizes = _sizes(configs[0], held)
+    try:
+        sizes = sizes_of(configs[0].model, configs[0].model_revision, held)
+    except NotFoundError as error:
+        raise NotFoundError(f"{configs[0].model}: {error.what}", where="model", hint=error.hint) from error
     for config in configs:
         for field, sentence in misfits(config, *sizes).items():
             raise ConfigError(sentence, where=field)
 
 
-def _sizes(config: TrainingConfig, held: Held | None) -> tuple[int | None, int | None, int | None]:
-    """How many layers the model has, how long a context it reads, and how many heads a layer has."""
+def sizes_of(model: str, revision: str | None, held: Held | None) -> tuple[int | None, int | None, int | None]:
+    """How many layers a model has, how long a context it reads, and how many heads a layer has, as far as that is known
+    before it is loaded."""
     # Torch: seconds to import.
     from saewidgets.lm import wrap_model
     from saewidgets.lm.model_info import stated_sizes
@@ -194,8 +196,5 @@ def _sizes(config: TrainingConfig, held: Held | None) -> tuple[int | None, int |
     if held is not None:
         lm = wrap_model(held.model, held.tokenizer)
         return lm.n_layers, lm.context, lm.n_heads
-    try:
-        stated = stated_sizes(resolve_model(config.model), revision=config.model_revision)
-    except NotFoundError as error:
-        raise NotFoundError(f"{config.model}: {error.what}", where="model", hint=error.hint) from error
+    stated = stated_sizes(resolve_model(model), revision=revision)
     return stated.n_layers, stated.context, stated.n_heads

@@ -233,7 +233,7 @@ def test_contexts_longer_than_the_model_reads(
     with pytest.raises(ConfigError, match="reads at most 64") as caught:
         ws.extractions.create(sae_id=sae.id, config=too_long, model=lm.model, tokenizer=lm.tokenizer)
     # A model that is not on this machine yet says it when it is loaded.
-    monkeypatch.setattr("saewidgets.workspace.extraction.extraction_job._reads", lambda *_: None)
+    monkeypatch.setattr("saewidgets.workspace.extraction.extraction_job.sizes_of", lambda *_: (None,) * 3)
     extraction = ws.extractions.create(sae_id=sae.id, config=too_long)
     assert extraction.wait(PATIENCE) is JobStatus.FAILED
     assert extraction.error is not None
