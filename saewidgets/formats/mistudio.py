@@ -45,54 +45,31 @@ _Normalization = Literal["none", "constant_norm_rescale", "anthropic_rescale"]
 _PLACE = re.compile(r"layer_(\d{1,4})(?:_(residual|mlp|attention))?")
 
 
-@dataclass(frozen=True, slots=True)
-class _Maths:
-    """What one of miStudio's models computes.
+def _ours(kind: str, centred: bool, normalized: bool, k: int | None, where: str) -> dict[str, Any]:
+    """What one of miStudio's models (standard, skip, transcoder, topk or jumprelu) is here, as arguments of `Look`.
 
-    Attributes:
-        kind: ``"standard"``, ``"skip"``, ``"transcoder"``, ``"topk"`` or ``"jumprelu"``.
-        centred: whether b_dec is subtracted from the input.
-        normalized: whether inputs are brought to norm √d; both of its names stand for the same, per token.
-        k: how many latents are active; None: all that fire, or for top-k not known.
+    `normalized`: inputs are brought to norm √d; both of its names stand for the same, per token. With `k`, that many
+    latents are active, else all that fire (or, for topk, it is not known).
     """
+    architecture, skip = "topk" if k and kind != "skip" else kind, kind == "skip"
+    if kind == "transcoder" or (skip and not normalized):  # only then a skip SAE is one, which SAELens has too
+        architecture = ("topk_" if k else "") + ("skip_" if skip else "") + "transcoder"
+    settings: dict[str, Any] = {"apply_b_dec_to_input": centred and "transcoder" not in architecture}
+    settings |= {"normalize_activations": "constant_norm_rescale"} if normalized and kind != "transcoder" else {}
+    settings |= ({"skip_scale": 1.0} if architecture == "skip" else {}) | ({"k": k} if k else {})
+    refusal = None if architecture != "skip" or not k else FormatError(
+        "A top-k skip autoencoder with normalised activations cannot be expressed.", where=where,
+        hint="Its best solution is a copy of its input without any latent active; train another architecture.",
+    )  # fmt: skip
+    return {"architecture": architecture, "settings": settings, "refusal": refusal}
 
-    kind: str
-    centred: bool
-    normalized: bool
-    k: int | None
 
-    @property
-    def architecture(self) -> str:
-        """Only a skip SAE whose input is not normalised is a skip transcoder, which SAELens has too."""
-        if self.kind == "transcoder" or (self.kind == "skip" and not self.normalized):
-            return ("topk_" if self.k else "") + ("skip_" if self.kind == "skip" else "") + "transcoder"
-        return "topk" if self.k and self.kind != "skip" else self.kind
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"apply_b_dec_to_input": self.centred and "transcoder" not in self.architecture}
-        if self.normalized and self.kind != "transcoder":
-            found["normalize_activations"] = "constant_norm_rescale"
-        if self.architecture == "skip":
-            found["skip_scale"] = 1.0
-        return found | ({"k": self.k} if self.k else {})
-
-    def refusal(self, where: str) -> FormatError | None:
-        """For the one kind that no architecture here computes."""
-        if self.architecture != "skip" or not self.k:
-            return None
-        return FormatError(
-            "A top-k skip autoencoder with normalised activations cannot be expressed.", where=where,
-            hint="Its best solution is a copy of its input without any latent active; train another architecture.",
-        )
-
-    def finish(self, tensors: dict[str, Tensor]) -> None:
-        """Make a skip transcoder: a linear path adds the input, and the encoder's bias does what subtracting did."""
-        if self.kind == "skip" and self.architecture != "skip":
-            b_dec = tensors["b_dec"]
-            if self.centred:
-                centre_encoder(tensors, b_dec)
-            tensors["W_skip"] = torch.eye(b_dec.numel(), dtype=b_dec.dtype, device=b_dec.device)
+def _add_input(tensors: dict[str, Tensor], centred: bool) -> None:
+    """Make a skip transcoder: a linear path adds the input, and the encoder's bias does what subtracting did."""
+    b_dec = tensors["b_dec"]
+    if centred:
+        centre_encoder(tensors, b_dec)
+    tensors["W_skip"] = torch.eye(b_dec.numel(), dtype=b_dec.dtype, device=b_dec.device)
 
 
 def _share(percent: float | None, d_sae: int) -> int | None:
@@ -174,9 +151,9 @@ def _look_at_export(source: Source) -> Look:
     kind = "standard" if kind == "topk" else kind  # the first generation has no class of its own for it
     normalized = file.architecture == "standard_anthropic" or file.normalize_activations != "none"
     percent = None if second or kind == "jumprelu" else file.extra_metadata.top_k_sparsity
-    maths = _Maths(kind, second, normalized, _share(percent, file.d_sae))
-    if (refusal := maths.refusal(f"{where}: architecture")) is not None:
-        raise refusal
+    ours = _ours(kind, second, normalized, _share(percent, file.d_sae), f"{where}: architecture")
+    if ours["refusal"] is not None:
+        raise ours["refusal"]
     halved = not second and kind in ("standard", "skip")
     place = _PLACE.fullmatch(PurePath(source.label).name)
     placed = place is not None and place[2] is not None
@@ -193,12 +170,13 @@ def _look_at_export(source: Source) -> Look:
     def correct(tensors: dict[str, Tensor]) -> None:
         if halved:
             tensors["b_dec"] = tensors["b_dec"] * 2
-        maths.finish(tensors)
+        if ours["architecture"].endswith("skip_transcoder"):
+            _add_input(tensors, second)
 
     return Look(
         files=_EXPORT, header=header, names=SAME | ({"threshold": "threshold"} if kind == "jumprelu" else {}),
         widths=(file.d_in, file.d_sae, header.shape("W_dec", 2)[1] if kind == "transcoder" else file.d_in),
-        said_by=_EXPORT[0], architecture=maths.architecture, settings=maths.settings, config=data,
+        said_by=_EXPORT[0], **ours, config=data,
         model=file.extra_metadata.hf_model_name or file.model_name,
         hook_name=f"blocks.{place[1]}.{_SITES[place[2]]}" if place and placed else file.hook_name or file.hook_point,
         notes=[note for note, said in notes.items() if said], fold=correct,
@@ -222,20 +200,13 @@ EXPORT = Format("mistudio_community", "miStudio export", _matches_export, _look_
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """How the tensors of one checkpoint become ours.
-
-    Attributes:
-        kind: ``"standard"``, ``"topk"``, ``"transcoder"`` or ``"jumprelu"``.
-        names: our name → the file's; names of ours beginning with ``+`` and ``-`` are added to the output, and
-            subtracted from the input, besides. Without W_dec the decoder is the encoder's transpose.
-        widths: d_in, d_sae, d_out.
-        centred: whether b_dec is subtracted from the input; None where the tensors do not tell.
-    """
+    """How the tensors of one checkpoint become ours. Names of ours beginning with ``+`` and ``-`` are added to the
+    output, and subtracted from the input, besides. Without W_dec the decoder is the encoder's transpose."""
 
     kind: str
-    names: Mapping[str, str]
+    names: Mapping[str, str]  # ours → the file's
     widths: tuple[int, int, int]
-    centred: bool | None = None
+    centred: bool | None = None  # whether b_dec is subtracted from the input; None where the tensors do not tell
 
     def look(self, header: Header, **more: Any) -> dict[str, Any]:
         """The arguments of `Look` that say how these tensors are read."""
@@ -321,7 +292,18 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Lo
     beside, names = _Beside(), tuple(name for name in _BESIDE if name in source.files())[:1]
     for name in names:
         beside, _, _ = config_of(source, name, _Beside)
-    kind, k = _kind(header, state), beside.top_k
+    said_kind, kind, k = header.metadata.get("architecture"), state.kind, beside.top_k
+    if said_kind is not None and _CLASSES.get(said_kind) != kind:
+        raise FormatError(
+            f"The header says {said_kind[:40]!r}, but the tensors are those of a {kind} SAE.", where=header.where,
+            hint="The file was altered, or is of a miStudio that is not known here.",
+        )
+    if said_kind is None and kind == "standard":
+        raise FormatError(
+            "The header does not say whether this is a SparseAutoencoder or a SkipAutoencoder.",
+            where=f"{header.where}: architecture", hint="Save the checkpoint with miStudio itself.",
+        )
+    kind = "skip" if said_kind == "SkipAutoencoder" else kind
     said = beside.apply_b_dec_to_input if state.centred is None else state.centred
     centred = answered(said, apply_b_dec_to_input, source.label)
     # The first generation could keep a percentage of latents.
@@ -338,43 +320,27 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Lo
         "If the training had top_k_sparsity, that is only in miStudio's database and was not applied.":
             relative and k is None,
     }
-    maths = _Maths(kind, bool(centred), beside.normalize_activations != "none", k)
+    ours = _ours(kind, bool(centred), beside.normalize_activations != "none", k, header.where)
 
     def fold(tensors: dict[str, Tensor]) -> None:
         state.finish(tensors)
         if centred is None and not (tensors["b_dec"] == 0).all():
             raise _missing(header, ANSWER, f"{_OPEN}.")
-        maths.finish(tensors)
+        if ours["architecture"].endswith("skip_transcoder"):
+            _add_input(tensors, bool(centred))
 
     step, layer, site = (header.metadata.get(key, "") for key in ("step", "layer_idx", "hook_type"))
     if place := re.fullmatch(r"layer_(\d{1,4})(?:_(\w+))?", PurePath(source.label).name):
         layer, site = layer or place[1], site or place[2] or ""
-    refusal = maths.refusal(header.where)
     if kind == "topk" and k is None:
-        refusal = _missing(header, "top_k", "How many latents are active is only in miStudio's database.")
+        ours["refusal"] = _missing(header, "top_k", "How many latents are active is only in miStudio's database.")
     return Look(
         **state.look(header, extra=True), files=(_CHECKPOINT, *names), weights=_CHECKPOINT,
-        architecture=maths.architecture, model=beside.model_name,
+        model=beside.model_name, **ours,
         hook_name=f"blocks.{int(layer)}.{_SITES.get(site, 'hook_resid_post')}" if layer.isdecimal() else None,
-        settings=maths.settings, config=dict(header.metadata), notes=[note for note, given in notes.items() if given],
-        metadata={"mistudio_step": int(step)} if step.isdecimal() else {}, fold=fold, refusal=refusal,
+        config=dict(header.metadata), notes=[note for note, given in notes.items() if given],
+        metadata={"mistudio_step": int(step)} if step.isdecimal() else {}, fold=fold,
     )
-
-
-def _kind(header: Header, state: _State) -> str:
-    """What the tensors are, with skip told from standard by the class in the header."""
-    name = header.metadata.get("architecture")
-    if name is not None and _CLASSES.get(name) != state.kind:
-        raise FormatError(
-            f"The header says {name[:40]!r}, but the tensors are those of a {state.kind} SAE.", where=header.where,
-            hint="The file was altered, or is of a miStudio that is not known here.",
-        )
-    if name is None and state.kind == "standard":
-        raise FormatError(
-            "The header does not say whether this is a SparseAutoencoder or a SkipAutoencoder.",
-            where=f"{header.where}: architecture", hint="Save the checkpoint with miStudio itself.",
-        )
-    return "skip" if name == "SkipAutoencoder" else state.kind
 
 
 def _missing(header: Header, key: str, what: str) -> FormatError:
