@@ -7,9 +7,8 @@ run = ws.trainings.create(TrainingConfig(...))
 from saewidgets.catalog import backup_catalog, upgrade_catalog
 from saewidgets.jobs import Job
 from saewidgets.workspace.extractions import Extraction
-from saewidgets.workspace.steered_model import default_workspace, steered
 from saewidgets.workspace.training.run import Run, TrainingGroup
-from saewidgets.workspace.workspace import Workspace
+from saewidgets.workspace.workspace import Workspace, default_workspace, steered
 
 __all__ = [
     "Extraction", "Job", "Run", "TrainingGroup", "Workspace", "backup_catalog", "default_workspace", "steered",

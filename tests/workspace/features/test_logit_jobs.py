@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,53 +141,6 @@ def paused(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> t
     gate.go.set()
     assert job.wait(PATIENCE) is JobStatus.PAUSED
     return gate, job
-
-
-WORKER = """
-import sys, time
-from saewidgets.features import logit_effects as logits
-from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction import logits as extraction_logits
-real = logits.logit_tables
-def slow(*args):
-    for part in real(*args):
-        yield part
-        time.sleep(0.2)
-logits._ELEMENTS, logits.logit_tables, extraction_logits._SECONDS = 300 * 4, slow, 0
-ws = Workspace(sys.argv[1])
-print(ws.extractions.compute_logits(sys.argv[2]).id, flush=True)
-time.sleep(600)
-"""
-
-
-@pytest.mark.long
-def test_killed_and_gone_on_with_elsewhere(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(ws.folder), own.id], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert process.stdout is not None
-    job = ws.jobs.get(process.stdout.readline().strip())
-    deadline = time.monotonic() + PATIENCE
-    while not list(own.folder.glob(f".logits-{job.id}/contexts_*/state.json")):
-        assert time.monotonic() < deadline, job.error
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    ws.manager._swept = time.monotonic() + 3600  # as if it had been there when somebody looked just now
-    assert job.status is JobStatus.RUNNING
-    assert own.store().logits is None
-    gate = Gate(monkeypatch)
-    gate.go.set()
-    assert ws.extractions.compute_logits(own.id).id == job.id
-    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
-    assert 0 < gate.begun[0] < 64
-    kept = {name: array.copy() for name, array in own.store().logits.items()}
-    assert ws.extractions.compute_logits(own.id).wait(PATIENCE) is JobStatus.COMPLETED
-    assert gate.begun[1] == 0
-    for name, array in own.store().logits.items():
-        np.testing.assert_allclose(array, kept[name], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("damage", ["tables.safetensors", "identity"])

@@ -121,16 +121,6 @@ def test_a_refused_deletion_leaves_no_note(ws: Workspace, tmp_path: Path) -> Non
     assert _left(ws.folder) == [sae.id]
 
 
-def test_located_files_are_the_users_own(ws: Workspace, tmp_path: Path) -> None:
-    source = saelens(tmp_path / "mine")
-    sae = ws.saes.add_local(source)
-    ws.saes.locate(sae.id, source)
-    assert _left(ws.folder) == []
-    before = contents(source)
-    ws.saes.delete(sae.id)
-    assert contents(source) == before
-
-
 @pytest.mark.parametrize("to", ["outside", "the library"])
 def test_of_a_folder_that_became_a_link_the_link_goes(to: str, ws: Workspace, tmp_path: Path) -> None:
     sae = ws.saes.add_local(saelens(tmp_path / "sae"))
