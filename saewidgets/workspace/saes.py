@@ -17,7 +17,7 @@ from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.library import adding, sae_files
-from saewidgets.workspace.library.sae_files import folder_of, place_of, remove_files, sweep, unlisted
+from saewidgets.workspace.library.sae_files import folder_of, remove_files, sweep, unlisted
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class SAEs:
         record = self.get(sae_id)
         from saewidgets.formats.io import stored_config  # torch: seconds to import
 
-        folder = place_of(record)
+        folder = folder_of(record, whole=False)
         try:
             found = dict(stored_config(folder, record.format))
         except SAEWidgetsError:
@@ -382,12 +382,9 @@ class SAEs:
                 f"The SAE is damaged and was not exported. {problems[0]}", where=str(folder),
                 hint="Say where whole files are (locate), or download or import it again.",
             )
-        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        replaceable = [*(name.split("/")[0] for name in names), *own_files(target, format)]
+        replaceable = [*(path.name for path in folder.iterdir()), *own_files(target, format)]
         with same_format(target, format), whole_folder(target, replaceable) as draft:
-            for name in names:
-                (draft / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(folder / name, draft / name)
+            shutil.copytree(folder, draft, dirs_exist_ok=True)
         return target
 
     def convert(self, sae_id: str, format: str, dest: str | Path) -> Path:

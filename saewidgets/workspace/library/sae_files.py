@@ -387,21 +387,15 @@ def no_room(error: OSError, folder: Path, what: str, needed: int) -> StorageErro
     )
 
 
-def place_of(record: SAERecord) -> Path:
-    """Where its files are, or what is left of them. Raises `NotFoundError` if this machine has no such folder."""
+def folder_of(record: SAERecord, *, whole: bool = True) -> Path:
+    """Where its files are, or if it need not be `whole` what is left of them."""
     path = Path(record.path)
     if not path.is_dir():
         raise NotFoundError(
             "The files of the SAE are not here.", where=record.path,
             hint=f"They were on {record.host}. If they were moved, say where to: ws.saes.locate(id, path).",
         )
-    return path
-
-
-def folder_of(record: SAERecord) -> Path:
-    """Where its files are."""
-    path = place_of(record)
-    if record.state == "missing":
+    if whole and record.state == "missing":
         raise NotFoundError(
             record.state_note, where=record.path,
             hint="Put it back, or say where the files are now: ws.saes.locate(id, path).",

@@ -64,10 +64,14 @@ def compute(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         "b_dec_norm": None if b_dec is None else _number(b_dec.norm()),
     }
     d_sae = 0 if decoder is None else len(decoder)
-    try:
-        fired = density(folder, d_sae)
-    except FormatError as error:  # a file that nothing else needs: what the weights tell is worth having without it
-        fired, found["density_note"] = None, str(error)
+    fired = None
+    try:  # the file that SAELens writes beside the weights: what they tell is worth having without it
+        if (values := read_log_density(folder)) is not None and len(values) != d_sae:
+            what = f"It has the densities of {len(values):,} latents, not of {d_sae:,}."
+            raise FormatError(what, where=str(folder / SPARSITY_FILE), hint="Remove the file; it is optional.")
+        fired = _by_logarithm(values) if values is not None else None
+    except FormatError as error:
+        found["density_note"] = str(error)
     found["density"] = fired
     found["measured"] = measured = _measured(metadata)
     found["l0"] = measured.get("l0")
@@ -100,21 +104,8 @@ def histogram(values: Tensor, bins: int = BINS) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def density(folder: Path, d_sae: int) -> dict[str, Any] | None:
-    """How often latents fire, from the file that SAELens writes beside the weights; None where there is none."""
-    values = read_log_density(folder)
-    if values is None:
-        return None
-    if len(values) != d_sae:
-        raise FormatError(
-            f"It has the densities of {len(values):,} latents, not of {d_sae:,}.", where=str(folder / SPARSITY_FILE),
-            hint="Remove the file; it is optional.",
-        )
-    return _by_logarithm(values)
-
-
 def density_histogram(shares: Tensor) -> dict[str, Any]:
-    """What `density` returns, of the share of tokens on which each latent fires, ``[d_sae]``."""
+    """The histogram of densities, of the share of tokens on which each latent fires, ``[d_sae]``."""
     return _by_logarithm(shares.double().clamp_min(1e-10).log10())
 
 

@@ -106,20 +106,20 @@ def evaluate_many(
 
 def evaluate(workspace: Workspace, *requests: EvaluationRequest) -> list[EvaluationReport]:
     """See `Workspace.evaluate`. A model that they share is loaded once."""
+    reports = []
     with closing(Live(workspace)) as live:
-        return [_evaluate(workspace, live, request.checked()) for request in requests]
-
-
-def _evaluate(workspace: Workspace, live: Live, request: EvaluationRequest) -> EvaluationReport:
-    subject, load = _find(workspace, request.what)
-    corpus, own = _corpus(workspace, subject, request)
-    if isinstance(corpus, ActivationCorpus):
-        report = _on_store(workspace, subject, load, request, corpus)
-    else:
-        report = _on_text(workspace, live, subject, load, request, corpus, own)
-    if report.sae_id is not None and report.hook_name == subject.hook_name and request.model is None:
-        workspace.saes.keep_evaluation(report.sae_id, report)
-    return report
+        for given in requests:
+            request = given.checked()
+            subject, load = _find(workspace, request.what)
+            corpus, own = _corpus(workspace, subject, request)
+            if isinstance(corpus, ActivationCorpus):
+                report = _on_store(workspace, subject, load, request, corpus)
+            else:
+                report = _on_text(workspace, live, subject, load, request, corpus, own)
+            if report.sae_id is not None and report.hook_name == subject.hook_name and request.model is None:
+                workspace.saes.keep_evaluation(report.sae_id, report)
+            reports.append(report)
+    return reports
 
 
 def read_features(workspace: Workspace, request: EvaluationRequest, n: int) -> Any:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MOST_TOKENS = 2048
 _LATENTS = 1 << 26  # latents × tokens at once: 256 MiB in float32
 _LEAST = 64
+Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -135,25 +136,9 @@ class PromptReading(Prompt):
         return f"<PromptReading: {len(self.indices):,} features fire on {len(self.pieces):,} tokens>"
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _Framed(Prompt):
-    """With the tokens that go before and behind it: BOS, and the [SEP] of an encoder."""
-
-    before: list[int] = field(default_factory=list)
-    behind: list[int] = field(default_factory=list)
-
-    @property
-    def all_ids(self) -> npt.NDArray[np.int64]:
-        return np.concatenate([self.before, self.ids, self.behind]).astype(np.int64)
-
-    def about(self, begun: float) -> dict[str, Any]:
-        """What a reading of it has of `Prompt`."""
-        seconds = time.perf_counter() - begun
-        return {"ids": self.ids, "pieces": self.pieces, "counted": self.counted, "note": self.note, "seconds": seconds}
-
-
-def _prompt(opened: Opened, text: str, prepend_bos: bool) -> _Framed:
-    """The text cut to what the model, and an SAE so wide, can read. Raises `ConfigError`: there is nothing to read."""
+def _prompt(opened: Opened, text: str, prepend_bos: bool) -> tuple[Prompt, Ids, int]:
+    """The text cut to what the model, and an SAE so wide, can read; its tokens between those that begin and end every
+    context (BOS, and the [SEP] of an encoder), and where among them it begins."""
     if not isinstance(text, str) or not text:
         raise ConfigError("There is no text.", where="text", hint="Enter some.")
     model = opened.model
@@ -174,14 +159,16 @@ def _prompt(opened: Opened, text: str, prepend_bos: bool) -> _Framed:
             else "The token that begins every context is left out."
         )
     found = np.asarray(ids, dtype=np.int64)
-    return _Framed(
-        ids=found, pieces=tuple(model.text.pieces(ids)), counted=~np.isin(found, special.all), note=" ".join(notes),
-        before=before, behind=behind,
-    )
+    counted = ~np.isin(found, special.all)
+    prompt = Prompt(ids=found, pieces=tuple(model.text.pieces(ids)), counted=counted, note=" ".join(notes))
+    return prompt, np.asarray([*before, *ids, *behind], dtype=np.int64), len(before)
 
 
-def _latents(live: Live, opened: Opened, prompt: _Framed, index: int | None = None) -> tuple[Any, Any]:
-    """(numbers of the latents that fire ``[m]``, their activations ``[m, n]``); of latent `index` alone if given."""
+def _latents(
+    live: Live, opened: Opened, ids: Ids, skip: int, counted: npt.NDArray[np.bool_], index: int | None = None
+) -> tuple[Any, Any]:
+    """(numbers of the latents that fire ``[m]``, their activations ``[m, n]``) on the `n` tokens of `ids` from `skip`
+    on, of which those that are `counted` count; of latent `index` alone if given."""
     point = resolve_hook(opened.model.lm.model, opened.hook_name)
     if point.width != opened.sae.d_in:
         raise ConfigError(
@@ -190,11 +177,11 @@ def _latents(live: Live, opened: Opened, prompt: _Framed, index: int | None = No
         )
 
     def compute() -> tuple[Any, Any]:
-        sae, skip = opened.sae, len(prompt.before)
-        x = capture(opened.model.lm.model, [opened.hook_name], torch.from_numpy(prompt.all_ids)[None])
+        sae = opened.sae
+        x = capture(opened.model.lm.model, [opened.hook_name], torch.from_numpy(ids)[None])[opened.hook_name]
         with evaluating(sae):
-            f = sae.encode(x[opened.hook_name].to(sae.W_enc.device, torch.float32))[0, skip : skip + len(prompt.ids)]
-        f = f.float() * torch.from_numpy(prompt.counted).to(f.device)[:, None]
+            f = sae.encode(x.to(sae.W_enc.device, torch.float32))[0, skip : skip + len(counted)]
+        f = f.float() * torch.from_numpy(counted).to(f.device)[:, None]
         fires = (f > 0).any(0).nonzero().view(-1) if index is None else torch.tensor([index], device=f.device)
         return fires.cpu().numpy(), f[:, fires].T.cpu().numpy()
 
@@ -204,18 +191,25 @@ def _latents(live: Live, opened: Opened, prompt: _Framed, index: int | None = No
 
 def read_all(live: Live, opened: Opened, text: str, prepend_bos: bool) -> PromptReading:
     """All features that fire on `text`."""
-    prompt = _prompt(opened, text, prepend_bos)
+    prompt, ids, skip = _prompt(opened, text, prepend_bos)
     begun = time.perf_counter()
-    found, values = _latents(live, opened, prompt)
+    found, values = _latents(live, opened, ids, skip, prompt.counted)
     order = np.argsort(-values.max(1), kind="stable") if len(found) else np.empty(0, np.int64)
-    return PromptReading(**prompt.about(begun), indices=found[order].astype(np.int64), activations=values[order])
+    return PromptReading(
+        ids=prompt.ids, pieces=prompt.pieces, counted=prompt.counted, note=prompt.note,
+        seconds=time.perf_counter() - begun, indices=found[order].astype(np.int64), activations=values[order],
+    )
 
 
 def read_one(live: Live, opened: Opened, text: str, index: int, prepend_bos: bool) -> TextReading:
     """One feature on `text`."""
-    prompt = _prompt(opened, text, prepend_bos)
+    prompt, ids, skip = _prompt(opened, text, prepend_bos)
     begun = time.perf_counter()
-    return TextReading(index=index, activations=_latents(live, opened, prompt, index)[1][0], **prompt.about(begun))
+    _, values = _latents(live, opened, ids, skip, prompt.counted, index)
+    return TextReading(
+        ids=prompt.ids, pieces=prompt.pieces, counted=prompt.counted, note=prompt.note,
+        seconds=time.perf_counter() - begun, index=index, activations=values[0],
+    )
 
 
 def read_context(
@@ -227,8 +221,7 @@ def read_context(
     counted = store.packed.kept(ids)
     note, complete = "", True
     try:
-        prompt = _Framed(ids=ids, pieces=tuple(pieces(store, ids)), counted=counted)
-        values = _latents(live, open_live(), prompt, index)[1][0]
+        values = _latents(live, open_live(), ids, 0, counted, index)[1][0]
     except (SAEWidgetsError, OSError) as error:
         what = error.what if isinstance(error, SAEWidgetsError) else str(error)
         note, complete = f"Only activations near the example are known: {what}", False
@@ -241,7 +234,7 @@ def read_context(
     )
 
 
-def place_in(store: Store, position: int) -> tuple[npt.NDArray[np.int64], int]:
+def place_in(store: Store, position: int) -> tuple[Ids, int]:
     """The context at a position of the text that an extraction has read, and where in it that is."""
     size = store.manifest.context_size
     end = store.manifest.n_contexts * size
@@ -250,15 +243,15 @@ def place_in(store: Store, position: int) -> tuple[npt.NDArray[np.int64], int]:
             f"There is no position {position!r} in the text.", where="position", hint=f"Use 0 to {end - 1:,}."
         )
     row, offset = divmod(position, size)
-    return np.asarray(store.context(row)), offset
+    return np.array(store.context(row), dtype=np.int64), offset
 
 
-def place_on(opened: Opened, text: str, token: int, prepend_bos: bool) -> tuple[npt.NDArray[np.int64], int]:
+def place_on(opened: Opened, text: str, token: int, prepend_bos: bool) -> tuple[Ids, int]:
     """The tokens of a text with its BOS, and which of them is `token`, counted without that."""
-    prompt = _prompt(opened, text, prepend_bos)
+    prompt, ids, skip = _prompt(opened, text, prepend_bos)
     if not 0 <= token < len(prompt.ids):
         raise ConfigError(f"The text has no token {token!r}.", where="token", hint="Choose one of its tokens.")
-    return np.concatenate([prompt.before, prompt.ids]).astype(np.int64), token + len(prompt.before)
+    return ids[: skip + len(prompt.ids)], token + skip
 
 
 def _stored(store: Store, index: int, begin: int) -> npt.NDArray[np.float32]:
@@ -278,7 +271,7 @@ def _stored(store: Store, index: int, begin: int) -> npt.NDArray[np.float32]:
     return values
 
 
-def loss_at(live: Live, opened: Opened, index: int, ids: npt.NDArray[np.int64], at: int) -> LossEffect:
+def loss_at(live: Live, opened: Opened, index: int, ids: Ids, at: int) -> LossEffect:
     """The loss effect of a feature at one of the tokens `ids`."""
     lm = opened.model.lm
     if at + 1 < len(ids) and int(ids[at + 1]) in special_tokens(lm.tokenizer).all:
@@ -290,6 +283,6 @@ def loss_at(live: Live, opened: Opened, index: int, ids: npt.NDArray[np.int64], 
     source = SteeringSource(opened.sae, opened.hook_name, out, name=opened.subject.name)
 
     def compute() -> LossEffect:
-        return loss_effect(lm, source, index, torch.from_numpy(np.array(ids)), at, opened.model.losses)
+        return loss_effect(lm, source, index, torch.from_numpy(ids), at, opened.model.losses)
 
     return live.run(opened, compute)

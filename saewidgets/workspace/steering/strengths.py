@@ -20,9 +20,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import DemoCorpus, SteeringFeature, TextCorpus
-from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
+from saewidgets.errors import SAEWidgetsError, StateError
 from saewidgets.records import SAERecord
-from saewidgets.workspace.capture.using import as_text
+from saewidgets.workspace.subjects import find_subject
 
 if TYPE_CHECKING:
     from saewidgets.feature_records import ExtractionRecord
@@ -186,16 +186,12 @@ class Strengths:
         return torch.tensor(rows[:CONTEXTS]), label
 
     def _corpus(self, record: SAERecord) -> tuple[DemoCorpus | TextCorpus, str]:
-        """What it was trained on where that is text on this machine, else the demo corpus."""
-        try:
-            run = self._workspace.trainings.get(record.training_id) if record.training_id else None
-            data = run.record.config.get("corpus") if run is not None else record.metadata["config"]["corpus"]
-            data = as_text(self._workspace, data)
-            if isinstance(data, dict) and data.get("kind") == "text" and data.get("files"):
-                corpus = TextCorpus.from_data(data)
-                return corpus, f"the corpus {corpus.label}"
-        except (NotFoundError, ConfigError, KeyError, TypeError):
-            pass  # deleted, or from elsewhere: any English text gives a bound
+        """What it was trained on where that is text on this machine, else the demo corpus: any English text gives a
+        bound."""
+        data = find_subject(self._workspace, record.id).corpus
+        if isinstance(data, Mapping) and data.get("kind") == "text" and data.get("files"):
+            corpus = TextCorpus.from_data(data)
+            return corpus, f"the corpus {corpus.label}"
         return DemoCorpus(), "the demo corpus"
 
 
