@@ -94,24 +94,20 @@ def show(
     record = namespace.feature(wanted_of(sae, extraction), index)
     is_read = record.extraction_id is not None
     found = list(namespace.examples(record.id, extraction_id=extraction, limit=examples)) if is_read else []
-    lines = _facts(record)
-    for label in record.labels:
-        said = label.error or label.text
-        lines.append(f"{'label':<12}{said}" + (f"  ({label.by or label.source})" if label.source != "user" else ""))
-    lines += ["", *(f"{each.value:>9.3f}  {marked(each)}" for each in found)] if found else []
-    answer({**to_data(record), "examples": to_data(found)}, *lines)
-
-
-def _facts(record: FeatureRecord) -> list[str]:
     pairs: list[tuple[str, object]] = [("id", record.id)]
-    if record.extraction_id is not None:
+    if is_read:
         pairs += [
             ("density", f"{100 * (record.density or 0):.3g} % of tokens ({count(record.fired)})"),
             ("activation", f"max {number(record.max)}, mean {number(record.mean)}"),
             ("top tokens", ", ".join(f"‘{token}’" for token in record.top_tokens)),
             ("extraction", record.extraction_id),
         ]
-    return facts([*pairs, ("starred", "yes" if record.starred else ""), ("notes", record.notes)], width=12)
+    lines = facts([*pairs, ("starred", "yes" if record.starred else ""), ("notes", record.notes)], width=12)
+    for label in record.labels:
+        said = label.error or label.text
+        lines.append(f"{'label':<12}{said}" + (f"  ({label.by or label.source})" if label.source != "user" else ""))
+    lines += ["", *(f"{each.value:>9.3f}  {marked(each)}" for each in found)] if found else []
+    answer({**to_data(record), "examples": to_data(found)}, *lines)
 
 
 def marked(example: ExampleRecord) -> str:

@@ -152,7 +152,10 @@ def watch(job: Any, kind: Kind, *, resume: tuple[str, ...] | None = None) -> Any
     """
     interrupts = Interrupts()
     asked = False
-    with interrupts.caught(), _display(job.record, kind) as show:
+    display: AbstractContextManager[Show] = nullcontext(lambda record: None)
+    if not session.quiet:
+        display = _bar(job.record, kind) if sys.stderr.isatty() else _lines(kind)
+    with interrupts.caught(), display as show:
         while True:
             record = job.record
             show(record)
@@ -161,7 +164,11 @@ def watch(job: Any, kind: Kind, *, resume: tuple[str, ...] | None = None) -> Any
             if interrupts.count and not asked:
                 note("\nPausing (Ctrl-C again to leave at once) …")
                 asked = True
-                _pause(job)
+                try:
+                    job.pause()
+                except StateError:
+                    if not settled(job.record.status):  # else it has ended meanwhile, which the next look shows
+                        raise
             if interrupts.count > 1:
                 break
             interrupts.wait(POLL)
@@ -171,14 +178,6 @@ def watch(job: Any, kind: Kind, *, resume: tuple[str, ...] | None = None) -> Any
     note(paused if settled(record.status) else f"Left without waiting; {kind.lost}")
     note(f"Resume it with: {command_line(*(resume or (*kind.resume, job.id)))}")
     raise typer.Exit(PAUSED)
-
-
-def _pause(job: Any) -> None:
-    try:
-        job.pause()
-    except StateError:
-        if not settled(job.record.status):  # else it has ended meanwhile, which the next look shows
-            raise
 
 
 def settled(status: JobStatus) -> bool:
@@ -275,13 +274,6 @@ def ask(job: Any, verb: str, kind: Kind, seconds: float, **how: Any) -> Any:
         time.sleep(0.1)
     answer(record, f"{name} is {record.status.value} ({record.id})")
     return record
-
-
-def _display(record: Any, kind: Kind) -> AbstractContextManager[Show]:
-    """What is called with every new record of the same run or job, while it is open."""
-    if session.quiet:
-        return nullcontext(lambda record: None)
-    return _bar(record, kind) if sys.stderr.isatty() else _lines(kind)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
-    from saewidgets.hub_records import Preview, RepoInfo, Variant
+    from saewidgets.hub_records import Variant
     from saewidgets.records import JobRecord
     from saewidgets.workspace import Job
 
@@ -34,33 +34,27 @@ COLUMNS = ("folder", "format", "site", "layer", "d_sae", "l0", "size", "")
 def info(repo: Repo) -> None:
     """Show a repository: commit, licence, gate, base models, size."""
     found = session.workspace.hub.repo_info(repo, session.token)
-    answer(found, *facts(_info(found)))
+    access = ["private" if found.private else "public", f"gated ({found.gated})" if found.gated else ""]
+    shown = [("repository", found.repo_id), ("revision", found.revision)]
+    if found.from_cache:
+        shown.append(("cached", f"{plural(found.files, 'file')}, {size(found.size_bytes)}"))
+    else:
+        shown += [
+            ("access", ", ".join(filter(None, access))),
+            ("library", found.library or "–"),
+            ("licence", found.license or "–"),
+            ("base models", ", ".join(found.base_models) or "–"),
+            ("files", f"{count(found.files)}, {size(found.size_bytes)}"),
+            ("changed", moment(found.last_modified)),
+            ("page", found.url or "–"),
+        ]
+    answer(found, *facts(shown))
     _say_cached(found.from_cache)
 
 
 def _say_cached(is_cached: bool) -> None:
     if is_cached and not session.json:
         note("Offline mode (HF_HUB_OFFLINE): this is what the cache of this machine has; the repository may hold more.")
-
-
-def _info(found: RepoInfo) -> list[tuple[str, str]]:
-    if found.from_cache:
-        return [
-            ("repository", found.repo_id), ("revision", found.revision),
-            ("cached", f"{plural(found.files, 'file')}, {size(found.size_bytes)}"),
-        ]  # fmt: skip
-    access = ["private" if found.private else "public", f"gated ({found.gated})" if found.gated else ""]
-    return [
-        ("repository", found.repo_id),
-        ("revision", found.revision),
-        ("access", ", ".join(filter(None, access))),
-        ("library", found.library or "–"),
-        ("licence", found.license or "–"),
-        ("base models", ", ".join(found.base_models) or "–"),
-        ("files", f"{count(found.files)}, {size(found.size_bytes)}"),
-        ("changed", moment(found.last_modified)),
-        ("page", found.url or "–"),
-    ]
 
 
 @hub.verb("variants", token=True)
@@ -98,27 +92,20 @@ def preview(
     """Show one SAE before it is downloaded: dimensions, sizes, warnings. No weights are read."""
     session.workspace.hub.check_device(device, where="--device")
     found = session.workspace.hub.preview(repo, folder, session.token, device, revision)
-    notes = [f"{warning.what} {warning.hint or ''}".strip() for warning in found.warnings]
-    answer(found, *facts(_facts(found)), notes=notes)
-
-
-def _model(found: Preview) -> str:
     gate = {True: " (gated)", False: "", None: " (not known whether it is gated)"}[found.gated_model]
-    return found.model + gate if found.model else "–"
-
-
-def _facts(found: Preview) -> list[tuple[str, str]]:
     settings = ", ".join(f"{key} {number(value)}" for key, value in found.settings.items() if value is not None)
-    return [
+    lines = facts([
         ("SAE", f"{found.repo_id} {found.path}".strip()),
         ("revision", found.revision),
         ("format", f"{found.format}, {found.dtype or '–'}"),
         ("architecture", f"{found.architecture or '–'}, {count(found.d_in)} → {count(found.d_sae)}"),
-        ("model", f"{_model(found)}, {found.hook_name or '–'}"),
+        ("model", f"{found.model + gate if found.model else '–'}, {found.hook_name or '–'}"),
         ("settings", settings or "–"),
         ("download", size(found.download_bytes) + (" (all in the cache)" if found.cached else "")),
         ("memory", f"{size(found.memory_bytes)} as float32, {size(found.gpu_bytes)} as stored"),
-    ]
+    ])  # fmt: skip
+    notes = [f"{warning.what} {warning.hint or ''}".strip() for warning in found.warnings]
+    answer(found, *lines, notes=notes)
 
 
 @hub.verb("download", token=True, quiet=True)

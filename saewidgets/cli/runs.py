@@ -31,7 +31,7 @@ from saewidgets.render.evaluation import FIGURES, shown
 from saewidgets.render.static_views import tile_values
 
 if TYPE_CHECKING:
-    from saewidgets.records import CheckpointRecord, TrainingRecord
+    from saewidgets.records import TrainingRecord
 
 COLUMNS = ("id", "name", "status", "progress", "loss", "l0", "fvu", "model", "created")
 
@@ -69,19 +69,9 @@ def show(run: RunId) -> None:
     """Show one run: where it stands, its settings, its checkpoints."""
     handle = session.workspace.trainings.get(run)
     record, checkpoints = handle.record, list(handle.checkpoints())
-    lines = _facts(record)
-    if record.error:
-        lines.append("\n" + " ".join(filter(None, [record.error.what, record.error.hint])))
-    if checkpoints:
-        header = ("checkpoint", "step", "tokens", "kept as", "size")
-        lines.append("\n" + table(header, map(_checkpoint, checkpoints), right=(1, 2, 4)))
-    answer({**to_data(record), "checkpoints": to_data(checkpoints)}, *lines)
-
-
-def _facts(record: TrainingRecord) -> list[str]:
     latest = ", ".join(f"{name} {number(value)}" for name, value in sorted(record.latest.items()))
     tokens = f"{count(record.tokens_done)} of {count(record.tokens_total)} tokens"
-    return facts([
+    lines = facts([
         ("id", record.id),
         ("name", record.name),
         ("status", record.status.value),
@@ -99,10 +89,13 @@ def _facts(record: TrainingRecord) -> list[str]:
         ("retry of", record.retry_of),
         ("note", record.note),
     ])  # fmt: skip
-
-
-def _checkpoint(record: CheckpointRecord) -> list[str]:
-    return [record.id, count(record.step), count(record.tokens), ", ".join(record.kinds), size(record.size_bytes)]
+    if record.error:
+        lines.append("\n" + " ".join(filter(None, [record.error.what, record.error.hint])))
+    if checkpoints:
+        header = ("checkpoint", "step", "tokens", "kept as", "size")
+        rows = [(c.id, count(c.step), count(c.tokens), ", ".join(c.kinds), size(c.size_bytes)) for c in checkpoints]
+        lines.append("\n" + table(header, rows, right=(1, 2, 4)))
+    answer({**to_data(record), "checkpoints": to_data(checkpoints)}, *lines)
 
 
 @command()

@@ -58,21 +58,9 @@ def show(
     record = workspace.saes.find(sae)
     code = workspace.saes.load_code(record.id)
     numbers = workspace.saes.statistics(record.id) if statistics else dict(record.statistics)
-    lines = _facts(record)
-    if statistics:
-        lines.append("")
-        for name in ("decoder_norms", "encoder_norms", "threshold", "density"):
-            if found := numbers.get(name):
-                mean = number(found["mean"])
-                lines.append(f"{name:<14}{number(found['min'])} to {number(found['max'])}, mean {mean}")
-    data = {**to_data(record), "statistics": to_data(numbers), "load": code}
-    answer(data, *lines, "\n" + code["saewidgets"].strip())
-
-
-def _facts(record: SAERecord) -> list[str]:
     origin = record.metadata.get("origin", {})
     place = f"{record.repo_id}@{(record.revision or '')[:7]} {record.repo_path}" if record.repo_id else None
-    return facts([
+    lines = facts([
         ("id", record.id),
         ("name", record.name),
         ("source", record.source),
@@ -88,6 +76,14 @@ def _facts(record: SAERecord) -> list[str]:
         ("notes", record.notes),
         ("files", record.state_note),
     ])  # fmt: skip
+    if statistics:
+        lines.append("")
+        for name in ("decoder_norms", "encoder_norms", "threshold", "density"):
+            if found := numbers.get(name):
+                mean = number(found["mean"])
+                lines.append(f"{name:<14}{number(found['min'])} to {number(found['max'])}, mean {mean}")
+    data = {**to_data(record), "statistics": to_data(numbers), "load": code}
+    answer(data, *lines, "\n" + code["saewidgets"].strip())
 
 
 @saes.verb("add")

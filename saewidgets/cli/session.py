@@ -57,6 +57,8 @@ class Session:
         return self._workspace
 
     def close(self) -> None:
+        """Close the workspace, and forget the options of the command that has ended."""
+        self.json, self.quiet, self.token, self.settings = False, False, None, {}
         if self._workspace is not None:
             workspace, self._workspace = self._workspace, None
             workspace.close()

@@ -77,7 +77,9 @@ def train(
     if dry_run:
         _show(wanted, several, translation)
         return
-    on_event = _sinks(wandb, trackio)
+    from saewidgets.workspace.sinks import TrackioSink, WandbSink  # imports little, but nobody else needs it
+
+    on_event = [*([WandbSink(wandb)] if wandb else []), *([TrackioSink(trackio)] if trackio else [])]
     if several:
         group = session.workspace.trainings.create_many(wanted, several, on_event=on_event)
         note(f"Training {len(group)} together: {group.name} ({group.id})")
@@ -163,14 +165,6 @@ def presets() -> None:
     rows = [(each.name, each.config.model, f"{each.config.tokens:,}", each.description) for each in found]
     said = "Start one with saewidgets train --preset NAME; --json has the sources."
     answer(found, table(("preset", "model", "tokens", "what"), rows, right=(2,)), notes=[said])
-
-
-def _sinks(wandb: str | None, trackio: str | None) -> list[Any]:
-    """What ``--wandb`` and ``--trackio`` stand for."""
-    from saewidgets.workspace.sinks import TrackioSink, WandbSink  # imports little, but nobody else needs it
-
-    return [*([WandbSink(wandb)] if wandb else []), *([TrackioSink(trackio)] if trackio else [])]
-
 
 if TYPE_CHECKING:
     from saewidgets.records import TemplateRecord

@@ -88,62 +88,51 @@ def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 _MEANINGFUL = 2**53  # larger bounds only keep numbers exact on their way; nobody needs to hear of them
 _LONGEST = 60  # characters of a wrong text that are repeated
-
-_WHOLE = frozenset({"int_type", "int_parsing", "int_parsing_size", "int_from_float"})
-_NUMBER = frozenset({"float_type", "float_parsing", "finite_number"})
-_BOUND = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-_TRUTH = frozenset({"bool_type", "bool_parsing"})
-_TABLE = frozenset({"model_attributes_type", "model_type", "dict_type", "dict_attributes_type"})
-_BRANCH = frozenset({"union_tag_invalid", "union_tag_not_found"})
+_BRANCH = ("union_tag_invalid", "union_tag_not_found")
+_KINDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "number"),
+    **dict.fromkeys(("greater_than", "greater_than_equal", "less_than", "less_than_equal"), "number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "truth"),
+    **dict.fromkeys(("model_attributes_type", "model_type", "dict_type", "dict_attributes_type"), "table"),
+    **dict.fromkeys(("string_too_short", "string_type"), "text"),
+}
+"""Pydantic's types of errors → what the value should have been."""
 
 
 def _sentence(item: Mapping[str, Any], field: FieldInfo | None) -> str:
-    kind, context = item["type"], item.get("ctx") or {}
-    if kind == "missing":
+    kind, context, given = item["type"], item.get("ctx") or {}, item.get("input")
+    if kind in ("missing", "union_tag_not_found"):
         return "A value is required."
     if kind in ("value_error", "assertion_error"):
         return str(context.get("error", item["msg"]))
-    given = item.get("input")
-    if kind in _BRANCH:
-        if kind == "union_tag_not_found":
-            return "A value is required."
+    if kind == "union_tag_invalid":
         name = str(context["discriminator"]).strip("'").capitalize()
         tags = str(context["expected_tags"]).replace("'", "").split(", ")
-        return f"{name} is {_shown(context['tag'])}. {_choose(tags)}"
+        return f"{name} is {_shown(context['tag'])}. Choose {_listed(tags, 'or')}."
     subject = (field.title if field else None) or str(item["loc"][-1] if item["loc"] else "This").replace("_", " ")
-    what = f"{subject} is {_shown(given)}"
-    if kind in _WHOLE or kind in _NUMBER or kind in _BOUND:
-        if field is not None and _exceeds_what_is_not_said(given, field):
-            what = f"{subject} is too large"
-        whole = kind in _WHOLE or (field is not None and int in types_of(field))
-        return f"{what}. {_enter('a whole number' if whole else 'a number', field)}"
-    if kind in _TABLE:
+    what, wanted = f"{subject} is {_shown(given)}", _KINDS.get(kind)
+    if wanted in ("number", "whole number"):
+        bounds = [getattr(rule, "le", None) for rule in field.metadata] if field is not None else []
+        if isinstance(given, int | float) and any(bound and given > bound >= _MEANINGFUL for bound in bounds):
+            what = f"{subject} is too large"  # for a bound that the sentence does not give
+        is_whole = wanted == "whole number" or (field is not None and int in types_of(field))
+        return f"{what}. {_enter('a whole number' if is_whole else 'a number', field)}"
+    if wanted == "table":
         return f"{what}. Give its settings as a dictionary, or a configuration object."
     if kind == "bool_type" and isinstance(given, str):  # of a field that takes no words
         return f"{what}. Write true or false, without quotes."
-    if kind in _TRUTH:
+    if wanted == "truth":
         return f"{what}. Enter yes or no."
     if kind == "literal_error":
-        choices = [choice for each in types_of(field) for choice in get_args(each)] if field else []
-        return f"{what}. {_choose(choices or [str(context.get('expected'))])}"
+        choices = [str(choice) for each in types_of(field) for choice in get_args(each)] if field else []
+        return f"{what}. Choose {_listed(choices or [str(context.get('expected'))], 'or')}."
     if kind == "string_unicode":
         return f"{subject} holds half a surrogate pair. Remove it."
     if kind == "string_too_long":
         return f"{subject} has {len(str(given)):,} characters. Enter at most {context['max_length']:,}."
-    if kind in ("string_too_short", "string_type"):
-        return f"{what}. {_enter('some text', field)}"
-    return f"{what}. {item['msg']}."
-
-
-def _exceeds_what_is_not_said(given: Any, field: FieldInfo) -> bool:
-    """The value is above a bound that the sentence does not give."""
-    bounds = [rule.le for rule in field.metadata if getattr(rule, "le", None) is not None]
-    return any(isinstance(given, int | float) and given > bound >= _MEANINGFUL for bound in bounds)
-
-
-def _choose(choices: list[Any]) -> str:
-    return f"Choose {_listed([str(choice) for choice in choices], 'or')}."
+    return f"{what}. {_enter('some text', field)}" if wanted == "text" else f"{what}. {item['msg']}."
 
 
 def _listed(names: list[str], word: str) -> str:
@@ -203,10 +192,10 @@ class _Place:
     """
 
     def __init__(self, root: type[BaseModel], location: tuple[int | str, ...]) -> None:
+        self.name = ""
         self.field: FieldInfo | None = None
         self.models: list[type[BaseModel]] = [root]
         self.others: list[type[BaseModel]] = []
-        names: list[str] = []
         for part in location:
             chosen = [model for model in self.models if _tag(model) == part]
             if chosen and len(self.models) > 1:
@@ -214,15 +203,12 @@ class _Place:
                 self.others = [model for model in self.models if _tag(model) != part]
                 self.models = chosen
                 continue
-            names.append(str(part))
-            if isinstance(part, int):  # an entry of a list: its model is the one that the list is of
-                continue
-            self.field = next((model.model_fields[part] for model in self.models if part in model.model_fields), None)
-            self.models, self.others = [], []
-            for each in types_of(self.field) if self.field is not None else ():
-                if isinstance(each, type) and issubclass(each, BaseModel):
-                    self.models.append(each)
-        self.name = ".".join(names)
+            self.name = f"{self.name}.{part}".lstrip(".")
+            if isinstance(part, str):  # an entry of a list has the model that the list is of
+                fields = (model.model_fields[part] for model in self.models if part in model.model_fields)
+                self.field, self.others = next(fields, None), []
+                kinds = types_of(self.field) if self.field is not None else ()
+                self.models = [each for each in kinds if isinstance(each, type) and issubclass(each, BaseModel)]
 
 
 def _unknown(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
@@ -239,15 +225,11 @@ def _unknown(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
 
 def _other_kinds(model: type[BaseModel]) -> list[type[BaseModel]]:
     """What could stand in place of `model`: the other architectures, or other kinds of text."""
-    root = model.__mro__[model.__mro__.index(BaseModel) - 1]
-    kinds = (each for each in dict.fromkeys(_below(root)) if each.__module__ == model.__module__ and each is not model)
+    below: list[type[BaseModel]] = [model.__mro__[model.__mro__.index(BaseModel) - 1]]
+    for each in below:  # which grows on the way
+        below += [kind for kind in each.__subclasses__() if kind not in below]
+    kinds = (each for each in below[1:] if each.__module__ == model.__module__ and each is not model)
     return [each for each in kinds if isinstance(_tag(each), str)]
-
-
-def _below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    for each in model.__subclasses__():
-        yield each
-        yield from _below(each)
 
 
 def _tag(model: type[BaseModel]) -> Any:
