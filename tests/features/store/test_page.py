@@ -9,8 +9,7 @@ import pytest
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import ConfigError
 from saewidgets.features.store.feature_data import coactive, feature_data
-from saewidgets.features.store.query import Noted, Notes
-from saewidgets.features.store.query import find as find_in
+from saewidgets.features.store.query import Noted, Notes, find
 from saewidgets.features.store.read import Store
 
 Latents = npt.NDArray[np.float32]
@@ -56,18 +55,13 @@ def test_examples_show_the_text_around_the_peak(store: Store, dense: Latents, pa
 def test_coactivation_equals_the_dense_count(store: Store, dense: Latents) -> None:
     index = 4
     with_it = dense[dense[:, index] > 0] > 0
-    found, sampled = coactive(store, index, n=39)
+    together, sampled = coactive(store, index, n=39)
     assert sampled == len(with_it)
-    shares = dict(found)
     expected = {i: s for i, s in enumerate(with_it.mean(0)) if s > 0 and i != index}
-    assert shares == pytest.approx(expected)
-    excess = [share - store.density[other] for other, share in found]
+    assert dict(together) == pytest.approx(expected)
+    excess = [share - store.density[other] for other, share in together]
     assert excess == sorted(excess, reverse=True)
     assert coactive(store, 0) == ([], 0)
-
-
-def find(store: Store, notes: dict[int, Noted], **wanted: Any) -> npt.NDArray[np.int64]:
-    return find_in(store, Notes(notes, store.d_sae), **wanted)
 
 
 NOTES = {
@@ -76,9 +70,25 @@ NOTES = {
 }
 
 
-def test_everything_by_index(store: Store) -> None:
-    assert find(store, {}).tolist() == list(range(store.d_sae))
-    assert find(store, {}, descending=True).tolist() == list(range(store.d_sae))[::-1]
+def found(store: Store, **wanted: Any) -> list[int]:
+    indices: list[int] = find(store, Notes(NOTES, store.d_sae), **wanted).tolist()
+    return indices
+
+
+@pytest.mark.parametrize(
+    ("wanted", "first"),
+    [
+        ({}, [0, 1, 2]), ({"descending": True}, [39, 38, 37]),
+        ({"sort": "label"}, [3, 5, 7, 0]), ({"sort": "label", "descending": True}, [7, 5, 3, 0]),
+        ({"sort": "score"}, [7, 3, 0]), ({"sort": "score", "descending": True}, [3, 7, 0]),
+    ],
+)
+def test_sorted_with_those_of_which_nothing_is_said_last(
+    store: Store, wanted: dict[str, Any], first: list[int]
+) -> None:
+    indices = found(store, **wanted)
+    assert indices[: len(first)] == first
+    assert sorted(indices) == list(range(store.d_sae))
 
 
 @pytest.mark.parametrize(("sort", "column"), [("density", "fired"), ("max", "max")])
@@ -86,44 +96,26 @@ def test_everything_by_index(store: Store) -> None:
 def test_sorted_by_numbers(store: Store, sort: str, column: str, descending: bool) -> None:
     values = getattr(store, column)
     expected = sorted(range(store.d_sae), key=lambda i: (-values[i] if descending else values[i], i))
-    assert find(store, {}, sort=sort, descending=descending).tolist() == expected
+    assert found(store, sort=sort, descending=descending) == expected
 
 
-def test_sorted_by_notes_with_the_others_last(store: Store) -> None:
-    assert find(store, NOTES, sort="label")[:3].tolist() == [3, 5, 7]
-    assert find(store, NOTES, sort="label", descending=True)[:4].tolist() == [7, 5, 3, 0]
-    assert find(store, NOTES, sort="score")[:3].tolist() == [7, 3, 0]
-    assert find(store, NOTES, sort="score", descending=True)[:2].tolist() == [3, 7]
-    assert len(find(store, NOTES, sort="score")) == store.d_sae
-
-
-def test_filters(store: Store) -> None:
-    assert find(store, NOTES, show="labelled").tolist() == [3, 5, 7]
-    assert find(store, NOTES, show="starred").tolist() == [7, 9]
-    assert set(find(store, NOTES, show="unlabelled").tolist()) == set(range(store.d_sae)) - {3, 5, 7}
-    assert find(store, {}, show="dead").tolist() == np.flatnonzero(store.fired == 0).tolist()
-    assert 0 in find(store, {}, show="dead")
-    assert 0 not in find(store, {}, show="live")
-    assert 1 in find(store, {}, show="dense")
-
-
-def test_search_in_labels_tokens_and_indices(store: Store) -> None:
-    assert {3, 5} <= set(find(store, NOTES, search="ships").tolist())
-    assert 3 in find(store, NOTES, search="WHALES ships")
-    assert 3 not in find(store, NOTES, search="ships nothing")
-    found = find(store, {}, search="king")
-    expected = [
-        i for i in range(store.d_sae)
-        if any("king" in store.text_of(int(t)).casefold() for t in store.peak_tokens[i] if t >= 0)
-    ]
-    assert found.tolist() == expected
-    assert 12 in find(store, {}, search="12")
-    assert len(find(store, NOTES, search="no such thing at all")) == 0
-
-
-def test_unknown_values(store: Store) -> None:
-    with pytest.raises(ConfigError, match="'weird'"):
-        find(store, {}, sort="weird")
-    with pytest.raises(ConfigError) as caught:
-        find(store, {}, show="sleeping")
-    assert caught.value.where == "show"
+def test_filters_and_searches(store: Store) -> None:
+    assert found(store, show="labelled") == [3, 5, 7]
+    assert found(store, show="starred") == [7, 9]
+    assert set(found(store, show="unlabelled")) == set(range(store.d_sae)) - {3, 5, 7}
+    dead = np.flatnonzero(store.fired == 0).tolist()
+    assert found(store, show="dead") == dead
+    assert found(store, show="live") == sorted(set(range(store.d_sae)) - set(dead))
+    assert (0 in dead, 1 in found(store, show="dense")) == (True, True)
+    peaks = [[store.text_of(int(t)) for t in row if t >= 0] for row in store.peak_tokens]
+    kings = {i for i, texts in enumerate(peaks) if any("king" in text for text in texts)}
+    assert set(found(store, search="king")) == kings | {7}
+    assert {3, 5} <= set(found(store, search="ships"))
+    assert 3 in found(store, search="WHALES ships")
+    assert 3 not in found(store, search="ships nothing")
+    assert 12 in found(store, search="12")
+    assert found(store, search="no such thing at all") == []
+    for name, value in (("sort", "weird"), ("show", "sleeping")):
+        with pytest.raises(ConfigError, match=f"'{value}'") as caught:
+            found(store, **{name: value})
+        assert caught.value.where == name
