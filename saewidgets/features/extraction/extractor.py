@@ -47,32 +47,7 @@ from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evalua
 from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE
 
-_INTERVAL = 0.1  # seconds between two events
-
-
-class ReadingProgress:
-    """Emits `Progress` in tokens; the rate is that since reading began."""
-
-    def __init__(self, emit: Emit, total: int) -> None:
-        self._emit, self._total = emit, total
-        self._first: tuple[float, int] | None = None
-        self._last, self._done = float("-inf"), 0
-
-    def at(self, done: int, phase: str = "reading") -> None:
-        """`done` tokens were read; a change of phase is told at once."""
-        now, self._done = time.monotonic(), done
-        if phase == "reading":
-            self._first = self._first or (now, done)
-            if done < self._total and now - self._last < _INTERVAL:
-                return
-        self._last = now
-        begun, first = self._first or (now, done)
-        rate = (done - first) / (now - begun) if now > begun and done > first else None
-        eta = (self._total - done) / rate if rate else None
-        self._emit(Progress(done=done, total=self._total, unit="tokens", rate=rate, eta_seconds=eta, phase=phase))
-
-    def phase(self, phase: str) -> None:
-        self.at(self._done, phase)
+_INTERVAL = 0.1  # seconds between two events of reading
 
 
 # A separator begins a document. A context that does not follow the one read before it in the packed tokens begins one
@@ -189,7 +164,9 @@ class _Extraction:
         self.encoder = Encoder(self.sae, packed.context_size)
         self.accumulator = Accumulator(self.sae.d_sae, self.config, self.device, self.hook_name)
         self.documents = Documents(packed.facts.separator, packed.facts.prepend_bos, packed.facts.joined)
-        self.progress = ReadingProgress(self.emit, len(self.contexts) * packed.context_size)
+        self.total = len(self.contexts) * packed.context_size  # tokens
+        self.told, self.told_at = 0, float("-inf")  # tokens, and when
+        self.begun: tuple[int, float] | None = None  # the same of the beginning of reading: the rate is that since then
         self.done = 0  # contexts that are accumulated
         self.saved = 0  # of them in the checkpoint
         self.measured: dict[int, tuple[Tensor, Tensor]] = {}  # batches that were only measured so far, by first context
@@ -299,7 +276,7 @@ class _Extraction:
                     self.control.check()
                     batches.append(self._forward(chunk + read))
                     read += len(batches[-1][0])
-                    self.progress.at((chunk + read) * length)
+                    self._tell((chunk + read) * length)
             except Interruption as interruption:
                 if interruption.request is Request.STOP and batches:
                     self._accumulate(batches, wanted[:read])
@@ -344,7 +321,7 @@ class _Extraction:
         """The norm above which a position does not count, from the first contexts."""
         if self.config.max_norm_ratio is None:
             return
-        self.progress.at(0, "measuring")
+        self._tell(0, "measuring")
         wanted = min(len(self.contexts), -(-NORM_TOKENS // self.packed.context_size))
         found, start = [], 0
         while start < wanted:
@@ -380,11 +357,24 @@ class _Extraction:
 
     # --- checkpoints and the end ----------------------------------------------------------------------
 
+    def _tell(self, done: int, phase: str = "reading") -> None:
+        """`done` tokens were read; a change of phase is told at once."""
+        now, self.told = time.monotonic(), done
+        if phase == "reading":
+            self.begun = self.begun or (done, now)
+            if done < self.total and now - self.told_at < _INTERVAL:
+                return
+        self.told_at = now
+        first, since = self.begun or (done, now)
+        rate = (done - first) / (now - since) if now > since and done > first else None
+        eta = (self.total - done) / rate if rate else None
+        self.emit(Progress(done=done, total=self.total, unit="tokens", rate=rate, eta_seconds=eta, phase=phase))
+
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.started
 
     def _save(self) -> None:
-        self.progress.phase("saving")
+        self._tell(self.told, "saving")
         state = {
             **self.state, "counts": self.counts, "norm_limit": self.norm_limit, "seconds": self._elapsed(),
             "documents": [self.documents.count, self.documents.previous],
@@ -404,34 +394,17 @@ class _Extraction:
                 folder.rmdir()
 
     def _finish(self) -> Manifest:
-        self.progress.phase("writing")
+        self._tell(self.told, "writing")
         contexts = self.contexts[: self.done]
-        vocabulary, text = vocabulary_of(self._tokens(contexts), TokenText(self.lm.tokenizer))
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "contexts": contexts, "vocabulary": vocabulary, **self.accumulator.finish()
-        }
-        manifest = self._manifest()
-        write_store(self.folder, arrays, manifest, text)
-        remove_checkpoints(self.folder / CHECKPOINT)
-        return manifest
-
-    def _tokens(self, contexts: npt.NDArray[np.int64]) -> list[int]:
-        """All that occur, ascending."""
-        seen = np.zeros(self.packed.facts.largest_id + 1, dtype=bool)
+        tokens: set[int] = set()
         for part in np.array_split(contexts, max(1, len(contexts) // 1024)):
-            ids = self.packed.contexts(part).ravel()
-            if len(ids) and ids.max() >= len(seen):  # BOS and separator may lie above the largest id of the text
-                seen = np.concatenate([seen, np.zeros(int(ids.max()) + 1 - len(seen), dtype=bool)])
-            seen[ids] = True
-        found: list[int] = np.flatnonzero(seen).tolist()
-        return found
-
-    def _manifest(self) -> Manifest:
+            tokens.update(np.unique(self.packed.contexts(part)).tolist())
+        vocabulary, text = vocabulary_of(sorted(tokens), TokenText(self.lm.tokenizer))
         config, sae = self.config, self.sae
         settings = config.to_data()
         if settings["corpus"] and settings["corpus"].get("strings"):
             settings["corpus"].pop("strings")  # maybe megabytes; the packed tokens hold the text
-        return Manifest(
+        manifest = Manifest(
             version=VERSION, d_sae=sae.d_sae, d_in=sae.d_in, hook_name=self.hook_name, model=self.lm.name,
             architecture=sae.architecture, tokens=self.packed.fingerprint, context_size=self.packed.context_size,
             n_contexts=self.done, n_documents=self.documents.count, n_tokens=self.counts["tokens"],
@@ -443,3 +416,7 @@ class _Extraction:
                 "stopped": self.done < len(self.contexts),
             },
         )
+        arrays = {"contexts": contexts, "vocabulary": vocabulary, **self.accumulator.finish()}
+        write_store(self.folder, arrays, manifest, text)
+        remove_checkpoints(self.folder / CHECKPOINT)
+        return manifest

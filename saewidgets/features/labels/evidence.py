@@ -37,9 +37,6 @@ class Example:
         peak: index of the token that the window was chosen for.
         kind: ``top`` (largest activations), ``interval`` (from an interval of activations), ``random``.
         document: which document it is from, if that is known.
-
-    Raises:
-        ConfigError: the lists differ in length, an activation is not finite, or `peak` is outside.
     """
 
     tokens: tuple[str, ...]
@@ -51,14 +48,10 @@ class Example:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         object.__setattr__(self, "activations", tuple(map(float, self.activations)))
-        for wrong, where, what in (
-            (len(self.tokens) != len(self.activations), "activations", "Give one activation per token."),
-            (not all(map(math.isfinite, self.activations)), "activations", "An activation is not a finite number."),
-            (not 0 <= self.peak < len(self.tokens), "peak", f"It is outside {len(self.tokens)} tokens."),
-            (self.kind not in KINDS, "kind", f"Use {', '.join(KINDS)}."),
-        ):
-            if wrong:
-                raise ConfigError(f"This is not an example. {what}", where=where)
+        fits = len(self.activations) == len(self.tokens) > self.peak >= 0 and self.kind in KINDS
+        if not fits or not all(map(math.isfinite, self.activations)):
+            hint = f"Give a finite activation per token, the peak's place, and a kind: {', '.join(KINDS)}."
+            raise ConfigError(f"This is not an example of {len(self.tokens)} tokens.", where="example", hint=hint)
 
     @property
     def value(self) -> float:

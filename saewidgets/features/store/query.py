@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -37,47 +36,26 @@ class Notes:
     """What is said about the latents of one extraction, arranged for lists; made anew when any of it changes."""
 
     def __init__(self, noted: Mapping[int, Noted], d_sae: int) -> None:
-        inside = sorted(index for index in noted if 0 <= index < d_sae)
+        inside = {index: noted[index] for index in sorted(noted) if 0 <= index < d_sae}
         self.d_sae = d_sae
-        self.indices = np.asarray(inside, dtype=np.int64)
-        self.labels = [noted[i].label.casefold() for i in inside]
-        self._labelled = np.asarray([bool(label) for label in self.labels], dtype=bool)
-        self._starred = np.asarray([noted[i].starred for i in inside], dtype=bool)
-        scores = [noted[i].score for i in inside]
-        self._scored = np.asarray([s is not None for s in scores], dtype=bool)
-        self._scores = np.asarray([0.0 if s is None else s for s in scores])
+        self._labels = {index: one.label.casefold() for index, one in inside.items() if one.label}
+        self._scores = {index: one.score for index, one in inside.items() if one.score is not None}
+        self.said, self.labelled = self._mask(inside), self._mask(self._labels)
+        self.starred = self._mask(index for index, one in inside.items() if one.starred)
 
-    def mask(self, which: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """``[d_sae]``: where `which`, one value per entry of `indices`, is true."""
+    def _mask(self, indices: Iterable[int]) -> npt.NDArray[np.bool_]:
         found = np.zeros(self.d_sae, dtype=bool)
-        found[self.indices[which]] = True
+        found[np.fromiter(indices, dtype=np.int64)] = True
         return found
-
-    @property
-    def labelled(self) -> npt.NDArray[np.bool_]:
-        return self.mask(self._labelled)
-
-    @property
-    def starred(self) -> npt.NDArray[np.bool_]:
-        return self.mask(self._starred)
 
     def with_words(self, words: list[str]) -> npt.NDArray[np.bool_]:
         """``[d_sae]``: latents whose label has all of `words` (in lower case)."""
-        hits = (bool(label) and all(word in label for word in words) for label in self.labels)
-        return self.mask(np.fromiter(hits, dtype=bool, count=len(self.labels)))
-
-    @cached_property
-    def _ranks(self) -> npt.NDArray[np.int64]:
-        """Place of each entry's label among the different labels."""
-        places = {label: place for place, label in enumerate(sorted(set(self.labels)))}
-        return np.asarray([places[label] for label in self.labels], dtype=np.int64)
+        return self._mask(i for i, label in self._labels.items() if all(word in label for word in words))
 
     def order(self, by: Literal["label", "score"], descending: bool) -> npt.NDArray[np.int64]:
         """The latents that have a label (a score), sorted; ties by index."""
-        having = self._labelled if by == "label" else self._scored
-        keys = (self._ranks if by == "label" else self._scores)[having]
-        order = np.argsort(-keys if descending else keys, kind="stable")
-        return np.asarray(self.indices[having][order])
+        having: Mapping[int, Any] = self._labels if by == "label" else self._scores
+        return np.asarray(sorted(having, key=having.__getitem__, reverse=descending), dtype=np.int64)
 
 
 def find(
@@ -127,7 +105,7 @@ def _shown(store: Store | None, notes: Notes, show: Show) -> npt.NDArray[np.bool
     if show in ("labelled", "starred"):
         return notes.labelled if show == "labelled" else notes.starred
     if store is None:
-        keep = notes.mask(np.ones(len(notes.indices), dtype=bool))
+        keep = notes.said
     elif show in ("dead", "live"):
         return np.asarray((store.fired == 0) == (show == "dead"))
     elif show == "dense":

@@ -117,7 +117,7 @@ def test_whatever_is_broken_is_a_failure_of_its_latent() -> None:
 
     run = label_features([0, 1, 2, 9], named, Broken("king", "queen", "ship"))
     assert [x.index for x in run.labels] == [0, 2]
-    assert "finite" in run.failures[0].error
+    assert "not an example" in run.failures[0].error
     assert "There is no latent 9." in run.failures[1].error
     run = label_features([0], lambda messages: 3, Fixed("king"))  # type: ignore[arg-type, return-value] # on purpose
     assert "int instead of text" in run.failures[0].error

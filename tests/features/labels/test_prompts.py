@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -214,19 +215,10 @@ def test_the_largest_activation_is_shown_unless_all_are_asked_evenly() -> None:
     assert min(spread) < 15
 
 
-@pytest.mark.parametrize(
-    ("arguments", "where"),
-    [
-        (((" a",), (1.0, 2.0), 0), "activations"),
-        (((" a",), (math.nan,), 0), "activations"),
-        (((" a",), (1.0,), 1), "peak"),
-        (((" a",), (1.0,), 0, "best"), "kind"),
-    ],
-)
-def test_a_broken_example_is_refused(arguments: tuple[object, ...], where: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        Example(*arguments)  # type: ignore[arg-type] # on purpose
-    assert caught.value.where == where
+@pytest.mark.parametrize("wrong", [((1.0, 2.0), 0), ((math.nan,), 0), ((1.0,), 1), ((1.0,), 0, "best")])
+def test_a_broken_example_is_refused(wrong: tuple[Any, ...]) -> None:
+    with pytest.raises(ConfigError, match="example"):
+        Example((" a",), *wrong)
 
 
 def test_windows_are_cut_around_their_peak() -> None:
