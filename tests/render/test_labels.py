@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from saewidgets.formats import formats
-from saewidgets.render.labels import FORMATS, WRITTEN_FORMATS, name_of, sae_label, site_label
+from saewidgets.render.labels import FORMATS, WRITTEN_FORMATS, architecture_label, name_of, sae_label, site_label
 
 
 def test_formats_are_called_as_the_registry_calls_them() -> None:
@@ -34,6 +34,9 @@ def test_sites(hook_name: str | None, words: str) -> None:
 
 
 def test_architectures() -> None:
+    assert architecture_label({"architecture": "batchtopk", "k": 48}) == "BatchTopK k 48"
+    assert architecture_label({"architecture": "jumprelu", "l0_coefficient": 1.5e-3}) == "JumpReLU λ 1.5e-3"
+    assert architecture_label({"architecture": "standard", "l1_coefficient": 5}) == "Standard L1 5"
     assert sae_label("topk", k=32) == "TopK, k 32"
     assert sae_label("jumprelu", l0=82.0) == "JumpReLU, L0 82"
     assert sae_label("my_new_one") == "My new one"

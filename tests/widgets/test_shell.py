@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from importlib.metadata import version
+from inspect import getsource
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ipywidgets
 import pytest
+from ipykernel import kernelbase
+from ipykernel.comm import Comm
 from IPython.core.formatters import DisplayFormatter
 
+import saewidgets
 import saewidgets as sw
-from saewidgets.errors import CatalogError, ConfigError
-from saewidgets.widgets.commands import Commands, FieldsError, Table, command
+from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError
+from saewidgets.widgets.commands import Commands, FieldsError, Table, command, in_page_words
 from saewidgets.widgets.messages.training import PanelState
 from saewidgets.widgets.model import name_of_workspace
-from saewidgets.widgets.shell import Part
+from saewidgets.widgets.shell import _REROUTING as HOOK
+from saewidgets.widgets.shell import Part, unpin
 from tests.widgets.conftest import Sent, ask, wait_for
 
 Record = Callable[[Any], Sent]
@@ -291,3 +299,62 @@ def test_a_widget_shows_view_html_and_text_with_ipywidgets_7(name: str, monkeypa
         assert data["text/plain"] == repr(shown)
         assert "tatic copy" in data["text/html"]
         shown.close()
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        ("They were on a. If they were moved, say where to: ws.saes.locate(id, path).", "press Locate files"),
+        ("List them with ws.saes.list() or `saewidgets saes list`.", "It was deleted"),
+        ("Say where whole files are (locate), or download or import it again.", "Locate whole files"),
+    ],
+)
+def test_hints_name_buttons(hint: str, words: str) -> None:
+    error = in_page_words(NotFoundError("It is not there.", where="sae_1", hint=hint))
+    assert words in (error.hint or "")
+    assert "ws." not in (error.hint or "")
+    assert (error.what, error.where) == ("It is not there.", "sae_1")
+
+
+def test_what_uses_an_sae_is_said_in_words() -> None:
+    error = in_page_words(StateError("a is in use: a job of kind extraction (running) reads it.", hint="Wait."))
+    assert error.what == "a is in use: an extraction that is running reads it."
+    assert error.hint == "Wait."
+
+
+def test_names_of_arguments_are_no_places_on_a_page() -> None:
+    assert in_page_words(SAEWidgetsError("They differ.", where="b")).where is None
+    assert in_page_words(SAEWidgetsError("Damaged.", where="cfg.json")).where == "cfg.json"
+
+
+def test_no_hint_of_the_library_names_a_method_that_has_no_words_here() -> None:
+    folder = Path(saewidgets.__file__).parent / "workspace"
+    files = [folder / "saes.py", *(folder / "library").glob("*.py")]
+    hints = [hint for file in files for hint in re.findall(r'hint=f?"([^"]*)"', file.read_text("utf-8"))]
+    assert len(hints) > 20
+    for hint in hints:
+        said = in_page_words(SAEWidgetsError("x", hint=hint)).hint or ""
+        assert not re.search(r"\bws\.|\bsw\.|`saewidgets|tags=", said), hint
+
+
+def test_the_hook_is_silenced_on_a_real_comm() -> None:
+    comm = Comm.__new__(Comm)
+    if not hasattr(comm, HOOK):
+        pytest.skip(f"ipykernel {version('ipykernel')} does not re-route widget messages")
+    assert unpin(SimpleNamespace(comm=comm)) is True
+    assert getattr(comm, HOOK) is None  # what the kernel's router asks for
+    assert unpin(SimpleNamespace(comm=comm)) is False
+
+
+def test_the_kernel_still_reads_the_hook_as_we_expect() -> None:
+    """When this fails, ipykernel changed: see whether clicks during a running cell still arrive (tests/browser)."""
+    source = getsource(kernelbase)
+    if HOOK not in source:
+        pytest.skip(f"ipykernel {version('ipykernel')} does not re-route widget messages")
+    assert f'getattr(comm, "{HOOK}", None)' in source
+    assert "if route is not None" in source
+
+
+@pytest.mark.parametrize("widget", [SimpleNamespace(), SimpleNamespace(comm=None), SimpleNamespace(comm=object())])
+def test_nothing_happens_without_the_hook(widget: object) -> None:
+    assert unpin(widget) is False

@@ -49,14 +49,6 @@ def test_a_finished_download_has_all_its_bytes_and_its_sae() -> None:
     assert words.sae_of(job(JobStatus.RUNNING, result="sae_1")) is None
 
 
-def test_odd_records_make_cards_too() -> None:
-    bare = JobRecord("job_9", "download", JobStatus.QUEUED, "host/downloads")
-    card = words.card_of(bare)
-    assert (card.name, card.bytes_total, card.fraction) == ("job_9", 0, 0.0)
-    rate = words.card_of(job(progress=Progress(2000, 1000, "bytes", float("inf"), float("nan"))))
-    assert (rate.bytes_done, rate.rate, rate.eta_seconds) == (1000, None, None)
-
-
 @pytest.mark.parametrize(
     ("text", "paths", "path"),
     [

@@ -246,24 +246,7 @@ def test_it_follows_the_extractions(viewer: ExtractionViewer, ws: Workspace, ext
     browser.close()
 
 
-def test_changes_of_another_process_are_seen(
-    model: ViewerModel, ws: Workspace, ext: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model.show(ViewerView(extraction_id=ext))
-    model.read()
-    before = model.state().features_revision
-    monkeypatch.setattr(ws.features, "revision", lambda wanted: -1.0)
-    model.mark_changed()
-    model.read()
-    assert model.state().features_revision == before + 1
-
-
 # ------------------------------------------------------------------------------------------------ below the list
-
-
-def test_steering_is_handed_on(call: Callable[..., Any], sae: str, steered: list[tuple[str, int]]) -> None:
-    assert call("steer_feature", index=7) is None
-    assert steered == [(sae, 7)]
 
 
 def test_other_widgets_open_below(

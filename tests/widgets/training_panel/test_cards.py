@@ -6,31 +6,15 @@ import dataclasses
 import json
 import math
 
-import pytest
-
-from saewidgets.config import BatchTopKConfig, JumpReLUConfig, StandardConfig, TopKConfig, TrainingConfig
+from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo
 from saewidgets.render import runs_html
-from saewidgets.render.labels import architecture_label
 from saewidgets.widgets.messages.training import CheckpointRow
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.training_panel.state import card_of, checkpoint_rows
 from saewidgets.widgets.values import number, settings_of, show_value
 from tests.widgets.seeded_runs import make_record
-
-
-@pytest.mark.parametrize(
-    ("sae", "label"),
-    [
-        (TopKConfig(), "TopK k 32"),
-        (BatchTopKConfig(k=48), "BatchTopK k 48"),
-        (JumpReLUConfig(l0_coefficient=1.5e-3), "JumpReLU λ 1.5e-3"),
-        (StandardConfig(l1_coefficient=5), "Standard L1 5"),
-    ],
-)
-def test_architecture_in_a_few_words(sae: TopKConfig, label: str) -> None:
-    assert architecture_label(sae.to_data()) == label
 
 
 def test_a_running_card() -> None:
