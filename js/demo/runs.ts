@@ -3,7 +3,6 @@ import {
   type Card,
   type CheckResult,
   type CompareState,
-  type ComparisonData,
   type DetailsData,
   type Done,
   EMPTY_STATE,
@@ -11,6 +10,7 @@ import {
   type Over,
   type PanelCommand,
   type PanelState,
+  type SettingRow,
   type StoreRow,
   type TemplateRow,
 } from "../src/lib/wire";
@@ -31,7 +31,7 @@ interface Scene {
   stores: StoreRow[];
   checkpoints: object[];
   details: Partial<DetailsData>;
-  comparison: ComparisonData;
+  comparison: { rows: SettingRow[] };
   notice: PanelState["notice"];
 }
 interface Real {
@@ -145,7 +145,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     train_longer: () => this.add([{ name: "demo-l2-topk-k24-longer" }]),
     compare: ({ training_ids }) => this.setState({ compare: this.compare(training_ids ?? []) }),
     open_sae: ({ sae_id }) => this.setState({ sae_shown: sae_id }) ?? { sae_id },
-    comparison: ({ training_ids }) => ({ ...scene.comparison, training_ids }),
+    comparison: () => scene.comparison.rows,
     pictures: ({ figure }) => {
       const names = figure === "charts" ? ["loss", "l0", "fvu"] : ["pareto"];
       return names.map((name) => ({ name, width: 640, height: 400, svg: SVG }));

@@ -136,10 +136,7 @@ def figure(
     frame: Frame = PAPER,
     says: str = "",
 ) -> Drawing:
-    """Draw `marks` (the first at the back), on paper all cut off at the axes but for the words.
-
-    `says` is the text in place of the picture, if the title is not enough.
-    """
+    """Draw `marks` (the first at the back), on paper cut off at the axes; `says`: the text in place of it."""
     rows = _rows(legend, frame)
     fx = _scale(x, frame.left, frame.end)
     fy = _scale(y, frame.bottom, frame.top)

@@ -58,12 +58,7 @@ def join(children: Any, separator: str = "") -> Html:
 
 
 def table(columns: Mapping[str, str], rows: Iterable[tuple[Sequence[Any], str]], empty: str) -> Html:
-    """A table, or the words `empty` where there is no row.
-
-    Args:
-        columns: heading → style of its cells.
-        rows: cells, and what stands below them; "" for nothing.
-    """
+    """A table of rows (cells, and a note below them), or the words `empty`; `columns`: heading → style of its cells."""
     body = []
     for cells, note in rows:
         drawn = (tag("td", cell, style=style) for cell, style in zip(cells, columns.values(), strict=True))
@@ -110,16 +105,7 @@ def facts_card(title: str, facts: Mapping[str, Any]) -> Html:
 
 
 def static_copy(title: str, of: str, state: Mapping[str, Any], *parts: Any, about: str = "", more: str = ".") -> Html:
-    """The last state of a widget, marked as such.
-
-    Args:
-        title: of the copy.
-        of: what it is a copy of.
-        state: the widget's: its workspace and its time are said.
-        parts: what it shows.
-        about: said before the workspace.
-        more: the end of the sentence.
-    """
+    """The last state of a widget, marked as a copy `of` it; `about` is said before the workspace, `more` at the end."""
     at = state["updated_at"]
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else "–"
     mark = f"Static copy of the {of} ({about}{state['workspace']}), as of {when}{more}"
@@ -153,14 +139,7 @@ def step_of(value: float, largest: float) -> int:
 
 
 def marked(tokens: Iterable[tuple[str, float]], largest: float, peak: int, look: Look) -> Html:
-    """Tokens with their shades, plain text where they have none; leading spaces are outside of the shade.
-
-    Args:
-        tokens: text and activation.
-        largest: the activation of the darkest shade.
-        peak: the place of the strongest, which is marked in any case.
-        look: of a shade.
-    """
+    """Tokens (text and activation) with their shades, the darkest at `largest`; leading spaces have none."""
     parts: list[str] = []
     for place, (text, value) in enumerate(tokens):
         step = step_of(value, largest)

@@ -181,14 +181,7 @@ def extractions_page(state: Mapping[str, Any]) -> Html:
 def feature_page_html(
     page: Mapping[str, Any], activations: Iterable[float], state: Mapping[str, Any], *, name: str
 ) -> Html:
-    """The extraction viewer: the page of a feature.
-
-    Args:
-        page: the fields of `messages.features.FeaturePage`.
-        activations: of the tokens of all examples, one after another.
-        state: of the viewer.
-        name: of the SAE.
-    """
+    """The extraction viewer: a `FeaturePage` with the activations of all its examples, one after another."""
     labels, notes = page["notes"]["labels"], page["notes"]["notes"]
     title = f"Feature {page['index']}" + (f": {labels[0]['text']}" if labels else "")
     numbers = (

@@ -25,12 +25,7 @@ S = TypeVar("S", bound=State)
 
 
 class Model(Generic[S]):
-    """What a widget shows of one workspace, read again (by `_read` of subclasses) when it was marked as changed.
-
-    Args:
-        workspace: what it is read from.
-        state: the first state.
-    """
+    """What a widget shows of one workspace, read again (by `_read` of subclasses) when it was marked as changed."""
 
     below: str = ""  # which widget stands below a box; "" for none
 

@@ -49,18 +49,12 @@ LEAST_HEIGHT = 80  # pixels
 COPY_EVERY = 5.0  # least seconds between two static copies of a widget in a notebook
 _ANSWERS_KEPT = 16  # for pages that did not hear them; one has few questions open at once
 _CLOSING = threading.Lock()  # held for a moment: one for all widgets is enough
-_REROUTING = "_reply_subshell_for"  # private to ipykernel 7.4; tests/widgets/test_subshells.py says when it changes
+_REROUTING = "_reply_subshell_for"  # private to ipykernel 7.4; tests/widgets/test_shell.py says when it changes
 
 
 @lru_cache(maxsize=16)
 def load_bundle(view: str) -> tuple[str, str]:
-    """`(javascript, css)` of the built frontend that draws `view`, read once per process.
-
-    The text of a bundle is part of every widget's state, so each family of widgets has its own.
-
-    Raises:
-        NotFoundError: they were not built (a source checkout without `npm run build`).
-    """
+    """`(javascript, css)` of the frontend that draws `view`; every family has one: each widget holds it as text."""
     texts = []
     for name in (_BUNDLES.get(view, "saewidgets.js"), "saewidgets.css"):
         try:
@@ -102,14 +96,7 @@ def unpin(widget: Any) -> bool:
 
 
 class Part(anywidget.AnyWidget):
-    """One view on the page: state goes out as the trait `state`, commands come in as messages.
-
-    Args:
-        view: which frontend of the shared bundle draws it (`"training_panel"`, …).
-        commands: what its page can ask for, and the state it draws.
-        theme: ``"auto"`` follows the notebook.
-        height: largest inner height in pixels of what scrolls.
-    """
+    """One view on the page: state goes out as the trait `state`, commands come in as messages."""
 
     _esm = t.Unicode().tag(sync=True)
     _css = t.Unicode().tag(sync=True)
@@ -281,10 +268,7 @@ class Shell:
     _copying: Publisher | None = None
 
     def _first_read(self, read: Callable[[], object] | None = None) -> None:
-        """Read what is shown first.
-
-        The widget is drawn all the same if it fails, says so, and its publisher tries again.
-        """
+        """Read what is shown first; where that fails the widget is drawn all the same and says so."""
         try:
             (read or self._model.read)()
         except SAEWidgetsError as error:
@@ -408,10 +392,7 @@ class Shell:
 
 
 class Box(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
-    """A widget below which others open, one at a time; each is made when it is first shown.
-
-    Its trait `selected`, or another that says what was chosen, follows the model.
-    """
+    """A widget below which others open, one at a time; each is made when it is first shown."""
 
     children: Any
 

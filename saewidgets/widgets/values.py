@@ -94,11 +94,7 @@ def job_fields(record: Any, done: int, total: int) -> dict[str, Any]:
 
 
 def path_from(text: str) -> Path:
-    """A path as the user typed it; relative ones count from the folder of the notebook.
-
-    Raises:
-        ConfigError: it is empty, or no path.
-    """
+    """A path as the user typed it; relative ones count from the folder of the notebook."""
     typed = text.strip().strip("\"'")
     if not typed or "\0" in typed:
         raise ConfigError("No folder was given.", where="path", hint="Enter a path on the kernel's machine.")

@@ -46,7 +46,6 @@ export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "
 export type GroupActionName = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete";
 export interface Imported { sae_id: string; name: string }
 export interface SettingRow { name: string; label: string; values: string[]; differs: boolean }
-export interface ComparisonData { training_ids: string[]; names: string[]; rows: SettingRow[] }
 export interface ComparisonTableData { columns: string[]; rows: ((string | boolean | number | null)[])[] }
 export interface TemplateRow { id: string; name: string; description: string; favorite: boolean; model: string; hook_name: string; corpus: string; architecture: string; d_sae: number | null; updated_at: number }
 export interface TemplatesData { templates: TemplateRow[]; total: number }
@@ -250,7 +249,7 @@ export type SteeringCommand =
 export interface Answers {
   check: CheckResult;
   checkpoint_action: Started | Imported;
-  comparison: ComparisonData;
+  comparison: SettingRow[];
   comparison_table: ComparisonTableData;
   create: Started;
   details: DetailsData;

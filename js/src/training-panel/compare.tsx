@@ -8,7 +8,7 @@ import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
 import { Pick } from "../lib/kit";
 import { num, Table } from "../lib/table";
-import type { CompareState, ComparisonData, SettingRow, YAxis } from "../lib/wire";
+import type { CompareState, SettingRow, YAxis } from "../lib/wire";
 import { StandIn, savePictures } from "./figures";
 import type { Store } from "./store";
 
@@ -46,7 +46,7 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
         />
       </div>
       <div class="bd notes">
-        <Answered of={asked}>{(data) => <Settings data={data} compare={compare} />}</Answered>
+        <Answered of={asked}>{(settings) => <Settings settings={settings} compare={compare} />}</Answered>
       </div>
       <Pareto store={store} compare={compare} />
     </section>
@@ -55,16 +55,16 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
 
 const SIDE_BY_SIDE = 8; // runs; more of them are rows
 
-function Settings({ data, compare }: { data: ComparisonData; compare: CompareState }) {
+function Settings({ settings, compare }: { settings: readonly SettingRow[]; compare: CompareState }) {
   const [all, setAll] = useState(false);
-  const rows = all ? data.rows : data.rows.filter((row) => row.differs);
+  const rows = all ? settings : settings.filter((row) => row.differs);
   return (
     <>
       <div class="row">
         <h3>{all ? "All settings" : "Settings that differ"}</h3>
         <div class="sp" />
         <Checkbox label="Show all settings" checked={all} onChange={setAll}>
-          {`Show all ${data.rows.length}`}
+          {`Show all ${settings.length}`}
         </Checkbox>
       </div>
       {compare.names.length > SIDE_BY_SIDE ? (

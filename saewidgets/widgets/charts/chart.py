@@ -119,14 +119,7 @@ NOTHING = (0.1, 1.0)  # the range of a y axis, linear or logarithmic, on which t
 
 
 class Plot:
-    """A figure of two axes, a caption above it, and the scales that it owns: a reader zooms with wheel and mouse.
-
-    Args:
-        on_zoom: called (on the kernel's handler thread) when a reader zoomed or panned.
-        height: in pixels.
-        margin: of the figure, in pixels.
-        options: what else a `bqplot.Figure` takes.
-    """
+    """A figure of two axes, a caption above it, and its own scales; `on_zoom` is called on a handler thread."""
 
     scales: tuple[Any, ...] = ()  # those whose range is chosen here, unless a reader chose it
 
@@ -239,19 +232,14 @@ class Slot(NamedTuple):
 
 
 class Chart(Plot):
-    """The lines of one metric.
+    """The lines of one metric; all charts of a panel share the scale `x`."""
 
-    Args:
-        title: what it shows.
-        unit: of the newest values, or ``""``.
-        x: the scale that all charts of a panel share.
-        on_zoom: as of `Plot`.
-    """
-
-    def __init__(self, title: str, unit: str, x: bqplot.LinearScale, on_zoom: Callable[[], None]) -> None:
+    def __init__(
+        self, title: str, name: str, unit: str, x: bqplot.LinearScale, on_zoom: Callable[[], None]
+    ) -> None:
         margin = {"top": 6, "bottom": 34, "left": 44, "right": 12}
         super().__init__(on_zoom, HEIGHT, margin, padding_y=0.04, scale_x=x)
-        self.title, self.unit, self.look, self._x = title, unit, ChartState(), x
+        self.title, self.name, self.unit, self.look, self._x = title, name, unit, ChartState(), x
         self._slots: dict[int, Slot] = {}
         self._whole = self.own(bqplot.LinearScale(min=0.0, max=1.0))  # joints span the height, whatever the zoom
         self._new_scale()
@@ -365,13 +353,7 @@ class Chart(Plot):
     # --------------------------------------------------------------------------------------------- pictures
 
     def picture(self, against: str, x: Axis, runs: Sequence[RunLine]) -> Picture:
-        """The chart as it stands, zoom included, with title, names of the axes and legend; always on white.
-
-        Args:
-            against: "tokens", "steps" or "time".
-            x: the axis that all charts share.
-            runs: those that have values.
-        """
+        """The chart as it stands, zoom included, with title, names of the axes and legend; always on white."""
         right = extent([run.curve.x for run in runs])[1]
         alone = len(runs) == 1
         marks = [mark for run in runs for mark in self._picture_marks(run, right, alone)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import bqplot
 import ipywidgets
@@ -18,27 +17,13 @@ from saewidgets.widgets.charts.series import Charted, Read, Series
 from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
 
-
-class Spec(NamedTuple):
-    """One chart: its title, its metric, the unit of the newest values."""
-
-    title: str
-    name: str
-    unit: str = ""
-
-
-CHARTS = (Spec("Loss", "loss"), Spec("L0", "l0", "per token"), Spec("FVU", "fvu"))
-NAMES = tuple(spec.name for spec in CHARTS)
+CHARTS = (("Loss", "loss", ""), ("L0", "l0", "per token"), ("FVU", "fvu", ""))  # title, metric, unit of newest values
+NAMES = tuple(name for _, name, _ in CHARTS)
 NO_POINTS = 1.0  # where an x axis ends on which there are no points
 
 
 class Charts:
-    """Owned by one panel; `update` and `close` are called from its publisher thread alone.
-
-    Args:
-        read: reads metrics, see `series.Read`.
-        on_zoom: called (on the kernel's handler thread) when somebody zoomed or panned.
-    """
+    """Owned by one panel; `update` and `close` are called from its publisher thread alone."""
 
     def __init__(self, read: Read, on_zoom: Callable[[], None]) -> None:
         self._read = read
@@ -47,7 +32,7 @@ class Charts:
         self._x = bqplot.LinearScale(min=0.0)
         self._right: float | None = None  # where the x axis ends unless somebody zoomed; None: where the points do
         unpin(self._x)
-        self.charts = tuple(Chart(spec.title, spec.unit, self._x, on_zoom) for spec in CHARTS)
+        self.charts = tuple(Chart(*each, self._x, on_zoom) for each in CHARTS)
         # Empty while there is nothing to draw: a figure without size makes bqplot complain in the page's console.
         self.box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
         self.box.add_class("sw-charts")
@@ -67,7 +52,7 @@ class Charts:
         except BaseException:
             self._series = {}  # what was told is lost: read all again
             raise
-        lines = [self._lines(spec, state.x_axis) for spec in CHARTS]
+        lines = [self._lines(chart.name, state.x_axis) for chart in self.charts]
         points = any(len(line.curve.x) for found in lines for line in found)
         if not points:
             self._end_x(NO_POINTS)  # first: while it goes, the last point has no place on an axis that fits no points
@@ -88,13 +73,13 @@ class Charts:
         if bool(self._series) != bool(self.box.children):
             self.box.children = tuple(chart.box for chart in self.charts) if self._series else ()
 
-    def _lines(self, spec: Spec, x_axis: str) -> list[RunLine]:
+    def _lines(self, name: str, x_axis: str) -> list[RunLine]:
         state, end = self._state, self._end(x_axis)
         found = []
         for series in self._series.values():
             record = series.run.record
-            curve = series.curve(spec.name, x_axis, positive=state.log_y, smoothing=state.smoothing, end=end)
-            newest = metric(spec.name, record.latest[spec.name]) if spec.name in record.latest else ""
+            curve = series.curve(name, x_axis, positive=state.log_y, smoothing=state.smoothing, end=end)
+            newest = metric(name, record.latest[name]) if name in record.latest else ""
             found.append(RunLine(record.name, series.run.slot, curve, series.joints(x_axis, end), newest))
         return found
 
@@ -146,8 +131,9 @@ class Charts:
     # --------------------------------------------------------------------------------------------- words and copies
 
     def _drawn(self, x_axis: str) -> list[tuple[Chart, list[RunLine]]]:
-        known = ([line for line in self._lines(spec, x_axis) if len(line.curve.x)] for spec in CHARTS)
-        return list(zip(self.charts, known, strict=True))
+        return [
+            (chart, [line for line in self._lines(chart.name, x_axis) if len(line.curve.x)]) for chart in self.charts
+        ]
 
     def pictures(self) -> list[Picture]:
         axis = self._state.x_axis
@@ -165,9 +151,9 @@ class Charts:
     def summaries(self) -> tuple[str, ...]:
         scale = "log" if self._state.log_y else "linear"
         return tuple(
-            f"{spec.title} against {self._state.x_axis}, {scale} scale. "
-            f"{'; '.join(_course(series, spec.name) for series in self._series.values())}."
-            for spec in (CHARTS if self._series else ())
+            f"{chart.title} against {self._state.x_axis}, {scale} scale. "
+            f"{'; '.join(_course(series, chart.name) for series in self._series.values())}."
+            for chart in (self.charts if self._series else ())
         )
 
     def close(self) -> None:

@@ -43,11 +43,7 @@ RIGHT_OF, ABOVE = 6, 14  # where a label stands beside its point; whole pixels, 
 
 
 class ParetoChart(Plot):
-    """L0 (logarithmic) against a measure of quality; a line joins the runs that no other beats.
-
-    Args:
-        on_zoom: as of `Plot`.
-    """
+    """L0 (logarithmic) against a measure of quality; a line joins the runs that no other beats."""
 
     def __init__(self, on_zoom: Callable[[], None]) -> None:
         super().__init__(on_zoom, HEIGHT, MARGIN, padding_y=0.0)
@@ -128,10 +124,7 @@ class ParetoChart(Plot):
         axes[0].label, axes[1].label = X_NAME, Y_NAMES[state.y_axis]
 
     def _labelled(self, state: CompareState, width: float, height: float) -> list[ParetoPoint]:
-        """The points whose label has room in a figure of this inner size: it lies on no marker and no other label.
-
-        Those compared choose first, then those on the line.
-        """
+        """The points whose label lies on no marker and no other label; those compared choose first."""
         if not self._has_ranges:
             return []
         low, high, bottom, top = self._bounds()
@@ -229,10 +222,7 @@ def _outside(point: ParetoPoint, y_axis: YAxis) -> bool:
 
 
 def in_view(points: Sequence[ParetoPoint], y_axis: YAxis) -> Sequence[ParetoPoint]:
-    """Those that the axes are fitted to: not a run that collapsed or diverged, beside which all others lie in a corner.
-
-    All of them where there are no others.
-    """
+    """Those that the axes are fitted to: no run that collapsed or diverged, beside which all others lie in a corner."""
     return [point for point in points if not _outside(point, y_axis)] or points
 
 

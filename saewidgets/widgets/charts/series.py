@@ -161,15 +161,7 @@ class Series:
         return np.maximum(x - started(self.run.record) + self._seconds, 0.0) if x_axis == "time" else x
 
     def curve(self, name: str, x_axis: str, *, positive: bool, smoothing: int, end: float = math.inf) -> Curve:
-        """The line of a metric.
-
-        Args:
-            name: the metric.
-            x_axis: as of `x`.
-            positive: the axis is logarithmic: values ≤ 0 cannot be drawn and are left out.
-            smoothing: 0 … 100, see `smooth`.
-            end: what stands to the right of it on the axis is left out.
-        """
+        """The line of a metric up to `end`; `positive`: the axis is logarithmic, without values ≤ 0."""
         x, y = self.x(x_axis), self.column(name)
         valid = np.isfinite(y) & (x <= end) & (y > (0 if positive else -np.inf))
         return make_curve(x[valid], y[valid], smoothing) if valid.any() else EMPTY
@@ -211,10 +203,7 @@ def bin_width(n: int, max_bins: int = MAX_BINS) -> int:
 
 
 def thin(x: Floats, y: Floats, max_bins: int = MAX_BINS) -> tuple[Floats, Floats]:
-    """At most `2 · max_bins` of the points: the smallest and the largest of every bin, in their order.
-
-    Spikes survive, unlike with averaging or with every n-th point.
-    """
+    """At most `2 · max_bins` of the points: the smallest and the largest of every bin, so that spikes survive."""
     n = len(x)
     if n <= 2 * max_bins:
         return x, y

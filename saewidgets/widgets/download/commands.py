@@ -94,10 +94,7 @@ class DownloadCommands(Commands):
 
     @command
     def hub_token(self, token: SecretStr | None = None) -> None:
-        """Keep an access token in memory for this widget, or forget it (None).
-
-        What cannot be a token is refused here, not at the next look; the one that is kept stays.
-        """
+        """Keep an access token in memory, or forget it; what cannot be one is refused, and the one kept stays."""
         text = token.get_secret_value() if token is not None else None
         self._hub.check_token(text)
         self._account_asked = False
@@ -118,10 +115,7 @@ class DownloadCommands(Commands):
         release: Annotated[str, Field(max_length=200)] = "",
         again: bool = False,
     ) -> Future[HubListing]:
-        """What is in a repository, or (`release`) in all repositories of a Gemma Scope release.
-
-        `again`: ask the hub, also where the answer is known from before.
-        """
+        """What is in a repository or a release; `again`: ask the hub, also where the answer is known from before."""
         if not self._account_asked:
             self._account_asked = True
             self._ask(self._account)  # its answer shows in the state

@@ -284,10 +284,7 @@ class ViewerCommands(Commands):
         text: Text | None = None,
         token: Index | None = None,
     ) -> LossEffectData:
-        """What it adds to the loss on the token after one, in nats.
-
-        That is a token of an example (`position` in the stream), or `token` of a typed `text`.
-        """
+        """What it adds to the loss on the token after one of an example (`position`) or of a text, in nats."""
         record = self._feature(extraction_id, index)
         at: dict[str, Any] = {"position": position} if text is None else {"text": text, "token": token}
         try:

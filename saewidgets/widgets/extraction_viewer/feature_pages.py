@@ -86,10 +86,7 @@ def _label(label: LabelRecord) -> FeatureLabel:
 def feature_page(
     extraction: ExtractionRecord, manifest: Any, data: Any, record: FeatureRecord, link: str
 ) -> Table[FeaturePage]:
-    """The page of one feature, with the buffer "activations": the values of all examples, one after another, float32.
-
-    `manifest` is that of the extraction's store, `data` what the store has of the feature.
-    """
+    """The page of one feature, with the values of all examples one after another; `data`: what the store has."""
     texts = Texts()
     values: list[Any] = []
     groups = tuple(_group(group, texts, values) for group in data.groups)

@@ -304,11 +304,7 @@ _FIELDS: dict[str, tuple[Literal["text", "integer", "share", "boolean"], str, st
 
 
 def form_fields(data: Mapping[str, Any], *, again: bool, needs_model: bool) -> tuple[ExtractionField, ...]:
-    """The fields of the dialog, with values from the data of an `ExtractionConfig`.
-
-    `again`: an extraction is tried again, perhaps with less memory or elsewhere; `needs_model`: the SAE does not say
-    which model it belongs to.
-    """
+    """The fields of the dialog; `again`: an extraction is tried again, perhaps with less memory or elsewhere."""
     shown = {"model": needs_model, "batch_size": again, "device": again}
     return tuple(_field(name, data[name]) for name in _FIELDS if shown.get(name, True))
 

@@ -27,9 +27,6 @@ ExtractionAct = Literal["pause", "resume", "cancel", "delete"]
 ExportKind = Literal["html", "json", "csv", "neuronpedia", "vectors", "labels_csv", "labels_jsonl", "interpretations"]
 
 
-# ---------------------------------------------------------------------------------------------------- state
-
-
 class LogitsJob(JobCard):
     """The job that computes the logit effects of all features of an extraction."""
 

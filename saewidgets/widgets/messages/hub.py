@@ -16,8 +16,6 @@ from saewidgets.widgets.messages.wire import DeviceInfo, JobCard, State, Wire
 PAGE = 2000  # rows of one answer: about 400 kB of JSON
 DownloadAction = Literal["pause", "resume", "cancel", "retry", "clear"]
 
-# ---------------------------------------------------------------------------------------------------- state
-
 
 class DownloadCard(JobCard):
     """One download. Bytes count what the hub sends; a cached file counts as done."""

@@ -15,9 +15,6 @@ SaeSort = Literal["newest", "oldest", "name", "model", "layer", "d_sae", "size"]
 Below = Literal["download", "extractions", "steering"]
 
 
-# ---------------------------------------------------------------------------------------------------- state
-
-
 class SaeCard(Wire):
     """One SAE as the list shows it."""
 

@@ -24,8 +24,6 @@ PresetAction = Literal["save", "load", "delete"]
 Place = Annotated[int, Field(ge=0)]
 Strength = Annotated[float, Field(ge=-1e6, le=1e6)]
 
-# ---------------------------------------------------------------------------------------------------- state
-
 
 class SteeringSae(Wire):
     """An SAE whose features can be added."""

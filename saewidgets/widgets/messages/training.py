@@ -9,9 +9,6 @@ from pydantic import Field
 from saewidgets.widgets.messages.wire import DeviceInfo, JobCard, Setting, State, Wire
 from saewidgets.workspace.training.advice import Advice
 
-# ---------------------------------------------------------------------------------------------------- state
-
-
 Value = float | str | None  # non-finite ones are the strings "NaN", "Infinity", "-Infinity"; None: not measured
 XAxis = Literal["tokens", "steps", "time"]
 XRange = Literal["active", "all"]
@@ -295,9 +292,6 @@ class Picture(Wire):
     svg: str
 
 
-# ---------------------------------------------------------------------- several runs, comparisons, templates
-
-
 Ids = Annotated[tuple[str, ...], Field(max_length=1000)]
 CheckpointAction = Literal["continue", "import", "delete"]
 TemplateAct = Literal["rename", "favorite", "unfavorite", "delete"]
@@ -319,14 +313,6 @@ class SettingRow(Wire):
     label: str
     values: tuple[str, ...]
     differs: bool
-
-
-class ComparisonData(Wire):
-    """Settings side by side, in the order of the form."""
-
-    training_ids: tuple[str, ...]
-    names: tuple[str, ...]
-    rows: tuple[SettingRow, ...] = ()
 
 
 class ComparisonTableData(Wire):

@@ -56,10 +56,7 @@ class BrowserCommands(Commands):
 
     @command
     def browse_saes(self, **changes: Unpack[SaeChanges]) -> None:
-        """Show other SAEs; the page of cards comes as state.
-
-        Only the fields that are sent change, so that two views cannot undo each other's changes.
-        """
+        """Only the fields that are sent change, so that two views cannot undo each other's changes."""
         self._model.browse(changes)
         self._wake()
 
@@ -70,11 +67,7 @@ class BrowserCommands(Commands):
 
     @command
     def show_below(self, what: Below, shown: bool, sae_id: str | None = None) -> None:
-        """Open or close the download widget, the extraction viewer or the steering widget below the browser.
-
-        With `sae_id` the dialog *Start extraction* opens with that SAE chosen (*Extract* on a card), or features are
-        looked up in it (*Steering* on a card).
-        """
+        """Open or close a widget below the browser, for an SAE if one is given (*Extract*, *Steering* on a card)."""
         if shown and sae_id is not None:
             record = self._saes.get(sae_id)
             if record.state == "missing":

@@ -101,10 +101,7 @@ def selected_of(record: SAERecord) -> SelectedSae:
 
 
 def facets_of(facets: Mapping[str, Mapping[Any, int]], query: SaeQuery | None = None) -> SaeFacets:
-    """The values of each filter with their counts; what is not known is no choice.
-
-    What `query` has chosen stays among them with a count of 0 when the other filters leave none of it.
-    """
+    """The values of each filter with their counts; what `query` has chosen stays among them, with a count of 0."""
     names = {"source": SOURCES, "architecture": ARCHITECTURES, "format": FORMATS}
 
     def choices(facet: str) -> tuple[Choice, ...]:
@@ -174,10 +171,7 @@ def histograms_of(statistics: Mapping[str, Any]) -> tuple[Histogram, ...]:
 
 
 def histogram_of(data: Any, title: str, x_label: str, what: str, digits: int = 3) -> Histogram | None:
-    """One histogram ``{"edges", "counts", "min", "max", "mean", "zeros"}``; None if there is none, or it is broken.
-
-    Values that cannot be told apart with `digits` significant digits are said once: "all 1.00".
-    """
+    """One histogram of `ws.saes.statistics`; None if there is none, or it is broken."""
     if not isinstance(data, Mapping):
         return None
     edges = [float(edge) for edge in data.get("edges") or ()]

@@ -357,11 +357,7 @@ def _text(text: Any, changed: Sequence[int]) -> SteeringText:
 
 
 def changes(one: Sequence[int], other: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Which tokens of each of two texts the other does not have at the corresponding place.
-
-    Texts are aligned, so that what comes again after a difference is not marked; very long ones are compared place by
-    place.
-    """
+    """Which tokens of each of two texts the other does not have at the corresponding place, once they are aligned."""
     if max(len(one), len(other)) > _ALIGNED:
         same = {at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a == b}
         return tuple(at for at in range(len(one)) if at not in same), tuple(
@@ -377,10 +373,7 @@ def changes(one: Sequence[int], other: Sequence[int]) -> tuple[tuple[int, ...], 
 
 
 def copied(config: SteeringConfig, names: dict[str, str], generated: Any, swept: Any) -> str:
-    """Everything as plain text: the configuration as JSON, with the names of its SAEs by id, then the last results.
-
-    Each result says what it was made with where that differs from the configuration as it is set now.
-    """
+    """Everything as plain text; each result says what it was made with where that is not as it is set now."""
     parts = ["# Steering", _settings(config, names)]
     if generated is not None:
         parts.append(f"\n## Texts of {generated.model}, seed {generated.config.seed}")

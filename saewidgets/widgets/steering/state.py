@@ -73,10 +73,7 @@ class SteeringModel(Model[SteeringState]):
         self, record: Any, index: int, *, strength: float | None = None, mode: str = "add_max",
         a_max: float | None = None, label: str = "",
     ) -> str:
-        """Add a feature of an SAE (a record of the library); the key of its row, also where it was there before.
-
-        Without a strength it gets the one to begin with as soon as that is known (`set_suggestion`).
-        """
+        """The key of its row, also where it was there; without a strength it gets one as soon as that is known."""
         if not 0 <= index < record.d_sae:
             raise ConfigError(
                 f"There is no feature {index}: {record.name} has {record.d_sae:,}.", where="index",
@@ -241,10 +238,7 @@ class SteeringModel(Model[SteeringState]):
         return self._results.get(kind)
 
     def set_gauge(self, ratio: float | None, number: int, *, replace: bool = True) -> None:
-        """What was measured on the prompt, unless a run has begun since the one of this number.
-
-        Without `replace` only where nothing is known yet.
-        """
+        """What was measured on the prompt, unless a run has begun since; without `replace` only where none is."""
         with self._lock:
             if self.run.number == number and not self.running and (replace or self._state.gauge.ratio is None):
                 over = "steered tokens of the prompt" if ratio is not None else ""

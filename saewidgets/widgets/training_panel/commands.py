@@ -21,7 +21,6 @@ from saewidgets.widgets.messages.training import (
     ChartChange,
     CheckpointAction,
     CheckResult,
-    ComparisonData,
     ComparisonTableData,
     ConfigData,
     DetailsData,
@@ -33,6 +32,7 @@ from saewidgets.widgets.messages.training import (
     Over,
     PanelState,
     Picture,
+    SettingRow,
     Started,
     StoreRow,
     TemplateAct,
@@ -40,7 +40,7 @@ from saewidgets.widgets.messages.training import (
     YAxis,
 )
 from saewidgets.widgets.messages.wire import Done, Index
-from saewidgets.widgets.training_panel.compare import comparison, settings_of_run
+from saewidgets.widgets.training_panel.compare import setting_rows, settings_of_run
 from saewidgets.widgets.training_panel.form import form_data, transcoders
 from saewidgets.widgets.training_panel.state import BEST, HELD_OUT, PanelModel, checkpoint_rows, store_row, template_row
 from saewidgets.workspace.training.run_tables import table
@@ -112,10 +112,7 @@ class PanelCommands(ChartCommands):
 
     @command
     def form_schema(self, training_id: str | None = None, template_id: str | None = None) -> FormData:
-        """What the New training form needs before it opens.
-
-        With `training_id` (Edit and retry) or `template_id` the defaults are the settings of that run or template.
-        """
+        """The New training form, with the settings of a run (Edit and retry) or of a template."""
         workspace = self._workspace
         config = None
         if training_id:
@@ -129,10 +126,7 @@ class PanelCommands(ChartCommands):
 
     @command
     def check(self, config: ConfigData, over: Over | None = None) -> CheckResult:
-        """Validate the form and estimate. `config`: TrainingConfig data, maybe incomplete.
-
-        `over`: dotted names → the values that they take in several trainings of one job (`ws.trainings.create_many`).
-        """
+        """Validate the form, which may be incomplete, and estimate; `over` as in `ws.trainings.create_many`."""
         return CheckResult.model_validate(dict(self._trainings.validate(config, over)))
 
     @command
@@ -287,8 +281,8 @@ class PanelCommands(ChartCommands):
         return tuple(i for _, i in sorted(zip(map(jobs.index, jobs), ids, strict=True)))
 
     @command
-    def comparison(self, training_ids: Ids) -> ComparisonData:
-        return comparison(self._model.records(training_ids))
+    def comparison(self, training_ids: Ids) -> tuple[SettingRow, ...]:
+        return tuple(setting_rows(self._model.records(training_ids)))
 
     @command
     def comparison_table(self, training_ids: Ids) -> ComparisonTableData:
@@ -314,10 +308,7 @@ class PanelCommands(ChartCommands):
     def save_template(
         self, name: str, config: ConfigData | None = None, training_id: str | None = None, replace: bool = False
     ) -> dict[Literal["template_id"], str]:
-        """Keep what the form holds, or (`training_id`) the settings of a run.
-
-        Without `replace`, a name that is taken is a `Failure` with `where` = "name".
-        """
+        """Keep what the form holds, or the settings of a run; a name that is taken is a failure at "name"."""
         kept: Any = config
         if training_id is not None:
             kept = self._trainings.get(training_id).template_config()

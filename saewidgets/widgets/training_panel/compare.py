@@ -16,7 +16,6 @@ from saewidgets.render.static_views import tile_values
 from saewidgets.widgets.charts.pareto import HIGHER_IS_BETTER, Y_NAMES
 from saewidgets.widgets.messages.training import (
     CompareState,
-    ComparisonData,
     ParetoPoint,
     ResultRow,
     Scope,
@@ -39,10 +38,7 @@ _ON_HELD_OUT_TEXT: dict[YAxis, tuple[str, ...]] = {
 
 
 def scope_of(record: TrainingRecord) -> str:
-    """What must be the same for FVU and CE recovered of two runs to mean the same.
-
-    A transcoder reconstructs what another hook point holds than the one it reads.
-    """
+    """What must be the same for FVU and CE recovered of two runs to mean the same."""
     return "\n".join((record.model, record.hook_name, str(record.config.get("hook_name_out") or "")))
 
 
@@ -81,17 +77,8 @@ def results(records: Sequence[TrainingRecord]) -> tuple[ResultRow, ...]:
     return tuple(rows)
 
 
-def comparison(records: Sequence[TrainingRecord]) -> ComparisonData:
-    """The settings of runs side by side, under the names that the form gives them."""
-    return ComparisonData(
-        training_ids=tuple(record.id for record in records),
-        names=tuple(record.name for record in records),
-        rows=tuple(setting_rows(records)),
-    )
-
-
 def settings_of_run(record: TrainingRecord) -> tuple[Setting, ...]:
-    """The settings of one run, as `comparison` shows them."""
+    """The settings of one run, as a comparison shows them."""
     return tuple(Setting(name=row.name, label=row.label, value=row.values[0]) for row in setting_rows([record]))
 
 
@@ -141,14 +128,7 @@ def compare_state(
     scope: str,
     zoomed: bool,
 ) -> CompareState:
-    """All that the page draws of a comparison, but the settings.
-
-    Args:
-        records: all runs of the workspace, for the Pareto view.
-        compared: those side by side.
-        series: training id → number of its line.
-        y_axis, scope, zoomed: how the Pareto view stands.
-    """
+    """All that the page draws of a comparison, but the settings; `records` are all runs, for the Pareto view."""
     shown, scopes = in_scope(records, scope)
     points = pareto_points(shown, y_axis)
     return CompareState(
@@ -182,10 +162,7 @@ def in_scope(records: Sequence[TrainingRecord], scope: str) -> tuple[list[Traini
 
 
 def pareto_points(records: Iterable[TrainingRecord], y_axis: YAxis) -> tuple[ParetoPoint, ...]:
-    """Runs with both numbers, the sparsest first.
-
-    Those that are preliminary are not on the front and beat no other; nor are those that are no better than none.
-    """
+    """Runs with both numbers, the sparsest first; preliminary ones, and those no better than none, are no front."""
     found = []
     for record in records:
         l0, y = measured(record, "l0"), measured(record, y_axis)
@@ -208,10 +185,7 @@ def pareto_points(records: Iterable[TrainingRecord], y_axis: YAxis) -> tuple[Par
 
 
 def preliminary(record: TrainingRecord, y_axis: YAxis) -> str:
-    """Why a run's numbers do not stand beside those of others: it has not ended well, or nothing was held out.
-
-    "" where they do.
-    """
+    """Why a run's numbers do not stand beside those of others; "" where they do."""
     if record.status not in _ENDED_WELL:
         return "stopped without saving" if record.status is JobStatus.CANCELLED else record.status.value
     held_out = all(name in record.latest for name in _ON_HELD_OUT_TEXT[y_axis])

@@ -9,46 +9,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from saewidgets.config import TrainingConfig
 from saewidgets.config.base import Config
 from saewidgets.config.sae import SAEConfig
 from saewidgets.render.labels import choice_label
-from saewidgets.widgets.messages.training import FormData, FormField
+from saewidgets.widgets.messages.training import FormData, FormField, Section
 from saewidgets.widgets.messages.wire import DeviceInfo
 from saewidgets.widgets.values import LARGEST_SAFE, corpus_text
 from saewidgets.workspace.trainings import demo_config
 
-Section = Literal["model", "where", "sae", "training", "advanced"]
-
 # In the order in which the form shows them; every other field follows under "advanced".
-SECTIONS: dict[str, Section] = {
-    "model": "model",
-    "corpus": "model",
-    "context_size": "model",
-    "precision": "model",
-    "hook_name": "where",
-    "sae.architecture": "sae",
-    "hook_name_out": "sae",
-    "sae.d_sae": "sae",
-    "sae.k": "sae",
-    "sae.l1_coefficient": "sae",
-    "sae.l0_coefficient": "sae",
-    "sae.bandwidth": "sae",
-    "sae.sparsity_loss": "sae",
-    "sae.target_l0": "sae",
-    "sae.widths": "sae",
-    "sae.skip_scale": "sae",
-    "sae.learn_skip": "sae",
-    "sae.aux_k": "sae",
-    "name": "training",
-    "tokens": "training",
-    "batch_size": "training",
-    "optimizer.lr": "training",
-    "device": "training",
-    "seed": "training",
-}
+_SHOWN: dict[Section, tuple[str, ...]] = {
+    "model": ("model", "corpus", "context_size", "precision"),
+    "where": ("hook_name",),
+    "sae": (
+        "sae.architecture", "hook_name_out", "sae.d_sae", "sae.k", "sae.l1_coefficient", "sae.l0_coefficient",
+        "sae.bandwidth", "sae.sparsity_loss", "sae.target_l0", "sae.widths", "sae.skip_scale", "sae.learn_skip",
+        "sae.aux_k",
+    ),
+    "training": ("name", "tokens", "batch_size", "optimizer.lr", "device", "seed"),
+}  # fmt: skip
+SECTIONS = {name: section for section, names in _SHOWN.items() for name in names}
 # Headings of the advanced settings, in their order: by name, else by what stands before the dot.
 GROUPS = {
     "sae": "Autoencoder", "dead_window_tokens": "Dead latents", "resampling": "Dead latents",
@@ -72,13 +55,9 @@ EMPTY = {
     "activations.exclude_token_ids": "none", "activations.seqpos_slice": "all",
     "evaluation.every_steps": "ten times per run", "checkpoints.every_steps": "ten times per run",
 }  # fmt: skip
-TYPES: dict[str, Literal["text", "integer", "number", "boolean"]] = {
-    "string": "text",
-    "integer": "integer",
-    "number": "number",
-    "boolean": "boolean",
-}
 DEVICE = re.compile(r"(^|[._])device$")  # the page draws these as lists, as it knows all devices
+
+
 def architectures() -> dict[str, type[SAEConfig]]:
     """Name → configuration class of every architecture that can be trained, in the order of the union."""
     union = get_args(TrainingConfig.model_fields["sae"].annotation)
@@ -132,50 +111,43 @@ def _fields_of(model: type[Config], prefix: str) -> list[FormField]:
     for key, raw in schema["properties"].items():
         name = f"{prefix}{key}"
         if name == "corpus":  # text on the page: "demo" or a path; `as_corpus` understands both
-            fields.append(_field(name, {**raw, "type": "string", "default": "demo"}))
+            given = {key: value for key, value in raw.items() if key not in ("anyOf", "$ref")}
+            fields.append(_field(name, {**given, "type": "string", "default": "demo"}, {}))
             continue
         annotation = model.model_fields[key].annotation
         if isinstance(annotation, type) and issubclass(annotation, Config):
             fields.extend(_fields_of(annotation, f"{name}."))
         elif "discriminator" not in raw:
-            fields.append(_field(name, _resolve(raw, definitions)))
+            fields.append(_field(name, raw, definitions))
     return fields
 
 
-def _resolve(raw: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """`anyOf [X, null]` as X with `optional`; `$ref` replaced by what it names."""
-    merged = dict(raw)
-    if "$ref" in merged:
-        merged = {**definitions[merged.pop("$ref").rsplit("/", 1)[-1]], **merged}
-    if "anyOf" in merged:
-        options = [option for option in merged.pop("anyOf") if option.get("type") != "null"]
-        merged = {**options[0], **merged, "optional": True}
-    return merged
-
-
-def _help(name: str, schema: Mapping[str, Any], has_choices: bool) -> str:
-    """The description. A list cannot be left empty: it has a choice for that, which says what it stands for."""
-    text = str(schema.get("description", ""))
-    return text.partition(" Empty: ")[0] if has_choices or DEVICE.search(name) else text
-
-
-def _field(name: str, schema: Mapping[str, Any]) -> FormField:
+def _field(name: str, raw: Mapping[str, Any], definitions: Mapping[str, Any]) -> FormField:
+    schema = dict(raw)
+    if "$ref" in schema:
+        schema = {**definitions[schema.pop("$ref").rsplit("/", 1)[-1]], **schema}
+    optional = "anyOf" in schema  # a type, or null
+    if optional:
+        schema = {**next(option for option in schema.pop("anyOf") if option.get("type") != "null"), **schema}
     choices = tuple(str(choice) for choice in schema.get("enum", ()))
     minimum = schema.get("minimum", schema.get("exclusiveMinimum"))
     maximum = schema.get("maximum", schema.get("exclusiveMaximum")) if name != "context_size" else None  # the model's
-    section = SECTIONS.get(name, "advanced")
+    section, kind = SECTIONS.get(name, "advanced"), schema.get("type", "string")
+    words = str(schema.get("description", ""))
+    if choices or DEVICE.search(name):  # a list has a choice for what an empty field would stand for, which says so
+        words = words.partition(" Empty: ")[0]
     return FormField(
         name=name,
         label=str(schema.get("title", name.rsplit(".", 1)[-1])),
-        help=_help(name, schema, bool(choices)),
-        type="choice" if choices else TYPES[str(schema.get("type", "string"))],
+        help=words,
+        type="choice" if choices else "text" if kind == "string" else kind,
         choices=choices,
         words=tuple(choice_label(name, choice) for choice in choices),
         default=schema.get("default"),
         minimum=minimum if minimum is None or abs(minimum) <= LARGEST_SAFE else None,
         maximum=maximum if maximum is None or abs(maximum) <= LARGEST_SAFE else None,
-        optional=bool(schema.get("optional", False)),
-        empty=EMPTY[name] if schema.get("optional") else "",
+        optional=optional,
+        empty=EMPTY[name] if optional else "",
         section=section,
         group=GROUPS.get(name) or GROUPS[name.rpartition(".")[0]] if section == "advanced" else "",
     )
@@ -203,10 +175,7 @@ def form_data(
     config: Mapping[str, Any] | None = None,
     stores: Mapping[str, str] | None = None,
 ) -> FormData:
-    """Fields, the values the form starts with (those of `config`: Edit and retry), devices, suggestions.
-
-    `stores`: the names of activation stores by id, for those that are suggested.
-    """
+    """Fields, what the form starts with (Edit and retry: `config`), devices, suggestions, names of stores."""
     fields = form_fields()
     defaults = {field.name: field.default for field in fields}
     of_model: dict[str, dict[str, Any]] = {}

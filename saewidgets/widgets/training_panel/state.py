@@ -283,13 +283,7 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
 def checkpoint_rows(
     records: Iterable[CheckpointRecord], best_metric: str, columns: Mapping[str, Any]
 ) -> tuple[CheckpointRow, ...]:
-    """The table of checkpoints, newest first; one that was kept for two reasons says both.
-
-    Args:
-        records: the checkpoints of a run, with the newest metrics of when they were written.
-        best_metric: what the best one is chosen by: on held-out text, where that is measured.
-        columns: the metrics `HELD_OUT` of the run, as `Trainings.metric_columns` has them.
-    """
+    """The table of checkpoints, newest first; `columns`: the metrics `HELD_OUT` of the run."""
     at: dict[int, dict[str, float]] = {}
     for metric, column in HELD_OUT.items():
         for step, value in zip(columns["step"], columns[column], strict=True):
@@ -316,13 +310,7 @@ def checkpoint_rows(
 
 
 def store_row(record: ActivationStoreRecord, settings: dict[str, Any], *, two_hooks: bool = False) -> StoreRow:
-    """One store as the form lists it.
-
-    Args:
-        record: the store.
-        settings: what a training takes from it, by dotted name.
-        two_hooks: the autoencoder reads one hook point and reconstructs another.
-    """
+    """One store as the form lists it; `settings`: what a training takes from it, by dotted name."""
     return StoreRow.of(
         record,
         model=record.model or "",

@@ -157,22 +157,22 @@ def test_what_has_not_ended_well_or_was_not_held_out_is_preliminary(ws: Workspac
 
 def test_settings_side_by_side_are_those_of_the_form(commands: PanelCommands, model: PanelModel) -> None:
     found = commands.comparison(training_ids=("sweep_16", "jump_1.5"))
-    rows = {row.label: row for row in found.rows}
+    rows = {row.label: row for row in found}
     assert rows["Architecture"].values == ("TopK", "JumpReLU")
     assert rows["Active latents (k)"].values == ("16", "–")
     assert rows["Active latents (k)"].differs
     assert rows["Model"].values == ("gpt2", "gpt2")  # no choice: as it was typed
     assert not rows["Model"].differs
     assert rows["Dataset"].values == ("demo", "demo")
-    assert [row.label for row in found.rows][:2] == ["Model", "Dataset"]  # the order of the form
-    shown = {row.name: row.values for row in found.rows}
+    assert [row.label for row in found][:2] == ["Model", "Dataset"]  # the order of the form
+    shown = {row.name: row.values for row in found}
     assert shown["sae.sparsity_loss"] == ("–", "Step (L0)")
     assert shown["device"] == ("Automatic", "Automatic")
     for field in form_fields():
         if field.choices and field.name in shown:
             assert set(shown[field.name]) <= {*field.words, "–"}, field.name
     alone = settings_of_run(model.records(["sweep_16"])[0])
-    rows_alone = commands.comparison(training_ids=("sweep_16", "sweep_24")).rows
+    rows_alone = commands.comparison(training_ids=("sweep_16", "sweep_24"))
     assert [(row.name, row.label, row.value) for row in alone] == [(r.name, r.label, r.values[0]) for r in rows_alone]
 
 
@@ -182,11 +182,11 @@ def test_settings_with_one_label_are_told_apart(
     change(ws, "sweep_16", config=TrainingConfig(model="gpt2", sae=StandardConfig(d_sae=16_384)).to_data())
     model.mark_changed()
     model.read()
-    labels = [row.label for row in commands.comparison(training_ids=("sweep_16", "jump_1.5")).rows]
+    labels = [row.label for row in commands.comparison(training_ids=("sweep_16", "jump_1.5"))]
     assert len(set(labels)) == len(labels)
     assert {"Sparsity coefficient (l1_coefficient)", "Sparsity coefficient (l0_coefficient)"} < set(labels)
     alone = commands.comparison(training_ids=("jump_1.5",))
-    assert "Sparsity coefficient" in [row.label for row in alone.rows]
+    assert "Sparsity coefficient" in [row.label for row in alone]
 
 
 def test_the_comparison_for_a_program(
