@@ -20,7 +20,7 @@ from saewidgets.formats.archives import read_pickled
 from saewidgets.formats.tensors import read_tensors
 from saewidgets.sae import SAE, create_sae, inference_sae
 from tests.formats.samples import SAMPLES
-from tests.formats.weights import D_IN, assert_close, assert_computes, draw, torched
+from tests.formats.weights import D_IN, assert_close, draw, torched
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 EXPORTS = GOLDEN / "dictionary_learning_exports"  # tools/check_export_dictionary_learning.py
@@ -66,7 +66,6 @@ def test_the_package_computes_what_we_do(name: str, dict_class: str) -> None:
     assert trainer(EXPORTS / name)["dict_class"] == dict_class
     for key in ("f", "y"):
         assert_close(ours[key].numpy(), theirs[key].numpy(), 1e-5)
-    assert_computes(load_sae(EXPORTS / name), ours["x"].numpy(), theirs["f"].numpy(), theirs["y"].numpy())
 
 
 @pytest.mark.parametrize("name", CLASSES)

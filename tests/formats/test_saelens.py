@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.formats import describe, detect_format, load_sae, save_sae
-from saewidgets.formats.saelens import FILES, SHIPPED
+from saewidgets.formats.saelens import FILES
 from saewidgets.sae import SAE, InferenceJumpReLU, StandardSAE, TopKSAE, create_sae
 from tests.formats.weights import edit
 
@@ -25,7 +25,6 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "saelens"
 EXPORTS = Path(__file__).resolve().parents[1] / "golden" / "exports"  # tools/check_export_saelens.py
 EXPORTED_SAES = sorted(path.parent.name for path in EXPORTS.glob("*/trained.json"))
 EXPORTED_LOADED = sorted(path.name for path in EXPORTS.glob("loaded_*"))
-GOLDEN_SAES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
 
 
 def small(name: str = "standard", **settings: Any) -> SAE:
@@ -35,25 +34,6 @@ def small(name: str = "standard", **settings: Any) -> SAE:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return save_sae(small(), tmp_path / "sae")
-
-
-# --- what sae-lens itself wrote --------------------------------------------------------------------------------------
-
-
-def test_the_golden_files_are_there() -> None:
-    assert {"standard", "topk", "topk_rescaled", "jumprelu", "batchtopk_exported"} <= set(GOLDEN_SAES)
-    assert {"standard", "topk", "jumprelu", "batchtopk"} <= set(EXPORTED_SAES)
-
-
-@pytest.mark.parametrize("name", GOLDEN_SAES)
-def test_an_sae_saved_by_sae_lens_computes_the_same_here(name: str) -> None:
-    assert detect_format(GOLDEN / name) == "saelens"
-    sae, expected = load_sae(GOLDEN / name), load_file(GOLDEN / name / "expected.safetensors")
-    f = sae.encode(expected["x"])
-    if name == "topk_rescaled":  # same function, with the decoder's norms moved into the encoder
-        assert torch.equal(f > 0, expected["f"] > 0)
-    assert torch.allclose(f, expected["f"], rtol=1e-5, atol=1e-6)
-    assert torch.allclose(sae(expected["x"]), expected["y"], rtol=1e-5, atol=1e-5)
 
 
 def test_thresholds_of_zero_stay_exactly_zero() -> None:
@@ -97,19 +77,11 @@ def test_what_is_written_is_what_sae_lens_opened(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", EXPORTED_LOADED)
 def test_saes_from_elsewhere_are_written_as_sae_lens_opened_them(name: str, tmp_path: Path) -> None:
     kept = EXPORTS / name
-    sae, expected = load_sae(kept), load_file(kept / "expected.safetensors")
-    assert torch.allclose(sae.encode(expected["x"]), expected["f"], rtol=1e-5, atol=1e-5)
-    assert torch.allclose(sae(expected["x"]), expected["y"], rtol=1e-5, atol=1e-5)
-    written = save_sae(sae, tmp_path / "sae")
+    written = save_sae(load_sae(kept), tmp_path / "sae")
     assert json.loads((written / "cfg.json").read_text()) == json.loads((kept / "cfg.json").read_text())
     found, opened = load_file(written / "sae_weights.safetensors"), load_file(kept / "sae_weights.safetensors")
     assert found.keys() == opened.keys()
     assert all(torch.equal(found[key], tensor) for key, tensor in opened.items())
-
-
-def test_every_architecture_of_sae_lens_was_opened_there() -> None:
-    architectures = {json.loads((EXPORTS / name / "cfg.json").read_text())["architecture"] for name in EXPORTED_LOADED}
-    assert architectures == set(SHIPPED)
 
 
 def test_metadata_is_strict_json(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from saewidgets.formats import describe, detect_format, load_sae, save_sae
+from saewidgets.formats import describe, load_sae, save_sae
 from saewidgets.formats.adapters import hook_of_module
 from tests.formats.weights import assert_computes, draw, inputs, torched, write_json
 
@@ -29,20 +29,6 @@ def write(folder: Path, config: dict[str, Any], **more: torch.Tensor) -> Path:
 
 
 # --- what sparsify itself wrote --------------------------------------------------------------------------------------
-
-
-def test_the_golden_files_are_there() -> None:
-    assert {name.partition("/")[0] for name in SAES} == {
-        "topk", "expansion", "groupmax", "skip", "transcoder", "skip_transcoder", "groupmax_skip_transcoder",
-    }
-
-
-@pytest.mark.parametrize("name", SAES)
-def test_an_sae_saved_by_sparsify_computes_the_same_here(name: str) -> None:
-    assert detect_format(GOLDEN / name) == "sparsify"
-    sae, expected = load_sae(GOLDEN / name), load_file(GOLDEN / name / "expected.safetensors")
-    assert_computes(sae, *(expected[key].numpy() for key in ("x", "f", "y")))
-    assert sae.is_transcoder == ("transcoder" in name)
 
 
 def test_hook_names_are_those_of_the_folders() -> None:

@@ -1,28 +1,20 @@
-"""A hub on the loopback interface that speaks the endpoints huggingface_hub uses, with faults on demand.
-
-    python -m tests.hub.server --port 8799 [--latency 0.2] [--bandwidth 5000000] [--large 300]
-    HF_ENDPOINT=http://127.0.0.1:8799 jupyter lab
-
-What a server that runs in another process was asked is read from GET /_seen (`?forget=1` starts anew).
-"""
+"""A hub on the loopback interface that speaks the endpoints huggingface_hub uses, with faults on demand."""
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import re
-import sys
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from tests.hub.repos import Repo, git_sha, large, published
+from tests.hub.repos import Repo, git_sha, published
 
 TOKENS = {"hf_readeraaaaaaaaaaaaaaaaaaaaaaaaaaaa": "reader", "hf_writerbbbbbbbbbbbbbbbbbbbbbbbbbbbb": "writer"}
 BLOCK = 1 << 16
@@ -169,11 +161,6 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.latency:
             time.sleep(self.hub.latency)
         path = urlsplit(self.path).path
-        if path == "/_seen":
-            rows = [asdict(seen) for seen in self.hub.seen if not seen.path.startswith("/_")]
-            if "forget" in self.path:
-                self.hub.seen.clear()
-            return self._json(rows)
         if fault := self.hub.fault(self.command, path, "latency"):
             time.sleep(fault.value)
         fault = self.hub.fault(self.command, path, "status", "hang", "redirect")
@@ -441,26 +428,3 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value.encode("ascii", "replace").decode())
         self.end_headers()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=8799)
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds before every answer")
-    parser.add_argument("--bandwidth", type=float, default=0.0, help="bytes per second of one connection")
-    parser.add_argument("--large", type=int, default=0, help="also serve lab/large, an SAE of so many megabytes")
-    options = parser.parse_args()
-    with Hub(port=options.port) as hub:
-        if options.large:
-            hub.state.add([large(options.large)])
-        hub.state.latency, hub.state.bandwidth = options.latency, options.bandwidth
-        sys.stdout.write(f"HF_ENDPOINT={hub.endpoint}\n")
-        for repo in hub.state.repos.values():
-            sys.stdout.write(f"  {repo.repo_id}  {len(repo.files)} files\n")
-        sys.stdout.flush()
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()

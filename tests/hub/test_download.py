@@ -26,7 +26,7 @@ from saewidgets.hub.errors import (
     TruncatedFileError,
     WrongHashError,
 )
-from saewidgets.hub.transfer import DownloadPlan, discard, download, plan_download
+from saewidgets.hub.transfer import Downloaded, DownloadPlan, discard, download, plan_download
 from tests.hub.conftest import switch_offline
 from tests.hub.repos import Repo, below, large, saelens_files
 from tests.hub.server import TOKENS, Hub
@@ -66,6 +66,20 @@ class Stopper:
 
 def partials(client: HubClient) -> list[Path]:
     return sorted(client.cache_dir.rglob("*.incomplete"))
+
+
+def blob(client: HubClient, weights: bytes) -> Path:
+    """Where the weights of `big` are while they arrive."""
+    folder = client.cache_dir / "models--lab--big" / "blobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{sha(weights)}.incomplete"
+
+
+def assert_arrives(weights: bytes, client: HubClient, reference: str = "lab/big/sae") -> Downloaded:
+    done = download(reference, client=client)
+    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
+    assert not partials(client)
+    return done
 
 
 def test_a_download_lies_where_other_tools_look(
@@ -165,27 +179,13 @@ def test_pause_keeps_what_arrived_and_resume_goes_on(hub: Hub, client: HubClient
     hub.state.bandwidth = 0
     hub.forget()
     plan = plan_download(reference, client=client)
-    assert plan.missing_bytes == len(weights) - held + (plan.total_bytes - len(weights)) - _small_cached(client)
-    done = download(reference, client=client)
+    small = sum(path.stat().st_size for path in client.cache_dir.rglob("blobs/*") if path.suffix != ".incomplete")
+    assert plan.missing_bytes == plan.total_bytes - held - small
+    assert_arrives(weights, client)
     [seen] = hub.requests(WEIGHTS)
     assert seen.headers["range"] == f"bytes={held}-"
-    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
-    assert not partials(client)
-
-
-def _small_cached(client: HubClient) -> int:
-    return sum(path.stat().st_size for path in client.cache_dir.rglob("blobs/*") if path.suffix != ".incomplete")
-
-
-def test_what_arrived_is_thrown_away_by_name(hub: Hub, client: HubClient) -> None:
-    reference, _ = big(hub)
-    hub.state.bandwidth = 20e6
-    stopper, plans = Stopper(Request.CANCEL, 2_000_000), []
-    with pytest.raises(Interruption):
-        download(reference, client=client, emit_progress=stopper.progress, check=stopper.check, on_plan=plans.append)
-    assert discard(plans[0].partials) > 1_000_000
-    assert not partials(client)
-    assert discard(plans[0].partials) == 0
+    partial.write_bytes(weights[:held])
+    assert (discard(plan.partials), discard(plan.partials), partials(client)) == (held, 0, [])
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "blobs/x", "x.incomplete", "blobs/../y/blobs/x.incomplete"])
@@ -195,29 +195,24 @@ def test_only_unfinished_downloads_are_thrown_away(tmp_path: Path, path: str) ->
         discard([target])
 
 
-def test_a_download_that_was_killed_goes_on(hub: Hub, client: HubClient) -> None:
-    """After a kill the partial file may end anywhere."""
+@pytest.mark.parametrize("before", ["killed", "longer", "whole", "whole but wrong", "a link"])
+def test_what_is_left_of_another_download(hub: Hub, client: HubClient, before: str, tmp_path: Path) -> None:
+    """After a kill the partial file may end anywhere; what cannot be right is not gone on with, nor followed."""
     reference, weights = big(hub, 4)
-    blobs = client.cache_dir / "models--lab--big" / "blobs"
-    blobs.mkdir(parents=True)
-    (blobs / f"{sha(weights)}.incomplete").write_bytes(weights[:1_234_567])
-    done = download(reference, client=client)
-    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
-    assert hub.requests(WEIGHTS)[0].headers["range"] == "bytes=1234567-"
-
-
-@pytest.mark.parametrize("junk", ["longer", "whole", "whole but wrong"])
-def test_a_partial_file_that_cannot_be_right(hub: Hub, client: HubClient, junk: str) -> None:
-    reference, weights = big(hub, 4)
-    content = {"longer": weights + b"x", "whole": weights, "whole but wrong": b"x" * len(weights)}[junk]
-    blobs = client.cache_dir / "models--lab--big" / "blobs"
-    blobs.mkdir(parents=True)
-    (blobs / f"{sha(weights)}.incomplete").write_bytes(content)
-    if junk == "whole but wrong":
+    (tmp_path / "mine").write_text("mine")
+    partial = blob(client, weights)
+    if before == "a link":
+        partial.symlink_to(tmp_path / "mine")
+    else:
+        partial.write_bytes({"killed": weights[:1_234_567], "longer": weights + b"x", "whole": weights}.get(
+            before, b"x" * len(weights)))  # fmt: skip
+    if before == "whole but wrong":
         with pytest.raises(WrongHashError):
             download(reference, client=client)
-    done = download(reference, client=client)
-    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
+    assert_arrives(weights, client)
+    if before == "killed":
+        assert hub.requests(WEIGHTS)[0].headers["range"] == "bytes=1234567-"
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -235,11 +230,10 @@ def test_a_file_with_a_wrong_hash_is_never_listed(hub: Hub, client: HubClient, n
 
 
 def test_a_connection_that_breaks_off_goes_on_where_it_stopped(hub: Hub, client: HubClient) -> None:
-    reference, weights = big(hub)
+    _, weights = big(hub)
     for cut in (1_000_000, 500_000, 1, 700_000):
         hub.fail(WEIGHTS, "cut", cut, times=1)
-    done = download(reference, client=client)
-    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
+    assert_arrives(weights, client)
     total, size = sum(seen.sent for seen in hub.requests(WEIGHTS)), len(weights)
     assert total < size + 4 * 400_000
     assert len(hub.requests(WEIGHTS)) == 5
@@ -255,7 +249,7 @@ def test_a_connection_that_never_holds_is_said_with_what_arrived(hub: Hub, clien
     [partial] = partials(client)
     assert sha(partial) == sha(weights[: partial.stat().st_size])
     hub.heal()
-    assert sha(download(reference, client=client).folder / "sae_weights.safetensors") == sha(weights)
+    assert_arrives(weights, client)
 
 
 def test_a_file_that_always_ends_early(hub: Hub, client: HubClient) -> None:
@@ -265,10 +259,10 @@ def test_a_file_that_always_ends_early(hub: Hub, client: HubClient) -> None:
 
 
 def test_a_server_without_ranges(hub: Hub, client: HubClient) -> None:
-    reference, weights = big(hub)
+    _, weights = big(hub)
     hub.fail(WEIGHTS, "cut", 2_000_000, times=1)
     hub.fail(WEIGHTS, "norange")
-    assert sha(download(reference, client=client).folder / "sae_weights.safetensors") == sha(weights)
+    assert_arrives(weights, client)
 
 
 def test_a_file_that_is_longer_than_listed_is_not_written(hub: Hub, client: HubClient) -> None:
@@ -280,7 +274,7 @@ def test_a_file_that_is_longer_than_listed_is_not_written(hub: Hub, client: HubC
         download(reference, client=client)
     assert sum(partial.stat().st_size for partial in partials(client)) <= len(weights)
     files["sae/sae_weights.safetensors"] = weights
-    assert sha(download(reference, client=client).folder / "sae_weights.safetensors") == sha(weights)
+    assert_arrives(weights, client)
 
 
 def test_the_commit_is_kept_when_the_branch_moves(hub: Hub, client_of: Make) -> None:
@@ -327,20 +321,7 @@ def test_a_disk_that_fills_up_while_writing(hub: Hub, client: HubClient, monkeyp
     assert "continues where it stopped" in str(error.value)
     monkeypatch.undo()
     switch_offline(monkeypatch, False)
-    done = download(reference, client=client)
-    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
-    assert done.fetched_bytes < len(weights)
-
-
-def test_a_partial_file_that_leads_elsewhere_is_not_followed(hub: Hub, client: HubClient, tmp_path: Path) -> None:
-    reference, weights = big(hub, 2)
-    (tmp_path / "mine").write_text("mine")
-    blobs = client.cache_dir / "models--lab--big" / "blobs"
-    blobs.mkdir(parents=True)
-    (blobs / f"{sha(weights)}.incomplete").symlink_to(tmp_path / "mine")
-    done = download(reference, client=client)
-    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
-    assert (tmp_path / "mine").read_text() == "mine"
+    assert assert_arrives(weights, client).fetched_bytes < len(weights)
 
 
 def test_a_cache_that_is_a_file(client_of: Make, tmp_path: Path) -> None:
