@@ -25,6 +25,9 @@ from saewidgets.config.translate import Translation, from_mistudio, from_saelens
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateError
 from saewidgets.settings import resolve_device
 
+if TYPE_CHECKING:
+    from saewidgets.records import TemplateRecord
+
 SETTINGS = settings(
     TrainingConfig, "name", "model", "corpus", "hook_name", "sae.architecture", "sae.d_sae", "sae.k",
     "sae.l1_coefficient", "sae.l0_coefficient", "tokens", "batch_size", "optimizer.lr", "context_size",
@@ -166,8 +169,6 @@ def presets() -> None:
     said = "Start one with saewidgets train --preset NAME; --json has the sources."
     answer(found, table(("preset", "model", "tokens", "what"), rows, right=(2,)), notes=[said])
 
-if TYPE_CHECKING:
-    from saewidgets.records import TemplateRecord
 
 templates = Group("Keep training configurations under names, and share them as files.")
 TemplateName = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Id or name of the template.")]

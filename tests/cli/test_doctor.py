@@ -1,14 +1,26 @@
-"""What the doctor finds, says and keeps to itself."""
+"""What the doctor finds, says and keeps to itself; JupyterLab on the tutorial; upgrades and copies of the catalog."""
 
 from __future__ import annotations
 
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from saewidgets import Workspace
+from saewidgets.catalog import Catalog, schema
 from saewidgets.cli import doctor
+from saewidgets.config import TrainingConfig
+from saewidgets.errors import CatalogError
+from saewidgets.workspace import Workspace
 from tests.cli.conftest import Invoke
 
 
@@ -80,3 +92,144 @@ def test_nothing_is_wrong_without_jupyterlab(invoke: Invoke, monkeypatch: pytest
     finding = _by_topic(done.json()["findings"])["jupyterlab"]
     assert (done.code, finding["level"]) == (0, "info")
     assert finding["hint"] == 'pip install "saewidgets[lab]"'
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
+    """What would have been started: (arguments, environment)."""
+    calls: list[tuple[list[str], dict[str, str]]] = []
+
+    monkeypatch.setattr(doctor, "_become", lambda arguments, environment: calls.append((arguments, environment)))
+    return calls
+
+
+def test_it_opens_a_copy_in_the_workspace(invoke: Invoke, started: list[Any], tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    done = invoke("--home", str(home), "lab", "--no-browser", "--port", "9999")
+    ((arguments, environment),) = started
+    assert done.code == 0, done
+    assert f"--ServerApp.root_dir={home / 'notebooks'}" in arguments
+    assert f"--LabApp.default_url=/lab/tree/{doctor.TUTORIAL}" in arguments
+    assert {"--no-browser", "--port=9999"} <= set(arguments)
+    assert environment["SAEWIDGETS_HOME"] == str(home)
+    assert (home / "notebooks" / doctor.TUTORIAL).read_bytes() == (doctor.tutorials() / doctor.TUTORIAL).read_bytes()
+
+
+def test_a_changed_copy_is_kept(invoke: Invoke, started: list[Any], home: Path) -> None:
+    own = home / "notebooks" / doctor.TUTORIAL
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    assert invoke("lab").code == 0
+    assert own.read_text() == "mine"
+
+
+def test_a_notebook_of_ones_own(invoke: Invoke, started: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "my own.ipynb").write_text("{}")
+    assert invoke("lab", str(tmp_path / "my own.ipynb")).code == 0
+    assert {f"--ServerApp.root_dir={tmp_path}", "--LabApp.default_url=/lab/tree/my%20own.ipynb"} <= set(started[0][0])
+
+
+def test_a_notebook_that_does_not_exist(invoke: Invoke, started: list[Any], tmp_path: Path) -> None:
+    done = invoke("lab", str(tmp_path / "none.ipynb"))
+    assert (done.code, started) == (3, [])
+
+
+def test_without_jupyterlab_it_says_what_to_install(
+    invoke: Invoke, started: list[Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    done = invoke("lab")
+    assert (done.code, started) == (1, [])
+    assert 'not installed here. To install it: pip install "saewidgets[lab]"' in done.err
+    assert not home.exists()
+
+
+def _status(url: str, deadline: float) -> int:
+    """The answer's status; the server prints its address just before it listens."""
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.URLError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+@pytest.mark.long
+def test_a_real_server_serves_the_notebook(start: Callable[..., subprocess.Popen[str]], home: Path) -> None:
+    process = start("lab", "--no-browser", "--port", "0")
+    found, ended = threading.Event(), threading.Event()
+    lines: list[str] = []
+
+    def read() -> None:
+        assert process.stderr
+        for line in process.stderr:
+            lines.append(line)
+            if re.search(r"http://127\.0\.0\.1:\d+/lab/tree/\S+\?token=", line):
+                found.set()
+        ended.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not found.wait(0.1):
+            assert not ended.is_set(), "".join(lines)
+            assert time.monotonic() < deadline, "".join(lines)
+        url = re.search(r"(http://127\.0\.0\.1:\d+)/lab/tree/(\S+)\?token=(\w+)", "".join(lines))
+        assert url
+        assert url[2] == doctor.TUTORIAL
+        assert _status(f"{url[1]}/api/contents/{url[2]}?content=0&token={url[3]}", deadline) == 200
+    finally:
+        process.terminate()
+        process.wait(30)
+        assert ended.wait(30), "the server outlived the command"
+
+
+def test_the_workspaces_own(invoke: Invoke, home: Path) -> None:
+    assert invoke("catalog", "upgrade").out == f"Made the catalog at schema version {schema.HEAD}.\n"
+    assert invoke("catalog", "upgrade").out.endswith("there is nothing to do.\n")
+    assert (home / "catalog.sqlite").is_file()
+
+
+def test_the_folder_may_stand_before_or_behind(invoke: Invoke, home: Path, tmp_path: Path) -> None:
+    made = {"before": None, "after": schema.HEAD}
+    assert invoke("--home", str(tmp_path / "a"), "catalog", "upgrade", "--json").json() == made
+    assert invoke("catalog", "upgrade", "--home", str(tmp_path / "b"), "--json").json() == made
+    assert (tmp_path / "a" / "catalog.sqlite").is_file()
+    assert (tmp_path / "b" / "catalog.sqlite").is_file()
+    assert not home.exists()
+
+
+def test_a_backup_opens_as_the_catalog_did(invoke: Invoke, home: Path) -> None:
+    assert "There is no catalog here" in invoke("catalog", "backup").err
+    with Workspace(home) as ws:
+        ws.templates.save("mine", TrainingConfig(model="demo"))
+        copy = Path(invoke("catalog", "backup", "--json").json()["backup"])
+    assert copy.parent == home / "backups"
+    (home / "catalog.sqlite").write_bytes(copy.read_bytes())
+    with Workspace(home) as ws:
+        assert [template.name for template in ws.templates.list()] == ["mine"]
+
+
+def test_a_shared_catalog(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that stands in for PostgreSQL: the command that the refusal names makes it usable."""
+    monkeypatch.setattr("saewidgets.catalog.catalog.sqlite_path", lambda url: None)
+    url = f"sqlite:///{tmp_path}/shared.sqlite"
+    with pytest.raises(CatalogError, match="saewidgets catalog upgrade"):
+        Catalog(tmp_path, url)
+    assert invoke("catalog", "upgrade", "--url", url, "--json").json() == {"before": None, "after": schema.HEAD}
+    Catalog(tmp_path, url).close()
+
+
+def test_what_cannot_be_upgraded_says_why(invoke: Invoke, home: Path) -> None:
+    invoke("catalog", "upgrade")
+    with sqlite3.connect(home / "catalog.sqlite") as connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+    done = invoke("catalog", "upgrade")
+    assert done.code == 1
+    assert "9999" in done.err
+    done = invoke("catalog", "upgrade", "--url", "nonsense://x")
+    assert done.code == 1
+    assert "does not name a database" in done.err

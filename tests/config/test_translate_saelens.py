@@ -1,19 +1,38 @@
-"""SAELens' configurations: what each setting becomes, and that nothing is left out in silence."""
+"""SAELens' configurations: what each setting becomes, and that nothing is left out in silence; the cfg.json of an SAE;
+and several SAEs, a group of the trainings that each would be alone."""
 
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from saewidgets.config import HubCorpus
+from saewidgets.config import HubCorpus, TrainingConfig
 from saewidgets.config.base import dotted
-from saewidgets.config.translate import from_mistudio, from_saelens, saelens_config
+from saewidgets.config.group import base_of, expand
+from saewidgets.config.translate import Translation, from_mistudio, from_saelens, saelens_config
 from saewidgets.errors import ConfigError, NotFoundError
-from tests.config.translated import remarks, with_settings
+from saewidgets.training.export import metadata
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RUNNER = GOLDEN / "saelens_runs" / "topk.json"  # written by the package itself
+
+
+def with_settings(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` with some settings changed; dotted names reach inside."""
+    for name, value in changes.items():
+        target, path = data, name.split(".")
+        for part in path[:-1]:
+            target = target[part]
+        target[path[-1]] = value
+    return data
+
+
+def remarks(found: Translation, kind: str | None = None) -> dict[str, str]:
+    """Setting → what was said of it; of one kind of remarks, or of all."""
+    return {each.setting: each.text for each in found.remarks if kind in (None, each.kind)}
 
 
 def _runner(**changes):
@@ -265,3 +284,211 @@ def test_what_is_no_file_and_no_table_is_refused():
 def test_a_target_is_that_of_the_quadratic_penalty_alone():
     found = from_saelens({**_runner(), "sae": _sae("jumprelu", jumprelu_sparsity_loss_mode="step", target_l0=20)})
     assert found.config.sae.target_l0 is None
+
+
+def test_a_cfg_says_which_positions_were_read():
+    cfg = {"architecture": "topk", "d_in": 12, "d_sae": 64, "k": 2, "metadata": {
+        "model_name": "gpt2", "hook_name": "blocks.1.hook_resid_post", "dataset_path": "owner/name",
+        "exclude_special_tokens": False, "seqpos_slice": [5, None], "something": 1,
+    }}  # fmt: skip
+    found = from_saelens(cfg)
+    assert found.config.activations.exclude_special_tokens is False
+    assert list(found.config.activations.positions(8)) == [5, 6, 7]
+    assert "not known" in remarks(found)["metadata.something"]
+
+
+def test_the_configuration_of_a_saved_sae():
+    path = GOLDEN / "saelens" / "batchtopk_exported" / "cfg.json"
+    data = json.loads(path.read_text())
+    data["metadata"].update(model_name="gpt2", hook_name="blocks.1.hook_resid_post", context_size=64)
+    data["metadata"].update(training_architecture="batchtopk", training_architecture_details={"k": 5})
+    found = from_saelens(data, corpus="demo")
+    assert (found.config.sae.architecture, found.config.sae.k, found.config.context_size) == ("batchtopk", 5, 64)
+    assert "does not record learning rate" in remarks(found, "lost")["metadata.lr"]
+    assumed = remarks(found, "lost")["metadata.training_architecture_details"]
+    assert assumed.endswith("decoder_init_norm 0.1, aux_loss_coefficient 1.0, rescale_acts_by_decoder_norm True, "
+                            "topk_threshold_lr 0.01.")  # fmt: skip
+    with pytest.raises(ConfigError) as caught:
+        from_saelens(data)
+    assert caught.value.where == "metadata.dataset_path"
+
+
+@pytest.mark.parametrize(
+    ("sae", "normalize"),
+    [
+        ({"architecture": "standard", "l1_coefficient": 2.0, "p_end": 0.2}, "layer_norm"),
+        (
+            {"architecture": "matryoshka", "k": 4, "widths": [8, 16], "aux_coefficient": 0.5},
+            "constant_norm_rescale",
+        ),
+        ({"architecture": "jumprelu", "sparsity_loss": "tanh", "bandwidth": 0.5}, "expected_average_only_in"),
+        ({"architecture": "skip", "skip_scale": 0.25, "learn_skip": True}, "expected_average_only_in"),
+        ({"architecture": "transcoder", "l1_coefficient": 3.0}, "expected_average_only_in"),
+    ],
+)
+def test_what_this_package_wrote_beside_an_sae_comes_over_in_its_own_names(sae, normalize):
+    out = {"hook_name_out": "blocks.1.hook_mlp_out"} if sae["architecture"] == "transcoder" else {}
+    wanted = TrainingConfig(
+        model="demo", hook_name="blocks.1.mlp.hook_in", sae={"d_sae": 64, **sae}, tokens=50_000, seed=3, **out,
+        activations={"normalize": normalize, "seqpos_slice": "1:", "exclude_token_ids": [7]},
+    )  # fmt: skip
+    data = metadata(wanted, model_name="demo", model_class="LlamaForCausalLM", tokens=50_000, metrics={})
+    found = from_saelens({"architecture": "jumprelu", "d_in": 256, "d_sae": 64, "metadata": data})
+    assert found.config == wanted
+    assert list(remarks(found)) == ["metadata.lr"]
+
+
+def test_what_a_cfg_does_not_record_of_its_loss_is_said():
+    plain = json.loads((GOLDEN / "saelens" / "standard" / "cfg.json").read_text())
+    found = from_saelens(plain, corpus="demo")
+    assert found.config.sae.l1_coefficient == 1.0  # SAELens' default
+    assumed = remarks(found, "lost")["metadata.training_architecture_details"]
+    assert assumed.endswith("decoder_init_norm 0.1, l1_coefficient 1.0, l1_warm_up_steps 0, lp_norm 1.0.")
+    plain["metadata"]["training_architecture_details"] = {
+        "decoder_init_norm": None, "l1_coefficient": 3.0, "lp_norm": 0.5, "l1_warm_up_steps": 7,
+    }  # fmt: skip
+    whole = from_saelens(plain, corpus="demo")
+    assert (whole.config.sae.l1_coefficient, whole.config.sae.lp_norm) == (3.0, 0.5)
+    assert set(remarks(whole, "lost")) == {"metadata.lr"}
+    assert "√2" in remarks(whole, "changed")["decoder_init_norm"]
+
+
+def _transcoder(architecture, **metadata):
+    between = {"hook_name": "blocks.2.ln2.hook_normalized", "hook_name_out": "blocks.2.hook_mlp_out", **metadata}
+    return {
+        "architecture": architecture, "d_in": 12, "d_sae": 64, "d_out": 12, "dtype": "float32", "device": "cpu",
+        "apply_b_dec_to_input": False, "normalize_activations": "none", "reshape_activations": "none",
+        "metadata": {"model_name": "gpt2", "dataset_path": "owner/name", **between},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", ["transcoder", "skip_transcoder"])
+def test_a_transcoder_is_trained_between_its_places(architecture):
+    found = from_saelens(_transcoder(architecture))
+    config = found.config
+    assert (config.sae.architecture, config.sae.d_sae, config.activations.normalize) == (architecture, 64, "none")
+    assert config.hook_names == ("blocks.2.ln2.hook_normalized", "blocks.2.hook_mlp_out")
+    assert "SAELens trains none" in remarks(found, "changed")["architecture"]
+    assert set(remarks(found, "lost")) == {"metadata.lr"}
+    given = from_saelens(_transcoder(architecture, hook_name_out=None), hook_name_out="blocks.3.hook_mlp_out")
+    assert given.config.hook_name_out == "blocks.3.hook_mlp_out"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "metadata", "where", "text"),
+    [
+        ("jumprelu_transcoder", {}, "architecture", "trained with ReLU and an L1 penalty"),
+        ("jumprelu_skip_transcoder", {}, "architecture", "Train a transcoder or skip_transcoder between the same"),
+        ("matching_pursuit", {}, "architecture", "training of matching_pursuit cannot be translated"),
+        ("transcoder", {"hook_name_out": None}, "hook_name_out", "Enter its hook name"),
+        ("transcoder", {"hook_name_out": "blocks.2.mlp.hook_post"}, "metadata.hook_name_out", "not a hook point"),
+    ],
+)
+def test_transcoders_that_cannot_be_trained_name_what_stands_in_the_way(architecture, metadata, where, text):
+    with pytest.raises(ConfigError, match=text) as caught:
+        from_saelens(_transcoder(architecture, **metadata))
+    assert caught.value.where == where
+
+
+GROUPS = GOLDEN / "saelens_groups"  # written by the package itself
+HOOKS = ["blocks.2.hook_resid_post", "blocks.6.hook_mlp_out", "blocks.3.attn.hook_z.5"]
+
+
+def _golden(name):
+    return json.loads((GROUPS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _several(name="mixed", **changes):
+    """Of the recorded configuration; dotted names reach inside."""
+    return with_settings(_golden(name)["several"], changes)
+
+
+@pytest.mark.parametrize("name", ["mixed", "sweep"])
+def test_each_is_trained_as_alone(name):
+    golden = _golden(name)
+    found = from_saelens(golden["several"])
+    runs = expand(found.config, found.over)
+    assert [run.name for run in runs] == list(golden["alone"])
+    for run, (sae, alone) in zip(runs, golden["alone"].items(), strict=True):
+        expected = from_saelens(alone).config
+        if expected.from_pretrained is not None:  # a checkpoint of several has a folder for each
+            expected = expected.replace(from_pretrained=f"{expected.from_pretrained}/{sae}")
+        assert run.replace(name=None) == expected
+    assert found.config.name is None
+    assert not remarks(found, "lost")
+    written = json.loads(json.dumps(found.to_data()))
+    assert expand(base_of(written["config"], written["over"]), written["over"]) == runs
+
+
+def test_what_differs_is_all_that_changes_and_what_is_said_of_all_is_said_once():
+    found = from_saelens(_several("sweep"))
+    assert found.over == {"name, sae.k": [["k8", 8], ["k16", 16], ["k32", 32]]}
+    assert set(remarks(found)) == {
+        "dataset_path", "n_batches_in_buffer", "saes", "saes.*.rescale_acts_by_decoder_norm",
+    }  # fmt: skip
+    assert str(found).startswith("gpt2-l6-batchtopk-k8 and 2 more, translated from SAELens")
+    assert "saes.head.dtype" in remarks(from_saelens(_several()))
+
+
+def test_changes_are_of_every_sae():
+    found = from_saelens(_several(), hook_name="blocks.1.hook_resid_post", name="mine", **{"sae.d_sae": 48})
+    runs = expand(found.config, found.over)
+    assert [(run.name, run.hook_name, run.sae.d_sae) for run in runs] == [
+        (f"mine-{sae}", "blocks.1.hook_resid_post", 48) for sae in ("wide", "sparse", "head")
+    ]
+    named = from_saelens(_several(**{"logger.run_name": "study"}))
+    assert (named.config.name, named.over[next(iter(named.over))][0][0]) == ("study", "study-wide")
+    tokens = {"corpus.kind": "tokens", "corpus.source": "lab/ids"}
+    given = from_saelens(_several(), **tokens)
+    assert (given.config.corpus.source, "dataset_path" in remarks(given)) == ("lab/ids", False)
+
+
+def test_some_of_the_saes():
+    two = from_saelens(_several(), saes=["head", "wide"])
+    assert [run.hook_name for run in expand(two.config, two.over)] == [HOOKS[0], HOOKS[2]]
+    one = from_saelens(_several(), saes=["head"])
+    assert (one.over, one.config.name, one.config.hook_name) == ({}, "head", HOOKS[2])
+    assert {"saes", "saes.head.dtype"} & set(remarks(one)) == {"saes.head.dtype"}
+
+
+def test_an_sae_that_is_there_twice_is_trained_once():
+    found = from_saelens(_several("sweep", **{"saes.k16.k": 8}))
+    assert found.over == {"name, sae.k": [["k8", 8], ["k32", 32]]}
+    assert "--saes k16 --seed 1" in remarks(found, "lost")["saes.k16"]
+    assert from_saelens(_several("sweep"), **{"sae.k": 4}).over == {}
+
+
+def test_scalings_that_differ_are_no_group_and_there_are_ways_out():
+    data = _several("sweep", **{"saes.k16.normalize_activations": "layer_norm"})
+    with pytest.raises(ConfigError, match=r"activations\.normalize \(k8, k32: none; k16: layer_norm\)") as caught:
+        from_saelens(data)
+    assert (caught.value.where, "--saes k8,k32" in str(caught.value)) == ("saes", True)
+    assert "--set activations.normalize=none" in str(caught.value)
+    assert len(from_saelens(data, saes=["k8", "k32"]).over["name, sae.k"]) == 2
+    assert len(from_saelens(data, **{"activations.normalize": "none"}).over["name, sae.k"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "where"),
+    [
+        ({"saes": []}, {}, "saes"), ({"saes": {}}, {}, "saes"), ({"saes.wide": 3}, {}, "saes.wide"),
+        ({"saes.wide.d_sae": "x"}, {}, "saes.wide.d_sae"), ({"saes.sparse.k": 9999}, {}, "saes.sparse.k"),
+        ({"saes.head.architecture": "temporal"}, {}, "saes.head.architecture"), ({}, {"sae.k": 3}, "saes.wide.k"),
+        ({"hook_names": {"wide": "blocks.0.hook_resid_post"}}, {}, "hook_names.sparse"),
+        ({"hook_names.wide": "blocks.0.attn.hook_q"}, {}, "hook_names.wide"), ({"hook_names": 3}, {}, "hook_names"),
+        ({"hook_names.other": "blocks.0.hook_resid_post"}, {}, "hook_names"),
+        ({"hook_head_indices": {"other": 1}}, {}, "hook_head_indices"),
+        ({"hook_head_indices.head": -1}, {}, "hook_head_indices.head"), ({}, {"tokens": 3}, "tokens"),
+        ({}, {"saes": ["nope"]}, "saes"), ({}, {"saes": "wide"}, "saes"), ({}, {"saes": []}, "saes"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_translated_of_several_names_its_setting(settings, changes, where):
+    with pytest.raises(ConfigError) as caught:
+        from_saelens(_several(**settings), **changes)
+    assert caught.value.where == where
+
+
+def test_one_sae_is_not_to_choose_from():
+    with pytest.raises(ConfigError) as caught:
+        from_saelens(_golden("sweep")["alone"]["k8"], saes=["k8"])
+    assert caught.value.where == "saes"
