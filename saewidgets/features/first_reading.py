@@ -21,7 +21,7 @@ from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import NotFoundError
 from saewidgets.features.extraction.accumulate import Accumulator
 from saewidgets.features.extraction.encoding import Encoder, check_width, make_chunk
-from saewidgets.features.snippets import Naming, Snippet, distinct, make_snippet, name_examples
+from saewidgets.features.labels.heuristic import Naming, Snippet, distinct, make_snippet, name_examples
 from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, special_tokens
 from saewidgets.sae import SAE
 
@@ -147,25 +147,23 @@ class FeatureReading:
         reason (the word itself, the word before it, …) make each other less wanted, so that the kinds mix.
         """
         fitting = (self.context_counts >= _LEAST_EXAMPLES) & (self.density <= _DENSE)
-        scored: list[tuple[float, Feature]] = []
+        scored: list[tuple[float, Feature, Naming]] = []
         for index in np.flatnonzero(fitting).tolist():
             feature = self.feature(index)
             if feature.naming is not None and len(feature.examples) >= examples:
-                scored.append((_clarity(feature, feature.naming), feature))
-        scored.sort(key=lambda pair: (-pair[0], pair[1].index))
+                scored.append((_clarity(feature, feature.naming), feature, feature.naming))
+        scored.sort(key=lambda one: (-one[0], one[1].index))
         chosen: list[Feature] = []
         kinds: Counter[str] = Counter()
         used: set[str] = set()
         while scored and len(chosen) < n:
-            score, feature = max(scored, key=lambda pair: pair[0] * _SAME_KIND ** kinds[_kind(pair[1])])
-            scored.remove((score, feature))
-            assert feature.naming is not None
-            stems = {word[:4] for word in feature.naming.words}
-            if used & stems:
-                continue
-            used |= stems
-            kinds[_kind(feature)] += 1
-            chosen.append(self.feature(feature.index, examples))
+            best = max(scored, key=lambda one: one[0] * _SAME_KIND ** kinds[one[2].kind])
+            scored.remove(best)
+            stems = {word[:4] for word in best[2].words}
+            if not used & stems:
+                used |= stems
+                kinds[best[2].kind] += 1
+                chosen.append(self.feature(best[1].index, examples))
         return Features(chosen)
 
     def _snippets(self, kind: str, index: int) -> list[Snippet]:
@@ -178,11 +176,6 @@ class FeatureReading:
 
     def __iter__(self) -> Iterator[Feature]:
         return (self.feature(index) for index in range(self.n_latents))
-
-
-def _kind(feature: Feature) -> str:
-    assert feature.naming is not None
-    return feature.naming.kind
 
 
 def _clarity(feature: Feature, naming: Naming) -> float:

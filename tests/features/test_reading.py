@@ -16,7 +16,7 @@ from saewidgets.config import TextCorpus
 from saewidgets.features import first_reading, read_features
 from saewidgets.features.extraction import encoding
 from saewidgets.features.first_reading import FeatureReading
-from saewidgets.features.snippets import Snippet, distinct, make_snippet, name_examples
+from saewidgets.features.labels.heuristic import Snippet, distinct, make_snippet, name_examples
 from saewidgets.lm import LoadedModel, TokenText, capture, load_model
 from saewidgets.sae import SAE, create_sae
 
