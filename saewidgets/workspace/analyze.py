@@ -17,6 +17,7 @@ import numpy as np
 from saewidgets.activations import open_corpus, pack
 from saewidgets.config.arguments import optional_text, refuse
 from saewidgets.config.arguments import path as take_path
+from saewidgets.config.base import require
 from saewidgets.config.corpus import CorpusConfig, TextCorpus
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.names import check_revision
@@ -89,13 +90,13 @@ def analyze_sae(
     optional_text(hook_name, "hook_name", "where the SAE reads")
     folder = take_path(save_dir, "save_dir", "a folder") if save_dir is not None else None
     settings, text = _settings(texts, corpus, config)
-    if name is not None and (not _PLAIN.fullmatch(name) or name.startswith(".")):
-        raise ConfigError(f"{name!r} is no name for a file.", where="name", hint='Use one such as "layer_6".')
     named = isinstance(model, str | Path | LoadedModel) or model is None
-    if named and tokenizer is not None:
-        raise ConfigError(
-            "A tokenizer goes with a loaded model.", where="tokenizer", hint="Leave it out: the model has its own."
-        )
+    require(
+        (name is None or (_PLAIN.fullmatch(name) and not name.startswith(".")), "name",
+         f"{name!r} is no name for a file.", 'Use one such as "layer_6".'),
+        (not named or tokenizer is None, "tokenizer", "A tokenizer goes with a loaded model.",
+         "Leave it out: the model has its own."),
+    )  # fmt: skip
     held = None if named else take(model, tokenizer)
     path = sae if isinstance(sae, str | Path) else None
     loaded: Any = load_sae(path) if path is not None else sae
@@ -137,8 +138,8 @@ def _settings(texts: Any, corpus: Any, config: Any) -> tuple[ExtractionConfig, C
     if config is not None and not isinstance(config, ExtractionConfig | Mapping):
         refuse(config, "config", "how to read", "Give an ExtractionConfig, or its fields as a dictionary.")
     settings = config if isinstance(config, ExtractionConfig) else ExtractionConfig.from_data(dict(config or {}))
-    if texts is not None and corpus is not None:
-        raise ConfigError("Both texts and a corpus were given.", where="texts", hint="Give one of them.")
+    both = "Both texts and a corpus were given."
+    require((texts is None or corpus is None, "texts", both, "Give one of them."))
     if texts is not None:
         if isinstance(texts, str) or not isinstance(texts, Iterable):
             refuse(texts, "texts", "what to read, a list of strings", "Give [text], or corpus=path.")

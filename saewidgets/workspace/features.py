@@ -505,21 +505,10 @@ def language_model(
     key_env: str | None = None,
     load: bool = True,
 ) -> Any:
-    """A language model as `ws.features.auto_label`, `score` and `plan_labels` take it.
+    """A language model as `ws.features.auto_label`, `score` and `plan_labels` take it, from options of a command line.
 
-    Args:
-        workspace: where one of transformers is loaded, and kept for a while.
-        kind: ``heuristic`` (words that examples share; needs nothing), ``openai`` (a server that speaks OpenAI's chat
-            completions, also one on this machine) or ``transformers`` (a model that is loaded here).
-        model: as the server calls it; of ``transformers`` a Hugging Face id or a folder.
-        base_url: of the server, up to before ``/chat/completions``; None is OpenAI's own.
-        key_env: the environment variable with the key. None: ``OPENAI_API_KEY`` for OpenAI's own server, and no key for
-            others, so that a key goes nowhere it was not meant for.
-        load: False for a plan: a model of transformers is then not loaded, and cannot be asked.
-
-    Raises:
-        ConfigError: no such kind; a setting is missing, or is for another kind.
-        NotFoundError, FormatError: the model cannot be loaded.
+    The key of `key_env` None is ``OPENAI_API_KEY`` for OpenAI's own server, and none for others, so that a key goes
+    nowhere it was not meant for. `load` False is for a plan: a model of transformers is then not loaded.
     """
     used = {"heuristic": (), "openai": ("model", "base_url", "key_env"), "transformers": ("model",)}
     if kind not in used:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from saewidgets.config.base import require
 from saewidgets.errors import ConfigError, StateError
 
 
@@ -28,22 +29,16 @@ def take(model: Any, tokenizer: Any) -> Held | None:
     """What the user handed in, checked; None if that is nothing."""
     if model is None and tokenizer is None:
         return None
-    if model is None or tokenizer is None:
-        raise ConfigError(
-            "A loaded model needs its tokenizer and the other way round.",
-            where="model" if model is None else "tokenizer",
-            hint="Give both: model=model, tokenizer=tokenizer.",
-        )
-    if isinstance(model, str | Path):
-        raise ConfigError(
-            f"{str(model)!r} is a name, not a loaded model.", where="model",
-            hint=f"Name it in the configuration: TrainingConfig(model={str(model)!r}), without model= and tokenizer=.",
-        )
-    if not callable(tokenizer):
-        raise ConfigError(
-            f"{type(tokenizer).__name__} is not a tokenizer.", where="tokenizer",
-            hint="Pass what AutoTokenizer.from_pretrained returns.",
-        )
+    named = repr(str(model)) if isinstance(model, str | Path) else None
+    require(
+        (model is not None and tokenizer is not None, "model" if model is None else "tokenizer",
+         "A loaded model needs its tokenizer and the other way round.",
+         "Give both: model=model, tokenizer=tokenizer."),
+        (named is None, "model", f"{named} is a name, not a loaded model.",
+         f"Name it in the configuration: TrainingConfig(model={named}), without model= and tokenizer=."),
+        (callable(tokenizer), "tokenizer", f"{type(tokenizer).__name__} is not a tokenizer.",
+         "Pass what AutoTokenizer.from_pretrained returns."),
+    )  # fmt: skip
     held = Held(model, tokenizer)
     device_of(held)
     return held

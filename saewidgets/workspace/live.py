@@ -148,13 +148,7 @@ class Live:
         tokenizer: Any = None, device: str | None = None,
     ) -> LiveModel:
         """The language model to read an SAE with: `model` (an object with its `tokenizer`, or a name) where somebody
-        gives one, the extraction's, the user's own if the SAE was trained on that, else it is loaded.
-
-        Raises:
-            StateError: it was handed in as an object that is no longer in memory.
-            ConfigError: it is not known which model it is.
-            NotFoundError, FormatError: files are not here, or damaged.
-        """
+        gives one, the extraction's, the user's own if the SAE was trained on that, else it is loaded."""
         from saewidgets.lm import LoadedModel  # torch: seconds to import
 
         if isinstance(model, LoadedModel) and tokenizer is None:

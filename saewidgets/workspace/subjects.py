@@ -29,45 +29,29 @@ CONTEXT = 128
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An SAE and all that is known of what it belongs to; None where that is nothing.
-
-    Attributes:
-        origin: whose it is.
-        of_training: its files are those that the training left, not a copy in the library.
-        name, d_sae, layer: for the reader.
-        model, revision, dtype: the language model; `model` is None where neither record nor files name one.
-        hook_name: where it reads.
-        context_size, packing, validation_share: how its text was packed.
-        corpus: the text it was trained on, as configuration data, where it is still here.
-        device: where it was trained.
-        model_given: it was trained on a model that somebody handed in as an object.
-        hook_name_out: what a transcoder reconstructs.
-        exclude_special_tokens, batch_size: how its text was read, contexts per forward.
-        exclude_token_ids, seqpos_slice: further tokens that it was not trained on; the positions that it was.
-        store_id: of the stored activations it was trained from, whether they are still here or not.
-    """
+    """An SAE and all that is known of what it belongs to; None where that is nothing."""
 
     origin: Origin
-    of_training: bool
+    of_training: bool  # its files are those that the training left, not a copy in the library
     name: str
     d_sae: int
     layer: int | None
     model: str | None
     revision: str | None
-    dtype: str
+    dtype: str  # of the model
     hook_name: str | None
     context_size: int | None
     packing: Packing
     validation_share: float
-    corpus: Any
-    device: str
-    model_given: bool
-    hook_name_out: str | None = None
+    corpus: Any  # the text it was trained on, as configuration data, where it is still here
+    device: str  # where it was trained
+    model_given: bool  # it was trained on a model that somebody handed in as an object
+    hook_name_out: str | None = None  # what a transcoder reconstructs
     exclude_special_tokens: bool = True
-    batch_size: int = 16
-    exclude_token_ids: tuple[int, ...] = ()
-    seqpos_slice: SeqposSlice | None = None
-    store_id: str | None = None
+    batch_size: int = 16  # contexts per forward
+    exclude_token_ids: tuple[int, ...] = ()  # further tokens that it was not trained on
+    seqpos_slice: SeqposSlice | None = None  # the positions that it was trained on
+    store_id: str | None = None  # of the stored activations it was trained from, whether they are still here or not
 
     @property
     def id(self) -> str:

@@ -58,32 +58,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an SAE came from.
+    """Where an SAE came from, and what is known of it beyond its files."""
 
-    Attributes:
-        source: as in `SAERecord`.
-        where: a path or a link, for people.
-        name: what to call it; a number is added if that is taken.
-        model, hook_name: what it was trained on, where that is known better than from the files.
-        apply_b_dec_to_input: whether b_dec is subtracted from the input, where the files leave it open.
-        layer: where a path says so and the hook name does not.
-        repo_id, revision, repo_path: of a download.
-        license: of the repository of a download, where its card says.
-        facts: what is known beyond the files: ``l0``, ``canonical``, ``site``, ``width``.
-    """
-
-    source: str
-    where: str
-    name: str
+    source: str  # as in `SAERecord`
+    where: str  # a path or a link, for people
+    name: str  # a number is added if it is taken
     model: str | None = None
     hook_name: str | None = None
-    apply_b_dec_to_input: bool | None = None
-    layer: int | None = None
+    apply_b_dec_to_input: bool | None = None  # where the files leave it open
+    layer: int | None = None  # where a path says so and the hook name does not
     repo_id: str | None = None
     revision: str | None = None
     repo_path: str | None = None
     license: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)  # ``l0``, ``canonical``, ``site``, ``width``
 
 
 def layer_of(name: str | None) -> int | None:
@@ -96,17 +84,11 @@ def take_in(
     workspace: Workspace, path: Path, origin: Origin, *, instead: SAERecord | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> SAERecord:
-    """Bring the SAE at `path` (a folder, or a file of one) into the library. `path` is not changed.
+    """Bring the SAE at `path` (a folder, or a file of one) into the library: describe it, load it (which checks every
+    tensor), and write it in SAELens' format where that can express it, else as it is.
 
-    It is described, loaded (which checks every tensor), and written in SAELens' format where that can express it, else
-    copied as it is.
-
-    Args:
-        workspace: whose library.
-        path: its files.
-        origin: where they come from.
-        instead: the SAE whose files these take the place of; it keeps its id, name, notes and tags.
-        check: called between the steps; may raise `Interruption`.
+    The SAE `instead`, whose files these take the place of, keeps id, name, notes and tags. `check` is called between
+    the steps.
     """
     # Torch: seconds to import.
     from saewidgets.formats import load_sae

@@ -273,15 +273,11 @@ def _require_rows(
         (context_size is None or request.context_size in (None, context_size), "context_size",
          f"The store {store} has contexts of {context_size or 0:,} tokens.", "Leave it out, or give a text."),
     )  # fmt: skip
-    for name, wanted in (
-        ("exclude_special_tokens", request.exclude_special_tokens), ("context_size", request.context_size),
-        ("seqpos_slice", as_slice(request.seqpos_slice)),
-    ):
-        if context_size is None and wanted:
-            raise ConfigError(
-                "Imported states have neither tokens nor contexts.", where=name,
-                hint="Leave it out: every row counts.",
-            )
+    for name in ("exclude_special_tokens", "context_size", "seqpos_slice"):
+        given = getattr(request, name)
+        wanted = as_slice(given) if name == "seqpos_slice" else given
+        what = "Imported states have neither tokens nor contexts."
+        require((context_size is not None or not wanted, name, what, "Leave it out: every row counts."))
 
 
 def _same_model(one: str, other: str) -> bool:

@@ -26,14 +26,11 @@ Positions = npt.NDArray[np.int64]
 
 
 class StoreExamples:
-    """The evidence of an extraction.
+    """The evidence of an extraction, with so many `negatives`: windows in which the latent is silent, for judging.
 
-    Args:
-        store: the extraction.
-        negatives: windows in which the latent is silent, for judging; 0 leaves them out. They are from the
-            extraction's sample of tokens: no sampled token in one fires. Where less than every token was sampled
-            (`coactivation_rate` in the manifest), a firing between them is not seen; a latent that fires so often that
-            a window would be silent with a chance below `SURE` has none, and `no_negatives` says so.
+    They are from the extraction's sample of tokens: no sampled token in one fires. Where less than every token was
+    sampled (`coactivation_rate` in the manifest), a firing between them is not seen; a latent that fires so often that
+    a window would be silent with a chance below `SURE` has none, and `no_negatives` says so.
     """
 
     def __init__(self, store: Store, negatives: int = 0) -> None:

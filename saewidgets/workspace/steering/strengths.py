@@ -67,16 +67,10 @@ class Maximum:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """How strongly to begin with a feature.
+    """How strongly to begin with a feature."""
 
-    Attributes:
-        strength: in units of its largest activation (mode ``add_max``), with one or two digits; 0 if it never fired.
-        ratio: ‖Δ‖/‖h‖ at strength 1 on a typical token; None if it is not known.
-        maximum: the largest activation.
-    """
-
-    strength: float
-    ratio: float | None
+    strength: float  # in units of its largest activation (mode ``add_max``); 0 if it never fired
+    ratio: float | None  # ‖Δ‖/‖h‖ at strength 1 on a typical token; None if it is not known
     maximum: Maximum
 
 
