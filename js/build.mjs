@@ -23,10 +23,10 @@ const bundle = {
   ...common,
   // the text of a bundle travels with every widget, so each widget has only what it needs
   entryPoints: {
-    saewidgets: join(here, "src/training-panel/index.tsx"),
+    saewidgets: join(here, "src/training-panel/panel.tsx"),
     library: join(here, "src/library.ts"),
-    features: join(here, "src/extraction-viewer/index.tsx"),
-    steering: join(here, "src/steering/index.tsx"),
+    features: join(here, "src/extraction-viewer/viewer.tsx"),
+    steering: join(here, "src/steering/widget.tsx"),
   },
   outdir: join(here, "../saewidgets/widgets/static"),
   minify: true,

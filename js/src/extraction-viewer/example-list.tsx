@@ -12,8 +12,8 @@ import { cut, draw, HiddenNote, line, STEPS, shadeClass } from "../lib/tokens";
 import type { Context } from "../lib/wire";
 import { copyOf, copyOfAll, type Passage, rangeOf, type ShownExample, type ShownGroup, textAt } from "./examples";
 import type { Loaded } from "./feature";
+import { rowAfter } from "./grid";
 import { PAGE, type Store } from "./store";
-import { rowAfter } from "./virtual";
 import { activation, percent } from "./words";
 
 const CONTEXTS: Record<Context, string> = { short: "Short", snippet: "Snippet", full: "Full" };

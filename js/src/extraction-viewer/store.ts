@@ -24,7 +24,7 @@ import {
 } from "../lib/wire";
 import { FeatureView } from "./feature";
 import { FeatureList } from "./list";
-import { PromptStore } from "./prompt-store";
+import { PromptStore } from "./prompt";
 import { Starting } from "./start";
 import { anythingRuns, changedIn, NOWHERE, statusWord } from "./words";
 

@@ -2,19 +2,21 @@
 import { useUid } from "../lib/a11y";
 import { Button, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
-import { type KeyRow, Keys } from "../lib/keys";
+import { bundleOf, type KeyRow, Keys, mountWidget } from "../lib/host";
 import { Empty as EmptyBox, Pick } from "../lib/kit";
 import { WidgetNotes } from "../lib/notes";
+import type { Model } from "../lib/rpc";
 import { statusOf } from "../lib/statuses";
 import { line } from "../lib/tokens";
-import type { OpenExtraction, Tab } from "../lib/wire";
+import type { Context, OpenExtraction, Tab } from "../lib/wire";
+import { showContext } from "./example-list";
 import { List } from "./grid";
 import { Jobs } from "./jobs";
 import { Page } from "./page";
 import { Panels } from "./panels";
 import { Prompt } from "./prompt";
 import { Choose, Options } from "./start-dialog";
-import { type Panel, type Store, WIDGET } from "./store";
+import { type Panel, Store, WIDGET } from "./store";
 
 const KEYS: readonly KeyRow[] = [
   [["/"], "search"],
@@ -201,4 +203,52 @@ function Empty({ store }: { store: Store }) {
       Extraction reads an SAE over text and finds what each feature fires on.
     </EmptyBox>
   );
+}
+
+function render(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+  const store = new Store(model, parent, stop);
+  const options = {
+    label: "Extraction viewer",
+    close: () => closeInnermost(store),
+    letters: (root: HTMLElement) => lettersOf(store, root),
+  };
+  mountWidget(model, parent, store, options, <Viewer store={store} />);
+}
+
+export const VIEWS = { extraction_viewer: render };
+export default bundleOf(VIEWS);
+
+const NEXT: Record<Context, Context> = { short: "snippet", snippet: "full", full: "short" };
+
+/** The keys that work now: those of a feature's page only while one is shown. */
+function lettersOf(store: Store, root: HTMLElement): Record<string, () => void> {
+  const { tab, feature, context } = store.view.value;
+  if (store.opened === null || store.starting.shown || tab !== "features" || feature === null) return {};
+  const focus = (selector: string) => () => {
+    const field = root.querySelector<HTMLInputElement>(selector);
+    field?.focus();
+    field?.scrollIntoView?.({ block: "nearest" });
+  };
+  return {
+    arrowleft: () => store.step("previous"),
+    arrowright: () => store.step("next"),
+    r: () => store.step("random"),
+    s: () => {
+      const known = store.feature.current?.page.notes.starred;
+      if (known !== undefined) void store.star(feature, !store.isStarred(feature, known));
+    },
+    l: focus(".label-form input"),
+    t: focus(".own-text textarea"),
+    c: () => showContext(store, NEXT[context]),
+  };
+}
+
+function closeInnermost(store: Store): boolean {
+  if (store.feature.pinned.value || store.feature.pointed.value) store.feature.unpoint(true);
+  else if (store.keysShown.value) store.keysShown.value = false;
+  else if (store.starting.shown) store.starting.close();
+  else if (store.panel.value) store.panel.value = null;
+  else if (store.open.value.size) store.open.value = new Map();
+  else return false;
+  return true;
 }

@@ -1,14 +1,75 @@
 /** Puts a widget part into the page: root element, theme, keyboard, live region, and what its kernel's end does to it. */
 import type { Signal } from "@preact/signals";
 import { type ComponentChild, render } from "preact";
-import { Announcer } from "./a11y";
+import { Announcer, isTyping } from "./a11y";
+import { Button } from "./controls";
 import { keepFocus } from "./keep-focus";
-import { widgetKey } from "./keys";
-import { flip } from "./kit";
-import type { Link } from "./link";
+import { flip, put } from "./kit";
 import type { Model } from "./rpc";
+import type { Link } from "./store";
 import { followTheme } from "./theme";
 import type { Theme } from "./wire";
+
+export type KeyRow = readonly [readonly string[], string];
+
+interface KeysProps {
+  rows: readonly KeyRow[];
+  /** What has to have the focus: "the panel". */
+  where: string;
+  shown: Signal<boolean>;
+}
+
+export function Keys({ rows, where, shown }: KeysProps) {
+  if (!shown.value) return null;
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: a group of help lines, not of form fields
+    <div class="bd panel-note" role="group" aria-label="Keys">
+      <div class="row">
+        <h3>Keys</h3>
+        <span class="sm t2">{`while the focus is in ${where}`}</span>
+        <div class="sp" />
+        <Button small kind="quiet" icon="close" label="Close keys" onClick={put(shown, false)} />
+      </div>
+      <dl class="keys">
+        {rows.map(([keys, what]) => (
+          <>
+            <dt key={`${what}-keys`}>
+              {keys.map((key) => (
+                <kbd key={key}>{key}</kbd>
+              ))}
+            </dt>
+            <dd key={what}>{what}</dd>
+          </>
+        ))}
+      </dl>
+    </div>
+  );
+}
+
+/**
+ * Keys of a whole widget; true when one was used. `/` goes to its search box, Esc closes the innermost thing that is
+ * open, then leaves; letters (lower case) work only while nothing is typed.
+ */
+export function widgetKey(
+  root: HTMLElement,
+  event: KeyboardEvent,
+  close: () => boolean,
+  letters: Record<string, () => void>,
+): boolean {
+  if (event.ctrlKey || event.metaKey || event.altKey) return false;
+  if (event.key === "Escape") {
+    if (close()) return true;
+    if (!root.contains(document.activeElement)) return false;
+    (document.activeElement as HTMLElement).blur();
+    return true;
+  }
+  if (isTyping(event.target)) return false;
+  const action = letters[event.key.toLowerCase()];
+  if (action) action();
+  else if (event.key === "/") root.querySelector<HTMLElement>("input[type=search]")?.focus();
+  else return false;
+  return true;
+}
 
 const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");
 

@@ -4,8 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Button, NoteBox } from "./controls";
 import * as f from "./format";
 import { Dismiss, Lines } from "./kit";
-import type { Link } from "./link";
-import type { Done, Outcome, Problem } from "./store";
+import type { Done, Link, Outcome, Problem } from "./store";
 import type { Note } from "./wire";
 
 interface Noted {

@@ -89,41 +89,34 @@ export function valueAt(place: number, end: number): number {
   return (Math.sign(at) * Math.round(share * end * steps)) / steps;
 }
 
-/** What a strength does, beside the slider: "= 83.4 along d". */
-export function effect({ mode, strength, a_max }: SteeringRow): string {
-  switch (mode) {
-    case "add_max":
-      return a_max === null ? "" : `= ${activation(strength * a_max)} along d`;
-    case "add":
-      return `${activation(strength)} along d`;
-    case "clamp":
-      return strength === 0 ? "off at every token" : `${activation(strength)} at every token`;
-    case "conditional_clamp":
-      return `${activation(strength)} where active`;
-    case "scale":
-      return strength === 1 ? "unchanged" : `× ${shortStrength(strength)} where active`;
-    case "ablate":
-      return "off at every token";
-  }
-}
+/** What a strength does: beside the slider ("= 83.4 along d"), and as a screen reader says it. */
+const EFFECTS: Record<Mode, (row: SteeringRow, spoken: string) => [string, string]> = {
+  add_max: ({ strength, a_max }, spoken) => [
+    a_max === null ? "" : `= ${activation(strength * a_max)} along d`,
+    `${spoken} × max activation${a_max === null ? "" : ` = ${(strength * a_max).toFixed(1)}`}`,
+  ],
+  add: ({ strength }, spoken) => [`${activation(strength)} along d`, `${spoken} along the decoder direction`],
+  clamp: ({ strength }, spoken) => [
+    strength === 0 ? "off at every token" : `${activation(strength)} at every token`,
+    `clamped to ${Number(spoken)}`,
+  ],
+  conditional_clamp: ({ strength }, spoken) => [
+    `${activation(strength)} where active`,
+    `clamped to ${Number(spoken)} where active`,
+  ],
+  scale: ({ strength }) => [
+    strength === 1 ? "unchanged" : `× ${shortStrength(strength)} where active`,
+    `scaled by ${Number(strength.toPrecision(6))}`,
+  ],
+  ablate: () => ["off at every token", "ablated"],
+};
 
-export function effectSpoken({ mode, strength, a_max }: SteeringRow): string {
-  const value =
-    strength !== 0 && Math.abs(strength) < 0.1 ? String(Number(strength.toPrecision(2))) : strength.toFixed(1);
-  switch (mode) {
-    case "add_max":
-      return `${value} × max activation${a_max === null ? "" : ` = ${(strength * a_max).toFixed(1)}`}`;
-    case "add":
-      return `${value} along the decoder direction`;
-    case "clamp":
-      return `clamped to ${Number(value)}`;
-    case "conditional_clamp":
-      return `clamped to ${Number(value)} where active`;
-    case "scale":
-      return `scaled by ${Number(strength.toPrecision(6))}`;
-    case "ablate":
-      return "ablated";
-  }
+export const effect = (row: SteeringRow): string => EFFECTS[row.mode](row, "")[0];
+
+export function effectSpoken(row: SteeringRow): string {
+  const { strength } = row;
+  const small = strength !== 0 && Math.abs(strength) < 0.1;
+  return EFFECTS[row.mode](row, small ? String(Number(strength.toPrecision(2))) : strength.toFixed(1))[1];
 }
 
 /** The strength of a row in another mode, as near to what it was as can be said. */

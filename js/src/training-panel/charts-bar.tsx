@@ -1,12 +1,16 @@
 /** The bar above the charts: legend, axes, smoothing, data. The charts themselves are bqplot figures below it. */
 import { useState } from "preact/hooks";
 import { onEsc, useUid } from "../lib/a11y";
+import { useAsked } from "../lib/ask";
 import { Button, Checkbox, Segments } from "../lib/controls";
-import { saveFile, toCsv } from "../lib/copy";
+import { type Cell, saveFile, toCsv } from "../lib/copy";
+import * as f from "../lib/format";
 import { JointKey, SeriesKey } from "../lib/icons";
-import { ItemNotes } from "../lib/notes";
+import { Pick } from "../lib/kit";
+import { Failed, ItemNotes } from "../lib/notes";
+import { columnsOf, type Rpc } from "../lib/rpc";
+import { num, Table } from "../lib/table";
 import type { Card, XAxis, XRange } from "../lib/wire";
-import { csvRows, DataTable } from "./data-table";
 import { StandIn, savePictures } from "./figures";
 import type { Store } from "./store";
 
@@ -181,5 +185,131 @@ function SaveButton({ store, cards, word, save }: SaveProps) {
       disabled={busy || cards.length === 0}
       onClick={press}
     />
+  );
+}
+
+export const METRICS = ["loss", "l0", "fvu"];
+const MOST = 2500; // rows: the 18 float64 columns of a usual run are 360 kB of it, below the 1 MB a message may have
+
+export interface Page {
+  total: number;
+  rows: number;
+  columns: Map<string, Float64Array>;
+}
+
+/** `names`: which metrics; null are all that the run recorded. */
+export async function readPage(
+  rpc: Rpc,
+  id: string,
+  names: string[] | null,
+  offset: number,
+  limit: number,
+  signal?: AbortSignal,
+): Promise<Page> {
+  const answer = await rpc.send({ kind: "metric_table", training_id: id, names, limit, offset }, { signal });
+  const { rows, total } = answer.value;
+  return { rows, total, columns: columnsOf(answer.columns, answer.buffers) };
+}
+
+async function readAll(rpc: Rpc, id: string, signal?: AbortSignal): Promise<Page[]> {
+  const pages: Page[] = [];
+  for (let offset = 0; ; ) {
+    const page = await readPage(rpc, id, null, offset, MOST, signal);
+    pages.push(page);
+    offset += page.rows;
+    if (page.rows === 0 || offset >= page.total) return pages;
+  }
+}
+
+/** The charted runs as rows of a CSV file, as `run.history()` has them: a row per run and step, empty where nothing was
+ * measured, time in UTC. */
+export async function csvRows(rpc: Rpc, cards: readonly Card[], signal?: AbortSignal): Promise<Cell[][]> {
+  const runs: { card: Card; pages: Page[] }[] = [];
+  for (const card of cards) runs.push({ card, pages: await readAll(rpc, card.id, signal) });
+  const names = new Set(["step", "tokens", "time"]);
+  for (const { pages } of runs) for (const page of pages) for (const name of page.columns.keys()) names.add(name);
+  const cell = (name: string, value = Number.NaN): Cell => {
+    if (!Number.isFinite(value)) return null;
+    return name === "time" ? new Date(value * 1000).toISOString() : value;
+  };
+  const rows: Cell[][] = [["training_id", "name", ...names]];
+  for (const { card, pages } of runs) {
+    for (const page of pages) {
+      for (let i = 0; i < page.rows; i += 1) {
+        rows.push([card.id, card.name, ...[...names].map((name) => cell(name, page.columns.get(name)?.[i]))]);
+      }
+    }
+  }
+  return rows;
+}
+
+const SHOWN = 200; // rows; all of them are in the CSV file
+
+export function DataTable({ store, cards, onClose }: { store: Store; cards: Card[]; onClose: () => void }) {
+  const [chosen, setChosen] = useState<string | null>(null);
+  const card = cards.find((one) => one.id === chosen) ?? cards[0];
+  if (!card) return null;
+  return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: Esc in it closes it
+    <div class="data" onKeyDown={onEsc(onClose)}>
+      {cards.length > 1 && (
+        <Pick
+          label="Training in the table"
+          width={280}
+          value={card.id}
+          options={cards.map(({ id, name }) => ({ value: id, label: name }))}
+          onPick={setChosen}
+        />
+      )}
+      <RunTable key={card.id} store={store} card={card} />
+    </div>
+  );
+}
+
+function RunTable({ store, card }: { store: Store; card: Card }) {
+  const load = async (signal: AbortSignal) => {
+    const page = await readPage(store.rpc, card.id, METRICS, 0, SHOWN, signal);
+    if (page.total <= page.rows) return page;
+    return readPage(store.rpc, card.id, METRICS, page.total - SHOWN, SHOWN, signal);
+  };
+  const { data: table, problem, again } = useAsked(load, `${card.id} ${card.status}`);
+  if (problem) return <Failed problem={problem} />;
+  if (!table) return <p class="sm t2">Asking the kernel…</p>;
+  if (table.total === 0) return <p class="sm t2">{`Nothing was measured of ${card.name} yet.`}</p>;
+  const at = (name: string, i: number) => {
+    const value = table.columns.get(name)?.[i];
+    return value === undefined || Number.isNaN(value) ? null : value;
+  };
+  const rows = Array.from({ length: table.rows }, (_, i) => table.rows - 1 - i);
+  return (
+    <>
+      <div class="row sm t2">
+        {card.series !== null && <SeriesKey series={card.series} />}
+        <span class="el">{card.name}</span>
+        <span>
+          {table.total > table.rows
+            ? `newest ${table.rows} of ${f.count(table.total)} rows`
+            : f.plural(table.total, "row")}
+        </span>
+        <div class="sp" />
+        <Button text="Refresh" small kind="quiet" icon="retry" onClick={again} />
+      </div>
+      <Table
+        label={`Metrics of ${card.name}`}
+        box="scroll tall box"
+        class="pad"
+        focus
+        columns={["Step", "Tokens", "Time", "Loss", "L0", "FVU"].map((head) => num(head))}
+        rows={rows.map((i) => ({
+          key: i,
+          cells: [
+            f.count(at("step", i) ?? 0),
+            f.count(at("tokens", i) ?? 0),
+            f.clock(at("time", i) ?? 0, Date.now(), true),
+            ...[f.loss(at("loss", i)), f.l0(at("l0", i)), f.fvu(at("fvu", i))],
+          ],
+        }))}
+      />
+    </>
   );
 }

@@ -4,14 +4,17 @@ import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import { CopyButton } from "../lib/copy";
 import * as f from "../lib/format";
-import { type KeyRow, Keys } from "../lib/keys";
+import { bundleOf, type KeyRow, Keys, mountWidget } from "../lib/host";
 import { Empty as EmptyBox, put } from "../lib/kit";
 import { useAge, WidgetNotes } from "../lib/notes";
+import type { Model } from "../lib/rpc";
+import type { Theme } from "../lib/wire";
+import { ChartsBar } from "./charts-bar";
 import { Compare } from "./compare";
 import { Form } from "./form";
 import { List, Toolbar } from "./list";
 import { anythingRuns, deviceMeter, deviceWords } from "./state";
-import type { Store } from "./store";
+import { Store } from "./store";
 import { Templates } from "./templates";
 
 const KEYS: readonly KeyRow[] = [
@@ -176,3 +179,29 @@ export function Footer({ store }: { store: Store }) {
     </div>
   );
 }
+
+function renderPanel(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+  const store = new Store(model, parent, stop);
+  const options = { label: "Training panel", close: () => closeInnermost(store), letters: () => lettersOf(store) };
+  mountWidget(model, parent, store, options, <Panel store={store} />);
+}
+
+function renderCharts(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+  const store = new Store(model, parent, stop);
+  let sent: Theme | null = null;
+  const onTheme = (theme: Theme) => {
+    // The figures' colours are set in Python, which cannot see the page.
+    if (theme === (sent ?? store.state.value.charts.theme)) return;
+    sent = theme;
+    void store.changeCharts({ theme });
+  };
+  mountWidget(model, parent, store, { label: "Charts", onTheme }, <ChartsBar store={store} />);
+}
+
+function renderFooter(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+  const store = new Store(model, parent, stop);
+  mountWidget(model, parent, store, { label: "Panel status" }, <Footer store={store} />);
+}
+
+export const VIEWS = { training_panel: renderPanel, chart_controls: renderCharts, training_footer: renderFooter };
+export default bundleOf(VIEWS);

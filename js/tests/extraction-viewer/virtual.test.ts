@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { ROW, rowAfter, scrollTo, windowOf } from "../../src/extraction-viewer/virtual";
+import { ROW, rowAfter, scrollTo, windowOf } from "../../src/extraction-viewer/grid";
 
 it("draws the rows in sight and a few around them", () => {
   const top = windowOf(16_384, 600, 0);

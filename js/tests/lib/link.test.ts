@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { LinkWatch } from "../../src/lib/link";
 import { type Model, Rpc } from "../../src/lib/rpc";
+import { LinkWatch } from "../../src/lib/store";
 
 let listeners: Map<string, (...args: unknown[]) => void>;
 let model: Model;

@@ -1,7 +1,7 @@
 // @vitest-environment node
 import { describe, expect, it } from "vitest";
 import { library, SAES, sae } from "../../demo/library";
-import { linearAxis, linearTicks, niceCeiling, powerTicks, shortNumber, tickTexts } from "../../src/lib/ticks";
+import { linearAxis, linearTicks, niceCeiling, powerTicks, shortNumber, tickTexts } from "../../src/lib/histogram";
 import { ALL_SAES } from "../../src/lib/wire";
 import { tagsOf } from "../../src/sae-browser/drawer";
 import {

@@ -2,7 +2,7 @@ import { act, fireEvent, waitFor } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { crowdedState, emptyState, FakeModel, fullState } from "../../demo/runs";
 import { Rpc as RealRpc, type Rpc } from "../../src/lib/rpc";
-import { csvRows } from "../../src/training-panel/data-table";
+import { csvRows } from "../../src/training-panel/charts-bar";
 import { sent, show } from "./harness";
 
 it("shows the charted runs and changes only what was changed", async () => {
