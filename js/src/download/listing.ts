@@ -5,6 +5,7 @@ import type { AnswerTo } from "../lib/rpc";
 import { type BaseStore, withKey } from "../lib/store";
 import {
   type Chosen,
+  type DownloadCard,
   type HubCommand,
   type HubListing,
   type HubPreviewData,
@@ -118,21 +119,22 @@ export class Finding {
       this.latents.value = withKey(this.latents.value, keyOf(row), preview.d_sae);
   }
 
-  /** Downloads of these ended: what is in the cache now is marked, and the preview of one of them is made anew. */
-  arrived(ended: readonly { sae: Chosen; cached: boolean }[]): void {
-    const cached = new Map(ended.map(({ sae, cached }) => [nameOf(sae), cached]));
-    const stateOf = (row: VariantRow) => cached.get(nameOf(this.chosen(row)));
-    if (this.rows.value.some((row) => stateOf(row) && !row.cached)) {
-      this.rows.value = this.rows.value.map((row) => (stateOf(row) && !row.cached ? { ...row, cached: true } : row));
-    }
+  /** These downloads ended: what is in the cache now is marked, and the preview of one of them is made anew. */
+  arrived(ended: readonly DownloadCard[]): void {
+    const of = (row: VariantRow) => ended.find((card) => nameOf(card) === nameOf(this.chosen(row)));
+    const now = this.rows.value.map((row) =>
+      of(row)?.status === "completed" && !row.cached ? { ...row, cached: true } : row,
+    );
+    if (now.some((row, i) => row !== this.rows.value[i])) this.rows.value = now;
     const current = this.current.value;
-    if (current === null || stateOf(current) === undefined) return;
-    this.current.value = this.rows.value.find((row) => keyOf(row) === keyOf(current)) ?? current;
+    if (current === null || !of(current)) return;
+    this.current.value = now.find((row) => keyOf(row) === keyOf(current)) ?? current;
     void this.look();
   }
 }
 
-const nameOf = ({ repo_id, revision, path }: Chosen): string => `${repo_id}@${revision}/${path}`;
+const nameOf = ({ repo_id, revision, path }: Pick<DownloadCard, "repo_id" | "revision" | "path">): string =>
+  `${repo_id}@${revision ?? ""}/${path}`;
 
 export function searched(rows: readonly VariantRow[], search: string): readonly VariantRow[] {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);

@@ -2,7 +2,7 @@
 import { type Signal, signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
-import { statusChanges, wordOf } from "../lib/statuses";
+import { isActive, statusChanges, wordOf } from "../lib/statuses";
 import { BaseStore } from "../lib/store";
 import {
   type Chosen,
@@ -16,7 +16,7 @@ import {
 } from "../lib/wire";
 import type { Choices } from "./facets";
 import { Finding, keyOf } from "./listing";
-import { anythingRuns, arrivals, said } from "./words";
+import { anythingRuns, said } from "./words";
 
 export type TabId = "repository" | "gemma" | "known";
 
@@ -49,7 +49,8 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
       (before, after) => {
         for (const line of statusChanges(before.downloads, after.downloads, said)) this.announce(line);
         this.unmarkChanged(before.downloads, after.downloads, ({ status }) => status);
-        const ended = arrivals(before.downloads, after.downloads);
+        const was = new Map(before.downloads.map((card) => [card.id, card.status]));
+        const ended = after.downloads.filter((card) => was.get(card.id) !== card.status && !isActive(card));
         if (ended.length > 0) for (const finding of [this.any, this.gemma]) finding.arrived(ended);
       },
       (state) => anythingRuns(state.downloads),

@@ -11,7 +11,6 @@ import {
   underWay,
 } from "../lib/statuses";
 import {
-  type Chosen,
   type DeviceInfo,
   type DownloadAction,
   type DownloadCard,
@@ -173,20 +172,3 @@ export const ended = (cards: readonly DownloadCard[]): DownloadCard[] =>
 
 export const said = (card: DownloadCard): string =>
   statusOf(card) === "running" && card.phase === "retrying" ? "trying again" : wordFor(statusOf(card));
-
-/**
- * What of the cache may have changed between two states: the SAEs whose downloads stopped moving. `cached`: all of it is
- * there now.
- */
-export function arrivals(
-  before: readonly DownloadCard[],
-  after: readonly DownloadCard[],
-): { sae: Chosen; cached: boolean }[] {
-  const old = new Map(before.map((card) => [card.id, statusOf(card)]));
-  return after
-    .filter((card) => old.get(card.id) !== statusOf(card) && !isActive(card))
-    .map((card) => ({
-      sae: { repo_id: card.repo_id, revision: card.revision ?? "", path: card.path },
-      cached: statusOf(card) === "completed",
-    }));
-}

@@ -67,8 +67,7 @@ export class FeatureView {
   private stop = new AbortController();
   private later: ReturnType<typeof setTimeout> | undefined;
   private typing: ReturnType<typeof setTimeout> | undefined;
-  private queue: { key: string; example: Example }[] = [];
-  private expanding = false;
+  private expanding = Promise.resolve();
 
   constructor(
     private readonly rpc: Rpc,
@@ -174,25 +173,17 @@ export class FeatureView {
   expand(key: string, example: Example): void {
     if (this.wholes.value.has(key)) return;
     this.wholes.value = withKey<string, Whole>(this.wholes.value, key, { data: null, problem: null, busy: true });
-    this.queue.push({ key, example });
-    if (!this.expanding) void this.work();
+    const { stop } = this;
+    this.expanding = this.expanding.then(async () => {
+      if (stop.signal.aborted) return;
+      const whole = await this.contextOf(example, stop);
+      if (!stop.signal.aborted) this.wholes.value = withKey(this.wholes.value, key, whole);
+    });
   }
 
   retry(key: string, example: Example): void {
     this.wholes.value = withKey<string, Whole>(this.wholes.value, key, undefined);
     this.expand(key, example);
-  }
-
-  private async work(): Promise<void> {
-    const { stop } = this;
-    this.expanding = true;
-    for (let next = this.queue.shift(); next && !stop.signal.aborted; next = this.queue.shift()) {
-      const { key, example } = next;
-      const whole = await this.contextOf(example, stop);
-      if (stop.signal.aborted) return;
-      this.wholes.value = withKey(this.wholes.value, key, whole);
-    }
-    if (this.stop === stop) this.expanding = false;
   }
 
   private async contextOf(example: Example, stop: AbortController): Promise<Whole> {
@@ -275,8 +266,7 @@ export class FeatureView {
     this.loss.leave();
     clearTimeout(this.later);
     clearTimeout(this.typing);
-    this.queue = [];
-    this.expanding = false;
+    this.expanding = Promise.resolve();
   }
 }
 

@@ -302,6 +302,10 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
 export class Chosen<T extends object> {
   private readonly chosen: Signal<Partial<T>> = signal({});
 
+  get all(): Partial<T> {
+    return this.chosen.value;
+  }
+
   over(state: T): T {
     return { ...state, ...this.chosen.value };
   }

@@ -1,7 +1,7 @@
 /** The steering widget on the page: its state, what is being edited, and the commands it sends. */
 import { type Signal, signal } from "@preact/signals";
 import type { Answer, Model } from "../lib/rpc";
-import { BaseStore, withKey } from "../lib/store";
+import { BaseStore, Chosen, withKey } from "../lib/store";
 import {
   EMPTY_STEERING,
   type PresetAction,
@@ -30,10 +30,9 @@ interface Picked {
 
 export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   /** What was set here and is not in Python's state yet. */
-  private readonly edited: Signal<ReadonlyMap<string, SteeringEditRow>> = signal(new Map());
-  private readonly set_: Signal<Partial<SteeringSettings>> = signal({});
-  private version = 0;
-  private confirmed: { version: number; revision: number } | null = null;
+  private readonly edited = new Chosen<Record<string, SteeringEditRow>>();
+  private readonly set_ = new Chosen<SteeringSettings>();
+  private unsent = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private sending: Promise<boolean> = Promise.resolve(true);
   /** What is wrong with a field, by its name: it is not sent. */
@@ -65,16 +64,11 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     this.choosing.value = Array.isArray(this.state.value.settings.positions);
     this.follow(
       (before, after, first) => {
-        this.settle();
         if (first || before.generated !== after.generated) void this.readTexts("generate", after.generated);
         if (first || before.swept !== after.swept) void this.readTexts("sweep", after.swept);
         if (before.run.status !== after.run.status) this.sayRun(after);
         if (Array.isArray(after.settings.positions) && !Array.isArray(before.settings.positions)) {
           this.choosing.value = true;
-        }
-        const keys = new Set(after.rows.map((row) => row.key));
-        for (const key of this.edited.value.keys()) {
-          if (!keys.has(key)) this.edited.value = withKey(this.edited.value, key, undefined);
         }
       },
       (state) => state.run.status === "running" || state.run.status === "stopping",
@@ -86,11 +80,11 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
 
   /** The features as the user sees them: Python's, and on top what was set a moment ago. */
   rows(): SteeringRow[] {
-    return this.state.value.rows.map((row) => ({ ...row, ...this.edited.value.get(row.key) }));
+    return this.state.value.rows.map((row) => ({ ...row, ...this.edited.over({})[row.key] }));
   }
 
   settings(): SteeringSettings {
-    return { ...this.state.value.settings, ...this.set_.value };
+    return this.set_.over(this.state.value.settings);
   }
 
   get running(): boolean {
@@ -100,12 +94,12 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
 
   setRow(row: SteeringRow, change: Partial<Pick<SteeringRow, "mode" | "strength">>): void {
     const { key, mode, strength } = { ...row, ...change };
-    this.edited.value = withKey(this.edited.value, key, { key, mode, strength });
+    this.edited.take({ [key]: { key, mode, strength } });
     this.later();
   }
 
   set(change: Partial<SteeringSettings>): void {
-    this.set_.value = { ...this.set_.value, ...change };
+    this.set_.take(change);
     this.later();
   }
 
@@ -114,8 +108,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   }
 
   private later(): void {
-    this.version += 1;
-    this.confirmed = null;
+    this.unsent = true;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.flush(), REST);
   }
@@ -123,29 +116,20 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   flush(): Promise<boolean> {
     clearTimeout(this.timer);
     this.sending = this.sending.then(async () => {
-      const rows = [...this.edited.value.values()];
-      const any = Object.keys(this.set_.value).length > 0;
-      if (rows.length === 0 && !any) return true;
-      const version = this.version;
-      const settings = any ? this.settings() : null;
-      const answer = await this.command(WIDGET, "The setting", { kind: "steering_edit", rows, settings });
-      if (answer === null) return false;
-      if (version === this.version) {
-        this.confirmed = { version, revision: answer.value.revision };
-        this.settle();
+      if (!this.unsent) return true;
+      this.unsent = false;
+      const [rows, set] = [this.edited.all, this.set_.all];
+      const settings = Object.keys(set).length > 0 ? this.settings() : null;
+      const command = { kind: "steering_edit", rows: Object.values(rows) as SteeringEditRow[], settings } as const;
+      if ((await this.command(WIDGET, "The setting", command)) === null) {
+        this.unsent = true;
+        return false;
       }
+      this.edited.forget(rows, true);
+      this.set_.forget(set, true);
       return true;
     });
     return this.sending;
-  }
-
-  private settle(): void {
-    const { confirmed } = this;
-    if (confirmed === null || confirmed.version !== this.version) return;
-    if (this.state.value.revision < confirmed.revision) return;
-    this.confirmed = null;
-    this.edited.value = new Map();
-    this.set_.value = {};
   }
 
   // -------------------------------------------------------------------------------------------- features
@@ -303,8 +287,8 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     if (action === "load") {
       this.presetsShown.value = false;
       this.choosing.value = Array.isArray(this.state.value.settings.positions);
-      this.edited.value = new Map();
-      this.set_.value = {};
+      this.edited.forget(this.edited.all);
+      this.set_.forget(this.set_.all);
       this.invalid.value = new Map();
     }
     this.announce({ save: "Preset saved", load: "Preset loaded", delete: "Preset deleted" }[action]);

@@ -61,15 +61,6 @@ describe("downloads", () => {
     ]);
   });
 
-  it("tell what may be in the cache now", () => {
-    const sae = { repo_id: download().repo_id, revision: download().revision, path: "layers.6" };
-    const turned = (status: string) => words.arrivals([download()], [download({ status })]);
-    expect(turned("completed")).toEqual([{ sae, cached: true }]);
-    expect(turned("paused")).toEqual([{ sae, cached: false }]);
-    expect(turned("running")).toEqual([]);
-    expect(words.arrivals([], [download({ status: "completed" })])).toEqual([{ sae, cached: true }]);
-  });
-
   it("name bytes once where both have the unit", () => {
     expect(bytesOf(365e6, 537e6)).toBe("365 of 537 MB");
     expect(bytesOf(278e6, 1.21e9)).toBe("278 MB of 1.2 GB");
@@ -80,14 +71,6 @@ describe("downloads", () => {
       "999 kB/s",
       "0.01 kB/s",
     ]);
-  });
-
-  it("announce changes of status", () => {
-    const before = [download()];
-    expect(statusChanges(before, [download({ status: "completed" })], words.said)).toEqual([
-      "EleutherAI/sae-pythia-410m-65k / layers.6: Completed",
-    ]);
-    expect(statusChanges([], before, words.said)).toEqual([]);
   });
 });
 

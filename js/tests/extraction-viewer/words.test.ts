@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { CARDS, extraction, FAILED, RUNNING } from "../../demo/viewer";
+import { extraction, FAILED, RUNNING } from "../../demo/viewer";
 import * as words from "../../src/extraction-viewer/words";
-import { statusChanges } from "../../src/lib/statuses";
 
 const buttons = (status: string) => words.buttonsFor(extraction({ status })).map((one) => one.label);
 
@@ -72,11 +71,6 @@ describe("extractions", () => {
       "61 dense",
       "318 MB",
     ]);
-  });
-  it("tell a screen reader when their status changes", () => {
-    const after = CARDS.map((card) => (card.id === RUNNING.id ? { ...card, status: "completed" } : card));
-    expect(statusChanges(CARDS, after, words.statusWord)).toEqual(["gpt2-l6-topk-k32: Completed"]);
-    expect(words.statusWord({ status: "cancelled" })).toBe("Cancelled");
   });
 });
 

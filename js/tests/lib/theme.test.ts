@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { luminance, measureTheme, parseColor } from "../../src/lib/theme";
+import { measureTheme, parseColor } from "../../src/lib/theme";
 
 it.each([
   ["rgb(17, 17, 17)", [17, 17, 17, 1]],
@@ -9,11 +9,6 @@ it.each([
   ["color(srgb 1 0 0 / 0.5)", [255, 0, 0, 0.5]],
   ["transparent", null],
 ])("reads the colour %s", (text, color) => expect(parseColor(text)).toEqual(color));
-
-it("measures luminance as WCAG does", () => {
-  expect(luminance(255, 255, 255)).toBeCloseTo(1);
-  expect(luminance(0, 0, 0)).toBe(0);
-});
 
 it("takes the first opaque ground around the widget, not our own frame", () => {
   document.body.innerHTML =
