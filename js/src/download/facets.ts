@@ -1,10 +1,4 @@
-/**
- * Site × layer × width × L0 of a Gemma Scope release.
- *
- * A facet without a choice is narrowed by all choices. One with a choice keeps the numbers it was chosen from: it is
- * narrowed by what was chosen before it, so that its other options stay in reach. A choice that a change of an earlier one
- * makes impossible is dropped.
- */
+/** Site × layer × width × L0: a facet is narrowed by the choices made before it; its other options stay in reach. */
 import type { VariantRow } from "../lib/wire";
 import { l0Words, siteWords } from "./words";
 
@@ -83,10 +77,7 @@ function order(a: VariantRow, b: VariantRow, facet: Facet): number {
   return (a.d_sae ?? 0) - (b.d_sae ?? 0) || String(a.width).localeCompare(String(b.width));
 }
 
-/**
- * `choices` after `value` was chosen, or after the choice of the facet was taken back (null). Where site, layer and width
- * are settled and no L0 is, the canonical one is taken.
- */
+/** `choices` after `value` (null: none) was chosen; where only the L0 is open, the canonical one is taken. */
 export function choose(rows: readonly VariantRow[], choices: Choices, facet: Facet, value: string | null): Choices {
   const next: [Facet, string][] =
     value === null

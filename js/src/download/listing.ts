@@ -39,10 +39,7 @@ export class Finding {
     return data === null && !busy && problem === null;
   }
 
-  /**
-   * Lists a repository (`text`) or a release; a newer call ends an older one. True when something was found.
-   * `again`: ask the hub itself, also where the answer is known.
-   */
+  /** Lists a repository (`text`) or a release; true when something was found. `again`: ask the hub itself. */
   async list(text: string, release: string, label: string, again = false): Promise<boolean> {
     this.clear();
     this.label = label;

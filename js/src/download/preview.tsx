@@ -97,7 +97,7 @@ function Facts({ finding, row, preview, several }: FactsProps) {
   }
   if (preview?.hook_name) lines.push(["Hook name", <code key="hook">{preview.hook_name}</code>]);
   if (repo) {
-    const day = repo.last_modified === null ? "" : `, ${date(repo.last_modified)}`;
+    const day = repo.last_modified === null ? "" : `, ${f.day(repo.last_modified, 0)}`;
     lines.push([
       "Revision",
       <>
@@ -117,14 +117,6 @@ function dimensions({ d_sae, d_in, d_out }: HubPreviewData, row: VariantRow): st
   }
   const out = d_out !== null && d_out !== d_in ? ` → ${f.count(d_out)}` : "";
   return `, d_sae ${f.count(d_sae)} × d_in ${f.count(d_in)}${out}`;
-}
-
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
-/** "14 Mar 2025" */
-function date(unix: number): string {
-  const at = new Date(unix * 1000);
-  return `${at.getDate()} ${MONTHS[at.getMonth()]} ${at.getFullYear()}`;
 }
 
 interface MemoryProps {

@@ -160,10 +160,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     }
   }
 
-  /**
-   * Another view of the widget, or Python, shows something else; what comes back of what was told here is no news. What
-   * was chosen here and not told yet stands, unless it is the same that was changed there.
-   */
+  /** Takes over what another view or Python shows now; what comes back of what was told here is no news. */
   private adopt(before: ViewerState, after: ViewerState, first: boolean): void {
     const text = JSON.stringify(after.view);
     const now = performance.now();

@@ -56,13 +56,6 @@ export function densityBar(density: number, largest: number, tokens: number): nu
   return Math.min(1, Math.log10(density / floor) / Math.log10(largest / floor));
 }
 
-/** Unix seconds → "19 Nov", with the year when it is not this one. */
-export function day(unix: number, now = Date.now()): string {
-  const at = new Date(unix * 1000);
-  const same = at.getFullYear() === new Date(now).getFullYear();
-  return at.toLocaleDateString("en-GB", { day: "numeric", month: "short", ...(same ? {} : { year: "numeric" }) });
-}
-
 // ------------------------------------------------------------------------------------------------ the list
 
 export const SHOWS: Record<Show, string> = {
@@ -100,7 +93,7 @@ const SOURCES: Record<FeatureLabel["source"], string> = { user: "Yours", auto: "
 /** "Yours, 19 Nov." or, of a label that is not the first one, "Automatic: “nautical vessels”, offline heuristic." */
 export function labelWords(label: FeatureLabel, first: boolean, now = Date.now()): string {
   const source = SOURCES[label.source] ?? label.source;
-  const when = label.source === "user" && label.created_at > 0 ? day(label.created_at, now) : "";
+  const when = label.source === "user" && label.created_at > 0 ? f.day(label.created_at, now) : "";
   const head = first ? source : `${source}: “${cut(line(label.text), 80)}”`;
   return `${[head, when, line(label.by)].filter(Boolean).join(", ")}.`;
 }

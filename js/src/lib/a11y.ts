@@ -24,10 +24,7 @@ export function roveTo(key: string, index: number, length: number): number | nul
   return step === undefined ? null : (index + step + length) % length;
 }
 
-/**
- * Roving focus in a group of tabs, radios or menu items: moves focus to the next one and returns its index.
- * The items are found by `selector` inside the element that carries the handler.
- */
+/** Roving focus among what `selector` finds in a group: moves it to the next one and returns its index. */
 export function rove(event: KeyboardEvent, selector: string): number | null {
   if (event.altKey || event.ctrlKey || event.metaKey) return null;
   const group = event.currentTarget as HTMLElement;
@@ -68,10 +65,7 @@ export const onEsc = (close: () => void) => (event: KeyboardEvent) => {
   close();
 };
 
-/**
- * For what opens in place: the element to put the result on comes into view, and the first control in it that `selector`
- * finds gets the focus. `select`: with all its text, to be typed over.
- */
+/** For what opens in place: it comes into view, and the first control that `selector` finds gets the focus. */
 export function useOpened<E extends HTMLElement = HTMLFormElement>(
   selector: string,
   select = false,
@@ -95,9 +89,7 @@ export function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLInputElement && !["checkbox", "radio", "range", "button"].includes(target.type);
 }
 
-/**
- * Says status changes to screen readers, politely and at most once in `every` ms: what comes in between is said together.
- */
+/** Says status changes to screen readers, at most once in `every` ms: what comes in between is said together. */
 export class Announcer {
   private waiting: string[] = [];
   private last = Number.NEGATIVE_INFINITY;

@@ -38,10 +38,7 @@ export function tokensOf(done: number, total: number): string {
   return `${left} of ${tokens(total)} tokens`;
 }
 
-/**
- * A measured value with fixed decimals, fewer of them the larger it is, so that it keeps its width: 0.2841, 54.051, 219.7,
- * 1,234, 3.3e5. Strings ("NaN", "Infinity") become words.
- */
+/** A measured value with fewer decimals the larger it is, so that it keeps its width: 0.2841, 54.051, 1,234, 3.3e5. */
 export function decimal(value: Value | undefined, digits: number): string {
   if (value === null || value === undefined) return DASH;
   const n = typeof value === "string" ? Number(value) : value;
@@ -121,6 +118,15 @@ export function clock(unix: number, now = Date.now(), withSeconds = false): stri
   const time = `${two(at.getHours())}:${two(at.getMinutes())}${withSeconds ? `:${two(at.getSeconds())}` : ""}`;
   if (at.toDateString() === new Date(now).toDateString()) return time;
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${time}`;
+}
+
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** Unix seconds → "11 Nov", with the year when it is not this one. */
+export function day(unix: number, now = Date.now()): string {
+  const at = new Date(unix * 1000);
+  const year = at.getFullYear() === new Date(now).getFullYear() ? "" : ` ${at.getFullYear()}`;
+  return `${at.getDate()} ${MONTHS[at.getMonth()]}${year}`;
 }
 
 /** Age in seconds as the footer says it: "0.2 s ago", "12 s ago", "3 min ago". */

@@ -46,10 +46,7 @@ export function Keys({ rows, where, shown }: KeysProps) {
   );
 }
 
-/**
- * Keys of a whole widget; true when one was used. `/` goes to its search box, Esc closes the innermost thing that is
- * open, then leaves; letters (lower case) work only while nothing is typed.
- */
+/** Keys of a whole widget; true when one was used. Letters (lower case) work only while nothing is typed. */
 export function widgetKey(
   root: HTMLElement,
   event: KeyboardEvent,

@@ -17,10 +17,7 @@ interface UploadOptions {
   onProgress: (received: number) => void;
 }
 
-/**
- * Sends all files; the id of the upload, which the caller finishes. When it is given up or fails, Python is told to throw
- * away what arrived.
- */
+/** Sends all files; the id of the upload. When it is given up or fails, Python throws away what arrived. */
 export async function sendFiles(rpc: Rpc, files: readonly FileToSend[], options: UploadOptions): Promise<string> {
   const { signal, onProgress } = options;
   const announced = files.map((file) => ({ name: file.name, size: file.data.size }));

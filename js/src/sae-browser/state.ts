@@ -54,7 +54,6 @@ export function placeWords(card: SaeCard): string {
 }
 
 const DAY = 86_400;
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** "added 4 minutes ago", "added 2 days ago", "added 11 Nov", "added 11 Nov 2025". */
 export function ageWords(unix: number, now = Date.now()): string {
@@ -63,9 +62,7 @@ export function ageWords(unix: number, now = Date.now()): string {
   if (seconds < 3600) return `added ${f.plural(Math.floor(seconds / 60), "minute")} ago`;
   if (seconds < DAY) return `added ${f.plural(Math.floor(seconds / 3600), "hour")} ago`;
   if (seconds < 7 * DAY) return `added ${f.plural(Math.floor(seconds / DAY), "day")} ago`;
-  const at = new Date(unix * 1000);
-  const year = at.getFullYear() === new Date(now).getFullYear() ? "" : ` ${at.getFullYear()}`;
-  return `added ${at.getDate()} ${MONTHS[at.getMonth()]}${year}`;
+  return `added ${f.day(unix, now)}`;
 }
 
 export function factsLine(card: SaeCard, now = Date.now()): string[] {

@@ -231,10 +231,7 @@ const STEPS: Record<string, number> = {
   PageDown: -10,
 };
 
-/**
- * The native slider keeps the value, the name and the focus; it is drawn and dragged here, because a native one is even
- * from end to end.
- */
+/** The native slider keeps value, name and focus; it is drawn and dragged here, since a native one is even all along. */
 export function Slider({ label, spoken, value, end, disabled, id, onInput }: SliderProps) {
   const root = useRef<HTMLSpanElement>(null);
   const input = useRef<HTMLInputElement>(null);

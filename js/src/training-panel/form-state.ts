@@ -32,10 +32,7 @@ interface Several {
   error?: { field: "hook_name" | "hook_name_out"; text: string };
 }
 
-/**
- * What differs between the trainings of these hook names. A transcoder's one output moves with the layer that is read;
- * several are taken in their order.
- */
+/** What differs between the trainings of these hook names. A transcoder's one output moves with the layer. */
 export function overOf(hooks: readonly string[], outputs: readonly string[]): Several {
   if (hooks.length < 2) return { over: null, outputs: [...outputs] };
   const twice = hooks.find((hook, i) => hooks.indexOf(hook) !== i);
@@ -92,10 +89,7 @@ export const SITES: Record<string, string> = {
 
 const HOOK_NAME = /^blocks\.(\d+)\.(attn\.hook_z(?=\.\d+$)|[\w.]+)(?:\.(\d+))?$/;
 
-/**
- * Hook names of one site, one for each layer and of these for each head; without a head they mean all heads together. Of
- * what names no layer or head, what stands there.
- */
+/** Hook names of one site, for each layer and of these for each head; without a head they mean all heads together. */
 export function composeHook(layer: string, site: string, head = ""): string {
   const one = site === HEADS && head.trim() !== "";
   const heads = one ? (parseLayers(head) ?? [head.trim()]).map((number) => `.${number}`) : [""];
@@ -310,10 +304,7 @@ export function firstBad(fields: readonly FormField[], errors: Errors): string |
   return fieldOrder(fields).find((name) => name in errors) ?? null;
 }
 
-/**
- * A hook name made of Layer, Site and Head is wrong where the user chose it: its error stands at Layer, or at Head where
- * the model has fewer (`heads`), unless Layer or Head has one of its own.
- */
+/** An error of a composed hook name stands at Layer, or at Head where the model has fewer (`heads`). */
 export function placeHookError(errors: Errors, values: Values, heads: number | null = null): Errors {
   const { [OVER]: together, ...others } = errors;
   const { [HOOK]: text = together, ...rest } = others;

@@ -163,10 +163,7 @@ function useDrawn(store: Store): (card: ListCard) => VNode {
   };
 }
 
-/**
- * Keeps the order of the list while the pointer is over it or the keyboard is in it: after Pause, another run's Pause must
- * not come to lie there. What a click has focused does not count: that focus stays long after the pointer has left.
- */
+/** Keeps the order while pointer or keyboard are in the list: another run's Pause must not come to lie under a click. */
 function useHold() {
   const [pointer, setPointer] = useState(false);
   const [focus, setFocus] = useState(false);

@@ -201,10 +201,7 @@ export function shownCards<C extends ListCard>(cards: readonly C[], filter: Filt
     .sort((a, b) => COMPARE[sort](a, b) || ascending(a.created_at, b.created_at));
 }
 
-/**
- * `shown` in the order that stands on the screen, so that nothing moves under a pointer: what stands there stays as long as
- * it exists, even where it no longer matches the filter, and what is new comes last.
- */
+/** `shown` in the order on the screen: what stands there stays as long as it exists, what is new comes last. */
 export function heldOrder<C extends Card>(held: readonly string[], cards: readonly C[], shown: readonly C[]): C[] {
   const byId = new Map(cards.map((card) => [card.id, card]));
   const stay = held.flatMap((id) => byId.get(id) ?? []);

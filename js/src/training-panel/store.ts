@@ -37,10 +37,7 @@ export interface FormRequest {
 /** Where failures of what is done to all checked runs show up. */
 export const SELECTION = "selection";
 
-/**
- * The state, in which cards that did not change are the same objects as before, so that a list of hundreds is not drawn
- * anew.
- */
+/** The state, in which cards that did not change are the same objects: a list of hundreds is not drawn anew. */
 export function parserThatKeeps(): (value: unknown) => PanelState | null {
   let known = new Map<string, { text: string; card: Card }>();
   return (value) => {

@@ -26,10 +26,7 @@ const wholeOf = (hook: string): string => hook.replace(/(\.hook_z)\.\d+$/, "$1")
 export const hooksOf = (row: StoreRow, now: string): readonly string[] =>
   !row.hook_names.includes(now) && row.hook_names.includes(wholeOf(now)) ? [...row.hook_names, now] : row.hook_names;
 
-/**
- * The values of the form when a training reads `hook` of this store: what the store decides, another of its hook points
- * for what is reconstructed where the form names one that the store does not hold, and no more tokens than there are.
- */
+/** What a training that reads `hook` of this store puts into the form: no more tokens than the store has. */
 export function takenFrom(row: StoreRow, hook: string, values: Values, transcoder: boolean): Record<string, unknown> {
   const taken: Record<string, unknown> = { ...row.values, [HOOK]: hook };
   const out = String(values[HOOK_OUT] ?? "");
