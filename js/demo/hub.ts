@@ -1,47 +1,34 @@
 /** Repositories and downloads, and a stand-in for the download widget's Python half with the hub behind it. */
-import {
-  type Chosen,
-  type DownloadCard,
-  EMPTY_HUB,
-  type HubCommand,
-  type HubKnownData,
-  type HubListing,
-  type HubPreviewData,
-  type HubState,
-  type HubWarning,
-  type KnownRepo,
-  type RepoInfo,
-  type VariantRow,
-} from "../src/lib/wire";
+import type * as wire from "../src/lib/wire";
 import { type Answers, type FakeOptions, FakeWidget, patched, type Refusal, sceneOf } from "./fake";
 
 export { HOSTILE } from "./fake";
 
 interface Scene {
-  devices: HubState["devices"];
-  row: VariantRow;
-  pythia: Partial<VariantRow>[];
-  repository: RepoInfo;
-  preview: HubPreviewData;
-  gemma: Partial<HubPreviewData>;
-  warnings: Record<"gated" | "memory" | "disk" | "pickle", HubWarning>;
-  download: DownloadCard;
-  downloads: Partial<DownloadCard>[];
+  devices: wire.HubState["devices"];
+  row: wire.VariantRow;
+  pythia: Partial<wire.VariantRow>[];
+  repository: wire.RepoInfo;
+  preview: wire.HubPreviewData;
+  gemma: Partial<wire.HubPreviewData>;
+  warnings: Record<"gated" | "memory" | "disk" | "pickle", wire.HubWarning>;
+  download: wire.DownloadCard;
+  downloads: Partial<wire.DownloadCard>[];
 }
-const { scene, real } = sceneOf<Scene, { known: HubKnownData }>("hub");
+const { scene, real } = sceneOf<Scene, { known: wire.HubKnownData }>("hub");
 
 export const PYTHIA = "EleutherAI/sae-pythia-410m-65k";
 export const GEMMA = "google/gemma-scope-2b-pt-res";
 export const DEVICES = scene.devices;
 export const { gated: GATED, memory: MEMORY, disk: DISK, pickle: PICKLE } = scene.warnings;
 
-export const row = (changes: Partial<VariantRow> = {}): VariantRow => ({ ...scene.row, ...changes });
+export const row = (changes: Partial<wire.VariantRow> = {}): wire.VariantRow => ({ ...scene.row, ...changes });
 
-const repo = (repo_id: string, base: string): RepoInfo => ({
+const repo = (repo_id: string, base: string): wire.RepoInfo => ({
   ...{ ...scene.repository, repo_id, base_models: [base], url: `https://huggingface.co/${repo_id}` },
 });
 
-export function listing(changes: Partial<HubListing> = {}): HubListing {
+export function listing(changes: Partial<wire.HubListing> = {}): wire.HubListing {
   const rows = changes.rows ?? scene.pythia.map(row);
   const repositories = [repo(PYTHIA, "EleutherAI/pythia-410m")];
   const of = { listing: 1, text: PYTHIA, release: "", path: "", problems: [] };
@@ -51,7 +38,7 @@ export function listing(changes: Partial<HubListing> = {}): HubListing {
 const WIDTHS = ["16k", "32k", "65k", "131k", "262k", "524k", "1m"].map((width, i) => [width, 16_384 * 2 ** i] as const);
 
 /** As Gemma Scope is laid out: all layers in two widths, layer 12 in seven. */
-export function gemmaRows(repo = 0, site = "resid_post", layers = 26): VariantRow[] {
+export function gemmaRows(repo = 0, site = "resid_post", layers = 26): wire.VariantRow[] {
   return Array.from({ length: layers }, (_, layer) => {
     const middle = layer === 12;
     const widths = WIDTHS.filter(([width]) => (middle && site === "resid_post") || width === "16k" || width === "65k");
@@ -68,7 +55,7 @@ export function gemmaRows(repo = 0, site = "resid_post", layers = 26): VariantRo
   }).flat();
 }
 
-export function gemmaListing(): HubListing {
+export function gemmaListing(): wire.HubListing {
   const names = ["res", "mlp", "att", "transcoders"].map((part) => `google/gemma-scope-2b-pt-${part}`);
   const few = gemmaRows(3, "transcoder").filter((one) => one.canonical && one.width === "16k");
   return listing({
@@ -83,33 +70,33 @@ const NAMED = ["pt-res", "pt-mlp", "9b-it-res", "GPT2-Small-SAEs-Reformatted", "
 const found = NAMED.flatMap((end) => repositories.find((one) => one.repo_id.endsWith(end)) ?? []);
 const pythia = { repo_id: PYTHIA, name: "Pythia 410M, TopK", model: "pythia-410m" };
 /** Six of those that the package knows. */
-const KNOWN: HubKnownData = {
-  repositories: [...found, { ...(found[3] as KnownRepo), ...pythia }],
+const KNOWN: wire.HubKnownData = {
+  repositories: [...found, { ...(found[3] as wire.KnownRepo), ...pythia }],
   releases: releases.filter((one) => ["google/gemma-2-2b", "google/gemma-2-9b-it"].includes(one.id)),
 };
 
-export const preview = (sae: Chosen, changes: Partial<HubPreviewData> = {}): HubPreviewData => ({
+export const preview = (sae: wire.Chosen, changes: Partial<wire.HubPreviewData> = {}): wire.HubPreviewData => ({
   ...{ ...scene.preview, ...(sae.repo_id.startsWith("google/") && scene.gemma), sae, ...changes },
 });
 
-export function download(changes: Partial<DownloadCard> = {}): DownloadCard {
+export function download(changes: Partial<wire.DownloadCard> = {}): wire.DownloadCard {
   const { path, repo_id } = { ...scene.download, ...changes };
   const name = [repo_id, ...path.split("/")].join(" / ");
   return { ...scene.download, id: `job_${path}`, name, ...changes };
 }
-export const DOWNLOADS: DownloadCard[] = scene.downloads.map(download);
+export const DOWNLOADS: wire.DownloadCard[] = scene.downloads.map(download);
 
-export function hubState(changes: Partial<HubState> = {}): HubState {
+export function hubState(changes: Partial<wire.HubState> = {}): wire.HubState {
   const of = { revision: 1, devices: DEVICES, known: KNOWN.repositories.length, updated_at: Date.now() / 1000 };
-  return { ...EMPTY_HUB, ...of, ...changes };
+  return { ...wire.EMPTY_HUB, ...of, ...changes };
 }
 
-export interface HubOptions extends FakeOptions<HubCommand> {
+export interface HubOptions extends FakeOptions<wire.HubCommand> {
   /** ms until a repository is listed or an SAE previewed. */
   delay?: number;
   /** By the text that was asked for; a string is a failure. */
-  listings?: Record<string, HubListing | string>;
-  previews?: (path: string, device: string) => Partial<HubPreviewData> | string;
+  listings?: Record<string, wire.HubListing | string>;
+  previews?: (path: string, device: string) => Partial<wire.HubPreviewData> | string;
 }
 
 const NEXT: Record<string, string> = { pause: "paused", resume: "running", retry: "running", cancel: "cancelled" };
@@ -120,15 +107,15 @@ function orFail<T>(found: T | string): T {
   return found;
 }
 
-export class FakeHub extends FakeWidget<HubState, HubCommand> {
+export class FakeHub extends FakeWidget<wire.HubState, wire.HubCommand> {
   constructor(
-    state: HubState,
+    state: wire.HubState,
     private readonly hub: HubOptions = {},
   ) {
     super("download", state, { delays: { hub_list: hub.delay, hub_preview: hub.delay }, ...hub });
   }
 
-  protected readonly answers: Answers<HubCommand> = {
+  protected readonly answers: Answers<wire.HubCommand> = {
     hub_known: () => KNOWN,
     hub_token: ({ token }) => this.setState({ has_token: token !== null }),
     hub_list: ({ text = "", release = "" }) =>

@@ -1,51 +1,40 @@
 /** A library of SAEs, and a stand-in for the browser's Python half. */
-import {
-  ALL_SAES,
-  type Choice,
-  EMPTY_BROWSER,
-  type SaeBrowserState,
-  type SaeCard,
-  type SaeCommand,
-  type SaeComparison,
-  type SaeDetails,
-  type SaeQuery,
-  type SaeStatistics,
-} from "../src/lib/wire";
+import * as wire from "../src/lib/wire";
 import { type Answers, type FakeOptions, FakeWidget, patched, sceneOf } from "./fake";
 
 export { HOSTILE } from "./fake";
 
 interface Scene {
-  base: Partial<SaeCard>;
-  saes: Partial<SaeCard>[];
-  details: Partial<SaeDetails>;
-  gone: SaeDetails["problem"];
-  histograms: SaeStatistics["histograms"];
-  facts: SaeStatistics["facts"];
-  comparison: Partial<SaeComparison>;
+  base: Partial<wire.SaeCard>;
+  saes: Partial<wire.SaeCard>[];
+  details: Partial<wire.SaeDetails>;
+  gone: wire.SaeDetails["problem"];
+  histograms: wire.SaeStatistics["histograms"];
+  facts: wire.SaeStatistics["facts"];
+  comparison: Partial<wire.SaeComparison>;
 }
 interface Real {
-  state: SaeBrowserState;
-  details: SaeDetails;
-  comparison: SaeComparison;
+  state: wire.SaeBrowserState;
+  details: wire.SaeDetails;
+  comparison: wire.SaeComparison;
 }
 const { scene, real } = sceneOf<Scene, Real>("library");
 
-export function sae(changes: Partial<SaeCard> = {}): SaeCard {
-  const base = { ...(real.state.cards[0] as SaeCard), ...scene.base };
+export function sae(changes: Partial<wire.SaeCard> = {}): wire.SaeCard {
+  const base = { ...(real.state.cards[0] as wire.SaeCard), ...scene.base };
   return { ...base, id: `sae_${changes.name ?? base.name}`, ...changes };
 }
-export const SAES: SaeCard[] = scene.saes.map(sae);
+export const SAES: wire.SaeCard[] = scene.saes.map(sae);
 const HISTOGRAMS = scene.histograms;
-export const histogram = (changes: Partial<SaeStatistics["histograms"][number]> = {}) => ({
-  ...{ ...(HISTOGRAMS[0] as SaeStatistics["histograms"][number]), ...changes },
+export const histogram = (changes: Partial<wire.SaeStatistics["histograms"][number]> = {}) => ({
+  ...{ ...(HISTOGRAMS[0] as wire.SaeStatistics["histograms"][number]), ...changes },
 });
 
 const FIELDS = ["source", "model", "layer", "architecture", "format"] as const;
 const LABELS = { source: "source_label", format: "format_label" } as const;
 
-function choices(cards: readonly SaeCard[], field: (typeof FIELDS)[number]): Choice[] {
-  const found = new Map<string, Choice>();
+function choices(cards: readonly wire.SaeCard[], field: (typeof FIELDS)[number]): wire.Choice[] {
+  const found = new Map<string, wire.Choice>();
   for (const card of cards) {
     if (card[field] === null) continue;
     const value = String(card[field]);
@@ -56,39 +45,43 @@ function choices(cards: readonly SaeCard[], field: (typeof FIELDS)[number]): Cho
 }
 
 /** The state over these SAEs; one page of them is shown. */
-export function library(cards: readonly SaeCard[], changes: Partial<SaeBrowserState> = {}): SaeBrowserState {
+export function library(
+  cards: readonly wire.SaeCard[],
+  changes: Partial<wire.SaeBrowserState> = {},
+): wire.SaeBrowserState {
   const facets = Object.fromEntries(FIELDS.map((field) => [field, choices(cards, field)]));
   return {
-    ...{ ...EMPTY_BROWSER, revision: 1, query: ALL_SAES, updated_at: Date.now() / 1000 },
+    ...{ ...wire.EMPTY_BROWSER, revision: 1, query: wire.ALL_SAES, updated_at: Date.now() / 1000 },
     ...{ cards: cards.slice(0, 50), matching: cards.length, total: cards.length },
     matching_bytes: cards.reduce((sum, card) => sum + card.size_bytes, 0),
-    facets: facets as unknown as SaeBrowserState["facets"],
+    facets: facets as unknown as wire.SaeBrowserState["facets"],
     export_formats: ["SAELens", "sparsify"].map((label) => ({ value: label.toLowerCase(), label, count: null })),
     ...changes,
   };
 }
 
-export interface LibraryOptions extends FakeOptions<SaeCommand> {
+export interface LibraryOptions extends FakeOptions<wire.SaeCommand> {
   /** ms until a piece of an upload is answered. */
   slow?: number;
   /** SAEs that are in use: they are not deleted. */
   refuses?: readonly string[];
 }
 
-export class FakeLibrary extends FakeWidget<SaeBrowserState, SaeCommand> {
-  private all: SaeCard[];
+export class FakeLibrary extends FakeWidget<wire.SaeBrowserState, wire.SaeCommand> {
+  private all: wire.SaeCard[];
 
   constructor(
-    cards: readonly SaeCard[],
+    cards: readonly wire.SaeCard[],
     private readonly how: LibraryOptions = {},
-    changes: Partial<SaeBrowserState> = {},
+    changes: Partial<wire.SaeBrowserState> = {},
   ) {
     super("sae_browser", library(cards, changes), { delays: { upload_chunk: how.slow }, ...how });
     this.all = [...cards];
   }
 
-  protected readonly answers: Answers<SaeCommand> = {
-    browse_saes: ({ id: _, kind: __, ...query }) => this.show({ ...this.state.query, ...(query as Partial<SaeQuery>) }),
+  protected readonly answers: Answers<wire.SaeCommand> = {
+    browse_saes: ({ id: _, kind: __, ...query }) =>
+      this.show({ ...this.state.query, ...(query as Partial<wire.SaeQuery>) }),
     select_saes: ({ sae_ids }) =>
       this.setState({ selected: sae_ids.flatMap((one) => this.all.filter((card) => card.id === one)) }),
     describe_sae: ({ sae_id }) => {
@@ -136,18 +129,18 @@ export class FakeLibrary extends FakeWidget<SaeBrowserState, SaeCommand> {
     return { sae_id: made.id };
   }
 
-  private find(id: string): SaeCard {
+  private find(id: string): wire.SaeCard {
     return this.all.find((card) => card.id === id) ?? sae({ id });
   }
 
-  private change(sae_id: string, change: Partial<SaeCard>): { sae_id: string } {
+  private change(sae_id: string, change: Partial<wire.SaeCard>): { sae_id: string } {
     this.all = patched(this.all, [sae_id], change);
     this.show(this.state.query);
     return { sae_id };
   }
 
-  private show(query: SaeQuery): void {
-    const matches = (card: SaeCard) =>
+  private show(query: wire.SaeQuery): void {
+    const matches = (card: wire.SaeCard) =>
       FIELDS.every((field) => query[field] === null || card[field] === query[field]) &&
       `${card.name} ${card.model}`.includes(query.search);
     const found = this.all.filter(matches);

@@ -1,57 +1,43 @@
 /** Runs in every state, and a stand-in for the panel's Python half. */
-import {
-  type Card,
-  type CheckResult,
-  type CompareState,
-  type DetailsData,
-  type Done,
-  EMPTY_STATE,
-  type FormData,
-  type Over,
-  type PanelCommand,
-  type PanelState,
-  type SettingRow,
-  type StoreRow,
-  type TemplateRow,
-} from "../src/lib/wire";
+import type * as wire from "../src/lib/wire";
 import { type Answers, FakeWidget, Numbers, patched, type Refusal, sceneOf } from "./fake";
 
 interface Scene {
-  base: Partial<Card>;
-  cards: Partial<Card>[];
-  layers: Partial<Card>[];
-  templates: Partial<TemplateRow>[];
-  compare: Partial<CompareState>;
-  devices: PanelState["devices"];
+  base: Partial<wire.Card>;
+  cards: Partial<wire.Card>[];
+  layers: Partial<wire.Card>[];
+  templates: Partial<wire.TemplateRow>[];
+  compare: Partial<wire.CompareState>;
+  devices: wire.PanelState["devices"];
   /** The fields that most people set, with settings of GPT-2. */
   values: Record<string, unknown>;
-  form: Partial<FormData>;
-  check: Partial<CheckResult>;
+  form: Partial<wire.FormData>;
+  check: Partial<wire.CheckResult>;
   estimate: object;
-  stores: StoreRow[];
+  stores: wire.StoreRow[];
   checkpoints: object[];
-  details: Partial<DetailsData>;
-  comparison: { rows: SettingRow[] };
-  notice: PanelState["notice"];
+  details: Partial<wire.DetailsData>;
+  comparison: { rows: wire.SettingRow[] };
+  notice: wire.PanelState["notice"];
 }
 interface Real {
-  state: PanelState;
-  form: FormData;
-  check: CheckResult;
-  details: DetailsData;
-  templates: TemplateRow[];
+  state: wire.PanelState;
+  form: wire.FormData;
+  check: wire.CheckResult;
+  details: wire.DetailsData;
+  templates: wire.TemplateRow[];
 }
 const { scene, real } = sceneOf<Scene, Real>("runs");
 
-export function card(changes: Partial<Card> = {}): Card {
-  const base = { ...(real.state.cards[0] as Card), ...scene.base };
+export function card(changes: Partial<wire.Card> = {}): wire.Card {
+  const base = { ...(real.state.cards[0] as wire.Card), ...scene.base };
   return { ...base, id: `train_${changes.name ?? base.name}`, ...changes };
 }
-export const CARDS: Card[] = scene.cards.map(card);
+export const CARDS: wire.Card[] = scene.cards.map(card);
 /** Three layers trained by one job. */
-export const LAYERS: Card[] = scene.layers.map(card);
+export const LAYERS: wire.Card[] = scene.layers.map(card);
 export const STORES = scene.stores;
-export const FORM: FormData = {
+export const FORM: wire.FormData = {
   ...real.form,
   ...scene.form,
   devices: scene.devices,
@@ -64,39 +50,39 @@ const { estimate, hints } = real.check;
 export const CHECK = {
   ...{ ...real.check, ...scene.check, hints: { ...hints, ...scene.check.hints } },
   estimate: { ...estimate, ...scene.estimate },
-} as CheckResult;
+} as wire.CheckResult;
 const DETAILS = {
   ...{ ...real.details, ...scene.details },
   checkpoints: scene.checkpoints.map((one) => ({ ...real.details.checkpoints[0], ...one })),
-} as DetailsData;
-const TEMPLATES = scene.templates.map((one) => ({ ...real.templates[0], ...one }) as TemplateRow);
+} as wire.DetailsData;
+const TEMPLATES = scene.templates.map((one) => ({ ...real.templates[0], ...one }) as wire.TemplateRow);
 
-export const emptyState = (): PanelState => ({
-  ...{ ...EMPTY_STATE, revision: 1, devices: scene.devices, updated_at: Date.now() / 1000 },
+export const emptyState = (): wire.PanelState => ({
+  ...{ ...wire.EMPTY_STATE, revision: 1, devices: scene.devices, updated_at: Date.now() / 1000 },
 });
 
-export function fullState(cards = CARDS): PanelState {
-  const charts = { ...EMPTY_STATE.charts, training_ids: CARDS.slice(0, 2).map((one) => one.id) };
+export function fullState(cards = CARDS): wire.PanelState {
+  const charts = { ...wire.EMPTY_STATE.charts, training_ids: CARDS.slice(0, 2).map((one) => one.id) };
   const jobs = new Set(cards.map((one) => one.group_id ?? one.id)).size;
   charts.summaries = ["Loss against tokens, log scale."];
   return { ...emptyState(), cards, total: cards.length, jobs, charts };
 }
 
 /** With a group, advice, and a job that trains two architectures. */
-export function crowdedState(): PanelState {
+export function crowdedState(): wire.PanelState {
   const [first, ...others] = CARDS;
-  const advised = { ...(first as Card), advice: "Dead latents 52 % after 3M tokens." };
+  const advised = { ...(first as wire.Card), advice: "Dead latents 52 % after 3M tokens." };
   return fullState([advised, ...others.slice(0, 2), ...LAYERS, ...others.slice(2)]);
 }
 
-export const failingState = (): PanelState => ({ ...fullState(), notice: scene.notice });
+export const failingState = (): wire.PanelState => ({ ...fullState(), notice: scene.notice });
 
 const NEXT_STATUS: Record<string, string> = {
   ...{ pause: "paused", resume: "running", stop: "stopped", stop_without_saving: "stopped" },
 };
 const SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="400"/>';
 
-export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
+export class FakeModel extends FakeWidget<wire.PanelState, wire.PanelCommand> {
   private peers: FakeModel[] = [this];
   templates = TEMPLATES;
   stores = STORES;
@@ -107,7 +93,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     for (const model of models) model.peers = models;
   }
 
-  override setState(change: Partial<PanelState>): void {
+  override setState(change: Partial<wire.PanelState>): void {
     const before = this.state;
     const jobs = new Set((change.cards ?? before.cards).map((one) => one.group_id ?? one.id)).size;
     for (const peer of this.peers) {
@@ -116,13 +102,13 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     }
   }
 
-  protected readonly answers: Answers<PanelCommand> = {
+  protected readonly answers: Answers<wire.PanelCommand> = {
     run_actions: ({ action, training_ids }) => {
       const refused = training_ids.filter((one) => one.includes("refused"));
       const done = training_ids.filter((one) => !refused.includes(one));
       for (const one of done) this.act(one, action);
       const problems = refused.map((where) => ({ what: `${where} is completed.`, where, hint: null, kind: "error" }));
-      return { done, paths: [], problems } satisfies Done;
+      return { done, paths: [], problems } satisfies wire.Done;
     },
     run_action: ({ training_id, action }) => {
       this.act(training_id, action);
@@ -136,7 +122,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     rename_group: ({ group_id, name }) => this.update(this.members(group_id), { group_name: name }) ?? { group_id },
     export_runs: ({ training_ids, folder }) => {
       const paths = training_ids.map((one) => `/workspace/${folder}/${one}`);
-      return { done: training_ids, paths, problems: [] } satisfies Done;
+      return { done: training_ids, paths, problems: [] } satisfies wire.Done;
     },
     checkpoint_action: ({ action, training_id }) => {
       if (action === "import") return { sae_id: "sae_new", name: "gpt2-l6-topk-k32-step-1500" };
@@ -151,7 +137,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
       return names.map((name) => ({ name, width: 640, height: 400, svg: SVG }));
     },
     pareto: ({ y_axis, scope }) => {
-      const compare = this.state.compare as CompareState;
+      const compare = this.state.compare as wire.CompareState;
       this.setState({ compare: { ...compare, y_axis: y_axis ?? compare.y_axis, scope: scope ?? compare.scope } });
     },
     list_templates: ({ search }) => {
@@ -161,7 +147,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     },
     list_stores: () => this.stores,
     save_template: ({ name }) => {
-      const row = { ...(TEMPLATES[0] as TemplateRow), id: `tmpl_${name}`, name, favorite: false };
+      const row = { ...(TEMPLATES[0] as wire.TemplateRow), id: `tmpl_${name}`, name, favorite: false };
       this.templates = [...this.templates.filter((one) => one.name !== name), row];
       return { template_id: row.id };
     },
@@ -182,7 +168,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
       return hooks ? { ...made, group_id: group.group_id } : made;
     },
     chart: ({ id: _, kind: __, reset_zoom: ___, ...change }) => {
-      const charts = { ...this.state.charts, ...(change as Partial<PanelState["charts"]>) };
+      const charts = { ...this.state.charts, ...(change as Partial<wire.PanelState["charts"]>) };
       const places = [...charts.training_ids, ...charts.followed].slice(0, 6);
       const series = (id: string) => (places.includes(id) ? places.indexOf(id) : null);
       this.setState({ charts, cards: this.state.cards.map((one) => ({ ...one, series: series(one.id) })) });
@@ -201,24 +187,24 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     return this.state.cards.filter((one) => one.group_id === group).map((one) => one.id);
   }
 
-  private add(runs: Partial<Card>[]): { training_id: string | undefined } {
+  private add(runs: Partial<wire.Card>[]): { training_id: string | undefined } {
     const made = runs.map((one) => card({ status: "queued", queue_position: 1, ...one }));
     this.setCards([...this.state.cards, ...made]);
     return { training_id: made[0]?.id };
   }
 
-  private setCards(cards: Card[]): void {
+  private setCards(cards: wire.Card[]): void {
     this.setState({ cards, total: cards.length });
   }
 
-  private update(ids: string[], change: Partial<Card>): void {
+  private update(ids: string[], change: Partial<wire.Card>): void {
     this.setState({ cards: patched(this.state.cards, ids, change) });
   }
 
-  private compare(ids: readonly string[]): PanelState["compare"] {
+  private compare(ids: readonly string[]): wire.PanelState["compare"] {
     const cards = this.state.cards.filter((one) => ids.includes(one.id));
     if (cards.length < 2) return null;
-    const all = { ...(real.state.compare as CompareState), ...scene.compare };
+    const all = { ...(real.state.compare as wire.CompareState), ...scene.compare };
     const results = all.results.map((row) => ({
       ...row,
       values: cards.map((_, i) => row.values[i] ?? "–"),
@@ -237,7 +223,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     } else if (NEXT_STATUS[action]) this.update([id], { status: NEXT_STATUS[action] });
   }
 
-  private check(config: Record<string, unknown>, over: Over | null = null) {
+  private check(config: Record<string, unknown>, over: wire.Over | null = null) {
     const sae = config.sae as { k?: number; d_sae?: number } | undefined;
     const fields: Record<string, string> = {};
     if (sae?.k && sae.d_sae && sae.k > sae.d_sae) {

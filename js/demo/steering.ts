@@ -1,45 +1,40 @@
 /** States of the steering widget, and a stand-in for its Python half. */
-import {
-  EMPTY_STEERING,
-  type PresetRecord,
-  type SteeringCommand,
-  type SteeringNextData,
-  type SteeringRow,
-  type SteeringState,
-  type SteeringTexts,
-} from "../src/lib/wire";
+import type * as wire from "../src/lib/wire";
 import { type Answers, type FakeOptions, FakeWidget, HOSTILE, sceneOf } from "./fake";
 
 export { HOSTILE } from "./fake";
 
 interface Scene {
-  rows: SteeringRow[];
-  sae: SteeringState["saes"][number];
+  rows: wire.SteeringRow[];
+  sae: wire.SteeringState["saes"][number];
   prompt: string;
-  texts: SteeringTexts;
-  sweep: SteeringTexts;
-  next: SteeringNextData;
+  texts: wire.SteeringTexts;
+  sweep: wire.SteeringTexts;
+  next: wire.SteeringNextData;
 }
 const { scene } = sceneOf<Scene>("steering");
 
 export const PROMPT = scene.prompt;
 export const ROWS = scene.rows;
-export const row = (change: Partial<SteeringRow> = {}): SteeringRow => ({ ...(ROWS[0] as SteeringRow), ...change });
-export const texts = (change: Partial<SteeringTexts> = {}): SteeringTexts => ({ ...scene.texts, ...change });
+export const row = (change: Partial<wire.SteeringRow> = {}): wire.SteeringRow => ({
+  ...(ROWS[0] as wire.SteeringRow),
+  ...change,
+});
+export const texts = (change: Partial<wire.SteeringTexts> = {}): wire.SteeringTexts => ({ ...scene.texts, ...change });
 
-export const steeringState = (change: Partial<SteeringState> = {}): SteeringState => ({
-  ...{ ...EMPTY_STEERING, revision: 1, saes: [scene.sae], sae_id: "sae_1", rows: ROWS, updated_at: 1_790_000_000 },
+export const steeringState = (change: Partial<wire.SteeringState> = {}): wire.SteeringState => ({
+  ...{ ...wire.EMPTY_STEERING, revision: 1, saes: [scene.sae], sae_id: "sae_1", rows: ROWS, updated_at: 1_790_000_000 },
   gauge: { ratio: 0.38, over: "steered tokens" },
-  settings: { ...EMPTY_STEERING.settings, prompt: PROMPT },
+  settings: { ...wire.EMPTY_STEERING.settings, prompt: PROMPT },
   ...change,
 });
 
-export interface SteeringOptions extends FakeOptions<SteeringCommand> {
+export interface SteeringOptions extends FakeOptions<wire.SteeringCommand> {
   /** Runs stay as they are after they were started, for a test to move on. */
   hold?: boolean;
-  texts?: SteeringTexts;
-  sweep?: SteeringTexts;
-  presets?: PresetRecord[];
+  texts?: wire.SteeringTexts;
+  sweep?: wire.SteeringTexts;
+  presets?: wire.PresetRecord[];
 }
 
 const LABELS = [
@@ -48,18 +43,18 @@ const LABELS = [
   { index: 900, label: `<b>ship</b> ${HOSTILE}` },
 ];
 
-export class FakeSteering extends FakeWidget<SteeringState, SteeringCommand> {
-  private presets: PresetRecord[];
+export class FakeSteering extends FakeWidget<wire.SteeringState, wire.SteeringCommand> {
+  private presets: wire.PresetRecord[];
 
   constructor(
-    state: SteeringState,
+    state: wire.SteeringState,
     private readonly how: SteeringOptions = {},
   ) {
     super("steering", state, how);
     this.presets = how.presets ?? [];
   }
 
-  protected readonly answers: Answers<SteeringCommand> = {
+  protected readonly answers: Answers<wire.SteeringCommand> = {
     steering_edit: ({ rows, settings }) => {
       const edits = new Map((rows ?? []).map((edit) => [edit.key, edit]));
       const edited = this.state.rows.map((one) => ({ ...one, ...edits.get(one.key) }));

@@ -1,42 +1,20 @@
 /** Extractions and features, played from real ones, and a stand-in for the viewer's Python half. */
-import {
-  EMPTY_VIEWER,
-  type ExampleContext,
-  type ExtractionCard,
-  type ExtractionCheck,
-  type ExtractionFormData,
-  type FeatureLogitsData,
-  type FeatureNotes,
-  type FeaturePage,
-  type FeatureQuery,
-  type FeatureRelationsData,
-  type FeatureRow,
-  FIRST_VIEW,
-  type LogitsJob,
-  type LossEffectData,
-  type OpenExtraction,
-  type PromptReading,
-  type SaeChoice,
-  type SaeChoices,
-  type TestedText,
-  type ViewerCommand,
-  type ViewerState,
-} from "../src/lib/wire";
+import type * as wire from "../src/lib/wire";
 import { type Answers, type FakeOptions, FakeWidget, HOSTILE, Numbers, patched, sceneOf } from "./fake";
 
 export { HOSTILE } from "./fake";
 
 interface Scene {
-  extraction: Partial<ExtractionCard>;
-  running: Partial<ExtractionCard>;
-  failed: Partial<ExtractionCard>;
-  gemma: Partial<ExtractionCard>;
-  logits_job: LogitsJob;
-  open: OpenExtraction;
-  saes: Partial<SaeChoice>[];
+  extraction: Partial<wire.ExtractionCard>;
+  running: Partial<wire.ExtractionCard>;
+  failed: Partial<wire.ExtractionCard>;
+  gemma: Partial<wire.ExtractionCard>;
+  logits_job: wire.LogitsJob;
+  open: wire.OpenExtraction;
+  saes: Partial<wire.SaeChoice>[];
   /** What the fields of a form have, where that is not the usual. */
   typed: Record<string, string>;
-  ship: Read<FeaturePage>;
+  ship: Read<wire.FeaturePage>;
 }
 /** What came with activations. */
 interface Read<T> {
@@ -44,17 +22,17 @@ interface Read<T> {
   values: number[];
 }
 interface Real {
-  state: ViewerState;
-  saes: SaeChoices;
-  form: ExtractionFormData;
-  check: ExtractionCheck;
-  page: Read<FeaturePage>;
-  logits: FeatureLogitsData;
-  relations: FeatureRelationsData;
-  rows: FeatureRow[];
-  context: Read<ExampleContext>;
-  tested: Read<TestedText>;
-  prompt: Read<PromptReading>;
+  state: wire.ViewerState;
+  saes: wire.SaeChoices;
+  form: wire.ExtractionFormData;
+  check: wire.ExtractionCheck;
+  page: Read<wire.FeaturePage>;
+  logits: wire.FeatureLogitsData;
+  relations: wire.FeatureRelationsData;
+  rows: wire.FeatureRow[];
+  context: Read<wire.ExampleContext>;
+  tested: Read<wire.TestedText>;
+  prompt: Read<wire.PromptReading>;
 }
 const { scene, real } = sceneOf<Scene, Real>("features");
 const now = Date.now() / 1000;
@@ -63,10 +41,10 @@ export const EXT = scene.open.id;
 export const SHIP = scene.ship;
 const DEAD = 7460;
 
-export function extraction(changes: Partial<ExtractionCard> = {}): ExtractionCard {
+export function extraction(changes: Partial<wire.ExtractionCard> = {}): wire.ExtractionCard {
   const { name = "demo-l2-topk-16k" } = changes;
   const of = { id: `ext_${name}`, sae_id: `sae_${name}`, name };
-  return { ...(real.state.cards[0] as ExtractionCard), ...scene.extraction, ...of, ...changes };
+  return { ...(real.state.cards[0] as wire.ExtractionCard), ...scene.extraction, ...of, ...changes };
 }
 
 export const LOGITS_JOB = scene.logits_job;
@@ -74,16 +52,19 @@ export const RUNNING = extraction(scene.running);
 export const FAILED = extraction(scene.failed);
 export const CARDS = [RUNNING, extraction(scene.gemma), FAILED];
 
-export const opened = (changes: Partial<OpenExtraction> = {}): OpenExtraction => ({ ...scene.open, ...changes });
+export const opened = (changes: Partial<wire.OpenExtraction> = {}): wire.OpenExtraction => ({
+  ...scene.open,
+  ...changes,
+});
 
-export function viewer(changes: Partial<ViewerState> = {}): ViewerState {
+export function viewer(changes: Partial<wire.ViewerState> = {}): wire.ViewerState {
   const open = changes.open === undefined ? opened() : changes.open;
-  const view = { ...FIRST_VIEW, extraction_id: open?.id ?? null, feature: open ? 7451 : null };
+  const view = { ...wire.FIRST_VIEW, extraction_id: open?.id ?? null, feature: open ? 7451 : null };
   const all = { revision: 1, cards: CARDS, total: 3, active: 1, n_saes: 4, view, updated_at: now };
-  return { ...EMPTY_VIEWER, ...all, ...changes, open };
+  return { ...wire.EMPTY_VIEWER, ...all, ...changes, open };
 }
 
-const SAES = scene.saes.map((one) => ({ ...real.saes.rows[0], ...one }) as SaeChoice);
+const SAES = scene.saes.map((one) => ({ ...real.saes.rows[0], ...one }) as wire.SaeChoice);
 
 const NAMES = ["corpus", "tokens", "context_size", "examples", "per_interval", "min_activation"];
 const FIELDS = real.form.fields
@@ -93,15 +74,15 @@ const FIELDS = real.form.fields
 // ------------------------------------------------------------------------------------------------ features
 
 /** Rows of the demo SAE, over and over, every third without its label; the ship and the dead feature are made up. */
-function featureRow(index: number): FeatureRow {
+function featureRow(index: number): wire.FeatureRow {
   if (index === SHIP.value.index) return SHIP.value.row;
-  const row = { ...(real.rows[index % real.rows.length] as FeatureRow), index };
+  const row = { ...(real.rows[index % real.rows.length] as wire.FeatureRow), index };
   const plain = { ...row, label: "", auto: false, score: null };
   if (index === DEAD) return { ...plain, top_tokens: [], density: 0, max: 0 };
   return index % 3 === 0 ? plain : row;
 }
 
-function featurePage(index: number): Read<FeaturePage> {
+function featurePage(index: number): Read<wire.FeaturePage> {
   if (index === SHIP.value.index) return SHIP;
   const { value, values } = real.page;
   const row = featureRow(index);
@@ -121,7 +102,7 @@ function untrusted(key: string, value: unknown): unknown {
   return key === "token" || key === "text" ? HOSTILE : value;
 }
 
-function check(values: Record<string, unknown>): ExtractionCheck {
+function check(values: Record<string, unknown>): wire.ExtractionCheck {
   const errors: Record<string, string> = {};
   if (!(Number(values.tokens) >= 1)) errors.tokens = `Tokens is ${values.tokens}. Enter 1 or more; 1,000,000 is usual.`;
   if (!values.corpus) errors.corpus = "Corpus is empty. Enter a dataset, a file or a folder.";
@@ -132,34 +113,34 @@ function check(values: Record<string, unknown>): ExtractionCheck {
 
 // ------------------------------------------------------------------------------------------------ the stand-in
 
-export interface ViewerOptions extends FakeOptions<ViewerCommand> {
+export interface ViewerOptions extends FakeOptions<wire.ViewerCommand> {
   /** Tokens and labels that nobody should trust. */
   hostile?: boolean;
   /** The library has no SAE. */
   noSaes?: boolean;
   /** What is different about loss effects and logit effects. */
-  loss?: Partial<LossEffectData>;
-  logits?: Partial<FeatureLogitsData>;
+  loss?: Partial<wire.LossEffectData>;
+  logits?: Partial<wire.FeatureLogitsData>;
 }
 
 const numbers = <T>({ value, values }: Read<T>, change: Partial<T> = {}) =>
   new Numbers({ ...value, ...change }, ["activations"], [values], Float32Array);
 
-export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
-  private readonly notes = new Map<number, FeatureNotes>();
+export class FakeViewer extends FakeWidget<wire.ViewerState, wire.ViewerCommand> {
+  private readonly notes = new Map<number, wire.FeatureNotes>();
 
   constructor(
-    state: ViewerState = viewer(),
+    state: wire.ViewerState = viewer(),
     override readonly options: ViewerOptions = {},
   ) {
     super("extraction_viewer", state, options);
   }
 
-  private get open(): OpenExtraction {
+  private get open(): wire.OpenExtraction {
     return this.state.open ?? opened();
   }
 
-  protected readonly answers: Answers<ViewerCommand> = {
+  protected readonly answers: Answers<wire.ViewerCommand> = {
     list_saes: (command) => this.saes(command),
     extraction_form: ({ sae_id }) => {
       const { name = "gpt2", d_sae = 16_384 } = SAES.find((one) => one.id === sae_id) ?? {};
@@ -188,15 +169,15 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
       const id = view.extraction_id;
       const name = this.state.cards.find((card) => card.id === id)?.name;
       const other = id === null ? null : opened({ id, ...(name ? { name } : {}) });
-      this.setState({ view: view as ViewerState["view"], open: id === this.open.id ? this.open : other });
+      this.setState({ view: view as wire.ViewerState["view"], open: id === this.open.id ? this.open : other });
     },
     query_features: ({ query, offset = 0, limit = 100 }) => {
-      const found = this.query(query as FeatureQuery);
+      const found = this.query(query as wire.FeatureQuery);
       const rows = found.slice(offset, offset + limit).map((index) => this.row(index));
       return { matching: found.length, offset, max_density: 0.04, rows };
     },
     step_feature: ({ query, index, step }) => {
-      const rows = this.query(query as FeatureQuery);
+      const rows = this.query(query as wire.FeatureQuery);
       const here = rows.indexOf(index);
       const next_live = rows.findIndex((index, i) => i > here && index !== DEAD);
       const row = { here, previous: here - 1, next: here + 1, random: rows.length >> 1, next_live }[step];
@@ -217,7 +198,7 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
     export_features: ({ path }) => ({ path: `/workspace/${path}`, size_bytes: 12_000 }),
   };
 
-  private edit(command: Extract<ViewerCommand, { kind: "edit_feature" }>): FeatureNotes {
+  private edit(command: Extract<wire.ViewerCommand, { kind: "edit_feature" }>): wire.FeatureNotes {
     const { index } = command;
     const before = this.notes.get(index) ?? featurePage(index).value.notes;
     const others = before.labels.filter((one) => one.source !== "user");
@@ -239,23 +220,23 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
     return this.options.hostile ? JSON.parse(JSON.stringify(answer, untrusted)) : answer;
   }
 
-  private row(index: number): FeatureRow {
+  private row(index: number): wire.FeatureRow {
     const notes = this.notes.get(index);
     const first = notes?.labels[0];
     const said = notes && { starred: notes.starred, label: first?.text ?? "", auto: first?.source === "auto" };
     return this.play({ ...featureRow(index), ...said });
   }
 
-  private query({ search, descending }: FeatureQuery): number[] {
+  private query({ search, descending }: wire.FeatureQuery): number[] {
     const all = Array.from({ length: this.open.d_sae }, (_, i) => i);
     const found = search ? all.filter((index) => JSON.stringify(featureRow(index)).includes(search)) : all;
     return descending ? found.reverse() : found;
   }
 
-  private saes({ source, model, search }: Extract<ViewerCommand, { kind: "list_saes" }>): SaeChoices {
+  private saes({ source, model, search }: Extract<wire.ViewerCommand, { kind: "list_saes" }>): wire.SaeChoices {
     if (this.options.noSaes) return { rows: [], total: 0, sources: [], models: [], note: "" };
     const is = (asked: string | null | undefined, value: string | null) => (asked ?? value) === value;
-    const matches = (one: SaeChoice) =>
+    const matches = (one: wire.SaeChoice) =>
       is(source, one.source) && is(model, one.model) && `${one.name} ${one.model}`.includes(search ?? "");
     const choices = (values: [string, string][]) => values.map(([value, label]) => ({ value, label, count: null }));
     return {
@@ -267,7 +248,7 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
     };
   }
 
-  private change(id: string, change: Partial<ExtractionCard>): void {
+  private change(id: string, change: Partial<wire.ExtractionCard>): void {
     this.setState({ cards: patched(this.state.cards, [id], change) });
   }
 

@@ -3,36 +3,26 @@ import { type Signal, signal } from "@preact/signals";
 import { Latest } from "../lib/ask";
 import type { AnswerTo } from "../lib/rpc";
 import { type BaseStore, withKey } from "../lib/store";
-import {
-  type Chosen,
-  type DownloadCard,
-  type HubCommand,
-  type HubListing,
-  type HubPreviewData,
-  type HubState,
-  PAGE,
-  type RepoInfo,
-  type VariantRow,
-} from "../lib/wire";
+import * as wire from "../lib/wire";
 import { defaultDevice, folderOf, formatWords, siteWords } from "./words";
 
 export const MOST = 200; // SAEs of one press on Download
 
-export const keyOf = (row: VariantRow): string => `${row.repo}/${row.path}`;
+export const keyOf = (row: wire.VariantRow): string => `${row.repo}/${row.path}`;
 
 export class Finding {
-  readonly found = new Latest<HubListing>();
-  readonly rows: Signal<VariantRow[]> = signal([]);
+  readonly found = new Latest<wire.HubListing>();
+  readonly rows: Signal<wire.VariantRow[]> = signal([]);
   /** What is being looked into, in words. */
   label = "";
-  readonly preview = new Latest<HubPreviewData>();
+  readonly preview = new Latest<wire.HubPreviewData>();
   readonly device: Signal<string | null> = signal(null);
   readonly configShown = signal(false);
   /** d_sae of the SAEs that were previewed, by key: a listing has only what names say. */
   readonly latents: Signal<ReadonlyMap<string, number>> = signal(new Map());
-  readonly current: Signal<VariantRow | null> = signal(null);
+  readonly current: Signal<wire.VariantRow | null> = signal(null);
 
-  constructor(private readonly store: BaseStore<HubState, HubCommand, never>) {}
+  constructor(private readonly store: BaseStore<wire.HubState, wire.HubCommand, never>) {}
 
   get idle(): boolean {
     const { data, busy, problem } = this.found.value;
@@ -48,7 +38,7 @@ export class Finding {
     const { listing, total } = found;
     this.rows.value = found.rows;
     for (let offset = found.rows.length; offset > 0 && offset < total; offset = this.rows.value.length) {
-      const more = await this.store.command("list", "Preview", { kind: "hub_rows", listing, offset, limit: PAGE });
+      const more = await this.store.command("list", "Preview", { kind: "hub_rows", listing, offset, limit: wire.PAGE });
       if (!more?.value.length || this.found.value.data?.listing !== listing) break;
       this.rows.value = [...this.rows.value, ...more.value];
     }
@@ -56,7 +46,7 @@ export class Finding {
   }
 
   /** Asks something that may take long; `key` is where a busy kernel shows up. */
-  private ask<const C extends HubCommand>(of: Latest<AnswerTo<C>>, key: "list" | "preview", command: C) {
+  private ask<const C extends wire.HubCommand>(of: Latest<AnswerTo<C>>, key: "list" | "preview", command: C) {
     const onLate = (late: boolean) => {
       this.store.late.value = withKey(this.store.late.value, key, late ? "Preview" : undefined);
     };
@@ -78,11 +68,11 @@ export class Finding {
     else this.clear();
   }
 
-  repository(row: VariantRow): RepoInfo | undefined {
+  repository(row: wire.VariantRow): wire.RepoInfo | undefined {
     return this.found.value.data?.repositories[row.repo];
   }
 
-  chosen(row: VariantRow): Chosen {
+  chosen(row: wire.VariantRow): wire.Chosen {
     const repo = this.repository(row);
     return { repo_id: repo?.repo_id ?? "", revision: repo?.revision ?? "", path: row.path };
   }
@@ -92,7 +82,7 @@ export class Finding {
     return this.device.value ?? defaultDevice(this.store.state.value.devices);
   }
 
-  show(row: VariantRow | null): void {
+  show(row: wire.VariantRow | null): void {
     const same = row !== null && this.current.value !== null && keyOf(row) === keyOf(this.current.value);
     if (same && (this.preview.value.data !== null || this.preview.value.busy)) return;
     this.current.value = row;
@@ -117,8 +107,8 @@ export class Finding {
   }
 
   /** These downloads ended: what is in the cache now is marked, and the preview of one of them is made anew. */
-  arrived(ended: readonly DownloadCard[]): void {
-    const of = (row: VariantRow) => ended.find((card) => nameOf(card) === nameOf(this.chosen(row)));
+  arrived(ended: readonly wire.DownloadCard[]): void {
+    const of = (row: wire.VariantRow) => ended.find((card) => nameOf(card) === nameOf(this.chosen(row)));
     const now = this.rows.value.map((row) =>
       of(row)?.status === "completed" && !row.cached ? { ...row, cached: true } : row,
     );
@@ -130,10 +120,10 @@ export class Finding {
   }
 }
 
-const nameOf = ({ repo_id, revision, path }: Pick<DownloadCard, "repo_id" | "revision" | "path">): string =>
+const nameOf = ({ repo_id, revision, path }: Pick<wire.DownloadCard, "repo_id" | "revision" | "path">): string =>
   `${repo_id}@${revision ?? ""}/${path}`;
 
-export function searched(rows: readonly VariantRow[], search: string): readonly VariantRow[] {
+export function searched(rows: readonly wire.VariantRow[], search: string): readonly wire.VariantRow[] {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length === 0) return rows;
   return rows.filter((row) => {
@@ -142,9 +132,9 @@ export function searched(rows: readonly VariantRow[], search: string): readonly 
   });
 }
 
-const texts = new WeakMap<VariantRow, string>(); // a search looks at thousands with every letter
+const texts = new WeakMap<wire.VariantRow, string>(); // a search looks at thousands with every letter
 
-function textOf(row: VariantRow): string {
+function textOf(row: wire.VariantRow): string {
   const known = texts.get(row);
   if (known !== undefined) return known;
   const parts = [
@@ -173,7 +163,7 @@ export interface Columns {
   badges: boolean;
 }
 
-export function columnsOf(rows: readonly VariantRow[]): Columns {
+export function columnsOf(rows: readonly wire.VariantRow[]): Columns {
   return {
     layer: rows.some((row) => row.layer !== null),
     site: rows.some((row) => row.site !== null),
@@ -185,6 +175,6 @@ export function columnsOf(rows: readonly VariantRow[]): Columns {
 }
 
 /** What a download of these would fetch, as far as the listing tells: what is cached costs nothing. */
-export function toFetch(rows: readonly VariantRow[]): number {
+export function toFetch(rows: readonly wire.VariantRow[]): number {
   return rows.reduce((sum, row) => sum + (row.cached ? 0 : row.size_bytes), 0);
 }

@@ -4,23 +4,14 @@ import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
 import { isActive, statusChanges, wordOf } from "../lib/statuses";
 import { BaseStore } from "../lib/store";
-import {
-  type Chosen,
-  type DownloadAction,
-  type DownloadCard,
-  EMPTY_HUB,
-  type HubCommand,
-  type HubKnownData,
-  type HubState,
-  type KnownRepo,
-} from "../lib/wire";
+import * as wire from "../lib/wire";
 import type { Choices } from "./facets";
 import { Finding, keyOf } from "./listing";
 import { anythingRuns, said } from "./words";
 
 export type TabId = "repository" | "gemma" | "known";
 
-export class Store extends BaseStore<HubState, HubCommand, never> {
+export class Store extends BaseStore<wire.HubState, wire.HubCommand, never> {
   readonly tab = signal<TabId>("repository");
   readonly repository = signal("");
   readonly any = new Finding(this);
@@ -32,7 +23,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   readonly knownSearch = signal("");
   readonly release = signal("");
   readonly choices: Signal<Choices> = signal([]);
-  readonly known: Signal<HubKnownData | null> = signal(null);
+  readonly known: Signal<wire.HubKnownData | null> = signal(null);
   private readonly askingKnown = signal(false);
   /** What `preview` was last asked for. */
   private looked = "";
@@ -43,7 +34,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   takeToken: () => string = () => "";
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, EMPTY_HUB);
+    super(model, host, stop, wire.EMPTY_HUB);
     this.repository.value = this.state.value.repository;
     this.follow(
       (before, after) => {
@@ -112,7 +103,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   }
 
   /** Opens a known repository: one of Gemma Scope by its facets, any other as a table. */
-  async browseKnown(row: KnownRepo): Promise<void> {
+  async browseKnown(row: wire.KnownRepo): Promise<void> {
     const release = this.known.value?.releases.find((one) => one.repo_ids.includes(row.repo_id));
     if (!release) {
       this.browse(row.repo_id);
@@ -149,7 +140,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     this.any.show(last ?? stays ?? null);
   }
 
-  async download(saes: Chosen[]): Promise<boolean> {
+  async download(saes: wire.Chosen[]): Promise<boolean> {
     this.starting.value = true;
     const apply_b_dec_to_input = this.answer.value ?? undefined;
     const answer = await this.command("download", "The download", { kind: "hub_download", saes, apply_b_dec_to_input });
@@ -161,7 +152,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   }
 
   /** Does something to downloads. It counts as under way until their state shows it, or nothing came of it. */
-  async act(action: DownloadAction, cards: readonly DownloadCard[]): Promise<void> {
+  async act(action: wire.DownloadAction, cards: readonly wire.DownloadCard[]): Promise<void> {
     const ids = cards.map((card) => card.id);
     const key = ids.length === 1 ? (ids[0] as string) : "downloads";
     this.mark(ids, action);
@@ -169,7 +160,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     this.unmark(ids, undefined, answer !== null);
   }
 
-  openSae(card: DownloadCard): void {
+  openSae(card: wire.DownloadCard): void {
     if (card.sae_id) void this.command(card.id, "Opening it", { kind: "hub_open", sae_id: card.sae_id });
   }
 

@@ -10,14 +10,7 @@ import {
   statusWord,
   underWay,
 } from "../lib/statuses";
-import {
-  type DeviceInfo,
-  type DownloadAction,
-  type DownloadCard,
-  FORMATS,
-  type HubPreviewData,
-  type VariantRow,
-} from "../lib/wire";
+import * as wire from "../lib/wire";
 
 const ROOT = "(root)"; // the folder of an SAE that lies at the top of its repository
 
@@ -40,7 +33,7 @@ const SITES: Record<string, string> = {
 /** A site as people call it; one that is not known here stays as it is. */
 export const siteWords = (site: string): string => SITES[site] ?? site;
 
-export const formatWords = (format: string): string => FORMATS[format] ?? format;
+export const formatWords = (format: string): string => wire.FORMATS[format] ?? format;
 
 /** Bytes per second with three digits: "41.2 MB/s". */
 export function rateWords(rate: number): string {
@@ -52,7 +45,7 @@ export function rateWords(rate: number): string {
 /** Mean active latents: 82, 8.5. */
 export const l0Words = (l0: number): string => (Number.isInteger(l0) ? f.count(l0) : String(Number(l0.toPrecision(3))));
 
-type Named = Pick<VariantRow, "d_sae" | "width" | "path">;
+type Named = Pick<wire.VariantRow, "d_sae" | "width" | "path">;
 
 /** The width of a listed SAE, of which only names are known: "about 16k", "about 24,576". */
 export function widthWords(row: Named): string {
@@ -70,23 +63,23 @@ export function guessSource(row: Named): string | undefined {
 // ------------------------------------------------------------------------------------------------ memory and disk
 
 /** The device an SAE would go to when nobody says otherwise: the first accelerator, else the CPU. */
-export const defaultDevice = (devices: readonly DeviceInfo[]): string =>
+export const defaultDevice = (devices: readonly wire.DeviceInfo[]): string =>
   (devices.find((device) => device.id !== "cpu") ?? devices[0])?.id ?? "";
 
-export function memoryOn(preview: HubPreviewData, device: string): { bytes: number | null; dtype: string } {
+export function memoryOn(preview: wire.HubPreviewData, device: string): { bytes: number | null; dtype: string } {
   if (device === "cpu" || device === "" || preview.gpu_bytes === null) {
     return { bytes: preview.memory_bytes, dtype: "float32" };
   }
   return { bytes: preview.gpu_bytes, dtype: preview.dtype ?? "float32" };
 }
 
-export const deviceLabel = (preview: HubPreviewData, id: string): string => {
+export const deviceLabel = (preview: wire.HubPreviewData, id: string): string => {
   const name = id === "cpu" ? "CPU" : id;
   return `${name}, ${memoryOn(preview, id).dtype}`;
 };
 
 /** "fits cuda:0 (6.1 GB free)". */
-export function fitWords(preview: HubPreviewData, device: DeviceInfo | undefined): string {
+export function fitWords(preview: wire.HubPreviewData, device: wire.DeviceInfo | undefined): string {
   if (!device) return "";
   const name = device.id === "cpu" ? "the CPU" : device.id;
   const { bytes } = memoryOn(preview, device.id);
@@ -97,7 +90,7 @@ export function fitWords(preview: HubPreviewData, device: DeviceInfo | undefined
 }
 
 /** "not cached; 41 GB of disk free". */
-export function cacheWords(preview: HubPreviewData): string {
+export function cacheWords(preview: wire.HubPreviewData): string {
   const held = preview.total_bytes - preview.download_bytes;
   const disk = preview.disk_free_bytes === null ? "" : `; ${f.wholeBytes(preview.disk_free_bytes)} of disk free`;
   if (preview.cached) return `all of it is already cached${disk}`;
@@ -109,7 +102,7 @@ export function cacheWords(preview: HubPreviewData): string {
 /** A download that was ended is *Cancelled*. */
 export const wordFor = (status: Status): string => (status === "stopped" ? "Cancelled" : statusWord(status));
 
-export type CardAction = DownloadAction | "open";
+export type CardAction = wire.DownloadAction | "open";
 
 const BUTTONS: Record<Status, readonly CardAction[]> = {
   queued: ["pause", "cancel"],
@@ -121,7 +114,7 @@ const BUTTONS: Record<Status, readonly CardAction[]> = {
   completed: ["clear"],
 };
 
-export function buttonsFor(card: DownloadCard, canOpen: boolean, pending?: string): JobButton<CardAction>[] {
+export function buttonsFor(card: wire.DownloadCard, canOpen: boolean, pending?: string): JobButton<CardAction>[] {
   const open: CardAction[] = canOpen && card.sae_id !== null ? ["open"] : [];
   const under = underWay(card, pending, "cancel");
   return buttonsOf([...open, ...BUTTONS[statusOf(card)]], under, { open: "Open in SAE browser" });
@@ -139,7 +132,7 @@ function retryWords(attempt: number | null, wait: number | null): string {
   return attempt === null ? when : `${when} (retry ${f.count(attempt)})`;
 }
 
-export function progressLine(card: DownloadCard, live: boolean): string[] {
+export function progressLine(card: wire.DownloadCard, live: boolean): string[] {
   const amount = card.bytes_total > 0 ? [f.bytesOf(card.bytes_done, card.bytes_total)] : [];
   switch (statusOf(card)) {
     case "queued":
@@ -164,11 +157,11 @@ export function progressLine(card: DownloadCard, live: boolean): string[] {
   }
 }
 
-export const anythingRuns = (cards: readonly DownloadCard[]): boolean => cards.some(isActive);
+export const anythingRuns = (cards: readonly wire.DownloadCard[]): boolean => cards.some(isActive);
 
 /** What `Clear finished` takes off the list. */
-export const ended = (cards: readonly DownloadCard[]): DownloadCard[] =>
+export const ended = (cards: readonly wire.DownloadCard[]): wire.DownloadCard[] =>
   cards.filter((card) => ["completed", "stopped"].includes(statusOf(card)));
 
-export const said = (card: DownloadCard): string =>
+export const said = (card: wire.DownloadCard): string =>
   statusOf(card) === "running" && card.phase === "retrying" ? "trying again" : wordFor(statusOf(card));

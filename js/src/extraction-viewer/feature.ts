@@ -1,20 +1,9 @@
-/** One feature on the page: what Python knows of it, and what was asked about it. Answers about another one are dropped. */
+/** One feature on the page: what Python knows of it, and what was asked about it. wire.Answers about another one are dropped. */
 import { signal } from "@preact/signals";
 import { type Asked, Latest, rest } from "../lib/ask";
 import { type Answer, asFailure, isAbort, type Rpc, toFloat32 } from "../lib/rpc";
 import { withKey } from "../lib/store";
-import type {
-  Answers,
-  Example,
-  ExampleContext,
-  FeatureLogitsData,
-  FeatureNotes,
-  FeaturePage,
-  FeatureRelationsData,
-  LossEffectData,
-  TestedText,
-  ViewerCommand,
-} from "../lib/wire";
+import type * as wire from "../lib/wire";
 import { groupsOf, type Passage, passageOf, type ShownGroup, type TokenInfo, tokenInfo } from "./examples";
 import { signed } from "./words";
 
@@ -22,14 +11,14 @@ const THEN = 150; // ms on a feature before what needs the model is asked for
 const TYPING = 450; // ms after the last key of a text to test
 
 export interface Tested {
-  answer: TestedText;
+  answer: wire.TestedText;
   passage: Passage;
 }
 
-type Whole = Asked<{ answer: ExampleContext; passage: Passage }>;
+type Whole = Asked<{ answer: wire.ExampleContext; passage: Passage }>;
 
 export interface Loaded {
-  page: FeaturePage;
+  page: wire.FeaturePage;
   groups: ShownGroup[];
 }
 
@@ -48,8 +37,8 @@ export function activationsOf(answer: Answer, tokens?: number): Float32Array {
 
 export class FeatureView {
   readonly loaded = new Latest<Loaded>();
-  readonly logits = new Latest<FeatureLogitsData>();
-  readonly relations = new Latest<FeatureRelationsData>();
+  readonly logits = new Latest<wire.FeatureLogitsData>();
+  readonly relations = new Latest<wire.FeatureRelationsData>();
   readonly tested = new Latest<Tested>();
   readonly text = signal("");
   readonly wholes = signal<ReadonlyMap<string, Whole>>(new Map());
@@ -72,7 +61,7 @@ export class FeatureView {
   constructor(
     private readonly rpc: Rpc,
     private readonly isLive: () => boolean,
-    private readonly onNotes: (notes: FeatureNotes) => void,
+    private readonly onNotes: (notes: wire.FeatureNotes) => void,
   ) {
     this.loss = new LossEffects(rpc, isLive);
   }
@@ -115,7 +104,7 @@ export class FeatureView {
     if (loaded && whole) this.later = setTimeout(() => this.more(loaded.page), THEN);
   }
 
-  private more(page: FeaturePage): void {
+  private more(page: wire.FeaturePage): void {
     if (page.fired > 0) this.askLogits(); // of a dead one when it is wanted
     this.askRelations();
     if (this.text.value.trim() !== "" && this.isLive()) void this.test();
@@ -138,9 +127,9 @@ export class FeatureView {
   private ask<K extends "open_feature" | "feature_logits" | "feature_relations">(
     kind: K,
     signal: AbortSignal,
-  ): Promise<Answer<Answers[K]>> {
+  ): Promise<Answer<wire.Answers[K]>> {
     const command = { kind, extraction_id: this.extraction, index: this.index ?? 0 };
-    return this.rpc.send(command, { signal }) as Promise<Answer<Answers[K]>>;
+    return this.rpc.send(command, { signal }) as Promise<Answer<wire.Answers[K]>>;
   }
 
   // -------------------------------------------------------------------------------------------- own text
@@ -170,7 +159,7 @@ export class FeatureView {
   // -------------------------------------------------------------------------------------------- whole contexts
 
   /** Asks for the whole context of an example, after those that were asked for before it. */
-  expand(key: string, example: Example): void {
+  expand(key: string, example: wire.Example): void {
     if (this.wholes.value.has(key)) return;
     this.wholes.value = withKey<string, Whole>(this.wholes.value, key, { data: null, problem: null, busy: true });
     const { stop } = this;
@@ -181,13 +170,13 @@ export class FeatureView {
     });
   }
 
-  retry(key: string, example: Example): void {
+  retry(key: string, example: wire.Example): void {
     this.wholes.value = withKey<string, Whole>(this.wholes.value, key, undefined);
     this.expand(key, example);
   }
 
-  private async contextOf(example: Example, stop: AbortController): Promise<Whole> {
-    const command: ViewerCommand = {
+  private async contextOf(example: wire.Example, stop: AbortController): Promise<Whole> {
+    const command: wire.ViewerCommand = {
       kind: "expand_example",
       extraction_id: this.extraction,
       index: this.index ?? 0,
@@ -246,7 +235,7 @@ export class FeatureView {
   }
 
   /** Labels, notes and star as they are now. */
-  takeNotes(extraction: string, notes: FeatureNotes): void {
+  takeNotes(extraction: string, notes: wire.FeatureNotes): void {
     const { data } = this.loaded.value;
     if (data && extraction === this.extraction && data.page.index === notes.index) {
       const page = { ...data.page, notes };
@@ -282,7 +271,7 @@ function strongest(values: Float32Array): number {
   return best;
 }
 
-type LossCommand = Extract<ViewerCommand, { kind: "read_loss_effect" }>;
+type LossCommand = Extract<wire.ViewerCommand, { kind: "read_loss_effect" }>;
 
 const REST = 150; // ms on a token before it is asked for: a pointer passes many
 const KEPT = 500; // answers
@@ -342,7 +331,7 @@ export class LossEffects {
 }
 
 /** "−0.184 nats (helps)". */
-function lossWords({ effect, problem }: LossEffectData): string {
+function lossWords({ effect, problem }: wire.LossEffectData): string {
   if (problem) return `not known: ${problem.what}`;
   if (effect === null) return "not known";
   if (Math.abs(effect) < 0.0005) return "0.000 nats";

@@ -5,23 +5,7 @@ import type { Model } from "../lib/rpc";
 import { statusChanges, wordOf } from "../lib/statuses";
 import { BaseStore, withKey } from "../lib/store";
 import { line } from "../lib/tokens";
-import {
-  EMPTY_VIEWER,
-  type ExportKind,
-  type ExtractionAct,
-  type ExtractionCard,
-  type FeatureNotes,
-  type FeaturePlace,
-  type FeatureQuery,
-  type LogitsAct,
-  type OpenExtraction,
-  type Step,
-  type Suggestion,
-  type Tab,
-  type ViewerCommand,
-  type ViewerState,
-  type ViewerView,
-} from "../lib/wire";
+import * as wire from "../lib/wire";
 import { FeatureView } from "./feature";
 import { FeatureList } from "./list";
 import { PromptStore } from "./prompt";
@@ -33,7 +17,7 @@ export interface CardOpen {
 }
 export type Panel =
   | { kind: "labels" | "exports" | "import" | "label_all" }
-  | { kind: "export"; what: ExportKind; one: boolean };
+  | { kind: "export"; what: wire.ExportKind; one: boolean };
 
 /** Where failures of the whole widget show up, and those of what is on the page. */
 export const WIDGET = "viewer";
@@ -43,8 +27,8 @@ export const PANEL = "panel";
 const REST = 350; // ms without a change before Python is told what is shown
 const ECHO = 5000; // ms in which what was told comes back
 
-export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
-  readonly view = signal<ViewerView>(EMPTY_VIEWER.view);
+export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardOpen> {
+  readonly view = signal<wire.ViewerView>(wire.EMPTY_VIEWER.view);
   readonly list: FeatureList;
   readonly feature: FeatureView;
   readonly prompt: PromptStore;
@@ -65,7 +49,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   private steered: Element | null = null;
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, EMPTY_VIEWER);
+    super(model, host, stop, wire.EMPTY_VIEWER);
     this.list = new FeatureList(this.rpc, (rows) => {
       const first = rows[0];
       if (first && this.view.value.feature === null) this.show({ feature: first.index });
@@ -109,20 +93,20 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   // -------------------------------------------------------------------------------------------- what is shown
 
   /** The extraction on the page; null while none is, or another one is being opened. */
-  get opened(): OpenExtraction | null {
+  get opened(): wire.OpenExtraction | null {
     const { open } = this.state.value;
     return open && open.id === this.view.value.extraction_id ? open : null;
   }
 
   /** Changes what is shown; Python is told when nothing has changed for a moment. */
-  show(change: Partial<ViewerView>): void {
+  show(change: Partial<wire.ViewerView>): void {
     this.view.value = { ...this.view.value, ...change };
     this.use();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.tell(), "extraction_id" in change ? 0 : REST);
   }
 
-  setQuery(change: Partial<FeatureQuery>): void {
+  setQuery(change: Partial<wire.FeatureQuery>): void {
     this.show({ query: { ...this.view.value.query, ...change } });
   }
 
@@ -133,7 +117,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     this.show({ extraction_id: id, tab: "features", ...(sameSae ? {} : { feature: null }) });
   }
 
-  setTab(tab: Tab): void {
+  setTab(tab: wire.Tab): void {
     this.panel.value = null;
     this.show({ tab });
   }
@@ -161,7 +145,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   }
 
   /** Takes over what another view or Python shows now; what comes back of what was told here is no news. */
-  private adopt(before: ViewerState, after: ViewerState, first: boolean): void {
+  private adopt(before: wire.ViewerState, after: wire.ViewerState, first: boolean): void {
     const text = JSON.stringify(after.view);
     const now = performance.now();
     this.told = this.told.filter((one) => now - one.at < ECHO);
@@ -175,7 +159,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     if (extraction_id === null || gone) this.view.value = { ...this.view.value, extraction_id: after.open?.id ?? null };
   }
 
-  private follows(change: Partial<ViewerView>): void {
+  private follows(change: Partial<wire.ViewerView>): void {
     const before = this.view.value;
     const after = { ...before, ...change };
     this.view.value = after;
@@ -193,7 +177,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     else this.starting.close();
   }
 
-  private onState(before: ViewerState, after: ViewerState, first: boolean): void {
+  private onState(before: wire.ViewerState, after: wire.ViewerState, first: boolean): void {
     this.adopt(before, after, first);
     const said = first ? [] : statusChanges(before.cards, after.cards, statusWord);
     for (const words of said) this.announce(line(words));
@@ -240,7 +224,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     if (place?.row != null && this.view.value.feature === feature) this.list.moveTo(place.row);
   }
 
-  async step(step: Exclude<Step, "here">): Promise<void> {
+  async step(step: Exclude<wire.Step, "here">): Promise<void> {
     const { feature } = this.view.value;
     const by = { previous: -1, next: 1, random: 0, next_live: 0 }[step];
     const row = feature === null ? null : this.list.rowOf(feature);
@@ -252,13 +236,13 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     else this.openFeature(place.index, place.row);
   }
 
-  private async ask(step: Step, index: number): Promise<FeaturePlace | null> {
+  private async ask(step: wire.Step, index: number): Promise<wire.FeaturePlace | null> {
     const extraction_id = this.opened?.id;
     if (extraction_id === undefined) return null;
     this.stepping.abort();
     this.stepping = new AbortController();
     const { query } = this.view.value;
-    const command: ViewerCommand = { kind: "step_feature", extraction_id, query, index, step };
+    const command: wire.ViewerCommand = { kind: "step_feature", extraction_id, query, index, step };
     const answer = await this.command(PAGE, "The next feature", command, { signal: this.stepping.signal });
     return answer?.value ?? null;
   }
@@ -292,7 +276,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     return true;
   }
 
-  async suggest(index: number): Promise<Suggestion | null> {
+  async suggest(index: number): Promise<wire.Suggestion | null> {
     const extraction_id = this.opened?.id;
     if (extraction_id === undefined || this.suggesting.value) return null;
     this.suggesting.value = true;
@@ -326,7 +310,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     return true;
   }
 
-  async export(key: string, command: Extract<ViewerCommand, { kind: "export_features" }>): Promise<boolean> {
+  async export(key: string, command: Extract<wire.ViewerCommand, { kind: "export_features" }>): Promise<boolean> {
     const answer = await this.work(key, "Export", command);
     if (answer) this.say(key, `Written to ${answer.value.path}.`);
     return answer !== null;
@@ -337,7 +321,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     if (sentence) this.announce(sentence);
   }
 
-  private async work<const C extends ViewerCommand>(key: string, word: string, command: C) {
+  private async work<const C extends wire.ViewerCommand>(key: string, word: string, command: C) {
     if (this.working.value) return null;
     this.working.value = true;
     this.say(key);
@@ -348,14 +332,14 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
 
   // -------------------------------------------------------------------------------------------- extractions
 
-  async act(card: ExtractionCard, action: ExtractionAct): Promise<void> {
+  async act(card: wire.ExtractionCard, action: wire.ExtractionAct): Promise<void> {
     this.openFor(card.id, undefined);
     this.mark([card.id], action);
     await this.command(card.id, wordOf(action), { kind: "extraction_action", extraction_id: card.id, action });
     this.unmark([card.id]);
   }
 
-  async logits(card: ExtractionCard, action: LogitsAct): Promise<void> {
+  async logits(card: wire.ExtractionCard, action: wire.LogitsAct): Promise<void> {
     const word = action === "start" ? "Compute all logits" : "The logit effects";
     const answer = await this.command(card.id, word, { kind: "logits_action", extraction_id: card.id, action });
     if (answer && action === "start") this.announce(`${card.name}: computing logit effects of all features.`);
@@ -375,7 +359,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   }
 }
 
-const rowOfNotes = ({ labels, starred }: FeatureNotes) => ({
+const rowOfNotes = ({ labels, starred }: wire.FeatureNotes) => ({
   label: labels[0]?.text ?? "",
   auto: labels[0] !== undefined && labels[0].source !== "user",
   starred,

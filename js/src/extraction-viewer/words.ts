@@ -11,19 +11,7 @@ import {
   statusWord as word,
 } from "../lib/statuses";
 import { cut, line } from "../lib/tokens";
-import type {
-  ExportKind,
-  ExtractionAct,
-  ExtractionCard,
-  FeatureLabel,
-  FeatureQuery,
-  LogitsAct,
-  LogitsJob,
-  Show,
-  SortFeatures,
-  Step,
-  ViewerView,
-} from "../lib/wire";
+import type * as wire from "../lib/wire";
 
 // ------------------------------------------------------------------------------------------------ numbers
 
@@ -58,7 +46,7 @@ export function densityBar(density: number, largest: number, tokens: number): nu
 
 // ------------------------------------------------------------------------------------------------ the list
 
-export const SHOWS: Record<Show, string> = {
+export const SHOWS: Record<wire.Show, string> = {
   all: "All features",
   labelled: "Labelled",
   unlabelled: "Without a label",
@@ -68,7 +56,7 @@ export const SHOWS: Record<Show, string> = {
   dense: "Dense, above 1 %",
 };
 
-export const SORTS: Record<SortFeatures, string> = {
+export const SORTS: Record<wire.SortFeatures, string> = {
   index: "Index",
   density: "Density",
   max: "Max",
@@ -77,7 +65,7 @@ export const SORTS: Record<SortFeatures, string> = {
 };
 
 /** "search “ship”, Labelled": why a list is short. */
-export function queryWords(query: FeatureQuery): string {
+export function queryWords(query: wire.FeatureQuery): string {
   return [
     query.search && `search “${cut(query.search, 60)}”`,
     query.show !== "all" && `show ${SHOWS[query.show].toLowerCase()}`,
@@ -88,10 +76,10 @@ export function queryWords(query: FeatureQuery): string {
 
 // ------------------------------------------------------------------------------------------------ labels
 
-const SOURCES: Record<FeatureLabel["source"], string> = { user: "Yours", auto: "Automatic", imported: "Imported" };
+const SOURCES: Record<wire.FeatureLabel["source"], string> = { user: "Yours", auto: "Automatic", imported: "Imported" };
 
 /** "Yours, 19 Nov." or, of a label that is not the first one, "Automatic: “nautical vessels”, offline heuristic." */
-export function labelWords(label: FeatureLabel, first: boolean, now = Date.now()): string {
+export function labelWords(label: wire.FeatureLabel, first: boolean, now = Date.now()): string {
   const source = SOURCES[label.source] ?? label.source;
   const when = label.source === "user" && label.created_at > 0 ? f.day(label.created_at, now) : "";
   const head = first ? source : `${source}: “${cut(line(label.text), 80)}”`;
@@ -100,10 +88,10 @@ export function labelWords(label: FeatureLabel, first: boolean, now = Date.now()
 
 // ------------------------------------------------------------------------------------------------ jobs
 
-export const statusWord = (card: Pick<ExtractionCard, "status">): string =>
+export const statusWord = (card: Pick<wire.ExtractionCard, "status">): string =>
   card.status === "cancelled" ? "Cancelled" : word(statusOf(card));
 
-export type CardAction = ExtractionAct | "open" | "export";
+export type CardAction = wire.ExtractionAct | "open" | "export";
 
 const BUTTONS: Record<Status, readonly CardAction[]> = {
   queued: ["cancel"],
@@ -115,13 +103,13 @@ const BUTTONS: Record<Status, readonly CardAction[]> = {
   interrupted: ["resume", "delete"],
 };
 
-export function logitsButtons(job: LogitsJob): JobButton<LogitsAct>[] {
+export function logitsButtons(job: wire.LogitsJob): JobButton<wire.LogitsAct>[] {
   const actions = BUTTONS[statusOf(job)].filter((action) => ["pause", "resume", "cancel"].includes(action));
-  return buttonsOf(actions as LogitsAct[], underWay<string>(job, undefined, "cancel"));
+  return buttonsOf(actions as wire.LogitsAct[], underWay<string>(job, undefined, "cancel"));
 }
 
 /** "Logit effects: 4,096 of 16,384 features, ETA 12 s". */
-export function logitsLine(job: LogitsJob, live: boolean): string[] {
+export function logitsLine(job: wire.LogitsJob, live: boolean): string[] {
   const done = job.total > 0 ? [`${f.count(job.done)} of ${f.plural(job.total, "feature")}`] : [];
   switch (statusOf(job)) {
     case "queued":
@@ -137,15 +125,15 @@ export function logitsLine(job: LogitsJob, live: boolean): string[] {
 }
 
 /** Whether the tables of an extraction can be asked for: it is complete, has none, and nothing computes them. */
-export const mayComputeLogits = (card: ExtractionCard): boolean =>
+export const mayComputeLogits = (card: wire.ExtractionCard): boolean =>
   statusOf(card) === "completed" && !card.has_logits && card.logits === null;
 
-export function buttonsFor(card: ExtractionCard, pending?: string): JobButton<CardAction>[] {
+export function buttonsFor(card: wire.ExtractionCard, pending?: string): JobButton<CardAction>[] {
   const actions = card.status === "cancelled" ? (["delete"] as const) : BUTTONS[statusOf(card)];
   return buttonsOf(actions, underWay(card, pending, "cancel"), { open: "Open features" });
 }
 
-export function progressLine(card: ExtractionCard, live: boolean): string[] {
+export function progressLine(card: wire.ExtractionCard, live: boolean): string[] {
   const done = `${f.tokens(card.tokens_done)} of ${f.tokens(card.tokens_total)} tokens`;
   const kept = card.tokens_done > 0 ? [`${done} kept`] : [];
   switch (statusOf(card)) {
@@ -176,13 +164,13 @@ export function progressLine(card: ExtractionCard, live: boolean): string[] {
   }
 }
 
-export const anythingRuns = (cards: readonly ExtractionCard[]): boolean =>
+export const anythingRuns = (cards: readonly wire.ExtractionCard[]): boolean =>
   cards.some((card) => isActive(card) || (card.logits !== null && isActive(card.logits)));
 
 // ------------------------------------------------------------------------------------------------ exports
 
 interface ExportChoice {
-  value: ExportKind;
+  value: wire.ExportKind;
   label: string;
   /** End of the file's name; a folder has none. */
   end: string;
@@ -209,13 +197,13 @@ export const slug = (name: string): string =>
 
 // ------------------------------------------------------------------------------------------------ what is shown
 
-export function changedIn(before: ViewerView, after: ViewerView): Partial<ViewerView> {
-  const names = Object.keys(after) as (keyof ViewerView)[];
+export function changedIn(before: wire.ViewerView, after: wire.ViewerView): Partial<wire.ViewerView> {
+  const names = Object.keys(after) as (keyof wire.ViewerView)[];
   const changed = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
   return Object.fromEntries(changed.map((name) => [name, after[name]]));
 }
 
-export const NOWHERE: Record<Exclude<Step, "here">, string> = {
+export const NOWHERE: Record<Exclude<wire.Step, "here">, string> = {
   previous: "This is the first feature of the list.",
   next: "This is the last feature of the list.",
   random: "No feature matches.",

@@ -1,4 +1,4 @@
-/** Texts of tokens as they are drawn: never trusted to be short, printable or of one direction. Shades of activations. */
+/** Texts of tokens as they are drawn: never trusted to be short, printable or of one direction. Shades. */
 
 export const STEPS = 8;
 const NOTHING = 5e-5; // an activation below this is not shaded

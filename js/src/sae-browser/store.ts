@@ -3,15 +3,7 @@ import { signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
 import { BaseStore, Chosen, SETTLE, withKey } from "../lib/store";
-import {
-  type Done,
-  EMPTY_BROWSER,
-  type SaeBrowserState,
-  type SaeCard,
-  type SaeCommand,
-  type SaeQuery,
-  type SelectedSae,
-} from "../lib/wire";
+import * as wire from "../lib/wire";
 import { Adding } from "./adding";
 import { outcomeWords } from "./state";
 
@@ -33,17 +25,17 @@ export const WIDGET = "browser";
 /** Where those of what is done to all checked SAEs do. */
 export const SELECTION = "selection";
 
-type Several = Extract<SaeCommand, { kind: "export_saes" | "delete_saes" }>;
+type Several = Extract<wire.SaeCommand, { kind: "export_saes" | "delete_saes" }>;
 
 const TYPING = 250; // ms after the last key of a search
 
-export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
+export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open> {
   readonly adding: Adding;
   /** Filters the user just chose, until Python's state carries them. */
-  private readonly chosen = new Chosen<SaeQuery>();
+  private readonly chosen = new Chosen<wire.SaeQuery>();
   private readonly checked = signal<readonly string[] | null>(null);
   readonly bulk = signal<Bulk | null>(null);
-  readonly compared = signal<readonly [SelectedSae, SelectedSae] | null>(null);
+  readonly compared = signal<readonly [wire.SelectedSae, wire.SelectedSae] | null>(null);
   /** Name, notes and tags that were typed and not saved, by SAE. */
   readonly drafts = signal<ReadonlyMap<string, Draft>>(new Map());
   /** An SAE to bring to the top of the list once its card is there. */
@@ -53,7 +45,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   private typing: ReturnType<typeof setTimeout> | undefined;
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, EMPTY_BROWSER);
+    super(model, host, stop, wire.EMPTY_BROWSER);
     this.adding = new Adding(this);
     this.follow(
       (before, after, first) => {
@@ -83,7 +75,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   // -------------------------------------------------------------------------------------------- what is shown
 
   /** The filters as the user sees them: Python's, and on top what was chosen a moment ago. */
-  query(): SaeQuery {
+  query(): wire.SaeQuery {
     return this.chosen.over(this.state.value.query);
   }
 
@@ -102,7 +94,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     return true;
   }
 
-  async browse(change: Partial<SaeQuery>): Promise<void> {
+  async browse(change: Partial<wire.SaeQuery>): Promise<void> {
     const whole = "offset" in change ? change : { ...change, offset: 0 };
     this.chosen.take(whole);
     const answer = await this.command(WIDGET, "The filter", { kind: "browse_saes", ...whole });
@@ -127,7 +119,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     return this.checked.value ?? this.state.value.selected.map((sae) => sae.id);
   }
 
-  selection(): SelectedSae[] {
+  selection(): wire.SelectedSae[] {
     const { selected, cards } = this.state.value;
     return this.checkedIds().flatMap((id) => {
       const found = selected.find((sae) => sae.id === id) ?? cards.find((card) => card.id === id);
@@ -148,7 +140,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
 
   // -------------------------------------------------------------------------------------------- what is done
 
-  async delete(key: string, saes: readonly SelectedSae[]): Promise<void> {
+  async delete(key: string, saes: readonly wire.SelectedSae[]): Promise<void> {
     const ids = saes.map((sae) => sae.id);
     const after = this.neighbour(ids);
     if (key === SELECTION) this.bulk.value = null;
@@ -160,7 +152,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     }
   }
 
-  async export(key: string, saes: readonly SelectedSae[], folder: string, format: string): Promise<boolean> {
+  async export(key: string, saes: readonly wire.SelectedSae[], folder: string, format: string): Promise<boolean> {
     const sae_ids = saes.map((sae) => sae.id);
     const done = await this.under(key, "export", { kind: "export_saes", sae_ids, folder, format });
     if (!done) return false;
@@ -177,17 +169,17 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   }
 
   /** Saves what changed of name, notes and tags; true when that worked. */
-  async edit(card: SaeCard, change: { name?: string; notes?: string; tags?: string[] }): Promise<boolean> {
+  async edit(card: wire.SaeCard, change: { name?: string; notes?: string; tags?: string[] }): Promise<boolean> {
     const answer = await this.command(card.id, "Save", { kind: "edit_sae", sae_id: card.id, ...change });
     return answer !== null;
   }
 
-  async locate(card: SaeCard, path: string): Promise<boolean> {
+  async locate(card: wire.SaeCard, path: string): Promise<boolean> {
     const answer = await this.command(card.id, "Locate files", { kind: "locate_sae", sae_id: card.id, path });
     return answer !== null;
   }
 
-  private async under(key: string, what: Bulk, command: Several): Promise<Done | null> {
+  private async under(key: string, what: Bulk, command: Several): Promise<wire.Done | null> {
     const word = what === "export" ? "Export" : "Delete";
     this.mark([key], what);
     this.say(key);
@@ -200,7 +192,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   }
 
   /** Opens something below: the extraction viewer with this SAE chosen, steering to look it up in, the download. */
-  showBelow(what: "extractions" | "steering" | "download", sae: SaeCard | null): void {
+  showBelow(what: "extractions" | "steering" | "download", sae: wire.SaeCard | null): void {
     const word = { extractions: "Extract", steering: "Steering", download: "Download from Hugging Face" }[what];
     void this.command(sae?.id ?? WIDGET, word, { kind: "show_below", what, shown: true, sae_id: sae?.id ?? null });
   }
@@ -217,11 +209,11 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   private neighbour(ids: readonly string[]): string | null {
     const { cards } = this.state.value;
     const at = cards.findIndex((card) => ids.includes(card.id));
-    const left = (card: SaeCard) => !ids.includes(card.id);
+    const left = (card: wire.SaeCard) => !ids.includes(card.id);
     return (cards.slice(Math.max(0, at)).find(left) ?? cards.slice(0, Math.max(0, at)).filter(left).at(-1))?.id ?? null;
   }
 
-  private forgetGone(before: readonly SaeCard[], after: readonly SaeCard[]): void {
+  private forgetGone(before: readonly wire.SaeCard[], after: readonly wire.SaeCard[]): void {
     if (this.open.value.size === 0) return;
     const left = new Set(after.map((card) => card.id));
     for (const { id } of before) if (!left.has(id)) this.openFor(id, undefined);

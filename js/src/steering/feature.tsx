@@ -231,7 +231,7 @@ const STEPS: Record<string, number> = {
   PageDown: -10,
 };
 
-/** The native slider keeps value, name and focus; it is drawn and dragged here, since a native one is even all along. */
+/** The native slider keeps value, name and focus; it is drawn and dragged here, as a native one is even all along. */
 export function Slider({ label, spoken, value, end, disabled, id, onInput }: SliderProps) {
   const root = useRef<HTMLSpanElement>(null);
   const input = useRef<HTMLInputElement>(null);

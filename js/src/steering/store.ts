@@ -2,21 +2,7 @@
 import { type Signal, signal } from "@preact/signals";
 import type { Answer, Model } from "../lib/rpc";
 import { BaseStore, Chosen, withKey } from "../lib/store";
-import {
-  EMPTY_STEERING,
-  type PresetAction,
-  type PresetRecord,
-  type PromptPiece,
-  type SteeringCommand,
-  type SteeringEditRow,
-  type SteeringNextData,
-  type SteeringRow,
-  type SteeringSettings,
-  type SteeringState,
-  type SteeringTexts,
-  type TextName,
-  type What,
-} from "../lib/wire";
+import * as wire from "../lib/wire";
 
 const REST = 120; // ms after the last change before it is sent
 
@@ -24,32 +10,32 @@ export const WIDGET = "steering";
 export const PRESETS = "presets";
 
 interface Picked {
-  text: TextName;
+  text: wire.TextName;
   token: number;
 }
 
-export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
-  /** What was set here and is not in Python's state yet. */
-  private readonly edited = new Chosen<Record<string, SteeringEditRow>>();
-  private readonly set_ = new Chosen<SteeringSettings>();
+export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, never> {
+  /** wire.What was set here and is not in Python's state yet. */
+  private readonly edited = new Chosen<Record<string, wire.SteeringEditRow>>();
+  private readonly set_ = new Chosen<wire.SteeringSettings>();
   private unsent = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private sending: Promise<boolean> = Promise.resolve(true);
-  /** What is wrong with a field, by its name: it is not sent. */
+  /** wire.What is wrong with a field, by its name: it is not sent. */
   readonly invalid: Signal<ReadonlyMap<string, string>> = signal(new Map());
   /** Chosen is selected; positions follow once a token is. */
   readonly choosing = signal(false);
-  readonly tokens: Signal<PromptPiece[] | null> = signal(null);
-  readonly texts: Signal<SteeringTexts | null> = signal(null);
-  readonly sweep: Signal<SteeringTexts | null> = signal(null);
+  readonly tokens: Signal<wire.PromptPiece[] | null> = signal(null);
+  readonly texts: Signal<wire.SteeringTexts | null> = signal(null);
+  readonly sweep: Signal<wire.SteeringTexts | null> = signal(null);
   readonly marked = signal(true);
   readonly picked: Signal<Picked | null> = signal(null);
-  readonly next: Signal<SteeringNextData | null> = signal(null);
+  readonly next: Signal<wire.SteeringNextData | null> = signal(null);
   readonly presetsShown = signal(false);
-  readonly presets: Signal<readonly PresetRecord[] | null> = signal(null);
+  readonly presets: Signal<readonly wire.PresetRecord[] | null> = signal(null);
   readonly browseShown = signal(false);
   readonly demoComing = signal(false);
-  /** What could not be copied, to be copied by hand. */
+  /** wire.What could not be copied, to be copied by hand. */
   readonly toCopy: Signal<string | null> = signal(null);
   /** A run was asked for and does not show in the state yet. */
   readonly starting = signal(false);
@@ -60,7 +46,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   private tokensOf: string | null = null;
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, EMPTY_STEERING);
+    super(model, host, stop, wire.EMPTY_STEERING);
     this.choosing.value = Array.isArray(this.state.value.settings.positions);
     this.follow(
       (before, after, first) => {
@@ -79,11 +65,11 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   // -------------------------------------------------------------------------------------------- what is set
 
   /** The features as the user sees them: Python's, and on top what was set a moment ago. */
-  rows(): SteeringRow[] {
+  rows(): wire.SteeringRow[] {
     return this.state.value.rows.map((row) => ({ ...row, ...this.edited.over({})[row.key] }));
   }
 
-  settings(): SteeringSettings {
+  settings(): wire.SteeringSettings {
     return this.set_.over(this.state.value.settings);
   }
 
@@ -92,13 +78,13 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     return this.starting.value || status === "running" || status === "stopping";
   }
 
-  setRow(row: SteeringRow, change: Partial<Pick<SteeringRow, "mode" | "strength">>): void {
+  setRow(row: wire.SteeringRow, change: Partial<Pick<wire.SteeringRow, "mode" | "strength">>): void {
     const { key, mode, strength } = { ...row, ...change };
     this.edited.take({ [key]: { key, mode, strength } });
     this.later();
   }
 
-  set(change: Partial<SteeringSettings>): void {
+  set(change: Partial<wire.SteeringSettings>): void {
     this.set_.take(change);
     this.later();
   }
@@ -120,7 +106,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
       this.unsent = false;
       const [rows, set] = [this.edited.all, this.set_.all];
       const settings = Object.keys(set).length > 0 ? this.settings() : null;
-      const command = { kind: "steering_edit", rows: Object.values(rows) as SteeringEditRow[], settings } as const;
+      const command = { kind: "steering_edit", rows: Object.values(rows) as wire.SteeringEditRow[], settings } as const;
       if ((await this.command(WIDGET, "The setting", command)) === null) {
         this.unsent = true;
         return false;
@@ -143,7 +129,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     return true;
   }
 
-  async remove(row: SteeringRow): Promise<void> {
+  async remove(row: wire.SteeringRow): Promise<void> {
     if (await this.command(WIDGET, "Remove", { kind: "steering_remove", key: row.key })) {
       this.announce(`Feature ${row.index} removed`);
     }
@@ -208,7 +194,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
 
   // -------------------------------------------------------------------------------------------- writing
 
-  async start(what: What): Promise<void> {
+  async start(what: wire.What): Promise<void> {
     if (this.running) return;
     if (this.choosing.value && !Array.isArray(this.settings().positions)) {
       this.setInvalid("positions", "Choose at least one token of the prompt.");
@@ -231,7 +217,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     if (this.running) await this.command(WIDGET, "Stop", { kind: "steering_stop" });
   }
 
-  private async readTexts(what: What, number: number): Promise<void> {
+  private async readTexts(what: wire.What, number: number): Promise<void> {
     const place = what === "sweep" ? this.sweep : this.texts;
     if (number === 0 || place.value?.number === number) return;
     const answer = await this.command(WIDGET, "The texts", { kind: "steering_read", what });
@@ -253,12 +239,12 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     if (this.picked.value === picked) this.next.value = answer?.value ?? null;
   }
 
-  useStrength(row: SteeringRow, strength: number): void {
+  useStrength(row: wire.SteeringRow, strength: number): void {
     this.setRow(row, { strength });
     this.announce(`Strength of feature ${row.index} is ${strength}`);
   }
 
-  private sayRun({ run }: SteeringState): void {
+  private sayRun({ run }: wire.SteeringState): void {
     const words = { running: "Writing", done: "Done", stopped: "Stopped", failed: run.problem?.what ?? "Failed" };
     const say = (words as Record<string, string>)[run.status];
     if (say) this.announce(say);
@@ -279,7 +265,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     this.takePresets(answer);
   }
 
-  async preset(action: PresetAction, name: string, replace = false): Promise<boolean> {
+  async preset(action: wire.PresetAction, name: string, replace = false): Promise<boolean> {
     if (action === "save" && !(await this.flush())) return false;
     const answer = await this.command(PRESETS, "Presets", { kind: "steering_preset", action, name, replace });
     this.takePresets(answer);
@@ -295,7 +281,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     return true;
   }
 
-  private takePresets(answer: Answer<PresetRecord[]> | null): void {
+  private takePresets(answer: Answer<wire.PresetRecord[]> | null): void {
     if (answer) this.presets.value = answer.value;
   }
 

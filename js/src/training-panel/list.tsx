@@ -163,7 +163,7 @@ function useDrawn(store: Store): (card: ListCard) => VNode {
   };
 }
 
-/** Keeps the order while pointer or keyboard are in the list: another run's Pause must not come to lie under a click. */
+/** Keeps the order while pointer or keyboard are in the list: no other run's Pause comes to lie under a click. */
 function useHold() {
   const [pointer, setPointer] = useState(false);
   const [focus, setFocus] = useState(false);

@@ -3,15 +3,7 @@ import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { Answer, Model } from "../lib/rpc";
 import { statusChanges, wordOf } from "../lib/statuses";
 import { BaseStore, Chosen, stateOf } from "../lib/store";
-import {
-  type Action,
-  type BulkAction,
-  type Card,
-  EMPTY_STATE,
-  type GroupActionName,
-  type PanelCommand,
-  type PanelState,
-} from "../lib/wire";
+import * as wire from "../lib/wire";
 import { type Bulk, outcomeWords } from "./bulk-state";
 import { listCards } from "./groups";
 import { anythingRuns, type Filter, type Sort, shownCards } from "./state";
@@ -24,11 +16,11 @@ export type Open =
   /** The table of a group, with the details of one of its runs, or the question whether to stop it. */
   | { kind: "layers"; details?: string; tab?: DetailsTab; stop?: string };
 /** Settings left out stay as they are. */
-type ChartChange = Partial<Omit<PanelState["charts"], "zoomed" | "longer" | "summaries">>;
+type ChartChange = Partial<Omit<wire.PanelState["charts"], "zoomed" | "longer" | "summaries">>;
 
 export interface FormRequest {
   /** The run whose settings it starts from (Edit and retry). */
-  from?: Card;
+  from?: wire.Card;
   /** Settings that are changed then, as advice names them. */
   changes?: Record<string, unknown>;
   template?: { id: string; name: string };
@@ -38,10 +30,10 @@ export interface FormRequest {
 export const SELECTION = "selection";
 
 /** The state, in which cards that did not change are the same objects: a list of hundreds is not drawn anew. */
-export function parserThatKeeps(): (value: unknown) => PanelState | null {
-  let known = new Map<string, { text: string; card: Card }>();
+export function parserThatKeeps(): (value: unknown) => wire.PanelState | null {
+  let known = new Map<string, { text: string; card: wire.Card }>();
   return (value) => {
-    const state = stateOf(value, EMPTY_STATE);
+    const state = stateOf(value, wire.EMPTY_STATE);
     if (state === null) return null;
     const next: typeof known = new Map();
     const cards = state.cards.map((card) => {
@@ -56,7 +48,7 @@ export function parserThatKeeps(): (value: unknown) => PanelState | null {
   };
 }
 
-export class Store extends BaseStore<PanelState, PanelCommand, Open> {
+export class Store extends BaseStore<wire.PanelState, wire.PanelCommand, Open> {
   readonly filter = signal<Filter>("all");
   readonly search = signal("");
   readonly sort = signal<Sort>("active");
@@ -66,12 +58,12 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   /** What was typed into a form that was closed without Cancel. */
   draft: Record<string, string | boolean> | null = null;
   /** Chart settings the user just chose, until Python's state carries them. */
-  private readonly chosen = new Chosen<PanelState["charts"]>();
+  private readonly chosen = new Chosen<wire.PanelState["charts"]>();
   /** The card on which an SAE was opened. */
   private cameFrom: string | null = null;
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, EMPTY_STATE, parserThatKeeps());
+    super(model, host, stop, wire.EMPTY_STATE, parserThatKeeps());
     this.follow((before, after) => {
       for (const line of statusChanges(before.cards, after.cards)) this.announce(line);
       this.unmarkChanged(before.cards, after.cards, ({ status, sae_id }) => `${status} ${sae_id}`);
@@ -88,7 +80,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   private last: ReadonlySet<string> = new Set();
 
   /** The chart settings as the user sees them: Python's, and on top what was chosen a moment ago. */
-  charts(): PanelState["charts"] {
+  charts(): wire.PanelState["charts"] {
     return this.chosen.over(this.state.value.charts);
   }
 
@@ -139,13 +131,13 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     void this.changeCharts({ training_ids: [...ids] });
   }
 
-  selection(): Card[] {
+  selection(): wire.Card[] {
     const chosen = new Set(this.charts().training_ids);
     return this.state.value.cards.filter((card) => chosen.has(card.id));
   }
 
   /** Does something to several runs; what fails is told, the others are done all the same. */
-  async actOn(key: string, cards: readonly Card[], action: BulkAction): Promise<void> {
+  async actOn(key: string, cards: readonly wire.Card[], action: wire.BulkAction): Promise<void> {
     if (key === SELECTION) this.bulk.value = null;
     else this.closeAsked(key);
     this.outcome.value = null;
@@ -163,7 +155,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   }
 
   /** Does something to the job of a group, and so to all of its runs. */
-  async actOnGroup(group: string, cards: readonly Card[], action: GroupActionName): Promise<void> {
+  async actOnGroup(group: string, cards: readonly wire.Card[], action: wire.GroupActionName): Promise<void> {
     this.closeAsked(group);
     const ids = cards.map((card) => card.id);
     this.mark(ids, action);
@@ -173,7 +165,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     if (action === "retry" && made) this.focusCard.value = made;
   }
 
-  async export(key: string, cards: readonly Card[], folder: string): Promise<boolean> {
+  async export(key: string, cards: readonly wire.Card[], folder: string): Promise<boolean> {
     this.outcome.value = null;
     this.say(key);
     const training_ids = cards.map((card) => card.id);
@@ -203,7 +195,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   }
 
   /** Does something to a run. It counts as under way until the run's state shows it, or nothing came of it. */
-  async act(card: Card, action: Action): Promise<void> {
+  async act(card: wire.Card, action: wire.Action): Promise<void> {
     this.closeAsked(card.id);
     this.mark([card.id], action);
     const command = { kind: "run_action", action, training_id: card.id } as const;
