@@ -47,7 +47,6 @@ CONSTANTS = {
     "EMPTY_VIEWER": features.ViewerState(),
     "EMPTY_STEERING": steering.SteeringState(),
     "ALL_SAES": saes.SaeQuery(),
-    "ALL_FEATURES": features.FeatureQuery(),
     "FIRST_VIEW": features.ViewerView(),
 }
 NUMBERS = {"PAGE": hub.PAGE, "NEW_TOKENS": steering.NEW_TOKENS, "TEMPLATE_BYTES": MAX_BYTES}

@@ -3,6 +3,7 @@
  * with a widget and a case of `PAGES` & theme=light|dark.
  */
 import widget from "../src/index";
+import { FIRST_VIEW } from "../src/lib/wire";
 import type { FakeWidget } from "./fake";
 import * as hub from "./hub";
 import * as saes from "./library";
@@ -57,7 +58,7 @@ const lacking = (_: string, device: string) => ({
 
 // ------------------------------------------------------------------------------------------------ features
 
-const view = { ...wire.FIRST_VIEW, extraction_id: features.EXT, feature: 7451 };
+const view = { ...FIRST_VIEW, extraction_id: features.EXT, feature: 7451 };
 const viewer = (change = {}, options: features.ViewerOptions = {}) =>
   new features.FakeViewer(features.viewer(change), options);
 const gone = { what: "The files of demo-l2-topk-16k are gone.", hint: "Locate them in the SAE browser." };

@@ -1,5 +1,5 @@
 /** Repositories and downloads, and a stand-in for the download widget's Python half with the hub behind it. */
-import type * as wire from "../src/lib/wire";
+import * as wire from "../src/lib/wire";
 import { type Answers, type FakeOptions, FakeWidget, patched, type Refusal, sceneOf } from "./fake";
 
 export { HOSTILE } from "./fake";

@@ -1,5 +1,5 @@
 /** Runs in every state, and a stand-in for the panel's Python half. */
-import type * as wire from "../src/lib/wire";
+import * as wire from "../src/lib/wire";
 import { type Answers, FakeWidget, Numbers, patched, type Refusal, sceneOf } from "./fake";
 
 interface Scene {

@@ -1,5 +1,5 @@
 /** States of the steering widget, and a stand-in for its Python half. */
-import type * as wire from "../src/lib/wire";
+import * as wire from "../src/lib/wire";
 import { type Answers, type FakeOptions, FakeWidget, HOSTILE, sceneOf } from "./fake";
 
 export { HOSTILE } from "./fake";

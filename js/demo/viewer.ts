@@ -1,5 +1,5 @@
 /** Extractions and features, played from real ones, and a stand-in for the viewer's Python half. */
-import type * as wire from "../src/lib/wire";
+import * as wire from "../src/lib/wire";
 import { type Answers, type FakeOptions, FakeWidget, HOSTILE, Numbers, patched, sceneOf } from "./fake";
 
 export { HOSTILE } from "./fake";

@@ -26,10 +26,11 @@ export function GemmaScope({ store }: { store: Store }) {
 
   const rows = gemma.rows.value;
   const total = gemma.found.value.data?.total ?? rows.length;
-  const matches = matching(rows, store.choices.value);
+  const choices = store.choices.value;
+  const matches = matching(rows, choices);
   useEffect(() => {
     gemma.show(matches.length === 1 ? (matches[0] ?? null) : null);
-  }, [rows, store.choices.value]);
+  }, [rows, choices]);
 
   if (store.known.value?.releases.length === 0) {
     return <Empty title="No Gemma Scope release is known">Look into a repository by its name instead.</Empty>;
@@ -62,25 +63,31 @@ export function GemmaScope({ store }: { store: Store }) {
             <span class="t2">{`SAE${total === 1 ? "" : "s"}; ${f.count(matches.length)} match`}</span>
           </span>
         )}
-        <Button
-          text="Clear"
-          small
-          kind="quiet"
-          disabled={store.choices.value.length === 0}
-          onClick={put(store.choices, [])}
-        />
+        <Button text="Clear" small kind="quiet" disabled={choices.length === 0} onClick={put(store.choices, [])} />
       </div>
       <Looking finding={gemma} />
       <FailedNote failed={gemma.found.value.problem} again={again} onDismiss={() => gemma.clear()} />
       <Problems store={store} finding={gemma} again={again} />
       {rows.length > 0 && (
         <>
-          <Facets store={store} rows={rows} />
+          <div class="fac">
+            {FACETS.map((facet) => (
+              <FacetBox
+                key={facet}
+                facet={facet}
+                options={optionsOf(rows, facet, choices)}
+                choices={choices}
+                onPick={(value) => {
+                  store.choices.value = choose(rows, choices, facet, value);
+                }}
+              />
+            ))}
+          </div>
           <PreviewPane store={store} finding={gemma} rows={matches} />
           <DownloadBar
             store={store}
             finding={gemma}
-            rows={store.choices.value.length === 0 ? [] : matches.length > MOST ? [] : matches}
+            rows={choices.length === 0 ? [] : matches.length > MOST ? [] : matches}
             words={barWords(store, matches)}
           />
         </>
@@ -99,26 +106,6 @@ function barWords(store: Store, matches: readonly VariantRow[]): string {
 }
 
 const TITLES: Record<Facet, string> = { site: "Site", layer: "Layer", width: "Width", l0: "L0" };
-
-function Facets({ store, rows }: { store: Store; rows: readonly VariantRow[] }) {
-  const choices = store.choices.value;
-  const pick = (facet: Facet) => (value: string | null) => {
-    store.choices.value = choose(rows, choices, facet, value);
-  };
-  return (
-    <div class="fac">
-      {FACETS.map((facet) => (
-        <FacetBox
-          key={facet}
-          facet={facet}
-          options={optionsOf(rows, facet, choices)}
-          choices={choices}
-          onPick={pick(facet)}
-        />
-      ))}
-    </div>
-  );
-}
 
 interface FacetProps {
   facet: Facet;
@@ -139,7 +126,16 @@ function FacetBox({ facet, options, choices, onPick }: FacetProps) {
     <div>
       <h3>
         <span>{TITLES[facet]}</span>
-        {value === null ? <span class="t3">{REMARKS[facet]}</span> : <Any facet={facet} onPick={onPick} />}
+        {value === null ? (
+          <span class="t3">{REMARKS[facet]}</span>
+        ) : (
+          // without a choice the focus goes to what there is to choose from
+          <span data-back={`[role="radiogroup"][aria-label="${TITLES[facet]}"] :is(input, [tabindex="0"])`}>
+            <button type="button" class="lk" aria-label={`Any ${TITLES[facet]}`} onClick={() => onPick(null)}>
+              any
+            </button>
+          </span>
+        )}
       </h3>
       {many ? (
         <p class="sm t3">{`${f.count(options.length)} values: choose a layer and a width first`}</p>
@@ -148,18 +144,6 @@ function FacetBox({ facet, options, choices, onPick }: FacetProps) {
       )}
       {options.length === 0 && <p class="sm t3">–</p>}
     </div>
-  );
-}
-
-/** Takes one choice back. The focus goes to the choices, of which none is made then. */
-function Any({ facet, onPick }: Pick<FacetProps, "facet" | "onPick">) {
-  const title = TITLES[facet];
-  return (
-    <span data-back={`[role="radiogroup"][aria-label="${title}"] :is(input, [tabindex="0"])`}>
-      <button type="button" class="lk" aria-label={`Any ${title}`} onClick={() => onPick(null)}>
-        any
-      </button>
-    </span>
   );
 }
 

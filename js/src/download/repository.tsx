@@ -17,25 +17,19 @@ export function AnyRepository({ store }: { store: Store }) {
   const { any } = store;
   return (
     <>
-      <Where store={store} />
+      <div class="bd where">
+        <Repository store={store} />
+        <Token store={store} />
+        <div class="go">
+          <Button text="Preview" kind="primary" onClick={() => store.preview()} />
+        </div>
+      </div>
       <Looking finding={any} />
       <FailedNote failed={any.found.value.problem} again={() => store.preview()} onDismiss={() => any.clear()} />
       <Problems store={store} finding={any} again={() => store.preview()} />
       {any.idle && <Nothing store={store} />}
       {any.rows.value.length > 0 && <Found store={store} />}
     </>
-  );
-}
-
-function Where({ store }: { store: Store }) {
-  return (
-    <div class="bd where">
-      <Repository store={store} />
-      <Token store={store} />
-      <div class="go">
-        <Button text="Preview" kind="primary" onClick={() => store.preview()} />
-      </div>
-    </div>
   );
 }
 

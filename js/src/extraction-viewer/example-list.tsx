@@ -10,8 +10,16 @@ import type { IconName } from "../lib/icons";
 import { Failed } from "../lib/notes";
 import { cut, draw, HiddenNote, line, STEPS, shadeClass } from "../lib/tokens";
 import type { Context } from "../lib/wire";
-import { copyOf, copyOfAll, type Passage, rangeOf, type ShownExample, type ShownGroup, textAt } from "./examples";
-import type { Loaded } from "./feature";
+import {
+  copyOf,
+  copyOfAll,
+  type Loaded,
+  type Passage,
+  rangeOf,
+  type ShownExample,
+  type ShownGroup,
+  textAt,
+} from "./feature";
 import { rowAfter } from "./grid";
 import { PAGE, type Store } from "./store";
 import { activation, percent } from "./words";

@@ -223,7 +223,13 @@ export function Grid({ store, open }: { store: Store; open: OpenExtraction }) {
     event.preventDefault();
   };
 
-  if (list.problem.value) return <ListFailed store={store} />;
+  if (list.problem.value) {
+    return (
+      <div class="bd">
+        <Failed problem={list.problem.value} onAgain={() => list.again()} />
+      </div>
+    );
+  }
   if (key !== "" && matching === 0) return <NothingMatches store={store} open={open} />;
   const rows = Array.from({ length: shown.last - shown.first }, (_, i) => shown.first + i);
   // its place while it is out of sight does not matter, only that it keeps the focus
@@ -258,17 +264,6 @@ export function Grid({ store, open }: { store: Store; open: OpenExtraction }) {
         ))}
       </div>
     </div>
-  );
-}
-
-function ListFailed({ store }: { store: Store }) {
-  const problem = store.list.problem.value;
-  return (
-    problem && (
-      <div class="bd">
-        <Failed problem={problem} onAgain={() => store.list.again()} />
-      </div>
-    )
   );
 }
 

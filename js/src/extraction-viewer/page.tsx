@@ -5,16 +5,17 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, useHelp } from "../lib/controls";
 import * as f from "../lib/format";
+import { Histogram } from "../lib/histogram";
 import { Icon } from "../lib/icons";
 import { Menu } from "../lib/kit";
 import { Failed, ItemNotes } from "../lib/notes";
 import { Facts } from "../lib/table";
-import { TokenChip } from "../lib/tokens";
+import { shadeStep, TokenChip } from "../lib/tokens";
 import type { FeaturePage, OpenExtraction } from "../lib/wire";
 import { Copy, Examples, OwnText } from "./example-list";
 import type { FeatureView, Loaded, Pointed } from "./feature";
 import { LabelForm } from "./label-form";
-import { Activations, LogitFigure, LogitTables, Relations, TokenTable } from "./relations";
+import { LogitFigure, LogitTables, Relations, TokenTable } from "./relations";
 import { PAGE, type Store } from "./store";
 import { activation, percent } from "./words";
 
@@ -22,7 +23,15 @@ export function Page({ store, open }: { store: Store; open: OpenExtraction }) {
   const { feature } = store;
   const { index } = feature;
   const { data, problem, busy } = feature.loaded.value;
-  if (store.view.value.feature === null || index === null) return <NothingChosen store={store} />;
+  if (store.view.value.feature === null || index === null) {
+    const { known, problem } = store.list;
+    const none = problem.value || known.value.matching === 0;
+    return (
+      <section class="fp" aria-label="Feature">
+        <p class="sm t2">{none ? "No feature is chosen." : "Choose a feature in the list."}</p>
+      </section>
+    );
+  }
   const stale = feature.current === null;
   return (
     <section class="fp" aria-label={`Feature ${index}`} aria-busy={busy}>
@@ -44,17 +53,6 @@ export function Page({ store, open }: { store: Store; open: OpenExtraction }) {
           <Body store={store} open={open} loaded={data} />
         </div>
       )}
-    </section>
-  );
-}
-
-function NothingChosen({ store }: { store: Store }) {
-  const { known, problem } = store.list;
-  return (
-    <section class="fp" aria-label="Feature">
-      <p class="sm t2">
-        {problem.value || known.value.matching === 0 ? "No feature is chosen." : "Choose a feature in the list."}
-      </p>
     </section>
   );
 }
@@ -86,7 +84,7 @@ function Body({ store, open, loaded }: { store: Store; open: OpenExtraction; loa
       ) : (
         <>
           <div class="split figs">
-            {page.histogram ? <Histogram store={store} page={page} /> : <div />}
+            <Activations store={store} page={page} />
             <LogitFigure feature={feature} />
           </div>
           <LogitTables feature={feature} />
@@ -108,11 +106,20 @@ function Body({ store, open, loaded }: { store: Store; open: OpenExtraction; loa
 }
 
 /** Apart, so that only it is drawn again while the pointer moves over tokens. */
-function Histogram({ store, page }: { store: Store; page: FeaturePage }) {
+function Activations({ store, page }: { store: Store; page: FeaturePage }) {
   const { marked, tested } = store.feature;
-  const max = tested.value.data?.answer.max ?? 0;
-  const mark = marked.value ?? (max > 0 ? max : null);
-  return page.histogram && <Activations data={page.histogram} max={page.list_max} mark={mark} />;
+  const at = marked.value ?? (tested.value.data?.answer.max || null);
+  if (!page.histogram) return <div />;
+  return (
+    <Histogram
+      data={page.histogram}
+      small
+      logCounts
+      help="How often it fires with which strength. Tokens on which it does not fire are left out. Counts are on a logarithmic axis; the colours are those of the examples."
+      shade={(from, to) => `a${Math.max(1, shadeStep((from + to) / 2, page.list_max))}`}
+      mark={at === null ? null : { at, text: activation(at) }}
+    />
+  );
 }
 
 function Figures({ page }: { page: FeaturePage }) {

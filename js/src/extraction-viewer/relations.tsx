@@ -4,25 +4,11 @@ import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
 import { placed } from "../lib/notes";
 import { num, Table } from "../lib/table";
-import { LabelOrTokens, line, shadeStep, TokenChip } from "../lib/tokens";
-import type { Histogram as Data, RelatedFeature, TokenCount } from "../lib/wire";
+import { LabelOrTokens, line, TokenChip } from "../lib/tokens";
+import type { RelatedFeature, TokenCount } from "../lib/wire";
 import type { FeatureView } from "./feature";
 import type { Store } from "./store";
 import { activation, percent, signed } from "./words";
-
-/** `mark`: the activation of the token that is pointed at, or the largest of the tested text. */
-export function Activations({ data, max, mark }: { data: Data; max: number; mark: number | null }) {
-  return (
-    <Histogram
-      data={data}
-      small
-      logCounts
-      help="How often it fires with which strength. Tokens on which it does not fire are left out. Counts are on a logarithmic axis; the colours are those of the examples."
-      shade={(from, to) => `a${Math.max(1, shadeStep((from + to) / 2, max))}`}
-      mark={mark === null ? null : { at: mark, text: activation(mark) }}
-    />
-  );
-}
 
 const decimals = (text: string): number => text.split(".")[1]?.length ?? 0;
 

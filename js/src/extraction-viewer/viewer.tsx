@@ -95,7 +95,16 @@ function Header({ store }: { store: Store }) {
         <span class="sm t2 hw">{total > 0 ? f.plural(total, "extraction") : ""}</span>
       )}
       <div class="sp" />
-      {open && open.versions.length > 0 && <Versions store={store} open={open} />}
+      {open && open.versions.length > 0 && (
+        <Pick
+          label="Extraction"
+          class="versions"
+          width={196}
+          value={open.id}
+          options={open.versions.map(({ value, label }) => ({ value, label: line(label) }))}
+          onPick={(id) => store.openExtraction(id)}
+        />
+      )}
       {!empty && (
         <Button
           text="Start extraction"
@@ -105,19 +114,6 @@ function Header({ store }: { store: Store }) {
         />
       )}
     </div>
-  );
-}
-
-function Versions({ store, open }: { store: Store; open: OpenExtraction }) {
-  return (
-    <Pick
-      label="Extraction"
-      class="versions"
-      width={196}
-      value={open.id}
-      options={open.versions.map(({ value, label }) => ({ value, label: line(label) }))}
-      onPick={(id) => store.openExtraction(id)}
-    />
   );
 }
 

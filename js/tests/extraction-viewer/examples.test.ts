@@ -7,7 +7,7 @@ import {
   rangeOf,
   type ShownExample,
   tokenInfo,
-} from "../../src/extraction-viewer/examples";
+} from "../../src/extraction-viewer/feature";
 
 const { value: page, values } = SHIP;
 const groups = groupsOf(page, Float32Array.from(values));

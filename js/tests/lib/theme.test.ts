@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { measureTheme, parseColor } from "../../src/lib/theme";
+import { measureTheme, parseColor } from "../../src/lib/host";
 
 it.each([
   ["rgb(17, 17, 17)", [17, 17, 17, 1]],
