@@ -14,7 +14,6 @@ export interface Option {
   canonical: boolean;
 }
 
-/** The value of a facet as a key; null where the row does not say. */
 function keyIn(row: VariantRow, facet: Facet): string | null {
   switch (facet) {
     case "site":

@@ -114,7 +114,6 @@ interface FacetProps {
   onPick: (value: string | null) => void;
 }
 
-/** What stands beside the title while nothing is chosen. */
 const REMARKS: Record<Facet, string> = { site: "", layer: "SAEs per layer", width: "by name", l0: "" };
 
 function FacetBox({ facet, options, choices, onPick }: FacetProps) {

@@ -13,7 +13,6 @@ export const keyOf = (row: wire.VariantRow): string => `${row.repo}/${row.path}`
 export class Finding {
   readonly found = new Latest<wire.HubListing>();
   readonly rows: Signal<wire.VariantRow[]> = signal([]);
-  /** What is being looked into, in words. */
   label = "";
   readonly preview = new Latest<wire.HubPreviewData>();
   readonly device: Signal<string | null> = signal(null);
@@ -45,7 +44,6 @@ export class Finding {
     return total > 0 && this.found.value.data?.listing === listing;
   }
 
-  /** Asks something that may take long; `key` is where a busy kernel shows up. */
   private ask<const C extends wire.HubCommand>(of: Latest<AnswerTo<C>>, key: "list" | "preview", command: C) {
     const onLate = (late: boolean) => {
       this.store.late.value = withKey(this.store.late.value, key, late ? "Preview" : undefined);

@@ -14,7 +14,6 @@ import { cacheWords, deviceLabel, fitWords, folderOf, formatWords, guessSource, 
 interface PaneProps {
   store: Store;
   finding: Finding;
-  /** The chosen SAEs; the preview is of one of them. */
   rows: readonly VariantRow[];
 }
 

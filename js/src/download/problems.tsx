@@ -41,7 +41,6 @@ export function FailedNote({ failed, again, onDismiss, busy = false }: FailedPro
   );
 }
 
-/** Trying the same again may help with these. */
 const PASSING = /gated|token|forbidden|rate|timeout|offline|server|connection|hub_error|^hub$|disk|truncated|changed/;
 
 /** Repositories that could not be listed, each with what to try instead; and that the hub was not asked. */

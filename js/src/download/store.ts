@@ -17,7 +17,6 @@ export class Store extends BaseStore<wire.HubState, wire.HubCommand, never> {
   readonly any = new Finding(this);
   readonly gemma = new Finding(this);
   readonly checked: Signal<ReadonlySet<string>> = signal(new Set());
-  /** *Preview* was pressed without a name. */
   readonly unnamed = signal(false);
   readonly search = signal("");
   readonly knownSearch = signal("");
@@ -25,7 +24,6 @@ export class Store extends BaseStore<wire.HubState, wire.HubCommand, never> {
   readonly choices: Signal<Choices> = signal([]);
   readonly known: Signal<wire.HubKnownData | null> = signal(null);
   private readonly askingKnown = signal(false);
-  /** What `preview` was last asked for. */
   private looked = "";
   readonly starting = signal(false);
   /** Is b_dec subtracted from the input? Asked where the files of what is previewed leave it open. */
@@ -125,7 +123,6 @@ export class Store extends BaseStore<wire.HubState, wire.HubCommand, never> {
     if (await this.sendToken()) await this.gemma.list("", id, label, again);
   }
 
-  /** Checks rows of the table; the last one checked is previewed. */
   check(rows: readonly Parameters<Finding["chosen"]>[0][], on: boolean): void {
     const next = new Set(this.checked.value);
     for (const row of rows) {

@@ -159,7 +159,6 @@ export function progressLine(card: wire.DownloadCard, live: boolean): string[] {
 
 export const anythingRuns = (cards: readonly wire.DownloadCard[]): boolean => cards.some(isActive);
 
-/** What `Clear finished` takes off the list. */
 export const ended = (cards: readonly wire.DownloadCard[]): wire.DownloadCard[] =>
   cards.filter((card) => ["completed", "stopped"].includes(statusOf(card)));
 

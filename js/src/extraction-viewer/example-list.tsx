@@ -51,7 +51,6 @@ export function Examples({ store, loaded }: { store: Store; loaded: Loaded }) {
   );
 }
 
-/** Another choice of context: what was opened one by one is closed. */
 export function showContext(store: Store, context: Context): void {
   store.feature.unpoint(true);
   store.feature.opened.value = new Map();
@@ -241,9 +240,7 @@ interface TokensProps {
   passage: Passage;
   from: number;
   to: number;
-  /** The largest activation of the whole list. */
   max: number;
-  /** Line ends are drawn as ↵. */
   breaks: boolean;
   /** The text wraps, and goes on in a new line after a line end. */
   wraps?: boolean;
@@ -308,7 +305,6 @@ export function roveTokens(row: HTMLElement, key: string, peak: number): boolean
   return true;
 }
 
-/** Is it not cut off at an end of its row? */
 function isInSight(token: HTMLElement): boolean {
   const half = token.closest(".kl, .kr");
   if (half === null) return true;

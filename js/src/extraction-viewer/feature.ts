@@ -18,13 +18,11 @@ export interface Passage {
   peak: number;
   before: boolean;
   after: boolean;
-  /** Place of the first token in its context. */
   offset: number;
   context: number | null;
   document: number | null;
   /** Place of the context's first token in the stream of all text that was read; null: it is none of that. */
   start: number | null;
-  /** The text that was typed, of which these are the tokens. */
   typed?: string;
 }
 
@@ -120,12 +118,10 @@ export const copyOfAll = (examples: readonly ShownExample[], context: Context): 
 
 export interface TokenInfo {
   text: string;
-  /** NaN where it is not known. */
   value: number;
   position: number;
   context: number | null;
   document: number | null;
-  /** How Python is asked about it; null: it cannot be. */
   place: TokenPlace | null;
 }
 
@@ -186,7 +182,6 @@ export class FeatureView {
   readonly marked = signal<number | null>(null);
   /** Label, description and notes that were typed and not saved, by feature. */
   readonly drafts = signal<ReadonlyMap<string, Partial<Draft>>>(new Map());
-  /** What the feature does to the loss at the token that is pointed at. */
   readonly loss: LossEffects;
   extraction = "";
   index: number | null = null;
@@ -271,7 +266,6 @@ export class FeatureView {
 
   // -------------------------------------------------------------------------------------------- own text
 
-  /** What is typed is tested when the typing rests. */
   type(text: string): void {
     this.text.value = text;
     clearTimeout(this.typing);
@@ -371,7 +365,6 @@ export class FeatureView {
     this.drafts.value = withKey(this.drafts.value, `${this.extraction} ${index}`, draft);
   }
 
-  /** Labels, notes and star as they are now. */
   takeNotes(extraction: string, notes: wire.FeatureNotes): void {
     const { data } = this.loaded.value;
     if (data && extraction === this.extraction && data.page.index === notes.index) {
@@ -452,7 +445,6 @@ export class LossEffects {
     }
   }
 
-  /** The card was closed, or shows another token. */
   leave(): void {
     this.stop.abort();
     this.stop = new AbortController();

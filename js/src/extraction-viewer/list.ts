@@ -52,7 +52,6 @@ export class FeatureList {
     this.ask(0);
   }
 
-  /** The rows on the screen: what is missing of them is asked for. */
   want(first: number, last: number): void {
     this.wanted = [first, last];
     clearTimeout(this.timer);

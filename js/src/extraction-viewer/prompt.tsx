@@ -19,7 +19,6 @@ import { activation } from "./words";
 
 export interface Reading {
   answer: PromptReading;
-  /** Row by row, one per token. */
   values: Float32Array;
   text: string;
   rankBy: RankBy;

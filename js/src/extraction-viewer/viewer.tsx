@@ -216,7 +216,6 @@ export default bundleOf(VIEWS);
 
 const NEXT: Record<Context, Context> = { short: "snippet", snippet: "full", full: "short" };
 
-/** The keys that work now: those of a feature's page only while one is shown. */
 function lettersOf(store: Store, root: HTMLElement): Record<string, () => void> {
   const { tab, feature, context } = store.view.value;
   if (store.opened === null || store.starting.shown || tab !== "features" || feature === null) return {};

@@ -33,7 +33,6 @@ export function activation(value: number, decimals = 1): string {
   return f.decimal(value, size > 0 && size < 1 ? Math.max(2, decimals) : decimals);
 }
 
-/** A change of a logit, with its sign. */
 export const signed = (value: number, digits = 2): string =>
   `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 
@@ -172,7 +171,6 @@ export const anythingRuns = (cards: readonly wire.ExtractionCard[]): boolean =>
 interface ExportChoice {
   value: wire.ExportKind;
   label: string;
-  /** End of the file's name; a folder has none. */
   end: string;
   hint: string;
 }

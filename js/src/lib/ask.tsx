@@ -95,7 +95,6 @@ interface AnsweredProps<T> {
   children: (data: T) => ComponentChildren;
 }
 
-/** What was asked for; or that it is on its way, or why it did not come. */
 export function Answered<T>({ of: { data, problem, again }, wait = "Asking the kernel…", children }: AnsweredProps<T>) {
   return (
     <>

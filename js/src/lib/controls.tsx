@@ -51,11 +51,9 @@ interface ButtonProps {
   icon?: IconName;
   kind?: "primary" | "quiet" | "danger" | "link" | "plain";
   small?: boolean;
-  /** Accessible name where the visible word is not enough. */
   label?: string;
   title?: string | undefined;
   disabled?: boolean;
-  /** Sends the form it stands in; a disabled one does not. */
   submit?: boolean;
   expanded?: boolean;
   controls?: string;
@@ -167,7 +165,6 @@ interface SegmentsProps<T extends string> {
   onSelect: (value: T) => void;
 }
 
-/** Few exclusive choices as a row of radio buttons. */
 export function Segments<T extends string>({ label, options, selected, onSelect }: SegmentsProps<T>) {
   const all = listOf(options);
   return (
@@ -210,7 +207,6 @@ interface CheckboxProps {
   label: string;
   children?: ComponentChildren;
   checked: boolean;
-  /** Some of what it stands for is checked. */
   mixed?: boolean;
   onChange: (checked: boolean) => void;
 }

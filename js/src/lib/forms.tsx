@@ -180,7 +180,6 @@ interface InlineFormProps {
   children: ComponentChildren;
 }
 
-/** A form that opens in place; the focus goes to its first text box. */
 export function InlineForm({ label, submit, disabled, onClose, nested, children, ...props }: InlineFormProps) {
   const box = useOpened("input", props.select, props.wrong);
   const send = (event: Event) => {
@@ -214,7 +213,6 @@ interface PathFormProps extends Omit<InlineFormProps, "children" | "disabled" | 
   children?: ComponentChildren;
 }
 
-/** Asks for a place on the kernel's machine. */
 export function PathForm({ field, hint, path = "", working, onPath, children, ...form }: PathFormProps) {
   const [typed, setTyped] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);

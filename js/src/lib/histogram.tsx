@@ -107,7 +107,6 @@ interface HistogramProps {
   data: Data;
   help?: ComponentChildren;
   logCounts?: boolean;
-  /** Fewer ticks, for one of several figures of a feature. */
   small?: boolean;
   shade?: (from: number, to: number) => string;
   tick?: (value: number, text: string) => string;
@@ -192,7 +191,6 @@ export function Histogram({ data, help, logCounts = false, small = false, shade,
   );
 }
 
-/** Numbers on the y axis, with their heights in per cent. */
 function countTicks(peak: number, log: boolean, few: boolean): [number, number][] {
   const middle: [number, number][] = log
     ? peak >= 16
@@ -220,7 +218,6 @@ function logAxis(low: number, high: number): Axis {
   return { ticks, texts: tickTexts(ticks, true), from: null };
 }
 
-/** Where a value lies on the x axis, in per cent. */
 function placer(data: Data): (value: number) => number {
   const scale = data.log ? Math.log10 : (value: number) => value;
   const [low, high] = [scale(data.edges[0] ?? 0), scale(data.edges.at(-1) ?? 1)];

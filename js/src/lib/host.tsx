@@ -25,7 +25,6 @@ export function parseColor(text: string): [number, number, number, number] | nul
   return null;
 }
 
-/** Relative luminance (WCAG), 0…1. */
 export function luminance(r: number, g: number, b: number): number {
   const linear = (c: number) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);
   return 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
@@ -155,7 +154,6 @@ interface WidgetOptions {
   onTheme?: (theme: Theme) => void;
   /** Closes the innermost thing that is open; false when nothing is. Without it the part has no keys. */
   close?: () => boolean;
-  /** Keys that work now, beside `?`. */
   letters?: (root: HTMLElement) => Record<string, () => void>;
 }
 

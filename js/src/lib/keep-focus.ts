@@ -13,7 +13,6 @@ const REMEMBERED = 40;
 
 interface Visit {
   element: Element;
-  /** It and what was around it, innermost first. */
   path: readonly Element[];
   /** Its name and that of the list item around it: a button drawn anew is another element, but the same button. */
   name: string;

@@ -8,14 +8,12 @@ import { copyText } from "./copy";
 import { Icon } from "./icons";
 import { type JobButton, type Status, statusIcon, statusWord } from "./statuses";
 
-/** What sets a signal, for a button. */
 export const put =
   <T,>(place: Signal<T>, value: T) =>
   (): void => {
     place.value = value;
   };
 
-/** What is chosen goes there. */
 export const into =
   <T,>(place: Signal<T>) =>
   (value: T): void => {
@@ -32,7 +30,6 @@ interface SearchProps {
   label: string;
   placeholder: string;
   value: string;
-  /** Esc empties the box. */
   onInput: (text: string) => void;
   onEnter?: () => void;
   disabled?: boolean;

@@ -181,12 +181,10 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
   readonly heardAt: Signal<number | null>;
   readonly keysShown = signal(false);
   readonly open = signal<ReadonlyMap<string, O>>(new Map());
-  /** The word for what waits behind a running cell, by item. */
   readonly late = signal<ReadonlyMap<string, string>>(new Map());
   readonly problems = signal<ReadonlyMap<string, Problem>>(new Map());
   readonly pending = signal<ReadonlyMap<string, string>>(new Map());
   readonly done = signal<ReadonlyMap<string, Done>>(new Map());
-  /** What came of something done to several items, where not all worked. */
   readonly outcome = signal<Outcome | null>(null);
   readonly focusCard = signal<string | null>(null);
   private readonly watch: LinkWatch;
@@ -270,7 +268,6 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
     else end();
   }
 
-  /** Ends what is under way for items whose state changed. */
   protected unmarkChanged<C extends { id: string }>(
     before: readonly C[],
     after: readonly C[],

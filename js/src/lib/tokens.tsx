@@ -89,7 +89,6 @@ export const chipText = (text: string, most = TOKEN): string => {
 };
 
 interface Drawn {
-  /** Leading spaces, drawn outside the shade. */
   space: string;
   body: string;
 }

@@ -149,7 +149,6 @@ const FIELDS: { field: "name" | "model" | "hook_name"; label: string; hint: stri
 
 interface AboutProps {
   about: About;
-  /** Do the files leave open how they are used? */
   asks: boolean;
   onChange: (about: About) => void;
 }

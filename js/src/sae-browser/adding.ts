@@ -50,7 +50,6 @@ export function filesOf(list: FileList | readonly File[]): FileToSend[] {
   });
 }
 
-/** Where failures of adding show up. */
 export const ADDING = "adding";
 
 /** What is typed about an SAE that is added; null or empty leaves it to the files. */

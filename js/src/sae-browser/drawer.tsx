@@ -173,7 +173,6 @@ interface NotesProps {
   store: Store;
   card: SaeCard;
   details: SaeDetails;
-  /** What is shown has to be read again. */
   onSaved: () => void;
 }
 

@@ -20,7 +20,6 @@ export interface Draft {
 
 export type Bulk = "export" | "delete";
 
-/** Where failures of the whole browser show up. */
 export const WIDGET = "browser";
 /** Where those of what is done to all checked SAEs do. */
 export const SELECTION = "selection";

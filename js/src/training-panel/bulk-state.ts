@@ -16,7 +16,6 @@ const CAN: Record<Bulk, (card: Card) => boolean> = {
   delete: canDelete,
 };
 
-/** Those of the checked runs to which it can be done. */
 export const able = (what: Bulk, cards: readonly Card[]): Card[] => cards.filter(CAN[what]);
 
 const WHY: Record<Bulk, string> = {

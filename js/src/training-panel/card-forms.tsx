@@ -119,7 +119,6 @@ interface SaveProps {
   of: { training_id: string } | { config: () => ConfigData };
   onSaved: (name: string) => void;
   onClose: () => void;
-  /** Inside of another form, where a form cannot stand. */
   nested?: boolean;
 }
 

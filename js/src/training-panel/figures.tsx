@@ -9,7 +9,6 @@ import type { Store } from "./store";
 /** Pixels of the file per pixel of the drawing: 1,920 for its 640, which is 16 cm at 300 dpi. */
 const SCALE = 3;
 
-/** Asks for the figures as they stand and offers each as a file. */
 export async function savePictures(rpc: Rpc, figure: "charts" | "pareto", signal?: AbortSignal): Promise<void> {
   const answer = await rpc.send({ kind: "pictures", figure }, { signal });
   for (const picture of answer.value) {

@@ -49,7 +49,6 @@ export class FormController {
     private readonly request: FormRequest,
   ) {}
 
-  /** Nothing but an ordinary new form has a draft. */
   private get drafts(): boolean {
     return !this.request.from && !this.request.template;
   }

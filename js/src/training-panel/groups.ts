@@ -23,7 +23,6 @@ export function listCards(cards: readonly Card[]): ListCard[] {
 
 const layerOf = (card: Card): number => Number(/^blocks\.(\d+)\./.exec(card.hook_name)?.[1] ?? Number.NaN);
 
-/** By layer, then by name: the order of a table. */
 function inOrder(members: readonly Card[]): Card[] {
   return [...members].sort(
     (a, b) => (layerOf(a) || 0) - (layerOf(b) || 0) || a.name.localeCompare(b.name, "en", { numeric: true }),

@@ -28,10 +28,8 @@ export function buttonsFor(card: Card, pending?: string): JobButton<CardAction>[
   return buttonsOf(actions, busyWith(card, pending), { open: "Open SAE" });
 }
 
-/** May it be deleted now? Not while a process works on it. */
 export const canDelete = (card: Card): boolean => statusOf(card) !== "running";
 
-/** Tokens that would be lost by stopping without a checkpoint. */
 export function unsavedTokens(card: Card): number {
   return Math.max(0, card.tokens_done - (card.last_checkpoint_tokens ?? 0));
 }
@@ -172,7 +170,6 @@ export function matches(card: ListCard, search: string): boolean {
 /** What works comes first, then what is paused, what waits, and what has ended. */
 const activity = (card: Card): number => ["queued", "paused", "running"].indexOf(statusOf(card));
 
-/** Missing and non-finite values come last. */
 const measured = (value: Card["tiles"]["fvu"]): number => {
   const n = value === null ? Number.NaN : Number(value);
   return Number.isFinite(n) ? n : Number.POSITIVE_INFINITY;

@@ -26,7 +26,6 @@ export interface FormRequest {
   template?: { id: string; name: string };
 }
 
-/** Where failures of what is done to all checked runs show up. */
 export const SELECTION = "selection";
 
 /** The state, in which cards that did not change are the same objects: a list of hundreds is not drawn anew. */
@@ -154,7 +153,6 @@ export class Store extends BaseStore<wire.PanelState, wire.PanelCommand, Open> {
     }
   }
 
-  /** Does something to the job of a group, and so to all of its runs. */
   async actOnGroup(group: string, cards: readonly wire.Card[], action: wire.GroupActionName): Promise<void> {
     this.closeAsked(group);
     const ids = cards.map((card) => card.id);
@@ -209,7 +207,6 @@ export class Store extends BaseStore<wire.PanelState, wire.PanelCommand, Open> {
     if (answer) this.focusAnswer(answer);
   }
 
-  /** Moves the focus to the run that came of something. */
   focusAnswer(answer: Answer<{ training_id?: string } | null>): void {
     if (answer.value?.training_id !== undefined) this.focusCard.value = answer.value.training_id;
   }
