@@ -7,7 +7,7 @@ import gzip
 import json
 import math
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import parse_qs, urlsplit
@@ -57,16 +57,10 @@ def test_wrong_data_names_its_field(data: dict[str, object], where: str) -> None
     assert caught.value.where == where
 
 
-def test_data_comes_back() -> None:
-    label = Label(3, "‘king’", "more", "auto", "examples, mixed", "gpt", "ab", 12.5,
-                  (Score("detection", 0.75, "gpt", 9, 10, 3, 1, 3, 2, "cd", 13.5),))
-    assert Label.from_data(json.loads(json.dumps(asdict(label)))) == label
-    assert label.by == "gpt, detection 0.75, 9 of 10 judged"
-    assert (label.n_judged, label.n_asked) == (9, 10)
-
-
-def test_numbers_of_a_score() -> None:
-    score = Score("detection", 0.675, tp=3, fp=1, tn=3, fn=2)
+def test_what_a_label_says_of_its_score() -> None:
+    score = Score("detection", 0.75, "gpt", 9, 10, tp=3, fp=1, tn=3, fn=2, created_at=13.5)
+    label = Label(3, "‘king’", source="auto", model="gpt", scores=(score,))
+    assert (label.by, label.n_judged, label.n_asked) == ("gpt, detection 0.75, 9 of 10 judged", 9, 10)
     assert (score.precision, score.recall, score.specificity, score.f1) == (0.75, 0.6, 0.75, 6 / 9)
     empty = Score("detection", None, tp=0, fp=0, tn=0, fn=0)
     assert (empty.precision, empty.recall, empty.specificity, empty.f1) == (None, None, None, None)

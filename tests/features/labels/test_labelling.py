@@ -13,7 +13,6 @@ import pytest
 from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, NullControl, Progress, Request
 from saewidgets.features.labels import (
-    TOKENS,
     Example,
     FeatureEvidence,
     Label,
@@ -237,14 +236,6 @@ def test_the_heuristic_needs_no_model() -> None:
     assert run.tokens_in == 0
     assert plan(range(5), offline(), Fixed(*WORDS)).tokens_in == 0
     assert label_features(range(5), offline(), Fixed(*WORDS), existing=run.labels).same == [0, 1, 3, 4]
-
-
-def test_a_template_of_tokens() -> None:
-    llm = echo("[EXPLANATION]: kings")
-    run = label_features([0, 1], llm, Fixed("", "king"), options=LabelOptions(template=TOKENS))
-    assert run.dead == [0]
-    assert [x.method for x in run.labels] == ["tokens, mixed"]
-    assert '" king"  18' in llm.seen[0][1]["content"]
 
 
 @pytest.mark.parametrize(
