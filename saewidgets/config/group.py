@@ -57,9 +57,8 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
         elif told := {name: changes[name] for names, _ in axes if "name" not in names for name in names}:
             config = config.replace(name=_name(config, config, told))
         if any(config.replace(name=None) == other.replace(name=None) for other in found):
-            raise ConfigError(
-                f"{_spelled(changes)} occurs twice.", where="over", hint="Give every combination of values once."
-            )
+            said = ", ".join(f"{name}={_value(value)}" for name, value in changes.items())
+            raise ConfigError(f"{said} occurs twice.", where="over", hint="Give every combination of values once.")
         found.append(config)
     return _told_apart(found)
 
@@ -87,8 +86,7 @@ def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
 
 def first_of(over: Over) -> dict[str, Any]:
     """Dotted name → the first value that it takes. Raises `ConfigError` if `over` is not such a table."""
-    axes = [_axis(key, values) for key, values in over.items()]
-    first = {name: value for names, values in axes for name, value in zip(names, values[0], strict=True)}
+    first = next(_combinations([_axis(key, values) for key, values in over.items()]))
     return dict(sorted(first.items()))  # "sae" before "sae.k"
 
 
@@ -164,14 +162,6 @@ def _told_apart(configs: Sequence[TrainingConfig]) -> list[TrainingConfig]:
     return named
 
 
-def _spelled(changes: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_value(value)}" for name, value in changes.items())
-
-
-def _setting(name: str, value: Any) -> str:
-    return f"no-{name}" if value is None else f"{name}{_value(value)}"
-
-
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return str(value.get("architecture", ""))
@@ -188,8 +178,9 @@ def _site(hook_name: str, layer: int) -> str:
 def _name(base: TrainingConfig, config: TrainingConfig, changes: Mapping[str, Any]) -> str:
     """The name of the base (without one that of a single training) with what tells this training from the others."""
     said = set() if base.name is not None else {"hook_name", "hook_name_out", "sae", "sae.architecture", "sae.k"}
-    parts = [_setting(name.split(".")[-1], value) for name, value in changes.items()
-             if name not in said and not name.startswith("hook_name")]  # fmt: skip
+    changed = [(name.split(".")[-1], value) for name, value in changes.items()
+               if name not in said and not name.startswith("hook_name")]  # fmt: skip
+    parts = [f"no-{name}" if value is None else f"{name}{_value(value)}" for name, value in changed]
     if any(name.startswith("hook_name") for name in changes):
         parts.insert(0, "-".join(_site(name, config.layer) for name in config.hook_names))
         if base.name is not None:

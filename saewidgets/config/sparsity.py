@@ -94,13 +94,8 @@ def _law_of(config: TrainingConfig) -> tuple[str, _Law, float] | None:
     sae = config.autoencoder
     name, law = coefficient_name(sae.to_data()), _LAWS.get(sae.architecture)
     share = 1 - float(getattr(sae, "skip_scale", 0.0))  # with s x beside them, λ is as much as λ / (1 − s) without
-    return None if name is None or law is None or not _is_known(config) or share <= 0 else (name, law, share)
-
-
-def _is_known(config: TrainingConfig) -> bool:
-    """Whether the laws are about such a run: their penalty, and inputs in their scale."""
-    sae = config.autoencoder
+    # The laws are about one penalty, and about inputs in one scale.
     usual = {"lp_norm": 1.0, "p_end": None, "sparsity_loss": "step", "learn_skip": False}
-    return config.activations.normalize == "expected_average_only_in" and all(
-        getattr(sae, name, value) == value for name, value in usual.items()
-    )
+    is_usual = all(getattr(sae, setting, value) == value for setting, value in usual.items())
+    is_scaled = config.activations.normalize == "expected_average_only_in"
+    return (name, law, share) if name and law and share > 0 and is_usual and is_scaled else None
