@@ -79,13 +79,10 @@ def test_an_existing_card_is_kept(hub: Hub, client_of: Make, sae: Path) -> None:
     assert hub.state.repos["writer/two"].files["README.md"] == b"# first"
 
 
-def test_without_a_token_nothing_is_tried(hub: Hub, client: HubClient, sae: Path) -> None:
+def test_without_the_right_token(hub: Hub, client: HubClient, client_of: Make, sae: Path) -> None:
     with pytest.raises(InvalidTokenError, match="Nobody is signed in"):
         push(sae, "writer/x", client=client)
     assert not hub.requests()
-
-
-def test_a_token_without_the_right_to_write(client_of: Make, sae: Path) -> None:
     with pytest.raises(ForbiddenError, match="rights"):
         push(sae, "writer/x", client=client_of(READER))
 
@@ -112,61 +109,41 @@ def test_what_is_there_already_is_no_new_commit(hub: Hub, client_of: Make, sae: 
 CREATE, BATCH, COMMIT, STORAGE = "/api/repos/create", "/objects/batch", "/commit/", "/storage/upload/"
 
 
-@pytest.mark.parametrize("place", [CREATE, BATCH, COMMIT])
 @pytest.mark.parametrize(
-    ("status", "error", "what", "hint"),
+    ("places", "status", "error", "what", "hint"),
     [
-        (401, InvalidTokenError, "does not know this access token", "write permission"),
-        (403, ForbiddenError, "does not let this token write", "write permission for writer"),
-        (404, RepositoryNotFoundError, "no place writer/x", "account writer exists"),
-        (412, ConflictError, "by somebody else", "Publish again"),
-        (429, RateLimitError, "too many requests", "Try again in"),
-        (500, HubServerError, "HTTP 500", "Publish again"),
-        (503, HubServerError, "HTTP 503", "Publish again"),
-        (422, HubError, "HTTP 422: some words", "Check"),
+        ((CREATE, COMMIT), 401, InvalidTokenError, "does not know this access token", "write permission"),
+        ((CREATE, BATCH, COMMIT), 403, ForbiddenError, "does not let this token write", "write permission for writer"),
+        ((CREATE, BATCH), 404, RepositoryNotFoundError, "no place writer/x", "account writer exists"),
+        ((COMMIT,), 409, ConflictError, "by somebody else", "Publish again"),
+        ((CREATE, COMMIT), 412, ConflictError, "by somebody else", "Publish again"),
+        ((BATCH, COMMIT), 429, RateLimitError, "too many requests", "Try again in"),
+        ((CREATE, BATCH, COMMIT), 500, HubServerError, "HTTP 500", "Publish again"),
+        ((CREATE, COMMIT), 422, HubError, "HTTP 422: some words", "Check"),
+        ((STORAGE,), 403, HubError, "HTTP 403", "Publish again"),
+        ((STORAGE,), 503, HubServerError, "HTTP 503", "Publish again"),
     ],
 )
 def test_each_status_has_its_own_error(
-    hub: Hub, client_of: Make, sae: Path, place: str, status: int, error: type[HubError], what: str, hint: str
+    hub: Hub, client_of: Make, sae: Path, places: tuple[str, ...], status: int, error: type[HubError], what: str,
+    hint: str,
 ) -> None:
     client = client_of(WRITER)
-    hub.fail(place, "status", status, message="some words")
-    with pytest.raises(HubError) as raised:
-        push(sae, "writer/x", client=client, card="# Card")
-    assert type(raised.value) is error
-    assert what in raised.value.what
-    assert raised.value.what.endswith("."), "the hint is a sentence of its own"
-    assert hint in str(raised.value.hint)
-    assert "connection" not in str(raised.value).lower()
-    repo = hub.state.repos.get("writer/x")
-    assert repo is None or set(repo.files) == {".gitattributes"}, "nothing is half published"
-    hub.heal()
+    for place in places:
+        hub.fail(place, "status", status, message=f"some words, {WRITER}")
+        with pytest.raises(HubError) as raised:
+            push(sae, "writer/x", client=client, card="# Card")
+        assert type(raised.value) is error
+        assert what in raised.value.what
+        assert raised.value.what.endswith("."), "the hint is a sentence of its own"
+        assert hint in str(raised.value.hint)
+        assert "connection" not in str(raised.value).lower()
+        assert WRITER not in "".join(traceback.format_exception(raised.value))
+        repo = hub.state.repos.get("writer/x")
+        assert repo is None or set(repo.files) == {".gitattributes"}, "nothing is half published"
+        hub.heal()
     push(sae, "writer/x", client=client, card="# Card")
     assert "README.md" in hub.state.repos["writer/x"].files
-
-
-def test_somebody_else_was_faster(hub: Hub, client_of: Make, sae: Path) -> None:
-    hub.fail(COMMIT, "status", 409)
-    with pytest.raises(ConflictError, match="by somebody else"):
-        push(sae, "writer/x", client=client_of(WRITER))
-
-
-@pytest.mark.parametrize(("status", "error"), [(403, HubError), (503, HubServerError)])
-def test_the_storage_refuses_a_file(
-    hub: Hub, client_of: Make, sae: Path, status: int, error: type[HubError]
-) -> None:
-    hub.fail(STORAGE, "status", status)
-    with pytest.raises(HubError, match=f"HTTP {status}") as raised:
-        push(sae, "writer/x", client=client_of(WRITER))
-    assert type(raised.value) is error
-    assert "Publish again" in str(raised.value.hint)
-
-
-def test_faults_are_said_without_the_token(hub: Hub, client_of: Make, sae: Path) -> None:
-    hub.fail(COMMIT, "status", 403, message=f"trouble with {WRITER}")
-    with pytest.raises(ForbiddenError) as error:
-        push(sae, "writer/x", client=client_of(WRITER))
-    assert WRITER not in "".join(traceback.format_exception(error.value))
 
 
 def test_without_a_status_the_connection_is_to_blame(hub: Hub, client_of: Make, sae: Path) -> None:
@@ -179,22 +156,19 @@ def test_without_a_status_the_connection_is_to_blame(hub: Hub, client_of: Make, 
         push(sae, "writer/x", client=gone)
 
 
-def test_an_empty_folder_is_refused_before_anything_is_asked(hub: Hub, client_of: Make, tmp_path: Path) -> None:
+def test_names_and_folders_are_checked(hub: Hub, client_of: Make, sae: Path, tmp_path: Path) -> None:
+    client = client_of(WRITER)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / ".hidden").write_text("mine")
     with pytest.raises(NotFoundError, match="no files"):
-        push(tmp_path / "empty", "writer/x", client=client_of(WRITER))
-    assert not hub.requests()
-
-
-def test_names_and_folders_are_checked(client_of: Make, sae: Path, tmp_path: Path) -> None:
-    client = client_of(WRITER)
+        push(tmp_path / "empty", "writer/x", client=client)
     with pytest.raises(ConfigError):
         push(sae, "no owner", client=client)
     with pytest.raises(ConfigError):
         push(sae, "writer/x", client=client, path="../x")
     with pytest.raises(NotFoundError):
         push(tmp_path / "nothing", "writer/x", client=client)
+    assert not hub.requests()
 
 
 def test_a_card_names_the_source() -> None:
