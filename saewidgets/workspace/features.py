@@ -33,7 +33,6 @@ from saewidgets.workspace.reading.feature_reading import FeatureReading, View
 
 if TYPE_CHECKING:
     from saewidgets.features.export import EffectsOf
-    from saewidgets.features.store.query import Noted
     from saewidgets.workspace.reading.store_examples import StoreExamples
     from saewidgets.workspace.workspace import Workspace
 
@@ -366,7 +365,7 @@ class Features(FeatureReading):
         if names and what != "neuronpedia":
             raise ConfigError(f"{next(iter(names))} is for Neuronpedia only.", where="what", hint="Leave it out.")
         view = self.view(wanted)
-        store, notes = view.read, self._noted(view)
+        store, notes = view.read, self._noted(view)[1]
         target = Path(path).expanduser()
         if what in ("html", "json", "csv") and target.is_dir():
             raise StorageError("This is a folder.", where=str(target), hint=f"Name a file in it: features.{what}.")
@@ -391,11 +390,6 @@ class Features(FeatureReading):
         if what == "json":
             return kinds.export_dashboard(store, indices, target, logits=effects, sae=sae)
         return kinds.export_neuronpedia(store, indices, notes, target, named, logits=effects, sae=sae)
-
-    def _noted(self, view: View) -> dict[int, Noted]:
-        from saewidgets.features.store.query import Noted  # torch: seconds to import
-
-        return {row.index: Noted(row.label, row.score, row.starred) for row in self.rows.list(view.origin)}
 
     def _effects(self, view: View, logits: bool | None) -> EffectsOf | None:
         # Torch: seconds to import.

@@ -158,7 +158,7 @@ def test_a_run_that_was_deleted_has_no_answers(pair: TrainingGroup) -> None:
     assert repr([pair, job]) == f"[<TrainingGroup {pair.id} · deleted>, <Job {job.id}, deleted>]"
 
 
-EMPTY = Path(__file__).resolve().parents[2] / "js" / "src" / "training-panel" / "empty.tsx"
+EMPTY = Path(__file__).resolve().parents[2] / "js" / "src" / "training-panel" / "panel.tsx"
 
 
 def test_the_code_of_the_empty_panel_is_the_demo() -> None:

@@ -74,7 +74,6 @@ class FeatureReading:
         self.rows = workspace.catalog.features
         self.live = Live(workspace)
         self.changes = Listeners()
-        # What was said of the latents of an SAE up to a revision: that, by latent, and arranged for lists.
         self._notes: OrderedDict[tuple[Origin, int], tuple[float, dict[int, Noted], Notes]] = OrderedDict()
         self._orders: OrderedDict[tuple[Any, ...], npt.NDArray[np.int64]] = OrderedDict()
         self._lock = threading.Lock()
@@ -402,30 +401,28 @@ class FeatureReading:
             )
         return view, index
 
-    def _arranged(self, view: View) -> tuple[float, Notes]:
-        """What is said of the latents, arranged for lists; made anew when it has changed.
-
-        Only what has changed is read: of a wide SAE everything takes seconds.
-        """
+    def _noted(self, view: View) -> tuple[float, dict[int, Noted], Notes]:
+        """A revision, and what is said of the latents until then: by latent, and arranged for lists. Only what has
+        changed is read: of a wide SAE everything takes seconds."""
         from saewidgets.features.store.query import Noted, Notes  # numpy: not for opening a workspace
 
         key = view.origin, view.d_sae
         with self._lock:
-            before, by_index, notes = self._notes.get(key) or (0.0, {}, None)
-        if notes is not None and self.rows.revision(view.origin) == before:
-            return before, notes
+            known = self._notes.get(key)
+        if known is not None and self.rows.revision(view.origin) == known[0]:
+            return known
+        before, said = known[:2] if known is not None else (0.0, {})
         rows = self.rows.noted(view.origin, before)
-        said = by_index | {index: Noted(label, score, starred) for index, label, score, starred, _ in rows}
-        revision = max((row[-1] for row in rows), default=before)
-        notes = Notes(said, view.d_sae)
+        said = said | {index: Noted(label, score, starred) for index, label, score, starred, _ in rows}
+        found = max((row[-1] for row in rows), default=before), said, Notes(said, view.d_sae)
         with self._lock:
-            _remember(self._notes, key, (revision, said, notes))
-        return revision, notes
+            _remember(self._notes, key, found)
+        return found
 
     def _find(self, view: View, search: str, show: Any, sort: Any, descending: bool) -> npt.NDArray[np.int64]:
         from saewidgets.features.store.query import find  # numpy: not for opening a workspace
 
-        revision, notes = self._arranged(view)
+        revision, _, notes = self._noted(view)
         name = view.extraction.id if view.extraction is not None else view.origin.id
         key = (name, view.store is None, revision, search, show, sort, bool(descending))
         with self._lock:
