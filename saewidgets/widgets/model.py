@@ -100,27 +100,23 @@ class Devices:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._reading = threading.Lock()
-        self._read_at = 0.0
+        self._read_at = float("-inf")
         self.found: tuple[DeviceInfo, ...] = ()
         self.note: Note | None = None
 
     @property
     def are_old(self) -> bool:
-        return not self._read_at or time.monotonic() - self._read_at > DEVICES_MAX_AGE
+        return time.monotonic() - self._read_at > DEVICES_MAX_AGE
 
     def read(self) -> None:
         """Ask the workspace for devices and free memory. Seconds the first time (torch), hence never in a cell."""
-        with self._reading:
-            if not self.are_old:
-                return
-            try:
-                self.found = tuple(DeviceInfo.model_validate(dict(each)) for each in self._workspace.devices())
-                self.note = None
-            except Exception as error:  # e.g. a broken CUDA driver: widgets work without, and the reason is logged
-                logger.exception("The devices of this machine could not be listed")
-                self.note = error_note(error)
-            self._read_at = time.monotonic()
+        try:
+            self.found = tuple(DeviceInfo.model_validate(dict(each)) for each in self._workspace.devices())
+            self.note = None
+        except Exception as error:  # e.g. a broken CUDA driver: widgets work without, and the reason is logged
+            logger.exception("The devices of this machine could not be listed")
+            self.note = error_note(error)
+        self._read_at = time.monotonic()
 
 
 def error_note(error: BaseException) -> Note:

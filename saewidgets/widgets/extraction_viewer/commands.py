@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
-from saewidgets.feature_records import ExtractionRecord, LogitsRecord
+from saewidgets.feature_records import ExtractionRecord
 from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, FieldsError, Table, command, in_page_words, slow_command
 from saewidgets.widgets.extraction_viewer.feature_pages import (
     PIECE_LENGTH,
@@ -269,10 +269,11 @@ class ViewerCommands(Commands):
             found = self._features.logits(record.id, index)
         except (ConfigError, NotFoundError, StateError) as error:  # this SAE has none, or the model is not here
             return FeatureLogitsData(index=index, problem=_note(error))
+        hint = None if found.counts else "How all other tokens change needs the model."
         return FeatureLogitsData(
             index=index, raises=_cut(found.raises), lowers=_cut(found.lowers),
             histogram=effect_histogram(found.counts, found.edges),
-            problem=_noted(found),
+            problem=Note(what=shorten(found.note, 500), hint=hint) if found.note else None,
         )  # fmt: skip
 
     @slow_command
@@ -501,13 +502,6 @@ def _some_text(text: str) -> str:
 
 def _cut(effects: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
     return tuple((shorten(text, PIECE_LENGTH), finite(value) or 0.0) for text, value in effects)
-
-
-def _noted(found: LogitsRecord) -> Note | None:
-    if not found.note:
-        return None
-    hint = None if found.counts else "How all other tokens change needs the model."
-    return Note(what=shorten(found.note, 500), hint=hint)
 
 
 def _note(error: SAEWidgetsError) -> Note:

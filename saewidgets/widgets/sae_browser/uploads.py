@@ -10,12 +10,12 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.durable import require_space, storage_errors
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.widgets.messages.saes import UploadFile
 
 FOLDER = "uploads"
@@ -23,6 +23,7 @@ MAX_FILES = 200
 MAX_BYTES = 64_000_000_000
 STALE_AFTER = 24 * 3600.0  # seconds without a piece: left by a kernel that died
 RESERVE = 200_000_000  # bytes of disk that stay free
+_HINT = "Free some space, or check that the workspace can be written."
 
 
 @dataclass
@@ -48,17 +49,12 @@ class Uploads:
         _check(files)
         upload_id = uuid.uuid4().hex
         folder = self._root / upload_id
-        with self._lock, _writing(folder):
+        with self._lock, storage_errors("The upload cannot be written", self._root, _HINT):
             self._sweep()
             self._root.mkdir(parents=True, exist_ok=True)
             # What arrives is copied into the library before it is removed here.
-            wanted, free = sum(file.size for file in files), shutil.disk_usage(self._root).free - RESERVE
-            if 2 * wanted > free:
-                raise StorageError(
-                    "Not enough disk space.", where=str(self._root),
-                    hint=f"The files have {wanted / 1e6:,.0f} MB and are needed twice for a moment; "
-                    f"{max(0, free) / 1e6:,.0f} MB can be used.",
-                )  # fmt: skip
+            twice = 2 * sum(file.size for file in files)
+            require_space(self._root, twice + RESERVE, "the upload", "It takes its size twice for a moment. Free some.")
             upload = Upload(folder, tuple(files), [0] * len(files))
             folder.mkdir()
             for path in _paths(upload).values():
@@ -83,7 +79,8 @@ class Uploads:
                     f"{name} is longer than the {size:,} bytes that were announced.", where=name,
                     hint="It may have changed meanwhile. Start the upload again.",
                 )  # fmt: skip
-            with _writing(upload.folder), (upload.folder / str(file)).open("r+b") as stream:
+            path = upload.folder / str(file)
+            with storage_errors("The upload cannot be written", self._root, _HINT), path.open("r+b") as stream:
                 stream.seek(offset)  # not at its end: a full disk may have cut a piece short, which comes again
                 stream.write(data)
             upload.received[file] += data.nbytes
@@ -156,16 +153,3 @@ def _is_relative(name: str) -> bool:
 
 def _paths(upload: Upload) -> dict[str, Path]:
     return {file.name: upload.folder / str(at) for at, file in enumerate(upload.files)}
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"The upload cannot be written: {error.strerror or error}.", where=str(folder),
-            hint="Free some space, or check that the workspace can be written.",
-        ) from error

@@ -170,7 +170,7 @@ class TrainingPanel(Box):
     def _send_state(self) -> None:
         super()._send_state()
         self._charts.show()
-        comparison = self._model.state().compare is not None
+        comparison = self._parts[0].state["compare"] is not None  # as the page has it by now
         if comparison != bool(self._pareto_box.children):
             self._pareto_box.children = (self._pareto.box,) if comparison else ()
 

@@ -107,21 +107,6 @@ def test_every_architecture_has_a_symbol_of_its_own() -> None:
     assert symbol_of("of a later version").color is None
 
 
-def test_the_symbol_of_an_architecture_stays(chart: ParetoChart, state: CompareState) -> None:
-    """Whatever else is in the view, in any order and in both themes: mark and legend agree."""
-    only = tuple(point for point in state.points if point.architecture == "topk" and not point.preliminary)
-    for shown in (state.points, only, state.points):
-        for theme in ("light", "dark"):
-            chart.draw(state.model_copy(update={"points": shown}), theme)  # type: ignore[arg-type]
-            mark = chart._kinds["topk", False]
-            color = PALETTES[theme].series[SYMBOLS["topk"].color or 0]
-            assert (mark.marker, mark.colors, mark.visible) == ("circle", [color], True)
-            icon = chart._caption.value.split("</svg>TopK")[0].rsplit("<svg", 1)[1]
-            assert SHAPES["circle"] in icon
-            assert color in icon
-            assert chart._kinds["jumprelu", False].visible == (shown != only)
-
-
 def test_the_picture_stands_alone(chart: ParetoChart, state: CompareState) -> None:
     assert chart.pictures() == ()
     chart.draw(state, "dark")

@@ -26,26 +26,6 @@ def files(**sizes: int) -> list[UploadFile]:
     return [UploadFile(name=name, size=size) for name, size in sizes.items()]
 
 
-def send(uploads: Uploads, upload_id: str, data: bytes, file: int = 0, piece: int = 4) -> int:
-    received = 0
-    for offset in range(0, len(data), piece):
-        received = uploads.write(upload_id, file, offset, memoryview(data[offset : offset + piece]))
-    return received
-
-
-def test_files_arrive_as_they_were(uploads: Uploads, tmp_path: Path) -> None:
-    upload_id = uploads.begin(files(**{"sae/cfg.json": 10, "sae/empty": 0, "w": 5}))
-    assert send(uploads, upload_id, b"0123456789") == 10
-    assert send(uploads, upload_id, b"abcde", file=2) == 15
-    found = uploads.finish(upload_id)
-    assert {name: path.read_bytes() for name, path in found.items()} == {
-        "sae/cfg.json": b"0123456789", "sae/empty": b"", "w": b"abcde",
-    }  # fmt: skip
-    assert {path.parent.parent for path in found.values()} == {tmp_path / FOLDER}
-    uploads.discard(upload_id)
-    assert list((tmp_path / FOLDER).iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("announced", "words"),
     [

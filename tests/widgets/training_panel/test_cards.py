@@ -25,8 +25,11 @@ def test_a_running_card() -> None:
     )  # fmt: skip
     card = card_of(record, series=2)
     assert (card.fraction, card.rate, card.eta_seconds, card.series) == (0.5, 250.0, 2.0, 2)
-    assert card.tiles.loss == 0.5
-    assert card.tiles.fvu is None
+    assert (card.tiles.loss, card.tiles.fvu) == (0.5, None)
+    paused = card_of(dataclasses.replace(record, status=JobStatus.PAUSED))
+    assert (paused.rate, paused.eta_seconds, paused.phase) == (None, None, None)
+    wild = card_of(dataclasses.replace(record, progress=Progress(500, 1000, "tokens", math.inf, math.nan)))
+    assert (wild.rate, wild.eta_seconds) == (None, None)
 
 
 def test_a_card_says_what_a_transcoder_reconstructs_and_whether_a_language_model_runs() -> None:
@@ -38,14 +41,6 @@ def test_a_card_says_what_a_transcoder_reconstructs_and_whether_a_language_model
     assert [(card_of(r).hook_name_out, card_of(r).stored) for r in (record, place)] == [
         (None, False), ("blocks.1.hook_mlp_out", True)
     ]  # fmt: skip
-
-
-def test_rate_and_eta_belong_to_running_runs_only() -> None:
-    progress = Progress(500, 1000, "tokens", math.inf, math.nan, "training")
-    running = card_of(make_record("t", TrainingConfig(), status=JobStatus.RUNNING, progress=progress))
-    paused = card_of(make_record("t", TrainingConfig(), status=JobStatus.PAUSED, progress=progress))
-    assert (running.rate, running.eta_seconds) == (None, None)
-    assert (paused.rate, paused.eta_seconds, paused.phase) == (None, None, None)
 
 
 def test_numbers_that_json_cannot_carry_become_words() -> None:
