@@ -15,7 +15,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
-from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace import Workspace
 from saewidgets.workspace.held import canonical, take
 from saewidgets.workspace.training.settle import concrete
 from tests.workspace.conftest import PATIENCE, small_config
@@ -88,17 +88,11 @@ def test_a_finished_run_leaves_its_model_to_the_user(ws: Workspace, mine: Traini
         run.retry()
 
 
-def _queued(ws: Workspace, mine: TrainingConfig, given: dict[str, Any]) -> Run:
-    """A run that waits behind another one."""
-    long = mine.replace(**{"tokens": 64 * 100_000, "evaluation.every_steps": 100_000, "device": "cpu"})
-    ws.trainings.create(long)
-    return ws.trainings.create(mine, **given)
-
-
 def test_a_run_that_can_go_on_keeps_its_model(ws: Workspace, mine: TrainingConfig, load: Load) -> None:
     given = load()
     reference = weakref.ref(given["model"])
-    run = _queued(ws, mine, given)
+    ws.trainings.create(mine.replace(**{"tokens": 64 * 100_000, "evaluation.every_steps": 100_000, "device": "cpu"}))
+    run = ws.trainings.create(mine, **given)  # waits behind it
     given.clear()
     run.pause()
     assert run.status is JobStatus.PAUSED
@@ -110,18 +104,6 @@ def test_a_run_that_can_go_on_keeps_its_model(ws: Workspace, mine: TrainingConfi
     assert run.status is JobStatus.CANCELLED
     for each in ws.trainings.list(status="running"):
         ws.trainings.get(each.id).cancel()
-
-
-def test_a_cancelled_run_goes_on_with_the_model_the_user_still_has(
-    ws: Workspace, mine: TrainingConfig, load: Load
-) -> None:
-    given = load()
-    run = _queued(ws, mine, given)
-    run.cancel()
-    for each in ws.trainings.list(status=["queued", "starting", "running"]):
-        ws.trainings.get(each.id).cancel()
-    run.resume()
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
 
 
 @pytest.mark.parametrize(

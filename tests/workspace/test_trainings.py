@@ -83,23 +83,6 @@ def test_blank_names(config: TrainingConfig) -> None:
         config.replace(model="  ")
 
 
-def test_pause_and_resume_end_in_the_same_weights(ws: Workspace, tiny_model_folder: Path) -> None:
-    config = small_config(tiny_model_folder, tokens=64 * 60)
-    straight = ws.trainings.create(config)
-    straight.wait(PATIENCE)
-    paused = ws.trainings.create(config)
-    wait_for_step(ws, paused, 4)
-    paused.pause()
-    status = paused.wait(PATIENCE)
-    if status is JobStatus.PAUSED:  # it may have been quicker
-        assert paused.record.last_checkpoint_step == paused.record.step
-        paused.resume()
-        status = paused.wait(PATIENCE)
-    assert status is JobStatus.COMPLETED
-    for name, tensor in straight.sae().state_dict().items():
-        assert torch.equal(tensor, paused.sae().state_dict()[name]), name
-
-
 def test_paused_cancelled_and_stopped_a_run_keeps_what_it_learned_and_can_go_on(
     ws: Workspace, tiny_model_folder: Path
 ) -> None:
