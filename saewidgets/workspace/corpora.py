@@ -105,18 +105,8 @@ def paths_of(corpus: Any) -> Sequence[str]:
 
 
 def _absolute(name: str) -> str:
-    if not is_there(name):
-        raise not_there(name)
-    return str(Path(name).expanduser().absolute())
-
-
-def is_there(name: str) -> bool:
-    """Whether a file or folder has this name; a text that cannot be a name is none."""
-    return os.path.exists(os.path.expanduser(name))
-
-
-def not_there(name: str) -> NotFoundError:
-    """The error where a corpus names a file or folder that is not there: what else may have been meant."""
+    if os.path.exists(os.path.expanduser(name)):  # not of `Path`: a text may be too long for a name
+        return str(Path(name).expanduser().absolute())
     hint = PATH_HINT
     if name.startswith("acts_"):
         hint = "A store of activations is named by its whole id: see ws.activations.list() or "
@@ -124,7 +114,7 @@ def not_there(name: str) -> NotFoundError:
     elif len(name.split()) > 1:  # a sentence rather than a path
         hint += " Text itself goes into TextCorpus(strings=[...])."
     shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
-    return NotFoundError(f"There is no file or folder {shown!r}.", where="corpus", hint=hint)
+    raise NotFoundError(f"There is no file or folder {shown!r}.", where="corpus", hint=hint)
 
 
 def dataset_name(corpus: Any) -> str:

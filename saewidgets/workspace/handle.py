@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import Progress
 from saewidgets.jobs import Job, Verbs
@@ -154,12 +153,14 @@ class Names:
     def find(self, wanted: str, *, beginnings: bool = True) -> str:
         """The id of the one row with this id, with this name, or whose id begins so: `prefix` and four characters or
         more. What destroys a row takes no beginnings."""
-        wanted = arguments.text(wanted, self.where, f"the id or the name of {self.one}")
-        if not wanted.strip():
-            raise ConfigError(f"The id of {self.one} is empty.", where=self.where, hint="Give an id or a name.")
         with contextlib.suppress(NotFoundError):
             return str(self.rows.get(wanted).id)
-        records = self.rows.list()
+        return self.among(self.rows.list(), wanted, beginnings)
+
+    def among(self, records: Sequence[Any], wanted: str, beginnings: bool = True) -> str:
+        """The same of these, each of which has an id and a name."""
+        if not wanted.strip():
+            raise ConfigError(f"The id of {self.one} is empty.", where=self.where, hint="Give an id or a name.")
         begins = wanted.startswith(self.prefix) and len(wanted) >= len(self.prefix) + 4  # shorter ones are errors
         found = [r.id for r in records if r.name == wanted or (beginnings and begins and r.id.startswith(wanted))]
         if len(found) == 1:

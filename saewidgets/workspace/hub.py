@@ -39,21 +39,6 @@ _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
 log = logging.getLogger(__name__)
 
 
-class _Named:
-    """Downloads as rows with a name, for `Names`."""
-
-    def __init__(self, records: Records[JobRecord]) -> None:
-        self._rows = {each.id: SimpleNamespace(id=each.id, name=each.payload.get("name")) for each in records}
-
-    def get(self, job_id: str) -> SimpleNamespace:
-        if job_id not in self._rows:
-            raise NotFoundError(f"There is no download {job_id!r}.")
-        return self._rows[job_id]
-
-    def list(self) -> list[SimpleNamespace]:
-        return list(self._rows.values())
-
-
 @checks_arguments
 class Hub:
     """The hub as a workspace sees it.
@@ -272,8 +257,9 @@ class Hub:
             ConfigError: `wanted` is empty.
         """
         listed = "ws.hub.downloads() or `saewidgets hub downloads`"
-        names = Names(_Named(self.downloads()), "a download", "downloads", listed, "wanted", "job_")
-        return self._workspace.manager.handle(names.find(wanted))
+        names = Names(None, "a download", "downloads", listed, "wanted", "job_")
+        there = [SimpleNamespace(id=job.id, name=job.payload.get("name")) for job in self.downloads()]
+        return self._workspace.manager.handle(names.among(there, wanted))
 
     # ------------------------------------------------------------------------------------------------ inside
 

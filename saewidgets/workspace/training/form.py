@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from saewidgets.config.sparsity import warning_of
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.workspace.capture.using import form_of_store
-from saewidgets.workspace.corpora import is_there, not_there, paths_of
+from saewidgets.workspace.corpora import located
 from saewidgets.workspace.training import estimates
 from saewidgets.workspace.training.estimates import Device, devices
 from saewidgets.workspace.training.settle import misfits, with_pretrained
@@ -188,10 +188,8 @@ class _Form:
         if not isinstance(name, str) or not name.strip() or not isinstance(revision, str | None):
             return None
         name = name.strip()
-        try:
+        with self.noting("model_revision"):
             check_revision(name, revision)
-        except ConfigError as error:
-            self.errors.setdefault("model_revision", _sentence(error))
         try:
             # What lies on this machine is there in milliseconds, but for the first import of transformers.
             found = _facts_of(name, revision, None if is_local(resolve_model(name)) else _PATIENCE)
@@ -203,6 +201,14 @@ class _Form:
 
     # ------------------------------------------------------------------------------------------------ errors
 
+    @contextlib.contextmanager
+    def noting(self, field: str) -> Iterator[None]:
+        """What is wrong within is the error of this field, if it has none."""
+        try:
+            yield
+        except SAEWidgetsError as error:
+            self.errors.setdefault(field, _sentence(error))
+
     def check(self) -> None:
         config, present = self.config, devices()
         wanted = str(config.device if config and self.says("device") else self.data.get("device", "auto"))
@@ -212,18 +218,14 @@ class _Form:
             return
         self._check_model(config)
         if self.says("corpus"):
-            for name in paths_of(config.corpus):
-                if not is_there(name):
-                    self.errors.setdefault("corpus", _sentence(not_there(name)))
-        if config.from_pretrained is not None and self.says("sae", "from_pretrained"):
-            try:
+            with self.noting("corpus"):
+                located(config.corpus)
+        if self.says("sae", "from_pretrained"):
+            with self.noting("from_pretrained"):
                 with_pretrained(self.workspace, config)
-            except SAEWidgetsError as error:
-                self.errors.setdefault("from_pretrained", _sentence(error))
         buffer = config.activations.buffer_device
         for field, other in (("model_device", config.model_device), ("activations.buffer_device", buffer)):
-            found = None if other is None or field in self.wrong else self._present(other, present, field)
-            if other is not None and found is not None:
+            if other is not None and field not in self.wrong and (found := self._present(other, present, field)):
                 self.others[other] = found
 
     def _present(self, wanted: str, present: Sequence[Device], field: str) -> Device | None:
