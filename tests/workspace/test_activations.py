@@ -223,7 +223,7 @@ def test_files_that_changed_or_went_are_seen(ws: Workspace, tiny_model_folder: P
     with pytest.raises(FormatError, match="was written to"):
         handle.open()
     file.write_bytes(data[:-4])
-    with pytest.raises(FormatError, match="bytes"):
+    with pytest.raises(FormatError, match="was written to"):
         ws.activations.verify(handle.id)
     file.unlink()
     assert handle.record.state == "missing"
