@@ -17,7 +17,6 @@ from saewidgets.errors import ConfigError
 MAX_BYTES = 1_000_000  # a configuration is a page of text; anything larger is the wrong file
 
 
-
 def read_config(path: Path) -> dict[str, Any]:
     """The settings in a ``.json``, ``.toml``, ``.yaml`` or ``.yml`` file. Raises as `read_table` does."""
     return read_table(path, "a configuration", MAX_BYTES)
@@ -38,30 +37,14 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _odd(value: Any, name: str = "") -> str | None:
-    """The dotted name of the first value that JSON has no form for."""
-    if isinstance(value, Mapping | list):
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        found = (_odd(item, f"{name}.{key}" if name else str(key)) for key, item in items)
-        return next(filter(None, found), None)
-    return None if value is None or isinstance(value, str | int | float) else name
-
-
 def build_config(
     base: Mapping[str, Any], changes: Iterable[tuple[str, Any]], over: Over | None = None
 ) -> TrainingConfig:
     """The configuration `base` with dotted `changes` applied in order (see `changed_data`). What is missing alone may
     be among the values of `over` (see `create_many`). Raises `ConfigError`."""
-    try:
-        data = json.loads(json.dumps(dict(base)))  # a deep copy, and a check that it is plain data
-    except TypeError as error:  # TOML and YAML have dates
-        raise ConfigError(
-            f"A configuration holds texts, numbers and lists only ({error}).", where=_odd(base) or "configuration",
-            hint="Put dates and times in quotes.",
-        ) from error
-    data = changed_data(data, changes)
+    data = changed_data(base, changes)
     if isinstance(data.get("sae"), dict):
-        data["sae"].setdefault("architecture", "topk")
+        data["sae"] = {"architecture": "topk", **data["sae"]}
     return base_of(data, over or {})
 
 

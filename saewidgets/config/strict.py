@@ -50,11 +50,12 @@ def read_table(path: Path, what: str, most: int, kind: str | None = None) -> dic
     try:
         text = raw.decode("utf-8-sig")
         data = loads(text) if kind == "JSON" else _loads_toml(text) if kind == "TOML" else loads_yaml(text)
+        data = json.loads(json.dumps(data, default=str))  # TOML and YAML have dates, and keys that are not text
     except UnicodeDecodeError as error:
         raise ConfigError("This file is not UTF-8 text.", where=where) from error
     except RecursionError as error:
         raise ConfigError("This file is nested too deeply.", where=where, hint=_FLAT) from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"Not valid {kind}: {error}.", where=where, hint=f"Give {what}.") from error
     if not isinstance(data, dict):
         raise ConfigError(f"This is not a table of settings, so not {what}.", where=where)
