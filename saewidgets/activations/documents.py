@@ -293,7 +293,7 @@ def _parquet(shard: Shard, what: What, column: str | None, start: Place) -> Iter
     with shard.open() as raw:
         try:
             file = pq.ParquetFile(raw)
-            chosen = choose_column(what, _arrow_columns(file.schema_arrow, what), column, shard.name)
+            chosen = choose_column(what, arrow_columns(file.schema_arrow, what), column, shard.name)
             row, skip = start.row, start.skip
             for group in range(start.at, file.num_row_groups):
                 _check_group(shard, file.metadata.row_group(group), chosen)
@@ -316,7 +316,7 @@ def _arrow(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
     with shard.open() as raw:
         try:
             stream = pa.ipc.open_stream(raw)
-            chosen = choose_column(what, _arrow_columns(stream.schema, what), column, shard.name)
+            chosen = choose_column(what, arrow_columns(stream.schema, what), column, shard.name)
             row = 0
             for batch in stream:
                 if row + len(batch) <= start.row:
@@ -331,7 +331,8 @@ def _arrow(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
             raise _not_readable(shard, "Arrow", error) from error
 
 
-def _arrow_columns(schema: Any, what: What) -> dict[str, bool]:
+def arrow_columns(schema: Any, what: What) -> dict[str, bool]:
+    """Column → whether it may hold what is looked for."""
     import pyarrow.types as kinds  # loaded here for long
 
     def fits(kind: Any) -> bool:

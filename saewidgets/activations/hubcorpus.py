@@ -29,6 +29,7 @@ from saewidgets.activations.documents import (
     Row,
     Shard,
     What,
+    arrow_columns,
     choose_column,
     chunked,
     fits,
@@ -266,7 +267,7 @@ class Dataset(Corpus):
             first: dict[str, Any] = next(iter(rows), {})
             columns = {name: fits(self._what, value) for name, value in first.items()}
         else:
-            columns = {name: _holds(self._what, feature) for name, feature in features.items()}
+            columns = arrow_columns(features.arrow_schema, self._what)
         column = choose_column(self._what, columns, self._column, self._config.path)
         rows = rows.select_columns([column])
         before = 0
@@ -287,21 +288,9 @@ class Dataset(Corpus):
             return {}
         return parse_metadata(json.dumps(data).encode(), f"{self._config.path}/{METADATA}")
 
+
 def _streamed_to(rows: Any, number: int) -> Position:
     return {"state": rows.state_dict(), "rows": number}
-
-
-def _holds(what: What, feature: Any) -> bool:
-    kind = getattr(feature, "dtype", None)
-    if what != "tokens" and kind in ("string", "large_string"):
-        return True
-    if what == "text":
-        return False
-    if what == "chat":
-        said = getattr(feature, "feature", feature[0] if isinstance(feature, list) and feature else None)
-        return isinstance(said, dict)
-    inner = getattr(getattr(feature, "feature", None), "dtype", "")
-    return str(inner).startswith(("int", "uint"))
 
 
 def dataset_commit(client: HubClient, path: str, revision: str | None = None) -> str:

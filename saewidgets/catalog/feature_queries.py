@@ -48,13 +48,8 @@ class FeatureStore:
         """What is known of these latents (None: of all), ascending, without their `labels` and without statistics;
         those of which nothing was said are left out."""
         with self._database.read() as session:
-            if indices is None:
-                return Records([_feature(origin, row) for row in _rows(session, origin, None)], FeatureRecord)
-            wanted = sorted(set(indices))
-            found: builtins.list[FeatureRecord] = []
-            for start in range(0, len(wanted), _CHUNK):
-                found += [_feature(origin, row) for row in _rows(session, origin, wanted[start : start + _CHUNK])]
-            return Records(found, FeatureRecord)
+            rows = [row for part in _parts(indices) for row in _rows(session, origin, part)]
+            return Records([_feature(origin, row) for row in rows], FeatureRecord)
 
     def noted(self, origin: Origin, since: float = 0.0) -> builtins.list[tuple[int, str, float | None, bool, float]]:
         """(number, label that counts, its score, star, when it changed) of the latents that changed after `since`.
@@ -82,12 +77,9 @@ class FeatureStore:
         )
         found: builtins.list[LabelRecord] = []
         with self._database.read() as session:
-            if indices is None:
-                return Records([_label(index, row) for index, row in session.execute(query)], LabelRecord)
-            wanted = sorted(set(indices))
-            for start in range(0, len(wanted), _CHUNK):
-                part = query.where(FeatureRow.neuron_index.in_(wanted[start : start + _CHUNK]))
-                found += [_label(index, row) for index, row in session.execute(part)]
+            for part in _parts(indices):
+                own = query if part is None else query.where(FeatureRow.neuron_index.in_(part))
+                found += [_label(index, row) for index, row in session.execute(own)]
         return Records(found, LabelRecord)
 
     def evidence(self, label_id: str) -> tuple[ExampleRecord, ...]:
@@ -200,6 +192,14 @@ def _moment(session: Session, origin: Origin) -> float:
     """Now, and later than every change there was."""
     last = session.scalar(select(func.max(FeatureRow.updated_at)).where(origin.owns(FeatureRow)))
     return max(now(session), float(last or 0.0) + TICK)
+
+
+def _parts(indices: Iterable[int] | None) -> Sequence[Sequence[int] | None]:
+    """These latents, as many at once as one query may name; None: all of them."""
+    if indices is None:
+        return [None]
+    wanted = sorted(set(indices))
+    return [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
 
 
 def _rows(session: Session, origin: Origin, indices: Sequence[int] | None) -> Sequence[FeatureRow]:

@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 import uuid
+from collections.abc import Callable
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _RANDOM_BITS = 80
@@ -35,31 +36,13 @@ class _Ulids:
 ulid = _Ulids()
 
 
-def new_training_id() -> str:
-    """``train_{ulid}``."""
-    return f"train_{ulid()}"
+def _new(prefix: str, make: Callable[[], object] = ulid) -> Callable[[], str]:
+    return lambda: f"{prefix}_{make()}"
 
 
-def new_group_id() -> str:
-    """``group_{ulid}``, of trainings that share a job."""
-    return f"group_{ulid()}"
-
-
-def new_sae_id() -> str:
-    """``sae_{uuid}``."""
-    return f"sae_{uuid.uuid4()}"
-
-
-def new_checkpoint_id() -> str:
-    """``ckpt_{ulid}``."""
-    return f"ckpt_{ulid()}"
-
-
-def new_template_id() -> str:
-    """``tmpl_{uuid}``."""
-    return f"tmpl_{uuid.uuid4()}"
-
-
-def new_store_id() -> str:
-    """``acts_{ulid}``, of a store of activations."""
-    return f"acts_{ulid()}"
+new_training_id = _new("train")
+new_group_id = _new("group")  # of trainings that share a job
+new_checkpoint_id = _new("ckpt")
+new_store_id = _new("acts")  # of a store of activations
+new_sae_id = _new("sae", uuid.uuid4)
+new_template_id = _new("tmpl", uuid.uuid4)

@@ -341,36 +341,9 @@ def evaluate(
         ConfigError: the SAE has another width, contexts are longer than the model reads, no token is left to evaluate
             on, or the hook points are not those of a transcoder (or of an SAE that is none).
     """
-    return evaluate_latents(
-        sae, lm, contexts, hook_name, hook_name_out=hook_name_out, scaler=scaler,
-        exclude_special_tokens=exclude_special_tokens, exclude_token_ids=exclude_token_ids, seqpos_slice=seqpos_slice,
-        batch_size=batch_size, cross_entropy=cross_entropy, divergence=divergence, mean_ablation=mean_ablation,
-        baseline=baseline, check=check,
-    )[0]  # fmt: skip
-
-
-def evaluate_latents(
-    sae: SAE,
-    lm: LoadedModel,
-    contexts: Tensor,
-    hook_name: str,
-    *,
-    hook_name_out: str | None = None,
-    scaler: Scaler = RAW,
-    exclude_special_tokens: bool = True,
-    exclude_token_ids: Sequence[int] = (),
-    seqpos_slice: SeqposSlice | None = None,
-    batch_size: int = 16,
-    cross_entropy: bool = True,
-    divergence: bool = False,
-    mean_ablation: bool = False,
-    baseline: Baseline | None = None,
-    check: Check = None,
-) -> tuple[dict[str, float], Tensor]:
-    """`evaluate`, and the density of every latent: ``[d_sae]`` float64 on the CPU."""
     subject = Subject(sae, hook_name, hook_name_out, scaler, baseline)
     return Evaluator(lm).evaluate(
         [subject], contexts, rule=TokenMask(exclude_special_tokens, tuple(exclude_token_ids), seqpos_slice),
         batch_size=batch_size, cross_entropy=cross_entropy, divergence=divergence, mean_ablation=mean_ablation,
         check=check,
-    )[0]  # fmt: skip
+    )[0][0]  # fmt: skip

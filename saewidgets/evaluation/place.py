@@ -63,7 +63,7 @@ class Placed:
 
     def _mixed(self, rows: Tensor, x: Tensor, kept: Tensor) -> Tensor:
         """The activations `x` ``[batch, context, d_out]`` with the reconstruction from `rows` where they are kept."""
-        hat = self._reconstruct(rows, self._rows(x, kept))
+        hat = _reconstruct(self.sae, self._scaler, self.stats, rows, self._rows(x, kept))
         mixed = x.clone()
         mixed[kept.to(x.device)] = hat.to(x.device, x.dtype)
         return mixed
@@ -72,28 +72,28 @@ class Placed:
         """``[batch, context, width]`` → the rows that count, ``[n, width]`` float32 on the SAE's device."""
         return x[kept.to(x.device)].to(self._device, torch.float32)
 
-    def _reconstruct(self, rows: Tensor, target: Tensor) -> Tensor:
-        """Reconstruct ``[n, d_in]`` in parts that bound the latents' memory, adding to the sums: ``[n, d_out]``."""
-        step = max(1, LATENT_BYTES // (4 * self.sae.d_sae))
-        parts = []
-        # As within a forward of the model, whatever the caller's code runs under.
-        with torch.autocast(self._device.type, enabled=False):
-            for part, wanted in zip(rows.split(step), target.split(step), strict=True):
-                scaled = self._scaler.apply(part)
-                latents = self.sae.encode(scaled)
-                hat = self._scaler.undo(self.sae.decode(latents, scaled).float())
-                self.stats.update(wanted, hat, latents)
-                parts.append(hat)
-        found = torch.cat(parts) if parts else target
-        if len(found):
-            self.stats.update_legacy(target, found)
-        return found
-
     def _too_late(self) -> ConfigError:
         return ConfigError(
             f"The model computes {self.written.name} before {self.read.name}.", where="hook_name_out",
             hint="A transcoder reads at hook_name and reconstructs what comes later.",
         )
+
+
+def _reconstruct(sae: SAE, scaler: Scaler, stats: ReconstructionStats, rows: Tensor, target: Tensor) -> Tensor:
+    """Reconstruct ``[n, d_in]`` in parts that bound the latents' memory, adding to the sums: ``[n, d_out]``."""
+    step = max(1, LATENT_BYTES // (4 * sae.d_sae))
+    parts = []
+    # As within a forward of the model, whatever the caller's code runs under.
+    with torch.autocast(rows.device.type, enabled=False):
+        for part, wanted in zip(rows.split(step), target.split(step), strict=True):
+            scaled = scaler.apply(part)
+            latents = sae.encode(scaled)
+            parts.append(scaler.undo(sae.decode(latents, scaled).float()))
+            stats.update(wanted, parts[-1], latents)
+    found = torch.cat(parts) if parts else target
+    if len(found):
+        stats.update_legacy(target, found)
+    return found
 
 
 def check_places(sae: SAE, hook_name: str, hook_name_out: str | None) -> None:
@@ -125,23 +125,14 @@ def _points(sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None
 
 def evaluate_rows(
     sae: SAE, parts: Iterable[tuple[Tensor, ...]], *, scaler: Scaler = RAW
-) -> dict[str, float]:
+) -> tuple[dict[str, float], Tensor]:
     """Evaluate `sae` on raw rows of activations: parts of ``(x,)`` with x ``[n, d_in]``, for a transcoder of ``(x,
     target)``. Only `explained_variance_legacy` depends on how they are cut. Returns the numbers of
-    `saewidgets.evaluation.metrics`."""
-    return evaluate_row_latents(sae, parts, scaler=scaler)[0]
-
-
-def evaluate_row_latents(
-    sae: SAE, parts: Iterable[tuple[Tensor, ...]], *, scaler: Scaler = RAW
-) -> tuple[dict[str, float], Tensor]:
-    """`evaluate_rows`, and the density of every latent: ``[d_sae]`` float64 on the CPU."""
+    `saewidgets.evaluation.metrics`, and the density of every latent: ``[d_sae]`` float64 on the CPU."""
     device = next(sae.parameters()).device
     stats = ReconstructionStats(sae.d_out, sae.d_sae, device)
     scaler = scaler.to(device)
-    step = max(1, LATENT_BYTES // (4 * sae.d_sae))
-    # Whatever the caller's code runs under: as within a forward of the model.
-    with evaluating(sae), torch.no_grad(), torch.autocast(device.type, enabled=False):
+    with evaluating(sae), torch.no_grad():
         for found in parts:
             rows, targets = (each.to(device, torch.float32) for each in (found[0], found[-1]))
             if rows.shape[-1] != sae.d_in or targets.shape[-1] != sae.d_out:
@@ -150,14 +141,7 @@ def evaluate_row_latents(
                     f"{rows.shape[-1]:,} and {targets.shape[-1]:,}.",
                     where="hook_name", hint="Choose the SAE's own hook point.",
                 )
-            hats = []
-            for x, target in zip(rows.split(step), targets.split(step), strict=True):
-                scaled = scaler.apply(x)
-                latents = sae.encode(scaled)
-                hats.append(scaler.undo(sae.decode(latents, scaled).float()))
-                stats.update(target, hats[-1], latents)
-            if len(rows):
-                stats.update_legacy(targets, torch.cat(hats))
+            _reconstruct(sae, scaler, stats, rows, targets)
     if not stats.n_tokens:
         raise ConfigError("There is no row to evaluate on.", where="corpus", hint="Capture more tokens.")
     return stats.result(), stats.density.cpu()

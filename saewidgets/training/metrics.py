@@ -149,7 +149,7 @@ class Evaluations:
         if prepared.lm is None:
             assert isinstance(prepared.stream, StoredStream)
             parts = prepared.stream.held_out(tokens, check)
-            return _shown(evaluate_rows(due.sae, parts, scaler=due.scaler))
+            return _shown(evaluate_rows(due.sae, parts, scaler=due.scaler)[0])
         together = {
             each: what for each in self._trainings
             if (what := each.due) is not None and each.config.evaluation.tokens == tokens

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from saewidgets.evaluation.evaluate import evaluate_latents
+from saewidgets.evaluation import Evaluator, Subject
 from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, wrap_model
+from saewidgets.lm.tokens import TokenMask
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "saelens_evals"
 DATA: dict[str, Any] = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
@@ -50,9 +51,8 @@ def lm() -> LoadedModel:
 def test_all_tokens(lm: LoadedModel, name: str) -> None:
     case, sae = DATA["cases"][name], load_sae(GOLDEN / name)
     assert sae.metadata["hook_name"] == case["hook_name"]
-    found, density = evaluate_latents(
-        sae, lm, torch.tensor(DATA["tokens"]), case["hook_name"], exclude_special_tokens=False, divergence=True
-    )
+    subject, tokens = Subject(sae, case["hook_name"]), torch.tensor(DATA["tokens"])
+    ((found, density),) = Evaluator(lm).evaluate([subject], tokens, rule=TokenMask(False), divergence=True)
     expected = case["all"]
     assert {theirs: found[ours] for theirs, ours in (ACTIVATIONS | MODEL).items()} == pytest.approx(
         {theirs: expected[theirs] for theirs in ACTIVATIONS | MODEL}, rel=2e-4
@@ -65,9 +65,8 @@ def test_without_special_tokens(lm: LoadedModel, name: str) -> None:
     """What is measured at the activations is the same, and so is the divergence with the SAE. Ablation is not: SAELens
     sets special positions to zero, too; nor is the cross-entropy: it leaves out what follows a special token."""
     case = DATA["cases"][name]
-    found, density = evaluate_latents(
-        load_sae(GOLDEN / name), lm, torch.tensor(DATA["tokens"]), case["hook_name"], divergence=True
-    )
+    subject, tokens = Subject(load_sae(GOLDEN / name), case["hook_name"]), torch.tensor(DATA["tokens"])
+    ((found, density),) = Evaluator(lm).evaluate([subject], tokens, divergence=True)
     expected = case["without_special"]
     same = ACTIVATIONS | {"kl_div_with_sae": "kl_div_sae"}
     assert {theirs: found[ours] for theirs, ours in same.items()} == pytest.approx(

@@ -123,7 +123,7 @@ def test_rows_are_measured_like_text(store: Path, lm: LoadedModel) -> None:
         expected = evaluate(
             sae, lm, stream.evaluation_contexts(128), RESID, scaler=Scaler(scale), cross_entropy=False, batch_size=64
         )
-        found = evaluate_rows(sae, stream.held_out(128), scaler=Scaler(scale))
+        found, _ = evaluate_rows(sae, stream.held_out(128), scaler=Scaler(scale))
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert found[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name

@@ -144,7 +144,9 @@ def _on_text(
     workspace: Workspace, live: Live, subject: Subject, load: Load, request: EvaluationRequest, corpus: Any,
     held_out: bool,
 ) -> EvaluationReport:
-    from saewidgets.evaluation import evaluate_latents  # torch: seconds to import
+    # Torch: seconds to import.
+    from saewidgets.evaluation import Evaluator
+    from saewidgets.evaluation import Subject as Evaluated
 
     losses = request.cross_entropy is not False
     lm = _model(workspace, live, subject, request)
@@ -155,8 +157,8 @@ def _on_text(
     batch_size = request.batch_size or subject.batch_size
     passes = 1 + (2 + 2 * request.mean_ablation if losses and lm.is_causal else 0)
     with _bar(request, math.ceil(len(contexts) / batch_size) * passes, "forwards") as check:
-        metrics, density = evaluate_latents(
-            sae, lm, contexts, hook_name, hook_name_out=hook_name_out, **rule, batch_size=batch_size,
+        ((metrics, density),) = Evaluator(lm).evaluate(
+            [Evaluated(sae, hook_name, hook_name_out)], contexts, rule=_mask(rule), batch_size=batch_size,
             cross_entropy=losses, divergence=losses, mean_ablation=request.mean_ablation, check=check,
         )  # fmt: skip
     notes = []
@@ -182,8 +184,7 @@ def _on_store(
 
     from saewidgets.activations.shuffle import split
     from saewidgets.activations.store import batched
-    from saewidgets.evaluation.place import check_places, evaluate_row_latents
-    from saewidgets.lm.tokens import TokenMask
+    from saewidgets.evaluation.place import check_places, evaluate_rows
 
     handle = workspace.activations.get(corpus.store_id)
     store, record = handle.open(), handle.record
@@ -223,13 +224,13 @@ def _on_store(
     else:  # every row of imported states counts: they have neither tokens nor positions to tell them apart
         rule = {"exclude_special_tokens": False, "exclude_token_ids": (), "seqpos_slice": None}
 
-    mask = TokenMask(rule["exclude_special_tokens"], tuple(rule["exclude_token_ids"]), rule["seqpos_slice"])
+    mask = _mask(rule)
     batch_size = request.batch_size or subject.batch_size
     rows = (store.row_numbers(part, mask) for part in batched(contexts, batch_size))
     hooks = list(dict.fromkeys(name for name in (hook_name, hook_name_out) if name is not None))
     with _bar(request, math.ceil(len(contexts) / batch_size), "batches") as check:
         parts = store.parts(hooks, rows, str(sae.W_dec.device), check)
-        metrics, density = evaluate_row_latents(sae, parts)
+        metrics, density = evaluate_rows(sae, parts)
 
     left_out = "CE recovered and KL recovered are left out: stored activations are measured without text and without "
     unit = "blocks" if context_size is None else "contexts"
@@ -323,6 +324,12 @@ def _rule(subject: Subject, request: EvaluationRequest, context_size: int) -> di
             where="seqpos_slice", hint='Give others, ":" for all, or a longer context_size.',
         )
     return rule
+
+
+def _mask(rule: Mapping[str, Any]) -> Any:
+    from saewidgets.lm.tokens import TokenMask  # torch: seconds to import
+
+    return TokenMask(rule["exclude_special_tokens"], tuple(rule["exclude_token_ids"]), rule["seqpos_slice"])
 
 
 def _find(workspace: Workspace, what: Any) -> tuple[Subject, Load]:
