@@ -8,7 +8,7 @@ Memory: two windows per hook point in the store's number format, and one batch. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from saewidgets.activations.prefetch import WindowsAhead
 from saewidgets.activations.shuffle import Numbers, split
 from saewidgets.activations.store import RowReader, StoredActivations, batched
-from saewidgets.activations.stream import Check, Covariance, MeanNorm, Measure, RowStream, RowWindows
+from saewidgets.activations.stream import Check, M, RowStream, RowWindows
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm.tokens import TokenMask
@@ -57,22 +57,14 @@ class StoredWindows(RowWindows):
             "numpy": np.__version__,
         }
 
-    def scale(self, hook_name: str, check: Check) -> float:
-        norm = MeanNorm(hook_name, self.widths[hook_name])
-        self._measure(norm, hook_name, check)
-        return norm.factor()
-
-    def covariance(self, hook_name: str, check: Check) -> tuple[Tensor, Tensor]:
-        covariance = Covariance(hook_name, self.widths[hook_name])
-        self._measure(covariance, hook_name, check)
-        return covariance.result()
-
-    def _measure(self, measure: Measure, hook_name: str, check: Check) -> None:
+    def _measured(self, kind: Callable[[str, int], M], hook_name: str, check: Check) -> dict[str, M]:
+        measure = kind(hook_name, self.widths[hook_name])
         numbers = self.numbers(0, min(self._norm_tokens, self.tokens_per_epoch))
         with RowReader(self.store, hook_name) as reader:
             for part in batched(numbers, _HELD_OUT_ROWS):
                 check()
                 measure.add(reader.floats(part, self.device))
+        return {hook_name: measure}
 
     def evaluation_contexts(self, n_tokens: int) -> Numbers:
         return self.store.contexts(self.store.evaluation_contexts(self.validation, self.train, n_tokens))

@@ -181,6 +181,8 @@ class RowWindows(ABC):
                 f"There are {self.tokens_per_epoch:,} training tokens, fewer than one batch of {self.batch_size:,}.",
                 where="corpus", hint=f"{self._more}, or lower Batch size{self._rule.advice}.",
             )
+        self._scales: dict[str, float] = {}
+        self._covariances: dict[str, Covariance] = {}
         self._readers = 0
         self._ahead: WindowsAhead | None = None
         self._open = ExitStack()  # what the thread that fills windows ahead needs
@@ -190,11 +192,20 @@ class RowWindows(ABC):
     def layout(self) -> dict[str, Any]:
         """All that bit-identity depends on, but which activations are read."""
 
-    @abstractmethod
-    def scale(self, hook_name: str, check: Check) -> float: ...
+    def scale(self, hook_name: str, check: Check) -> float:
+        if hook_name not in self._scales:
+            found = self._measured(MeanNorm, hook_name, check)
+            self._scales |= {name: norm.factor() for name, norm in found.items()}
+        return self._scales[hook_name]
+
+    def covariance(self, hook_name: str, check: Check) -> tuple[Tensor, Tensor]:
+        if hook_name not in self._covariances:
+            self._covariances = self._measured(Covariance, hook_name, check)
+        return self._covariances.pop(hook_name).result()  # which is large: it is not kept
 
     @abstractmethod
-    def covariance(self, hook_name: str, check: Check) -> tuple[Tensor, Tensor]: ...
+    def _measured(self, kind: Callable[[str, int], M], hook_name: str, check: Check) -> dict[str, M]:
+        """The first rows of the training text in this seed's order, in a measure of this name, and maybe of others."""
 
     @abstractmethod
     def evaluation_contexts(self, n_tokens: int) -> Numbers: ...
@@ -257,8 +268,6 @@ class Windows(RowWindows):
         self._model_batch = settings.model_batch_size
         check_text(lm, packed)
         super().__init__(config, widths, seed, device, (packed.train, packed.validation), packed.kept_counts)
-        self._scales: dict[str, float] = {}
-        self._covariances: dict[str, Covariance] = {}
         self._held: int | None = None
         self._rows: _Rows | None = None
         self._buffers: dict[str, Tensor] = {}
@@ -289,22 +298,11 @@ class Windows(RowWindows):
             "numpy": np.__version__,
         }
 
-    def scale(self, hook_name: str, check: Check) -> float:
-        if not self._scales:  # all names in one pass
-            found = self._measured(MeanNorm, check)
-            self._scales = {name: norm.factor() for name, norm in found.items()}
-        return self._scales[hook_name]
-
-    def covariance(self, hook_name: str, check: Check) -> tuple[Tensor, Tensor]:
-        if hook_name not in self._covariances:
-            self._covariances = self._measured(Covariance, check)
-        return self._covariances.pop(hook_name).result()  # which is large: it is not kept
-
     def evaluation_contexts(self, n_tokens: int) -> Numbers:
         return self.packed.evaluation_contexts(n_tokens)
 
-    def _measured(self, kind: Callable[[str, int], M], check: Check) -> dict[str, M]:
-        """The first rows of the training text in this seed's order, in a measure of every name."""
+    def _measured(self, kind: Callable[[str, int], M], hook_name: str, check: Check) -> dict[str, M]:
+        """All names in one pass."""
         found = {name: kind(name, width) for name, width in self.widths.items()}
         wanted = min(self._norm_tokens, self.tokens_per_epoch)
         of = hashlib.sha256(json.dumps([self.layout, wanted], sort_keys=True).encode()).hexdigest()[:24]

@@ -79,24 +79,6 @@ class Estimate:
         return sum(part.bytes for part in self.memory)
 
 
-def estimate(
-    config: TrainingConfig,
-    model: ModelSize,
-    d_in: int,
-    *,
-    rate: float | None = None,
-    basis: str = "",
-    device: str = "cpu",
-    model_is_loaded: bool = False,
-) -> Estimate:
-    """Estimate a run that reads activations of width `d_in`. `rate` is training tokens per second, and `basis` says in
-    words where it is from. A model that the user holds (`model_is_loaded`) takes no further memory."""
-    return estimate_together(
-        [config], model, dict.fromkeys(config.hook_names, d_in), rate=rate, basis=basis, device=device,
-        model_is_loaded=model_is_loaded,
-    )  # fmt: skip
-
-
 def estimate_together(
     configs: Sequence[TrainingConfig],
     model: ModelSize,
@@ -107,8 +89,10 @@ def estimate_together(
     device: str = "cpu",
     model_is_loaded: bool = False,
 ) -> Estimate:
-    """Estimate trainings that share one forward; arguments as in `estimate`, `widths` by hook point. A batch and the
-    working memory count once, since they take turns."""
+    """Estimate trainings that share one forward. `widths` are those of the activations, by hook point; `rate` is
+    training tokens per second, and `basis` says in words where it is from. A model that the user holds
+    (`model_is_loaded`) takes no further memory. A batch and the working memory count once, since trainings take
+    turns."""
     first, hooks = configs[0], dict.fromkeys(name for each in configs for name in each.hook_names)
     place, kept = first.model_device or device, first.activations.buffer_device or device
     unloaded = model_is_loaded or (first.corpus.kind == "activations" and not first.corpus.cross_entropy)

@@ -7,7 +7,6 @@ from saewidgets.config import TrainingConfig
 from saewidgets.training.estimate import (
     ModelSize,
     disk_bytes,
-    estimate,
     estimate_together,
     evaluation_share,
     flops_per_token,
@@ -19,6 +18,10 @@ from tests.training.fakes import SAES
 
 GPT2 = ModelSize(parameters=124_439_808, d_model=768, n_layers=12, vocab_size=50_257)
 CONFIG = TrainingConfig(model="gpt2", sae={"architecture": "topk", "d_sae": 16_384, "k": 32})
+
+
+def estimate(config, model, d_in, **settings):
+    return estimate_together([config], model, dict.fromkeys(config.hook_names, d_in), **settings)
 
 
 def _part(result, label):
