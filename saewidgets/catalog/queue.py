@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy import ColumnElement, Select, Text, delete, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
@@ -144,6 +144,20 @@ def refuse_while_going(
     if job is not None and (job.status == JobStatus.QUEUED.value or JobStatus(job.status).is_active):
         raise StateError(f"{called} is {job.status} and cannot be deleted.", where=row.id, hint=hint)
     return job
+
+
+def unfinished(wanted: str) -> Select[Any]:
+    """Jobs that have not ended and name this id (or commit) in what they are to do."""
+    named = type_coerce(JobRow.payload, Text).contains(f'"{wanted}"', autoescape=True)
+    return select(JobRow).where(JobRow.status.in_([s.value for s in JobStatus if not s.is_final]), named)
+
+
+def in_use(called: str, row_id: str, job: JobRow, doing: str = "reads it") -> StateError:
+    """The error where a row is to be deleted that a job uses."""
+    return StateError(
+        f"{called} is in use: a job of kind {job.kind} ({job.status}) {doing}, {job.id}.", where=row_id,
+        hint=f"Cancel that first, ws.jobs.get({job.id!r}).cancel(), or wait until it has ended.",
+    )
 
 
 AnyRecord = TypeVar("AnyRecord")

@@ -18,13 +18,12 @@ from saewidgets.catalog.database import Database
 from saewidgets.catalog.extraction_queries import remove_jobs, seen_latents
 from saewidgets.catalog.filestate import Files, recorded, state_of
 from saewidgets.catalog.ids import new_sae_id
-from saewidgets.catalog.queue import now
+from saewidgets.catalog.queue import in_use, now, unfinished
 from saewidgets.catalog.rows import LARGEST, change, check_page, find, has_words, missing
 from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.arguments import shown
 from saewidgets.config.names import names_of, one_name, storable
-from saewidgets.errors import ConfigError, StateError
-from saewidgets.events import JobStatus
+from saewidgets.errors import ConfigError
 from saewidgets.records import Records, SAERecord
 
 FACETS = ("source", "model", "layer", "architecture", "format")
@@ -127,7 +126,6 @@ def _count_facets(filters: Filters, rows: Iterable[Any]) -> dict[str, dict[Any, 
     }
 
 
-_UNFINISHED = tuple(status.value for status in JobStatus if not status.is_final)
 _NEVER = (0.0, 0)  # when an extraction ended, and how many latents fired in it
 _ABOUT_FILES = frozenset({"format", "dtype", "architecture", "d_in", "d_sae", "d_out"})
 
@@ -327,18 +325,11 @@ def _total(files: Mapping[str, Sequence[Any]] | None) -> int:
 
 def _refuse_used(session: Session, row: SAERow) -> None:
     """Raises `StateError` while a job that has not ended uses the SAE."""
-    payload = type_coerce(JobRow.payload, Text)
-    unfinished = select(JobRow).where(JobRow.status.in_(_UNFINISHED))
-    job = session.scalars(unfinished.where(payload.contains(f'"{row.id}"', autoescape=True)).limit(1)).first()
+    job = session.scalars(unfinished(row.id).limit(1)).first()
     if job is None and row.revision is not None:
-        same_commit = session.scalars(unfinished.where(payload.contains(f'"{row.revision}"', autoescape=True)))
-        job = next((each for each in same_commit if _fetches(each, row)), None)
+        job = next((each for each in session.scalars(unfinished(row.revision)) if _fetches(each, row)), None)
     if job is not None:
-        doing = "fetches its files again" if _fetches(job, row) else "reads it"
-        raise StateError(
-            f"{row.name} is in use: a job of kind {job.kind} ({job.status}) {doing}, {job.id}.", where=row.id,
-            hint=f"Cancel that first, ws.jobs.get({job.id!r}).cancel(), or wait until it has ended.",
-        )
+        raise in_use(row.name, row.id, job, "fetches its files again" if _fetches(job, row) else "reads it")
 
 
 def _fetches(job: JobRow, row: SAERow) -> bool:

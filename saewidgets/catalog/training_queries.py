@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, case, func, or_, select, type_coerce
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.extraction_queries import remove_jobs
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.origins import hand_over
-from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, now, refuse_while_going, statuses
+from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, in_use, now, refuse_while_going, statuses, unfinished
 from saewidgets.catalog.rows import change, error_of, find, shared
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.names import MAX_NAME, names_of, one_line, search_words, storable
@@ -22,7 +22,6 @@ from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord, Records, TrainingRecord
 
 _WITHOUT_JOB = NO_JOB.status.value
-_UNFINISHED = tuple(status.value for status in JobStatus if not status.is_final)
 _ACTIVE = tuple(status.value for status in JobStatus if status.is_active)
 _SHOWN_STATUS = func.coalesce(
     TrainingRow.own_status,
@@ -130,14 +129,9 @@ class TrainingStore(RowsOfJobs[TrainingRecord]):
         def write(session: Session) -> Path:
             row = find(session, TrainingRow, row_id)
             job = refuse_while_going(session, row, row.name, "Stop it first.")
-            named = type_coerce(JobRow.payload, Text).contains(f'"{row_id}"', autoescape=True)
-            reading = select(JobRow).where(JobRow.status.in_(_UNFINISHED), JobRow.id != (row.job_id or ""), named)
+            reading = unfinished(row_id).where(JobRow.id != (row.job_id or ""))
             if (reads := session.scalars(reading.limit(1)).first()) is not None:
-                raise StateError(
-                    f"{row.name} is in use: a job of kind {reads.kind} ({reads.status}) reads it, {reads.id}.",
-                    where=row_id,
-                    hint=f"Cancel that first, ws.jobs.get({reads.id!r}).cancel(), or wait until it has ended.",
-                )
+                raise in_use(row.name, row_id, reads)
             folder = self._files.owned(row.folder)
             for sae in session.scalars(select(SAERow).where(SAERow.training_id == row_id)):
                 if Path(self._files.absolute(sae.path)).is_relative_to(folder):

@@ -296,13 +296,6 @@ def test_the_stream_has_exactly_the_rows_that_are_kept(lm: LoadedModel, packed: 
     np.testing.assert_allclose(by_row(found), by_row(np.concatenate(read)), rtol=1e-4, atol=1e-5)
 
 
-def test_the_layout_says_what_is_left_out(lm: LoadedModel, packed: PackedTokens) -> None:
-    usual = ActivationStream(lm, packed, config(), 0).layout
-    assert not {"seqpos_slice", "exclude_token_ids"} & usual.keys(), "as before there was any"
-    layout = ActivationStream(lm, packed, config(seqpos_slice="5:-5", exclude_token_ids="3"), 0).layout
-    assert (layout["seqpos_slice"], layout["exclude_token_ids"]) == ([5, -5], [3])
-
-
 def test_a_slice_without_any_token_is_refused(lm: LoadedModel, packed: PackedTokens) -> None:
     with pytest.raises(ConfigError, match="0 training tokens") as caught:
         ActivationStream(lm, packed, config(seqpos_slice="0:1"))  # BOS alone
@@ -354,10 +347,14 @@ def test_a_store_gives_the_same_rows(lm: LoadedModel, packed: PackedTokens, tmp_
 
 
 def test_the_layout_tells_runs_apart(lm: LoadedModel, packed: PackedTokens) -> None:
-    """What a resumed run is compared with: other weights are another run."""
+    """What a resumed run is compared with: other weights are another run. What is not left out is not said, as before
+    anything could be."""
     changed = altered(lm, lambda model: next(model.parameters()).mul_(1.5))
+    fewer = ActivationStream(lm, packed, config(seqpos_slice="5:-5", exclude_token_ids="3"), 0).layout
+    assert (fewer["seqpos_slice"], fewer["exclude_token_ids"]) == ([5, -5], [3])
     layout = stream_of(lm, packed).layout
     assert layout == stream_of(lm, packed).layout
+    assert not {"seqpos_slice", "exclude_token_ids"} & layout.keys()
     assert (layout["threads"], layout["torch"]) == (torch.get_num_threads(), torch.__version__)
     for other in (
         stream_of(lm, packed, 1), stream_of(lm, packed, 0, batch_size=25),

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from saewidgets.activations import ActivationStream, PackedTokens, Windows, stream
 from saewidgets.activations.prefetch import WindowsAhead, handed_over
-from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, Request
 from saewidgets.lm import LoadedModel
 from tests.activations.conftest import HOOK, stream_config
@@ -116,12 +115,6 @@ def test_where_windows_are_and_batches_go(
     assert moves == [(window, "meta")]
     assert read.estimate_scale() == ActivationStream(lm, packed, stream_config()).estimate_scale()
     assert not Windows(lm, packed, stream_config(read_ahead="off"), [HOOK], device="meta").reads_ahead
-
-
-def test_a_place_that_is_not_here(lm: LoadedModel, packed: PackedTokens) -> None:
-    with pytest.raises(ConfigError) as caught:
-        Windows(lm, packed, stream_config(buffer_device="cuda:99"), [HOOK])
-    assert caught.value.where == "activations.buffer_device"
 
 
 def test_a_window_nobody_waits_for_any_more_is_left(lm: LoadedModel) -> None:

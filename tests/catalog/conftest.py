@@ -9,6 +9,9 @@ import pytest
 from saewidgets.catalog import Catalog, new_training_id
 from saewidgets.records import TrainingRecord
 
+Make = Callable[..., Any]
+"""Makes a row and gives its record."""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -22,7 +25,7 @@ def catalog(folder: Path) -> Iterator[Catalog]:
 
 
 @pytest.fixture
-def make_training(catalog: Catalog) -> Callable[..., TrainingRecord]:
+def make_training(catalog: Catalog) -> Make:
     """A run with a job, which is queued."""
 
     def make(name: str = "run", *, job: str | None = None, **changes: Any) -> TrainingRecord:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from saewidgets.catalog import Catalog
@@ -9,10 +7,11 @@ from saewidgets.catalog.tables import CheckpointRow
 from saewidgets.errors import CatalogError, NotFoundError
 from saewidgets.events import CheckpointSaved, Facts, JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import TrainingRecord
+from tests.catalog.conftest import Make
 
 
 @pytest.fixture
-def run(make_training: Callable[..., TrainingRecord]) -> TrainingRecord:
+def run(make_training: Make) -> TrainingRecord:
     return make_training()
 
 
@@ -80,9 +79,6 @@ def test_a_tampered_path_is_not_offered_for_deletion(catalog: Catalog, run: Trai
     with pytest.raises(CatalogError, match="not inside the workspace"):
         catalog.checkpoints.delete(record.id)
     assert len(catalog.checkpoints.list(run.id)) == 1
-
-
-Make = Callable[..., TrainingRecord]
 
 
 def test_every_kind_of_event_finds_its_place(catalog: Catalog, make_training: Make) -> None:

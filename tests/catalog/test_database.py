@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ from saewidgets.catalog.engine import filesystem_type, is_remote
 from saewidgets.catalog.ids import ulid
 from saewidgets.catalog.tables import AnyFloat, ModelRow, database_now
 from saewidgets.errors import CatalogError
-from saewidgets.records import TrainingRecord
+from tests.catalog.conftest import Make
 
 
 def _pragma(catalog: Catalog, name: str) -> object:
@@ -82,7 +82,7 @@ def test_which_are_remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def test_on_a_full_disk_it_opens_and_rows_can_be_deleted(
-    folder: Path, make_training: Callable[..., TrainingRecord], catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+    folder: Path, make_training: Make, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_training()
     catalog.close()
@@ -179,9 +179,7 @@ def test_ctrl_c_waits_until_a_transaction_has_ended(catalog: Catalog) -> None:
     catalog.models.upsert("nothing holds the lock")
 
 
-def test_a_write_leaves_signals_alone_that_are_not_pythons(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_leaves_signals_alone_that_are_not_pythons(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "getsignal", lambda _: None)  # as where a host program has set its own
     changed: list[object] = []
     monkeypatch.setattr(signal, "signal", lambda *given: changed.append(given))

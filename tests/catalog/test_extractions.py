@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ from saewidgets.catalog import Catalog, new_extraction_id
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import Facts, JobStatus, Progress
 from saewidgets.feature_records import ExtractionRecord
-from saewidgets.records import SAERecord, TrainingRecord
+from saewidgets.records import SAERecord
+from tests.catalog.conftest import Make
 
 _numbers = itertools.count()
 
 
 @pytest.fixture
-def make_sae(catalog: Catalog) -> Callable[..., SAERecord]:
+def make_sae(catalog: Catalog) -> Make:
     def make(name: str = "sae", **changes: Any) -> SAERecord:
         values: dict[str, Any] = {
             "name": name, "source": "local", "architecture": "topk", "d_in": 8, "d_sae": 64, "format": "saelens",
@@ -32,7 +32,7 @@ def make_sae(catalog: Catalog) -> Callable[..., SAERecord]:
 
 
 @pytest.fixture
-def make(catalog: Catalog) -> Callable[..., ExtractionRecord]:
+def make(catalog: Catalog) -> Make:
     """An extraction of an SAE or a training, with a job if one is named."""
 
     def made(*, job: str | None = None, **changes: Any) -> ExtractionRecord:
@@ -49,10 +49,7 @@ def make(catalog: Catalog) -> Callable[..., ExtractionRecord]:
     return made
 
 
-def test_a_row_belongs_to_a_training_or_to_an_sae(
-    make: Callable[..., ExtractionRecord], make_sae: Callable[..., SAERecord],
-    make_training: Callable[..., TrainingRecord],
-) -> None:
+def test_a_row_belongs_to_a_training_or_to_an_sae(make: Make, make_sae: Make, make_training: Make) -> None:
     sae, run = make_sae(), make_training()
     assert make(sae_id=sae.id).source_type == "sae"
     assert make(training_id=run.id).source_type == "training"
@@ -64,9 +61,7 @@ def test_a_row_belongs_to_a_training_or_to_an_sae(
             make(**changes)
 
 
-def test_the_record(
-    catalog: Catalog, make: Callable[..., ExtractionRecord], make_sae: Callable[..., SAERecord]
-) -> None:
+def test_the_record(catalog: Catalog, make: Make, make_sae: Make) -> None:
     sae = make_sae("gemma", source="huggingface")
     record = make(sae_id=sae.id, job="job_1", facts={"prepend_bos": True})
     assert (record.name, record.source, record.sae_id, record.training_id) == ("gemma", "huggingface", sae.id, None)
@@ -85,10 +80,7 @@ def test_the_record(
         catalog.extractions.get("ext_none")
 
 
-def test_a_training_and_its_sae_are_one(
-    catalog: Catalog, make: Callable[..., ExtractionRecord], make_sae: Callable[..., SAERecord],
-    make_training: Callable[..., TrainingRecord],
-) -> None:
+def test_a_training_and_its_sae_are_one(catalog: Catalog, make: Make, make_sae: Make, make_training: Make) -> None:
     run = make_training("run")
     of_training = make(training_id=run.id)
     assert (of_training.name, of_training.sae_id) == ("run", None)
@@ -108,9 +100,7 @@ def test_a_training_and_its_sae_are_one(
         catalog.extractions.list(origin="train_none")
 
 
-def test_they_go_with_their_sae(
-    catalog: Catalog, make: Callable[..., ExtractionRecord], make_sae: Callable[..., SAERecord]
-) -> None:
+def test_they_go_with_their_sae(catalog: Catalog, make: Make, make_sae: Make) -> None:
     sae, other = make_sae("one"), make_sae("two")
     record, kept = make(sae_id=sae.id, job="job_1"), make(sae_id=other.id)
     catalog.jobs.change("job_1", {"status": JobStatus.CANCELLED}, when={JobStatus.QUEUED})
@@ -123,8 +113,8 @@ def test_they_go_with_their_sae(
 
 
 def test_they_go_with_their_training_unless_it_was_imported(
-    catalog: Catalog, make: Callable[..., ExtractionRecord], make_sae: Callable[..., SAERecord],
-    make_training: Callable[..., TrainingRecord],
+    catalog: Catalog, make: Make, make_sae: Make,
+    make_training: Make,
 ) -> None:
     run, other = make_training("run"), make_training("other")
     sae = make_sae("imported", source="trained", training_id=run.id)
@@ -136,7 +126,7 @@ def test_they_go_with_their_training_unless_it_was_imported(
     assert (left.id, left.sae_id, left.training_id, left.source_type) == (moved.id, sae.id, None, "sae")
 
 
-def test_a_training_that_is_read_is_not_deleted(catalog: Catalog, make_training: Callable[..., TrainingRecord]) -> None:
+def test_a_training_that_is_read_is_not_deleted(catalog: Catalog, make_training: Make) -> None:
     run = make_training("run")
     catalog.jobs.add("job_1", kind="extraction", lane="box/cpu", payload={"training_id": run.id}, owner="me")
     with pytest.raises(StateError, match="job_1"):
@@ -145,10 +135,7 @@ def test_a_training_that_is_read_is_not_deleted(catalog: Catalog, make_training:
     catalog.trainings.delete(run.id)
 
 
-def test_saes_say_how_many_latents_fired(
-    catalog: Catalog, make: Callable[..., ExtractionRecord], make_sae: Callable[..., SAERecord],
-    make_training: Callable[..., TrainingRecord],
-) -> None:
+def test_saes_say_how_many_latents_fired(catalog: Catalog, make: Make, make_sae: Make, make_training: Make) -> None:
     run = make_training("run")
     sae, other = make_sae("imported", source="trained", training_id=run.id), make_sae("other")
     first = make(sae_id=sae.id)
@@ -162,10 +149,7 @@ def test_saes_say_how_many_latents_fired(
     assert catalog.saes.get(other.id).features_extracted == 0
 
 
-def test_filters(
-    catalog: Catalog, make: Callable[..., ExtractionRecord], make_sae: Callable[..., SAERecord],
-    make_training: Callable[..., TrainingRecord],
-) -> None:
+def test_filters(catalog: Catalog, make: Make, make_sae: Make, make_training: Make) -> None:
     first = make(sae_id=make_sae("gemma 100%").id, job="job_1")
     second = make(training_id=make_training("run").id)
     catalog.extractions.update(second.id, n_tokens=1, seen=1)

@@ -16,6 +16,7 @@ from saewidgets.catalog.tables import FeatureActivationRow, FeatureRow, LabelRow
 from saewidgets.errors import NotFoundError
 from saewidgets.feature_records import ExampleRecord, LabelRecord
 from saewidgets.records import TrainingRecord
+from tests.catalog.conftest import Make
 
 EXAMPLE = ExampleRecord((" a", "\x1b[31m", "<b>"), (0.0, 2.5, 0.25), 1, 2.5)
 
@@ -184,7 +185,7 @@ def _imported(catalog: Catalog, run: TrainingRecord) -> str:
     ).id  # fmt: skip
 
 
-def test_a_training_and_its_sae_have_one_set(catalog: Catalog, make_training: Callable[..., TrainingRecord]) -> None:
+def test_a_training_and_its_sae_have_one_set(catalog: Catalog, make_training: Make) -> None:
     features, run = catalog.features, make_training("run")
     before = features.origin(run.id)
     features.put_labels(before, [label(1, "before"), label(2, "both")], newer)
@@ -201,9 +202,7 @@ def test_a_training_and_its_sae_have_one_set(catalog: Catalog, make_training: Ca
     assert [(f.index, f.label) for f in features.list(left)] == [(1, "before"), (2, "renamed"), (3, "after")]
 
 
-def test_rows_of_both_for_one_latent_become_one(
-    catalog: Catalog, make_training: Callable[..., TrainingRecord]
-) -> None:
+def test_rows_of_both_for_one_latent_become_one(catalog: Catalog, make_training: Make) -> None:
     """Two processes: one labels the training's latent while the other imports and labels the SAE's."""
     features, run = catalog.features, make_training("run")
     of_training = features.origin(run.id)

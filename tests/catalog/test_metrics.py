@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
@@ -9,11 +8,11 @@ from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
 from saewidgets.events import Metrics
-from saewidgets.records import TrainingRecord
+from tests.catalog.conftest import Make
 
 
 @pytest.fixture
-def run(make_training: Callable[..., TrainingRecord]) -> str:
+def run(make_training: Make) -> str:
     return make_training().id
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -15,9 +14,8 @@ from saewidgets.config.names import free_name
 from saewidgets.errors import CatalogError, NotFoundError, StateError
 from saewidgets.events import CheckpointSaved, LogLine, Metrics, Progress
 from saewidgets.events import JobStatus as S
-from saewidgets.records import ErrorInfo, TrainingRecord
-
-Make = Callable[..., TrainingRecord]
+from saewidgets.records import ErrorInfo
+from tests.catalog.conftest import Make
 
 
 def test_what_is_created_is_read_back(catalog: Catalog, make_training: Make) -> None:

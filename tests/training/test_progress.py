@@ -1,13 +1,14 @@
-"""Progress and the time that is left; targets that end a run, with and without a pause."""
+"""Progress and the time that is left; targets that end a run, with and without a pause; what the log tells."""
 
 import pytest
 import torch
 
 from saewidgets.config import TargetsConfig
 from saewidgets.errors import ConfigError
-from saewidgets.events import LogLine
+from saewidgets.events import CheckpointSaved, LogLine, Metrics
+from saewidgets.training import progress
 from saewidgets.training.health import Targets
-from saewidgets.training.progress import ProgressMeter
+from saewidgets.training.progress import EVERY, Narrator, ProgressMeter, RunLog
 from tests.training.fakes import Recorder, make_config, make_trainer
 
 
@@ -106,8 +107,7 @@ def clock():
     return Clock()
 
 
-def test_at_most_ten_a_second(clock):
-    recorder = Recorder()
+def test_at_most_ten_a_second(clock, recorder):
     meter = ProgressMeter(recorder, 10_000, clock)
     meter.enter("training")
     for step in range(1, 201):
@@ -117,8 +117,7 @@ def test_at_most_ten_a_second(clock):
     assert recorder.events[-1].step > 190
 
 
-def test_rate_and_time_left(clock):
-    recorder = Recorder()
+def test_rate_and_time_left(clock, recorder):
     meter = ProgressMeter(recorder, 10_000, clock)
     meter.enter("training")
     for step in range(1, 51):
@@ -130,8 +129,7 @@ def test_rate_and_time_left(clock):
     assert last.fraction == 0.5
 
 
-def test_evaluating_does_not_slow_the_rate(clock):
-    recorder = Recorder()
+def test_evaluating_does_not_slow_the_rate(clock, recorder):
     meter = ProgressMeter(recorder, 10_000, clock)
     meter.enter("training")
     for step in range(1, 5):
@@ -156,8 +154,7 @@ def test_the_rate_is_that_of_the_recent_past(clock):
     assert meter.rate == pytest.approx(1000)
 
 
-def test_phases_before_training_have_no_rate(clock):
-    recorder = Recorder()
+def test_phases_before_training_have_no_rate(clock, recorder):
     meter = ProgressMeter(recorder, 100, clock)
     for phase in ("loading model", "packing text", "measuring scale"):
         meter.enter(phase)
@@ -166,8 +163,7 @@ def test_phases_before_training_have_no_rate(clock):
     assert all(event.rate is None and event.eta_seconds is None for event in recorder.events)
 
 
-def test_a_long_phase_before_training_says_how_far_it_is(clock):
-    recorder = Recorder()
+def test_a_long_phase_before_training_says_how_far_it_is(clock, recorder):
     meter = ProgressMeter(recorder, 100, clock)
     at, unknown = meter.share_of("measuring scale"), meter.share_of("packing text")
     for done in (1_000, 2_000, 2_001):  # a resumed one begins with what was done before
@@ -183,9 +179,9 @@ def test_a_long_phase_before_training_says_how_far_it_is(clock):
     ]  # fmt: skip
 
 
-def test_of_several_that_take_turns_the_rate_is_that_of_all(clock):
+def test_of_several_that_take_turns_the_rate_is_that_of_all(clock, recorder):
     """Steps of 100 tokens; one forward of 2 s for all, 4 s for each of five: 22 s, longer than the rate looks back."""
-    recorder, done = Recorder(), [0] * 5
+    done = [0] * 5
     meter = ProgressMeter(recorder, 10_000, clock, going=lambda: done)
     meter.enter("training")
     for step in range(1, 11):
@@ -217,3 +213,67 @@ def test_targets_that_are_met_in_the_warm_up_do_not_count(tmp_path):
     trainer = _trainer(tmp_path, config)
     trainer.run()
     assert trainer.step == 20
+
+
+def said(recorder):
+    return [line.message for line in recorder.of(LogLine)]
+
+
+def metrics(step, **values):
+    return Metrics(step, step * 4096, values)
+
+
+def test_the_course_of_a_run(tmp_path, recorder, clock):
+    tell = Narrator(recorder, RunLog(tmp_path, recorder), clock)
+    tell(metrics(1, loss=0.5, l0=31.96, fvu=0.4))
+    clock.now += EVERY / 2
+    tell(metrics(10, loss=0.4, l0=32.0, fvu=0.3))  # too soon for another line
+    tell(metrics(10, val_fvu=0.31, val_l0=32.0, ce_loss_score=0.912))
+    clock.now += EVERY / 2
+    tell(metrics(20, loss=0.285, l0=32.0, fvu=0.119, dead=0.021))
+    tell(CheckpointSaved(20, 81_920, str(tmp_path / "c"), ("latest", "every"), 302_000_000))
+    tell(CheckpointSaved(30, 122_880, str(tmp_path / "d"), ("latest", "best"), 302_000_000))
+    assert said(recorder) == [
+        "Step 1 (4.1K tokens): loss 0.5000, L0 32.0, FVU 0.400.",
+        "Step 10 (41K tokens), held-out text: FVU 0.310, L0 32.0, CE recovered 0.912.",
+        "Step 20 (81.9K tokens): loss 0.2850, L0 32.0, FVU 0.119, dead 2.1 %.",
+        "Step 20: checkpoint saved (302 MB).",
+        "Step 30: checkpoint saved (302 MB, best).",
+    ]
+    assert [line.split(maxsplit=2)[2] for line in (tmp_path / "log.txt").read_text().splitlines()] == said(recorder)
+
+
+def test_lines_go_to_the_file_and_out_as_events(tmp_path, recorder):
+    log = RunLog(tmp_path, recorder)
+    log.info("one")
+    log.warning("two")
+    log.error("three <b>")
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line.split(maxsplit=2)[1:] for line in lines] == [
+        ["INFO", "one"], ["WARNING", "two"], ["ERROR", "three <b>"]
+    ]
+    assert [(e.level, e.message) for e in recorder.of(LogLine)] == [
+        ("info", "one"), ("warning", "two"), ("error", "three <b>")
+    ]
+
+
+def test_the_size_is_bounded(tmp_path, recorder, monkeypatch):
+    monkeypatch.setattr(progress, "MAX_BYTES", 1000)
+    log = RunLog(tmp_path, recorder)
+    for number in range(200):
+        log.info(f"line {number}")
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["log.old.txt", "log.txt"]
+    assert all(file.stat().st_size < 1100 for file in files)
+    assert files[1].read_text().splitlines()[-1].endswith("line 199")
+
+
+def test_a_log_that_cannot_be_written_is_reported_once(tmp_path, recorder):
+    (tmp_path / "log.txt").mkdir()
+    log = RunLog(tmp_path, recorder)
+    log.info("one")
+    log.info("two")
+    warnings = [e for e in recorder.of(LogLine) if e.level == "warning"]
+    assert len(warnings) == 1
+    assert "cannot be written" in warnings[0].message
+    assert [e.message for e in recorder.of(LogLine) if e.level == "info"] == ["one", "two"]
