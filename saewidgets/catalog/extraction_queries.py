@@ -134,9 +134,7 @@ def _conditions(
     return found
 
 
-def _record(
-    values: Sequence[Any], own_job: JobRecord | None, files: Files
-) -> ExtractionRecord:
+def _record(values: Sequence[Any], own_job: JobRecord | None, files: Files) -> ExtractionRecord:
     row: ExtractionRow = values[0]
     job = own_job or NO_JOB
     source, sae_id, training_id, name, path = values[2:]

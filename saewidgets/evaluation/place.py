@@ -21,9 +21,7 @@ class Placed:
     """An SAE where it reads and writes, and the running sums of how well it reconstructs; arguments as in
     `evaluate`."""
 
-    def __init__(
-        self, sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None, scaler: Scaler
-    ) -> None:
+    def __init__(self, sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None, scaler: Scaler) -> None:
         self.sae = sae
         self.read, self.written = _points(sae, lm, hook_name, hook_name_out)
         self._device = next(sae.parameters()).device

@@ -195,9 +195,7 @@ class TokenMask:
         found[list(positions(self.seqpos_slice, context_size))] = True
         return found
 
-    def mask(
-        self, tokens: npt.NDArray[np.integer], special: npt.NDArray[np.bool_] | None
-    ) -> npt.NDArray[np.bool_]:
+    def mask(self, tokens: npt.NDArray[np.integer], special: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
         """The positions that are kept, of the shape of `tokens` ``[..., context_size]``; `special` says which tokens
         are special, where that matters."""
         kept = np.ones(tokens.shape, dtype=bool) if special is None or not self.exclude_special else ~special

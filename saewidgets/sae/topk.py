@@ -76,9 +76,7 @@ class TopKBase(SAE):
         """The auxiliary loss, None where nothing is dead."""
         return self._aux_loss(x, (target - nested[-1]).detach(), dead, weights)
 
-    def _aux_loss(
-        self, x: Tensor, residual: Tensor, dead: Tensor | None, weights: Tensor | None
-    ) -> Tensor | None:
+    def _aux_loss(self, x: Tensor, residual: Tensor, dead: Tensor | None, weights: Tensor | None) -> Tensor | None:
         """aux_coefficient · min(n_dead / k_aux, 1) · mean ‖ê − residual‖², ê from the k_aux largest dead latents.
 
         Pre-activations are taken as they are (no ReLU), as in SAELens; None where nothing is dead.

@@ -144,9 +144,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
 
 
-def _stopped(
-    what: str, kind: str, step: int, config: TrainingConfig, found: Sequence[Checkpoint]
-) -> TrainingError:
+def _stopped(what: str, kind: str, step: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:
     clip = config.optimizer.grad_clip
     clip_advice = "set Gradient clip to 1.0" if clip is None else f"lower Gradient clip (now {clip:g})"
     lower = f"Lower Learning rate (now {config.optimizer.lr:g}), or {clip_advice}"

@@ -286,9 +286,7 @@ def test_a_file_cut_off_while_it_is_read_is_an_error(copy: Path) -> None:
 # ------------------------------------------------------------------------------------------------ the stream
 
 
-def test_batches_are_those_of_the_model_itself(
-    lm: LoadedModel, packed: PackedTokens, store: StoredActivations
-) -> None:
+def test_batches_are_those_of_the_model_itself(lm: LoadedModel, packed: PackedTokens, store: StoredActivations) -> None:
     """The same rows in the same order as `ActivationStream` reads them, but for the last bits."""
     for seed in (0, 7):
         live, stored = ActivationStream(lm, packed, _config(), seed), StoredStream(store, _config(), seed)
@@ -353,9 +351,7 @@ def test_a_batch_mixes_contexts_from_all_over_the_store(store: StoredActivations
     assert abs(np.corrcoef(places[:-1], places[1:])[0, 1]) < 0.2
 
 
-def test_streams_that_share_windows_read_each_once(
-    store: StoredActivations, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_streams_that_share_windows_read_each_once(store: StoredActivations, monkeypatch: pytest.MonkeyPatch) -> None:
     configs = [_config(), _config(hook_name=MLP), _config()]
     expected = [take(StoredStream(store, config, 5), 3, 12) for config in configs]
     read: list[int] = []

@@ -44,9 +44,7 @@ def arrays(sae: SAE) -> dict[str, np.ndarray]:
     return {name: parameter.detach().double().numpy() for name, parameter in sae.named_parameters()}
 
 
-def formula(
-    sae: SAE, x: np.ndarray, target: np.ndarray
-) -> Callable[[dict[str, np.ndarray]], dict[str, float]]:
+def formula(sae: SAE, x: np.ndarray, target: np.ndarray) -> Callable[[dict[str, np.ndarray]], dict[str, float]]:
     """The terms as a function of the weights, with what a loss holds constant taken at the weights of `sae`."""
     cfg, w, dead = sae.cfg, arrays(sae), DEAD.numpy()
     if isinstance(sae, StandardSAE):

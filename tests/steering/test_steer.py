@@ -261,9 +261,7 @@ def test_what_a_callback_raises_comes_out_and_leaves_nothing(demo: LoadedModel, 
     assert hook_count(demo.model) == 0
 
 
-def test_a_model_without_a_cache_reads_everything_again(
-    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_without_a_cache_reads_everything_again(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = dataclasses.replace(tiny, model=copy.deepcopy(tiny.model))
     sae = SteeringSource(toy_sae(), "blocks.0.hook_resid_post")
     settings: dict[str, Any] = {"new_tokens": 10, "temperature": 0, "positions": "generated"}

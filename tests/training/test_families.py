@@ -62,9 +62,7 @@ def config(hook_name: str, **changes: Any) -> TrainingConfig:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in SHORT else pytest.mark.long) for name in FAMILIES]
 )
-def test_a_run_ends_with_an_sae(
-    name: str, tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]
-) -> None:
+def test_a_run_ends_with_an_sae(name: str, tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]) -> None:
     causal = name not in ENCODERS
     model, tokenizer = family(name, vocab_size=304), tokenizers[name in ENCODERS]
     hook = f"blocks.1.{SITES[FAMILIES.index(name) % len(SITES)]}"  # each site on several families

@@ -237,9 +237,7 @@ def test_left_in_the_middle_of_an_evaluation(
 
 
 @pytest.mark.parametrize("asked", [Request.STOP, Request.CANCEL])
-def test_all_are_ended_in_the_middle_of_an_evaluation(
-    asked, configs, tokens_folder, tmp_path, evaluation_forwards
-):
+def test_all_are_ended_in_the_middle_of_an_evaluation(asked, configs, tokens_folder, tmp_path, evaluation_forwards):
     control = Evaluating(evaluation_forwards // 2, asked)
     tasks = _tasks(configs, tmp_path, emit=control.emit)
     result = run_group(tasks, tokens_folder=tokens_folder, control=control)

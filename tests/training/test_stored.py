@@ -58,9 +58,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saewidgets.training.prepare.load_model", refuse)
 
 
-def test_it_ends_like_the_training_on_the_text(
-    store: Path, lm: LoadedModel, tmp_path: Path, no_model: None
-) -> None:
+def test_it_ends_like_the_training_on_the_text(store: Path, lm: LoadedModel, tmp_path: Path, no_model: None) -> None:
     stored = run_training(_config(ActivationCorpus(str(store))), tmp_path / "stored")
     text = _config(TextCorpus(strings=TINY_TEXT))
     live = run_training(text, tmp_path / "live", model=lm)
