@@ -64,7 +64,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | 
         FormatError: there are checkpoints, and all are damaged; `where` is the newest one's file.
     """
     problem: FormatError | None = None
-    for path in sorted(_checkpoints(folder), key=lambda path: int(path.name.rpartition("_")[2]), reverse=True):
+    for path in sorted(checkpoints(folder), key=lambda path: int(path.name.rpartition("_")[2]), reverse=True):
         try:
             return _read(path)
         except FormatError as error:
@@ -74,17 +74,13 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | 
     return None
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Whether there is one, damaged or not."""
-    return bool(_checkpoints(folder))
-
-
 def remove_checkpoints(folder: Path) -> None:
     """Delete all of them. What cannot be deleted is harmless."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+def checkpoints(folder: Path) -> list[Path]:
+    """All of them, damaged or not."""
     return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
 
 

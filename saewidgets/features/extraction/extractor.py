@@ -34,8 +34,8 @@ from saewidgets.events import (
 from saewidgets.features.extraction.accumulate import Accumulator, NotFiniteError
 from saewidgets.features.extraction.encoding import Encoder, check_width, make_chunk
 from saewidgets.features.extraction.extraction_checkpoint import (
+    checkpoints,
     compare,
-    has_checkpoint,
     read_checkpoint,
     remove_checkpoints,
     sae_fingerprint,
@@ -238,7 +238,7 @@ class _Extraction:
             "batch_size": self.config.batch_size, "chunk": self.encoder.contexts,
         }
         self.state = {"identity": belongs, "environment": around}
-        if not resume and has_checkpoint(self.folder / CHECKPOINT):
+        if not resume and checkpoints(self.folder / CHECKPOINT):
             raise StateError(
                 "The folder holds an extraction that was interrupted.", where=str(self.folder),
                 hint="Resume it, or use another folder.",

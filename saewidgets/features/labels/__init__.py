@@ -30,12 +30,11 @@ from saewidgets.features.labels.llm import (
     openai_compatible,
     transformers_local,
 )
-from saewidgets.features.labels.prompts import EXAMPLES, TEMPLATES, TOKENS, Template
+from saewidgets.features.labels.prompts import EXAMPLES, TOKENS, Template
 from saewidgets.features.labels.scoring import ScoreRun, score_labels
 
 __all__ = [
     "EXAMPLES",
-    "TEMPLATES",
     "TOKENS",
     "Example",
     "Examples",

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
@@ -19,8 +19,6 @@ from saewidgets.config.arguments import shown as repeated
 from saewidgets.config.arguments import whole_text
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import LabelSource
-
-SOURCES: tuple[LabelSource, ...] = get_args(LabelSource)
 
 HEURISTIC = "offline heuristic"  # the model of its labels
 MAX_TEXT = 1_000  # characters

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, SAEWidgetsError
@@ -31,7 +31,7 @@ from saewidgets.features.labels.prompts import EXAMPLES, Template, build, parse,
 from saewidgets.render.html import Html, facts_table, join, tag
 
 T = TypeVar("T")
-Q = TypeVar("Q", bound="_Asked")
+Q = TypeVar("Q", bound="Asked")
 R = TypeVar("R")
 
 _LOOK = 0.1  # seconds between two looks at whether somebody asked to stop
@@ -111,14 +111,12 @@ class Outcome:
     labels: list[Label] = field(default_factory=list)
 
 
-class _Asked(Protocol):
-    """A question; estimates."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, and about how many tokens it and its answer take."""
 
-    @property
-    def tokens_in(self) -> int: ...
-
-    @property
-    def tokens_out(self) -> int: ...
+    tokens_in: int
+    tokens_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,14 +282,12 @@ class LabelOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked about one latent; `tokens_in` and `tokens_out` are estimates."""
+class Question(Asked):
+    """What is asked about one latent."""
 
     index: int
     messages: tuple[Message, ...]
     prompt_hash: str
-    tokens_in: int
-    tokens_out: int
     evidence: FeatureEvidence = field(repr=False)
     examples: tuple[Example, ...] = field(repr=False)
 
@@ -308,9 +304,8 @@ def _question(index: int, examples: Examples, options: LabelOptions) -> Question
     if not windows:
         return None
     messages = tuple(build(options.template, evidence, windows))
-    return Question(
-        index, messages, prompt_hash(messages), estimate_tokens(messages), options.answer_tokens, evidence, windows
-    )
+    size = estimate_tokens(messages)
+    return Question(size, options.answer_tokens, index, messages, prompt_hash(messages), evidence, windows)
 
 
 def _answered(existing: Iterable[Label], model: str, method: str) -> set[tuple[int, str]]:

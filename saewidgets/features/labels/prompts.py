@@ -17,7 +17,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from saewidgets.errors import ConfigError
@@ -107,8 +107,6 @@ the blank before them; they can be parts of words.
     "{tokens_table}\n{logits}",
     required=("tokens_table",),
 )
-
-TEMPLATES: Mapping[str, Template] = {template.name: template for template in (EXAMPLES, TOKENS)}
 
 
 def build(template: Template, evidence: FeatureEvidence, examples: Sequence[Example]) -> list[Message]:

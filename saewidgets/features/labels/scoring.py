@@ -33,7 +33,7 @@ from saewidgets.features.labels.evidence import (
     plain,
 )
 from saewidgets.features.labels.label import MAX_TEXT, Label, Score
-from saewidgets.features.labels.labelling import Answer, Asking, Outcome, failed, run_questions, usage_of
+from saewidgets.features.labels.labelling import Answer, Asked, Asking, Outcome, failed, run_questions, usage_of
 from saewidgets.features.labels.llm import LLM, Asker, Message, Reader, estimate_tokens, named
 from saewidgets.features.labels.prompts import prompt_hash, quoted
 
@@ -85,14 +85,12 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class _Test:
+class _Test(Asked):
     """A label and the questions about it, each a few windows and the messages that show them."""
 
     label: Label
     batches: list[tuple[Sequence[Sample], list[Message]]]
     prompt_hash: str
-    tokens_in: int
-    tokens_out: int
 
 
 def score_labels(
@@ -161,7 +159,7 @@ def score_labels(
             run.same.append(label.with_score(same[-1]))
             return None
         tokens_in, tokens_out = sum(map(estimate_tokens, prompts)), 3 * per_prompt * len(prompts)
-        return _Test(label, list(zip(batches, prompts, strict=True)), hashed, tokens_in, tokens_out)
+        return _Test(tokens_in, tokens_out, label, list(zip(batches, prompts, strict=True)), hashed)
 
     def work(test: _Test, who: Reader | Asker) -> Answer:
         """The label with its score. Windows whose question failed are not judged; if all failed, that is its error."""

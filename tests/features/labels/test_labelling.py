@@ -205,7 +205,7 @@ def test_estimates_hold_the_limit_where_usage_is_not_told() -> None:
     assert 0 < (run.cost or 0.0) <= one * 5.5
 
 
-def test_a_key_that_is_missing_ends_it_at_once() -> None:
+def test_what_ends_a_run() -> None:
     asked = []
 
     def keyless(messages: list[Message]) -> str:
@@ -216,8 +216,6 @@ def test_a_key_that_is_missing_ends_it_at_once() -> None:
         label_features(range(50), keyless, Fixed(*["king"] * 50), concurrency=2)
     assert len(asked) <= 4
 
-
-def test_a_server_that_fails_all_the_time_ends_it() -> None:
     def down(messages: list[Message]) -> str:
         raise ConnectionError("down")
 
