@@ -10,7 +10,10 @@ export function mount<M>(model: M) {
   document.body.append(el);
   const close = widget.render({ model: model as never, el });
   open.push(close);
-  return { el, model, close, page: within(document.body), user: userEvent.setup() };
+  const user = userEvent.setup();
+  /** Types in the place of what a box has. */
+  const retype = (box: Element, text: string) => user.clear(box).then(() => user.type(box, text));
+  return { el, model, close, page: within(document.body), user: { ...user, retype } };
 }
 
 interface Page {

@@ -2,7 +2,7 @@ import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { DISK, download, GATED, GEMMA, HOSTILE, listing, MEMORY, PYTHIA, preview, row } from "../../demo/hub";
 import { warningsOf } from "../../src/download/preview";
-import { look, sent, show } from "./harness";
+import { look, looked, refusing, sent, show } from "./harness";
 
 const SAE = (path: string) => ({ repo_id: PYTHIA, revision: `9ac1b27${"0".repeat(33)}`, path });
 
@@ -27,9 +27,7 @@ describe("any repository", () => {
   });
 
   it("shows what is there, and previews what is chosen", async () => {
-    const shown = show();
-    const { page, user, hub } = shown;
-    await look(shown, `${PYTHIA}@main`);
+    const { page, user, hub } = await looked(`${PYTHIA}@main`);
     expect(page.getByText("4 SAEs found")).toBeTruthy();
     expect(page.getByText("sparsify format")).toBeTruthy();
     const table = within(page.getByRole("table", { name: "Variants" }));
@@ -49,9 +47,7 @@ describe("any repository", () => {
   });
 
   it("asks what the files leave open, and says it with the download", async () => {
-    const shown = show({}, { previews: () => "apply_b_dec_to_input is missing." });
-    const { page, user, hub } = shown;
-    await look(shown, `${PYTHIA}@main`);
+    const { page, user, hub } = await looked(`${PYTHIA}@main`, { previews: () => "apply_b_dec_to_input is missing." });
     await user.click(page.getByRole("checkbox", { name: "Choose layers.6" }));
     const choice = await page.findByRole("combobox", { name: "Subtract b_dec from the input" });
     await user.selectOptions(choice, "Yes");
@@ -89,9 +85,7 @@ describe("any repository", () => {
   });
 
   it("empties the search at Esc, and leaves at the next one", async () => {
-    const shown = show();
-    await look(shown, PYTHIA);
-    const { page, user } = shown;
+    const { page, user } = await looked(PYTHIA);
     const search = page.getByRole("searchbox", { name: "Search variants" }) as HTMLInputElement;
     await user.type(search, "mlp");
     expect(page.getAllByRole("checkbox")).toHaveLength(2);
@@ -131,9 +125,7 @@ describe("any repository", () => {
 
   it("marks what was downloaded meanwhile, and previews it anew", async () => {
     const card = download({ revision: `9ac1b27${"0".repeat(33)}` });
-    const shown = show({ downloads: [card] });
-    const { page, user, hub } = shown;
-    await look(shown, PYTHIA);
+    const { page, user, hub } = await looked(PYTHIA, {}, { downloads: [card] });
     const line = () => within(page.getByRole("checkbox", { name: "Choose layers.6" }).closest("tr") as HTMLElement);
     await user.click(line().getByRole("checkbox"));
     await waitFor(() => expect(sent(hub, "hub_preview")).toHaveLength(1));
@@ -146,9 +138,7 @@ describe("any repository", () => {
 
   it("shows a width as a guess until the files tell it", async () => {
     const rows = [row({ path: "width_16k", width: "16k", d_sae: 16_384 }), row({ path: "b" })];
-    const shown = show({}, { listings: { "a/b": listing({ rows }) } });
-    await look(shown, "a/b");
-    const { page, user } = shown;
+    const { page, user } = await looked("a/b", { listings: { "a/b": listing({ rows }) } });
     expect(page.getByText("about 16k").getAttribute("title")).toBe("from the folder's name");
     await user.click(page.getByRole("checkbox", { name: "Choose width_16k" }));
     await waitFor(() => expect(page.getByText("65,536")).toBeTruthy()); // as the preview has it
@@ -158,9 +148,7 @@ describe("any repository", () => {
   it("says where a width comes from, and whether a gate is known", async () => {
     const rows = [row({ path: "width_16k", width: "16k", d_sae: 16_384 })];
     const unknown = { architecture: "TopK", d_in: null, d_sae: 16_384, d_out: null, gated_model: null };
-    const shown = show({}, { listings: { "a/b": listing({ rows }) }, previews: () => unknown });
-    await look(shown, "a/b");
-    const { page } = shown;
+    const { page } = await looked("a/b", { listings: { "a/b": listing({ rows }) }, previews: () => unknown });
     await waitFor(() => expect(page.getByText("TopK, d_sae about 16k, from the folder's name")).toBeTruthy());
     expect(page.getByText("(not known whether it is gated)")).toBeTruthy();
     expect(page.getAllByText("about 16k")).toHaveLength(1);
@@ -189,12 +177,11 @@ describe("any repository", () => {
 
   it("shows names from the hub as text", async () => {
     const hostile = listing({ rows: [row({ path: HOSTILE, site: HOSTILE, format: HOSTILE })] });
-    const shown = show(
-      { account: HOSTILE, downloads: [] },
+    const { page, el, user } = await looked(
+      PYTHIA,
       { listings: { [PYTHIA]: hostile }, previews: () => ({ config: { [HOSTILE]: HOSTILE }, model: HOSTILE }) },
+      { account: HOSTILE, downloads: [] },
     );
-    await look(shown, PYTHIA);
-    const { page, el, user } = shown;
     await waitFor(() => expect(page.getByRole("button", { name: "Show configuration" })).toBeTruthy());
     await waitFor(() => expect(page.getByText("fits cuda:0 (6.1 GB free)")).toBeTruthy());
     await user.click(page.getByRole("button", { name: "Show configuration" }));
@@ -204,26 +191,17 @@ describe("any repository", () => {
   });
 
   it("says what went wrong, with what to try instead", async () => {
-    const problem = {
-      kind: "no_sae",
-      what: "No SAE found in openai-community/gpt2.",
-      hint: "It holds a language model.",
-      suggestions: [PYTHIA],
-    };
     const listings = {
-      "openai-community/gpt2": listing({ rows: [], repositories: [], problems: [problem] }),
+      "openai-community/gpt2": refusing("No SAE found in openai-community/gpt2.", { suggestions: [PYTHIA] }),
       "slow/hub": "The hub did not answer in time.",
     };
-    const shown = show({}, { listings });
-    const { page, user, hub } = shown;
-    await look(shown, "slow/hub");
+    const { page, user, hub } = await looked("slow/hub", { listings });
     expect(page.getByRole("alert").textContent).toContain("The hub did not answer in time.");
     await user.click(page.getByRole("button", { name: "Check again" }));
     await waitFor(() => expect(sent(hub, "hub_list")[1]).toMatchObject({ text: "slow/hub", again: true }));
     await waitFor(() => expect(page.getByRole("alert")).toBeTruthy());
     const box = page.getByRole("textbox", { name: "Repository" });
-    await user.clear(box);
-    await user.type(box, "openai-community/gpt2{Enter}");
+    await user.retype(box, "openai-community/gpt2{Enter}");
     await waitFor(() => expect(page.getByText("No SAE found in openai-community/gpt2.")).toBeTruthy());
     await user.click(page.getByRole("button", { name: PYTHIA }));
     await waitFor(() => expect(page.getByText("4 SAEs found")).toBeTruthy());
@@ -231,16 +209,9 @@ describe("any repository", () => {
   });
 
   it("offers near names where a repository is not there, to try again, and to put the note away", async () => {
-    const problem = {
-      kind: "repository_not_found",
-      what: "Repository not found: a/pythia.",
-      hint: "It does not exist, or is private and your token does not reach it.",
-      suggestions: [PYTHIA, "lab/pythia"],
-    };
-    const listings = { "a/pythia": listing({ rows: [], repositories: [], problems: [problem] }) };
-    const shown = show({}, { listings });
-    const { page, user, hub } = shown;
-    await look(shown, "a/pythia");
+    const near = { kind: "repository_not_found", suggestions: [PYTHIA, "lab/pythia"] };
+    const listings = { "a/pythia": refusing("Repository not found: a/pythia.", near) };
+    const { page, user, hub } = await looked("a/pythia", { listings });
     expect(page.getByRole("alert").textContent).toContain(`Nearest names: ${PYTHIA}, lab/pythia.`);
     await user.click(page.getByRole("button", { name: "Try again" }));
     await waitFor(() => expect(sent(hub, "hub_list")[1]).toMatchObject({ text: "a/pythia", again: true }));
@@ -250,27 +221,25 @@ describe("any repository", () => {
   });
 
   it("takes back how many were found when the next repository cannot be listed", async () => {
-    const problem = { kind: "gated_repository", what: "lab/gated is gated.", hint: "Sign in.", suggestions: [] };
-    const listings = { "lab/gated": listing({ rows: [], repositories: [], problems: [problem] }) };
-    const shown = show({}, { listings });
-    await look(shown, PYTHIA);
-    await waitFor(() => expect(shown.page.getByText("4 SAEs found")).toBeTruthy());
-    const box = shown.page.getByRole("textbox", { name: "Repository" });
-    await shown.user.clear(box);
-    await shown.user.type(box, "lab/gated{Enter}");
-    await waitFor(() => expect(shown.page.getByText("lab/gated is gated.")).toBeTruthy());
-    expect(shown.page.queryByText(/SAEs? found/)).toBeNull();
+    const listings = { "lab/gated": refusing("lab/gated is gated.", { kind: "gated_repository" }) };
+    const { page, user } = await looked(PYTHIA, { listings });
+    await waitFor(() => expect(page.getByText("4 SAEs found")).toBeTruthy());
+    const box = page.getByRole("textbox", { name: "Repository" });
+    await user.retype(box, "lab/gated{Enter}");
+    await waitFor(() => expect(page.getByText("lab/gated is gated.")).toBeTruthy());
+    expect(page.queryByText(/SAEs? found/)).toBeNull();
   });
 
   it("says when a listing is of the cache alone, as a note beside the rows", async () => {
     const what = "Offline mode is switched on: this is what the cache of this machine has.";
     const problem = { kind: "cached", what, hint: "The repository may hold more.", suggestions: [] };
-    const shown = show({}, { listings: { "a/a": listing({ rows: [row({ path: "here" })], problems: [problem] }) } });
-    await look(shown, "a/a");
-    const note = (await shown.page.findByText(what)).closest(".note");
+    const { page } = await looked("a/a", {
+      listings: { "a/a": listing({ rows: [row({ path: "here" })], problems: [problem] }) },
+    });
+    const note = (await page.findByText(what)).closest(".note");
     expect(note?.classList.contains("err")).toBe(false);
-    expect(shown.page.getByText("1 SAE found")).toBeTruthy();
-    expect(shown.page.queryByRole("button", { name: "Check again" })).toBeNull();
+    expect(page.getByText("1 SAE found")).toBeTruthy();
+    expect(page.queryByRole("button", { name: "Check again" })).toBeNull();
   });
 
   it("shows the newest answer only", async () => {
@@ -278,8 +247,7 @@ describe("any repository", () => {
     const { page, user } = shown;
     await user.type(page.getByRole("textbox", { name: "Repository" }), "a/a{Enter}");
     await waitFor(() => expect(page.getByText("Looking into a/a…")).toBeTruthy());
-    await user.clear(page.getByRole("textbox", { name: "Repository" }));
-    await user.type(page.getByRole("textbox", { name: "Repository" }), `${PYTHIA}{Enter}`);
+    await user.retype(page.getByRole("textbox", { name: "Repository" }), `${PYTHIA}{Enter}`);
     await waitFor(() => expect(page.getByText("4 SAEs found")).toBeTruthy());
     expect(page.queryByText("old")).toBeNull();
   });
@@ -288,9 +256,11 @@ describe("any repository", () => {
 describe("warnings", () => {
   it("name the three steps to a gated model, with buttons for them", async () => {
     const hint = `${GATED.hint} Sign in, accept the licence on https://hub.example/google/gemma-2-2b with that account.`;
-    const shown = show({ account: "ada" }, { previews: () => ({ warnings: [{ ...GATED, hint }] }) });
-    await look(shown, PYTHIA);
-    const { page, user, hub } = shown;
+    const { page, user, hub } = await looked(
+      PYTHIA,
+      { previews: () => ({ warnings: [{ ...GATED, hint }] }) },
+      { account: "ada" },
+    );
     await user.click(page.getByRole("checkbox", { name: "Choose layers.6" }));
     await waitFor(() => expect(page.getByRole("alert")).toBeTruthy());
     const alert = within(page.getByRole("alert"));
@@ -307,9 +277,9 @@ describe("warnings", () => {
   });
 
   it("offer another device where memory does not suffice", async () => {
-    const shown = show({}, { previews: (_, device) => ({ warnings: device === "cpu" ? [] : [MEMORY] }) });
-    await look(shown, PYTHIA);
-    const { page, user, hub } = shown;
+    const { page, user, hub } = await looked(PYTHIA, {
+      previews: (_, device) => ({ warnings: device === "cpu" ? [] : [MEMORY] }),
+    });
     await user.click(page.getByRole("checkbox", { name: "Choose layers.6" }));
     await waitFor(() => expect(page.getByRole("button", { name: "Download anyway" })).toBeTruthy());
     await user.selectOptions(page.getByRole("combobox", { name: "Load on" }), "CPU, float32");
@@ -331,11 +301,12 @@ describe("warnings", () => {
 
   it("never make a link of anything but a web address", async () => {
     const hint = "See javascript:alert(1) and <a href=x>, or https://hub.example/page.";
-    const shown = show({}, { previews: () => ({ warnings: [{ kind: "note", what: "Odd.", hint }] }) });
-    await look(shown, PYTHIA);
-    await shown.user.click(shown.page.getByRole("checkbox", { name: "Choose layers.6" }));
-    await waitFor(() => expect(shown.page.getByText("Odd.")).toBeTruthy());
-    const links = shown.page.getAllByRole("link").map((link) => link.getAttribute("href"));
+    const { page, user } = await looked(PYTHIA, {
+      previews: () => ({ warnings: [{ kind: "note", what: "Odd.", hint }] }),
+    });
+    await user.click(page.getByRole("checkbox", { name: "Choose layers.6" }));
+    await waitFor(() => expect(page.getByText("Odd.")).toBeTruthy());
+    const links = page.getAllByRole("link").map((link) => link.getAttribute("href"));
     expect(links).toEqual(["https://hub.example/page"]);
   });
 });
@@ -360,13 +331,11 @@ describe("the access token", () => {
   });
 
   it("can be forgotten where the hub does not know it", async () => {
-    const problem = { kind: "invalid_token", what: "The hub does not know this token.", hint: null, suggestions: [] };
-    const listings = { [PYTHIA]: listing({ rows: [], repositories: [], problems: [problem] }) };
-    const shown = show({ has_token: true }, { listings });
-    await look(shown, PYTHIA);
-    const alert = within(shown.page.getByRole("alert"));
-    await shown.user.click(alert.getByRole("button", { name: "Forget token" }));
-    expect(sent(shown.hub, "hub_token")[0]).toMatchObject({ token: null });
+    const listings = { [PYTHIA]: refusing("The hub does not know this token.", { kind: "invalid_token" }) };
+    const { hub, page, user } = await looked(PYTHIA, { listings }, { has_token: true });
+    const alert = within(page.getByRole("alert"));
+    await user.click(alert.getByRole("button", { name: "Forget token" }));
+    expect(sent(hub, "hub_token")[0]).toMatchObject({ token: null });
     await waitFor(() => expect(alert.getByRole("button", { name: "Check again" })).toBeTruthy());
   });
 });

@@ -2,7 +2,7 @@ import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { EXT, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
-import { ready, type Shown, selected, sent, show } from "./harness";
+import { ready, type Shown, selected, sent, show, shown } from "./harness";
 
 const rows = ({ page }: Shown) => [
   ...(page.getByRole("list", { name: "Top activations" }) as HTMLElement).querySelectorAll<HTMLElement>("li.ex"),
@@ -13,8 +13,7 @@ const hover = (element: Element | null | undefined) =>
 
 describe("examples", () => {
   it("come in groups, each with its share", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     expect(rows(view)).toHaveLength(5);
     expect(within(page.getByRole("list", { name: "Interval 12.5 – 16.7" })).getAllByRole("listitem")).toHaveLength(3);
     expect(page.getByText("8.1 % of firings, 0.019 % of tokens")).toBeTruthy();
@@ -23,8 +22,7 @@ describe("examples", () => {
   });
 
   it("are a concordance: the strongest token begins the right half, its space is outside the shade", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     const [first] = rows(view);
     const right = first?.querySelector(".kr");
     expect(right?.firstElementChild?.textContent).toBe("ship");
@@ -39,8 +37,7 @@ describe("examples", () => {
   });
 
   it("show more or less around it", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     const length = () => rows(view)[0]?.querySelectorAll("[data-t]").length ?? 0;
     const snippet = length();
     await view.user.click(page.getByRole("radio", { name: "Short" }));
@@ -51,8 +48,7 @@ describe("examples", () => {
   });
 
   it("wrap in Full and ask for whole contexts, one after another", async () => {
-    const view = show(viewer(), { delays: { expand_example: 20 } });
-    const page = await ready(view);
+    const [view, page] = await shown(viewer(), { delays: { expand_example: 20 } });
     const { IntersectionObserver: seen } = globalThis;
     vi.stubGlobal("IntersectionObserver", undefined); // as where nobody tells what is in sight
     await view.user.click(page.getByRole("radio", { name: "Full" }));
@@ -67,8 +63,7 @@ describe("examples", () => {
   });
 
   it("open one by one by a click or Enter", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     await view.user.click(rows(view)[2] as HTMLElement);
     await waitFor(() => expect(rows(view)[2]?.textContent).toContain("already on the free list"));
     expect(sent(view.model, "expand_example")).toHaveLength(1);
@@ -81,8 +76,7 @@ describe("examples", () => {
   });
 
   it("say at the example when its context cannot be read", async () => {
-    const view = show(viewer(), { failures: { expand_example: { what: "The model is gone." } } });
-    await ready(view);
+    const [view] = await shown(viewer(), { failures: { expand_example: { what: "The model is gone." } } });
     await view.user.click(rows(view)[0] as HTMLElement);
     await waitFor(() => expect(rows(view)[0]?.textContent).toContain("The model is gone."));
     expect(rows(view)[0]?.textContent).toContain("The sailors said");
@@ -92,16 +86,14 @@ describe("examples", () => {
   });
 
   it("show line breaks when asked to", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     expect(rows(view)[2]?.textContent).not.toContain("↵");
     await view.user.click(page.getByRole("checkbox", { name: "Line breaks" }));
     await waitFor(() => expect(rows(view)[2]?.textContent).toContain("↵"));
   });
 
   it("are copied as they are, one or all", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     const write = vi.spyOn(navigator.clipboard, "writeText").mockResolvedValue();
     await view.user.click(page.getByRole("button", { name: "Copy examples" }));
     expect(write.mock.calls[0]?.[0].split("\n")).toHaveLength(5);
@@ -114,8 +106,7 @@ describe("examples", () => {
 
 describe("the card of a token", () => {
   it("follows the pointer, marks the histogram, and goes", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     hover(rows(view)[0]?.querySelector(".pk"));
     await waitFor(() => expect(card(view)).toBeTruthy());
     expect(card(view)?.textContent).toContain("·ship41.7013activation");
@@ -127,8 +118,7 @@ describe("the card of a token", () => {
   });
 
   it("says what the feature does to the loss, once somebody stays", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     hover(rows(view)[0]?.querySelector(".pk"));
     await waitFor(() => expect(card(view)?.textContent).toContain("Loss effect…"));
     expect(sent(view.model, "read_loss_effect")).toEqual([]);
@@ -145,14 +135,12 @@ describe("the card of a token", () => {
   });
   it("says why the loss effect is not known", async () => {
     const problem = { what: "No token follows this one.", where: null, hint: null, kind: "error" };
-    const view = show(undefined, { loss: { effect: null, problem } });
-    await ready(view);
+    const [view] = await shown(undefined, { loss: { effect: null, problem } });
     hover(rows(view)[0]?.querySelector(".pk"));
     await waitFor(() => expect(card(view)?.textContent).toContain("not known: No token follows this one."));
   });
   it("follows the focus, which the arrows move from token to token", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     await waitFor(() => expect(selected(view)).toBe("7451"));
     const lists = view.page.getAllByRole("list").filter((list) => list.querySelector("li.ex"));
     for (const list of lists) expect(list.querySelectorAll('li.ex[tabindex="0"]')).toHaveLength(1);
@@ -175,8 +163,7 @@ describe("the card of a token", () => {
   });
 
   it("is pinned by Enter and let go by Esc", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     rows(view)[0]?.focus();
     await view.user.keyboard("{ArrowRight}{Enter}");
     await waitFor(() => expect(card(view)?.textContent).toContain("Pinned"));
@@ -188,8 +175,7 @@ describe("the card of a token", () => {
   });
 
   it("goes when another feature is shown", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     await waitFor(() => expect(selected(view)).toBe("7451"));
     rows(view)[0]?.focus();
     await view.user.keyboard("{ArrowRight}{Enter}");
@@ -201,8 +187,7 @@ describe("the card of a token", () => {
 
 describe("own text", () => {
   it("is tested when the typing rests", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     await view.user.type(page.getByRole("textbox", { name: "Text to test" }), "The schooner left");
     await waitFor(() => expect(page.getByText("max 9.2, fires on 2 of 7 tokens")).toBeTruthy());
     await waitFor(() => expect(sent(view.model, "test_text").at(-1)).toMatchObject({ text: "The schooner left" }));
@@ -217,8 +202,7 @@ describe("own text", () => {
   });
 
   it("is tested at once by the button, again for another feature, and emptied", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     await waitFor(() => expect(selected(view)).toBe("7451"));
     await view.user.type(page.getByRole("textbox", { name: "Text to test" }), "a ship");
     await view.user.click(page.getByRole("button", { name: "Test" }));
@@ -231,8 +215,9 @@ describe("own text", () => {
   });
 
   it("says what failed", async () => {
-    const view = show(viewer(), { failures: { test_text: { what: "Out of memory.", hint: "Shorten it." } } });
-    const page = await ready(view);
+    const [view, page] = await shown(viewer(), {
+      failures: { test_text: { what: "Out of memory.", hint: "Shorten it." } },
+    });
     await view.user.type(page.getByRole("textbox", { name: "Text to test" }), "a{Enter}");
     await waitFor(() => expect(page.getByRole("alert").textContent).toContain("Out of memory. Shorten it."));
   });

@@ -33,6 +33,12 @@ export async function ready(view: Shown, index = 7451) {
   return feature(view, index);
 }
 
+/** The viewer once the feature of its view is there, and that feature's page. */
+export async function shown(state: ViewerState = viewer(), options: ViewerOptions = {}) {
+  const view = show(state, options);
+  return [view, await ready(view, state.view.feature ?? 7451)] as const;
+}
+
 export const press = (element: Element, key: string) =>
   element.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
 

@@ -2,7 +2,7 @@ import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { EXT, opened, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
-import { grid, press, ready, selected, sent, show } from "./harness";
+import { grid, press, ready, selected, sent, show, shown } from "./harness";
 
 const many = (index = 0) =>
   viewer({ open: opened({ d_sae: 131_072 }), view: { ...FIRST_VIEW, extraction_id: EXT, feature: index } });
@@ -10,8 +10,7 @@ const rowsOf = (view: ReturnType<typeof show>) => within(grid(view)).getAllByRol
 
 describe("the list of features", () => {
   it("has all features, and draws those in sight", async () => {
-    const view = show(many());
-    await ready(view, 0);
+    const [view] = await shown(many());
     expect(grid(view).getAttribute("aria-rowcount")).toBe("131072");
     expect(rowsOf(view).length).toBeLessThan(40);
     expect(rowsOf(view)[0]?.getAttribute("aria-rowindex")).toBe("1");
@@ -20,8 +19,7 @@ describe("the list of features", () => {
   });
 
   it("asks for a piece when it comes into sight, and not for what was passed over", async () => {
-    const view = show(many());
-    await ready(view, 0);
+    const [view] = await shown(many());
     const box = grid(view);
     for (const row of [20_000, 60_000, 100_000]) {
       box.scrollTop = row * 40;
@@ -41,8 +39,7 @@ describe("the list of features", () => {
   });
 
   it("has one tab stop, which the keys move; the feature follows when they rest", async () => {
-    const view = show(many());
-    await ready(view, 0);
+    const [view] = await shown(many());
     const stops = () => rowsOf(view).filter((row) => row.tabIndex === 0);
     await waitFor(() => expect(stops()).toHaveLength(1));
     stops()[0]?.focus();
@@ -61,8 +58,7 @@ describe("the list of features", () => {
   });
 
   it("moves the focus with the page, and far down the list", async () => {
-    const view = show(many());
-    await ready(view, 0);
+    const [view] = await shown(many());
     const focused = () => document.activeElement?.getAttribute("aria-rowindex");
     rowsOf(view)[0]?.focus();
     await view.user.keyboard("{ArrowRight}");
@@ -77,8 +73,7 @@ describe("the list of features", () => {
   });
 
   it("keeps the focus on a row that is scrolled out of sight", async () => {
-    const view = show(many());
-    await ready(view, 0);
+    const [view] = await shown(many());
     rowsOf(view)[0]?.focus();
     grid(view).scrollTop = 4_000_000;
     grid(view).dispatchEvent(new Event("scroll"));
@@ -87,8 +82,7 @@ describe("the list of features", () => {
   });
 
   it("is searched, filtered and sorted by Python", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     const search = view.page.getByRole("searchbox", { name: "Search features" });
     for (const value of ["w", "wh", "whom"]) fireEvent.input(search, { target: { value } });
     await waitFor(() => expect(sent(view.model, "query_features").at(-1)?.query.search).toBe("whom"));
@@ -114,8 +108,7 @@ describe("the list of features", () => {
   });
 
   it("says when nothing matches, and leads back", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     await view.user.type(view.page.getByRole("searchbox", { name: "Search features" }), "zzz{Enter}");
     await waitFor(() => expect(view.page.getByRole("heading", { name: "No feature matches" })).toBeTruthy());
     expect(view.page.getByText("None of 16,384: search “zzz”.")).toBeTruthy();
@@ -137,16 +130,14 @@ describe("the list of features", () => {
     const view = show(viewer(), { delays: { query_features: 120 } });
     const search = await view.page.findByRole("searchbox", { name: "Search features" });
     await view.user.type(search, "bequest{Enter}");
-    await view.user.clear(search);
-    await view.user.type(search, "constraint{Enter}");
+    await view.user.retype(search, "constraint{Enter}");
     await waitFor(() => expect(rowsOf(view)[0]?.textContent).toContain("constraint"));
     await new Promise((done) => setTimeout(done, 200));
     expect(rowsOf(view)[0]?.textContent).toContain("constraint");
   });
 
   it("shows top tokens for a label, and what did not fire", async () => {
-    const view = show(viewer({ view: { ...FIRST_VIEW, extraction_id: EXT, feature: 7460 } }));
-    await ready(view, 7460);
+    const [view] = await shown(viewer({ view: { ...FIRST_VIEW, extraction_id: EXT, feature: 7460 } }));
     await waitFor(() => expect(selected(view)).toBe("7460"));
     const dead = rowsOf(view).find((row) => row.querySelector(".n")?.textContent === "7460");
     expect(dead?.textContent).toContain("did not fire");
@@ -155,8 +146,7 @@ describe("the list of features", () => {
   });
 
   it("stars a feature without opening it, and takes that back when it fails", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     const star = () => view.page.getByRole("button", { name: "Star feature 7452" });
     await waitFor(() => expect(star()).toBeTruthy());
     const before = view.model.state.features_revision;
@@ -173,8 +163,7 @@ describe("the list of features", () => {
   });
 
   it("asks again when labels or stars changed elsewhere", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     const before = sent(view.model, "query_features").length;
     view.model.setState({ features_revision: 9 });
     await waitFor(() => expect(sent(view.model, "query_features").length).toBeGreaterThan(before));
@@ -182,8 +171,7 @@ describe("the list of features", () => {
   });
 
   it("shows the search box to `/`, and empties it with Esc", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     press(grid(view), "/");
     const search = view.page.getByRole("searchbox", { name: "Search features" }) as HTMLInputElement;
     expect(document.activeElement).toBe(search);

@@ -3,14 +3,13 @@ import { describe, expect, it, vi } from "vitest";
 import { EXT, extraction, HOSTILE, opened, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
 import { skipping } from "../harness";
-import { feature, press, ready, selected, sent, show } from "./harness";
+import { feature, press, ready, selected, sent, show, shown } from "./harness";
 
 const at = (index: number) => viewer({ view: { ...FIRST_VIEW, extraction_id: EXT, feature: index } });
 
 describe("the page of a feature", () => {
   it("has its figures, and what they mean", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     const words = view.el.querySelector(".statg")?.textContent;
     for (const part of ["0.238 %", "2,380 of 1M tokens", "41.70", "9.42", "611 of 3,906"])
       expect(words).toContain(part);
@@ -20,8 +19,7 @@ describe("the page of a feature", () => {
   });
 
   it("brings logits and neighbours after it, and goes to a neighbour", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     await waitFor(() => expect(page.getByRole("list", { name: "Raises the logit of" })).toBeTruthy());
     expect(within(page.getByRole("list", { name: "Lowers the logit of" })).getByText("−0.81")).toBeTruthy();
     const table = within(await page.findByRole("table", { name: "Similar features" }));
@@ -36,8 +34,7 @@ describe("the page of a feature", () => {
 
   it("does without logits and neighbours, and asks for them again", async () => {
     const gone = { what: "The model is gone.", hint: "Download it." };
-    const view = show(viewer(), { failures: { feature_logits: gone, feature_relations: gone } });
-    const page = await ready(view);
+    const [view, page] = await shown(viewer(), { failures: { feature_logits: gone, feature_relations: gone } });
     await waitFor(() => expect(page.getAllByText("The model is gone.")).toHaveLength(2));
     expect(page.getByRole("list", { name: "Top activations" })).toBeTruthy();
     view.model.options.failures = {};
@@ -48,8 +45,7 @@ describe("the page of a feature", () => {
 
   it("says where logits are from, beside what there is of them", async () => {
     const note = { what: "From stored tables: it is gone.", where: null, hint: null, kind: "error" };
-    const view = show(viewer(), { logits: { problem: note, histogram: null } });
-    const page = await ready(view);
+    const [view, page] = await shown(viewer(), { logits: { problem: note, histogram: null } });
     await waitFor(() => expect(page.getByText(note.what)).toBeTruthy());
     expect(page.getByRole("list", { name: "Raises the logit of" })).toBeTruthy();
     const figures = page.getAllByRole("img", { name: /^(Histogram|Logit effects)/ }).length;
@@ -61,8 +57,7 @@ describe("the page of a feature", () => {
   });
 
   it("goes to the previous, the next, a random one, and to a number", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     await waitFor(() => expect(selected(view)).toBe("7451"));
     await view.user.click(feature(view, 7451).getByRole("button", { name: "Next feature" }));
     await ready(view, 7452);
@@ -74,19 +69,16 @@ describe("the page of a feature", () => {
     await waitFor(() => expect(sent(view.model, "step_feature").at(-1)).toMatchObject({ step: "random", index: 7451 }));
     await waitFor(() => expect(view.page.queryByRole("region", { name: "Feature 7451" })).toBeNull());
     const box = view.page.getByRole("textbox", { name: "Feature index" }) as HTMLInputElement;
-    await view.user.clear(box);
-    await view.user.type(box, "99999{Enter}");
+    await view.user.retype(box, "99999{Enter}");
     expect(view.page.getByText("Enter 0 to 16383.")).toBeTruthy();
     expect(box.getAttribute("aria-invalid")).toBe("true");
-    await view.user.clear(box);
-    await view.user.type(box, "310{Enter}");
+    await view.user.retype(box, "310{Enter}");
     await ready(view, 310);
     await waitFor(() => expect(selected(view)).toBe("310"));
   });
 
   it("drops answers about a feature that is no longer shown", async () => {
-    const view = show(viewer(), { delays: { open_feature: 150 } });
-    await ready(view);
+    const [view] = await shown(viewer(), { delays: { open_feature: 150 } });
     const next = () => view.page.getByRole("button", { name: "Next feature" });
     await waitFor(() => expect(selected(view)).toBe("7451"));
     await view.user.click(next());
@@ -102,8 +94,7 @@ describe("the page of a feature", () => {
   });
 
   it("says when a feature cannot be read, and does not show another one in its place", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     await waitFor(() => expect(selected(view)).toBe("7451"));
     view.model.options.failures = { open_feature: { what: "Row 7452 is damaged.", hint: "Extract again." } };
     await view.user.click(view.page.getByRole("button", { name: "Next feature" }));
@@ -116,8 +107,7 @@ describe("the page of a feature", () => {
   });
 
   it("is of a dead feature too", async () => {
-    const view = show(at(7460));
-    const page = await ready(view, 7460);
+    const [view, page] = await shown(at(7460));
     expect(page.getByRole("heading", { name: "Feature 7460 did not fire" })).toBeTruthy();
     expect(page.getByText("Not once in 1,000,000 tokens.", { exact: false })).toBeTruthy();
     expect(page.queryByRole("list", { name: "Top activations" })).toBeNull();
@@ -133,16 +123,14 @@ describe("the page of a feature", () => {
   });
 
   it("copies the code that shows it again", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     const write = vi.spyOn(navigator.clipboard, "writeText").mockResolvedValue();
     await view.user.click(page.getByRole("button", { name: "Copy link to this view" }));
     expect(write).toHaveBeenCalledWith(`sw.ExtractionViewer(view={"extraction_id": "${EXT}", "feature": 7451})`);
   });
 
   it("shows what to copy where the page may not", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     vi.spyOn(navigator.clipboard, "writeText").mockRejectedValue(new Error("no"));
     await view.user.click(page.getByRole("button", { name: "Copy link to this view" }));
     await waitFor(() => expect(page.getByText("This page may not use the clipboard.")).toBeTruthy());
@@ -150,8 +138,7 @@ describe("the page of a feature", () => {
   });
 
   it("gets the focus back to Steer when Steering is closed", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     await view.user.click(page.getByRole("button", { name: "Steer" }));
     view.model.setState({ below: "steering" });
     (document.activeElement as HTMLElement).blur();
@@ -161,12 +148,10 @@ describe("the page of a feature", () => {
   it("draws names and labels so that they turn nothing around them", async () => {
     const evil = "\u202Eevil\x07";
     const open = opened({ name: evil, model: evil, versions: [{ value: EXT, label: evil, count: null }] });
-    const view = show(viewer({ open, cards: [extraction({ id: EXT, name: evil, sae_id: "s" })] }));
-    const page = await ready(view);
+    const [view, page] = await shown(viewer({ open, cards: [extraction({ id: EXT, name: evil, sae_id: "s" })] }));
     const label = page.getByRole("textbox", { name: "Label" }) as HTMLInputElement;
     expect(label.dir).toBe("auto");
-    await view.user.clear(label);
-    await view.user.type(label, "\u202Eabc");
+    await view.user.retype(label, "\u202Eabc");
     expect(label.value).toBe("\u202Eabc"); // what is typed stays as it is
     expect(page.getByText("Not drawn in the box: ⟨202E⟩")).toBeTruthy();
     await view.user.click(view.page.getByRole("tab", { name: /^Jobs/ }));
@@ -176,8 +161,7 @@ describe("the page of a feature", () => {
     expect(drawn).toContain("⟨202E⟩evil␇");
   });
   it("is steered with", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     await view.user.click(page.getByRole("button", { name: "Steer" }));
     expect(sent(view.model, "steer_feature")).toMatchObject([{ extraction_id: EXT, index: 7451 }]);
   });
@@ -185,22 +169,19 @@ describe("the page of a feature", () => {
 
 describe("labels", () => {
   it("say whose they are, are edited and saved", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     const label = page.getByRole("textbox", { name: "Label" }) as HTMLInputElement;
     expect(label.value).toBe("ships and sailing vessels");
     expect(page.getByText("Automatic: “nautical vessels”", { exact: false })).toBeTruthy();
     expect(page.getByRole("button", { name: "Save label" }).getAttribute("aria-disabled")).toBe("true");
-    await view.user.clear(label);
-    await view.user.type(label, "vessels{Enter}");
+    await view.user.retype(label, "vessels{Enter}");
     await waitFor(() => expect(page.getByText("Saved.", { exact: false })).toBeTruthy());
     expect(sent(view.model, "edit_feature")).toMatchObject([{ index: 7451, label: "vessels" }]);
     await waitFor(() => expect(view.el.querySelector('[aria-selected="true"].fr')?.textContent).toContain("vessels"));
   });
 
   it("are suggested, and saved only by the button", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     await view.user.click(page.getByRole("button", { name: "Suggest" }));
     const label = page.getByRole("textbox", { name: "Label" }) as HTMLInputElement;
     await waitFor(() => expect(label.value).toBe("words for ships"));
@@ -209,8 +190,7 @@ describe("labels", () => {
   });
 
   it("that were typed and not saved are there when one comes back", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     await waitFor(() => expect(selected(view)).toBe("7451"));
     await view.user.type(view.page.getByRole("textbox", { name: "Label" }), " at sea");
     await view.user.click(view.page.getByRole("button", { name: "Next feature" }));
@@ -225,8 +205,7 @@ describe("labels", () => {
   });
 
   it("come with a description and notes behind a button", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     await view.user.click(page.getByRole("button", { name: "Show all 2 labels and notes" }));
     expect(within(page.getByRole("list", { name: "Labels" })).getAllByRole("listitem")).toHaveLength(2);
     await view.user.type(page.getByRole("textbox", { name: "Notes" }), "see 2210");
@@ -237,8 +216,7 @@ describe("labels", () => {
   });
 
   it("of all features are made, imported and exported from a menu", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     await view.user.click(view.page.getByRole("button", { name: "Labels" }));
     expect(view.page.getAllByRole("menuitem").map((one) => one.textContent)).toEqual([
       "Label all features",
@@ -281,8 +259,7 @@ describe("exports", () => {
     ]);
   });
   it("start from a feature with it chosen", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     await view.user.click(page.getByRole("button", { name: "More feature actions" }));
     await view.user.click(page.getByRole("menuitem", { name: "Export its decoder vector" }));
     await view.user.click(view.page.getByRole("button", { name: "Write" }));
@@ -296,8 +273,7 @@ describe("exports", () => {
 
 describe("keys", () => {
   it("work with focus inside, and not while something is typed", async () => {
-    const view = show();
-    const page = await ready(view);
+    const [view, page] = await shown();
     await waitFor(() => expect(selected(view)).toBe("7451"));
     const root = view.page.getByRole("region", { name: "Extraction viewer" });
     press(root, "s");
@@ -324,8 +300,7 @@ describe("keys", () => {
     await waitFor(() => expect(sent(view.model, "step_feature").at(-1)?.step).toBe("random"));
   });
   it("do not reach the notebook", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     const outside = vi.fn();
     document.body.addEventListener("keydown", outside);
     press(view.page.getByRole("button", { name: "Steer" }), "x");
@@ -336,31 +311,29 @@ describe("keys", () => {
 
 describe("without its kernel or its model", () => {
   it("says that what is shown is old", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     view.el.classList.add("jupyter-widgets-disconnected");
     await waitFor(() => expect(view.page.getByText("Not connected.")).toBeTruthy());
     expect(view.page.getByText("Run the cell again for a live viewer.", { exact: false })).toBeTruthy();
     expect(view.page.getByRole("button", { name: "Next feature" }).closest("fieldset:disabled")).not.toBeNull();
   });
   it("does not offer to read other text", async () => {
-    const view = show(viewer({ open: opened({ live: false, live_note: "The model is not on this machine." }) }));
-    const page = await ready(view);
+    const [view, page] = await shown(
+      viewer({ open: opened({ live: false, live_note: "The model is not on this machine." }) }),
+    );
     expect((page.getByRole("textbox", { name: "Text to test" }) as HTMLTextAreaElement).disabled).toBe(true);
     expect(page.getByText("The model is not on this machine.")).toBeTruthy();
     await view.user.click(view.page.getByRole("tab", { name: "On a prompt" }));
     expect((view.page.getByRole("textbox", { name: "Text" }) as HTMLTextAreaElement).disabled).toBe(true);
   });
   it("asks by itself what has changed", async () => {
-    const view = show();
-    await ready(view);
+    const [view] = await shown();
     await waitFor(() => expect(view.model.sent.some((command) => command.kind === "refresh")).toBe(true));
   });
 });
 
 it("shows tokens and labels that nobody should trust as text, cut with an ellipsis", async () => {
-  const view = show(viewer(), { hostile: true });
-  const page = await ready(view);
+  const [view, page] = await shown(viewer(), { hostile: true });
   await waitFor(() => expect(page.getByRole("table", { name: "Similar features" })).toBeTruthy());
   await view.user.click(page.getByRole("radio", { name: "Full" }));
   await view.user.click(page.getByRole("radio", { name: "Snippet" }));

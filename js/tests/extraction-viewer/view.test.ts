@@ -2,7 +2,7 @@ import { fireEvent, waitFor } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { EXT, viewer } from "../../demo/viewer";
 import { FIRST_VIEW, type ViewerView } from "../../src/lib/wire";
-import { press, ready, selected, sent, show } from "./harness";
+import { press, ready, selected, sent, show, shown } from "./harness";
 
 const at = (change: Partial<ViewerView>) => ({ ...FIRST_VIEW, extraction_id: EXT, feature: 7451, ...change });
 const wait = (ms: number) => new Promise((done) => setTimeout(done, ms));
@@ -10,8 +10,7 @@ const wait = (ms: number) => new Promise((done) => setTimeout(done, ms));
 describe("what a view shows", () => {
   it("is restored: feature, search, order", async () => {
     const query = { search: "sea", show: "labelled", sort: "max", descending: true } as const;
-    const view = show(viewer({ view: at({ feature: 310, query }) }));
-    await ready(view, 310);
+    const [view] = await shown(viewer({ view: at({ feature: 310, query }) }));
     expect((view.page.getByRole("searchbox", { name: "Search features" }) as HTMLInputElement).value).toBe("sea");
     expect((view.page.getByRole("combobox", { name: "Sort features" }) as HTMLSelectElement).value).toBe("max");
     expect(view.page.getByRole("button", { name: "Sort direction: descending" })).toBeTruthy();
@@ -21,8 +20,7 @@ describe("what a view shows", () => {
   });
 
   it("is told to Python once it rests", async () => {
-    const view = show(viewer({ view: at({}) }));
-    await ready(view);
+    const [view] = await shown(viewer({ view: at({}) }));
     await waitFor(() => expect(selected(view)).toBe("7451"));
     for (let i = 0; i < 3; i += 1) press(view.page.getByRole("region", { name: "Extraction viewer" }), "ArrowRight");
     await ready(view, 7454);
@@ -31,8 +29,7 @@ describe("what a view shows", () => {
   });
 
   it("is not turned back by the echo of what was told", async () => {
-    const view = show(viewer({ view: at({}) }), { delays: { show_view: 200 } });
-    await ready(view);
+    const [view] = await shown(viewer({ view: at({}) }), { delays: { show_view: 200 } });
     await waitFor(() => expect(selected(view)).toBe("7451"));
     await view.user.click(view.page.getByRole("button", { name: "Next feature" }));
     await waitFor(() => expect(sent(view.model, "show_view")).toHaveLength(1));
@@ -44,8 +41,7 @@ describe("what a view shows", () => {
   });
 
   it("follows Python", async () => {
-    const view = show(viewer({ view: at({}) }));
-    await ready(view);
+    const [view] = await shown(viewer({ view: at({}) }));
     view.model.setState({ view: at({ feature: 12, context: "short" }) });
     const page = await ready(view, 12);
     expect(page.getByRole("radio", { name: "Short" }).getAttribute("aria-checked")).toBe("true");
@@ -53,8 +49,7 @@ describe("what a view shows", () => {
   });
 
   it("keeps what was chosen here meanwhile and not told yet", async () => {
-    const view = show(viewer({ view: at({}) }));
-    await ready(view);
+    const [view] = await shown(viewer({ view: at({}) }));
     await view.user.click(view.page.getByRole("tab", { name: "On a prompt" }));
     await view.user.type(view.page.getByRole("textbox", { name: "Text" }), "a ship");
     await waitFor(() => expect(view.model.state.view.tab).toBe("prompt"));
@@ -67,8 +62,7 @@ describe("what a view shows", () => {
   });
 
   it("is the list when what it shows has gone", async () => {
-    const view = show(viewer({ view: at({}) }));
-    await ready(view);
+    const [view] = await shown(viewer({ view: at({}) }));
     view.model.setState({ open: null });
     await waitFor(() => expect(view.page.getByRole("list", { name: "Extractions" })).toBeTruthy());
     expect(view.page.queryByText("Opening the features…")).toBeNull();

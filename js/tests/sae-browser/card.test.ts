@@ -58,8 +58,7 @@ it("exports to a folder in a format", async () => {
   expect(document.activeElement).toBe(folder);
   expect(folder.value).toBe(TRAINED);
   await view.user.selectOptions(form.getByRole("combobox", { name: "Format" }), "sparsify");
-  await view.user.clear(folder);
-  await view.user.type(folder, "out{Enter}");
+  await view.user.retype(folder, "out{Enter}");
   expect(sent(view.model, "export_saes")).toMatchObject([
     { sae_ids: [`sae_${TRAINED}`], folder: "out", format: "sparsify" },
   ]);

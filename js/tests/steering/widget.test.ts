@@ -47,11 +47,9 @@ describe("features", () => {
     const shown = show({ rows: ONE });
     const { user, model, page } = shown;
     const box = page.getByRole("textbox", { name: "Strength value of feature 7451" }) as HTMLInputElement;
-    await user.clear(box);
-    await user.type(box, "−0.5");
+    await user.retype(box, "−0.5");
     await until(() => model.state.rows[0]?.strength === -0.5);
-    await user.clear(box);
-    await user.type(box, "much");
+    await user.retype(box, "much");
     expect(box.getAttribute("aria-invalid")).toBe("true");
     await user.tab();
     expect(box.value).toBe("−0.5");
@@ -199,8 +197,7 @@ describe("writing", () => {
     expect(prompt.value).toBe(PROMPT);
     await user.type(prompt, " sea");
     const tokens = page.getByRole("textbox", { name: "New tokens" });
-    await user.clear(tokens);
-    await user.type(tokens, "40");
+    await user.retype(tokens, "40");
     const stop = page.getByRole("button", { name: "Stop" });
     expect(stop.getAttribute("aria-disabled")).toBe("true");
     await user.click(page.getByRole("button", { name: "Generate" }));
@@ -235,14 +232,12 @@ describe("writing", () => {
   it("refuses fields with their names, and goes to the first of them", async () => {
     const { page, user, model } = show({ rows: ONE });
     const top = page.getByRole("textbox", { name: "Top-p" });
-    await user.clear(top);
-    await user.type(top, "2");
+    await user.retype(top, "2");
     expect(page.getByRole("alert").textContent).toContain("Top-p: Enter a number above 0, at most 1.");
     await user.click(page.getByRole("button", { name: "Generate" }));
     expect(document.activeElement).toBe(top);
     expect(sent(model, "steering_generate")).toEqual([]);
-    await user.clear(top);
-    await user.type(top, "0.9");
+    await user.retype(top, "0.9");
     await user.type(page.getByRole("textbox", { name: "Prompt" }), "{Control>}{Enter}{/Control}");
     await until(() => sent(model, "steering_generate").length === 1);
     expect(model.state.settings.top_p).toBe(0.9);
@@ -285,12 +280,10 @@ describe("the sweep", () => {
     const { page, user, model } = show();
     const strengths = page.getByRole("textbox", { name: "Strengths" }) as HTMLInputElement;
     expect(strengths.value).toBe("−4 −2 0 2 4");
-    await user.clear(strengths);
-    await user.type(strengths, "-4 x");
+    await user.retype(strengths, "-4 x");
     await user.click(page.getByRole("button", { name: "Run sweep" }));
     expect(document.activeElement).toBe(strengths);
-    await user.clear(strengths);
-    await user.type(strengths, "-4 −2 0 2 4");
+    await user.retype(strengths, "-4 −2 0 2 4");
     await user.selectOptions(
       page.getByRole("combobox", { name: "Feature to sweep" }),
       "7451 ships and sailing vessels",

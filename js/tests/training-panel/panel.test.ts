@@ -218,8 +218,7 @@ describe("actions", () => {
     await view.user.keyboard("r{Enter}");
     const input = view.page.getByRole("textbox", { name: "New name of run" });
     expect(document.activeElement).toBe(input);
-    await view.user.clear(input);
-    await view.user.type(input, "better{Enter}");
+    await view.user.retype(input, "better{Enter}");
     expect(sent(view.model, "rename")).toMatchObject([{ training_id: "train_run", name: "better" }]);
     await waitFor(() => expect(view.page.getByRole("listitem", { name: "better" })).toBeTruthy());
   });

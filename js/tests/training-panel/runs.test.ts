@@ -201,8 +201,7 @@ describe("more actions of a group", () => {
     const { page, model, user, group } = await opened("Rename");
     const box = group.getByRole("textbox", { name: `New name of ${name}` });
     expect(document.activeElement).toBe(box);
-    await user.clear(box);
-    await user.type(box, "three layers{Enter}");
+    await user.retype(box, "three layers{Enter}");
     expect(sent(model, "rename_group")).toMatchObject([{ group_id: "group_1", name: "three layers" }]);
     await waitFor(() => expect(page.getByRole("listitem", { name: "three layers" })).toBeTruthy());
   });
@@ -416,12 +415,10 @@ describe("checkpoints and advice", () => {
     await user.click(page.getByRole("button", { name: "Train longer" }));
     const field = page.getByRole("textbox", { name: "Tokens in all" }) as HTMLInputElement;
     expect(field.value).toBe("4,000,000");
-    await user.clear(field);
-    await user.type(field, "1M{Enter}");
+    await user.retype(field, "1M{Enter}");
     expect(field.getAttribute("aria-invalid")).toBe("true");
     expect(page.getByText("It has seen so many already. Enter more than 2,000,000.")).toBeTruthy();
-    await user.clear(field);
-    await user.type(field, "3M{Enter}");
+    await user.retype(field, "3M{Enter}");
     expect(sent(model, "train_longer")).toMatchObject([{ tokens: 3_000_000 }]);
     const name = "demo-l2-topk-k24-longer";
     await waitFor(() => expect(document.activeElement?.getAttribute("aria-label")).toBe(name));

@@ -115,8 +115,7 @@ describe("saving a template", () => {
     const { page, model, user } = show(fullState());
     await user.click(page.getByRole("button", { name: "New training" }));
     const k = await waitFor(() => page.getByRole("textbox", { name: "Active latents (k)" }));
-    await user.clear(k);
-    await user.type(k, "40");
+    await user.retype(k, "40");
     await user.click(page.getByRole("button", { name: "Save as template" }));
     const group = within(page.getByRole("group", { name: "Save as template" }));
     const name = group.getByRole("textbox", { name: "Name of the template" });
@@ -126,8 +125,7 @@ describe("saving a template", () => {
       where: "name",
       hint: "Choose another name, or replace it.",
     });
-    await user.clear(name);
-    await user.type(name, "mine{Enter}");
+    await user.retype(name, "mine{Enter}");
     await waitFor(() => expect(group.getByRole("alert").textContent).toContain("There is a template 'mine'."));
     expect(sent(model, "create")).toEqual([]); // Enter saves, it does not start
     await user.click(group.getByRole("button", { name: "Replace it" }));
