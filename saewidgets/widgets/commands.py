@@ -68,10 +68,6 @@ class Command:
         return typing.get_type_hints(self._method, include_extras=True)
 
     @cached_property
-    def buffers(self) -> int:
-        return int("buffer" in self._hints)
-
-    @cached_property
     def arguments(self) -> type[BaseModel]:
         """The arguments as a model. Those that are left out are left to the method's own defaults."""
         fields: dict[str, Any] = {}
@@ -105,8 +101,9 @@ class Command:
             raise MessageError(f"The command {self.kind!r} is malformed: {what}.", where=place or None) from None
         given = {name: getattr(found, name) for name in found.model_fields_set}
         views = [memoryview(buffer).cast("B") for buffer in buffers or ()]
-        if len(views) != self.buffers:
-            raise MessageError(f"The command {self.kind!r} came with {len(views)} buffers, not {self.buffers}.")
+        wanted = int("buffer" in self._hints)
+        if len(views) != wanted:
+            raise MessageError(f"The command {self.kind!r} came with {len(views)} buffers, not {wanted}.")
         if any(view.nbytes > BUFFER_LIMIT for view in views):
             raise MessageError(f"A buffer of the command {self.kind!r} is larger than {BUFFER_LIMIT:,} bytes.")
         return {**given, "buffer": views[0]} if views else given

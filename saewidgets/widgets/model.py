@@ -132,8 +132,3 @@ def name_of_workspace(workspace: Workspace) -> str:
     The state is saved with the notebook, and no folder of this machine goes there.
     """
     return "" if workspace.is_default else "ws"
-
-
-def code_of(workspace: Workspace) -> str:
-    """What a widget over this workspace is given in code: ``sw.Workspace('/path')``; ``""`` for the default one."""
-    return "" if workspace.is_default else f"sw.Workspace({str(workspace.folder)!r})"

@@ -20,11 +20,6 @@ _LONGEST = 3.0  # … but not of more seconds than this
 _PULLED: WeakSet[Publisher] = WeakSet()
 
 
-def in_colab() -> bool:
-    """Is this kernel one of Google Colab's?"""
-    return "google.colab.output" in sys.modules
-
-
 def publish_wanted() -> None:
     """A page asks something and waits: publish now what could not be pushed to it."""
     for publisher in list(_PULLED):
@@ -61,7 +56,7 @@ class Publisher:
         self._wanted = self._urgent = self._closed = False
         self._rests_until = 0.0
         self._thread = threading.Thread(target=self._run, name=f"saewidgets-{name}", daemon=True)
-        if in_colab():
+        if "google.colab.output" in sys.modules:
             _PULLED.add(self)
         else:
             self._thread.start()

@@ -199,11 +199,6 @@ class Plot:
                 with scale.hold_sync():
                     scale.min, scale.max = wanted[2 * number : 2 * number + 2]
 
-    def drop(self, *widgets: Any) -> None:
-        for widget in widgets:
-            self._owned.remove(widget)
-            widget.close()
-
     def close(self) -> None:
         for scale in self.scales:
             scale.unobserve_all()
@@ -264,7 +259,9 @@ class Chart(Plot):
             self._figure.marks = []
             self.draw_axes(self._x, self.y)
             self._figure.scale_y = self.y
-        self.drop(*old)
+        for widget in old:
+            self._owned.remove(widget)
+            widget.close()
 
     def _slot(self, number: int) -> Slot:
         if number not in self._slots:

@@ -138,7 +138,8 @@ class ParetoChart(Plot):
             box = (left, middle - LINE / 2, left + CHARACTER * len(point.label), middle + LINE / 2)
             inside = box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height
             others = [other for i, boxes in taken.items() for other in boxes if i != point.id]
-            if point.label and inside and not any(_overlap(box, other) for other in others):
+            free = all(box[0] >= o[2] or o[0] >= box[2] or box[1] >= o[3] or o[1] >= box[3] for o in others)
+            if point.label and inside and free:
                 taken[point.id].append(box)
                 found.append(point)
         return found
@@ -211,10 +212,6 @@ def _kinds(state: CompareState) -> dict[str, str]:
 def _above(state: CompareState) -> int:
     """Pixels down to a label: on the side of the line where there is room, as quality grows with L0."""
     return ABOVE if HIGHER_IS_BETTER[state.y_axis] else -ABOVE
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _outside(point: ParetoPoint, y_axis: YAxis) -> bool:

@@ -63,7 +63,7 @@ from saewidgets.widgets.messages.features import (
     Written,
 )
 from saewidgets.widgets.messages.wire import Index, Note
-from saewidgets.widgets.model import code_of, error_note
+from saewidgets.widgets.model import error_note
 from saewidgets.widgets.sae_browser.state import facets_of
 from saewidgets.widgets.values import NAME_LENGTH, finite, path_from, shorten
 
@@ -257,8 +257,9 @@ class ViewerCommands(Commands):
         record = self._feature(extraction_id, index)
         feature = self._features.feature(record.id, index)
         data = self._features.data(record.id, index)
-        code, view = code_of(self._workspace), {"extraction_id": record.id, "feature": index}
-        link = f"import saewidgets as sw\n\nsw.ExtractionViewer({f'{code}, ' if code else ''}view={view!r})"
+        ws, view = self._workspace, {"extraction_id": record.id, "feature": index}
+        where = "" if ws.is_default else f"sw.Workspace({str(ws.folder)!r}), "
+        link = f"import saewidgets as sw\n\nsw.ExtractionViewer({where}view={view!r})"
         return feature_page(record, self._arrays(record).manifest, data, feature, link)
 
     @slow_command

@@ -88,18 +88,11 @@ def test_a_config_that_is_too_long_is_cut_and_says_so() -> None:
     assert shown == {"first": 1, "…": "2 more settings are not shown"}
 
 
-@pytest.mark.parametrize(
-    ("model", "label"),
-    [
-        ("google/gemma-2-2b", "Gemma 2 2B, pretrained"),
-        ("google/gemma-2-9b-it", "Gemma 2 9B, instruction-tuned"),
-        ("google/gemma-3-270m", "Gemma 3 270M, pretrained"),
-        ("google/gemma-3-1b-pt", "Gemma 3 1B, pretrained"),
-        ("something else", "something else"),
-    ],
-)
-def test_releases_have_names(model: str, label: str) -> None:
-    assert words.release_label(model) == label
+def test_releases_have_names() -> None:
+    models = ("google/gemma-2-2b", "google/gemma-2-9b-it", "google/gemma-3-270m", "something else")
+    assert [words.release_label(model) for model in models] == [
+        "Gemma 2 2B, pretrained", "Gemma 2 9B, instruction-tuned", "Gemma 3 270M, pretrained", "something else",
+    ]  # fmt: skip
 
 
 def test_a_release_is_the_gemma_scope_repositories_of_one_model() -> None:
