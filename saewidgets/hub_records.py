@@ -22,11 +22,8 @@ class RepoInfo:
     """A repository at one revision.
 
     Attributes:
-        repo_id: ``owner/name``.
         revision: the commit (40 hexadecimal digits) that the asked revision stands for now.
         gated: ``False``, ``"auto"`` or ``"manual"``.
-        base_models: models named by its card.
-        size_bytes: all files.
         from_cache: the hub was not asked (offline mode): commit, files and size are those that the cache of this
             machine has; what the card says is not known.
     """

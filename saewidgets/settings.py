@@ -9,8 +9,12 @@ import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +107,20 @@ def resolve_device(name: str, where: str = "device") -> str:
             f"There is no device {name!r} on this machine.", where=where, hint=f"Use one of: {', '.join(present)}."
         )
     return name
+
+
+def device_here(device: Any) -> torch.device:
+    """`device` as torch has it. Raises `ConfigError` if this machine has no such device."""
+    import torch  # seconds to import: only when a device is really needed
+
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        # torch's own reason begins its message, pages of advice follow
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"There is no device {str(device)[:100]!r} here ({reason.rstrip('.')}).", where="device",
+            hint='Use "cpu", or an accelerator of this machine: "cuda", "cuda:1", "mps".',
+        ) from error
+    return found

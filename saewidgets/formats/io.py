@@ -14,13 +14,14 @@ from safetensors.torch import save_file
 
 from saewidgets.config import arguments
 from saewidgets.durable import OccupiedError, whole_folder
-from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
+from saewidgets.errors import FormatError, SAEWidgetsError, StorageError
 from saewidgets.formats import registry, saelens
 from saewidgets.formats.format import Description, Format, Part, Saved
 from saewidgets.formats.registry import locate
 from saewidgets.formats.source import FolderSource, Source, read_json, read_yaml
 from saewidgets.formats.tensors import check_finite
 from saewidgets.sae import SAE
+from saewidgets.settings import device_here
 
 
 def load_sae(
@@ -31,26 +32,11 @@ def load_sae(
     apply_b_dec_to_input: bool | None = None,
 ) -> SAE:
     """The SAE at `path`, frozen and ready for inference. `saewidgets.load_sae` says the rest."""
-    where = checked_device(device)
+    where = device_here(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         arguments.refuse(dtype, "dtype", "a floating-point number format", "Use torch.float32, for example, or None.")
     found = locate(path)
     return found.format.load(found.path, device=where, dtype=dtype, **found.format.answers(apply_b_dec_to_input))
-
-
-def checked_device(device: Any) -> torch.device:
-    """`device` as torch has it. Raises `ConfigError` if this machine has no such device."""
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
-        # torch's own reason begins its message, pages of advice follow
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise ConfigError(
-            f"There is no device {arguments.shown(device)} here ({reason.rstrip('.')}).", where="device",
-            hint='Use "cpu", or an accelerator of this machine: "cuda", "cuda:1", "mps".',
-        ) from error
-    return found
 
 
 def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:

@@ -200,61 +200,48 @@ class _Scaler:
     """What is to be folded: a factor, or the whitening of a file with this header."""
 
     file: str
-    factor: float | None = None
+    factor: float | None
     header: Header | None = None
 
     def fold(self, tensors: dict[str, Tensor], source: Source, *, centred: bool) -> None:
         """Let the SAE of `tensors` take raw activations, in place; `centred` is its `apply_b_dec_to_input`."""
-        if self.header is not None:
-            assert isinstance(source, FolderSource)
+        if self.header is not None and isinstance(source, FolderSource):
             maps = read_tensors(source.path(self.file), self.header, dtype=torch.float64)
             fold_whitening(tensors, Whitening.of_tensors(maps), centred=centred)
-            return
-        assert self.factor is not None
-        if "W_enc" in tensors:
-            tensors["W_enc"].mul_(self.factor)
-            tensors["W_dec"].div_(self.factor)
-        tensors["b_dec"].div_(self.factor)  # a tied encoder stays; its latents shrink with the input
+        elif self.factor is not None:
+            if "W_enc" in tensors:
+                tensors["W_enc"].mul_(self.factor)
+                tensors["W_dec"].div_(self.factor)
+            tensors["b_dec"].div_(self.factor)  # a tied encoder stays; its latents shrink with the input
 
 
 def _read_scaler(source: Source, file: _File, architecture: str) -> _Scaler | None:
     """What is still to be folded. Raises `FormatError` where it is missing, contradicts cfg.json or cannot be."""
-    where, present = f"{source.label}/{_SCALER_FILE}", source.files()
-    scale = _ScalerFile(scaling_factor=None)
+    present, normalize, d_in = source.files(), file.normalize_activations, file.d_in
+    scale, whitened = _ScalerFile(scaling_factor=None), normalize == "covariance_whitening"
     if _SCALER_FILE in present:
-        scale = checked(_ScalerFile, read_json(source, _SCALER_FILE), where)
-    if file.normalize_activations == "covariance_whitening":
-        if _WHITENING_FILE not in present or not scale.has_whitening:
-            raise FormatError(
-                f"The SAE was trained on whitened activations; {_WHITENING_FILE}, without which it cannot be used on "
-                "raw ones, is missing.",
-                where=f"{source.label}/{CONFIG_FILE}: normalize_activations",
-                hint="Take the final output of the training or a checkpoint with all its files.",
-            )
-        header, d_in = read_header(source, _WHITENING_FILE), file.d_in
-        header.require({"mean": (d_in,), "matrix": (d_in, d_in), "inverse_matrix": (d_in, d_in)})
-        scaler = _Scaler(_WHITENING_FILE, header=header)
-    elif scale.scaling_factor is None:
+        scale = checked(_ScalerFile, read_json(source, _SCALER_FILE), f"{source.label}/{_SCALER_FILE}")
+    if not whitened and scale.scaling_factor is None:
         return None
-    elif file.normalize_activations != "expected_average_only_in":
-        raise FormatError(
-            f"There is a factor {scale.scaling_factor:g} for the activations, but normalize_activations is "
-            f"{file.normalize_activations!r}.",
-            where=f"{where}: scaling_factor", hint="These files belong to different checkpoints.",
-        )
-    else:
-        scaler = _Scaler(_SCALER_FILE, scale.scaling_factor)
-    if architecture == "temporal" or "transcoder" in architecture:
-        raise FormatError(
-            f"A scale of training cannot be folded into a {architecture} SAE.", where=f"{source.label}/{scaler.file}",
-            hint="Open it in sae-lens.",
-        )
-    if scaler.header is not None and architecture == "matching_pursuit":
-        raise FormatError(
-            "Whitening cannot be folded into a matching_pursuit SAE, whose encoder is its decoder.",
-            where=f"{source.label}/{scaler.file}",
-        )
-    return scaler
+    name, tied = _WHITENING_FILE if whitened else _SCALER_FILE, architecture == "matching_pursuit"
+    missing = whitened and (_WHITENING_FILE not in present or not scale.has_whitening)
+    raw = f"The SAE was trained on whitened activations; {_WHITENING_FILE}, which raw ones need, is missing."
+    contradiction = f"There is a factor for the activations, but normalize_activations is {normalize!r}."
+    for wrong, where, what, hint in (
+        (missing, f"{CONFIG_FILE}: normalize_activations", raw, "Take the final output, or all files."),
+        (not whitened and normalize != "expected_average_only_in", f"{name}: scaling_factor", contradiction,
+         "These files belong to different checkpoints."),
+        (architecture == "temporal" or "transcoder" in architecture, name,
+         f"A scale of training cannot be folded into a {architecture} SAE.", "Open it in sae-lens."),
+        (whitened and tied, name, "Whitening cannot be folded into an SAE whose encoder is its decoder.", None),
+    ):
+        if wrong:
+            raise FormatError(what, where=f"{source.label}/{where}", hint=hint)
+    if not whitened:
+        return _Scaler(name, scale.scaling_factor)
+    header = read_header(source, name)
+    header.require({"mean": (d_in,), "matrix": (d_in, d_in), "inverse_matrix": (d_in, d_in)})
+    return _Scaler(name, None, header)
 
 
 # --- Reading ---------------------------------------------------------------------------------------------------------

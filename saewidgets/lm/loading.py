@@ -40,6 +40,7 @@ from saewidgets.lm.model_config import (
     transformers,
 )
 from saewidgets.lm.remote_code import may_run_code
+from saewidgets.settings import device_here
 
 Tell = Callable[[str], object]
 
@@ -140,7 +141,7 @@ def load_model(
         raise ConfigError(f"{dtype!r} is not a number format.", where="model_dtype", hint=f"Use {', '.join(DTYPES)}.")
     if not name_or_path.strip():
         raise ConfigError("The name of the model is empty.", where="model", hint="Give a Hugging Face id or a folder.")
-    place = _device(device)
+    place = device_here(device)
     source, common = _source(name_or_path, revision, tell)
     common["trust_remote_code"] = trust_remote_code or common["trust_remote_code"]
     if tell is not None and not is_local(name_or_path):
@@ -162,17 +163,6 @@ def auto_class(config: Any) -> Any:
         return library.AutoModelForCausalLM
     masked = any(str(name).endswith("ForMaskedLM") for name in config.architectures or ())
     return library.AutoModelForMaskedLM if masked else library.AutoModel
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:  # unknown words, no such number, no CUDA in this torch
-        raise ConfigError(
-            f"There is no device {name!r} on this machine.", where="device", hint='Use "cpu", or "cuda:0" with a GPU.'
-        ) from error
-    return device
 
 
 def _source(name: str, revision: str | None, tell: Tell | None = None) -> tuple[str, dict[str, Any]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save
 
 LFS = (".safetensors", ".npz", ".pt", ".pth", ".bin", ".parquet")
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -71,15 +71,7 @@ class Repo:
 
 
 def safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:
-    header, parts, end = {}, [], 0
-    for name, array in tensors.items():
-        raw = np.ascontiguousarray(array).tobytes()
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [end, end + len(raw)]}
-        parts.append(raw)
-        end += len(raw)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + b"".join(parts)
+    return save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
 
 
 def npz(tensors: Mapping[str, np.ndarray]) -> bytes:
