@@ -59,8 +59,7 @@ EffectsOf = Callable[[int], Effects]
 def computed_effects(sae: SAE, head: Unembedding, text: TokenText, n: int = 10) -> EffectsOf:
     """Effects computed when they are asked for, the `n` strongest on either side: one product with the unembedding.
 
-    Raises:
-        ConfigError: when asked, where the SAE's output is no vector of the model's residual stream.
+    Raises `ConfigError` when asked, where the SAE's output is no vector of the model's residual stream.
     """
 
     def effects(index: int) -> Effects:
@@ -101,14 +100,8 @@ def stored_effects(store: Store) -> EffectsOf | None:
 def logit_tables(sae: SAE, head: Unembedding, begin: int = 0) -> Iterator[tuple[slice, dict[str, npt.NDArray[Any]]]]:
     """The tokens that every latent from `begin` on promotes and suppresses most, a few latents at a time.
 
+    Yields which latents (they come in order), and of those the arrays of `layout.LOGIT_ARRAYS`, ``[latents, 10]``.
     However many latents and tokens there are, memory holds the changes of about eight million logits.
-
-    Yields:
-        Which latents (they come in order), and of those the arrays of `layout.LOGIT_ARRAYS`, ``[latents, 10]``.
-
-    Raises:
-        ConfigError: the SAE's output is no vector of this model's residual stream, or the effects of a latent are no
-            finite numbers.
     """
     vocabulary = head.weight.shape[0]
     n = min(LOGIT_TOKENS, vocabulary)

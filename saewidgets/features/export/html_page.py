@@ -74,8 +74,7 @@ def export_html(
 
     Raises:
         ConfigError: no feature, an unknown one, or too many.
-        NotFoundError: the text that was read is gone.
-        StorageError: the file cannot be written.
+        NotFoundError, StorageError: the text that was read is gone, the file cannot be written.
     """
     chosen = selected(store, indices)
     if len(chosen) > MOST:

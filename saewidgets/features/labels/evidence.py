@@ -121,12 +121,8 @@ def shown_examples(evidence: FeatureEvidence, n: int, sampling: Sampling = "mixe
     """The windows that a label is made from: at most `n`, the largest activations first.
 
     They are about half of all; the others, from other documents, are left for judging (`held_out`), so that a label is
-    not tested on what it was made from. With a single document there is nothing to leave.
-
-    Args:
-        evidence: of the latent.
-        n: how many at most.
-        sampling: ``top``: the largest activations; ``intervals``: evenly over all activations; ``mixed``: half of each.
+    not tested on what it was made from. With a single document there is nothing to leave. `sampling` takes the ``top``
+    activations, or evenly from all ``intervals`` of them; ``mixed``: half of each.
     """
     windows = _halves(evidence)[0]
     if sampling == "top" or len(windows) <= n:

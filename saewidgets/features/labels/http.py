@@ -41,13 +41,9 @@ def redacted(text: str, secret: str | None = None) -> str:
 
 
 class RequestError(SAEWidgetsError):
-    """A server did not give what was asked for.
+    """A server did not give what was asked for; `said` is what it says, without keys, `wait` for how many seconds.
 
-    Attributes:
-        kind: ``refused`` (with its `status`), ``busy``, ``failed``, ``timeout``, or ``answer``: not what was expected.
-        said: what the server says, without keys.
-        no_money: it says that the account has none left.
-        wait: seconds that it asks to wait, if it does.
+    `kind` is ``refused`` (with its `status`), ``busy``, ``failed``, ``timeout``, or ``answer``: not what was expected.
     """
 
     def __init__(

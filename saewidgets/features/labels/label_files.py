@@ -78,17 +78,8 @@ def read_labels(
     """Labels from a ``.csv`` or ``.jsonl`` table, or from Neuronpedia's export: its folder, or a file of it.
 
     In a table the columns ``index`` and ``text`` are enough; where it does not say whose labels they are, they count as
-    imported. Labels of an export have to be of one source.
-
-    Args:
-        path: a file (``.jsonl`` also gzipped), or the folder that holds the ``batch-….jsonl.gz``.
-        d_sae: latents of the SAE that they are for; None: not checked.
-        on_error: ``raise``: nothing is taken if a line is wrong; ``skip``: such lines are left out and listed. None:
-            the former for a table, the latter for an export.
-
-    Raises:
-        NotFoundError: there is no such file, or the folder has no batches.
-        FormatError: a file is damaged, a line is wrong (lines and fields are named), or the labels are of another SAE.
+    imported. Labels of an export have to be of one source. Arguments and errors: as of `ws.features.import_labels`;
+    without `d_sae` the width of the SAE is not checked.
     """
     place = Path(path)
     files = _batches(place) if place.is_dir() else [place]
@@ -370,16 +361,8 @@ def fetch_neuronpedia(
 ) -> Imported:
     """All labels of a source from its published export files, those of several explaining models if there are any.
 
-    Args:
-        model_id, source_id: Neuronpedia's names, as in the address of a feature.
-        d_sae, on_error: as of `read_labels`.
-        url: of the bucket with the files.
-        sleep: how to wait for a server that is busy.
-
-    Raises:
-        NotFoundError: there are no export files of that source.
-        FormatError: as `read_labels`.
-        RequestError: the bucket does not answer, or not as expected.
+    The names are Neuronpedia's, as in the address of a feature; `url` is that of the bucket with the files. Raises as
+    `read_labels`, and `RequestError`: the bucket does not answer, or not as expected.
     """
     for name, where in ((model_id, "model_id"), (source_id, "source_id")):
         if not _ID.fullmatch(name) or ".." in name:

@@ -59,23 +59,13 @@ class Notes:
 
 
 def find(
-    store: Store | None, notes: Notes, *, search: str = "", show: Show = "all",
-    sort: Sort = "index", descending: bool = False,
+    store: Store | None, notes: Notes, *, search: str = "", show: Show = "all", sort: Sort = "index",
+    descending: bool = False,
 ) -> npt.NDArray[np.int64]:
-    """The latents that match, in the order asked for.
+    """The latents that match, in order; without a store they are those of which something is said.
 
-    Args:
-        store: the extraction; None finds those of which something was said.
-        notes: what is known besides.
-        search: found in labels and in the three commonest top tokens, whatever the case; all of its words have to be in
-            the label, or all of it in one token. A number also finds the latent of that index.
-        show: which ones: ``dead`` did not fire, ``dense`` fired on more than 1 % of the tokens.
-        sort: ties go to the lower index. Latents without a label or score come last in either direction.
-        descending: the largest first.
-
-    Raises:
-        ConfigError: `show` or `sort` has no such value.
-        StateError: it asks for numbers, and there is no store.
+    A search is found in labels (all of its words) and in the three commonest top tokens (all of it in one), whatever
+    the case; a number also finds the latent of that index. Latents without a label or score come last either way.
     """
     for name, value, choices in (("show", show, get_args(Show)), ("sort", sort, get_args(Sort))):
         if value not in choices:
