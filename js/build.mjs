@@ -34,10 +34,7 @@ const bundle = {
 const styles = { ...bundle, entryPoints: { saewidgets: join(here, "src/styles/index.css") } };
 const demo = {
   ...common,
-  entryPoints: {
-    demo: join(here, "demo/demo.ts"),
-    style: join(here, "src/styles/index.css"),
-  },
+  entryPoints: { demo: join(here, "demo/demo.ts"), style: join(here, "src/styles/index.css") },
   outdir: join(here, "demo/dist"),
   sourcemap: "inline",
 };

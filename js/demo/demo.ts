@@ -52,9 +52,7 @@ function download(repository = `${hub.PYTHIA}@main`, options: hub.HubOptions = {
   return new hub.FakeHub(state, { listings, ...options });
 }
 
-const lacking = (_: string, device: string) => ({
-  warnings: device === "cpu" ? [hub.DISK] : [hub.MEMORY, hub.DISK],
-});
+const lacking = (_: string, device: string) => ({ warnings: device === "cpu" ? [hub.DISK] : [hub.MEMORY, hub.DISK] });
 
 // ------------------------------------------------------------------------------------------------ features
 

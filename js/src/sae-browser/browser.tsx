@@ -286,10 +286,7 @@ function Matches({ matches, data }: { matches: readonly LatentMatch[]; data: Sae
             { head: "", class: "bar-cell" },
           ],
         ]}
-        rows={matches.map(({ a, b, cosine }) => ({
-          key: `${a}-${b}`,
-          cells: [a, b, cosine.toFixed(3), bar(cosine)],
-        }))}
+        rows={matches.map(({ a, b, cosine }) => ({ key: `${a}-${b}`, cells: [a, b, cosine.toFixed(3), bar(cosine)] }))}
       />
     </div>
   );

@@ -45,10 +45,7 @@ export function overOf(hooks: readonly string[], outputs: readonly string[]): Se
     return { over: null, outputs: [], error: { field: "hook_name_out", text } };
   }
   const each = outputs.length > 1 ? [...outputs] : moved(outputs[0] ?? "", hooks);
-  return {
-    over: { "hook_name, hook_name_out": hooks.map((hook, i) => [hook, each[i] ?? ""]) },
-    outputs: each,
-  };
+  return { over: { "hook_name, hook_name_out": hooks.map((hook, i) => [hook, each[i] ?? ""]) }, outputs: each };
 }
 
 /** The output for each hook name: as many layers away from it as the one that is given is from the first. */

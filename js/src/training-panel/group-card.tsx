@@ -118,9 +118,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
       {hasProgressBar(group) && <Progress label={`Progress of ${name}`} fraction={group.fraction} status={status} />}
       <Facts
         of={[
-          ...progressLine(group, {
-            live: store.link.value === "live",
-          }),
+          ...progressLine(group, { live: store.link.value === "live" }),
           groups.forwardWords(status, members.length, group.stored),
           `tiles: lowest to highest of ${groups.tiledBy(members).length}`,
         ]}

@@ -131,9 +131,7 @@ describe("the list of extractions", () => {
       "resume",
       "cancel",
     ]);
-    view.model.setState({
-      cards: CARDS.map((one) => (one.name === GEMMA ? { ...one, has_logits: true } : one)),
-    });
+    view.model.setState({ cards: CARDS.map((one) => (one.name === GEMMA ? { ...one, has_logits: true } : one)) });
     await waitFor(() => expect(card(view, GEMMA).getByText("all logit effects")).toBeTruthy());
     await view.user.click(card(view, GEMMA).getByRole("button", { name: `More actions: ${GEMMA}` }));
     expect(card(view, GEMMA).queryByRole("menuitem", { name: "Compute all logits" })).toBeNull();

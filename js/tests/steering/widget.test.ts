@@ -206,10 +206,7 @@ describe("writing", () => {
     expect(kinds.lastIndexOf("steering_edit")).toBeLessThan(kinds.indexOf("steering_generate"));
     expect(model.state.settings).toMatchObject({ prompt: `${PROMPT} sea`, new_tokens: 40 });
     model.setState({
-      run: {
-        ...model.state.run,
-        texts: [{ run: "baseline", strength: null, tokens: 3, text: " village and sat" }],
-      },
+      run: { ...model.state.run, texts: [{ run: "baseline", strength: null, tokens: 3, text: " village and sat" }] },
     });
     const baseline = await page.findByRole("region", { name: "Baseline" });
     await waitFor(() => expect(baseline.textContent).toContain("village and sat"));

@@ -165,9 +165,7 @@ describe("errors of the hook name", () => {
     expect(form.placeHookError(hook, values)).toEqual({ layer: "There is no layer 99." });
     expect(
       form.placeHookError({ ...hook, layer: "Enter the number of a layer, or several: 4, 6, 8 or 0-3." }, values),
-    ).toEqual({
-      layer: "Enter the number of a layer, or several: 4, 6, 8 or 0-3.",
-    });
+    ).toEqual({ layer: "Enter the number of a layer, or several: 4, 6, 8 or 0-3." });
   });
   it("stay where the name was typed", () => {
     const values = form.change(start(), "hook_name", "blocks.6.odd");
