@@ -117,10 +117,12 @@ def device_here(device: Any) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        from saewidgets.config.arguments import shown  # pydantic: settings alone need none
+
         # torch's own reason begins its message, pages of advice follow
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ConfigError(
-            f"There is no device {str(device)[:100]!r} here ({reason.rstrip('.')}).", where="device",
+            f"There is no device {shown(device)} here ({reason.rstrip('.')}).", where="device",
             hint='Use "cpu", or an accelerator of this machine: "cuda", "cuda:1", "mps".',
         ) from error
     return found
