@@ -103,7 +103,7 @@ def same(a: dict[str, npt.NDArray[Any]], b: dict[str, npt.NDArray[Any]]) -> bool
     return a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 10_000), cuts=st.lists(st.integers(1, 22), max_size=6), k=st.sampled_from([1, 2, 5, 40]),
     per_document=st.sampled_from([1, 2, 3, 50]), per_interval=st.sampled_from([0, 1, 3]),
