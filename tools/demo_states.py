@@ -85,12 +85,11 @@ def features(ws: sw.Workspace) -> dict[str, Any]:
     saes = ask(part, "list_saes", source=None, model=None, search="")
     sae = saes["rows"][0]["id"]
     form = ask(part, "extraction_form", sae_id=sae, extraction_id=None)
-    values = {field["name"]: field["value"] for field in form["fields"]}
     found = {
         "state": dict(part.state),
         "saes": saes,
         "form": form,
-        "check": ask(part, "check_extraction", sae_id=sae, values=values),
+        "check": ask(part, "check_extraction", sae_id=sae, values={"corpus": "demo"}),
         "page": ask(part, "open_feature", **of),
         "logits": ask(part, "feature_logits", **of),
         "relations": ask(part, "feature_relations", **of),

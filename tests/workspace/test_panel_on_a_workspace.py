@@ -42,7 +42,7 @@ def test_a_group_from_its_cards_to_its_end(ws: Workspace, pair: TrainingGroup) -
     compare = model.state().compare
     assert compare is not None
     assert len(compare.points) == 2
-    differing = [row.label for row in runs.comparison(training_ids=ids).rows if row.differs]
+    differing = [row.label for row in runs.comparison(training_ids=ids) if row.differs]
     assert differing == ["Active latents (k)"]
 
     details = panel_commands(model).details(training_id=ids[0])
