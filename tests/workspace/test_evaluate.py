@@ -23,7 +23,6 @@ from saewidgets.sae import SAE, inference_sae
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from tests.conftest import TINY_TEXT
-from tests.workspace.test_arguments import WRONG
 
 TEXT = TextCorpus(strings=TINY_TEXT)
 HOOK = "blocks.0.hook_resid_post"
@@ -200,17 +199,9 @@ def test_said_clearly(
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("argument", list(inspect.signature(Workspace.evaluate).parameters)[1:])
-def test_what_cannot_be_an_argument_is_refused(ws: Workspace, run: Run, argument: str) -> None:
-    good: dict[str, Any] = {"what": run, "corpus": TEXT, "tokens": 32, "cross_entropy": False, "progress": False}
-    taken = {"cross_entropy", "mean_ablation", "progress", "exclude_special_tokens"}
-    for wrong in WRONG:
-        if wrong is None or (isinstance(wrong, bool) and argument in taken) or (type(wrong) is int and argument in (
-            "tokens", "context_size", "batch_size")):  # fmt: skip
-            continue
-        if wrong == "" and argument in ("hook_name", "hook_name_out", "seqpos_slice"):
-            continue  # as if it was left out
+def test_what_cannot_be_an_argument_is_refused_by_its_name(ws: Workspace, run: Run) -> None:
+    for argument in list(inspect.signature(Workspace.evaluate).parameters)[1:]:
         with pytest.raises(SAEWidgetsError) as caught:
-            ws.evaluate(**good | {argument: wrong})
-        if type(wrong) is object and isinstance(caught.value, ConfigError) and argument not in ("model", "tokenizer"):
-            assert argument in f"{caught.value.where} {caught.value.what}"
+            ws.evaluate(**{"what": run, "corpus": TEXT, "tokens": 32, "cross_entropy": False, argument: object()})
+        named = ("model", "tokenizer") if argument in ("model", "tokenizer") else (argument,)
+        assert any(name in str(caught.value) for name in named), str(caught.value)
