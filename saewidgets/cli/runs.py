@@ -214,6 +214,6 @@ def demo(
     if features:
         note("\nReading what the latents fire on")
         reading = workspace.read_features(run, n=10)
-    found = {"run": run.record, "evaluation": evaluation, "features": None if reading is None else list(reading)}
+    found = {"run": run.record, "evaluation": dict(evaluation), "features": None if reading is None else list(reading)}
     answer(found, *([] if reading is None else [f"\n{reading}"]))
     note(f"\nOpen it in JupyterLab: {command_line('lab')}")
