@@ -12,7 +12,7 @@ from saewidgets.errors import FormatError
 from saewidgets.hub.browse import preview, variants
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.transfer import download
-from tests.hub.repos import HOSTILE, Repo, as_json, below, npz, saelens_files, weights
+from tests.hub.repos import HOSTILE, Repo, below, npz, saelens_files, weights
 from tests.hub.server import Hub
 
 SAELENS = "jbloom/GPT2-Small-SAEs-Reformatted"
@@ -90,15 +90,9 @@ def test_weights_are_not_touched(hub: Hub, client: HubClient) -> None:
 
 
 def test_the_base_model_is_asked_about_once(hub: Hub, client: HubClient) -> None:
-    """Its name does not say whether it is gated; the pickled format leaves a request for it."""
-    config = {"trainer": {"dict_class": "AutoEncoderTopK", "activation_dim": 16, "dict_size": 64, "k": 4, "layer": 3,
-              "lm_name": "lab/unheard-of-model"}, "buffer": {"ctx_len": 128}}  # fmt: skip
-    pickle = hub.state.repos["canrager/lm_sae"].files["sweep/resid_post_layer_3/trainer_0/ae.pt"]
-    hub.state.add([Repo("lab/asks", below("trainer_0", {"ae.pt": pickle, "config.json": as_json(config)}))])
-    found = preview("lab/asks", client=client)
-    assert found.model == "lab/unheard-of-model"
-    assert found.gated_model is True
-    preview("lab/asks", client=client)
+    """Its name does not say whether it is gated."""
+    hub.state.add([_unheard_of({})])
+    assert [preview(f"lab/two/{path}", client=client).gated_model for path in "ab"] == [True, True]
     assert len(hub.requests("api/models/lab/unheard-of-model")) == 1
 
 

@@ -11,7 +11,7 @@ from saewidgets.hub.errors import NoSAEError
 from saewidgets.hub.reference import parse_reference
 from saewidgets.hub.repository import list_repository
 from saewidgets.hub.transfer import download
-from tests.hub.repos import HOSTILE, Repo, below, npz, saelens_files, weights
+from tests.hub.repos import Repo, below, npz, saelens_files, weights
 from tests.hub.server import Hub
 
 SAELENS = "jbloom/GPT2-Small-SAEs-Reformatted"
@@ -130,11 +130,6 @@ def test_states_of_a_training_are_not_needed(hub: Hub, client: HubClient) -> Non
     hub.state.add([Repo("lab/trained", below("a", files))])
     listing = list_repository(parse_reference("lab/trained"), client)
     assert set(needed_files(listing, "a", "saelens")) == set(saelens_files(0))
-
-
-def test_hostile_names_are_names(client: HubClient) -> None:
-    found = variants("lab/hostile", client=client)
-    assert {one.path for one in found} == {HOSTILE, "a b#c?d%2e"}
 
 
 @pytest.mark.parametrize(

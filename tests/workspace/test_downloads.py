@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +15,6 @@ from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs import Job, JobSettings
 from saewidgets.workspace import Workspace
-from tests.cli.conftest import child_environment
 from tests.hub.conftest import switch_offline
 from tests.hub.repos import TRACER, Repo, circuit_tracer
 from tests.hub.server import Hub
@@ -81,7 +77,7 @@ def test_what_the_files_leave_open_is_answered_with_the_download(
         ws.hub.download(SAELENS, FIRST, apply_b_dec_to_input=True)
 
 
-def test_from_a_repository_to_the_library(ws: Workspace, server: Hub, cache: Path) -> None:  # noqa: F811
+def test_from_a_repository_to_the_library(ws: Workspace, server: Hub) -> None:  # noqa: F811
     seen: list[Any] = []
     told: list[str | None] = []
     trainings: list[str | None] = []
@@ -105,7 +101,6 @@ def test_from_a_repository_to_the_library(ws: Workspace, server: Hub, cache: Pat
     payload = dict(record.payload)
     commit = server.state.repos[SAELENS].branches["main"]
     assert (payload["repo_id"], payload["revision"], payload["path"]) == (SAELENS, commit, FIRST)
-    assert [path.read_text() for path in cache.glob("*/refs/main")] == [commit], "other tools find it by its branch"
     assert (payload["name"], payload["format"], payload["token_given"]) == (
         f"GPT2-Small-SAEs-Reformatted-{FIRST}", "saelens", False,
     )
@@ -141,7 +136,8 @@ def test_the_same_again_is_the_one_that_is_there(ws: Workspace, server: Hub) -> 
     assert [path.name for path in (ws.folder / "saes").iterdir()] == [Path(sae.path).name]
 
 
-def test_formats_are_converted_where_that_is_possible(ws: Workspace) -> None:
+def test_formats_are_converted_where_that_is_possible(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    server.state.add([circuit_tracer()])
     scope = ws.saes.get(ws.hub.download(SCOPE, "layer_12/width_16k/average_l0_82").result(60))
     assert (scope.source, scope.format, scope.architecture) == ("gemma_scope", "saelens", "jumprelu")
     assert scope.name == "gemma-scope-2b-pt-res-l12-16k-l0-82"
@@ -152,7 +148,9 @@ def test_formats_are_converted_where_that_is_possible(ws: Workspace) -> None:
     assert (one_file.architecture, one_file.d_sae, one_file.layer) == ("topk", 32_768, 14)
     sparsify = ws.saes.get(ws.hub.download("EleutherAI/sae-pythia-70m-32k", "layers.2").result(60))
     assert (sparsify.format, sparsify.hook_name, sparsify.layer) == ("saelens", "blocks.2.hook_resid_post", 2)
-    for sae in (scope, one_file, sparsify):
+    tracer = ws.saes.get(ws.hub.download(TRACER, "layer_3.safetensors").result(60))  # what is beside it says the model
+    assert (tracer.model, tracer.hook_name, tracer.layer) == ("meta-llama/Llama-3.2-1B", "blocks.3.mlp.hook_in", 3)
+    for sae in (scope, one_file, sparsify, tracer):
         assert ws.saes.load(sae.id).d_sae == sae.d_sae
 
 
@@ -305,54 +303,20 @@ def test_a_token_goes_when_its_download_has_ended(ws: Workspace, server: Hub) ->
 def test_without_a_network_what_is_cached_comes_into_the_library(
     ws: Workspace, server: Hub, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:
-    first = ws.hub.download(SAELENS, FIRST).result(PATIENCE)
-    other = ws.hub.download(LARGE)
-    other.wait(PATIENCE)
-    server.fail("/api/", "hang", 0)
-    ws.hub.client().retries = 0
+    ws.saes.delete(ws.hub.download(SAELENS, FIRST).result(PATIENCE))
     ws.hub.refresh()
-    assert ws.hub.download(SAELENS, FIRST).result(PATIENCE) == first
-    ws.saes.delete(first)
-    record = ws.saes.get(ws.hub.download(SAELENS, FIRST).result(PATIENCE))
-    assert (record.repo_path, record.layer, record.model) == (FIRST, 0, "openai-community/gpt2")
     server.forget()
     switch_offline(monkeypatch, True)
-    ws.saes.delete(record.id)
-    assert ws.saes.get(ws.hub.download(SAELENS, FIRST).result(PATIENCE)).repo_path == FIRST
-    with pytest.raises(SAEWidgetsError, match="not in the cache of this machine either"):
-        ws.hub.download(SAELENS, "blocks.1.hook_resid_pre")
+    record = ws.saes.get(ws.hub.download(SAELENS, FIRST).result(PATIENCE))
+    assert (record.repo_path, record.layer, record.model) == (FIRST, 0, "openai-community/gpt2")
     assert server.requests() == []
 
 
-def test_waiting_for_another_try_is_in_the_record(ws: Workspace, server: Hub) -> None:  # noqa: F811
-    server.fail("storage.*sae_weights", "status", 503, times=1)
-    job = ws.hub.download(SAELENS, FIRST)
-    _wait_for(lambda: (job.progress is not None and job.progress.phase == "retrying") or job.status.is_final)
-    progress = job.progress
-    assert progress is not None
-    assert (progress.phase, progress.attempt) == ("retrying", 1)
-    assert job.wait(PATIENCE) is JobStatus.COMPLETED
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "words"),
-    [
-        ("status", 500, "trouble"),
-        ("cut", 1000, "connection"),
-        ("corrupt", None, "hash"),
-        ("short", 10, "ended the file early"),
-    ],
-)
-def test_nothing_corrupt_is_ever_listed_and_a_retry_finishes(
-    ws: Workspace, server: Hub, kind: str, value: Any, words: str  # noqa: F811
-) -> None:
-    ws.hub.client().first_wait = 0.01
-    server.fail("sae_weights", kind, value)
+def test_nothing_corrupt_is_ever_listed_and_a_retry_finishes(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    server.fail("sae_weights", "corrupt")
     job = ws.hub.download(SAELENS, FIRST)
     assert job.wait(PATIENCE) is JobStatus.FAILED
-    error = job.error
-    assert error is not None
-    assert re.search(words, error.what, re.IGNORECASE), error.what
+    assert "hash" in str(job.error)
     assert not ws.saes.list()
     assert not list((ws.folder / "saes").glob("*"))
     server.heal()
@@ -373,51 +337,3 @@ def test_one_with_nan_and_one_without_room_are_refused(ws: Workspace, monkeypatc
     assert (job.error.kind, job.error.what.split(":")[0]) == ("disk_full", "Not enough disk space for the library")
     assert not ws.saes.list()
     assert not list((ws.folder / "saes").glob("*"))
-
-
-@pytest.mark.long  # shorter: test_another_process_goes_on_from_the_row_and_asks_for_no_listing
-@pytest.mark.parametrize("how", ["resumed", "asked for again"])
-def test_a_killed_process_leaves_a_download_that_goes_on(
-    ws: Workspace, server: Hub, cache: Path, how: str  # noqa: F811
-) -> None:
-    server.state.bandwidth = 2e6
-    code = (
-        "import sys, time\nfrom saewidgets.workspace import Workspace\n"
-        "ws = Workspace(sys.argv[1])\nprint(ws.hub.download(sys.argv[2]).id, flush=True)\ntime.sleep(600)\n"
-    )
-    settings = {
-        "HF_ENDPOINT": server.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_XET": "1",
-    }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(ws.folder), LARGE], stdout=subprocess.PIPE, text=True,
-        env={**child_environment(ws.folder), **settings},
-    )  # fmt: skip
-    assert process.stdout is not None
-    job_id = process.stdout.readline().strip()
-    job = ws.jobs.get(job_id)
-    _wait_for(lambda: _done(job) > 1_000_000)
-    process.kill()
-    process.wait()
-    server.state.bandwidth = 0
-    ws.manager._swept = time.monotonic() + 3600  # as if it had been there when somebody looked just now
-    assert job.status is JobStatus.RUNNING
-    assert not ws.saes.list()
-    assert _blobs(cache, ".incomplete")
-    server.forget()
-    if how == "resumed":
-        job.resume()
-    else:
-        job = ws.hub.download(LARGE)
-    assert ws.saes.get(job.result(PATIENCE)).state == "ok"
-    ranges = [seen.headers.get("range", "") for seen in server.requests("storage.*sae_weights")]
-    assert any(text and not text.startswith("bytes=0-") for text in ranges), ranges
-
-
-def test_one_file_comes_with_what_says_its_model(ws: Workspace, server: Hub) -> None:  # noqa: F811 - the fixture
-    server.state.add([circuit_tracer()])
-    job = ws.hub.download(TRACER, "layer_3.safetensors")
-    record = ws.saes.get(job.result(PATIENCE))
-    assert (record.model, record.hook_name, record.layer) == ("meta-llama/Llama-3.2-1B", "blocks.3.mlp.hook_in", 3)
-    assert ws.saes.load(record.id).metadata["hook_name_out"] == "blocks.3.hook_mlp_out"
-    payload = ws.catalog.jobs.get(job.id).payload
-    assert {file["path"] for file in payload["files"]} == {"layer_3.safetensors", "config.yaml"}
