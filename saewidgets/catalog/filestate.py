@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import Any, Literal
 
 from saewidgets.errors import CatalogError
@@ -92,7 +93,7 @@ def state_of(folder: str, stored: str | None, host: str, here: str) -> tuple[Sta
         os.stat(folder)
         for name, size, mtime, sample in _files_of(stored or "{}"):
             found = os.stat(f"{folder}/{name}")
-            is_same = found.st_size == size and (
+            is_same = S_ISREG(found.st_mode) and found.st_size == size and (  # a pipe would never end
                 mtime in (None, found.st_mtime_ns) or _sample(f"{folder}/{name}", size, found.st_mtime_ns) == sample
             )
             if not is_same:

@@ -118,6 +118,14 @@ def test_a_copy_with_other_times_is_not_a_change(sae: Path, tmp_path: Path, size
     assert _look(tmp_path / "copy", stored) == ("ok", "")
 
 
+def test_a_pipe_in_a_files_place_is_not_opened(sae: Path) -> None:
+    (sae / "cfg.json").write_bytes(b"")
+    stored = _stored(sae)
+    (sae / "cfg.json").unlink()
+    os.mkfifo(sae / "cfg.json")
+    assert _look(sae, stored)[0] == "changed"
+
+
 def test_rows_of_earlier_versions(sae: Path) -> None:
     assert _look(sae, None) == ("ok", "")
     assert _look(sae / "gone", None)[0] == "missing"
