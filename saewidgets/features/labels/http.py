@@ -54,11 +54,14 @@ class RequestError(SAEWidgetsError):
         self.kind, self.status, self.said, self.no_money, self.wait = kind, status, said, no_money, wait
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class _SameOrigin(urllib.request.HTTPRedirectHandler):
     """Python's own would send the key along to wherever a redirect leads."""
 
-    def redirect_request(self, *_: object) -> None:
-        """Nowhere."""
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        here, there = urlsplit(req.full_url), urlsplit(newurl)
+        if req.get_method() != "GET" or (here.scheme, here.netloc) != (there.scheme, there.netloc):
+            return None
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class Server:
@@ -90,7 +93,7 @@ class Server:
         # What stays on this machine does not take the way over a proxy, which could read a key.
         here = urlsplit(self.base_url).scheme == "http" and is_private_line(self.base_url)
         direct = [urllib.request.ProxyHandler({})] if here else []
-        self._opener = urllib.request.build_opener(_NoRedirect, *direct)
+        self._opener = urllib.request.build_opener(_SameOrigin, *direct)
 
     def json(self, path: str, body: Any = None, *, limit: int = 8_000_000) -> Any:
         """The JSON answer to a GET, or to a POST of `body`; errors as of `read`."""

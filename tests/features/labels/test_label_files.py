@@ -400,6 +400,14 @@ def test_nothing_leads_elsewhere() -> None:
             with pytest.raises(RequestError, match="302"):
                 _fetched(server.url)
         assert other.seen == []
+
+    def moved(asked: Asked) -> Answer:
+        old, asked.path = asked.path, asked.path.removeprefix("/new")
+        here: Answer = _bucket(FILES)(asked)
+        return Answer(b"", 302, {"Location": f"/new{old}"}) if old == asked.path else here
+
+    with serving(moved) as server:  # within the host it is
+        assert len(_fetched(server.url).labels) == 3
     for name in ("..", "a/b", "", "a b", "a?b", "é", "a" * 300):
         for names in ((name, SOURCE), (MODEL, name)):
             with pytest.raises(ConfigError):
