@@ -269,6 +269,18 @@ def test_a_model_that_gives_no_numbers(
     assert not (tmp_path / "e").exists()
 
 
+@pytest.mark.parametrize("architecture", ["standard", "topk"])
+def test_weights_that_are_no_numbers(
+    architecture: str, run: Callable[..., Manifest], packed: PackedTokens, tmp_path: Path
+) -> None:
+    sae = tiny_sae(architecture)
+    with torch.no_grad():
+        sae.b_enc[5] = float("nan")
+    with pytest.raises(NotFiniteError, match=rf"{RESID}: Latent 5 is nan on context {packed.train[0]} "):
+        run("e", sae=sae)
+    assert not (tmp_path / "e").exists()
+
+
 def test_folders_that_are_in_use(run: Callable[..., Manifest], tmp_path: Path) -> None:
     run("done", 20)
     with pytest.raises(StateError, match="already holds"):

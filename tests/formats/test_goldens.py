@@ -82,6 +82,7 @@ def test_it_computes_what_the_package_did(name: str, tmp_path: Path) -> None:
     tolerance = 2e-2 if "bfloat16" in name else 1e-5
     assert detect_format(golden) == format
     assert validate(golden) == []
+    assert load_sae(golden).is_transcoder == ("transcoder" in name or name.startswith("exports/skip"))
     assert_as_recorded(golden, golden, tolerance)
     if describe(golden).architecture not in (*SHIPPED, "skip"):
         with pytest.raises(FormatError, match="no architecture"):

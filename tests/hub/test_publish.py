@@ -119,6 +119,7 @@ CREATE, BATCH, COMMIT, STORAGE = "/api/repos/create", "/objects/batch", "/commit
         ((CREATE, COMMIT), 412, ConflictError, "by somebody else", "Publish again"),
         ((BATCH, COMMIT), 429, RateLimitError, "too many requests", "Try again in"),
         ((CREATE, BATCH, COMMIT), 500, HubServerError, "HTTP 500", "Publish again"),
+        ((CREATE, BATCH, COMMIT), 503, HubServerError, "HTTP 503", "Publish again"),
         ((CREATE, COMMIT), 422, HubError, "HTTP 422: some words", "Check"),
         ((STORAGE,), 403, HubError, "HTTP 403", "Publish again"),
         ((STORAGE,), 503, HubServerError, "HTTP 503", "Publish again"),

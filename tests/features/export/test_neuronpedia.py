@@ -146,7 +146,10 @@ def test_an_export_has_what_the_importer_reads(store: Store, logits: EffectsOf, 
     assert {row["index"]: row["description"] for row in found["explanations"]} == {
         str(i): note.label for i, note in NOTES.items() if i < D
     }
+    assert all(0 <= row["frac_nonzero"] <= 1 for row in found["features"])
     for row in found["activations"]:
+        assert row["binContains"] == row["binMin"] == -1 or 0 < row["binContains"] <= 1
+        assert 0 <= row["qualifyingTokenIndex"] < len(row["tokens"]) == len(row["values"])
         assert row["maxValue"] == max(row["values"]) == row["values"][row["maxValueTokenIndex"]]
     largest = {row["index"]: row["maxActApprox"] for row in found["features"]}
     assert largest["5"] == pytest.approx(float(store.max[5]), rel=1e-4)

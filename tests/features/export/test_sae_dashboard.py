@@ -4,14 +4,16 @@ What it does otherwise, and is taken into account here:
 
 - It folds the norms of decoder rows into the encoder: its activations are ours times the norm of the row.
 - Its density counts ignored tokens (BOS, EOS) in the denominator; ours is the share of the counted ones.
-- Logit effects are the decoder row, made unit, times the
-  unembedding as TransformerLens has processed it: with the final norm folded and centred (its default) they are ours,
-  without processing they lack the final norm.
+- Its histogram goes from the least to the largest activation and its five intervals from 0 to it, the lowest with all
+  silent tokens; our bins are powers of two.
+- Logit effects are the decoder row, made unit, times the unembedding as TransformerLens has processed it: with the
+  final norm folded and centred (its default) they are ours, without processing they lack the final norm.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from safetensors.torch import load_file
 from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.config import ExtractionConfig, TextCorpus
+from saewidgets.features.export import export_dashboard
 from saewidgets.features.export.sae_dashboard import aligned
 from saewidgets.features.export.table_and_vectors import decoder_rows
 from saewidgets.features.extraction import extract
@@ -111,6 +114,28 @@ def test_neurons_that_a_row_is_aligned_with(case: Case) -> None:
         np.testing.assert_allclose(shares, feature["alignment"][2], atol=1e-5)
 
 
+Bins = list[tuple[float, float, float]]  # least, largest, how many
+
+
+def bars(found: dict[str, Any], scale: float = 1) -> Bins:
+    values, heights = found["values"], found["heights"]
+    half = (values[1] - values[0]) / 2 if values else 0
+    return [((v - half) * scale, (v + half) * scale, n) for v, n in zip(values, heights, strict=True)]
+
+
+def intervals(titles: list[str], scale: float = 1, share: float = 1) -> Bins:
+    numbers = [list(map(float, re.findall(r"\d+\.\d+", title))) for title in titles if title.startswith("INTERVAL")]
+    return [(low * scale, high * scale, n * share) for low, high, n in numbers]
+
+
+def assert_agree(ours: Bins, theirs: Bins, slack: float) -> None:
+    """As many above each of our edges, as far as their edges tell."""
+    for edge, _, _ in ours:
+        above = sum(n for low, _, n in ours if low >= edge)
+        least, most = sum(n for low, _, n in theirs if low >= edge), sum(n for _, high, n in theirs if high > edge)
+        assert least - slack <= above <= most + slack
+
+
 def test_the_extraction_finds_the_same(case: Case, tmp_path: Path) -> None:
     """No text occurs twice, and `per_document` is out of the way: what remains are the largest activations."""
     config = ExtractionConfig(examples=TOP, per_document=1000, max_norm_ratio=None, min_activation=0)
@@ -118,15 +143,23 @@ def test_the_extraction_finds_the_same(case: Case, tmp_path: Path) -> None:
     extract(case.sae, case.lm, case.packed, contexts, HOOK, config, tmp_path / "extraction")
     store = Store(tmp_path / "extraction", case.packed.folder.parent)
     assert store.manifest.n_tokens == case.kept.sum()
+    written = json.loads(export_dashboard(store, None, tmp_path / "saedashboard.json").read_text())
     for feature in case.expected["whole"]:
         index = feature["index"]
         own, data = case.dense[..., index], feature_data(store, index)
         assert data.fired == (own > 0).sum()
+        shown = written["feature_data_dict"][str(index)]
+        histogram = {name: shown["acts_histogram_data"][f"bar_{name}"] for name in ("values", "heights")}
         if not data.fired:
-            assert feature["title"] is None
+            assert (feature["title"], feature["heights"], histogram["heights"]) == (None, [], [])
             continue
         density = float(feature["title"].split(" = ")[1].rstrip("%")) / 100
         assert data.density * case.kept.mean() == pytest.approx(density, abs=6e-6)
+        assert_agree(bars(histogram, case.norms[index]), bars(feature), slack=1)
+        *upper, (low, high, share) = intervals(feature["intervals"])
+        titles = [group["title"] for group in shown["sequence_data"]["seq_group_data"]]
+        ours = intervals(titles, case.norms[index], case.kept.mean())
+        assert_agree(ours, [*upper, (low, high, share + 100 * density - 100)], slack=0.05)
         assert data.max * case.norms[index] == pytest.approx(own.max(), rel=1e-5)
         theirs = [tuple(place[:2]) for place in feature["top"][: len(data.top)]]
         values = [own[place] for place in theirs]

@@ -13,6 +13,7 @@ import pytest
 from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, NullControl, Progress, Request
 from saewidgets.features.labels import (
+    TOKENS,
     Example,
     FeatureEvidence,
     Label,
@@ -66,6 +67,10 @@ def test_the_plan_is_what_is_asked() -> None:
     other = plan(range(5), llm, Fixed(*WORDS), existing=run.labels, options=LabelOptions(n_examples=3))
     assert other.n_questions == 4
     assert plan([0], llm, Fixed("king"), existing=[Label(0, "mine")]).n_questions == 1
+    counted = echo("[EXPLANATION]: kings")
+    run = label_features([0], counted, Fixed("king"), options=LabelOptions(template=TOKENS))
+    assert [x.method for x in run.labels] == ["tokens, mixed"]
+    assert '" king"  ' in counted.seen[0][1]["content"]
 
 
 def test_coroutines_and_threads_run_side_by_side() -> None:

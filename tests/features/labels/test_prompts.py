@@ -106,6 +106,16 @@ def test_answers(answer: str, text: str | None, rest: str) -> None:
         parse(answer)
 
 
+@given(st.text(max_size=300))
+def test_any_answer_is_read_or_refused(answer: str) -> None:
+    try:
+        text, rest = parse(f"x [EXPLANATION]: {answer}")
+    except LLMAnswerError:
+        return
+    assert text.strip() == text != ""
+    (text + rest).encode("utf-8")
+
+
 def test_the_estimate_counts_bytes() -> None:
     assert estimate_tokens([{"role": "user", "content": "a" * 400}]) == 104
     assert estimate_tokens([{"role": "user", "content": "日" * 400}]) == 304
