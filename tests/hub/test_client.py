@@ -23,7 +23,6 @@ from saewidgets.hub.errors import (
     retry_after,
 )
 from saewidgets.hub.repository import repo_info
-from tests.hub.conftest import switch_offline
 from tests.hub.server import TOKENS, Hub
 
 READER, WRITER = TOKENS
@@ -113,12 +112,6 @@ def test_nobody_listens() -> None:
     with pytest.raises(HubOfflineError, match="cannot be reached") as error:
         ask(client)
     assert "HF_ENDPOINT" in str(error.value)
-
-
-def test_offline_mode_is_named(client: HubClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    switch_offline(monkeypatch, True)
-    with pytest.raises(HubOfflineError, match="HF_HUB_OFFLINE"):
-        ask(client)
 
 
 def test_redirects_within_the_hub_are_followed(hub: Hub, client: HubClient) -> None:

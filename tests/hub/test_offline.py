@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
@@ -21,7 +21,6 @@ from saewidgets.hub.reference import HubReference
 from saewidgets.hub.repository import repo_info
 from saewidgets.hub.transfer import download, plan_download
 from tests.hub.conftest import switch_offline
-from tests.hub.repos import Repo
 from tests.hub.server import Hub
 
 SAELENS = "jbloom/GPT2-Small-SAEs-Reformatted"
@@ -29,15 +28,10 @@ SAE = f"{SAELENS}/blocks.1.hook_resid_pre"
 Make = Callable[..., HubClient]
 
 
-@pytest.fixture
-def hub(repositories: list[Repo]) -> Iterator[Hub]:
-    """Like the others, but a test may stop it."""
-    server = Hub(repositories)
-    server.__enter__()
-    server.running = True  # type: ignore[attr-defined]
-    yield server
-    if server.running:  # type: ignore[attr-defined]
-        server.__exit__()
+def _stop(hub: Hub) -> None:
+    hub.__exit__()
+    for name in ("close_session", "reset_sessions"):  # connections that are open are still served
+        getattr(huggingface_hub.utils, name, lambda: None)()
 
 
 @pytest.fixture(params=["refused", "switched off"])
@@ -47,11 +41,7 @@ def cut_off(request: pytest.FixtureRequest, hub: Hub, monkeypatch: pytest.Monkey
     def cut() -> None:
         hub.forget()
         if request.param == "refused":
-            hub.__exit__()
-            hub.running = False  # type: ignore[attr-defined]
-            # Connections that are open are still served.
-            for name in ("close_session", "reset_sessions"):
-                getattr(huggingface_hub.utils, name, lambda: None)()
+            _stop(hub)
         else:
             switch_offline(monkeypatch, True)
 
@@ -112,10 +102,7 @@ def test_in_offline_mode_what_is_not_cached_is_said(
 def test_a_lost_connection_is_no_offline_mode(client_of: Make, hub: Hub) -> None:
     """A list of what happens to be here would pass for the repository's."""
     download(SAE, client=client_of())
-    hub.__exit__()
-    hub.running = False  # type: ignore[attr-defined]
-    for name in ("close_session", "reset_sessions"):
-        getattr(huggingface_hub.utils, name, lambda: None)()
+    _stop(hub)
     with pytest.raises(HubOfflineError, match="cannot be reached"):
         variants(SAELENS, client=client_of(retries=0))
 
