@@ -564,15 +564,6 @@ def test_the_table_of_llama_scope_r1_has_every_published_sae() -> None:
     assert all(0.1 < scale < 100 for scale in scales.values())
 
 
-def test_of_many_files_one_is_named(tmp_path: Path) -> None:
-    for layer in (0, 1):
-        put(tmp_path, qwen(draw(layer, d_sae=1024), layer=layer))
-    with pytest.raises(FormatError, match=r"2 SAEs: layer0\.sae\.pt, layer1\.sae\.pt"):
-        load_sae(tmp_path / QWEN)
-    sae = load_sae(tmp_path / QWEN / "layer1.sae.pt")
-    assert torch.equal(sae.b_dec, torch.from_numpy(draw(1, d_sae=1024)["b_dec"]))
-
-
 def trainer(folder: Path, *steps: int) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     shutil.copyfile(GOLDEN / "topk" / "config.json", folder / "config.json")
@@ -610,20 +601,17 @@ def test_a_checkpoint_needs_the_configuration_of_its_training(tmp_path: Path) ->
 # --- miStudio's trio, which is written too ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["standard", "topk", "batchtopk", "jumprelu"])
-def test_trained_saes_go_through_the_trio(tmp_path: Path, name: str) -> None:
-    sae = create_sae(name, 8, d_sae=24, **({"k": 3} if "topk" in name else {}))
+def test_a_training_says_more_in_the_trio(tmp_path: Path) -> None:
+    sae = create_sae("batchtopk", 8, d_sae=24, k=3)
     sae.metadata = {"model_name": "gpt2", "hook_name": "blocks.1.hook_mlp_out", "l0": float("nan")}
     folder = save_sae(sae, tmp_path / "sae", "mistudio")
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.json", "model.safetensors", "training_metadata.json",
     ]
-    again, frozen, x = load_sae(folder), sae.to_inference(), torch.randn(5, 8)
-    assert torch.equal(again.encode(x), frozen.encode(x))
-    assert torch.equal(again(x), frozen(x))
+    again = load_sae(folder)
     assert (again.metadata["model_name"], again.metadata["l0"]) == ("gpt2", None)
-    assert json.loads((folder / "training_metadata.json").read_text())["training_architecture"] == name
-    assert set(load_file(folder / "model.safetensors")) == set(frozen.inference_tensors())
+    assert json.loads((folder / "training_metadata.json").read_text())["training_architecture"] == "batchtopk"
+    assert set(load_file(folder / "model.safetensors")) == set(sae.to_inference().inference_tensors())
 
 
 @pytest.mark.parametrize("name", [name for name in LOADED if name != "temporal"])

@@ -206,8 +206,6 @@ def test_what_cannot_be_expressed_is_said_and_nothing_is_written(tmp_path: Path)
     path = made("saelens_legacy", tmp_path / "sae")  # top-k with layer norm
     with pytest.raises(FormatError, match="sparsify cannot express this SAE: it normalises"):
         convert(path, tmp_path / "out", "sparsify")
-    with pytest.raises(ConfigError, match="'gguf'"):
-        convert(path, tmp_path / "out", "gguf")
     with pytest.raises(FormatError, match="same folder"):
         convert(path, path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["sae"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -146,15 +145,6 @@ def test_tensors_of_every_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
     loaded = read_tensors(path, found.header())
     for name, tensor in tensors.items():
         assert loaded[name].dtype == dtype
-        assert torch.equal(loaded[name], tensor)
-
-
-def test_a_state_dict_with_its_attributes(tmp_path: Path) -> None:
-    module = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Linear(6, 4))
-    path, found = saved(tmp_path, module.state_dict())
-    loaded = read_tensors(path, found.header())
-    assert isinstance(module.state_dict(), OrderedDict)
-    for name, tensor in module.state_dict().items():
         assert torch.equal(loaded[name], tensor)
 
 
