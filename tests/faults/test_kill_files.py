@@ -1,5 +1,5 @@
 """`kill -9` during a capture or an extraction, at random moments: resumed, every file is what it is without a kill, bit
-for bit. Twenty kills with ``make faults``; one of an extraction is in tests/workspace/features/test_extractions.py."""
+for bit. Twenty kills with ``make faults``."""
 
 from __future__ import annotations
 

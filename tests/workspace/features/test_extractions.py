@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import namedtuple
 from collections.abc import Callable
@@ -21,7 +17,6 @@ from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.features.store.layout import STORED
-from saewidgets.jobs import JobSettings
 from saewidgets.lm import load_model
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
@@ -170,8 +165,13 @@ def test_a_model_that_was_handed_in(ws: Workspace, make_sae: Callable[..., SAERe
         ws.extractions.create(
             sae_id=nameless.id, config={**CONFIG, "device": "cuda:0"}, model=model, tokenizer=tokenizer
         )
-    with Workspace(ws.folder) as other, pytest.raises(StateError, match="handed to it as an object"):
-        other.features.run_on(extraction.id, "The king")
+    with Workspace(ws.folder) as other:
+        for ask in (lambda: other.features.run_on(extraction.id, "The king"),
+                    lambda: other.extractions.compute_logits(extraction.id)):  # fmt: skip
+            with pytest.raises(StateError, match="handed to it as an object"):
+                ask()
+    assert ws.extractions.compute_logits(extraction.id).wait(PATIENCE) is JobStatus.COMPLETED
+    assert extraction.store().logits is not None
     ws.saes.delete(nameless.id)
 
 
@@ -186,7 +186,9 @@ def test_unknown_lengths_of_contexts_fit_the_model(ws: Workspace, make_sae: Call
     ws.saes.delete(sae.id)
 
 
-def test_what_cannot_be_started(ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path) -> None:
+def test_what_cannot_be_started(
+    ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = len(ws.extractions.list()), sorted((ws.folder / "extractions").iterdir())
     sae = make_sae(1)
     no_model = ws.saes.add_local(saelens(tmp_path / "plain", 32, 64, 5))
@@ -212,7 +214,11 @@ def test_what_cannot_be_started(ws: Workspace, make_sae: Callable[..., SAERecord
         (Path(no_model.path) / "cfg.json").read_text().replace('"model_name"', '"was_model"')
     )
     refused(ConfigError, "model", "ExtractionConfig", sae_id=no_model.id, config=CONFIG)
-    os.rename(sae.path, tmp_path / "elsewhere")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _: Usage(1, 1, 1000))
+        with pytest.raises(StorageError, match="bytes are needed"):
+            ws.extractions.create(sae_id=sae.id, config=CONFIG)
+    Path(sae.path).rename(tmp_path / "elsewhere")
     refused(NotFoundError, sae.path, "not here", sae_id=sae.id, config=CONFIG)
     assert (len(ws.extractions.list()), sorted((ws.folder / "extractions").iterdir())) == before
     for record in (sae, no_model):
@@ -239,12 +245,6 @@ def test_contexts_longer_than_the_model_reads(
     assert extraction.error is not None
     assert "reads at most 64 tokens at once, not 65" in extraction.error.what
     ws.extractions.delete(extraction.id)
-
-
-def test_a_full_disk(ws: Workspace, sae: SAERecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(1, 1, 1000))
-    with pytest.raises(StorageError, match="bytes are needed"):
-        ws.extractions.create(sae_id=sae.id, config=CONFIG)
 
 
 def test_a_name_that_is_no_model_fails_as_a_job(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
@@ -365,44 +365,6 @@ def test_nothing_is_left_of_what_ends_before_it_has_read(
     for extraction in (paused, queued, dropped):
         assert extraction.delete() == 0
     ws.saes.delete(sae.id)
-
-
-WORKER = """
-import json, sys
-from saewidgets.workspace import Workspace
-ws = Workspace(sys.argv[1])
-extraction = ws.extractions.create(sae_id=sys.argv[2], config=json.loads(sys.argv[3]))
-print(extraction.id, flush=True)
-extraction.wait(600)
-"""
-
-
-@pytest.mark.long  # shorter: an error leaves the checkpoint (tests/features), another owner resumes (tests/jobs)
-def test_killed_and_resumed_elsewhere(tmp_path: Path, tiny_model_folder: Path) -> None:
-    """`kill -9`: it reads `interrupted`, and another process ends in the same bits."""
-
-    text = tmp_path / "text.txt"
-    text.write_text("\n".join(LONG["strings"]))
-    with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
-        sae = ws.saes.add_local(saelens(tmp_path / "files", 32, 64), model=str(tiny_model_folder), hook_name=HOOK)
-        config = {**CONFIG, "corpus": str(text), "tokens": 10_000_000}
-        process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(ws.folder), sae.id, json.dumps(config)], stdout=subprocess.PIPE,
-            text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert process.stdout is not None
-        extraction = ws.extractions.get(process.stdout.readline().strip())
-        wait_for_tokens(extraction, 8_000)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        ws.manager._swept = time.monotonic() + 3600  # as if it had been there when somebody looked just now
-        assert extraction.status is JobStatus.RUNNING
-        extraction.resume()
-        assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
-        straight = ws.extractions.create(sae_id=sae.id, config=config)
-        assert straight.wait(PATIENCE) is JobStatus.COMPLETED
-        assert extraction.record.n_tokens == straight.record.n_tokens
-        assert np.array_equal(extraction.store().fired, straight.store().fired)
 
 
 def test_files_that_are_gone(ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path) -> None:

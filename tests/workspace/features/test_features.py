@@ -254,16 +254,6 @@ def live(ws: Workspace, extracted: Extraction, n: int = 4) -> list[int]:
     return [int(i) for i in ws.features.indices(extracted.id, show="live")[:n]]
 
 
-def test_a_page(ws: Workspace, extracted: Extraction, tmp_path: Path) -> None:
-    indices = live(ws, extracted)
-    path = ws.features.export(extracted.id, "html", tmp_path / "page.html", indices=indices, title="<b>mine</b>")
-    text = path.read_text("utf-8")
-    assert "&lt;b&gt;mine&lt;/b&gt;" in text
-    assert "Raises" in text or "logit" in text.lower()  # the model is here
-    bare = ws.features.export(extracted.id, "html", tmp_path / "bare.html", indices=indices, logits=False)
-    assert bare.stat().st_size < path.stat().st_size
-
-
 def test_a_table_has_the_labels(ws: Workspace, sae: SAERecord, extracted: Extraction, tmp_path: Path) -> None:
     index = live(ws, extracted)[0]
     ws.features.label(f"feat_{sae.id}_{index}", "=of kings")
@@ -274,26 +264,29 @@ def test_a_table_has_the_labels(ws: Workspace, sae: SAERecord, extracted: Extrac
     assert rows[index]["label"] == "'=of kings"
 
 
-def test_vectors_are_decoder_rows(ws: Workspace, sae: SAERecord, extracted: Extraction, tmp_path: Path) -> None:
+def test_every_kind_of_export_is_written(ws: Workspace, extracted: Extraction, tmp_path: Path) -> None:
     indices = live(ws, extracted)
-    folder = ws.features.export(extracted.id, "vectors", tmp_path / "v", indices=indices)
-    found = load_file(folder / "vectors.safetensors")["vectors"]
-    expected = ws.saes.load(sae.id).W_dec.detach()[indices].numpy()
-    assert found.tolist() == expected.tolist()
+
+    def written(what: Any, **settings: Any) -> Path:
+        return ws.features.export(extracted.id, what, tmp_path / what / "it", indices=indices, **settings)
+
+    page = written("html", title="<b>mine</b>").read_text("utf-8")
+    assert "&lt;b&gt;mine&lt;/b&gt;" in page
+    assert "Raises" in page  # the model is here
+    assert len(written("html", logits=False).read_text("utf-8")) < len(page)
+    vectors = load_file(written("vectors") / "vectors.safetensors")["vectors"]
+    assert vectors.tolist() == ws.saes.load(extracted.record.sae_id or "").W_dec.detach()[indices].tolist()
+    assert sorted(json.loads(written("json").read_text())["feature_data_dict"]) == sorted(map(str, indices))
+    folder = written("neuronpedia", model_id="tiny", sae_set="res-tiny")
+    assert any((tmp_path / "neuronpedia" / "it" / "tiny").rglob("batch-0.jsonl.gz"))
+    assert folder.is_relative_to(tmp_path / "neuronpedia" / "it" / "tiny")
 
 
-def test_files_of_other_tools(ws: Workspace, extracted: Extraction, tmp_path: Path) -> None:
-    indices = live(ws, extracted)
-    written = ws.features.export(extracted.id, "json", tmp_path / "d.json", indices=indices)
-    assert sorted(json.loads(written.read_text())["feature_data_dict"]) == sorted(map(str, indices))
-    folder = ws.features.export(
-        extracted.id, "neuronpedia", tmp_path / "np", indices=indices, model_id="tiny", sae_set="res-tiny"
-    )
-    assert folder.is_relative_to(tmp_path / "np" / "tiny")
-    assert any(folder.rglob("batch-0.jsonl.gz"))
-
-
-def test_what_cannot_be_exported_is_said(ws: Workspace, extracted: Extraction, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_said(
+    ws: Workspace, extracted: Extraction, make_sae: Callable[..., SAERecord], tmp_path: Path
+) -> None:
+    with pytest.raises(StateError):  # it has no extraction
+        ws.features.export(make_sae(seed=9).id, "csv", tmp_path / "x")
     with pytest.raises(ConfigError, match="exported as 'pdf'"):
         ws.features.export(extracted.id, "pdf", tmp_path / "x")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="model_id"):
@@ -306,9 +299,3 @@ def test_what_cannot_be_exported_is_said(ws: Workspace, extracted: Extraction, t
     with pytest.raises(ConfigError, match="no feature"):
         ws.features.export(extracted.id, "csv", tmp_path / "x", indices=[10**6])
     assert not (tmp_path / "x").exists()
-
-
-def test_an_sae_without_an_extraction(ws: Workspace, make_sae: object, tmp_path: Path) -> None:
-    record = make_sae(seed=9)  # type: ignore[operator]
-    with pytest.raises(StateError):
-        ws.features.export(record.id, "csv", tmp_path / "x.csv")

@@ -15,7 +15,7 @@ import torch
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.features import logit_effects as logits
-from saewidgets.jobs import Job, JobSettings
+from saewidgets.jobs import Job
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
@@ -188,8 +188,6 @@ def test_read_where_the_model_is_not(
     index = int(own.store().fired.argmax())
     page = ws.features.export(own.id, "html", tmp_path / "page.html", indices=[index])
     assert "Raises" in page.read_text("utf-8")
-    bare = ws.features.export(own.id, "html", tmp_path / "bare.html", indices=[index], logits=False)
-    assert bare.stat().st_size < page.stat().st_size
     shared = ws.features.export(own.id, "json", tmp_path / "data.json", indices=[index], logits=True)
     data = json.loads(shared.read_text())["feature_data_dict"][str(index)]
     assert data["logits_table_data"]["top_token_ids"] == own.store().logits["top_tokens"][index].tolist()
@@ -205,35 +203,6 @@ def test_what_cannot_be_computed(ws: Workspace, own: Extraction, make_sae: Calla
         ws.extractions.compute_logits(waiting.id)
     ws.saes.delete(sae.id)
     assert not ws.jobs.list(kind="logits")
-
-
-def test_a_model_that_was_handed_in(ws: Workspace, make_sae: Callable[..., SAERecord], tiny_model_folder: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
-    sae = make_sae(62, model="nobody/knows")
-    extraction = ws.extractions.create(sae_id=sae.id, config=CONFIG, model=model, tokenizer=tokenizer)
-    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
-    with Workspace(ws.folder) as other, pytest.raises(StateError, match="handed to it as an object"):
-        other.extractions.compute_logits(extraction.id)
-    job = ws.extractions.compute_logits(extraction.id)
-    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
-    assert extraction.store().logits is not None
-    ws.saes.delete(sae.id)
-
-
-def test_another_process_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, job = paused(ws, own, monkeypatch)
-    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
-        other.jobs.get(job.id).resume()
-        assert other.jobs.get(job.id).wait(PATIENCE) is JobStatus.COMPLETED
-    assert gate.begun[1] in (8, 16)
-    parts = {name: array.copy() for name, array in own.store().logits.items()}
-    assert not list(own.folder.glob(".logits*"))
-    assert ws.extractions.compute_logits(own.id).wait(PATIENCE) is JobStatus.COMPLETED
-    for name, array in ws.extractions.open(own.id).logits.items():  # type: ignore[union-attr]
-        np.testing.assert_array_equal(array, parts[name])
 
 
 def test_one_that_failed_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
