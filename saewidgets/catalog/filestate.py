@@ -82,14 +82,20 @@ def recorded(folder: str | Path, names: Iterable[str] | None = None) -> dict[str
     return facts
 
 
-def state_of(folder: str, stored: str | None, host: str, here: str) -> tuple[State, str]:
+def state_of(folder: str, stored: str | None, host: str, here: str, size_bytes: int = 0) -> tuple[State, str]:
     """The state of the files in `folder` on the machine `here`, and what is wrong with them as a sentence (``""`` if
     nothing is).
 
-    `stored` is what `recorded` said, as the row holds it; rows of earlier versions have sizes alone, or None.
+    `stored` is what `recorded` said, as the row holds it; rows of earlier versions have sizes alone, or None: then the
+    sum of bytes is compared with `size_bytes`.
     """
     name = ""
     try:
+        if stored is None:
+            with os.scandir(folder) as entries:
+                found_bytes = sum(each.stat().st_size for each in entries if each.is_file(follow_symlinks=False))
+            if found_bytes != size_bytes:
+                return "changed", f"Its files have {found_bytes:,} bytes; they had {size_bytes:,} when it was added."
         os.stat(folder)
         for name, size, mtime, sample in _files_of(stored or "{}"):
             found = os.stat(f"{folder}/{name}")

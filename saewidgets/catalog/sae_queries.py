@@ -303,7 +303,7 @@ class SAEStore:
         for row in session.connection().execute(query):  # not through the ORM, which would make each row twice
             values = row._asdict()
             path, files, details = self._files.absolute(values["path"]), values.pop("files"), values.pop("details")
-            state, note = state_of(path, files, values["host"], self._host)
+            state, note = state_of(path, files, values["host"], self._host, values["size_bytes"])
             newest = max(seen.get(values["id"], _NEVER), seen.get(values["training_id"], _NEVER))
             found.append(SAERecord(**{
                 **values, "path": path, "metadata": details, "tags": tuple(values["tags"]),

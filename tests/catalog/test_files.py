@@ -70,8 +70,8 @@ def _later(path: Path, seconds: int = 5) -> None:
     os.utime(path, ns=(there.st_atime_ns, there.st_mtime_ns + seconds * 10**9))
 
 
-def _look(folder: Path, stored: str | None, host: str = "box") -> tuple[str, str]:
-    return state_of(str(folder), stored, host, "box")
+def _look(folder: Path, stored: str | None, host: str = "box", size_bytes: int = 2) -> tuple[str, str]:
+    return state_of(str(folder), stored, host, "box", size_bytes)
 
 
 def test_what_is_recorded(sae: Path) -> None:
@@ -127,7 +127,8 @@ def test_a_pipe_in_a_files_place_is_not_opened(sae: Path) -> None:
 
 
 def test_rows_of_earlier_versions(sae: Path) -> None:
-    assert _look(sae, None) == ("ok", "")
+    assert _look(sae, None) == ("ok", "")  # of cfg.json: files further down are not counted
+    assert _look(sae, None, size_bytes=9)[0] == "changed"
     assert _look(sae / "gone", None)[0] == "missing"
     sizes = '{"cfg.json":2,"inner/weights":5}'
     (sae / "inner" / "weights").write_bytes(b"54321")
