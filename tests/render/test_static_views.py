@@ -106,8 +106,9 @@ def test_whatever_comes_from_outside_is_text() -> None:
         downloads_page(state_of(HubState, downloads=[download(name=EVIL, note=NOTE)])),
         extractions_page(state_of(ViewerState, cards=[extraction(name=EVIL, note=NOTE)])),
         steering_page(state_of(SteeringState, rows=[ROW.model_copy(update={"label": EVIL, "sae": EVIL})]), []),
+        steering_page(state_of(SteeringState, settings=SteeringSettings(prompt=EVIL)), []),
     ]
-    assert [page.count("&lt;img") for page in pages] == [4, 3, 3, 3, 2]
+    assert [page.count("&lt;img") for page in pages] == [4, 3, 3, 3, 2, 1]
     assert not [page for page in pages if "<img" in page]
 
 

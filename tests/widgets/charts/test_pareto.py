@@ -107,6 +107,17 @@ def test_every_architecture_has_a_symbol_of_its_own() -> None:
     assert symbol_of("of a later version").color is None
 
 
+def test_names_are_text_and_the_legend_has_the_marks(chart: ParetoChart, state: CompareState) -> None:
+    points = tuple(point.model_copy(update={"kind": "<img src=x>"}) for point in state.points)
+    chart.draw(state.model_copy(update={"points": points}), "light")
+    assert "<img" not in chart._caption.value
+    for theme in ("light", "dark"):
+        chart.draw(state, theme)  # type: ignore[arg-type]
+        icon = chart._caption.value.split("</svg>TopK")[0].rsplit("<svg", 1)[1]
+        assert SHAPES[SYMBOLS["topk"].marker] in icon
+        assert SYMBOLS["topk"].color_in(PALETTES[theme]) in icon
+
+
 def test_the_picture_stands_alone(chart: ParetoChart, state: CompareState) -> None:
     assert chart.pictures() == ()
     chart.draw(state, "dark")

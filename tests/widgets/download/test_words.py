@@ -41,6 +41,14 @@ def test_a_repetition_is_told_with_its_wait() -> None:
     assert (paused.phase, paused.attempt, paused.wait_seconds) == (None, None, None)
 
 
+def test_a_card_has_a_name_and_its_bytes() -> None:
+    card = words.card_of(job(progress=Progress(250, 1000, "bytes", 50.0, 15.0, "downloading")))
+    assert card.name == f"{GEMMA} / layer_12 / width_65k / average_l0_72"
+    assert (card.bytes_done, card.bytes_total, card.fraction, card.rate) == (250, 1000, 0.25, 50.0)
+    bare = words.card_of(JobRecord("job_9", "download", JobStatus.QUEUED, "host/downloads"))
+    assert (bare.name, bare.bytes_total, bare.fraction) == ("job_9", 0, 0.0)
+
+
 def test_a_finished_download_has_all_its_bytes_and_its_sae() -> None:
     card = words.card_of(job(JobStatus.COMPLETED, result="sae_1"))
     assert (card.bytes_done, card.fraction, card.sae_id) == (1000, 1.0, "sae_1")

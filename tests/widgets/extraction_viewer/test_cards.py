@@ -25,7 +25,7 @@ from saewidgets.widgets.extraction_viewer.feature_pages import (
     notes_of,
     row_of,
 )
-from saewidgets.widgets.extraction_viewer.state import card_of, choice_of, not_offered
+from saewidgets.widgets.extraction_viewer.state import card_of, choice_of, not_offered, open_of
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m"
 MANIFEST = SimpleNamespace(
@@ -59,6 +59,13 @@ def test_cards_of_extractions() -> None:
     progress = Progress(done=410, total=1000, phase="reading")
     runs = card_of(extraction(status=JobStatus.RUNNING, progress=progress, seen=11, dead=None))
     assert (runs.tokens_done, runs.fraction, runs.seen, runs.dead) == (410, 0.41, 11, None)
+
+
+def test_versions_of_an_extraction_say_how_they_differ() -> None:
+    new, old = extraction(id="new"), extraction(id="old", n_tokens=200_000, other_weights=True)
+    found = open_of(new, MANIFEST, [new, old], labelled=3, starred=1)
+    assert [version.value for version in found.versions] == ["new", "old"]
+    assert found.versions[1].label.endswith(", 200K tokens, other weights")
 
 
 def test_saes_to_choose_from() -> None:

@@ -14,6 +14,7 @@ from saewidgets.widgets.sae_browser.state import (
     card_of,
     comparison_of,
     facets_of,
+    facts_of,
     histogram_of,
     histograms_of,
     measured_facts,
@@ -100,6 +101,14 @@ def test_an_fvu_says_of_which_tokens_it_is(metadata: dict[str, Any], value: floa
     assert (card.fvu, card.fvu_label) == (value, label)
     facts = measured_facts(record, {"measured": {"fvu": 0.5}})
     assert [fact.label for fact in facts] == [label]
+
+
+def test_facts_of_where_it_comes_from() -> None:
+    hub = {"repo_id": "google/gemma-scope", "repo_path": "layer_12/width_16k", "revision": "fd571b47c1c6" + 28 * "0"}
+    facts = {fact.label: fact.value for fact in facts_of(make_sae("s", "s", **hub))}
+    assert [facts[label] for label in ("Repository", "Variant", "Revision")] == [
+        "google/gemma-scope", "layer_12/width_16k", "fd571b47c1c6",
+    ]  # fmt: skip
 
 
 def test_what_is_long_is_cut() -> None:
