@@ -388,6 +388,8 @@ def test_cancel_takes_a_failed_one_off_the_list(
 
 
 def test_open_calls_back(widget: DownloadFromHF, sent: Sent, opened: list[str]) -> None:
+    assert widget.state["can_open"]
+    assert repr(widget) == f"<DownloadFromHF {widget.workspace.label}: 0 downloads, 0 running>"
     assert ask(widget, sent, kind="hub_open", sae_id="sae_1")["value"] is None
     assert opened == ["sae_1"]
     assert ask(widget, sent, kind="hub_teleport")["kind"] == "failure"  # a page of another version

@@ -64,6 +64,8 @@ def test_the_dialog(call: Callable[..., Any], ws: Workspace, sae: str, ext: str,
         ({"min_activation": 1}, "Enter a number of at least 0, below 1; 0.01 is usual."),
         ({"corpus": None}, "is not here"),  # it is not known what it was trained on
         ({"corpus": "/nowhere/text.txt"}, "There is no file or folder '/nowhere/text.txt'."),
+        ({"corpus": "/nowhere/\x1b[31m"}, "There is no file or folder '/nowhere/\\x1b[31m'."),
+        ({"corpus": "a\0b"}, "'a\\x00b'"),
         ({"context_size": 4096}, "at once, not 4,096"),
         ({"made_up": 1}, "There is no such setting."),
     ],

@@ -260,7 +260,7 @@ def test_other_widgets_open_below(
     steering = viewer.children[1]
     assert isinstance(steering, Steering)
     assert [(row.sae_id, row.index) for row in steering._model.rows] == [(sae, 7), (sae, 9)]
-    assert steering.state["embedded"]
+    assert [steering.state[name] for name in ("embedded", "can_browse", "can_close")] == [True] * 3
     wait_for(lambda: state(viewer)["below"] == "steering")
     sent = record_messages(steering)
     ask(steering, sent, kind="steering_close")
