@@ -32,6 +32,7 @@ from saewidgets.lm import LoadedModel, check_context, load_model, wrap_model
 from saewidgets.sae import SAE
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.checked import numbers
+from saewidgets.workspace.extraction.extraction_job import checked
 from saewidgets.workspace.held import take
 from saewidgets.workspace.library.sae_files import layer_of
 from saewidgets.workspace.reading.store_examples import StoreExamples
@@ -127,9 +128,7 @@ def analyze_sae(
 
 
 def _settings(texts: Any, corpus: Any, config: Any) -> tuple[ExtractionConfig, CorpusConfig]:
-    if config is not None and not isinstance(config, ExtractionConfig | Mapping):
-        refuse(config, "config", "how to read", "Give an ExtractionConfig, or its fields as a dictionary.")
-    settings = config if isinstance(config, ExtractionConfig) else ExtractionConfig.from_data(dict(config or {}))
+    settings = checked(config)
     both = "Both texts and a corpus were given."
     require((texts is None or corpus is None, "texts", both, "Give one of them."))
     if texts is not None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
 from saewidgets.config import arguments as take
-from saewidgets.config.base import Config
 from saewidgets.config.names import MAX_NAME, one_line, search_words
 from saewidgets.config.templates import MAX_BYTES, Template, read_templates, write_templates
 from saewidgets.durable import storage_errors, whole_file
@@ -17,8 +16,8 @@ from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.jobs import Listeners
 from saewidgets.records import Records, TemplateRecord
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.corpora import is_reference
 from saewidgets.workspace.training.run import Run
+from saewidgets.workspace.training.settle import as_config
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -92,7 +91,8 @@ class Templates:
             ConfigError: a setting cannot work, or the configuration holds long text in memory.
             StateError: there is a template of this name, and `replace` is not set.
         """
-        template = Template(name=name, description=description or "", favorite=favorite, config=_checked(config))
+        kept = config.template_config() if isinstance(config, Run) else as_config(config)
+        template = Template(name=name, description=description or "", favorite=favorite, config=kept)
         if replace and description is None:
             old = next((one for one in self._rows.list() if one.name == template.name), None)
             template = template.replace(description=old.description) if old else template
@@ -203,21 +203,6 @@ def _config_of(record: TemplateRecord) -> TrainingConfig:
 
 def _unknown(wanted: str) -> NotFoundError:
     return NotFoundError(f"There is no template {wanted!r}.", where="template", hint=_LIST)
-
-
-def _checked(config: Any) -> TrainingConfig:
-    if isinstance(config, Run):
-        return config.template_config()
-    if isinstance(config, TrainingConfig):
-        return config
-    if isinstance(config, Config) or not isinstance(config, Mapping):
-        take.refuse(config, "config", "a configuration", "Give a TrainingConfig, its settings, or a run.")
-    if is_reference(config):
-        raise ConfigError(
-            "This names the text of a training instead of holding it.", where="corpus.strings",
-            hint="Use run.config, which holds the text.",
-        )
-    return TrainingConfig.from_data(dict(config))
 
 
 def _free_name(wanted: str, taken: Collection[str]) -> str:

@@ -27,7 +27,7 @@ from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.held import Held, place_of
 from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject
 from saewidgets.workspace.training import estimates
-from saewidgets.workspace.training.settle import sizes_of
+from saewidgets.workspace.training.settle import require_settings, sizes_of
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -45,14 +45,9 @@ def checked(config: ExtractionConfig | Mapping[str, Any] | None) -> ExtractionCo
     """The configuration that was given, as an object."""
     if isinstance(config, ExtractionConfig):
         return config
-    if config is None:
-        return ExtractionConfig()
-    if not isinstance(config, Mapping):
-        raise ConfigError(
-            f"The configuration is a {type(config).__name__}.", where="config",
-            hint="Give an ExtractionConfig, or its settings as a dictionary.",
-        )
-    return ExtractionConfig.from_data(config)
+    given = {} if config is None else config
+    require_settings(given, "an ExtractionConfig")
+    return ExtractionConfig.from_data(given)
 
 
 def concrete(
@@ -176,8 +171,7 @@ def estimate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -
 
 
 def _rate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> tuple[int, float | None]:
-    """Bytes of the model, and tokens per second: the model up to the hook and the encoder, at the speed of a matrix
-    product measured now."""
+    """Bytes of the model, and tokens per second of its forward and the encoder, as fast as matrices multiply now."""
     # Torch: seconds to import.
     from saewidgets.lm import model_facts
     from saewidgets.training.estimate import ModelSize, model_flops

@@ -42,25 +42,31 @@ def from_caller(
     config: TrainingConfig | Mapping[str, Any], held: Held | None, over: Over | None = None
 ) -> TrainingConfig:
     """The configuration that was given, with a model that is `held` or has to be loaded; of a group the base."""
-    if not isinstance(config, TrainingConfig):
-        require_settings(config)
-        if is_reference(config):
-            raise ConfigError(
-                "This names the text of a training instead of holding it.", where="corpus.strings",
-                hint="Use run.config, which holds the text, or run.retry().",
-            )
-        config = base_of(config, over or {})
+    config = as_config(config, over)
     if held is None:
         check_revision(config.model, config.model_revision)
     return config
 
 
-def require_settings(config: Any) -> None:
+def as_config(config: TrainingConfig | Mapping[str, Any], over: Over | None = None) -> TrainingConfig:
+    """The configuration that was given as plain data; of a group the base."""
+    if isinstance(config, TrainingConfig):
+        return config
+    require_settings(config)
+    if is_reference(config):
+        raise ConfigError(
+            "This names the text of a training instead of holding it.", where="corpus.strings",
+            hint="Use run.config, which holds the text, or run.retry().",
+        )
+    return base_of(config, over or {})
+
+
+def require_settings(config: Any, kind: str = "a TrainingConfig") -> None:
     """Raises `ConfigError` for what is no mapping."""
     if not isinstance(config, Mapping):
         raise ConfigError(
             f"The configuration is a {type(config).__name__}.", where="config",
-            hint="Give a TrainingConfig, or its settings as a dictionary.",
+            hint=f"Give {kind}, or its settings as a dictionary.",
         )
 
 
@@ -120,8 +126,7 @@ def find_pretrained(workspace: Workspace, named: str) -> Pretrained:
 
 
 def with_pretrained(workspace: Workspace, config: TrainingConfig) -> TrainingConfig:
-    """The configuration with what it starts from, if anything, named so that it means the same tomorrow: by its id, or
-    by an absolute path."""
+    """The configuration with what it starts from, if anything, by its id or an absolute path: the same tomorrow."""
     if config.from_pretrained is None:
         return config
     from saewidgets.training.pretrained import check  # torch: seconds to import
@@ -172,8 +177,7 @@ def not_in_model(hook_name: str, model: str, n_layers: int | None, n_heads: int 
 
 
 def require_fit(configs: Iterable[TrainingConfig], held: Held | None) -> None:
-    """Raise where trainings of one model ask for what it does not have, as far as this machine can tell at once: a
-    model of the hub that was never loaded here is left to the run, which fetches it."""
+    """Refuse what the model does not have; one of the hub that was never loaded here is left to the run."""
     configs = list(configs)
     if isinstance(configs[0].corpus, ActivationCorpus):  # what the store holds decides; no model is read
         return
@@ -187,8 +191,7 @@ def require_fit(configs: Iterable[TrainingConfig], held: Held | None) -> None:
 
 
 def sizes_of(model: str, revision: str | None, held: Held | None) -> tuple[int | None, int | None, int | None]:
-    """How many layers a model has, how long a context it reads, and how many heads a layer has, as far as that is known
-    before it is loaded."""
+    """Layers of a model, the context it reads and heads in a layer, as far as that is known before it is loaded."""
     # Torch: seconds to import.
     from saewidgets.lm import wrap_model
     from saewidgets.lm.model_info import stated_sizes
