@@ -71,22 +71,18 @@ def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
 
 
 def exact_configs(catalog: Catalog, records: Sequence[TrainingRecord]) -> list[TrainingConfig]:
-    """The configurations of runs that begin or go on, with the commit of their dataset of the hub. It is found out once
-    and written into the run's row: whoever reads the text later reads the same, whatever its owner adds to it."""
-    configs = from_rows((record.config, record.folder) for record in records)
-    return [_exact(catalog, record, config) for record, config in zip(records, configs, strict=True)]
-
-
-def _exact(catalog: Catalog, record: TrainingRecord, config: TrainingConfig) -> TrainingConfig:
+    """The configurations of runs that begin or go on, with the commit of their dataset of the hub, which is found out
+    once and written into the row: whoever reads the text later reads the same."""
     from saewidgets.activations.corpus import is_exact, with_exact_revision  # torch: seconds to import
 
-    if is_exact(config.corpus):
-        return config
-    used = dataset_name(config.corpus)
-    config = config.model_copy(update={"corpus": with_exact_revision(config.corpus)})
-    catalog.trainings.update(record.id, config={**record.config, "corpus": config.corpus.to_data()})
-    catalog.datasets.learn(used, dataset_facts(config.corpus))
-    return config
+    configs = from_rows((record.config, record.folder) for record in records)
+    for at, (record, config) in enumerate(zip(records, configs, strict=True)):
+        if not is_exact(config.corpus):
+            corpus = with_exact_revision(config.corpus)
+            configs[at] = config.model_copy(update={"corpus": corpus})
+            catalog.trainings.update(record.id, config={**record.config, "corpus": corpus.to_data()})
+            catalog.datasets.learn(dataset_name(config.corpus), dataset_facts(corpus))
+    return configs
 
 
 def located(corpus: Any) -> dict[str, Any]:
@@ -123,8 +119,7 @@ def dataset_name(corpus: Any) -> str:
 
 
 def dataset_facts(corpus: Any) -> dict[str, Any]:
-    """What that list knows of it: of a dataset of the hub name, configuration, split, revision; of others their kind.
-    """
+    """What that list knows of it: where it is and which part of it, of others than datasets their kind."""
     data = corpus.to_data()
     return {key: data[key] for key in ("kind", "path", "source", "name", "split", "revision") if data.get(key)}
 
@@ -190,8 +185,7 @@ TEXT = "text_fingerprint"
 
 
 def text_stamp(corpus: Any) -> tuple[object, ...] | None:
-    """Names, sizes and times of change of its files: as long as they are the same, so is the text. None where it is in
-    no files, or these are gone."""
+    """Names, sizes and times of its files, which change with the text; None where it is in none, or they are gone."""
     try:
         files = [file for name in paths_of(corpus) for file in _files(Path(name).expanduser().absolute())]
         return tuple((str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files) or None

@@ -131,29 +131,27 @@ class Extractions:
         if given is None and wanted.model is not None:
             held = None  # another one was asked for by its name
         files_of(self._workspace, subject)
-        return self._start(subject, concrete(self._workspace, subject, wanted, held), held)
-
-    def _start(self, subject: Subject, config: ExtractionConfig, held: Held | None) -> Extraction:
-        need = table_bytes(subject.d_sae, config) + store_bytes(subject.d_sae, config)
+        settled = concrete(self._workspace, subject, wanted, held)
+        need = table_bytes(subject.d_sae, settled) + store_bytes(subject.d_sae, settled)
         hint = "Keep fewer examples per feature, delete extractions you no longer need, or use another disk."
         require_space(self._workspace.folder, need, "an extraction", hint)
         ours = {"training_id" if subject.of_training else "sae_id": subject.id}
-        data = config.to_data()
+        data = settled.to_data()
 
         def insert(job_id: str, folders: Mapping[str, Path]) -> None:
             ((extraction_id, folder),) = folders.items()
             data["corpus"] = corpus_to_row(data["corpus"], folder)
             self._rows.create(
-                id=extraction_id, config=data, model=str(config.model), hook_name=str(subject.hook_name),
-                d_sae=subject.d_sae, tokens_total=config.tokens, folder=folder, layer=subject.layer, job_id=job_id,
+                id=extraction_id, config=data, model=str(settled.model), hook_name=str(subject.hook_name),
+                d_sae=subject.d_sae, tokens_total=settled.tokens, folder=folder, layer=subject.layer, job_id=job_id,
                 facts={**subject.packing.to_data(), "validation_share": subject.validation_share,
                        "model_given": held is not None},
                 **ours,
             )  # fmt: skip
 
         (extraction_id,) = self._tasks.submit(
-            partial(new_extraction_id, subject.id), config.device, insert, payload=ours, held=held,
-            model=str(config.model),
+            partial(new_extraction_id, subject.id), settled.device, insert, payload=ours, held=held,
+            model=str(settled.model),
         )  # fmt: skip
         return Extraction(self._workspace, extraction_id)
 

@@ -138,7 +138,7 @@ class Live:
             loaded = load_sae(path, device=where)
             with self._lock:
                 self._saes[subject.id, str(path), where] = loaded
-                taken = {key: _bytes_of(sae) for key, sae in self._saes.items()}
+                taken = {key: sum(t.nbytes for t in sae.state_dict().values()) for key, sae in self._saes.items()}
                 while len(self._saes) > 1 and (len(self._saes) > SAES or sum(taken.values()) > SAE_BYTES):
                     del taken[self._saes.popitem(last=False)[0]]  # used longest ago
         return loaded
@@ -174,8 +174,8 @@ class Live:
         return False
 
     def lane(self, subject: Subject, extraction: ExtractionRecord | None = None) -> str:
-        """The lane on which `open` would put them. Raises what `open` would, as far as that can be told without
-        loading."""
+        """The lane on which `open` would put them. Raises what `open` would, as far as that is known without loading.
+        """
         files_of(self._workspace, subject)
         wanted = self._own(subject, extraction)
         device = wanted.device if isinstance(wanted, Named) else device_of(wanted)
@@ -277,8 +277,3 @@ class Live:
 
 def _key(wanted: Held | Named) -> Any:
     return wanted if isinstance(wanted, Named) else (id(wanted.model), id(wanted.tokenizer))
-
-
-
-def _bytes_of(sae: SAE) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in sae.state_dict().values())

@@ -90,15 +90,13 @@ class Pipeline:
         return {layer: self.config.hook_name(layer) for layer in self.layers}
 
     def stores(self, *, imported: bool = True) -> dict[int, Capture]:
-        """Layer → the store that holds its activations, or is on its way to; layers without one are missing. States
-        that were imported count (but for `imported` False) where not all layers were captured, and only if they are of
-        all layers."""
+        """Layer → the store that holds its activations, or will; layers without one are missing. Imported states count
+        (but for `imported` False) where not all layers were captured, and only if they are of all layers."""
         records = cover(self.hook_names, self._sources(imported=imported))
         return {layer: Capture(self._workspace, record.id) for layer, record in records.items()}
 
     def outdated(self) -> list[ActivationStoreRecord]:
-        """Stores that were captured with the same settings before the files of the text were changed: they are not
-        read."""
+        """Stores of the same settings whose text was changed since: they are not read."""
         found = self._captured(self._capture_settings())
         return [record for record in found if not self._is_of_the_text(record)]
 
@@ -130,7 +128,9 @@ class Pipeline:
         """The stores that hold some of the layers and were captured as wanted, newest first."""
         names = self.hook_names.values()
         for record in self._usable("captured"):
-            if any(map(record.holds, names)) and is_captured_as(record, wanted):
+            known = _completed(CaptureConfig, record.config)
+            as_wanted = all(known.get(name) == value for name, value in wanted.items() if name != "corpus")
+            if any(map(record.holds, names)) and as_wanted and _same_text(wanted["corpus"], known.get("corpus")):
                 yield record
 
     def _usable(self, source: str) -> Iterator[ActivationStoreRecord]:
@@ -367,18 +367,10 @@ def _history(workspace: Workspace, run: Run, layer: int, best_step: int | None) 
     }  # fmt: skip
 
 
-def is_captured_as(record: ActivationStoreRecord, wanted: Mapping[str, Any]) -> bool:
-    """Whether it was captured with these settings."""
-    known = _completed(CaptureConfig, record.config)
-    rest = all(known.get(name) == value for name, value in wanted.items() if name != "corpus")
-    return rest and _same_text(wanted["corpus"], known.get("corpus"))
-
-
 def of_one_text(
     hook_names: Mapping[int, str], records: Sequence[ActivationStoreRecord]
 ) -> Sequence[ActivationStoreRecord]:
-    """Those of these, newest first, whose layers may stand side by side: captured from the same text by the same model.
-    Of several such sets the one that holds most of the layers."""
+    """Those of these, newest first, that were captured from one text by one model: of several such sets the largest."""
     sets: dict[Any, list[ActivationStoreRecord]] = {}
     for record in records:
         if record.is_whole:
@@ -391,8 +383,8 @@ def of_one_text(
 def cover(
     hook_names: Mapping[int, str], records: Sequence[ActivationStoreRecord]
 ) -> dict[int, ActivationStoreRecord]:
-    """Layer → which of these, newest first, its activations come from. Whole stores come first, of these the one that
-    holds most of the layers; one that is not whole counts where it holds all layers that no whole one does."""
+    """Layer → which of these its activations come from: the whole stores first, of these the one with most layers; one
+    that is not whole counts where it holds all layers that no whole one does."""
     held = {record.id: {n for n, name in hook_names.items() if record.holds(name)} for record in records}
     found: dict[int, ActivationStoreRecord] = {}
     for record in sorted(records, key=lambda record: (not record.is_whole, -len(held[record.id]))):

@@ -380,15 +380,6 @@ class Trainings:
         """Give the sinks of runs that have ended a moment to take what is left."""
         self._sinks.close()
 
-    def _require_rest(self, record: TrainingRecord) -> None:
-        let_close(self._workspace, record)
-        status = JobStatus.INTERRUPTED if record.job_id is None else self._workspace.manager.get(record.job_id).status
-        if status is JobStatus.QUEUED or status.is_active:
-            raise StateError(
-                f"The group of {record.name} is {status}.", where=record.id,
-                hint="Wait until it has ended, or pause or stop it; then delete the run.",
-            )
-
     def rename(self, training_id: str, name: str) -> None:
         """Give a run another name. Raises `ConfigError` if it is empty or too long."""
         self._catalog.trainings.update(training_id, name=arguments.name(name, "what to call the run"))
@@ -408,7 +399,14 @@ class Trainings:
         """
         record = Run(self._workspace, self._names.find(training_id, beginnings=False)).record
         if record.group_id is not None and not record.status.is_active:
-            self._require_rest(record)
+            let_close(self._workspace, record)
+            manager = self._workspace.manager
+            status = JobStatus.INTERRUPTED if record.job_id is None else manager.get(record.job_id).status
+            if status is JobStatus.QUEUED or status.is_active:
+                raise StateError(
+                    f"The group of {record.name} is {status}.", where=record.id,
+                    hint="Wait until it has ended, or pause or stop it; then delete the run.",
+                )
         extractions = self._catalog.extractions.owned_by(training_id=record.id)
         freed = self._tasks.delete(record)
         self._workspace.features.forget(record.id)

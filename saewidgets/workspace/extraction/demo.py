@@ -62,11 +62,17 @@ def _take(workspace: Workspace, about: AboutSAE) -> None:
             _list_sae(workspace, about, folder)
         elif not Path(sae.path).is_dir():
             workspace.catalog.saes.replace(about.sae_id, path=folder)
-    if _known(lambda: workspace.catalog.extractions.get(about.extraction_id)) is None:
-        _put_labels(workspace, about)
-        _list_extraction(workspace, about)
-    found = about.extraction
-    workspace.catalog.extractions.update(  # what an extraction is told to have found when it ends
+    found, rows, features = about.extraction, workspace.catalog.extractions, workspace.catalog.features
+    if _known(lambda: rows.get(about.extraction_id)) is None:
+        labels = [LabelRecord(**{**row, "scores": tuple(row["scores"])}) for row in sae_labels()]
+        features.put_labels(features.origin(about.sae_id), labels, _newer)
+        rows.create(
+            id=about.extraction_id, sae_id=about.sae_id, config=found["config"], model=about.model,
+            hook_name=about.hook_name, layer=about.layer, d_sae=about.d_sae, tokens_total=found["config"]["tokens"],
+            folder=_extraction(workspace, about),
+            facts={"prepend_bos": True, "validation_share": 0.0, "model_given": False, "seconds": found["seconds"]},
+        )  # fmt: skip
+    rows.update(  # what an extraction is told to have found when it ends
         about.extraction_id, n_tokens=found["n_tokens"], seen=found["seen"], dead=found["dead"], dense=found["dense"],
         size_bytes=about.size_of("extraction"),
     )  # fmt: skip
@@ -116,26 +122,10 @@ def _list_sae(workspace: Workspace, about: AboutSAE, folder: Path) -> None:
     )  # fmt: skip
 
 
-def _list_extraction(workspace: Workspace, about: AboutSAE) -> None:
-    found = about.extraction
-    workspace.catalog.extractions.create(
-        id=about.extraction_id, sae_id=about.sae_id, config=found["config"], model=about.model,
-        hook_name=about.hook_name, layer=about.layer, d_sae=about.d_sae, tokens_total=found["config"]["tokens"],
-        folder=_extraction(workspace, about),
-        facts={"prepend_bos": True, "validation_share": 0.0, "model_given": False, "seconds": found["seconds"]},
-    )  # fmt: skip
+def _newer(there: LabelRecord, new: LabelRecord) -> LabelRecord:
+    from saewidgets.workspace.features import newer  # torch: seconds to import
 
-
-def _put_labels(workspace: Workspace, about: AboutSAE) -> None:
-    rows = workspace.catalog.features
-
-    def merge(there: LabelRecord, new: LabelRecord) -> LabelRecord:
-        from saewidgets.workspace.features import newer  # torch: seconds to import
-
-        return newer(there, new)
-
-    labels = [LabelRecord(**{**row, "scores": tuple(row["scores"])}) for row in sae_labels()]
-    rows.put_labels(rows.origin(about.sae_id), labels, merge)
+    return newer(there, new)
 
 
 def _known(find: Callable[[], Any]) -> Any:

@@ -63,8 +63,7 @@ _measured: dict[tuple[str, str], tuple[float, bool]] = {}
 
 
 def speed(device: str, dtype: str, busy: bool) -> float:
-    """Operations per second of matrix products, measured once per device and number format in this process; again where
-    a run was using the device (`busy`) and no longer is."""
+    """Operations per second of matrix products, measured once per device and dtype; again where it was `busy` then."""
     with _measuring:
         rate, was_busy = _measured.get((device, dtype), (0.0, True))
         if rate == 0.0 or (was_busy and not busy):
@@ -102,9 +101,8 @@ def matrix_rate(device: str, dtype: str, seconds: float = _PROBE_SECONDS) -> flo
 def rate_together(
     workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
 ) -> float | None:
-    """Tokens per second that trainings which share one forward will reach on a device, each of them and over the whole
-    run with its evaluations: the deepest forward, and the step of each autoencoder, at the speed of products in their
-    number formats."""
+    """Tokens per second that trainings which share one forward reach, each of them, evaluations counted: the deepest
+    forward and every autoencoder's step, at the speed of products in their number formats."""
     busy, first, sparse = bool(load_of(workspace, device)[0]), configs[0], device == "cpu"
     forwards = [model_flops(config, model) for config in configs]
     every = [flops_per_token(config, model, model.d_model, sparse=sparse) for config in configs]
@@ -138,8 +136,7 @@ def _jobs_on(workspace: Workspace, device: str) -> list[JobRecord]:
 
 
 def queue_seconds(workspace: Workspace, device: str, known: Mapping[str, ModelSize]) -> float | None:
-    """How long a run that is queued now waits for the device, by the sizes of `known` models; None if nobody can tell.
-    """
+    """How long a run that is queued now waits, by the sizes of `known` models; None if nobody can tell."""
     left = [_seconds_left(workspace, job, device, known) for job in _jobs_on(workspace, device)]
     return None if None in left else float(sum(each or 0.0 for each in left))
 
@@ -166,10 +163,13 @@ def estimate_runs(
     workspace: Workspace, configs: Sequence[TrainingConfig], facts: ModelFacts, device: Device,
     others: Mapping[str, Device],
 ) -> dict[str, Any]:
-    """Data of `messages.Estimate` for checked configurations that are trained together; `others` are the second devices
-    that they name, by those names."""
-    configs = [_with_full_names(each, others) for each in configs]
-    config = configs[0]
+    """Data of `messages.Estimate` for trainings that share a job; `others` are their second devices by name."""
+    whole = []
+    for config in configs:
+        named = {"model_device": config.model_device, "activations.buffer_device": config.activations.buffer_device}
+        full = {name: others[value].id for name, value in named.items() if value and value in others}
+        whole.append(config.replace(**full))  # "cuda" is the first one
+    configs, config = whole, whole[0]
     size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)
     rate = rate_together(workspace, configs, size, device.id)
     widths = {name: facts.d_in(name) for each in configs for name in each.hook_names}
@@ -200,9 +200,3 @@ def estimate_runs(
             for each in found.elsewhere
         ),
     }  # fmt: skip
-
-
-def _with_full_names(config: TrainingConfig, others: Mapping[str, Device]) -> TrainingConfig:
-    """ "cuda" is the first one."""
-    named = {"model_device": config.model_device, "activations.buffer_device": config.activations.buffer_device}
-    return config.replace(**{name: others[value].id for name, value in named.items() if value and value in others})

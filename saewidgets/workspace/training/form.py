@@ -133,8 +133,7 @@ def check(
 
 
 def _completed(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[TrainingConfig | None, frozenset[str]]:
-    """The configuration with defaults for the wrong fields, and the names that say nothing in it. What is wrong with
-    the other fields but only shows now is added to `errors`."""
+    """The configuration with defaults for the wrong fields, and their names; what shows only now joins `errors`."""
     rest: Any = dict(data)
     dropped = set(errors)
     for _ in range(4):  # a default may not fit either (k of a small d_sae): then the whole group goes
@@ -299,10 +298,12 @@ class _Form:
         config, millions = self.config, (facts.parameters or 0) / 1e6
         size = f"{millions:,.{1 if millions < 20 else 0}f}M parameters, " if millions else ""
         encoder = ", an encoder: no CE recovered" if facts.is_encoder else ""
-        d_in = self.d_in(facts)
+        d_in, n = self.d_in(facts), facts.n_layers
+        some = dict.fromkeys((n // 3, n // 2, 2 * n // 3))  # that the field takes several is seen nowhere else
         hints = {
-            "model": f"{size}{facts.n_layers} layers, d_model {facts.d_model:,}{encoder}",
-            "layer": _layers(facts.n_layers), "hook_name": f"d_in {d_in:,}",
+            "model": f"{size}{n} layers, d_model {facts.d_model:,}{encoder}",
+            "layer": f"0 to {n - 1}" + (f"; several: {', '.join(map(str, some))}" if len(some) > 1 else ""),
+            "hook_name": f"d_in {d_in:,}",
         }  # fmt: skip
         if facts.n_heads is not None:
             hints["head"] = f"0 to {facts.n_heads - 1}; empty: all"
@@ -320,12 +321,6 @@ class _Form:
         if said is not None:
             hints[f"sae.{said[0]}"] = said[1]
         return hints
-
-
-def _layers(count: int) -> str:
-    """ "0 to 11; several: 4, 6, 8": that a field takes several is seen nowhere else."""
-    some = dict.fromkeys((count // 3, count // 2, 2 * count // 3))
-    return f"0 to {count - 1}" + (f"; several: {', '.join(map(str, some))}" if len(some) > 1 else "")
 
 
 def _queue_hint(workspace: Workspace, device: str) -> str:
