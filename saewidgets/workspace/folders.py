@@ -116,8 +116,7 @@ def sweep_trash(root: Path) -> None:
 
 
 def folder_size(folder: Path, *, linked: bool = True) -> int:
-    """Bytes of all files below `folder`; `linked` False leaves out those that have a name elsewhere, too: deleting the
-    folder does not free them."""
+    """Bytes of all files below `folder`; `linked` False leaves out those that have a name elsewhere, too."""
     total = 0
     for path in folder.rglob("*"):
         try:

@@ -34,18 +34,11 @@ _NEEDS_NO_MODEL = frozenset({JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.C
 
 
 class Tasks:
-    """Background work of one kind.
+    """Background work of one kind: `work` does a job, whose rows are in the table `rows` and have folders in `folder`.
 
-    Args:
-        workspace: where it runs.
-        kind: of its jobs.
-        work: does a job.
-        key: where the payload has the id of what a job makes, or with an ``s`` the ids; None: that of the job itself.
-        rows: the table of the catalog that its rows are in, if each job makes some.
-        folder: of the workspace, in which each row has its own.
-        again: how a person hands in the model again.
-        forget: called with the id of what is gone.
-        ended: called with the row of a job that has ended, from any thread, maybe more than once.
+    The payload of a job has under `key` the id of what it makes, or with an ``s`` the ids; None: that of the job
+    itself. `again` says how a person hands in the model again; `forget` is called with the id of what is gone, `ended`
+    with the row of a job that has ended, from any thread, maybe more than once.
     """
 
     def __init__(
@@ -70,14 +63,9 @@ class Tasks:
     ) -> list[str]:
         """Queue one job; returns the ids of what it makes. Whatever fails, nothing is left of it.
 
-        Args:
-            new_id: makes an id; asked again where another process has just taken it.
-            device: whose lane the job waits for.
-            insert: makes the rows, before the job can start.
-            count: how many ids share the job; None: one, alone.
-            payload: what else the job's row has to say.
-            held: the model that the user handed in.
-            model, corpus: what forms are to suggest from now on.
+        `new_id` is asked again where another process has just taken one. `insert` makes the rows before the job can
+        start, which waits for the lane of `device`. `count` ids share the job (None: one, alone). Forms suggest `model`
+        and `corpus` from now on.
         """
         workspace = self._workspace
         made: dict[str, Path] = {}

@@ -62,8 +62,7 @@ def look_at_states(path: Path | str) -> StatesFile:
 
 
 def check_widths(model: str, states: Iterable[tuple[str, int]]) -> None:
-    """Whether states are as wide as the residual stream of the model that they are said to be from. A model that is not
-    on this machine is taken at its word."""
+    """Raises `ConfigError` where states are as wide as nothing in their model; one that is not here is not asked."""
     try:
         stated = stated_sizes(resolve_model(model))
     except NotFoundError:  # a name that says nothing here; a training asks for the model itself

@@ -52,9 +52,8 @@ def total_tokens(workspace: Workspace, config: TrainingConfig) -> int:
 
 
 def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str, Any]:
-    """What a training that reads a store takes from it, by dotted name. Model, context length and packing are those of
-    the capture: the batches do not depend on what the configuration says of them, but what is written beside the SAE
-    does."""
+    """What a training that reads a store takes from it, by dotted name. Batches do not depend on what the configuration
+    says of the model and its contexts; what is written beside the SAE does."""
     assert isinstance(config.corpus, ActivationCorpus)
     record = workspace.activations.get(config.corpus.store_id).record
     require_files(record)

@@ -127,11 +127,8 @@ def _put(workspace: Workspace, path: Path, content: bytes | str | Path, name: st
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Write the files of `archive` into the empty folder `target`: nothing lands outside it or grows without limit.
-
-    Names, number, sizes and ratios are checked before anything is written, and every file against its size while it is
-    written.
-    """
+    """Write the files of `archive` into the empty folder `target`. Names, number, sizes and ratios are checked before
+    anything is written, and every file against its size while it is."""
     # Torch: seconds to import.
     from saewidgets.formats.archives import ZipSource
     from saewidgets.formats.source import FolderSource

@@ -84,12 +84,8 @@ def take_in(
     workspace: Workspace, path: Path, origin: Origin, *, instead: SAERecord | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> SAERecord:
-    """Bring the SAE at `path` (a folder, or a file of one) into the library: describe it, load it (which checks every
-    tensor), and write it in SAELens' format where that can express it, else as it is.
-
-    The SAE `instead`, whose files these take the place of, keeps id, name, notes and tags. `check` is called between
-    the steps.
-    """
+    """Bring the SAE at `path` (a folder, or a file of one) into the library, in SAELens' format where that can express
+    it. Loading it checks every tensor. The SAE `instead`, whose files these replace, keeps id, name, notes and tags."""
     # Torch: seconds to import.
     from saewidgets.formats import load_sae
     from saewidgets.formats.registry import locate as found_at
@@ -146,12 +142,8 @@ def _keep(
     workspace: Workspace, fill: Callable[[Path], dict[str, Any]], instead: SAERecord | None, *, what: str, size: int,
     **listed: Any,
 ) -> SAERecord:
-    """Let `fill` write a new folder of the library and return what goes into a row with its files. Then a row names it:
-    that of `instead`, whose own files go, or a new one with what is `listed`. Where that fails, the library is as it
-    was.
-
-    `what` it is, and its `size` in bytes, are for the error where the disk refuses it.
-    """
+    """Let `fill` write a new folder of the library, and list it: in the row of `instead`, whose own files go, or in a
+    new one. Where that fails, the library is as it was, and the error names `what` needs `size` bytes."""
     rows = workspace.catalog.saes
     sae_id = instead.id if instead is not None else new_sae_id()
     # Beside the folder that it has: its row changes from one whole copy to the next in one transaction.
@@ -182,8 +174,8 @@ def _keep(
 def _write(
     sae: Any, source: FolderSource, description: Description, target: Path, beside: Iterable[str]
 ) -> str | None:
-    """Write the SAE into `target`. Returns why it is kept as it came; None if it is in SAELens' format now. `beside`
-    names what lies beside its one file and goes along where that is kept as it came."""
+    """Write the SAE into `target`, and if it is kept as it came, what lies `beside` it. Returns why it is; else None.
+    """
     from saewidgets.formats import save_sae  # torch: seconds to import
 
     if description.format == "saelens":  # as it is, byte by byte: whoever knows its hash finds it again

@@ -81,10 +81,7 @@ def compute(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def histogram(values: Tensor, bins: int = BINS) -> dict[str, Any]:
-    """``edges`` (one more than ``counts``), and ``min max mean sd`` of the values that are finite.
-
-    Edges increase strictly, however near the values are to each other; values that differ by no more than rounding in
-    float32 are in one bin around them.
+    """``edges counts min max mean sd`` of the finite values; those that differ by no more than rounding are in one bin.
     """
     values = values[values.isfinite()].double()
     if not len(values):
@@ -110,8 +107,7 @@ def density_histogram(shares: Tensor) -> dict[str, Any]:
 
 
 def _by_logarithm(values: Tensor) -> dict[str, Any]:
-    """A `histogram` of the share of tokens on which each latent fires, of those that fired at all, in bins of equal
-    width on a logarithmic axis; ``zeros`` (never) and ``dense`` (above a tenth of the tokens) count latents."""
+    """A `histogram` of shares on a logarithmic axis; ``zeros`` and ``dense`` (above a tenth) count latents."""
     fired = values[values > _NEVER]
     logs, shares = histogram(fired), histogram(10.0 ** fired.double())
     return {

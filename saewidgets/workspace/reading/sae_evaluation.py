@@ -177,8 +177,7 @@ def _on_text(
 def _on_store(
     workspace: Workspace, subject: Subject, load: Load, request: EvaluationRequest, corpus: ActivationCorpus
 ) -> EvaluationReport:
-    """On rows that are there already: about as many as were asked for, from all over the store, or from what the SAE's
-    training held out. No language model is run."""
+    """On about as many stored rows as were asked for. No language model is run."""
     # Torch: seconds to import.
     import numpy as np
 
@@ -259,8 +258,7 @@ def _on_store(
 def _require_rows(
     request: EvaluationRequest, corpus: ActivationCorpus, store: str, context_size: int | None
 ) -> None:
-    """Raises `ConfigError` where something is asked for that takes text, a language model, or of imported states (of
-    which `context_size` is None) tokens and positions."""
+    """Refuse what takes text or a model, and of imported states (`context_size` None) tokens and positions."""
     text = "text and the language model; a store is measured without either."
     no_text = "Leave it out, or give a text in place of the store."
     no_model = "No language model is run on stored activations."
@@ -333,7 +331,6 @@ def _mask(rule: Mapping[str, Any]) -> Any:
 
 
 def _find(workspace: Workspace, what: Any) -> tuple[Subject, Load]:
-    """The SAE that is meant."""
     from saewidgets.formats import load_sae  # torch: seconds to import
     from saewidgets.sae import SAE
 
@@ -381,7 +378,6 @@ def _is_a_store(store: Capture) -> ConfigError:
 
 
 def _hooks(subject: Subject, sae: Any, request: EvaluationRequest) -> tuple[str, str | None]:
-    """Where the SAE reads, and what a transcoder reconstructs."""
     hook_name = request.hook_name or subject.hook_name
     if hook_name is None:
         raise ConfigError(

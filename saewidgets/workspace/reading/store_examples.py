@@ -121,11 +121,8 @@ class StoreExamples:
         return quiet
 
     def _chance_of_silence(self, index: int) -> float:
-        """How likely a window is silent of whose tokens none that was sampled fires; at least this.
-
-        Firings come in clusters, so it is more likely than where each unsampled token fires by itself, and at least as
-        likely as that the latent fires nowhere in the context.
-        """
+        """How likely a window is silent of whose tokens none that was sampled fires; at least this, as firings come in
+        clusters."""
         manifest = self._store.manifest
         unseen = 2 * WINDOW * (1 - manifest.coactivation_rate)
         elsewhere = 1 - int(self._store["context_counts"][index]) / max(1, manifest.n_contexts)

@@ -180,8 +180,7 @@ class Strengths:
         return torch.tensor(rows[:CONTEXTS]), label
 
     def _corpus(self, record: SAERecord) -> tuple[DemoCorpus | TextCorpus, str]:
-        """What it was trained on where that is text on this machine, else the demo corpus: any English text gives a
-        bound."""
+        """What it was trained on where that is text on this machine, else the demo corpus, which gives a bound, too."""
         data = find_subject(self._workspace, record.id).corpus
         if isinstance(data, Mapping) and data.get("kind") == "text" and data.get("files"):
             corpus = TextCorpus.from_data(data)

@@ -61,8 +61,7 @@ class Advice:
 
 
 def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None = None) -> list[Advice]:
-    """What to change, the gravest first; empty when nothing stands out. `history` has the columns ``step``, ``loss``,
-    ``fvu`` of `Trainings.metric_columns`; without it only what the newest values show is said."""
+    """What to change, the gravest first; `history` has the columns ``step loss fvu`` of `Trainings.metric_columns`."""
     run = _Seen(record)
     # Dead latents and a wrong L0 follow from steps that are too large: where these are, nothing else is said.
     worse = run.worse()
@@ -335,8 +334,7 @@ class _Seen:
 
 
 def _fall(values: np.ndarray[Any, Any], part: int) -> float:
-    """By which share of itself a curve fell over its last 1/`part`, by the medians of that part's two halves, whose
-    middles lie half of that part apart."""
+    """By which share of itself a curve fell over its last 1/`part`, by the medians of that part's two halves."""
     tail = values[-max(4, len(values) // part) :]
     half = len(tail) // 2
     first, second = float(np.median(tail[:half])), float(np.median(tail[half:]))

@@ -171,9 +171,8 @@ def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_i
 
 
 def reconcile(catalog: Catalog, training_id: str, folder: Path) -> int | None:
-    """Let the rows say what is on the disk, in both directions: a process that was killed may have written a checkpoint
-    and not its row, or removed one whose row is still there. Returns the step that a resumed run starts from, 0 without
-    any checkpoint, None if all are damaged (then the rows stay as they are)."""
+    """Let the rows say what is on the disk, in both directions: a process may have been killed between the two. Returns
+    the step that a resumed run starts from, 0 without any checkpoint, None if all are damaged (the rows stay then)."""
     from saewidgets.training import list_checkpoints, newest_whole  # torch: seconds to import
 
     newest, problems = newest_whole(folder / "checkpoints")

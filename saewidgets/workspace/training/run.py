@@ -168,11 +168,7 @@ class Run(JobHandle[TrainingRecord]):
             super().cancel()
 
     def _end_alone(self, save: bool) -> bool:
-        """End one run of a group; False where it is the last one (or has no group), so that its job is what to end.
-
-        While the job works the run ends within half a second after its current step, and its status is `stopping`
-        until then. While nobody works on it, it has ended at once.
-        """
+        """End one run of a group; False where it is the last one (or has no group), so that its job is what to end."""
         record, manager = self._rows.get(self.id), self._manager
         if record.group_id is None or record.job_id is None:
             return False
@@ -237,11 +233,7 @@ class Run(JobHandle[TrainingRecord]):
         return None if group_id is None else self._workspace.trainings.group(group_id)
 
     def retry(self, *, model: Any = None, tokenizer: Any = None) -> Run:
-        """Start over as a new run of the same configuration, with `retry_of` set to this one.
-
-        Raises:
-            StateError: it was given a model that is no longer in memory; give `model` and `tokenizer` again.
-        """
+        """Start over as a new run of the same configuration, with `retry_of` set to this one; see `Trainings.retry`."""
         return self._workspace.trainings.retry(self.id, model=model, tokenizer=tokenizer)
 
     def train_longer(self, tokens: int | None = None) -> Run:
@@ -488,8 +480,7 @@ _CLOSING = 10.0
 
 
 def let_close(workspace: Workspace, record: TrainingRecord, timeout: float | None = None) -> None:
-    """Where every run of a job has ended, give the job itself a moment (`timeout` seconds at most) to say so too: then
-    all of them can be deleted or resumed."""
+    """Where every run of a job has ended, give the job a moment to say so too: then they can be deleted or resumed."""
     if record.job_id is None or not all(r.ended_alone for r in workspace.catalog.trainings.by_job(record.job_id)):
         return
     if workspace.manager.get(record.job_id).status.is_active:

@@ -88,9 +88,8 @@ def settings(records: Sequence[TrainingRecord]) -> dict[str, list[Any]]:
 
 
 def table(records: Sequence[TrainingRecord]) -> tuple[list[str], list[list[Any]]]:
-    """`(columns, rows)`, one row per run, for a program that reads it: where the run stands, its settings under their
-    dotted names, the newest value of every metric as ``latest.NAME``. Numbers, booleans, text, None for nothing; a list
-    is written as JSON."""
+    """`(columns, rows)`, one row per run, for a program: where it stands, its settings by their dotted names, the
+    newest metrics as ``latest.NAME``. Numbers, booleans, text, None; a list is written as JSON."""
     if not records:
         return [], []
     columns: dict[str, list[Any]] = {"training_id": [record.id for record in records]}
@@ -131,8 +130,8 @@ def measured(record: TrainingRecord, name: str) -> float | None:
 
 
 def pareto_front(points: Sequence[tuple[float, float]], *, higher_is_better: bool) -> list[bool]:
-    """Which of these (L0, quality) points no other point beats: none is as sparse (or sparser) and better, or sparser
-    and as good. Of equal points all count."""
+    """Which of these (L0, quality) points no other beats in one without being worse in the other. Of equal ones all
+    count."""
     sign = 1.0 if higher_is_better else -1.0
     return [
         not any(

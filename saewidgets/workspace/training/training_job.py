@@ -98,8 +98,8 @@ def _taking_part(workspace: Workspace, ids: Sequence[str]) -> list[TrainingRecor
 
 
 class _Requests:
-    """What was asked of single trainings of a job, by whichever process: looked up twice a second at most. A job of one
-    training (`job_id` None) is asked itself."""
+    """What was asked of single trainings of a job (`job_id` None: it is asked itself), looked up twice a second at
+    most."""
 
     def __init__(self, catalog: Catalog, job_id: str | None) -> None:
         self._catalog, self._job_id = catalog, job_id
