@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from saewidgets.errors import CatalogError, ConfigError, StateError
+from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError
 from saewidgets.events import Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext, JobManager, JobStore
 from saewidgets.jobs.manager import CLOSED
@@ -243,6 +243,14 @@ def test_rows_that_refer_to_the_job_exist_before_it_starts(manager: JobManager) 
 
     job = submit(manager, run, job_id="job_1", before_start=seen.append)
     assert job.result(10) == ["job_1"]
+
+    def fail(job_id: str) -> None:
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        submit(manager, Endless(), job_id="job_2", before_start=fail)
+    with pytest.raises(NotFoundError):
+        manager.handle("job_2")
 
 
 def test_a_kind_nobody_registered(manager: JobManager) -> None:

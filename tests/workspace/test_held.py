@@ -88,6 +88,18 @@ def test_a_finished_run_leaves_its_model_to_the_user(ws: Workspace, mine: Traini
         run.retry()
 
 
+def test_a_cancelled_run_goes_on_with_the_model_the_user_still_has(
+    ws: Workspace, mine: TrainingConfig, load: Load
+) -> None:
+    given = load()
+    before = ws.trainings.create(mine.replace(tokens=64 * 100_000, device="cpu"))
+    run = ws.trainings.create(mine, **given)  # waits behind it
+    run.cancel()
+    before.cancel()
+    run.resume()
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+
+
 def test_a_run_that_can_go_on_keeps_its_model(ws: Workspace, mine: TrainingConfig, load: Load) -> None:
     given = load()
     reference = weakref.ref(given["model"])

@@ -46,6 +46,11 @@ def test_the_list_and_what_is_open(
     model.mark_changed()
     model.read()
     assert model.state().revision == state.revision
+    with monkeypatch.context() as patch:  # somebody labels in another process
+        patch.setattr(ws.features, "revision", lambda wanted: -1.0)
+        model.mark_changed()
+        model.read()
+        assert model.state().features_revision == state.features_revision + 1
     monkeypatch.setattr(ws.extractions, "list", lambda: [running] * (CARDS + 5))
     model.mark_changed()
     model.read()

@@ -145,6 +145,7 @@ def test_locate_waits_for_jobs(ws: Workspace, sae: SAERecord, tmp_path: Path) ->
     assert Path(sae.path).is_dir()
     ws.catalog.jobs.delete("job_1")
     assert ws.saes.locate(sae.id, copy).path == str(copy)
+    assert not Path(sae.path).exists(), "nothing lists the library's own files any more"
 
 
 def test_delete(ws: Workspace, sae: SAERecord) -> None:
