@@ -20,6 +20,7 @@ from torch import Tensor
 from saewidgets.errors import FormatError
 from saewidgets.formats.format import (
     ANSWER,
+    LINEAR,
     MATRICES,
     OTHERS,
     SAME,
@@ -187,16 +188,21 @@ EXPORT = Format("mistudio_community", "miStudio export", _matches_export, _look_
 
 # --- State dicts -----------------------------------------------------------------------------------------------------
 #
-# Matrices lie the other way than here. What the tensors are called tells the class and nearly always the generation:
-#
-# | class | tensors | generation |
-# |---|---|---|
-# | Sparse- or SkipAutoencoder | encoder, decoder, decoder_bias | 1: decoder.bias and decoder_bias are both added |
-# | the same | the same without decoder.bias | 2: decoder_bias is subtracted from the input and added to the output |
-# | TopKSAE | encoder, decoder.weight, b_pre | 2, b_pre likewise |
-# | Transcoder | encoder, decoder with its bias | 1 |
-# | Transcoder | the same, b_enc_center | 2: that is subtracted from the input |
-# | JumpReLUSAE | W_enc, b_enc, W_dec, b_dec, activation.log_threshold | 1 (nothing subtracted) or 2 (b_dec is) |
+# Matrices lie the other way than here. What the tensors are called tells the class and nearly always the generation.
+# The first adds decoder.bias to the output, beside decoder_bias. The second has decoder_bias alone, and subtracts it
+# from the input; b_pre and b_enc_center are its own, and subtracted likewise. Of a JumpReLUSAE, and where the decoder
+# is the encoder's transpose, the tensors do not tell.
+
+_LAYERS = {name: LINEAR[name] for name in ("W_enc", "b_enc", "W_dec")}
+# The tensor that only this class has → what it is here, whether b_dec is subtracted, our names of tensors → the file's.
+_LAYOUTS: dict[str, tuple[str, bool | None, dict[str, str]]] = {
+    "W_enc": ("jumprelu", None, SAME | {"log_threshold": "activation.log_threshold"}),
+    "b_pre": ("topk", True, _LAYERS | {"b_dec": "b_pre"}),
+    "decoder_bias": ("standard", True, _LAYERS | {"b_dec": "decoder_bias", "+b_dec": "decoder.bias"}),
+    "": ("transcoder", False, _LAYERS | {"b_dec": "decoder.bias", "-b_dec": "b_enc_center"}),  # all others
+}
+_OPTIONAL = ("W_dec", "+b_dec", "-b_dec")
+
 
 @dataclass(frozen=True, slots=True)
 class _State:
@@ -230,23 +236,10 @@ class _State:
 def _read_state(header: Header, prefix: str = "") -> _State:
     """What the tensors called `prefix`… are. Raises `FormatError` where they are of no class that is known."""
     names = {name.removeprefix(prefix) for name in header.tensors if name.startswith(prefix)}
-    centred: bool | None = None
-    if "W_enc" in names:
-        kind, decoder = "jumprelu", "W_dec"
-        found = {"W_enc": "W_enc", "b_enc": "b_enc", "b_dec": "b_dec", "log_threshold": "activation.log_threshold"}
-    else:
-        kind, decoder = "standard", "decoder.weight"
-        found = {"W_enc": "encoder.weight", "b_enc": "encoder.bias"}
-        if "b_pre" in names:
-            kind, centred, found["b_dec"] = "topk", True, "b_pre"
-        elif "decoder_bias" not in names:
-            kind, centred, found["b_dec"] = "transcoder", False, "decoder.bias"
-            found |= {"-b_dec": "b_enc_center"} if "b_enc_center" in names else {}
-        else:
-            found["b_dec"] = "decoder_bias"
-            centred = None if decoder not in names else "decoder.bias" not in names
-            found |= {"+b_dec": "decoder.bias"} if "decoder.bias" in names else {}
-    found |= {"W_dec": decoder} if decoder in names else {}
+    kind, centred, known = next(row for mark, row in _LAYOUTS.items() if mark in {"", *names})
+    found = {ours: theirs for ours, theirs in known.items() if theirs in names or ours not in _OPTIONAL}
+    if kind == "standard":
+        centred = "+b_dec" not in found if "W_dec" in found else None
     if extra := sorted(names - set(found.values())):
         raise FormatError(
             f"There are unexpected tensors: {', '.join(extra)[:300]}.", where=header.where,
@@ -388,6 +381,7 @@ class _TrioFile(Settings):
 def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
     file, data, where = config_of(source, CONFIG_FILE, _TrioFile)
     known = [*inference_architectures(), *_SYNONYMS]
+    architecture = _SYNONYMS.get(file.architecture, file.architecture)
     if file.architecture not in known or file.architecture in _UNWRITTEN:
         raise FormatError(
             f"The architecture is {file.architecture[:40]!r}, expected one of {', '.join(known)}.",
@@ -408,39 +402,33 @@ def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
             "header": header, "names": {name: name for name in header.tensors if name in _TENSORS} | {"W_dec": "W_dec"},
             "widths": (file.d_in, file.d_sae, file.d_out or file.d_in), "said_by": CONFIG_FILE,
         }
-    found = Look(
-        **tensors, files=tuple(name for name in FILES if name in source.files()), weights=WEIGHTS_FILE,
-        architecture=_SYNONYMS.get(file.architecture, file.architecture), model=file.model_name,
-        hook_name=file.hook_name, settings=_trio_settings(file, state, where, apply_b_dec_to_input), config=data,
-        metadata=file.metadata, fold=None if state is None else state.finish,
-    )
-    if state is None:
-        found.dtype = str(header.tensors["W_dec"].torch_dtype).removeprefix("torch.")
-    return found
-
-
-def _trio_settings(file: _TrioFile, state: _State | None, where: str, answer: bool | None) -> dict[str, Any]:
-    known = state is not None and state.centred is not None
-    centred = answered(state.centred if state is not None and known else file.apply_b_dec_to_input, answer, where)
+    said = file.apply_b_dec_to_input if state is None or state.centred is None else state.centred
+    centred = answered(said, apply_b_dec_to_input, where)
     if centred is None:
         raise FormatError(
             "The value is missing, and SAEs of miStudio differ in it.", where=f"{where}: {ANSWER}",
             hint=f"Add true or false, or say {ANSWER}=True or False where you load it.",
         )
-    if state is not None and state.kind == "transcoder":
-        centred = False
-    if file.k is None and "k" in lookup_inference(_SYNONYMS.get(file.architecture, file.architecture))[1].model_fields:
+    if file.k is None and "k" in lookup_inference(architecture)[1].model_fields:
         raise FormatError(
             "The value is missing, and it decides how many latents are active.",
             where=f"{where}: k", hint=f"Add the number; {TRAINING_FILE} may name it.",
         )
-    normalization = file.normalize_activations.replace("anthropic_rescale", "constant_norm_rescale")
-    return {
-        "apply_b_dec_to_input": centred, "reshape_activations": file.reshape_activations,
-        "normalize_activations": normalization,
+    settings = {
+        "apply_b_dec_to_input": centred and (state is None or state.kind != "transcoder"),
+        "reshape_activations": file.reshape_activations,
+        "normalize_activations": file.normalize_activations.replace("anthropic_rescale", "constant_norm_rescale"),
         **({"skip_scale": 1.0} if file.architecture == "skip" else {}),  # miStudio adds the whole input
         **{key: value for key in _KEPT if (value := getattr(file, key)) is not None},
     }
+    found = Look(
+        **tensors, files=tuple(name for name in FILES if name in source.files()), weights=WEIGHTS_FILE,
+        architecture=architecture, model=file.model_name, hook_name=file.hook_name, settings=settings, config=data,
+        metadata=file.metadata, fold=None if state is None else state.finish,
+    )
+    if state is None:
+        found.dtype = str(header.tensors["W_dec"].torch_dtype).removeprefix("torch.")
+    return found
 
 
 def _save(saved: Saved) -> dict[str, Part]:
