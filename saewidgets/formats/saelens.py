@@ -12,9 +12,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import ConfigDict, Field
@@ -195,24 +195,12 @@ class _ScalerFile(Settings):
     has_whitening: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Scaler:
+class _Scaler(NamedTuple):
     """What is to be folded: a factor, or the whitening of a file with this header."""
 
     file: str
     factor: float | None
     header: Header | None = None
-
-    def fold(self, tensors: dict[str, Tensor], source: Source, *, centred: bool) -> None:
-        """Let the SAE of `tensors` take raw activations, in place; `centred` is its `apply_b_dec_to_input`."""
-        if self.header is not None and isinstance(source, FolderSource):
-            maps = read_tensors(source.path(self.file), self.header, dtype=torch.float64)
-            fold_whitening(tensors, Whitening.of_tensors(maps), centred=centred)
-        elif self.factor is not None:
-            if "W_enc" in tensors:
-                tensors["W_enc"].mul_(self.factor)
-                tensors["W_dec"].div_(self.factor)
-            tensors["b_dec"].div_(self.factor)  # a tied encoder stays; its latents shrink with the input
 
 
 def _read_scaler(source: Source, file: _File, architecture: str) -> _Scaler | None:
@@ -317,30 +305,8 @@ def _fold(
     source: Source, file: _File, where: str, scaler: _Scaler | None, finetuned: bool, tensors: dict[str, Tensor]
 ) -> list[str]:
     """Bring `tensors`, as they are stored, into the form of inference, in place."""
-    notes = _apply_finetuning(where, finetuned, tensors)
-    changed = bool(notes) or scaler is not None
-    if "log_threshold" in tensors:
-        tensors["threshold"] = tensors.pop("log_threshold").exp_()
-        changed = True
-    whitened = scaler is not None and scaler.header is not None
-    if whitened and file.rescaled:  # whitening changes the norms, so they go first; as SAELens does
-        fold_decoder_norm(tensors)
-    if scaler is not None:
-        scaler.fold(tensors, source, centred=file.apply_b_dec_to_input)
-        if scaler.factor and file.rescaled and "topk_threshold" in tensors:
-            tensors["topk_threshold"] /= scaler.factor  # it is in units of p · ‖W_dec‖, and W_dec was divided by it
-    if file.rescaled and not whitened:
-        changed |= fold_decoder_norm(tensors)
-    if "topk_threshold" in tensors:
-        tensors["threshold"] = tensors.pop("topk_threshold").to(tensors["b_enc"]).repeat(file.d_sae)
-    if changed:
-        check_finite(where, tensors)
-    return notes
-
-
-def _apply_finetuning(where: str, finetuned: bool, tensors: dict[str, Tensor]) -> list[str]:
-    """SAELens 2 to 5 kept a factor per latent that was applied before decoding: it goes into the decoder."""
-    for name in _SCALES:
+    notes, changed = list[str](), scaler is not None
+    for name in _SCALES:  # SAELens 2 to 5 kept a factor per latent that was applied before decoding
         scale = tensors.pop(name, None)
         if scale is None or torch.allclose(scale, torch.ones_like(scale)):
             continue
@@ -350,8 +316,32 @@ def _apply_finetuning(where: str, finetuned: bool, tensors: dict[str, Tensor]) -
                 hint="It is not known whether latents are to be multiplied by it; ask whoever trained the SAE.",
             )
         tensors["W_dec"].mul_(scale[:, None])
-        return [f"The fine-tuned factor per latent ({name}) was folded into the decoder."]
-    return []
+        notes.append(f"The fine-tuned factor per latent ({name}) was folded into the decoder.")
+        changed = True
+        break
+    if "log_threshold" in tensors:
+        tensors["threshold"] = tensors.pop("log_threshold").exp_()
+        changed = True
+    whitened = scaler is not None and scaler.header is not None
+    if whitened and file.rescaled:  # whitening changes the norms, so they go first; as SAELens does
+        fold_decoder_norm(tensors)
+    if scaler is not None and scaler.header is not None and isinstance(source, FolderSource):
+        maps = read_tensors(source.path(scaler.file), scaler.header, dtype=torch.float64)
+        fold_whitening(tensors, Whitening.of_tensors(maps), centred=file.apply_b_dec_to_input)
+    elif scaler is not None and scaler.factor is not None:
+        if "W_enc" in tensors:
+            tensors["W_enc"].mul_(scaler.factor)
+            tensors["W_dec"].div_(scaler.factor)
+        tensors["b_dec"].div_(scaler.factor)  # a tied encoder stays; its latents shrink with the input
+        if file.rescaled and "topk_threshold" in tensors:
+            tensors["topk_threshold"] /= scaler.factor  # it is in units of p · ‖W_dec‖, and W_dec was divided by it
+    if file.rescaled and not whitened:
+        changed |= fold_decoder_norm(tensors)
+    if "topk_threshold" in tensors:
+        tensors["threshold"] = tensors.pop("topk_threshold").to(tensors["b_enc"]).repeat(file.d_sae)
+    if changed:
+        check_finite(where, tensors)
+    return notes
 
 
 def _text(value: Any) -> str | None:
