@@ -13,13 +13,14 @@ from importlib.metadata import version
 from inspect import getsource
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import ipywidgets
 import pytest
 from ipykernel import kernelbase
 from ipykernel.comm import Comm
 from IPython.core.formatters import DisplayFormatter
+from pydantic import Field
 
 import saewidgets
 import saewidgets as sw
@@ -48,7 +49,7 @@ class Asked(Commands):
         return self._do(revision)
 
     @command
-    def rename(self, name: str) -> str:
+    def rename(self, name: Annotated[str, Field(max_length=100)]) -> str:
         return name
 
 
@@ -141,6 +142,8 @@ def test_any_other_exception_is_answered_and_logged(record_messages: Record, cap
         {"id": "x"},
         {"id": "x", "kind": "refresh", "revision": "soon"},
         {"id": "x", "kind": "refresh", "surprise": 1},
+        {"id": "x", "kind": "rename", "name": "x" * 101},
+        {"id": "x", "kind": "rename", "name": "\ud800"},  # half a surrogate pair
     ],
 )
 def test_what_is_not_understood_is_a_failure_under_its_id(content: dict[str, Any], record_messages: Record) -> None:

@@ -129,11 +129,13 @@ describe("any repository", () => {
     const line = () => within(page.getByRole("checkbox", { name: "Choose layers.6" }).closest("tr") as HTMLElement);
     await user.click(line().getByRole("checkbox"));
     await waitFor(() => expect(sent(hub, "hub_preview")).toHaveLength(1));
+    hub.setState({ downloads: [{ ...card, status: "paused" }] }); // a part of it is there
+    await waitFor(() => expect(sent(hub, "hub_preview")).toHaveLength(2));
     expect(line().queryByText("cached")).toBeNull();
     hub.setState({ downloads: [{ ...card, status: "completed" }] });
     await waitFor(() => expect(line().getByText("cached")).toBeTruthy());
     expect((line().getByRole("checkbox") as HTMLInputElement).checked).toBe(true);
-    await waitFor(() => expect(sent(hub, "hub_preview")[1]).toMatchObject({ sae: SAE("layers.6"), again: false }));
+    await waitFor(() => expect(sent(hub, "hub_preview")[2]).toMatchObject({ sae: SAE("layers.6"), again: false }));
   });
 
   it("shows a width as a guess until the files tell it", async () => {

@@ -59,6 +59,7 @@ describe("downloads", () => {
     expect(statusChanges([download()], [download({ phase: "retrying" })], words.said)).toEqual([
       "EleutherAI/sae-pythia-410m-65k / layers.6: trying again",
     ]);
+    expect(words.said(download({ status: "completed" }))).toBe("Completed");
   });
 
   it("name bytes once where both have the unit", () => {

@@ -65,6 +65,7 @@ describe("extractions", () => {
     expect(words.progressLine(RUNNING, false)).toEqual(["410K of 1M tokens", "11,872 of 16,384 features seen"]);
     expect(words.progressLine(FAILED, true)).toEqual(["360K of 1M tokens kept"]);
     expect(words.progressLine({ ...FAILED, status: "cancelled" }, true)).toEqual(["nothing is kept"]);
+    expect(words.statusWord({ status: "cancelled" })).toBe("Cancelled"); // announced and shown
     expect(words.progressLine(extraction(), true)).toEqual([
       "1M tokens in 6 min 12 s",
       "412 dead (2.5 %)",
