@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StorageError
 from saewidgets.workspace import Workspace
@@ -35,10 +34,6 @@ def test_a_saelens_folder_is_kept_byte_by_byte(ws: Workspace, tmp_path: Path) ->
     del before["something_else.bin"]
     assert contents(Path(sae.path)) == before
     assert Path(sae.path).is_relative_to(ws.folder)
-    x = torch.randn(5, 8)
-    from saewidgets.formats import load_sae
-
-    assert torch.equal(ws.saes.load(sae.id).encode(x), load_sae(folder).encode(x))
 
 
 @pytest.mark.parametrize("architecture", ["standard", "skip"])
@@ -70,10 +65,6 @@ def test_another_format_is_converted(ws: Workspace, tmp_path: Path) -> None:
     assert config["architecture"] == "jumprelu"
     assert config["metadata"]["model_name"] == "google/gemma-2-2b"
     assert config["origin"]["format"] == "gemma_scope"
-    x = torch.randn(5, 8)
-    from saewidgets.formats import load_sae
-
-    assert torch.equal(ws.saes.load(sae.id)(x), load_sae(folder)(x))
 
 
 def test_an_archive(ws: Workspace, tmp_path: Path) -> None:
@@ -190,8 +181,6 @@ def test_hostile_names_are_text(ws: Workspace, tmp_path: Path) -> None:
     [
         ({"a/readme.txt": b"x", "b/x": b""}, "known format"),
         ({"cfg.json": b"{", "sae_weights.safetensors": b"x"}, "cfg.json"),
-        ({"one/cfg.json": b"{}", "one/sae_weights.safetensors": b"", "two/cfg.json": b"{}",
-          "two/sae_weights.safetensors": b""}, "2 SAEs"),
         ({"cfg.json": b"{}", "sae.safetensors": b"x" * 9}, "d_in"),
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from saewidgets.formats import load_sae
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.folders import sweep_trash
+from saewidgets.workspace.library.sae_files import NOTES
 from tests.formats.samples import D_IN, D_SAE, SAMPLES, rand
 from tests.workspace.library.saes import contents, gemma_scope, saelens
 
@@ -118,46 +119,38 @@ def test_locate(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
     assert Path(moved).is_dir(), "not the library's own"
 
 
-def test_locate_replaces_nothing_whole_by_another_sae(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+def test_locate_refuses_another_sae_and_the_folder_of_one(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
     before = contents(Path(sae.path))
     for other in (saelens(tmp_path / "relu", architecture="standard"), saelens(tmp_path / "seed", seed=7)):
         with pytest.raises(FormatError, match="another one"):
             ws.saes.locate(sae.id, other)
     assert contents(Path(sae.path)) == before
     assert ws.saes.get(sae.id).state == "ok"
+    listed = ws.saes.add_local(tmp_path / "seed")
+    for _ in ("there", "gone"):
+        with pytest.raises(ConfigError, match="belongs to the library"):
+            ws.saes.locate(sae.id, listed.path)
+        shutil.rmtree(sae.path, ignore_errors=True)
+    assert ws.saes.get(listed.id).path == listed.path
 
 
-def test_locate_takes_no_folder_of_another_sae(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
-    other = ws.saes.add_local(saelens(tmp_path / "other", seed=3))
-    with pytest.raises(ConfigError, match="belongs to the library"):
-        ws.saes.locate(sae.id, other.path)
-    shutil.rmtree(sae.path)
-    with pytest.raises(ConfigError, match="belongs to the library"):
-        ws.saes.locate(sae.id, other.path)
-    assert ws.saes.get(other.id).path == other.path
-
-
-def test_locate_waits_for_jobs(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+def test_locate_and_delete_wait_for_jobs(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
     copy = shutil.copytree(sae.path, tmp_path / "copy")
     ws.catalog.jobs.add("job_1", kind="extraction", lane="box/cpu", payload={"sae_id": sae.id}, owner="somebody@far")
     with pytest.raises(StateError, match="in use"):
         ws.saes.locate(sae.id, copy)
-    assert Path(sae.path).is_dir()
-    ws.catalog.jobs.delete("job_1")
-    assert ws.saes.locate(sae.id, copy).path == str(copy)
-    assert not Path(sae.path).exists(), "nothing lists the library's own files any more"
-
-
-def test_delete(ws: Workspace, sae: SAERecord) -> None:
-    ws.catalog.jobs.add("job_1", kind="extraction", lane="box/cpu", payload={"sae_id": sae.id}, owner="somebody@far")
     with pytest.raises(StateError, match=r"one is in use.*Cancel that first"):
         ws.saes.delete(sae.id)
     assert Path(sae.path).is_dir()
+    assert not list((ws.folder / NOTES).glob("*")), "a refused deletion leaves no note"
     ws.catalog.jobs.delete("job_1")
-    assert ws.saes.delete(sae.id) == sae.size_bytes
-    assert not Path(sae.path).exists()
+    other = ws.saes.add_local(copy)
+    assert ws.saes.delete(other.id) == other.size_bytes
+    assert not Path(other.path).exists()
     with pytest.raises(NotFoundError):
-        ws.saes.delete(sae.id)
+        ws.saes.delete(other.id)
+    assert ws.saes.locate(sae.id, copy).path == str(copy)
+    assert not Path(sae.path).exists(), "nothing lists the library's own files any more"
 
 
 def test_export(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
