@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
@@ -18,6 +19,13 @@ from tests.conftest import TINY_TEXT
 
 STORED = ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]  # what the store of `finished_store` holds
 PATIENCE = 240  # seconds; a loaded machine takes its time
+ENDLESS = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}
+
+
+def same_weights(a: Run, b: Run) -> bool:
+    """Whether two runs have learned the same, bit for bit."""
+    one, other = a.sae().state_dict(), b.sae().state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def wait_for_step(ws: Workspace, run: Run, step: int) -> None:
@@ -117,3 +125,23 @@ def ws(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
 @pytest.fixture
 def config(tiny_model_folder: Path) -> TrainingConfig:
     return small_config(tiny_model_folder)
+
+
+@pytest.fixture
+def given(tiny_model_folder: Path) -> dict[str, Any]:
+    """The tiny model and its tokenizer as a user hands them in."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return {
+        "model": AutoModelForCausalLM.from_pretrained(tiny_model_folder),
+        "tokenizer": AutoTokenizer.from_pretrained(tiny_model_folder),
+    }
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a language model was loaded")
+
+    for user in ("lm", "training.prepare"):
+        monkeypatch.setattr(f"saewidgets.{user}.load_model", refuse)

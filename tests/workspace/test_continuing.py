@@ -17,11 +17,7 @@ from saewidgets.training import list_checkpoints
 from saewidgets.training.checkpoint import read_checkpoint, update_state
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.checkpoints import reconcile, take_back
-from tests.workspace.conftest import PATIENCE, wait_for_step
-
-
-def weights(run: Run) -> dict[str, torch.Tensor]:
-    return dict(run.sae().state_dict())
+from tests.workspace.conftest import PATIENCE, same_weights, wait_for_step
 
 
 def test_going_on_from_a_checkpoint_ends_where_the_run_ended(run: Run) -> None:
@@ -31,8 +27,7 @@ def test_going_on_from_a_checkpoint_ends_where_the_run_ended(run: Run) -> None:
     record = again.record
     assert (record.name, record.retry_of, record.step, record.note) == ("first-from-8", run.id, 12, None)
     assert record.facts["continued_from"] == {"training_id": run.id, "step": 8, "tokens": middle.tokens}
-    before, after = weights(run), weights(again)
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert same_weights(run, again)
     assert again.history("loss")["step"].min() == 8  # it measured nothing before
     assert [row.step for row in run.checkpoints()] == [4, 8, 12]  # the earlier run is as it was
 
@@ -150,8 +145,7 @@ def test_a_run_starts_from_an_sae_of_the_library(ws: Workspace, run: Run, config
     assert float(second.history("fvu")["fvu"].iloc[0]) < float(run.history("fvu")["fvu"].iloc[0])
     ws.saes.delete(sae.id)
     again = ended(second.continue_from(second.checkpoints()[0].id))
-    before, after = weights(second), weights(again)
-    assert all(torch.equal(before[name], after[name]) for name in before), "its checkpoint is all that it needs"
+    assert same_weights(second, again), "its checkpoint is all that it needs"
     with pytest.raises(NotFoundError, match="There is no SAE") as caught:
         second.retry()
     assert caught.value.where == "from_pretrained"
@@ -164,9 +158,9 @@ def test_runs_of_a_group_start_from_what_a_run_has_left_and_from_a_folder(
     assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
     assert [each.record.config["from_pretrained"] for each in group] == [None, run.id, str(run.sae_path)]
     assert [each.record.started_from for each in group][:2] == [None, "first"]
-    fresh, by_run, by_path = map(weights, group)
-    assert all(torch.equal(by_run[name], by_path[name]) for name in by_run)
-    assert not torch.equal(fresh["W_dec"], by_run["W_dec"])
+    fresh, by_run, by_path = group
+    assert same_weights(by_run, by_path)
+    assert not same_weights(fresh, by_run)
 
 
 def test_what_cannot_be_started_from_is_said_before_anything_is_queued(

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from saewidgets.activations import open_corpus
 from saewidgets.config import TextCorpus, TrainingConfig
@@ -16,7 +15,7 @@ from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.corpora import FILE, LARGE, from_row, to_row
 from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, same_weights, small_config
 
 TEXT = ["\n".join([*TINY_TEXT * 40, "Ünïcödé\u2028 and 😀."]), "short", *TINY_TEXT]
 
@@ -66,8 +65,7 @@ def test_resumed_and_retried_elsewhere(ws: Workspace, long: TrainingConfig) -> N
         for run in (resumed, retried):
             assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
             assert run.config == long
-            for name, tensor in whole.sae().state_dict().items():
-                assert torch.equal(tensor, run.sae().state_dict()[name]), name
+            assert same_weights(whole, run)
         other.trainings.delete(whole.id)
         assert retried.config == long, "it has a copy of its own"
 

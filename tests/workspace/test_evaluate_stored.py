@@ -57,14 +57,6 @@ def run(ws: Workspace) -> Run:
     return ws.trainings.get("stored")
 
 
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a language model was loaded")
-
-    monkeypatch.setattr("saewidgets.lm.load_model", refuse)
-
-
 def _sae(**said: Any) -> SAE:
     made = torch.Generator().manual_seed(0)
     tensors = {

@@ -8,24 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import saewidgets.training
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
-from saewidgets.workspace import Run, TrainingGroup, Workspace
-from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
+from saewidgets.workspace import TrainingGroup, Workspace
+from tests.workspace.conftest import ENDLESS, PATIENCE, same_weights, small_config, wait_for_step
 
-LONG = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}
 HOOK = "blocks.0.hook_resid_post"
 OVER = {"hook_name": ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"], "sae.k": [4, 8]}
-
-
-def _same(a: Run, b: Run) -> bool:
-    found, expected = a.sae().state_dict(), b.sae().state_dict()
-    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
 
 
 def test_runs_of_one_job(ws: Workspace, pair: TrainingGroup) -> None:
@@ -96,11 +89,11 @@ def test_pause_and_resume_in_another_process_end_in_the_same_bits(tmp_path: Path
         straight, paused = (ws.trainings.group(each) for each in ids)
         paused.resume()
         assert paused.wait(PATIENCE) is JobStatus.COMPLETED, paused.error
-        assert all(_same(a, b) for a, b in zip(straight, paused, strict=True))
+        assert all(same_weights(a, b) for a, b in zip(straight, paused, strict=True))
 
 
 def test_each_is_stopped_or_cancelled_alone(ws: Workspace, tiny_model_folder: Path) -> None:
-    group = ws.trainings.create_many(small_config(tiny_model_folder, **LONG), {"sae.k": [2, 4, 8, 16, 32]})
+    group = ws.trainings.create_many(small_config(tiny_model_folder, **ENDLESS), {"sae.k": [2, 4, 8, 16, 32]})
     first, second, third, fourth, fifth = group
     wait_for_step(ws, fifth, 2)
     first.stop()
@@ -170,7 +163,7 @@ def test_one_that_diverges_fails_alone(ws: Workspace, config: TrainingConfig) ->
 
 
 def test_a_group_that_waits_can_be_cancelled(ws: Workspace, tiny_model_folder: Path) -> None:
-    first = ws.trainings.create(small_config(tiny_model_folder, **LONG))
+    first = ws.trainings.create(small_config(tiny_model_folder, **ENDLESS))
     group = ws.trainings.create_many(small_config(tiny_model_folder), {"sae.k": [2, 4]})
     second = ws.trainings.create_many(small_config(tiny_model_folder), {"sae.k": [2, 4]})
     assert second.name == f"{group.name}-2"  # two cards of one name could not be told apart
@@ -188,13 +181,8 @@ def test_a_group_that_waits_can_be_cancelled(ws: Workspace, tiny_model_folder: P
     first.wait(PATIENCE)
 
 
-def test_a_model_of_the_user_feeds_all(ws: Workspace, tiny_model_folder: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
-    over = {"sae.k": [2, 4]}
-    group = ws.trainings.create_many(small_config("mine", device="auto"), over, model=model, tokenizer=tokenizer)
+def test_a_model_of_the_user_feeds_all(ws: Workspace, given: dict[str, Any]) -> None:
+    group = ws.trainings.create_many(small_config("mine", device="auto"), {"sae.k": [2, 4]}, **given)
     assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
     assert {r.model for r in group.records} == {"mine"}
     assert all(ws.trainings.held(run.id) is not None for run in group)

@@ -16,7 +16,7 @@ from saewidgets.lm import capture, load_model
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import Invoke, invoke  # noqa: F401 - a fixture
 from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, same_weights, small_config
 
 RUNNER = Path(__file__).parents[1] / "golden" / "saelens_runs" / "topk.json"  # written by SAELens itself
 Z = "blocks.1.attn.hook_z"
@@ -90,8 +90,7 @@ def test_every_head_and_all_of_them_from_one_store(ws: Workspace, tiny_model_fol
     assert ws.trainings.validate(config)["fields"] == {}
     alone = ws.trainings.create(config)
     assert alone.wait(PATIENCE).value == "completed", alone.error
-    one, other = alone.sae().state_dict(), group.runs[2].sae().state_dict()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same_weights(alone, group.runs[2])
     assert ws.evaluate(alone, together.corpus).hook_name == f"{Z}.1"
     with pytest.raises(ConfigError, match=r"Head 2 does not exist: the store .* has heads 0 to 1 of") as caught:
         ws.trainings.create(config.replace(hook_name=f"{Z}.2"))

@@ -18,7 +18,7 @@ from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.held import canonical, take
 from saewidgets.workspace.training.settle import concrete
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, same_weights, small_config
 
 Load = Callable[[], dict[str, Any]]
 
@@ -67,8 +67,7 @@ def test_another_process_does_not_train_or_measure_another_model(
         assert len(other.trainings.list()) == 1
         for retried in (again.retry(**given), run.retry()):  # here it is the same model without being asked for
             assert retried.wait(PATIENCE) is JobStatus.COMPLETED, retried.error
-            for name, tensor in run.sae().state_dict().items():
-                assert torch.equal(tensor, retried.sae().state_dict()[name]), name
+            assert same_weights(run, retried)
 
 
 def test_a_finished_run_leaves_its_model_to_the_user(ws: Workspace, mine: TrainingConfig, load: Load) -> None:

@@ -21,7 +21,7 @@ from saewidgets.workspace import Run, Workspace
 from tests.hub.datasets_made import lines, wikipedia
 from tests.hub.loopback import ask_loopback
 from tests.hub.server import Hub
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, same_weights, small_config
 
 
 @pytest.fixture
@@ -67,8 +67,7 @@ def test_the_exact_revision_is_in_the_row_and_stays(ws: Workspace, config: Train
     hub.forget()
     again = _finished(ws.trainings.get(run.id).retry())
     assert hub.requests() == [], "the same text, which is here"
-    for name, tensor in run.sae().state_dict().items():
-        assert torch.equal(tensor, again.sae().state_dict()[name]), name
+    assert same_weights(run, again)
     extraction = ws.extractions.create(training_id=run.id, config=ExtractionConfig(tokens=512))
     assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
     assert hub.requests() == []

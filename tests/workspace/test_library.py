@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import subprocess
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ from saewidgets.errors import NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Run, Workspace
-from tests.cli.conftest import child_environment
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
@@ -26,50 +22,13 @@ def _folders(ws: Workspace) -> list[str]:
     return [str(path) for path in (ws.folder / "saes").iterdir()]
 
 
-def test_a_model_is_listed_under_its_one_name(ws: Workspace, run: Run, tiny_model_folder: Path) -> None:
-    assert run.import_to_saes().model == str(tiny_model_folder), "a folder has no other name"
-    own = pytest.importorskip("transformers").AutoModelForCausalLM.from_pretrained(tiny_model_folder)
-    tokenizer = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tiny_model_folder)
-    named = ws.trainings.create(small_config("gpt2-small", name="named"), model=own, tokenizer=tokenizer)
+def test_a_model_is_listed_under_its_one_name(ws: Workspace, run: Run, given: dict[str, Any]) -> None:
+    assert run.import_to_saes().model == run.config.model, "a folder has no other name"
+    named = ws.trainings.create(small_config("gpt2-small", name="named"), **given)
     assert named.wait(PATIENCE) is JobStatus.COMPLETED, named.error
     sae = named.import_to_saes()
     assert (sae.model, sae.metadata["origin"]) == ("openai-community/gpt2", {"model": "gpt2-small"})
     assert [one.id for one in ws.saes.list(model="gpt2")] == [sae.id]
-
-
-@pytest.mark.long
-def test_processes_that_import_at_once_make_one(ws: Workspace, run: Run) -> None:
-    script = (
-        "import sys; from saewidgets.workspace import Workspace\n"
-        "with Workspace(sys.argv[1]) as ws:\n"
-        "    import saewidgets.formats\n"
-        "    print('ready', flush=True)\n"
-        "    sys.stdin.readline()\n"
-        "    print(ws.saes.import_training(sys.argv[2]).id)"
-    )
-    command = [sys.executable, "-c", script, str(ws.folder), run.id]
-    processes = [
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=child_environment(ws.folder)
-        )
-        for _ in range(2)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    ids = set()
-
-    def finish(process: subprocess.Popen[str]) -> None:
-        ids.add(process.communicate("go\n", timeout=PATIENCE)[0].strip())
-
-    threads = [threading.Thread(target=finish, args=(process,)) for process in processes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [process.returncode for process in processes] == [0, 0]
-    assert ids == {record.id for record in ws.saes.list()}
-    assert len(ids) == len(_folders(ws)) == 1
 
 
 def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model_folder: Path) -> None:

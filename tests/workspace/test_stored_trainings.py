@@ -16,7 +16,7 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.activations import Capture
-from tests.workspace.conftest import PATIENCE, STORED, of_store, small_config
+from tests.workspace.conftest import PATIENCE, STORED, of_store, same_weights, small_config
 
 RESID, MLP = STORED
 
@@ -26,14 +26,6 @@ def filled(finished_store: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = shutil.copytree(finished_store, tmp_path_factory.mktemp("stored") / "ws")
     with Workspace(folder, jobs=JobSettings(poll=0.05)) as ws:
         yield ws, ws.activations.get("store")
-
-
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a language model was loaded")
-
-    monkeypatch.setattr("saewidgets.training.prepare.load_model", refuse)
 
 
 def test_a_run_takes_model_and_context_from_its_store(
@@ -49,8 +41,7 @@ def test_a_run_takes_model_and_context_from_its_store(
     assert again.record.corpus == store.id
     assert "val_fvu" in again.record.latest
     assert "ce_loss_score" not in again.record.latest
-    one, other = run.sae().state_dict(), again.sae().state_dict()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same_weights(run, again)
 
 
 def test_the_sae_is_read_on_the_text_of_its_store(filled: tuple[Workspace, Capture]) -> None:
@@ -73,9 +64,7 @@ def test_several_trainings_read_one_store_together(filled: tuple[Workspace, Capt
     assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
     alone = ws.trainings.create(of_store(store.corpus, hook_name=MLP))
     assert alone.wait(PATIENCE) is JobStatus.COMPLETED, alone.error
-    member = next(run for run in group.runs if run.record.hook_name == MLP)
-    one, other = alone.sae().state_dict(), member.sae().state_dict()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same_weights(alone, next(run for run in group.runs if run.record.hook_name == MLP))
 
 
 def test_what_does_not_fit_is_refused_before_it_starts(filled: tuple[Workspace, Capture]) -> None:

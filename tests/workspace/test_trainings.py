@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
@@ -19,10 +18,9 @@ from saewidgets.events import JobStatus as S
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.checkpoints import no_checkpoint, no_sae
 from saewidgets.workspace.training.run_tables import OF_EVERY_RUN
-from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
+from tests.workspace.conftest import ENDLESS, PATIENCE, same_weights, small_config, wait_for_step
 
 Usage = namedtuple("Usage", "total used free")
-LONG = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}
 
 
 def test_a_run_that_has_completed_leaves_everything(run: Run) -> None:
@@ -86,7 +84,7 @@ def test_blank_names(config: TrainingConfig) -> None:
 def test_paused_cancelled_and_stopped_a_run_keeps_what_it_learned_and_can_go_on(
     ws: Workspace, tiny_model_folder: Path
 ) -> None:
-    run = ws.trainings.create(small_config(tiny_model_folder, **LONG))
+    run = ws.trainings.create(small_config(tiny_model_folder, **ENDLESS))
 
     def paused_after(step: int) -> int:
         wait_for_step(ws, run, step)
@@ -125,7 +123,7 @@ def test_paused_cancelled_and_stopped_a_run_keeps_what_it_learned_and_can_go_on(
 
 
 def test_cancel_of_a_queued_run_and_delete(ws: Workspace, tiny_model_folder: Path) -> None:
-    first = ws.trainings.create(small_config(tiny_model_folder, **LONG))
+    first = ws.trainings.create(small_config(tiny_model_folder, **ENDLESS))
     second = ws.trainings.create(small_config(tiny_model_folder))
     while first.status is JobStatus.QUEUED:  # the manager claims it from a thread of its own
         assert first.wait(0.05) is not JobStatus.FAILED, first.error
@@ -162,8 +160,7 @@ def test_retry_is_a_new_run_of_the_same_configuration(run: Run) -> None:
     assert again.config == run.config
     assert again.record.name == f"{run.record.name}-2"
     assert again.wait(PATIENCE) is JobStatus.COMPLETED
-    for name, tensor in run.sae().state_dict().items():
-        assert torch.equal(tensor, again.sae().state_dict()[name])
+    assert same_weights(run, again)
 
 
 def test_a_retry_can_have_other_settings_and_each_has_a_name_of_its_own(
@@ -278,7 +275,7 @@ def test_what_only_the_run_can_find_out_fails_with_a_reason(
 def test_a_run_that_was_stopped_before_its_first_step(
     ws: Workspace, config: TrainingConfig, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    first = ws.trainings.create(small_config(tiny_model_folder, **LONG))
+    first = ws.trainings.create(small_config(tiny_model_folder, **ENDLESS))
     run = ws.trainings.create(config.replace(name="mine"))  # waits for the first
     run.stop()
     assert run.status is S.STOPPED

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from saewidgets.events import JobStatus
@@ -52,6 +53,24 @@ def sae(ws: Workspace, tiny_model_folder: Path, tmp_path_factory: pytest.TempPat
 def extracted(ws: Workspace, sae: SAERecord) -> Extraction:
     """Its extraction."""
     return extract(ws, sae_id=sae.id)
+
+
+@pytest.fixture
+def own(ws: Workspace, make_sae: Callable[..., SAERecord]) -> Iterator[Extraction]:
+    """One that a test may change, with its SAE."""
+    sae = make_sae(41)
+    yield extract(ws, sae_id=sae.id)
+    for job in ws.jobs.list(kind="logits"):
+        if not job.status.is_final:
+            ws.jobs.get(job.id).cancel()
+            ws.jobs.get(job.id).wait(PATIENCE)
+    if any(one.id == sae.id for one in ws.saes.list()):
+        ws.saes.delete(sae.id)
+
+
+def live(extraction: Extraction) -> list[int]:
+    """The features that fired."""
+    return [int(index) for index in np.flatnonzero(extraction.store().fired > 0)]
 
 
 def extract(ws: Workspace, **what: Any) -> Extraction:

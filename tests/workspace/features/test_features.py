@@ -19,18 +19,9 @@ from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.reading.feature_reading import View
-from tests.workspace.features.conftest import extract
+from tests.workspace.features.conftest import extract, live
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e'; DROP TABLE features; -- {0} %s"
-
-
-@pytest.fixture
-def own(ws: Workspace, make_sae: Callable[..., SAERecord]) -> Any:
-    """An SAE with an extraction that a test may change."""
-    sae = make_sae(11)
-    yield extract(ws, sae_id=sae.id)
-    if any(one.id == sae.id for one in ws.saes.list()):
-        ws.saes.delete(sae.id)
 
 
 def view_of(ws: Workspace, extraction: Extraction) -> View:
@@ -250,12 +241,8 @@ def test_the_text_is_gone(ws: Workspace, own: Extraction, tmp_path: Path) -> Non
         (tmp_path / "tokens").rename(tokens)
 
 
-def live(ws: Workspace, extracted: Extraction, n: int = 4) -> list[int]:
-    return [int(i) for i in ws.features.indices(extracted.id, show="live")[:n]]
-
-
 def test_a_table_has_the_labels(ws: Workspace, sae: SAERecord, extracted: Extraction, tmp_path: Path) -> None:
-    index = live(ws, extracted)[0]
+    index = live(extracted)[0]
     ws.features.label(f"feat_{sae.id}_{index}", "=of kings")
     (tmp_path / "t.csv").write_text("of an earlier export, which goes\n" * 1000)
     with ws.features.export(sae.id, "csv", tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
@@ -265,7 +252,7 @@ def test_a_table_has_the_labels(ws: Workspace, sae: SAERecord, extracted: Extrac
 
 
 def test_every_kind_of_export_is_written(ws: Workspace, extracted: Extraction, tmp_path: Path) -> None:
-    indices = live(ws, extracted)
+    indices = live(extracted)[:4]
 
     def written(what: Any, **settings: Any) -> Path:
         return ws.features.export(extracted.id, what, tmp_path / what / "it", indices=indices, **settings)

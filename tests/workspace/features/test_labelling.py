@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
@@ -17,18 +16,7 @@ from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.reading.store_examples import SURE, StoreExamples
-from tests.workspace.features.conftest import extract
-
-
-@pytest.fixture
-def own(ws: Workspace, make_sae: Callable[..., SAERecord]) -> Iterator[Extraction]:
-    sae = make_sae(41)
-    yield extract(ws, sae_id=sae.id)
-    ws.saes.delete(sae.id)
-
-
-def live(extraction: Extraction) -> list[int]:
-    return [int(i) for i in np.flatnonzero(extraction.store().fired > 0)]
+from tests.workspace.features.conftest import live
 
 
 def test_evidence_is_the_extractions(ws: Workspace, extracted: Extraction) -> None:

@@ -22,20 +22,7 @@ from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.reading.store_examples import StoreExamples
 from tests.ranking import assert_ranked
 from tests.workspace.conftest import PATIENCE
-from tests.workspace.features.conftest import CONFIG, extract
-
-
-@pytest.fixture
-def own(ws: Workspace, make_sae: Callable[..., SAERecord]) -> Iterator[Extraction]:
-    """An extraction that a test may change."""
-    sae = make_sae(60)
-    extraction = extract(ws, sae_id=sae.id)
-    yield extraction
-    for job in ws.jobs.list(kind="logits"):
-        if not job.status.is_final:
-            ws.jobs.get(job.id).cancel()
-            ws.jobs.get(job.id).wait(PATIENCE)
-    ws.saes.delete(sae.id)
+from tests.workspace.features.conftest import CONFIG
 
 
 class Gate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,46 +84,31 @@ def test_demo_features_steer_and_stay_text(tmp_path: Path) -> None:
 
 
 def test_an_extraction_is_asked_first(library: Workspace, sae: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Manifest:
-        n_tokens = 65_536
-
-    class Store:
-        max = [0.5] * D_SAE
-        manifest = Manifest()
-
-    class Latest:
-        id, has_data, other_weights = "ext_1", True, False
-
-    class Extractions:
-        def latest(self, sae_id: str) -> Any:
-            return Latest() if sae_id == sae else None
-
-        def open(self, extraction_id: str) -> Store:
-            assert extraction_id == "ext_1"
-            return Store()
-
-    monkeypatch.setattr(library, "extractions", Extractions(), raising=False)
+    store = SimpleNamespace(max=[0.5] * D_SAE, manifest=SimpleNamespace(n_tokens=65_536))
+    latest = SimpleNamespace(id="ext_1", has_data=True, other_weights=False)
+    extractions = SimpleNamespace(
+        latest=lambda sae_id: latest if sae_id == sae else None, open=lambda wanted: {"ext_1": store}[wanted]
+    )
+    monkeypatch.setattr(library, "extractions", extractions, raising=False)
     found = library.steering.maximum(sae, 9)
     assert (found.value, found.exact, found.basis) == (0.5, True, "over 65,536 tokens (extraction)")
 
 
 def test_what_does_not_fit_is_said(library: Workspace, sae: str) -> None:
-    with pytest.raises(NotFoundError, match="no SAE 'sae_nothere'"):
-        library.steer(None, [("sae_nothere", 7, 2.0)], PROMPT)
-    with pytest.raises(ConfigError, match=r"features.1.index.*no feature 900: demo-l1-topk has 256"):
-        library.steer(None, [(sae, 7, 2.0), (sae, 900, 2.0)], PROMPT)
-    with pytest.raises(ConfigError, match=r"features.0.sae.*does not say which SAE"):
-        library.steer(None, [(7, 2.0)], PROMPT)
-    with pytest.raises(ConfigError, match=r"features.0.mode"):
-        library.steer(None, [(sae, 7, 2.0, "louder")], PROMPT)
-    with pytest.raises(ConfigError, match=r"features.0.index.*truth value"):
-        library.steer(None, [(sae, True, 1.0)], PROMPT)
-    with pytest.raises(ConfigError, match="no setting 'token'"):
-        library.steer(None, [(sae, 7, 2.0)], PROMPT, token="x")
-    with pytest.raises(ConfigError, match="Without a feature the model is not known"):
-        library.steer(None, [], PROMPT)
-    with pytest.raises(ConfigError, match="Nothing was generated: the prompt is 11 tokens and 300 new ones are asked"):
-        library.steer(None, [(sae, 7, 2.0, "add")], PROMPT, new_tokens=300)
+    cases: list[tuple[list[Any], dict[str, Any], str]] = [
+        ([("sae_nothere", 7, 2.0)], {}, "no SAE 'sae_nothere'"),
+        ([(sae, 7, 2.0), (sae, 900, 2.0)], {}, r"features.1.index.*no feature 900: demo-l1-topk has 256"),
+        ([(7, 2.0)], {}, r"features.0.sae.*does not say which SAE"),
+        ([(sae, 7, 2.0, "louder")], {}, r"features.0.mode"),
+        ([(sae, True, 1.0)], {}, r"features.0.index.*truth value"),
+        ([(sae, 7, 2.0)], {"token": "x"}, "no setting 'token'"),
+        ([], {}, "Without a feature the model is not known"),
+        ([(sae, 7, 2.0, "add")], {"new_tokens": 300},
+         "Nothing was generated: the prompt is 11 tokens and 300 new ones are asked"),
+    ]  # fmt: skip
+    for features, settings, words in cases:
+        with pytest.raises((ConfigError, NotFoundError), match=words):
+            library.steer(None, features, PROMPT, **settings)
 
 
 def test_a_sweep_and_stopping(library: Workspace, sae: str) -> None:
