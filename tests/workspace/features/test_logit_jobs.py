@@ -15,7 +15,7 @@ import torch
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.features import logit_effects as logits
-from saewidgets.jobs import Job
+from saewidgets.jobs import Job, JobSettings
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
@@ -190,6 +190,16 @@ def test_what_cannot_be_computed(ws: Workspace, own: Extraction, make_sae: Calla
         ws.extractions.compute_logits(waiting.id)
     ws.saes.delete(sae.id)
     assert not ws.jobs.list(kind="logits")
+
+
+def test_another_process_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, job = paused(ws, own, monkeypatch)
+    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
+        other.jobs.get(job.id).resume()
+        assert other.jobs.get(job.id).wait(PATIENCE) is JobStatus.COMPLETED
+    assert gate.begun[1] in (8, 16)
+    assert not list(own.folder.glob(".logits*"))
+    assert own.store().logits is not None
 
 
 def test_one_that_failed_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
