@@ -30,10 +30,11 @@ def test_what_is_created_is_read_back(catalog: Catalog, make_training: Make) -> 
 def test_status_and_progress_are_its_jobs(catalog: Catalog, make_training: Make) -> None:
     run = make_training(job="job_1")
     catalog.jobs.acquire("job_1", "me", width=1, timeout=60)
-    catalog.jobs.record("me", [("job_1", None, Progress(300, 1000, step=3))])
+    told = Progress(300, 1000, step=3, phase="retrying", attempt=2, wait_seconds=8.0)
+    catalog.jobs.record("me", [("job_1", None, told)])
     catalog.jobs.change("job_1", {"status": S.FAILED, "error": ErrorInfo("No.", kind="nan", step=3)}, when=set(S))
     run = catalog.trainings.get(run.id)
-    assert (run.status, run.tokens_done, run.step, run.progress) == (S.FAILED, 300, 3, Progress(300, 1000, step=3))
+    assert (run.status, run.tokens_done, run.step, run.progress) == (S.FAILED, 300, 3, told)
     assert run.error == ErrorInfo("No.", kind="nan", step=3)
     assert run.started_at is not None
     assert run.finished_at is not None
