@@ -211,7 +211,7 @@ def large(megabytes: int, repo_id: str = "lab/large") -> Repo:
 
 
 def published() -> list[Repo]:
-    """All of them, as `python -m tests.hub.server` serves them."""
+    """All of them."""
     layers = {name: data for layer in range(3) for name, data in below(
         f"blocks.{layer}.hook_resid_pre", saelens_files(layer)).items()}  # fmt: skip
     saelens = Repo(

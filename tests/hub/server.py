@@ -36,7 +36,6 @@ class Fault:
     value: Any = None
     times: int = -1
     retry_after: float | str | None = None
-    method: str = "GET|HEAD|POST|PUT"
     message: str = ""
 
 
@@ -67,12 +66,11 @@ class State:
     def add(self, repos: Iterable[Repo]) -> None:
         self.repos.update({repo.repo_id: repo for repo in repos})
 
-    def fault(self, method: str, path: str, *kinds: str) -> Fault | None:
+    def fault(self, path: str, *kinds: str) -> Fault | None:
         """The first fault of one of `kinds` that this request meets; it is used up."""
         with self.lock:
             for fault in self.faults:
-                meant = re.search(fault.pattern, path) and re.fullmatch(fault.method, method)
-                if meant and fault.kind in kinds and fault.times != 0:
+                if re.search(fault.pattern, path) and fault.kind in kinds and fault.times != 0:
                     fault.times -= fault.times > 0
                     return fault
         return None
@@ -81,7 +79,7 @@ class State:
 class Hub:
     """The server in a thread of this process. `endpoint` is its address."""
 
-    def __init__(self, repos: Iterable[Repo] | None = None, port: int = 0) -> None:
+    def __init__(self, repos: Iterable[Repo] | None = None) -> None:
         self.state = State()
         self.state.add(published() if repos is None else repos)
         state = self.state
@@ -89,7 +87,7 @@ class Hub:
         class Bound(Handler):
             hub = state
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Bound)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -161,9 +159,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.latency:
             time.sleep(self.hub.latency)
         path = urlsplit(self.path).path
-        if fault := self.hub.fault(self.command, path, "latency"):
+        if fault := self.hub.fault(path, "latency"):
             time.sleep(fault.value)
-        fault = self.hub.fault(self.command, path, "status", "hang", "redirect")
+        fault = self.hub.fault(path, "status", "hang", "redirect")
         if fault is not None and fault.kind == "hang":
             time.sleep(fault.value)
             raise _HangUpError
@@ -322,14 +320,14 @@ class Handler(BaseHTTPRequestHandler):
         """A file or a range of it, at the pace and with the faults that were asked for."""
         path, status, start, end = urlsplit(self.path).path, 200, 0, len(data)
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range") or "")
-        if span and not self.hub.fault(self.command, path, "norange"):
+        if span and not self.hub.fault(path, "norange"):
             start, end = int(span[1]), min(len(data), int(span[2] or len(data)) + 1) if span[2] else len(data)
             if start >= len(data):
                 return self._send(416, b"", {"content-range": f"bytes */{len(data)}"})
             status = 206
             headers["content-range"] = f"bytes {start}-{end - 1}/{len(data)}"
         body = memoryview(data)[start:end]
-        cut = self.hub.fault(self.command, path, "cut", "short", "corrupt")
+        cut = self.hub.fault(path, "cut", "short", "corrupt")
         if cut and cut.kind == "corrupt":
             changed = bytearray(body)
             changed[len(changed) // 2] ^= 1
@@ -414,7 +412,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self._head(status, {**headers, "content-length": str(len(body))})
-        drip = self.hub.fault(self.command, urlsplit(self.path).path, "drip")
+        drip = self.hub.fault(urlsplit(self.path).path, "drip")
         if self.command != "HEAD" and body:
             for start in range(len(body)) if drip else ():
                 self.wfile.write(body[start : start + 1])

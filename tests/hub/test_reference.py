@@ -20,7 +20,6 @@ from saewidgets.hub.errors import WrongRepositoryTypeError
 from saewidgets.hub.reference import (
     HubReference,
     canonical_paths,
-    find_release,
     gated_by_name,
     is_plain_path,
     known_repos,
@@ -184,13 +183,6 @@ def test_known_repositories_are_usable() -> None:
         assert row.gated_model == bool(gated_by_name(row.model))
         assert all(width in WIDTHS or width.endswith("x") for width in row.widths), row
         assert dataclasses.asdict(row)
-
-
-def test_releases_stand_for_folders() -> None:
-    release = find_release("gemma-scope-2b-pt-res")
-    assert release is not None
-    assert release.path("layer_12/width_16k/average_l0_82") == "layer_12/width_16k/average_l0_82"
-    assert find_release("no-such-release") is None
 
 
 def test_canonical_choices_and_published_l0() -> None:
