@@ -294,6 +294,16 @@ def test_subscribers_see_every_status_and_the_last_progress(manager: JobManager)
     assert len(seen) == count
 
 
+def test_interactive_work_runs_in_the_thread_of_the_job_and_its_errors_stay_its_own(manager: JobManager) -> None:
+    assert manager.run_between(LANE, threading.get_ident).result(10) != threading.get_ident()
+    job = submit(manager, Endless())
+    wait_until(lambda: _running(job))
+    assert manager.run_between(LANE, lambda: threading.current_thread().name).result(10) == f"saewidgets-{job.id}"
+    with pytest.raises(ZeroDivisionError):
+        manager.run_between(LANE, lambda: 1 / 0).result(10)
+    assert _running(job)
+
+
 def test_close_pauses_what_runs_and_what_waits(make_manager: Callable[..., JobManager]) -> None:
     manager = make_manager()
     checkpointed = threading.Event()
