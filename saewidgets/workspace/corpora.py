@@ -73,16 +73,23 @@ def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
 def exact_configs(catalog: Catalog, records: Sequence[TrainingRecord]) -> list[TrainingConfig]:
     """The configurations of runs that begin or go on, with the commit of their dataset of the hub, which is found out
     once and written into the row: whoever reads the text later reads the same."""
-    from saewidgets.activations.corpus import is_exact, with_exact_revision  # torch: seconds to import
-
     configs = from_rows((record.config, record.folder) for record in records)
     for at, (record, config) in enumerate(zip(records, configs, strict=True)):
-        if not is_exact(config.corpus):
-            corpus = with_exact_revision(config.corpus)
+        if (corpus := exact_corpus(catalog.trainings, record, config.corpus)) is not config.corpus:
             configs[at] = config.model_copy(update={"corpus": corpus})
-            catalog.trainings.update(record.id, config={**record.config, "corpus": corpus.to_data()})
             catalog.datasets.learn(dataset_name(config.corpus), dataset_facts(corpus))
     return configs
+
+
+def exact_corpus(rows: Any, record: Any, corpus: Any) -> Any:
+    """The corpus at a commit of its dataset of the hub: found out once, and written into the row of this table."""
+    from saewidgets.activations.corpus import is_exact, with_exact_revision  # torch: seconds to import
+
+    if is_exact(corpus):
+        return corpus
+    exact = with_exact_revision(corpus)
+    rows.update(record.id, config={**record.config, "corpus": exact.to_data()})
+    return exact
 
 
 def located(corpus: Any) -> dict[str, Any]:

@@ -112,12 +112,8 @@ class Live:
     ) -> Opened:
         """The SAE with its model, see `model`; where it belongs in that, its extraction says first."""
         found = self.model(subject, extraction, model=model, tokenizer=tokenizer)
-        hook_name = subject.hook_name if extraction is None else extraction.hook_name
-        if hook_name is None:
-            raise ConfigError(
-                f"It is not known where in a model {subject.name} belongs.", where="hook_name",
-                hint="Add it to the library again with hook_name=….",
-            )
+        hint = "Add it to the library again with hook_name=…."
+        hook_name = subject.place(hint) if extraction is None else extraction.hook_name
         device = str(found.lm.device)
         sae = self.sae(subject, device)
         return Opened(subject, sae, found, hook_name, self._workspace.manager.lane(canonical(device)))

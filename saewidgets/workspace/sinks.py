@@ -277,6 +277,11 @@ def _name_of(sink: Any) -> str:
 LOST = frozenset({"failed", "cancelled", "interrupted"})
 
 
+def _require(extra: str, label: str) -> None:
+    if importlib.util.find_spec(extra) is None:
+        raise ConfigError(f"{label} is not installed.", where="on_event", hint=f"pip install 'saewidgets[{extra}]'")
+
+
 @dataclass(frozen=True)
 class WandbSink:
     """Sends a run's metrics to Weights & Biases: ``ws.trainings.create(config, on_event=WandbSink("my-saes"))``.
@@ -304,10 +309,7 @@ class WandbSink:
     label = "Weights & Biases"
 
     def __post_init__(self) -> None:
-        if importlib.util.find_spec("wandb") is None:
-            raise ConfigError(
-                "Weights & Biases is not installed.", where="on_event", hint="pip install 'saewidgets[wandb]'"
-            )
+        _require("wandb", self.label)
 
     def open(self, run: RunInfo) -> _WandbRun:
         """Begin the run there, or go on with it."""
@@ -363,8 +365,7 @@ class TrackioSink:
     label = "Trackio"
 
     def __post_init__(self) -> None:
-        if importlib.util.find_spec("trackio") is None:
-            raise ConfigError("Trackio is not installed.", where="on_event", hint="pip install 'saewidgets[trackio]'")
+        _require("trackio", self.label)
 
     def open(self, run: RunInfo) -> _TrackioRun:
         """Begin the run there, or go on with it."""

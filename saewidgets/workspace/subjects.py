@@ -58,6 +58,13 @@ class Subject:
         """Of the training or the SAE whose files they are."""
         return (self.origin.training_id if self.of_training else self.origin.sae_id) or ""
 
+    def place(self, hint: str) -> str:
+        """Its hook name. Raises `ConfigError` where that is not known; `hint` says how to give it."""
+        if self.hook_name is None:
+            what = f"It is not known where in a model {self.name} belongs."
+            raise ConfigError(what, where="hook_name", hint=hint)
+        return self.hook_name
+
 
 def find_subject(workspace: Workspace, wanted: str) -> Subject:
     """The SAE of this id, or the one that the training of this id has left."""

@@ -58,7 +58,7 @@ class Templates:
         """The template with this id or name. Raises `NotFoundError`."""
         found = self._rows.find(wanted)
         if found is None:
-            raise _unknown(wanted)
+            raise NotFoundError(f"There is no template {wanted!r}.", where="template", hint=_LIST)
         return found
 
     def load(self, wanted: str) -> TrainingConfig:
@@ -176,7 +176,11 @@ class Templates:
             FormatError: it is no such file, or was written by a newer version, or a field cannot work; named.
         """
         source = Path(path)
-        return self._take_in(_read(source), source.name)
+        if not source.is_file():  # a pipe may never end
+            raise NotFoundError("There is no such file.", where=str(source), hint="Check the path.")
+        with storage_errors("The file cannot be read", source, "Check its permissions."), source.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        return self._take_in(raw, source.name)
 
     def import_text(self, raw: bytes, name: str = "templates.json") -> Records[TemplateRecord]:
         """As `import_json`, from the content of a file that was uploaded; `name` is what errors call it."""
@@ -201,10 +205,6 @@ def _config_of(record: TemplateRecord) -> TrainingConfig:
         ) from error
 
 
-def _unknown(wanted: str) -> NotFoundError:
-    return NotFoundError(f"There is no template {wanted!r}.", where="template", hint=_LIST)
-
-
 def _free_name(wanted: str, taken: Collection[str]) -> str:
     """`wanted`, with a number behind it (another one, if it has one) where somebody else has it."""
     name, number = wanted, 2
@@ -226,10 +226,3 @@ def _ids(ids: Any) -> Sequence[str]:
     if isinstance(ids, bytes | Mapping) or not isinstance(ids, Collection):
         take.refuse(ids, "ids", "ids of templates, a list", "Give a list, or None for all.")
     return [take.text(one, "ids", "ids of templates") for one in ids]
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():  # a pipe may never end
-        raise NotFoundError("There is no such file.", where=str(path), hint="Check the path.")
-    with storage_errors("The file cannot be read", path, "Check its permissions."), path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)

@@ -16,7 +16,7 @@ from saewidgets.config.capture import CaptureConfig
 from saewidgets.events import Emit, Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext
 from saewidgets.records import ActivationStoreRecord
-from saewidgets.workspace.corpora import TEXT, corpus_from_row, is_in_files
+from saewidgets.workspace.corpora import TEXT, corpus_from_row, exact_corpus, is_in_files
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.held import Held
 
@@ -74,7 +74,8 @@ def run_capture(
     from saewidgets.lm import check_context, load_model, resolve_hook, wrap_model
 
     rows = workspace.catalog.activations
-    config = _exact(workspace, record)
+    config = config_of(record)  # resumed it reads the same text
+    config = config.model_copy(update={"corpus": exact_corpus(rows, record, config.corpus)})
     shown = _Shown(context.emit, record.tokens_total)
     check, until = context.control.check, ExitStack()
 
@@ -151,18 +152,6 @@ def _compile(
         return config.model_compile
     tell(f"{lm.name} is not compiled: {found.problem}. The capture goes on with the model as it is.")
     return None
-
-
-def _exact(workspace: Workspace, record: ActivationStoreRecord) -> CaptureConfig:
-    """The configuration with the commit of its dataset of the hub, found out once: resumed it reads the same text."""
-    from saewidgets.activations.corpus import is_exact, with_exact_revision  # the hub's client: a second to import
-
-    config = config_of(record)
-    if is_exact(config.corpus):
-        return config
-    corpus = with_exact_revision(config.corpus)
-    workspace.catalog.activations.update(record.id, config={**record.config, "corpus": corpus.to_data()})
-    return config.model_copy(update={"corpus": corpus})
 
 
 def run_import(

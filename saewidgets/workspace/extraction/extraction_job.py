@@ -57,11 +57,7 @@ def concrete(
     from saewidgets.lm import check_context  # torch: seconds to import
 
     changes: dict[str, Any] = {}
-    if subject.hook_name is None:
-        raise ConfigError(
-            f"It is not known where in a model {subject.name} belongs.", where="hook_name",
-            hint="Add it to the library again with hook_name=…, for example \"blocks.6.hook_resid_post\".",
-        )
+    subject.place('Add it to the library again with hook_name=…, for example "blocks.6.hook_resid_post".')
     if held is not None:
         changes["device"] = place_of(held, config.device)
         changes["model"] = config.model or subject.model or held.name

@@ -378,12 +378,7 @@ def _is_a_store(store: Capture) -> ConfigError:
 
 
 def _hooks(subject: Subject, sae: Any, request: EvaluationRequest) -> tuple[str, str | None]:
-    hook_name = request.hook_name or subject.hook_name
-    if hook_name is None:
-        raise ConfigError(
-            f"It is not known where in a model {subject.name} belongs.", where="hook_name",
-            hint='Give it: hook_name="blocks.6.hook_resid_post".',
-        )
+    hook_name = request.hook_name or subject.place('Give it: hook_name="blocks.6.hook_resid_post".')
     if not sae.is_transcoder:
         return hook_name, request.hook_name_out
     return hook_name, request.hook_name_out or subject.hook_name_out or sae.metadata.get("hook_name_out")

@@ -159,7 +159,12 @@ class Strengths:
         from saewidgets.lm import special_tokens
         from saewidgets.steering.steer import prompt_ids
 
-        corpus, label = self._corpus(record)
+        data = find_subject(self._workspace, record.id).corpus
+        corpus: DemoCorpus | TextCorpus = DemoCorpus()
+        label = "the demo corpus"  # any English text gives a bound
+        if isinstance(data, Mapping) and data.get("kind") == "text" and data.get("files"):
+            corpus = TextCorpus.from_data(data)
+            label = f"the corpus {corpus.label}"
         bos = special_tokens(lm.tokenizer).bos
         length = min(LENGTH, lm.context or LENGTH)
         rows: list[list[int]] = []
@@ -178,14 +183,6 @@ class Strengths:
                 hint='Give a_max, use mode "add", or extract the features of this SAE.',
             )
         return torch.tensor(rows[:CONTEXTS]), label
-
-    def _corpus(self, record: SAERecord) -> tuple[DemoCorpus | TextCorpus, str]:
-        """What it was trained on where that is text on this machine, else the demo corpus, which gives a bound, too."""
-        data = find_subject(self._workspace, record.id).corpus
-        if isinstance(data, Mapping) and data.get("kind") == "text" and data.get("files"):
-            corpus = TextCorpus.from_data(data)
-            return corpus, f"the corpus {corpus.label}"
-        return DemoCorpus(), "the demo corpus"
 
 
 def _ratio_at_one(source: SteeringSource, index: int, a_max: float, norm: float) -> float:

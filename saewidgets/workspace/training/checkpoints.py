@@ -34,7 +34,16 @@ def no_sae(record: TrainingRecord) -> StateError:
     """The error of a run without an SAE."""
     ended = _ENDED.get(record.status)
     what = f"{record.name} has not written an SAE yet." if ended is None else f"{record.name} {ended} without an SAE."
-    return StateError(what, where=record.id, hint=_way_to_an_sae(record))
+    if record.status is JobStatus.STOPPING:
+        hint = "Wait until it has ended."
+    elif ended is not None:
+        made = "Make one of its newest checkpoint with run.export_checkpoint(). " if record.checkpoint_count else ""
+        hint = made + _again(record)
+    elif record.status not in _ASLEEP:
+        hint = "Wait until it has completed, or stop it and keep what was learned."
+    else:
+        hint = "Resume it, or stop it and keep what was learned." if record.checkpoint_count else "Resume it."
+    return StateError(what, where=record.id, hint=hint)
 
 
 def no_checkpoint(record: TrainingRecord) -> NotFoundError:
@@ -44,17 +53,6 @@ def no_checkpoint(record: TrainingRecord) -> NotFoundError:
     else:
         what, hint = f"{record.name} has no checkpoint yet.", "Wait for its first one."
     return NotFoundError(what, where=record.id, hint=hint)
-
-
-def _way_to_an_sae(record: TrainingRecord) -> str:
-    if record.status is JobStatus.STOPPING:
-        return "Wait until it has ended."
-    if record.status in _ENDED:
-        made = "Make one of its newest checkpoint with run.export_checkpoint(). " if record.checkpoint_count else ""
-        return made + _again(record)
-    if record.status not in _ASLEEP:
-        return "Wait until it has completed, or stop it and keep what was learned."
-    return "Resume it, or stop it and keep what was learned." if record.checkpoint_count else "Resume it."
 
 
 def _again(record: TrainingRecord) -> str:

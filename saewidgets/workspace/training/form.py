@@ -291,7 +291,11 @@ class _Form:
                 if (name := named.get(config.corpus.store_id)) is not None:
                     hints["corpus"] = f"{name}: {hints['corpus']}"
         if self.device is not None:
-            hints["device"] = _queue_hint(self.workspace, self.device.id)
+            running, waiting = estimates.load_of(self.workspace, self.device.id)
+            # A capture of activations or an extraction keeps a device as busy as a training does.
+            parts = [f"{running} job runs" if running == 1 else f"{running} jobs run"] if running else []
+            parts += [f"{waiting} wait{'s' if waiting == 1 else ''}"] if waiting else []
+            hints["device"] = ", ".join(parts) or "no training runs on it"
         return hints
 
     def _of_model(self, facts: ModelFacts) -> dict[str, str]:
@@ -321,14 +325,3 @@ class _Form:
         if said is not None:
             hints[f"sae.{said[0]}"] = said[1]
         return hints
-
-
-def _queue_hint(workspace: Workspace, device: str) -> str:
-    running, waiting = estimates.load_of(workspace, device)
-    if not running and not waiting:
-        return "no training runs on it"
-    # A capture of activations or an extraction keeps a device as busy as a training does.
-    parts = [f"{running} job runs" if running == 1 else f"{running} jobs run"] if running else []
-    if waiting:
-        parts.append(f"{waiting} wait{'s' if waiting == 1 else ''}")
-    return ", ".join(parts)
