@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord, LogitsRecord
 from saewidgets.widgets.commands import BUFFER_LIMIT, FieldsError
+from saewidgets.widgets.extraction_viewer.state import form_fields
 from saewidgets.widgets.messages.features import FeatureQuery
 from saewidgets.workspace import Workspace
 from tests.conftest import TINY_TEXT
@@ -50,6 +52,8 @@ def test_the_dialog(call: Callable[..., Any], ws: Workspace, sae: str, ext: str,
     assert {"batch_size", "device"} <= set(again)
     assert (again["corpus"].value, again["tokens"].value) == (typed["corpus"], "100,000")
     assert (again["max_norm_ratio"].value, again["max_norm_ratio"].ticked) == (False, 10.0)
+    unknown = form_fields(ExtractionConfig().to_data(), again=False, needs_model=True)
+    assert [field.value for field in unknown if field.name == "model"] == [""]
     found = call("check_extraction", sae_id=sae, values=typed)
     assert (found.errors, found.estimate.device) == ({}, "cpu")
     assert found.estimate.disk_bytes > 0
