@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from saewidgets.workspace import Workspace
 from tests.hub.conftest import switch_offline
 from tests.hub.repos import TRACER, Repo, circuit_tracer
 from tests.hub.server import Hub
+from tests.widgets.conftest import wait_for
 from tests.workspace.conftest import PATIENCE
 from tests.workspace.hub import LARGE, READER, SAELENS, WRITER, cache, repositories, server  # noqa: F401 - fixtures
 from tests.workspace.library.saes import contents
@@ -25,13 +24,6 @@ from tests.workspace.library.saes import contents
 pytestmark = pytest.mark.usefixtures("server")
 FIRST = "blocks.0.hook_resid_pre"
 SCOPE = "google/gemma-scope-2b-pt-res"
-
-
-def _wait_for(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def _done(job: Job) -> int:
@@ -47,7 +39,7 @@ def _begin(ws: Workspace, server: Hub, **given: Any) -> Job:  # noqa: F811 - a s
     """A large one that has begun and goes on slowly."""
     server.state.bandwidth = 2e6
     job = ws.hub.download(LARGE, **given)
-    _wait_for(lambda: _done(job) > 500_000)
+    wait_for(lambda: _done(job) > 500_000, PATIENCE)
     return job
 
 
@@ -89,8 +81,8 @@ def test_from_a_repository_to_the_library(ws: Workspace, server: Hub) -> None:  
     sae_id = job.result(PATIENCE)
     assert sae_id == ws.saes.list()[0].id
     # Subscribers are told by a thread of their own, at most ten times a second.
-    _wait_for(lambda: any(isinstance(event, Progress) and event.phase == "done" for event in seen))
-    _wait_for(lambda: {job.id, sae_id} <= set(told))
+    wait_for(lambda: any(isinstance(event, Progress) and event.phase == "done" for event in seen), PATIENCE)
+    wait_for(lambda: {job.id, sae_id} <= set(told), PATIENCE)
     for end in ends:
         end()
     assert set(told) == {job.id, sae_id}
@@ -182,7 +174,7 @@ def test_cancel_removes_what_arrived_and_no_other_download_needs(
     assert second.wait(PATIENCE) is JobStatus.PAUSED
     assert _blobs(cache, ".incomplete")
     second.cancel()  # one that nobody runs
-    _wait_for(lambda: not _blobs(cache, ".incomplete"))
+    wait_for(lambda: not _blobs(cache, ".incomplete"), PATIENCE)
 
 
 def test_a_killed_download_is_taken_up_by_the_next_for_the_same(ws: Workspace, server: Hub) -> None:  # noqa: F811
@@ -223,7 +215,7 @@ def test_three_at_once_and_the_same_only_once(ws: Workspace, server: Hub) -> Non
     places = [(LARGE, ""), *((SCOPE, f"layer_12/width_16k/average_l0_{n}") for n in (22, 41, 82))]
     jobs = [ws.hub.download(*place) for place in places]
     assert ws.hub.download(LARGE).id == jobs[0].id
-    _wait_for(lambda: sum(job.status is JobStatus.RUNNING for job in jobs) == 3)
+    wait_for(lambda: sum(job.status is JobStatus.RUNNING for job in jobs) == 3, PATIENCE)
     assert [job.record.queue_position for job in jobs] == [None, None, None, 1]
     for job in jobs:
         job.cancel()
@@ -275,23 +267,23 @@ def _tokens(ws: Workspace) -> set[str]:
 
 def test_a_token_goes_when_its_download_has_ended(ws: Workspace, server: Hub) -> None:  # noqa: F811
     ws.hub.download("lab/private-saes", token=READER).result(PATIENCE)
-    _wait_for(lambda: not _tokens(ws))
+    wait_for(lambda: not _tokens(ws), PATIENCE)
 
     job = _pause(ws, server, token=READER)
     ws.hub.download("lab/private-saes", token=READER, name="again").result(PATIENCE)
-    _wait_for(lambda: len(ws.hub._downloads._held) == 1)
+    wait_for(lambda: len(ws.hub._downloads._held) == 1, PATIENCE)
     assert _tokens(ws) == {READER}, "the paused one may go on"
     job.cancel()
-    _wait_for(lambda: not _tokens(ws))
+    wait_for(lambda: not _tokens(ws), PATIENCE)
 
     server.state.bandwidth = 0
     server.fail("storage", "corrupt")
     job = ws.hub.download(LARGE, token=WRITER)
     assert job.wait(PATIENCE) is JobStatus.FAILED
-    _wait_for(lambda: not _tokens(ws))
+    wait_for(lambda: not _tokens(ws), PATIENCE)
     server.heal()
     assert ws.hub.resume(job.id, READER).wait(PATIENCE) is JobStatus.COMPLETED
-    _wait_for(lambda: not _tokens(ws))
+    wait_for(lambda: not _tokens(ws), PATIENCE)
     with pytest.raises(StateError):
         ws.hub.resume(job.id, READER)
     assert not _tokens(ws)

@@ -18,7 +18,8 @@ from saewidgets.workspace import Workspace, live
 from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.reading.token_reading import PromptReading
 from tests.ranking import assert_ranked
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.widgets.conftest import wait_for
+from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 TEXT = "The king went down to the river. Größe 🐳 <|eos|>"
 
@@ -144,10 +145,7 @@ def test_kept_and_let_go(
         ws.features.run_on(saes[-1].id, "The king")
     monkeypatch.setattr(live, "IDLE_SECONDS", 0.05)
     ws.features.run_on(saes[1].id, "The king")
-    deadline = time.monotonic() + 10
-    while ws.features.live.loaded != (0, 0):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: ws.features.live.loaded == (0, 0), PATIENCE)
     for record in saes[:-1]:
         ws.saes.delete(record.id)
     unknown = make_sae(30, model="nobody/knows-it")
@@ -179,10 +177,7 @@ def test_it_slips_between_the_batches_of_a_training(
     ws.features.run_on(sae.id, "The king")  # loaded
     config = small_config(tiny_model_folder, tokens=64 * 100_000, **{"evaluation.every_steps": 100_000})
     run = ws.trainings.create(config)
-    deadline = time.monotonic() + PATIENCE
-    while run.record.step < 5:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for_step(ws, run, 5)
     found: list[PromptReading] = []
     threads = [threading.Thread(target=lambda: found.append(ws.features.run_on(sae.id, TEXT))) for _ in range(3)]
     begun = time.monotonic()
