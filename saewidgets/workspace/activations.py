@@ -19,7 +19,7 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import Listeners
 from saewidgets.records import ActivationStoreRecord, CaptureEstimate, Records
 from saewidgets.workspace.capture.capture_job import IMPORT_LANE, KIND, discard, run_store
-from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
+from saewidgets.workspace.capture.stored_corpus import FOLDER, require_files, settings_said, users_of
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row, located
 from saewidgets.workspace.handle import FilesHandle, Names

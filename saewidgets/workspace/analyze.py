@@ -150,7 +150,6 @@ def _interpret(
     sae: Any, subject: Subject, lm: LoadedModel, hook_name: str, settings: ExtractionConfig, corpus: CorpusConfig,
     wanted: Iterable[int],
 ) -> dict[int, dict[str, Any]]:
-    """One pass in a folder of its own, which is removed; the interpretations."""
     context_size = settings.context_size or subject.context_size or min(CONTEXT, lm.context or CONTEXT)
     check_context(lm.name, lm.context, context_size)
     with tempfile.TemporaryDirectory(prefix="saewidgets-", ignore_cleanup_errors=True) as folder:

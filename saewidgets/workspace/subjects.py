@@ -15,7 +15,7 @@ from saewidgets.config.packing import Packing, SeqposSlice, as_ids, as_slice
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.settings import resolve_device
-from saewidgets.workspace.capture.using import as_text
+from saewidgets.workspace.capture.stored_corpus import as_text
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.library.sae_files import layer_of
 

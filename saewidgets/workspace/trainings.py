@@ -26,7 +26,7 @@ from saewidgets.durable import require_space
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, TrainingRecord
-from saewidgets.workspace.capture.using import total_tokens
+from saewidgets.workspace.capture.stored_corpus import total_tokens
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import from_row, from_rows, to_rows
 from saewidgets.workspace.handle import Names

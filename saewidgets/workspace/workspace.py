@@ -329,9 +329,7 @@ def steered(
     Args:
         model: a transformers causal language model, or a `LoadedModel`; None takes the SAE's own, which the block
             yields as ``.model``.
-        features: each ``(sae_id, index, strength)``, ``(sae_id, index, strength, mode)``, or a `SteeringFeature`.
-            The strength is in units of the feature's largest activation, which an extraction knows; else it is
-            estimated on some text.
+        features: as in `Workspace.steer`; a strength is in units of the feature's largest activation.
         sae: the SAE of features that name none: its id; or the SAE itself (what `load_sae` returns, a `SteeringSource`
             or a mapping of those), then no workspace is used.
         ws: where ids are looked up; None takes the default workspace.

@@ -19,7 +19,7 @@ from saewidgets.events import JobStatus, Metrics, Progress
 from saewidgets.jobs import JobContext, JobSettings
 from saewidgets.records import ActivationStoreRecord, ErrorInfo, TrainingRecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.capture.using import settings_said
+from saewidgets.workspace.capture.stored_corpus import settings_said
 
 JOBS = JobSettings(poll=0.05, timeout=1e9)  # who owns the runs below never says that it lives
 OF_JOB = ("status", "progress", "error", "started_at", "finished_at", "heartbeat_at", "seconds_running")

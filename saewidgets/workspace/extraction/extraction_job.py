@@ -21,7 +21,7 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.events import Emit, Event, Facts, Interruption, JobStatus, LogLine, Metrics, Progress, Request
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import JobContext
-from saewidgets.workspace.capture.using import as_text
+from saewidgets.workspace.capture.stored_corpus import as_text
 from saewidgets.workspace.corpora import corpus_from_row, located
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.held import Held, place_of

@@ -22,7 +22,7 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.records import Records
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.activations import Capture
-from saewidgets.workspace.capture.using import as_text
+from saewidgets.workspace.capture.stored_corpus import as_text
 from saewidgets.workspace.corpora import located
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.live import Live
@@ -454,7 +454,6 @@ def _contexts(
 
 @contextmanager
 def _bar(request: EvaluationRequest, total: int, unit: str) -> Iterator[Callable[[], None] | None]:
-    """A progress bar over the forwards, where it takes more than a moment."""
     if not request.progress:
         yield None
         return

@@ -121,8 +121,8 @@ class StoreExamples:
         return quiet
 
     def _chance_of_silence(self, index: int) -> float:
-        """How likely a window is silent of whose tokens none that was sampled fires; at least this, as firings come in
-        clusters."""
+        """How likely a window is silent of whose tokens none that was sampled fires: at least this, as firings cluster.
+        """
         manifest = self._store.manifest
         unseen = 2 * WINDOW * (1 - manifest.coactivation_rate)
         elsewhere = 1 - int(self._store["context_counts"][index]) / max(1, manifest.n_contexts)

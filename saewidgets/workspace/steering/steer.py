@@ -84,11 +84,8 @@ class Steering:
 
         Args:
             config: every feature names its SAE.
-            model, tokenizer: as in `Workspace.steer`.
             steered: False writes the baseline and the sweep only.
-            swept: which feature ``config.strengths`` are for.
-            stop, on_token: see `saewidgets.steering.steer`. They are called from a background thread, between two
-                batches of a job: they must be quick.
+            stop, on_token: called from a background thread, between two batches of a job: they must be quick.
             on_phase: told what is being done: ``"loading"``, ``"measuring"``, ``"writing"``.
         """
         return self._run(
@@ -286,11 +283,10 @@ class Steering:
         return find_subject(self._workspace, record.id)
 
     def _model_of(self, record: SAERecord) -> LoadedModel:
-        """The model that an SAE was made for: the user's own if it was trained on that, else loaded."""
         return self._live.open(self._subject(record)).model.lm
 
     def _tokenizer_of(self, record: SAERecord) -> Any:
-        """The tokenizer of the model that an SAE was made for, without the model."""
+        """Without the model."""
         # Torch: seconds to import.
         from saewidgets.demo import resolve_model
         from saewidgets.lm import load_tokenizer
@@ -354,7 +350,6 @@ class Steering:
         return self._live.open(subjects[0]).model.lm
 
     def _between(self, lm: LoadedModel, fn: Callable[[], T]) -> T:
-        """Run `fn` on the model's device between the batches of the job that runs there."""
         lane = self._workspace.manager.lane(canonical(str(lm.device)))
         return self._workspace.manager.run_between(lane, fn).result()
 

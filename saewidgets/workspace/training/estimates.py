@@ -19,7 +19,7 @@ from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.settings import free_memory, machine_memory
 from saewidgets.training.estimate import ModelSize, estimate_together, evaluation_share, flops_per_token, model_flops
-from saewidgets.workspace.capture.using import store_of
+from saewidgets.workspace.capture.stored_corpus import store_of
 
 if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts

@@ -20,7 +20,7 @@ from saewidgets.config.names import check_revision, is_local
 from saewidgets.config.sparsity import warning_of
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
-from saewidgets.workspace.capture.using import form_of_store
+from saewidgets.workspace.capture.stored_corpus import form_of_store
 from saewidgets.workspace.corpora import located
 from saewidgets.workspace.training import estimates
 from saewidgets.workspace.training.estimates import Device, devices

@@ -17,7 +17,7 @@ from saewidgets.config.names import as_recorded, check_revision
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.settings import resolve_device
-from saewidgets.workspace.capture.using import settings_of_store
+from saewidgets.workspace.capture.stored_corpus import settings_of_store
 from saewidgets.workspace.corpora import is_reference, located
 from saewidgets.workspace.held import Held, canonical, device_of
 

@@ -14,7 +14,7 @@ from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError
 from saewidgets.events import Facts, JobStatus, Request
 from saewidgets.jobs import JobContext, error_info
 from saewidgets.records import TrainingRecord
-from saewidgets.workspace.capture.using import require_stores
+from saewidgets.workspace.capture.stored_corpus import require_stores
 from saewidgets.workspace.corpora import exact_configs
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.held import Held
@@ -98,8 +98,7 @@ def _taking_part(workspace: Workspace, ids: Sequence[str]) -> list[TrainingRecor
 
 
 class _Requests:
-    """What was asked of single trainings of a job (`job_id` None: it is asked itself), looked up twice a second at
-    most."""
+    """What was asked of single trainings of a job (`job_id` None: it is asked itself), seen twice a second at most."""
 
     def __init__(self, catalog: Catalog, job_id: str | None) -> None:
         self._catalog, self._job_id = catalog, job_id

@@ -1,4 +1,4 @@
-"""Trainings that read a store: what they take from it, and which stores they keep from being deleted."""
+"""Stores as the corpus of a training: what it takes from one (`settings_of_store`), and whose they are (`users_of`)."""
 
 from __future__ import annotations
 
