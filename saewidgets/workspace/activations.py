@@ -140,8 +140,16 @@ class Activations:
     # ------------------------------------------------------------------------------------------------ capture
 
     def capture(
-        self, model: Any, corpus: Any, hook_names: str | Sequence[str], tokens: int, *, dtype: str | None = None,
-        name: str | None = None, tokenizer: Any = None, **settings: Any,
+        self,
+        model: Any,
+        corpus: Any,
+        hook_names: str | Sequence[str],
+        tokens: int,
+        *,
+        dtype: str | None = None,
+        name: str | None = None,
+        tokenizer: Any = None,
+        **settings: Any,
     ) -> Capture:
         """Queue a capture and return at once: one forward of the model feeds all hook points.
 
@@ -176,8 +184,15 @@ class Activations:
         )  # fmt: skip
 
     def estimate(
-        self, model: Any, corpus: Any, hook_names: str | Sequence[str], tokens: int, *, dtype: str | None = None,
-        tokenizer: Any = None, **settings: Any,
+        self,
+        model: Any,
+        corpus: Any,
+        hook_names: str | Sequence[str],
+        tokens: int,
+        *,
+        dtype: str | None = None,
+        tokenizer: Any = None,
+        **settings: Any,
     ) -> CaptureEstimate:
         """What a capture would take on the disk. Nothing is started; of a model on the hub the configuration is read.
 
@@ -195,8 +210,14 @@ class Activations:
         return found
 
     def import_states(
-        self, paths: str | Path | Sequence[str | Path], *, hook_names: str | Sequence[str] | None = None,
-        model: str | None = None, corpus: str = "imported states", dtype: str | None = None, name: str | None = None,
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        hook_names: str | Sequence[str] | None = None,
+        model: str | None = None,
+        corpus: str = "imported states",
+        dtype: str | None = None,
+        name: str | None = None,
     ) -> Capture:
         """Queue an import of hidden states that a script has saved (``layer_6_states.pt``), and return at once.
 
@@ -250,8 +271,14 @@ class Activations:
     # ------------------------------------------------------------------------------------------------ find
 
     def list(
-        self, *, status: JobStatus | str | Collection[JobStatus | str] | None = None, model: str | None = None,
-        hook_name: str | None = None, search: str | None = None, limit: int | None = None, offset: int = 0,
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] | None = None,
+        model: str | None = None,
+        hook_name: str | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
     ) -> Records[ActivationStoreRecord]:
         """Stores, newest first.
 

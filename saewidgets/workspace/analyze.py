@@ -42,9 +42,17 @@ _PLAIN = re.compile(r"[\w.+\- ]{1,120}")
 
 
 def analyze_sae(
-    sae: SAE | str | Path, model: Any = None, texts: Sequence[str] | None = None, *, corpus: Any = None,
-    tokenizer: Any = None, save_dir: str | Path | None = None, name: str | None = None, hook_name: str | None = None,
-    features: Iterable[int] | None = None, config: ExtractionConfig | Mapping[str, Any] | None = None,
+    sae: SAE | str | Path,
+    model: Any = None,
+    texts: Sequence[str] | None = None,
+    *,
+    corpus: Any = None,
+    tokenizer: Any = None,
+    save_dir: str | Path | None = None,
+    name: str | None = None,
+    hook_name: str | None = None,
+    features: Iterable[int] | None = None,
+    config: ExtractionConfig | Mapping[str, Any] | None = None,
 ) -> dict[int, dict[str, Any]]:
     """What every latent of an SAE fires on in some text: one pass, and an interpretation per latent.
 

@@ -104,8 +104,13 @@ class Extractions:
     # ------------------------------------------------------------------------------------------------ start
 
     def create(
-        self, *, sae_id: str | None = None, training_id: str | None = None,
-        config: ExtractionConfig | Mapping[str, Any] | None = None, model: Any = None, tokenizer: Any = None,
+        self,
+        *,
+        sae_id: str | None = None,
+        training_id: str | None = None,
+        config: ExtractionConfig | Mapping[str, Any] | None = None,
+        model: Any = None,
+        tokenizer: Any = None,
     ) -> Extraction:
         """Queue an extraction and return at once.
 
@@ -156,7 +161,10 @@ class Extractions:
         return Extraction(self._workspace, extraction_id)
 
     def estimate(
-        self, *, sae_id: str | None = None, training_id: str | None = None,
+        self,
+        *,
+        sae_id: str | None = None,
+        training_id: str | None = None,
         config: ExtractionConfig | Mapping[str, Any] | None = None,
     ) -> ExtractionEstimate:
         """What an extraction would take: time, disk, memory, and what speaks against it. Nothing is started.
@@ -179,8 +187,14 @@ class Extractions:
     # ------------------------------------------------------------------------------------------------ find
 
     def list(
-        self, *, status: JobStatus | str | Collection[JobStatus | str] | None = None, source_type: str | None = None,
-        sae_id: str | None = None, training_id: str | None = None, search: str | None = None, limit: int | None = None,
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] | None = None,
+        source_type: str | None = None,
+        sae_id: str | None = None,
+        training_id: str | None = None,
+        search: str | None = None,
+        limit: int | None = None,
         offset: int = 0,
     ) -> Records[ExtractionRecord]:
         """Extractions, newest first.

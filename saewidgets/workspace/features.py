@@ -56,7 +56,12 @@ class Features(FeatureReading):
     """
 
     def label(
-        self, feature_id: str, name: str, description: str = "", *, source: LabelSource = "user",
+        self,
+        feature_id: str,
+        name: str,
+        description: str = "",
+        *,
+        source: LabelSource = "user",
         extraction_id: str | None = None,
     ) -> FeatureRecord:
         """Label a feature. The label of a person wins; all others stay beside it.
@@ -118,8 +123,14 @@ class Features(FeatureReading):
         raise LLMAnswerError(f"There is no label for feature {index:,}. {why}", where="index")
 
     def auto_label(
-        self, sae_id: str, llm: Any = None, *, indices: Iterable[int] | None = None, again: bool = False,
-        limit: int | None = None, **settings: Any,
+        self,
+        sae_id: str,
+        llm: Any = None,
+        *,
+        indices: Iterable[int] | None = None,
+        again: bool = False,
+        limit: int | None = None,
+        **settings: Any,
     ) -> LabelRun:
         """Have every live feature without a label labelled, in this thread. Labels are saved as they come.
 
@@ -148,8 +159,14 @@ class Features(FeatureReading):
             )
 
     def plan_labels(
-        self, sae_id: str, llm: Any = None, *, indices: Iterable[int] | None = None, again: bool = False,
-        limit: int | None = None, **settings: Any,
+        self,
+        sae_id: str,
+        llm: Any = None,
+        *,
+        indices: Iterable[int] | None = None,
+        again: bool = False,
+        limit: int | None = None,
+        **settings: Any,
     ) -> Plan:
         """What `auto_label` with the same arguments would ask, and what that would cost. Nothing is sent or saved.
 
@@ -304,8 +321,15 @@ class Features(FeatureReading):
         return [from_record(record) for record in self.rows.labels(view.origin, indices)]
 
     def export(
-        self, wanted: str, what: Kind, path: str | PathLike[str], *, indices: Iterable[int] | None = None,
-        logits: bool | None = None, title: str = "", **names: Any,
+        self,
+        wanted: str,
+        what: Kind,
+        path: str | PathLike[str],
+        *,
+        indices: Iterable[int] | None = None,
+        logits: bool | None = None,
+        title: str = "",
+        **names: Any,
     ) -> Path:
         """Write what an extraction found. Files and folders appear whole or not at all.
 
@@ -467,8 +491,13 @@ class NotLoaded:
 
 
 def language_model(
-    workspace: Workspace, kind: str = "heuristic", *, model: str | None = None, base_url: str | None = None,
-    key_env: str | None = None, load: bool = True,
+    workspace: Workspace,
+    kind: str = "heuristic",
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+    key_env: str | None = None,
+    load: bool = True,
 ) -> Any:
     """A language model as `ws.features.auto_label`, `score` and `plan_labels` take it, from options of a command line.
 

@@ -51,9 +51,18 @@ class SAEs:
     # ------------------------------------------------------------------------------------------------ find
 
     def list(
-        self, *, source: str | None = None, model: str | None = None, layer: int | None = None,
-        architecture: str | None = None, format: str | None = None, tag: str | None = None, search: str | None = None,
-        sort: str = "newest", limit: int | None = None, offset: int = 0,
+        self,
+        *,
+        source: str | None = None,
+        model: str | None = None,
+        layer: int | None = None,
+        architecture: str | None = None,
+        format: str | None = None,
+        tag: str | None = None,
+        search: str | None = None,
+        sort: str = "newest",
+        limit: int | None = None,
+        offset: int = 0,
     ) -> Records[SAERecord]:
         """SAEs that fit all that is given.
 
@@ -235,7 +244,12 @@ class SAEs:
         return self._told(sae_files.import_training(self._workspace, training_id))
 
     def add_local(
-        self, path: str | Path, *, name: str | None = None, model: str | None = None, hook_name: str | None = None,
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        model: str | None = None,
+        hook_name: str | None = None,
         apply_b_dec_to_input: bool | None = None,
     ) -> SAERecord:
         """Copy an SAE from this machine into the library.
@@ -262,8 +276,13 @@ class SAEs:
         ))  # fmt: skip
 
     def add_upload(
-        self, files: Mapping[str, bytes | str | Path], *, name: str | None = None, model: str | None = None,
-        hook_name: str | None = None, apply_b_dec_to_input: bool | None = None,
+        self,
+        files: Mapping[str, bytes | str | Path],
+        *,
+        name: str | None = None,
+        model: str | None = None,
+        hook_name: str | None = None,
+        apply_b_dec_to_input: bool | None = None,
     ) -> SAERecord:
         """As `add_local`, for files that a page has sent.
 
@@ -373,7 +392,13 @@ class SAEs:
         return self.export(sae_id, dest, format)
 
     def push_to_hub(
-        self, sae_id: str, repo_id: str, *, token: str | None = None, private: bool = True, path: str = "",
+        self,
+        sae_id: str,
+        repo_id: str,
+        *,
+        token: str | None = None,
+        private: bool = True,
+        path: str = "",
         license: str = "unknown",
     ) -> str:
         """Publish it in a model repository of the Hugging Face hub, with a model card; returns its address.

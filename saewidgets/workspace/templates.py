@@ -74,8 +74,13 @@ class Templates:
     # ------------------------------------------------------------------------------------------------ change
 
     def save(
-        self, name: str, config: TrainingConfig | Mapping[str, Any] | Run, *, description: str | None = None,
-        favorite: bool = False, replace: bool = False,
+        self,
+        name: str,
+        config: TrainingConfig | Mapping[str, Any] | Run,
+        *,
+        description: str | None = None,
+        favorite: bool = False,
+        replace: bool = False,
     ) -> TemplateRecord:
         """Keep a configuration under a name, with every setting as it is now, also those at their defaults.
 

@@ -93,7 +93,11 @@ class Trainings:
     # ------------------------------------------------------------------------------------------------ create
 
     def create(
-        self, config: TrainingConfig | Mapping[str, Any], *, model: Any = None, tokenizer: Any = None,
+        self,
+        config: TrainingConfig | Mapping[str, Any],
+        *,
+        model: Any = None,
+        tokenizer: Any = None,
         on_event: OnEvent = None,
     ) -> Run:
         """Queue a training and return at once.
@@ -116,7 +120,12 @@ class Trainings:
         return self._start([New(from_caller(config, held))], held, on_event)
 
     def create_many(
-        self, base_config: TrainingConfig | Mapping[str, Any], over: Over, *, model: Any = None, tokenizer: Any = None,
+        self,
+        base_config: TrainingConfig | Mapping[str, Any],
+        over: Over,
+        *,
+        model: Any = None,
+        tokenizer: Any = None,
         on_event: OnEvent = None,
     ) -> TrainingGroup:
         """Queue one job that trains an SAE for every combination of settings, all fed by one language-model forward.
@@ -170,7 +179,11 @@ class Trainings:
         return group
 
     def retry(
-        self, training_id: str, config: TrainingConfig | Mapping[str, Any] | None = None, *, model: Any = None,
+        self,
+        training_id: str,
+        config: TrainingConfig | Mapping[str, Any] | None = None,
+        *,
+        model: Any = None,
         tokenizer: Any = None,
     ) -> Run:
         """A new run of the same configuration, with `retry_of` set, under the same name with a number.
@@ -202,7 +215,12 @@ class Trainings:
         return self._free_name(_unnumbered(self._catalog, record, "name", default))
 
     def continue_from(
-        self, training_id: str, checkpoint_id: str | None = None, *, tokens: int | None = None, model: Any = None,
+        self,
+        training_id: str,
+        checkpoint_id: str | None = None,
+        *,
+        tokens: int | None = None,
+        model: Any = None,
         tokenizer: Any = None,
     ) -> Run:
         """A new run that goes on from a checkpoint of an earlier one, which stays as it is; `retry_of` names it.
@@ -259,7 +277,12 @@ class Trainings:
         return self._tasks.held(training_id)
 
     def _start(
-        self, new: Sequence[New], held: Held | None, on_event: OnEvent = None, *, group: tuple[str, str] | None = None,
+        self,
+        new: Sequence[New],
+        held: Held | None,
+        on_event: OnEvent = None,
+        *,
+        group: tuple[str, str] | None = None,
         prepare: checkpoints.Prepare | None = None,
     ) -> Run:
         """Queue one job for all `new`, of the `group` with this id and name; returns the first. `prepare` puts the
@@ -321,8 +344,13 @@ class Trainings:
     # ------------------------------------------------------------------------------------------------ find
 
     def list(
-        self, *, status: JobStatus | str | Collection[JobStatus | str] | None = None, model: str | None = None,
-        search: str | None = None, limit: int | None = None, offset: int = 0,
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] | None = None,
+        model: str | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
     ) -> Records[TrainingRecord]:
         """Runs, newest first. `search` looks in names, models and hook names; `model` is one of its names.
 
@@ -342,8 +370,12 @@ class Trainings:
         return Run(self._workspace, self._names.find(training_id))
 
     def metric_columns(
-        self, training_id: str, names: Sequence[str] | None = None, min_step: int | None = None,
-        limit: int | None = None, offset: int = 0,
+        self,
+        training_id: str,
+        names: Sequence[str] | None = None,
+        min_step: int | None = None,
+        limit: int | None = None,
+        offset: int = 0,
     ) -> dict[str, Any]:
         """Metrics in wide form for charts and tables: numpy arrays ``step tokens time`` and one per name (None: all).
 

@@ -79,7 +79,11 @@ class Workspace:
     """
 
     def __init__(
-        self, folder: str | Path | None = None, *, catalog_url: str | None = None, settings: Settings | None = None,
+        self,
+        folder: str | Path | None = None,
+        *,
+        catalog_url: str | None = None,
+        settings: Settings | None = None,
         jobs: JobSettings | None = None,
     ) -> None:
         found = settings or Settings.from_environment()
@@ -235,7 +239,13 @@ class Workspace:
         return evaluating.evaluate_many(self, what, corpus, settings)
 
     def read_features(
-        self, what: str | Run, corpus: Any = None, *, n: int = 10, tokens: int = 131_072, model: Any = None,
+        self,
+        what: str | Run,
+        corpus: Any = None,
+        *,
+        n: int = 10,
+        tokens: int = 131_072,
+        model: Any = None,
         tokenizer: Any = None,
     ) -> Any:
         """The `n` most clearly interpretable latents with the text they fire on (arguments as in `evaluate`).
@@ -247,8 +257,16 @@ class Workspace:
         return evaluating.read_features(self, request, n)
 
     def steer(
-        self, model: Any, features: Sequence[Any], prompt: str, *, sae: str | None = None, tokenizer: Any = None,
-        swept: int = 0, stop: Callable[[], bool] | None = None, on_token: Callable[[Any], None] | None = None,
+        self,
+        model: Any,
+        features: Sequence[Any],
+        prompt: str,
+        *,
+        sae: str | None = None,
+        tokenizer: Any = None,
+        swept: int = 0,
+        stop: Callable[[], bool] | None = None,
+        on_token: Callable[[Any], None] | None = None,
         **settings: Any,
     ) -> Any:
         """Continue `prompt` without and with features turned up, down or off, with the same random numbers.
@@ -317,8 +335,14 @@ def default_workspace() -> Workspace:
 
 @contextmanager
 def steered(
-    model: Any, features: Sequence[Any], *, sae: Any = None, ws: Workspace | None = None,
-    positions: Positions | Sequence[int] = "all", steer_bos: bool = False, tokenizer: Any = None,
+    model: Any,
+    features: Sequence[Any],
+    *,
+    sae: Any = None,
+    ws: Workspace | None = None,
+    positions: Positions | Sequence[int] = "all",
+    steer_bos: bool = False,
+    tokenizer: Any = None,
     prompt_tokens: int | None = None,
 ) -> Iterator[Attached]:
     """Steer a model with features of SAEs inside a ``with`` block; ``model.generate(…)`` works as always.

@@ -31,8 +31,14 @@ _COMMON = frozenset({
 
 
 def add_local(
-    workspace: Workspace, path: Path, *, name: str | None = None, model: str | None = None,
-    hook_name: str | None = None, apply_b_dec_to_input: bool | None = None, where: str | None = None,
+    workspace: Workspace,
+    path: Path,
+    *,
+    name: str | None = None,
+    model: str | None = None,
+    hook_name: str | None = None,
+    apply_b_dec_to_input: bool | None = None,
+    where: str | None = None,
 ) -> SAERecord:
     """See `SAEs.add_local`. `where` is what people read as the place it came from."""
     path = Path(os.path.abspath(path.expanduser()))
@@ -61,7 +67,11 @@ def add_local(
 
 
 def add_upload(
-    workspace: Workspace, files: Mapping[str, bytes | str | Path], *, name: str | None = None, **about: Any
+    workspace: Workspace,
+    files: Mapping[str, bytes | str | Path],
+    *,
+    name: str | None = None,
+    **about: Any,
 ) -> SAERecord:
     """See `SAEs.add_upload`. `about`: what else `add_local` takes."""
     if not isinstance(files, Mapping):

@@ -101,8 +101,16 @@ class FeatureReading:
         return View(origin, owner.d_sae, latest, extractions.open(latest.id) if latest and here else None)
 
     def list(
-        self, *, sae_id: str | None = None, extraction_id: str | None = None, search: str = "", show: str = "all",
-        sort: str = "index", descending: bool = False, offset: int = 0, limit: int | None = None,
+        self,
+        *,
+        sae_id: str | None = None,
+        extraction_id: str | None = None,
+        search: str = "",
+        show: str = "all",
+        sort: str = "index",
+        descending: bool = False,
+        offset: int = 0,
+        limit: int | None = None,
     ) -> Records[FeatureRecord]:
         """Features that match, in order, as records with ``.to_df()``. Their `labels` are left out: see `get`.
 

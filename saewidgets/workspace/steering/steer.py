@@ -76,8 +76,15 @@ class Steering:
         )
 
     def run(
-        self, config: SteeringConfig, *, model: Any = None, tokenizer: Any = None, steered: bool = True, swept: int = 0,
-        stop: Callable[[], bool] | None = None, on_token: Callable[[TokenEvent], None] | None = None,
+        self,
+        config: SteeringConfig,
+        *,
+        model: Any = None,
+        tokenizer: Any = None,
+        steered: bool = True,
+        swept: int = 0,
+        stop: Callable[[], bool] | None = None,
+        on_token: Callable[[TokenEvent], None] | None = None,
         on_phase: Callable[[str], None] | None = None,
     ) -> SteeringResult:
         """Baseline, steered text and sweep as `config` says; see `Workspace.steer`.

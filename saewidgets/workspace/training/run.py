@@ -89,8 +89,14 @@ class Run(JobHandle[TrainingRecord]):
         return config.replace(device="auto") if automatic else config
 
     def metrics(
-        self, names: str | Sequence[str] | None = None, *, since: Time = None, until: Time = None,
-        min_step: int | None = None, limit: int | None = None, offset: int = 0,
+        self,
+        names: str | Sequence[str] | None = None,
+        *,
+        since: Time = None,
+        until: Time = None,
+        min_step: int | None = None,
+        limit: int | None = None,
+        offset: int = 0,
     ) -> pd.DataFrame:
         """Recorded metrics in long form: columns ``step tokens time name value``, oldest first.
 
