@@ -22,7 +22,7 @@ FEATURE = 397
 
 
 def ask(widget: Any, kind: str, **command: Any) -> Any:
-    """The value of the answer to a command; the numbers of a buffer are in `values`."""
+    """The value of the answer to a command; the numbers of a buffer are in `numbers`."""
     sent: list[tuple[dict[str, Any], list[Any]]] = []
     widget.send = lambda content, buffers=None: sent.append((content, list(buffers or [])))
     widget._handle_custom_msg({"id": "1", "kind": kind, **command}, [])
@@ -31,7 +31,7 @@ def ask(widget: Any, kind: str, **command: Any) -> Any:
     if content["kind"] != "result":
         raise RuntimeError(f"{kind}: {content}")
     values = [np.frombuffer(buffer, np.float32).round(3).tolist() for buffer in buffers[:1]]
-    return {"value": content["value"], "values": values[0]} if values else content["value"]
+    return {"value": content["value"], "numbers": {"activations": values[0]}} if values else content["value"]
 
 
 def runs(ws: sw.Workspace) -> dict[str, Any]:
@@ -44,17 +44,16 @@ def runs(ws: sw.Workspace) -> dict[str, Any]:
     ids = [run.id for run in group]
     panel = sw.TrainingPanel(ws)
     part = panel._parts[0]
-    form = ask(part, "form_schema")
     ask(part, "save_template", name="Demo, TopK", config=base.model_dump(mode="json"))
     ask(part, "compare", training_ids=ids)
-    found = {
-        "form": form,
+    answers = {
+        "form_schema": ask(part, "form_schema"),
         "check": ask(part, "check", config=base.model_dump(mode="json")),
         "details": ask(part, "details", training_id=ids[0]),
         "comparison": ask(part, "comparison", training_ids=ids),
-        "templates": ask(part, "list_templates", search="")["templates"],
-        "state": dict(part.state),  # last: the comparison is in it by now
+        "list_templates": ask(part, "list_templates", search=""),
     }
+    found = {"state": dict(part.state), "answers": answers}  # last: the comparison is in the state by now
     panel.close()
     for run in group:
         run.import_to_saes()
@@ -66,14 +65,13 @@ def library(ws: sw.Workspace) -> dict[str, Any]:
     part = browser._parts[0]
     state = dict(part.state)
     first, second = (card["id"] for card in state["cards"][:2])
-    found = {
-        "state": state,
-        "details": ask(part, "describe_sae", sae_id=first),
-        "statistics": ask(part, "measure_sae", sae_id=first),
-        "comparison": ask(part, "compare_saes", first=first, second=second),
+    answers = {
+        "describe_sae": ask(part, "describe_sae", sae_id=first),
+        "measure_sae": ask(part, "measure_sae", sae_id=first),
+        "compare_saes": ask(part, "compare_saes", first=first, second=second),
     }
     browser.close()
-    return found
+    return {"state": state, "answers": answers}
 
 
 def features(ws: sw.Workspace) -> dict[str, Any]:
@@ -85,20 +83,20 @@ def features(ws: sw.Workspace) -> dict[str, Any]:
     saes = ask(part, "list_saes", source=None, model=None, search="")
     sae = saes["rows"][0]["id"]
     form = ask(part, "extraction_form", sae_id=sae, extraction_id=None)
-    found = {
-        "state": dict(part.state),
-        "saes": saes,
-        "form": form,
-        "check": ask(part, "check_extraction", sae_id=sae, values={"corpus": "demo"}),
-        "page": ask(part, "open_feature", **of),
-        "logits": ask(part, "feature_logits", **of),
-        "relations": ask(part, "feature_relations", **of),
-        "rows": ask(part, "query_features", **shown, query={"show": "live"}, offset=0, limit=40)["rows"],
-        "tested": ask(part, "test_text", **of, text="They asked each man every day"),
-        "prompt": ask(part, "read_prompt", **shown, text="The captain of the ship", hide_dense=True, limit=7),
+    answers = {
+        "list_saes": saes,
+        "extraction_form": form,
+        "check_extraction": ask(part, "check_extraction", sae_id=sae, values={"corpus": "demo"}),
+        "open_feature": ask(part, "open_feature", **of),
+        "feature_logits": ask(part, "feature_logits", **of),
+        "feature_relations": ask(part, "feature_relations", **of),
+        "query_features": ask(part, "query_features", **shown, query={"show": "live"}, offset=0, limit=40),
+        "test_text": ask(part, "test_text", **of, text="They asked each man every day"),
+        "read_prompt": ask(part, "read_prompt", **shown, text="The captain of the ship", hide_dense=True, limit=7),
     }
-    position = found["page"]["value"]["groups"][0]["examples"][0]["position"]
-    found["context"] = ask(part, "expand_example", **of, position=position)
+    position = answers["open_feature"]["value"]["groups"][0]["examples"][0]["position"]
+    answers["expand_example"] = ask(part, "expand_example", **of, position=position)
+    found = {"state": dict(part.state), "answers": answers}
     viewer.close()
     return found
 
@@ -107,10 +105,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sw.Workspace(Path(folder) / "demo") as ws:
         states = {"runs": runs(ws), "library": library(ws), "features": features(ws)}
         download = sw.DownloadFromHF(ws)
-        states["download"] = {"state": dict(download.state), "known": ask(download, "hub_known")}
+        known = {name: rows[:1] for name, rows in ask(download, "hub_known").items()}
+        states["download"] = {"state": dict(download.state), "answers": {"hub_known": known}}
         download.close()
         steering = sw.Steering(ws)
-        states["steering"] = {"state": dict(steering.state)}
+        states["steering"] = {"state": dict(steering.state), "answers": {}}
         steering.close()
     FILE.write_text(json.dumps(states, ensure_ascii=False, separators=(",", ":")).replace(folder, "") + "\n", "utf-8")
 

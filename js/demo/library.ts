@@ -1,47 +1,24 @@
 /** A library of SAEs, and a stand-in for the browser's Python half. */
 import * as wire from "../src/lib/wire";
-import { type Answers, type FakeOptions, FakeWidget, patched, sceneOf } from "./fake";
+import { type Answers, type FakeOptions, FakeWidget, patched, RECORDED, sceneOf } from "./fake";
 
-export { HOSTILE } from "./fake";
-
-interface Scene {
-  base: Partial<wire.SaeCard>;
-  saes: Partial<wire.SaeCard>[];
-  details: Partial<wire.SaeDetails>;
-  gone: wire.SaeDetails["problem"];
-  histograms: wire.SaeStatistics["histograms"];
-  facts: wire.SaeStatistics["facts"];
-  comparison: Partial<wire.SaeComparison>;
-}
-interface Real {
-  state: wire.SaeBrowserState;
-  details: wire.SaeDetails;
-  comparison: wire.SaeComparison;
-}
-const { scene, real } = sceneOf<Scene, Real>("library");
+const scene = sceneOf("library");
 
 export function sae(changes: Partial<wire.SaeCard> = {}): wire.SaeCard {
-  const base = { ...(real.state.cards[0] as wire.SaeCard), ...scene.base };
+  const base = scene.state.cards[0] as wire.SaeCard;
   return { ...base, id: `sae_${changes.name ?? base.name}`, ...changes };
 }
-export const SAES: wire.SaeCard[] = scene.saes.map(sae);
-const HISTOGRAMS = scene.histograms;
-export const histogram = (changes: Partial<wire.SaeStatistics["histograms"][number]> = {}) => ({
-  ...{ ...(HISTOGRAMS[0] as wire.SaeStatistics["histograms"][number]), ...changes },
-});
+export const SAES: wire.SaeCard[] = scene.saes.map((one) => sae(one as Partial<wire.SaeCard>));
 
 const FIELDS = ["source", "model", "layer", "architecture", "format"] as const;
-const LABELS = { source: "source_label", format: "format_label" } as const;
 
 function choices(cards: readonly wire.SaeCard[], field: (typeof FIELDS)[number]): wire.Choice[] {
-  const found = new Map<string, wire.Choice>();
-  for (const card of cards) {
-    if (card[field] === null) continue;
-    const value = String(card[field]);
-    const label = String(card[field in LABELS ? LABELS[field as keyof typeof LABELS] : field]).split(",")[0] ?? "";
-    found.set(value, { value, label, count: (found.get(value)?.count ?? 0) + 1 });
-  }
-  return [...found.values()];
+  const shown = field === "source" || field === "format" ? (`${field}_label` as const) : field;
+  const found = new Map(cards.filter((card) => card[field] !== null).map((card) => [String(card[field]), card]));
+  return [...found].map(([value, card]) => {
+    const count = cards.filter((one) => String(one[field]) === value).length;
+    return { value, label: String(card[shown]).split(",")[0] ?? "", count };
+  });
 }
 
 /** The state over these SAEs; one page of them is shown. */
@@ -60,22 +37,17 @@ export function library(
   };
 }
 
-export interface LibraryOptions extends FakeOptions<wire.SaeCommand> {
-  /** ms until a piece of an upload is answered. */
-  slow?: number;
-  /** SAEs that are in use: they are not deleted. */
-  refuses?: readonly string[];
-}
-
 export class FakeLibrary extends FakeWidget<wire.SaeBrowserState, wire.SaeCommand> {
   private all: wire.SaeCard[];
 
+  protected readonly view = "sae_browser";
+
   constructor(
     cards: readonly wire.SaeCard[],
-    private readonly how: LibraryOptions = {},
-    changes: Partial<wire.SaeBrowserState> = {},
+    options?: FakeOptions<wire.SaeCommand>,
+    changes?: Partial<wire.SaeBrowserState>,
   ) {
-    super("sae_browser", library(cards, changes), { delays: { upload_chunk: how.slow }, ...how });
+    super(library(cards, changes), options);
     this.all = [...cards];
   }
 
@@ -85,38 +57,22 @@ export class FakeLibrary extends FakeWidget<wire.SaeBrowserState, wire.SaeComman
     select_saes: ({ sae_ids }) =>
       this.setState({ selected: sae_ids.flatMap((one) => this.all.filter((card) => card.id === one)) }),
     describe_sae: ({ sae_id }) => {
-      const { id, name, tags, state } = this.find(sae_id);
-      return {
-        ...real.details,
-        ...scene.details,
-        sae_id: id,
-        name,
-        tags,
-        problem: state === "missing" ? scene.gone : null,
-      };
+      const { name, tags, state } = this.find(sae_id);
+      return { ...RECORDED.describe_sae, sae_id, name, tags, problem: state === "missing" ? scene.gone : null };
     },
-    measure_sae: ({ sae_id }) => ({ sae_id, histograms: HISTOGRAMS, facts: scene.facts }),
     edit_sae: ({ sae_id, name, tags }) => this.change(sae_id, { ...(name && { name }), ...(tags && { tags }) }),
     locate_sae: ({ sae_id }) => this.change(sae_id, { state: "ok", state_note: "" }),
     export_saes: ({ sae_ids, folder }) => ({
       ...{ done: sae_ids, paths: sae_ids.map((one) => `/workspace/${folder}/${one}`), problems: [] },
     }),
     delete_saes: ({ sae_ids }) => {
-      const refused = sae_ids.filter((one) => this.how.refuses?.includes(one));
-      const done = sae_ids.filter((one) => !refused.includes(one));
-      const names = refused.map((one) => this.find(one).name);
-      const problems = names.map((where) => ({ what: `${where} is in use.`, where, hint: "Wait.", kind: "error" }));
-      this.all = this.all.filter((card) => !done.includes(card.id));
+      this.all = this.all.filter((card) => !sae_ids.includes(card.id));
       this.show(this.state.query);
-      return { done, paths: [], problems };
+      return { done: sae_ids, paths: [], problems: [] };
     },
-    compare_saes: ({ first, second }) => ({
-      ...{ ...real.comparison, ...scene.comparison, first: this.find(first), second: this.find(second) },
-    }),
-    show_training: ({ training_id }) => ({
-      ...{ training_id, name: "gpt2-l6-topk-k32", status: "completed", facts: scene.facts },
-      settings: [{ name: "sae.k", value: "32", label: "" }],
-    }),
+    compare_saes: ({ first, second }) =>
+      Object.assign({}, RECORDED.compare_saes, { first: this.find(first), second: this.find(second) }),
+    upload_chunk: () => ({ received: this.buffers.reduce((sum, one) => sum + one.byteLength, 0) }),
     add_local: ({ name }) => this.add(name),
     finish_upload: ({ name }) => this.add(name),
     show_below: ({ what, shown }) => this.setState({ below: shown ? what : "" }),

@@ -1,26 +1,15 @@
 /** States of the steering widget, and a stand-in for its Python half. */
 import * as wire from "../src/lib/wire";
-import { type Answers, type FakeOptions, FakeWidget, HOSTILE, sceneOf } from "./fake";
+import { type Answers, type FakeOptions, FakeWidget, sceneOf } from "./fake";
 
-export { HOSTILE } from "./fake";
-
-interface Scene {
-  rows: wire.SteeringRow[];
-  sae: wire.SteeringState["saes"][number];
-  prompt: string;
-  texts: wire.SteeringTexts;
-  sweep: wire.SteeringTexts;
-  next: wire.SteeringNextData;
-}
-const { scene } = sceneOf<Scene>("steering");
+const scene = sceneOf("steering");
 
 export const PROMPT = scene.prompt;
-export const ROWS = scene.rows;
-export const row = (change: Partial<wire.SteeringRow> = {}): wire.SteeringRow => ({
-  ...(ROWS[0] as wire.SteeringRow),
-  ...change,
-});
-export const texts = (change: Partial<wire.SteeringTexts> = {}): wire.SteeringTexts => ({ ...scene.texts, ...change });
+export const ROWS = scene.rows as wire.SteeringRow[];
+const FIRST = ROWS[0] as wire.SteeringRow;
+export const row = (change: Partial<wire.SteeringRow> = {}) => ({ ...FIRST, ...change });
+const TEXTS = scene.texts as wire.SteeringTexts;
+export const texts = (change: Partial<wire.SteeringTexts> = {}) => ({ ...TEXTS, ...change });
 
 export const steeringState = (change: Partial<wire.SteeringState> = {}): wire.SteeringState => ({
   ...{ ...wire.EMPTY_STEERING, revision: 1, saes: [scene.sae], sae_id: "sae_1", rows: ROWS, updated_at: 1_790_000_000 },
@@ -32,46 +21,29 @@ export const steeringState = (change: Partial<wire.SteeringState> = {}): wire.St
 export interface SteeringOptions extends FakeOptions<wire.SteeringCommand> {
   /** Runs stay as they are after they were started, for a test to move on. */
   hold?: boolean;
-  texts?: wire.SteeringTexts;
-  sweep?: wire.SteeringTexts;
   presets?: wire.PresetRecord[];
 }
 
-const LABELS = [
-  { index: 7451, label: "ships and sailing vessels" },
-  { index: 12, label: "" },
-  { index: 900, label: `<b>ship</b> ${HOSTILE}` },
-];
-
-export class FakeSteering extends FakeWidget<wire.SteeringState, wire.SteeringCommand> {
-  private presets: wire.PresetRecord[];
-
-  constructor(
-    state: wire.SteeringState,
-    private readonly how: SteeringOptions = {},
-  ) {
-    super("steering", state, how);
-    this.presets = how.presets ?? [];
-  }
+export class FakeSteering extends FakeWidget<wire.SteeringState, wire.SteeringCommand, SteeringOptions> {
+  protected readonly view = "steering";
+  private presets = this.options.presets ?? [];
 
   protected readonly answers: Answers<wire.SteeringCommand> = {
     steering_edit: ({ rows, settings }) => {
       const edits = new Map((rows ?? []).map((edit) => [edit.key, edit]));
       const edited = this.state.rows.map((one) => ({ ...one, ...edits.get(one.key) }));
       this.setState({ rows: edited, settings: settings ?? this.state.settings });
-      return { revision: this.state.revision };
     },
     steering_add: ({ index, label = "", sae_id }) => {
       const key = `f${this.state.rows.length + 10}`;
       this.setState({ rows: [...this.state.rows, row({ key, index, label, sae_id, strength: 2 })] });
       return { key };
     },
-    steering_demo: () => this.setState({ saes: [scene.sae], sae_id: "sae_1" }) ?? { sae_id: "sae_1" },
+    steering_demo: () => this.setState({ saes: [scene.sae], sae_id: "sae_1" }),
     steering_remove: ({ key }) => this.setState({ rows: this.state.rows.filter((one) => one.key !== key) }),
-    steering_choose: ({ sae_id }) => this.setState({ sae_id }),
     steering_find: ({ sae_id, text }) => {
       const number = /^\d+$/.test(text.trim()) ? [{ index: Number(text), label: "" }] : null;
-      const hits = number ?? LABELS.filter((hit) => hit.label.includes(text.trim()));
+      const hits = number ?? scene.labels.filter((hit) => hit.label.includes(text.trim()));
       return { sae_id, text, hits, note: hits.length ? "" : "No label has these words." };
     },
     steering_tokens: ({ prompt }) => {
@@ -82,15 +54,12 @@ export class FakeSteering extends FakeWidget<wire.SteeringState, wire.SteeringCo
       const { run } = this.state;
       const next = { number: run.number + 1, kind: what ?? "generate", status: "running", phase: "writing" } as const;
       this.setState({ run: { ...run, ...next, texts: [], problem: null } });
-      if (!this.how.hold) setTimeout(() => this.finish(), 5);
+      if (!this.options.hold) setTimeout(() => this.finish(), 5);
       return { number: next.number };
     },
     steering_stop: () => this.setState({ run: { ...this.state.run, status: "stopping" } }),
     steering_read: ({ what }) =>
-      what === "sweep"
-        ? { ...(this.how.sweep ?? scene.sweep), number: this.state.swept }
-        : { ...(this.how.texts ?? texts()), number: this.state.generated },
-    steering_next: ({ number, text, token }) => ({ ...scene.next, number, text, token }),
+      what === "sweep" ? { ...scene.sweep, number: this.state.swept } : { ...texts(), number: this.state.generated },
     steering_preset: ({ action, name }) => {
       const saved = { name, features: 1, saes: ["a"], prompt: "", saved_at: 1_790_000_000, path: "", problem: "" };
       if (action === "delete") this.presets = this.presets.filter((one) => one.name !== name);

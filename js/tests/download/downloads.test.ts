@@ -1,6 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
-import { DOWNLOADS, download, HOSTILE } from "../../demo/hub";
+import { HOSTILE } from "../../demo/fake";
+import { DOWNLOADS, download } from "../../demo/hub";
 import { cardOf, sent, show } from "./harness";
 
 const NAMES = DOWNLOADS.map((card) => card.name);

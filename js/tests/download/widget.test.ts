@@ -1,6 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
-import { DISK, download, GATED, GEMMA, HOSTILE, listing, MEMORY, PYTHIA, preview, row } from "../../demo/hub";
+import { HOSTILE } from "../../demo/fake";
+import { DISK, download, GATED, GEMMA, listing, MEMORY, PYTHIA, preview, row } from "../../demo/hub";
 import { warningsOf } from "../../src/download/preview";
 import { look, looked, refusing, sent, show } from "./harness";
 
@@ -157,7 +158,7 @@ describe("any repository", () => {
   });
 
   it("is busy while it looks, in the table too no row claims to be selected", async () => {
-    const shown = show({}, { delay: 60 });
+    const shown = show({}, { delays: { hub_list: 60 } });
     const { page, user } = shown;
     await user.type(page.getByRole("textbox", { name: "Repository" }), `${PYTHIA}{Enter}`);
     await waitFor(() => expect(page.getByRole("tabpanel").getAttribute("aria-busy")).toBe("true"));
@@ -245,7 +246,10 @@ describe("any repository", () => {
   });
 
   it("shows the newest answer only", async () => {
-    const shown = show({}, { delay: 60, listings: { "a/a": listing({ rows: [row({ path: "old" })] }) } });
+    const shown = show(
+      {},
+      { delays: { hub_list: 60, hub_preview: 60 }, listings: { "a/a": listing({ rows: [row({ path: "old" })] }) } },
+    );
     const { page, user } = shown;
     await user.type(page.getByRole("textbox", { name: "Repository" }), "a/a{Enter}");
     await waitFor(() => expect(page.getByText("Looking into a/a…")).toBeTruthy());

@@ -135,7 +135,7 @@ describe("the card of a token", () => {
   });
   it("says why the loss effect is not known", async () => {
     const problem = { what: "No token follows this one.", where: null, hint: null, kind: "error" };
-    const [view] = await shown(undefined, { loss: { effect: null, problem } });
+    const [view] = await shown(undefined, { says: { read_loss_effect: { effect: null, problem } } });
     hover(rows(view)[0]?.querySelector(".pk"));
     await waitFor(() => expect(card(view)?.textContent).toContain("not known: No token follows this one."));
   });

@@ -9,7 +9,8 @@ import {
   tokenInfo,
 } from "../../src/extraction-viewer/feature";
 
-const { value: page, values } = SHIP;
+const { value: page } = SHIP;
+const values = SHIP.numbers.activations ?? [];
 const groups = groupsOf(page, Float32Array.from(values));
 const first = groups[0]?.examples[0] as ShownExample;
 

@@ -1,11 +1,14 @@
 /** The viewer's part of the real bundle on a fake kernel, as a front end would render it. */
 import { waitFor, within } from "@testing-library/preact";
 import { expect } from "vitest";
-import { FakeViewer, type ViewerOptions, viewer } from "../../demo/viewer";
-import type { ViewerState } from "../../src/lib/wire";
+import type { FakeOptions } from "../../demo/fake";
+import { FakeViewer, viewer } from "../../demo/viewer";
+import type { ViewerCommand, ViewerState } from "../../src/lib/wire";
 import { mount } from "../harness";
 
-export function show(state: ViewerState = viewer(), options: ViewerOptions = {}) {
+type Options = FakeOptions<ViewerCommand>;
+
+export function show(state: ViewerState = viewer(), options: Options = {}) {
   return mount(new FakeViewer(state, options));
 }
 
@@ -34,7 +37,7 @@ export async function ready(view: Shown, index = 7451) {
 }
 
 /** The viewer once the feature of its view is there, and that feature's page. */
-export async function shown(state: ViewerState = viewer(), options: ViewerOptions = {}) {
+export async function shown(state: ViewerState = viewer(), options: Options = {}) {
   const view = show(state, options);
   return [view, await ready(view, state.view.feature ?? 7451)] as const;
 }

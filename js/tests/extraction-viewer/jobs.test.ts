@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
-import { CARDS, EXT, extraction, FAILED, LOGITS_JOB, RUNNING, viewer } from "../../demo/viewer";
+import { CARDS, EXT, extraction, FAILED, LOGITS_JOB, NO_SAES, RUNNING, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
 import { type Shown, sent, show } from "./harness";
 
@@ -171,7 +171,7 @@ describe("Start extraction", () => {
   };
 
   it("offers the demo SAE where the library has none", async () => {
-    const view = show(viewer({ open: null, cards: [], view: FIRST_VIEW }), { noSaes: true });
+    const view = show(viewer({ open: null, cards: [], view: FIRST_VIEW }), { says: { list_saes: NO_SAES } });
     await view.user.click(view.page.getAllByRole("button", { name: "Start extraction" })[0] as HTMLElement);
     const dialog = within(await view.page.findByRole("dialog", { name: "Choose an SAE" }));
     await view.user.click(await dialog.findByRole("button", { name: "Try the demo SAE" }));
@@ -180,7 +180,7 @@ describe("Start extraction", () => {
   });
   it("offers the ways to get one where the library has none", async () => {
     const state = viewer({ open: null, cards: [], view: FIRST_VIEW, code: "ws" });
-    const view = show(state, { noSaes: true });
+    const view = show(state, { says: { list_saes: NO_SAES } });
     await view.user.click(view.page.getAllByRole("button", { name: "Start extraction" })[0] as HTMLElement);
     const dialog = within(await view.page.findByRole("dialog", { name: "Choose an SAE" }));
     const download = await dialog.findByRole("button", { name: "Download from Hugging Face" });

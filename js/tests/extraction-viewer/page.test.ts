@@ -1,6 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
-import { EXT, extraction, HOSTILE, opened, viewer } from "../../demo/viewer";
+import { HOSTILE } from "../../demo/fake";
+import { EXT, extraction, opened, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
 import { skipping } from "../harness";
 import { feature, press, ready, selected, sent, show, shown } from "./harness";
@@ -45,11 +46,12 @@ describe("the page of a feature", () => {
 
   it("says where logits are from, beside what there is of them", async () => {
     const note = { what: "From stored tables: it is gone.", where: null, hint: null, kind: "error" };
-    const [view, page] = await shown(viewer(), { logits: { problem: note, histogram: null } });
+    const [view, page] = await shown(viewer(), { says: { feature_logits: { problem: note, histogram: null } } });
     await waitFor(() => expect(page.getByText(note.what)).toBeTruthy());
     expect(page.getByRole("list", { name: "Raises the logit of" })).toBeTruthy();
     const figures = page.getAllByRole("img", { name: /^(Histogram|Logit effects)/ }).length;
-    view.model.options.logits = { problem: { ...note, what: "The SAE has other weights now." } };
+    const other = { ...note, what: "The SAE has other weights now." };
+    view.model.options.says = { feature_logits: { problem: other } };
     await view.user.click(page.getByRole("button", { name: "Try again" }));
     await waitFor(() => expect(page.getByText("The SAE has other weights now.")).toBeTruthy());
     expect(page.getAllByRole("img", { name: /^(Histogram|Logit effects)/ })).toHaveLength(figures + 1);

@@ -30,7 +30,7 @@ it("offers each figure as a PNG three times its size", async () => {
   vi.spyOn(HTMLAnchorElement.prototype, "click").mockImplementation(function (this: HTMLAnchorElement) {
     names.push(`${this.download} ${this.getAttribute("href")}`);
   });
-  const rpc = new Rpc(new FakeModel("chart_controls", fullState()));
+  const rpc = new Rpc(new FakeModel(fullState()));
   await savePictures(rpc, "charts");
   expect(names).toEqual(["loss", "l0", "fvu"].map((name) => `${name}.png blob:image/png`));
   expect(sizes).toEqual([

@@ -1,6 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it, vi } from "vitest";
-import { HOSTILE, SAES, sae } from "../../demo/library";
+import { HOSTILE } from "../../demo/fake";
+import { SAES, sae } from "../../demo/library";
 import { buttons, cardOf, names, sent, show } from "./harness";
 
 const GEMMA = "gemma-scope-2b-res-l12-16k-l0-82";

@@ -1,6 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it, vi } from "vitest";
-import { HOSTILE, SAES } from "../../demo/library";
+import { HOSTILE } from "../../demo/fake";
+import { SAES } from "../../demo/library";
 import type { SaeCard } from "../../src/lib/wire";
 import { skipping } from "../harness";
 import { buttons, cardOf, names, openDetails, sent, show } from "./harness";

@@ -82,7 +82,8 @@ it("goes back to what failed after Dismiss", async () => {
 });
 
 it("goes back into the list when what several met is dismissed", async () => {
-  const view = show(SAES, { refuses: [`sae_${OTHER}`] });
+  const problem = { what: `${OTHER} is in use.`, where: OTHER, hint: "Wait.", kind: "error" };
+  const view = show(SAES, { says: { delete_saes: { done: [`sae_${TRAINED}`], problems: [problem] } } });
   await selectTwo(view);
   await press(view, "Delete selected");
   await press(view, "Delete 2 SAEs");

@@ -1,12 +1,13 @@
 /** The browser's part of the real bundle on a fake library, as a front end would render it. */
 import { within } from "@testing-library/preact";
-import { FakeLibrary, type LibraryOptions, SAES } from "../../demo/library";
-import type { SaeBrowserState, SaeCard } from "../../src/lib/wire";
+import type { FakeOptions } from "../../demo/fake";
+import { FakeLibrary, SAES } from "../../demo/library";
+import type { SaeBrowserState, SaeCard, SaeCommand } from "../../src/lib/wire";
 import { cardOf, mount } from "../harness";
 
 export function show(
   cards: readonly SaeCard[] = SAES,
-  options: LibraryOptions = {},
+  options: FakeOptions<SaeCommand> = {},
   changes: Partial<SaeBrowserState> = {},
 ) {
   return mount(new FakeLibrary(cards, options, changes));

@@ -102,7 +102,7 @@ it("asks what the files leave open, once they were found to", async () => {
 const file = (name: string, size: number) => new File([new Uint8Array(size)], name);
 
 it("sends files in pieces of at most 1 MB, in order, and shows how far it is", async () => {
-  const view = show([], { slow: 20 });
+  const view = show([], { delays: { upload_chunk: 20 } });
   const { page, user, model } = view;
   await user.click(page.getAllByRole("button", { name: "Add local files" })[0] as HTMLElement);
   await user.click(page.getByRole("radio", { name: "From this computer" }));
@@ -135,7 +135,7 @@ it("sends files in pieces of at most 1 MB, in order, and shows how far it is", a
 });
 
 it("gives up an upload and tells Python to throw it away", async () => {
-  const view = show(SAES, { slow: 60_000 });
+  const view = show(SAES, { delays: { upload_chunk: 60_000 } });
   const { page, user, model } = view;
   await user.click(page.getByRole("button", { name: "Add local files" }));
   await user.click(page.getByRole("radio", { name: "From this computer" }));

@@ -1,6 +1,7 @@
 import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
-import { HOSTILE, PROMPT, ROWS, row, texts } from "../../demo/steering";
+import { HOSTILE } from "../../demo/fake";
+import { PROMPT, ROWS, row, texts } from "../../demo/steering";
 import { EMPTY_STEERING } from "../../src/lib/wire";
 import { feature, sent, show, slider, until } from "./harness";
 
@@ -249,7 +250,7 @@ describe("writing", () => {
     };
     const run = { ...EMPTY_STEERING.run, number: 2, status: "failed" as const, problem };
     const notes = ["The change is large: ‖Δ‖ / ‖h‖ is 1.52. Text usually breaks above 1."];
-    const { page } = show({ rows: ONE, run, generated: 1 }, { texts: texts({ notes }) });
+    const { page } = show({ rows: ONE, run, generated: 1 }, { says: { steering_read: { notes } } });
     expect(page.getByRole("alert").textContent).toContain("Nothing was generated: the prompt is 249 tokens. Shorten.");
     const large = await page.findByText("The change is large: ‖Δ‖ / ‖h‖ is 1.52.");
     expect(large.tagName).toBe("B");
@@ -357,7 +358,7 @@ describe("the rest", () => {
   it("never interprets what comes from models and people", async () => {
     const pieces = [HOSTILE, "\u202Eabc"];
     const text = { ...texts().baseline, pieces, changed: [0] };
-    const options = { texts: texts({ baseline: text, steered: text, prompt_pieces: [HOSTILE] }) };
+    const options = { says: { steering_read: { baseline: text, steered: text, prompt_pieces: [HOSTILE] } } };
     const { el, page, user } = show({ rows: [row({ label: HOSTILE })], generated: 1 }, options);
     await page.findByRole("region", { name: "Steered" });
     await user.type(page.getByRole("searchbox", { name: "Add a feature" }), "ship");

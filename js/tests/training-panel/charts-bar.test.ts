@@ -79,7 +79,7 @@ it("closes the data with Esc in it or on its button", async () => {
 });
 
 it("writes one CSV row per run and step, all that was recorded, empty where nothing was measured", async () => {
-  const model = new FakeModel("chart_controls", fullState());
+  const model = Object.assign(new FakeModel(fullState()), { view: "chart_controls" });
   const rpc: Rpc = new RealRpc(model);
   const cards = fullState().cards.slice(0, 2);
   const rows = await csvRows(rpc, cards);

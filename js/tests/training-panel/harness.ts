@@ -3,7 +3,7 @@ import type { PanelState } from "../../src/lib/wire";
 import { mount } from "../harness";
 
 export function show(state: PanelState, view = "training_panel", options = {}) {
-  return mount(new FakeModel(view, state, options));
+  return mount(Object.assign(new FakeModel(state, options), { view }));
 }
 
 export type Shown = ReturnType<typeof show>;

@@ -44,6 +44,8 @@ describe("the selection", () => {
   it("pauses those that run and says what failed", async () => {
     const refused = card({ name: "refused" });
     const { page, model, user } = show(with_([...CARDS, refused], [running, completed, refused] as Card[]));
+    const problem = { what: "train_refused is completed.", where: refused.id, hint: null, kind: "error" };
+    model.options.says = { run_actions: { done: ids(running), problems: [problem] } };
     await user.click(page.getByRole("button", { name: "Pause selected" }));
     expect(sent(model, "run_actions")).toMatchObject([{ action: "pause", training_ids: ids(running, refused) }]);
     const title = await waitFor(() => page.getByText("1 of 2 trainings could not be paused."));
@@ -596,7 +598,9 @@ describe("the SAE of a run", () => {
 
   it("that cannot be opened says so on the card", async () => {
     const view = show(with_([{ ...done, sae_id: "sae_gone" }]));
-    view.model.refused.set("open_sae", { what: "There is no SAE 'sae_gone'.", hint: "It may have been deleted." });
+    view.model.options.failures = {
+      open_sae: { what: "There is no SAE 'sae_gone'.", hint: "It may have been deleted." },
+    };
     await view.user.click(cardOf(view, "done").getByRole("button", { name: "Open SAE" }));
     await waitFor(() => expect(cardOf(view, "done").getByText(/There is no SAE/)).toBeTruthy());
     expect(view.page.getByRole("list", { name: "Trainings" })).toBeTruthy();

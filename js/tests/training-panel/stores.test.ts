@@ -105,11 +105,11 @@ it("says how to make one where there is none, and Esc closes the list before the
 
 it("says what failed, and asks again", async () => {
   const view = show({ ...fullState(), cards: CARDS.slice(0, 1), total: 1 });
-  view.model.refused.set("list_stores", { what: "The catalog is locked.", hint: "Try again." });
+  view.model.options.failures = { list_stores: { what: "The catalog is locked.", hint: "Try again." } };
   await view.user.click(view.page.getByRole("button", { name: "New training" }));
   await view.user.click(await waitFor(() => view.page.getByRole("button", { name: "Use stored activations" })));
   await waitFor(() => expect(view.page.getByText("The catalog is locked.")).toBeTruthy());
-  view.model.refused.clear();
+  view.model.options.failures = {};
   await view.user.click(view.page.getByRole("button", { name: "Try again" }));
   await waitFor(() => expect(view.page.getByRole("table", { name: "Activation stores" })).toBeTruthy());
 });

@@ -46,13 +46,13 @@ describe("the list of templates", () => {
 
   it("keeps what was typed where a name is taken", async () => {
     const { page, model, user, item } = await open();
-    model.refused.set("template_action", { what: "There is a template 'mine'.", hint: "Choose another name." });
+    model.options.failures = { template_action: { what: "There is a template 'mine'.", hint: "Choose another name." } };
     await user.click(item(TOPK).getByRole("button", { name: "Rename" }));
     await user.keyboard("mine{Enter}");
     await waitFor(() => expect(page.getByText("There is a template 'mine'.")).toBeTruthy());
     const box = item(TOPK).getByRole("textbox", { name: `New name of ${TOPK}` }) as HTMLInputElement;
     expect([box.value, document.activeElement]).toEqual(["mine", box]);
-    model.refused.clear();
+    model.options.failures = {};
     await user.keyboard("!{Enter}");
     await waitFor(() => expect(page.getByRole("listitem", { name: "mine!" })).toBeTruthy());
     expect(page.queryByText("There is a template 'mine'.")).toBeNull();
@@ -72,7 +72,9 @@ describe("the list of templates", () => {
     await user.upload(input, new File(["{}"], "templates.json", { type: "application/json" }));
     await waitFor(() => expect(page.getByText("Imported GPT-2 small, TopK (2).")).toBeTruthy());
     expect(sent(model, "import_templates")).toMatchObject([{ file: "templates.json", text: "{}" }]);
-    model.refused.set("import_templates", { what: "This file was written by a newer version.", hint: "Update." });
+    model.options.failures = {
+      import_templates: { what: "This file was written by a newer version.", hint: "Update." },
+    };
     await user.upload(input, new File(["{}"], "newer.json", { type: "application/json" }));
     await waitFor(() => expect(page.getByText("This file was written by a newer version.")).toBeTruthy());
     const large = new File(["x"], "large.json", { type: "application/json" });
@@ -120,11 +122,13 @@ describe("saving a template", () => {
     const group = within(page.getByRole("group", { name: "Save as template" }));
     const name = group.getByRole("textbox", { name: "Name of the template" });
     expect(document.activeElement).toBe(name);
-    model.refused.set("save_template", {
-      what: "There is a template 'mine'.",
-      where: "name",
-      hint: "Choose another name, or replace it.",
-    });
+    model.options.failures = {
+      save_template: {
+        what: "There is a template 'mine'.",
+        where: "name",
+        hint: "Choose another name, or replace it.",
+      },
+    };
     await user.retype(name, "mine{Enter}");
     await waitFor(() => expect(group.getByRole("alert").textContent).toContain("There is a template 'mine'."));
     expect(sent(model, "create")).toEqual([]); // Enter saves, it does not start
