@@ -125,16 +125,11 @@ const frame = document.createElement("div");
 frame.className = "sw-frame";
 document.getElementById("main")?.append(frame);
 const models = [made].flat() as Fake[];
+const figures = document.getElementById("figures") as HTMLTemplateElement;
 for (const [i, model] of models.entries()) {
   const el = document.createElement("div");
   frame.append(el);
   widget.render({ model: model as never, el });
-  if (i !== 1) continue;
-  const figures = document.createElement("div"); // between the bar of the charts and the footer
-  figures.className = "sw-charts figures";
-  figures.innerHTML = ["Loss", "L0", "FVU"]
-    .map((name) => `<div class="sw-chart">${name} (bqplot figure)</div>`)
-    .join("");
-  frame.append(figures);
+  if (i === 1) frame.append(figures.content); // between the bar of the charts and the footer
 }
 Object.assign(window, { models });

@@ -63,7 +63,6 @@ function asked(answer: unknown, command: object): unknown {
   return { ...answer, ...Object.fromEntries(named) };
 }
 
-/** Of one widget. */
 export const sceneOf = <K extends keyof typeof scenes>(name: K) => SCENES[name];
 
 /** The fields of a form that have a value here, with it. */
@@ -103,10 +102,11 @@ export type Answers<C extends Kind> = {
   [K in C["kind"]]?: (command: Sent<Extract<C, { kind: K }>>) => unknown;
 };
 
-type Revised = { revision: number };
-
-export abstract class FakeWidget<S extends Revised, C extends Kind, O extends FakeOptions<C> = FakeOptions<C>>
-  implements Model
+export abstract class FakeWidget<
+  S extends { revision: number },
+  C extends Kind,
+  O extends FakeOptions<C> = FakeOptions<C>,
+> implements Model
 {
   readonly sent: Sent<C>[] = [];
   readonly buffers: ArrayBuffer[] = [];

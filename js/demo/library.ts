@@ -39,7 +39,6 @@ export function library(
 
 export class FakeLibrary extends FakeWidget<wire.SaeBrowserState, wire.SaeCommand> {
   private all: wire.SaeCard[];
-
   protected readonly view = "sae_browser";
 
   constructor(
@@ -62,9 +61,10 @@ export class FakeLibrary extends FakeWidget<wire.SaeBrowserState, wire.SaeComman
     },
     edit_sae: ({ sae_id, name, tags }) => this.change(sae_id, { ...(name && { name }), ...(tags && { tags }) }),
     locate_sae: ({ sae_id }) => this.change(sae_id, { state: "ok", state_note: "" }),
-    export_saes: ({ sae_ids, folder }) => ({
-      ...{ done: sae_ids, paths: sae_ids.map((one) => `/workspace/${folder}/${one}`), problems: [] },
-    }),
+    export_saes: ({ sae_ids, folder }) => {
+      const paths = sae_ids.map((one) => `/workspace/${folder}/${one}`);
+      return { done: sae_ids, paths, problems: [] };
+    },
     delete_saes: ({ sae_ids }) => {
       this.all = this.all.filter((card) => !sae_ids.includes(card.id));
       this.show(this.state.query);

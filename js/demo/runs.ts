@@ -134,14 +134,8 @@ export class FakeModel extends FakeWidget<wire.PanelState, wire.PanelCommand> {
   private compare(ids: readonly string[]): wire.PanelState["compare"] {
     const cards = this.state.cards.filter((one) => ids.includes(one.id));
     if (cards.length < 2) return null;
-    const all = scene.state.compare as wire.CompareState;
-    const results = all.results.map((row) => ({
-      ...row,
-      values: cards.map((_, i) => row.values[i] ?? "–"),
-      best: cards.map((_, i) => row.best[i] ?? false),
-    }));
     const of = { training_ids: cards.map((one) => one.id), names: cards.map((one) => one.name) };
-    return { ...all, results, ...of, series: cards.map((one) => one.series) };
+    return { ...(scene.state.compare as wire.CompareState), ...of, series: cards.map((one) => one.series) };
   }
 
   private act(ids: string[], action: string): void {
