@@ -118,7 +118,7 @@ def test_a_continued_run_is_drawn_from_its_beginning(open_notebook: Open, page: 
     charts = page.get_by_role("region", name="Charts")
     expect(charts.get_by_text("goes on from an earlier run")).to_be_visible()
     charts.get_by_role("radio", name="Steps").click()
-    mark = "panel._charts.charts[0]._joints[panel._model._slots['child']]"
+    mark = "panel._charts.charts[0]._slots[panel._model._slots['child']].joints"
     wait_until(lambda: notebook.python(f"print({mark}.x.tolist())").strip() == "[400.0, 400.0]")
     figure = page.locator(".sw-charts .bqplot").first
 
