@@ -109,7 +109,7 @@ def resolve_device(name: str, where: str = "device") -> str:
     return name
 
 
-def device_here(device: Any) -> torch.device:
+def torch_device(device: Any) -> torch.device:
     """`device` as torch has it. Raises `ConfigError` if this machine has no such device."""
     import torch  # seconds to import: only when a device is really needed
 

@@ -21,7 +21,7 @@ from saewidgets.formats.registry import locate
 from saewidgets.formats.source import FolderSource, Source, read_json, read_yaml
 from saewidgets.formats.tensors import check_finite
 from saewidgets.sae import SAE
-from saewidgets.settings import device_here
+from saewidgets.settings import torch_device
 
 
 def load_sae(
@@ -32,7 +32,7 @@ def load_sae(
     apply_b_dec_to_input: bool | None = None,
 ) -> SAE:
     """The SAE at `path`, frozen and ready for inference. `saewidgets.load_sae` says the rest."""
-    where = device_here(device)
+    where = torch_device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         arguments.refuse(dtype, "dtype", "a floating-point number format", "Use torch.float32, for example, or None.")
     found = locate(path)

@@ -40,7 +40,7 @@ from saewidgets.lm.model_config import (
     transformers,
 )
 from saewidgets.lm.remote_code import may_run_code
-from saewidgets.settings import device_here
+from saewidgets.settings import torch_device
 
 Tell = Callable[[str], object]
 
@@ -141,7 +141,7 @@ def load_model(
         raise ConfigError(f"{dtype!r} is not a number format.", where="model_dtype", hint=f"Use {', '.join(DTYPES)}.")
     if not name_or_path.strip():
         raise ConfigError("The name of the model is empty.", where="model", hint="Give a Hugging Face id or a folder.")
-    place = device_here(device)
+    place = torch_device(device)
     source, common = _source(name_or_path, revision, tell)
     common["trust_remote_code"] = trust_remote_code or common["trust_remote_code"]
     if tell is not None and not is_local(name_or_path):
