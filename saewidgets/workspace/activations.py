@@ -23,16 +23,18 @@ from saewidgets.workspace.capture.stored_corpus import FOLDER, require_files, se
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row, located
 from saewidgets.workspace.handle import FilesHandle, Names
-from saewidgets.workspace.held import Held, place_of, take
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training.settle import not_in_model
+from saewidgets.workspace.user_models import UserModel, place_of, take
 
 if TYPE_CHECKING:
     from saewidgets.activations.store import StoredActivations
     from saewidgets.workspace.workspace import Workspace
 
 
-def settled(workspace: Workspace, model: Any, tokenizer: Any, **settings: Any) -> tuple[CaptureConfig, Held | None]:
+def settled(
+    workspace: Workspace, model: Any, tokenizer: Any, **settings: Any
+) -> tuple[CaptureConfig, UserModel | None]:
     """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
     held = None if isinstance(model, str | Path) and tokenizer is None else take(model, tokenizer)
     config = CaptureConfig(**{"model": str(model) if held is None else held.name, **settings})
@@ -47,7 +49,7 @@ def settled(workspace: Workspace, model: Any, tokenizer: Any, **settings: Any) -
     return config.replace(**changes), held
 
 
-def needed(workspace: Workspace, config: CaptureConfig, held: Held | None, *, ask: bool) -> CaptureEstimate | None:
+def needed(workspace: Workspace, config: CaptureConfig, held: UserModel | None, *, ask: bool) -> CaptureEstimate | None:
     """The estimate; None where the model's sizes are not on this machine, unless the hub may be asked."""
     # Torch: seconds to import.
     from saewidgets.activations.store_write import bytes_per_token
@@ -381,7 +383,7 @@ class Activations:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _submit(
-        self, config: dict[str, Any], device: str, *, held: Held | None = None, used: Any = None, **row: Any
+        self, config: dict[str, Any], device: str, *, held: UserModel | None = None, used: Any = None, **row: Any
     ) -> Capture:
         """Queue what makes a store; `used` is the corpus that forms are to suggest from now on."""
 

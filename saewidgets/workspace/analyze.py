@@ -33,10 +33,10 @@ from saewidgets.sae import SAE
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.checked import numbers
 from saewidgets.workspace.extraction.extraction_job import checked
-from saewidgets.workspace.held import take
 from saewidgets.workspace.library.sae_files import layer_of
 from saewidgets.workspace.reading.store_examples import StoreExamples
 from saewidgets.workspace.subjects import CONTEXT, Subject, unlisted_subject
+from saewidgets.workspace.user_models import take
 
 _PLAIN = re.compile(r"[\w.+\- ]{1,120}")
 

@@ -35,9 +35,9 @@ from saewidgets.workspace.extraction.extraction_job import (
 from saewidgets.workspace.extraction.logits import LogitJobs
 from saewidgets.workspace.folders import TOKENS, remove_tree
 from saewidgets.workspace.handle import FilesHandle
-from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.subjects import Subject, files_of, find_subject, held_model
 from saewidgets.workspace.tasks import Tasks
+from saewidgets.workspace.user_models import UserModel, missing, take
 
 if TYPE_CHECKING:
     from saewidgets.features.store.read import Store
@@ -373,7 +373,7 @@ class Extractions:
                 freed += remove_tree(self._workspace.folder, folder)
         return freed
 
-    def held(self, extraction_id: str) -> Held | None:
+    def held(self, extraction_id: str) -> UserModel | None:
         """The model that was handed in for an extraction, if that was in this process."""
         return self._tasks.held(extraction_id)
 

@@ -21,9 +21,9 @@ from saewidgets.jobs import Job, JobContext
 from saewidgets.records import JobRecord, Records, SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.handle import Names
-from saewidgets.workspace.held import Held
 from saewidgets.workspace.library.sae_files import Origin, take_in
 from saewidgets.workspace.tasks import Tasks
+from saewidgets.workspace.user_models import UserModel
 
 if TYPE_CHECKING:
     from saewidgets.hub.client import HubClient
@@ -366,7 +366,7 @@ class _Downloads:
                 found -= {*self._partials.get(other.id, ()), *(other.payload.get("partials") or ())}
         return found
 
-    def run(self, context: JobContext, ids: Sequence[str], held: Held | None) -> str:
+    def run(self, context: JobContext, ids: Sequence[str], held: UserModel | None) -> str:
         job_id, payload = context.job_id, context.payload
         context.control.check()
         where = payload["repo_id"], payload["revision"], payload["path"]

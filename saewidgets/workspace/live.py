@@ -18,8 +18,8 @@ from saewidgets.config.names import as_recorded
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.settings import resolve_device
-from saewidgets.workspace.held import Held, canonical, device_of, missing, take
 from saewidgets.workspace.subjects import Subject, device_here, files_of, held_model
+from saewidgets.workspace.user_models import UserModel, canonical, device_of, missing, take
 
 if TYPE_CHECKING:
     from saewidgets.evaluation.ce import CrossEntropy
@@ -149,7 +149,7 @@ class Live:
 
         if isinstance(model, LoadedModel) and tokenizer is None:
             return LiveModel(model)
-        wanted: Held | Named | None
+        wanted: UserModel | Named | None
         if isinstance(model, str | Path) and tokenizer is None:
             name = as_recorded(path_text(model, "model", "the name of a model"))
             wanted = Named(name, None, "float32", device or resolve_device(self._workspace.settings.device))
@@ -211,7 +211,7 @@ class Live:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _own(self, subject: Subject, extraction: ExtractionRecord | None) -> Held | Named:
+    def _own(self, subject: Subject, extraction: ExtractionRecord | None) -> UserModel | Named:
         """The model that somebody handed in, else which one to load."""
         given = self._workspace.extractions.held(extraction.id) if extraction is not None else None
         needed = bool(extraction.facts.get("model_given")) if extraction is not None else subject.model_given
@@ -234,7 +234,7 @@ class Live:
             )
         return Named(subject.model, subject.revision, subject.dtype, device_here(self._workspace, subject.device))
 
-    def _load(self, wanted: Held | Named) -> LiveModel:
+    def _load(self, wanted: UserModel | Named) -> LiveModel:
         # Torch: seconds to import.
         from saewidgets.demo import resolve_model
         from saewidgets.lm import load_model, wrap_model
@@ -271,5 +271,5 @@ class Live:
         timer.start()
 
 
-def _key(wanted: Held | Named) -> Any:
+def _key(wanted: UserModel | Named) -> Any:
     return wanted if isinstance(wanted, Named) else (id(wanted.model), id(wanted.tokenizer))

@@ -20,7 +20,7 @@ from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.library.sae_files import layer_of
 
 if TYPE_CHECKING:
-    from saewidgets.workspace.held import Held
+    from saewidgets.workspace.user_models import UserModel
     from saewidgets.workspace.workspace import Workspace
 
 CONTEXT = 128
@@ -81,7 +81,7 @@ def files_of(workspace: Workspace, subject: Subject) -> Path:
     return workspace.saes.folder_of(workspace.saes.get(subject.id))
 
 
-def held_model(workspace: Workspace, subject: Subject) -> Held | None:
+def held_model(workspace: Workspace, subject: Subject) -> UserModel | None:
     """The model object that its training was given, if that was in this process and it is still in memory."""
     training = subject.origin.training_id
     return workspace.trainings.held(training) if training is not None else None

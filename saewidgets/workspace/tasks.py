@@ -18,12 +18,12 @@ from saewidgets.jobs import Job, JobContext, Update
 from saewidgets.records import JobRecord
 from saewidgets.workspace.corpora import dataset_facts, dataset_name
 from saewidgets.workspace.folders import new_folder, remove_tree
-from saewidgets.workspace.held import Held, HeldModels, missing
+from saewidgets.workspace.user_models import UserModel, UserModels, missing
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
-Work = Callable[[JobContext, Sequence[str], Held | None], Any]
+Work = Callable[[JobContext, Sequence[str], UserModel | None], Any]
 """Does a job, from the rows of these ids, with the model that its user handed in."""
 Insert = Callable[[str, Mapping[str, Path]], object]
 """Told a job's id, the new ids and their folders; makes their rows, and writes text into the folders."""
@@ -49,7 +49,7 @@ class Tasks:
         self._workspace, self._kind, self._work, self._key = workspace, kind, work, key
         self._rows, self._folder, self._forget, self._tell_end = rows, folder, forget, ended
         self._hint = f"Call {again} again, or resume it where it was started."
-        self._models = HeldModels()
+        self._models = UserModels()
         self.held = self._models.get
         self._by_job: dict[str, Sequence[str]] = {}
         workspace.manager.register(kind, self._make, self._ended)
@@ -58,7 +58,7 @@ class Tasks:
 
     def submit(
         self, new_id: Callable[[], str], device: str, insert: Insert, *, count: int | None = None,
-        payload: Mapping[str, Any] | None = None, held: Held | None = None, model: str | None = None,
+        payload: Mapping[str, Any] | None = None, held: UserModel | None = None, model: str | None = None,
         corpus: Any = None,
     ) -> list[str]:
         """Queue one job; returns the ids of what it makes. Whatever fails, nothing is left of it.
@@ -118,7 +118,7 @@ class Tasks:
         self._models.forget(row_id)
         self._forget(row_id)
 
-    def _hold(self, row_id: str, held: Held) -> None:
+    def _hold(self, row_id: str, held: UserModel) -> None:
         self._models.keep(row_id, held)
         for other in self._models.kept():  # another process may have ended one
             try:
@@ -127,7 +127,7 @@ class Tasks:
             except NotFoundError:
                 self._models.forget(other)
 
-    def _required(self, job: JobRecord) -> Held | None:
+    def _required(self, job: JobRecord) -> UserModel | None:
         """All rows of a job were given the same model. Raises `StateError` where only another process has it."""
         ids = self.ids(job)
         held = next((held for each in ids if (held := self.held(each)) is not None), None)

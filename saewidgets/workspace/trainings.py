@@ -30,7 +30,6 @@ from saewidgets.workspace.capture.stored_corpus import total_tokens
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import from_row, from_rows, to_rows
 from saewidgets.workspace.handle import Names
-from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.sinks import OnEvent, Sinks, as_sinks
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training import checkpoints, form
@@ -38,6 +37,7 @@ from saewidgets.workspace.training.run import Run, TrainingGroup, let_close
 from saewidgets.workspace.training.run_tables import export_run, wide
 from saewidgets.workspace.training.settle import concrete, from_caller, require_settings, settle, with_pretrained
 from saewidgets.workspace.training.training_job import KIND, run_trainings
+from saewidgets.workspace.user_models import UserModel, missing, take
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -166,7 +166,7 @@ class Trainings:
         return self._start_group(new, name, held)
 
     def _start_group(
-        self, new: Sequence[New], name: str, held: Held | None, on_event: OnEvent = None
+        self, new: Sequence[New], name: str, held: UserModel | None, on_event: OnEvent = None
     ) -> TrainingGroup:
         group_id = new_group_id()
         self._start(new, held, on_event, group=(group_id, name))
@@ -255,7 +255,7 @@ class Trainings:
         """
         return export_run(self._workspace, self.get(training_id), Path(folder).expanduser())
 
-    def _model_of(self, record: TrainingRecord, model: Any, tokenizer: Any, call: str) -> Held | None:
+    def _model_of(self, record: TrainingRecord, model: Any, tokenizer: Any, call: str) -> UserModel | None:
         """What is handed in, else what its run was given. Raises `StateError` where that is no longer in memory."""
         held = take(model, tokenizer) or self._tasks.held(record.id)
         if held is None and self.was_given_a_model(record):
@@ -272,14 +272,14 @@ class Trainings:
         """The run that *Train the demo* and ``saewidgets demo`` start."""
         return demo_config()
 
-    def held(self, training_id: str) -> Held | None:
+    def held(self, training_id: str) -> UserModel | None:
         """The model that was handed in for a training, if that was in this process."""
         return self._tasks.held(training_id)
 
     def _start(
         self,
         new: Sequence[New],
-        held: Held | None,
+        held: UserModel | None,
         on_event: OnEvent = None,
         *,
         group: tuple[str, str] | None = None,

@@ -9,9 +9,9 @@ import torch
 
 from saewidgets import Workspace
 from saewidgets.errors import ConfigError
-from saewidgets.workspace.held import Held
 from saewidgets.workspace.training.estimates import Device
 from saewidgets.workspace.training.settle import concrete
+from saewidgets.workspace.user_models import UserModel
 from tests.workspace.conftest import small_config
 
 DEVICES = (
@@ -61,7 +61,7 @@ def test_a_device_that_is_not_here_is_named_by_its_field(field: str, ws: Workspa
 
 def test_a_model_that_the_user_holds(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saewidgets.workspace.training.settle.device_of", lambda held: "cuda:1")
-    held, config = Held(object(), object()), small_config("demo")
+    held, config = UserModel(object(), object()), small_config("demo")
 
     def devices(**changes: Any) -> tuple[str, str | None]:
         found = concrete(ws, config.replace(**changes), held)

@@ -18,7 +18,7 @@ from saewidgets.jobs import JobContext
 from saewidgets.records import ActivationStoreRecord
 from saewidgets.workspace.corpora import TEXT, corpus_from_row, exact_corpus, is_in_files
 from saewidgets.workspace.folders import TOKENS
-from saewidgets.workspace.held import Held
+from saewidgets.workspace.user_models import UserModel
 
 if TYPE_CHECKING:
     from saewidgets.activations.store import StoreFacts
@@ -41,7 +41,7 @@ class CaptureResult:
 
 
 def run_store(
-    workspace: Workspace, context: JobContext, ids: Sequence[str], held: Held | None
+    workspace: Workspace, context: JobContext, ids: Sequence[str], held: UserModel | None
 ) -> CaptureResult:
     """Capture activations, or copy hidden states from files, as the row says."""
     record = workspace.catalog.activations.get(ids[0])
@@ -62,7 +62,7 @@ def config_of(record: ActivationStoreRecord) -> CaptureConfig:
 
 
 def run_capture(
-    workspace: Workspace, record: ActivationStoreRecord, held: Held | None, context: JobContext
+    workspace: Workspace, record: ActivationStoreRecord, held: UserModel | None, context: JobContext
 ) -> StoreFacts:
     """Load the model, pack the text, capture."""
     # Torch: seconds to import.
@@ -155,7 +155,7 @@ def _compile(
 
 
 def run_import(
-    workspace: Workspace, record: ActivationStoreRecord, held: Held | None, context: JobContext
+    workspace: Workspace, record: ActivationStoreRecord, held: UserModel | None, context: JobContext
 ) -> StoreFacts:
     """Copy hidden states from files."""
     # Torch: seconds to import.

@@ -24,10 +24,10 @@ from saewidgets.jobs import JobContext
 from saewidgets.workspace.capture.stored_corpus import as_text
 from saewidgets.workspace.corpora import corpus_from_row, located
 from saewidgets.workspace.folders import TOKENS
-from saewidgets.workspace.held import Held, place_of
 from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject
 from saewidgets.workspace.training import estimates
 from saewidgets.workspace.training.settle import require_settings, sizes_of
+from saewidgets.workspace.user_models import UserModel, place_of
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -51,7 +51,7 @@ def checked(config: ExtractionConfig | Mapping[str, Any] | None) -> ExtractionCo
 
 
 def concrete(
-    workspace: Workspace, subject: Subject, config: ExtractionConfig, held: Held | None
+    workspace: Workspace, subject: Subject, config: ExtractionConfig, held: UserModel | None
 ) -> ExtractionConfig:
     """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
     from saewidgets.lm import check_context  # torch: seconds to import
@@ -213,7 +213,7 @@ def config_of(record: ExtractionRecord) -> ExtractionConfig:
 
 
 def run_extraction(
-    workspace: Workspace, context: JobContext, ids: Sequence[str], held: Held | None
+    workspace: Workspace, context: JobContext, ids: Sequence[str], held: UserModel | None
 ) -> ExtractionResult:
     """Load what it needs, read the text, and write down what was found."""
     # Torch: seconds to import.

@@ -17,10 +17,10 @@ from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import Job, JobContext
 from saewidgets.jobs.job_store import lane_device
 from saewidgets.records import JobRecord
-from saewidgets.workspace.held import Held
 from saewidgets.workspace.live import Opened
 from saewidgets.workspace.subjects import Subject, find_subject
 from saewidgets.workspace.tasks import Tasks
+from saewidgets.workspace.user_models import UserModel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -113,7 +113,7 @@ class LogitJobs:
             )
         return record, find_subject(self._workspace, record.sae_id or record.training_id or "")
 
-    def _run(self, context: JobContext, ids: Sequence[str], held: Held | None) -> LogitsResult:
+    def _run(self, context: JobContext, ids: Sequence[str], held: UserModel | None) -> LogitsResult:
         # Torch: seconds to import.
         import torch
 

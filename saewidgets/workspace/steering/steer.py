@@ -16,10 +16,10 @@ from saewidgets.errors import ConfigError, StateError
 from saewidgets.feature_records import check_index
 from saewidgets.records import SAERecord
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.held import canonical, missing
 from saewidgets.workspace.steering.presets import Presets
 from saewidgets.workspace.steering.strengths import Maximum, Strengths, Suggestion
 from saewidgets.workspace.subjects import Subject, find_subject
+from saewidgets.workspace.user_models import canonical, missing
 
 if TYPE_CHECKING:
     from saewidgets.lm import LoadedModel

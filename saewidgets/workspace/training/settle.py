@@ -19,7 +19,7 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.stored_corpus import settings_of_store
 from saewidgets.workspace.corpora import is_reference, located
-from saewidgets.workspace.held import Held, canonical, device_of
+from saewidgets.workspace.user_models import UserModel, canonical, device_of
 
 if TYPE_CHECKING:
     from saewidgets.training.pretrained import Pretrained
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def settle(
-    workspace: Workspace, configs: Sequence[TrainingConfig], held: Held | None, *, begins: bool = True
+    workspace: Workspace, configs: Sequence[TrainingConfig], held: UserModel | None, *, begins: bool = True
 ) -> list[TrainingConfig]:
     """The configurations of trainings that share a job, as they are recorded. `begins` is False for one that goes on
     from a checkpoint, and so needs nothing to start from."""
@@ -39,7 +39,7 @@ def settle(
 
 
 def from_caller(
-    config: TrainingConfig | Mapping[str, Any], held: Held | None, over: Over | None = None
+    config: TrainingConfig | Mapping[str, Any], held: UserModel | None, over: Over | None = None
 ) -> TrainingConfig:
     """The configuration that was given, with a model that is `held` or has to be loaded; of a group the base."""
     config = as_config(config, over)
@@ -70,7 +70,7 @@ def require_settings(config: Any, kind: str = "a TrainingConfig") -> None:
         )
 
 
-def concrete(workspace: Workspace, config: TrainingConfig, held: Held | None) -> TrainingConfig:
+def concrete(workspace: Workspace, config: TrainingConfig, held: UserModel | None) -> TrainingConfig:
     """The configuration with what "auto" stands for, absolute paths, and what a store of activations decides."""
     changes: dict[str, Any] = {}
     if held is not None:
@@ -176,7 +176,7 @@ def not_in_model(hook_name: str, model: str, n_layers: int | None, n_heads: int 
     return None
 
 
-def require_fit(configs: Iterable[TrainingConfig], held: Held | None) -> None:
+def require_fit(configs: Iterable[TrainingConfig], held: UserModel | None) -> None:
     """Refuse what the model does not have; one of the hub that was never loaded here is left to the run."""
     configs = list(configs)
     if isinstance(configs[0].corpus, ActivationCorpus):  # what the store holds decides; no model is read
@@ -190,7 +190,7 @@ def require_fit(configs: Iterable[TrainingConfig], held: Held | None) -> None:
             raise ConfigError(sentence, where=field)
 
 
-def sizes_of(model: str, revision: str | None, held: Held | None) -> tuple[int | None, int | None, int | None]:
+def sizes_of(model: str, revision: str | None, held: UserModel | None) -> tuple[int | None, int | None, int | None]:
     """Layers of a model, the context it reads and heads in a layer, as far as that is known before it is loaded."""
     # Torch: seconds to import.
     from saewidgets.lm import wrap_model

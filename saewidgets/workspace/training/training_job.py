@@ -17,10 +17,10 @@ from saewidgets.records import TrainingRecord
 from saewidgets.workspace.capture.stored_corpus import require_stores
 from saewidgets.workspace.corpora import exact_configs
 from saewidgets.workspace.folders import TOKENS
-from saewidgets.workspace.held import Held
 from saewidgets.workspace.sinks import Sinks
 from saewidgets.workspace.training.checkpoints import take_back
 from saewidgets.workspace.training.settle import find_pretrained
+from saewidgets.workspace.user_models import UserModel
 
 if TYPE_CHECKING:
     from saewidgets.catalog import Catalog
@@ -35,7 +35,7 @@ _REQUESTS = {"stop": Request.STOP, "cancel": Request.CANCEL}
 
 
 def run_trainings(
-    workspace: Workspace, sinks: Sinks, context: JobContext, ids: Sequence[str], held: Held | None
+    workspace: Workspace, sinks: Sinks, context: JobContext, ids: Sequence[str], held: UserModel | None
 ) -> Any:
     """Do the job of a training, or of a group of them."""
     from saewidgets.training import Task, run_group  # torch: seconds to import

@@ -13,7 +13,7 @@ from saewidgets.errors import ConfigError, StateError
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class UserModel:
     """A model that the user loaded: used as it is, by this process only."""
 
     model: Any
@@ -25,7 +25,7 @@ class Held:
         return str(getattr(self.model, "name_or_path", "") or type(self.model).__name__)
 
 
-def take(model: Any, tokenizer: Any) -> Held | None:
+def take(model: Any, tokenizer: Any) -> UserModel | None:
     """What the user handed in, checked; None if that is nothing."""
     if model is None and tokenizer is None:
         return None
@@ -39,12 +39,12 @@ def take(model: Any, tokenizer: Any) -> Held | None:
         (callable(tokenizer), "tokenizer", f"{type(tokenizer).__name__} is not a tokenizer.",
          "Pass what AutoTokenizer.from_pretrained returns."),
     )  # fmt: skip
-    held = Held(model, tokenizer)
+    held = UserModel(model, tokenizer)
     device_of(held)
     return held
 
 
-def device_of(held: Held) -> str:
+def device_of(held: UserModel) -> str:
     """Where the model is, as `resolve_device` names devices. Raises what `take` raises."""
     from saewidgets.lm import wrap_model  # torch: seconds to import
 
@@ -62,7 +62,7 @@ def canonical(device: str) -> str:
     return "cuda:0" if device == "cuda" else device
 
 
-def place_of(held: Held, asked: str) -> str:
+def place_of(held: UserModel, asked: str) -> str:
     """The device that a model handed in is on, where `asked` is that or "auto"."""
     device = device_of(held)
     if asked != "auto" and canonical(asked) != device:
@@ -81,30 +81,30 @@ def missing(training_id: str, hint: str) -> StateError:
     )
 
 
-class HeldModels:
+class UserModels:
     """The users' models of this process, by training.
 
     While a run may still need its model it is kept; once it has ended for good, only as long as the user keeps it.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[str, Held] = {}
+        self._kept: dict[str, UserModel] = {}
         self._seen: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._tokenizers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # of those models
         self._lock = threading.Lock()
 
-    def keep(self, training_id: str, held: Held) -> None:
+    def keep(self, training_id: str, held: UserModel) -> None:
         """Keep the model for this training."""
         with self._lock:
             self._kept[training_id] = held
 
-    def get(self, training_id: str) -> Held | None:
+    def get(self, training_id: str) -> UserModel | None:
         """The model of this training, if it was handed in here and is still there."""
         with self._lock:
             if (held := self._kept.get(training_id)) is not None:
                 return held
             model = self._seen.get(training_id)
-            return None if model is None else Held(model, self._tokenizers[model])
+            return None if model is None else UserModel(model, self._tokenizers[model])
 
     def let_go(self, training_id: str) -> None:
         """Leave it to the user how long the model stays in memory."""

@@ -16,8 +16,8 @@ from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.held import canonical, take
 from saewidgets.workspace.training.settle import concrete
+from saewidgets.workspace.user_models import canonical, take
 from tests.workspace.conftest import PATIENCE, same_weights, small_config
 
 Load = Callable[[], dict[str, Any]]
