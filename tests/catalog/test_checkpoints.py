@@ -4,7 +4,7 @@ import pytest
 
 from saewidgets.catalog import Catalog
 from saewidgets.catalog.tables import CheckpointRow
-from saewidgets.errors import CatalogError, NotFoundError
+from saewidgets.errors import CatalogError
 from saewidgets.events import CheckpointSaved, Facts, JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import TrainingRecord
 from tests.catalog.conftest import Make
@@ -53,20 +53,6 @@ def test_a_step_written_again_is_one_checkpoint(catalog: Catalog, run: TrainingR
     again = catalog.checkpoints.add(run.id, _saved(run, 5, "latest", "final", removed=(5,)))
     assert again.id == first.id
     assert [c.kinds for c in catalog.checkpoints.list(run.id)] == [("latest", "final")]
-
-
-def test_only_what_is_on_disk_is_kept(catalog: Catalog, run: TrainingRecord) -> None:
-    records = [catalog.checkpoints.add(run.id, _saved(run, s)) for s in (1, 2, 3)]
-    assert catalog.checkpoints.keep_only(run.id, [records[1].path]) == 2
-    assert [c.step for c in catalog.checkpoints.list(run.id)] == [2]
-
-
-def test_delete(catalog: Catalog, run: TrainingRecord) -> None:
-    record = catalog.checkpoints.add(run.id, _saved(run, 5))
-    assert catalog.checkpoints.delete(record.id) == record
-    assert not catalog.checkpoints.list(run.id)
-    with pytest.raises(NotFoundError):
-        catalog.checkpoints.mark(record.id, [])
 
 
 def test_a_tampered_path_is_not_offered_for_deletion(catalog: Catalog, run: TrainingRecord) -> None:

@@ -1,11 +1,9 @@
-"""Labels, stars and notes: which label counts, what survives, and two who write at once."""
+"""Labels, stars and notes: how versions become one, what evidence stays, and what goes with the SAE."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,43 +41,6 @@ def sae(catalog: Catalog) -> Origin:
 def rows(catalog: Catalog, table: Any) -> int:
     with catalog._database.read() as session:
         return int(session.scalar(select(func.count()).select_from(table)) or 0)
-
-
-def test_only_what_somebody_said_has_a_row(catalog: Catalog, sae: Origin) -> None:
-    features = catalog.features
-    assert not features.list(sae)
-    assert features.revision(sae) == 0.0
-    features.put_labels(sae, [label(7)], newer)
-    features.mark(sae, 9, starred=True)
-    features.mark(sae, 9, notes="odd")
-    first, second = features.list(sae)
-    assert (first.id, first.index, first.label, first.label_source, first.starred) == (
-        sae.feature_id(7), 7, "cats", "user", False,
-    )
-    assert (second.index, second.label, second.label_source, second.starred, second.notes) == (9, "", "", True, "odd")
-    assert [f.index for f in features.list(sae, [9, 8, 9])] == [9]
-    assert features.count(sae) == (1, 1)
-    features.mark(sae, 9, starred=False)
-    assert features.count(sae) == (1, 0)
-
-
-def test_the_users_label_wins_and_nothing_is_lost(catalog: Catalog, sae: Origin) -> None:
-    features = catalog.features
-    auto = label(7, "felines", source="auto", model="m", score=0.9, by="m, detection 0.90", created_at=5000.0)
-    imported = label(7, "pets", source="imported", score=0.2, created_at=4000.0)
-    features.put_labels(sae, [auto], newer)
-    assert features.list(sae)[0].label == "felines"
-    features.put_labels(sae, [imported, label(7, "my cats", created_at=1.0)], newer)
-    (found,) = features.list(sae)
-    assert (found.label, found.label_source, found.score, found.label_by) == ("my cats", "user", None, "")
-    assert [one.text for one in features.labels(sae, [7])] == ["my cats", "pets", "felines"]
-    features.remove_label(sae, 7, "user")
-    (found,) = features.list(sae)
-    assert (found.label, found.label_source, found.score) == ("pets", "imported", 0.2)
-    features.remove_label(sae, 7, "imported")
-    assert features.list(sae)[0].label_by == "m, detection 0.90"
-    features.remove_label(sae, 7, "auto")
-    assert features.list(sae)[0].label == ""
 
 
 def test_a_failure_is_kept_and_never_shown(catalog: Catalog, sae: Origin) -> None:
@@ -123,19 +84,6 @@ def test_the_revision_grows_with_every_change(catalog: Catalog, sae: Origin) -> 
     assert seen == sorted(set(seen))
 
 
-def test_what_lists_need_is_read_once(catalog: Catalog, sae: Origin) -> None:
-    features = catalog.features
-    features.put_labels(sae, [label(i, f"label {i}", score=0.5) for i in range(5)], newer)
-    features.mark(sae, 3, starred=True)
-    everything = features.noted(sae)
-    assert sorted(row[:4] for row in everything) == [(i, f"label {i}", 0.5, i == 3) for i in range(5)]
-    assert max(row[-1] for row in everything) == features.revision(sae)
-    before = features.revision(sae)
-    assert features.noted(sae, before) == []
-    features.remove_label(sae, 2, "user")
-    assert [row[:4] for row in features.noted(sae, before)] == [(2, "", None, False)]
-
-
 def test_evidence_stays_with_its_label(catalog: Catalog, sae: Origin) -> None:
     features = catalog.features
     record = catalog.extractions.create(
@@ -160,15 +108,6 @@ def test_evidence_stays_with_its_label(catalog: Catalog, sae: Origin) -> None:
     assert rows(catalog, FeatureActivationRow) == 0
 
 
-def test_texts_come_back_as_they_were(catalog: Catalog, sae: Origin) -> None:
-    hostile = "<img src=x onerror=alert(1)>\x1b[31m'; DROP TABLE features; --\u202e %s {0}\n"
-    catalog.features.put_labels(sae, [label(3, hostile, description=hostile * 10)], newer)
-    catalog.features.mark(sae, 3, notes=hostile)
-    (found,) = catalog.features.list(sae)
-    assert (found.label, found.notes) == (hostile, hostile)
-    assert catalog.features.labels(sae)[0].description == hostile * 10
-
-
 def test_deleting_the_sae_deletes_all_of_it(catalog: Catalog, sae: Origin) -> None:
     catalog.features.put_labels(sae, [label(7)], newer, evidence={7: [EXAMPLE]})
     assert sae.sae_id is not None
@@ -183,23 +122,6 @@ def _imported(catalog: Catalog, run: TrainingRecord) -> str:
         name="imported", source="trained", training_id=run.id, architecture="topk", d_in=8, d_sae=64,
         format="saelens", path="saes/imported",
     ).id  # fmt: skip
-
-
-def test_a_training_and_its_sae_have_one_set(catalog: Catalog, make_training: Make) -> None:
-    features, run = catalog.features, make_training("run")
-    before = features.origin(run.id)
-    features.put_labels(before, [label(1, "before"), label(2, "both")], newer)
-    sae_id = _imported(catalog, run)
-    both = features.origin(run.id)
-    assert both == features.origin(sae_id) == Origin(sae_id, run.id)
-    features.put_labels(both, [label(2, "renamed", created_at=2000.0), label(3, "after")], newer)
-    assert [(f.index, f.label, f.id) for f in features.list(both)] == [
-        (1, "before", f"feat_{run.id}_1"), (2, "renamed", f"feat_{run.id}_2"), (3, "after", f"feat_{sae_id}_3"),
-    ]  # fmt: skip
-    catalog.trainings.delete(run.id)
-    left = features.origin(sae_id)
-    assert left == Origin(sae_id, None)
-    assert [(f.index, f.label) for f in features.list(left)] == [(1, "before"), (2, "renamed"), (3, "after")]
 
 
 def test_rows_of_both_for_one_latent_become_one(catalog: Catalog, make_training: Make) -> None:
@@ -219,31 +141,6 @@ def test_rows_of_both_for_one_latent_become_one(catalog: Catalog, make_training:
     kept = features.labels(only_sae)
     assert [one.text for one in kept] == ["SAE's", "auto's"]
     assert len(features.evidence(kept[1].id)) == 1
-
-
-def test_two_processes_label_the_same_latents(folder: Path, catalog: Catalog, sae: Origin) -> None:
-    others = [Catalog(folder, host="box") for _ in range(2)]
-    failed: list[BaseException] = []
-
-    def work(number: int, own: Catalog) -> None:
-        try:
-            for index in range(20):
-                named = label(index, f"label {number}", source="auto", identity=f"auto {number}")
-                own.features.put_labels(sae, [named], newer)
-                own.features.mark(sae, index, starred=True)
-        except BaseException as error:  # noqa: BLE001 - told below
-            failed.append(error)
-
-    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(others)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for own in others:
-        own.close()
-    assert not failed
-    assert catalog.features.count(sae) == (20, 20)
-    assert len(catalog.features.labels(sae)) == 40
 
 
 def test_thousands_at_once(catalog: Catalog, sae: Origin) -> None:

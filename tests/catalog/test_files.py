@@ -25,12 +25,6 @@ def test_inside_is_relative_and_outside_absolute(files: Files, tmp_path: Path) -
     assert files.stored(str(files.folder) + "-2/x") == str(files.folder) + "-2/x"  # a neighbour with the same beginning
 
 
-def test_a_moved_workspace_and_what_is_outside(files: Files, tmp_path: Path) -> None:
-    for path in (files.folder / "a" / "b c", tmp_path / "x"):
-        assert files.absolute(files.stored(path)) == str(path)
-    assert Files(tmp_path / "moved").absolute(files.stored(files.folder / "a")) == str(tmp_path / "moved" / "a")
-
-
 @pytest.mark.parametrize("stored", ["../x", "a/../../x", ".."])
 def test_a_path_that_leads_out_is_refused(files: Files, stored: str) -> None:
     with pytest.raises(CatalogError, match="leads out"):
@@ -72,13 +66,6 @@ def _later(path: Path, seconds: int = 5) -> None:
 
 def _look(folder: Path, stored: str | None, host: str = "box", size_bytes: int = 2) -> tuple[str, str]:
     return state_of(str(folder), stored, host, "box", size_bytes)
-
-
-def test_what_is_recorded(sae: Path) -> None:
-    found = recorded(sae)
-    assert {name: facts[0] for name, facts in found.items()} == {"cfg.json": 2, "inner/weights": 5}
-    assert found["cfg.json"][1] == (sae / "cfg.json").stat().st_mtime_ns
-    assert recorded(sae, ["cfg.json"]) == {"cfg.json": found["cfg.json"]}
 
 
 def test_states(sae: Path) -> None:

@@ -4,7 +4,6 @@ import math
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
 from saewidgets.events import Metrics
@@ -18,20 +17,6 @@ def run(make_training: Make) -> str:
 
 def _measured(steps: range, **values: float) -> list[Metrics]:
     return [Metrics(s, s * 10, values or {"loss": 1 / (s + 1), "l0": 32.0}, time=1000.0 + s) for s in steps]
-
-
-def test_columns_in_step_order(catalog: Catalog, run: str) -> None:
-    assert catalog.metrics.append(run, reversed(_measured(range(3)))) == 6
-    table = catalog.metrics.query(run)
-    assert list(table.step) == [0, 0, 1, 1, 2, 2]
-    assert list(table.tokens) == [0, 0, 10, 10, 20, 20]
-    assert table.name == ["l0", "loss"] * 3
-    assert list(table.time) == [1000.0, 1000.0, 1001.0, 1001.0, 1002.0, 1002.0]
-    assert memoryview(table.value).format == "d"
-    assert list(table.value)[1::2] == [1.0, 1 / 2, 1 / 3]
-    assert list(table.to_df().columns) == ["step", "tokens", "time", "name", "value"]
-    assert catalog.metrics.names(run) == ["l0", "loss"]
-    assert len(table) == 6
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -56,11 +41,6 @@ def test_truncate_goes_back_to_a_checkpoint(catalog: Catalog, run: str) -> None:
     assert max(catalog.metrics.query(run).step) == 5
     assert catalog.trainings.get(run).latest == {"loss": 1 / 6, "l0": 32.0, "ce_loss_score": 0.9}
     assert catalog.metrics.truncate(run, after_step=5) == 0
-
-
-def test_metrics_of_no_training_are_refused(catalog: Catalog) -> None:
-    with pytest.raises(IntegrityError):
-        catalog.metrics.append("train_x", _measured(range(1)))
 
 
 def test_queries_use_the_indexes(catalog: Catalog) -> None:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from saewidgets.catalog import Catalog
 from saewidgets.catalog.sae_queries import SORTS
-from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import SAERecord
 
@@ -22,80 +21,9 @@ def _add(catalog: Catalog, name: str, **changes: Any) -> SAERecord:
     return catalog.saes.add(name=name, **{**values, **changes})
 
 
-def test_round_trip(catalog: Catalog) -> None:
-    sae = _add(catalog, "a", metadata={"neuronpedia": "x"})
-    assert catalog.saes.get(sae.id) == sae
-    assert sae.id.startswith("sae_")
-    assert sae.path == str(catalog.files.folder / "saes" / "a")
-    assert (sae.host, sae.metadata) == ("box", {"neuronpedia": "x"})
-
-
-def test_a_file_outside_keeps_its_absolute_path(catalog: Catalog, tmp_path: object) -> None:
-    assert _add(catalog, "a", path=f"{tmp_path}/elsewhere").path == f"{tmp_path}/elsewhere"
-
-
-def test_a_training_has_one(catalog: Catalog, make_training: Any) -> None:
-    run = make_training()
-    assert catalog.saes.by_training(run.id) is None
-    first = _add(catalog, "a", source="trained", training_id=run.id)
-    assert _add(catalog, "b", source="trained", training_id=run.id) == first == catalog.saes.by_training(run.id)
-    assert [sae.id for sae in catalog.saes.list()] == [first.id]
-    for name in ("c", "d"):  # those of no training are as many as there are
-        assert _add(catalog, name).name == name
-
-
-def test_replace(catalog: Catalog) -> None:
-    sae = _add(catalog, "a", metadata={"tokens": 1})
-    other, before = catalog.saes.replace(sae.id, path="saes/b", size_bytes=20, metadata={"tokens": 2})
-    assert before == sae.path
-    assert (other.id, other.name, other.size_bytes, other.metadata) == (sae.id, "a", 20, {"tokens": 2})
-    assert other.path == str(catalog.files.folder / "saes" / "b")
-    assert catalog.saes.get(sae.id) == other
-    with pytest.raises(NotFoundError):
-        catalog.saes.replace("sae_none", path="x", size_bytes=0, metadata={})
-
-
 def _download(catalog: Catalog, name: str, **changes: Any) -> SAERecord:
     place = {"source": "huggingface", "repo_id": "a/b", "revision": "0" * 40, "repo_path": "layer_6"}
     return _add(catalog, name, **{**place, **changes})
-
-
-def test_a_place_on_the_hub_is_there_once(catalog: Catalog) -> None:
-    first = _download(catalog, "a")
-    assert _download(catalog, "b") == first
-    assert catalog.saes.by_download("a/b", "0" * 40, "layer_6") == first
-    assert catalog.saes.by_download("a/b", "1" * 40, "layer_6") is None
-    other = _download(catalog, "c", repo_path="")
-    assert {sae.id for sae in catalog.saes.list()} == {first.id, other.id}
-
-
-def test_what_is_kept_of_files(catalog: Catalog) -> None:
-    folder = catalog.files.folder / "saes" / "a"
-    folder.mkdir(parents=True)
-    (folder / "cfg.json").write_text("{}")
-    sae = _add(catalog, "a", size_bytes=None, dtype="float16", d_out=9, notes="n", tags=("x", "y"))
-    assert (sae.size_bytes, sae.state, sae.dtype, sae.d_out, sae.notes, sae.tags) == (
-        2, "ok", "float16", 9, "n", ("x", "y"),
-    )
-    assert catalog.saes.list()[0] == sae
-    (folder / "cfg.json").write_text("other")
-    (listed,) = catalog.saes.list()
-    assert (listed.state, listed.state_note) == ("changed", "cfg.json was written to after it was added.")
-    (folder / "cfg.json").unlink()
-    assert catalog.saes.get(sae.id).state == "missing"
-
-
-def test_replacing_files_forgets_statistics(catalog: Catalog, tmp_path: Path) -> None:
-    sae = catalog.saes.update(_add(catalog, "a").id, statistics={"version": 1})
-    assert sae.statistics == {"version": 1}
-    assert catalog.saes.list()[0].statistics == {}, "lists leave them out"
-    (tmp_path / "w").write_bytes(b"123")
-    after, _ = catalog.saes.replace(sae.id, path=tmp_path, files=["w"], format="gemma_scope", d_out=3)
-    assert (after.statistics, after.size_bytes, after.format, after.d_out, after.state) == (
-        {}, 3, "gemma_scope", 3, "ok",
-    )
-    with pytest.raises(ValueError, match="name"):
-        catalog.saes.replace(sae.id, path=tmp_path, name="x")
 
 
 @pytest.mark.parametrize(
@@ -146,16 +74,6 @@ def test_search_and_tags(catalog: Catalog) -> None:
     assert catalog.saes.names() == {"100% good_one", "b"}
 
 
-def test_what_a_job_uses_stays(catalog: Catalog) -> None:
-    sae, other = _add(catalog, "a"), _add(catalog, "b")
-    catalog.jobs.add("job_1", kind="extraction", lane="box/cpu", payload={"config": {"sae_id": sae.id}}, owner="me")
-    with pytest.raises(StateError, match="a is in use: a job of kind extraction"):
-        catalog.saes.delete(sae.id)
-    catalog.saes.delete(other.id)
-    catalog.jobs.change("job_1", {"status": JobStatus.CANCELLED}, when={JobStatus.QUEUED})
-    catalog.saes.delete(sae.id)
-
-
 def test_what_is_fetched_again_stays(catalog: Catalog) -> None:
     sae, other = _download(catalog, "a"), _download(catalog, "b", repo_path="")
     place = {"repo_id": "a/b", "revision": "0" * 40, "path": "layer_6"}
@@ -166,20 +84,6 @@ def test_what_is_fetched_again_stays(catalog: Catalog) -> None:
     catalog.jobs.change("job_1", {"status": JobStatus.FAILED}, when={JobStatus.QUEUED})
     catalog.saes.delete(sae.id)
 
-
-
-def test_columns_can_be_updated_and_rows_deleted(catalog: Catalog) -> None:
-    sae = _add(catalog, "a")
-    changed = catalog.saes.update(sae.id, notes="seen", tags=["x"], name="b")
-    assert (changed.notes, changed.tags, changed.name) == ("seen", ("x",), "b")
-    assert changed.updated_at >= sae.updated_at
-    assert catalog.saes.delete(sae.id).path == sae.path
-    for action in (catalog.saes.get, catalog.saes.delete):
-        with pytest.raises(NotFoundError, match=sae.id):
-            action(sae.id)
-    sae = _add(catalog, "a")
-    with pytest.raises(ValueError, match="no columns colour"):
-        catalog.saes.update(sae.id, colour="red")
 
 
 @pytest.mark.parametrize("noun", ["models", "datasets"])

@@ -19,11 +19,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, select
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from saewidgets.catalog import Catalog, schema, upgrade_catalog
+from saewidgets.catalog import Catalog, schema
 from saewidgets.catalog.engine import open_engine
 from saewidgets.catalog.lock import file_lock
 from saewidgets.catalog.tables import Base
-from saewidgets.errors import CatalogError, StorageError
+from saewidgets.errors import CatalogError
 
 
 def _execute(path: Path, statement: str, *values: str) -> None:
@@ -188,31 +188,6 @@ def test_somebody_elses_database_is_not_migrated(folder: Path) -> None:
     assert _digest(path) == before
 
 
-def test_migration_keeps_rows_and_makes_a_backup_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when the next version adds a column: an older catalog, migrated on open."""
-    with Catalog(folder) as catalog:
-        catalog.models.upsert("gpt2")
-    path = folder / "catalog.sqlite"
-    _set_version(path, "0000")
-    monkeypatch.setattr(schema, "known_versions", lambda: ["0000", schema.HEAD])
-    ran: list[str] = []
-
-    def migrate(engine: object) -> None:
-        ran.append("migrated")
-        _set_version(path, schema.HEAD)
-
-    monkeypatch.setattr(schema, "upgrade", migrate)
-    with Catalog(folder) as catalog:
-        assert catalog.models.names() == ["gpt2"]
-    assert ran == ["migrated"]
-    (backup,) = (folder / "backups").iterdir()
-    assert re.fullmatch(r"catalog-0000-\d{8}T\d{6}Z\.sqlite", backup.name)
-    connection = sqlite3.connect(backup)
-    assert connection.execute("SELECT name FROM models").fetchall() == [("gpt2",)]
-    assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0000",)]
-    connection.close()
-
-
 def test_a_failed_migration_leaves_the_old_catalog(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     path = folder / "catalog.sqlite"
@@ -272,33 +247,7 @@ def test_the_lock_says_who_is_waited_for(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(StorageError, match="cannot be written"):
-        Catalog(tmp_path / "file" / "workspace")
-
-
-def test_a_shared_database_is_migrated_only_on_demand(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stands in for PostgreSQL: a database that is not the workspace's own file."""
-    import saewidgets.catalog.catalog as module
-
-    folder.mkdir()
-    url = f"sqlite:///{folder}/shared.sqlite"
-    monkeypatch.setattr(module, "sqlite_path", lambda url: None)
-    with pytest.raises(CatalogError, match="saewidgets catalog upgrade"):
-        Catalog(folder, url)
-    assert upgrade_catalog(folder, url) == (None, schema.HEAD)
-    with Catalog(folder, url) as catalog:
-        catalog.models.upsert("gpt2")
-    assert upgrade_catalog(folder, url) == (schema.HEAD, schema.HEAD)
-    monkeypatch.undo()
-    assert upgrade_catalog(folder) == (None, schema.HEAD), "the workspace's own file"
-    assert upgrade_catalog(folder) == (schema.HEAD, schema.HEAD)
-
-
 @pytest.mark.parametrize("url", ["nonsense", "nodialect://x", "sqlite://", "://"])
 def test_urls_that_name_no_database(folder: Path, url: str) -> None:
     with pytest.raises(CatalogError):
         Catalog(folder, url)
-
-

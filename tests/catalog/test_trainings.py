@@ -18,28 +18,6 @@ from saewidgets.records import ErrorInfo
 from tests.catalog.conftest import Make
 
 
-def test_what_is_created_is_read_back(catalog: Catalog, make_training: Make) -> None:
-    made = make_training("run", job="job_1", group_id="g", facts={"seed": 1})
-    assert made == catalog.trainings.get(made.id)
-    assert made.id.startswith("train_")
-    assert made.folder == str(catalog.files.folder / "trainings" / "run")
-    assert (made.config, made.host, made.group_id, made.facts) == ({"sae": {"k": 32}}, "box", "g", {"seed": 1})
-    assert (made.status, made.queue_position, made.tokens_done, made.latest) == (S.QUEUED, 1, 0, {})
-
-
-def test_status_and_progress_are_its_jobs(catalog: Catalog, make_training: Make) -> None:
-    run = make_training(job="job_1")
-    catalog.jobs.acquire("job_1", "me", width=1, timeout=60)
-    told = Progress(300, 1000, step=3, phase="retrying", attempt=2, wait_seconds=8.0)
-    catalog.jobs.record("me", [("job_1", None, told)])
-    catalog.jobs.change("job_1", {"status": S.FAILED, "error": ErrorInfo("No.", kind="nan", step=3)}, when=set(S))
-    run = catalog.trainings.get(run.id)
-    assert (run.status, run.tokens_done, run.step, run.progress) == (S.FAILED, 300, 3, told)
-    assert run.error == ErrorInfo("No.", kind="nan", step=3)
-    assert run.started_at is not None
-    assert run.finished_at is not None
-
-
 def test_what_begins_at_once_is_called_differently(catalog: Catalog, make_training: Make) -> None:
     values = dataclasses.asdict(make_training("like"))
     kept = ("config", "model", "corpus", "hook_name", "architecture", "d_sae", "device", "lane", "tokens_total")
@@ -126,17 +104,6 @@ def test_list_filters_searches_pages_and_orders(catalog: Catalog, make_training:
     with pytest.raises(ValueError, match="ordered by"):
         ids(order="folder")
     assert len(catalog.trainings.list().to_df()) == 3
-
-
-def test_update_and_facts(catalog: Catalog, make_training: Make) -> None:
-    run = make_training(facts={"a": 1})
-    sae = Path(run.folder) / "sae"
-    run = catalog.trainings.update(run.id, sae_path=sae, note="n", facts={"b": 2, "d_in": 256})
-    assert (run.sae_path, run.note, run.facts, run.d_in) == (str(sae), "n", {"a": 1, "b": 2}, 256)
-    with pytest.raises(ValueError, match="no columns colour"):
-        catalog.trainings.update(run.id, colour="red")
-    with pytest.raises(NotFoundError, match="train_x"):
-        catalog.trainings.update("train_x", note="x")
 
 
 def test_delete_takes_everything_along(catalog: Catalog, make_training: Make) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from saewidgets.errors import SAEWidgetsError, StateError
+from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobManager
 from saewidgets.records import ErrorInfo
@@ -20,15 +20,6 @@ def test_wait_gives_the_status_when_the_time_runs_out(manager: JobManager) -> No
     assert time.monotonic() - started < 5
     with pytest.raises(TimeoutError, match=job.id):
         job.result(0.01)
-
-
-def test_no_result_without_an_end(manager: JobManager) -> None:
-    job = submit(manager, Endless())
-    wait_until(lambda: job.status is JobStatus.RUNNING)
-    job.stop(save=False)
-    assert job.wait(10) is JobStatus.CANCELLED
-    with pytest.raises(StateError, match="cancelled and has no result"):
-        job.result()
 
 
 def test_the_error_of_a_job_that_failed_elsewhere(manager: JobManager, store: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import sqlite3
 import subprocess
@@ -220,15 +219,3 @@ def test_a_normal_end_pauses_first_and_so_does_sigterm(
     progress = here.get("job_1").progress
     assert progress is not None
     assert progress.done == _steps(folder, "job_1")  # the writer was flushed
-
-
-def test_a_kill_leaves_a_catalog_that_opens(folder: Path, start: Callable[..., Worker]) -> None:
-    a = start().ready()
-    a("submit", "job_1", FOREVER)
-    time.sleep(random.random() / 2)
-    a.kill()
-    with Catalog(folder, host="box") as catalog, JobManager(catalog.jobs, JobSettings(host="box")) as manager:
-        assert _status(manager, "job_1") is S.INTERRUPTED
-        assert catalog.jobs.get("job_1").owner is not None
-        manager.request("job_1", "stop")
-        assert _status(manager, "job_1") is S.STOPPED

@@ -8,7 +8,6 @@ import pytest
 
 from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus as S
-from saewidgets.events import Metrics, Progress
 from saewidgets.jobs import JobStore
 from saewidgets.records import ErrorInfo
 from tests.jobs.conftest import LANE, wait_until
@@ -120,12 +119,3 @@ def test_a_heartbeat_that_came_back_is_not_interrupted(store: JobStore) -> None:
     assert interrupted is not None
     assert (interrupted.status, interrupted.note, interrupted.owner) == (S.INTERRUPTED, "gone", "me")
     assert store.interrupt("a", "me", note="gone") is None
-
-
-def test_only_the_owner_records(store: JobStore) -> None:
-    _add(store, "a")
-    store.record("you", [("a", None, Progress(1, 10))])
-    assert store.get("a").progress is None
-    events = [("a", Metrics(1, 10, {"loss": 1.0})), ("a", Progress(2, 10)), ("gone", Progress(1, 2))]
-    store.record("me", [(job_id, None, event) for job_id, event in events])
-    assert store.get("a").progress == Progress(2, 10)

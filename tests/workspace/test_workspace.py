@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import re
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 import saewidgets as sw
-from saewidgets.errors import CatalogError, NotFoundError, StorageError
+from saewidgets.errors import NotFoundError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobContext, JobSettings
 from saewidgets.workspace import Run, TrainingGroup, Workspace, default_workspace
@@ -48,16 +47,6 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "ro").mkdir(mode=0o500)
     with pytest.raises(StorageError, match="not writable"):
         Workspace(tmp_path / "ro")
-
-
-def test_a_catalog_from_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    Workspace(tmp_path).close()
-    with sqlite3.connect(tmp_path / "catalog.sqlite") as connection:
-        connection.execute("update alembic_version set version_num = '9999'")
-    before = (tmp_path / "catalog.sqlite").read_bytes()
-    with pytest.raises(CatalogError, match="newer"):
-        Workspace(tmp_path)
-    assert (tmp_path / "catalog.sqlite").read_bytes() == before
 
 
 def test_closing_checkpoints_what_runs(tmp_path: Path, tiny_model_folder: Path) -> None:
