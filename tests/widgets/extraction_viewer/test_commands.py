@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +15,9 @@ import pytest
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
-from saewidgets.feature_records import ExtractionRecord, LogitsRecord
+from saewidgets.feature_records import ExtractionRecord, FeatureRecord, LabelRecord, LogitsRecord
 from saewidgets.widgets.commands import BUFFER_LIMIT, FieldsError
+from saewidgets.widgets.extraction_viewer.feature_pages import activation_histogram, edge, floats, notes_of, row_of
 from saewidgets.widgets.extraction_viewer.state import form_fields
 from saewidgets.widgets.messages.features import FeatureQuery
 from saewidgets.workspace import Workspace
@@ -37,6 +40,12 @@ def test_choosing_an_sae(
     assert {choice.value for choice in found.sources} == {"local"}
     only = call("list_saes", source="local", search=" other ")
     assert ([row.id for row in only.rows], only.total) == ([rows["other"].id], 2)
+    for file in Path(ws.saes.get(sae).path).glob("*.safetensors"):
+        file.unlink()
+    assert call("list_saes").note == "1 has no files, 1 is being downloaded"
+    monkeypatch.undo()  # nothing runs and nothing is downloaded
+    plain = {row.name: row for row in call("list_saes").rows}["other"]
+    assert (plain.features_extracted, call("list_saes").note) == ("none", "1 has no files")
 
 
 def test_the_dialog(call: Callable[..., Any], ws: Workspace, sae: str, ext: str, typed: dict[str, Any]) -> None:
@@ -162,6 +171,17 @@ def test_a_page(call: Callable[..., Any], ws: Workspace, ext: str, live: list[in
     example = page.groups[0].examples[0]
     assert values[example.peak] == pytest.approx(page.max)
     assert sum(page.histogram.counts) == page.fired
+    assert page.histogram.summary.startswith(f"Non-zero activations: {page.fired:,} from 0 to ")
+    top, *intervals = page.groups
+    assert (top.title, top.count, top.share) == ("Top activations", page.fired, None)
+    assert all(each.title == f"Interval {edge(each.low)} – {edge(each.high)}" for each in intervals)
+    assert sum(each.share for each in intervals) == pytest.approx(1)
+    places = {one.position for group in page.groups for one in group.examples}
+    assert sum(one.count for one in page.tokens) == len(places)
+    manifest = ws.extractions.open(ext).manifest
+    facts = {fact.label: fact.value for fact in page.facts}
+    assert facts["Read"] == f"{manifest.n_tokens:,} tokens in {manifest.n_contexts} contexts of 16"
+    assert facts["Left out"] == f"{manifest.n_excluded_special} special"
     view = {"extraction_id": ext, "feature": live[0]}
     assert page.link.endswith(f"sw.ExtractionViewer(sw.Workspace({str(ws.folder)!r}), view={view!r})")
     compile(page.link, "link", "exec")
@@ -172,6 +192,34 @@ def test_a_page(call: Callable[..., Any], ws: Workspace, ext: str, live: list[in
     assert relations.similar
     assert relations.problem is None
     assert "sampled firing" in relations.note
+    dead = call("open_feature", index=next(index for index in range(D) if index not in live))
+    page = dead.value
+    assert (page.groups, page.histogram, page.tokens, dead.buffers) == ((), None, (), (b"",))
+
+
+def test_rows_and_notes_are_cut() -> None:
+    failed = LabelRecord(7, "", source="auto", error="timeout")
+    record = FeatureRecord(
+        id="feat_s_7", index=7, sae_id="s", training_id=None, label=HOSTILE, label_source="auto", density=None,
+        top_tokens=(HOSTILE * 9,), score=math.nan, notes="x" * 50_000,
+        labels=(failed, *[LabelRecord(7, "y" * 5000)] * 80),
+    )  # fmt: skip
+    row = row_of(record)
+    assert (row.label, row.auto, row.score, row.density, row.max) == (HOSTILE, True, None, 0.0, 0.0)
+    assert len(row.top_tokens[0]) == 60
+    assert not row_of(dataclasses.replace(record, label_source="user")).auto
+    notes = notes_of(record)
+    assert (len(notes.notes), len(notes.labels), len(notes.labels[0].text)) == (20_000, 50, 1000)
+
+
+def test_numbers_of_a_page() -> None:
+    found = activation_histogram([3, 1], [0.0, 0.5, 1.0])
+    assert found is not None
+    assert found.summary == "Non-zero activations: 4 from 0 to 1. Most are between 0 and 0.5."
+    assert [edge(value) for value in (12.5, 0.4, 1234.0, 0.0, 41.66)] == ["12.5", "0.4", "1,234", "0", "41.7"]
+    assert np.frombuffer(floats([[1.5], [np.nan, -np.inf]]), "<f4").tolist() == [1.5, 0.0, 0.0]
+    most = 1000 + 16 * 100  # examples of a page that `ExtractionConfig` allows
+    assert len(floats([np.zeros(33)] * most)) <= BUFFER_LIMIT
 
 
 def test_text_around_an_example_is_known_near_it(
@@ -202,6 +250,7 @@ def test_text_is_read_with_the_model(call: Callable[..., Any], live: list[int]) 
     assert logits.problem is None
     assert logits.raises[0][1] >= logits.raises[-1][1] > logits.lowers[0][1]
     assert logits.histogram is not None
+    assert logits.histogram.note == "300 tokens"
     effect = call("read_loss_effect", index=row.index, text=text, token=int(own.argmax()))
     assert (effect.problem, effect.loss > 0) == (None, True)
     last = call("read_loss_effect", index=row.index, text=text, token=len(own) - 1)

@@ -39,6 +39,8 @@ def test_the_list_and_what_is_open(
     model.read()
     state = model.state()
     assert [card.id for card in state.cards] == [ext, "ext_run"]
+    runs = state.cards[1]
+    assert (runs.tokens_done, runs.fraction, runs.seen, runs.dead) == (410, 0.41, 13, None)
     assert (state.total, state.active, state.n_saes) == (2, 1, 2)
     assert state.open is not None
     assert (state.open.id, state.open.d_sae, state.open.context_size, state.open.live) == (ext, D, 16, True)
@@ -51,6 +53,11 @@ def test_the_list_and_what_is_open(
         model.mark_changed()
         model.read()
         assert model.state().features_revision == state.features_revision + 1
+    old = dataclasses.replace(model.record(ext), id="old", n_tokens=200_000, other_weights=True)
+    monkeypatch.setattr(ws.extractions, "list", lambda: [model.record(ext), old])
+    model.mark_changed()
+    model.read()
+    assert model.state().open.versions[1].label.endswith(", 200K tokens, other weights")
     monkeypatch.setattr(ws.extractions, "list", lambda: [running] * (CARDS + 5))
     model.mark_changed()
     model.read()
