@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import Any
+
+import pytest
 
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus, Progress
@@ -16,31 +19,38 @@ from saewidgets.widgets.training_panel.state import card_of, checkpoint_rows
 from saewidgets.widgets.values import number, settings_of, show_value
 from tests.widgets.seeded_runs import make_record
 
-
-def test_a_running_card() -> None:
-    progress = Progress(500, 1000, "tokens", 250.0, 2.0, "training")
-    record = make_record(
-        "t", TrainingConfig(), status=JobStatus.RUNNING, tokens_done=500, tokens_total=1000, progress=progress,
-        latest={"loss": 0.5, "l0": 32.0, "grad_norm": 9.0},
-    )  # fmt: skip
-    card = card_of(record, series=2)
-    assert (card.fraction, card.rate, card.eta_seconds, card.series) == (0.5, 250.0, 2.0, 2)
-    assert (card.tiles.loss, card.tiles.fvu) == (0.5, None)
-    paused = card_of(dataclasses.replace(record, status=JobStatus.PAUSED))
-    assert (paused.rate, paused.eta_seconds, paused.phase) == (None, None, None)
-    wild = card_of(dataclasses.replace(record, progress=Progress(500, 1000, "tokens", math.inf, math.nan)))
-    assert (wild.rate, wild.eta_seconds) == (None, None)
+HALF = {"tokens_done": 500, "tokens_total": 1000}
+READS = Progress(500, 1000, "tokens", 250.0, 2.0, "training")
+WILD = Progress(500, 1000, "tokens", math.inf, math.nan)
+NAN = ErrorInfo("Loss became NaN at step 449.", "Lower the learning rate.", "optimizer.lr", kind="nan")
+USELESS = ErrorInfo("Loss diverged by step 76.", kind="diverged", step=76, resumes=False)
+GOOD = ErrorInfo("Loss diverged by step 76.", kind="diverged", step=76, resumes=True)
+FAST = TrainingConfig(optimizer={"lr": 1.0})
+STORED = {"corpus": {"kind": "activations", "store_id": "acts_1"}, "hook_name_out": "blocks.1.hook_mlp_out"}
 
 
-def test_a_card_says_what_a_transcoder_reconstructs_and_whether_a_language_model_runs() -> None:
-    record = make_record("t", TrainingConfig())
-    stored = {"kind": "activations", "store_id": "acts_1"}
-    place = dataclasses.replace(
-        record, config={**record.config, "hook_name_out": "blocks.1.hook_mlp_out", "corpus": stored}
-    )
-    assert [(card_of(r).hook_name_out, card_of(r).stored) for r in (record, place)] == [
-        (None, False), ("blocks.1.hook_mlp_out", True)
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("record", "shown"),
+    [
+        ({**HALF, "progress": READS}, {"fraction": 0.5, "rate": 250.0, "eta_seconds": 2.0}),
+        ({**HALF, "progress": READS, "status": JobStatus.PAUSED}, {"rate": None, "eta_seconds": None, "phase": None}),
+        ({**HALF, "progress": WILD}, {"rate": None, "eta_seconds": None}),
+        ({}, {"hook_name_out": None, "stored": False, "note": None}),
+        ({"config": {**TrainingConfig().to_data(), **STORED}},
+         {"hook_name_out": "blocks.1.hook_mlp_out", "stored": True}),
+        ({"error": NAN}, {"note": Note(what=NAN.what, where="optimizer.lr", hint=NAN.hint, kind="nan")}),
+        ({"note": "Resumed on another device."}, {"note": Note(what="Resumed on another device.", kind="info")}),
+        # checkpoints that are no good: what to retry with
+        ({"config": FAST.to_data(), "status": JobStatus.FAILED, "error": USELESS}, {"retry": {"optimizer.lr": 3e-4}}),
+        ({"config": FAST.to_data(), "status": JobStatus.FAILED, "error": GOOD}, {"retry": None}),
+        ({"status": JobStatus.COMPLETED, "tokens_done": 10_000_000, "step": 2441, "latest": {"dead": 0.61}},
+         {"advice": "Dead latents 61 % after 10M tokens."}),
+    ],
+)  # fmt: skip
+def test_what_a_card_says(record: dict[str, Any], shown: dict[str, Any]) -> None:
+    running = make_record("t", TrainingConfig(), status=JobStatus.RUNNING)
+    card = card_of(dataclasses.replace(running, **record))
+    assert {name: getattr(card, name) for name in shown} == shown
 
 
 def test_numbers_that_json_cannot_carry_become_words() -> None:
@@ -49,30 +59,12 @@ def test_numbers_that_json_cannot_carry_become_words() -> None:
     json.dumps(card.model_dump(mode="json"), allow_nan=False)
 
 
-def test_errors_and_notes() -> None:
-    error = ErrorInfo("Loss became NaN at step 449.", "Lower the learning rate.", "optimizer.lr", kind="nan")
-    note = card_of(make_record("t", TrainingConfig(), error=error)).note
-    assert note == Note(
-        what="Loss became NaN at step 449.", where="optimizer.lr", hint="Lower the learning rate.", kind="nan"
-    )
-    assert card_of(make_record("t", TrainingConfig(), note="Resumed on another device.")).note.kind == "info"
-
-
-def test_a_run_whose_checkpoints_are_no_good_says_what_to_retry_with() -> None:
-    error = ErrorInfo("Loss diverged by step 76.", kind="diverged", step=76, resumes=False)
-    record = make_record("t", TrainingConfig(optimizer={"lr": 1.0}), status=JobStatus.FAILED, error=error)
-    assert card_of(record).retry == {"optimizer.lr": 3e-4}
-    good = dataclasses.replace(record, error=dataclasses.replace(error, resumes=True))
-    assert card_of(good).retry is None
-
-
-def test_a_loss_that_became_nan_is_said_in_its_tile() -> None:
-    error = ErrorInfo("Loss became NaN at step 449.", kind="nan")
+@pytest.mark.parametrize(("error", "loss"), [(NAN, "NaN"), (GOOD, 0.5)])
+def test_a_loss_that_became_nan_is_said_in_its_tile(error: ErrorInfo, loss: float | str) -> None:
     record = make_record("t", TrainingConfig(), error=error, latest={"loss": 0.5, "l0": 32.0})  # of the window before
-    assert (card_of(record).tiles.loss, card_of(record).tiles.l0, card_of(record).tiles.fvu) == ("NaN", 32.0, None)
-    assert ">NaN<" in runs_html([record])
-    other = dataclasses.replace(record, error=ErrorInfo("Loss diverged.", kind="diverged"))
-    assert card_of(other).tiles.loss == 0.5
+    tiles = card_of(record).tiles
+    assert (tiles.loss, tiles.l0, tiles.fvu) == (loss, 32.0, None)
+    assert (">NaN<" in runs_html([record])) == (loss == "NaN")
 
 
 NEVER: dict[str, list[float]] = {"step": [], "val_fvu": [], "val_mse": [], "ce_loss_score": []}

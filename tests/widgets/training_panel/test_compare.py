@@ -19,7 +19,7 @@ from saewidgets.widgets.training_panel.form import form_fields
 from saewidgets.widgets.training_panel.state import PanelModel, card_of, for_chart_bar, for_footer
 from saewidgets.workspace import Workspace
 from tests.widgets.conftest import panel_commands
-from tests.widgets.seeded_runs import change, make_record
+from tests.widgets.seeded_runs import change
 
 Compared = Callable[..., CompareState]
 
@@ -205,10 +205,3 @@ def test_the_comparison_for_a_program(
     assert one["tokens_per_second"] == pytest.approx(10_000_000 / 302)
     assert one["checkpoints.keep_every"] is False
     assert commands.comparison_table(training_ids=()).rows == ()
-
-
-def test_advice_is_on_the_card() -> None:
-    record = make_record(
-        "t", TrainingConfig(), status=JobStatus.COMPLETED, tokens_done=10_000_000, latest={"dead": 0.61}, step=2441
-    )
-    assert card_of(record).advice == "Dead latents 61 % after 10M tokens."
