@@ -25,9 +25,7 @@ from saewidgets.workspace.features import Features
 from saewidgets.workspace.folders import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.pipeline import Pipeline
-from saewidgets.workspace.reading import sae_evaluation as evaluating
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
-from saewidgets.workspace.reading.sae_evaluation import EvaluationRequest
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering import Steering
 from saewidgets.workspace.templates import Templates
@@ -203,9 +201,13 @@ class Workspace:
             NotFoundError: there is no such SAE, training or text, or its files are not here.
             ConfigError, HookError: an argument does not fit; nothing was measured.
         """
-        (report,) = evaluating.evaluate(self, EvaluationRequest(
-            what, corpus, tokens, hook_name, hook_name_out, context_size, batch_size, exclude_special_tokens,
-            cross_entropy, mean_ablation, model, tokenizer, device, progress, seqpos_slice,
+        from saewidgets.workspace.reading.sae_evaluation import EvaluationRequest, evaluate  # torch: seconds to import
+
+        (report,) = evaluate(self, EvaluationRequest(
+            what=what, corpus=corpus, tokens=tokens, hook_name=hook_name, hook_name_out=hook_name_out,
+            context_size=context_size, batch_size=batch_size, exclude_special_tokens=exclude_special_tokens,
+            seqpos_slice=seqpos_slice, cross_entropy=cross_entropy, mean_ablation=mean_ablation, model=model,
+            tokenizer=tokenizer, device=device, progress=progress,
         ))  # fmt: skip
         return report
 
@@ -236,7 +238,9 @@ class Workspace:
         Raises:
             what `evaluate` raises: reports of those before it are lost, what the library keeps of them is not.
         """
-        return evaluating.evaluate_many(self, what, corpus, settings)
+        from saewidgets.workspace.reading.sae_evaluation import evaluate_many  # torch: seconds to import
+
+        return evaluate_many(self, what, corpus, settings)
 
     def read_features(
         self,
@@ -253,8 +257,11 @@ class Workspace:
         Returns:
             a reading with ``.to_text()``, ``.to_data()`` and an HTML representation.
         """
-        request = EvaluationRequest(what, corpus, tokens, model=model, tokenizer=tokenizer)
-        return evaluating.read_features(self, request, n)
+        from saewidgets.workspace.reading.sae_evaluation import EvaluationRequest, read_features  # torch: seconds
+
+        return read_features(
+            self, EvaluationRequest(what=what, corpus=corpus, tokens=tokens, model=model, tokenizer=tokenizer), n
+        )
 
     def steer(
         self,

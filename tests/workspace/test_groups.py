@@ -277,5 +277,5 @@ def test_all_are_evaluated_in_one_table(
         with pytest.raises(ConfigError, match="a list of SAEs") as caught:
             ws.evaluate_many(wrong)
         assert caught.value.where == "what"
-    with pytest.raises(ConfigError, match="There is no such argument: 'token'"):
+    with pytest.raises(ConfigError, match="token: There is no such setting"):
         ws.evaluate_many(pair, token=5)
