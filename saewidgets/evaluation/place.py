@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation.metrics import ReconstructionStats
@@ -110,15 +110,21 @@ def check_places(sae: SAE, hook_name: str, hook_name_out: str | None) -> None:
 def _points(sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None) -> tuple[HookPoint, HookPoint]:
     """Where the SAE reads and where its output belongs."""
     check_places(sae, hook_name, hook_name_out)
-    read = resolve_hook(lm.model, hook_name)
-    written = read if hook_name_out in (None, hook_name) else resolve_hook(lm.model, hook_name_out)
-    for name, width, point in (("d_in", sae.d_in, read), ("d_out", sae.d_out, written)):
-        if width != point.width:
-            raise ConfigError(
-                f"The SAE's {name} is {width:,}, but activations at {point.name} have width {point.width:,}.",
-                where=name, hint="Choose the SAE's own model and hook_name.",
-            )
-    return read, written
+    read = fitting_point(lm.model, hook_name, sae.d_in)
+    if hook_name_out in (None, hook_name):
+        return read, read
+    return read, fitting_point(lm.model, hook_name_out, sae.d_out, "d_out")
+
+
+def fitting_point(model: nn.Module, hook_name: str, width: int, what: str = "d_in") -> HookPoint:
+    """The hook point. Raises `ConfigError` unless its activations are as wide as the SAE's `what`."""
+    point = resolve_hook(model, hook_name)
+    if point.width != width:
+        raise ConfigError(
+            f"The SAE's {what} is {width:,}, but activations at {hook_name} have width {point.width:,}.", where=what,
+            hint="Choose the SAE's own model and hook_name.",
+        )
+    return point
 
 
 def evaluate_rows(

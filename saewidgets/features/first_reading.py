@@ -19,8 +19,9 @@ from torch import Tensor
 
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import NotFoundError
+from saewidgets.evaluation.place import fitting_point
 from saewidgets.features.extraction.accumulate import Accumulator
-from saewidgets.features.extraction.encoding import Encoder, check_width, make_chunk
+from saewidgets.features.extraction.encoding import Encoder, make_chunk
 from saewidgets.features.labels.heuristic import Naming, Snippet, distinct, make_snippet, name_examples
 from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, special_tokens
 from saewidgets.sae import SAE
@@ -203,7 +204,7 @@ def read_features(
         seed: of the sample from all activations of a latent.
         batch_size: contexts per forward of the language model.
     """
-    check_width(sae, lm, hook_name)
+    fitting_point(lm.model, hook_name, sae.d_in)
     device = sae.W_enc.device
     config = ExtractionConfig(
         examples=examples, per_document=1, per_interval=_PER_INTERVAL, min_activation=0.0, seed=seed

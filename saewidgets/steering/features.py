@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from saewidgets.config.steering import ADDITIVE, SteeringFeature, feature_fields
 from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.evaluation.place import fitting_point
 from saewidgets.feature_records import check_index
-from saewidgets.lm import HookPoint, resolve_hook
+from saewidgets.lm import HookPoint
 from saewidgets.sae import SAE
 
 
@@ -35,17 +38,11 @@ class SteeringSource:
             return self.reads_at
         return self._place("hook_name_out", self.hook_name_out, "where its output belongs")
 
-    def points(self, model: object) -> tuple[HookPoint, HookPoint]:
+    def points(self, model: nn.Module) -> tuple[HookPoint, HookPoint]:
         """Where it reads and writes in `model`. Raises `HookError`, and `ConfigError` where a place is not known or has
         another width."""
-        into, out = (resolve_hook(model, name) for name in (self.reads_at, self.writes_at))  # type: ignore[arg-type]
-        for point, width, what in ((into, self.sae.d_in, "d_in"), (out, self.sae.d_out, "d_out")):
-            if point.width != width:
-                raise ConfigError(
-                    f"The SAE's {what} is {width:,}, but activations at {point.name} have width {point.width:,}.",
-                    where=what, hint="Choose the SAE's own model and hook_name.",
-                )
-        return into, out
+        into = fitting_point(model, self.reads_at, self.sae.d_in)
+        return into, fitting_point(model, self.writes_at, self.sae.d_out, "d_out")
 
     def _place(self, key: str, given: str | None, what: str) -> str:
         found = given if given is not None else self.sae.metadata.get(key)

@@ -18,10 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from saewidgets.errors import ConfigError
 from saewidgets.features.extraction import ops
 from saewidgets.features.store.layout import WINDOW
-from saewidgets.lm import LoadedModel, resolve_hook
 from saewidgets.sae import (
     SAE,
     BatchTopKSAE,
@@ -169,16 +167,6 @@ class Firings:
     latents: Tensor
     rows: Tensor
     values: Tensor
-
-
-def check_width(sae: SAE, lm: LoadedModel, hook_name: str) -> None:
-    """Raise `ConfigError` unless the SAE is as wide as the activations at this hook point of the model."""
-    point = resolve_hook(lm.model, hook_name)
-    if sae.d_in != point.width:
-        raise ConfigError(
-            f"The SAE's d_in is {sae.d_in:,}, but activations at {hook_name} have width {point.width:,}.", where="d_in",
-            hint="Choose the SAE's own model and hook_name.",
-        )
 
 
 class Encoder:

@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from saewidgets.durable import require_space, seal_of, sealed, sha256_of, storage_errors, whole_folder
+from saewidgets.activations.store import read_json
+from saewidgets.durable import require_space, sealed, sha256_of, storage_errors, whole_folder
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.sae import SAE
 
@@ -30,7 +31,6 @@ FORMAT = 1
 TABLES, STATE = "tables.safetensors", "state.json"
 
 _NAME = re.compile(r"contexts_\d{8,}")
-_STATE_BYTES_MAX = 1 << 20
 _PIECE = 1 << 24  # bytes written at once
 _DTYPES = {
     torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16",
@@ -87,10 +87,8 @@ def checkpoints(folder: Path) -> list[Path]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     file = path / STATE
     try:
-        if file.stat().st_size > _STATE_BYTES_MAX:
-            raise ValueError("the file is too large")
-        state = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("sha256") != seal_of(state):
+        state = read_json(file)
+        if state is None or state.get("format") != FORMAT:
             raise ValueError("it is not what was written")
         if path.name != _name(state["done"]):
             raise ValueError(f"it is that of {state['done']:,} contexts")

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations import PackedTokens
+from saewidgets.activations.stream import check_text
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, FormatError, StateError
+from saewidgets.evaluation.place import fitting_point
 from saewidgets.events import (
     CheckpointSaved,
     Control,
@@ -32,7 +34,7 @@ from saewidgets.events import (
     ignore,
 )
 from saewidgets.features.extraction.accumulate import Accumulator, NotFiniteError
-from saewidgets.features.extraction.encoding import Encoder, check_width, make_chunk
+from saewidgets.features.extraction.encoding import Encoder, make_chunk
 from saewidgets.features.extraction.extraction_checkpoint import (
     checkpoints,
     compare,
@@ -43,7 +45,7 @@ from saewidgets.features.extraction.extraction_checkpoint import (
 )
 from saewidgets.features.store.layout import MANIFEST, MAX_POSITION, VERSION, Manifest, vocabulary_of, write_store
 from saewidgets.features.store.read import read_manifest
-from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating
+from saewidgets.lm import LoadedModel, TokenText, capture, evaluating
 from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE
 
@@ -176,8 +178,8 @@ class _Extraction:
         self.started = time.monotonic()
 
     def _check(self) -> None:
-        check_width(self.sae, self.lm, self.hook_name)
-        check_context(self.lm.name, self.lm.context, self.packed.context_size)
+        fitting_point(self.lm.model, self.hook_name, self.sae.d_in)
+        check_text(self.lm, self.packed)
         contexts = self.contexts
         if contexts.ndim != 1 or len(contexts) == 0:
             raise ConfigError("There are no contexts to read.", where="tokens", hint="Ask for at least one context.")
@@ -189,11 +191,6 @@ class _Extraction:
             raise ConfigError(
                 f"{tokens:,} tokens are more than one extraction reads.", where="tokens",
                 hint=f"Read at most {MAX_POSITION:,}.",
-            )
-        if self.packed.facts.largest_id >= self.lm.vocab_size:
-            raise ConfigError(
-                f"The text has token {self.packed.facts.largest_id:,}, but the model only {self.lm.vocab_size:,} "
-                "tokens.", where="corpus", hint="Pack the text with the model's own tokenizer.",
             )
 
     # --- the run --------------------------------------------------------------------------------------
