@@ -15,8 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -287,9 +288,6 @@ def _import_plan(
     return StorePlan(facts, identity)
 
 
-_CHUNK = 1 << 24  # bytes hashed at once of what was written before
-
-
 class ShardWriter:
     """Appends rows to the files of one hook point, for one thread at a time. `on_full` is told the name, size and
     SHA-256 of a file that has all its rows."""
@@ -299,34 +297,28 @@ class ShardWriter:
     ) -> None:
         self._folder, self._name, self._per_shard, self._on_full = folder, hook_name, per_shard, on_full
         self._number, self._rows = divmod(rows, per_shard)
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._hash = hashlib.sha256()
         (folder / hook_name).mkdir(exist_ok=True)
         if self._rows:
-            self._open("ab")
+            self._file = self._path.open("ab", buffering=0)
             with self._path.open("rb") as file:
-                while block := file.read(_CHUNK):
-                    self._hash.update(block)
+                self._hash = hashlib.file_digest(file, "sha256")
 
     @property
     def _path(self) -> Path:
         return self._folder / shard_name(self._name, self._number)
-
-    def _open(self, mode: str = "wb") -> BinaryIO:
-        if self._file is None:
-            self._file = self._path.open(mode, buffering=0)  # type: ignore[assignment]
-        assert self._file is not None
-        return self._file
 
     def append(self, rows: Tensor) -> None:
         """Write rows ``[n, width]``, over as many files as they fill. Raises `OSError`."""
         raw = rows.contiguous().view(torch.uint8).numpy()
         while len(raw):
             part = raw[: self._per_shard - self._rows]
-            data, file = memoryview(part).cast("B"), self._open()  # type: ignore[arg-type]
+            self._file = self._file or self._path.open("wb", buffering=0)
+            data = memoryview(part).cast("B")  # type: ignore[arg-type]
             self._hash.update(data)
             while len(data):
-                data = data[file.write(data) :]
+                data = data[self._file.write(data) :]
             self._rows += len(part)
             raw = raw[len(part) :]
             if self._rows == self._per_shard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from saewidgets.evaluation.place import Placed
 from saewidgets.lm import (
     HookPoint,
     LoadedModel,
-    Reached,
     capture,
     check_context,
     evaluating,
@@ -169,13 +168,6 @@ def _found(placed: Placed) -> tuple[dict[str, float], Tensor]:
     return placed.stats.result(), placed.stats.density.cpu()
 
 
-class _Sums:
-    """Of one place or one SAE: losses, and divergences from the model itself."""
-
-    def __init__(self) -> None:
-        self.loss = self.divergence = 0.0
-
-
 class _Pass:
     """One pass with the cross-entropy; arguments as in `Evaluator.evaluate`, `known` the baseline of each SAE."""
 
@@ -197,23 +189,23 @@ class _Pass:
         self._resumable = {name for name, p in self._written.items() if several and evaluator.resumes(p)}
         # What a single SAE makes of the activations goes into the very forward that computes them.
         self._within = not self._unknown and not self._means and not self._resumable
-        self._clean, self._predictions = _Sums(), 0
-        self._zero: dict[str, _Sums] = defaultdict(_Sums)
-        self._mean: dict[str, _Sums] = defaultdict(_Sums)
-        self._sae = [_Sums() for _ in placed]
+        self._predictions = 0
+        # Of the model itself ("clean"), of the zero and mean ablation of a place, and of each SAE by its number.
+        self._loss: defaultdict[object, float] = defaultdict(float)
+        self._kl: defaultdict[object, float] = defaultdict(float)
 
     def run(self) -> list[tuple[dict[str, float], Tensor]]:
         for ids, kept, counted in self._batches:
             self._predictions += int(counted[:, 1:].sum())
             (self._spliced if self._within else self._resumed)(ids, kept, counted)
-        return [self._result(*each) for each in zip(self._placed, self._known, self._sae, strict=True)]
+        return [self._result(number, placed) for number, placed in enumerate(self._placed)]
 
     def _spliced(self, ids: Tensor, kept: Tensor, counted: Tensor) -> None:
-        for each, sums in zip(self._placed, self._sae, strict=True):
+        for number, each in enumerate(self._placed):
             self._batches.run_check()
             with each.spliced(kept):
                 outputs = self._losses.outputs(ids)
-            sums.loss += self._losses.loss(outputs, ids, counted)[0]
+            self._loss[number] += self._losses.loss(outputs, ids, counted)[0]
 
     def _resumed(self, ids: Tensor, kept: Tensor, counted: Tensor) -> None:
         model, losses = self._lm.model, self._losses
@@ -224,26 +216,24 @@ class _Pass:
         self._batches.run_check()
         reached = note_points(model, list(self._points.values()), run, whole=bool(self._unknown))
         if clean:
-            self._clean.loss += losses.loss(clean[0], ids, counted)[0]
+            self._loss["clean"] += losses.loss(clean[0], ids, counted)[0]
 
-        def add(sums: _Sums, point: HookPoint, instead: Callable[[Tensor], Tensor]) -> None:
+        def add(to: object, point: HookPoint, instead: Callable[[Tensor], Tensor]) -> None:
             self._batches.run_check()
-            with self._behind(point, reached), hooked(point, instead):
+            behind = resumed(model, point, reached) if point.name in self._resumable else nullcontext()
+            with behind, hooked(point, instead):
                 outputs = losses.outputs(ids)
-            sums.loss += losses.loss(outputs, ids, counted)[0]
+            self._loss[to] += losses.loss(outputs, ids, counted)[0]
             if self._divergence:
-                sums.divergence += losses.divergence(clean[0], outputs, kept)
+                self._kl[to] += losses.divergence(clean[0], outputs, kept)
 
         for point in self._unknown:
-            add(self._zero[point.name], point, _filled(kept, 0.0))
+            add(("zero", point.name), point, _filled(kept, 0.0))
         for name, mean in self._means.items():
-            add(self._mean[name], self._written[name], _filled(kept, mean))
-        for each, sums in zip(self._placed, self._sae, strict=True):
+            add(("mean", name), self._written[name], _filled(kept, mean))
+        for number, each in enumerate(self._placed):
             mixed = each.take(reached.found, kept)
-            add(sums, each.written, lambda x, mixed=mixed: mixed)  # type: ignore[misc]
-
-    def _behind(self, point: HookPoint, reached: Reached) -> AbstractContextManager[None]:
-        return resumed(self._lm.model, point, reached) if point.name in self._resumable else nullcontext()
+            add(number, each.written, lambda x, mixed=mixed: mixed)  # type: ignore[misc]
 
     def _measure_means(self) -> dict[str, Tensor]:
         """The mean activation of the tokens that count at each place, ``[width]`` float64; nan where there is none."""
@@ -256,21 +246,21 @@ class _Pass:
             number += int(kept.sum())
         return {name: total / number for name, total in totals.items()}
 
-    def _result(self, placed: Placed, known: Baseline | None, sums: _Sums) -> tuple[dict[str, float], Tensor]:
+    def _result(self, number: int, placed: Placed) -> tuple[dict[str, float], Tensor]:
         result, density = _found(placed)
         name, n = placed.written.name, self._predictions
-        by_sae = ratio(sums.loss, n)
+        by_sae, known = ratio(self._loss[number], n), self._known[number]
         if known is None:
-            known = Baseline(ratio(self._clean.loss, n), ratio(self._zero[name].loss, n))
+            known = Baseline(ratio(self._loss["clean"], n), ratio(self._loss["zero", name], n))
         result |= {"ce_loss_clean": known.clean, "ce_loss_sae": by_sae, "ce_loss_zero": known.zero}
         result["ce_loss_delta"] = by_sae - known.clean
         result["ce_loss_score"] = ce_loss_score(known.clean, by_sae, known.zero)
         if self._means:
-            result["ce_loss_mean"] = by_mean = ratio(self._mean[name].loss, n)
+            result["ce_loss_mean"] = by_mean = ratio(self._loss["mean", name], n)
             result["ce_loss_score_mean_ablation"] = ce_loss_score(known.clean, by_sae, by_mean)
         if self._divergence:
             tokens = placed.stats.n_tokens
-            kl_sae, kl_zero = sums.divergence / tokens, self._zero[name].divergence / tokens
+            kl_sae, kl_zero = self._kl[number] / tokens, self._kl["zero", name] / tokens
             result |= {"kl_div_sae": kl_sae, "kl_div_zero": kl_zero, "kl_div_score": kl_div_score(kl_sae, kl_zero)}
         return result, density
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -181,7 +182,10 @@ class SteeringResult:
     @property
     def first_difference(self) -> int | None:
         """Number of the first new token that differs (0 is the first one); None where none does."""
-        return first_difference(self.baseline.ids, self.steered.ids) if self.steered else None
+        if self.steered is None:
+            return None
+        pairs = itertools.zip_longest(self.baseline.ids, self.steered.ids)
+        return next((number for number, (one, other) in enumerate(pairs) if one != other), None)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -216,14 +220,6 @@ class SteeringResult:
 
     def _repr_html_(self) -> Html:
         return result_html(self)
-
-
-def first_difference(one: list[int], other: list[int]) -> int | None:
-    """Where two lists of tokens part; None where they are equal."""
-    for number, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return number
-    return None if len(one) == len(other) else min(len(one), len(other))
 
 
 def repetition(tokens: list[int], n: int = 4) -> float:
