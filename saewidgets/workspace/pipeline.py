@@ -11,7 +11,6 @@ Of another site than the residual stream after the layer the name says so: ``sae
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -28,14 +27,16 @@ from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.group import PipelineConfig, layers_text
 from saewidgets.config.packing import FIELDS
 from saewidgets.durable import storage_errors
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.records import ActivationStoreRecord, TrainingRecord
 from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.corpora import TEXT, is_reference, text_fingerprint, text_stamp
 from saewidgets.workspace.folders import draft_folder
 from saewidgets.workspace.training.advice import HISTORY, LayerReport, report
+from saewidgets.workspace.training.checkpoints import write_sae
 from saewidgets.workspace.training.run import Run
+from saewidgets.workspace.training.run_tables import config_data
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -97,8 +98,7 @@ class Pipeline:
 
     def outdated(self) -> list[ActivationStoreRecord]:
         """Stores of the same settings whose text was changed since: they are not read."""
-        found = self._captured(self._capture_settings())
-        return [record for record in found if not self._is_of_the_text(record)]
+        return [record for record in self._captured() if not self._is_of_the_text(record)]
 
     def as_captured(self) -> Pipeline:
         """This pipeline with as many tokens as were captured, where nobody has said how many: those of the stores that
@@ -107,55 +107,20 @@ class Pipeline:
         count = len(self.layers)
         if "num_tokens" in self.config.model_fields_set or len(self.stores(imported=False)) == count:
             return self
-        wanted = {name: value for name, value in self._capture_settings().items() if name != "tokens"}
-        lengths: dict[int, list[ActivationStoreRecord]] = {}
-        for record in filter(self._is_of_the_text, self._captured(wanted)):
-            lengths.setdefault(int(record.config["tokens"]), []).append(record)
-        names = self.hook_names
-        held = {length: len(cover(names, of_one_text(names, records))) for length, records in lengths.items()}
-        most = max(held.values(), default=0)
-        found = sorted(length for length, layers in held.items() if layers == most)
-        if not most or self.config.num_tokens in found or (most < count and len(self.stores()) == count):
+        lengths = sorted({int(record.config["tokens"]) for record in self._captured(any_length=True)})
+        others = [Pipeline(self._workspace, self.config.replace(num_tokens=length)) for length in lengths]
+        held = [len(other.stores(imported=False)) for other in others]
+        most = max(held, default=0)
+        found = [other for other, layers in zip(others, held, strict=True) if layers == most]
+        lengths = [other.config.num_tokens for other in found]
+        if not most or self.config.num_tokens in lengths or (most < count and len(self.stores()) == count):
             return self
         if len(found) > 1:
             raise ConfigError(
-                f"Captures of {', '.join(f'{n:,}' for n in found)} tokens have these settings.", where="num_tokens",
-                hint=f"Say which: num_tokens={found[-1]} (--num-tokens {found[-1]}).",
+                f"Captures of {', '.join(f'{n:,}' for n in lengths)} tokens have these settings.", where="num_tokens",
+                hint=f"Say which: num_tokens={lengths[-1]} (--num-tokens {lengths[-1]}).",
             )
-        return Pipeline(self._workspace, self.config.replace(num_tokens=found[0]))
-
-    def _captured(self, wanted: Mapping[str, Any]) -> Iterator[ActivationStoreRecord]:
-        """The stores that hold some of the layers and were captured as wanted, newest first."""
-        names = self.hook_names.values()
-        for record in self._usable("captured"):
-            known = _completed(CaptureConfig, record.config)
-            as_wanted = all(known.get(name) == value for name, value in wanted.items() if name != "corpus")
-            if any(map(record.holds, names)) and as_wanted and _same_text(wanted["corpus"], known.get("corpus")):
-                yield record
-
-    def _usable(self, source: str) -> Iterator[ActivationStoreRecord]:
-        for record in self._workspace.activations.list():
-            failed = record.status in (JobStatus.FAILED, JobStatus.CANCELLED)
-            if record.source == source and not failed and record.state in ("ok", "incomplete"):
-                yield record
-
-    def _sources(self, *, imported: bool = True) -> Sequence[ActivationStoreRecord]:
-        """The stores, newest first, that the layers can come from; see `stores`."""
-        names, model = self.hook_names, self.config.training.model
-        captured = of_one_text(names, list(filter(self._is_of_the_text, self._captured(self._capture_settings()))))
-        if not imported or len(cover(names, captured)) == len(names):
-            return captured
-        states = [r for r in self._usable("imported") if r.model == model and all(map(r.holds, names.values()))]
-        return states or captured
-
-    def _is_of_the_text(self, record: ActivationStoreRecord) -> bool:
-        """Whether the text was not changed since, as far as that is known: files that are gone say nothing."""
-        then, stamp = record.facts.get(TEXT), text_stamp(self.config.training.corpus)
-        if then is None or stamp is None:
-            return True
-        if stamp not in self._texts:
-            self._texts = {stamp: text_fingerprint(self.config.training.corpus)}
-        return self._texts[stamp] in (None, then)
+        return found[0]
 
     def runs(self) -> dict[int, Run]:
         """Layer → its newest run of this configuration, but for those that failed and cannot go on."""
@@ -185,25 +150,26 @@ class Pipeline:
             if found is not None and found.status in LEFT:
                 found.resume()
             return found or next(iter(stores.values()))
-        training, config = self.config.training, self.config
+        training, asked = self.config.training, self._asked()
+        for store in stores.values():
+            if (commit := store.record.config["corpus"].get("revision")) is not None:
+                from saewidgets.activations.corpus import exact_again  # the hub's client: a second to import
+
+                asked["corpus"] = exact_again(asked["corpus"], commit)  # all layers are of one commit of the dataset
         return self._workspace.activations.capture(
-            training.model, self._same_revision(stores), missing, config.num_tokens, dtype=config.dtype,
-            context_size=training.context_size, **self._packing(),
-            model_batch_size=config.batch_size_extract, model_revision=training.model_revision,
-            model_dtype=training.model_dtype, device=training.model_device or training.device,
-            model_compile=training.model_compile,
+            **asked, hook_names=missing, model_batch_size=self.config.batch_size_extract,
+            device=training.model_device or training.device, model_compile=training.model_compile,
         )
 
     def import_states(self, folder: str | Path) -> Capture | None:
         """Take over ``hidden_states/layer_…_states.pt`` below `folder`; None where there are none of these layers."""
-        names = [Path(folder) / f"hidden_states/layer_{layer}_states.pt" for layer in self.layers]
-        files = [path for path in names if path.is_file()]
-        if not files:
+        files = [Path(folder) / f"hidden_states/layer_{layer}_states.pt" for layer in self.layers]
+        missing = [path.name for path in files if not path.is_file()]
+        if len(missing) == len(files):
             return None
-        missing = [path.name for path in names if path not in files]
         if missing:
             raise NotFoundError(
-                f"States of some layers are missing: {', '.join(missing)}.", where=str(names[0].parent),
+                f"States of some layers are missing: {', '.join(missing)}.", where=str(files[0].parent),
                 hint="Name only the layers that are there.",
             )
         return self._workspace.activations.import_states(files, model=self.config.training.model)
@@ -261,110 +227,52 @@ class Pipeline:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _capture_settings(self) -> dict[str, Any]:
-        training = self._workspace.trainings.concrete(self.config.training)
-        return {
-            "model": training.model, "model_revision": training.model_revision, "model_dtype": training.model_dtype,
-            "corpus": training.corpus.model_dump(mode="json"), "tokens": self.config.num_tokens,
-            "context_size": training.context_size, **self._packing(), "dtype": self.config.dtype,
-        }  # fmt: skip
-
-    def _same_revision(self, stores: Mapping[int, Capture]) -> Any:
-        """The text, at the commit of its dataset that these were captured from."""
-        corpus = self.config.training.corpus
-        for store in stores.values():
-            if (commit := store.record.config["corpus"].get("revision")) is not None:
-                from saewidgets.activations.corpus import exact_again  # the hub's client: a second to import
-
-                return exact_again(corpus, commit)
-        return corpus
-
-    def _packing(self) -> dict[str, Any]:
-        said = self.config.training.activations
-        return {name: getattr(said, name) for name in FIELDS}
-
     def _training(self, store_id: str, hook_name: str) -> TrainingConfig:
         return self.config.training.replace(corpus=ActivationCorpus(store_id).to_data(), hook_name=hook_name)
 
+    def _asked(self) -> dict[str, Any]:
+        """What decides on the activations: arguments of `ws.activations.capture`."""
+        training = self._workspace.trainings.concrete(self.config.training)
+        asked = {name: getattr(training, name) for name in ("model", "model_revision", "model_dtype", "corpus")}
+        packing = {name: getattr(training.activations, name) for name in FIELDS}
+        length = {"tokens": self.config.num_tokens, "context_size": training.context_size}
+        return {**asked, **length, **packing, "dtype": self.config.dtype}
 
-# ------------------------------------------------------------------------------------------------ files
+    def _captured(self, *, any_length: bool = False) -> Iterator[ActivationStoreRecord]:
+        """The stores that hold some of the layers and were captured by the same settings, newest first."""
+        asked, names = self._asked(), self.hook_names.values()
+        text = asked.pop("corpus").to_data()
+        if any_length:
+            del asked["tokens"]
+        for record in self._usable("captured"):
+            known = _completed(CaptureConfig, record.config)
+            same = {**known, **asked, "corpus": _as_in_row(text, known["corpus"])} == known
+            if same and any(map(record.holds, names)):
+                yield record
 
+    def _usable(self, source: str) -> Iterator[ActivationStoreRecord]:
+        for record in self._workspace.activations.list():
+            failed = record.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+            if record.source == source and not failed and record.state in ("ok", "incomplete"):
+                yield record
 
-def places(folder: Path, layer: int, site: str) -> LayerFiles:
-    """The names of one layer's files in `folder`; `site` is what follows ``blocks.6.`` in the hook name."""
-    plain = site.removeprefix("hook_").replace(".", "_")
-    stem = f"sae_layer_{layer}" + ("" if plain == "resid_post" else f"_{plain}")
-    return LayerFiles(layer, folder / f"{stem}_best", folder / f"{stem}_final", folder / f"{stem}_history.json")
+    def _sources(self, *, imported: bool = True) -> Sequence[ActivationStoreRecord]:
+        """The stores, newest first, that the layers can come from; see `stores`."""
+        names, model = self.hook_names, self.config.training.model
+        captured = of_one_text(names, list(filter(self._is_of_the_text, self._captured())))
+        if not imported or len(cover(names, captured)) == len(names):
+            return captured
+        states = [r for r in self._usable("imported") if r.model == model and all(map(r.holds, names.values()))]
+        return states or captured
 
-
-def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> LayerFiles:
-    """Write the files of one run; earlier ones of a pipeline are replaced."""
-    sae = run.sae_path
-    _refuse_others(target)
-    what = f"The files of layer {target.layer} cannot be written"
-    with storage_errors(what, target.history.parent, "Choose another folder, or free some space."):
-        with draft_folder(target.history.parent) as draft:
-            shutil.copytree(sae, draft / "final")
-            best_step = _write_best(run, draft)
-            history = _history(workspace, run, target.layer, best_step)
-            (draft / "history.json").write_text(json.dumps(history, indent=1, ensure_ascii=False) + "\n", "utf-8")
-            target.history.unlink(missing_ok=True)  # it vouches for the folders: first away, last there
-            for name, place in (("best", target.best), ("final", target.final)):
-                if place.exists():
-                    shutil.rmtree(place)
-                (draft / name).rename(place)
-            os.replace(draft / "history.json", target.history)
-    return target
-
-
-def _refuse_others(target: LayerFiles) -> None:
-    paths = (target.best, target.final, target.history)
-    if not any(path.exists() or path.is_symlink() for path in paths):
-        return
-    with contextlib.suppress(OSError, ValueError):  # then it is not ours, which is what the error says
-        found = json.loads(target.history.read_text("utf-8"))
-        ours = isinstance(found, dict) and found.get("made_by") == MADE_BY
-        if ours and not any(path.is_symlink() for path in paths):
-            return
-    raise StorageError(
-        f"There is something else under the names of layer {target.layer}.", where=str(target.history.parent),
-        hint="Choose another folder.",
-    )
-
-
-def _write_best(run: Run, draft: Path) -> int | None:
-    """The best checkpoint's SAE as ``best``; the final one where that is the best, or nothing was judged."""
-    from saewidgets.training.checkpoint import read_checkpoint  # torch: seconds to import
-    from saewidgets.training.export import sae_of, save_final
-
-    kept = (c for c in reversed(run.checkpoints()) if "best" in c.kinds and Path(c.path).is_dir())
-    checkpoint = next(kept, None)
-    if checkpoint is None or "final" in checkpoint.kinds:
-        shutil.copytree(draft / "final", draft / "best")
-        return None if checkpoint is None else checkpoint.step
-    made = save_final(sae_of(run.config, read_checkpoint(Path(checkpoint.path))), draft / "made")
-    made.rename(draft / "best")
-    return checkpoint.step
-
-
-def _history(workspace: Workspace, run: Run, layer: int, best_step: int | None) -> Mapping[str, Any]:
-    record = run.record
-    try:
-        config: Mapping[str, Any] = run.config.to_data()
-    except (NotFoundError, FormatError):  # its text is on another machine: the row says which text it was
-        config = record.config
-    names = workspace.catalog.metrics.names(record.id)
-    columns = workspace.trainings.metric_columns(record.id, names)
-    steps = [int(step) for step in columns["step"]]
-    metrics = {}
-    for name in names:
-        pairs = [(s, float(v)) for s, v in zip(steps, columns[name], strict=True) if math.isfinite(v)]
-        metrics[name] = {"step": [s for s, _ in pairs], "value": [v for _, v in pairs]}
-    return {
-        "made_by": MADE_BY, "layer": layer, "hook_name": record.hook_name, "training_id": record.id,
-        "status": record.status.value, "step": record.step, "tokens": record.tokens_done, "best_step": best_step,
-        "final": dict(record.latest), "config": dict(config), "metrics": metrics,
-    }  # fmt: skip
+    def _is_of_the_text(self, record: ActivationStoreRecord) -> bool:
+        """Whether the text was not changed since, as far as that is known: files that are gone say nothing."""
+        then, stamp = record.facts.get(TEXT), text_stamp(self.config.training.corpus)
+        if then is None or stamp is None:
+            return True
+        if stamp not in self._texts:
+            self._texts = {stamp: text_fingerprint(self.config.training.corpus)}
+        return self._texts[stamp] in (None, then)
 
 
 def of_one_text(
@@ -408,18 +316,16 @@ def counts(record: TrainingRecord) -> bool:
     return not record.status.is_final or record.status in LEFT or record.sae_path is not None
 
 
-def _same_text(wanted: Mapping[str, Any], known: Any) -> bool:
-    """Whether the corpus of a row is `wanted`. Rows know long text by its hash and datasets by their commit."""
-    if not isinstance(known, Mapping):
-        return False
+def _as_in_row(corpus: Mapping[str, Any], known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A corpus as a row has it: long text by its hash, a dataset at its commit, where `known` has it so."""
     changes: dict[str, Any] = {}
     if is_reference({"corpus": known}):
         from saewidgets.training.environment import text_digest  # torch: seconds to import
 
-        changes["strings"] = text_digest(wanted.get("strings") or ())
-    if "revision" in known and wanted.get("revision") is None:
+        changes["strings"] = text_digest(corpus.get("strings") or ())
+    if "revision" in known and corpus.get("revision") is None:
         changes["revision"] = known["revision"]
-    return {**wanted, **changes} == known
+    return {**corpus, **changes}
 
 
 def _completed(kind: type[Config], config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -428,3 +334,71 @@ def _completed(kind: type[Config], config: Mapping[str, Any]) -> Mapping[str, An
         return kind.from_data(config).to_data()
     except ConfigError:  # recorded by a version whose settings mean something else
         return config
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def places(folder: Path, layer: int, site: str) -> LayerFiles:
+    """The names of one layer's files in `folder`; `site` is what follows ``blocks.6.`` in the hook name."""
+    plain = site.removeprefix("hook_").replace(".", "_")
+    stem = f"sae_layer_{layer}" + ("" if plain == "resid_post" else f"_{plain}")
+    return LayerFiles(layer, folder / f"{stem}_best", folder / f"{stem}_final", folder / f"{stem}_history.json")
+
+
+def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> LayerFiles:
+    """Write the files of one run; earlier ones of a pipeline are replaced."""
+    sae, folder = run.sae_path, target.history.parent
+    paths = (target.best, target.final, target.history)
+    linked = any(path.is_symlink() for path in paths)
+    if linked or (any(path.exists() for path in paths) and not _is_ours(target.history)):
+        raise StorageError(
+            f"There is something else under the names of layer {target.layer}.", where=str(folder),
+            hint="Choose another folder.",
+        )
+    what = f"The files of layer {target.layer} cannot be written"
+    with storage_errors(what, folder, "Choose another folder, or free some space."), draft_folder(folder) as draft:
+        shutil.copytree(sae, draft / "final")
+        best_step = _write_best(run, draft)
+        history = _history(workspace, run, target.layer, best_step)
+        (draft / "history.json").write_text(json.dumps(history, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        target.history.unlink(missing_ok=True)  # it vouches for the folders: first away, last there
+        for name, place in (("best", target.best), ("final", target.final)):
+            if place.exists():
+                shutil.rmtree(place)
+            (draft / name).rename(place)
+        os.replace(draft / "history.json", target.history)
+    return target
+
+
+def _is_ours(history: Path) -> bool:
+    try:
+        return bool(json.loads(history.read_text("utf-8"))["made_by"] == MADE_BY)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _write_best(run: Run, draft: Path) -> int | None:
+    """The best checkpoint's SAE as ``best``; the final one where that is the best, or nothing was judged."""
+    kept = (c for c in reversed(run.checkpoints()) if "best" in c.kinds and Path(c.path).is_dir())
+    checkpoint = next(kept, None)
+    if checkpoint is None or "final" in checkpoint.kinds:
+        shutil.copytree(draft / "final", draft / "best")
+    else:
+        write_sae(run, checkpoint, draft / "made").rename(draft / "best")
+    return None if checkpoint is None else checkpoint.step
+
+
+def _history(workspace: Workspace, run: Run, layer: int, best_step: int | None) -> Mapping[str, Any]:
+    record, table = run.record, workspace.catalog.metrics.query(run.id)
+    metrics: dict[str, dict[str, list[float]]] = {}
+    for name, step, value in sorted(zip(table.name, table.step, table.value, strict=True)):
+        found = metrics.setdefault(name, {"step": [], "value": []})
+        if math.isfinite(value):
+            found["step"].append(step)
+            found["value"].append(value)
+    return {
+        "made_by": MADE_BY, "layer": layer, "hook_name": record.hook_name, "training_id": record.id,
+        "status": record.status.value, "step": record.step, "tokens": record.tokens_done, "best_step": best_step,
+        "final": dict(record.latest), "config": dict(config_data(run)), "metrics": metrics,
+    }  # fmt: skip

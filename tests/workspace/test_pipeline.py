@@ -341,6 +341,6 @@ def test_more_layers_are_of_the_revision_of_the_first(
     exact = HubCorpus("owner/name", revision="a" * 40)
     ws.catalog.activations.update(captured.id, config={**captured.record.config, "corpus": exact.to_data()})
     asked: list[Any] = []
-    monkeypatch.setattr(ws.activations, "capture", lambda model, corpus, hooks, *_, **__: asked.append((corpus, hooks)))
+    monkeypatch.setattr(ws.activations, "capture", lambda **given: asked.append((given["corpus"], given["hook_names"])))
     made(ws, config.replace(corpus=HubCorpus("owner/name")), layers=[0, 1]).extract()
     assert asked == [(exact, ["blocks.1.hook_resid_post"])]

@@ -125,17 +125,20 @@ def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
 
 
 def sae_of_checkpoint(workspace: Workspace, run: Run, checkpoint_id: str | None) -> SAERecord:
-    """Put the SAE of one checkpoint into the library, in the form that `stop` would have left."""
+    """Put the SAE of one checkpoint into the library."""
+    record = run.record
+    source = checkpoint_of(workspace, record, checkpoint_id)
+    with draft_folder(run.folder) as draft:
+        path, name = write_sae(run, source, draft), f"{record.name}-step-{source.step}"
+        return workspace.saes.add_local(path, name=name, model=record.model, hook_name=record.hook_name)
+
+
+def write_sae(run: Run, source: CheckpointRecord, folder: Path) -> Path:
+    """Write the SAE of one checkpoint below `folder`, in the form that `stop` would have left; returns where."""
     from saewidgets.training.checkpoint import read_checkpoint  # torch: seconds to import
     from saewidgets.training.export import sae_of, save_final
 
-    record = run.record
-    source = checkpoint_of(workspace, record, checkpoint_id)
-    frozen = sae_of(run.config, read_checkpoint(Path(source.path)))
-    with draft_folder(run.folder) as draft:
-        path = save_final(frozen, draft)
-        name = f"{record.name}-step-{source.step}"
-        return workspace.saes.add_local(path, name=name, model=record.model, hook_name=record.hook_name)
+    return save_final(sae_of(run.config, read_checkpoint(Path(source.path))), folder)
 
 
 def export_newest(workspace: Workspace, run: Run) -> bool:

@@ -16,7 +16,7 @@ import json
 import math
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from saewidgets.catalog import MetricTable
 from saewidgets.config import arguments
 from saewidgets.config.base import dotted
 from saewidgets.durable import storage_errors
-from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError, StorageError
+from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.records import TrainingRecord
 from saewidgets.workspace.folders import draft_folder
 
@@ -163,16 +163,18 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
     return folder
 
 
+def config_data(run: Run) -> dict[str, Any]:
+    """The configuration of a run, to be written into a file."""
+    try:
+        return run.config.to_data()
+    except (NotFoundError, FormatError):  # its text is on another machine: the row says which text it was
+        return dict(run.record.config)
+
+
 def _write(workspace: Workspace, run: Run, folder: Path) -> SAEWidgetsError | None:
     """Returns why there is no SAE among the files; None if there is."""
-    record = run.record
-    try:
-        config: Mapping[str, Any] = run.config.to_data()
-    except NotFoundError:  # its text is on another machine: the row says which text it was
-        config = record.config
-    (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    names = workspace.catalog.metrics.names(record.id)
-    columns = wide(workspace.catalog.metrics.query(record.id), names)
+    (folder / "config.json").write_text(json.dumps(config_data(run), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    columns = workspace.trainings.metric_columns(run.id)
     with (folder / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
