@@ -23,7 +23,7 @@ from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.numbers import metric, tokens
 from saewidgets.workspace.training.estimates import config_of
-from saewidgets.workspace.training.run_tables import measured
+from saewidgets.workspace.training.run_tables import measured, newest
 
 Kind = Literal["dead", "flat", "l0", "longer", "nan", "memory", "worse"]
 
@@ -63,27 +63,16 @@ class Advice:
 def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None = None) -> list[Advice]:
     """What to change, the gravest first; `history` has the columns ``step loss fvu`` of `Trainings.metric_columns`."""
     run = _Seen(record)
+    failed, worse = run.failed(), run.worse()
+    found = [failed, worse]
     # Dead latents and a wrong L0 follow from steps that are too large: where these are, nothing else is said.
-    worse = run.worse()
-    found = [run.diverged(), run.out_of_memory(), worse]
-    if worse is None and not run.has_diverged:
+    if worse is None and (failed is None or failed.kind != "nan"):
         sparsity = run.sparsity()
         said = set(sparsity.changes) if sparsity else set()  # L0 decides on the coefficient: one value of it
         found += [run.dead(said), sparsity]
         if history is not None and record.status is not JobStatus.FAILED:
             found.append(run.curve(history, said))
     return sorted((each for each in found if each is not None), key=lambda each: each.severity != "warning")
-
-
-def l0_goal(record: TrainingRecord) -> tuple[float | None, float | None]:
-    """From how many to how many latents should be active per token; None: no bound."""
-    run = _Seen(record)
-    bounds = (run.setting("targets.l0_min"), run.setting("targets.l0_max"))
-    if any(bounds):
-        return bounds
-    if (wanted := run.sae.get("target_l0") or run.sae.get("k")) is not None:
-        return wanted / FAR, wanted * FAR
-    return run.usual_l0
 
 
 class _Seen:
@@ -93,10 +82,10 @@ class _Seen:
         self.record = record
         self.sae: Mapping[str, Any] = record.config.get("sae", {})
         self.coefficient = coefficient_name(self.sae)
-        self.rate = self.setting("optimizer.lr")
+        self.rate: float = self.setting("optimizer.lr") or USUAL_RATE
         self.batch = max(1, int(self.setting("batch_size") or 1))
         self.steps = record.tokens_done // self.batch
-        self.fvu, self.l0 = self.latest("val_fvu", "fvu"), self.latest("val_l0", "l0")
+        self.fvu, self.l0 = measured(record, "fvu"), measured(record, "l0")
 
     def setting(self, name: str) -> Any:
         found: Any = self.record.config
@@ -104,32 +93,16 @@ class _Seen:
             found = found.get(part) if isinstance(found, Mapping) else None
         return found
 
-    def latest(self, *names: str) -> float | None:
-        values = (self.record.latest.get(name) for name in names)
-        return next((float(value) for value in values if value is not None and math.isfinite(value)), None)
-
     def has_begun(self, share: float) -> bool:
         return self.record.tokens_done >= share * self.record.tokens_total
 
     def longer(self, wanted: int) -> dict[str, Any]:
         return {"tokens": wanted, **({"epochs": None} if self.setting("epochs") else {})}
 
-    @property
-    def usual_l0(self) -> tuple[float, float]:
-        most = min(USUAL_L0[1], DENSE * self.record.d_sae / FAR)
-        return min(USUAL_L0[0], most / 2), most
-
     # ------------------------------------------------------------------------------------------------ failures
 
-    @property
-    def has_diverged(self) -> bool:
-        error = self.record.error
-        return self.record.status is JobStatus.FAILED and error is not None and error.kind in ("nan", "diverged")
-
     def smaller_steps(self) -> tuple[dict[str, Any], str]:
-        """A lower learning rate, and a clip where there is none; nothing where the configuration names no rate."""
-        if not self.rate:
-            return {}, ""
+        """A lower learning rate, and a clip where there is none."""
         wanted = USUAL_RATE if self.rate > 10 * USUAL_RATE else _rounded(self.rate / 3)
         changes: dict[str, Any] = {"optimizer.lr": wanted}
         words = f"Lower {_from_to('Learning rate', self.rate, wanted)}"
@@ -138,16 +111,15 @@ class _Seen:
             words += ", and set Gradient clip to 1"
         return changes, f"{words}."
 
-    def diverged(self) -> Advice | None:
-        changes, words = self.smaller_steps()
-        if not self.has_diverged or not changes or self.record.error is None:
-            return None
-        why = "Steps that are too large throw the weights to where the loss grows; smaller ones stay in the valley."
-        return Advice("nan", self.record.error.what, words, why, changes=changes)
-
-    def out_of_memory(self) -> Advice | None:
+    def failed(self) -> Advice | None:
         error = self.record.error
-        if self.record.status is not JobStatus.FAILED or error is None or error.kind != "out_of_memory":
+        if self.record.status is not JobStatus.FAILED or error is None:
+            return None
+        if error.kind in ("nan", "diverged"):
+            changes, words = self.smaller_steps()
+            why = "Steps that are too large throw the weights to where the loss grows; smaller ones stay in the valley."
+            return Advice("nan", error.what, words, why, changes=changes)
+        if error.kind != "out_of_memory":
             return None
         contexts = int(self.setting("activations.model_batch_size") or 1)
         parts = int(self.setting("gradient_accumulation") or 1)
@@ -166,12 +138,10 @@ class _Seen:
 
     def worse(self) -> Advice | None:
         fvu = self.fvu
-        if fvu is None or fvu < WORSE or self.record.status is JobStatus.FAILED:
-            return None
-        if not self.has_begun(0.2):  # it begins above 1 and has to come down first
-            return None
+        if fvu is None or fvu < WORSE or self.record.status is JobStatus.FAILED or not self.has_begun(0.2):
+            return None  # it begins above 1 and has to come down first
         title = f"FVU is {metric('fvu', fvu)}"
-        if (self.rate or 0) <= 10 * USUAL_RATE and fvu < BEGINS_BELOW and self.steps < FEW_STEPS:
+        if self.rate <= 10 * USUAL_RATE and fvu < BEGINS_BELOW and self.steps < FEW_STEPS:
             wanted = max(2 * self.record.tokens_total, 5 * FEW_STEPS * self.batch)
             return Advice(
                 "longer", f"{title} after {self.steps:,} steps.",
@@ -180,8 +150,6 @@ class _Seen:
                 changes=self.longer(wanted),
             )  # fmt: skip
         changes, words = self.smaller_steps()
-        if not changes:
-            return None
         return Advice(
             "worse", f"{title}: the mean of the activations would explain more.", words,
             "An FVU above 1 is worse than no latent at all. Steps that are too large throw the weights about; latents"
@@ -192,7 +160,7 @@ class _Seen:
     # ------------------------------------------------------------------------------------------------ dead latents
 
     def dead(self, said: Set[str]) -> Advice | None:
-        share, done = self.latest("dead"), self.record.tokens_done
+        share, done = newest(self.record, "dead"), self.record.tokens_done
         window = int(self.setting("dead_window_tokens") or 0)
         if share is None or done < window:  # no latent can have been silent for a whole window yet
             return None
@@ -209,8 +177,7 @@ class _Seen:
         )  # fmt: skip
 
     def _revived(self, said: Set[str]) -> tuple[dict[str, Any], str]:
-        sae, rate = self.sae, self.rate
-        slower = f", or lower Learning rate (now {rate:g})." if rate else "."
+        sae, slower = self.sae, f", or lower Learning rate (now {self.rate:g})."
         if "aux_k" in sae:
             usual, now, weight = max(1, (self.record.d_in or 512) // 2), sae["aux_k"], sae.get("aux_coefficient")
             if not weight:
@@ -219,18 +186,14 @@ class _Seen:
                 return {"sae.aux_k": usual}, f"Raise Auxiliary k (now {now:,}) to about {usual:,}{slower}"
             words = _from_to("Auxiliary coefficient", weight, 2 * weight)
             return {"sae.aux_coefficient": 2 * weight}, f"Raise {words}{slower}"
-        lowered = {}
-        if threshold := sae.get("initial_threshold"):
-            lowered["initial_threshold"] = ("Threshold at the start", threshold)
-        if self.coefficient is not None and f"sae.{self.coefficient}" not in said:
-            lowered[self.coefficient] = ("Sparsity coefficient", sae[self.coefficient])
-        if lowered:
-            changes = {f"sae.{name}": _rounded(now / 2) for name, (_, now) in lowered.items()}
-            words = " and ".join(_from_to(label, now, _rounded(now / 2)) for label, now in lowered.values())
-            return changes, f"Lower {words}{slower}"
-        if rate:
-            return {"optimizer.lr": _rounded(rate / 3)}, f"Lower {_from_to('Learning rate', rate, _rounded(rate / 3))}."
-        return {}, ""
+        labels = {"sae.initial_threshold": "Threshold at the start", f"sae.{self.coefficient}": "Sparsity coefficient"}
+        now = {name: self.setting(name) for name in labels if name not in said and self.setting(name)}
+        if not now:
+            wanted = _rounded(self.rate / 3)
+            return {"optimizer.lr": wanted}, f"Lower {_from_to('Learning rate', self.rate, wanted)}."
+        changes = {name: _rounded(value / 2) for name, value in now.items()}
+        words = " and ".join(_from_to(labels[name], now[name], changes[name]) for name in now)
+        return changes, f"Lower {words}{slower}"
 
     # ------------------------------------------------------------------------------------------------ L0
 
@@ -238,7 +201,7 @@ class _Seen:
         found, sae, name = self.l0, self.sae, self.coefficient
         if found is None or found <= 0 or not self.has_begun(0.2):  # warm-ups make L0 large at first
             return None
-        low, high, words = self._target(found)
+        (low, high), words = self._expected(found)
         if low / FAR <= found <= high * FAR:
             return None
         many = found > high
@@ -279,21 +242,32 @@ class _Seen:
             return None
         return expected_l0(config, self.sae.get("d_out") or self.record.d_in)
 
-    def _target(self, found: float) -> tuple[float, float, str]:
+    @property
+    def l0_goal(self) -> tuple[float | None, float | None]:
+        """From how many to how many latents should be active per token; None: no bound."""
+        bounds = (self.setting("targets.l0_min"), self.setting("targets.l0_max"))
+        if any(bounds):
+            return bounds
+        if (wanted := self.sae.get("target_l0") or self.sae.get("k")) is not None:
+            return wanted / FAR, wanted * FAR
+        most = min(USUAL_L0[1], DENSE * self.record.d_sae / FAR)
+        return min(USUAL_L0[0], most / 2), most
+
+    def _expected(self, found: float) -> tuple[tuple[float, float], str]:
+        """From where to where L0 could be without being remarkable, but for a factor, and how to say that."""
         low, high = self.setting("targets.l0_min"), self.setting("targets.l0_max")
         if low or high:
             words = " to ".join(f"{bound:g}" for bound in (low, high) if bound)
-            return float(low or high / 2), float(high or low * 2), f"the {words} that it should be"
-        if (wanted := self.sae.get("target_l0")) is not None:
-            return float(wanted), float(wanted), f"its target of {wanted:g}"
-        if (k := self.sae.get("k")) is not None:
-            return float(k), float(k), f"k = {int(k):,}"
+            return (float(low or high / 2), float(high or low * 2)), f"the {words} that it should be"
+        for name, form in (("target_l0", "its target of {:g}"), ("k", "k = {:,}")):
+            if (wanted := self.sae.get(name)) is not None:
+                return (float(wanted), float(wanted)), form.format(wanted)
         # Without a target only what is an order of magnitude away is remarkable: the usual range is wide.
         widest = min(USUAL_L0[1] * 2, DENSE * self.record.d_sae / FAR)
-        words = "the usual {:.0f} to {:.0f}".format(*self.usual_l0)
+        words = "the usual {:.0f} to {:.0f}".format(*self.l0_goal)
         if widest < USUAL_L0[1] * 2 and found > widest * FAR:  # so few that the usual number could be all of them
             words = f"what is sparse among {self.record.d_sae:,} latents"
-        return min(USUAL_L0[0] / 3, widest / 4), widest, words
+        return (min(USUAL_L0[0] / 3, widest / 4), widest), words
 
     # ------------------------------------------------------------------------------------------------ the loss curve
 
@@ -325,9 +299,9 @@ class _Seen:
         elif name is not None and f"sae.{name}" not in said:
             changes[f"sae.{name}"] = _rounded(sae[name] / 2)
             words += f" and lower {_from_to('Sparsity coefficient', sae[name], changes[f'sae.{name}'])}"
-        slower = f" If it oscillates, lower Learning rate (now {self.rate:g})." if self.rate else ""
+        slower = f"If it oscillates, lower Learning rate (now {self.rate:g})."
         return Advice(
-            "flat", f"The loss is flat at FVU {metric('fvu', fvu)}.", f"{words}, or train on more tokens.{slower}",
+            "flat", f"The loss is flat at FVU {metric('fvu', fvu)}.", f"{words}, or train on more tokens. {slower}",
             "So many latents at this sparsity cannot express more: more of them, or more of them at once, can.",
             changes=changes,
         )  # fmt: skip
@@ -434,20 +408,19 @@ def _checks(record: TrainingRecord, kinds: Sequence[str], history: Mapping[str, 
     fvu, mse = run.setting("targets.fvu"), run.setting("targets.mse")
     bounds = []  # what was measured, how to say that, what it is and at most should be
     if fvu is not None or mse is None:
-        bounds.append((measured(record, "fvu"), "FVU {:.3f}", "FVU", UNEXPLAINED if fvu is None else fvu))
+        bounds.append((run.fvu, "FVU {:.3f}", "FVU", UNEXPLAINED if fvu is None else fvu))
     if mse is not None:  # about held-out text alone, in units of the activations
-        bounds.append((run.latest("val_mse"), "reconstruction loss {:.4g}", "reconstruction loss", mse))
+        bounds.append((newest(record, "val_mse"), "reconstruction loss {:.4g}", "reconstruction loss", mse))
     reconstruction = Check(
         "reconstruction", ", ".join(_words(value, form) for value, form, _, _ in bounds),
         ", ".join(f"{what} at most {most:g}" for _, _, what, most in bounds),
         all(value is not None and value <= most for value, _, _, most in bounds), bounds[0][0],
     )  # fmt: skip
-    low, high = l0_goal(record)
-    l0 = measured(record, "l0")
+    (low, high), l0 = run.l0_goal, run.l0
     fits = l0 is not None and (low is None or l0 >= low) and (high is None or l0 <= high)
     goal = f"L0 {low or 0:.0f} to {high:.0f}" if high is not None else f"L0 at least {low:.0f}"
     active = Check("active per token", _words(l0, "L0 {:.1f}"), goal, fits, l0)
-    share = run.latest("dead", "val_dead")  # of a run that ended before its window: what never fired on held-out text
+    share = newest(record, "dead", "val_dead")  # before its window: what never fired on held-out text
     alive = share is not None and share < DEAD_GOAL
     dead = Check("dead share", _words(share, "{:.1%}"), f"less than {DEAD_GOAL:.0%}", alive, share)
     ended = record.status in (JobStatus.COMPLETED, JobStatus.STOPPED)

@@ -120,13 +120,15 @@ def differs(values: Sequence[Any]) -> bool:
     return any(other != first for other in others)
 
 
+def newest(record: TrainingRecord, *names: str) -> float | None:
+    """The newest finite value of the first of these metrics that has one."""
+    values = (record.latest.get(name) for name in names)
+    return next((float(value) for value in values if value is not None and math.isfinite(value)), None)
+
+
 def measured(record: TrainingRecord, name: str) -> float | None:
-    """The newest finite value of a metric: on held-out text where it was measured there, else on the training batch."""
-    for key in (f"val_{name}", name):
-        value = record.latest.get(key)
-        if value is not None and math.isfinite(value):
-            return float(value)
-    return None
+    """The newest value of a metric: on held-out text where it was measured there, else on the training batch."""
+    return newest(record, f"val_{name}", name)
 
 
 def pareto_front(points: Sequence[tuple[float, float]], *, higher_is_better: bool) -> list[bool]:
