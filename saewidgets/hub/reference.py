@@ -100,47 +100,46 @@ def _from_name(text: str) -> HubReference:
         raise ConfigError("This is neither a repository nor a SAELens release.", where=text[:200], hint=hint)
     name, revision = parts[1], None
     rest = "/".join(parts[2:])
-    if "@" in name:  # a revision may hold slashes itself (refs/pr/1): then nothing but the revision follows
+    if len(parts) > 3 and parts[2] in _WORDS:  # owner/name/tree/main/folder
+        end = 6 if parts[3] == "refs" else 4  # refs/pr/1, refs/convert/parquet
+        revision, rest = "/".join(parts[3:end]), "/".join(parts[end:])
+    elif "@" in name:  # a revision may hold slashes itself (refs/pr/1): then nothing but the revision follows
         name, _, revision = name.partition("@")
         if revision == "refs" and rest:
             revision, rest = f"refs/{rest}", ""
     elif "@" in rest:  # owner/name/folder@revision
         rest, _, revision = rest.rpartition("@")
-    if rest.split("/", 1)[0] in _WORDS and "/" in rest:  # owner/name/tree/main/folder, a link without its host
-        _, revision, rest = (*rest.split("/", 2), "")[:3]
     return _checked(f"{parts[0]}/{name}", revision, rest, text)
 
 
 def _from_link(text: str) -> HubReference:
-    if text.startswith("hf://"):
-        parts = text.removeprefix("hf://").split("/")
+    if own := text.startswith("hf://"):
+        path = text.removeprefix("hf://")
     else:
-        link = urlsplit(text if "://" in text else f"https://{text}")
-        if link.scheme not in ("http", "https") or not _is_hub(link.hostname or ""):
+        link = re.match(r"(?:https?://)?([^/?#]+)([^?#]*)", text, re.IGNORECASE)
+        if link is None or not _is_hub(link[1]):
             raise ConfigError("This link does not lead to the hub.", where=text[:200], hint=_HINT)
-        parts = unquote(link.path).split("/")
-    parts = [part for part in parts if part]
+        path = unquote(link[2])
+    parts = [part for part in path.split("/") if part]
     if parts[:1] == ["api"]:
         parts = parts[1:]
     if parts and parts[0] in _OTHER_TYPES:
         raise wrong_type("/".join(parts[1:3]), _OTHER_TYPES[parts[0]])
     if parts[:1] == ["models"]:
         parts = parts[1:]
-    if len(parts) > 2 and parts[2] in _WORDS:
-        after = parts[3:]
-        if after[:1] == ["refs"]:  # refs/pr/1, refs/convert/parquet
-            return _checked("/".join(parts[:2]), "/".join(after[:3]), "/".join(after[3:]), text)
-        return _checked("/".join(parts[:2]), after[0] if after else None, "/".join(after[1:]), text)
-    return _from_name("/".join(parts)) if text.startswith("hf://") else _checked("/".join(parts[:2]), None, "", text)
+    if not own and (len(parts) < 4 or parts[2] not in _WORDS):  # another page: discussions, settings
+        del parts[2:]
+    return _from_name("/".join(parts))
 
 
-def _is_hub(host: str) -> bool:
-    """Whether a link to this host means the hub: the public one, that of HF_ENDPOINT, or one on this machine."""
+def _is_hub(place: str) -> bool:
+    """Whether a link to this host and port means the hub: the public one, that of HF_ENDPOINT, or one on this machine.
+    """
     from huggingface_hub import constants  # a quarter of a second, for pasted links only
 
-    known = {"huggingface.co", "www.huggingface.co", "hf.co", "localhost", "127.0.0.1", "::1"}
-    known.add(urlsplit(constants.ENDPOINT).hostname or "")
-    return host.lower() in known
+    host = re.sub(r":\d+$", "", place.rpartition("@")[2]).lower()
+    known = ("huggingface.co", "www.huggingface.co", "hf.co", "localhost", "127.0.0.1", "[::1]")
+    return host in known or host == urlsplit(constants.ENDPOINT).hostname
 
 
 def wrong_type(repo_id: str, kind: str) -> WrongRepositoryTypeError:
@@ -179,6 +178,7 @@ _GATED = re.compile(r"google/gemma-\w.*|meta-llama/.*", re.IGNORECASE)
 _OPEN = re.compile(
     r"openai-community/.*|EleutherAI/(pythia|gpt-neo).*|Qwen/.*|deepseek-ai/.*|openai/gpt-oss.*", re.IGNORECASE
 )
+
 
 @functools.cache
 def _data(name: str) -> Any:
