@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus, LogLine, Progress
 from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
 from saewidgets.jobs import Job, JobContext
-from saewidgets.records import JobRecord, Records, SAERecord
+from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.library.sae_files import Origin, take_in
@@ -367,7 +367,7 @@ class _Downloads:
         return found
 
     def run(self, context: JobContext, ids: Sequence[str], held: UserModel | None) -> str:
-        job_id, payload = context.job_id, context.payload
+        payload = context.payload
         context.control.check()
         where = payload["repo_id"], payload["revision"], payload["path"]
         existing = self._workspace.catalog.saes.by_download(*where)
@@ -375,31 +375,25 @@ class _Downloads:
             context.emit(LogLine(f"{existing.name} is in the library already."))
             return existing.id
 
-        last = Progress(0, int(payload.get("total_bytes") or 0), "bytes", phase="looking")
-
-        def emit(progress: Progress) -> None:
-            nonlocal last
-            last = progress
-            context.emit(progress)
-
-        emit(last)
-        found = self._download(job_id, payload, emit, context.control.check)
-        context.emit(Progress(last.total, last.total, "bytes", phase="converting"))
-        record = self._take(payload, found, existing, context.control.check)
+        context.emit(Progress(0, int(payload.get("total_bytes") or 0), "bytes", phase="looking"))
+        found = self._download(context)
+        total, origin = found.total_bytes, _origin_of(payload, found.format)
+        context.emit(Progress(total, total, "bytes", phase="converting"))
+        # One whose files were lost gets them back and keeps its name, notes and tags.
+        record = take_in(self._workspace, found.location, origin, instead=existing, check=context.control.check)
         if reason := record.metadata.get("origin", {}).get("kept"):
             context.emit(LogLine(f"Kept in its own format, {record.format}: {reason}"))
-        context.emit(Progress(last.total, last.total, "bytes", phase="done"))
+        context.emit(Progress(total, total, "bytes", phase="done"))
         return record.id
 
-    def _download(
-        self, job_id: str, payload: Any, emit: Callable[[Progress], None], check: Callable[[], None]
-    ) -> Downloaded:
+    def _download(self, context: JobContext) -> Downloaded:
         # The hub's client: a second to import.
         from saewidgets.hub.cache import from_rows
         from saewidgets.hub.errors import GatedRepositoryError, InvalidTokenError, RepositoryNotFoundError
         from saewidgets.hub.reference import HubReference
         from saewidgets.hub.transfer import download
 
+        job_id, payload = context.job_id, context.payload
         place = HubReference(payload["repo_id"], payload["revision"], payload["path"])
         listing = from_rows(place.repo_id, payload["revision"], place.path, payload.get("files"))
         with self._lock:
@@ -416,8 +410,8 @@ class _Downloads:
 
         try:
             return download(
-                place, client=client, emit_progress=emit, check=check, on_plan=planned, branch=payload.get("asked"),
-                listing=listing, format=str(payload.get("format") or ""),
+                place, client=client, emit_progress=context.emit, check=context.control.check, on_plan=planned,
+                branch=payload.get("asked"), listing=listing, format=str(payload.get("format") or ""),
             )  # fmt: skip
         except (GatedRepositoryError, InvalidTokenError, RepositoryNotFoundError) as error:
             if token is None and payload.get("token_given"):
@@ -427,25 +421,14 @@ class _Downloads:
                 )
             raise
 
-    def _take(
-        self, payload: Any, found: Downloaded, existing: SAERecord | None, check: Callable[[], None]
-    ) -> SAERecord:
-        """The SAE in the library; one whose files were lost gets them back and keeps its name, notes and tags."""
-        from saewidgets.formats import describe  # torch: seconds to import
 
-        answer = payload.get("apply_b_dec_to_input")
-        named = describe(found.location, apply_b_dec_to_input=answer).model or payload.get("model")
-        origin = _origin_of(payload, found.format, named)
-        return take_in(self._workspace, found.location, origin, instead=existing, check=check)
-
-
-def _origin_of(payload: Any, format: str, model: str | None) -> Origin:
+def _origin_of(payload: Any, format: str) -> Origin:
     repo_id, path = str(payload["repo_id"]), str(payload["path"])
     scope = repo_id.startswith("google/gemma-scope") or format in ("gemma_scope", "gemma_scope_2")
     place = f"{repo_id}@{payload['revision']}" + (f"/{path}" if path else "")
     return Origin(
         source="gemma_scope" if scope else "huggingface", where=place, name=str(payload["name"]),
-        model=model, layer=payload.get("layer"), repo_id=repo_id,
+        card_model=payload.get("model"), layer=payload.get("layer"), repo_id=repo_id,
         revision=str(payload["revision"]), repo_path=path, facts=payload.get("facts") or {},
         license=payload.get("license"), apply_b_dec_to_input=payload.get("apply_b_dec_to_input"),
     )  # fmt: skip

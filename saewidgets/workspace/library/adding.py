@@ -31,16 +31,9 @@ _COMMON = frozenset({
 
 
 def add_local(
-    workspace: Workspace,
-    path: Path,
-    *,
-    name: str | None = None,
-    model: str | None = None,
-    hook_name: str | None = None,
-    apply_b_dec_to_input: bool | None = None,
-    where: str | None = None,
+    workspace: Workspace, path: Path, *, name: str | None = None, where: str | None = None, **about: Any
 ) -> SAERecord:
-    """See `SAEs.add_local`. `where` is what people read as the place it came from."""
+    """See `SAEs.add_local`. `where` is what people read as the place it came from; `about`: fields of `Origin`."""
     path = Path(os.path.abspath(path.expanduser()))
     if not path.exists():
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
@@ -50,10 +43,7 @@ def add_local(
         called = path.name or "sae"
     else:
         called = path.parent.name if path.stem.lower() in _COMMON and path.parent.name else path.stem
-    origin = Origin(
-        source="local", where=where or str(path), name=called, model=model or None, hook_name=hook_name or None,
-        apply_b_dec_to_input=apply_b_dec_to_input,
-    )  # fmt: skip
+    origin = Origin(source="local", where=where or str(path), name=called, **about)
     if path.suffix.lower() in _ARCHIVES and not path.is_dir():
         raise FormatError(
             f"{path.suffix} archives are not opened.", where=str(path),
@@ -67,13 +57,9 @@ def add_local(
 
 
 def add_upload(
-    workspace: Workspace,
-    files: Mapping[str, bytes | str | Path],
-    *,
-    name: str | None = None,
-    **about: Any,
+    workspace: Workspace, files: Mapping[str, bytes | str | Path], *, name: str | None = None, **about: Any
 ) -> SAERecord:
-    """See `SAEs.add_upload`. `about`: what else `add_local` takes."""
+    """See `SAEs.add_upload`; `about` as in `add_local`."""
     if not isinstance(files, Mapping):
         arguments.refuse(files, "files", "a dictionary of names and contents", 'Write {"cfg.json": b"…"}, for example.')
     for each, content in files.items():
@@ -172,11 +158,7 @@ def unpack(archive: Path, target: Path) -> None:
                     f"The archive unpacks to {size / 1e9:,.1f} GB; there is room for {room / 1e9:,.1f} GB.",
                     where=where, hint="Free some space, or add the files without an archive.",
                 )
-            for name, info in members.items():
-                path = target / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(info) as packed, path.open("xb") as file:  # no more than its size, and its checksum
-                    shutil.copyfileobj(packed, file)
+            opened.extractall(target, members.values())  # no more of each than its size, and its checksum
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise FormatError(
             f"The archive is damaged ({error}).", where=where, hint="Download or pack it again."

@@ -65,6 +65,7 @@ class Origin:
     name: str  # a number is added if it is taken
     model: str | None = None
     hook_name: str | None = None
+    card_model: str | None = None  # counts where neither a person nor the files name one
     apply_b_dec_to_input: bool | None = None  # where the files leave it open
     layer: int | None = None  # where a path says so and the hook name does not
     repo_id: str | None = None
@@ -99,7 +100,7 @@ def take_in(
     check()
     model, hook_name = (
         storable(name) if name else None
-        for name in (origin.model or description.model, origin.hook_name or description.hook_name)
+        for name in (origin.model or description.model or origin.card_model, origin.hook_name or description.hook_name)
     )
     sae.metadata |= {key: name for key, name in (("model_name", model), ("hook_name", hook_name)) if name is not None}
     listed = one_name(model) if model else None
@@ -350,11 +351,8 @@ def locate(workspace: Workspace, record: SAERecord, path: str | Path) -> SAEReco
 def no_room(error: OSError, folder: Path, what: str, needed: int) -> StorageError:
     """The error for the files of `what` (`needed` bytes) that the disk of `folder` refuses."""
     said = str(error.what if isinstance(error, StorageError) else error.strerror or error).rstrip(".")
-    room = ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) or any(words in said.lower() for words in _FULL):
-        room = f" It needs {bytes_text(needed)}."
-        with suppress(OSError):
-            room = f" It needs {bytes_text(needed)}, and {bytes_text(shutil.disk_usage(folder).free)} is free."
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or any(words in said.lower() for words in _FULL)
+    room = f" It needs {bytes_text(needed)}, and {bytes_text(shutil.disk_usage(folder).free)} is free." if full else ""
     return StorageError(
         f"{what} cannot be written into the library: {said}.{room}", where=str(folder),
         hint="Free some space, check that the workspace can be written, and try again.",
