@@ -258,15 +258,15 @@ WIDTHS = {f"{n}k": 1024 * n for n in (1, 2, 4, 8, 16, 24, 32, 64, 80, 128)} | {
     "524k": 1 << 19,
     "1m": 1 << 20,
 }
-_SCOPE = {"res": "resid_post", "mlp": "mlp_out", "att": "attn_out", "transcoders": "transcoder"}
+_SHORT = {  # of Gemma Scope and Llama Scope
+    "res": "resid_post", "mlp": "mlp_out", "att": "attn_out", "transcoders": "transcoder",
+    "R": "resid_post", "M": "mlp_out", "A": "attn_out", "TC": "transcoder",
+}  # fmt: skip
 _SITES = (  # first match wins; names of folders, repositories and hook points
     (r"hook_(resid_pre|resid_mid|resid_post|mlp_out|attn_out|mlp_in|embed)(?![a-z])", None),
     (r"attn\.hook_z|hook_z\b", "attn_out"),
     (r"(resid_post|resid_mid|resid_pre|attn_out|mlp_out|transcoder)(?:_all)?(?:/|_layer|$)", None),
-    (r"(?:^|/)Llama3_1-8B-Base-L\d+R-", "resid_post"),
-    (r"(?:^|/)Llama3_1-8B-Base-L\d+A-", "attn_out"),
-    (r"(?:^|/)Llama3_1-8B-Base-L\d+M-", "mlp_out"),
-    (r"(?:^|/)Llama3_1-8B-Base-L\d+TC-", "transcoder"),
+    (r"(?:^|/)Llama3_1-8B-Base-L\d+(R|A|M|TC)-", None),
     (r"(?:^|/)L\d+R(?:/|$)|SAE-Res-", "resid_post"),
     (r"(?:layers|h|blocks)\.\d+\.mlp(?:/|$)|-mlp-", "mlp_out"),
     (r"(?:layers|h|blocks)\.\d+\.(?:self_)?att(?:n|ention)(?:/|$)|-att-", "attn_out"),
@@ -285,7 +285,7 @@ _LAYERS = (
 def read_names(repo_id: str, path: str) -> dict[str, Any]:
     """What of a `Variant` names alone tell: ``site layer width d_sae l0 canonical``, each None where they do not."""
     scope = re.search(r"/gemma-scope-\d+b-\w+-(res|mlp|att|transcoders)$", repo_id)
-    site = _SCOPE[scope[1]] if scope else _first_site(path) or _first_site(repo_id)
+    site = _SHORT[scope[1]] if scope else _first_site(path) or _first_site(repo_id)
     width = _width(path) or _width(repo_id)
     layer = next((found[1] for pattern in _LAYERS if (found := re.search(pattern, path))), "")
     l0 = re.search(r"average_l0_(\d{1,5})(?!\d)", path) or re.search(r"-L0_(\d{1,4})(?!\d)", repo_id)
@@ -302,7 +302,7 @@ def read_names(repo_id: str, path: str) -> dict[str, Any]:
 def _first_site(text: str) -> str | None:
     for pattern, site in _SITES:
         if found := re.search(pattern, text):
-            return site or str(found[1])
+            return site or _SHORT.get(found[1], found[1])
     return None
 
 

@@ -32,6 +32,7 @@ import pydantic.dataclasses
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # public, not declared
 from pydantic import AfterValidator, Field, Strict, TypeAdapter, ValidationError
 
+from saewidgets.durable import whole_file
 from saewidgets.errors import StorageError
 from saewidgets.hub.reference import HubReference, is_plain_path
 from saewidgets.hub_records import RepoInfo
@@ -222,10 +223,8 @@ def record_reference(cache_dir: Path, kind: str, repo_id: str, branch: str | Non
     with contextlib.suppress(OSError):  # a cache that others own may not be writable; nothing here depends on it
         if path.is_file() and path.read_text() == commit:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        draft.write_text(commit)
-        os.replace(draft, path)
+        with whole_file(path) as file:
+            file.write(commit)
 
 
 def reference_of(cache_dir: Path, kind: str, repo_id: str, branch: str) -> str | None:

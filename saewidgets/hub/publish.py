@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from saewidgets.version import __version__
 
 _WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
 IGNORED = ["*.incomplete", "*.tmp", ".*", "*/.*", "*.lock"]
+_COMMITS = logging.getLogger("huggingface_hub._commit_api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,9 @@ def push(
     url = f"{client.endpoint}/{place.repo_id}"
     try:
         api.create_repo(place.repo_id, private=private, exist_ok=True)
-        with contextlib.ExitStack() as stack, _no_advice():
+        with contextlib.ExitStack() as stack:
+            _COMMITS.addFilter(_is_not_about_xet)
+            stack.callback(_COMMITS.removeFilter, _is_not_about_xet)
             if card is not None and "README.md" not in found and not api.file_exists(place.repo_id, "README.md"):
                 found["README.md"] = card.encode()
             # Open files are sent by plain requests. Paths would go through Xet wherever that is installed: in several
@@ -97,6 +99,11 @@ def push(
     client.refresh()
     shown = f"{url}/tree/main/{place.path}" if place.path else url
     return Pushed(place.repo_id, str(commit.oid), place.path, shown)
+
+
+def _is_not_about_xet(record: logging.LogRecord) -> bool:
+    """huggingface_hub warns that open files do not go through Xet."""
+    return "Xet" not in record.getMessage()
 
 
 _AGAIN = "Publish again: the repository was not changed, and large files that arrived are not sent twice."
@@ -137,21 +144,6 @@ def _refusal(error: Exception, client: HubClient, repo_id: str) -> BaseException
     words = found.what.removeprefix("The hub refuses this")  # its own, as a sentence
     what = found.what if said is None else said.format(repo=repo_id, words=words)
     return type(found)(what, where=repo_id, hint=hint.format(owner=repo_id.partition("/")[0]))
-
-
-@contextlib.contextmanager
-def _no_advice() -> Iterator[None]:
-    """Within, this thread hears nothing of huggingface_hub's surprise that open files do not go through Xet."""
-    mine, logger = threading.get_ident(), logging.getLogger("huggingface_hub._commit_api")
-
-    def keep(record: logging.LogRecord) -> bool:
-        return record.thread != mine or "Xet" not in record.getMessage()
-
-    logger.addFilter(keep)
-    try:
-        yield
-    finally:
-        logger.removeFilter(keep)
 
 
 @dataclass(frozen=True, slots=True)
