@@ -84,12 +84,6 @@ def test_fingerprints_follow_the_text_and_not_the_place(tmp_path: Path) -> None:
     assert two != open_corpus(TextCorpus(strings=("some text",))).fingerprint()
 
 
-def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="no such file or folder") as caught:
-        open_corpus(TextCorpus(tmp_path / "none.txt"))
-    assert caught.value.where == str(tmp_path / "none.txt")
-
-
 @pytest.mark.parametrize("target", ["file", "folder"])
 def test_links_out_of_the_folder_are_refused(tmp_path: Path, target: str) -> None:
     outside = tmp_path / "outside"
@@ -306,11 +300,9 @@ def test_folders_hold_text_and_rows(tmp_path: Path) -> None:
     _jsonl(tmp_path / "b.jsonl")
     found = [d.text for d in open_corpus(TextCorpus(tmp_path)).documents()]
     assert found == [*TEXTS, *TEXTS, "plain"]
-    (tmp_path / "c.parquet").symlink_to("/etc/hostname")
-    with pytest.raises(StorageError, match="leads out"):
-        open_corpus(TextCorpus(tmp_path))
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match="no such file or folder") as caught:
         open_corpus(TextCorpus(tmp_path / "none.parquet"))
+    assert caught.value.where == str(tmp_path / "none.parquet")
 
 
 def _chunks(corpus: Any, position: Any = None) -> list[Chunk]:

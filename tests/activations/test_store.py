@@ -326,31 +326,6 @@ def test_a_head_is_read_from_rows_of_all(
     assert np.array_equal(alone.rows(f"{z}.1")[: len(whole)], whole)
 
 
-def test_transcoders_get_pairs_of_the_same_tokens(store: StoredActivations) -> None:
-    config = _config().model_copy(update={"hook_name_out": MLP})
-    stream = StoredStream(store, config, 5)
-    assert (stream.d_in, stream.d_out, stream.layout["hook_name_out"]) == (32, 32, MLP)
-    xs = take(StoredStream(store, _config(), 5), 2, 9)
-    targets = take(StoredStream(store, _config(hook_name=MLP), 5), 2, 9)
-    for (x, target), one, other in zip(take(stream, 2, 9), xs, targets, strict=True):
-        assert torch.equal(x, one)
-        assert torch.equal(target, other)
-    assert stream.estimate_scale_out() == StoredStream(store, _config(hook_name=MLP), 5).estimate_scale()
-    assert StoredStream(store, _config(), 5).estimate_scale_out() is None
-
-
-def test_a_batch_mixes_contexts_from_all_over_the_store(store: StoredActivations) -> None:
-    """A window's rows are in an order that says nothing about where they were; its contexts are no neighbours."""
-    stream = StoredStream(store, _config(shuffle_tokens=400, validation_share=0.0), 0)
-    place = {row.tobytes(): number for number, row in enumerate(np.array(store.rows(RESID)))}
-    window = torch.cat(take(stream, 0, 20)).numpy()
-    places = np.array([place[row.tobytes()] for row in window])
-    assert np.ptp(places) > 0.9 * store.facts.n_rows
-    neighbours = np.abs(np.diff(places)) <= 1
-    assert neighbours.mean() < 0.05  # in order of the text all are
-    assert abs(np.corrcoef(places[:-1], places[1:])[0, 1]) < 0.2
-
-
 def test_streams_that_share_windows_read_each_once(store: StoredActivations, monkeypatch: pytest.MonkeyPatch) -> None:
     configs = [_config(), _config(hook_name=MLP), _config()]
     expected = [take(StoredStream(store, config, 5), 3, 12) for config in configs]

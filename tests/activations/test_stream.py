@@ -77,17 +77,6 @@ def test_windows_hold_exactly_the_rows_of_the_text(lm: LoadedModel, packed: Pack
         np.testing.assert_allclose(batches, expected[_permuted(80, 3, 2, window)], rtol=1e-5, atol=1e-6)
 
 
-def test_an_epoch_reads_every_training_token_once(lm: LoadedModel, packed: PackedTokens) -> None:
-    stream = stream_of(lm, packed)
-    kept = packed.kept(packed.contexts(packed.train))
-    assert stream.tokens_per_epoch == kept.sum() < kept.size
-    epochs = stream.windows._order
-    order, before = epochs.epoch(5)
-    assert sorted(order) == sorted(packed.train)
-    assert not np.array_equal(order, epochs.epoch(6)[0])
-    assert before[-1] + epochs._counts[np.searchsorted(packed.train, order[-1])] == stream.tokens_per_epoch
-
-
 def test_batches_are_float32_tensors_of_their_own_that_autograd_takes(lm: LoadedModel, packed: PackedTokens) -> None:
     batches = stream_of(lm, packed).batches()
     first = next(batches)

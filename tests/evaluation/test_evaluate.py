@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation import Baseline, evaluate
-from saewidgets.events import Interruption, Request
 from saewidgets.lm import LoadedModel, load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
 from saewidgets.sae.scaler import Scaler
@@ -214,13 +213,6 @@ def test_a_transcoder_is_compared_and_spliced_where_it_writes(lm: LoadedModel, c
     assert scaled == pytest.approx(found | {"l1": scaled["l1"]}, rel=1e-4)
 
 
-def test_folding_the_scale_changes_no_number(lm: LoadedModel, contexts: Tensor) -> None:
-    sae = _sae("jumprelu")
-    expected = evaluate(sae, lm, contexts, HOOK, scaler=Scaler(1.7))
-    sae.fold_scale(1.7)
-    assert evaluate(sae, lm, contexts, HOOK) == pytest.approx(expected, rel=1e-4)
-
-
 def test_a_perfect_sae_recovers_everything(lm: LoadedModel, contexts: Tensor) -> None:
     sae = create_sae("standard", d_in=32, d_sae=64)
     with torch.no_grad():
@@ -262,18 +254,3 @@ def test_without_cross_entropy_later_layers_are_not_run(lm: LoadedModel, context
     assert not any(name.startswith("ce_") for name in found)
     full = evaluate(sae, lm, contexts, HOOK, batch_size=3)
     assert {k: full[k] for k in found} == pytest.approx(found, rel=1e-5)
-
-
-def test_check_can_end_it(lm: LoadedModel, contexts: Tensor) -> None:
-    calls: list[int] = []
-
-    before = _hook_count(lm)
-
-    def check() -> None:
-        calls.append(1)
-        if len(calls) == 2:
-            raise Interruption(Request.STOP)
-
-    with pytest.raises(Interruption):
-        evaluate(_sae(), lm, contexts, HOOK, check=check)
-    assert _hook_count(lm) == before

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saewidgets.config import ExtractionConfig
-from saewidgets.features.extraction import NotFiniteError, accumulate, encoding, ops
+from saewidgets.features.extraction import accumulate, encoding, ops
 from saewidgets.features.extraction.accumulate import Accumulator
 from saewidgets.features.extraction.encoding import Chunk, Encoder, Firings, make_chunk, winners
 from saewidgets.features.extraction.extractor import Documents
@@ -162,15 +162,6 @@ def test_the_token_sample_shrinks_to_its_limit(cuts: list[int], monkeypatch: pyt
     case.check(fewer, config)
     assert 0 < len(fewer["sample_latents"]) <= pairs // 3
     assert same(fewer, case.accumulated(config, [5, 17], block=1, reload=True))
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_latents_that_are_no_numbers(bad: float) -> None:
-    case = Case(2)
-    case.counted[:] = True
-    case.f[6, 2, 4] = bad
-    with pytest.raises(NotFiniteError, match=rf"hook: Latent 4 is {bad} on context {case.numbers[6]} "):
-        case.accumulated(ExtractionConfig(), [4])
 
 
 def test_nothing_counts() -> None:

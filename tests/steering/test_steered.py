@@ -125,20 +125,6 @@ def test_a_transcoder_is_steered_at_its_output(name: str, architecture: str) -> 
     assert torch.equal(unchanged, x)
 
 
-@pytest.mark.parametrize("normalization", ["layer_norm", "constant_norm_rescale"])
-def test_normalised_inputs(normalization: str) -> None:
-    model, ids = build("llama"), token_ids()
-    sae = toy_sae(normalize_activations=normalization)
-    h = hidden(model, ids)
-    f = sae.encode(h)
-    wanted = f.clone()
-    wanted[..., 3] = 6.0
-    wanted[..., 5] -= 2.0
-    with steered(model, CLAMP, sae=sae):
-        after = hidden(model, ids)
-    torch.testing.assert_close(after, h + sae.decode(wanted, h) - sae.decode(f, h), rtol=1e-4, atol=1e-4)
-
-
 NOTHING = [
     [],
     [feature(3, 0.0)],

@@ -203,11 +203,7 @@ def test_names_that_neuronpedia_refuses(store: Store, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.name not in ("tokens", "ext")] == []
 
 
-def test_another_sae_and_a_folder_of_something_else(store: Store, sae: SAE, tmp_path: Path) -> None:
-    from saewidgets.sae import create_sae
-
-    with pytest.raises(ConfigError, match="extraction is of one with 40"):
-        export_neuronpedia_batches(store, [1], tmp_path / "np", **NAMES, sae=create_sae("topk", d_in=8, d_sae=41, k=4))
+def test_only_a_folder_of_batches_is_replaced(store: Store, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("years of work")
     with pytest.raises(StorageError, match=r"thesis\.tex"):

@@ -17,7 +17,7 @@ from saewidgets.features.logit_effects import stored_effects
 from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import LOGIT_ARRAYS, STORED, write_logits
 from saewidgets.features.store.read import Store
-from tests.features.store.made import D, make_store, packed_text
+from tests.features.store.made import D, make_store
 
 Latents = npt.NDArray[np.float32]
 DAMAGE = ("cut", "missing", "shape", "type", "objects")
@@ -137,27 +137,6 @@ def test_writing_refuses_what_does_not_fit(tmp_path: Path, packed: PackedTokens,
     with pytest.raises(ValueError, match="d"):
         make_store(tmp_path / "bad", packed, tokenizer, latents, d_sae=4)
     assert not (tmp_path / "bad" / "extraction.json").exists()
-
-
-def test_a_full_disk_leaves_no_drafts(
-    tmp_path: Path, packed: PackedTokens, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    latents = np.ones((packed.n_contexts * packed.context_size, 2), dtype=np.float32)
-    with pytest.raises(StorageError, match="No space left"):
-        make_store(tmp_path / "full", packed, tokenizer, latents)
-    assert [file.name for file in (tmp_path / "full").iterdir()] == []
-
-
-def test_hostile_text_stays_text(tmp_path: Path, tokenizer: Any) -> None:
-    text = ["<img src=x onerror=alert(1)> \u202e\x00 " * 30]
-    packed = packed_text(tokenizer, tmp_path / "t", text, context_size=60)
-    make_store(tmp_path / "e", packed, tokenizer, np.ones((packed.n_contexts * 60, 2), dtype=np.float32))
-    store = Store(tmp_path / "e", tmp_path / "t")
-    assert "<img src=x onerror=alert(1)>" in "".join(store.pieces(store.context(0)))
 
 
 WORDS = [b" ship", "é".encode()[:1], b"<b>\x00"]
