@@ -136,15 +136,3 @@ def start(home: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-@pytest.fixture
-def execute(start: Callable[..., subprocess.Popen[str]]) -> Invoke:
-    """Run a command as its own process, to its end."""
-
-    def call(*arguments: str, patience: float = PATIENCE) -> Outcome:
-        process = start(*arguments)
-        out, err = process.communicate(timeout=patience)
-        return Outcome(process.returncode, out, err)
-
-    return call

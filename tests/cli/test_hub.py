@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -171,31 +169,3 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-@pytest.mark.long
-def test_ctrl_c_pauses(
-    start: Callable[..., subprocess.Popen[str]], invoke: Invoke, server: Hub, cache: Path,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    for name, value in {
-        "HF_ENDPOINT": server.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_XET": "1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    server.state.bandwidth = 2e6
-    process = start("hub", "download", LARGE)
-    deadline = time.monotonic() + PATIENCE
-    while not any(seen.sent > 500_000 for seen in server.requests("storage")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, err
-    assert "Paused: " in err
-    assert "Traceback" not in err
-    job = err.split("hub resume ")[1].split()[0]
-    server.state.bandwidth = 0
-    done = invoke("hub", "download", "--resume", job, "--json")
-    assert done.code == 0, done.err
-    assert done.json()["d_sae"] == 16_384

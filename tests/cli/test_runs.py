@@ -132,16 +132,6 @@ def test_ctrl_c_pauses_and_other_processes_steer(start: Start, invoke: Invoke, s
     assert Path(invoke("show", "small", "--json").json()["sae_path"]).is_dir()
 
 
-@pytest.mark.long
-def test_sigterm_pauses_too(start: Start, invoke: Invoke, small: list[str]) -> None:
-    process = start("train", *small, "--tokens", "500000000", "--quiet")
-    record = _wait_for(invoke, _has_begun, process)
-    process.terminate()
-    process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
-    assert invoke("show", record["id"], "--json").json()["status"] == "paused"
-
-
 def test_a_retry_is_a_new_run(invoke: Invoke, small: list[str]) -> None:
     first = invoke("train", *small, "--tokens", "512", "--json", "--quiet").json()
     second = invoke("retry", first["id"], "--json", "--quiet")

@@ -141,15 +141,6 @@ def test_what_a_tracker_prints_is_no_result(
     assert json.loads(invoke("list", "--json").out)  # afterwards standard output is as before
 
 
-def test_a_tracker_that_is_not_installed_is_an_error_before_anything_starts(
-    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    done = invoke("train", "--wandb", "saes")
-    assert done.code != 0
-    assert "saewidgets[wandb]" in done.err
-
-
 def test_what_changes_comes_from_a_file_and_from_flags() -> None:
     data = {"model": "demo", "over": {"sae": {"k": [4, 8]}, "sae.d_sae": [64], "optimizer": {"lr": [1e-3]}}}
     found = taken_over(data, ["sae.k=16,32", "hook_name=blocks.0.hook_resid_post, blocks.1.hook_mlp_out", "name=[1]"])

@@ -168,23 +168,6 @@ def test_a_killed_owner_reads_interrupted_at_once_and_another_resumes(
 
 
 @pytest.mark.long
-def test_a_silent_owner_reads_interrupted_and_pauses_when_it_wakes(
-    folder: Path, start: Callable[..., Worker]
-) -> None:
-    a, b = start(1.0), start(1.0)
-    a.ready()("submit", "job_1", FOREVER)
-    b.ready()
-    wait_until(lambda: a("status", "job_1") == S.RUNNING)
-    _suspend(a, folder)
-    wait_until(lambda: b("status", "job_1") == S.INTERRUPTED)
-    b("submit", "job_2", FOREVER)
-    wait_until(lambda: b("status", "job_2") == S.RUNNING)
-    a.process.send_signal(signal.SIGCONT)
-    wait_until(lambda: b("status", "job_1") == S.PAUSED)  # the lane is another's now
-    assert b("status", "job_2") == S.RUNNING
-
-
-@pytest.mark.long
 def test_an_owner_that_was_replaced_lets_go(folder: Path, start: Callable[..., Worker]) -> None:
     a, b = start(1.0), start(1.0)
     a.ready()("submit", "job_1", FOREVER)

@@ -62,13 +62,6 @@ def test_loading_takes_the_masked_head_where_there_is_one(name: str, tokenizer: 
     assert not load_model(str(tmp_path / "masked"), dtype="bfloat16").is_causal
 
 
-def test_the_width_of_the_heads_is_known_before_the_weights(tiny_tokenizer_folder: Path, tmp_path: Path) -> None:
-    build("gemma2", head_dim=12).save_pretrained(tmp_path)
-    facts = model_facts(str(tmp_path))
-    assert (facts.d_model, facts.d_in("blocks.0.attn.hook_z"), facts.d_in("blocks.0.mlp.hook_in")) == (32, 48, 32)
-    assert not facts.is_encoder
-
-
 @pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert"])
 def test_the_longest_context_is_what_the_model_can_read(name: str) -> None:
     model = build(name)

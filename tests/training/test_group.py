@@ -268,30 +268,6 @@ def test_one_is_ended_alone_while_it_waits_for_an_evaluation(
         assert _measured(emits[other]) == runs_alone[other][1]
 
 
-def test_one_that_diverges_fails_alone(configs, alone, tokens_folder, tmp_path, monkeypatch):
-    flush = Trainer.flush
-
-    def failing(self):
-        flush(self)
-        if self.config == configs[1] and self.step >= 6:
-            raise TrainingError("Loss became NaN at step 6.", where="loss")
-
-    monkeypatch.setattr(Trainer, "flush", failing)
-    told = {}
-    result = run_group(
-        _tasks(configs, tmp_path), tokens_folder=tokens_folder,
-        ended=lambda number, r, error: told.update({number: (r.status, error)}),
-    )
-    assert result.status is JobStatus.COMPLETED
-    assert [r.status.value for r in result.results] == ["completed", "failed", "completed", "completed"]
-    assert isinstance(told[1][1], TrainingError)
-    assert "became NaN" in (tmp_path / "1" / "log.txt").read_text()
-    assert "NaN" not in (tmp_path / "0" / "log.txt").read_text()
-    assert not (tmp_path / "1" / "sae").exists()
-    for number in (0, 2, 3):
-        same(sae_tensors(tmp_path / str(number)), alone[number])
-
-
 def test_where_all_diverge_the_error_is_that_of_the_first(configs, tokens_folder, tmp_path, monkeypatch):
     def failing(self):
         if self.step >= 3:

@@ -243,20 +243,6 @@ def test_the_course_of_a_run(tmp_path, recorder, clock):
     assert [line.split(maxsplit=2)[2] for line in (tmp_path / "log.txt").read_text().splitlines()] == said(recorder)
 
 
-def test_lines_go_to_the_file_and_out_as_events(tmp_path, recorder):
-    log = RunLog(tmp_path, recorder)
-    log.info("one")
-    log.warning("two")
-    log.error("three <b>")
-    lines = (tmp_path / "log.txt").read_text().splitlines()
-    assert [line.split(maxsplit=2)[1:] for line in lines] == [
-        ["INFO", "one"], ["WARNING", "two"], ["ERROR", "three <b>"]
-    ]
-    assert [(e.level, e.message) for e in recorder.of(LogLine)] == [
-        ("info", "one"), ("warning", "two"), ("error", "three <b>")
-    ]
-
-
 def test_the_size_is_bounded(tmp_path, recorder, monkeypatch):
     monkeypatch.setattr(progress, "MAX_BYTES", 1000)
     log = RunLog(tmp_path, recorder)

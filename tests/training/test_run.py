@@ -206,24 +206,6 @@ def test_another_environment_is_said_on_resume(config, tmp_path, tokens_folder, 
     assert note in [line.message for line in recorder.of(LogLine) if line.level == "warning"]
 
 
-def test_a_model_that_the_user_holds_is_used_as_it_is(config, tmp_path, tokens_folder):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(config.model)
-    tokenizer = AutoTokenizer.from_pretrained(config.model)
-    mode, before = model.training, {k: v.clone() for k, v in model.state_dict().items()}
-    config_without = config.replace(model="my model")
-    result = run_training(
-        config_without, tmp_path / "mine", model=model, tokenizer=tokenizer, tokens_folder=tokens_folder
-    )
-    run_training(config, tmp_path / "named", tokens_folder=tokens_folder)
-    assert result.status is JobStatus.COMPLETED
-    same(sae_tensors(tmp_path / "mine"), sae_tensors(tmp_path / "named"))
-    assert model.training == mode
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [

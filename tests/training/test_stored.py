@@ -13,7 +13,7 @@ from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_write import CaptureSettings, capture_store
 from saewidgets.config import ActivationCorpus, TextCorpus, TrainingConfig
-from saewidgets.errors import ConfigError, FormatError, NotFoundError
+from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.evaluation import evaluate
 from saewidgets.evaluation.place import evaluate_rows
 from saewidgets.events import JobStatus, Request
@@ -129,19 +129,3 @@ def test_rows_are_measured_like_text(store: Path, lm: LoadedModel) -> None:
         evaluate_rows(sae, [])
     with pytest.raises(ConfigError, match="maps 32 numbers"):
         evaluate_rows(sae, [(torch.zeros(3, 7),)])
-
-
-def test_a_store_that_is_missing_or_changed_is_named(store: Path, tmp_path: Path) -> None:
-    import shutil
-
-    with pytest.raises(NotFoundError, match="no store"):
-        run_training(_config(ActivationCorpus(str(tmp_path / "none"))), tmp_path / "a")
-    with pytest.raises(NotFoundError, match="no store"):  # beside the tokens, by its id
-        run_training(_config(ActivationCorpus("acts_01J8ZC3V5W6X7Y8Z9A0B1C2D3E")), tmp_path / "b")
-    copy = Path(shutil.copytree(store, tmp_path / "copy"))
-    with (copy / RESID / "00000.bin").open("ab") as file:
-        file.write(b"x")
-    with pytest.raises(FormatError, match=r"00000\.bin"):
-        run_training(_config(ActivationCorpus(str(copy))), tmp_path / "c")
-    with pytest.raises(ConfigError, match="does not hold"):
-        run_training(_config(ActivationCorpus(str(store)), hook_name="blocks.1.hook_attn_out"), tmp_path / "d")

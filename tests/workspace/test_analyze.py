@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from saewidgets import TextCorpus, analyze_sae, load_sae, print_feature_summary
-from saewidgets.activations import open_corpus, pack
+from saewidgets import analyze_sae, print_feature_summary
 from saewidgets.demo import documents, resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.features.labels import read_interpretations
-from saewidgets.lm import LoadedModel, capture, load_model
+from saewidgets.lm import LoadedModel, load_model
 from saewidgets.sae import SAE, create_sae
 from tests.workspace.steering.saes import D_SAE, DEAD, HOOK, demo_sae
 
@@ -50,23 +48,6 @@ def test_the_steps_of_the_script_pipeline(
     said = capsys.readouterr().out
     assert f"Feature {live['feature_id']}" in said
     assert "Common tokens:" in said
-
-
-def test_numbers_are_those_of_a_plain_computation(
-    lm: LoadedModel, path: Path, texts: list[str], tmp_path: Path
-) -> None:
-    sae = load_sae(path)
-    settings = {"tokens": 10**6, "context_size": 32, "max_norm_ratio": None, "exclude_special_tokens": False}
-    found = analyze_sae(sae, lm, texts, config=settings)
-    packed = pack(
-        open_corpus(TextCorpus(strings=tuple(texts))), lm.tokenizer, folder=tmp_path, context_size=32,
-        validation_share=0.0,
-    )  # fmt: skip
-    ids = torch.from_numpy(packed.contexts(range(packed.n_contexts)))
-    latents = sae.encode(capture(lm.model, [HOOK], ids)[HOOK]).detach().reshape(-1, D_SAE)
-    for index in range(0, D_SAE, 16):
-        assert found[index]["num_activations"] == int((latents[:, index] > 0).sum())
-        assert found[index]["top_activation"] == pytest.approx(float(latents[:, index].max()), rel=1e-4)
 
 
 def test_some_latents_and_a_loaded_model(lm: LoadedModel, path: Path, texts: list[str]) -> None:

@@ -70,14 +70,6 @@ def test_resumed_and_retried_elsewhere(ws: Workspace, long: TrainingConfig) -> N
         assert retried.config == long, "it has a copy of its own"
 
 
-def test_there_and_back(long: TrainingConfig, tmp_path: Path) -> None:
-    row = to_row(long, tmp_path)
-    assert from_row(row, tmp_path) == long
-    assert len((tmp_path / FILE).read_bytes().split(b"\n")) == len(TEXT) + 1
-    many = long.replace(corpus=TextCorpus(strings=["x"] * (LARGE // 4)))
-    assert isinstance(to_row(many, tmp_path)["corpus"]["strings"], str)
-
-
 def test_a_group_keeps_it_once(ws: Workspace, long: TrainingConfig) -> None:
     """Deleting a run leaves the others whole; the last one takes the text along."""
     group = ws.trainings.create_many(long, {"sae.k": [2, 4, 8]})

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs import Job, JobSettings
 from saewidgets.workspace import Workspace
-from tests.cli.conftest import child_environment
 from tests.hub.conftest import switch_offline
 from tests.hub.repos import TRACER, Repo, circuit_tracer
 from tests.hub.server import Hub
@@ -330,37 +326,3 @@ def test_one_with_nan_and_one_without_room_are_refused(ws: Workspace, monkeypatc
     assert (job.error.kind, job.error.what.split(":")[0]) == ("disk_full", "Not enough disk space for the library")
     assert not ws.saes.list()
     assert not list((ws.folder / "saes").glob("*"))
-
-
-@pytest.mark.long  # shorter: test_another_process_goes_on_from_the_row_and_asks_for_no_listing
-def test_a_killed_process_leaves_a_download_that_goes_on(
-    ws: Workspace, server: Hub, cache: Path  # noqa: F811
-) -> None:
-    server.state.bandwidth = 2e6
-    code = (
-        "import sys, time\nfrom saewidgets.workspace import Workspace\n"
-        "ws = Workspace(sys.argv[1])\nprint(ws.hub.download(sys.argv[2]).id, flush=True)\ntime.sleep(600)\n"
-    )
-    settings = {
-        "HF_ENDPOINT": server.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_XET": "1",
-    }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(ws.folder), LARGE], stdout=subprocess.PIPE, text=True,
-        env={**child_environment(ws.folder), **settings},
-    )  # fmt: skip
-    assert process.stdout is not None
-    job_id = process.stdout.readline().strip()
-    job = ws.jobs.get(job_id)
-    wait_for(lambda: _done(job) > 1_000_000, PATIENCE)
-    process.kill()
-    process.wait()
-    server.state.bandwidth = 0
-    ws.manager._swept = time.monotonic() + 3600  # as if it had been there when somebody looked just now
-    assert job.status is JobStatus.RUNNING
-    assert not ws.saes.list()
-    assert _blobs(cache, ".incomplete")
-    server.forget()
-    assert ws.hub.download(LARGE).id == job.id
-    assert ws.saes.get(job.result(PATIENCE)).state == "ok"
-    ranges = [seen.headers.get("range", "") for seen in server.requests("storage.*sae_weights")]
-    assert any(text and not text.startswith("bytes=0-") for text in ranges), ranges

@@ -104,14 +104,6 @@ def test_a_rule_about_two_fields_waits_for_the_other_one(ws: Workspace, config: 
     assert set(ws.trainings.validate({"sae": 5, "corpus": 5, "model": ""})["fields"]) == {"sae", "corpus", "model"}
 
 
-def test_an_unknown_model_is_said_at_its_field(ws: Workspace, config: TrainingConfig) -> None:
-    data = config.to_data() | {"model": "no/such-model"}
-    result = settled(ws, data)
-    assert result["fields"]["model"].startswith("no/such-model: ")
-    assert "the model is not on this machine" in result["fields"]["model"]
-    assert "estimate" not in result
-
-
 def test_heads_are_counted_and_a_single_one_is_narrower(ws: Workspace, config: TrainingConfig) -> None:
     data = config.to_data()
     found = CheckResult.model_validate(ws.trainings.validate(data | {"hook_name": "blocks.1.attn.hook_z.1"}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.training.advice import report
 from saewidgets.workspace.training.checkpoints import reconcile
-from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, wait_for_step
 
 TOKENS = 1024
@@ -170,23 +168,6 @@ def test_of_more_layers_only_those_are_captured_and_trained_that_were_not(
     assert len({run.record.job_id for run in runs.values()}) == 2
 
 
-def test_layers_are_of_one_text(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("\n".join(TINY_TEXT))
-    config = config.replace(corpus={"kind": "text", "files": [str(text)]})
-    first = only_store(finished(made(ws, config, layers=[0])))
-    os.utime(text, (1e9, 1e9))  # copied: what it says is what counts
-    wider = made(ws, config, layers=[0, 1])
-    assert (list(wider.stores()), wider.outdated()) == ([0], [])
-    text.write_text("\n".join(reversed(TINY_TEXT)))
-    assert (wider.stores(), wider.runs()) == ({}, {})
-    assert [record.id for record in wider.outdated()] == [first.id]
-    again = wider.extract()
-    assert again.wait(PATIENCE) is JobStatus.COMPLETED
-    assert again.record.hook_names == ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
-    assert only_store(wider).id == again.id
-
-
 def test_what_was_left_goes_on_from_its_checkpoint(ws: Workspace, config: TrainingConfig) -> None:
     pipeline = made(ws, config.replace(tokens=300 * 64, **{"checkpoints.every_steps": 30}), layers=[0, 1])
     assert pipeline.extract().wait(PATIENCE) is JobStatus.COMPLETED
@@ -253,13 +234,6 @@ def test_other_files_stay(ws: Workspace, config: TrainingConfig, tmp_path: Path)
         pipeline.save(out)
     assert (out / "sae_layer_0_final" / "mine.txt").read_text() == "mine"
     assert not (out / "sae_layer_0_history.json").exists()
-    both = finished(made(ws, config, layers=[0, 1]))
-    with pytest.raises(StorageError, match="under the names of layer 0"):
-        both.save(out)
-    assert (out / "sae_layer_1_final").is_dir()  # what can be written is
-    (out / "sae_layer_1_history.json").write_text("mine")
-    with pytest.raises(StorageError, match="The files of layers 0, 1 are not written"):
-        both.save(out)
     other = tmp_path / "other"
     pipeline.save(other)
     pipeline.save(other)  # its own files are replaced

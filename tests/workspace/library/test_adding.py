@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StorageError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
 from saewidgets.workspace import Workspace
 from tests.workspace.library.saes import HOOK, MODEL, contents, gemma_scope, saelens, with_density, zipped
 
@@ -147,21 +147,6 @@ def test_nothing_there(ws: Workspace, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FormatError, match="it holds nothing"):
         ws.saes.add_local(tmp_path / "empty")
-
-
-def test_a_full_disk_leaves_the_library_as_it_was(
-    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = saelens(tmp_path / "sae")
-
-    def full(source: object, target: object) -> None:
-        raise OSError(28, "No space left on device", str(target))
-
-    monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(StorageError, match=r"No space left on device.*Free some space"):
-        ws.saes.add_local(folder)
-    assert _left(ws) == []
-    assert not ws.saes.list()
 
 
 def test_hostile_names_are_text(ws: Workspace, tmp_path: Path) -> None:
