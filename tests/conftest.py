@@ -63,7 +63,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _migrated_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A new catalog is a copy of one that was migrated once; subprocesses and tests/catalog/test_schema.py migrate."""
     from saewidgets.catalog import catalog, schema
-    from saewidgets.catalog.engine import catalog_url, open_engine
+    from saewidgets.catalog.database import catalog_url, open_engine
 
     folder = tmp_path_factory.mktemp("catalog")
     engine = open_engine(catalog_url(folder, None))

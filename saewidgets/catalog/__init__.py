@@ -2,10 +2,9 @@
 
 from saewidgets.catalog.catalog import Catalog, backup_catalog, upgrade_catalog
 from saewidgets.catalog.extraction_queries import new_extraction_id
-from saewidgets.catalog.ids import new_group_id, new_sae_id, new_store_id, new_training_id
 from saewidgets.catalog.metric_queries import MetricTable
 from saewidgets.catalog.origins import Origin, split_feature_id
-from saewidgets.catalog.queue import statuses
+from saewidgets.catalog.rows import new_group_id, new_sae_id, new_store_id, new_training_id, statuses
 
 __all__ = [
     "Catalog", "MetricTable", "Origin", "backup_catalog", "new_extraction_id", "new_group_id", "new_sae_id",

@@ -7,14 +7,22 @@ import socket
 from pathlib import Path
 
 from saewidgets.catalog.checkpoint_queries import CheckpointStore
-from saewidgets.catalog.database import Database, translated
-from saewidgets.catalog.engine import FILE_NAME, catalog_url, leave_wal, open_engine, set_journal, sqlite_path
+from saewidgets.catalog.database import (
+    FILE_NAME,
+    Database,
+    catalog_url,
+    leave_wal,
+    open_engine,
+    set_journal,
+    sqlite_path,
+    translated,
+)
 from saewidgets.catalog.extraction_queries import ExtractionStore
 from saewidgets.catalog.feature_queries import FeatureStore
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.job_queries import JobStore
 from saewidgets.catalog.metric_queries import MetricStore
-from saewidgets.catalog.queue import now
+from saewidgets.catalog.rows import now
 from saewidgets.catalog.sae_queries import SAEStore
 from saewidgets.catalog.schema import back_up, check_remote, current_version, prepare_file, upgrade
 from saewidgets.catalog.store_queries import ActivationStoreStore

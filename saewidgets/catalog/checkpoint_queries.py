@@ -9,8 +9,7 @@ from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.filestate import Files
-from saewidgets.catalog.ids import new_checkpoint_id
-from saewidgets.catalog.rows import checkpoint_record, find
+from saewidgets.catalog.rows import checkpoint_record, find, new_checkpoint_id
 from saewidgets.catalog.tables import CheckpointRow
 from saewidgets.events import CheckpointSaved
 from saewidgets.records import CheckpointRecord, Records

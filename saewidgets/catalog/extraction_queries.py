@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session, aliased
 
 from saewidgets.catalog.filestate import Files, state_of
 from saewidgets.catalog.origins import Origin, find_origin
-from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, statuses
-from saewidgets.catalog.rows import check_page, has_words, shared
+from saewidgets.catalog.rows import NO_JOB, RowsOfJobs, check_page, has_words, shared, statuses
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus

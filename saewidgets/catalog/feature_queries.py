@@ -11,9 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.ids import ulid
 from saewidgets.catalog.origins import TICK, Origin, find_origin, show_best
-from saewidgets.catalog.queue import now
+from saewidgets.catalog.rows import now, ulid
 from saewidgets.catalog.tables import ExtractionRow, FeatureActivationRow, FeatureRow, LabelRow
 from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord, LabelSource
 from saewidgets.records import Records

@@ -1,4 +1,5 @@
-"""Defines `JobStore`, the jobs of all processes, as the job manager asks for it, and `record_events`."""
+"""Defines `JobStore`, the jobs of all processes as the job manager asks for them, with the leases that say who works on
+a lane; and `record_events`."""
 
 from __future__ import annotations
 
@@ -15,18 +16,7 @@ from saewidgets.catalog.checkpoint_queries import save_checkpoint
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.metric_queries import save_metrics
-from saewidgets.catalog.queue import (
-    ACTIVE,
-    free_slot,
-    interrupt_row,
-    jobs_now,
-    leave_lane,
-    next_queue_number,
-    now,
-    queue_positions,
-    take_lease,
-)
-from saewidgets.catalog.rows import find, job_record, plain
+from saewidgets.catalog.rows import find, job_record, jobs_now, next_queue_number, now, plain, queue_positions
 from saewidgets.catalog.tables import JobLogRow, JobRow, LeaseRow, TrainingRow, database_now
 from saewidgets.catalog.training_queries import apply_facts
 from saewidgets.events import CheckpointSaved, Event, Facts, JobStatus, LogLine, Metrics, Progress
@@ -76,6 +66,8 @@ def record_events(session: Session, files: Files, owner: str, batch: Sequence[tu
         save_metrics(session, training_id, events)
 
 
+ACTIVE = tuple(s.value for s in JobStatus if s.is_active)
+EXPIRED = "Its kernel gave no sign of life, and another job took its place."
 _CHANGEABLE = frozenset({"status", "owner", "lane", "command", "error", "note", "result"})
 _OWNED = (JobStatus.QUEUED.value, *ACTIVE)
 
@@ -250,3 +242,63 @@ def _apply(session: Session, row: JobRow, changes: Mapping[str, Any]) -> None:
             setattr(row, name, changes[name])
     if "error" in changes:
         row.error = plain(changes["error"])
+
+
+# ------------------------------------------------------------------------------------------------ leases
+
+
+def interrupt_row(session: Session, row: JobRow, note: str) -> None:
+    """Mark a job whose owner has vanished. The owner stays: it may come back and take the job again."""
+    moment = now(session)
+    _stop_clock(row, moment)
+    row.status = JobStatus.INTERRUPTED.value
+    row.command = None
+    row.note = note
+    row.finished_at = moment
+    row.updated_at = moment
+    free_lease(session, row.id)
+
+
+def free_lease(session: Session, job_id: str) -> None:
+    """Free the slot that the job has, if it has one."""
+    session.execute(delete(LeaseRow).where(LeaseRow.job_id == job_id))
+
+
+def free_slot(session: Session, lane: str, width: int, timeout: float) -> tuple[int | None, int]:
+    """A free slot of the lane, after expired leases are taken away; and how many slots are free."""
+    expired = session.scalars(
+        select(LeaseRow).where(LeaseRow.lane == lane, LeaseRow.heartbeat_at < database_now() - timeout)
+    ).all()
+    for lease in expired:
+        holder = session.get(JobRow, lease.job_id)
+        if holder is not None and holder.status in ACTIVE:
+            interrupt_row(session, holder, EXPIRED)
+        free_lease(session, lease.job_id)
+    taken = set(session.scalars(select(LeaseRow.slot).where(LeaseRow.lane == lane)))
+    free = [slot for slot in range(width) if slot not in taken]
+    return (free[0] if free else None), len(free)
+
+
+def take_lease(session: Session, row: JobRow, owner: str, slot: int) -> None:
+    """Give the job a slot. Raises `IntegrityError` if somebody else was quicker."""
+    moment = now(session)
+    session.add(
+        LeaseRow(lane=row.lane, slot=slot, job_id=row.id, owner=owner, acquired_at=moment, heartbeat_at=moment)
+    )
+    session.flush()  # the primary key decides between two who try at once
+    row.heartbeat_at = row.running_since = row.updated_at = moment
+    if row.started_at is None:
+        row.started_at = moment
+
+
+def leave_lane(session: Session, row: JobRow, moment: float) -> None:
+    """Nobody works on the job any more."""
+    _stop_clock(row, moment)
+    row.command = None
+    free_lease(session, row.id)
+
+
+def _stop_clock(row: JobRow, moment: float) -> None:
+    if row.running_since is not None:
+        row.seconds_running += max(0.0, moment - row.running_since)
+        row.running_since = None

@@ -1,15 +1,24 @@
-"""Rows to the records that the API returns, and parts of records to what rows hold."""
+"""What the queries of several tables share: ids, rows as records, the database's clock, and `RowsOfJobs`, the base of
+the stores of trainings, extractions and activations: what a row *is* comes from the row, how far it is (status,
+progress, error) from its job."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import builtins
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cache
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, Select, Text, func, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
+from saewidgets.catalog.database import Database
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.tables import (
     ActivationStoreRow,
@@ -20,12 +29,58 @@ from saewidgets.catalog.tables import (
     SAERow,
     TemplateRow,
     TrainingRow,
+    database_now,
 )
 from saewidgets.config.arguments import shown
 from saewidgets.config.names import search_words
-from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.records import CheckpointRecord, ErrorInfo, JobRecord
+from saewidgets.records import CheckpointRecord, ErrorInfo, JobRecord, Records
+
+# ------------------------------------------------------------------------------------------------ ids
+# Sortable by creation where lists are in that order, random where they are not.
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_RANDOM_BITS = 80
+
+
+class _Ulids:
+    """Monotonic ULIDs (https://github.com/ulid/spec): two made within one millisecond differ by one, and a clock that
+    steps back is held, so that the order of ids made by one process is the order of creation."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._time = 0
+        self._random = 0
+
+    def __call__(self) -> str:
+        with self._lock:
+            now = time.time_ns() // 1_000_000
+            if now > self._time:
+                # The top bit stays clear: there is always room to count up within the millisecond.
+                self._time, self._random = now, secrets.randbits(_RANDOM_BITS - 1)
+            else:
+                self._random += 1
+            value = (self._time << _RANDOM_BITS) | self._random
+        return "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+ulid = _Ulids()
+
+
+def _new(prefix: str, make: Callable[[], object] = ulid) -> Callable[[], str]:
+    return lambda: f"{prefix}_{make()}"
+
+
+new_training_id = _new("train")
+new_group_id = _new("group")  # of trainings that share a job
+new_checkpoint_id = _new("ckpt")
+new_store_id = _new("acts")  # of a store of activations
+new_sae_id = _new("sae", uuid.uuid4)
+new_template_id = _new("tmpl", uuid.uuid4)
+
+
+# ------------------------------------------------------------------------------------------------ rows
 
 LARGEST = 2**31 - 1  # what every database holds as a number
 _PROGRESS_FIELDS = frozenset(f.name for f in fields(Progress))
@@ -123,3 +178,151 @@ def checkpoint_record(row: CheckpointRow, files: Files) -> CheckpointRecord:
     return CheckpointRecord(**{
         **shared(CheckpointRecord, row), "path": files.absolute(row.path), "kinds": tuple(row.kinds),
     })  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ jobs of rows
+
+
+def statuses(wanted: JobStatus | str | Collection[JobStatus | str]) -> frozenset[JobStatus]:
+    """The statuses that `wanted` names. Raises `ConfigError` where one of them is not a status."""
+    found = set()
+    for each in wanted if isinstance(wanted, Collection) and not isinstance(wanted, str) else [wanted]:
+        try:
+            found.add(JobStatus(each))
+        except (ValueError, RecursionError) as error:
+            known = ", ".join(status.value for status in JobStatus)
+            raise ConfigError(f"{shown(each)} is not a status.", where="status", hint=f"Use {known}.") from error
+    return frozenset(found)
+
+
+def queue_positions(session: Session) -> dict[str, int]:
+    """Of every queued job: 1 = next on its lane."""
+    rows = session.execute(
+        select(JobRow.id, JobRow.lane)
+        .where(JobRow.status == JobStatus.QUEUED.value)
+        .order_by(JobRow.queue_number, JobRow.id)
+    )
+    positions: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    for job_id, lane in rows:
+        positions[job_id] = seen[lane] = seen.get(lane, 0) + 1
+    return positions
+
+
+def next_queue_number(session: Session) -> int:
+    """The end of the queue."""
+    return int(session.scalar(select(func.coalesce(func.max(JobRow.queue_number), 0))) or 0) + 1
+
+
+def now(session: Session) -> float:
+    """The database's clock, Unix seconds."""
+    return float(session.scalar(select(database_now())) or 0.0)
+
+
+NO_JOB = JobRecord(id="", kind="", status=JobStatus.INTERRUPTED, lane="")
+"""Where a row stands that came whole, or whose job is gone, unless the row itself knows better."""
+
+
+# Where a row stands that a job makes (a training, an extraction, a store of activations): status, progress and errors
+# are those of the job, read at one moment of the database's clock.
+def jobs_now(session: Session, jobs: Iterable[JobRow | None]) -> dict[str | None, JobRecord]:
+    """Id → how each of these jobs stands now."""
+    found = [job for job in jobs if job is not None]
+    if not found:
+        return {}
+    positions = queue_positions(session) if any(job.status == JobStatus.QUEUED.value for job in found) else {}
+    moment = now(session)
+    return {job.id: job_record(job, moment, positions.get(job.id)) for job in found}
+
+
+def refuse_while_going(
+    session: Session, row: TrainingRow | ExtractionRow | ActivationStoreRow, called: str, hint: str
+) -> JobRow | None:
+    """The job of a row that is to be deleted. Raises `StateError` while it is queued or running."""
+    job = session.get(JobRow, row.job_id) if row.job_id else None
+    if job is not None and (job.status == JobStatus.QUEUED.value or JobStatus(job.status).is_active):
+        raise StateError(f"{called} is {job.status} and cannot be deleted.", where=row.id, hint=hint)
+    return job
+
+
+def unfinished(wanted: str) -> Select[Any]:
+    """Jobs that have not ended and name this id (or commit) in what they are to do."""
+    named = type_coerce(JobRow.payload, Text).contains(f'"{wanted}"', autoescape=True)
+    return select(JobRow).where(JobRow.status.in_([s.value for s in JobStatus if not s.is_final]), named)
+
+
+def in_use(called: str, row_id: str, job: JobRow, doing: str = "reads it") -> StateError:
+    """The error where a row is to be deleted that a job uses."""
+    return StateError(
+        f"{called} is in use: a job of kind {job.kind} ({job.status}) {doing}, {job.id}.", where=row_id,
+        hint=f"Cancel that first, ws.jobs.get({job.id!r}).cancel(), or wait until it has ended.",
+    )
+
+
+AnyRecord = TypeVar("AnyRecord")
+
+
+class RowsOfJobs(Generic[AnyRecord]):
+    """Rows of one table, each with its job: `query` gives both, and what else `_records` takes; rows without a job are
+    in it. `noun` is what a row is called where it cannot be deleted."""
+
+    table: ClassVar[Any]
+    record: ClassVar[builtins.type[Any]]
+    noun: ClassVar[str]
+    query: ClassVar[Select[Any]]
+
+    def __init__(self, database: Database, files: Files, host: str) -> None:
+        self._database, self._files, self._host = database, files, host
+
+    def create(self, *, folder: str | Path, facts: Mapping[str, Any] | None = None, **columns: Any) -> AnyRecord:
+        def write(session: Session) -> str:
+            row = self.table(
+                facts=dict(facts or {}), host=self._host, folder=self._files.stored(folder), created_at=now(session),
+                **columns,
+            )
+            session.add(row)
+            return str(row.id)
+
+        return self.get(self._database.write(write))
+
+    def get(self, row_id: str) -> AnyRecord:
+        found = self._read(self.table.id == row_id)
+        if not found:
+            raise missing(self.table, row_id)
+        return found[0]
+
+    def by_job(self, job_id: str) -> Records[AnyRecord]:
+        return self._read(self.table.job_id == job_id)
+
+    def update(self, row_id: str, **changes: Any) -> AnyRecord:
+        self._database.write(lambda session: change(find(session, self.table, row_id), changes))
+        return self.get(row_id)
+
+    def delete(self, row_id: str) -> Path:
+        """Delete a row and its job. Returns its folder, for the caller to remove."""
+
+        def write(session: Session) -> Path:
+            row = find(session, self.table, row_id)
+            folder = self._files.owned(row.folder)
+            job = refuse_while_going(session, row, f"The {self.noun}", "Cancel it first.")
+            session.delete(row)
+            session.flush()
+            if job is not None:
+                session.delete(job)
+            return folder
+
+        return self._database.write(write)
+
+    def _read(
+        self, *conditions: ColumnElement[bool], order: Sequence[Any] = (), limit: int | None = None, offset: int = 0
+    ) -> Records[AnyRecord]:
+        query = self.query.where(*conditions).order_by(*order or (self.table.id,))
+        with self._database.read() as session:
+            rows = session.execute(query.limit(limit).offset(offset or None)).all()
+            jobs = jobs_now(session, (row[1] for row in rows))
+            return Records(self._records(session, rows, jobs), self.record)
+
+    def _records(
+        self, session: Session, rows: Sequence[Any], jobs: Mapping[str | None, JobRecord]
+    ) -> builtins.list[AnyRecord]:
+        raise NotImplementedError

@@ -17,9 +17,18 @@ from sqlalchemy.orm import Session
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.extraction_queries import remove_jobs, seen_latents
 from saewidgets.catalog.filestate import Files, recorded, state_of
-from saewidgets.catalog.ids import new_sae_id
-from saewidgets.catalog.queue import in_use, now, unfinished
-from saewidgets.catalog.rows import LARGEST, change, check_page, find, has_words, missing
+from saewidgets.catalog.rows import (
+    LARGEST,
+    change,
+    check_page,
+    find,
+    has_words,
+    in_use,
+    missing,
+    new_sae_id,
+    now,
+    unfinished,
+)
 from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.arguments import shown
 from saewidgets.config.names import names_of, one_name, storable

@@ -17,8 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
-from saewidgets.catalog.database import catalog_error, damaged, translated
-from saewidgets.catalog.lock import file_lock
+from saewidgets.catalog.database import catalog_error, damaged, file_lock, translated
 from saewidgets.catalog.tables import Base
 from saewidgets.errors import CatalogError, StorageError
 

@@ -11,8 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.filestate import state_of
-from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, statuses
-from saewidgets.catalog.rows import shared
+from saewidgets.catalog.rows import NO_JOB, RowsOfJobs, shared, statuses
 from saewidgets.catalog.tables import ActivationStoreRow, JobRow
 from saewidgets.config.names import search_words
 from saewidgets.events import JobStatus

@@ -11,9 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.ids import new_template_id
-from saewidgets.catalog.queue import now
-from saewidgets.catalog.rows import change, find
+from saewidgets.catalog.rows import change, find, new_template_id, now
 from saewidgets.catalog.tables import DatasetRow, ModelRow, TemplateRow, UsedRow
 from saewidgets.config import TextCorpus
 from saewidgets.config.templates import Template
@@ -27,8 +25,8 @@ class UsedStore:
     def __init__(self, database: Database, table: type[UsedRow]) -> None:
         self._database, self._table = database, table
 
-    def upsert(self, name: str, facts: Mapping[str, Any] | None = None) -> None:
-        """Count one use; `facts` (d_model, n_layers, the corpus configuration, …) are merged."""
+    def upsert(self, name: str) -> None:
+        """Count one use."""
 
         def write(session: Session) -> None:
             moment = now(session)
@@ -38,17 +36,6 @@ class UsedStore:
                 session.add(row)
             row.uses += 1
             row.used_at = moment
-            row.facts = {**row.facts, **(facts or {})}
-
-        self._database.write(write)
-
-    def learn(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Merge `facts` into what is known about one that was used; not counted as a use."""
-
-        def write(session: Session) -> None:
-            row = session.get(self._table, name)
-            if row is not None:
-                row.facts = {**row.facts, **facts}
 
         self._database.write(write)
 
@@ -58,11 +45,6 @@ class UsedStore:
         query = query.order_by(self._table.used_at.desc(), self._table.name).limit(limit)
         with self._database.read() as session:
             return list(session.scalars(query))
-
-    def facts(self, name: str) -> dict[str, Any] | None:
-        with self._database.read() as session:
-            row = session.get(self._table, name)
-            return None if row is None else dict(row.facts)
 
     def delete(self, name: str) -> None:
         def write(session: Session) -> None:

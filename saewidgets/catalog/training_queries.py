@@ -13,8 +13,19 @@ from sqlalchemy.orm import Session
 from saewidgets.catalog.extraction_queries import remove_jobs
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.origins import hand_over
-from saewidgets.catalog.queue import NO_JOB, RowsOfJobs, in_use, now, refuse_while_going, statuses, unfinished
-from saewidgets.catalog.rows import change, error_of, find, shared
+from saewidgets.catalog.rows import (
+    NO_JOB,
+    RowsOfJobs,
+    change,
+    error_of,
+    find,
+    in_use,
+    now,
+    refuse_while_going,
+    shared,
+    statuses,
+    unfinished,
+)
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.names import MAX_NAME, names_of, one_line, search_words, storable
 from saewidgets.errors import NotFoundError, StateError

@@ -3,8 +3,8 @@
 from saewidgets.lm.hookpoints import HookError, HookPoint, find_blocks, hook_points, resolve_hook
 from saewidgets.lm.hooks import before_head, capture, evaluating, forward, hooked, input_device, spliced
 from saewidgets.lm.loading import LoadedModel, load_model, load_tokenizer, wrap_model
-from saewidgets.lm.model_config import check_context
-from saewidgets.lm.model_info import ModelFacts, model_facts, stated_sizes
+from saewidgets.lm.model_config import check_context, stated_sizes
+from saewidgets.lm.model_info import ModelFacts, model_facts
 from saewidgets.lm.partial_forward import Reached, note_points, resumable, resumed
 from saewidgets.lm.remote_code import allow_remote_code
 from saewidgets.lm.tokens import SpecialTokens, TokenText, separator_id, special_tokens

@@ -8,7 +8,6 @@ first; a hub that does not answer it is not asked again.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import threading
 import time
@@ -20,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import torch
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants
 from huggingface_hub import errors as hub
 from huggingface_hub.utils import get_session, validate_repo_id  # type: ignore[attr-defined] # public, not declared
 from safetensors import SafetensorError
@@ -31,10 +30,13 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.lm.hookpoints import find_blocks
 from saewidgets.lm.hooks import input_device
 from saewidgets.lm.model_config import (
+    CONFIG_FILE,
+    cached_config,
     context_of,
     encodes,
     heads_of,
     is_encoder,
+    local_folder,
     predicts_next,
     text_config,
     transformers,
@@ -233,19 +235,6 @@ def _public_name(name: str) -> str:
     return Path(name).expanduser().absolute().name if is_local(name) else name
 
 
-def local_folder(name: str) -> Path:
-    """The folder `name`. Raises `NotFoundError` where it does not exist or holds no model."""
-    folder = Path(name).expanduser().absolute()
-    if not os.path.isdir(folder):  # False where no folder can have such a name
-        raise NotFoundError("There is no such folder.", where=name, hint="Check the path of the model.")
-    if not (folder / "config.json").is_file():
-        raise NotFoundError(
-            "This folder holds no config.json, so it is not a saved model.", where=name,
-            hint="Choose the folder that model.save_pretrained wrote.",
-        )
-    return folder
-
-
 # What the hub's library raises → what we raise instead.
 _OF_THE_HUB: tuple[tuple[Any, str, str], ...] = (
     (
@@ -322,7 +311,6 @@ TRIES = 3
 TRY_SECONDS = 4.0
 SECONDS = 6.0  # for all tries together: with imports, an answer within ten
 _WAIT = 0.5  # before the second try; twice as long before the third
-_FILE = "config.json"  # every model of transformers has it
 _PATIENT = 10.0  # huggingface_hub's own HF_HUB_ETAG_TIMEOUT: who raises it has a slow network
 
 _WAYS_OUT = (
@@ -339,7 +327,7 @@ def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = Non
         validate_repo_id(name)
     except hub.HFValidationError:
         return True  # the loading says what is wrong with the name
-    url = f"{constants.ENDPOINT.rstrip('/')}/{name}/resolve/{quote(revision or 'main', safe='')}/{_FILE}"
+    url = f"{constants.ENDPOINT.rstrip('/')}/{name}/resolve/{quote(revision or 'main', safe='')}/{CONFIG_FILE}"
     here = cached_config(name, revision) is not None
     if constants.HF_HUB_OFFLINE:
         problem: str | None = "HF_HUB_OFFLINE is set"
@@ -353,15 +341,6 @@ def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = Non
         f"Hugging Face cannot be reached ({problem}), and the model is not on this machine.", where=name,
         hint=f"{'Unset it' if constants.HF_HUB_OFFLINE else 'Check the network'}. {_WAYS_OUT}",
     )
-
-
-def cached_config(name: str, revision: str | None = None) -> Path | None:
-    """The configuration of the model in the cache of this machine; None if it is not there."""
-    try:
-        found = try_to_load_from_cache(name, _FILE, revision=revision)
-    except (hub.HFValidationError, ValueError):
-        return None
-    return Path(found) if isinstance(found, str) else None
 
 
 def _problem(url: str, tries: int, tell: Tell | None) -> str | None:

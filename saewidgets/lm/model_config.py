@@ -1,14 +1,24 @@
-"""The transformers library, imported by one thread at a time, and what its configurations state.
+"""What configurations of transformers state, and the library itself, imported by one thread at a time; `stated_sizes`
+reads a ``config.json`` on this machine in a millisecond.
 
 Transformers loads its modules lazily; two threads that ask for their first names at once get "cannot import name …".
 """
 
 from __future__ import annotations
 
+import json
+import os
 import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from saewidgets.errors import ConfigError
+from huggingface_hub import errors as hub
+from huggingface_hub import try_to_load_from_cache
+
+from saewidgets.config.names import is_local
+from saewidgets.errors import ConfigError, NotFoundError
 
 _NAMES = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoTokenizer")
 _lock = threading.Lock()
@@ -101,3 +111,70 @@ def check_context(name: str, reads: int | None, context_size: int, where: str = 
             f"{name} reads at most {reads:,} tokens at once, not {context_size:,}.", where=where,
             hint=f"Enter {reads:,} or less.",
         )
+
+
+CONFIG_FILE = "config.json"  # every model of transformers has it
+_MAX_BYTES = 16 * 1024**2  # of a config.json: the largest have some hundred kB
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_WIDTHS = ("hidden_size", "n_embd", "d_model")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+
+
+@dataclass(frozen=True, slots=True)
+class StatedSizes:
+    """Sizes of a language model (see `ModelFacts`) as far as its ``config.json`` states them."""
+
+    n_layers: int | None = None
+    context: int | None = None
+    n_heads: int | None = None
+    d_model: int | None = None
+
+
+def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
+    """The sizes of a model whose configuration is on this machine; the network is never touched. Raises `NotFoundError`
+    where a folder holds no model."""
+    file = local_folder(name) / CONFIG_FILE if is_local(name) else cached_config(name, revision)
+    found = _read(file) if file is not None else {}
+    text = found.get("text_config")
+    found = text if isinstance(text, dict) else found
+    layers, heads, width = (_one(found, keys) for keys in (_LAYERS, _HEADS, _WIDTHS))
+    return StatedSizes(layers, context_of(SimpleNamespace(**found)), heads, width)
+
+
+def _one(found: dict[str, Any], keys: tuple[str, ...]) -> int | None:
+    """The number that stands under these names; None where there is none, or several."""
+    numbers = {found[key] for key in keys if type(found.get(key)) is int}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Its content; nothing where it cannot be read: loading the model says what is wrong with it."""
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            return {}
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def local_folder(name: str) -> Path:
+    """The folder `name`. Raises `NotFoundError` where it does not exist or holds no model."""
+    folder = Path(name).expanduser().absolute()
+    if not os.path.isdir(folder):  # False where no folder can have such a name
+        raise NotFoundError("There is no such folder.", where=name, hint="Check the path of the model.")
+    if not (folder / CONFIG_FILE).is_file():
+        raise NotFoundError(
+            "This folder holds no config.json, so it is not a saved model.", where=name,
+            hint="Choose the folder that model.save_pretrained wrote.",
+        )
+    return folder
+
+
+def cached_config(name: str, revision: str | None = None) -> Path | None:
+    """The configuration of the model in the cache of this machine; None if it is not there."""
+    try:
+        found = try_to_load_from_cache(name, CONFIG_FILE, revision=revision)
+    except (hub.HFValidationError, ValueError):
+        return None
+    return Path(found) if isinstance(found, str) else None

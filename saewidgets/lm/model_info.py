@@ -1,16 +1,10 @@
-"""Defines `model_facts` and `stated_sizes`: the sizes of a language model, read before its weights.
-
-`model_facts` asks transformers, and the hub for a name of the hub; `stated_sizes` reads the ``config.json`` on this
-machine in a millisecond.
-"""
+"""Defines `model_facts`: the sizes of a language model from its configuration alone, fetched where it is not here."""
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.config.names import is_local
 from saewidgets.errors import FormatError
-from saewidgets.lm.loading import BUILDING, auto_class, cached_config, can_fetch, explained, local_folder
-from saewidgets.lm.model_config import context_of, heads_of, heads_width, is_encoder, transformers
+from saewidgets.lm.loading import BUILDING, auto_class, can_fetch, explained
+from saewidgets.lm.model_config import context_of, heads_of, heads_width, is_encoder, local_folder, transformers
 from saewidgets.lm.remote_code import may_run_code
 
 
@@ -99,47 +93,3 @@ def _counted(folder: Path) -> tuple[int | None, int | None]:
                 f"This is not a safetensors file ({error}).", where=str(file), hint="Download the model again."
             ) from error
     return (parameters, size) if files else (None, None)
-
-
-_MAX_BYTES = 16 * 1024**2  # of a config.json: the largest have some hundred kB
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_WIDTHS = ("hidden_size", "n_embd", "d_model")
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-
-
-@dataclass(frozen=True, slots=True)
-class StatedSizes:
-    """Sizes of a language model (see `ModelFacts`) as far as its ``config.json`` states them."""
-
-    n_layers: int | None = None
-    context: int | None = None
-    n_heads: int | None = None
-    d_model: int | None = None
-
-
-def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
-    """The sizes of a model whose configuration is on this machine; the network is never touched. Raises `NotFoundError`
-    where a folder holds no model."""
-    file = local_folder(name) / "config.json" if is_local(name) else cached_config(name, revision)
-    found = _read(file) if file is not None else {}
-    text = found.get("text_config")
-    found = text if isinstance(text, dict) else found
-    layers, heads, width = (_one(found, keys) for keys in (_LAYERS, _HEADS, _WIDTHS))
-    return StatedSizes(layers, context_of(SimpleNamespace(**found)), heads, width)
-
-
-def _one(found: dict[str, Any], keys: tuple[str, ...]) -> int | None:
-    """The number that stands under these names; None where there is none, or several."""
-    numbers = {found[key] for key in keys if type(found.get(key)) is int}
-    return numbers.pop() if len(numbers) == 1 else None
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Its content; nothing where it cannot be read: loading the model says what is wrong with it."""
-    try:
-        if file.stat().st_size > _MAX_BYTES:
-            return {}
-        found = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -54,7 +54,7 @@ def needed(workspace: Workspace, config: CaptureConfig, held: UserModel | None, 
     # Torch: seconds to import.
     from saewidgets.activations.store_write import bytes_per_token
     from saewidgets.lm import check_context, model_facts, resolve_hook, wrap_model
-    from saewidgets.lm.loading import cached_config
+    from saewidgets.lm.model_config import cached_config
 
     own = config.model_dtype
     if held is not None:

@@ -77,7 +77,6 @@ def exact_configs(catalog: Catalog, records: Sequence[TrainingRecord]) -> list[T
     for at, (record, config) in enumerate(zip(records, configs, strict=True)):
         if (corpus := exact_corpus(catalog.trainings, record, config.corpus)) is not config.corpus:
             configs[at] = config.model_copy(update={"corpus": corpus})
-            catalog.datasets.learn(dataset_name(config.corpus), dataset_facts(corpus))
     return configs
 
 
@@ -123,12 +122,6 @@ def _absolute(name: str) -> str:
 def dataset_name(corpus: Any) -> str:
     """What the list of used datasets calls a corpus: where it can be, as a person would type it."""
     return typed(corpus.to_data()) or str(corpus.label)
-
-
-def dataset_facts(corpus: Any) -> dict[str, Any]:
-    """What that list knows of it: where it is and which part of it, of others than datasets their kind."""
-    data = corpus.to_data()
-    return {key: data[key] for key in ("kind", "path", "source", "name", "split", "revision") if data.get(key)}
 
 
 def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:

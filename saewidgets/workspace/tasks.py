@@ -16,7 +16,7 @@ from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import Event, JobStatus
 from saewidgets.jobs import Job, JobContext, Update
 from saewidgets.records import JobRecord
-from saewidgets.workspace.corpora import dataset_facts, dataset_name
+from saewidgets.workspace.corpora import dataset_name
 from saewidgets.workspace.folders import new_folder, remove_tree
 from saewidgets.workspace.user_models import UserModel, UserModels, missing
 
@@ -80,7 +80,7 @@ class Tasks:
             if model is not None:
                 workspace.catalog.models.upsert(model)
             if corpus is not None:
-                workspace.catalog.datasets.upsert(dataset_name(corpus), dataset_facts(corpus))
+                workspace.catalog.datasets.upsert(dataset_name(corpus))
             ids = list(made)
             named: dict[str, Any] = {f"{self._key}": ids[0]} if count is None else {f"{self._key}s": ids}
             whole = {"model_given": held is not None, **(payload or {}), **named}

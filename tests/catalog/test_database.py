@@ -16,10 +16,9 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from saewidgets.catalog import Catalog, engine
-from saewidgets.catalog.database import catalog_error
-from saewidgets.catalog.engine import filesystem_type, is_remote
-from saewidgets.catalog.ids import ulid
+from saewidgets.catalog import Catalog, database
+from saewidgets.catalog.database import catalog_error, filesystem_type, is_remote
+from saewidgets.catalog.rows import ulid
 from saewidgets.catalog.tables import AnyFloat, ModelRow, database_now
 from saewidgets.errors import CatalogError
 from tests.catalog.conftest import Make
@@ -53,7 +52,7 @@ def test_without_shared_memory_it_falls_back_and_says_so(folder: Path) -> None:
 def test_a_catalog_moved_to_a_network_drive_leaves_wal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Catalog(folder) as catalog:
         catalog.models.upsert("gpt2")
-    monkeypatch.setattr(engine, "is_remote", lambda path: True)
+    monkeypatch.setattr(database, "is_remote", lambda path: True)
     with Catalog(folder) as catalog:
         assert _pragma(catalog, "journal_mode") == "delete"
         assert str(folder) in (catalog.notice or "")
@@ -77,7 +76,7 @@ def test_which_are_remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         (True, ("nfs4", "cifs", "fuse.sshfs", "fuse")), (False, ("fuseblk", "ext4", None)),
     ):  # fmt: skip
         for kind in kinds:
-            monkeypatch.setattr(engine, "filesystem_type", lambda folder, kind=kind: kind)
+            monkeypatch.setattr(database, "filesystem_type", lambda folder, kind=kind: kind)
             assert is_remote(tmp_path) is remote, kind
 
 
@@ -87,7 +86,7 @@ def test_on_a_full_disk_it_opens_and_rows_can_be_deleted(
     run = make_training()
     catalog.close()
     (folder / "catalog.sqlite-shm").mkdir()  # as on a full disk, WAL does not get its shared memory
-    monkeypatch.setattr(engine.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    monkeypatch.setattr(database.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     with Catalog(folder) as opened:
         assert "The disk with the workspace is full" in (opened.notice or "")
         assert _pragma(opened, "journal_mode") == "memory"  # a deletion writes nothing beside the file
@@ -98,13 +97,13 @@ def test_on_a_full_disk_it_opens_and_rows_can_be_deleted(
 def test_an_error_of_a_full_disk_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     error = OperationalError("", {}, sqlite3.OperationalError("disk I/O error"))
     assert "full" not in catalog_error(error, str(tmp_path / "catalog.sqlite")).what
-    monkeypatch.setattr(engine.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    monkeypatch.setattr(database.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     assert catalog_error(error, str(tmp_path / "catalog.sqlite")).what == "The disk with the catalog is full."
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Catalog]:
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     with Catalog(folder) as catalog:
         yield catalog
 
@@ -230,13 +229,13 @@ def test_what_is_said_about_errors(message: str, says: str) -> None:
 
 @pytest.mark.parametrize("value", [b"{", b"\xff"])
 def test_a_value_that_was_altered_is_damage(catalog: Catalog, value: bytes) -> None:
-    catalog.models.upsert("gpt2", {"a": 1})
+    catalog.jobs.add("job_1", kind="training", lane="here:cpu", payload={"a": 1}, owner="me")
     connection = sqlite3.connect(str(catalog.path))
     with connection:
-        connection.execute("UPDATE models SET facts = CAST(? AS TEXT)", (value,))
+        connection.execute("UPDATE jobs SET payload = CAST(? AS TEXT)", (value,))
     connection.close()
     with pytest.raises(CatalogError, match="The catalog is damaged"):
-        catalog.models.facts("gpt2")
+        catalog.jobs.get("job_1")
 
 
 def test_a_schema_that_is_no_text_is_damage(catalog: Catalog) -> None:

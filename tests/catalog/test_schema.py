@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -20,8 +21,7 @@ from sqlalchemy import create_engine, inspect, select
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from saewidgets.catalog import Catalog, schema
-from saewidgets.catalog.engine import open_engine
-from saewidgets.catalog.lock import file_lock
+from saewidgets.catalog.database import file_lock, open_engine
 from saewidgets.catalog.tables import Base
 from saewidgets.errors import CatalogError
 
@@ -241,10 +241,15 @@ def test_two_who_open_a_blank_catalog_at_once(folder: Path) -> None:
 
 def test_the_lock_says_who_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
-    with file_lock(path, 1.0), pytest.raises(CatalogError, match="Another process"), file_lock(path, 0.1):
-        pass
-    with file_lock(path, 1.0):
-        pass
+
+    def wait(seconds: float) -> None:
+        with file_lock(path, seconds):
+            pass
+
+    with ThreadPoolExecutor(1) as other:
+        with file_lock(path, 1.0), pytest.raises(CatalogError, match="Another process"):
+            other.submit(wait, 0.1).result()
+        other.submit(wait, 1.0).result()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "nodialect://x", "sqlite://", "://"])

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from saewidgets.errors import NotFoundError
-from saewidgets.lm import load_model, load_tokenizer, loading, model_facts
+from saewidgets.lm import load_model, load_tokenizer, loading, model_config, model_facts
 
 NAME = "someone/some-model"
 LONGEST = 60.0  # seconds; the hub client's own repetitions take most of a minute per file, of which there are several
@@ -84,8 +84,8 @@ def cached(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     (at / "refs" / "main").write_text("a" * 40)
     (at / "snapshots" / ("a" * 40)).mkdir(parents=True)
     (at / "snapshots" / ("a" * 40) / "config.json").write_text("{}")
-    real = loading.try_to_load_from_cache
-    monkeypatch.setattr(loading, "try_to_load_from_cache", lambda *a, **k: real(*a, cache_dir=folder, **k))
+    real = model_config.try_to_load_from_cache
+    monkeypatch.setattr(model_config, "try_to_load_from_cache", lambda *a, **k: real(*a, cache_dir=folder, **k))
 
 
 @pytest.mark.parametrize("load", [load_model, load_tokenizer, model_facts])

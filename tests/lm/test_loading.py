@@ -24,7 +24,7 @@ from saewidgets.lm import (
     model_info,
     wrap_model,
 )
-from saewidgets.lm.model_info import StatedSizes, stated_sizes
+from saewidgets.lm.model_config import StatedSizes, stated_sizes
 from tests.lm.models import CONFIGS, FAMILIES, LAYERS, build, family, token_ids
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from saewidgets.catalog.queue import next_queue_number, now
+from saewidgets.catalog.rows import next_queue_number, now
 from saewidgets.catalog.tables import CheckpointRow, JobRow, TrainingRow
 from saewidgets.config import BatchTopKConfig, JumpReLUConfig, TopKConfig, TrainingConfig
 from saewidgets.events import JobStatus, Metrics, Progress

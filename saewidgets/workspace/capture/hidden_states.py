@@ -19,7 +19,7 @@ from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.formats.archives import read_pickled
 from saewidgets.formats.tensors import FLOATS, read_header
-from saewidgets.lm.model_info import stated_sizes
+from saewidgets.lm.model_config import stated_sizes
 
 _KEY = "hidden_states"
 _OF_THE_STREAM = ("hook_resid_pre", "hook_resid_post", "hook_mlp_out", "hook_attn_out")  # as wide as it

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.catalog.lock import file_lock
+from saewidgets.catalog.database import file_lock
 from saewidgets.config.names import free_name
 from saewidgets.demo.sae import AboutSAE, Part, about_sae, sae_labels, unpack_sae
 from saewidgets.errors import NotFoundError, StorageError

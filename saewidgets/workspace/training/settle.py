@@ -194,7 +194,7 @@ def sizes_of(model: str, revision: str | None, held: UserModel | None) -> tuple[
     """Layers of a model, the context it reads and heads in a layer, as far as that is known before it is loaded."""
     # Torch: seconds to import.
     from saewidgets.lm import wrap_model
-    from saewidgets.lm.model_info import stated_sizes
+    from saewidgets.lm.model_config import stated_sizes
 
     if held is not None:
         lm = wrap_model(held.model, held.tokenizer)
