@@ -161,5 +161,33 @@ Event = Progress | Metrics | CheckpointSaved | LogLine | Facts
 Emit = Callable[[Event], None]
 
 
+class Meter:
+    """Emits `Progress`, at most ten times a second, with the rate since the first position and the time left."""
+
+    def __init__(self, emit: Emit, total: int, unit: str = "tokens") -> None:
+        self.total = total
+        self._emit, self._unit = emit, unit
+        self._phase, self._done, self._told = "", 0, 0.0
+        self._began: tuple[float, int] | None = None  # what was there before it was resumed has taken no time now
+
+    def enter(self, phase: str) -> None:
+        """Go on to a phase in which the position stays as it is."""
+        self._tell(time.monotonic(), phase)
+
+    def at(self, done: int, phase: str) -> None:
+        """So much is done. A change of phase, and the end, are told at once."""
+        now = time.monotonic()
+        self._done, self._began = done, self._began or (now, done)
+        if phase != self._phase or done >= self.total or now - self._told >= 0.1:
+            self._tell(now, phase)
+
+    def _tell(self, now: float, phase: str) -> None:
+        since, first = self._began or (now, self._done)
+        rate = (self._done - first) / (now - since) if now > since and self._done > first else None
+        left = (self.total - self._done) / rate if rate else None
+        self._phase, self._told = phase, now
+        self._emit(Progress(self._done, self.total, self._unit, rate=rate, eta_seconds=left, phase=phase))
+
+
 def ignore(event: Event) -> None:
     """An `Emit` that drops everything."""

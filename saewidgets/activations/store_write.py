@@ -87,7 +87,7 @@ def capture_store(
     folder: Path | str,
     *,
     control: Control | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
     on_restart: Callable[[], None] | None = None,
     resume: bool = False,
 ) -> StoreFacts:
@@ -202,7 +202,7 @@ def import_states(
     model: str | None = None,
     corpus: str = "imported states",
     control: Control | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
     resume: bool = False,
 ) -> StoreFacts:
     """Copy hidden states into a store in `folder`; row r of all `files` (by hook name) belongs to the same token.
@@ -387,7 +387,7 @@ class Piece:
 
 def write_store(
     folder: Path, plan: StorePlan, pieces: Callable[[int, Control], Iterable[Piece]], control: Control, *, hint: str,
-    on_progress: Callable[[int, int], None] | None, on_restart: Callable[[], None] | None = None, resume: bool,
+    on_progress: Callable[[int], None] | None, on_restart: Callable[[], None] | None = None, resume: bool,
 ) -> StoreFacts:
     """Write the `pieces` behind so many rows that are there already. The `hint` is for a disk without enough space."""
     if resume and (whole := facts_if_whole(folder)) is not None:
@@ -436,7 +436,7 @@ class StoreWriter:
         self._pending: list[Future[None]] = []
 
     def fill(
-        self, pieces: Iterable[Piece], total: int, *, control: Control, on_progress: Callable[[int, int], None] | None
+        self, pieces: Iterable[Piece], total: int, *, control: Control, on_progress: Callable[[int], None] | None
     ) -> StoreFacts:
         """Write what `pieces` yields, with a checkpoint now and then, and end the store. Pause makes a checkpoint, too;
         Stop ends the store with what there is."""
@@ -445,7 +445,7 @@ class StoreWriter:
             for piece in pieces:
                 self.append(piece)
                 if on_progress is not None:
-                    on_progress(self.rows, total)
+                    on_progress(self.rows)
                 if control.take_checkpoint_request() or time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self.checkpoint()
                     saved = time.monotonic()

@@ -1,4 +1,5 @@
-"""Defines `compile_blocks`: torch.compile for the blocks of a model, beside hooks, early ends and splices.
+"""Defines `compile_blocks`, torch.compile for the blocks of a model, beside hooks, early ends and splices, and
+`compiled_until`, the same as a job does it.
 
 A hook that is set after a module was compiled is not noticed inside of it. So only what holds no hook point of the run
 is compiled (`regions`): whole blocks where the run reads between blocks; where it reads inside a block, the attention
@@ -14,8 +15,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any
 
@@ -23,8 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from saewidgets.config.base import CompileMode
+from saewidgets.events import LogLine
 from saewidgets.lm.hookpoints import find_blocks, resolve_hook
 from saewidgets.lm.hooks import OtherForward, capture, input_device
+from saewidgets.lm.loading import LoadedModel
 from saewidgets.lm.model_config import text_config
 
 log = logging.getLogger(__name__)
@@ -107,6 +111,25 @@ def compile_blocks(
         found.undo()
         raise
     return found
+
+
+def compiled_until(
+    until: ExitStack, lm: LoadedModel, hook_names: Sequence[str], mode: CompileMode, shape: tuple[int, int],
+    emit: Callable[[LogLine], object],
+) -> CompileMode | None:
+    """Compile the blocks of `lm` until `until` is closed. Returns the mode; None where the model runs as it is, and
+    `emit` is told why."""
+    def warn(message: str) -> None:
+        emit(LogLine(message, "warning"))
+
+    begin = time.perf_counter()
+    found = compile_blocks(lm.model, hook_names, mode, shape, tell=warn)
+    until.callback(found.undo)
+    if found.problem is not None:
+        warn(f"{lm.name} is not compiled: {found.problem}. The run goes on with the model as it is.")
+        return None
+    emit(LogLine(f"{lm.name}: {found.regions} modules compiled in {time.perf_counter() - begin:.0f} s."))
+    return mode
 
 
 def regions(model: nn.Module, hook_names: Sequence[str]) -> list[nn.Module]:

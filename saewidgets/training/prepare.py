@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from saewidgets.config.training import TrainingConfig
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, check_context, load_model, resolve_hook, wrap_model
-from saewidgets.lm.compiling import compile_blocks
+from saewidgets.lm.compiling import compiled_until
 from saewidgets.sae.scaler import RAW, Scaler, Whitening
 from saewidgets.settings import resolve_device
 from saewidgets.training.progress import Log, ProgressMeter
@@ -129,7 +128,13 @@ def prepare(
         listed = ", ".join(f"{i}" for i in unknown[:5]) + (", …" if len(unknown) > 5 else "")
         log.warning(f"exclude_token_ids: {lm.name} has no token {listed}; its ids end at {known_ids - 1}.")
     check()
-    compiled = None if until is None else _compile(lm, configs, meter, log, until)
+    names = [name for each in configs for name in each.hook_names]
+    compiled = None
+    if until is not None and config.model_compile is not None:
+        meter.enter("compiling model")
+        check_context(lm.name, lm.context, config.context_size)
+        shape = (config.activations.model_batch_size, config.context_size)
+        compiled = compiled_until(until, lm, names, config.model_compile, shape, log.write)
     meter.enter("packing text")
     corpus, wanted, told = open_corpus(config.corpus), positions_needed(config), meter.share_of("packing text")
     packed = pack(
@@ -138,7 +143,6 @@ def prepare(
         wanted=wanted, rule=counted_positions(config), check=check,
         on_progress=lambda done: told(done, wanted if corpus.is_long else None),
     )
-    names = [name for each in configs for name in each.hook_names]
     windows = Windows(
         lm, packed, config, names, device=device, kept=kept, on_measured=meter.share_of("measuring scale")
     )
@@ -263,24 +267,3 @@ def model_device(config: TrainingConfig) -> str:
     if config.model_device is None:
         return resolve_device(config.device)
     return resolve_device(config.model_device, "model_device")
-
-
-def _compile(
-    lm: LoadedModel, configs: Sequence[TrainingConfig], meter: ProgressMeter, log: Log, until: ExitStack
-) -> str | None:
-    """As `model_compile` says; returns the mode. Where that does not work the run goes on without."""
-    config = configs[0]
-    if config.model_compile is None:
-        return None
-    meter.enter("compiling model")
-    names = [name for each in configs for name in each.hook_names]
-    shape = (config.activations.model_batch_size, config.context_size)
-    check_context(lm.name, lm.context, config.context_size)
-    begin = time.perf_counter()
-    found = compile_blocks(lm.model, names, config.model_compile, shape, tell=log.warning)
-    until.callback(found.undo)
-    if found.problem is not None:
-        log.warning(f"{lm.name} is not compiled: {found.problem}. The run goes on with the model as it is.")
-        return None
-    log.info(f"{lm.name}: {found.regions} modules compiled in {time.perf_counter() - begin:.0f} s.")
-    return config.model_compile

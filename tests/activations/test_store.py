@@ -442,7 +442,7 @@ def test_paused_and_resumed_it_is_the_same(file: Path, tmp_path: Path, monkeypat
     with pytest.raises(Interruption):
         import_states(files, tmp_path / "a", control=Asking(Request.PAUSE, 2))
     seen: list[int] = []
-    import_states(files, tmp_path / "a", on_progress=lambda done, total: seen.append(done), resume=True)
+    import_states(files, tmp_path / "a", on_progress=seen.append, resume=True)
     assert min(seen) > 2 * BLOCK  # it did not begin again
     import_states(files, tmp_path / "b")
     assert _files(tmp_path / "a") == _files(tmp_path / "b")

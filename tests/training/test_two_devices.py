@@ -42,7 +42,7 @@ def without_compiler(monkeypatch):
     """torch.compile as far as it goes without one."""
 
     def chosen(backend):
-        monkeypatch.setattr("saewidgets.training.prepare.compile_blocks", partial(compile_blocks, backend=backend))
+        monkeypatch.setattr("saewidgets.lm.compiling.compile_blocks", partial(compile_blocks, backend=backend))
 
     return chosen
 

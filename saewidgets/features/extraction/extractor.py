@@ -27,9 +27,9 @@ from saewidgets.events import (
     Emit,
     Interruption,
     LogLine,
+    Meter,
     Metrics,
     NullControl,
-    Progress,
     Request,
     ignore,
 )
@@ -48,8 +48,6 @@ from saewidgets.features.store.read import read_manifest
 from saewidgets.lm import LoadedModel, TokenText, capture, evaluating
 from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE
-
-_INTERVAL = 0.1  # seconds between two events of reading
 
 
 # A separator begins a document. A context that does not follow the one read before it in the packed tokens begins one
@@ -166,9 +164,7 @@ class _Extraction:
         self.encoder = Encoder(self.sae, packed.context_size)
         self.accumulator = Accumulator(self.sae.d_sae, self.config, self.device, self.hook_name)
         self.documents = Documents(packed.facts.separator, packed.facts.prepend_bos, packed.facts.joined)
-        self.total = len(self.contexts) * packed.context_size  # tokens
-        self.told, self.told_at = 0, float("-inf")  # tokens, and when
-        self.begun: tuple[int, float] | None = None  # the same of the beginning of reading: the rate is that since then
+        self.meter = Meter(self.emit, len(self.contexts) * packed.context_size)
         self.done = 0  # contexts that are accumulated
         self.saved = 0  # of them in the checkpoint
         self.measured: dict[int, tuple[Tensor, Tensor]] = {}  # batches that were only measured so far, by first context
@@ -273,7 +269,7 @@ class _Extraction:
                     self.control.check()
                     batches.append(self._forward(chunk + read))
                     read += len(batches[-1][0])
-                    self._tell((chunk + read) * length)
+                    self.meter.at((chunk + read) * length, "reading")
             except Interruption as interruption:
                 if interruption.request is Request.STOP and batches:
                     self._accumulate(batches, wanted[:read])
@@ -318,7 +314,7 @@ class _Extraction:
         """The norm above which a position does not count, from the first contexts."""
         if self.config.max_norm_ratio is None:
             return
-        self._tell(0, "measuring")
+        self.meter.enter("measuring")
         wanted = min(len(self.contexts), -(-NORM_TOKENS // self.packed.context_size))
         found, start = [], 0
         while start < wanted:
@@ -354,24 +350,11 @@ class _Extraction:
 
     # --- checkpoints and the end ----------------------------------------------------------------------
 
-    def _tell(self, done: int, phase: str = "reading") -> None:
-        """`done` tokens were read; a change of phase is told at once."""
-        now, self.told = time.monotonic(), done
-        if phase == "reading":
-            self.begun = self.begun or (done, now)
-            if done < self.total and now - self.told_at < _INTERVAL:
-                return
-        self.told_at = now
-        first, since = self.begun or (done, now)
-        rate = (done - first) / (now - since) if now > since and done > first else None
-        eta = (self.total - done) / rate if rate else None
-        self.emit(Progress(done=done, total=self.total, unit="tokens", rate=rate, eta_seconds=eta, phase=phase))
-
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.started
 
     def _save(self) -> None:
-        self._tell(self.told, "saving")
+        self.meter.enter("saving")
         state = {
             **self.state, "counts": self.counts, "norm_limit": self.norm_limit, "seconds": self._elapsed(),
             "documents": [self.documents.count, self.documents.previous],
@@ -391,7 +374,7 @@ class _Extraction:
                 folder.rmdir()
 
     def _finish(self) -> Manifest:
-        self._tell(self.told, "writing")
+        self.meter.enter("writing")
         contexts = self.contexts[: self.done]
         tokens: set[int] = set()
         for part in np.array_split(contexts, max(1, len(contexts) // 1024)):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog.filestate import recorded
 from saewidgets.config.capture import CaptureConfig
-from saewidgets.events import Emit, Interruption, JobStatus, LogLine, Progress, Request
+from saewidgets.events import Interruption, JobStatus, LogLine, Meter, Request
 from saewidgets.jobs import JobContext
 from saewidgets.records import ActivationStoreRecord
 from saewidgets.workspace.corpora import TEXT, corpus_from_row, exact_corpus, is_in_files
@@ -22,7 +21,6 @@ from saewidgets.workspace.user_models import UserModel
 
 if TYPE_CHECKING:
     from saewidgets.activations.store import StoreFacts
-    from saewidgets.lm import LoadedModel
     from saewidgets.workspace.workspace import Workspace
 
 KIND = "capture"
@@ -72,11 +70,12 @@ def run_capture(
     from saewidgets.activations.store_write import CaptureSettings, capture_store, chosen_contexts
     from saewidgets.demo import resolve_model
     from saewidgets.lm import check_context, load_model, resolve_hook, wrap_model
+    from saewidgets.lm.compiling import compiled_until
 
     rows = workspace.catalog.activations
     config = config_of(record)  # resumed it reads the same text
     config = config.model_copy(update={"corpus": exact_corpus(rows, record, config.corpus)})
-    shown = _Shown(context.emit, record.tokens_total)
+    shown = Meter(context.emit, record.tokens_total)
     check, until = context.control.check, ExitStack()
 
     def phase(words: str) -> None:
@@ -95,7 +94,11 @@ def run_capture(
         check_context(lm.name, lm.context, config.context_size)  # before the whole text is tokenised
         for name in config.hook_names:
             resolve_hook(lm.model, name)
-        compiled = _compile(lm, config, phase, context, until)
+        compiled = None
+        if config.model_compile is not None:
+            phase("compiling model")
+            shape = (config.model_batch_size, config.context_size)
+            compiled = compiled_until(until, lm, config.hook_names, config.model_compile, shape, context.emit)
         phase("tokenising")
         text = open_corpus(config.corpus)
         if is_in_files(config.corpus):
@@ -120,7 +123,8 @@ def run_capture(
                 model_batch_size=config.model_batch_size, model_revision=config.model_revision,
                 compiled=compiled,
             ),
-            record.folder, control=context.control, on_progress=shown.at, resume=context.resumed,
+            record.folder, control=context.control, on_progress=lambda done: shown.at(done, "capturing"),
+            resume=context.resumed,
             on_restart=lambda: context.emit(
                 LogLine("What was captured before belongs to another model, text or version: it starts over.",
                         "warning")
@@ -133,27 +137,6 @@ def run_capture(
             torch.cuda.empty_cache()
 
 
-def _compile(
-    lm: LoadedModel, config: CaptureConfig, phase: Callable[[str], None], context: JobContext, until: ExitStack
-) -> str | None:
-    """As `model_compile` says, until `until` is closed; returns the mode. Where it does not work that is told."""
-    if config.model_compile is None:
-        return None
-    from saewidgets.lm.compiling import compile_blocks  # torch: seconds to import
-
-    def tell(message: str) -> None:
-        context.emit(LogLine(message, "warning"))
-
-    phase("compiling model")
-    shape = (config.model_batch_size, config.context_size)
-    found = compile_blocks(lm.model, config.hook_names, config.model_compile, shape, tell=tell)
-    until.callback(found.undo)
-    if found.problem is None:
-        return config.model_compile
-    tell(f"{lm.name} is not compiled: {found.problem}. The capture goes on with the model as it is.")
-    return None
-
-
 def run_import(
     workspace: Workspace, record: ActivationStoreRecord, held: UserModel | None, context: JobContext
 ) -> StoreFacts:
@@ -163,13 +146,12 @@ def run_import(
     from saewidgets.workspace.capture.hidden_states import look_at_states
 
     config = record.config
-    shown = _Shown(context.emit, record.tokens_total)
-    shown.enter("importing")
+    shown = Meter(context.emit, record.tokens_total)
     pairs = zip(config["hook_names"], config["paths"], strict=True)
     files = [(str(name), look_at_states(path)) for name, path in pairs]
     return import_states(
         files, record.folder, dtype=config.get("dtype"), model=record.model, corpus=record.corpus,
-        control=context.control, on_progress=shown.at, resume=context.resumed,
+        control=context.control, on_progress=lambda done: shown.at(done, "importing"), resume=context.resumed,
     )
 
 
@@ -197,26 +179,3 @@ def discard(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
     for name in (PROGRESS, TOKENS, SPECIAL):
         (folder / name).unlink(missing_ok=True)
-
-
-class _Shown:
-    """Progress in tokens, with the rate over the job's own time."""
-
-    def __init__(self, emit: Emit, total: int) -> None:
-        self._emit, self.total = emit, total
-        self._phase, self._done = "starting", 0
-        self._began: tuple[float, int] | None = None
-
-    def enter(self, phase: str) -> None:
-        self._phase, self._began = phase, None
-        self._emit(Progress(self._done, self.total, phase=phase))
-
-    def at(self, done: int, total: int) -> None:
-        self._done, self.total = done, total
-        now = time.monotonic()
-        if self._began is None:  # what was there before it was resumed has taken no time now
-            self._began = now, done
-        seconds, count = now - self._began[0], done - self._began[1]
-        rate = count / seconds if seconds > 0 and count > 0 else None
-        left = (total - done) / rate if rate else None
-        self._emit(Progress(done, total, rate=rate, eta_seconds=left, phase=self._phase))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateError
-from saewidgets.events import Interruption, JobStatus, LogLine, Progress, Request
+from saewidgets.events import Interruption, JobStatus, LogLine, Meter, Progress, Request
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import Job, JobContext
 from saewidgets.jobs.job_store import lane_device
@@ -161,15 +161,14 @@ def _computed(opened: Opened, folder: Path, context: JobContext) -> dict[str, np
     arrays = {name: np.empty((total, LOGIT_TOKENS), array.dtype) for name, array in LOGIT_ARRAYS.items()}
     belongs = {"sae": sae_fingerprint(opened.sae), "model": opened.model.lm.fingerprint()}
     done = first = _read(folder, belongs, arrays, context) if context.resumed else 0
-    begun = saved = time.monotonic()
+    saved, meter = time.monotonic(), Meter(context.emit, total, "features")
+    meter.at(first, "computing")
     try:
         for part, found in logit_tables(opened.sae, opened.model.head, first):
             for name, values in found.items():
                 arrays[name][part] = values
             done = part.stop
-            rate = (done - first) / max(time.monotonic() - begun, 1e-6)
-            left = (total - done) / rate
-            context.emit(Progress(done, total, "features", rate=rate, eta_seconds=left, phase="computing"))
+            meter.at(done, "computing")
             context.control.check()
             if context.control.take_checkpoint_request() or time.monotonic() - saved > _SECONDS:
                 _write(folder, belongs, arrays, done)
