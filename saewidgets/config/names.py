@@ -10,33 +10,18 @@ from pathlib import Path
 
 from saewidgets.errors import ConfigError
 
-# What TransformerLens and SAELens call models → their repositories on the hub.
+_OWNERS = {
+    "openai-community": "gpt2 gpt2-medium gpt2-large gpt2-xl",
+    "google": "gemma-2b gemma-2b-it gemma-2-2b gemma-2-2b-it gemma-2-9b gemma-2-9b-it gemma-2-27b gemma-2-27b-it",
+    "EleutherAI": "pythia-70m pythia-70m-deduped pythia-160m pythia-160m-deduped pythia-410m",
+    "Qwen": "Qwen3-0.6B Qwen3-1.7B Qwen3-4B Qwen3-8B Qwen3-14B",
+}
 MODELS = {
     "gpt2-small": "openai-community/gpt2",
-    "gpt2": "openai-community/gpt2",
-    "gpt2-medium": "openai-community/gpt2-medium",
-    "gpt2-large": "openai-community/gpt2-large",
-    "gpt2-xl": "openai-community/gpt2-xl",
-    "gemma-2b": "google/gemma-2b",
-    "gemma-2b-it": "google/gemma-2b-it",
-    "gemma-2-2b": "google/gemma-2-2b",
-    "gemma-2-2b-it": "google/gemma-2-2b-it",
-    "gemma-2-9b": "google/gemma-2-9b",
-    "gemma-2-9b-it": "google/gemma-2-9b-it",
-    "gemma-2-27b": "google/gemma-2-27b",
-    "gemma-2-27b-it": "google/gemma-2-27b-it",
+    **{name.lower(): f"{owner}/{name}" for owner, names in _OWNERS.items() for name in names.split()},
     "mistral-7b": "mistralai/Mistral-7B-v0.1",
-    "pythia-70m": "EleutherAI/pythia-70m",
-    "pythia-70m-deduped": "EleutherAI/pythia-70m-deduped",
-    "pythia-160m": "EleutherAI/pythia-160m",
-    "pythia-160m-deduped": "EleutherAI/pythia-160m-deduped",
-    "pythia-410m": "EleutherAI/pythia-410m",
-    "qwen3-0.6b": "Qwen/Qwen3-0.6B",
-    "qwen3-1.7b": "Qwen/Qwen3-1.7B",
-    "qwen3-4b": "Qwen/Qwen3-4B",
-    "qwen3-8b": "Qwen/Qwen3-8B",
-    "qwen3-14b": "Qwen/Qwen3-14B",
 }
+"""What TransformerLens and SAELens call models → their repositories on the hub."""
 
 
 def hub_model(name: str | None) -> str | None:
