@@ -20,7 +20,7 @@ from typing import Any
 
 from saewidgets.config.base import nested
 from saewidgets.config.training import with_changes
-from saewidgets.config.translate.translation import Rows, Settings, Translation, read
+from saewidgets.config.translate.translation import Rows, Settings, Translation, is_number, read
 from saewidgets.errors import ConfigError
 
 WHAT = "miStudio's training hyper-parameters"
@@ -54,10 +54,10 @@ _LOST = {
     "tied_weights": ("encoder and decoder are learned apart.", (False,)),
 }
 _UNSCALED = {"normalize_activations": ("miStudio does not scale the inputs of a transcoder.", ("none",))}
+_DECOUPLED = {"weight_decay": ("decoupled from the gradient (AdamW) in place of added to it.", (0.0,))}
 _CHANGED = {
     "architecture_type": "{wanted}, which was chosen; it has this package's defaults.",
     "batch_size": "miStudio takes a step every {batches} batches of so few tokens; here every batch is one.",
-    "weight_decay": "decoupled from the gradient (AdamW) in place of added to it.",
     "resample_interval": "latents are dead that did not fire in {window:,} tokens, in place of one batch.",
     "target_l0": "a share of the latents there; here the log warns of an L0 above {most:g} per token.",
     "training_layers": "{number} SAEs: one configuration each, which create_many trains from one forward.",
@@ -163,16 +163,12 @@ def _supplied(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     """With `changes` in the place of numbers that are missing or none."""
     found = dict(data)
     for name, ours in (("learning_rate", "optimizer.lr"), ("batch_size", "batch_size"), ("latent_dim", "sae.d_sae")):
-        if _is_number(changes.get(ours)) and not _is_number(found.get(name)):
+        if is_number(changes.get(ours)) and not is_number(found.get(name)):
             found[name] = changes[ours]
     batch, tokens = found.get("batch_size"), changes.get("tokens")
-    if _is_number(tokens) and _is_number(batch) and batch and not _is_number(found.get("total_steps")):
+    if is_number(tokens) and is_number(batch) and batch and not is_number(found.get("total_steps")):
         found["total_steps"] = int(tokens // batch)
     return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _translated(settings: Settings, norm: float | None, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,12 +183,11 @@ def _translated(settings: Settings, norm: float | None, changes: Mapping[str, An
     batch = config["batch_size"]
     if 0 < batch < _SMALL:
         settings.changed("batch_size", batches=_SMALL // batch)
-    if config["optimizer.weight_decay"]:
-        settings.changed("weight_decay")
+    settings.remark_on("changed", _DECOUPLED)
     if isinstance(scaling := changes.get("activations.normalize"), str):
         pass  # what was chosen comes first
     elif architecture == "transcoder":
-        settings.without_counterpart(_UNSCALED)
+        settings.remark_on("lost", _UNSCALED)
         scaling = "none"
     else:
         scaling = settings.take(_SCALINGS, "normalize_activations", "constant_norm_rescale")
@@ -219,7 +214,7 @@ def _translated(settings: Settings, norm: float | None, changes: Mapping[str, An
     if (target := settings.take("share", "target_l0", None)) is not None:
         config["targets.l0_max"] = target * config["sae.d_sae"]
         settings.changed("target_l0", most=config["targets.l0_max"])
-    settings.without_counterpart(_LOST)
+    settings.remark_on("lost", _LOST)
     settings.ignore("extraction_ids", "extraction_id")
     return config
 

@@ -76,7 +76,6 @@ _MEASURED = ("expected_average_only_in", "covariance_whitening")
 _FREE = {"optimizer.normalize_decoder_every": None, "optimizer.project_decoder_grad": False}
 _KAIMING_NORM = 2**0.5  # of a row of Kaiming's uniform numbers: their variance is 2 / d_in
 _ELSEWHERE = ("d_in", "device", "metadata", "reshape_activations", "use_sparse_activations")  # told by other settings
-_SPARSITY_LOSSES = {name: name for name in ("step", "tanh", "quadratic")}
 _EVERY_SAE: Rows = {
     "sae.d_sae": ("count", "d_sae"), "sae.apply_b_dec_to_input": ("flag", "apply_b_dec_to_input", True),
     "sae.decoder_init_norm": ("number", "decoder_init_norm", 0.1),
@@ -97,7 +96,7 @@ _ARCHITECTURES: dict[str, tuple[str, Rows]] = {
         "sae.l0_coefficient": ("number", "l0_coefficient", 1.0),
         "sae.bandwidth": ("number", "jumprelu_bandwidth", 0.05),
         "sae.initial_threshold": ("number", "jumprelu_init_threshold", 0.01),
-        "sae.sparsity_loss": (_SPARSITY_LOSSES, "jumprelu_sparsity_loss_mode", "step"),
+        "sae.sparsity_loss": (("step", "tanh", "quadratic"), "jumprelu_sparsity_loss_mode", "step"),
         "sae.tanh_scale": ("number", "jumprelu_tanh_scale", 4.0),
         "sae.pre_act_coefficient": ("number", "pre_act_loss_coefficient", None),
         "sae.ste_to_input": ("flag", "jumprelu_ste_to_input", False),
@@ -124,14 +123,12 @@ _SAID = {
     "package's defaults.",
     "use_chat_formatting": "say chat=True of the text that you give.",
     "model_name": "not a short name that is known here; it is taken as the name of a hub repository or folder.",
-    "model_class_name": "the model is loaded by transformers.",
     "weights": "the weights are loaded in float32, unless model_dtype says otherwise.",
     "revision": "not the name of a revision; the model's main one is loaded.",
     "heads": "{place} has no heads.",
     "precision": "matrix products run in {found}; weights and Adam's moments stay float32.",
     "dtype": "the number format of activations that SAELens reads from its cache; here the shuffle window has that of "
     "the language model (model_dtype), and sae.dtype alone says how an SAE is computed.",
-    "autocast_lm": "the language model's weights are loaded in bfloat16.",
     "n_batches_for_norm_estimate":
     "these are {tokens} tokens; the activations are measured on {fewest} here, the fewest.",
     "training_tokens": "{tokens:,} tokens are trained on, as there: the last batch is a whole one.",
@@ -140,8 +137,6 @@ _SAID = {
     "n_eval_batches":
     "{there}; evaluations are of {fewest} tokens here, the fewest. evaluation.every_steps says how often.",
     "log_to_wandb": "metrics are kept in the workspace; on_event={call}, or {option}, sends them.",
-    "resume_from_checkpoint":
-    "the run starts from the weights of the checkpoint; the optimiser and the text begin anew.",
     "lr": "an SAE's cfg.json does not record learning rate, batch size{more} and schedules: they have this package's "
     "defaults.",
     "training_architecture_details":
@@ -164,9 +159,8 @@ def _sae_of(settings: Settings, chosen: str | None) -> dict[str, Any]:
                 "another in its place.",
             )
         settings.changed("architecture", "chosen", chosen=chosen)
-        architecture = {"matryoshka": "matryoshka_batchtopk"}.get(chosen, chosen)
-        if architecture not in _ARCHITECTURES:  # one without a counterpart there: its own defaults take the place
-            architecture = "standard"
+        # One without a counterpart there has its own defaults, which take the place of these.
+        architecture = next((theirs for theirs, (ours, _) in _ARCHITECTURES.items() if ours == chosen), "standard")
     settings.ignore(*_ELSEWHERE)
     ours, table = _ARCHITECTURES[architecture]
     config = {"sae.architecture": ours, **settings.rows(_EVERY_SAE), **settings.rows(table), **_FREE}
@@ -220,7 +214,7 @@ def _transcoder_of(settings: Settings) -> dict[str, Any]:
     settings.ignore("d_out", "apply_b_dec_to_input", *_ELSEWHERE)
     config = {
         "sae.architecture": architecture, "sae.d_sae": settings.take("count", "d_sae"),
-        "activations.normalize": settings.take({name: name for name in _NORMALIZE}, "normalize_activations", "none"),
+        "activations.normalize": settings.take(_NORMALIZE, "normalize_activations", "none"),
     }
     settings.rest()
     return config
@@ -239,7 +233,13 @@ _MODULE = re.compile(
     r"(?:\.(mlp|self_attn|attn|attention))?"
 )
 _PARTS = {None: "hook_resid_post", "mlp": "hook_mlp_out"}
-_CLASSES = ("HookedTransformer", "AutoModelForCausalLM", "HookedTransformerBridge", "TransformerBridge")
+_LOST_OF_THE_MODEL = {
+    "model_kwargs": ("transformers' defaults are used.", ({},)),
+    "model_class_name": (
+        "the model is loaded by transformers.",
+        ("HookedTransformer", "AutoModelForCausalLM", "HookedTransformerBridge", "TransformerBridge"),
+    ),
+}
 _LOST_OF_LOADING = {
     "center_writing_weights": ("weights are those of the model; activations keep their mean.", (False,)),
     "trust_remote_code": (
@@ -250,19 +250,13 @@ _LOST_OF_LOADING = {
 
 def _positions(settings: Settings) -> dict[str, Any]:
     """How documents fill the contexts, and which positions of these are read."""
-    separator = settings.take("any", "sequence_separator_token", None)
-    excluded = settings.take("any", "exclude_special_tokens", None)
-    if separator is None:
-        separator = "none" if settings.null("sequence_separator_token") else "bos"
-    elif type(separator) not in (int, str):
-        raise settings.wrong("sequence_separator_token", "bos, eos, sep or a token id")
-    if excluded is not None and not isinstance(excluded, bool | list):
-        raise settings.wrong("exclude_special_tokens", "true, false or a list of token ids")
+    separator = "none" if settings.null("sequence_separator_token") else "bos"  # null says that there is none
     return {
         "activations.join_documents": not settings.take("flag", "disable_concat_sequences", False),
-        "activations.separator": separator, "activations.prepend_bos": settings.take("flag", "prepend_bos", True),
+        "activations.separator": settings.take("separator", "sequence_separator_token", separator),
+        "activations.prepend_bos": settings.take("flag", "prepend_bos", True),
         "activations.seqpos_slice": settings.take("any", "seqpos_slice", None),
-        "activations.exclude_special_tokens": excluded or False,
+        "activations.exclude_special_tokens": settings.take("ids", "exclude_special_tokens", False) or False,
     }
 
 
@@ -297,12 +291,9 @@ def _model_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
         config["model"] = hub_model(name) or name
         if name != "demo" and hub_model(name) is None and not Path(name).exists():
             settings.changed("model_name")
-    kind = settings.take("text", "model_class_name", "HookedTransformer")
-    if kind not in _CLASSES:
-        settings.lost("model_class_name")
+    settings.remark_on("lost", _LOST_OF_THE_MODEL)
     if "hook_name" not in changes:
         config["hook_name"] = _hook_of(settings, settings.take("name", "hook_name"), "hook_name", "hook_head_index")
-    settings.without_counterpart({"model_kwargs": ("transformers' defaults are used.", ({},))})
     loading = settings.inner("model_from_pretrained_kwargs")
     for key in ("dtype", "torch_dtype"):
         if not loading.has(key):
@@ -316,7 +307,7 @@ def _model_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
         config["model_revision"] = revision
     else:
         loading.lost("revision")
-    loading.without_counterpart(_LOST_OF_LOADING)
+    loading.remark_on("lost", _LOST_OF_LOADING)
     loading.rest("the model is loaded as it is.")
     return config
 
@@ -371,7 +362,6 @@ def _hardware_of(settings: Settings) -> dict[str, Any]:
         config["model_compile"] = mode
     if settings.take("flag", "autocast_lm", False):
         config["model_dtype"] = "bfloat16"
-        settings.changed("autocast_lm")
     return config
 
 
@@ -393,6 +383,12 @@ _LOST = {
     "compile_sae": ("the SAE's step is not compiled; on the CPU it has kernels of its own.", (False,)),
     "feature_sampling_window": (
         "densities are measured by evaluations and in the window of dead latents.", (2000,)
+    ),
+}
+_CHANGED = {
+    "autocast_lm": ("the language model's weights are loaded in bfloat16.", (False,)),
+    "resume_from_checkpoint": (
+        "the run starts from the weights of the checkpoint; the optimiser and the text begin anew.", (None,)
     ),
 }
 # They say where files go and how much is printed, or do nothing in version 6.
@@ -444,25 +440,19 @@ def _runner_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]
     if mixing := settings.take("share", "activations_mixing_fraction", 0.5):
         config["activations.shuffle_tokens"] = window = max(1, batches * prompts * config["context_size"])
         settings.changed("n_batches_in_buffer", window=window, mixing=mixing)
-    ahead = settings.take("any", "prefetch_llm_batches", None)
-    if ahead is not None and (not isinstance(ahead, int) or ahead < 0):
-        raise settings.wrong("prefetch_llm_batches", "true, false or a number of batches")
-    if ahead:
+    if settings.take("batches", "prefetch_llm_batches", False):
         config["activations.read_ahead"] = "on"
 
     if wanted := settings.take("count", "n_checkpoints", 0):
         steps = tokens // batch if batch else 0
         config["checkpoints.every_steps"] = max(1, math.ceil(steps / (wanted + 1)))
         config["checkpoints.keep_every"] = True
-    begun = settings.take("name", "resume_from_checkpoint", None)
     pretrained = settings.take("name", "from_pretrained_path", None)
-    if begun is not None:
-        settings.changed("resume_from_checkpoint")
-    if begun or pretrained:
-        config["from_pretrained"] = begun or pretrained
+    config["from_pretrained"] = settings.take("name", "resume_from_checkpoint", pretrained)
     _logging(settings, config)
     config |= _hardware_of(settings)
-    settings.without_counterpart(_LOST)
+    settings.remark_on("lost", _LOST)
+    settings.remark_on("changed", _CHANGED)
     settings.ignore(*_OUTPUTS)
     settings.rest()
     return config

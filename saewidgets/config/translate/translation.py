@@ -60,8 +60,7 @@ class Translation:
     def to_data(self) -> dict[str, Any]:
         """Plain JSON data: ``source config over remarks``."""
         remarks = [asdict(each) for each in self.remarks]
-        over = {name: list(values) for name, values in self.over.items()}
-        return {"source": self.source, "config": self.config.to_data(), "over": over, "remarks": remarks}
+        return {"source": self.source, "config": self.config.to_data(), "over": dict(self.over), "remarks": remarks}
 
     def report(self) -> str:
         """What was lost and what changed, one line each."""
@@ -93,7 +92,8 @@ def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
     return dict(source)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is a number that a float holds; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 
 
@@ -104,14 +104,17 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "flag": ("true or false", lambda value: isinstance(value, bool)),
     "text": ("text", lambda value: isinstance(value, str)),
     "name": ("text", lambda value: isinstance(value, str) and bool(value.strip())),
-    "number": ("a number", _is_number),
-    "share": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
-    "count": ("a whole number of 0 or more", lambda value: _is_number(value) and value == int(value) >= 0),
-    "size": ("a whole number of 1 or more", lambda value: _is_number(value) and value == int(value) >= 1),
+    "number": ("a number", is_number),
+    "share": ("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1),
+    "count": ("a whole number of 0 or more", lambda value: is_number(value) and value == int(value) >= 0),
+    "size": ("a whole number of 1 or more", lambda value: is_number(value) and value == int(value) >= 1),
+    "separator": ("bos, eos, sep or a token id", lambda value: type(value) in (int, str)),
+    "ids": ("true, false or a list of token ids", lambda value: isinstance(value, bool | list)),
+    "batches": ("true, false or a number of batches", lambda value: isinstance(value, int) and value >= 0),
     "table": ("a table of settings", lambda value: isinstance(value, dict) and all(isinstance(k, str) for k in value)),
 }
-Kind = str | Mapping[str, Any]
-"""One of the kinds above, or choices: what each value stands for here."""
+Kind = str | tuple[str, ...] | Mapping[str, Any]
+"""One of the kinds above, or choices: names, or what each value stands for here."""
 Rows = Mapping[str, tuple[Any, ...]]
 """Our setting → its kind, its name in the other package, the default there."""
 
@@ -168,7 +171,7 @@ class Settings:
             if not isinstance(value, str) or value not in kind:
                 said = f"{self._spelled(name)} is {value!r}, which has no counterpart."
                 raise self.error(name, said, f"What can be translated: {', '.join(kind)}.")
-            return kind[value]
+            return kind[value] if isinstance(kind, Mapping) else value
         words, fits = _KINDS[kind]
         if value is not None and (value is _REQUIRED or not fits(value)):
             raise self.wrong(name, words)
@@ -187,13 +190,13 @@ class Settings:
         """These say nothing about what is learned."""
         self._taken.update(dict.fromkeys(names))
 
-    def without_counterpart(self, table: Mapping[str, tuple[str, tuple[Any, ...]]]) -> None:
-        """Remark on what is lost: name → (a sentence, values that mean the same as none)."""
+    def remark_on(self, kind: Literal["lost", "changed"], table: Mapping[str, tuple[str, tuple[Any, ...]]]) -> None:
+        """Remark on settings that have no counterpart by name: name → (a sentence, values that need none, of which the
+        first is the default)."""
         for name, (text, harmless) in table.items():
-            kind = {bool: "flag", str: "text"}.get(type(harmless[0]), "any")
-            value = self.take(kind, name, harmless[0])
+            value = self.take({bool: "flag", str: "text"}.get(type(harmless[0]), "any"), name, harmless[0])
             if value is not None and value not in harmless:
-                self._remark("lost", name, text)
+                self._remark(kind, name, text)
 
     def lost(self, name: str, which: str = "", **values: Any) -> None:
         """Remark that it was left out, in the sentence of this name or of `which`, with `values` put in."""
