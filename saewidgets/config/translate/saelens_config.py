@@ -23,7 +23,7 @@ from saewidgets.config.group import SHARED
 from saewidgets.config.hook_names import HOOK_NAME, head_of, with_head
 from saewidgets.config.names import free_name, hub_model
 from saewidgets.config.training import TrainingConfig, with_changes
-from saewidgets.config.translate.translation import Remark, Rows, Settings, Translation, read
+from saewidgets.config.translate.translation import Remark, Rows, Sentences, Settings, Translation, read
 from saewidgets.errors import ConfigError
 
 WHAT = "a SAELens configuration (runner_cfg.json or cfg.json)"
@@ -233,14 +233,14 @@ _MODULE = re.compile(
     r"(?:\.(mlp|self_attn|attn|attention))?"
 )
 _PARTS = {None: "hook_resid_post", "mlp": "hook_mlp_out"}
-_LOST_OF_THE_MODEL = {
+_LOST_OF_THE_MODEL: Sentences = {
     "model_kwargs": ("transformers' defaults are used.", ({},)),
     "model_class_name": (
         "the model is loaded by transformers.",
         ("HookedTransformer", "AutoModelForCausalLM", "HookedTransformerBridge", "TransformerBridge"),
     ),
 }
-_LOST_OF_LOADING = {
+_LOST_OF_LOADING: Sentences = {
     "center_writing_weights": ("weights are those of the model; activations keep their mean.", (False,)),
     "trust_remote_code": (
         "a repository's code runs only where you say so yourself: saewidgets.allow_remote_code(model).", (False,)
@@ -378,14 +378,14 @@ _ROWS: Rows = {
     "optimizer.lr_decay_steps": ("count", "lr_decay_steps", 0),
 }
 _FIXED = {"optimizer.eps": 1e-8, "optimizer.weight_decay": 0.0, "optimizer.grad_clip": 1.0}  # in SAELens
-_LOST = {
+_LOST: Sentences = {
     "use_cached_activations": ("activations are computed again; see docs/activation-store.md.", (False,)),
     "compile_sae": ("the SAE's step is not compiled; on the CPU it has kernels of its own.", (False,)),
     "feature_sampling_window": (
         "densities are measured by evaluations and in the window of dead latents.", (2000,)
     ),
 }
-_CHANGED = {
+_CHANGED: Sentences = {
     "autocast_lm": ("the language model's weights are loaded in bfloat16.", (False,)),
     "resume_from_checkpoint": (
         "the run starts from the weights of the checkpoint; the optimiser and the text begin anew.", (None,)

@@ -117,6 +117,9 @@ Kind = str | tuple[str, ...] | Mapping[str, Any]
 """One of the kinds above, or choices: names, or what each value stands for here."""
 Rows = Mapping[str, tuple[Any, ...]]
 """Our setting → its kind, its name in the other package, the default there."""
+Sentences = Mapping[str, tuple[str, tuple[Any, ...]]]
+"""A setting of the other package → what is said of it, and the values of which nothing is said; the first is the
+default."""
 
 
 class Settings:
@@ -190,9 +193,8 @@ class Settings:
         """These say nothing about what is learned."""
         self._taken.update(dict.fromkeys(names))
 
-    def remark_on(self, kind: Literal["lost", "changed"], table: Mapping[str, tuple[str, tuple[Any, ...]]]) -> None:
-        """Remark on settings that have no counterpart by name: name → (a sentence, values that need none, of which the
-        first is the default)."""
+    def remark_on(self, kind: Literal["lost", "changed"], table: Sentences) -> None:
+        """Remark on those settings of a table that say something here."""
         for name, (text, harmless) in table.items():
             value = self.take({bool: "flag", str: "text"}.get(type(harmless[0]), "any"), name, harmless[0])
             if value is not None and value not in harmless:
