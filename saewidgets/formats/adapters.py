@@ -16,6 +16,7 @@ from saewidgets.formats.archives import Pickled, read_pickled
 from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
+    OTHERS,
     RAW,
     SAME,
     Format,
@@ -31,7 +32,6 @@ from saewidgets.formats.format import (
     named,
     only,
     pt_header,
-    widths,
 )
 from saewidgets.formats.source import FolderSource, Source, checked, encoded, plain, read_yaml
 from saewidgets.formats.tensors import read_header
@@ -193,26 +193,17 @@ class _ConnorRob(Settings):
 
 def _connor_rob(source: Source) -> Look:
     file, match = layered(source, _CONNOR_ROB, "gpt2-small_L5_Hcat_z_….pt")
-    header = pt_header(source, file)
     [config_file] = _connor_rob_beside(file)
     hook_name: str = f"blocks.{int(match[2])}.attn.hook_z"
-    data: dict[str, Any] = {}
-    said: tuple[int, int, int] | None = None
+    known: dict[str, Any] = {}
     if (around := beside(source, config_file)) is not None:
-        config, data, where = config_of(around, config_file, _ConnorRob)
-        said = (config.act_size, config.dict_size, config.act_size)
-        found = said if header is None else widths(header, SAME)
-        if found[:2] != said[:2]:
-            raise FormatError(
-                f"It says {said[0]:,} → {said[1]:,}, but the weights are {found[0]:,} → {found[1]:,}.",
-                where=f"{where}: act_size, dict_size",
-                hint="Configuration and weights belong to different SAEs, or one of them was altered.",
-            )
+        config, data, _ = config_of(around, config_file, _ConnorRob)
         hook_name = config.act_name or hook_name
+        known = {"config": data, "d_in": config.act_size, "d_sae": config.dict_size, "said_by": config_file}
     return Look(
-        files=(file,), header=header, names=SAME, widths=said, architecture="standard",
+        files=(file,), header=pt_header(source, file), names=SAME, architecture="standard",
         model={"gpt2-small": "gpt2"}.get(match[1], match[1]), hook_name=hook_name,
-        settings={"apply_b_dec_to_input": True, "reshape_activations": "hook_z"}, config=data,
+        settings={"apply_b_dec_to_input": True, "reshape_activations": "hook_z"}, **known,
     )
 
 
@@ -239,16 +230,11 @@ def _qwen_scope(source: Source) -> Look:
     file, match = layered(source, _QWEN_SCOPE, "layer….sae.pt")
     found = re.findall(_QWEN_REPO, source.label)[-1:]
     model, d_sae, k = (f"Qwen/{found[0][0]}", int(found[0][1]) * 1024, int(found[0][2])) if found else (None, None, 0)
-    header = pt_header(source, file)
-    if header is not None and d_sae not in (None, stored := widths(header, SAME, MATRICES)[1]):
-        raise FormatError(
-            f"There are {stored:,} latents, but the repository's name says {d_sae:,}.",
-            where=f"{header.where}: W_enc", hint="The file was altered or lies in another repository's folder.",
-        )
     unknown = "How many latents are active is only in the repository's name (…-W32K-L0_50), which is not known here"
     return Look(
-        files=(file,), header=header, names=SAME, transposed=MATRICES, widths=None if header else (None, d_sae, None),
-        architecture="topk", model=model, hook_name=f"blocks.{int(match[1])}.hook_resid_post",
+        files=(file,), header=pt_header(source, file), names=SAME, transposed=MATRICES, d_sae=d_sae,
+        said_by="the name of the repository" if found else OTHERS, architecture="topk", model=model,
+        hook_name=f"blocks.{int(match[1])}.hook_resid_post",
         settings={**RAW, **({"k": k} if k else {})},
         notes=() if k else (f"{unknown}: the SAE cannot be loaded from here.",),
         metadata={"hf_hook_name": f"model.layers.{int(match[1])}"},
@@ -285,7 +271,7 @@ def _circuit_tracer(source: Source) -> Look:
     file, match = layered(source, _TRACER, "layer_….safetensors")
     header = read_header(source, file)
     names = SAME | ({"W_skip": "W_skip"} if "W_skip" in header.tensors else {})
-    (d_out,), (d_sae, d_in) = header.shape("b_dec", 1), header.shape("W_enc", 2)
+    (d_out,), d_sae = header.shape("b_dec", 1), header.shape("W_enc", 2)[0]
     turned = header.shape("W_dec", 2) == (d_out, d_sae)
     if turned and d_out == d_sae:
         raise FormatError(
@@ -303,7 +289,7 @@ def _circuit_tracer(source: Source) -> Look:
     block, into, out = f"blocks.{int(match[1])}", config.feature_input_hook, config.feature_output_hook
     return Look(
         files=(file,), header=header, names=names, transposed=MATRICES if turned else ("W_enc",),
-        widths=(d_in, d_sae, d_out), architecture="skip_transcoder" if "W_skip" in names else "transcoder",
+        architecture="skip_transcoder" if "W_skip" in names else "transcoder",
         model=config.model_name, hook_name=f"{block}.{into}" if into else None, settings=RAW,
         config={key: value for key, value in known.items() if value is not None},
         notes=() if into else ("Model and hook points are in config.yaml of the repository, which is not here.",),
@@ -376,7 +362,7 @@ def _temporal(source: Source) -> Look:
     place = _TEMPORAL_PLACE.search(source.label)
     note = "Model and layer are only in the path of the download, gemma-2-2B/layer_12/temporal."
     return Look(
-        files=_TEMPORAL_FILES, header=header, names=names, shapes=shapes, widths=(d_in, d_sae, d_in),
+        files=_TEMPORAL_FILES, header=header, names=names, shapes=shapes, d_in=d_in, d_sae=d_sae,
         said_by=_TEMPORAL_FILES[0], architecture="temporal",
         model=_TEMPORAL_MODELS.get((place[1] or "").lower()) if place else None,
         hook_name=f"blocks.{int(place[2])}.hook_resid_post" if place else None,
@@ -453,7 +439,7 @@ def _sparsify(source: Source) -> Look:
     return Look(
         files=_SPARSIFY_FILES, header=read_header(source, _SPARSIFY_FILES[1]), transposed=("W_enc",),
         names=_SPARSIFY_NAMES | ({"W_skip": "W_skip"} if file.skip_connection else {}), said_by=_SPARSIFY_FILES[0],
-        widths=(file.d_in, file.num_latents or file.d_in * file.expansion_factor, file.d_in),
+        d_in=file.d_in, d_sae=file.num_latents or file.d_in * file.expansion_factor, d_out=file.d_in,
         # SAEs with a skip path are skip transcoders that centre their input.
         architecture=f"{file.activation}_{kind}" if kind else "abstopk" if file.signed else file.activation,
         model=said.get("model_name"), hook_name=said.get("hook_name") or hook_name,

@@ -146,7 +146,7 @@ def _look(source: Source, home: Source | None = None, files: tuple[str, ...] = (
         metadata["context_size"] = context
     found = Look(
         files=files, header=None, names=kind.names, transposed=MATRICES if kind.linear else (),
-        widths=(trainer.activation_dim, trainer.dict_size, trainer.activation_dim), said_by=CONFIG_FILE,
+        d_in=trainer.activation_dim, d_sae=trainer.dict_size, said_by=CONFIG_FILE,
         architecture=kind.architecture, model=trainer.lm_name or _text(own.get("model_name")), hook_name=hook_name,
         settings={"apply_b_dec_to_input": kind.centred} | ({"k": trainer.k} if kind.architecture == "topk" else {}),
         config=data, notes=notes, metadata=metadata,

@@ -82,7 +82,9 @@ class Look:
     names: Mapping[str, str]  # our name of a tensor → the file's
     architecture: str | None
     transposed: Collection[str] = ()  # our names of matrices that lie the other way in the file
-    widths: tuple[int | None, int | None, int | None] | None = None  # d_in, d_sae, d_out; None: as the header has them
+    d_in: int | None = None  # None: as the header has it
+    d_sae: int | None = None
+    d_out: int | None = None  # None: of transcoders as the header has it, else d_in
     said_by: str = OTHERS  # what says the widths, in errors
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by our name, where widths do not tell
     scalars: Mapping[str, str] = field(default_factory=dict)  # read with the tensors: a name for `fold` → the file's
@@ -104,18 +106,20 @@ class Look:
     refusal: FormatError | None = None  # why it cannot be loaded, though it can be described
 
     def __post_init__(self) -> None:
+        transcoder = "transcoder" in (self.architecture or "")
+        if self.header is not None and not (self.d_in and self.d_sae and (self.d_out or not transcoder)):
+            d_in, d_sae, d_out = widths(self.header, self.names, self.transposed)
+            self.d_in, self.d_sae, self.d_out = self.d_in or d_in, self.d_sae or d_sae, self.d_out or d_out
+        self.d_out = self.d_out if transcoder else self.d_in
         if self.header is None:
             return
-        if self.widths is None:
-            found = widths(self.header, self.names, self.transposed)
-            self.widths = found if "transcoder" in (self.architecture or "") else (*found[:2], found[0])
-        d_in, d_sae, d_out = self.widths
         known: dict[str, Any] = {
-            "W_enc": (d_in, d_sae), "W_dec": (d_sae, d_out), "b_dec": (d_out,), "W_skip": (d_out, d_in), **self.shapes
+            "W_enc": (self.d_in, self.d_sae), "W_dec": (self.d_sae, self.d_out), "b_dec": (self.d_out,),
+            "W_skip": (self.d_out, self.d_in), **self.shapes,
         }
         expected = {}
         for name, stored in self.names.items():
-            shape = known.get(name, (d_sae,))
+            shape = known.get(name, (self.d_sae,))
             expected[stored] = shape[::-1] if name in self.transposed else shape
         for stored in self.scalars.values():
             self.header.shape(stored, 0)
@@ -126,11 +130,11 @@ class Look:
             self.dtype = str(self.header.tensors[name].torch_dtype).removeprefix("torch.")
 
     def describe(self, format: str, source: Source) -> Description:
-        d_in, d_sae, d_out = self.widths or (None, None, None)
         return Description(
-            format=format, architecture=self.architecture, d_in=d_in, d_sae=d_sae, d_out=d_out, dtype=self.dtype,
-            files=self.files, size_bytes=sum(source.files().get(name, 0) for name in self.files), model=self.model,
-            hook_name=self.hook_name, settings=self.settings, config=self.config, notes=tuple(self.notes),
+            format=format, architecture=self.architecture, d_in=self.d_in, d_sae=self.d_sae, d_out=self.d_out,
+            dtype=self.dtype, files=self.files, size_bytes=sum(source.files().get(name, 0) for name in self.files),
+            model=self.model, hook_name=self.hook_name, settings=self.settings, config=self.config,
+            notes=tuple(self.notes),
         )
 
 

@@ -35,7 +35,6 @@ from saewidgets.formats.format import (
     has,
     scaled,
     told,
-    widths,
 )
 from saewidgets.formats.source import FolderSource, Source, read_json
 from saewidgets.formats.tensors import Header, TensorInfo, read_header
@@ -76,12 +75,10 @@ class ScopePath:
             return "hook_embed" if self.embedding else None
         return _HOOKS[self.site].format(self.layer)
 
-    def check_width(self, d_sae: int, where: str) -> None:
-        if self.d_sae not in (None, d_sae):
-            raise FormatError(
-                f"The SAE has {d_sae:,} latents, but the folder's name says width {self.width}.", where=where,
-                hint="The files lie in another SAE's folder, or were altered.",
-            )
+    @property
+    def said(self) -> dict[str, Any]:
+        """The arguments of `Look` that the name of the folder decides."""
+        return {} if self.d_sae is None else {"d_sae": self.d_sae, "said_by": f"the folder's name, width {self.width}"}
 
 
 def read_path(label: str) -> ScopePath:
@@ -108,14 +105,10 @@ def _look(source: Source) -> Look:
     if NPZ_FILE not in source.files():
         return _look_at_kept(source)
     header = read_npz_header(source, NPZ_FILE) if isinstance(source, FolderSource) else _header_by_sizes(source)
-    path, found = read_path(source.label), dict[str, str]()
+    path = read_path(source.label)
     known = {name.lower(): name for name in (*_NAMES, "scaling_factor")}
-    for key in header.tensors:  # the file writes W_enc or w_enc
-        if (ours := known.get(key.lower())) in found:
-            raise FormatError(f"There are two: {found[ours]} and {key}.", where=f"{header.where}: {ours}")
-        found |= {ours: key} if ours is not None else {}
-    names = _NAMES | found
-    d_in, d_sae, d_out = widths(header, names)
+    # The file writes W_enc or w_enc.
+    names = _NAMES | {known[key.lower()]: key for key in header.tensors if key.lower() in known}
     transcoder = path.site == "transcoders"
 
     def fold(tensors: dict[str, Tensor]) -> None:
@@ -125,7 +118,7 @@ def _look(source: Source) -> Look:
                 where=f"{header.where}: scaling_factor", hint="Open it in sae-lens 5 and fold the factor in.",
             )
         if path.embedding:
-            _scale_embedding(tensors, math.sqrt(d_in))
+            _scale_embedding(tensors, math.sqrt(len(tensors["W_enc"])))
 
     out = f"blocks.{path.layer}.hook_mlp_out" if transcoder and path.layer is not None else None
     said = {"site": path.site, "layer": path.layer, "width": path.width, "average_l0": path.l0, "hook_name_out": out}
@@ -138,20 +131,13 @@ def _look(source: Source) -> Look:
         "Which Gemma the SAE belongs to is in the repository's name, which is not known here.":
             path.hook_name is not None and path.model is None,
     }
-    look = Look(
-        files=(NPZ_FILE,), header=header, names=names, widths=(d_in, d_sae, d_out),
+    return Look(
+        files=(NPZ_FILE,), header=header, names=names, **path.said,
         architecture="jumprelu_transcoder" if transcoder else "jumprelu", model=path.model, hook_name=path.hook_name,
         settings=RAW | ({"reshape_activations": "hook_z"} if path.site == "att" else {}), config=config,
         notes=[note for note, applies in notes.items() if applies], fold=fold,
         metadata={key: config[key] for key in ("hook_name_out", "average_l0") if key in config},
     )
-    path.check_width(d_sae, header.where)
-    if not transcoder and d_out != d_in:
-        raise FormatError(
-            f"W_dec reconstructs {d_out:,} values from {d_in:,}.", where=f"{header.where}: {names['W_dec']}",
-            hint="An SAE has as many outputs as inputs.",
-        )
-    return look
 
 
 def _header_by_sizes(source: Source) -> Header:
@@ -213,11 +199,10 @@ def _look_at_kept(source: Source) -> Look:
         "Gemma Scope trained SAEs of embeddings on embeddings times √d_in; whether these weights take that into "
         "account already is not known, so they are used as they are."
     )
-    path.check_width(file.d_sae, source.label)
     return Look(
-        files=_KEPT, header=read_header(source, _KEPT[1]), names=_NAMES, widths=(file.d_in, file.d_sae, file.d_in),
-        said_by=CONFIG_FILE, architecture="jumprelu", model=path.model or file.model_name,
-        hook_name=path.hook_name or file.hook_name,
+        files=_KEPT, header=read_header(source, _KEPT[1]), names=_NAMES, d_in=file.d_in,
+        **{"d_sae": file.d_sae, "said_by": CONFIG_FILE, **path.said}, architecture="jumprelu",
+        model=path.model or file.model_name, hook_name=path.hook_name or file.hook_name,
         settings={"apply_b_dec_to_input": file.apply_b_dec_to_input}
         | ({"reshape_activations": "hook_z"} if path.site == "att" else {}),
         config=data, notes=(note,) if path.embedding else (),
@@ -290,14 +275,13 @@ def _look_2(source: Source) -> Look:
         file, data, _ = config_of(source, _CONFIG_2, _File2)
     header = read_header(source, _WEIGHTS_2)
     skip = _SKIP in header.tensors
-    names = {ours: ours.lower() for ours in _NAMES} | ({"W_skip": _SKIP} if skip else {})
+    names = {ours: ours.lower() for ours in _NAMES} | ({"W_skip": _SKIP} if skip or file.affine_connection else {})
     decoder = header.tensors.get("w_dec")
     if decoder is not None and len(decoder.shape) == 3:
         raise FormatError(
             "This is one layer of a cross-layer transcoder, which writes to several layers.",
             where=f"{header.where}: w_dec", hint="Only SAEs and per-layer transcoders can be loaded.",
         )
-    d_in, d_sae, d_out = widths(header, names)
     site, layer, note = _place_2(file, source.label)
     hook_name = _HOOKS_2[site].format(layer) if site and layer is not None else None
     metadata = {"hf_hook_name": file.hf_hook_point_in, "hf_hook_name_out": file.hf_hook_point_out}
@@ -308,25 +292,18 @@ def _look_2(source: Source) -> Look:
         # a configuration says gemma-v3-1b-pt or the like; the 270m model is published without the suffix
         model = (model if "/" in model else f"google/{model}").replace("-v3", "-3")
         model = model.replace("-pt", "") if "270m" in model else model
-    found = Look(
+    if site != "transcoder" and (skip or header.shape("w_enc", 2) != header.shape("w_dec", 2)[::-1]):
+        raise FormatError(
+            "It reconstructs another width or has a linear path, as only transcoders do, but is not said to be one.",
+            where=header.where, hint="Keep config.json and the folder's name as they are on the hub.",
+        )
+    return Look(
         # The linear path is stored [d_in, d_out]; SAELens' W_skip is [d_out, d_in].
-        files=files, header=header, names=names, transposed=("W_skip",), widths=(d_in, d_sae, d_out),
+        files=files, header=header, names=names, transposed=("W_skip",),
         architecture=f"jumprelu{'_skip' if skip else ''}_transcoder" if site == "transcoder" else "jumprelu",
         model=model or None, hook_name=hook_name, settings=RAW, config=data, notes=(note,) if note else (),
         metadata={key: value for key, value in metadata.items() if value is not None},
     )
-    if file.affine_connection and not skip:
-        raise FormatError(
-            "The tensor is missing, although the configuration says affine_connection.",
-            where=f"{header.where}: {_SKIP}", hint="Download the SAE again.",
-        )
-    if site != "transcoder" and (skip or d_out != d_in):
-        raise FormatError(
-            f"It reconstructs {d_out:,} values from {d_in:,}{' beside a linear path' if skip else ''}, as only "
-            "transcoders do, but is not said to be one.", where=header.where,
-            hint="Keep config.json and the folder's name as they are on the hub.",
-        )
-    return found
 
 
 def _place_2(file: _File2, label: str) -> tuple[str | None, int | None, str | None]:

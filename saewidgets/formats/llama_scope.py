@@ -85,7 +85,7 @@ def _look(source: Source) -> Look:
 
     return Look(
         files=_FILES, header=read_header(source, _FILES[1]), names=LINEAR, transposed=MATRICES,
-        widths=(file.d_model, file.d_sae, file.d_model), said_by=_FILES[0],
+        d_in=file.d_model, d_sae=file.d_sae, d_out=file.d_model, said_by=_FILES[0],
         architecture="jumprelu_transcoder" if transcoder else "jumprelu", model="meta-llama/Llama-3.1-8B",
         hook_name=file.hook_point_in, settings=RAW, config=data, notes=(_MOVED,),
         metadata={"hook_name_out": file.hook_point_out} if transcoder else {}, fold=fold,
@@ -150,8 +150,8 @@ def _look_r1(source: Source) -> Look:
 
     return Look(
         files=_BOTH, header=header, names=LINEAR | {"threshold": _THRESHOLD}, transposed=MATRICES,
-        widths=(file.d_model, int(file.d_model * file.expansion_factor), file.d_model), said_by=_CONFIG,
-        architecture="jumprelu", model="deepseek-ai/DeepSeek-R1-Distill-Llama-8B", hook_name=file.hook_point_in,
+        d_in=file.d_model, d_sae=int(file.d_model * file.expansion_factor), said_by=_CONFIG, architecture="jumprelu",
+        model="deepseek-ai/DeepSeek-R1-Distill-Llama-8B", hook_name=file.hook_point_in,
         settings=RAW, config=data, fold=fold,
         notes=(f"{unknown}: it cannot be loaded from here." if scale is None else _MOVED.replace(
             " on was", f" on ({scale:.4g}) was"
@@ -266,7 +266,7 @@ def _look_scopium(source: Source) -> Look:
         settings["normalize_activations"] = "constant_norm_rescale"
     of_transcoder = "transcoder" if act == "standard" else f"{act}_transcoder"
     return Look(
-        files=_BOTH, header=header, names=names, widths=(d_in, int(d_in * file.expansion_factor), d_in),
+        files=_BOTH, header=header, names=names, d_in=d_in, d_sae=int(d_in * file.expansion_factor), d_out=d_in,
         scalars=norms if by_dataset else {}, said_by=_CONFIG, architecture=of_transcoder if transcoder else act,
         hook_name=file.hook_point_in, settings=settings, config=data, notes=(_MOVED,) if by_dataset else (),
         metadata={"hook_name_out": file.hook_point_out} if transcoder else {}, fold=fold,

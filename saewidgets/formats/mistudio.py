@@ -22,7 +22,6 @@ from saewidgets.formats.format import (
     ANSWER,
     LINEAR,
     MATRICES,
-    OTHERS,
     SAME,
     Format,
     Look,
@@ -176,8 +175,7 @@ def _look_at_export(source: Source) -> Look:
 
     return Look(
         files=_EXPORT, header=header, names=SAME | ({"threshold": "threshold"} if kind == "jumprelu" else {}),
-        widths=(file.d_in, file.d_sae, header.shape("W_dec", 2)[1] if kind == "transcoder" else file.d_in),
-        said_by=_EXPORT[0], **ours, config=data,
+        d_in=file.d_in, d_sae=file.d_sae, said_by=_EXPORT[0], **ours, config=data,
         model=file.extra_metadata.hf_model_name or file.model_name,
         hook_name=f"blocks.{place[1]}.{_SITES[place[2]]}" if place and placed else file.hook_name or file.hook_point,
         notes=[note for note, said in notes.items() if said], fold=correct,
@@ -217,9 +215,10 @@ class _State:
     def look(self, header: Header, **more: Any) -> dict[str, Any]:
         """The arguments of `Look` that say how these tensors are read."""
         d_in, d_sae, d_out = self.widths
-        shapes = {"+b_dec": (d_out,), "-b_dec": (d_in,), "log_threshold": (d_sae,)}
-        return {"header": header, "names": self.names, "transposed": MATRICES, "widths": self.widths, "shapes": shapes,
-                "said_by": OTHERS, **more}  # fmt: skip
+        return {
+            "header": header, "names": self.names, "transposed": MATRICES, "d_in": d_in, "d_sae": d_sae, "d_out": d_out,
+            "shapes": {"+b_dec": (d_out,), "-b_dec": (d_in,)}, **more,
+        }
 
     def finish(self, tensors: dict[str, Tensor]) -> None:
         """Turn what was read by `names` into our tensors, in place."""
@@ -391,16 +390,11 @@ def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
     # W_enc alone is in SAELens' names and in miStudio's, the other way round: thresholds as logarithms are miStudio's.
     state = _read_state(header) if {"encoder.weight", "activation.log_threshold"} & set(header.tensors) else None
     if state is not None:
-        if state.widths[:2] != (file.d_in, file.d_sae):
-            raise FormatError(
-                f"The encoder is {state.widths[1]:,} × {state.widths[0]:,}, expected {file.d_sae:,} × {file.d_in:,} "
-                f"from {CONFIG_FILE}.", where=header.where, hint="Configuration and weights belong to different SAEs.",
-            )
         tensors = state.look(header)
     else:  # which tensors there must be, the architecture says
         tensors = {
             "header": header, "names": {name: name for name in header.tensors if name in _TENSORS} | {"W_dec": "W_dec"},
-            "widths": (file.d_in, file.d_sae, file.d_out or file.d_in), "said_by": CONFIG_FILE,
+            "d_out": file.d_out or file.d_in,
         }
     said = file.apply_b_dec_to_input if state is None or state.centred is None else state.centred
     centred = answered(said, apply_b_dec_to_input, where)
@@ -422,9 +416,10 @@ def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
         **{key: value for key in _KEPT if (value := getattr(file, key)) is not None},
     }
     found = Look(
-        **tensors, files=tuple(name for name in FILES if name in source.files()), weights=WEIGHTS_FILE,
-        architecture=architecture, model=file.model_name, hook_name=file.hook_name, settings=settings, config=data,
-        metadata=file.metadata, fold=None if state is None else state.finish,
+        **tensors | {"d_in": file.d_in, "d_sae": file.d_sae}, said_by=CONFIG_FILE, weights=WEIGHTS_FILE,
+        files=tuple(name for name in FILES if name in source.files()), architecture=architecture,
+        model=file.model_name, hook_name=file.hook_name, settings=settings, config=data, metadata=file.metadata,
+        fold=None if state is None else state.finish,
     )
     if state is None:
         found.dtype = str(header.tensors["W_dec"].torch_dtype).removeprefix("torch.")

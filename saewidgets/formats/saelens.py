@@ -293,7 +293,7 @@ def _look(source: Source, *, modern: bool) -> Look:
         weights=WEIGHTS_FILE, header=header, names={name: name for name in names},
         shapes=shapes | {"topk_threshold": ()}, infinite=frozenset({"log_threshold"}),  # of a threshold of zero
         read_as=_DTYPES[file.dtype.removeprefix("torch.")], said_by=CONFIG_FILE,
-        widths=(file.d_in, file.d_sae, settings.get("d_out", file.d_in)), architecture=architecture,
+        d_in=file.d_in, d_sae=file.d_sae, d_out=settings.get("d_out"), architecture=architecture,
         model=_text(metadata.get("model_name")), hook_name=_text(metadata.get("hook_name")), config=data, notes=notes,
         settings={key: value for key, value in settings.items() if key not in ("d_sae", "d_out")},
         training=_training_settings(config, metadata, settings), metadata=metadata, bare=True,

@@ -77,7 +77,7 @@ class Header:
     ) -> None:
         """Raise `FormatError` unless the tensors are there, as floats in the shapes that `source` says; with `extra`,
         others may be there too."""
-        check = f"Check the architecture in {source}."
+        check = f"Check {source}."
         for name, shape in expected.items():
             found, where = self._tensor(name, check), f"{self.where}: {name}"
             if found.shape != tuple(shape):

@@ -450,8 +450,8 @@ STATE = state("standard", True)
 REFUSED: list[tuple[Files, str]] = [
     ({f"{RES}/params.npz": WIDE | {"other": np.zeros(2, np.float32)}}, "unexpected tensors: other"),
     ({f"{RES}/params.npz": WIDE | {"scaling_factor": np.full(16_384, 2, np.float32)}}, "scaling factor"),
-    ({f"{RES}/params.npz": WIDE | {"w_enc": np.zeros((4, 16_384), np.float32)}}, "There are two"),
-    ({f"{RES}/params.npz": draw(d_in=4, d_sae=64)}, "says width 16k"),
+    ({f"{RES}/params.npz": WIDE | {"w_enc": np.zeros((4, 16_384), np.float32)}}, "unexpected tensors: "),
+    ({f"{RES}/params.npz": draw(d_in=4, d_sae=64)}, "the folder's name, width 16k"),
     (KEPT_FILES | {f"{KEPT}/cfg.json": {"d_in": 5, "d_sae": 4096}}, r"W_enc.*expected \[5, 4096\]"),
     (gemma_2(W, TRANSCODER, w_dec=np.zeros((40, 3, 12), np.float32)), "cross-layer"),
     (gemma_2(W7, SECOND), "only transcoders"),
@@ -464,7 +464,7 @@ REFUSED: list[tuple[Files, str]] = [
     (tracer(W, log_thresholds=np.zeros(40, np.float32)), "unexpected tensors: log_thresholds"),
     *(({f"{name}.safetensors": {name: W["W_enc"]} for name in names}, r"cross-layer transcoder.*layer_….safetensors")
       for names in (["W_enc_0"], ["W_enc_0", "W_dec_0"])),
-    (qwen(W1K, "sae"), "How many latents are active"), (qwen(W), "name says 1,024"),
+    (qwen(W1K, "sae"), "How many latents are active"), (qwen(W), "from the name of the repository"),
     (checkpoint("standard", STATE | {"extra": np.zeros(3, np.float32)}, FIVE), "unexpected tensors: extra"),
     (checkpoint("standard", STATE | {"encoder.bias": np.zeros(3, np.float32)}, FIVE), r"encoder\.bias"),
     (checkpoint("standard", STATE, FIVE, architecture="TopKSAE"), "the tensors are those of a standard"),

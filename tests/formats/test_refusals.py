@@ -81,7 +81,7 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
         *(({"sae_type": kind}, "not an SAE of one place") for kind in ("crosscoder", "clt", "lorsa", "molt")),
     ],
     "connor_rob": [
-        ({"act_size": 13}, "says 13 → 16, but the weights are 8 → 16"), ({"act_size": ...}, "act_size"),
+        ({"act_size": 13}, r"W_enc.*expected \[13, 16\] from .*_cfg.json"), ({"act_size": ...}, "act_size"),
         ({"act_name": "blocks.5.hook_resid_post"}, "act_name"),
     ],
     "circuit_tracer": [
