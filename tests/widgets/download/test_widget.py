@@ -21,7 +21,7 @@ from saewidgets.jobs import JobSettings
 from saewidgets.records import ErrorInfo, JobRecord
 from saewidgets.widgets import shell
 from saewidgets.widgets.download import commands as module
-from saewidgets.widgets.download.state import LISTINGS, RECENT, DownloadModel
+from saewidgets.widgets.download.state import LISTINGS, MASK, RECENT, DownloadModel
 from saewidgets.widgets.download.widget import DownloadFromHF
 from saewidgets.widgets.messages.hub import PAGE
 from saewidgets.widgets.shell import workers
@@ -197,6 +197,8 @@ def test_a_private_repository_opens_with_the_token(widget: DownloadFromHF, ws: W
 def test_a_release_is_listed_at_once_and_names_what_fails(widget: DownloadFromHF, sent: Sent) -> None:
     known = ask(widget, sent, kind="hub_known")["value"]
     assert known["releases"][0]["label"] == "Gemma 2 2B, pretrained"
+    named = {repo_id for release in known["releases"] for repo_id in release["repo_ids"]}
+    assert named == {each["repo_id"] for each in known["repositories"] if "/gemma-scope-" in each["repo_id"]}
     wait_for(lambda: widget.state["known"] == len(known["repositories"]))
     listing = ask(widget, sent, kind="hub_list", release="google/gemma-2-2b")["value"]
     rows = [row for row in listing["rows"] if row["layer"] == 12]
@@ -303,7 +305,9 @@ def test_a_token_is_used_forgotten_and_never_shown(
     wait_for(lambda: widget.state["has_token"])
     hub.errors["bad/one"] = SAEWidgetsError(f"401 for {TOKEN}", where=TOKEN, hint=f"Is {TOKEN} right?")
     hub.errors["bad/two"] = RuntimeError(f"https://user:{TOKEN}@hub")
-    for repo in ("a/b", "bad/one", "bad/two"):
+    hub.errors["bad/three"] = SAEWidgetsError("Could not connect.")
+    hub.errors["bad/three"].__cause__ = ValueError(TOKEN)
+    for repo in ("a/b", "bad/one", "bad/two", "bad/three"):
         ask(widget, sent, kind="hub_list", text=repo)
         ask(widget, sent, kind="hub_preview", sae={**SAE, "repo_id": repo})
         ask(widget, sent, kind="hub_download", saes=[{**SAE, "repo_id": repo}])
@@ -313,6 +317,7 @@ def test_a_token_is_used_forgotten_and_never_shown(
     everything = [repr(sent), caplog.text, repr(widget.get_state()), repr(widget), str(widget.export_html())]
     everything += [repr(widget._repr_mimebundle_())]
     assert [text for text in everything if TOKEN in text] == []
+    assert f"401 for {MASK}" in repr(sent)
     ask(widget, sent, kind="hub_token", token=None)
     ask(widget, sent, kind="hub_list", text="a/b")
     assert hub.tokens[-1] is None
@@ -387,7 +392,12 @@ def test_cancel_takes_a_failed_one_off_the_list(
     wait_for(lambda: not widget.state["downloads"])
 
 
-def test_open_calls_back(widget: DownloadFromHF, sent: Sent, opened: list[str]) -> None:
+def test_what_it_starts_with_and_open_calls_back(
+    widget: DownloadFromHF, ws: Workspace, sent: Sent, opened: list[str]
+) -> None:
+    alone = DownloadFromHF(ws, repository="a/b", embedded=True)
+    assert (alone.state["repository"], alone.state["can_open"], alone.state["embedded"]) == ("a/b", False, True)
+    alone.close()
     assert widget.state["can_open"]
     assert repr(widget) == f"<DownloadFromHF {widget.workspace.label}: 0 downloads, 0 running>"
     assert ask(widget, sent, kind="hub_open", sae_id="sae_1")["value"] is None
@@ -396,12 +406,6 @@ def test_open_calls_back(widget: DownloadFromHF, sent: Sent, opened: list[str]) 
 
 
 # ------------------------------------------------------------------------------------------------- as Python sees it
-
-
-def test_what_it_starts_with(ws: Workspace) -> None:
-    widget = DownloadFromHF(ws, repository="a/b", embedded=True)
-    assert (widget.state["repository"], widget.state["can_open"], widget.state["embedded"]) == ("a/b", False, True)
-    widget.close()
 
 
 def test_in_a_notebook_the_static_copy_follows_now_and_then(

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from saewidgets.records import Comparison, LatentMatch, SAERecord
+from saewidgets.records import SAERecord
 from saewidgets.widgets.messages.saes import SaeQuery
 from saewidgets.widgets.sae_browser.state import (
     architecture_words,
     card_of,
-    comparison_of,
     facets_of,
     facts_of,
     histogram_of,
@@ -118,22 +117,16 @@ def test_what_is_long_is_cut() -> None:
     assert len(card.tags[0]) == 60
 
 
-def test_facets_leave_out_what_is_not_known() -> None:
-    facets = facets_of({"source": {"local": 2}, "model": {None: 1, "": 2, "gpt2": 3}, "layer": {0: 1, None: 4}})
-    assert [(choice.value, choice.label, choice.count) for choice in facets.model] == [("gpt2", "gpt2", 3)]
-    assert [choice.value for choice in facets.layer] == ["0"]
-    assert facets.source[0].label == "Local"
-    assert facets.format == ()
-
-
-def test_a_chosen_value_that_the_other_filters_leave_nothing_of_keeps_its_label() -> None:
-    query = SaeQuery(source="trained", architecture="topk", layer=3, format="saelens")
-    facets = facets_of({"source": {"local": 2}, "layer": {3: 1}, "format": {"saelens": 2}}, query)
-    assert [(choice.value, choice.label, choice.count) for choice in facets.source] == [
-        ("local", "Local", 2), ("trained", "Trained", 0),
-    ]  # fmt: skip
-    assert [(choice.label, choice.count) for choice in facets.architecture] == [("TopK", 0)]
-    assert [(choice.label, choice.count) for choice in facets.layer] == [("3", 1)]
+def test_facets_leave_out_what_is_not_known_and_keep_what_is_chosen() -> None:
+    known = {"source": {"local": 2}, "model": {None: 1, "": 2, "gpt2": 3}, "layer": {0: 1, None: 4}}
+    query = SaeQuery(source="trained", architecture="topk", layer=0)  # the other filters leave no trained one
+    found = facets_of(known, query).model_dump()
+    shown = {name: [(one["value"], one["label"], one["count"]) for one in found[name]] for name in (*known, "format")}
+    assert shown == {
+        "source": [("local", "Local", 2), ("trained", "Trained", 0)], "model": [("gpt2", "gpt2", 3)],
+        "layer": [("0", "0", 1)], "format": [],
+    }  # fmt: skip
+    assert [(one["label"], one["count"]) for one in found["architecture"]] == [("TopK", 0)]
 
 
 def test_statistics_in_words() -> None:
@@ -149,17 +142,3 @@ def test_statistics_in_words() -> None:
     (found,) = histograms_of({"density": density})
     assert (found.log, found.zeros, found.zeros_label) == (True, 412, "never")
     assert "2,057 latents by the share of tokens on which they fire" in found.summary
-
-
-def test_a_comparison_says_in_what_two_differ() -> None:
-    first, second = make_sae("a", "one", metadata={"k": 32}), make_sae("b", "other", architecture="batchtopk")
-    matches = (LatentMatch(7451, 12, 0.991),)
-    found = comparison_of(
-        first, second, Comparison("a", "b", matches, 0.612, 0.5, {0.9: 100, 0.7: 2000}, HISTOGRAM, HISTOGRAM)
-    )
-    assert found.matches == matches
-    assert {fact.label: fact.value for fact in found.facts} == {
-        "Mean max cosine": "0.612", "The other way round": "0.500", "Latents with a match ≥ 0.9": "100 of 16,384",
-        "Latents with a match ≥ 0.7": "2,000 of 16,384",
-    }  # fmt: skip
-    assert found.differences == (("Architecture", "TopK, k 32", "BatchTopK"),)

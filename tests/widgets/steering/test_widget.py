@@ -147,6 +147,7 @@ def test_what_it_starts_with(widget: Steering, ws: Workspace, sae: str) -> None:
     assert widget.state["gauge"]["over"] == "steered tokens of the prompt"
     assert repr(widget) == f"<Steering {ws.label}: 1 feature>"
     assert widget.config.features[0].sae == sae
+    assert str(ws.folder) not in json.dumps(widget.state), "nothing of the machine is saved with a notebook"
 
 
 def test_it_writes_what_the_workspace_writes(widget: Steering, ws: Workspace, sae: str, sent: Sent) -> None:
@@ -279,6 +280,20 @@ def test_positions_count_tokens_of_the_prompt(widget: Steering, sent: Sent) -> N
     assert (wrong["kind"], wrong["where"]) == ("failure", "positions")
 
 
+def test_the_sae_of_the_next_feature_is_chosen(
+    ws: Workspace, sae: str, tmp_path: Path, record_messages: Callable[[Any], Sent]
+) -> None:
+    other = add_demo_sae(ws, tmp_path / "other", name="other", seed=1)
+    widget = Steering(ws, sae=sae)
+    sent = record_messages(widget)
+    assert ask(widget, sent, kind="steering_choose", sae_id=other)["kind"] == "result"
+    wait_for(lambda: widget.state["sae_id"] == other)
+    refused = ask(widget, sent, kind="steering_choose", sae_id="sae_nothere")
+    assert (refused["kind"], widget.state["sae_id"]) == ("failure", other)
+    widget.close()
+    ws.saes.delete(other)
+
+
 def test_presets(widget: Steering, sent: Sent) -> None:
     def preset(action: str, **more: Any) -> dict[str, Any]:
         return ask(widget, sent, kind="steering_preset", action=action, name="ships", **more)
@@ -303,11 +318,6 @@ def test_arguments_are_checked(ws: Workspace) -> None:
         Steering(ws, features=[("sae_nothere", 1, 2.0)])
     with pytest.raises(ConfigError, match="no feature 900"):
         Steering(ws, sae="demo-l1-topk", features=[(900, 2.0)])
-
-
-def test_nothing_of_the_machine_is_in_the_state(widget: Steering, ws: Workspace) -> None:
-    wait_for(lambda: widget.state["rows"][0]["a_max"], LONG)
-    assert str(ws.folder) not in json.dumps(widget.state)
 
 
 def test_texts_are_aligned_so_that_what_comes_again_is_not_marked() -> None:
