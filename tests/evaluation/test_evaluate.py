@@ -52,39 +52,47 @@ def _sae(name: str = "topk", **settings: Any) -> SAE:
 
 
 def _expected(
-    lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float, exclude: bool, batch_size: int = 16,
+    lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float = 1.0, exclude: bool = True, batch_size: int = 16,
     ids: tuple[int, ...] = (), chosen: slice = slice(None),
 ) -> dict[str, float]:
-    """Everything at once and in float64, with the second block run by hand."""
+    """Everything at once and in float64, with hooks of the test's own: on block 0, for a transcoder on the MLP of 1."""
     model: Any = lm.model
+    module = model.transformer.h[1].mlp if sae.is_transcoder else model.transformer.h[0]
+    caught: dict[str, Tensor] = {}
+    unwanted = torch.isin(contexts, torch.tensor([*((0, 1) if exclude else ()), *ids]))
+    outside = torch.ones_like(unwanted)
+    outside[:, chosen] = False
+    special = unwanted | outside  # what is left alone
+    uncounted = unwanted[:, 1:] | outside[:, :-1]  # predictions of what is left out, or made elsewhere
+
+    def ce(value: Tensor | None = None) -> tuple[float, Tensor]:
+        def own(module: Any, args: Any, out: Any) -> Any:
+            states, *more = out if isinstance(out, tuple) else (out,)
+            caught.update(read=args[0], written=states)
+            new = states if value is None else torch.where(special[..., None], states, value)
+            return (new, *more) if isinstance(out, tuple) else new
+
+        handle = module.register_forward_hook(own)
+        logits = model(input_ids=contexts).logits.double()
+        handle.remove()
+        losses = functional.cross_entropy(logits[:, :-1].transpose(1, 2), contexts[:, 1:], reduction="none")
+        return float(losses[~uncounted].mean()), logits.log_softmax(-1)
+
     with torch.no_grad():
-        hidden = model(input_ids=contexts, output_hidden_states=True).hidden_states[1]
-        unwanted = torch.isin(contexts, torch.tensor([*((0, 1) if exclude else ()), *ids]))
-        outside = torch.ones_like(unwanted)
-        outside[:, chosen] = False
-        special = unwanted | outside  # what is left alone
-        uncounted = unwanted[:, 1:] | outside[:, :-1]  # predictions of what is left out, or made elsewhere
-        latents = sae.encode(hidden * scale)
-        hat = sae.decode(latents, hidden * scale) / scale
+        clean = ce()
+        written = caught["written"]
+        read = caught["read"] if sae.is_transcoder else written
+        latents = sae.encode(read * scale)
+        hat = sae.decode(latents, read * scale) / scale
+        spliced, zero, mean = ce(hat), ce(torch.zeros_like(written)), ce(written[~special].mean(0))
 
-        def ce(states: Tensor) -> tuple[float, Tensor]:
-            out = model.transformer.h[1](states)
-            out = out[0] if isinstance(out, tuple) else out
-            logits = model.lm_head(model.transformer.ln_f(out)).double()
-            losses = functional.cross_entropy(logits[:, :-1].transpose(1, 2), contexts[:, 1:], reduction="none")
-            return float(losses[~uncounted].mean()), logits.log_softmax(-1)
+    def kl(other: tuple[float, Tensor]) -> float:
+        each = (clean[1].exp() * (clean[1] - other[1])).sum(-1)
+        return float(each[~special].mean())
 
-        def kl(other: tuple[float, Tensor]) -> float:
-            each = (clean[1].exp() * (clean[1] - other[1])).sum(-1)
-            return float(each[~special].mean())
-
-        clean = ce(hidden)
-        spliced = ce(torch.where(special[..., None], hidden, hat))
-        zero = ce(torch.where(special[..., None], hidden, torch.zeros_like(hidden)))
-        mean = ce(torch.where(special[..., None], hidden, hidden[~special].mean(0)))
-    x, h, f = (a[~special].double().numpy() for a in (hidden, hat, latents))
+    x, h, f = (a[~special].double().numpy() for a in (written, hat, latents))
     return numbers(x, h, f) | {
-        "explained_variance_legacy": 1 - _legacy(hidden, hat, special, batch_size),
+        "explained_variance_legacy": 1 - _legacy(written, hat, special, batch_size),
         "ce_loss_clean": clean[0],
         "ce_loss_sae": spliced[0],
         "ce_loss_zero": zero[0],
@@ -98,9 +106,9 @@ def _expected(
     }
 
 
-def _legacy(hidden: Tensor, hat: Tensor, special: Tensor, batch_size: int) -> float:
+def _legacy(written: Tensor, hat: Tensor, special: Tensor, batch_size: int) -> float:
     ratios = []
-    for x, h, no in zip(*(each.split(batch_size) for each in (hidden, hat, special)), strict=True):
+    for x, h, no in zip(*(each.split(batch_size) for each in (written, hat, special)), strict=True):
         x, h = x[~no].double(), h[~no].double()
         ratios.append((x - h).square().sum(1) / (x - x.mean(0)).square().sum(1))
     return float(torch.cat(ratios).mean())
@@ -151,7 +159,7 @@ def test_all_numbers_of_saes_of_others(lm: LoadedModel, contexts: Tensor, name: 
         tensors["threshold"] = torch.full((64,), threshold)
     sae = inference_sae(name, 32, tensors, **settings)
     found = evaluate(sae, lm, contexts, HOOK, divergence=True, mean_ablation=True)
-    assert found == pytest.approx(_expected(lm, sae, contexts, 1.0, True), rel=1e-4)
+    assert found == pytest.approx(_expected(lm, sae, contexts), rel=1e-4)
 
 
 def test_places_that_do_not_fit(lm: LoadedModel, contexts: Tensor) -> None:
@@ -173,43 +181,14 @@ def test_a_transcoder_is_compared_and_spliced_where_it_writes(lm: LoadedModel, c
     tensors = dict(_sae("standard").inference_tensors())
     if name == "skip_transcoder":
         tensors["W_skip"] = torch.eye(32) * 0.3
-    sae, model = inference_sae(name, 32, tensors), lm.model
-    block: Any = model.transformer.h[1]  # type: ignore[union-attr,index]
-    special = torch.isin(contexts, torch.tensor([0, 1]))
-    caught: dict[str, Tensor] = {}
-    handle = block.mlp.register_forward_hook(lambda m, a, out: caught.update(x=a[0], y=out))
-    with torch.no_grad():
-        clean = model(input_ids=contexts).logits
-    handle.remove()
-    x, y = caught["x"].detach(), caught["y"].detach()
-    with torch.no_grad():
-        latents = sae.encode(x)
-        hat = sae.decode(latents, x)
-
-        def ce(value: Tensor) -> float:
-            mixed = torch.where(special[..., None], y, value)
-            handle = block.mlp.register_forward_hook(lambda m, a, out: mixed)
-            logits = model(input_ids=contexts).logits.double()
-            handle.remove()
-            losses = functional.cross_entropy(logits[:, :-1].transpose(1, 2), contexts[:, 1:], reduction="none")
-            return float(losses[~special[:, 1:]].mean())
-
-        spliced, zero = ce(hat), ce(torch.zeros_like(y))
-    losses = functional.cross_entropy(clean.double()[:, :-1].transpose(1, 2), contexts[:, 1:], reduction="none")
-    before = float(losses[~special[:, 1:]].mean())
+    sae = inference_sae(name, 32, tensors)
     hooks: dict[str, str] = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
-    found = evaluate(sae, lm, contexts, **hooks)
-    rows = (a[~special].double().numpy() for a in (y, hat, latents))
-    expected = numbers(*rows) | {
-        "ce_loss_clean": before, "ce_loss_sae": spliced, "ce_loss_zero": zero, "ce_loss_delta": spliced - before,
-        "ce_loss_score": (zero - spliced) / (zero - before),
-        "explained_variance_legacy": 1 - _legacy(y, hat, special, 16),
-    }  # fmt: skip
-    assert found == pytest.approx(expected, rel=1e-4)
+    found = evaluate(sae, lm, contexts, divergence=True, mean_ablation=True, **hooks)
+    assert found == pytest.approx(_expected(lm, sae, contexts), rel=1e-4)
     without = evaluate(sae, lm, contexts, cross_entropy=False, **hooks)
     assert without == pytest.approx({key: found[key] for key in without}, rel=1e-5)
     sae.fold_scales(2.0, 0.5)
-    scaled = evaluate(sae, lm, contexts, scaler=Scaler(0.5, 2.0), **hooks)
+    scaled = evaluate(sae, lm, contexts, scaler=Scaler(0.5, 2.0), divergence=True, mean_ablation=True, **hooks)
     assert scaled == pytest.approx(found | {"l1": scaled["l1"]}, rel=1e-4)
 
 
