@@ -64,13 +64,15 @@ Snapshot = Callable[..., None]
 
 @pytest.fixture
 def open_notebook(lab: Lab, page: Page) -> Iterator[Open]:
-    """`open_notebook(cells, kernel="ipykernel-7.4")`. A page or console error of ours fails the test at its end."""
+    """`open_notebook(cells, kernel="ipykernel-7.4")` runs the cells. An error of the page fails the test at its end."""
     opened: list[Notebook] = []
     page.set_default_timeout(40_000)  # a busy machine; nothing waits that long on a free one
     expect.set_options(timeout=20_000)
 
     def open_it(cells: list[str], kernel: str = "ipykernel-7.4") -> Notebook:
         opened.append(Notebook(lab, page, cells, kernel))
+        for index in range(len(cells)):
+            opened[-1].run(index)
         return opened[-1]
 
     yield open_it

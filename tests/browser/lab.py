@@ -13,9 +13,10 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Locator, Page
 
 from tests.browser.kernels import write_kernelspec
@@ -93,9 +94,7 @@ class Lab:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _wait_until_up(self, limit: float) -> None:
@@ -121,23 +120,9 @@ class Lab:
 
     def write_notebook(self, name: str, cells: list[str], kernel: str) -> None:
         """A notebook of code cells without output."""
-        content = {
-            "cells": [
-                {
-                    "cell_type": "code",
-                    "id": f"c{i}",
-                    "metadata": {},
-                    "source": source,
-                    "outputs": [],
-                    "execution_count": None,
-                }
-                for i, source in enumerate(cells)
-            ],
-            "metadata": {"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}},
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
-        (self.root / name).write_text(json.dumps(content), "utf-8")
+        kernelspec = {"name": kernel, "display_name": kernel, "language": "python"}
+        notebook = new_notebook(cells=list(map(new_code_cell, cells)), metadata={"kernelspec": kernelspec})
+        nbformat.write(notebook, self.root / name)
 
     def url(self, notebook: str) -> str:
         return f"http://127.0.0.1:{self.port}/lab/tree/{notebook}?token={self.token}&reset"

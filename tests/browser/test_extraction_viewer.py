@@ -6,22 +6,13 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open, Snapshot
 from tests.browser.lab import Lab, Notebook
 from tests.browser.waiting import wait_until
 
 SLOW = 120_000  # ms: the first question loads torch and the model
-
-
-def opened(open_notebook: Open, lab: Lab, name: str) -> tuple[Notebook, Locator]:
-    folder = str(lab.root / name / "ws")
-    setup = f"import saewidgets as sw\nws = sw.Workspace({folder!r})\nviewer = sw.ExtractionViewer(ws)"
-    notebook = open_notebook([setup, "viewer"])
-    notebook.run(0)
-    notebook.run(1)
-    return notebook, notebook.page.get_by_role("region", name="Extraction viewer")
 
 
 def view_of(notebook: Notebook) -> dict[str, object]:
@@ -33,7 +24,10 @@ def view_of(notebook: Notebook) -> dict[str, object]:
 def test_the_demo_is_read_searched_labelled_and_tested(
     open_notebook: Open, lab: Lab, page: Page, snapshot: Snapshot
 ) -> None:
-    notebook, viewer = opened(open_notebook, lab, "viewer")
+    folder = str(lab.root / "viewer" / "ws")
+    setup = f"import saewidgets as sw\nws = sw.Workspace({folder!r})\nviewer = sw.ExtractionViewer(ws)"
+    notebook = open_notebook([setup, "viewer"])
+    viewer = page.get_by_role("region", name="Extraction viewer")
     expect(viewer.get_by_role("heading", name="No features yet")).to_be_visible()
     viewer.get_by_role("button", name="Try the demo SAE").click()
     grid = viewer.get_by_role("grid", name="Features")

@@ -15,7 +15,6 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import Open, Snapshot
 from tests.browser.lab import Lab, Notebook
 from tests.browser.waiting import wait_until
-from tests.hub.repos import HOSTILE
 from tests.hub.server import Hub
 
 SLOW = 60_000  # ms
@@ -25,30 +24,6 @@ SLOW = 60_000  # ms
 def hub() -> Iterator[Hub]:
     with Hub() as server:
         yield server
-
-
-def cells(hub: Hub, lab: Lab, name: str) -> list[str]:
-    setup = f"""
-import os
-os.environ |= {{"HF_ENDPOINT": {hub.endpoint!r}, "HF_HOME": {str(lab.root / name / "hf")!r}, "HF_HUB_OFFLINE": "0"}}
-import saewidgets as sw
-ws = sw.Workspace({str(lab.root / name / "ws")!r})
-browser = sw.SAEBrowser(ws)
-"""
-    return [setup, "browser"]
-
-
-def opened(open_notebook: Open, hub: Hub, lab: Lab, name: str) -> tuple[Notebook, Locator, Locator]:
-    """The notebook, the SAE browser, and the download widget that its button opened."""
-    notebook = open_notebook(cells(hub, lab, name))
-    notebook.run(0)
-    notebook.run(1)
-    browser = notebook.page.get_by_role("region", name="SAE browser")
-    expect(browser.get_by_text("No SAEs yet")).to_be_visible()
-    browser.get_by_role("button", name="Download from Hugging Face").first.click()
-    download = notebook.page.get_by_role("region", name="Download from Hugging Face")
-    expect(download).to_be_visible()
-    return notebook, browser, download
 
 
 def press(where: Locator, name: str) -> None:
@@ -69,7 +44,20 @@ def percent(bar: Locator) -> int:
 def test_download_cancel_resume_find_filter_read_delete(
     open_notebook: Open, hub: Hub, lab: Lab, page: Page, snapshot: Snapshot
 ) -> None:
-    notebook, browser, download = opened(open_notebook, hub, lab, "library")
+    home = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(lab.root / "library" / "hf"), "HF_HUB_OFFLINE": "0"}
+    setup = f"""
+import os
+os.environ |= {home!r}
+import saewidgets as sw
+ws = sw.Workspace({str(lab.root / "library" / "ws")!r})
+browser = sw.SAEBrowser(ws)
+"""
+    notebook = open_notebook([setup, "browser"])
+    browser = page.get_by_role("region", name="SAE browser")
+    expect(browser.get_by_text("No SAEs yet")).to_be_visible()
+    browser.get_by_role("button", name="Download from Hugging Face").first.click()
+    download = page.get_by_role("region", name="Download from Hugging Face")
+    expect(download).to_be_visible()
     snapshot("library-empty-download")
     download.get_by_role("tab", name="Gemma Scope").click()
     download.get_by_role("combobox", name="Release").select_option("google/gemma-2-2b", timeout=SLOW)
@@ -146,22 +134,4 @@ def test_download_cancel_resume_find_filter_read_delete(
     press(sae.first, "Delete SAE")
     expect(browser.get_by_text("No SAEs yet")).to_be_visible()
     assert library(notebook) == []
-    notebook.python("browser.close(); ws.close()")
-
-
-@pytest.mark.long
-@pytest.mark.timeout(300)
-def test_names_on_the_hub_are_text(open_notebook: Open, hub: Hub, lab: Lab, page: Page, snapshot: Snapshot) -> None:
-    repo = next(repo for repo in hub.state.repos.values() if any(HOSTILE in path for path in repo.files))
-    notebook, _, download = opened(open_notebook, hub, lab, "hostile")
-    download.get_by_role("tab", name="Any repository").click()
-    download.get_by_role("textbox", name="Repository").fill(repo.repo_id)
-    press(download, "Preview")
-    expect(download).to_contain_text(HOSTILE, timeout=SLOW)
-    assert page.locator("img[onerror]").count() == 0
-    snapshot("library-hostile")
-    download.get_by_role("textbox", name="Repository").fill("nobody/nothing-here")
-    press(download, "Preview")
-    expect(download).to_contain_text("Repository not found: nobody/nothing-here", timeout=SLOW)
-    snapshot("library-not-found")
     notebook.python("browser.close(); ws.close()")

@@ -30,8 +30,6 @@ def top(what: Locator) -> float:
 
 def test_every_state_is_drawn_in_light_and_dark(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
     notebook = open_notebook([SETUP, "panel"])
-    notebook.run(0)
-    notebook.run(1)
     panel = notebook.panel()
     cards = panel.get_by_role("list", name="Trainings").get_by_role("listitem")
     expect(cards).to_have_count(7)
@@ -54,8 +52,6 @@ def test_every_state_is_drawn_in_light_and_dark(open_notebook: Open, page: Page,
 
 def test_two_views_and_two_panels_agree(open_notebook: Open, page: Page) -> None:
     notebook = open_notebook([SETUP, "panel", "panel", "other = TrainingPanel(ws); other"])
-    for index in range(4):
-        notebook.run(index)
     first, second, third = (notebook.panel(i) for i in range(3))
     first.get_by_role("listitem", name=RUN).get_by_role("button", name="Pause", exact=True).click()
     for panel in (first, second, third):
@@ -69,8 +65,6 @@ def test_two_views_and_two_panels_agree(open_notebook: Open, page: Page) -> None
 
 def test_the_x_axis_ends_where_the_shown_runs_end(open_notebook: Open, page: Page) -> None:
     notebook = open_notebook([SETUP, "panel"])
-    notebook.run(0)
-    notebook.run(1)
     chart = page.locator(".sw-chart .bqplot").first
     chart.scroll_into_view_if_needed()
 
@@ -94,8 +88,6 @@ def test_the_x_axis_ends_where_the_shown_runs_end(open_notebook: Open, page: Pag
 
 def test_zoom_pan_and_reset(open_notebook: Open, page: Page) -> None:
     notebook = open_notebook([SETUP, "panel"])
-    notebook.run(0)
-    notebook.run(1)
     figure = page.locator(".sw-chart .bqplot").first
     expect(figure.locator("path.line").first).to_be_attached()
     figure.scroll_into_view_if_needed()
@@ -113,24 +105,8 @@ def test_zoom_pan_and_reset(open_notebook: Open, page: Page) -> None:
     wait_until(lambda: notebook.python("print(panel._charts.zoomed)").strip() == "False")
 
 
-def test_delete_asks_first(open_notebook: Open, page: Page) -> None:
-    notebook = open_notebook([SETUP, "panel"])
-    notebook.run(0)
-    notebook.run(1)
-    panel = notebook.panel()
-    name = "demo-l2-topk-k24"
-    panel.get_by_role("listitem", name=name).get_by_role("button", name="Delete", exact=True).click()
-    expect(panel.get_by_text(re.compile(f"Delete {name}\\?"))).to_be_visible()
-    assert notebook.python("print(len(ws.trainings.list()))").strip() == "7"
-    panel.get_by_role("button", name="Delete training").click()
-    expect(panel.get_by_role("listitem", name=name)).to_have_count(0)
-    assert notebook.python("print(len(ws.trainings.list()))").strip() == "6"
-
-
 def test_a_bad_field_is_named_and_gets_the_focus(open_notebook: Open, page: Page) -> None:
     notebook = open_notebook([f"{SETUP}\nshown = 0", "shown += 1; panel"])
-    notebook.run(0)
-    notebook.run(1)
     panel = notebook.panel()
     panel.get_by_role("button", name="New training").click()
     field = panel.get_by_role("textbox", name="Active latents (k)", exact=True)
@@ -157,8 +133,6 @@ def test_a_kernel_that_is_gone_is_said_and_nothing_looks_live(
 ) -> None:
     elsewhere = SETUP.replace("train_nothing(full_workspace())", "full_workspace()")  # its own it would pause first
     notebook = open_notebook([elsewhere, "panel", "import saewidgets as sw\nsw.DownloadFromHF(sw.Workspace('alone'))"])
-    for index in range(3):
-        notebook.run(index)
     panel, download = notebook.panel(), page.get_by_role("region", name="Download from Hugging Face")
     expect(panel.get_by_text("48,210 tok/s")).to_be_visible()
     expect(page.locator(".sw-chart path.line").first).to_be_attached()

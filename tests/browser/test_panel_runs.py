@@ -1,4 +1,4 @@
-"""Several runs at once, comparison, groups and templates of the panel, over a workspace where nothing trains."""
+"""Several runs at once, comparison, groups, templates and widths of the panel; nothing trains in its workspace."""
 
 from __future__ import annotations
 
@@ -25,13 +25,6 @@ panel.selected = ["train_0", "train_1"]
 """
 
 
-def opened(open_notebook: Open) -> Notebook:
-    notebook = open_notebook([SETUP, "panel"])
-    notebook.run(0)
-    notebook.run(1)
-    return notebook
-
-
 def pictures(notebook: Notebook, page: Page, snapshot: Snapshot, name: str) -> None:
     """Wide in both themes, and narrow."""
     frame = page.locator(".sw-frame")
@@ -51,7 +44,7 @@ def pictures(notebook: Notebook, page: Page, snapshot: Snapshot, name: str) -> N
 
 
 def test_bulk_actions(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
-    notebook = opened(open_notebook)
+    notebook = open_notebook([SETUP, "panel"])
     panel = notebook.panel()
     # by keyboard: filter, take all that are shown, pause them
     panel.get_by_role("tab", name=re.compile("^Running")).focus()
@@ -101,7 +94,7 @@ def test_bulk_actions(open_notebook: Open, page: Page, snapshot: Snapshot) -> No
 
 
 def test_comparison(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
-    notebook = opened(open_notebook)
+    notebook = open_notebook([SETUP, "panel"])
     panel = notebook.panel()
     panel.get_by_role("checkbox", name="Select gpt2-l6-jumprelu-1.5").check()
     panel.get_by_role("button", name="Compare").click()
@@ -153,7 +146,7 @@ def test_comparison(open_notebook: Open, page: Page, snapshot: Snapshot) -> None
 
 
 def test_groups_checkpoints_and_advice(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
-    notebook = opened(open_notebook)
+    notebook = open_notebook([SETUP, "panel"])
     panel = notebook.panel()
     notebook.python("r = ws.trainings.get('sweep_16').record; give_sae(ws, 'layer_6')")
     notebook.python("change(ws, 'sweep_16', latest={**r.latest, 'dead': 0.61})")
@@ -186,7 +179,7 @@ def test_groups_checkpoints_and_advice(open_notebook: Open, page: Page, snapshot
 
 
 def test_templates(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
-    notebook = opened(open_notebook)
+    notebook = open_notebook([SETUP, "panel"])
     panel = notebook.panel()
     panel.get_by_role("button", name="New training").click()
     panel.get_by_role("textbox", name="Active latents (k)", exact=True).fill("48")
@@ -215,3 +208,50 @@ def test_templates(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
     templates.get_by_role("listitem", name="Pythia-70M, JumpReLU", exact=True).get_by_role("button", name="Use").click()
     expect(panel.get_by_role("textbox", name="Model", exact=True)).to_have_value("EleutherAI/pythia-70m")
     expect(panel.get_by_role("combobox", name="Architecture")).to_have_value("jumprelu")
+
+
+STORES = """
+from tests.widgets.seeded_runs import make_store, show_stores
+hooks = ("blocks.6.mlp.hook_in", "blocks.6.hook_mlp_out")
+captured = make_store("acts_1", name="gpt2 wikipedia", hook_names=hooks)
+show_stores(ws, captured, make_store("acts_2", name="being captured", n_tokens=None, status=JobStatus.RUNNING))
+"""
+# Whatever sticks out of the frame and is in no box that scrolls.
+CUT_OFF = """frame => {
+  const box = frame.getBoundingClientRect();
+  const scrolls = element => {
+    for (let at = element.parentElement; at !== frame; at = at.parentElement)
+      if (['auto', 'scroll'].includes(getComputedStyle(at).overflowX)) return true;
+    return false;
+  };
+  return [...frame.querySelectorAll('button, input, select, h2, h3, label, td, th, .el, .bqplot')].filter(element => {
+    const place = element.getBoundingClientRect();
+    if (place.width <= 1 || element.closest('.vh') || element.closest('svg')) return false;
+    return (place.right > box.right + 1 || place.left < box.left - 1) && !scrolls(element);
+  }).map(element => `${element.tagName} ${element.textContent}`);
+}"""
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_nothing_is_cut_off_at_any_width(open_notebook: Open, page: Page, snapshot: Snapshot, theme: str) -> None:
+    page.set_viewport_size({"width": 1900, "height": 1600})
+    notebook = open_notebook([SETUP + STORES, "panel"])
+    panel, frame = notebook.panel(), page.locator(".sw-frame")
+    notebook.theme(theme)
+    expect(frame).to_have_attribute("data-sw-theme", theme.lower())
+    for what in ("list", "compare", "form"):
+        if what == "compare":
+            for name in ("gpt2-l6-jumprelu-1.5", "gpt2-l6-topk-k64"):
+                panel.get_by_role("checkbox", name=f"Select {name}").check()
+            panel.get_by_role("button", name="Compare").click()
+            expect(page.locator(".sw-pareto .bqplot")).to_be_visible()
+        if what == "form":
+            panel.get_by_role("button", name="Back to trainings").click()
+            panel.get_by_role("button", name="New training").click()
+            panel.get_by_role("button", name="Use stored activations").click()
+            expect(panel.get_by_role("table", name="Activation stores")).to_be_visible()
+        for width in (360, 600, 1400):
+            frame.evaluate("(frame, width) => { frame.style.width = `${width}px`; }", width)
+            wait_for_figures(page)
+            assert frame.evaluate(CUT_OFF) == [], (what, width)
+            snapshot(f"panel-{what}-{width}-{theme.lower()}", frame)

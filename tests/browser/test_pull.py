@@ -60,8 +60,6 @@ ws = sw.Workspace({str(tmp_path / "ws")!r})
 panel, viewer, browser = sw.TrainingPanel(ws), sw.ExtractionViewer(ws), sw.SAEBrowser(ws)
 """
     notebook = open_notebook([setup, "panel", "viewer", "browser"], kernel="ipykernel-6.31")
-    for cell in range(4):
-        notebook.run(cell)
     assert notebook.python("print(bool(enabled), panel._repr_mimebundle_()[1])").startswith("True {'application/vnd")
 
     # TrainingPanel: the form, a run to its end, its charts

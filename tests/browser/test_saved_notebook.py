@@ -68,8 +68,6 @@ def test_a_saved_notebook_shows_what_was_seen_last(
     demo_sae(folder / "sae")
     setup = SETUP.format(folder=str(folder), HOOK=HOOK)
     notebook = open_notebook([setup, "panel", "display(browser)", "viewer", "download", "steering"], kernel)
-    for index in range(6):
-        notebook.run(index)
     regions = [page.get_by_role("region", name=name, exact=True) for name in AFTER]
     for region in regions:
         expect(region).to_have_count(1)

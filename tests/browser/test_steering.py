@@ -35,8 +35,6 @@ def press(where: Locator, name: str) -> None:
 @pytest.mark.timeout(600)
 def test_add_steer_compare_sweep_and_keep(open_notebook: Open, lab: Lab, page: Page, snapshot: Snapshot) -> None:
     notebook = open_notebook(cells(lab, "steering"))
-    notebook.run(0)
-    notebook.run(1)
     steering = notebook.page.get_by_role("region", name="Steering")
     expect(steering.get_by_text("No feature chosen")).to_be_visible()
     snapshot("steering-empty-light", steering)
@@ -126,8 +124,6 @@ def test_add_steer_compare_sweep_and_keep(open_notebook: Open, lab: Lab, page: P
 @pytest.mark.timeout(300)
 def test_it_writes_and_stops_while_a_cell_runs(open_notebook: Open, lab: Lab) -> None:
     notebook = open_notebook(cells(lab, "steering-busy"))
-    notebook.run(0)
-    notebook.run(1)
     assert notebook.python("steering.add(sae, 7, 2.0); import time; steering.workspace.steering.maximum(sae, 7)") == ""
     steering = notebook.page.get_by_role("region", name="Steering")
     steering.get_by_role("textbox", name="Prompt").fill(PROMPT)
@@ -139,24 +135,3 @@ def test_it_writes_and_stops_while_a_cell_runs(open_notebook: Open, lab: Lab) ->
     expect(steering).to_contain_text(re.compile(r"(Stopped after|Generated) \d+ \+ \d+ tokens"), timeout=7000)
     assert notebook.is_busy(), "it waited for the cell"
     notebook.wait_idle()
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_from_the_card_of_an_sae_and_back(open_notebook: Open, lab: Lab, page: Page, snapshot: Snapshot) -> None:
-    setup, _ = cells(lab, "steering-card")
-    notebook = open_notebook([f"{setup}\nbrowser = sw.SAEBrowser(ws)", "browser"])
-    notebook.run(0)
-    notebook.run(1)
-    browser = notebook.page.get_by_role("region", name="SAE browser")
-    press(browser.get_by_role("listitem", name="demo-l1-topk", exact=True), "Steering")
-    expect(browser.get_by_role("button", name="Back to SAEs")).to_be_focused()
-    steering = notebook.page.get_by_role("region", name="Steering")
-    search = steering.get_by_role("searchbox", name="Add a feature")
-    search.fill("7")
-    search.press("Enter")
-    expect(steering.get_by_role("listitem", name="Feature 7", exact=True)).to_be_visible(timeout=SLOW)
-    snapshot("steering-from-card-light")
-    press(browser, "Back to SAEs")
-    expect(steering).to_have_count(0)
-    expect(browser.get_by_role("list", name="SAEs")).to_be_visible()

@@ -27,14 +27,6 @@ def text_file(lab: Lab) -> Path:
     return path
 
 
-def cells(folder: Path) -> list[str]:
-    return [
-        f"import saewidgets as sw\nws = sw.Workspace({str(folder)!r})\npanel = sw.TrainingPanel(ws)",
-        "panel",
-        "panel",
-    ]
-
-
 def fill(panel: Locator, text: Path) -> None:
     """The form by its accessible names; a run that goes on for minutes, so that there is time to press buttons."""
     panel.get_by_role("button", name="New training").first.click()
@@ -80,9 +72,9 @@ def line_length(page: Page) -> int:
 def test_start_watch_pause_resume_stop_retry(
     kernel: str, open_notebook: Open, lab: Lab, page: Page, text_file: Path, snapshot: Snapshot
 ) -> None:
-    notebook = open_notebook(cells(lab.root / f"ws-{kernel}"), kernel)
-    notebook.run(0)
-    notebook.run(1)
+    folder = str(lab.root / f"ws-{kernel}")
+    setup = f"import saewidgets as sw\nws = sw.Workspace({folder!r})\npanel = sw.TrainingPanel(ws)"
+    notebook = open_notebook([setup, "panel"], kernel)
     panel = notebook.panel()
     expect(panel.get_by_text("No trainings yet")).to_be_visible()
     snapshot(f"{kernel}-empty")
