@@ -16,11 +16,11 @@ type Pages = Record<string, () => unknown>;
 
 const scene = sceneOf("demo");
 
+/** The parts of a panel are views of one model. */
 function panel(state = runs.fullState(), options = {}) {
+  const model = new runs.FakeModel(state, options);
   const parts = ["training_panel", "chart_controls", "training_footer"];
-  const models = parts.map((view) => Object.assign(new runs.FakeModel(state, options), { view }));
-  runs.FakeModel.link(models);
-  return models;
+  return parts.map((view) => Object.assign(Object.create(model), { view }));
 }
 
 const layers = Array.from({ length: 14_000 }, (_, i) => ({ path: `layers.${i >> 6}/${i % 64}`, layer: i >> 6 }));

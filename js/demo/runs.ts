@@ -36,24 +36,13 @@ export function crowdedState(): wire.PanelState {
 
 export class FakeModel extends FakeWidget<wire.PanelState, wire.PanelCommand> {
   view = "training_panel";
-  private peers: FakeModel[] = [this];
   templates = RECORDED.list_templates.templates;
   stores = STORES;
   details = RECORDED.details;
 
-  /** Lets several parts share one state, as the parts of one panel do. */
-  static link(models: FakeModel[]): void {
-    for (const model of models) model.peers = models;
-  }
-
   override setState(change: Partial<wire.PanelState>): void {
-    const before = this.state;
-    const cards = change.cards ?? before.cards;
-    const counts = { jobs: jobsOf(cards), total: cards.length };
-    for (const peer of this.peers) {
-      peer.traits.state = { ...before, ...counts, ...change, revision: before.revision + 1 };
-      peer.emit("change:state");
-    }
+    const cards = change.cards ?? this.state.cards;
+    super.setState({ jobs: jobsOf(cards), total: cards.length, ...change });
   }
 
   protected readonly answers: Answers<wire.PanelCommand> = {
