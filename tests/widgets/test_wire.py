@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from saewidgets.widgets.commands import Command, Commands
+from saewidgets.widgets.messages.features import ViewerState
+from saewidgets.widgets.messages.hub import HubState
+from saewidgets.widgets.messages.saes import SaeBrowserState
+from saewidgets.widgets.messages.steering import SteeringState
 from saewidgets.widgets.messages.training import PanelState
 from saewidgets.widgets.shell import Part
 from tests.widgets.conftest import Sent, ask
-from tools import wire
+from tools import demo_states, wire
 
 COMMANDS = [
     pytest.param(source, each, id=f"{name}-{each.kind}")
@@ -22,6 +28,23 @@ COMMANDS = [
 
 def test_the_generated_types_are_up_to_date() -> None:
     assert wire.TARGET.read_text("utf-8") == wire.text(), "Run `python tools/wire.py`."
+
+
+def test_the_recorded_states_are_such_as_python_writes() -> None:
+    """Of the demo page and the page tests: every state and answer has the fields that it has today."""
+    states = {
+        "runs": PanelState, "library": SaeBrowserState, "features": ViewerState, "download": HubState,
+        "steering": SteeringState,
+    }  # fmt: skip
+    answers = {kind: each.answer for source in wire.COMMANDS.values() for kind, each in source.known().items()}
+    recorded = json.loads(demo_states.FILE.read_text("utf-8"))
+    assert recorded.keys() == states.keys()
+    for widget, found in recorded.items():
+        said = {kind: one["value"] if "numbers" in one else one for kind, one in found["answers"].items()}
+        for kind, value in {"state": found["state"], **said}.items():
+            model = TypeAdapter(answers.get(kind, states[widget]))
+            today = model.dump_python(model.validate_python(value), mode="json")
+            assert today == value, f"{kind} is of another version. Run `python tools/demo_states.py`."
 
 
 class Nothing:
