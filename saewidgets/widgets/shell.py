@@ -1,4 +1,5 @@
-"""`Part`, one view on the page; `Shell`, what the five widgets do alike; `Box`, a widget with others below it.
+"""`Publisher`, the thread that writes what a page shows; `Part`, one view on the page; `Shell`, what the five widgets
+have in common; `Box`, a widget with others below it.
 
 All widgets of a kernel share one handler thread, so `Part` only checks a message there, answers `Ack` and hands the
 work to a worker thread, which answers `Result` or `Failure` under the same id. Whatever goes wrong becomes a
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -18,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from weakref import WeakSet
 
 import anywidget
 import ipywidgets
@@ -29,7 +32,6 @@ from saewidgets.render.html import Html, html_document, tag
 from saewidgets.widgets.commands import Commands, MessageError, Table
 from saewidgets.widgets.messages.wire import Ack, Failure, Note, Nudge, Result
 from saewidgets.widgets.model import Devices, Model, error_note
-from saewidgets.widgets.publisher import Publisher, publish_wanted
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -49,6 +51,8 @@ LEAST_HEIGHT = 80  # pixels
 COPY_EVERY = 5.0  # least seconds between two static copies of a widget in a notebook
 _ANSWERS_KEPT = 16  # for pages that did not hear them; one has few questions open at once
 _CLOSING = threading.Lock()  # held for a moment: one for all widgets is enough
+_REST = 60  # a call of `publish` is followed by a rest this many times as long as it took …
+_LONGEST = 3.0  # … but not of more seconds than this
 _REROUTING = "_reply_subshell_for"  # private to ipykernel 7.4; tests/widgets/test_shell.py says when it changes
 
 
@@ -93,6 +97,114 @@ def unpin(widget: Any) -> bool:
         return False
     setattr(comm, _REROUTING, None)
     return True
+
+
+_PULLED: WeakSet[Publisher] = WeakSet()
+
+
+def publish_wanted() -> None:
+    """A page asks something and waits: publish now what could not be pushed to it."""
+    for publisher in list(_PULLED):
+        publisher.publish_wanted()
+
+
+class Publisher:
+    """Calls `publish()` soon after every `wake()`, never more often than `interval` allows, never twice at once: the
+    newest state only, and never enough to slow a run down.
+
+    ipywidgets guards a widget's traits with plain flags and no lock, so all writes to them go through one thread. That
+    thread shares the interpreter with the runs it shows: between two calls it rests in proportion to what a call cost,
+    so that being watched takes a run no more than about one part in sixty. What the user just asked for does not wait.
+    A `publish` that raises is logged with its traceback and given to `on_error`; the thread goes on.
+
+    Colab shows only what is sent while it waits for an answer. There a publisher has no thread: every request of a page
+    publishes what is wanted (`publish_wanted`).
+
+    Args:
+        publish: writes the newest state.
+        name: for the thread's name.
+        interval: least seconds between two calls.
+        on_error: is given what `publish` raised.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[], None],
+        *,
+        name: str,
+        interval: float = 0.1,
+        on_error: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self._publish = publish
+        self._on_error = on_error
+        self._interval = interval
+        self._changed = threading.Condition()
+        self._wanted = self._urgent = self._closed = False
+        self._rests_until = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"saewidgets-{name}", daemon=True)
+        if "google.colab.output" in sys.modules:
+            _PULLED.add(self)
+        else:
+            self._thread.start()
+
+    def wake(self, *, urgent: bool = False) -> None:
+        """Something changed. Returns at once; any number of calls during a rest lead to one `publish`.
+
+        `urgent`: the user waits for it; only `interval` is kept.
+        """
+        with self._changed:
+            self._wanted = True
+            self._urgent = self._urgent or urgent
+            self._changed.notify_all()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Stop the thread; a `publish` under way is finished first. Safe to call twice and from `publish` itself."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def publish_wanted(self) -> None:
+        """Publish on the calling thread, if something changed and the rest is over."""
+        with self._changed:
+            rests = time.monotonic() < self._rests_until and not self._urgent
+            if not self._wanted or self._closed or rests:
+                return
+            self._wanted = self._urgent = False
+        self._rests_until = time.monotonic() + max(self._interval, self._call())
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted or self._closed)
+                if self._closed:
+                    return
+                self._wanted = self._urgent = False
+            started = time.monotonic()
+            rest = self._call()
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, max(0.0, started + self._interval - time.monotonic()))
+                left = max(0.0, started + rest - time.monotonic())
+                self._changed.wait_for(lambda: self._closed or self._urgent, left)
+
+    def _call(self) -> float:
+        """Publish; the seconds of rest that this asks for."""
+        started = time.monotonic()
+        try:
+            self._publish()
+        except Exception as error:  # the thread must outlive any one failure; it is logged and shown
+            if getattr(threading, "_SHUTTING_DOWN", False):  # the interpreter ends, and thread pools before this
+                self._closed = True
+                return 0.0
+            logger.exception("Publishing the state of a widget failed")
+            if self._on_error is not None:
+                self._on_error(error)
+        return min(_LONGEST, _REST * (time.monotonic() - started)) if self._interval else 0.0
 
 
 class Part(anywidget.AnyWidget):

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from saewidgets.widgets.publisher import Publisher, publish_wanted
+from saewidgets.widgets.shell import Publisher, publish_wanted
 from tests.widgets.conftest import wait_for
 
 
@@ -69,7 +69,7 @@ def test_an_error_is_reported_and_the_thread_goes_on() -> None:
 ENDING = """
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from saewidgets.widgets.publisher import Publisher
+from saewidgets.widgets.shell import Publisher
 
 pool, refused = ThreadPoolExecutor(), threading.Event()
 pool.submit(int).result()
