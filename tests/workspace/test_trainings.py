@@ -93,7 +93,7 @@ def test_paused_cancelled_and_stopped_a_run_keeps_what_it_learned_and_can_go_on(
         return run.record.step
 
     step = paused_after(2)
-    with pytest.raises(StateError, match="Resume it, or stop it and keep"):
+    with pytest.raises(StateError, match=r"is paused, so far without an SAE.*export_checkpoint\(\).*Resume it"):
         run.sae()
     run.cancel()
     with pytest.raises(StateError, match=r"was cancelled without an SAE.*run\.export_checkpoint\(\)"):
@@ -296,18 +296,15 @@ def test_a_run_that_was_stopped_before_its_first_step(
 
 
 @pytest.mark.parametrize(
-    ("status", "alone", "sae", "checkpoint"),
+    ("status", "alone", "so_far", "hint"),
     [
-        (S.QUEUED, False, "yet. Wait until it has completed, or stop it", "yet. Wait for its first"),
-        (S.RUNNING, False, "yet. Wait until it has completed, or stop it", "yet. Wait for its first"),
-        (S.STOPPING, False, "yet. Wait until it has ended.", "yet. Wait for its first"),
-        (S.INTERRUPTED, False, "yet. Resume it.", "to go on from. Resume it, or start it again"),
-        (S.FAILED, False, "failed without an SAE. Its error says why. Resume it, or", "Its error says why. Resume it"),
-        (S.STOPPED, True, "was stopped without an SAE. Start it again", "to go on from. Start it again"),
-        (S.COMPLETED, False, "has completed without an SAE. Start it again", "to go on from. Start it again"),
+        (S.RUNNING, False, "is running, so far", "Wait until it has ended, or stop it"),
+        (S.FAILED, False, "failed", "Its error says why. Resume it, or start it again"),
+        (S.STOPPED, True, "was stopped", "Start it again"),
+        (S.COMPLETED, False, "has completed", "Start it again"),
     ],
 )
-def test_the_way_out_fits_where_it_stands(ws: Workspace, status: S, alone: bool, sae: str, checkpoint: str) -> None:
+def test_the_way_out_fits_where_it_stands(ws: Workspace, status: S, alone: bool, so_far: str, hint: str) -> None:
     columns = {
         "id": "train_mine", "name": "mine", "config": {}, "model": "demo", "corpus": "demo", "hook_name": "h",
         "architecture": "topk", "d_sae": 1, "device": "cpu", "lane": "box/cpu", "tokens_total": 1,
@@ -315,8 +312,8 @@ def test_the_way_out_fits_where_it_stands(ws: Workspace, status: S, alone: bool,
     }  # fmt: skip
     ws.catalog.trainings.create_all([columns])
     record = replace(ws.catalog.trainings.get("train_mine"), status=status, ended_alone=alone)
-    assert sae in str(no_sae(record))
-    assert checkpoint in str(no_checkpoint(record))
+    assert f"mine {so_far} without an SAE. {hint}" in str(no_sae(record))
+    assert f"mine has no checkpoint to go on from. {hint}" in str(no_checkpoint(record))
 
 
 def test_epochs_decide_how_many_tokens(ws: Workspace, config: TrainingConfig) -> None:

@@ -12,7 +12,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.durable import require_space, storage_errors
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import CheckpointSaved, JobStatus, Metrics
-from saewidgets.jobs.states import RESUMABLE
+from saewidgets.jobs.states import OWNED, RESUMABLE
 from saewidgets.records import CheckpointRecord, SAERecord, TrainingRecord
 from saewidgets.workspace.folders import draft_folder, remove_tree
 
@@ -27,39 +27,28 @@ _ENDED = {
     JobStatus.FAILED: "failed", JobStatus.STOPPED: "was stopped", JobStatus.CANCELLED: "was cancelled",
     JobStatus.COMPLETED: "has completed",
 }  # fmt: skip
-_ASLEEP = (JobStatus.PAUSED, JobStatus.INTERRUPTED)
 
 
 def no_sae(record: TrainingRecord) -> StateError:
     """The error of a run without an SAE."""
-    ended = _ENDED.get(record.status)
-    what = f"{record.name} has not written an SAE yet." if ended is None else f"{record.name} {ended} without an SAE."
-    if record.status is JobStatus.STOPPING:
-        hint = "Wait until it has ended."
-    elif ended is not None:
-        made = "Make one of its newest checkpoint with run.export_checkpoint(). " if record.checkpoint_count else ""
-        hint = made + _again(record)
-    elif record.status not in _ASLEEP:
-        hint = "Wait until it has completed, or stop it and keep what was learned."
-    else:
-        hint = "Resume it, or stop it and keep what was learned." if record.checkpoint_count else "Resume it."
-    return StateError(what, where=record.id, hint=hint)
+    so_far = _ENDED.get(record.status, f"is {record.status}, so far")
+    made = "Make one of its newest checkpoint with run.export_checkpoint(). " if record.checkpoint_count else ""
+    hint = _way_on(record, made)
+    return StateError(f"{record.name} {so_far} without an SAE.", where=record.id, hint=hint)
 
 
 def no_checkpoint(record: TrainingRecord) -> NotFoundError:
     """The error of a run without any checkpoint."""
-    if record.status in _ENDED or record.status in _ASLEEP:
-        what, hint = f"{record.name} has no checkpoint to go on from.", _again(record)
-    else:
-        what, hint = f"{record.name} has no checkpoint yet.", "Wait for its first one."
-    return NotFoundError(what, where=record.id, hint=hint)
+    return NotFoundError(f"{record.name} has no checkpoint to go on from.", where=record.id, hint=_way_on(record))
 
 
-def _again(record: TrainingRecord) -> str:
+def _way_on(record: TrainingRecord, made: str = "") -> str:
+    if record.status in OWNED:
+        return "Wait until it has ended, or stop it: that keeps what was learned."
     # Of a group that is resumed, what has ended by itself stays as it is.
     resumes = record.status in RESUMABLE and not record.ended_alone
     why = "Its error says why. " if record.status is JobStatus.FAILED else ""
-    return why + ("Resume it, or start it again with retry." if resumes else "Start it again with retry.")
+    return made + why + ("Resume it, or start it again with retry." if resumes else "Start it again with retry.")
 
 
 Prepare = Callable[[str, Path], None]
