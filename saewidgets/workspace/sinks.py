@@ -251,21 +251,19 @@ class Feed:
         self._warn(message)
 
 
-class _Plain:
-    def __init__(self, function: Callable[[Event], None]) -> None:
-        self._function = function
+@dataclass(frozen=True)
+class _Opened:
+    """An `OpenSink` of two functions."""
+
+    take: Callable[[Event], None]
+    close: Callable[[str], None] = lambda status: None
 
     def __call__(self, event: Event) -> None:
-        self._function(event)
-
-    def close(self, status: str) -> None:
-        pass
+        self.take(event)
 
 
 def _opener(sink: Any, run: RunInfo) -> Callable[[], OpenSink]:
-    if callable(getattr(sink, "open", None)):
-        return lambda: sink.open(run)
-    return lambda: _Plain(sink)
+    return lambda: sink.open(run) if callable(getattr(sink, "open", None)) else _Opened(sink)
 
 
 def _name_of(sink: Any) -> str:
@@ -311,7 +309,7 @@ class WandbSink:
     def __post_init__(self) -> None:
         _require("wandb", self.label)
 
-    def open(self, run: RunInfo) -> _WandbRun:
+    def open(self, run: RunInfo) -> OpenSink:
         """Begin the run there, or go on with it."""
         import wandb  # an extra, and seconds to import
 
@@ -324,23 +322,19 @@ class WandbSink:
         )
         begun.define_metric("tokens")
         begun.define_metric("*", step_metric="tokens")
-        return _WandbRun(begun)
 
+        def take(event: Event) -> None:
+            if isinstance(event, Metrics):
+                begun.log({**event.values, "tokens": event.tokens, "step": event.step})
+            elif isinstance(event, Facts):
+                plain = {k: v for k, v in event.values.items() if isinstance(v, bool | int | float | str)}
+                begun.config.update(plain, allow_val_change=True)
 
-class _WandbRun:
-    def __init__(self, run: Any) -> None:
-        self._run = run
+        def close(status: str) -> None:
+            begun.summary["status"] = status
+            begun.finish(exit_code=1 if status in LOST else 0)
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Metrics):
-            self._run.log({**event.values, "tokens": event.tokens, "step": event.step})
-        elif isinstance(event, Facts):
-            plain = {k: v for k, v in event.values.items() if isinstance(v, bool | int | float | str)}
-            self._run.config.update(plain, allow_val_change=True)
-
-    def close(self, status: str) -> None:
-        self._run.summary["status"] = status
-        self._run.finish(exit_code=1 if status in LOST else 0)
+        return _Opened(take, close)
 
 
 @dataclass(frozen=True)
@@ -367,7 +361,7 @@ class TrackioSink:
     def __post_init__(self) -> None:
         _require("trackio", self.label)
 
-    def open(self, run: RunInfo) -> _TrackioRun:
+    def open(self, run: RunInfo) -> OpenSink:
         """Begin the run there, or go on with it."""
         import trackio  # an extra, and seconds to import
 
@@ -376,16 +370,9 @@ class TrackioSink:
             project=self.project, name=self.name or f"{run.name} {run.id[-6:]}", group=run.group,
             space_id=self.space_id, config=dict(run.config), resume="allow", embed=False,
         )
-        return _TrackioRun(begun)
 
+        def take(event: Event) -> None:
+            if isinstance(event, Metrics):
+                begun.log({**event.values, "tokens": event.tokens}, step=event.step)
 
-class _TrackioRun:
-    def __init__(self, run: Any) -> None:
-        self._run = run
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Metrics):
-            self._run.log({**event.values, "tokens": event.tokens}, step=event.step)
-
-    def close(self, status: str) -> None:
-        self._run.finish()
+        return _Opened(take, lambda status: begun.finish())
