@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, get_args
 
 from saewidgets.config import TrainingConfig
-from saewidgets.config.base import Config
+from saewidgets.config.base import Config, dotted
 from saewidgets.config.sae import SAEConfig
 from saewidgets.render.labels import choice_label
 from saewidgets.widgets.messages.training import FormData, FormField, Section
@@ -153,20 +153,10 @@ def _field(name: str, raw: Mapping[str, Any], definitions: Mapping[str, Any]) ->
     )
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested configuration data as dotted names → values; the corpus as the text a person would type."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if name == "corpus":
-            flat[name] = corpus_text(value)
-        elif isinstance(value, Mapping):
-            flat.update(flatten(value, f"{name}."))
-        elif isinstance(value, list | tuple):  # numbers, which a page has as text: "64, 256"
-            flat[name] = ", ".join(str(part) for part in value)
-        else:
-            flat[name] = value
-    return flat
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration data by dotted name; the corpus, and lists of numbers, as the text a person would type."""
+    flat = dict(dotted({**config, "corpus": corpus_text(config["corpus"])}))
+    return {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in flat.items()}
 
 
 def form_data(

@@ -105,8 +105,8 @@ def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
         taken = update_state(read_checkpoint(target / whole.path.name, verify=False), kinds=list(kinds))
         tokens, metrics = int(taken.state["tokens"]), dict(taken.state["metrics"])
         origin = {"training_id": source.training_id, "step": taken.step, "tokens": tokens}
-        changes: dict[str, Any] = {"step": taken.step, "tokens_done": tokens, "facts": {"continued_from": origin}}
-        workspace.catalog.trainings.update(training_id, **changes)
+        facts = {"continued_from": origin}
+        workspace.catalog.trainings.update(training_id, step=taken.step, tokens_done=tokens, facts=facts)
         workspace.catalog.metrics.append(training_id, [Metrics(taken.step, tokens, metrics)])
         workspace.catalog.checkpoints.add(training_id, _saved(taken))
 
@@ -186,23 +186,20 @@ def hand_on(catalog: Catalog, record: TrainingRecord, gone: CheckpointRecord) ->
 
     rows = {row.path: row for row in catalog.checkpoints.list(record.id)}
     found = [c for c in list_checkpoints(Path(record.folder) / "checkpoints") if str(c.path.absolute()) in rows]
-    if not found:
-        return
-    own = {c.step: rows[str(c.path.absolute())] for c in found}
-    kinds = {step: list(row.kinds) for step, row in own.items()}
-    newest, beats = found[0].step, {}
-    if "latest" in gone.kinds:
-        kinds[newest].insert(0, "latest")
-    if "best" in gone.kinds:
-        best = best_left(found, record.config.get("checkpoints", {}).get("best_metric", "fvu"))
-        beats = {newest: {"best": best and best[1]}}  # what a run that goes on from there has to beat
-        if best is not None:
-            kinds[best[0].step].append("best")
+    metric = record.config.get("checkpoints", {}).get("best_metric", "fvu")
+    best = best_left(found, metric) if "best" in gone.kinds else None
     for checkpoint in found:
-        step = checkpoint.step
-        if kinds[step] != list(own[step].kinds):
-            catalog.checkpoints.mark(own[step].id, kinds[step])
-        changes = {"kinds": kinds[step], **beats.get(step, {})}
+        row = rows[str(checkpoint.path.absolute())]
+        changes: dict[str, Any] = {"kinds": [*row.kinds]}
+        if checkpoint is found[0]:  # the newest
+            if "latest" in gone.kinds:
+                changes["kinds"].insert(0, "latest")
+            if "best" in gone.kinds:
+                changes["best"] = best and best[1]  # what a run that goes on from there has to beat
+        if best is not None and checkpoint.step == best[0].step:
+            changes["kinds"].append("best")
+        if changes["kinds"] != [*row.kinds]:
+            catalog.checkpoints.mark(row.id, changes["kinds"])
         if not record.status.is_active and any(checkpoint.state.get(name) != changes[name] for name in changes):
             update_state(checkpoint, **changes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -196,16 +197,14 @@ class Run(JobHandle[TrainingRecord]):
         """Wait until it has ended or is paused, at most `timeout` seconds; returns the status then."""
         if self._rows.get(self.id).group_id is None:
             return super().wait(timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        poll = self._manager.settings.poll
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
-            record = self.record
-            left = poll if deadline is None else deadline - time.monotonic()
+            record, left = self.record, deadline - time.monotonic()
             if record.status.is_final or record.status is JobStatus.PAUSED or left <= 0:
                 if record.ended_alone and left > 0:
-                    let_close(self._workspace, record, None if deadline is None else left)
+                    let_close(self._workspace, record, left)
                 return record.status
-            self._manager.wait(self._job_id, min(left, poll))
+            self._manager.wait(self._job_id, min(left, self._manager.settings.poll))
 
     def result(self, timeout: float | None = None) -> Any:
         """What its training returned (a `training.TrainingResult`); raises what made it fail."""
@@ -423,8 +422,8 @@ class TrainingGroup(JobHandle[JobRecord]):
         asleep = self.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED)
         super().stop(save)
         if asleep and save:
-            for run, record in zip(self.runs, self.records, strict=True):
-                if not record.ended_alone:
+            for run in self.runs:
+                if not run.record.ended_alone:
                     export_newest(self._workspace, run)
 
     def checkpoint_now(self) -> None:
@@ -485,9 +484,9 @@ _CLOSING = 10.0
 """Seconds that a job has to end when the last of its runs has: it closes files and writes one row."""
 
 
-def let_close(workspace: Workspace, record: TrainingRecord, timeout: float | None = None) -> None:
+def let_close(workspace: Workspace, record: TrainingRecord, timeout: float = _CLOSING) -> None:
     """Where every run of a job has ended, give the job a moment to say so too: then they can be deleted or resumed."""
     if record.job_id is None or not all(r.ended_alone for r in workspace.catalog.trainings.by_job(record.job_id)):
         return
     if workspace.manager.get(record.job_id).status.is_active:
-        workspace.manager.wait(record.job_id, _CLOSING if timeout is None else min(timeout, _CLOSING))
+        workspace.manager.wait(record.job_id, min(timeout, _CLOSING))
