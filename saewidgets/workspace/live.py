@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 T = TypeVar("T")
-MODELS, SAES = 1, 4
-"""How many are kept at once: the ones that were used last."""
+SAES = 4
+"""How many SAEs are kept at once, the ones that were used last; of the models only the last one is."""
 SAE_BYTES = 4 * 1024**3
 """What SAEs may take together; the one that was used last stays, however large it is."""
 IDLE_SECONDS = 600.0
@@ -103,7 +103,7 @@ class Live:
         self._workspace = workspace
         self._loading = threading.Lock()
         self._lock = threading.Lock()
-        self._models: OrderedDict[Any, LiveModel] = OrderedDict()
+        self._kept: tuple[Any, LiveModel] | None = None  # the model, with what it is known by
         self._saes: OrderedDict[tuple[str, str, str], SAE] = OrderedDict()
         self._timer: threading.Timer | None = None
 
@@ -166,7 +166,7 @@ class Live:
         with suppress(SAEWidgetsError):  # it cannot be loaded either
             key = _key(self._own(subject, None))
             with self._lock:
-                return key in self._models
+                return self._kept is not None and self._kept[0] == key
         return False
 
     def lane(self, subject: Subject, extraction: ExtractionRecord | None = None) -> str:
@@ -192,7 +192,7 @@ class Live:
         with self._lock:
             if subject_id is None:
                 self._saes.clear()
-                self._models.clear()
+                self._kept = None
             else:
                 for key in [key for key in self._saes if key[0] == subject_id]:
                     del self._saes[key]
@@ -207,7 +207,7 @@ class Live:
     @property
     def loaded(self) -> tuple[int, int]:
         with self._lock:
-            return len(self._models), len(self._saes)
+            return int(self._kept is not None), len(self._saes)
 
     # ------------------------------------------------------------------------------------------------ inside
 
@@ -242,12 +242,11 @@ class Live:
         key = _key(wanted)
         with self._loading:
             with self._lock:
-                known = self._models.get(key)
-                if known is not None and (isinstance(wanted, Named) or known.lm.model is wanted.model):
-                    self._models.move_to_end(key)
-                    return known
-                while len(self._models) >= MODELS:  # before the new one: both may be too much
-                    self._models.popitem(last=False)
+                if self._kept is not None and self._kept[0] == key:
+                    known = self._kept[1]
+                    if isinstance(wanted, Named) or known.lm.model is wanted.model:
+                        return known
+                self._kept = None  # before the new one: both may be too much
             if isinstance(wanted, Named):
                 shown = "demo" if wanted.name == "demo" else None  # of a folder its last part: others get results
                 lm = load_model(
@@ -258,7 +257,7 @@ class Live:
                 lm = wrap_model(wanted.model, wanted.tokenizer)
             found = LiveModel(lm)
             with self._lock:
-                self._models[key] = found
+                self._kept = key, found
         return found
 
     def _used(self) -> None:

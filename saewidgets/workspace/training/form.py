@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -134,31 +134,24 @@ def check(
 
 def _completed(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[TrainingConfig | None, frozenset[str]]:
     """The configuration with defaults for the wrong fields, and their names; what shows only now joins `errors`."""
-    rest: Any = dict(data)
     dropped = set(errors)
     for _ in range(4):  # a default may not fit either (k of a small d_sae): then the whole group goes
-        for name in dropped:
-            rest = _without(rest, name.split("."))
-        config, more = validate(rest)
+        config, more = validate(_without(data, dropped))
         if config is not None:
             return config, frozenset(dropped)
         for name, sentence in more.items():
-            if name in dropped or _DEPENDS_ON.get(name) in dropped:
-                dropped.add(name.split(".")[0])
-            else:
+            follows = name in dropped or _DEPENDS_ON.get(name) in dropped
+            dropped.add(name.split(".")[0] if follows else name)
+            if not follows:
                 errors[name] = sentence
-                dropped.add(name)
     return None, frozenset(dropped)
 
 
-def _without(data: Any, path: list[str]) -> Any:
-    if not isinstance(data, Mapping) or path[0] not in data:
-        return data
-    rest = {key: value for key, value in data.items() if key != path[0]}
-    inner = data[path[0]]
-    if len(path) > 1 and isinstance(inner, Mapping) and path[1] in inner:
-        rest[path[0]] = _without(inner, path[1:])
-    return rest
+def _without(data: Mapping[str, Any], dropped: Collection[str], prefix: str = "") -> dict[str, Any]:
+    return {
+        key: _without(value, dropped, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in data.items() if f"{prefix}{key}" not in dropped
+    }  # fmt: skip
 
 
 def _sentence(error: SAEWidgetsError) -> str:
