@@ -6,29 +6,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import SteeringConfig, SteeringFeature
 from saewidgets.config.arguments import readable
 from saewidgets.config.base import Config
 from saewidgets.config.steering import WantedFeature, feature_fields
-from saewidgets.errors import ConfigError, StateError
+from saewidgets.errors import ConfigError
 from saewidgets.feature_records import check_index
 from saewidgets.records import SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.steering.presets import Presets
-from saewidgets.workspace.steering.strengths import Maximum, Strengths, Suggestion
-from saewidgets.workspace.subjects import Subject, find_subject
-from saewidgets.workspace.user_models import canonical, missing
+from saewidgets.workspace.steering.strengths import Maximum, Strengths
+from saewidgets.workspace.user_models import missing
 
 if TYPE_CHECKING:
     from saewidgets.lm import LoadedModel
     from saewidgets.steering import Steering as Attached
     from saewidgets.steering import SteeringResult, SteeringSource, TokenEvent
-    from saewidgets.workspace.live import Live
     from saewidgets.workspace.workspace import Workspace
 
-T = TypeVar("T")
 Found = Sequence[tuple[SAERecord, WantedFeature]]
 SLICE = 0.03
 """Seconds of work between two batches of a job: one token where a token takes longer, a few where it is quick."""
@@ -44,7 +41,7 @@ class PromptToken:
 
 
 @checks_arguments
-class Steering:
+class Steering(Strengths):
     """Steering in a workspace. Features name their SAE by its id, a beginning of it, or its name; a
     training stands for the SAE that was imported from it.
 
@@ -53,8 +50,7 @@ class Steering:
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._strengths = Strengths(workspace, self._between)
+        super().__init__(workspace)
         self.presets = Presets(workspace)
 
     # ------------------------------------------------------------------------------------------------ generate
@@ -65,11 +61,6 @@ class Steering:
         **settings: Any,
     ) -> SteeringResult:
         """See `Workspace.steer`."""
-        if unknown := sorted(settings.keys() - SteeringConfig.model_fields.keys()):
-            raise ConfigError(
-                f"There is no setting {unknown[0]!r}.", where=unknown[0],
-                hint=f"There is {', '.join(sorted(SteeringConfig.model_fields.keys() - {'features', 'prompt'}))}.",
-            )
         config = SteeringConfig(prompt=readable(prompt, "prompt"), **settings)
         return self._run(
             self.resolve(features, sae), config, model, tokenizer, swept=swept, stop=stop, on_token=on_token
@@ -111,7 +102,7 @@ class Steering:
         lm = self._model(found, model, tokenizer)
         sources = self._sources(found, str(lm.device))
         tell("measuring")
-        features = self._complete(found, sources, lambda: lm)
+        features = self._complete(found, lambda: lm)
         settings = {name: getattr(config, name) for name in type(config).model_fields if name != "features"}
         tell("writing")
         work = steps(lm, sources, features, settings.pop("prompt"), **how, **settings)
@@ -170,7 +161,7 @@ class Steering:
         if chosen[-1] >= len(ids) or (lm.context is not None and len(ids) > lm.context):
             return None  # what is wrong is said when it is generated
         sources = self._sources(found, str(lm.device))
-        features = self._complete(found, sources, lambda: lm)
+        features = self._complete(found, lambda: lm)
         steering = Attached(
             lm, choose(features, sources), positions=config.positions, steer_bos=config.steer_bos,
             prompt_tokens=len(ids),
@@ -182,37 +173,6 @@ class Steering:
             return steering.change_ratio
 
         return 0.0 if steering.changes_nothing else self._between(lm, forward)
-
-    def maximum(self, sae_id: str, index: int) -> Maximum:
-        """The largest activation of a feature, from the newest extraction of its SAE, else estimated (seconds).
-
-        Raises:
-            ConfigError: the SAE has no such feature.
-            NotFoundError, StateError: there is no such SAE, or its model cannot be loaded.
-        """
-        record = self.record(sae_id)
-        check_index(index, record.d_sae, owner=record.name)
-        if measured := self._strengths.measured(record, [index]):
-            return measured[index]
-        lm = self._model_of(record)
-        return self._strengths.find(record, [index], self._source(record, str(lm.device)), lambda: lm)[index]
-
-    def suggest(self, sae_id: str, index: int) -> Suggestion:
-        """A strength to begin with for mode ``add_max``: the change is a moderate part of the hidden state, so that
-        text changes and stays text. The rule is in `docs/steering.md`.
-
-        From the newest extraction of the SAE where there is one (which loads the SAE and not its model), else measured
-        on a little text (seconds).
-
-        Raises:
-            ConfigError: the SAE has no such feature.
-            NotFoundError, StateError, FormatError: there is no such SAE, or it cannot be loaded.
-        """
-        record = self.record(sae_id)
-        maximum = self.maximum(record.id, index)
-        return self._strengths.suggest(
-            record, index, maximum, lambda: self._source(record, None), lambda: self._model_of(record)
-        )
 
     def resolve(self, features: Sequence[Any], sae: str | None = None) -> list[tuple[SAERecord, WantedFeature]]:
         """Features as `Workspace.steer` takes them, each with its SAE; nothing is loaded.
@@ -226,24 +186,6 @@ class Steering:
         for number, (record, each) in enumerate(found):
             check_index(each.index, record.d_sae, f"features.{number}.index", record.name)
         return found
-
-    def record(self, wanted: str) -> SAERecord:
-        """The SAE of an id, a beginning of one or a name; of a training the SAE that was imported from it.
-
-        Raises:
-            NotFoundError: there is none.
-            StateError: it is a training that is not in the library.
-        """
-        if not wanted.startswith("train_"):
-            return self._workspace.saes.find(wanted)
-        run = self._workspace.trainings.get(wanted)
-        sae_id = self._workspace.catalog.extractions.origin(run.id).sae_id
-        if sae_id is None:
-            raise StateError(
-                f"The SAE of {run.record.name} is not in the library.", where=run.id,
-                hint="Press Import to SAEs on its card, or call run.import_to_saes().",
-            )
-        return self._workspace.saes.get(sae_id)
 
     def is_loaded(self, sae_id: str) -> bool:
         return self._live.has_model(self._subject(self.record(sae_id)))
@@ -276,21 +218,11 @@ class Steering:
                 return model
             return wrap_model(model, tokenizer or self._tokenizer_of(found[0][0]))
 
-        complete = self._complete(found, sources, read_with)
+        complete = self._complete(found, read_with)
         with steered(model, complete, sae=sources, tokenizer=tokenizer, **settings) as steering:
             yield steering
 
     # ------------------------------------------------------------------------------------------------ inside
-
-    @property
-    def _live(self) -> Live:
-        return self._workspace.features.live
-
-    def _subject(self, record: SAERecord) -> Subject:
-        return find_subject(self._workspace, record.id)
-
-    def _model_of(self, record: SAERecord) -> LoadedModel:
-        return self._live.open(self._subject(record)).model.lm
 
     def _tokenizer_of(self, record: SAERecord) -> Any:
         """Without the model."""
@@ -301,34 +233,19 @@ class Steering:
         subject = self._subject(record)
         if subject.model_given:
             raise missing(record.id, "Pass its tokenizer=….")
-        if subject.model is None:
-            raise ConfigError(
-                f"It is not known which model {record.name} was made for.", where="tokenizer",
-                hint="Pass the model's tokenizer=….",
-            )
-        return load_tokenizer(resolve_model(subject.model), revision=subject.revision)
-
-    def _source(self, record: SAERecord, device: str | None) -> SteeringSource:
-        """An SAE with its place in the model, on any device if None."""
-        from saewidgets.steering import SteeringSource  # torch: seconds to import
-
-        subject = self._subject(record)
-        sae = self._live.sae(subject, device)
-        out = record.metadata.get("hook_name_out") or sae.metadata.get("hook_name_out")
-        return SteeringSource(sae, subject.hook_name, out, name=record.name)
+        name = subject.own_model("Pass the model's tokenizer=….", where="tokenizer")
+        return load_tokenizer(resolve_model(name), revision=subject.revision)
 
     def _sources(self, found: Found, device: str) -> dict[str, SteeringSource]:
         records = {record.id: record for record, _ in found}
         return {sae_id: self._source(record, device) for sae_id, record in records.items()}
 
-    def _complete(
-        self, found: Found, sources: Mapping[str, SteeringSource], model: Callable[[], LoadedModel]
-    ) -> list[SteeringFeature]:
+    def _complete(self, found: Found, model: Callable[[], LoadedModel]) -> list[SteeringFeature]:
         """The features with the ids of their SAEs and their largest activations."""
         known: dict[str, Mapping[int, Maximum]] = {}
         for record in {record.id: record for record, _ in found}.values():
             indices = [each.index for own, each in found if own.id == record.id and each.needs_maximum]
-            known[record.id] = self._strengths.find(record, indices, sources[record.id], model)
+            known[record.id] = self._maxima(record, indices, model)
         complete = []
         for record, each in found:
             fields = each.model_dump() | {"sae": record.id}
@@ -356,9 +273,6 @@ class Steering:
             )
         return self._live.open(subjects[0]).model.lm
 
-    def _between(self, lm: LoadedModel, fn: Callable[[], T]) -> T:
-        lane = self._workspace.manager.lane(canonical(str(lm.device)))
-        return self._workspace.manager.run_between(lane, fn).result()
 
 
 class _Features(Config):

@@ -1,4 +1,5 @@
-"""How strong features are: their largest activations, and a strength to begin with.
+"""Defines `Strengths`, the part of `ws.steering` that finds SAEs, and says how strong their features are: their largest
+activations, and a strength to begin with.
 
 The largest activation is what an extraction has measured, else an estimate on a little text. The first strength is one
 at which steering shows and text is still text: what `add_max` adds at strength s is s · a_max · ‖d‖ long, with a_max
@@ -17,12 +18,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from saewidgets.config import DemoCorpus, SteeringFeature, TextCorpus
 from saewidgets.errors import SAEWidgetsError, StateError
+from saewidgets.feature_records import check_index
 from saewidgets.records import SAERecord
-from saewidgets.workspace.subjects import find_subject
+from saewidgets.workspace.subjects import Subject, find_subject
+from saewidgets.workspace.user_models import canonical
 
 if TYPE_CHECKING:
     from saewidgets.feature_records import ExtractionRecord
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from saewidgets.steering import SteeringSource
     from saewidgets.workspace.workspace import Workspace
 
+T = TypeVar("T")
 CONTEXTS, LENGTH, BATCH = 64, 128, 8
 _DOCUMENT = 20_000  # characters of one document: text from many is better than much of one
 MODERATE = 0.45
@@ -38,9 +42,6 @@ LARGEST = 4.0
 """Weak features are not blown up beyond what is usual."""
 UNKNOWN = 1.0
 """Where nothing is known of ‖h‖: the feature as it is where it fires most."""
-
-Between = Callable[["LoadedModel", Callable[[], Any]], Any]
-"""Runs a short piece of work between the batches of a job on a model's device, and returns its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,34 +76,104 @@ class Suggestion:
 
 
 class Strengths:
-    """Largest activations and strengths to begin with; what is measured for them is kept in memory."""
+    """What of `ws.steering` finds SAEs, and says how strong their features are; what is measured is kept in memory."""
 
-    def __init__(self, workspace: Workspace, between: Between) -> None:
-        self._workspace, self._between = workspace, between
-        self._maxima: dict[tuple[str, float], dict[int, Maximum]] = {}  # by SAE and time of its last change
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace, self._live = workspace, workspace.features.live
+        self._estimated: dict[tuple[str, float], dict[int, Maximum]] = {}  # by SAE and time of its last change
         self._norms: dict[tuple[str, float], float] = {}
 
-    def measured(self, record: SAERecord, indices: Sequence[int]) -> dict[int, Maximum]:
-        """What the newest extraction of the SAE says; empty if there is none, or it is of other weights."""
-        if (latest := self._latest(record)) is None:
-            return {}
-        store = self._workspace.extractions.open(latest.id)
-        basis = f"over {store.manifest.n_tokens:,} tokens (extraction)"
-        return {index: Maximum(float(store.max[index]), True, basis) for index in indices}
+    def record(self, wanted: str) -> SAERecord:
+        """The SAE of an id, a beginning of one or a name; of a training the SAE that was imported from it.
 
-    def find(
-        self, record: SAERecord, indices: Sequence[int], source: SteeringSource, model: Callable[[], LoadedModel]
-    ) -> Mapping[int, Maximum]:
-        """All of them; what is not known is estimated on 8,192 tokens of the text it was trained on, else the demo's.
-
-        `model` gives the language model, and is asked only where something has to be estimated.
+        Raises:
+            NotFoundError: there is none.
+            StateError: it is a training that is not in the library.
         """
-        found = self.measured(record, indices)
-        estimated = self._maxima.setdefault((record.id, record.updated_at), {})
-        if left := [index for index in dict.fromkeys(indices) if index not in found and index not in estimated]:
+        if not wanted.startswith("train_"):
+            return self._workspace.saes.find(wanted)
+        run = self._workspace.trainings.get(wanted)
+        sae_id = self._workspace.catalog.extractions.origin(run.id).sae_id
+        if sae_id is None:
+            raise StateError(
+                f"The SAE of {run.record.name} is not in the library.", where=run.id,
+                hint="Press Import to SAEs on its card, or call run.import_to_saes().",
+            )
+        return self._workspace.saes.get(sae_id)
+
+    def maximum(self, sae_id: str, index: int) -> Maximum:
+        """The largest activation of a feature, from the newest extraction of its SAE, else estimated (seconds).
+
+        Raises:
+            ConfigError: the SAE has no such feature.
+            NotFoundError, StateError: there is no such SAE, or its model cannot be loaded.
+        """
+        record = self.record(sae_id)
+        check_index(index, record.d_sae, owner=record.name)
+        return self._maxima(record, [index], lambda: self._model_of(record))[index]
+
+    def suggest(self, sae_id: str, index: int) -> Suggestion:
+        """A strength to begin with for mode ``add_max``: the change is a moderate part of the hidden state, so that
+        text changes and stays text. The rule is in `docs/steering.md`.
+
+        From the newest extraction of the SAE where there is one (which loads the SAE and not its model), else measured
+        on a little text (seconds).
+
+        Raises:
+            ConfigError: the SAE has no such feature.
+            NotFoundError, StateError, FormatError: there is no such SAE, or it cannot be loaded.
+        """
+        record = self.record(sae_id)
+        maximum = self.maximum(record.id, index)
+        if maximum.value <= 0:
+            return Suggestion(0.0, None, maximum)
+        source = self._source(record)
+        try:
+            norm = self._norm(record, source)
+        except SAEWidgetsError:  # neither an extraction nor the model is here: that is said when it is generated
+            norm = None
+        ratio = _ratio_at_one(source, index, maximum.value, norm) if norm else None
+        if ratio is None or not math.isfinite(ratio) or ratio <= 0:
+            return Suggestion(UNKNOWN, ratio, maximum)
+        wanted = min(LARGEST, MODERATE / ratio)
+        return Suggestion(round(wanted, 1) if wanted >= 0.1 else float(f"{wanted:.1g}"), ratio, maximum)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _subject(self, record: SAERecord) -> Subject:
+        return find_subject(self._workspace, record.id)
+
+    def _model_of(self, record: SAERecord) -> LoadedModel:
+        return self._live.open(self._subject(record)).model.lm
+
+    def _source(self, record: SAERecord, device: str | None = None) -> SteeringSource:
+        """An SAE with its place in the model, on any device if None."""
+        from saewidgets.steering import SteeringSource  # torch: seconds to import
+
+        subject = self._subject(record)
+        sae = self._live.sae(subject, device)
+        out = record.metadata.get("hook_name_out") or sae.metadata.get("hook_name_out")
+        return SteeringSource(sae, subject.hook_name, out, name=record.name)
+
+    def _between(self, lm: LoadedModel, fn: Callable[[], T]) -> T:
+        lane = self._workspace.manager.lane(canonical(str(lm.device)))
+        return self._workspace.manager.run_between(lane, fn).result()
+
+    def _maxima(
+        self, record: SAERecord, indices: Sequence[int], model: Callable[[], LoadedModel]
+    ) -> Mapping[int, Maximum]:
+        """From the newest extraction of the SAE; where there is none, or it is of other weights, estimated on 8,192
+        tokens of the text that it was trained on, else the demo's: with `model`, which is only then asked for."""
+        if (latest := self._latest(record)) is not None:
+            store = self._workspace.extractions.open(latest.id)
+            basis = f"over {store.manifest.n_tokens:,} tokens (extraction)"
+            return {index: Maximum(float(store.max[index]), True, basis) for index in indices}
+        estimated = self._estimated.setdefault((record.id, record.updated_at), {})
+        if left := [index for index in dict.fromkeys(indices) if index not in estimated]:
             from saewidgets.steering import estimate_max  # torch: seconds to import
 
             lm = model()
+            source = self._source(record, str(lm.device))
             contexts, label = self._contexts(record, lm)
             largest = dict.fromkeys(left, 0.0)
             for part in contexts.split(BATCH):
@@ -111,31 +182,13 @@ class Strengths:
                     largest[index] = max(largest[index], value)
             basis = f"over {contexts.numel():,} tokens of {label} (an estimate)"
             estimated |= {index: Maximum(value, False, basis) for index, value in largest.items()}
-        return estimated | found
-
-    def suggest(
-        self, record: SAERecord, index: int, maximum: Maximum, source: Callable[[], SteeringSource],
-        model: Callable[[], LoadedModel],
-    ) -> Suggestion:
-        """The strength to begin with; the model is asked for only where no extraction says how long states are."""
-        if maximum.value <= 0:
-            return Suggestion(0.0, None, maximum)
-        place = source()
-        try:
-            norm = self._norm(record, place, model)
-        except SAEWidgetsError:  # neither an extraction nor the model is here: that is said when it is generated
-            norm = None
-        ratio = _ratio_at_one(place, index, maximum.value, norm) if norm else None
-        if ratio is None or not math.isfinite(ratio) or ratio <= 0:
-            return Suggestion(UNKNOWN, ratio, maximum)
-        wanted = min(LARGEST, MODERATE / ratio)
-        return Suggestion(round(wanted, 1) if wanted >= 0.1 else float(f"{wanted:.1g}"), ratio, maximum)
+        return estimated
 
     def _latest(self, record: SAERecord) -> ExtractionRecord | None:
         latest = self._workspace.extractions.latest(record.id)
         return latest if latest is not None and latest.has_data and not latest.other_weights else None
 
-    def _norm(self, record: SAERecord, source: SteeringSource, model: Callable[[], LoadedModel]) -> float:
+    def _norm(self, record: SAERecord, source: SteeringSource) -> float:
         """The typical length of what is steered; 0 where that is nothing."""
         if not source.sae.is_transcoder and (latest := self._latest(record)) is not None:
             limit = self._workspace.extractions.open(latest.id).manifest.norm_limit
@@ -146,7 +199,7 @@ class Strengths:
 
         key = record.id, record.updated_at
         if key not in self._norms:
-            lm = model()
+            lm = self._model_of(record)
             contexts, _ = self._contexts(record, lm)
             self._norms[key] = self._between(lm, lambda: typical_norm(source, lm, contexts[:8]))
         return self._norms[key]
@@ -159,7 +212,7 @@ class Strengths:
         from saewidgets.lm import special_tokens
         from saewidgets.steering.steer import prompt_ids
 
-        data = find_subject(self._workspace, record.id).corpus
+        data = self._subject(record).corpus
         corpus: DemoCorpus | TextCorpus = DemoCorpus()
         label = "the demo corpus"  # any English text gives a bound
         if isinstance(data, Mapping) and data.get("kind") == "text" and data.get("files"):

@@ -63,7 +63,7 @@ def test_replaced_files_are_noticed(
     assert "other weights" in kept.note
     with pytest.raises(StateError, match="other weights"):
         ws.extractions.compute_logits(before.id)
-    assert not ws.steering._strengths.measured(ws.saes.get(sae.id), [index])
+    assert ws.steering._latest(ws.saes.get(sae.id)) is None
 
     shutil.rmtree(before.folder / "logits")
     ws.extractions._reopen(before.id)

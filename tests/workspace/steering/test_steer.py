@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_said(library: Workspace, sae: str) -> None:
         ([(7, 2.0)], {}, r"features.0.sae.*does not say which SAE"),
         ([(sae, 7, 2.0, "louder")], {}, r"features.0.mode"),
         ([(sae, True, 1.0)], {}, r"features.0.index.*truth value"),
-        ([(sae, 7, 2.0)], {"token": "x"}, "no setting 'token'"),
+        ([(sae, 7, 2.0)], {"token": "x"}, "token: There is no such setting"),
         ([], {}, "Without a feature the model is not known"),
         ([(sae, 7, 2.0, "add")], {"new_tokens": 300},
          "Nothing was generated: the prompt is 11 tokens and 300 new ones are asked"),
