@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +94,7 @@ class Extractions:
             workspace, KIND, partial(run_extraction, workspace), rows=self._rows, folder="extractions",
             key="extraction_id",
         )  # fmt: skip
-        self._stores: OrderedDict[str, Store] = OrderedDict()
-        self._lock = threading.Lock()
+        self._opened = lru_cache(_OPEN)(self._open)
         self._changes = Listeners()
         self._logits = LogitJobs(workspace, self._reopen)
 
@@ -248,12 +245,11 @@ class Extractions:
             StateError: it has nothing to show yet.
             FormatError: a file is damaged.
         """
+        return self._opened(extraction_id)
+
+    def _open(self, extraction_id: str) -> Store:
         from saewidgets.features.store.read import Store  # torch: seconds to import
 
-        with self._lock:
-            if (store := self._stores.get(extraction_id)) is not None:
-                self._stores.move_to_end(extraction_id)
-                return store
         record = self._rows.get(extraction_id)
         if not record.has_data:
             raise nothing_to_show(record)
@@ -261,12 +257,7 @@ class Extractions:
             raise NotFoundError(
                 "The files of the extraction are not here.", where=record.folder, hint=f"They are on {record.host}."
             )
-        store = Store(record.folder, self._workspace.folder / TOKENS)
-        with self._lock:
-            self._stores[extraction_id] = store
-            while len(self._stores) > _OPEN:
-                self._stores.popitem(last=False)
-        return store
+        return Store(record.folder, self._workspace.folder / TOKENS)
 
     def compute_logits(self, extraction_id: str) -> Job:
         """Compute for all features of an extraction which next tokens they make most and least likely, as a job.
@@ -379,8 +370,7 @@ class Extractions:
 
     def _reopen(self, extraction_id: str) -> None:
         """Its files have changed."""
-        with self._lock:
-            self._stores.pop(extraction_id, None)
+        self._opened.cache_clear()
         self._changes.tell(extraction_id)
 
     def _forget(self, extraction_id: str) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ class FeatureReading:
         self.live = Live(workspace)
         self.changes = Listeners()
         self._notes: OrderedDict[tuple[Origin, int], tuple[float, dict[int, Noted], Notes]] = OrderedDict()
-        self._orders: OrderedDict[tuple[Any, ...], npt.NDArray[np.int64]] = OrderedDict()
+        self._order = lru_cache(_REMEMBERED)(_order)
         self._lock = threading.Lock()
 
     def view(self, wanted: str | None, *, open_store: bool = True) -> View:
@@ -220,8 +221,7 @@ class FeatureReading:
         with self._lock:
             for gone in [key for key in self._notes if wanted in (key[0].sae_id, key[0].training_id)]:
                 del self._notes[gone]
-            for key in [key for key in self._orders if key[0] == wanted]:
-                del self._orders[key]
+        self._order.cache_clear()
 
     def run_on(self, sae_id: str, text: str, *, model: Any = None, tokenizer: Any = None) -> PromptReading:
         """Which features fire on a text, token by token.
@@ -416,22 +416,14 @@ class FeatureReading:
         said = said | {index: Noted(label, score, starred) for index, label, score, starred, _ in rows}
         found = max((row[-1] for row in rows), default=before), said, Notes(said, view.d_sae)
         with self._lock:
-            _remember(self._notes, key, found)
+            self._notes[key] = found
+            self._notes.move_to_end(key)
+            while len(self._notes) > _REMEMBERED:
+                self._notes.popitem(last=False)
         return found
 
     def _find(self, view: View, search: str, show: Any, sort: Any, descending: bool) -> npt.NDArray[np.int64]:
-        from saewidgets.features.store.query import find  # numpy: not for opening a workspace
-
-        revision, _, notes = self._noted(view)
-        name = view.extraction.id if view.extraction is not None else view.origin.id
-        key = (name, view.store is None, revision, search, show, sort, bool(descending))
-        with self._lock:
-            found = self._orders.get(key)
-        if found is None:
-            found = find(view.store, notes, search=search, show=show, sort=sort, descending=descending)
-        with self._lock:
-            _remember(self._orders, key, found)
-        return found
+        return self._order(view.store, self._noted(view)[-1], search, show, sort, descending)
 
     def _records(self, view: View, indices: Sequence[int]) -> Sequence[FeatureRecord]:
         said = {row.index: row for row in self.rows.list(view.origin, indices)}
@@ -464,8 +456,9 @@ def _record(index: int, found: Effects, n: int, note: str) -> LogitsRecord:
     return LogitsRecord(index, raises, lowers, tuple(found.counts), tuple(found.edges), note)
 
 
-def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    while len(memory) > _REMEMBERED:
-        memory.popitem(last=False)
+def _order(
+    store: Store | None, notes: Notes, search: str, show: Any, sort: Any, descending: bool
+) -> npt.NDArray[np.int64]:
+    from saewidgets.features.store.query import find  # numpy: not for opening a workspace
+
+    return find(store, notes, search=search, show=show, sort=sort, descending=descending)
