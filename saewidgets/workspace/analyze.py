@@ -102,12 +102,7 @@ def analyze_sae(
     path = sae if isinstance(sae, str | Path) else None
     loaded: Any = load_sae(path) if path is not None else sae
     subject = unlisted_subject(loaded)
-    hook = hook_name or subject.hook_name
-    if hook is None:
-        raise ConfigError(
-            "It is not known where in the model the SAE reads.", where="hook_name",
-            hint='Give it: hook_name="blocks.6.hook_resid_post".',
-        )
+    hook = hook_name or subject.place('Give it: hook_name="blocks.6.hook_resid_post".')
     indices = range(loaded.d_sae) if features is None else numbers(features, "features")
     for index in () if features is None else indices:
         check_index(index, loaded.d_sae, "features")
@@ -116,11 +111,8 @@ def analyze_sae(
     elif isinstance(model, LoadedModel):
         lm = model
     else:
-        wanted = str(model) if model is not None else settings.model or subject.model
-        if wanted is None:
-            raise ConfigError(
-                "It is not known which model the SAE was made for.", where="model", hint='Give it: model="gpt2".'
-            )
+        named_model = str(model) if model is not None else settings.model
+        wanted = named_model or subject.own_model('Give it: model="gpt2".')
         check_revision(wanted, settings.model_revision)
         lm = load_model(
             resolve_model(wanted), revision=settings.model_revision, dtype=settings.model_dtype,

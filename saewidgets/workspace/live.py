@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from saewidgets.config.arguments import path_text
 from saewidgets.config.names import as_recorded
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.errors import SAEWidgetsError
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.subjects import Subject, device_here, files_of, held_model
@@ -227,12 +227,8 @@ class Live:
             device = device_here(self._workspace, str(config.get("device") or "auto"))
             dtype = str(config.get("model_dtype") or "float32")
             return Named(extraction.model, config.get("model_revision"), dtype, device)
-        if subject.model is None:
-            raise ConfigError(
-                f"It is not known which model {subject.name} was trained on.", where="model",
-                hint="Give it: model=model, tokenizer=tokenizer.",
-            )
-        return Named(subject.model, subject.revision, subject.dtype, device_here(self._workspace, subject.device))
+        name = subject.own_model("Give it: model=model, tokenizer=tokenizer.")
+        return Named(name, subject.revision, subject.dtype, device_here(self._workspace, subject.device))
 
     def _load(self, wanted: UserModel | Named) -> LiveModel:
         # Torch: seconds to import.

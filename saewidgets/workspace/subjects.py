@@ -65,6 +65,12 @@ class Subject:
             raise ConfigError(what, where="hook_name", hint=hint)
         return self.hook_name
 
+    def own_model(self, hint: str, where: str = "model") -> str:
+        """The name of its model. Raises `ConfigError` where that is not known; `hint` says how to give it."""
+        if self.model is None:
+            raise ConfigError(f"It is not known which model {self.name} was trained on.", where=where, hint=hint)
+        return self.model
+
 
 def find_subject(workspace: Workspace, wanted: str) -> Subject:
     """The SAE of this id, or the one that the training of this id has left."""

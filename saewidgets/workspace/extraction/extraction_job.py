@@ -97,13 +97,8 @@ def _corpus(workspace: Workspace, subject: Subject, config: ExtractionConfig) ->
 
 def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
     """Which model to load, and how: the one that was asked for, else the SAE's own."""
-    name = config.model or subject.model
-    if name is None:
-        raise ConfigError(
-            f"It is not known which model {subject.name} was trained on.", where="model",
-            hint='Name it: ExtractionConfig(model="gpt2"), a Hugging Face id or a folder.',
-        )
-    name = as_recorded(name)
+    hint = 'Name it: ExtractionConfig(model="gpt2"), a Hugging Face id or a folder.'
+    name = as_recorded(config.model or subject.own_model(hint))
     if config.model is not None:
         check_revision(name, config.model_revision)
         return {"model": name}
