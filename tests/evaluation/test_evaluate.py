@@ -114,14 +114,28 @@ def _legacy(written: Tensor, hat: Tensor, special: Tensor, batch_size: int) -> f
     return float(torch.cat(ratios).mean())
 
 
+ALL = slice(None)
+
+
 @pytest.mark.parametrize(
-    ("exclude", "batch_size", "scale"), [(True, 3, 1.0), (True, 1, 2.5), (False, 3, 2.5), (False, 100, 1.0)]
-)
-def test_all_numbers(lm: LoadedModel, contexts: Tensor, exclude: bool, batch_size: int, scale: float) -> None:
+    ("exclude", "batch_size", "scale", "ids", "chosen"),
+    [
+        (True, 3, 1.0, (), ALL), (True, 1, 2.5, (), ALL), (False, 3, 2.5, (), ALL), (False, 100, 1.0, (), ALL),
+        (True, 3, 1.0, (), slice(2, -2)), (True, 3, 1.0, (), slice(None, None, 3)),
+        (True, 3, 1.0, (7, 9, 30), ALL), (True, 3, 1.0, (7, 9, 30), slice(4, None, 2)),
+    ],
+)  # fmt: skip
+def test_all_numbers(
+    lm: LoadedModel, contexts: Tensor, exclude: bool, batch_size: int, scale: float, ids: tuple[int, ...],
+    chosen: slice,
+) -> None:  # fmt: skip
     sae = _sae()
-    settings: dict[str, Any] = {"scaler": Scaler(scale), "exclude_special_tokens": exclude, "batch_size": batch_size}
+    settings: dict[str, Any] = {
+        "scaler": Scaler(scale), "exclude_special_tokens": exclude, "batch_size": batch_size, "exclude_token_ids": ids,
+        "seqpos_slice": None if chosen == ALL else (chosen.start, chosen.stop, chosen.step or 1),
+    }  # fmt: skip
     found = evaluate(sae, lm, contexts, HOOK, divergence=True, mean_ablation=True, **settings)
-    expected = _expected(lm, sae, contexts, scale, exclude, batch_size)
+    expected = _expected(lm, sae, contexts, scale, exclude, batch_size, ids, chosen)
     assert found == pytest.approx(expected, rel=1e-4)
     assert abs(expected["ce_loss_zero"] - expected["ce_loss_clean"]) > 1e-3
     assert abs(expected["ce_loss_score"] - expected["ce_loss_score_mean_ablation"]) > 1e-3
@@ -129,24 +143,6 @@ def test_all_numbers(lm: LoadedModel, contexts: Tensor, exclude: bool, batch_siz
     assert not any(name.startswith("kl_") or "mean" in name for name in fewer)
     assert fewer == pytest.approx({name: expected[name] for name in fewer}, rel=1e-4)
     assert evaluate(sae, lm, contexts, HOOK, baseline=Baseline.of(found), **settings) == fewer
-
-
-@pytest.mark.parametrize(
-    ("ids", "chosen"),
-    [((), slice(2, -2)), ((), slice(None, None, 3)), ((7, 9, 30), slice(None)), ((7, 9, 30), slice(4, None, 2))],
-)
-def test_all_numbers_of_some_positions_and_without_some_tokens(
-    lm: LoadedModel, contexts: Tensor, ids: tuple[int, ...], chosen: slice
-) -> None:
-    sae = _sae()
-    expected = _expected(lm, sae, contexts, 1.0, True, 3, ids, chosen)
-    rule: dict[str, Any] = {"exclude_token_ids": ids, "batch_size": 3}
-    rule["seqpos_slice"] = None if chosen == slice(None) else (chosen.start, chosen.stop, chosen.step or 1)
-    found = evaluate(sae, lm, contexts, HOOK, divergence=True, mean_ablation=True, **rule)
-    assert found == pytest.approx(expected, rel=1e-4)
-    assert found["n_tokens"] < evaluate(sae, lm, contexts, HOOK, cross_entropy=False)["n_tokens"]
-    fewer = evaluate(sae, lm, contexts, HOOK, baseline=Baseline.of(found), **rule)
-    assert fewer == pytest.approx({name: expected[name] for name in fewer}, rel=1e-4)
 
 
 @pytest.mark.parametrize(
