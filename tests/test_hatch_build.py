@@ -37,23 +37,16 @@ def _fake_node(folder: Path, version: str) -> str:
     return str(folder)
 
 
-def test_the_bundle_is_current_until_a_source_changes(tree: Path) -> None:
+def test_the_bundle_is_current_until_a_source_changes_or_a_file_is_missing(tree: Path) -> None:
     assert hatch_build.is_current(tree)
-    (tree / "js/src/lib/rpc.ts").write_text("export const x = 1")
-    assert not hatch_build.is_current(tree)
-
-
-def test_a_missing_file_means_building(tree: Path) -> None:
     for missing in (*hatch_build.BUNDLES, hatch_build.STAMP):
         content = (tree / missing).read_bytes()
         (tree / missing).unlink()
         assert not hatch_build.is_current(tree)
         (tree / missing).write_bytes(content)
-
-
-def test_a_source_distribution_keeps_its_bundle(tree: Path) -> None:
-    (tree / "PKG-INFO").write_text("Name: saewidgets")
-    (tree / hatch_build.STAMP).unlink()
+    (tree / "js/src/lib/rpc.ts").write_text("export const x = 1")
+    assert not hatch_build.is_current(tree)
+    (tree / "PKG-INFO").write_text("Name: saewidgets")  # a source distribution keeps its bundle
     assert hatch_build.is_current(tree)
 
 

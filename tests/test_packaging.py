@@ -89,28 +89,22 @@ def test_the_metadata(wheel: Path) -> None:
     assert "saewidgets = saewidgets.cli:main" in scripts
 
 
-def test_it_imports_outside_the_tree(installed: Path, tmp_path: Path) -> None:
+def test_it_works_outside_the_tree(installed: Path, tmp_path: Path) -> None:
     script = (
         "import saewidgets\n"
         "for name in saewidgets.__all__: getattr(saewidgets, name)\n"
-        "strangers = [m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'saewidgets' and m.__file__\n"
-        f"             and not m.__file__.startswith({str(installed)!r})]\n"
-        "print(saewidgets.__version__, strangers)"
+        "from saewidgets.cli import main\n"
+        "from saewidgets.cli.doctor import TUTORIAL, tutorials\n"
+        "files = [m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'saewidgets' and m.__file__]\n"
+        f"print([file for file in files if not file.startswith({str(installed)!r})])\n"
+        "print(tutorials() / TUTORIAL)\n"
+        "sys.argv = ['saewidgets', '--version']\n"
+        "main()"
     )
-    assert _python(installed, script, tmp_path) == f"{saewidgets.__version__} []"
-
-
-def test_the_installed_command_line_runs(installed: Path, tmp_path: Path) -> None:
-    script = "sys.argv = ['saewidgets', '--version']\nfrom saewidgets.cli import main\nmain()"
-    assert _python(installed, script, tmp_path) == f"saewidgets {saewidgets.__version__}"
-
-
-def test_the_installed_tutorial_is_a_notebook(installed: Path, tmp_path: Path) -> None:
-    path = _python(
-        installed, "from saewidgets.cli.doctor import TUTORIAL, tutorials\nprint(tutorials() / TUTORIAL)", tmp_path
-    )
-    assert path.startswith(str(installed))
-    assert json.loads(Path(path).read_text(encoding="utf-8"))["nbformat"] == 4
+    strangers, tutorial, version = _python(installed, script, tmp_path).splitlines()
+    assert (strangers, version) == ("[]", f"saewidgets {saewidgets.__version__}")
+    assert tutorial.startswith(str(installed))
+    assert json.loads(Path(tutorial).read_text(encoding="utf-8"))["nbformat"] == 4
 
 
 @pytest.mark.long
