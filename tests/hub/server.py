@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from tests.hub.repos import Repo, git_sha, published
 
@@ -254,37 +255,27 @@ class Handler(BaseHTTPRequestHandler):
         commit = repo.resolve(revision)
         if commit is None:
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        query = parse_qs(urlsplit(self.path).query)
-        if folder or query.get("recursive", ["true"])[0].lower() == "false":
-            return self._folder(repo, commit, folder, query.get("recursive", ["false"])[0].lower() == "true")
-        start = int(query.get("cursor", ["0"])[0])
-        paths = sorted(repo.commits[commit])
-        entries = [repo.entry(commit, path) for path in paths[start : start + self.hub.page]]
-        folders = {path.rpartition("/")[0] for path in paths} - {""}
-        if start == 0:
-            entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": folder} for folder in sorted(folders)]
+        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        recursive, start = query.get("recursive", "false").lower() == "true", f"{folder}/" if folder else ""
+        names = [path for path in sorted(repo.commits[commit]) if path.startswith(start)]
+        if folder and not names:
+            return self._error(404, "EntryNotFound", f"{folder} does not exist on {commit}")
+        above = {str(parent) for path in names for parent in PurePosixPath(path).parents} - {"."}
+        folders = sorted(name for name in above if name.startswith(start))
+        shown, folders = (
+            [name for name in some if recursive or "/" not in name.removeprefix(start)] for some in (names, folders)
+        )
+        at = int(query.get("cursor", "0"))
+        entries = [repo.entry(commit, path) for path in shown[at : at + self.hub.page]]
+        if at == 0:
+            entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": name} for name in folders]
             entries += [{"type": "file", "oid": git_sha(b""), "size": 0, "path": path} for path in repo.raw_paths]
         headers = {}
-        if start + self.hub.page < len(paths):
-            url = f"http://{self.headers['host']}{urlsplit(self.path).path}"
-            headers["link"] = f'<{url}?recursive=true&expand=false&cursor={start + self.hub.page}>; rel="next"'
+        if at + self.hub.page < len(shown):
+            query["cursor"] = str(at + self.hub.page)
+            url = f"http://{self.headers['host']}{urlsplit(self.path).path}?{urlencode(query)}"
+            headers["link"] = f'<{url}>; rel="next"'
         self._json(entries, headers)
-
-    def _folder(self, repo: Repo, commit: str, folder: str, recursive: bool) -> None:
-        """What lies in one folder, or anywhere below it."""
-        start = f"{folder}/" if folder else ""
-        below = [path for path in sorted(repo.commits[commit]) if path.startswith(start)]
-        if folder and not below:
-            return self._error(404, "EntryNotFound", f"{folder} does not exist on {commit}")
-        own = [path for path in below if recursive or "/" not in path.removeprefix(start)]
-        entries = [repo.entry(commit, path) for path in own]
-        folders = {path.rpartition("/")[0] for path in below} | {
-            start + path.removeprefix(start).split("/")[0] for path in below if "/" in path.removeprefix(start)
-        }
-        for name in sorted(folders - {folder, ""}):
-            if name.startswith(start) and (recursive or "/" not in name.removeprefix(start)):
-                entries.append({"type": "directory", "oid": "0" * 40, "size": 0, "path": name})
-        self._json(entries)
 
     def _resolve(self, repo: Repo, revision: str, path: str) -> None:
         commit = repo.resolve(revision)

@@ -21,6 +21,7 @@ from saewidgets.hub.reference import HubReference
 from saewidgets.hub.repository import repo_info
 from saewidgets.hub.transfer import download, plan_download
 from tests.hub.conftest import switch_offline
+from tests.hub.repos import TRACER, circuit_tracer
 from tests.hub.server import Hub
 
 SAELENS = "jbloom/GPT2-Small-SAEs-Reformatted"
@@ -188,14 +189,17 @@ def test_a_repository_that_is_not_here(client_of: Make, revision: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"path": "../../outside"}, {"path": "/etc/passwd"}, {"path": "other/cfg.json"}, {"path": 3}, {"size": -1},
-        {"size": "1"}, {"size": True}, {"git": "../x"}, {"git": None}, {"sha256": "../../x"}, {"sha256": 1},
+        {"path": "../../outside"}, {"path": "/etc/passwd"}, {"path": "other/cfg.json"}, {"path": "cfg.json"}, {"path": 3},
+        {"size": -1}, {"size": "1"}, {"size": True}, {"git": "../x"}, {"git": None}, {"sha256": "../../x"}, {"sha256": 1},
     ],
 )  # fmt: skip
-def test_rows_that_are_no_listing_are_not_used(client: HubClient, change: dict[str, object]) -> None:
-    plan = plan_download(SAE, client=client)
-    rows = to_rows(plan.files)
-    assert from_rows(SAELENS, plan.revision, plan.path, [{**rows[0], **change}, *rows[1:]]) is None
+def test_rows_that_are_no_listing_are_not_used(hub: Hub, client: HubClient, change: dict[str, object]) -> None:
+    hub.state.add([circuit_tracer("sub/")])
+    for text in (SAE, f"{TRACER}/sub/layer_3.safetensors"):  # a folder, and one file with what is beside it
+        plan = plan_download(text, client=client)
+        rows = sorted(to_rows(plan.files), key=lambda row: row["path"])
+        assert from_rows(plan.repo_id, plan.revision, plan.path, rows) is not None
+        assert from_rows(plan.repo_id, plan.revision, plan.path, [{**rows[0], **change}, *rows[1:]]) is None
 
 
 @pytest.mark.parametrize("rows", [None, [], {}, "x", [None], [{}]])

@@ -100,12 +100,3 @@ def test_what_is_recorded_and_what_is_cached_have_both_files(hub: Hub, client: H
     assert set(cached.files) == {"config.yaml", "layer_3.safetensors"}
     [first, second] = variants(TRACER, client=client)
     assert (first.cached, second.cached) == (False, True)
-
-
-def test_files_of_a_row_stay_in_the_folder_of_the_sae(hub: Hub, client: HubClient) -> None:
-    hub.state.add([circuit_tracer("sub/")])
-    plan = plan_download(f"{TRACER}/sub/layer_3.safetensors", client=client)
-    rows = to_rows(plan.files)
-    for outside in ("config.yaml", "other/config.yaml", "../config.yaml"):
-        changed = [{**row, "path": outside} if row["path"].endswith("yaml") else row for row in rows]
-        assert from_rows(TRACER, plan.revision, plan.path, changed) is None
