@@ -189,8 +189,9 @@ def test_a_repository_that_is_not_here(client_of: Make, revision: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"path": "../../outside"}, {"path": "/etc/passwd"}, {"path": "other/cfg.json"}, {"path": "cfg.json"}, {"path": 3},
-        {"size": -1}, {"size": "1"}, {"size": True}, {"git": "../x"}, {"git": None}, {"sha256": "../../x"}, {"sha256": 1},
+        {"path": "../../outside"}, {"path": "/etc/passwd"}, {"path": "other/cfg.json"}, {"path": "cfg.json"},
+        {"path": 3}, {"size": -1}, {"size": "1"}, {"size": True}, {"git": "../x"}, {"git": None},
+        {"sha256": "../../x"}, {"sha256": 1},
     ],
 )  # fmt: skip
 def test_rows_that_are_no_listing_are_not_used(hub: Hub, client: HubClient, change: dict[str, object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import threading
 import time
@@ -11,31 +10,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from saewidgets.errors import NotFoundError, SAEWidgetsError
+from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import JobStatus
-from saewidgets.hub_records import RepoInfo, Variant
+from saewidgets.hub_records import RepoInfo
 from saewidgets.jobs import JobSettings
 from saewidgets.records import ErrorInfo, JobRecord
 from saewidgets.widgets import shell
 from saewidgets.widgets.download import commands as module
 from saewidgets.widgets.download.state import LISTINGS, MASK, RECENT, DownloadModel
 from saewidgets.widgets.download.widget import DownloadFromHF
-from saewidgets.widgets.messages.hub import PAGE
 from saewidgets.widgets.shell import workers
 from saewidgets.workspace import Workspace
-from tests.hub.repos import Repo
+from tests.hub.conftest import switch_offline
+from tests.hub.repos import HOSTILE, Repo, below, saelens_files
 from tests.hub.server import Hub
 from tests.widgets.conftest import Sent, ask, wait_for
 from tests.workspace.hub import LARGE, READER, SAELENS, cache, repositories, server  # noqa: F401 - fixtures
 
 FIRST = "blocks.0.hook_resid_pre"
-TOKEN = "hf_AbCdEfGhIjKlMnOp"
-COMMIT = "9" * 40
-SAE = {"repo_id": "a/b", "revision": COMMIT, "path": "l0"}
-HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
@@ -77,12 +73,6 @@ def job(job_id: str, status: JobStatus = JobStatus.RUNNING, **changes: Any) -> J
     return JobRecord(job_id, "download", status, "host/downloads", **values)
 
 
-def variant(path: str = "l0", repo_id: str = "a/b", **changes: Any) -> Variant:
-    return Variant(**{
-        "repo_id": repo_id, "revision": COMMIT, "path": path, "format": "saelens", "size_bytes": 1000, **changes,
-    })  # fmt: skip
-
-
 @pytest.fixture
 def jobs(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[JobRecord]:
     """What the workspace lists as downloads."""
@@ -91,51 +81,18 @@ def jobs(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[JobRecord]:
     return found
 
 
-class Calls:
-    """What the hub was asked: (what, text); `found` and `errors` by repository."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[Any, ...]] = []
-        self.tokens: list[str | None] = []
-        self.found: dict[str, list[Variant]] = {"a/b": [variant()]}
-        self.errors: dict[str, Exception] = {}
-        self.wait: dict[str, threading.Event] = {}
-
-    def __call__(self, what: str, text: str, token: str | None) -> str:
-        repo_id = text.partition("@")[0]
-        self.seen.append((what, text))
-        self.tokens.append(token)
-        if repo_id in self.wait:
-            self.wait[repo_id].wait(10)
-        if repo_id in self.errors:
-            raise self.errors[repo_id]
-        if repo_id not in self.found:
-            raise NotFoundError(f"Repository not found: {repo_id}.", where=repo_id)
-        return repo_id
-
-
 @pytest.fixture
-def hub(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """A hub without a network, whose answers a test decides."""
-    calls = Calls()
-    ids = itertools.count()
+def hang(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While it is not set, the hub does not answer what a repository is."""
+    event, repo_info = threading.Event(), ws.hub.repo_info
 
-    def preview(text: str, path: str = "", token: str | None = None, device: str | None = None) -> Any:
-        calls("preview", text, token)
-        calls.seen.append(("device", device))
-        raise NotFoundError("There is no preview.")
+    def wait(text: str, token: str | None = None) -> RepoInfo:
+        event.wait(10)
+        return repo_info(text, token)
 
-    def download(text: str, path: str = "", revision: str | None = None, token: str | None = None) -> Any:
-        calls("download", text, token)
-        return SimpleNamespace(id=f"job_{next(ids)}")
-
-    monkeypatch.setattr(ws.hub, "repo_info", lambda text, token=None: RepoInfo(calls("info", text, token), COMMIT))
-    monkeypatch.setattr(ws.hub, "variants", lambda text, token=None: calls.found[calls("variants", text, token)])
-    monkeypatch.setattr(ws.hub, "refresh", lambda text=None: calls.seen.append(("refresh", text)))
-    monkeypatch.setattr(ws.hub, "account", lambda token=None: "ada" if token else None)
-    monkeypatch.setattr(ws.hub, "preview", preview)
-    monkeypatch.setattr(ws.hub, "download", download)
-    return calls
+    event.set()
+    monkeypatch.setattr(ws.hub, "repo_info", wait)
+    return event
 
 
 # ------------------------------------------------------------------------------------------------- a whole hub
@@ -223,21 +180,30 @@ def test_a_language_model_is_not_an_sae(
 # ------------------------------------------------------------------------------------------------- looking
 
 
-def test_long_listings_come_in_pages(widget: DownloadFromHF, hub: Calls, sent: Sent) -> None:
-    hub.found["a/b"] = [variant(f"l{i}") for i in range(PAGE + 500)]
+def test_long_listings_come_in_pages(
+    widget: DownloadFromHF, server: Hub, sent: Sent, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:
+    monkeypatch.setattr(module, "PAGE", 20)
+    one = saelens_files(0, d_in=1, d_sae=1)
+    server.state.add([Repo("a/b", {name: data for i in range(25) for name, data in below(f"l{i}", one).items()})])
     value = ask(widget, sent, kind="hub_list", text="a/b")["value"]
-    assert (value["total"], len(value["rows"])) == (PAGE + 500, PAGE)
-    page = ask(widget, sent, kind="hub_rows", listing=value["listing"], offset=PAGE, limit=PAGE)["value"]
-    assert [row["path"] for row in page] == [f"l{i}" for i in range(PAGE, PAGE + 500)]
+    assert (value["total"], len(value["rows"])) == (25, 20)
+    page = ask(widget, sent, kind="hub_rows", listing=value["listing"], offset=20, limit=20)["value"]
+    assert [row["path"] for row in page] == [f"l{i}" for i in range(20, 25)]
     for _ in range(LISTINGS):
-        ask(widget, sent, kind="hub_list", text="a/b")
+        ask(widget, sent, kind="hub_list", text=SAELENS)
     gone = ask(widget, sent, kind="hub_rows", listing=value["listing"], offset=0)
     assert "were listed since" in gone["what"]
 
 
-def test_a_listing_of_the_cache_says_so(widget: DownloadFromHF, hub: Calls, sent: Sent) -> None:
-    hub.found["a/b"] = [variant(HOSTILE, from_cache=True)]
-    value = ask(widget, sent, kind="hub_list", text="a/b")["value"]
+@pytest.mark.usefixtures("server")
+def test_a_listing_of_the_cache_says_so(
+    widget: DownloadFromHF, ws: Workspace, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws.hub.download("lab/hostile", HOSTILE).result(30)
+    ws.hub.refresh()
+    switch_offline(monkeypatch, True)
+    value = ask(widget, sent, kind="hub_list", text="lab/hostile")["value"]
     (problem,) = value["problems"]
     assert problem["kind"] == "cached"
     assert problem["what"] == "Offline mode is switched on: this is what the cache of this machine has."
@@ -245,28 +211,39 @@ def test_a_listing_of_the_cache_says_so(widget: DownloadFromHF, hub: Calls, sent
     assert ask(widget, sent, kind="hub_list", text="  ")["what"] == "No repository is named."
 
 
-def test_check_again_asks_the_hub_again(widget: DownloadFromHF, hub: Calls, sent: Sent) -> None:
-    ask(widget, sent, kind="hub_list", text="a/b")
-    assert ("refresh", "a/b") not in hub.seen
-    ask(widget, sent, kind="hub_list", text="a/b", again=True)
-    ask(widget, sent, kind="hub_preview", sae=SAE, device="cuda:0", again=True)
-    ask(widget, sent, kind="hub_list", release="google/gemma-2-2b", again=True)
-    assert [text for what, text in hub.seen if what == "refresh"] == ["a/b", f"a/b@{COMMIT}", None]
-    assert {("preview", f"a/b@{COMMIT}"), ("device", "cuda:0")} <= set(hub.seen)
+def test_check_again_asks_the_hub_again(widget: DownloadFromHF, server: Hub, sent: Sent) -> None:  # noqa: F811
+    sae = chosen(ask(widget, sent, kind="hub_list", text=SAELENS)["value"])
+    for asked in (
+        {"kind": "hub_list", "text": SAELENS},
+        {"kind": "hub_preview", "sae": sae, "device": "cpu"},
+        {"kind": "hub_list", "release": "google/gemma-2-2b"},
+    ):
+        ask(widget, sent, **asked)
+        for again in (False, True):
+            server.forget()
+            ask(widget, sent, **asked, again=again)
+            assert bool(server.requests("/tree/")) == again
+    wrong = ask(widget, sent, kind="hub_preview", sae=sae, device="cuda:0")
+    assert "no device 'cuda:0'" in wrong["what"]
 
 
-def test_the_account_is_asked_once_per_token(widget: DownloadFromHF, hub: Calls, sent: Sent) -> None:
-    for token, account in ((None, None), (TOKEN, "ada"), (None, None)):
+def test_the_account_is_asked_once_per_token(widget: DownloadFromHF, server: Hub, sent: Sent) -> None:  # noqa: F811
+    for token, account in ((None, None), (READER, "reader"), (None, None)):
         ask(widget, sent, kind="hub_token", token=token)
-        ask(widget, sent, kind="hub_list", text="a/b")
+        for _ in range(2):
+            ask(widget, sent, kind="hub_list", text=SAELENS)
         wait_for(lambda account=account: widget.state["account"] == account)
+    assert len(server.requests("whoami")) == 1
 
 
-def test_while_the_hub_hangs_everything_else_is_answered(widget: DownloadFromHF, hub: Calls, sent: Sent) -> None:
-    hang = hub.wait["a/b"] = threading.Event()
+@pytest.mark.usefixtures("server")
+def test_while_the_hub_hangs_everything_else_is_answered(
+    widget: DownloadFromHF, hang: threading.Event, sent: Sent
+) -> None:
+    hang.clear()
     started = time.monotonic()
     for index in range(8):  # more than there are worker threads
-        slow = {"id": f"s{index}", "kind": "hub_list", "text": "a/b"}
+        slow = {"id": f"s{index}", "kind": "hub_list", "text": SAELENS}
         widget._handle_custom_msg(slow, [])
     widget._handle_custom_msg({"id": "k", "kind": "hub_known"}, [])
     wait_for(lambda: len(sent.of("k")) == 2)
@@ -278,51 +255,64 @@ def test_while_the_hub_hangs_everything_else_is_answered(widget: DownloadFromHF,
     assert [reply["kind"] for reply in sent.of("s6")] == ["ack", "result"]
 
 
+@pytest.mark.usefixtures("server")
 def test_a_hub_that_hangs_is_not_asked_without_end(
-    widget: DownloadFromHF, hub: Calls, sent: Sent, monkeypatch: pytest.MonkeyPatch
+    widget: DownloadFromHF, hang: threading.Event, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST", 2)
-    ask(widget, sent, kind="hub_list", text="a/b")  # the account is asked for once
-    hub.wait["a/b"] = threading.Event()
+    ask(widget, sent, kind="hub_list", text=SAELENS)  # the account is asked for once
+    hang.clear()
     for index in range(2):
-        widget._handle_custom_msg({"id": f"s{index}", "kind": "hub_list", "text": "a/b"}, [])
+        widget._handle_custom_msg({"id": f"s{index}", "kind": "hub_list", "text": SAELENS}, [])
     wait_for(lambda: widget._commands._asking == 2)
-    refused = {"id": "r", "kind": "hub_list", "text": "a/b"}
+    refused = {"id": "r", "kind": "hub_list", "text": SAELENS}
     widget._handle_custom_msg(refused, [])
     wait_for(lambda: len(sent.of("r")) == 2)
     assert sent.of("r")[-1]["what"].startswith("2 earlier questions")
-    hub.wait["a/b"].set()
+    hang.set()
 
 
 # ------------------------------------------------------------------------------------------------- the token
 
 
 def test_a_token_is_used_forgotten_and_never_shown(
-    widget: DownloadFromHF, hub: Calls, sent: Sent, caplog: pytest.LogCaptureFixture
+    widget: DownloadFromHF, ws: Workspace, server: Hub, sent: Sent,  # noqa: F811
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caplog.set_level(logging.DEBUG)
-    assert ask(widget, sent, kind="hub_token", token=f" {TOKEN} ")["value"] is None
+    caplog.set_level(logging.DEBUG, "saewidgets")  # httpcore's would repeat whatever the hub answers
+    assert ask(widget, sent, kind="hub_token", token=f" {READER} ")["value"] is None
     wait_for(lambda: widget.state["has_token"])
-    hub.errors["bad/one"] = SAEWidgetsError(f"401 for {TOKEN}", where=TOKEN, hint=f"Is {TOKEN} right?")
-    hub.errors["bad/two"] = RuntimeError(f"https://user:{TOKEN}@hub")
-    hub.errors["bad/three"] = SAEWidgetsError("Could not connect.")
-    hub.errors["bad/three"].__cause__ = ValueError(TOKEN)
-    for repo in ("a/b", "bad/one", "bad/two", "bad/three"):
-        ask(widget, sent, kind="hub_list", text=repo)
-        ask(widget, sent, kind="hub_preview", sae={**SAE, "repo_id": repo})
-        ask(widget, sent, kind="hub_download", saes=[{**SAE, "repo_id": repo}])
-    assert set(hub.tokens) == {TOKEN}
-    ask(widget, sent, kind="hub_token", token=[TOKEN])  # malformed
-    ask(widget, sent, kind="hub_token", token=TOKEN, surprise=1)
+    sae = chosen(ask(widget, sent, kind="hub_list", text=SAELENS)["value"])
+
+    def ask_everything() -> None:
+        ask(widget, sent, kind="hub_list", text=SAELENS)
+        ask(widget, sent, kind="hub_preview", sae=sae)
+        ask(widget, sent, kind="hub_download", saes=[sae])
+
+    ask_everything()
+    wait_for(lambda: status(widget) == ["completed"], 30)
+    assert {seen.headers.get("authorization") for seen in server.requests("/api/")} == {f"Bearer {READER}"}
+    hidden = SAEWidgetsError("Could not connect.")
+    hidden.__cause__ = ValueError(READER)
+    said = SAEWidgetsError(f"401 for {READER}", where=READER, hint=f"Is {READER} right?")
+    for error in (said, RuntimeError(f"https://user:{READER}@hub"), hidden):
+        with monkeypatch.context() as patch:
+            for name in ("variants", "preview", "download"):
+                patch.setattr(ws.hub, name, Mock(side_effect=error))
+            ask_everything()
+    ask(widget, sent, kind="hub_token", token=[READER])  # malformed
+    ask(widget, sent, kind="hub_token", token=READER, surprise=1)
     everything = [repr(sent), caplog.text, repr(widget.get_state()), repr(widget), str(widget.export_html())]
     everything += [repr(widget._repr_mimebundle_())]
-    assert [text for text in everything if TOKEN in text] == []
+    assert [text for text in everything if READER in text] == []
     assert f"401 for {MASK}" in repr(sent)
     ask(widget, sent, kind="hub_token", token=None)
-    ask(widget, sent, kind="hub_list", text="a/b")
-    assert hub.tokens[-1] is None
+    server.forget()
+    ask(widget, sent, kind="hub_list", text=SAELENS)
+    assert server.requests()
+    assert not [seen for seen in server.requests() if "authorization" in seen.headers]
     wait_for(lambda: not widget.state["has_token"])
-    ask(widget, sent, kind="hub_token", token=TOKEN)
+    ask(widget, sent, kind="hub_token", token=READER)
     widget.close()
     assert widget._model.token is None
 
@@ -334,7 +324,7 @@ def test_what_cannot_be_a_token_is_refused_where_it_is_typed(
     widget: DownloadFromHF, sent: Sent, caplog: pytest.LogCaptureFixture, wrong: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    ask(widget, sent, kind="hub_token", token=TOKEN)
+    ask(widget, sent, kind="hub_token", token=READER)
     answer = ask(widget, sent, kind="hub_token", token=wrong)
     assert answer["kind"] == "failure"
     assert "access token" in answer["what"]
@@ -342,21 +332,22 @@ def test_what_cannot_be_a_token_is_refused_where_it_is_typed(
     shown = (repr(sent), caplog.text, repr(widget.get_state()))
     assert not [text for text in shown if wrong in text or repr(wrong)[1:-1] in text]
     assert "Traceback" not in caplog.text
-    assert widget._model.token == TOKEN, "the one that is kept stays"
+    assert widget._model.token == READER, "the one that is kept stays"
 
 
 # ------------------------------------------------------------------------------------------------- downloads
 
 
-def test_a_download_that_cannot_start_is_named_and_the_others_go_on(
-    widget: DownloadFromHF, hub: Calls, sent: Sent
-) -> None:
-    answer = ask(widget, sent, kind="hub_download", saes=[SAE, {**SAE, "path": "l1"}])["value"]
-    assert answer["job_ids"] == ["job_0", "job_1"]
-    hub.errors["bad/one"] = NotFoundError("It is gone.")
-    failure = ask(widget, sent, kind="hub_download", saes=[SAE, {**SAE, "repo_id": "bad/one"}])
-    assert failure["what"] == "bad/one / l0 was not started: It is gone."
-    assert failure["hint"] == "1 of 2 downloads were started."
+@pytest.mark.usefixtures("server")
+def test_a_download_that_cannot_start_is_named_and_the_others_go_on(widget: DownloadFromHF, sent: Sent) -> None:
+    listing = ask(widget, sent, kind="hub_list", text=SAELENS)["value"]
+    saes = [chosen(listing, 0), chosen(listing, 1)]
+    started = ask(widget, sent, kind="hub_download", saes=saes)["value"]["job_ids"]
+    wait_for(lambda: {card["id"] for card in widget.state["downloads"]} == set(started))
+    failure = ask(widget, sent, kind="hub_download", saes=[saes[0], {**saes[0], "repo_id": "bad/one"}])
+    assert failure["what"] == f"bad/one / {FIRST} was not started: Repository not found: bad/one."
+    assert failure["hint"].startswith("1 of 2 downloads were started.")
+    wait_for(lambda: set(status(widget)) == {"completed"}, 30)
 
 
 def test_which_downloads_are_listed(ws: Workspace, jobs: list[JobRecord]) -> None:
