@@ -10,15 +10,14 @@ with reading the same bytes over one connection and dropping them.
 from __future__ import annotations
 
 import argparse
-import json
+import multiprocessing
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,37 +31,39 @@ PREVIEWS = {
 }
 
 
-def serve(megabytes: int, limit: float) -> tuple[subprocess.Popen[str], str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.hub.server", "--port", str(port), "--large", str(megabytes)]
-    server = subprocess.Popen([*command, "--bandwidth", str(limit)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    return server, server.stdout.readline().strip().partition("=")[2]
+def serve(asked: Connection, megabytes: int, limit: float) -> None:
+    """Serve until the process is ended; what `asked` receives, it answers with what came in since the last time."""
+    from tests.hub.repos import large
+    from tests.hub.server import Hub
+
+    with Hub() as hub:
+        hub.state.add([large(megabytes)])
+        hub.state.bandwidth = limit
+        asked.send(hub.endpoint)
+        while asked.recv():
+            asked.send([seen.sent for seen in hub.requests()])
+            hub.forget()
 
 
-def received(endpoint: str, forget: bool = False) -> list[dict[str, object]]:
-    """What the server was asked since the last `forget`."""
-    with urllib.request.urlopen(f"{endpoint}/_seen{'?forget=1' if forget else ''}") as answer:
-        rows: list[dict[str, object]] = json.load(answer)
-    return rows
-
-
-def previews(endpoint: str, cache: Path) -> None:
+def previews(endpoint: str, asked: Connection, cache: Path) -> None:
     from saewidgets.hub.browse import preview, variants
     from saewidgets.hub.client import HubClient
+
+    def received() -> list[int]:
+        asked.send(True)
+        sent: list[int] = asked.recv()
+        return sent
 
     print(f"{'format':32} {'requests':>8} {'bytes':>9} {'seconds':>8}")
     for name, text in PREVIEWS.items():
         client = HubClient(endpoint=endpoint, cache_dir=cache)
         variants(text, client=client)
-        received(endpoint, forget=True)
+        received()
         started = time.perf_counter()
         preview(text, client=client)
         took = time.perf_counter() - started
-        rows = received(endpoint, forget=True)
-        print(f"{name:32} {len(rows):8} {sum(int(str(row['sent'])) for row in rows):9,} {took:8.3f}")
+        sent = received()
+        print(f"{name:32} {len(sent):8} {sum(sent):9,} {took:8.3f}")
 
 
 def plain(url: str) -> tuple[int, float]:
@@ -99,14 +100,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=100, help="of the server, in MB/s")
     options = parser.parse_args()
-    server, endpoint = serve(options.megabytes, options.limit * 1e6)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            previews(endpoint, Path(folder) / "previews")
-            downloads(endpoint, Path(folder), options.rounds, options.limit * 1e6)
-    finally:
-        server.terminate()
-        server.wait()
+    sys.path.insert(0, str(ROOT))  # for the loopback hub of the tests
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    server = context.Process(target=serve, args=(theirs, options.megabytes, options.limit * 1e6), daemon=True)
+    server.start()
+    endpoint = ours.recv()
+    with tempfile.TemporaryDirectory() as folder:
+        previews(endpoint, ours, Path(folder) / "previews")
+        downloads(endpoint, Path(folder), options.rounds, options.limit * 1e6)
+    server.terminate()
 
 
 if __name__ == "__main__":
