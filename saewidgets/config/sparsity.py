@@ -43,11 +43,8 @@ class _Law:
 
 
 _LAWS = {
-    "standard": _Law(66, 1.40, 0.5),
+    **dict.fromkeys(("standard", "skip", "transcoder", "skip_transcoder"), _Law(66, 1.40, 0.5)),
     "gated": _Law(93, 1.26, 0.5),
-    "skip": _Law(66, 1.40, 0.5),
-    "transcoder": _Law(66, 1.40, 0.5),
-    "skip_transcoder": _Law(66, 1.40, 0.5),
     "jumprelu": _Law(21, 1.06, 1.0),
 }
 

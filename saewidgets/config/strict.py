@@ -79,9 +79,11 @@ def loads(raw: bytes | str, *, parse_constant: Callable[[str], Any] | None = Non
     `parse_constant` says what becomes of NaN and infinity, which are no JSON; they are numbers without it. Raises
     `ValueError` where it is not JSON or not UTF-8, or a key is repeated.
     """
-    text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
     try:
+        text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
         return json.loads(text, object_pairs_hook=_unique, parse_constant=parse_constant)
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

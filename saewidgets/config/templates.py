@@ -99,7 +99,10 @@ def read_templates(raw: bytes, where: str) -> tuple[list[Template], str]:
     """
     if len(raw) > MAX_BYTES:
         raise FormatError(f"The file has more than {MAX_BYTES:,} bytes, too many for templates.", where=where)
-    data = _json(raw, where)
+    try:
+        data = loads(raw, parse_constant=_refuse)  # no key twice, since two readers could take different ones
+    except ValueError as error:
+        raise FormatError(f"This is not JSON ({error}).", where=where, hint="Export the templates again.") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise FormatError(
             "This is not a file of training templates.", where=where,
@@ -141,18 +144,6 @@ def _hint(package: str) -> str:
 def _number(version: str) -> tuple[int, ...]:
     found = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", version)
     return tuple(int(part or 0) for part in found.groups()) if found else ()
-
-
-def _json(raw: bytes, where: str) -> Any:
-    """Strict JSON: no key twice (two readers could take different ones), no NaN."""
-    try:
-        return loads(raw, parse_constant=_refuse)
-    except UnicodeDecodeError as error:
-        raise FormatError(
-            "This is not JSON: it is no text.", where=where, hint="Choose a file of exported templates."
-        ) from error
-    except ValueError as error:
-        raise FormatError(f"This is not JSON ({error}).", where=where, hint="Export the templates again.") from error
 
 
 def _refuse(name: str) -> Any:

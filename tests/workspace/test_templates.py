@@ -110,7 +110,7 @@ def test_files_round_trip_and_names_get_numbers(ws: Workspace, tmp_path: Path) -
 
 BAD: list[tuple[bytes, str]] = [
     (b"", "This is not JSON"),
-    (b"\xff\xfe{}", "This is not JSON: it is no text"),
+    (b"\xff\xfe{}", "it is not UTF-8 text"),
     (b"[" * 100_000, "This is not JSON"),
     (b'{"format": 1, "format": 2}', "a key is repeated"),
     (b'{"format": NaN}', "NaN is not a number of JSON"),
