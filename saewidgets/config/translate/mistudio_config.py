@@ -220,13 +220,10 @@ def _translated(settings: Settings, norm: float | None, changes: Mapping[str, An
 
 
 def _hooks(settings: Settings) -> list[str]:
-    layers, kinds = settings.take("any", "training_layers", [0]), settings.take("any", "hook_types", ["residual"])
+    layers, kinds = settings.take("layers", "training_layers", [0]), settings.take("any", "hook_types", ["residual"])
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    if not isinstance(layers, list) or not layers or not all(type(each) is int and each >= 0 for each in layers):
-        raise settings.error("training_layers", f"training_layers is {layers!r}.", "It lists layers: [0, 6].")
-    known = isinstance(kinds, list) and all(isinstance(each, str) and each in _HOOKS for each in kinds)
-    if not kinds or not known:
-        raise settings.error("hook_types", f"hook_types is {kinds!r}.", f"It lists {', '.join(_HOOKS)}.")
+    if not isinstance(kinds, list) or not kinds or not all(each in list(_HOOKS) for each in kinds):
+        raise settings.wrong("hook_types", f"a list of {', '.join(_HOOKS)}")
     hooks = [f"blocks.{layer}.{_HOOKS[kind]}" for layer in layers for kind in kinds]
     if len(hooks) > 1:
         settings.changed("training_layers", number=len(hooks))

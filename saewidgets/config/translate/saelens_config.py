@@ -666,13 +666,12 @@ def _together(remarks: Mapping[str, Sequence[Remark]]) -> list[Remark]:
 def _over(configs: Mapping[str, TrainingConfig], names: Sequence[str]) -> dict[str, list[Any]]:
     """What differs between the configurations, as names that change together and their values. Raises `ConfigError`
     where the trainings of a group have it in common."""
-    plain = [config.to_data() for config in configs.values()]
-    flat = [dict(dotted(data)) for data in plain]
-    if len({config.sae.architecture for config in configs.values()}) > 1:
-        flat = [
-            {**{key: value for key, value in each.items() if not key.startswith("sae.")}, "sae": data["sae"]}
-            for each, data in zip(flat, plain, strict=True)
-        ]
+    is_one_architecture = len({config.sae.architecture for config in configs.values()}) == 1
+    flat = []
+    for config in configs.values():
+        data = config.to_data()
+        whole = {} if is_one_architecture else {"sae": data.pop("sae")}
+        flat.append({**dict(dotted(data)), **whole})
     differ = [key for key in flat[0] if any(each[key] != flat[0][key] for each in flat)]
     for key in differ:
         if key.split(".")[0] in SHARED:

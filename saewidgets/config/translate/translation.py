@@ -111,6 +111,8 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "separator": ("bos, eos, sep or a token id", lambda value: type(value) in (int, str)),
     "ids": ("true, false or a list of token ids", lambda value: isinstance(value, bool | list)),
     "batches": ("true, false or a number of batches", lambda value: isinstance(value, int) and value >= 0),
+    "layers": ("a list of layers such as [0, 6]", lambda value: isinstance(value, list) and bool(value)
+               and all(type(each) is int and each >= 0 for each in value)),
     "table": ("a table of settings", lambda value: isinstance(value, dict) and all(isinstance(k, str) for k in value)),
 }
 Kind = str | tuple[str, ...] | Mapping[str, Any]
