@@ -153,10 +153,3 @@ def test_changes_repair_what_was_translated(broken, changes, expected):
     config = from_saelens({**data, **broken, "sae": sae}, **changes).config
     name, value = expected
     assert {**config.to_data(), **config.optimizer.to_data(), **config.sae.to_data()}[name] == value
-
-
-@pytest.mark.parametrize("content", ["null", "3", "[]"])
-def test_a_file_that_holds_no_settings(content, tmp_path):
-    (tmp_path / "cfg.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"cfg\.json: This is not a table of settings"):
-        from_saelens(tmp_path / "cfg.json")

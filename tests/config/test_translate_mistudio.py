@@ -9,7 +9,7 @@ import torch
 from saewidgets.config.base import dotted
 from saewidgets.config.translate import from_mistudio
 from saewidgets.errors import ConfigError
-from saewidgets.sae import build_sae, create_sae
+from saewidgets.sae import build_sae
 
 FIRST = {
     "hidden_dim": 768, "latent_dim": 8192, "architecture_type": "standard", "training_layers": [6], "l1_alpha": 0.001,
@@ -47,22 +47,9 @@ def test_values_and_units():
     assert "not known" not in "".join(_remarks(found).values())
 
 
-def test_the_loss_is_miStudio_s_times_d_in():  # noqa: N802 - a name
-    """Elementwise mean and α against sum over d_in and d_in·α, on the same weights (rows of norm one) and batch."""
-    d_in, d_sae, alpha = 6, 10, 0.03
-    translated = _from({"hidden_dim": d_in, "latent_dim": d_sae, "l1_alpha": alpha}).config.sae
-    sae = create_sae("standard", d_in=d_in, **translated.model_dump(exclude={"architecture"}))
-    sae.after_step()  # rows of norm one, as training keeps them
-    x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0))
-    weights, rows = _weights(sae), x.numpy().astype(float)
-    z = np.maximum(rows @ weights["W_enc"] + weights["b_enc"], 0)
-    theirs = ((z @ weights["W_dec"] + weights["b_dec"] - rows) ** 2).mean() + alpha * np.abs(z).sum(1).mean()
-    assert float(sae.loss(x).total.detach()) == pytest.approx(d_in * theirs, rel=1e-5)
-
-
-def _theirs(x, w, alpha, share=0.0):
-    """miStudio's loss: every token to norm √d before encoding, the error after undoing that, both averaged over d."""
-    c = x.shape[1] ** 0.5 / np.linalg.norm(x, axis=1, keepdims=True)
+def _theirs(x, w, alpha, share=0.0, rescaled=True):
+    """miStudio's loss: every token to norm √d before encoding, the error after undoing that, averaged over d."""
+    c = x.shape[1] ** 0.5 / np.linalg.norm(x, axis=1, keepdims=True) if rescaled else 1.0
     z = np.maximum(c * x @ w["W_enc"] + w["b_enc"], 0)
     return (((z @ w["W_dec"] + w["b_dec"]) / c + share * x - x) ** 2).mean() + alpha * np.abs(z).sum(1).mean()
 
@@ -71,17 +58,18 @@ def _weights(sae):
     return {name: tensor.detach().numpy().astype(float) for name, tensor in sae.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", ["constant_norm_rescale", "anthropic_rescale", None])
-def test_tokens_of_any_norm(name):
+@pytest.mark.parametrize("name", ["none", "constant_norm_rescale", "anthropic_rescale", None])
+def test_the_loss_is_that_of_miStudio_times_d_in(name):  # noqa: N802 - a name
+    """The same weights (rows of norm one) and tokens of any norm: ours is a sum over d_in, theirs a mean."""
     d_in, alpha = 6, 0.03
     found = _from({"hidden_dim": d_in, "latent_dim": 10, "l1_alpha": alpha, "normalize_activations": name})
-    assert found.config.activations.normalize == "constant_norm_rescale"
+    assert found.config.activations.normalize == ("none" if name == "none" else "constant_norm_rescale")
     assert "normalize_activations" not in _remarks(found)
     assert "norm √d_in" not in _remarks(found)["hidden_dim"]  # the factor is exact
     sae = build_sae(found.config.autoencoder, d_in)
-    sae.after_step()
+    sae.after_step()  # rows of norm one, as training keeps them
     x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.3, 9, 32)[:, None]
-    expected = d_in * _theirs(x.numpy().astype(float), _weights(sae), alpha)
+    expected = d_in * _theirs(x.numpy().astype(float), _weights(sae), alpha, rescaled=name != "none")
     assert float(sae.loss(x).total.detach()) == pytest.approx(expected, rel=1e-5)
 
 

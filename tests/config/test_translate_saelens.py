@@ -264,21 +264,22 @@ def test_changes_win():
         assert caught.value.where == wrong
 
 
-def test_files_that_are_none(tmp_path):
-    with pytest.raises(NotFoundError):
-        from_saelens(tmp_path / "missing.json")
-    for content in ("[1, 2]", "{not json", '{"a": 1}', "\xff"):
+def test_what_is_no_file_and_no_table_is_refused(tmp_path):
+    contents = {
+        **dict.fromkeys(("null", "3", "[1, 2]"), r"bad\.json: This is not a table of settings"),
+        "{not json": "Not valid JSON", '{"a": 1}': "neither an `sae`", "\xff": "not UTF-8 text",
+    }  # fmt: skip
+    for content, said in contents.items():
         (tmp_path / "bad.json").write_bytes(content.encode("latin-1"))
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError, match=said):
             from_saelens(tmp_path / "bad.json")
-
-
-def test_what_is_no_file_and_no_table_is_refused():
     for source in ([], None, 3, "", "~nobody-has-this-name/cfg.json"):
         for translate in (from_saelens, from_mistudio):
             with pytest.raises((ConfigError, NotFoundError)) as caught:
                 translate(source)
             assert caught.value.where == "source"
+    with pytest.raises(NotFoundError, match=r"missing\.json"):
+        from_saelens(tmp_path / "missing.json")
 
 
 def test_a_target_is_that_of_the_quadratic_penalty_alone():
