@@ -209,21 +209,41 @@ def read_tensors(
 
 @contextmanager
 def _at(file: Any, info: TensorInfo, where: str) -> Iterator[Any]:
-    """What reads `info` from its first byte on; of an archive, whose checksum is compared when it was read."""
+    """What reads `info` from its first byte on; of an archive, the whole member, whose checksum is compared at its end.
+    """
     if info.member is None:
         file.seek(info.start)
         yield file
         return
     member, start = info.member
+    stored, rest = member.compress_type == zipfile.ZIP_STORED, memoryview(bytearray(_BLOCK))
     try:
         file.seek(start)
-        source = zipfile.ZipExtFile(file, "r", member)
-        source.seek(info.start - start)
+        source = _Stored(file, member) if stored else zipfile.ZipExtFile(file, "r", member)
+        for at in range(start, info.start, _BLOCK):  # from Python 3.13 on, seeking would forgo the checksum
+            _fill(rest[: info.start - at], source, where)
         yield source
-        while source.read(_BLOCK):  # the checksum is of the whole member
+        while source.readinto(rest):
             pass
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise FormatError(f"Bytes are not those that were written ({error}).", where=where, hint=DAMAGED) from error
+
+
+class _Stored:
+    """An uncompressed member of an archive, whose bytes `zipfile` would copy twice on their way."""
+
+    def __init__(self, file: Any, member: zipfile.ZipInfo) -> None:
+        self._file, self._member, self._left, self._crc = file, member, member.file_size, 0
+
+    def readinto(self, buffer: memoryview) -> int:
+        n: int = self._file.readinto(buffer[: self._left])
+        self._left -= n
+        if self._member.CRC is None:  # PyTorch may not compute it
+            return n
+        self._crc = zlib.crc32(buffer[:n], self._crc)
+        if self._crc != self._member.CRC and not (self._left and n):
+            raise zipfile.BadZipFile(f"Bad CRC-32 for file {self._member.filename!r}")
+        return n
 
 
 def _read(
