@@ -43,14 +43,13 @@ from saewidgets.formats.format import (
     Settings,
     Width,
     config_of,
-    fold_decoder_norm,
     has,
     named,
     only,
-    scaled,
 )
 from saewidgets.formats.source import FolderSource, Source, encoded, plain
 from saewidgets.sae import SAE
+from saewidgets.sae.scaler import fold_decoder_norm, shift_input
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "ae.pt"
@@ -185,8 +184,7 @@ def _with_tensors(look: Look, trainer: _Trainer, found: Pickled) -> Look:
             look.metadata["training_architecture_details"] = details
         for name in ("b_enc", "b_dec", "b_gate", "b_mag", "threshold") if backup else ():
             if name in tensors:  # the training learned on activations divided by the factor
-                wide = tensors[name].to(_widest([tensors[name].dtype, torch.float32]))
-                tensors[name] = scaled(wide, float(factor))
+                tensors[name] = tensors[name].to(_widest([tensors[name].dtype, torch.float32])) * factor
         notes = []
         if trainer.dict_class == "AutoEncoder":  # in float32, as the package does whatever is stored
             long = {name: tensor.to(_widest([tensor.dtype, torch.float32])) for name, tensor in tensors.items()}
@@ -228,7 +226,6 @@ def _text(value: object) -> str | None:
 
 _WRITTEN = ("standard", "gated", "topk", "jumprelu")
 _BATCH_TOPK = frozenset({*_TRAINED_AS.values(), "matryoshka"})
-_BLOCK = 1 << 21  # weights handled at once in float64: 16 MiB
 _WRITTEN_SITES = {"hook_resid_post": "resid_post", "hook_mlp_out": "mlp_out", "hook_attn_out": "attention_out"}
 
 
@@ -267,7 +264,10 @@ def _save(saved: Saved) -> dict[str, Part]:
         threshold = tensors["threshold"][0].clone() if name in _TRAINED_AS else torch.tensor(-1.0)  # −1: never set
         scalars = {"k": torch.tensor(k, dtype=torch.int32), "threshold": threshold}
     if centred != kind.centred:
-        _move_bias(tensors, 1 if kind.centred else -1)
+        # A format shorter than float32 would round the sum, and one dtype is what every reader can take.
+        wide = torch.promote_types(tensors["W_enc"].dtype, torch.float32)
+        tensors = {name: tensor.to(wide, copy=tensor.dim() == 1) for name, tensor in tensors.items()}
+        shift_input(tensors, tensors["b_dec"] if kind.centred else -tensors["b_dec"])
     turned = MATRICES if kind.linear else ()
     # Each with a storage of its own: a view is saved whole.
     state = {
@@ -288,19 +288,6 @@ def _trained_k(sae: SAE) -> int | None:
     if isinstance(found, bool) or not isinstance(found, int | float) or not 1 <= found < 1 << 31:
         return None
     return int(found) if found == int(found) else None
-
-
-def _move_bias(tensors: dict[str, Tensor], sign: int) -> None:
-    """Add ``sign · b_dec · W_enc`` to the biases that follow the encoder's matrix, in float64. All tensors are of at
-    least float32 afterwards: a shorter format would round the sum, and one dtype is what every reader can take."""
-    encoder, bias = tensors["W_enc"], sign * tensors["b_dec"].double()
-    step = max(1, _BLOCK // encoder.shape[0])
-    shift = torch.cat([bias @ encoder[:, at : at + step].double() for at in range(0, encoder.shape[1], step)])
-    wide = torch.promote_types(encoder.dtype, torch.float32)
-    moved: dict[str, Tensor] = {name: tensors[name].double() + shift for name in ("b_enc", "b_gate") if name in tensors}
-    if "b_mag" in tensors:
-        moved["b_mag"] = tensors["b_mag"].double() + tensors["r_mag"].double().exp() * shift
-    tensors |= {name: tensor.to(wide) for name, tensor in {**tensors, **moved}.items()}
 
 
 def _config(sae: SAE, name: str, k: int | None) -> dict[str, Any]:

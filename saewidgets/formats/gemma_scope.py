@@ -33,7 +33,6 @@ from saewidgets.formats.format import (
     Width,
     config_of,
     has,
-    scaled,
     told,
 )
 from saewidgets.formats.source import FolderSource, Source, read_json
@@ -159,8 +158,8 @@ def _header_by_sizes(source: Source) -> Header:
 
 def _scale_embedding(tensors: dict[str, Tensor], factor: float) -> None:
     """Take raw embeddings instead of embeddings times `factor`."""
-    tensors["W_enc"] = scaled(tensors["W_enc"], 1 / factor)
-    tensors["W_dec"] = scaled(tensors["W_dec"], factor)
+    tensors["W_enc"].div_(factor)
+    tensors["W_dec"].mul_(factor)
 
 
 # Gemma Scope SAEs as some tools keep them: ``cfg.json`` and ``sae_weights.safetensors`` below ``layer_L/width_W/…``.

@@ -32,13 +32,12 @@ from saewidgets.formats.format import (
     Settings,
     Width,
     config_of,
-    fold_decoder_norm,
-    fold_scales,
     has,
     told,
 )
 from saewidgets.formats.source import Source, read_json
 from saewidgets.formats.tensors import check_finite, read_header
+from saewidgets.sae.scaler import fold_decoder_norm, fold_scales
 
 _MOVED = "The scale of activations that the SAE was trained on was moved into its weights."
 

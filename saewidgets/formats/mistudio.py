@@ -30,7 +30,6 @@ from saewidgets.formats.format import (
     Settings,
     Width,
     answered,
-    centre_encoder,
     config_of,
     has,
     told,
@@ -39,6 +38,7 @@ from saewidgets.formats.source import Source, encoded, plain, read_json
 from saewidgets.formats.tensors import Header, read_header
 from saewidgets.sae import inference_architectures
 from saewidgets.sae.architectures import lookup_inference
+from saewidgets.sae.scaler import shift_input
 
 _SITES = {"residual": "hook_resid_post", "mlp": "hook_mlp_out", "attention": "hook_attn_out"}
 _Normalization = Literal["none", "constant_norm_rescale", "anthropic_rescale"]
@@ -68,7 +68,7 @@ def _add_input(tensors: dict[str, Tensor], centred: bool) -> None:
     """Make a skip transcoder: a linear path adds the input, and the encoder's bias does what subtracting did."""
     b_dec = tensors["b_dec"]
     if centred:
-        centre_encoder(tensors, b_dec)
+        shift_input(tensors, -b_dec)
     tensors["W_skip"] = torch.eye(b_dec.numel(), dtype=b_dec.dtype, device=b_dec.device)
 
 
@@ -227,7 +227,7 @@ class _State:
         if "+b_dec" in tensors:
             tensors["b_dec"] = tensors["b_dec"] + tensors.pop("+b_dec")
         if "-b_dec" in tensors:
-            centre_encoder(tensors, tensors.pop("-b_dec"))
+            shift_input(tensors, -tensors.pop("-b_dec"))
         if "log_threshold" in tensors:
             tensors["threshold"] = tensors.pop("log_threshold").float().exp()
 

@@ -23,12 +23,12 @@ from torch import Tensor
 from saewidgets.config.hook_names import head_of, with_head, without_head
 from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats.format import Format, Look, Saved, Settings, Width, fold_decoder_norm, has, told
+from saewidgets.formats.format import Format, Look, Saved, Settings, Width, has, told
 from saewidgets.formats.source import FolderSource, Source, checked, encoded, plain, read_json
 from saewidgets.formats.tensors import FLOATS, Header, check_finite, read_header, read_tensors
 from saewidgets.sae import SAE, inference_sae
 from saewidgets.sae.architectures import architectures, lookup_inference
-from saewidgets.sae.scaler import Whitening, fold_whitening
+from saewidgets.sae.scaler import Whitening, fold_decoder_norm, fold_scales, fold_whitening, shift_input
 
 NAME = "saelens"
 CONFIG_FILE = "cfg.json"
@@ -330,9 +330,9 @@ def _fold(
         fold_whitening(tensors, Whitening.of_tensors(maps), centred=file.apply_b_dec_to_input)
     elif scaler is not None and scaler.factor is not None:
         if "W_enc" in tensors:
-            tensors["W_enc"].mul_(scaler.factor)
-            tensors["W_dec"].div_(scaler.factor)
-        tensors["b_dec"].div_(scaler.factor)  # a tied encoder stays; its latents shrink with the input
+            fold_scales(tensors, scaler.factor, scaler.factor)
+        else:  # a tied encoder stays; its latents shrink with the input
+            tensors["b_dec"].div_(scaler.factor)
         if file.rescaled and "topk_threshold" in tensors:
             tensors["topk_threshold"] /= scaler.factor  # it is in units of p · ‖W_dec‖, and W_dec was divided by it
     if file.rescaled and not whitened:
@@ -406,10 +406,9 @@ def _as_skip_transcoder(sae: SAE) -> SAE:
     is a multiple of the identity, and the encoder's bias does what subtracting b_dec did. Weights in a format shorter
     than float32 are written in float32, since neither the sum nor the multiple is a number of theirs."""
     wide = torch.promote_types(sae.W_dec.dtype, torch.float32)
-    tensors = {name: tensor.to(wide) for name, tensor in sae.inference_tensors().items()}
+    tensors = {name: tensor.to(wide, copy=tensor.dim() == 1) for name, tensor in sae.inference_tensors().items()}
     if sae.cfg.apply_b_dec_to_input:
-        shift = tensors["b_dec"].double() @ tensors["W_enc"].double()
-        tensors["b_enc"] = (tensors["b_enc"].double() - shift).to(tensors["b_enc"].dtype)
+        shift_input(tensors, -tensors["b_dec"])
     assert isinstance(sae.cfg, SkipConfig)
     tensors["W_skip"] = sae.cfg.skip_scale * torch.eye(sae.d_in).to(tensors["W_dec"])
     found = inference_sae("skip_transcoder", sae.d_in, tensors)

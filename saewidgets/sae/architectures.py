@@ -12,6 +12,7 @@ from torch import Tensor
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
 from saewidgets.sae.base import SAE
+from saewidgets.sae.scaler import fold_decoder_norm
 
 _registry: dict[str, tuple[type[SAE], type[SAEConfig]]] = {}
 _loadable: dict[str, tuple[type[SAE], type[SAEConfig]]] = {}
@@ -132,7 +133,8 @@ def inference_sae(
                 f"{architecture} SAEs are not rescaled.", where="rescale_acts_by_decoder_norm",
                 hint=f"It is a setting of {' and '.join(_RESCALED)}.",
             )
-        tensors = _folded(tensors)
+        folded = {name: tensor.clone() for name, tensor in tensors.items()}
+        tensors = folded if fold_decoder_norm(folded) else tensors
     sae.load_state_dict(dict(tensors), assign=True)
     return sae.eval().requires_grad_(False)
 
@@ -179,16 +181,3 @@ def _check(sae: SAE, tensors: Mapping[str, Tensor]) -> None:
 
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _folded(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Turn ``top_k(p · ‖W_dec‖)`` decoded with ``f / ‖W_dec‖`` into the same function without the norms."""
-    norms = tensors["W_dec"].norm(dim=1).clamp_min(1e-8)
-    if torch.allclose(norms, torch.ones_like(norms), atol=1e-6):
-        return tensors
-    return {
-        **tensors,
-        "W_enc": tensors["W_enc"] * norms,
-        "b_enc": tensors["b_enc"] * norms,
-        "W_dec": tensors["W_dec"] / norms[:, None],
-    }

@@ -24,7 +24,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.sae.inputs import Units, has_heads, normalise, require_activations, require_tensor, restore
 from saewidgets.sae.kernels.blocked import RowLoss, blocked_batch, whole_batch
 from saewidgets.sae.kernels.dense import Activation, dense_step
-from saewidgets.sae.scaler import Whitening, fold_whitening
+from saewidgets.sae.scaler import Whitening, fold_scales, fold_whitening
 
 _BLOCK = 1 << 21  # decoder entries handled at once: 8 MiB, so that what is computed stays in cache
 
@@ -435,9 +435,7 @@ class SAE(nn.Module, ABC):
 
     @torch.no_grad()
     def _fold(self, scale_in: float, scale_out: float) -> None:
-        self.W_enc.mul_(scale_in)
-        self.W_dec.div_(scale_out)
-        self.b_dec.div_(scale_out)
+        fold_scales(dict(self.named_parameters()), scale_in, scale_out)
 
     def _check_scale(self, s: float) -> None:
         if not (s > 0 and s < float("inf")):

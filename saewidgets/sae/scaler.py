@@ -91,6 +91,31 @@ RAW = Scaler()
 """Activations as they are."""
 
 
+def fold_scales(tensors: Mapping[str, Tensor], scale_in: float, scale_out: float) -> None:
+    """Let the SAE of `tensors` (by SAELens' names), trained from ``scale_in · x`` to ``scale_out · y``, lead from raw x
+    to raw y, in place; latents stay what they were."""
+    for name, factor in (("W_enc", scale_in), ("W_skip", scale_in / scale_out)):
+        if name in tensors:
+            tensors[name].mul_(factor)
+    for name in ("W_dec", "b_dec"):
+        tensors[name].div_(scale_out)
+
+
+def fold_decoder_norm(tensors: Mapping[str, Tensor], *, above: float = 1e-6) -> bool:
+    """Scale latents in place so that decoder rows have norm one; the reconstruction stays. True if that changed much.
+
+    Latent i becomes ``f_i · ‖W_dec,i‖``: what is selected by the norms, or reported in them, then is so without them.
+    """
+    norms = tensors["W_dec"].to(torch.float32).norm(dim=1).clamp_min(1e-8)
+    if torch.allclose(norms, torch.ones_like(norms), rtol=0, atol=above):
+        return False
+    for name in ("W_enc", "b_enc", "threshold"):
+        if name in tensors:
+            tensors[name].mul_(norms)
+    tensors["W_dec"].div_(norms[:, None])
+    return True
+
+
 def fold_whitening(tensors: Mapping[str, Tensor], whitening: Whitening, *, centred: bool) -> None:
     """Let the SAE of `tensors` (by SAELens' names), trained on z, take raw x, in place; latents stay what they were.
 
@@ -117,6 +142,15 @@ def unfold_whitening(tensors: Mapping[str, Tensor], whitening: Whitening, *, cen
     tensors["W_enc"].copy_(maps.inverse @ tensors["W_enc"].double())
     tensors["W_dec"].copy_(tensors["W_dec"].double() @ maps.matrix)
     tensors["b_dec"].copy_((tensors["b_dec"].double() - maps.mean) @ maps.matrix)
+
+
+def shift_input(tensors: Mapping[str, Tensor], shift: Tensor) -> None:
+    """Let the encoder of `tensors` add `shift` [d_in] to its input, by its biases, in place. Computed in float64."""
+    encoder = tensors["W_enc"]
+    step = max(1, _BLOCK // encoder.shape[0])
+    for start in range(0, encoder.shape[1], step):
+        columns = slice(start, start + step)
+        shift_biases(tensors, shift.double() @ encoder[:, columns].double(), columns)
 
 
 def shift_biases(tensors: Mapping[str, Tensor], shift: Tensor, columns: slice = slice(None)) -> None:

@@ -113,11 +113,6 @@ class AnySkipTranscoder(AnyTranscoder):
     def inference_tensors(self) -> Mapping[str, Tensor]:
         return {**super().inference_tensors(), "W_skip": self.W_skip.detach()}
 
-    @torch.no_grad()
-    def _fold(self, scale_in: float, scale_out: float) -> None:
-        super()._fold(scale_in, scale_out)
-        self.W_skip.mul_(scale_in / scale_out)
-
 
 class SkipTranscoderSAE(AnySkipTranscoder):
     """ReLU skip transcoder."""
