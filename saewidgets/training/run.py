@@ -21,8 +21,7 @@ from saewidgets.errors import SAEWidgetsError, TrainingError
 from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, NullControl, Progress, Request, ignore
 from saewidgets.training import health
 from saewidgets.training.checkpoint import MEASURED
-from saewidgets.training.member import Member, Task, TrainingResult
-from saewidgets.training.metrics import Evaluations
+from saewidgets.training.member import Evaluations, Member, Task, TrainingResult
 from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import Logs, ProgressMeter
 from saewidgets.training.schedules import evaluations_left
