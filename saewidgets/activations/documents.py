@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.errors import ConfigError, FormatError
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
 
 Position = Mapping[str, Any]
 """Where a corpus goes on reading: plain JSON data, kept beside the packed tokens."""
@@ -222,7 +223,22 @@ def kind_of(name: str) -> Kind | None:
 def read_rows(shard: Shard, what: What, column: str | None, start: Place | None = None) -> Iterator[Row]:
     """The rows from `start` on. The column is found by its name where it is None."""
     reader = {"jsonl": _jsonl, "parquet": _parquet, "arrow": _arrow}[shard.kind]
-    return reader(shard, what, column, start or Place())
+    number = (start or Place()).row
+    try:
+        for row in reader(shard, what, column, start or Place()):
+            number = row.number
+            yield row
+    except SAEWidgetsError:
+        raise
+    except (OSError, EOFError, ValueError, NotImplementedError, zlib.error) as error:
+        # An error of the system or the network has a number or a type of its own; the others are of gzip and pyarrow.
+        if isinstance(error, OSError) and (type(error) not in (OSError, gzip.BadGzipFile) or error.errno is not None):
+            raise
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise FormatError(
+            f"The file is damaged or ends too early, after row {number:,} ({first}).", where=shard.name,
+            hint="Download or copy it again.",
+        ) from error
 
 
 def _jsonl(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
@@ -230,40 +246,32 @@ def _jsonl(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
     if column is None and start.row:  # as when it was read from its beginning
         chosen = next((row.column for row in _jsonl(shard, what, None, Place())), None)
     with shard.open() as raw, _unpacked(shard.name, raw) as file:
-        try:
-            file.seek(start.at)
-            number, at = start.row, start.at
-            while line := file.readline(LONGEST_LINE + 1):
-                if len(line) > LONGEST_LINE:
-                    raise _damaged(shard, number + 1, f"is longer than {LONGEST_LINE >> 20} MB")
-                number, at = number + 1, at + len(line)
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
-                except UnicodeDecodeError as error:
-                    raise _damaged(shard, number, f"is not UTF-8 (byte {error.start + 1} of the line)") from error
-                except (ValueError, RecursionError) as error:
-                    raise _damaged(shard, number, f"is not JSON ({error})") from error
-                if isinstance(row, str) and what != "tokens" and column is None:
-                    yield Row(row, number, Place(number, at), None)
-                    continue
-                if not isinstance(row, dict):
-                    raise _damaged(shard, number, f"is {_kind(row)}, not an object with a {what} column")
-                if chosen is None or (number == 1 and chosen not in row):
-                    chosen = choose_column(
-                        what, {name: fits(what, value) for name, value in row.items()}, column, shard.name
-                    )
-                if chosen not in row:
-                    raise _damaged(shard, number, f"has no {chosen!r}", hint=f"It has {', '.join(row)[:200]}.")
-                yield Row(row[chosen], number, Place(number, at), chosen)
-        except (EOFError, gzip.BadGzipFile, OSError) as error:
-            if isinstance(error, EOFError | gzip.BadGzipFile) or _is_arrow(error):
-                raise FormatError(
-                    f"The file ends too early or is damaged after row {number:,} ({error}).", where=shard.name,
-                    hint="Download or copy it again.",
-                ) from error
-            raise
+        file.seek(start.at)
+        number, at = start.row, start.at
+        while line := file.readline(LONGEST_LINE + 1):
+            if len(line) > LONGEST_LINE:
+                raise _damaged(shard, number + 1, f"is longer than {LONGEST_LINE >> 20} MB")
+            number, at = number + 1, at + len(line)
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+            except UnicodeDecodeError as error:
+                raise _damaged(shard, number, f"is not UTF-8 (byte {error.start + 1} of the line)") from error
+            except (ValueError, RecursionError) as error:
+                raise _damaged(shard, number, f"is not JSON ({error})") from error
+            if isinstance(row, str) and what != "tokens" and column is None:
+                yield Row(row, number, Place(number, at), None)
+                continue
+            if not isinstance(row, dict):
+                raise _damaged(shard, number, f"is {_kind(row)}, not an object with a {what} column")
+            if chosen is None or (number == 1 and chosen not in row):
+                chosen = choose_column(
+                    what, {name: fits(what, value) for name, value in row.items()}, column, shard.name
+                )
+            if chosen not in row:
+                raise _damaged(shard, number, f"has no {chosen!r}", hint=f"It has {', '.join(row)[:200]}.")
+            yield Row(row[chosen], number, Place(number, at), chosen)
 
 
 def _unpacked(name: str, raw: IO[bytes]) -> Any:
@@ -287,26 +295,22 @@ class _Forward(io.BufferedReader):
 
 
 def _parquet(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
-    import pyarrow as pa  # a second to import, and only for such files
-    import pyarrow.parquet as pq  # the same
+    import pyarrow.parquet as pq  # a second to import, and only for such files
 
     with shard.open() as raw:
-        try:
-            file = pq.ParquetFile(raw)
-            chosen = choose_column(what, arrow_columns(file.schema_arrow, what), column, shard.name)
-            row, skip = start.row, start.skip
-            for group in range(start.at, file.num_row_groups):
-                _check_group(shard, file.metadata.row_group(group), chosen)
-                in_group = 0
-                for batch in file.iter_batches(batch_size=_ROWS, row_groups=[group], columns=[chosen]):
-                    begin = min(len(batch), max(0, skip - in_group))
-                    in_group += begin
-                    for value in batch.column(0).slice(begin).to_pylist():
-                        row, in_group = row + 1, in_group + 1
-                        yield Row(value, row, Place(row, group, in_group), chosen)
-                skip = 0
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-            raise _not_readable(shard, "Parquet", error) from error
+        file = pq.ParquetFile(raw)
+        chosen = choose_column(what, arrow_columns(file.schema_arrow, what), column, shard.name)
+        row, skip = start.row, start.skip
+        for group in range(start.at, file.num_row_groups):
+            _check_group(shard, file.metadata.row_group(group), chosen)
+            in_group = 0
+            for batch in file.iter_batches(batch_size=_ROWS, row_groups=[group], columns=[chosen]):
+                begin = min(len(batch), max(0, skip - in_group))
+                in_group += begin
+                for value in batch.column(0).slice(begin).to_pylist():
+                    row, in_group = row + 1, in_group + 1
+                    yield Row(value, row, Place(row, group, in_group), chosen)
+            skip = 0
 
 
 def _arrow(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
@@ -314,21 +318,18 @@ def _arrow(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
     import pyarrow as pa  # a second to import, and only for such files
 
     with shard.open() as raw:
-        try:
-            stream = pa.ipc.open_stream(raw)
-            chosen = choose_column(what, arrow_columns(stream.schema, what), column, shard.name)
-            row = 0
-            for batch in stream:
-                if row + len(batch) <= start.row:
-                    row += len(batch)
-                    continue
-                values = batch.column(chosen)
-                for begin in range(max(0, start.row - row), len(values), _ROWS):
-                    for number, value in enumerate(values.slice(begin, _ROWS).to_pylist(), start=row + begin + 1):
-                        yield Row(value, number, Place(number), chosen)
+        stream = pa.ipc.open_stream(raw)
+        chosen = choose_column(what, arrow_columns(stream.schema, what), column, shard.name)
+        row = 0
+        for batch in stream:
+            if row + len(batch) <= start.row:
                 row += len(batch)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-            raise _not_readable(shard, "Arrow", error) from error
+                continue
+            values = batch.column(chosen)
+            for begin in range(max(0, start.row - row), len(values), _ROWS):
+                for number, value in enumerate(values.slice(begin, _ROWS).to_pylist(), start=row + begin + 1):
+                    yield Row(value, number, Place(number), chosen)
+            row += len(batch)
 
 
 def arrow_columns(schema: Any, what: What) -> dict[str, bool]:
@@ -376,20 +377,5 @@ def _kind(value: Any) -> str:
     )
 
 
-def _is_arrow(error: OSError) -> bool:
-    """Whether pyarrow complains of what it reads, not the system or the network of how it is read."""
-    return type(error) is OSError and error.errno is None
-
-
 def _damaged(shard: Shard, number: int, what: str, hint: str = "Correct or remove this row.") -> FormatError:
     return FormatError(f"Row {number:,} {what}.", where=f"{shard.name}:{number}", hint=hint)
-
-
-def _not_readable(shard: Shard, kind: str, error: Exception) -> Exception:
-    if isinstance(error, OSError) and not _is_arrow(error):
-        return error
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return FormatError(
-        f"This is not a readable {kind} file ({first.rstrip('.')}).", where=shard.name,
-        hint="Download or copy it again.",
-    )
