@@ -1,23 +1,7 @@
 """How well an SAE reconstructs: one definition of each number, used while training, after it and in reports.
 
-With x what is reconstructed (n tokens × d_out: the activations that an SAE reads, for a transcoder those at its other
-place), x̂ the reconstruction, f the latents and μ the mean of x over all evaluated tokens:
-
-============================  ==========================  ==============================================================
-fvu                           Σ‖x − x̂‖² / Σ‖x − μ‖²       fraction of variance unexplained; 0 is perfect, 1 predicts μ
-explained_variance            1 − fvu
-mse                           Σ‖x − x̂‖² / n               squared error per token, summed over d_out, in units of x²
-normalized_mse                Σ‖x − x̂‖² / Σ‖x‖²           about zero instead of about the mean: not fvu
-cosine                        Σ cos(x, x̂) / n             tokens with x = 0 or x̂ = 0 count as 0
-l2_norm_in, l2_norm_out       Σ‖x‖ / n,  Σ‖x̂‖ / n
-l2_ratio                      Σ (‖x̂‖ / ‖x‖) / n           below 1: shrinkage
-relative_reconstruction_bias  Σ‖x̂‖² / Σ x·x̂               1: no shrinkage (Rajamanoharan et al. 2024, equation 10)
-l0                            Σ #{i : fᵢ ≠ 0} / n         active latents per token, a count
-l1                            Σ Σᵢ |fᵢ| / n               sum of the latents per token (only AbsTopK's may be negative)
-dead                          #{i : never fired} / d_sae  over the evaluated tokens; few tokens over-count it
-density                       firings of latent i / n     per latent; its bands are shares of the latents
-firings_above_10pct, …_1pct   their firings / all firings  what the dense latents make up of all that fires
-============================  ==========================  ==============================================================
+`docs/evaluation.md` defines each number. Below x is what is reconstructed (the activations that an SAE reads, for a
+transcoder those at its other place), hat the reconstruction, μ the mean of x over all evaluated tokens.
 
 Sums run over all batches in float64 and are divided once, so that the numbers do not depend on how tokens were grouped.
 (A mean of per-batch ratios, as some tools report, is a different and wrong number where batches differ.) The one

@@ -154,7 +154,8 @@ def steps(
             f"Token {config.positions[-1]} is to be steered, but the prompt has {len(ids)} tokens.", where="positions",
             hint=f"Choose from 0 to {len(ids) - 1}.",
         )
-    return _Session(lm, chosen, config, ids, stop, on_token).run(steered=steered, swept=swept)
+    session = _Session(lm, chosen, config, ids, stop, on_token)
+    return session.run(steered, swept, [session.with_strength(swept, each) for each in config.strengths])
 
 
 def _finished(work: Steps) -> SteeringResult:
@@ -177,11 +178,7 @@ class _Session:
         self._stop, self._on_token = stop, on_token
         self._stopped = False
 
-    def run(self, *, steered: bool, swept: int) -> Steps:
-        """The work as a generator; what cannot be swept over is refused now."""
-        return self._run(steered, swept, [self._with_strength(swept, each) for each in self._config.strengths])
-
-    def _run(self, steered: bool, swept: int, variants: list[tuple[float, list[Chosen]]]) -> Steps:
+    def run(self, steered: bool, swept: int, variants: list[tuple[float, list[Chosen]]]) -> Steps:
         start = time.perf_counter()
         baseline = Writer(self._lm, self._ids, self._config, "baseline")
         main = Writer(self._lm, self._ids, self._config, "steered", self._steering()) if steered else None
@@ -228,7 +225,7 @@ class _Session:
                     self._on_token(event)
                 yield
 
-    def _with_strength(self, swept: int, strength: float) -> tuple[float, list[Chosen]]:
+    def with_strength(self, swept: int, strength: float) -> tuple[float, list[Chosen]]:
         if not 0 <= swept < len(self._chosen):
             raise ConfigError(
                 f"There is no feature number {swept} to sweep over: there are {len(self._chosen)}.", where="swept",

@@ -11,7 +11,7 @@ rule lets a smaller firing displace a larger one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,8 +58,7 @@ TakeWindows = Callable[[Tensor], Tensor]
 """Numbers of entries [n] → their windows, float16 ``[n, WIDTH]``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
+class Entries(NamedTuple):
     """Examples: cell, value, stream position, a number that goes with them, each [n]."""
 
     cells: Tensor
@@ -68,16 +67,11 @@ class Entries:
     extra: Tensor
 
     def at(self, chosen: Tensor) -> Entries:
-        return Entries(*(t.index_select(0, chosen) for t in (self.cells, self.values, self.positions, self.extra)))
-
-    def part(self, which: slice) -> Entries:
-        return Entries(self.cells[which], self.values[which], self.positions[which], self.extra[which])
+        return Entries(*(each.index_select(0, chosen) for each in self))
 
     @staticmethod
     def joined(parts: list[Entries]) -> Entries:
-        return Entries(*(
-            torch.cat([getattr(part, name) for part in parts]) for name in ("cells", "values", "positions", "extra")
-        ))
+        return Entries(*map(torch.cat, zip(*parts, strict=True)))
 
 
 Rank = Callable[[Entries], Tensor]
@@ -195,7 +189,7 @@ class TopExamples:
         )
         bounds = torch.tensor([firings.first, firings.last], dtype=torch.int64, device=new.device)
         here = slice(*torch.searchsorted(self._waiting.cells, bounds).tolist())
-        waited = self._waiting.part(here)
+        waited = Entries(*(each[here] for each in self._waiting))
         both = Entries.joined([waited, fresh])
         documents = torch.cat([torch.full_like(waited.cells, self._open), chunk.document.index_select(0, rows)])
         keep = ops.nonzero(self._among_largest(both, documents, firings.first))
@@ -263,11 +257,10 @@ class TopExamples:
         self._open_floor.index_copy_(0, cells.index_select(0, last), lowest)
 
     def tensors(self) -> dict[str, Tensor]:
-        waiting = self._waiting
         return {
             **self.table.tensors(), "open": torch.tensor([self._open], dtype=torch.int64),
-            "waiting.cells": waiting.cells, "waiting.values": waiting.values, "waiting.positions": waiting.positions,
-            "waiting.extra": waiting.extra, "waiting.windows": self._waiting_windows,
+            **{f"waiting.{name}": each for name, each in self._waiting._asdict().items()},
+            "waiting.windows": self._waiting_windows,
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -275,9 +268,7 @@ class TopExamples:
         device = self._floor.device
         self._floor.copy_(self.table.values[:, -1])
         self._open = int(tensors["open"][0])
-        self._waiting = Entries(*(
-            tensors[f"waiting.{name}"].to(device, copy=True) for name in ("cells", "values", "positions", "extra")
-        ))
+        self._waiting = Entries(*(tensors[f"waiting.{name}"].to(device, copy=True) for name in Entries._fields))
         self._waiting_windows = tensors["waiting.windows"].to(device, copy=True)
         self._set_open_floor()
 
