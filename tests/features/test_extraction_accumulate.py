@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import cycle
 from typing import Any
 
@@ -16,27 +15,14 @@ from hypothesis import strategies as st
 from saewidgets.config import ExtractionConfig
 from saewidgets.features.extraction import accumulate, encoding, ops
 from saewidgets.features.extraction.accumulate import Accumulator
-from saewidgets.features.extraction.encoding import Chunk, Encoder, Firings, make_chunk, winners
+from saewidgets.features.extraction.encoding import Chunk, Encoder, make_chunk, winners
 from saewidgets.features.extraction.extractor import Documents
 from saewidgets.sae import SAE, create_sae, inference_sae
 from tests.features import extraction_oracle as oracle
+from tests.features.store.made import Given
 
 SEPARATOR, BOS = 1, 1
 CPU = torch.device("cpu")
-
-
-class Given(Encoder):
-    """Latents that are already known: the activations of a chunk are the latents themselves."""
-
-    def __init__(self, d_sae: int, block: int) -> None:
-        self._d_sae, self._step = d_sae, block
-
-    def firings(self, chunk: Chunk) -> Iterator[Firings]:
-        f = chunk.x.reshape(-1, self._d_sae).index_select(0, chunk.kept)
-        for first in range(0, self._d_sae, self._step):
-            part = f[:, first : first + self._step].T.contiguous()
-            latents, rows = (part <= 0).logical_not().nonzero().unbind(1)
-            yield Firings(first, first + len(part), latents + first, rows, part[latents, rows])
 
 
 class Case:

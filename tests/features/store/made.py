@@ -1,24 +1,39 @@
-"""A small extraction, made the slow and plain way from a dense matrix of latents."""
+"""A small extraction, made from a dense matrix of latents."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.packed import PackedTokens
-from saewidgets.config import TextCorpus
-from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest, write_store
+from saewidgets.config import ExtractionConfig, TextCorpus
+from saewidgets.features.extraction.accumulate import Accumulator
+from saewidgets.features.extraction.encoding import Chunk, Encoder, Firings, make_chunk
+from saewidgets.features.store.layout import Manifest, vocabulary_of, write_store
 from saewidgets.lm import TokenText
 
-W = 2 * WINDOW + 1
 D = 40
+
+
+class Given(Encoder):
+    """Latents that are already known: the activations of a chunk are the latents themselves."""
+
+    def __init__(self, d_sae: int, block: int) -> None:
+        self._d_sae, self._step = d_sae, block
+
+    def firings(self, chunk: Chunk) -> Iterator[Firings]:
+        f = chunk.x.reshape(-1, self._d_sae).index_select(0, chunk.kept)
+        for first in range(0, self._d_sae, self._step):
+            part = f[:, first : first + self._step].T.contiguous()
+            latents, rows = (part <= 0).logical_not().nonzero().unbind(1)
+            yield Firings(first, first + len(part), latents + first, rows, part[latents, rows])
 
 
 def packed_text(tokenizer: Any, folder: Path, texts: list[str], context_size: int = 24) -> PackedTokens:
@@ -29,57 +44,20 @@ def packed_text(tokenizer: Any, folder: Path, texts: list[str], context_size: in
 
 def make_store(
     folder: Path, packed: PackedTokens, tokenizer: Any, latents: npt.NDArray[np.float32], *, k: int = 4, m: int = 2,
-    sample: Callable[[int], bool] = lambda position: True, **facts: Any,
+    **facts: Any,
 ) -> Manifest:
-    """Write the extraction whose latents are ``[contexts · context_size, d_sae]``; the first examples are kept."""
-    size = packed.context_size
-    n = packed.n_contexts
-    dense = latents.copy()
+    """Write the extraction whose latents are ``[contexts · context_size, d_sae]``, each context a document."""
+    n, size, d = packed.n_contexts, packed.context_size, latents.shape[1]
     ids = packed.contexts(range(n))
-    dense[~packed.kept(ids).ravel()] = 0
-    d = dense.shape[1]
-    arrays: dict[str, Any] = {
-        "contexts": np.arange(n), "firing_counts": (dense > 0).sum(0),
-        "context_counts": (dense.reshape(n, size, d) > 0).any(1).sum(0),
-        "document_counts": (dense.reshape(n, size, d) > 0).any(1).sum(0), "sums": dense.sum(0, dtype=np.float64),
-        "max": dense.max(0), "scale": np.zeros(d, np.int16), "histogram": np.zeros((d, BINS), np.int64),
-        "top_values": np.zeros((d, k)), "top_positions": np.full((d, k), -1), "top_windows": np.zeros((d, k, W)),
-        "interval_values": np.zeros((d, INTERVALS, m)), "interval_positions": np.full((d, INTERVALS, m), -1),
-        "interval_windows": np.zeros((d, INTERVALS, m, W)),
-    }
-    for i in range(d):
-        column = dense[:, i]
-        fired = np.flatnonzero(column)
-        if not len(fired):
-            continue
-        scale = arrays["scale"][i] = math.ceil(math.log2(column.max()))
-        width = 2.0**scale / BINS
-        for position in fired:
-            arrays["histogram"][i, math.ceil(column[position] / width) - 1] += 1
-        for place, position in enumerate(fired[np.argsort(-column[fired], kind="stable")][:k]):
-            arrays["top_values"][i, place] = column[position]
-            arrays["top_positions"][i, place] = position
-            arrays["top_windows"][i, place] = window(column, position, size)
-        for position in fired:
-            interval = (math.ceil(column[position] / width) - 1) // (BINS // INTERVALS)
-            free = np.flatnonzero(arrays["interval_positions"][i, interval] < 0)
-            if len(free):
-                arrays["interval_values"][i, interval, free[0]] = column[position]
-                arrays["interval_positions"][i, interval, free[0]] = position
-                arrays["interval_windows"][i, interval, free[0]] = window(column, position, size)
-    sampled = [p for p in range(len(dense)) if sample(p) and packed.kept(ids).ravel()[p]]
-    active = [np.flatnonzero(dense[p]) for p in sampled]
-    arrays |= {
-        "sample_positions": np.asarray(sampled), "sample_offsets": np.cumsum([0, *map(len, active)]),
-        "sample_latents": np.concatenate(active) if active else np.empty(0, np.int32),
-    }
-    text = TokenText(tokenizer)
-    table, data = [], b""
-    for token in np.unique(ids):
-        own = text.bytes(int(token))
-        table.append((int(token), len(data), len(data) + len(own)))
-        data += own
-    arrays["vocabulary"] = np.asarray(table)
+    x = torch.from_numpy(latents.reshape(n, size, d))
+    positions, documents = torch.arange(n * size).view(n, size), torch.arange(n)[:, None].repeat(1, size)
+    config = ExtractionConfig(examples=k, per_document=k, per_interval=m, min_activation=0)
+    accumulator = Accumulator(d, config, torch.device("cpu"), "hook")
+    # The positions in place of the ids: no two examples have the same surroundings.
+    chunk = make_chunk(x, positions, torch.arange(n), torch.from_numpy(packed.kept(ids)), documents, 0, 0)
+    accumulator.update(chunk, Given(d, d))
+    vocabulary, data = vocabulary_of(np.unique(ids).tolist(), TokenText(tokenizer))
+    arrays = {"contexts": np.arange(n), "vocabulary": vocabulary, **accumulator.finish()}
     manifest = Manifest(
         version=1, d_sae=d, d_in=8, hook_name="blocks.1.hook_resid_post", model="tiny", architecture="topk",
         tokens=packed.fingerprint, context_size=size, n_contexts=n, n_documents=packed.facts.n_documents,
@@ -90,15 +68,6 @@ def make_store(
     manifest = replace(manifest, **facts)
     write_store(folder, arrays, manifest, data)
     return manifest
-
-
-def window(column: npt.NDArray[np.float32], position: int, size: int) -> npt.NDArray[np.float32]:
-    """Values around a position, 0 outside its context."""
-    begin = position - position % size
-    found = np.zeros(W, dtype=np.float32)
-    for at in range(max(begin, position - WINDOW), min(begin + size, position + WINDOW + 1)):
-        found[at - position + WINDOW] = column[at]
-    return found
 
 
 def sparse_latents(n: int, d: int, share: float = 0.1, seed: int = 0) -> npt.NDArray[np.float32]:
