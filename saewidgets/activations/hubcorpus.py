@@ -277,7 +277,7 @@ class Dataset(Corpus):
         for number, row in enumerate(rows, before + 1):
             read = Row(row[column], number, Place(), column)
             found = documents_of(read, self._what, f"{self._config.path}: row {number:,}")
-            yield found, partial(_streamed_to, rows, number)
+            yield found, lambda number=number: {"state": rows.state_dict(), "rows": number}  # type: ignore[misc]
 
     def _metadata(self) -> dict[str, Any]:
         """What SAELens' PretokenizeRunner put beside the tokens."""
@@ -287,10 +287,6 @@ class Dataset(Corpus):
         except EntryNotFoundError:
             return {}
         return parse_metadata(json.dumps(data).encode(), f"{self._config.path}/{METADATA}")
-
-
-def _streamed_to(rows: Any, number: int) -> Position:
-    return {"state": rows.state_dict(), "rows": number}
 
 
 def dataset_commit(client: HubClient, path: str, revision: str | None = None) -> str:

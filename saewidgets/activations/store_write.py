@@ -118,21 +118,22 @@ def _forwards(
             flat = activation.reshape(-1, activation.shape[-1])
             kept = torch.from_numpy(~special.reshape(-1)).to(flat.device)
             norms[name] = float(flat.float().norm(dim=-1).double()[kept].sum())
-            rows[name] = _stored(flat, plan.facts.dtype, name)
+            rows[name] = _stored(flat, plan.facts.dtype, f"The model's activations at {name}")
         yield Piece(rows, norms, tokens, special.reshape(-1))
 
 
-def _stored(flat: Tensor, dtype: str, name: str) -> Tensor:
-    stored = flat.to(DTYPES[dtype])
+def _stored(rows: Tensor, dtype: str, what: str) -> Tensor:
+    """Rows in a store's number format. Raises `ConfigError` where they are not finite in it."""
+    stored = rows.to(DTYPES[dtype])
     if not bool(stored.isfinite().all()):
-        largest = float(flat.float().abs().nan_to_num(nan=float("inf")).max())
-        if largest == float("inf"):
+        largest = float(rows.abs().nan_to_num(nan=torch.inf, posinf=torch.inf).max())
+        if largest == torch.inf:
             raise ConfigError(
-                f"The model's activations at {name} are not finite.", where="hook_names",
+                f"{what} are not finite.", where="hook_names",
                 hint="Load the model in another precision, or choose another hook point.",
             )
         raise ConfigError(
-            f"Activations at {name} reach {largest:,.0f}, which {dtype} cannot hold.", where="dtype",
+            f"{what} reach {largest:,.0f}, which {dtype} cannot hold.", where="dtype",
             hint='Use dtype="bfloat16" or "float32".',
         )
     return stored.cpu()
@@ -251,13 +252,7 @@ def _piece(file: StatesFile, first: int, count: int, dtype: str) -> tuple[Tensor
             f"Row {bad:,} holds a number that is NaN or infinite.", where=str(file.path),
             hint="Extract the states again, in another precision perhaps.",
         )
-    stored = rows.to(DTYPES[dtype])
-    if not bool(stored.isfinite().all()):
-        raise ConfigError(
-            f"{file.path.name} holds numbers up to {float(rows.abs().max()):,.0f}, which {dtype} cannot hold.",
-            where="dtype", hint='Use dtype="bfloat16" or "float32".',
-        )
-    return stored, float(rows.double().norm(dim=-1).sum())
+    return _stored(rows, dtype, f"Numbers of {file.path.name}"), float(rows.double().norm(dim=-1).sum())
 
 
 def _import_plan(

@@ -66,11 +66,7 @@ def computed_effects(sae: SAE, head: Unembedding, text: TokenText, n: int = 10) 
         changes = _effects(sae, head, [index])[0]
         best = (changes.topk(min(n, len(changes)), largest=largest) for largest in (True, False))
         raises, lowers = (
-            [
-                TokenEffect(token, text.text([token]), value)
-                for token, value in zip(side.indices.tolist(), side.values.tolist(), strict=True)
-            ]
-            for side in best
+            _listed(side.indices.tolist(), side.values.tolist(), lambda token: text.text([token])) for side in best
         )
         counts, edges = np.histogram(changes.cpu().numpy(), bins=BINS)
         return Effects(raises, lowers, counts.tolist(), edges.tolist(), lambda tokens: changes[list(tokens)].tolist())
@@ -85,16 +81,16 @@ def stored_effects(store: Store) -> EffectsOf | None:
         return None
 
     def effects(index: int) -> Effects:
-        raises, lowers = (
-            [
-                TokenEffect(token, store.logit_text(token), value)
-                for token, value in zip(tokens[index].tolist(), values[index].tolist(), strict=True) if token >= 0
-            ]
-            for tokens, values in ((arrays[f"{side}_tokens"], arrays[f"{side}_logits"]) for side in ("top", "bottom"))
-        )
+        sides = ((arrays[f"{side}_tokens"][index], arrays[f"{side}_logits"][index]) for side in ("top", "bottom"))
+        raises, lowers = (_listed(tokens.tolist(), values.tolist(), store.logit_text) for tokens, values in sides)
         return Effects(raises, lowers)
 
     return effects
+
+
+def _listed(tokens: list[int], values: list[float], text: Callable[[int], str]) -> list[TokenEffect]:
+    """Effects of tokens; −1 is none."""
+    return [TokenEffect(token, text(token), value) for token, value in zip(tokens, values, strict=True) if token >= 0]
 
 
 def logit_tables(sae: SAE, head: Unembedding, begin: int = 0) -> Iterator[tuple[slice, dict[str, npt.NDArray[Any]]]]:

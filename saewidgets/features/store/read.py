@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -40,20 +39,6 @@ _MANIFEST = TypeAdapter(Manifest)
 _OUTSIDE = "an example lies outside the text that was read"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Words:
-    """Tokens and their bytes: id, begin and end in `data`, ``[v, 3]``, ids ascending."""
-
-    table: npt.NDArray[np.int64]
-    data: bytes
-
-    def find(self, token: int) -> bytes | None:
-        place = int(np.searchsorted(self.table[:, 0], token))
-        if place == len(self.table) or self.table[place, 0] != token:
-            return None
-        return self.data[int(self.table[place, 1]) : int(self.table[place, 2])]
-
-
 class Store:
     """What an extraction found. Arrays are memory-mapped and have the shapes of `layout.STORED`.
 
@@ -72,7 +57,8 @@ class Store:
         self._arrays = self._opened(STORED)
         self._tokens_folder = Path(tokens_folder)
         self._text = cache(self._whole_text)
-        self._logits: tuple[dict[str, npt.NDArray[Any]], _Words | None] | None = None
+        self._logits: dict[str, npt.NDArray[Any]] | None = None
+        self._logit_words: dict[int, bytes] = {}
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self._arrays[name]
@@ -157,23 +143,22 @@ class Store:
         return frozenset(self.packed.facts.special_ids)
 
     @cached_property
-    def _vocabulary(self) -> _Words:
+    def _vocabulary(self) -> dict[int, bytes]:
         return self._words(self._arrays["vocabulary"], VOCABULARY)
 
-    def _words(self, array: npt.NDArray[Any], file: str) -> _Words:
-        table = np.asarray(array, dtype=np.int64)
+    def _words(self, table: npt.NDArray[Any], file: str) -> dict[int, bytes]:
+        """The bytes of each token of a vocabulary; `file` has them one after another."""
         try:
             data = (self.folder / file).read_bytes()
         except OSError as error:
             raise self._damaged(file, str(error)) from error
         if len(table) and (table[:, 1].min() < 0 or table[:, 2].max() > len(data) or (np.diff(table[:, 0]) <= 0).any()):
             raise self._damaged(file, "it does not fit the array vocabulary")
-        return _Words(table, data)
+        return {token: data[begin:end] for token, begin, end in table.tolist()}
 
     def bytes_of(self, token: int) -> bytes:
         """The UTF-8 bytes of a token that occurs (possibly only part of a character); an unknown one is `<id>`."""
-        found = self._vocabulary.find(token)
-        return f"<{token}>".encode() if found is None else found
+        return self._vocabulary.get(token, f"<{token}>".encode())
 
     def pieces(self, tokens: npt.ArrayLike) -> list[str]:
         """One string per token; together they are the text (see `saewidgets.lm.tokens.pieces_of`)."""
@@ -194,7 +179,7 @@ class Store:
     @cached_property
     def casefolded(self) -> list[tuple[int, str]]:
         """(token id, its text in lower case) of every token that occurs, for searches."""
-        return [(int(token), self.text_of(int(token)).casefold()) for token in self._vocabulary.table[:, 0]]
+        return [(token, self.text_of(token).casefold()) for token in self._vocabulary]
 
     # --------------------------------------------------------------------------------------------- columns
 
@@ -244,17 +229,16 @@ class Store:
     def logits(self) -> dict[str, npt.NDArray[Any]] | None:
         """`LOGIT_ARRAYS`, where they were computed for all latents; else None, until they are."""
         if self._logits is None and (self.folder / LOGITS).is_dir():
-            arrays, words = self._opened(LOGIT_ARRAYS, f"{LOGITS}/"), None
+            arrays = self._opened(LOGIT_ARRAYS, f"{LOGITS}/")
             if (self.folder / LOGITS / "vocabulary.npy").exists():  # tables made before there was one have none
                 table = self._opened({"vocabulary": LOGIT_VOCABULARY}, f"{LOGITS}/")["vocabulary"]
-                words = self._words(table, f"{LOGITS}/{VOCABULARY}")
-            self._logits = arrays, words
-        return None if self._logits is None else self._logits[0]
+                self._logit_words = self._words(table, f"{LOGITS}/{VOCABULARY}")
+            self._logits = arrays
+        return self._logits
 
     def logit_text(self, token: int) -> str:
-        """One token of the logit tables: also one that does not occur in the text."""
-        words = self._logits[1] if self.logits is not None and self._logits is not None else None
-        found = None if words is None else words.find(token)
+        """One token of the logit tables, which may not occur in the text."""
+        found = self._logit_words.get(token) if self.logits is not None else None
         return self.text_of(token) if found is None else found.decode("utf-8", "replace")
 
     @property
