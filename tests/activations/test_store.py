@@ -28,10 +28,11 @@ from saewidgets.activations.store_stream import StoredStream, StoredWindows
 from saewidgets.activations.store_write import BLOCK, CaptureSettings, bytes_per_token, capture_store, import_states
 from saewidgets.durable import sealed
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
-from saewidgets.events import Interruption, NullControl, Request
+from saewidgets.events import Interruption, Request
 from saewidgets.lm import HookError, LoadedModel, capture
 from saewidgets.workspace.capture.hidden_states import look_at_states
 from tests.activations.conftest import altered, stream_config, take
+from tests.training.fakes import Scripted
 
 RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
 ALL = 10**9
@@ -52,18 +53,6 @@ def store(lm: LoadedModel, packed: PackedTokens, tmp_path_factory: pytest.TempPa
 
 def _files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-class Asking(NullControl):
-    """Asks for something at the n-th pause point."""
-
-    def __init__(self, request: Request, at: int) -> None:
-        self._request, self._left = request, at
-
-    def check(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise Interruption(self._request)
 
 
 # ------------------------------------------------------------------------------------------------ what it holds
@@ -175,7 +164,7 @@ def test_paused_and_resumed_ends_in_the_same_bytes(
     folder = tmp_path / "paused"
     for at in itertools.count(1):
         try:
-            capture_store(lm, packed, SETTINGS, folder, control=Asking(Request.PAUSE, 2), resume=True)
+            capture_store(lm, packed, SETTINGS, folder, control=Scripted(Request.PAUSE, 3), resume=True)
             break
         except Interruption:
             with pytest.raises(FormatError, match="incomplete"):
@@ -199,7 +188,7 @@ def test_what_was_begun_with_another_text_or_damaged_starts_over(
 
     def begun(folder: Path, **changes: Any) -> Path:
         with pytest.raises(Interruption):
-            capture_store(lm, packed, replace(SETTINGS, **changes), folder, control=Asking(Request.PAUSE, 2))
+            capture_store(lm, packed, replace(SETTINGS, **changes), folder, control=Scripted(Request.PAUSE, 3))
         return folder
 
     other = begun(tmp_path / "other", tokens=100)
@@ -216,11 +205,11 @@ def test_what_was_begun_with_another_text_or_damaged_starts_over(
 def test_stop_keeps_a_whole_store_and_cancel_an_incomplete_one(
     lm: LoadedModel, packed: PackedTokens, tmp_path: Path
 ) -> None:
-    facts = capture_store(lm, packed, SETTINGS, tmp_path / "a", control=Asking(Request.STOP, 2))
+    facts = capture_store(lm, packed, SETTINGS, tmp_path / "a", control=Scripted(Request.STOP, 3))
     assert (facts.n_contexts, facts.n_rows) == (6, 96)
     StoredActivations(tmp_path / "a").verify()
     with pytest.raises(Interruption):
-        capture_store(lm, packed, SETTINGS, tmp_path / "b", control=Asking(Request.STOP, 0))
+        capture_store(lm, packed, SETTINGS, tmp_path / "b", control=Scripted(Request.STOP, 1))
     with pytest.raises(NotFoundError):
         StoredActivations(tmp_path / "b")
 
@@ -440,7 +429,7 @@ def test_paused_and_resumed_it_is_the_same(file: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr("saewidgets.activations.store_write._PIECE", 64 * BLOCK)
     files = [(HOOK, look_at_states(file))]
     with pytest.raises(Interruption):
-        import_states(files, tmp_path / "a", control=Asking(Request.PAUSE, 2))
+        import_states(files, tmp_path / "a", control=Scripted(Request.PAUSE, 3))
     seen: list[int] = []
     import_states(files, tmp_path / "a", on_progress=seen.append, resume=True)
     assert min(seen) > 2 * BLOCK  # it did not begin again

@@ -26,6 +26,7 @@ from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE
 from tests.features import extraction_oracle as oracle
 from tests.features.extraction_setup import EMBED, RESID, tiny_model, tiny_sae, tiny_text
+from tests.training.fakes import Scripted
 
 CONFIG = ExtractionConfig(examples=6, per_document=2, per_interval=2, batch_size=4, max_norm_ratio=6)
 ARCHITECTURES = ("standard", "jumprelu", "batchtopk", "topk", "abstopk")
@@ -76,18 +77,6 @@ def run(lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Pat
         return extract(sae, lm, packed, packed.train[:n], RESID, config, tmp_path / folder, **more)
 
     return extracted
-
-
-class Asking(NullControl):
-    """Asks for something at the n-th check."""
-
-    def __init__(self, request: Request, after: int) -> None:
-        self._request, self.left = request, after
-
-    def check(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Interruption(self._request)
 
 
 class Saving(NullControl):
@@ -186,7 +175,7 @@ def test_paused_at_any_batch_and_resumed(
     for after in places:
         folder = tmp_path / f"after-{after}"
         try:
-            run(folder.name, 32, sae=sae, control=Asking(Request.PAUSE, after))
+            run(folder.name, 32, sae=sae, control=Scripted(Request.PAUSE, after + 1))
         except Interruption:
             paused += 1
             assert not (folder / "extraction.json").exists()
@@ -223,7 +212,7 @@ def test_an_error_leaves_the_last_checkpoint(
 
 def test_stopped_keeps_what_was_read(run: Callable[..., Manifest], tmp_path: Path) -> None:
     config = CONFIG.replace(max_norm_ratio=None)
-    manifest = run("stopped", config=config, control=Asking(Request.STOP, 5))
+    manifest = run("stopped", config=config, control=Scripted(Request.STOP, 6))
     assert manifest.n_contexts == 16  # chunks of six in batches of four: 4 + 2, 4 + 2, 4
     assert manifest.facts["stopped"] is True
     run("short", 16, config)
@@ -235,7 +224,7 @@ def test_nothing_is_left_behind(
     request_: Request, after: int, run: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     with pytest.raises(Interruption):
-        run("e", control=Asking(request_, after))
+        run("e", control=Scripted(request_, after + 1))
     assert not (tmp_path / "e").exists()
 
 
@@ -273,7 +262,7 @@ def test_folders_that_are_in_use(run: Callable[..., Manifest], tmp_path: Path) -
     with pytest.raises(StateError, match="already holds"):
         run("done", 20)
     with pytest.raises(Interruption):
-        run("begun", 20, control=Asking(Request.PAUSE, 12))
+        run("begun", 20, control=Scripted(Request.PAUSE, 13))
     with pytest.raises(StateError, match="interrupted"):
         run("begun", 20)
     with pytest.raises(ConfigError, match=r"examples: .* begun with 6, not 7"):
@@ -290,7 +279,7 @@ def test_folders_that_are_in_use(run: Callable[..., Manifest], tmp_path: Path) -
 @pytest.mark.parametrize("name", ["state.json", "tables.safetensors"])
 def test_a_damaged_checkpoint(name: str, run: Callable[..., Manifest], tmp_path: Path) -> None:
     with pytest.raises(Interruption):
-        run("e", 20, control=Asking(Request.PAUSE, 12))
+        run("e", 20, control=Scripted(Request.PAUSE, 13))
     (checkpoint,) = (tmp_path / "e" / "checkpoint").iterdir()
     data = bytearray((checkpoint / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -306,7 +295,7 @@ def test_a_full_disk_at_the_end(
 ) -> None:
     run("straight")
     with pytest.raises(Interruption):
-        run("e", control=Asking(Request.PAUSE, 12))
+        run("e", control=Scripted(Request.PAUSE, 13))
     real, calls = os.fsync, 0
 
     def full(handle: int) -> None:

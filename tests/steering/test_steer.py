@@ -497,15 +497,6 @@ def test_a_temporal_sae_with_a_constant_scale() -> None:
     torch.testing.assert_close(LatentChange(sae, several(True))(x), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_latents_compete_as_they_do_without_steering() -> None:
-    """Clamps of several latents read the same f: none is encoded from what another one changed."""
-    sae = loaded("topk", dtype=torch.float64)
-    x = inputs("topk").double()
-    one, other = feature(2, 3.0, "clamp"), feature(6, -1.0, "clamp")
-    together = LatentChange(sae, [one, other])(x)
-    torch.testing.assert_close(together, LatentChange(sae, [one])(x) + LatentChange(sae, [other])(x))
-
-
 def test_the_sae_stays_as_it_was_and_a_training_mode_does_not_count() -> None:
     sae = toy_sae("topk", k=5)
     h = torch.randn(6, 32, generator=torch.Generator().manual_seed(3))
