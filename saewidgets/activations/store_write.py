@@ -384,7 +384,8 @@ def write_store(
     folder: Path, plan: StorePlan, pieces: Callable[[int, Control], Iterable[Piece]], control: Control, *, hint: str,
     on_progress: Callable[[int], None] | None, on_restart: Callable[[], None] | None = None, resume: bool,
 ) -> StoreFacts:
-    """Write the `pieces` behind so many rows that are there already. The `hint` is for a disk without enough space."""
+    """Write the `pieces` behind so many rows that are there already, with a checkpoint now and then. Pause makes one,
+    too; Stop ends the store with what there is. The `hint` is for a disk without enough space."""
     if resume and (whole := facts_if_whole(folder)) is not None:
         return whole  # it was killed behind the last step
     facts = plan.facts
@@ -395,7 +396,21 @@ def write_store(
         if facts.tokens is not None:
             row += int(facts.tokens[-1]) + 1
         require_space(folder, (facts.n_rows - writer.rows) * row, "the store", hint)
-        return writer.fill(pieces(writer.rows, control), facts.n_rows, control=control, on_progress=on_progress)
+        saved = time.monotonic()
+        try:
+            for piece in pieces(writer.rows, control):
+                writer.append(piece)
+                if on_progress is not None:
+                    on_progress(writer.rows)
+                if control.take_checkpoint_request() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    writer.checkpoint()
+                    saved = time.monotonic()
+        except Interruption as interruption:
+            if interruption.request is Request.PAUSE:
+                writer.checkpoint()
+            if interruption.request is not Request.STOP or not writer.rows:
+                raise
+        return writer.finish()
 
 
 class StoreWriter:
@@ -429,28 +444,6 @@ class StoreWriter:
             }
         self._pool = ThreadPoolExecutor(min(_THREADS, len(self._hooks)), thread_name_prefix="saewidgets-store")
         self._pending: list[Future[None]] = []
-
-    def fill(
-        self, pieces: Iterable[Piece], total: int, *, control: Control, on_progress: Callable[[int], None] | None
-    ) -> StoreFacts:
-        """Write what `pieces` yields, with a checkpoint now and then, and end the store. Pause makes a checkpoint, too;
-        Stop ends the store with what there is."""
-        saved = time.monotonic()
-        try:
-            for piece in pieces:
-                self.append(piece)
-                if on_progress is not None:
-                    on_progress(self.rows)
-                if control.take_checkpoint_request() or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self.checkpoint()
-                    saved = time.monotonic()
-        except Interruption as interruption:
-            if interruption.request is Request.STOP and self.rows:
-                return self.finish()
-            if interruption.request is Request.PAUSE:
-                self.checkpoint()
-            raise
-        return self.finish()
 
     def append(self, piece: Piece) -> None:
         """Add rows of all hook points. Returns while they are still being written; the next call waits for that."""
