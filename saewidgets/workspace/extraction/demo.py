@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.catalog.database import file_lock
 from saewidgets.config.names import free_name
 from saewidgets.demo.sae import AboutSAE, Part, about_sae, sae_labels, unpack_sae
-from saewidgets.errors import NotFoundError, StorageError
+from saewidgets.durable import storage_errors
+from saewidgets.errors import NotFoundError
 from saewidgets.feature_records import LabelRecord
 from saewidgets.workspace.folders import TOKENS, draft_folder
 from saewidgets.workspace.library.sae_files import FOLDER as SAES
@@ -64,8 +65,10 @@ def _take(workspace: Workspace, about: AboutSAE) -> None:
             workspace.catalog.saes.replace(about.sae_id, path=folder)
     found, rows, features = about.extraction, workspace.catalog.extractions, workspace.catalog.features
     if _known(lambda: rows.get(about.extraction_id)) is None:
+        from saewidgets.workspace.features import newer  # torch: seconds to import
+
         labels = [LabelRecord(**{**row, "scores": tuple(row["scores"])}) for row in sae_labels()]
-        features.put_labels(features.origin(about.sae_id), labels, _newer)
+        features.put_labels(features.origin(about.sae_id), labels, newer)
         rows.create(
             id=about.extraction_id, sae_id=about.sae_id, config=found["config"], model=about.model,
             hook_name=about.hook_name, layer=about.layer, d_sae=about.d_sae, tokens_total=found["config"]["tokens"],
@@ -91,19 +94,16 @@ def _place(part: Part, target: Path) -> None:
     """The files of a part at `target`, whole or not at all; what is there already is the same."""
     if target.is_dir():
         return
-    with draft_folder(target.parent) as draft:
+    hint = "Free some disk space, or choose another workspace folder."
+    with draft_folder(target.parent) as draft, storage_errors("The demo SAE cannot be written", target, hint):
         inner = draft / "demo"
+        inner.mkdir()
+        unpack_sae(part, inner)
         try:
-            inner.mkdir()
-            unpack_sae(part, inner)
             inner.rename(target)
-        except OSError as error:
-            if target.is_dir():  # another process was quicker
-                return
-            raise StorageError(
-                f"The demo SAE cannot be written: {error.strerror or error}.", where=str(target),
-                hint="Free some disk space, or choose another workspace folder.",
-            ) from error
+        except OSError:
+            if not target.is_dir():  # else another process was quicker
+                raise
 
 
 def _list_sae(workspace: Workspace, about: AboutSAE, folder: Path) -> None:
@@ -120,12 +120,6 @@ def _list_sae(workspace: Workspace, about: AboutSAE, folder: Path) -> None:
             "config": dict(about.training), "model_given": False,
         },
     )  # fmt: skip
-
-
-def _newer(there: LabelRecord, new: LabelRecord) -> LabelRecord:
-    from saewidgets.workspace.features import newer  # torch: seconds to import
-
-    return newer(there, new)
 
 
 def _known(find: Callable[[], Any]) -> Any:
