@@ -12,28 +12,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from saewidgets.activations import open_corpus, pack
+from saewidgets.activations.shuffle import spread
 from saewidgets.config.arguments import optional_text, refuse
 from saewidgets.config.arguments import path as take_path
 from saewidgets.config.base import require
 from saewidgets.config.corpus import CorpusConfig, TextCorpus
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.names import check_revision
-from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import check_index
 from saewidgets.features.extraction import extract
 from saewidgets.features.labels import interpret_features, write_interpretations
 from saewidgets.features.store.read import Store
 from saewidgets.hub.load_from_hub import load_sae
-from saewidgets.lm import LoadedModel, check_context, load_model, wrap_model
+from saewidgets.lm import LoadedModel, check_context
 from saewidgets.sae import SAE
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.checked import numbers
 from saewidgets.workspace.extraction.extraction_job import checked
 from saewidgets.workspace.library.sae_files import layer_of
+from saewidgets.workspace.live import Named, load
 from saewidgets.workspace.reading.store_examples import StoreExamples
 from saewidgets.workspace.subjects import CONTEXT, Subject, unlisted_subject
 from saewidgets.workspace.user_models import take
@@ -106,18 +105,16 @@ def analyze_sae(
     indices = range(loaded.d_sae) if features is None else numbers(features, "features")
     for index in () if features is None else indices:
         check_index(index, loaded.d_sae, "features")
-    if held is not None:
-        lm = wrap_model(held.model, held.tokenizer)
-    elif isinstance(model, LoadedModel):
+    if isinstance(model, LoadedModel):
         lm = model
+    elif held is not None:
+        lm = load(held)
     else:
         named_model = str(model) if model is not None else settings.model
         wanted = named_model or subject.own_model('Give it: model="gpt2".')
         check_revision(wanted, settings.model_revision)
-        lm = load_model(
-            resolve_model(wanted), revision=settings.model_revision, dtype=settings.model_dtype,
-            device=resolve_device(settings.device), name=wanted if wanted == "demo" else None,
-        )  # fmt: skip
+        device = resolve_device(settings.device)
+        lm = load(Named(wanted, settings.model_revision, settings.model_dtype, device))
     found = _interpret(loaded, subject, lm, hook, settings, text, indices)
     if folder is not None:
         layer = layer_of(hook)
@@ -159,7 +156,7 @@ def _interpret(
             context_size=context_size, packing=subject.packing,
         )  # fmt: skip
         count = min(packed.n_contexts, max(1, settings.tokens // packed.context_size))
-        contexts = np.arange(count, dtype=np.int64) * packed.n_contexts // count
+        contexts = spread(packed.n_contexts, count)
         before = sae.W_enc.device
         try:
             extract(sae.to(lm.device), lm, packed, contexts, hook_name, settings, Path(folder) / "features")

@@ -25,6 +25,7 @@ from saewidgets.workspace.extraction.extraction_job import (
     concrete,
     config_of,
     estimate,
+    nothing_to_show,
     remove_if_empty,
     run_extraction,
     store_bytes,
@@ -388,17 +389,3 @@ class Extractions:
         if training_id is not None:
             return find_subject(self._workspace, self._workspace.trainings.get(training_id).id)
         return find_subject(self._workspace, self._workspace.saes.find(sae_id or "").id)
-
-
-def nothing_to_show(record: ExtractionRecord) -> StateError:
-    """Why an extraction without data cannot be opened, and the way out."""
-    if record.status in (JobStatus.STOPPED, JobStatus.CANCELLED):
-        ended = "stopped before anything was read" if record.status is JobStatus.STOPPED else "cancelled"
-        what, hint = f"The extraction was {ended}.", "Start it again: resume it, or create a new one."
-    elif record.status is JobStatus.FAILED:
-        what = "The extraction has failed and has nothing to show."
-        hint = "See why in its error, then resume it, or create a new one."
-    else:
-        what = f"The extraction is {record.status.value} and has nothing to show yet."
-        hint = "Wait until it has completed, or stop it and keep what was read."
-    return StateError(what, where=record.id, hint=hint)

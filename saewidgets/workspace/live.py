@@ -85,6 +85,23 @@ class Named:
     device: str
 
 
+def load(
+    wanted: UserModel | Named, shown: str | None = None, tell: Callable[[str], None] | None = None
+) -> LoadedModel:
+    """A model that somebody handed in as it is, any other from the hub or its folder; `shown` is what to call it: None
+    takes of a folder its last part, as others get results. `tell` is told what is being done."""
+    # Torch: seconds to import.
+    from saewidgets.demo import resolve_model
+    from saewidgets.lm import load_model, wrap_model
+
+    if not isinstance(wanted, Named):
+        return wrap_model(wanted.model, wanted.tokenizer, name=shown)
+    return load_model(
+        resolve_model(wanted.name), revision=wanted.revision, dtype=wanted.dtype, device=wanted.device,
+        name=shown or ("demo" if wanted.name == "demo" else None), tell=tell,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """An SAE together with its model, on one device."""
@@ -231,10 +248,6 @@ class Live:
         return Named(name, subject.revision, subject.dtype, device_here(self._workspace, subject.device))
 
     def _load(self, wanted: UserModel | Named) -> LiveModel:
-        # Torch: seconds to import.
-        from saewidgets.demo import resolve_model
-        from saewidgets.lm import load_model, wrap_model
-
         key = _key(wanted)
         with self._loading:
             with self._lock:
@@ -243,15 +256,7 @@ class Live:
                     if isinstance(wanted, Named) or known.lm.model is wanted.model:
                         return known
                 self._kept = None  # before the new one: both may be too much
-            if isinstance(wanted, Named):
-                shown = "demo" if wanted.name == "demo" else None  # of a folder its last part: others get results
-                lm = load_model(
-                    resolve_model(wanted.name), revision=wanted.revision, dtype=wanted.dtype, device=wanted.device,
-                    name=shown,
-                )
-            else:
-                lm = wrap_model(wanted.model, wanted.tokenizer)
-            found = LiveModel(lm)
+            found = LiveModel(load(wanted))
             with self._lock:
                 self._kept = key, found
         return found

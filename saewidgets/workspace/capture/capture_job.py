@@ -17,6 +17,7 @@ from saewidgets.jobs import JobContext
 from saewidgets.records import ActivationStoreRecord
 from saewidgets.workspace.corpora import TEXT, corpus_from_row, exact_corpus, is_in_files
 from saewidgets.workspace.folders import TOKENS
+from saewidgets.workspace.live import Named, load
 from saewidgets.workspace.user_models import UserModel
 
 if TYPE_CHECKING:
@@ -68,8 +69,7 @@ def run_capture(
 
     from saewidgets.activations import open_corpus, pack
     from saewidgets.activations.store_write import CaptureSettings, capture_store, chosen_contexts
-    from saewidgets.demo import resolve_model
-    from saewidgets.lm import check_context, load_model, resolve_hook, wrap_model
+    from saewidgets.lm import check_context, resolve_hook
     from saewidgets.lm.compiling import compiled_until
 
     rows = workspace.catalog.activations
@@ -83,13 +83,8 @@ def run_capture(
         shown.enter(words)
 
     phase("loading model")
-    if held is not None:
-        lm = wrap_model(held.model, held.tokenizer, name=config.model)
-    else:
-        lm = load_model(
-            resolve_model(config.model), revision=config.model_revision, dtype=config.model_dtype,
-            device=config.device, name="demo" if config.model == "demo" else None, tell=phase,
-        )
+    named = Named(config.model, config.model_revision, config.model_dtype, config.device)
+    lm = load(named, tell=phase) if held is None else load(held, config.model)
     try:
         check_context(lm.name, lm.context, config.context_size)  # before the whole text is tokenised
         for name in config.hook_names:

@@ -17,13 +17,14 @@ from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.names import as_recorded, check_revision
 from saewidgets.config.packing import Packing
 from saewidgets.demo import resolve_model
-from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import Emit, Event, Facts, Interruption, JobStatus, LogLine, Metrics, Progress, Request
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import JobContext
 from saewidgets.workspace.capture.stored_corpus import as_text
 from saewidgets.workspace.corpora import corpus_from_row, located
 from saewidgets.workspace.folders import TOKENS
+from saewidgets.workspace.live import Named, load
 from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject
 from saewidgets.workspace.training import estimates
 from saewidgets.workspace.training.settle import require_settings, sizes_of
@@ -212,14 +213,14 @@ def run_extraction(
 ) -> ExtractionResult:
     """Load what it needs, read the text, and write down what was found."""
     # Torch: seconds to import.
-    import numpy as np
     import torch
 
     from saewidgets.activations import open_corpus, pack
     from saewidgets.activations.corpus import exact_again, with_exact_revision
+    from saewidgets.activations.shuffle import spread
     from saewidgets.features.extraction import extract
     from saewidgets.formats import load_sae
-    from saewidgets.lm import check_context, load_model, wrap_model
+    from saewidgets.lm import check_context
 
     rows, (extraction_id,) = workspace.catalog.extractions, ids
     record = rows.get(extraction_id)
@@ -239,13 +240,8 @@ def run_extraction(
         emit(Progress(0, total, phase=words))
 
     phase("loading model")
-    if held is not None:
-        lm = wrap_model(held.model, held.tokenizer, name=record.model)
-    else:
-        lm = load_model(
-            resolve_model(record.model), revision=config.model_revision, dtype=config.model_dtype,
-            device=config.device, name=record.model, tell=phase,
-        )
+    named = Named(record.model, config.model_revision, config.model_dtype, config.device)
+    lm = load(held or named, record.model, phase)
     text = with_exact_revision(exact_again(config.corpus, facts.get("revision")))
     if getattr(text, "commit", None):  # what is resumed reads the same, whatever was added since
         rows.update(extraction_id, facts={**rows.get(extraction_id).facts, "revision": text.revision})
@@ -264,10 +260,9 @@ def run_extraction(
         )
         count = min(packed.n_contexts, max(1, config.tokens // packed.context_size))
         rows.update(extraction_id, tokens_total=count * packed.context_size)
-        contexts = np.arange(count, dtype=np.int64) * packed.n_contexts // count
         manifest = extract(
-            sae, lm, packed, contexts, record.hook_name, config, Path(record.folder), control=context.control,
-            emit=emit, resume=context.resumed,
+            sae, lm, packed, spread(packed.n_contexts, count), record.hook_name, config, Path(record.folder),
+            control=context.control, emit=emit, resume=context.resumed,
             facts={"name": record.name, "source": record.source, "sae_id": record.sae_id,
                    "training_id": record.training_id},
         )  # fmt: skip
@@ -334,6 +329,20 @@ class _Shown:
         if isinstance(event, LogLine) and event.level == "warning":
             self._keep_note(event.message)
         self._emit(event)
+
+
+def nothing_to_show(record: ExtractionRecord) -> StateError:
+    """Why an extraction without data cannot be opened, and the way out."""
+    if record.status in (JobStatus.STOPPED, JobStatus.CANCELLED):
+        ended = "stopped before anything was read" if record.status is JobStatus.STOPPED else "cancelled"
+        what, hint = f"The extraction was {ended}.", "Start it again: resume it, or create a new one."
+    elif record.status is JobStatus.FAILED:
+        what = "The extraction has failed and has nothing to show."
+        hint = "See why in its error, then resume it, or create a new one."
+    else:
+        what = f"The extraction is {record.status.value} and has nothing to show yet."
+        hint = "Wait until it has completed, or stop it and keep what was read."
+    return StateError(what, where=record.id, hint=hint)
 
 
 def remove_if_empty(folder: Path) -> None:

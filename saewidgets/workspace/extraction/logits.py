@@ -17,6 +17,7 @@ from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import Job, JobContext
 from saewidgets.jobs.job_store import lane_device
 from saewidgets.records import JobRecord
+from saewidgets.workspace.extraction.extraction_job import nothing_to_show
 from saewidgets.workspace.live import Opened
 from saewidgets.workspace.subjects import Subject, find_subject
 from saewidgets.workspace.tasks import Tasks
@@ -102,10 +103,7 @@ class LogitJobs:
     def _checked(self, extraction_id: str) -> tuple[ExtractionRecord, Subject]:
         record = self._workspace.extractions.get(extraction_id).record
         if not record.has_data:
-            raise StateError(
-                f"The extraction is {record.status.value} and has no features yet.", where=extraction_id,
-                hint="Wait until it has completed.",
-            )
+            raise nothing_to_show(record)
         if record.other_weights:
             raise StateError(
                 "The extraction was made with other weights than the SAE has now.", where=extraction_id,
