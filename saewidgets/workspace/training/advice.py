@@ -11,12 +11,13 @@ scale of the activations.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
+from saewidgets.config.base import dotted
 from saewidgets.config.sparsity import coefficient_name, expected_l0, factor_for
 from saewidgets.config.training import OptimizerConfig
 from saewidgets.events import JobStatus
@@ -81,17 +82,12 @@ class _Seen:
     def __init__(self, record: TrainingRecord) -> None:
         self.record = record
         self.sae: Mapping[str, Any] = record.config.get("sae", {})
+        self.setting: Callable[[str], Any] = dict(dotted(record.config)).get
         self.coefficient = coefficient_name(self.sae)
         self.rate: float = self.setting("optimizer.lr") or USUAL_RATE
         self.batch = max(1, int(self.setting("batch_size") or 1))
         self.steps = record.tokens_done // self.batch
         self.fvu, self.l0 = measured(record, "fvu"), measured(record, "l0")
-
-    def setting(self, name: str) -> Any:
-        found: Any = self.record.config
-        for part in name.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        return found
 
     def has_begun(self, share: float) -> bool:
         return self.record.tokens_done >= share * self.record.tokens_total
@@ -121,20 +117,18 @@ class _Seen:
             return Advice("nan", error.what, words, why, changes=changes)
         if error.kind != "out_of_memory":
             return None
-        contexts = int(self.setting("activations.model_batch_size") or 1)
-        parts = int(self.setting("gradient_accumulation") or 1)
+        contexts, parts = self.setting("activations.model_batch_size") or 1, self.setting("gradient_accumulation") or 1
         changes = {"activations.model_batch_size": max(1, contexts // 2)}
         words = f"Lower Contexts per forward from {contexts} to {max(1, contexts // 2)}"
-        if self.setting("batch_size") and self.batch % (2 * parts) == 0:
+        if self.batch % (2 * parts) == 0:
             changes["gradient_accumulation"] = 2 * parts
             words += f", and raise Gradient accumulation from {parts} to {2 * parts}"
-        why = (
-            "The model's forward and the matrix of latents are what fills the memory; both work in smaller pieces with"
-            " the same result."
-        )
         return Advice(
-            "memory", error.what, f"{words}. Fewer latents (d_sae) or bf16 save more.", why, changes=changes
-        )
+            "memory", error.what, f"{words}. Fewer latents (d_sae) or bf16 save more.",
+            "The model's forward and the matrix of latents are what fills the memory; both work in smaller pieces with"
+            " the same result.",
+            changes=changes,
+        )  # fmt: skip
 
     def worse(self) -> Advice | None:
         fvu = self.fvu
