@@ -132,10 +132,9 @@ class Pipeline:
                 self._workspace.trainings.concrete(self._training(store.id, hook_name))
                 for store in stores if store.holds(hook_name)
             ]  # fmt: skip
-            for record in records:
-                if record.hook_name == hook_name and counts(record) and is_run_of(record, wanted):
-                    found[layer] = Run(self._workspace, record.id)
-                    break
+            mine = (r for r in records if r.hook_name == hook_name and counts(r) and is_run_of(r, wanted))
+            if (newest := next(mine, None)) is not None:
+                found[layer] = Run(self._workspace, newest.id)
         return found
 
     # ------------------------------------------------------------------------------------------------ what to do
@@ -201,13 +200,12 @@ class Pipeline:
         """Write best and final SAE and the history of every layer that has ended into `folder`. Raises `StorageError`
         where something else is there under one of the names; what can be written is."""
         folder = Path(folder).expanduser().absolute()
-        site = self.config.training.hook_name.split(".", 2)[2]
         written, refused = [], {}
         for layer, run in self.runs().items():
             if run.record.sae_path is None:
                 continue
             try:
-                written.append(write_layer(self._workspace, run, places(folder, layer, site)))
+                written.append(write_layer(self._workspace, run, layer, folder))
             except StorageError as error:
                 refused[layer] = error
         if refused:
@@ -339,28 +337,23 @@ def _completed(kind: type[Config], config: Mapping[str, Any]) -> Mapping[str, An
 # ------------------------------------------------------------------------------------------------ files
 
 
-def places(folder: Path, layer: int, site: str) -> LayerFiles:
-    """The names of one layer's files in `folder`; `site` is what follows ``blocks.6.`` in the hook name."""
-    plain = site.removeprefix("hook_").replace(".", "_")
-    stem = f"sae_layer_{layer}" + ("" if plain == "resid_post" else f"_{plain}")
-    return LayerFiles(layer, folder / f"{stem}_best", folder / f"{stem}_final", folder / f"{stem}_history.json")
-
-
-def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> LayerFiles:
-    """Write the files of one run; earlier ones of a pipeline are replaced."""
-    sae, folder = run.sae_path, target.history.parent
+def write_layer(workspace: Workspace, run: Run, layer: int, folder: Path) -> LayerFiles:
+    """Write the files of one run into `folder`; earlier ones of a pipeline are replaced."""
+    sae, site = run.sae_path, run.record.hook_name.split(".", 2)[2].removeprefix("hook_").replace(".", "_")
+    stem = f"sae_layer_{layer}" + ("" if site == "resid_post" else f"_{site}")
+    target = LayerFiles(layer, folder / f"{stem}_best", folder / f"{stem}_final", folder / f"{stem}_history.json")
     paths = (target.best, target.final, target.history)
     linked = any(path.is_symlink() for path in paths)
     if linked or (any(path.exists() for path in paths) and not _is_ours(target.history)):
         raise StorageError(
-            f"There is something else under the names of layer {target.layer}.", where=str(folder),
+            f"There is something else under the names of layer {layer}.", where=str(folder),
             hint="Choose another folder.",
         )
-    what = f"The files of layer {target.layer} cannot be written"
+    what = f"The files of layer {layer} cannot be written"
     with storage_errors(what, folder, "Choose another folder, or free some space."), draft_folder(folder) as draft:
         shutil.copytree(sae, draft / "final")
         best_step = _write_best(run, draft)
-        history = _history(workspace, run, target.layer, best_step)
+        history = _history(workspace, run, layer, best_step)
         (draft / "history.json").write_text(json.dumps(history, indent=1, ensure_ascii=False) + "\n", "utf-8")
         target.history.unlink(missing_ok=True)  # it vouches for the folders: first away, last there
         for name, place in (("best", target.best), ("final", target.final)):
