@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sqlite3
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import create_engine, literal, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
@@ -19,7 +18,7 @@ from sqlalchemy.orm import Session
 from saewidgets.catalog import Catalog, database
 from saewidgets.catalog.database import catalog_error, filesystem_type, is_remote
 from saewidgets.catalog.rows import ulid
-from saewidgets.catalog.tables import AnyFloat, ModelRow, database_now
+from saewidgets.catalog.tables import ModelRow, database_now
 from saewidgets.errors import CatalogError
 from tests.catalog.conftest import Make
 
@@ -186,31 +185,6 @@ def test_a_write_leaves_signals_alone_that_are_not_pythons(catalog: Catalog, mon
     assert changed == []
 
 
-def test_many_threads_write_and_read(catalog: Catalog) -> None:
-    errors: list[BaseException] = []
-
-    def work(n: int) -> None:
-        try:
-            for i in range(8):
-                catalog.models.upsert("shared")
-                catalog.models.upsert(f"{n}-{i}")
-                catalog.models.names()
-        except BaseException as error:  # noqa: BLE001 - reported by the assertion below
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert errors == []
-    assert len(catalog.models.names()) == 33
-    with catalog._database.read() as session:
-        shared = session.get(ModelRow, "shared")
-        assert shared is not None
-        assert shared.uses == 32
-
-
 @pytest.mark.parametrize(
     ("message", "says"),
     [
@@ -271,13 +245,6 @@ def test_database_time_on_other_databases() -> None:
     query = select(database_now())
     assert "clock_timestamp()" in str(query.compile(dialect=postgresql.dialect()))
     assert "UNIX_TIMESTAMP(NOW(6))" in str(query.compile(dialect=mysql.dialect()))
-
-
-@pytest.mark.parametrize("value", [0.0, -1.5, math.inf, -math.inf, math.nan, 1e308])
-def test_any_float_survives(value: float) -> None:
-    with create_engine("sqlite://").connect() as connection:
-        found = connection.scalar(select(literal(value, AnyFloat())))
-    assert found == value or (math.isnan(value) and math.isnan(found))
 
 
 def test_ulids_are_sorted_by_creation_and_never_equal_whatever_thread_makes_them() -> None:

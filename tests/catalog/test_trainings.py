@@ -12,9 +12,8 @@ from saewidgets.catalog import Catalog
 from saewidgets.catalog.tables import TrainingRow
 from saewidgets.config.names import free_name
 from saewidgets.errors import CatalogError, NotFoundError, StateError
-from saewidgets.events import CheckpointSaved, LogLine, Metrics, Progress
+from saewidgets.events import CheckpointSaved, Metrics
 from saewidgets.events import JobStatus as S
-from saewidgets.records import ErrorInfo
 from tests.catalog.conftest import Make
 
 
@@ -44,31 +43,6 @@ def test_what_begins_at_once_is_called_differently(catalog: Catalog, make_traini
     assert given == "topk"  # as it was asked for, whoever else has it
     assert all(name == "topk" or name.startswith("topk-") for name in own)
     assert len(set(own)) == len(own)
-
-
-def test_one_of_a_group_can_end_before_the_others(catalog: Catalog, make_training: Make) -> None:
-    a, b = make_training("a", job="job_1", group_id="g"), make_training("b", job_id="job_1", group_id="g")
-    catalog.jobs.acquire("job_1", "me", width=1, timeout=60)
-    catalog.jobs.change("job_1", {"status": S.RUNNING}, when={S.STARTING})
-    catalog.jobs.record("me", [("job_1", a.id, Progress(300, 1000, step=3)), ("job_1", b.id, LogLine("of b"))])
-    catalog.jobs.record("me", [("job_1", None, LogLine("of both"))])
-    assert [catalog.trainings.get(i).step for i in (a.id, b.id)] == [3, 0]
-    assert [line.message for line in catalog.jobs.log("job_1", training_id=a.id)] == ["of both"]
-    assert [line.message for line in catalog.jobs.log("job_1", training_id=b.id)] == ["of b", "of both"]
-
-    catalog.trainings.update(a.id, own_command="stop")
-    assert catalog.trainings.commands("job_1") == {a.id: "stop"}
-    assert catalog.trainings.get(a.id).status is S.STOPPING
-    assert [r.id for r in catalog.trainings.list(status="stopping")] == [a.id]
-    error = {"what": "Loss became NaN.", "kind": "nan"}
-    catalog.trainings.update(a.id, own_command=None, own_status="failed", own_error=error, ended_at=5.0)
-    a, b = catalog.trainings.get(a.id), catalog.trainings.get(b.id)
-    assert (a.status, a.error, a.finished_at, a.progress) == (S.FAILED, ErrorInfo(**error), 5.0, None)
-    assert (b.status, b.error, b.finished_at) == (S.RUNNING, None, None)
-    assert {r.status for r in catalog.trainings.list()} == {S.FAILED, S.RUNNING}
-    catalog.trainings.update(b.id, own_command="cancel")
-    catalog.jobs.change("job_1", {"status": S.PAUSED}, when={S.RUNNING})
-    assert catalog.trainings.get(b.id).status is S.PAUSED  # nobody is there to do it
 
 
 def test_without_a_job_it_reads_interrupted(catalog: Catalog, make_training: Make) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -54,22 +53,6 @@ def test_another_architecture_drops_what_it_does_not_have() -> None:
     base = {"sae": {"architecture": "topk", "d_sae": 128, "k": 4}}
     config = build_config(base, [("sae.architecture", "standard")])
     assert (config.sae.architecture, config.sae.d_sae) == ("standard", 128)
-
-
-@pytest.mark.parametrize(
-    ("changes", "where"),
-    [
-        ([("sae.k", 100), ("sae.d_sae", 10)], "sae.k"),
-        ([("tokkens", 5)], "tokkens"),
-        ([("hook_name", "layer 3")], "hook_name"),
-        ([("sae.architecture", "temporal")], "sae.architecture"),
-        ([("optimizer.lr", "fast")], "optimizer.lr"),
-    ],
-)
-def test_a_wrong_setting_is_named(changes: list[tuple[str, Any]], where: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        build_config({}, changes)
-    assert caught.value.where == where
 
 
 @pytest.mark.parametrize(

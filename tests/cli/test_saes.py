@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.cli.session import USAGE
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import PATIENCE, Demo, Invoke
 from tests.workspace.library.saes import contents, gemma_scope, saelens
@@ -111,7 +110,3 @@ def test_on_stored_activations(invoke: Invoke, own_demo: Demo) -> None:
     assert "CE recovered and KL recovered are left out: stored activations are measured without text" in done.err
     data = invoke("--home", home, "evaluate", sae, "--corpus", store_id, "--tokens", "256", "--json").json()
     assert (data["store_id"], data["corpus"], data["held_out"]) == (store_id, "rows", False)
-    asked = invoke("--home", home, "evaluate", sae, "--corpus", store_id, "--cross-entropy")
-    assert (asked.code, "cross_entropy: " in asked.err) == (USAGE, True), asked.err
-    store_first = invoke("--home", home, "evaluate", store_id)
-    assert (store_first.code, "rows is a store of activations, not an SAE." in store_first.err) == (USAGE, True)

@@ -1,10 +1,9 @@
-"""Several real processes on one catalog: commands, takeover, lanes, kill -9, a normal end, a suspended owner."""
+"""Several real processes on one catalog: commands, takeover, lanes, kill -9, a normal end."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -25,10 +24,10 @@ FOREVER = "1000000"
 
 
 class Worker:
-    def __init__(self, folder: Path, timeout: float = 20.0) -> None:
+    def __init__(self, folder: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(folder), str(timeout)],
+            [sys.executable, str(SCRIPT), str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment,
         )  # fmt: skip
 
@@ -64,14 +63,13 @@ def folder(tmp_path: Path) -> Path:
 def start(folder: Path) -> Iterator[Callable[..., Worker]]:
     workers: list[Worker] = []
 
-    def make(timeout: float = 20.0) -> Worker:
-        workers.append(Worker(folder, timeout))
+    def make() -> Worker:
+        workers.append(Worker(folder))
         return workers[-1]
 
     yield make
     for worker in workers:
         if worker.process.poll() is None:
-            worker.process.send_signal(signal.SIGCONT)
             worker.kill()
         for pipe in (worker.process.stdin, worker.process.stdout):
             assert pipe is not None
@@ -84,24 +82,6 @@ def here(folder: Path) -> Iterator[JobManager]:
         settings = JobSettings(host="box", poll=0.05, heartbeat=0.2, timeout=20.0)
         with JobManager(catalog.jobs, settings) as manager:
             yield manager
-
-
-def _suspend(worker: Worker, folder: Path) -> None:
-    """Stop the process, but not while it holds the database's write lock (nobody could write then)."""
-    deadline = time.monotonic() + 15
-    while True:
-        worker.process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, worker.process.pid, os.WSTOPPED)  # it really stands still
-        connection = sqlite3.connect(folder / "catalog.sqlite", timeout=0.1, isolation_level=None)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            assert time.monotonic() < deadline
-            worker.process.send_signal(signal.SIGCONT)
-        else:
-            return
-        finally:
-            connection.close()
 
 
 def _steps(folder: Path, job_id: str) -> int:
@@ -165,23 +145,6 @@ def test_a_killed_owner_reads_interrupted_at_once_and_another_resumes(
     assert here.wait("job_2", 15) is S.COMPLETED  # the dead one's lane is free
     assert b("resume", "job_1") == "ok"
     wait_until(lambda: _status(here, "job_1") is S.RUNNING and _steps(folder, "job_1") > reached)
-
-
-@pytest.mark.long
-def test_an_owner_that_was_replaced_lets_go(folder: Path, start: Callable[..., Worker]) -> None:
-    a, b = start(1.0), start(1.0)
-    a.ready()("submit", "job_1", FOREVER)
-    b.ready()
-    wait_until(lambda: a("status", "job_1") == S.RUNNING)
-    _suspend(a, folder)
-    wait_until(lambda: b("status", "job_1") == S.INTERRUPTED)
-    assert b("resume", "job_1") == "ok"
-    wait_until(lambda: b("status", "job_1") == S.RUNNING)
-    a.process.send_signal(signal.SIGCONT)
-    a("submit", "job_2", "1")  # runs only when a's old thread has ended and b's has, too
-    b("ask", "job_1", "stop")
-    wait_until(lambda: b("status", "job_2") == S.COMPLETED)
-    assert b("status", "job_1") == S.STOPPED
 
 
 @pytest.mark.parametrize("by_signal", [False, True])

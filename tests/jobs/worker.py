@@ -17,7 +17,7 @@ from saewidgets.jobs import JobContext, JobManager, JobSettings
 from saewidgets.jobs.control import Runner
 from saewidgets.records import JobRecord
 
-folder, timeout = Path(sys.argv[1]), float(sys.argv[2])
+folder = Path(sys.argv[1])
 
 
 def factory(record: JobRecord) -> Runner:
@@ -42,7 +42,7 @@ def factory(record: JobRecord) -> Runner:
 
 
 catalog = Catalog(folder, host="box")
-settings = JobSettings(host="box", poll=0.05, heartbeat=0.2, timeout=timeout, write_interval=0.05, close_wait=10)
+settings = JobSettings(host="box", poll=0.05, heartbeat=0.2, timeout=20.0, write_interval=0.05, close_wait=10)
 manager = JobManager(catalog.jobs, settings)
 manager.register("count", factory)
 sys.stdout.write("ready\n")

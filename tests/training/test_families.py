@@ -13,7 +13,6 @@ from transformers import AutoTokenizer
 from saewidgets.activations import PackedTokens
 from saewidgets.config import (
     ActivationsConfig,
-    CheckpointConfig,
     EvaluationConfig,
     TextCorpus,
     TopKConfig,
@@ -21,15 +20,14 @@ from saewidgets.config import (
     TranscoderConfig,
 )
 from saewidgets.config.translate import from_saelens
-from saewidgets.errors import ConfigError
 from saewidgets.evaluation import evaluate
 from saewidgets.events import JobStatus
 from saewidgets.formats import load_sae
-from saewidgets.lm import LoadedModel, capture, resolve_hook, wrap_model
+from saewidgets.lm import LoadedModel, wrap_model
 from saewidgets.training import Task, run_group
 from saewidgets.training.run import run_training
 from tests.conftest import TINY_TEXT
-from tests.lm.models import ENCODERS, FAMILIES, WIDTH, encoder_tokenizer, family
+from tests.lm.models import ENCODERS, FAMILIES, encoder_tokenizer, family
 from tests.training.fakes import sae_tensors, same
 
 SHORT = ("gpt2", "gemma2", "mixtral", "bert")  # the others are long tests
@@ -87,53 +85,6 @@ def test_a_run_ends_with_an_sae(name: str, tmp_path: Path, tokens_folder: Path, 
 
 def _is_for(folder: Path, causal: bool) -> bool:
     return PackedTokens(folder).facts.special_ids == ((0, 1) if causal else (0, 1, 300, 301))
-
-
-@pytest.mark.parametrize("name", ["gemma2", "bert"])
-def test_a_run_on_the_heads(name: str, tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]) -> None:
-    hook = "blocks.1.attn.hook_z"
-    wider = {"head_dim": 12} if name == "gemma2" else {}  # 4 · 12: not d_model
-    model, tokenizer = family(name, vocab_size=304, **wider), tokenizers[name in ENCODERS]
-    result = run_training(config(hook), tmp_path, model=model, tokenizer=tokenizer, tokens_folder=tokens_folder)
-    sae = load_sae(result.sae_path or "")
-    assert sae.d_in == (48 if wider else WIDTH)
-    assert sae.cfg.reshape_activations == "hook_z"
-    assert sae.metadata["hook_name"] == hook
-    assert sae.metadata["hook_head_index"] is None
-    point = resolve_hook(model, hook)
-    z = capture(model, [hook], torch.randint(2, 300, (2, 9), generator=torch.Generator().manual_seed(0)))[hook]
-    heads = point.as_heads(z)
-    assert heads.shape == (2, 9, 4, sae.d_in // 4)
-    torch.testing.assert_close(sae.encode(heads), sae.encode(z))
-    torch.testing.assert_close(sae(heads), point.as_heads(sae(z)))
-
-
-@pytest.mark.parametrize(
-    ("name", "place"), [("gpt2", "ln2.hook_normalized"), ("gemma2", "mlp.hook_in"), ("modernbert", "mlp.hook_in")]
-)
-def test_a_transcoder_of_an_mlp(
-    name: str, place: str, tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]
-) -> None:
-    model, tokenizer = family(name, vocab_size=304), tokenizers[name in ENCODERS]
-    settings = config(
-        f"blocks.1.{place}", hook_name_out="blocks.1.hook_mlp_out", sae=TranscoderConfig(d_sae=64),
-    )
-    result = run_training(settings, tmp_path, model=model, tokenizer=tokenizer, tokens_folder=tokens_folder)
-    sae = load_sae(result.sae_path or "")
-    assert sae.is_transcoder
-    assert (sae.metadata["hook_name"], sae.metadata["hook_name_out"]) == settings.hook_names
-
-
-def test_an_encoder_cannot_choose_its_best_checkpoint_by_the_cross_entropy(
-    tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]
-) -> None:
-    settings = config("blocks.1.hook_resid_post", checkpoints=CheckpointConfig(best_metric="ce_loss_score"))
-    with pytest.raises(ConfigError, match="encoder") as caught:
-        run_training(
-            settings, tmp_path, model=family("bert", vocab_size=304), tokenizer=tokenizers[1],
-            tokens_folder=tokens_folder,
-        )  # fmt: skip
-    assert caught.value.where == "checkpoints.best_metric"
 
 
 Z = "blocks.1.attn.hook_z"

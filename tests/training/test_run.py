@@ -194,18 +194,6 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(config, tmp_path, to
     same(sae_tensors(tmp_path / "run"), straight().tensors)
 
 
-def test_another_environment_is_said_on_resume(config, tmp_path, tokens_folder, straight, recorder):
-    control = Scripted(Request.PAUSE, at=straight().calls // 2)
-    run_training(config, tmp_path / "run", control=control, tokens_folder=tokens_folder)
-    slower = config.replace(**{"optimizer.lr": 1e-4, "activations.model_batch_size": 8})
-    run_training(slower, tmp_path / "run", emit=recorder, tokens_folder=tokens_folder, resume=True)
-    note = next(f.values["resume_note"] for f in recorder.of(Facts) if "resume_note" in f.values)
-    assert "not be bit-identical" in note
-    assert "optimizer.lr was 0.003 and is 0.0001" in note
-    assert "model_batch_size was 4 and is 8" in note
-    assert note in [line.message for line in recorder.of(LogLine) if line.level == "warning"]
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [

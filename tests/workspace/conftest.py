@@ -28,6 +28,12 @@ def same_weights(a: Run, b: Run) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def completed(handle: Any) -> Any:
+    """The handle of a run, a group, a store, an extraction or a job, once that has completed."""
+    assert handle.wait(PATIENCE) is JobStatus.COMPLETED, handle.error
+    return handle
+
+
 def wait_for_step(ws: Workspace, run: Run, step: int) -> None:
     """Until the run has done `step` steps, as its workspace's subscribers are told."""
     seen = threading.Event()
@@ -61,8 +67,7 @@ def finished(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("finished") / "ws"
     with Workspace(folder, jobs=JobSettings(poll=0.05)) as workspace:
         config = small_config(tiny_model_folder, name="first", **{"checkpoints.keep_every": True})
-        run = workspace.trainings.create(config)
-        assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+        completed(workspace.trainings.create(config))
     return folder
 
 
@@ -71,8 +76,7 @@ def finished_pair(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFact
     """A closed workspace in which a group of two, "pair", has completed: with k 4 and with k 8."""
     folder = tmp_path_factory.mktemp("pair") / "ws"
     with Workspace(folder, jobs=JobSettings(poll=0.05)) as workspace:
-        group = workspace.trainings.create_many(small_config(tiny_model_folder, name="pair"), {"sae.k": [4, 8]})
-        assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+        completed(workspace.trainings.create_many(small_config(tiny_model_folder, name="pair"), {"sae.k": [4, 8]}))
     return folder
 
 
@@ -82,12 +86,10 @@ def finished_store(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("store") / "ws"
     with Workspace(folder, jobs=JobSettings(poll=0.05)) as workspace:
         text = {"kind": "text", "strings": TINY_TEXT}
-        store = workspace.activations.capture(
+        store = completed(workspace.activations.capture(
             str(tiny_model_folder), text, STORED, 4_000, context_size=16, name="store", model_batch_size=8
-        )
-        assert store.wait(PATIENCE) is JobStatus.COMPLETED, store.error
-        run = workspace.trainings.create(of_store(store.corpus, name="stored"))
-        assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+        ))  # fmt: skip
+        completed(workspace.trainings.create(of_store(store.corpus, name="stored")))
     return folder
 
 

@@ -17,7 +17,7 @@ from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.activations import Capture
 from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE
+from tests.workspace.conftest import PATIENCE, completed
 
 RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
 TEXT = {"kind": "text", "strings": TINY_TEXT}
@@ -31,11 +31,6 @@ def _capture(ws: Workspace, model: Any, **changes: Any) -> Capture:
     return ws.activations.capture(settings.pop("called", named), TEXT, hooks, tokens, **settings)
 
 
-def _done(handle: Any) -> Any:
-    assert handle.wait(PATIENCE) is JobStatus.COMPLETED, handle.error
-    return handle
-
-
 def test_a_capture_is_a_job_that_leaves_a_store(ws: Workspace, tiny_model_folder: Path) -> None:
     told: list[str | None] = []
     ws.activations.changes.add(told.append)
@@ -44,7 +39,7 @@ def test_a_capture_is_a_job_that_leaves_a_store(ws: Workspace, tiny_model_folder
     assert (found.bytes_per_token, found.dtype, found.widths) == (2 * 2 * 32 + 3, "bfloat16", {RESID: 32, MLP: 32})
     assert found.fits
     assert not ws.activations.estimate("demo", "demo", "blocks.0.hook_resid_post", 2**50).fits
-    handle = _done(_capture(ws, tiny_model_folder, dtype="bfloat16", name="mine"))
+    handle = completed(_capture(ws, tiny_model_folder, dtype="bfloat16", name="mine"))
     record = handle.record
     # What a capture read is suggested; what only a template names is not.
     assert ws.suggestions() == {"model": ("demo", str(tiny_model_folder)), "corpus": ("demo", record.corpus)}
@@ -70,8 +65,8 @@ def test_a_capture_is_a_job_that_leaves_a_store(ws: Workspace, tiny_model_folder
 
 
 def test_stores_are_listed_found_and_renamed(ws: Workspace, tiny_model_folder: Path) -> None:
-    one = _done(_capture(ws, tiny_model_folder))
-    two = _done(_capture(ws, tiny_model_folder, hook_names=MLP))
+    one = completed(_capture(ws, tiny_model_folder))
+    two = completed(_capture(ws, tiny_model_folder, hook_names=MLP))
     names = [record.name for record in ws.activations.list()]
     assert names[0] == f"{names[1]}-2"
     assert [r.id for r in ws.activations.list(hook_name=RESID)] == [one.id]
@@ -208,14 +203,14 @@ def test_what_was_paused_goes_on_in_another_workspace_if_its_model_has_a_name(
     with Workspace(tmp_path / "w", jobs=JobSettings(poll=0.05)) as second:
         named, given = map(second.activations.get, ids)
         named.resume()
-        straight = _done(_capture(second, tiny_model_folder))
-        assert dict(_done(named).open().facts.files) == dict(straight.open().facts.files)
+        straight = completed(_capture(second, tiny_model_folder))
+        assert dict(completed(named).open().facts.files) == dict(straight.open().facts.files)
         with pytest.raises(StateError, match="handed to it as an object"):
             given.resume()
 
 
 def test_files_that_changed_or_went_are_seen(ws: Workspace, tiny_model_folder: Path) -> None:
-    handle = _done(_capture(ws, tiny_model_folder))
+    handle = completed(_capture(ws, tiny_model_folder))
     file = Path(handle.record.folder) / RESID / "00000.bin"
     data = file.read_bytes()
     file.write_bytes(b"\x01" + data[1:])
@@ -243,13 +238,13 @@ def test_hidden_states_of_a_script_become_a_store(ws: Workspace, tmp_path: Path)
     for layer, rows in states.items():
         value = {"hidden_states": rows, "layer_idx": layer, "num_tokens": 200, "d_model": 16}
         torch.save(value, folder / f"layer_{layer}_states.pt")
-    handle = _done(ws.activations.import_states(folder, model="gpt2", corpus="wiki"))
+    handle = completed(ws.activations.import_states(folder, model="gpt2", corpus="wiki"))
     record = handle.record
     assert (record.source, record.model, record.n_tokens) == ("imported", "gpt2", 200)
     assert record.hook_names == ("blocks.2.hook_resid_post", "blocks.10.hook_resid_post")
     for layer, rows in states.items():
         assert np.array_equal(handle.open().rows(f"blocks.{layer}.hook_resid_post"), rows.numpy())
-    one = _done(ws.activations.import_states(folder / "layer_2_states.pt", hook_names=MLP, dtype="float16"))
+    one = completed(ws.activations.import_states(folder / "layer_2_states.pt", hook_names=MLP, dtype="float16"))
     assert (one.record.hook_names, one.record.dtype, one.record.model) == ((MLP,), "float16", None)
     with pytest.raises(ConfigError, match="1 files and 2 hook names"):
         ws.activations.import_states(folder / "layer_2_states.pt", hook_names=[MLP, RESID])
@@ -270,12 +265,12 @@ def test_a_compiled_model_captures_alike_and_is_given_back(
 ) -> None:
     from saewidgets.lm import compiling, load_model
 
-    plain = _done(_capture(ws, tiny_model_folder))
+    plain = completed(_capture(ws, tiny_model_folder))
     whole = compiling.compile_blocks
     monkeypatch.setattr(compiling, "compile_blocks", lambda *given, **more: whole(*given, **more, backend=backend))
     lm = load_model(str(tiny_model_folder))
     given = {"model_compile": "default", "tokenizer": lm.tokenizer, "called": lm.model}
-    found = _done(_capture(ws, tiny_model_folder, **given))
+    found = completed(_capture(ws, tiny_model_folder, **given))
     lines = [line.message for line in ws.catalog.jobs.log(str(found.record.job_id))]
     for name in (RESID, MLP):
         np.testing.assert_allclose(found.open().rows(name), plain.open().rows(name), rtol=1e-4, atol=1e-5)

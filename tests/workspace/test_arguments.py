@@ -20,7 +20,6 @@ from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.checked import _of as checks_of
 from saewidgets.workspace.checked import checks_arguments
-from tests.workspace.hub import SAELENS
 from tests.workspace.library.saes import saelens
 
 WRONG: tuple[Any, ...] = (5, 0.5, True, b"bytes", ["a list"], {"a": 1}, object(), "\ud800", "a\0b", "x" * 5_000, "")
@@ -216,10 +215,3 @@ def test_what_names_nothing_is_refused(ws: Workspace) -> None:
             assert (refused is None) == (wrong in ("\ud800", "a\0b", "")), wrong
         _refused(ws.trainings.list, {"status": wrong})
         _refused(ws.trainings.list, {"model": wrong})
-
-
-def test_a_token_is_not_repeated(ws: Workspace) -> None:
-    with pytest.raises(ConfigError) as caught:
-        ws.hub.variants(SAELENS, token=b"hf_secret")  # type: ignore[arg-type]
-    assert "secret" not in str(caught.value)
-    assert caught.value.where == "token"

@@ -12,18 +12,16 @@ import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, StorageError
-from saewidgets.events import JobStatus
 from saewidgets.training import list_checkpoints
 from saewidgets.training.checkpoint import read_checkpoint, update_state
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.checkpoints import reconcile, take_back
-from tests.workspace.conftest import PATIENCE, same_weights, wait_for_step
+from tests.workspace.conftest import PATIENCE, completed, same_weights, wait_for_step
 
 
 def test_going_on_from_a_checkpoint_ends_where_the_run_ended(run: Run) -> None:
     (middle,) = [row for row in run.checkpoints() if row.step == 8]
-    again = run.continue_from(middle.id)
-    assert again.wait(PATIENCE) is JobStatus.COMPLETED, again.error
+    again = completed(run.continue_from(middle.id))
     record = again.record
     assert (record.name, record.retry_of, record.step, record.note) == ("first-from-8", run.id, 12, None)
     assert record.facts["continued_from"] == {"training_id": run.id, "step": 8, "tokens": middle.tokens}
@@ -33,8 +31,7 @@ def test_going_on_from_a_checkpoint_ends_where_the_run_ended(run: Run) -> None:
 
 
 def test_training_longer(ws: Workspace, run: Run) -> None:
-    more = run.train_longer()
-    assert more.wait(PATIENCE) is JobStatus.COMPLETED, more.error
+    more = completed(run.train_longer())
     record = more.record
     assert (record.name, record.step, record.tokens_done) == ("first-longer", 24, 2 * 768)
     assert record.note is None  # who trains longer has asked for another number of tokens
@@ -125,18 +122,13 @@ def test_export(ws: Workspace, run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     assert list((tmp_path / "full").iterdir()) == []
 
 
-def ended(run: Run) -> Run:
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-    return run
-
-
 def test_a_run_starts_from_an_sae_of_the_library(ws: Workspace, run: Run, config: TrainingConfig) -> None:
     sae = run.import_to_saes()
     by_id = ws.trainings.create(config.replace(from_pretrained=sae.id))
     by_id.cancel()
     assert by_id.record.config["from_pretrained"] == sae.id
     wanted = config.replace(from_pretrained=sae.name, seed=3, **{"checkpoints.keep_every": True})
-    second = ended(ws.trainings.create(wanted))
+    second = completed(ws.trainings.create(wanted))
     record = second.record
     assert record.config["from_pretrained"] == sae.id, "a name may change, an id does not"
     assert record.started_from == sae.name
@@ -144,7 +136,7 @@ def test_a_run_starts_from_an_sae_of_the_library(ws: Workspace, run: Run, config
     assert f"Starting from the SAE {sae.name}." in "\n".join(second.log())
     assert float(second.history("fvu")["fvu"].iloc[0]) < float(run.history("fvu")["fvu"].iloc[0])
     ws.saes.delete(sae.id)
-    again = ended(second.continue_from(second.checkpoints()[0].id))
+    again = completed(second.continue_from(second.checkpoints()[0].id))
     assert same_weights(second, again), "its checkpoint is all that it needs"
     with pytest.raises(NotFoundError, match="There is no SAE") as caught:
         second.retry()
@@ -154,8 +146,7 @@ def test_a_run_starts_from_an_sae_of_the_library(ws: Workspace, run: Run, config
 def test_runs_of_a_group_start_from_what_a_run_has_left_and_from_a_folder(
     ws: Workspace, run: Run, config: TrainingConfig
 ) -> None:
-    group = ws.trainings.create_many(config, {"from_pretrained": [None, run.id, str(run.sae_path)]})
-    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    group = completed(ws.trainings.create_many(config, {"from_pretrained": [None, run.id, str(run.sae_path)]}))
     assert [each.record.config["from_pretrained"] for each in group] == [None, run.id, str(run.sae_path)]
     assert [each.record.started_from for each in group][:2] == [None, "first"]
     fresh, by_run, by_path = group
@@ -183,7 +174,7 @@ def test_what_cannot_be_started_from_is_said_before_anything_is_queued(
 
 
 def test_evaluations_keep_to_the_positions_of_the_run(ws: Workspace, config: TrainingConfig) -> None:
-    run = ended(ws.trainings.create(config.replace(**{
+    run = completed(ws.trainings.create(config.replace(**{
         "activations.seqpos_slice": "4:12", "activations.exclude_special_tokens": False,
     })))  # fmt: skip
     contexts = int(run.record.facts["validation_contexts"])

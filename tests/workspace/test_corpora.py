@@ -15,7 +15,7 @@ from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.corpora import FILE, LARGE, from_row, to_row
 from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE, same_weights, small_config
+from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
 
 TEXT = ["\n".join([*TINY_TEXT * 40, "Ünïcödé\u2028 and 😀."]), "short", *TINY_TEXT]
 
@@ -25,15 +25,9 @@ def long(tiny_model_folder: Path) -> TrainingConfig:
     return small_config(tiny_model_folder, corpus=TextCorpus(strings=TEXT))
 
 
-def _finished(ws: Workspace, config: TrainingConfig) -> Run:
-    run = ws.trainings.create(config)
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-    return run
-
-
 def test_a_long_text_is_not_in_the_row(ws: Workspace, long: TrainingConfig) -> None:
     assert sum(map(len, TEXT)) > LARGE
-    run = _finished(ws, long)
+    run = completed(ws.trainings.create(long))
     row = run.record.config
     assert row["corpus"]["strings"].startswith("sha256:")
     assert len(json.dumps(row)) < 4000
@@ -54,7 +48,7 @@ def test_a_short_text_is(run: Run) -> None:
 
 
 def test_resumed_and_retried_elsewhere(ws: Workspace, long: TrainingConfig) -> None:
-    whole = _finished(ws, long)
+    whole = completed(ws.trainings.create(long))
     endless = ws.trainings.create(long.replace(tokens=64 * 100_000))
     waiting = ws.trainings.create(long)
     waiting.pause()
@@ -72,8 +66,7 @@ def test_resumed_and_retried_elsewhere(ws: Workspace, long: TrainingConfig) -> N
 
 def test_a_group_keeps_it_once(ws: Workspace, long: TrainingConfig) -> None:
     """Deleting a run leaves the others whole; the last one takes the text along."""
-    group = ws.trainings.create_many(long, {"sae.k": [2, 4, 8]})
-    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    group = completed(ws.trainings.create_many(long, {"sae.k": [2, 4, 8]}))
     files = [run.folder / FILE for run in group]
     assert len({file.stat().st_ino for file in files}) == 1
     assert files[0].stat().st_nlink == 3
@@ -83,15 +76,13 @@ def test_a_group_keeps_it_once(ws: Workspace, long: TrainingConfig) -> None:
     freed = ws.trainings.delete(first.id)
     assert [run.config.corpus for run in group] == [long.corpus] * 2
     assert ws.evaluate(second, tokens=256)["l0"] <= 4
-    again = second.retry()
-    assert again.wait(PATIENCE) is JobStatus.COMPLETED, again.error
+    again = completed(second.retry())
     assert again.config == second.config
     second.delete()
     assert third.config.corpus == long.corpus
     last = ws.trainings.delete(third.id)
     assert last - freed == pytest.approx(size, abs=5_000)  # logs and records differ by a few bytes
-    more = ws.trainings.create_many(long, {"sae.k": [2, 4]})
-    assert more.wait(PATIENCE) is JobStatus.COMPLETED, more.error
+    more = completed(ws.trainings.create_many(long, {"sae.k": [2, 4]}))
     assert more.retry().wait(PATIENCE) is JobStatus.COMPLETED
 
 

@@ -150,20 +150,3 @@ def test_a_damaged_package_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         assert not ws.saes.list()
         assert not ws.extractions.list()
         assert [file for name in ("tokens", "extractions", "saes") for file in (ws.folder / name).rglob("*")] == []
-
-
-def test_own_text_and_steering_work_with_it(ws: Workspace) -> None:
-    ws.extractions.demo()
-    sae_id = about_sae().sae_id
-    rows = ws.features.list(sae_id=sae_id, show="labelled", sort="score", descending=True, limit=200)
-    assert [row.score for row in rows] == sorted((row.score or 0.0 for row in rows), reverse=True)
-    common = [row for row in rows if (row.density or 0) > 1e-3]
-    row = next(row for row in common if len(row.top_tokens) == 1 and row.top_tokens[0].strip().isalpha())
-    reading = ws.features.run_on(sae_id, f"And there was{row.top_tokens[0]}, as they said.")
-    place = reading.indices.tolist().index(row.index)
-    assert reading.pieces[int(reading.activations[place].argmax())] == row.top_tokens[0]
-    assert reading.labels[row.index] == row.label
-    found = ws.steer(None, [(sae_id, row.index, 0.5)], "The economy of the country", new_tokens=8, seed=0)
-    same = ws.steer(None, [(sae_id, row.index, 0.0)], "The economy of the country", new_tokens=8, seed=0)
-    assert found.steered.text != found.baseline.text
-    assert same.steered.text == found.baseline.text

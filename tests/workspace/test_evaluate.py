@@ -173,19 +173,14 @@ def test_a_transcoder_knows_its_places(ws: Workspace, tiny_model_folder: Path) -
     assert "blocks.1.mlp.hook_in → blocks.1.hook_mlp_out" in dict(said.facts())["Model"]
 
 
+# besides those of tests/cli/test_refusals.py
 WRONG_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"what": "none"}, NotFoundError, "There is no SAE 'none'"),
     ({"what": ""}, ConfigError, "The id of the SAE is empty"),
     ({"what": 5}, ConfigError, "not 5"),
     ({"what": Path("/nothing/here")}, NotFoundError, "nothing"),
-    ({"corpus": "/nothing/here.txt"}, NotFoundError, "nothing"),
     ({"corpus": 5}, ConfigError, "corpus"),
-    ({"hook_name": "blocks.9.hook_resid_post"}, HookError, "no layer 9"),
     ({"hook_name": "nonsense"}, HookError, "nonsense"),
-    ({"hook_name_out": "blocks.1.hook_mlp_out"}, ConfigError, "reconstructs what it reads"),
     ({"context_size": 4096}, ConfigError, "context_size"),
-    ({"device": "cuda:77"}, ConfigError, "device"),
-    ({"tokens": 0}, ConfigError, "tokens"),
     ({"cross_entropy": False, "mean_ablation": True}, ConfigError, "mean_ablation"),
 ]
 

@@ -13,12 +13,11 @@ import torch
 
 from saewidgets.config import ActivationCorpus
 from saewidgets.errors import ConfigError, NotFoundError, StateError
-from saewidgets.events import JobStatus
 from saewidgets.lm import load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.activations import Capture
-from tests.workspace.conftest import PATIENCE, STORED, of_store
+from tests.workspace.conftest import STORED, completed, of_store
 
 RESID, MLP = STORED
 LEFT_OUT = "CE recovered and KL recovered are left out"
@@ -41,15 +40,8 @@ def imported(
 ) -> Capture:
     path = tmp_path_factory.mktemp("states") / "layer_0_states.pt"
     torch.save({"hidden_states": torch.from_numpy(np.array(store.open().rows(RESID))), "layer_idx": 0}, path)
-    found = ws.activations.import_states(path, model=str(tiny_model_folder), name="states")
-    assert found.wait(PATIENCE) is JobStatus.COMPLETED, found.error
+    found = completed(ws.activations.import_states(path, model=str(tiny_model_folder), name="states"))
     return found
-
-
-def _run(ws: Workspace, corpus: Any, **changes: Any) -> Run:
-    run = ws.trainings.create(of_store(corpus, **changes))
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +138,7 @@ def test_a_run_is_measured_on_what_it_was_not_trained_on(
     unasked = ws.evaluate(run, store.corpus, cross_entropy=False)
     assert "Cross-entropy and divergence were not asked for." in unasked.notes
     # An SAE of the library remembers its store when its training is gone.
-    again = _run(ws, store.corpus)
+    again = completed(ws.trainings.create(of_store(store.corpus)))
     sae = again.import_to_saes()
     again.delete()
     assert ws.evaluate(sae.id, store.id, tokens=64).held_out
@@ -154,7 +146,7 @@ def test_a_run_is_measured_on_what_it_was_not_trained_on(
 
 
 def test_a_training_that_held_nothing_out(ws: Workspace, store: Capture) -> None:
-    everything = _run(ws, store.corpus, **{"activations.validation_share": 0.0})
+    everything = completed(ws.trainings.create(of_store(store.corpus, **{"activations.validation_share": 0.0})))
     report = ws.evaluate(everything, store.corpus, tokens=64)
     assert not report.held_out
     assert "No rows were held out: these are rows it was trained on." in report.notes
@@ -165,9 +157,8 @@ def test_a_run_from_imported_states(
 ) -> None:
     copy = tmp_path / "layer_0_states.pt"
     shutil.copyfile(imported.record.config["paths"][0], copy)
-    states = ws.activations.import_states(copy, model=str(tiny_model_folder))
-    assert states.wait(PATIENCE) is JobStatus.COMPLETED, states.error
-    run = _run(ws, states.corpus, model=str(tiny_model_folder))
+    states = completed(ws.activations.import_states(copy, model=str(tiny_model_folder)))
+    run = completed(ws.trainings.create(of_store(states.corpus, model=str(tiny_model_folder))))
     report = ws.evaluate(run)
     assert (report.store_id, report.held_out) == (states.id, True)
     assert report == ws.evaluate(run, states.corpus)

@@ -15,7 +15,7 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, State
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import TrainingGroup, Workspace
-from tests.workspace.conftest import ENDLESS, PATIENCE, same_weights, small_config, wait_for_step
+from tests.workspace.conftest import ENDLESS, PATIENCE, completed, same_weights, small_config, wait_for_step
 
 HOOK = "blocks.0.hook_resid_post"
 OVER = {"hook_name": ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"], "sae.k": [4, 8]}
@@ -142,8 +142,7 @@ def test_one_that_diverges_fails_alone(ws: Workspace, config: TrainingConfig) ->
     hot = config.replace(
         tokens=64 * 60, sae={"architecture": "standard", "d_sae": 64, "l1_coefficient": 1e6}, log_every_steps=1,
     )  # fmt: skip
-    group = ws.trainings.create_many(hot.replace(**{"optimizer.lr_warm_up_steps": 0}), over)
-    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    group = completed(ws.trainings.create_many(hot.replace(**{"optimizer.lr_warm_up_steps": 0}), over))
     good, bad = group
     assert [good.status, bad.status] == [JobStatus.COMPLETED, JobStatus.FAILED], [bad.record.latest]
     assert good.error is None
@@ -182,8 +181,7 @@ def test_a_group_that_waits_can_be_cancelled(ws: Workspace, tiny_model_folder: P
 
 
 def test_a_model_of_the_user_feeds_all(ws: Workspace, given: dict[str, Any]) -> None:
-    group = ws.trainings.create_many(small_config("mine", device="auto"), {"sae.k": [2, 4]}, **given)
-    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    group = completed(ws.trainings.create_many(small_config("mine", device="auto"), {"sae.k": [2, 4]}, **given))
     assert {r.model for r in group.records} == {"mine"}
     assert all(ws.trainings.held(run.id) is not None for run in group)
 
@@ -228,8 +226,7 @@ def test_transcoders_of_pairs_from_plain_data(ws: Workspace, config: TrainingCon
     form = ws.trainings.validate(data, {"hook_name, hook_name_out": pairs})
     assert form["fields"] == {}
     assert len(form["trainings"]) == 2
-    group = ws.trainings.create_many(data, {"hook_name, hook_name_out": iter(pairs)})
-    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    group = completed(ws.trainings.create_many(data, {"hook_name, hook_name_out": iter(pairs)}))
     assert [[r.config["hook_name"], r.config["hook_name_out"]] for r in group.records] == pairs
 
 

@@ -16,7 +16,7 @@ from saewidgets.lm import capture, load_model
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import Invoke, invoke  # noqa: F401 - a fixture
 from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE, same_weights, small_config
+from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
 
 RUNNER = Path(__file__).parents[1] / "golden" / "saelens_runs" / "topk.json"  # written by SAELens itself
 Z = "blocks.1.attn.hook_z"
@@ -68,8 +68,7 @@ def test_a_runner_configuration_of_saelens_trains_one_head(
 
 def test_every_head_and_all_of_them_from_one_store(ws: Workspace, tiny_model_folder: Path) -> None:
     places = (f"{Z}.0", Z, f"{Z}.1")
-    capturing = ws.activations.capture(str(tiny_model_folder), TEXT, places, 1024, context_size=16)
-    capturing.wait(PATIENCE)
+    capturing = completed(ws.activations.capture(str(tiny_model_folder), TEXT, places, 1024, context_size=16))
     opened = capturing.open()
     assert {name: opened.width(name) for name in places} == {places[0]: 16, Z: 32, places[2]: 16}
     both = np.concatenate([opened.rows(f"{Z}.{head}") for head in (0, 1)], axis=1)
@@ -82,8 +81,7 @@ def test_every_head_and_all_of_them_from_one_store(ws: Workspace, tiny_model_fol
     assert [run.sae().d_in for run in group.runs] == [16, 32, 16]
 
     # All of them captured together serve each alone: the same bits as of a store that holds it by name.
-    together = ws.activations.capture(str(tiny_model_folder), TEXT, Z, 1024, context_size=16)
-    together.wait(PATIENCE)
+    together = completed(ws.activations.capture(str(tiny_model_folder), TEXT, Z, 1024, context_size=16))
     assert together.open().facts.hooks[Z].heads == 2
     assert [row.id for row in ws.activations.list(hook_name=f"{Z}.1")] == [together.id, capturing.id]
     config = small_config(tiny_model_folder, corpus=together.corpus, hook_name=f"{Z}.1")

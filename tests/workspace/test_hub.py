@@ -37,19 +37,6 @@ def test_looking(ws: Workspace, server: Hub) -> None:  # noqa: F811 - the fixtur
     assert server.requests("/tree/")
 
 
-def test_a_path_is_one_of_the_repository(ws: Workspace, server: Hub) -> None:  # noqa: F811
-    for text, path in ((SAELENS, "blocks.1.hook_resid_pre"), (f"{SAELENS}/blocks.1.hook_resid_pre", ""),
-                       (f"{SAELENS}/blocks.1.hook_resid_pre", "blocks.1.hook_resid_pre")):  # fmt: skip
-        assert ws.hub.preview(text, path).layer == 1
-    with pytest.raises(ConfigError, match="3 SAEs"):
-        ws.hub.preview(SAELENS)
-    with pytest.raises(NotFoundError):
-        ws.hub.preview(SAELENS, "nowhere")
-    with pytest.raises(NotFoundError):
-        ws.hub.download("lab/none-such")
-    assert not ws.hub.downloads(), "what cannot be found is no job"
-
-
 def test_only_downloads_are_resumed_here(ws: Workspace) -> None:
     ws.catalog.jobs.add("job_1", kind="training", lane="box/cpu", payload={}, owner="me@far")
     for job_id in ("job_1", "job_2"):

@@ -11,11 +11,11 @@ from saewidgets.activations import documents, packing
 from saewidgets.config import HubCorpus, TrainingConfig
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.events import JobStatus
-from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace import Workspace
 from tests.hub.datasets_made import lines, wikipedia
 from tests.hub.loopback import ask_loopback
 from tests.hub.server import Hub
-from tests.workspace.conftest import PATIENCE, same_weights, small_config
+from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
 
 
 @pytest.fixture
@@ -36,30 +36,23 @@ def config(tiny_model_folder: Path) -> TrainingConfig:
     return small_config(tiny_model_folder, corpus=HubCorpus.wikipedia().to_data())
 
 
-def _finished(run: Run) -> Run:
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-    return run
-
-
 def test_the_exact_revision_is_in_the_row_and_stays(ws: Workspace, config: TrainingConfig, hub: Hub) -> None:
     repo = hub.state.repos["wikimedia/wikipedia"]
     commit = repo.branches["main"]
-    run = _finished(ws.trainings.create(config))
+    run = completed(ws.trainings.create(config))
     assert run.config.corpus == HubCorpus.wikipedia(revision=commit)
     assert run.record.corpus == "wikimedia/wikipedia:20231101.en"
     repo.commit({**repo.files, "20231101.en/train-00000-of-00003.parquet": b"changed"})
     hub.forget()
-    again = _finished(ws.trainings.get(run.id).retry())
+    again = completed(ws.trainings.get(run.id).retry())
     assert hub.requests() == [], "the same text, which is here"
     assert same_weights(run, again)
-    extraction = ws.extractions.create(training_id=run.id, config=ExtractionConfig(tokens=512))
-    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    extraction = completed(ws.extractions.create(training_id=run.id, config=ExtractionConfig(tokens=512)))
     assert hub.requests() == []
     assert ws.evaluate(run, tokens=64)["l0"] <= 4
 
     other = ExtractionConfig(corpus="lab/lines::test", tokens=256)
-    extraction = ws.extractions.create(training_id=run.id, config=other)
-    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    extraction = completed(ws.extractions.create(training_id=run.id, config=other))
     facts = ws.catalog.extractions.get(extraction.id).facts
     assert facts["revision"] == hub.state.repos["lab/lines"].branches["main"]
 

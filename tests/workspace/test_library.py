@@ -15,7 +15,7 @@ from saewidgets.events import JobStatus
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Run, Workspace
 from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
+from tests.workspace.conftest import PATIENCE, completed, small_config, wait_for_step
 
 
 def _folders(ws: Workspace) -> list[str]:
@@ -24,8 +24,7 @@ def _folders(ws: Workspace) -> list[str]:
 
 def test_a_model_is_listed_under_its_one_name(ws: Workspace, run: Run, given: dict[str, Any]) -> None:
     assert run.import_to_saes().model == run.config.model, "a folder has no other name"
-    named = ws.trainings.create(small_config("gpt2-small", name="named"), **given)
-    assert named.wait(PATIENCE) is JobStatus.COMPLETED, named.error
+    named = completed(ws.trainings.create(small_config("gpt2-small", name="named"), **given))
     sae = named.import_to_saes()
     assert (sae.model, sae.metadata["origin"]) == ("openai-community/gpt2", {"model": "gpt2-small"})
     assert [one.id for one in ws.saes.list(model="gpt2")] == [sae.id]

@@ -11,7 +11,7 @@ from saewidgets.widgets.training_panel.state import PanelModel
 from saewidgets.widgets.training_panel.widget import TrainingPanel
 from saewidgets.workspace import TrainingGroup, Workspace
 from tests.widgets.conftest import panel_commands, wait_for
-from tests.workspace.conftest import PATIENCE
+from tests.workspace.conftest import PATIENCE, completed
 
 
 def test_the_charts_hold_what_the_catalog_holds(
@@ -19,8 +19,7 @@ def test_the_charts_hold_what_the_catalog_holds(
 ) -> None:
     monkeypatch.setattr(shell, "load_bundle", lambda view: ("export default {}", ""))
     panel = TrainingPanel(ws)
-    run = ws.trainings.create(config.replace(tokens=40 * 64, log_every_steps=1))
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    run = completed(ws.trainings.create(config.replace(tokens=40 * 64, log_every_steps=1)))
     names = ("loss", "l0", "fvu")
     wanted = ws.trainings.metric_columns(run.id, names)
     wait_for(lambda: len(panel._charts._series.get(run.id, ())) == len(wanted["step"]), PATIENCE)
@@ -54,14 +53,3 @@ def test_a_group_from_its_cards_to_its_end(ws: Workspace, pair: TrainingGroup) -
     assert (done.done, done.problems) == (ids, ())
     runs.group_action(action="delete", group_id=pair.id)
     assert [record.id for record in ws.trainings.list()] == [longer]
-
-
-def test_templates_of_a_real_workspace(ws: Workspace, config: TrainingConfig) -> None:
-    model = PanelModel(ws)
-    templates = panel_commands(model)
-    kept = config.replace(corpus="demo").to_data()
-    saved = templates.save_template(name="mine", config=kept)["template_id"]
-    (row,) = templates.list_templates(search="mine").templates
-    assert (row.id, row.architecture, row.d_sae) == (saved, "TopK k 4", 64)
-    form = panel_commands(model).form_schema(template_id=saved)
-    assert form.defaults["sae.k"] == 4

@@ -22,7 +22,7 @@ from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.training.advice import report
 from saewidgets.workspace.training.checkpoints import reconcile
-from tests.workspace.conftest import PATIENCE, wait_for_step
+from tests.workspace.conftest import PATIENCE, completed, wait_for_step
 
 TOKENS = 1024
 
@@ -310,8 +310,7 @@ def test_layers_are_of_one_model(ws: Workspace, config: TrainingConfig) -> None:
 def test_more_layers_are_of_the_revision_of_the_first(
     ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    captured = made(ws, config, layers=[0]).extract()
-    assert captured.wait(PATIENCE) is JobStatus.COMPLETED
+    captured = completed(made(ws, config, layers=[0]).extract())
     exact = HubCorpus("owner/name", revision="a" * 40)
     ws.catalog.activations.update(captured.id, config={**captured.record.config, "corpus": exact.to_data()})
     asked: list[Any] = []

@@ -16,7 +16,7 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.activations import Capture
-from tests.workspace.conftest import PATIENCE, STORED, of_store, same_weights, small_config
+from tests.workspace.conftest import PATIENCE, STORED, completed, of_store, same_weights, small_config
 
 RESID, MLP = STORED
 
@@ -33,8 +33,7 @@ def test_a_run_takes_model_and_context_from_its_store(
 ) -> None:
     ws, store = filled
     run = ws.trainings.get("stored")
-    again = ws.trainings.create(of_store(ActivationCorpus("store"), context_size=999))
-    assert again.wait(PATIENCE) is JobStatus.COMPLETED, again.error
+    again = completed(ws.trainings.create(of_store(ActivationCorpus("store"), context_size=999)))
     config = again.config
     assert config.corpus == ActivationCorpus(store.id)  # the name stood for it
     assert (config.model, config.context_size) == (str(tiny_model_folder), 16)
@@ -60,10 +59,8 @@ def test_the_sae_is_read_on_the_text_of_its_store(filled: tuple[Workspace, Captu
 
 def test_several_trainings_read_one_store_together(filled: tuple[Workspace, Capture], no_model: None) -> None:
     ws, store = filled
-    group = ws.trainings.create_many(of_store(store.corpus), over={"hook_name": [RESID, MLP]})
-    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
-    alone = ws.trainings.create(of_store(store.corpus, hook_name=MLP))
-    assert alone.wait(PATIENCE) is JobStatus.COMPLETED, alone.error
+    group = completed(ws.trainings.create_many(of_store(store.corpus), over={"hook_name": [RESID, MLP]}))
+    alone = completed(ws.trainings.create(of_store(store.corpus, hook_name=MLP)))
     assert same_weights(alone, next(run for run in group.runs if run.record.hook_name == MLP))
 
 
@@ -132,14 +129,12 @@ def test_imported_states_need_a_name_for_their_model(filled: tuple[Workspace, Ca
     ws, _ = filled
     states = torch.randn(400, 16, generator=torch.Generator().manual_seed(0))
     torch.save({"hidden_states": states, "layer_idx": 0}, tmp_path / "layer_0_states.pt")
-    store = ws.activations.import_states(tmp_path / "layer_0_states.pt")
-    assert store.wait(PATIENCE) is JobStatus.COMPLETED, store.error
+    store = completed(ws.activations.import_states(tmp_path / "layer_0_states.pt"))
     data = of_store(store.corpus).to_data()
     del data["model"]
     with pytest.raises(ConfigError, match="do not say which model"):
         ws.trainings.create(data)
-    run = ws.trainings.create({**data, "model": "gpt2"})
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    run = completed(ws.trainings.create({**data, "model": "gpt2"}))
     assert run.record.latest["val_fvu"] > 0
     assert ws.extractions.defaults(training_id=run.id).corpus is None
     assert store.id in ws.suggestions()["corpus"]

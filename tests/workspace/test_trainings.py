@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections import namedtuple
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from saewidgets.events import JobStatus as S
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.checkpoints import no_checkpoint, no_sae
 from saewidgets.workspace.training.run_tables import OF_EVERY_RUN
+from tests.widgets.seeded_runs import make_record
 from tests.workspace.conftest import ENDLESS, PATIENCE, same_weights, small_config, wait_for_step
 
 Usage = namedtuple("Usage", "total used free")
@@ -304,14 +304,8 @@ def test_a_run_that_was_stopped_before_its_first_step(
         (S.COMPLETED, False, "has completed", "Start it again"),
     ],
 )
-def test_the_way_out_fits_where_it_stands(ws: Workspace, status: S, alone: bool, so_far: str, hint: str) -> None:
-    columns = {
-        "id": "train_mine", "name": "mine", "config": {}, "model": "demo", "corpus": "demo", "hook_name": "h",
-        "architecture": "topk", "d_sae": 1, "device": "cpu", "lane": "box/cpu", "tokens_total": 1,
-        "folder": ws.folder / "trainings" / "mine",
-    }  # fmt: skip
-    ws.catalog.trainings.create_all([columns])
-    record = replace(ws.catalog.trainings.get("train_mine"), status=status, ended_alone=alone)
+def test_the_way_out_fits_where_it_stands(status: S, alone: bool, so_far: str, hint: str) -> None:
+    record = make_record("train_mine", TrainingConfig(name="mine"), status=status, ended_alone=alone)
     assert f"mine {so_far} without an SAE. {hint}" in str(no_sae(record))
     assert f"mine has no checkpoint to go on from. {hint}" in str(no_checkpoint(record))
 

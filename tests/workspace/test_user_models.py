@@ -18,7 +18,7 @@ from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.training.settle import concrete
 from saewidgets.workspace.user_models import canonical, take
-from tests.workspace.conftest import PATIENCE, same_weights, small_config
+from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
 
 Load = Callable[[], dict[str, Any]]
 
@@ -54,8 +54,7 @@ def test_another_process_does_not_train_or_measure_another_model(
     ws: Workspace, mine: TrainingConfig, load: Load
 ) -> None:
     given = load()
-    run = ws.trainings.create(mine, **given)
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    run = completed(ws.trainings.create(mine, **given))
     sae = run.import_to_saes()
     measured = ws.evaluate(run, tokens=256)
     with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:  # it shares the catalog and no memory

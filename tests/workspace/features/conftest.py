@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
 from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE
+from tests.workspace.conftest import PATIENCE, completed
 from tests.workspace.library.saes import saelens
 
 HOOK = "blocks.0.hook_resid_post"
@@ -76,6 +75,4 @@ def live(extraction: Extraction) -> list[int]:
 def extract(ws: Workspace, **what: Any) -> Extraction:
     """Run one to its end."""
     config = {**CONFIG, **what.pop("config", {})}
-    extraction = ws.extractions.create(**what, config=config)
-    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
-    return extraction
+    return completed(ws.extractions.create(**what, config=config))  # type: ignore[no-any-return]

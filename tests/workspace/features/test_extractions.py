@@ -22,7 +22,7 @@ from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
 from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, completed, small_config
 from tests.workspace.features.conftest import CONFIG, HOOK, extract
 from tests.workspace.library.saes import saelens
 
@@ -89,11 +89,9 @@ def test_it_equals_the_engine(ws: Workspace, sae: SAERecord, extracted: Extracti
 def test_of_a_training_and_the_sae_imported_from_it(
     ws: Workspace, tiny_model_folder: Path
 ) -> None:
-    run = ws.trainings.create(small_config(tiny_model_folder))
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED
+    run = completed(ws.trainings.create(small_config(tiny_model_folder)))
     # The text, the context length and the model are those of the training.
-    extraction = ws.extractions.create(training_id=run.id, config={"batch_size": 4})
-    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    extraction = completed(ws.extractions.create(training_id=run.id, config={"batch_size": 4}))
     record = extraction.record
     assert (record.source_type, record.training_id, record.sae_id) == ("training", run.id, None)
     assert record.id.startswith(f"ext_{run.id}_")
@@ -124,8 +122,7 @@ def test_of_a_training_and_the_sae_imported_from_it(
     assert ws.extractions.open(record.id).manifest.n_tokens == record.n_tokens
     assert ws.features.get(f"feat_{sae.id}_3").label == "three"
     # What is known of the training lives on in the SAE.
-    again = ws.extractions.create(sae_id=sae.id, config={**CONFIG, "model": None})
-    assert again.wait(PATIENCE) is JobStatus.COMPLETED
+    completed(ws.extractions.create(sae_id=sae.id, config={**CONFIG, "model": None}))
     folders = [Path(r.folder) for r in ws.extractions.for_sae(sae.id)]
     assert all(folder.is_dir() for folder in folders)
     ws.saes.delete(sae.id)
@@ -137,8 +134,7 @@ def test_of_a_training_and_the_sae_imported_from_it(
 
 
 def test_without_an_sae_they_go_with_the_training(ws: Workspace, tiny_model_folder: Path) -> None:
-    run = ws.trainings.create(small_config(tiny_model_folder))
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED
+    run = completed(ws.trainings.create(small_config(tiny_model_folder)))
     extraction = extract(ws, training_id=run.id)
     folder, origin = extraction.folder, ws.features.view(run.id).origin
     ws.features.label(f"feat_{run.id}_3", "three")
@@ -155,8 +151,7 @@ def test_a_model_that_was_handed_in(ws: Workspace, make_sae: Callable[..., SAERe
     model = AutoModelForCausalLM.from_pretrained(sae.model)
     tokenizer = AutoTokenizer.from_pretrained(sae.model)
     nameless = make_sae(7, model="nobody/knows")
-    extraction = ws.extractions.create(sae_id=nameless.id, config=CONFIG, model=model, tokenizer=tokenizer)
-    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    extraction = completed(ws.extractions.create(sae_id=nameless.id, config=CONFIG, model=model, tokenizer=tokenizer))
     assert extraction.record.facts["model_given"]
     assert ws.features.run_on(extraction.id, "The king").indices.size  # with the same object
     with pytest.raises(ConfigError, match="needs its tokenizer"):
@@ -279,8 +274,7 @@ def test_an_estimate(ws: Workspace, sae: SAERecord, extracted: Extraction) -> No
 def test_pause_resume_stop_and_cancel(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
     sae = make_sae(3)
     config = {**CONFIG, "corpus": LONG, "tokens": 10_000_000}
-    whole = ws.extractions.create(sae_id=sae.id, config=config)
-    assert whole.wait(PATIENCE) is JobStatus.COMPLETED, whole.error
+    whole = completed(ws.extractions.create(sae_id=sae.id, config=config))
     assert (whole.folder / "corpus.jsonl").is_file()  # a long text is in no row
     assert whole.config.corpus == ExtractionConfig.from_data(config).corpus
 

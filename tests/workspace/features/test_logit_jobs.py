@@ -21,7 +21,7 @@ from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.reading.store_examples import StoreExamples
 from tests.ranking import assert_ranked
-from tests.workspace.conftest import PATIENCE
+from tests.workspace.conftest import PATIENCE, completed
 from tests.workspace.features.conftest import CONFIG
 
 
@@ -50,8 +50,7 @@ def test_they_equal_a_plain_computation(ws: Workspace, own: Extraction) -> None:
     before, told = own.record.size_bytes or 0, []
     opened = own.store()
     end = ws.extractions.subscribe(told.append)
-    job = ws.extractions.compute_logits(own.id)
-    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
+    job = completed(ws.extractions.compute_logits(own.id))
     end()
     assert own.id in told
     assert job.record.kind == "logits"
