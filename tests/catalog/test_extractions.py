@@ -6,7 +6,6 @@ import itertools
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog, new_extraction_id
 from saewidgets.errors import ConfigError, StateError
@@ -46,18 +45,6 @@ def make(catalog: Catalog) -> Make:
         return catalog.extractions.create(**{**values, **changes})
 
     return made
-
-
-def test_a_row_belongs_to_a_training_or_to_an_sae(make: Make, make_sae: Make, make_training: Make) -> None:
-    sae, run = make_sae(), make_training()
-    assert make(sae_id=sae.id).source_type == "sae"
-    assert make(training_id=run.id).source_type == "training"
-    for changes in ({}, {"sae_id": sae.id, "training_id": run.id}):
-        with pytest.raises(IntegrityError):
-            make(**changes)
-    for changes in ({"sae_id": "sae_none"}, {"sae_id": sae.id, "d_sae": 0}, {"sae_id": sae.id, "tokens_total": 0}):
-        with pytest.raises(IntegrityError):
-            make(**changes)
 
 
 def test_a_training_that_is_read_is_not_deleted(catalog: Catalog, make_training: Make) -> None:

@@ -85,7 +85,6 @@ def test_what_is_fetched_again_stays(catalog: Catalog) -> None:
     catalog.saes.delete(sae.id)
 
 
-
 @pytest.mark.parametrize("noun", ["models", "datasets"])
 def test_recently_used_first(catalog: Catalog, noun: str) -> None:
     store = getattr(catalog, noun)

@@ -65,10 +65,3 @@ def test_reasons_are_told(invoke: Invoke, own_demo: Demo) -> None:
     assert done.err.count("Not labelled: ") == 6
     assert "The answer has no [EXPLANATION]: line" in done.err
     assert "Not labelled: 2 more" in done.err
-
-
-def test_the_heuristic_sends_nothing_and_is_planned(invoke: Invoke, own_demo: Demo) -> None:
-    done = invoke("label", "auto", own_demo.sae, "--again", "--limit", "3", "--dry-run")
-    assert done.code == 0, done.err
-    assert "offline heuristic" in done.out
-    assert "Nothing would be sent" in done.out

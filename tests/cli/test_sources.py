@@ -180,18 +180,6 @@ def test_a_file_that_trains_two(settings: Path, invoke: Invoke) -> None:
     assert done.err.count("SAE: ") == 2
 
 
-def test_transcoders_of_several_layers_as_the_page_says(invoke: Invoke) -> None:
-    pairs = [[f"blocks.{layer}.mlp.hook_in", f"blocks.{layer}.hook_mlp_out"] for layer in (0, 3)]
-    done = invoke(
-        "train", "--model", "demo", "--architecture", "transcoder", "--d-sae", "64", "--dry-run",
-        "--over", f"hook_name, hook_name_out={json.dumps(pairs)}",
-    )  # fmt: skip
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert found["over"] == {"hook_name, hook_name_out": pairs}
-    assert [found["hook_name"], found["hook_name_out"]] == pairs[0]
-
-
 SETTINGS = {"model": "gpt2", "sae": {"architecture": "topk", "d_sae": 64, "k": 4}, "tokens": 5_000}
 
 

@@ -21,15 +21,6 @@ def _acquire(store: JobStore, job_id: str, owner: str = "me", width: int = 1, ti
     return store.acquire(job_id, owner, width=width, timeout=timeout)
 
 
-def test_added_jobs_are_queued_in_order(store: JobStore) -> None:
-    records = [_add(store, f"job_{i}") for i in (3, 1, 2)]
-    assert [r.queue_position for r in records] == [1, 2, 3]
-    assert [r.id for r in store.list()] == ["job_2", "job_1", "job_3"]
-    record = store.get("job_3")
-    assert (record.status, record.kind, record.payload, record.owner) == (S.QUEUED, "count", {"n": 1}, "me")
-    assert record.created_at == pytest.approx(record.heartbeat_at)
-
-
 def test_a_missing_job_is_an_error(store: JobStore) -> None:
     with pytest.raises(NotFoundError, match="job_x"):
         store.get("job_x")
@@ -49,17 +40,6 @@ def test_one_job_at_a_time_and_in_turn(store: JobStore) -> None:
     assert _acquire(store, "other lane") is not None
     store.change("a", {"status": S.COMPLETED}, when={S.STARTING}, owner="me")
     assert _acquire(store, "b", "you") is not None
-
-
-def test_a_wide_lane_takes_several(store: JobStore) -> None:
-    for name in "abcd":
-        _add(store, name)
-    assert _acquire(store, "d", width=3) is None  # three are before it
-    assert [_acquire(store, name, width=3) is not None for name in "cab"] == [True, True, True]
-    assert _acquire(store, "d", width=3) is None
-    store.change("c", {"status": S.FAILED, "error": ErrorInfo("No.", step=3)}, when={S.STARTING})
-    assert _acquire(store, "d", width=3) is not None
-    assert store.get("c").error == ErrorInfo("No.", step=3)
 
 
 def test_change_needs_the_expected_status_and_owner(store: JobStore) -> None:

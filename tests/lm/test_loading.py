@@ -91,10 +91,6 @@ def test_a_model_object_is_not_copied_moved_or_changed() -> None:
 
 
 def test_what_cannot_be_wrapped() -> None:
-    with pytest.raises(ConfigError, match="needs its tokenizer"):
-        wrap_model(build("gpt2"), None)
-    with pytest.raises(ConfigError, match="Linear is not a transformers model"):
-        wrap_model(torch.nn.Linear(2, 2), object())
     from transformers import T5Config, T5ForConditionalGeneration
 
     config = T5Config(vocab_size=10, d_model=8, d_ff=8, d_kv=4, num_layers=1, num_heads=2)

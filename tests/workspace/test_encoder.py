@@ -16,7 +16,7 @@ from saewidgets.lm import HookError
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.extractions import Extraction
 from tests.lm.models import encoder_tokenizer, family
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, completed, small_config
 
 HOOK = "blocks.1.hook_resid_post"
 TEXT = "The king went down to the river."
@@ -41,21 +41,15 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 @pytest.fixture(scope="module")
 def run(ws: Workspace, folder: Path) -> Run:
-    """One that has completed."""
-    found = ws.trainings.create(small_config(folder, hook_name=HOOK))
-    found.wait(timeout=PATIENCE)
-    return found
+    return completed(ws.trainings.create(small_config(folder, hook_name=HOOK)))
 
 
 @pytest.fixture(scope="module")
 def extracted(ws: Workspace, run: Run) -> Extraction:
-    found = ws.extractions.create(training_id=run.id, config={"tokens": 512})
-    found.wait(timeout=PATIENCE)
-    return found
+    return completed(ws.extractions.create(training_id=run.id, config={"tokens": 512}))
 
 
 def test_a_run_and_its_evaluation_have_everything_but_the_cross_entropy(ws: Workspace, run: Run) -> None:
-    assert run.status is JobStatus.COMPLETED
     latest = set(run.metrics()["name"])
     assert {"loss", "l0", "val_fvu"} <= latest
     assert "ce_loss_score" not in latest
@@ -80,7 +74,6 @@ def test_its_features_are_read_and_its_prompts_stand_between_cls_and_sep(
 ) -> None:
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-    assert extracted.status is JobStatus.COMPLETED
     assert len(ws.features.list(extraction_id=extracted.id)) > 0
     model = AutoModelForMaskedLM.from_pretrained(folder).eval()
     ids = AutoTokenizer.from_pretrained(folder)(TEXT, return_tensors="pt").input_ids

@@ -186,20 +186,11 @@ def test_a_model_of_the_user_feeds_all(ws: Workspace, given: dict[str, Any]) -> 
     assert all(ws.trainings.held(run.id) is not None for run in group)
 
 
-@pytest.mark.parametrize(
-    ("over", "words"),
-    [
-        ({"seed": [0, 1]}, "group for each value of seed"),
-        ({"sae.nonsense": [1]}, "no such setting"),
-        ({}, "Nothing"),
-        ({"hook_name": [HOOK, "blocks.2.hook_resid_post"]}, "hook_name: Layer 2 does not exist"),
-    ],
-)
-def test_what_cannot_be_a_group_leaves_nothing(
-    over: dict[str, Any], words: str, ws: Workspace, config: TrainingConfig
-) -> None:
-    with pytest.raises(ConfigError, match=words):
-        ws.trainings.create_many(config, over)
+def test_what_cannot_be_a_group_leaves_nothing(ws: Workspace, config: TrainingConfig) -> None:
+    with pytest.raises(ConfigError, match="group for each value of seed"):
+        ws.trainings.create_many(config, {"seed": [0, 1]})
+    with pytest.raises(ConfigError, match="hook_name: Layer 2 does not exist"):
+        ws.trainings.create_many(config, {"hook_name": [HOOK, "blocks.2.hook_resid_post"]})
     assert not ws.trainings.list()
     assert not list((ws.folder / "trainings").glob("*"))
 

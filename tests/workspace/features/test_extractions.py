@@ -197,8 +197,6 @@ def test_what_cannot_be_started(
 
     refused(ConfigError, "sae_id", "either", config=CONFIG)
     refused(ConfigError, "sae_id", "either", sae_id=sae.id, training_id="train_1", config=CONFIG)
-    refused(NotFoundError, None, "no SAE", sae_id="sae_none", config=CONFIG)
-    refused(NotFoundError, None, "no training", training_id="train_none", config=CONFIG)
     refused(ConfigError, "corpus", "not here", sae_id=sae.id, config=text)
     refused(NotFoundError, "corpus", "no file", sae_id=sae.id, config={**CONFIG, "corpus": "/none.txt"})
     refused(ConfigError, "device", "no device", sae_id=sae.id, config={**CONFIG, "device": "cuda:9"})

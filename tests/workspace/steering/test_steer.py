@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from saewidgets.steering import steer as kernel
 from saewidgets.workspace import Workspace, steered
 from saewidgets.workspace.steering.strengths import LARGEST, MODERATE
 from tests.workspace.conftest import PATIENCE, small_config
-from tests.workspace.steering.saes import D_SAE, DEAD, HOOK, add_demo_sae
+from tests.workspace.steering.saes import DEAD, HOOK, add_demo_sae
 
 PROMPT = "In the morning the old man walked down to the"
 SHORT = {"new_tokens": 6, "seed": 3}
@@ -71,6 +70,7 @@ def test_demo_features_steer_and_stay_text(tmp_path: Path) -> None:
         for index in (397, 908, 2312, 117):
             found = ws.steering.suggest(sae_id, index)
             assert 0.3 <= found.strength <= 1.2
+            assert found.maximum.exact  # of its extraction
             result = ws.steer(None, [(sae_id, index, found.strength)], "The old man looked at", new_tokens=30, seed=1)
             assert result.steered is not None
             assert result.first_difference is not None
@@ -83,20 +83,8 @@ def test_demo_features_steer_and_stay_text(tmp_path: Path) -> None:
             assert result.steered.repetition < 0.2
 
 
-def test_an_extraction_is_asked_first(library: Workspace, sae: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = SimpleNamespace(max=[0.5] * D_SAE, manifest=SimpleNamespace(n_tokens=65_536))
-    latest = SimpleNamespace(id="ext_1", has_data=True, other_weights=False)
-    extractions = SimpleNamespace(
-        latest=lambda sae_id: latest if sae_id == sae else None, open=lambda wanted: {"ext_1": store}[wanted]
-    )
-    monkeypatch.setattr(library, "extractions", extractions, raising=False)
-    found = library.steering.maximum(sae, 9)
-    assert (found.value, found.exact, found.basis) == (0.5, True, "over 65,536 tokens (extraction)")
-
-
 def test_what_does_not_fit_is_said(library: Workspace, sae: str) -> None:
     cases: list[tuple[list[Any], dict[str, Any], str]] = [
-        ([("sae_nothere", 7, 2.0)], {}, "no SAE 'sae_nothere'"),
         ([(sae, 7, 2.0), (sae, 900, 2.0)], {}, r"features.1.index.*no feature 900: demo-l1-topk has 256"),
         ([(7, 2.0)], {}, r"features.0.sae.*does not say which SAE"),
         ([(sae, 7, 2.0, "louder")], {}, r"features.0.mode"),
