@@ -1,4 +1,4 @@
-"""Several real processes on one catalog: commands, takeover, lanes, kill -9, a normal end."""
+"""Several real processes on one catalog: lanes, kill -9, takeover, a normal end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -91,25 +90,6 @@ def _steps(folder: Path, job_id: str) -> int:
 
 def _status(manager: JobManager, job_id: str) -> S:
     return manager.get(job_id).status
-
-
-@pytest.mark.long
-def test_pause_and_resume_from_another_process(folder: Path, start: Callable[..., Worker], here: JobManager) -> None:
-    a, b = start(), start()
-    a.ready()("submit", "job_1", FOREVER)
-    wait_until(lambda: _status(here, "job_1") is S.RUNNING)
-    asked = time.monotonic()
-    here.request("job_1", "pause")
-    assert _status(here, "job_1") in (S.PAUSING, S.PAUSED)
-    assert here.wait("job_1", 15) is S.PAUSED
-    assert time.monotonic() - asked < 10
-    reached = _steps(folder, "job_1")
-    assert b.ready()("resume", "job_1") == "ok"  # a lives: b takes it over
-    wait_until(lambda: _status(here, "job_1") is S.RUNNING and _steps(folder, "job_1") > reached)
-    assert str(b.process.pid) in (here.get("job_1").owner or "")
-    assert a("ask", "job_1", "stop") in (S.STOPPING, S.STOPPED)  # and the other way round
-    assert here.wait("job_1", 15) is S.STOPPED
-    assert "StateError" in a("ask", "job_1", "pause")
 
 
 def test_one_lane_for_two_processes(folder: Path, start: Callable[..., Worker], here: JobManager) -> None:

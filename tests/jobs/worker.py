@@ -1,6 +1,6 @@
 """A process that runs jobs on a catalog, driven by lines on its standard input; answers on its standard output.
 
-``submit ID STEPS``, ``resume ID``, ``ask ID COMMAND``, ``status ID``, ``exit``. Runs count into a file.
+``submit ID STEPS``, ``resume ID``, ``exit``. Runs count into a file.
 """
 
 from __future__ import annotations
@@ -56,10 +56,6 @@ for line in sys.stdin:
         elif word == "resume":
             manager.resume(rest[0])
             answer = "ok"
-        elif word == "ask":
-            answer = manager.request(rest[0], rest[1]).status  # type: ignore[arg-type]
-        elif word == "status":
-            answer = manager.get(rest[0]).status
         else:
             answer = "bye"
     except SAEWidgetsError as error:

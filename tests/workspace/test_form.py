@@ -111,9 +111,6 @@ def test_heads_are_counted_and_a_single_one_is_narrower(ws: Workspace, config: T
     assert found.model is not None
     assert (found.model.heads, found.model.d_in) == (2, 16)
     assert (found.hints["head"], found.hints["hook_name"]) == ("0 to 1; empty: all", "d_in 16")
-    wrong = ws.trainings.validate(data | {"hook_name": "blocks.1.attn.hook_z.2"})["fields"]
-    assert wrong.keys() == {"hook_name"}
-    assert wrong["hook_name"].startswith("Head 2 does not exist")
 
 
 def settled(ws: Workspace, data: dict[str, Any]) -> dict[str, Any]:
