@@ -20,6 +20,7 @@ from saewidgets.lm import (
     hook_points,
     load_model,
     loading,
+    model_config,
     model_facts,
     model_info,
     wrap_model,
@@ -244,8 +245,8 @@ def test_what_says_nothing_clear_is_left_to_the_loading(content: str, tmp_path: 
 
 
 def test_a_model_of_the_hub_is_known_once_it_is_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = loading.try_to_load_from_cache
-    monkeypatch.setattr(loading, "try_to_load_from_cache", lambda *a, **k: real(*a, cache_dir=tmp_path, **k))
+    real = model_config.try_to_load_from_cache
+    monkeypatch.setattr(model_config, "try_to_load_from_cache", lambda *a, **k: real(*a, cache_dir=tmp_path, **k))
     assert stated_sizes("someone/some-model") == StatedSizes()
     at = tmp_path / "models--someone--some-model"
     (at / "refs").mkdir(parents=True)
