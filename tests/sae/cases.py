@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from saewidgets.sae import SAE, Loss, LossState, create_sae, inference_sae
-from tests.sae.reference import Weights
 
 D_IN, D_SAE, D_OUT = 12, 40, 9
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -91,12 +90,6 @@ def plain(sae: SAE) -> SAE:
     """The same SAE without the CPU kernels."""
     sae._fast_path = lambda x, target: False  # type: ignore[method-assign]
     return sae
-
-
-def weights(sae: SAE) -> Weights:
-    arrays = {name: getattr(sae, name).detach().double().numpy() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
-    threshold = sae.threshold.detach().double().numpy() if sae.cfg.architecture == "jumprelu" else None
-    return Weights(**arrays, threshold=threshold)
 
 
 def gradients(sae: SAE) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Losses of the architectures with more than one formula against numpy, their gradients against finite differences."""
+"""Losses against numpy, their gradients against finite differences; and what gradients promise besides."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from saewidgets.sae import SAE, LossState, StandardSAE
 from tests.sae import losses
-from tests.sae.cases import D_SAE, aim, batch, gradients, make, plain
+from tests.sae.cases import ALL, D_SAE, aim, batch, gradients, make, plain
 
+RAW = {"apply_b_dec_to_input": False}
+KINDS = ("layer_norm", "constant_norm_rescale")
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in ALL if name != "jumprelu"},
+    **{f"{name}_raw": (name, RAW) for name in ("standard", "topk", "batchtopk", "gated")},
+    **{f"{name}_{kind}": (name, {"normalize_activations": kind})
+       for name in ALL for kind in KINDS if name != "jumprelu"},
+    **{f"skip_learned_{kind}": ("skip", {"learn_skip": True, "normalize_activations": kind}) for kind in KINDS},
     "standard_lp": ("standard", {"lp_norm": 0.6}),
     "standard_l2": ("standard", {"lp_norm": 2.0, "apply_b_dec_to_input": False}),
     "standard_annealed": ("standard", {"p_end": 0.3}),
-    "matryoshka": ("matryoshka", {}),
     "matryoshka_aux_per_width": ("matryoshka", {"aux_per_width": True}),
-    "gated": ("gated", {}),
-    "gated_raw": ("gated", {"apply_b_dec_to_input": False}),
-    "skip": ("skip", {}),
     "skip_learned": ("skip", {"learn_skip": True, "apply_b_dec_to_input": False}),
-    "transcoder": ("transcoder", {}),
-    "skip_transcoder": ("skip_transcoder", {}),
-}
+}  # fmt: skip
 JUMPRELU: dict[str, dict[str, Any]] = {
+    "plain": {}, "plain_raw": RAW, **{kind: {"normalize_activations": kind} for kind in KINDS},
     "step": {"ste_to_input": True},
     "tanh": {"sparsity_loss": "tanh"},
     "quadratic": {"sparsity_loss": "quadratic", "target_l0": 5.5, "ste_to_input": True},
     "pre_act": {"pre_act_coefficient": 0.3, "apply_b_dec_to_input": False},
     "anthropic": {"sparsity_loss": "tanh", "ste_to_input": True, "pre_act_coefficient": 0.3, "tanh_scale": 2.0},
 }
-PLAIN: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in ("standard", "topk", "batchtopk")]
 SCALE, PROGRESS = 0.7, 0.55
 DEAD = torch.arange(D_SAE) % 3 == 0
 kernels_or_plain = pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
@@ -51,12 +53,18 @@ def formula(sae: SAE, x: np.ndarray, target: np.ndarray) -> Callable[[dict[str, 
         p = sae.p(PROGRESS)
         factor = losses.annealing_factor(w, x, cfg, p)
         return lambda v: losses.standard(v, x, target, cfg, SCALE, p, {"factor": factor})
-    if cfg.architecture == "matryoshka":
-        held = losses.held_of_matryoshka(w, x, target, cfg)
-        return lambda v: losses.matryoshka(v, x, target, cfg, dead, held)
+    if "topk" in cfg.architecture or cfg.architecture == "matryoshka":
+        held = losses.held_of_sparse(w, x, target, cfg)
+        return lambda v: losses.sparse(v, x, target, cfg, dead, held)
     if cfg.architecture == "gated":
         return lambda v: losses.gated(v, x, target, cfg, SCALE)
     return lambda v: losses.relu_with_path(v, x, target, cfg, SCALE)
+
+
+def rows(sae: SAE) -> Tensor:
+    """Of very different sizes and far from zero where they are normalised."""
+    x = batch()
+    return x if sae.cfg.normalize_activations == "none" else x * torch.linspace(0.2, 4, len(x))[:, None] + 1.5
 
 
 @kernels_or_plain
@@ -64,7 +72,7 @@ def formula(sae: SAE, x: np.ndarray, target: np.ndarray) -> Callable[[dict[str, 
 def test_loss_and_gradients_are_those_of_the_formulas(name: str, kernels: bool) -> None:
     architecture, settings = VARIANTS[name]
     sae = make(architecture, **settings) if kernels else plain(make(architecture, **settings))
-    x = batch()
+    x = rows(sae)
     target = aim(sae, x) if sae.is_transcoder else batch(seed=2)
     loss = sae.loss(x, target, step=LossState(SCALE, DEAD, PROGRESS))
     loss.total.backward()
@@ -90,7 +98,7 @@ def test_straight_through_gradients_are_those_of_the_formulas(name: str, kernels
     sae = make("jumprelu", **JUMPRELU[name])
     if not kernels:
         plain(sae)
-    x, target = batch(), batch(seed=2)
+    x, target = rows(sae), batch(seed=2)
     loss = sae.loss(x, target, step=LossState(SCALE, DEAD))
     loss.total.backward()
 
@@ -101,10 +109,10 @@ def test_straight_through_gradients_are_those_of_the_formulas(name: str, kernels
 
     def total(v: dict[str, np.ndarray], **changed: np.ndarray) -> float:
         given = parts | changed
-        return sum(losses.jumprelu(v, **given, target=target.double().numpy(), cfg=cfg, scale=SCALE,
+        return sum(losses.jumprelu(v, inputs, **given, target=target.double().numpy(), cfg=cfg, scale=SCALE,
                                    dead=DEAD.numpy()).values())  # fmt: skip
 
-    terms = losses.jumprelu(w, **parts, target=target.double().numpy(), cfg=cfg, scale=SCALE, dead=DEAD.numpy())
+    terms = losses.jumprelu(w, inputs, **parts, target=target.double().numpy(), cfg=cfg, scale=SCALE, dead=DEAD.numpy())
     assert {key: term.item() for key, term in loss.terms.items()} == pytest.approx(terms, rel=1e-5)
 
     h = 1e-6
@@ -123,10 +131,10 @@ def test_straight_through_gradients_are_those_of_the_formulas(name: str, kernels
         moved = w["log_threshold"].copy()
         moved[i] += h
         direct[i] = (total(w | {"log_threshold": moved}) - total(w)) / h
-    encoder_input = inputs - w["b_dec"] if cfg.apply_b_dec_to_input else inputs
     expected = {
-        "W_enc": encoder_input.T @ d_p, "b_enc": d_p.sum(0), "log_threshold": direct - theta * estimate.sum(0),
-    }  # fmt: skip
+        "W_enc": losses.encoder_input(w, inputs, cfg).T @ d_p, "b_enc": d_p.sum(0),
+        "log_threshold": direct - theta * estimate.sum(0),
+    }
     found = {key: grad.double().numpy() for key, grad in gradients(sae).items()}
     for key, value in expected.items():
         assert np.linalg.norm(found[key] - value) < 1e-4 * np.linalg.norm(value), key
@@ -139,7 +147,7 @@ def test_straight_through_gradients_are_those_of_the_formulas(name: str, kernels
         assert float((found[key] * direction).sum()) == pytest.approx(slope_of, rel=1e-4), key
 
 
-EVERY = [*VARIANTS.values(), *(("jumprelu", settings) for settings in ({}, *JUMPRELU.values())), *PLAIN]
+EVERY = [*VARIANTS.values(), *(("jumprelu", settings) for settings in JUMPRELU.values())]
 
 
 @pytest.mark.parametrize(("which", "rows_per_block"), list(zip(EVERY, cycle([1, 7]))))
@@ -164,7 +172,8 @@ def test_blocks_do_not_change_the_result(
 
 
 @pytest.mark.parametrize(
-    ("architecture", "settings"), [*(VARIANTS[name] for name in ("gated", "standard_lp", "skip", "matryoshka")), *PLAIN]
+    ("architecture", "settings"),
+    [VARIANTS[name] for name in ("gated", "standard", "standard_lp", "skip", "topk", "batchtopk", "matryoshka")],
 )
 def test_half_a_gradient_is_half(architecture: str, settings: dict[str, Any]) -> None:
     one, other = make(architecture, **settings), make(architecture, **settings)
@@ -172,3 +181,26 @@ def test_half_a_gradient_is_half(architecture: str, settings: dict[str, Any]) ->
     (other.loss(batch()).total / 4).backward()
     for parameter, grad in gradients(one).items():
         assert torch.allclose(4 * gradients(other)[parameter], grad, rtol=1e-5, atol=1e-7), parameter
+
+
+@pytest.mark.parametrize("name", ["standard", "jumprelu"])
+def test_a_second_backward_is_refused(name: str) -> None:
+    loss = make(name).loss(batch())
+    loss.total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="already differentiated"):
+        loss.total.backward()
+
+
+@pytest.mark.parametrize("name", ["topk", "batchtopk"])
+def test_the_auxiliary_gradient_reaches_only_dead_latents(name: str) -> None:
+    sae, dead = make(name), DEAD
+    with_aux, without = make(name), make(name, aux_coefficient=0.0)
+    with_aux.loss(batch(), step=LossState(1.0, dead)).total.backward()
+    without.loss(batch(), step=LossState(1.0, dead)).total.backward()
+    a, b = gradients(with_aux), gradients(without)
+    for of_latent in (
+        (a["W_enc"] - b["W_enc"]).norm(dim=0), (a["b_enc"] - b["b_enc"]).abs(), (a["W_dec"] - b["W_dec"]).norm(dim=1)
+    ):
+        assert (of_latent[~dead] == 0).all()
+        assert (of_latent[dead] > 0).any()
+    assert sae.loss(batch(), step=LossState(1.0, torch.zeros_like(dead))).terms["aux"] == 0
