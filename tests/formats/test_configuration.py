@@ -17,7 +17,7 @@ from saewidgets.formats import describe, formats
 from saewidgets.formats.format import Description
 from saewidgets.formats.io import stored_config
 from saewidgets.formats.source import MAX_YAML, FolderSource, checked, read_yaml
-from tests.formats.samples import D_IN, D_SAE, SAMPLES, saelens, weights, write
+from tests.formats.samples import D_IN, SAMPLES, saelens, weights, write
 
 # Read where they decide what is computed; what else a file says (how long the training's contexts were) is passed on.
 READ = {
@@ -85,16 +85,6 @@ def test_settings_of_one_architecture_are_read_as_strictly(
             describe(path)
         place = f"{path / 'cfg.json'}: {key}"
         assert str(caught.value).startswith(f"{place}: The value is {json.dumps(wrong)}, expected {noun}.")
-
-
-def test_values_that_do_not_fit_together_are_said_in_their_own_words(tmp_path: Path) -> None:
-    path = saelens(tmp_path)
-    data = json.loads((path / "cfg.json").read_text()) | {"architecture": "topk", "k": D_SAE + 1}
-    write(path, data, "sae_weights.safetensors", weights(), config_file="cfg.json")
-    with pytest.raises(FormatError) as caught:
-        describe(path)
-    assert caught.value.where == f"{path / 'cfg.json'}: k"
-    assert caught.value.what == f"k is {D_SAE + 1} but d_sae is {D_SAE}."
 
 
 class _Model(BaseModel):

@@ -104,11 +104,6 @@ def test_metadata_is_strict_json(tmp_path: Path) -> None:
     assert metadata["sae_lens_version"].startswith("6.")
 
 
-def test_settings_of_training_come_back(tmp_path: Path) -> None:
-    sae = small("jumprelu", l0_coefficient=3.5, bandwidth=0.2)
-    assert load_sae(save_sae(sae, tmp_path / "sae")).cfg == sae.cfg
-
-
 def test_foreign_settings_of_training_do_not_stop_a_load(folder: Path) -> None:
     data = json.loads((folder / "cfg.json").read_text())
     data["metadata"]["training_architecture_details"] = {"l1_coefficient": "many", "lp_norm": 1.0}

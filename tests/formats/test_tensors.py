@@ -96,11 +96,6 @@ def test_tensors_do_not_depend_on_the_file(tmp_path: Path) -> None:
     assert found["W"].sum() == 1000
 
 
-def test_more_than_there_is_is_not_allocated() -> None:
-    with pytest.raises(FormatError, match="W: The tensor takes 4,503,600 GB"):
-        allocate((1 << 50,), torch.float32, "W")
-
-
 def test_memory_is_made_ready_block_by_block() -> None:
     dtype = torch.bfloat16
     tensor, touch = allocate((3, 200_001), dtype, "W")

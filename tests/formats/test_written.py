@@ -154,6 +154,10 @@ def test_trained_saes_are_written_whole_or_refused(name: str, format: str, tmp_p
         assert relative(loaded.encode(batch()), sae.encode(batch())) < 1e-6
         assert relative(loaded(batch()), sae(batch())) < 1e-6
     assert loaded.d_out == sae.d_out
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    if format == "saelens" and name not in ("skip", "batchtopk", "matryoshka"):  # these come back as others
+        assert (loaded.cfg, loaded.metadata["hook_name"]) == (sae.cfg, sae.metadata["hook_name"])
+        assert torch.equal(loaded(batch()), sae(batch()))
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,9 @@ def test_the_training_mode_keeps_k_per_row_on_average() -> None:
     assert counts.min() < 4 < counts.max()
 
 
-def test_exported_as_jumprelu_with_one_threshold() -> None:
-    sae = make("batchtopk")
+@pytest.mark.parametrize("name", ["batchtopk", "matryoshka"])
+def test_exported_as_jumprelu_with_one_threshold(name: str) -> None:
+    sae = make(name)
     sae.loss(batch())
     exported = sae.to_inference()
     assert isinstance(exported, InferenceJumpReLU)
@@ -154,11 +155,3 @@ def test_dead_latents_of_one_level_only(aux_per_width: bool) -> None:
     assert loss.terms["aux"] > 0
     assert sae.loss(batch(), step=LossState(1.0, torch.zeros_like(dead))).terms["aux"] == 0
     assert sae.loss(batch()).terms["aux"] == 0
-
-
-def test_exported_as_jumprelu() -> None:
-    sae = make("matryoshka")
-    sae.loss(batch())
-    exported = sae.to_inference()
-    assert isinstance(exported, InferenceJumpReLU)
-    assert torch.equal(exported.encode(batch(seed=5)), sae.eval().encode(batch(seed=5)))

@@ -8,21 +8,47 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from saewidgets.config.sae import StandardConfig, TopKConfig, TranscoderConfig
 from saewidgets.errors import ConfigError
-from saewidgets.formats import load_sae, save_sae
-from saewidgets.sae import SAE, LossState, StandardSAE, TopKSAE, architectures, build_sae, create_sae
+from saewidgets.sae import (
+    SAE,
+    LossState,
+    StandardSAE,
+    TopKSAE,
+    architectures,
+    build_sae,
+    create_sae,
+    inference_architectures,
+)
 from saewidgets.sae.architectures import lookup
-from tests.sae.cases import ALL, CENTRED, D_IN, D_SAE, SETTINGS, aim, batch, gradients, loss_of, make, plain, relative
+from tests.sae.cases import (
+    ALL,
+    CENTRED,
+    D_IN,
+    D_OUT,
+    D_SAE,
+    LOADED,
+    SETTINGS,
+    aim,
+    batch,
+    gradients,
+    inputs,
+    loaded,
+    loss_of,
+    make,
+    plain,
+    relative,
+)
 
 OWN_STATE = {
     "batchtopk": {"b_enc", "threshold"}, "matryoshka": {"b_enc", "threshold"}, "jumprelu": {"b_enc", "log_threshold"},
     "gated": {"b_gate", "r_mag", "b_mag"}, "skip_transcoder": {"b_enc", "W_skip"},
 }  # fmt: skip
-FORMAT = {"skip": "mistudio"}  # the others in SAELens'
 every_architecture = pytest.mark.parametrize("name", ALL)
+# Also those that are loaded: `loaded` makes them, `trained` the others.
+BOTH = [*(("trained", name) for name in ALL), *(("loaded", name) for name in LOADED)]
+trained_or_loaded = pytest.mark.parametrize(("how", "name"), BOTH)
 
 
 def trained(name: str, **settings: Any) -> SAE:
@@ -38,20 +64,33 @@ def trained(name: str, **settings: Any) -> SAE:
     return sae
 
 
+def made(how: str, name: str) -> SAE:
+    return trained(name).eval() if how == "trained" else loaded(name)
+
+
 def test_all_registered_architectures_are_tested() -> None:
     assert architectures() == ALL
+    assert inference_architectures() == list(LOADED)
 
 
-@pytest.mark.parametrize(("name", "leading"), list(zip(ALL, cycle([(), (7,), (2, 3, 4)]))))
-def test_any_leading_dimensions(name: str, leading: tuple[int, ...]) -> None:
-    sae = trained(name).eval()
-    x = torch.randn(*leading, D_IN)
+@pytest.mark.parametrize(
+    ("how", "name", "leading"),
+    [*((*each, leading) for each, leading in zip(BOTH, cycle([(), (7,), (2, 3, 4)]))), ("loaded", "temporal", (2, 5))],
+)
+def test_any_leading_dimensions(how: str, name: str, leading: tuple[int, ...]) -> None:
+    sae, x = made(how, name), torch.randn(*leading, D_IN)
+    if name == "temporal" and len(leading) != 2:
+        with pytest.raises(ConfigError, match="reads whole contexts"):
+            sae(x)
+        return
     f = sae.encode(x)
     assert f.shape == (*leading, D_SAE)
     assert sae.decode(f, x).shape == (*leading, sae.d_out)
+    assert sae.d_out == (D_OUT if "transcoder" in name else D_IN)
     assert torch.equal(sae(x), sae.decode(f, x))
-    rows = torch.stack([sae.encode(row) for row in x.reshape(-1, D_IN)])
-    assert torch.allclose(f.reshape(-1, D_SAE), rows, atol=1e-5)
+    if how == "trained":
+        rows = torch.stack([sae.encode(row) for row in x.reshape(-1, D_IN)])
+        assert torch.allclose(f.reshape(-1, D_SAE), rows, atol=1e-5)
 
 
 @every_architecture
@@ -153,34 +192,16 @@ def test_state_dict_round_trip_and_its_names(name: str) -> None:
     assert torch.equal(copy.eval().encode(x), sae.eval().encode(x))
 
 
-@pytest.mark.parametrize(("name", "centred"), CENTRED)
-def test_saved_and_loaded_it_computes_the_same(name: str, centred: bool, tmp_path: Path) -> None:
-    sae = trained(name, centred=centred)
-    sae.metadata = {"hook_name": "blocks.2.hook_resid_post"}
-    loaded = load_sae(save_sae(sae, tmp_path / "sae", FORMAT.get(name, "saelens")))
-    sae.eval()
-    x = batch(50)
-    assert torch.equal(loaded.encode(x), sae.encode(x))
-    assert torch.equal(loaded(x), sae(x))
-    assert loaded.metadata["hook_name"] == "blocks.2.hook_resid_post"
-    assert loaded.cfg.apply_b_dec_to_input is centred
-    assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    if name == "skip":  # its file has no place for what only training used
-        assert loaded.cfg == sae.cfg.replace(l1_coefficient=1.0)
-    elif name not in ("batchtopk", "matryoshka"):  # those come back as the JumpReLU they are at inference
-        assert loaded.cfg == sae.cfg
-
-
-@every_architecture
-def test_the_inference_form_is_a_frozen_copy(name: str) -> None:
-    sae = trained(name)
+@trained_or_loaded
+def test_the_inference_form_is_a_frozen_copy(how: str, name: str) -> None:
+    sae, x = made(how, name), inputs(name)
+    sae.metadata = {"hook_name": "blocks.2.mlp.hook_in"}
     frozen = sae.to_inference()
-    x = batch()
     before = frozen(x)
-    with torch.no_grad():
-        for parameter in sae.parameters():
-            parameter.zero_()
+    for tensor in sae.state_dict().values():
+        tensor.zero_()
     assert torch.equal(frozen(x), before)
+    assert frozen.metadata == {"hook_name": "blocks.2.mlp.hook_in"}
     assert not frozen.training
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
     assert all(parameter.grad is None for parameter in frozen.parameters())
@@ -215,15 +236,15 @@ def test_a_senseless_scale_is_refused(name: str, s: float) -> None:
         make(name).fold_scales(2.0, s)
 
 
-@every_architecture
+@trained_or_loaded
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_other_input_dtypes(name: str, dtype: torch.dtype) -> None:
-    sae = trained(name).eval()
-    x = batch().to(dtype)
+def test_other_input_dtypes(how: str, name: str, dtype: torch.dtype) -> None:
+    sae, x = made(how, name), inputs(name).to(dtype)
     assert sae.encode(x).dtype == torch.float32
     assert sae(x).dtype == dtype
     assert torch.equal(sae.encode(x), sae.encode(x.float()))
-    assert loss_of(sae.train(), x).total.dtype == torch.float32
+    if how == "trained":
+        assert loss_of(sae.train(), x).total.dtype == torch.float32
 
 
 @every_architecture
@@ -271,17 +292,16 @@ def test_float16_does_not_overflow_in_a_batch_of_thousands(name: str, scale: flo
         assert relative(grad / scale, gradients(exact)[parameter]) < 0.2, parameter
 
 
-@every_architecture
-def test_gradients_flow_to_the_input_where_it_wants_them(name: str) -> None:
-    sae = trained(name).eval()
-    x = batch().requires_grad_()
-    sae(x).sum().backward()
-    assert x.grad is not None
-    assert x.grad.abs().sum() > 0
-    y = batch().requires_grad_()
-    loss_of(sae.train(), y).total.backward()
-    assert y.grad is not None
-    assert y.grad.abs().sum() > 0
+@trained_or_loaded
+def test_gradients_flow_to_the_input_where_it_wants_them(how: str, name: str) -> None:
+    sae = made(how, name)
+    of_sae, of_loss = lambda x: sae(x).square().sum(), lambda x: loss_of(sae.train(), x).total
+    for result in (of_sae, of_loss) if how == "trained" else (of_sae,):
+        x = inputs(name).requires_grad_()
+        result(x).backward()
+        assert x.grad is not None
+        assert x.grad.isfinite().all()
+        assert x.grad.any()
 
 
 @pytest.mark.gpu
@@ -297,22 +317,22 @@ def test_on_a_gpu(name: str) -> None:
         assert relative(gradients(there)[parameter].cpu(), grad) < 1e-3, parameter
 
 
-@pytest.mark.parametrize(
-    ("name", "x"), list(zip(ALL, cycle([torch.zeros(3, D_IN + 1), torch.zeros(D_IN - 1), torch.zeros(())])))
-)
-def test_a_wrong_width_is_named(name: str, x: Tensor) -> None:
-    sae = make(name)
-    for call in (sae.encode, sae, sae.loss):
-        with pytest.raises(ConfigError, match=rf"d_in is {D_IN}") as error:
-            call(x)
-        assert "a scalar" in str(error.value) or str(x.shape[-1]) in str(error.value)
+@trained_or_loaded
+def test_a_wrong_width_is_named(how: str, name: str) -> None:
+    sae = made(how, name)
+    others = [(torch.zeros(D_IN - 1), D_IN - 1), (torch.zeros(()), "a scalar")] if name != "temporal" else []
+    for x, found in [(torch.zeros(2, 3, D_IN + 1), D_IN + 1), *others]:
+        for call in (sae.encode, sae, *([sae.loss] if how == "trained" else [])):
+            with pytest.raises(ConfigError, match=rf"{found}.*d_in is {D_IN}"):
+                call(x)
+    for f in (torch.zeros(2, D_SAE + 1), torch.zeros(())):
+        with pytest.raises(ConfigError, match=rf"d_sae is {D_SAE}"):
+            sae.decode(f)
 
 
 @every_architecture
 def test_other_bad_arguments_are_named(name: str) -> None:
     sae = make(name)
-    with pytest.raises(ConfigError, match=rf"d_sae is {D_SAE}"):
-        sae.decode(torch.zeros(2, D_SAE + 1))
     with pytest.raises(ConfigError, match="target"):
         sae.loss(batch(4), torch.zeros(5, sae.d_out))
     with pytest.raises(ConfigError, match="dead"):
