@@ -19,7 +19,7 @@ import pytest
 from saewidgets.activations import PackedTokens, open_corpus, pack, packed, packing
 from saewidgets.activations.documents import Chunk, Corpus, Document, Position
 from saewidgets.config import DemoCorpus, TextCorpus
-from saewidgets.errors import ConfigError, FormatError, StorageError
+from saewidgets.errors import FormatError, StorageError
 from saewidgets.lm import LoadedModel
 
 WORDS = "the king went down to river and people followed him whale sea ship".split()
@@ -240,28 +240,6 @@ def test_of_the_demo_and_of_files_no_more_is_packed_than_a_run_reads(lm: LoadedM
     assert text[0].fingerprint() == text[1].fingerprint(), "wherever it lies"
     found = pack(text[0], lm.tokenizer, folder=tmp_path, context_size=64, wanted=20_000)
     assert len(found.train) < 400
-
-
-def test_rows_that_are_contexts_stay_as_they_are(lm: LoadedModel, tmp_path: Path) -> None:
-    rows = np.arange(10 * 20).reshape(10, 20) % 290 + 2
-
-    class Rows(Long):
-        whole_rows = True
-
-        def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
-            yield Chunk([Document("", f"row {n}", ids=row) for n, row in enumerate(rows, 1)], {})
-
-    found = _pack(Rows(), lm, tmp_path, None)
-    assert np.array_equal(found.contexts(range(10)), rows[:, :16]), "the beginning of each row, nothing put before it"
-    with pytest.raises(FormatError, match="has 20 tokens, fewer than one context of 32") as caught:
-        _pack(Rows(), lm, tmp_path / "b", None, context_size=32)
-    assert caught.value.where == "row 1"
-    rows[3, 4] = 300
-    with pytest.raises(ConfigError, match=r"row 4 has token id 300; the tokenizer knows 0 to 299"):
-        _pack(Rows(), lm, tmp_path / "c", None)
-    rows[3, 4] = -1
-    with pytest.raises(ConfigError, match=r"row 4 has token id -1"):
-        _pack(Rows(), lm, tmp_path / "d", None)
 
 
 _KILLED = """

@@ -160,9 +160,14 @@ def test_malformed_rows_are_named(tmp_path: Path, lm: LoadedModel) -> None:
     with pytest.raises(FormatError, match="Row 2 is not a list of token ids") as caught:
         _packed(path, lm)
     assert caught.value.where == f"{path}:2"
-    path.write_text(f'{good}\n{json.dumps({"input_ids": [*ROWS[0].tolist()[:-1], 4000]})}\n')
-    with pytest.raises(ConfigError, match=r"a\.jsonl:2 has token id 4,000"):
-        _packed(path, lm)
+    for wrong in (300, -1):
+        path.write_text(f'{good}\n{json.dumps({"input_ids": [*ROWS[0].tolist()[:-1], wrong]})}\n')
+        with pytest.raises(ConfigError, match=rf"a\.jsonl:2 has token id {wrong}; the tokenizer knows 0 to 299"):
+            _packed(path, lm)
+    path.write_text(f"{good}\n")
+    with pytest.raises(FormatError, match="has 20 tokens, fewer than one context of 32") as caught:
+        pack(open_corpus(TokensCorpus(path)), lm.tokenizer, folder=tmp_path / "long", context_size=32)
+    assert caught.value.where == f"{path}:1"
 
 
 def test_what_saelens_pretokenize_runner_saves(tmp_path: Path, lm: LoadedModel) -> None:
