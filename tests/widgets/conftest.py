@@ -15,6 +15,7 @@ import pytest
 
 from saewidgets.widgets import shell
 from saewidgets.widgets.commands import Commands
+from saewidgets.widgets.model import Model
 from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel
 from saewidgets.widgets.training_panel.widget import TrainingPanel
@@ -63,6 +64,12 @@ def run(commands: Commands, kind: str, /, **arguments: Any) -> Any:
     buffers = [arguments.pop("buffer")] if "buffer" in arguments else []
     found = commands.run(kind, commands.known()[kind].read({"id": "1", "kind": kind, **arguments}, buffers))
     return found.result(10) if isinstance(found, Future) else found
+
+
+def again(model: Model[Any]) -> None:
+    """Let a model read what may have changed."""
+    model.mark_changed()
+    model.read()
 
 
 def panel_commands(model: PanelModel, **parts: Any) -> PanelCommands:

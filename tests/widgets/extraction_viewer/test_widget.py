@@ -25,7 +25,7 @@ from saewidgets.widgets.messages.features import ViewerView
 from saewidgets.widgets.sae_browser.widget import SAEBrowser
 from saewidgets.widgets.steering.widget import Steering
 from saewidgets.workspace import Workspace
-from tests.widgets.conftest import Sent, ask, wait_for
+from tests.widgets.conftest import Sent, again, ask, wait_for
 from tests.widgets.extraction_viewer.conftest import HOSTILE, D, state
 from tests.workspace.conftest import PATIENCE
 
@@ -45,22 +45,18 @@ def test_the_list_and_what_is_open(
     assert state.open is not None
     assert (state.open.id, state.open.d_sae, state.open.context_size, state.open.live) == (ext, D, 16, True)
     assert [version.value for version in state.open.versions] == [ext]
-    model.mark_changed()
-    model.read()
+    again(model)
     assert model.state().revision == state.revision
     with monkeypatch.context() as patch:  # somebody labels in another process
         patch.setattr(ws.features, "revision", lambda wanted: -1.0)
-        model.mark_changed()
-        model.read()
+        again(model)
         assert model.state().features_revision == state.features_revision + 1
     old = dataclasses.replace(model.record(ext), id="old", n_tokens=200_000, other_weights=True)
     monkeypatch.setattr(ws.extractions, "list", lambda: [model.record(ext), old])
-    model.mark_changed()
-    model.read()
+    again(model)
     assert model.state().open.versions[1].label.endswith(", 200K tokens, other weights")
     monkeypatch.setattr(ws.extractions, "list", lambda: [running] * (CARDS + 5))
-    model.mark_changed()
-    model.read()
+    again(model)
     assert (len(model.state().cards), model.state().total) == (CARDS, CARDS + 5)
     assert (model.state().open, model.view.extraction_id, model.view.feature) == (None, None, None)  # it is gone
 

@@ -23,7 +23,7 @@ from saewidgets.widgets.sae_browser.widget import SAEBrowser
 from saewidgets.widgets.steering.widget import Steering
 from saewidgets.widgets.values import folder_name, path_from
 from saewidgets.workspace import Workspace
-from tests.widgets.conftest import Sent, ask, run, wait_for
+from tests.widgets.conftest import Sent, again, ask, run, wait_for
 from tests.workspace.conftest import finished  # noqa: F401 - a fixture
 from tests.workspace.library.saes import contents, saelens
 
@@ -162,8 +162,7 @@ def test_pages(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert ([card.name for card in state.cards], state.matching, state.query.offset) == (["lost"], 3, 2)
     assert state.matching_bytes == sum(record.size_bytes for record in ws.saes.list()), "of all pages"
     ws.saes.delete(state.cards[0].id)
-    model.mark_changed()
-    model.read()
+    again(model)
     assert (len(model.state().cards), model.state().query.offset) == (2, 0)  # that page was gone
     ws.saes.add_local(saelens(tmp_path / "new", seed=9))
     model.browse({"search": "new"})

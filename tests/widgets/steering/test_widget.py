@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,8 @@ def sae(ws: Workspace) -> str:
 
 @pytest.fixture
 def widget(ws: Workspace, sae: str) -> Iterator[Steering]:
-    found = Steering(ws, features=[(sae, 7, 30.0, "add")], prompt=PROMPT)
-    yield found
-    found.close()
+    with closing(Steering(ws, features=[(sae, 7, 30.0, "add")], prompt=PROMPT)) as found:
+        yield found
 
 
 @pytest.fixture
@@ -68,8 +68,7 @@ def write(widget: Steering, sent: Sent, what: str = "generate", **changes: Any) 
 
 
 def test_a_feature_begins_at_a_strength_that_keeps_text(ws: Workspace, sae: str) -> None:
-    widget = Steering(ws, prompt=PROMPT)
-    try:
+    with closing(Steering(ws, prompt=PROMPT)) as widget:
         widget.add(sae, 7)
         wait_for(lambda: [row["usual"] for row in widget.state["rows"] if row["usual"]], LONG)
         found = ws.steering.suggest(sae, 7)
@@ -81,16 +80,13 @@ def test_a_feature_begins_at_a_strength_that_keeps_text(ws: Workspace, sae: str)
         wait_for(lambda: len([row for row in widget.state["rows"] if row["usual"]]) == 2, LONG)
         assert widget.state["rows"][1]["strength"] == 3.0
         assert widget.state["settings"]["strengths"][4] == pytest.approx(2 * found.strength)  # that is of the first
-    finally:
-        widget.close()
 
 
 def test_the_configuration_waits_for_a_largest_activation(
     ws: Workspace, sae: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SteeringCommands, "measure", lambda *_: None)  # one that has not begun yet
-    widget = Steering(ws, prompt=PROMPT)
-    try:
+    with closing(Steering(ws, prompt=PROMPT)) as widget:
         widget.add(sae, 7, 0.8)
         widget.add(sae, 9)
         first, second = widget.config.features
@@ -98,8 +94,6 @@ def test_the_configuration_waits_for_a_largest_activation(
         assert (second.strength, second.a_max) == (
             ws.steering.suggest(sae, 9).strength, ws.steering.maximum(sae, 9).value
         )  # fmt: skip
-    finally:
-        widget.close()
 
 
 def test_what_was_set_meanwhile_stays(ws: Workspace, sae: str) -> None:
@@ -114,16 +108,13 @@ def test_what_was_set_meanwhile_stays(ws: Workspace, sae: str) -> None:
 
 def test_an_empty_library_has_a_way_on(tmp_path: Path, record_messages: Callable[[Any], Sent]) -> None:
     with Workspace(tmp_path / "ws") as ws:
-        widget = Steering(ws)
-        try:
+        with closing(Steering(ws)) as widget:
             sent = record_messages(widget)
             assert widget.state["saes"] == []
             assert widget.state["code"] == "ws"
             answer = ask(widget, sent, kind="steering_demo")
             wait_for(lambda: widget.state["sae_id"] == answer["value"]["sae_id"], LONG)
             assert [each["id"] for each in widget.state["saes"]] == [ws.extractions.demo().record.sae_id]
-        finally:
-            widget.close()
 
 
 def test_alone_it_has_no_way_to_other_widgets(widget: Steering, ws: Workspace, sent: Sent) -> None:
@@ -284,13 +275,12 @@ def test_the_sae_of_the_next_feature_is_chosen(
     ws: Workspace, sae: str, tmp_path: Path, record_messages: Callable[[Any], Sent]
 ) -> None:
     other = add_demo_sae(ws, tmp_path / "other", name="other", seed=1)
-    widget = Steering(ws, sae=sae)
-    sent = record_messages(widget)
-    assert ask(widget, sent, kind="steering_choose", sae_id=other)["kind"] == "result"
-    wait_for(lambda: widget.state["sae_id"] == other)
-    refused = ask(widget, sent, kind="steering_choose", sae_id="sae_nothere")
-    assert (refused["kind"], widget.state["sae_id"]) == ("failure", other)
-    widget.close()
+    with closing(Steering(ws, sae=sae)) as widget:
+        sent = record_messages(widget)
+        assert ask(widget, sent, kind="steering_choose", sae_id=other)["kind"] == "result"
+        wait_for(lambda: widget.state["sae_id"] == other)
+        refused = ask(widget, sent, kind="steering_choose", sae_id="sae_nothere")
+        assert (refused["kind"], widget.state["sae_id"]) == ("failure", other)
     ws.saes.delete(other)
 
 

@@ -18,7 +18,7 @@ from saewidgets.widgets.training_panel.compare import settings_of_run
 from saewidgets.widgets.training_panel.form import form_fields
 from saewidgets.widgets.training_panel.state import PanelModel, card_of, for_chart_bar, for_footer
 from saewidgets.workspace import Workspace
-from tests.widgets.conftest import panel_commands
+from tests.widgets.conftest import again, panel_commands
 from tests.widgets.seeded_runs import change
 
 Compared = Callable[..., CompareState]
@@ -43,8 +43,7 @@ def compared(ws: Workspace, model: PanelModel, commands: PanelCommands) -> Compa
         for training_id, values in changes.items():
             latest = ws.trainings.get(training_id).record.latest
             change(ws, training_id, **{**values, "latest": {**latest, **values.get("latest", {})}})
-        model.mark_changed()
-        model.read()
+        again(model)
         commands.compare(training_ids=ids)
         found = model.state().compare
         assert found is not None
@@ -64,8 +63,7 @@ def test_a_comparison_is_part_of_the_state(model: PanelModel, compared: Compared
     assert (rows["L0"].values, rows["L0"].best) == (("16.0", "58.4"), (False, False))
     assert rows["Throughput"].values[0] == "33,113 tok/s"
     ws.trainings.delete("sweep_16")
-    model.mark_changed()
-    model.read()
+    again(model)
     assert model.state().compare is None  # one run is no comparison
 
 
@@ -180,8 +178,7 @@ def test_settings_with_one_label_are_told_apart(
     ws: Workspace, model: PanelModel, commands: PanelCommands
 ) -> None:
     change(ws, "sweep_16", config=TrainingConfig(model="gpt2", sae=StandardConfig(d_sae=16_384)).to_data())
-    model.mark_changed()
-    model.read()
+    again(model)
     labels = [row.label for row in commands.comparison(training_ids=("sweep_16", "jump_1.5"))]
     assert len(set(labels)) == len(labels)
     assert {"Sparsity coefficient (l1_coefficient)", "Sparsity coefficient (l0_coefficient)"} < set(labels)

@@ -14,6 +14,7 @@ from saewidgets.widgets.messages.training import Card, PanelState
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
 from saewidgets.workspace import Workspace
+from tests.widgets.conftest import again
 from tests.widgets.seeded_runs import add_run, change
 
 
@@ -22,11 +23,6 @@ def model(ws: Workspace) -> PanelModel:
     found = PanelModel(ws)
     found.read()
     return found
-
-
-def again(model: PanelModel) -> None:
-    model.mark_changed()
-    model.read()
 
 
 def lines(model: PanelModel) -> list[str]:

@@ -21,11 +21,15 @@ def cards(panel: TrainingPanel) -> dict[str, dict[str, Any]]:
     return {card["id"]: card for card in panel._parts[0].state["cards"]}
 
 
-def test_it_is_a_box_of_parts(panel: TrainingPanel) -> None:
+def test_it_is_a_box_of_parts_with_a_static_copy(panel: TrainingPanel) -> None:
     assert [getattr(child, "_view", "charts") for child in panel.children] == [
         "training_panel", "charts", "chart_controls", "charts", "training_footer",
     ]  # fmt: skip
     assert "sw-frame" in panel._dom_classes
+    assert repr(panel) == "<TrainingPanel ws: 17 trainings, 1 running>"
+    html = panel.export_html()
+    assert "gpt2-l6-topk-k32" in html
+    assert "<svg" in html
 
 
 def test_it_follows_the_workspace(panel: TrainingPanel, ws: Workspace) -> None:
@@ -81,13 +85,6 @@ def test_the_pages_theme_reaches_the_charts(panel: TrainingPanel, record_message
     ask(bar, record_messages(bar), kind="chart", theme="dark", x_axis="steps")
     wait_for(lambda: bar.state["charts"]["theme"] == "dark")
     wait_for(lambda: panel._charts.charts[0].look.theme == "dark")
-
-
-def test_repr_and_static_copy(panel: TrainingPanel, ws: Workspace) -> None:
-    assert repr(panel) == "<TrainingPanel ws: 17 trainings, 1 running>"
-    html = panel.export_html()
-    assert "gpt2-l6-topk-k32" in html
-    assert "<svg" in html
 
 
 def test_the_pareto_view_is_there_while_runs_are_compared(panel: TrainingPanel) -> None:
