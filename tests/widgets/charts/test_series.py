@@ -21,7 +21,6 @@ from saewidgets.widgets.charts.series import (
     Series,
     bin_width,
     earlier_runs,
-    make_curve,
     means,
     smooth,
     thin,
@@ -70,13 +69,6 @@ def test_smoothing_agrees_with_the_sum_it_stands_for_and_reduces_noise() -> None
     assert np.allclose(smooth(y, 50), kernel @ y / kernel.sum(axis=1))
     spreads = [smooth(np.random.default_rng(3).standard_normal(700), s).std() for s in (0, 20, 40, 60, 80, 100)]
     assert spreads == sorted(spreads, reverse=True)
-
-
-def test_a_curve_is_small_however_long_the_run() -> None:
-    x = np.arange(1_000_000, dtype=np.float64)
-    curve = make_curve(x, np.sin(x / 1e5), 40)
-    assert len(curve.raw_x) <= 2 * MAX_BINS
-    assert len(curve.x) <= MAX_BINS
 
 
 # ------------------------------------------------------------------------------------------------ what a run tells
