@@ -32,7 +32,7 @@ from saewidgets.widgets.shell import _REROUTING as HOOK
 from saewidgets.widgets.shell import Part, unpin
 from tests.widgets.conftest import Sent, ask, wait_for
 
-Record = Callable[[Any], Sent]
+Serve = Callable[[Callable[[Any], Any]], tuple[Part, Sent]]
 
 
 class Asked(Commands):
@@ -53,19 +53,49 @@ class Asked(Commands):
         return name
 
 
-def widget(do: Callable[[Any], Any]) -> Part:
-    return Part("training_panel", Asked(do))
+@pytest.fixture
+def serve(record_messages: Callable[[Any], Sent]) -> Serve:
+    """A widget whose command is done by this function, and what it sends."""
+
+    def serve(do: Callable[[Any], Any]) -> tuple[Part, Sent]:
+        part = Part("training_panel", Asked(do))
+        return part, record_messages(part)
+
+    return serve
 
 
-def test_a_command_is_acknowledged_then_answered(record_messages: Record) -> None:
-    part = widget(lambda revision: PanelState(revision=revision + 1))
-    sent = record_messages(part)
-    answer = ask(part, sent, id="a", kind="refresh", revision=4)
-    assert [content["kind"] for content in sent.of("a")] == ["ack", "result"]
-    assert answer["value"]["revision"] == 5
+def raising(error: Exception) -> Callable[[Any], Any]:
+    def do(revision: int) -> None:
+        raise error
+
+    return do
 
 
-def test_the_handler_thread_is_free_while_work_goes_on(record_messages: Record) -> None:
+REFUSED = ConfigError("k is 20,000.", where="sae.k", hint="Enter 1 to 16,384.")
+SEVERAL = FieldsError({"sae.k": "Too large.", "tokens": "Too few."})
+
+
+@pytest.mark.parametrize(
+    ("do", "answer", "logged"),
+    [
+        (lambda revision: {"revision": revision + 1}, {"kind": "result", "value": {"revision": 5}}, False),
+        (raising(REFUSED), {"what": REFUSED.what, "where": REFUSED.where, "hint": REFUSED.hint, "fields": {}}, False),
+        (raising(SEVERAL), {"what": SEVERAL.what, "hint": SEVERAL.hint, "fields": SEVERAL.fields}, False),
+        (raising(ZeroDivisionError("by zero")), {"what": "ZeroDivisionError: by zero"}, True),
+        (lambda revision: object(), {"kind": "failure"}, True),  # not JSON: no silence
+    ],
+)
+def test_a_command_is_acknowledged_then_answered(
+    do: Callable[[int], Any], answer: dict[str, Any], logged: bool, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    part, sent = serve(do)
+    found = ask(part, sent, id="a", kind="refresh", revision=4)
+    assert [content["kind"] for content in sent.of("a")] == ["ack", answer.get("kind", "failure")]
+    assert {name: found[name] for name in answer} == answer
+    assert ("Traceback" in caplog.text) == logged
+
+
+def test_the_handler_thread_is_free_while_work_goes_on(serve: Serve) -> None:
     release = threading.Event()
     threads: list[str] = []
 
@@ -73,8 +103,7 @@ def test_the_handler_thread_is_free_while_work_goes_on(record_messages: Record) 
         threads.append(threading.current_thread().name)
         release.wait(5)
 
-    part = widget(slow)
-    sent = record_messages(part)
+    part, sent = serve(slow)
     started = time.perf_counter()
     part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
     elapsed = time.perf_counter() - started
@@ -86,52 +115,21 @@ def test_the_handler_thread_is_free_while_work_goes_on(record_messages: Record) 
     assert threads[0].startswith("saewidgets-command")
 
 
-def test_a_nudge_is_acknowledged_and_starts_no_work(record_messages: Record) -> None:
-    part = widget(lambda command: pytest.fail("a nudge asks for nothing"))
-    sent = record_messages(part)
+def test_a_nudge_is_acknowledged_and_starts_no_work(serve: Serve) -> None:
+    part, sent = serve(lambda command: pytest.fail("a nudge asks for nothing"))
     part._handle_custom_msg({"id": "n", "kind": "nudge"}, [])
     part.drain()
     assert [content["kind"] for content in sent.of("n")] == ["ack"]
 
 
-def test_an_answer_that_was_not_heard_is_given_again_on_the_thread_that_asks(record_messages: Record) -> None:
-    part = widget(lambda command: Table({"rows": 1}, ("x",), (b"12345678",)))
-    sent = record_messages(part)
+def test_an_answer_that_was_not_heard_is_given_again_on_the_thread_that_asks(serve: Serve) -> None:
+    part, sent = serve(lambda command: Table({"rows": 1}, ("x",), (b"12345678",)))
     ask(part, sent, id="a", kind="refresh")
     part._handle_custom_msg({"id": "n", "kind": "nudge", "waiting": ["a", "unknown"]}, [])
     assert [(content["id"], content["kind"]) for content, _ in sent] == [
         ("a", "ack"), ("a", "result"), ("n", "ack"), ("a", "result"),
     ]  # fmt: skip
     assert sent[-1] == sent[1]
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ConfigError("k is 20,000 but d_sae is 16,384.", where="sae.k", hint="Enter 1 to 16,384; 32 is usual."),
-        FieldsError({"sae.k": "Too large.", "tokens": "Too few."}),
-    ],
-)
-def test_our_errors_become_failures_with_their_parts(error: Any, record_messages: Record) -> None:
-    def refuse(command: Any) -> None:
-        raise error
-
-    part = widget(refuse)
-    answer = ask(part, record_messages(part), kind="refresh")
-    assert answer["kind"] == "failure"
-    assert (answer["what"], answer["where"], answer["hint"]) == (error.what, error.where, error.hint)
-    assert answer["fields"] == getattr(error, "fields", {})
-
-
-def test_any_other_exception_is_answered_and_logged(record_messages: Record, caplog: pytest.LogCaptureFixture) -> None:
-    def broken(command: Any) -> None:
-        raise ZeroDivisionError("division by zero")
-
-    part = widget(broken)
-    answer = ask(part, record_messages(part), kind="refresh")
-    assert answer["kind"] == "failure"
-    assert answer["what"] == "ZeroDivisionError: division by zero"
-    assert "Traceback" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -144,31 +142,23 @@ def test_any_other_exception_is_answered_and_logged(record_messages: Record, cap
         {"id": "x", "kind": "refresh", "surprise": 1},
         {"id": "x", "kind": "rename", "name": "x" * 101},
         {"id": "x", "kind": "rename", "name": "\ud800"},  # half a surrogate pair
+        None,  # from here on without an id that is one
+        "stop",
+        {"id": ["x"], "kind": "refresh"},
     ],
 )
-def test_what_is_not_understood_is_a_failure_under_its_id(content: dict[str, Any], record_messages: Record) -> None:
-    part = widget(lambda command: None)
-    sent = record_messages(part)
+def test_what_is_not_understood_is_a_failure_under_its_id(content: Any, serve: Serve) -> None:
+    part, sent = serve(lambda command: None)
     part._handle_custom_msg(content, [])
     part.drain()
-    assert [reply["kind"] for reply in sent.of("x")] == ["failure"]
+    has_id = isinstance(content, dict) and content["id"] == "x"
+    assert [reply["kind"] for reply in sent.of("x" if has_id else "")] == ["failure"]
 
 
-@pytest.mark.parametrize("content", [None, "stop", {"id": ["x"], "kind": "refresh"}])
-def test_rubbish_does_not_raise_in_the_handler_thread(content: Any, record_messages: Record) -> None:
-    part = widget(lambda command: None)
-    sent = record_messages(part)
-    part._handle_custom_msg(content, [])
-    assert [reply["kind"] for reply in sent.of("")] == ["failure"]
-
-
-def test_a_result_that_is_not_json_is_a_failure_not_silence(record_messages: Record) -> None:
-    part = widget(lambda command: object())
-    assert ask(part, record_messages(part), kind="refresh")["kind"] == "failure"
-
-
-def test_a_send_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    part = widget(lambda command: None)
+def test_a_send_that_fails_is_logged(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    part, _ = serve(lambda command: None)
 
     def broken(content: Any, buffers: Any = None) -> None:
         raise OSError("the page is gone")
@@ -180,10 +170,9 @@ def test_a_send_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: py
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_future_is_answered_when_it_is_done(fails: bool, record_messages: Record) -> None:
+def test_a_future_is_answered_when_it_is_done(fails: bool, serve: Serve) -> None:
     waiting: Future[PanelState] = Future()
-    part = widget(lambda command: waiting)
-    sent = record_messages(part)
+    part, sent = serve(lambda command: waiting)
     part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
     time.sleep(0.05)
     assert [reply["kind"] for reply in sent.of("a")] == ["ack"]
@@ -196,10 +185,9 @@ def test_a_future_is_answered_when_it_is_done(fails: bool, record_messages: Reco
     assert (answer["what"] if fails else answer["value"]["revision"]) == ("No such repository." if fails else 7)
 
 
-def test_closing_gives_up_what_waits(record_messages: Record) -> None:
+def test_closing_gives_up_what_waits(serve: Serve) -> None:
     waiting: Future[PanelState] = Future()
-    part = widget(lambda command: waiting)
-    sent = record_messages(part)
+    part, sent = serve(lambda command: waiting)
     part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
     time.sleep(0.05)
     part.close()

@@ -17,7 +17,6 @@ from saewidgets.widgets.sae_browser.state import (
     histogram_of,
     histograms_of,
     measured_facts,
-    number_in,
 )
 
 WORDS = ("Thresholds", "threshold", "latents by their threshold")
@@ -34,34 +33,31 @@ def make_sae(sae_id: str, name: str, **changes: Any) -> SAERecord:
     return SAERecord(**{**values, **changes})
 
 
-def test_equal_bins_on_a_linear_axis_stay_linear_however_far_they_reach() -> None:
-    edges = [2.4e-5 + i * 0.5 for i in range(11)]
-    found = histogram_of({"edges": edges, "counts": [5] * 10, "min": 2.4e-5, "max": 5.0, "mean": 0.79}, *WORDS)
-    assert found is not None
-    assert not found.log
-    assert found.note == "mean 0.790, 2.4e-5 to 5.00"
-    geometric = histogram_of({"edges": [10.0**i for i in range(-6, 0)], "counts": [1] * 5}, *WORDS)
-    assert geometric is not None
-    assert geometric.log
+LINEAR = {"edges": [2.4e-5 + i * 0.5 for i in range(11)], "counts": [5] * 10, "min": 2.4e-5, "max": 5.0, "mean": 0.79}
+ALIKE = {"edges": [0.999995, 1.0, 1.000005], "counts": [70, 30], "min": 0.999996, "max": 1.000004, "mean": 1.0}
+SAID_ONCE = "Thresholds: 100 latents by their threshold, all 1.00 and sd 1.2e-6."
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "shown"),
     [
-        None, "text", {}, {"edges": [], "counts": []}, {"edges": [0.0, 1.0], "counts": [1, 2]},
-        {"edges": [0.0, math.nan], "counts": [1]},
+        (LINEAR, {"log": False, "note": "mean 0.790, 2.4e-5 to 5.00"}),  # however far equal bins reach
+        ({"edges": [10.0**i for i in range(-6, 0)], "counts": [1] * 5}, {"log": True}),
+        # values that cannot be told apart are said once
+        ({**ALIKE, "sd": 1.2e-6}, {"note": "all 1.00, sd 1.2e-6", "summary": SAID_ONCE}),
+        ({**ALIKE, "min": 1.0, "max": 1.0, "sd": 0.0}, {"note": "all 1.00"}),
+        *(
+            (broken, None)
+            for broken in (
+                None, "text", {}, {"edges": [], "counts": []}, {"edges": [0.0, 1.0], "counts": [1, 2]},
+                {"edges": [0.0, math.nan], "counts": [1]},
+            )
+        ),
     ],
 )  # fmt: skip
-def test_a_broken_histogram_is_none(data: Any) -> None:
-    assert histogram_of(data, *WORDS) is None
-
-
-def test_numbers_of_metadata_are_taken_only_if_they_are_numbers() -> None:
-    assert number_in({"k": 3}, "k") == 3.0
-    for value in (None, "3", True, math.nan, math.inf, [3], {}):
-        assert number_in({"k": value}, "k") is None
-    assert number_in("no mapping", "k") is None
-    assert number_in({"a": None, "b": 2}, "a", "b") == 2.0
+def test_histograms(data: Any, shown: dict[str, Any] | None) -> None:
+    found = histogram_of(data, *WORDS)
+    assert (found and {name: getattr(found, name) for name in shown or ()}) == shown
 
 
 def test_architectures() -> None:
@@ -73,18 +69,6 @@ def test_architectures() -> None:
     assert architecture_words(odd) == "<b>"
 
 
-def test_values_that_cannot_be_told_apart_are_said_once() -> None:
-    edges = [0.999995, 1.0, 1.000005]
-    data = {"edges": edges, "counts": [70, 30], "min": 0.999996, "max": 1.000004, "mean": 1.0, "sd": 1.2e-6}
-    found = histogram_of(data, *WORDS)
-    assert found is not None
-    assert found.note == "all 1.00, sd 1.2e-6"
-    assert found.summary == "Thresholds: 100 latents by their threshold, all 1.00 and sd 1.2e-6."
-    same = histogram_of({**data, "min": 1.0, "max": 1.0, "sd": 0.0}, *WORDS)
-    assert same is not None
-    assert same.note == "all 1.00"
-
-
 @pytest.mark.parametrize(
     ("metadata", "value", "label"),
     [
@@ -92,6 +76,7 @@ def test_values_that_cannot_be_told_apart_are_said_once() -> None:
         ({"latest": {"fvu": 0.2}, "fvu": 0.3}, 0.2, "FVU (training)"),
         ({"fvu": 0.3}, 0.3, "FVU"),
         ({}, None, "FVU"),
+        *(({"fvu": value}, None, "FVU") for value in (None, "3", True, math.nan, math.inf, [3], {})),
     ],
 )
 def test_an_fvu_says_of_which_tokens_it_is(metadata: dict[str, Any], value: float | None, label: str) -> None:
