@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from saewidgets.config import TextCorpus, TrainingConfig, validate
 from saewidgets.widgets.messages.wire import DeviceInfo
 from saewidgets.widgets.training_panel.form import GROUPS, SECTIONS, architectures, flatten, form_data, form_fields
@@ -40,13 +44,39 @@ def test_every_setting_of_the_configuration_is_in_the_form_once() -> None:
     assert set(names) == wanted - never_asked
 
 
-def test_fields_of_some_architectures_name_them() -> None:
-    found = by_name()
-    assert found["sae.k"].architectures == ("topk", "batchtopk", "matryoshka")
-    assert found["sae.l1_coefficient"].architectures == ("standard", "gated", "skip", "transcoder", "skip_transcoder")
-    assert "transcoder" not in found["sae.apply_b_dec_to_input"].architectures
-    assert found["sae.bandwidth"].architectures == ("jumprelu",)
-    assert found["sae.d_sae"].architectures == ()
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("sae.k", {"architectures": ("topk", "batchtopk", "matryoshka")}),
+        ("sae.l1_coefficient", {"architectures": ("standard", "gated", "skip", "transcoder", "skip_transcoder")}),
+        ("sae.bandwidth", {"architectures": ("jumprelu",)}),
+        ("sae.d_sae", {"architectures": ()}),
+        ("tokens", {"type": "integer", "minimum": 1}),
+        ("optimizer.lr", {"type": "number", "maximum": 1}),
+        ("optimizer.grad_clip", {"optional": True}),
+        ("activations.prepend_bos", {"type": "boolean"}),
+        ("seed", {"maximum": None}),  # 2**63 - 1 is not a number the page can hold
+        ("context_size", {"maximum": None}),  # how much that is depends on the model
+        ("precision", {"choices": ("float32", "bfloat16", "float16"), "words": ("fp32", "bf16", "fp16")}),
+        ("sae.sparsity_loss", {"words": ("Step (L0)", "Tanh", "Quadratic (target L0)")}),
+        ("checkpoints.best_metric", {"words": ("FVU", "Loss", "CE recovered", "MSE")}),
+        ("sae.widths", {"type": "text", "optional": True, "architectures": ("matryoshka",)}),
+        ("model_device", {"empty": "the same"}),
+        ("model_compile", {"empty": "not compiled"}),
+        ("activations.buffer_device", {"empty": "with the SAE"}),
+    ],
+)
+def test_what_a_field_is(name: str, shown: dict[str, Any]) -> None:
+    field = by_name()[name]
+    assert {key: getattr(field, key) for key in shown} == shown
+    assert field.help.endswith(".")
+    assert "empty" not in shown or "Empty" not in field.help  # a list has a choice for it
+
+
+def test_every_field_has_help_and_a_word_for_each_choice() -> None:
+    assert [field.name for field in form_fields() if not field.help or len(field.words) != len(field.choices)] == []
+    assert "transcoder" not in by_name()["sae.apply_b_dec_to_input"].architectures
+    assert by_name()["from_pretrained"].help.endswith("Empty: random weights.")  # a field to write in
 
 
 def test_fields_shared_by_architectures_mean_the_same_in_each() -> None:
@@ -58,45 +88,10 @@ def test_fields_shared_by_architectures_mean_the_same_in_each() -> None:
         assert len({(m.model_fields[key].title, repr(m.model_fields[key].default)) for m in owners}) == 1, field.name
 
 
-def test_types_bounds_choices_and_optional_values() -> None:
-    found = by_name()
-    assert (found["tokens"].type, found["tokens"].minimum) == ("integer", 1)
-    assert (found["optimizer.lr"].type, found["optimizer.lr"].maximum) == ("number", 1)
-    assert found["precision"].choices == ("float32", "bfloat16", "float16")
-    assert found["precision"].words == ("fp32", "bf16", "fp16")
-    assert found["sae.sparsity_loss"].words == ("Step (L0)", "Tanh", "Quadratic (target L0)")
-    assert found["checkpoints.best_metric"].words == ("FVU", "Loss", "CE recovered", "MSE")
-    assert all(len(field.words) == len(field.choices) for field in form_fields())
-    assert found["optimizer.grad_clip"].optional is True
-    assert found["activations.prepend_bos"].type == "boolean"
-    assert found["seed"].maximum is None  # 2**63 - 1 is not a number the page can hold
-    assert [field.name for field in form_fields() if not field.help] == []
-
-
-def test_the_help_of_a_list_does_not_speak_of_an_empty_field() -> None:
-    found = by_name()
-    for name, choice in (
-        ("model_device", "the same"), ("model_compile", "not compiled"), ("activations.buffer_device", "with the SAE"),
-    ):  # fmt: skip
-        assert found[name].empty == choice
-        assert "Empty" not in found[name].help
-        assert found[name].help.endswith(".")
-    assert found["from_pretrained"].help.endswith("Empty: random weights.")  # a field to write in
-
-
 def test_the_form_starts_with_a_valid_configuration() -> None:
     data = form_data((DeviceInfo(id="cpu", label="cpu"),), {"model": ["demo", "gpt2"]})
-    nested: dict[str, object] = {}
-    for field in data.fields:
-        if field.architectures and "topk" not in field.architectures:
-            continue
-        target = nested
-        *path, last = field.name.split(".")
-        for part in path:
-            target = target.setdefault(part, {})  # type: ignore[assignment]
-        target[last] = data.defaults[field.name]
-    config, errors = validate(nested)
-    assert errors == {}
+    shown = [each.name for each in data.fields if not each.architectures or "topk" in each.architectures]
+    config = TrainingConfig().replace(**{name: data.defaults[name] for name in shown})
     demo = demo_config()
     suggested = ("sae.d_sae", "tokens", "batch_size", "optimizer.lr")
     assert config == TrainingConfig().replace(**{name: flatten(demo.to_data())[name] for name in suggested})
@@ -111,12 +106,9 @@ def test_the_form_suggests_what_the_demo_model_trains_in_minutes() -> None:
     assert (TrainingConfig().sae.d_sae, TrainingConfig().tokens) == (16_384, 10_000_000)  # of other models
     retried = form_data((), {}, TrainingConfig(tokens=70_000).to_data())
     assert (retried.defaults["tokens"], retried.of_model) == (70_000, {})
-    assert by_name()["context_size"].maximum is None  # how much that is depends on the model
 
 
 def test_lists_of_numbers_are_text_on_the_page() -> None:
-    field = by_name()["sae.widths"]
-    assert (field.type, field.optional, field.architectures) == ("text", True, ("matryoshka",))
     config = TrainingConfig(sae={"architecture": "matryoshka", "d_sae": 1024, "widths": [64, 256]})
     shown = form_data((), {}, config.to_data()).defaults["sae.widths"]
     assert shown == "64, 256"
