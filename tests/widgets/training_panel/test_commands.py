@@ -51,7 +51,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     for of in (Run, TrainingGroup):
         for verb in ("pause", "resume", "stop", "delete", "retry", "import_to_saes", "checkpoint_now"):
             monkeypatch.setattr(of, verb, note(verb), raising=False)
-    for verb in ("continue_from", "import_checkpoint", "delete_checkpoint"):
+    for verb in ("continue_from", "import_checkpoint", "delete_checkpoint", "train_longer"):
         monkeypatch.setattr(Run, verb, note(verb))
     return found
 
@@ -80,11 +80,13 @@ def test_what_is_done_to_one_to_several_and_to_a_group(
     assert calls == []
 
 
-def test_what_is_done_with_a_checkpoint(commands: PanelCommands, calls: Calls) -> None:
+def test_what_is_done_with_a_checkpoint_or_the_end(commands: PanelCommands, calls: Calls) -> None:
     verbs = {"continue": "continue_from", "import": "import_checkpoint", "delete": "delete_checkpoint"}
     for action in verbs:
         commands.checkpoint_action(action=action, training_id="train_1", checkpoint_id="train_1-c")  # type: ignore[arg-type]
     assert calls == [(verb, "train_1", "train_1-c") for verb in verbs.values()]
+    assert commands.train_longer(training_id="train_3", tokens=30_000_000).training_id == "train_3"
+    assert calls.pop() == ("train_longer", "train_3", 30_000_000)
 
 
 def test_the_order_in_which_several_are_asked(commands: PanelCommands, calls: Calls) -> None:
@@ -173,12 +175,10 @@ def test_check_and_form(commands: PanelCommands, ws: Workspace, monkeypatch: pyt
 
 def test_refresh_pulls_and_stays_silent_when_nothing_is_new(commands: PanelCommands, ws: Workspace) -> None:
     state = commands.refresh()
-    assert state is not None
     assert commands.refresh(state.revision) is None
     change(ws, "train_1", status=JobStatus.STOPPED)  # another process did it: no event reaches this one
     commands._model._read_at = 0.0  # long ago
     newer = ChartCommands(commands._widget, for_footer).refresh(state.revision)
-    assert newer is not None
     assert newer.revision > state.revision
     assert newer.cards == ()
 
