@@ -32,7 +32,6 @@ from saewidgets.workspace.features import from_record, to_record
 from saewidgets.workspace.reading.store_examples import StoreExamples
 
 DATA = Path(demo.__file__).parent / "data" / "sae"
-MOST_BYTES = 4_000_000
 READ_AGAIN = (3, 250, 501, 777, 999)  # contexts
 CLOSE = 2e-4  # of an activation: other batches, other rounding
 
@@ -77,10 +76,8 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     packaged._about.cache_clear()
 
 
-def test_the_files_are_two_and_small() -> None:
-    sizes = {file.name: file.stat().st_size for file in DATA.iterdir()}
-    assert sizes.keys() == {"demo-sae.json", "demo-sae.zip"}
-    assert sum(sizes.values()) <= MOST_BYTES
+def test_the_files_are_two() -> None:
+    assert {file.name for file in DATA.iterdir()} == {"demo-sae.json", "demo-sae.zip"}
     with zipfile.ZipFile(DATA / "demo-sae.zip") as archive:
         assert {info.filename: info.file_size for info in archive.infolist()} == {
             name: file["size"] for name, file in about_sae().files.items()
@@ -131,7 +128,6 @@ def test_five_contexts_read_again_give_what_is_stored(sae: SAE, lm: LoadedModel,
                 assert own[offset] == pytest.approx(values[latent, n], rel=CLOSE, abs=CLOSE)
                 begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
                 begin = max(begin, 1)  # what stands for the beginning of the text does not count
-                assert windows is not None
                 kept = windows[n, begin - offset + WINDOW : end - offset + WINDOW]
                 assert np.allclose(kept, own[begin:end], rtol=2e-3, atol=2e-3)
                 compared[kind] += 1
@@ -157,7 +153,6 @@ def test_the_sampled_tokens_fire_as_stored(sae: SAE, lm: LoadedModel, store: Sto
 
 def test_the_logit_tables_are_the_models(sae: SAE, lm: LoadedModel, store: Store) -> None:
     computed = computed_effects(sae, unembedding(lm.model), TokenText(lm.tokenizer))
-    assert store.logits is not None
     for latent in range(0, store.d_sae, store.d_sae // 8):
         effects = computed(latent)
         for side, found in (("top", effects.raises), ("bottom", effects.lowers)):

@@ -214,7 +214,6 @@ def test_rows_and_notes_are_cut() -> None:
 
 def test_numbers_of_a_page() -> None:
     found = activation_histogram([3, 1], [0.0, 0.5, 1.0])
-    assert found is not None
     assert found.summary == "Non-zero activations: 4 from 0 to 1. Most are between 0 and 0.5."
     assert [edge(value) for value in (12.5, 0.4, 1234.0, 0.0, 41.66)] == ["12.5", "0.4", "1,234", "0", "41.7"]
     assert np.frombuffer(floats([[1.5], [np.nan, -np.inf]]), "<f4").tolist() == [1.5, 0.0, 0.0]
@@ -249,7 +248,6 @@ def test_text_is_read_with_the_model(call: Callable[..., Any], live: list[int]) 
     logits = call("feature_logits", index=row.index)
     assert logits.problem is None
     assert logits.raises[0][1] >= logits.raises[-1][1] > logits.lowers[0][1]
-    assert logits.histogram is not None
     assert logits.histogram.note == "300 tokens"
     effect = call("read_loss_effect", index=row.index, text=text, token=int(own.argmax()))
     assert (effect.problem, effect.loss > 0) == (None, True)

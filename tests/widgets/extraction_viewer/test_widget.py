@@ -42,7 +42,6 @@ def test_the_list_and_what_is_open(
     runs = state.cards[1]
     assert (runs.tokens_done, runs.fraction, runs.seen, runs.dead) == (410, 0.41, 13, None)
     assert (state.total, state.active, state.n_saes) == (2, 1, 2)
-    assert state.open is not None
     assert (state.open.id, state.open.d_sae, state.open.context_size, state.open.live) == (ext, D, 16, True)
     assert [version.value for version in state.open.versions] == [ext]
     again(model)
@@ -97,7 +96,6 @@ def test_logit_effects_of_all_features(
         assert (card()["logits"]["status"], card()["logits"]["eta_seconds"]) == ("running", 3.0)
     assert press(kind="logits_action", extraction_id=ext, action="start")["kind"] == "result"
     started = ws.extractions.logits_job(ext)
-    assert started is not None
     assert started.wait(PATIENCE) is JobStatus.COMPLETED
     wait_for(lambda: (card()["has_logits"], card()["logits"]) == (True, None), PATIENCE)
 
@@ -193,7 +191,6 @@ def test_selected_and_the_view(viewer: ExtractionViewer, ws: Workspace, ext: str
     assert (viewer.extraction.name, viewer.selected, viewer.selected_feature) == ("tiny", None, None)  # type: ignore[union-attr]
     press(kind="show_view", view={"extraction_id": ext, "feature": 7})
     wait_for(lambda: viewer.selected == 7)
-    assert viewer.selected_feature is not None
     assert viewer.selected_feature.index == 7
     viewer.selected = 9
     wait_for(lambda: state(viewer)["view"]["feature"] == 9)
@@ -332,12 +329,10 @@ def test_files_that_are_gone_are_a_notice(
         model.read()
     state = model.state()
     assert (state.open, len(state.cards)) == (None, 1)
-    assert state.notice is not None
     assert state.notice.what == "The files of the extraction are not here."
     monkeypatch.setattr(ws.features, "can_read", lambda wanted: "The files of the SAE are not here.")
     model = ViewerModel(ws)
     model.show(ViewerView(extraction_id=ext))
     model.read()
     opened = model.state().open
-    assert opened is not None
     assert (opened.live, opened.live_note) == (False, "The files of the SAE are not here.")

@@ -227,7 +227,6 @@ def test_from_a_folder_to_the_bin(browser: SAEBrowser, press: Ask, ws: Workspace
     press(kind="edit_sae", sae_id=made[0])  # nothing is changed
     wait_for(lambda: "better" in names(browser))
     browser.selected = made[0]
-    assert browser.selected_record is not None
     assert (browser.selected_record.notes, browser.selected_record.tags) == ("seen", ("a b",))
     press(kind="delete_saes", sae_ids=[made[0]])
     wait_for(lambda: browser.selected is None and "better" not in names(browser))

@@ -102,7 +102,6 @@ def test_what_was_set_meanwhile_stays(ws: Workspace, sae: str) -> None:
     model.edit([SteeringEditRow(key=key, mode="add_max", strength=0.3)], None)
     model.set_suggestion(key, ws.steering.suggest(sae, 7))
     row = model.row(key)
-    assert row is not None
     assert row.strength == 0.3
 
 

@@ -115,13 +115,11 @@ def test_the_pareto_view_holds_runs_that_can_be_compared(
     commands.pareto(y_axis="ce_loss_score", scope="")
     assert commands._widget.reset_pareto.is_set()
     found = model.state().compare
-    assert found is not None
     assert (found.y_axis, found.scope) == ("ce_loss_score", "")
     assert any(point.id == "layer_4" for point in found.points)
     assert "CE recovered" in found.summary
     commands.pareto(scope="nowhere")
     found = model.state().compare
-    assert found is not None
     assert (found.points, found.summary) == ((), "No run has both numbers yet.")
 
 
