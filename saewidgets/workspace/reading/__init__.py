@@ -1,1 +1,1 @@
-"""What `ws.features` stands on: lists of features, labels, live text, exports."""
+"""What `ws.features` and `ws.evaluate` stand on: lists of features, examples, live text, evaluations."""

@@ -40,6 +40,10 @@ class PromptToken:
     is_bos: bool
 
 
+class _Features(Config):
+    features: tuple[WantedFeature, ...]
+
+
 @checks_arguments
 class Steering(Strengths):
     """Steering in a workspace. Features name their SAE by its id, a beginning of it, or its name; a
@@ -180,7 +184,14 @@ class Steering(Strengths):
         Raises:
             ConfigError, NotFoundError: a feature is not one, or its SAE is not there.
         """
-        wanted = _wanted(features, sae)
+        rows = [fields | {"sae": fields["sae"] or sae} for fields in feature_fields(features)]
+        for number, fields in enumerate(rows):
+            if not isinstance(fields["sae"], str):
+                raise ConfigError(
+                    "The feature does not say which SAE it belongs to.", where=f"features.{number}.sae",
+                    hint="Write (sae_id, index, strength) or (sae_id, index, strength, mode), or name it as sae=….",
+                )
+        wanted = _Features.from_data({"features": rows}).features
         records = {name: self.record(name) for name in dict.fromkeys(each.sae or "" for each in wanted)}
         found = [(records[each.sae or ""], each) for each in wanted]
         for number, (record, each) in enumerate(found):
@@ -272,20 +283,3 @@ class Steering(Strengths):
                 hint="Choose features of SAEs of one model.",
             )
         return self._live.open(subjects[0]).model.lm
-
-
-
-class _Features(Config):
-    features: tuple[WantedFeature, ...]
-
-
-def _wanted(features: Sequence[Any], sae: str | None = None) -> tuple[WantedFeature, ...]:
-    """Every feature with the name of its SAE; `sae` is that of features that name none."""
-    rows = [fields | {"sae": fields["sae"] or sae} for fields in feature_fields(features)]
-    for number, fields in enumerate(rows):
-        if not isinstance(fields["sae"], str):
-            raise ConfigError(
-                "The feature does not say which SAE it belongs to.", where=f"features.{number}.sae",
-                hint="Write (sae_id, index, strength) or (sae_id, index, strength, mode), or name it as sae=….",
-            )
-    return _Features.from_data({"features": rows}).features
