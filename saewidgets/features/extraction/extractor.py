@@ -25,10 +25,10 @@ from saewidgets.events import (
     CheckpointSaved,
     Control,
     Emit,
+    Facts,
     Interruption,
     LogLine,
     Meter,
-    Metrics,
     NullControl,
     Request,
     ignore,
@@ -120,7 +120,7 @@ def extract(
             while there is something to resume.
         control: asked before every batch of the language model. After a stop the store holds what was read so far.
         emit: receives `Progress` in tokens (phases "measuring", "reading", "saving", "writing"), `CheckpointSaved`
-            (step: contexts), `Metrics` with ``seen``, the latents that have fired so far, and `LogLine`.
+            (step: contexts), `Facts` with ``seen``, the latents that have fired so far, and `LogLine`.
         resume: go on from the checkpoint in `folder` (from the beginning if there is none). On the same device, torch,
             thread count and batch size every array comes out bit for bit as it would have without the break.
         facts: about the SAE, for the reader; seconds, device and whether it was stopped early are added.
@@ -306,7 +306,7 @@ class _Extraction:
         self.accumulator.update(chunk, self.encoder)
         self.done += len(ids)
         seen = int((self.accumulator.context_counts > 0).sum())
-        self.emit(Metrics(self.done, self.done * self.packed.context_size, {"seen": seen}))
+        self.emit(Facts({"seen": seen}))
 
     # --- which positions count ------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from saewidgets.config.names import as_recorded, check_revision
 from saewidgets.config.packing import Packing
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
-from saewidgets.events import Emit, Event, Facts, Interruption, JobStatus, LogLine, Metrics, Progress, Request
+from saewidgets.events import Event, Facts, Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import JobContext
 from saewidgets.workspace.capture.stored_corpus import as_text
@@ -225,15 +225,22 @@ def run_extraction(
     rows, (extraction_id,) = workspace.catalog.extractions, ids
     record = rows.get(extraction_id)
     config, facts = config_of(record), record.facts
-    emit = _Shown(context.emit, lambda note: rows.update(extraction_id, note=note))
     check = context.control.check
-    total = record.tokens_total
+    total, seen = record.tokens_total, None
     check()
     subject = find_subject(workspace, (record.training_id if record.source_type == "training" else record.sae_id) or "")
     path = files_of(workspace, subject)
     if not context.resumed or "weights" not in facts:  # what is resumed goes on with the same, or not at all
         # Before they are loaded: files that are replaced meanwhile then count as other ones.
         rows.update(extraction_id, facts={**facts, "weights": weights_of(path)})
+
+    def emit(event: Event) -> None:
+        nonlocal seen
+        if isinstance(event, Facts):
+            seen = event.values["seen"]
+        elif isinstance(event, LogLine) and event.level == "warning":  # why bits may differ
+            rows.update(extraction_id, note=event.message)
+        context.emit(event)
 
     def phase(words: str) -> None:
         check()
@@ -269,7 +276,7 @@ def run_extraction(
         stopped = bool(manifest.facts.get("stopped"))
         return record_result(workspace, extraction_id, JobStatus.STOPPED if stopped else JobStatus.COMPLETED)
     except Interruption as interruption:
-        rows.update(extraction_id, seen=emit.seen if interruption.request is Request.PAUSE else None)
+        rows.update(extraction_id, seen=seen if interruption.request is Request.PAUSE else None)
         if interruption.request is not Request.PAUSE:
             remove_if_empty(Path(record.folder))
         raise
@@ -311,24 +318,6 @@ def record_result(workspace: Workspace, extraction_id: str, status: JobStatus) -
         size_bytes=result.size_bytes,
     )  # fmt: skip
     return result
-
-
-class _Shown:
-    """Passes events on. How many latents have fired so far is shown while it runs, and why bits may differ."""
-
-    def __init__(self, emit: Emit, keep_note: Callable[[str], object]) -> None:
-        self._emit, self._keep_note = emit, keep_note
-        self.seen: int | None = None
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Metrics):
-            if "seen" in event.values:
-                self.seen = int(event.values["seen"])
-                self._emit(Facts({"seen": self.seen}))
-            return
-        if isinstance(event, LogLine) and event.level == "warning":
-            self._keep_note(event.message)
-        self._emit(event)
 
 
 def nothing_to_show(record: ExtractionRecord) -> StateError:
