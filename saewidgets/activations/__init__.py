@@ -1,20 +1,13 @@
 """Text → tokens → activations: corpora, packing, and the seekable activation stream."""
 
-from saewidgets.activations.corpus import Corpus, Document, open_corpus
-from saewidgets.activations.packed import PackedTokens, counted_positions, positions_needed
-from saewidgets.activations.packing import pack, tokenizer_fingerprint
-from saewidgets.activations.stream import ActivationStream, Batch, Windows
-
-__all__ = [
-    "ActivationStream",
-    "Batch",
-    "Corpus",
-    "Document",
-    "PackedTokens",
-    "Windows",
-    "counted_positions",
-    "open_corpus",
-    "pack",
-    "positions_needed",
-    "tokenizer_fingerprint",
-]
+from saewidgets.activations.corpus import Corpus as Corpus
+from saewidgets.activations.corpus import Document as Document
+from saewidgets.activations.corpus import open_corpus as open_corpus
+from saewidgets.activations.packed import PackedTokens as PackedTokens
+from saewidgets.activations.packed import counted_positions as counted_positions
+from saewidgets.activations.packed import positions_needed as positions_needed
+from saewidgets.activations.packing import pack as pack
+from saewidgets.activations.packing import tokenizer_fingerprint as tokenizer_fingerprint
+from saewidgets.activations.stream import ActivationStream as ActivationStream
+from saewidgets.activations.stream import Batch as Batch
+from saewidgets.activations.stream import Windows as Windows

@@ -1,19 +1,12 @@
 """SAE files on disk: which format a path holds, looking, loading, saving, converting."""
 
-from saewidgets.formats.format import Description, Format
-from saewidgets.formats.io import convert, describe, load_sae, save_sae, validate
-from saewidgets.formats.registry import detect_format, formats
-from saewidgets.formats.saelens import read_log_density
-
-__all__ = [
-    "Description",
-    "Format",
-    "convert",
-    "describe",
-    "detect_format",
-    "formats",
-    "load_sae",
-    "read_log_density",
-    "save_sae",
-    "validate",
-]
+from saewidgets.formats.format import Description as Description
+from saewidgets.formats.format import Format as Format
+from saewidgets.formats.io import convert as convert
+from saewidgets.formats.io import describe as describe
+from saewidgets.formats.io import load_sae as load_sae
+from saewidgets.formats.io import save_sae as save_sae
+from saewidgets.formats.io import validate as validate
+from saewidgets.formats.registry import detect_format as detect_format
+from saewidgets.formats.registry import formats as formats
+from saewidgets.formats.saelens import read_log_density as read_log_density

@@ -12,35 +12,38 @@ from saewidgets.config.sae import (
     TopKConfig,
     TranscoderConfig,
 )
-from saewidgets.sae.architectures import (
-    architectures,
-    build_sae,
-    create_sae,
-    inference_architectures,
-    inference_sae,
-    register,
-    register_inference,
-)
-from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState
-from saewidgets.sae.batchtopk import BatchTopKSAE
-from saewidgets.sae.gated import GatedSAE
-from saewidgets.sae.jumprelu import InferenceJumpReLU, JumpReLUSAE
-from saewidgets.sae.matching_pursuit import MatchingPursuitSAE
-from saewidgets.sae.matryoshka import MatryoshkaSAE
-from saewidgets.sae.skip import InferenceSkip, SkipSAE
-from saewidgets.sae.standard import StandardSAE
-from saewidgets.sae.temporal import TemporalSAE
-from saewidgets.sae.topk import AbsTopKSAE, GroupMaxSAE, TopKSAE
-from saewidgets.sae.transcoder import (
-    GroupMaxSkipTranscoderSAE,
-    GroupMaxTranscoderSAE,
-    JumpReLUSkipTranscoderSAE,
-    JumpReLUTranscoderSAE,
-    SkipTranscoderSAE,
-    TopKSkipTranscoderSAE,
-    TopKTranscoderSAE,
-    TranscoderSAE,
-)
+from saewidgets.sae.architectures import architectures as architectures
+from saewidgets.sae.architectures import build_sae as build_sae
+from saewidgets.sae.architectures import create_sae as create_sae
+from saewidgets.sae.architectures import inference_architectures as inference_architectures
+from saewidgets.sae.architectures import inference_sae as inference_sae
+from saewidgets.sae.architectures import register as register
+from saewidgets.sae.architectures import register_inference as register_inference
+from saewidgets.sae.base import SAE as SAE
+from saewidgets.sae.base import LoadedSAE as LoadedSAE
+from saewidgets.sae.base import Loss as Loss
+from saewidgets.sae.base import LossState as LossState
+from saewidgets.sae.batchtopk import BatchTopKSAE as BatchTopKSAE
+from saewidgets.sae.gated import GatedSAE as GatedSAE
+from saewidgets.sae.jumprelu import InferenceJumpReLU as InferenceJumpReLU
+from saewidgets.sae.jumprelu import JumpReLUSAE as JumpReLUSAE
+from saewidgets.sae.matching_pursuit import MatchingPursuitSAE as MatchingPursuitSAE
+from saewidgets.sae.matryoshka import MatryoshkaSAE as MatryoshkaSAE
+from saewidgets.sae.skip import InferenceSkip as InferenceSkip
+from saewidgets.sae.skip import SkipSAE as SkipSAE
+from saewidgets.sae.standard import StandardSAE as StandardSAE
+from saewidgets.sae.temporal import TemporalSAE as TemporalSAE
+from saewidgets.sae.topk import AbsTopKSAE as AbsTopKSAE
+from saewidgets.sae.topk import GroupMaxSAE as GroupMaxSAE
+from saewidgets.sae.topk import TopKSAE as TopKSAE
+from saewidgets.sae.transcoder import GroupMaxSkipTranscoderSAE as GroupMaxSkipTranscoderSAE
+from saewidgets.sae.transcoder import GroupMaxTranscoderSAE as GroupMaxTranscoderSAE
+from saewidgets.sae.transcoder import JumpReLUSkipTranscoderSAE as JumpReLUSkipTranscoderSAE
+from saewidgets.sae.transcoder import JumpReLUTranscoderSAE as JumpReLUTranscoderSAE
+from saewidgets.sae.transcoder import SkipTranscoderSAE as SkipTranscoderSAE
+from saewidgets.sae.transcoder import TopKSkipTranscoderSAE as TopKSkipTranscoderSAE
+from saewidgets.sae.transcoder import TopKTranscoderSAE as TopKTranscoderSAE
+from saewidgets.sae.transcoder import TranscoderSAE as TranscoderSAE
 
 register("standard", StandardSAE, StandardConfig)
 register("topk", TopKSAE, TopKConfig)
@@ -69,38 +72,3 @@ register_inference("groupmax_transcoder", GroupMaxTranscoderSAE, configs.GroupMa
 register_inference("groupmax_skip_transcoder", GroupMaxSkipTranscoderSAE, configs.GroupMaxSkipTranscoderConfig)
 register_inference("matching_pursuit", MatchingPursuitSAE, configs.MatchingPursuitConfig)
 register_inference("temporal", TemporalSAE, configs.TemporalConfig)
-
-__all__ = [
-    "SAE",
-    "AbsTopKSAE",
-    "BatchTopKSAE",
-    "GatedSAE",
-    "GroupMaxSAE",
-    "GroupMaxSkipTranscoderSAE",
-    "GroupMaxTranscoderSAE",
-    "InferenceJumpReLU",
-    "InferenceSkip",
-    "JumpReLUSAE",
-    "JumpReLUSkipTranscoderSAE",
-    "JumpReLUTranscoderSAE",
-    "LoadedSAE",
-    "Loss",
-    "LossState",
-    "MatchingPursuitSAE",
-    "MatryoshkaSAE",
-    "SkipSAE",
-    "SkipTranscoderSAE",
-    "StandardSAE",
-    "TemporalSAE",
-    "TopKSAE",
-    "TopKSkipTranscoderSAE",
-    "TopKTranscoderSAE",
-    "TranscoderSAE",
-    "architectures",
-    "build_sae",
-    "create_sae",
-    "inference_architectures",
-    "inference_sae",
-    "register",
-    "register_inference",
-]
