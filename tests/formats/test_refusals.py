@@ -96,7 +96,8 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
     ],
     "ghosttrack": [
         ({"model_state_dict": {}}, r"W_enc\.weight"), ({"model_state_dict": 3}, "model_state_dict"),
-        ({"layer_idx": "four"}, "layer_idx"), ({"model": torch.nn.ReLU()}, "code and is not run"),
+        ({"layer_idx": "four"}, "layer_idx"),
+        ({"model": torch.nn.ReLU()}, r"torch\.nn\.modules\.activation\.ReLU, which is code and is not run"),
         # Then negative activations pass, which a JumpReLU would set to zero.
         ({"model_state_dict.threshold": torch.tensor(-0.5)}, r"threshold is -0\.5"),
     ],

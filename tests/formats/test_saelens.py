@@ -20,8 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from saewidgets.errors import FormatError, StorageError
 from saewidgets.formats import convert, describe, detect_format, load_sae, read_log_density, save_sae
-from saewidgets.formats.saelens import FILES
-from saewidgets.sae import SAE, InferenceJumpReLU, StandardSAE, TopKSAE, create_sae, inference_sae
+from saewidgets.sae import SAE, InferenceJumpReLU, StandardSAE, create_sae, inference_sae
 from tests.formats.weights import assert_computes, draw, edit, inputs, largest, relu, torched
 
 EXPORTS = Path(__file__).resolve().parents[1] / "golden" / "exports"  # tools/check_export_saelens.py
@@ -129,20 +128,7 @@ def test_dtypes(dtype: torch.dtype, tmp_path: Path) -> None:
     assert load_sae(folder, dtype=torch.float32).W_enc.dtype == torch.float32
 
 
-def test_a_path_to_either_file_means_the_folder(folder: Path) -> None:
-    x = torch.randn(3, 8)
-    for name in FILES:
-        assert torch.equal(load_sae(folder / name)(x), load_sae(folder)(x))
-
-
 # --- whole or not at all ---------------------------------------------------------------------------------------------
-
-
-def test_saving_again_replaces_and_leaves_nothing_else(folder: Path) -> None:
-    other = small("topk", k=2)
-    save_sae(other, folder)
-    assert isinstance(load_sae(folder), TopKSAE)
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 @pytest.mark.parametrize(

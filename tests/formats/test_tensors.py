@@ -217,15 +217,6 @@ def test_other_protocols_are_refused(protocol: int, tmp_path: Path) -> None:
         read_pickled(tmp_path / "file.pt")
 
 
-def test_code_is_named_and_not_run(tmp_path: Path) -> None:
-    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
-    with pytest.raises(FormatError, match=r"module\.pt.*torch\.nn\.modules\.linear\.Linear, which is code"):
-        read_pickled(tmp_path / "module.pt")
-    torch.save({"path": tmp_path}, tmp_path / "path.pt")
-    with pytest.raises(FormatError, match=r"PosixPath|WindowsPath"):
-        read_pickled(tmp_path / "path.pt")
-
-
 # --- Arrays of .npz --------------------------------------------------------------------------------------------------
 
 

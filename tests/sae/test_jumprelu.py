@@ -66,20 +66,6 @@ def test_thresholds_learn_faster_and_are_never_decayed() -> None:
     assert weights["lr"] == 1e-3
 
 
-def test_the_straight_through_gradient_sees_only_the_window() -> None:
-    """One latent, three inputs: below the window, inside it, above it."""
-    sae = create_sae("jumprelu", 1, d_sae=1, initial_threshold=0.5, bandwidth=0.2, l0_coefficient=3.0)
-    with torch.no_grad():
-        sae.W_enc.fill_(1.0)
-        sae.W_dec.fill_(1.0)
-    for p, inside in ((0.39, False), (0.45, True), (0.55, True), (0.61, False)):
-        sae.zero_grad()
-        sae.loss(torch.tensor([[p]])).total.backward()
-        d_f = 2 * ((p if p > 0.5 else 0.0) - p)
-        expected = -(0.5 / 0.2) * (0.5 * d_f + 3.0) if inside else 0.0
-        assert gradients(sae)["log_threshold"].item() == pytest.approx(expected, rel=1e-4), p
-
-
 def test_the_loaded_form_trains_its_weights_with_fixed_thresholds() -> None:
     trained = make("jumprelu")
     loaded = trained.to_inference().train().requires_grad_(True)
@@ -117,11 +103,6 @@ def test_the_coefficient_controls_l0_over_a_decade() -> None:
     assert weak > 1.5 * middle
     assert middle > 1.5 * strong
     assert weak > 10 * strong
-
-
-def test_without_the_faster_thresholds_it_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saewidgets.sae.jumprelu.THRESHOLD_LR", 0.1)
-    assert l0_after_training(3.0) > 0.5 * l0_after_training(0.03)
 
 
 @pytest.mark.parametrize(
