@@ -90,7 +90,7 @@ class Look:
     scalars: Mapping[str, str] = field(default_factory=dict)  # read with the tensors: a name for `fold` → the file's
     extra: bool = False  # the file may have other tensors
     weights: str = ""  # the file with the weights; empty: the last one
-    dtype: str | None = None  # number format of the weights; None: that of W_enc, or of W_dec where there is no W_enc
+    dtype: str | None = None  # number format of the weights; None: that of W_dec, or of W_enc where there is no W_dec
     read_as: torch.dtype | None = None  # into which floats are read, before anything is folded; None: as stored
     infinite: frozenset[str] = frozenset()  # names of the file whose values may be infinite
     model: str | None = None
@@ -126,7 +126,7 @@ class Look:
         rest = {name: info for name, info in self.header.tensors.items() if name not in self.scalars.values()}
         replace(self.header, tensors=rest).require(expected, source=self.said_by, extra=self.extra)
         if self.dtype is None:
-            name = self.names.get("W_enc") or self.names["W_dec"]
+            name = self.names.get("W_dec") or self.names["W_enc"]
             self.dtype = str(self.header.tensors[name].torch_dtype).removeprefix("torch.")
 
     def describe(self, format: str, source: Source) -> Description:

@@ -23,6 +23,7 @@ from torch import Tensor
 from saewidgets.errors import FormatError
 from saewidgets.formats.archives import read_npz_header, read_npz_sizes
 from saewidgets.formats.format import (
+    OTHERS,
     RAW,
     SAME,
     Format,
@@ -73,11 +74,6 @@ class ScopePath:
         if self.embedding or self.site is None or self.layer is None:
             return "hook_embed" if self.embedding else None
         return _HOOKS[self.site].format(self.layer)
-
-    @property
-    def said(self) -> dict[str, Any]:
-        """The arguments of `Look` that the name of the folder decides."""
-        return {} if self.d_sae is None else {"d_sae": self.d_sae, "said_by": f"the folder's name, width {self.width}"}
 
 
 def read_path(label: str) -> ScopePath:
@@ -131,7 +127,8 @@ def _look(source: Source) -> Look:
             path.hook_name is not None and path.model is None,
     }
     return Look(
-        files=(NPZ_FILE,), header=header, names=names, **path.said,
+        files=(NPZ_FILE,), header=header, names=names, d_sae=path.d_sae,
+        said_by=f"the folder's name, width {path.width}" if path.d_sae else OTHERS,
         architecture="jumprelu_transcoder" if transcoder else "jumprelu", model=path.model, hook_name=path.hook_name,
         settings=RAW | ({"reshape_activations": "hook_z"} if path.site == "att" else {}), config=config,
         notes=[note for note, applies in notes.items() if applies], fold=fold,
@@ -192,16 +189,21 @@ def _matches(source: Source) -> bool:
 
 
 def _look_at_kept(source: Source) -> Look:
-    file, data, _ = config_of(source, CONFIG_FILE, _KeptFile)
+    file, data, where = config_of(source, CONFIG_FILE, _KeptFile)
     path = read_path(source.label)
     note = (
         "Gemma Scope trained SAEs of embeddings on embeddings times √d_in; whether these weights take that into "
         "account already is not known, so they are used as they are."
     )
+    if path.d_sae not in (None, file.d_sae):
+        raise FormatError(
+            f"The SAE has {file.d_sae:,} latents, but the folder's name says width {path.width}.",
+            where=f"{where}: d_sae", hint="The files lie in another SAE's folder, or were altered.",
+        )
     return Look(
         files=_KEPT, header=read_header(source, _KEPT[1]), names=_NAMES, d_in=file.d_in,
-        **{"d_sae": file.d_sae, "said_by": CONFIG_FILE, **path.said}, architecture="jumprelu",
-        model=path.model or file.model_name, hook_name=path.hook_name or file.hook_name,
+        d_sae=file.d_sae, said_by=CONFIG_FILE, architecture="jumprelu", model=path.model or file.model_name,
+        hook_name=path.hook_name or file.hook_name,
         settings={"apply_b_dec_to_input": file.apply_b_dec_to_input}
         | ({"reshape_activations": "hook_z"} if path.site == "att" else {}),
         config=data, notes=(note,) if path.embedding else (),

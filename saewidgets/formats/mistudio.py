@@ -175,7 +175,8 @@ def _look_at_export(source: Source) -> Look:
 
     return Look(
         files=_EXPORT, header=header, names=SAME | ({"threshold": "threshold"} if kind == "jumprelu" else {}),
-        d_in=file.d_in, d_sae=file.d_sae, said_by=_EXPORT[0], **ours, config=data,
+        d_in=file.d_in, d_sae=file.d_sae, d_out=None if kind == "transcoder" else file.d_in, said_by=_EXPORT[0],
+        **ours, config=data,
         model=file.extra_metadata.hf_model_name or file.model_name,
         hook_name=f"blocks.{place[1]}.{_SITES[place[2]]}" if place and placed else file.hook_name or file.hook_point,
         notes=[note for note, said in notes.items() if said], fold=correct,
@@ -415,15 +416,12 @@ def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
         **({"skip_scale": 1.0} if file.architecture == "skip" else {}),  # miStudio adds the whole input
         **{key: value for key in _KEPT if (value := getattr(file, key)) is not None},
     }
-    found = Look(
+    return Look(
         **tensors | {"d_in": file.d_in, "d_sae": file.d_sae}, said_by=CONFIG_FILE, weights=WEIGHTS_FILE,
         files=tuple(name for name in FILES if name in source.files()), architecture=architecture,
         model=file.model_name, hook_name=file.hook_name, settings=settings, config=data, metadata=file.metadata,
         fold=None if state is None else state.finish,
     )
-    if state is None:
-        found.dtype = str(header.tensors["W_dec"].torch_dtype).removeprefix("torch.")
-    return found
 
 
 def _save(saved: Saved) -> dict[str, Part]:

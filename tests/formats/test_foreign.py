@@ -453,6 +453,7 @@ REFUSED: list[tuple[Files, str]] = [
     ({f"{RES}/params.npz": WIDE | {"w_enc": np.zeros((4, 16_384), np.float32)}}, "unexpected tensors: "),
     ({f"{RES}/params.npz": draw(d_in=4, d_sae=64)}, "the folder's name, width 16k"),
     (KEPT_FILES | {f"{KEPT}/cfg.json": {"d_in": 5, "d_sae": 4096}}, r"W_enc.*expected \[5, 4096\]"),
+    (KEPT_FILES | {f"{KEPT}/cfg.json": {"d_in": 4, "d_sae": 8192}}, "d_sae: .*8,192 latents.*width 4k"),
     (gemma_2(W, TRANSCODER, w_dec=np.zeros((40, 3, 12), np.float32)), "cross-layer"),
     (gemma_2(W7, SECOND), "only transcoders"),
     (r1({}), "scale of activations"),
