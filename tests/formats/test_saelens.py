@@ -298,14 +298,6 @@ def test_a_logarithm_of_a_zero_threshold(tmp_path: Path) -> None:
         load_sae(folder)
 
 
-def test_heads_are_read_side_by_side_or_apart() -> None:
-    folder = GOLDEN / "saelens_legacy" / "hook_z"
-    sae = load_sae(folder)
-    x = load_file(folder / "expected.safetensors")["x"]
-    assert describe(folder).settings["reshape_activations"] == "hook_z"
-    assert torch.allclose(sae(x).flatten(-2), sae(x.flatten(-2)))
-
-
 @pytest.mark.parametrize("reshape", ["none", "hook_z"])
 def test_one_head_is_part_of_the_hook_name_here_and_beside_it_in_the_file(tmp_path: Path, reshape: str) -> None:
     """Files before version 6 also say hook_z of a single head, which has no dimension of heads."""

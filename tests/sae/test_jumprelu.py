@@ -141,14 +141,6 @@ def test_only_dead_latents_are_lifted() -> None:
     assert sae.loss(batch()).terms["pre_act"] == 0
 
 
-def test_a_fixed_coefficient_is_no_parameter() -> None:
-    sae = make("skip")
-    assert isinstance(sae, SkipSAE)
-    assert sae.skip is None
-    x = batch()
-    assert relative(sae(x), sae.encode(x) @ sae.W_dec + sae.b_dec + 0.3 * x) < 1e-6
-
-
 def test_a_learned_coefficient_starts_where_it_is_told_and_stays_in_range() -> None:
     sae = make("skip", learn_skip=True, skip_scale=0.25, skip_max=0.6)
     assert isinstance(sae, SkipSAE)
