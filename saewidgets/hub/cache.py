@@ -66,6 +66,15 @@ class RepoFile:
         """Its name in the hub cache, and what the hub sends as ETag."""
         return self.sha256 or self.git
 
+    def new_digest(self) -> Any:
+        """The hash that becomes its `etag` once all of the content went through."""
+        return hashlib.sha256() if self.sha256 else git_digest(self.size)
+
+
+def git_digest(size: int) -> Any:
+    """The hash by which git names a content of so many bytes."""
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -303,8 +312,6 @@ def _file(blobs: Path, path: Path, inside: str) -> RepoFile | None:
         return RepoFile(inside, blob.stat().st_size, blob.name) if is_hash(blob.name, 40) else None
     if not stat.S_ISREG(facts.st_mode):
         return None
-    digest = hashlib.sha1(b"blob %d\0" % facts.st_size, usedforsecurity=False)
-    with path.open("rb", buffering=0) as source:
-        while block := source.read(1 << 23):
-            digest.update(block)
+    with path.open("rb") as source:
+        digest = hashlib.file_digest(source, lambda: git_digest(facts.st_size))
     return RepoFile(inside, facts.st_size, digest.hexdigest())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import logging
 import os
 import time
@@ -16,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from saewidgets.durable import storage_errors
 from saewidgets.errors import StorageError
@@ -224,7 +223,7 @@ class _Transfer:
         """One file, checked and placed in its snapshot; from the cache if it is there."""
         folder = self._client.cache_dir
         with cache.locked(folder, self._listing, file, self._check):
-            present, digest = cache.cached_file(folder, self._listing, file), _new_digest(file)
+            present, digest = cache.cached_file(folder, self._listing, file), file.new_digest()
             if present is not None:
                 with contextlib.suppress(OSError), present.open("rb", buffering=0) as source:
                     while block := source.read(READ):
@@ -250,7 +249,7 @@ class _Transfer:
             with partial.open("r+b" if partial.exists() else "w+b", buffering=0) as target:
                 if os.fstat(target.fileno()).st_size > file.size:
                     target.truncate(0)
-                digest, have = _new_digest(file), 0
+                digest, have = file.new_digest(), 0
                 while block := target.read(READ):
                     digest.update(block)
                     have += len(block)
@@ -356,13 +355,6 @@ def _with_amount(error: BaseException, count: int, have: int, file: RepoFile, wh
     )
     told.__cause__ = error.__cause__
     return told
-
-
-def _new_digest(file: RepoFile) -> Any:
-    """The hash by which the repository lists the file: SHA-256 of large ones, git's own for the others."""
-    if file.sha256 is not None:
-        return hashlib.sha256()
-    return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
 
 
 def _write(target: BinaryIO, block: bytes) -> None:

@@ -300,10 +300,9 @@ class Hub:
         keys = ("repo_id", "revision", "path")
         begun = self._workspace.manager.list(kind=KIND, status=_UNFINISHED | {JobStatus.INTERRUPTED})
         same = [job for job in begun if all(job.payload.get(key) == payload[key] for key in keys)]
-        for job in same:
-            if job.status is not JobStatus.INTERRUPTED:
-                return job
-        return next((job for job in same if name is None or job.payload.get("name") == payload["name"]), None)
+        going = [job for job in same if job.status is not JobStatus.INTERRUPTED]
+        named = [job for job in same if name is None or job.payload.get("name") == payload["name"]]
+        return next(iter(going + named), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,14 +26,7 @@ _MEASURED = (("val_l0", "l0", "L0"), ("val_fvu", "fvu", "FVU"), ("ce_loss_score"
 
 
 def push(
-    workspace: Workspace,
-    record: SAERecord,
-    client: HubClient,
-    repo_id: str,
-    *,
-    private: bool,
-    path: str,
-    license: str,
+    workspace: Workspace, record: SAERecord, client: HubClient, repo_id: str, *, private: bool, path: str, license: str
 ) -> str:
     """See `SAEs.push_to_hub`."""
     found = locate(folder_of(record))
