@@ -54,6 +54,7 @@ def _endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
         ("owner/name@v1/sub/folder", HubReference("owner/name", "v1", "sub/folder")),
         ("owner/name/sub/folder@v1", HubReference("owner/name", "v1", "sub/folder")),
         ("owner/name/tree/main/sub", HubReference("owner/name", "main", "sub")),
+        ("owner/name/tree/refs/pr/1/sub", HubReference("owner/name", "refs/pr/1", "sub")),
         ("neuronpedia/gpt2-small__res_sce-ajt", HubReference("neuronpedia/gpt2-small__res_sce-ajt")),
         ("https://huggingface.co/owner/name", HubReference("owner/name")),
         ("https://huggingface.co/owner/name/", HubReference("owner/name")),
@@ -108,12 +109,14 @@ def test_saelens_releases(text: str, repo_id: str, path: str) -> None:
     "text",
     ["", "  ", "name", "a/b/../c", "owner/na me", "owner/<img src=x onerror=alert(1)>", "../etc/passwd", "owner/..",
      "/absolute/path", "owner/name@../x", "ftp://huggingface.co/a/b", "file:///etc/passwd", "own\0er/name", "a/-b",
-     "owner/na--me", "a/" + "b" * 200, "owner/name/a//b", "owner/name/a\\b", "owner/name/./b"],
+     "owner/na--me", "a/" + "b" * 200, "owner/name/a//b", "owner/name/a\\b", "owner/name/./b", "http://[x",
+     "https://evil.example/google/gemma-scope-2b-pt-res", "https://github.com/google/something", "gpt2-small-res-jbb"],
 )  # fmt: skip
 def test_nonsense_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse_reference(text)
     assert refused.value.hint
+    assert ("similar name: gpt2-small-res-jb" in refused.value.hint) == text.startswith("gpt2")
 
 
 def test_a_canonical_release_is_kept_with_the_place() -> None:
@@ -123,11 +126,6 @@ def test_a_canonical_release_is_kept_with_the_place() -> None:
     text = "gemma-scope-2b-pt-res-canonical/layer_12"
     assert str(parse_reference(text)) == text
     assert parse_reference("gpt2-small-res-jb").release is None
-
-
-def test_a_release_misspelt_is_suggested() -> None:
-    with pytest.raises(ConfigError, match="gpt2-small-res-jb"):
-        parse_reference("gpt2-small-res-jbb")
 
 
 @pytest.mark.parametrize(
@@ -155,12 +153,6 @@ def test_a_reference_reads_as_it_is_written() -> None:
     for text in ("owner/name", "owner/name@v1", "owner/name@v1/a/b", "owner/name/a"):
         assert str(parse_reference(text)) == text
         assert parse_reference(parse_reference(text)) == parse_reference(text)
-
-
-@pytest.mark.parametrize("link", ["https://evil.example/google/gemma-scope-2b-pt-res", "github.com/google/something"])
-def test_a_link_to_another_host_is_not_the_hub(link: str) -> None:
-    with pytest.raises(ConfigError):
-        parse_reference(link if "://" in link else f"https://{link}")
 
 
 # --- Facts that ship with the package --------------------------------------------------------------------------------
