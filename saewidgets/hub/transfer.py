@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 from saewidgets.durable import storage_errors
 from saewidgets.errors import StorageError
@@ -246,7 +245,7 @@ class _Transfer:
             partial.parent.mkdir(parents=True, exist_ok=True)
             if partial.is_symlink() or not partial.is_file():
                 partial.unlink(missing_ok=True)
-            with partial.open("r+b" if partial.exists() else "w+b", buffering=0) as target:
+            with open(partial, "r+b" if partial.exists() else "w+b") as target:
                 if os.fstat(target.fileno()).st_size > file.size:
                     target.truncate(0)
                 digest, have = file.new_digest(), 0
@@ -256,7 +255,7 @@ class _Transfer:
                     self._check()
                 self._count(have)
                 for block in self._arriving(file, have):
-                    _write(target, block)
+                    target.write(block)
                     digest.update(block)
                     self.fetched += len(block)
                     self._count(len(block))
@@ -355,13 +354,6 @@ def _with_amount(error: BaseException, count: int, have: int, file: RepoFile, wh
     )
     told.__cause__ = error.__cause__
     return told
-
-
-def _write(target: BinaryIO, block: bytes) -> None:
-    """All of `block`: an unbuffered file may take less at once."""
-    rest = memoryview(block)
-    while rest:
-        rest = rest[target.write(rest) :]
 
 
 @contextlib.contextmanager

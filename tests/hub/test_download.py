@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib
+import io
 import shutil
 import threading
 import time
@@ -16,6 +16,7 @@ import pytest
 
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.events import Interruption, Progress, Request
+from saewidgets.hub import cache, transfer
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import (
     ConnectionLostError,
@@ -286,16 +287,14 @@ def test_the_disk_is_looked_at_first(hub: Hub, client: HubClient, monkeypatch: p
 
 def test_a_disk_that_fills_up_while_writing(hub: Hub, client: HubClient, monkeypatch: pytest.MonkeyPatch) -> None:
     reference, weights = big(hub, 4)
-    module = importlib.import_module("saewidgets.hub.transfer")  # the package has the function of that name
-    write, room = module._write, [300_000]
 
-    def full(target: Any, block: bytes) -> None:
-        if room[0] < 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        room[0] -= len(block)
-        write(target, block)
+    class Full(io.BufferedRandom):
+        def write(self, block: Any) -> int:
+            if self.tell() > 300_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(block)
 
-    monkeypatch.setattr(module, "_write", full)
+    monkeypatch.setattr(transfer, "open", lambda path, mode: Full(io.FileIO(path, mode)), raising=False)
     with pytest.raises(DiskFullError, match="disk is full") as error:
         download(reference, client=client)
     assert "continues where it stopped" in str(error.value)
@@ -326,34 +325,18 @@ def test_two_downloads_of_one_sae_fetch_it_once(hub: Hub, client_of: Make) -> No
     assert sum(done.fetched_bytes >= len(weights) for done in results) == 1
 
 
-def test_waiting_for_another_download_can_be_stopped(hub: Hub, client_of: Make) -> None:
-    reference, _ = big(hub)
-    hub.state.bandwidth = 3e6
-    plan_download(reference, client=client_of())
-    ends = threading.Event()
+def test_waiting_for_another_download_can_be_stopped(hub: Hub, client: HubClient) -> None:
+    plan = plan_download(SAE, client=client)
+    first, begun = min(plan.files, key=lambda file: file.size), time.monotonic()
 
-    def first() -> None:
-        def check() -> None:
-            if ends.is_set():
-                raise Interruption(Request.CANCEL)
-
-        with pytest.raises(Interruption):
-            download(reference, client=client_of(), check=check)
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    time.sleep(0.5)
-    begun = time.monotonic()
-
-    def second() -> None:
+    def check() -> None:
         if time.monotonic() - begun > 0.3:
             raise Interruption(Request.PAUSE)
 
-    with pytest.raises(Interruption):
-        download(reference, client=client_of(), check=second)
+    with cache.locked(client.cache_dir, plan.listing, first, lambda: None), pytest.raises(Interruption):
+        download(SAE, client=client, check=check)
+    assert not hub.requests(WEIGHTS)
     assert time.monotonic() - begun < 20
-    ends.set()
-    thread.join(5)
 
 
 def test_several_saes_have_to_be_chosen_from(client: HubClient) -> None:
