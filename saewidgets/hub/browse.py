@@ -93,16 +93,14 @@ def facets(
     order, widths by number."""
     chosen = {"site": site, "layer": layer, "width": width, "l0": l0}
     all_of_them = list(found)
+    numbers = {one.width: one.d_sae or 0 for one in all_of_them}
     result = {}
     for name in chosen:
         others = [(other, value) for other, value in chosen.items() if other != name and value is not None]
         left = [one for one in all_of_them if all(getattr(one, other) == value for other, value in others)]
         counts = Counter(getattr(one, name) for one in left)
-        numbers = {one.width: one.d_sae or 0 for one in left}
-        values = [value for value in counts if value is not None]
-        result[name] = {
-            value: counts[value] for value in sorted(values, key=numbers.__getitem__ if name == "width" else None)
-        }
+        values = sorted(counts.keys() - {None}, key=numbers.__getitem__ if name == "width" else None)
+        result[name] = {value: counts[value] for value in values}
     return result
 
 

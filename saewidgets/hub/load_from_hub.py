@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,10 +50,11 @@ def load_sae(
     """
     given = arguments.path_text(path_or_repo, "path_or_repo", "a repository of the hub or where an SAE is")
     arguments.optional_text(token, "token", "an access token", secret=True)
-    if not isinstance(path_or_repo, str) or _means_a_path(given):
+    is_path = not isinstance(path_or_repo, str) or given.startswith((".", "/", "~", "\\"))
+    if is_path or os.path.exists(given):
         return io.load_sae(path_or_repo, device=device, dtype=dtype, apply_b_dec_to_input=apply_b_dec_to_input)
     try:
-        reference = parse_reference(path_or_repo)
+        reference = parse_reference(given)
     except ConfigError as error:
         raise NotFoundError(
             "There is no such file or folder.", where=given[:200],
@@ -64,12 +66,3 @@ def load_sae(
 
     found = download(reference, client=HubClient(token))
     return io.load_sae(found.location, device=device, dtype=dtype, apply_b_dec_to_input=apply_b_dec_to_input)
-
-
-def _means_a_path(text: str) -> bool:
-    if text.startswith((".", "/", "~", "\\")):
-        return True
-    try:
-        return Path(text).exists()
-    except OSError:  # a name that is too long for one of a file is no name of a repository either
-        return True
