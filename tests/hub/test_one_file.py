@@ -69,7 +69,7 @@ def test_what_the_config_says_is_held_against_the_weights(attention: Repo, hub: 
     wrong = {**attention.files, f"{STEM}_cfg.json": b'{"act_size": 16, "dict_size": 32}'}
     hub.state.add([Repo(ATTENTION, wrong)])
     done = download(f"{ATTENTION}/{STEM}.pt", client=client)
-    with pytest.raises(FormatError, match="16 → 32, but the weights are 16 → 64"):
+    with pytest.raises(FormatError, match=r"W_enc: The shape is \[16, 64\], expected \[16, 32\]"):
         load_sae(done.location)
 
 
