@@ -2,7 +2,7 @@
 
 Sizes come from the shapes alone. What the allocator keeps back, and what a library needs at its peak, is only a
 rough addition ("Working memory"), so the estimate is to be read as "about this much".
-`flops_per_token` counts the work of a run, so that a rate measured with one run (or with one matrix
+`model_flops` and `sae_flops` count the work of a run, so that a rate measured with one run (or with one matrix
 product) tells something about another. Evaluations are counted by themselves: of a short run they are most of the
 time, of a long one next to nothing.
 """
@@ -10,6 +10,7 @@ time, of a long one next to nothing.
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -97,27 +98,28 @@ def estimate_together(
     place, kept = first.model_device or device, first.activations.buffer_device or device
     unloaded = model_is_loaded or (first.corpus.kind == "activations" and not first.corpus.cross_entropy)
     works = [_work(each, model, widths[each.hook_name]) for each in configs]
-    memory = _Memory()
-    memory.add(place, "Model", 0 if unloaded else (model.parameters or 0) * _DTYPE_BYTES[first.model_dtype])
+    memory: defaultdict[str, Counter[Label]] = defaultdict(Counter)  # by device
+    memory[place]["Model"] += 0 if unloaded else (model.parameters or 0) * _DTYPE_BYTES[first.model_dtype]
     # Weights, gradients, Adam's two moments.
-    memory.add(device, "SAE", sum(4 * sae_parameters(each, widths[each.hook_name]) * _FLOAT for each in configs))
+    memory[device]["SAE"] += sum(4 * sae_parameters(each, widths[each.hook_name]) * _FLOAT for each in configs)
     ahead = reads_ahead(first, device)
-    memory.add(kept, "Activations", sum((1 + ahead) * _window_bytes(first, widths[name]) for name in hooks))
-    memory.add(device, "Activations", max(
+    memory[kept]["Activations"] += sum((1 + ahead) * _window_bytes(first, widths[name]) for name in hooks)
+    memory[device]["Activations"] += max(
         len(each.hook_names) * each.batch_size * widths[each.hook_name] * _FLOAT for each in configs  # with targets
-    ))
+    )
+    together, of_sae, of_model = map(max, zip(*works, strict=True))
     if place == device:
-        memory.add(device, "Working memory", max(each.together for each in works) + _runtime(device))
+        memory[device]["Working memory"] += together + _runtime(device)
     else:
-        memory.add(device, "Working memory", max(each.of_sae for each in works) + _runtime(device))
-        memory.add(place, "Working memory", max(each.of_model for each in works) + _runtime(place))
+        memory[device]["Working memory"] += of_sae + _runtime(device)
+        memory[place]["Working memory"] += of_model + _runtime(place)
+    parts = {each: tuple(Segment(*part) for part in found.items()) for each, found in memory.items()}
     disk = sum(disk_bytes(each, widths[each.hook_name]) for each in configs)
     disk -= (len(configs) - 1) * _packed_bytes(first)
     # Epochs become tokens once the text is packed: before, nobody knows how many.
     seconds = first.steps * first.batch_size / rate if rate and first.epochs is None else None
-    return Estimate(
-        device, memory.on(device), disk, seconds, rate or None, basis if rate else "", memory.elsewhere(device)
-    )
+    elsewhere = tuple(Elsewhere(each, found) for each, found in parts.items() if each != device)
+    return Estimate(device, parts[device], disk, seconds, rate or None, basis if rate else "", elsewhere)
 
 
 def reads_ahead(config: TrainingConfig, device: str) -> bool:
@@ -128,41 +130,12 @@ def reads_ahead(config: TrainingConfig, device: str) -> bool:
     return choice == "on" or (choice == "auto" and config.model_device not in (None, device))
 
 
-class _Memory:
-    """Bytes by device and label."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, dict[Label, int]] = {}
-
-    def add(self, device: str, label: Label, count: int) -> None:
-        parts = self._found.setdefault(device, {})
-        parts[label] = parts.get(label, 0) + count
-
-    def on(self, device: str) -> tuple[Segment, ...]:
-        return tuple(Segment(label, count) for label, count in self._found[device].items())
-
-    def elsewhere(self, device: str) -> tuple[Elsewhere, ...]:
-        return tuple(Elsewhere(each, self.on(each)) for each in self._found if each != device)
-
-
 def _runtime(device: str) -> int:
     return _RUNTIME_BYTES.get(device.split(":")[0], _RUNTIME_BYTES["cuda"])
 
 
-def flops_per_token(config: TrainingConfig, model: ModelSize, d_in: int, *, sparse: bool = True) -> float:
-    """Floating-point operations of one training token: the language model up to the hook, and the autoencoder's step. A
-    product of [m, n] and [n, p] counts 2 m n p. With `sparse`, k-sparse latents are decoded as such (the CPU's
-    kernels), not as a dense matrix."""
-    return model_flops(config, model) + sae_flops(config, d_in, sparse=sparse)
-
-
-def flops_together(configs: Sequence[TrainingConfig], model: ModelSize, *, sparse: bool = True) -> float:
-    """Of trainings that share one forward, per token that each of them trains on."""
-    return max(model_flops(each, model) for each in configs) + sum(
-        sae_flops(each, model.d_model, sparse=sparse) for each in configs
-    )
-
-
+# Floating-point operations: a product of [m, n] and [n, p] counts 2 m n p. With `sparse`, k-sparse latents are decoded
+# as such (the CPU's kernels), not as a dense matrix.
 def evaluation_share(configs: Sequence[TrainingConfig], model: ModelSize, *, sparse: bool = True) -> float:
     """Operations of all evaluations of trainings that share one forward, as a share of those of their training. An
     evaluation takes one forward to the deepest hook, and for every autoencoder its own forward, what of the model comes
@@ -177,8 +150,9 @@ def evaluation_share(configs: Sequence[TrainingConfig], model: ModelSize, *, spa
         if not alone:
             per_token += block * max(0, model.n_layers - _blocks(each)) + (2 * model.d_model + _SELECT) * vocabulary
     number = math.ceil(first.steps / evaluation_interval(first))
-    training = flops_together(configs, model, sparse=sparse) * first.steps * first.batch_size
-    return number * first.evaluation.tokens * per_token / training
+    training = max(model_flops(each, model) for each in configs)
+    training += sum(sae_flops(each, model.d_model, sparse=sparse) for each in configs)
+    return number * first.evaluation.tokens * per_token / (training * first.steps * first.batch_size)
 
 
 def model_flops(config: TrainingConfig, model: ModelSize) -> float:
@@ -244,19 +218,15 @@ def sae_parameters(config: TrainingConfig, d_in: int) -> int:
 def disk_bytes(config: TrainingConfig, d_in: int) -> int:
     """Bytes on disk at the peak: kept checkpoints, one more while it is written, the exported SAE, the packed text."""
     weights = sae_parameters(config, d_in) * _FLOAT
-    checkpoint = 3 * weights + 8 * config.sae.d_sae + (_whitening_bytes(d_in) if _whitens(config) else 0)
+    checkpoint = 3 * weights + 8 * config.sae.d_sae + _whitening_bytes(config, d_in)
     every = checkpoint_interval(config)
     kept = 2 if not config.checkpoints.keep_every else max(2, config.steps // every + 1)
     return (kept + 1) * checkpoint + weights + _packed_bytes(config)
 
 
-def _whitens(config: TrainingConfig) -> bool:
-    return config.activations.normalize == "covariance_whitening"
-
-
-def _whitening_bytes(d_in: int) -> int:
-    """The map and its inverse, in float64."""
-    return 2 * 8 * d_in * d_in
+def _whitening_bytes(config: TrainingConfig, d_in: int) -> int:
+    """The map and its inverse, in float64, where inputs are whitened."""
+    return 2 * 8 * d_in * d_in if config.activations.normalize == "covariance_whitening" else 0
 
 
 def _window_bytes(config: TrainingConfig, d_in: int) -> int:
@@ -271,38 +241,16 @@ def _packed_bytes(config: TrainingConfig) -> int:
     return 0 if config.corpus.kind == "activations" else 2 * config.tokens
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is held for a moment: by a training step and by an evaluation, of the SAE and of the language model."""
-
-    step: int
-    forward: int
-    logits: int
-    latents: int
-    whitening: int
-
-    @property
-    def together(self) -> int:
-        """On one device: the larger of a step with a forward, and an evaluation."""
-        return self.forward + max(self.step, self.logits + self.latents) + self.whitening
-
-    @property
-    def of_sae(self) -> int:
-        return max(self.step, self.latents) + self.whitening
-
-    @property
-    def of_model(self) -> int:
-        return self.forward + self.logits + self.whitening
-
-
-def _work(config: TrainingConfig, model: ModelSize, d_in: int) -> _Work:
+def _work(config: TrainingConfig, model: ModelSize, d_in: int) -> tuple[int, int, int]:
+    """Bytes that a training step and an evaluation hold for a moment: on one device (the larger of a step with a
+    forward, and an evaluation); else for the SAE, and for the language model."""
     rows = config.batch_size // config.gradient_accumulation
     dense = 2 if config.sae.architecture in _SPARSE else 4  # pre-activations, latents, their gradients: [rows, d_sae]
     tokens = config.activations.model_batch_size * config.context_size
-    return _Work(
-        step=rows * (dense * config.sae.d_sae + 6 * d_in) * _FLOAT,
-        forward=tokens * 12 * model.d_model * _DTYPE_BYTES[config.model_dtype],
-        logits=2 * min(tokens * (model.vocab_size or 0) * _FLOAT, _EVALUATION_BLOCK),
-        latents=2 * min(tokens * config.sae.d_sae * _FLOAT, _EVALUATION_BLOCK) + 4 * tokens * d_in * _FLOAT,
-        whitening=_whitening_bytes(d_in) if _whitens(config) else 0,  # as its sums and eigenvectors while measured
-    )
+    step = rows * (dense * config.sae.d_sae + 6 * d_in) * _FLOAT
+    forward = tokens * 12 * model.d_model * _DTYPE_BYTES[config.model_dtype]
+    logits = 2 * min(tokens * (model.vocab_size or 0) * _FLOAT, _EVALUATION_BLOCK)
+    latents = 2 * min(tokens * config.sae.d_sae * _FLOAT, _EVALUATION_BLOCK) + 4 * tokens * d_in * _FLOAT
+    whitening = _whitening_bytes(config, d_in)  # as its sums and eigenvectors while measured
+    together = forward + max(step, logits + latents) + whitening
+    return together, max(step, latents) + whitening, forward + logits + whitening

@@ -9,7 +9,6 @@ from saewidgets.training.estimate import (
     disk_bytes,
     estimate_together,
     evaluation_share,
-    flops_per_token,
     model_flops,
     sae_flops,
     sae_parameters,
@@ -90,7 +89,6 @@ def test_operations_of_the_autoencoder_by_architecture():
         assert sae_flops(dense, 768) == pytest.approx(5 * encode, rel=0.05)
     assert sae_flops(wide.replace(**{"sae.k": 256}), 768) > sae_flops(wide, 768)
     assert sae_flops(wide.replace(batch_size=64), 768) > 3 * sae_flops(wide, 768)
-    assert flops_per_token(wide, GPT2, 768) == model_flops(wide, GPT2) + sae_flops(wide, 768)
 
 
 def test_disk_counts_what_is_kept():
@@ -130,7 +128,7 @@ def test_evaluations_by_hand():
     )
     block = 2 * 12 * 256**2 + 4 * 64 * 256
     forward = 4 * block + (2 * 256 + 60) * 1000 + (4 * 256 + 60) * 512
-    share = 16_384 * forward / (100_000 * flops_per_token(config, model, 256))  # of one
+    share = 16_384 * forward / (100_000 * (model_flops(config, model) + sae_flops(config, 256)))  # of one
     assert evaluation_share([config.replace(tokens=10_000_000)], model) == pytest.approx(10 * share / 100)
     share *= 6  # at steps 17, 34, … of 100
     assert evaluation_share([config], model) == pytest.approx(share)

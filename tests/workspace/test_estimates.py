@@ -10,7 +10,7 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import JobRecord, TrainingRecord
-from saewidgets.training.estimate import ModelSize, evaluation_share, flops_per_token
+from saewidgets.training.estimate import ModelSize, evaluation_share, model_flops, sae_flops
 from saewidgets.workspace.training import estimates
 from saewidgets.workspace.trainings import demo_config
 from tests.widgets.seeded_runs import make_record
@@ -49,7 +49,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 def test_without_any_run_a_product_is_measured_once(measured: list[tuple[str, str]]) -> None:
     ws = workspace()
-    assert rate_of(ws, CONFIG) == overall(estimates.EFFICIENCY * 1e11 / flops_per_token(CONFIG, DEMO, 256), CONFIG)
+    operations = model_flops(CONFIG, DEMO) + sae_flops(CONFIG, 256)
+    assert rate_of(ws, CONFIG) == overall(estimates.EFFICIENCY * 1e11 / operations, CONFIG)
     rate_of(ws, CONFIG.replace(**{"sae.k": 8}))
     assert measured == [("cpu", "float32")]
     rate_of(ws, CONFIG.replace(precision="bfloat16"))

@@ -18,7 +18,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.settings import free_memory, machine_memory
-from saewidgets.training.estimate import ModelSize, estimate_together, evaluation_share, flops_per_token, model_flops
+from saewidgets.training.estimate import ModelSize, estimate_together, evaluation_share, model_flops, sae_flops
 from saewidgets.workspace.capture.stored_corpus import store_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PROBE_SECONDS = 0.2
 _PROBE_SIZE = {"cpu": 1024, "cuda": 4096}
-# Share of the speed of a product that a whole run reaches, with the operations counted as `flops_per_token` does. Short
+# Share of the speed of a product that a whole run reaches, operations counted as `training.estimate` does. Short
 # runs of the demo model (120,000 tokens, one core of a shared 2-core machine, 100 GFLOP/s in float32, in seconds of
 # that core) reached while training: TopK 0.67, with 8,192 latents 0.73, in batches of 256 0.59, BatchTopK 0.51,
 # JumpReLU 0.72, standard 0.78. Checkpoints take a little, too. Not yet compared on CUDA.
@@ -104,11 +104,11 @@ def rate_together(
     """Tokens per second that trainings which share one forward reach, each of them, evaluations counted: the deepest
     forward and every autoencoder's step, at the speed of products in their number formats."""
     busy, first, sparse = bool(load_of(workspace, device)[0]), configs[0], device == "cpu"
-    forwards = [model_flops(config, model) for config in configs]
-    every = [flops_per_token(config, model, model.d_model, sparse=sparse) for config in configs]
+    forward = max(model_flops(config, model) for config in configs)
+    steps = sum(sae_flops(config, model.d_model, sparse=sparse) for config in configs)
     try:
-        seconds = max(forwards) / speed(first.model_device or device, first.model_dtype, busy)
-        seconds += (sum(every) - sum(forwards)) / speed(device, first.precision, busy)
+        seconds = forward / speed(first.model_device or device, first.model_dtype, busy)
+        seconds += steps / speed(device, first.precision, busy)
     except RuntimeError:  # no memory left on the device, or no such product there: the run itself will say which
         return None
     return EFFICIENCY / seconds / (1 + evaluation_share(configs, model, sparse=sparse))
