@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from saewidgets.activations.stream import device_name
 from saewidgets.config.base import dotted
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
+from saewidgets.version import __version__
 
 # Configuration that a resumed run may change at will: it decides what is shown and kept, not what is learned.
 _FREE = (
@@ -34,18 +34,10 @@ _FIXED = (
 _UNCOMPARED = frozenset({"python"})  # recorded for the reader; it computes nothing
 
 
-def package_version() -> str:
-    """The installed version of this package."""
-    try:
-        return metadata.version("saewidgets")
-    except metadata.PackageNotFoundError:  # run from a source tree that was never installed
-        return "unknown"
-
-
 def describe_environment(device: str, layout: Mapping[str, Any], compiled: str | None = None) -> dict[str, Any]:
     """Versions, device, thread count, how the model was compiled, and the stream's layout, as JSON data."""
     return {
-        "saewidgets": package_version(),
+        "saewidgets": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": device,

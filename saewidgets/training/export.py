@@ -14,7 +14,7 @@ from saewidgets.formats import save_sae
 from saewidgets.sae import SAE, build_sae
 from saewidgets.sae.scaler import Scaler
 from saewidgets.training.checkpoint import Checkpoint, newest_whole
-from saewidgets.training.environment import package_version
+from saewidgets.version import __version__
 
 
 def exported(sae: SAE, scaler: Scaler, *, hook_name: str = "") -> SAE:
@@ -61,7 +61,7 @@ def metadata(
         **({} if config.from_pretrained is None else {"started_from": config.from_pretrained}),
         "training_tokens": tokens,
         "seed": config.seed,
-        "saewidgets_version": package_version(),
+        "saewidgets_version": __version__,
         **measured,
         **dead,
     }

@@ -82,16 +82,16 @@ def short_count(n: int) -> str:
     return f"{n:,}"
 
 
-def nan_error(step: int, tokens: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:
-    """The error for a loss or weight that is not finite. `found`: the checkpoints, newest first, here and below."""
-    what = f"Loss became NaN at step {step:,} ({short_count(tokens)} tokens)."
-    return _stopped(what, "nan", step, config, found)
+# The errors that end a run at a step. `found`: its checkpoints, newest first.
+def nan_error(step: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:
+    """The error for a loss or weight that is not finite."""
+    return _stopped(f"Loss became NaN at {_place(step, config)}.", "nan", step, config, found)
 
 
-def overflow_error(step: int, tokens: int, found: Sequence[Checkpoint]) -> TrainingError:
+def overflow_error(step: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:
     """The error for float16 gradients that overflow in step after step, so that every step is skipped."""
     return TrainingError(
-        f"float16 gradients overflow in every step (step {step:,}, {short_count(tokens)} tokens): nothing is learned.",
+        f"float16 gradients overflow in every step up to {_place(step, config)}: nothing is learned.",
         where="precision",
         hint=f"{describe(found)} Use bfloat16 or float32.",
         step=step,
@@ -100,24 +100,20 @@ def overflow_error(step: int, tokens: int, found: Sequence[Checkpoint]) -> Train
 
 
 def divergence_error(
-    step: int, tokens: int, loss: float, lowest: float, config: TrainingConfig, found: Sequence[Checkpoint]
+    step: int, config: TrainingConfig, found: Sequence[Checkpoint], loss: float, lowest: float
 ) -> TrainingError:
     """The error for a loss that grew and kept growing."""
     what = (
-        f"Loss diverged at step {step:,} ({short_count(tokens)} tokens): "
-        f"{loss:.4g}, over {FACTOR:g} times its lowest value of {lowest:.4g} and still rising."
+        f"Loss diverged at {_place(step, config)}: {loss:.4g}, over {FACTOR:g} times its lowest value of {lowest:.4g} "
+        "and still rising."
     )
     return _stopped(what, "diverged", step, config, found)
 
 
-def blown_up_error(
-    step: int, tokens: int, fvu: float, config: TrainingConfig, found: Sequence[Checkpoint]
-) -> TrainingError:
+def blown_up_error(step: int, config: TrainingConfig, found: Sequence[Checkpoint], fvu: float) -> TrainingError:
     """The error for a reconstruction that became far worse than none."""
-    what = (
-        f"Loss diverged by step {step:,} ({short_count(tokens)} tokens): "
-        f"the reconstruction is {decimal(fvu, 0)} times worse than a constant one (FVU)."
-    )
+    times = f"the reconstruction is {decimal(fvu, 0)} times worse than a constant one (FVU)"
+    what = f"Loss diverged by {_place(step, config)}: {times}."
     return _stopped(what, "diverged", step, config, found)
 
 
@@ -142,6 +138,10 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
+
+
+def _place(step: int, config: TrainingConfig) -> str:
+    return f"step {step:,} ({short_count(step * config.batch_size)} tokens)"
 
 
 def _stopped(what: str, kind: str, step: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:

@@ -13,12 +13,13 @@ import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from saewidgets.activations import Batch
+from saewidgets.activations.stream import RowStream
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
 from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, Metrics, Progress
@@ -46,14 +47,6 @@ from saewidgets.training.schedules import Schedules, checkpoint_interval, evalua
 DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors
 
 
-class Stream(Protocol):
-    """Where batches come from (see `saewidgets.activations.ActivationStream`)."""
-
-    def batches(self, start: int, check: Callable[[], None]) -> Iterator[Batch]:
-        """Batches [batch_size, d_in], of a transcoder with their targets, from number `start` on: a pure function of
-        configuration, seed and number."""
-
-
 Evaluate = Callable[[], Mapping[str, float]]
 
 
@@ -69,7 +62,7 @@ class Trainer:
         self,
         config: TrainingConfig,
         sae: SAE,
-        stream: Stream,
+        stream: RowStream,
         folder: Path,
         *,
         scaler: Scaler,
@@ -241,12 +234,11 @@ class Trainer:
         dead = self.dead.share(self.tokens)  # no number while nobody can know: 0 would read as "none is dead"
         values, bad = self.window.read({} if dead is None else {"dead": dead})
         if bad is not None:
-            step = bad + 1
-            raise self._failed(health.nan_error(step, step * self.config.batch_size, self.config, self._kept()))
+            raise self._failed(health.nan_error, bad + 1)
         if not values:
             return
         if self.precision.overflows():
-            raise self._failed(health.overflow_error(self.step, self.tokens, self._kept()))
+            raise self._failed(health.overflow_error)
         seconds = self.meter.training_seconds
         if seconds > self._seconds_at_log:
             values["tokens_per_second"] = self.window.tokens / (seconds - self._seconds_at_log)
@@ -260,14 +252,9 @@ class Trainer:
         self.window.reset()
         self._record(values)
         if self.watch.blew_up(values.get("fvu", 0.0)):
-            error = health.blown_up_error(self.step, self.tokens, values["fvu"], self.config, self._kept())
-            raise self._failed(error)
+            raise self._failed(health.blown_up_error, fvu=values["fvu"])
         if started >= self.schedules.settled and self.watch.diverged(values["loss"], values.get("fvu", 0.0)):
-            lowest = self.watch.lowest or 0.0
-            error = health.divergence_error(
-                self.step, self.tokens, values["loss"], lowest, self.config, self._kept()
-            )
-            raise self._failed(error)
+            raise self._failed(health.divergence_error, loss=values["loss"], lowest=self.watch.lowest or 0.0)
 
     def measure(self, evaluate: Evaluate) -> None:
         self.flush()
@@ -314,7 +301,7 @@ class Trainer:
             checkpoint = self.saved if merged == self.saved.kinds else update_state(self.saved, kinds=merged)
         else:
             if not health.all_finite(self.sae):
-                raise self._failed(health.nan_error(self.step, self.tokens, self.config, self._kept()))
+                raise self._failed(health.nan_error)
             optimizer = {**self.adam.tensors(), DEAD: self.dead.tokens_since_fired}
             if self.scaler.whitening is not None:
                 optimizer |= {f"{WHITENING}{name}": each for name, each in self.scaler.whitening.tensors().items()}
@@ -328,10 +315,6 @@ class Trainer:
         self.emit(CheckpointSaved(self.step, self.tokens, path, why, size, dict(self.latest), gone))
         self.meter.enter(left)
         return checkpoint
-
-    def save_final(self) -> Checkpoint:
-        """The checkpoint at the end of the run, also marked best if it is."""
-        return self.save_end("final")
 
     def save_end(self, *kinds: str) -> Checkpoint:
         """The checkpoint where the run ends, early or not; "best" too if what was measured there is the best."""
@@ -379,14 +362,14 @@ class Trainer:
             "environment": self.environment,
         }
 
-    def _kept(self) -> list[Checkpoint]:
-        return list_checkpoints(self.folder)
-
-    def _failed(self, error: TrainingError) -> TrainingError:
-        """`error`, once its step is told: progress goes out now and then only, and nothing comes after this."""
-        step, batch = error.step or self.step, self.config.batch_size
+    def _failed(
+        self, error: Callable[..., TrainingError], step: int | None = None, **values: float
+    ) -> TrainingError:
+        """One of the errors of `health`, once its step (None: the last one) is told: progress goes out now and then
+        only, and nothing comes after this."""
+        step, batch = step or self.step, self.config.batch_size
         self.emit(Progress(step * batch, self.steps * batch, "tokens", None, None, "training", step))
-        return error
+        return error(step, self.config, list_checkpoints(self.folder), **values)
 
 
 def _coefficient(config: TrainingConfig) -> float | None:

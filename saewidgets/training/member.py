@@ -40,12 +40,13 @@ from saewidgets.training.checkpoint import (
     newest_whole,
     remove_checkpoint,
 )
-from saewidgets.training.environment import compare, describe_environment, package_version, recorded
+from saewidgets.training.environment import compare, describe_environment, recorded
 from saewidgets.training.export import exported, metadata, save_final
 from saewidgets.training.loop import Trainer
 from saewidgets.training.prepare import Prepared
 from saewidgets.training.progress import Narrator, ProgressMeter, RunLog
 from saewidgets.training.schedules import with_epochs
+from saewidgets.version import __version__
 
 _COPIES = 4  # of every weight in float32: itself, its gradient, and the two moments of Adam
 
@@ -73,10 +74,6 @@ def _memory(device: str) -> int | None:
 _STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Request.CANCEL: JobStatus.CANCELLED}
 
 
-def _nothing() -> Request:
-    return Request.RUN
-
-
 _SHOWN = {name: f"val_{name}" for name in ("fvu", "l0", "mse", "dead")} | {"ce_loss_score": "ce_loss_score"}
 """The numbers that training shows, and what they are called in charts."""
 
@@ -96,7 +93,7 @@ class Task:
     config: TrainingConfig
     folder: Path
     emit: Emit = ignore
-    wanted: Callable[[], Request] = _nothing
+    wanted: Callable[[], Request] = lambda: Request.RUN
     resume: bool = False
     find_pretrained: pretrained.Find = pretrained.as_path
 
@@ -247,7 +244,7 @@ class Member:
         sae = self._leaving.sae
         trainer.measure(lambda: evaluations.of(self, check))
         if status is JobStatus.COMPLETED:
-            trainer.save_final()
+            trainer.save_end("final")
             for warning in trainer.targets.at_the_end(trainer.latest):
                 self.log.warning(warning)
         else:
@@ -287,7 +284,7 @@ class Member:
     def write_record(self, status: str, **result: Any) -> None:
         """run.json: what a person or a script finds in the folder without the catalog."""
         record = {
-            "status": status, "saewidgets": package_version(), "time": time.time(), "config": recorded(self.config),
+            "status": status, "saewidgets": __version__, "time": time.time(), "config": recorded(self.config),
             "facts": self.facts, **result,
         }
         with whole_file(self.folder / "run.json") as file:

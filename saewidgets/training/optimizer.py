@@ -4,32 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from saewidgets.config.training import OptimizerConfig
 from saewidgets.errors import ConfigError, FormatError
+from saewidgets.sae import SAE
 
 _STATE = ("exp_avg", "exp_avg_sq", "step")
-
-
-class Trainable(Protocol):
-    """What the optimiser needs of an SAE."""
-
-    def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Parameter groups for torch.optim, each with its own peak `lr`."""
-
-    def named_parameters(self) -> Any:
-        """As in `torch.nn.Module`."""
 
 
 class Adam:
     """Adam, or AdamW when there is weight decay, over an SAE's parameter groups. `fused` says whether the fused kernel
     is in use: it rounds differently from the plain one, so resume must know."""
 
-    def __init__(self, sae: Trainable, config: OptimizerConfig) -> None:
+    def __init__(self, sae: SAE, config: OptimizerConfig) -> None:
         self._names = {id(parameter): name for name, parameter in sae.named_parameters()}
         self._clip = config.grad_clip
         groups = [{"lr": config.lr, **group} for group in sae.param_groups(config.lr)]

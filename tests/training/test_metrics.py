@@ -113,7 +113,7 @@ def test_all_finite_sees_parameters_and_buffers(value):
 
 
 def test_nan_error_reads_as_a_person_would_say_it():
-    error = health.nan_error(449, 449 * 4096, TrainingConfig(optimizer={"lr": 1e-3, "grad_clip": None}), [])
+    error = health.nan_error(449, TrainingConfig(optimizer={"lr": 1e-3, "grad_clip": None}), [])
     assert error.what == "Loss became NaN at step 449 (1.84M tokens)."
     assert error.hint == (
         "There is no checkpoint yet. Lower Learning rate (now 0.001), or set Gradient clip to 1.0, and retry."
@@ -149,12 +149,12 @@ def _checkpoint(step, evaluated_at=-1, watch=None, **metrics):
 )
 def test_only_a_checkpoint_from_before_the_divergence_is_good(found, words, resumes):
     for error in (
-        health.blown_up_error(76, 19_456, 4e7, TrainingConfig(), found), health.overflow_error(76, 19_456, found)
+        health.blown_up_error(76, TrainingConfig(), found, 4e7), health.overflow_error(76, TrainingConfig(), found)
     ):
         assert error.hint.startswith(words)
         assert error.resumes is resumes
     retry = ", and retry." if words.startswith("No") else "."
-    assert health.nan_error(76, 19_456, TrainingConfig(), found).hint.endswith(f"Gradient clip (now 1){retry}")
+    assert health.nan_error(76, TrainingConfig(), found).hint.endswith(f"Gradient clip (now 1){retry}")
 
 
 def test_what_counts_as_out_of_memory():
