@@ -38,6 +38,7 @@ MEASURED = "measured.safetensors"
 """Name of the file in a run's folder that keeps what is measured, until a checkpoint does."""
 _NAME = re.compile(r"step_(\d{8,})")
 _TMP = ".tmp-"
+_CHANGED = "The file was changed after it was written: its SHA-256 is not the recorded one."
 _STATE_BYTES_MAX = 16 * 2**20  # a state.json is a few kB; anything larger is not ours
 
 
@@ -152,7 +153,7 @@ def read_checkpoint(path: Path, *, verify: bool = True) -> Checkpoint:
         hint = f"The newest whole checkpoint is {newest}."
     else:
         hint = "There is no other whole checkpoint: retry the run, which starts it from the beginning."
-    raise FormatError(found.what, where=str(path / found.file), hint=hint)
+    raise FormatError(found.what, where=found.where, hint=hint)
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
@@ -196,52 +197,41 @@ def _step_folders(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Damage:
-    """The first file of a checkpoint that is not what was written."""
-
-    file: str
-    what: str
-
-
-def _examined(path: Path, verify: bool) -> Checkpoint | _Damage:
+def _examined(path: Path, verify: bool) -> Checkpoint | FormatError:
+    """The checkpoint, or what is wrong with its first file that is not what was written."""
+    file = path / STATE
     try:
-        state = _read_state(path)
-    except FormatError as error:
-        return _Damage(STATE, error.what)
-    if path.name != _name(state["step"]):
-        return _Damage(STATE, f"It is the state of step {state['step']:,}, not of {path.name}.")
-    for name in (WEIGHTS, OPTIMIZER):
-        recorded = state["files"][name]
-        try:
-            size = (path / name).stat().st_size
-            if size != recorded["size"]:
-                return _Damage(name, f"The file has {size:,} bytes, {recorded['size']:,} were written.")
-            if verify and sha256_of(path / name) != recorded["sha256"]:
-                return _Damage(name, "The file was changed after it was written: its SHA-256 is not the recorded one.")
-        except OSError as error:
-            return _Damage(name, f"The file cannot be read ({error.strerror}).")
+        state = _read_state(file)
+        _require(path.name == _name(state["step"]), f"It is the state of step {state['step']:,}, not of {path.name}.")
+        for name in (WEIGHTS, OPTIMIZER):
+            file, recorded = path / name, state["files"][name]
+            size = file.stat().st_size
+            _require(size == recorded["size"], f"The file has {size:,} bytes, {recorded['size']:,} were written.")
+            _require(not verify or sha256_of(file) == recorded["sha256"], _CHANGED)
+    except OSError as error:
+        return FormatError(f"The file cannot be read ({error.strerror}).", where=str(file))
+    except ValueError as error:
+        return FormatError(str(error), where=str(file))
     return Checkpoint(path, state)
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    file = path / STATE
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    """Raises `ValueError` where it is not what was written."""
+    _require(file.stat().st_size <= _STATE_BYTES_MAX, "The file is too large to be a checkpoint's state.")
     try:
-        if file.stat().st_size > _STATE_BYTES_MAX:
-            raise FormatError("The file is too large to be a checkpoint's state.", where=str(file))
         state = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FormatError(f"The file cannot be read ({error.strerror}).", where=str(file)) from error
     except ValueError as error:
-        raise FormatError(f"The file is not JSON ({error}).", where=str(file)) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise FormatError(f"Format {found!r} is not known, expected {FORMAT}.", where=str(file))
-    if not _has_shape(state):
-        raise FormatError("Required entries are missing or of the wrong type.", where=str(file))
-    if state.get("sha256") != seal_of(state):
-        raise FormatError("It was changed after it was written: its SHA-256 is not the recorded one.", where=str(file))
-    return state
+        raise ValueError(f"The file is not JSON ({error}).") from error
+    found = state.get("format") if isinstance(state, dict) else type(state).__name__
+    _require(found == FORMAT, f"Format {found!r} is not known, expected {FORMAT}.")
+    _require(_has_shape(state), "Required entries are missing or of the wrong type.")
+    _require(state.get("sha256") == seal_of(state), _CHANGED)
+    return dict(state)
 
 
 def _has_shape(state: Mapping[str, Any]) -> bool:
