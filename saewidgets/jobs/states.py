@@ -44,7 +44,6 @@ OWNED = frozenset({S.QUEUED, S.STARTING, S.RUNNING, S.PAUSING, S.STOPPING})
 
 _REQUESTS: Mapping[str, Request] = {"pause": Request.PAUSE, "stop": Request.STOP, "cancel": Request.CANCEL}
 _DOING = {"pause": "paused", "resume": "resumed", "stop": "stopped", "cancel": "cancelled"}
-_WORKING = frozenset({S.STARTING, S.RUNNING})
 
 
 def check_transition(old: S, new: S) -> None:
@@ -61,36 +60,37 @@ class Plan:
     command: Command | None = None
 
 
+_IDLE = (S.QUEUED, S.PAUSED, S.INTERRUPTED)
+_WORKING = (S.STARTING, S.RUNNING)
+_PLANS: Mapping[Command, Mapping[S, Plan | None]] = {
+    # In a job that is pausing it also takes back a resume that came in between.
+    "pause": {
+        S.QUEUED: Plan(S.PAUSED), S.PAUSED: None,
+        **dict.fromkeys((*_WORKING, S.PAUSING), Plan(S.PAUSING, "pause")),
+    },
+    "stop": {
+        **dict.fromkeys(_IDLE, Plan(S.STOPPED)),
+        **dict.fromkeys((*_WORKING, S.PAUSING), Plan(S.STOPPING, "stop")),
+        **dict.fromkeys((S.STOPPING, S.STOPPED, S.CANCELLED)),
+    },
+    "cancel": {
+        **dict.fromkeys(_IDLE, Plan(S.CANCELLED)),
+        **dict.fromkeys((*_WORKING, S.PAUSING, S.STOPPING), Plan(S.STOPPING, "cancel")),
+        **dict.fromkeys((S.STOPPED, S.CANCELLED)),
+    },
+    "resume": {
+        **dict.fromkeys(RESUMABLE, Plan(S.QUEUED)),
+        S.PAUSING: Plan(S.PAUSING, "resume"),
+        **dict.fromkeys((S.QUEUED, *_WORKING)),
+    },
+}  # fmt: skip
+
+
 def plan(command: Command, status: S) -> Plan | None:
     """What `command` does to a job in `status`; None where it is already so."""
-    match command:
-        case "pause":
-            if status is S.QUEUED:
-                return Plan(S.PAUSED)
-            if status in _WORKING:
-                return Plan(S.PAUSING, "pause")
-            if status is S.PAUSED:
-                return None
-            if status is S.PAUSING:
-                return Plan(S.PAUSING, "pause")  # also takes back a resume that came in between
-        case "stop" | "cancel":
-            ended = S.STOPPED if command == "stop" else S.CANCELLED
-            if status in (S.QUEUED, S.PAUSED, S.INTERRUPTED):
-                return Plan(ended)
-            if status in _WORKING or status is S.PAUSING:
-                return Plan(S.STOPPING, command)
-            if status is S.STOPPING:
-                return Plan(S.STOPPING, "cancel") if command == "cancel" else None
-            if status in (S.STOPPED, S.CANCELLED):
-                return None
-        case "resume":
-            if status in RESUMABLE:
-                return Plan(S.QUEUED)
-            if status is S.PAUSING:
-                return Plan(S.PAUSING, "resume")
-            if status is S.QUEUED or status in _WORKING:
-                return None
-    raise _refusal(command, status)
+    if status not in _PLANS[command]:
+        raise _refusal(command, status)
+    return _PLANS[command][status]
 
 
 def asks_for(command: str | None) -> Request | None:
