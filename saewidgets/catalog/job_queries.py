@@ -16,7 +16,7 @@ from saewidgets.catalog.checkpoint_queries import save_checkpoint
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.metric_queries import save_metrics
-from saewidgets.catalog.rows import find, job_record, jobs_now, next_queue_number, now, plain, queue_positions
+from saewidgets.catalog.rows import find, job_record, jobs_now, next_queue_number, now, queue_positions
 from saewidgets.catalog.tables import JobLogRow, JobRow, LeaseRow, TrainingRow, database_now
 from saewidgets.catalog.training_queries import apply_facts
 from saewidgets.events import CheckpointSaved, Event, Facts, JobStatus, LogLine, Metrics, Progress
@@ -156,8 +156,11 @@ class JobStore:
             slot, free = free_slot(session, row.lane, width, timeout)
             if slot is None or queue_positions(session).get(job_id, free + 1) > free:
                 return None
-            take_lease(session, row, owner, slot)
-            row.status = JobStatus.STARTING.value
+            lease = LeaseRow(lane=row.lane, slot=slot, job_id=row.id, owner=owner)
+            lease.acquired_at = lease.heartbeat_at = row.heartbeat_at = row.running_since = now(session)
+            session.add(lease)
+            session.flush()  # the primary key decides between two who try at once
+            _apply(session, row, {"status": JobStatus.STARTING})
             return _record(session, row)
 
         try:
@@ -190,7 +193,7 @@ class JobStore:
                 return None
             if older_than is not None and (row.heartbeat_at or 0.0) >= now(session) - older_than:
                 return None
-            interrupt_row(session, row, note)
+            _apply(session, row, {"status": JobStatus.INTERRUPTED, "note": note})
             session.flush()
             return _record(session, row)
 
@@ -228,9 +231,13 @@ def _apply(session: Session, row: JobRow, changes: Mapping[str, Any]) -> None:
         if status is JobStatus.STARTING and row.started_at is None:
             row.started_at = moment
         if not status.is_active:
-            leave_lane(session, row, moment)
+            if row.running_since is not None:
+                row.seconds_running += max(0.0, moment - row.running_since)
+                row.running_since = None
+            row.command = None
+            free_lease(session, row.id)
         if status is JobStatus.PAUSED or (status.is_final and status is not JobStatus.INTERRUPTED):
-            row.owner = None
+            row.owner = None  # that of an interrupted one may come back and take the job again
         if status.is_final:
             row.finished_at = moment
         row.status = status.value
@@ -241,22 +248,10 @@ def _apply(session: Session, row: JobRow, changes: Mapping[str, Any]) -> None:
         if name in changes:
             setattr(row, name, changes[name])
     if "error" in changes:
-        row.error = plain(changes["error"])
+        row.error = None if changes["error"] is None else asdict(changes["error"])
 
 
 # ------------------------------------------------------------------------------------------------ leases
-
-
-def interrupt_row(session: Session, row: JobRow, note: str) -> None:
-    """Mark a job whose owner has vanished. The owner stays: it may come back and take the job again."""
-    moment = now(session)
-    _stop_clock(row, moment)
-    row.status = JobStatus.INTERRUPTED.value
-    row.command = None
-    row.note = note
-    row.finished_at = moment
-    row.updated_at = moment
-    free_lease(session, row.id)
 
 
 def free_lease(session: Session, job_id: str) -> None:
@@ -272,33 +267,8 @@ def free_slot(session: Session, lane: str, width: int, timeout: float) -> tuple[
     for lease in expired:
         holder = session.get(JobRow, lease.job_id)
         if holder is not None and holder.status in ACTIVE:
-            interrupt_row(session, holder, EXPIRED)
+            _apply(session, holder, {"status": JobStatus.INTERRUPTED, "note": EXPIRED})
         free_lease(session, lease.job_id)
     taken = set(session.scalars(select(LeaseRow.slot).where(LeaseRow.lane == lane)))
     free = [slot for slot in range(width) if slot not in taken]
     return (free[0] if free else None), len(free)
-
-
-def take_lease(session: Session, row: JobRow, owner: str, slot: int) -> None:
-    """Give the job a slot. Raises `IntegrityError` if somebody else was quicker."""
-    moment = now(session)
-    session.add(
-        LeaseRow(lane=row.lane, slot=slot, job_id=row.id, owner=owner, acquired_at=moment, heartbeat_at=moment)
-    )
-    session.flush()  # the primary key decides between two who try at once
-    row.heartbeat_at = row.running_since = row.updated_at = moment
-    if row.started_at is None:
-        row.started_at = moment
-
-
-def leave_lane(session: Session, row: JobRow, moment: float) -> None:
-    """Nobody works on the job any more."""
-    _stop_clock(row, moment)
-    row.command = None
-    free_lease(session, row.id)
-
-
-def _stop_clock(row: JobRow, moment: float) -> None:
-    if row.running_since is not None:
-        row.seconds_running += max(0.0, moment - row.running_since)
-        row.running_since = None

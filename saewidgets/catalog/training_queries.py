@@ -17,9 +17,9 @@ from saewidgets.catalog.rows import (
     NO_JOB,
     RowsOfJobs,
     change,
-    error_of,
     find,
     in_use,
+    made,
     now,
     refuse_while_going,
     shared,
@@ -30,7 +30,7 @@ from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAER
 from saewidgets.config.names import MAX_NAME, names_of, one_line, search_words, storable
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.records import JobRecord, Records, TrainingRecord
+from saewidgets.records import ErrorInfo, JobRecord, Records, TrainingRecord
 
 _WITHOUT_JOB = NO_JOB.status.value
 _ACTIVE = tuple(status.value for status in JobStatus if status.is_active)
@@ -223,7 +223,7 @@ def _record(
     own = row.own_status is not None
     return TrainingRecord(**{
         **shared(TrainingRecord, row), "status": _status(row, job), "lane": row.lane if own_job is None else job.lane,
-        "progress": None if own else job.progress, "error": error_of(row.own_error) if own else job.error,
+        "progress": None if own else job.progress, "error": made(ErrorInfo, row.own_error) if own else job.error,
         "queue_position": None if own else job.queue_position,
         "checkpoint_count": kept[0] if kept else 0, "checkpoint_bytes": kept[1] if kept else 0,
         "last_checkpoint_step": kept[2] if kept else None, "last_checkpoint_tokens": kept[3] if kept else None,
