@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, aliased
 
 from saewidgets.catalog.filestate import Files, state_of
 from saewidgets.catalog.origins import Origin, find_origin
-from saewidgets.catalog.rows import NO_JOB, RowsOfJobs, check_page, has_words, shared, statuses
+from saewidgets.catalog.rows import NO_JOB, RowsOfJobs, has_words, shared, statuses
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
@@ -59,7 +59,6 @@ class ExtractionStore(RowsOfJobs[ExtractionRecord]):
 
     def list(self, *, limit: int | None = None, offset: int = 0, **filters: Any) -> Records[ExtractionRecord]:
         """See `Extractions.list`; `has_data` wants only those that can be read."""
-        check_page(limit, offset, "extractions")
         with self._database.read() as session:
             conditions = _conditions(session, **filters)
         order = ExtractionRow.created_at.desc(), ExtractionRow.id.desc()

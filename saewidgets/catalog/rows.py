@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -83,8 +83,6 @@ new_template_id = _new("tmpl", uuid.uuid4)
 # ------------------------------------------------------------------------------------------------ rows
 
 LARGEST = 2**31 - 1  # what every database holds as a number
-_PROGRESS_FIELDS = frozenset(f.name for f in fields(Progress))
-_ERROR_FIELDS = frozenset(f.name for f in fields(ErrorInfo))
 _NOUNS: dict[type[Base], tuple[str, str]] = {
     TrainingRow: ("training", "It may have been deleted; list the trainings to see them."),
     SAERow: ("SAE", "It may have been deleted; list the SAEs to see them."),
@@ -98,6 +96,7 @@ _NOUNS: dict[type[Base], tuple[str, str]] = {
     TemplateRow: ("template", "List them with ws.templates.list() or `saewidgets templates list`."),
 }
 AnyRow = TypeVar("AnyRow", bound=Base)
+AnyPart = TypeVar("AnyPart", Progress, ErrorInfo)
 
 
 def find(session: Session, table: type[AnyRow], id: str) -> AnyRow:
@@ -122,16 +121,6 @@ def change(row: Base, changes: Mapping[str, Any]) -> None:
         setattr(row, name, value)
 
 
-def check_page(limit: object, offset: object, noun: str) -> None:
-    """Raise `ConfigError` unless these are a number of rows, or all of them, and how many to leave out."""
-    for name, value in (("limit", limit), ("offset", offset)):
-        if name == "limit" and value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST:
-            hint = "Use 0 or more" + (", or None for all." if name == "limit" else ".")
-            raise ConfigError(f"This is a number of {noun}, not {shown(value)}.", where=name, hint=hint)
-
-
 def has_words(search: str | None, *columns: Any) -> list[ColumnElement[bool]]:
     """The conditions for rows that have every word of `search` in one of these columns."""
     return [or_(*(each.icontains(word, autoescape=True) for each in columns)) for word in search_words(search)]
@@ -148,27 +137,17 @@ def shared(record: type[Any], row: Base) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _shared(record, type(row))}  # type: ignore[arg-type]  # a class is hashable
 
 
-def progress_of(data: Mapping[str, Any] | None) -> Progress | None:
-    """Leaves out fields that a later version has added."""
-    return None if data is None else Progress(**{k: v for k, v in data.items() if k in _PROGRESS_FIELDS})
-
-
-def error_of(data: Mapping[str, Any] | None) -> ErrorInfo | None:
-    """The same for errors."""
-    return None if data is None else ErrorInfo(**{k: v for k, v in data.items() if k in _ERROR_FIELDS})
-
-
-def plain(value: Progress | ErrorInfo | None) -> dict[str, Any] | None:
-    """What the row holds for it."""
-    return None if value is None else asdict(value)
+def made(kind: type[AnyPart], data: Mapping[str, Any] | None) -> AnyPart | None:
+    """The progress or the error that a row holds as data, less fields that a later version has added."""
+    return None if data is None else kind(**{f.name: data[f.name] for f in fields(kind) if f.name in data})
 
 
 def job_record(row: JobRow, now: float, queue_position: int | None) -> JobRecord:
     """`now` is the database's clock: a running job's seconds go on."""
     running = max(0.0, now - row.running_since) if row.running_since is not None else 0.0
     return JobRecord(**{
-        **shared(JobRecord, row), "status": JobStatus(row.status), "progress": progress_of(row.progress),
-        "error": error_of(row.error), "queue_position": queue_position,
+        **shared(JobRecord, row), "status": JobStatus(row.status), "progress": made(Progress, row.progress),
+        "error": made(ErrorInfo, row.error), "queue_position": queue_position,
         "seconds_running": row.seconds_running + running,
     })  # fmt: skip
 

@@ -20,7 +20,6 @@ from saewidgets.catalog.filestate import Files, recorded, state_of
 from saewidgets.catalog.rows import (
     LARGEST,
     change,
-    check_page,
     find,
     has_words,
     in_use,
@@ -245,7 +244,6 @@ class SAEStore:
         if not isinstance(sort, str) or sort not in SORTS:
             hint = f"Use one of: {', '.join(SORTS)}."
             raise ConfigError(f"SAEs cannot be sorted by {shown(sort)}.", where="sort", hint=hint)
-        check_page(limit, offset, "SAEs")
         # Statistics are kilobytes per row, and no list shows them.
         columns = [null().label("statistics") if c.name == "statistics" else c for c in _WHOLE.selected_columns]
         query = _WHOLE.with_only_columns(*columns).where(*Filters(**filters).conditions()).order_by(*SORTS[sort])

@@ -55,7 +55,9 @@ _BY_KIND: dict[str, Check] = {
 _BY_NAME: dict[str, Check] = {
     **dict.fromkeys(("sae_id", "training_id", "extraction_id", "feature_id", "job_id", "store_id"), _id),
     **dict.fromkeys(("wanted", "sae"), _id),
-    **dict.fromkeys(("limit", "offset", "swept"), lambda value, where: take.count(value, where, "a count")),
+    **dict.fromkeys(
+        ("limit", "offset", "swept"), lambda value, where: take.count(value, where, "a count", most=2**31 - 1)
+    ),  # what every database holds as a number
     **dict.fromkeys(("position", "token"), _place),  # which there are, the method says
     "index": lambda value, where: take.count(value, where, "the number of a feature"),
     "indices": numbers, "n": lambda value, where: take.count(value, where, "how many to find", least=1),

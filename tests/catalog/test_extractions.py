@@ -81,7 +81,7 @@ def test_filters(catalog: Catalog, make: Make, make_sae: Make, make_training: Ma
         ({"has_data": True}, [second]),
     ):
         assert [r.id for r in catalog.extractions.list(**filters)] == [r.id for r in expected]  # type: ignore[arg-type]
-    for wrong in ({"status": "done"}, {"source_type": "hub"}, {"limit": -1}, {"offset": True}):
+    for wrong in ({"status": "done"}, {"source_type": "hub"}):
         with pytest.raises(ConfigError) as caught:
             catalog.extractions.list(**wrong)  # type: ignore[arg-type]
         assert caught.value.where == next(iter(wrong))

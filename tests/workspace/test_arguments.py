@@ -81,6 +81,12 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
          ".*under way at once")
         for value in (0, -1, True, 1.5, 257)
     ),
+    ("saes.list", {"limit": -1}, "limit", ".*0 to 2,147,483,647"),
+    ("saes.list", {"limit": "5"}, "limit", ".*whole number"),
+    ("saes.list", {"offset": None}, "offset", ".*whole number"),
+    ("saes.list", {"offset": -1}, "offset", ".*0 to"),
+    ("extractions.list", {"limit": 10**30}, "limit", ".*0 to"),
+    ("extractions.list", {"offset": True}, "offset", ".*whole number"),
     ("features.auto_label", {"sae_id": "ID", "limit": 0}, "limit", ".*not 0"),
     ("features.auto_label", {"sae_id": "ID", "limit": True}, "limit", ".*not True"),
     ("features.auto_label", {"sae_id": "ID", "price": (1, True)}, "price.tokens_out", ".*price of a"),
