@@ -100,18 +100,13 @@ def whole_file(target: Path) -> Iterator[TextIO]:
     """
     draft = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("x", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"The file cannot be written ({error.strerror}).", where=str(target), hint="Choose another place."
-        ) from error
+        with storage_errors("The file cannot be written", target, "Choose another place."):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("x", encoding="utf-8", newline="") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
     finally:
         with suppress(OSError):  # it was renamed, or there is no such folder
             draft.unlink()

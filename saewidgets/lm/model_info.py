@@ -29,7 +29,6 @@ class ModelFacts:
     vocab_size: int  # rows of the embedding
     context: int | None  # longest one in tokens
     parameters: int | None  # if their number can be known without loading weights
-    weight_bytes: int | None = None  # of the files in a local folder
     is_encoder: bool = False  # every token also sees those after it (BERT): there is no loss of the next token
     d_heads: int | None = None  # width of all heads side by side (``attn.hook_z``)
     n_heads: int | None = None  # how many these are, in every layer
@@ -53,7 +52,7 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
             local_files_only=not fetch,
         )
     text = config.get_text_config()
-    parameters, size = _counted(folder) if folder is not None else (_from_config(config), None)
+    parameters = _from_config(config) if folder is None else _counted(folder)
     return ModelFacts(
         name=name,
         architecture=str(config.model_type),
@@ -62,7 +61,6 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
         vocab_size=int(text.vocab_size),
         context=context_of(text),
         parameters=parameters,
-        weight_bytes=size,
         is_encoder=is_encoder(text),
         d_heads=heads_width(text),
         n_heads=heads_of(text),
@@ -79,12 +77,11 @@ def _from_config(config: Any) -> int | None:
     return int(sum(p.numel() for p in model.parameters()))
 
 
-def _counted(folder: Path) -> tuple[int | None, int | None]:
-    """Parameters and bytes of the safetensors files in `folder`, from their headers."""
-    parameters = size = 0
+def _counted(folder: Path) -> int | None:
+    """Parameters in the safetensors files of `folder`, from their headers; None where it has none."""
+    parameters = 0
     files = sorted(folder.glob("*.safetensors"))
     for file in files:
-        size += file.stat().st_size
         try:
             with safe_open(file, framework="pt") as found:
                 parameters += sum(math.prod(found.get_slice(name).get_shape()) for name in found.keys())  # noqa: SIM118
@@ -92,4 +89,4 @@ def _counted(folder: Path) -> tuple[int | None, int | None]:
             raise FormatError(
                 f"This is not a safetensors file ({error}).", where=str(file), hint="Download the model again."
             ) from error
-    return (parameters, size) if files else (None, None)
+    return parameters if files else None

@@ -248,22 +248,17 @@ def _model(config: TrainingConfig, meter: ProgressMeter, model: Any, tokenizer: 
     if model is not None:
         lm = model if isinstance(model, LoadedModel) else wrap_model(model, tokenizer)
         device = resolve_device(str(lm.device) if config.device == "auto" else config.device)
-        if config.model_device is not None and model_device(config) != resolve_device(str(lm.device), "model_device"):
+        place = config.model_device and resolve_device(config.model_device, "model_device")
+        if place and place != resolve_device(str(lm.device), "model_device"):
             raise ConfigError(
                 f"The model that was given is on {lm.device}, not on {config.model_device}.", where="model_device",
                 hint="Move the model, or leave Model device empty.",
             )
         return lm, device
-    device, place = resolve_device(config.device), model_device(config)
+    device = resolve_device(config.device)
+    place = resolve_device(config.model_device, "model_device") if config.model_device else device
     lm = load_model(
         resolve_model(config.model), revision=config.model_revision, dtype=config.model_dtype, device=place,
         name="demo" if config.model == "demo" else None, tell=meter.enter,
     )
     return lm, device
-
-
-def model_device(config: TrainingConfig) -> str:
-    """Where the language model of a run goes. Raises `ConfigError` if that is not here."""
-    if config.model_device is None:
-        return resolve_device(config.device)
-    return resolve_device(config.model_device, "model_device")

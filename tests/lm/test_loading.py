@@ -61,7 +61,6 @@ def test_every_family_loads_from_its_folder(name: str, tiny_tokenizer_folder: Pa
     assert (facts.n_layers, facts.d_model, facts.context) == (lm.n_layers, lm.d_model, lm.context)
     assert facts.parameters == sum(p.numel() for p in lm.model.parameters())
     assert facts.architecture == model.config.model_type
-    assert facts.weight_bytes == (tmp_path / "model.safetensors").stat().st_size
     torch.testing.assert_close(forward(lm.model, token_ids()).logits, forward(model, token_ids()).logits)
 
 
