@@ -9,7 +9,8 @@ from typing import Any
 
 from saewidgets.render.html import Html, tag
 
-_ROW, _CHARACTER = 18, 6.4  # height of a line of the legend, and the widest mean width of a character in it
+_ROW, _CHARACTER = 18, 6.5  # height of a line of the legend, and the widest mean width of a character, in pixels
+_GAP = 10.0  # pixels that are free between the labels of an axis
 _INK, _GREY = "#1f2328", "#545c66"
 Scale = Callable[[float], float]
 
@@ -137,10 +138,10 @@ def figure(
     says: str = "",
 ) -> Drawing:
     """Draw `marks` (the first at the back), on paper cut off at the axes; `says`: the text in place of it."""
-    rows = _rows(legend, frame)
+    keys, lines = _legend(legend, frame)
     fx = _scale(x, frame.left, frame.end)
     fy = _scale(y, frame.bottom, frame.top)
-    height = frame.bottom + frame.below + _ROW * len(rows)
+    height = frame.bottom + frame.below + _ROW * lines
     middle = frame.top + frame.height / 2
     drawn: list[Html] = [_drawn(mark, fx, fy, frame) for mark in marks if not isinstance(mark, Word)]
     ground: list[Html] = []
@@ -160,7 +161,7 @@ def figure(
         *drawn,
         *(_word(mark, fx, fy) for mark in marks if isinstance(mark, Word)),
         "" if marks else _text("no data yet", frame.left + 4, middle, fill=frame.text),
-        *_legend(rows, frame.bottom + frame.below - 2, frame),
+        *keys,
         xmlns="http://www.w3.org/2000/svg",
         width=frame.width,
         height=height,
@@ -188,13 +189,10 @@ def _path(mark: Trace, fx: Scale, fy: Scale) -> str:
     """The `d` of an SVG path through points, with a gap where one is not on the scales."""
     parts: list[str] = []
     pen = "M"
-    for a, b in zip(mark.x, mark.y, strict=True):
-        x, y = fx(a), fy(b)
-        if math.isfinite(x) and math.isfinite(y):
-            parts.append(f"{pen}{x:.1f} {y:.1f}")
-            pen = "L"
-        else:
-            pen = "M"
+    for x, y in zip(map(fx, mark.x), map(fy, mark.y), strict=True):
+        is_drawn = math.isfinite(x) and math.isfinite(y)
+        parts += [f"{pen}{x:.1f} {y:.1f}"] if is_drawn else []
+        pen = "L" if is_drawn else "M"
     return "".join(parts)
 
 
@@ -253,46 +251,26 @@ def _word(mark: Word, fx: Scale, fy: Scale) -> Html:
     return _text(mark.text, x, y, size=11, align=mark.align, fill=_GREY)
 
 
-def _icon(key: Key) -> float:
-    return (26 if key.line else 0) or (14 if key.shape else 0)
-
-
-def _wide(key: Key) -> float:
-    return _icon(key) + len(key.text) * _CHARACTER + 16
-
-
-def _rows(legend: Sequence[Key], frame: Frame) -> list[list[Key]]:
-    """The entries in lines that fit the width; one that is too long for any is cut."""
-    rows: list[list[Key]] = []
-    used = 0.0
+def _legend(legend: Sequence[Key], frame: Frame) -> tuple[list[Html], int]:
+    """The entries in lines that fit the width, and how many lines; an entry that is too long for any is cut."""
+    parts: list[Html] = []
+    x, lines = 0.0, 0
     for key in legend:
-        if not rows or used + _wide(key) > frame.end - frame.left:
-            rows.append([])
-            used = 0.0
-        rows[-1].append(key)
-        used += _wide(key)
-    return rows
-
-
-def _legend(rows: Sequence[Sequence[Key]], top: float, frame: Frame) -> list[Html]:
-    parts = []
-    for number, row in enumerate(rows):
-        x, y = float(frame.left), top + number * _ROW + 9
-        for key in row:
-            if key.line:
-                line = f"M{x:.1f} {y - 4:.1f}h20"
-                parts.append(tag("path", d=line, stroke=key.color, stroke_width=1.75, stroke_dasharray=key.dash))
-            if key.shape:
-                parts.append(_shape(key.shape, x + (10 if key.line else 5), y - 4, 8 if key.line else 9, key.color))
-            at = x + _icon(key)
-            room = int((frame.end - at) / _CHARACTER)
-            text = key.text if len(key.text) <= room else f"{key.text[: max(1, room - 1)]}…"
-            parts.append(_text(text, at, y))
-            x += _wide(key)
-    return parts
-
-
-_CHARACTER, _GAP = 6.5, 10.0  # pixels that a character of a label (11 px) takes, and that are free between two
+        icon = 26 if key.line else 14 if key.shape else 0
+        wide = icon + len(key.text) * _CHARACTER + 16
+        if not lines or x + wide > frame.end:
+            x, lines = float(frame.left), lines + 1
+        y = frame.bottom + frame.below + _ROW * (lines - 1) + 7
+        if key.line:
+            line = f"M{x:.1f} {y - 4:.1f}h20"
+            parts.append(tag("path", d=line, stroke=key.color, stroke_width=1.75, stroke_dasharray=key.dash))
+        if key.shape:
+            parts.append(_shape(key.shape, x + (10 if key.line else 5), y - 4, 8 if key.line else 9, key.color))
+        room = int((frame.end - x - icon) / _CHARACTER)
+        text = key.text if len(key.text) <= room else f"{key.text[: max(1, room - 1)]}…"
+        parts.append(_text(text, x + icon, y))
+        x += wide
+    return parts, lines
 
 
 def linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:

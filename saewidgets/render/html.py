@@ -1,11 +1,10 @@
-"""`Html`, `escape` and `tag`, the one place where text becomes HTML; tables, cards and whole pages made of them."""
+"""`Html`, `escape` and `tag`, the one place where text becomes HTML; cards, shaded text and documents made of them."""
 
 from __future__ import annotations
 
 import html
 import math
 import re
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,10 +12,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u
 
 CELL = "padding:3px 10px 3px 0;text-align:left;vertical-align:top;border:0"
 SHORT = f"{CELL};white-space:nowrap"
-STRONG = f"{CELL};font-weight:600"
 NUMBER = f"{CELL};text-align:right;font-variant-numeric:tabular-nums"
-# JupyterLab gives columns one width, so that a long hook name would stand over the next one: auto.
-_TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font-size:12px"
 _SMALL = "border-collapse:collapse;font-size:12px"
 _BOX = "font:13px/1.5 system-ui,sans-serif;border:1px solid #8884;border-radius:4px;padding:10px 12px;overflow-x:auto"
 _PAGE = "margin:24px;color-scheme:light dark;background:Canvas;color:CanvasText;font:13px/1.5 system-ui,sans-serif"
@@ -57,32 +53,9 @@ def join(children: Any, separator: str = "") -> Html:
     return Html(escape(separator).join(escape(child) for child in children))
 
 
-def table(columns: Mapping[str, str], rows: Iterable[tuple[Sequence[Any], str]], empty: str) -> Html:
-    """A table of rows (cells, and a note below them), or the words `empty`; `columns`: heading → style of its cells."""
-    body = []
-    for cells, note in rows:
-        drawn = (tag("td", cell, style=style) for cell, style in zip(cells, columns.values(), strict=True))
-        body.append(tag("tr", *drawn))
-        if note:
-            body.append(tag("tr", tag("td", style=CELL), tag("td", note, style=CELL, colspan=len(columns) - 1)))
-    if not body:
-        return tag("p", empty, style="margin:4px 0")
-    heads = (
-        tag("th", name, scope="col", style=NUMBER if style.startswith(NUMBER) else CELL)
-        for name, style in columns.items()
-    )
-    return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), style=_TABLE)
-
-
 def small_table(rows: Iterable[Html]) -> Html:
     """A table that is as wide as its cells."""
     return tag("table", tag("tbody", *rows), style=_SMALL)
-
-
-def note_text(shown: Mapping[str, Any]) -> str:
-    """What the note of a card says."""
-    note = shown.get("note") or {}
-    return " ".join(filter(None, [note.get("what"), note.get("hint")]))
 
 
 def card(*parts: Any) -> Html:
@@ -102,18 +75,6 @@ def facts_table(title: str, facts: Mapping[str, Any]) -> Html:
 def facts_card(title: str, facts: Mapping[str, Any]) -> Html:
     """One object as a compact card."""
     return card(facts_table(title, facts))
-
-
-def static_copy(title: str, of: str, state: Mapping[str, Any], *parts: Any, about: str = "", more: str = ".") -> Html:
-    """The last state of a widget, marked as a copy `of` it; `about` is said before the workspace, `more` at the end."""
-    at = state["updated_at"]
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else "–"
-    mark = f"Static copy of the {of} ({about}{state['workspace']}), as of {when}{more}"
-    return card(
-        tag("div", tag("strong", title), style="font-size:15px;margin-bottom:2px"),
-        tag("div", mark, style="opacity:.75;font-size:12px;margin-bottom:8px"),
-        *parts,
-    )
 
 
 def html_document(title: str, body: Html) -> str:

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from saewidgets.records import TrainingRecord
-from saewidgets.render.html import (
-    CELL,
-    NUMBER,
-    SHORT,
-    STEPS,
-    STRONG,
-    Html,
-    card,
-    join,
-    marked,
-    note_text,
-    small_table,
-    static_copy,
-    table,
-    tag,
-)
+from saewidgets.render.html import CELL, NUMBER, SHORT, STEPS, Html, card, join, marked, small_table, tag
 from saewidgets.render.labels import architecture_label
 from saewidgets.render.numbers import NONE, activation, metric, percent, size, tokens
 
@@ -40,9 +25,12 @@ ICONS = {
     "cancelled": "■",
     "interrupted": "┅",
 }
+_STRONG = f"{CELL};font-weight:600"
+# JupyterLab gives columns one width, so that a long hook name would stand over the next one: auto.
+_TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font-size:12px"
 TILES = (("loss", "Loss"), ("l0", "L0"), ("fvu", "FVU"), ("ce_loss_score", "CE rec."), ("dead", "Dead"))
 _RUN = {
-    "Status": SHORT, "Name": STRONG, "Model and hook": CELL, "Autoencoder": CELL, "Tokens": NUMBER,
+    "Status": SHORT, "Name": _STRONG, "Model and hook": CELL, "Autoencoder": CELL, "Tokens": NUMBER,
     **{label: NUMBER for _, label in TILES},
 }  # fmt: skip
 MODES = {
@@ -50,15 +38,15 @@ MODES = {
     "scale": "Scale by", "ablate": "Ablate",
 }  # fmt: skip
 _SAE = {
-    "Name": STRONG, "Source": CELL, "Model and hook": CELL, "Architecture": CELL, "d_sae × d_in": NUMBER,
+    "Name": _STRONG, "Source": CELL, "Model and hook": CELL, "Architecture": CELL, "d_sae × d_in": NUMBER,
     "Format": CELL, "Size": NUMBER, "Added": SHORT,
 }  # fmt: skip
-_DOWNLOAD = {"Status": SHORT, "SAE": STRONG, "Bytes": f"{NUMBER};white-space:nowrap"}
+_DOWNLOAD = {"Status": SHORT, "SAE": _STRONG, "Bytes": f"{NUMBER};white-space:nowrap"}
 _EXTRACTION = {
-    "Status": SHORT, "SAE": STRONG, "Model": CELL,
+    "Status": SHORT, "SAE": _STRONG, "Model": CELL,
     **dict.fromkeys(("Tokens", "Features", "Dead", "Dense", "Size"), NUMBER),
 }  # fmt: skip
-_STEERED = {"SAE": CELL, "Feature": STRONG, "Label": CELL, "Mode": CELL, "Strength": NUMBER}
+_STEERED = {"SAE": CELL, "Feature": _STRONG, "Label": CELL, "Mode": CELL, "Strength": NUMBER}
 _SAE_STATES = {"missing": "⚠ Files not found.", "changed": "⚠ Files changed."}
 _MARK = {"\n": "↵", "\t": "⇥", "\r": "↵"}
 
@@ -91,25 +79,59 @@ def _card_of(record: TrainingRecord) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _note(shown: Mapping[str, Any]) -> str:
+    """What the note of a card says."""
+    note = shown.get("note") or {}
+    return " ".join(filter(None, [note.get("what"), note.get("hint")]))
+
+
+def _table(
+    columns: Mapping[str, str], cards: Iterable[Any], cells: Callable[[Any], Sequence[Any]], empty: str,
+    note: Callable[[Any], str] = _note,
+) -> Html:  # fmt: skip
+    """A row of cells for every card, with its note below, or the words `empty`; `columns`: heading → style of cells."""
+    body = []
+    for each in cards:
+        drawn = (tag("td", cell, style=style) for cell, style in zip(cells(each), columns.values(), strict=True))
+        body.append(tag("tr", *drawn))
+        if text := note(each):
+            body.append(tag("tr", tag("td", style=CELL), tag("td", text, style=CELL, colspan=len(columns) - 1)))
+    if not body:
+        return tag("p", empty, style="margin:4px 0")
+    heads = (
+        tag("th", name, scope="col", style=NUMBER if style.startswith(NUMBER) else CELL)
+        for name, style in columns.items()
+    )
+    return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), style=_TABLE)
+
+
+def _static_copy(title: str, of: str, state: Mapping[str, Any], *parts: Any, about: str = "", more: str = ".") -> Html:
+    """The last state of a widget, marked as a copy `of` it; `about` is said before the workspace, `more` at the end."""
+    at = state["updated_at"]
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else "–"
+    mark = f"Static copy of the {of} ({about}{state['workspace']}), as of {when}{more}"
+    return card(
+        tag("div", tag("strong", title), style="font-size:15px;margin-bottom:2px"),
+        tag("div", mark, style="opacity:.75;font-size:12px;margin-bottom:8px"),
+        *parts,
+    )
+
+
 def _runs(cards: Iterable[Mapping[str, Any]]) -> Html:
     def tile(tiles: Mapping[str, Any], name: str) -> str:
         if name == "dead" and tiles.get("val_dead") is not None:
             return f"{metric(name, tiles['val_dead'])} never fired (held-out text)"
         return metric(name, tiles.get(name))
 
-    rows = (
-        (
-            (
-                status_words(run["status"]), run["name"], f"{run['model']} · {run['hook_name']}",
-                f"{run['architecture']} · d_sae {run['d_sae']:,}",
-                f"{tokens(run['tokens_done'])} of {tokens(run['tokens_total'])}",
-                *(tile(run["tiles"], name) for name, _ in TILES),
-            ),
-            note_text(run),
-        )
-        for run in cards
-    )  # fmt: skip
-    return table(_RUN, rows, "No trainings yet")
+    def cells(run: Mapping[str, Any]) -> Sequence[str]:
+        return (
+            status_words(run["status"]), run["name"], f"{run['model']} · {run['hook_name']}",
+            f"{run['architecture']} · d_sae {run['d_sae']:,}",
+            f"{tokens(run['tokens_done'])} of {tokens(run['tokens_total'])}",
+            *(tile(run["tiles"], name) for name, _ in TILES),
+        )  # fmt: skip
+
+    return _table(_RUN, cards, cells, "No trainings yet")
 
 
 def runs_html(records: Iterable[TrainingRecord]) -> str:
@@ -126,44 +148,44 @@ def group_card(name: str, status: str, records: Iterable[TrainingRecord]) -> Htm
 def runs_page(state: Mapping[str, Any], charts: Sequence[Html] = ()) -> Html:
     """The static copy of the training panel, with its charts."""
     drawn = tag("div", *charts, style="display:flex;flex-wrap:wrap;gap:16px;margin-top:8px") if charts else ""
-    return static_copy("Training", "training panel", state, _runs(state["cards"]), drawn)
+    return _static_copy("Training", "training panel", state, _runs(state["cards"]), drawn)
 
 
 def saes_page(state: Mapping[str, Any]) -> Html:
     """The SAE browser: its page of the list."""
+
+    def cells(sae: Mapping[str, Any]) -> Sequence[str]:
+        return (
+            sae["name"], sae["source_label"], " · ".join(filter(None, [sae["model"], sae["hook_name"]])) or NONE,
+            sae["architecture"], f"{sae['d_sae']:,} × {sae['d_in']:,}", sae["format_label"],
+            size(sae["size_bytes"]), time.strftime("%Y-%m-%d", time.localtime(sae["created_at"])),
+        )  # fmt: skip
+
+    def note(sae: Mapping[str, Any]) -> str:
+        return f"{_SAE_STATES[sae['state']]} {sae['state_note']}" if sae["state"] in _SAE_STATES else ""
+
     cards, total, matching = state["cards"], state["total"], state["matching"]
-    rows = (
-        (
-            (
-                sae["name"], sae["source_label"], " · ".join(filter(None, [sae["model"], sae["hook_name"]])) or NONE,
-                sae["architecture"], f"{sae['d_sae']:,} × {sae['d_in']:,}", sae["format_label"],
-                size(sae["size_bytes"]), time.strftime("%Y-%m-%d", time.localtime(sae["created_at"])),
-            ),
-            f"{_SAE_STATES[sae['state']]} {sae['state_note']}" if sae["state"] in _SAE_STATES else "",
-        )
-        for sae in cards
-    )  # fmt: skip
     more = f": {len(cards):,} of {total:,} SAE{'s' * (total != 1)}"
     more += f", {matching:,} match the filters." if matching != total else "."
-    empty = "No SAE matches" if total else "No SAEs yet"
-    return static_copy("SAEs", "SAE browser", state, table(_SAE, rows, empty), more=more)
+    drawn = _table(_SAE, cards, cells, "No SAE matches" if total else "No SAEs yet", note)
+    return _static_copy("SAEs", "SAE browser", state, drawn, more=more)
 
 
 def downloads_page(state: Mapping[str, Any]) -> Html:
     """The download widget: its list."""
 
-    def row(load: Mapping[str, Any]) -> tuple[str, ...]:
+    def cells(load: Mapping[str, Any]) -> Sequence[str]:
         amount = f"{size(load['bytes_done'])} of {size(load['bytes_total'])}" if load["bytes_total"] else NONE
         return status_words(load["status"]), load["name"], amount
 
-    rows = ((row(load), note_text(load)) for load in state["downloads"])
-    return static_copy("Download from Hugging Face", "downloads", state, table(_DOWNLOAD, rows, "No downloads"))
+    drawn = _table(_DOWNLOAD, state["downloads"], cells, "No downloads")
+    return _static_copy("Download from Hugging Face", "downloads", state, drawn)
 
 
 def extractions_page(state: Mapping[str, Any]) -> Html:
     """The extraction viewer: its list of extractions."""
 
-    def row(found: Mapping[str, Any]) -> tuple[str, ...]:
+    def cells(found: Mapping[str, Any]) -> Sequence[str]:
         done = tokens(found["tokens_done"])
         if found["tokens_done"] != found["tokens_total"]:
             done += f" of {tokens(found['tokens_total'])}"
@@ -172,10 +194,9 @@ def extractions_page(state: Mapping[str, Any]) -> Html:
         return status_words(found["status"]), found["name"], found["model"], done, *counts, taken
 
     cards, total = state["cards"], state["total"]
-    rows = ((row(found), note_text(found)) for found in cards)
     more = f": {len(cards):,} of {total:,} extraction{'s' * (total != 1)}."
-    shown = table(_EXTRACTION, rows, "No features yet")
-    return static_copy("Features", "extraction viewer", state, shown, more=more)
+    drawn = _table(_EXTRACTION, cards, cells, "No features yet")
+    return _static_copy("Features", "extraction viewer", state, drawn, more=more)
 
 
 def feature_page_html(
@@ -193,7 +214,7 @@ def feature_page_html(
     groups = [_group(group, page, values) for group in page["groups"]]
     if not page["fired"]:
         groups = [tag("p", f"Feature {page['index']} did not fire. Not once in {page['n_tokens']:,} tokens.")]
-    return static_copy(
+    return _static_copy(
         title, "extraction viewer", state, tag("div", numbers, style="margin-bottom:8px"),
         tag("p", notes, style="white-space:pre-wrap") if notes else "", *groups, about=f"{name}, ",
     )  # fmt: skip
@@ -222,18 +243,14 @@ def _shade(step: int, strongest: bool, _: float) -> str:
 
 def steering_page(state: Mapping[str, Any], results: Sequence[Html]) -> Html:
     """The steering widget: its features, then what was written, or the prompt where nothing was."""
-    rows = (
-        (
-            (
-                row["sae"], row["index"], row["label"], MODES[row["mode"]],
-                NONE if row["mode"] == "ablate" else f"{row['strength']:g}",
-            ),
-            "",
-        )
-        for row in state["rows"]
-    )  # fmt: skip
+
+    def cells(row: Mapping[str, Any]) -> Sequence[Any]:
+        strength = NONE if row["mode"] == "ablate" else f"{row['strength']:g}"
+        return row["sae"], row["index"], row["label"], MODES[row["mode"]], strength
+
     prompt = state["settings"]["prompt"]
     written = [tag("div", result, style="margin-top:12px") for result in results]
     if prompt and not results:
         written = [tag("p", prompt, style="white-space:pre-wrap")]
-    return static_copy("Steering", "steering", state, table(_STEERED, rows, "No feature chosen"), *written)
+    drawn = _table(_STEERED, state["rows"], cells, "No feature chosen")
+    return _static_copy("Steering", "steering", state, drawn, *written)
