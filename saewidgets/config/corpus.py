@@ -79,19 +79,19 @@ def parsed(text: str) -> dict[str, Any]:
         return {"kind": "demo"}
     if STORE_ID.fullmatch(plain):
         return {"kind": "activations", "store_id": plain}
+    found = _TYPED.fullmatch(plain.removeprefix(PREFIX))
     if plain.startswith("hf://"):
-        found = _TYPED.fullmatch(plain.removeprefix(PREFIX)) if plain.startswith(PREFIX) else None
-        if found is None:
+        if found is None:  # "hf:" is not part of a repository's name
             raise ConfigError(
                 f"{plain!r} is not the address of a dataset.",
                 hint="Write hf://datasets/owner/name, with :configuration and :split behind it where they are needed. "
                 "Files of a dataset are chosen by its configurations.",
             )
-        return _hub(found)
-    found = _TYPED.fullmatch(plain)
-    if found is not None and not found[1].lower().endswith(_FILES) and not os.path.lexists(Path(plain).expanduser()):
-        return _hub(found)
-    return {"kind": "text", "files": (text,)}
+    elif found is None or found[1].lower().endswith(_FILES) or os.path.lexists(Path(plain).expanduser()):
+        return {"kind": "text", "files": (text,)}
+    path, revision, name, split = found.groups()
+    data = {"kind": "hub", "path": path, "revision": revision, "name": name or None}
+    return {**data, "split": split} if split else data
 
 
 def typed(corpus: Mapping[str, Any]) -> str | None:
@@ -116,12 +116,6 @@ def hub_text(path: str, name: str | None, split: str | None, revision: str | Non
     if split not in (None, "train"):
         return f"{text}:{name or ''}:{split}"
     return f"{text}:{name}" if name else text
-
-
-def _hub(found: re.Match[str]) -> dict[str, Any]:
-    path, revision, name, split = found[1], found[2], found[3], found[4]
-    data = {"kind": "hub", "path": path, "revision": revision, "name": name or None}
-    return {**data, "split": split} if split else data
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -51,7 +51,7 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
     found: list[TrainingConfig] = []
     for changes in _combinations(axes):
         data = {name: value.to_data() if isinstance(value, Config) else value for name, value in changes.items()}
-        config = with_changes(base.model_dump(), dict(sorted(data.items())))  # "sae" before "sae.k"
+        config = with_changes(base.model_dump(), data)
         if "name" not in changes:
             config = config.replace(name=_name(base, config, changes))
         elif told := {name: changes[name] for names, _ in axes if "name" not in names for name in names}:
@@ -81,13 +81,12 @@ def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
     own = sae.get("architecture") if isinstance(sae, Mapping) else getattr(sae, "architecture", None)
     tried = itertools.islice(_combinations([_axis(key, values) for key, values in over.items()]), MOST)
     same = (changes for changes in tried if changes.get("sae.architecture") == own)
-    return with_changes(data, dict(sorted(next(same, first_of(over)).items())))  # "sae" before "sae.k"
+    return with_changes(data, next(same, first_of(over)))
 
 
 def first_of(over: Over) -> dict[str, Any]:
     """Dotted name → the first value that it takes. Raises `ConfigError` if `over` is not such a table."""
-    first = next(_combinations([_axis(key, values) for key, values in over.items()]))
-    return dict(sorted(first.items()))  # "sae" before "sae.k"
+    return next(_combinations([_axis(key, values) for key, values in over.items()]))
 
 
 def require_shared(configs: Sequence[TrainingConfig]) -> None:

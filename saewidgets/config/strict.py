@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ except ImportError:  # yaml without libyaml
 MAX_DEPTH = 64
 MAX_VALUES = 20_000
 MAX_PLAIN = 4_000
-_FLAT = "Settings are tables in tables: sae, then its settings."
 _DOTTED = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}")
 
 
@@ -51,16 +49,16 @@ def read_table(path: Path, what: str, most: int, kind: str | None = None) -> dic
         text = raw.decode("utf-8-sig")
         data = loads(text) if kind == "JSON" else _loads_toml(text) if kind == "TOML" else loads_yaml(text)
         data = json.loads(json.dumps(data, default=str))  # TOML and YAML have dates, and keys that are not text
+        if is_deep(data):
+            raise RecursionError
     except UnicodeDecodeError as error:
         raise ConfigError("This file is not UTF-8 text.", where=where) from error
     except RecursionError as error:
-        raise ConfigError("This file is nested too deeply.", where=where, hint=_FLAT) from error
+        raise ConfigError(f"This file is nested deeper than {MAX_DEPTH} levels.", where=where) from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"Not valid {kind}: {error}.", where=where, hint=f"Give {what}.") from error
     if not isinstance(data, dict):
         raise ConfigError(f"This is not a table of settings, so not {what}.", where=where)
-    if is_deep(data):
-        raise ConfigError(f"This file is nested deeper than {MAX_DEPTH} levels.", where=where, hint=_FLAT)
     return data
 
 
@@ -73,15 +71,14 @@ def _loads_toml(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def loads(raw: bytes | str, *, parse_constant: Callable[[str], Any] | None = None) -> Any:
-    """The value that `raw` stands for: UTF-8, with or without a byte order mark.
+def loads(raw: bytes | str) -> Any:
+    """The value that `raw` stands for: UTF-8, with or without a byte order mark; NaN and infinity are numbers.
 
-    `parse_constant` says what becomes of NaN and infinity, which are no JSON; they are numbers without it. Raises
-    `ValueError` where it is not JSON or not UTF-8, or a key is repeated.
+    Raises `ValueError` where it is not JSON or not UTF-8, or a key is repeated.
     """
     try:
         text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=parse_constant)
+        return json.loads(text, object_pairs_hook=_unique)
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
     except RecursionError:
@@ -95,10 +92,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def is_deep(data: Any, most: int = MAX_DEPTH) -> bool:
-    """Whether tables and lists are nested in more than `most` levels. What holds itself is endlessly deep."""
+def is_deep(data: Any) -> bool:
+    """Whether tables and lists are nested in more than `MAX_DEPTH` levels. What holds itself is endlessly deep."""
     level: list[Any] = [data]
-    for _ in range(most):
+    for _ in range(MAX_DEPTH):
         level = [item for value in level if isinstance(value, dict | list)
                  for item in (value.values() if isinstance(value, dict) else value)]  # fmt: skip
         if not level:

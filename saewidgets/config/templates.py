@@ -11,14 +11,13 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from saewidgets.config.arguments import whole_text
 from saewidgets.config.base import Config, require
 from saewidgets.config.names import MAX_NAME, one_line
 from saewidgets.config.strict import loads
 from saewidgets.config.training import TrainingConfig
-from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.version import __version__
 
@@ -100,7 +99,7 @@ def read_templates(raw: bytes, where: str) -> tuple[list[Template], str]:
     if len(raw) > MAX_BYTES:
         raise FormatError(f"The file has more than {MAX_BYTES:,} bytes, too many for templates.", where=where)
     try:
-        data = loads(raw, parse_constant=_refuse)  # no key twice, since two readers could take different ones
+        data = loads(raw)  # no key twice, since two readers could take different ones
     except ValueError as error:
         raise FormatError(f"This is not JSON ({error}).", where=where, hint="Export the templates again.") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
@@ -118,36 +117,26 @@ def read_templates(raw: bytes, where: str) -> tuple[list[Template], str]:
             where=where, hint="Update saewidgets (pip install -U saewidgets). Nothing was imported.",
         )
     try:
-        return list(_File.model_validate({"version": None, **data}).templates), package
-    except ValidationError as error:
-        found = config_errors(error, _File)
-        wrong, sentence = next(iter(found.items()))
-        more = f"{len(found) - 1} more: {', '.join(list(found)[1:9])}." if len(found) > 1 else ""
-        hint = " ".join(filter(None, [more, _hint(package)]))
+        return list(_File.from_data({"version": None, **data}).templates), package
+    except ConfigError as error:
+        wrong, way = error.where or "", "Correct the file."
+        if _number(package) > _number(__version__):
+            way = (
+                f"It was written by saewidgets {package}, which is newer than this one ({__version__}): update it "
+                "(pip install -U saewidgets)."
+            )
+        hint = " ".join(filter(None, [error.hint, way, "Nothing was imported."]))
         if match := re.fullmatch(r"templates\.(\d+)(?:\.(.+))?", wrong):  # templates[1] ('b'): config.sae.kk
             entry = data["templates"][int(match[1])]
             name = entry.get("name") if isinstance(entry, dict) else None
             wrong = f"templates[{match[1]}]{f' ({one_line(name)[:MAX_NAME]!r})' if isinstance(name, str) else ''}"
             wrong += f": {match[2][:200]}" if match[2] else ""
-        raise FormatError(sentence, where=f"{where}: {wrong}", hint=hint) from error
-
-
-def _hint(package: str) -> str:
-    if _number(package) > _number(__version__):
-        return (
-            f"It was written by saewidgets {package}, which is newer than this one ({__version__}): update it "
-            "(pip install -U saewidgets). Nothing was imported."
-        )
-    return "Correct the file. Nothing was imported."
+        raise FormatError(error.what, where=f"{where}: {wrong}", hint=hint) from error
 
 
 def _number(version: str) -> tuple[int, ...]:
     found = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", version)
     return tuple(int(part or 0) for part in found.groups()) if found else ()
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not a number of JSON")
 
 
 @dataclass(frozen=True, slots=True)

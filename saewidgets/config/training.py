@@ -427,8 +427,9 @@ def changed_data(config: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) 
 
 
 def with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> TrainingConfig:
-    """The configuration of changed data (see `changed_data`). Raises `ConfigError` if it cannot work."""
-    return TrainingConfig.from_data(changed_data(config, changes.items()))
+    """The configuration of changed data (see `changed_data`), "sae" before "sae.k". Raises `ConfigError` if it cannot
+    work."""
+    return TrainingConfig.from_data(changed_data(config, sorted(changes.items())))
 
 
 def validate(data: Any) -> tuple[TrainingConfig | None, dict[str, str]]:
