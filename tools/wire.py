@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from saewidgets.config.templates import MAX_BYTES
+from saewidgets.hub_records import HubWarning, Preview
 from saewidgets.render.labels import FORMATS
 from saewidgets.widgets.commands import Command, Commands
 from saewidgets.widgets.download.commands import DownloadCommands
@@ -31,7 +32,7 @@ from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.workspace.steering.presets import PresetRecord
 
 TARGET = Path(__file__).resolve().parent.parent / "js" / "src" / "lib" / "wire.ts"
-RECORDS = (PresetRecord,)  # answers that no module of messages names
+RECORDS = (PresetRecord, HubWarning, Preview)  # answers that no module of messages names
 MODULES = (wire, training, hub, saes, features, steering)
 COMMANDS: dict[str, type[Commands]] = {
     "PanelCommand": PanelCommands,

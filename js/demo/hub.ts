@@ -14,7 +14,7 @@ export const row = (changes: Partial<wire.VariantRow> = {}): wire.VariantRow => 
 export function listing(changes: Partial<wire.HubListing> = {}): wire.HubListing {
   const rows = changes.rows ?? scene.pythia.map(row);
   const repositories = scene.repositories as object as wire.RepoInfo[];
-  const of = { listing: 1, text: PYTHIA, release: "", path: "", problems: [] };
+  const of = { listing: 1, path: "", problems: [] };
   return { ...of, repositories, total: rows.length, rows, ...changes };
 }
 
@@ -42,14 +42,14 @@ export function gemmaRows(repo = 0, site = "resid_post", layers = 26): wire.Vari
 export function gemmaListing(): wire.HubListing {
   const few = gemmaRows(3, "transcoder").filter((one) => one.canonical && one.width === "16k");
   return listing({
-    ...{ listing: 2, text: "", release: "google/gemma-2-2b" },
+    listing: 2,
     repositories: scene.gemma_repositories as object as wire.RepoInfo[],
     rows: [...gemmaRows(0), ...gemmaRows(1, "mlp_out"), ...gemmaRows(2, "attn_out"), ...few],
   });
 }
 
-export const preview = (sae: wire.Chosen, changes: Partial<wire.HubPreviewData> = {}): wire.HubPreviewData => ({
-  ...{ ...RECORDED.hub_preview, ...(sae.repo_id.startsWith("google/") && scene.gemma), sae, ...changes },
+export const preview = (sae: wire.Chosen, changes: Partial<wire.Preview> = {}): wire.Preview => ({
+  ...{ ...RECORDED.hub_preview, ...(sae.repo_id.startsWith("google/") && scene.gemma), ...sae, ...changes },
 });
 
 export function download(changes: Partial<wire.DownloadCard> = {}): wire.DownloadCard {
@@ -68,7 +68,7 @@ export function hubState(changes: Partial<wire.HubState> = {}): wire.HubState {
 export interface HubOptions extends FakeOptions<wire.HubCommand> {
   /** By the text that was asked for; a string is a failure. */
   listings?: Record<string, wire.HubListing | string>;
-  previews?: (path: string, device: string) => Partial<wire.HubPreviewData> | string;
+  previews?: (path: string, device: string) => Partial<wire.Preview> | string;
 }
 
 /** Words are why nothing was found. */
@@ -80,10 +80,10 @@ export class FakeHub extends FakeWidget<wire.HubState, wire.HubCommand, HubOptio
   protected readonly answers: Answers<wire.HubCommand> = {
     hub_token: ({ token }) => this.setState({ has_token: token !== null }),
     hub_list: ({ text = "", release = "" }) =>
-      orWhy(this.options.listings?.[release || text] ?? (release ? gemmaListing() : listing({ text }))),
+      orWhy(this.options.listings?.[release || text] ?? (release ? gemmaListing() : listing())),
     hub_preview: ({ sae, device = "" }) => {
       const found = this.options.previews?.(sae.path, device) ?? {};
-      return orWhy(typeof found === "string" ? found : preview(sae, { ...found, device }));
+      return orWhy(typeof found === "string" ? found : preview(sae, found));
     },
     hub_action: ({ job_ids, action }) => {
       const left = this.state.downloads.filter((card) => action !== "clear" || !job_ids.includes(card.id));

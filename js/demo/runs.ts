@@ -77,7 +77,7 @@ export class FakeModel extends FakeWidget<wire.PanelState, wire.PanelCommand> {
     list_stores: () => this.stores,
     save_template: ({ name }) => {
       const [first] = RECORDED.list_templates.templates;
-      const row = { ...(first as wire.TemplateRow), id: `tmpl_${name}`, name, favorite: false };
+      const row = { ...(first as wire.TemplateRecord), id: `tmpl_${name}`, name, favorite: false };
       this.templates = [...this.templates.filter((one) => one.name !== name), row];
       return { template_id: row.id };
     },

@@ -47,8 +47,7 @@ export class FakeSteering extends FakeWidget<wire.SteeringState, wire.SteeringCo
       return { sae_id, text, hits, note: hits.length ? "" : "No label has these words." };
     },
     steering_tokens: ({ prompt }) => {
-      const pieces = (prompt.match(/\s*\S+/g) ?? []).map((piece) => ({ piece, bos: false }));
-      return [{ piece: "<|bos|>", bos: true }, ...pieces];
+      return ["<|bos|>", ...(prompt.match(/\s*\S+/g) ?? [])];
     },
     steering_generate: ({ what }) => {
       const { run } = this.state;

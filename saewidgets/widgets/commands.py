@@ -72,10 +72,9 @@ class Command:
         """The arguments as a model. Those that are left out are left to the method's own defaults."""
         fields: dict[str, Any] = {}
         for name, parameter in list(inspect.signature(self._method).parameters.items())[1:]:
-            if parameter.kind is parameter.VAR_KEYWORD:  # `**changes: Unpack[SomeTypedDict]`
-                (names,) = typing.get_args(self._hints[name])
-                given = typing.get_type_hints(names, include_extras=True)
-                fields |= {key: (hint, None) for key, hint in given.items()}
+            if parameter.kind is parameter.VAR_KEYWORD:  # `**changes: Annotated[Any, SomeModel]`: fields of it
+                (model,) = self._hints[name].__metadata__
+                fields |= {key: (field.annotation, field) for key, field in model.model_fields.items()}
             elif name != "buffer":
                 required = parameter.default is parameter.empty
                 fields[name] = (self._hints[name], ... if required else parameter.default)

@@ -14,7 +14,7 @@ export class Finding {
   readonly found = new Latest<wire.HubListing>();
   readonly rows: Signal<wire.VariantRow[]> = signal([]);
   label = "";
-  readonly preview = new Latest<wire.HubPreviewData>();
+  readonly preview = new Latest<wire.Preview>();
   readonly device: Signal<string | null> = signal(null);
   readonly configShown = signal(false);
   /** d_sae of the SAEs that were previewed, by key: a listing has only what names say. */

@@ -5,7 +5,7 @@ import * as f from "../lib/format";
 import { asksConvention, Convention } from "../lib/forms";
 import { flip, Pick } from "../lib/kit";
 import { Facts as Pairs } from "../lib/table";
-import type { HubPreviewData, HubWarning, VariantRow } from "../lib/wire";
+import type { HubWarning, Preview, VariantRow } from "../lib/wire";
 import { type Finding, MOST, toFetch } from "./listing";
 import { FailedNote, Linked, places } from "./problems";
 import type { Store } from "./store";
@@ -63,7 +63,7 @@ export function PreviewPane({ store, finding, rows }: PaneProps) {
 interface FactsProps {
   finding: Finding;
   row: VariantRow;
-  preview: HubPreviewData | null;
+  preview: Preview | null;
   several: boolean;
 }
 
@@ -109,7 +109,7 @@ function Facts({ finding, row, preview, several }: FactsProps) {
 }
 
 /** ", d_sae 16,384 × d_in 2,304"; where the files do not tell yet, what the names say, marked as that. */
-function dimensions({ d_sae, d_in, d_out }: HubPreviewData, row: VariantRow): string {
+function dimensions({ d_sae, d_in, d_out }: Preview, row: VariantRow): string {
   if (d_sae === null || d_in === null) {
     const source = guessSource(row);
     return source ? `, d_sae ${widthWords(row)}, ${source}` : "";
@@ -121,7 +121,7 @@ function dimensions({ d_sae, d_in, d_out }: HubPreviewData, row: VariantRow): st
 interface MemoryProps {
   store: Store;
   finding: Finding;
-  preview: HubPreviewData;
+  preview: Preview;
   rows: readonly VariantRow[];
 }
 
@@ -144,7 +144,7 @@ function Memory({ store, finding, preview, rows }: MemoryProps) {
   );
 }
 
-function Fetch({ preview, rows }: { preview: HubPreviewData; rows: readonly VariantRow[] }) {
+function Fetch({ preview, rows }: { preview: Preview; rows: readonly VariantRow[] }) {
   const all = rows.length > 1 ? toFetch(rows) : preview.download_bytes;
   const cached = rows.filter((row) => row.cached).length;
   const words =
@@ -163,7 +163,7 @@ function Fetch({ preview, rows }: { preview: HubPreviewData; rows: readonly Vari
 }
 
 /** It moves between the figures and the warning that memory does not suffice; the focus goes with it. */
-export function LoadOn({ store, finding, preview }: { store: Store; finding: Finding; preview: HubPreviewData }) {
+export function LoadOn({ store, finding, preview }: { store: Store; finding: Finding; preview: Preview }) {
   const { devices } = store.state.value;
   if (devices.length === 0) return null;
   return (
@@ -184,7 +184,7 @@ export function LoadOn({ store, finding, preview }: { store: Store; finding: Fin
 interface WarningsProps {
   store: Store;
   finding: Finding;
-  preview: HubPreviewData;
+  preview: Preview;
   rows: readonly VariantRow[];
 }
 
@@ -201,7 +201,7 @@ export function Warnings(props: WarningsProps) {
 }
 
 /** What Python said of the one that is shown; of several, whether the disk has room for all of them. */
-export function warningsOf(preview: HubPreviewData, rows: readonly VariantRow[]): HubWarning[] {
+export function warningsOf(preview: Preview, rows: readonly VariantRow[]): HubWarning[] {
   const free = preview.disk_free_bytes;
   const all = toFetch(rows);
   if (rows.length < 2 || free === null || all <= free) return preview.warnings;
@@ -295,7 +295,7 @@ function Steps({ store, finding, preview, hint }: Omit<WarningsProps, "rows"> & 
 }
 
 /** The page of the base model: as the warning names it, else on the hub that the repository came from. */
-function modelPage(finding: Finding, preview: HubPreviewData, hint: string): string | null {
+function modelPage(finding: Finding, preview: Preview, hint: string): string | null {
   const named = /https?:\/\/[^\s<>"')]*[^\s<>"').,;:]/.exec(hint)?.[0];
   if (named) return named;
   const row = finding.current.value;

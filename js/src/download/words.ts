@@ -66,20 +66,20 @@ export function guessSource(row: Named): string | undefined {
 export const defaultDevice = (devices: readonly wire.DeviceInfo[]): string =>
   (devices.find((device) => device.id !== "cpu") ?? devices[0])?.id ?? "";
 
-export function memoryOn(preview: wire.HubPreviewData, device: string): { bytes: number | null; dtype: string } {
+export function memoryOn(preview: wire.Preview, device: string): { bytes: number | null; dtype: string } {
   if (device === "cpu" || device === "" || preview.gpu_bytes === null) {
     return { bytes: preview.memory_bytes, dtype: "float32" };
   }
   return { bytes: preview.gpu_bytes, dtype: preview.dtype ?? "float32" };
 }
 
-export const deviceLabel = (preview: wire.HubPreviewData, id: string): string => {
+export const deviceLabel = (preview: wire.Preview, id: string): string => {
   const name = id === "cpu" ? "CPU" : id;
   return `${name}, ${memoryOn(preview, id).dtype}`;
 };
 
 /** "fits cuda:0 (6.1 GB free)". */
-export function fitWords(preview: wire.HubPreviewData, device: wire.DeviceInfo | undefined): string {
+export function fitWords(preview: wire.Preview, device: wire.DeviceInfo | undefined): string {
   if (!device) return "";
   const name = device.id === "cpu" ? "the CPU" : device.id;
   const { bytes } = memoryOn(preview, device.id);
@@ -90,7 +90,7 @@ export function fitWords(preview: wire.HubPreviewData, device: wire.DeviceInfo |
 }
 
 /** "not cached; 41 GB of disk free". */
-export function cacheWords(preview: wire.HubPreviewData): string {
+export function cacheWords(preview: wire.Preview): string {
   const held = preview.total_bytes - preview.download_bytes;
   const disk = preview.disk_free_bytes === null ? "" : `; ${f.wholeBytes(preview.disk_free_bytes)} of disk free`;
   if (preview.cached) return `all of it is already cached${disk}`;

@@ -1,6 +1,8 @@
 /** Made by tools/wire.py from saewidgets/widgets: change the Python models and commands, then run `make js`. */
 
 export interface PresetRecord { name: string; features: number; saes: string[]; prompt: string; saved_at: number; path: string; problem: string }
+export interface HubWarning { kind: string; what: string; hint: string | null }
+export interface Preview { repo_id: string; revision: string; path: string; format: string; architecture: string | null; d_in: number | null; d_sae: number | null; d_out: number | null; dtype: string | null; model: string | null; hook_name: string | null; layer: number | null; total_bytes: number; download_bytes: number; memory_bytes: number | null; gpu_bytes: number | null; cached: boolean; gated_model: boolean | null; config: Record<string, unknown>; settings: Record<string, unknown>; warnings: HubWarning[]; requests: number; disk_free_bytes: number | null; from_cache: boolean }
 export interface Note { what: string; where: string | null; hint: string | null; kind: string }
 export interface JobCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number }
 export interface Setting { name: string; value: string; label: string }
@@ -9,6 +11,7 @@ export interface Done { done: string[]; paths: string[]; problems: Note[] }
 export interface Ack { id: string; kind: "ack" }
 export interface Result { id: string; kind: "result"; value: unknown; columns: string[] }
 export interface Failure { id: string; kind: "failure"; what: string; where: string | null; hint: string | null; fields: Record<string, string> }
+export interface TemplateRecord { id: string; name: string; description: string; favorite: boolean; model: string; corpus: string; hook_name: string; architecture: string; d_sae: number | null; config: Record<string, unknown>; created_at: number; updated_at: number; metadata: Record<string, unknown> }
 export interface Advice { kind: "dead" | "flat" | "l0" | "longer" | "nan" | "memory" | "worse"; title: string; text: string; why: string; severity: "warning" | "info"; changes: Record<string, unknown> }
 export type Value = number | string | null;
 export type XAxis = "tokens" | "steps" | "time";
@@ -23,7 +26,8 @@ export type ConfigData = Record<string, unknown>;
 export type Over = Record<string, unknown[]>;
 export interface Tile { loss: number | string | null; l0: number | string | null; fvu: number | string | null; ce_loss_score: number | string | null; dead: number | string | null; val_dead: number | string | null }
 export interface Card { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; name: string; model: string; hook_name: string; hook_name_out: string | null; stored: boolean; architecture: string; d_sae: number; device: string; tokens_total: number; tokens_done: number; step: number; tiles: Tile; dead_window_tokens: number; checkpoint_count: number; checkpoint_bytes: number; last_checkpoint_step: number | null; last_checkpoint_tokens: number | null; sae_id: string | null; finished_at: number | null; heartbeat_at: number | null; seconds_running: number; series: number | null; group_id: string | null; group_name: string | null; retry_of: string | null; continued_from: string | null; continued_step: number | null; retry: Record<string, unknown> | null; advice: string | null }
-export interface ChartState { training_ids: string[]; followed: string[]; x_axis: "tokens" | "steps" | "time"; x_range: "active" | "all"; longer: boolean; log_y: boolean; show_raw: boolean; smoothing: number; theme: "light" | "dark"; zoomed: boolean; summaries: string[] }
+export interface ChartLook { training_ids: string[]; followed: string[]; x_axis: "tokens" | "steps" | "time"; x_range: "active" | "all"; log_y: boolean; show_raw: boolean; smoothing: number; theme: "light" | "dark" }
+export interface ChartState { training_ids: string[]; followed: string[]; x_axis: "tokens" | "steps" | "time"; x_range: "active" | "all"; log_y: boolean; show_raw: boolean; smoothing: number; theme: "light" | "dark"; longer: boolean; zoomed: boolean; summaries: string[] }
 export interface ResultRow { label: string; values: string[]; best: boolean[] }
 export interface ParetoPoint { id: string; name: string; architecture: string; kind: string; label: string; l0: number; y: number; front: boolean; preliminary: string }
 export interface Scope { value: string; label: string; count: number }
@@ -47,40 +51,38 @@ export type GroupActionName = "pause" | "resume" | "stop" | "stop_without_saving
 export interface Imported { sae_id: string; name: string }
 export interface SettingRow { name: string; label: string; values: string[]; differs: boolean }
 export interface ComparisonTableData { columns: string[]; rows: ((string | boolean | number | null)[])[] }
-export interface TemplateRow { id: string; name: string; description: string; favorite: boolean; model: string; hook_name: string; corpus: string; architecture: string; d_sae: number | null; updated_at: number }
-export interface TemplatesData { templates: TemplateRow[]; total: number }
+export interface TemplatesData { templates: TemplateRecord[]; total: number }
 export interface StoreRow { id: string; name: string; model: string; corpus: string; hook_names: string[]; tokens: number; size_bytes: number | null; problem: string; values: Record<string, unknown> }
-export interface HubWarning { kind: string; what: string; hint: string | null }
 export interface KnownRepo { repo_id: string; name: string; model: string; sites: string[]; layers: string; widths: string[]; format: string; gated_model: boolean }
 export interface RepoInfo { repo_id: string; revision: string; private: boolean; gated: boolean | string; library: string | null; license: string | null; base_models: string[]; tags: string[]; downloads: number | null; likes: number | null; last_modified: number | null; files: number; size_bytes: number; url: string; from_cache: boolean }
 export type DownloadAction = "pause" | "resume" | "cancel" | "retry" | "clear";
-export interface DownloadCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; name: string; repo_id: string; path: string; revision: string | null; bytes_done: number; bytes_total: number; attempt: number | null; wait_seconds: number | null; sae_id: string | null; finished_at: number | null }
+export interface DownloadCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; name: string; repo_id: string; path: string; revision: string | null; bytes_done: number; bytes_total: number; attempt: number | null; wait_seconds: number | null; sae_id: string | null }
 export interface HubState { revision: number; workspace: string; notice: Note | null; updated_at: number; repository: string; downloads: DownloadCard[]; devices: DeviceInfo[]; known: number; has_token: boolean; account: string | null; can_open: boolean; embedded: boolean }
 export interface Chosen { repo_id: string; revision: string; path: string }
 export interface Release { id: string; label: string; model: string; repo_ids: string[] }
 export interface HubKnownData { repositories: KnownRepo[]; releases: Release[] }
 export interface VariantRow { repo: number; path: string; format: string; size_bytes: number; site: string | null; layer: number | null; width: string | null; d_sae: number | null; l0: number | null; canonical: boolean; cached: boolean }
 export interface Problem { kind: string; what: string; hint: string | null; suggestions: string[] }
-export interface HubListing { listing: number; text: string; release: string; repositories: RepoInfo[]; total: number; rows: VariantRow[]; path: string; problems: Problem[] }
-export interface HubPreviewData { sae: Chosen; device: string; format: string; architecture: string | null; d_in: number | null; d_sae: number | null; d_out: number | null; dtype: string | null; model: string | null; hook_name: string | null; layer: number | null; total_bytes: number; download_bytes: number; memory_bytes: number | null; gpu_bytes: number | null; disk_free_bytes: number | null; cached: boolean; gated_model: boolean | null; config: Record<string, unknown>; warnings: HubWarning[] }
+export interface HubListing { listing: number; repositories: RepoInfo[]; total: number; rows: VariantRow[]; path: string; problems: Problem[] }
 export interface LatentMatch { a: number; b: number; cosine: number }
 export type Source = "trained" | "huggingface" | "gemma_scope" | "local";
 export type SaeSort = "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size";
 export type Below = "download" | "extractions" | "steering";
-export interface SaeCard { id: string; name: string; source: string; source_label: string; canonical: boolean; model: string | null; layer: number | null; hook_name: string | null; site: string; architecture: string; d_in: number; d_sae: number; d_out: number | null; format: string; format_label: string; features_extracted: number; size_bytes: number; created_at: number; training_id: string | null; training_name: string | null; fvu: number | null; fvu_label: string; ce_loss_score: number | null; tags: string[]; state: "ok" | "missing" | "changed"; state_note: string }
 export interface SelectedSae { id: string; name: string; size_bytes: number; d_in: number; d_sae: number; features_extracted: number; training_id: string | null }
+export interface SaeCard { id: string; name: string; size_bytes: number; d_in: number; d_sae: number; features_extracted: number; training_id: string | null; source: string; source_label: string; canonical: boolean; model: string | null; layer: number | null; hook_name: string | null; site: string; architecture: string; d_out: number | null; format: string; format_label: string; created_at: number; training_name: string | null; fvu: number | null; fvu_label: string; ce_loss_score: number | null; tags: string[]; state: "ok" | "missing" | "changed"; state_note: string }
 export interface Choice { value: string; label: string; count: number | null }
 export interface SaeQuery { source: "trained" | "huggingface" | "gemma_scope" | "local" | null; model: string | null; layer: number | null; architecture: string | null; format: string | null; search: string; sort: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset: number }
+export interface About { name: string | null; model: string | null; hook_name: string | null; apply_b_dec_to_input: boolean | null }
 export interface SaeFacets { source: Choice[]; model: Choice[]; layer: Choice[]; architecture: Choice[]; format: Choice[] }
 export interface SaeBrowserState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: SaeCard[]; matching: number; matching_bytes: number; total: number; page_size: number; query: SaeQuery; facets: SaeFacets; selected: SelectedSae[]; export_formats: Choice[]; below: "" | "download" | "extractions" | "steering"; revealed: string | null }
 export interface UploadFile { name: string; size: number }
 export interface SaeFact { label: string; value: string; code: boolean }
 export interface Snippet { label: string; code: string }
-export interface SaeDetails { sae_id: string; facts: SaeFact[]; settings: Setting[]; problem: Note | null; snippets: Snippet[]; name: string; notes: string; tags: string[] }
+export interface SaeDetails { facts: SaeFact[]; settings: Setting[]; problem: Note | null; snippets: Snippet[]; name: string; notes: string; tags: string[] }
 export interface Histogram { title: string; note: string; x_label: string; edges: number[]; counts: number[]; log: boolean; digits: number; zeros: number; zeros_label: string; summary: string }
-export interface SaeStatistics { sae_id: string; histograms: Histogram[]; facts: SaeFact[] }
+export interface SaeStatistics { histograms: Histogram[]; facts: SaeFact[] }
 export interface SaeComparison { first: SelectedSae; second: SelectedSae; facts: SaeFact[]; histogram: Histogram | null; matches: LatentMatch[]; differences: [string, string, string][] }
-export interface TrainingFacts { training_id: string; name: string; status: string; facts: SaeFact[]; settings: Setting[] }
+export interface TrainingFacts { name: string; status: string; facts: SaeFact[]; settings: Setting[] }
 export interface ExtractionEstimate { seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free: number; memory_bytes: number; memory_free: number | null; device: string; warnings: string[] }
 export type Tab = "features" | "prompt" | "jobs";
 export type Show = "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense";
@@ -95,7 +97,7 @@ export interface LogitsJob { id: string; status: string; fraction: number; rate:
 export interface ExtractionCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; sae_id: string | null; training_id: string | null; name: string; source: string; source_label: string; model: string; d_sae: number; tokens_total: number; tokens_done: number; seen: number | null; dead: number | null; dense: number | null; size_bytes: number | null; seconds_running: number; has_logits: boolean; logits: LogitsJob | null }
 export interface FeatureQuery { search: string; show: "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense"; sort: "index" | "density" | "max" | "label" | "score"; descending: boolean }
 export interface ViewerView { tab: "features" | "prompt" | "jobs"; extraction_id: string | null; feature: number | null; query: FeatureQuery; context: "short" | "snippet" | "full"; line_breaks: boolean; prompt: string; dialog_sae: string | null }
-export interface OpenExtraction { id: string; sae_id: string | null; name: string; model: string; hook_name: string; d_sae: number; n_tokens: number; n_contexts: number; context_size: number; n_documents: number; dead: number; dense: number; labelled: number; starred: number; versions: Choice[]; live: boolean; live_note: string }
+export interface OpenExtraction { id: string; name: string; model: string; hook_name: string; d_sae: number; n_tokens: number; context_size: number; dead: number; labelled: number; versions: Choice[]; live: boolean; live_note: string }
 export interface ViewerState { revision: number; workspace: string; notice: Note | null; updated_at: number; code: string; below: "" | "steering" | "download"; cards: ExtractionCard[]; total: number; active: number; open: OpenExtraction | null; view: ViewerView; n_saes: number; features_revision: number }
 export interface SaeChoice { id: string; name: string; source: string; source_label: string; model: string | null; layer: number | null; d_sae: number; features_extracted: string; state: "ok" | "missing" | "downloading" }
 export interface SaeChoices { rows: SaeChoice[]; total: number; sources: Choice[]; models: Choice[]; note: string }
@@ -137,14 +139,13 @@ export interface SteeringState { revision: number; workspace: string; notice: No
 export interface SteeringEditRow { key: string; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number }
 export interface SteeringHit { index: number; label: string }
 export interface SteeringHits { sae_id: string; text: string; hits: SteeringHit[]; note: string }
-export interface PromptPiece { piece: string; bos: boolean }
 export interface SteeringText { pieces: string[]; changed: number[]; finish: "length" | "end" | "stopped"; perplexity: number | null; repetition: number; kl_first: number | null; change_ratio: number | null }
 export interface SweptText { strength: number; text: string; perplexity: number | null; repetition: number; change_ratio: number | null }
 export interface SteeringTexts { number: number; prompt_pieces: string[]; baseline: SteeringText; steered: SteeringText | null; first_difference: number | null; sweep: SweptText[]; swept: string; swept_name: string; notes: string[]; seconds: number; stopped: boolean }
 export interface NextToken { piece: string; baseline: number; steered: number }
 export interface SteeringNextData { number: number; text: "baseline" | "steered"; token: number; piece: string; rows: NextToken[] }
 export type PanelCommand =
-  | { kind: "chart"; reset_zoom?: boolean; training_ids?: string[] | null; followed?: string[] | null; x_axis?: "tokens" | "steps" | "time" | null; x_range?: "active" | "all" | null; log_y?: boolean | null; show_raw?: boolean | null; smoothing?: number | null; theme?: "light" | "dark" | null }
+  | { kind: "chart"; reset_zoom?: boolean; training_ids?: string[]; followed?: string[]; x_axis?: "tokens" | "steps" | "time"; x_range?: "active" | "all"; log_y?: boolean; show_raw?: boolean; smoothing?: number; theme?: "light" | "dark" }
   | { kind: "check"; config: Record<string, unknown>; over?: Record<string, unknown[]> | null }
   | { kind: "checkpoint_action"; action: "continue" | "import" | "delete"; training_id: string; checkpoint_id: string }
   | { kind: "compare"; training_ids?: string[] }
@@ -272,7 +273,7 @@ export interface Answers {
   hub_download: Record<"job_ids", string[]>;
   hub_known: HubKnownData;
   hub_list: HubListing;
-  hub_preview: HubPreviewData;
+  hub_preview: Preview;
   hub_rows: VariantRow[];
   add_local: Record<"sae_id", string>;
   begin_upload: Record<"upload_id", string>;
@@ -315,9 +316,9 @@ export interface Answers {
   steering_preset: PresetRecord[];
   steering_presets: PresetRecord[];
   steering_read: SteeringTexts | null;
-  steering_tokens: PromptPiece[];
+  steering_tokens: string[];
 }
-export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "longer": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "zoomed": false, "summaries": []}, "devices": [], "compare": null, "templates_revision": 0, "sae_shown": null};
+export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "longer": false, "zoomed": false, "summaries": []}, "devices": [], "compare": null, "templates_revision": 0, "sae_shown": null};
 export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false};
 export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "selected": [], "export_formats": [], "below": "", "revealed": null};
 export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null}, "n_saes": 0, "features_revision": 0};

@@ -393,11 +393,11 @@ function Chosen({ store }: { store: Store }) {
               class="tk"
               data-focus={at === 0 ? "positions" : undefined}
               aria-pressed={chosen.has(at)}
-              aria-label={`Token ${at}: ${chipText(token.piece)}`}
+              aria-label={`Token ${at}: ${chipText(token)}`}
               tabIndex={at === 0 ? 0 : -1}
               onClick={() => store.togglePosition(at)}
             >
-              {chipText(token.piece)}
+              {chipText(token)}
             </button>
           ))}
         </div>

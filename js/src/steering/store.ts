@@ -25,7 +25,7 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
   readonly invalid: Signal<ReadonlyMap<string, string>> = signal(new Map());
   /** Chosen is selected; positions follow once a token is. */
   readonly choosing = signal(false);
-  readonly tokens: Signal<wire.PromptPiece[] | null> = signal(null);
+  readonly tokens: Signal<string[] | null> = signal(null);
   readonly texts: Signal<wire.SteeringTexts | null> = signal(null);
   readonly sweep: Signal<wire.SteeringTexts | null> = signal(null);
   readonly marked = signal(true);

@@ -16,7 +16,7 @@ export type Open =
   /** The table of a group, with the details of one of its runs, or the question whether to stop it. */
   | { kind: "layers"; details?: string; tab?: DetailsTab; stop?: string };
 /** Settings left out stay as they are. */
-type ChartChange = Partial<Omit<wire.PanelState["charts"], "zoomed" | "longer" | "summaries">>;
+type ChartChange = Partial<wire.ChartLook>;
 
 export interface FormRequest {
   /** The run whose settings it starts from (Edit and retry). */

@@ -9,7 +9,7 @@ import { Icon } from "../lib/icons";
 import { Card, Empty, Facts, Pick, put, Question, Search } from "../lib/kit";
 import { DoneNote, Failed, ItemNotes } from "../lib/notes";
 import { CommandError } from "../lib/rpc";
-import { type PanelCommand, TEMPLATE_BYTES, type TemplateRow } from "../lib/wire";
+import { type PanelCommand, TEMPLATE_BYTES, type TemplateRecord } from "../lib/wire";
 import { SaveTemplate } from "./card-forms";
 import type { Store } from "./store";
 
@@ -63,7 +63,7 @@ export function Templates({ store }: { store: Store }) {
     again();
     store.say(KEY, names.length === 1 ? `Imported ${names[0]}.` : `Imported ${names.length} templates.`);
   };
-  const giveOut = async (rows: readonly TemplateRow[]) => {
+  const giveOut = async (rows: readonly TemplateRecord[]) => {
     store.say(KEY);
     const template_ids = rows.map((row) => row.id);
     const answer = await store.command(KEY, "Export", { kind: "export_templates", template_ids });
@@ -174,7 +174,7 @@ export function Templates({ store }: { store: Store }) {
 }
 
 interface ItemProps {
-  row: TemplateRow;
+  row: TemplateRecord;
   asking: "rename" | "delete" | null;
   onAsk: (what: "rename" | "delete" | null) => void;
   onUse: () => void;

@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.hub_records import RepoInfo, Variant
+from saewidgets.hub_records import Preview, RepoInfo, Variant
 from saewidgets.widgets.commands import Commands, command
 from saewidgets.widgets.download.state import (
     CACHED_ONLY,
@@ -23,10 +23,10 @@ from saewidgets.widgets.download.state import (
     asked_path,
     download_name,
     nothing_found,
-    preview_data,
     problem_of,
     releases_of,
     scrubbed,
+    shown_preview,
 )
 from saewidgets.widgets.messages.hub import (
     PAGE,
@@ -34,7 +34,6 @@ from saewidgets.widgets.messages.hub import (
     DownloadAction,
     HubKnownData,
     HubListing,
-    HubPreviewData,
     Problem,
     Release,
     VariantRow,
@@ -143,9 +142,9 @@ class DownloadCommands(Commands):
             info = self._with_token(self._hub.repo_info, text)
             variants = self._with_token(self._hub.variants, text)
         except SAEWidgetsError as error:
-            return self._listing(text, "", [], [], [problem_of(error, text, self._hub.known())])
+            return self._listing([], [], [problem_of(error, text, self._hub.known())])
         problems = [] if variants else [nothing_found(text, info.repo_id, self._hub.known())]
-        return self._listing(text, "", [info], variants, problems)
+        return self._listing([info], variants, problems, path=asked_path(text, variants))
 
     def _list_release(self, release: Release, again: bool) -> HubListing:
         """All repositories of a release at once; what cannot be listed is named, the others are shown."""
@@ -160,15 +159,14 @@ class DownloadCommands(Commands):
                     variants.extend(future.result())
                 except SAEWidgetsError as error:
                     problems.append(problem_of(error, repo_id, ()))
-        return self._listing("", release.id, [], variants, problems, (release.model,) if release.model else ())
+        return self._listing([], variants, problems, base_models=(release.model,) if release.model else ())
 
     def _listing(
         self,
-        text: str,
-        release: str,
         repos: Sequence[RepoInfo],
         variants: Sequence[Variant],
         problems: Sequence[Problem],
+        path: str = "",
         base_models: tuple[str, ...] = (),
     ) -> HubListing:
         """A listing; repositories of `variants` that are not in `repos` are added, with `base_models`."""
@@ -179,12 +177,10 @@ class DownloadCommands(Commands):
         rows = tuple(VariantRow.of(each, repo=place[(each.repo_id, each.revision)]) for each in variants)
         return HubListing(
             listing=self._model.keep_listing(rows),
-            text=text,
-            release=release,
             repositories=(*repos, *added),
             total=len(rows),
             rows=rows[:PAGE],
-            path=asked_path(text, variants) if text else "",
+            path=path,
             problems=(*([CACHED_ONLY] if any(one.from_cache for one in variants) else []), *problems),
         )
 
@@ -203,15 +199,15 @@ class DownloadCommands(Commands):
     @command
     def hub_preview(
         self, sae: Chosen, device: Annotated[str, Field(max_length=40)] = "", again: bool = False
-    ) -> Future[HubPreviewData]:
+    ) -> Future[Preview]:
         """One SAE without its weights, as it would be loaded on `device`; "" leaves that open."""
         return self._ask(lambda: self._preview(sae, device, again))
 
-    def _preview(self, sae: Chosen, device: str, again: bool) -> HubPreviewData:
+    def _preview(self, sae: Chosen, device: str, again: bool) -> Preview:
         text = f"{sae.repo_id}@{sae.revision}"
         if again:
             self._hub.refresh(text)
-        return preview_data(sae, device, self._with_token(self._hub.preview, text, sae.path, device=device or None))
+        return shown_preview(self._with_token(self._hub.preview, text, sae.path, device=device or None))
 
     # --------------------------------------------------------------------------------------------- downloading
 

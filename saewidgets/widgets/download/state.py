@@ -13,6 +13,7 @@ import re
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import SAEWidgetsError
@@ -20,15 +21,7 @@ from saewidgets.events import JobStatus
 from saewidgets.hub_records import KnownRepo, Preview, Variant
 from saewidgets.records import JobRecord
 from saewidgets.render.labels import architecture_label
-from saewidgets.widgets.messages.hub import (
-    Chosen,
-    DownloadCard,
-    HubPreviewData,
-    HubState,
-    Problem,
-    Release,
-    VariantRow,
-)
+from saewidgets.widgets.messages.hub import DownloadCard, HubState, Problem, Release, VariantRow
 from saewidgets.widgets.model import Devices, Model
 from saewidgets.widgets.values import finite, job_fields
 
@@ -148,16 +141,11 @@ def asked_path(text: str, variants: Sequence[Variant]) -> str:
     return max(found, key=len, default="")
 
 
-def preview_data(sae: Chosen, device: str, preview: Preview) -> HubPreviewData:
-    """What the page says of one SAE."""
-    settings = {"architecture": preview.architecture, **preview.settings} if preview.architecture else {}
-    return HubPreviewData.of(
-        preview,
-        sae=sae,
-        device=device,
-        architecture=architecture_label(settings) if settings else None,
-        config=shown_config(preview.config),
-    )
+def shown_preview(preview: Preview) -> Preview:
+    """`preview` as a page gets it: the architecture in words, with its settings; a configuration that can travel."""
+    name = preview.architecture
+    label = architecture_label({"architecture": name, **preview.settings}) if name else None
+    return replace(preview, architecture=label, settings={}, config=shown_config(preview.config))
 
 
 def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:

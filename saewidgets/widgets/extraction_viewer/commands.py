@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
-from saewidgets.feature_records import ExtractionRecord
+from saewidgets.feature_records import ExtractionRecord, check_index
 from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, FieldsError, Table, command, in_page_words, slow_command
 from saewidgets.widgets.extraction_viewer.feature_pages import (
     PIECE_LENGTH,
@@ -28,7 +28,6 @@ from saewidgets.widgets.extraction_viewer.feature_pages import (
 )
 from saewidgets.widgets.extraction_viewer.state import (
     ViewerModel,
-    check_index,
     choice_of,
     config_of,
     form_fields,
@@ -87,7 +86,7 @@ class ViewerCommands(Commands):
 
     def _feature(self, extraction_id: str, index: int) -> ExtractionRecord:
         record = self._model.readable(extraction_id)
-        check_index(record, index)
+        check_index(index, record.d_sae, owner=record.name)
         return record
 
     def _order(self, record: ExtractionRecord, query: FeatureQuery) -> Indices:
@@ -384,8 +383,7 @@ class ViewerCommands(Commands):
         starred: bool | None = None,
     ) -> FeatureNotes:
         """None leaves a field as it is; an empty label removes the user's own."""
-        record = self._model.record(extraction_id)
-        check_index(record, index)
+        record = self._feature(extraction_id, index)
         feature_id = f"feat_{owner_of(record)}_{index}"
         if label is not None or description is not None:
             text, about = self._own_label(record, index, label, description)
@@ -448,9 +446,7 @@ class ViewerCommands(Commands):
         record = self._model.readable(extraction_id)
         chosen: list[int] | None = None
         if indices is not None:
-            for index in indices:
-                check_index(record, index)
-            chosen = list(indices)
+            chosen = [check_index(index, record.d_sae, owner=record.name) for index in indices]
         elif query is not None:
             chosen = [int(i) for i in self._order(record, query)]
         if chosen is not None and not chosen:
@@ -475,8 +471,7 @@ class ViewerCommands(Commands):
 
     @slow_command
     def steer_feature(self, extraction_id: str, index: Index) -> None:
-        record = self._model.record(extraction_id)
-        check_index(record, index)
+        record = self._feature(extraction_id, index)
         if record.sae_id is None:
             raise StateError(
                 f"{record.name} is not in the library yet.", hint="Press Import to SAEs in the training panel first."

@@ -12,7 +12,7 @@ from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.feature_records import ExtractionRecord
+from saewidgets.feature_records import ExtractionRecord, check_index
 from saewidgets.records import JobRecord, SAERecord
 from saewidgets.render.labels import SOURCES, name_of
 from saewidgets.widgets.extraction_viewer.feature_pages import version_label
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
 
 CARDS = 100  # extractions in the state; a card is some 600 bytes
+VERSIONS = 50  # of what is open
 
 
 class ViewerModel(Model[ViewerState]):
@@ -75,7 +76,7 @@ class ViewerModel(Model[ViewerState]):
         if view.extraction_id is not None:
             record = self.readable(view.extraction_id)
             if view.feature is not None:
-                check_index(record, view.feature)
+                check_index(view.feature, record.d_sae, owner=record.name)
         elif view.feature is not None:
             raise ConfigError(
                 "No extraction is open.", where="extraction_id", hint="Name the extraction whose feature it is."
@@ -154,10 +155,19 @@ class ViewerModel(Model[ViewerState]):
         key = (record.id, record.n_tokens, record.name, [(r.id, r.other_weights) for r in versions], self._said)
         if self._opened[0] != key:
             try:
-                labelled, starred = features.counts(record.id)
-                store = self.workspace.extractions.open(record.id)
-                note = features.can_read(record.id)
-                opened = open_of(record, store.manifest, versions, labelled=labelled, starred=starred, live_note=note)
+                manifest, note = self.workspace.extractions.open(record.id).manifest, features.can_read(record.id)
+                opened = OpenExtraction.of(
+                    manifest,
+                    id=record.id,
+                    name=shorten(record.name, NAME_LENGTH),
+                    model=shorten(record.model, NAME_LENGTH),
+                    hook_name=shorten(record.hook_name, NAME_LENGTH),
+                    dead=record.dead or 0,
+                    labelled=features.counts(record.id)[0],
+                    versions=tuple(Choice(value=r.id, label=version_label(r)) for r in versions[:VERSIONS]),
+                    live=not note,
+                    live_note=shorten(note, 500),
+                )
                 self._opened = key, opened, None
             except SAEWidgetsError as error:  # its files are gone or damaged: the list is shown all the same
                 self._opened = key, None, error_note(error)
@@ -170,15 +180,6 @@ class ViewerModel(Model[ViewerState]):
 def owner_of(record: ExtractionRecord) -> str:
     """The SAE, or the training that is not in the library."""
     return record.sae_id or record.training_id or ""
-
-
-def check_index(record: ExtractionRecord, index: int) -> None:
-    """Raise `ConfigError` where the SAE has no feature `index`."""
-    if not 0 <= index < record.d_sae:
-        raise ConfigError(
-            f"There is no feature {index}: {record.name} has {record.d_sae:,}.", where="index",
-            hint=f"Enter 0 to {record.d_sae - 1}.",
-        )
 
 
 def view_from(data: Any) -> ViewerView:
@@ -197,9 +198,6 @@ def view_from(data: Any) -> ViewerView:
         raise ConfigError(
             f"It does not fit: {first['msg']}.", where=place, hint="Use what `viewer.view` gave."
         ) from None
-
-
-VERSIONS = 50
 
 
 def card_of(
@@ -231,33 +229,6 @@ def logits_of(job: JobRecord) -> LogitsJob | None:
 def is_under_way(status: JobStatus) -> bool:
     """It waits, runs, is paused or is being stopped."""
     return status.is_active or status in (JobStatus.QUEUED, JobStatus.PAUSED, JobStatus.STOPPING)
-
-
-def open_of(
-    record: ExtractionRecord,
-    manifest: Any,
-    versions: Iterable[ExtractionRecord],
-    *,
-    labelled: int,
-    starred: int,
-    live_note: str = "",
-) -> OpenExtraction:
-    """The extraction whose features are shown; `versions` are those of the same SAE that can be read, newest first."""
-    return OpenExtraction.of(
-        manifest,
-        id=record.id,
-        sae_id=record.sae_id,
-        name=shorten(record.name, NAME_LENGTH),
-        model=shorten(record.model, NAME_LENGTH),
-        hook_name=shorten(record.hook_name, NAME_LENGTH),
-        dead=record.dead or 0,
-        dense=record.dense or 0,
-        labelled=labelled,
-        starred=starred,
-        versions=tuple(Choice(value=each.id, label=version_label(each)) for each in list(versions)[:VERSIONS]),
-        live=not live_note,
-        live_note=shorten(live_note, 500),
-    )
 
 
 def choice_of(record: SAERecord, running: ExtractionRecord | None = None) -> SaeChoice:

@@ -81,19 +81,14 @@ class OpenExtraction(Wire):
     """The extraction whose features are shown."""
 
     id: str
-    sae_id: str | None = None
     name: str
     model: str
     hook_name: str
     d_sae: int
     n_tokens: int
-    n_contexts: int
     context_size: int
-    n_documents: int
     dead: int
-    dense: int
     labelled: int
-    starred: int
     versions: tuple[Choice, ...] = ()  # extractions of the same SAE, newest first: "19 Nov, 1M tokens"
     live: bool = True  # whether the model and the SAE can be loaded here: own text, prompts, full contexts
     live_note: str = ""  # why not

@@ -6,11 +6,9 @@ so that no representation shows it, and no message of Python carries it.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from saewidgets.hub_records import HubWarning, KnownRepo, RepoInfo
+from saewidgets.hub_records import KnownRepo, RepoInfo
 from saewidgets.widgets.messages.wire import DeviceInfo, JobCard, State, Wire
 
 PAGE = 2000  # rows of one answer: about 400 kB of JSON
@@ -29,7 +27,6 @@ class DownloadCard(JobCard):
     attempt: int | None = None  # of "retrying": which repetition comes, 1 is the first
     wait_seconds: float | None = None  # of "retrying": until it begins; 0: it is under way
     sae_id: str | None = None  # once it is in the library
-    finished_at: float | None = None
 
 
 class HubState(State):
@@ -101,35 +98,8 @@ class HubListing(Wire):
     """What was found, with the first page of rows; the command `hub_rows` asks for the others."""
 
     listing: int  # number of this listing, for `hub_rows`
-    text: str
-    release: str = ""
     repositories: tuple[RepoInfo, ...] = ()
     total: int = 0
     rows: tuple[VariantRow, ...] = ()
     path: str = ""  # the folder that was asked for, if one was
     problems: tuple[Problem, ...] = ()  # of repositories that could not be listed
-
-
-class HubPreviewData(Wire):
-    """One SAE before it is downloaded."""
-
-    sae: Chosen
-    device: str = ""
-    format: str = ""
-    architecture: str | None = None  # "TopK k 32", ready to show
-    d_in: int | None = None
-    d_sae: int | None = None
-    d_out: int | None = None
-    dtype: str | None = None
-    model: str | None = None
-    hook_name: str | None = None
-    layer: int | None = None
-    total_bytes: int = 0
-    download_bytes: int = 0
-    memory_bytes: int | None = None
-    gpu_bytes: int | None = None
-    disk_free_bytes: int | None = None
-    cached: bool = False
-    gated_model: bool | None = None
-    config: dict[str, Any] = Field(default_factory=dict)
-    warnings: tuple[HubWarning, ...] = ()

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from saewidgets.records import LatentMatch
-from saewidgets.widgets.messages.wire import Note, Setting, State, Wire
+from saewidgets.widgets.messages.wire import Index, Note, Setting, State, Wire
 
 Source = Literal["trained", "huggingface", "gemma_scope", "local"]
 Layer = Annotated[int, Field(ge=0, lt=2**31)]
 SaeSort = Literal["newest", "oldest", "name", "model", "layer", "d_sae", "size"]
 Below = Literal["download", "extractions", "steering"]
-
-
-class SaeCard(Wire):
-    """One SAE as the list shows it."""
-
-    id: str
-    name: str
-    source: str  # "trained", "huggingface", "gemma_scope", "local"
-    source_label: str  # "Gemma Scope"
-    canonical: bool = False
-    model: str | None = None
-    layer: int | None = None
-    hook_name: str | None = None
-    site: str = ""  # the hook point in words: "residual", "MLP output"
-    architecture: str  # ready to show: "TopK, k 32"
-    d_in: int
-    d_sae: int
-    d_out: int | None = None  # only where it is not d_in
-    format: str
-    format_label: str  # "SAELens"
-    features_extracted: int = 0
-    size_bytes: int
-    created_at: float
-    training_id: str | None = None
-    training_name: str | None = None
-    fvu: float | None = None
-    fvu_label: str = "FVU"  # and of which tokens: "FVU (held out)", "FVU (training)"
-    ce_loss_score: float | None = None
-    tags: tuple[str, ...] = ()
-    state: Literal["ok", "missing", "changed"] = "ok"
-    state_note: str = ""
 
 
 class SelectedSae(Wire):
@@ -56,6 +25,30 @@ class SelectedSae(Wire):
     d_sae: int
     features_extracted: int = 0
     training_id: str | None = None
+
+
+class SaeCard(SelectedSae):
+    """One SAE as the list shows it."""
+
+    source: str  # "trained", "huggingface", "gemma_scope", "local"
+    source_label: str  # "Gemma Scope"
+    canonical: bool = False
+    model: str | None = None
+    layer: int | None = None
+    hook_name: str | None = None
+    site: str = ""  # the hook point in words: "residual", "MLP output"
+    architecture: str  # ready to show: "TopK, k 32"
+    d_out: int | None = None  # only where it is not d_in
+    format: str
+    format_label: str  # "SAELens"
+    created_at: float
+    training_name: str | None = None
+    fvu: float | None = None
+    fvu_label: str = "FVU"  # and of which tokens: "FVU (held out)", "FVU (training)"
+    ce_loss_score: float | None = None
+    tags: tuple[str, ...] = ()
+    state: Literal["ok", "missing", "changed"] = "ok"
+    state_note: str = ""
 
 
 class Choice(Wire):
@@ -74,31 +67,18 @@ class SaeQuery(Wire):
     layer: Layer | None = None
     architecture: str | None = None
     format: str | None = None
-    search: str = ""
+    search: str = Field(default="", max_length=500)
     sort: SaeSort = "newest"
-    offset: int = 0
+    offset: Index = 0
 
 
-class SaeChanges(TypedDict, total=False):
-    """What a page changes of the query."""
-
-    source: Source | None
-    model: str | None
-    layer: Layer | None
-    architecture: str | None
-    format: str | None
-    search: Annotated[str, Field(max_length=500)]
-    sort: SaeSort
-    offset: Annotated[int, Field(ge=0)]
-
-
-class About(TypedDict, total=False):
+class About(Wire):
     """What somebody says about an SAE that is added; what is left out or empty is taken from its files."""
 
-    name: str | None
-    model: str | None
-    hook_name: str | None
-    apply_b_dec_to_input: bool | None
+    name: str | None = None
+    model: str | None = None
+    hook_name: str | None = None
+    apply_b_dec_to_input: bool | None = None
 
 
 class SaeFacets(Wire):
@@ -152,7 +132,6 @@ class Snippet(Wire):
 class SaeDetails(Wire):
     """What the drawer shows without reading weights."""
 
-    sae_id: str
     facts: tuple[SaeFact, ...] = ()
     settings: tuple[Setting, ...] = ()  # the configuration, flattened to dotted names; at most 400 lines
     problem: Note | None = None  # why the configuration cannot be read; `settings` is what the library knows
@@ -180,7 +159,6 @@ class Histogram(Wire):
 class SaeStatistics(Wire):
     """What its weights (and an extraction, if there is one) say."""
 
-    sae_id: str
     histograms: tuple[Histogram, ...] = ()
     facts: tuple[SaeFact, ...] = ()
 
@@ -199,7 +177,6 @@ class SaeComparison(Wire):
 class TrainingFacts(Wire):
     """The training that an SAE came from."""
 
-    training_id: str
     name: str
     status: str
     facts: tuple[SaeFact, ...] = ()

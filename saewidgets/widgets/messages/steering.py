@@ -137,13 +137,6 @@ class SteeringHits(Wire):
     note: str = ""
 
 
-class PromptPiece(Wire):
-    """A token of the prompt."""
-
-    piece: str
-    bos: bool = False
-
-
 class SteeringText(Wire):
     """One text: `changed` lists the tokens that the other text does not have there, by alignment."""
 

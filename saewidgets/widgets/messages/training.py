@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from saewidgets.records import TemplateRecord
 from saewidgets.widgets.messages.wire import DeviceInfo, JobCard, Setting, State, Wire
 from saewidgets.workspace.training.advice import Advice
 
@@ -67,33 +68,25 @@ class Card(JobCard):
     advice: str | None = None  # the gravest thing to change, in a few words; all of it is in the details
 
 
-class ChartState(Wire):
-    """What is selected and how the charts draw it; kept in Python so that all views of a panel agree."""
+class ChartLook(Wire):
+    """What is selected and how the charts draw it: what a page can change."""
 
     training_ids: tuple[str, ...] = ()  # what somebody selected; the first six have a line (`series` of their card)
     followed: tuple[str, ...] = ()  # what has a line by itself, as it has just begun; buttons leave it alone
     x_axis: XAxis = "tokens"
     x_range: XRange = "active"  # where it ends: with the runs that are active, or with the longest
-    longer: bool = False  # others reach further than those that are active
     log_y: bool = True
     show_raw: bool = True
     smoothing: int = Field(default=40, ge=0, le=100)
     theme: Theme = "light"  # as last measured by the page
+
+
+class ChartState(ChartLook):
+    """The look, and what the charts are like with it; kept in Python so that all views of a panel agree."""
+
+    longer: bool = False  # others reach further than those that are active
     zoomed: bool = False
     summaries: tuple[str, ...] = ()  # one sentence per chart: loss, L0, FVU
-
-
-class ChartChange(TypedDict, total=False):
-    """What a page changes of `ChartState`; None leaves a setting as it is."""
-
-    training_ids: tuple[str, ...] | None
-    followed: tuple[str, ...] | None
-    x_axis: XAxis | None
-    x_range: XRange | None
-    log_y: bool | None
-    show_raw: bool | None
-    smoothing: Annotated[int, Field(ge=0, le=100)] | None
-    theme: Theme | None
 
 
 class ResultRow(Wire):
@@ -322,25 +315,10 @@ class ComparisonTableData(Wire):
     rows: tuple[tuple[str | bool | int | float | None, ...], ...] = ()
 
 
-class TemplateRow(Wire):
-    """One template as the list shows it."""
-
-    id: str
-    name: str
-    description: str = ""
-    favorite: bool = False
-    model: str = ""
-    hook_name: str = ""
-    corpus: str = ""
-    architecture: str = ""  # "TopK k 32", ready to show
-    d_sae: int | None = None
-    updated_at: float = 0.0
-
-
 class TemplatesData(Wire):
     """Favourites first, then by name."""
 
-    templates: tuple[TemplateRow, ...] = ()
+    templates: tuple[TemplateRecord, ...] = ()
     total: int = 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Unpack
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,9 +13,9 @@ from saewidgets.widgets.commands import Commands, command, in_page_words, slow_c
 from saewidgets.widgets.messages.saes import (
     About,
     Below,
-    SaeChanges,
     SaeComparison,
     SaeDetails,
+    SaeQuery,
     SaeStatistics,
     Snippet,
     TrainingFacts,
@@ -55,7 +55,7 @@ class BrowserCommands(Commands):
     # --------------------------------------------------------------------------------------------- the list
 
     @command
-    def browse_saes(self, **changes: Unpack[SaeChanges]) -> None:
+    def browse_saes(self, **changes: Annotated[Any, SaeQuery]) -> None:
         """Only the fields that are sent change, so that two views cannot undo each other's changes."""
         self._model.browse(changes)
         self._wake()
@@ -96,7 +96,6 @@ class BrowserCommands(Commands):
         except SAEWidgetsError as error:
             problem = Note(what=error.what, where=error.where, hint=in_page_words(error).hint)
         return SaeDetails(
-            sae_id=record.id,
             facts=facts_of(record),
             settings=config_rows(config),
             problem=problem,
@@ -111,10 +110,8 @@ class BrowserCommands(Commands):
     @slow_command
     def measure_sae(self, sae_id: str) -> SaeStatistics:
         statistics = self._saes.statistics(sae_id)
-        record = self._saes.get(sae_id)
-        return SaeStatistics(
-            sae_id=record.id, histograms=histograms_of(statistics), facts=measured_facts(record, statistics)
-        )
+        facts = measured_facts(self._saes.get(sae_id), statistics)
+        return SaeStatistics(histograms=histograms_of(statistics), facts=facts)
 
     @command
     def edit_sae(
@@ -178,7 +175,7 @@ class BrowserCommands(Commands):
     # --------------------------------------------------------------------------------------------- adding
 
     @slow_command
-    def add_local(self, path: str, **about: Unpack[About]) -> SaeId:
+    def add_local(self, path: str, **about: Annotated[Any, About]) -> SaeId:
         return self._added(self._saes.add_local(str(path_from(path)), **_given(about)).id)
 
     @command
@@ -197,7 +194,7 @@ class BrowserCommands(Commands):
         self.uploads.discard(upload_id)
 
     @slow_command
-    def finish_upload(self, upload_id: str, **about: Unpack[About]) -> SaeId:
+    def finish_upload(self, upload_id: str, **about: Annotated[Any, About]) -> SaeId:
         """All is sent: check it, convert it, take it in. Too few bytes are an error."""
         try:
             files = self.uploads.finish(upload_id)
@@ -211,7 +208,7 @@ class BrowserCommands(Commands):
         return {"sae_id": sae_id}
 
 
-def _given(about: About) -> dict[str, Any]:
+def _given(about: Mapping[str, Any]) -> dict[str, Any]:
     """What the user said about an SAE; what was left empty is not said."""
     plain = {key: value.strip() if isinstance(value, str) else value for key, value in about.items()}
     return {key: value for key, value in plain.items() if value not in (None, "")}

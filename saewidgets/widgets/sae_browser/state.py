@@ -19,7 +19,6 @@ from saewidgets.widgets.messages.saes import (
     Histogram,
     SaeBrowserState,
     SaeCard,
-    SaeChanges,
     SaeComparison,
     SaeFacets,
     SaeFact,
@@ -314,7 +313,6 @@ def training_facts(record: TrainingRecord) -> TrainingFacts:
         ) if latest.get(name) is not None),
     ]  # fmt: skip
     return TrainingFacts(
-        training_id=record.id,
         name=shorten(record.name, NAME_LENGTH),
         status=record.status.value,
         facts=tuple(SaeFact(label=label, value=shorten(str(value), 300)) for label, value in rows if value),
@@ -335,7 +333,7 @@ class BrowserModel(Model[SaeBrowserState]):
 
     # --------------------------------------------------------------------------------------------- input
 
-    def browse(self, changes: SaeChanges) -> None:
+    def browse(self, changes: Mapping[str, Any]) -> None:
         """Show other SAEs. Any change but one of `offset` goes back to the first page."""
         first = {"offset": 0} if set(changes) - {"offset"} else {}
         with self._lock:

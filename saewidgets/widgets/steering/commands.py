@@ -18,7 +18,6 @@ from saewidgets.widgets.messages.steering import (
     PROMPT,
     NextToken,
     PresetAction,
-    PromptPiece,
     SteeringEditRow,
     SteeringHit,
     SteeringHits,
@@ -197,13 +196,13 @@ class SteeringCommands(Commands):
         return SteeringHits(sae_id=record.id, text=text, hits=hits, note=note)
 
     @slow_command
-    def steering_tokens(self, prompt: Annotated[str, Field(max_length=PROMPT)]) -> tuple[PromptPiece, ...]:
+    def steering_tokens(self, prompt: Annotated[str, Field(max_length=PROMPT)]) -> tuple[str, ...]:
         rows, settings = self._model.rows, self._model.settings
         sae_id = rows[0].sae_id if rows else self._model.state().sae_id
         if not sae_id:
             raise StateError("Without an SAE the model is not known.", hint="Add a feature first.")
         found = self._steering.tokens(sae_id, prompt, prepend_bos=settings.prepend_bos)
-        return tuple(PromptPiece(piece=each.piece, bos=each.is_bos) for each in found)
+        return tuple(each.piece for each in found)
 
     # --------------------------------------------------------------------------------------------- writing
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import SteeringConfig, SteeringFeature
 from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.feature_records import check_index
 from saewidgets.widgets.messages.steering import (
     LIVE,
     NEW_TOKENS,
@@ -74,11 +75,7 @@ class SteeringModel(Model[SteeringState]):
         a_max: float | None = None, label: str = "",
     ) -> str:
         """The key of its row, also where it was there; without a strength it gets one as soon as that is known."""
-        if not 0 <= index < record.d_sae:
-            raise ConfigError(
-                f"There is no feature {index}: {record.name} has {record.d_sae:,}.", where="index",
-                hint=f"Enter one from 0 to {record.d_sae - 1}.",
-            )
+        check_index(index, record.d_sae, owner=record.name)
         with self._lock:
             for row in self.rows:
                 if (row.sae_id, row.index) == (record.id, index):

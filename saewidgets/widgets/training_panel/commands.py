@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from operator import methodcaller
-from typing import Annotated, Any, Literal, Unpack
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -18,7 +18,7 @@ from saewidgets.widgets.commands import Commands, FieldsError, Table, command
 from saewidgets.widgets.messages.training import (
     Action,
     BulkAction,
-    ChartChange,
+    ChartLook,
     CheckpointAction,
     CheckResult,
     ComparisonTableData,
@@ -72,7 +72,7 @@ class ChartCommands(Commands):
         return self._cut(self._model.state())
 
     @command
-    def chart(self, *, reset_zoom: bool = False, **change: Unpack[ChartChange]) -> None:
+    def chart(self, *, reset_zoom: bool = False, **change: Annotated[Any, ChartLook]) -> None:
         """Change what the charts show. What is left out stays, so that two views cannot undo each other's changes."""
         self._model.set_chart(**change)
         if reset_zoom:

@@ -26,7 +26,6 @@ from saewidgets.widgets.messages.training import (
     CheckpointRow,
     PanelState,
     StoreRow,
-    TemplateRow,
     Tile,
     YAxis,
 )
@@ -338,7 +337,7 @@ def problem_of(record: ActivationStoreRecord, two_hooks: bool) -> str:
     return ""
 
 
-def template_row(record: TemplateRecord) -> TemplateRow:
-    """One template as the list shows it."""
-    sae = record.config.get("sae", {})
-    return TemplateRow.of(record, architecture=architecture_label(dict(sae), record.architecture))
+def template_row(record: TemplateRecord) -> TemplateRecord:
+    """`record` as the list shows it: the architecture in words, and no configuration."""
+    label = architecture_label(record.config.get("sae", {}), record.architecture)
+    return replace(record, architecture=label, config={}, metadata={})

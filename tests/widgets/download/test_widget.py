@@ -105,7 +105,7 @@ def test_from_the_box_to_the_library(widget: DownloadFromHF, ws: Workspace, sent
     assert listing["path"] == FIRST
     sae = chosen(listing)
     preview = ask(widget, sent, kind="hub_preview", sae=sae, device="cpu")["value"]
-    assert (preview["d_in"], preview["architecture"], preview["sae"]) == (32, "Standard", sae)
+    assert (preview["d_in"], preview["architecture"], preview["path"]) == (32, "Standard", FIRST)
     ask(widget, sent, kind="hub_download", saes=[sae])
     wait_for(lambda: status(widget) == ["completed"], 30)
     card = widget.state["downloads"][0]

@@ -12,7 +12,6 @@ from saewidgets.events import JobStatus, Progress
 from saewidgets.hub_records import KnownRepo, Preview, Variant
 from saewidgets.records import JobRecord
 from saewidgets.widgets.download import state as words
-from saewidgets.widgets.messages.hub import Chosen
 
 GEMMA, SPARSIFY = "google/gemma-scope-2b-pt-res", "EleutherAI/sae-pythia-410m-65k"
 KNOWN = (
@@ -70,11 +69,10 @@ def test_the_folder_that_was_asked_for(text: str, paths: tuple[str, ...], path: 
 
 
 def test_a_preview_is_ready_to_show() -> None:
-    sae = Chosen(repo_id=SPARSIFY, revision="abc", path="layers.6")
-    data = words.preview_data(sae, "cuda:0", PREVIEW)
-    assert (data.architecture, data.d_in, data.d_sae, data.device) == ("TopK k 32", 1024, 65_536, "cuda:0")
+    data = words.shown_preview(PREVIEW)
+    assert (data.architecture, data.d_in, data.d_sae) == ("TopK k 32", 1024, 65_536)
     assert data.disk_free_bytes == 41_000
-    unknown = words.preview_data(sae, "", dataclasses.replace(PREVIEW, architecture=None, memory_bytes=None))
+    unknown = words.shown_preview(dataclasses.replace(PREVIEW, architecture=None, memory_bytes=None))
     assert (unknown.architecture, unknown.memory_bytes) == (None, None)
 
 

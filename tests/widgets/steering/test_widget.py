@@ -209,7 +209,7 @@ def test_features_come_and_go(widget: Steering, sae: str, sent: Sent) -> None:
     assert ask(widget, sent, kind="steering_add", sae_id=sae, index=9)["value"]["key"] == key
     wait_for(lambda: [row["a_max"] for row in widget.state["rows"] if row["key"] == key] != [None], LONG)
     refused = ask(widget, sent, kind="steering_add", sae_id=sae, index=D_SAE)
-    assert refused["what"] == f"There is no feature {D_SAE}: demo-l1-topk has {D_SAE}."
+    assert refused["what"] == f"There is no feature {D_SAE:,}: demo-l1-topk has {D_SAE:,}."
     ask(widget, sent, kind="steering_remove", key=key)
     wait_for(lambda: key not in [row["key"] for row in widget.state["rows"]])
     widget.add(sae, 10, -1.0)
@@ -261,8 +261,8 @@ def test_finding(widget: Steering, ws: Workspace, sae: str, sent: Sent, monkeypa
 
 def test_positions_count_tokens_of_the_prompt(widget: Steering, sent: Sent) -> None:
     tokens = ask(widget, sent, kind="steering_tokens", prompt=PROMPT)["value"]
-    assert tokens[0]["bos"]
-    assert "".join(token["piece"] for token in tokens[1:]) == PROMPT
+    assert tokens[0]  # BOS
+    assert "".join(tokens[1:]) == PROMPT
     texts = write(widget, sent, positions=[len(tokens) - 1])
     assert widget.result.steered.steered_tokens == 1
     assert texts["steered"]["change_ratio"] > 0
