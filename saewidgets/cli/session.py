@@ -110,14 +110,11 @@ def listed(
 def command_line(*words: str) -> str:
     """A command to type that acts on the same workspace."""
     home = ["--home", str(session.home)] if session.home else []
-    # As it was called where it is not on the path: `make demo` leaves it in .venv/bin.
-    program = "saewidgets" if shutil.which("saewidgets") else _called_as()
+    program = "saewidgets"
+    if not shutil.which(program):  # as it was called: `make demo` leaves it in .venv/bin
+        called = Path(sys.argv[0])
+        program = str(called) if called.name.startswith(program) else "python -m saewidgets"
     return " ".join([program, *home, *words])
-
-
-def _called_as() -> str:
-    name = Path(sys.argv[0])
-    return str(name) if name.name.startswith("saewidgets") else "python -m saewidgets"
 
 
 Settings = Mapping[str, inspect.Parameter]
