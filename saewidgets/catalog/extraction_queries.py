@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, case, delete, func, select
 from sqlalchemy.orm import Session, aliased
 
 from saewidgets.catalog.filestate import Files, state_of
-from saewidgets.catalog.origins import Origin, find_origin
+from saewidgets.catalog.origins import find_origin
 from saewidgets.catalog.rows import NO_JOB, RowsOfJobs, has_words, shared, statuses
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.errors import ConfigError
@@ -80,10 +80,6 @@ class ExtractionStore(RowsOfJobs[ExtractionRecord]):
     def existing(self, ids: Iterable[str]) -> set[str]:
         with self._database.read() as session:
             return set(session.scalars(select(ExtractionRow.id).where(ExtractionRow.id.in_(builtins.list(ids)))))
-
-    def origin(self, wanted: str) -> Origin:
-        with self._database.read() as session:
-            return find_origin(session, wanted)
 
     def _records(
         self, session: Session, rows: Sequence[Any], jobs: Mapping[str | None, JobRecord]

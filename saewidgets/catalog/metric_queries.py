@@ -71,7 +71,6 @@ class MetricStore:
         since: float | None = None,
         until: float | None = None,
         min_step: int | None = None,
-        max_step: int | None = None,
         limit: int | None = None,
         offset: int = 0,
     ) -> MetricTable:
@@ -79,7 +78,6 @@ class MetricStore:
         conditions = (
             (names, MetricRow.name.in_(names or ())), (since, MetricRow.time >= (since or 0)),
             (until, MetricRow.time < (until or 0)), (min_step, MetricRow.step >= (min_step or 0)),
-            (max_step, MetricRow.step <= (max_step or 0)),
         )  # fmt: skip
         query = select(MetricRow.step, MetricRow.tokens, MetricRow.time, MetricRow.name, MetricRow.value).where(
             MetricRow.training_id == training_id, *(each for given, each in conditions if given is not None)

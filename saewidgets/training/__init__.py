@@ -2,7 +2,7 @@
 
 Emits `events`, obeys a `Control`, and knows no job, table or widget. `run_training` is the whole of it from the
 configuration to the exported SAE; the names below are imported when first used, since they need torch
-(`estimate.estimate` does not).
+(`estimate.estimate_together` does not).
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, newest_whole
-    from saewidgets.training.member import Task, TrainingResult
-    from saewidgets.training.run import GroupResult, run_group, run_training
+    from saewidgets.training.checkpoint import Checkpoint as Checkpoint
+    from saewidgets.training.checkpoint import list_checkpoints as list_checkpoints
+    from saewidgets.training.checkpoint import newest_whole as newest_whole
+    from saewidgets.training.member import Task as Task
+    from saewidgets.training.member import TrainingResult as TrainingResult
+    from saewidgets.training.run import run_group as run_group
+    from saewidgets.training.run import run_training as run_training
 
 _HOME = {
     "Checkpoint": "checkpoint",
@@ -21,22 +25,9 @@ _HOME = {
     "newest_whole": "checkpoint",
     "Task": "member",
     "TrainingResult": "member",
-    "GroupResult": "run",
     "run_group": "run",
     "run_training": "run",
 }
-
-__all__ = [
-    "Checkpoint",
-    "GroupResult",
-    "Task",
-    "TrainingResult",
-    "list_checkpoints",
-    "newest_whole",
-    "run_group",
-    "run_training",
-]
-
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:

@@ -86,17 +86,13 @@ def estimate_together(
     widths: Mapping[str, int],
     *,
     rate: float | None = None,
-    basis: str = "",
     device: str = "cpu",
-    model_is_loaded: bool = False,
 ) -> Estimate:
     """Estimate trainings that share one forward. `widths` are those of the activations, by hook point; `rate` is
-    training tokens per second, and `basis` says in words where it is from. A model that the user holds
-    (`model_is_loaded`) takes no further memory. A batch and the working memory count once, since trainings take
-    turns."""
+    training tokens per second. A batch and the working memory count once, since trainings take turns."""
     first, hooks = configs[0], dict.fromkeys(name for each in configs for name in each.hook_names)
     place, kept = first.model_device or device, first.activations.buffer_device or device
-    unloaded = model_is_loaded or (first.corpus.kind == "activations" and not first.corpus.cross_entropy)
+    unloaded = first.corpus.kind == "activations" and not first.corpus.cross_entropy
     works = [_work(each, model, widths[each.hook_name]) for each in configs]
     memory: defaultdict[str, Counter[Label]] = defaultdict(Counter)  # by device
     memory[place]["Model"] += 0 if unloaded else (model.parameters or 0) * _DTYPE_BYTES[first.model_dtype]
@@ -119,7 +115,7 @@ def estimate_together(
     # Epochs become tokens once the text is packed: before, nobody knows how many.
     seconds = first.steps * first.batch_size / rate if rate and first.epochs is None else None
     elsewhere = tuple(Elsewhere(each, found) for each, found in parts.items() if each != device)
-    return Estimate(device, parts[device], disk, seconds, rate or None, basis if rate else "", elsewhere)
+    return Estimate(device, parts[device], disk, seconds, rate or None, "estimated" if rate else "", elsewhere)
 
 
 def reads_ahead(config: TrainingConfig, device: str) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TextCorpus, TokensCorpus, TrainingConfig
 from saewidgets.config.corpus import PATH_HINT, typed
-from saewidgets.durable import storage_errors
+from saewidgets.durable import storage_errors, whole_file
 from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError
 from saewidgets.workspace.folders import link
 
@@ -132,13 +132,9 @@ def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from saewidgets.training.environment import text_digest  # torch: seconds to import
 
     path = folder / FILE
-    with storage_errors("The text cannot be kept", path, "Free some space."):
-        path.unlink(missing_ok=True)  # never written into: other folders may have it, too
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            for text in strings:
-                file.write(json.dumps(text, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    with whole_file(path) as file:  # never written into: other folders may have it, too
+        for text in strings:
+            file.write(json.dumps(text, ensure_ascii=False) + "\n")
     return {**corpus, "strings": text_digest(strings)}
 
 

@@ -74,7 +74,7 @@ class Subject:
 
 def find_subject(workspace: Workspace, wanted: str) -> Subject:
     """The SAE of this id, or the one that the training of this id has left."""
-    origin = workspace.catalog.extractions.origin(wanted)
+    origin = workspace.catalog.features.origin(wanted)
     if wanted.startswith("train_"):
         return _of_training(workspace, origin)
     return _of_sae(workspace, origin, workspace.saes.get(wanted))

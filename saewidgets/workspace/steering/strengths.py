@@ -93,7 +93,7 @@ class Strengths:
         if not wanted.startswith("train_"):
             return self._workspace.saes.find(wanted)
         run = self._workspace.trainings.get(wanted)
-        sae_id = self._workspace.catalog.extractions.origin(run.id).sae_id
+        sae_id = self._workspace.catalog.features.origin(run.id).sae_id
         if sae_id is None:
             raise StateError(
                 f"The SAE of {run.record.name} is not in the library.", where=run.id,

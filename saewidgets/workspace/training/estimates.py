@@ -173,7 +173,7 @@ def estimate_runs(
     size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)
     rate = rate_together(workspace, configs, size, device.id)
     widths = {name: facts.d_in(name) for each in configs for name in each.hook_names}
-    found = estimate_together(configs, size, widths, rate=rate, basis="estimated" if rate else "", device=device.id)
+    found = estimate_together(configs, size, widths, rate=rate, device=device.id)
     running, waiting = load_of(workspace, device.id)
     disk_free = shutil.disk_usage(workspace.folder).free
     warnings = []
