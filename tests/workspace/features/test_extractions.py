@@ -184,7 +184,7 @@ def test_unknown_lengths_of_contexts_fit_the_model(ws: Workspace, make_sae: Call
 def test_what_cannot_be_started(
     ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = len(ws.extractions.list()), sorted((ws.folder / "extractions").iterdir())
+    before = len(ws.extractions.list()), sorted((ws.folder / "extractions").glob("*"))
     sae = make_sae(1)
     no_model = ws.saes.add_local(saelens(tmp_path / "plain", 32, 64, 5))
     ws.catalog.saes.update(no_model.id, model=None, hook_name=HOOK)
@@ -213,7 +213,7 @@ def test_what_cannot_be_started(
             ws.extractions.create(sae_id=sae.id, config=CONFIG)
     Path(sae.path).rename(tmp_path / "elsewhere")
     refused(NotFoundError, sae.path, "not here", sae_id=sae.id, config=CONFIG)
-    assert (len(ws.extractions.list()), sorted((ws.folder / "extractions").iterdir())) == before
+    assert (len(ws.extractions.list()), sorted((ws.folder / "extractions").glob("*"))) == before
     for record in (sae, no_model):
         ws.saes.delete(record.id)
 
