@@ -6,9 +6,10 @@ import itertools
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog, new_extraction_id
-from saewidgets.errors import ConfigError, StateError
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.records import SAERecord
@@ -45,6 +46,27 @@ def make(catalog: Catalog) -> Make:
         return catalog.extractions.create(**{**values, **changes})
 
     return made
+
+
+def test_a_row_belongs_to_a_training_or_to_an_sae(make: Make, make_sae: Make, make_training: Make) -> None:
+    sae, run = make_sae(), make_training()
+    for changes in (
+        {}, {"sae_id": sae.id, "training_id": run.id}, {"sae_id": "sae_none"}, {"sae_id": sae.id, "d_sae": 0},
+        {"sae_id": sae.id, "tokens_total": 0},
+    ):
+        with pytest.raises(IntegrityError):
+            make(**changes)
+
+
+def test_they_and_their_jobs_go_with_their_sae(catalog: Catalog, make: Make, make_sae: Make) -> None:
+    sae = make_sae("one")
+    kept = make(sae_id=make_sae("two").id)
+    make(sae_id=sae.id, job="job_1")
+    catalog.jobs.change("job_1", {"status": JobStatus.CANCELLED}, when={JobStatus.QUEUED})
+    catalog.saes.delete(sae.id)
+    assert [row.id for row in catalog.extractions.list()] == [kept.id]
+    with pytest.raises(NotFoundError):
+        catalog.jobs.get("job_1")
 
 
 def test_a_training_that_is_read_is_not_deleted(catalog: Catalog, make_training: Make) -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
 from saewidgets.events import Metrics
@@ -41,6 +42,11 @@ def test_truncate_goes_back_to_a_checkpoint(catalog: Catalog, run: str) -> None:
     assert max(catalog.metrics.query(run).step) == 5
     assert catalog.trainings.get(run).latest == {"loss": 1 / 6, "l0": 32.0, "ce_loss_score": 0.9}
     assert catalog.metrics.truncate(run, after_step=5) == 0
+
+
+def test_metrics_of_no_training_are_refused(catalog: Catalog) -> None:
+    with pytest.raises(IntegrityError):
+        catalog.metrics.append("train_x", _measured(range(1)))
 
 
 def test_queries_use_the_indexes(catalog: Catalog) -> None:

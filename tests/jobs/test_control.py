@@ -24,6 +24,15 @@ def test_a_weaker_request_does_not_replace_a_stronger_one(control: JobControl) -
     assert control.request() is Request.CANCEL
 
 
+def test_a_pause_can_be_taken_back_until_it_was_seen(control: JobControl) -> None:
+    control.ask(Request.PAUSE)
+    assert control.withdraw()
+    control.check()
+    control.ask(Request.PAUSE)
+    assert control.request() is Request.PAUSE
+    assert not control.withdraw()
+
+
 def test_a_checkpoint_is_asked_for_once(control: JobControl) -> None:
     assert not control.take_checkpoint_request()
     control.ask_checkpoint()

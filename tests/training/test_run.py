@@ -130,6 +130,17 @@ def test_pause_and_resume_equals_a_straight_run(config, tmp_path, tokens_folder,
     assert not [line for line in recorder.of(LogLine) if line.level != "info"]
 
 
+def test_another_environment_is_told_on_resume(config, tmp_path, tokens_folder, recorder):
+    run_training(config, tmp_path, control=Scripted(Request.PAUSE, at=40), tokens_folder=tokens_folder)
+    slower = config.replace(**{"optimizer.lr": 1e-4, "activations.model_batch_size": 8})
+    run_training(slower, tmp_path, emit=recorder, tokens_folder=tokens_folder, resume=True)
+    (note,) = [fact.values["resume_note"] for fact in recorder.of(Facts) if "resume_note" in fact.values]
+    assert "not be bit-identical" in note
+    assert "optimizer.lr was 0.003 and is 0.0001" in note
+    assert "model_batch_size was 4 and is 8" in note
+    assert note in [line.message for line in recorder.of(LogLine) if line.level == "warning"]
+
+
 def test_a_crash_resumes_to_the_same_bits(config, tmp_path, tokens_folder, straight):
     class Killed(BaseException):
         pass

@@ -10,11 +10,13 @@ import pytest
 from saewidgets.activations import documents, packing
 from saewidgets.config import HubCorpus, TrainingConfig
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.events import JobStatus
+from saewidgets.events import JobStatus, Request
+from saewidgets.training import run_training
 from saewidgets.workspace import Workspace
 from tests.hub.datasets_made import lines, wikipedia
 from tests.hub.loopback import ask_loopback
 from tests.hub.server import Hub
+from tests.training.fakes import Scripted, sae_tensors, same
 from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
 
 
@@ -55,6 +57,18 @@ def test_the_exact_revision_is_in_the_row_and_stays(ws: Workspace, config: Train
     extraction = completed(ws.extractions.create(training_id=run.id, config=other))
     facts = ws.catalog.extractions.get(extraction.id).facts
     assert facts["revision"] == hub.state.repos["lab/lines"].branches["main"]
+
+
+def test_a_run_is_resumed_with_the_text_it_was_started_with(config: TrainingConfig, hub: Hub, tmp_path: Path) -> None:
+    run_training(config, tmp_path / "whole")
+    paused = run_training(config, tmp_path / "run", control=Scripted(Request.PAUSE, at=20))
+    assert paused.status is JobStatus.PAUSED
+    repo = hub.state.repos["wikimedia/wikipedia"]
+    repo.commit({**repo.files, "README.md": repo.files["README.md"] + b"\nNew words.\n"})
+    hub.forget()
+    run_training(config, tmp_path / "run", resume=True)
+    assert hub.requests() == [], "all that it needs was packed"
+    same(sae_tensors(tmp_path / "run"), sae_tensors(tmp_path / "whole"))
 
 
 def test_what_is_wrong_is_told_by_the_run(ws: Workspace, config: TrainingConfig, hub: Hub) -> None:
