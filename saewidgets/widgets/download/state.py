@@ -118,18 +118,9 @@ def card_of(record: JobRecord) -> DownloadCard:
         bytes_total=total,
         attempt=progress.attempt if progress and running else None,
         wait_seconds=finite(progress.wait_seconds) if progress and running else None,
-        sae_id=sae_of(record),
+        sae_id=record.result if completed else None,
         **job_fields(record, *((1, 1) if completed else (done, total))),
     )
-
-
-def sae_of(record: JobRecord) -> str | None:
-    """The id of the SAE that a finished download left in the library."""
-    if record.status is not JobStatus.COMPLETED:
-        return None
-    result = record.result
-    found = result.get("sae_id") if isinstance(result, Mapping) else result
-    return found if isinstance(found, str) and found else None
 
 
 def asked_path(text: str, variants: Sequence[Variant]) -> str:

@@ -22,7 +22,8 @@ from saewidgets.widgets.messages.saes import (
     UploadFile,
 )
 from saewidgets.widgets.messages.training import Started
-from saewidgets.widgets.messages.wire import Done, Note
+from saewidgets.widgets.messages.wire import Done
+from saewidgets.widgets.model import error_note
 from saewidgets.widgets.sae_browser.state import (
     BrowserModel,
     comparison_of,
@@ -94,7 +95,7 @@ class BrowserCommands(Commands):
             config = self._saes.config(sae_id)
             self._saes.folder_of(record)  # raises if the weights are gone, without which the configuration can be read
         except SAEWidgetsError as error:
-            problem = Note(what=error.what, where=error.where, hint=in_page_words(error).hint)
+            problem = error_note(in_page_words(error))
         return SaeDetails(
             facts=facts_of(record),
             settings=config_rows(config),

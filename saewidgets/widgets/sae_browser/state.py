@@ -351,12 +351,12 @@ class BrowserModel(Model[SaeBrowserState]):
     def select(self, sae_ids: Iterable[str]) -> None:
         """Check exactly these; what does not exist (any more) is left out."""
         known = {sae.id: sae for sae in self._state.selected}
-        found = (known.get(sae_id) or self._look_up(sae_id) for sae_id in dict.fromkeys(sae_ids))
+        found = (known.get(sae_id) or self.look_up(sae_id) for sae_id in dict.fromkeys(sae_ids))
         chosen = tuple(sae for sae in found if sae is not None)
         with self._lock:
             self._put({"selected": chosen})
 
-    def _look_up(self, sae_id: str) -> SelectedSae | None:
+    def look_up(self, sae_id: str) -> SelectedSae | None:
         try:
             return selected_of(self.workspace.saes.get(sae_id))
         except NotFoundError:
@@ -395,7 +395,7 @@ class BrowserModel(Model[SaeBrowserState]):
         offset = min(query.offset, (max(0, matching - 1) // PAGE) * PAGE)
         records = saes.list(**filters, sort=query.sort, limit=PAGE, offset=offset)
         shown = {record.id: record for record in records}
-        now = {i: selected_of(shown[i]) if i in shown else self._look_up(i) for i in self.selected}
+        now = {i: selected_of(shown[i]) if i in shown else self.look_up(i) for i in self.selected}
         with self._lock:
             if self._state.query is query and offset != query.offset:  # the last page became empty
                 self._put({"query": query.model_copy(update={"offset": offset})})

@@ -83,10 +83,8 @@ class SAEBrowser(Box):
         sae_id: str | None = proposal["value"]
         if sae_id is None or self._follows:
             return sae_id
-        try:
-            self._model.workspace.saes.get(sae_id)
-        except LookupError:
-            raise ConfigError(f"There is no SAE {sae_id!r} in this workspace.", where="selected") from None
+        if self._model.look_up(sae_id) is None:
+            raise ConfigError(f"There is no SAE {sae_id!r} in this workspace.", where="selected")
         return sae_id
 
     @t.observe("selected")

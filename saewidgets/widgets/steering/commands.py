@@ -259,16 +259,15 @@ class SteeringCommands(Commands):
 
     @command
     def steering_read(self, what: What = "generate") -> SteeringTexts | None:
-        found = self._model.result(what)
-        if found is None:
+        number, result, key = self._model.result(what)
+        if result is None:
             return None
-        number, result, key = found
         return texts_of(result, number, key if self._model.row(key) is not None else "")
 
     @command
     def steering_next(self, number: int, text: TextName, token: Index) -> SteeringNextData:
-        found = self._model.result("generate")
-        written = getattr(found[1], text) if found is not None and found[0] == number else None
+        newest, result, _ = self._model.result("generate")
+        written = getattr(result, text, None) if newest == number else None
         if written is None or token >= len(written.tokens):
             raise StateError("Another text was written since.", hint="Click the token again.")
         picked = written.tokens[token]
@@ -278,10 +277,9 @@ class SteeringCommands(Commands):
     @command
     def steering_copy(self) -> dict[Literal["text"], str]:
         """All of it as plain text: configuration, seed, texts."""
-        generated, swept = self._model.result("generate"), self._model.result("sweep")
+        results = (self._model.result("generate")[1], self._model.result("sweep")[1])
         state = self._model.state()
         names = {row.sae_id: row.sae for row in state.rows} | {sae.id: sae.name for sae in state.saes}
-        results = (generated[1] if generated else None, swept[1] if swept else None)
         return {"text": copied(self._model.config(sweep=True), names, *results)}
 
     # --------------------------------------------------------------------------------------------- presets

@@ -230,9 +230,9 @@ class SteeringModel(Model[SteeringState]):
             self._put(changes)
             self.change_run(status="stopped" if result.stopped else "done", seconds=result.seconds)
 
-    def result(self, kind: str) -> tuple[int, Any, str] | None:
-        """Number, result and key of the swept row of the last run of a kind that has one."""
-        return self._results.get(kind)
+    def result(self, kind: str) -> tuple[int, Any, str]:
+        """Number, result and key of the swept row of the last run of a kind; 0 and None before one has ended."""
+        return self._results.get(kind, (0, None, ""))
 
     def set_gauge(self, ratio: float | None, number: int, *, replace: bool = True) -> None:
         """What was measured on the prompt, unless a run has begun since; without `replace` only where none is."""

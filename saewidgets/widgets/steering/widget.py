@@ -88,14 +88,12 @@ class Steering(Shell, Part):
     @property
     def result(self) -> Any:
         """The last `SteeringResult` with a steered text, or None."""
-        found = self._model.result("generate")
-        return None if found is None else found[1]
+        return self._model.result("generate")[1]
 
     @property
     def sweep(self) -> Any:
         """The last `SteeringResult` of a sweep, or None."""
-        found = self._model.result("sweep")
-        return None if found is None else found[1]
+        return self._model.result("sweep")[1]
 
     def add(self, sae: str, index: int, strength: float | None = None, mode: str = "add_max") -> None:
         """Add a feature; one that is there already stays as it is.

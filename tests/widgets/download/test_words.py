@@ -44,7 +44,6 @@ BARE = JobRecord("job_9", "download", JobStatus.QUEUED, "host/downloads")
         (job(), {"name": f"{GEMMA} / layer_12 / width_65k / average_l0_72"}),
         (BARE, {"name": "job_9", "bytes_total": 0, "fraction": 0.0}),
         (job(JobStatus.COMPLETED, result="sae_1"), {"bytes_done": 1000, "fraction": 1.0, "sae_id": "sae_1"}),
-        (job(JobStatus.COMPLETED, result={"sae_id": "sae_2"}), {"sae_id": "sae_2"}),
         (job(JobStatus.COMPLETED), {"sae_id": None}),
         (job(JobStatus.RUNNING, result="sae_1"), {"sae_id": None}),
     ],
