@@ -3,8 +3,6 @@ that reads: lists, records, examples, live readings, what features write and wha
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -75,9 +73,8 @@ class FeatureReading:
         self.rows = workspace.catalog.features
         self.live = Live(workspace)
         self.changes = Listeners()
-        self._notes: OrderedDict[tuple[Origin, int], tuple[float, dict[int, Noted], Notes]] = OrderedDict()
+        self._newest: Any = lru_cache(_REMEMBERED)(lambda origin, d_sae: [(0.0, {}, None)])  # see `_noted`
         self._order = lru_cache(_REMEMBERED)(_order)
-        self._lock = threading.Lock()
 
     def view(self, wanted: str | None, *, open_store: bool = True) -> View:
         """What an id stands for: of an extraction, an SAE (also its name) or a training.
@@ -218,9 +215,7 @@ class FeatureReading:
     def forget(self, wanted: str) -> None:
         """An SAE, training or extraction was deleted: nothing of it stays in memory."""
         self.live.forget(wanted)
-        with self._lock:
-            for gone in [key for key in self._notes if wanted in (key[0].sae_id, key[0].training_id)]:
-                del self._notes[gone]
+        self._newest.cache_clear()
         self._order.cache_clear()
 
     def run_on(self, sae_id: str, text: str, *, model: Any = None, tokenizer: Any = None) -> PromptReading:
@@ -406,20 +401,13 @@ class FeatureReading:
         changed is read: of a wide SAE everything takes seconds."""
         from saewidgets.features.store.query import Noted, Notes  # numpy: not for opening a workspace
 
-        key = view.origin, view.d_sae
-        with self._lock:
-            known = self._notes.get(key)
-        if known is not None and self.rows.revision(view.origin) == known[0]:
-            return known
-        before, said = known[:2] if known is not None else (0.0, {})
+        newest = self._newest(view.origin, view.d_sae)
+        before, said, notes = newest[0]
+        if notes is not None and self.rows.revision(view.origin) == before:
+            return before, said, notes
         rows = self.rows.noted(view.origin, before)
         said = said | {index: Noted(label, score, starred) for index, label, score, starred, _ in rows}
-        found = max((row[-1] for row in rows), default=before), said, Notes(said, view.d_sae)
-        with self._lock:
-            self._notes[key] = found
-            self._notes.move_to_end(key)
-            while len(self._notes) > _REMEMBERED:
-                self._notes.popitem(last=False)
+        newest[0] = found = max((row[-1] for row in rows), default=before), said, Notes(said, view.d_sae)
         return found
 
     def _find(self, view: View, search: str, show: Any, sort: Any, descending: bool) -> npt.NDArray[np.int64]:
