@@ -69,20 +69,18 @@ def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str,
                 hint='Name it, for example TrainingConfig(model="gpt2", …).',
             )
         return changes
-    said = _said(record)
+    said = settings_said(record)
     if config.model not in ("demo", said["model"], record.model):
         raise ConfigError(
             f"The store {record.name} was captured from {record.model}, not from {config.model}.", where="model",
             hint="Leave the model out: the store says it.",
         )
-    return {**changes, **settings_said(record)}
+    return {**changes, **said}
 
 
 def settings_said(record: ActivationStoreRecord) -> dict[str, Any]:
     """What a training that reads this store takes from it, by dotted name; nothing where no model is known."""
-    if record.model is None:
-        return {}
-    return {**_said(record), **{f"activations.{name}": record.config[name] for name in FIELDS if name in record.config}}
+    return _said(record) | {f"activations.{name}": record.config[name] for name in FIELDS if name in record.config}
 
 
 def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -99,7 +97,7 @@ def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[s
         field: " ".join(_missing(record, str(data[field]), "The store"))
         for field in ("hook_name", "hook_name_out") if data.get(field) and not record.holds(str(data[field]))
     }  # fmt: skip
-    return {**data, **(_said(record) if record.model is not None else {})}, errors
+    return {**data, **_said(record)}, errors
 
 
 def _missing(record: ActivationStoreRecord, hook_name: str, store: str) -> tuple[str, str]:
@@ -113,11 +111,11 @@ def _missing(record: ActivationStoreRecord, hook_name: str, store: str) -> tuple
 
 
 def _said(record: ActivationStoreRecord) -> dict[str, Any]:
-    """What a store says of its model and its text, by the names of a training."""
-    known = ("model_revision", "model_dtype", "context_size")
-    captured = record.config
-    model = captured.get("model") or record.model
-    return {"model": str(model), **{name: captured[name] for name in known if name in captured}}
+    """What a store says of its model and its text, by the names of a training; nothing where no model is known."""
+    if record.model is None:
+        return {}
+    known = ("model", "model_revision", "model_dtype", "context_size")
+    return {"model": record.model} | {name: record.config[name] for name in known if name in record.config}
 
 
 def store_of(corpus: Any) -> str | None:
