@@ -180,7 +180,7 @@ class Activations:
             self._require_space(need.size_bytes)
         return self._submit(
             config.to_data(), config.device, held=held, used=config.corpus, source="captured", model=config.model,
-            name=config.name or self._free_name(f"{_short(config.model)} {config.corpus.label}"),
+            name=config.name or self._free_name(f"{Path(config.model).name} {config.corpus.label}"),
             corpus=config.corpus.label, hook_names=config.hook_names, tokens_total=config.tokens, dtype=config.dtype,
             context_size=config.context_size,
         )  # fmt: skip
@@ -259,7 +259,7 @@ class Activations:
             states.check_widths(model, [(hook, file.width) for hook, file in zip(hooks, found, strict=True)])
         layers = " ".join(f"L{file.layer}" for file in found if file.layer is not None)
         shown = arguments.name(name, "what to call the store") if name else self._free_name(
-            f"{_short(model or '')} {corpus} {layers}"
+            f"{Path(model or '').name} {corpus} {layers}"
         )
         config = {
             "paths": [str(file.path.absolute()) for file in found], "hook_names": list(hooks), "dtype": dtype,
@@ -404,7 +404,3 @@ class Activations:
 
     def _free_name(self, wanted: str) -> str:
         return free_name(wanted, {record.name for record in self._rows.list()})
-
-
-def _short(model: str) -> str:
-    return Path(model).name

@@ -27,7 +27,7 @@ from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
-from saewidgets.workspace.steering import Steering
+from saewidgets.workspace.steering.steer import Steering
 from saewidgets.workspace.templates import Templates
 from saewidgets.workspace.training.estimates import devices
 from saewidgets.workspace.training.run import Run

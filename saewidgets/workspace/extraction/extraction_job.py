@@ -308,16 +308,12 @@ def record_result(workspace: Workspace, extraction_id: str, status: JobStatus) -
     rows = workspace.catalog.extractions
     store = Store(Path(rows.get(extraction_id).folder), workspace.folder / TOKENS)
     seen = int((store.fired > 0).sum())
-    result = ExtractionResult(
-        status, store.manifest.n_tokens, seen, store.d_sae - seen, int((store.density > DENSE).sum()),
-        store.size_bytes,
-    )  # fmt: skip
-    # Before the status changes: whoever sees "completed" can read it.
-    rows.update(
-        extraction_id, n_tokens=result.n_tokens, seen=seen, dead=result.dead, dense=result.dense,
-        size_bytes=result.size_bytes,
-    )  # fmt: skip
-    return result
+    found = {
+        "n_tokens": store.manifest.n_tokens, "seen": seen, "dead": store.d_sae - seen,
+        "dense": int((store.density > DENSE).sum()), "size_bytes": store.size_bytes,
+    }  # fmt: skip
+    rows.update(extraction_id, **found)  # before the status changes: whoever sees "completed" can read it
+    return ExtractionResult(status, **found)
 
 
 def nothing_to_show(record: ExtractionRecord) -> StateError:
