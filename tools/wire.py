@@ -10,6 +10,7 @@ Everything comes from the pydantic models in `saewidgets/widgets/messages`, the 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import typing
 from collections.abc import Iterable, Mapping
@@ -60,7 +61,7 @@ HEAD = """\
 def type_of(schema: Mapping[str, Any]) -> str:
     """A JSON schema as a TypeScript type."""
     if "$ref" in schema:
-        return str(schema["$ref"]).rsplit("/", 1)[-1]
+        return re.sub(r".*(/|__)(?=[A-Z])|-Output.*", "", schema["$ref"])  # older pydantic adds module and number
     if "const" in schema:
         return json.dumps(schema["const"])
     if "enum" in schema:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from saewidgets.sae import SAE
 
+_LONGEST = 1_000  # characters of a name of the hub; a longer one is refused as a path
+
 
 def load_sae(
     path_or_repo: str | Path,
@@ -51,7 +53,7 @@ def load_sae(
     given = arguments.path_text(path_or_repo, "path_or_repo", "a repository of the hub or where an SAE is")
     arguments.optional_text(token, "token", "an access token", secret=True)
     is_path = not isinstance(path_or_repo, str) or given.startswith((".", "/", "~", "\\"))
-    if is_path or os.path.exists(given):
+    if is_path or os.path.exists(given) or len(given) > _LONGEST:
         return io.load_sae(path_or_repo, device=device, dtype=dtype, apply_b_dec_to_input=apply_b_dec_to_input)
     try:
         reference = parse_reference(given)
