@@ -94,14 +94,13 @@ class Upright:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Text beside a point: `dx`, `dy` pixels right of it and below, `align` "start", "middle" or "end"."""
+    """Text beside a point: `dx`, `dy` pixels right of it and below."""
 
     x: float
     y: float
     text: str
     dx: float = 0.0
     dy: float = 0.0
-    align: str = "start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +247,7 @@ def _shape(shape: str, x: float, y: float, size: float, color: str, hollow: bool
 
 def _word(mark: Word, fx: Scale, fy: Scale) -> Html:
     x, y = fx(mark.x) + mark.dx, fy(mark.y) + mark.dy + 4
-    return _text(mark.text, x, y, size=11, align=mark.align, fill=_GREY)
+    return _text(mark.text, x, y, size=11, fill=_GREY)
 
 
 def _legend(legend: Sequence[Key], frame: Frame) -> tuple[list[Html], int]:

@@ -20,10 +20,8 @@ from typing import Literal, Protocol, get_args
 
 from saewidgets.errors import ConfigError
 
-ExampleKind = Literal["top", "interval", "random"]
 Sampling = Literal["mixed", "top", "intervals"]
 
-KINDS: tuple[ExampleKind, ...] = get_args(ExampleKind)
 SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)
 
 
@@ -35,22 +33,20 @@ class Example:
         tokens: text of every token, blanks included; together they are the text.
         activations: of the latent, one per token; zero where it is silent.
         peak: index of the token that the window was chosen for.
-        kind: ``top`` (largest activations), ``interval`` (from an interval of activations), ``random``.
         document: which document it is from, if that is known.
     """
 
     tokens: tuple[str, ...]
     activations: tuple[float, ...]
     peak: int
-    kind: ExampleKind = "top"
     document: int | str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         object.__setattr__(self, "activations", tuple(map(float, self.activations)))
-        fits = len(self.activations) == len(self.tokens) > self.peak >= 0 and self.kind in KINDS
+        fits = len(self.activations) == len(self.tokens) > self.peak >= 0
         if not fits or not all(map(math.isfinite, self.activations)):
-            hint = f"Give a finite activation per token, the peak's place, and a kind: {', '.join(KINDS)}."
+            hint = "Give a finite activation per token, and the peak's place."
             raise ConfigError(f"This is not an example of {len(self.tokens)} tokens.", where="example", hint=hint)
 
     @property
@@ -65,7 +61,7 @@ class Example:
         """At most so many tokens on either side of the peak."""
         start = max(0, self.peak - before)
         part = slice(start, self.peak + after + 1)
-        return Example(self.tokens[part], self.activations[part], self.peak - start, self.kind, self.document)
+        return Example(self.tokens[part], self.activations[part], self.peak - start, self.document)
 
 
 @dataclass(frozen=True, slots=True)

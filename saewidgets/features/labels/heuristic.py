@@ -176,7 +176,6 @@ def _candidates(top: Sequence[Snippet]) -> Iterator[tuple[Kind, tuple[str, ...],
         yield "following", (after,), f"the word before ‘{after}’", lambda s: s.following == after
 
 
-
 class Heuristic:
     """`offline`: needs no model, key or network; `label_features` and `score_labels` take it as a language model."""
 

@@ -95,9 +95,9 @@ class Server:
         direct = [urllib.request.ProxyHandler({})] if here else []
         self._opener = urllib.request.build_opener(_SameOrigin, *direct)
 
-    def json(self, path: str, body: Any = None, *, limit: int = 8_000_000) -> Any:
+    def json(self, path: str, body: Any = None) -> Any:
         """The JSON answer to a GET, or to a POST of `body`; errors as of `read`."""
-        raw = self.read(path, body, limit=limit)
+        raw = self.read(path, body, limit=8_000_000)
         try:
             return json.loads(raw)
         except (ValueError, RecursionError) as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from saewidgets.config import arguments
@@ -209,16 +210,12 @@ def _each(
     pending: dict[Future[R], T] = {}
     executor = ThreadPoolExecutor(concurrency, thread_name_prefix="labels")
     try:
-        more = True
-        while more or pending:
+        while True:
             check()
-            while more and len(pending) < concurrency:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    more = False
-                else:
-                    pending[executor.submit(work, item)] = item
+            for item in islice(source, concurrency - len(pending)):
+                pending[executor.submit(work, item)] = item
+            if not pending:
+                return
             for future in wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
                 try:
                     result = future.result()

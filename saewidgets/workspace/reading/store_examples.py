@@ -42,10 +42,10 @@ class StoreExamples:
     def of(self, index: int) -> FeatureEvidence:
         """The evidence of latent `index`; raises `ConfigError` if there is no such latent."""
         data = feature_data(self._store, index)
-        top = [self._example(one, "top") for one in data.top]
+        top = [self._example(one) for one in data.top]
         known = {one.position for one in data.top}
         intervals = [
-            self._example(one, "interval")
+            self._example(one)
             for group in data.groups[1:] for one in group.examples if one.position not in known
         ]
         negatives, why_none = self._silent(index, [one.position for g in data.groups for one in g.examples])
@@ -59,11 +59,9 @@ class StoreExamples:
             lowers=tuple((one.text, one.value) for one in effects.lowers),
         )
 
-    def _example(self, one: StoredExample, kind: str) -> Example:
-        return Example(
-            tuple(one.pieces), tuple(one.activations.tolist()), one.peak, kind,  # type: ignore[arg-type]
-            self._document(one.context, one.offset),
-        )
+    def _example(self, one: StoredExample) -> Example:
+        document = self._document(one.context, one.offset)
+        return Example(tuple(one.pieces), tuple(one.activations.tolist()), one.peak, document)
 
     def _document(self, context: int, offset: int) -> str:
         """A name for the document at a place of the packed text: where its first separator is."""
@@ -136,7 +134,7 @@ class StoreExamples:
         first = int(begin == 0 and offset > 0 and int(ids[0]) in store.special_ids)
         texts = pieces(store, ids[first:])
         document = self._document(int(store["contexts"][row]), offset)
-        return Example(tuple(texts), (0.0,) * len(texts), offset - begin - first, "random", document)
+        return Example(tuple(texts), (0.0,) * len(texts), offset - begin - first, document)
 
 
 def kept_examples(examples: Sequence[Example]) -> tuple[ExampleRecord, ...]:

@@ -6,21 +6,18 @@ import random
 
 from saewidgets.errors import NotFoundError
 from saewidgets.features.labels import Example, FeatureEvidence
-from saewidgets.features.labels.evidence import ExampleKind
 
 FILL = "the old man went down to a quiet house by his green garden and sat there".split()
 
 
-def window(
-    word: str, value: float = 1.0, seed: int = 0, kind: ExampleKind = "top", length: int = 9, fires: bool = True
-) -> Example:
+def window(word: str, value: float = 1.0, seed: int = 0, length: int = 9, fires: bool = True) -> Example:
     """Random words with `word` in the middle, on which the latent fires."""
     rng = random.Random(f"{word} {seed}")
     words = [rng.choice(FILL) for _ in range(length)]
     at = length // 2
     words[at] = word
     tokens = tuple(f" {w}" for w in words)
-    return Example(tokens, tuple(value if i == at and fires else 0.0 for i in range(length)), at, kind, seed)
+    return Example(tokens, tuple(value if i == at and fires else 0.0 for i in range(length)), at, seed)
 
 
 def evidence(index: int, word: str, n: int = 12, negatives: int = 12) -> FeatureEvidence:
@@ -28,8 +25,8 @@ def evidence(index: int, word: str, n: int = 12, negatives: int = 12) -> Feature
     return FeatureEvidence(
         index=index,
         top=tuple(window(word, 10.0 - 0.5 * i, i) for i in range(n)),
-        intervals=tuple(window(word, 1 + 0.1 * i, 100 + i, "interval") for i in range(n // 2)),
-        negatives=tuple(window("winter", 0.0, 200 + i, "random", fires=False) for i in range(negatives)),
+        intervals=tuple(window(word, 1 + 0.1 * i, 100 + i) for i in range(n // 2)),
+        negatives=tuple(window("winter", 0.0, 200 + i, fires=False) for i in range(negatives)),
         max_activation=10.0, density=0.002, firing_count=50,
     )
 

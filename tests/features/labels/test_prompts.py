@@ -205,7 +205,7 @@ def test_labels_and_judges_see_different_windows(
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0.1, 100)), max_size=30))
 def test_no_document_is_in_both(pairs: list[tuple[int, float]]) -> None:
-    windows = tuple(Example((f" w{i}",), (value,), 0, "top", document) for i, (document, value) in enumerate(pairs))
+    windows = tuple(Example((f" w{i}",), (value,), 0, document) for i, (document, value) in enumerate(pairs))
     known = FeatureEvidence(0, windows, max_activation=100)
     shown, kept = shown_examples(known, 1000), held_out(known, 1000)
     if len({document for document, _ in pairs}) > 1:
@@ -225,7 +225,7 @@ def test_the_largest_activation_is_shown_unless_all_are_asked_evenly() -> None:
     assert min(spread) < 15
 
 
-@pytest.mark.parametrize("wrong", [((1.0, 2.0), 0), ((math.nan,), 0), ((1.0,), 1), ((1.0,), 0, "best")])
+@pytest.mark.parametrize("wrong", [((1.0, 2.0), 0), ((math.nan,), 0), ((1.0,), 1)])
 def test_a_broken_example_is_refused(wrong: tuple[Any, ...]) -> None:
     with pytest.raises(ConfigError, match="example"):
         Example((" a",), *wrong)
