@@ -4,12 +4,14 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
 from saewidgets.catalog.sae_queries import SORTS
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import SAERecord
+from tests.catalog.conftest import Make
 
 
 def _add(catalog: Catalog, name: str, **changes: Any) -> SAERecord:
@@ -66,6 +68,18 @@ def test_search_and_tags(catalog: Catalog) -> None:
     assert catalog.saes.count(search="gemma") == (1, 10)
     assert catalog.saes.count(tag="nothing") == (0, 0)
     assert catalog.saes.names() == {"100% good_one", "b"}
+
+
+def test_a_training_and_a_place_on_the_hub_have_one(catalog: Catalog, make_training: Make) -> None:
+    """Two processes that add it at once: the second gets the row of the first."""
+    trained = {"source": "trained", "training_id": make_training().id}
+    first, place = _add(catalog, "a", **trained), _download(catalog, "c")
+    assert _add(catalog, "b", **trained) == first
+    assert _download(catalog, "d") == place
+    assert _download(catalog, "e", repo_path="") != place
+    assert catalog.saes.names() == {"a", "c", "e"}
+    with pytest.raises(IntegrityError):
+        _add(catalog, "f", d_sae=0)
 
 
 def test_what_is_fetched_again_stays(catalog: Catalog) -> None:

@@ -35,6 +35,9 @@ def test_looking(ws: Workspace, server: Hub) -> None:  # noqa: F811 - the fixtur
     ws.hub.refresh(SCOPE)
     ws.hub.variants(SCOPE)
     assert server.requests("/tree/")
+    with pytest.raises(NotFoundError):
+        ws.hub.download("lab/none-such")
+    assert not ws.hub.downloads(), "what cannot be found is no job"
 
 
 def test_only_downloads_are_resumed_here(ws: Workspace) -> None:

@@ -177,6 +177,26 @@ def test_a_sink_that_cannot_be_opened_costs_nothing():
     assert warned == ["mine could not be opened (OSError: bad key … for you). The run goes on."]  # no key in a log
 
 
+@pytest.mark.parametrize("raised", [ValueError("no route"), KeyboardInterrupt("stop"), GeneratorExit("end")])
+def test_a_sink_that_raises_is_named_once_and_still_gets_events_in_order(raised):
+    seen, warned = [], []
+
+    class Raising:
+        close = staticmethod(seen.append)
+
+        def __call__(self, event):
+            seen.append(event.step)
+            raise raised
+
+    feed = Feed(Raising, "mine", warned.append)
+    for step in range(5):
+        feed.put(_metrics(step))
+    feed.end("failed")
+    assert feed.join(WAIT)
+    assert seen == [0, 1, 2, 3, 4, "failed"]
+    assert warned == [f"mine failed ({type(raised).__name__}: {raised}). The run goes on."]
+
+
 def test_a_sink_that_hangs_loses_progress_first_and_never_blocks_the_run():
     entered, release = threading.Event(), threading.Event()
     seen, warned = [], []
