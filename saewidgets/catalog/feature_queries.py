@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.origins import TICK, Origin, find_origin, show_best
-from saewidgets.catalog.rows import now, ulid
+from saewidgets.catalog.rows import now, shared, ulid
 from saewidgets.catalog.tables import ExtractionRow, FeatureActivationRow, FeatureRow, LabelRow
 from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord, LabelSource
 from saewidgets.records import Records
@@ -225,11 +225,10 @@ def _made(session: Session, origin: Origin, indices: Iterable[int], moment: floa
 
 
 def _feature(origin: Origin, row: FeatureRow) -> FeatureRecord:
-    return FeatureRecord(
-        id=row.id, index=row.neuron_index, sae_id=origin.sae_id, training_id=origin.training_id, label=row.label,
-        label_source=row.label_source or "", label_by=row.label_by, score=row.score, notes=row.notes,
-        starred=row.starred,
-    )
+    return FeatureRecord(**{
+        **shared(FeatureRecord, row), "index": row.neuron_index, "sae_id": origin.sae_id,
+        "training_id": origin.training_id, "label_source": row.label_source or "",
+    })  # fmt: skip
 
 
 def _label(index: int, row: LabelRow) -> LabelRecord:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.rows import change, find, new_template_id, now
+from saewidgets.catalog.rows import change, find, new_template_id, now, shared
 from saewidgets.catalog.tables import DatasetRow, ModelRow, TemplateRow, UsedRow
 from saewidgets.config import TextCorpus
 from saewidgets.config.templates import Template
@@ -161,10 +161,8 @@ def _record(row: TemplateRow) -> TemplateRecord:
     config = row.config
     sae = config.get("sae")
     d_sae = sae.get("d_sae") if isinstance(sae, Mapping) else None
-    return TemplateRecord(
-        id=row.id, name=row.name, description=row.description, favorite=row.favorite,
-        model=str(config.get("model") or ""), corpus=row.corpus,
-        hook_name=str(config.get("hook_name") or ""), architecture=row.architecture,
-        d_sae=d_sae if isinstance(d_sae, int) else None, config=config, created_at=row.created_at,
-        updated_at=row.updated_at, metadata=row.details,
-    )  # fmt: skip
+    return TemplateRecord(**{
+        **shared(TemplateRecord, row), "model": str(config.get("model") or ""),
+        "hook_name": str(config.get("hook_name") or ""), "d_sae": d_sae if isinstance(d_sae, int) else None,
+        "metadata": row.details,
+    })  # fmt: skip

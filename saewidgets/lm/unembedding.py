@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,17 +54,13 @@ class Unembedding:
 def unembedding(model: nn.Module) -> Unembedding:
     """Find the final norm and the unembedding of a transformers language model. Raises `HookError` where it is an
     encoder, has no output embeddings, or what precedes them is not a LayerNorm or RMSNorm."""
-    if encodes(model):
+    head: Any = getattr(model, "get_output_embeddings", lambda: None)()
+    weight: Any = getattr(head, "weight", None)
+    known = isinstance(head, nn.Module) and isinstance(weight, Tensor) and weight.ndim == 2
+    if encodes(model) or not known:
+        why = "is an encoder and predicts no next token" if encodes(model) else "has no output embeddings"
         raise HookError(
-            f"{type(model).__name__} is an encoder and predicts no next token: logit effects are not defined.",
-            where="model",
-            hint="Use a causal language model.",
-        )
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    weight = getattr(head, "weight", None)
-    if not isinstance(head, nn.Module) or not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise HookError(
-            f"{type(model).__name__} has no output embeddings: logit effects are not defined.", where="model",
+            f"{type(model).__name__} {why}: logit effects are not defined.", where="model",
             hint="Use a causal language model.",
         )
     norm = _final_norm(model, head)

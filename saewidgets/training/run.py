@@ -182,7 +182,8 @@ class _Run:
         resumed = any(member.checkpoint is not None for member in self.members)
         check = self._check_unless_stopping if resumed else self.control.check
         if resumed:  # or the bar would begin at zero while the model loads
-            self._at()
+            behind = min(self.members, key=lambda member: member.step)
+            self.meter.at(behind.tokens, behind.step)
         prepared = prepare(
             [member.config for member in self.members], self.tokens_folder, meter=self.meter,
             log=Logs([member.log for member in self.members]), check=check, model=model, tokenizer=tokenizer,
@@ -236,10 +237,6 @@ class _Run:
         except Interruption as interruption:
             if interruption.request is not Request.STOP:
                 raise
-
-    def _at(self) -> None:
-        behind = min(self.members, key=lambda member: member.step)
-        self.meter.at(behind.tokens, behind.step)
 
     def _tell(self, event: Event) -> None:
         """Progress to all that go on, each with its own position: some are a step ahead, or more after a resume."""
