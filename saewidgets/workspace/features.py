@@ -358,10 +358,7 @@ class Features(FeatureReading):
         from saewidgets.features import export as kinds  # torch: seconds to import
 
         if what not in get_args(Kind):
-            ways = ", ".join(get_args(Kind))
-            raise ConfigError(
-                f"Features cannot be exported as {arguments.shown(what)}.", where="what", hint=f"Use {ways}."
-            )
+            arguments.refuse(what, "what", "a kind of export", f"Use {', '.join(get_args(Kind))}.")
         if names and what != "neuronpedia":
             raise ConfigError(f"{next(iter(names))} is for Neuronpedia only.", where="what", hint="Leave it out.")
         view = self.view(wanted)
