@@ -45,8 +45,11 @@ def _old_catalog(folder: Path, version: str, *rows: tuple[str, dict[str, object]
 
 
 def _is_backed_up(folder: Path, version: str) -> bool:
+    """Once, and before anything was migrated."""
     (backup,) = (folder / "backups").iterdir()
-    return backup.name.startswith(f"catalog-{version}-")
+    with closing(sqlite3.connect(backup)) as connection:
+        found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    return backup.name.startswith(f"catalog-{version}-") and found == [(version,)]
 
 
 def test_from_0001(folder: Path) -> None:

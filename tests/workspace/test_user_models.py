@@ -69,6 +69,18 @@ def test_another_process_does_not_train_or_measure_another_model(
             assert same_weights(run, retried)
 
 
+def test_it_trains_as_the_same_model_does_by_its_name(
+    ws: Workspace, mine: TrainingConfig, load: Load, tmp_path: Path
+) -> None:
+    given = load()
+    for each in given.values():
+        each.save_pretrained(tmp_path / "saved")
+    given["model"].train()
+    run = completed(ws.trainings.create(mine, **given))
+    assert given["model"].training
+    assert same_weights(run, completed(ws.trainings.create(mine.replace(model=str(tmp_path / "saved")))))
+
+
 def test_a_finished_run_leaves_its_model_to_the_user(ws: Workspace, mine: TrainingConfig, load: Load) -> None:
     given = load()
     reference = weakref.ref(given["model"])
