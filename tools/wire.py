@@ -159,6 +159,7 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"{TARGET.name} is not what the Python models say. Run `python tools/wire.py`.\n")
         return int(current != wanted)
     TARGET.write_text(wanted, "utf-8")
+    print(f"{TARGET.name}, from {wire.__file__}")
     return 0
 
 
