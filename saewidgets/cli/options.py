@@ -85,14 +85,14 @@ def _text_and_type(kind: Any, path: str) -> tuple[str, Any]:
     text = (field.description or field.title or "").partition(". ")[0].rstrip(".")
     if path == "sae.architecture":
         text = ", ".join(owner.model_fields["architecture"].default for owner in owners)
-    elif path.startswith("sae.") and len(owners) < _ARCHITECTURES:
+    elif path.startswith("sae.") and len(owners) < _LISTED_BELOW:
         text += f" ({', '.join(owner.model_fields['architecture'].default for owner in owners)})"
     parts = get_args(field.annotation) or (field.annotation,)
     plain: Any = next((part for part in parts if part in (bool, int, float)), str)
     return f"{text}.", plain | None
 
 
-_ARCHITECTURES = 8  # a setting that so many architectures have needs no list of them
+_LISTED_BELOW = 8  # a setting that so many architectures have needs no list of them
 
 
 def _fields(kind: Any, names: list[str]) -> Iterator[tuple[Any, Any]]:

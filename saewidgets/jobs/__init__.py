@@ -8,9 +8,9 @@ from saewidgets.jobs.job_store import JobSettings, JobStore, Recorded
 from saewidgets.jobs.manager import Job, JobManager, Verbs
 from saewidgets.jobs.owner import error_info
 from saewidgets.jobs.pump import Listeners, Subscriber, Update
-from saewidgets.jobs.states import Command
+from saewidgets.jobs.states import JobCommand
 
 __all__ = [
-    "Command", "Job", "JobContext", "JobControl", "JobManager", "JobSettings", "JobStore", "Listeners", "Recorded",
+    "Job", "JobCommand", "JobContext", "JobControl", "JobManager", "JobSettings", "JobStore", "Listeners", "Recorded",
     "Runner", "Subscriber", "Update", "Verbs", "error_info",
 ]  # fmt: skip

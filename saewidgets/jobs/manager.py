@@ -20,7 +20,7 @@ from saewidgets.jobs.job_store import JobSettings, JobStore, lane_device
 from saewidgets.jobs.owner import LocalJob, Outcome, Owner
 from saewidgets.jobs.process import close_at_exit, is_gone, new_owner
 from saewidgets.jobs.pump import Pump, Subscriber
-from saewidgets.jobs.states import OWNED, Command, asks_for, check_transition, plan
+from saewidgets.jobs.states import OWNED, JobCommand, asks_for, check_transition, plan
 from saewidgets.records import ErrorInfo, JobRecord, Records
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class JobManager:
 
     # ------------------------------------------------------------------------------------------------ steering
 
-    def request(self, job_id: str, command: Command, *, note: str | None = None) -> JobRecord:
+    def request(self, job_id: str, command: JobCommand, *, note: str | None = None) -> JobRecord:
         """Ask for something; the status becomes `pausing` or `stopping` at once. It takes effect at the job's next
         pause point, within `settings.poll` seconds more if it runs in another process; a job that nobody runs changes
         at once."""
@@ -322,7 +322,7 @@ class JobManager:
             ended(record)
 
     def _ask(
-        self, record: JobRecord, command: Command | None, status: JobStatus, note: str | None = None
+        self, record: JobRecord, command: JobCommand | None, status: JobStatus, note: str | None = None
     ) -> JobRecord | None:
         """Write a command and the status it leads to; None if the row has changed meanwhile."""
         changes: dict[str, Any] = {"command": command}

@@ -18,7 +18,7 @@ from saewidgets.errors import StateError
 from saewidgets.events import JobStatus as S
 from saewidgets.events import Request
 
-Command = Literal["pause", "resume", "stop", "cancel"]
+JobCommand = Literal["pause", "resume", "stop", "cancel"]
 
 _ENDS = frozenset({S.COMPLETED, S.FAILED, S.STOPPED, S.CANCELLED, S.PAUSED, S.INTERRUPTED})
 
@@ -57,12 +57,12 @@ class Plan:
     """What a command does to a row: the status it gets and the command that waits for its owner."""
 
     status: S
-    command: Command | None = None
+    command: JobCommand | None = None
 
 
 _IDLE = (S.QUEUED, S.PAUSED, S.INTERRUPTED)
 _WORKING = (S.STARTING, S.RUNNING)
-_PLANS: Mapping[Command, Mapping[S, Plan | None]] = {
+_PLANS: Mapping[JobCommand, Mapping[S, Plan | None]] = {
     # In a job that is pausing it also takes back a resume that came in between.
     "pause": {
         S.QUEUED: Plan(S.PAUSED), S.PAUSED: None,
@@ -86,7 +86,7 @@ _PLANS: Mapping[Command, Mapping[S, Plan | None]] = {
 }  # fmt: skip
 
 
-def plan(command: Command, status: S) -> Plan | None:
+def plan(command: JobCommand, status: S) -> Plan | None:
     """What `command` does to a job in `status`; None where it is already so."""
     if status not in _PLANS[command]:
         raise _refusal(command, status)
@@ -108,7 +108,7 @@ def ending(outcome: S, status: S, command: str | None) -> S:
     return outcome
 
 
-def _refusal(command: Command, status: S) -> StateError:
+def _refusal(command: JobCommand, status: S) -> StateError:
     verb = "has" if status in (S.COMPLETED, S.FAILED) else "is"
     if command != "resume" and status in (S.COMPLETED, S.FAILED, S.STOPPED, S.CANCELLED):
         hint = f"It has ended: nothing is left to {command}."

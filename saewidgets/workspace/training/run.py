@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import TrainingConfig, arguments
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.jobs.states import Command, plan
+from saewidgets.jobs.states import JobCommand, plan
 from saewidgets.records import CheckpointRecord, ErrorInfo, JobRecord, Records, SAERecord, TrainingRecord
 from saewidgets.render.static_views import group_card
 from saewidgets.settings import resolve_device
@@ -179,7 +179,7 @@ class Run(JobHandle[TrainingRecord]):
         record, manager = self._rows.get(self.id), self._manager
         if record.group_id is None or record.job_id is None:
             return False
-        command: Command = "stop" if save else "cancel"
+        command: JobCommand = "stop" if save else "cancel"
         if plan(command, record.status) is None:  # raises where it makes no sense
             return True
         if all(each.id == self.id or each.ended_alone for each in self._rows.by_job(record.job_id)):
