@@ -228,7 +228,7 @@ class Member:
             return self._leaving
         return self._training if self.trainer is not None and self.trainer.waits else None
 
-    def leave(self) -> None:
+    def await_evaluation(self) -> None:
         """From now on the SAE to be exported is what is evaluated. Without a single step there is none."""
         prepared, trainer = self.prepared, self.trainer
         if self._leaving is None and prepared is not None and trainer is not None and trainer.step:
@@ -237,10 +237,10 @@ class Member:
     def finish(self, status: JobStatus, check: Callable[[], None]) -> TrainingResult:
         """Export what was learned, with the metrics of exactly what is exported; one more checkpoint; free the memory.
         Without a single step there is nothing to export."""
-        self.leave()
+        self.await_evaluation()
         prepared, trainer, evaluations = self.prepared, self.trainer, self._evaluations
         if prepared is None or trainer is None or evaluations is None or self._leaving is None:
-            return self.left(Request.STOP)
+            return self.end_without_sae(Request.STOP)
         sae = self._leaving.sae
         trainer.measure(lambda: evaluations.of(self, check))
         if status is JobStatus.COMPLETED:
@@ -258,8 +258,8 @@ class Member:
         self.log.info(f"{status.value.capitalize()} at step {trainer.step:,}: the SAE is in {path}.")
         return self._end(status, str(path))
 
-    def left(self, request: Request) -> TrainingResult:
-        """Leave without an SAE: checkpoint for a pause, nothing new for a cancel, nothing to keep for an early stop."""
+    def end_without_sae(self, request: Request) -> TrainingResult:
+        """Checkpoint for a pause, nothing new for a cancel, nothing to keep for an early stop."""
         if request is Request.PAUSE and self.trainer is not None and self.trainer.step > 0:
             self.trainer.save("latest")
         status = _STATUS[request]

@@ -161,13 +161,13 @@ class _Run:
                 if interruption.request is not Request.STOP:
                     raise
                 for member in self.live:
-                    member.leave()  # all before the first is finished: they are evaluated together
+                    member.await_evaluation()  # all before the first is finished: they are evaluated together
                 for member in self.live:
                     member.finish(JobStatus.STOPPED, self._check_unless_stopping)
                 return self._result(JobStatus.STOPPED)
         except Interruption as interruption:
             for member in self.live:
-                left = member.left(interruption.request)
+                left = member.end_without_sae(interruption.request)
             return self._result(left.status)
         if len(self.errors) == len(self.members):
             raise next(iter(self.errors.values()))
@@ -211,13 +211,13 @@ class _Run:
                         going.pop(number).close()
                         result = (
                             member.finish(JobStatus.STOPPED, self._check_unless_stopping)
-                            if asked is Request.STOP else member.left(asked)
+                            if asked is Request.STOP else member.end_without_sae(asked)
                         )  # fmt: skip
                         self._ended(number, result, None)
                     elif next(going[number], _OVER) is _OVER:
                         for other in going:  # those that are over, too, are evaluated with it
                             if self.members[other].is_over:
-                                self.members[other].leave()
+                                self.members[other].await_evaluation()
                         del going[number]
                         self._ended(number, member.finish(JobStatus.COMPLETED, self._check_unless_stopping), None)
                 except TrainingError as error:
