@@ -268,8 +268,8 @@ def _storage_error(folder: Path, need: int, error: Exception) -> StorageError:
 
 
 LOWER_IS_BETTER = {"fvu": True, "mse": True, "loss": True, "ce_loss_score": False}
-EVALUATED = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score", "loss": "loss"}
-"""What an evaluation measures of each metric that the best checkpoint may be chosen by."""
+EVALUATED = {"fvu": "val_fvu", "l0": "val_l0", "mse": "val_mse", "dead": "val_dead", "ce_loss_score": "ce_loss_score"}
+"""The metrics of an evaluation that training shows, and what they are called in charts."""
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
@@ -290,7 +290,7 @@ def best_left(checkpoints: Sequence[Checkpoint], metric: str) -> tuple[Checkpoin
     for checkpoint in sorted(checkpoints, key=lambda c: c.step):
         state = checkpoint.state
         counts = state.get("best") is not None and (not evaluated or state["evaluated_at"] == checkpoint.step)
-        value = state.get("metrics", {}).get(EVALUATED[metric] if evaluated else metric)
+        value = state.get("metrics", {}).get(EVALUATED.get(metric, metric) if evaluated else metric)
         if counts and value is not None and is_better(metric, value, found and found[1]):
             found = checkpoint, value
     return found

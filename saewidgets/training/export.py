@@ -13,7 +13,7 @@ from saewidgets.config.training import ActivationsConfig, TrainingConfig
 from saewidgets.formats import save_sae
 from saewidgets.sae import SAE, build_sae
 from saewidgets.sae.scaler import Scaler
-from saewidgets.training.checkpoint import Checkpoint, newest_whole
+from saewidgets.training.checkpoint import EVALUATED, Checkpoint, newest_whole
 from saewidgets.version import __version__
 
 
@@ -42,8 +42,7 @@ def metadata(
     `metrics` are those of the exported SAE on held-out text (``val_*`` and ``ce_loss_score``); `dataset` is what the
     text is called, if not as in the configuration.
     """
-    known = {"l0": "val_l0", "fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score", "dead": "val_dead"}
-    measured = {ours: float(metrics[name]) for ours, name in known.items() if name in metrics}
+    measured = {ours: float(metrics[name]) for ours, name in EVALUATED.items() if name in metrics}
     dead = {"num_dead_features": round(measured["dead"] * config.sae.d_sae)} if "dead" in measured else {}
     return {
         "model_name": model_name,

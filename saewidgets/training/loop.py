@@ -278,7 +278,7 @@ class Trainer:
         """Whether the newest metrics are the best so far. Warm-ups do not count: little sparsity is easy to fit."""
         metric = self.config.checkpoints.best_metric
         evaluated = self._evaluated_at == self.step
-        value = self.latest.get(EVALUATED[metric] if evaluated else metric)
+        value = self.latest.get(EVALUATED.get(metric, metric) if evaluated else metric)
         if value is None or self.step < self.schedules.settled or not is_better(metric, value, self.best):
             return False
         self.best = value

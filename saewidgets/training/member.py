@@ -34,6 +34,7 @@ from saewidgets.sae.scaler import RAW, Scaler
 from saewidgets.settings import machine_memory
 from saewidgets.training import pretrained
 from saewidgets.training.checkpoint import (
+    EVALUATED,
     Checkpoint,
     clean_leftovers,
     list_checkpoints,
@@ -72,10 +73,6 @@ def _memory(device: str) -> int | None:
 
 
 _STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Request.CANCEL: JobStatus.CANCELLED}
-
-
-_SHOWN = {name: f"val_{name}" for name in ("fvu", "l0", "mse", "dead")} | {"ce_loss_score": "ce_loss_score"}
-"""The numbers that training shows, and what they are called in charts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -374,4 +371,4 @@ class Evaluations:
 
 
 def _shown(found: Mapping[str, float]) -> dict[str, float]:
-    return {ours: found[name] for name, ours in _SHOWN.items() if math.isfinite(found.get(name, math.nan))}
+    return {ours: found[name] for name, ours in EVALUATED.items() if math.isfinite(found.get(name, math.nan))}
