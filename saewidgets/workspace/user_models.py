@@ -62,13 +62,13 @@ def canonical(device: str) -> str:
     return "cuda:0" if device == "cuda" else device
 
 
-def place_of(held: UserModel, asked: str) -> str:
+def place_of(held: UserModel, asked: str, where: str = "device", hint: str = 'leave the device at "auto"') -> str:
     """The device that a model handed in is on, where `asked` is that or "auto"."""
     device = device_of(held)
     if asked != "auto" and canonical(asked) != device:
         raise ConfigError(
-            f"The model you gave is on {device}, but the device is {asked}.", where="device",
-            hint='Move the model, or leave the device at "auto".',
+            f"The model you gave is on {device}, but the {where.replace('_', ' ')} is {asked}.", where=where,
+            hint=f"Move the model, or {hint}.",
         )
     return device
 

@@ -60,7 +60,7 @@ def test_a_device_that_is_not_here_is_named_by_its_field(field: str, ws: Workspa
 
 
 def test_a_model_that_the_user_holds(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saewidgets.workspace.training.settle.device_of", lambda held: "cuda:1")
+    monkeypatch.setattr("saewidgets.workspace.user_models.device_of", lambda held: "cuda:1")
     held, config = UserModel(object(), object()), small_config("demo")
 
     def devices(**changes: Any) -> tuple[str, str | None]:
@@ -70,7 +70,7 @@ def test_a_model_that_the_user_holds(ws: Workspace, monkeypatch: pytest.MonkeyPa
     assert devices(device="auto") == ("cuda:1", None)
     assert devices(device="auto", model_device="cuda:1") == ("cuda:1", None)
     assert devices(device="cuda:0", model_device="cuda:1") == ("cuda:0", "cuda:1")
-    with pytest.raises(ConfigError, match="model_device=\"cuda:1\" to have both"):
+    with pytest.raises(ConfigError, match="as model_device to have both"):
         devices(device="cuda:0")
     with pytest.raises(ConfigError, match="but the model device is cuda:0") as caught:
         devices(device="cuda:0", model_device="cuda:0")

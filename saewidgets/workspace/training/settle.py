@@ -19,7 +19,7 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.stored_corpus import settings_of_store
 from saewidgets.workspace.corpora import is_reference, located
-from saewidgets.workspace.user_models import UserModel, canonical, device_of
+from saewidgets.workspace.user_models import UserModel, place_of
 
 if TYPE_CHECKING:
     from saewidgets.training.pretrained import Pretrained
@@ -74,7 +74,7 @@ def concrete(workspace: Workspace, config: TrainingConfig, held: UserModel | Non
     """The configuration with what "auto" stands for, absolute paths, and what a store of activations decides."""
     changes: dict[str, Any] = {}
     if held is not None:
-        changes["device"], changes["model_device"] = _devices_of(config, device_of(held))
+        changes["device"], changes["model_device"] = _devices_of(config, held)
         if "model" not in config.model_fields_set:
             changes["model"] = held.name
     else:
@@ -96,22 +96,14 @@ def _elsewhere(name: str | None, device: str, where: str) -> str | None:
     return None if found == device else found
 
 
-def _devices_of(config: TrainingConfig, place: str) -> tuple[str, str | None]:
-    """Where an SAE trains whose model the user holds on `place`, and where the model is if that is elsewhere."""
-    if config.model_device is not None:
-        if canonical(config.model_device) != place:
-            raise ConfigError(
-                f"The model you gave is on {place}, but the model device is {config.model_device}.",
-                where="model_device", hint="Move the model, or leave the model device empty.",
-            )
-        device = place if config.device == "auto" else resolve_device(config.device)
-        return device, None if device == place else place
-    if config.device != "auto" and canonical(config.device) != place:
-        raise ConfigError(
-            f"The model you gave is on {place}, but the device is {config.device}.", where="device",
-            hint=f'Move the model, leave the device at "auto", or say model_device="{place}" to have both.',
-        )
-    return place, None
+def _devices_of(config: TrainingConfig, held: UserModel) -> tuple[str, str | None]:
+    """Where an SAE trains whose model the user holds, and where the model is if that is elsewhere."""
+    if config.model_device is None:
+        hint = 'leave the device at "auto", or name the device of the model as model_device to have both'
+        return place_of(held, config.device, hint=hint), None
+    place = place_of(held, config.model_device, "model_device", "leave the model device empty")
+    device = place if config.device == "auto" else resolve_device(config.device)
+    return device, None if device == place else place
 
 
 # ------------------------------------------------------------------------------------------------ start from
