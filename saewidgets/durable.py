@@ -60,6 +60,12 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def disk_full(error: Exception) -> bool:
+    """Whether the disk, or what of it one may use, is full. Libraries give that as text of an error of their own."""
+    known = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return known or any(words in str(error).lower() for words in ("no space left", "disk quota"))
+
+
 @contextmanager
 def storage_errors(what: str, where: Path, hint: str) -> Iterator[None]:
     """Within, what the system refuses is a `StorageError`: `what` was not done, and why."""
@@ -92,7 +98,7 @@ def require_space(folder: Path, need: int, what: str, hint: str) -> None:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[TextIO]:
+def whole_file(target: Path, hint: str = "Choose another place.") -> Iterator[TextIO]:
     """A UTF-8 file that takes the place of `target` when the block ends well, and is gone when it does not.
 
     Raises:
@@ -100,7 +106,7 @@ def whole_file(target: Path) -> Iterator[TextIO]:
     """
     draft = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}")
     try:
-        with storage_errors("The file cannot be written", target, "Choose another place."):
+        with storage_errors("The file cannot be written", target, hint):
             target.parent.mkdir(parents=True, exist_ok=True)
             with draft.open("x", encoding="utf-8", newline="") as file:
                 yield file
@@ -157,8 +163,7 @@ def whole_folder(path: Path, replaceable: Collection[str], needed: int | None = 
         raise
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
         said, room = reason(error) if isinstance(error, OSError) else str(error), ""
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "no space left" in said.lower()
-        if full and needed is not None:
+        if needed is not None and disk_full(error):
             with suppress(OSError):
                 free = shutil.disk_usage(path.parent).free
                 room = f" It needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB is free."

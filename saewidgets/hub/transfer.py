@@ -7,7 +7,6 @@ download goes on from there. `discard` removes it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from saewidgets.durable import storage_errors
+from saewidgets.durable import disk_full, storage_errors
 from saewidgets.errors import StorageError
 from saewidgets.events import Progress
 from saewidgets.hub import cache
@@ -363,7 +362,7 @@ def _disk_errors(partial: Path, file: RepoFile) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if disk_full(error):
             what = f"The disk is full; {size(file.size)} were to be written."
             hint = "Free some space and try again: the download continues where it stopped."
             raise DiskFullError(what, where=str(partial), hint=hint) from error

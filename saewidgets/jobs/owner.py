@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any
 
+from saewidgets.durable import disk_full
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StorageError
 from saewidgets.events import Interruption, JobStatus, Request
 from saewidgets.jobs.control import InteractiveQueue, JobContext, JobControl, Runner
@@ -80,7 +81,7 @@ def _kind(error: BaseException) -> str:
         return "config"
     if isinstance(error, NotFoundError):
         return "not_found"
-    if isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno == 28):  # ENOSPC
+    if isinstance(error, StorageError) or (isinstance(error, OSError) and disk_full(error)):
         return "disk_full"
     return "error"
 

@@ -132,7 +132,7 @@ def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from saewidgets.training.environment import text_digest  # torch: seconds to import
 
     path = folder / FILE
-    with whole_file(path) as file:  # never written into: other folders may have it, too
+    with whole_file(path, "Free some space.") as file:  # never written into: other folders may have it, too
         for text in strings:
             file.write(json.dumps(text, ensure_ascii=False) + "\n")
     return {**corpus, "strings": text_digest(strings)}

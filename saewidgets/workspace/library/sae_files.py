@@ -8,7 +8,6 @@ opening of the workspace removes the folder unless a row names it.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_sae_id
 from saewidgets.config.names import free_name, one_name, storable
-from saewidgets.durable import storage_errors
+from saewidgets.durable import disk_full, storage_errors
 from saewidgets.errors import (
     CatalogError,
     ConfigError,
@@ -50,7 +49,6 @@ SPARSITY_FILE = "sparsity.safetensors"
 MAX_ORIGIN = 256 * 1024  # a source's configuration beyond this is left out
 _BESIDE = ("README.md", "LICENSE", "runner_cfg.json", SPARSITY_FILE)  # kept with files that come as they are
 _MAX_BESIDE = 64 * 1024**2
-_FULL = ("no space left", "disk quota")  # in other words where a library reports it as text
 _LAYER = re.compile(r"(?:^|[._/-])(?:blocks|layers?|h)[._-](\d{1,4})(?:[./_-]|$)|\.(\d{1,4})(?:\.|$)")
 _KEPT = ("l0", "fvu", "ce_loss_score", "training_tokens", "neuronpedia_id", "context_size", "dataset_path")
 log = logging.getLogger(__name__)
@@ -351,8 +349,9 @@ def locate(workspace: Workspace, record: SAERecord, path: str | Path) -> SAEReco
 def no_room(error: OSError, folder: Path, what: str, needed: int) -> StorageError:
     """The error for the files of `what` (`needed` bytes) that the disk of `folder` refuses."""
     said = str(error.what if isinstance(error, StorageError) else error.strerror or error).rstrip(".")
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or any(words in said.lower() for words in _FULL)
-    room = f" It needs {bytes_text(needed)}, and {bytes_text(shutil.disk_usage(folder).free)} is free." if full else ""
+    room = ""
+    if disk_full(error):
+        room = f" It needs {bytes_text(needed)}, and {bytes_text(shutil.disk_usage(folder).free)} is free."
     return StorageError(
         f"{what} cannot be written into the library: {said}.{room}", where=str(folder),
         hint="Free some space, check that the workspace can be written, and try again.",
