@@ -46,10 +46,13 @@ class SAEWidgetsError(Exception):
         self.hint = None if hint is None else encodable(_cut(hint))
         super().__init__(self.what, self.where, self.hint)
 
+    @property
+    def message(self) -> str:
+        """What happened, and what to do about it."""
+        return f"{self.what} {self.hint}" if self.hint else self.what
+
     def __str__(self) -> str:
-        prefix = f"{self.where}: " if self.where else ""
-        suffix = f" {self.hint}" if self.hint else ""
-        return visible(f"{prefix}{self.what}{suffix}")
+        return visible(f"{self.where}: {self.message}" if self.where else self.message)
 
 
 class ConfigError(SAEWidgetsError, ValueError):

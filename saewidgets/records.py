@@ -30,6 +30,11 @@ class ErrorInfo:
     traceback: str | None = None
     resumes: bool = True  # False: the newest checkpoint is no good one either, so resuming would not help
 
+    @property
+    def message(self) -> str:
+        """What happened, and what to do about it."""
+        return f"{self.what} {self.hint}" if self.hint else self.what
+
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:

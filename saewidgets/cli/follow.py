@@ -201,8 +201,8 @@ def failure(record: Any, name: str) -> typer.Exit:
     """Say why `name` did not end well (with ``--debug`` also where), and return what ends the process."""
     parts, error = [f"{name} {record.status.value}."], record.error
     if error is not None:
-        parts += [f"{error.where}: {error.what}" if error.where else error.what, error.hint or ""]
-    note(f"Error: {' '.join(filter(None, parts))}")
+        parts.append(f"{error.where}: {error.message}" if error.where else error.message)
+    note(f"Error: {' '.join(parts)}")
     if error is not None and error.traceback and session.debug:
         note(error.traceback)
     kind = error.kind if error is not None else "error"

@@ -90,7 +90,7 @@ def show(run: RunId) -> None:
         ("note", record.note),
     ])  # fmt: skip
     if record.error:
-        lines.append("\n" + " ".join(filter(None, [record.error.what, record.error.hint])))
+        lines.append("\n" + record.error.message)
     if checkpoints:
         header = ("checkpoint", "step", "tokens", "kept as", "size")
         rows = [(c.id, count(c.step), count(c.tokens), ", ".join(c.kinds), size(c.size_bytes)) for c in checkpoints]

@@ -252,7 +252,7 @@ def config_errors(error: ValidationError, model: type[BaseModel]) -> dict[str, s
         if isinstance(cause, ConfigError) and cause.where:
             inside = not f"{cause.where}.".startswith(f"{field}.")
             field = ".".join(filter(None, [field, cause.where])) if inside else cause.where
-            sentence = " ".join(filter(None, [cause.what, cause.hint]))
+            sentence = cause.message
         elif item["type"] in _BRANCH:
             field = ".".join(filter(None, [field, str(context.get("discriminator", "")).strip("'")]))
         found.setdefault(field, sentence)

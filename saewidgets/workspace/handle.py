@@ -105,7 +105,7 @@ class JobHandle(Verbs, Generic[R]):
         record: Any = self.record
         facts = {"Status": record.status.value.capitalize(), **self._facts(record)}
         if record.error:
-            facts["Error"] = " ".join(filter(None, [record.error.what, record.error.hint]))
+            facts["Error"] = record.error.message
         return str(facts_card(record.name, facts))
 
     def _parts(self, record: Any) -> list[str]:

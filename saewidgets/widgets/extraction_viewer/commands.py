@@ -193,7 +193,7 @@ class ViewerCommands(Commands):
             name = (error.where or "").split(".")[0]
             error = in_page_words(error)
             if name in values:
-                return ExtractionCheck(errors={name: " ".join(filter(None, [error.what, error.hint]))})
+                return ExtractionCheck(errors={name: error.message})
             return ExtractionCheck(problem=error_note(error))
 
     @slow_command

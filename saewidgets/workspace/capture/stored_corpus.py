@@ -92,7 +92,7 @@ def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[s
         require_files(record)
     except SAEWidgetsError as error:  # of text the form itself says what is wrong
         names_store = isinstance(error, StateError | NotFoundError | FormatError)
-        return dict(data), {"corpus": " ".join(filter(None, [error.what, error.hint]))} if names_store else {}
+        return dict(data), {"corpus": error.message} if names_store else {}
     errors = {
         field: " ".join(_missing(record, str(data[field]), "The store"))
         for field in ("hook_name", "hook_name_out") if data.get(field) and not record.holds(str(data[field]))

@@ -154,10 +154,6 @@ def _without(data: Mapping[str, Any], dropped: Collection[str], prefix: str = ""
     }  # fmt: skip
 
 
-def _sentence(error: SAEWidgetsError) -> str:
-    return " ".join(filter(None, [error.what, error.hint]))
-
-
 class _Form:
     """What is typed, as far as it makes sense, with what is known of its model and its devices. `config` has defaults
     for the fields in `wrong`, which say nothing; None where that cannot be. What is found here is added to `errors`."""
@@ -186,7 +182,7 @@ class _Form:
             # What lies on this machine is there in milliseconds, but for the first import of transformers.
             found = _facts_of(name, revision, None if is_local(resolve_model(name)) else _PATIENCE)
         except SAEWidgetsError as error:
-            self.errors.setdefault("model", ("" if name in error.what else f"{name}: ") + _sentence(error))
+            self.errors.setdefault("model", ("" if name in error.what else f"{name}: ") + error.message)
             return None
         self.pending = found is None
         return found
@@ -199,7 +195,7 @@ class _Form:
         try:
             yield
         except SAEWidgetsError as error:
-            self.errors.setdefault(field, _sentence(error))
+            self.errors.setdefault(field, error.message)
 
     def check(self) -> None:
         config, present = self.config, devices()
@@ -249,7 +245,7 @@ class _Form:
             together = expand(base, over)
         except ConfigError as error:
             where = error.where if error.where in ("hook_name", "hook_name_out") else "over"
-            self.errors[where] = _sentence(error)
+            self.errors[where] = error.message
             return [base]
         for each in together:
             self._check_model(each)
