@@ -8,9 +8,9 @@ import pytest
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus as S
 from saewidgets.events import Request
-from saewidgets.jobs.states import OWNED, RESUMABLE, Command, asks_for, check_transition, ending, plan
+from saewidgets.jobs.states import OWNED, RESUMABLE, JobCommand, asks_for, check_transition, ending, plan
 
-COMMANDS: tuple[Command, ...] = get_args(Command)
+COMMANDS: tuple[JobCommand, ...] = get_args(JobCommand)
 
 
 def test_a_wrong_transition_names_both_states() -> None:
@@ -19,7 +19,7 @@ def test_a_wrong_transition_names_both_states() -> None:
 
 
 @pytest.mark.parametrize(("command", "status"), list(itertools.product(COMMANDS, S)))
-def test_a_plan_is_a_legal_transition_or_an_error_that_helps(command: Command, status: S) -> None:
+def test_a_plan_is_a_legal_transition_or_an_error_that_helps(command: JobCommand, status: S) -> None:
     try:
         todo = plan(command, status)
     except StateError as raised:
@@ -50,7 +50,7 @@ def test_a_plan_is_a_legal_transition_or_an_error_that_helps(command: Command, s
         ("cancel", S.FAILED, "A job that has failed cannot be cancelled. It has ended: nothing is left to cancel."),
     ],
 )
-def test_what_makes_no_sense_says_what_is(command: Command, status: S, words: str) -> None:
+def test_what_makes_no_sense_says_what_is(command: JobCommand, status: S, words: str) -> None:
     with pytest.raises(StateError) as caught:
         plan(command, status)
     assert str(caught.value).endswith(words)
@@ -74,7 +74,7 @@ def test_the_last_demand_decides_the_end() -> None:
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 @pytest.mark.parametrize("status", [status for status in S if status.is_active])
-def test_however_a_job_ends_its_status_may_follow_and_a_way_on_exists(status: S, command: Command | None) -> None:
+def test_however_a_job_ends_its_status_may_follow_and_a_way_on_exists(status: S, command: JobCommand | None) -> None:
     asked = {Request.PAUSE: S.PAUSED, Request.STOP: S.STOPPED, Request.CANCEL: S.CANCELLED}
     unwound = asked.get(asks_for(command) or Request.PAUSE, S.PAUSED)
     waits = {S.PAUSING: ("pause", "resume"), S.STOPPING: ("stop", "cancel")}

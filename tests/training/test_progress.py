@@ -84,7 +84,7 @@ def test_a_run_stops_at_the_same_step_whether_it_was_paused_or_not(tmp_path):
     again.run()
     assert again.step == 24
     assert all(torch.equal(a, b) for a, b in zip(straight.sae.parameters(), again.sae.parameters(), strict=True))
-    saved = again.save_final()
+    saved = again.save_end("final")
 
     ended = _trainer(tmp_path / "run", config)  # resumed once more: it is over already
     ended.load(saved)
