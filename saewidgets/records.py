@@ -37,6 +37,16 @@ class ErrorInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A device of this machine: `id` is torch's name, sizes are in bytes (None when the system does not tell)."""
+
+    id: str
+    label: str  # "cuda:0 (8.0 GB)"
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     """One background job, whoever owns it."""
 

@@ -105,7 +105,7 @@ export class FakeViewer extends FakeWidget<wire.ViewerState, wire.ViewerCommand>
     query_features: ({ query, offset = 0, limit = 100 }) => {
       const found = this.query(query as wire.FeatureQuery);
       const rows = found.slice(offset, offset + limit).map((index) => this.row(index));
-      return { ...RECORDED.query_features, matching: found.length, offset, rows };
+      return { ...RECORDED.query_features, matching: found.length, rows };
     },
     step_feature: ({ query, index, step }) => {
       const rows = this.query(query as wire.FeatureQuery);

@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from saewidgets.errors import SAEWidgetsError
-from saewidgets.widgets.messages.wire import DeviceInfo, Note, State
+from saewidgets.records import DeviceInfo
+from saewidgets.widgets.messages.wire import Note, State
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -111,7 +112,7 @@ class Devices:
     def read(self) -> None:
         """Ask the workspace for devices and free memory. Seconds the first time (torch), hence never in a cell."""
         try:
-            self.found = tuple(DeviceInfo.model_validate(dict(each)) for each in self._workspace.devices())
+            self.found = tuple(DeviceInfo(**each) for each in self._workspace.devices())
             self.note = None
         except Exception as error:  # e.g. a broken CUDA driver: widgets work without, and the reason is logged
             logger.exception("The devices of this machine could not be listed")

@@ -9,14 +9,14 @@ import torch
 
 from saewidgets import Workspace
 from saewidgets.errors import ConfigError
-from saewidgets.workspace.training.estimates import Device
+from saewidgets.records import DeviceInfo
 from saewidgets.workspace.training.settle import concrete
 from saewidgets.workspace.user_models import UserModel
 from tests.workspace.conftest import small_config
 
 DEVICES = (
-    *(Device(f"cuda:{n}", f"cuda:{n}", 80_000_000_000, 70_000_000_000) for n in (0, 1)),
-    Device("cpu", "cpu", 10_000_000_000, 40_000_000),
+    *(DeviceInfo(f"cuda:{n}", f"cuda:{n}", 80_000_000_000, 70_000_000_000) for n in (0, 1)),
+    DeviceInfo("cpu", "cpu", 10_000_000_000, 40_000_000),
 )
 
 

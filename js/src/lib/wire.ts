@@ -6,11 +6,11 @@ export interface Preview { repo_id: string; revision: string; path: string; form
 export interface Note { what: string; where: string | null; hint: string | null; kind: string }
 export interface JobCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number }
 export interface Setting { name: string; value: string; label: string }
-export interface DeviceInfo { id: string; label: string; total_bytes: number | null; free_bytes: number | null }
 export interface Done { done: string[]; paths: string[]; problems: Note[] }
 export interface Ack { id: string; kind: "ack" }
 export interface Result { id: string; kind: "result"; value: unknown; columns: string[] }
 export interface Failure { id: string; kind: "failure"; what: string; where: string | null; hint: string | null; fields: Record<string, string> }
+export interface DeviceInfo { id: string; label: string; total_bytes: number | null; free_bytes: number | null }
 export interface TemplateRecord { id: string; name: string; description: string; favorite: boolean; model: string; corpus: string; hook_name: string; architecture: string; d_sae: number | null; config: Record<string, unknown>; created_at: number; updated_at: number; metadata: Record<string, unknown> }
 export interface Advice { kind: "dead" | "flat" | "l0" | "longer" | "nan" | "memory" | "worse"; title: string; text: string; why: string; severity: "warning" | "info"; changes: Record<string, unknown> }
 export type Value = number | string | null;
@@ -106,7 +106,7 @@ export interface ExtractionFormData { sae_id: string; name: string; d_sae: numbe
 export interface ExtractionCheck { errors: Record<string, string>; estimate: ExtractionEstimate | null; problem: Note | null }
 export interface NamedFeature { index: number; label: string; auto: boolean; top_tokens: string[] }
 export interface FeatureRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; score: number | null; starred: boolean }
-export interface FeatureRows { matching: number; offset: number; max_density: number; rows: FeatureRow[] }
+export interface FeatureRows { matching: number; max_density: number; rows: FeatureRow[] }
 export interface FeaturePlace { index: number | null; row: number | null }
 export interface Example { position: number; value: number; peak: number; tokens: number[]; before: boolean; after: boolean; offset: number; context: number; document: number | null }
 export interface ExampleGroup { title: string; low: number | null; high: number | null; count: number; share: number | null; token_share: number | null; examples: Example[] }
@@ -114,16 +114,16 @@ export interface FeatureLabel { text: string; description: string; source: "user
 export interface FeatureNotes { index: number; labels: FeatureLabel[]; notes: string; starred: boolean }
 export interface TokenCount { token: string; count: number; share: number; mean: number }
 export interface FeaturePage { extraction_id: string; index: number; density: number; fired: number; n_tokens: number; max: number; mean: number; n_documents: number; documents: number; notes: FeatureNotes; row: FeatureRow; texts: string[]; groups: ExampleGroup[]; histogram: Histogram | null; tokens: TokenCount[]; facts: SaeFact[]; link: string; list_max: number }
-export interface FeatureLogitsData { index: number; raises: [string, number][]; lowers: [string, number][]; histogram: Histogram | null; problem: Note | null }
+export interface FeatureLogitsData { raises: [string, number][]; lowers: [string, number][]; histogram: Histogram | null; problem: Note | null }
 export interface RelatedFeature { index: number; label: string; auto: boolean; top_tokens: string[]; value: number }
-export interface FeatureRelationsData { index: number; similar: RelatedFeature[]; coactive: RelatedFeature[]; sampled: number; note: string; problem: Note | null }
+export interface FeatureRelationsData { similar: RelatedFeature[]; coactive: RelatedFeature[]; sampled: number; note: string; problem: Note | null }
 export interface ExampleContext { position: number; peak: number; texts: string[]; tokens: number[]; complete: boolean; note: string }
-export interface TestedText { index: number; texts: string[]; tokens: number[]; max: number; fired: number; seconds: number; note: string }
+export interface TestedText { texts: string[]; tokens: number[]; max: number; fired: number; seconds: number; note: string }
 export interface PromptRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; own_max: number }
 export interface PromptReading { texts: string[]; tokens: number[]; rows: PromptRow[]; firing: number; hidden: number; note: string }
 export interface Written { path: string; size_bytes: number }
 export interface Suggestion { index: number; text: string; by: string; note: string }
-export interface LossEffectData { index: number; effect: number | null; loss: number | null; problem: Note | null }
+export interface LossEffectData { effect: number | null; loss: number | null; problem: Note | null }
 export type Mode = "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate";
 export type PositionWord = "all" | "generated" | "prompt";
 export type What = "generate" | "sweep";

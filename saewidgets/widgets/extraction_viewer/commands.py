@@ -222,7 +222,6 @@ class ViewerCommands(Commands):
         found = self._features.records(record.id, map(int, order[offset : offset + limit]))
         return FeatureRows(
             matching=len(order),
-            offset=offset,
             max_density=finite(float(np.max(self._arrays(record).density, initial=0.0))) or 0.0,
             rows=tuple(map(row_of, found)),
         )
@@ -268,10 +267,10 @@ class ViewerCommands(Commands):
         try:
             found = self._features.logits(record.id, index)
         except (ConfigError, NotFoundError, StateError) as error:  # this SAE has none, or the model is not here
-            return FeatureLogitsData(index=index, problem=_note(error))
+            return FeatureLogitsData(problem=_note(error))
         hint = None if found.counts else "How all other tokens change needs the model."
         return FeatureLogitsData(
-            index=index, raises=_cut(found.raises), lowers=_cut(found.lowers),
+            raises=_cut(found.raises), lowers=_cut(found.lowers),
             histogram=effect_histogram(found.counts, found.edges),
             problem=Note(what=shorten(found.note, 500), hint=hint) if found.note else None,
         )  # fmt: skip
@@ -291,8 +290,8 @@ class ViewerCommands(Commands):
         try:
             found = self._features.loss_effect(record.id, index, **at)
         except SAEWidgetsError as error:  # the model is not here, nothing follows the token: said on the card
-            return LossEffectData(index=index, problem=_note(error))
-        return LossEffectData(index=index, effect=finite(found.effect), loss=finite(found.loss))
+            return LossEffectData(problem=_note(error))
+        return LossEffectData(effect=finite(found.effect), loss=finite(found.loss))
 
     @slow_command
     def feature_relations(self, extraction_id: str, index: Index) -> FeatureRelationsData:
@@ -307,8 +306,7 @@ class ViewerCommands(Commands):
             problem = _note(error)
         note = f"of {sampled:,} sampled firing{'s' * (sampled != 1)}" if sampled else "No sampled token fired it."
         return FeatureRelationsData(
-            index=index, similar=similar, coactive=tuple(map(related, together)), sampled=sampled, note=note,
-            problem=problem,
+            similar=similar, coactive=tuple(map(related, together)), sampled=sampled, note=note, problem=problem
         )  # fmt: skip
 
     # --------------------------------------------------------------------------------------------- text
@@ -336,7 +334,7 @@ class ViewerCommands(Commands):
         found = self._features.on_feature(record.id, index, _some_text(text))
         values, texts = np.asarray(found.activations, dtype=np.float32), Texts()
         tested = TestedText(
-            index=index, tokens=texts.add(found.pieces), texts=texts.all,
+            tokens=texts.add(found.pieces), texts=texts.all,
             max=finite(float(values.max(initial=0.0))) or 0.0, fired=int((values > 0).sum()), seconds=found.seconds,
             note=shorten(found.note, 500),
         )  # fmt: skip

@@ -94,7 +94,8 @@ def feature_page(
         extraction_id=extraction.id, index=int(data.index), density=_number(data.density), fired=int(data.fired),
         n_tokens=int(manifest.n_tokens), max=_number(data.max), mean=_number(data.mean),
         n_documents=int(data.n_documents), documents=int(manifest.n_documents), notes=notes_of(record),
-        row=row_of(record), texts=texts.all, groups=groups, histogram=activation_histogram(data.counts, data.edges),
+        row=row_of(record), texts=texts.all, groups=groups,
+        histogram=activation_histogram(data.counts.tolist(), data.edges.tolist()),
         tokens=token_counts(data.groups), facts=facts_of(extraction, manifest), link=link, list_max=_number(data.max),
     )  # fmt: skip
     return Table(page, ("activations",), (floats(values),))
@@ -134,28 +135,26 @@ def token_counts(groups: Sequence[Any], most: int = TOKEN_ROWS) -> tuple[TokenCo
     )
 
 
-def activation_histogram(counts: Any, edges: Any) -> Histogram | None:
+def activation_histogram(counts: Sequence[int], edges: Sequence[float]) -> Histogram | None:
     """Counts of non-zero activations; None for a feature that did not fire."""
-    numbers, bounds = tuple(map(int, counts)), tuple(map(float, edges))
-    if len(bounds) != len(numbers) + 1 or not sum(numbers):
+    if not sum(counts):
         return None
-    peak = max(range(len(numbers)), key=numbers.__getitem__)
+    peak = int(np.argmax(counts))
     return Histogram(
-        title="Activations", note="non-zero", x_label="activation", edges=bounds, counts=numbers,
-        summary=f"Non-zero activations: {sum(numbers):,} from {edge(bounds[0])} to {edge(bounds[-1])}. "
-        f"Most are between {edge(bounds[peak])} and {edge(bounds[peak + 1])}.",
+        title="Activations", note="non-zero", x_label="activation", edges=tuple(edges), counts=tuple(counts),
+        summary=f"Non-zero activations: {sum(counts):,} from {edge(edges[0])} to {edge(edges[-1])}. "
+        f"Most are between {edge(edges[peak])} and {edge(edges[peak + 1])}.",
     )  # fmt: skip
 
 
-def effect_histogram(counts: Any, edges: Any) -> Histogram | None:
-    """How the logits of all tokens change per unit of activation."""
-    numbers, bounds = tuple(map(int, counts)), tuple(map(float, edges))
-    if not numbers or len(bounds) != len(numbers) + 1:
+def effect_histogram(counts: tuple[int, ...], edges: tuple[float, ...]) -> Histogram | None:
+    """How the logits of all tokens change per unit of activation; None where only stored tables could be read."""
+    if not counts:
         return None
-    tokens = f"{sum(numbers):,} tokens"
+    tokens = f"{sum(counts):,} tokens"
     return Histogram(
-        title="Logit effects", note=tokens, x_label="change of logit", edges=bounds, counts=numbers,
-        summary=f"Logit effects on {tokens}, from {edge(bounds[0])} to {edge(bounds[-1])}.",
+        title="Logit effects", note=tokens, x_label="change of logit", edges=edges, counts=counts,
+        summary=f"Logit effects on {tokens}, from {edge(edges[0])} to {edge(edges[-1])}.",
     )  # fmt: skip
 
 

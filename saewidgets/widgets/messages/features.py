@@ -183,7 +183,6 @@ class FeatureRows(Wire):
     """A piece of the list; `matching` is its whole length."""
 
     matching: int
-    offset: int
     max_density: float = 0.0  # of the whole extraction: the length of the bars
     rows: tuple[FeatureRow, ...] = ()
 
@@ -275,7 +274,6 @@ class FeaturePage(Wire):
 class FeatureLogitsData(Wire):
     """What the decoder direction does to the next token."""
 
-    index: int
     raises: tuple[tuple[str, float], ...] = ()  # tokens, by how much the feature changes their logits per activation
     lowers: tuple[tuple[str, float], ...] = ()
     histogram: Histogram | None = None
@@ -291,7 +289,6 @@ class RelatedFeature(NamedFeature):
 class FeatureRelationsData(Wire):
     """Neighbours of a feature."""
 
-    index: int
     similar: tuple[RelatedFeature, ...] = ()
     coactive: tuple[RelatedFeature, ...] = ()
     sampled: int = 0  # firings in the co-activation sample
@@ -315,7 +312,6 @@ class TestedText(Wire):
 
     __test__ = False
 
-    index: int
     texts: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
     max: float = 0.0
@@ -362,7 +358,6 @@ class Suggestion(Wire):
 class LossEffectData(Wire):
     """What a feature adds to the loss on the token that follows, in nats; or why that is not known."""
 
-    index: int
     effect: float | None = None
     loss: float | None = None  # of the model as it is
     problem: Note | None = None

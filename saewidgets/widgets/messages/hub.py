@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Literal
 
 from saewidgets.hub_records import KnownRepo, RepoInfo
-from saewidgets.widgets.messages.wire import DeviceInfo, JobCard, State, Wire
+from saewidgets.records import DeviceInfo
+from saewidgets.widgets.messages.wire import JobCard, State, Wire
 
 PAGE = 2000  # rows of one answer: about 400 kB of JSON
 DownloadAction = Literal["pause", "resume", "cancel", "retry", "clear"]

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from saewidgets.records import TemplateRecord
-from saewidgets.widgets.messages.wire import DeviceInfo, JobCard, Setting, State, Wire
+from saewidgets.records import DeviceInfo, TemplateRecord
+from saewidgets.widgets.messages.wire import JobCard, Setting, State, Wire
 from saewidgets.workspace.training.advice import Advice
 
 Value = float | str | None  # non-finite ones are the strings "NaN", "Infinity", "-Infinity"; None: not measured

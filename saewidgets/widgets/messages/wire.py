@@ -71,15 +71,6 @@ class Setting(Wire):
     label: str = ""  # what the form calls it
 
 
-class DeviceInfo(Wire):
-    """One device a run can use."""
-
-    id: str  # "cpu", "cuda:0"
-    label: str  # "cuda:0 (8.0 GB)"
-    total_bytes: int | None = None
-    free_bytes: int | None = None
-
-
 class Done(Wire):
     """What came of something that was asked of several runs or SAEs."""
 

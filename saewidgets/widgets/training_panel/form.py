@@ -14,9 +14,9 @@ from typing import Any, get_args
 from saewidgets.config import TrainingConfig
 from saewidgets.config.base import Config, dotted
 from saewidgets.config.sae import SAEConfig
+from saewidgets.records import DeviceInfo
 from saewidgets.render.labels import choice_label
 from saewidgets.widgets.messages.training import FormData, FormField, Section
-from saewidgets.widgets.messages.wire import DeviceInfo
 from saewidgets.widgets.values import LARGEST_SAFE, corpus_text
 from saewidgets.workspace.trainings import demo_config
 

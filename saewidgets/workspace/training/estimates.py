@@ -9,14 +9,14 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
-from saewidgets.records import JobRecord, TrainingRecord
+from saewidgets.records import DeviceInfo, JobRecord, TrainingRecord
 from saewidgets.settings import free_memory, machine_memory
 from saewidgets.training.estimate import ModelSize, estimate_together, evaluation_share, model_flops, sae_flops
 from saewidgets.workspace.capture.stored_corpus import store_of
@@ -34,17 +34,7 @@ _PROBE_SIZE = {"cpu": 1024, "cuda": 4096}
 EFFICIENCY = 0.6
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One device: `id` is torch's name, sizes are in bytes (None when the system does not tell)."""
-
-    id: str
-    label: str
-    total_bytes: int | None
-    free_bytes: int | None
-
-
-def devices() -> tuple[Device, ...]:
+def devices() -> tuple[DeviceInfo, ...]:
     """All devices of this machine, the preferred one first."""
     import torch  # seconds to import: only when the list is asked for
 
@@ -52,10 +42,10 @@ def devices() -> tuple[Device, ...]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
-            found.append(Device(f"cuda:{index}", f"cuda:{index} ({total / 1e9:.1f} GB)", total, free))
+            found.append(DeviceInfo(f"cuda:{index}", f"cuda:{index} ({total / 1e9:.1f} GB)", total, free))
     memory, available = machine_memory(), free_memory()
     label = f"cpu ({os.cpu_count()} cores, {memory / 1e9:.1f} GB)" if memory else "cpu"
-    return (*found, Device("cpu", label, memory, available))
+    return (*found, DeviceInfo("cpu", label, memory, available))
 
 
 _measuring = threading.Lock()  # two checks at once would disturb each other's measurement
@@ -160,8 +150,8 @@ def _seconds_left(workspace: Workspace, job: JobRecord, device: str, known: Mapp
 
 
 def estimate_runs(
-    workspace: Workspace, configs: Sequence[TrainingConfig], facts: ModelFacts, device: Device,
-    others: Mapping[str, Device],
+    workspace: Workspace, configs: Sequence[TrainingConfig], facts: ModelFacts, device: DeviceInfo,
+    others: Mapping[str, DeviceInfo],
 ) -> dict[str, Any]:
     """Data of `messages.Estimate` for trainings that share a job; `others` are their second devices by name."""
     whole = []

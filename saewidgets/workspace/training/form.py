@@ -20,10 +20,11 @@ from saewidgets.config.names import check_revision, is_local
 from saewidgets.config.sparsity import warning_of
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.records import DeviceInfo
 from saewidgets.workspace.capture.stored_corpus import form_of_store
 from saewidgets.workspace.corpora import located
 from saewidgets.workspace.training import estimates
-from saewidgets.workspace.training.estimates import Device, devices
+from saewidgets.workspace.training.estimates import devices
 from saewidgets.workspace.training.settle import misfits, with_pretrained
 
 if TYPE_CHECKING:
@@ -165,8 +166,8 @@ class _Form:
         self.workspace, self.data, self.config, self.wrong, self.errors = workspace, data, config, wrong, errors
         self.pending = False
         self.facts = self._look_up()
-        self.others: dict[str, Device] = {}
-        self.device: Device | None = None
+        self.others: dict[str, DeviceInfo] = {}
+        self.device: DeviceInfo | None = None
 
     def says(self, *names: str) -> bool:
         return not any(wrong == name or wrong.startswith(f"{name}.") for wrong in self.wrong for name in names)
@@ -216,7 +217,7 @@ class _Form:
             if other is not None and field not in self.wrong and (found := self._present(other, present, field)):
                 self.others[other] = found
 
-    def _present(self, wanted: str, present: Sequence[Device], field: str) -> Device | None:
+    def _present(self, wanted: str, present: Sequence[DeviceInfo], field: str) -> DeviceInfo | None:
         for device in present:
             if wanted in (device.id, device.id.removesuffix(":0")):
                 return device

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from saewidgets.config import TextCorpus, TrainingConfig, validate
-from saewidgets.widgets.messages.wire import DeviceInfo
+from saewidgets.records import DeviceInfo
 from saewidgets.widgets.training_panel.form import GROUPS, SECTIONS, architectures, flatten, form_data, form_fields
 from saewidgets.workspace.trainings import demo_config
 
