@@ -153,12 +153,16 @@ def figure(
         "svg",
         tag("title", says or title),
         *ground,
-        _text(title, **frame.title, weight="600", fill=frame.text),
+        _text(title, **frame.title, font_weight="600", fill=frame.text),
         *_axes(x, y, fx, fy, frame),
         _text(x.name, (frame.left + frame.end) / 2, frame.bottom + 38, align="middle") if x.name else "",
         _text(y.name, 16, middle, align="middle", transform=f"rotate(-90 16 {middle})") if y.name else "",
         *drawn,
-        *(_word(mark, fx, fy) for mark in marks if isinstance(mark, Word)),
+        *(
+            _text(mark.text, fx(mark.x) + mark.dx, fy(mark.y) + mark.dy + 4, size=11, fill=_GREY)
+            for mark in marks
+            if isinstance(mark, Word)
+        ),
         "" if marks else _text("no data yet", frame.left + 4, middle, fill=frame.text),
         *keys,
         xmlns="http://www.w3.org/2000/svg",
@@ -198,9 +202,7 @@ def _path(mark: Trace, fx: Scale, fy: Scale) -> str:
 def _text(
     text: str, x: float, y: float, *, size: int = 12, align: str = "start", fill: str = _INK, **more: str
 ) -> Html:
-    weight = more.pop("weight", None)
-    place = {"x": round(x, 1), "y": round(y, 1)}
-    return tag("text", text, **place, font_size=size, font_weight=weight, text_anchor=align, fill=fill, **more)
+    return tag("text", text, x=round(x, 1), y=round(y, 1), font_size=size, text_anchor=align, fill=fill, **more)
 
 
 def _axes(x: Axis, y: Axis, fx: Scale, fy: Scale, frame: Frame) -> list[Html]:
@@ -243,11 +245,6 @@ def _shape(shape: str, x: float, y: float, size: float, color: str, hollow: bool
     to = f"translate({x:.1f} {y:.1f}) scale({size / 10:g}) translate(-5 -5)"
     paint = {"fill": "none", "stroke": color, "stroke_width": 1.5} if hollow else {"fill": color}
     return tag("path", d=shape, transform=to, **paint)
-
-
-def _word(mark: Word, fx: Scale, fy: Scale) -> Html:
-    x, y = fx(mark.x) + mark.dx, fy(mark.y) + mark.dy + 4
-    return _text(mark.text, x, y, size=11, fill=_GREY)
 
 
 def _legend(legend: Sequence[Key], frame: Frame) -> tuple[list[Html], int]:
