@@ -47,8 +47,7 @@ def capture(
         answer(found, f"{size(found.size_bytes)} in {found.dtype}, {per_token}; {free}")
         return
     handle = session.workspace.activations.capture(model, corpus, hook_name, tokens, **wanted)
-    note(f"Capturing {handle.record.name} ({handle.id})")
-    _run_here(handle)
+    _run_here("Capturing", handle)
 
 
 @activations.verb("import", quiet=True)
@@ -72,8 +71,7 @@ def import_states(
         paths[0] if len(paths) == 1 else paths, hook_names=hook_name or None, model=model, corpus=corpus,
         dtype=dtype, name=name,
     )
-    note(f"Importing {handle.record.name} ({handle.id})")
-    _run_here(handle)
+    _run_here("Importing", handle)
 
 
 @activations.verb("resume", quiet=True)
@@ -81,11 +79,11 @@ def resume(store: StoreId) -> None:
     """Go on with a paused, cancelled, failed or interrupted capture, in this process. Ctrl-C pauses it again."""
     handle = session.workspace.activations.get(store)
     handle.resume()
-    note(f"Resuming {handle.record.name} ({handle.id})")
-    _run_here(handle)
+    _run_here("Resuming", handle)
 
 
-def _run_here(handle: Capture) -> None:
+def _run_here(doing: str, handle: Capture) -> None:
+    note(f"{doing} {handle.record.name} ({handle.id})")
     record = follow(handle, CAPTURE)
     found = f"{count(record.n_tokens)} tokens of {', '.join(record.hook_names)}, {size(record.size_bytes)}"
     said = f"Train from it with: {command_line('train', '--corpus', record.id, '--hook-name', record.hook_names[0])}"

@@ -75,9 +75,7 @@ def extract(
     wanted |= session.settings
     if max_norm_ratio is not None:
         wanted["max_norm_ratio"] = _ratio(max_norm_ratio)
-    extraction = session.workspace.extractions.create(**source_of(sae), config=wanted)
-    note(f"Extracting {extraction.record.name} ({extraction.id})")
-    _run_here(extraction)
+    _run_here("Extracting", session.workspace.extractions.create(**source_of(sae), config=wanted))
 
 
 def _ratio(text: str) -> float | None:
@@ -91,7 +89,8 @@ def _ratio(text: str) -> float | None:
         raise ConfigError(f"{text!r} is not a number.", where="--max-norm-ratio", hint=hint) from None
 
 
-def _run_here(extraction: Extraction) -> None:
+def _run_here(doing: str, extraction: Extraction) -> None:
+    note(f"{doing} {extraction.record.name} ({extraction.id})")
     record = follow(extraction, EXTRACTION)
     found = f"{count(record.seen)} of {count(record.d_sae)} features fired on {count(record.n_tokens)} tokens"
     owner = record.sae_id or record.training_id or record.id
@@ -130,8 +129,7 @@ def resume(extraction: ExtractionId) -> None:
     """Go on with a paused, cancelled, failed or interrupted extraction, in this process. Ctrl-C pauses it again."""
     handle = session.workspace.extractions.get(extraction)
     handle.resume()
-    note(f"Resuming {handle.record.name} ({handle.id})")
-    _run_here(handle)
+    _run_here("Resuming", handle)
 
 
 @extractions.verb("stop")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -204,7 +205,7 @@ def _numbers(text: str) -> list[int]:
         raise ConfigError(f"{text!r} are not numbers.", where="--features", hint=hint) from None
 
 
-_FEATURE = re.compile(r"(\d+)=([+-]?[\d.]+(?:[eE][+-]?\d+)?)?(?::([a-z_]+))?")
+_FEATURE = re.compile(r"(\d+)=([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)?(?::([a-z_]+))?")
 _SHOW = "Write INDEX=STRENGTH, such as 7451=2.0, or INDEX=STRENGTH:MODE, such as 7451=0:clamp."
 
 
@@ -213,10 +214,7 @@ def _feature(sae: str, text: str) -> tuple[str, int, float] | tuple[str, int, fl
     match = _FEATURE.fullmatch(text.strip().replace("−", "-"))
     if match is None or (match[2] is None and match[3] != "ablate"):
         raise ConfigError(f"{text!r} is not a feature.", where="--feature", hint=_SHOW)
-    try:
-        strength = float(match[2] or 0)
-    except ValueError:
-        raise ConfigError(f"{match[2]!r} is not a strength.", where="--feature", hint=_SHOW) from None
+    strength = float(match[2] or 0)
     if match[3] == "ablate" and strength:
         raise ConfigError(
             f"{text!r} has a strength, but what is ablated has none.", where="--feature",
@@ -226,14 +224,11 @@ def _feature(sae: str, text: str) -> tuple[str, int, float] | tuple[str, int, fl
 
 
 def _strengths(text: str) -> tuple[float, ...]:
-    try:
+    found: tuple[float, ...] = ()
+    with suppress(ValueError):
         found = tuple(float(part) for part in text.replace("−", "-").replace(",", " ").split())
-    except ValueError as error:
-        raise ConfigError(
-            f"{text!r} are not strengths ({error}).", where="--strengths", hint='Write "-4 -2 0 2 4".'
-        ) from None
     if not found:
-        raise ConfigError("There is no strength.", where="--strengths", hint='Write "-4 -2 0 2 4".')
+        raise ConfigError(f"{text!r} are not strengths.", where="--strengths", hint='Write "-4 -2 0 2 4".')
     return found
 
 

@@ -100,7 +100,7 @@ REFUSALS = [
     ("steer SAE -f 1=2", USAGE, "--prompt"),
     ("steer SAE -f x -p hi", USAGE, "'x' is not a feature."),
     ("steer SAE -f 7= -p hi", USAGE, "'7=' is not a feature"),
-    ("steer SAE -f 7=1.2.3 -p hi", USAGE, "is not a strength"),
+    ("steer SAE -f 7=1.2.3 -p hi", USAGE, "is not a feature"),
     ("steer SAE -f 7=0.8:ablate -p hi", USAGE, "has a strength, but what is ablated has none"),
     ("steer SAE -f 999999=1 -p hi", USAGE, "There is no feature 999,999"),
     ("steer SAE -f 1=1:foo -p hi", USAGE, "Choose add_max, add"),
