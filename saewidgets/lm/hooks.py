@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -161,9 +161,8 @@ def before_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> Tensor:
 
     handle = head.register_forward_pre_hook(catch, with_kwargs=True)
     try:
-        forward(model, input_ids)
-    except Done:
-        pass
+        with suppress(Done):
+            forward(model, input_ids)
     finally:
         handle.remove()
     return found[0]
@@ -233,8 +232,6 @@ def capture(
     with ExitStack() as stack:
         for points in places.values():
             stack.enter_context(hooked(points[0].place, recorder(points)))
-        try:
+        with suppress(Done):
             forward(model, input_ids, attention_mask)
-        except Done:
-            pass
     return found

@@ -14,7 +14,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +60,8 @@ def note_points(model: nn.Module, points: Sequence[HookPoint], run: Callable[[],
             stack.callback(block.register_forward_hook(note).remove)
         for name, point in wanted.items():
             stack.enter_context(hooked(point, functools.partial(record, name)))
-        try:
+        with suppress(Done):
             run()
-        except Done:
-            pass
     return reached
 
 

@@ -56,20 +56,14 @@ def require_room(config: TrainingConfig, d_in: int, d_out: int | None, device: s
     """Raise `ConfigError` where weights, gradients and moments of an autoencoder are more than all the memory."""
     latents = config.autoencoder.d_sae
     needed = _COPIES * 4 * latents * (d_in + (d_out or d_in))
-    memory = _memory(device)
+    on_gpu = device.startswith("cuda")
+    memory = torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_memory()
     if memory is not None and needed > memory:
         raise ConfigError(
             f"{latents:,} latents of width {d_in:,} take {needed / 1e9:,.0f} GB with their gradients and Adam's "
             f"moments; {device} has {memory / 1e9:,.0f} GB.",
             where="sae.d_sae", hint="Lower Latents (d_sae).",
         )
-
-
-def _memory(device: str) -> int | None:
-    """All bytes of a device, used or not; None where it does not tell."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return machine_memory()
 
 
 _STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Request.CANCEL: JobStatus.CANCELLED}
