@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -115,11 +116,8 @@ def _catalog(folder: Path) -> Iterator[Finding]:
         yield Finding("catalog", "info", "none yet (made when the workspace is first used)")
         return
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-        try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
             answers = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
-        finally:
-            connection.close()
     except sqlite3.Error as error:
         yield Finding("catalog", "problem", f"{path} cannot be read: {error}", "Restore a copy of the file.")
         return
@@ -129,15 +127,11 @@ def _catalog(folder: Path) -> Iterator[Finding]:
     from saewidgets.workspace import Workspace  # SQLAlchemy: only where there is a catalog
 
     try:
-        workspace = Workspace(folder)
+        with Workspace(folder) as workspace:
+            runs = plural(len(workspace.trainings.list()), "run")
+        yield Finding("catalog", "ok", f"sound, {runs}, {size(path.stat().st_size)}")
     except SAEWidgetsError as error:
         yield Finding("catalog", "problem", str(error))
-        return
-    try:
-        runs = plural(len(workspace.trainings.list()), "run")
-        yield Finding("catalog", "ok", f"sound, {runs}, {size(path.stat().st_size)}")
-    finally:
-        workspace.close()
 
 
 def hub() -> Iterator[Finding]:

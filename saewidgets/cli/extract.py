@@ -146,8 +146,7 @@ def stop(
 def logits(extraction: ExtractionId) -> None:
     """Compute which next tokens every feature makes likelier and less likely. Ctrl-C pauses it."""
     handle = session.workspace.extractions.get(extraction)
-    job = session.workspace.extractions.compute_logits(handle.id)
-    follow(job, LOGITS, resume=(*LOGITS.resume, handle.id))
+    follow(session.workspace.extractions.compute_logits(handle.id), LOGITS, resume=(*LOGITS.resume, handle.id))
     record = handle.record
     answer(record, f"Logit effects of {count(record.d_sae)} features are kept with {record.id}")
 
