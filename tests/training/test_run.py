@@ -258,7 +258,7 @@ def test_out_of_memory_names_the_settings(config, tmp_path, tokens_folder, monke
 
 
 def test_what_is_larger_than_the_memory_is_refused_before_it_fills_it(config, tmp_path, tokens_folder, monkeypatch):
-    monkeypatch.setattr("saewidgets.training.member._memory", lambda device: 50_000)
+    monkeypatch.setattr("saewidgets.training.member.machine_memory", lambda: 50_000)
     with pytest.raises(ConfigError, match=r"latents of width 32 take .* GB with .*; cpu has") as caught:
         run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
     assert caught.value.where == "sae.d_sae"
