@@ -182,6 +182,11 @@ WRONG_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"hook_name": "nonsense"}, HookError, "nonsense"),
     ({"context_size": 4096}, ConfigError, "context_size"),
     ({"cross_entropy": False, "mean_ablation": True}, ConfigError, "mean_ablation"),
+    ({"tokens": True}, ConfigError, "tokens: "),
+    ({"tokens": "256"}, ConfigError, "tokens: "),
+    ({"batch_size": True}, ConfigError, "batch_size: "),
+    ({"cross_entropy": "yes"}, ConfigError, "cross_entropy: "),
+    ({"exclude_special_tokens": 5}, ConfigError, "exclude_special_tokens: "),
 ]
 
 

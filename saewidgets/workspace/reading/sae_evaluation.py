@@ -74,10 +74,22 @@ class EvaluationRequest(Config):
     device: str | None = None
     progress: bool = True
 
+    @field_validator("tokens", "context_size", "batch_size", mode="before")
+    @classmethod
+    def _is_a_count(cls, value: Any) -> Any:
+        return value if value is None else take.count(value, "", "a count", least=1)
+
+    @field_validator("cross_entropy", "mean_ablation", "progress", mode="before")
+    @classmethod
+    def _is_a_choice(cls, value: Any) -> Any:
+        return value if value is None else take.truth(value, "", "a choice")
+
     @field_validator("exclude_special_tokens")
     @classmethod
     def _ids(cls, value: Any) -> bool | tuple[int, ...] | None:
-        return value if value is None or isinstance(value, bool) else as_ids(value) or ()
+        if isinstance(value, list | tuple):
+            return as_ids(value) or ()
+        return None if value is None else take.truth(value, "", "a choice or a list of token ids")
 
     @field_validator("seqpos_slice")
     @classmethod
