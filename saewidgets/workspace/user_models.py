@@ -63,12 +63,13 @@ def canonical(device: str) -> str:
 
 
 def place_of(held: UserModel, asked: str, where: str = "device", hint: str = 'leave the device at "auto"') -> str:
-    """The device that a model handed in is on, where `asked` is that or "auto"."""
+    """The device that a model handed in is on, where `asked` is that; for ``device`` "auto" is any. `hint` may name it
+    as ``{device}``."""
     device = device_of(held)
-    if asked != "auto" and canonical(asked) != device:
+    if (where, asked) != ("device", "auto") and canonical(asked) != device:
         raise ConfigError(
             f"The model you gave is on {device}, but the {where.replace('_', ' ')} is {asked}.", where=where,
-            hint=f"Move the model, or {hint}.",
+            hint=f"Move the model, or {hint.format(device=device)}.",
         )
     return device
 

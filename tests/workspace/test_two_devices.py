@@ -70,8 +70,10 @@ def test_a_model_that_the_user_holds(ws: Workspace, monkeypatch: pytest.MonkeyPa
     assert devices(device="auto") == ("cuda:1", None)
     assert devices(device="auto", model_device="cuda:1") == ("cuda:1", None)
     assert devices(device="cuda:0", model_device="cuda:1") == ("cuda:0", "cuda:1")
-    with pytest.raises(ConfigError, match="as model_device to have both"):
+    with pytest.raises(ConfigError, match="model_device=\"cuda:1\" to have both"):
         devices(device="cuda:0")
+    with pytest.raises(ConfigError, match="but the model device is auto"):
+        devices(model_device="auto")
     with pytest.raises(ConfigError, match="but the model device is cuda:0") as caught:
         devices(device="cuda:0", model_device="cuda:0")
     assert caught.value.where == "model_device"

@@ -99,7 +99,7 @@ def _elsewhere(name: str | None, device: str, where: str) -> str | None:
 def _devices_of(config: TrainingConfig, held: UserModel) -> tuple[str, str | None]:
     """Where an SAE trains whose model the user holds, and where the model is if that is elsewhere."""
     if config.model_device is None:
-        hint = 'leave the device at "auto", or name the device of the model as model_device to have both'
+        hint = 'leave the device at "auto", or say model_device="{device}" to have both'
         return place_of(held, config.device, hint=hint), None
     place = place_of(held, config.model_device, "model_device", "leave the model device empty")
     device = place if config.device == "auto" else resolve_device(config.device)
