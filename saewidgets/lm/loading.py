@@ -318,6 +318,7 @@ _WAYS_OUT = (
     "needs `hf auth login`, too."
 )
 
+
 def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = None) -> bool:
     """Whether the hub is to be asked for the files of a model; False where only this machine can be.
 

@@ -59,6 +59,7 @@ def _text(result: SteeringResult, text: Generation) -> list[Html]:
         for token, equal in zip(text.tokens, same, strict=True)
     ]
 
+
 def feature_text(feature: SteeringFeature) -> str:
     """ "feature 7451, ships: add 2 × max" """
     words = {

@@ -29,6 +29,7 @@ _HOME = {
     "run_training": "run",
 }
 
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

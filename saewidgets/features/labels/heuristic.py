@@ -128,6 +128,7 @@ def _one_line(text: str) -> str:
 
 Kind = Literal["word", "words", "stem", "number", "previous", "following"]
 
+
 @dataclass(frozen=True, slots=True)
 class Naming:
     """A short description, and the shares of the top examples and of randomly chosen firings that it holds for.

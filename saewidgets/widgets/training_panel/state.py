@@ -37,6 +37,7 @@ from saewidgets.workspace.training.advice import advise
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
 
+
 class PanelModel(Model[PanelState]):
     """The state of one panel over one workspace."""
 
