@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, aliased
 
 from saewidgets.catalog.filestate import Files, state_of
 from saewidgets.catalog.origins import find_origin
-from saewidgets.catalog.rows import NO_JOB, RowsOfJobs, has_words, shared, statuses
+from saewidgets.catalog.rows import RowsOfJobs, has_words, of_job, shared, statuses
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
@@ -61,8 +61,7 @@ class ExtractionStore(RowsOfJobs[ExtractionRecord]):
         """See `Extractions.list`; `has_data` wants only those that can be read."""
         with self._database.read() as session:
             conditions = _conditions(session, **filters)
-        order = ExtractionRow.created_at.desc(), ExtractionRow.id.desc()
-        return self._read(*conditions, order=order, limit=limit, offset=offset)
+        return self._read(*conditions, limit=limit, offset=offset)
 
     def count(self) -> dict[JobStatus, int]:
         query = select(_SHOWN_STATUS, func.count()).select_from(ExtractionRow)
@@ -128,23 +127,19 @@ def _conditions(
     return found
 
 
-def _record(values: Sequence[Any], own_job: JobRecord | None, files: Files) -> ExtractionRecord:
+def _record(values: Sequence[Any], job: JobRecord | None, files: Files) -> ExtractionRecord:
     row: ExtractionRow = values[0]
-    job = own_job or NO_JOB
     source, sae_id, training_id, name, path = values[2:]
-    other_weights = path is not None and _differ(row, files.absolute(path))
-    notes = (row.note, job.note, _OTHER_WEIGHTS if other_weights else None)
-    told = job.result if isinstance(job.result, dict) else {}
+    stands = of_job(row, job, files)
+    if job is None:
+        stands["seconds_running"] = float(row.facts.get("seconds", 0.0))
+    if other_weights := path is not None and _differ(row, files.absolute(path)):
+        stands["note"] = " ".join(filter(None, [stands["note"], _OTHER_WEIGHTS]))
+    told = job.result if job is not None and isinstance(job.result, dict) else {}
     return ExtractionRecord(**{
-        **shared(ExtractionRecord, row), "source_type": "training" if row.training_id is not None else "sae",
-        "training_id": training_id, "sae_id": sae_id, "name": name, "source": source or "trained",
-        "status": job.status if own_job or row.n_tokens is None else JobStatus.COMPLETED, "progress": job.progress,
-        "error": job.error, "note": " ".join(note for note in notes if note) or None,
-        "queue_position": job.queue_position,
-        "seen": row.seen if row.n_tokens is not None else told.get("seen", row.seen),
-        "folder": files.absolute(row.folder), "started_at": job.started_at, "finished_at": job.finished_at,
-        "seconds_running": float(row.facts.get("seconds", 0.0)) if own_job is None else job.seconds_running,
-        "other_weights": other_weights,
+        **shared(ExtractionRecord, row), **stands, "training_id": training_id, "sae_id": sae_id, "name": name,
+        "source_type": "training" if row.training_id is not None else "sae", "source": source or "trained",
+        "seen": row.seen if row.n_tokens is not None else told.get("seen", row.seen), "other_weights": other_weights,
     })  # fmt: skip
 
 

@@ -202,6 +202,19 @@ NO_JOB = JobRecord(id="", kind="", status=JobStatus.INTERRUPTED, lane="")
 """Where a row stands that came whole, or whose job is gone, unless the row itself knows better."""
 
 
+def of_job(
+    row: TrainingRow | ExtractionRow | ActivationStoreRow, job: JobRecord | None, files: Files
+) -> dict[str, Any]:
+    """What the records of rows that jobs make have in common; without its job a row with tokens is complete."""
+    status = NO_JOB.status if getattr(row, "n_tokens", None) is None else JobStatus.COMPLETED
+    stands = job or NO_JOB
+    names = ("progress", "error", "queue_position", "started_at", "finished_at", "seconds_running")
+    return {name: getattr(stands, name) for name in names} | {
+        "status": job.status if job is not None else status, "folder": files.absolute(row.folder),
+        "note": " ".join(filter(None, [row.note, stands.note])) or None,
+    }  # fmt: skip
+
+
 # Where a row stands that a job makes (a training, an extraction, a store of activations): status, progress and errors
 # are those of the job, read at one moment of the database's clock.
 def jobs_now(session: Session, jobs: Iterable[JobRow | None]) -> dict[str | None, JobRecord]:
@@ -292,10 +305,9 @@ class RowsOfJobs(Generic[AnyRecord]):
 
         return self._database.write(write)
 
-    def _read(
-        self, *conditions: ColumnElement[bool], order: Sequence[Any] = (), limit: int | None = None, offset: int = 0
-    ) -> Records[AnyRecord]:
-        query = self.query.where(*conditions).order_by(*order or (self.table.id,))
+    def _read(self, *conditions: ColumnElement[bool], limit: int | None = None, offset: int = 0) -> Records[AnyRecord]:
+        """Newest first."""
+        query = self.query.where(*conditions).order_by(self.table.created_at.desc(), self.table.id.desc())
         with self._database.read() as session:
             rows = session.execute(query.limit(limit).offset(offset or None)).all()
             jobs = jobs_now(session, (row[1] for row in rows))

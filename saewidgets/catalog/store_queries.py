@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.filestate import state_of
-from saewidgets.catalog.rows import NO_JOB, RowsOfJobs, shared, statuses
+from saewidgets.catalog.rows import RowsOfJobs, of_job, shared, statuses
 from saewidgets.catalog.tables import ActivationStoreRow, JobRow
 from saewidgets.config.names import search_words
 from saewidgets.events import JobStatus
@@ -38,9 +38,8 @@ class ActivationStoreStore(RowsOfJobs[ActivationStoreRecord]):
         """See `Activations.list`."""
         wanted = None if status is None else statuses(status)
         words = [word.casefold() for word in search_words(search)]
-        order = ActivationStoreRow.created_at.desc(), ActivationStoreRow.id.desc()
         found = [  # a workspace has few of them: each is gigabytes
-            record for record in self._read(order=order)
+            record for record in self._read()
             if (wanted is None or record.status in wanted)
             and (model is None or record.model == model)
             and (hook_name is None or record.holds(hook_name))
@@ -53,20 +52,14 @@ class ActivationStoreStore(RowsOfJobs[ActivationStoreRecord]):
     ) -> builtins.list[ActivationStoreRecord]:
         return [self._record(row, jobs.get(row.job_id)) for row, _ in rows]
 
-    def _record(self, row: ActivationStoreRow, own_job: JobRecord | None) -> ActivationStoreRecord:
-        job = own_job or NO_JOB
-        folder = self._files.absolute(row.folder)
+    def _record(self, row: ActivationStoreRow, job: JobRecord | None) -> ActivationStoreRecord:
+        stands = of_job(row, job, self._files)
         state, note = ("incomplete", "") if row.files is None else state_of(
-            folder, json.dumps(row.files), row.host, self._host
+            stands["folder"], json.dumps(row.files), row.host, self._host
         )
-        whole = own_job is None and row.n_tokens is not None
         return ActivationStoreRecord(**{
-            **shared(ActivationStoreRecord, row), "hook_names": tuple(row.hook_names),
-            "status": JobStatus.COMPLETED if whole else job.status, "progress": job.progress, "error": job.error,
-            "queue_position": job.queue_position, "folder": folder, "started_at": job.started_at,
-            "finished_at": job.finished_at, "seconds_running": job.seconds_running,
-            "hooks": row.facts.get("hooks", {}), "note": " ".join(filter(None, [row.note, job.note])) or None,
-            "state": state, "state_note": note,
+            **shared(ActivationStoreRecord, row), **stands, "hook_names": tuple(row.hook_names),
+            "hooks": row.facts.get("hooks", {}), "state": state, "state_note": note,
         })  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from saewidgets.catalog.rows import (
     in_use,
     made,
     now,
+    of_job,
     refuse_while_going,
     shared,
     statuses,
@@ -41,13 +42,6 @@ _SHOWN_STATUS = func.coalesce(
     _WITHOUT_JOB,
 )
 _ALL: Any = select(TrainingRow, JobRow).outerjoin(JobRow, TrainingRow.job_id == JobRow.id)
-_ORDERS = {
-    "created_at": TrainingRow.created_at,
-    "name": func.lower(TrainingRow.name),
-    "model": TrainingRow.model,
-    "tokens_done": TrainingRow.tokens_done,
-    "tokens_total": TrainingRow.tokens_total,
-}
 _FACT_COLUMNS = frozenset({"d_in", "sae_path", "note", "tokens_total"})
 
 
@@ -91,16 +85,9 @@ class TrainingStore(RowsOfJobs[TrainingRecord]):
         with self._database.read() as session:
             return _names_like(session, wanted)
 
-    def list(
-        self, *, limit: int | None = None, offset: int = 0, order: str = "-created_at", **filters: Any
-    ) -> Records[TrainingRecord]:
-        """Runs that fit all `filters` (see `_conditions`); `order` with "-" in front is descending."""
-        column = _ORDERS.get(order.removeprefix("-"))
-        if column is None:
-            raise ValueError(f"Trainings cannot be ordered by {order!r}; use one of {', '.join(_ORDERS)}.")
-        descending = order.startswith("-")
-        ordered = [each.desc() if descending else each.asc() for each in (column, TrainingRow.id)]
-        return self._read(*_conditions(**filters), order=ordered, limit=limit, offset=offset)
+    def list(self, *, limit: int | None = None, offset: int = 0, **filters: Any) -> Records[TrainingRecord]:
+        """Runs that fit all `filters` (see `_conditions`), newest first."""
+        return self._read(*_conditions(**filters), limit=limit, offset=offset)
 
     def update(self, row_id: str, *, facts: Mapping[str, Any] | None = None, **changes: Any) -> TrainingRecord:
         """Change columns of the row; `facts` are merged into those that are there."""
@@ -221,17 +208,16 @@ def _record(
 ) -> TrainingRecord:
     job = own_job or NO_JOB
     own = row.own_status is not None
+    alone = {
+        "progress": None, "error": made(ErrorInfo, row.own_error), "queue_position": None, "finished_at": row.ended_at,
+    }  # fmt: skip
     return TrainingRecord(**{
-        **shared(TrainingRecord, row), "status": _status(row, job), "lane": row.lane if own_job is None else job.lane,
-        "progress": None if own else job.progress, "error": made(ErrorInfo, row.own_error) if own else job.error,
-        "queue_position": None if own else job.queue_position,
+        **shared(TrainingRecord, row), **of_job(row, own_job, files), **(alone if own else {}),
+        "status": _status(row, job), "lane": row.lane if own_job is None else job.lane,
         "checkpoint_count": kept[0] if kept else 0, "checkpoint_bytes": kept[1] if kept else 0,
         "last_checkpoint_step": kept[2] if kept else None, "last_checkpoint_tokens": kept[3] if kept else None,
         "sae_id": sae_id, "sae_path": files.absolute(row.sae_path) if row.sae_path is not None else None,
-        "folder": files.absolute(row.folder), "heartbeat_at": job.heartbeat_at, "started_at": job.started_at,
-        "finished_at": row.ended_at if own else job.finished_at, "seconds_running": job.seconds_running,
-        "note": " ".join(n for n in (row.note, job.note) if n) or None, "ended_alone": own,
-        "group_name": job.payload.get("group_name"),
+        "heartbeat_at": job.heartbeat_at, "ended_alone": own, "group_name": job.payload.get("group_name"),
     })  # fmt: skip
 
 
