@@ -61,15 +61,11 @@ class CheckpointStore:
 
         return self._database.write(write)
 
-    def keep_only(self, training_id: str, paths: Collection[str]) -> int:
-        """Forget rows whose folder is not among `paths` (what is really on disk). Returns how many were forgotten."""
+    def keep_only(self, training_id: str, paths: Collection[str]) -> None:
+        """Forget rows whose folder is not among `paths` (what is really on disk)."""
         kept = [self._files.stored(path) for path in paths]
-
-        def write(session: Session) -> int:
-            query = delete(CheckpointRow).where(CheckpointRow.training_id == training_id)
-            return int(getattr(session.execute(query.where(CheckpointRow.path.not_in(kept))), "rowcount", 0))
-
-        return self._database.write(write)
+        query = delete(CheckpointRow).where(CheckpointRow.training_id == training_id, CheckpointRow.path.not_in(kept))
+        self._database.write(lambda session: session.execute(query))
 
 
 def save_checkpoint(session: Session, files: Files, training_id: str, saved: CheckpointSaved) -> CheckpointRow:

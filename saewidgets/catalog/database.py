@@ -140,15 +140,12 @@ def set_journal(engine: Engine, path: Path) -> str | None:
     if is_full(path.parent):
         return f"The disk with the workspace is full ({path.parent}). Delete something, then open the workspace again."
     wanted = "delete" if is_remote(path.parent) else "wal"
-    connection = engine.raw_connection()  # outside a transaction: the mode cannot be changed within one
-    try:
+    with closing(engine.raw_connection()) as connection:  # no transaction: within one the mode cannot be changed
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA journal_mode={wanted}")
         answer = cursor.fetchone()  # the mode it really has now
         mode = str(answer[0] if answer else "").lower()
         cursor.close()
-    finally:
-        connection.close()
     if mode == "wal":
         return None
     return (

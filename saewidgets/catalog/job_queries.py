@@ -203,15 +203,15 @@ class JobStore:
         self._database.write(lambda session: record_events(session, self._files, owner, batch))
 
     def log(
-        self, job_id: str, *, training_id: str | None = None, limit: int | None = None, offset: int = 0
+        self, job_id: str, *, training_id: str | None = None, limit: int | None = None
     ) -> builtins.list[LogLine]:
-        """The last `limit` lines of the job's log, oldest first; `offset` leaves out so many of the newest.
-        `training_id`: only this one's, and what concerns all."""
+        """The last `limit` lines of the job's log, oldest first. `training_id`: only this one's, and what concerns all.
+        """
         query = select(JobLogRow).where(JobLogRow.job_id == job_id).order_by(JobLogRow.id.desc()).limit(limit)
         if training_id is not None:
             query = query.where(or_(JobLogRow.training_id.is_(None), JobLogRow.training_id == training_id))
         with self._database.read() as session:
-            rows = session.scalars(query.offset(offset or None)).all()
+            rows = session.scalars(query).all()
         return [LogLine(row.message, row.level, row.time) for row in reversed(rows)]  # type: ignore[arg-type]
 
 

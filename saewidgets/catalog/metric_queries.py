@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,18 +50,17 @@ class MetricStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def append(self, training_id: str, rows: Iterable[Metrics]) -> int:
-        """Write in one transaction; a value at a step that is there already is replaced. Returns how many values."""
-        events = list(rows)
+    def append(self, training_id: str, events: Sequence[Metrics]) -> None:
+        """Write in one transaction; a value at a step that is there already is replaced."""
 
-        def write(session: Session) -> int:
+        def write(session: Session) -> None:
             training = session.get(TrainingRow, training_id)
             if training is not None:
                 for event in events:
                     training.latest = {**training.latest, **event.values}
-            return save_metrics(session, training_id, events)
+            save_metrics(session, training_id, events)
 
-        return self._database.write(write)
+        self._database.write(write)
 
     def query(
         self,
@@ -93,24 +92,22 @@ class MetricStore:
         with self._database.read() as session:
             return list(session.scalars(query))
 
-    def truncate(self, training_id: str, after_step: int) -> int:
+    def truncate(self, training_id: str, after_step: int) -> None:
         """Delete values of later steps: a run that resumes from a checkpoint measures them again. Its newest values go
-        back too. Returns how many were deleted."""
+        back too."""
 
-        def write(session: Session) -> int:
+        def write(session: Session) -> None:
             gone = session.execute(
                 delete(MetricRow).where(MetricRow.training_id == training_id, MetricRow.step > after_step)
             )
             training = session.get(TrainingRow, training_id)
-            count = int(getattr(gone, "rowcount", 0))
-            if training is not None and count:
+            if training is not None and getattr(gone, "rowcount", False):
                 training.latest = _newest(session, training_id)
-            return count
 
-        return self._database.write(write)
+        self._database.write(write)
 
 
-def save_metrics(session: Session, training_id: str, events: Sequence[Metrics]) -> int:
+def save_metrics(session: Session, training_id: str, events: Sequence[Metrics]) -> None:
     """Insert or replace. Of two values for one (name, step) the later counts."""
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     for event in events:
@@ -123,14 +120,13 @@ def save_metrics(session: Session, training_id: str, events: Sequence[Metrics]) 
     if dialect not in ("sqlite", "postgresql"):
         for row in values:
             session.merge(MetricRow(**row))
-        return len(values)
+        return
     insert = sqlite.insert(MetricRow) if dialect == "sqlite" else postgresql.insert(MetricRow)
     replaced = {name: insert.excluded[name] for name in ("tokens", "time", "value")}
     key = [MetricRow.training_id, MetricRow.name, MetricRow.step]
     for start in range(0, len(values), _CHUNK):
         part = values[start : start + _CHUNK]
         session.execute(insert.on_conflict_do_update(index_elements=key, set_=replaced), part)
-    return len(values)
 
 
 def _newest(session: Session, training_id: str) -> dict[str, float]:

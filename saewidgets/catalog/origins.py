@@ -38,12 +38,8 @@ class Origin:
         return f"feat_{self.id}_{index}"
 
     def owns(self, table: Owned) -> ColumnElement[bool]:
-        conditions = []
-        if self.sae_id is not None:
-            conditions.append(table.external_sae_id == self.sae_id)
-        if self.training_id is not None:
-            conditions.append(table.training_id == self.training_id)
-        return or_(*conditions)
+        columns = (table.external_sae_id, self.sae_id), (table.training_id, self.training_id)
+        return or_(*(column == own for column, own in columns if own is not None))
 
 
 def split_feature_id(feature_id: str) -> tuple[str, int]:

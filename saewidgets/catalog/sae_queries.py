@@ -135,7 +135,6 @@ def _count_facets(filters: Filters, rows: Iterable[Any]) -> dict[str, dict[Any, 
 
 
 _NEVER = (0.0, 0)  # when an extraction ended, and how many latents fired in it
-_ABOUT_FILES = frozenset({"format", "dtype", "architecture", "d_in", "d_sae", "d_out"})
 
 log = logging.getLogger(__name__)
 
@@ -151,30 +150,24 @@ class SAEStore:
     def add(
         self,
         *,
-        source: str,
         path: str | Path,
-        size_bytes: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         id: str | None = None,
         tags: Sequence[str] = (),
-        files: Iterable[str] | None = None,
         **columns: Any,
     ) -> SAERecord:
-        """Take an SAE into the library. Names, sizes and times of the files at `path` (of those in `files`, else of
-        all) are recorded, with a sample of their content. A training has one SAE here, and so has a place on the hub:
-        if there is one already (another process was quicker), that one is returned."""
-        if source not in SOURCES:
-            raise ValueError(f"The source of an SAE is one of {', '.join(SOURCES)}, not {source!r}.")
-        sizes = _files_at(self._files, path, files)
-        size = size_bytes if size_bytes is not None else _total(sizes)
+        """Take an SAE into the library. Names, sizes and times of the files at `path` are recorded, with a sample of
+        their content. A training has one SAE here, and so has a place on the hub: if there is one already (another
+        process was quicker), that one is returned."""
+        files, size = self._looked_at(path)
         training_id, repo_id, revision = (columns.get(name) for name in ("training_id", "repo_id", "revision"))
 
         def write(session: Session) -> SAERecord:
             moment = now(session)
             row = SAERow(**{
-                "notes": "", **columns, "id": id or new_sae_id(), "source": source, "path": self._files.stored(path),
-                "size_bytes": size, "details": dict(metadata or {}), "host": self._host, "created_at": moment,
-                "updated_at": moment, "tags": [*tags], "files": sizes,
+                "notes": "", "size_bytes": size, **columns, "id": id or new_sae_id(), "files": files,
+                "path": self._files.stored(path), "details": dict(metadata or {}), "host": self._host,
+                "created_at": moment, "updated_at": moment, "tags": [*tags],
             })  # fmt: skip
             session.add(row)
             session.flush()
@@ -196,19 +189,14 @@ class SAEStore:
         *,
         path: str | Path,
         metadata: Mapping[str, Any] | None = None,
-        size_bytes: int | None = None,
         files: Iterable[str] | None = None,
         unused: bool = False,
         **about: Any,
     ) -> tuple[SAERecord, str]:
-        """Let an SAE stand for other files: its training has learned more, they were moved, or downloaded again.
-        `about` says what is different. With `unused` it is refused while a job uses the SAE. Returns the record, and
-        the path it had before; the caller removes the files there."""
-        unknown = about.keys() - _ABOUT_FILES
-        if unknown:
-            raise ValueError(f"These fields of an SAE do not go with its files: {', '.join(sorted(unknown))}.")
-        sizes = _files_at(self._files, path, files)
-        size = size_bytes if size_bytes is not None else _total(sizes)
+        """Let an SAE stand for other files, those at `path` that `files` names (None: all): its training has learned
+        more, they were moved, or downloaded again. `about` has the columns that differ. With `unused` it is refused
+        while a job uses the SAE. Returns the record, and the path it had before; the caller removes the files there."""
+        found, size = self._looked_at(path, files)
 
         def write(session: Session) -> tuple[SAERecord, str]:
             row = find(session, SAERow, sae_id)
@@ -216,11 +204,10 @@ class SAEStore:
                 _refuse_used(session, row)
             before = self._files.absolute(row.path)
             row.path, row.size_bytes, row.host = self._files.stored(path), size, self._host
-            row.files, row.statistics = sizes, None
+            row.files, row.statistics = found, None
             if metadata is not None:
                 row.details = dict(metadata)
-            for name, value in about.items():
-                setattr(row, name, value)
+            change(row, about)
             row.updated_at = now(session)
             session.flush()
             return self._record(session, sae_id), before
@@ -295,6 +282,12 @@ class SAEStore:
 
         return self._database.write(write)
 
+    def _looked_at(self, path: str | Path, names: Iterable[str] | None = None) -> tuple[dict[str, Any] | None, int]:
+        """What a row keeps of the files in a folder, and their bytes; None and 0 if there is no such folder."""
+        folder = Path(self._files.absolute(self._files.stored(path)))
+        found = recorded(folder, names) if folder.is_dir() else None
+        return found, sum(int(facts[0]) for facts in (found or {}).values())
+
     def _one(self, *conditions: Any) -> SAERecord | None:
         with self._database.read() as session:
             return next(iter(self._records(session, _WHOLE.where(*conditions))), None)
@@ -318,16 +311,6 @@ class SAEStore:
                 "state_note": note,
             }))  # fmt: skip
         return found
-
-
-def _files_at(files: Files, path: str | Path, names: Iterable[str] | None) -> dict[str, list[Any]] | None:
-    """The files in the folder `path` (relative to the workspace, or absolute); None if there is no such folder."""
-    folder = Path(files.absolute(files.stored(path)))
-    return recorded(folder, names) if folder.is_dir() else None
-
-
-def _total(files: Mapping[str, Sequence[Any]] | None) -> int:
-    return sum(int(facts[0]) for facts in (files or {}).values())
 
 
 def _refuse_used(session: Session, row: SAERow) -> None:

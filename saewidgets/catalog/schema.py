@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Column, Engine, MetaData, String, Table, create_engine, event, func, inspect, select
@@ -157,12 +157,8 @@ def back_up(path: Path, version: str) -> Path:
     partial = target.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     try:
-        source, copy = sqlite3.connect(path), sqlite3.connect(partial)
-        try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
             source.backup(copy)
-        finally:
-            source.close()
-            copy.close()
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, target)

@@ -94,10 +94,6 @@ class TemplateStore:
 
         return Records(self._named(write, "one of these names"), TemplateRecord)
 
-    def get(self, template_id: str) -> TemplateRecord:
-        with self._database.read() as session:
-            return _record(find(session, TemplateRow, template_id))
-
     def find(self, wanted: str) -> TemplateRecord | None:
         with self._database.read() as session:
             row = session.get(TemplateRow, wanted) or session.scalar(

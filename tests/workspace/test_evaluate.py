@@ -140,7 +140,7 @@ def test_the_library_knows_until_its_files_are_replaced(ws: Workspace, run: Run,
     # at another place, or in another model, it is not about this SAE
     ws.evaluate(run, TEXT, tokens=256, hook_name="blocks.1.hook_resid_post")
     assert ws.saes.statistics(sae.id) == found
-    ws.catalog.saes.replace(sae.id, path=sae.path, size_bytes=sae.size_bytes)
+    ws.catalog.saes.replace(sae.id, path=sae.path)
     assert "evaluated" not in ws.saes.statistics(sae.id)
 
 
