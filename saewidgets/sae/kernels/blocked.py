@@ -57,6 +57,15 @@ def whole_batch(row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | 
     )
 
 
+def row_weight(batch: int) -> float:
+    """What one row counts for in gradients.
+
+    float16 has no room for gradients divided by the batch, nor for sums over it that were not divided at all: there
+    half of the division (in powers of two, so that nothing is rounded) comes last.
+    """
+    return 2.0 ** -round(math.log2(batch) / 2) if autocast_dtype() == torch.float16 else 1 / batch
+
+
 def blocked_batch(
     row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None, parameters: Sequence[Tensor], d_sae: int
 ) -> Batch:
@@ -65,9 +74,7 @@ def blocked_batch(
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     count = x.shape[0]
     step = min(block_rows(d_sae), count)
-    # float16 has no room for gradients divided by the batch, nor for sums over it that were not divided at all: there
-    # half of the division (in powers of two, so that nothing is rounded) comes last.
-    weight = 2.0 ** -round(math.log2(count) / 2) if autocast_dtype() == torch.float16 else 1 / count
+    weight = row_weight(count)
     with_gradient = torch.is_grad_enabled() and bool(parameters)
     gradients = [torch.zeros_like(parameter) for parameter in parameters] if with_gradient else []
     sums: dict[str, Tensor] = {}
@@ -88,15 +95,18 @@ def blocked_batch(
     terms = {name: (value / count).float() for name, value in sums.items()}
     value = torch.stack(list(terms.values())).sum()
     if with_gradient:
-        value = _Known.apply(value, gradients, 1 / (count * weight), *parameters)  # type: ignore[no-untyped-call]
+        scale = 1 / (count * weight)
+        value = KnownGradients.apply(value, gradients, scale, *parameters)  # type: ignore[no-untyped-call]
     return Batch(value, terms, reconstruction, torch.tensor(active / count), fired)
 
 
-class _Known(torch.autograd.Function):
-    """A value whose gradients are known already."""
+class KnownGradients(torch.autograd.Function):
+    """A value whose gradients, but for the factor `scale`, are known already; it can be differentiated once."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], scale: float, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, value: Tensor, gradients: list[Tensor | None], scale: float, *inputs: Tensor | None
+    ) -> Tensor:
         ctx.gradients, ctx.scale = gradients, scale
         return value.clone()
 
@@ -106,4 +116,4 @@ class _Known(torch.autograd.Function):
         if gradients is None:
             raise RuntimeError("This loss was already differentiated; compute it again for a second backward.")
         factor = float(grad) * ctx.scale
-        return None, None, None, *(g if factor == 1.0 else g.mul_(factor) for g in gradients)
+        return None, None, None, *(g if g is None or factor == 1.0 else g.mul_(factor) for g in gradients)
