@@ -13,8 +13,8 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Never, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Never
 
 import torch
 from torch import Tensor, nn
@@ -76,18 +76,6 @@ class Loss:
     fired: Tensor
 
 
-@dataclass(slots=True)
-class ParamGroup:
-    """Parameters that share optimiser settings."""
-
-    params: list[nn.Parameter]
-    lr: float
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"params": self.params, "lr": self.lr, **self.settings}
-
-
 def squared_error(reconstruction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean over rows of the squared error summed over the row, in float32; `weights` [rows]: how often each counts."""
     errors = (reconstruction.float() - target.float()).pow(2).sum(-1)
@@ -108,6 +96,7 @@ class SAE(nn.Module, ABC):
     """
 
     architecture: ClassVar[str]
+    _of_training: ClassVar[tuple[str, ...]] = ()  # parameters and buffers that an exported SAE has no more
     W_enc: nn.Parameter
     b_enc: nn.Parameter
     W_dec: nn.Parameter
@@ -372,7 +361,7 @@ class SAE(nn.Module, ABC):
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Groups for a torch optimiser, each with its learning rate; schedules multiply every group's own rate."""
-        return [ParamGroup(list(self.parameters()), lr).as_dict()]
+        return [{"params": list(self.parameters()), "lr": lr}]
 
     @torch.no_grad()
     def before_step(self) -> None:
@@ -448,18 +437,22 @@ class SAE(nn.Module, ABC):
 
     def to_inference(self) -> SAE:
         """A frozen copy in evaluation mode, as it is exported."""
-        return self._frozen_copy()
-
-    def _frozen_copy(self) -> Self:
         clone = copy.deepcopy(self)
         for parameter in clone.parameters():
             parameter.grad = None
         return clone.eval().requires_grad_(False)
 
+    def _frozen_as(self, sae_class: type[SAE], cfg: SAEConfig, **more: Tensor) -> SAE:
+        """A frozen SAE of another class with copies of these weights, and of `more`."""
+        frozen = sae_class(cfg, self.d_in, initialise=False).to(self.W_enc.device, self.W_enc.dtype)
+        frozen.load_state_dict({**self.inference_tensors(), **more})
+        frozen.metadata = dict(self.metadata)
+        return frozen.eval().requires_grad_(False)
+
     def inference_tensors(self) -> Mapping[str, Tensor]:
-        """The tensors of an exported SAE by SAELens' names, detached: the four weights and, where there is one,
-        `threshold`. `inference_sae` makes the SAE of them again."""
-        return {name: getattr(self, name).detach() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+        """The tensors of an exported SAE by SAELens' names, detached: its weights and, where there is one, `threshold`.
+        `inference_sae` makes the SAE of them again."""
+        return {name: tensor.detach() for name, tensor in self.state_dict().items() if name not in self._of_training}
 
     def _flat(self, x: Tensor) -> Tensor:
         """`x` [..., d_in], the heads of an SAE on hook_z laid side by side."""
@@ -484,10 +477,6 @@ class SAE(nn.Module, ABC):
 
 class LoadedSAE(SAE):
     """An SAE that somebody else trained. `inference_sae` makes it; it has no weights of its own to start from."""
-
-    def inference_tensors(self) -> Mapping[str, Tensor]:
-        """Everything the SAE consists of by SAELens' names, detached; `inference_sae` makes the SAE of them again."""
-        return {name: tensor.detach() for name, tensor in self.state_dict().items()}
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         self._refuse("can be loaded and used, not trained")

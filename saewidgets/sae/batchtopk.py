@@ -26,6 +26,7 @@ class BatchTopKSAE(TopKBase):
     """
 
     architecture = "batchtopk"
+    _of_training = ("threshold",)  # it becomes one of every latent
     cfg: BatchTopKConfig
     threshold: Tensor
 
@@ -68,11 +69,5 @@ class BatchTopKSAE(TopKBase):
 
     def to_inference(self) -> SAE:
         """The JumpReLU with `threshold` on every latent."""
-        settings = self.cfg.model_dump(include=_KEPT)
-        frozen = InferenceJumpReLU(JumpReLUConfig(**settings), self.d_in, initialise=False).to(self.W_enc)
-        frozen.load_state_dict({
-            **{name: tensor.clone() for name, tensor in self.inference_tensors().items()},
-            "threshold": self.threshold.detach().expand(self.d_sae).clone(),
-        })
-        frozen.metadata = dict(self.metadata)
-        return frozen.eval().requires_grad_(False)
+        config = JumpReLUConfig(**self.cfg.model_dump(include=_KEPT))
+        return self._frozen_as(InferenceJumpReLU, config, threshold=self.threshold.expand(self.d_sae))

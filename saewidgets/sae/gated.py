@@ -14,8 +14,6 @@ the decoder, too (the paper holds it fixed there).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -71,6 +69,3 @@ class GatedSAE(SAE):
             return Rows(terms, reconstruction, f.detach() > 0)
 
         return self._row_loss(row_loss, x, target, step.weights)
-
-    def inference_tensors(self) -> Mapping[str, Tensor]:
-        return {name: tensor.detach() for name, tensor in self.state_dict().items()}

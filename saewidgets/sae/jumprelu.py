@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from saewidgets.config.sae import JumpReLUConfig
-from saewidgets.sae.base import SAE, Loss, LossState, ParamGroup
+from saewidgets.sae.base import SAE, Loss, LossState
 from saewidgets.sae.kernels.blocked import Rows, squares
 from saewidgets.sae.kernels.dense import JumpReLUActivation
 
@@ -94,13 +94,11 @@ class _JumpReLU(SAE):
         short: Tensor = (threshold - pre).relu() * dead * self.W_dec.float().norm(dim=1)
         return short.sum(1)
 
-    def inference_tensors(self) -> Mapping[str, Tensor]:
-        return {**super().inference_tensors(), "threshold": self.threshold.detach()}
-
 
 class JumpReLUSAE(_JumpReLU):
     """JumpReLU autoencoder in training: `log_threshold` [d_sae] is a parameter, `threshold` its exponential."""
 
+    _of_training = ("log_threshold",)
     log_threshold: nn.Parameter
 
     def _add_state(self) -> None:
@@ -120,15 +118,15 @@ class JumpReLUSAE(_JumpReLU):
         """The weights at `lr`; thresholds at `THRESHOLD_LR` times that, and never decayed (zero would mean θ = 1)."""
         weights = [p for name, p in self.named_parameters() if name != "log_threshold"]
         return [
-            ParamGroup(weights, lr).as_dict(),
-            ParamGroup([self.log_threshold], lr * THRESHOLD_LR, {"weight_decay": 0.0}).as_dict(),
+            {"params": weights, "lr": lr},
+            {"params": [self.log_threshold], "lr": lr * THRESHOLD_LR, "weight_decay": 0.0},
         ]
 
+    def inference_tensors(self) -> Mapping[str, Tensor]:
+        return {**super().inference_tensors(), "threshold": self.threshold.detach()}
+
     def to_inference(self) -> SAE:
-        frozen = InferenceJumpReLU(self.cfg, self.d_in, initialise=False).to(self.W_enc.device, self.W_enc.dtype)
-        frozen.load_state_dict(dict(self.inference_tensors()))
-        frozen.metadata = dict(self.metadata)
-        return frozen.eval().requires_grad_(False)
+        return self._frozen_as(InferenceJumpReLU, self.cfg)
 
 
 class InferenceJumpReLU(_JumpReLU):

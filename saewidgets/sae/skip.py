@@ -12,14 +12,13 @@ the raw input takes the side path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from saewidgets.config.sae import SkipConfig
-from saewidgets.sae.base import SAE, Loss, LossState, ParamGroup
+from saewidgets.sae.base import SAE, Loss, LossState
 from saewidgets.sae.standard import relu_loss
 
 
@@ -27,6 +26,7 @@ class SkipSAE(SAE):
     """ReLU autoencoder with a path around the latents. `skip` is a 0-d parameter where it is learned, else None."""
 
     architecture = "skip"
+    _of_training = ("skip",)
     cfg: SkipConfig
     skip: nn.Parameter | None
 
@@ -60,9 +60,9 @@ class SkipSAE(SAE):
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Everything at `lr`; a learned coefficient is never decayed."""
         weights = [parameter for parameter in self.parameters() if parameter is not self.skip]
-        groups = [ParamGroup(weights, lr).as_dict()]
+        groups: list[dict[str, Any]] = [{"params": weights, "lr": lr}]
         if self.skip is not None:
-            groups.append(ParamGroup([self.skip], lr, {"weight_decay": 0.0}).as_dict())
+            groups.append({"params": [self.skip], "lr": lr, "weight_decay": 0.0})
         return groups
 
     @torch.no_grad()
@@ -74,11 +74,7 @@ class SkipSAE(SAE):
     def to_inference(self) -> SAE:
         self._into_range()
         settings = {} if self.skip is None else {"skip_scale": float(self.skip.detach()), "learn_skip": False}
-        frozen = InferenceSkip(self.cfg.replace(**settings), self.d_in, initialise=False)
-        frozen.to(self.W_enc.device, self.W_enc.dtype)
-        frozen.load_state_dict(dict(self.inference_tensors()))
-        frozen.metadata = dict(self.metadata)
-        return frozen.eval().requires_grad_(False)
+        return self._frozen_as(InferenceSkip, self.cfg.replace(**settings))
 
 
 class InferenceSkip(SkipSAE):
@@ -86,8 +82,5 @@ class InferenceSkip(SkipSAE):
 
     def _add_state(self) -> None:
         self.skip = None
-
-    def inference_tensors(self) -> Mapping[str, Tensor]:
-        return super().inference_tensors()
 
     to_inference = SAE.to_inference

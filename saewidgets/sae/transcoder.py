@@ -9,8 +9,6 @@ input; an input that is normalised at run time leaves the output as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -109,9 +107,6 @@ class AnySkipTranscoder(AnyTranscoder):
 
     def _restore(self, y: Tensor, x: Tensor) -> Tensor:
         return y + x @ self.W_skip.T
-
-    def inference_tensors(self) -> Mapping[str, Tensor]:
-        return {**super().inference_tensors(), "W_skip": self.W_skip.detach()}
 
 
 class SkipTranscoderSAE(AnySkipTranscoder):
