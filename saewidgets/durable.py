@@ -118,6 +118,13 @@ def whole_file(target: Path, hint: str = "Choose another place.") -> Iterator[Te
             draft.unlink()
 
 
+def write_json(target: Path, data: Mapping[str, Any]) -> None:
+    """Let these JSON data take the place of `target`, whole or not at all. Raises `StorageError`."""
+    with whole_file(target, "Free some space, or check that the folder is writable.") as file:
+        file.write(json.dumps(data, indent=1, allow_nan=False))
+    sync(target.parent)
+
+
 class OccupiedError(StorageError):
     """The place of a folder is taken by something that is not replaced."""
 

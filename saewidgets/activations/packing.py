@@ -35,7 +35,7 @@ from saewidgets.activations.packed import EVERY_TOKEN, Growth, PackedTokens, Pac
 from saewidgets.activations.prefetch import read_ahead
 from saewidgets.config.packing import PackingConfig
 from saewidgets.demo.model import DEMO, resolve_model
-from saewidgets.durable import require_space, storage_errors, whole_file
+from saewidgets.durable import require_space, storage_errors, write_json
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.lm import SpecialTokens, separator_id, special_tokens
 from saewidgets.lm.tokens import TokenMask
@@ -499,10 +499,4 @@ class _Writer:
         for contexts in both:
             contexts.documents = 0
         if self.n_contexts:
-            put_facts(self._target, self.facts)
-
-
-def put_facts(target: Path, facts: PackFacts) -> None:
-    """Write `pack.json`, whole or not at all."""
-    with whole_file(target / "pack.json") as file:
-        file.write(json.dumps(facts.to_data(), indent=1))
+            write_json(self._target / "pack.json", self.facts.to_data())

@@ -8,9 +8,7 @@ a memory map for looking around.
 from __future__ import annotations
 
 import json
-import os
 import re
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -27,7 +25,7 @@ from torch import Tensor
 from saewidgets.activations.packed import EVERY_TOKEN
 from saewidgets.activations.shuffle import Numbers, counted, evaluated
 from saewidgets.config.hook_names import head_of, without_head
-from saewidgets.durable import seal_of, sealed, sha256_of, sync
+from saewidgets.durable import seal_of, sealed, sha256_of, write_json
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
 from saewidgets.lm.tokens import TokenMask
 
@@ -49,7 +47,6 @@ SHARD_BYTES = 1 << 28  # about; a shard holds whole contexts
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKEN_DTYPES = ("<u2", "<u4")
 HOOK_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,200}")
-TMP = ".tmp-"
 _JSON_BYTES = 64 * 2**20
 _COUNT = 1 << 53
 _RECAPTURE = "Capture or import it again."
@@ -189,20 +186,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) and data.get("sha256") == seal_of(data) else None
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write `data` under this name, whole or not at all, and flush it to the disk."""
-    temporary = path.with_name(f"{TMP}{uuid.uuid4().hex}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _facts(data: Mapping[str, Any]) -> StoreFacts:

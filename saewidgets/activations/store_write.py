@@ -31,7 +31,6 @@ from saewidgets.activations.store import (
     DTYPES,
     PROGRESS,
     SPECIAL,
-    TMP,
     TOKENS,
     StoredHook,
     StoreFacts,
@@ -40,10 +39,9 @@ from saewidgets.activations.store import (
     rows_per_shard,
     shard_name,
     write_facts,
-    write_json,
 )
 from saewidgets.activations.stream import check_text
-from saewidgets.durable import require_space, sealed, sha256_of, storage_errors, sync
+from saewidgets.durable import require_space, sealed, sha256_of, storage_errors, sync, write_json
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, resolve_hook
@@ -426,7 +424,7 @@ class StoreWriter:
         self._closed_files: dict[str, dict[str, Any]] = {}  # shards that are full
         with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
-            for leftover in folder.glob(f"{TMP}*"):  # of a kill while `capture.json` was replaced
+            for leftover in folder.glob(f".{PROGRESS}.*"):  # of a kill while `capture.json` was replaced
                 leftover.unlink()
             state = read_json(folder / PROGRESS) if resume else None
             if state is None or not self._take_up(state):

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saewidgets.durable import require_space, seal_of, sealed, sha256_of, sync
+from saewidgets.durable import require_space, seal_of, sealed, sha256_of, sync, write_json
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.sae.scaler import Scaler, Whitening
 
@@ -110,8 +110,7 @@ def write_checkpoint(
             sync(path)
             files[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
         whole = sealed({"format": FORMAT, **state, "step": step, "files": files})
-        _write_json(temporary / STATE, whole)
-        sync(temporary)
+        write_json(temporary / STATE, whole)
         if target.exists():  # only ever a damaged one: a whole checkpoint of this step would not be written again
             os.rename(target, folder / f"{_TMP}{uuid.uuid4().hex}")
         os.rename(temporary, target)
@@ -128,14 +127,7 @@ def write_checkpoint(
 def update_state(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
     """Rewrite the state.json of a checkpoint with some values changed, atomically."""
     state = sealed({**checkpoint.state, **changes})
-    temporary = checkpoint.path / f"{_TMP}{uuid.uuid4().hex}"
-    try:
-        _write_json(temporary, state)
-        os.replace(temporary, checkpoint.path / STATE)
-        sync(checkpoint.path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _storage_error(checkpoint.path, 2**16, error) from error
+    write_json(checkpoint.path / STATE, state)
     return Checkpoint(checkpoint.path, state)
 
 
@@ -248,11 +240,6 @@ def _has_shape(state: Mapping[str, Any]) -> bool:
             for name in (WEIGHTS, OPTIMIZER)
         )
     )
-
-
-def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=1, allow_nan=False), encoding="utf-8")
-    sync(path)
 
 
 def _storage_error(folder: Path, need: int, error: Exception) -> StorageError:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ import torch
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.sparsity import warning_of
 from saewidgets.config.training import TrainingConfig
-from saewidgets.durable import storage_errors, whole_file
+from saewidgets.durable import storage_errors, write_json
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.evaluation import Baseline, Evaluator, Subject
 from saewidgets.evaluation.place import evaluate_rows
@@ -278,8 +277,7 @@ class Member:
             "status": status, "saewidgets": __version__, "time": time.time(), "config": recorded(self.config),
             "facts": self.facts, **result,
         }
-        with whole_file(self.folder / "run.json") as file:
-            file.write(json.dumps(record, indent=1, allow_nan=False))
+        write_json(self.folder / "run.json", record)
 
     def release(self) -> None:
         """Let go of model, weights and buffers, so that their memory is free at once."""

@@ -251,14 +251,14 @@ from saewidgets.lm import load_tokenizer
 from tests.activations.test_growing import Long
 packing.COUNT_EVERY = 100
 counted = 0
-put = packing.put_facts
+put = packing.write_json
 def killed(*args):
     global counted
     put(*args)
     counted += 1
     if counted == 4:
         os.kill(os.getpid(), 9)
-packing.put_facts = killed
+packing.write_json = killed
 pack(Long(), load_tokenizer({model!r}), folder=Path({folder!r}), context_size=16, validation_share=0.1, wanted=3000)
 """
 

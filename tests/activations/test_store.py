@@ -174,7 +174,7 @@ def test_paused_and_resumed_ends_in_the_same_bytes(
                 with path.open("ab") as file:
                     file.write(b"x" * 77)
             (folder / RESID / "00077.bin").write_bytes(b"later")
-            (folder / ".tmp-killed").write_bytes(b"{")
+            (folder / ".capture.json.killed").write_bytes(b"{")
     assert at > 2
     assert _files(folder) == _files(tmp_path / "straight")
     streams = [StoredStream(one, _config(), 1) for one in (StoredActivations(folder), store)]  # in many files or in one

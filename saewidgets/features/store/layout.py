@@ -19,7 +19,6 @@ g for numbers of entries.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -31,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from saewidgets.durable import storage_errors, sync, whole_file, whole_folder
+from saewidgets.durable import storage_errors, sync, whole_folder, write_json
 from saewidgets.errors import StorageError
 
 if TYPE_CHECKING:
@@ -185,14 +184,12 @@ def write_store(
             written[0].write_bytes(vocabulary)
             for path in written:
                 sync(path)
-            with whole_file(folder / MANIFEST) as file:
-                json.dump(asdict(manifest), file, indent=1, allow_nan=False)
+            write_json(folder / MANIFEST, asdict(manifest))
         except OSError:
             for path in written:
                 with suppress(OSError):  # what cannot be deleted is no extraction without a manifest
                     path.unlink(missing_ok=True)
             raise
-        sync(folder)
 
 
 def write_logits(
