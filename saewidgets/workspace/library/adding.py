@@ -7,7 +7,7 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,11 +68,8 @@ def add_upload(
             arguments.path_text(content, "files", "the content of a file, as bytes or")
     if not files:
         raise ConfigError("There are no files.", where="files", hint="Choose the files of an SAE, or a zip of them.")
-    if len(files) > MAX_FILES:
-        raise FormatError(f"These are {len(files):,} files; an SAE has a few.", hint="Choose the files of one SAE.")
     names = [plain_name(each, "upload") for each in files]
-    if len({each.casefold() for each in names}) < len(names):  # the disk may not tell a from A
-        raise FormatError("Two of the files have the same name.", where=", ".join(names[:5]), hint="Rename one.")
+    _check_names(names, "upload")
     with draft_folder(workspace.folder / FOLDER) as draft, _in_words_of(draft, "upload", "", "upload"):
         for each, content in files.items():
             _put(workspace, draft / each, content, each)
@@ -82,6 +79,14 @@ def add_upload(
             in_one = "/" in names[0] and all(each.split("/")[0] == top for each in names)
             name = (top if in_one else "upload" if stem.lower() in _COMMON else stem)[:100]
         return add_local(workspace, inner, name=name, where="upload", **about)
+
+
+def _check_names(names: Collection[str], where: str) -> None:
+    if len(names) > MAX_FILES:
+        said = f"These are {len(names):,} files; an SAE has a few."
+        raise FormatError(said, where=where, hint="Choose the files of one SAE.")
+    if len({each.casefold() for each in names}) < len(names):  # the disk may not tell a from A
+        raise FormatError("Two of the files have the same name.", where=where, hint="Rename one.")
 
 
 @contextmanager
@@ -139,11 +144,7 @@ def unpack(archive: Path, target: Path) -> None:
                 if not info.is_dir() and not info.filename.startswith("__MACOSX/")
                 and info.filename.rpartition("/")[2] != ".DS_Store"
             }  # fmt: skip
-            if len(members) > MAX_FILES:
-                raise FormatError(
-                    f"The archive holds {len(members):,} files; an SAE has a few.", where=where,
-                    hint="Unpack it, and add the folder of one SAE.",
-                )
+            _check_names(members, where)
             for name, info in members.items():
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG):  # 0: packed where files have no kinds
@@ -151,8 +152,6 @@ def unpack(archive: Path, target: Path) -> None:
                         "This is a link or a device, not a file.", where=f"{where}: {name[:100]}",
                         hint="Pack the files themselves.",
                     )
-            if len({name.casefold() for name in members}) < len(members):  # the disk may not tell a from A
-                raise FormatError("The archive holds a file twice.", where=where, hint="Pack it again.")
             if size > (room := min(shutil.disk_usage(target).free, MAX_BYTES)):
                 raise StorageError(
                     f"The archive unpacks to {size / 1e9:,.1f} GB; there is room for {room / 1e9:,.1f} GB.",

@@ -59,7 +59,7 @@ PASSWORDS = {"cfg.json": b"{}", "weights": b"/etc/passwd"}
         *((PASSWORDS, kind, "link or a device") for kind in (stat.S_IFLNK | 0o777, stat.S_IFIFO | 0o644, stat.S_IFCHR)),
         ({f"f{i}": b"" for i in range(adding.MAX_FILES + 1)}, 0o100644, "1,001 files"),
         ({"weights": bytes(64 << 20)}, 0o100644, "bomb"),
-        ({"cfg.json": b"1", "CFG.json": b"2"}, 0o100644, "twice"),
+        ({"cfg.json": b"1", "CFG.json": b"2"}, 0o100644, "same name"),
     ],
     ids=["link", "pipe", "device", "too many", "bomb", "two of one name"],
 )
