@@ -194,14 +194,9 @@ def text_fingerprint(corpus: Any) -> str | None:
     from saewidgets.activations import open_corpus  # torch: seconds to import
 
     try:
-        return open_corpus(corpus).fingerprint() if is_in_files(corpus) else None
+        return open_corpus(corpus).fingerprint() if paths_of(corpus) else None
     except SAEWidgetsError:
         return None
-
-
-def is_in_files(corpus: Any) -> bool:
-    """Whether the text, or a part of it, is in files of this machine."""
-    return bool(paths_of(corpus))
 
 
 def _files(path: Path) -> list[Path]:

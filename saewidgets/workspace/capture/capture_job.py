@@ -15,7 +15,7 @@ from saewidgets.config.capture import CaptureConfig
 from saewidgets.events import Interruption, JobStatus, LogLine, Meter, Request
 from saewidgets.jobs import JobContext
 from saewidgets.records import ActivationStoreRecord
-from saewidgets.workspace.corpora import TEXT, corpus_from_row, exact_corpus, is_in_files
+from saewidgets.workspace.corpora import TEXT, corpus_from_row, exact_corpus, paths_of
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.live import Named, load
 from saewidgets.workspace.user_models import UserModel
@@ -96,7 +96,7 @@ def run_capture(
             compiled = compiled_until(until, lm, config.hook_names, config.model_compile, shape, context.emit)
         phase("tokenising")
         text = open_corpus(config.corpus)
-        if is_in_files(config.corpus):
+        if paths_of(config.corpus):
             rows.update(record.id, facts={TEXT: text.fingerprint()})
         packed = pack(
             text, lm.tokenizer, folder=workspace.folder / TOKENS,

@@ -6,9 +6,9 @@ for. What of it was deleted comes back when it is asked for again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from saewidgets.catalog.database import file_lock
 from saewidgets.config.names import free_name
@@ -56,7 +56,9 @@ def _take(workspace: Workspace, about: AboutSAE) -> None:
     _place("extraction", _extraction(workspace, about))
     folder = workspace.folder / SAES / about.sae_id
     with unlisted(workspace, folder):
-        sae = _known(lambda: workspace.catalog.saes.get(about.sae_id))
+        sae = None
+        with suppress(NotFoundError):
+            sae = workspace.catalog.saes.get(about.sae_id)
         if sae is None or not Path(sae.path).is_dir():
             _place("sae", folder)
         if sae is None:
@@ -64,7 +66,7 @@ def _take(workspace: Workspace, about: AboutSAE) -> None:
         elif not Path(sae.path).is_dir():
             workspace.catalog.saes.replace(about.sae_id, path=folder)
     found, rows, features = about.extraction, workspace.catalog.extractions, workspace.catalog.features
-    if _known(lambda: rows.get(about.extraction_id)) is None:
+    if not rows.existing([about.extraction_id]):
         from saewidgets.workspace.features import newer  # torch: seconds to import
 
         labels = [LabelRecord(**{**row, "scores": tuple(row["scores"])}) for row in sae_labels()]
@@ -120,10 +122,3 @@ def _list_sae(workspace: Workspace, about: AboutSAE, folder: Path) -> None:
             "config": dict(about.training), "model_given": False,
         },
     )  # fmt: skip
-
-
-def _known(find: Callable[[], Any]) -> Any:
-    try:
-        return find()
-    except NotFoundError:
-        return None

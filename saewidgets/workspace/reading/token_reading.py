@@ -14,10 +14,11 @@ import torch
 
 from saewidgets.config.arguments import readable
 from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.evaluation.place import fitting_point
 from saewidgets.features.store.feature_data import pieces
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.read import Store
-from saewidgets.lm import capture, evaluating, resolve_hook, special_tokens
+from saewidgets.lm import capture, evaluating, special_tokens
 from saewidgets.steering import SteeringSource
 from saewidgets.steering.steer import LossEffect, loss_effect
 from saewidgets.workspace.live import Live, Opened
@@ -169,12 +170,7 @@ def _latents(
 ) -> tuple[Any, Any]:
     """(numbers of the latents that fire ``[m]``, their activations ``[m, n]``) on the `n` tokens of `ids` from `skip`
     on, of which those that are `counted` count; of latent `index` alone if given."""
-    point = resolve_hook(opened.model.lm.model, opened.hook_name)
-    if point.width != opened.sae.d_in:
-        raise ConfigError(
-            f"The SAE's d_in is {opened.sae.d_in:,}, but activations at {opened.hook_name} have width "
-            f"{point.width:,}.", where="d_in", hint="Choose the SAE's own model and hook_name.",
-        )
+    fitting_point(opened.model.lm.model, opened.hook_name, opened.sae.d_in)
 
     def compute() -> tuple[Any, Any]:
         sae = opened.sae
