@@ -39,16 +39,15 @@ class CheckpointStore:
             rows = session.scalars(query.order_by(CheckpointRow.step, CheckpointRow.created_at))
             return Records([checkpoint_record(row, self._files) for row in rows], CheckpointRecord)
 
-    def mark(self, checkpoint_id: str, kinds: Sequence[str]) -> CheckpointRecord:
+    def mark(self, checkpoint_id: str, kinds: Sequence[str]) -> None:
         """Replace why it is kept. "latest" and "best" are taken from the training's others."""
 
-        def write(session: Session) -> CheckpointRecord:
+        def write(session: Session) -> None:
             row = find(session, CheckpointRow, checkpoint_id)
             _take_kinds(session, row.training_id, kinds, row.id)
             row.kinds = list(kinds)
-            return checkpoint_record(row, self._files)
 
-        return self._database.write(write)
+        self._database.write(write)
 
     def delete(self, checkpoint_id: str) -> CheckpointRecord:
         """Forget it. The caller removes the files at the returned record's `path` afterwards."""

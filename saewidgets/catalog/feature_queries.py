@@ -98,14 +98,13 @@ class FeatureStore:
         *,
         evidence: Mapping[int, Sequence[ExampleRecord]] | None = None,
         extraction_id: str | None = None,
-    ) -> int:
+    ) -> None:
         """Take in labels; versions of one that is there become one by `merge`. `evidence` are the examples that the
-        label of a latent was made from. Returns how many labels were written."""
+        label of a latent was made from."""
         everything = builtins.list(labels)
         for start in range(0, len(everything), _CHUNK):
             part = everything[start : start + _CHUNK]
             self._write(lambda session, part=part: _put(session, origin, part, merge, evidence or {}, extraction_id))  # type: ignore[misc]
-        return len(everything)
 
     def remove_label(self, origin: Origin, index: int, source: LabelSource) -> None:
         """Remove the labels of this source from a latent; the next best one counts then."""

@@ -105,7 +105,6 @@ class JobStore:
         ids: Collection[str] | None = None,
         updated_since: float | None = None,
         limit: int | None = None,
-        offset: int = 0,
     ) -> Records[JobRecord]:
         conditions = (
             (status, JobRow.status.in_([s.value for s in status or ()])), (kind, JobRow.kind == kind),
@@ -115,7 +114,7 @@ class JobStore:
         query = select(JobRow).where(*(condition for given, condition in conditions if given is not None))
         query = query.order_by(JobRow.created_at.desc(), JobRow.queue_number.desc(), JobRow.id.desc())
         with self._database.read() as session:
-            rows = session.scalars(query.limit(limit).offset(offset or None)).all()
+            rows = session.scalars(query.limit(limit)).all()
             found = jobs_now(session, rows)
             return Records([found[row.id] for row in rows], JobRecord)
 

@@ -37,7 +37,6 @@ class JobStore(Protocol):
         ids: Collection[str] | None = None,
         updated_since: float | None = None,
         limit: int | None = None,
-        offset: int = 0,
     ) -> Records[JobRecord]:
         """Newest first; queued ones carry their `queue_position`."""
 

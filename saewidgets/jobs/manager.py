@@ -192,17 +192,9 @@ class JobManager:
         self.sweep()
         return self._store.get(job_id)
 
-    def list(
-        self,
-        *,
-        status: JobStatus | Collection[JobStatus] | None = None,
-        kind: str | None = None,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> Records[JobRecord]:
+    def list(self, *, status: Collection[JobStatus] | None = None, kind: str | None = None) -> Records[JobRecord]:
         self.sweep()
-        wanted = {status} if isinstance(status, JobStatus) else status
-        return self._store.list(status=wanted, kind=kind, limit=limit, offset=offset)
+        return self._store.list(status=status, kind=kind)
 
     def subscribe(self, fn: Subscriber) -> Callable[[], None]:
         return self._pump.subscribe(fn)

@@ -264,7 +264,7 @@ def test_list_and_pause_all(manager: JobManager) -> None:
     wait_until(lambda: _running(jobs[0]))
     assert manager.pause_all() == 3
     wait_until(lambda: all(r.status is S.PAUSED for r in manager.list()))
-    assert [r.id for r in manager.list(status=S.PAUSED)] == [j.id for j in reversed(jobs)]
+    assert [r.id for r in manager.list(status={S.PAUSED})] == [j.id for j in reversed(jobs)]
 
 
 def test_subscribers_see_every_status_and_the_last_progress(manager: JobManager) -> None:
