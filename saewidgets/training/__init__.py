@@ -8,31 +8,12 @@ configuration to the exported SAE; the names below are imported when first used,
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from saewidgets.training.checkpoint import Checkpoint as Checkpoint
-    from saewidgets.training.checkpoint import list_checkpoints as list_checkpoints
-    from saewidgets.training.checkpoint import newest_whole as newest_whole
-    from saewidgets.training.member import Task as Task
-    from saewidgets.training.member import TrainingResult as TrainingResult
-    from saewidgets.training.run import run_group as run_group
-    from saewidgets.training.run import run_training as run_training
-
-_HOME = {
-    "Checkpoint": "checkpoint",
-    "list_checkpoints": "checkpoint",
-    "newest_whole": "checkpoint",
-    "Task": "member",
-    "TrainingResult": "member",
-    "run_group": "run",
-    "run_training": "run",
-}
+_HOME = {"Task": "member", "run_group": "run", "run_training": "run"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -12,8 +12,7 @@ import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, StorageError
-from saewidgets.training import list_checkpoints
-from saewidgets.training.checkpoint import read_checkpoint, update_state
+from saewidgets.training.checkpoint import list_checkpoints, read_checkpoint, update_state
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.checkpoints import reconcile, take_back
 from tests.workspace.conftest import PATIENCE, completed, same_weights, wait_for_step

@@ -18,7 +18,7 @@ from saewidgets.workspace.folders import draft_folder, remove_tree
 
 if TYPE_CHECKING:
     from saewidgets.catalog import Catalog
-    from saewidgets.training import Checkpoint
+    from saewidgets.training.checkpoint import Checkpoint
     from saewidgets.workspace.training.run import Run
     from saewidgets.workspace.workspace import Workspace
 
@@ -163,7 +163,7 @@ def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_i
 def reconcile(catalog: Catalog, training_id: str, folder: Path) -> int | None:
     """Let the rows say what is on the disk, in both directions: a process may have been killed between the two. Returns
     the step that a resumed run starts from, 0 without any checkpoint, None if all are damaged (the rows stay then)."""
-    from saewidgets.training import list_checkpoints, newest_whole  # torch: seconds to import
+    from saewidgets.training.checkpoint import list_checkpoints, newest_whole  # torch: seconds to import
 
     newest, problems = newest_whole(folder / "checkpoints")
     if newest is None and problems:
@@ -181,8 +181,7 @@ def reconcile(catalog: Catalog, training_id: str, folder: Path) -> int | None:
 def hand_on(catalog: Catalog, record: TrainingRecord, gone: CheckpointRecord) -> None:
     """Let others be what a deleted checkpoint was. The files of a run that works are its own to write: there only the
     rows change."""
-    from saewidgets.training import list_checkpoints  # torch: seconds to import
-    from saewidgets.training.checkpoint import best_left, update_state
+    from saewidgets.training.checkpoint import best_left, list_checkpoints, update_state  # torch: seconds to import
 
     rows = {row.path: row for row in catalog.checkpoints.list(record.id)}
     found = [c for c in list_checkpoints(Path(record.folder) / "checkpoints") if str(c.path.absolute()) in rows]

@@ -217,7 +217,7 @@ class Run(JobHandle[TrainingRecord]):
             raise SAEWidgetsError(error.what, where=error.where, hint=error.hint)
         if record.status not in (JobStatus.COMPLETED, JobStatus.STOPPED):
             raise StateError(f"{record.name} is {record.status} and has no result.", hint="Wait for it, or resume it.")
-        from saewidgets.training import TrainingResult  # torch: seconds to import
+        from saewidgets.training.member import TrainingResult  # torch: seconds to import
 
         return TrainingResult(record.status, record.step, record.tokens_done, record.sae_path, dict(record.latest))
 

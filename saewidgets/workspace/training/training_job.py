@@ -24,7 +24,7 @@ from saewidgets.workspace.user_models import UserModel
 
 if TYPE_CHECKING:
     from saewidgets.catalog import Catalog
-    from saewidgets.training import TrainingResult
+    from saewidgets.training.member import TrainingResult
     from saewidgets.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ def run_trainings(
     workspace: Workspace, sinks: Sinks, context: JobContext, ids: Sequence[str], held: UserModel | None
 ) -> Any:
     """Do the job of a training, or of a group of them."""
-    from saewidgets.training import Task, run_group  # torch: seconds to import
+    from saewidgets.training.member import Task  # torch: seconds to import
+    from saewidgets.training.run import run_group
 
     rows = workspace.catalog.trainings
     records = _taking_part(workspace, ids)
