@@ -29,7 +29,7 @@ from torch import nn
 from saewidgets.config.training import TargetsConfig, TrainingConfig
 from saewidgets.errors import TrainingError
 from saewidgets.events import LogLine
-from saewidgets.render.numbers import decimal, metric
+from saewidgets.render.numbers import decimal, metric, tokens
 from saewidgets.training.checkpoint import Checkpoint
 
 FACTOR, RISES, FVU, HIGH = 10.0, 3, 0.5, 5
@@ -74,14 +74,6 @@ def all_finite(module: nn.Module) -> bool:
     return bool(torch.stack([torch.isfinite(t).all() for t in tensors]).all())
 
 
-def short_count(n: int) -> str:
-    """1234 → ``"1,234"``, 360448 → ``"360,448"``, 1839104 → ``"1.84M"``, 2.5e9 → ``"2.50B"``."""
-    for size, letter in ((1_000_000_000, "B"), (1_000_000, "M")):
-        if n >= size:
-            return f"{n / size:.2f}{letter}"
-    return f"{n:,}"
-
-
 # The errors that end a run at a step. `found`: its checkpoints, newest first.
 def nan_error(step: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:
     """The error for a loss or weight that is not finite."""
@@ -117,11 +109,11 @@ def blown_up_error(step: int, config: TrainingConfig, found: Sequence[Checkpoint
     return _stopped(what, "diverged", step, config, found)
 
 
-def out_of_memory_error(device: str, tokens: int, config: TrainingConfig, error: BaseException) -> TrainingError:
+def out_of_memory_error(device: str, done: int, config: TrainingConfig, error: BaseException) -> TrainingError:
     """The error for a device that ran out of memory."""
     detail = str(error).splitlines()[0] if str(error) else type(error).__name__
     return TrainingError(
-        f"Out of memory on {device} at {tokens:,} tokens.",
+        f"Out of memory on {device} at {done:,} tokens.",
         where="device",
         hint=(
             f"Lower Batch size (now {config.batch_size:,}; or raise Gradient accumulation, now "
@@ -141,7 +133,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _place(step: int, config: TrainingConfig) -> str:
-    return f"step {step:,} ({short_count(step * config.batch_size)} tokens)"
+    return f"step {step:,} ({tokens(step * config.batch_size)} tokens)"
 
 
 def _stopped(what: str, kind: str, step: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:

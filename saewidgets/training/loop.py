@@ -40,7 +40,7 @@ from saewidgets.training.checkpoint import (
 from saewidgets.training.dead_latents import DeadLatents, Resampler
 from saewidgets.training.environment import recorded
 from saewidgets.training.metrics import MetricWindow
-from saewidgets.training.optimizer import Adam, Precision, require_float32
+from saewidgets.training.optimizer import Adam, Precision
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.schedules import Schedules, checkpoint_interval, evaluation_interval
 
@@ -72,7 +72,6 @@ class Trainer:
         environment: Mapping[str, Any] | None = None,
         meter: ProgressMeter | None = None,
     ) -> None:
-        require_float32(sae)
         self.config, self.sae, self.stream, self.scaler = config, sae, stream, scaler
         self.folder, self.emit, self.control, self.evaluate = folder / "checkpoints", emit, control, evaluate
         self.environment = dict(environment or {})

@@ -37,11 +37,10 @@ class Adam:
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.parameters: list[nn.Parameter] = [p for g in self.optimizer.param_groups for p in g["params"]]
 
-    def set_lr(self, factor: float) -> float:
-        """Set every group to `factor` times its peak; returns the first group's learning rate."""
+    def set_lr(self, factor: float) -> None:
+        """Set every group to `factor` times its peak."""
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
-        return float(self.optimizer.param_groups[0]["lr"])
 
     def clip(self) -> Tensor:
         """Clip the gradients to the configured norm. Returns the norm before clipping (0-d, on the device)."""
@@ -148,13 +147,6 @@ class Precision:
     def load(self, state: dict[str, Any]) -> None:
         if self.scaler.is_enabled() and state:
             self.scaler.load_state_dict(state)
-
-
-def require_float32(module: nn.Module) -> None:
-    """A programming error otherwise: the SAE is built by us."""
-    odd = [name for name, parameter in module.named_parameters() if parameter.dtype != torch.float32]
-    if odd:
-        raise TypeError(f"Parameters must be float32 while training: {', '.join(odd)}")
 
 
 def _probe(dtype: torch.dtype, device: torch.device) -> None:

@@ -114,7 +114,7 @@ def test_all_finite_sees_parameters_and_buffers(value):
 
 def test_nan_error_reads_as_a_person_would_say_it():
     error = health.nan_error(449, TrainingConfig(optimizer={"lr": 1e-3, "grad_clip": None}), [])
-    assert error.what == "Loss became NaN at step 449 (1.84M tokens)."
+    assert error.what == "Loss became NaN at step 449 (1.8M tokens)."
     assert error.hint == (
         "There is no checkpoint yet. Lower Learning rate (now 0.001), or set Gradient clip to 1.0, and retry."
     )

@@ -36,7 +36,7 @@ def _steps(module, adam, steps):
 
 def test_groups_keep_their_ratio_under_a_schedule():
     adam = Adam(Small(), OptimizerConfig(lr=1e-3))
-    assert adam.set_lr(0.5) == 5e-4
+    adam.set_lr(0.5)
     assert [group["lr"] for group in adam.optimizer.param_groups] == pytest.approx([5e-4, 5e-3])
     adam.set_lr(1.0)
     assert [group["lr"] for group in adam.optimizer.param_groups] == pytest.approx([1e-3, 1e-2])
