@@ -58,7 +58,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A line through points; a gap is left where a coordinate is not finite."""
+    """A line through points, with a gap where one is not finite; without `y` a line from bottom to top at each `x`."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -83,16 +83,6 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True)
-class Upright:
-    """A line from bottom to top at `x`."""
-
-    x: float
-    color: str
-    name: str = ""
-    dark: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Word:
     """Text beside a point: `dx`, `dy` pixels right of it and below."""
 
@@ -114,7 +104,7 @@ class Key:
     shape: str | None = None
 
 
-Mark = Trace | Points | Upright | Word
+Mark = Trace | Points | Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +178,10 @@ def _scale(axis: Axis, start: float, end: float) -> Scale:
     return position
 
 
-def _path(mark: Trace, fx: Scale, fy: Scale) -> str:
+def _path(mark: Trace, fx: Scale, fy: Scale, frame: Frame) -> str:
     """The `d` of an SVG path through points, with a gap where one is not on the scales."""
+    if not mark.y:
+        return "".join(f"M{fx(x):.1f} {frame.top}v{frame.height}" for x in mark.x)
     parts: list[str] = []
     pen = "M"
     for x, y in zip(map(fx, mark.x), map(fy, mark.y), strict=True):
@@ -221,7 +213,7 @@ def _axes(x: Axis, y: Axis, fx: Scale, fy: Scale, frame: Frame) -> list[Html]:
     return [*parts, tag("path", d=lines, stroke=frame.line, fill="none")]
 
 
-def _drawn(mark: Trace | Points | Upright, fx: Scale, fy: Scale, frame: Frame) -> Html:
+def _drawn(mark: Trace | Points, fx: Scale, fy: Scale, frame: Frame) -> Html:
     if isinstance(mark, Points):
         places = [(fx(a), fy(b)) for a, b in zip(mark.x, mark.y, strict=True)]
         return tag("g", *(_shape(mark.shape, a, b, mark.size, mark.color, mark.hollow) for a, b in places))
@@ -229,11 +221,8 @@ def _drawn(mark: Trace | Points | Upright, fx: Scale, fy: Scale, frame: Frame) -
     paint = {"stroke": mark.color}  # an attribute, for those who do not know `light-dark`
     if mark.dark and not frame.ground:
         paint["style"] = f"stroke:light-dark({mark.color},{mark.dark})"
-    if isinstance(mark, Upright):
-        place = f"M{fx(mark.x):.1f} {frame.top}v{frame.height}"
-        return tag("path", name, d=place, stroke_dasharray="2 2", opacity=0.8, **paint)
     return tag(
-        "path", name, d=_path(mark, fx, fy), fill="none", stroke_width=mark.width, stroke_dasharray=mark.dash,
+        "path", name, d=_path(mark, fx, fy, frame), fill="none", stroke_width=mark.width, stroke_dasharray=mark.dash,
         opacity=mark.opacity, stroke_linejoin="round", **paint,
     )  # fmt: skip
 

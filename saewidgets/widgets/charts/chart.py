@@ -22,7 +22,6 @@ from saewidgets.render.figure import (
     Mark,
     Points,
     Trace,
-    Upright,
     figure,
     linear_ticks,
     log_ticks,
@@ -379,9 +378,9 @@ class Chart(Plot):
         """The smoothed line, and where it goes on from another run."""
         n = run.slot % SLOTS
         color, dark = PALETTES["light"].series[n], PALETTES["dark"].series[n]
-        joints = [Upright(float(at), color, f"{run.name} goes on from another run", dark) for at in run.joints]
-        points = run.curve.x.tolist(), run.curve.y.tolist()
-        return [*joints, Trace(*points, color, SVG_DASHES[n], name=run.name, dark=dark)]
+        name, points = f"{run.name} goes on from another run", (run.curve.x.tolist(), run.curve.y.tolist())
+        joints = Trace(run.joints, (), color, "2 2", width=1.0, opacity=0.8, name=name, dark=dark)
+        return [*([joints] if run.joints else []), Trace(*points, color, SVG_DASHES[n], name=run.name, dark=dark)]
 
     def _picture_marks(self, run: RunLine, right: float, alone: bool) -> list[Mark]:
         n, curve = run.slot % SLOTS, run.curve
