@@ -24,6 +24,7 @@ from saewidgets.features.extraction.accumulate import Accumulator
 from saewidgets.features.extraction.encoding import Encoder, make_chunk
 from saewidgets.features.labels.heuristic import Naming, Snippet, distinct, make_snippet, name_examples
 from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, special_tokens
+from saewidgets.render.numbers import percent
 from saewidgets.sae import SAE
 
 _PER_INTERVAL = 2  # examples from each interval of activations: 32 say what a latent does besides its peaks
@@ -55,7 +56,7 @@ class Feature:
         return self.naming.label if self.naming else ""
 
     def __str__(self) -> str:
-        head = f"latent {self.index}  {self.label}  (fires on {_percent(self.density)} of tokens, max {self.max:.2f})"
+        head = f"latent {self.index}  {self.label}  (fires on {percent(self.density)} of tokens, max {self.max:.2f})"
         return "\n".join([head, *(f"  {s.value:6.2f}  {s}" for s in self.examples)])
 
     def _repr_html_(self) -> str:
@@ -65,7 +66,7 @@ class Feature:
         )
         return (
             f"<div><b>latent {self.index}</b> {html.escape(self.label)} "
-            f"<small>fires on {_percent(self.density)} of tokens, max {self.max:.2f}</small>"
+            f"<small>fires on {percent(self.density)} of tokens, max {self.max:.2f}</small>"
             f"<table>{rows}</table></div>"
         )
 
@@ -224,8 +225,3 @@ def read_features(
             accumulator.update(chunk, encoder)
     arrays = accumulator.finish()
     return FeatureReading(arrays, int(counted.sum()), contexts, TokenText(lm.tokenizer), lm.name, hook_name)
-
-
-def _percent(share: float) -> str:
-    """A share with enough digits to be told from zero: 1.2 %, 0.012 %."""
-    return f"{100 * share:.2g} %"

@@ -7,7 +7,6 @@ this machine while ``HF_HUB_OFFLINE`` is set, and sends the user's Hugging Face 
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import http.client
 import ipaddress
 import json
@@ -24,6 +23,7 @@ from urllib.parse import urlsplit
 
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.features.labels.evidence import visible
+from saewidgets.hub.errors import retry_after
 from saewidgets.settings import secret
 
 LONGEST_WAIT = 120.0  # seconds a `Retry-After` is waited for
@@ -184,7 +184,8 @@ class Server:
         code = (told.get("code") or told.get("type")) if isinstance(told, dict) else None
         told = told.get("message") if isinstance(told, dict) else told
         said = redacted(visible(" ".join(str(told if isinstance(told, str) else text[:300]).split())))[:300]
-        wait, no_money = _wait(error.headers.get("Retry-After")), code in _FINAL
+        headers = {name.lower(): value for name, value in error.headers.items()}
+        wait, no_money = retry_after(headers), code in _FINAL
         kind, what, hint = "refused", f"The server refuses the request (status {error.code}): {said}", None
         if error.code == 429 and not no_money:
             kind, what = "busy", f"The server asks to wait: {said}"
@@ -194,16 +195,6 @@ class Server:
         return self._error(
             what, kind=kind, hint=hint, status=error.code, said=said, no_money=no_money, wait=wait
         )
-
-
-def _wait(asked: str | None) -> float | None:
-    """Seconds, of a number or a date."""
-    value = (asked or "").strip()
-    if value.isdigit():
-        return float(value)
-    with contextlib.suppress(ValueError, TypeError):
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    return None
 
 
 def _checked_url(url: str) -> str:
