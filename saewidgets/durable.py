@@ -51,6 +51,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 if there is none."""
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
 def reason(error: OSError) -> str:
     """Why the system refused something, in its own words. Of shutil's lists of files, one reason each, the first."""
     found = error.args[0] if isinstance(error, shutil.Error) and error.args else None

@@ -41,7 +41,7 @@ from saewidgets.activations.store import (
     write_facts,
 )
 from saewidgets.activations.stream import check_text
-from saewidgets.durable import require_space, sealed, sha256_of, storage_errors, sync, write_json
+from saewidgets.durable import require_space, sealed, sha256_of, size_of, storage_errors, sync, write_json
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, resolve_hook
@@ -336,13 +336,9 @@ class ShardWriter:
             self._file.close()
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
 def _cut(path: Path, size: int) -> bool:
     """Cut a file off at `size` bytes; False if it has fewer. One of no bytes is removed."""
-    there = _size(path)
+    there = size_of(path)
     if there < size:
         return False
     if not size:
@@ -524,7 +520,7 @@ class StoreWriter:
             for number in range(full):
                 shard = shard_name(name, number)
                 known = state["files"].get(shard)
-                if known is None or _size(self.folder / shard) != int(known["size"]):
+                if known is None or size_of(self.folder / shard) != int(known["size"]):
                     return False
             if not _cut(self.folder / shard_name(name, full), rest * row):
                 return False

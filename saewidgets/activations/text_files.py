@@ -36,7 +36,7 @@ from saewidgets.activations.documents import (
     read_rows,
 )
 from saewidgets.config import TextCorpus
-from saewidgets.durable import storage_errors
+from saewidgets.durable import size_of, storage_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 
 # What datasets in the form of ShareGPT call the sides of a conversation.
@@ -217,7 +217,7 @@ class TextFiles(Corpus):
         self.files = tuple(
             file for name in config.files for file in find_files(Path(name).expanduser().absolute(), SUFFIXES)
         )
-        self.size = sum(_size(file) for file in self.files)
+        self.size = sum(size_of(file) for file in self.files)
         self.is_long = self.size > LONG
         self.facts: Mapping[str, Any] = {"kind": "text", "label": self.label, "files": len(self.files)}
 
@@ -229,7 +229,7 @@ class TextFiles(Corpus):
         digest = hashlib.sha256()
         if self.size > HASHED:
             config = self._config
-            files = [[file.name, _size(file), file.stat().st_mtime_ns] for file in self.files]
+            files = [[file.name, size_of(file), file.stat().st_mtime_ns] for file in self.files]
             settings = [config.text_field, config.encoding, list(config.strings), *["chat"][: self.chat]]
             digest.update(json.dumps([files, settings]).encode())
         else:
@@ -277,10 +277,3 @@ def _inside(number: int, place: Callable[[], Position]) -> Position:
 def readable(file: Path) -> AbstractContextManager[None]:
     """Turns the system's complaint about a file into ours."""
     return storage_errors("The file cannot be read", file, "Check its permissions.")
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0

@@ -32,7 +32,7 @@ import pydantic.dataclasses
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # public, not declared
 from pydantic import AfterValidator, Field, Strict, TypeAdapter, ValidationError
 
-from saewidgets.durable import whole_file
+from saewidgets.durable import size_of, whole_file
 from saewidgets.errors import StorageError
 from saewidgets.hub.reference import HubReference, is_plain_path
 from saewidgets.hub_records import RepoInfo
@@ -194,13 +194,6 @@ def free_bytes(folder: Path) -> int | None:
         except OSError:
             return None
     return None
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file; 0 if there is none."""
-    with contextlib.suppress(OSError):
-        return path.stat().st_size
-    return 0
 
 
 def place(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from saewidgets.durable import disk_full, storage_errors
+from saewidgets.durable import disk_full, size_of, storage_errors
 from saewidgets.errors import StorageError
 from saewidgets.events import Progress
 from saewidgets.hub import cache
@@ -178,7 +178,7 @@ def discard(partials: Iterable[str | Path]) -> int:
         if partial.suffix != cache.PARTIAL or partial.parent.name != "blobs" or ".." in partial.parts:
             raise StorageError("This is not an unfinished download.", where=str(partial))
         with storage_errors("It cannot be removed", partial, "Remove it by hand."):
-            held = cache.size_of(partial)
+            held = size_of(partial)
             partial.unlink(missing_ok=True)
             freed += held
     return freed
