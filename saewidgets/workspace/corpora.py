@@ -65,9 +65,7 @@ def from_rows(rows: Iterable[tuple[Mapping[str, Any], str | Path]]) -> list[Trai
 
 def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
     """The configuration that `to_row` was given."""
-    if not is_reference(data):
-        return TrainingConfig.from_data(data)
-    return TrainingConfig.from_data({**data, "corpus": corpus_from_row(data["corpus"], folder)})
+    return TrainingConfig.from_data(with_text(data, folder))
 
 
 def exact_configs(catalog: Catalog, records: Sequence[TrainingRecord]) -> list[TrainingConfig]:
@@ -138,19 +136,19 @@ def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {**corpus, "strings": text_digest(strings)}
 
 
-def corpus_from_row(corpus: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
-    """The data that `corpus_to_row` was given."""
-    if not is_reference({"corpus": corpus}):
-        return dict(corpus)
+def with_text(data: Mapping[str, Any], folder: str | Path) -> Mapping[str, Any]:
+    """A configuration of a row with the text that `corpus_to_row` was given."""
+    if not is_reference(data):
+        return data
     from saewidgets.training.environment import text_digest  # torch: seconds to import
 
     path = Path(folder) / FILE
     strings = _read(path)
-    if not all(isinstance(text, str) for text in strings) or text_digest(strings) != corpus["strings"]:
+    if not all(isinstance(text, str) for text in strings) or text_digest(strings) != data["corpus"]["strings"]:
         raise FormatError(
             "The text was changed after it was kept.", where=str(path), hint="Start again with the text you want."
         )
-    return {**corpus, "strings": strings}
+    return {**data, "corpus": {**data["corpus"], "strings": strings}}
 
 
 def is_reference(data: Mapping[str, Any]) -> bool:

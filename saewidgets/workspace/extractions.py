@@ -17,13 +17,12 @@ from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import Job, Listeners
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.corpora import corpus_to_row
+from saewidgets.workspace.corpora import corpus_to_row, with_text
 from saewidgets.workspace.extraction.demo import take_demo
 from saewidgets.workspace.extraction.extraction_job import (
     KIND,
     checked,
     concrete,
-    config_of,
     estimate,
     nothing_to_show,
     remove_if_empty,
@@ -63,7 +62,8 @@ class Extraction(FilesHandle[ExtractionRecord]):
         Raises:
             NotFoundError: that text is on another machine, or was deleted.
         """
-        return config_of(self.record)
+        record = self.record
+        return ExtractionConfig.from_data(with_text(record.config, record.folder))
 
     def store(self) -> Any:
         """What it has found, see `ws.extractions.open`."""

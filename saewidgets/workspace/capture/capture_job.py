@@ -15,7 +15,7 @@ from saewidgets.config.capture import CaptureConfig
 from saewidgets.events import Interruption, JobStatus, LogLine, Meter, Request
 from saewidgets.jobs import JobContext
 from saewidgets.records import ActivationStoreRecord
-from saewidgets.workspace.corpora import TEXT, corpus_from_row, exact_corpus, paths_of
+from saewidgets.workspace.corpora import TEXT, exact_corpus, paths_of, with_text
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.live import Named, load
 from saewidgets.workspace.user_models import UserModel
@@ -54,12 +54,6 @@ def run_store(
     return record_result(workspace, record, facts)
 
 
-def config_of(record: ActivationStoreRecord) -> CaptureConfig:
-    """The configuration of a capture, with text that was given in memory."""
-    data = dict(record.config)
-    return CaptureConfig.from_data({**data, "corpus": corpus_from_row(data["corpus"], record.folder)})
-
-
 def run_capture(
     workspace: Workspace, record: ActivationStoreRecord, held: UserModel | None, context: JobContext
 ) -> StoreFacts:
@@ -73,7 +67,7 @@ def run_capture(
     from saewidgets.lm.compiling import compiled_until
 
     rows = workspace.catalog.activations
-    config = config_of(record)  # resumed it reads the same text
+    config = CaptureConfig.from_data(with_text(record.config, record.folder))  # resumed it reads the same text
     config = config.model_copy(update={"corpus": exact_corpus(rows, record, config.corpus)})
     shown = Meter(context.emit, record.tokens_total)
     check, until = context.control.check, ExitStack()

@@ -13,7 +13,7 @@ from saewidgets.config.packing import FIELDS
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import ActivationStoreRecord, TrainingRecord
-from saewidgets.workspace.corpora import corpus_from_row
+from saewidgets.workspace.corpora import with_text
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -143,6 +143,6 @@ def as_text(workspace: Workspace, corpus: Any) -> Any:
         return corpus
     try:
         record = workspace.catalog.activations.get(store_id)
-        return None if record.source == "imported" else corpus_from_row(record.config["corpus"], record.folder)
+        return None if record.source == "imported" else with_text(record.config, record.folder)["corpus"]
     except (NotFoundError, FormatError, ConfigError):
         return None

@@ -22,7 +22,7 @@ from saewidgets.events import Event, Facts, Interruption, JobStatus, LogLine, Pr
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import JobContext
 from saewidgets.workspace.capture.stored_corpus import as_text
-from saewidgets.workspace.corpora import corpus_from_row, located
+from saewidgets.workspace.corpora import located, with_text
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.live import Named, load
 from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject
@@ -200,14 +200,6 @@ class ExtractionResult:
     size_bytes: int
 
 
-def config_of(record: ExtractionRecord) -> ExtractionConfig:
-    """The configuration of an extraction, with text that was given in memory."""
-    data = dict(record.config)
-    if data.get("corpus"):
-        data["corpus"] = corpus_from_row(data["corpus"], record.folder)
-    return ExtractionConfig.from_data(data)
-
-
 def run_extraction(
     workspace: Workspace, context: JobContext, ids: Sequence[str], held: UserModel | None
 ) -> ExtractionResult:
@@ -224,7 +216,7 @@ def run_extraction(
 
     rows, (extraction_id,) = workspace.catalog.extractions, ids
     record = rows.get(extraction_id)
-    config, facts = config_of(record), record.facts
+    config, facts = ExtractionConfig.from_data(with_text(record.config, record.folder)), record.facts
     check = context.control.check
     total, seen = record.tokens_total, None
     check()
