@@ -264,7 +264,7 @@ function Differences({ data }: { data: SaeComparison }) {
       columns={["", data.first.name, data.second.name]}
       rows={data.differences.map(([label, first, second]) => ({
         key: label,
-        cells: [<span class="t2">{label}</span>, <Breakable text={first} />, <Breakable text={second} />],
+        cells: [<th scope="row">{label}</th>, <Breakable text={first} />, <Breakable text={second} />],
       }))}
     />
   );
