@@ -13,15 +13,15 @@ export const SORTS: Record<SaeSort, string> = {
   size: "Size",
 };
 
-export type Facet = keyof SaeFacets;
+type Facet = keyof SaeFacets;
 
-/** The filters in the order of the screen: field, accessible name, the choice that asks for nothing. */
-export const FILTERS: readonly { field: Facet; label: string; all: string }[] = [
-  { field: "source", label: "Source", all: "All sources" },
-  { field: "model", label: "Model", all: "All models" },
-  { field: "layer", label: "Layer", all: "All layers" },
-  { field: "architecture", label: "Architecture", all: "All architectures" },
-  { field: "format", label: "Format", all: "All formats" },
+/** The filters in the order of the screen: field, accessible name, the choice that asks for nothing, pixels. */
+export const FILTERS: readonly { field: Facet; label: string; all: string; width: number }[] = [
+  { field: "source", label: "Source", all: "All sources", width: 112 },
+  { field: "model", label: "Model", all: "All models", width: 112 },
+  { field: "layer", label: "Layer", all: "All layers", width: 94 },
+  { field: "architecture", label: "Architecture", all: "All architectures", width: 136 },
+  { field: "format", label: "Format", all: "All formats", width: 108 },
 ];
 
 /** The choices of a filter; one that is chosen stays among them when nothing has it any more. */

@@ -5,15 +5,15 @@ import { Pick, put, Search, SelectAll, Sort } from "../lib/kit";
 import { BusyNote, DoneNote, OutcomeNote } from "../lib/notes";
 import type { SaeQuery } from "../lib/wire";
 import { DeleteQuestion, ExportForm, Problem } from "./card";
-import { choicesOf, type Facet, FILTERS, labelOf, SORTS } from "./state";
+import { choicesOf, FILTERS, labelOf, SORTS } from "./state";
 import { type Bulk, SELECTION, type Store } from "./store";
 
 export function Toolbar({ store }: { store: Store }) {
   return (
     <>
       <div class="tb filters">
-        {FILTERS.map(({ field, label, all }) => (
-          <Filter key={field} store={store} field={field} label={label} all={all} />
+        {FILTERS.map((one) => (
+          <Filter key={one.field} store={store} {...one} />
         ))}
         <div class="sp" />
         <Search
@@ -28,7 +28,7 @@ export function Toolbar({ store }: { store: Store }) {
   );
 }
 
-function Filter({ store, field, label, all }: { store: Store; field: Facet; label: string; all: string }) {
+function Filter({ store, field, label, all, width }: { store: Store } & (typeof FILTERS)[number]) {
   const query = store.query();
   const value = query[field];
   const choose = (text: string): Partial<SaeQuery> =>
@@ -40,7 +40,7 @@ function Filter({ store, field, label, all }: { store: Store; field: Facet; labe
   return (
     <Pick
       label={label}
-      width={field === "architecture" ? 136 : 112}
+      width={width}
       chosen={value !== null}
       title={value === null ? undefined : labelOf(facets, query, field)}
       value={value === null ? "" : String(value)}
