@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
 from saewidgets.sae.inputs import Units, has_heads, normalise, require_activations, require_tensor, restore
-from saewidgets.sae.kernels.blocked import RowLoss, blocked_batch, whole_batch
+from saewidgets.sae.kernels.blocked import Loss as Loss
+from saewidgets.sae.kernels.blocked import RowLoss, blocked_loss, whole_loss
 from saewidgets.sae.kernels.dense import Activation, dense_step
 from saewidgets.sae.scaler import Whitening, fold_scales, fold_whitening
 
@@ -52,28 +53,6 @@ class LossState:
     def weights(self) -> Tensor | None:
         """[rows]: how often each row's squared error counts; None: once."""
         return None if self.units is None else self.units.weights
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """One batch's loss. Only `total` carries a graph; everything else is detached.
-
-    Attributes:
-        total: scalar to call `backward` on; the sum of `terms`.
-        terms: weighted contributions by name: always ``"mse"``, then ``"l1"``, ``"l0_penalty"``, ``"aux"``, … as the
-            architecture has them.
-        mse: mean over the batch of the squared error summed over d_out.
-        reconstruction: [batch, d_out], float32.
-        l0: mean number of active latents per row.
-        fired: bool [d_sae], latents active at least once in the batch.
-    """
-
-    total: Tensor
-    terms: dict[str, Tensor]
-    mse: Tensor
-    reconstruction: Tensor
-    l0: Tensor
-    fired: Tensor
 
 
 def squared_error(reconstruction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -347,10 +326,8 @@ class SAE(nn.Module, ABC):
     def _row_loss(self, row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None) -> Loss:
         """The mean over the batch of a loss that is a sum over rows; one of its terms is ``"mse"``."""
         if self._fast_path(x, target):
-            batch = blocked_batch(row_loss, x, target, weights, list(self.parameters()), self.d_sae)
-        else:
-            batch = whole_batch(row_loss, x, target, weights)
-        return Loss(batch.total, batch.terms, batch.terms["mse"], batch.reconstruction, batch.l0, batch.fired)
+            return blocked_loss(row_loss, x, target, weights, list(self.parameters()), self.d_sae)
+        return whole_loss(row_loss, x, target, weights)
 
     def _fast_path(self, x: Tensor, target: Tensor) -> bool:
         """Whether the CPU kernels apply; otherwise plain torch operations do the same."""

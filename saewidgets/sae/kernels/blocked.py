@@ -28,11 +28,22 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What a batch gives: `total` is the mean over its rows with a graph, `terms` its detached parts."""
+class Loss:
+    """One batch's loss. Only `total` carries a graph; everything else is detached.
+
+    Attributes:
+        total: scalar to call `backward` on; the sum of `terms`.
+        terms: weighted contributions by name: always ``"mse"``, then ``"l1"``, ``"l0_penalty"``, ``"aux"``, … as the
+            architecture has them.
+        mse: mean over the batch of the squared error summed over d_out.
+        reconstruction: [batch, d_out], float32.
+        l0: mean number of active latents per row.
+        fired: bool [d_sae], latents active at least once in the batch.
+    """
 
     total: Tensor
     terms: dict[str, Tensor]
+    mse: Tensor
     reconstruction: Tensor
     l0: Tensor
     fired: Tensor
@@ -47,14 +58,13 @@ def squares(error: Tensor, weights: Tensor | None) -> Tensor:
     return error.pow(2).sum() if weights is None else (error.pow(2).sum(1) * weights).sum()
 
 
-def whole_batch(row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None) -> Batch:
+def whole_loss(row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None) -> Loss:
     """All rows at once, on any device; the graph is torch's own."""
     rows, count = row_loss(x, target, weights), x.shape[0]
     terms = {name: term / count for name, term in rows.terms.items()}
-    return Batch(
-        torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()},
-        rows.reconstruction.detach(), rows.active.sum() / count, rows.active.any(0),
-    )
+    total, terms = torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
+    l0, fired = rows.active.sum() / count, rows.active.any(0)
+    return Loss(total, terms, terms["mse"], rows.reconstruction.detach(), l0, fired)
 
 
 def row_weight(batch: int) -> float:
@@ -66,9 +76,9 @@ def row_weight(batch: int) -> float:
     return 2.0 ** -round(math.log2(batch) / 2) if autocast_dtype() == torch.float16 else 1 / batch
 
 
-def blocked_batch(
+def blocked_loss(
     row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None, parameters: Sequence[Tensor], d_sae: int
-) -> Batch:
+) -> Loss:
     """The same on the CPU, block by block. `total` has a graph to those of `parameters` that want a gradient, and can
     be differentiated once."""
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
@@ -97,7 +107,7 @@ def blocked_batch(
     if with_gradient:
         scale = 1 / (count * weight)
         value = KnownGradients.apply(value, gradients, scale, *parameters)  # type: ignore[no-untyped-call]
-    return Batch(value, terms, reconstruction, torch.tensor(active / count), fired)
+    return Loss(value, terms, terms["mse"], reconstruction, torch.tensor(active / count), fired)
 
 
 class KnownGradients(torch.autograd.Function):
