@@ -89,6 +89,11 @@ def storable(text: str) -> str:
     return HALF_A_CHARACTER.sub("?", text)
 
 
+def text_or_none(value: object) -> str | None:
+    """`value`, if it is a text that is not empty."""
+    return value if isinstance(value, str) and value else None
+
+
 def search_words(search: str | None) -> list[str]:
     """The words of a search. Raises `ConfigError`: there are more than a query can hold."""
     words = storable(search or "").split()

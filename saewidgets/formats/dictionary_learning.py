@@ -30,6 +30,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from saewidgets.config.names import text_or_none
 from saewidgets.errors import FormatError
 from saewidgets.formats.archives import Pickled, read_pickled
 from saewidgets.formats.format import (
@@ -135,7 +136,7 @@ def _look(source: Source, home: Source | None = None, files: tuple[str, ...] = (
         raise FormatError("The value is missing.", where=f"{where}: trainer.k", hint="A top-k SAE needs k.")
     ours = data.get(_OURS)
     own = ours if isinstance(ours, dict) else {}
-    hook_name = _hook(trainer) or _text(own.get("hook_name"))
+    hook_name = _hook(trainer) or text_or_none(own.get("hook_name"))
     notes = [] if hook_name else ["Where in the model the SAE reads is not clear from the configuration."]
     metadata = {key: value for key, value in own.items() if key not in ("model_name", "hook_name")}
     metadata["dict_class"] = name
@@ -146,7 +147,8 @@ def _look(source: Source, home: Source | None = None, files: tuple[str, ...] = (
     found = Look(
         files=files, header=None, names=kind.names, transposed=MATRICES if kind.linear else (),
         d_in=trainer.activation_dim, d_sae=trainer.dict_size, said_by=CONFIG_FILE,
-        architecture=kind.architecture, model=trainer.lm_name or _text(own.get("model_name")), hook_name=hook_name,
+        architecture=kind.architecture, hook_name=hook_name,
+        model=trainer.lm_name or text_or_none(own.get("model_name")),
         settings={"apply_b_dec_to_input": kind.centred} | ({"k": trainer.k} if kind.architecture == "topk" else {}),
         config=data, notes=notes, metadata=metadata,
     )
@@ -218,10 +220,6 @@ def _hook(trainer: _Trainer) -> str | None:
         return name
     site = re.match(r"(resid|mlp|attn|attention)(?:_post|_out)?(?:_layer_?\d+)?$", name)
     return f"blocks.{int(layer)}.{_SITES[site[1]]}" if layer.isdecimal() and len(layer) < 5 and site else None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 _WRITTEN = ("standard", "gated", "topk", "jumprelu")
@@ -300,8 +298,8 @@ def _config(sae: SAE, name: str, k: int | None) -> dict[str, Any]:
     site = place and _WRITTEN_SITES.get(place[2])
     trainer: dict[str, Any] = {
         "trainer_class": None, "dict_class": name, "activation_dim": sae.d_in, "dict_size": sae.d_sae,
-        "layer": int(place[1]) if place else None, "lm_name": _text(sae.metadata.get("model_name")) or "",
-        "submodule_name": f"{site}_layer_{place[1]}" if place and site else _text(hook), "device": "cpu",
+        "layer": int(place[1]) if place else None, "lm_name": text_or_none(sae.metadata.get("model_name")) or "",
+        "submodule_name": f"{site}_layer_{place[1]}" if place and site else text_or_none(hook), "device": "cpu",
     }
     trainer |= {"k": k} if "k" in _KINDS[name].scalars else {}
     context = sae.metadata.get("context_size")

@@ -53,13 +53,6 @@ _UNREAD = (
 )
 
 
-class Found(NamedTuple):
-    """An SAE below a source: `path` is its folder (``""``: the source itself) or, for single-file formats, its file."""
-
-    path: str
-    format: Format
-
-
 def formats() -> tuple[Format, ...]:
     """All formats, in the order in which they are tried."""
     return _FORMATS
@@ -79,9 +72,9 @@ def match(source: Source) -> Format | None:
     return next((format for format in _FORMATS if format.matches(source)), None)
 
 
-def find_all(source: Source) -> Iterator[Found]:
-    """Every SAE in `source` and the folders below it, outer ones first. Folders of an SAE that was found are not
-    searched."""
+def find_all(source: Source) -> Iterator[tuple[str, Format]]:
+    """Every SAE in `source` and the folders below it, outer ones first: its folder (``""``: the source itself) or, for
+    single-file formats, its file. Folders of an SAE that was found are not searched."""
     below: dict[str, dict[str, int]] = {}  # folder → what is in it or below it, by the names that it has there
     for name, size in source.files().items():
         parts = name.split("/")
@@ -101,13 +94,13 @@ def find_all(source: Source) -> Iterator[Found]:
         if format is not None and format.single_file:
             files = {name: size for name, size in below[folder].items() if "/" not in name}
             yield from (
-                Found(prefix + name, format)
+                (prefix + name, format)
                 for name, size in files.items()
                 if match(ListedSource(label, {name: size}, read)) is format
             )
         elif format is not None:
             taken.append(prefix)
-            yield Found(folder, format)
+            yield folder, format
 
 
 def unknown(source: Source) -> FormatError:
@@ -185,9 +178,10 @@ def _of_folder(path: Path) -> Located:
     if not found:
         raise unknown(source)
     if len(found) > 1:
-        what = f"This folder holds {len(found)} SAEs: {listed([item.path for item in found], 5)}."
+        what = f"This folder holds {len(found)} SAEs: {listed([name for name, _ in found], 5)}."
         raise SeveralSAEsError(what, where=str(path), hint="Give the path of one of them.")
-    return Located(path / found[0].path, found[0].format)
+    name, format = found[0]
+    return Located(path / name, format)
 
 
 def detect_format(path: str | Path) -> str:

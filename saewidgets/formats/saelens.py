@@ -21,6 +21,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from saewidgets.config.hook_names import head_of, with_head, without_head
+from saewidgets.config.names import text_or_none
 from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.format import Format, Look, Saved, Settings, Width, has, told
@@ -294,7 +295,8 @@ def _look(source: Source, *, modern: bool) -> Look:
         shapes=shapes | {"topk_threshold": ()}, infinite=frozenset({"log_threshold"}),  # of a threshold of zero
         read_as=_DTYPES[file.dtype.removeprefix("torch.")], said_by=CONFIG_FILE,
         d_in=file.d_in, d_sae=file.d_sae, d_out=settings.get("d_out"), architecture=architecture,
-        model=_text(metadata.get("model_name")), hook_name=_text(metadata.get("hook_name")), config=data, notes=notes,
+        model=text_or_none(metadata.get("model_name")), hook_name=text_or_none(metadata.get("hook_name")),
+        config=data, notes=notes,
         settings={key: value for key, value in settings.items() if key not in ("d_sae", "d_out")},
         training=_training_settings(config, metadata, settings), metadata=metadata, bare=True,
         fold=functools.partial(_fold, source, file, header.where, scaler, finetuned),
@@ -342,10 +344,6 @@ def _fold(
     if changed:
         check_finite(where, tensors)
     return notes
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 NEVER = -10.0  # SAELens writes log10(probability + 1e-10)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import Origin
 from saewidgets.config import TrainingConfig
-from saewidgets.config.names import one_name
+from saewidgets.config.names import one_name, text_or_none
 from saewidgets.config.packing import PackingConfig, SeqposSlice, as_ids, as_slice, packing_of
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
@@ -104,7 +104,7 @@ def device_here(workspace: Workspace, wanted: str) -> str:
 def unlisted_subject(sae: Any, name: str = "") -> Subject:
     """An SAE that is not in the workspace: what its metadata say is all that is known of it."""
     said = sae.metadata if isinstance(sae.metadata, Mapping) else {}
-    name = name or _text(said.get("name")) or f"a {sae.cfg.architecture} SAE"
+    name = name or text_or_none(said.get("name")) or f"a {sae.cfg.architecture} SAE"
     return _as_said(said, origin=Origin(None, None), of_training=False, name=name, d_sae=sae.d_sae, layer=None)
 
 
@@ -148,7 +148,7 @@ def _as_configured(
     stored = named if isinstance(named, Mapping) and named.get("kind") == "activations" else {}
     activations = config.activations
     return Subject(
-        **about, corpus=corpus, store_id=_text(stored.get("store_id")), model=config.model,
+        **about, corpus=corpus, store_id=text_or_none(stored.get("store_id")), model=config.model,
         revision=config.model_revision, dtype=config.model_dtype, hook_name=config.hook_name,
         hook_name_out=config.hook_name_out, context_size=config.context_size, packing=activations,
         validation_share=activations.validation_share, batch_size=activations.model_batch_size,
@@ -159,7 +159,7 @@ def _as_configured(
 
 def _as_said(said: Mapping[str, Any], **about: Any) -> Subject:
     """By what its files say, as SAELens names it; what makes no sense there is as good as not said."""
-    model, context = _text(said.get("model_name")), said.get("context_size")
+    model, context = text_or_none(said.get("model_name")), said.get("context_size")
     revision = said.get("model_from_pretrained_kwargs")
     ids = said.get("exclude_special_tokens")
     listed = isinstance(ids, list)
@@ -173,13 +173,9 @@ def _as_said(said: Mapping[str, Any], **about: Any) -> Subject:
                 counted[name] = found
     return Subject(
         **about, **counted, model=one_name(model) if model else None,
-        revision=_text(revision.get("revision")) if isinstance(revision, Mapping) else None, dtype="float32",
-        hook_name=_text(said.get("hook_name")), hook_name_out=_text(said.get("hook_name_out")),
+        revision=text_or_none(revision.get("revision")) if isinstance(revision, Mapping) else None, dtype="float32",
+        hook_name=text_or_none(said.get("hook_name")), hook_name_out=text_or_none(said.get("hook_name_out")),
         context_size=context if type(context) is int and 2 <= context <= 1_048_576 else None,
         packing=packing_of(said), validation_share=0.0, corpus=None, device="auto", model_given=False,
         exclude_special_tokens=not listed,
     )  # fmt: skip
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

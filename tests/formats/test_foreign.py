@@ -580,7 +580,7 @@ def test_a_checkpoint_is_not_the_end_of_its_training(tmp_path: Path) -> None:
         load_sae(folder)
     shutil.copyfile(GOLDEN / "topk" / "ae.pt", folder / "ae.pt")
     assert detect_format(folder) == detect_format(folder / "ae.pt") == "dictionary_learning"
-    assert [item.path for item in find_all(FolderSource(tmp_path))] == ["trainer_0"]
+    assert [path for path, _ in find_all(FolderSource(tmp_path))] == ["trainer_0"]
     end, sae = load_sae(folder), load_sae(folder / "checkpoints" / "ae_100.pt")
     assert torch.equal(sae.b_dec, end.b_dec + 100)
     assert (sae.metadata["training_step"], sae.metadata["source_format"]) == (100, "dictionary_learning_checkpoint")

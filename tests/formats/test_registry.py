@@ -70,7 +70,7 @@ def test_several_saes_are_named(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="holds 2 SAEs: a, b"):
         load_sae(tmp_path)
     made("qwen_scope", tmp_path / "c")
-    found = {(item.path, item.format.name) for item in find_all(FolderSource(tmp_path))}
+    found = {(path, format.name) for path, format in find_all(FolderSource(tmp_path))}
     assert found == {
         ("a", "saelens"), ("b", "saelens"), ("c/SAE-Res-Qwen3-1.7B-Base-W1K-L0_4/layer3.sae.pt", "qwen_scope"),
     }
@@ -87,7 +87,7 @@ def test_single_files_side_by_side(tmp_path: Path) -> None:
 def test_an_sae_below_an_sae_is_a_part_of_it(tmp_path: Path) -> None:
     made("saelens", tmp_path)
     made("saelens", tmp_path / "checkpoints" / "100")
-    assert [item.path for item in find_all(FolderSource(tmp_path))] == [""]
+    assert [path for path, _ in find_all(FolderSource(tmp_path))] == [""]
 
 
 def test_unknown_formats_are_named() -> None:
