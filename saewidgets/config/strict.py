@@ -120,7 +120,7 @@ def loads_yaml(text: str, *, plain: bool = False) -> Any:
 
 def _look(text: str, plain: bool) -> None:
     total = 0
-    sizes: dict[str, int] = {}
+    sizes: dict[str | None, int] = {}  # by anchor; most values have none
     above: list[tuple[str | None, int]] = []  # anchors of the collections that are open, and what came before them
     for event in yaml.parse(text, Loader=_Base):
         anchor = getattr(event, "anchor", None)
@@ -131,16 +131,14 @@ def _look(text: str, plain: bool) -> None:
             total += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = above.pop()
-            if anchor is not None:
-                sizes[anchor] = total - before
+            sizes[anchor] = total - before
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == each for each, _ in above):
                 raise ValueError(f"*{anchor} stands inside of what it refers to")
-            total += sizes.get(str(anchor), 1)  # the composer refuses one that there is not
+            total += sizes.get(anchor, 1)  # the composer refuses one that there is not
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
-            if anchor is not None:
-                sizes[anchor] = 1
+            sizes[anchor] = 1
         if len(above) > MAX_DEPTH:
             raise ValueError("it is nested too deeply")
         if total > (most := MAX_PLAIN if plain else MAX_VALUES):

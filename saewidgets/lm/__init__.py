@@ -17,10 +17,8 @@ from saewidgets.lm.loading import load_model as load_model
 from saewidgets.lm.loading import load_tokenizer as load_tokenizer
 from saewidgets.lm.loading import wrap_model as wrap_model
 from saewidgets.lm.model_config import check_context as check_context
-from saewidgets.lm.model_config import stated_sizes as stated_sizes
 from saewidgets.lm.model_info import ModelFacts as ModelFacts
 from saewidgets.lm.model_info import model_facts as model_facts
-from saewidgets.lm.partial_forward import Reached as Reached
 from saewidgets.lm.partial_forward import note_points as note_points
 from saewidgets.lm.partial_forward import resumable as resumable
 from saewidgets.lm.partial_forward import resumed as resumed

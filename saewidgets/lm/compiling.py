@@ -17,7 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import FunctionType
 from typing import Any
 
@@ -103,13 +103,15 @@ def compile_blocks(
                 own = FunctionType(_call.__code__.replace(), globals())
                 shared[type(module)] = torch.compile(own, **settings)
             found.add(module, shared[type(module)], copies=mode in _GRAPHS)
-        with _trying():
-            capture(model, [f"blocks.{last}.hook_resid_post"], ids.view(shape))
+        _here.trying = True
+        capture(model, [f"blocks.{last}.hook_resid_post"], ids.view(shape))
     except Exception as error:  # noqa: BLE001 - a compiler fails in many ways, and the model does without it
         found.fail(error, tell=False)
     except BaseException:
         found.undo()
         raise
+    finally:
+        _here.trying = False
     return found
 
 
@@ -158,17 +160,7 @@ class _MismatchError(Exception):
     """Compiled code computes something else."""
 
 
-_here = threading.local()  # .trying: this thread tries what was compiled
-
-
-@contextmanager
-def _trying() -> Iterator[None]:
-    """While open, regions that this thread calls are compiled, and compared with what they were."""
-    _here.trying = True
-    try:
-        yield
-    finally:
-        _here.trying = False
+_here = threading.local()  # .trying: regions that this thread calls are compiled, and compared with what they were
 
 
 class _Region:
