@@ -115,17 +115,13 @@ def hooked(point: HookPoint, fn: Callable[[Tensor], Tensor | None]) -> Iterator[
         new = changed(first_tensor(output))
         return None if new is None else with_first(output, new)
 
-    handles = []
-    try:
-        handles.append(point.block.register_forward_pre_hook(before_block, with_kwargs=True))
+    with point.block.register_forward_pre_hook(before_block, with_kwargs=True):
         if point.kind == "input":
-            handles.append(point.module.register_forward_pre_hook(on_input, with_kwargs=True))
+            own = point.module.register_forward_pre_hook(on_input, with_kwargs=True)
         else:
-            handles.append(point.module.register_forward_hook(on_output))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+            own = point.module.register_forward_hook(on_output)
+        with own:
+            yield
 
 
 @contextmanager
@@ -159,12 +155,8 @@ def before_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> Tensor:
             found.append(first_tensor(args[0] if args else next(iter(kwargs.values()))).detach())
             raise Done
 
-    handle = head.register_forward_pre_hook(catch, with_kwargs=True)
-    try:
-        with suppress(Done):
-            forward(model, input_ids)
-    finally:
-        handle.remove()
+    with head.register_forward_pre_hook(catch, with_kwargs=True), suppress(Done):
+        forward(model, input_ids)
     return found[0]
 
 

@@ -16,6 +16,7 @@ is the unembedding's input is the norm, and its γ follows from what it does to 
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,13 +86,12 @@ def _final_norm(model: nn.Module, head: nn.Module) -> nn.Module | None:
         if args and isinstance(args[0], Tensor) and threading.get_ident() == owner:
             read.append(args[0])
 
-    handles = [m.register_forward_hook(on_output) for m in model.modules() if m is not head]
-    handles.append(head.register_forward_pre_hook(on_head))
-    try:
+    with ExitStack() as stack:
+        for module in model.modules():
+            if module is not head:
+                stack.enter_context(module.register_forward_hook(on_output))
+        stack.enter_context(head.register_forward_pre_hook(on_head))
         forward(model, torch.zeros(1, 1, dtype=torch.long, device=input_device(model)))
-    finally:
-        for handle in handles:
-            handle.remove()
     if not read:
         raise HookError(
             f"{type(model).__name__} does not use its output embeddings as a module.", where="model",

@@ -123,9 +123,12 @@ def inference_sae(
             names it.
     """
     sae_class, config_class = lookup_inference(architecture)
-    config = _config(config_class, tensors, settings)
+    decoder = tensors.get("W_dec")
+    if decoder is not None and decoder.dim() == 2:
+        widths = {"d_sae": decoder.shape[0], "d_out": decoder.shape[1]}
+        settings = {name: width for name, width in widths.items() if name in config_class.model_fields} | settings
     with torch.device("meta"):
-        sae = sae_class(config, d_in, initialise=False)
+        sae = sae_class(config_class(**settings), d_in, initialise=False)
     _check(sae, tensors)
     if rescale_acts_by_decoder_norm:
         if architecture not in _RESCALED:
@@ -137,15 +140,6 @@ def inference_sae(
         tensors = folded if fold_decoder_norm(folded) else tensors
     sae.load_state_dict(dict(tensors), assign=True)
     return sae.eval().requires_grad_(False)
-
-
-def _config(config_class: type[SAEConfig], tensors: Mapping[str, Tensor], settings: dict[str, Any]) -> SAEConfig:
-    decoder = tensors.get("W_dec")
-    if decoder is not None and decoder.dim() == 2:
-        settings = {"d_sae": decoder.shape[0]} | settings
-        if "d_out" in config_class.model_fields:
-            settings = {"d_out": decoder.shape[1]} | settings
-    return config_class(**settings)
 
 
 def _check(sae: SAE, tensors: Mapping[str, Tensor]) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
-from saewidgets.sae.inputs import Units, has_heads, normalise, require_activations, require_tensor, restore
+from saewidgets.sae.inputs import Units, normalise, require_activations, require_tensor, restore
 from saewidgets.sae.kernels.blocked import Loss as Loss
 from saewidgets.sae.kernels.blocked import RowLoss, blocked_loss, whole_loss
 from saewidgets.sae.kernels.dense import Activation, dense_step
@@ -434,7 +434,8 @@ class SAE(nn.Module, ABC):
     def _flat(self, x: Tensor) -> Tensor:
         """`x` [..., d_in], the heads of an SAE on hook_z laid side by side."""
         require_activations(x, "x")
-        if self.cfg.reshape_activations == "hook_z" and has_heads(x, self.d_in):
+        is_split = x.dim() > 1 and x.shape[-1] != self.d_in == x.shape[-1] * x.shape[-2]  # [..., heads, d_head]
+        if self.cfg.reshape_activations == "hook_z" and is_split:
             x = x.flatten(-2)
         self._check_width(x)
         return x

@@ -106,8 +106,3 @@ def require_activations(value: object, where: str) -> None:
             f"This is a tensor of {dtype}, and activations are floating point numbers.", where=where,
             hint=f"Pass such numbers, {where}.float() say. Ids of tokens are no activations.",
         )
-
-
-def has_heads(x: Tensor, d_in: int) -> bool:
-    """Whether `x` is [..., heads, d_head] with heads · d_head = d_in, rather than [..., d_in]."""
-    return x.dim() > 1 and x.shape[-1] != d_in and x.shape[-1] * x.shape[-2] == d_in
