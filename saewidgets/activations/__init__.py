@@ -7,7 +7,6 @@ from saewidgets.activations.packed import PackedTokens as PackedTokens
 from saewidgets.activations.packed import counted_positions as counted_positions
 from saewidgets.activations.packed import positions_needed as positions_needed
 from saewidgets.activations.packing import pack as pack
-from saewidgets.activations.packing import tokenizer_fingerprint as tokenizer_fingerprint
 from saewidgets.activations.stream import ActivationStream as ActivationStream
 from saewidgets.activations.stream import Batch as Batch
 from saewidgets.activations.stream import Windows as Windows

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -100,15 +101,12 @@ class Evaluator:
 
     def __init__(self, lm: LoadedModel) -> None:
         self.lm = lm
-        self._losses: CrossEntropy | None = None
         self._resumable: dict[str, bool] = {}
 
-    @property
+    @cached_property
     def losses(self) -> CrossEntropy:
         """The losses of the model. Raises `ConfigError` if it does not predict the next token."""
-        if self._losses is None:
-            self._losses = CrossEntropy(self.lm)
-        return self._losses
+        return CrossEntropy(self.lm)
 
     def resumes(self, point: HookPoint) -> bool:
         """Whether forwards can go on from a hook point; see `saewidgets.lm.resumable`."""

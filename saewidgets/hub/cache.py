@@ -196,14 +196,14 @@ def free_bytes(folder: Path) -> int | None:
     return None
 
 
-def place(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
+def place(cache_dir: Path, listing: Listing, file: RepoFile) -> None:
     """Make the blob visible in its snapshot, by a link where the file system has them, else by a copy."""
     blob, target = blob_file(cache_dir, listing, file), snapshot_file(cache_dir, listing, file)
     if not blob.exists():  # a cache without links keeps the file itself in the snapshot
-        return target
+        return
     with contextlib.suppress(OSError):
         if target.samefile(blob):
-            return target
+            return
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{uuid.uuid4().hex[:12]}")
@@ -214,7 +214,6 @@ def place(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
         os.replace(draft, target)
     except OSError as error:
         raise not_writable(error, target) from error
-    return target
 
 
 def record_reference(cache_dir: Path, kind: str, repo_id: str, branch: str | None, commit: str) -> None:
