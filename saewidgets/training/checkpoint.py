@@ -19,6 +19,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def write_checkpoint(
     least ``step``, ``tokens`` and ``kinds``; sizes and checksums are added."""
     target = folder / _name(step)
     need = sum(t.numel() * t.element_size() for t in (*weights.values(), *optimizer.values())) + 2**16
-    temporary = folder / f"{_TMP}{uuid.uuid4().hex}"
+    temporary, free = folder / f"{_TMP}{uuid.uuid4().hex}", "an unknown number"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         require_space(folder, need, "a checkpoint", "Free some space or delete checkpoints, then resume.")
@@ -118,7 +119,12 @@ def write_checkpoint(
     except (OSError, SafetensorError) as error:
         if isinstance(error, StorageError):
             raise
-        raise _storage_error(folder, need, error) from error
+        with suppress(OSError):
+            free = f"{shutil.disk_usage(folder).free:,}"
+        raise StorageError(
+            f"The checkpoint could not be written ({error}): {need:,} bytes are needed, {free} are free.",
+            where=str(folder), hint="Free some space or check that the folder is writable, then resume.",
+        ) from error
     finally:
         clean_leftovers(folder)
     return Checkpoint(target, whole)
@@ -165,12 +171,10 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[FormatError]]:
     return None, problems
 
 
-def clean_leftovers(folder: Path) -> list[Path]:
+def clean_leftovers(folder: Path) -> None:
     """Remove what an interrupted write left behind. Only the owner of the run may call it."""
-    leftovers = list(folder.glob(f"{_TMP}*")) if folder.is_dir() else []
-    for path in leftovers:
+    for path in list(folder.glob(f"{_TMP}*")):
         remove_checkpoint(path)
-    return leftovers
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -239,18 +243,6 @@ def _has_shape(state: Mapping[str, Any]) -> bool:
             and isinstance(files[name].get("sha256"), str)
             for name in (WEIGHTS, OPTIMIZER)
         )
-    )
-
-
-def _storage_error(folder: Path, need: int, error: Exception) -> StorageError:
-    try:
-        free = f"{shutil.disk_usage(folder).free:,}"
-    except OSError:
-        free = "an unknown number"
-    return StorageError(
-        f"The checkpoint could not be written ({error}): {need:,} bytes are needed, {free} are free.",
-        where=str(folder),
-        hint="Free some space or check that the folder is writable, then resume.",
     )
 
 
