@@ -59,6 +59,11 @@ class PackingConfig(Config):
         description='What stands between joined documents: "eos", "bos", "sep", "none", or the id of a token.',
     )
 
+    @property
+    def packing(self) -> PackingConfig:
+        """How documents fill the contexts: what `pack` takes."""
+        return self
+
     def packing_metadata(self) -> dict[str, Any]:
         """As SAELens writes it into the metadata of an SAE; how documents are joined only where it is not as usual."""
         found: dict[str, Any] = {"prepend_bos": self.prepend_bos}
