@@ -191,7 +191,7 @@ def test_imports_in_functions_say_why() -> None:
 DISTRIBUTIONS = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
 
 
-def test_what_is_imported_is_required() -> None:
+def test_imported_packages_are_required() -> None:
     """Nothing works only because another package happens to bring it along."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = {re.split(r"[^\w-]", line, maxsplit=1)[0].lower().replace("-", "_") for line in project["dependencies"]}

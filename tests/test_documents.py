@@ -194,7 +194,7 @@ def test_links_and_pictures_work_where_the_document_is_alone(document: Path) -> 
 
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
-def test_a_notebook_has_a_badge_and_installs_what_is_missing(notebook: Path) -> None:
+def test_a_notebook_has_a_badge_and_installs_the_package(notebook: Path) -> None:
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
     address = f"https://colab.research.google.com/github/saewidgets/saewidgets/blob/main/notebooks/{notebook.name}"
     assert f"({address})" in "".join(cells[0]["source"])

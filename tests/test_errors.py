@@ -14,7 +14,7 @@ HOSTILE = "red\x1b[31m\x9b2J\x07\r\u202egnp.eas\u2066"
 
 
 @pytest.mark.parametrize("part", ["what", "where", "hint"])
-def test_errors_obey_nobody_can_be_sent_and_are_cut(part: str) -> None:
+def test_errors_escape_control_characters_and_can_be_pickled_and_cut(part: str) -> None:
     def said(text: str) -> tuple[str, str]:
         error = FormatError(**{"what": "It is broken.", part: text})
         return str(error), getattr(error, part)
@@ -31,7 +31,7 @@ def test_errors_obey_nobody_can_be_sent_and_are_cut(part: str) -> None:
     assert re.fullmatch(r"There is no x+ … x+\. List them\.", kept)
 
 
-def test_lists_obey_nobody_and_what_is_text_stays() -> None:
+def test_lists_escape_control_characters_and_keep_text() -> None:
     records = Records([SimpleNamespace(name=HOSTILE), SimpleNamespace(name="two\nlines")], SimpleNamespace)
     assert repr(records) == r"<2 records: red\x1b[31m\x9b2J\x07\r\u202egnp.eas\u2066, two lines>"
     assert visible("Grüße,\n\tdas ist ein 漢字 👍🏽 – é") == "Grüße,\n\tdas ist ein 漢字 👍🏽 – é"

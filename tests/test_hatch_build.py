@@ -68,7 +68,7 @@ def test_without_node_the_python_package_is_required(
     assert capsys.readouterr().out.strip() == hatch_build.NODE_PACKAGE
 
 
-def test_without_any_node_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_node_the_error_has_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = builtins.__import__
 
     def without_wheel(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -99,7 +99,7 @@ def test_the_frontends_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("installed", "current"), [("1.0.0", True), ("1.0.1", False), (None, False)])
-def test_npm_runs_only_for_what_is_not_installed(installed: str | None, current: bool, tmp_path: Path) -> None:
+def test_npm_runs_only_for_missing_modules(installed: str | None, current: bool, tmp_path: Path) -> None:
     packages = {"": {}, "node_modules/a": {"version": "1.0.0"}, "node_modules/b": {"version": "2", "optional": True}}
     (tmp_path / "package-lock.json").write_text(json.dumps({"packages": packages}))
     if installed:

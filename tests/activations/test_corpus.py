@@ -286,7 +286,7 @@ def test_which_column(tmp_path: Path) -> None:
         assert caught.value.where == "corpus.text_field"
 
 
-def test_nothing_and_half_characters_are_no_reason_to_end(tmp_path: Path) -> None:
+def test_empty_rows_are_skipped_and_lone_surrogates_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": null}\n{"text": ""}\n{"text": "a\\ud800b"}\n"bare"\n')
     with pytest.raises(FormatError, match="a string"):
@@ -431,7 +431,7 @@ def test_conversations_are_not_mistaken_for_text(packed_ids: Any, tmp_path: Path
     assert packed_ids(TextCorpus(path, text_field="source"))
 
 
-def test_what_is_read_otherwise_is_another_text(tokenizer: Any, tmp_path: Path) -> None:
+def test_reading_a_file_another_way_gives_another_fingerprint(tokenizer: Any, tmp_path: Path) -> None:
     path = _lines(tmp_path / "t.jsonl", [{"messages": talk} for talk in TALKS])
     corpus = open_corpus(TextCorpus(path, chat=True))
     folders = set()

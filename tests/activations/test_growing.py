@@ -86,7 +86,7 @@ def test_no_more_is_read_than_is_needed(lm: LoadedModel, tmp_path: Path) -> None
     assert again.given == []
 
 
-def test_more_is_added_behind_and_less_stays_what_it_was(lm: LoadedModel, tmp_path: Path) -> None:
+def test_more_contexts_are_appended_and_fewer_stay_the_same(lm: LoadedModel, tmp_path: Path) -> None:
     first = _pack(Long(), lm, tmp_path, 500)
     corpus = Long()
     more = _pack(corpus, lm, tmp_path, 2000)
@@ -151,7 +151,7 @@ def test_errors_of_the_text_leave_what_was_packed(lm: LoadedModel, tmp_path: Pat
     assert np.array_equal(found.contexts(np.arange(found.n_contexts)), _expected(lm, corpus, found.n_contexts))
 
 
-def test_a_disk_that_is_too_small_is_told_before(lm: LoadedModel, tmp_path: Path) -> None:
+def test_rejects_a_disk_that_is_too_small_before_reading(lm: LoadedModel, tmp_path: Path) -> None:
     corpus = Long()
     with pytest.raises(StorageError, match="Not enough disk space for the tokens"):
         _pack(corpus, lm, tmp_path, 10**17)

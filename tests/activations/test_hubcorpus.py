@@ -229,7 +229,7 @@ def test_what_passes_is_tried_again(hub: Hub, opened: Any, kind: str, value: flo
         ("short", 50, TruncatedFileError),
     ],
 )  # fmt: skip
-def test_what_does_not_pass_is_told_and_gone_on_with(
+def test_raises_lasting_failures_and_continues_after_them(
     hub: Hub, client_of: Callable[..., HubClient], kind: str, value: int, expected: type[Exception], lm: LoadedModel,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -301,7 +301,7 @@ def test_conversations(opened: Any, path: str) -> None:
     assert opened(HubCorpus("lab/lines", chat=True)).fingerprint() != opened(HubCorpus("lab/lines")).fingerprint()
 
 
-def test_what_is_private_with_a_token(
+def test_private_datasets_need_a_token(
     hub: Hub, client_of: Callable[..., HubClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.state.add([lines("lab/private", private=True)])

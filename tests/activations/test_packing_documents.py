@@ -118,7 +118,7 @@ def test_separators(given: Any, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "comma", -1, True, 1.5, [1], "9" * 300, "٣"])
-def test_what_is_no_separator(wrong: Any) -> None:
+def test_rejects_an_invalid_separator(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="no token between documents"):
         as_separator(wrong)
     assert packing_of({"sequence_separator_token": wrong}).separator == "eos"

@@ -437,7 +437,7 @@ def test_paused_and_resumed_it_is_the_same(file: Path, tmp_path: Path, monkeypat
     assert _files(tmp_path / "a") == _files(tmp_path / "b")
 
 
-def test_what_is_no_file_of_states_is_refused(tmp_path: Path) -> None:
+def test_rejects_files_without_hidden_states(tmp_path: Path) -> None:
     cases: list[tuple[Any, str]] = [
         ({"a": _states(), "b": _states()}, "2 tensors, and none is called hidden_states"),
         ({"hidden_states": torch.zeros(3)}, "shape"),

@@ -139,7 +139,7 @@ def _lying_archive(path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value and " " not in value else "",
 )
-def test_what_is_no_token_ids(tmp_path: Path, name: str, make: Any, said: str) -> None:
+def test_rejects_files_without_token_ids(tmp_path: Path, name: str, make: Any, said: str) -> None:
     make(tmp_path / name)
     with pytest.raises(SAEWidgetsError, match=said) as caught:
         list(open_corpus(TokensCorpus(tmp_path / name)).documents())

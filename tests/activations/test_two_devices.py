@@ -117,7 +117,7 @@ def test_where_windows_are_and_batches_go(
     assert not Windows(lm, packed, stream_config(read_ahead="off"), [HOOK], device="meta").reads_ahead
 
 
-def test_a_window_nobody_waits_for_any_more_is_left(lm: LoadedModel) -> None:
+def test_an_abandoned_window_is_not_finished(lm: LoadedModel) -> None:
     begun, left, go = [], [], threading.Event()
 
     def fill(number: int, targets: Any, check: Any) -> None:

@@ -128,7 +128,7 @@ def test_a_bad_field_is_named_and_gets_the_focus(open_notebook: Open, page: Page
 
 
 @pytest.mark.parametrize("end", ["session.kernel.restart", "shutdown"])
-def test_a_kernel_that_is_gone_is_said_and_nothing_looks_live(
+def test_a_dead_kernel_is_reported_and_nothing_looks_live(
     end: str, open_notebook: Open, page: Page, snapshot: Snapshot
 ) -> None:
     elsewhere = SETUP.replace("train_nothing(full_workspace())", "full_workspace()")  # its own it would pause first

@@ -74,7 +74,7 @@ def test_a_process_that_lost_the_job_writes_nothing(catalog: Catalog, make_train
     assert catalog.jobs.log("job_1") == []
 
 
-def test_what_is_said_after_the_end_is_in_the_log_and_nothing_else_is(catalog: Catalog, make_training: Make) -> None:
+def test_after_the_end_only_log_lines_are_recorded(catalog: Catalog, make_training: Make) -> None:
     run = make_training(job="job_1")
     changed = catalog.jobs.change("job_1", {"status": JobStatus.CANCELLED.value}, when=[JobStatus.QUEUED])
     assert changed is not None

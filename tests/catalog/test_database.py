@@ -184,7 +184,7 @@ def test_a_write_leaves_signals_alone_that_are_not_pythons(catalog: Catalog, mon
         ("no such column: x", "no such column"),
     ],
 )
-def test_what_is_said_about_errors(message: str, says: str) -> None:
+def test_database_errors_have_plain_messages(message: str, says: str) -> None:
     error = catalog_error(OperationalError("", {}, sqlite3.OperationalError(message)), "catalog.sqlite")
     assert says in error.what
     assert error.where == "catalog.sqlite"
@@ -202,7 +202,7 @@ def test_a_value_that_was_altered_is_damage(catalog: Catalog, value: bytes) -> N
         catalog.jobs.get("job_1")
 
 
-def test_a_schema_that_is_no_text_is_damage(catalog: Catalog) -> None:
+def test_an_undecodable_schema_counts_as_damage(catalog: Catalog) -> None:
     catalog.close()
     assert catalog.path is not None
     catalog.path.write_bytes(catalog.path.read_bytes().replace(b"CREATE TABLE models (", b"CREATE TABLE models \xff"))
@@ -237,7 +237,7 @@ def test_database_time_on_other_databases() -> None:
     assert "UNIX_TIMESTAMP(NOW(6))" in str(query.compile(dialect=mysql.dialect()))
 
 
-def test_ulids_are_sorted_by_creation_and_never_equal_whatever_thread_makes_them() -> None:
+def test_ulids_are_sorted_and_unique_across_threads() -> None:
     made: list[list[str]] = [[] for _ in range(4)]
     threads = [threading.Thread(target=lambda m=m: m.extend(ulid() for _ in range(500))) for m in made]
     for thread in threads:

@@ -32,7 +32,7 @@ def test_a_path_that_leads_out_is_refused(files: Files, stored: str) -> None:
 
 
 @pytest.mark.parametrize("stored", ["", ".", "/etc", "../x"])
-def test_only_what_is_inside_may_be_deleted(files: Files, stored: str) -> None:
+def test_rejects_paths_outside_the_workspace(files: Files, stored: str) -> None:
     with pytest.raises(CatalogError):
         files.owned(stored)
 

@@ -21,7 +21,7 @@ def _measured(steps: range, **values: float) -> list[Metrics]:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_a_number_is_kept(catalog: Catalog, run: str, value: float) -> None:
+def test_nan_and_infinity_are_kept(catalog: Catalog, run: str, value: float) -> None:
     catalog.metrics.append(run, [Metrics(1, 1, {"loss": value})])
     (found,) = catalog.metrics.query(run).value
     for got in (found, catalog.trainings.get(run).latest["loss"]):

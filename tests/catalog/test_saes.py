@@ -82,7 +82,7 @@ def test_a_training_and_a_place_on_the_hub_have_one(catalog: Catalog, make_train
         _add(catalog, "f", d_sae=0)
 
 
-def test_what_is_fetched_again_stays(catalog: Catalog) -> None:
+def test_an_sae_being_downloaded_again_cannot_be_deleted(catalog: Catalog) -> None:
     sae, other = _download(catalog, "a"), _download(catalog, "b", repo_path="")
     place = {"repo_id": "a/b", "revision": "0" * 40, "path": "layer_6"}
     catalog.jobs.add("job_1", kind="download", lane="box/download", payload=place, owner="me")

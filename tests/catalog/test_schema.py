@@ -52,7 +52,7 @@ def test_head_is_the_newest_migration() -> None:
     assert schema.known_versions()[-1] == schema.HEAD
 
 
-def test_the_migrated_schema_is_what_the_tables_say(catalog: Catalog) -> None:
+def test_the_migrated_schema_matches_the_tables(catalog: Catalog) -> None:
     engine = create_engine(f"sqlite:///{catalog.path}")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -178,7 +178,7 @@ def test_a_catalog_that_lost_a_part_is_damaged(folder: Path, statement: str, say
     assert "Update saewidgets" not in str(caught.value)
 
 
-def test_somebody_elses_database_is_not_migrated(folder: Path) -> None:
+def test_a_foreign_database_is_not_migrated(folder: Path) -> None:
     folder.mkdir()
     path = folder / "catalog.sqlite"
     _execute(path, "CREATE TABLE bookmarks (url TEXT)")

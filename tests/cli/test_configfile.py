@@ -49,7 +49,7 @@ def test_flags_win(tmp_path: Path) -> None:
     assert (config.tokens, config.optimizer.lr, config.model) == (9000, 1e-4, "gpt2")
 
 
-def test_another_architecture_drops_what_it_does_not_have() -> None:
+def test_another_architecture_drops_settings_it_lacks() -> None:
     base = {"sae": {"architecture": "topk", "d_sae": 128, "k": 4}}
     config = build_config(base, [("sae.architecture", "standard")])
     assert (config.sae.architecture, config.sae.d_sae) == ("standard", 128)

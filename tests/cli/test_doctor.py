@@ -129,7 +129,7 @@ def test_a_notebook_of_ones_own(invoke: Invoke, started: list[Any], tmp_path: Pa
     assert {f"--ServerApp.root_dir={tmp_path}", "--LabApp.default_url=/lab/tree/my%20own.ipynb"} <= set(started[0][0])
 
 
-def test_without_jupyterlab_it_says_what_to_install(
+def test_without_jupyterlab_the_error_names_the_package(
     invoke: Invoke, started: list[Any], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jupyterlab", None)

@@ -100,7 +100,7 @@ class Record:
     error: ErrorInfo | None = None
 
 
-def test_a_phase_is_what_it_does_else_where_it_stands() -> None:
+def test_a_phase_falls_back_to_the_status() -> None:
     at_work = Progress(1, 2, phase="reading")
     assert phase(Record(JobStatus.RUNNING, progress=at_work)) == "reading"
     assert phase(Record(JobStatus.PAUSED, progress=at_work)) == "paused"
@@ -108,7 +108,7 @@ def test_a_phase_is_what_it_does_else_where_it_stands() -> None:
 
 
 @pytest.mark.parametrize(("kind", "code"), [("config", USAGE), ("not_found", NOT_FOUND), ("error", FAILED)])
-def test_a_failure_is_told_with_its_hint_and_ends_with_its_status(
+def test_a_failure_prints_its_hint_and_sets_the_exit_status(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str, code: int
 ) -> None:
     error = ErrorInfo(kind=kind, what="It is not here.", where="model", hint="Name it.", traceback="Traceback: line 7")

@@ -59,7 +59,7 @@ def test_records_become_json(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_the_table_shows_what_was_measured() -> None:
+def test_the_table_shows_the_measured_metrics() -> None:
     text = evaluation_table({"fvu": 0.0612, "l0": 32.0, "ce_loss_clean": 3.2014, "something_else": 1.0})
     lines = text.splitlines()
     assert [line.split()[:2] for line in lines] == [

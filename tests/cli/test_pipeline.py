@@ -59,7 +59,7 @@ def test_both_halves_then_everything_again(invoke: Invoke, base: list[str], tmp_
     assert len(invoke("list", "--json").json()) == 2
 
 
-def test_a_changed_text_is_captured_again_and_said(invoke: Invoke, base: list[str], tmp_path: Path) -> None:
+def test_a_changed_text_is_captured_again_with_a_notice(invoke: Invoke, base: list[str], tmp_path: Path) -> None:
     assert invoke(*base, "--layers", "0", "--extract-only", "--dtype", "bfloat16").code == 0
     (tmp_path / "text.txt").write_text("\n".join(reversed(TINY_TEXT)))
     for is_new in (True, False):
@@ -69,7 +69,7 @@ def test_a_changed_text_is_captured_again_and_said(invoke: Invoke, base: list[st
         os.utime(tmp_path / "text.txt", (1e9, 1e9))  # copied: what it says is what counts
 
 
-def test_what_was_reached_is_told_where_files_cannot_be_written(
+def test_results_are_reported_if_files_cannot_be_written(
     invoke: Invoke, base: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()

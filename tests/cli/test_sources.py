@@ -34,7 +34,7 @@ def test_a_preset_with_flags_on_it(invoke: Invoke) -> None:
     assert (shown["tokens"], shown["sae"]["k"], shown["model"]) == (5_000_000, 20, "EleutherAI/pythia-70m-deduped")
 
 
-def test_a_saelens_configuration_is_translated_and_says_what_changed(invoke: Invoke) -> None:
+def test_a_saelens_configuration_is_translated_with_remarks(invoke: Invoke) -> None:
     done = invoke("train", "--from-saelens", SAELENS, "--corpus", "demo", "--dry-run")
     assert done.json()["sae"]["l1_coefficient"] == 0.7
     assert done.json()["corpus"]["kind"] == "demo"
@@ -110,7 +110,7 @@ def test_several_saes_of_saelens_are_a_group(invoke: Invoke, tmp_path: Path, tin
     assert [(run["name"], run["status"]) for run in done.json()] == [("wide", "completed"), ("sparse", "completed")]
 
 
-def test_what_a_tracker_prints_is_no_result(
+def test_output_of_a_tracker_stays_out_of_the_result(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     class Run:

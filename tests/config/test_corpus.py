@@ -45,7 +45,7 @@ def _corpus(value: Any) -> Any:
         ("hf://datasets/owner/name@main:de", HubCorpus("owner/name", revision="main", name="de")),
     ],
 )
-def test_what_is_typed(text: str, expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parses_typed_corpora(text: str, expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = _corpus(text)
     assert found == expected
@@ -93,7 +93,7 @@ def test_paths_and_lists() -> None:
         (lambda: TokensCorpus("a.npy", name="x"), "has no configuration"),
     ],
 )
-def test_what_is_refused(make: Any, said: str) -> None:
+def test_rejects_invalid_corpora(make: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         make()
 
@@ -132,7 +132,7 @@ def test_models_compute_their_hook_points_in_this_order(name: str) -> None:
         assert not computed_before(second, first), (first, second)
 
 
-def test_of_a_norm_and_attention_nobody_knows_without_the_model() -> None:
+def test_the_order_of_norm_and_attention_is_unknown_without_the_model() -> None:
     for site in ATTENTION:
         pair = ("blocks.1.ln2.hook_normalized", f"blocks.1.{site}")
         assert not computed_before(*pair)
@@ -148,7 +148,7 @@ def test_of_a_norm_and_attention_nobody_knows_without_the_model() -> None:
         ("blocks.2.hook_resid_pre", "blocks.1.hook_resid_post"),
     ],
 )
-def test_a_transcoder_cannot_reconstruct_what_came_before(read: str, written: str) -> None:
+def test_a_transcoder_cannot_reconstruct_earlier_activations(read: str, written: str) -> None:
     with pytest.raises(ConfigError, match=rf"computes {written} before {read}\. .*blocks\.\d\.mlp\.hook_in") as caught:
         TrainingConfig(hook_name=read, hook_name_out=written, sae=TranscoderConfig(d_sae=64))
     assert caught.value.where == "hook_name_out"

@@ -22,7 +22,7 @@ def test_transcoders_need_no_output_besides_those_that_change() -> None:
     assert TRANSCODER == {"sae": {"architecture": "transcoder", "d_sae": 64}}
 
 
-def test_outputs_in_several_layers_are_told_apart_by_name() -> None:
+def test_outputs_in_several_layers_get_different_names() -> None:
     over = {"hook_name_out": [f"blocks.{layer}.hook_mlp_out" for layer in (1, 2)]}
     configs = expand(base_of({**TRANSCODER, "hook_name": "blocks.1.mlp.hook_in"}, over), over)
     assert [config.name for config in configs] == [
@@ -55,7 +55,7 @@ def test_architectures_that_change_complete_a_base_of_an_output_too() -> None:
         ({"sae": {"architecture": "transcoder"}, "hook_name": "x"}, {"hook_name.y": [1]}, "hook_name.y"),
     ],
 )
-def test_what_is_still_wrong_is_named(data: dict[str, Any], over: dict[str, Any], where: str) -> None:
+def test_errors_left_in_the_base_are_named(data: dict[str, Any], over: dict[str, Any], where: str) -> None:
     with pytest.raises(ConfigError) as caught:
         base_of(data, over)
     assert caught.value.where == where
@@ -68,7 +68,7 @@ def test_what_is_still_wrong_is_named(data: dict[str, Any], over: dict[str, Any]
         {"tokens": 20_000, "sae": {"d_sae": 4}}, {"tokens": 100, "sae": {"architecture": "topk"}},
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_the_base_is_said_as_without_a_group(data: dict[str, Any]) -> None:
+def test_errors_of_the_base_read_as_without_a_group(data: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as alone:
         TrainingConfig.from_data(data)
     with pytest.raises(ConfigError) as caught:
@@ -76,7 +76,7 @@ def test_what_is_wrong_with_the_base_is_said_as_without_a_group(data: dict[str, 
     assert str(caught.value) == str(alone.value)
 
 
-def test_runs_of_one_architecture_are_told_apart_by_what_differs() -> None:
+def test_runs_of_one_architecture_are_named_by_their_differences() -> None:
     saes = [
         StandardConfig(d_sae=64), StandardConfig(d_sae=64, p_end=0.2), StandardConfig(d_sae=32),
         JumpReLUConfig(d_sae=64), TopKConfig(d_sae=64, k=4), TopKConfig(d_sae=64, k=8),

@@ -54,7 +54,7 @@ def test_the_factor_leads_from_one_measured_l0_to_the_other(architecture: str) -
         (JumpReLUConfig(l0_coefficient=10), "10 is large for a width of 256: expect an L0 of about 1.8. 0.23 to 1"),
     ],
 )  # fmt: skip
-def test_what_nobody_can_use_is_warned_of(sae: Any, found: str) -> None:
+def test_warns_of_unusable_coefficients(sae: Any, found: str) -> None:
     assert warning_of(config(sae), 256) == (
         coefficient_name(sae.to_data()), f"{found} leave some 100 to 20 active."
     )  # fmt: skip

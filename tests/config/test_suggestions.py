@@ -65,7 +65,7 @@ def test_the_nearest_setting_is_named(settings, field, meant):
          "Tokens is a table of settings. Enter a whole number of at least 1; 10,000,000 is usual."),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_by_the_names_that_are_typed(settings, field, said):
+def test_errors_use_the_names_that_were_typed(settings, field, said):
     with pytest.raises(ConfigError) as caught:
         TrainingConfig(**settings)
     assert caught.value.where == field
@@ -113,7 +113,7 @@ def test_a_name_that_is_none_is_named(change, name, where, words):
     assert (caught.value.where, caught.value.what) == (where, words)
 
 
-def test_what_is_changed_is_a_copy():
+def test_changes_are_made_to_a_copy():
     data = {"sae": {"architecture": "standard", "d_sae": 8, "l1_coefficient": 3}, "corpus": "demo"}
     before = json.dumps(data)
     changed = changed_data(data, [("sae.k", 2), ("sae.architecture", "topk"), ("corpus.kind", "text"), ("a.b", 1)])
@@ -145,7 +145,7 @@ def test_a_file_may_begin_with_a_byte_order_mark_and_has_every_key_once(tmp_path
         ({"sae": {"architecture": "temporal"}}, {"sae.architecture": "skip"}, ("architecture", "skip")),
     ],
 )  # fmt: skip
-def test_changes_repair_what_was_translated(broken, changes, expected):
+def test_changes_repair_a_translated_configuration(broken, changes, expected):
     data = json.loads((RUNS / "topk.json").read_text())
     sae = {**data["sae"], **broken.pop("sae", {}), "d_sae": 32}
     with pytest.raises(ConfigError):

@@ -131,7 +131,7 @@ def test_decoder_rows_are_free_where_they_were(architecture, second, remarked):
     assert ("normalize_decoder" in _remarks(free)) == remarked  # the penalty weighs latents by them
 
 
-def test_what_is_not_said_is_what_miStudio_takes():  # noqa: N802 - a name
+def test_missing_settings_take_miStudio_defaults():  # noqa: N802 - a name
     topk = _from({"architecture_type": "topk", "l1_alpha": None, "adam_epsilon": None}).config
     assert (topk.sae.k, topk.sae.aux_k, topk.optimizer.eps) == (64, 128, 6.25e-10)
     second = {"l1_alpha": None, "sparsity_warmup_steps": 9}
@@ -161,7 +161,7 @@ def test_what_is_not_said_is_what_miStudio_takes():  # noqa: N802 - a name
         ({"top_k_sparsity": 0.5}, {"sae.k": 7}, "sae.aux_k", 14),
     ],
 )
-def test_changes_stand_in_for_what_is_missing_or_wrong(broken, changes, setting, expected):
+def test_changes_replace_missing_or_wrong_settings(broken, changes, setting, expected):
     assert dict(dotted(_from(broken, **changes).config.to_data()))[setting] == expected
 
 

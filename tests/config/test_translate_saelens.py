@@ -208,7 +208,7 @@ def test_free_norms_but_for_rescaled_top_k():
     assert "rescale_acts_by_decoder_norm" in "".join(remarks(rescaled, "changed"))
 
 
-def test_the_documentation_tells_what_becomes_of_every_setting():
+def test_the_documentation_covers_every_setting():
     table = (GOLDEN.parents[1] / "docs" / "translation.md").read_text(encoding="utf-8")
     files = [path for path in (GOLDEN / "saelens_runs").glob("*.json") if path.stem != "schedules"]
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
@@ -264,7 +264,7 @@ def test_changes_win():
         assert caught.value.where == wrong
 
 
-def test_what_is_no_file_and_no_table_is_refused(tmp_path):
+def test_rejects_files_without_a_table_of_settings(tmp_path):
     contents = {
         **dict.fromkeys(("null", "3", "[1, 2]"), r"bad\.json: This is not a table of settings"),
         "{not json": "Not valid JSON", '{"a": 1}': "neither an `sae`", "\xff": "not UTF-8 text",
@@ -339,7 +339,7 @@ def test_what_this_package_wrote_beside_an_sae_comes_over_in_its_own_names(sae, 
     assert list(remarks(found)) == ["metadata.lr"]
 
 
-def test_what_a_cfg_does_not_record_of_its_loss_is_said():
+def test_settings_of_the_loss_missing_in_a_cfg_are_remarked():
     plain = json.loads((GOLDEN / "saelens" / "standard" / "cfg.json").read_text())
     found = from_saelens(plain, corpus="demo")
     assert found.config.sae.l1_coefficient == 1.0  # SAELens' default
@@ -385,7 +385,7 @@ def test_a_transcoder_is_trained_between_its_places(architecture):
         ("transcoder", {"hook_name_out": "blocks.2.mlp.hook_post"}, "metadata.hook_name_out", "not a hook point"),
     ],
 )
-def test_transcoders_that_cannot_be_trained_name_what_stands_in_the_way(architecture, metadata, where, text):
+def test_transcoders_that_cannot_be_trained_name_the_reason(architecture, metadata, where, text):
     with pytest.raises(ConfigError, match=text) as caught:
         from_saelens(_transcoder(architecture, **metadata))
     assert caught.value.where == where
@@ -421,7 +421,7 @@ def test_each_is_trained_as_alone(name):
     assert expand(base_of(written["config"], written["over"]), written["over"]) == runs
 
 
-def test_what_differs_is_all_that_changes_and_what_is_said_of_all_is_said_once():
+def test_a_group_varies_only_differences_and_merges_remarks():
     found = from_saelens(_several("sweep"))
     assert found.over == {"name, sae.k": [["k8", 8], ["k16", 16], ["k32", 32]]}
     assert set(remarks(found)) == {
@@ -459,7 +459,7 @@ def test_an_sae_that_is_there_twice_is_trained_once():
     assert from_saelens(_several("sweep"), **{"sae.k": 4}).over == {}
 
 
-def test_scalings_that_differ_are_no_group_and_there_are_ways_out():
+def test_rejects_a_group_with_different_scalings_and_names_ways_out():
     data = _several("sweep", **{"saes.k16.normalize_activations": "layer_norm"})
     with pytest.raises(ConfigError, match=r"activations\.normalize \(k8, k32: none; k16: layer_norm\)") as caught:
         from_saelens(data)

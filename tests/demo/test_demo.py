@@ -32,7 +32,7 @@ def test_files_are_complete() -> None:  # tests/test_packaging.py has their limi
     assert {p.name for p in demo.model_path().iterdir()} == names
 
 
-def test_missing_weights_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_weights_raise_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("saewidgets.demo.model._FOLDER", tmp_path)
     with pytest.raises(NotFoundError, match="Install saewidgets from its wheel"):
         demo.model_path()

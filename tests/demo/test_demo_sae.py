@@ -108,7 +108,7 @@ def test_the_numbers_are_those_of_the_store(store: Store) -> None:
     assert not store.manifest.facts["stopped"]
 
 
-def test_five_contexts_read_again_give_what_is_stored(sae: SAE, lm: LoadedModel, store: Store) -> None:
+def test_five_contexts_read_again_match_the_store(sae: SAE, lm: LoadedModel, store: Store) -> None:
     size = store.manifest.context_size
     ids = torch.from_numpy(store.packed.contexts(list(READ_AGAIN)))
     with torch.no_grad():
@@ -177,7 +177,7 @@ def test_labels_fit_their_features(store: Store, labels: list[LabelRecord]) -> N
         assert offline().explain(evidence, shown_examples(evidence, 20)) == (label.text, label.description)
 
 
-def test_scoring_the_labels_again_finds_what_is_stored(store: Store, labels: list[LabelRecord]) -> None:
+def test_scoring_the_labels_again_matches_the_store(store: Store, labels: list[LabelRecord]) -> None:
     examples = StoreExamples(store, negatives=20)
     often = next(label for label in labels if examples.of(label.index).no_negatives)
     for label in [often, *labels[:: len(labels) // 40]]:
@@ -194,7 +194,7 @@ def test_scoring_the_labels_again_finds_what_is_stored(store: Store, labels: lis
 
 
 @pytest.mark.parametrize("name", ["demo-sae.json", "demo-sae.zip"])
-def test_a_missing_file_says_what_to_do(copied: Path, name: str) -> None:
+def test_a_missing_file_raises_an_error_with_a_hint(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(NotFoundError, match="Install saewidgets again"):
         sae_labels()

@@ -167,7 +167,7 @@ def test_a_model_that_cannot_be_resumed_gives_the_same(
         assert metrics == {name: full[name] for name in metrics}
 
 
-def test_what_is_common_is_computed_once(lm: LoadedModel) -> None:
+def test_shared_forwards_are_computed_once(lm: LoadedModel) -> None:
     """Blocks that ran, of the three, in one batch: a whole forward, zeros at two places and three SAEs behind them."""
     ran: list[int] = []
     blocks: Any = lm.model.transformer.h  # type: ignore[union-attr]

@@ -64,7 +64,7 @@ def test_every_number_against_numpy() -> None:
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0, 1), (2, 1), (0, 3), (0, 5), (1, 0.1)])
-def test_explained_variance_is_right_whatever_mean_and_spread(mean: float, std: float) -> None:
+def test_explained_variance_is_right_for_any_mean_and_spread(mean: float, std: float) -> None:
     """4096 × 64 Gaussian values, noise of half their spread: the true explained variance is 0.75 in every row, where
     formulas that mix means of ratios or leave out the mean give 0.59 to 0.997."""
     rng = np.random.default_rng(0)

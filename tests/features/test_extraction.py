@@ -210,7 +210,7 @@ def test_an_error_leaves_the_last_checkpoint(
     assert positions[0] >= 18 * 24
 
 
-def test_stopped_keeps_what_was_read(run: Callable[..., Manifest], tmp_path: Path) -> None:
+def test_a_stopped_extraction_keeps_its_contexts(run: Callable[..., Manifest], tmp_path: Path) -> None:
     config = CONFIG.replace(max_norm_ratio=None)
     manifest = run("stopped", config=config, control=Scripted(Request.STOP, 6))
     assert manifest.n_contexts == 16  # chunks of six in batches of four: 4 + 2, 4 + 2, 4
@@ -246,7 +246,7 @@ def test_a_model_that_gives_no_numbers(
 
 
 @pytest.mark.parametrize(("architecture", "bad"), [("standard", "nan"), ("topk", "nan"), ("standard", "inf")])
-def test_weights_that_are_no_numbers(
+def test_rejects_weights_that_are_not_finite(
     architecture: str, bad: str, run: Callable[..., Manifest], packed: PackedTokens, tmp_path: Path
 ) -> None:
     sae = tiny_sae(architecture)

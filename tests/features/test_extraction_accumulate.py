@@ -207,7 +207,7 @@ def _chunk() -> Chunk:
 
 @pytest.mark.parametrize(("name", "small"), [*zip(_saes(), cycle((False, True)), strict=False), ("standard", True)])
 @torch.no_grad()
-def test_firings_are_what_encode_gives(name: str, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_firings_match_encode(name: str, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if small:
         for limit in ("BLOCK_ELEMENTS", "ROW_ELEMENTS", "FIRINGS"):
             monkeypatch.setattr(encoding, limit, {"cpu": 100})

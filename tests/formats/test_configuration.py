@@ -45,7 +45,7 @@ def _maths(found: Description) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_what_is_no_number_is_refused_by_file_and_key(name: str, tmp_path: Path) -> None:
+def test_rejects_values_of_wrong_type_by_file_and_key(name: str, tmp_path: Path) -> None:
     path = SAMPLES[name](tmp_path)
     good = _maths(describe(path))
     for file in [each for each in tmp_path.rglob("*") if each.suffix in (".json", ".yaml")]:
@@ -108,7 +108,7 @@ class _Model(BaseModel):
         ({"width": "x" * 500}, 'f: width: The value is "' + "x" * 79 + "…, expected a valid integer."),
     ],
 )
-def test_errors_say_what_was_found_and_what_was_expected(data: dict[str, Any], said: str) -> None:
+def test_errors_name_the_found_and_the_expected_value(data: dict[str, Any], said: str) -> None:
     with pytest.raises(FormatError) as caught:
         checked(_Model, data, "f")
     assert str(caught.value).startswith(said)

@@ -36,7 +36,7 @@ def edit(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps(data))
 
 
-def test_notes_say_what_was_done() -> None:
+def test_notes_name_the_corrections() -> None:
     assert "norm one" in load_sae(GOLDEN / "dictionary_learning" / "standard").metadata["notes"][0]
     assert "has not ended" in load_sae(GOLDEN / "dictionary_learning" / "backup").metadata["notes"][0]
 
@@ -185,7 +185,7 @@ def test_decoder_rows_are_scaled_without_rounding(tmp_path: Path) -> None:
     assert torch.allclose(again.W_enc.double(), sae.W_enc.double() * norms, rtol=1e-6, atol=0)
 
 
-def test_tensors_are_saved_without_what_they_are_views_of(tmp_path: Path) -> None:
+def test_views_are_saved_without_their_base(tmp_path: Path) -> None:
     folder = save_sae(made("topk", k=4), tmp_path / "sae", "dictionary_learning")
     state = torch.load(folder / "ae.pt", weights_only=True)
     for name, tensor in state.items():
@@ -194,7 +194,7 @@ def test_tensors_are_saved_without_what_they_are_views_of(tmp_path: Path) -> Non
     assert (state["k"].dtype, int(state["k"]), float(state["threshold"])) == (torch.int32, 4, -1.0)
 
 
-def test_a_training_is_written_as_what_it_ends_as(tmp_path: Path) -> None:
+def test_a_training_is_written_as_its_inference_class(tmp_path: Path) -> None:
     sae = create_sae("batchtopk", 8, d_sae=16, k=4)
     folder = save_sae(sae, tmp_path / "sae", "dictionary_learning")
     assert (trainer(folder)["dict_class"], trainer(folder)["k"]) == ("BatchTopKSAE", 4)
@@ -230,7 +230,7 @@ def test_the_place_in_the_model_comes_back(hook: Any, layer: int | None, name: s
 # --- refused ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_sae(made("topk", k=4), tmp_path / "sae", "dictionary_learning")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 

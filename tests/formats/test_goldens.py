@@ -72,7 +72,7 @@ def test_no_golden_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", SAES)
-def test_it_computes_what_the_package_did(name: str, tmp_path: Path) -> None:
+def test_results_match_those_of_the_package(name: str, tmp_path: Path) -> None:
     golden = GOLDEN / name
     format = FORMATS[name.split("/")[0]][0]
     tolerance = 2e-2 if "bfloat16" in name else 1e-5

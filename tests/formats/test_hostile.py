@@ -538,7 +538,7 @@ def test_damaged_files_are_refused(name: str, tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_what_vanishes_while_it_is_listed_is_no_sae() -> None:
+def test_files_that_vanish_while_listed_end_in_an_error() -> None:
     if not Path("/proc/self/mem").exists():
         pytest.skip("a folder of Linux, where files are gone once they were read")
     with pytest.raises(SAEWidgetsError):

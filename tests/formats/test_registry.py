@@ -39,7 +39,7 @@ def made(name: str, folder: Path) -> Path:
 
 
 @every
-def test_each_format_is_told_from_the_others(name: str, tmp_path: Path) -> None:
+def test_each_format_is_distinguished_from_the_others(name: str, tmp_path: Path) -> None:
     """By its folder, by any file of it, and by a folder around it that holds no other SAE."""
     path = made(name, tmp_path / "runs" / "first")
     (tmp_path / "README.md").write_text("notes")
@@ -50,7 +50,7 @@ def test_each_format_is_told_from_the_others(name: str, tmp_path: Path) -> None:
 
 
 @every
-def test_what_is_described_is_what_is_loaded(name: str, tmp_path: Path) -> None:
+def test_describe_matches_load(name: str, tmp_path: Path) -> None:
     path = made(name, tmp_path)
     about, sae = describe(path), load_sae(path)
     assert (about.format, about.d_in, about.d_sae, about.d_out) == (name, sae.d_in, sae.d_sae, sae.d_out)
@@ -96,14 +96,14 @@ def test_unknown_formats_are_named() -> None:
         get("gguf")
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_missing_files_are_not_found(tmp_path: Path) -> None:
     for path in (tmp_path / "none", "x" * 5000, "a\0b"):
         with pytest.raises(NotFoundError):
             detect_format(path)
     assert "no such file" in validate(tmp_path / "none")[0]
 
 
-def test_validate_says_what_is_wrong(tmp_path: Path) -> None:
+def test_validate_names_the_damaged_file(tmp_path: Path) -> None:
     folder = made("saelens", tmp_path / "sae")
     (folder / "sae_weights.safetensors").write_bytes(b"short")
     assert len(validate(folder)) == 1

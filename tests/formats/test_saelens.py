@@ -49,7 +49,7 @@ def test_thresholds_of_zero_stay_exactly_zero() -> None:
 
 
 @pytest.mark.parametrize("name", EXPORTED_SAES)
-def test_what_is_written_is_what_sae_lens_opened(name: str, tmp_path: Path) -> None:
+def test_written_files_match_those_sae_lens_opened(name: str, tmp_path: Path) -> None:
     """The trained tensors of a golden export give its files once more, and compute what sae-lens got from those."""
     kept = EXPORTS / name
     settings = json.loads((kept / "trained.json").read_text())
@@ -134,7 +134,7 @@ def test_dtypes(dtype: torch.dtype, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), SafetensorError("No space left on device (os error 28)")]
 )
-def test_a_failure_keeps_what_was_there(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_failure_keeps_the_old_files(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def full(*_: object) -> None:
@@ -182,7 +182,7 @@ def test_more_than_the_memory_of_the_machine_is_not_taken(folder: Path) -> None:
     assert time.perf_counter() - start < 10
 
 
-def test_what_is_no_sae_is_listed(tmp_path: Path) -> None:
+def test_errors_list_the_files_of_a_folder_without_an_sae(tmp_path: Path) -> None:
     for name in ("a.pt", "config.json"):
         (tmp_path / name).touch()
     with pytest.raises(FormatError, match=r"a\.pt, config\.json"):
@@ -199,7 +199,7 @@ def names(folder: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", names("saelens_checkpoints"))
-def test_checkpoints_say_what_was_done(name: str) -> None:
+def test_checkpoints_note_the_folded_scale(name: str) -> None:
     folder = GOLDEN / "saelens_checkpoints" / name
     about = describe(folder)
     folded = any("folded into the weights" in note for note in about.notes)
@@ -254,7 +254,7 @@ def test_a_fine_tuned_factor_is_folded_into_the_decoder(legacy: Path) -> None:
     assert any("fine-tuned" in note for note in sae.metadata["notes"])
 
 
-def test_an_average_scale_that_may_be_missing_is_said(scaled: Path) -> None:
+def test_notes_mention_an_average_scale_that_may_be_missing(scaled: Path) -> None:
     (scaled / "activation_scaler.json").unlink()
     assert any("average scale" in note for note in describe(scaled).notes)
     assert any("average scale" in note for note in load_sae(scaled).metadata["notes"])

@@ -38,7 +38,7 @@ def test_hook_names_are_those_of_the_folders() -> None:
 
 
 @pytest.mark.parametrize("name", SAES)
-def test_what_is_written_is_what_sparsify_wrote(name: str, tmp_path: Path) -> None:
+def test_written_files_match_those_of_sparsify(name: str, tmp_path: Path) -> None:
     """The tensors bit for bit, and the settings that decide anything."""
     folder = save_sae(load_sae(GOLDEN / name), tmp_path / "sae", "sparsify")
     ours, theirs = (load_file(path / "sae.safetensors") for path in (folder, GOLDEN / name))

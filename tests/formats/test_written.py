@@ -89,7 +89,7 @@ def assert_same(first: SAE, again: SAE) -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_what_is_written_computes_the_same(architecture: str, tmp_path: Path) -> None:
+def test_written_saes_compute_the_same(architecture: str, tmp_path: Path) -> None:
     made_of = {
         centred: made(architecture, (torch.bfloat16, torch.float16)[centred], centred=centred)
         for centred in (True, False)

@@ -110,7 +110,7 @@ def test_the_configuration_is_shown(client: HubClient) -> None:
         (f"{SAELENS}/nowhere", "nothing at nowhere", ()),
     ],
 )
-def test_where_no_sae_is_the_error_says_what_is_there(
+def test_errors_describe_a_repository_without_an_sae(
     client: HubClient, text: str, said: str, near: tuple[str, ...]
 ) -> None:
     with pytest.raises(NoSAEError, match=said) as error:
@@ -216,7 +216,7 @@ def test_what_names_say(
         assert names["site"] == site
 
 
-def test_an_archive_that_is_no_sae_is_not_listed(hub: Hub, client: HubClient) -> None:
+def test_archives_without_an_sae_are_not_listed(hub: Hub, client: HubClient) -> None:
     hub.state.add([Repo("lab/arrays", {"data/arrays.npz": npz(weights(2, 4)), "x/model.safetensors": b"12345678"})])
     with pytest.raises(NoSAEError):
         variants("lab/arrays", client=client)

@@ -54,7 +54,7 @@ FAULTS: list[tuple[str, Any, dict[str, Any], type[HubError], str, int | None]] =
 
 
 @pytest.mark.parametrize(("kind", "value", "more", "error", "said", "asked"), FAULTS)
-def test_what_does_not_pass_is_said(
+def test_lasting_failures_have_their_own_errors(
     hub: Hub, client_of: Make, kind: str, value: Any, more: dict[str, Any], error: type[HubError], said: str,
     asked: int | None,
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_password_in_the_endpoint_is_not_shown(hub: Hub) -> None:
     assert "pass" not in str(error.value)
 
 
-def test_nobody_listens() -> None:
+def test_an_unreachable_hub_is_an_offline_error() -> None:
     client = HubClient(endpoint="http://127.0.0.1:9", timeout=1)
     with pytest.raises(HubOfflineError, match="cannot be reached") as error:
         ask(client)
@@ -167,7 +167,7 @@ def test_tokens_never_reach_texts(hub: Hub, client_of: Make, caplog: pytest.LogC
     assert secret not in caplog.text
 
 
-def test_what_is_private_or_missing_or_gated_has_its_own_error(hub: Hub, client_of: Make) -> None:
+def test_private_missing_and_gated_repositories_have_their_own_errors(hub: Hub, client_of: Make) -> None:
     for repo in ("lab/private-saes", "lab/no-such-thing"):
         with pytest.raises(RepositoryNotFoundError, match=f"Repository not found: {repo}") as error:
             repo_info(repo, client=client_of())

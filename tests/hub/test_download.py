@@ -139,7 +139,7 @@ def test_a_damaged_file_of_the_cache_is_replaced(client: HubClient) -> None:
     assert sha(blob) == sha(good)
 
 
-def test_the_plan_says_what_will_be_fetched(hub: Hub, client: HubClient) -> None:
+def test_the_plan_counts_the_missing_bytes(hub: Hub, client: HubClient) -> None:
     plans: list[DownloadPlan] = []
     plan = plan_download(SAE, client=client)
     assert plan.missing_bytes == plan.total_bytes > 0
@@ -165,7 +165,7 @@ def test_progress_counts_bytes(hub: Hub, client: HubClient) -> None:
     assert any(progress.eta_seconds for progress in told)
 
 
-def test_pause_keeps_what_arrived_and_resume_goes_on(hub: Hub, client: HubClient) -> None:
+def test_pause_keeps_arrived_bytes_and_resume_continues(hub: Hub, client: HubClient) -> None:
     reference, weights = big(hub)
     hub.state.bandwidth = 20e6
     stopper = Stopper(Request.PAUSE, 3_000_000)
@@ -197,7 +197,7 @@ def test_only_unfinished_downloads_are_thrown_away(tmp_path: Path, path: str) ->
 
 
 @pytest.mark.parametrize("before", ["killed", "longer", "whole", "whole but wrong", "a link"])
-def test_what_is_left_of_another_download(hub: Hub, client: HubClient, before: str, tmp_path: Path) -> None:
+def test_leftovers_of_another_download_are_checked(hub: Hub, client: HubClient, before: str, tmp_path: Path) -> None:
     """After a kill the partial file may end anywhere; what cannot be right is not gone on with, nor followed."""
     reference, weights = big(hub, 4)
     (tmp_path / "mine").write_text("mine")
@@ -226,7 +226,7 @@ def test_a_connection_that_breaks_off_goes_on_where_it_stopped(hub: Hub, client:
     assert len(hub.requests(WEIGHTS)) == 5
 
 
-def test_a_connection_that_never_holds_is_said_with_what_arrived(hub: Hub, client: HubClient) -> None:
+def test_repeated_losses_of_the_connection_report_the_bytes_kept(hub: Hub, client: HubClient) -> None:
     reference, weights = big(hub)
     hub.fail(WEIGHTS, "cut", 1_500_000, times=1)
     hub.fail(WEIGHTS, "cut", 0)
@@ -378,7 +378,7 @@ def test_nothing_is_written_outside_the_cache(hub: Hub, client: HubClient, tmp_p
         ("sae_weights", "corrupt", None, WrongHashError), ("cfg.json", "corrupt", None, WrongHashError),
     ],
 )  # fmt: skip
-def test_whatever_fails_nothing_wrong_is_kept_and_a_retry_finishes(
+def test_a_failed_download_keeps_nothing_wrong_and_a_retry_finishes(
     hub: Hub, client_of: Make, name: str, kind: str, value: Any, error: type[HubError]
 ) -> None:
     client = client_of(retries=1, timeout=0.5)
@@ -398,7 +398,7 @@ def test_whatever_fails_nothing_wrong_is_kept_and_a_retry_finishes(
         assert sha(path) == sha(expected[f"{plan.path}/{path.name}"])
 
 
-def test_waiting_for_another_try_is_told(hub: Hub, client: HubClient) -> None:
+def test_progress_reports_waits_between_attempts(hub: Hub, client: HubClient) -> None:
     text, _ = big(hub, 2)
     client.first_wait = 0.3
     hub.fail("/storage/.*sae_weights", "status", 503, times=2)

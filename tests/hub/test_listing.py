@@ -68,7 +68,7 @@ def test_a_branch_that_moved_is_seen_after_a_refresh(hub: Hub, client: HubClient
     assert set(old.files) == {"a.txt"}
 
 
-def test_a_revision_that_is_not_there(client: HubClient) -> None:
+def test_a_missing_revision_is_an_error(client: HubClient) -> None:
     with pytest.raises(RevisionNotFoundError, match="no such revision"):
         repo_info(f"{SAELENS}@nowhere", client=client)
 

@@ -30,7 +30,7 @@ def test_a_repository_is_downloaded_once(hub: Hub) -> None:
     assert not any(seen.sent > 100_000 for seen in hub.requests("params.npz")), "it was in the cache"
 
 
-def test_what_is_here_is_taken_from_here(
+def test_local_folders_are_loaded_without_the_hub(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sae = sw.create_sae("topk", 8, d_sae=16, k=2)
@@ -42,13 +42,13 @@ def test_what_is_here_is_taken_from_here(
 
 
 @pytest.mark.parametrize("path", ["./nothing", "/nothing/here", "~/nothing-here"])
-def test_a_path_that_is_not_there_is_not_asked_for_elsewhere(path: str, hub: Hub) -> None:
+def test_a_missing_path_is_not_looked_up_on_the_hub(path: str, hub: Hub) -> None:
     with pytest.raises(NotFoundError):
         sw.load_sae(path)
     assert not hub.requests()
 
 
-def test_what_is_neither() -> None:
+def test_names_that_are_neither_path_nor_repository() -> None:
     with pytest.raises(NotFoundError, match="owner/name"):
         sw.load_sae("no such thing at all")
     with pytest.raises(RepositoryNotFoundError):

@@ -64,7 +64,7 @@ def test_a_cached_sae_is_there_without_a_network(
     assert not hub.requests()
 
 
-def test_in_offline_mode_what_is_cached_is_listed_and_previewed(
+def test_offline_mode_lists_and_previews_cached_saes(
     client_of: Make, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = download(SAE, client=client_of())
@@ -87,7 +87,7 @@ def test_in_offline_mode_what_is_cached_is_listed_and_previewed(
 
 
 @pytest.mark.parametrize("look", [repo_info, variants, preview])
-def test_in_offline_mode_what_is_not_cached_is_said(
+def test_offline_mode_reports_uncached_repositories(
     look: Callable[..., object], client_of: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     download(SAE, client=client_of())
@@ -100,7 +100,7 @@ def test_in_offline_mode_what_is_not_cached_is_said(
             look(f"{SAELENS}/blocks.0.hook_resid_pre", client=client_of())
 
 
-def test_a_lost_connection_is_no_offline_mode(client_of: Make, hub: Hub) -> None:
+def test_a_lost_connection_does_not_switch_to_offline_mode(client_of: Make, hub: Hub) -> None:
     """A list of what happens to be here would pass for the repository's."""
     download(SAE, client=client_of())
     _stop(hub)
@@ -194,7 +194,7 @@ def test_a_repository_that_is_not_here(client_of: Make, revision: str) -> None:
         {"sha256": "../../x"}, {"sha256": 1},
     ],
 )  # fmt: skip
-def test_rows_that_are_no_listing_are_not_used(hub: Hub, client: HubClient, change: dict[str, object]) -> None:
+def test_rejects_rows_that_do_not_form_a_listing(hub: Hub, client: HubClient, change: dict[str, object]) -> None:
     hub.state.add([circuit_tracer("sub/")])
     for text in (SAE, f"{TRACER}/sub/layer_3.safetensors"):  # a folder, and one file with what is beside it
         plan = plan_download(text, client=client)

@@ -82,7 +82,7 @@ def test_a_config_that_is_none_stays_where_it_is(hub: Hub, client: HubClient) ->
     assert load_sae(done.location).metadata.get("model_name") is None
 
 
-def test_what_is_recorded_and_what_is_cached_have_both_files(hub: Hub, client: HubClient) -> None:
+def test_records_and_cache_have_both_files(hub: Hub, client: HubClient) -> None:
     hub.state.add([circuit_tracer()])
     plan = plan_download(f"{TRACER}/layer_3.safetensors", client=client)
     rows = to_rows(plan.files)

@@ -55,7 +55,7 @@ def sae(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_is_published_can_be_downloaded(hub: Hub, client_of: Make, sae: Path) -> None:
+def test_published_saes_can_be_downloaded(hub: Hub, client_of: Make, sae: Path) -> None:
     client = client_of(WRITER)
     card = model_card(title="An SAE", model="openai-community/gpt2", facts={"d_sae": 256})
     done = push(sae, "writer/my-sae", client=client, path="blocks.3", card=card)
@@ -98,7 +98,7 @@ def test_everything_arrives_in_one_commit_by_plain_requests(
     assert not caplog.records
 
 
-def test_what_is_there_already_is_no_new_commit(hub: Hub, client_of: Make, sae: Path) -> None:
+def test_publishing_the_same_files_changes_nothing(hub: Hub, client_of: Make, sae: Path) -> None:
     client = client_of(WRITER)
     push(sae, "writer/same", client=client)
     before = hub.state.repos["writer/same"].files

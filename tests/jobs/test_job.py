@@ -34,7 +34,7 @@ def test_the_error_of_a_job_that_failed_elsewhere(manager: JobManager, store: ob
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_result_is_what_was_returned_from_the_moment_the_row_says_so(
+def test_the_result_is_available_once_the_row_is_written(
     manager: JobManager, store: Any, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     change = store.change

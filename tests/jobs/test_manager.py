@@ -160,7 +160,7 @@ def test_queued_jobs_show_their_place_and_change_at_once(manager: JobManager) ->
     assert a.status is S.STOPPED
 
 
-def test_a_runner_is_made_again_at_every_resume_and_the_end_is_told(manager: JobManager) -> None:
+def test_every_resume_makes_a_new_runner_and_the_end_is_reported(manager: JobManager) -> None:
     made: list[str] = []
     ended: list[tuple[str, S]] = []
 
@@ -253,7 +253,7 @@ def test_rows_that_refer_to_the_job_exist_before_it_starts(manager: JobManager) 
         manager.handle("job_2")
 
 
-def test_a_kind_nobody_registered(manager: JobManager) -> None:
+def test_rejects_an_unregistered_kind(manager: JobManager) -> None:
     with pytest.raises(StateError, match="does not know how to run a job of kind 'other'"):
         manager.submit("other", {}, LANE)
     assert len(manager.list()) == 0
@@ -304,7 +304,7 @@ def test_interactive_work_runs_in_the_thread_of_the_job_and_its_errors_stay_its_
     assert _running(job)
 
 
-def test_close_pauses_what_runs_and_what_waits(make_manager: Callable[..., JobManager]) -> None:
+def test_close_pauses_running_and_queued_jobs(make_manager: Callable[..., JobManager]) -> None:
     manager = make_manager()
     checkpointed = threading.Event()
 
@@ -355,7 +355,7 @@ def test_another_manager_takes_a_paused_job_over(make_manager: Callable[..., Job
     assert one.handle(job.id).result() == {"steps": 5}
 
 
-def test_subscribers_see_what_other_processes_do(make_manager: Callable[..., JobManager]) -> None:
+def test_subscribers_see_changes_of_other_processes(make_manager: Callable[..., JobManager]) -> None:
     one, two = make_manager(), make_manager()
     seen: list[Any] = []
     two.subscribe(lambda job_id, updates: seen.extend(each for _, each in updates))

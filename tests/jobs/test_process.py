@@ -48,7 +48,7 @@ def test_a_handler_of_sigterm_stays() -> None:
     assert _run(before=own, after="signal.raise_signal(signal.SIGTERM)") == ("", 7)
 
 
-def test_what_is_gone_is_not_kept_for_it() -> None:
+def test_objects_are_not_kept_alive_for_the_exit() -> None:
     assert _run(after="del it; gc.collect()") == ("", 0)
 
 
@@ -80,7 +80,7 @@ def test_an_ended_process_is_gone_and_a_zombie_too() -> None:
 
 
 @linux
-def test_a_reused_process_id_is_somebody_else() -> None:
+def test_a_reused_process_id_is_another_owner() -> None:
     pid, start, rest = new_owner("box").split(".", 2)
     assert is_gone(f"{pid}.{int(start) - 1}.{rest}")
 
@@ -88,5 +88,5 @@ def test_a_reused_process_id_is_somebody_else() -> None:
 @pytest.mark.parametrize(
     "owner", ["", "me", "1.2.3@box", "1.2.another-machine.ff@box", "x.1.y.z@box", "999999999.1..ff@box"]
 )
-def test_what_cannot_be_told_from_here_is_left_to_the_heartbeat(owner: str) -> None:
+def test_unknown_owners_are_left_to_the_heartbeat(owner: str) -> None:
     assert not is_gone(owner)

@@ -76,7 +76,7 @@ def test_a_few_writes_per_second(pump: Pump, sink: Sink) -> None:
     assert 2 <= len(sink.batches) <= (time.monotonic() - started) / 0.05 + 2
 
 
-def test_who_is_told_of_an_event_finds_it_in_the_store_and_then_the_status(pump: Pump, sink: Sink) -> None:
+def test_subscribers_hear_of_stored_events_before_the_status(pump: Pump, sink: Sink) -> None:
     told: list[tuple[Update, bool]] = []
     pump.subscribe(lambda job_id, updates: told.extend((each, each[1] in sink.events) for each in updates))
     events = [LogLine("a"), Metrics(1, 1, {}), Progress(1, 2)]
@@ -128,7 +128,7 @@ def test_an_event_that_cannot_be_written_is_reported_and_takes_no_other_with_it(
     assert "is lost" in caplog.text
 
 
-def test_close_writes_what_is_left_and_ends_the_thread(sink: Sink) -> None:
+def test_close_writes_waiting_events_and_ends_the_thread(sink: Sink) -> None:
     pump = Pump(sink, "me", 60.0, 60.0)  # type: ignore[arg-type]
     for i in range(10):
         pump.emit("job", None, Metrics(i, i, {}))

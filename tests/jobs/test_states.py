@@ -50,7 +50,7 @@ def test_a_plan_is_a_legal_transition_or_an_error_that_helps(command: JobCommand
         ("cancel", S.FAILED, "A job that has failed cannot be cancelled. It has ended: nothing is left to cancel."),
     ],
 )
-def test_what_makes_no_sense_says_what_is(command: JobCommand, status: S, words: str) -> None:
+def test_rejected_commands_say_what_can_be_done(command: JobCommand, status: S, words: str) -> None:
     with pytest.raises(StateError) as caught:
         plan(command, status)
     assert str(caught.value).endswith(words)

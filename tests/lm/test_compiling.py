@@ -63,7 +63,7 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "falcon", "opt"])
-def test_numbers_stay_whatever_is_read_and_replaced(name: str, undoing: Callable[..., Compiled]) -> None:
+def test_numbers_stay_the_same_for_any_hook_point(name: str, undoing: Callable[..., Compiled]) -> None:
     model = build(name)
     points = ["blocks.0.hook_resid_post", f"blocks.{LAYERS - 1}.hook_mlp_out"]
     before = capture(model, names_of(0, LAYERS - 1), IDS)
@@ -91,7 +91,7 @@ def test_numbers_stay_whatever_is_read_and_replaced(name: str, undoing: Callable
     assert is_plain(model)
 
 
-def test_what_is_compiled_holds_no_hook_point_of_the_run() -> None:
+def test_compiled_parts_hold_no_hook_point_of_the_run() -> None:
     model = build("llama")
     blocks = list(find_blocks(model))
     assert regions(model, ["blocks.0.hook_resid_post", "blocks.2.hook_resid_pre"]) == blocks
@@ -133,7 +133,7 @@ def test_calls_of_another_kind_run_as_if_nothing_were_compiled(undoing: Callable
     assert backend.calls == calls + LAYERS - 1
 
 
-def test_undoing_leaves_what_others_have_put_there(undoing: Callable[..., Compiled]) -> None:
+def test_undoing_leaves_forwards_set_by_others(undoing: Callable[..., Compiled]) -> None:
     model = build("gpt2")
     first, second = list(find_blocks(model))[:2]
     first.forward = own = first.forward
@@ -169,7 +169,7 @@ def test_a_compiler_that_fails_leaves_the_model_as_it_is(
     assert torch.equal(forward(model, IDS).logits, expected)
 
 
-def test_code_that_fails_later_is_told_once_and_used_no_more(undoing: Callable[..., Compiled]) -> None:
+def test_code_that_fails_later_is_reported_once_and_dropped(undoing: Callable[..., Compiled]) -> None:
     model, told = build("gpt2"), []
     expected, backend = forward(model, IDS).logits, Counting()
     compiled = undoing(model, ["blocks.1.hook_resid_post"], backend, tell=told.append)
@@ -200,7 +200,7 @@ def test_what_inductor_compiles(undoing: Callable[..., Compiled]) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead", "max-autotune-no-cudagraphs"])
-def test_what_is_compiled_for_a_gpu(mode: Any) -> None:
+def test_compiled_blocks_agree_on_a_gpu(mode: Any) -> None:
     model = build("llama").to("cuda:0")
     hook = "blocks.1.hook_resid_post"
     before = capture(model, [hook], IDS)[hook]

@@ -63,7 +63,7 @@ def test_loading_takes_the_masked_head_where_there_is_one(name: str, tokenizer: 
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert"])
-def test_the_longest_context_is_what_the_model_can_read(name: str) -> None:
+def test_the_longest_context_is_the_longest_the_model_reads(name: str) -> None:
     model = build(name)
     longest = context_of(model.config)
     assert longest == (64 if name in ("roberta", "xlm-roberta", "camembert", "mpnet") else 66)

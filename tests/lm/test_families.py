@@ -129,7 +129,7 @@ def test_each_cell(name: str, layer: int) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_stream_is_what_transformers_calls_hidden_states(name: str) -> None:
+def test_the_stream_matches_the_hidden_states_of_transformers(name: str) -> None:
     model, ids = built(name), token_ids()
     with torch.no_grad():
         reference = model(input_ids=ids, output_hidden_states=True).hidden_states

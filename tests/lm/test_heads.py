@@ -23,7 +23,7 @@ SHAPES: list[tuple[str, dict[str, Any]]] = [("gemma2", {"head_dim": 16}), ("qwen
 
 
 @pytest.mark.parametrize(("name", "shape"), [*((name, {}) for name in FAMILIES), *SHAPES])
-def test_what_is_put_into_a_head_leaves_the_others_alone(name: str, shape: dict[str, Any]) -> None:
+def test_replacing_a_head_leaves_the_others_alone(name: str, shape: dict[str, Any]) -> None:
     """Against a hook of the test's own on the projection, which sees the heads side by side."""
     model, ids = family(name, **shape), token_ids()
     point = resolve_hook(model, HEADS[2])

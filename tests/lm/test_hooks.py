@@ -85,7 +85,7 @@ def test_zeroing_a_sublayer_leaves_the_others_sum(name: str, site: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama", "opt"])
-def test_a_spliced_input_is_what_the_block_reads(name: str) -> None:
+def test_a_block_reads_its_spliced_input(name: str) -> None:
     model, ids = build(name), token_ids()
     other = token_ids(seed=5)
     target = capture(model, ["blocks.1.hook_resid_pre"], other)["blocks.1.hook_resid_pre"]
@@ -174,7 +174,7 @@ class Returning(nn.Module):
         return self.make(hidden_states)
 
 
-def test_lists_keep_their_other_entries_and_what_holds_no_tensor_is_an_error_of_ours() -> None:
+def test_lists_keep_their_other_entries_and_outputs_need_a_tensor() -> None:
     point = resolve_hook(build("gpt2"), "blocks.0.hook_resid_post")
     pair, odd = Returning(lambda x: [x + 1, "kept"]), Returning(lambda x: {"states": x})
     with hooked(replace(point, module=pair, block=pair), lambda x: x * 10):

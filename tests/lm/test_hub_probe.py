@@ -89,7 +89,7 @@ def cached(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("load", [load_model, load_tokenizer, model_facts])
-def test_nobody_at_that_address(monkeypatch: pytest.MonkeyPatch, load: Callable[[str], object]) -> None:
+def test_an_unreachable_address_is_an_error(monkeypatch: pytest.MonkeyPatch, load: Callable[[str], object]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         ask(monkeypatch, f"http://127.0.0.1:{free.getsockname()[1]}")
@@ -103,7 +103,7 @@ def test_nobody_at_that_address(monkeypatch: pytest.MonkeyPatch, load: Callable[
         assert way in (caught.value.hint or "")
 
 
-def test_every_try_is_told(monkeypatch: pytest.MonkeyPatch, serve: Callable[[int | None], Server]) -> None:
+def test_every_attempt_is_reported(monkeypatch: pytest.MonkeyPatch, serve: Callable[[int | None], Server]) -> None:
     monkeypatch.setattr(loading, "_WAIT", 0.01)
     monkeypatch.setattr(loading, "SECONDS", LONGEST)
     server, told = serve(503), list[str]()
@@ -170,7 +170,7 @@ def test_a_model_in_the_cache_is_asked_for_once(
     assert server.asked == 1
 
 
-def test_offline_nobody_is_asked(serve: Callable[[int | None], Server], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_asks_no_server(serve: Callable[[int | None], Server], monkeypatch: pytest.MonkeyPatch) -> None:
     server = serve(200)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(NotFoundError, match=r"HF_HUB_OFFLINE is set.*Unset it\."):

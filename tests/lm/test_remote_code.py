@@ -46,7 +46,7 @@ def own(tiny_model_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("load", [load_model, model_facts])
-def test_nothing_runs_unless_it_is_said(own: Path, tmp_path: Path, load: object) -> None:
+def test_no_code_runs_without_permission(own: Path, tmp_path: Path, load: object) -> None:
     with pytest.raises(FormatError, match=r"not executed unless you say so.*allow_remote_code"):
         load(str(own))  # type: ignore[operator]
     assert not (tmp_path / "ran").exists()
@@ -89,6 +89,6 @@ def test_the_environment_says_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("model", ["", "  ", None, 3])
-def test_what_is_no_name(model: object) -> None:
+def test_rejects_an_invalid_name(model: object) -> None:
     with pytest.raises(ConfigError, match="not a name"):
         allow_remote_code(model)  # type: ignore[arg-type]

@@ -21,14 +21,14 @@ def test_values(name: str, value: float, said: str) -> None:
     assert shown(BY_NAME[name], value) == said
 
 
-def test_every_figure_is_said_once_and_under_one_heading() -> None:
+def test_every_figure_appears_once_under_one_heading() -> None:
     assert len(BY_NAME) == len(FIGURES) == len({figure.title for figure in FIGURES})
     groups = [figure.group for figure in FIGURES]
     assert [group for i, group in enumerate(groups) if i == 0 or groups[i - 1] != group] == list(dict.fromkeys(groups))
     assert all(figure.unit == SHARE for figure in FIGURES if figure.name.startswith(("density_", "firings_", "dead")))
 
 
-def test_text_is_text_and_what_is_not_there_is_left_out() -> None:
+def test_text_is_escaped_and_missing_figures_are_left_out() -> None:
     density = {"counts": [2, 0, 4], "edges": [1e-4, 1e-3, 1e-2, 1e-1]}
     page = evaluation_card("<i>x</i>", [("Model", "<script>")], {"fvu": 0.1, "n_tokens": 5}, density, ["1 < 2"])
     assert "<i>" not in page

@@ -90,7 +90,7 @@ ROW = SteeringRow(key="f1", sae_id="s", sae="gpt2-l6", index=7, label="ships", m
         ),
     ],
 )  # fmt: skip
-def test_a_copy_says_what_it_is_and_shows_the_state(page: str, words: tuple[str, ...]) -> None:
+def test_a_copy_is_labelled_and_shows_the_state(page: str, words: tuple[str, ...]) -> None:
     assert not [each for each in words if each not in page]
 
 
@@ -98,7 +98,7 @@ def test_the_time_of_the_copy() -> None:
     assert "as of 2001-09-0" in runs_page(state_of(PanelState, updated_at=1e9))
 
 
-def test_whatever_comes_from_outside_is_text() -> None:
+def test_text_from_outside_is_escaped() -> None:
     bad = make_record("t", TrainingConfig(model=EVIL), name=EVIL, error=ErrorInfo(EVIL, EVIL))
     pages = [
         runs_html([bad]),

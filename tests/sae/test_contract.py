@@ -104,7 +104,7 @@ def test_only_the_total_carries_a_graph_and_it_is_the_sum_of_the_terms(name: str
 
 @every_architecture
 @pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
-def test_l0_fired_mse_and_reconstruction_are_what_encode_says(name: str, kernels: bool) -> None:
+def test_l0_fired_mse_and_reconstruction_match_encode(name: str, kernels: bool) -> None:
     sae = make(name) if kernels else plain(make(name))
     loss, x = loss_of(sae, batch(rows=3)), batch(rows=3)
     f = sae.encode(x)
@@ -344,7 +344,7 @@ def test_other_bad_arguments_are_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [[1.0, 2.0], None, "x", 3])
-def test_what_is_no_tensor_is_named(value: Any) -> None:
+def test_rejects_values_that_are_not_tensors(value: Any) -> None:
     sae = create_sae("topk", d_in=2, d_sae=4, k=1)
     for call, where in ((sae.encode, "x"), (sae, "x"), (sae.decode, "f"), (sae.loss, "x")):
         with pytest.raises(ConfigError, match="not a tensor") as caught:

@@ -196,7 +196,7 @@ def test_on_a_gpu(name: str, normalisation: str) -> None:
 
 
 @normalised
-def test_what_is_given_out_makes_the_same_sae_again(name: str, normalisation: str) -> None:
+def test_inference_tensors_rebuild_the_same_sae(name: str, normalisation: str) -> None:
     sae, x = loaded(name, normalize_activations=normalisation), inputs(name)
     for source in (sae, sae.to_inference()):
         given = source.inference_tensors()
@@ -259,7 +259,7 @@ def _sized(name: str) -> dict[str, Any]:
     return LOADED[name] | ({"d_out": D_OUT} if name in TRANSCODERS else {})
 
 
-def test_sizes_come_from_the_decoder_and_must_agree_with_what_is_said() -> None:
+def test_sizes_come_from_the_decoder_and_must_match_the_settings() -> None:
     with pytest.raises(ConfigError, match=rf"\[{D_IN}, {D_SAE}\], expected \[{D_IN}, 41\].*d_sae 41") as error:
         inference_sae("standard", D_IN, stored("standard"), d_sae=41)
     assert error.value.where == "W_enc"
@@ -296,7 +296,7 @@ def test_settings_that_cannot_work_are_named(name: str, settings: dict[str, Any]
 
 
 @pytest.mark.parametrize("name", [name for name in LOADED if name not in ALL])
-def test_what_is_only_loaded_is_not_trained(name: str) -> None:
+def test_loaded_architectures_cannot_be_trained(name: str) -> None:
     with pytest.raises(ConfigError, match="can be loaded and used, not trained"):
         loaded(name).loss(inputs(name))
     with pytest.raises(ConfigError, match="can be loaded and used, not trained"):

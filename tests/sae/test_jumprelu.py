@@ -141,7 +141,7 @@ def test_only_dead_latents_are_lifted() -> None:
     assert sae.loss(batch()).terms["pre_act"] == 0
 
 
-def test_a_learned_coefficient_starts_where_it_is_told_and_stays_in_range() -> None:
+def test_a_learned_coefficient_starts_at_its_setting_and_stays_in_range() -> None:
     sae = make("skip", learn_skip=True, skip_scale=0.25, skip_max=0.6)
     assert isinstance(sae, SkipSAE)
     assert sae.skip is not None
@@ -168,7 +168,7 @@ def test_weight_decay_does_not_touch_the_coefficient() -> None:
     assert len(weights["params"]) == 4
 
 
-def test_exported_with_what_was_learned(tmp_path: Path) -> None:
+def test_exports_the_learned_coefficient(tmp_path: Path) -> None:
     sae = make("skip", learn_skip=True)
     with torch.no_grad():
         sae.skip.fill_(0.4375)

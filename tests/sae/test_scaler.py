@@ -124,7 +124,7 @@ def test_the_reconstruction_of_a_loss_is_that_of_the_sae(name: str, kind: str) -
 
 
 @both
-def test_tokens_of_zeros_and_of_one_value_are_no_nan(kind: str) -> None:
+def test_constant_tokens_give_no_nan(kind: str) -> None:
     x = torch.cat([torch.zeros(2, 12), torch.full((2, 12), 3.0), inputs()])
     for name in ("standard", "topk", "gated", "skip"):
         sae = make(name, normalize_activations=kind)

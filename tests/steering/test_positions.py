@@ -167,7 +167,7 @@ def test_other_ways_to_generate_write_the_same_text(positions: Any) -> None:
     assert texts[1:] == [texts[0]] * 4
 
 
-def test_a_chosen_token_that_is_not_there() -> None:
+def test_rejects_a_chosen_token_beyond_the_prompt() -> None:
     model = build("llama")
     with pytest.raises(SteeringError, match="Token 5 is to be steered, but the prompt has 5 tokens"):
         with watched(model, [0, 5]):
@@ -193,7 +193,7 @@ def test_virtual_tokens_are_an_error() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["everything", [], 3, [1, -1], [1.5], [True], None])
-def test_what_is_no_position(wrong: Any) -> None:
+def test_rejects_invalid_positions(wrong: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         as_positions(wrong)
     assert caught.value.where == "positions"

@@ -21,7 +21,7 @@ def preset(**changes: Any) -> SteeringPreset:
     return SteeringPreset(**({"name": "Ships", "saes": (sae,), "config": config} | changes))
 
 
-def test_what_is_saved_is_read(tmp_path: Path) -> None:
+def test_saved_presets_can_be_read(tmp_path: Path) -> None:
     path = save_preset(preset(), tmp_path / "ships.json")
     assert load_preset(path) == preset()
     save_preset(preset(name="Other"), path)
@@ -71,7 +71,7 @@ BAD: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("content", "field", "what"), BAD)
-def test_damaged_presets_name_what_is_wrong(content: Any, field: str, what: str, tmp_path: Path) -> None:
+def test_damaged_presets_name_the_field(content: Any, field: str, what: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(FormatError) as caught:
@@ -82,7 +82,7 @@ def test_damaged_presets_name_what_is_wrong(content: Any, field: str, what: str,
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"{", b"[" * 100_000, b'{"a": 1', b" " * ((8 << 20) + 1)])
-def test_what_is_no_json(raw: bytes) -> None:
+def test_rejects_invalid_json(raw: bytes) -> None:
     with pytest.raises(FormatError):
         parse_preset(raw)
 

@@ -61,7 +61,7 @@ def greedy(lm: LoadedModel, ids: list[int], new: int) -> list[int]:
     return out[0, len(ids) :].tolist()
 
 
-def test_the_baseline_is_what_transformers_writes(demo: LoadedModel, demo_sae: Any) -> None:
+def test_the_baseline_matches_transformers(demo: LoadedModel, demo_sae: Any) -> None:
     for prompt in (PROMPT, "In 1815"):
         result = steer(demo, demo_sae, PUSH, prompt, new_tokens=25, temperature=0)
         assert result.baseline.ids == greedy(demo, list(result.prompt_ids), 25)
@@ -226,7 +226,7 @@ def test_tokens_arrive_in_turns(demo: LoadedModel, demo_sae: Any) -> None:
     assert events[11].text == result.steered.text
 
 
-def test_stopping_keeps_what_is_there(demo: LoadedModel, demo_sae: Any) -> None:
+def test_stopping_keeps_the_texts_so_far(demo: LoadedModel, demo_sae: Any) -> None:
     events: list[TokenEvent] = []
     result = steer(
         demo, demo_sae, PUSH, PROMPT, new_tokens=50, strengths=[1, 2], on_token=events.append,

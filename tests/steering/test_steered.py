@@ -51,7 +51,7 @@ def test_every_model_and_site(name: str, site: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_the_changed_state_is_what_later_layers_read(name: str) -> None:
+def test_later_layers_read_the_changed_state(name: str) -> None:
     model, ids, sae = build(name), token_ids(), toy_sae()
     target = clamped(sae, hidden(model, ids)).float()
     from saewidgets.lm import spliced
@@ -180,7 +180,7 @@ def test_several_saes_at_one_place_and_at_several() -> None:
     assert steering.steered_tokens == 2 * ids.numel()
 
 
-def test_an_inner_block_works_on_what_the_outer_one_left() -> None:
+def test_an_inner_block_works_on_the_output_of_the_outer_one() -> None:
     model, ids, sae = build("gpt2"), token_ids(), toy_sae()
     h = hidden(model, ids)
     with steered(model, CLAMP, sae=sae):

@@ -33,7 +33,7 @@ def _write(folder, step=20, kinds=("latest",), seed=0):
     return write_checkpoint(folder, step, weights, optimizer, {"tokens": step * 10, "kinds": kinds, "scale": 0.1})
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_written_checkpoints_can_be_read(tmp_path):
     _write(tmp_path)
     read = read_checkpoint(tmp_path / "step_00000020")
     weights, optimizer = _tensors()

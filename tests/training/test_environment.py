@@ -52,7 +52,7 @@ def test_what_would_make_it_another_run_is_refused(field, value):
     ("field", "value"),
     [("optimizer.lr", 1e-4), ("dead_window_tokens", 5_000), ("precision", "bfloat16"), ("sae.k", 16)],
 )
-def test_what_changes_the_bits_is_told(field, value):
+def test_settings_that_change_the_bits_are_named(field, value):
     note = compare(_state(), CONFIG.replace(**{field: value}), HERE)
     assert note.startswith(f"The continuation will not be bit-identical: {field} was ")
 
@@ -60,7 +60,7 @@ def test_what_changes_the_bits_is_told(field, value):
 @pytest.mark.parametrize(
     ("name", "value"), [("torch", "1.0"), ("threads", 999), ("device", "cuda:3"), ("saewidgets", "0.0.0")]
 )
-def test_another_environment_is_told(name, value):
+def test_a_changed_environment_is_named(name, value):
     note = compare(_state(environment={**HERE, name: value}), CONFIG, HERE)
     assert f"{name} was {value} and is {HERE[name]}" in note
 
@@ -76,7 +76,7 @@ def test_text_held_in_memory_is_recorded_by_its_hash():
         assert caught.value.where == "corpus.strings"
 
 
-def test_another_device_of_the_sae_or_another_code_of_the_model_is_told():
+def test_a_changed_sae_device_or_compilation_is_named():
     layout = {"device": "cuda", "device_name": "H200"}
     here = describe_environment("cpu", layout)
     assert compare(_state(environment=here), CONFIG, here) is None

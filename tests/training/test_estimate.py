@@ -90,7 +90,7 @@ def test_operations_of_the_autoencoder_by_architecture():
     assert sae_flops(wide.replace(batch_size=64), 768) > 3 * sae_flops(wide, 768)
 
 
-def test_disk_counts_what_is_kept():
+def test_disk_counts_the_kept_checkpoints():
     weights = 4 * sae_parameters(CONFIG, 768)
     few, all_of_them = disk_bytes(CONFIG, 768), disk_bytes(CONFIG.replace(**{"checkpoints.keep_every": True}), 768)
     assert few > 3 * 3 * weights

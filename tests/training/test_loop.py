@@ -215,7 +215,7 @@ def test_best_is_decided_after_warm_up_by_the_chosen_metric(tmp_path, recorder):
     assert measured == [0.1, 0.9, 0.5, 0.7, 0.4, 0.6]
 
 
-def test_checkpoint_events_name_what_they_replaced(tmp_path, recorder):
+def test_checkpoint_events_name_the_replaced_checkpoints(tmp_path, recorder):
     every = {"checkpoints.every_steps": 5, "evaluation.every_steps": 2}
     config = make_config(steps=20, **every, **{"checkpoints.best_metric": "ce_loss_score"})
     scores = iter([0.5, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])

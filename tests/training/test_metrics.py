@@ -23,7 +23,7 @@ def _loss(total=1.0, mse=1.0, l0=3.0, **terms):
 @pytest.mark.parametrize(
     ("mean", "spread", "sizes"), [(0.0, 1.0, [64]), (2.0, 3.0, [10, 1, 53]), (300.0, 0.1, [1] * 20)]
 )
-def test_fvu_is_one_division_of_sums_whatever_the_batches(mean, spread, sizes):
+def test_fvu_is_one_division_of_sums_for_any_batches(mean, spread, sizes):
     """Also where the mean is 3,000 times the spread, which a difference of raw sums would not survive in float32."""
     generator = np.random.default_rng(0)
     x = (mean + spread * generator.standard_normal((sum(sizes), 5))).astype(np.float32)

@@ -113,7 +113,7 @@ def test_rows_of_any_norm_come_to_norm_one(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["topk", "batchtopk", "matryoshka"])
-def test_rows_whose_norms_decide_what_is_kept_stay_free(tmp_path: Path, name: str) -> None:
+def test_rows_whose_norms_decide_the_selection_stay_free(tmp_path: Path, name: str) -> None:
     source = trained(name, Scaler(0.4), unit=False)
     with pytest.raises(ConfigError, match="different norms") as caught:
         started(config(name), source, tmp_path / "sae", Scaler(2.5))

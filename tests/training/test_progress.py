@@ -37,7 +37,7 @@ def test_an_l0_outside_its_range_is_warned_of_once_per_excursion():
     assert said[5][0].message == "L0 is 10, below its least of 20 (step 5)."
 
 
-def test_the_end_says_what_was_missed():
+def test_the_end_reports_missed_targets():
     targets = Targets(TargetsConfig(fvu=0.2, l0_max=50))
     assert targets.at_the_end({"val_fvu": 0.25}) == [
         "A target was missed: FVU is 0.25, above its target of 0.2.", "A target was missed: L0 is not known.",

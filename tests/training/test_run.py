@@ -130,7 +130,7 @@ def test_pause_and_resume_equals_a_straight_run(config, tmp_path, tokens_folder,
     assert not [line for line in recorder.of(LogLine) if line.level != "info"]
 
 
-def test_another_environment_is_told_on_resume(config, tmp_path, tokens_folder, recorder):
+def test_resume_reports_a_changed_environment(config, tmp_path, tokens_folder, recorder):
     run_training(config, tmp_path, control=Scripted(Request.PAUSE, at=40), tokens_folder=tokens_folder)
     slower = config.replace(**{"optimizer.lr": 1e-4, "activations.model_batch_size": 8})
     run_training(slower, tmp_path, emit=recorder, tokens_folder=tokens_folder, resume=True)
@@ -161,7 +161,7 @@ def test_a_crash_resumes_to_the_same_bits(config, tmp_path, tokens_folder, strai
     assert not list((tmp_path / "run" / "checkpoints").glob(".tmp-*"))
 
 
-def test_stop_keeps_what_was_learned_and_can_be_resumed(config, tmp_path, tokens_folder, straight, recorder):
+def test_stop_keeps_the_weights_and_can_be_resumed(config, tmp_path, tokens_folder, straight, recorder):
     control = Scripted(Request.STOP, at=straight().calls // 2)
     stopped = run_training(config, tmp_path / "run", emit=recorder, control=control, tokens_folder=tokens_folder)
     assert stopped.status is JobStatus.STOPPED
@@ -257,7 +257,7 @@ def test_out_of_memory_names_the_settings(config, tmp_path, tokens_folder, monke
     assert resumed.status is JobStatus.COMPLETED
 
 
-def test_what_is_larger_than_the_memory_is_refused_before_it_fills_it(config, tmp_path, tokens_folder, monkeypatch):
+def test_rejects_an_sae_larger_than_the_memory_before_allocating_it(config, tmp_path, tokens_folder, monkeypatch):
     monkeypatch.setattr("saewidgets.training.member.machine_memory", lambda: 50_000)
     with pytest.raises(ConfigError, match=r"latents of width 32 take .* GB with .*; cpu has") as caught:
         run_training(config, tmp_path / "run", tokens_folder=tokens_folder)

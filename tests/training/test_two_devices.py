@@ -79,7 +79,7 @@ def test_a_compiled_model_trains_and_evaluates_alike_and_is_given_back(
     assert not any("forward" in module.__dict__ for module in lm.model.modules())
 
 
-def test_a_compiler_that_fails_is_told_and_the_run_goes_on(config, folders, plain, tmp_path, without_compiler):
+def test_a_failing_compiler_is_reported_and_the_run_continues(config, folders, plain, tmp_path, without_compiler):
     without_compiler("no_such_backend")
     recorder, wanted = Recorder(), config.replace(model_compile="max-autotune")
     folder = tmp_path / "run"

@@ -147,7 +147,7 @@ def test_an_answer_that_was_not_heard_is_given_again_on_the_thread_that_asks(ser
         {"id": ["x"], "kind": "refresh"},
     ],
 )
-def test_what_is_not_understood_is_a_failure_under_its_id(content: Any, serve: Serve) -> None:
+def test_invalid_messages_fail_under_their_id(content: Any, serve: Serve) -> None:
     part, sent = serve(lambda command: None)
     part._handle_custom_msg(content, [])
     part.drain()
@@ -185,7 +185,7 @@ def test_a_future_is_answered_when_it_is_done(fails: bool, serve: Serve) -> None
     assert (answer["what"] if fails else answer["value"]["revision"]) == ("No such repository." if fails else 7)
 
 
-def test_closing_gives_up_what_waits(serve: Serve) -> None:
+def test_closing_drops_waiting_commands(serve: Serve) -> None:
     waiting: Future[PanelState] = Future()
     part, sent = serve(lambda command: waiting)
     part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
@@ -299,13 +299,13 @@ def test_hints_name_buttons() -> None:
     assert (error.what, error.where) == ("It is not there.", "sae_1")
 
 
-def test_what_uses_an_sae_is_said_in_words() -> None:
+def test_jobs_that_use_an_sae_are_named_in_words() -> None:
     error = in_page_words(StateError("a is in use: a job of kind extraction (running) reads it.", hint="Wait."))
     assert error.what == "a is in use: an extraction that is running reads it."
     assert error.hint == "Wait."
 
 
-def test_names_of_arguments_are_no_places_on_a_page() -> None:
+def test_errors_on_a_page_do_not_name_arguments() -> None:
     assert in_page_words(SAEWidgetsError("They differ.", where="b")).where is None
     assert in_page_words(SAEWidgetsError("Damaged.", where="cfg.json")).where == "cfg.json"
 

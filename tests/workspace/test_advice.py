@@ -165,7 +165,7 @@ def test_a_loss_that_still_falls_wants_more_tokens() -> None:
     assert advise(record(status=RUNNING), FALLING) == []
 
 
-def test_values_that_are_no_numbers_are_passed_over() -> None:
+def test_advice_ignores_nan_and_infinity() -> None:
     noisy = curve([*np.exp(-np.linspace(0, 3, 100)), np.nan, np.inf])
     assert [advice.kind for advice in advise(record(status=COMPLETED), noisy)] == ["longer"]
     assert advise(record(latest={"dead": float("nan"), "l0": float("inf")})) == []
@@ -191,7 +191,7 @@ def test_worse_than_the_mean_is_the_learning_rate_and_nothing_else() -> None:
     assert "worse" not in {advice.kind for advice in slowed(wild, 1.0, tokens_done=100_000)}
 
 
-def test_a_run_of_few_steps_is_told_to_train_longer() -> None:
+def test_a_run_of_few_steps_is_advised_to_train_longer() -> None:
     short = record(latest={"fvu": 1.2, "l0": 0.1}, status=COMPLETED, tokens_done=20_480, tokens_total=20_480)
     found = only(advise(short, curve([1.3, 1.2])))
     assert (found.kind, found.title) == ("longer", "FVU is 1.200 after 5 steps.")
@@ -252,7 +252,7 @@ def test_held_out_values_come_first() -> None:
 
 
 @pytest.mark.parametrize("higher", [False, True])
-def test_the_front_is_what_nobody_dominates(higher: bool) -> None:
+def test_the_front_holds_the_undominated_points(higher: bool) -> None:
     rng = np.random.default_rng(0)
     points = [(float(a), float(b)) for a, b in rng.integers(0, 6, (40, 2))]
     l0, y = np.array(points).T

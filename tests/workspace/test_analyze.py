@@ -81,7 +81,7 @@ def nowhere(**metadata: Any) -> SAE:
         ({"config": {"token": 3}}, "token"), ({"config": {"context_size": 4096}}, "context_size"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(
+def test_rejects_invalid_arguments_by_name(
     lm: LoadedModel, path: Path, tmp_path: Path, changes: dict[str, Any], where: str
 ) -> None:
     arguments = {"sae": path, "model": "demo", "texts": ["a b c"], "save_dir": tmp_path, **changes}
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_sae_that_is_not_there_or_does_not_fit(lm: LoadedModel, tmp_path: Path, texts: list[str]) -> None:
+def test_rejects_an_sae_that_is_missing_or_does_not_fit(lm: LoadedModel, tmp_path: Path, texts: list[str]) -> None:
     with pytest.raises(NotFoundError):
         analyze_sae(tmp_path / "nothing", lm, texts)
     with pytest.raises(ConfigError, match=r"d_in is 32, but activations at blocks\.1\.hook_resid_post have width 256"):

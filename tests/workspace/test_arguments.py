@@ -176,7 +176,7 @@ def test_every_argument_is_checked_by_its_annotation_or_here(ws: Workspace) -> N
             assert name.startswith("_") or not left, name
 
 
-def test_what_an_annotation_says_is_what_is_taken(tmp_path: Path) -> None:
+def test_arguments_are_checked_against_their_annotations(tmp_path: Path) -> None:
     @checks_arguments
     class Sample:
         def take(

@@ -66,7 +66,7 @@ def test_the_sae_of_a_checkpoint(ws: Workspace, run: Run) -> None:
     assert sorted(path.name for path in run.folder.iterdir() if path.name.startswith(".")) == []
 
 
-def test_what_is_left_takes_the_place_of_a_deleted_checkpoint(run: Run) -> None:
+def test_remaining_checkpoints_take_over_the_kinds_of_a_deleted_one(run: Run) -> None:
     """The newest that is left is the latest; the best that is left, by what was measured on held-out text, the best."""
     for number, row in enumerate(run.checkpoints()):  # the middle one is measured worse than the first
         disk = read_checkpoint(Path(row.path))
@@ -142,7 +142,7 @@ def test_a_run_starts_from_an_sae_of_the_library(ws: Workspace, run: Run, config
     assert caught.value.where == "from_pretrained"
 
 
-def test_runs_of_a_group_start_from_what_a_run_has_left_and_from_a_folder(
+def test_runs_of_a_group_start_from_a_run_and_from_a_folder(
     ws: Workspace, run: Run, config: TrainingConfig
 ) -> None:
     group = completed(ws.trainings.create_many(config, {"from_pretrained": [None, run.id, str(run.sae_path)]}))
@@ -153,7 +153,7 @@ def test_runs_of_a_group_start_from_what_a_run_has_left_and_from_a_folder(
     assert not same_weights(fresh, by_run)
 
 
-def test_what_cannot_be_started_from_is_said_before_anything_is_queued(
+def test_rejects_an_unusable_from_pretrained_before_queuing(
     ws: Workspace, run: Run, config: TrainingConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()

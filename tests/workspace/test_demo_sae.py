@@ -44,7 +44,7 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         yield workspace
 
 
-def test_it_is_ready_at_once_and_told_once(ws: Workspace) -> None:
+def test_the_demo_sae_is_ready_at_once_and_announced_once(ws: Workspace) -> None:
     about = about_sae()
     told: list[str | None] = []
     end = ws.extractions.subscribe(told.append)
@@ -86,7 +86,7 @@ def test_it_can_be_read_again_and_measured(ws: Workspace) -> None:
     assert ws.evaluate(about.sae_id, text, tokens=2048)["l0"] == pytest.approx(about.figures["l0"], rel=0.15)
 
 
-def test_asking_again_changes_nothing_and_what_was_deleted_comes_back(ws: Workspace) -> None:
+def test_asking_again_only_restores_deleted_parts(ws: Workspace) -> None:
     about = about_sae()
     first = ws.extractions.demo().id
     rows = ws.catalog.features

@@ -157,7 +157,7 @@ def test_a_paused_one_goes_on_when_it_is_asked_for_again(ws: Workspace, server: 
     assert any(text and not text.startswith("bytes=0-") for text in ranges), ranges
 
 
-def test_cancel_removes_what_arrived_and_no_other_download_needs(
+def test_cancel_removes_arrived_files_that_no_other_download_needs(
     ws: Workspace, server: Hub, cache: Path  # noqa: F811
 ) -> None:
     first = _begin(ws, server)
@@ -289,7 +289,7 @@ def test_a_token_goes_when_its_download_has_ended(ws: Workspace, server: Hub) ->
     assert not _tokens(ws)
 
 
-def test_without_a_network_what_is_cached_comes_into_the_library(
+def test_cached_saes_are_added_without_a_network(
     ws: Workspace, server: Hub, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:
     ws.saes.delete(ws.hub.download(SAELENS, FIRST).result(PATIENCE))

@@ -79,7 +79,7 @@ def test_of_several_together_the_forward_counts_once() -> None:
     assert rate < alone < 3 * rate
 
 
-def test_the_queue_is_what_is_left_of_those_ahead() -> None:
+def test_the_queue_time_sums_the_remaining_work_ahead() -> None:
     progress = Progress(50_000, 2_000_000, "tokens", 6_000.0, 325.0, "training")
     waiting = make_record("waiting", CONFIG, status=JobStatus.QUEUED, job_id="job_waiting", tokens_done=0,
                           tokens_total=600_000)  # fmt: skip

@@ -84,7 +84,7 @@ def test_the_report(ws: Workspace, run: Run) -> None:
     assert "held-out part: " in dict(report.facts())["Text"]
 
 
-def test_whatever_names_it(ws: Workspace, run: Run, sae: SAERecord, tiny_model_folder: Path) -> None:
+def test_an_sae_can_be_named_in_seven_ways(ws: Workspace, run: Run, sae: SAERecord, tiny_model_folder: Path) -> None:
     expected = ws.evaluate(run, TEXT, tokens=256)
     module = ws.saes.load(sae.id)
     for what in (run.id, run.name, sae.id, sae.id[:12], Path(sae.path), sae.path, module):

@@ -111,7 +111,7 @@ def test_the_numbers_are_those_of_their_definitions(
     assert "Imported states have neither tokens nor positions: every row counts, special tokens too." in report.notes
 
 
-def test_a_run_is_measured_on_what_it_was_not_trained_on(
+def test_a_run_is_measured_on_held_out_rows(
     ws: Workspace, store: Capture, run: Run, tiny_model_folder: Path
 ) -> None:
     report = ws.evaluate(run, store.corpus, tokens=10**6, batch_size=4)

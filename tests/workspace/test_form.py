@@ -202,7 +202,7 @@ def sentence(name: str, value: Any) -> str:
         ("model", "", 'Model is empty. Enter some text; "demo" is usual.'),
     ],
 )
-def test_a_wrong_value_is_named_with_what_would_be_right(name: str, value: Any, text: str) -> None:
+def test_errors_suggest_valid_values(name: str, value: Any, text: str) -> None:
     assert sentence(name, value) == text
 
 
@@ -296,7 +296,7 @@ def test_a_text_in_place_of_its_path(ws: Workspace, config: TrainingConfig, corp
     assert untouched(ws)
 
 
-def test_the_form_takes_what_create_takes(ws: Workspace, config: TrainingConfig) -> None:
+def test_validate_and_create_take_the_same_arguments(ws: Workspace, config: TrainingConfig) -> None:
     own, of_data = ws.trainings.validate(config), ws.trainings.validate(config.to_data())
     for found in (own, of_data):
         assert found.pop("estimate")  # free memory changes from one to the other

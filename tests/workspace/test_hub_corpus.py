@@ -71,7 +71,7 @@ def test_a_run_is_resumed_with_the_text_it_was_started_with(config: TrainingConf
     same(sae_tensors(tmp_path / "run"), sae_tensors(tmp_path / "whole"))
 
 
-def test_what_is_wrong_is_told_by_the_run(ws: Workspace, config: TrainingConfig, hub: Hub) -> None:
+def test_the_run_reports_an_unknown_dataset_configuration(ws: Workspace, config: TrainingConfig, hub: Hub) -> None:
     run = ws.trainings.create(config.replace(**{"corpus.name": "20231101.xx"}))
     assert run.wait(PATIENCE) is JobStatus.FAILED
     assert run.error is not None

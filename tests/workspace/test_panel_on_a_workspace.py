@@ -14,7 +14,7 @@ from tests.widgets.conftest import panel_commands, wait_for
 from tests.workspace.conftest import PATIENCE, completed
 
 
-def test_the_charts_hold_what_the_catalog_holds(
+def test_the_charts_match_the_catalog(
     ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell, "load_bundle", lambda view: ("export default {}", ""))

@@ -55,7 +55,7 @@ def test_layers_as_they_are_typed(typed: Any, meant: Any) -> None:
 
 
 @pytest.mark.parametrize("typed", ["", "a", "1;2", "-1", [-1], [], "1,1", "0.5", True])
-def test_what_is_no_list_of_layers(typed: Any) -> None:
+def test_rejects_an_invalid_list_of_layers(typed: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         PipelineConfig(layers=typed)
     assert "layers" in str(caught.value)

@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_refused_before_it_starts(filled: tuple[Workspace, 
     assert len(ws.trainings.list()) == before
 
 
-def test_the_form_shows_what_the_store_says(filled: tuple[Workspace, Capture], tiny_model_folder: Path) -> None:
+def test_the_form_shows_the_settings_of_the_store(filled: tuple[Workspace, Capture], tiny_model_folder: Path) -> None:
     ws, store = filled
     data = {**small_config("demo").to_data(), "corpus": store.id}
     found = ws.trainings.validate(data)

@@ -25,7 +25,7 @@ def _file(*templates: dict[str, Any], **changes: Any) -> bytes:
     return json.dumps(data).encode()
 
 
-def test_what_is_saved_is_loaded(ws: Workspace) -> None:
+def test_saved_templates_can_be_loaded(ws: Workspace) -> None:
     record = ws.templates.save("  my\ntemplate ", CONFIG.replace(name="run 7"), description="Layer six.")
     assert (record.name, record.description, record.favorite) == ("my template", "Layer six.", False)
     assert (record.model, record.corpus, record.hook_name, record.architecture, record.d_sae) == (

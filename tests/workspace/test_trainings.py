@@ -81,7 +81,7 @@ def test_blank_names(config: TrainingConfig) -> None:
         config.replace(model="  ")
 
 
-def test_paused_cancelled_and_stopped_a_run_keeps_what_it_learned_and_can_go_on(
+def test_a_paused_cancelled_or_stopped_run_keeps_its_weights_and_can_continue(
     ws: Workspace, tiny_model_folder: Path
 ) -> None:
     run = ws.trainings.create(small_config(tiny_model_folder, **ENDLESS))

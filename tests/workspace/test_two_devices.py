@@ -79,7 +79,7 @@ def test_a_model_that_the_user_holds(ws: Workspace, monkeypatch: pytest.MonkeyPa
     assert caught.value.where == "model_device"
 
 
-def test_the_form_says_what_each_device_holds(ws: Workspace) -> None:
+def test_the_form_shows_the_memory_of_each_device(ws: Workspace) -> None:
     config = small_config("demo").replace(
         device="cuda:1", model_device="cuda",
         **{"activations.buffer_device": "cpu", "activations.shuffle_tokens": 10**6},

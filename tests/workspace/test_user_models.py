@@ -138,7 +138,7 @@ def test_a_run_that_can_go_on_keeps_its_model(ws: Workspace, mine: TrainingConfi
         (torch.nn.Linear(2, 2), "demo", "str is not a tokenizer"),
     ],
 )
-def test_what_is_not_a_model(ws: Workspace, mine: TrainingConfig, model: Any, tokenizer: Any, words: str) -> None:
+def test_rejects_other_objects(ws: Workspace, mine: TrainingConfig, model: Any, tokenizer: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         ws.trainings.create(mine, model=model, tokenizer=tokenizer)
     assert not ws.trainings.list()

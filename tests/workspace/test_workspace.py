@@ -49,7 +49,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         Workspace(tmp_path / "ro")
 
 
-def test_closing_checkpoints_what_runs(tmp_path: Path, tiny_model_folder: Path) -> None:
+def test_closing_writes_checkpoints_of_running_runs(tmp_path: Path, tiny_model_folder: Path) -> None:
     ws = Workspace(tmp_path)
     config = small_config(tiny_model_folder, tokens=64 * 100_000, **{"checkpoints.every_steps": 10_000})
     run = ws.trainings.create(config)

@@ -58,7 +58,7 @@ class Page(HTMLParser):
         return {name for name, _ in self.tags}
 
 
-def test_a_page_says_what_the_extraction_knows(store: Store, logits: EffectsOf, tmp_path: Path) -> None:
+def test_a_page_shows_the_data_of_the_extraction(store: Store, logits: EffectsOf, tmp_path: Path) -> None:
     chosen = [7, 3, 0, 1]
     path = export_html(store, chosen, NOTES, tmp_path / "page.html", logits)
     page = Page(path)

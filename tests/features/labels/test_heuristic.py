@@ -19,7 +19,7 @@ def _firing(*texts: str) -> FeatureEvidence:
     return FeatureEvidence(0, tuple(windows), max_activation=2.0)
 
 
-def test_it_says_what_it_is() -> None:
+def test_the_heuristic_describes_itself() -> None:
     known = evidence(1, "king")
     text, description = offline().explain(known, known.top)
     assert text == "‘king’"

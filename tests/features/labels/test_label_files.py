@@ -212,7 +212,7 @@ def test_labels_of_another_sae_are_never_skipped(tmp_path: Path) -> None:
      (b"index,text,text\n", "same name"), (b"index,text\n1,\xff\xfe\n", "Line 2 is not UTF-8"),
      (b"index,text\n" + b"x,a\n" * 20, r"20 of the lines.*and 15 more")],
 )
-def test_something_that_is_no_table(tmp_path: Path, content: bytes, said: str) -> None:
+def test_rejects_files_without_a_table_of_labels(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes(content)
     with pytest.raises(FormatError, match=said):
@@ -259,7 +259,7 @@ def _packed(*lines: dict[str, Any]) -> bytes:
     return gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
-def test_a_label_has_what_the_line_says(tmp_path: Path) -> None:
+def test_a_label_has_the_fields_of_its_line(tmp_path: Path) -> None:
     path = tmp_path / "batch-0.jsonl"
     scores = [{"value": 0.81, "explanationScoreTypeName": "eleuther_fuzz", "explanationScoreModelName": "gpt-4o"}]
     path.write_text(json.dumps(_line(12, " kings\nand \0queens ", scores=scores)))

@@ -51,7 +51,7 @@ def test_every_live_latent_gets_its_label() -> None:
     assert str(run) == "4 labelled, 1 dead"
 
 
-def test_the_plan_is_what_is_asked() -> None:
+def test_the_plan_matches_the_questions_asked() -> None:
     llm = echo("[EXPLANATION]: a word")
     dry = plan(range(5), llm, Fixed(*WORDS), price=Price(1.0, 2.0), first=10)
     assert llm.seen == []
@@ -112,7 +112,7 @@ def test_failures_stay_with_their_latent_and_are_asked_again() -> None:
     assert fixed.same == [0, 4]
 
 
-def test_whatever_is_broken_is_a_failure_of_its_latent() -> None:
+def test_broken_evidence_fails_only_its_latent() -> None:
     class Broken(Fixed):
         def of(self, index: int) -> FeatureEvidence:
             if index == 1:

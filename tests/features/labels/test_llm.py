@@ -95,7 +95,7 @@ def test_a_missing_key(monkeypatch: pytest.MonkeyPatch, value: str | None, said:
         (Answer(b" " * 9_000_000), LLMAnswerError, "larger than"),
     ],
 )
-def test_each_failure_says_what_it_is(answer: Answer, kind: type[LLMError], said: str) -> None:
+def test_each_failure_has_its_own_error(answer: Answer, kind: type[LLMError], said: str) -> None:
     with serving(answer) as server, pytest.raises(kind, match=said) as caught:
         _llm(server.url)(ASK)
     assert len(server.seen) == 1

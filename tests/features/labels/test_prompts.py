@@ -73,7 +73,7 @@ def test_the_same_evidence_gives_the_same_hash() -> None:
         ("{examples}", (), "template.required", "placeholder"),
     ],
 )
-def test_a_wrong_template_says_what_is_wrong(user: str, required: tuple[str, ...], where: str, named: str) -> None:
+def test_rejects_a_wrong_template_by_field(user: str, required: tuple[str, ...], where: str, named: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Template("mine", "", user, required)
     assert caught.value.where == where

@@ -89,7 +89,7 @@ def test_questions_follow_from_the_seed_and_the_size_of_a_prompt() -> None:
     assert seen[0] == seen[1] != seen[2]
 
 
-def test_judges_do_not_see_what_labels_are_made_from() -> None:
+def test_judges_do_not_see_the_evidence_of_labels() -> None:
     known = evidence(0, "king")
     shown = {e.tokens for e in shown_examples(known, 1000)}
     tested = {s.tokens for s in samples(known, "detection", 1000, 1000, 0, 100) if s.positive}
@@ -113,7 +113,7 @@ def test_fuzzing_marks_as_many_tokens_in_both() -> None:
         samples(alone, "detection", 4, 4, 0, 16)
 
 
-def test_failures_are_passed_over_and_errors_said() -> None:
+def test_failed_labels_are_skipped_and_errors_reported() -> None:
     def fails(messages: list[Message]) -> str:
         if "king" in messages[1]["content"]:
             raise TimeoutError("too slow")

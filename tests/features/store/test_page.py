@@ -83,7 +83,7 @@ def found(store: Store, **wanted: Any) -> list[int]:
         ({"sort": "score"}, [7, 3, 0]), ({"sort": "score", "descending": True}, [3, 7, 0]),
     ],
 )
-def test_sorted_with_those_of_which_nothing_is_said_last(
+def test_features_without_a_value_are_sorted_last(
     store: Store, wanted: dict[str, Any], first: list[int]
 ) -> None:
     indices = found(store, **wanted)

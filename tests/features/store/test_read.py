@@ -132,7 +132,7 @@ def test_arrays_that_do_not_fit_each_other(store: Store, name: str, place: Any, 
             _ = damaged.peak_tokens
 
 
-def test_writing_refuses_what_does_not_fit(tmp_path: Path, packed: PackedTokens, tokenizer: Any) -> None:
+def test_writing_rejects_arrays_of_wrong_width(tmp_path: Path, packed: PackedTokens, tokenizer: Any) -> None:
     latents = np.ones((packed.n_contexts * packed.context_size, 3), dtype=np.float32)
     with pytest.raises(ValueError, match="d"):
         make_store(tmp_path / "bad", packed, tokenizer, latents, d_sae=4)
@@ -239,7 +239,7 @@ def test_damaged_tables_are_named(store: Store, name: str, content: bytes | None
     assert store.manifest.d_sae == D
 
 
-def test_what_is_gone_or_can_be_made_again(store: Store, tmp_path: Path) -> None:
+def test_damaged_peaks_are_rebuilt_and_a_missing_store_is_an_error(store: Store, tmp_path: Path) -> None:
     tokens, expected = store.folder.parent / "tokens", store.peak_tokens
     (store.folder / "peak_tokens.npy").write_bytes(b"\x93NUMPY broken")  # it can be made again
     assert (Store(store.folder, tokens).peak_tokens == expected).all()

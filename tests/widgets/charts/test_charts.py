@@ -306,7 +306,7 @@ def test_a_run_that_goes_on_is_drawn_from_its_beginning(charts: Charts, one: Cha
     assert not lines(charts)[0].joints.visible
 
 
-def test_what_was_told_while_a_read_failed_is_read_again(one: Charted, two: Charted) -> None:
+def test_events_that_arrive_during_a_failed_read_are_read_again(one: Charted, two: Charted) -> None:
     broken = False
 
     def read_or_fail(training_id: str, names: tuple[str, ...], min_step: int) -> Mapping[str, np.ndarray]:

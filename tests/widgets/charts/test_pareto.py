@@ -74,7 +74,7 @@ def test_points_labels_front_and_rings(chart: ParetoChart, state: CompareState) 
     assert "No run has both numbers yet." in chart._caption.value
 
 
-def test_runs_that_are_no_better_than_none_are_no_trade_off() -> None:
+def test_collapsed_runs_are_not_on_the_front() -> None:
     sae = TopKConfig()
     collapsed = run("collapsed", sae, 0.01, 1.37, -0.1)
     axes: tuple[Axis, ...] = ("fvu", "ce_loss_score")

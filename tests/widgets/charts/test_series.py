@@ -97,7 +97,7 @@ def loss_at(step: int) -> Metrics:
     return Metrics(step, step * 100, {"loss": 1 / step, "grad_norm": 2.0}, step / 10 + 1000)
 
 
-def test_what_is_told_is_appended_and_nothing_is_read_again() -> None:
+def test_events_are_appended_without_another_read() -> None:
     source = Source(100)
     told = Series(("loss", "fvu"), source.read, charted(1000))
     told.update(charted(1000))
@@ -132,7 +132,7 @@ def test_what_was_missed_is_read_and_a_run_that_went_back_is_read_anew() -> None
     assert (len(series), source.asked[-1]) == (31, 0)
 
 
-def test_curves_leave_out_what_cannot_be_drawn() -> None:
+def test_curves_leave_out_points_that_cannot_be_drawn() -> None:
     source = Source(50)
     series = Series(("loss", "fvu"), source.read, charted(500))
     series.update(charted(500))

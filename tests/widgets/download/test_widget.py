@@ -151,7 +151,7 @@ def test_a_private_repository_opens_with_the_token(widget: DownloadFromHF, ws: W
 
 
 @pytest.mark.usefixtures("server")
-def test_a_release_is_listed_at_once_and_names_what_fails(widget: DownloadFromHF, sent: Sent) -> None:
+def test_a_release_is_listed_at_once_and_names_failures(widget: DownloadFromHF, sent: Sent) -> None:
     known = ask(widget, sent, kind="hub_known")["value"]
     assert known["releases"][0]["label"] == "Gemma 2 2B, pretrained"
     named = {repo_id for release in known["releases"] for repo_id in release["repo_ids"]}

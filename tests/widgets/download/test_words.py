@@ -75,7 +75,7 @@ def test_a_preview_is_ready_to_show() -> None:
     assert (unknown.architecture, unknown.memory_bytes) == (None, None)
 
 
-def test_a_config_travels_as_json_whatever_it_holds() -> None:
+def test_any_config_is_sent_as_json() -> None:
     nested: dict[str, object] = {}
     for _ in range(50):
         nested = {"deeper": nested}
@@ -103,7 +103,7 @@ def test_near_names_and_repositories_on_a_model_are_suggested() -> None:
     assert words.suggestions_for("nobody/nothing-like-it", [KnownRepo(SPARSIFY, "", "")]) == ()
 
 
-def test_problems_say_what_and_where() -> None:
+def test_problems_have_a_message_and_a_place() -> None:
     class NoSAEError(SAEWidgetsError):
         suggestions = ("a/b",)
 

@@ -92,7 +92,7 @@ def test_errors_stand_at_their_field(
     assert words in found.errors[field]
 
 
-def test_what_an_estimate_raises_is_said_where_it_belongs(
+def test_errors_of_an_estimate_appear_at_their_field(
     call: Callable[..., Any], ws: Workspace, sae: str, typed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def raising(error: Exception) -> Any:
@@ -286,7 +286,7 @@ def test_a_prompt_is_ranked_and_fits_into_a_buffer(
         ("test_text", "on_feature", NotFoundError("The model is not here."), False),
     ],
 )
-def test_what_is_not_here_is_said_on_the_card(
+def test_missing_data_is_reported_on_the_card(
     call: Callable[..., Any], ws: Workspace, monkeypatch: pytest.MonkeyPatch, kind: str, method: str, error: Any,
     said: bool,
 ) -> None:  # fmt: skip
@@ -303,7 +303,7 @@ def test_what_is_not_here_is_said_on_the_card(
     assert call(kind, index=7, **given).problem.what == error.what
 
 
-def test_stored_logit_effects_say_what_they_lack(
+def test_stored_logit_effects_carry_their_note(
     call: Callable[..., Any], ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = LogitsRecord(7, ((" ship", 1.94),), ((" he", -0.52),), note="From stored tables: the model is gone.")
@@ -340,7 +340,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.usefixtures("running")
 @pytest.mark.parametrize(("kind", "given", "words"), REFUSED)
-def test_what_is_refused(call: Callable[..., Any], kind: str, given: dict[str, Any], words: str) -> None:
+def test_rejects_invalid_commands(call: Callable[..., Any], kind: str, given: dict[str, Any], words: str) -> None:
     with pytest.raises((ConfigError, NotFoundError, StateError)) as raised:
         call(kind, **given)
     assert words in str(raised.value)

@@ -32,7 +32,7 @@ from tests.workspace.conftest import PATIENCE
 # ------------------------------------------------------------------------------------------------ extractions
 
 
-def test_the_list_and_what_is_open(
+def test_the_list_and_the_open_feature(
     model: ViewerModel, ws: Workspace, ext: str, running: ExtractionRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model.show(ViewerView(extraction_id=ext, feature=7))

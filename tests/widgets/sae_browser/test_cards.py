@@ -95,14 +95,14 @@ def test_facts_of_where_it_comes_from() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_long_is_cut() -> None:
+def test_long_texts_are_cut() -> None:
     card = card_of(make_sae("s", "n" * 5000, model="m" * 5000, hook_name="h" * 5000, tags=("t" * 500,) * 50))
     assert max(len(card.name), len(card.model or ""), len(card.hook_name or ""), len(card.site)) <= 300
     assert len(card.tags) == 20
     assert len(card.tags[0]) == 60
 
 
-def test_facets_leave_out_what_is_not_known_and_keep_what_is_chosen() -> None:
+def test_facets_leave_out_unknown_values_and_keep_chosen_ones() -> None:
     known = {"source": {"local": 2}, "model": {None: 1, "": 2, "gpt2": 3}, "layer": {0: 1, None: 4}}
     query = SaeQuery(source="trained", architecture="topk", layer=0)  # the other filters leave no trained one
     found = facets_of(known, query).model_dump()

@@ -72,7 +72,7 @@ def test_nothing_can_be_written_after_the_end(uploads: Uploads) -> None:
         uploads.discard(upload_id)
 
 
-def test_a_full_disk_is_said_before_anything_is_sent(
+def test_rejects_an_upload_to_a_full_disk_before_it_starts(
     uploads: Uploads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     usage = namedtuple("usage", "total used free")

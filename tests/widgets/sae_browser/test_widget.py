@@ -105,7 +105,7 @@ def test_what_it_shows(browser: SAEBrowser) -> None:
     assert "no longer in its folder" in lost["state_note"]
 
 
-def test_filters_change_only_what_was_sent(commands: BrowserCommands, model: BrowserModel, ws: Workspace) -> None:
+def test_filters_change_only_the_fields_sent(commands: BrowserCommands, model: BrowserModel, ws: Workspace) -> None:
     run(commands, "browse_saes", model="wide-lm", offset=50)
     run(commands, "browse_saes", search="wide")
     model.read()
@@ -138,7 +138,7 @@ def test_filters_change_only_what_was_sent(commands: BrowserCommands, model: Bro
         ({"kind": "compare_saes", "first": "wide", "second": "first"}, "dimensions"),
     ],
 )
-def test_what_is_refused(
+def test_rejects_invalid_queries(
     browser: SAEBrowser, press: Ask, ids: dict[str, str], caplog: pytest.LogCaptureFixture, command: Any, words: str
 ) -> None:
     given = {k: ids.get(v, v) if isinstance(v, str) else v for k, v in command.items()}

@@ -140,7 +140,7 @@ def test_what_it_starts_with(widget: Steering, ws: Workspace, sae: str) -> None:
     assert str(ws.folder) not in json.dumps(widget.state), "nothing of the machine is saved with a notebook"
 
 
-def test_it_writes_what_the_workspace_writes(widget: Steering, ws: Workspace, sae: str, sent: Sent) -> None:
+def test_the_texts_match_those_of_the_workspace(widget: Steering, ws: Workspace, sae: str, sent: Sent) -> None:
     texts = write(widget, sent, seed=3)
     expected = ws.steer(None, [(sae, 7, 30.0, "add")], PROMPT, new_tokens=6, seed=3)
     assert "".join(texts["prompt_pieces"]) == PROMPT  # without the BOS before it
@@ -180,7 +180,7 @@ def test_a_sweep(widget: Steering, sent: Sent) -> None:
     assert (refused["kind"], refused["where"]) == ("failure", "Feature to sweep")
 
 
-def test_stop_keeps_what_is_there(widget: Steering, sent: Sent) -> None:
+def test_stop_keeps_the_texts_so_far(widget: Steering, sent: Sent) -> None:
     ask(widget, sent, kind="steering_edit", settings=settings(widget, new_tokens=240))
     ask(widget, sent, kind="steering_generate")
     again = ask(widget, sent, kind="steering_generate")
@@ -193,7 +193,7 @@ def test_stop_keeps_what_is_there(widget: Steering, sent: Sent) -> None:
     assert texts["stopped"] == (run_of(widget)["status"] == "stopped")
 
 
-def test_what_cannot_be_generated_is_said(widget: Steering, sent: Sent) -> None:
+def test_a_prompt_that_is_too_long_is_reported(widget: Steering, sent: Sent) -> None:
     ask(widget, sent, kind="steering_edit", settings=settings(widget, new_tokens=300))
     ask(widget, sent, kind="steering_generate")
     problem = wait_for(lambda: run_of(widget)["problem"], LONG)
@@ -309,7 +309,7 @@ def test_arguments_are_checked(ws: Workspace) -> None:
         Steering(ws, sae="demo-l1-topk", features=[(900, 2.0)])
 
 
-def test_texts_are_aligned_so_that_what_comes_again_is_not_marked() -> None:
+def test_texts_are_aligned_so_that_repeated_tokens_are_not_marked() -> None:
     assert changes([1, 2, 3, 4], [1, 2, 3, 4]) == ((), ())
     assert changes([1, 2, 3, 4], [9, 2, 3, 4]) == ((0,), (0,))
     assert changes([1, 2, 3], [1, 7, 8, 2, 3]) == ((), (1, 2))

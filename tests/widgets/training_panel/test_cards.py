@@ -60,7 +60,7 @@ def test_numbers_that_json_cannot_carry_become_words() -> None:
 
 
 @pytest.mark.parametrize(("error", "loss"), [(NAN, "NaN"), (GOOD, 0.5)])
-def test_a_loss_that_became_nan_is_said_in_its_tile(error: ErrorInfo, loss: float | str) -> None:
+def test_the_tile_shows_a_loss_that_became_nan(error: ErrorInfo, loss: float | str) -> None:
     record = make_record("t", TrainingConfig(), error=error, latest={"loss": 0.5, "l0": 32.0})  # of the window before
     tiles = card_of(record).tiles
     assert (tiles.loss, tiles.l0, tiles.fvu) == (loss, 32.0, None)
@@ -81,7 +81,7 @@ def test_checkpoint_rows() -> None:
     assert row("latest", fvu=math.nan).fvu is None
 
 
-def test_checkpoints_show_what_the_best_is_chosen_by() -> None:
+def test_checkpoints_show_the_metric_that_chooses_the_best() -> None:
     def record(step: int, **metrics: float) -> CheckpointRecord:
         return CheckpointRecord(f"c{step}", "t", step, step, "/x", ("best",), 5, metrics, 0.0)
 

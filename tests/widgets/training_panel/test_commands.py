@@ -63,7 +63,7 @@ VERBS = {
 
 
 @pytest.mark.parametrize("action", VERBS)
-def test_what_is_done_to_one_to_several_and_to_a_group(
+def test_actions_on_one_run_on_several_and_on_a_group(
     commands: PanelCommands, calls: Calls, asked: set[str], action: Any
 ) -> None:
     verb, *options = VERBS[action]
@@ -80,7 +80,7 @@ def test_what_is_done_to_one_to_several_and_to_a_group(
     assert calls == []
 
 
-def test_what_is_done_with_a_checkpoint_or_the_end(commands: PanelCommands, calls: Calls) -> None:
+def test_actions_on_a_checkpoint_and_on_the_end(commands: PanelCommands, calls: Calls) -> None:
     verbs = {"continue": "continue_from", "import": "import_checkpoint", "delete": "delete_checkpoint"}
     for action in verbs:
         commands.checkpoint_action(action=action, training_id="train_1", checkpoint_id="train_1-c")  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def test_the_order_in_which_several_are_asked(commands: PanelCommands, calls: Ca
     assert [training_id for _, training_id in calls] == ["train_2", "train_0", "train_1", "train_5"]
 
 
-def test_what_fails_is_told_and_the_others_are_done(commands: PanelCommands, ws: Workspace) -> None:
+def test_failures_are_reported_and_the_others_are_done(commands: PanelCommands, ws: Workspace) -> None:
     done = commands.run_actions(action="delete", training_ids=("train_0", "train_3", "nobody"))
     assert done.done == ("train_3",)
     assert [note.where for note in done.problems] == ["gpt2-l6-topk-k32", "nobody"]
@@ -273,7 +273,7 @@ def listed(commands: PanelCommands, ws: Workspace) -> Callable[..., Any]:
     return listed
 
 
-def test_a_store_fills_in_what_a_training_takes_from_it(listed: Callable[..., Any]) -> None:
+def test_a_store_fills_in_its_settings(listed: Callable[..., Any]) -> None:
     assert listed() == {}
     row = listed(make_store("acts_1"))["acts_1"]
     assert (row.name, row.model, row.tokens, row.size_bytes) == ("gpt2 demo", "gpt2", 2_000_000, 3_072_000_000)

@@ -123,7 +123,7 @@ def test_the_pareto_view_holds_runs_that_can_be_compared(
     assert (found.points, found.summary) == ((), "No run has both numbers yet.")
 
 
-def test_transcoders_stand_apart_by_what_they_reconstruct(ws: Workspace, compared: Compared) -> None:
+def test_transcoders_are_grouped_by_their_target(ws: Workspace, compared: Compared) -> None:
     read = ws.trainings.get("sweep_16").record.hook_name
     for training_id, written in (("sweep_24", "blocks.6.hook_mlp_out"), ("sweep_64", "blocks.7.hook_mlp_out")):
         change(ws, training_id, config={**ws.trainings.get(training_id).record.config, "hook_name_out": written})
@@ -172,7 +172,7 @@ def test_settings_side_by_side_are_those_of_the_form(commands: PanelCommands, mo
     assert [(row.name, row.label, row.value) for row in alone] == [(r.name, r.label, r.values[0]) for r in rows_alone]
 
 
-def test_settings_with_one_label_are_told_apart(
+def test_settings_that_share_a_label_show_their_names(
     ws: Workspace, model: PanelModel, commands: PanelCommands
 ) -> None:
     change(ws, "sweep_16", config=TrainingConfig(model="gpt2", sae=StandardConfig(d_sae=16_384)).to_data())

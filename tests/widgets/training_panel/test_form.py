@@ -100,7 +100,7 @@ def test_the_form_starts_with_a_valid_configuration() -> None:
     assert named.stores == {"acts_1": "wiki"}
 
 
-def test_the_form_suggests_what_the_demo_model_trains_in_minutes() -> None:
+def test_the_form_suggests_quick_settings_for_the_demo_model() -> None:
     data = form_data((), {})
     assert (data.defaults["model"], data.defaults["sae.d_sae"], data.defaults["tokens"]) == ("demo", 4096, 2_600_000)
     assert (TrainingConfig().sae.d_sae, TrainingConfig().tokens) == (16_384, 10_000_000)  # of other models

@@ -33,7 +33,7 @@ def card(model: PanelModel, training_id: str) -> Card:
     return next(card for card in model.state().cards if card.id == training_id)
 
 
-def test_the_first_read_draws_what_runs_and_selects_nothing(model: PanelModel) -> None:
+def test_the_first_read_draws_running_runs_and_selects_none(model: PanelModel) -> None:
     assert lines(model) == ["train_0"]
     assert model.selected == ()
     state = model.state()
@@ -127,7 +127,7 @@ def test_a_new_run_is_drawn_but_not_selected(model: PanelModel, ws: Workspace) -
     assert lines(model) == ["train_3"]
 
 
-def test_six_lines_go_first_to_what_was_selected_then_to_what_runs(model: PanelModel, ws: Workspace) -> None:
+def test_six_lines_go_first_to_selected_then_to_running_runs(model: PanelModel, ws: Workspace) -> None:
     model.set_chart(training_ids=(), followed=())
     names: list[str] = []
     runs = [begin(model, ws, names) for _ in range(7)]
@@ -143,7 +143,7 @@ def test_six_lines_go_first_to_what_was_selected_then_to_what_runs(model: PanelM
     assert runs[6] in lines(model)
 
 
-def test_lines_go_to_what_runs_not_to_what_waits(ws: Workspace) -> None:
+def test_lines_go_to_running_not_to_queued_runs(ws: Workspace) -> None:
     change(ws, "train_0", status=JobStatus.STOPPED)
     for index in range(8):
         add_run(ws, f"run_{index}", TrainingConfig(), JobStatus.QUEUED)
@@ -178,7 +178,7 @@ def test_the_runs_of_a_job_are_drawn_in_their_order(model: PanelModel, ws: Works
     assert lines(model) == ["z0", "z1", "z2", "z3"]
 
 
-def test_a_comparison_draws_only_what_it_compares(model: PanelModel) -> None:
+def test_a_comparison_draws_only_its_runs(model: PanelModel) -> None:
     model.set_chart(training_ids=("train_1", "train_3"))
     assert "train_0" in lines(model)
     model.compare(("train_1", "train_3"))
@@ -219,7 +219,7 @@ def test_chart_settings_change_one_by_one(model: PanelModel) -> None:
     assert set(lines(model)) == {"train_0", "train_1"}
 
 
-def test_a_card_says_what_it_goes_on_from(model: PanelModel, ws: Workspace) -> None:
+def test_a_card_names_the_run_it_continues(model: PanelModel, ws: Workspace) -> None:
     origin = {"training_id": "sweep_16", "step": 400, "tokens": 400 * 4096}
     add_run(ws, "child", TrainingConfig(), JobStatus.PAUSED, 5, facts={"continued_from": origin}, retry_of="sweep_16")
     add_run(ws, "retry", TrainingConfig(), JobStatus.PAUSED, retry_of="sweep_24")

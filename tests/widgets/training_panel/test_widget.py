@@ -158,7 +158,7 @@ def test_an_sae_that_is_gone_is_not_opened(
     assert len(panel.children) == 5
 
 
-def test_whoever_shows_saes_elsewhere_is_told(
+def test_on_open_is_called_with_the_sae(
     sae: str, ws: Workspace, record_messages: Callable[[Any], Sent]
 ) -> None:
     opened: list[str] = []

@@ -240,7 +240,7 @@ def test_contexts_longer_than_the_model_reads(
     ws.extractions.delete(extraction.id)
 
 
-def test_a_name_that_is_no_model_fails_as_a_job(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
+def test_an_extraction_with_a_missing_model_fails(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
     sae = make_sae(2, model="/no/such/model")
     extraction = ws.extractions.create(sae_id=sae.id, config=CONFIG)
     assert extraction.wait(PATIENCE) is JobStatus.FAILED
@@ -325,7 +325,7 @@ def test_pause_resume_stop_and_cancel(ws: Workspace, make_sae: Callable[..., SAE
     assert not [p for p in (ws.folder / "extractions").iterdir() if sae.id in p.name]
 
 
-def test_nothing_is_left_of_what_ends_before_it_has_read(
+def test_an_extraction_that_ends_before_reading_leaves_nothing(
     ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path
 ) -> None:
     sae = make_sae(8)

@@ -254,7 +254,7 @@ def test_every_kind_of_export_is_written(ws: Workspace, extracted: Extraction, t
     assert folder.is_relative_to(tmp_path / "neuronpedia" / "it" / "tiny")
 
 
-def test_what_cannot_be_exported_is_said(
+def test_rejects_exports_without_an_extraction_or_with_unknown_names(
     ws: Workspace, extracted: Extraction, make_sae: Callable[..., SAERecord], tmp_path: Path
 ) -> None:
     with pytest.raises(StateError):  # it has no extraction

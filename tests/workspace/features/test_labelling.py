@@ -231,7 +231,7 @@ def test_a_window_that_is_only_guessed_to_be_silent_does_not_count(
     assert ws.features.score(own.id, indices=[dense], scorer="fuzzing").labels
 
 
-def test_documents_are_told_apart(extracted: Extraction) -> None:
+def test_documents_are_distinguished(extracted: Extraction) -> None:
     """Labels are made and judged from different documents."""
     store = extracted.store()
     examples, facts = StoreExamples(store), store.packed.facts

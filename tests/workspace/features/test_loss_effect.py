@@ -88,7 +88,7 @@ def test_of_a_typed_text(ws: Workspace, sae: SAERecord, extracted: Extraction) -
     assert ws.features.loss_effect(sae.id, int(reading.indices[rare]), text=TEXT, token=silent).effect == 0
 
 
-def test_what_cannot_be_told_is_said(ws: Workspace, sae: SAERecord, extracted: Extraction) -> None:
+def test_rejects_positions_without_a_loss_effect(ws: Workspace, sae: SAERecord, extracted: Extraction) -> None:
     last = len(ws.features.run_on(sae.id, TEXT).ids) - 1
     with pytest.raises(ConfigError, match="No token follows this one"):
         ws.features.loss_effect(sae.id, 0, text=TEXT, token=last)

@@ -109,7 +109,7 @@ def test_uploads_that_are_refused_leave_nothing(ws: Workspace, files: dict[str, 
     assert not ws.saes.list()
 
 
-def test_what_is_damaged_is_never_listed(ws: Workspace, tmp_path: Path) -> None:
+def test_damaged_files_are_never_listed(ws: Workspace, tmp_path: Path) -> None:
     folder = saelens(tmp_path / "sae")
     good = (folder / "sae_weights.safetensors").read_bytes()
     config = json.loads((folder / "cfg.json").read_text())
@@ -169,7 +169,7 @@ def test_hostile_names_are_text(ws: Workspace, tmp_path: Path) -> None:
         ({"cfg.json": b"{}", "sae.safetensors": b"x" * 9}, "d_in"),
     ],
 )  # fmt: skip
-def test_errors_name_what_was_given_and_no_draft(
+def test_errors_name_the_given_path_not_the_draft(
     ws: Workspace, tmp_path: Path, files: dict[str, bytes], said: str
 ) -> None:
     packed = zipped(tmp_path / "from lab.zip", files)
@@ -199,7 +199,7 @@ def test_several_in_an_archive_are_to_be_unpacked(ws: Workspace, tmp_path: Path)
     assert _left(ws) == []
 
 
-def test_a_model_has_one_name_whatever_the_files_say(ws: Workspace, tmp_path: Path) -> None:
+def test_a_model_is_listed_under_one_name(ws: Workspace, tmp_path: Path) -> None:
     folder = saelens(tmp_path / "one")
     hub = "openai-community/gpt2"
     added = ws.saes.add_local(folder, model="gpt2-small")

@@ -63,7 +63,7 @@ PASSWORDS = {"cfg.json": b"{}", "weights": b"/etc/passwd"}
     ],
     ids=["link", "pipe", "device", "too many", "bomb", "two of one name"],
 )
-def test_what_is_refused(tmp_path: Path, target: Path, files: dict[str, bytes], kind: int, words: str) -> None:
+def test_rejects_unsafe_archives(tmp_path: Path, target: Path, files: dict[str, bytes], kind: int, words: str) -> None:
     with pytest.raises(FormatError, match=words):
         unpack(zipped(tmp_path / "x.zip", files, weights=kind), target)
     assert contents(target) == {}

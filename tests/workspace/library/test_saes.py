@@ -174,7 +174,7 @@ def test_load_code_runs(ws: Workspace, sae: SAERecord) -> None:
     assert f'load_from_disk("{sae.path}")' in code["sae_lens"]
 
 
-def test_everybody_is_told(ws: Workspace, tmp_path: Path) -> None:
+def test_all_subscribers_are_called(ws: Workspace, tmp_path: Path) -> None:
     told: list[str | None] = []
 
     def broken(changed: str | None) -> None:
@@ -266,7 +266,7 @@ def test_what_lies_beside_a_file_goes_along_where_it_is_kept_as_it_came(
     assert record.state == "ok"
 
 
-def test_what_is_damaged_is_not_exported(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+def test_a_damaged_sae_is_not_exported(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
     weights = Path(sae.path) / "sae_weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4])
     with pytest.raises(FormatError, match="damaged and was not exported"):

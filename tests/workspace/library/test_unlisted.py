@@ -135,7 +135,7 @@ def test_locating_what_a_link_leads_to_removes_the_link_alone(ws: Workspace, tmp
     assert ws.saes.load(sae.id).d_sae == sae.d_sae
 
 
-def test_what_a_row_names_stays_whatever_a_note_says(folder: Path, tmp_path: Path) -> None:
+def test_folders_with_a_row_stay_despite_a_note(folder: Path, tmp_path: Path) -> None:
     with Workspace(folder) as ws:
         sae = ws.saes.add_local(saelens(tmp_path / "sae"))
         (folder / NOTES / sae.id).write_text(ws.catalog.key)

@@ -88,7 +88,7 @@ def test_damaged_files_say_so(ws: Workspace) -> None:
     assert {each.name for each in presets.list()} == {"a", "other"}
 
 
-def test_an_sae_with_another_id_is_found_by_what_it_is(ws: Workspace, tmp_path: Path) -> None:
+def test_an_sae_with_another_id_is_found_by_its_properties(ws: Workspace, tmp_path: Path) -> None:
     presets = ws.steering.presets
     presets.save("a", settings(ws))
     old = ws.saes.list()[0].id

@@ -26,7 +26,7 @@ PROMPT = "In the morning the old man walked down to the"
 SHORT = {"new_tokens": 6, "seed": 3}
 
 
-def test_it_is_what_the_kernel_writes(library: Workspace, sae: str) -> None:
+def test_the_result_matches_the_kernel(library: Workspace, sae: str) -> None:
     seen: list[TokenEvent] = []
     result = library.steer(None, [(sae, 7, 30.0, "add")], PROMPT, on_token=seen.append, **SHORT)
     lm = load_model(resolve_model("demo"), name="demo")
@@ -83,7 +83,7 @@ def test_demo_features_steer_and_stay_text(tmp_path: Path) -> None:
             assert result.steered.repetition < 0.2
 
 
-def test_what_does_not_fit_is_said(library: Workspace, sae: str) -> None:
+def test_rejects_features_that_do_not_fit(library: Workspace, sae: str) -> None:
     cases: list[tuple[list[Any], dict[str, Any], str]] = [
         ([(sae, 7, 2.0), (sae, 900, 2.0)], {}, r"features.1.index.*no feature 900: demo-l1-topk has 256"),
         ([(7, 2.0)], {}, r"features.0.sae.*does not say which SAE"),
