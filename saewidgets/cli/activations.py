@@ -33,7 +33,7 @@ SETTINGS = settings(
 def capture(
     model: Annotated[str, typer.Argument(metavar="MODEL", help='A Hugging Face id, a local folder, or "demo".')],
     corpus: Annotated[str, Option(help='The text: a file, a folder, a dataset of the hub, or "demo".')],
-    hook_name: Annotated[list[str], Option(help="Which activations; may be given several times.")],
+    hook_name: Annotated[list[str], Option(help="Which activations, e.g. blocks.2.hook_resid_post; repeatable.")],
     tokens: Annotated[int, Option(help="How many tokens; all of a text that has fewer.")],
     estimate: Annotated[bool, Option("--estimate", help="Say how much disk it takes, and start nothing.")] = False,
 ) -> None:

@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -78,7 +78,7 @@ def settings(config: type, *asked: str | tuple[str, str], panel: str | None = No
 
 
 def _text_and_type(kind: Any, path: str) -> tuple[str, Any]:
-    """The first sentence of a setting's text, and the type that is read from the command line."""
+    """The first sentence of a setting's text with its choices and default, and the type that the command line reads."""
     fields = list(_fields(kind, path.split(".")))
     owners = [owner for owner, _ in fields if owner is not kind]
     field = fields[0][1]
@@ -89,7 +89,13 @@ def _text_and_type(kind: Any, path: str) -> tuple[str, Any]:
         text += f" ({', '.join(owner.model_fields['architecture'].default for owner in owners)})"
     parts = get_args(field.annotation) or (field.annotation,)
     plain: Any = next((part for part in parts if part in (bool, int, float)), str)
-    return f"{text}.", plain | None
+    choices = [get_args(each) for each in (field.annotation, *parts) if get_origin(each) is Literal]
+    notes = [", ".join(words) for words in choices if len(words) > 1]
+    same = path != "sae.architecture" and all(one.default == field.default for _, one in fields)
+    if same and isinstance(field.default, str | int | float):
+        default = {True: "on", False: "off"}[field.default] if plain is bool else field.default
+        notes.append(f"default: {default}")
+    return f"{text}." + (f" [{'; '.join(notes)}]" if notes else ""), plain | None
 
 
 _LISTED_BELOW = 8  # a setting that so many architectures have needs no list of them
