@@ -1,7 +1,7 @@
 """Defines `pack`: documents → contexts of equal length in a memory-mapped file.
 
 Documents are tokenised one after another and joined with a separator (the end-of-sequence token); the stream is cut
-into contexts. Or each gives one context alone; see `PackingConfig`. With `prepend_bos` every context starts with the
+into contexts. Or each gives one context alone; see `Packing`. With `prepend_bos` every context starts with the
 beginning-of-sequence token, so that the position whose activation is an outlier holds the same special token
 everywhere and can be left out. Nothing is padded: what does not fill the last context is dropped.
 
@@ -33,7 +33,7 @@ from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # p
 from saewidgets.activations.documents import Corpus, Document
 from saewidgets.activations.packed import EVERY_TOKEN, Growth, PackedTokens, PackFacts, Tokens, read_facts
 from saewidgets.activations.prefetch import read_ahead
-from saewidgets.config.packing import PackingConfig
+from saewidgets.config.packing import Packing
 from saewidgets.demo.model import DEMO, resolve_model
 from saewidgets.durable import require_space, storage_errors, write_json
 from saewidgets.errors import ConfigError, FormatError
@@ -242,7 +242,7 @@ def _last(name: str) -> str:
 
 
 COUNT_EVERY = 1 << 20  # tokens after which progress is put down
-AS_USUAL = PackingConfig()
+AS_USUAL = Packing()
 FORMAT = 2  # 1: special tokens spelled out in a text were taken for real ones
 _HOPELESS = 1000  # contexts without a single position to train on: more will not have any
 
@@ -255,7 +255,7 @@ def pack(
     *,
     folder: Path | str,
     context_size: int,
-    packing: PackingConfig = AS_USUAL,
+    packing: Packing = AS_USUAL,
     validation_share: float = 0.02,
     wanted: int | None = None,
     rule: TokenMask = EVERY_TOKEN,
@@ -295,7 +295,7 @@ def pack(
         # Only encoders have a closing token: what was packed for others before there was one stays good.
         "special": {key: value for key, value in asdict(special).items() if (key, value) != ("closing", None)},
     }
-    if not packing.join_documents:
+    if not packing.join:
         settings["joined"] = False
     if corpus.chat:
         settings["chat_template"] = tokenizer.chat_template
@@ -315,11 +315,10 @@ def pack(
 
 
 def _first_facts(
-    corpus: Corpus, tokenizer: Any, special: SpecialTokens, fingerprint: str, context_size: int,
-    packing: PackingConfig,
+    corpus: Corpus, tokenizer: Any, special: SpecialTokens, fingerprint: str, context_size: int, packing: Packing
 ) -> PackFacts:
     contexts = Contexts(
-        tokenizer, special, context_size, prepend_bos=packing.prepend_bos, join=packing.join_documents,
+        tokenizer, special, context_size, prepend_bos=packing.prepend_bos, join=packing.join,
         whole_rows=corpus.whole_rows,
     )
     return PackFacts(

@@ -5,7 +5,8 @@ write them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
@@ -37,13 +38,42 @@ def as_separator(value: Any) -> str:
 Separator = Annotated[str, BeforeValidator(as_separator, json_schema_input_type=str)]
 
 
-class PackingConfig(Config):
-    """How documents fill contexts: the settings of every configuration that packs text.
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How documents fill contexts: the settings of `PackingConfig`.
 
     A context starts with EOS where the tokenizer has no BOS, as GPT-2, and with nothing where it has neither; that of
-    an encoder stands between [CLS] and [SEP]. Where a tokenizer has no EOS, "eos" is [SEP], else BOS. `join_documents`
-    off is SAELens' `disable_concat_sequences`.
+    an encoder stands between [CLS] and [SEP]. Where a tokenizer has no EOS, "eos" is [SEP], else BOS. `join` off is
+    SAELens' `disable_concat_sequences`.
     """
+
+    prepend_bos: bool = True
+    join: bool = True
+    separator: str = "eos"
+
+    def to_data(self) -> dict[str, Any]:
+        """As SAELens writes it into the metadata of an SAE; how documents are joined only where it is not as usual."""
+        found: dict[str, Any] = {"prepend_bos": self.prepend_bos}
+        if not self.join:
+            found["disable_concat_sequences"] = True
+        if self.separator != "eos":
+            digits, none = self.separator.isdigit(), self.separator == "none"
+            found["sequence_separator_token"] = int(self.separator) if digits else None if none else self.separator
+        return found
+
+    @classmethod
+    def from_data(cls, data: Any) -> Packing:
+        """Of what `to_data` or SAELens wrote; what makes no sense there is as good as not said."""
+        said = data if isinstance(data, dict) else {}
+        try:
+            separator = as_separator(said.get("sequence_separator_token", "eos"))
+        except ConfigError:
+            separator = "eos"
+        return cls(said.get("prepend_bos") is not False, said.get("disable_concat_sequences") is not True, separator)
+
+
+class PackingConfig(Config):
+    """The settings of every configuration that packs text."""
 
     prepend_bos: bool = Field(
         default=True, title="Start contexts with BOS",
@@ -60,31 +90,9 @@ class PackingConfig(Config):
     )
 
     @property
-    def packing(self) -> PackingConfig:
-        """How documents fill the contexts: what `pack` takes."""
-        return self
-
-    def packing_metadata(self) -> dict[str, Any]:
-        """As SAELens writes it into the metadata of an SAE; how documents are joined only where it is not as usual."""
-        found: dict[str, Any] = {"prepend_bos": self.prepend_bos}
-        if not self.join_documents:
-            found["disable_concat_sequences"] = True
-        if self.separator != "eos":
-            digits, none = self.separator.isdigit(), self.separator == "none"
-            found["sequence_separator_token"] = int(self.separator) if digits else None if none else self.separator
-        return found
-
-
-def packing_of(metadata: Mapping[str, Any]) -> PackingConfig:
-    """Of what `packing_metadata` or SAELens wrote; what makes no sense there is as good as not said."""
-    try:
-        separator = as_separator(metadata.get("sequence_separator_token", "eos"))
-    except ConfigError:
-        separator = "eos"
-    joined = metadata.get("disable_concat_sequences") is not True
-    return PackingConfig(
-        prepend_bos=metadata.get("prepend_bos") is not False, join_documents=joined, separator=separator
-    )
+    def packing(self) -> Packing:
+        """How documents fill the contexts."""
+        return Packing(self.prepend_bos, self.join_documents, self.separator)
 
 
 FIELDS = tuple(PackingConfig.model_fields)

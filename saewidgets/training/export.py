@@ -51,7 +51,7 @@ def metadata(
         "hook_head_index": head_of(config.hook_name),  # SAELens' name for it
         **({} if config.hook_name_out is None else {"hook_name_out": config.hook_name_out}),
         "context_size": config.context_size,
-        **config.activations.packing_metadata(),
+        **config.activations.packing.to_data(),
         **_counted(config.activations),
         "dataset_path": dataset or getattr(config.corpus, "path", config.corpus.label),  # the hub's name of a dataset
         "training_architecture": config.sae.architecture,

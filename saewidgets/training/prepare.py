@@ -139,7 +139,7 @@ def prepare(
     corpus, wanted, told = open_corpus(config.corpus), positions_needed(config), meter.share_of("packing text")
     packed = pack(
         corpus, lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
-        packing=config.activations, validation_share=config.activations.validation_share,
+        packing=config.activations.packing, validation_share=config.activations.validation_share,
         wanted=wanted, rule=counted_positions(config), check=check,
         on_progress=lambda done: told(done, wanted if corpus.is_long else None),
     )

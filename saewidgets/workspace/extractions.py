@@ -147,7 +147,7 @@ class Extractions:
             self._rows.create(
                 id=extraction_id, config=data, model=str(settled.model), hook_name=str(subject.hook_name),
                 d_sae=subject.d_sae, tokens_total=settled.tokens, folder=folder, layer=subject.layer, job_id=job_id,
-                facts={**subject.packing.packing_metadata(), "validation_share": subject.validation_share,
+                facts={**subject.packing.to_data(), "validation_share": subject.validation_share,
                        "model_given": held is not None},
                 **ours,
             )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.catalog import Origin
 from saewidgets.config import TrainingConfig
 from saewidgets.config.names import one_name, text_or_none
-from saewidgets.config.packing import PackingConfig, SeqposSlice, as_ids, as_slice, packing_of
+from saewidgets.config.packing import Packing, SeqposSlice, as_ids, as_slice
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.settings import resolve_device
@@ -41,7 +41,7 @@ class Subject:
     dtype: str  # of the model
     hook_name: str | None
     context_size: int | None
-    packing: PackingConfig
+    packing: Packing
     validation_share: float
     corpus: Any  # the text it was trained on, as configuration data, where it is still here
     device: str  # where it was trained
@@ -150,7 +150,7 @@ def _as_configured(
     return Subject(
         **about, corpus=corpus, store_id=text_or_none(stored.get("store_id")), model=config.model,
         revision=config.model_revision, dtype=config.model_dtype, hook_name=config.hook_name,
-        hook_name_out=config.hook_name_out, context_size=config.context_size, packing=activations,
+        hook_name_out=config.hook_name_out, context_size=config.context_size, packing=activations.packing,
         validation_share=activations.validation_share, batch_size=activations.model_batch_size,
         device=config.model_device or config.device, exclude_special_tokens=activations.exclude_special_tokens,
         exclude_token_ids=activations.exclude_token_ids or (), seqpos_slice=activations.seqpos_slice,
@@ -176,6 +176,6 @@ def _as_said(said: Mapping[str, Any], **about: Any) -> Subject:
         revision=text_or_none(revision.get("revision")) if isinstance(revision, Mapping) else None, dtype="float32",
         hook_name=text_or_none(said.get("hook_name")), hook_name_out=text_or_none(said.get("hook_name_out")),
         context_size=context if type(context) is int and 2 <= context <= 1_048_576 else None,
-        packing=packing_of(said), validation_share=0.0, corpus=None, device="auto", model_given=False,
+        packing=Packing.from_data(said), validation_share=0.0, corpus=None, device="auto", model_given=False,
         exclude_special_tokens=not listed,
     )  # fmt: skip

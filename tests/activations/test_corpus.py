@@ -18,7 +18,7 @@ from saewidgets.activations import documents, open_corpus, pack, text_files
 from saewidgets.activations.documents import Chunk, Shard, read_rows
 from saewidgets.activations.text_files import local_shard
 from saewidgets.config import TextCorpus
-from saewidgets.config.packing import PackingConfig
+from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.lm import LoadedModel
 
@@ -352,7 +352,7 @@ def tokenizer(lm: LoadedModel) -> Any:
 @pytest.fixture
 def packed_ids(tokenizer: Any, tmp_path: Path) -> Callable[..., list[int]]:
     def ids(corpus: Any) -> list[int]:
-        packing = PackingConfig(prepend_bos=False, separator="none")
+        packing = Packing(prepend_bos=False, separator="none")
         packed = pack(open_corpus(corpus), tokenizer, folder=tmp_path / "tokens", context_size=4, packing=packing)
         found: list[int] = packed.contexts(np.arange(packed.n_contexts)).reshape(-1).tolist()
         return found

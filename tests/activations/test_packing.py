@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from saewidgets.activations import PackedTokens, documents, open_corpus, pack, packing
 from saewidgets.activations.shuffle import split
 from saewidgets.config import TextCorpus
-from saewidgets.config.packing import PackingConfig
+from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
 from tests.conftest import TINY_TEXT
@@ -36,7 +36,7 @@ def _left(folder: Path) -> list[Path]:
 def test_contexts_are_the_documents_one_after_another(lm: LoadedModel, tmp_path: Path, prepend_bos: bool) -> None:
     packed = pack(
         open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10,
-        packing=PackingConfig(prepend_bos=prepend_bos),
+        packing=Packing(prepend_bos=prepend_bos),
     )
     found = packed.contexts(np.arange(packed.n_contexts))
     expected = _stream(lm.tokenizer)
@@ -53,7 +53,7 @@ def test_contexts_are_the_documents_one_after_another(lm: LoadedModel, tmp_path:
 def test_a_special_token_spelled_out_in_a_text_is_text(lm: LoadedModel, tmp_path: Path) -> None:
     mark = lm.tokenizer.eos_token
     corpus = open_corpus(TextCorpus(strings=[f"hello {mark} world. " * 40, "a second document " * 40]))
-    packed = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=32, packing=PackingConfig(prepend_bos=False))
+    packed = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=32, packing=Packing(prepend_bos=False))
     ids = packed.contexts(range(packed.n_contexts)).reshape(-1)
     assert int((ids == lm.tokenizer.eos_token_id).sum()) == 2, "one before each document"
     assert lm.tokenizer.decode(ids[:60].tolist()).count(f"hello {mark} world") >= 1
@@ -80,7 +80,7 @@ def test_the_same_text_is_packed_once(lm: LoadedModel, tmp_path: Path, monkeypat
     assert again.folder == first.folder
     others = [
         pack(corpus, lm.tokenizer, folder=tmp_path, context_size=9),
-        pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10, packing=PackingConfig(prepend_bos=False)),
+        pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10, packing=Packing(prepend_bos=False)),
         pack(open_corpus(TextCorpus(strings=TEXTS[:2])), lm.tokenizer, folder=tmp_path, context_size=10),
     ]
     assert len({first.fingerprint, *(o.fingerprint for o in others)}) == 4

@@ -14,7 +14,7 @@ from saewidgets.activations import PackedTokens, open_corpus, pack
 from saewidgets.activations.documents import Document
 from saewidgets.activations.packing import Contexts
 from saewidgets.config import TextCorpus
-from saewidgets.config.packing import PackingConfig, as_separator, packing_of
+from saewidgets.config.packing import Packing, as_separator
 from saewidgets.errors import ConfigError
 from saewidgets.features.extraction.extractor import Documents
 from saewidgets.lm import LoadedModel, SpecialTokens
@@ -67,11 +67,11 @@ def test_a_document_that_goes_on_later_is_not_begun_again() -> None:
 
 def _packed(lm: LoadedModel, folder: Path, **packing: Any) -> PackedTokens:
     corpus = open_corpus(TextCorpus(strings=TEXTS))
-    return pack(corpus, lm.tokenizer, folder=folder, context_size=8, packing=PackingConfig(**packing))
+    return pack(corpus, lm.tokenizer, folder=folder, context_size=8, packing=Packing(**packing))
 
 
 def test_every_context_begins_a_document(lm: LoadedModel, tmp_path: Path) -> None:
-    packed = _packed(lm, tmp_path, join_documents=False)
+    packed = _packed(lm, tmp_path, join=False)
     ids = [lm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
     bos = lm.tokenizer.bos_token_id
     rows = [[bos, *each[:7]] for each in ids if len(each) >= 7]
@@ -85,7 +85,7 @@ def test_every_context_begins_a_document(lm: LoadedModel, tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match="no document with the 4,000 tokens"):
         pack(
             open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=4000,
-            packing=PackingConfig(join_documents=False),
+            packing=Packing(join=False),
         )  # fmt: skip
 
 
@@ -113,12 +113,12 @@ def test_what_stands_between_documents(lm: LoadedModel, tmp_path: Path) -> None:
 )
 def test_separators(given: Any, wanted: str) -> None:
     assert as_separator(given) == wanted
-    packing = PackingConfig(join_documents=False, separator=wanted)
-    assert packing_of(packing.packing_metadata()) == packing
+    packing = Packing(True, False, wanted)
+    assert Packing.from_data(packing.to_data()) == packing
 
 
 @pytest.mark.parametrize("wrong", ["", "comma", -1, True, 1.5, [1], "9" * 300, "٣"])
 def test_rejects_an_invalid_separator(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="no token between documents"):
         as_separator(wrong)
-    assert packing_of({"sequence_separator_token": wrong}).separator == "eos"
+    assert Packing.from_data({"sequence_separator_token": wrong}).separator == "eos"

@@ -94,7 +94,7 @@ def run_capture(
             rows.update(record.id, facts={TEXT: text.fingerprint()})
         packed = pack(
             text, lm.tokenizer, folder=workspace.folder / TOKENS,
-            context_size=config.context_size, packing=config, validation_share=0.0,
+            context_size=config.context_size, packing=config.packing, validation_share=0.0,
             wanted=config.tokens, check=check,
             on_progress=lambda done: shown.enter("tokenising"),
         )

@@ -15,7 +15,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.config.corpus import PATH_HINT
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.names import as_recorded, check_revision
-from saewidgets.config.packing import packing_of
+from saewidgets.config.packing import Packing
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import Event, Facts, Interruption, JobStatus, LogLine, Progress, Request
@@ -252,7 +252,7 @@ def run_extraction(
     try:
         packed = pack(
             open_corpus(text), lm.tokenizer, folder=workspace.folder / TOKENS,
-            context_size=int(config.context_size or 0), packing=packing_of(facts),
+            context_size=int(config.context_size or 0), packing=Packing.from_data(facts),
             validation_share=float(facts.get("validation_share", 0.0)), wanted=config.tokens, check=check,
             # The text is tokenised, once; of the tokens that were asked for none is read yet.
             on_progress=lambda done: emit(Progress(0, total, phase="tokenising")),
