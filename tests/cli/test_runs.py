@@ -154,7 +154,6 @@ def test_a_reader_that_has_seen_enough(start: Start, demo: Demo) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.long
 def test_the_demo(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is, but on less text: all of the embedded corpus takes a minute to read."""
     text = {"kind": "text", "strings": list(TINY_TEXT) * 30}

@@ -228,6 +228,7 @@ interface CardStore<O> {
   readonly focusCard: Signal<string | null>;
   openFor(id: string, what: O | undefined): void;
   refuse(id: string, what: string, hint: string): void;
+  announce(what: string): void;
 }
 
 /** What opens in a card of a list: questions, which take the place of its buttons, its menu, forms, details. */
@@ -247,7 +248,8 @@ export function useCard<O extends { kind: string }>(store: CardStore<O>, { id, n
   const close = () => store.openFor(id, undefined);
   const copyId = async () => {
     close();
-    if (!(await copyText(id))) store.refuse(id, "This page may not use the clipboard.", `The ID is ${id}.`);
+    if (await copyText(id)) store.announce("ID copied.");
+    else store.refuse(id, "This page may not use the clipboard.", `The ID is ${id}.`);
   };
   return { root, name, open, kind, close, show, toggle, toggleMenu: toggle({ kind: "menu" } as O), copyId };
 }

@@ -215,6 +215,7 @@ describe("more actions of a group", () => {
     await user.click(group.getByRole("button", { name: `More actions: ${name}` }));
     await user.click(group.getByRole("menuitem", { name: "Copy ID" }));
     expect(copied).toHaveBeenCalledWith("group_1");
+    await waitFor(() => expect(document.querySelector("[aria-live=polite]")?.textContent).toBe("ID copied."));
   });
 
   it("keep the settings of one run as a template, and say what is left out", async () => {
