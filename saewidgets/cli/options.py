@@ -93,7 +93,7 @@ def _text_and_type(kind: Any, path: str) -> tuple[str, Any]:
     notes = [", ".join(words) for words in choices if len(words) > 1]
     same = path != "sae.architecture" and all(one.default == field.default for _, one in fields)
     if same and isinstance(field.default, str | int | float):
-        default = {True: "on", False: "off"}[field.default] if plain is bool else field.default
+        default = field.default if plain is not bool else "on" if field.default else "off"
         notes.append(f"default: {default}")
     return f"{text}." + (f" [{'; '.join(notes)}]" if notes else ""), plain | None
 
