@@ -73,6 +73,8 @@ def test_the_demo_sae_is_ready_at_once_and_announced_once(ws: Workspace) -> None
     assert all(label.score is not None for label in labels)
     origin = ws.catalog.features.origin(sae.id)
     assert ws.catalog.features.list(origin, [labels[0].index])[0].label == labels[0].text
+    indices = [label.index for label in labels[:4]]
+    assert ws.features.auto_label(sae.id, indices=indices, again=True).same == indices  # its tables are no new question
 
 
 def test_it_can_be_read_again_and_measured(ws: Workspace) -> None:

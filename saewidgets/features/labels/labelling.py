@@ -293,9 +293,11 @@ class Question(Asked):
         return "\n\n".join([head, *(f"{m['role']}:\n{m['content']}" for m in self.messages)])
 
 
-def _question(index: int, examples: Examples, options: LabelOptions) -> Question | None:
+def _question(index: int, examples: Examples, options: LabelOptions, llm: object) -> Question | None:
     """What is asked about one latent; None of a dead one. Raises where its examples cannot be read."""
     evidence = examples.of(index)
+    if isinstance(llm, Reader):  # effects on logits, which it does not read, make no new question
+        evidence = replace(evidence, raises=(), lowers=())
     chosen = shown_examples(evidence, options.n_examples, options.sampling)
     windows = tuple(example.around(options.context, options.context) for example in chosen)
     if not windows:
@@ -407,7 +409,7 @@ def plan(
     n_questions = tokens_in = 0
     for index in dict.fromkeys(features):
         try:
-            item = _question(index, examples, options)
+            item = _question(index, examples, options, llm)
         except SAEWidgetsError as error:
             broken[index] = str(error)
             continue
@@ -491,7 +493,7 @@ def label_features(
 
     def ask(index: int) -> Question | None:
         try:
-            item = _question(index, examples, settings)
+            item = _question(index, examples, settings, llm)
         except SAEWidgetsError as error:
             keep(failed(replace(blank, index=index), error))
             return None
