@@ -1,4 +1,4 @@
-"""What has to be on the disk before a name points to it, and how a reader sees that it is what was written."""
+"""Atomic file writes (temporary file, fsync, rename), checksums that show a file is whole, and errors of storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Value types that cross layers: what a job reports upwards, and how it is told to pause or stop.
+"""Value types that cross layers: `Event`, what a job reports, and `Control`, which asks it to pause or stop.
 
 The trainer knows no job, table or widget. It emits `Event` values to a callable and asks a `Control` what to do;
 the job manager supplies both. Nothing here imports torch.

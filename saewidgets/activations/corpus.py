@@ -1,4 +1,4 @@
-"""Defines `open_corpus`, which makes a `Corpus` of a configuration, and what pins a dataset to its commit."""
+"""Defines `open_corpus`, which makes a `Corpus` from a configuration, and pins a dataset of the hub to a commit."""
 
 from __future__ import annotations
 

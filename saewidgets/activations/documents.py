@@ -1,4 +1,4 @@
-"""Defines `Document`, `Chunk` and `Corpus`, what every reader of text hands out, and `read_rows`: files with a document
+"""Defines `Document`, `Chunk` and `Corpus`, which every reader of text returns, and `read_rows`: files with a document
 per row (JSON lines, Parquet and Arrow), read forward from any `Place`.
 
 A place is kept beside packed tokens. In Parquet it names the row group, in JSON lines the byte, so that what is before

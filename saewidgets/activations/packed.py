@@ -1,4 +1,4 @@
-"""Defines `PackedTokens`: contexts of equal length in a memory-mapped file, and which of them are held out.
+"""Defines `PackedTokens`: contexts of equal length in a memory-mapped file, some of them held out.
 
     <folder>/<fingerprint>/tokens.bin    n_contexts × context_size ids, little endian; uint16, or uint32 where the
                                          vocabulary has more than 65,536 entries

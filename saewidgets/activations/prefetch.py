@@ -1,4 +1,4 @@
-"""Defines what a thread makes while something else is used: `read_ahead` for text, `WindowsAhead` for activations."""
+"""Prepares the next data in a thread while others are used: `read_ahead` for text, `WindowsAhead` for activations."""
 
 from __future__ import annotations
 

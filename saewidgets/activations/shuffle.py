@@ -1,4 +1,4 @@
-"""Defines `EndlessOrder`, in which a run reads contexts on disk: a sequence of rows, each epoch in another order.
+"""Defines `EndlessOrder`, the order in which a run reads contexts on disk: each epoch shuffles them anew.
 
 Epoch e goes through the training contexts in an order drawn from (seed, e); a context contributes the rows that are
 kept. Any part of the sequence is found without going through what is before it, so that a run can resume anywhere.

@@ -1,6 +1,6 @@
-"""A store of activations, opened to be read.
+"""Defines `StoredActivations`, a store of activations opened for reading, and its facts, `StoreFacts`.
 
-Rows are read with plain reads into memory that is there already, not through a memory map: a file that somebody cuts
+Rows are read with plain reads into allocated memory, not through a memory map: a file that somebody cuts
 off while a run reads it ends in an error that names it, where a map would end the process. `StoredActivations.rows` is
 a memory map for looking around.
 """

@@ -1,4 +1,4 @@
-"""Defines `open_token_files`: text that was tokenised before, in arrays, tables, and what `datasets` saves.
+"""Defines `open_token_files`, which reads text tokenised earlier from arrays, tables and saved `datasets`.
 
 Nothing is unpickled. An array of two dimensions has one context per row; an array of one dimension is one long text.
 Rows of a table that are all of one length are contexts, too; else each is a document.

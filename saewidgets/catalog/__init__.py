@@ -1,4 +1,4 @@
-"""What a workspace knows: runs, metrics, checkpoints, SAEs, jobs. tables inside, frozen records out; no torch."""
+"""The catalog of a workspace: runs, metrics, checkpoints, SAEs, jobs. Returns frozen records; no torch."""
 
 from saewidgets.catalog.catalog import Catalog, backup_catalog, upgrade_catalog
 from saewidgets.catalog.extraction_queries import new_extraction_id

@@ -1,4 +1,4 @@
-"""The catalog of a workspace: opened, migrated, and its tables as stores."""
+"""Defines `Catalog`, the open database of a workspace with a store per table, and its backup and upgrade."""
 
 from __future__ import annotations
 

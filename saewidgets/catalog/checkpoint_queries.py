@@ -1,4 +1,4 @@
-"""Defines `CheckpointStore`: which checkpoints exist, how large, why they are kept."""
+"""Defines `CheckpointStore`: which checkpoints exist, their sizes, and why each is kept."""
 
 from __future__ import annotations
 

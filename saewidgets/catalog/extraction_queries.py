@@ -1,4 +1,4 @@
-"""Defines `ExtractionStore`: the readings of SAEs over corpora."""
+"""Defines `ExtractionStore`: extractions, which are passes of an SAE over a corpus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people say of latents: labels, stars, notes. It belongs to an SAE or training and outlives every extraction."""
+"""Defines `FeatureStore`: labels, stars and notes of latents. They belong to an SAE or training, not an extraction."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Defines `Files`, paths relative to the workspace, and `recorded` and `state_of`: whether files are still as they were
-taken in.
+"""Defines `Files`, paths relative to the workspace, and `recorded` and `state_of`, which tell whether files changed
+since they were listed.
 
-A look costs a few microseconds: name, size and time of the last change. Only where the time differs (the workspace was
+A check costs a few microseconds: name, size and time of the last change. Only where the time differs (the workspace was
 copied, or somebody wrote into the file) a sample of the content is compared with what was recorded.
 """
 

@@ -1,5 +1,5 @@
-"""Defines `JobStore`, the jobs of all processes as the job manager asks for them, with the leases that say who works on
-a lane; and `record_events`."""
+"""Defines `JobStore`, the jobs of all processes for the job manager, with the leases that name the process working on
+each lane; and `record_events`."""
 
 from __future__ import annotations
 

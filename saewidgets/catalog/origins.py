@@ -1,6 +1,6 @@
-"""Whose extractions and features they are. A training and the SAE imported from it are one origin.
+"""Defines `Origin`, the owner of extractions and features: a training and the SAE imported from it, as one.
 
-A row names one of the two: the one that it was begun with. What is asked of either finds the rows of both.
+A row names the one of the two that it was begun with. A query for either finds the rows of both.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the queries of several tables share: ids, rows as records, the database's clock, and `RowsOfJobs`, the base of
-the stores of trainings, extractions and activations: what a row *is* comes from the row, how far it is (status,
-progress, error) from its job."""
+"""Shared by the queries of several tables: ids, rows as records, the database's clock, and `RowsOfJobs`, the base of
+the stores of trainings, extractions and activations: their status, progress and error come from the row's job, all
+else from the row."""
 
 from __future__ import annotations
 

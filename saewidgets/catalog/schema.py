@@ -1,4 +1,4 @@
-"""The version of the schema: read on open, migrated under a lock after a backup, refused when it is newer.
+"""The schema's version: checked on open, migrated under a lock after a backup, refused if newer than the package.
 
 alembic is imported only when there is something to migrate.
 """

@@ -1,7 +1,7 @@
 """The tables, as typed models. Constraints and the indexes that queries use are part of the schema.
 
 Times are Unix seconds by the database's clock, except where a row repeats an event's own time. Paths are relative to
-the workspace folder (see `files.py`). Whoever changes a table adds a migration; a test compares the two.
+the workspace folder (see `filestate.py`). Whoever changes a table adds a migration; a test compares the two.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Defines `TemplateStore`, configurations that are kept under a name, and `UsedStore`, what forms suggest."""
+"""Defines `TemplateStore`, configurations saved under a name, and `UsedStore`, what forms suggest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines `TrainingStore`: training runs."""
+"""Defines `TrainingStore`: the rows of training runs, and what a run reports while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines how a training configuration is read from a file, from flags (which win) and from ``--over``."""
+"""Reads a training configuration from a file, from flags (which win) and from ``--over``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Defines the commands about this machine: ``saewidgets doctor``, what is installed and works here, without secrets;
-``lab``, JupyterLab on a tutorial; ``catalog``, whose ``upgrade`` is the one way a shared catalog is migrated."""
+"""Defines the commands about this machine: ``saewidgets doctor``, which lists what is installed and works, without
+secrets; ``lab``, JupyterLab on a tutorial; ``catalog``, whose ``upgrade`` alone migrates a shared catalog."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Defines ``saewidgets features``, what an extraction found and features read live, ``saewidgets export`` and
-``saewidgets steer``: a model writes with features turned up, down or off."""
+"""Defines ``saewidgets features`` (features of an extraction, and features read live), ``saewidgets export`` and
+``saewidgets steer`` (a model writes with features turned up, down or off)."""
 
 from __future__ import annotations
 

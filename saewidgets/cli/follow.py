@@ -1,5 +1,5 @@
 """Defines `follow`, which shows a run, extraction, capture, download or table of logits in a terminal until it ends,
-and `ask`, which waits until another process has done what was asked of one."""
+and `ask`, which waits until the process that runs a job has carried out a request."""
 
 from __future__ import annotations
 

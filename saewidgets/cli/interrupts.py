@@ -1,4 +1,4 @@
-"""Ctrl-C as a request, and as an end without a traceback. Nothing here takes time to load."""
+"""Ctrl-C in commands: a request to stop or pause, or an exit without a traceback. This module loads at once."""
 
 from __future__ import annotations
 

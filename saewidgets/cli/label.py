@@ -1,4 +1,4 @@
-"""Defines ``saewidgets label``: labels of features, made, judged, taken in and written out."""
+"""Defines ``saewidgets label``: make, score, import and export labels of features."""
 
 from __future__ import annotations
 

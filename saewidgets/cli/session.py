@@ -1,5 +1,5 @@
-"""Defines `session`, the options around the verb and the workspace of the command that runs; `command` and `Group`,
-which make commands of functions; and `answer`, which writes what a command has found."""
+"""Defines `session`, the options around the verb and the workspace of the current command; `command` and `Group`,
+which turn functions into commands; and `answer`, which writes a command's result."""
 
 from __future__ import annotations
 

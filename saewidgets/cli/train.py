@@ -1,5 +1,5 @@
 """Defines ``saewidgets train``, a run from a file, from flags or from both, ``saewidgets presets``, and ``saewidgets
-templates``: training configurations that are kept under a name."""
+templates``: training configurations saved under a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One capture of activations: which model reads which text, and what is kept."""
+"""Defines `CaptureConfig`: which model reads which text, and which activations a capture keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the text comes from."""
+"""Configurations of a corpus (demo, text, hub dataset, tokens, stored activations), and how text becomes one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One extraction: which text to read with an SAE, and what to keep of every latent."""
+"""Defines `ExtractionConfig`: which text an SAE reads, and what is kept of every latent."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Hook names: their form, their layer and head, and what a model computes before what. The places are in
-`saewidgets.lm`.
+"""Hook names: their form, layer and head, and the order in which a model computes them. `saewidgets.lm` finds the
+modules.
 
 One head of ``blocks.3.attn.hook_z`` has a name of its own: ``blocks.3.attn.hook_z.5`` is its head 5, counted from 0.
 SAELens says the same with two settings, `hook_name` and `hook_head_index`.

@@ -1,4 +1,4 @@
-"""Architectures that are loaded and used but not trained here: what decides their maths, one model each.
+"""Configurations of the architectures that are loaded and used but not trained here.
 
 Names of architectures and settings are SAELens' (6.54) where it has them; `groupmax` and the top-k and groupmax
 transcoders are those of EleutherAI's sparsify.

@@ -1,4 +1,4 @@
-"""Names that people and files give to things, as one line that says what it shows."""
+"""Names of models (on the hub, local, with a revision), and text from people and files as one printable line."""
 
 from __future__ import annotations
 

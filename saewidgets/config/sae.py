@@ -1,4 +1,4 @@
-"""What an autoencoder is made of: one model per architecture, told apart by `architecture`."""
+"""Configurations of autoencoders: one model per architecture, chosen by the field `architecture`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sparsity coefficient leads to: how many latents stay active, before a run and after one.
+"""Predicts L0 from a sparsity coefficient, and warns before a run of a coefficient far too low or high.
 
 Inputs are scaled to a mean norm of √d while training, so what a coefficient λ means depends on the width d. A part of
 length a of an input is worth an active latent, because it lowers the squared error by more than it costs, where

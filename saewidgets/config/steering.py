@@ -1,4 +1,4 @@
-"""What a person sets to steer a model with features of an SAE."""
+"""Defines `SteeringConfig` and `SteeringFeature`: how a model is steered with features of an SAE."""
 
 from __future__ import annotations
 

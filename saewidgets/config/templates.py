@@ -1,5 +1,6 @@
-"""Training configurations under names: files of templates, JSON with a version, read as what strangers wrote; and
-presets, settings for well-known models that the literature reports, kept as data in `presets.json`."""
+"""Named training configurations: files of templates (versioned JSON, read as untrusted input), and presets,
+settings for well-known models that the literature reports, kept as data in `presets.json`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Defines `TrainingConfig`, one training run: what to read, where to look, what to learn, for how long; with the
-configurations of its parts."""
+"""Defines `TrainingConfig`, one training run (model, corpus, hook point, SAE, length), and the configurations of its
+parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pydantic's errors in our own words: the field's dotted name, what is wrong, what would be right."""
+"""Turns pydantic's errors into `ConfigError`: the field's dotted name, what is wrong, what would be right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the demo language model lies, and what the name "demo" stands for."""
+"""The folder of the demo language model (`model_path`), and the name "demo" as that folder (`resolve_model`)."""
 
 from __future__ import annotations
 

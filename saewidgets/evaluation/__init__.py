@@ -1,4 +1,4 @@
-"""What an SAE preserves: reconstruction, sparsity, cross-entropy and divergence, each defined once."""
+"""Metrics of how much an SAE preserves: reconstruction, sparsity, cross-entropy and divergence, each defined once."""
 
 from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score, kl_div_score
 from saewidgets.evaluation.evaluate import Baseline, Evaluator, Subject, evaluate

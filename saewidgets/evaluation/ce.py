@@ -1,4 +1,4 @@
-"""What the language model predicts with something else at a hook point: cross-entropy, and divergence from itself.
+"""Cross-entropy and KL divergence of the language model with the activations at a hook point replaced.
 
 ``ce_loss_score = (CE_zero - CE_sae) / (CE_zero - CE_clean)``: the share of the cross-entropy that is lost when the
 activation is set to zero and that the SAE's reconstruction wins back. 1: as good as the model itself; 0: as bad as

@@ -1,4 +1,4 @@
-"""One pass over held-out text: how well an SAE reconstructs, and what the language model loses by it."""
+"""Defines `evaluate`: the metrics of SAEs from one pass over held-out text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well an SAE reconstructs: one definition of each number, used while training, after it and in reports.
+"""Defines `ReconstructionStats`, the metrics of reconstruction as training, evaluations and reports use them.
 
 `docs/evaluation.md` defines each number. Below x is what is reconstructed (the activations that an SAE reads, for a
 transcoder those at its other place), hat the reconstruction, μ the mean of x over all evaluated tokens.

@@ -1,4 +1,4 @@
-"""An SAE at its place in a model: what it makes of the activations there, and its reconstruction in their stead."""
+"""Defines `Placed`, an SAE at its hook point in a model: it reads the activations there or replaces them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A first reading: what every latent of an SAE fires on, from one pass over some text.
+"""Defines `read_features`, a first reading: what every latent of an SAE fires on, from one pass over some text.
 
 It is an extraction that is kept in memory: the statistics and examples are those of `extraction.accumulate`.
 """

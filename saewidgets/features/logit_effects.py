@@ -1,4 +1,4 @@
-"""What a latent's decoder direction does to the next token (see `lm.unembedding`), and which directions resemble it."""
+"""Effects of a latent's decoder direction on the next token's logits (see `lm.unembedding`), and similar directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SAE files on disk: which format a path holds, looking, loading, saving, converting."""
+"""SAE files on disk: detecting the format, describing, loading, saving, converting."""
 
 from saewidgets.formats.format import Description as Description
 from saewidgets.formats.format import Format as Format

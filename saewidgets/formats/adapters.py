@@ -1,5 +1,5 @@
-"""Defines the formats of SAEs that other projects published, as far as names, shapes and a few settings tell all, and
-EleutherAI's, which is written too. In formulas @ is the matrix product of row vectors."""
+"""Defines formats of SAEs that other projects published, where names, shapes and a few settings suffice to read them,
+and EleutherAI's, which is also written. In formulas @ is the matrix product of row vectors."""
 
 from __future__ import annotations
 

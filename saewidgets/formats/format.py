@@ -1,6 +1,6 @@
-"""Defines `Format`, the one reader that all formats share, and `Look`, what one look at the files of an SAE tells it:
-what its settings mean, what its tensors are called, which way they lie and what is to be done with them. The shapes
-that follow are checked here, and the weights are read here."""
+"""Defines `Format`, the reader that all formats share, and `Look`, the description that it reads by: an SAE's settings,
+the names and orientation of its tensors, and what is to be done with them. It checks the shapes and reads the
+weights."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Defines the list of formats, in the order in which a folder is asked whether it holds one, and `locate`, which finds
-the SAE that a path of this machine means."""
+"""Defines the list of formats, in the order in which a folder is checked for them, and `locate`, which finds the SAE at
+a path of this machine."""
 
 from __future__ import annotations
 

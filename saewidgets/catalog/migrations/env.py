@@ -1,4 +1,4 @@
-"""Called by alembic: runs migrations on the connection that `schema.upgrade` opened."""
+"""Run by alembic: applies migrations on the connection that `schema.upgrade` opened."""
 
 from alembic import context
 

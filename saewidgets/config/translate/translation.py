@@ -1,5 +1,5 @@
-"""Defines what a translation of another package's configuration gives (`Translation`, of `Remark`), and how such a
-configuration is read: `read` for its file, `Settings` for its keys, every one of which is accounted for."""
+"""Defines the result of translating another package's configuration (`Translation`, with its `Remark`s), and reads such
+configurations: `read` for its file, `Settings` for its keys, every one of which is accounted for."""
 
 from __future__ import annotations
 

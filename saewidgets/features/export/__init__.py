@@ -1,4 +1,4 @@
-"""Features for others: a page, Neuronpedia's and SAEDashboard's files, a table, vectors. One file per kind."""
+"""Exports of features: an HTML page, files of Neuronpedia and SAEDashboard, a table, vectors. One module per kind."""
 
 from saewidgets.features.export.html_page import export_html as export_html
 from saewidgets.features.export.sae_dashboard import NeuronpediaTarget as NeuronpediaTarget

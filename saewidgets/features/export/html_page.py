@@ -1,4 +1,4 @@
-"""Features as one HTML file for people without this package: no network, and whole without its script.
+"""Defines `export_html`: features as one HTML file that needs neither this package, nor the network, nor its script.
 
 The left column lists the features, the right one shows the chosen one (the first, until one is chosen): each is an
 anchor, so that links, the back button and printing work as in any document.

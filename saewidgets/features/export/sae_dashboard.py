@@ -1,4 +1,4 @@
-"""Files of SAEDashboard and Neuronpedia.
+"""Exports features to the files of SAEDashboard and Neuronpedia.
 
 `export_dashboard` writes the JSON that `SaeVisData.load_json` of sae-dashboard 0.8.0 opens. A file of
 `export_neuronpedia_batches` has the names of its `NeuronpediaDashboardBatch`, `…Feature` and `…Activation`, which

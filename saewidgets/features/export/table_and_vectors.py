@@ -1,6 +1,6 @@
 """Numbers of features as files: a table (`export_table`) and the rows of the decoder (`export_vectors`).
 
-What every export needs stands here, too: the features that were chosen, their texts and numbers.
+All exports share its helpers for the chosen features, their texts and numbers.
 """
 
 from __future__ import annotations

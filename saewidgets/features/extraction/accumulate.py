@@ -1,4 +1,4 @@
-"""Everything that is kept of all latents, filled chunk by chunk; what is left in the end are the layout's arrays."""
+"""Defines `Accumulator`, which gathers the statistics and examples of all latents chunk by chunk for the store."""
 
 from __future__ import annotations
 

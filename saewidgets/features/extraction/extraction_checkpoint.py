@@ -1,4 +1,4 @@
-"""What an extraction has gathered so far, on disk: written whole or not at all, read only when whole.
+"""Checkpoints of an extraction: all it has gathered so far, written whole or not at all, read only when whole.
 
     <folder>/checkpoint/contexts_00001234/
         tables.safetensors   `Accumulator.tensors`

@@ -1,4 +1,4 @@
-"""One extraction: a single pass over the text that leaves a whole store, or a checkpoint to go on from."""
+"""Defines `extract`: a single pass over the text that leaves a whole store, or a checkpoint to go on from."""
 
 from __future__ import annotations
 

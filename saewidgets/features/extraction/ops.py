@@ -1,4 +1,4 @@
-"""Steps on long vectors: sorting and counting firings, and hashes that decide which of them are kept as a sample.
+"""Operations on long vectors: sorting and counting firings, and hashes that decide which of them are kept as a sample.
 
 On the CPU numpy does the work where its way is faster than torch's; tensors share their memory. A hash looks random but
 is a function of what it is of, so samples need no state and do not depend on order. Its mixing steps are those of

@@ -1,4 +1,4 @@
-"""The largest firings of every latent.
+"""Defines `TopExamples`, the largest firings of every latent.
 
 Of the firings of a latent in one document only the `per_document` largest compete; of those whose neighbourhoods are
 identical only the largest; of what is left the `k` largest stay. Equal values: the earlier position first.

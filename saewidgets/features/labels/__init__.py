@@ -1,4 +1,4 @@
-"""What latents stand for: interpretations, labels by people and models, scores, import and export.
+"""Labels of latents: interpretations, labels by people and models, scores, import and export.
 
 It works on plain values (`FeatureEvidence`, `Label`) and knows neither where examples are stored nor where labels go.
 """

@@ -1,4 +1,4 @@
-"""Defines `FeatureEvidence` and `Example`: what labels are made from and judged by; and how windows are shown as text.
+"""Defines `FeatureEvidence` and `Example`: what labels are made and scored from; and how windows become text.
 
 Whoever holds the examples (an extraction's store, a test) gives them through the `Examples` protocol.
 

@@ -1,4 +1,4 @@
-"""A plain reading of every latent, as one JSON file per SAE: what it fires on most, and the words around.
+"""Interpretations: what every latent fires on most and the words around, one JSON file per SAE.
 
 The file is an object with a key per latent. Used by `sw.analyze_sae` and `ws.features.interpretations`.
 """

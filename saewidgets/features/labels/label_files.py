@@ -1,4 +1,5 @@
-"""Defines `read_labels`, `fetch_neuronpedia` and `write_labels`: labels as CSV, JSONL, and Neuronpedia's export files.
+"""Reads and writes labels as CSV, JSONL and Neuronpedia's export files: `read_labels`, `write_labels`,
+`fetch_neuronpedia`.
 
 A table holds every field and comes back exactly. In CSV a text that a spreadsheet would take for a formula (it begins
 with ``=``, ``+``, ``-``, ``@``, a tab or a line end) gets an apostrophe in front, which reading takes off again.

@@ -1,4 +1,4 @@
-"""Defines `label_features` (a label for each of many latents), `plan` (what that would ask and cost), and `Asking`.
+"""Defines `label_features` (labels for many latents), `plan` (its questions and cost), and `Asking` (how it asks).
 
 `run_questions` asks a language model about many latents, within a cost limit; `score_labels` uses it, too.
 """

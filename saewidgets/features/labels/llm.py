@@ -1,4 +1,4 @@
-"""Language models as functions of messages: what one is (`LLM`), its errors, and how it is asked from several threads.
+"""Language models as functions of messages: the protocol `LLM`, its errors, and asking one from several threads.
 
 With `openai_compatible` (any server that speaks OpenAI's chat completions), `transformers_local` (a model in memory)
 and `echo`; used by `label_features` and `score_labels`.

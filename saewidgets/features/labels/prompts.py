@@ -1,4 +1,4 @@
-"""What a language model is asked for a label: editable templates, filled with text that cannot leave its place.
+"""Prompts that ask a language model for a label: editable templates; text put in cannot act as a placeholder.
 
 A template's placeholders stand in braces; ``{{`` and ``}}`` are braces. They are filled in one pass, so text that
 contains ``{examples}`` stays text.

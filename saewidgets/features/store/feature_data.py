@@ -1,4 +1,4 @@
-"""One latent of an extraction: its numbers, histogram, examples as text with activations, and what fires with it."""
+"""Defines `FeatureData`, one latent of an extraction: its numbers, histogram, example texts, coactive latents."""
 
 from __future__ import annotations
 

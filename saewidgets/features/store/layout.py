@@ -1,4 +1,4 @@
-"""What an extraction's folder holds (the names, types and shapes of its arrays, its manifest) and how it is written.
+"""The layout of an extraction's folder (names, types and shapes of its arrays, its manifest), and how it is written.
 
     <folder>/extraction.json     the manifest; written last, so that a folder without it is not an extraction
     <folder>/<name>.npy          one file per array of `STORED`, memory-mapped when read

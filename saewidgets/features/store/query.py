@@ -1,4 +1,4 @@
-"""Searching, filtering and sorting all latents of an extraction."""
+"""Defines `find`, which searches, filters and sorts the latents of an extraction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines `Store`: an extraction on disk, opened. Nothing is read before it is asked for, and it does not change."""
+"""Defines `Store`, an extraction on disk opened for reading. It is read lazily and never changed."""
 
 from __future__ import annotations
 

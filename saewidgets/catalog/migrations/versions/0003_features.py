@@ -1,4 +1,4 @@
-"""Extractions, and what is said of latents: labels, stars, notes, and the examples that labels were made from."""
+"""Extractions; labels, stars and notes of latents, and the examples that labels were made from."""
 
 import sqlalchemy as sa
 from alembic import op

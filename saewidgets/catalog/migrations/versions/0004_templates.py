@@ -1,4 +1,4 @@
-"""Templates: training configurations that are kept under a name."""
+"""Templates: training configurations saved under a name."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Trainings that share a job: how each of them ended by itself, and whose a line of the job's log is."""
+"""Trainings that share a job: how each of them ended, and which of them a line of the job's log belongs to."""
 
 import sqlalchemy as sa
 from alembic import op
