@@ -141,7 +141,7 @@ def whole_folder(path: Path, replaceable: Collection[str], needed: int | None = 
     """A temporary folder beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
     An existing `path` is replaced only if everything in it is named in `replaceable`. `needed`: about how many bytes
-    are written, for what is said when the disk is full.
+    are written, for the message when the disk is full.
 
     Raises:
         OccupiedError: `path` holds something else.

@@ -40,7 +40,7 @@ class SAEWidgetsError(Exception):
     """
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
-        # Its parts are printed and sent as they are, and may repeat what somebody has typed.
+        # Its parts are printed and sent as they are, and may repeat what a user has typed.
         self.what = encodable(_cut(what))
         self.where = None if where is None else encodable(_cut(where))
         self.hint = None if hint is None else encodable(_cut(hint))
@@ -86,7 +86,7 @@ class TrainingError(SAEWidgetsError):
         what, where, hint: see `SAEWidgetsError`.
         kind: "nan", "diverged", "out_of_memory", or "error" for anything else; advice goes by it.
         step: where that was, if it is known.
-        resumes: False where going on from the newest checkpoint would not help, since it is no good one either.
+        resumes: False where going on from the newest checkpoint would not help, since it is damaged, too.
     """
 
     def __init__(

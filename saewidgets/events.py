@@ -46,9 +46,9 @@ _ACTIVE = frozenset({JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAUSING, J
 
 
 class Request(enum.StrEnum):
-    """What somebody asked of a running job."""
+    """A request to a running job."""
 
-    RUN = "run"  # nothing was asked
+    RUN = "run"  # no request
     PAUSE = "pause"  # checkpoint, free the lane and the memory, keep the job
     STOP = "stop"  # end early and keep what was learned
     CANCEL = "cancel"  # end early and keep nothing new
@@ -72,7 +72,7 @@ class Control(Protocol):
         """Run interactive work that waits for this lane, then raise `Interruption` if anything was requested."""
 
     def take_checkpoint_request(self) -> bool:
-        """True once after somebody asked for a checkpoint; the job goes on."""
+        """True once after a checkpoint was requested; the job goes on."""
 
 
 class NullControl:
@@ -175,7 +175,7 @@ class Meter:
         self._tell(time.monotonic(), phase)
 
     def at(self, done: int, phase: str) -> None:
-        """So much is done. A change of phase, and the end, are told at once."""
+        """How much is done. A change of phase, and the end, are sent at once."""
         now = time.monotonic()
         self._done, self._began = done, self._began or (now, done)
         if phase != self._phase or done >= self.total or now - self._told >= 0.1:

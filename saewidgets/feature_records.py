@@ -25,14 +25,14 @@ def check_index(index: int, d_sae: int, where: str = "index", owner: str = "this
 
 @dataclass(frozen=True, slots=True)
 class ExtractionRecord:
-    """One reading of an SAE over a corpus, and where it stands. `status` and `progress` are its job's.
+    """One extraction: an SAE read over a corpus. `status` and `progress` are its job's.
 
     Attributes:
         source_type: what it was started from: ``"training"`` or ``"sae"`` (one of the library).
         training_id, sae_id: both where the SAE was imported from a training that is still there.
         name: of the SAE, or of the training while it is not in the library.
         source: as of an `SAERecord`.
-        config: `ExtractionConfig` as JSON data, with everything that stood for something else made concrete.
+        config: `ExtractionConfig` as JSON data, with defaults and names such as "auto" made concrete.
         tokens_total: tokens to read.
         n_tokens: tokens that counted, without special ones and outliers; None until it has an end.
         seen, dead, dense: latents that fired, that did not, and that fired on more than 1 % of the tokens; None where
@@ -41,7 +41,7 @@ class ExtractionRecord:
         facts: what resuming needs beyond `config`: ``prepend_bos``, ``model_given``, ``validation_share``; and
             ``weights``, the files that were read, as `catalog.filestate.recorded` describes them.
         other_weights: the files of the SAE have been replaced since, so that what is computed with them now does not
-            go with what was found; `note` says so. False where that cannot be told.
+            go with what was found; `note` says so. False if unknown.
     """
 
     id: str
@@ -112,7 +112,7 @@ class ExampleRecord:
 
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """What somebody, or something, says that a latent stands for.
+    """A label of a latent: what it responds to, by a person, a model or an import.
 
     Attributes:
         text: a short phrase; ``""`` only together with `error`.
@@ -122,7 +122,7 @@ class LabelRecord:
         scores: how well it was found to hold, each as JSON data with ``scorer value model n_judged n_asked …``.
         score, n_judged, n_asked: of the newest score with a value.
         by: who says so and how well it holds, for people; ``""`` for a person.
-        error: why there is no label, where asking failed.
+        error: why there is no label, if the request failed.
         standing: the least one counts; of equal ones the newest.
         identity: the same for versions of one label.
     """
@@ -186,7 +186,7 @@ class ExtractionEstimate:
 
     Attributes:
         seconds: of the whole pass; None where no rate is known.
-        tokens_per_second: the rate that was computed from, and `basis` in words where it is from.
+        tokens_per_second: the rate that was computed from, and `basis` the words for its origin.
         disk_bytes, memory_bytes: at most about so much.
         disk_free, memory_free: of the workspace's disk and of the device; None where the system does not tell.
         device: where it will run.

@@ -26,7 +26,7 @@ def is_exact(corpus: Any) -> bool:
 
 
 def with_exact_revision(corpus: Any, client: HubClient | None = None) -> Any:
-    """The configuration with the commit that its revision stands for now. Raises `HubError`."""
+    """The configuration with the commit that its revision names now. Raises `HubError`."""
     hub = _hub(corpus)
     if hub is None or hub.commit is not None:
         return corpus
@@ -47,7 +47,7 @@ def _hub(corpus: Any) -> HubCorpus | None:
 
 
 def open_corpus(config: CorpusConfig) -> Corpus:
-    """The corpus that `config` describes. Files are looked for at once, and the hub is asked; they are read when it is
+    """The corpus that `config` describes. Files are located and the hub is queried at once; they are read when it is
     iterated. Raises `NotFoundError`, `StorageError`, `ConfigError`, `FormatError` or `HubError`."""
     if isinstance(config, DemoCorpus):
         return _Demo()

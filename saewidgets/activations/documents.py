@@ -49,7 +49,7 @@ class Document:
 
     @property
     def size(self) -> int:
-        """Characters, or about as many as its ids stand for."""
+        """The number of characters; for token ids an estimate."""
         if self.ids is not None:
             return len(self.ids) * CHARACTERS_PER_TOKEN
         return len(self.text) + sum(len(turn.content) for turn in self.turns)
@@ -69,7 +69,7 @@ class Corpus(ABC):
     label: str  # its name on the screen
     facts: Mapping[str, Any]  # what a run records of it, JSON data; "held_out": it brings its own validation documents
     is_long: bool = True  # it is packed as far as a run needs it; else to its end
-    whole_rows: bool = False  # every document is one context already, tokenised by somebody else
+    whole_rows: bool = False  # every document is one context already, tokenised elsewhere
     chat: bool = False  # its documents are conversations
     tokenizer_said: str | None = None  # the tokenizer that made its ids, according to the person who uses it
 

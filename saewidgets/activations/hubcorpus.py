@@ -1,7 +1,7 @@
 """Defines `open_hub_corpus`: a dataset of the hub as a corpus, streamed.
 
 `datasets` finds out which files belong to a configuration and split. Parquet and JSON lines are then read from any row
-group or byte on; files of other kinds by `datasets` itself, whose own state says where to go on. No code of a
+group or byte on; files of other kinds by `datasets` itself, which keeps its own position. No code of a
 repository is executed, and no file is read that is not in it.
 """
 

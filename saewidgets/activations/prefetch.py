@@ -51,7 +51,7 @@ class WindowsAhead:
         self._held: int | None = None
         self._shown: dict[str, Tensor] = {}
         place = next(iter(self._buffers[0].values())).device
-        # Beside the stream of whoever trains there: what one queues the other would have to wait for.
+        # A stream of its own: on that of the training, each would wait for what the other queues.
         self._stream: Any = torch.cuda.Stream(place) if place.type == "cuda" else None
 
     def window(self, number: int, check: Check) -> Mapping[str, Tensor]:
@@ -60,7 +60,7 @@ class WindowsAhead:
             return self._shown
         self._held = None
         if self._coming is not None and self._coming.number != number:
-            self._coming.left.set()  # somebody lags behind, or has jumped
+            self._coming.left.set()  # a reader lags behind, or has jumped
             self._settle(check)
         if self._coming is None:
             self._submit(number)
@@ -104,7 +104,7 @@ class WindowsAhead:
             try:
                 self._fill(coming.number, targets, coming.check)
             finally:
-                if stream is not None:  # whoever is told that it is there need not know of streams
+                if stream is not None:  # readers need not know of streams
                     stream.synchronize()
 
 

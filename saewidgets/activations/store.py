@@ -144,7 +144,7 @@ def write_facts(folder: Path, facts: StoreFacts) -> StoreFacts:
 
 
 def facts_if_whole(folder: Path) -> StoreFacts | None:
-    """What `store.json` says; None where there is no store that is whole."""
+    """The content of `store.json`; None if there is no complete store."""
     try:
         return read_facts(folder)
     except SAEWidgetsError:
@@ -275,7 +275,7 @@ class StoredActivations:
         return self.columns(hook_name, where).width
 
     def verify(self, check: Check | None = None, on_file: Callable[[int], None] | None = None) -> None:
-        """Compare every file with its SHA-256. `on_file` is told the bytes compared so far."""
+        """Compare every file with its SHA-256. `on_file` is called with the bytes compared so far."""
         done = 0
         for name, file in self.facts.files.items():
             if check is not None:

@@ -171,7 +171,7 @@ def _capture_plan(
 # Hidden states that a script has saved lie in a file row by row, without tokens: an SAE can be trained and measured on
 # them, but what a latent fires on, and the cross-entropy, need text and model.
 BLOCK = 64
-"""Rows of an imported store that are read together: what stands for a context."""
+"""Rows of an imported store that are read together, in place of a context."""
 
 _PIECE = 1 << 24  # about so many bytes at once
 
@@ -282,8 +282,8 @@ def _import_plan(
 
 
 class ShardWriter:
-    """Appends rows to the files of one hook point, for one thread at a time. `on_full` is told the name, size and
-    SHA-256 of a file that has all its rows."""
+    """Appends rows to the files of one hook point, for one thread at a time. `on_full` is called with the name, size
+    and SHA-256 of a file that has all its rows."""
 
     def __init__(
         self, folder: Path, hook_name: str, rows: int, per_shard: int, on_full: Callable[[str, dict[str, Any]], None]

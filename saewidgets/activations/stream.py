@@ -346,7 +346,7 @@ class Windows(RowWindows):
             while filled < self.window:
                 filled += self._rows.fill({name: target[filled:] for name, target in targets.items()}, check)
         except BaseException:
-            self._rows = None  # half a window: whoever comes next starts anew
+            self._rows = None  # half a window: the next reader starts anew
             raise
 
     def _release(self) -> None:

@@ -168,7 +168,7 @@ class TokenFiles(Corpus):
 
 
 def equal_lengths(shard: Shard, column: str | None) -> bool:
-    """Whether the first rows have one length: then they are contexts that somebody has cut."""
+    """Whether the first rows have equal lengths: then they are contexts already."""
     lengths = {
         len(row.value) for row in islice(read_rows(shard, "tokens", column), _LOOKED_AT) if isinstance(row.value, list)
     }

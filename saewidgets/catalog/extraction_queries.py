@@ -22,7 +22,7 @@ from saewidgets.feature_records import ExtractionRecord
 from saewidgets.records import JobRecord, Records
 
 SOURCE_TYPES = ("training", "sae")
-# Without a job (it came whole, or its job is gone) only what it has found tells how it stands.
+# Without a job (it came whole, or its job is gone) its status follows from its results.
 _WITHOUT_JOB: ColumnElement[str] = case(
     (ExtractionRow.n_tokens.is_not(None), JobStatus.COMPLETED.value), else_=JobStatus.INTERRUPTED.value
 )
@@ -144,7 +144,7 @@ def _record(values: Sequence[Any], job: JobRecord | None, files: Files) -> Extra
 
 
 def _differ(row: ExtractionRow, folder: str) -> bool:
-    """Whether the files of the SAE are other ones than when it was read; False where that cannot be told."""
+    """Whether the SAE's files have changed since it was read; False if unknown."""
     read = row.facts.get("weights")
     if not isinstance(read, Mapping) or not read:
         return False

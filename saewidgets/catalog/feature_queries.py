@@ -45,7 +45,7 @@ class FeatureStore:
 
     def list(self, origin: Origin, indices: Iterable[int] | None = None) -> Records[FeatureRecord]:
         """What is known of these latents (None: of all), ascending, without their `labels` and without statistics;
-        those of which nothing was said are left out."""
+        those without any are left out."""
         with self._database.read() as session:
             rows = [row for part in _parts(indices) for row in _rows(session, origin, part)]
             return Records([_feature(origin, row) for row in rows], FeatureRecord)

@@ -2,7 +2,7 @@
 since they were listed.
 
 A check costs a few microseconds: name, size and time of the last change. Only where the time differs (the workspace was
-copied, or somebody wrote into the file) a sample of the content is compared with what was recorded.
+copied, or the file was written to) a sample of the content is compared with what was recorded.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class MetricStore:
         self._database = database
 
     def append(self, training_id: str, events: Sequence[Metrics]) -> None:
-        """Write in one transaction; a value at a step that is there already is replaced."""
+        """Write in one transaction; an existing value at the same step is replaced."""
 
         def write(session: Session) -> None:
             training = session.get(TrainingRow, training_id)

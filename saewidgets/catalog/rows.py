@@ -199,7 +199,7 @@ def now(session: Session) -> float:
 
 
 NO_JOB = JobRecord(id="", kind="", status=JobStatus.INTERRUPTED, lane="")
-"""Where a row stands that came whole, or whose job is gone, unless the row itself knows better."""
+"""The status of a row without a job (imported whole, or its job was deleted), unless the row has one."""
 
 
 def of_job(
@@ -218,7 +218,7 @@ def of_job(
 # Where a row stands that a job makes (a training, an extraction, a store of activations): status, progress and errors
 # are those of the job, read at one moment of the database's clock.
 def jobs_now(session: Session, jobs: Iterable[JobRow | None]) -> dict[str | None, JobRecord]:
-    """Id → how each of these jobs stands now."""
+    """Id → current status of each of these jobs."""
     found = [job for job in jobs if job is not None]
     if not found:
         return {}

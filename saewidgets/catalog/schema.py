@@ -42,7 +42,7 @@ def prepare_file(engine: Engine, path: Path) -> None:
         # Not ``catalog.sqlite.lock``: that name is SQLite's own where it locks by files.
         with file_lock(path.with_suffix(".lock"), LOCK_SECONDS):
             version = current_version(engine, str(path)) if path.exists() else None
-            if version == HEAD:  # somebody else did it meanwhile
+            if version == HEAD:  # another process did it meanwhile
                 return
             if version is None and path.exists() and any(any(path.parent.glob(f"{name}/*")) for name in HOLDERS):
                 raise damaged(str(path), "The catalog is empty, although the folder holds what it should list.")

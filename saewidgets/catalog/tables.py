@@ -154,7 +154,7 @@ class DatasetRow(UsedRow):
 
 
 class JobRow(Base):
-    """Anything that runs in the background, whoever owns it."""
+    """Anything that runs in the background, in any process."""
 
     __tablename__ = "jobs"
 
@@ -220,7 +220,7 @@ class TrainingRow(Base):
     """One training run. Its status and progress are its job's; runs that share a job share a `group_id`.
 
     One that ended before the others of its group has a status of its own, and the error or the time that belong to it;
-    `own_command` was asked of it alone and is not done yet.
+    `own_command` was requested for it alone and is pending.
     """
 
     __tablename__ = "trainings"
@@ -414,7 +414,7 @@ class ExtractionRow(Base):
 
 
 class FeatureRow(Base):
-    """What people know of one latent: it outlives every extraction. Rows exist for latents somebody said something of.
+    """Labels, a star or a note of one latent; they outlive every extraction. Latents without any have no row.
 
     `label`, `label_source`, `label_by` and `score` repeat the label that counts, so that lists need no other table.
     `updated_at` grows with every change of the row or its labels, within one SAE or training strictly.
@@ -450,7 +450,7 @@ class FeatureRow(Base):
 
 
 class LabelRow(Base):
-    """One thing that somebody, or something, says a latent stands for. `identity` tells versions of one from others.
+    """One label of a latent, by a person, a model or an import. `identity` tells versions of one from others.
 
     `standing` orders the labels of a latent: the least counts, of equal ones the newest; `error`: why there is none.
     """

@@ -104,7 +104,7 @@ class TrainingStore(RowsOfJobs[TrainingRecord]):
         return self.get(row_id)
 
     def commands(self, job_id: str) -> dict[str, str]:
-        """What was asked of single trainings of a job: their ids, and "stop" or "cancel"."""
+        """Requests to single trainings of a job: their ids, and "stop" or "cancel"."""
         query = select(TrainingRow.id, TrainingRow.own_command).where(TrainingRow.job_id == job_id)
         with self._database.read() as session:
             return {i: command for i, command in session.execute(query) if command is not None}

@@ -66,7 +66,7 @@ def _package(name: str) -> Finding:
 
 
 def packages() -> Iterator[Finding]:
-    """This package, Python, and what the computations stand on."""
+    """This package, Python, and the libraries that compute."""
     yield Finding("saewidgets", "ok", __version__)
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
     yield from map(_package, PACKAGES)

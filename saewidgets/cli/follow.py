@@ -56,7 +56,7 @@ class Kind:
         counted: how much is done.
         unit: of what; bytes are written as sizes.
         values: name → value, beside the count.
-        ended: the lines that are said at a good end.
+        ended: the lines printed after success.
         good: the statuses that are a good end.
         goes_on: `resume` also goes on with what has failed, where that was.
         name: what to call it.
@@ -81,7 +81,7 @@ class Kind:
         return f"{' of '.join(map(count, numbers))} {self.unit}"
 
     def line(self, record: Any) -> str:
-        """Where it stands, in one line."""
+        """Its status in one line."""
         counted, progress = self.counted(record), record.progress
         parts = [phase(record) if counted is None else f"{phase(record)}: {self.amount(*counted)}"]
         if progress is not None and not settled(record.status):
@@ -181,7 +181,7 @@ def watch(job: Any, kind: Kind, *, resume: tuple[str, ...] | None = None) -> Any
 
 
 def settled(status: JobStatus) -> bool:
-    """Nothing more will be shown: it has ended, or waits for somebody."""
+    """Whether nothing more will be shown: it has ended or is paused."""
     return status.is_final or status is JobStatus.PAUSED
 
 
@@ -253,7 +253,7 @@ def follow_group(group: TrainingGroup) -> None:
 
 
 def ask(job: Any, verb: str, kind: Kind, seconds: float, **how: Any) -> Any:
-    """Pause, stop or cancel `job`, wait until whoever runs it has done so, say where it stands, and return its record.
+    """Pause, stop or cancel `job`, wait until its process has done so, print its status, and return its record.
 
     Args:
         job: the handle, of this `kind`.

@@ -54,7 +54,7 @@ def confirm(yes: bool, where: str, question: str) -> None:
 
 
 def delete_record(namespace: Any, record: Any, yes: bool, *, holding: str | None = None) -> None:
-    """Ask, unless `yes` was said, then delete what a record of a namespace stands for. `holding` says what goes with
+    """Delete what a record of a namespace describes, after a question unless `yes`. `holding` says what goes with
     it; None: its size."""
     name = record.id if record.name is None else f"{record.name} ({record.id})"
     confirm(yes, record.id, f"Delete {name}{f', {size(record.size_bytes)}' if holding is None else holding}?")
@@ -65,8 +65,8 @@ def delete_record(namespace: Any, record: Any, yes: bool, *, holding: str | None
 
 def settings(config: type, *asked: str | tuple[str, str], panel: str | None = None) -> Settings:
     """Options of a command (see `command`) for settings of `config`, by their dotted names, with the text of their
-    fields. An option is called as the last part of the name, ``sae.d_sae`` ``--d-sae``, or as stands beside it. In the
-    help they stand under the heading `panel`."""
+    fields. An option is called as the last part of the name, ``sae.d_sae`` ``--d-sae``, or as given beside it. In the
+    help they appear under the heading `panel`."""
     found, keyword = {}, inspect.Parameter.KEYWORD_ONLY
     for each in asked:
         path, option = each if isinstance(each, tuple) else (each, f"--{each.rpartition('.')[2].replace('_', '-')}")

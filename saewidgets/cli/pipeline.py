@@ -90,7 +90,7 @@ def pipeline(
         if written := asked.save(folder):
             place = folder.expanduser().absolute()
             note(f"Best and final SAEs and histories of {plural(len(written), 'layer')}: {place}")
-    except StorageError as error:  # what was reached is told all the same
+    except StorageError as error:  # results so far are shown all the same
         refused = error
     reports = asked.validate()
     if session.json:

@@ -188,7 +188,7 @@ def _errors_in_words() -> Iterator[None]:
 
 
 class Grouped(TyperCommand):
-    """A command whose options stand under the `rich_help_panel` they name; those that name none come last."""
+    """A command that groups its options by their `rich_help_panel`; those without one come last."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write every heading with its options."""

@@ -33,7 +33,7 @@ class ActivationCorpus(Config):
     )
 
     def __init__(self, store_id: Any = None, /, **data: Any) -> None:
-        """`ActivationCorpus(store_id)`; a record or handle of a store stands for its id."""
+        """`ActivationCorpus(store_id)`; a record or handle of a store counts as its id."""
         if store_id is not None:
             data["store_id"] = getattr(store_id, "id", store_id)
         super().__init__(**data)
@@ -229,7 +229,7 @@ class HubCorpus(Config):
             more: `split`, `revision`, `text_field`.
 
         Raises:
-            ConfigError: this is no language code, or no date.
+            ConfigError: not a language code, or not a date.
         """
         require(
             (re.fullmatch(r"[a-z][a-z0-9-]{1,30}", str(language)), "language",
@@ -296,7 +296,7 @@ class TokensCorpus(Config):
 
     @property
     def hub(self) -> HubCorpus | None:
-        """The dataset of the hub that is meant; None where it is a file or folder."""
+        """The dataset of the hub with this name; None if it is a file or folder."""
         data = parsed(self.source)
         if data["kind"] != "hub":
             return None

@@ -24,7 +24,7 @@ _ORDER = (
     "hook_resid_pre", "attn.hook_z", "hook_attn_out", "ln2.hook_normalized", "mlp.hook_in", "hook_mlp_out",
     "hook_resid_post",
 )  # fmt: skip
-# Falcon computes both norms before its attention: which of these comes first is told by the model alone.
+# Falcon computes both norms before its attention: only the model tells which of these comes first.
 _EITHER_WAY = ("ln2.hook_normalized", {"attn.hook_z", "hook_attn_out"})
 
 

@@ -25,14 +25,14 @@ MODELS = {
 
 
 def hub_model(name: str | None) -> str | None:
-    """The repository of a model that a configuration names, as far as it can be told without asking."""
+    """The repository of a model that a configuration names, if the name alone tells it."""
     if not name:
         return None
     return name if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name, re.ASCII) else MODELS.get(name.lower())
 
 
 def one_name(name: str) -> str:
-    """The one name under which the library lists a model: its repository's where that is known, else as it stands."""
+    """The one name under which the library lists a model: its repository's where that is known, else unchanged."""
     return hub_model(name) or name
 
 
@@ -105,7 +105,7 @@ def search_words(search: str | None) -> list[str]:
 
 
 def free_name(wanted: str, taken: Collection[str]) -> str:
-    """`wanted`, shortened if need be, with a number behind it if somebody else has it."""
+    """`wanted`, shortened if need be, with a number behind it if it is taken."""
     wanted = one_line(wanted)[:MAX_NAME]
     name, number = wanted, 2
     while name in taken:

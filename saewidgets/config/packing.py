@@ -63,7 +63,7 @@ class Packing:
 
     @classmethod
     def from_data(cls, data: Any) -> Packing:
-        """Of what `to_data` or SAELens wrote; what makes no sense there is as good as not said."""
+        """Of what `to_data` or SAELens wrote; invalid values count as missing."""
         said = data if isinstance(data, dict) else {}
         try:
             separator = as_separator(said.get("sequence_separator_token", "eos"))

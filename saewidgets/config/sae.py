@@ -278,7 +278,7 @@ class AnyTranscoderConfig(SAEConfig):
     """Latents of one place in the model reconstruct another, `d_out` wide. The input is not centred, and the output is
     not brought back to the input's scale.
 
-    `d_out` is no setting of a training: it follows from the place that is reconstructed.
+    `d_out` is not a setting of a training: it follows from the hook point that is reconstructed.
     """
 
     d_out: SkipJsonSchema[int | None] = Field(

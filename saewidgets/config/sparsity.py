@@ -55,7 +55,7 @@ def coefficient_name(sae: Mapping[str, Any]) -> str | None:
 
 
 def factor_for(sae: Mapping[str, Any], found: float, wanted: float) -> float:
-    """By how much to change the coefficient of an autoencoder, as plain data, whose L0 is not the one wanted."""
+    """The factor by which to change the coefficient of an autoencoder (as plain data) whose L0 misses its target."""
     law = _LAWS.get(str(sae.get("architecture")))
     factor = (found / wanted) ** (1 / law.power if law is not None else 1.0)
     return float(min(_LARGEST_FACTOR, max(1 / _LARGEST_FACTOR, factor)))

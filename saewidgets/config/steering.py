@@ -102,7 +102,7 @@ def feature_fields(features: Any) -> list[dict[str, Any]]:
             ``(index, strength, mode)``, ``(sae, index, strength)`` or ``(sae, index, strength, mode)``.
 
     Raises:
-        ConfigError: they are no list, or one of them is of no such form.
+        ConfigError: not a list, or one of them has another form.
     """
     if isinstance(features, SteeringFeature | Mapping | str) or not isinstance(features, Sequence):
         raise ConfigError(

@@ -72,7 +72,7 @@ def _loads_toml(text: str) -> dict[str, Any]:
 
 
 def loads(raw: bytes | str) -> Any:
-    """The value that `raw` stands for: UTF-8, with or without a byte order mark; NaN and infinity are numbers.
+    """The value of `raw`: UTF-8, with or without a byte order mark; NaN and infinity are numbers.
 
     Raises `ValueError` where it is not JSON or not UTF-8, or a key is repeated.
     """
@@ -104,7 +104,7 @@ def is_deep(data: Any) -> bool:
 
 
 def loads_yaml(text: str, *, plain: bool = False) -> Any:
-    """The value that `text` stands for. References (``&``, ``*``, ``<<``) are followed, unless it has to be `plain`.
+    """The value of `text`. References (``&``, ``*``, ``<<``) are followed, unless it has to be `plain`.
 
     Raises `ValueError` where it is not YAML, a key is repeated, it is nested too deeply or holds more than `MAX_VALUES`
     values, those behind references counted wherever they stand; `plain` text has at most `MAX_PLAIN`, and no tags.

@@ -32,7 +32,7 @@ _PARTS = "Export them in parts: name some of them, or search for some in the lis
 
 
 class Template(Config):
-    """One template: a name, what it is good for, and the configuration it stands for, without the name of a run."""
+    """One template: a name, what it is good for, and its configuration, without the name of a run."""
 
     name: str = Field(title="Name")
     description: str = Field(default="", max_length=MAX_DESCRIPTION, title="Description")
@@ -68,7 +68,7 @@ class Template(Config):
 class _File(Config):
     format: Literal["saewidgets.training_templates"] = FORMAT
     version: int = Field(default=VERSION, ge=1, le=VERSION, strict=True, title="Version")
-    package: Any = __version__  # of whoever wrote it: shown, never needed
+    package: Any = __version__  # the version of the writer: shown, never needed
     templates: tuple[Template, ...]
 
     @field_validator("templates", mode="before")
@@ -94,7 +94,7 @@ def write_templates(templates: Sequence[Template]) -> str:
 def read_templates(raw: bytes, where: str) -> tuple[list[Template], str]:
     """The templates in a file, and the version of the package that wrote it (empty where it does not say).
 
-    Raises `FormatError`, which calls the file `where`: it is no such file, too large, of a newer version, or one
+    Raises `FormatError`, which calls the file `where`: not a file of templates, too large, of a newer version, or one
     template of it cannot work; then the message names the field, and none is returned.
     """
     if len(raw) > MAX_BYTES:
@@ -181,7 +181,7 @@ def preset(name: str, **changes: Any) -> TrainingConfig:
 
     Raises:
         NotFoundError: there is no such preset.
-        ConfigError: a change makes no sense.
+        ConfigError: a change is invalid.
     """
     found = _all().get(name)
     if found is None:

@@ -188,7 +188,7 @@ class _Place:
         name: the dotted name that a person types.
         field: its declaration; None where there is no such field.
         models: what the field may hold.
-        others: what could have stood in place of the model that has the field, had another kind of it been chosen.
+        others: the alternatives to the model that has the field, had another kind of it been chosen.
     """
 
     def __init__(self, root: type[BaseModel], location: tuple[int | str, ...]) -> None:
@@ -212,7 +212,7 @@ class _Place:
 
 
 def _unknown(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    """What is said of a setting that there is not."""
+    """The sentence about an unknown setting."""
     above = _Place(root, location[:-1])
     others = above.others if len(location) > 1 else _other_kinds(root)
     owners = [str(_tag(model)) for model in others if location[-1] in model.model_fields]
@@ -224,7 +224,7 @@ def _unknown(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
 
 
 def _other_kinds(model: type[BaseModel]) -> list[type[BaseModel]]:
-    """What could stand in place of `model`: the other architectures, or other kinds of text."""
+    """The alternatives to `model`: the other architectures, or other kinds of text."""
     below: list[type[BaseModel]] = [model.__mro__[model.__mro__.index(BaseModel) - 1]]
     for each in below:  # which grows on the way
         below += [kind for kind in each.__subclasses__() if kind not in below]

@@ -87,7 +87,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """An SAE to evaluate; what its attributes mean is told at `evaluate`."""
+    """An SAE to evaluate; `evaluate` explains its attributes."""
 
     sae: SAE
     hook_name: str
@@ -311,7 +311,7 @@ def evaluate(
         batch_size: contexts per forward of the language model.
         cross_entropy: False leaves the ``ce_…`` entries out, and the model is run up to the hook point only. They are
             absent in any case for a model that does not predict the next token (`LoadedModel.is_causal`), such as BERT.
-        divergence: also the ``kl_div_…`` entries; they need what a `baseline` stands for.
+        divergence: also the ``kl_div_…`` entries; they need what a `baseline` would give.
         mean_ablation: also the cross-entropy with the mean activation in place of every one, which takes one more
             forward up to the hook point and one from there on.
         baseline: `Baseline.of` an earlier evaluation on the same contexts at the same place of the model. It does not

@@ -57,9 +57,9 @@ EffectsOf = Callable[[int], Effects]
 
 
 def computed_effects(sae: SAE, head: Unembedding, text: TokenText, n: int = 10) -> EffectsOf:
-    """Effects computed when they are asked for, the `n` strongest on either side: one product with the unembedding.
+    """Effects, computed on demand, the `n` strongest on either side: one product with the unembedding.
 
-    Raises `ConfigError` when asked, where the SAE's output is no vector of the model's residual stream.
+    Raises `ConfigError` then, if the SAE's output is not a vector of the model's residual stream.
     """
 
     def effects(index: int) -> Effects:

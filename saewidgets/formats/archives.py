@@ -237,7 +237,7 @@ class Pickled:
         return Pickled(self.where, self.value[key])
 
     def header(self) -> Header:
-        """The tensors that stand in the dict itself."""
+        """The tensors that are values of the dict itself."""
         tensors = {key: item for key, item in self.value.items()
                    if isinstance(key, str) and isinstance(item, TensorInfo)}  # fmt: skip
         return Header(self.where, tensors)

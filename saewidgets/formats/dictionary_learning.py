@@ -213,7 +213,7 @@ def _widest(dtypes: Iterable[torch.dtype]) -> torch.dtype:
 
 
 def _hook(trainer: _Trainer) -> str | None:
-    """The hook name that `layer` and `submodule_name` stand for: ``resid_post_layer_8``, or a hook name itself."""
+    """The hook name of `layer` and `submodule_name`: ``resid_post_layer_8``, or a hook name itself."""
     layer = str(trainer.layer)
     name = trainer.submodule_name or "resid"
     if re.fullmatch(r"blocks\.\d{1,4}\.[\w.]{1,60}|hook_embed", name):

@@ -246,7 +246,7 @@ _HOOKS_2 = {
     "resid_post": "blocks.{}.hook_resid_post", "mlp_out": "blocks.{}.hook_mlp_out", "attn_out": "blocks.{}.attn.hook_z",
     "transcoder": "blocks.{}.mlp.hook_in",
 }
-_HF_SITES = {  # what stands in hf_hook_point_in after the layer
+_HF_SITES = {  # what follows the layer in hf_hook_point_in
     "output": "resid_post", "self_attn.o_proj.input": "attn_out", "post_feedforward_layernorm.output": "mlp_out",
     "pre_feedforward_layernorm.output": "transcoder",
 }

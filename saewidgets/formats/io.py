@@ -149,7 +149,7 @@ def validate(path: str | Path) -> list[str]:
     meanwhile.
 
     Raises:
-        ConfigError: `path` is no path.
+        ConfigError: `path` is not a path.
     """
     arguments.path_text(path, "path", "where an SAE is")
     try:

@@ -146,7 +146,7 @@ def locate(path: str | Path) -> Located:
     Raises:
         NotFoundError: the path does not exist.
         FormatError: no known format, or several SAEs; the message lists what was found.
-        ConfigError: `path` is no path.
+        ConfigError: `path` is not a path.
     """
     path = arguments.path(path, "path", "where an SAE is")
     if path.is_dir():

@@ -110,7 +110,7 @@ def _matches(source: Source, *, modern: bool) -> bool:
 
 
 def _settings(file: _File, where: str) -> dict[str, Any]:
-    """The settings of the architecture's configuration that the file decides, with d_sae and where it is said d_out."""
+    """The settings of the architecture's configuration that the file decides, with d_sae and, if it is given, d_out."""
     if file.architecture not in (known := [*SHIPPED, *_TRAINING_ONLY]):
         raise FormatError(
             f"The architecture {file.architecture[:40]!r} cannot be loaded.", where=f"{where}: architecture",

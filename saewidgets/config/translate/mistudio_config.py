@@ -76,9 +76,9 @@ _CHANGED = {
     "rows": "decoder rows are kept at norm one; miStudio's first generation does so for jumprelu only.",
 }
 """What has another meaning here, by the setting's name where that is enough."""
-_TOP_K = 64  # where neither a number nor a share is said
+_TOP_K = 64  # where neither a number nor a share is given
 _ALPHA = {"standard_anthropic": 5.0}
-_USUAL_ALPHA = 5e-4  # of all others; in the first generation it has to be said
+_USUAL_ALPHA = 5e-4  # of all others; in the first generation it must be given
 
 
 def from_mistudio(
@@ -96,7 +96,7 @@ def from_mistudio(
         template: which template of an export that holds several.
         activation_norm: mean norm of the activations at the hook point; the coefficient of a skip autoencoder is exact
             with it (see docs/translation.md).
-        changes: settings of `TrainingConfig` by dotted name, which stand in for what is wrong or missing.
+        changes: settings of `TrainingConfig` by dotted name, which replace what is wrong or missing.
             `model` and `corpus` are always needed: miStudio's files name both by ids of its database.
 
     Returns:
@@ -104,7 +104,7 @@ def from_mistudio(
         training had several.
 
     Raises:
-        ConfigError: a setting is missing or makes no sense.
+        ConfigError: a setting is missing or invalid.
         NotFoundError, StorageError: there is no such file, or it cannot be read.
     """
     data = _hyperparameters(read(source, WHAT), template)
@@ -134,7 +134,7 @@ def from_mistudio(
 
 
 def _hyperparameters(data: dict[str, Any], template: str | None) -> dict[str, Any]:
-    """The table itself, wherever it stands."""
+    """The table itself, wherever the file has it."""
     if isinstance(listed := data.get("templates"), list):
         named = {str(each.get("name")): each for each in listed if isinstance(each, Mapping)}
         wanted = template if template is not None or len(named) != 1 else next(iter(named))

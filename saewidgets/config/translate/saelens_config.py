@@ -48,7 +48,7 @@ def from_saelens(
         where it is one of several.
 
     Raises:
-        ConfigError: an architecture or hook point that cannot be trained here, or a value that makes no sense; `where`
+        ConfigError: an architecture or hook point that cannot be trained here, or an invalid value; `where`
             is the name in SAELens' configuration, or in ours.
         NotFoundError, StorageError: there is no such file, or it cannot be read.
     """
@@ -75,7 +75,7 @@ _BY_TOKEN = ("layer_norm", "constant_norm_rescale")
 _MEASURED = ("expected_average_only_in", "covariance_whitening")
 _FREE = {"optimizer.normalize_decoder_every": None, "optimizer.project_decoder_grad": False}
 _KAIMING_NORM = 2**0.5  # of a row of Kaiming's uniform numbers: their variance is 2 / d_in
-_ELSEWHERE = ("d_in", "device", "metadata", "reshape_activations", "use_sparse_activations")  # told by other settings
+_ELSEWHERE = ("d_in", "device", "metadata", "reshape_activations", "use_sparse_activations")  # follow from others
 _EVERY_SAE: Rows = {
     "sae.d_sae": ("count", "d_sae"), "sae.apply_b_dec_to_input": ("flag", "apply_b_dec_to_input", True),
     "sae.decoder_init_norm": ("number", "decoder_init_norm", 0.1),
@@ -142,7 +142,7 @@ _SAID = {
     "training_architecture_details":
     "the file does not record all that its loss was trained with; SAELens' defaults are taken: {assumed}.",
 }  # fmt: skip
-"""What is said of a setting that is lost or changes its meaning, by its name where that is enough."""
+"""The remark on a setting that is lost or changes its meaning, by its name where that is enough."""
 
 
 def _sae_of(settings: Settings, chosen: str | None) -> dict[str, Any]:
@@ -313,7 +313,7 @@ def _model_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hook_of(settings: Settings, name: str, key: str, head_key: str) -> str:
-    """The hook point `name`, which stands under `key`, by its name here, with the one head that `head_key` picks."""
+    """The hook point `name`, the value of `key`, by its name here, with the one head that `head_key` picks."""
     if (match := _MODULE.fullmatch(name)) is not None:
         name = f"blocks.{match[1]}.{_PARTS.get(match[2], 'hook_attn_out')}"
     elif not HOOK_NAME.fullmatch(name):
@@ -648,7 +648,7 @@ def _alone(data: Mapping[str, Any], saes: Mapping[str, Any], name: str) -> Setti
 
 
 def _together(remarks: Mapping[str, Sequence[Remark]]) -> list[Remark]:
-    """Of all SAEs, each once; what is said of every SAE as of ``saes.*``."""
+    """The remarks on all SAEs, each once; those on every SAE go to ``saes.*``."""
     if len(remarks) == 1:
         return list(*remarks.values())
     found: dict[str, list[Remark]] = {}

@@ -48,7 +48,7 @@ class Translation:
         remarks: every setting that was lost or means something else; settings that came over as they are, and those
             that only say where another package writes its files, are not listed.
         source: the name of the other package.
-        over: further values where the other configuration stands for several runs, as `create_many` takes them:
+        over: further values where the other configuration describes several runs, as `create_many` takes them:
             ``{"hook_name": [...]}``; empty where it is one run. `config` has the first of each, but no run's name.
     """
 
@@ -116,11 +116,11 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "table": ("a table of settings", lambda value: isinstance(value, dict) and all(isinstance(k, str) for k in value)),
 }
 Kind = str | tuple[str, ...] | Mapping[str, Any]
-"""One of the kinds above, or choices: names, or what each value stands for here."""
+"""One of the kinds above, or choices: names, or a value here for each value there."""
 Rows = Mapping[str, tuple[Any, ...]]
 """Our setting → its kind, its name in the other package, the default there."""
 Sentences = Mapping[str, tuple[str, tuple[Any, ...]]]
-"""A setting of the other package → what is said of it, and the values of which nothing is said; the first is the
+"""A setting of the other package → the remark on it, and the values that need no remark; the first is the
 default."""
 
 
@@ -161,7 +161,7 @@ class Settings:
         return self.error(name, f"{self._spelled(name)} is {said}.", hint)
 
     def take(self, kind: Kind, name: str, default: Any = _REQUIRED) -> Any:
-        """The value, or what it stands for; the default where it is missing or null.
+        """The value, or its counterpart here; the default where it is missing or null.
 
         Raises:
             ConfigError: it is of another kind, or missing and has no default.

@@ -240,7 +240,7 @@ _ORDERED = 1 << 15  # cells whose examples are put in order at once
 
 
 class NotFiniteError(SAEWidgetsError):
-    """Activations or latents that are no numbers; `where` is the hook point."""
+    """Activations or latents are not numbers; `where` is the hook point."""
 
 
 class Accumulator:

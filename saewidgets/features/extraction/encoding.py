@@ -94,7 +94,7 @@ def make_chunk(
     )
 
 
-_GROUP = 32  # neighbouring latents of which the largest stands for all
+_GROUP = 32  # neighbouring latents, represented by the largest
 _LEAST = 2.0**-149  # the smallest float32 above zero: what is not positive does not fire
 
 

@@ -126,7 +126,7 @@ def extract(
         facts: about the SAE, for the reader; seconds, device and whether it was stopped early are added.
 
     Returns:
-        The manifest; ``n_contexts`` is less than was asked for when it was stopped.
+        The manifest; ``n_contexts`` is less than requested if it was stopped.
 
     Raises:
         Interruption: paused (a checkpoint was written, unless nothing was read yet), cancelled (nothing is left of it),

@@ -69,13 +69,13 @@ def group_starts(sorted_groups: Tensor) -> Tensor:
 
 
 def descending(values: Tensor) -> Tensor:
-    """The order that sorts non-negative float32 values descending, equal ones as they stand."""
+    """The order that sorts non-negative float32 values descending; equal ones keep their order."""
     bits = 0x7FFFFFFF - values.view(torch.int32).to(torch.int64)
     return sorted_keys(bits << 32 | _numbers(values)) & _INDEX
 
 
 def ascending(keys: Tensor) -> Tensor:
-    """The order that sorts int64 keys ascending, equal ones as they stand."""
+    """The order that sorts int64 keys ascending; equal ones keep their order."""
     return keys.sort(stable=True).indices
 
 

@@ -1,6 +1,6 @@
 """Defines `FeatureEvidence` and `Example`: what labels are made and scored from; and how windows become text.
 
-Whoever holds the examples (an extraction's store, a test) gives them through the `Examples` protocol.
+The holder of the examples (an extraction's store, a test) gives them through the `Examples` protocol.
 
 In a prompt a window is one line, bounded, with nothing invisible, and unable to leave its place: line ends show as ↵,
 other control and invisible characters by their number, as ``[U+202E]``. ``<<…>>`` marks the tokens on which a latent

@@ -225,7 +225,7 @@ def _snippet(example: Example) -> Snippet:
 
 
 def top_tokens(evidence: FeatureEvidence, n: int = 5) -> str:
-    """What stands in for a label: the tokens on which the latent fires most, ``‘ cat’, ‘ dog’``; "" if not known."""
+    """A substitute for a label: the tokens on which the latent fires most, ``‘ cat’, ‘ dog’``; "" if not known."""
     return _quoted(evidence.activating(), n)
 
 

@@ -1,6 +1,6 @@
 """Defines `Server`: requests to one host with bounded answers, retries, and a key that goes nowhere else.
 
-Used for language models and for Neuronpedia. It stands on Python's urllib: huggingface_hub's client refuses a server on
+Used for language models and for Neuronpedia. It uses Python's urllib: huggingface_hub's client refuses a server on
 this machine while ``HF_HUB_OFFLINE`` is set, and sends the user's Hugging Face token to hosts that need no key.
 """
 
@@ -41,7 +41,7 @@ def redacted(text: str, secret: str | None = None) -> str:
 
 
 class RequestError(SAEWidgetsError):
-    """A server did not give what was asked for; `said` is what it says, without keys, `wait` for how many seconds.
+    """A request to a server failed; `said` is its answer, without keys, `wait` for how many seconds to wait.
 
     `kind` is ``refused`` (with its `status`), ``busy``, ``failed``, ``timeout``, or ``answer``: not what was expected.
     """
@@ -79,7 +79,7 @@ class Server:
         if not 0 < timeout <= 3600:
             raise ConfigError(f"{timeout} is not a time-out.", where="timeout", hint="Give it in seconds.")
         if key_env is not None and not _ENVIRONMENT.fullmatch(key_env):
-            raise ConfigError(  # without showing it: somebody may have pasted the key itself
+            raise ConfigError(  # without showing it: it may contain the key itself
                 "This is not the name of an environment variable.", where="api_key_env",
                 hint='Give the name in capitals ("OPENAI_API_KEY"), not the key; None where no key is needed.',
             )
@@ -198,7 +198,7 @@ class Server:
 
 
 def _checked_url(url: str) -> str:
-    """`url` without a slash at its end. Raises `ConfigError`: it is no http address, or carries more than one."""
+    """`url` without a slash at its end. Raises `ConfigError` if it is not an http address, or carries more than one."""
     url = url.strip()
     try:
         parts = urlsplit(url)

@@ -95,7 +95,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What somebody, or something, says that a latent stands for; the fields are those of a `LabelRecord`."""
+    """A label of a latent, by a person, a model or an import; the fields are those of a `LabelRecord`."""
 
     index: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
     text: Phrase

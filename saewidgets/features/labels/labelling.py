@@ -68,7 +68,7 @@ class Asking:
         control: asked ten times a second; what it raises ends the run at once.
         progress: called after every latent, in the calling thread.
         on_label: called with every label (of `label_features` also with failures) as it comes, in the calling thread.
-        model: what to call who is asked, if it does not say.
+        model: the name of the language model, if it does not have one.
 
     Raises:
         ConfigError: one of them cannot work.
@@ -219,7 +219,7 @@ def _each(
             for future in wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
                 try:
                     result = future.result()
-                except CancelledError as error:  # a coroutine cancelled itself; it is no cancellation of ours
+                except CancelledError as error:  # a coroutine cancelled itself; not our cancellation
                     raise RuntimeError("the language model's coroutine was cancelled") from error
                 yield pending.pop(future), result
     finally:
@@ -321,7 +321,7 @@ class Plan:
     """A dry run.
 
     Attributes:
-        model: who would be asked.
+        model: the language model that would be asked.
         n_questions: how many latents.
         same, dead, broken: latents that are skipped, and why (`broken`: with the error of their examples).
         tokens_in, tokens_out: estimates.
@@ -477,7 +477,7 @@ def label_features(
         asking: attributes of `Asking`: ``concurrency price max_cost max_failures control progress on_label model``.
 
     Raises:
-        Interruption: somebody asked to pause, stop or cancel. `on_label` was given what was answered.
+        Interruption: a pause, stop or cancel was requested. `on_label` was called for all answers so far.
         LLMError: no question can be answered (no key, say).
         ConfigError: an argument cannot work.
     """

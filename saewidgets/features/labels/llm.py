@@ -231,7 +231,7 @@ class TransformersLocal:
         name: what labels call it; its own name if left out.
 
     Raises:
-        ConfigError: it is no such model.
+        ConfigError: not a language model of this kind.
     """
 
     def __init__(self, model: Any, tokenizer: Any = None, *, max_tokens: int = 200, name: str | None = None) -> None:
@@ -246,7 +246,7 @@ class TransformersLocal:
         if not name:
             path = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
             name = path if path.count("/") == 1 and not path.startswith(("/", ".")) else ""
-            # Of a folder the last part: where it lies on this machine is nobody's business.
+            # Of a folder the last part: its place on this machine stays private.
             name = name or path.replace("\\", "/").rstrip("/").rpartition("/")[2] or type(model).__name__
         self.model = name
         self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens

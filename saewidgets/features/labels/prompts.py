@@ -1,6 +1,6 @@
 """Prompts that ask a language model for a label: editable templates; text put in cannot act as a placeholder.
 
-A template's placeholders stand in braces; ``{{`` and ``}}`` are braces. They are filled in one pass, so text that
+A template's placeholders are in braces; ``{{`` and ``}}`` are braces. They are filled in one pass, so text that
 contains ``{examples}`` stays text.
 
     {examples}      numbered windows, one a line, ``<<…>>`` around the tokens on which the latent fires, and their
@@ -181,7 +181,7 @@ def parse(answer: str) -> tuple[str, str]:
     """The label in a model's answer, and the rest of what it said.
 
     Raises:
-        LLMAnswerError: there is no ``[EXPLANATION]:`` line, or nothing behind it.
+        LLMAnswerError: there is no ``[EXPLANATION]:`` line, or it is empty.
     """
     before, tag, after = answer.rpartition(TAG)  # the last one: a model may quote the tag before it uses it
     lines = [line.strip() for line in after.splitlines() if line.strip()]

@@ -187,7 +187,7 @@ def write_store(
             write_json(folder / MANIFEST, asdict(manifest))
         except OSError:
             for path in written:
-                with suppress(OSError):  # what cannot be deleted is no extraction without a manifest
+                with suppress(OSError):  # if it cannot be deleted: without a manifest it is not an extraction
                     path.unlink(missing_ok=True)
             raise
 

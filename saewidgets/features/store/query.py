@@ -33,7 +33,7 @@ class Noted:
 
 
 class Notes:
-    """What is said about the latents of one extraction, arranged for lists; made anew when any of it changes."""
+    """Labels, stars and notes of one extraction's latents, arranged for lists; made anew when any of them changes."""
 
     def __init__(self, noted: Mapping[int, Noted], d_sae: int) -> None:
         inside = {index: noted[index] for index in sorted(noted) if 0 <= index < d_sae}
@@ -62,7 +62,7 @@ def find(
     store: Store | None, notes: Notes, *, search: str = "", show: Show = "all", sort: Sort = "index",
     descending: bool = False,
 ) -> npt.NDArray[np.int64]:
-    """The latents that match, in order; without a store they are those of which something is said.
+    """The latents that match, in order; without a store they are those with a label, star or note.
 
     A search is found in labels (all of its words) and in the three commonest top tokens (all of it in one), whatever
     the case; a number also finds the latent of that index. Latents without a label or score come last either way.
