@@ -1,4 +1,4 @@
-"""What a look at the Hugging Face hub finds, as plain frozen values: the API returns these, the widgets draw them.
+"""Repositories and SAEs found on the Hugging Face hub, as frozen values that the API returns and the widgets draw.
 
 A download is a job (`records.JobRecord` of kind ``"download"``), whose `payload` has
 

@@ -1,4 +1,4 @@
-"""What the catalog holds, as plain frozen values: the API returns these, the widgets draw them.
+"""Records of the catalog as plain frozen values, which the API returns and the widgets draw.
 
 They carry no database session and no torch. Times are Unix seconds (UTC). Paths are absolute on this machine
 (the catalog itself stores them relative to the workspace).

@@ -1,6 +1,6 @@
-"""Where things live and which device to use: the one reader of the process environment.
+"""Folders, secrets and the device to use: the only module that reads the process environment.
 
-Everything above receives a `Settings` value; nothing else looks at `os.environ`.
+Everything else receives a `Settings` value and does not look at `os.environ`.
 """
 
 from __future__ import annotations

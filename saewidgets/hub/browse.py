@@ -1,6 +1,6 @@
 """Defines `variants`, which folders of a repository are SAEs, of which format, site, layer and width: from the listing,
-what the names of repository and folders say, and a look at one folder of each kind. And `preview`: what one of them is,
-before its weights are fetched, by a few ranged reads."""
+what the names of repository and folders say, and a look at one folder of each kind. And `preview`, which describes one
+of them by a few ranged reads, without its weights."""
 
 from __future__ import annotations
 

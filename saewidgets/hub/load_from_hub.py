@@ -1,4 +1,4 @@
-"""`load_sae` for a path on this machine or a repository on the hub."""
+"""Defines the public `load_sae`, for a path on this machine or a repository on the hub."""
 
 from __future__ import annotations
 

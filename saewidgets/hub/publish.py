@@ -1,4 +1,4 @@
-"""Publishing an SAE: a folder, with a model card, into a repository of one's own."""
+"""Publishes an SAE: pushes a folder with a model card to a repository of the hub, and writes the card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloading one SAE into the hub cache: planned from the listing, resumable, every byte checked.
+"""Downloads one SAE into the hub cache: planned from the listing, resumable, every byte checked.
 
 A download can be stopped at any moment through `check`: what arrived stays in the cache, as after a crash, and the next
 download goes on from there. `discard` removes it.

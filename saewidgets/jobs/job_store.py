@@ -1,4 +1,4 @@
-"""What a `JobManager` is given: `JobStore`, whoever keeps the rows (the catalog fits by shape), and `JobSettings`."""
+"""Parameters of a `JobManager`: `JobStore`, the protocol for storing rows (the catalog's fits), and `JobSettings`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """`Pump`: the one thread of a job manager. What running jobs emit goes through it into the store and to subscribers;
-between two batches it does the manager's rounds: heartbeat, commands, turns. `Listeners`: who is told of something.
+between two batches it does the manager's rounds: heartbeat, commands, turns. `Listeners`: a list of callbacks.
 
 Emitting costs a runner an append. Of several `Progress` the last one counts, everything else is kept in order. What
 cannot be written is tried again; what can never be written is reported, not swallowed.

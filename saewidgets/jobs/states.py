@@ -1,4 +1,4 @@
-"""Which status may follow which, and what a command does in each.
+"""The transitions between job states, and what each command does in each state.
 
 ::
 

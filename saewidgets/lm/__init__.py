@@ -1,4 +1,4 @@
-"""Language models: loading, hook points ↔ modules, hooks that never stay behind."""
+"""Language models: loading, hook points ↔ modules, hooks that are always removed."""
 
 from saewidgets.lm.hookpoints import HookError as HookError
 from saewidgets.lm.hookpoints import HookPoint as HookPoint

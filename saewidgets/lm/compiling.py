@@ -1,5 +1,5 @@
 """Defines `compile_blocks`, torch.compile for the blocks of a model, beside hooks, early ends and splices, and
-`compiled_until`, the same as a job does it.
+`compiled_until`, the variant for jobs.
 
 A hook that is set after a module was compiled is not noticed inside of it. So only what holds no hook point of the run
 is compiled (`regions`): whole blocks where the run reads between blocks; where it reads inside a block, the attention

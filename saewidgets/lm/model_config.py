@@ -1,5 +1,5 @@
-"""What configurations of transformers state, and the library itself, imported by one thread at a time; `stated_sizes`
-reads a ``config.json`` on this machine in a millisecond.
+"""Sizes that configurations of transformers state (`stated_sizes` reads a ``config.json`` on this machine in a
+millisecond), and `transformers`, which imports the library in one thread at a time.
 
 Transformers loads its modules lazily; two threads that ask for their first names at once get "cannot import name …".
 """

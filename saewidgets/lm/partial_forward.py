@@ -1,4 +1,4 @@
-"""Defines `note_points` and `resumed`: forwards that start behind a hook point; what is before it runs once.
+"""Defines `note_points` and `resumed`: forwards that start after a hook point; the blocks before it run only once.
 
 `note_points` keeps what the last block before each hook point returned. While `resumed` is open, the blocks before the
 point return that instead of computing, so that a forward costs what comes behind the point. Everything outside the

@@ -1,4 +1,4 @@
-"""Static HTML and inline SVG from plain values: fallbacks and exports. Escaping happens in `html.escape` alone."""
+"""Static HTML and inline SVG from plain values: fallbacks and exports. All text is escaped by `html.escape`."""
 
 from saewidgets.render.html import Html, escape, facts_card, tag
 from saewidgets.render.static_views import runs_html, runs_page

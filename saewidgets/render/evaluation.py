@@ -1,4 +1,4 @@
-"""What an evaluation measured, in words and as HTML: names, units, groups, and the histogram of densities."""
+"""An evaluation as text and HTML: names, units, groups, and the histogram of densities."""
 
 from __future__ import annotations
 

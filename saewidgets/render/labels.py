@@ -1,4 +1,4 @@
-"""Settings in a few words, as cards and tables show them."""
+"""Short names of choices, hook points, SAEs and architectures, for cards and tables."""
 
 from __future__ import annotations
 

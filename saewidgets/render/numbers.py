@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: separators in counts, K and M only for tokens, fixed decimals per metric."""
+"""Formats numbers for people: separators in counts, K and M only for tokens, fixed decimals per metric."""
 
 from __future__ import annotations
 

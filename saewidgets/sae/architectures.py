@@ -1,5 +1,5 @@
-"""Defines architecture name → (class, configuration), once for what can be trained, once for what can be loaded;
-`build_sae`; and `inference_sae`, the one door through which the SAEs of all formats pass."""
+"""Registries from an architecture's name to its class and configuration, one for training and one for loading;
+`build_sae`; and `inference_sae`, which builds the SAEs of all formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every autoencoder has: four weights, encode, decode, a loss, and the upkeep around an optimiser step.
+"""Defines `SAE`, the base class: four weights, encode, decode, a loss, and the upkeep around an optimiser step.
 
 Shapes: `x` [..., d_in]; `f` [..., d_sae]; `W_enc` [d_in, d_sae]; `W_dec` [d_sae, d_out], where d_out is d_in except for
 transcoders. An architecture supplies the activation function and the terms of its loss; everything here is shared.

@@ -1,4 +1,4 @@
-"""What SAEs do to their input before encoding it: normalisation per token, heads laid side by side.
+"""Input transformations of SAEs: normalisation per token, and joining heads. They are undone on the output.
 
 Formulas are SAELens' (6.54), computed in the dtype of the weights. Per token, with μ and σ the mean and the standard
 deviation (Bessel's correction) over d_in:

@@ -1,4 +1,4 @@
-"""What activations go through before an SAE in training sees them, and how that moves into its weights at the end.
+"""Defines `Scaler` and `Whitening`, which activations pass before training, and folds them into the exported weights.
 
 A common factor s: the SAE sees ``s · x``. A whitening (Saraswatula and Klindt, arXiv 2511.13981): it sees
 

@@ -1,6 +1,6 @@
-"""What steering adds to a hidden state.
+"""Defines `LatentChange`, what steering adds to a hidden state.
 
-With f = encode(x), f′ the latents as they are wanted and decode affine in f for a given x, the change is
+With f = encode(x), f′ the requested latents and decode affine in f for a given x, the change is
 
     Δ = decode(f′, x) − decode(f, x) = (f′ − f) W_dec, in the units of the raw activation at that token
 

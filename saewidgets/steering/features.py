@@ -1,4 +1,4 @@
-"""Which features of which SAE: what callers write, brought to one form and checked."""
+"""Checks the features that callers choose for steering, and brings them into one form (`as_source`, `choose`)."""
 
 from __future__ import annotations
 

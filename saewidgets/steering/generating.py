@@ -1,4 +1,4 @@
-"""One text, generated token by token."""
+"""Generates text token by token: `Writer` continues one prompt, and `Sampler` draws its tokens."""
 
 from __future__ import annotations
 

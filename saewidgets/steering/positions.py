@@ -1,4 +1,4 @@
-"""Which tokens of a forward are steered.
+"""Defines `PositionTracker`: which tokens of a forward are steered.
 
 A block sees hidden states and nothing else, so the modules around it that take `input_ids` are watched: they say which
 tokens these are, how many came before (the cache), and which are padding. What belongs to the prompt:

@@ -1,4 +1,4 @@
-"""What a steered generation gives: two texts, token by token, and how far apart they are."""
+"""Defines `SteeringResult`: the text with and without steering, token by token, and how far they differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that is steered inside a `with` block, and exactly itself outside of it."""
+"""Defines `steered`: a model is steered inside a ``with`` block and unchanged outside of it."""
 
 from __future__ import annotations
 

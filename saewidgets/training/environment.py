@@ -1,4 +1,4 @@
-"""What a run's bits depend on besides its configuration, and whether a resumed run still has it."""
+"""Records what a run's exact results depend on besides its configuration, and compares it when the run resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will need, before it starts: memory by part, disk, and time where a rate is known. No torch.
+"""Estimates a run before it starts: memory by part, disk, and time where a rate is known. No torch.
 
 Sizes come from the shapes alone. What the allocator keeps back, and what a library needs at its peak, is only a
 rough addition ("Working memory"), so the estimate is to be read as "about this much".

@@ -1,4 +1,4 @@
-"""The SAE that a run leaves: in inference form, fed with raw activations, with its history in the metadata."""
+"""Exports the SAE of a run: in inference form, for raw activations, with its history in the metadata."""
 
 from __future__ import annotations
 

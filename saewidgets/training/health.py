@@ -1,5 +1,5 @@
-"""When a run stops itself: `LossWatch` for NaN, divergence and out of memory, and what it then says; and `Targets`,
-whether it has reached what it should.
+"""When a run stops by itself: `LossWatch` and errors for NaN, divergence and out of memory; and `Targets`, whether it
+has reached its targets.
 
 **NaN**: the loss of any batch, or any parameter, is NaN or infinite. Looked at once per log window and before anything
 is written to disk, so a whole checkpoint is always a good one.

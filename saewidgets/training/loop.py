@@ -1,4 +1,4 @@
-"""The training loop: batches in, a trained SAE and events out.
+"""Defines `Trainer`, the training loop: batches in, a trained SAE and events out.
 
 A step is: one batch from the stream, split into microbatches; loss and backward of each; gradients unscaled, projected,
 clipped; one Adam step; decoder norms restored. Everything that a later step depends on (weights, buffers, Adam's

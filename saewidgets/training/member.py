@@ -1,4 +1,4 @@
-"""Defines `Member`, one of the trainings of a run: its folder, log, trainer, evaluation, and what it leaves; and
+"""Defines `Member`, one of the trainings of a run: its folder, log, trainer, evaluation and result; and
 `Evaluations`, which measures those that are due at the same time in one pass.
 
 <folder>/

@@ -1,4 +1,4 @@
-"""Adam as training uses it: fused where possible, learning rate set at every step, state as named tensors."""
+"""Defines `Adam`, fused where possible, its state as named tensors, and `Precision`, its number format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that starts from an SAE that is there already, in place of random weights.
+"""Starts a run from an existing SAE instead of random weights.
 
 The SAE that is loaded reads raw activations. Training may scale (s) or whiten them, and may keep decoder rows at norm
 one, so the weights are brought into the form that training has, without a change of what they compute:

@@ -1,5 +1,5 @@
-"""Defines what a run tells while it goes: `ProgressMeter`, at most ten `Progress` events a second with the recent rate
-and the time left; `RunLog`, whose lines also go to `log.txt` in its folder; and `Narrator`, which writes its course."""
+"""Progress and log of a run: `ProgressMeter` sends at most ten `Progress` events a second with the recent rate and the
+time left; `RunLog` writes its lines to `log.txt`, too; `Narrator` describes the run's course in it."""
 
 from __future__ import annotations
 

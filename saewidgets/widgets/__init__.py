@@ -1,4 +1,4 @@
-"""The widgets: Python holds the truth, the page draws it and sends commands. No logic of their own."""
+"""The widgets: Python holds the state, the page draws it and sends commands. They contain no logic of the library."""
 
 from saewidgets.widgets.download.widget import DownloadFromHF
 from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer

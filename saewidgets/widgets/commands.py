@@ -1,4 +1,4 @@
-"""`command` makes a method what a page can ask for; `Commands` holds such methods; `Part` (shell.py) answers them.
+"""`command` marks a method that a page can call; `Commands` holds such methods; `Part` (shell.py) answers them.
 
 A command is a message ``{"id", "kind", …}``: `kind` is the method's name, all else are its arguments, checked against
 the signature. The method runs on a worker thread and returns plain JSON data, a `Wire` value, a `Table`, or None; or a

@@ -1,5 +1,5 @@
-"""`Publisher`, the thread that writes what a page shows; `Part`, one view on the page; `Shell`, what the five widgets
-have in common; `Box`, a widget with others below it.
+"""`Publisher`, the thread that sends state to the page; `Part`, one view on the page; `Shell`, the base of the five
+widgets; `Box`, a widget with others below it.
 
 All widgets of a kernel share one handler thread, so `Part` only checks a message there, answers `Ack` and hands the
 work to a worker thread, which answers `Result` or `Failure` under the same id. Whatever goes wrong becomes a

@@ -1,4 +1,4 @@
-"""Values as a page can carry and show them: numbers, settings, texts cut to a length; paths that are typed there."""
+"""Formats values for a page: numbers, settings, texts cut to a length; and reads paths that are typed there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One folder = catalog + files + jobs: the only place where training, reading and the library meet.
+"""Defines `Workspace`: a folder with a catalog, files and jobs, which joins training, reading and the library.
 
 ws = Workspace()                 # $SAEWIDGETS_HOME, else ~/.saewidgets
 run = ws.trainings.create(TrainingConfig(...))

@@ -1,4 +1,4 @@
-"""One call from an SAE and some text to what every latent fires on, without a workspace.
+"""Defines `analyze_sae`: what every latent of an SAE fires on in some text, in one call and without a workspace.
 
     interpretations = analyze_sae("layer_6_best.pt", "gpt2", texts, save_dir="results/interpretations")
     print_feature_summary(interpretations[12])

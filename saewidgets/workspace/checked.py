@@ -1,4 +1,4 @@
-"""`checks_arguments`: public methods refuse an argument of a wrong kind by its name, before Python stumbles over it.
+"""Defines `checks_arguments`, which makes public methods refuse an argument of the wrong type by its name.
 
 The annotation of a parameter says what it takes; names that mean more than that stand in one table.
 """

@@ -1,6 +1,6 @@
-"""Text held in memory: short in the run's row, long once in a file of the run's folder.
+"""Corpora given as text in memory: a short one is kept in the run's row, a long one in a file of its folder.
 
-Rows are read at every look at a list. So a long text stands there as its SHA-256, in the form that checkpoints use, and
+Rows are read at every look at a list. So a long text is there as its SHA-256, in the form that checkpoints use, and
 is read from ``corpus.jsonl`` (one JSON string per line) when a run is started, resumed, retried or measured. Of runs
 that start together it is one file with a name in the folder of each: it is gone with the last of them.
 """

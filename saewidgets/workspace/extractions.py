@@ -1,4 +1,4 @@
-"""`ws.extractions`: read what every latent of an SAE fires on, as a job; `Extraction`, the handle of one."""
+"""`ws.extractions`: jobs that read what every latent of an SAE fires on; `Extraction`, the handle of one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Defines `Features`, which is `ws.features`: every latent of an SAE, what an extraction found of it, its labels; and
-`language_model`, who is asked for labels, by a name."""
+"""Defines `Features`, which is `ws.features`: the latents of an SAE with their extracted examples and labels; and
+`language_model`, which makes a language model for labels from a name."""
 
 from __future__ import annotations
 

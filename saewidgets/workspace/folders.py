@@ -1,4 +1,4 @@
-"""Files of a workspace (`inside`, `draft_folder`, `remove_tree`): every path stays in its folder, folders go whole."""
+"""Files of a workspace (`inside`, `draft_folder`, `remove_tree`): no path leads outside, folders are removed whole."""
 
 from __future__ import annotations
 

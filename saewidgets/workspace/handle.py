@@ -1,5 +1,5 @@
 """`JobHandle`: what `Run`, `TrainingGroup`, `Extraction` and `Capture` have in common, with the verbs of their job; and
-`Names`, which finds what a person names."""
+`Names`, which finds a row by what a person calls it."""
 
 from __future__ import annotations
 

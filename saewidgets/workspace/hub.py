@@ -1,4 +1,4 @@
-"""`ws.hub`: the Hugging Face hub, looked at and downloaded from; and the jobs of downloads."""
+"""`ws.hub`: browse the Hugging Face hub and download from it; and the jobs of downloads."""
 
 from __future__ import annotations
 

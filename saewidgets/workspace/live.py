@@ -1,4 +1,4 @@
-"""Models and SAEs that are read live: loaded once, kept while they are used, run between the batches of other work."""
+"""Defines `Live`, models and SAEs for live reading: loaded once, kept while used, run between batches of other work."""
 
 from __future__ import annotations
 

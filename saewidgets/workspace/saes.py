@@ -1,4 +1,4 @@
-"""`ws.saes`: the library of SAEs, trained here, downloaded, or added from this machine."""
+"""Defines `ws.saes`, the library of SAEs: trained here, downloaded, or added from this machine."""
 
 from __future__ import annotations
 

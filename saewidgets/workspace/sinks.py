@@ -1,4 +1,4 @@
-"""`Sinks`: where else the events of a run go: a function, `WandbSink` (``pip install saewidgets[wandb]``) or
+"""`Sinks` passes the events of a run to other places: a function, `WandbSink` (``pip install saewidgets[wandb]``) or
 `TrackioSink` (``pip install saewidgets[trackio]``). Used by `ws.trainings`.
 
 Sinks are subscribers of the pump, like widgets, each with a bounded queue and a thread of its own. None of them can

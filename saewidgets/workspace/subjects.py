@@ -1,4 +1,4 @@
-"""What reading an SAE takes: its files, its model, where in the model it belongs, and the text it was trained on."""
+"""Defines `Subject`, all that is needed to read an SAE: its files, its model, its hook point, and its training text."""
 
 from __future__ import annotations
 

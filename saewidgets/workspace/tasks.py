@@ -1,4 +1,4 @@
-"""`Tasks`: the one way into the background for everything that makes a row: trainings, extractions, captures.
+"""`Tasks` queues everything that has a row and runs in the background: trainings, extractions, captures.
 
 Each namespace of a workspace makes one `Tasks` for its kind of job. `submit` queues, all of it or nothing; the runners
 that it registers do the work in whichever process the job is started or resumed.

@@ -1,4 +1,4 @@
-"""`ws.templates`: training configurations that are kept under a name."""
+"""`ws.templates`: training configurations saved under a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that users hand in as objects: whose they are, and for how long this process keeps them."""
+"""Defines `UserModels`: models that users pass as objects, with the jobs that use them and how long they are kept."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`Workspace`: opens a folder and hands out its parts; `Jobs`: everything that runs in the background of it.
-`default_workspace`, and `steered`: a model that is steered inside a ``with`` block, its SAEs looked up there."""
+"""Defines `Workspace`, which opens a folder and holds its parts; `Jobs`, everything that runs in its background;
+`default_workspace`; and `steered`, which steers a model inside a ``with`` block with SAEs of the workspace."""
 
 from __future__ import annotations
 

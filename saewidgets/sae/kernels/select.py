@@ -1,4 +1,4 @@
-"""Which latents are active: top-k per row and over the whole batch, without holding the dense pre-activations.
+"""Selects the active latents: top-k per row and over the whole batch, without holding the dense pre-activations.
 
 The encoder product runs over blocks of rows small enough to stay in cache; of each block only the winners are kept.
 Selections are exact and, for a fixed number of threads, the same bit for bit in every call.

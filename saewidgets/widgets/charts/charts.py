@@ -1,4 +1,4 @@
-"""`Charts`, the three charts of a panel: which runs have a line, how far the x axis goes, what is said of them."""
+"""`Charts`, the three charts of a panel: which runs have a line, how far the x axis goes, and their captions."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""DownloadFromHF: its state, its commands, its words."""
+"""`DownloadFromHF`: the widget, its state and its commands."""

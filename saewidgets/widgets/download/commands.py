@@ -1,4 +1,4 @@
-"""What the page of the download widget can ask for: each command is one call of the workspace.
+"""Defines `DownloadCommands`, the commands of the download widget: each is one call of the workspace.
 
 A hub may take seconds, or hang. The threads that do the commands of all widgets are few, and the one that receives
 messages is one: neither may wait for it. Every question has a thread of its own.

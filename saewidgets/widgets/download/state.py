@@ -1,4 +1,4 @@
-"""What a download widget shows (`DownloadModel`), and records of the hub as cards, rows and sentences.
+"""Defines `DownloadModel`, the state of a download widget, and turns records of the hub into cards, rows and sentences.
 
 What was found on the hub belongs to the page that asked and is not kept here, except the rows of the newest listings,
 which travel in pages.

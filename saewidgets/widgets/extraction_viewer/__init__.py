@@ -1,1 +1,1 @@
-"""ExtractionViewer: its state, its commands, its pages of features."""
+"""`ExtractionViewer`: the widget, its state, its commands and the pages of features."""

@@ -1,4 +1,4 @@
-"""What the page of the extraction viewer can ask for: extractions, the list of features, one feature, text, export."""
+"""Defines `ViewerCommands`, the commands of the extraction viewer: extractions, features, text, export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an extraction knows of a feature, as the messages that a page draws. Pure functions.
+"""Turns the data of a feature into the messages that a page draws. Pure functions.
 
 Texts and labels come from models, corpora and other people: they are data, cut to a length and never interpreted. The
 objects of the store are taken by their attributes (see `features/store/feature_data.py`): widgets import nothing of it.

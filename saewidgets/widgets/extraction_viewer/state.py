@@ -1,4 +1,4 @@
-"""What an extraction viewer shows (`ViewerModel`), as cards, rows and headers, and the dialog *Start extraction*."""
+"""Defines `ViewerModel`, the state of an extraction viewer: cards, rows, headers, and the *Start extraction* dialog."""
 
 from __future__ import annotations
 

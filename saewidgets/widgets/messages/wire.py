@@ -1,4 +1,4 @@
-"""What all messages between Python and the page have in common, and those that all widgets know.
+"""The base classes of the messages between Python and the page, and the messages that all widgets share.
 
 Three channels, never mixed:
 

@@ -1,1 +1,1 @@
-"""SAEBrowser: its state, its commands, its cards."""
+"""`SAEBrowser`: the widget, its state, its commands and uploads."""

@@ -1,4 +1,4 @@
-"""What the page of the SAE browser can ask for: each command is one call of the workspace."""
+"""Defines `BrowserCommands`, the commands of the SAE browser: each is one call of the workspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an SAE browser shows (`BrowserModel`), and records of the library as cards, tables and histograms.
+"""Defines `BrowserModel`, the state of an SAE browser, and turns records into cards, tables and histograms.
 
 Configurations and names come from files of others: everything is cut to a length, and nothing is followed.
 """

@@ -1,4 +1,4 @@
-"""Files that the page sends piece by piece, written to a temporary folder of the workspace.
+"""Defines `Uploads`: files that the page sends in pieces, written to a temporary folder of the workspace.
 
 Nothing the page says is trusted: names are checked and never used as paths here (the files are called 0, 1, 2, …),
 sizes are declared first and kept to, pieces come in order.

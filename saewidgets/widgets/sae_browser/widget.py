@@ -1,4 +1,4 @@
-"""The SAE browser: everything the workspace has, trained here or brought in; read, compared, taken out."""
+"""The SAE browser: the workspace's SAEs, trained here or added; details, comparison, export."""
 
 from __future__ import annotations
 

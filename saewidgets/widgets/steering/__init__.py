@@ -1,1 +1,1 @@
-"""Steering: its state, its commands, its words."""
+"""`Steering`: the widget, its state and its commands."""

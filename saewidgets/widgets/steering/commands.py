@@ -1,4 +1,4 @@
-"""What the page of the steering widget can ask for: each command is one call of the workspace."""
+"""Defines `SteeringCommands`, the commands of the steering widget: each is one call of the workspace."""
 
 from __future__ import annotations
 

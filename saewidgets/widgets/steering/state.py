@@ -1,4 +1,4 @@
-"""What a steering widget shows: features, settings, what was written."""
+"""Defines `SteeringModel`, the state of a steering widget: features, settings and texts."""
 
 from __future__ import annotations
 

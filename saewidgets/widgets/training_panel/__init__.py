@@ -1,1 +1,1 @@
-"""TrainingPanel: its state, its commands, its cards and its form."""
+"""`TrainingPanel`: the widget, its state, its commands, its form and the comparison of runs."""

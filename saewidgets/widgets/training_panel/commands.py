@@ -1,4 +1,4 @@
-"""What the page of the training panel can ask: `ChartCommands` of all its parts, `PanelCommands` of the main one."""
+"""The commands of the training panel: `ChartCommands` of all its parts, `PanelCommands` of the main one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the comparison of a panel shows, from records: settings side by side, results, the points of the Pareto view."""
+"""Turns records into the comparison of runs: settings side by side, results, the points of the Pareto view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`PanelModel`: what a training panel shows. The workspace's runs, the selection, the charts' settings.
+"""Defines `PanelModel`, the state of a training panel: the workspace's runs, the selection, the charts' settings.
 
 All state of a panel lives here, so that every view of it draws the same; the workspace holds the rest, so that two
 panels agree as well. What a run tells is taken over as it comes; the catalog is read when the panel opens, when

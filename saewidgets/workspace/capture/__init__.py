@@ -1,1 +1,1 @@
-"""What `ws.activations` stands on: captures and imports as jobs."""
+"""The parts of `ws.activations`: captures and imports as jobs, hidden states, stores as corpora."""

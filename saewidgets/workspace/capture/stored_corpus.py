@@ -1,4 +1,4 @@
-"""Stores as the corpus of a training: what it takes from one (`settings_of_store`), and whose they are (`users_of`)."""
+"""Stores as the corpus of trainings: the settings taken from one (`settings_of_store`) and its users (`users_of`)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What `ws.extractions` stands on: the handle of an extraction, its jobs, its estimate, and the demo."""
+"""The parts of `ws.extractions`: jobs of extractions and logit tables, the estimate, and the demo SAE."""

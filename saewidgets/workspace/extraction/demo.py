@@ -1,4 +1,4 @@
-"""`take_demo`: the demo SAE of the package in a workspace, with its features and labels. Used by `ws.extractions`.
+"""`take_demo`: puts the package's demo SAE into a workspace, with its features and labels. Used by `ws.extractions`.
 
 Its ids follow from its files, so that a workspace has it once however often and from how many processes it is asked
 for. What of it was deleted comes back when it is asked for again.

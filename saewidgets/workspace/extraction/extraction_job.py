@@ -1,4 +1,4 @@
-"""An extraction from what a caller asks to what the catalog knows: `concrete` configurations, `estimate`, and
+"""An extraction from a caller's request to the catalog: `concrete` configurations, `estimate`, and
 `run_extraction`, its job from its row. Used by `ws.extractions`."""
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What `ws.saes` does, one thing per module: bringing SAEs in, reading them, taking them out."""
+"""The parts of `ws.saes`: adding SAEs, their files, their statistics, publishing."""

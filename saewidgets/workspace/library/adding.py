@@ -1,4 +1,4 @@
-"""`add_local`, `add_upload`: SAEs from a folder, a file of one, a zip archive, or files that a page has sent."""
+"""`add_local`, `add_upload`: SAEs from a folder, a file in it, a zip archive, or files that a page has sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An SAE of the library as a repository of the hub: its files and a model card, and nothing else of this machine."""
+"""Publishes an SAE of the library on the hub: its files and a model card, nothing else of this machine."""
 
 from __future__ import annotations
 

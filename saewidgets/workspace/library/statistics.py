@@ -1,4 +1,4 @@
-"""Numbers about an SAE that its files tell: norms, thresholds, densities. No text is read and no model is run."""
+"""Statistics of an SAE from its files alone, without text or model: norms, thresholds, densities."""
 
 from __future__ import annotations
 

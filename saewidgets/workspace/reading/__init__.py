@@ -1,1 +1,1 @@
-"""What `ws.features` and `ws.evaluate` stand on: lists of features, examples, live text, evaluations."""
+"""The parts of `ws.features` and `ws.evaluate`: lists of features, examples, live text, evaluations."""

@@ -1,4 +1,4 @@
-"""What an evaluation found, as one value."""
+"""Defines `EvaluationReport`, the result of `ws.evaluate`."""
 
 from __future__ import annotations
 

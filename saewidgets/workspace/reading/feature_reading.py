@@ -1,5 +1,5 @@
-"""Defines `View`, what the id of an SAE or an extraction stands for, and `FeatureReading`, the part of `ws.features`
-that reads: lists, records, examples, live readings, what features write and what they are like."""
+"""Defines `View`, an SAE or extraction found by its id, and `FeatureReading`, the part of `ws.features` that reads:
+lists, records, examples, live readings, logit effects and similar features."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Defines `EvaluationRequest` and what `ws.evaluate`, `ws.evaluate_many` and `ws.read_features` do: which SAE, in which
-model, on which text or stored activations, and what was found. It needs torch."""
+"""Defines `EvaluationRequest`, and carries out `ws.evaluate`, `ws.evaluate_many` and `ws.read_features`: finds the SAE,
+its model and the text or stored activations, and measures. It needs torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What labels are made from and judged by: the examples of an extraction, as `features/labels` takes them."""
+"""Defines `StoreExamples` and `KeptExamples`: examples of an extraction, in the form that `features/labels` takes."""
 
 from __future__ import annotations
 

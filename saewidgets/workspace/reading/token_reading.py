@@ -1,5 +1,5 @@
-"""Features token by token, on a text that somebody has typed and on the context around an example: defines
-`TextReading`, `PromptReading` and what `FeatureReading` calls. It needs torch."""
+"""Features token by token, on a typed text and on the context of an example: `TextReading`, `PromptReading` and the
+functions behind them. Used by `FeatureReading`. It needs torch."""
 
 from __future__ import annotations
 

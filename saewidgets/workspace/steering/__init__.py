@@ -1,1 +1,1 @@
-"""Steering with the SAEs of a workspace: by their ids, on the model they were made for, beside what runs there."""
+"""Defines `ws.steering`: steering with SAEs of a workspace, by their ids, beside other jobs."""

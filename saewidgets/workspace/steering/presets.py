@@ -1,4 +1,4 @@
-"""Steering settings with a name, each a JSON file in the workspace."""
+"""Defines `Presets`, `ws.steering.presets`: named steering settings, each a JSON file in the workspace."""
 
 from __future__ import annotations
 

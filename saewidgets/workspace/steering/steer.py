@@ -1,4 +1,4 @@
-"""`ws.steering` and what `ws.steer` does: ids become SAEs, the work shares the device with whoever runs there."""
+"""`ws.steering`, and what `ws.steer` does: looks up the SAEs, and shares the device with running jobs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Defines `Strengths`, the part of `ws.steering` that finds SAEs, and says how strong their features are: their largest
-activations, and a strength to begin with.
+"""Defines `Strengths`, the part of `ws.steering` that finds SAEs and suggests strengths: the largest activations,
+and a strength to begin with.
 
 The largest activation is what an extraction has measured, else an estimate on a little text. The first strength is one
 at which steering shows and text is still text: what `add_max` adds at strength s is s · a_max · ‖d‖ long, with a_max

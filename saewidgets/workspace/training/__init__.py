@@ -1,1 +1,1 @@
-"""What `ws.trainings` stands on: the handle of a run, its job, its form and its estimates."""
+"""The parts of `ws.trainings`: the handle of a run, its job, its form and its estimates."""

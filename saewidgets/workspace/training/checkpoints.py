@@ -1,4 +1,4 @@
-"""Checkpoints of a run put to use: a new run that goes on from one (`taking`), an SAE made of one (`sae_of_checkpoint`,
+"""Uses checkpoints of a run: a new run that goes on from one (`taking`), an SAE made of one (`sae_of_checkpoint`,
 `export_newest`), one deleted; and `reconcile`: rows and files agree after a kill. Used by `ws.trainings` and `Run`."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`devices`: what a run can compute on; `estimate_runs`: what runs will need there, from how fast a device multiplies.
+"""`devices` lists what a run can compute on; `estimate_runs` estimates what runs will need, from a device's speed.
 Used by `Workspace`, the form and extractions."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checking a form before Start: errors by field, lines of facts, an estimate of memory, time and disk.
+"""Checks a form before Start: errors by field, lines of facts, an estimate of memory, time and disk.
 
 Every field is checked by itself, whatever is wrong with the others. A model on the hub is looked up in a thread: no
 answer waits longer than `_PATIENCE` for the network, and one that is still waiting says so (`pending`).

@@ -1,5 +1,5 @@
-"""What runs have measured, as tables: `wide` of one run, settings and newest values of several side by side, which
-of them no other beats; and `export_run`, a run written into a folder of its own, for people and programs without this
+"""Tables of what runs have measured: `wide` of one run, `table` of settings and newest values of several, and their
+`pareto_front`; and `export_run`, a run written into a folder of its own, for people and programs without this
 package:
 
 NAME/

@@ -1,5 +1,5 @@
-"""`settle`: what a caller asks of trainings becomes what is recorded: concrete, the same tomorrow and elsewhere, and
-fitting its model; whatever takes a configuration behind it trusts it. Used by `ws.trainings`, the form, the commands.
+"""`settle` turns a caller's configurations of trainings into recorded ones: concrete, reproducible elsewhere, and
+fitting their model; later steps trust them. Used by `ws.trainings`, the form, the commands.
 """
 
 from __future__ import annotations
