@@ -368,14 +368,15 @@ class SAE(nn.Module, ABC):
 
     def fold_scale(self, s: float) -> None:
         """Make an SAE trained on ``s * x`` take raw `x` and reconstruct in its units. With W_enc·s, W_dec/s and b_dec/s
-        the pre-activations, and so latents and thresholds, stay what they were. A transcoder has two scales, see
-        `fold_scales`."""
+        the pre-activations, and so latents and thresholds, stay what they were. Raises `ConfigError`
+        if the scale is not positive and finite, or cannot be folded in (a transcoder has two: see `fold_scales`)."""
         self._check_scale(s)
         self._fold(s, s)
 
     def fold_scales(self, scale_in: float, scale_out: float) -> None:
-        """Make a transcoder trained from ``scale_in * x`` to ``scale_out * y`` lead from raw `x` to raw `y`. An SAE
-        that reconstructs its input has one scale: there both must be equal, and it is `fold_scale`."""
+        """Make a transcoder trained from ``scale_in * x`` to ``scale_out * y`` lead from raw `x` to raw `y`. For an
+        SAE that reconstructs its input both must be equal: see `fold_scale`. Raises `ConfigError` otherwise, and if a
+        scale is not positive and finite, or cannot be folded in."""
         if scale_in != scale_out and not self.is_transcoder:
             raise ConfigError(
                 f"The scales are {scale_in} and {scale_out}, but this SAE reconstructs its input.", where="scale_out",
@@ -388,7 +389,8 @@ class SAE(nn.Module, ABC):
     @torch.no_grad()
     def fold_whitening(self, whitening: Whitening) -> None:
         """Make an SAE trained on whitened activations take raw ones; see `saewidgets.sae.scaler`. Latents and
-        thresholds stay what they were; decoder rows lose the norms that they had in training."""
+        thresholds stay what they were; decoder rows lose the norms that they had in training. Raises
+        `ConfigError` if the SAE reads or reconstructs anything but the whitened activations."""
         named = {name: value.detach() for name, value in self.named_parameters()}
         alone = "W_enc" in named and not self.is_transcoder and not self.needs_input
         if not alone or self.cfg.normalize_activations != "none":
@@ -454,7 +456,7 @@ class SAE(nn.Module, ABC):
 
 
 class LoadedSAE(SAE):
-    """An SAE that somebody else trained. `inference_sae` makes it; it has no weights of its own to start from."""
+    """An SAE trained elsewhere. `inference_sae` makes it; it has no weights of its own to start from."""
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         self._refuse("can be loaded and used, not trained")

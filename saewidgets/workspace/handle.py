@@ -123,7 +123,8 @@ class FilesHandle(JobHandle[R]):
     _keeper: Any
 
     def stop(self, save: bool = True) -> None:
-        """End early; what was read or captured so far can be looked at (`save=False`: keep nothing)."""
+        """End early; what was read or captured so far can be used (`save=False`: keep nothing). Raises `StateError` if
+        it has already ended."""
         super().stop(save)
         self._keeper.tidy(self.id)
 

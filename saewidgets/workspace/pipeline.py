@@ -71,7 +71,8 @@ class Pipeline:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Numbers of the layers. Reads the model's configuration."""
+        """Numbers of the layers. Reads the model's configuration. Raises `NotFoundError` if there is no such model,
+        and `ConfigError` if it lacks a layer."""
         from saewidgets.demo import resolve_model  # torch, behind `lm`: seconds to import
         from saewidgets.lm import model_facts
 
@@ -140,8 +141,9 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------------ what to do
 
     def extract(self) -> Capture:
-        """Capture the activations of all layers that no store has yet from one forward, and return at once. Where that
-        are none, the store of the first layer is returned; a capture that was paused goes on."""
+        """Capture the activations of all layers that no store has yet from one forward, and return at once. If
+        there are none, the store of the first layer is returned; a paused capture goes on. Raises `ConfigError`,
+        `NotFoundError` and `StorageError` as `ws.activations.capture` does."""
         stores = self.stores(imported=False)
         missing = [name for layer, name in self.hook_names.items() if layer not in stores]
         if not missing:
@@ -161,7 +163,9 @@ class Pipeline:
         )
 
     def import_states(self, folder: str | Path) -> Capture | None:
-        """Take over ``hidden_states/layer_…_states.pt`` below `folder`; None where there are none of these layers."""
+        """Take over ``hidden_states/layer_…_states.pt`` below `folder`; None if it holds none of these layers.
+        Raises `NotFoundError` if some are missing, else `FormatError`, `ConfigError` and `StorageError` as
+        `ws.activations.import_states` does."""
         files = [Path(folder) / f"hidden_states/layer_{layer}_states.pt" for layer in self.layers]
         missing = [path.name for path in files if not path.is_file()]
         if len(missing) == len(files):
@@ -174,7 +178,9 @@ class Pipeline:
         return self._workspace.activations.import_states(files, model=self.config.training.model)
 
     def train(self) -> dict[int, Run]:
-        """Queue the trainings that are missing, one job for each store, and return at once; what was paused goes on."""
+        """Queue the trainings that are missing, one job for each store, and return at once; what was paused goes on.
+        Raises `NotFoundError` if a layer has no store yet, else `ConfigError` and `StorageError` as
+        `ws.trainings.create_many` does."""
         stores = self.stores()
         if nothing := [layer for layer in self.layers if layer not in stores]:
             raise NotFoundError(

@@ -91,6 +91,7 @@ class EvaluationReport(Mapping[str, float]):
         return pd.DataFrame(rows, columns=["name", "title", "value", "unit", "group", "meaning"])
 
     def facts(self) -> list[tuple[str, str]]:
+        """What was evaluated on what, as pairs of a label and a text."""
         hook = self.hook_name if self.hook_name_out is None else f"{self.hook_name} → {self.hook_name_out}"
         text = f"{self.corpus}, held-out part" if self.held_out else self.corpus
         read = ("Text", f"{text}: {self.n_tokens:,} tokens in contexts of {self.context_size or 0:,}")

@@ -70,10 +70,12 @@ class TextReading(Prompt):
 
     @property
     def max(self) -> float:
+        """The largest activation; 0 for an empty text."""
         return float(self.activations.max()) if len(self.activations) else 0.0
 
     @property
     def fired(self) -> int:
+        """The number of tokens on which the feature fires."""
         return int((self.activations > 0).sum())
 
     def to_df(self) -> pd.DataFrame:

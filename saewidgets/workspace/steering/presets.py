@@ -85,6 +85,7 @@ class Presets:
         return Records([self._read(path) for path in self._files()[:_MOST]], PresetRecord)
 
     def count(self) -> int:
+        """The number of presets; no file is read."""
         return len(self._files())
 
     def load(self, name: str) -> SteeringConfig:

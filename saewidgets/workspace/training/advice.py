@@ -357,7 +357,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """What a pipeline has to say of one layer: of its run the four questions, and what to change, the gravest first."""
+    """The report on one layer of a pipeline: the four checks of its run, and advice, the gravest first."""
 
     layer: int
     training_id: str
@@ -367,9 +367,11 @@ class LayerReport:
 
     @property
     def passed(self) -> bool:
+        """Whether every check was passed."""
         return all(check.passed for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
+        """A flat row: layer, run, status; of each check its value, its goal and whether it was passed; advice."""
         row: dict[str, Any] = {"layer": self.layer, "training_id": self.training_id, "status": self.status.value}
         for check in self.checks:
             key = check.name.replace(" ", "_")

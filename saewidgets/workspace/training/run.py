@@ -238,7 +238,8 @@ class Run(JobHandle[TrainingRecord]):
         return None if group_id is None else self._workspace.trainings.group(group_id)
 
     def retry(self, *, model: Any = None, tokenizer: Any = None) -> Run:
-        """Start over as a new run of the same configuration, with `retry_of` set to this one; see `Trainings.retry`."""
+        """Start over as a new run of the same configuration, with `retry_of` set to this one. Raises `StateError` if
+        its model was an object that is no longer in memory: give `model` and `tokenizer` again."""
         return self._workspace.trainings.retry(self.id, model=model, tokenizer=tokenizer)
 
     def train_longer(self, tokens: int | None = None) -> Run:
@@ -387,7 +388,7 @@ class TrainingGroup(JobHandle[JobRecord]):
 
     @property
     def record(self) -> JobRecord:
-        """The row of the job that runs all of them. Why a single run failed is its own `error`."""
+        """The row of the job that runs all of them. Its `error` is why all failed; a single run's is `run.error`."""
         return self._manager.get(self._job_id)
 
     @property
