@@ -22,7 +22,7 @@ class RepoInfo:
     """A repository at one revision.
 
     Attributes:
-        revision: the commit (40 hexadecimal digits) that the asked revision stands for now.
+        revision: the commit (40 hexadecimal digits) that the requested revision names now.
         gated: ``False``, ``"auto"`` or ``"manual"``.
         from_cache: the hub was not asked (offline mode): commit, files and size are those that the cache of this
             machine has; what the card says is not known.

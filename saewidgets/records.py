@@ -28,7 +28,7 @@ class ErrorInfo:
     kind: str = "error"  # "nan", "diverged", "out_of_memory", "disk_full", "not_found", "config", "error"
     step: int | None = None
     traceback: str | None = None
-    resumes: bool = True  # False: the newest checkpoint is no good one either, so resuming would not help
+    resumes: bool = True  # False: the newest checkpoint is damaged, too, so resuming would not help
 
     @property
     def message(self) -> str:
@@ -48,7 +48,7 @@ class DeviceInfo:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """One background job, whoever owns it."""
+    """One background job, of any process."""
 
     id: str
     kind: str  # "training", "extraction", "download", …
@@ -87,7 +87,7 @@ class CheckpointRecord:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
-    """One training run and where it stands. `status` and `progress` are its job's."""
+    """One training run. `status` and `progress` are its job's."""
 
     id: str
     name: str
@@ -175,7 +175,7 @@ class SAERecord:
         format: of the files at `path`; what they were before they were converted is in ``metadata["origin"]``.
         repo_id, revision, repo_path: where it was downloaded from: ``owner/name``, the exact commit, the folder (``""``
             is the root). None for all others.
-        statistics: as `ws.saes.statistics` returns them; empty until they were asked for. Lists leave it empty.
+        statistics: as `ws.saes.statistics` returns them; empty until its first call. Lists leave it empty.
         features_extracted: latents that fired in its newest extraction; 0 without one.
         training_name: the name of the training it was imported from, while that is in the catalog.
         state: whether its files are as they were when it was taken in, by their names and sizes: ``"ok"``,
@@ -310,11 +310,11 @@ class ActivationStoreRecord:
 
     Attributes:
         source: ``"captured"`` from a model, or ``"imported"``.
-        config: what was asked for, as JSON data.
+        config: the requested configuration, as JSON data.
         hook_names: the hook points it holds.
         hooks: hook name → ``{"width": …, "mean_norm": …}``, of ``attn.hook_z`` ``"heads"``, too; empty until it is
             whole.
-        tokens_total: tokens that were asked for, or that the text has where that is known to be less.
+        tokens_total: requested tokens, or those of the text if they are known to be fewer.
         n_tokens: rows of every hook point; None until it is whole.
         context_size: tokens per context; None for imported states.
         dtype: number format of the rows; None until it is known.

@@ -149,7 +149,7 @@ def _with_files(listing: Listing, client: HubClient) -> list[tuple[Variant, list
         if (form := formats[kind]) is None:
             continue
         paths = [folder]
-        if form.single_file:  # which of several files are SAEs is told by their names alone
+        if form.single_file:  # only the names tell which of several files are SAEs
             start = f"{folder}/" if folder else ""
             weights = [start + name for name in sorted(names, key=natural) if name.endswith(WEIGHTS)]
             paths = [path for path in weights if form.matches(HubSource(listing, path, client))]
@@ -392,7 +392,7 @@ def gated(model: str | None, client: HubClient) -> bool | None:
 
 
 def _warnings(found: Preview, endpoint: str, device: str | None) -> Iterator[HubWarning]:
-    """What stands between the SAE and its use: a licence, too little memory on `device`, too little room on disk."""
+    """Obstacles to using the SAE: a licence, too little memory on `device`, too little room on disk."""
     if found.gated_model:
         yield HubWarning(
             "gated_model",

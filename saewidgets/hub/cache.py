@@ -2,7 +2,7 @@
 machine, in the layout that huggingface_hub and everything built on it share.
 
     models--owner--name/
-        refs/main                      the commit that a branch stood for when it was last asked for
+        refs/main                      the commit that a branch had when it was last looked up
         blobs/<etag>                   contents: SHA-256 for large files, git's SHA-1 for the others
         blobs/<etag>.incomplete        what has arrived of one
         snapshots/<commit>/<path>  →   ../../blobs/<etag>
@@ -217,7 +217,7 @@ def place(cache_dir: Path, listing: Listing, file: RepoFile) -> None:
 
 
 def record_reference(cache_dir: Path, kind: str, repo_id: str, branch: str | None, commit: str) -> None:
-    """Note which commit `branch` stands for, as huggingface_hub does: other tools then find it offline."""
+    """Note the commit of `branch`, as huggingface_hub does: other tools then find it offline."""
     if branch is None or not is_plain_path(branch):
         return
     path = repo_folder(cache_dir, repo_id, kind) / "refs" / branch
@@ -229,7 +229,7 @@ def record_reference(cache_dir: Path, kind: str, repo_id: str, branch: str | Non
 
 
 def reference_of(cache_dir: Path, kind: str, repo_id: str, branch: str) -> str | None:
-    """The commit that a branch or tag stood for when it was last asked for; None if nobody did here."""
+    """The commit of a branch or tag when it was last looked up from this machine; None if it never was."""
     if not is_plain_path(branch):
         return None
     try:
@@ -270,7 +270,7 @@ def not_writable(error: OSError, path: Path) -> StorageError:
 def cached_listing(cache_dir: Path, place: HubReference) -> Listing | None:
     """The files of `place`'s repository that are in the cache, at its commit; None if there are none.
 
-    The commit of a branch is the one it stood for when somebody downloaded from it last (``refs/``). A file has the
+    The commit of a branch is the one it had at the last download from it (``refs/``). A file has the
     hash after which its blob is named, so that a download compares the content with it as always; a cache without links
     has files without such a name, which are taken as they are.
     """

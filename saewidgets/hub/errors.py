@@ -61,7 +61,7 @@ class ForbiddenError(HubError):
 
 
 class ConflictError(HubError):
-    """What is to be published contradicts what somebody else did in the repository meanwhile (HTTP 409, 412)."""
+    """The upload conflicts with a change that somebody else made in the repository meanwhile (HTTP 409, 412)."""
 
 
 class RateLimitError(HubError):

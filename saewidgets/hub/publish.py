@@ -133,7 +133,7 @@ def _refusal(error: Exception, client: HubClient, repo_id: str) -> BaseException
         what = f"The hub's storage did not take a file (HTTP {reply.status_code})."
         return HubError(what, where=host_of(str(reply.url)), hint=f"The address for it may have run out. {_AGAIN}")
     found = explained(error, f"{client.endpoint}/api/models/{repo_id}", client.redact)
-    if reply is not None and reply.status_code == 401:  # whoever looks for a missing repository is told 401, too
+    if reply is not None and reply.status_code == 401:  # a missing repository gives 401, too
         found = InvalidTokenError("The hub does not know this access token.")
     if not isinstance(found, HubError):
         what, hint = f"The upload failed: {client.redact(str(error))[:300]}", "Look at the repository's page first."

@@ -43,7 +43,7 @@ def repo_info(reference: str | HubReference, *, client: HubClient | None = None)
 
 def look(place: HubReference, client: HubClient) -> Listing:
     """Every file of the repository; in offline mode (``HF_HUB_OFFLINE=1``) those that are cached, if any are. A
-    connection that fails is not taken for it: whoever wants the repository's own list should hear of that."""
+    connection that fails is not treated as that: a caller who wants the repository's own list should hear of it."""
     try:
         return list_repository(place, client)
     except HubOfflineError as error:
@@ -59,12 +59,12 @@ def look(place: HubReference, client: HubClient) -> Listing:
 
 
 def _fresh_for() -> int:
-    """A number that changes when what a branch stands for is not believed any longer."""
+    """A number that changes when the commits of branches have to be looked up again."""
     return int(time.monotonic() / FRESH)
 
 
 def list_repository(place: HubReference, client: HubClient) -> Listing:
-    """Every file of the repository at the commit that the revision stands for now. Kept by the client: a commit's files
+    """Every file of the repository at the commit that the revision names now. Kept by the client: a commit's files
     never change, a branch is asked for again after a minute."""
     age = None if is_hash(place.revision, 40) else _fresh_for()
     model = client.once(("model", place.repo_id, place.revision, age), lambda: _model(place, client))
@@ -207,7 +207,7 @@ def _info(model: Mapping[str, Any], place: HubReference, client: HubClient, file
 
 # --- Reading parts of files ------------------------------------------------------------------------------------------
 
-MAX_BYTES = 4_000_000  # of one folder: whoever wants more wants the weights
+MAX_BYTES = 4_000_000  # of one folder: a caller who needs more needs the weights
 
 
 class HubSource:

@@ -40,7 +40,7 @@ from saewidgets.hub.repository import NOT_HERE, list_repository
 from saewidgets.hub_records import Variant
 from saewidgets.render.numbers import size
 
-BLOCK = 1 << 18  # bytes that are asked of the network at once, where that can be chosen
+BLOCK = 1 << 18  # bytes requested at once, where that can be chosen
 READ = 1 << 23  # and of the disk
 PROGRESS = 1 << 20  # bytes of one connection after which earlier failures are forgotten
 PATIENCE = 0.1  # seconds between two looks at whether to stop, while nothing comes
@@ -132,7 +132,7 @@ def download(
         on_plan: told once what will be fetched, before anything is.
         branch: the branch or tag that led to the commit which `reference` names: it is noted in the cache, so that
             other tools find the files under it without a network.
-        listing: exactly the files of the SAE that `reference` names (`cache.from_rows`); None: the hub is asked.
+        listing: exactly the files of the SAE that `reference` names (`cache.from_rows`); None: from the hub.
         format: of the SAE, with a `listing`.
 
     Raises:

@@ -1,9 +1,9 @@
-"""Defines `JobContext`, what a runner is given; `JobControl`, how requests reach it at its own pause points; and
+"""Defines `JobContext`, a runner's argument; `JobControl`, which brings it requests at its pause points; and
 `InteractiveQueue`: short interactive work (live features, steering, a preview) that shares a device with a running job.
 
-Interactive work does not wait for the lane: it runs between two batches of whoever holds it in this process, or at once
-in a worker thread when nobody does. If the holder reaches no pause point for a while (it is loading a model), it runs
-beside it.
+Interactive work does not wait for the lane: it runs between two batches of the job that holds it in this process, or at
+once in a worker thread if none does. If the holder reaches no pause point for a while (it is loading a model), the work
+runs beside it.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ class JobManager:
             status = record.status
             if status.is_final or status is JobStatus.PAUSED:
                 if (ended := self._ended.get(record.kind)) is not None and status.is_final:
-                    ended(record)  # whoever waited finds done what belongs to the end, whichever thread learned of it
+                    ended(record)  # whichever thread learned of the end, waiters find it complete
                 return status
             left = self.settings.poll if deadline is None else min(self.settings.poll, deadline - time.monotonic())
             if left <= 0:
@@ -228,7 +228,7 @@ class JobManager:
             if due:
                 self._interrupt_the_vanished()
         except CatalogError as error:
-            # Somebody holds the write lock. What can be read is better than nothing; the next look tries again.
+            # The write lock is taken. What can be read is better than nothing; the next look tries again.
             log.warning("Jobs of vanished processes could not be marked: %s", error)
             self._swept = time.monotonic() + self.settings.heartbeat
 

@@ -199,7 +199,7 @@ class Owner:
 
     def _lost(self, job: LocalJob, row: JobRecord | None) -> None:
         with self._lock:
-            if job.is_running:  # somebody else works in its folder now: end without touching it
+            if job.is_running:  # another process works in its folder now: end without touching it
                 job.ask(Request.CANCEL)
             elif row is None or row.status is not JobStatus.QUEUED or row.owner != self._name:
                 self._live.discard(job.job_id)
@@ -241,7 +241,7 @@ class Owner:
             target=self._work, args=(job, context, queue), name=f"saewidgets-{job.job_id}", daemon=True
         )
         queue.enter()
-        with self._lock:  # whoever sees the thread may join it, so it has begun by then
+        with self._lock:  # others may join the thread once they see it, so start it first
             job.thread = thread
             thread.start()
 
@@ -266,7 +266,7 @@ class Owner:
 
     def _finish(self, job: LocalJob, outcome: Outcome) -> None:
         """Write how it ended, however long the store cannot be written (a full disk): who waits for it waits on. Its
-        events are written before, so that whoever sees the end sees all of it."""
+        events are written before, so that all of them are there once the end is seen."""
         for attempt in itertools.count():
             try:
                 if not self._pump.flush():

@@ -73,7 +73,7 @@ def new_owner(host: str) -> str:
 
 
 def is_gone(owner: str) -> bool:
-    """Whether the owner's process is certainly no more. False when that cannot be told from here (another machine,
+    """Whether the owner's process is certainly no more. False if unknown here (another machine,
     another container): its heartbeat decides then. The start time guards against a process id that was given away
     since."""
     identity, _, _ = owner.partition("@")

@@ -31,7 +31,7 @@ MAX_PENDING = 200_000
 
 
 class Listeners:
-    """Functions that are told what has changed, from the thread that changed it."""
+    """Callbacks for changes, called from the thread that made the change."""
 
     def __init__(self) -> None:
         self._all: tuple[Callable[..., object], ...] = ()
@@ -52,7 +52,7 @@ class Listeners:
         for fn in self._all:
             try:
                 fn(*news)
-            except Exception:  # a broken view must not undo the change it was told of; the traceback says which
+            except Exception:  # a broken view must not undo the change; the traceback says which view
                 log.exception("A listener failed: %r", fn)
 
 

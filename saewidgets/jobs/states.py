@@ -94,7 +94,7 @@ def plan(command: JobCommand, status: S) -> Plan | None:
 
 
 def asks_for(command: str | None) -> Request | None:
-    """What a running job has to be told; None for no command and for a resume."""
+    """The request to a running job; None for no command and for a resume."""
     return _REQUESTS.get(command) if command is not None else None
 
 

@@ -8,7 +8,7 @@ another than the one that was tried (another shape, a cache, gradients, or a hoo
 nothing were compiled, so nothing is ever compiled in the middle of a run.
 
 The compiled code is tried before it is used: each region must give what it gave before, up to rounding. Where the
-compiler is missing, fails or computes something else, the model stays as it is, and why is told.
+compiler is missing, fails or computes something else, the model stays as it is, and a message says why.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _HALF_TOLERANCE = 5e-2  # bfloat16 and float16, whose products a fused kernel ro
 
 
 class Compiled:
-    """What was compiled of a model. `problem`: why nothing is, or is no longer."""
+    """What was compiled of a model. `problem`: why nothing is, or not any more."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.problem: str | None = None
@@ -79,7 +79,7 @@ def compile_blocks(
     backend: str | Callable[..., Any] = "inductor",
 ) -> Compiled:
     """Compile `model` in place for forwards of one `shape` (contexts, tokens of each), and try it. Returns what undoes
-    it; where it did not work that is done already, and `problem` says why. `tell` is told if compiled code fails later
+    it; if it failed that is done already, and `problem` says why. `tell` is called if compiled code fails later
     on."""
     found = Compiled(tell)
     modules = regions(model, hook_names)
@@ -120,7 +120,7 @@ def compiled_until(
     emit: Callable[[LogLine], object],
 ) -> CompileMode | None:
     """Compile the blocks of `lm` until `until` is closed. Returns the mode; None where the model runs as it is, and
-    `emit` is told why."""
+    `emit` is called with the reason."""
     def warn(message: str) -> None:
         emit(LogLine(message, "warning"))
 
@@ -178,7 +178,7 @@ class _Region:
         self._put.remove()
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if torch.compiler.is_compiling():  # somebody compiles the whole model
+        if torch.compiler.is_compiling():  # the whole model is being compiled
             return self._plain(*args, **kwargs)
         if getattr(_here, "trying", False):
             expected = self._plain(*_copied(args), **_copied(kwargs))
@@ -204,7 +204,7 @@ class _Region:
 
 
 def _looks(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What must be the same for compiled code to stand in for a call."""
+    """What must be the same for compiled code to replace a call."""
     grad = torch.is_grad_enabled()
     return grad, _look(args), tuple((name, _look(kwargs[name])) for name in sorted(kwargs))
 

@@ -11,7 +11,7 @@ A decoder-only transformer is a list of blocks that read from and add to the res
 Published SAEs also read elsewhere:
 
 - ``hook_embed``: the token embeddings, before any position embedding is added. Gemma multiplies its embeddings by
-  √d_model, and it is the product that is meant, as in TransformerLens;
+  √d_model, and the hook point is that product, as in TransformerLens;
 - ``blocks.L.attn.hook_z``: what the heads put out, before the output projection. Flat, [batch, context, heads ·
   d_head], where TransformerLens has [batch, context, heads, d_head] (`HookPoint.as_heads` makes that of it). One head
   is ``blocks.L.attn.hook_z.H``, [batch, context, d_head]: what is put in its place leaves the other heads as they are;
@@ -195,7 +195,7 @@ def _site_module(model: nn.Module, block: nn.Module, site: Site) -> nn.Module | 
         return _first(block, _MLP_IN)
     if site == "ln2_normalized":
         if getattr(block, "do_layer_norm_before", True) is False:
-            return None  # opt-350m: its norms stand after the sublayers
+            return None  # opt-350m: its norms come after the sublayers
         found = _first(block, _LN2)
         after_attention = found is not None and found is _submodule(block, "post_attention_layernorm")
         if after_attention and _submodule(block, "post_feedforward_layernorm") is not None:

@@ -129,7 +129,7 @@ def load_model(
         dtype: "float32", "bfloat16" or "float16".
         device: a torch device string, such as "cpu", "cuda:0" or "cuda:1".
         name: how to call it; None: by its id, or the last part of its folder (files that people share name the model,
-            and where it lies on this machine is nobody's business).
+            and its place on this machine stays private).
         tell: of a model of the hub told what is being done, in a few words for the reader.
         trust_remote_code: run the Python code in its repository, which can do whatever you can. `allow_remote_code`
             says so for everything that loads the model in this process.

@@ -142,7 +142,7 @@ def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
 
 
 def _one(found: dict[str, Any], keys: tuple[str, ...]) -> int | None:
-    """The number that stands under these names; None where there is none, or several."""
+    """The number under one of these names; None if there is none, or several differ."""
     numbers = {found[key] for key in keys if type(found.get(key)) is int}
     return numbers.pop() if len(numbers) == 1 else None
 

@@ -125,7 +125,7 @@ def _copied(returned: Any) -> Any:
     return with_first(returned, first_tensor(returned).detach().clone())
 
 
-# A module can only be kept from computing by another `forward`. It is put on the block while somebody needs it, and
+# A module can only be kept from computing by another `forward`. It is put on the block while it is needed, and
 # computes as ever for all threads but those that skip the block: the user's cells may run the same model.
 
 

@@ -24,7 +24,7 @@ def allow_remote_code(model: str, *, revision: str | None = None) -> None:
 
     Args:
         model: a Hugging Face id or a local folder, written as in the configuration of the run.
-        revision: only this branch, tag or commit. None: whatever revision is asked for, so that the code may change
+        revision: only this branch, tag or commit. None: any revision, so that the code may change
             under you; a commit is better.
 
     Raises:

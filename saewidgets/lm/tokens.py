@@ -28,7 +28,7 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
     """The special ids of a tokenizer; `all` are those that are not text (bos, [MASK], padding, chat marks, …). The
-    unknown token stands for text, where it is one of its own."""
+    unknown token stands for text, if it is not also one of these."""
 
     bos: int | None  # put first in a context: the token for that, else [CLS], else the end-of-sequence token (GPT-2's)
     separator: int | None  # put between documents: the end-of-sequence token, else [SEP], else `bos`

@@ -74,7 +74,7 @@ def unembedding(model: nn.Module) -> Unembedding:
 def _final_norm(model: nn.Module, head: nn.Module) -> nn.Module | None:
     """The module whose output the head reads, if its parameters are vectors only; None if the head reads something
     else (the last block itself)."""
-    owner = threading.get_ident()  # somebody else may use the model meanwhile
+    owner = threading.get_ident()  # another thread may use the model meanwhile
     outputs: list[tuple[nn.Module, Tensor]] = []
     read: list[Tensor] = []
 

@@ -18,7 +18,7 @@ _WIDTH, _HEIGHT = 280, 64
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number: its name in data, what a reader calls it, its unit, and under which heading it stands."""
+    """One number: its name in data, its title, its unit, and its heading."""
 
     name: str
     title: str

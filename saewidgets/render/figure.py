@@ -1,4 +1,4 @@
-"""`figure`, a chart as one SVG text: it stands alone on `PAPER`, and is a part of a `PAGE`, light or dark."""
+"""`figure`, a chart as one SVG text: on its own on `PAPER`, or as part of a `PAGE`, light or dark."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ def doubling_ticks(low: float, high: float, width: float) -> list[float]:
 
 
 def widened(low: float, high: float) -> tuple[float, float]:
-    """`low` to `high`, but at least a tenth of their middle to each side: the noise of a flat line is no news."""
+    """`low` to `high`, but at least a tenth of their middle to each side, so as not to magnify noise."""
     middle = low + (high - low) / 2
     half = 0.1 * abs(middle) or 0.1
     return (low, high) if (high - low) / 2 >= half else (middle - half, middle + half)

@@ -26,7 +26,7 @@ ICONS = {
     "interrupted": "┅",
 }
 _STRONG = f"{CELL};font-weight:600"
-# JupyterLab gives columns one width, so that a long hook name would stand over the next one: auto.
+# JupyterLab gives columns one width, so that a long hook name would cover the next one: auto.
 _TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font-size:12px"
 TILES = (("loss", "Loss"), ("l0", "L0"), ("fvu", "FVU"), ("ce_loss_score", "CE rec."), ("dead", "Dead"))
 _RUN = {
@@ -106,7 +106,7 @@ def _table(
 
 
 def _static_copy(title: str, of: str, state: Mapping[str, Any], *parts: Any, about: str = "", more: str = ".") -> Html:
-    """The last state of a widget, marked as a copy `of` it; `about` is said before the workspace, `more` at the end."""
+    """The last state of a widget, marked as a copy `of` it; `about` comes before the workspace, `more` at the end."""
     at = state["updated_at"]
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else "–"
     mark = f"Static copy of the {of} ({about}{state['workspace']}), as of {when}{more}"

@@ -51,7 +51,7 @@ class Whitening:
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaler:
     """What an SAE in training sees of activations: a `factor`, or a `whitening` in its place. `factor_out` is on the
-    target of a transcoder; None: it has that of the activations, or is no transcoder."""
+    target of a transcoder; None: it has that of the activations, or is not a transcoder."""
 
     factor: float = 1.0
     factor_out: float | None = None

@@ -16,7 +16,7 @@ from saewidgets.lm import HookPoint
 from saewidgets.sae import SAE
 
 
-# Whose features they are: an SAE, where in the model it reads, and where it writes.
+# The SAE that has the features, where in the model it reads, and where it writes.
 @dataclass(frozen=True, eq=False)
 class SteeringSource:
     """An SAE with its place in the model: where it reads, and where the output of a transcoder belongs; None takes what

@@ -7,7 +7,7 @@ tokens these are, how many came before (the cache), and which are padding. What 
 - single tokens that continue it with the cache are generated;
 - without a cache (``use_cache=False``) a forward over the same tokens and one more continues the sequence;
 - anything else (several tokens at once on top of a cache, a cache filled elsewhere) is ambiguous: unless all tokens are
-  steered, the caller has to say how long the prompt is, and an error asks for it.
+  steered, the caller has to give the length of the prompt, and an error asks for it.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class SteeringResult:
         config: everything that was set; for a prompt given as tokens its text is empty.
         model: name of the language model.
         prompt_ids, prompt_pieces: the prompt's tokens, BOS included.
-        baseline, steered: the two texts; of a sweep alone there is no steered one.
+        baseline, steered: the two texts; `steered` is None in a sweep.
         sweep: one text per strength, in the order of ``config.strengths`` (fewer where it was stopped).
         swept: position in ``config.features`` of the swept feature.
         seconds: how long it took.

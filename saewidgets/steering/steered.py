@@ -195,7 +195,7 @@ def steered(
             that they use.
         positions: ``"all"``, ``"prompt"``, ``"generated"``, or numbers of prompt tokens (padding not counted).
             "generated" are the tokens that follow the prompt: the first of them is chosen before it is steered.
-        steer_bos: BOS is left alone unless this is set or its number is in `positions`. It is told by its id.
+        steer_bos: BOS is left alone unless this is set or its number is in `positions`. It is recognised by its id.
         tokenizer: says which token is BOS; None takes that of a `LoadedModel`, else the model's configuration.
         prompt_tokens: length of the prompt, padding included; only needed where several tokens come on top of a cache
             (chunked prefill, assisted decoding, a cache of your own).

@@ -319,7 +319,7 @@ class Activations:
         return StoredActivations(require_files(self.get(store_id).record))
 
     def verify(self, store_id: str, on_file: Callable[[int], None] | None = None) -> None:
-        """Compare every file of a store with its SHA-256; `on_file` is told the bytes compared so far.
+        """Compare every file of a store with its SHA-256; `on_file` is called with the bytes compared so far.
 
         Raises:
             FormatError: one was changed. Lists only look at sizes, times and a sample.

@@ -303,7 +303,7 @@ class Extractions:
         return Extraction(self._workspace, extraction_id)
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        """Be told that an extraction has changed or was deleted: its id, None when it may be any.
+        """Call `callback` after an extraction has changed or was deleted, with its id, or None if it may be any.
 
         Called from a background thread, at most about ten times a second per extraction, or from the one that deletes.
         Returns the function that ends it.

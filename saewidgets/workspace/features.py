@@ -224,7 +224,7 @@ class Features(FeatureReading):
 
         Raises:
             NotFoundError: there is no such file.
-            FormatError: it is no table of labels, or they are of another SAE; lines and fields are named.
+            FormatError: not a table of labels, or one of another SAE; lines and fields are named.
         """
         view = self.view(sae_id, open_store=False)
         text = arguments.path_text(source, "source", "a file of labels, or MODEL/SOURCE on Neuronpedia")

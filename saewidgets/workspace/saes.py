@@ -66,7 +66,7 @@ class SAEs:
     ) -> Records[SAERecord]:
         """SAEs that fit all that is given.
 
-        A missing or altered file is no error here: the record's `state` says so.
+        A missing or altered file does not raise: the record's `state` says so.
 
         Args:
             source: ``"trained"``, ``"huggingface"``, ``"gemma_scope"`` or ``"local"``.

@@ -148,8 +148,8 @@ class Tasks:
         return self.follow(lambda row_id, news: callback(row_id))
 
     def follow(self, callback: Callable[[str | None, Sequence[News]], None]) -> Callable[[], None]:
-        """Be told of every change of any of them: its id, None when it may be any, and what has happened: events, which
-        are in the catalog by then, and the row of a job whose status has changed, or that another process runs. Called
+        """Call `callback` after every change, with the id of what changed (None: it may be any) and the news: events,
+        which are in the catalog by then, and the row of a job that has a new status or runs in another process. Called
         from a background thread; `callback` must return at once. Returns the function that ends it."""
 
         def on_update(job_id: str, updates: Sequence[Update]) -> None:

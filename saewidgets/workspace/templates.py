@@ -178,7 +178,7 @@ class Templates:
 
         Raises:
             NotFoundError: there is no such file.
-            FormatError: it is no such file, or was written by a newer version, or a field cannot work; named.
+            FormatError: not a file of templates, or written by a newer version, or a field cannot work; named.
         """
         source = Path(path)
         if not source.is_file():  # a pipe may never end

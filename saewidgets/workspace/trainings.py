@@ -190,11 +190,11 @@ class Trainings:
 
         Args:
             training_id: the earlier run.
-            config: what it should have been instead, as of `create`; its own name counts then.
+            config: replacement settings, as in `create`; the name is then taken from them.
             model, tokenizer: as in `create`; needed again if that run was given a model that is no longer in memory.
 
         Raises:
-            ConfigError, NotFoundError, StorageError: as of `create`.
+            ConfigError, NotFoundError, StorageError: as in `create`.
             StateError: the model that it was given is no longer in memory.
         """
         record = self._catalog.trainings.get(training_id)

@@ -127,17 +127,17 @@ class Workspace:
         }
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        """Be told that something changed: the id of the training, or None when it may be anything.
+        """Call `callback` after a training has changed, with its id, or None if it may be any.
 
         Called from a background thread, at most about ten times a second per run. Returns the function that ends it.
         """
         return self.trainings.subscribe(callback)
 
     def subscribe_saes(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        """Be told that the library or a download has changed: the id of the SAE or the job, None for anything.
+        """Call `callback` after the library or a download has changed, with the id of the SAE or job; None: any.
 
         Called from whichever thread changed it, or from a background thread, at most about ten times a second per
-        download. What other processes add to the library by themselves is not told. Returns the function that ends it.
+        download. It is not called for what other processes add to the library. Returns the function that ends it.
         """
         ends = ExitStack()
         for subscribe in (self.saes.changes.add, self.hub.subscribe):

@@ -53,7 +53,7 @@ def block_rows(d_sae: int) -> int:
 
 
 def pre_activation_blocks(x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """(first row, pre-activations [rows, d_sae]) in float32. A block is valid until the next one is asked for."""
+    """(first row, pre-activations [rows, d_sae]) in float32. A block is valid until the next one is made."""
     dtype = autocast_dtype()
     rows = block_rows(W_enc.shape[1])
     if dtype == torch.float32:

@@ -68,7 +68,7 @@ class Charted:
 
 
 class Series:
-    """The metrics of one run: read once, then told by the run. Before them stand those of the runs it goes on from."""
+    """The metrics of one run: read once, then updated by its events; first come those of the runs it continues."""
 
     def __init__(self, names: tuple[str, ...], read: Read, run: Charted) -> None:
         self._names, self._read, self.run = names, read, run

@@ -32,7 +32,7 @@ class DownloadFromHF(Shell, Part):
         theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
 
     Raises:
-        ConfigError: `theme` or `height` has no such value.
+        ConfigError: `theme` or `height` is invalid.
         NotFoundError: the frontend is not built (source checkouts only).
     """
 

@@ -59,7 +59,7 @@ class ExtractionViewer(Box):
             ``viewer.observe(f, "selected")`` follows it.
 
     Raises:
-        ConfigError: an argument has no such value; `view` is none; the SAE has no such feature.
+        ConfigError: an argument is invalid, `view` included; the SAE does not have that feature.
         NotFoundError: there is no such SAE or extraction; the frontend is not built (source checkouts only).
         StateError: the extraction cannot be read yet.
     """

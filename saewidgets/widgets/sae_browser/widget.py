@@ -34,7 +34,7 @@ class SAEBrowser(Box):
             ``browser.observe(f, "selected")`` follows it.
 
     Raises:
-        ConfigError: `theme` or `height` has no such value; there is no SAE with the id assigned to `selected`.
+        ConfigError: `theme` or `height` is invalid; there is no SAE with the id assigned to `selected`.
         NotFoundError: the frontend is not built (source checkouts only).
     """
 

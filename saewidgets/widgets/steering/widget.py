@@ -36,7 +36,7 @@ class Steering(Shell, Part):
         theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
 
     Raises:
-        ConfigError: `theme`, `height` or a feature has no such value.
+        ConfigError: `theme`, `height` or a feature is invalid.
         NotFoundError: there is no such SAE; or the frontend is not built (source checkouts only).
     """
 

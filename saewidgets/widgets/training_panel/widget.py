@@ -43,7 +43,7 @@ class TrainingPanel(Box):
             ``panel.observe(f, "opened_sae")`` follows it. Read only.
 
     Raises:
-        ConfigError: `ws` is no workspace; `theme` or `height` has no such value.
+        ConfigError: `ws` is not a workspace; `theme` or `height` is invalid.
         NotFoundError: the frontend is not built (source checkouts only).
     """
 

@@ -122,7 +122,7 @@ class FeatureReading:
             offset, limit: page; None takes all.
 
         Raises:
-            ConfigError: an argument has no such value.
+            ConfigError: an argument has an invalid value.
             NotFoundError: there is no such SAE, training or extraction.
         """
         view = self.view(extraction_id or sae_id)
@@ -202,7 +202,7 @@ class FeatureReading:
         return self.rows.revision(self.view(wanted, open_store=False).origin)
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        """Be told whose labels, stars or notes this process has changed: the id of the SAE or training.
+        """Call `callback` after this process has changed labels, stars or notes, with the id of the SAE or training.
 
         What other processes change shows in `revision`. Returns the function that ends it.
         """

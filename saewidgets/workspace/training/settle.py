@@ -62,7 +62,7 @@ def as_config(config: TrainingConfig | Mapping[str, Any], over: Over | None = No
 
 
 def require_settings(config: Any, kind: str = "a TrainingConfig") -> None:
-    """Raises `ConfigError` for what is no mapping."""
+    """Raises `ConfigError` for anything but a mapping."""
     if not isinstance(config, Mapping):
         raise ConfigError(
             f"The configuration is a {type(config).__name__}.", where="config",
