@@ -276,8 +276,8 @@ def best_left(checkpoints: Sequence[Checkpoint], metric: str) -> tuple[Checkpoin
 
 
 def superseded(checkpoints: Sequence[Checkpoint], keep_every: bool) -> list[Checkpoint]:
-    """Those nobody needs any more, of checkpoints newest first: not the newest, not the newest best, not one to keep or
-    that somebody asked for."""
+    """The superfluous ones of checkpoints, newest first: not the newest, not the newest best, not one to keep or
+    that was requested."""
     best = next((c for c in checkpoints if "best" in c.kinds), None)
     kept = {"manual", "every"} if keep_every else {"manual"}
     return [c for c in checkpoints[1:] if c is not best and not kept.intersection(c.kinds)]

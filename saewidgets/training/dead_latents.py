@@ -95,7 +95,7 @@ def _unit(rows: Tensor) -> Tensor:
 # Dead latents: those that did not fire in the last N training tokens.
 #
 # N is a number of tokens, not of steps, so that the number means the same at every batch size. A latent is never called
-# dead before N tokens were seen: until then nobody can know.
+# dead before N tokens were seen: until then it is unknown.
 class DeadLatents:
     """Counts, per latent, the tokens since it last fired; those that did not fire in `window` tokens are dead. The
     resolution is one optimiser step: a latent that fired anywhere in a step counts as having fired at its end."""

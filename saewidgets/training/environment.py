@@ -57,7 +57,7 @@ def recorded(config: TrainingConfig) -> dict[str, Any]:
 
 
 def text_digest(strings: Iterable[str]) -> str:
-    """What stands for text that is held in memory: ``sha256:…``."""
+    """The placeholder for text that is held in memory: ``sha256:…``."""
     digest = hashlib.sha256()
     for text in strings:
         digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())

@@ -72,7 +72,7 @@ class Estimate:
     disk_bytes: int  # checkpoints that stay, the one being written, the exported SAE and the packed text
     seconds: float | None  # of the whole run; None when no rate is known
     tokens_per_second: float | None  # the rate it was computed from
-    basis: str  # in words, where the rate is from
+    basis: str  # the origin of the rate, for the reader
     elsewhere: tuple[Elsewhere, ...] = ()  # what other devices hold
 
     @property
@@ -112,7 +112,7 @@ def estimate_together(
     parts = {each: tuple(Segment(*part) for part in found.items()) for each, found in memory.items()}
     disk = sum(disk_bytes(each, widths[each.hook_name]) for each in configs)
     disk -= (len(configs) - 1) * _packed_bytes(first)
-    # Epochs become tokens once the text is packed: before, nobody knows how many.
+    # Epochs become tokens once the text is packed: before, their number is unknown.
     seconds = first.steps * first.batch_size / rate if rate and first.epochs is None else None
     elsewhere = tuple(Elsewhere(each, found) for each, found in parts.items() if each != device)
     return Estimate(device, parts[device], disk, seconds, rate or None, "estimated" if rate else "", elsewhere)

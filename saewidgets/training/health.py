@@ -199,7 +199,7 @@ class Targets:
         return self.reached_at is not None and self.config.action == "stop"
 
     def judge(self, step: int, values: Mapping[str, float]) -> list[LogLine]:
-        """Add one evaluation made after the warm-ups. Returns what the log should say."""
+        """Add one evaluation made after the warm-ups. Returns the line for the log."""
         if not self.config.any:
             return []
         said: list[LogLine] = []

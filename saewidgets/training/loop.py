@@ -230,7 +230,7 @@ class Trainer:
     def flush(self) -> None:
         """Read the log window, emit it as `Metrics` and start the next. Raises `TrainingError` on NaN or divergence."""
         started = self.step - self.window.steps
-        dead = self.dead.share(self.tokens)  # no number while nobody can know: 0 would read as "none is dead"
+        dead = self.dead.share(self.tokens)  # no number while it is unknown: 0 would read as "none is dead"
         values, bad = self.window.read({} if dead is None else {"dead": dead})
         if bad is not None:
             raise self._failed(health.nan_error, bad + 1)
@@ -364,7 +364,7 @@ class Trainer:
     def _failed(
         self, error: Callable[..., TrainingError], step: int | None = None, **values: float
     ) -> TrainingError:
-        """One of the errors of `health`, once its step (None: the last one) is told: progress goes out now and then
+        """One of the errors of `health`, once its step (None: the last one) is reported: progress goes out now and then
         only, and nothing comes after this."""
         step, batch = step or self.step, self.config.batch_size
         self.emit(Progress(step * batch, self.steps * batch, "tokens", None, None, "training", step))

@@ -78,7 +78,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one training is to do. `wanted` is asked after each step: STOP or CANCEL ends this training alone."""
+    """What one training is to do. `wanted` is called after each step: STOP or CANCEL ends this training alone."""
 
     config: TrainingConfig
     folder: Path
@@ -320,7 +320,7 @@ class Evaluations:
         """The numbers of what is due of `training`, by their names in charts. `check` is called before every forward;
         what it raises ends the evaluation of all that are due."""
         due = training.due
-        assert due is not None  # who asks has something
+        assert due is not None  # the caller gets something
         known = self._found.pop(training, None)
         if known is not None and known[0] is due:
             return _shown(known[1])

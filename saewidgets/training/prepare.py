@@ -200,7 +200,7 @@ def _prepare_stored(
 
 
 def _check_cross_entropy(lm: LoadedModel | None, configs: Sequence[TrainingConfig], log: Log) -> None:
-    """Where there is none, say so, and refuse what cannot be without it."""
+    """If there is none, log that, and refuse settings that need it."""
     if lm is not None and lm.is_causal:
         return
     if any(config.checkpoints.best_metric == "ce_loss_score" for config in configs):

@@ -39,7 +39,7 @@ class Pretrained:
 
 
 Find = Callable[[str], Pretrained]
-"""From what a configuration says to the SAE. Raises `NotFoundError`."""
+"""The SAE that a configuration names. Raises `NotFoundError`."""
 
 _BY_THRESHOLD = ("batchtopk", "matryoshka")  # exported as a jumprelu with one threshold for all latents
 _AS = {"batchtopk": "jumprelu", "matryoshka": "jumprelu", "skip": "skip_transcoder"}  # what they are exported as

@@ -82,8 +82,8 @@ class ProgressMeter:
         return left
 
     def share_of(self, phase: str) -> Callable[[int, int | None], None]:
-        """For a phase before training that takes long: what is returned is told how far it is, of how much (None:
-        nobody knows), and says so in the words of the phase."""
+        """For a long phase before training: a function that takes how far it is and the total (None: unknown), and
+        reports both in the words of the phase."""
         began: tuple[float, int] | None = None
 
         def at(done: int, total: int | None) -> None:

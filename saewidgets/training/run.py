@@ -105,7 +105,7 @@ def run_group(
 
     A training that diverges ends alone; whatever else goes wrong (a full disk or device) ends all, and all can be
     resumed. Trainings may be at different steps when they are resumed: those behind catch up first. `control` concerns
-    all; `ended` is told of each training that ends by itself."""
+    all; `ended` is called for each training that ends by itself."""
     require_shared([task.config for task in tasks])
     run = _Run([Member(task) for task in tasks], control or NullControl(), Path(tokens_folder), ended)
     try:
@@ -133,7 +133,7 @@ class _Run:
     def __init__(self, members: Sequence[Member], control: Control, tokens_folder: Path, ended: Ended) -> None:
         self.members, self.tokens_folder, self._ended = members, tokens_folder, ended
         self.control = control
-        self._due = [False] * len(members)  # checkpoints that were asked for
+        self._due = [False] * len(members)  # requested checkpoints
         total = members[0].config.steps * members[0].config.batch_size
         self.meter = ProgressMeter(
             self._tell, total, going=lambda: [member.tokens for member in self.live],
@@ -264,7 +264,7 @@ _FIRST = (JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED)  # what a
 
 
 class _Own:
-    """The control of one of several trainings: a checkpoint that is asked for is written by each of them."""
+    """The control of one of several trainings: each of them writes a requested checkpoint."""
 
     def __init__(self, control: Control, due: list[bool], number: int) -> None:
         self._control, self._due, self._number = control, due, number

@@ -95,7 +95,7 @@ _PER_RUN = 10  # evaluations and checkpoints per run where the configuration lea
 
 
 def with_epochs(config: TrainingConfig, tokens_per_epoch: int) -> TrainingConfig:
-    """`config` with the tokens that its epochs stand for, rounded to whole tokens; unchanged where it has none. Raises
+    """`config` with its epochs converted to tokens, rounded to whole tokens; unchanged where it has none. Raises
     `ConfigError` where they do not fill one batch, or are more than can be counted."""
     if config.epochs is None:
         return config

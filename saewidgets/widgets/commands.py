@@ -159,7 +159,7 @@ class Commands:
         raise NotImplementedError
 
     def _each(self, ids: Sequence[str], do: Callable[[str], Any]) -> Done:
-        """One after another; what fails is told and the others are done all the same."""
+        """One after another; failures are reported, and the others are done all the same."""
         done, paths, problems = [], [], []
         for each in dict.fromkeys(ids):
             try:
@@ -186,7 +186,7 @@ class Commands:
         try:
             self._model.look()
         finally:
-            self._wake()  # what is new is published; what failed is met there again, and said
+            self._wake()  # publish what is new; a failure comes up there again, and is shown
         return self.state() if self._model.state().revision > revision else None
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("saewidgets.widgets")
 
 DEVICES_MAX_AGE = 5.0  # seconds; free memory changes while runs and SAEs come and go
-_REST = 40  # a read that nobody asked for waits this many times as long as the last one took
+_REST = 40  # a read without a request waits this many times as long as the last one took
 
 S = TypeVar("S", bound=State)
 
@@ -28,7 +28,7 @@ S = TypeVar("S", bound=State)
 class Model(Generic[S]):
     """What a widget shows of one workspace, read again (by `_read` of subclasses) when it was marked as changed."""
 
-    below: str = ""  # which widget stands below a box; "" for none
+    below: str = ""  # the widget below a box; "" for none
 
     def __init__(self, workspace: Workspace, state: S) -> None:
         self.workspace = workspace
@@ -55,7 +55,7 @@ class Model(Generic[S]):
             self._changed = True
 
     def look(self) -> None:
-        """Read, if the last look is long enough ago for what it took: one that nobody asked for costs little then."""
+        """Read, if the last read is long enough ago for the time it took, so that idle reads cost little."""
         with self._lock:
             if time.monotonic() - self._read_at >= max(1.0, _REST * self._cost):
                 self._changed = True

@@ -4,7 +4,7 @@ widgets; `Box`, a widget with others below it.
 All widgets of a kernel share one handler thread, so `Part` only checks a message there, answers `Ack` and hands the
 work to a worker thread, which answers `Result` or `Failure` under the same id. Whatever goes wrong becomes a
 `Failure`: nothing that a message handler prints or raises would ever be seen. Where a page does not hear worker
-threads (Colab), it asks for the answer by a nudge, to which the handler thread says it again.
+threads (Colab), it asks for the answer by a nudge, to which the handler thread sends it again.
 """
 
 from __future__ import annotations
@@ -363,7 +363,7 @@ def checked_workspace(ws: Workspace | None, theme: Any, height: Any) -> Workspac
 class Shell:
     """Mixin of the five widgets: a model, drawn by one or several parts, published by one thread, with a static copy.
 
-    In a notebook the static copy stands beside the live view and follows it. It is an output of its own, which the
+    In a notebook the static copy is beside the live view and follows it. It is an output of its own, which the
     page hides while the view is there (`js/src/lib/host.tsx`): an update of the view's own output would draw the
     widget a second time.
     """
@@ -446,7 +446,7 @@ class Shell:
         self._wake(urgent=False)
 
     def _wake(self, urgent: bool = True) -> None:
-        """Publish what changed; `urgent`: somebody waits for it."""
+        """Publish what changed; `urgent`: a person waits for it."""
         if self._publisher is not None:
             self._publisher.wake(urgent=urgent)
 
@@ -459,7 +459,7 @@ class Shell:
         self._send_state()
 
     def _arrange(self) -> None:
-        """Show and hide what stands beside the parts."""
+        """Show and hide what is beside the parts."""
 
     def _read(self) -> None:
         self._model.read()
@@ -524,7 +524,7 @@ class Box(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
         """It is about to be shown."""
 
     def _above(self, alone: bool) -> tuple[Any, ...]:
-        """What stands above the widget that is open; `alone`: none is."""
+        """What is above the open widget; `alone`: none is open."""
         return self._parts
 
     def _take_over(self) -> None:

@@ -78,7 +78,7 @@ def corpus_text(corpus: Any) -> str:
 
 
 def job_fields(record: Any, done: int, total: int) -> dict[str, Any]:
-    """What the card of a job says of it: the rate and the rest while it runs, the phase while it is active."""
+    """The text on the card of a job: the rate and the rest while it runs, the phase while it is active."""
     progress, running = record.progress, record.status is JobStatus.RUNNING
     note = Note(what=record.note, kind="info") if record.note else None
     if (error := record.error) is not None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def settled(
     workspace: Workspace, model: Any, tokenizer: Any, **settings: Any
 ) -> tuple[CaptureConfig, UserModel | None]:
-    """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
+    """The configuration with "auto" and the like made concrete: it must mean the same elsewhere."""
     held = None if isinstance(model, str | Path) and tokenizer is None else take(model, tokenizer)
     config = CaptureConfig(**{"model": str(model) if held is None else held.name, **settings})
     changes: dict[str, Any] = {}
@@ -50,7 +50,7 @@ def settled(
 
 
 def needed(workspace: Workspace, config: CaptureConfig, held: UserModel | None, *, ask: bool) -> CaptureEstimate | None:
-    """The estimate; None where the model's sizes are not on this machine, unless the hub may be asked."""
+    """The estimate; None where the model's sizes are not on this machine, unless the hub may be queried."""
     # Torch: seconds to import.
     from saewidgets.activations.store_write import bytes_per_token
     from saewidgets.lm import check_context, model_facts, resolve_hook, wrap_model
@@ -208,7 +208,7 @@ class Activations:
             **settings,
         )
         found = needed(self._workspace, config, held, ask=True)
-        assert found is not None  # it was asked for
+        assert found is not None  # it was requested
         return found
 
     def import_states(
@@ -371,13 +371,13 @@ class Activations:
         return freed
 
     def tidy(self, store_id: str) -> None:
-        """Remove what one that was cancelled while nobody ran it has left; its text stays, to start it again."""
+        """Remove the files of one that was cancelled while it was not running; its text stays, to start it again."""
         record = self._rows.get(store_id)
         if not record.is_whole and record.status in (JobStatus.CANCELLED, JobStatus.STOPPED):
             discard(Path(record.folder))
 
     def folder_of(self, store_id: str) -> Path:
-        """Where the files of a store are that a training is about to read. Raises what `open` raises."""
+        """The folder of a store that a training is about to read. Raises what `open` raises."""
         return require_files(self._rows.get(store_id))
 
     # ------------------------------------------------------------------------------------------------ inside

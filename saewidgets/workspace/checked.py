@@ -1,6 +1,6 @@
 """Defines `checks_arguments`, which makes public methods refuse an argument of the wrong type by its name.
 
-The annotation of a parameter says what it takes; names that mean more than that stand in one table.
+The annotation of a parameter gives its type; names that mean more than that are in one table.
 """
 
 from __future__ import annotations

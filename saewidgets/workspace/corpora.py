@@ -70,7 +70,7 @@ def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
 
 def exact_configs(catalog: Catalog, records: Sequence[TrainingRecord]) -> list[TrainingConfig]:
     """The configurations of runs that begin or go on, with the commit of their dataset of the hub, which is found out
-    once and written into the row: whoever reads the text later reads the same."""
+    once and written into the row, so that later readers get the same text."""
     configs = from_rows((record.config, record.folder) for record in records)
     for at, (record, config) in enumerate(zip(records, configs, strict=True)):
         if (corpus := exact_corpus(catalog.trainings, record, config.corpus)) is not config.corpus:
@@ -175,7 +175,7 @@ def _read(path: Path) -> list[Any]:
 
 
 TEXT = "text_fingerprint"
-"""Of the facts of a store: the hash of its text, where that lies in files of this machine."""
+"""From the facts of a store: the hash of its text, if that is in files of this machine."""
 
 
 def text_stamp(corpus: Any) -> tuple[object, ...] | None:

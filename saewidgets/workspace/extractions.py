@@ -132,7 +132,7 @@ class Extractions:
         if held is None and subject.model_given and wanted.model is None:
             raise missing(subject.id, "Give it: create(…, model=model, tokenizer=tokenizer).")
         if given is None and wanted.model is not None:
-            held = None  # another one was asked for by its name
+            held = None  # another one was requested by its name
         files_of(self._workspace, subject)
         settled = concrete(self._workspace, subject, wanted, held)
         need = table_bytes(subject.d_sae, settled) + store_bytes(subject.d_sae, settled)
@@ -231,7 +231,7 @@ class Extractions:
         return next(iter(self._rows.list(origin=sae_id, has_data=True, limit=1)), None)
 
     def status(self, sae_id: str) -> JobStatus | None:
-        """How the newest extraction of an SAE (or a training) stands; None if there is none."""
+        """The status of the newest extraction of an SAE (or a training); None if there is none."""
         return next((record.status for record in self.list(sae_id=sae_id, limit=1)), None)
 
     def count(self) -> dict[JobStatus, int]:
@@ -325,14 +325,14 @@ class Extractions:
         return asked
 
     def tidy(self, extraction_id: str) -> None:
-        """Remove what one that was cancelled while nobody ran it has left, so that nothing of it is kept; its text
+        """Remove the files of one that was cancelled while it was not running, so that nothing is kept; its text
         stays, with which it can be started again."""
         from saewidgets.features.extraction.extraction_checkpoint import remove_checkpoints  # torch: seconds to import
         from saewidgets.features.extraction.extractor import CHECKPOINT
 
         record = self._rows.get(extraction_id)
         if record.has_data or record.status not in (JobStatus.CANCELLED, JobStatus.STOPPED):
-            return  # there is something to read, or whoever runs it tidies up
+            return  # there is something to read, or its process tidies up
         if record.status is JobStatus.CANCELLED:
             remove_checkpoints(Path(record.folder) / CHECKPOINT)
         remove_if_empty(Path(record.folder))
@@ -366,7 +366,7 @@ class Extractions:
         return freed
 
     def held(self, extraction_id: str) -> UserModel | None:
-        """The model that was handed in for an extraction, if that was in this process."""
+        """The model object given to an extraction, if that was in this process."""
         return self._tasks.held(extraction_id)
 
     def _reopen(self, extraction_id: str) -> None:

@@ -51,7 +51,7 @@ Evidence = Mapping[int, Sequence[ExampleRecord]]
 class Features(FeatureReading):
     """The features of a workspace.
 
-    What is asked for is named by the id of an SAE, of a training, or of one of its extractions; of the former the
+    Features are named by the id of an SAE, of a training, or of one of its extractions; of the former the
     numbers are those of the newest extraction. A feature has the id ``feat_{SAE or training}_{number}``.
     """
 
@@ -477,7 +477,7 @@ def _settings(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ language models
 
 class NotLoaded:
-    """A language model by its name alone, for a plan: it cannot be asked."""
+    """A language model by its name alone, for a plan: it cannot answer."""
 
     def __init__(self, model: str) -> None:
         self.model = model

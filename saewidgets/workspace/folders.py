@@ -30,7 +30,7 @@ def prepare_folder(folder: Path) -> Path:
 
 
 def new_folder(folder: Path, what: str) -> bool:
-    """Make `folder` and those above it; False where somebody has it. `what` says whose it is."""
+    """Make `folder` and those above it; False if it is taken. `what` names its owner in errors."""
     hint = "Check that the workspace can be written and that its disk has space."
     with storage_errors(f"The folder of the {what} cannot be made", folder, hint):
         folder.parent.mkdir(parents=True, exist_ok=True)

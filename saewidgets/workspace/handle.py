@@ -41,7 +41,7 @@ def or_deleted(show: Callable[[Any], str]) -> Callable[[Any], str]:
 
 class JobHandle(Verbs, Generic[R]):
     """Something of the catalog, a record `R`, that a job works on. It holds no state of its own: every property reads
-    the catalog. A subclass says what it is (`_what`) and which table of the catalog its rows are in."""
+    the catalog. A subclass defines what it is (`_what`) and which table of the catalog its rows are in."""
 
     _what: ClassVar[str]
 
@@ -109,7 +109,7 @@ class JobHandle(Verbs, Generic[R]):
         return str(facts_card(record.name, facts))
 
     def _parts(self, record: Any) -> list[str]:
-        """What its text says of it between status and error."""
+        """The part of its text between status and error."""
         raise NotImplementedError
 
     def _facts(self, record: Any) -> dict[str, str]:
@@ -118,7 +118,7 @@ class JobHandle(Verbs, Generic[R]):
 
 
 class FilesHandle(JobHandle[R]):
-    """The handle of an extraction or a capture: what ends while nobody runs it leaves files; `_keeper` tidies up."""
+    """The handle of an extraction or a capture: one that ends while not running leaves files; `_keeper` tidies up."""
 
     _keeper: Any
 

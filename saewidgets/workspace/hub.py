@@ -74,7 +74,7 @@ class Hub:
             return self._clients[token]
 
     def check_token(self, token: str | None) -> None:
-        """Raise `InvalidTokenError`, which does not show it, if no access token looks like this. Nobody is asked."""
+        """Raise `InvalidTokenError`, which does not show it, if no access token looks like this. No request is made."""
         from saewidgets.hub.client import checked_token  # the hub's client: a second to import
 
         checked_token(token)
@@ -154,7 +154,7 @@ class Hub:
         return preview(self._place(text, path, revision), device=device, client=self.client(token))
 
     def check_device(self, device: str | None, *, where: str = "device") -> None:
-        """Raise `ConfigError`, which lists this machine's devices, if `device` is none of them. None stands for any.
+        """Raise `ConfigError`, which lists this machine's devices, if `device` is not one of them. None means any.
 
         Args:
             where: what the person calls the setting.

@@ -88,8 +88,8 @@ class Named:
 def load(
     wanted: UserModel | Named, shown: str | None = None, tell: Callable[[str], None] | None = None
 ) -> LoadedModel:
-    """A model that somebody handed in as it is, any other from the hub or its folder; `shown` is what to call it: None
-    takes of a folder its last part, as others get results. `tell` is told what is being done."""
+    """A model object as it is, any other from the hub or its folder; `shown` is its name (None takes the last part of a
+    folder, since others get results). `tell` is called with what is being done."""
     # Torch: seconds to import.
     from saewidgets.demo import resolve_model
     from saewidgets.lm import load_model, wrap_model
@@ -195,7 +195,7 @@ class Live:
         return self._workspace.manager.lane(canonical(device))
 
     def run(self, opened: Opened, fn: Callable[[], T]) -> T:
-        """`fn` between two batches of whoever uses the device; without gradients and autocast."""
+        """`fn` between two batches of the job that uses the device; without gradients and autocast."""
         import torch  # seconds to import
 
         def plain() -> T:  # it may run in a training's thread, under its settings
@@ -229,7 +229,7 @@ class Live:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _own(self, subject: Subject, extraction: ExtractionRecord | None) -> UserModel | Named:
-        """The model that somebody handed in, else which one to load."""
+        """The model object that was given, else which one to load."""
         given = self._workspace.extractions.held(extraction.id) if extraction is not None else None
         needed = bool(extraction.facts.get("model_given")) if extraction is not None else subject.model_given
         if given is None and (needed or extraction is None):

@@ -188,7 +188,7 @@ class SAEs:
         data = report.to_dict()
         kept = {name: data[name] for name in ("corpus", "held_out", "n_tokens", "context_size", "metrics", "density")}
         losses = {name: value for name, value in data["metrics"].items() if name.startswith("ce_loss")}
-        # The rest is computed again when somebody looks at it: what it said may have come from an earlier evaluation.
+        # The rest is computed again when it is read: it may have come from an earlier evaluation.
         found = {"cross_entropy": self.get(sae_id).statistics.get("cross_entropy"), "evaluated": kept}
         if losses:
             about = {name: kept[name] for name in ("corpus", "held_out", "n_tokens")}
@@ -204,7 +204,7 @@ class SAEs:
             top: how many of the best matches are listed.
 
         Raises:
-            ConfigError: they do not write to the same number of dimensions; `top` is no number of matches.
+            ConfigError: they do not write to the same number of dimensions; `top` is not a number of matches.
             NotFoundError, FormatError: as `load`.
         """
         first, second, top = self.get(a), self.get(b), arguments.count(top, "top", "a number of matches")

@@ -155,7 +155,7 @@ class Sinks:
 
 
 class Feed:
-    """The queue and the thread of one sink of one run. `warn` is told, from there, what the run's log should say."""
+    """The queue and the thread of one sink of one run. `warn` is called there with a line for the run's log."""
 
     def __init__(self, open_sink: Callable[[], OpenSink], name: str, warn: Callable[[str], None]) -> None:
         self._open, self._name, self._warn = open_sink, name, warn
@@ -189,7 +189,7 @@ class Feed:
             self._changed.notify()
 
     def give_up(self, seconds: float) -> None:
-        """Say that the process goes on, or ends, without it. Nothing is said of one at rest."""
+        """Log that the process goes on, or ends, without it, unless it is idle."""
         with self._changed:
             waiting, busy = len(self._waiting), self._began is not None
         if waiting or busy:

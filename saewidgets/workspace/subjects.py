@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 CONTEXT = 128
-"""Tokens per context where nothing says how many the SAE was trained with."""
+"""Tokens per context if it is unknown how many the SAE was trained with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Subject:
     validation_share: float
     corpus: Any  # the text it was trained on, as configuration data, where it is still here
     device: str  # where it was trained
-    model_given: bool  # it was trained on a model that somebody handed in as an object
+    model_given: bool  # it was trained on a model given as an object
     hook_name_out: str | None = None  # what a transcoder reconstructs
     exclude_special_tokens: bool = True
     batch_size: int = 16  # contexts per forward
@@ -102,7 +102,7 @@ def device_here(workspace: Workspace, wanted: str) -> str:
 
 
 def unlisted_subject(sae: Any, name: str = "") -> Subject:
-    """An SAE that is not in the workspace: what its metadata say is all that is known of it."""
+    """An SAE that is not in the workspace: its metadata are all that is known of it."""
     said = sae.metadata if isinstance(sae.metadata, Mapping) else {}
     name = name or text_or_none(said.get("name")) or f"a {sae.cfg.architecture} SAE"
     return _as_said(said, origin=Origin(None, None), of_training=False, name=name, d_sae=sae.d_sae, layer=None)
@@ -158,7 +158,7 @@ def _as_configured(
 
 
 def _as_said(said: Mapping[str, Any], **about: Any) -> Subject:
-    """By what its files say, as SAELens names it; what makes no sense there is as good as not said."""
+    """From its files, with SAELens' names; invalid values count as missing."""
     model, context = text_or_none(said.get("model_name")), said.get("context_size")
     revision = said.get("model_from_pretrained_kwargs")
     ids = said.get("exclude_special_tokens")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 Work = Callable[[JobContext, Sequence[str], UserModel | None], Any]
-"""Does a job, from the rows of these ids, with the model that its user handed in."""
+"""Does a job, from the rows of these ids, with the model that its user passed."""
 Insert = Callable[[str, Mapping[str, Path]], object]
 """Told a job's id, the new ids and their folders; makes their rows, and writes text into the folders."""
 
@@ -63,7 +63,7 @@ class Tasks:
     ) -> list[str]:
         """Queue one job; returns the ids of what it makes. Whatever fails, nothing is left of it.
 
-        `new_id` is asked again where another process has just taken one. `insert` makes the rows before the job can
+        `new_id` is called again if another process has just taken one. `insert` makes the rows before the job can
         start, which waits for the lane of `device`. `count` ids share the job (None: one, alone). Forms suggest `model`
         and `corpus` from now on.
         """
@@ -97,7 +97,7 @@ class Tasks:
     def start(
         self, payload: Mapping[str, Any], device: str, before: Callable[[str], object] = lambda job_id: None
     ) -> Job:
-        """Queue a job that makes no rows, or for `submit`; `before` is told its id before it can start."""
+        """Queue a job that makes no rows, or for `submit`; `before` is called with its id before it can start."""
         manager = self._workspace.manager
         return manager.submit(self._kind, payload, manager.lane(device), before_start=before)
 

@@ -62,7 +62,7 @@ class Templates:
         return found
 
     def load(self, wanted: str) -> TrainingConfig:
-        """The configuration that a template stands for, ready for `ws.trainings.create`.
+        """The configuration of a template, ready for `ws.trainings.create`.
 
         Raises:
             NotFoundError: there is no such template.
@@ -211,7 +211,7 @@ def _config_of(record: TemplateRecord) -> TrainingConfig:
 
 
 def _free_name(wanted: str, taken: Collection[str]) -> str:
-    """`wanted`, with a number behind it (another one, if it has one) where somebody else has it."""
+    """`wanted`, with a number behind it (another one, if it has one) if it is taken."""
     name, number = wanted, 2
     base = _NUMBER.sub("", wanted) or wanted
     while name in taken:

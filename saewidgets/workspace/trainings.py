@@ -256,14 +256,14 @@ class Trainings:
         return export_run(self._workspace, self.get(training_id), Path(folder).expanduser())
 
     def _model_of(self, record: TrainingRecord, model: Any, tokenizer: Any, call: str) -> UserModel | None:
-        """What is handed in, else what its run was given. Raises `StateError` where that is no longer in memory."""
+        """The given model, else the one its run was given. Raises `StateError` if that is no longer in memory."""
         held = take(model, tokenizer) or self._tasks.held(record.id)
         if held is None and self.was_given_a_model(record):
             raise missing(record.id, f"Give it again: {call}model=model, tokenizer=tokenizer).")
         return held
 
     def was_given_a_model(self, record: TrainingRecord) -> bool:
-        """Whether a model was handed to this training as an object, in whichever process."""
+        """Whether this training was given a model as an object, in any process."""
         if record.job_id is None:
             return False
         return bool(self._workspace.manager.get(record.job_id).payload.get("model_given"))
@@ -273,7 +273,7 @@ class Trainings:
         return demo_config()
 
     def held(self, training_id: str) -> UserModel | None:
-        """The model that was handed in for a training, if that was in this process."""
+        """The model object given to a training, if that was in this process."""
         return self._tasks.held(training_id)
 
     def _start(
@@ -450,7 +450,7 @@ class Trainings:
 
 def _unnumbered(catalog: Catalog, record: TrainingRecord, of: str, default: Callable[[], str]) -> str:
     """The `name` or `group_name` of a run less the number that a retry gave it: "mine" of "mine-2"; a name that
-    somebody chose stays whole. `default` is its name if nobody had chosen one."""
+    a person chose stays whole. `default` is its name if none was chosen."""
     name = str(getattr(record, of) or record.group_id)
     if (stem := _stem(name)) is None:
         return name
@@ -463,6 +463,6 @@ def _unnumbered(catalog: Catalog, record: TrainingRecord, of: str, default: Call
 
 
 def _stem(name: str) -> str | None:
-    """What stands before the number: "mine" of "mine-3"; None where there is none."""
+    """The part before the number: "mine" of "mine-3"; None if there is no number."""
     first, dash, number = name.rpartition("-")
     return first if dash and number.isdigit() else None

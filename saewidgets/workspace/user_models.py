@@ -26,7 +26,7 @@ class UserModel:
 
 
 def take(model: Any, tokenizer: Any) -> UserModel | None:
-    """What the user handed in, checked; None if that is nothing."""
+    """The model that the user passed, checked; None if there is none."""
     if model is None and tokenizer is None:
         return None
     named = repr(str(model)) if isinstance(model, str | Path) else None
@@ -100,7 +100,7 @@ class UserModels:
             self._kept[training_id] = held
 
     def get(self, training_id: str) -> UserModel | None:
-        """The model of this training, if it was handed in here and is still there."""
+        """The model of this training, if it was passed in this process and is still there."""
         with self._lock:
             if (held := self._kept.get(training_id)) is not None:
                 return held

@@ -56,7 +56,7 @@ class Jobs:
         return self._manager.handle(job_id)
 
     def pause_all(self) -> int:
-        """Pause whatever is queued or running, wherever it runs; returns how many were asked."""
+        """Pause whatever is queued or running, wherever it runs; returns how many got the request."""
         return self._manager.pause_all()
 
 
@@ -290,7 +290,7 @@ class Workspace:
             sae: the SAE of features that name none.
             tokenizer: of a model that is given as an object.
             swept: number of the feature that `strengths` are for.
-            stop, on_token: asked and told at every token, from a background thread.
+            stop, on_token: called at every token, from a background thread.
             settings: ``new_tokens temperature top_p seed positions steer_bos prepend_bos strengths``, see
                 `SteeringConfig`.
 

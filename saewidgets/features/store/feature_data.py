@@ -149,7 +149,7 @@ def _example(store: Store, position: int, value: float, window: Values) -> Store
     activations = window[begin - offset + WINDOW : end - offset + WINDOW].copy()
     peak = offset - begin
     activations[peak] = value
-    # The BOS is no text that comes before.
+    # The BOS is not text that comes before.
     first = int(begin == 0 and peak > 0 and int(tokens[0]) in store.special_ids)
     tokens, activations, peak = tokens[first:], activations[first:], peak - first
     return StoredExample(

@@ -193,7 +193,7 @@ class Plot:
     def fit(self, wanted: tuple[Any, ...]) -> None:
         """Choose the ranges, two numbers per scale, unless a reader did; None leaves an end to bqplot."""
         if wanted != self._fitted and not self.zoomed:
-            self._fitted = wanted  # first: whoever observes the scales asks `zoomed`
+            self._fitted = wanted  # first: observers of the scales read `zoomed`
             for number, scale in enumerate(self.scales):
                 with scale.hold_sync():
                     scale.min, scale.max = wanted[2 * number : 2 * number + 2]
@@ -280,7 +280,7 @@ class Chart(Plot):
     # --------------------------------------------------------------------------------------------- data
 
     def draw(self, runs: Sequence[RunLine], instead: str) -> None:
-        """Show exactly these lines; `instead` is what the caption says where none has a value."""
+        """Show exactly these lines; `instead` is the caption if none has a value."""
         colors = PALETTES[self.look.theme].series
         low, high = self._extent(runs)
         right = extent([run.curve.x for run in runs])[1]
@@ -349,7 +349,7 @@ class Chart(Plot):
     # --------------------------------------------------------------------------------------------- pictures
 
     def picture(self, against: str, x: Axis, runs: Sequence[RunLine]) -> Picture:
-        """The chart as it stands, zoom included, with title, names of the axes and legend; always on white."""
+        """The chart as it is, zoom included, with title, names of the axes and legend; always on white."""
         right = extent([run.curve.x for run in runs])[1]
         alone = len(runs) == 1
         marks = [mark for run in runs for mark in self._picture_marks(run, right, alone)]
@@ -437,7 +437,7 @@ def marked(x: Floats, slot: int, right: float, *, alone: bool) -> Any:
     """Indices of the points of a line that have a marker: six of one that goes from 0 to `right`, fewer of a shorter
     one, which they would cover; moved a little per slot so that those of two lines do not coincide.
 
-    A line that is `alone` needs none to be told apart, but a single point does to be seen.
+    A line that is `alone` needs none to be distinguished, but a single point does to be visible.
     """
     n = len(x)
     if n == 0 or (alone and n > 1):

@@ -30,7 +30,7 @@ class Charts:
         self._series: dict[str, Series] = {}  # by id, in the order of the lines
         self._state = ChartState()
         self._x = bqplot.LinearScale(min=0.0)
-        self._right: float | None = None  # where the x axis ends unless somebody zoomed; None: where the points do
+        self._right: float | None = None  # where the x axis ends unless zoomed; None: where the points do
         unpin(self._x)
         self.charts = tuple(Chart(*each, self._x, on_zoom) for each in CHARTS)
         # Empty while there is nothing to draw: a figure without size makes bqplot complain in the page's console.
@@ -50,7 +50,7 @@ class Charts:
             for run in runs:
                 self._series[run.record.id].update(run)
         except BaseException:
-            self._series = {}  # what was told is lost: read all again
+            self._series = {}  # events were lost: read all again
             raise
         lines = [self._lines(chart.name, state.x_axis) for chart in self.charts]
         points = any(len(line.curve.x) for found in lines for line in found)
@@ -84,7 +84,7 @@ class Charts:
         return found
 
     def _reach(self, x_axis: str, *, active: bool) -> float:
-        """Where the newest point of all runs, or of those that are `active`, stands; NaN where there is none."""
+        """The x of the newest point of all runs, or of those that are `active`; NaN if there is none."""
         series = [each for each in self._series.values() if each.run.record.status.is_active or not active]
         return float(max((x[-1] for each in series if len(x := each.x(x_axis))), default=math.nan))
 
@@ -109,9 +109,9 @@ class Charts:
         return Axis(unit, low, high, ticks)
 
     def _end_x(self, right: float | None) -> None:
-        """Move the end of the x axis, unless somebody zoomed."""
+        """Move the end of the x axis, unless zoomed."""
         if self._x.max == self._right != right:
-            self._right = right  # first: whoever observes the scale asks `zoomed`
+            self._right = right  # first: observers of the scale read `zoomed`
             self._x.max = right
 
     # --------------------------------------------------------------------------------------------- zoom
@@ -165,7 +165,7 @@ class Charts:
 
 
 def _course(series: Series, name: str) -> str:
-    """How the values of a run went, in words."""
+    """The course of a run's values, as text."""
     curve, run = series.curve(name, "tokens", positive=False, smoothing=0), series.run
     if len(curve.y) == 0:
         return f"{run.record.name} has no values yet"

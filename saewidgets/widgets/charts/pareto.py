@@ -39,7 +39,7 @@ MARGIN = {"top": 8, "bottom": 36, "left": 48, "right": 16}
 NARROW = 250.0  # inner width in pixels of the figure in a narrow panel: labels that have room there have it anywhere
 CHARACTER, LINE = 6.2, 12.0  # pixels that a character and a line of a label (11 px) take
 MARKER = 7.5  # half the size of the largest marker, and of the ring around a compared run
-RIGHT_OF, ABOVE = 6, 14  # where a label stands beside its point; whole pixels, for traitlets before 5.15
+RIGHT_OF, ABOVE = 6, 14  # where a label is beside its point; whole pixels, for traitlets before 5.15
 
 
 class ParetoChart(Plot):
@@ -165,7 +165,7 @@ class ParetoChart(Plot):
     # --------------------------------------------------------------------------------------------- pictures
 
     def pictures(self) -> tuple[Picture, ...]:
-        """The view as it stands, always on white; none while there is nothing in it."""
+        """The view as it is, always on white; none while it is empty."""
         state = self._shown
         if state is None or not state.points or not self._has_ranges:
             return ()
@@ -224,7 +224,7 @@ def in_view(points: Sequence[ParetoPoint], y_axis: YAxis) -> Sequence[ParetoPoin
 
 
 def outside_words(points: Sequence[ParetoPoint], y_axis: YAxis) -> list[str]:
-    """What the caption says of the runs that `in_view` leaves out."""
+    """The caption about the runs that `in_view` leaves out."""
     count = len(points) - len(in_view(points, y_axis))
     if not count:
         return []

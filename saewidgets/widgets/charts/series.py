@@ -56,8 +56,8 @@ class Charted:
         record: the run.
         slot: number of its line.
         earlier: the runs that it goes on from, oldest first.
-        measured: what it told since the last time.
-        missed: the catalog holds more than was told.
+        measured: metrics since the last time.
+        missed: the catalog holds more than its events brought.
     """
 
     record: TrainingRecord
@@ -86,7 +86,7 @@ class Series:
             self._columns = {name: np.empty(0) for name in self._columns}  # it went back to a checkpoint
             self._known = False
         if not self._known or run.missed:
-            # The last step is asked for again: another metric of it may have been recorded after the first was read.
+            # The last step is read again: another metric of it may have been recorded after the first was read.
             self._join(self._read(run.record.id, self._names, max(0, int(last)) if self._known else 0))
             self._known = True
         elif run.measured:
@@ -155,7 +155,7 @@ class Series:
         return np.concatenate([self._past[name], own[1:] if twice else own])
 
     def x(self, x_axis: str) -> Floats:
-        """Where all points stand on an axis: "tokens", "steps" or "time" (seconds since the first run began)."""
+        """The position of all points on an axis: "tokens", "steps" or "time" (seconds since the first run began)."""
         x = self.column(KEYS[x_axis])
         # The point of a checkpoint is written before the clock begins.
         return np.maximum(x - started(self.run.record) + self._seconds, 0.0) if x_axis == "time" else x

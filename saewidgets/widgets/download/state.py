@@ -66,7 +66,7 @@ class DownloadModel(Model[HubState]):
             listed = (
                 record for record in records
                 if record.id not in self.cleared
-                # it ended as somebody wanted, long ago
+                # it ended as requested, long ago
                 and not (record.status in _ENDED_WELL and (record.finished_at or record.created_at) < old)
             )  # fmt: skip
             self.downloads = tuple(itertools.islice(listed, MOST))
@@ -133,14 +133,14 @@ def asked_path(text: str, variants: Sequence[Variant]) -> str:
 
 
 def shown_preview(preview: Preview) -> Preview:
-    """`preview` as a page gets it: the architecture in words, with its settings; a configuration that can travel."""
+    """`preview` for a page: the architecture by its name, with its settings; a configuration that can be sent."""
     name = preview.architecture
     label = architecture_label({"architecture": name, **preview.settings}) if name else None
     return replace(preview, architecture=label, settings={}, config=shown_config(preview.config))
 
 
 def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` as JSON that a page can carry: NaN and other types as text; what is too long is left out and said so."""
+    """`config` as JSON that a page can carry: NaN and other types as text; what is too long is left out with a note."""
     shown: dict[str, Any] = {}
     left = CONFIG_BYTES
     for key, value in config.items():

@@ -20,14 +20,14 @@ class DownloadFromHF(Shell, Part):
     """Download published SAEs from the Hugging Face hub. Put it last in a cell to see it.
 
     Downloads are jobs of the workspace: they go on when the widget is closed, and every widget over the same workspace
-    shows them. An access token that is typed in stays in the memory of this widget: it is no trait and no file has it.
+    shows them. An access token that is typed in stays in the memory of this widget: not in a trait or a file.
 
     Args:
         ws: a `Workspace`; None takes the default one (`$SAEWIDGETS_HOME`, else ``~/.saewidgets``).
         repository: what to look into: ``owner/name``, ``owner/name@revision``, a sub-folder, a link, or a SAELens
             ``release/id``.
         on_open: called with the id of an SAE when *Open in SAE browser* is pressed; without it there is no such button.
-        embedded: it stands in a box that draws the frame.
+        embedded: it is inside a box that draws the frame.
         height: largest inner height of lists in pixels; they scroll beyond that.
         theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
 

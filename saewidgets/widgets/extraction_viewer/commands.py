@@ -289,7 +289,7 @@ class ViewerCommands(Commands):
         at: dict[str, Any] = {"position": position} if text is None else {"text": text, "token": token}
         try:
             found = self._features.loss_effect(record.id, index, **at)
-        except SAEWidgetsError as error:  # the model is not here, nothing follows the token: said on the card
+        except SAEWidgetsError as error:  # the model is not here, nothing follows the token: the card says so
             return LossEffectData(problem=_note(error))
         return LossEffectData(effect=finite(found.effect), loss=finite(found.loss))
 
@@ -478,7 +478,7 @@ class ViewerCommands(Commands):
 
 
 def _around(order: Indices, row: int | None, index: int, query: FeatureQuery) -> tuple[int, int]:
-    """The rows before and after a feature; of one that is not in the list, where it would stand if that is known."""
+    """The rows before and after a feature; of one that is not in the list, its place in it if that is known."""
     if row is not None:
         return row - 1, row + 1
     if query.sort != "index":

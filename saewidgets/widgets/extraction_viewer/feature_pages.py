@@ -68,7 +68,7 @@ def _named(record: FeatureRecord) -> dict[str, Any]:
 
 
 def notes_of(record: FeatureRecord) -> FeatureNotes:
-    """What people said about it, the label that counts first."""
+    """Its labels, star and note; the label that counts comes first."""
     labels = [label for label in record.labels if label.text and not label.error]
     return FeatureNotes(
         index=record.index, labels=tuple(_label(label) for label in labels[:LABELS]),
@@ -159,7 +159,7 @@ def effect_histogram(counts: tuple[int, ...], edges: tuple[float, ...]) -> Histo
 
 
 def facts_of(extraction: ExtractionRecord, manifest: Any) -> tuple[SaeFact, ...]:
-    """Where the numbers of the page are from."""
+    """The origin of the page's numbers."""
     corpus = extraction.config.get("corpus")
     kind = corpus.get("kind") if isinstance(corpus, Mapping) else None
     left_out = [
@@ -196,7 +196,7 @@ def related(found: RelatedRecord) -> RelatedFeature:
 
 
 def floats(parts: Sequence[Any], unknown: float = 0.0) -> bytes:
-    """Arrays of numbers, one after another, as little-endian float32; what is no finite number becomes `unknown`."""
+    """Arrays of numbers, one after another, as little-endian float32; NaN and infinity become `unknown`."""
     if not parts:
         return b""
     joined = np.concatenate([np.asarray(part, dtype="<f4").ravel() for part in parts])

@@ -219,7 +219,7 @@ def card_of(
 
 
 def logits_of(job: JobRecord) -> LogitsJob | None:
-    """A job that computes logit effects; None when there is nothing to say of it any more."""
+    """A job that computes logit effects; None when it need not be shown any more."""
     if job.status in (JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.STOPPED):
         return None
     done, total = (job.progress.done, job.progress.total) if job.progress else (0, 0)
@@ -258,7 +258,7 @@ def not_offered(rows: Iterable[SaeChoice], downloading: int) -> str:
     return ", ".join(parts)
 
 
-# field of `ExtractionConfig` → how it is typed, what stands below the box, what is said besides its description
+# field of `ExtractionConfig` → how it is typed, the text below the box, what is added to its description
 _FIELDS: dict[str, tuple[Literal["text", "integer", "share", "boolean"], str, str]] = {
     "corpus": ("text", "empty: as in training", ' A public-domain text comes with the package: "demo".'),
     "tokens": ("integer", "rare features need more", ""),

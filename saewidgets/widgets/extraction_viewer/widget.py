@@ -52,7 +52,7 @@ class ExtractionViewer(Box):
         theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
         on_steer: called with the id of an SAE and the number of a feature when *Steer* is pressed; without it
             *Steering* opens below.
-        embedded: it stands in a box that draws the frame.
+        embedded: it is inside a box that draws the frame.
 
     Attributes:
         selected: number of the feature that is open, or None. Assign to open another one;
@@ -195,7 +195,7 @@ class ExtractionViewer(Box):
         return extractions_page(drawn)
 
     def _owned(self) -> tuple[Any, ...]:
-        self._steering_made.set()  # whoever waits for it hears that the viewer is closed
+        self._steering_made.set()  # those who wait for it learn that the viewer is closed
         return super()._owned()
 
     def _take_over(self) -> None:

@@ -161,7 +161,7 @@ class BrowserCommands(Commands):
 
     @slow_command
     def delete_saes(self, sae_ids: tuple[str, ...]) -> Done:
-        """Delete SAEs; what fails is told and the others are deleted all the same."""
+        """Delete SAEs; failures are reported, and the others are deleted all the same."""
         if len(sae_ids) == 1:
             self._saes.delete(sae_ids[0])
             done = Done(done=sae_ids)
@@ -210,6 +210,6 @@ class BrowserCommands(Commands):
 
 
 def _given(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What the user said about an SAE; what was left empty is not said."""
+    """The user's entries about an SAE, without those left empty."""
     plain = {key: value.strip() if isinstance(value, str) else value for key, value in about.items()}
     return {key: value for key, value in plain.items() if value not in (None, "")}

@@ -27,7 +27,7 @@ class SAEBrowser(Box):
         ws: a `Workspace`; None takes the default one (`$SAEWIDGETS_HOME`, else ``~/.saewidgets``).
         height: largest inner height of the list in pixels; it scrolls beyond that.
         theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
-        embedded: it stands in a box that draws the frame.
+        embedded: it is inside a box that draws the frame.
 
     Attributes:
         selected: id of the checked SAE (of several: the one checked last), or None. Assign to check another one;

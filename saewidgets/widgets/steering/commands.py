@@ -34,7 +34,7 @@ from saewidgets.widgets.shell import slow_workers
 from saewidgets.widgets.steering.state import SteeringModel, label_of
 from saewidgets.workspace.steering.presets import PresetRecord
 
-REST = 0.15  # seconds without a change before the model is asked
+REST = 0.15  # seconds without a change before the model is run
 
 
 logger = logging.getLogger("saewidgets.widgets")
@@ -115,7 +115,7 @@ class SteeringCommands(Commands):
         try:
             if self._model.run.number == number:  # else a run is under way or has ended, which measures more
                 ratio = self._steering.probe(self._model.config())
-        except SAEWidgetsError as error:  # said in full when it is generated
+        except SAEWidgetsError as error:  # reported in full when it is generated
             logger.info("The size of the change is not known: %s", error)
         except Exception:
             logger.exception("Measuring the size of the change failed")
@@ -145,7 +145,7 @@ class SteeringCommands(Commands):
         self._wake()
 
     def find_maxima(self, on_phase: Callable[[str], None] | None = None) -> None:
-        """Look up, in this thread, the largest activations that strengths need and that nobody has found yet."""
+        """Look up, in this thread, the largest activations that strengths need and that are not known yet."""
         for row in self._model.rows:
             if row.mode == "add_max" and row.a_max is None:
                 if on_phase is not None:
@@ -370,7 +370,7 @@ def changes(one: Sequence[int], other: Sequence[int]) -> tuple[tuple[int, ...], 
 
 
 def copied(config: SteeringConfig, names: dict[str, str], generated: Any, swept: Any) -> str:
-    """Everything as plain text; each result says what it was made with where that is not as it is set now."""
+    """Everything as plain text; each result names its settings where they differ from the current ones."""
     parts = ["# Steering", _settings(config, names)]
     if generated is not None:
         parts.append(f"\n## Texts of {generated.model}, seed {generated.config.seed}")

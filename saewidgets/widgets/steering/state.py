@@ -42,7 +42,7 @@ class SteeringModel(Model[SteeringState]):
     def __init__(self, workspace: Workspace, **fields: Any) -> None:
         super().__init__(workspace, SteeringState(code=name_of_workspace(workspace), **fields))
         self._keys = itertools.count(1)
-        self._unset: set[str] = set()  # rows whose strength nobody has chosen: they get the one to begin with
+        self._unset: set[str] = set()  # rows without a chosen strength: they get the one to begin with
         self._results: dict[str, tuple[int, Any, str]] = {}  # kind → number of the run, result, key of the swept row
 
     # --------------------------------------------------------------------------------------------- reading
@@ -116,7 +116,7 @@ class SteeringModel(Model[SteeringState]):
     def set_suggestion(self, key: str, found: Any) -> None:
         """The largest activation of a feature was found, and the strength to begin with (a `Suggestion`).
 
-        A row whose strength nobody has chosen gets it, and a sweep that is as it was goes around it. A feature that
+        A row without a chosen strength gets it, and a sweep that is as it was goes around it. A feature that
         never fired is added by activation instead.
         """
         maximum = found.maximum
@@ -243,7 +243,7 @@ class SteeringModel(Model[SteeringState]):
 
 
 def label_of(workspace: Workspace, sae_id: str, index: int) -> str:
-    """What a feature is called in the workspace; "" if nobody has named it, or nothing is known of it."""
+    """The label of a feature in the workspace; "" if it has none, or is unknown."""
     with suppress(NotFoundError, StateError):  # no extraction yet: there are no labels
         return str(workspace.features.get(f"feat_{sae_id}_{index}").label or "")
     return ""

@@ -31,7 +31,7 @@ class Steering(Shell, Part):
         prompt: to begin with.
         on_browse: called when *Open features browser* is pressed; without it the button shows the code that opens one.
         on_close: called when *Close steering* is pressed; without it there is no such button.
-        embedded: it stands in a box that draws the frame.
+        embedded: it is inside a box that draws the frame.
         height: largest inner height of lists in pixels; they scroll beyond that.
         theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
 
@@ -96,7 +96,7 @@ class Steering(Shell, Part):
         return self._model.result("sweep")[1]
 
     def add(self, sae: str, index: int, strength: float | None = None, mode: str = "add_max") -> None:
-        """Add a feature; one that is there already stays as it is.
+        """Add a feature; one that is already there stays as it is.
 
         Args:
             sae: its SAE: an id, a beginning of it, or its name.

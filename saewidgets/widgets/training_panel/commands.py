@@ -81,7 +81,7 @@ class ChartCommands(Commands):
 
     @command
     def pictures(self, figure: Figure = "charts") -> tuple[Picture, ...]:
-        """The figures as they stand, for files; the page makes PNG of them."""
+        """The figures as they are, for files; the page makes PNG of them."""
         found: tuple[Picture, ...] = self._widget.pictures(figure)
         return found
 
@@ -200,7 +200,7 @@ class PanelCommands(ChartCommands):
 
     @command
     def run_actions(self, action: BulkAction, training_ids: Ids) -> Done:
-        """Do something to several runs; what fails is told and the others are done all the same."""
+        """Do something to several runs; failures are reported, and the others are done all the same."""
         ids = training_ids
         if action == "pause":  # what waits first: it would start where another was paused
             waiting = {record.id for record in self._model.records(ids) if record.status is JobStatus.QUEUED}

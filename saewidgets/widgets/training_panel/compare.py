@@ -28,7 +28,7 @@ from saewidgets.widgets.values import corpus_text, show_value
 from saewidgets.workspace.training.run_tables import differs, measured, pareto_front, settings, throughput
 
 ALL = ""
-# What is reached without any latent: such a run is no trade-off, however sparse it is.
+# The FVU without any latent: such a run is not a trade-off, however sparse it is.
 _NOTHING: dict[YAxis, float] = {"fvu": 1.0, "ce_loss_score": 0.0}
 _ENDED_WELL = (JobStatus.COMPLETED, JobStatus.STOPPED)
 _ON_HELD_OUT_TEXT: dict[YAxis, tuple[str, ...]] = {
@@ -93,7 +93,7 @@ def setting_rows(records: Sequence[TrainingRecord]) -> list[SettingRow]:
     whole = settings(
         [replace(r, config={**r.config, "corpus": text}) for r, text in zip(records, texts, strict=True)]
     )
-    whole.pop("name", None)  # stands above the column
+    whole.pop("name", None)  # the text above the column
     shared = Counter(labels.get(name, name) for name in whole)
     rows = [
         SettingRow(
@@ -162,7 +162,7 @@ def in_scope(records: Sequence[TrainingRecord], scope: str) -> tuple[list[Traini
 
 
 def pareto_points(records: Iterable[TrainingRecord], y_axis: YAxis) -> tuple[ParetoPoint, ...]:
-    """Runs with both numbers, the sparsest first; preliminary ones, and those no better than none, are no front."""
+    """Runs with both numbers, sparsest first. Preliminary ones and those no better than no latents are never front."""
     found = []
     for record in records:
         l0, y = measured(record, "l0"), measured(record, y_axis)
@@ -185,7 +185,7 @@ def pareto_points(records: Iterable[TrainingRecord], y_axis: YAxis) -> tuple[Par
 
 
 def preliminary(record: TrainingRecord, y_axis: YAxis) -> str:
-    """Why a run's numbers do not stand beside those of others; "" where they do."""
+    """Why a run's numbers are not compared with those of others; "" if they are."""
     if record.status not in _ENDED_WELL:
         return "stopped without saving" if record.status is JobStatus.CANCELLED else record.status.value
     held_out = all(name in record.latest for name in _ON_HELD_OUT_TEXT[y_axis])

@@ -1,7 +1,7 @@
 """The New training form, taken from the JSON schema of the configuration models.
 
 Labels, help, bounds, choices and defaults are those of the models: a field that is added there appears here. Only
-which section a field stands in, and what is a file or a nested model, is decided in this module.
+which section a field belongs to, and what is a file or a nested model, is decided in this module.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHOWN: dict[Section, tuple[str, ...]] = {
     "training": ("name", "tokens", "batch_size", "optimizer.lr", "device", "seed"),
 }  # fmt: skip
 SECTIONS = {name: section for section, names in _SHOWN.items() for name in names}
-# Headings of the advanced settings, in their order: by name, else by what stands before the dot.
+# Headings of the advanced settings, in their order: by name, else by the part before the dot.
 GROUPS = {
     "sae": "Autoencoder", "dead_window_tokens": "Dead latents", "resampling": "Dead latents",
     "": "Run", "optimizer": "Optimiser and schedules", "targets": "Targets", "activations": "Activations",
@@ -40,7 +40,7 @@ GROUPS = {
 }  # fmt: skip
 # What a new form holds for the demo model in place of the defaults, which are for models of the hub: hours there.
 OF_DEMO = ("sae.d_sae", "tokens", "batch_size", "optimizer.lr")
-# What an optional setting that is left empty stands for.
+# The meaning of an optional setting that is left empty.
 EMPTY = {
     "name": "",  # the page shows the name that it will get
     "model_revision": "the newest", "model_device": "the same", "model_compile": "not compiled",
@@ -134,7 +134,7 @@ def _field(name: str, raw: Mapping[str, Any], definitions: Mapping[str, Any]) ->
     maximum = schema.get("maximum", schema.get("exclusiveMaximum")) if name != "context_size" else None  # the model's
     section, kind = SECTIONS.get(name, "advanced"), schema.get("type", "string")
     words = str(schema.get("description", ""))
-    if choices or DEVICE.search(name):  # a list has a choice for what an empty field would stand for, which says so
+    if choices or DEVICE.search(name):  # a list has a choice with the meaning of an empty field
         words = words.partition(" Empty: ")[0]
     return FormField(
         name=name,

@@ -1,7 +1,7 @@
 """Defines `PanelModel`, the state of a training panel: the workspace's runs, the selection, the charts' settings.
 
 All state of a panel lives here, so that every view of it draws the same; the workspace holds the rest, so that two
-panels agree as well. What a run tells is taken over as it comes; the catalog is read when the panel opens, when
+panels agree as well. Events of runs are applied as they come; the catalog is read when the panel opens, when
 anything else than progress and metrics changed, and now and then for what other processes do.
 """
 
@@ -45,8 +45,8 @@ class PanelModel(Model[PanelState]):
         super().__init__(workspace, PanelState())
         self.devices = Devices(workspace)
         self._records: dict[str, TrainingRecord] = {}
-        self._measured: dict[str, list[Metrics]] = {}  # told since the charts were drawn last
-        self._missed: set[str] = set()  # the catalog holds more of these than was told
+        self._measured: dict[str, list[Metrics]] = {}  # events since the charts were drawn last
+        self._missed: set[str] = set()  # the catalog holds more of these than their events brought
         self._loaded = False
         self._chart = ChartState()
         self._slots: dict[str, int] = {}
@@ -59,7 +59,7 @@ class PanelModel(Model[PanelState]):
     # --------------------------------------------------------------------------------------------- input
 
     def tell(self, training_id: str | None, news: Sequence[object]) -> None:
-        """A run has told this, see `Tasks.follow`. Nothing is read yet."""
+        """Take news of a run, see `Tasks.follow`. Nothing is read yet."""
         with self._lock:
             record = self._records.get(training_id or "")
             for each in news:
@@ -130,7 +130,7 @@ class PanelModel(Model[PanelState]):
             self._pareto_zoomed = self._pareto_zoomed if zoomed is None else zoomed
 
     def show_sae(self, sae_id: str | None) -> None:
-        """Let this SAE stand in the place of the runs; None: the runs again."""
+        """Show this SAE in the place of the runs; None: the runs again."""
         with self._lock:
             self.show_below("saes", sae_id is not None)
             self._put({"sae_shown": sae_id})
@@ -162,8 +162,8 @@ class PanelModel(Model[PanelState]):
                 running = [i for i in begun if self._is_active(i)]
                 newest = next((i for i in self._records if i in begun), None)
                 begun = [] if selected else running or [i for i in begun if i == newest]
-            # A run that begins gets a line, so that whoever pressed Start sees it. It is not selected: what is stopped
-            # or deleted is what somebody chose. What has ended makes room; what was taken off the charts stays so. Who
+            # A run that begins gets a line, so that it is seen after Start. It is not selected: what is stopped
+            # or deleted is what a person chose. What has ended makes room; what was taken off the charts stays so. Who
             # finds no room gets it when another one has ended.
             fresh = [i for i in dict.fromkeys([*begun, *self._waiting]) if i not in followed and self._has_line(i)]
             room = max(0, SLOTS - sum(map(self._has_line, selected)))
@@ -339,6 +339,6 @@ def problem_of(record: ActivationStoreRecord, two_hooks: bool) -> str:
 
 
 def template_row(record: TemplateRecord) -> TemplateRecord:
-    """`record` as the list shows it: the architecture in words, and no configuration."""
+    """`record` as the list shows it: with the architecture's name, without the configuration."""
     label = architecture_label(record.config.get("sae", {}), record.architecture)
     return replace(record, architecture=label, config={}, metadata={})

@@ -112,7 +112,7 @@ class TrainingPanel(Box):
         try:
             # An impossible value: there is no estimate then, and so no measurement of the device beside a cell.
             self.workspace.trainings.validate({"tokens": 0})
-        except Exception:  # nothing depends on it; whoever opens the form meets the same error, named
+        except Exception:  # nothing depends on it; the form shows the same error at its field
             logger.exception("The form could not be prepared")
 
     def __repr__(self) -> str:

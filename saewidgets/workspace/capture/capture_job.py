@@ -122,7 +122,7 @@ def run_capture(
     finally:
         until.close()
         del lm
-        if torch.cuda.is_available():  # what the pass took is free for whoever has the lane next
+        if torch.cuda.is_available():  # the memory of the pass is free for the next job of the lane
             torch.cuda.empty_cache()
 
 
@@ -145,7 +145,7 @@ def run_import(
 
 
 def record_result(workspace: Workspace, record: ActivationStoreRecord, facts: StoreFacts) -> CaptureResult:
-    """Write what is in the folder into the row, before the status changes: whoever sees "completed" can read it."""
+    """Write what is in the folder into the row, before the status changes, so that "completed" means readable."""
     folder = Path(record.folder)
     stored = workspace.catalog.activations.get(record.id)
     whole = facts.n_rows >= stored.tokens_total

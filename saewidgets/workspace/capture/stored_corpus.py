@@ -84,7 +84,7 @@ def settings_said(record: ActivationStoreRecord) -> dict[str, Any]:
 
 
 def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """A form's data with what its store says, if it names one; and what is wrong with that, by field."""
+    """A form's data with the settings of its store, if it names one; and what is wrong with that, by field."""
     try:
         if (store_id := store_of(as_corpus(data.get("corpus")))) is None:
             return dict(data), {}
@@ -111,7 +111,7 @@ def _missing(record: ActivationStoreRecord, hook_name: str, store: str) -> tuple
 
 
 def _said(record: ActivationStoreRecord) -> dict[str, Any]:
-    """What a store says of its model and its text, by the names of a training; nothing where no model is known."""
+    """What a store records of its model and its text, by the names of a training; nothing if the model is unknown."""
     if record.model is None:
         return {}
     known = ("model", "model_revision", "model_dtype", "context_size")

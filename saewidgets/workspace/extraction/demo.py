@@ -1,7 +1,7 @@
 """`take_demo`: puts the package's demo SAE into a workspace, with its features and labels. Used by `ws.extractions`.
 
-Its ids follow from its files, so that a workspace has it once however often and from how many processes it is asked
-for. What of it was deleted comes back when it is asked for again.
+Its ids follow from its files, so that a workspace has it once, whichever processes request it how often.
+Deleted parts come back with the next request.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _take(workspace: Workspace, about: AboutSAE) -> None:
             folder=_extraction(workspace, about),
             facts={"prepend_bos": True, "validation_share": 0.0, "model_given": False, "seconds": found["seconds"]},
         )  # fmt: skip
-    rows.update(  # what an extraction is told to have found when it ends
+    rows.update(  # the results that the extraction's row gets at the end
         about.extraction_id, n_tokens=found["n_tokens"], seen=found["seen"], dead=found["dead"], dense=found["dense"],
         size_bytes=about.size_of("extraction"),
     )  # fmt: skip
@@ -93,7 +93,7 @@ def _extraction(workspace: Workspace, about: AboutSAE) -> Path:
 
 
 def _place(part: Part, target: Path) -> None:
-    """The files of a part at `target`, whole or not at all; what is there already is the same."""
+    """Write the files of a part to `target`, whole or not at all; existing ones are the same."""
     if target.is_dir():
         return
     hint = "Free some disk space, or choose another workspace folder."

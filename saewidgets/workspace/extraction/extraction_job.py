@@ -54,7 +54,7 @@ def checked(config: ExtractionConfig | Mapping[str, Any] | None) -> ExtractionCo
 def concrete(
     workspace: Workspace, subject: Subject, config: ExtractionConfig, held: UserModel | None
 ) -> ExtractionConfig:
-    """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
+    """The configuration with "auto" and the like made concrete: it must mean the same elsewhere."""
     from saewidgets.lm import check_context  # torch: seconds to import
 
     changes: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def _corpus(workspace: Workspace, subject: Subject, config: ExtractionConfig) ->
 
 
 def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
-    """Which model to load, and how: the one that was asked for, else the SAE's own."""
+    """Which model to load, and how: the requested one, else the SAE's own."""
     hint = 'Name it: ExtractionConfig(model="gpt2"), a Hugging Face id or a folder.'
     name = as_recorded(config.model or subject.own_model(hint))
     if config.model is not None:
@@ -254,7 +254,7 @@ def run_extraction(
             open_corpus(text), lm.tokenizer, folder=workspace.folder / TOKENS,
             context_size=int(config.context_size or 0), packing=Packing.from_data(facts),
             validation_share=float(facts.get("validation_share", 0.0)), wanted=config.tokens, check=check,
-            # The text is tokenised, once; of the tokens that were asked for none is read yet.
+            # The text is tokenised, once; of the requested tokens none is read yet.
             on_progress=lambda done: emit(Progress(0, total, phase="tokenising")),
         )
         count = min(packed.n_contexts, max(1, config.tokens // packed.context_size))
@@ -274,12 +274,12 @@ def run_extraction(
         raise
     finally:
         del sae, lm
-        if torch.cuda.is_available():  # what the pass took is free for whoever has the lane next
+        if torch.cuda.is_available():  # the memory of the pass is free for the next job of the lane
             torch.cuda.empty_cache()
 
 
 def weights_of(folder: Path) -> dict[str, list[Any]]:
-    """The files with the weights of the SAE in `folder`, with what tells whether they were replaced."""
+    """The files with the weights of the SAE in `folder`, with what shows whether they were replaced."""
     from saewidgets.formats import describe  # torch: seconds to import
 
     files = describe(folder).files
@@ -304,7 +304,7 @@ def record_result(workspace: Workspace, extraction_id: str, status: JobStatus) -
         "n_tokens": store.manifest.n_tokens, "seen": seen, "dead": store.d_sae - seen,
         "dense": int((store.density > DENSE).sum()), "size_bytes": store.size_bytes,
     }  # fmt: skip
-    rows.update(extraction_id, **found)  # before the status changes: whoever sees "completed" can read it
+    rows.update(extraction_id, **found)  # before the status changes, so that "completed" means readable
     return ExtractionResult(status, **found)
 
 

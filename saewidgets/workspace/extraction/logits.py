@@ -43,7 +43,7 @@ class LogitsResult:
 
 
 class LogitJobs:
-    """Starts jobs that compute logit tables, and does them; `changed` is told which extraction has tables now."""
+    """Starts jobs that compute logit tables, and does them; `changed` is called with the extraction's id."""
 
     def __init__(self, workspace: Workspace, changed: Callable[[str], None]) -> None:
         self._workspace = workspace
@@ -68,7 +68,7 @@ class LogitJobs:
             return self._tasks.start({"extraction_id": extraction_id, **ours}, lane_device(lane))
 
     def _ended(self, job: JobRecord) -> None:
-        """After a cancel nothing is left of it, wherever it stood."""
+        """After a cancel nothing is left of it, however far it was."""
         if job.status in (JobStatus.CANCELLED, JobStatus.STOPPED):
             with contextlib.suppress(SAEWidgetsError):  # the extraction is gone, and its folder with it
                 record = self._workspace.catalog.extractions.get(str(job.payload["extraction_id"]))

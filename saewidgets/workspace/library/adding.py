@@ -98,7 +98,7 @@ def _in_words_of(draft: Path, whole: str, before: str, kind: str) -> Iterator[No
     except SAEWidgetsError as error:
         from saewidgets.formats.registry import SeveralSAEsError  # torch: seconds to import
 
-        if isinstance(error, SeveralSAEsError) and "This folder" in error.what:  # else it was said of an archive in it
+        if isinstance(error, SeveralSAEsError) and "This folder" in error.what:  # else it applied to an archive in it
             error.what = error.what.replace("This folder", f"This {kind}")
             unpack = "Unpack it, and add" if kind == "archive" else "Add"
             error.hint = f"{unpack} the folder of each of them by itself."

@@ -2,7 +2,7 @@
 (`folder_of`) and what of them may be removed (`remove_files`, `unlisted`). Used by `ws.saes` and downloads.
 
 Files are looked at, loaded, converted and moved into place, and only then listed. Around what makes or removes a folder
-and its row lies a note of its name in ``.unlisted/``. A process that is killed there leaves the note, and a later
+and its row there is a note of its name in ``.unlisted/``. A process that is killed there leaves the note, and a later
 opening of the workspace removes the folder unless a row names it.
 """
 
@@ -107,7 +107,7 @@ def take_in(
     def fill(folder: Path) -> dict[str, Any]:
         beside = found.format.beside(source.only) if source.only else ()
         kept = _write(sae, source, description, folder, beside)
-        if kept is not None and answers:  # whoever loads it next is not asked again
+        if kept is not None and answers:  # the next load need not ask again
             file = folder / next((name for name in description.files if name.endswith(".json")), "config.json")
             said = json.loads(file.read_text("utf-8")) if file.exists() else {}
             file.write_text(json.dumps({**said, **answers}, indent=2, ensure_ascii=False), "utf-8")
@@ -173,11 +173,11 @@ def _keep(
 def _write(
     sae: Any, source: FolderSource, description: Description, target: Path, beside: Iterable[str]
 ) -> str | None:
-    """Write the SAE into `target`, and if it is kept as it came, what lies `beside` it. Returns why it is; else None.
+    """Write the SAE into `target`, and if it is kept as it came, the files `beside` it. Returns why it is; else None.
     """
     from saewidgets.formats import save_sae  # torch: seconds to import
 
-    if description.format == "saelens":  # as it is, byte by byte: whoever knows its hash finds it again
+    if description.format == "saelens":  # as it is, byte by byte: it can be found by its hash
         _copy(source, target, description.files)
         return None
     try:
@@ -297,7 +297,7 @@ _OWN = "Choose the folder of the same SAE, or add this one as an SAE of its own.
 
 
 def locate(workspace: Workspace, record: SAERecord, path: str | Path) -> SAERecord:
-    """Let a record stand for the files at `path`; see `SAEs.locate`."""
+    """Point a record to the files at `path`; see `SAEs.locate`."""
     # Torch: seconds to import.
     import torch
 
@@ -380,7 +380,7 @@ def remove_files(workspace: Workspace, path: Path) -> int:
 
 
 def is_own(workspace: Workspace, path: Path) -> bool:
-    """Whether `path` is a place of the library, whatever is there: what a link leads to is somebody else's."""
+    """Whether `path` is a place of the library, whatever is there: the target of a link is not."""
     return (workspace.folder / FOLDER).resolve() in (path.parent.resolve() / path.name).parents
 
 

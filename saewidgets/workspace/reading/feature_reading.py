@@ -77,10 +77,10 @@ class FeatureReading:
         self._order = lru_cache(_REMEMBERED)(_order)
 
     def view(self, wanted: str | None, *, open_store: bool = True) -> View:
-        """What an id stands for: of an extraction, an SAE (also its name) or a training.
+        """The view of an id: of an extraction, an SAE (also its name) or a training.
 
         Raises:
-            NotFoundError: there is no such thing.
+            NotFoundError: there is none of them.
             ConfigError: nothing was named.
         """
         if not wanted:
@@ -354,7 +354,7 @@ class FeatureReading:
         return _record(index, effects(index), n, f"From stored tables: {why}") if effects is not None else None
 
     def can_read(self, wanted: str) -> str:
-        """Why live readings are not possible here; ``""`` if they are, as far as can be told without loading."""
+        """Why live readings are not possible here; ``""`` if they are, as far as is known without loading."""
         view = self.view(wanted, open_store=False)
         try:
             self.live.lane(self._subject(view), view.extraction)
@@ -397,7 +397,7 @@ class FeatureReading:
         return view, index
 
     def _noted(self, view: View) -> tuple[float, dict[int, Noted], Notes]:
-        """A revision, and what is said of the latents until then: by latent, and arranged for lists. Only what has
+        """A revision, and the labels, stars and notes until then: by latent, and arranged for lists. Only what has
         changed is read: of a wide SAE everything takes seconds."""
         from saewidgets.features.store.query import Noted, Notes  # numpy: not for opening a workspace
 

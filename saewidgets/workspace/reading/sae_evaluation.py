@@ -139,7 +139,7 @@ def read_features(workspace: Workspace, request: EvaluationRequest, n: int) -> A
 
 
 class _Evaluation:
-    """One evaluation: what was asked for (`request`), the SAE (`subject`, and `load`, which puts it on a device), and
+    """One evaluation: its `request`, the SAE (`subject`, and `load`, which puts it on a device), and
     what to read (`corpus`; `own`: it is what the SAE was trained on)."""
 
     def __init__(self, workspace: Workspace, live: Live, request: EvaluationRequest) -> None:
@@ -181,7 +181,7 @@ class _Evaluation:
         )
 
     def on_store(self, corpus: ActivationCorpus) -> EvaluationReport:
-        """On about as many stored rows as were asked for. No language model is run."""
+        """On about as many stored rows as requested. No language model is run."""
         request, subject = self.request, self.subject
         handle = self.workspace.activations.get(corpus.store_id)
         store, record = handle.open(), handle.record
@@ -265,7 +265,7 @@ class _Evaluation:
         return hook_name, request.hook_name_out or own
 
     def contexts(self, lm: LoadedModel) -> tuple[torch.Tensor, int]:
-        """Token ids ``[n, context_size]``, about as many as were asked for; and that size."""
+        """Token ids ``[n, context_size]``, about as many as requested; and that size."""
         request, subject, share = self.request, self.subject, self.subject.validation_share
         context_size = request.context_size or subject.context_size or min(CONTEXT, lm.context or CONTEXT)
         check_context(lm.name, lm.context, context_size)
@@ -301,19 +301,19 @@ class _Evaluation:
         if corpus is None:
             raise ConfigError("There is no text.", where="corpus", hint='Give "demo", a path, or a dataset.')
         for name in getattr(corpus, "files", ()):
-            take.path(name, "corpus", "a file or folder")  # before the disk is asked
+            take.path(name, "corpus", "a file or folder")  # before the disk is read
         if not self.own:
             located(corpus)  # before a model is loaded
         return corpus
 
     def _device(self) -> str:
-        """The one that was asked for, else that of the training if this machine has it."""
+        """The requested one, else that of the training if this machine has it."""
         if self.request.device is not None:
             return resolve_device(self.request.device)
         return device_here(self.workspace, self.subject.device)
 
     def _rule(self, context_size: int) -> TokenMask:
-        """Which positions count: what was asked for, else as in its training."""
+        """Which positions count: as requested, else as in its training."""
         request, subject = self.request, self.subject
         special, ids = subject.exclude_special_tokens, subject.exclude_token_ids
         if request.exclude_special_tokens is not None:
@@ -412,7 +412,7 @@ def _find(workspace: Workspace, what: Any) -> tuple[Subject, Load]:
 
 
 def _known_id(workspace: Workspace, wanted: str) -> str | None:
-    """The id of an SAE or a training of this workspace; None where a path or a repository is meant."""
+    """The id of an SAE or a training of this workspace; None for a path or a repository."""
     if wanted.startswith("train_"):
         return workspace.trainings.get(wanted).id
     try:

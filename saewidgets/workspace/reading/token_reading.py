@@ -224,7 +224,7 @@ def read_context(
         what = error.what if isinstance(error, SAEWidgetsError) else str(error)
         note, complete = f"Only activations near the example are known: {what}", False
         values = _stored(store, index, position - offset)
-    first = int(offset > 0 and int(ids[0]) in store.special_ids)  # the BOS is no text that comes before
+    first = int(offset > 0 and int(ids[0]) in store.special_ids)  # the BOS is not text that comes before
     return TextReading(
         index=index, ids=ids[first:], pieces=tuple(pieces(store, ids[first:])), counted=counted[first:],
         activations=values[first:], note=note, seconds=time.perf_counter() - begun, position=position,

@@ -35,7 +35,7 @@ class PresetRecord:
         prompt: its text.
         saved_at: Unix time.
         path: its file.
-        problem: why it cannot be loaded, as a sentence; ``""`` if it can. Then its file's name stands for its name.
+        problem: why it cannot be loaded, as a sentence; ``""`` if it can. Then its name is that of its file.
     """
 
     name: str
@@ -132,7 +132,7 @@ class Presets:
         path = self._path(name)
         if path.is_file() and not path.is_symlink():
             return path
-        # A file that somebody put there goes by the name inside, a damaged one by its own.
+        # A file from elsewhere goes by the name inside, a damaged one by its own.
         for record in self.list():
             if record.name == name:
                 return Path(record.path)

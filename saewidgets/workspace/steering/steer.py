@@ -88,7 +88,7 @@ class Steering(Strengths):
             config: every feature names its SAE.
             steered: False writes the baseline and the sweep only.
             stop, on_token: called from a background thread, between two batches of a job: they must be quick.
-            on_phase: told what is being done: ``"loading"``, ``"measuring"``, ``"writing"``.
+            on_phase: called with what is being done: ``"loading"``, ``"measuring"``, ``"writing"``.
         """
         return self._run(
             self.resolve(config.features), config, model, tokenizer, on_phase, steered=steered, swept=swept, stop=stop,
@@ -163,7 +163,7 @@ class Steering(Strengths):
         ids = prompt_ids(lm, config.prompt, config.prepend_bos)
         chosen = config.positions if isinstance(config.positions, tuple) else (0,)
         if chosen[-1] >= len(ids) or (lm.context is not None and len(ids) > lm.context):
-            return None  # what is wrong is said when it is generated
+            return None  # errors come up when it is generated
         sources = self._sources(found, str(lm.device))
         features = self._complete(found, lambda: lm)
         steering = Attached(

@@ -76,7 +76,7 @@ class Suggestion:
 
 
 class Strengths:
-    """What of `ws.steering` finds SAEs, and says how strong their features are; what is measured is kept in memory."""
+    """The part of `ws.steering` that finds SAEs and measures how strong their features are; results stay in memory."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace, self._live = workspace, workspace.features.live
@@ -130,7 +130,7 @@ class Strengths:
         source = self._source(record)
         try:
             norm = self._norm(record, source)
-        except SAEWidgetsError:  # neither an extraction nor the model is here: that is said when it is generated
+        except SAEWidgetsError:  # neither an extraction nor the model is here: the error comes up when it is generated
             norm = None
         ratio = _ratio_at_one(source, index, maximum.value, norm) if norm else None
         if ratio is None or not math.isfinite(ratio) or ratio <= 0:

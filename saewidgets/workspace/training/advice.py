@@ -30,7 +30,7 @@ Kind = Literal["dead", "flat", "l0", "longer", "nan", "memory", "worse"]
 
 DEAD_SHARE = 0.5  # from this share of dead latents on something is wrong
 DEAD_GOAL = 0.1  # a run that has ended should have fewer
-WORSE = 1.02  # without any latent FVU is 1 (the bias is the mean); what lies above comes of wild steps
+WORSE = 1.02  # without any latent FVU is 1 (the bias is the mean); what is above comes from wild steps
 BEGINS_BELOW, FEW_STEPS = 2.0, 200  # an SAE begins between 1 and this; fewer steps than these hardly move it
 USUAL_L0 = (50.0, 100.0)  # active latents per token where the configuration has no target
 L0_STEPS = 1000  # before so many steps L0 may be far above what a coefficient leads to: thresholds move slowly
@@ -66,7 +66,7 @@ def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None
     run = _Seen(record)
     failed, worse = run.failed(), run.worse()
     found = [failed, worse]
-    # Dead latents and a wrong L0 follow from steps that are too large: where these are, nothing else is said.
+    # Dead latents and a wrong L0 follow from steps that are too large: of such a run nothing else is reported.
     if worse is None and (failed is None or failed.kind != "nan"):
         sparsity = run.sparsity()
         said = set(sparsity.changes) if sparsity else set()  # L0 decides on the coefficient: one value of it
@@ -77,7 +77,7 @@ def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None
 
 
 class _Seen:
-    """A run as it is judged; each method is one rule, None where that has nothing to say."""
+    """A run as it is judged; each method is one rule, None if it does not apply."""
 
     def __init__(self, record: TrainingRecord) -> None:
         self.record = record
@@ -231,7 +231,7 @@ class _Seen:
         )  # fmt: skip
 
     def _settled_l0(self) -> float | None:
-        """What L0 would come down to in a longer run, of one that is too short for it; None where nobody knows."""
+        """What L0 would come down to in a longer run, of one that is too short for it; None if unknown."""
         if self.record.d_in is None or self.steps >= L0_STEPS or (config := config_of(self.record)) is None:
             return None
         return expected_l0(config, self.sae.get("d_out") or self.record.d_in)
@@ -345,7 +345,7 @@ _MORE = "Train on more tokens (or epochs): so few steps do not show whether the 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question, ``"reconstruction"`` say: what was measured and what it should be, in words; the number that was
+    """One question, ``"reconstruction"`` say: what was measured and what it should be, as text; the number that was
     measured, None where nothing was, and for convergence."""
 
     name: str

@@ -83,7 +83,7 @@ def longer(config: TrainingConfig, tokens: int | None, done: int, name: str) -> 
         )  # fmt: skip
     if tokens is None:
         return config.replace(name=name)
-    # Who says how far to go does not want to end at targets that may be reached already.
+    # A run with a given length should not end at targets that may be reached already.
     return config.replace(**{"tokens": wanted, "epochs": None, "name": name, "targets.action": "warn"})
 
 
@@ -161,7 +161,7 @@ def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_i
 
 
 def reconcile(catalog: Catalog, training_id: str, folder: Path) -> int | None:
-    """Let the rows say what is on the disk, in both directions: a process may have been killed between the two. Returns
+    """Make rows and files agree, in both directions: a process may have been killed between the two. Returns
     the step that a resumed run starts from, 0 without any checkpoint, None if all are damaged (the rows stay then)."""
     from saewidgets.training.checkpoint import list_checkpoints, newest_whole  # torch: seconds to import
 

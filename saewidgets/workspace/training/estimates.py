@@ -126,7 +126,7 @@ def _jobs_on(workspace: Workspace, device: str) -> list[JobRecord]:
 
 
 def queue_seconds(workspace: Workspace, device: str, known: Mapping[str, ModelSize]) -> float | None:
-    """How long a run that is queued now waits, by the sizes of `known` models; None if nobody can tell."""
+    """How long a run that is queued now waits, by the sizes of `known` models; None if unknown."""
     left = [_seconds_left(workspace, job, device, known) for job in _jobs_on(workspace, device)]
     return None if None in left else float(sum(each or 0.0 for each in left))
 

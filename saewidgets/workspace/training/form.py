@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 _FACTS_MAX_AGE = 300.0  # seconds
-_ERROR_MAX_AGE = 30.0  # seconds; a mistyped id must not be asked for at every key press, a network may come back
+_ERROR_MAX_AGE = 30.0  # seconds; a mistyped id must not be looked up at every key press, a network may come back
 _PATIENCE = 0.7  # seconds one check waits for the hub; without a network it retries for 20 and more
 _MOST_LOOKUPS = 8  # at the same time; more are begun by later checks
 
@@ -180,7 +180,7 @@ class _Form:
         with self.noting("model_revision"):
             check_revision(name, revision)
         try:
-            # What lies on this machine is there in milliseconds, but for the first import of transformers.
+            # What is on this machine is there in milliseconds, but for the first import of transformers.
             found = _facts_of(name, revision, None if is_local(resolve_model(name)) else _PATIENCE)
         except SAEWidgetsError as error:
             self.errors.setdefault("model", ("" if name in error.what else f"{name}: ") + error.message)

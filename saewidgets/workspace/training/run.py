@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Time = float | datetime | None
 _LEVELS = {"info": "", "warning": "Warning: ", "error": "Error: "}
-_NOT_COMPARED = ("corpus.strings", "name")  # text, and what is told anyway
+_NOT_COMPARED = ("corpus.strings", "name")  # text, and what is shown anyway
 
 
 def _unix(when: Time, name: str) -> float | None:
@@ -80,7 +80,7 @@ class Run(JobHandle[TrainingRecord]):
     def template_config(self) -> TrainingConfig:
         """Its configuration as a template keeps it: the device is "auto" where that means the same device here.
 
-        Nothing records whether somebody asked for that device, and a template goes to machines without it.
+        Nothing records whether that device was chosen by the user, and a template goes to machines without it.
         """
         config, wanted = self.config, self._workspace.settings.device
         try:

@@ -46,7 +46,7 @@ _WHAT, _HINT = "one name of a metric or several", 'For example ["loss", "l0"].'
 
 
 def known_names(record: TrainingRecord, names: str | Iterable[str] | None) -> list[str] | None:
-    """Names of metrics that somebody asks a run for; None for all. Before a run has measured anything, all may come."""
+    """Checks the names of a run's metrics; None for all. Before a run has measured anything, all may come."""
     if names is None:
         return None
     wanted = [names] if isinstance(names, str) else arguments.kind(names, Iterable, "names", _WHAT, _HINT)  # type: ignore[type-abstract]
@@ -84,7 +84,7 @@ def settings(records: Sequence[TrainingRecord]) -> dict[str, list[Any]]:
 
 
 def table(records: Sequence[TrainingRecord]) -> tuple[list[str], list[list[Any]]]:
-    """`(columns, rows)`, one row per run, for a program: where it stands, its settings by their dotted names, the
+    """`(columns, rows)`, one row per run, for a program: its status, its settings by their dotted names, the
     newest metrics as ``latest.NAME``. Numbers, booleans, text, None; a list is written as JSON."""
     if not records:
         return [], []

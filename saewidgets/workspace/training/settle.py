@@ -71,7 +71,7 @@ def require_settings(config: Any, kind: str = "a TrainingConfig") -> None:
 
 
 def concrete(workspace: Workspace, config: TrainingConfig, held: UserModel | None) -> TrainingConfig:
-    """The configuration with what "auto" stands for, absolute paths, and what a store of activations decides."""
+    """The configuration with "auto" resolved, absolute paths, and what a store of activations decides."""
     changes: dict[str, Any] = {}
     if held is not None:
         changes["device"], changes["model_device"] = _devices_of(config, held)
@@ -147,7 +147,7 @@ def _locate(workspace: Workspace, named: str) -> tuple[str, Path, str]:
 def misfits(
     config: TrainingConfig, n_layers: int | None, context: int | None, n_heads: int | None
 ) -> dict[str, str]:
-    """What `config` asks for and its model does not have, by field; None is what is not known of the model."""
+    """What `config` asks for and its model does not have, by field; None: unknown of the model."""
     found = {}
     for field, name in zip(("hook_name", "hook_name_out"), config.hook_names, strict=False):
         if (sentence := not_in_model(name, config.model, n_layers, n_heads)) is not None:

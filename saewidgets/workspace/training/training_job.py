@@ -68,14 +68,14 @@ def run_trainings(
             records[number].id, own_status=result.status.value, own_command=None,
             own_error=None if error is None else asdict(error_info(error)), ended_at=workspace.catalog.now(), **changes,
         )  # fmt: skip
-        context.emitter(records[number].id)(Facts({}))  # whoever watches looks again
+        context.emitter(records[number].id)(Facts({}))  # watchers look again
 
     result = run_group(
         tasks, tokens_folder=workspace.folder / TOKENS, control=context.control,
         model=held.model if held else None, tokenizer=held.tokenizer if held else None, ended=ended,
     )  # fmt: skip
     for record, each in zip(records, result.results, strict=True):
-        if each.sae_path is not None:  # before the status changes: whoever sees "completed" finds the SAE
+        if each.sae_path is not None:  # before the status changes, so that a completed run has its SAE
             rows.update(record.id, sae_path=each.sae_path, own_command=None)
     return result if len(ids) > 1 else result.results[0]
 
@@ -99,7 +99,7 @@ def _taking_part(workspace: Workspace, ids: Sequence[str]) -> list[TrainingRecor
 
 
 class _Requests:
-    """What was asked of single trainings of a job (`job_id` None: it is asked itself), seen twice a second at most."""
+    """Requests to single trainings of a job (`job_id` None: to the job), read twice a second at most."""
 
     def __init__(self, catalog: Catalog, job_id: str | None) -> None:
         self._catalog, self._job_id = catalog, job_id
@@ -112,6 +112,6 @@ class _Requests:
             self._looked = now
             try:
                 self._found = self._catalog.trainings.commands(self._job_id)
-            except CatalogError as error:  # somebody holds it for long: the next look will tell
+            except CatalogError as error:  # it is locked for long: the next look will tell
                 log.warning("What was asked of single trainings could not be read: %s", error)
         return _REQUESTS.get(self._found.get(training_id, ""), Request.RUN)
