@@ -10,7 +10,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOME = {"Task": "member", "run_group": "run", "run_training": "run"}
+_HOME = {
+    "Checkpoint": "checkpoint", "list_checkpoints": "checkpoint", "newest_whole": "checkpoint", "Task": "member",
+    "TrainingResult": "member", "run_group": "run", "run_training": "run",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

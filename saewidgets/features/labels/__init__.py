@@ -4,6 +4,7 @@ It works on plain values (`FeatureEvidence`, `Label`) and knows neither where ex
 """
 
 from saewidgets.features.labels.evidence import Example as Example
+from saewidgets.features.labels.evidence import Examples as Examples
 from saewidgets.features.labels.evidence import FeatureEvidence as FeatureEvidence
 from saewidgets.features.labels.evidence import held_out as held_out
 from saewidgets.features.labels.evidence import shown_examples as shown_examples
