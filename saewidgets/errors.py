@@ -26,7 +26,7 @@ def encodable(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    """Without the middle of what is too long to be read."""
+    """`text` without its middle if it is too long to be read."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 

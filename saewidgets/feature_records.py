@@ -121,7 +121,7 @@ class LabelRecord:
         prompt_hash: of the exact question that it answers.
         scores: how well it was found to hold, each as JSON data with ``scorer value model n_judged n_asked …``.
         score, n_judged, n_asked: of the newest score with a value.
-        by: who says so and how well it holds, for people; ``""`` for a person.
+        by: its author and how well it holds, for people; ``""`` for a person.
         error: why there is no label, if the request failed.
         standing: the least one counts; of equal ones the newest.
         identity: the same for versions of one label.
@@ -148,7 +148,7 @@ class LabelRecord:
 
 @dataclass(frozen=True, slots=True)
 class FeatureRecord:
-    """One latent: what people say of it, and what an extraction found.
+    """One latent: its labels, star and note, and what an extraction found.
 
     Attributes:
         id: ``feat_{sae or training}_{index}``.
@@ -182,7 +182,7 @@ class FeatureRecord:
 
 @dataclass(frozen=True, slots=True)
 class ExtractionEstimate:
-    """What an extraction will take.
+    """An estimate of what an extraction will take.
 
     Attributes:
         seconds: of the whole pass; None where no rate is known.
@@ -219,7 +219,7 @@ class RelatedRecord:
     COLUMNS: ClassVar[tuple[str, ...]] = (
         "index", "label", "value", "density", "max", "mean", "top_tokens", "starred", "id",
     )
-    """Of `Records.to_df`: what is flat, so that it can be sorted."""
+    """The row for `Records.to_df`: only flat values, so that it can be sorted."""
 
     def to_row(self) -> dict[str, Any]:
         """The values of `COLUMNS`."""

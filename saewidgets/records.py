@@ -368,7 +368,7 @@ class ActivationStoreRecord:
 
 @dataclass(frozen=True, slots=True)
 class CaptureEstimate:
-    """What a capture takes.
+    """An estimate of what a capture takes.
 
     Attributes:
         tokens: as asked for; the text may have fewer.

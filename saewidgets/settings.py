@@ -52,7 +52,7 @@ class Settings:
 
 
 def machine_memory() -> int | None:
-    """Bytes of main memory of this machine, used or not; None where it does not tell."""
+    """Bytes of main memory of this machine, used or not; None if unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -60,7 +60,7 @@ def machine_memory() -> int | None:
 
 
 def free_memory() -> int | None:
-    """Bytes of main memory that can be had now, from the kernel's own table; None where there is none."""
+    """Bytes of main memory available now, from the kernel's own table; None if it has none."""
     try:
         with open("/proc/meminfo", encoding="ascii") as table:
             rows = dict(line.split(":", 1) for line in table)

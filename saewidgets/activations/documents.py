@@ -87,12 +87,12 @@ class Corpus(ABC):
 
 
 Read = Iterator[tuple[list[Document] | None, Callable[[], Position]]]
-"""What a reader yields: documents, and what tells the place behind them while it waits. None: a file has ended."""
+"""What a reader yields: documents (None: a file has ended), and a function that returns the position after them."""
 
 
 def chunked(read: Read) -> Iterator[Chunk]:
-    """Chunks of what a reader yields. What is behind a file that has ended is in another one, so that whoever goes on
-    does not open the file again."""
+    """Chunks of what a reader yields. A file that has ended ends its chunk, so that a reader that
+    continues there does not open the file again."""
     documents: list[Document] = []
     size = 0
     position: Callable[[], Position] = dict
@@ -349,7 +349,7 @@ def arrow_columns(schema: Any, what: What) -> dict[str, bool]:
 
 
 def _check_group(shard: Shard, group: Any, column: str) -> None:
-    """What a row group declares is looked at before memory is taken for it."""
+    """Checks the declared sizes of a row group before memory is allocated for it."""
     for number in range(group.num_columns):
         found = group.column(number)
         own = found.path_in_schema == column or found.path_in_schema.startswith(f"{column}.")

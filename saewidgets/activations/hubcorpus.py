@@ -173,7 +173,7 @@ class Dataset(Corpus):
             raise _explained(error, self._client, self._config) from error
 
     def fingerprint(self) -> str:
-        """Nothing has to be read for it."""
+        """From the settings and the commit, without reading text."""
         config = self._config
         settings = [self._what, config.path, config.name, config.split, self.commit, self._column]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()

@@ -38,7 +38,7 @@ class Growth:
     position: dict[str, Any] | None  # where its corpus goes on; None: at its beginning
     rest: tuple[int, ...]  # tokens read that do not fill a context yet
     ended: bool  # there is no more text
-    source: dict[str, Any]  # what the corpus says of itself (dataset, revision, …)
+    source: dict[str, Any]  # the corpus's description of its source (dataset, revision, …)
     held: tuple[int, ...] = ()  # numbers of the contexts that the corpus itself holds out
     held_rest: tuple[int, ...] = ()  # tokens of documents that it holds out, as `rest`
 
@@ -75,7 +75,7 @@ class PackFacts:
     joined: bool = True  # documents follow one another; else every context is the beginning of one
 
     def to_data(self) -> dict[str, Any]:
-        """Plain JSON data; what is as before there was anything else is not said."""
+        """Plain JSON data, without entries that have the value of earlier versions."""
         data = asdict(self)
         if self.growth is None:
             del data["growth"]
@@ -139,7 +139,7 @@ class PackedTokens:
 
     @property
     def source(self) -> dict[str, Any]:
-        """What a long corpus says of itself: dataset, exact revision, …; else nothing."""
+        """The source of a long corpus: dataset, exact revision, …; else empty."""
         return dict(self.facts.growth.source) if self.facts.growth is not None else {}
 
     def context(self, index: int) -> Tokens:

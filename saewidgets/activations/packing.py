@@ -69,7 +69,7 @@ def text_encoder(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
 
 def _conversation_encoder(tokenizer: Any) -> Callable[[Document], list[int]]:
     """Conversations → ids, as the tokenizer's own chat template writes them out: with its special tokens, and with
-    those that are spelled out in what somebody says."""
+    those that are spelled out in a message."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
 
     def encode(document: Document) -> list[int]:
@@ -166,7 +166,7 @@ class Contexts:
         return dropped
 
     def _beginnings(self, documents: list[Document], parts: list[Tokens]) -> Iterator[Tokens]:
-        """Of every document that is long enough the tokens of one context. While the beginning of one is not complete
+        """The tokens of one context from every document that is long enough. While the beginning of one is not complete
         it waits in `rest`, which is empty while the pieces behind it are passed over."""
         for document, ids in zip(documents, parts, strict=True):
             if document.continues and not len(self.rest):

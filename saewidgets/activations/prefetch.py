@@ -18,11 +18,11 @@ T = TypeVar("T")
 Fill = Callable[[int, Mapping[str, Tensor], Check], None]
 """Writes a window, by its number, into hook name → ``[window, width]``. What the check raises ends it."""
 
-_PATIENCE = 0.05  # seconds between two looks at whether somebody wants something, while a window is waited for
+_PATIENCE = 0.05  # seconds between two checks for requests, while a window is waited for
 
 
 class _NotWantedError(Exception):
-    """Nobody waits for the window any more."""
+    """The window is not needed any more."""
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ def handed_over(window: Tensor, chosen: Tensor, device: torch.device) -> Tensor:
 
 
 _DEPTH = 3  # items that wait to be taken
-_LOOK = 0.2  # seconds after which somebody who waits is asked whether to go on
+_LOOK = 0.2  # seconds of waiting after which `check` is called
 
 
 def read_ahead(items: Iterator[T], check: Check) -> Generator[T]:

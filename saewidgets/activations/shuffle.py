@@ -43,7 +43,7 @@ def evaluated(train: Numbers, validation: Numbers, context_size: int, n_tokens: 
 
 
 def counted(contexts: Numbers, count: Callable[[Numbers], Numbers]) -> Numbers:
-    """What `count` says of contexts, asked of some thousands at once."""
+    """`count` of all contexts, called for some thousands at once."""
     parts = [count(contexts[start : start + _COUNTED]) for start in range(0, len(contexts), _COUNTED)]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 

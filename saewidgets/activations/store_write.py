@@ -351,14 +351,14 @@ def _cut(path: Path, size: int) -> bool:
 
 FORMAT = 1
 CHECKPOINT_SECONDS = 20.0
-"""Of work between two checkpoints: what a kill costs at most."""
+"""Seconds of work between two checkpoints: the most that a kill costs."""
 _THREADS = 4
 Ids = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class StorePlan:
-    """What is going to be written."""
+    """The plan of a store that is going to be written."""
 
     facts: StoreFacts  # as `store.json` will say it; counts, norms and files are filled in
     identity: Mapping[str, Any]  # whatever decides the bits: a store that was begun with another one starts over
@@ -408,8 +408,8 @@ def write_store(
 
 
 class StoreWriter:
-    """Appends rows to a store: as planned, or, with `resume`, behind what is there of the same plan. `restarted`: what
-    was there is of another plan or damaged, and it starts over."""
+    """Appends rows to a store: as planned, or, with `resume`, after existing rows of the same plan. `restarted`: the
+    existing rows are of another plan or damaged, and it starts over."""
 
     def __init__(self, folder: Path, plan: StorePlan, *, resume: bool) -> None:
         self.folder, self._plan = folder, plan

@@ -244,8 +244,8 @@ class RowWindows(ABC):
 
 class Windows(RowWindows):
     """Windows of rows at one or several hook points of one forward, which ends behind the deepest. `kept` is a file for
-    what is measured of the rows, so that it goes on after an interruption; `on_measured` hears how many there are, and
-    of how many."""
+    what is measured of the rows, so that it goes on after an interruption; `on_measured` is called with their
+    number and the total."""
 
     def __init__(
         self,
@@ -405,7 +405,7 @@ class _Rows:
             self._read()
         count = min(self._left, *(len(target) for target in targets.values()))
         for name, target in targets.items():
-            # Into the CPU's memory it has to be over: nobody asks the GPU before that is read.
+            # A copy to the CPU's memory must be complete: it is read without waiting for the GPU.
             target[:count].copy_(self._waiting[name][:count], non_blocking=target.is_cuda)
             self._waiting[name] = self._waiting[name][count:]
         self._left -= count
@@ -495,7 +495,7 @@ def check_text(lm: LoadedModel, packed: PackedTokens) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """What a device is, as far as bits depend on it."""
+    """The name of a device, as far as exact results depend on it."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     machine = os.uname().machine if hasattr(os, "uname") else "unknown"

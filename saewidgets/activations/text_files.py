@@ -222,7 +222,7 @@ class TextFiles(Corpus):
         self.facts: Mapping[str, Any] = {"kind": "text", "label": self.label, "files": len(self.files)}
 
     def fingerprint(self) -> str:
-        """Of more than 256 MB that of names, sizes and times of change: to read them at every start would take minutes.
+        """Beyond 256 MB from names, sizes and times of change: reading the files at every start would take minutes.
         A copy of the files counts as another text."""
         if self._hash is not None:  # several ask the corpus that they are about to read
             return self._hash

@@ -198,7 +198,7 @@ def file_lock(path: Path, timeout: float) -> Iterator[None]:
 def undisturbed() -> Iterator[None]:
     """Within, Ctrl-C waits until the end, and SIGTERM where it has a handler. A KeyboardInterrupt between the beginning
     of a transaction and the object that would end it leaves a connection that holds the lock, and a notebook keeps it
-    alive with the traceback: nobody could write any more."""
+    alive with the traceback: all later writes would fail."""
     came: list[tuple[int, FrameType | None]] = []
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # signals come to no other

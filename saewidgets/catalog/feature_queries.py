@@ -44,7 +44,7 @@ class FeatureStore:
         return float(found or 0.0)
 
     def list(self, origin: Origin, indices: Iterable[int] | None = None) -> Records[FeatureRecord]:
-        """What is known of these latents (None: of all), ascending, without their `labels` and without statistics;
+        """The records of these latents (None: all), ascending, without their `labels` and without statistics;
         those without any are left out."""
         with self._database.read() as session:
             rows = [row for part in _parts(indices) for row in _rows(session, origin, part)]

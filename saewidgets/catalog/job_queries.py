@@ -25,7 +25,7 @@ from saewidgets.records import JobRecord, Records
 
 def record_events(session: Session, files: Files, owner: str, batch: Sequence[tuple[str, str | None, Event]]) -> None:
     """Write what running jobs emit. Events of jobs that are not `owner`'s, or whose training is deleted, are dropped;
-    what there is to say of a job that has ended, and so is nobody's, still goes into its log. An event belongs to the
+    log lines of a job that has ended, and so has no owner, are still written. An event belongs to the
     training named as its subject, else to the job's only one."""
     ids = {job_id for job_id, _, _ in batch}
     near = select(JobRow).where(JobRow.id.in_(ids), or_(JobRow.owner == owner, JobRow.owner.is_(None)))

@@ -153,7 +153,7 @@ def job_record(row: JobRow, now: float, queue_position: int | None) -> JobRecord
 
 
 def checkpoint_record(row: CheckpointRow, files: Files) -> CheckpointRecord:
-    """With the absolute path."""
+    """The record of a row, with its absolute path."""
     return CheckpointRecord(**{
         **shared(CheckpointRecord, row), "path": files.absolute(row.path), "kinds": tuple(row.kinds),
     })  # fmt: skip
@@ -175,7 +175,7 @@ def statuses(wanted: JobStatus | str | Collection[JobStatus | str]) -> frozenset
 
 
 def queue_positions(session: Session) -> dict[str, int]:
-    """Of every queued job: 1 = next on its lane."""
+    """The place of every queued job: 1 = next on its lane."""
     rows = session.execute(
         select(JobRow.id, JobRow.lane)
         .where(JobRow.status == JobStatus.QUEUED.value)

@@ -298,7 +298,7 @@ class SAEStore:
         raise missing(SAERow, sae_id)
 
     def _records(self, session: Session, query: Select[Any]) -> builtins.list[SAERecord]:
-        """With absolute paths, and the state of the files now."""
+        """The record of a row, with absolute paths and the current state of its files."""
         seen, found = seen_latents(session), []
         for row in session.connection().execute(query):  # not through the ORM, which would make each row twice
             values = row._asdict()

@@ -130,7 +130,7 @@ Key = String(160)
 
 
 class UsedRow(Base):
-    """What was used here: offered as a suggestion."""
+    """A model or dataset that was used here: offered as a suggestion."""
 
     __abstract__ = True
 
@@ -187,7 +187,7 @@ class JobRow(Base):
 
 
 class LeaseRow(Base):
-    """Who works on a lane now: one row per occupied slot."""
+    """The owner of each occupied slot of a lane."""
 
     __tablename__ = "leases"
 
@@ -376,7 +376,7 @@ class SAERow(Base):
 
 
 class ExtractionRow(Base):
-    """One reading of an SAE over a corpus. Its status and progress are its job's, its arrays lie in its folder.
+    """One extraction: an SAE read over a corpus. Its status and progress are its job's, its arrays are in its folder.
 
     It belongs to what it was started from: a training, or an SAE of the library. `n_tokens`, `dead` and `dense` are
     null until it has an end; `seen` too, unless it is paused (all but the first count latents).

@@ -80,8 +80,8 @@ class TemplateStore:
     def add(
         self, templates: Sequence[Template], free_name: Callable[[str, Collection[str]], str], came: Mapping[str, Any]
     ) -> Records[TemplateRecord]:
-        """Keep all of them, or none; `free_name` makes another name of one that is among those given. `came` says where
-        they are from."""
+        """Keep all of them, or none; `free_name` makes another name of one that is taken. `came` is their
+        origin."""
 
         def write(session: Session) -> builtins.list[TemplateRecord]:
             taken = set(session.scalars(select(TemplateRow.name)))

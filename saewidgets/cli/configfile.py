@@ -52,7 +52,7 @@ def taken_over(data: dict[str, Any], flags: Iterable[str]) -> dict[str, Any]:
     """Dotted name → values: the table ``over`` of a configuration file, which is taken out of `data`, and ``--over``.
     Tables inside that table are dotted names.
 
-    A flag replaces what the file says of the same name, also where it says it of several that change together.
+    A flag replaces the file's values of the same name, also among several that change together.
     Raises `ConfigError`.
     """
     table = data.pop("over", {})

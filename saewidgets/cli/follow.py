@@ -32,7 +32,7 @@ Counted = tuple[int, int | None] | None
 
 
 def phase(record: Any) -> str:
-    """What it does now, in a word or two; else its status, or its place in the queue."""
+    """Its current phase in a word or two; else its status, or its place in the queue."""
     progress = record.progress
     if progress is None or record.status not in (JobStatus.STARTING, JobStatus.RUNNING):
         return f"queued, number {record.queue_position}" if record.queue_position else str(record.status.value)
@@ -52,7 +52,7 @@ class Kind:
 
     Attributes:
         resume: the words of the command that goes on with it, before its id.
-        lost: what becomes of the rest, said when nobody waits for the pause any longer.
+        lost: what becomes of the rest, shown when the wait for the pause ends.
         counted: how much is done.
         unit: of what; bytes are written as sizes.
         values: name → value, beside the count.

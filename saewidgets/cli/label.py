@@ -131,7 +131,7 @@ def _judged(run: Any) -> tuple[dict[str, Any], str, list[str]]:
 
 
 def _reasons(problems: Sequence[tuple[int, str]], what: str) -> list[str]:
-    """Of the first few."""
+    """The reasons of the first few."""
     more = [f"{what}: {count(len(problems) - _TOLD)} more"] if len(problems) > _TOLD else []
     return [*(f"{what}: {index}: {error}" for index, error in problems[:_TOLD]), *more]
 

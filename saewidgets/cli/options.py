@@ -45,7 +45,7 @@ RunId = Annotated[str, named("RUN", "run")]
 
 
 def confirm(yes: bool, where: str, question: str) -> None:
-    """Ask before something is deleted. Raises `ConfigError` where nobody is there to answer, `typer.Abort` for a no."""
+    """Ask before something is deleted. Raises `ConfigError` without a terminal, `typer.Abort` for a no."""
     if yes:
         return
     if not sys.stdin.isatty():

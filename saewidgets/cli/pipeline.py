@@ -134,7 +134,7 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, again: tuple[str, ..
 
 
 def _records(stores: Mapping[int, Capture]) -> list[ActivationStoreRecord]:
-    """What is known of the stores of layers, each once, in their order."""
+    """The records of the stores of layers, each once, in their order."""
     return list({store.id: store.record for store in stores.values()}.values())
 
 

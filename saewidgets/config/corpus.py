@@ -95,7 +95,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def typed(corpus: Mapping[str, Any]) -> str | None:
-    """The data of a corpus as the text that `parsed` understands; None where a text cannot say all of it."""
+    """The data of a corpus as the text that `parsed` understands; None if a text cannot express all of it."""
     kind = corpus.get("kind")
     if kind == "demo":
         return "demo"
@@ -266,7 +266,7 @@ class HubCorpus(Config):
 class TokensCorpus(Config):
     """Text that was tokenised before: a ``.npy``, ``.npz``, ``.safetensors`` or ``.parquet`` file, a folder that
     `datasets` or SAELens' `PretokenizeRunner` saved, or a dataset of the hub (``owner/name``; `name`, `split` and
-    `revision` are its own, as in `HubCorpus`). `tokenizer` says whose ids these are, where the files do not say it; a
+    `revision` are its own, as in `HubCorpus`). `tokenizer` is the one of these ids, if the files do not name it; a
     run with another one is refused.
     """
 

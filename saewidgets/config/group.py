@@ -140,7 +140,7 @@ def _combinations(axes: Sequence[tuple[tuple[str, ...], list[tuple[Any, ...]]]])
 
 
 def _told_apart(configs: Sequence[TrainingConfig]) -> list[TrainingConfig]:
-    """With the settings of the autoencoder that differ behind names that are the same, else with a number."""
+    """Names that are the same get the differing settings of the autoencoder, else a number."""
     named = list(configs)
     for name, count in Counter(config.name for config in configs).items():
         if count == 1:
@@ -168,14 +168,14 @@ def _value(value: Any) -> str:
 
 
 def _site(hook_name: str, layer: int) -> str:
-    """``mlp_out``, or ``z5`` of a head, and ``l6-mlp_out`` where it is of another layer than the name says already."""
+    """``mlp_out``, or ``z5`` of a head, and ``l6-mlp_out`` if its layer differs from the one in the name already."""
     head = head_of(hook_name)
     site = without_head(hook_name).split(".")[-1].removeprefix("hook_") + ("" if head is None else f"{head}")
     return site if layer_of(hook_name) == layer else f"l{layer_of(hook_name)}-{site}"
 
 
 def _name(base: TrainingConfig, config: TrainingConfig, changes: Mapping[str, Any]) -> str:
-    """The name of the base (without one that of a single training) with what tells this training from the others."""
+    """The name of the base (without one that of a single training) with what sets this training apart."""
     said = set() if base.name is not None else {"hook_name", "hook_name_out", "sae", "sae.architecture", "sae.k"}
     changed = [(name.split(".")[-1], value) for name, value in changes.items()
                if name not in said and not name.startswith("hook_name")]  # fmt: skip

@@ -68,7 +68,7 @@ def check_revision(model: str, revision: str | None) -> None:
 
 
 HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
-"""Of a surrogate pair: JSON may contain it, UTF-8 cannot."""
+"""Half of a surrogate pair: JSON may contain it, UTF-8 cannot."""
 MAX_NAME = 120
 """Characters of the name of a run, a template, a store or an SAE."""
 

@@ -52,7 +52,7 @@ class Packing:
     separator: str = "eos"
 
     def to_data(self) -> dict[str, Any]:
-        """As SAELens writes it into the metadata of an SAE; how documents are joined only where it is not as usual."""
+        """As SAELens writes it into the metadata of an SAE; the joining of documents only if it is not the default."""
         found: dict[str, Any] = {"prepend_bos": self.prepend_bos}
         if not self.join:
             found["disable_concat_sequences"] = True
@@ -63,7 +63,7 @@ class Packing:
 
     @classmethod
     def from_data(cls, data: Any) -> Packing:
-        """Of what `to_data` or SAELens wrote; invalid values count as missing."""
+        """From what `to_data` or SAELens wrote; invalid values count as missing."""
         said = data if isinstance(data, dict) else {}
         try:
             separator = as_separator(said.get("sequence_separator_token", "eos"))

@@ -62,8 +62,8 @@ def factor_for(sae: Mapping[str, Any], found: float, wanted: float) -> float:
 
 
 def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
-    """The setting whose value leads to an L0 that nobody can use where what is reconstructed is `d` wide, and what to
-    say; None where nothing stands out."""
+    """The setting whose value leads to a useless L0 (`d`: the width of what is reconstructed), and the warning; None if
+    there is none."""
     known, expected = _law_of(config), expected_l0(config, d)
     if known is None or expected is None or USABLE_L0[0] <= expected <= USABLE_L0[1]:
         return None

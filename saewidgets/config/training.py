@@ -382,7 +382,7 @@ class TrainingConfig(Config):
 
     @property
     def autoencoder(self) -> TrainableSAEConfig:
-        """What is trained: `sae` with the normalisation of `activations.normalize`, where that is part of an SAE."""
+        """The SAE to train: `sae` with the normalisation of `activations.normalize`, if it belongs to an SAE."""
         if not self.normalizes_tokens:
             return self.sae
         return self.sae.model_copy(update={"normalize_activations": self.activations.normalize})

@@ -39,11 +39,11 @@ ELSEWHERE = {
     "jumprelu_init_threshold": "sae.initial_threshold", "aux_loss_coefficient": "sae.aux_coefficient",
     "auxk_alpha": "sae.aux_coefficient",
 }  # fmt: skip
-"""What a setting of a training is called in other packages → the setting here, by its dotted name."""
+"""Name of a setting of a training in other packages → its dotted name here."""
 
 
 def types_of(field: FieldInfo) -> tuple[Any, ...]:
-    """What the field may be: the members of a union, else its one type."""
+    """The types of the field: the members of a union, else its one type."""
     annotation: Any = field.annotation
     is_union = any(each is type(None) or isinstance(each, type) for each in get_args(annotation))
     return get_args(annotation) if is_union else (annotation,)

@@ -34,8 +34,8 @@ _AGAIN = "Install saewidgets again from its wheel, or build these files with too
 
 @dataclass(frozen=True, slots=True)
 class AboutSAE:
-    """What the packaged SAE is: the ids that it has in every workspace, the fingerprint of its packed text (`tokens`),
-    and the configuration it was trained with. `figures` were measured on held-out text; `files`: name → size in bytes
+    """The packaged SAE: the ids that it has in every workspace, the fingerprint of its packed text (`tokens`), and
+    the configuration it was trained with. `figures` were measured on held-out text; `files`: name → size in bytes
     and SHA-256."""
 
     sae_id: str
@@ -59,7 +59,7 @@ class AboutSAE:
 
 
 def about_sae() -> AboutSAE:
-    """What the packaged SAE is; reads a small file."""
+    """The description of the packaged SAE; reads a small file."""
     return _about(_FOLDER)
 
 

@@ -79,7 +79,7 @@ class Baseline:
 
     @classmethod
     def of(cls, metrics: Mapping[str, float]) -> Baseline | None:
-        """That of an evaluation, from its numbers; None where it measured no cross-entropy."""
+        """The baseline of an evaluation, from its numbers; None if it did not measure the cross-entropy."""
         if "ce_loss_clean" not in metrics:
             return None
         return cls(metrics["ce_loss_clean"], metrics["ce_loss_zero"])

@@ -160,7 +160,7 @@ _DTYPES = {
 
 
 def read_npz_header(source: Source | Path, name: str = "") -> Header:
-    """What the arrays of the archive `name` of a source are, or of the one at a path, in one read for the archive's
+    """The header of the archive `name` of a source, or of the one at a path, in one read for the archive's
     directory and one per array. Raises `FormatError` unless all are plain numeric arrays of the sizes they declare."""
     if isinstance(source, Path):
         name, source = source.name, FolderSource(source)

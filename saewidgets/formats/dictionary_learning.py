@@ -123,7 +123,7 @@ def _look_at_checkpoint(source: Source) -> Look:
 
 
 def _look(source: Source, home: Source | None = None, files: tuple[str, ...] = (CONFIG_FILE, WEIGHTS_FILE)) -> Look:
-    """What the configuration in `home` says of the last of `files`, and on this machine whether its tensors agree."""
+    """The look at the last of `files` by the configuration in `home`; on this machine its tensors must agree."""
     file, data, where = config_of(home or source, CONFIG_FILE, _File)
     trainer, name = file.trainer, file.trainer.dict_class
     if name not in _KINDS:

@@ -75,7 +75,7 @@ class Description:
 
 @dataclass(kw_only=True)
 class Look:
-    """What is known of an SAE before its weights are read. With a header, the tensors' shapes are checked."""
+    """The description of an SAE before its weights are read. With a header, the tensors' shapes are checked."""
 
     files: tuple[str, ...]
     header: Header | None  # None where the file with the weights is not on this machine
@@ -236,7 +236,7 @@ class Format:
         return sae
 
     def answers(self, apply_b_dec_to_input: bool | None) -> dict[str, bool]:
-        """What a person says of files of this format, as further arguments of `describe` and `load`. Raises
+        """A person's answers about files of this format, as further arguments of `describe` and `load`. Raises
         `ConfigError` where the format leaves nothing open."""
         if apply_b_dec_to_input is None:
             return {}
@@ -247,7 +247,7 @@ class Format:
 
 
 def answered(said: bool | None, answer: bool | None, where: str) -> bool | None:
-    """`apply_b_dec_to_input` as the files say it, else as a person does. Raises `ConfigError` where the two differ."""
+    """`apply_b_dec_to_input` from the files, else from a person. Raises `ConfigError` if the two differ."""
     if said is not None and answer is not None and said != answer:
         raise ConfigError(f"The file says {str(said).lower()}.", where=f"{where}: {ANSWER}", hint="Leave it out.")
     return answer if said is None else said
@@ -262,7 +262,7 @@ def has(*names: str) -> Callable[[Source], bool]:
 
 
 def told(test: Callable[[], bool], *, otherwise: bool = False) -> bool:
-    """What `test` finds in a file; `otherwise` where that cannot be read: reading it for good says what is wrong."""
+    """The result of `test` on a file; `otherwise` if it cannot be read: loading it will raise the error."""
     try:
         return test()
     except FormatError:
@@ -295,7 +295,7 @@ def only(source: Source, pattern: re.Pattern[str], what: str) -> tuple[str, re.M
 
 
 def layered(source: Source, pattern: re.Pattern[str], what: str) -> tuple[str, re.Match[str]]:
-    """As `only`, where nothing but the file's name says the layer."""
+    """As `only`, where only the file's name shows the layer."""
     file, match = only(source, pattern, what)
     if match is None:
         raise FormatError(

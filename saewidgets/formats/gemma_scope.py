@@ -1,4 +1,4 @@
-"""Defines the formats of Gemma Scope (Gemma 2) and Gemma Scope 2 (Gemma 3), and what the path of such an SAE says.
+"""Defines the formats of Gemma Scope (Gemma 2) and Gemma Scope 2 (Gemma 3), and reads the paths of such SAEs.
 
     f = p where p = x @ W_enc + b_enc exceeds its threshold, else 0
     ŷ = f @ W_dec + b_dec [+ x @ affine_skip_connection, in Gemma Scope 2]
@@ -50,7 +50,7 @@ _HOOKS = {
 
 @dataclass(frozen=True, slots=True)
 class ScopePath:
-    """What the path of a Gemma Scope SAE says; None where it says nothing.
+    """The properties of a Gemma Scope SAE that its path shows; None: not shown.
 
     Attributes:
         site: ``"res"``, ``"mlp"``, ``"att"`` or ``"transcoders"``.
@@ -77,7 +77,7 @@ class ScopePath:
 
 
 def read_path(label: str) -> ScopePath:
-    """What `label` says: a path of this machine, one inside the hub's cache, or ``owner/name@revision/folder``."""
+    """The properties that `label` shows: a local path, one in the hub cache, or ``owner/name@revision/folder``."""
     parts = PurePath(label).parts
     named = (re.fullmatch(r"(layer|width|average_l0)_(\w{1,8})", part) for part in parts[-4:])
     last = {match[1]: match[2] for match in named if match}
@@ -262,7 +262,7 @@ class _File2(Settings):
 
 
 def _matches_2(source: Source) -> bool:
-    """By the name of the weights, which only this format has; a configuration may be missing."""
+    """Matches by the name of the weights, which only this format has; a configuration may be missing."""
     files = source.files()
     if _WEIGHTS_2 not in files or _CONFIG_2 not in files:
         return _WEIGHTS_2 in files

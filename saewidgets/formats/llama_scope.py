@@ -119,7 +119,7 @@ class _R1File(Settings):
 
 
 def _matches_r1(source: Source) -> bool:
-    """By the names of the files, which llamascopium shares, and then by the names of the tensors."""
+    """Matches by the names of the files, which llamascopium shares, and then by those of the tensors."""
     return has(*_BOTH)(source) and told(lambda: _THRESHOLD in read_header(source, _WEIGHTS).tensors)
 
 
@@ -196,7 +196,7 @@ class _ScopiumFile(Settings):
 
 
 def _matches_scopium(source: Source) -> bool:
-    """By the names of the files, then by `sae_type`, then (Llama Scope R1 has the same) by the names of the tensors."""
+    """Matches by the names of the files, `sae_type`, and (Llama Scope R1 has the same) the names of the tensors."""
 
     def test() -> bool:
         kind = read_json(source, _CONFIG).get("sae_type")

@@ -117,7 +117,7 @@ class _ExportFile(Settings):
 
 
 def _matches_export(source: Source) -> bool:
-    """By the names of the files, which SAELens has too, and miStudio's own keys."""
+    """Matches by the names of the files, which SAELens has too, and miStudio's own keys."""
 
     def test() -> bool:
         data = read_json(source, _EXPORT[0])
@@ -270,7 +270,7 @@ _OPEN = "Whether b_dec is subtracted from the input is not said, and the two gen
 
 
 class _Beside(Settings):
-    """What a file beside the checkpoint may say."""
+    """The settings that a file beside the checkpoint may have."""
 
     normalize_activations: _Normalization | None = None
     top_k: int | None = Field(default=None, ge=1)

@@ -197,7 +197,7 @@ class _ScalerFile(Settings):
 
 
 class _Scaler(NamedTuple):
-    """What is to be folded: a factor, or the whitening of a file with this header."""
+    """The scaling to be folded: a factor, or the whitening of a file with this header."""
 
     file: str
     factor: float | None
@@ -205,7 +205,7 @@ class _Scaler(NamedTuple):
 
 
 def _read_scaler(source: Source, file: _File, architecture: str) -> _Scaler | None:
-    """What is still to be folded. Raises `FormatError` where it is missing, contradicts cfg.json or cannot be."""
+    """The scaling still to be folded. Raises `FormatError` if it is missing, contradicts cfg.json or cannot be."""
     present, normalize, d_in = source.files(), file.normalize_activations, file.d_in
     scale, whitened = _ScalerFile(scaling_factor=None), normalize == "covariance_whitening"
     if _SCALER_FILE in present:

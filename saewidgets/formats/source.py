@@ -237,9 +237,9 @@ def plain(value: Any) -> Any:
 
 
 def checked(model: type[Model], data: Any, where: str) -> Model:
-    """`data` as `model`: the one place where the values of a configuration are read.
+    """`data` as `model`: all values of configurations are read here.
 
-    Strictly: ``true`` and ``"4"`` are no numbers, whoever wrote them. Raises `FormatError` naming the first key that is
+    Strictly: ``true`` and ``"4"`` are not numbers. Raises `FormatError` naming the first key that is
     wrong, what was found and what was expected.
     """
     try:

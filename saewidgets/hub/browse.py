@@ -1,5 +1,5 @@
 """Defines `variants`, which folders of a repository are SAEs, of which format, site, layer and width: from the listing,
-what the names of repository and folders say, and a look at one folder of each kind. And `preview`, which describes one
+the names of repository and folders, and a look at one folder of each kind. And `preview`, which describes one
 of them by a few ranged reads, without its weights."""
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def variants(
 
 
 def choose(found: Sequence[Variant], reference: HubReference) -> Variant:
-    """The one SAE that a reference means. Raises `ConfigError` naming some where it means several."""
+    """The one SAE that a reference names. Raises `ConfigError`, which lists some, if it names several."""
     for variant in found:
         if variant.path == reference.path:
             return variant
@@ -201,7 +201,7 @@ def _format(listing: Listing, folder: str, client: HubClient, *, by_name: bool) 
 
 
 def _of_release(found: Sequence[Variant], place: HubReference) -> list[Variant]:
-    """Those that the release of `place` has. Raises `NoSAEError` if it has none of them."""
+    """The variants in the release of `place`. Raises `NoSAEError` if it has none of them."""
     release = find_release(place.release or "")
     paths = set(release.ids.values()) if release is not None else set()
     kept = [variant for variant in found if variant.path in paths]
@@ -220,7 +220,7 @@ def _inside(variant: Variant, path: str) -> bool:
 
 
 def _none(listing: Listing, place: HubReference) -> NoSAEError:
-    """What is there instead, and where SAEs of it are."""
+    """A sentence about what is there instead, and where SAEs of it are."""
     where = str(place) if place.path else listing.repo_id
     files = listing.below(place.path)
     if not files:

@@ -253,7 +253,7 @@ def host_of(url: str) -> str:
 
 
 def _words(headers: Mapping[str, str], body: bytes, redact: Redact) -> str:
-    """The hub's own words as a sentence, short and without tokens; empty if it said nothing."""
+    """The hub's own words as a sentence, short and without tokens; empty if there are none."""
     text = headers.get("x-error-message") or ""
     if not text:
         try:

@@ -107,7 +107,7 @@ def _explained(error: RepositoryNotFoundError, place: HubReference, client: HubC
 
 
 def _near(repo_id: str, client: HubClient) -> tuple[str, ...]:
-    """What the same owner has of a similar name, else others of the same name."""
+    """Repositories of the same owner with a similar name, else those of others with the same name."""
     owner, _, name = repo_id.partition("/")
 
     def found(**params: str) -> list[str]:
@@ -159,7 +159,7 @@ def _file(entry: Any) -> RepoFile | None:
 
 
 def _or_none(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """What a card says, or None where it is of another kind: anybody may write one."""
+    """The data of a card, or None if it has another form: anybody may write one."""
     with contextlib.suppress(ValidationError):
         return check(value)
     return None
@@ -176,7 +176,7 @@ class _Card(BaseModel):
 
 
 class _Model(BaseModel):
-    """What the hub says of a model repository."""
+    """The hub's data on a model repository."""
 
     private: Any = False
     gated: Any = False

@@ -49,13 +49,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DownloadPlan:
-    """What a download is going to do, known before the first byte of weights.
+    """The plan of a download, known before the first byte of weights.
 
     Attributes:
         path: folder or file of the SAE in the repository.
         missing_bytes: what is not in the cache yet, partly arrived files counted by what they lack.
         partials: absolute paths under which unfinished files are kept; `discard` removes them.
-        variant: what the repository's names say of the SAE; None where `download` was given a listing.
+        variant: what the repository's names show of the SAE; None where `download` was given a listing.
     """
 
     listing: Listing = field(repr=False)
@@ -127,9 +127,9 @@ def download(
     repository lists, also those that were in the cache already.
 
     Args:
-        emit_progress: told at most ten times a second how many bytes are there.
+        emit_progress: called at most ten times a second with the bytes that have arrived.
         check: called several times a second; what it raises ends the download.
-        on_plan: told once what will be fetched, before anything is.
+        on_plan: called once with what will be fetched, before the first byte is.
         branch: the branch or tag that led to the commit which `reference` names: it is noted in the cache, so that
             other tools find the files under it without a network.
         listing: exactly the files of the SAE that `reference` names (`cache.from_rows`); None: from the hub.
@@ -204,8 +204,8 @@ def _plan(
 
 
 class _Transfer:
-    """Brings files into the cache, counts bytes and tells them at most ten times a second; the rate is that of the last
-    five seconds."""
+    """Brings files into the cache and reports bytes at most ten times a second; the rate is that of the last five
+    seconds."""
 
     def __init__(
         self, client: HubClient, listing: Listing, total: int, check: Callable[[], None],

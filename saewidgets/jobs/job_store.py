@@ -18,7 +18,7 @@ Recorded = tuple[str, str | None, Event]
 class JobStore(Protocol):
     """Rows of jobs and of lane leases. Every method is one transaction, from any thread; times are the store's clock.
 
-    A write that names an `owner` touches nothing once the row belongs to somebody else: a process that slept through
+    A write that names an `owner` touches nothing once the row belongs to another process: a process that slept through
     its own takeover cannot disturb the new owner.
     """
 
@@ -87,16 +87,14 @@ class JobStore(Protocol):
         """
 
     def record(self, owner: str, batch: Sequence[Recorded]) -> None:
-        """Write what running jobs emitted, in order. Events of jobs that are not `owner`'s (any more) are dropped.
-
-        Log lines are not where the job is nobody's, as it has ended.
-        """
+        """Write what running jobs emitted, in order. Events of jobs that are not `owner`'s (any more) are dropped,
+        but not log lines of a job that has ended and so has no owner."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
     """Settings of a `JobManager`, times in seconds: `host` is the name of this machine in lanes and owners; the owner
-    reads its rows every `poll` and says that it lives every `heartbeat`, and one who has not for `timeout` is gone;
+    reads its rows every `poll` and sends a sign of life every `heartbeat`; after `timeout` without one it is gone;
     events are written every `write_interval` at most; `close_wait` is what running jobs have to write their
     checkpoints; interactive work waits `interactive_patience` for a pause point; `widths` says how many jobs run at
     once on a lane, by its device."""

@@ -133,9 +133,9 @@ class JobManager:
     # ------------------------------------------------------------------------------------------------ steering
 
     def request(self, job_id: str, command: JobCommand, *, note: str | None = None) -> JobRecord:
-        """Ask for something; the status becomes `pausing` or `stopping` at once. It takes effect at the job's next
-        pause point, within `settings.poll` seconds more if it runs in another process; a job that nobody runs changes
-        at once."""
+        """Send a command to a job; the status becomes `pausing` or `stopping` at once. It takes effect at the
+        job's next pause point, within `settings.poll` seconds more if it runs in another process; a job that is not
+        running changes at once."""
         if command == "resume":
             self.resume(job_id)
             return self._store.get(job_id)

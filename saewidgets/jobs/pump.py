@@ -58,7 +58,7 @@ class Listeners:
 
 class Pump:
     """Takes events from any thread. `tick` does a round, every `poll` seconds; while `idle` there is no need for them,
-    and the thread ends, so that a manager that nobody uses can be collected."""
+    and the thread ends, so that an unused manager can be collected."""
 
     def __init__(
         self, store: JobStore, owner: str, write_interval: float, poll: float, tick: Callable[[], None] = lambda: None,
@@ -83,8 +83,7 @@ class Pump:
 
     def emit(self, job_id: str, subject: str | None, event: Event) -> None:
         """Take an event. Returns at once, except before a checkpoint is written: what was measured up to it has to be
-        in the store then. A process that is killed right behind would have lost that, and nobody measures it again.
-        """
+        in the store then. A process that is killed right after would have lost that for good."""
         with self._changed:
             first = not self._events and not self._progress
             if isinstance(event, Progress):

@@ -30,7 +30,7 @@ TRANSITIONS: Mapping[S, frozenset[S]] = {
     S.PAUSING: frozenset({S.RUNNING, S.STOPPING, S.QUEUED}) | _ENDS,
     S.STOPPING: _ENDS - {S.PAUSED},
     S.PAUSED: frozenset({S.QUEUED, S.STOPPED, S.CANCELLED}),
-    # to other ends: its owner was only asleep, and nobody has taken the job over
+    # to other ends: its owner was only asleep, and the job was not taken over
     S.INTERRUPTED: frozenset({S.QUEUED}) | _ENDS,
     S.FAILED: frozenset({S.QUEUED}),
     S.STOPPED: frozenset({S.QUEUED}),

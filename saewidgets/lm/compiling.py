@@ -40,7 +40,7 @@ _HALF_TOLERANCE = 5e-2  # bfloat16 and float16, whose products a fused kernel ro
 
 
 class Compiled:
-    """What was compiled of a model. `problem`: why nothing is, or not any more."""
+    """The compiled parts of a model. `problem`: why nothing is, or not any more."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.problem: str | None = None
@@ -238,7 +238,7 @@ def _compare(found: Any, expected: Any, name: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """What a compiler says, in one line."""
+    """A compiler's message in one line."""
     inner = getattr(error, "inner_exception", None) or error
     lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
     if isinstance(inner, _MismatchError):

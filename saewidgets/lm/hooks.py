@@ -47,7 +47,7 @@ class OtherForward:
         self._ours = module.forward = functools.wraps(plain)(functools.partial(run, plain))
 
     def remove(self) -> None:
-        """The module as it was. If others have wrapped ours meanwhile, it stays."""
+        """Restore the module. If others have wrapped ours meanwhile, it stays."""
         if self._module.__dict__.get("forward") is not self._ours:
             return
         if self._own is None:

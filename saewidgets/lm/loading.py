@@ -120,8 +120,8 @@ def load_model(
 
     A causal model comes with its output layer, an encoder (BERT) with its masked-LM head if its files have one.
 
-    Only safetensors weights are read (pickled ones can run code) and no code of the repository is executed unless that
-    was said.
+    Only safetensors weights are read (pickled ones can run code) and no code of the repository is executed unless
+    allowed.
 
     Args:
         name_or_path: a Hugging Face id or a local folder.
@@ -130,9 +130,9 @@ def load_model(
         device: a torch device string, such as "cpu", "cuda:0" or "cuda:1".
         name: how to call it; None: by its id, or the last part of its folder (files that people share name the model,
             and its place on this machine stays private).
-        tell: of a model of the hub told what is being done, in a few words for the reader.
+        tell: called with what is being done with a model of the hub, in a few words.
         trust_remote_code: run the Python code in its repository, which can do whatever you can. `allow_remote_code`
-            says so for everything that loads the model in this process.
+            allows it for everything that loads the model in this process.
 
     Raises:
         NotFoundError: no such model, or it needs a token, or the hub cannot be reached; the message says which.
@@ -345,7 +345,7 @@ def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = Non
 
 
 def _problem(url: str, tries: int, tell: Tell | None) -> str | None:
-    """Why the hub does not answer; None as soon as it does, whatever it says."""
+    """Why the hub does not answer; None as soon as it answers anything."""
     more = max(0.0, constants.HF_HUB_ETAG_TIMEOUT - _PATIENT)
     end = time.monotonic() + SECONDS + more
     problem: str | None = None

@@ -148,7 +148,7 @@ def _one(found: dict[str, Any], keys: tuple[str, ...]) -> int | None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Its content; nothing where it cannot be read: loading the model says what is wrong with it."""
+    """Its content; empty if it cannot be read: loading the model will raise the error."""
     try:
         if file.stat().st_size > _MAX_BYTES:
             return {}

@@ -19,7 +19,7 @@ _allowed: set[tuple[str, str | None]] = set()
 def allow_remote_code(model: str, *, revision: str | None = None) -> None:
     """Let the Python code in the repository of a model run when the model is loaded, until this process ends.
 
-    Such code can do whatever you can: read what it does first. Jobs that run in another process need it said there, or
+    Such code can do whatever you can: read what it does first. Jobs in another process need this call there, or
     ``SAEWIDGETS_TRUST_REMOTE_CODE=NAME@COMMIT`` in its environment.
 
     Args:

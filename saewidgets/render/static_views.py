@@ -80,7 +80,7 @@ def _card_of(record: TrainingRecord) -> dict[str, Any]:
 
 
 def _note(shown: Mapping[str, Any]) -> str:
-    """What the note of a card says."""
+    """The note of a card."""
     note = shown.get("note") or {}
     return " ".join(filter(None, [note.get("what"), note.get("hint")]))
 

@@ -293,7 +293,7 @@ class SAE(nn.Module, ABC):
         return replace(loss, reconstruction=units.activations(loss.reconstruction))
 
     def _units(self, x: Tensor) -> Units:
-        """How `x` [rows, d_in], and what is to be reconstructed of it, look to encoder and decoder."""
+        """The units in which encoder and decoder see `x` [rows, d_in] and its target."""
         return Units(x) if self.is_transcoder else Units.of(self.cfg.normalize_activations, x)
 
     def decoder_target(self, x: Tensor, target: Tensor) -> Tensor:

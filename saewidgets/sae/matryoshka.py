@@ -40,8 +40,8 @@ class MatryoshkaSAE(BatchTopKSAE):
     def _aux(
         self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], dead: Tensor | None, weights: Tensor | None
     ) -> Tensor | None:
-        """Of the whole SAE; with `aux_per_width`, the sum over the widths: dead latents that a width adds explain what
-        that width leaves over."""
+        """The auxiliary loss of the whole SAE; with `aux_per_width`, the sum over the widths: dead latents that a width
+        adds explain what that width leaves over."""
         if dead is None or not self.cfg.aux_per_width:
             return super()._aux(x, target, nested, dead, weights)
         found = None

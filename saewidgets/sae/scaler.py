@@ -30,7 +30,7 @@ class Whitening:
 
     @classmethod
     def of_covariance(cls, mean: Tensor, covariance: Tensor) -> Whitening:
-        """That of activations with this mean [d] and covariance [d, d], float64."""
+        """The whitening of activations with this mean [d] and covariance [d, d], float64."""
         values, vectors = torch.linalg.eigh(covariance)
         values = values.clamp_min(0) + EPSILON  # rounding may leave tiny negative ones
         return cls(mean, vectors * values.rsqrt(), values.sqrt()[:, None] * vectors.T)
@@ -39,7 +39,7 @@ class Whitening:
         return Whitening(*(each.to(device, dtype).contiguous() for each in (self.mean, self.matrix, self.inverse)))
 
     def tensors(self) -> dict[str, Tensor]:
-        """By SAELens' names."""
+        """Its tensors by SAELens' names."""
         return {"mean": self.mean, "matrix": self.matrix, "inverse_matrix": self.inverse}
 
     @classmethod
@@ -50,8 +50,8 @@ class Whitening:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaler:
-    """What an SAE in training sees of activations: a `factor`, or a `whitening` in its place. `factor_out` is on the
-    target of a transcoder; None: it has that of the activations, or is not a transcoder."""
+    """The scaling of activations for an SAE in training: a `factor`, or a `whitening` in its place. `factor_out` is for
+    the target of a transcoder; None: it has that of the activations, or is not a transcoder."""
 
     factor: float = 1.0
     factor_out: float | None = None

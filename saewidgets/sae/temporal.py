@@ -86,7 +86,7 @@ class TemporalSAE(LoadedSAE):
         return super().encoder_input(x)
 
     def pre_activations(self, x: Tensor) -> Tensor:
-        """Of the novel latents: what prediction left over, times λ W_enc: [batch, context, d_sae]."""
+        """Pre-activations of the novel latents: what prediction left over, times λ W_enc: [batch, context, d_sae]."""
         return self._scaled(self._predict(self.encoder_input(x))[1])
 
     def activate(self, pre: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ LATENT_BYTES = 1 << 27  # most memory for latents at once
 
 
 class LatentChange:
-    """The change that some features of one SAE make. What several say adds up, all computed from the same f. Raises
+    """The change that some features of one SAE make. Their changes add up, all computed from the same f. Raises
     `ConfigError` where the latents of a temporal SAE, which need the whole context, would have to be read."""
 
     def __init__(self, sae: SAE, features: Sequence[SteeringFeature]) -> None:

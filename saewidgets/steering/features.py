@@ -33,7 +33,7 @@ class SteeringSource:
 
     @property
     def writes_at(self) -> str:
-        """That of the input, except for transcoders."""
+        """The hook name of the input, except for transcoders."""
         if not self.sae.is_transcoder:
             return self.reads_at
         return self._place("hook_name_out", self.hook_name_out, "where its output belongs")

@@ -23,7 +23,7 @@ _KEEP = ("logits_to_keep", "num_logits_to_keep")
 
 
 class Decoder:
-    """One sequence in one model. Gradients and autocast are off; the model's mode is the caller's business."""
+    """One sequence in one model. Gradients and autocast are off; the caller sets the model's mode."""
 
     def __init__(self, lm: LoadedModel) -> None:
         self._model = lm.model

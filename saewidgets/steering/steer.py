@@ -100,7 +100,7 @@ def steer(
         sae: the SAE of the features, or a mapping from the names that they use (see `choose`).
         prompt: a text, or token ids that are taken as they are.
         strengths: also run a sweep, one text per strength of the feature number `swept`.
-        stop: asked between tokens; True ends it, and the result has what is there.
+        stop: called between tokens; True ends it, and the result has what is there.
         on_token: called with every token.
 
     Raises:

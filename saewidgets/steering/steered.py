@@ -141,7 +141,7 @@ class Steering:
         return write
 
     def _changed(self, name: str, h: Tensor, change: Tensor, mask: Tensor) -> Tensor:
-        """``h + change`` where `mask` says so and the change is not zero; elsewhere the very bits of h."""
+        """``h + change`` where `mask` is set and the change is not zero; elsewhere the very bits of h."""
         wide = torch.promote_types(h.dtype, change.dtype)
         change = change.to(wide).masked_fill(~mask[..., None], 0.0)
         new = (h.to(wide) + change).to(h.dtype)

@@ -91,7 +91,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def _shown(value: Any) -> str:
-    """For a sentence: counts with separators."""
+    """The text of a value for a sentence: counts with separators."""
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

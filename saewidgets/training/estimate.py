@@ -152,8 +152,8 @@ def evaluation_share(configs: Sequence[TrainingConfig], model: ModelSize, *, spa
 
 
 def model_flops(config: TrainingConfig, model: ModelSize) -> float:
-    """Of the language model up to the (deeper) hook, per training token: BOS and positions outside `seqpos_slice` are
-    read but not trained on. Nothing where stored activations are read."""
+    """FLOPs of the language model up to the (deeper) hook, per training token: BOS and positions outside `seqpos_slice`
+    are read but not trained on. 0 where stored activations are read."""
     if config.corpus.kind == "activations":
         return 0.0
     attention = 4 * config.context_size * model.d_model  # scores, and values by scores
@@ -164,7 +164,7 @@ def model_flops(config: TrainingConfig, model: ModelSize) -> float:
 
 
 def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> float:
-    """Of the autoencoder's forward, backward and optimiser step, per training token."""
+    """FLOPs of the autoencoder's forward, backward and optimiser step, per training token."""
     sae = config.sae
     adam = _ADAM * sae_parameters(config, d_in) / config.batch_size
     if sae.architecture in _SPARSE and sparse:
@@ -177,7 +177,7 @@ def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> floa
 
 
 def _reconstruction_flops(config: TrainingConfig, d_in: int, sparse: bool) -> float:
-    """Of the autoencoder's forward, per token."""
+    """FLOPs of the autoencoder's forward, per token."""
     sae = config.sae
     chosen = sae.architecture in _SPARSE and sparse
     decoding = 2 * d_in * (getattr(sae, "k", 0) * _GATHER if chosen else sae.d_sae)

@@ -37,7 +37,7 @@ def metadata(
     config: TrainingConfig, *, model_name: str, model_class: str, tokens: int, metrics: Mapping[str, float],
     dataset: str | None = None,
 ) -> dict[str, Any]:
-    """What is written beside the weights: SAELens' keys, then ours.
+    """The metadata beside the weights: SAELens' keys, then ours.
 
     `metrics` are those of the exported SAE on held-out text (``val_*`` and ``ce_loss_score``); `dataset` is what the
     text is called, if not as in the configuration.

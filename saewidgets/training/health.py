@@ -244,7 +244,7 @@ class Targets:
         return {"reached_at": self.reached_at, "met": self._met, "outside": self._outside}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """One of an older version has none of this."""
+        """State of an older version has none of this."""
         self.reached_at = state.get("reached_at")
         self._met, self._outside = int(state.get("met", 0)), int(state.get("outside", 0))
 

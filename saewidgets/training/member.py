@@ -213,7 +213,7 @@ class Member:
 
     @property
     def due(self) -> Due | None:
-        """What it waits to have evaluated: the SAE as it is, in the end as it is exported; None while it trains."""
+        """Its pending evaluation: the SAE as it is, in the end as it is exported; None while it trains."""
         if self._leaving is not None:
             return self._leaving
         return self._training if self.trainer is not None and self.trainer.waits else None

@@ -49,7 +49,7 @@ _EQUAL = 1e-3  # relative: norms or thresholds that differ by less are one value
 
 
 def as_path(named: str) -> Pretrained:
-    """Where no library is: a folder or file. Raises `NotFoundError` where there is none."""
+    """The path without a library: a folder or file. Raises `NotFoundError` if there is none."""
     path = Path(named).expanduser()
     if not path.exists():
         raise NotFoundError(f"There is no SAE {named!r}.", where=WHERE, hint="Give the folder of an SAE.")

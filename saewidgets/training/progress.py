@@ -147,7 +147,7 @@ MAX_BYTES = 1_000_000  # per file; there are two at most
 
 
 class Log:
-    """What can be written to: one run's log, or those of several at once."""
+    """A log to write to: one run's, or those of several at once."""
 
     def info(self, message: str) -> None:
         self.write(LogLine(message))

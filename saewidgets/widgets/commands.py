@@ -50,7 +50,7 @@ class FieldsError(SAEWidgetsError):
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[Value]):
-    """What a command returns to send columns of numbers: `value` as JSON and one binary buffer per column."""
+    """The return value of a command that sends columns of numbers: `value` as JSON and one binary buffer per column."""
 
     value: Value
     columns: tuple[str, ...]
@@ -121,7 +121,7 @@ def slow_command(method: Method) -> Method:
 
 
 class Commands:
-    """What the page of a widget can ask for: the methods marked `@command`.
+    """The commands of a widget's page: the methods marked `@command`.
 
     They run on worker threads and write no trait. Errors are in the words of the page, and what is gone leaves it.
     """
@@ -155,7 +155,7 @@ class Commands:
         self._wake()
 
     def _name(self, each: str) -> str:
-        """What the run or SAE with this id is called."""
+        """The name of the run or SAE with this id."""
         raise NotImplementedError
 
     def _each(self, ids: Sequence[str], do: Callable[[str], Any]) -> Done:

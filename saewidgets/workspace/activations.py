@@ -196,7 +196,7 @@ class Activations:
         tokenizer: Any = None,
         **settings: Any,
     ) -> CaptureEstimate:
-        """What a capture would take on the disk. Nothing is started; of a model on the hub the configuration is read.
+        """Estimate the disk space of a capture. Nothing is started; of a model on the hub the configuration is read.
 
         Args: as in `capture`.
 

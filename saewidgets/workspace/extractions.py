@@ -66,7 +66,7 @@ class Extraction(FilesHandle[ExtractionRecord]):
         return ExtractionConfig.from_data(with_text(record.config, record.folder))
 
     def store(self) -> Any:
-        """What it has found, see `ws.extractions.open`."""
+        """Its results, see `ws.extractions.open`."""
         return self._workspace.extractions.open(self.id)
 
     def _parts(self, record: ExtractionRecord) -> list[str]:
@@ -165,7 +165,7 @@ class Extractions:
         training_id: str | None = None,
         config: ExtractionConfig | Mapping[str, Any] | None = None,
     ) -> ExtractionEstimate:
-        """What an extraction would take: time, disk, memory, and what speaks against it. Nothing is started.
+        """Estimate an extraction: time, disk, memory, and warnings. Nothing is started.
 
         Raises:
             ConfigError, NotFoundError, StateError: as `create`.
@@ -239,7 +239,7 @@ class Extractions:
         return self._rows.count()
 
     def open(self, extraction_id: str) -> Store:
-        """What an extraction has found: arrays, memory-mapped, and the text around every example.
+        """The results of an extraction: arrays, memory-mapped, and the text around every example.
 
         Raises:
             NotFoundError: there is no such extraction, or its files are not here.

@@ -413,7 +413,7 @@ class Features(FeatureReading):
 
 
 def to_record(label: Label) -> LabelRecord:
-    """For the catalog."""
+    """The record of a label for the catalog."""
     score = label.score
     return LabelRecord(
         index=label.index, text=label.text, description=label.description, source=label.source, method=label.method,
@@ -483,7 +483,7 @@ class NotLoaded:
         self.model = model
 
     def __call__(self, messages: object) -> NoReturn:
-        """Raises `ConfigError`: it was not loaded."""
+        """Always raises `ConfigError`: it was not loaded."""
         raise ConfigError("The language model was not loaded.", where=self.model, hint="Make it with load=True.")
 
 

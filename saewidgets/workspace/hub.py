@@ -87,7 +87,7 @@ class Hub:
     # ------------------------------------------------------------------------------------------------ look
 
     def repo_info(self, text: str, token: str | None = None) -> RepoInfo:
-        """What a repository is: commit, licence, gate, base models, size.
+        """Facts about a repository: commit, licence, gate, base models, size.
 
         Raises:
             ConfigError: `text` names no repository.
@@ -109,7 +109,7 @@ class Hub:
         return Records(variants(self._place(text), client=self.client(token)), Variant)
 
     def facets(self, text: str, token: str | None = None, **chosen: Any) -> dict[str, dict[Any, int]]:
-        """Of the SAEs of a repository: ``site layer width l0`` → value → how many, each under the other choices.
+        """Counts of the SAEs of a repository: ``site layer width l0`` → value → how many, under the other choices.
 
         Args:
             text, token: as in `variants`.
@@ -178,7 +178,7 @@ class Hub:
         return self.client(token).account()
 
     def refresh(self, text: str | None = None) -> None:
-        """Forget what was listed, so that the next look asks the hub again."""
+        """Forget all listings, so that the next look asks the hub again."""
         with self._lock:
             clients = list(self._clients.values())
         for client in clients:

@@ -32,9 +32,9 @@ T = TypeVar("T")
 SAES = 4
 """How many SAEs are kept at once, the ones that were used last; of the models only the last one is."""
 SAE_BYTES = 4 * 1024**3
-"""What SAEs may take together; the one that was used last stays, however large it is."""
+"""Limit in bytes of all SAEs; the one that was used last stays, however large it is."""
 IDLE_SECONDS = 600.0
-"""After so long without use everything is let go."""
+"""Seconds without use after which everything is released."""
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Opened:
 
 
 class Live:
-    """What is loaded for live readings. Any thread may ask; one loads at a time."""
+    """Models and SAEs loaded for live readings. Any thread may call; one loads at a time."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace

@@ -223,7 +223,7 @@ class Pipeline:
         return written
 
     def validate(self) -> list[LayerReport]:
-        """What was reached, layer by layer: reconstruction, active latents, dead share, convergence; with advice."""
+        """The results, layer by layer: reconstruction, active latents, dead share, convergence; with advice."""
         return [
             report(layer, run.record, self._workspace.trainings.metric_columns(run.id, HISTORY))
             for layer, run in self.runs().items()
@@ -282,7 +282,7 @@ class Pipeline:
 def of_one_text(
     hook_names: Mapping[int, str], records: Sequence[ActivationStoreRecord]
 ) -> Sequence[ActivationStoreRecord]:
-    """Those of these, newest first, that were captured from one text by one model: of several such sets the largest."""
+    """The largest set of these stores, newest first, that were captured from one text by one model."""
     sets: dict[Any, list[ActivationStoreRecord]] = {}
     for record in records:
         if record.is_whole:

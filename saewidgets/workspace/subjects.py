@@ -55,7 +55,7 @@ class Subject:
 
     @property
     def id(self) -> str:
-        """Of the training or the SAE whose files they are."""
+        """The id of the training or SAE that the files belong to."""
         return (self.origin.training_id if self.of_training else self.origin.sae_id) or ""
 
     def place(self, hint: str) -> str:
@@ -138,7 +138,7 @@ def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> Subject:
 def _as_configured(
     workspace: Workspace, data: Mapping[str, Any], folder: str | None, **about: Any
 ) -> Subject:
-    """By the configuration of its training, whose text may no longer be here."""
+    """From the configuration of its training; its text may be gone."""
     named, corpus = data.get("corpus"), None
     try:
         config = from_row(data if named else {**data, "corpus": "demo"}, folder or "")

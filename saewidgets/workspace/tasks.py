@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Work = Callable[[JobContext, Sequence[str], UserModel | None], Any]
 """Does a job, from the rows of these ids, with the model that its user passed."""
 Insert = Callable[[str, Mapping[str, Path]], object]
-"""Told a job's id, the new ids and their folders; makes their rows, and writes text into the folders."""
+"""Called with a job's id, the new ids and their folders; makes their rows, and writes text into the folders."""
 
 News = Event | JobRecord
 _NEEDS_NO_MODEL = frozenset({JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED})
@@ -144,7 +144,7 @@ class Tasks:
         return [str(each) for each in several] if several else [str(job.payload[self._key])]
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        """As `follow`, for who only wants to know that something has changed."""
+        """As `follow`, without the news."""
         return self.follow(lambda row_id, news: callback(row_id))
 
     def follow(self, callback: Callable[[str | None, Sequence[News]], None]) -> Callable[[], None]:

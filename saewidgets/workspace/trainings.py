@@ -206,7 +206,7 @@ class Trainings:
         return self._start([New(from_row(record.config, record.folder), name, training_id)], held)
 
     def retry_name(self, training_id: str) -> str:
-        """What a retry of this run is called."""
+        """The name of a retry of this run."""
         record = self._catalog.trainings.get(training_id)
 
         def default() -> str:

@@ -21,7 +21,7 @@ class UserModel:
 
     @property
     def name(self) -> str:
-        """What the model calls itself, else its class."""
+        """The model's own name, else its class."""
         return str(getattr(self.model, "name_or_path", "") or type(self.model).__name__)
 
 
@@ -45,7 +45,7 @@ def take(model: Any, tokenizer: Any) -> UserModel | None:
 
 
 def device_of(held: UserModel) -> str:
-    """Where the model is, as `resolve_device` names devices. Raises what `take` raises."""
+    """The device of the model, as `resolve_device` names devices. Raises what `take` raises."""
     from saewidgets.lm import wrap_model  # torch: seconds to import
 
     try:

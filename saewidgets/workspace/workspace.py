@@ -110,7 +110,7 @@ class Workspace:
 
     @property
     def notice(self) -> str | None:
-        """Something the user should know about the whole workspace (a catalog on a network drive, say)."""
+        """A note for the user about the whole workspace (for example a catalog on a network drive)."""
         return self.catalog.notice
 
     def devices(self) -> list[dict[str, Any]]:

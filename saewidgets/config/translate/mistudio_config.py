@@ -75,7 +75,7 @@ _CHANGED = {
     "grow in place of latents.",
     "rows": "decoder rows are kept at norm one; miStudio's first generation does so for jumprelu only.",
 }
-"""What has another meaning here, by the setting's name where that is enough."""
+"""Remarks on settings that mean something else here, by the setting's name where that is enough."""
 _TOP_K = 64  # where neither a number nor a share is given
 _ALPHA = {"standard_anthropic": 5.0}
 _USUAL_ALPHA = 5e-4  # of all others; in the first generation it must be given
@@ -160,7 +160,7 @@ def _hyperparameters(data: dict[str, Any], template: str | None) -> dict[str, An
 
 
 def _supplied(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """With `changes` in the place of numbers that are missing or none."""
+    """The data with `changes` in place of numbers that are missing or null."""
     found = dict(data)
     for name, ours in (("learning_rate", "optimizer.lr"), ("batch_size", "batch_size"), ("latent_dim", "sae.d_sae")):
         if is_number(changes.get(ours)) and not is_number(found.get(name)):

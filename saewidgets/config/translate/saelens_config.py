@@ -496,7 +496,7 @@ _RECORDED = (
 
 
 def _cfg_of(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
-    """What an SAE's cfg.json says of its training: its architecture, and its metadata."""
+    """The training recorded in an SAE's cfg.json: its architecture, and its metadata."""
     meta = data.get("metadata")
     if not isinstance(meta, Mapping) or "architecture" not in data:
         raise ConfigError(

@@ -26,7 +26,7 @@ class Remark:
     Attributes:
         setting: its dotted name in the other package.
         value: what it was.
-        text: a sentence that says what happens instead.
+        text: a sentence about what happens instead.
     """
 
     kind: Literal["lost", "changed"]
@@ -128,7 +128,7 @@ class Settings:
     """The settings of one table, taken one by one; what is left at the end is not known here.
 
     Attributes:
-        remarks: on those that do not come over as they are.
+        remarks: on those that are lost or changed.
         assumed: the defaults that were taken for settings that are missing, by name.
     """
 
@@ -137,7 +137,7 @@ class Settings:
         remarks: list[Remark] | None = None, called: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         """`prefix` is put before a name where a person reads it; `said` has the sentences of remarks, `called` names
-        that are others there."""
+        that differ there."""
         self._data, self._prefix, self._said, self._called = dict(data), prefix, said, dict(called or {})
         self._taken: dict[str, Any] = {}
         self.assumed: dict[str, Any] = {}
@@ -155,7 +155,7 @@ class Settings:
         return ConfigError(text, where=self._spelled(name), hint=hint)
 
     def wrong(self, name: str, words: str, hint: str | None = None) -> ConfigError:
-        """That a value is not what it has to be, in `words`."""
+        """The error for a value that is not what it has to be, in `words`."""
         value = self._data.get(name)
         said = "missing" if value is None else f"{value!r}, not {words}"
         return self.error(name, f"{self._spelled(name)} is {said}.", hint)
@@ -192,11 +192,11 @@ class Settings:
         return Settings(self.take("table", name, {}), prefix, said=self._said, remarks=self.remarks)
 
     def ignore(self, *names: str) -> None:
-        """These say nothing about what is learned."""
+        """Skip settings without influence on what is learned."""
         self._taken.update(dict.fromkeys(names))
 
     def remark_on(self, kind: Literal["lost", "changed"], table: Sentences) -> None:
-        """Remark on those settings of a table that say something here."""
+        """Remark on those settings of a table that need it."""
         for name, (text, harmless) in table.items():
             value = self.take({bool: "flag", str: "text"}.get(type(harmless[0]), "any"), name, harmless[0])
             if value is not None and value not in harmless:
@@ -211,12 +211,12 @@ class Settings:
         self._remark("changed", name, self._said[which or name].format(**values))
 
     def _remark(self, kind: Literal["lost", "changed"], name: str, text: str) -> None:
-        """With the value that was taken, which may be the default."""
+        """Remark on the value that was taken, which may be the default."""
         value = self._taken.get(name, self._data.get(name))
         self.remarks.append(Remark(kind, self._spelled(name), value, text))
 
     def rest(self, text: str = "not known here.") -> None:
-        """Remark on everything that nobody asked for."""
+        """Remark on all keys that were not read."""
         for name in self._data.keys() - self._taken.keys():
             if self.has(name):
                 self._remark("lost", name, text)

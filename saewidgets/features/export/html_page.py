@@ -104,7 +104,7 @@ def export_html(
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What a page shows of one feature in the list, above its own part, and as that."""
+    """One feature on a page: its entry in the list, and its section."""
 
     index: int
     label: str

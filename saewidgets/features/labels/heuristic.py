@@ -90,7 +90,7 @@ def make_snippet(
 
 
 def distinct(snippets: Iterable[Snippet]) -> list[Snippet]:
-    """Those whose nearest surroundings did not occur before: a form filled in a hundred times says one thing once."""
+    """Those whose nearest surroundings did not occur before: a form filled in a hundred times counts once."""
     seen: set[tuple[str, str, str]] = set()
     found = []
     for snippet in snippets:
@@ -234,7 +234,7 @@ def _quoted(examples: Iterable[Example], n: int = 5) -> str:
 
 
 def _rule(text: str) -> _Rule | None:
-    """What the label says of a word, the one before it and the one after it; None if it names no word."""
+    """The label's rule for a word, the one before it and the one after it; None if it names no word."""
     lowered = text.lower()
     named = {normal(word) for word in _QUOTED.findall(lowered)} - {""}
     side = _NEIGHBOUR.search(lowered)

@@ -216,7 +216,7 @@ def _checked_url(url: str) -> str:
 
 
 def is_private_line(url: str) -> bool:
-    """Whether nobody between here and the server can read along: https, or this machine."""
+    """Whether the connection is private: https, or a server on this machine."""
     parts = urlsplit(url)
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True

@@ -122,7 +122,7 @@ class Label:
 
     @property
     def by(self) -> str:
-        """Who says so and how well it holds: ``gpt-4o-mini, detection 0.86, 92 of 100 judged``; "" for a person."""
+        """Its author and how well it holds: ``gpt-4o-mini, detection 0.86, 92 of 100 judged``; "" for a person."""
         return ", ".join(part for part in (self.model, str(self.score) if self.score else "") if part)
 
     @property
@@ -148,7 +148,7 @@ class Label:
 
     @classmethod
     def from_data(cls, data: Any) -> Label:
-        """Of its fields as JSON; unknown keys are ignored. Raises `ConfigError`: `where` names a wrong one."""
+        """From its fields as JSON; unknown keys are ignored. Raises `ConfigError`; `where` names a wrong one."""
         try:
             label: Label = _reader().validate_python(data)
         except ValidationError as error:

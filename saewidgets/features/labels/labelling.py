@@ -35,7 +35,7 @@ T = TypeVar("T")
 Q = TypeVar("Q", bound="Asked")
 R = TypeVar("R")
 
-_LOOK = 0.1  # seconds between two looks at whether somebody asked to stop
+_LOOK = 0.1  # seconds between two checks for a request to stop
 _PROMPT = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto;font-size:12px;margin:4px 0 8px"
 
 # --- asking about many latents --------------------------------------------------------------------------
@@ -43,7 +43,7 @@ _PROMPT = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a provider takes per million tokens of prompts and of answers, in any currency."""
+    """The price of a million tokens of prompts and of answers, in any currency."""
 
     tokens_in: float
     tokens_out: float
@@ -94,7 +94,7 @@ class Asking:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What a run did and used.
+    """The results and costs of a run.
 
     Attributes:
         labels: with what came of it, by latent.
@@ -237,7 +237,7 @@ def usage_of(answer: str, estimated_in: int) -> tuple[int, int]:
 
 
 def failed(label: Label, error: Exception, used: tuple[int, int] = (0, 0)) -> Answer:
-    """Of an error what can be kept: no keys, nothing that no file can hold."""
+    """The part of an error that can be kept: without keys, and storable in a file."""
     said = str(error) if isinstance(error, SAEWidgetsError) else f"{type(error).__name__}: {error}"
     text = redacted(said).encode("utf-8", "replace").decode().replace("\0", "")[:2000] or "unknown error"
     return Answer(label, used, text, error if isinstance(error, LLMError) and error.fatal else None)
@@ -280,7 +280,7 @@ class LabelOptions:
 
 @dataclass(frozen=True, slots=True)
 class Question(Asked):
-    """What is asked about one latent."""
+    """The question about one latent."""
 
     index: int
     messages: tuple[Message, ...]
@@ -294,7 +294,7 @@ class Question(Asked):
 
 
 def _question(index: int, examples: Examples, options: LabelOptions, llm: object) -> Question | None:
-    """What is asked about one latent; None of a dead one. Raises where its examples cannot be read."""
+    """The question about one latent; None for a dead one. Raises if its examples cannot be read."""
     evidence = examples.of(index)
     if isinstance(llm, Reader):  # effects on logits, which it does not read, make no new question
         evidence = replace(evidence, raises=(), lowers=())
@@ -433,7 +433,7 @@ def plan(
 
 @dataclass(kw_only=True)
 class LabelRun(Outcome):
-    """What a run of `label_features` did; the rest as of `Outcome`.
+    """The result of `label_features`; the rest as in `Outcome`.
 
     Attributes:
         failures: latents that failed, as labels without a text and with an `error`.

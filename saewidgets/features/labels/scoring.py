@@ -59,7 +59,7 @@ else."""
 
 @dataclass(kw_only=True)
 class ScoreRun(Outcome):
-    """What a run of `score_labels` did; the rest as of `Outcome`.
+    """The result of `score_labels`; the rest as in `Outcome`.
 
     Attributes:
         labels: with their new score.

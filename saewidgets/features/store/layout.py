@@ -51,7 +51,7 @@ _ROWS = 1 << 12  # latents at a time
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """dtype (numpy's name, little endian), shape in the letters above, and what it says."""
+    """dtype (numpy's name, little endian), shape in the letters above, and its meaning."""
 
     dtype: str
     shape: tuple[str, ...]
@@ -215,7 +215,7 @@ def write_logits(
 
 
 def vocabulary_of(tokens: Iterable[int], text: TokenText) -> tuple[npt.NDArray[np.int64], bytes]:
-    """Of tokens in ascending order id, where its bytes begin and end, ``[v, 3]``; and the bytes."""
+    """For tokens in ascending order: id, begin and end of its bytes, ``[v, 3]``; and the bytes."""
     ids = list(tokens)
     pieces = [text.bytes(token) for token in ids]
     ends = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
@@ -223,7 +223,7 @@ def vocabulary_of(tokens: Iterable[int], text: TokenText) -> tuple[npt.NDArray[n
 
 
 def sparse_windows(name: str, windows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-    """What is stored of dense windows ``[d, …, 2 · WINDOW + 1]``: counts, starts, offsets and values."""
+    """The stored form of dense windows ``[d, …, 2 · WINDOW + 1]``: counts, starts, offsets and values."""
     flat = windows.reshape(len(windows), -1, windows.shape[-1])
     counts = np.empty(flat.shape[:2], dtype=np.uint8)
     offsets, values = [np.empty(0, np.int8)], [np.empty(0, np.float16)]

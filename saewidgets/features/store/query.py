@@ -25,7 +25,7 @@ DENSE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What people or an LLM said about a latent, as far as lists need it."""
+    """A latent's label, star and note, as far as lists need them."""
 
     label: str = ""
     score: float | None = None

@@ -40,7 +40,7 @@ _OUTSIDE = "an example lies outside the text that was read"
 
 
 class Store:
-    """What an extraction found. Arrays are memory-mapped and have the shapes of `layout.STORED`.
+    """The results of an extraction. Arrays are memory-mapped and have the shapes of `layout.STORED`.
 
     Args:
         folder: the extraction's.
@@ -243,7 +243,7 @@ class Store:
 
     @property
     def size_bytes(self) -> int:
-        """Of its files, the text not counted."""
+        """The bytes of its files, without the text."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
     def __repr__(self) -> str:

@@ -50,7 +50,7 @@ class Loss:
 
 
 RowLoss = Callable[[Tensor, Tensor, Tensor | None], Rows]
-"""Of inputs, targets and, if they do not all count once, how often the squared error of each row counts."""
+"""The loss of a block from inputs, targets and, if they differ, weights of the rows' squared errors."""
 
 
 def squares(error: Tensor, weights: Tensor | None) -> Tensor:

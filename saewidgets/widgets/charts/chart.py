@@ -108,7 +108,7 @@ SYMBOLS = {
 
 
 def symbol_of(architecture: str) -> Symbol:
-    """That of an architecture; runs of one that this version does not know share a grey circle."""
+    """The symbol of an architecture; those that this version does not know share a grey circle."""
     return SYMBOLS.get(architecture, Symbol("circle", None))
 
 

@@ -219,7 +219,7 @@ def _outside(point: ParetoPoint, y_axis: YAxis) -> bool:
 
 
 def in_view(points: Sequence[ParetoPoint], y_axis: YAxis) -> Sequence[ParetoPoint]:
-    """Those that the axes are fitted to: no run that collapsed or diverged, beside which all others lie in a corner."""
+    """The points that the axes are fitted to: no run that collapsed or diverged, which would squeeze all others."""
     return [point for point in points if not _outside(point, y_axis)] or points
 
 

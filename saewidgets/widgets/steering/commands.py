@@ -66,7 +66,7 @@ class SteeringCommands(Commands):
     def steering_edit(
         self, rows: tuple[SteeringEditRow, ...] = (), settings: SteeringSettings | None = None
     ) -> dict[Literal["revision"], int]:
-        """Something was set. Rows that are not named stay."""
+        """Apply settings from the page. Rows that are not named stay."""
         self._model.edit(rows, settings)
         for row in self._model.rows:
             if row.mode == "add_max" and row.a_max is None and not row.pending:
@@ -292,7 +292,7 @@ class SteeringCommands(Commands):
     def steering_preset(
         self, action: PresetAction, name: Annotated[str, Field(max_length=300)], replace: bool = False
     ) -> tuple[PresetRecord, ...]:
-        """Something done to a preset. `replace`: one of this name may go."""
+        """An action on a preset. `replace`: one of this name may go."""
         presets = self._steering.presets
         if action == "save":
             self.find_maxima()

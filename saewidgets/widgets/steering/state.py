@@ -102,7 +102,7 @@ class SteeringModel(Model[SteeringState]):
             self._put({"rows": rows})
 
     def edit(self, rows: Sequence[SteeringEditRow], settings: SteeringSettings | None) -> None:
-        """What was set on the page. Raises `ConfigError` where no generation could follow from it."""
+        """The settings of the page. Raises `ConfigError` if they cannot be used for a generation."""
         if settings is not None:
             SteeringConfig.from_data(settings.model_dump(exclude={"swept", "strengths"}))
         with self._lock:

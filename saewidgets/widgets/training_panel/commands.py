@@ -59,7 +59,7 @@ VERBS: dict[str, Callable[[Any], Any]] = {  # of a run, and most of a group
 
 
 class ChartCommands(Commands):
-    """What the bar above the charts and the footer can ask for; `cut`: what such a part draws of the state."""
+    """The commands of the bar above the charts and the footer; `cut`: the part of the state that it draws."""
 
     _model: PanelModel
 
@@ -189,7 +189,7 @@ class PanelCommands(ChartCommands):
 
     @command
     def list_stores(self, architecture: str = "") -> tuple[StoreRow, ...]:
-        """What has been captured, and whether an SAE of this architecture can train from it."""
+        """The captured stores, and whether an SAE of this architecture can train from each."""
         activations, two = self._workspace.activations, architecture in transcoders()
         return tuple(
             store_row(record, activations.training_settings(record.id), two_hooks=two)

@@ -31,7 +31,7 @@ _ARRAYS = (".bin",)
 
 @dataclass(frozen=True, slots=True)
 class CaptureResult:
-    """What there is now: the status, the id of the store, its tokens and bytes."""
+    """The current state: the status, the id of the store, its tokens and bytes."""
 
     status: JobStatus
     store_id: str

@@ -27,7 +27,7 @@ _LAYER = re.compile(r"layer_(\d{1,4})_states")
 
 
 def look_at_states(path: Path | str) -> StatesFile:
-    """What a file of hidden states holds."""
+    """The content of a file of hidden states."""
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(
@@ -62,7 +62,7 @@ def look_at_states(path: Path | str) -> StatesFile:
 
 
 def check_widths(model: str, states: Iterable[tuple[str, int]]) -> None:
-    """Raises `ConfigError` where states are as wide as nothing in their model; one that is not here is not asked."""
+    """Raises `ConfigError` if no hook point of the model is as wide as the states; a model not here is not checked."""
     try:
         stated = stated_sizes(resolve_model(model))
     except NotFoundError:  # a name that says nothing here; a training asks for the model itself

@@ -1,6 +1,6 @@
 """`take_demo`: puts the package's demo SAE into a workspace, with its features and labels. Used by `ws.extractions`.
 
-Its ids follow from its files, so that a workspace has it once, whichever processes request it how often.
+Its ids follow from its files, so that a workspace has it once, however many processes request it.
 Deleted parts come back with the next request.
 """
 

@@ -198,7 +198,7 @@ def _copy(source: FolderSource, target: Path, names: Iterable[str]) -> None:
 
 
 def _copy_beside(source: FolderSource, target: Path, names: Iterable[str]) -> None:
-    """What may lie beside the weights and is worth keeping, if it is there and no larger than it should be."""
+    """Files beside the weights that are worth keeping, if they are there and not too large."""
     for name in names:
         size = source.files().get(name)
         if size is not None and size <= _MAX_BESIDE and not (target / name).exists():
@@ -230,7 +230,7 @@ def _metadata(sae: Any, description: Description, origin: Origin, kept: str | No
 
 
 def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON data that a database can hold: what a stranger's file says may hold anything."""
+    """As JSON data that a database can hold: files of strangers may hold anything."""
     from saewidgets.formats.source import plain  # torch: seconds to import
 
     found: dict[str, Any] = json.loads(storable(json.dumps(plain(data), ensure_ascii=False)))

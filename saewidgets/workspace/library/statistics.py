@@ -32,7 +32,7 @@ def _weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _blocks(matrix: Tensor, rows: int | None = None) -> Iterator[Tensor]:
-    """Some rows after the other in float32: memory does not grow with the SAE."""
+    """Blocks of rows in float32, one after another, so that memory does not grow with the SAE."""
     rows = rows or max(1, BLOCK_BYTES // (4 * max(1, matrix.shape[1])))
     return (block.float() for block in matrix.split(rows))
 
@@ -134,7 +134,7 @@ def with_evaluations(found: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[
 
 
 def _measured(metadata: Mapping[str, Any]) -> dict[str, float]:
-    """What was measured when it was trained: of our own trainings the last evaluation, else what its files say."""
+    """The metrics of its training: the last evaluation of our own trainings, else what its files record."""
     latest = metadata.get("latest")
     latest = latest if isinstance(latest, Mapping) else {}
     found = {}
@@ -174,7 +174,7 @@ def compare(a: SAERecord, b: SAERecord, folders: tuple[Path, Path], top: int) ->
 
 
 def _matches(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each latent of the first its largest cosine and whose it is; of each of the second its largest."""
+    """For each latent of the first its largest cosine and with which latent; for each of the second its largest."""
     best_a, best_b = (torch.full((len(matrix),), -2.0) for matrix in (first, second))
     partner = torch.zeros(len(first), dtype=torch.int64)
     for i, rows in enumerate(_blocks(first, ROWS)):

@@ -110,7 +110,7 @@ class StoreExamples:
         return found, why
 
     def _without(self, fires: Positions, positions: Positions) -> Positions:
-        """Those of `positions` around which there is none of `fires`, which ascend."""
+        """The `positions` without any of `fires` (ascending) around them."""
         size = self._store.manifest.context_size
         offsets = positions % size
         begins = positions - np.minimum(offsets, WINDOW)
@@ -148,7 +148,7 @@ def kept_examples(examples: Sequence[Example]) -> tuple[ExampleRecord, ...]:
 
 
 class KeptExamples(StoreExamples):
-    """With what of the evidence goes with the label of a latent: the first examples that are shown."""
+    """Keeps also the part of the evidence that goes with a label: the first examples that are shown."""
 
     def __init__(self, store: Store, options: LabelOptions) -> None:
         super().__init__(store)

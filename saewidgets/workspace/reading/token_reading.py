@@ -253,7 +253,7 @@ def place_on(opened: Opened, text: str, token: int, prepend_bos: bool) -> tuple[
 
 
 def _stored(store: Store, index: int, begin: int) -> npt.NDArray[np.float32]:
-    """What the examples of a latent tell of its activations in the context that begins at a position."""
+    """Activations of a latent in the context that begins at a position, as far as its examples show them."""
     size = store.manifest.context_size
     values = np.zeros(size, dtype=np.float32)
     for kind in ("top", "interval"):

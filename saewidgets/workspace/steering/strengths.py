@@ -37,11 +37,11 @@ T = TypeVar("T")
 CONTEXTS, LENGTH, BATCH = 64, 128, 8
 _DOCUMENT = 20_000  # characters of one document: text from many is better than much of one
 MODERATE = 0.45
-"""Of ‖h‖: just below what the gauge calls strong."""
+"""A share of ‖h‖: just below what the gauge calls strong."""
 LARGEST = 4.0
 """Weak features are not blown up beyond what is usual."""
 UNKNOWN = 1.0
-"""Where nothing is known of ‖h‖: the feature as it is where it fires most."""
+"""The strength if ‖h‖ is unknown: the feature's largest activation."""
 
 
 @dataclass(frozen=True, slots=True)

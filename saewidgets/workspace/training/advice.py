@@ -238,7 +238,7 @@ class _Seen:
 
     @property
     def l0_goal(self) -> tuple[float | None, float | None]:
-        """From how many to how many latents should be active per token; None: no bound."""
+        """The least and most latents that should be active per token; None: no bound."""
         bounds = (self.setting("targets.l0_min"), self.setting("targets.l0_max"))
         if any(bounds):
             return bounds
@@ -248,7 +248,7 @@ class _Seen:
         return min(USUAL_L0[0], most / 2), most
 
     def _expected(self, found: float) -> tuple[tuple[float, float], str]:
-        """From where to where L0 could be without being remarkable, but for a factor, and how to say that."""
+        """The range of L0 that needs no advice, and its text; both allow a factor."""
         low, high = self.setting("targets.l0_min"), self.setting("targets.l0_max")
         if low or high:
             words = " to ".join(f"{bound:g}" for bound in (low, high) if bound)
@@ -302,7 +302,7 @@ class _Seen:
 
 
 def _fall(values: np.ndarray[Any, Any], part: int) -> float:
-    """By which share of itself a curve fell over its last 1/`part`, by the medians of that part's two halves."""
+    """The share by which a curve fell over its last 1/`part`, from the medians of that part's two halves."""
     tail = values[-max(4, len(values) // part) :]
     half = len(tail) // 2
     first, second = float(np.median(tail[:half])), float(np.median(tail[half:]))

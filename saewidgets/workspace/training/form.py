@@ -156,7 +156,7 @@ def _without(data: Mapping[str, Any], dropped: Collection[str], prefix: str = ""
 
 
 class _Form:
-    """What is typed, as far as it makes sense, with what is known of its model and its devices. `config` has defaults
+    """The valid part of the form, with what is known of its model and its devices. `config` has defaults
     for the fields in `wrong`, which say nothing; None where that cannot be. What is found here is added to `errors`."""
 
     def __init__(
@@ -192,7 +192,7 @@ class _Form:
 
     @contextlib.contextmanager
     def noting(self, field: str) -> Iterator[None]:
-        """What is wrong within is the error of this field, if it has none."""
+        """An error inside becomes the error of this field, if it has none."""
         try:
             yield
         except SAEWidgetsError as error:

@@ -366,7 +366,7 @@ class TrainingGroup(JobHandle[JobRecord]):
 
     @property
     def records(self) -> Records[TrainingRecord]:
-        """What the catalog knows of each run now, in the order in which they were made.
+        """The current record of each run, in the order in which they were made.
 
         Raises:
             NotFoundError: there are none, or they were deleted.
@@ -486,7 +486,7 @@ _CLOSING = 10.0
 
 
 def let_close(workspace: Workspace, record: TrainingRecord, timeout: float = _CLOSING) -> None:
-    """Where every run of a job has ended, give the job a moment to say so too: then they can be deleted or resumed."""
+    """If every run of a job has ended, give the job a moment to end too: then they can be deleted or resumed."""
     if record.job_id is None or not all(r.ended_alone for r in workspace.catalog.trainings.by_job(record.job_id)):
         return
     if workspace.manager.get(record.job_id).status.is_active:
