@@ -1,6 +1,6 @@
 """Checks arguments of public methods. Each function returns the value it was given, or raises `ConfigError`.
 
-`where` is the argument's name, `what` the noun of what it takes: "the id of an SAE".
+`where` is the argument's name, `what` follows "Expected": "the id of an SAE".
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from saewidgets.errors import ConfigError, NotFoundError
 _LONGEST = 60  # characters of a wrong value that are repeated
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxlong = _REPR.maxother = 2 * _LONGEST
-_PATH = "Give a path, as a text or a pathlib.Path."
+_PATH = "Give a path, as a string or a pathlib.Path."
 T = TypeVar("T")
 
 
 def text(value: Any, where: str, what: str, *, hint: str = "Write it in quotes.", secret: bool = False) -> str:
     """`value`, which has to be a text. A `secret` is not repeated in the error."""
     if not isinstance(value, str):
-        refuse(value, where, f"{what}, a text", hint, secret=secret)
+        refuse(value, where, what, hint, secret=secret)
     return storable(value)
 
 
@@ -59,28 +59,27 @@ def optional_text(value: Any, where: str, what: str, *, secret: bool = False) ->
     return text(value, where, what, hint="Write it in quotes, or None to leave it out.", secret=secret)
 
 
-def truth(value: Any, where: str, what: str) -> bool:
+def truth(value: Any, where: str, what: str = "a bool") -> bool:
     """`value`, which has to be True or False."""
     if not isinstance(value, bool):
-        refuse(value, where, f"{what}, True or False", "Write True or False.")
+        refuse(value, where, what, "Write True or False.")
     return bool(value)
 
 
 def count(value: Any, where: str, what: str, *, least: int = 0, most: int | None = None, hint: str = "") -> int:
     """`value` as a whole number from `least` on, at most `most`; also one of numpy's."""
-    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
-        refuse(value, where, f"{what}, a whole number", hint or f"Use {least:,} or more.")
-    number = operator.index(value)
-    if number < least or (most is not None and number > most):
+    is_whole = not isinstance(value, bool) and hasattr(type(value), "__index__")
+    number = operator.index(value) if is_whole else value
+    if not is_whole or number < least or (most is not None and number > most):
         bounds = f"{least:,} or more" if most is None else f"{least:,} to {most:,}"
-        refuse(number, where, f"{what}, {bounds}", hint or f"Use {bounds}.")
-    return number
+        refuse(number, where, what, hint or f"Use a whole number, {bounds}.")
+    return int(number)
 
 
 def number(value: Any, where: str, what: str, *, least: float = 0.0) -> float:
     """`value` as a finite number, at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
-        refuse(value, where, f"{what}, a number", f"Use {least:g} or more.")
+        refuse(value, where, what, f"Use a number, {least:g} or more.")
     return float(value)
 
 
@@ -88,7 +87,7 @@ def path_text(value: Any, where: str, what: str) -> str:
     """`value`, which has to be a text that is not empty, or a path."""
     given = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(given, str) or not given:
-        refuse(value, where, f"{what}, a path", _PATH)
+        refuse(value, where, what, _PATH)
     return given
 
 
@@ -105,7 +104,7 @@ def path(value: Any, where: str, what: str) -> Path:
         os.lstat(found)
     except (ValueError, RuntimeError) as error:  # a zero byte, half a surrogate pair; ~nobody
         raise NotFoundError(
-            f"{shown(given)} cannot be a path ({str(error).rstrip('.')}).", where=where, hint=_PATH
+            f"{shown(given)} is not a path ({str(error).rstrip('.')}).", where=where, hint=_PATH
         ) from error
     except OSError as error:  # whether there is anything is for the caller to say
         if error.errno == errno.ENAMETOOLONG:
@@ -125,7 +124,7 @@ def kind(value: Any, of: type[T], where: str, what: str, hint: str) -> T:
 def refuse(value: Any, where: str, what: str, hint: str, *, secret: bool = False) -> NoReturn:
     """Raise `ConfigError`: the argument `where` takes `what`, and `value` is something else."""
     given = f"a value of type {type(value).__name__}" if secret else shown(value)
-    raise ConfigError(f"This is {what}, not {given}.", where=where, hint=hint)
+    raise ConfigError(f"Expected {what}, got {given}.", where=where, hint=hint)
 
 
 def shown(value: Any) -> str:

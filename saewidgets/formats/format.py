@@ -217,7 +217,7 @@ class Format:
         notes = found.fold(tensors) if found.fold is not None else None
         about = found.describe(self.name, source)
         if about.architecture is None or about.d_in is None:
-            raise FormatError("The weights did not tell what kind of SAE this is.", where=where)
+            raise FormatError("The weights do not show what kind of SAE this is.", where=where)
         dtype = dtype or tensors["W_dec"].dtype
         # One after the other, so that only one of them is ever there in both number formats.
         ready = {name: tensors.pop(name).to(device, dtype) for name in list(tensors)}
@@ -240,9 +240,9 @@ class Format:
         `ConfigError` where the format leaves nothing open."""
         if apply_b_dec_to_input is None:
             return {}
-        arguments.truth(apply_b_dec_to_input, ANSWER, "whether b_dec is subtracted from the input")
+        arguments.truth(apply_b_dec_to_input, ANSWER)
         if not self.leaves_open:
-            raise ConfigError(f"{self.name!r} files say it themselves.", where=ANSWER, hint="Leave it out.")
+            raise ConfigError(f"{self.name!r} files record it themselves.", where=ANSWER, hint="Leave it out.")
         return {ANSWER: apply_b_dec_to_input}
 
 
@@ -300,7 +300,7 @@ def layered(source: Source, pattern: re.Pattern[str], what: str) -> tuple[str, r
     if match is None:
         raise FormatError(
             "The file's name does not say which layer.", where=f"{source.label}/{file}",
-            hint=f"Call it as on the hub, {what}.",
+            hint=f"Name it as on the hub, {what}.",
         )
     return file, match
 

@@ -53,11 +53,11 @@ def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
     """
     if not isinstance(sae, SAE):
         arguments.refuse(sae, "sae", "an SAE", "Load one with load_sae, or take one from create_sae.")
-    target = arguments.path(path, "path", "where the SAE goes")
+    target = arguments.path(path, "path", "a path for the SAE")
     chosen = registry.get(format)
     if chosen.save is None:
         written = ", ".join(f.name for f in registry.formats() if f.save is not None)
-        raise FormatError(f"The format {format!r} is only read.", where="format", hint=f"Written are {written}.")
+        raise FormatError(f"The format {format!r} can only be read.", where="format", hint=f"Use one of: {written}.")
     try:
         check_finite("weights", sae.state_dict())
     except FormatError as error:  # what is written can be read again
@@ -128,7 +128,7 @@ def convert(path: str | Path, dest: str | Path, format: str = saelens.NAME) -> P
     what the target needs. Raises as `load_sae` and `save_sae`.
     """
     target = registry.get(format)
-    found, dest = locate(path), arguments.path(dest, "dest", "where the SAE goes")
+    found, dest = locate(path), arguments.path(dest, "dest", "a path for the SAE")
     if dest.resolve() == found.path.resolve() and found.format.name != format:
         raise FormatError("Source and destination are the same folder.", where=str(dest), hint="Choose another folder.")
     sae = load_sae(path)
@@ -151,7 +151,7 @@ def validate(path: str | Path) -> list[str]:
     Raises:
         ConfigError: `path` is not a path.
     """
-    arguments.path_text(path, "path", "where an SAE is")
+    arguments.path_text(path, "path", "the path of an SAE")
     try:
         found = locate(path)
         found.format.describe(found.source())

@@ -40,7 +40,7 @@ _FORMATS: tuple[Format, ...] = (
     adapters.OPENAI,
 )
 _CROSS_LAYER = (
-    "This is a cross-layer transcoder: its latents write into all later layers, so it is no transcoder by itself.",
+    "This is a cross-layer transcoder: its latents write into all later layers, so it is not a transcoder on its own.",
     "Per-layer transcoders (layer_….safetensors) of the same model can be read.",
 )
 _UNREAD = (
@@ -64,7 +64,7 @@ def get(name: str) -> Format:
         if format.name == name:
             return format
     known = ", ".join(format.name for format in _FORMATS)
-    raise ConfigError(f"There is no format {arguments.shown(name)}.", where="format", hint=f"Known are {known}.")
+    raise ConfigError(f"There is no format {arguments.shown(name)}.", where="format", hint=f"Known formats: {known}.")
 
 
 def match(source: Source) -> Format | None:
@@ -148,7 +148,7 @@ def locate(path: str | Path) -> Located:
         FormatError: no known format, or several SAEs; the message lists what was found.
         ConfigError: `path` is not a path.
     """
-    path = arguments.path(path, "path", "where an SAE is")
+    path = arguments.path(path, "path", "the path of an SAE")
     if path.is_dir():
         return _of_folder(path)
     if not path.exists():

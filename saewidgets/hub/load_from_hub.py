@@ -50,7 +50,7 @@ def load_sae(
         HubError: missing, private, gated, unreachable, …: each a class of its own with the next step.
         ConfigError: an argument is of another kind, or says what the files say themselves; or there is no such device.
     """
-    given = arguments.path_text(path_or_repo, "path_or_repo", "a repository of the hub or where an SAE is")
+    given = arguments.path_text(path_or_repo, "path_or_repo", "a repository of the hub or the path of an SAE")
     arguments.optional_text(token, "token", "an access token", secret=True)
     is_path = not isinstance(path_or_repo, str) or given.startswith((".", "/", "~", "\\"))
     if is_path or os.path.exists(given) or len(given) > _LONGEST:

@@ -258,7 +258,7 @@ class Activations:
         if model is not None:
             states.check_widths(model, [(hook, file.width) for hook, file in zip(hooks, found, strict=True)])
         layers = " ".join(f"L{file.layer}" for file in found if file.layer is not None)
-        shown = arguments.name(name, "what to call the store") if name else self._free_name(
+        shown = arguments.name(name, "a name for the store") if name else self._free_name(
             f"{Path(model or '').name} {corpus} {layers}"
         )
         config = {
@@ -344,7 +344,7 @@ class Activations:
     def rename(self, store_id: str, name: str) -> ActivationStoreRecord:
         """Give a store another name. Raises `ConfigError` if it is empty or too long."""
         found = self._names.find(store_id, beginnings=False)
-        record = self._rows.update(found, name=arguments.name(name, "what to call the store"))
+        record = self._rows.update(found, name=arguments.name(name, "a name for the store"))
         self.changes.tell(found)
         return record
 

@@ -85,15 +85,15 @@ def analyze_sae(
         StorageError: the file cannot be written.
     """
     if not isinstance(sae, SAE | str | Path) and not hasattr(sae, "metadata"):
-        refuse(sae, "sae", "an SAE, or where one is", "Give a loaded SAE, a path or a repository of the hub.")
-    optional_text(name, "name", "what to call the file")
-    optional_text(hook_name, "hook_name", "where the SAE reads")
+        refuse(sae, "sae", "an SAE", "Give a loaded SAE, a path or a repository of the hub.")
+    optional_text(name, "name", "a name for the file")
+    optional_text(hook_name, "hook_name", "a hook name")
     folder = take_path(save_dir, "save_dir", "a folder") if save_dir is not None else None
     settings, text = _settings(texts, corpus, config)
     named = isinstance(model, str | Path | LoadedModel) or model is None
     require(
         (name is None or (_PLAIN.fullmatch(name) and not name.startswith(".")), "name",
-         f"{name!r} is no name for a file.", 'Use one such as "layer_6".'),
+         f"{name!r} is not a file name.", 'Use one such as "layer_6".'),
         (not named or tokenizer is None, "tokenizer", "A tokenizer goes with a loaded model.",
          "Leave it out: the model has its own."),
     )  # fmt: skip
@@ -130,11 +130,11 @@ def _settings(texts: Any, corpus: Any, config: Any) -> tuple[ExtractionConfig, C
     require((texts is None or corpus is None, "texts", both, "Give one of them."))
     if texts is not None:
         if isinstance(texts, str) or not isinstance(texts, Iterable):
-            refuse(texts, "texts", "what to read, a list of strings", "Give [text], or corpus=path.")
+            refuse(texts, "texts", "a list of strings", "Give [text], or corpus=path.")
         strings = list(texts)
         for number, text in enumerate(strings, 1):
             if not isinstance(text, str):
-                raise ConfigError(f"Text {number:,} is no string but {type(text).__name__}.", where="texts")
+                raise ConfigError(f"Text {number:,} has type {type(text).__name__}, not str.", where="texts")
         corpus = TextCorpus(strings=tuple(strings)) if any(text.strip() for text in strings) else None
     if corpus is not None:
         settings = settings.replace(corpus=corpus)

@@ -22,29 +22,28 @@ def _id(value: Any, where: str) -> str:
 
 
 def _text(value: Any, where: str) -> str:
-    what = "a text" if where == "text" else f"the {where.replace('_', ' ')}, a text"
-    return take.kind(value, str, where, what, "Write it in quotes.")  # who keeps or reads it refuses what it cannot
+    return take.kind(value, str, where, "a string", "Write it in quotes.")  # its users refuse what they cannot keep
 
 
 def _secret(value: Any, where: str) -> str:
-    return take.text(value, where, "a token", secret=True)
+    return take.text(value, where, "an access token", secret=True)
 
 
 def _place(value: Any, where: str) -> int:
-    return take.count(value, where, "the number of a token", least=-(2**63), hint="Use 0 or more.")
+    return take.count(value, where, "the number of a token", least=-(2**63), hint="Use a whole number, 0 or more.")
 
 
 def numbers(value: Any, where: str) -> list[int]:
     """Numbers of features as a list. Raises `ConfigError`: there is something else among them."""
-    hint = "Give a list of numbers, such as [5, 17]."
+    hint = "Give a list of whole numbers, such as [5, 17]."
     if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):
-        take.refuse(value, where, "numbers of features, a list", hint)
+        take.refuse(value, where, "a list of feature numbers", hint)
     return [take.count(each, where, "the number of a feature", hint=hint) for each in value]
 
 
 _BY_KIND: dict[str, Check] = {
     "str": _text,
-    "bool": lambda value, where: take.truth(value, where, "a choice"),
+    "bool": take.truth,
     **dict.fromkeys(
         ("str | Path", "str | PathLike[str]"), lambda value, where: take.path(value, where, "a file or folder")
     ),
@@ -60,7 +59,7 @@ _BY_NAME: dict[str, Check] = {
     ),  # what every database holds as a number
     **dict.fromkeys(("position", "token"), _place),  # which there are, the method says
     "index": lambda value, where: take.count(value, where, "the number of a feature"),
-    "indices": numbers, "n": lambda value, where: take.count(value, where, "how many to find", least=1),
+    "indices": numbers, "n": lambda value, where: take.count(value, where, "a count", least=1),
 }  # fmt: skip
 
 

@@ -237,7 +237,7 @@ class Features(FeatureReading):
         else:
             imported = making.read_labels(file, view.d_sae, on_error=on_error)  # type: ignore[arg-type]
         if not imported.labels and not imported.problems:
-            raise FormatError("There is no label in it.", where=Path(text).name, hint="Choose another file.")
+            raise FormatError("The file has no labels.", where=Path(text).name, hint="Choose another file.")
         own = {label.index: label.text for label in self._labels(view, None) if label.source == "user"}
         for at, label in enumerate(imported.labels):
             if label.source == "user" and own.get(label.index, label.text) != label.text:
@@ -458,12 +458,12 @@ def _inside(indices: Iterable[int] | None, view: View) -> list[int] | None:
 def _settings(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """The settings, if there are such ones; a price of two numbers is made one."""
     kinds: dict[str, tuple[Callable[[Any], bool], str, str]] = {
-        "progress": (callable, "what is told how far it is, a function", "Give a function of a Progress."),
-        "control": (lambda value: callable(getattr(value, "check", None)), "what may end the run, a Control",
+        "progress": (callable, "a function that receives progress", "Give a function of a Progress."),
+        "control": (lambda value: callable(getattr(value, "check", None)), "a Control",
                     "Leave it out."),
-        "options": (lambda value: isinstance(value, LabelOptions), "how labels are asked for", "Give LabelOptions(…)."),
+        "options": (lambda value: isinstance(value, LabelOptions), "label options", "Give LabelOptions(…)."),
         "price": (lambda value: isinstance(value, Price) or (isinstance(value, list | tuple) and len(value) == 2),
-                  "two numbers", "Give (per million tokens in, per million tokens out)."),
+                  "a price of two numbers", "Give (per million tokens in, per million tokens out)."),
     }  # fmt: skip
     for name, value in settings.items():
         if name not in names:
@@ -514,7 +514,7 @@ def language_model(
         return None
     if not model:
         example = "gpt-4o-mini" if kind == "openai" else "Qwen/Qwen2.5-0.5B-Instruct"
-        raise ConfigError("It is not said which model to ask.", where="model_name", hint=f"For example {example}.")
+        raise ConfigError("No model to ask is named.", where="model_name", hint=f"For example {example}.")
     if kind == "openai":
         from saewidgets.features.labels import openai_compatible  # torch: seconds to import
 

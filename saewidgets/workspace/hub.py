@@ -281,7 +281,7 @@ class Hub:
         from saewidgets.hub.reference import trained_on
         from saewidgets.hub.transfer import plan_download
 
-        wanted = None if name is None else arguments.name(name, "what to call the SAE")
+        wanted = None if name is None else arguments.name(name, "a name for the SAE")
         plan = plan_download(self._place(text, path, revision), client=self.client(token))
         variant, info = plan.variant, plan.listing.info
         model = trained_on(plan.repo_id, info.base_models)
@@ -354,7 +354,7 @@ class _Downloads:
             if self._workspace.catalog.jobs.get(job.id).status is JobStatus.CANCELLED:  # not resumed since
                 discard(self._unneeded(job))
         except SAEWidgetsError as error:
-            log.warning("What had arrived of a cancelled download could not be removed: %s", error)
+            log.warning("The partial files of a cancelled download could not be removed: %s", error)
 
     # ------------------------------------------------------------------------------------------------ inside
 

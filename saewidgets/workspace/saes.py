@@ -184,7 +184,7 @@ class SAEs:
 
     def keep_evaluation(self, sae_id: str, report: EvaluationReport) -> None:
         """Let `statistics` know what was measured, until its files are replaced. Raises `NotFoundError`."""
-        arguments.kind(report, EvaluationReport, "report", "a report", "Give what ws.evaluate returned.")
+        arguments.kind(report, EvaluationReport, "report", "an evaluation report", "Give what ws.evaluate returned.")
         data = report.to_dict()
         kept = {name: data[name] for name in ("corpus", "held_out", "n_tokens", "context_size", "metrics", "density")}
         losses = {name: value for name, value in data["metrics"].items() if name.startswith("ce_loss")}
@@ -308,7 +308,7 @@ class SAEs:
         """
         changes: dict[str, Any] = {}
         if name is not None:
-            changes["name"] = arguments.name(name, "what to call the SAE")
+            changes["name"] = arguments.name(name, "a name for the SAE")
         if notes is not None:
             changes["notes"] = arguments.whole_text(notes, "notes")
             if len(notes) > MAX_NOTES:
@@ -435,7 +435,7 @@ def _checked_tags(tags: Collection[str]) -> tuple[str, ...]:
         arguments.refuse(tags, "tags", "a list of words", 'Write tags=["a word"].')
     found: dict[str, str] = {}
     for tag in tags:
-        clean = one_line(arguments.text(tag, "tags", "a list of words"))
+        clean = one_line(arguments.text(tag, "tags", "a word"))
         if not clean or len(clean) > 40:
             raise ConfigError("A tag has 1 to 40 characters.", where="tags", hint="Shorten it, or leave it out.")
         found.setdefault(clean.casefold(), clean)

@@ -112,7 +112,7 @@ class Templates:
             ConfigError: the name is empty or too long.
             StateError: another template has it.
         """
-        return self._changed(wanted, name=take.name(name, "what to call the template"))
+        return self._changed(wanted, name=take.name(name, "a name for the template"))
 
     def favorite(self, wanted: str, on: bool = True) -> TemplateRecord:
         """Make a template a favourite, or (`on` False) an ordinary one."""
@@ -189,7 +189,7 @@ class Templates:
 
     def import_text(self, raw: bytes, name: str = "templates.json") -> Records[TemplateRecord]:
         """As `import_json`, from the content of a file that was uploaded; `name` is what errors call it."""
-        take.kind(raw, bytes, "raw", "the content of a file, bytes", "Read the file in binary mode.")
+        take.kind(raw, bytes, "raw", "the content of a file as bytes", "Read the file in binary mode.")
         return self._take_in(raw, one_line(name)[:MAX_NAME])
 
     def _take_in(self, raw: bytes, file: str) -> Records[TemplateRecord]:
@@ -229,5 +229,5 @@ def _ids(ids: Any) -> Sequence[str]:
     if isinstance(ids, str):
         return [ids]
     if isinstance(ids, bytes | Mapping) or not isinstance(ids, Collection):
-        take.refuse(ids, "ids", "ids of templates, a list", "Give a list, or None for all.")
-    return [take.text(one, "ids", "ids of templates") for one in ids]
+        take.refuse(ids, "ids", "a list of template ids", "Give a list, or None for all.")
+    return [take.text(one, "ids", "the id of a template") for one in ids]

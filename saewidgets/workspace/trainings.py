@@ -414,7 +414,7 @@ class Trainings:
 
     def rename(self, training_id: str, name: str) -> None:
         """Give a run another name. Raises `ConfigError` if it is empty or too long."""
-        self._catalog.trainings.update(training_id, name=arguments.name(name, "what to call the run"))
+        self._catalog.trainings.update(training_id, name=arguments.name(name, "a name for the run"))
 
     def delete(self, training_id: str) -> int:
         """Remove a run with its metrics, checkpoints and files. An SAE imported from it stays. Returns the bytes freed.

@@ -84,12 +84,12 @@ class Asking:
     model: str | None = None
 
     def __post_init__(self) -> None:
-        what = "how many questions are under way at once"
+        what = "a number of questions to ask at once"
         arguments.count(self.concurrency, "concurrency", what, least=1, most=256)
-        arguments.count(self.max_failures, "max_failures", "after how many failures in a row to end", least=1)
-        arguments.optional_text(self.model, "model", "what to call who is asked")
+        arguments.count(self.max_failures, "max_failures", "a number of failures in a row", least=1)
+        arguments.optional_text(self.model, "model", "the name of the model")
         if self.max_cost is not None:
-            arguments.number(self.max_cost, "max_cost", "the most that may be spent")
+            arguments.number(self.max_cost, "max_cost", "a cost limit")
 
 
 @dataclass(kw_only=True)
@@ -400,7 +400,7 @@ def plan(
 
     Nothing is asked, sent or written.
     """
-    first = arguments.count(first, "first", "how many prompts to show")
+    first = arguments.count(first, "first", "a number of prompts to show")
     options, model = options or LabelOptions(), named(llm, model)
     answered = _answered(existing, model, options.method)
     shown: list[Question] = []

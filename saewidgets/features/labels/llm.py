@@ -113,7 +113,7 @@ def named(llm: object, model: str | None = None) -> str:
     """What labels call `llm`: `model`, else its own `model`, else the function's name. Raises `ConfigError`."""
     if not callable(llm) and not isinstance(llm, Reader):
         arguments.refuse(
-            llm, "llm", "who is asked, a function of messages",
+            llm, "llm", "a language model to ask",
             "Give openai_compatible(…), transformers_local(…), a function, or None for the offline heuristic.",
         )
     found = model or getattr(llm, "model", None) or getattr(llm, "__name__", None)
@@ -242,7 +242,7 @@ class TransformersLocal:
                 "This is not a text-generating model with its tokenizer.", where="model",
                 hint="Pass a transformers model and its tokenizer, a LoadedModel, or a text-generation pipeline.",
             )
-        arguments.count(max_tokens, "max_tokens", "the longest answer", least=1, most=100_000)
+        arguments.count(max_tokens, "max_tokens", "a number of tokens", least=1, most=100_000)
         if not name:
             path = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
             name = path if path.count("/") == 1 and not path.startswith(("/", ".")) else ""
@@ -339,7 +339,7 @@ class OpenAICompatible:
     ) -> None:
         if not model.strip():
             raise ConfigError("The model has no name.", where="model")
-        arguments.count(max_tokens, "max_tokens", "the longest answer", least=1, most=1_000_000)
+        arguments.count(max_tokens, "max_tokens", "a number of tokens", least=1, most=1_000_000)
         self.model = model
         self._server = Server(base_url, key_env=api_key_env, timeout=timeout, retries=retries, sleep=sleep)
         self._settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
@@ -399,7 +399,7 @@ class OpenAICompatible:
                 raise LLMAnswerError(f"The model refuses to answer: {str(refusal)[:200]}", where=host)
             cut = choice.get("finish_reason") == "length"
             raise LLMAnswerError(
-                "The answer is empty" + (": its length was used up before it began." if cut else "."), where=host,
+                "The answer is empty" + (": max_tokens was used up before it began." if cut else "."), where=host,
                 hint="Raise max_tokens." if cut else "Try again.",
             )
         usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}

@@ -38,7 +38,7 @@ def add_local(
     if not path.exists():
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
     if name is not None:
-        called = arguments.name(name, "what to call the SAE")
+        called = arguments.name(name, "a name for the SAE")
     elif path.is_dir():
         called = path.name or "sae"
     else:
@@ -65,7 +65,7 @@ def add_upload(
     for each, content in files.items():
         arguments.text(each, "files", "the name of a file")
         if not isinstance(content, bytes | bytearray | memoryview):
-            arguments.path_text(content, "files", "the content of a file, as bytes or")
+            arguments.path_text(content, "files", "the content of a file as bytes, or a path")
     if not files:
         raise ConfigError("There are no files.", where="files", hint="Choose the files of an SAE, or a zip of them.")
     names = [plain_name(each, "upload") for each in files]

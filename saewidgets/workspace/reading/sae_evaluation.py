@@ -82,14 +82,14 @@ class EvaluationRequest(Config):
     @field_validator("cross_entropy", "mean_ablation", "progress", mode="before")
     @classmethod
     def _is_a_choice(cls, value: Any) -> Any:
-        return value if value is None else take.truth(value, "", "a choice")
+        return value if value is None else take.truth(value, "")
 
     @field_validator("exclude_special_tokens")
     @classmethod
     def _ids(cls, value: Any) -> bool | tuple[int, ...] | None:
         if isinstance(value, list | tuple):
             return as_ids(value) or ()
-        return None if value is None else take.truth(value, "", "a choice or a list of token ids")
+        return None if value is None else take.truth(value, "", "a bool or a list of token ids")
 
     @field_validator("seqpos_slice")
     @classmethod
@@ -153,7 +153,7 @@ class _Evaluation:
         losses = request.cross_entropy is not False
         require((
             losses or not request.mean_ablation, "mean_ablation",
-            "With the mean activation in their place a cross-entropy is measured, and that was declined.",
+            "Mean ablation measures a cross-entropy, and cross_entropy is off.",
             "Leave cross_entropy on, or mean_ablation off.",
         ))  # fmt: skip
         lm = self.model()
@@ -241,7 +241,7 @@ class _Evaluation:
         if context_size is None:
             notes.append("Imported states have neither tokens nor positions: every row counts, special tokens too.")
         if not own and not (said and known):
-            notes.append(f"Of which model the {'store' if said else 'SAE'} is, is not known: it was not compared.")
+            notes.append(f"The model of the {'store' if said else 'SAE'} is not known, so it was not compared.")
         return self._report(
             sae, metrics, density, rule, notes, model=known[0] if known else said, hook_name=hook_name,
             hook_name_out=hook_name_out, corpus=record.name, held_out=held_out, context_size=context_size,

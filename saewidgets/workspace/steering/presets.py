@@ -66,7 +66,7 @@ class Presets:
         """
         from saewidgets.steering import PresetSAE, SteeringPreset, save_preset  # torch: seconds to import
 
-        name = arguments.name(name, "what to call the preset")
+        name = arguments.name(name, "a name for the preset")
         path = self._path(name)
         if path.exists() and not replace:
             raise StateError(f"There is a preset {name!r}.", where="name", hint="Choose another name, or replace it.")

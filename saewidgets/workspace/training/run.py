@@ -437,7 +437,7 @@ class TrainingGroup(JobHandle[JobRecord]):
 
     def rename(self, name: str) -> None:
         """Call it something else; its runs keep their names. Raises `ConfigError` if that is empty or too long."""
-        self._workspace.catalog.trainings.rename_group(self.id, arguments.name(name, "what to call the group"))
+        self._workspace.catalog.trainings.rename_group(self.id, arguments.name(name, "a name for the group"))
 
     def delete(self) -> int:
         """Remove all runs with their files; returns the bytes freed. SAEs imported from them stay.

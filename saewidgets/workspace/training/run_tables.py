@@ -42,7 +42,7 @@ OF_EVERY_RUN = frozenset({
 })  # fmt: skip
 """Metrics that a run may measure later, or never: `dead` takes a window of tokens, ``val_…`` an evaluation."""
 
-_WHAT, _HINT = "one name of a metric or several", 'For example ["loss", "l0"].'
+_WHAT, _HINT = "the name of a metric, or several", 'For example ["loss", "l0"].'
 
 
 def known_names(record: TrainingRecord, names: str | Iterable[str] | None) -> list[str] | None:
@@ -150,7 +150,7 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
     folder = folder.absolute()
     with storage_errors("The folder cannot be written", folder, "Choose another folder, or free some space."):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StorageError("There is something already.", where=str(folder), hint="Choose another folder.")
+            raise StorageError("There are files here already.", where=str(folder), hint="Choose another folder.")
         with draft_folder(folder.parent) as draft:
             lacking = _write(workspace, run, draft)
             if folder.exists():
