@@ -148,7 +148,7 @@ def choose_column(what: What, columns: Mapping[str, bool], wanted: str | None, w
     talks = [name for name in _TALKS if columns.get(name) is False]
     if what == "text" and wanted is None and talks and not any(columns.get(name) for name in usual):
         raise ConfigError(
-            f"{where} has no column that is known for text, but one that is known for conversations, {talks[0]!r}.",
+            f"{where} has no known column of text, but one of conversations, {talks[0]!r}.",
             where="corpus.chat", hint="Read these with chat=True, or name a column with text: text_field=….",
         )
     fitting = [name for name, fits in columns.items() if fits]

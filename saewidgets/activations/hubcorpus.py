@@ -67,8 +67,8 @@ def _require_all(path: str, files: Sequence[str]) -> None:
     total = sum({file[: found.start()]: int(found[2]) for file, found in zip(files, counted, strict=False)}.values())
     if len(counted) == len(files) and len(files) < total:
         raise HubOfflineError(
-            f"Of the {total:,} files of this split of {path} the cache has {len(files):,}; the hub cannot be asked.",
-            where="corpus", hint=f"Fetch the others while there is a network: hf download {path} --repo-type dataset.",
+            f"Of the {total:,} files of this split of {path} the cache has {len(files):,}; the hub cannot be reached.",
+            where="corpus", hint=f"Download the others when online: hf download {path} --repo-type dataset.",
         )
 
 
@@ -303,7 +303,7 @@ def dataset_commit(client: HubClient, path: str, revision: str | None = None) ->
     except (HubOfflineError, HubTimeoutError) as error:
         if (known := reference_of(client.cache_dir, "datasets", path, asked)) is not None:
             return known
-        error.hint = f"{error.hint} What was packed before is used without the hub if the revision is a commit."
+        error.hint = f"{error.hint} With a commit as revision, packed tokens are used without the hub."
         raise
     except RepositoryNotFoundError as error:
         raise _missing(path) from error
@@ -317,8 +317,8 @@ def dataset_commit(client: HubClient, path: str, revision: str | None = None) ->
 def _missing(path: str) -> RepositoryNotFoundError:
     return RepositoryNotFoundError(
         f"The hub has no dataset {path}.", where="corpus",
-        hint="It does not exist, or is private and your token does not reach it. A file or folder of this machine is "
-        f"written with its whole path, or as ./{path}.",
+        hint="It does not exist, or is private and your token has no access to it. Write a local file or folder with "
+        f"its full path, or as ./{path}.",
     )
 
 
@@ -336,8 +336,8 @@ def _explained(error: BaseException, client: HubClient, config: HubCorpus) -> Ba
         return _leads_out(path)
     if "scripts are no longer supported" in text:
         return FormatError(
-            "This dataset needs a program of its repository, which is never executed.", where=path,
-            hint='Many of them have a copy as Parquet: try revision="refs/convert/parquet".',
+            "This dataset needs code from its repository, which is never run.", where=path,
+            hint='Many such datasets have a Parquet copy: try revision="refs/convert/parquet".',
         )
     if (found := re.search(r"Available: \[([^\]]*)\]|available configs: \[([^\]]*)\]", text)) is not None:
         listed = (found[1] or found[2] or "").replace("'", "")[:_CHARACTERS]

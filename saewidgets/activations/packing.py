@@ -232,8 +232,8 @@ def check_tokenizer(facts: Mapping[str, Any], tokenizer: Any) -> None:
         called = DEMO if used == resolve_model(DEMO) else used
         raise ConfigError(
             f"The tokens were made with the tokenizer of {made}, not of {called}.", where="corpus",
-            hint=f"Choose a model with that tokenizer, or say TokensCorpus(…, tokenizer={_last(called)!r}) if they are "
-            "the same.",
+            hint=f"Choose a model with that tokenizer, or give TokensCorpus(…, tokenizer={_last(called)!r}) if they "
+            "are the same.",
         )
 
 
@@ -409,7 +409,7 @@ def _refuse_nothing(facts: PackFacts) -> None:
         )
     shape = f"{facts.n_dropped_tokens:,} tokens, less than one context of {facts.context_size:,}"
     if not facts.joined:
-        shape = f"no document with the {facts.context_size:,} tokens of a context"
+        shape = f"no document of {facts.context_size:,} tokens, the length of a context"
     raise ConfigError(
         f"The corpus has {shape}.", where="corpus",
         hint=f"Give {'more text' if facts.joined else 'longer documents'}, or lower Context length.",

@@ -172,7 +172,7 @@ def read_facts(folder: Path) -> StoreFacts:
         _check(facts)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise FormatError(
-            f"This is not what a store says ({error}).", where=str(folder / STORE), hint=_RECAPTURE
+            f"This does not describe a store ({error}).", where=str(folder / STORE), hint=_RECAPTURE
         ) from error
     return facts
 
@@ -201,19 +201,19 @@ def _check(facts: StoreFacts) -> None:
         *(hook.width for hook in facts.hooks.values()),
     )
     if not all(type(n) is int and 0 < n < _COUNT for n in counts) or not facts.hooks:
-        raise ValueError("a size that cannot be")
+        raise ValueError("an impossible size")
     whole = facts.n_contexts * facts.context_size
     if not whole - facts.context_size < facts.n_rows <= whole or not 0 <= facts.n_held_out < facts.n_contexts:
-        raise ValueError("rows that are not its contexts")
+        raise ValueError("rows that do not match its contexts")
     if facts.dtype not in DTYPES or facts.tokens not in (None, *TOKEN_DTYPES):
         raise ValueError("an unknown number format")
     if facts.rows_per_shard % facts.context_size:
-        raise ValueError("files of broken contexts")
+        raise ValueError("files that split a context")
     if any(not HOOK_FOLDER.fullmatch(name) for name in facts.hooks):
-        raise ValueError("a hook name that cannot be one")
+        raise ValueError("an invalid hook name")
     heads = [(hook.width, hook.heads) for hook in facts.hooks.values() if hook.heads is not None]
     if not all(type(n) is int and 0 < n <= width and width % n == 0 for width, n in heads):
-        raise ValueError("a number of heads that cannot be")
+        raise ValueError("an impossible number of heads")
     if -(-facts.n_rows // facts.rows_per_shard) * len(facts.hooks) > len(facts.files):  # before any list is made
         raise ValueError("too few files for its rows")
     if expected_sizes(facts) != {name: file["size"] for name, file in facts.files.items()}:
@@ -296,7 +296,7 @@ class StoredActivations:
         if dtype is None:
             raise ConfigError(
                 "This store holds imported states without their tokens.", where="corpus",
-                hint="Capture the activations with ws.activations.capture to have tokens, too.",
+                hint="Capture the activations with ws.activations.capture to have tokens as well.",
             )
         wanted = np.asarray(numbers, dtype=np.int64)
         found = np.empty((len(wanted), self.facts.context_size), dtype=np.dtype(dtype))

@@ -248,7 +248,7 @@ def _piece(file: StatesFile, first: int, count: int, dtype: str) -> tuple[Tensor
         bad = int((~rows.isfinite()).any(dim=-1).nonzero()[0]) + first
         raise FormatError(
             f"Row {bad:,} holds a number that is NaN or infinite.", where=str(file.path),
-            hint="Extract the states again, in another precision perhaps.",
+            hint="Extract the states again, perhaps in another precision.",
         )
     return _stored(rows, dtype, f"Numbers of {file.path.name}"), float(rows.double().norm(dim=-1).sum())
 
@@ -260,7 +260,7 @@ def _import_plan(
     for _, file in files:
         if file.rows != first.rows:
             raise ConfigError(
-                f"{file.path.name} has {file.rows:,} rows, {first.path.name} {first.rows:,}: they are of different "
+                f"{file.path.name} has {file.rows:,} rows, {first.path.name} {first.rows:,}: they hold different "
                 "tokens.",
                 where="paths", hint="Import them one by one.",
             )

@@ -117,7 +117,7 @@ class Covariance:
 
 def _keep(file: Path, of: str, found: Mapping[str, Measure]) -> None:
     tensors = {f"{of} {name} {key}": each.cpu() for name, one in found.items() for key, each in one.sums.items()}
-    with storage_errors("What was measured is not kept", file, "Free some space, then resume."):
+    with storage_errors("The measurements cannot be written", file, "Free some space, then resume."):
         draft = file.with_suffix(".part")
         draft.write_bytes(save(tensors))
         os.replace(draft, file)

@@ -47,8 +47,8 @@ def _open_array(path: Path, config: TokensCorpus) -> TokenArray:
             raise FormatError(f"The array cannot be read ({_first(error)}).", where=str(path), hint=_AGAIN) from error
     if not np.issubdtype(array.dtype, np.integer) or array.ndim not in (1, 2) or array.size == 0:
         raise FormatError(
-            f"An array of {array.dtype} with the shape {list(array.shape)} holds no token ids.", where=str(path),
-            hint="It takes whole numbers, [contexts, tokens] or [tokens].",
+            f"An array of {array.dtype} with the shape {list(array.shape)} does not hold token ids.", where=str(path),
+            hint="Token ids are whole numbers, [contexts, tokens] or [tokens].",
         )
     return TokenArray(path, config, array)
 
@@ -94,7 +94,7 @@ def _of_archive(path: Path, column: str | None) -> Any:
         if size > LARGEST:
             raise FormatError(
                 f"The array {name!r} unpacks to {size:,} bytes.", where=str(path),
-                hint="Write it with numpy.save: it is then not read whole.",
+                hint="Write it with numpy.save: it is then read in parts.",
             )
         with archive.open(members[name]) as file:  # numpy takes the memory that a header claims before it reads
             version = np.lib.format.read_magic(file)

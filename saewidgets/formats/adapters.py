@@ -240,7 +240,7 @@ def _qwen_scope(source: Source) -> Look:
         metadata={"hf_hook_name": f"model.layers.{int(match[1])}"},
         refusal=None if k else FormatError(
             f"{unknown}.", where=f"{source.label}/{file}",
-            hint="Keep the file in a folder called as its repository, SAE-Res-…-W…K-L0_….",
+            hint="Keep the file in a folder named after its repository, SAE-Res-…-W…K-L0_….",
         ),
     )  # fmt: skip
 
@@ -275,7 +275,7 @@ def _circuit_tracer(source: Source) -> Look:
     turned = header.shape("W_dec", 2) == (d_out, d_sae)
     if turned and d_out == d_sae:
         raise FormatError(
-            f"W_dec is {d_out:,} by {d_sae:,}: which of both are the latents differs between versions of this format.",
+            f"W_dec is {d_out:,} by {d_sae:,}: versions of this format differ in which dimension holds the latents.",
             where=f"{header.where}: W_dec",
         )
     around = beside(source, _TRACER_CONFIG)
@@ -432,9 +432,9 @@ def _sparsify(source: Source) -> Look:
     if "hook_name" in said:
         metadata |= {key: said[key] for key in ("hook_name_out",) if key in said}
     elif module is None:
-        notes.append("Where in the model the SAE reads is the name of its folder, which is not one of a module here.")
+        notes.append("The folder should have the name of the module that the SAE reads; this one does not.")
     elif file.transcode:
-        notes.append("A transcoder of sparsify reads what goes into the module that its folder is called after.")
+        notes.append("A transcoder of sparsify reads what goes into the module that its folder is named after.")
         metadata["hook_name_out"] = module
     return Look(
         files=_SPARSIFY_FILES, header=read_header(source, _SPARSIFY_FILES[1]), transposed=("W_enc",),

@@ -69,9 +69,9 @@ class ZipSource:
             stored, before = info.compress_type == zipfile.ZIP_STORED, end
             end = begin + 30 + len(info.filename) + packed
             for wrong, what in (
-                (info.filename in seen, "It is there twice."),
+                (info.filename in seen, "It occurs twice."),
                 (not (stored or info.compress_type == zipfile.ZIP_DEFLATED) or info.flag_bits & 1,
-                 "It is packed in a way that is not read."),
+                 "Its compression is not supported."),
                 (stored and size != packed, "The sizes of the member contradict each other."),
                 (size > FREE_BYTES and size > MAX_RATIO * packed,
                  f"The member unpacks from {packed:,} to {size:,} bytes: a zip bomb."),
@@ -322,7 +322,7 @@ def _check_instructions(raw: bytes) -> None:
         if op.name in _PUTS:
             index = len(sizes) if op.name == "MEMOIZE" else argument
             if index > MAX_INSTRUCTIONS:
-                raise FormatError("data.pkl counts what it remembers wrongly.", hint=DAMAGED)
+                raise FormatError("data.pkl has a memo index that is too large.", hint=DAMAGED)
             sizes[index] = total if before in _TUPLES else 1  # it holds at most what came so far
         total += sizes.get(argument, 1) if op.name in _GETS else 1
         if count > MAX_INSTRUCTIONS or total > MAX_SIZE:

@@ -113,7 +113,7 @@ def _look_at_checkpoint(source: Source) -> Look:
     if (home := next(homes, None)) is None:
         missing = "missing" if here else "not fetched with it"
         raise FormatError(
-            f"What a checkpoint is stands in {CONFIG_FILE} of the trainer's folder, which is {missing}.",
+            f"A checkpoint is described by {CONFIG_FILE} in the trainer's folder, which is {missing}.",
             where=source.label, hint=f"Put {CONFIG_FILE} into the folder around it." if here else
             "Take the trainer's ae.pt, or download its whole folder and load the checkpoint.",
         )

@@ -123,7 +123,7 @@ def _look(source: Source) -> Look:
         "Gemma Scope files name neither model nor layer: they are in the names of repository and folders, which are "
         "not all here. SAEs of token embeddings are recognised by them too, and need a factor of √d_in.":
             path.hook_name is None,
-        "Which Gemma the SAE belongs to is in the repository's name, which is not known here.":
+        "The name of the repository, which says which Gemma the SAE belongs to, is not known here.":
             path.hook_name is not None and path.model is None,
     }
     return Look(
@@ -198,7 +198,7 @@ def _look_at_kept(source: Source) -> Look:
     if path.d_sae not in (None, file.d_sae):
         raise FormatError(
             f"The SAE has {file.d_sae:,} latents, but the folder's name says width {path.width}.",
-            where=f"{where}: d_sae", hint="The files lie in another SAE's folder, or were altered.",
+            where=f"{where}: d_sae", hint="The files are in another SAE's folder, or were altered.",
         )
     return Look(
         files=_KEPT, header=read_header(source, _KEPT[1]), names=_NAMES, d_in=file.d_in,
@@ -222,7 +222,7 @@ def _save(saved: Saved) -> dict[str, Part]:
         (cfg.normalize_activations != "none", f"it normalises activations ({cfg.normalize_activations})"),
         (sae.W_dec.dtype == torch.float64, "its weights are float64, the files are float32"),
         (sae.d_sae not in _WIDTHS.values(),
-         f"folders are called after widths like 16k (2^14), and {sae.d_sae:,} latents have no such name"),
+         f"folders are named after widths such as 16k (2^14), and {sae.d_sae:,} latents have no such name"),
         (path.d_sae not in (None, sae.d_sae),
          f"it has {sae.d_sae:,} latents, and the folder's name says width {path.width}"),
     )
@@ -295,7 +295,7 @@ def _look_2(source: Source) -> Look:
         model = model.replace("-pt", "") if "270m" in model else model
     if site != "transcoder" and (skip or header.shape("w_enc", 2) != header.shape("w_dec", 2)[::-1]):
         raise FormatError(
-            "It reconstructs another width or has a linear path, as only transcoders do, but is not said to be one.",
+            "It reconstructs another width or has a linear path, as only transcoders do, but is not marked as one.",
             where=header.where, hint="Keep config.json and the folder's name as they are on the hub.",
         )
     return Look(

@@ -71,7 +71,7 @@ def _look(source: Source) -> Look:
     file, data, where = config_of(source, _FILES[0], _File)
     if re.sub("[^a-z]", "", file.act_fn.lower()) != "jumprelu" or file.use_glu_encoder:
         found = "a gated encoder" if file.use_glu_encoder else f"the activation function {file.act_fn[:40]!r}"
-        raise FormatError(f"The SAE has {found}; only JumpReLU is read.", where=where)
+        raise FormatError(f"The SAE has {found}; only JumpReLU is supported.", where=where)
     transcoder = file.hook_point_out not in (None, file.hook_point_in)
     norms, root = file.dataset_average_activation_norm, math.sqrt(file.d_model)
     into, out = norms.into, norms.out if transcoder else norms.into
@@ -218,7 +218,7 @@ def _look_scopium(source: Source) -> Look:
     for wrong, key, what, hint in (
         (file.act_fn.lower() not in _ARCHITECTURES, "act_fn",
          f"The activation function {file.act_fn[:40]!r} is not supported.",
-         "Of batchtopk, what is active depends on the batch: convert it to JumpReLU in llamascopium."),
+         "With batchtopk, which latents are active depends on the batch: convert it to JumpReLU in llamascopium."),
         (file.use_glu_encoder, "use_glu_encoder", "The encoder is gated (GLU), which is not supported.", None),
         (file.norm_activation not in normal, "norm_activation",
          f"The normalisation {file.norm_activation[:40]!r} cannot be computed from one activation alone.",

@@ -137,9 +137,9 @@ def _look_at_export(source: Source) -> Look:
     generation = _generation(data) or (2 if file.architecture in _NEW_NAMES else None)
     if generation is None:
         raise FormatError(
-            "Which generation of miStudio wrote this, and so what it computes, is not said.",
+            "The file does not record which generation of miStudio wrote it, and so what it computes.",
             where=f"{where}: extra_metadata",
-            hint=f"It would hold {_FIRST} (until early 2026) or {_SECOND} (later); add the one that is true, or null.",
+            hint=f"Add {_FIRST} (until early 2026) or {_SECOND} (later), with its value or null.",
         )
     second = generation == 2
     kind = "standard" if file.architecture.startswith("standard") else file.architecture
@@ -243,7 +243,7 @@ def _read_state(header: Header, prefix: str = "") -> _State:
     if extra := sorted(names - set(found.values())):
         raise FormatError(
             f"There are unexpected tensors: {', '.join(extra)[:300]}.", where=header.where,
-            hint="What they would do is not known here, so the SAE is not loaded without them.",
+            hint="Their effect is not known, so the SAE is not loaded without them.",
         )
     found = {ours: prefix + theirs for ours, theirs in found.items()}
     d_sae, d_in = header.shape(found["W_enc"], 2)
@@ -266,7 +266,7 @@ _CLASSES = {
     "SparseAutoencoder": "standard", "SkipAutoencoder": "standard", "Transcoder": "transcoder", "TopKSAE": "topk",
     "JumpReLUSAE": "jumprelu",
 }
-_OPEN = "Whether b_dec is subtracted from the input is not said, and the two generations of miStudio differ in it"
+_OPEN = "The file does not record whether b_dec is subtracted from the input, in which miStudio's generations differ"
 
 
 class _Beside(Settings):
@@ -289,7 +289,7 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Lo
     if said_kind is not None and _CLASSES.get(said_kind) != kind:
         raise FormatError(
             f"The header says {said_kind[:40]!r}, but the tensors are those of a {kind} SAE.", where=header.where,
-            hint="The file was altered, or is of a miStudio that is not known here.",
+            hint="The file was altered, or comes from an unknown version of miStudio.",
         )
     if said_kind is None and kind == "standard":
         raise FormatError(
@@ -337,7 +337,7 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Lo
 
 
 def _missing(header: Header, key: str, what: str) -> FormatError:
-    call = f", say {key}=True or False where you load it" if key == ANSWER else ""
+    call = f", pass {key}=True or False where you load it" if key == ANSWER else ""
     return FormatError(
         what, where=f"{header.where}: {key}",
         hint=f'Put a config.json with "{key}" beside the checkpoint{call}, or load what miStudio exported.',
@@ -402,7 +402,7 @@ def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
     if centred is None:
         raise FormatError(
             "The value is missing, and SAEs of miStudio differ in it.", where=f"{where}: {ANSWER}",
-            hint=f"Add true or false, or say {ANSWER}=True or False where you load it.",
+            hint=f"Add true or false, or pass {ANSWER}=True or False where you load it.",
         )
     if file.k is None and "k" in lookup_inference(architecture)[1].model_fields:
         raise FormatError(
@@ -427,7 +427,7 @@ def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
 def _save(saved: Saved) -> dict[str, Part]:
     """The trio: SAELens' names and orientation, and a configuration that says all that decides the maths."""
     frozen, cfg = saved.frozen, saved.frozen.cfg
-    saved.refuse((cfg.architecture in _UNWRITTEN, f"the trio is not written for {cfg.architecture} SAEs"))
+    saved.refuse((cfg.architecture in _UNWRITTEN, f"{cfg.architecture} SAEs are not supported there"))
     metadata = plain(frozen.metadata)
     config = {
         "format": "mistudio", "architecture": cfg.architecture, "d_in": frozen.d_in, "d_sae": frozen.d_sae,

@@ -214,7 +214,7 @@ def _read_scaler(source: Source, file: _File, architecture: str) -> _Scaler | No
         return None
     name, tied = _WHITENING_FILE if whitened else _SCALER_FILE, architecture == "matching_pursuit"
     missing = whitened and (_WHITENING_FILE not in present or not scale.has_whitening)
-    raw = f"The SAE was trained on whitened activations; {_WHITENING_FILE}, which raw ones need, is missing."
+    raw = f"The SAE was trained on whitened activations; {_WHITENING_FILE}, which raw activations need, is missing."
     contradiction = f"There is a factor for the activations, but normalize_activations is {normalize!r}."
     for wrong, where, what, hint in (
         (missing, f"{CONFIG_FILE}: normalize_activations", raw, "Take the final output, or all files."),

@@ -226,7 +226,7 @@ def _at(file: Any, info: TensorInfo, where: str) -> Iterator[Any]:
         while source.readinto(rest):
             pass
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise FormatError(f"Bytes are not those that were written ({error}).", where=where, hint=DAMAGED) from error
+        raise FormatError(f"The bytes differ from those written ({error}).", where=where, hint=DAMAGED) from error
 
 
 class _Stored:

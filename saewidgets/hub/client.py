@@ -158,7 +158,7 @@ class HubClient:
                 if found.startswith("https://huggingface.co/"):  # a mirror passes on what the hub itself wrote
                     found = self.endpoint + found.removeprefix("https://huggingface.co")
                 if _origin(found) != _origin(self.endpoint):
-                    what = "The next page of a listing lies on another host."
+                    what = "The next page of a listing is on another host."
                     raise UntrustedRedirectError(what, where=host_of(found))
             return answer, found
 

@@ -84,9 +84,9 @@ def compile_blocks(
     found = Compiled(tell)
     modules = regions(model, hook_names)
     if any(hasattr(module, "_hf_hook") for module in model.modules()):  # of accelerate
-        found.problem = "it lies on several devices, or its weights are kept elsewhere"
+        found.problem = "it is on several devices, or its weights are offloaded"
     elif not modules:
-        found.problem = "it is read inside of every module"
+        found.problem = "it is read inside every module"
     if found.problem is not None:
         return found
     settings: dict[str, Any] = {"backend": backend, "dynamic": False}

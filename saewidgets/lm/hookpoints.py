@@ -138,7 +138,7 @@ class HookPoint:
         their number is not known."""
         if self.heads is None or self.head is not None:
             raise HookError(
-                f"{self.name} has no heads that are known.", where="hook_name", hint="Use blocks.L.attn.hook_z."
+                f"{self.name} has no known heads.", where="hook_name", hint="Use blocks.L.attn.hook_z."
             )
         split: Tensor = activation.unflatten(-1, (self.heads, -1))
         return split

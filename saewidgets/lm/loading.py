@@ -253,7 +253,7 @@ _OF_THE_HUB: tuple[tuple[Any, str, str], ...] = (
 )
 _UNREACHABLE = (
     hub.LocalEntryNotFoundError | hub.OfflineModeIsEnabled | ConnectionError,
-    "Hugging Face cannot be reached, and the model is not (or not all of it) on this machine.",
+    "Hugging Face cannot be reached, and the model is not, or not completely, on this machine.",
     'Connect to the network, give the path of a local folder, or use "demo".',
 )
 
@@ -282,11 +282,11 @@ def _sorted_out(error: Exception, name: str) -> tuple[type[NotFoundError | Forma
             return NotFoundError, what, hint
     if "trust_remote_code" in text:
         hint = (
-            "Choose a model that transformers supports. Or read that code, and if you trust it say "
+            "Choose a model that transformers supports. Or read that code, and if you trust it call "
             f"saewidgets.allow_remote_code({name!r}, revision=COMMIT) first, or in a terminal set "
             f"SAEWIDGETS_TRUST_REMOTE_CODE={name}@COMMIT."
         )
-        return FormatError, "This model needs code from its repository, which is not executed unless you say so.", hint
+        return FormatError, "This model needs code from its repository, which is not run unless you allow it.", hint
     if ".safetensors" in text and isinstance(error, OSError):
         what = "The repository has no safetensors weights; pickled weights can run code and are not read."
         return FormatError, what, "Convert it to safetensors, or load it yourself and pass model=… and tokenizer=…."

@@ -32,7 +32,7 @@ def allow_remote_code(model: str, *, revision: str | None = None) -> None:
     """
     for value, where in ((model, "model"), ("-" if revision is None else revision, "revision")):
         if not isinstance(value, str) or not value.strip():
-            raise ConfigError(f"{value!r} is not a name.", where=where, hint="Give a Hugging Face id, or leave it out.")
+            raise ConfigError(f"Not a model: {value!r}.", where=where, hint="Give a Hugging Face id, or leave it out.")
     with _lock:
         _allowed.add((_key(model), revision))
 

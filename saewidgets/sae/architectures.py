@@ -133,8 +133,8 @@ def inference_sae(
     if rescale_acts_by_decoder_norm:
         if architecture not in _RESCALED:
             raise ConfigError(
-                f"{architecture} SAEs are not rescaled.", where="rescale_acts_by_decoder_norm",
-                hint=f"It is a setting of {' and '.join(_RESCALED)}.",
+                f"{architecture} SAEs cannot be rescaled.", where="rescale_acts_by_decoder_norm",
+                hint=f"Only {' and '.join(_RESCALED)} can.",
             )
         folded = {name: tensor.clone() for name, tensor in tensors.items()}
         tensors = folded if fold_decoder_norm(folded) else tensors

@@ -92,8 +92,8 @@ def require_tensor(value: object, where: str) -> None:
     """Raise `ConfigError` where activations or latents came as something else than a tensor."""
     if not isinstance(value, Tensor):
         raise ConfigError(
-            f"This is a {type(value).__name__}, not a tensor.", where=where,
-            hint="Make one of it: torch.as_tensor(values, dtype=torch.float32).",
+            f"Expected a tensor, got {type(value).__name__}.", where=where,
+            hint="Convert it: torch.as_tensor(values, dtype=torch.float32).",
         )
 
 
@@ -103,6 +103,6 @@ def require_activations(value: object, where: str) -> None:
     if isinstance(value, Tensor) and not value.is_floating_point():
         dtype = str(value.dtype).removeprefix("torch.")
         raise ConfigError(
-            f"This is a tensor of {dtype}, and activations are floating point numbers.", where=where,
-            hint=f"Pass such numbers, {where}.float() say. Ids of tokens are no activations.",
+            f"Activations are floating-point numbers, and this tensor is {dtype}.", where=where,
+            hint=f"Token ids are not activations. Convert with {where}.float().",
         )

@@ -425,7 +425,7 @@ def test_rows_that_are_none(packed_ids: Any, tmp_path: Path, value: Any, said: s
 
 def test_conversations_are_not_mistaken_for_text(packed_ids: Any, tmp_path: Path) -> None:
     path = _lines(tmp_path / "t.jsonl", [{"source": "somewhere", "messages": talk} for talk in TALKS])
-    with pytest.raises(ConfigError, match="known for conversations, 'messages'") as caught:
+    with pytest.raises(ConfigError, match="one of conversations, 'messages'") as caught:
         packed_ids(TextCorpus(path))
     assert caught.value.where == "corpus.chat"
     assert packed_ids(TextCorpus(path, text_field="source"))

@@ -176,7 +176,7 @@ def test_an_exact_revision_is_found_once_and_kept(hub: Hub, client_of: Callable[
         (HubCorpus("lab/lines", text_field="body"), ConfigError, r"no column 'body'.*text"),
         (HubCorpus("lab/tables", text_field="label"), ConfigError, r"'label' of lab/tables holds no text"),
         (HubCorpus("lab/gated"), GatedRepositoryError, r"gated.*accept the licence"),
-        (HubCorpus("lab/script"), FormatError, r"program of its repository, which is never executed"),
+        (HubCorpus("lab/script"), FormatError, r"code from its repository, which is never run"),
         (HubCorpus("lab/empty"), NotFoundError, "no files that can be read"),
         (HubCorpus("lab/leads-out"), FormatError, "a file that is not in it"),
         (HubCorpus("lab/broken"), FormatError, "damaged or ends too early"),

@@ -82,7 +82,7 @@ def test_every_context_begins_a_document(lm: LoadedModel, tmp_path: Path) -> Non
     assert found[:, 0].tolist() == list(range(len(rows)))
     assert (found == found[:, :1]).all()
     assert PackedTokens(packed.folder).facts == packed.facts
-    with pytest.raises(ConfigError, match="no document with the 4,000 tokens"):
+    with pytest.raises(ConfigError, match="no document of 4,000 tokens"):
         pack(
             open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=4000,
             packing=Packing(join=False),
@@ -119,6 +119,6 @@ def test_separators(given: Any, wanted: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["", "comma", -1, True, 1.5, [1], "9" * 300, "٣"])
 def test_rejects_an_invalid_separator(wrong: Any) -> None:
-    with pytest.raises(ConfigError, match="no token between documents"):
+    with pytest.raises(ConfigError, match="is not a separator"):
         as_separator(wrong)
     assert Packing.from_data({"sequence_separator_token": wrong}).separator == "eos"

@@ -461,7 +461,7 @@ REFUSED: list[tuple[Files, str]] = [
     # The package writes uninitialised memory where it has no norm.
     *((scopium({}, norm=norm), NORM) for norm in (0.0, 1e-40, -3.0, 1e30, float("nan"))),
     ({"other.pt": linear(W)}, "single file"),
-    (tracer(W12), "W_dec is 12 by 12: which of both are the latents"),
+    (tracer(W12), "W_dec is 12 by 12: versions of this format differ"),
     (tracer(W, log_thresholds=np.zeros(40, np.float32)), "unexpected tensors: log_thresholds"),
     *(({f"{name}.safetensors": {name: W["W_enc"]} for name in names}, r"cross-layer transcoder.*layer_….safetensors")
       for names in (["W_enc_0"], ["W_enc_0", "W_dec_0"])),
@@ -474,7 +474,7 @@ REFUSED: list[tuple[Files, str]] = [
     (checkpoint("jumprelu", state("jumprelu", True) | {"activation.log_threshold": np.full(40, np.nan, np.float32)},
                 FIVE), "NaN"),
     (checkpoint("topk", state("topk", True)), "only in miStudio's database"),
-    (checkpoint("jumprelu", state("jumprelu", True)), "Whether b_dec is subtracted"),
+    (checkpoint("jumprelu", state("jumprelu", True)), "whether b_dec is subtracted"),
     (export("skip", FIRST | {"top_k_sparsity": 10.0}), "top-k skip autoencoder with normalised"),
     ({"sae/config.json": {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"},
       "sae/model.safetensors": {"wte.weight": np.zeros((2, 2), np.float32)}}, "known format"),
@@ -595,7 +595,7 @@ def test_a_checkpoint_needs_the_configuration_of_its_training(tmp_path: Path) ->
     (folder / "config.json").rename(folder / "checkpoints" / "config.json")
     assert load_sae(path).d_in == 16
     (folder / "checkpoints" / "config.json").unlink()
-    with pytest.raises(FormatError, match=r"config\.json of the trainer's folder, which is missing"):
+    with pytest.raises(FormatError, match=r"config\.json in the trainer's folder, which is missing"):
         load_sae(path)
 
 
@@ -656,5 +656,5 @@ def test_what_files_leave_open_a_person_says(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="apply_b_dec_to_input"):
         load_sae(alone, apply_b_dec_to_input="yes")  # type: ignore[arg-type]
     saelens = save_sae(create_sae("standard", 8, d_sae=24), tmp_path / "other")
-    with pytest.raises(ConfigError, match="'saelens' files say it themselves"):
+    with pytest.raises(ConfigError, match="'saelens' files record it themselves"):
         load_sae(saelens, apply_b_dec_to_input=True)

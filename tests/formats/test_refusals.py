@@ -49,7 +49,7 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
     "mistudio_community": [
         ({"architecture": "topk"}, "did not export b_pre"),
         ({"architecture": "transcoder"}, "did not export b_enc_center"),
-        ({"extra_metadata": {}}, "Which generation of miStudio"), ({"architecture": "other"}, "architecture"),
+        ({"extra_metadata": {}}, "which generation of miStudio"), ({"architecture": "other"}, "architecture"),
         ({"extra_metadata.top_k_sparsity": 130.0}, "top_k_sparsity"),
         ({"normalize_activations": "layer_norm"}, "normalize_activations"),
     ],

@@ -366,5 +366,5 @@ def test_density_is_read_and_converted(tmp_path: Path) -> None:
 
 
 def test_an_older_format_is_only_read(tmp_path: Path, legacy: Path) -> None:
-    with pytest.raises(FormatError, match="'saelens_legacy' is only read"):
+    with pytest.raises(FormatError, match="'saelens_legacy' can only be read"):
         convert(legacy, tmp_path / "new", "saelens_legacy")

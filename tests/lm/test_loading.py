@@ -129,7 +129,7 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
         ),
         (lambda: hub.RevisionNotFoundError("404", response=_response(404)), NotFoundError, "no such revision"),
         (lambda: hub.LocalEntryNotFoundError("offline"), NotFoundError, "cannot be reached"),
-        (lambda: ValueError("please pass trust_remote_code=True"), FormatError, "not executed unless you say"),
+        (lambda: ValueError("please pass trust_remote_code=True"), FormatError, "not run unless you allow it"),
         (
             lambda: OSError("x does not appear to have a file named model.safetensors"),
             FormatError,

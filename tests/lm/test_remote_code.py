@@ -47,7 +47,7 @@ def own(tiny_model_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("load", [load_model, model_facts])
 def test_no_code_runs_without_permission(own: Path, tmp_path: Path, load: object) -> None:
-    with pytest.raises(FormatError, match=r"not executed unless you say so.*allow_remote_code"):
+    with pytest.raises(FormatError, match=r"not run unless you allow it.*allow_remote_code"):
         load(str(own))  # type: ignore[operator]
     assert not (tmp_path / "ran").exists()
 

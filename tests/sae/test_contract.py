@@ -347,11 +347,11 @@ def test_other_bad_arguments_are_named(name: str) -> None:
 def test_rejects_values_that_are_not_tensors(value: Any) -> None:
     sae = create_sae("topk", d_in=2, d_sae=4, k=1)
     for call, where in ((sae.encode, "x"), (sae, "x"), (sae.decode, "f"), (sae.loss, "x")):
-        with pytest.raises(ConfigError, match="not a tensor") as caught:
+        with pytest.raises(ConfigError, match="Expected a tensor") as caught:
             call(value)
         assert caught.value.where == where
     if value is not None:
-        with pytest.raises(ConfigError, match="not a tensor") as caught:
+        with pytest.raises(ConfigError, match="Expected a tensor") as caught:
             sae.loss(torch.zeros(3, 2), value)
         assert caught.value.where == "target"
 
