@@ -280,7 +280,8 @@ def catalog_error(error: DatabaseError, name: str) -> CatalogError:
     if _is_busy(error):
         what, hint = "The catalog is busy: another process has been writing for too long.", "Try again."
     elif "disk is full" in text or ("i/o error" in text and is_full(Path(name).parent)):
-        what, hint = "The disk with the catalog is full.", "Free some space: opened again, it can delete. Runs go on."
+        what = "The disk with the catalog is full."
+        hint = "Free some space, or reopen the workspace and delete something in it. Runs go on."
     elif "readonly" in text or "read-only" in text:
         what, hint = "The catalog cannot be written.", "Check the permissions of the file and its folder."
     elif any(word in text for word in ("malformed", "not a database", "decode to utf-8")):

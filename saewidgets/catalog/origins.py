@@ -47,7 +47,7 @@ def split_feature_id(feature_id: str) -> tuple[str, int]:
     found = _FEATURE_ID.fullmatch(feature_id)
     if found is None:
         raise NotFoundError(
-            f"{feature_id!r} is no id of a feature.", hint="It is feat_{id of the SAE or training}_{number}."
+            f"{feature_id!r} is not a feature id.", hint="Write feat_{id of the SAE or training}_{number}."
         )
     return found[1], int(found[2])
 

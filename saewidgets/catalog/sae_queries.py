@@ -79,14 +79,14 @@ class Filters:
             value = getattr(self, field.name)
             if field.name != "layer" and value is not None and not isinstance(value, str):
                 hint = "Write it in quotes, or None for any."
-                raise ConfigError(f"This is text, not {shown(value)}.", where=field.name, hint=hint)
+                raise ConfigError(f"Expected a string, got {shown(value)}.", where=field.name, hint=hint)
         if self.source is not None and self.source not in SOURCES:
             raise ConfigError(
                 f"SAEs have no source {self.source!r}.", where="source", hint=f"Use one of: {', '.join(SOURCES)}."
             )
         if self.layer is not None and (not isinstance(self.layer, int) or isinstance(self.layer, bool)):
             raise ConfigError(
-                f"A layer is a whole number, not {shown(self.layer)}.", where="layer",
+                f"Expected a whole number as layer, got {shown(self.layer)}.", where="layer",
                 hint="Write layer=6, or None for any.",
             )
         if self.layer is not None and abs(self.layer) > LARGEST:

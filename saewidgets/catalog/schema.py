@@ -45,7 +45,7 @@ def prepare_file(engine: Engine, path: Path) -> None:
             if version == HEAD:  # another process did it meanwhile
                 return
             if version is None and path.exists() and any(any(path.parent.glob(f"{name}/*")) for name in HOLDERS):
-                raise damaged(str(path), "The catalog is empty, although the folder holds what it should list.")
+                raise damaged(str(path), "The catalog is empty, although the folder holds files it should list.")
             if version is not None and _has_rows(engine):
                 back_up(path, version)
             upgrade(engine)

@@ -36,7 +36,7 @@ def source_of(wanted: str) -> dict[str, str]:
         record = workspace.extractions.get(wanted).record
         raise ConfigError(
             "This is an extraction, not an SAE.", where=wanted,
-            hint=f"Name its SAE: {record.sae_id or record.training_id}. What reads an extraction takes --extraction.",
+            hint=f"Name its SAE: {record.sae_id or record.training_id}, or use --extraction where a command has it.",
         )
     try:
         return {"sae_id": workspace.saes.find(wanted).id}

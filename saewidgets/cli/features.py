@@ -202,7 +202,7 @@ def _numbers(text: str) -> list[int]:
         return [int(part) for part in text.replace(" ", "").split(",")]
     except ValueError:
         hint = "For example --features 12,7451."
-        raise ConfigError(f"{text!r} are not numbers.", where="--features", hint=hint) from None
+        raise ConfigError(f"{text!r} is not a list of numbers.", where="--features", hint=hint) from None
 
 
 _FEATURE = re.compile(r"(\d+)=([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)?(?::([a-z_]+))?")
@@ -217,7 +217,7 @@ def _feature(sae: str, text: str) -> tuple[str, int, float] | tuple[str, int, fl
     strength = float(match[2] or 0)
     if match[3] == "ablate" and strength:
         raise ConfigError(
-            f"{text!r} has a strength, but what is ablated has none.", where="--feature",
+            f"{text!r} has a strength, but an ablated feature takes none.", where="--feature",
             hint=f"Write {match[1]}=:ablate, or another mode.",
         )
     return (sae, int(match[1]), strength, match[3]) if match[3] else (sae, int(match[1]), strength)
@@ -228,7 +228,7 @@ def _strengths(text: str) -> tuple[float, ...]:
     with suppress(ValueError):
         found = tuple(float(part) for part in text.replace("−", "-").replace(",", " ").split())
     if not found:
-        raise ConfigError(f"{text!r} are not strengths.", where="--strengths", hint='Write "-4 -2 0 2 4".')
+        raise ConfigError(f"{text!r} is not a list of strengths.", where="--strengths", hint='Write "-4 -2 0 2 4".')
     return found
 
 

@@ -49,7 +49,7 @@ def confirm(yes: bool, where: str, question: str) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ConfigError("Nobody is there to confirm.", where=where, hint="Say --yes to delete it.")
+        raise ConfigError("There is no terminal to confirm this.", where=where, hint="Add --yes to delete it.")
     typer.confirm(printable(question), abort=True)
 
 

@@ -108,7 +108,7 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, again: tuple[str, ..
     there = asked.stores(imported=train_only)
     if len(there) < len(asked.layers):
         for record in asked.outdated():
-            note(f"The text was changed since {record.name} ({record.id}) was captured: it is not read.")
+            note(f"The text has changed since {record.name} ({record.id}) was captured, so that store is not read.")
     for record in _records(there):
         if record.is_whole:
             note(f"Activations: {record.name} ({record.id}), {count(record.n_tokens)} tokens, {record.source} before.")

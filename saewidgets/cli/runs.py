@@ -146,7 +146,7 @@ def stop(
     record = ask(session.workspace.trainings.get(run), "stop", RUN, wait, save=not discard)
     if record.status.is_final and record.sae_path is None and not discard:
         kept = "its checkpoints are still there" if record.checkpoint_count else "it had no checkpoint yet"
-        note(f"It has left no SAE; {kept}.")
+        note(f"It left no SAE; {kept}.")
 
 
 @command(quiet=True)

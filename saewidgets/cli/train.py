@@ -106,7 +106,7 @@ def _start(
     if len(taken := [option for option, value in rivals.items() if value is not None]) > 1:
         raise ConfigError(
             f"Settings come from one source, not from {' and '.join(taken)}.", where=taken[1],
-            hint="Name one; single settings of another go behind --set.",
+            hint="Name one; change single settings with --set.",
         )
     require(
         (norm is None or mistudio, "--activation-norm", "This is for a translation of miStudio's hyper-parameters.",
@@ -154,7 +154,7 @@ def _show(config: TrainingConfig, over: dict[str, Any], translation: Translation
             if value := getattr(config, name):
                 resolve_device(value, name)
     except SAEWidgetsError as error:
-        note(f"As things are here it would not start. {error}")
+        note(f"As it is, it would not start. {error}")
     if session.json and translation is not None:
         write_json({"config": data, "source": translation.source, "remarks": translation.to_data()["remarks"]})
     else:
@@ -234,11 +234,11 @@ def save(
     )
     base = session.workspace.trainings.get(run).template_config().to_data() if run else base_of(config, None)
     require((
-        "over" not in base, f"{config}: over", "A template is one training, and this table makes several of it.",
-        f"Leave it out; say it again with saewidgets train --template {name!r} --over NAME=VALUE,VALUE.",
+        "over" not in base, f"{config}: over", "A template holds one training, and this table makes several.",
+        f"Leave it out, and give it when you train: saewidgets train --template {name!r} --over NAME=VALUE,VALUE.",
     ))  # fmt: skip
     wanted = build_config(base, [assignment(text) for text in set_ or []])
-    with _taken_is_usage(" or say --replace"):
+    with _taken_is_usage(" or add --replace"):
         record = session.workspace.templates.save(
             name, wanted, description=description, favorite=favorite, replace=replace
         )

@@ -84,8 +84,8 @@ def parsed(text: str) -> dict[str, Any]:
         if found is None:  # "hf:" is not part of a repository's name
             raise ConfigError(
                 f"{plain!r} is not the address of a dataset.",
-                hint="Write hf://datasets/owner/name, with :configuration and :split behind it where they are needed. "
-                "Files of a dataset are chosen by its configurations.",
+                hint="Write hf://datasets/owner/name, followed by :configuration and :split where needed. "
+                "A dataset's configurations choose its files.",
             )
     elif found is None or found[1].lower().endswith(_FILES) or os.path.lexists(Path(plain).expanduser()):
         return {"kind": "text", "files": (text,)}
@@ -164,7 +164,7 @@ class TextCorpus(Config):
     def _names(cls, value: Any) -> Any:
         given = (value,) if isinstance(value, str | Path) else value
         if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
-            raise ConfigError("These are names of files and folders, a list.", hint='Give ["a.txt", "folder"], or one.')
+            raise ConfigError("Expected a list of file and folder names.", hint='Give ["a.txt", "folder"], or one.')
         return tuple(str(item) if isinstance(item, Path) else item for item in given)
 
     @model_validator(mode="after")
@@ -233,7 +233,7 @@ class HubCorpus(Config):
         """
         require(
             (re.fullmatch(r"[a-z][a-z0-9-]{1,30}", str(language)), "language",
-             f"{language!r} is not the code of a language.", "Write en, de, simple, …"),
+             f"{language!r} is not a language code.", "Write en, de, simple, …"),
             (re.fullmatch(r"\d{8}", str(date)), "date", f"{date!r} is not a date.", "Write year month day: 20231101."),
         )  # fmt: skip
         return cls("wikimedia/wikipedia", name=f"{date}.{language}", **more)

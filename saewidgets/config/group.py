@@ -96,7 +96,7 @@ def require_shared(configs: Sequence[TrainingConfig]) -> None:
         for name in SHARED:
             if getattr(config, name) != getattr(first, name):
                 raise ConfigError(
-                    "The trainings of a group read one stream of text, and this differs between them.", where=name,
+                    "The trainings of a group read one stream of text, and this setting differs.", where=name,
                     hint="Start one group for each value.",
                 )
 

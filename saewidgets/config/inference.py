@@ -26,7 +26,7 @@ class _Groups(FixedK):
     @model_validator(mode="after")
     def _groups_are_equal(self) -> Self:
         said = f"{self.d_sae:,} latents cannot be split into {self.k:,} equal groups."
-        require((self.d_sae % self.k == 0, "k", said, "k is a divisor of d_sae."))
+        require((self.d_sae % self.k == 0, "k", said, "Choose a k that divides d_sae."))
         return self
 
 
@@ -75,10 +75,10 @@ class TemporalConfig(SAEConfig):
     def _fits_together(self) -> Self:
         k, d_sae, parts = self.kval_topk or 0, self.d_sae, self.n_heads * self.bottleneck_factor
         require(
-            (k <= d_sae, "kval_topk", f"kval_topk is {k:,} but d_sae is {d_sae:,}.", "kval_topk is at most d_sae."),
+            (k <= d_sae, "kval_topk", f"kval_topk is {k:,} but d_sae is {d_sae:,}.", "Use at most d_sae."),
             (d_sae % parts == 0, "d_sae",
              f"{d_sae:,} latents cannot be split into {self.n_heads:,} heads, bottleneck {self.bottleneck_factor:,}.",
-             "d_sae is a multiple of n_heads · bottleneck_factor."),
+             "Choose a d_sae that is a multiple of n_heads · bottleneck_factor."),
             (self.reshape_activations == "none", "reshape_activations",
              "A temporal SAE reads whole contexts, not heads.", 'Use "none".'),
         )  # fmt: skip

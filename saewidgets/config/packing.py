@@ -31,7 +31,7 @@ def as_separator(value: Any) -> str:
     if text.isascii() and text.isdigit() and int(text[:12]) < _MOST:
         return str(int(text))
     raise ConfigError(
-        f"{str(value)[:40]!r} is no token between documents.", hint='Enter "eos", "bos", "sep", "none", or a token id.'
+        f"{str(value)[:40]!r} is not a separator.", hint='Enter "eos", "bos", "sep", "none", or a token id.'
     )
 
 

@@ -269,7 +269,7 @@ class SkipConfig(_WithL1):
         require((
             not self.learn_skip or 0 <= self.skip_scale <= self.skip_max, "skip_scale",
             f"The skip coefficient starts at {self.skip_scale:g}.",
-            f"Where it is learned it stays between 0 and skip_max, which is {self.skip_max:g}.",
+            f"A learned coefficient stays between 0 and skip_max, which is {self.skip_max:g}.",
         ))  # fmt: skip
         return self
 

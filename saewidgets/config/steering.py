@@ -106,7 +106,7 @@ def feature_fields(features: Any) -> list[dict[str, Any]]:
     """
     if isinstance(features, SteeringFeature | Mapping | str) or not isinstance(features, Sequence):
         raise ConfigError(
-            f"features is a {type(features).__name__}.", where="features",
+            f"Expected a list of features, got {type(features).__name__}.", where="features",
             hint='Give a list, such as [SteeringFeature(index=7451, strength=2, a_max=41.7)] or [(7451, 80.0, "add")].',
         )
     return [_fields(item, f"features.{number}") for number, item in enumerate(features)]
@@ -119,10 +119,10 @@ def _fields(item: Any, where: str) -> dict[str, Any]:
         parts = list(item) if isinstance(item, tuple | list) else []
         own = parts.pop(0) if parts and not hasattr(parts[0], "__index__") else None
         if len(parts) not in (2, 3):
-            raise ConfigError(f"{type(item).__name__} of this form is not a feature.", where=where, hint=_FORMS)
+            raise ConfigError(f"Not a feature: {shown(item)}.", where=where, hint=_FORMS)
         found = {"sae": own} | dict(zip(("index", "strength", "mode"), parts, strict=False))
     if isinstance(found.get("index"), bool):  # pydantic takes it for 1
-        raise ConfigError("index is a truth value.", where=f"{where}.index", hint=_FORMS)
+        raise ConfigError("Expected a number, got True or False.", where=f"{where}.index", hint=_FORMS)
     return found
 
 
@@ -132,13 +132,13 @@ def as_positions(value: Any) -> Positions:
         return value  # type: ignore[return-value]  # just looked up
     hint = f"Use {', '.join(map(repr, get_args(PositionKind)))}, or a list of numbers of prompt tokens such as [3, 4]."
     if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise ConfigError(f"Positions is {shown(value)}.", where="positions", hint=hint)
+        raise ConfigError(f"Not a choice of positions: {shown(value)}.", where="positions", hint=hint)
     found = list(value)
     if not found:
         raise ConfigError("No position is chosen.", where="positions", hint=hint)
     for each in found:
         if isinstance(each, bool) or not hasattr(each, "__index__") or each.__index__() < 0:
-            raise ConfigError(f"A position is {shown(each)}.", where="positions", hint=hint)
+            raise ConfigError(f"Not a position: {shown(each)}.", where="positions", hint=hint)
     return tuple(sorted({each.__index__() for each in found}))
 
 

@@ -58,7 +58,7 @@ def read_table(path: Path, what: str, most: int, kind: str | None = None) -> dic
     except (ValueError, TypeError) as error:
         raise ConfigError(f"Not valid {kind}: {error}.", where=where, hint=f"Give {what}.") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"This is not a table of settings, so not {what}.", where=where)
+        raise ConfigError("This is not a table of settings.", where=where, hint=f"Give {what}.")
     return data
 
 
@@ -134,7 +134,7 @@ def _look(text: str, plain: bool) -> None:
             sizes[anchor] = total - before
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == each for each, _ in above):
-                raise ValueError(f"*{anchor} stands inside of what it refers to")
+                raise ValueError(f"*{anchor} refers to a value that contains it")
             total += sizes.get(anchor, 1)  # the composer refuses one that there is not
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
@@ -142,7 +142,7 @@ def _look(text: str, plain: bool) -> None:
         if len(above) > MAX_DEPTH:
             raise ValueError("it is nested too deeply")
         if total > (most := MAX_PLAIN if plain else MAX_VALUES):
-            raise ValueError(f"it stands for more than {most:,} values")
+            raise ValueError(f"it expands to more than {most:,} values")
 
 
 class _Loader(_Base):

@@ -228,7 +228,7 @@ class ActivationsConfig(PackingConfig):
         if data.get("exclude_token_ids"):
             raise ConfigError(
                 "Token ids are listed twice.", where="exclude_special_tokens",
-                hint="Say yes or no here, and list the ids in exclude_token_ids.",
+                hint="Enter yes or no here, and list the ids in exclude_token_ids.",
             )
         ids = data["exclude_special_tokens"]
         if not isinstance(ids, list | tuple):
@@ -363,9 +363,9 @@ class TrainingConfig(Config):
              f"The model computes {out} before {self.hook_name}.",
              f"A transcoder reconstructs what comes after the place it reads. {pair}"),
             (sae.reshape_activations == "none", "sae.reshape_activations",
-             f"{sae.reshape_activations} is for SAEs that are loaded; training does without.", "Leave it out."),
+             f"{sae.reshape_activations} is for loaded SAEs, not for training.", "Leave it out."),
             (sae.architecture != "skip" or not self.normalizes_tokens, "activations.normalize",
-             "A skip autoencoder that normalises every token by itself cannot be written for others to read.",
+             "A skip autoencoder that normalises every token by itself cannot be saved in a format that others read.",
              other_scaling),
             (scaling != "covariance_whitening" or not has_own_scale, "activations.normalize",
              f"The whitening of its input cannot be moved into the weights of a {sae.architecture}.", other_scaling),

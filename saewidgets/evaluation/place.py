@@ -98,8 +98,8 @@ def check_places(sae: SAE, hook_name: str, hook_name_out: str | None) -> None:
     """Raise `ConfigError` where these are not the hook points of such an SAE: one is missing, or one too many."""
     if sae.is_transcoder and hook_name_out is None:
         raise ConfigError(
-            "A transcoder reconstructs another place in the model than the one it reads.", where="hook_name_out",
-            hint='Say which: hook_name_out="blocks.6.hook_mlp_out".',
+            "A transcoder reconstructs a different place in the model from the one it reads.", where="hook_name_out",
+            hint='Give it: hook_name_out="blocks.6.hook_mlp_out".',
         )
     if not sae.is_transcoder and hook_name_out not in (None, hook_name):
         raise ConfigError(

@@ -157,8 +157,8 @@ class JobManager:
             record = self._store.get(job_id)
             where = "in another process" if record.status.is_active else record.status.value
             raise StateError(
-                f"Job {job_id} is {where}, so no checkpoint can be asked of it here.",
-                hint="Pause writes one wherever it runs.",
+                f"Job {job_id} is {where}, so it cannot be asked for a checkpoint here.",
+                hint="Pausing writes one wherever it runs.",
             )
 
     def pause_all(self) -> int:

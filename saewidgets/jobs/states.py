@@ -111,9 +111,9 @@ def ending(outcome: S, status: S, command: str | None) -> S:
 def _refusal(command: JobCommand, status: S) -> StateError:
     verb = "has" if status in (S.COMPLETED, S.FAILED) else "is"
     if command != "resume" and status in (S.COMPLETED, S.FAILED, S.STOPPED, S.CANCELLED):
-        hint = f"It has ended: nothing is left to {command}."
+        hint = f"It has ended: there is nothing to {command}."
     elif status is S.INTERRUPTED:
-        hint = f"Nobody works on it: nothing is left to {command}. It can be resumed or stopped."
+        hint = f"No process works on it: there is nothing to {command}. It can be resumed or stopped."
     else:
         hint = _next_step(status)
     return StateError(f"A job that {verb} {status} cannot be {_DOING[command]}.", hint=hint)

@@ -94,7 +94,7 @@ def choose(features: Sequence[Any], sae: Sources | None = None) -> list[Chosen]:
         key, additive = (id(source.sae), source.reads_at, feature.index), feature.mode in ADDITIVE
         if key in seen and not (additive and seen[key]):
             raise ConfigError(
-                f"Feature {feature.index} is there twice, and not only to be added.", where=where,
+                f"Feature {feature.index} is listed twice, and not only with modes that add.", where=where,
                 hint="Keep one of the two.",
             )
         seen[key] = additive
@@ -114,7 +114,7 @@ def _look_up(key: str | None, sae: Sources | None, where: str) -> Any:
         if key not in sae:
             raise NotFoundError(
                 f"There is no SAE {key!r} here.", where=f"{where}.sae",
-                hint=f"There is {', '.join(sae)}." if sae else "Pass it as sae=….",
+                hint=f"Use one of: {', '.join(sae)}." if sae else "Pass it as sae=….",
             )
         return sae[key]
     if sae is None:

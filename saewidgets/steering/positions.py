@@ -153,7 +153,7 @@ class PositionTracker:
         if self._skip is not None:
             if step.ids is None:
                 raise SteeringError(
-                    "The model was given embeddings instead of tokens, so where BOS stands is not known.",
+                    "The model was given embeddings instead of tokens, so the position of BOS is not known.",
                     where="steer_bos", hint="Call it with input_ids, or pass steer_bos=True.",
                 )
             wanted &= (step.ids != self._skip).to(device)
@@ -200,7 +200,7 @@ class PositionTracker:
     def _prompt_length(self) -> int:
         if self._prompt is None:
             raise SteeringError(
-                "Which of these tokens belong to the prompt cannot be told: several came at once on top of a cache, or "
+                "Cannot tell which of these tokens belong to the prompt: several came at once on top of a cache, or "
                 "the cache was filled elsewhere.",
                 where="positions", hint='Pass prompt_tokens=…, or use positions="all".',
             )

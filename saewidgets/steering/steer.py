@@ -50,8 +50,8 @@ def check_fits(n_prompt: int, n_new: int, context: int | None) -> None:
         return
     over, room = n_prompt + n_new - context, context - n_prompt
     raise ConfigError(
-        f"the prompt is {_count(n_prompt, 'token')} and {n_new:,} new {'one is' if n_new == 1 else 'ones are'} asked, "
-        f"but the context is {context:,}.",
+        f"the prompt is {_count(n_prompt, 'token')} and {n_new:,} new {'one is' if n_new == 1 else 'ones are'} asked "
+        f"for, but the context is {context:,}.",
         where="Nothing was generated",
         hint=f"Shorten the prompt by {_count(over, 'token')}{f' or ask for {room:,}' if room > 0 else ''}.",
     )

@@ -221,6 +221,6 @@ def _refuse_compiled(model: nn.Module) -> None:
     compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
     if compiled or hasattr(model, "_orig_mod") or "_compiled_call" in vars(model):
         raise SteeringError(
-            f"{type(model).__name__} was compiled, and compiled models pass over what steers them.", where="model",
+            f"{type(model).__name__} was compiled, and steering has no effect on compiled models.", where="model",
             hint="Load it again and use it without torch.compile (and without a static cache).",
         )

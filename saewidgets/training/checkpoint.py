@@ -80,7 +80,7 @@ class Checkpoint:
             return Scaler(whitening=Whitening.of_tensors({k.removeprefix(WHITENING): v for k, v in kept.items()}))
         except KeyError as error:
             raise FormatError(
-                f"The run whitens its inputs, and {error} of that is missing.", where=str(self.path / OPTIMIZER),
+                f"The run whitens its inputs, but the whitening has no {error}.", where=str(self.path / OPTIMIZER),
                 hint="Resume from another checkpoint, or retry the run.",
             ) from error
 
@@ -139,7 +139,7 @@ def update_state(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
 
 def read_checkpoint(path: Path, *, verify: bool = True) -> Checkpoint:
     """The checkpoint in folder `path`; with `verify`, its files are compared with their SHA-256. The hint of what is
-    raised where it is damaged names the newest whole checkpoint beside it."""
+    raised where it is damaged names the newest intact checkpoint beside it."""
     if not path.is_dir():
         raise NotFoundError("There is no checkpoint there.", where=str(path))
     found = _examined(path, verify)
@@ -148,9 +148,9 @@ def read_checkpoint(path: Path, *, verify: bool = True) -> Checkpoint:
     others = (other for other in _step_folders(path.parent) if other.name != path.name)
     newest = next((other for other in others if isinstance(_examined(other, verify=True), Checkpoint)), None)
     if newest:
-        hint = f"The newest whole checkpoint is {newest}."
+        hint = f"The newest intact checkpoint is {newest}."
     else:
-        hint = "There is no other whole checkpoint: retry the run, which starts it from the beginning."
+        hint = "There is no other intact checkpoint: retry the run, which starts it from the beginning."
     raise FormatError(found.what, where=found.where, hint=hint)
 
 

@@ -84,7 +84,7 @@ def compare(state: Mapping[str, Any], config: TrainingConfig, environment: Mappi
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = _by_last_part(before), _by_last_part(now)
     return [
-        "the text is another one" if name == "tokens" else f"{name} was {_shown(old[name])} and is {_shown(new[name])}"
+        "the text is different" if name == "tokens" else f"{name} was {_shown(old[name])} and is {_shown(new[name])}"
         for name in sorted(old.keys() & new.keys() - _UNCOMPARED)
         if old[name] != new[name]
     ]

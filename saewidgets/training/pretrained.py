@@ -147,7 +147,7 @@ def _share(W_skip: Tensor) -> float:
     share = W_skip.diagonal().mean()
     if not torch.allclose(W_skip, share * torch.eye(len(W_skip)), atol=_EQUAL):
         raise ConfigError(
-            "The SAE to start from has a linear path beside its latents that is no share of the input.", where=WHERE,
+            "The SAE to start from has a linear path that is not a multiple of the identity.", where=WHERE,
             hint="Choose the architecture skip_transcoder.",
         )
     return round(float(share), 6)

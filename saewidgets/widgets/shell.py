@@ -351,12 +351,12 @@ def checked_workspace(ws: Workspace | None, theme: Any, height: Any) -> Workspac
         raise ConfigError(f"There is no theme {theme!r}.", where="theme", hint='Use "auto", "light" or "dark".')
     if not isinstance(height, int) or isinstance(height, bool) or height < LEAST_HEIGHT:
         raise ConfigError(
-            f"A height of {height!r} pixels cannot work.", where="height", hint=f"Use a whole number ≥ {LEAST_HEIGHT}."
+            f"Not a height in pixels: {height!r}.", where="height", hint=f"Use a whole number ≥ {LEAST_HEIGHT}."
         )
     from saewidgets.workspace import Workspace, default_workspace  # opens a catalog: only when a widget is made
 
     if ws is not None and not isinstance(ws, Workspace):
-        raise ConfigError(f"Not a workspace: a {type(ws).__name__}.", where="ws", hint="Give a `Workspace`.")
+        raise ConfigError(f"Not a workspace: {type(ws).__name__}.", where="ws", hint="Give a `Workspace`.")
     return ws or default_workspace()
 
 

@@ -101,7 +101,7 @@ def path_from(text: str) -> Path:
     try:
         return Path(typed).expanduser().absolute()
     except (RuntimeError, OSError) as error:  # ~nobody
-        raise ConfigError(f"{typed[:200]} is no path here: {error}.", where="path", hint="Enter it in full.") from None
+        raise ConfigError(f"{typed[:200]} is not a path: {error}.", where="path", hint="Enter it in full.") from None
 
 
 def folder_name(name: str, taken: set[str]) -> str:

@@ -146,7 +146,7 @@ def with_text(data: Mapping[str, Any], folder: str | Path) -> Mapping[str, Any]:
     strings = _read(path)
     if not all(isinstance(text, str) for text in strings) or text_digest(strings) != data["corpus"]["strings"]:
         raise FormatError(
-            "The text was changed after it was kept.", where=str(path), hint="Start again with the text you want."
+            "The text was changed after it was saved.", where=str(path), hint="Start again with the text you want."
         )
     return {**data, "corpus": {**data["corpus"], "strings": strings}}
 

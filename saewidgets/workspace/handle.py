@@ -172,5 +172,5 @@ class Names:
         hint = f"List them with {self.listed}."
         if any(record.id.startswith(wanted) for record in records):
             needs = f"at least four characters after {self.prefix}" if beginnings else "the whole id, or the name"
-            hint = f"An id begins so, but this takes {needs}."
+            hint = f"This is the beginning of an id; give {needs}."
         raise NotFoundError(f"There is no {self.one.partition(' ')[2]} {wanted!r}.", hint=hint)

@@ -118,8 +118,8 @@ class Pipeline:
             return self
         if len(found) > 1:
             raise ConfigError(
-                f"Captures of {', '.join(f'{n:,}' for n in lengths)} tokens have these settings.", where="num_tokens",
-                hint=f"Say which: num_tokens={lengths[-1]} (--num-tokens {lengths[-1]}).",
+                f"Captures of {', '.join(f'{n:,}' for n in lengths)} tokens share these settings.", where="num_tokens",
+                hint=f"Choose one: num_tokens={lengths[-1]} (--num-tokens {lengths[-1]}).",
             )
         return found[0]
 
@@ -352,7 +352,7 @@ def write_layer(workspace: Workspace, run: Run, layer: int, folder: Path) -> Lay
     linked = any(path.is_symlink() for path in paths)
     if linked or (any(path.exists() for path in paths) and not _is_ours(target.history)):
         raise StorageError(
-            f"There is something else under the names of layer {layer}.", where=str(folder),
+            f"Other files have the names of layer {layer}.", where=str(folder),
             hint="Choose another folder.",
         )
     what = f"The files of layer {layer} cannot be written"

@@ -86,7 +86,7 @@ def as_sinks(on_event: OnEvent) -> list[Any]:
     for each in given:
         if not (callable(getattr(each, "open", None)) or callable(each)):
             raise ConfigError(
-                f"A {type(each).__name__} cannot take events.", where="on_event",
+                f"Not a receiver of events: {type(each).__name__}.", where="on_event",
                 hint="Give a function of one event, a WandbSink or a TrackioSink, or a list of these.",
             )
     return given

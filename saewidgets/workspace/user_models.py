@@ -32,7 +32,7 @@ def take(model: Any, tokenizer: Any) -> UserModel | None:
     named = repr(str(model)) if isinstance(model, str | Path) else None
     require(
         (model is not None and tokenizer is not None, "model" if model is None else "tokenizer",
-         "A loaded model needs its tokenizer and the other way round.",
+         "A loaded model needs its tokenizer, and a tokenizer its model.",
          "Give both: model=model, tokenizer=tokenizer."),
         (named is None, "model", f"{named} is a name, not a loaded model.",
          f"Name it in the configuration: TrainingConfig(model={named}), without model= and tokenizer=."),

@@ -32,7 +32,7 @@ def _download(catalog: Catalog, name: str, **changes: Any) -> SAERecord:
     ("asked", "message"),
     [
         ({"source": "bogus"}, "source: .*trained, huggingface, gemma_scope, local"),
-        ({"layer": "6"}, "layer: A layer is a whole number, not '6'"),
+        ({"layer": "6"}, "layer: Expected a whole number as layer, got '6'"),
         ({"layer": True}, "layer: "),
         ({"model": 3}, "model: "),
         ({"search": ["a"]}, "search: "),

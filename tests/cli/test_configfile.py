@@ -72,7 +72,7 @@ def test_another_architecture_drops_settings_it_lacks() -> None:
         ("run.yaml", b"a: " + b"[" * 100_000, "nested too deeply"),
         ("run.yaml", BOMB, "more than 20,000 values"),
         ("run.yaml", MERGES, "more than 20,000 values"),
-        ("run.yaml", b"sae: &a {x: *a}", "inside of what it refers to"),
+        ("run.yaml", b"sae: &a {x: *a}", "refers to a value that contains it"),
         ("run.yaml", b"sae: *a", "undefined alias"),
         ("run.yaml", b"tokens: 1\ntokens: 2", "a key is repeated"),
         ("run.json", b'{"tokens": 1, "tokens": 2}', "a key is repeated"),

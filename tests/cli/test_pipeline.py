@@ -64,7 +64,7 @@ def test_a_changed_text_is_captured_again_with_a_notice(invoke: Invoke, base: li
     (tmp_path / "text.txt").write_text("\n".join(reversed(TINY_TEXT)))
     for is_new in (True, False):
         again = invoke(*base, "--layers", "0,1", "--extract-only", "--dtype", "bfloat16", "--json")
-        assert ("The text was changed since" in again.err, "Capturing 2 layers" in again.err) == (is_new, is_new)
+        assert ("The text has changed since" in again.err, "Capturing 2 layers" in again.err) == (is_new, is_new)
         assert [(store["dtype"], len(store["hook_names"])) for store in again.json()] == [("bfloat16", 2)]
         os.utime(tmp_path / "text.txt", (1e9, 1e9))  # copied: what it says is what counts
 
@@ -76,7 +76,7 @@ def test_results_are_reported_if_files_cannot_be_written(
     (tmp_path / "out" / "sae_layer_0_best").write_text("mine")
     done = invoke(*base, "--layers", "0,1", "--save-dir", str(tmp_path / "out"), "--json")
     assert done.code == FAILED
-    assert "There is something else under the names of layer 0. Choose another folder." in done.err
+    assert "Other files have the names of layer 0. Choose another folder." in done.err
     assert [row["layer"] for row in done.json()] == [0, 1]
     assert (tmp_path / "out" / "sae_layer_1_final").is_dir()
 

@@ -54,7 +54,7 @@ def test_a_dry_run_tries_every_combination(invoke: Invoke) -> None:
         (["--device", "banana"], "banana"),
     ):  # told, for it may be meant for another machine
         told = invoke("train", *flags, "--dry-run")
-        assert (told.code, "As things are here it would not start" in told.err, word in told.err) == (0, True, True)
+        assert (told.code, "As it is, it would not start" in told.err, word in told.err) == (0, True, True)
     wrong = invoke("train", "--over", "sae.architecture=topk,transcoder", "--dry-run")
     assert (wrong.code, "hook_name_out" in wrong.err) == (USAGE, True)
 
@@ -232,7 +232,7 @@ def test_files(invoke: Invoke, saved: str, tmp_path: Path) -> None:
 def test_a_name_that_is_taken(invoke: Invoke, saved: str) -> None:
     done = invoke("templates", "save", "layer two", "--set", "tokens=9000")
     assert done.code == USAGE
-    assert "NAME: There is a template 'layer two'. Choose another name or say --replace." in done.err
+    assert "NAME: There is a template 'layer two'. Choose another name or add --replace." in done.err
     assert invoke("templates", "save", "other", "--set", "tokens=9000").code == 0
     done = invoke("templates", "rename", "other", "layer two")
     assert (done.code, "replace" in done.err) == (USAGE, False)

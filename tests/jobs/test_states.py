@@ -41,13 +41,13 @@ def test_a_plan_is_a_legal_transition_or_an_error_that_helps(command: JobCommand
 @pytest.mark.parametrize(
     ("command", "status", "words"),
     [
-        ("pause", S.COMPLETED, "A job that has completed cannot be paused. It has ended: nothing is left to pause."),
-        ("pause", S.STOPPED, "A job that is stopped cannot be paused. It has ended: nothing is left to pause."),
-        ("pause", S.INTERRUPTED, "Nobody works on it: nothing is left to pause. It can be resumed or stopped."),
+        ("pause", S.COMPLETED, "A job that has completed cannot be paused. It has ended: there is nothing to pause."),
+        ("pause", S.STOPPED, "A job that is stopped cannot be paused. It has ended: there is nothing to pause."),
+        ("pause", S.INTERRUPTED, "No process works on it: there is nothing to pause. It can be resumed or stopped."),
         ("resume", S.COMPLETED, "A job that has completed cannot be resumed. It has finished; start a new one."),
         ("resume", S.STOPPING, "A job that is stopping cannot be resumed. Wait until that is done."),
-        ("stop", S.FAILED, "A job that has failed cannot be stopped. It has ended: nothing is left to stop."),
-        ("cancel", S.FAILED, "A job that has failed cannot be cancelled. It has ended: nothing is left to cancel."),
+        ("stop", S.FAILED, "A job that has failed cannot be stopped. It has ended: there is nothing to stop."),
+        ("cancel", S.FAILED, "A job that has failed cannot be cancelled. It has ended: there is nothing to cancel."),
     ],
 )
 def test_rejected_commands_say_what_can_be_done(command: JobCommand, status: S, words: str) -> None:

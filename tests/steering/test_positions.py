@@ -128,7 +128,7 @@ def test_a_tokenizer_says_which_token_is_bos(tiny_tokenizer_folder: Any) -> None
 def test_embeddings_do_not_say_where_bos_is() -> None:
     model = build("llama")
     x = model.get_input_embeddings()(WITH_BOS)
-    with pytest.raises(SteeringError, match="where BOS stands is not known"), watched(model, "all"):
+    with pytest.raises(SteeringError, match="the position of BOS is not known"), watched(model, "all"):
         model(inputs_embeds=x)
     with watched(model, "all", steer_bos=True) as found:
         model(inputs_embeds=x)

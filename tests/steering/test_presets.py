@@ -120,7 +120,7 @@ def test_a_configuration_survives_json() -> None:
         ({"temperature": -1}, "temperature", "Temperature is -1"),
         ({"top_p": 0}, "top_p", "Top-p is 0"),
         ({"seed": -1}, "seed", "Seed is -1"),
-        ({"positions": "some"}, "positions", "Positions is 'some'"),
+        ({"positions": "some"}, "positions", "Not a choice of positions: 'some'"),
         ({"features": [{"index": 1}]}, "features.0.strength", "A value is required"),
         ({"features": [{"index": -1, "strength": 1, "mode": "add"}]}, "features.0.index", "Feature is -1"),
         ({"features": [{"index": 1, "strength": 1}]}, "features.0.a_max", "which is not known"),

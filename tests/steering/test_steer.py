@@ -284,7 +284,7 @@ def test_a_prompt_that_does_not_fit_says_so_with_numbers(tiny: LoadedModel) -> N
     with pytest.raises(ConfigError) as caught:
         check_fits(249, 60, 256)
     assert str(caught.value) == (
-        "Nothing was generated: the prompt is 249 tokens and 60 new ones are asked, but the context is 256. "
+        "Nothing was generated: the prompt is 249 tokens and 60 new ones are asked for, but the context is 256. "
         "Shorten the prompt by 53 tokens or ask for 7."
     )
     with pytest.raises(ConfigError, match=r"1 new one is asked.*Shorten the prompt by 1 token\.$"):

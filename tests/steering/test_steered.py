@@ -324,12 +324,12 @@ def test_gradients_flow_through_the_steered_state() -> None:
 BAD: list[tuple[Any, str, str]] = [
     ([(24, 1.0, "add")], "There is no feature 24: the SAE has 24", "Choose one from 0 to 23"),
     ([(3, 1.0)], "units of its largest activation, which is not known", "estimate_max"),
-    ([(3, 1.0, "clamp"), (3, 2.0, "add")], "there twice", "Keep one"),
+    ([(3, 1.0, "clamp"), (3, 2.0, "add")], "listed twice", "Keep one"),
     ([(3, 1.0, "ad")], 'Mode is "ad"', "Choose add_max, add, clamp"),
     ([(3, float("nan"), "add")], "Strength is", "Enter a number"),
-    ([3], "of this form is not a feature", "(index, strength)"),
-    ([("other", 3, 1.0, "add")], "There is no SAE 'other'", "There is one"),
-    ({"index": 3}, "features is a dict", "Give a list"),
+    ([3], "Not a feature: 3", "(index, strength)"),
+    ([("other", 3, 1.0, "add")], "There is no SAE 'other'", "Use one of: one"),
+    ({"index": 3}, "Expected a list of features, got dict", "Give a list"),
 ]
 
 

@@ -249,7 +249,7 @@ def test_hidden_states_of_a_script_become_a_store(ws: Workspace, tmp_path: Path)
     with pytest.raises(ConfigError, match="1 files and 2 hook names"):
         ws.activations.import_states(folder / "layer_2_states.pt", hook_names=[MLP, RESID])
     torch.save({"hidden_states": states[2]}, folder / "x.pt")
-    with pytest.raises(ConfigError, match=r"x\.pt does not say of which layer"):
+    with pytest.raises(ConfigError, match=r"x\.pt does not say which layer"):
         ws.activations.import_states(folder / "x.pt")
     with pytest.raises(NotFoundError, match="no layer_"):
         ws.activations.import_states(tmp_path)

@@ -65,7 +65,7 @@ def test_what_the_files_leave_open_is_answered_with_the_download(
         ws.hub.download("lab/open").result(PATIENCE)
     sae_id = ws.hub.download("lab/open", apply_b_dec_to_input=False).result(PATIENCE)
     assert ws.saes.load(sae_id).cfg.apply_b_dec_to_input is False
-    with pytest.raises(ConfigError, match="say it themselves"):
+    with pytest.raises(ConfigError, match="record it themselves"):
         ws.hub.download(SAELENS, FIRST, apply_b_dec_to_input=True)
 
 

@@ -107,7 +107,7 @@ def test_the_numbers_are_those_of_their_definitions(
         assert any("from all over the store" in note for note in report.notes)
         assert dict(report.facts())["Rows"] == f"{where.record.name}: {len(chosen):,} stored activations of {where.id}"
         assert not any(name.startswith(("ce_", "kl_")) for name in report.to_dict()["metrics"])
-    assert "Of which model the SAE is, is not known: it was not compared." in report.notes
+    assert "The model of the SAE is not known, so it was not compared." in report.notes
     assert "Imported states have neither tokens nor positions: every row counts, special tokens too." in report.notes
 
 
@@ -198,7 +198,7 @@ def test_what_cannot_be_measured_is_refused(
         (run, ActivationCorpus(store.id, cross_entropy=True), {}, "cross_entropy: Cross-entropy"),
         (run, store, {"mean_ablation": True}, "mean_ablation: "),
         (narrow, store, {}, "d_in: The SAE's d_in is 16, but the store store holds 32 numbers per row at blocks.0"),
-        (coder, store, {}, "hook_name_out: A transcoder reconstructs another place"),
+        (coder, store, {}, "hook_name_out: A transcoder reconstructs a different place"),
         (coder, store, {"hook_name_out": "blocks.0.hook_mlp_out"}, "hook_name_out: This store does not hold"),
         (run, store, {"hook_name_out": MLP}, "hook_name_out: A topk SAE reconstructs what it reads"),
         (run, store, {"hook_name": "blocks.0.hook_mlp_out"}, "hook_name: This store does not hold blocks.0.hook_mlp"),

@@ -230,7 +230,7 @@ def test_other_files_stay(ws: Workspace, config: TrainingConfig, tmp_path: Path)
     out = tmp_path / "out"
     (out / "sae_layer_0_final").mkdir(parents=True)
     (out / "sae_layer_0_final" / "mine.txt").write_text("mine")
-    with pytest.raises(StorageError, match="something else under the names of layer 0"):
+    with pytest.raises(StorageError, match="Other files have the names of layer 0"):
         pipeline.save(out)
     assert (out / "sae_layer_0_final" / "mine.txt").read_text() == "mine"
     assert not (out / "sae_layer_0_history.json").exists()

@@ -133,7 +133,7 @@ def test_a_run_that_can_go_on_keeps_its_model(ws: Workspace, mine: TrainingConfi
     [
         ("demo", print, "is a name, not a loaded model.*TrainingConfig"),
         (torch.nn.Linear(2, 2), print, "Linear is not a transformers model"),
-        (None, print, "needs its tokenizer and the other way round"),
+        (None, print, "needs its tokenizer, and a tokenizer its model"),
         (torch.nn.Linear(2, 2), None, "tokenizer"),
         (torch.nn.Linear(2, 2), "demo", "str is not a tokenizer"),
     ],

@@ -54,25 +54,25 @@ _LOST = {
     "tied_weights": ("encoder and decoder are learned apart.", (False,)),
 }
 _UNSCALED = {"normalize_activations": ("miStudio does not scale the inputs of a transcoder.", ("none",))}
-_DECOUPLED = {"weight_decay": ("decoupled from the gradient (AdamW) in place of added to it.", (0.0,))}
+_DECOUPLED = {"weight_decay": ("decoupled from the gradient (AdamW) instead of added to it.", (0.0,))}
 _CHANGED = {
-    "architecture_type": "{wanted}, which was chosen; it has this package's defaults.",
-    "batch_size": "miStudio takes a step every {batches} batches of so few tokens; here every batch is one.",
-    "resample_interval": "latents are dead that did not fire in {window:,} tokens, in place of one batch.",
-    "target_l0": "a share of the latents there; here the log warns of an L0 above {most:g} per token.",
+    "architecture_type": "{wanted}, as chosen, with this package's defaults.",
+    "batch_size": "miStudio takes a step every {batches} batches of this size; here it takes one every batch.",
+    "resample_interval": "latents that did not fire in {window:,} tokens are dead, instead of in one batch.",
+    "target_l0": "a share of the latents in miStudio; here the log warns of an L0 above {most:g} per token.",
     "training_layers": "{number} SAEs: one configuration each, which create_many trains from one forward.",
-    "normalize_activations": "inputs get one common scale (expected_average_only_in) in place of one per token.",
+    "normalize_activations": "inputs get one common scale (expected_average_only_in) instead of one per token.",
     "transcoder": "a standard SAE: miStudio gives a transcoder one place for both input and target.",
-    "topk": "topk: what top_k_sparsity made of it.",
-    "top_k_sparsity": "a percentage there; k is {k:,}.",
+    "topk": "topk: the effect of top_k_sparsity.",
+    "top_k_sparsity": "a percentage in miStudio; k is {k:,}.",
     "bandwidth": "the width of a rectangular kernel, not a Gaussian; thresholds learn ten times as fast as weights.",
-    "skip": "half of the input is added to the reconstruction; all of it, as in miStudio, leaves latents nothing.",
+    "skip": "half of the input is added to the reconstruction; all of it would leave nothing to the latents.",
     "hidden_dim": "the sparsity coefficient is multiplied by it: right where the activations of the model have this "
     "width, which is not looked up.",
     "one scale": "coefficients are multiplied by d_in, as if the activations had norm √d_in; the exact factor is "
     "d_in · s² with the input scale s, which the log of a run states (or give activation_norm, or --activation-norm).",
-    "free rows": "decoder rows have free norms there and here; here the penalty weighs latents by them, or rows would "
-    "grow in place of latents.",
+    "free rows": "decoder rows have free norms in both; here the penalty weighs latents by them, or rows would "
+    "grow instead of latents.",
     "rows": "decoder rows are kept at norm one; miStudio's first generation does so for jumprelu only.",
 }
 """Remarks on settings that mean something else here, by the setting's name where that is enough."""

@@ -57,7 +57,7 @@ def from_saelens(
         return _of_several(data, saes, changes)
     if saes is not None:
         raise ConfigError(
-            "There are no several SAEs in it to choose from.", where="saes",
+            "It does not hold several SAEs to choose from.", where="saes",
             hint="Leave out saes, or --saes: the settings are one SAE's.",
         )
     if isinstance(data.get("sae"), Mapping):
@@ -105,7 +105,7 @@ _ARCHITECTURES: dict[str, tuple[str, Rows]] = {
 }  # fmt: skip
 _UNSOUND = ("gated", "topk", "batchtopk", "matryoshka_batchtopk")
 _SAID = {
-    "chosen": "{chosen}, which was chosen.",
+    "chosen": "{chosen}, as chosen.",
     "decoder_init_norm": "rows start at √2, the mean norm of SAELens' random ones.",
     "jumprelu_init_threshold": "thresholds learn ten times as fast as the weights (docs/sae.md says why).",
     "normalize_activations": "inputs get one common scale (expected_average_only_in).",
@@ -119,10 +119,10 @@ _SAID = {
     "k": "rounded to {k}.",
     "rescale_acts_by_decoder_norm":
     "decoder rows are kept at norm one instead, which computes the same latents and reconstructions.",
-    "transcoder": "the file says nothing of how it was trained, and SAELens trains none: the penalty is L1, with this "
+    "transcoder": "the file does not record how it was trained, and SAELens trains none: the penalty is L1, with this "
     "package's defaults.",
-    "use_chat_formatting": "say chat=True of the text that you give.",
-    "model_name": "not a short name that is known here; it is taken as the name of a hub repository or folder.",
+    "use_chat_formatting": "give the text with chat=True.",
+    "model_name": "not a known short name; it is taken as the name of a hub repository or folder.",
     "weights": "the weights are loaded in float32, unless model_dtype says otherwise.",
     "revision": "not the name of a revision; the model's main one is loaded.",
     "heads": "{place} has no heads.",
@@ -130,12 +130,12 @@ _SAID = {
     "dtype": "the number format of activations that SAELens reads from its cache; here the shuffle window has that of "
     "the language model (model_dtype), and sae.dtype alone says how an SAE is computed.",
     "n_batches_for_norm_estimate":
-    "these are {tokens} tokens; the activations are measured on {fewest} here, the fewest.",
-    "training_tokens": "{tokens:,} tokens are trained on, as there: the last batch is a whole one.",
-    "n_batches_in_buffer": "activations are shuffled within windows of {window:,} tokens, one after another, in place "
+    "this is {tokens} tokens; here activations are measured on at least {fewest}.",
+    "training_tokens": "{tokens:,} tokens are trained on, as in SAELens, which fills the last batch.",
+    "n_batches_in_buffer": "activations are shuffled within windows of {window:,} tokens, one after another, instead "
     "of a buffer that keeps a share of {mixing:g}.",
     "n_eval_batches":
-    "{there}; evaluations are of {fewest} tokens here, the fewest. evaluation.every_steps says how often.",
+    "{there}; here evaluations take at least {fewest} tokens. evaluation.every_steps sets how often.",
     "log_to_wandb": "metrics are kept in the workspace; on_event={call}, or {option}, sends them.",
     "lr": "an SAE's cfg.json does not record learning rate, batch size{more} and schedules: they have this package's "
     "defaults.",
@@ -243,7 +243,7 @@ _LOST_OF_THE_MODEL: Sentences = {
 _LOST_OF_LOADING: Sentences = {
     "center_writing_weights": ("weights are those of the model; activations keep their mean.", (False,)),
     "trust_remote_code": (
-        "a repository's code runs only where you say so yourself: saewidgets.allow_remote_code(model).", (False,)
+        "a repository's code runs only if you allow it: saewidgets.allow_remote_code(model).", (False,)
     ),
 }
 
@@ -469,7 +469,7 @@ def _logging(settings: Settings, config: dict[str, Any]) -> None:
         "evaluation.every_steps": max(1, every * logger.take("count", "eval_every_n_wandb_logs", 100)),
     }
     if evaluated < _FEWEST:
-        there = f"these are {evaluated} tokens" if batches else "SAELens stops at its first evaluation, of nothing"
+        there = f"this is {evaluated} tokens" if batches else "SAELens stops at its first evaluation, of no tokens"
         settings.changed("n_eval_batches", there=there, fewest=_FEWEST)
     if logger.take("flag", "log_to_wandb", True):
         project = logger.take("text", "wandb_project", "sae_lens_training")
@@ -624,7 +624,7 @@ def _chosen(saes: Mapping[str, Any], wanted: Sequence[str] | None) -> list[str]:
     if wanted is None:
         return list(saes)
     if isinstance(wanted, str) or not isinstance(wanted, Sequence) or not wanted:
-        refuse(wanted, "saes", "a list of names", f'For example saes=["{next(iter(saes))}"].')
+        refuse(wanted, "saes", "a list of SAE names", f'For example saes=["{next(iter(saes))}"].')
     if unknown := [name for name in wanted if name not in saes]:
         raise ConfigError(f"There is no SAE {unknown[0]!r} in it.", where="saes", hint=f"It has {', '.join(saes)}.")
     return [name for name in saes if name in wanted]
@@ -639,7 +639,7 @@ def _alone(data: Mapping[str, Any], saes: Mapping[str, Any], name: str) -> Setti
         if isinstance(given := data.get(key), Mapping):
             if unknown := [each for each in given if each not in saes]:
                 raise ConfigError(
-                    f"It names {unknown[0]!r}, which is none of the SAEs.", where=key,
+                    f"It names {unknown[0]!r}, which is not one of the SAEs.", where=key,
                     hint=f"These are {', '.join(saes)}.",
                 )
             found[own], called[own] = given.get(name), f"{key}.{name}"

@@ -88,7 +88,7 @@ def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
             refuse(source, "source", what, "Give the path of its file, or its settings as a dictionary.")
         return read_table(argument_path(source, "source", what), what, MAX_BYTES, "JSON")
     if not all(isinstance(key, str) for key in source):
-        raise ConfigError(f"This is a table with keys that are not text, not {what}.", hint=f"Give {what}.")
+        raise ConfigError(f"Expected {what}, got a table with keys that are not strings.", hint=f"Give {what}.")
     return dict(source)
 
 

@@ -47,7 +47,7 @@ def selected(store: Store, indices: Iterable[int] | None, sae: SAE | None = None
     """
     if sae is not None and (sae.d_sae, sae.d_in) != (store.d_sae, store.manifest.d_in):
         raise ConfigError(
-            f"The SAE is {sae.d_sae:,} × {sae.d_in:,}, the extraction is of one with {store.d_sae:,} × "
+            f"The SAE is {sae.d_sae:,} × {sae.d_in:,}; the extraction is of an SAE with {store.d_sae:,} × "
             f"{store.manifest.d_in:,}.", where="sae", hint="Give the SAE that was extracted.",
         )
     if indices is None:
@@ -56,7 +56,7 @@ def selected(store: Store, indices: Iterable[int] | None, sae: SAE | None = None
         found = list(dict.fromkeys(operator.index(index) for index in indices))
     except TypeError as error:
         raise ConfigError(
-            f"These are not numbers of features: {error}.", where="indices", hint="Give whole numbers."
+            f"These are not feature numbers: {error}.", where="indices", hint="Give whole numbers."
         ) from error
     if not found:
         raise ConfigError("No feature is chosen.", where="indices", hint="Choose at least one.")

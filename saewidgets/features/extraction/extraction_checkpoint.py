@@ -89,12 +89,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         state = read_json(file)
         if state is None or state.get("format") != FORMAT:
-            raise ValueError("it is not what was written")
+            raise ValueError("it differs from what was written")
         if path.name != _name(state["done"]):
             raise ValueError(f"it is that of {state['done']:,} contexts")
         file = path / TABLES
         if file.stat().st_size != state["file"]["size"] or sha256_of(file) != state["file"]["sha256"]:
-            raise ValueError("it is not what was written")
+            raise ValueError("it differs from what was written")
         return state, load_file(file)
     except (OSError, ValueError, SafetensorError) as error:
         raise FormatError(

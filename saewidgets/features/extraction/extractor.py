@@ -181,7 +181,7 @@ class _Extraction:
             raise ConfigError("There are no contexts to read.", where="tokens", hint="Ask for at least one context.")
         if contexts.min() < 0 or contexts.max() >= self.packed.n_contexts or len(np.unique(contexts)) < len(contexts):
             raise ConfigError(
-                f"Context numbers have to be different ones from 0 to {self.packed.n_contexts - 1}.", where="contexts"
+                f"Context numbers have to be distinct and from 0 to {self.packed.n_contexts - 1}.", where="contexts"
             )
         if (tokens := len(contexts) * self.packed.context_size) > MAX_POSITION:
             raise ConfigError(

@@ -77,7 +77,7 @@ class Server:
         self.base_url = _checked_url(base_url)
         self.host = urlsplit(self.base_url).netloc
         if not 0 < timeout <= 3600:
-            raise ConfigError(f"{timeout} is not a time-out.", where="timeout", hint="Give it in seconds.")
+            raise ConfigError(f"{timeout} is not a timeout.", where="timeout", hint="Give it in seconds.")
         if key_env is not None and not _ENVIRONMENT.fullmatch(key_env):
             raise ConfigError(  # without showing it: it may contain the key itself
                 "This is not the name of an environment variable.", where="api_key_env",
@@ -85,7 +85,7 @@ class Server:
             )
         if key_env is not None and not is_private_line(self.base_url):
             raise ConfigError(
-                "A key would travel over an open line.", where="base_url",
+                "The key would be sent unencrypted.", where="base_url",
                 hint="Use https, or api_key_env=None for a server that needs no key.",
             )
         self.key_env, self._timeout, self._retries, self._sleep = key_env, timeout, retries, sleep
@@ -130,7 +130,7 @@ class Server:
         key = secret(self.key_env)
         if key is not None and _KEY.fullmatch(key):
             return key
-        found = "is not set" if key is None else "holds characters that no key has"
+        found = "is not set" if key is None else "holds characters that no key can have"
         raise ConfigError(
             f"The environment variable {self.key_env} {found}.", where="api_key_env",
             hint="Set it to your key before Python starts, or with os.environ, and try again.",
@@ -153,7 +153,7 @@ class Server:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
                 said = f"No answer within {self._timeout:g} seconds."
-                raise self._error(said, kind="timeout", hint="Try again, or raise the time-out.") from None
+                raise self._error(said, kind="timeout", hint="Try again, or raise the timeout.") from None
             said = f"The server cannot be reached ({redacted(str(reason))[:200]})."
             raise self._error(said, hint="Check the address and that the server runs.") from None
 

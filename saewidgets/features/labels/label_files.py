@@ -105,7 +105,7 @@ def _collected(
     """
     if on_error not in (None, *get_args(OnError)):
         raise ConfigError(
-            f"{shown(on_error)} is not a way to treat errors.", where="on_error", hint='Use "raise" or "skip".'
+            f"{shown(on_error)} is not a way to handle errors.", where="on_error", hint='Use "raise" or "skip".'
         )
     imported = Imported()
     for row in rows:
@@ -126,11 +126,11 @@ def _collected(
         listed = "; ".join(map(str, [p for p in imported.problems if p.wide or not wide][:_SHOWN]))
         more = len(imported.problems) - _SHOWN
         raise FormatError(
-            f"{len(imported.problems):,} of the lines cannot be taken. {listed.rstrip('.')}"
+            f"{len(imported.problems):,} of the lines cannot be imported. {listed.rstrip('.')}"
             + (f"; and {more:,} more." if more > 0 else "."),
             where=what,
             hint="These labels belong to another SAE: check its width." if wide
-            else 'Correct or remove the lines; an import leaves them out with on_error="skip" (--skip-errors).',
+            else 'Correct or remove the lines; an import skips them with on_error="skip" (--skip-errors).',
         )
     return imported
 
@@ -188,6 +188,7 @@ def lines(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def _json_rows(found: Iterable[bytes], name: str) -> Iterator[Row]:
+    kinds = "" if ".json" in name else "; labels are read from .csv and .jsonl files"
     for number, line in enumerate(found, 1):
         if not line.strip():
             continue
@@ -195,9 +196,9 @@ def _json_rows(found: Iterable[bytes], name: str) -> Iterator[Row]:
         try:
             data = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield LineProblem(where, "line", f"This is not JSON ({error}).")
+            yield LineProblem(where, "line", f"This is not JSON ({error}){kinds}.")
             continue
-        yield (where, data) if isinstance(data, dict) else LineProblem(where, "line", "This is not an object.")
+        yield (where, data) if isinstance(data, dict) else LineProblem(where, "line", "This is not a JSON object.")
 
 
 def _csv_rows(file: BinaryIO, name: str) -> Iterator[Row]:
@@ -368,7 +369,7 @@ def fetch_neuronpedia(
     for name, where in ((model_id, "model_id"), (source_id, "source_id")):
         if not _ID.fullmatch(name) or ".." in name:
             raise ConfigError(
-                f"{name[:80]!r} is not a name of Neuronpedia's.", where=where,
+                f"{name[:80]!r} is not a name on Neuronpedia.", where=where,
                 hint="It is a part of a feature's address: gemma-2-2b/20-gemmascope-res-16k/123.",
             )
     server = Server(url, sleep=sleep)

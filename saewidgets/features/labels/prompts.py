@@ -190,7 +190,7 @@ def parse(answer: str) -> tuple[str, str]:
         raise LLMAnswerError(f"The answer has no {TAG} line; it says: {said}", where="answer")
     text = " ".join(visible(lines[0]).strip(" *\"").split())
     if not text:
-        raise LLMAnswerError(f"There is nothing behind {TAG}.", where="answer")
+        raise LLMAnswerError(f"There is nothing after {TAG}.", where="answer")
     rest = "\n".join(visible(line) for part in (before, *lines[1:]) for line in part.strip().splitlines()).strip()
     if len(text) > MAX_TEXT:
         rest, text = f"{text}\n{rest}".strip(), f"{text[: MAX_TEXT - 1]}…"

@@ -99,7 +99,7 @@ class ExtractionViewer(Box):
         arguments = {"sae": sae, "extraction": extraction, "view": view}
         given = [name for name, value in arguments.items() if value is not None]
         if len(given) > 1:
-            raise ConfigError(f"{' and '.join(given)} say two things.", where=given[1], hint="Give one of them.")
+            raise ConfigError(f"{' and '.join(given)} exclude each other.", where=given[1], hint="Give one of them.")
         if view is not None:
             self._model.show(view_from(view))
         elif extraction is not None:

@@ -310,7 +310,7 @@ class SteeringCommands(Commands):
     @command
     def steering_close(self) -> None:
         if self._widget.on_close is None:
-            raise StateError("It stands by itself here.", hint="Clear the cell's output, or call its close().")
+            raise StateError("The panel cannot close itself here.", hint="Clear the cell's output, or call close().")
         self._model.ask_stop()  # nobody would see what it writes
         self._widget.on_close()
 

@@ -115,7 +115,7 @@ def run_capture(
             record.folder, control=context.control, on_progress=lambda done: shown.at(done, "capturing"),
             resume=context.resumed,
             on_restart=lambda: context.emit(
-                LogLine("What was captured before belongs to another model, text or version: it starts over.",
+                LogLine("The earlier capture is of another model, text or version: starting over.",
                         "warning")
             ),
         )  # fmt: skip

@@ -103,8 +103,8 @@ def hook_names_of(given: str | Sequence[str] | None, files: Sequence[StatesFile]
     if given is None:
         if (silent := next((file.path.name for file in files if file.layer is None), None)) is not None:
             raise ConfigError(
-                f"{silent} does not say of which layer it is.", where="hook_names",
-                hint='Say it: hook_names="blocks.6.hook_resid_post".',
+                f"The name {silent} does not say which layer it is from.", where="hook_names",
+                hint='Give it: hook_names="blocks.6.hook_resid_post".',
             )
         names = tuple(f"blocks.{file.layer}.hook_resid_post" for file in files)
     else:
@@ -118,5 +118,5 @@ def hook_names_of(given: str | Sequence[str] | None, files: Sequence[StatesFile]
         if not isinstance(name, str) or not HOOK_NAME.fullmatch(name):
             arguments.refuse(name, "hook_names", "a hook name", "Use names such as blocks.6.hook_resid_post.")
     if len(set(names)) < len(names):
-        raise ConfigError("Two files are of the same hook point.", where="hook_names", hint="Import each once.")
+        raise ConfigError("Two files are from the same hook point.", where="hook_names", hint="Import each once.")
     return names

@@ -73,7 +73,7 @@ def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str,
     if config.model not in ("demo", said["model"], record.model):
         raise ConfigError(
             f"The store {record.name} was captured from {record.model}, not from {config.model}.", where="model",
-            hint="Leave the model out: the store says it.",
+            hint="Leave the model out: the store names it.",
         )
     return {**changes, **said}
 

@@ -197,13 +197,13 @@ def _read(folder: Path, belongs: dict[str, str], arrays: dict[str, npt.NDArray[A
     try:
         found = read_checkpoint(folder)
     except FormatError as error:
-        context.emit(LogLine(f"{error.what} It starts over.", "warning"))
+        context.emit(LogLine(f"{error.what} Starting over.", "warning"))
         return 0
     if found is None:
         return 0
     state, tensors = found
     if state.get("identity") != belongs:
-        context.emit(LogLine("The model or the SAE is another one than before. It starts over.", "warning"))
+        context.emit(LogLine("The model or the SAE is not the one from before. Starting over.", "warning"))
         return 0
     done = int(state["done"])
     for name, array in arrays.items():

@@ -314,7 +314,7 @@ def locate(workspace: Workspace, record: SAERecord, path: str | Path) -> SAEReco
     found = found_at(wanted)
     description = found.format.describe(found.source())
     if found_at(found.source().folder).path != found.path:  # raises if there are several: a row names a folder
-        raise FormatError("This folder holds other files of SAEs too.", where=str(path), hint="Move this one out.")
+        raise FormatError("This folder also holds the files of other SAEs.", where=str(path), hint="Move this one out.")
     sae = load_sae(found.path)  # checks every tensor
     for key in ("d_in", "d_sae", "d_out"):
         expected, here = getattr(record, key), getattr(sae, key)
@@ -330,8 +330,8 @@ def locate(workspace: Workspace, record: SAERecord, path: str | Path) -> SAEReco
             for one, other in pairs if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)
         ):  # fmt: skip
             raise FormatError(
-                f"The files of {record.name} are where they belong, and the SAE here is another one.", where=str(path),
-                hint=_OWN,
+                f"The library still has the files of {record.name}; the SAE at this path is a different one.",
+                where=str(path), hint=_OWN,
             )
     with unlisted(workspace, Path(record.path)):
         located, before = workspace.catalog.saes.replace(
@@ -409,7 +409,7 @@ def sweep(workspace: Workspace) -> None:
             if forgotten and workspace.catalog.key in note.read_text("utf-8", errors="replace"):
                 _settle(workspace, note, remove=True)
         except (OSError, StorageError) as error:  # the next opening tries again
-            log.warning("What was left of %s could not be removed: %s", note.name, error)
+            log.warning("Remaining files of %s could not be removed: %s", note.name, error)
 
 
 def _settle(workspace: Workspace, note: Path, *, remove: bool) -> None:
@@ -420,7 +420,7 @@ def _settle(workspace: Workspace, note: Path, *, remove: bool) -> None:
             if not remove:
                 return
             remove_tree(workspace.folder, folder)
-            log.info("Removed %s, which a process left that was killed.", folder.name)
+            log.info("Removed %s, left by a killed process.", folder.name)
         note.unlink(missing_ok=True)
     except (CatalogError, PermissionError) as error:  # Windows does not remove what is open
         log.warning("It is not known whether %s is listed: %s", folder.name, error)

@@ -118,7 +118,7 @@ class PromptReading(Prompt):
             order = np.argsort(-keys, kind="stable")
             return order[keys[order] > 0]
         if by not in ("max", "sum"):
-            raise ConfigError(f"{by!r} is not an order.", where="by", hint="Use max, sum or token.")
+            raise ConfigError(f"{by!r} is not a sort order.", where="by", hint="Use max, sum or token.")
         keys = self.activations.max(1) if by == "max" else self.activations.sum(1)
         return np.argsort(-keys, kind="stable") if len(keys) else np.empty(0, np.int64)
 

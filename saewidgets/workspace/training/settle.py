@@ -65,7 +65,7 @@ def require_settings(config: Any, kind: str = "a TrainingConfig") -> None:
     """Raises `ConfigError` for anything but a mapping."""
     if not isinstance(config, Mapping):
         raise ConfigError(
-            f"The configuration is a {type(config).__name__}.", where="config",
+            f"Not a configuration: {type(config).__name__}.", where="config",
             hint=f"Give {kind}, or its settings as a dictionary.",
         )
 
@@ -99,7 +99,7 @@ def _elsewhere(name: str | None, device: str, where: str) -> str | None:
 def _devices_of(config: TrainingConfig, held: UserModel) -> tuple[str, str | None]:
     """Where an SAE trains whose model the user holds, and where the model is if that is elsewhere."""
     if config.model_device is None:
-        hint = 'leave the device at "auto", or say model_device="{device}" to have both'
+        hint = 'leave the device at "auto", or set model_device="{device}" to have both'
         return place_of(held, config.device, hint=hint), None
     place = place_of(held, config.model_device, "model_device", "leave the model device empty")
     device = place if config.device == "auto" else resolve_device(config.device)

@@ -113,5 +113,5 @@ class _Requests:
             try:
                 self._found = self._catalog.trainings.commands(self._job_id)
             except CatalogError as error:  # it is locked for long: the next look will tell
-                log.warning("What was asked of single trainings could not be read: %s", error)
+                log.warning("Commands for single trainings could not be read: %s", error)
         return _REQUESTS.get(self._found.get(training_id, ""), Request.RUN)

@@ -118,7 +118,7 @@ def test_an_empty_library_has_a_way_on(tmp_path: Path, record_messages: Callable
 
 def test_alone_it_has_no_way_to_other_widgets(widget: Steering, ws: Workspace, sent: Sent) -> None:
     assert (widget.state["can_browse"], widget.state["can_close"]) == (False, False)
-    assert "stands by itself" in ask(widget, sent, kind="steering_close")["what"]
+    assert "cannot close itself" in ask(widget, sent, kind="steering_close")["what"]
     assert "Nothing here shows features" in ask(widget, sent, kind="steering_browse")["what"]
     ask(widget, sent, kind="steering_remove", key=widget.state["rows"][0]["key"])
     with pytest.raises(StateError, match="No feature is chosen"):
@@ -198,7 +198,7 @@ def test_a_prompt_that_is_too_long_is_reported(widget: Steering, sent: Sent) -> 
     ask(widget, sent, kind="steering_generate")
     problem = wait_for(lambda: run_of(widget)["problem"], LONG)
     assert problem["what"] == (
-        "Nothing was generated: the prompt is 11 tokens and 300 new ones are asked, but the context is 256."
+        "Nothing was generated: the prompt is 11 tokens and 300 new ones are asked for, but the context is 256."
     )
     assert problem["hint"] == "Shorten the prompt by 55 tokens or ask for 245."
     assert run_of(widget)["status"] == "failed"

@@ -143,7 +143,7 @@ def test_what_was_kept_is_not_trusted(
     assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
     assert gate.begun == [0, 0]
     log = ws.catalog.jobs.log(job.id)
-    assert any("It starts over." in line.message for line in log)
+    assert any("Starting over." in line.message for line in log)
 
 
 def test_read_where_the_model_is_not(
