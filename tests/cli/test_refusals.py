@@ -117,7 +117,7 @@ REFUSALS = [
     ("label auto SAE --model-name gpt-4o-mini", USAGE, "not for the language model 'heuristic'"),
     ("label auto SAE --llm transformers --model-name m --base-url http://x", USAGE, "not for the language model"),
     (f"label auto SAE --llm openai --model-name m --key-env {KEY}", USAGE, "not the name of an environment variable"),
-    ("label auto SAE --llm openai --model-name m --base-url http://example.org --key-env K", USAGE, "open line"),
+    ("label auto SAE --llm openai --model-name m --base-url http://example.org --key-env K", USAGE, "sent unencrypted"),
     ("label auto SAE --llm openai --model-name m --max-cost 1", USAGE, "A cost limit needs a price."),
     ("label auto SAE --llm openai --model-name m --again --limit 1", FAILED, "variable OPENAI_API_KEY is not set."),
     ("label auto SAE --price -1 2 --dry-run", USAGE, "price.tokens_in: "),

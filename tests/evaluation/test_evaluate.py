@@ -160,7 +160,7 @@ def test_all_numbers_of_saes_of_others(lm: LoadedModel, contexts: Tensor, name: 
 
 def test_places_that_do_not_fit(lm: LoadedModel, contexts: Tensor) -> None:
     transcoder = inference_sae("transcoder", 32, _sae("standard").inference_tensors())
-    with pytest.raises(ConfigError, match="another place") as caught:
+    with pytest.raises(ConfigError, match="a different place") as caught:
         evaluate(transcoder, lm, contexts, HOOK)
     assert caught.value.where == "hook_name_out"
     with pytest.raises(ConfigError, match=r"computes blocks\.0\.hook_resid_pre before blocks\.1") as caught:

@@ -492,7 +492,7 @@ def test_what_disagrees_is_refused(files: Files, said: str, tmp_path: Path) -> N
     ("files", "said"),
     [(r1({}), "cannot be loaded from here"), (qwen(W1K, "sae"), "repository's name"),
      (checkpoint("topk", state("topk", True)), "cannot be loaded"),
-     (checkpoint("jumprelu", state("jumprelu", True)), "two generations")],
+     (checkpoint("jumprelu", state("jumprelu", True)), "generations differ")],
 )  # fmt: skip
 def test_what_cannot_be_loaded_is_described(files: Files, said: str, tmp_path: Path) -> None:
     assert any(said in note for note in describe(put(tmp_path, files).parent).notes)

@@ -69,7 +69,7 @@ def test_old_signed_files_keep_signs(tmp_path: Path) -> None:
 def test_a_folder_of_another_name_says_so(tmp_path: Path) -> None:
     found = describe(write(tmp_path / "sae", CONFIG))
     assert found.hook_name is None
-    assert "name of its folder" in found.notes[0]
+    assert "name of the module" in found.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_what_a_head_is_called_and_which_there_are() -> None:
         with pytest.raises(ConfigError, match=r"is not a hook name.*attn\.hook_z\.HEAD") as caught:
             TrainingConfig(hook_name=name)
         assert caught.value.where == "hook_name"
-    with pytest.raises(HookError, match="no heads"):
+    with pytest.raises(HookError, match="no known heads"):
         point.as_heads(torch.zeros(1, 16))
     model.config.num_attention_heads = 5
     with pytest.raises(HookError, match="how many attention heads"):

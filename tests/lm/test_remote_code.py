@@ -90,5 +90,5 @@ def test_the_environment_says_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("model", ["", "  ", None, 3])
 def test_rejects_an_invalid_name(model: object) -> None:
-    with pytest.raises(ConfigError, match="not a name"):
+    with pytest.raises(ConfigError, match="Not a model"):
         allow_remote_code(model)  # type: ignore[arg-type]

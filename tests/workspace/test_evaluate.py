@@ -167,7 +167,7 @@ def test_a_transcoder_knows_its_places(ws: Workspace, tiny_model_folder: Path) -
     unsaid = _loaded(tiny_model_folder, "transcoder", hook_name=None)
     assert ws.evaluate(unsaid, TEXT, tokens=256, **places) == pytest.approx(said)
     assert math.isfinite(said["ce_loss_score"])
-    with pytest.raises(ConfigError, match="another place") as caught:
+    with pytest.raises(ConfigError, match="a different place") as caught:
         ws.evaluate(unsaid, TEXT, tokens=256, hook_name=places["hook_name"])
     assert caught.value.where == "hook_name_out"
     assert "blocks.1.mlp.hook_in → blocks.1.hook_mlp_out" in dict(said.facts())["Model"]

@@ -70,7 +70,7 @@ def test_vectors_are_the_rows_of_the_decoder(store: Store, sae: SAE, tmp_path: P
 
 
 def test_vectors_of_another_sae_or_of_broken_weights(store: Store, sae: SAE, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="extraction is of one with 40"):
+    with pytest.raises(ConfigError, match="extraction is of an SAE with 40"):
         export_vectors(store, create_sae("topk", d_in=8, d_sae=50, k=4), [1], None, tmp_path / "v")
     with torch.no_grad():
         sae.W_dec[4, 2] = torch.nan

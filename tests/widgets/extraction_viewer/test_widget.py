@@ -165,7 +165,7 @@ def test_what_it_is_asked_for(ws: Workspace, sae: str, ext: str) -> None:
         ({"view": {"feature": 1}}, ConfigError, "No extraction is open"),
         ({"view": {"dialog_sae": "sae_nobody"}}, NotFoundError, "no SAE"),
         ({"view": [1]}, ConfigError, "dictionary"),
-        ({"sae": "tiny", "extraction": "ext_new"}, ConfigError, "two things"),
+        ({"sae": "tiny", "extraction": "ext_new"}, ConfigError, "exclude each other"),
     ],
 )
 def test_bad_arguments(ws: Workspace, given: dict[str, Any], error: type[Exception], words: str) -> None:

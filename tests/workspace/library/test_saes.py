@@ -122,7 +122,7 @@ def test_locate(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
 def test_locate_refuses_another_sae_and_the_folder_of_one(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
     before = contents(Path(sae.path))
     for other in (saelens(tmp_path / "relu", architecture="standard"), saelens(tmp_path / "seed", seed=7)):
-        with pytest.raises(FormatError, match="another one"):
+        with pytest.raises(FormatError, match="a different one"):
             ws.saes.locate(sae.id, other)
     assert contents(Path(sae.path)) == before
     assert ws.saes.get(sae.id).state == "ok"

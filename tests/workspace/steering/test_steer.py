@@ -88,7 +88,7 @@ def test_rejects_features_that_do_not_fit(library: Workspace, sae: str) -> None:
         ([(sae, 7, 2.0), (sae, 900, 2.0)], {}, r"features.1.index.*no feature 900: demo-l1-topk has 256"),
         ([(7, 2.0)], {}, r"features.0.sae.*does not say which SAE"),
         ([(sae, 7, 2.0, "louder")], {}, r"features.0.mode"),
-        ([(sae, True, 1.0)], {}, r"features.0.index.*truth value"),
+        ([(sae, True, 1.0)], {}, r"features.0.index.*got True or False"),
         ([(sae, 7, 2.0)], {"token": "x"}, "token: There is no such setting"),
         ([], {}, "Without a feature the model is not known"),
         ([(sae, 7, 2.0, "add")], {"new_tokens": 300},
