@@ -123,7 +123,7 @@ def test_an_empty_corpus(lm: LoadedModel, tmp_path: Path, text: str) -> None:
     assert _left(tmp_path) == []
 
 
-def test_nothing_is_left_behind_when_it_is_interrupted(lm: LoadedModel, tmp_path: Path) -> None:
+def test_an_interrupted_packing_leaves_no_files(lm: LoadedModel, tmp_path: Path) -> None:
     def check() -> None:
         raise KeyboardInterrupt
 

@@ -89,7 +89,7 @@ def test_every_context_begins_a_document(lm: LoadedModel, tmp_path: Path) -> Non
         )  # fmt: skip
 
 
-def test_what_stands_between_documents(lm: LoadedModel, tmp_path: Path) -> None:
+def test_the_separator_between_documents(lm: LoadedModel, tmp_path: Path) -> None:
     usual = _packed(lm, tmp_path)
     assert usual.facts.separator == lm.tokenizer.eos_token_id
     assert _packed(lm, tmp_path, separator="eos").folder == usual.folder

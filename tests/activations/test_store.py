@@ -75,7 +75,7 @@ def test_every_row_is_the_activation_of_its_token(
     assert facts.n_special == special.sum()
 
 
-def test_the_manifest_says_what_it_is_from(lm: LoadedModel, packed: PackedTokens, store: StoredActivations) -> None:
+def test_the_manifest_records_its_source(lm: LoadedModel, packed: PackedTokens, store: StoredActivations) -> None:
     facts = store.facts
     assert (facts.source, facts.model, facts.corpus_fingerprint) == ("captured", lm.name, packed.fingerprint)
     assert (facts.model_fingerprint, facts.prepend_bos, facts.context_size) == (lm.fingerprint(), True, 16)
@@ -142,7 +142,7 @@ def test_unknown_hook_points_are_refused_before_anything_is_written(
     assert not (tmp_path / "s").exists()
 
 
-def test_a_full_disk_is_seen_before_it_is_full(
+def test_rejects_a_capture_larger_than_the_disk(
     lm: LoadedModel, packed: PackedTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
@@ -425,7 +425,7 @@ def test_several_layers_of_the_same_tokens_are_one_store(tmp_path: Path) -> None
     assert not (tmp_path / "t").exists()
 
 
-def test_paused_and_resumed_it_is_the_same(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_paused_import_resumes_to_the_same_files(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saewidgets.activations.store_write._PIECE", 64 * BLOCK)
     files = [(HOOK, look_at_states(file))]
     with pytest.raises(Interruption):

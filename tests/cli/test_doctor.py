@@ -188,7 +188,7 @@ def test_the_workspaces_own(invoke: Invoke, home: Path) -> None:
     assert (home / "catalog.sqlite").is_file()
 
 
-def test_the_folder_may_stand_before_or_behind(invoke: Invoke, home: Path, tmp_path: Path) -> None:
+def test_home_may_precede_or_follow_the_command(invoke: Invoke, home: Path, tmp_path: Path) -> None:
     made = {"before": None, "after": schema.HEAD}
     assert invoke("--home", str(tmp_path / "a"), "catalog", "upgrade", "--json").json() == made
     assert invoke("catalog", "upgrade", "--home", str(tmp_path / "b"), "--json").json() == made

@@ -81,7 +81,7 @@ def test_a_second_ctrl_c_leaves_without_waiting(capsys: pytest.CaptureFixture[st
     assert "Left without waiting; it goes on.\nResume it with: " in capsys.readouterr().err
 
 
-def test_what_ends_while_it_is_asked_to_pause_has_ended() -> None:
+def test_a_job_that_ends_during_a_pause_request_has_ended() -> None:
     job = Job([JobStatus.RUNNING, JobStatus.RUNNING, JobStatus.COMPLETED], ctrl_c_at=(1,))
     job.refuses = True
     assert _watch(job).status is JobStatus.COMPLETED

@@ -57,7 +57,7 @@ def test_a_dry_run_prints_the_very_prompts_that_are_then_sent(
                for one in invoke("features", "show", own_demo.sae, index, "--json").json()["labels"])  # fmt: skip
 
 
-def test_reasons_are_told(invoke: Invoke, own_demo: Demo) -> None:
+def test_failures_are_printed_with_their_reasons(invoke: Invoke, own_demo: Demo) -> None:
     with serving(chat("no tag")) as server:
         done = invoke("label", "auto", own_demo.sae, "--again", "--llm", "openai", "--base-url", server.url,
                       "--model-name", "m", "--limit", "7", "--quiet")  # fmt: skip

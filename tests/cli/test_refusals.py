@@ -148,7 +148,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "said"), REFUSALS, ids=[one[0] for one in REFUSALS])
-def test_said_clearly(
+def test_errors_are_clear(
     invoke: Invoke, demo: Demo, tmp_path: Path, arguments: str, code: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

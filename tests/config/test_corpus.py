@@ -55,7 +55,7 @@ def test_parses_typed_corpora(text: str, expected: Any, tmp_path: Path, monkeypa
     assert type(found).from_data(found.to_data()) == found
 
 
-def test_what_lies_here_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_folder_takes_precedence_over_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert _corpus("owner/name") == HubCorpus("owner/name")
     (tmp_path / "owner" / "name").mkdir(parents=True)

@@ -73,7 +73,7 @@ def test_what_the_config_says_is_held_against_the_weights(attention: Repo, hub: 
         load_sae(done.location)
 
 
-def test_a_config_that_is_none_stays_where_it_is(hub: Hub, client: HubClient) -> None:
+def test_an_oversized_config_is_not_fetched(hub: Hub, client: HubClient) -> None:
     """Megabytes under the name of a configuration are not fetched."""
     hub.state.add([circuit_tracer(config=b"#" * 1_000_001)])
     assert variants(TRACER, client=client)[0].files == ("layer_0.safetensors",)

@@ -80,7 +80,7 @@ def test_special_tokens_of_an_encoder(tokenizer: Any) -> None:
     assert special_tokens(tokenizer) == found  # what the last call was asked for says nothing
 
 
-def test_what_an_encoder_is_not_asked_for(tokenizer: Any) -> None:
+def test_encoders_reject_cross_entropy_and_logit_effects(tokenizer: Any) -> None:
     lm = wrap_model(build("bert"), tokenizer, name="tiny-bert")
     with pytest.raises(ConfigError, match=r"Cross-entropy needs .*; tiny-bert is an encoder") as caught:
         CrossEntropy(lm)

@@ -47,7 +47,7 @@ def test_whitened_rows_have_mean_zero_and_no_covariance() -> None:
 
 
 @pytest.mark.parametrize("name", ["whitened", "whitened_gated"])
-def test_it_is_that_of_saelens(name: str) -> None:
+def test_whitening_matches_saelens(name: str) -> None:
     golden = load_file(RUNS / f"{name}.safetensors")
     theirs = Whitening.of_tensors({
         key.removeprefix("whitening."): value for key, value in golden.items() if key.startswith("whitening.")

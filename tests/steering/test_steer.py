@@ -360,7 +360,7 @@ def dense(lm: LoadedModel) -> np.ndarray:
     return f[ids.numpy() > 1].max(0)
 
 
-def test_it_is_the_largest(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_maximum_is_the_largest_activation(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saewidgets.steering.change.LATENT_BYTES", 4 * 24 * 20 * 2)  # two contexts at once
     found = estimate_max(
         SteeringSource(toy_sae(), AT), tiny, contexts(), [5, 0, 23], max_norm_ratio=None, batch_size=3

@@ -214,7 +214,7 @@ def test_dead_means_silent_in_the_last_window_tokens(fired, tokens, window):
         assert share.item() == torch.tensor(expected / 5, dtype=torch.float32).item()
 
 
-def test_when_it_is_due():
+def test_resampling_is_due_every_n_steps():
     sae = create_sae("topk", d_in=D_IN, d_sae=D_SAE, k=2)
     due = Resampler(ResamplingConfig(every_steps=10, until_share=0.5), sae, 60, seed=0)
     assert [step for step in range(61) if due.is_due(step)] == [10, 20, 30]

@@ -304,7 +304,7 @@ def test_what_was_measured_before_a_pause_is_not_measured_again(config, tmp_path
 
 
 @pytest.mark.parametrize("asked", [Request.PAUSE, Request.CANCEL])
-def test_asked_before_the_first_step(config, tmp_path, tokens_folder, asked):
+def test_pause_and_cancel_before_the_first_step(config, tmp_path, tokens_folder, asked):
     result = run_training(config, tmp_path / "run", control=Scripted(asked, at=1), tokens_folder=tokens_folder)
     assert (result.step, result.tokens, result.sae_path) == (0, 0, None)
     assert result.status is (JobStatus.PAUSED if asked is Request.PAUSE else JobStatus.CANCELLED)

@@ -87,7 +87,7 @@ threading.Thread(target=lambda: (refused.wait(30), publisher._thread.join(5))).s
 """
 
 
-def test_what_fails_because_the_interpreter_ends_is_not_told() -> None:
+def test_failures_at_interpreter_exit_are_silent() -> None:
     done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

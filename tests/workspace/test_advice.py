@@ -230,7 +230,7 @@ def test_warnings_come_first() -> None:
     assert told == [("l0", "warning"), ("dead", "info"), ("longer", "info")]
 
 
-def test_a_real_run_can_be_asked(run: Run) -> None:
+def test_a_real_run_gives_advice(run: Run) -> None:
     assert all(isinstance(advice, Advice) for advice in run.advice())
 
 

@@ -112,7 +112,7 @@ def test_from_a_repository_to_the_library(ws: Workspace, server: Hub) -> None:  
     assert [job.id for job in ws.jobs.list(kind="download")] == [job.id] == [job.id for job in ws.hub.downloads()]
 
 
-def test_the_same_again_is_the_one_that_is_there(ws: Workspace, server: Hub) -> None:  # noqa: F811
+def test_downloading_again_returns_the_existing_sae(ws: Workspace, server: Hub) -> None:  # noqa: F811
     first = ws.hub.download(SAELENS, FIRST).result(PATIENCE)
     server.forget()
     assert ws.hub.download(f"{SAELENS}/{FIRST}", name="other").result(PATIENCE) == first
@@ -146,7 +146,7 @@ def test_formats_are_converted_where_that_is_possible(ws: Workspace, server: Hub
         assert ws.saes.load(sae.id).d_sae == sae.d_sae
 
 
-def test_a_paused_one_goes_on_when_it_is_asked_for_again(ws: Workspace, server: Hub) -> None:  # noqa: F811
+def test_downloading_again_resumes_a_paused_download(ws: Workspace, server: Hub) -> None:  # noqa: F811
     job = _pause(ws, server)
     assert not ws.saes.list()
     server.state.bandwidth = 0

@@ -191,7 +191,7 @@ WRONG_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("given", "kind", "said"), WRONG_CALLS, ids=[str(given) for given, _, _ in WRONG_CALLS])
-def test_said_clearly(
+def test_errors_are_clear(
     ws: Workspace, run: Run, given: dict[str, Any], kind: type[Exception], said: str
 ) -> None:
     with pytest.raises(kind) as caught:

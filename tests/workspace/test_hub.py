@@ -83,7 +83,7 @@ def test_publishing(ws: Workspace, server: Hub, tmp_path: Path) -> None:  # noqa
     assert contents(Path(ws.saes.get(job.result(PATIENCE)).path)) == mine
 
 
-def test_the_card_of_a_download_says_whose_it_is(ws: Workspace, server: Hub) -> None:  # noqa: F811
+def test_the_card_of_a_download_names_its_source(ws: Workspace, server: Hub) -> None:  # noqa: F811
     path = "blocks.1.hook_resid_pre"
     sae = ws.saes.get(ws.hub.download(SAELENS, path).result(PATIENCE))
     ws.saes.push_to_hub(sae.id, "writer/again", token=WRITER, license="apache-2.0")

@@ -168,7 +168,7 @@ def test_of_more_layers_only_those_are_captured_and_trained_that_were_not(
     assert len({run.record.job_id for run in runs.values()}) == 2
 
 
-def test_what_was_left_goes_on_from_its_checkpoint(ws: Workspace, config: TrainingConfig) -> None:
+def test_unfinished_runs_continue_from_their_checkpoints(ws: Workspace, config: TrainingConfig) -> None:
     pipeline = made(ws, config.replace(tokens=300 * 64, **{"checkpoints.every_steps": 30}), layers=[0, 1])
     assert pipeline.extract().wait(PATIENCE) is JobStatus.COMPLETED
     runs = pipeline.train()

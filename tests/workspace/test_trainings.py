@@ -304,7 +304,7 @@ def test_a_run_that_was_stopped_before_its_first_step(
         (S.COMPLETED, False, "has completed", "Start it again"),
     ],
 )
-def test_the_way_out_fits_where_it_stands(status: S, alone: bool, so_far: str, hint: str) -> None:
+def test_the_hint_fits_the_status(status: S, alone: bool, so_far: str, hint: str) -> None:
     record = make_record("train_mine", TrainingConfig(name="mine"), status=status, ended_alone=alone)
     assert f"mine {so_far} without an SAE. {hint}" in str(no_sae(record))
     assert f"mine has no checkpoint to go on from. {hint}" in str(no_checkpoint(record))

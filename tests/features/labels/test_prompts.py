@@ -165,7 +165,7 @@ def test_nothing_invisible_is_left(text: str) -> None:
 
 
 @given(HOSTILE)
-def test_a_quoted_string_ends_where_it_ends(text: str) -> None:
+def test_quoted_text_cannot_end_its_quotes(text: str) -> None:
     line = quoted(text)
     assert re.fullmatch(r'"(?:[^"\\]|\\.)*"', line)
 

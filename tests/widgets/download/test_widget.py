@@ -320,7 +320,7 @@ def test_a_token_is_used_forgotten_and_never_shown(
 @pytest.mark.parametrize(
     "wrong", ["hf_with blank", "hf_tab\tbed", "hf_zero\x00byte", "hf_gr\u00fc\u00dfe", "hf_" + "x" * 500]
 )
-def test_what_cannot_be_a_token_is_refused_where_it_is_typed(
+def test_rejects_an_invalid_token_at_its_field(
     widget: DownloadFromHF, sent: Sent, caplog: pytest.LogCaptureFixture, wrong: str
 ) -> None:
     caplog.set_level(logging.DEBUG)

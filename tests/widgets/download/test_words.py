@@ -62,7 +62,7 @@ def test_what_a_card_says(record: JobRecord, shown: dict[str, object]) -> None:
         ("anything", ("deep/folder",), "deep/folder"),  # the only one
     ],
 )
-def test_the_folder_that_was_asked_for(text: str, paths: tuple[str, ...], path: str) -> None:
+def test_finds_the_requested_folder(text: str, paths: tuple[str, ...], path: str) -> None:
     variants = [Variant(SPARSIFY, "abc", each, "sparsify", 1) for each in paths]
     assert words.asked_path(text, variants) == path
 

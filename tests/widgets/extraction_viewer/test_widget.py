@@ -137,7 +137,7 @@ def test_two_viewers_in_step(viewer: ExtractionViewer, ws: Workspace, ext: str, 
 
 
 @pytest.mark.usefixtures("running")  # of the other SAE: there is nothing to read in it yet
-def test_what_it_is_asked_for(ws: Workspace, sae: str, ext: str) -> None:
+def test_arguments_choose_the_open_extraction(ws: Workspace, sae: str, ext: str) -> None:
     other = ws.saes.find("other").id
     cases: list[tuple[dict[str, Any], str | None, str | None]] = [
         ({}, ext, None),

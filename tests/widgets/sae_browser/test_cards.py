@@ -79,7 +79,7 @@ def test_architectures() -> None:
         *(({"fvu": value}, None, "FVU") for value in (None, "3", True, math.nan, math.inf, [3], {})),
     ],
 )
-def test_an_fvu_says_of_which_tokens_it_is(metadata: dict[str, Any], value: float | None, label: str) -> None:
+def test_an_fvu_names_its_tokens(metadata: dict[str, Any], value: float | None, label: str) -> None:
     record = make_sae("s", "s", metadata=metadata)
     card = card_of(record)
     assert (card.fvu, card.fvu_label) == (value, label)
@@ -87,7 +87,7 @@ def test_an_fvu_says_of_which_tokens_it_is(metadata: dict[str, Any], value: floa
     assert [fact.label for fact in facts] == [label]
 
 
-def test_facts_of_where_it_comes_from() -> None:
+def test_facts_about_the_source() -> None:
     hub = {"repo_id": "google/gemma-scope", "repo_path": "layer_12/width_16k", "revision": "fd571b47c1c6" + 28 * "0"}
     facts = {fact.label: fact.value for fact in facts_of(make_sae("s", "s", **hub))}
     assert [facts[label] for label in ("Repository", "Variant", "Revision")] == [

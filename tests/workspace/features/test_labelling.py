@@ -81,7 +81,7 @@ def test_the_offline_labels(ws: Workspace, own: Extraction) -> None:
     assert ws.features.get(mine).labels[0].text == "mine"
 
 
-def test_a_model_that_is_asked(ws: Workspace, own: Extraction) -> None:
+def test_labels_by_a_language_model(ws: Workspace, own: Extraction) -> None:
     asked: list[str] = []
 
     def llm(messages: Any) -> str:

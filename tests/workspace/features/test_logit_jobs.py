@@ -201,7 +201,7 @@ def test_another_process_goes_on(ws: Workspace, own: Extraction, monkeypatch: py
     assert own.store().logits is not None
 
 
-def test_one_that_failed_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_job_can_be_continued(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise StorageError("The disk is full.", where=str(own.folder))
 

@@ -250,7 +250,7 @@ def test_what_saelens_cannot_express_is_kept_as_it_came(ws: Workspace, tmp_path:
     assert [r.id for r in ws.saes.list(format="sparsify")] == [record.id]
 
 
-def test_what_lies_beside_a_file_goes_along_where_it_is_kept_as_it_came(
+def test_files_kept_unchanged_bring_their_configuration(
     ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> Path:
