@@ -6,7 +6,7 @@ import hashlib
 import socket
 from pathlib import Path
 
-from saewidgets.catalog.checkpoint_queries import CheckpointStore
+from saewidgets.catalog.checkpoint_queries import CheckpointQueries
 from saewidgets.catalog.database import (
     FILE_NAME,
     Database,
@@ -17,18 +17,18 @@ from saewidgets.catalog.database import (
     sqlite_path,
     translated,
 )
-from saewidgets.catalog.extraction_queries import ExtractionStore
-from saewidgets.catalog.feature_queries import FeatureStore
+from saewidgets.catalog.extraction_queries import ExtractionQueries
+from saewidgets.catalog.feature_queries import FeatureQueries
 from saewidgets.catalog.filestate import Files
-from saewidgets.catalog.job_queries import JobStore
-from saewidgets.catalog.metric_queries import MetricStore
+from saewidgets.catalog.job_queries import JobQueries
+from saewidgets.catalog.metric_queries import MetricQueries
 from saewidgets.catalog.rows import now
-from saewidgets.catalog.sae_queries import SAEStore
+from saewidgets.catalog.sae_queries import SAEQueries
 from saewidgets.catalog.schema import back_up, check_remote, current_version, prepare_file, upgrade
-from saewidgets.catalog.store_queries import ActivationStoreStore
+from saewidgets.catalog.store_queries import ActivationStoreQueries
 from saewidgets.catalog.tables import DatasetRow, ModelRow
-from saewidgets.catalog.template_queries import TemplateStore, UsedStore
-from saewidgets.catalog.training_queries import TrainingStore
+from saewidgets.catalog.template_queries import TemplateQueries, UsageQueries
+from saewidgets.catalog.training_queries import TrainingQueries
 from saewidgets.errors import CatalogError
 
 
@@ -59,17 +59,17 @@ class Catalog:
             engine.dispose()
             raise
         self._database = Database(engine, name)
-        self.trainings = TrainingStore(self._database, self.files, self.host)
-        self.metrics = MetricStore(self._database)
-        self.checkpoints = CheckpointStore(self._database, self.files)
-        self.saes = SAEStore(self._database, self.files, self.host)
-        self.extractions = ExtractionStore(self._database, self.files, self.host)
-        self.activations = ActivationStoreStore(self._database, self.files, self.host)
-        self.features = FeatureStore(self._database)
-        self.templates = TemplateStore(self._database)
-        self.models = UsedStore(self._database, ModelRow)
-        self.datasets = UsedStore(self._database, DatasetRow)
-        self.jobs = JobStore(self._database, self.files)
+        self.trainings = TrainingQueries(self._database, self.files, self.host)
+        self.metrics = MetricQueries(self._database)
+        self.checkpoints = CheckpointQueries(self._database, self.files)
+        self.saes = SAEQueries(self._database, self.files, self.host)
+        self.extractions = ExtractionQueries(self._database, self.files, self.host)
+        self.activations = ActivationStoreQueries(self._database, self.files, self.host)
+        self.features = FeatureQueries(self._database)
+        self.templates = TemplateQueries(self._database)
+        self.models = UsageQueries(self._database, ModelRow)
+        self.datasets = UsageQueries(self._database, DatasetRow)
+        self.jobs = JobQueries(self._database, self.files)
 
     def now(self) -> float:
         """The database's clock: what heartbeats are compared with."""

@@ -1,4 +1,4 @@
-"""Defines `CheckpointStore`: which checkpoints exist, their sizes, and why each is kept."""
+"""Defines `CheckpointQueries`: which checkpoints exist, their sizes, and why each is kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXCLUSIVE = frozenset({"latest", "best"})
 """Kinds that one checkpoint of a training has at a time."""
 
 
-class CheckpointStore:
+class CheckpointQueries:
     """`catalog.checkpoints`."""
 
     def __init__(self, database: Database, files: Files) -> None:

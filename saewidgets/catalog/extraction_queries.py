@@ -1,4 +1,4 @@
-"""Defines `ExtractionStore`: extractions, which are passes of an SAE over a corpus."""
+"""Defines `ExtractionQueries`: extractions, which are passes of an SAE over a corpus."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def new_extraction_id(origin_id: str) -> str:
     return f"ext_{origin_id}_{time.time_ns() // 1000}"
 
 
-class ExtractionStore(RowsOfJobs[ExtractionRecord]):
+class ExtractionQueries(RowsOfJobs[ExtractionRecord]):
     """`catalog.extractions`."""
 
     table, record, noun, query = ExtractionRow, ExtractionRecord, "extraction", _ALL

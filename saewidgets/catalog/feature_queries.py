@@ -27,7 +27,7 @@ _KEPT = ("source", "standing", "text", "description", "method", "model", "prompt
          "by", "error", "created_at")  # fmt: skip
 
 
-class FeatureStore:
+class FeatureQueries:
     """`catalog.features`."""
 
     def __init__(self, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Defines `JobStore`, the jobs of all processes for the job manager, with the leases that name the process working on
+"""Defines `JobQueries`, the jobs of all processes for the job manager, with the leases that name the process working on
 each lane; and `record_events`."""
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _CHANGEABLE = frozenset({"status", "owner", "lane", "command", "error", "note", 
 _OWNED = (JobStatus.QUEUED.value, *ACTIVE)
 
 
-class JobStore:
+class JobQueries:
     """See `saewidgets.jobs.job_store.JobStore` for what each method promises."""
 
     def __init__(self, database: Database, files: Files) -> None:

@@ -1,4 +1,4 @@
-"""Defines `MetricStore` and `MetricTable`: measured values over time, one row per (training, name, step)."""
+"""Defines `MetricQueries` and `MetricTable`: measured values over time, one row per (training, name, step)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class MetricTable:
         )  # fmt: skip
 
 
-class MetricStore:
+class MetricQueries:
     """`catalog.metrics`."""
 
     def __init__(self, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Defines `SAEStore`: the library of SAEs, trained here, downloaded, or added from a folder."""
+"""Defines `SAEQueries`: the library of SAEs, trained here, downloaded, or added from a folder."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ _NEVER = (0.0, 0)  # when an extraction ended, and how many latents fired in it
 log = logging.getLogger(__name__)
 
 
-class SAEStore:
+class SAEQueries:
     """`catalog.saes`."""
 
     def __init__(self, database: Database, files: Files, host: str) -> None:

@@ -1,4 +1,4 @@
-"""Defines `ActivationStoreStore`: stores of activations on disk."""
+"""Defines `ActivationStoreQueries`: stores of activations on disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from saewidgets.records import ActivationStoreRecord, JobRecord, Records
 _ALL: Any = select(ActivationStoreRow, JobRow).outerjoin(JobRow, ActivationStoreRow.job_id == JobRow.id)
 
 
-class ActivationStoreStore(RowsOfJobs[ActivationStoreRecord]):
+class ActivationStoreQueries(RowsOfJobs[ActivationStoreRecord]):
     """`catalog.activations`."""
 
     table, record, noun, query = ActivationStoreRow, ActivationStoreRecord, "capture", _ALL

@@ -1,4 +1,4 @@
-"""Defines `TemplateStore`, configurations saved under a name, and `UsedStore`, what forms suggest."""
+"""Defines `TemplateQueries`, configurations saved under a name, and `UsageQueries`, what forms suggest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from saewidgets.errors import StateError
 from saewidgets.records import Records, TemplateRecord
 
 
-class UsedStore:
+class UsageQueries:
     """`catalog.models` and `catalog.datasets`: what was used in this workspace."""
 
     def __init__(self, database: Database, table: type[UsedRow]) -> None:
@@ -59,7 +59,7 @@ T = TypeVar("T")
 _OR_REPLACE = ", or replace it with replace=True"
 
 
-class TemplateStore:
+class TemplateQueries:
     """`catalog.templates`."""
 
     def __init__(self, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Defines `TrainingStore`: the rows of training runs, and what a run reports while it runs."""
+"""Defines `TrainingQueries`: the rows of training runs, and what a run reports while it runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _ALL: Any = select(TrainingRow, JobRow).outerjoin(JobRow, TrainingRow.job_id == 
 _FACT_COLUMNS = frozenset({"d_in", "sae_path", "note", "tokens_total"})
 
 
-class TrainingStore(RowsOfJobs[TrainingRecord]):
+class TrainingQueries(RowsOfJobs[TrainingRecord]):
     """`catalog.trainings`."""
 
     table, record, noun, query = TrainingRow, TrainingRecord, "training", _ALL

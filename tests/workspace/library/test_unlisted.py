@@ -23,7 +23,7 @@ from tests.workspace.library.saes import contents, saelens
 # Stops for good where the folder is in place and the row is not written yet, or no more there.
 _SCRIPT = """
 import sys, time
-from saewidgets.catalog.sae_queries import SAEStore
+from saewidgets.catalog.sae_queries import SAEQueries
 from saewidgets.workspace import Workspace, saes
 def stop(*_, **__):
     print("there", flush=True)
@@ -31,7 +31,7 @@ def stop(*_, **__):
 with Workspace(sys.argv[1]) as ws:
     what = sys.argv[2]
     if what == "add":
-        SAEStore.add = stop
+        SAEQueries.add = stop
         ws.saes.add_local(sys.argv[3])
     elif what == "delete":
         saes.remove_files = stop
