@@ -1,4 +1,4 @@
-"""Defines `label_features` (labels for many latents), `plan` (its questions and cost), and `Asking` (how it asks).
+"""Defines `label_features` (labels for many latents), `plan` (its questions and cost), and `LLMOptions` (how it asks).
 
 `run_questions` asks a language model about many latents, within a cost limit; `score_labels` uses it, too.
 """
@@ -27,12 +27,12 @@ from saewidgets.features.labels.evidence import (
 )
 from saewidgets.features.labels.http import redacted
 from saewidgets.features.labels.label import MAX_DESCRIPTION, Label
-from saewidgets.features.labels.llm import LLM, Asker, LLMError, Message, Reader, Reply, estimate_tokens, named
+from saewidgets.features.labels.llm import LLM, LLMClient, LLMError, Message, Reader, Reply, estimate_tokens, named
 from saewidgets.features.labels.prompts import EXAMPLES, Template, build, parse, prompt_hash
 from saewidgets.render.html import Html, facts_table, join, tag
 
 T = TypeVar("T")
-Q = TypeVar("Q", bound="Asked")
+Q = TypeVar("Q", bound="Question")
 R = TypeVar("R")
 
 _LOOK = 0.1  # seconds between two checks for a request to stop
@@ -57,7 +57,7 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class LLMOptions:
     """How a language model is asked about many latents.
 
     Attributes:
@@ -93,7 +93,7 @@ class Asking:
 
 
 @dataclass(kw_only=True)
-class Outcome:
+class LLMRun:
     """The results and costs of a run.
 
     Attributes:
@@ -113,7 +113,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """A question, and about how many tokens it and its answer take."""
 
     tokens_in: int
@@ -131,13 +131,13 @@ class Answer:
 
 
 def run_questions(
-    run: Outcome,
+    run: LLMRun,
     subjects: list[T],
     ask: Callable[[T], Q | None],
-    work: Callable[[Q, Reader | Asker], Answer],
+    work: Callable[[Q, Reader | LLMClient], Answer],
     keep: Callable[[Answer], None],
     llm: LLM | Reader,
-    asking: Asking,
+    asking: LLMOptions,
     phase: str,
 ) -> None:
     """Ask about every subject, and count in `run` what that takes.
@@ -181,7 +181,7 @@ def run_questions(
                 tick()
 
     with ExitStack() as stack:
-        who = llm if isinstance(llm, Reader) else stack.enter_context(Asker(llm))
+        who = llm if isinstance(llm, Reader) else stack.enter_context(LLMClient(llm))
         check = (asking.control or NullControl()).check
         found = _each(questions(), lambda item: work(item, who), 1 if free else asking.concurrency, check)
         for item, answer in stack.enter_context(closing(found)):
@@ -279,7 +279,7 @@ class LabelOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Question(Asked):
+class LabelQuestion(Asked):
     """The question about one latent."""
 
     index: int
@@ -293,7 +293,7 @@ class Question(Asked):
         return "\n\n".join([head, *(f"{m['role']}:\n{m['content']}" for m in self.messages)])
 
 
-def _question(index: int, examples: Examples, options: LabelOptions, llm: object) -> Question | None:
+def _question(index: int, examples: Examples, options: LabelOptions, llm: object) -> LabelQuestion | None:
     """The question about one latent; None for a dead one. Raises if its examples cannot be read."""
     evidence = examples.of(index)
     if isinstance(llm, Reader):  # effects on logits, which it does not read, make no new question
@@ -304,7 +304,7 @@ def _question(index: int, examples: Examples, options: LabelOptions, llm: object
         return None
     messages = tuple(build(options.template, evidence, windows))
     size = estimate_tokens(messages)
-    return Question(size, options.answer_tokens, index, messages, prompt_hash(messages), evidence, windows)
+    return LabelQuestion(size, options.answer_tokens, index, messages, prompt_hash(messages), evidence, windows)
 
 
 def _answered(existing: Iterable[Label], model: str, method: str) -> set[tuple[int, str]]:
@@ -339,7 +339,7 @@ class Plan:
     tokens_in: int
     tokens_out: int
     cost: float | None
-    first: tuple[Question, ...]
+    first: tuple[LabelQuestion, ...]
     sent: bool = True
 
     def __str__(self) -> str:
@@ -376,7 +376,7 @@ class Plan:
         return [(why, n) for why, n in counts if n]
 
 
-def _folded(question: Question, *, opened: bool) -> Html:
+def _folded(question: LabelQuestion, *, opened: bool) -> Html:
     return tag(
         "details",
         tag("summary", f"Feature {question.index:,}: the exact prompt, about {question.tokens_in:,} tokens"),
@@ -403,8 +403,8 @@ def plan(
     first = arguments.count(first, "first", "a number of prompts to show")
     options, model = options or LabelOptions(), named(llm, model)
     answered = _answered(existing, model, options.method)
-    shown: list[Question] = []
-    again: Question | None = None  # shown where nothing would be asked
+    shown: list[LabelQuestion] = []
+    again: LabelQuestion | None = None  # shown where nothing would be asked
     same, dead, broken = [], [], {}
     n_questions = tokens_in = 0
     for index in dict.fromkeys(features):
@@ -432,8 +432,8 @@ def plan(
 
 
 @dataclass(kw_only=True)
-class LabelRun(Outcome):
-    """The result of `label_features`; the rest as in `Outcome`.
+class LabelRun(LLMRun):
+    """The result of `label_features`; the rest as in `LLMRun`.
 
     Attributes:
         failures: latents that failed, as labels without a text and with an `error`.
@@ -474,14 +474,14 @@ def label_features(
         examples: where the evidence is; asked in the calling thread.
         options: the prompt and the examples in it.
         existing: labels that there are.
-        asking: attributes of `Asking`: ``concurrency price max_cost max_failures control progress on_label model``.
+        asking: attributes of `LLMOptions`: ``concurrency price max_cost max_failures control progress on_label model``.
 
     Raises:
         Interruption: a pause, stop or cancel was requested. `on_label` was called for all answers so far.
         LLMError: no question can be answered (no key, say).
         ConfigError: an argument cannot work.
     """
-    how, settings, run = Asking(**asking), options or LabelOptions(), LabelRun()
+    how, settings, run = LLMOptions(**asking), options or LabelOptions(), LabelRun()
     blank = Label(0, "", source="auto", method=settings.method, model=named(llm, how.model))
     answered = _answered(existing, blank.model, blank.method)
 
@@ -491,7 +491,7 @@ def label_features(
         if how.on_label is not None:
             how.on_label(label)
 
-    def ask(index: int) -> Question | None:
+    def ask(index: int) -> LabelQuestion | None:
         try:
             item = _question(index, examples, settings, llm)
         except SAEWidgetsError as error:
@@ -502,10 +502,10 @@ def label_features(
         (run.dead if item is None else run.same).append(index)
         return None
 
-    def work(item: Question, who: Reader | Asker) -> Answer:
+    def work(item: LabelQuestion, who: Reader | LLMClient) -> Answer:
         label, used = replace(blank, index=item.index, prompt_hash=item.prompt_hash), (0, 0)
         try:
-            if isinstance(who, Asker):
+            if isinstance(who, LLMClient):
                 said = who.ask(item.messages)
                 used = usage_of(said, item.tokens_in)
                 text, description = parse(said)

@@ -128,7 +128,7 @@ def estimate_tokens(messages: Sequence[Message]) -> int:
     return sum(4 + math.ceil(len(m["content"].encode("utf-8", "replace")) / 4) for m in messages)
 
 
-class Asker:
+class LLMClient:
     """Asks `llm` from any thread; coroutines run in one event loop of its own (a notebook's is busy).
 
     Use as a context manager: leaving it cancels what is still under way.
@@ -140,7 +140,7 @@ class Asker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    def __enter__(self) -> Asker:
+    def __enter__(self) -> LLMClient:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -33,8 +33,8 @@ from saewidgets.features.labels.evidence import (
     plain,
 )
 from saewidgets.features.labels.label import MAX_TEXT, Label, Score
-from saewidgets.features.labels.labelling import Answer, Asked, Asking, Outcome, failed, run_questions, usage_of
-from saewidgets.features.labels.llm import LLM, Asker, Message, Reader, estimate_tokens, named
+from saewidgets.features.labels.labelling import Answer, LLMOptions, LLMRun, Question, failed, run_questions, usage_of
+from saewidgets.features.labels.llm import LLM, LLMClient, Message, Reader, estimate_tokens, named
 from saewidgets.features.labels.prompts import prompt_hash, quoted
 
 Scorer = Literal["detection", "fuzzing"]
@@ -58,8 +58,8 @@ else."""
 
 
 @dataclass(kw_only=True)
-class ScoreRun(Outcome):
-    """The result of `score_labels`; the rest as in `Outcome`.
+class ScoreRun(LLMRun):
+    """The result of `score_labels`; the rest as in `LLMRun`.
 
     Attributes:
         labels: with their new score.
@@ -85,7 +85,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class _Test(Asked):
+class _ScoreQuestion(Question):
     """A label and the questions about it, each a few windows and the messages that show them."""
 
     label: Label
@@ -123,7 +123,7 @@ def score_labels(
     Raises:
         Interruption, LLMError, ConfigError: as of `label_features`.
     """
-    how, run = Asking(**asking), ScoreRun()
+    how, run = LLMOptions(**asking), ScoreRun()
     judge = named(llm, how.model)
     if scorer not in SCORERS:
         raise ConfigError(f"There is no scorer {shown(scorer)}.", where="scorer", hint=f"Use {' or '.join(SCORERS)}.")
@@ -141,7 +141,7 @@ def score_labels(
         if how.on_label is not None:
             how.on_label(answer.label)
 
-    def ask(label: Label) -> _Test | None:
+    def ask(label: Label) -> _ScoreQuestion | None:
         try:
             windows = samples(examples.of(label.index), scorer, n_pos, n_neg, seed, context)
         except SAEWidgetsError as error:
@@ -159,16 +159,16 @@ def score_labels(
             run.same.append(label.with_score(same[-1]))
             return None
         tokens_in, tokens_out = sum(map(estimate_tokens, prompts)), 3 * per_prompt * len(prompts)
-        return _Test(tokens_in, tokens_out, label, list(zip(batches, prompts, strict=True)), hashed)
+        return _ScoreQuestion(tokens_in, tokens_out, label, list(zip(batches, prompts, strict=True)), hashed)
 
-    def work(test: _Test, who: Reader | Asker) -> Answer:
+    def work(test: _ScoreQuestion, who: Reader | LLMClient) -> Answer:
         """The label with its score. Windows whose question failed are not judged; if all failed, that is its error."""
         used, problem, answered = (0, 0), Answer(test.label), False
         judged: list[tuple[Sample, bool]] = []
         for batch, prompt in test.batches:
             verdicts: Sequence[bool | None]
             try:
-                if isinstance(who, Asker):
+                if isinstance(who, LLMClient):
                     answer = who.ask(prompt)
                     more = usage_of(answer, estimate_tokens(prompt))
                     used = used[0] + more[0], used[1] + more[1]
