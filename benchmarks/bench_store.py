@@ -27,7 +27,7 @@ from saewidgets.config import DemoCorpus
 from saewidgets.demo import model_path
 from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest, write_store
-from saewidgets.features.store.query import Noted, Notes, find
+from saewidgets.features.store.query import LatentNote, LatentNotes, find
 from saewidgets.features.store.read import Store
 from saewidgets.lm import TokenText, load_model
 
@@ -36,8 +36,8 @@ import sys, time
 from saewidgets.features.store.read import Store
 start = time.perf_counter()
 store = Store(sys.argv[1], sys.argv[2])
-from saewidgets.features.store.query import Notes, find
-rows = find(store, Notes({}, store.d_sae))[:100]
+from saewidgets.features.store.query import LatentNotes, find
+rows = find(store, LatentNotes({}, store.d_sae))[:100]
 texts = [store.text_of(int(t)) for t in store.peak_tokens[rows].ravel() if t >= 0]
 print(1000 * (time.perf_counter() - start))
 """
@@ -130,8 +130,9 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             times.append(float(done.stdout))
         print(f"open and show the first 100 rows: {statistics.median(times):.0f} ms (target 300 ms)")
-        noted = {i: Noted(f"label {i % 977} of ships", i % 100 / 100, i % 50 == 0) for i in range(0, asked.latents, 3)}
-        notes = Notes(noted, asked.latents)
+        indices = range(0, asked.latents, 3)
+        noted = {i: LatentNote(f"label {i % 977} of ships", i % 100 / 100, i % 50 == 0) for i in indices}
+        notes = LatentNotes(noted, asked.latents)
         rng = np.random.default_rng(1)
         print(f"{'':42} median   worst (ms; target 50, a page 100)")
         for label, ask in {

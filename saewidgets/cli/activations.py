@@ -10,14 +10,14 @@ import typer
 from saewidgets.cli.follow import CAPTURE, follow
 from saewidgets.cli.options import Option, Status, Yes, delete_record, named, settings
 from saewidgets.cli.output import count, facts, moment, note, number, size
-from saewidgets.cli.session import Group, answer, command_line, listed, session
+from saewidgets.cli.session import CommandGroup, answer, command_line, listed, session
 from saewidgets.config import CaptureConfig
 
 if TYPE_CHECKING:
     from saewidgets.records import ActivationStoreRecord
     from saewidgets.workspace.activations import Capture
 
-activations = Group("Look after stores of activations: capture once, train many times.")
+activations = CommandGroup("Look after stores of activations: capture once, train many times.")
 StoreId = Annotated[str, named("STORE", "store")]
 COLUMNS = ("id", "name", "status", "model", "hooks", "tokens", "size", "created")
 

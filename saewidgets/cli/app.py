@@ -12,7 +12,7 @@ from saewidgets.cli import activations as stores
 from saewidgets.cli import doctor, extract, features, hub, label, pipeline, runs, saes
 from saewidgets.cli import train as training
 from saewidgets.cli.output import write
-from saewidgets.cli.session import Grouped, session
+from saewidgets.cli.session import SectionedCommand, session
 from saewidgets.version import __version__
 
 app = typer.Typer(
@@ -54,7 +54,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "export": features.export, "evaluate": saes.evaluate, "lab": doctor.lab, "doctor": doctor.doctor,
 }  # fmt: skip
 for _name, _function in _COMMANDS.items():
-    app.command(_name, cls=Grouped)(_function)
+    app.command(_name, cls=SectionedCommand)(_function)
 _GROUPS = {
     "saes": saes.saes, "templates": training.templates, "extractions": extract.extractions,
     "features": features.features, "label": label.label, "activations": stores.activations, "hub": hub.hub,

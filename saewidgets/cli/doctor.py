@@ -23,7 +23,7 @@ import typer
 
 import saewidgets
 from saewidgets.cli.output import note, plural, size, table, write, write_json
-from saewidgets.cli.session import FAILED, Group, answer, command, session
+from saewidgets.cli.session import FAILED, CommandGroup, answer, command, session
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StorageError
 from saewidgets.settings import Settings
 from saewidgets.version import __version__
@@ -245,7 +245,7 @@ def lab(
     _become(arguments, settings.child_environment(home))
 
 
-catalog = Group("Look after the catalog of a workspace.")
+catalog = CommandGroup("Look after the catalog of a workspace.")
 Home = Annotated[
     Path | None, typer.Option(metavar="DIR", file_okay=False, help="Workspace folder, as before the command.")
 ]

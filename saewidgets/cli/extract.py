@@ -10,7 +10,7 @@ from saewidgets.cli.configfile import read_config
 from saewidgets.cli.follow import EXTRACTION, LOGITS, ask, follow, phase
 from saewidgets.cli.options import ConfigFile, Option, Status, Wait, Yes, delete_record, settings
 from saewidgets.cli.output import count, moment, note, size
-from saewidgets.cli.session import Group, answer, command, command_line, listed, session
+from saewidgets.cli.session import CommandGroup, answer, command, command_line, listed, session
 from saewidgets.config import ExtractionConfig
 from saewidgets.errors import ConfigError, NotFoundError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from saewidgets.feature_records import ExtractionRecord
     from saewidgets.workspace import Extraction
 
-extractions = Group("Look after extractions: whichever process runs them.")
+extractions = CommandGroup("Look after extractions: whichever process runs them.")
 Source = Annotated[
     str, typer.Argument(metavar="SAE", help="Id, beginning of it (4 characters or more) or name of an SAE or a run.")
 ]

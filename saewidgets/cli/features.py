@@ -13,13 +13,13 @@ import typer
 from saewidgets.cli.extract import Source, source_of
 from saewidgets.cli.options import Option
 from saewidgets.cli.output import count, cut, facts, number, plural, size, table, to_data
-from saewidgets.cli.session import Group, answer, command, listed, session
+from saewidgets.cli.session import CommandGroup, answer, command, listed, session
 from saewidgets.errors import ConfigError
 
 if TYPE_CHECKING:
     from saewidgets.feature_records import ExampleRecord, FeatureRecord
 
-features = Group("Look at features: lists, examples, and what fires on a text.")
+features = CommandGroup("Look at features: lists, examples, and what fires on a text.")
 Index = Annotated[int, typer.Argument(metavar="FEATURE", min=0, help="Number of the feature.")]
 Extracted = Annotated[str | None, Option("--extraction", help="Id of an extraction, else the newest of the SAE.")]
 Limit = Annotated[int, Option(help="How many at most.", min=1)]

@@ -217,7 +217,7 @@ def follow_run(run: Run) -> None:
     finish(record, RUN)
 
 
-class _Whole:
+class _FollowedGroup:
     """A group as something that can be followed: its position is that of the run that is farthest behind."""
 
     def __init__(self, group: TrainingGroup) -> None:
@@ -236,7 +236,7 @@ class _Whole:
 
 def follow_group(group: TrainingGroup) -> None:
     """Show a group until it ends, then how each run ended. Raises `typer.Exit` as `follow` does."""
-    watch(_Whole(group), RUN)
+    watch(_FollowedGroup(group), RUN)
     records = group.records
     if session.json:
         write_json(list(records))

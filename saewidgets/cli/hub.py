@@ -10,7 +10,7 @@ from saewidgets.cli.follow import DOWNLOAD, ask, follow, phase
 from saewidgets.cli.options import Option, SubtractBDec, Wait, named
 from saewidgets.cli.output import count, facts, moment, note, number, plural, size
 from saewidgets.cli.saes import added
-from saewidgets.cli.session import Group, answer, command_line, listed, session
+from saewidgets.cli.session import CommandGroup, answer, command_line, listed, session
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from saewidgets.records import JobRecord
     from saewidgets.workspace import Job
 
-hub = Group("Look at SAEs on the Hugging Face hub and download them.")
+hub = CommandGroup("Look at SAEs on the Hugging Face hub and download them.")
 Repo = Annotated[
     str,
     typer.Argument(metavar="REPO", help="owner/name[@revision][/folder], a link, or a SAELens release."),

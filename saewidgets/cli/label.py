@@ -11,14 +11,14 @@ from saewidgets.cli.extract import Source
 from saewidgets.cli.features import Extracted, Index, wanted_of
 from saewidgets.cli.options import Option
 from saewidgets.cli.output import count, note, number, plural
-from saewidgets.cli.session import FAILED, Group, answer, session
+from saewidgets.cli.session import FAILED, CommandGroup, answer, session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from saewidgets.events import Progress
 
-label = Group("Label features.")
+label = CommandGroup("Label features.")
 _TOLD = 5  # reasons that are printed
 
 

@@ -9,12 +9,12 @@ import typer
 
 from saewidgets.cli.options import Option, SubtractBDec, Yes, delete_record, named
 from saewidgets.cli.output import count, facts, moment, number, size, table, to_data
-from saewidgets.cli.session import Group, answer, command, listed, session
+from saewidgets.cli.session import CommandGroup, answer, command, listed, session
 
 if TYPE_CHECKING:
     from saewidgets.records import SAERecord
 
-saes = Group("Look after the library of SAEs.")
+saes = CommandGroup("Look after the library of SAEs.")
 SAEId = Annotated[str, named("SAE", "SAE")]
 COLUMNS = ("id", "name", "source", "model", "hook", "architecture", "d_sae", "d_in", "size", "added")
 

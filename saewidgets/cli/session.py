@@ -1,4 +1,4 @@
-"""Defines `session`, the options around the verb and the workspace of the current command; `command` and `Group`,
+"""Defines `session`, the options around the verb and the workspace of the current command; `command` and `CommandGroup`,
 which turn functions into commands; and `answer`, which writes a command's result."""
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _errors_in_words() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
 
 
-class Grouped(TyperCommand):
+class SectionedCommand(TyperCommand):
     """A command that groups its options by their `rich_help_panel`; those without one come last."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -203,7 +203,7 @@ class Grouped(TyperCommand):
                 formatter.write_dl(sections[name])
 
 
-class Group(typer.Typer):
+class CommandGroup(typer.Typer):
     """Commands below one word, such as ``saewidgets saes``."""
 
     def __init__(self, text: str) -> None:
@@ -213,6 +213,6 @@ class Group(typer.Typer):
         """Add a function as a `command` of this name, with its `options`."""
 
         def add(function: Callable[P, object]) -> None:
-            self.command(name, cls=Grouped)(command(**options)(function))
+            self.command(name, cls=SectionedCommand)(command(**options)(function))
 
         return add

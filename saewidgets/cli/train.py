@@ -15,7 +15,7 @@ from saewidgets.cli.configfile import assignment, build_config, read_config, tak
 from saewidgets.cli.follow import follow_group, follow_run
 from saewidgets.cli.options import ConfigFile, Option, Set, Template, Yes, delete_record, settings
 from saewidgets.cli.output import count, cut, facts, moment, note, plural, table, write_json
-from saewidgets.cli.session import Group, answer, command, listed, session
+from saewidgets.cli.session import CommandGroup, answer, command, listed, session
 from saewidgets.config import TrainingConfig
 from saewidgets.config.base import dotted, require
 from saewidgets.config.group import Over, expand, first_of
@@ -170,7 +170,7 @@ def presets() -> None:
     answer(found, table(("preset", "model", "tokens", "what"), rows, right=(2,)), notes=[said])
 
 
-templates = Group("Keep training configurations under names, and share them as files.")
+templates = CommandGroup("Keep training configurations under names, and share them as files.")
 TemplateName = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Id or name of the template.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A .json file.")]
 COLUMNS = ("", "name", "model", "dataset", "hook", "architecture", "d_sae", "description")

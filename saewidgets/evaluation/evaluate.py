@@ -16,7 +16,7 @@ from saewidgets.config.packing import SeqposSlice
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score, kl_div_score
 from saewidgets.evaluation.metrics import ratio
-from saewidgets.evaluation.place import Placed
+from saewidgets.evaluation.place import PlacedSAE
 from saewidgets.lm import (
     HookPoint,
     LoadedModel,
@@ -129,7 +129,7 @@ class Evaluator:
         """Evaluate SAEs on the same contexts; arguments as in `evaluate`. Returns of each the numbers that `evaluate`
         lists, and the density of its latents, ``[d_sae]`` float64 on the CPU."""
         lm = self.lm
-        placed = [Placed(s.sae, lm, s.hook_name, s.hook_name_out, s.scaler) for s in subjects]
+        placed = [PlacedSAE(s.sae, lm, s.hook_name, s.hook_name_out, s.scaler) for s in subjects]
         check_context(lm.name, lm.context, contexts.shape[-1], "contexts")
         losses = self.losses if cross_entropy and lm.is_causal else None
         batches = Batches(lm, contexts, rule or TokenMask(), batch_size, losses, check)
@@ -143,7 +143,9 @@ class Evaluator:
             return _Pass(self, placed, known, batches, divergence, mean_ablation).run()
 
 
-def _reconstructions(placed: Sequence[Placed], lm: LoadedModel, batches: Batches) -> list[tuple[dict[str, float], Any]]:
+def _reconstructions(
+    placed: Sequence[PlacedSAE], lm: LoadedModel, batches: Batches
+) -> list[tuple[dict[str, float], Any]]:
     """Without the cross-entropy; the model is not run further than that takes."""
     names = list(_points(placed))
     for ids, kept, _ in batches:
@@ -154,11 +156,11 @@ def _reconstructions(placed: Sequence[Placed], lm: LoadedModel, batches: Batches
     return [_found(each) for each in placed]
 
 
-def _points(placed: Sequence[Placed]) -> dict[str, HookPoint]:
+def _points(placed: Sequence[PlacedSAE]) -> dict[str, HookPoint]:
     return {point.name: point for each in placed for point in (each.read, each.written)}
 
 
-def _found(placed: Placed) -> tuple[dict[str, float], Tensor]:
+def _found(placed: PlacedSAE) -> tuple[dict[str, float], Tensor]:
     if not placed.stats.n_tokens:
         raise ConfigError(
             "There is no token to evaluate on.", where="contexts", hint="Give text with more than special tokens."
@@ -170,7 +172,7 @@ class _Pass:
     """One pass with the cross-entropy; arguments as in `Evaluator.evaluate`, `known` the baseline of each SAE."""
 
     def __init__(
-        self, evaluator: Evaluator, placed: Sequence[Placed], known: Sequence[Baseline | None], batches: Batches,
+        self, evaluator: Evaluator, placed: Sequence[PlacedSAE], known: Sequence[Baseline | None], batches: Batches,
         divergence: bool, mean_ablation: bool,
     ) -> None:  # fmt: skip
         self._placed, self._known, self._batches = placed, known, batches
@@ -244,7 +246,7 @@ class _Pass:
             number += int(kept.sum())
         return {name: total / number for name, total in totals.items()}
 
-    def _result(self, number: int, placed: Placed) -> tuple[dict[str, float], Tensor]:
+    def _result(self, number: int, placed: PlacedSAE) -> tuple[dict[str, float], Tensor]:
         result, density = _found(placed)
         name, n = placed.written.name, self._predictions
         by_sae, known = ratio(self._loss[number], n), self._known[number]

@@ -17,7 +17,7 @@ from saewidgets.sae.scaler import RAW, Scaler
 LATENT_BYTES = 1 << 28  # most memory for latents at once
 
 
-class Placed:
+class PlacedSAE:
     """An SAE where it reads and writes, and the running sums of how well it reconstructs; arguments as in
     `evaluate`."""
 

@@ -20,7 +20,7 @@ from saewidgets.lm.hookpoints import HookPoint, resolve_hook
 from saewidgets.lm.model_config import encodes
 
 
-class Done(BaseException):
+class ForwardStopped(BaseException):
     """Unwinds a forward once everything asked for was seen. A BaseException: no handler in a model may catch it."""
 
 
@@ -153,9 +153,9 @@ def before_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> Tensor:
     def catch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if threading.get_ident() == owner:
             found.append(first_tensor(args[0] if args else next(iter(kwargs.values()))).detach())
-            raise Done
+            raise ForwardStopped
 
-    with head.register_forward_pre_hook(catch, with_kwargs=True), suppress(Done):
+    with head.register_forward_pre_hook(catch, with_kwargs=True), suppress(ForwardStopped):
         forward(model, input_ids)
     return found[0]
 
@@ -217,13 +217,13 @@ def capture(
                 part = point.part_of(activation)
                 found[point.name] = part if together or last else part.clone()
             if last:
-                raise Done
+                raise ForwardStopped
 
         return record
 
     with ExitStack() as stack:
         for points in places.values():
             stack.enter_context(hooked(points[0].place, recorder(points)))
-        with suppress(Done):
+        with suppress(ForwardStopped):
             forward(model, input_ids, attention_mask)
     return found

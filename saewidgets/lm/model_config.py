@@ -121,7 +121,7 @@ _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 
 
 @dataclass(frozen=True, slots=True)
-class StatedSizes:
+class ConfigSizes:
     """Sizes of a language model (see `ModelFacts`) as far as its ``config.json`` states them."""
 
     n_layers: int | None = None
@@ -130,7 +130,7 @@ class StatedSizes:
     d_model: int | None = None
 
 
-def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
+def stated_sizes(name: str, *, revision: str | None = None) -> ConfigSizes:
     """The sizes of a model whose configuration is on this machine; the network is never touched. Raises `NotFoundError`
     where a folder holds no model."""
     file = local_folder(name) / CONFIG_FILE if is_local(name) else cached_config(name, revision)
@@ -138,7 +138,7 @@ def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
     text = found.get("text_config")
     found = text if isinstance(text, dict) else found
     layers, heads, width = (_one(found, keys) for keys in (_LAYERS, _HEADS, _WIDTHS))
-    return StatedSizes(layers, context_of(SimpleNamespace(**found)), heads, width)
+    return ConfigSizes(layers, context_of(SimpleNamespace(**found)), heads, width)
 
 
 def _one(found: dict[str, Any], keys: tuple[str, ...]) -> int | None:

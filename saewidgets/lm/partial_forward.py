@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from saewidgets.lm.hookpoints import HookPoint, find_blocks
-from saewidgets.lm.hooks import Done, OtherForward, first_tensor, forward, hooked, input_device, with_first
+from saewidgets.lm.hooks import ForwardStopped, OtherForward, first_tensor, forward, hooked, input_device, with_first
 from saewidgets.lm.model_config import text_config
 
 log = logging.getLogger(__name__)
@@ -31,17 +31,19 @@ _TRIED = 8  # tokens with which it is tried whether a model can be resumed
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class ForwardTrace:
     """What one forward came upon."""
 
     found: dict[str, Tensor]  # hook name → activation ``[batch, context, width]``, in the order of computation
     returned: dict[nn.Module, Any]  # block → what it returned, of those behind which a forward may go on
 
 
-def note_points(model: nn.Module, points: Sequence[HookPoint], run: Callable[[], object], *, whole: bool) -> Reached:
+def note_points(
+    model: nn.Module, points: Sequence[HookPoint], run: Callable[[], object], *, whole: bool
+) -> ForwardTrace:
     """Note the activations at `points`, and what `resumed` needs at each, while `run` runs the model once in this
     thread: to its end if `whole`, else it is left behind the last of the points."""
-    reached = Reached({}, {})
+    reached = ForwardTrace({}, {})
     wanted = {point.name: point for point in points}
     owner = threading.get_ident()
 
@@ -52,7 +54,7 @@ def note_points(model: nn.Module, points: Sequence[HookPoint], run: Callable[[],
     def record(name: str, activation: Tensor) -> None:
         reached.found[name] = activation.detach().clone()  # what comes next may overwrite it in place
         if not whole and len(reached.found) == len(wanted):
-            raise Done
+            raise ForwardStopped
 
     with ExitStack() as stack:
         last = {before[-1] for point in wanted.values() if (before := _before(model, point))}
@@ -60,13 +62,13 @@ def note_points(model: nn.Module, points: Sequence[HookPoint], run: Callable[[],
             stack.callback(block.register_forward_hook(note).remove)
         for name, point in wanted.items():
             stack.enter_context(hooked(point, functools.partial(record, name)))
-        with suppress(Done):
+        with suppress(ForwardStopped):
             run()
     return reached
 
 
 @contextmanager
-def resumed(model: nn.Module, point: HookPoint, reached: Reached) -> Iterator[None]:
+def resumed(model: nn.Module, point: HookPoint, reached: ForwardTrace) -> Iterator[None]:
     """Forwards of this thread inside the block skip the blocks before `point`, of which they see what was `reached`.
     They have to read the same tokens."""
     before = _before(model, point)

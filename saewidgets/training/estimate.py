@@ -44,7 +44,7 @@ Label = Literal["Model", "SAE", "Activations", "Working memory"]
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class MemoryPart:
     """One part of the memory."""
 
     label: Label
@@ -52,11 +52,11 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class OtherDeviceMemory:
     """Memory on another device than the SAE's: of the language model, or of the shuffle window."""
 
     device: str
-    memory: tuple[Segment, ...]
+    memory: tuple[MemoryPart, ...]
 
     @property
     def total_bytes(self) -> int:
@@ -68,12 +68,12 @@ class Estimate:
     """Memory on the device, disk in the workspace, and time."""
 
     device: str
-    memory: tuple[Segment, ...]  # the parts, largest reasons first as they are drawn
+    memory: tuple[MemoryPart, ...]  # the parts, largest reasons first as they are drawn
     disk_bytes: int  # checkpoints that stay, the one being written, the exported SAE and the packed text
     seconds: float | None  # of the whole run; None when no rate is known
     tokens_per_second: float | None  # the rate it was computed from
     basis: str  # the origin of the rate, for the reader
-    elsewhere: tuple[Elsewhere, ...] = ()  # what other devices hold
+    elsewhere: tuple[OtherDeviceMemory, ...] = ()  # what other devices hold
 
     @property
     def total_bytes(self) -> int:
@@ -109,12 +109,12 @@ def estimate_together(
     else:
         memory[device]["Working memory"] += of_sae + _runtime(device)
         memory[place]["Working memory"] += of_model + _runtime(place)
-    parts = {each: tuple(Segment(*part) for part in found.items()) for each, found in memory.items()}
+    parts = {each: tuple(MemoryPart(*part) for part in found.items()) for each, found in memory.items()}
     disk = sum(disk_bytes(each, widths[each.hook_name]) for each in configs)
     disk -= (len(configs) - 1) * _packed_bytes(first)
     # Epochs become tokens once the text is packed: before, their number is unknown.
     seconds = first.steps * first.batch_size / rate if rate and first.epochs is None else None
-    elsewhere = tuple(Elsewhere(each, found) for each, found in parts.items() if each != device)
+    elsewhere = tuple(OtherDeviceMemory(each, found) for each, found in parts.items() if each != device)
     return Estimate(device, parts[device], disk, seconds, rate or None, "estimated" if rate else "", elsewhere)
 
 

@@ -43,7 +43,7 @@ from saewidgets.training.checkpoint import (
 from saewidgets.training.environment import compare, describe_environment, recorded
 from saewidgets.training.export import exported, metadata, save_final
 from saewidgets.training.loop import Trainer
-from saewidgets.training.prepare import Prepared
+from saewidgets.training.prepare import TrainingInputs
 from saewidgets.training.progress import Narrator, ProgressMeter, RunLog
 from saewidgets.training.schedules import with_epochs
 from saewidgets.version import __version__
@@ -69,7 +69,7 @@ _STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Req
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Due:
+class PendingSAE:
     """An SAE that waits to be evaluated, as it is, and what is not folded into it."""
 
     sae: SAE
@@ -111,11 +111,11 @@ class Member:
         self.log = RunLog(self.folder, self.emit)
         self.facts: dict[str, Any] = {}
         self.checkpoint: Checkpoint | None = None
-        self.prepared: Prepared | None = None
+        self.prepared: TrainingInputs | None = None
         self.trainer: Trainer | None = None
         self.result: TrainingResult | None = None
-        self._training: Due | None = None
-        self._leaving: Due | None = None
+        self._training: PendingSAE | None = None
+        self._leaving: PendingSAE | None = None
         self._evaluations: Evaluations | None = None
 
     @property
@@ -161,7 +161,7 @@ class Member:
             self.log.warning(f"A checkpoint is damaged and was removed. {problem}")
             remove_checkpoint(Path(problem.where or "").parent)
 
-    def start(self, prepared: Prepared, meter: ProgressMeter, control: Control, evaluations: Evaluations) -> None:
+    def start(self, prepared: TrainingInputs, meter: ProgressMeter, control: Control, evaluations: Evaluations) -> None:
         self.prepared = prepared
         self.config = with_epochs(self.config, prepared.stream.tokens_per_epoch)
         total = self.config.steps * self.config.batch_size
@@ -172,7 +172,7 @@ class Member:
             generator=torch.Generator().manual_seed(self.config.seed),
         ).to(prepared.device, torch.float32)  # whatever the user's default number format is
         self._evaluations = evaluations
-        self._training = Due(sae, prepared.scaler)
+        self._training = PendingSAE(sae, prepared.scaler)
         facts = prepared.facts()
         emit = Narrator(self.emit, self.log, evaluated=_evaluated(self.config, facts["validation_contexts"]))
         trainer = self.trainer = Trainer(
@@ -197,7 +197,7 @@ class Member:
             self._start_from(self.config.from_pretrained, sae, prepared)
         self.write_record("running")
 
-    def _start_from(self, named: str, sae: SAE, prepared: Prepared) -> None:
+    def _start_from(self, named: str, sae: SAE, prepared: TrainingInputs) -> None:
         """After the trainer is made, as a checkpoint is loaded: latents that start anew do so as in any other run."""
         with pretrained.naming():
             found = self.task.find_pretrained(named)
@@ -212,7 +212,7 @@ class Member:
         self.emit(Facts(dict(facts)))
 
     @property
-    def due(self) -> Due | None:
+    def due(self) -> PendingSAE | None:
         """Its pending evaluation: the SAE as it is, in the end as it is exported; None while it trains."""
         if self._leaving is not None:
             return self._leaving
@@ -222,7 +222,7 @@ class Member:
         """From now on the SAE to be exported is what is evaluated. Without a single step there is none."""
         prepared, trainer = self.prepared, self.trainer
         if self._leaving is None and prepared is not None and trainer is not None and trainer.step:
-            self._leaving = Due(exported(trainer.sae, prepared.scaler, hook_name=self.config.hook_name))
+            self._leaving = PendingSAE(exported(trainer.sae, prepared.scaler, hook_name=self.config.hook_name))
 
     def finish(self, status: JobStatus, check: Callable[[], None]) -> TrainingResult:
         """Export what was learned, with the metrics of exactly what is exported; one more checkpoint; free the memory.
@@ -314,7 +314,7 @@ class Evaluations:
         self._trainings = trainings
         self._evaluator: Evaluator | None = None
         self._baselines: dict[tuple[str, int], Baseline] = {}  # by place in the model, and tokens
-        self._found: dict[Member, tuple[Due, Mapping[str, float]]] = {}
+        self._found: dict[Member, tuple[PendingSAE, Mapping[str, float]]] = {}
 
     def of(self, training: Member, check: Callable[[], None]) -> dict[str, float]:
         """The numbers of what is due of `training`, by their names in charts. `check` is called before every forward;
@@ -340,7 +340,7 @@ class Evaluations:
     def forget(self, training: Member) -> None:
         self._found.pop(training, None)
 
-    def _measure(self, due: Mapping[Member, Due], prepared: Prepared, check: Callable[[], None]) -> None:
+    def _measure(self, due: Mapping[Member, PendingSAE], prepared: TrainingInputs, check: Callable[[], None]) -> None:
         assert prepared.lm is not None
         self._evaluator = self._evaluator or Evaluator(prepared.lm)
         config = next(iter(due)).config  # how text is read is the same for all

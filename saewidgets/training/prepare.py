@@ -38,7 +38,7 @@ _WELL_KNOWN = 10  # rows per dimension that a covariance takes
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class TrainingInputs:
     """What one SAE's training reads: the model, the packed text and the stream of activations."""
 
     lm: LoadedModel | None  # None where stored activations are read and no cross-entropy is measured
@@ -106,13 +106,13 @@ def prepare(
     scalers: Sequence[Scaler | None] = (),
     kept: Path | None = None,
     until: ExitStack | None = None,
-) -> list[Prepared]:
+) -> list[TrainingInputs]:
     """Load (or take) the model, pack the text, open the streams and measure the scalers that are not given.
 
     Of a store of activations no text is packed, and the model is loaded only to measure the cross-entropy. `kept` is a
     file for what is measured of the activations, which a run that is left before its first step goes on with; when
     `until` is closed a compiled model is again as it was."""
-    config, measured = configs[0], _Measured(meter, log, check)
+    config, measured = configs[0], _MeasuredScalers(meter, log, check)
     known = list(scalers) or [None] * len(configs)
     if isinstance(config.corpus, ActivationCorpus):
         return _prepare_stored(configs, config.corpus, tokens_folder, meter, log, check, model, tokenizer, known)
@@ -156,7 +156,7 @@ def prepare(
         log.warning("No text is held out: evaluations read training text.")
     streams = [ActivationStream(lm, packed, each, windows=windows) for each in configs]
     return [
-        Prepared(lm, packed, stream, device, scaler or measured.of(each, stream), compiled)
+        TrainingInputs(lm, packed, stream, device, scaler or measured.of(each, stream), compiled)
         for each, stream, scaler in zip(configs, streams, known, strict=True)
     ]
 
@@ -164,8 +164,8 @@ def prepare(
 def _prepare_stored(
     configs: Sequence[TrainingConfig], corpus: ActivationCorpus, tokens_folder: Path, meter: ProgressMeter, log: Log,
     check: Callable[[], None], model: Any, tokenizer: Any, known: Sequence[Scaler | None],
-) -> list[Prepared]:
-    config, measured = configs[0], _Measured(meter, log, check)
+) -> list[TrainingInputs]:
+    config, measured = configs[0], _MeasuredScalers(meter, log, check)
     named = STORE_ID.fullmatch(corpus.store_id) is not None
     store = StoredActivations(
         tokens_folder.parent / STORES / corpus.store_id if named else Path(corpus.store_id).expanduser()
@@ -194,7 +194,7 @@ def _prepare_stored(
         log.warning("No activations are held out: evaluations read those that are trained on.")
     streams = [StoredStream(store, each, windows=windows) for each in configs]
     return [
-        Prepared(lm, store, stream, device, scaler or measured.of(each, stream))
+        TrainingInputs(lm, store, stream, device, scaler or measured.of(each, stream))
         for each, stream, scaler in zip(configs, streams, known, strict=True)
     ]
 
@@ -214,7 +214,7 @@ def _check_cross_entropy(lm: LoadedModel | None, configs: Sequence[TrainingConfi
         log.info(f"{lm.name} predicts no next token: there is no cross-entropy, and no CE recovered.")
 
 
-class _Measured:
+class _MeasuredScalers:
     """The scalers of a run's trainings; those that read the same place share theirs."""
 
     def __init__(self, meter: ProgressMeter, log: Log, check: Callable[[], None]) -> None:

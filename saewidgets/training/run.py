@@ -107,7 +107,7 @@ def run_group(
     resumed. Trainings may be at different steps when they are resumed: those behind catch up first. `control` concerns
     all; `ended` is called for each training that ends by itself."""
     require_shared([task.config for task in tasks])
-    run = _Run([Member(task) for task in tasks], control or NullControl(), Path(tokens_folder), ended)
+    run = _GroupRun([Member(task) for task in tasks], control or NullControl(), Path(tokens_folder), ended)
     try:
         return run.run(model, tokenizer)
     except SAEWidgetsError as error:
@@ -127,7 +127,7 @@ def run_group(
         run.until.close()
 
 
-class _Run:
+class _GroupRun:
     """One call of `run_group`: what its phases share."""
 
     def __init__(self, members: Sequence[Member], control: Control, tokens_folder: Path, ended: Ended) -> None:
@@ -194,7 +194,7 @@ class _Run:
         self.devices = [prepared[0].device, prepared[0].device if lm is None else str(lm.device)]
         evaluations = Evaluations(self.members)
         for number, (member, found) in enumerate(zip(self.members, prepared, strict=True)):
-            member.start(found, self.meter, _Own(self.control, self._due, number), evaluations)
+            member.start(found, self.meter, _MemberControl(self.control, self._due, number), evaluations)
 
     def _train(self) -> None:
         """Let the trainings take their steps in turns, those that are behind first, until all have ended.
@@ -263,7 +263,7 @@ _OVER = object()
 _FIRST = (JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED)  # what a group is called whose members differ
 
 
-class _Own:
+class _MemberControl:
     """The control of one of several trainings: each of them writes a requested checkpoint."""
 
     def __init__(self, control: Control, due: list[bool], number: int) -> None:

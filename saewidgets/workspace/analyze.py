@@ -32,7 +32,7 @@ from saewidgets.settings import resolve_device
 from saewidgets.workspace.checked import numbers
 from saewidgets.workspace.extraction.extraction_job import checked
 from saewidgets.workspace.library.sae_files import layer_of
-from saewidgets.workspace.live import Named, load
+from saewidgets.workspace.live import ModelReference, load
 from saewidgets.workspace.reading.store_examples import StoreExamples
 from saewidgets.workspace.subjects import CONTEXT, Subject, unlisted_subject
 from saewidgets.workspace.user_models import take
@@ -114,7 +114,7 @@ def analyze_sae(
         wanted = named_model or subject.own_model('Give it: model="gpt2".')
         check_revision(wanted, settings.model_revision)
         device = resolve_device(settings.device)
-        lm = load(Named(wanted, settings.model_revision, settings.model_dtype, device))
+        lm = load(ModelReference(wanted, settings.model_revision, settings.model_dtype, device))
     found = _interpret(loaded, subject, lm, hook, settings, text, indices)
     if folder is not None:
         layer = layer_of(hook)

@@ -476,7 +476,7 @@ def _settings(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------------ language models
 
-class NotLoaded:
+class PlannedModel:
     """A language model by its name alone, for a plan: it cannot answer."""
 
     def __init__(self, model: str) -> None:
@@ -521,7 +521,7 @@ def language_model(
         default = "OPENAI_API_KEY" if base_url is None else None
         return openai_compatible(base_url or "https://api.openai.com/v1", model, api_key_env=key_env or default)
     if not load:
-        return NotLoaded(model)
+        return PlannedModel(model)
     from saewidgets.features.labels import transformers_local  # torch: seconds to import
 
     loaded = workspace.features.live.model(None, model=model).lm

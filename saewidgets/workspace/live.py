@@ -76,7 +76,7 @@ class LiveModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ModelReference:
     """A language model to load."""
 
     name: str
@@ -86,7 +86,7 @@ class Named:
 
 
 def load(
-    wanted: UserModel | Named, shown: str | None = None, tell: Callable[[str], None] | None = None
+    wanted: UserModel | ModelReference, shown: str | None = None, tell: Callable[[str], None] | None = None
 ) -> LoadedModel:
     """A model object as it is, any other from the hub or its folder; `shown` is its name (None takes the last part of a
     folder, since others get results). `tell` is called with what is being done."""
@@ -94,7 +94,7 @@ def load(
     from saewidgets.demo import resolve_model
     from saewidgets.lm import load_model, wrap_model
 
-    if not isinstance(wanted, Named):
+    if not isinstance(wanted, ModelReference):
         return wrap_model(wanted.model, wanted.tokenizer, name=shown)
     return load_model(
         resolve_model(wanted.name), revision=wanted.revision, dtype=wanted.dtype, device=wanted.device,
@@ -103,7 +103,7 @@ def load(
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class LiveSAE:
     """An SAE together with its model, on one device."""
 
     subject: Subject
@@ -113,7 +113,7 @@ class Opened:
     lane: str
 
 
-class Live:
+class LiveCache:
     """Models and SAEs loaded for live readings. Any thread may call; one loads at a time."""
 
     def __init__(self, workspace: Workspace) -> None:
@@ -126,14 +126,14 @@ class Live:
 
     def open(
         self, subject: Subject, extraction: ExtractionRecord | None = None, model: Any = None, tokenizer: Any = None
-    ) -> Opened:
+    ) -> LiveSAE:
         """The SAE with its model, see `model`; where it belongs in that, its extraction says first."""
         found = self.model(subject, extraction, model=model, tokenizer=tokenizer)
         hint = "Add it to the library again with hook_name=…."
         hook_name = subject.place(hint) if extraction is None else extraction.hook_name
         device = str(found.lm.device)
         sae = self.sae(subject, device)
-        return Opened(subject, sae, found, hook_name, self._workspace.manager.lane(canonical(device)))
+        return LiveSAE(subject, sae, found, hook_name, self._workspace.manager.lane(canonical(device)))
 
     def sae(self, subject: Subject, device: str | None = None) -> SAE:
         """The SAE alone, on any device if None."""
@@ -166,14 +166,14 @@ class Live:
 
         if isinstance(model, LoadedModel) and tokenizer is None:
             return LiveModel(model)
-        wanted: UserModel | Named | None
+        wanted: UserModel | ModelReference | None
         if isinstance(model, str | Path) and tokenizer is None:
             name = as_recorded(path_text(model, "model", "the name of a model"))
-            wanted = Named(name, None, "float32", device or resolve_device(self._workspace.settings.device))
+            wanted = ModelReference(name, None, "float32", device or resolve_device(self._workspace.settings.device))
         elif (wanted := take(model, tokenizer)) is None:
             assert subject is not None  # else there is nothing to tell which model it is
             wanted = self._own(subject, extraction)
-            if isinstance(wanted, Named) and device is not None:
+            if isinstance(wanted, ModelReference) and device is not None:
                 wanted = replace(wanted, device=device)
         found = self._load(wanted)
         self._used()
@@ -191,10 +191,10 @@ class Live:
         """
         files_of(self._workspace, subject)
         wanted = self._own(subject, extraction)
-        device = wanted.device if isinstance(wanted, Named) else device_of(wanted)
+        device = wanted.device if isinstance(wanted, ModelReference) else device_of(wanted)
         return self._workspace.manager.lane(canonical(device))
 
-    def run(self, opened: Opened, fn: Callable[[], T]) -> T:
+    def run(self, opened: LiveSAE, fn: Callable[[], T]) -> T:
         """`fn` between two batches of the job that uses the device; without gradients and autocast."""
         import torch  # seconds to import
 
@@ -228,7 +228,7 @@ class Live:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _own(self, subject: Subject, extraction: ExtractionRecord | None) -> UserModel | Named:
+    def _own(self, subject: Subject, extraction: ExtractionRecord | None) -> UserModel | ModelReference:
         """The model object that was given, else which one to load."""
         given = self._workspace.extractions.held(extraction.id) if extraction is not None else None
         needed = bool(extraction.facts.get("model_given")) if extraction is not None else subject.model_given
@@ -243,17 +243,17 @@ class Live:
             config = extraction.config
             device = device_here(self._workspace, str(config.get("device") or "auto"))
             dtype = str(config.get("model_dtype") or "float32")
-            return Named(extraction.model, config.get("model_revision"), dtype, device)
+            return ModelReference(extraction.model, config.get("model_revision"), dtype, device)
         name = subject.own_model("Give it: model=model, tokenizer=tokenizer.")
-        return Named(name, subject.revision, subject.dtype, device_here(self._workspace, subject.device))
+        return ModelReference(name, subject.revision, subject.dtype, device_here(self._workspace, subject.device))
 
-    def _load(self, wanted: UserModel | Named) -> LiveModel:
+    def _load(self, wanted: UserModel | ModelReference) -> LiveModel:
         key = _key(wanted)
         with self._loading:
             with self._lock:
                 if self._kept is not None and self._kept[0] == key:
                     known = self._kept[1]
-                    if isinstance(wanted, Named) or known.lm.model is wanted.model:
+                    if isinstance(wanted, ModelReference) or known.lm.model is wanted.model:
                         return known
                 self._kept = None  # before the new one: both may be too much
             found = LiveModel(load(wanted))
@@ -271,5 +271,5 @@ class Live:
         timer.start()
 
 
-def _key(wanted: UserModel | Named) -> Any:
-    return wanted if isinstance(wanted, Named) else (id(wanted.model), id(wanted.tokenizer))
+def _key(wanted: UserModel | ModelReference) -> Any:
+    return wanted if isinstance(wanted, ModelReference) else (id(wanted.model), id(wanted.tokenizer))

@@ -242,7 +242,7 @@ class Trainings:
         held = self._model_of(record, model, tokenizer, "continue_from(..., ")
         name = self._free_name(f"{record.name}-{'longer' if tokens is not None else f'from-{source.step}'}")
         config = checkpoints.longer(from_row(record.config, record.folder), tokens, source.tokens, name)
-        prepare = checkpoints.taking(self._workspace, source)
+        prepare = checkpoints.checkpoint_copier(self._workspace, source)
         return self._start([New(config, name, training_id)], held, prepare=prepare)
 
     def export(self, training_id: str, folder: str | Path) -> Path:

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from saewidgets.features.export import Effects, TokenEffect
 from saewidgets.features.export.html_page import Section, page_of
-from saewidgets.features.store.query import Noted
+from saewidgets.features.store.query import LatentNote
 from tests.features.export.examples import example, section
 
 BROWSING = pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
         effects = Effects([TokenEffect(0, " up", 1.0)], [TokenEffect(1, "down", -1.0)])
         counts, edges = np.array([6, 4, 2]), np.array([0.0, 2.0, 4.0, 6.0])
         changes = {"density": density, "max": 4.0 + index, "counts": counts, "edges": edges, "examples": [king]}
-        return section(index, Noted(label), effects, **changes)
+        return section(index, LatentNote(label), effects, **changes)
 
     sections = [made(3, "royalty", 0.001), made(8, "<script>document.title='broken'</script>", 0.2)]
     sections.append(made(5, "sea", 0.01))

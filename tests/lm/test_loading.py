@@ -25,7 +25,7 @@ from saewidgets.lm import (
     model_info,
     wrap_model,
 )
-from saewidgets.lm.model_config import StatedSizes, stated_sizes
+from saewidgets.lm.model_config import ConfigSizes, stated_sizes
 from tests.lm.models import CONFIGS, FAMILIES, LAYERS, build, family, token_ids
 
 
@@ -234,26 +234,26 @@ def test_every_family_states_its_layers_and_no_other_context(name: str, tmp_path
 def test_a_model_that_also_sees(tmp_path: Path) -> None:
     found = {"num_hidden_layers": 99, "text_config": {"num_hidden_layers": 4, "max_position_embeddings": 64}}
     (tmp_path / "config.json").write_text(json.dumps(found))
-    assert stated_sizes(str(tmp_path)) == StatedSizes(4, 64)
+    assert stated_sizes(str(tmp_path)) == ConfigSizes(4, 64)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"n_layer": "two"}', '{"n_layer": 2, "num_layers": 3}', "[" * 100_000])
 def test_what_says_nothing_clear_is_left_to_the_loading(content: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content)
-    assert stated_sizes(str(tmp_path)) == StatedSizes()
+    assert stated_sizes(str(tmp_path)) == ConfigSizes()
 
 
 def test_a_model_of_the_hub_is_known_once_it_is_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = model_config.try_to_load_from_cache
     monkeypatch.setattr(model_config, "try_to_load_from_cache", lambda *a, **k: real(*a, cache_dir=tmp_path, **k))
-    assert stated_sizes("someone/some-model") == StatedSizes()
+    assert stated_sizes("someone/some-model") == ConfigSizes()
     at = tmp_path / "models--someone--some-model"
     (at / "refs").mkdir(parents=True)
     (at / "refs" / "main").write_text("a" * 40)
     (at / "snapshots" / ("a" * 40)).mkdir(parents=True)
     (at / "snapshots" / ("a" * 40) / "config.json").write_text('{"n_layer": 12, "n_positions": 1024}')
-    assert stated_sizes("someone/some-model") == StatedSizes(12, 1024)
-    assert stated_sizes("someone/some-model", revision="other") == StatedSizes()
+    assert stated_sizes("someone/some-model") == ConfigSizes(12, 1024)
+    assert stated_sizes("someone/some-model", revision="other") == ConfigSizes()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -21,7 +21,7 @@ from saewidgets.features.export.table_and_vectors import NOBODY, Notes, peak_tex
 from saewidgets.features.labels.evidence import visible
 from saewidgets.features.logit_effects import Effects, EffectsOf
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
-from saewidgets.features.store.query import Noted
+from saewidgets.features.store.query import LatentNote
 from saewidgets.features.store.read import Store
 from saewidgets.render.figure import tick_text
 from saewidgets.render.html import STEPS, Html, bars, escape, join, marked, tag
@@ -125,7 +125,7 @@ class Row(NamedTuple):
     after: bool
 
 
-def section_of(data: FeatureData, top_tokens: Sequence[str], noted: Noted, effects: Effects | None) -> Section:
+def section_of(data: FeatureData, top_tokens: Sequence[str], noted: LatentNote, effects: Effects | None) -> Section:
     """A feature with as many examples as fit into `ROOM`."""
     label = visible(noted.label[:1000])
     name = label or " ".join(f"“{chip(token)}”" for token in top_tokens) or "did not fire"
@@ -200,7 +200,7 @@ def section_html(section: Section, previous: int | None = None, following: int |
 
 
 def _body(
-    data: FeatureData, noted: Noted, effects: Effects | None, examples: int, per_interval: int, around: int
+    data: FeatureData, noted: LatentNote, effects: Effects | None, examples: int, per_interval: int, around: int
 ) -> Html:
     note = "" if noted.score is None else tag("p", f"Score {noted.score:.2f}", class_="small")
     figure, tables = (_effects(effects), _tables(effects)) if effects else (Html(""), Html(""))

@@ -24,14 +24,14 @@ from saewidgets.feature_records import check_index
 from saewidgets.features.labels.evidence import visible
 from saewidgets.features.labels.label_files import guarded
 from saewidgets.features.store.feature_data import StoredExample
-from saewidgets.features.store.query import Noted
+from saewidgets.features.store.query import LatentNote
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE
 
-Notes = Mapping[int, Noted]
+Notes = Mapping[int, LatentNote]
 """Labels, scores and stars by feature."""
 
-NOBODY = Noted()
+NOBODY = LatentNote()
 COLUMNS = (
     "index", "label", "score", "starred", "fired", "density", "max", "mean", "documents", "contexts", "token_1",
     "token_2", "token_3",

@@ -24,7 +24,7 @@ DENSE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class LatentNote:
     """A latent's label, star and note, as far as lists need them."""
 
     label: str = ""
@@ -32,10 +32,10 @@ class Noted:
     starred: bool = False
 
 
-class Notes:
+class LatentNotes:
     """Labels, stars and notes of one extraction's latents, arranged for lists; made anew when any of them changes."""
 
-    def __init__(self, noted: Mapping[int, Noted], d_sae: int) -> None:
+    def __init__(self, noted: Mapping[int, LatentNote], d_sae: int) -> None:
         inside = {index: noted[index] for index in sorted(noted) if 0 <= index < d_sae}
         self.d_sae = d_sae
         self._labels = {index: one.label.casefold() for index, one in inside.items() if one.label}
@@ -59,7 +59,7 @@ class Notes:
 
 
 def find(
-    store: Store | None, notes: Notes, *, search: str = "", show: Show = "all", sort: Sort = "index",
+    store: Store | None, notes: LatentNotes, *, search: str = "", show: Show = "all", sort: Sort = "index",
     descending: bool = False,
 ) -> npt.NDArray[np.int64]:
     """The latents that match, in order; without a store they are those with a label, star or note.
@@ -91,7 +91,7 @@ def find(
     return found[np.argsort(-keys if descending else keys, kind="stable")]
 
 
-def _shown(store: Store | None, notes: Notes, show: Show) -> npt.NDArray[np.bool_]:
+def _shown(store: Store | None, notes: LatentNotes, show: Show) -> npt.NDArray[np.bool_]:
     if show in ("labelled", "starred"):
         return notes.labelled if show == "labelled" else notes.starred
     if store is None:
@@ -105,7 +105,7 @@ def _shown(store: Store | None, notes: Notes, show: Show) -> npt.NDArray[np.bool
     return keep & ~notes.labelled if show == "unlabelled" else keep
 
 
-def _matching(store: Store | None, notes: Notes, search: str) -> npt.NDArray[np.bool_]:
+def _matching(store: Store | None, notes: LatentNotes, search: str) -> npt.NDArray[np.bool_]:
     wanted = search.casefold()
     mask = notes.with_words(wanted.split())
     if store is None:

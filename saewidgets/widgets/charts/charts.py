@@ -13,7 +13,7 @@ from saewidgets.render import Html
 from saewidgets.render.figure import Axis, linear_ticks, tick_text
 from saewidgets.render.numbers import metric, tokens
 from saewidgets.widgets.charts.chart import SLOTS, Chart, RunLine
-from saewidgets.widgets.charts.series import Charted, Read, Series
+from saewidgets.widgets.charts.series import ChartedRun, Read, Series
 from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
 
@@ -40,7 +40,7 @@ class Charts:
 
     # --------------------------------------------------------------------------------------------- drawing
 
-    def update(self, runs: Sequence[Charted], state: ChartState) -> None:
+    def update(self, runs: Sequence[ChartedRun], state: ChartState) -> None:
         if (state.x_axis, state.x_range) != (self._state.x_axis, self._state.x_range):
             self.reset_zoom()
         self._state = state

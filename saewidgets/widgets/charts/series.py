@@ -40,7 +40,7 @@ EMPTY = Curve(*(np.empty(0) for _ in range(4)))
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class ParentRun:
     """A run that another one goes on from, and the checkpoint where that takes over."""
 
     record: TrainingRecord
@@ -49,7 +49,7 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Charted:
+class ChartedRun:
     """A run that has a line.
 
     Attributes:
@@ -62,7 +62,7 @@ class Charted:
 
     record: TrainingRecord
     slot: int
-    earlier: Sequence[Earlier] = ()
+    earlier: Sequence[ParentRun] = ()
     measured: Sequence[Metrics] = ()
     missed: bool = False
 
@@ -70,7 +70,7 @@ class Charted:
 class Series:
     """The metrics of one run: read once, then updated by its events; first come those of the runs it continues."""
 
-    def __init__(self, names: tuple[str, ...], read: Read, run: Charted) -> None:
+    def __init__(self, names: tuple[str, ...], read: Read, run: ChartedRun) -> None:
         self._names, self._read, self.run = names, read, run
         self._columns: dict[str, Floats] = {name: np.empty(0) for name in (*KEYS.values(), *names)}
         self._known = False  # what the catalog holds was read
@@ -79,7 +79,7 @@ class Series:
         self._joints: tuple[tuple[float, float, float], ...] = ()
         self._seconds = 0.0  # what the earlier runs took in all, up to their checkpoints
 
-    def update(self, run: Charted) -> None:
+    def update(self, run: ChartedRun) -> None:
         before, self.run = self.run.record, run
         last = max(self._columns["step"][-1:], default=-1.0)
         if run.record.step < before.step or any(event.step < last for event in run.measured):
@@ -177,15 +177,15 @@ def started(record: TrainingRecord) -> float:
     return record.started_at if record.started_at is not None else record.created_at
 
 
-def earlier_runs(record: TrainingRecord, known: Mapping[str, TrainingRecord]) -> tuple[Earlier, ...]:
+def earlier_runs(record: TrainingRecord, known: Mapping[str, TrainingRecord]) -> tuple[ParentRun, ...]:
     """The runs that `record` goes on from, oldest first; those before one that was deleted are not known any more."""
-    chain: list[Earlier] = []
+    chain: list[ParentRun] = []
     seen = {record.id}
     while (source := record.facts.get("continued_from")) is not None:
         parent = known.get(str(source["training_id"]))
         if parent is None or parent.id in seen:
             break
-        chain.append(Earlier(parent, int(source["step"]), int(source["tokens"])))
+        chain.append(ParentRun(parent, int(source["step"]), int(source["tokens"])))
         seen.add(parent.id)
         record = parent
     return tuple(reversed(chain))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("saewidgets.widgets")
 
 
-class _Whole(t.Int):  # type: ignore[type-arg]  # traitlets is generic for checkers only
+class _WholeNumber(t.Int):  # type: ignore[type-arg]  # traitlets is generic for checkers only
     """A whole number, numpy's as well: they come out of DataFrames."""
 
     def validate(self, obj: Any, value: Any) -> Any:
@@ -67,7 +67,7 @@ class ExtractionViewer(Box):
     _title = "Features"
     _model: ViewerModel
 
-    selected = _Whole(None, allow_none=True, help="number of the open feature, or None")
+    selected = _WholeNumber(None, allow_none=True, help="number of the open feature, or None")
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from saewidgets.render.labels import architecture_label, choice_label
 from saewidgets.render.static_views import tile_values
 from saewidgets.widgets.charts.chart import SLOTS
 from saewidgets.widgets.charts.charts import slots_for
-from saewidgets.widgets.charts.series import Charted, earlier_runs
+from saewidgets.widgets.charts.series import ChartedRun, earlier_runs
 from saewidgets.widgets.messages.training import (
     Card,
     ChartState,
@@ -184,13 +184,13 @@ class PanelModel(Model[PanelState]):
 
     # --------------------------------------------------------------------------------------------- output
 
-    def charted(self) -> list[Charted]:
+    def charted(self) -> list[ChartedRun]:
         """The runs that have a line, in the order of their lines, and what is new of them since the last call."""
         with self._lock:
             measured, self._measured = self._measured, {}
             missed, self._missed = self._missed, set()
             return [
-                Charted(
+                ChartedRun(
                     self._records[i], slot, earlier_runs(self._records[i], self._records), measured.get(i, ()),
                     i in missed,
                 )

@@ -17,7 +17,7 @@ from saewidgets.jobs import JobContext
 from saewidgets.records import ActivationStoreRecord
 from saewidgets.workspace.corpora import TEXT, exact_corpus, paths_of, with_text
 from saewidgets.workspace.folders import TOKENS
-from saewidgets.workspace.live import Named, load
+from saewidgets.workspace.live import ModelReference, load
 from saewidgets.workspace.user_models import UserModel
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run_capture(
         shown.enter(words)
 
     phase("loading model")
-    named = Named(config.model, config.model_revision, config.model_dtype, config.device)
+    named = ModelReference(config.model, config.model_revision, config.model_dtype, config.device)
     lm = load(named, tell=phase) if held is None else load(held, config.model)
     try:
         check_context(lm.name, lm.context, config.context_size)  # before the whole text is tokenised

@@ -24,7 +24,7 @@ from saewidgets.jobs import JobContext
 from saewidgets.workspace.capture.stored_corpus import as_text
 from saewidgets.workspace.corpora import located, with_text
 from saewidgets.workspace.folders import TOKENS
-from saewidgets.workspace.live import Named, load
+from saewidgets.workspace.live import ModelReference, load
 from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject
 from saewidgets.workspace.training import estimates
 from saewidgets.workspace.training.settle import require_settings, sizes_of
@@ -239,7 +239,7 @@ def run_extraction(
         emit(Progress(0, total, phase=words))
 
     phase("loading model")
-    named = Named(record.model, config.model_revision, config.model_dtype, config.device)
+    named = ModelReference(record.model, config.model_revision, config.model_dtype, config.device)
     lm = load(held or named, record.model, phase)
     text = with_exact_revision(exact_again(config.corpus, facts.get("revision")))
     if getattr(text, "commit", None):  # what is resumed reads the same, whatever was added since

@@ -18,7 +18,7 @@ from saewidgets.jobs import Job, JobContext
 from saewidgets.jobs.job_store import lane_device
 from saewidgets.records import JobRecord
 from saewidgets.workspace.extraction.extraction_job import nothing_to_show
-from saewidgets.workspace.live import Opened
+from saewidgets.workspace.live import LiveSAE
 from saewidgets.workspace.subjects import Subject, find_subject
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.user_models import UserModel
@@ -146,7 +146,7 @@ def _kept_in(record: ExtractionRecord, job_id: str) -> Path:
     return Path(record.folder) / f".logits-{job_id}"
 
 
-def _computed(opened: Opened, folder: Path, context: JobContext) -> dict[str, npt.NDArray[Any]]:
+def _computed(opened: LiveSAE, folder: Path, context: JobContext) -> dict[str, npt.NDArray[Any]]:
     """The tables of all latents; what is done is kept in `folder` now and then, and when it is paused."""
     # Torch: seconds to import.
     import numpy as np

@@ -22,7 +22,7 @@ from saewidgets.feature_records import (
 )
 from saewidgets.jobs import Listeners
 from saewidgets.records import Records
-from saewidgets.workspace.live import Live, Opened
+from saewidgets.workspace.live import LiveCache, LiveSAE
 from saewidgets.workspace.subjects import Subject, find_subject
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from saewidgets.features.logit_effects import Effects
     from saewidgets.features.store.feature_data import FeatureData
-    from saewidgets.features.store.query import Noted, Notes
+    from saewidgets.features.store.query import LatentNote, LatentNotes
     from saewidgets.features.store.read import Store
     from saewidgets.steering.steer import LossEffect
     from saewidgets.workspace.reading.token_reading import PromptReading, TextReading
@@ -71,7 +71,7 @@ class FeatureReading:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self.rows = workspace.catalog.features
-        self.live = Live(workspace)
+        self.live = LiveCache(workspace)
         self.changes = Listeners()
         self._newest: Any = lru_cache(_REMEMBERED)(lambda origin, d_sae: [(0.0, {}, None)])  # see `_noted`
         self._order = lru_cache(_REMEMBERED)(_order)
@@ -362,7 +362,7 @@ class FeatureReading:
             return error.what
         return ""
 
-    def open_live(self, view: View, model: Any = None, tokenizer: Any = None) -> Opened:
+    def open_live(self, view: View, model: Any = None, tokenizer: Any = None) -> LiveSAE:
         return self.live.open(self._subject(view), view.extraction, model, tokenizer)
 
     # ------------------------------------------------------------------------------------------------ inside
@@ -396,18 +396,18 @@ class FeatureReading:
             )
         return view, index
 
-    def _noted(self, view: View) -> tuple[float, dict[int, Noted], Notes]:
+    def _noted(self, view: View) -> tuple[float, dict[int, LatentNote], LatentNotes]:
         """A revision, and the labels, stars and notes until then: by latent, and arranged for lists. Only what has
         changed is read: of a wide SAE everything takes seconds."""
-        from saewidgets.features.store.query import Noted, Notes  # numpy: not for opening a workspace
+        from saewidgets.features.store.query import LatentNote, LatentNotes  # numpy: not for opening a workspace
 
         newest = self._newest(view.origin, view.d_sae)
         before, said, notes = newest[0]
         if notes is not None and self.rows.revision(view.origin) == before:
             return before, said, notes
         rows = self.rows.noted(view.origin, before)
-        said = said | {index: Noted(label, score, starred) for index, label, score, starred, _ in rows}
-        newest[0] = found = max((row[-1] for row in rows), default=before), said, Notes(said, view.d_sae)
+        said = said | {index: LatentNote(label, score, starred) for index, label, score, starred, _ in rows}
+        newest[0] = found = max((row[-1] for row in rows), default=before), said, LatentNotes(said, view.d_sae)
         return found
 
     def _find(self, view: View, search: str, show: Any, sort: Any, descending: bool) -> npt.NDArray[np.int64]:
@@ -445,7 +445,7 @@ def _record(index: int, found: Effects, n: int, note: str) -> LogitsRecord:
 
 
 def _order(
-    store: Store | None, notes: Notes, search: str, show: Any, sort: Any, descending: bool
+    store: Store | None, notes: LatentNotes, search: str, show: Any, sort: Any, descending: bool
 ) -> npt.NDArray[np.int64]:
     from saewidgets.features.store.query import find  # numpy: not for opening a workspace
 

@@ -41,7 +41,7 @@ from saewidgets.workspace.capture.stored_corpus import as_text
 from saewidgets.workspace.corpora import located
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.library.statistics import density_histogram
-from saewidgets.workspace.live import Live
+from saewidgets.workspace.live import LiveCache
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from saewidgets.workspace.subjects import CONTEXT, Subject, device_here, files_of, find_subject, unlisted_subject
 from saewidgets.workspace.training.run import Run, TrainingGroup
@@ -112,7 +112,7 @@ def evaluate_many(
 def evaluate(workspace: Workspace, *requests: EvaluationRequest) -> list[EvaluationReport]:
     """See `Workspace.evaluate`. A model that they share is loaded once."""
     reports = []
-    with closing(Live(workspace)) as live:
+    with closing(LiveCache(workspace)) as live:
         for request in requests:
             work = _Evaluation(workspace, live, request)
             corpus = work.corpus
@@ -125,7 +125,7 @@ def evaluate(workspace: Workspace, *requests: EvaluationRequest) -> list[Evaluat
 
 def read_features(workspace: Workspace, request: EvaluationRequest, n: int) -> Any:
     """See `Workspace.read_features`."""
-    with closing(Live(workspace)) as live:
+    with closing(LiveCache(workspace)) as live:
         work = _Evaluation(workspace, live, request)
         if isinstance(work.corpus, ActivationCorpus):
             raise StateError(
@@ -142,7 +142,7 @@ class _Evaluation:
     """One evaluation: its `request`, the SAE (`subject`, and `load`, which puts it on a device), and
     what to read (`corpus`; `own`: it is what the SAE was trained on)."""
 
-    def __init__(self, workspace: Workspace, live: Live, request: EvaluationRequest) -> None:
+    def __init__(self, workspace: Workspace, live: LiveCache, request: EvaluationRequest) -> None:
         self.workspace, self.live, self.request = workspace, live, request
         self.subject, self.load = _find(workspace, request.what)
         self.own = request.corpus is None

@@ -21,7 +21,7 @@ from saewidgets.features.store.read import Store
 from saewidgets.lm import capture, evaluating, special_tokens
 from saewidgets.steering import SteeringSource
 from saewidgets.steering.steer import LossEffect, loss_effect
-from saewidgets.workspace.live import Live, Opened
+from saewidgets.workspace.live import LiveCache, LiveSAE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ class PromptReading(Prompt):
         return f"<PromptReading: {len(self.indices):,} features fire on {len(self.pieces):,} tokens>"
 
 
-def _prompt(opened: Opened, text: str, prepend_bos: bool) -> tuple[Prompt, Ids, int]:
+def _prompt(opened: LiveSAE, text: str, prepend_bos: bool) -> tuple[Prompt, Ids, int]:
     """The text cut to what the model, and an SAE so wide, can read; its tokens between those that begin and end every
     context (BOS, and the [SEP] of an encoder), and where among them it begins."""
     if not isinstance(text, str) or not text:
@@ -168,7 +168,7 @@ def _prompt(opened: Opened, text: str, prepend_bos: bool) -> tuple[Prompt, Ids, 
 
 
 def _latents(
-    live: Live, opened: Opened, ids: Ids, skip: int, counted: npt.NDArray[np.bool_], index: int | None = None
+    live: LiveCache, opened: LiveSAE, ids: Ids, skip: int, counted: npt.NDArray[np.bool_], index: int | None = None
 ) -> tuple[Any, Any]:
     """(numbers of the latents that fire ``[m]``, their activations ``[m, n]``) on the `n` tokens of `ids` from `skip`
     on, of which those that are `counted` count; of latent `index` alone if given."""
@@ -187,7 +187,7 @@ def _latents(
     return found, np.ascontiguousarray(values, dtype=np.float32)
 
 
-def read_all(live: Live, opened: Opened, text: str, prepend_bos: bool) -> PromptReading:
+def read_all(live: LiveCache, opened: LiveSAE, text: str, prepend_bos: bool) -> PromptReading:
     """All features that fire on `text`."""
     prompt, ids, skip = _prompt(opened, text, prepend_bos)
     begun = time.perf_counter()
@@ -199,7 +199,7 @@ def read_all(live: Live, opened: Opened, text: str, prepend_bos: bool) -> Prompt
     )
 
 
-def read_one(live: Live, opened: Opened, text: str, index: int, prepend_bos: bool) -> TextReading:
+def read_one(live: LiveCache, opened: LiveSAE, text: str, index: int, prepend_bos: bool) -> TextReading:
     """One feature on `text`."""
     prompt, ids, skip = _prompt(opened, text, prepend_bos)
     begun = time.perf_counter()
@@ -211,7 +211,7 @@ def read_one(live: Live, opened: Opened, text: str, index: int, prepend_bos: boo
 
 
 def read_context(
-    live: Live, open_live: Callable[[], Opened], store: Store, index: int, position: int
+    live: LiveCache, open_live: Callable[[], LiveSAE], store: Store, index: int, position: int
 ) -> TextReading:
     """One feature on the context around a stream position; where it cannot be computed, what is stored near it."""
     ids, offset = place_in(store, position)
@@ -244,7 +244,7 @@ def place_in(store: Store, position: int) -> tuple[Ids, int]:
     return np.array(store.context(row), dtype=np.int64), offset
 
 
-def place_on(opened: Opened, text: str, token: int, prepend_bos: bool) -> tuple[Ids, int]:
+def place_on(opened: LiveSAE, text: str, token: int, prepend_bos: bool) -> tuple[Ids, int]:
     """The tokens of a text with its BOS, and which of them is `token`, counted without that."""
     prompt, ids, skip = _prompt(opened, text, prepend_bos)
     if not 0 <= token < len(prompt.ids):
@@ -269,7 +269,7 @@ def _stored(store: Store, index: int, begin: int) -> npt.NDArray[np.float32]:
     return values
 
 
-def loss_at(live: Live, opened: Opened, index: int, ids: Ids, at: int) -> LossEffect:
+def loss_at(live: LiveCache, opened: LiveSAE, index: int, ids: Ids, at: int) -> LossEffect:
     """The loss effect of a feature at one of the tokens `ids`."""
     lm = opened.model.lm
     if at + 1 < len(ids) and int(ids[at + 1]) in special_tokens(lm.tokenizer).all:

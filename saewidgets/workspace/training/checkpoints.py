@@ -1,4 +1,4 @@
-"""Uses checkpoints of a run: a new run that goes on from one (`taking`), an SAE made of one (`sae_of_checkpoint`,
+"""Uses checkpoints of a run: a new run that goes on from one (`checkpoint_copier`), an SAE made of one (`sae_of_checkpoint`,
 `export_newest`), one deleted; and `reconcile`: rows and files agree after a kill. Used by `ws.trainings` and `Run`."""
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def longer(config: TrainingConfig, tokens: int | None, done: int, name: str) -> 
     return config.replace(**{"tokens": wanted, "epochs": None, "name": name, "targets.action": "warn"})
 
 
-def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
+def checkpoint_copier(workspace: Workspace, source: CheckpointRecord) -> Prepare:
     """What puts a copy of a checkpoint into the folder of a new run, and says so in its row."""
 
     def take(training_id: str, folder: Path) -> None:

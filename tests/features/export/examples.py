@@ -10,10 +10,13 @@ from saewidgets.features.export import Effects
 from saewidgets.features.export.html_page import Section, section_of
 from saewidgets.features.export.table_and_vectors import NOBODY
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample
-from saewidgets.features.store.query import Noted
+from saewidgets.features.store.query import LatentNote
 
 EVIL = '</script></style><img src=x onerror="alert(1)">'
-NOTES = {3: Noted("kings & queens", 0.86, True), 5: Noted(EVIL), 6: Noted("=HYPERLINK(1)"), 99: Noted("not here")}
+NOTES = {
+    3: LatentNote("kings & queens", 0.86, True), 5: LatentNote(EVIL), 6: LatentNote("=HYPERLINK(1)"),
+    99: LatentNote("not here"),
+}
 
 HOSTILE = (EVIL.encode(), "\u202egnal\u2066".encode(), b"\0\x1b[2J", b"x" * 10_000, b"\xff\xfe", b"=1+1")
 
@@ -27,7 +30,7 @@ def example(*pieces: tuple[str, float], peak: int = 0, **changes: Any) -> Stored
 
 
 def section(
-    index: int = 7, noted: Noted = NOBODY, effects: Effects | None = None, examples: Any = None, **changes: Any
+    index: int = 7, noted: LatentNote = NOBODY, effects: Effects | None = None, examples: Any = None, **changes: Any
 ) -> Section:
     """A feature of one example."""
     king = example(("a ", 0.0), (" kin", 1.0), (" king", 4.0), (" <b>", 0.00001), ("s", 0.5), peak=2, before=True)

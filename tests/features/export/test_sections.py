@@ -7,7 +7,7 @@ import re
 
 from saewidgets.features.export import Effects, TokenEffect
 from saewidgets.features.export.html_page import chip, page_of, section_html
-from saewidgets.features.store.query import Noted
+from saewidgets.features.store.query import LatentNote
 from saewidgets.render.html import step_of
 from saewidgets.render.numbers import activation, percent
 from tests.features.export.examples import example, section
@@ -61,7 +61,7 @@ def test_logits_below_and_above_zero() -> None:
 
 
 def test_neighbours_in_the_list_and_names() -> None:
-    sections = [section(9, Noted("kings")), section(2, Noted(starred=True)), section(5)]
+    sections = [section(9, LatentNote("kings")), section(2, LatentNote(starred=True)), section(5)]
     page = "".join(page_of("<t>", {"read": "1 token"}, sections))
     assert re.findall(r'href="#f(\d+)" rel="(prev|next)"', page) == [
         ("2", "next"), ("9", "prev"), ("5", "next"), ("2", "prev"),

@@ -9,7 +9,7 @@ import pytest
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import ConfigError
 from saewidgets.features.store.feature_data import coactive, feature_data
-from saewidgets.features.store.query import Noted, Notes, find
+from saewidgets.features.store.query import LatentNote, LatentNotes, find
 from saewidgets.features.store.read import Store
 
 Latents = npt.NDArray[np.float32]
@@ -65,13 +65,14 @@ def test_coactivation_equals_the_dense_count(store: Store, dense: Latents) -> No
 
 
 NOTES = {
-    3: Noted("Ships and Whales", 0.9), 7: Noted("the king", 0.5, starred=True), 9: Noted("", None, starred=True),
-    5: Noted("ships at sea", None), 10**6: Noted("of another SAE", 1.0, starred=True),
+    3: LatentNote("Ships and Whales", 0.9), 7: LatentNote("the king", 0.5, starred=True),
+    9: LatentNote("", None, starred=True), 5: LatentNote("ships at sea", None),
+    10**6: LatentNote("of another SAE", 1.0, starred=True),
 }
 
 
 def found(store: Store, **wanted: Any) -> list[int]:
-    indices: list[int] = find(store, Notes(NOTES, store.d_sae), **wanted).tolist()
+    indices: list[int] = find(store, LatentNotes(NOTES, store.d_sae), **wanted).tolist()
     return indices
 
 

@@ -18,7 +18,7 @@ from saewidgets.errors import CatalogError
 from saewidgets.events import JobStatus, Metrics
 from saewidgets.widgets.charts.chart import DASHES, MARKERS, PALETTES, SVG_DASHES
 from saewidgets.widgets.charts.charts import Charts, x_ticks
-from saewidgets.widgets.charts.series import Charted, Earlier
+from saewidgets.widgets.charts.series import ChartedRun, ParentRun
 from saewidgets.widgets.messages.training import ChartState
 from tests.widgets.seeded_runs import make_record
 
@@ -43,14 +43,14 @@ def read(training_id: str, names: tuple[str, ...], min_step: int) -> Mapping[str
     return {name: found[name][found["step"] >= min_step] for name in ("step", "tokens", "time", *names)}
 
 
-def run(name: str, slot: int, points: int, status: JobStatus = JobStatus.COMPLETED, **values: Any) -> Charted:
+def run(name: str, slot: int, points: int, status: JobStatus = JobStatus.COMPLETED, **values: Any) -> ChartedRun:
     """A run whose metrics `read` finds."""
     COLUMNS[name] = found = columns(points, **values)
     latest = {metric: float(found[metric][-1]) for metric in ("loss", "l0", "fvu") if points}
     record = make_record(
         name, TrainingConfig(), name=name, status=status, started_at=1000.0, step=points * 10, latest=latest
     )
-    return Charted(record, slot)
+    return ChartedRun(record, slot)
 
 
 @pytest.fixture
@@ -61,16 +61,16 @@ def charts() -> Iterator[Charts]:
 
 
 @pytest.fixture
-def one() -> Charted:
+def one() -> ChartedRun:
     return run("one", 0, 150, JobStatus.RUNNING)
 
 
 @pytest.fixture
-def two() -> Charted:
+def two() -> ChartedRun:
     return run("two", 1, 100)
 
 
-WAITS = Charted(make_record("waits", TrainingConfig(), name="waits"), 2)
+WAITS = ChartedRun(make_record("waits", TrainingConfig(), name="waits"), 2)
 COLUMNS["waits"] = columns(0)
 
 
@@ -78,7 +78,7 @@ def lines(charts: Charts, chart: int = 0) -> dict[int, Any]:
     return charts.charts[chart]._slots
 
 
-def test_a_run_has_a_raw_and_a_smoothed_line_in_every_chart(charts: Charts, one: Charted) -> None:
+def test_a_run_has_a_raw_and_a_smoothed_line_in_every_chart(charts: Charts, one: ChartedRun) -> None:
     charts.update([one], ChartState())
     for name, chart in zip(("loss", "l0", "fvu"), charts.charts, strict=True):
         slot = chart._slots[0]
@@ -95,7 +95,7 @@ def test_a_run_has_a_raw_and_a_smoothed_line_in_every_chart(charts: Charts, one:
     assert np.allclose(lines(charts)[0].smooth.y, lines(charts)[0].raw.y)
 
 
-def test_runs_differ_by_colour_dash_and_marker(charts: Charts, one: Charted, two: Charted) -> None:
+def test_runs_differ_by_colour_dash_and_marker(charts: Charts, one: ChartedRun, two: ChartedRun) -> None:
     charts.update([one, two], ChartState())
     for number in (0, 1):
         slot = lines(charts)[number]
@@ -118,7 +118,7 @@ def test_colours_are_the_tokens_of_the_page(theme: str) -> None:
     assert (palette.grid, palette.tick, palette.text) == (tokens["grid"], tokens["text-3"], tokens["text-2"])
 
 
-def test_a_run_that_is_unchecked_loses_its_line(charts: Charts, one: Charted, two: Charted) -> None:
+def test_a_run_that_is_unchecked_loses_its_line(charts: Charts, one: ChartedRun, two: ChartedRun) -> None:
     charts.update([one, two], ChartState())
     charts.update([two], ChartState())
     assert not lines(charts)[0].smooth.visible
@@ -131,7 +131,7 @@ def test_a_run_that_is_unchecked_loses_its_line(charts: Charts, one: Charted, tw
     assert charts.box.children == charts.summaries() == ()
 
 
-def test_the_log_axis_is_a_scale_and_leaves_the_data_alone(charts: Charts, one: Charted) -> None:
+def test_the_log_axis_is_a_scale_and_leaves_the_data_alone(charts: Charts, one: ChartedRun) -> None:
     for log_y, scale in ((True, bqplot.LogScale), (False, bqplot.LinearScale)):
         charts.update([one], ChartState(log_y=log_y))
         assert isinstance(charts.charts[0].y, scale)
@@ -141,7 +141,7 @@ def test_the_log_axis_is_a_scale_and_leaves_the_data_alone(charts: Charts, one: 
 
 @pytest.mark.parametrize(("axis", "last"), [("tokens", 150 * 40_960), ("time", 15)])
 def test_while_a_run_is_active_the_charts_end_where_it_is(
-    charts: Charts, one: Charted, two: Charted, axis: Any, last: float
+    charts: Charts, one: ChartedRun, two: ChartedRun, axis: Any, last: float
 ) -> None:
     ended = run("ended", 1, 244)
     charts.update([one, ended], ChartState(x_axis=axis))
@@ -164,7 +164,7 @@ def test_while_a_run_is_active_the_charts_end_where_it_is(
     assert not charts.longer
 
 
-def test_zoom_wakes_the_panel_and_holds_until_it_is_reset(one: Charted) -> None:
+def test_zoom_wakes_the_panel_and_holds_until_it_is_reset(one: ChartedRun) -> None:
     woken: list[int] = []
     charts = Charts(read, lambda: woken.append(1))
     charts.update([one], ChartState(log_y=False))
@@ -198,7 +198,7 @@ def test_a_run_of_a_few_points_is_a_line_and_no_heap_of_markers(charts: Charts) 
     assert len(lines(charts)[0].marker.x) == 1  # one point makes no line
 
 
-def test_pictures_stand_alone(charts: Charts, one: Charted, two: Charted) -> None:
+def test_pictures_stand_alone(charts: Charts, one: ChartedRun, two: ChartedRun) -> None:
     two = replace(two, record=replace(two.record, name="<b>two</b> & more"))
     charts.update([one, two, WAITS], ChartState(theme="dark", x_axis="time"))
     pictures = charts.pictures()
@@ -224,7 +224,7 @@ def words_of(svg: str) -> set[str | None]:
     return {element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")}
 
 
-def test_captions_and_summaries(charts: Charts, one: Charted, two: Charted) -> None:
+def test_captions_and_summaries(charts: Charts, one: ChartedRun, two: ChartedRun) -> None:
     charts.update([one], ChartState())
     assert "<svg" not in charts.charts[0]._caption.value  # one run needs no key
     charts.update([one, WAITS], ChartState())
@@ -244,7 +244,7 @@ def test_captions_and_summaries(charts: Charts, one: Charted, two: Charted) -> N
     assert charts.summaries()[1] == "L0 against tokens, linear scale. flat stayed at 32.0."
 
 
-def test_before_the_first_point_there_are_words_and_no_ticks(charts: Charts, one: Charted) -> None:
+def test_before_the_first_point_there_are_words_and_no_ticks(charts: Charts, one: ChartedRun) -> None:
     charts.update([WAITS], ChartState())
     for chart in charts.charts:
         assert "Waiting for the first step" in chart._caption.value
@@ -287,9 +287,9 @@ def test_ticks_of_a_huge_loss_fit_left_of_the_axis(charts: Charts) -> None:
         assert ">1e9</text>" in drawn
 
 
-def test_a_run_that_goes_on_is_drawn_from_its_beginning(charts: Charts, one: Charted) -> None:
+def test_a_run_that_goes_on_is_drawn_from_its_beginning(charts: Charts, one: ChartedRun) -> None:
     child = run("child", 0, 40, step=np.arange(40.0, 80) * 10, tokens=np.arange(40.0, 80) * 40_960)
-    child = replace(child, earlier=[Earlier(one.record, 400, 400 * 4096)])
+    child = replace(child, earlier=[ParentRun(one.record, 400, 400 * 4096)])
     for axis, joint in (("steps", 400), ("tokens", 400 * 4096), ("time", 4.0)):
         charts.update([child], ChartState(x_axis=axis))  # type: ignore[arg-type]
         slot, joints = lines(charts)[0], lines(charts)[0].joints
@@ -306,7 +306,7 @@ def test_a_run_that_goes_on_is_drawn_from_its_beginning(charts: Charts, one: Cha
     assert not lines(charts)[0].joints.visible
 
 
-def test_events_that_arrive_during_a_failed_read_are_read_again(one: Charted, two: Charted) -> None:
+def test_events_that_arrive_during_a_failed_read_are_read_again(one: ChartedRun, two: ChartedRun) -> None:
     broken = False
 
     def read_or_fail(training_id: str, names: tuple[str, ...], min_step: int) -> Mapping[str, np.ndarray]:

@@ -16,8 +16,8 @@ from saewidgets.events import Metrics
 from saewidgets.records import TrainingRecord
 from saewidgets.widgets.charts.series import (
     MAX_BINS,
-    Charted,
-    Earlier,
+    ChartedRun,
+    ParentRun,
     Series,
     bin_width,
     earlier_runs,
@@ -89,8 +89,8 @@ class Source:
         return {"step": step, "tokens": step * 100, "time": step / 10 + 1000, **{name: values[name] for name in names}}
 
 
-def charted(step: int, *measured: Metrics, **changes: Any) -> Charted:
-    return Charted(make_record("a", TrainingConfig(), step=step, started_at=1000.0), 0, (), measured, **changes)
+def charted(step: int, *measured: Metrics, **changes: Any) -> ChartedRun:
+    return ChartedRun(make_record("a", TrainingConfig(), step=step, started_at=1000.0), 0, (), measured, **changes)
 
 
 def loss_at(step: int) -> Metrics:
@@ -166,7 +166,7 @@ CHAIN = {one.id: one for one in (continued("a"), continued("b", "a", 50), contin
 
 
 def test_the_chain_ends_at_a_run_that_is_gone_and_never_turns_in_a_circle() -> None:
-    assert earlier_runs(CHAIN["c"], CHAIN) == (Earlier(CHAIN["a"], 50, 5000), Earlier(CHAIN["b"], 100, 10_000))
+    assert earlier_runs(CHAIN["c"], CHAIN) == (ParentRun(CHAIN["a"], 50, 5000), ParentRun(CHAIN["b"], 100, 10_000))
     assert [one.record.id for one in earlier_runs(CHAIN["c"], {"b": CHAIN["b"]})] == ["b"]
     assert earlier_runs(CHAIN["c"], {}) == earlier_runs(CHAIN["a"], CHAIN) == ()
     turned = {"a": continued("a", "b", 10), "b": continued("b", "a", 50)}
@@ -180,7 +180,7 @@ def test_the_curves_before_are_cut_at_the_joints_and_run_on_in_time() -> None:
         asked.append(training_id)
         return read_chain(training_id, names, min_step)
 
-    run = Charted(CHAIN["c"], 0, earlier_runs(CHAIN["c"], CHAIN))
+    run = ChartedRun(CHAIN["c"], 0, earlier_runs(CHAIN["c"], CHAIN))
     series = Series(("loss",), read, run)
     series.update(run)
     series.update(replace(run, missed=True))
