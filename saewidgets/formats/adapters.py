@@ -12,18 +12,18 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.archives import Pickled, read_pickled
+from saewidgets.formats.archives import PickledDict, read_pickled
 from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
     OTHERS,
     RAW,
     SAME,
+    FileSettings,
     Format,
-    Look,
     Part,
-    Saved,
-    Settings,
+    ReadPlan,
+    SAEExport,
     Width,
     beside,
     config_of,
@@ -48,10 +48,10 @@ def _linear_pt(name: str, title: str, owner: str, pattern: re.Pattern[str], end:
     """Files of `owner`'s models. With an `end` of the layers' names, a renamed file is recognised by its tensors."""
     names = {ours: theirs.replace(".", f"{end}.") for ours, theirs in LINEAR.items()}
 
-    def look(source: Source) -> Look:
+    def look(source: Source) -> ReadPlan:
         file, found = only(source, pattern, "…-SAE-l….pt")
         note = "Model and layer are only in the file's name on the hub, …-SAE-l19.pt, which this one does not have."
-        return Look(
+        return ReadPlan(
             files=(file,), header=pt_header(source, file), names=names, transposed=MATRICES, architecture="standard",
             model=f"{owner}/{found[1]}" if found else None,
             hook_name=f"blocks.{int(found[2])}.hook_resid_post" if found else None, settings=RAW,
@@ -87,14 +87,14 @@ _OPENAI_HOOKS = {
 }
 
 
-def _openai(source: Source) -> Look:
+def _openai(source: Source) -> ReadPlan:
     file, layer = only(source, _OPENAI, "….pt named after a layer")
     parts = PurePath(source.label).parts
     sites = [re.fullmatch(r"(\w+?)(?:_v\d+(?:_\d+k)?)?", part) for part in reversed(parts)]
     hook = next((_OPENAI_HOOKS[site[1]] for site in sites if layer and site and site[1] in _OPENAI_HOOKS), None)
     found = read_pickled(source, file) if isinstance(source, FolderSource) else None
     architecture, settings = (None, {}) if found is None else _openai_activation(found)
-    return Look(
+    return ReadPlan(
         files=(file,), header=None if found is None else found.header(), names=_OPENAI_NAMES, transposed=MATRICES,
         extra=True,  # statistics of training are kept beside
         architecture=architecture, model="gpt2" if "gpt2-small" in parts else None,
@@ -104,7 +104,7 @@ def _openai(source: Source) -> Look:
     )
 
 
-def _openai_activation(found: Pickled) -> tuple[str, dict[str, Any]]:
+def _openai_activation(found: PickledDict) -> tuple[str, dict[str, Any]]:
     """Architecture and settings from the name of the activation function and its state."""
     data = found.plain()
     name, state = data.get("activation"), data.get("activation_state_dict")
@@ -140,7 +140,7 @@ _GHOSTTRACK_NAMES = {
 }
 
 
-def _ghosttrack(source: Source) -> Look:
+def _ghosttrack(source: Source) -> ReadPlan:
     file, match = only(source, _GHOSTTRACK, "sae_layer_….pt")
     layer: Any = int(match[1]) if match else None
     header, config = None, dict[str, Any]()
@@ -164,7 +164,7 @@ def _ghosttrack(source: Source) -> Look:
             )
         tensors["threshold"] = torch.full_like(tensors["b_enc"], threshold)
 
-    return Look(
+    return ReadPlan(
         files=(file,), header=header, names=_GHOSTTRACK_NAMES, transposed=MATRICES, scalars={"threshold": "threshold"},
         architecture="jumprelu", hook_name=None if layer is None else f"blocks.{layer}.hook_resid_post", settings=RAW,
         config=config, notes=("GhostTrack's files do not say which model the SAE belongs to.",), fold=spread,
@@ -185,13 +185,13 @@ GHOSTTRACK = Format(
 _CONNOR_ROB = re.compile(r"([A-Za-z0-9\-]{1,60})_L([0-9]{1,4})_Hcat_z_[\w.+\-]{1,200}\.pt")
 
 
-class _ConnorRob(Settings):
+class _ConnorRob(FileSettings):
     act_size: Width
     dict_size: Width
     act_name: str | None = Field(default=None, pattern=r"^blocks\.[0-9]{1,4}\.attn\.hook_z$")
 
 
-def _connor_rob(source: Source) -> Look:
+def _connor_rob(source: Source) -> ReadPlan:
     file, match = layered(source, _CONNOR_ROB, "gpt2-small_L5_Hcat_z_….pt")
     [config_file] = _connor_rob_beside(file)
     hook_name: str = f"blocks.{int(match[2])}.attn.hook_z"
@@ -200,7 +200,7 @@ def _connor_rob(source: Source) -> Look:
         config, data, _ = config_of(around, config_file, _ConnorRob)
         hook_name = config.act_name or hook_name
         known = {"config": data, "d_in": config.act_size, "d_sae": config.dict_size, "said_by": config_file}
-    return Look(
+    return ReadPlan(
         files=(file,), header=pt_header(source, file), names=SAME, architecture="standard",
         model={"gpt2-small": "gpt2"}.get(match[1], match[1]), hook_name=hook_name,
         settings={"apply_b_dec_to_input": True, "reshape_activations": "hook_z"}, **known,
@@ -226,12 +226,12 @@ _QWEN_SCOPE = re.compile(r"layer(\d{1,4})\.sae\.pt")
 _QWEN_REPO = re.compile(r"SAE-Res-([\w.\-]{1,80}?)-W(\d{1,5})K-L0_(\d{1,6})")
 
 
-def _qwen_scope(source: Source) -> Look:
+def _qwen_scope(source: Source) -> ReadPlan:
     file, match = layered(source, _QWEN_SCOPE, "layer….sae.pt")
     found = re.findall(_QWEN_REPO, source.label)[-1:]
     model, d_sae, k = (f"Qwen/{found[0][0]}", int(found[0][1]) * 1024, int(found[0][2])) if found else (None, None, 0)
     unknown = "How many latents are active is only in the repository's name (…-W32K-L0_50), which is not known here"
-    return Look(
+    return ReadPlan(
         files=(file,), header=pt_header(source, file), names=SAME, transposed=MATRICES, d_sae=d_sae,
         said_by="the name of the repository" if found else OTHERS, architecture="topk", model=model,
         hook_name=f"blocks.{int(match[1])}.hook_resid_post",
@@ -261,13 +261,13 @@ _TRACER_QWEN = re.compile(r"mwhanna[/+\-]+qwen3-([0-9]{1,3}(?:\.[0-9])?)b-transc
 _TRACER_HOOK = r"^[a-zA-Z_][\w.]{0,60}$"
 
 
-class _Tracer(Settings):
+class _Tracer(FileSettings):
     model_name: str | None = Field(default=None, max_length=200)
     feature_input_hook: str | None = Field(default=None, pattern=_TRACER_HOOK)
     feature_output_hook: str | None = Field(default=None, pattern=_TRACER_HOOK)
 
 
-def _circuit_tracer(source: Source) -> Look:
+def _circuit_tracer(source: Source) -> ReadPlan:
     file, match = layered(source, _TRACER, "layer_….safetensors")
     header = read_header(source, file)
     names = SAME | ({"W_skip": "W_skip"} if "W_skip" in header.tensors else {})
@@ -287,7 +287,7 @@ def _circuit_tracer(source: Source) -> Look:
             model_name=f"Qwen/Qwen3-{qwen[1]}B", feature_input_hook="mlp.hook_in", feature_output_hook="hook_mlp_out"
         )
     block, into, out = f"blocks.{int(match[1])}", config.feature_input_hook, config.feature_output_hook
-    return Look(
+    return ReadPlan(
         files=(file,), header=header, names=names, transposed=MATRICES if turned else ("W_enc",),
         architecture="skip_transcoder" if "W_skip" in names else "transcoder",
         model=config.model_name, hook_name=f"{block}.{into}" if into else None, settings=RAW,
@@ -315,11 +315,11 @@ _TEMPORAL_MODELS = {"gemma-2-2b": "google/gemma-2-2b", "llama-3.1-8b": "meta-lla
 _TEMPORAL_PLACE = re.compile(r"(?:([\w.\-]{1,60})/)?layer_([0-9]{1,4})(?:/|$)")
 
 
-class _TemporalModel(Settings):
+class _TemporalModel(FileSettings):
     dimin: Width
 
 
-class _TemporalSAE(Settings):
+class _TemporalSAE(FileSettings):
     exp_factor: float = Field(gt=0, le=2**12)
     n_heads: int = Field(ge=1, le=2**12)
     n_attn_layers: int = Field(ge=1, le=64)
@@ -330,12 +330,12 @@ class _TemporalSAE(Settings):
     scaling_factor: float = Field(gt=0, lt=1e9)
 
 
-class _Temporal(Settings):
+class _Temporal(FileSettings):
     llm: _TemporalModel
     sae: _TemporalSAE
 
 
-def _temporal(source: Source) -> Look:
+def _temporal(source: Source) -> ReadPlan:
     data = read_yaml(source, _TEMPORAL_FILES[0])
     where = f"{source.label}/{_TEMPORAL_FILES[0]}"
     file = checked(_Temporal, data, where)
@@ -361,7 +361,7 @@ def _temporal(source: Source) -> Look:
 
     place = _TEMPORAL_PLACE.search(source.label)
     note = "Model and layer are only in the path of the download, gemma-2-2B/layer_12/temporal."
-    return Look(
+    return ReadPlan(
         files=_TEMPORAL_FILES, header=header, names=names, shapes=shapes, d_in=d_in, d_sae=d_sae,
         said_by=_TEMPORAL_FILES[0], architecture="temporal",
         model=_TEMPORAL_MODELS.get((place[1] or "").lower()) if place else None,
@@ -399,7 +399,7 @@ _SPARSIFY_INPUTS = {"hook_resid_post": "hook_resid_pre", "hook_mlp_out": "mlp.ho
 _SPARSIFY_SAID = ("model_name", "hook_name", "hook_name_out")
 
 
-class _Sparsify(Settings):
+class _Sparsify(FileSettings):
     d_in: Width
     activation: Literal["topk", "groupmax"] = "topk"
     expansion_factor: int = Field(default=32, ge=1, le=2**12)
@@ -411,7 +411,7 @@ class _Sparsify(Settings):
     signed: bool = False
 
 
-def _sparsify(source: Source) -> Look:
+def _sparsify(source: Source) -> ReadPlan:
     file, data, where = config_of(source, _SPARSIFY_FILES[0], _Sparsify)
     if file.signed and (file.activation != "topk" or file.skip_connection or file.transcode):
         raise FormatError("Signed latents are known only for top-k SAEs.", where=f"{where}: signed")
@@ -436,7 +436,7 @@ def _sparsify(source: Source) -> Look:
     elif file.transcode:
         notes.append("A transcoder of sparsify reads what goes into the module that its folder is named after.")
         metadata["hook_name_out"] = module
-    return Look(
+    return ReadPlan(
         files=_SPARSIFY_FILES, header=read_header(source, _SPARSIFY_FILES[1]), transposed=("W_enc",),
         names=_SPARSIFY_NAMES | ({"W_skip": "W_skip"} if file.skip_connection else {}), said_by=_SPARSIFY_FILES[0],
         d_in=file.d_in, d_sae=file.num_latents or file.d_in * file.expansion_factor, d_out=file.d_in,
@@ -455,7 +455,7 @@ def hook_of_module(path: str) -> str | None:
     return f"blocks.{match[1]}.{_SPARSIFY_SITES[match[2]]}" if match else None
 
 
-def _save_sparsify(saved: Saved) -> dict[str, Part]:
+def _save_sparsify(saved: SAEExport) -> dict[str, Part]:
     sae, cfg = saved.frozen, saved.frozen.cfg
     kind, _, rest = cfg.architecture.partition("_")
     written = kind in ("topk", "abstopk", "groupmax") and rest in ("", "transcoder", "skip_transcoder")

@@ -50,7 +50,7 @@ class ZipSource:
     def __init__(self, source: Source, name: str) -> None:
         self.where = f"{source.label}/{name}"
         self.size = size_of(source, name)
-        self._file = _Ranged(source, name, self.size)
+        self._file = _RangedFile(source, name, self.size)
         try:
             with zipfile.ZipFile(cast(BinaryIO, self._file)) as archive:
                 infos = archive.infolist()
@@ -106,7 +106,7 @@ class ZipSource:
         return f"{self.where}: {info.filename[:100]}"
 
 
-class _Ranged(io.RawIOBase):
+class _RangedFile(io.RawIOBase):
     """A file of a source as a file object that reads little and remembers it: the file's end and what was last read."""
 
     def __init__(self, source: Source, name: str, size: int) -> None:
@@ -223,18 +223,18 @@ _UNSAFE = "Only dicts, lists, plain values and tensors are read. Save the weight
 
 
 @dataclass(frozen=True, slots=True)
-class Pickled:
+class PickledDict:
     """The outermost dict of a ``.pt`` file, whose name is `where`: dicts, lists (for tuples, too), texts, numbers and,
     in place of tensors, `TensorInfo`."""
 
     where: str
     value: Mapping[Any, Any]
 
-    def within(self, key: str) -> Pickled:
+    def within(self, key: str) -> PickledDict:
         """The dict under `key`. Raises `FormatError` if there is none."""
         if not isinstance(self.value.get(key), dict):
             raise FormatError("There is no such table.", where=f"{self.where}: {key}", hint=DAMAGED)
-        return Pickled(self.where, self.value[key])
+        return PickledDict(self.where, self.value[key])
 
     def header(self) -> Header:
         """The tensors that are values of the dict itself."""
@@ -254,7 +254,7 @@ def _plain(item: Any) -> Any:
     return [_plain(each) for each in item if not isinstance(each, TensorInfo)] if isinstance(item, list) else item
 
 
-def read_pickled(source: FolderSource | Path, name: str = "") -> Pickled:
+def read_pickled(source: FolderSource | Path, name: str = "") -> PickledDict:
     """What the ``.pt`` file `name` of a folder declares, or the one at a path; no tensor data is read.
 
     Raises:
@@ -284,7 +284,7 @@ def read_pickled(source: FolderSource | Path, name: str = "") -> Pickled:
         value = torch.load(source.path(name), map_location="cpu", weights_only=True, mmap=True)
         if not isinstance(value, dict):
             raise FormatError("The file does not hold a dict of tensors.", hint=_UNSAFE)
-        return Pickled(where, _described(value, _places(archive, prefix, value)))
+        return PickledDict(where, _described(value, _places(archive, prefix, value)))
     except FormatError as error:
         error.where = error.where or where
         raise

@@ -32,16 +32,16 @@ from torch import Tensor
 
 from saewidgets.config.names import text_or_none
 from saewidgets.errors import FormatError
-from saewidgets.formats.archives import Pickled, read_pickled
+from saewidgets.formats.archives import PickledDict, read_pickled
 from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
     SAME,
+    FileSettings,
     Format,
-    Look,
     Part,
-    Saved,
-    Settings,
+    ReadPlan,
+    SAEExport,
     Width,
     config_of,
     has,
@@ -90,7 +90,7 @@ _TRAINED_AS = {"BatchTopKSAE": "batchtopk", "MatryoshkaBatchTopKSAE": "matryoshk
 _SITES = {"resid": "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_out", "attention": "hook_attn_out"}
 
 
-class _Trainer(Settings):
+class _Trainer(FileSettings):
     dict_class: str
     activation_dim: Width
     dict_size: Width
@@ -100,11 +100,11 @@ class _Trainer(Settings):
     submodule_name: str | None = None
 
 
-class _File(Settings):
+class _ConfigFile(FileSettings):
     trainer: _Trainer
 
 
-def _look_at_checkpoint(source: Source) -> Look:
+def _look_at_checkpoint(source: Source) -> ReadPlan:
     """Its ``config.json`` is in the folder around ``checkpoints``, or in its own."""
     file, match = only(source, _CHECKPOINT, "ae_….pt")
     here = isinstance(source, FolderSource)
@@ -122,9 +122,9 @@ def _look_at_checkpoint(source: Source) -> Look:
     return found
 
 
-def _look(source: Source, home: Source | None = None, files: tuple[str, ...] = (CONFIG_FILE, WEIGHTS_FILE)) -> Look:
+def _look(source: Source, home: Source | None = None, files: tuple[str, ...] = (CONFIG_FILE, WEIGHTS_FILE)) -> ReadPlan:
     """The look at the last of `files` by the configuration in `home`; on this machine its tensors must agree."""
-    file, data, where = config_of(home or source, CONFIG_FILE, _File)
+    file, data, where = config_of(home or source, CONFIG_FILE, _ConfigFile)
     trainer, name = file.trainer, file.trainer.dict_class
     if name not in _KINDS:
         raise FormatError(
@@ -144,7 +144,7 @@ def _look(source: Source, home: Source | None = None, files: tuple[str, ...] = (
     context = buffer.get("ctx_len") if isinstance(buffer, dict) else None
     if type(context) is int and 0 < context < 1 << 31:
         metadata["context_size"] = context
-    found = Look(
+    found = ReadPlan(
         files=files, header=None, names=kind.names, transposed=MATRICES if kind.linear else (),
         d_in=trainer.activation_dim, d_sae=trainer.dict_size, said_by=CONFIG_FILE,
         architecture=kind.architecture, hook_name=hook_name,
@@ -155,7 +155,7 @@ def _look(source: Source, home: Source | None = None, files: tuple[str, ...] = (
     return _with_tensors(found, trainer, read_pickled(source, files[-1])) if isinstance(source, FolderSource) else found
 
 
-def _with_tensors(look: Look, trainer: _Trainer, found: Pickled) -> Look:
+def _with_tensors(look: ReadPlan, trainer: _Trainer, found: PickledDict) -> ReadPlan:
     """`look`, checked against the state dict: the file itself, or the part ``ae`` of a training's backup."""
     kind, backup = _KINDS[trainer.dict_class], isinstance(found.value.get("ae"), dict)
     header = (found.within("ae") if backup else found).header()
@@ -241,7 +241,7 @@ _WRITTEN_SITES = {"hook_resid_post": "resid_post", "hook_mlp_out": "mlp_out", "h
 # | topk | AutoEncoderTopK | |
 # | jumprelu | BatchTopKSAE | one threshold for all, from a batch top-k training with known k |
 # | jumprelu | JumpReluAutoEncoder | all others |
-def _save(saved: Saved) -> dict[str, Part]:
+def _save(saved: SAEExport) -> dict[str, Part]:
     """``config.json`` and ``ae.pt``, which the package's `load_dictionary` opens."""
     sae, cfg, k = saved.frozen, saved.frozen.cfg, _trained_k(saved.sae)
     known = f"and only {', '.join(_WRITTEN)} are known there"

@@ -1,4 +1,4 @@
-"""Defines `Format`, the reader that all formats share, and `Look`, the description that it reads by: an SAE's settings,
+"""Defines `Format`, the reader that all formats share, and `ReadPlan`, the description that it reads by: an SAE's settings,
 the names and orientation of its tensors, and what is to be done with them. It checks the shapes and reads the
 weights."""
 
@@ -32,13 +32,13 @@ RAW = {ANSWER: False}
 Part = bytes | Mapping[str, Tensor] | None
 
 
-class Settings(BaseModel):
+class FileSettings(BaseModel):
     """The part of a configuration that decides what is computed. Unknown keys are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
-File = TypeVar("File", bound=Settings)
+File = TypeVar("File", bound=FileSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Description:
 
 
 @dataclass(kw_only=True)
-class Look:
+class ReadPlan:
     """The description of an SAE before its weights are read. With a header, the tensors' shapes are checked."""
 
     files: tuple[str, ...]
@@ -139,7 +139,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SAEExport:
     """An SAE that is to be written into `folder`, as it was given and, `frozen`, as it is used for inference."""
 
     title: str
@@ -191,8 +191,8 @@ class Format:
     name: str
     title: str
     matches: Callable[[Source], bool]
-    look: Callable[..., Look]
-    save: Callable[[Saved], dict[str, Part]] | None = None
+    look: Callable[..., ReadPlan]
+    save: Callable[[SAEExport], dict[str, Part]] | None = None
     single_file: bool = False
     beside: Callable[[str], tuple[str, ...]] = lambda _: ()
     config_file: str | None = None

@@ -26,11 +26,11 @@ from saewidgets.formats.format import (
     OTHERS,
     RAW,
     SAME,
+    FileSettings,
     Format,
-    Look,
     Part,
-    Saved,
-    Settings,
+    ReadPlan,
+    SAEExport,
     Width,
     config_of,
     has,
@@ -96,7 +96,7 @@ NPZ_FILE = "params.npz"
 _NAMES = SAME | {"threshold": "threshold"}
 
 
-def _look(source: Source) -> Look:
+def _look(source: Source) -> ReadPlan:
     if NPZ_FILE not in source.files():
         return _look_at_kept(source)
     header = read_npz_header(source, NPZ_FILE) if isinstance(source, FolderSource) else _header_by_sizes(source)
@@ -126,7 +126,7 @@ def _look(source: Source) -> Look:
         "The name of the repository, which says which Gemma the SAE belongs to, is not known here.":
             path.hook_name is not None and path.model is None,
     }
-    return Look(
+    return ReadPlan(
         files=(NPZ_FILE,), header=header, names=names, d_sae=path.d_sae,
         said_by=f"the folder's name, width {path.width}" if path.d_sae else OTHERS,
         architecture="jumprelu_transcoder" if transcoder else "jumprelu", model=path.model, hook_name=path.hook_name,
@@ -169,7 +169,7 @@ _MARKS = {"sae_lens_version", "sae_lens_training_version", "metadata", "activati
           "extra_metadata"}  # fmt: skip
 
 
-class _KeptFile(Settings):
+class _ConvertedFile(FileSettings):
     d_in: Width
     d_sae: Width
     architecture: Literal["jumprelu", "jump_relu"] = "jumprelu"
@@ -188,8 +188,8 @@ def _matches(source: Source) -> bool:
     return kept and told(lambda: not _MARKS & set(read_json(source, CONFIG_FILE)))
 
 
-def _look_at_kept(source: Source) -> Look:
-    file, data, where = config_of(source, CONFIG_FILE, _KeptFile)
+def _look_at_kept(source: Source) -> ReadPlan:
+    file, data, where = config_of(source, CONFIG_FILE, _ConvertedFile)
     path = read_path(source.label)
     note = (
         "Gemma Scope trained SAEs of embeddings on embeddings times √d_in; whether these weights take that into "
@@ -200,7 +200,7 @@ def _look_at_kept(source: Source) -> Look:
             f"The SAE has {file.d_sae:,} latents, but the folder's name says width {path.width}.",
             where=f"{where}: d_sae", hint="The files are in another SAE's folder, or were altered.",
         )
-    return Look(
+    return ReadPlan(
         files=_KEPT, header=read_header(source, _KEPT[1]), names=_NAMES, d_in=file.d_in,
         d_sae=file.d_sae, said_by=CONFIG_FILE, architecture="jumprelu", model=path.model or file.model_name,
         hook_name=path.hook_name or file.hook_name,
@@ -211,7 +211,7 @@ def _look_at_kept(source: Source) -> Look:
     )
 
 
-def _save(saved: Saved) -> dict[str, Part]:
+def _save(saved: SAEExport) -> dict[str, Part]:
     """Only a JumpReLU on raw activations can be expressed, of a width with a name."""
     sae, cfg, path = saved.frozen, saved.frozen.cfg, read_path(str(saved.folder))
     saved.refuse(
@@ -253,7 +253,7 @@ _HF_SITES = {  # what follows the layer in hf_hook_point_in
 _SKIP = "affine_skip_connection"
 
 
-class _File2(Settings):
+class _GemmaScope2File(FileSettings):
     architecture: Literal["jump_relu"] = "jump_relu"
     model_name: str | None = None
     hf_hook_point_in: str | None = None
@@ -269,11 +269,11 @@ def _matches_2(source: Source) -> bool:
     return told(lambda: read_json(source, _CONFIG_2).get("architecture") == "jump_relu", otherwise=True)
 
 
-def _look_2(source: Source) -> Look:
+def _look_2(source: Source) -> ReadPlan:
     files = tuple(name for name in (_CONFIG_2, _WEIGHTS_2) if name in source.files())
-    file, data = _File2(), dict[str, Any]()
+    file, data = _GemmaScope2File(), dict[str, Any]()
     if _CONFIG_2 in files:
-        file, data, _ = config_of(source, _CONFIG_2, _File2)
+        file, data, _ = config_of(source, _CONFIG_2, _GemmaScope2File)
     header = read_header(source, _WEIGHTS_2)
     skip = _SKIP in header.tensors
     names = {ours: ours.lower() for ours in _NAMES} | ({"W_skip": _SKIP} if skip or file.affine_connection else {})
@@ -298,7 +298,7 @@ def _look_2(source: Source) -> Look:
             "It reconstructs another width or has a linear path, as only transcoders do, but is not marked as one.",
             where=header.where, hint="Keep config.json and the folder's name as they are on the hub.",
         )
-    return Look(
+    return ReadPlan(
         # The linear path is stored [d_in, d_out]; SAELens' W_skip is [d_out, d_in].
         files=files, header=header, names=names, transposed=("W_skip",),
         architecture=f"jumprelu{'_skip' if skip else ''}_transcoder" if site == "transcoder" else "jumprelu",
@@ -307,7 +307,7 @@ def _look_2(source: Source) -> Look:
     )
 
 
-def _place_2(file: _File2, label: str) -> tuple[str | None, int | None, str | None]:
+def _place_2(file: _GemmaScope2File, label: str) -> tuple[str | None, int | None, str | None]:
     """Site and layer, from the configuration's hook point or else from the folders' names; and what is missing."""
     match = re.fullmatch(r"(?:\w+\.)*layers\.(\d{1,4})\.([\w.]+)", file.hf_hook_point_in or "")
     if match and match[2] in _HF_SITES:

@@ -16,7 +16,7 @@ from saewidgets.config import arguments
 from saewidgets.durable import OccupiedError, whole_folder
 from saewidgets.errors import FormatError, SAEWidgetsError, StorageError
 from saewidgets.formats import registry, saelens
-from saewidgets.formats.format import Description, Format, Part, Saved
+from saewidgets.formats.format import Description, Format, Part, SAEExport
 from saewidgets.formats.registry import locate
 from saewidgets.formats.source import FolderSource, Source, read_json, read_yaml
 from saewidgets.formats.tensors import check_finite
@@ -69,7 +69,7 @@ def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
 def _write(sae: SAE, folder: Path, format: Format, more: Mapping[str, Part] | None = None) -> Path:
     """Write the files of `sae`, and `more` of them, whole or not at all."""
     assert format.save is not None
-    saved = Saved(format.title, sae, sae, folder)
+    saved = SAEExport(format.title, sae, sae, folder)
     if saved.trained or type(sae).to_inference is not SAE.to_inference:
         saved = replace(saved, frozen=sae.to_inference())
     parts = {**format.save(saved), **(more or {})}

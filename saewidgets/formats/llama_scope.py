@@ -27,9 +27,9 @@ from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
     RAW,
+    FileSettings,
     Format,
-    Look,
-    Settings,
+    ReadPlan,
     Width,
     config_of,
     has,
@@ -42,7 +42,7 @@ from saewidgets.sae.scaler import fold_decoder_norm, fold_scales
 _MOVED = "The scale of activations that the SAE was trained on was moved into its weights."
 
 
-class _Norms(Settings):
+class _Norms(FileSettings):
     into: float = Field(alias="in", gt=1e-6, lt=1e9)
     out: float | None = Field(default=None, gt=1e-6, lt=1e9)
 
@@ -56,7 +56,7 @@ class _Norms(Settings):
 _FILES = ("hyperparams.json", "checkpoints/final.safetensors")
 
 
-class _File(Settings):
+class _LlamaScopeFile(FileSettings):
     d_model: Width
     d_sae: Width
     hook_point_in: str
@@ -67,8 +67,8 @@ class _File(Settings):
     use_glu_encoder: bool = False
 
 
-def _look(source: Source) -> Look:
-    file, data, where = config_of(source, _FILES[0], _File)
+def _look(source: Source) -> ReadPlan:
+    file, data, where = config_of(source, _FILES[0], _LlamaScopeFile)
     if re.sub("[^a-z]", "", file.act_fn.lower()) != "jumprelu" or file.use_glu_encoder:
         found = "a gated encoder" if file.use_glu_encoder else f"the activation function {file.act_fn[:40]!r}"
         raise FormatError(f"The SAE has {found}; only JumpReLU is supported.", where=where)
@@ -82,7 +82,7 @@ def _look(source: Source) -> Look:
         threshold = file.jump_relu_threshold * root / into
         tensors["threshold"] = torch.full((file.d_sae,), threshold, device=tensors["W_dec"].device)
 
-    return Look(
+    return ReadPlan(
         files=_FILES, header=read_header(source, _FILES[1]), names=LINEAR, transposed=MATRICES,
         d_in=file.d_model, d_sae=file.d_sae, d_out=file.d_model, said_by=_FILES[0],
         architecture="jumprelu_transcoder" if transcoder else "jumprelu", model="meta-llama/Llama-3.1-8B",
@@ -108,7 +108,7 @@ _CONFIG, _WEIGHTS = _BOTH = ("config.json", "sae_weights.safetensors")
 _THRESHOLD = "log_jumprelu_threshold"
 
 
-class _R1File(Settings):
+class _R1File(FileSettings):
     d_model: Width
     expansion_factor: float = Field(gt=0, le=2**12)
     hook_point_in: str
@@ -123,7 +123,7 @@ def _matches_r1(source: Source) -> bool:
     return has(*_BOTH)(source) and told(lambda: _THRESHOLD in read_header(source, _WEIGHTS).tensors)
 
 
-def _look_r1(source: Source) -> Look:
+def _look_r1(source: Source) -> ReadPlan:
     file, data, where = config_of(source, _CONFIG, _R1File)
     if file.hook_point_out not in (None, file.hook_point_in):
         raise FormatError(
@@ -147,7 +147,7 @@ def _look_r1(source: Source) -> Look:
         check_finite(header.where, {_THRESHOLD: tensors["threshold"]})
         fold_scales(tensors, scale, scale)
 
-    return Look(
+    return ReadPlan(
         files=_BOTH, header=header, names=LINEAR | {"threshold": _THRESHOLD}, transposed=MATRICES,
         d_in=file.d_model, d_sae=int(file.d_model * file.expansion_factor), said_by=_CONFIG, architecture="jumprelu",
         model="deepseek-ai/DeepSeek-R1-Distill-Llama-8B", hook_name=file.hook_point_in,
@@ -181,7 +181,7 @@ _LOG_THRESHOLD = "activation_function.log_jumprelu_threshold"
 _ARCHITECTURES = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk"}
 
 
-class _ScopiumFile(Settings):
+class _ScopiumFile(FileSettings):
     sae_type: Literal["sae"] = "sae"
     d_model: Width
     expansion_factor: float = Field(gt=0, le=2**12)
@@ -205,7 +205,7 @@ def _matches_scopium(source: Source) -> bool:
     return has(*_BOTH)(source) and told(test, otherwise=True)
 
 
-def _look_scopium(source: Source) -> Look:
+def _look_scopium(source: Source) -> ReadPlan:
     kind = read_json(source, _CONFIG).get("sae_type")
     if isinstance(kind, str) and kind in _KINDS:
         raise FormatError(
@@ -264,7 +264,7 @@ def _look_scopium(source: Source) -> Look:
     if file.norm_activation == "token-wise":
         settings["normalize_activations"] = "constant_norm_rescale"
     of_transcoder = "transcoder" if act == "standard" else f"{act}_transcoder"
-    return Look(
+    return ReadPlan(
         files=_BOTH, header=header, names=names, d_in=d_in, d_sae=int(d_in * file.expansion_factor), d_out=d_in,
         scalars=norms if by_dataset else {}, said_by=_CONFIG, architecture=of_transcoder if transcoder else act,
         hook_name=file.hook_point_in, settings=settings, config=data, notes=(_MOVED,) if by_dataset else (),

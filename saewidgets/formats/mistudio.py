@@ -23,11 +23,11 @@ from saewidgets.formats.format import (
     LINEAR,
     MATRICES,
     SAME,
+    FileSettings,
     Format,
-    Look,
     Part,
-    Saved,
-    Settings,
+    ReadPlan,
+    SAEExport,
     Width,
     answered,
     config_of,
@@ -46,7 +46,7 @@ _PLACE = re.compile(r"layer_(\d{1,4})(?:_(residual|mlp|attention))?")
 
 
 def _ours(kind: str, centred: bool, normalized: bool, k: int | None, where: str) -> dict[str, Any]:
-    """What one of miStudio's models (standard, skip, transcoder, topk or jumprelu) is here, as arguments of `Look`.
+    """What one of miStudio's models (standard, skip, transcoder, topk or jumprelu) is here, as arguments of `ReadPlan`.
 
     `normalized`: inputs are brought to norm √d; both of its names stand for the same, per token. With `k`, that many
     latents are active, else all that fire (or, for topk, it is not known).
@@ -97,12 +97,12 @@ _NEW_NAMES = ("standard_saelens", "standard_anthropic", "topk")  # only the seco
 _LOST = {"topk": "b_pre", "transcoder": "b_enc_center"}
 
 
-class _Extra(Settings):
+class _CheckpointFields(FileSettings):
     hf_model_name: str | None = None
     top_k_sparsity: float | None = Field(default=None, gt=0, le=100)
 
 
-class _ExportFile(Settings):
+class _ExportFile(FileSettings):
     architecture: Literal[
         "standard", "standard_saelens", "standard_anthropic", "jumprelu", "topk", "skip", "transcoder"
     ]
@@ -113,7 +113,7 @@ class _ExportFile(Settings):
     hook_point: str | None = None
     hook_point_layer: int | None = None
     normalize_activations: _Normalization = "none"
-    extra_metadata: _Extra = Field(default_factory=_Extra)
+    extra_metadata: _CheckpointFields = Field(default_factory=_CheckpointFields)
 
 
 def _matches_export(source: Source) -> bool:
@@ -132,7 +132,7 @@ def _generation(data: dict[str, Any]) -> int | None:
     return None if not known else 1 if _FIRST in data["extra_metadata"] else 2
 
 
-def _look_at_export(source: Source) -> Look:
+def _look_at_export(source: Source) -> ReadPlan:
     file, data, where = config_of(source, _EXPORT[0], _ExportFile)
     generation = _generation(data) or (2 if file.architecture in _NEW_NAMES else None)
     if generation is None:
@@ -173,7 +173,7 @@ def _look_at_export(source: Source) -> Look:
         if ours["architecture"].endswith("skip_transcoder"):
             _add_input(tensors, second)
 
-    return Look(
+    return ReadPlan(
         files=_EXPORT, header=header, names=SAME | ({"threshold": "threshold"} if kind == "jumprelu" else {}),
         d_in=file.d_in, d_sae=file.d_sae, d_out=None if kind == "transcoder" else file.d_in, said_by=_EXPORT[0],
         **ours, config=data,
@@ -214,7 +214,7 @@ class _State:
     centred: bool | None = None  # whether b_dec is subtracted from the input; None where the tensors do not tell
 
     def look(self, header: Header, **more: Any) -> dict[str, Any]:
-        """The arguments of `Look` that say how these tensors are read."""
+        """The arguments of `ReadPlan` that say how these tensors are read."""
         d_in, d_sae, d_out = self.widths
         return {
             "header": header, "names": self.names, "transposed": MATRICES, "d_in": d_in, "d_sae": d_sae, "d_out": d_out,
@@ -269,7 +269,7 @@ _CLASSES = {
 _OPEN = "The file does not record whether b_dec is subtracted from the input, in which miStudio's generations differ"
 
 
-class _Beside(Settings):
+class _SidecarFile(FileSettings):
     """The settings that a file beside the checkpoint may have."""
 
     normalize_activations: _Normalization | None = None
@@ -279,12 +279,12 @@ class _Beside(Settings):
     model_name: str | None = None
 
 
-def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Look:
+def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> ReadPlan:
     header = read_header(source, _CHECKPOINT)
     state = _read_state(header, _PREFIX)
-    beside, names = _Beside(), tuple(name for name in _BESIDE if name in source.files())[:1]
+    beside, names = _SidecarFile(), tuple(name for name in _BESIDE if name in source.files())[:1]
     for name in names:
-        beside, _, _ = config_of(source, name, _Beside)
+        beside, _, _ = config_of(source, name, _SidecarFile)
     said_kind, kind, k = header.metadata.get("architecture"), state.kind, beside.top_k
     if said_kind is not None and _CLASSES.get(said_kind) != kind:
         raise FormatError(
@@ -327,7 +327,7 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Lo
         layer, site = layer or place[1], site or place[2] or ""
     if kind == "topk" and k is None:
         ours["refusal"] = _missing(header, "top_k", "How many latents are active is only in miStudio's database.")
-    return Look(
+    return ReadPlan(
         **state.look(header, extra=True), files=(_CHECKPOINT, *names), weights=_CHECKPOINT,
         model=beside.model_name, **ours,
         hook_name=f"blocks.{int(layer)}.{_SITES.get(site, 'hook_resid_post')}" if layer.isdecimal() else None,
@@ -360,7 +360,7 @@ _UNWRITTEN = ("temporal",)
 _TENSORS = ("W_enc", "b_dec", "W_skip", "b_enc", "threshold", "b_gate", "r_mag", "b_mag")
 
 
-class _TrioFile(Settings):
+class _TrioFile(FileSettings):
     architecture: str
     d_in: Width
     d_sae: Width
@@ -378,7 +378,7 @@ class _TrioFile(Settings):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
+def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> ReadPlan:
     file, data, where = config_of(source, CONFIG_FILE, _TrioFile)
     known = [*inference_architectures(), *_SYNONYMS]
     architecture = _SYNONYMS.get(file.architecture, file.architecture)
@@ -416,7 +416,7 @@ def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
         **({"skip_scale": 1.0} if file.architecture == "skip" else {}),  # miStudio adds the whole input
         **{key: value for key in _KEPT if (value := getattr(file, key)) is not None},
     }
-    return Look(
+    return ReadPlan(
         **tensors | {"d_in": file.d_in, "d_sae": file.d_sae}, said_by=CONFIG_FILE, weights=WEIGHTS_FILE,
         files=tuple(name for name in FILES if name in source.files()), architecture=architecture,
         model=file.model_name, hook_name=file.hook_name, settings=settings, config=data, metadata=file.metadata,
@@ -424,7 +424,7 @@ def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> Look:
     )
 
 
-def _save(saved: Saved) -> dict[str, Part]:
+def _save(saved: SAEExport) -> dict[str, Part]:
     """The trio: SAELens' names and orientation, and a configuration that says all that decides the maths."""
     frozen, cfg = saved.frozen, saved.frozen.cfg
     saved.refuse((cfg.architecture in _UNWRITTEN, f"{cfg.architecture} SAEs are not supported there"))
@@ -456,7 +456,7 @@ def _matches(source: Source) -> bool:
     return has(CONFIG_FILE, WEIGHTS_FILE)(source) and told(lambda: keys <= set(read_json(source, CONFIG_FILE)))
 
 
-def _look(source: Source, apply_b_dec_to_input: bool | None = None) -> Look:
+def _look(source: Source, apply_b_dec_to_input: bool | None = None) -> ReadPlan:
     look = _look_at_checkpoint if _CHECKPOINT in source.files() else _look_at_trio
     return look(source, apply_b_dec_to_input)
 

@@ -130,7 +130,7 @@ class SeveralSAEsError(FormatError):
     """A folder holds several SAEs; the message lists them."""
 
 
-class Located(NamedTuple):
+class SAELocation(NamedTuple):
     """An SAE on this machine: `path` is its folder, or its file where the format is of single files."""
 
     path: Path
@@ -140,7 +140,7 @@ class Located(NamedTuple):
         return FolderSource(self.path)
 
 
-def locate(path: str | Path) -> Located:
+def locate(path: str | Path) -> SAELocation:
     """The SAE that `path` means: its folder; a file of it; or a folder in which exactly one SAE is.
 
     Raises:
@@ -155,13 +155,13 @@ def locate(path: str | Path) -> Located:
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
     single = match(FolderSource(path)) if path.is_file() else None
     if single is not None and single.single_file:  # a checkpoint lies inside the folder of another SAE
-        return Located(path, single)
+        return SAELocation(path, single)
     for depth, folder in enumerate(list(path.parents)[:_OUTER]):
         with contextlib.suppress(FormatError):  # a crowded folder (Downloads) around a single file
             source = FolderSource(folder, depth + 1)
             source.files()
             if (format := match(source)) is not None and not format.single_file:
-                return Located(folder, format)
+                return SAELocation(folder, format)
     if path.suffix in _CONFIGURATIONS:
         with contextlib.suppress(FormatError):  # beside several SAEs, or none: the file itself is not one
             return _of_folder(path.parent)
@@ -172,7 +172,7 @@ def locate(path: str | Path) -> Located:
     raise FormatError(what, where=str(path), hint=hint)
 
 
-def _of_folder(path: Path) -> Located:
+def _of_folder(path: Path) -> SAELocation:
     source = FolderSource(path)
     found = list(find_all(source))
     if not found:
@@ -181,7 +181,7 @@ def _of_folder(path: Path) -> Located:
         what = f"This folder holds {len(found)} SAEs: {listed([name for name, _ in found], 5)}."
         raise SeveralSAEsError(what, where=str(path), hint="Give the path of one of them.")
     name, format = found[0]
-    return Located(path / name, format)
+    return SAELocation(path / name, format)
 
 
 def detect_format(path: str | Path) -> str:

@@ -24,7 +24,7 @@ from saewidgets.config.hook_names import head_of, with_head, without_head
 from saewidgets.config.names import text_or_none
 from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats.format import Format, Look, Saved, Settings, Width, has, told
+from saewidgets.formats.format import FileSettings, Format, ReadPlan, SAEExport, Width, has, told
 from saewidgets.formats.source import FolderSource, Source, checked, encoded, plain, read_json
 from saewidgets.formats.tensors import FLOATS, Header, check_finite, read_header, read_tensors
 from saewidgets.sae import SAE, inference_sae
@@ -66,11 +66,11 @@ _OWN = {
 # --- cfg.json --------------------------------------------------------------------------------------------------------
 
 
-class _Arguments(Settings):
+class _Arguments(FileSettings):
     k: int | None = Field(default=None, ge=1)
 
 
-class _File(Settings):
+class _SAELensFile(FileSettings):
     """What decides the maths of every architecture, in the form of version 6."""
 
     model_config = ConfigDict(extra="allow")
@@ -109,7 +109,7 @@ def _matches(source: Source, *, modern: bool) -> bool:
     return has(*FILES)(source) and told(test, otherwise=modern)
 
 
-def _settings(file: _File, where: str) -> dict[str, Any]:
+def _settings(file: _SAELensFile, where: str) -> dict[str, Any]:
     """The settings of the architecture's configuration that the file decides, with d_sae and, if it is given, d_out."""
     if file.architecture not in (known := [*SHIPPED, *_TRAINING_ONLY]):
         raise FormatError(
@@ -191,7 +191,7 @@ def _modernised(data: Mapping[str, Any], where: str) -> dict[str, Any]:
 # z·inverse + mean). Both are linear, so an SAE of raw x with the same latents exists; the formulas are SAELens' own.
 
 
-class _ScalerFile(Settings):
+class _ScalerFile(FileSettings):
     scaling_factor: float | None = Field(None, gt=0, lt=1e30)
     has_whitening: bool = True
 
@@ -204,7 +204,7 @@ class _Scaler(NamedTuple):
     header: Header | None = None
 
 
-def _read_scaler(source: Source, file: _File, architecture: str) -> _Scaler | None:
+def _read_scaler(source: Source, file: _SAELensFile, architecture: str) -> _Scaler | None:
     """The scaling still to be folded. Raises `FormatError` if it is missing, contradicts cfg.json or cannot be."""
     present, normalize, d_in = source.files(), file.normalize_activations, file.d_in
     scale, whitened = _ScalerFile(scaling_factor=None), normalize == "covariance_whitening"
@@ -236,10 +236,10 @@ def _read_scaler(source: Source, file: _File, architecture: str) -> _Scaler | No
 # --- Reading ---------------------------------------------------------------------------------------------------------
 
 
-def _look(source: Source, *, modern: bool) -> Look:
+def _look(source: Source, *, modern: bool) -> ReadPlan:
     data, where = read_json(source, CONFIG_FILE), f"{source.label}/{CONFIG_FILE}"
     new = data if modern else _modernised(data, where)
-    file, notes = checked(_File, new, where), list[str]()
+    file, notes = checked(_SAELensFile, new, where), list[str]()
     metadata = dict(file.metadata)
     if not modern:
         metadata |= {key: new[key] for key in sorted(_KEPT) if key in new}
@@ -287,7 +287,7 @@ def _look(source: Source, *, modern: bool) -> Look:
         threshold = "log_threshold"
     names = [threshold if name == "threshold" else name for name in shapes]
     names += [name for name in _SCALES if name in header.tensors]
-    return Look(
+    return ReadPlan(
         files=tuple(
             name for name in (*FILES, SPARSITY_FILE, _SCALER_FILE, _WHITENING_FILE) if name in source.files()
         ),
@@ -304,7 +304,7 @@ def _look(source: Source, *, modern: bool) -> Look:
 
 
 def _fold(
-    source: Source, file: _File, where: str, scaler: _Scaler | None, finetuned: bool, tensors: dict[str, Tensor]
+    source: Source, file: _SAELensFile, where: str, scaler: _Scaler | None, finetuned: bool, tensors: dict[str, Tensor]
 ) -> list[str]:
     """Bring `tensors`, as they are stored, into the form of inference, in place."""
     notes, changed = list[str](), scaler is not None
@@ -377,7 +377,7 @@ _DTYPE_NAMES = {value: key for key, value in _DTYPES.items()}
 _WRITTEN = ("d_sae", "apply_b_dec_to_input", "normalize_activations", "reshape_activations")
 
 
-def _save(saved: Saved) -> dict[str, Any]:
+def _save(saved: SAEExport) -> dict[str, Any]:
     """The inference form of an SAE. Raises `FormatError` where SAELens has no such architecture, or refuses it."""
     if isinstance(saved.frozen.cfg, SkipConfig) and saved.frozen.cfg.normalize_activations == "none":
         saved = replace(saved, frozen=_as_skip_transcoder(saved.frozen))

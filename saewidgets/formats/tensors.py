@@ -219,7 +219,7 @@ def _at(file: Any, info: TensorInfo, where: str) -> Iterator[Any]:
     stored, rest = member.compress_type == zipfile.ZIP_STORED, memoryview(bytearray(_BLOCK))
     try:
         file.seek(start)
-        source = _Stored(file, member) if stored else zipfile.ZipExtFile(file, "r", member)
+        source = _StoredMember(file, member) if stored else zipfile.ZipExtFile(file, "r", member)
         for at in range(start, info.start, _BLOCK):  # from Python 3.13 on, seeking would forgo the checksum
             _fill(rest[: info.start - at], source, where)
         yield source
@@ -229,7 +229,7 @@ def _at(file: Any, info: TensorInfo, where: str) -> Iterator[Any]:
         raise FormatError(f"The bytes differ from those written ({error}).", where=where, hint=DAMAGED) from error
 
 
-class _Stored:
+class _StoredMember:
     """An uncompressed member of an archive, whose bytes `zipfile` would copy twice on their way."""
 
     def __init__(self, file: Any, member: zipfile.ZipInfo) -> None:
