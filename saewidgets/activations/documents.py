@@ -1,5 +1,5 @@
 """Defines `Document`, `Chunk` and `Corpus`, which every reader of text returns, and `read_rows`: files with a document
-per row (JSON lines, Parquet and Arrow), read forward from any `Place`.
+per row (JSON lines, Parquet and Arrow), read forward from any `ShardPosition`.
 
 A place is kept beside packed tokens. In Parquet it names the row group, in JSON lines the byte, so that what is before
 it is not read again (a packed file has to be unpacked from its beginning).
@@ -196,7 +196,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ShardPosition:
     """Where to go on in a shard."""
 
     row: int = 0  # rows that are before it
@@ -205,12 +205,12 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ShardRow:
     """A value of `column` (None: the row is a bare string), its number from 1 on, and the place behind it."""
 
     value: Any
     number: int
-    after: Place
+    after: ShardPosition
     column: str | None
 
 
@@ -220,12 +220,12 @@ def kind_of(name: str) -> Kind | None:
     return next((kind for suffix, kind in _SUFFIXES.items() if low.endswith(suffix)), None)
 
 
-def read_rows(shard: Shard, what: What, column: str | None, start: Place | None = None) -> Iterator[Row]:
+def read_rows(shard: Shard, what: What, column: str | None, start: ShardPosition | None = None) -> Iterator[ShardRow]:
     """The rows from `start` on. The column is found by its name where it is None."""
     reader = {"jsonl": _jsonl, "parquet": _parquet, "arrow": _arrow}[shard.kind]
-    number = (start or Place()).row
+    number = (start or ShardPosition()).row
     try:
-        for row in reader(shard, what, column, start or Place()):
+        for row in reader(shard, what, column, start or ShardPosition()):
             number = row.number
             yield row
     except SAEWidgetsError:
@@ -241,10 +241,10 @@ def read_rows(shard: Shard, what: What, column: str | None, start: Place | None 
         ) from error
 
 
-def _jsonl(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
+def _jsonl(shard: Shard, what: What, column: str | None, start: ShardPosition) -> Iterator[ShardRow]:
     chosen = column
     if column is None and start.row:  # as when it was read from its beginning
-        chosen = next((row.column for row in _jsonl(shard, what, None, Place())), None)
+        chosen = next((row.column for row in _jsonl(shard, what, None, ShardPosition())), None)
     with shard.open() as raw, _unpacked(shard.name, raw) as file:
         file.seek(start.at)
         number, at = start.row, start.at
@@ -261,7 +261,7 @@ def _jsonl(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
             except (ValueError, RecursionError) as error:
                 raise _damaged(shard, number, f"is not JSON ({error})") from error
             if isinstance(row, str) and what != "tokens" and column is None:
-                yield Row(row, number, Place(number, at), None)
+                yield ShardRow(row, number, ShardPosition(number, at), None)
                 continue
             if not isinstance(row, dict):
                 raise _damaged(shard, number, f"is {_kind(row)}, not an object with a {what} column")
@@ -271,7 +271,7 @@ def _jsonl(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
                 )
             if chosen not in row:
                 raise _damaged(shard, number, f"has no {chosen!r}", hint=f"It has {', '.join(row)[:200]}.")
-            yield Row(row[chosen], number, Place(number, at), chosen)
+            yield ShardRow(row[chosen], number, ShardPosition(number, at), chosen)
 
 
 def _unpacked(name: str, raw: IO[bytes]) -> Any:
@@ -294,7 +294,7 @@ class _Forward(io.BufferedReader):
         return target - left
 
 
-def _parquet(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
+def _parquet(shard: Shard, what: What, column: str | None, start: ShardPosition) -> Iterator[ShardRow]:
     import pyarrow.parquet as pq  # a second to import, and only for such files
 
     with shard.open() as raw:
@@ -309,11 +309,11 @@ def _parquet(shard: Shard, what: What, column: str | None, start: Place) -> Iter
                 in_group += begin
                 for value in batch.column(0).slice(begin).to_pylist():
                     row, in_group = row + 1, in_group + 1
-                    yield Row(value, row, Place(row, group, in_group), chosen)
+                    yield ShardRow(value, row, ShardPosition(row, group, in_group), chosen)
             skip = 0
 
 
-def _arrow(shard: Shard, what: What, column: str | None, start: Place) -> Iterator[Row]:
+def _arrow(shard: Shard, what: What, column: str | None, start: ShardPosition) -> Iterator[ShardRow]:
     """A stream of record batches, as `datasets` saves one."""
     import pyarrow as pa  # a second to import, and only for such files
 
@@ -328,7 +328,7 @@ def _arrow(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
             values = batch.column(chosen)
             for begin in range(max(0, start.row - row), len(values), _ROWS):
                 for number, value in enumerate(values.slice(begin, _ROWS).to_pylist(), start=row + begin + 1):
-                    yield Row(value, number, Place(number), chosen)
+                    yield ShardRow(value, number, ShardPosition(number), chosen)
             row += len(batch)
 
 

@@ -23,11 +23,11 @@ from huggingface_hub import HfFileSystem, constants, try_to_load_from_cache
 from saewidgets.activations.documents import (
     Chunk,
     Corpus,
-    Place,
     Position,
     Read,
-    Row,
     Shard,
+    ShardPosition,
+    ShardRow,
     What,
     arrow_columns,
     choose_column,
@@ -86,10 +86,11 @@ def _open(client: HubClient, system: HfFileSystem, path: str, commit: str, file:
     cached = try_to_load_from_cache(path, file, cache_dir=client.cache_dir, revision=commit, repo_type="dataset")
     if isinstance(cached, str):
         return open(cached, "rb")
-    return io.BufferedReader(_Checked(system.open(f"datasets/{path}@{commit}/{file}", "rb"), f"{path}/{file}"), 1 << 16)
+    remote = system.open(f"datasets/{path}@{commit}/{file}", "rb")
+    return io.BufferedReader(_CheckedFile(remote, f"{path}/{file}"), 1 << 16)
 
 
-class _Checked(io.RawIOBase):
+class _CheckedFile(io.RawIOBase):
     """A remote file that notices when it got fewer bytes than it asked for."""
 
     def __init__(self, file: Any, name: str) -> None:
@@ -275,7 +276,7 @@ class Dataset(Corpus):
             rows.load_state_dict(position["state"])
             before = int(position["rows"])
         for number, row in enumerate(rows, before + 1):
-            read = Row(row[column], number, Place(), column)
+            read = ShardRow(row[column], number, ShardPosition(), column)
             found = documents_of(read, self._what, f"{self._config.path}: row {number:,}")
             yield found, lambda number=number: {"state": rows.state_dict(), "rows": number}  # type: ignore[misc]
 

@@ -26,7 +26,7 @@ class _NotWantedError(Exception):
 
 
 @dataclass(slots=True)
-class _Coming:
+class _PendingWindow:
     number: int
     left: threading.Event = field(default_factory=threading.Event)
     future: Future[None] | None = None
@@ -47,7 +47,7 @@ class WindowsAhead:
         self._buffers = [buffer(), buffer()]
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._turn = 0  # the buffer that is written into
-        self._coming: _Coming | None = None
+        self._coming: _PendingWindow | None = None
         self._held: int | None = None
         self._shown: dict[str, Tensor] = {}
         place = next(iter(self._buffers[0].values())).device
@@ -80,7 +80,7 @@ class WindowsAhead:
     def _submit(self, number: int) -> None:
         # What reads this memory may still be queued on its device.
         read = None if self._stream is None else torch.cuda.current_stream(self._stream.device).record_event()
-        coming = self._coming = _Coming(number)
+        coming = self._coming = _PendingWindow(number)
         coming.future = self._thread.submit(self._work, coming, self._buffers[self._turn], read)
 
     def _settle(self, check: Check, *, own: bool = False) -> None:
@@ -96,7 +96,7 @@ class WindowsAhead:
         if own:
             future.result()
 
-    def _work(self, coming: _Coming, targets: dict[str, Tensor], read: Any) -> None:
+    def _work(self, coming: _PendingWindow, targets: dict[str, Tensor], read: Any) -> None:
         stream = self._stream
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             if stream is not None:

@@ -22,11 +22,11 @@ from saewidgets.activations.documents import (
     Chunk,
     Corpus,
     Document,
-    Place,
     Position,
     Read,
-    Row,
     Shard,
+    ShardPosition,
+    ShardRow,
     Turn,
     What,
     chunked,
@@ -45,9 +45,9 @@ _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "a
 
 def read_documents(shards: Sequence[Shard], what: What, column: str | None, position: Position | None) -> Read:
     """The documents of files row by row, one file after the other, from `position` on."""
-    number, start = 0, Place()
+    number, start = 0, ShardPosition()
     if position is not None:
-        number, start = int(position["shard"]), Place(*position["place"])
+        number, start = int(position["shard"]), ShardPosition(*position["place"])
         if number < len(shards) and shards[number].name != position["name"]:
             raise FormatError(
                 f"Reading stopped in {position['name']}, but file {number + 1} is {shards[number].name} now.",
@@ -58,10 +58,10 @@ def read_documents(shards: Sequence[Shard], what: What, column: str | None, posi
         for row in read_rows(shard, what, column, start if index == number else None):
             found = documents_of(row, what, f"{shard.name}:{row.number}")
             yield found, partial(_position, shard.name, index, row.after)
-        yield None, partial(_position, names[index + 1], index + 1, Place())
+        yield None, partial(_position, names[index + 1], index + 1, ShardPosition())
 
 
-def documents_of(row: Row, what: What, source: str) -> list[Document]:
+def documents_of(row: ShardRow, what: What, source: str) -> list[Document]:
     """The document of one row, in pieces where it is long; nothing for one without text."""
     if row.value is None:
         return []
@@ -87,7 +87,7 @@ def readable_text(text: str) -> str:
     return text
 
 
-def _turns(row: Row, source: str) -> tuple[Turn, ...]:
+def _turns(row: ShardRow, source: str) -> tuple[Turn, ...]:
     if isinstance(row.value, str):
         return (Turn("user", readable_text(row.value)),) if row.value else ()
     turns = []
@@ -103,7 +103,7 @@ def _turns(row: Row, source: str) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _ids(row: Row, source: str) -> Any:
+def _ids(row: ShardRow, source: str) -> Any:
     ids = np.asarray(row.value) if isinstance(row.value, list) else None
     if ids is None or ids.ndim != 1 or (len(ids) and not np.issubdtype(ids.dtype, np.integer)):
         raise FormatError(
@@ -113,7 +113,7 @@ def _ids(row: Row, source: str) -> Any:
     return ids.astype(np.int64)
 
 
-def _position(name: str, index: int, place: Place) -> dict[str, Any]:
+def _position(name: str, index: int, place: ShardPosition) -> dict[str, Any]:
     return {"shard": index, "name": name, "place": [place.row, place.at, place.skip]}
 
 

@@ -14,7 +14,7 @@ from saewidgets.catalog.database import Database
 from saewidgets.catalog.rows import change, find, new_template_id, now, shared
 from saewidgets.catalog.tables import DatasetRow, ModelRow, TemplateRow, UsedRow
 from saewidgets.config import TextCorpus
-from saewidgets.config.templates import Template
+from saewidgets.config.templates import TrainingTemplate
 from saewidgets.errors import StateError
 from saewidgets.records import Records, TemplateRecord
 
@@ -65,7 +65,7 @@ class TemplateQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, template: Template, *, replace: bool = False) -> TemplateRecord:
+    def put(self, template: TrainingTemplate, *, replace: bool = False) -> TemplateRecord:
         """Keep a template; with `replace` it takes the place of the one with this name, which keeps its id and stays a
         favourite."""
 
@@ -78,7 +78,8 @@ class TemplateQueries:
         return self._named(write, template.name, _OR_REPLACE)
 
     def add(
-        self, templates: Sequence[Template], free_name: Callable[[str, Collection[str]], str], came: Mapping[str, Any]
+        self, templates: Sequence[TrainingTemplate], free_name: Callable[[str, Collection[str]], str],
+        came: Mapping[str, Any],
     ) -> Records[TemplateRecord]:
         """Keep all of them, or none; `free_name` makes another name of one that is taken. `came` is their
         origin."""
@@ -131,7 +132,9 @@ def _new(name: str, favorite: bool) -> TemplateRow:
     return TemplateRow(id=new_template_id(), name=name, favorite=favorite)
 
 
-def _fill(session: Session, row: TemplateRow, template: Template, came: Mapping[str, Any] | None = None) -> TemplateRow:
+def _fill(
+    session: Session, row: TemplateRow, template: TrainingTemplate, came: Mapping[str, Any] | None = None
+) -> TemplateRow:
     config, moment = template.config, now(session)
     corpus = config.corpus
     row.description, row.architecture, row.corpus = template.description, config.sae.architecture, corpus.label

@@ -31,7 +31,7 @@ MAX_TEXT = 65_536  # characters of a corpus that is held in memory
 _PARTS = "Export them in parts: name some of them, or search for some in the list."
 
 
-class Template(Config):
+class TrainingTemplate(Config):
     """One template: a name, what it is good for, and its configuration, without the name of a run."""
 
     name: str = Field(title="Name")
@@ -65,11 +65,11 @@ class Template(Config):
         return config.replace(name=None) if config.name is not None else config
 
 
-class _File(Config):
+class _TemplateFile(Config):
     format: Literal["saewidgets.training_templates"] = FORMAT
     version: int = Field(default=VERSION, ge=1, le=VERSION, strict=True, title="Version")
     package: Any = __version__  # the version of the writer: shown, never needed
-    templates: tuple[Template, ...]
+    templates: tuple[TrainingTemplate, ...]
 
     @field_validator("templates", mode="before")
     @classmethod
@@ -79,11 +79,11 @@ class _File(Config):
         return entries
 
 
-def write_templates(templates: Sequence[Template]) -> str:
+def write_templates(templates: Sequence[TrainingTemplate]) -> str:
     """The text of a file that `read_templates` reads. Raises `ConfigError` if these are more than it takes."""
     said = f"These are {len(templates):,} templates; a file holds at most {MAX_TEMPLATES:,}."
     require((len(templates) <= MAX_TEMPLATES, "ids", said, _PARTS))
-    data = _File(templates=tuple(templates)).to_data()
+    data = _TemplateFile(templates=tuple(templates)).to_data()
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     size = len(text.encode())
     said = f"These templates have {size:,} bytes; a file holds at most {MAX_BYTES:,}."
@@ -91,7 +91,7 @@ def write_templates(templates: Sequence[Template]) -> str:
     return text
 
 
-def read_templates(raw: bytes, where: str) -> tuple[list[Template], str]:
+def read_templates(raw: bytes, where: str) -> tuple[list[TrainingTemplate], str]:
     """The templates in a file, and the version of the package that wrote it (empty where it does not say).
 
     Raises `FormatError`, which calls the file `where`: not a file of templates, too large, of a newer version, or one
@@ -118,7 +118,7 @@ def read_templates(raw: bytes, where: str) -> tuple[list[Template], str]:
             where=where, hint="Update saewidgets (pip install -U saewidgets). Nothing was imported.",
         )
     try:
-        return list(_File.from_data({"version": None, **data}).templates), package
+        return list(_TemplateFile.from_data({"version": None, **data}).templates), package
     except ConfigError as error:
         wrong, way = error.where or "", "Correct the file."
         if _number(package) > _number(__version__):

@@ -71,7 +71,7 @@ class Feature:
         )
 
 
-class Features(UserList[Feature]):
+class FeatureList(UserList[Feature]):
     """Some latents, readable as text and in a notebook."""
 
     def to_text(self) -> str:
@@ -139,7 +139,7 @@ class FeatureReading:
             examples=tuple(top[:examples]), naming=name_examples(top, self._snippets("interval", index)),
         )
 
-    def clearest(self, n: int = 10, examples: int = 5) -> Features:
+    def clearest(self, n: int = 10, examples: int = 5) -> FeatureList:
         """The `n` latents whose examples have the plainest thing in common, no two for the same words.
 
         A candidate fires in at least ten contexts and on at most 1 % of the tokens, and has `examples` different
@@ -166,7 +166,7 @@ class FeatureReading:
                 used |= stems
                 kinds[best[2].kind] += 1
                 chosen.append(self.feature(best[1].index, examples))
-        return Features(chosen)
+        return FeatureList(chosen)
 
     def _snippets(self, kind: str, index: int) -> list[Snippet]:
         length = self.contexts.shape[1]

@@ -29,7 +29,7 @@ from saewidgets.features.labels import (
     ScoreRun,
 )
 from saewidgets.workspace.checked import checks_arguments, numbers
-from saewidgets.workspace.reading.feature_reading import FeatureReading, View
+from saewidgets.workspace.reading.feature_reading import FeatureAccess, View
 
 if TYPE_CHECKING:
     from saewidgets.features.export import EffectsOf
@@ -48,7 +48,7 @@ Evidence = Mapping[int, Sequence[ExampleRecord]]
 
 
 @checks_arguments
-class Features(FeatureReading):
+class Features(FeatureAccess):
     """The features of a workspace.
 
     Features are named by the id of an SAE, of a training, or of one of its extractions; of the former the

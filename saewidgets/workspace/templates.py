@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import TrainingConfig
 from saewidgets.config import arguments as take
 from saewidgets.config.names import MAX_NAME, one_line, search_words
-from saewidgets.config.templates import MAX_BYTES, Template, read_templates, write_templates
+from saewidgets.config.templates import MAX_BYTES, TrainingTemplate, read_templates, write_templates
 from saewidgets.durable import storage_errors, whole_file
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.jobs import Listeners
@@ -97,7 +97,7 @@ class Templates:
             StateError: there is a template of this name, and `replace` is not set.
         """
         kept = config.template_config() if isinstance(config, Run) else as_config(config)
-        template = Template(name=name, description=description or "", favorite=favorite, config=kept)
+        template = TrainingTemplate(name=name, description=description or "", favorite=favorite, config=kept)
         if replace and description is None:
             old = next((one for one in self._rows.list() if one.name == template.name), None)
             template = template.replace(description=old.description) if old else template
@@ -161,7 +161,7 @@ class Templates:
         if not records:
             raise ConfigError("There is no template to export.", where="ids", hint="Save one first.")
         return write_templates([
-            Template(
+            TrainingTemplate(
                 name=record.name, description=record.description, favorite=record.favorite, config=_config_of(record)
             )
             for record in {record.id: record for record in records}.values()

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 
 from saewidgets.catalog import Catalog, schema
 from saewidgets.config import TrainingConfig
-from saewidgets.config.templates import Template
+from saewidgets.config.templates import TrainingTemplate
 
 _TRAINING = {
     "id": "train_1", "name": "run", "config": '{"sae":{"k":32}}', "model": "gpt2", "corpus": "demo",
@@ -99,7 +99,7 @@ def test_from_0003(folder: Path) -> None:
         origin = catalog.features.origin("train_1")
         assert [(one.index, one.label, one.starred) for one in catalog.features.list(origin)] == [(3, "ships", True)]
         assert catalog.templates.list().to_df().empty
-        new = Template(name="a", config=TrainingConfig(model="gpt2"))
+        new = TrainingTemplate(name="a", config=TrainingConfig(model="gpt2"))
         assert catalog.templates.put(new) == catalog.templates.list()[0]
         assert catalog.models.names() == ["gpt2"]
     assert _is_backed_up(folder, "0003")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from saewidgets.config import ExtractionConfig
 from saewidgets.features.extraction import accumulate, encoding, ops
 from saewidgets.features.extraction.accumulate import Accumulator
-from saewidgets.features.extraction.encoding import Chunk, Encoder, make_chunk, winners
+from saewidgets.features.extraction.encoding import ContextChunk, Encoder, make_chunk, winners
 from saewidgets.features.extraction.extractor import Documents
 from saewidgets.sae import SAE, create_sae, inference_sae
 from tests.features import extraction_oracle as oracle
@@ -197,7 +197,7 @@ def _saes() -> dict[str, SAE]:
     }
 
 
-def _chunk() -> Chunk:
+def _chunk() -> ContextChunk:
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(CONTEXTS, LENGTH, D_IN, generator=generator)
     ids = torch.randint(0, 9, (CONTEXTS, LENGTH), generator=generator)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from saewidgets import load_sae
 from saewidgets.errors import FormatError
 from saewidgets.formats import tensors
-from saewidgets.formats.archives import Pickled, read_npz_header, read_pickled
+from saewidgets.formats.archives import PickledDict, read_npz_header, read_pickled
 from saewidgets.formats.tensors import allocate, check_block, check_finite, read_header, read_tensors
 
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -119,7 +119,7 @@ def test_a_system_that_cannot_make_memory_ready_still_reads(tmp_path: Path, monk
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def saved(tmp_path: Path, value: Any) -> tuple[Path, Pickled]:
+def saved(tmp_path: Path, value: Any) -> tuple[Path, PickledDict]:
     path = tmp_path / "file.pt"
     torch.save(value, path)
     return path, read_pickled(path)

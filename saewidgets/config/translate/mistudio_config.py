@@ -20,7 +20,7 @@ from typing import Any
 
 from saewidgets.config.base import nested
 from saewidgets.config.training import with_changes
-from saewidgets.config.translate.translation import Rows, Settings, Translation, is_number, read
+from saewidgets.config.translate.translation import Rows, SettingsReader, Translation, is_number, read
 from saewidgets.errors import ConfigError
 
 WHAT = "miStudio's training hyper-parameters"
@@ -122,7 +122,7 @@ def from_mistudio(
         raise ConfigError(
             f"The mean norm is {activation_norm}.", where="activation_norm", hint="Give a positive number."
         )
-    settings = Settings(_supplied(data, changes), said=_CHANGED)
+    settings = SettingsReader(_supplied(data, changes), said=_CHANGED)
     config = _translated(settings, activation_norm, changes)
     hooks = [] if "hook_name" in changes else _hooks(settings)
     if hooks:
@@ -171,7 +171,7 @@ def _supplied(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
-def _translated(settings: Settings, norm: float | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _translated(settings: SettingsReader, norm: float | None, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Our settings by dotted name, but for the hook points."""
     named, wanted = settings.take("text", "architecture_type", "standard"), changes.get("sae.architecture")
     is_chosen = wanted is not None and wanted != _ARCHITECTURES.get(named)
@@ -219,7 +219,7 @@ def _translated(settings: Settings, norm: float | None, changes: Mapping[str, An
     return config
 
 
-def _hooks(settings: Settings) -> list[str]:
+def _hooks(settings: SettingsReader) -> list[str]:
     layers, kinds = settings.take("layers", "training_layers", [0]), settings.take("any", "hook_types", ["residual"])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if not isinstance(kinds, list) or not kinds or not all(each in list(_HOOKS) for each in kinds):
@@ -231,7 +231,7 @@ def _hooks(settings: Settings) -> list[str]:
 
 
 def _of_sae(
-    settings: Settings, config: dict[str, Any], named: str, norm: float | None, second: bool,
+    settings: SettingsReader, config: dict[str, Any], named: str, norm: float | None, second: bool,
     changes: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Complete `config` by what the architecture, `named` so there, has of its own. `norm` is the mean norm of the
@@ -277,7 +277,7 @@ def _of_sae(
 
 
 def _coefficient(
-    settings: Settings, config: dict[str, Any], name: str, theirs: tuple[str, float | None], norm: float | None,
+    settings: SettingsReader, config: dict[str, Any], name: str, theirs: tuple[str, float | None], norm: float | None,
     changes: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """The sparsity coefficient in our units (see the module); `theirs` is its name there, and the default."""

@@ -23,7 +23,7 @@ from saewidgets.config.group import SHARED
 from saewidgets.config.hook_names import HOOK_NAME, head_of, with_head
 from saewidgets.config.names import free_name, hub_model
 from saewidgets.config.training import TrainingConfig, with_changes
-from saewidgets.config.translate.translation import Remark, Rows, Sentences, Settings, Translation, read
+from saewidgets.config.translate.translation import Remark, Rows, Sentences, SettingsReader, Translation, read
 from saewidgets.errors import ConfigError
 
 WHAT = "a SAELens configuration (runner_cfg.json or cfg.json)"
@@ -61,7 +61,7 @@ def from_saelens(
             hint="Leave out saes, or --saes: the settings are one SAE's.",
         )
     if isinstance(data.get("sae"), Mapping):
-        settings = Settings(data, said=_SAID)
+        settings = SettingsReader(data, said=_SAID)
         config = _runner_of(settings, changes)
     else:
         settings, config = _cfg_of(data, changes)
@@ -145,7 +145,7 @@ _SAID = {
 """The remark on a setting that is lost or changes its meaning, by its name where that is enough."""
 
 
-def _sae_of(settings: Settings, chosen: str | None) -> dict[str, Any]:
+def _sae_of(settings: SettingsReader, chosen: str | None) -> dict[str, Any]:
     """The settings of our `sae`, what of `optimizer` belongs to it, and the input scaling.
 
     `chosen` is our architecture that is trained in place of one that is not trained here, if one was chosen.
@@ -184,7 +184,7 @@ def _sae_of(settings: Settings, chosen: str | None) -> dict[str, Any]:
     return {**config, "activations.normalize": scaling}
 
 
-def _top_k(settings: Settings, config: dict[str, Any]) -> None:
+def _top_k(settings: SettingsReader, config: dict[str, Any]) -> None:
     k, config["sae.k"] = config["sae.k"], round(config["sae.k"])
     if k != config["sae.k"]:
         settings.changed("k", k=config["sae.k"])
@@ -200,7 +200,7 @@ def _top_k(settings: Settings, config: dict[str, Any]) -> None:
             config["sae.widths"] = widths
 
 
-def _transcoder_of(settings: Settings) -> dict[str, Any]:
+def _transcoder_of(settings: SettingsReader) -> dict[str, Any]:
     """The settings of a transcoder that SAELens runs; it trains none."""
     architecture = settings.take("name", "architecture")
     if architecture not in ("transcoder", "skip_transcoder"):
@@ -248,7 +248,7 @@ _LOST_OF_LOADING: Sentences = {
 }
 
 
-def _positions(settings: Settings) -> dict[str, Any]:
+def _positions(settings: SettingsReader) -> dict[str, Any]:
     """How documents fill the contexts, and which positions of these are read."""
     separator = "none" if settings.null("sequence_separator_token") else "bos"  # null says that there is none
     return {
@@ -265,7 +265,7 @@ def _names_the_text(changes: Mapping[str, Any]) -> bool:
     return "corpus" in changes or "corpus.kind" in changes
 
 
-def _corpus_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _corpus_of(settings: SettingsReader, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The text, where `changes` do not say which it is."""
     path, tokenized = settings.take("text", "dataset_path", ""), settings.take("flag", "is_dataset_tokenized", True)
     chat = settings.take("flag", "use_chat_formatting", False)
@@ -282,7 +282,7 @@ def _corpus_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]
     return {"corpus": {**corpus, "chat": True} if chat else corpus}
 
 
-def _model_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _model_of(settings: SettingsReader, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The language model, how it is loaded, and the hook point; `changes` say which of these are given otherwise."""
     settings.ignore("model_name", "hook_name", "hook_head_index")  # a change takes their place, whatever they are
     config: dict[str, Any] = {}
@@ -312,7 +312,7 @@ def _model_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _hook_of(settings: Settings, name: str, key: str, head_key: str) -> str:
+def _hook_of(settings: SettingsReader, name: str, key: str, head_key: str) -> str:
     """The hook point `name`, the value of `key`, by its name here, with the one head that `head_key` picks."""
     if (match := _MODULE.fullmatch(name)) is not None:
         name = f"blocks.{match[1]}.{_PARTS.get(match[2], 'hook_attn_out')}"
@@ -333,7 +333,7 @@ def _hook_of(settings: Settings, name: str, key: str, head_key: str) -> str:
     return found
 
 
-def _precision_of(sae: Settings, settings: Settings) -> str:
+def _precision_of(sae: SettingsReader, settings: SettingsReader) -> str:
     """In which number format an SAE is computed: that of the SAE, not of the activation store."""
     found: str = sae.take(_PRECISIONS, "dtype", "float32")
     if settings.take("flag", "autocast", False):
@@ -345,7 +345,7 @@ def _precision_of(sae: Settings, settings: Settings) -> str:
     return found
 
 
-def _hardware_of(settings: Settings) -> dict[str, Any]:
+def _hardware_of(settings: SettingsReader) -> dict[str, Any]:
     """Where things are, what is compiled, and the format of the language model under autocast."""
     device = settings.take("text", "device", "cpu")
     same = {"None": device, "": device}
@@ -406,7 +406,7 @@ _OWN_NAME = re.compile(r"([a-z_]+-\d+|multi-[a-z_+]+-N\d+)-LR-[\d.e+-]+-Tokens-\
 _FEWEST = 256  # tokens that an evaluation, or a measurement of the activations, may have here
 
 
-def _runner_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _runner_of(settings: SettingsReader, changes: Mapping[str, Any]) -> dict[str, Any]:
     """What `LanguageModelSAERunnerConfig` says, and in `settings` what was lost; `changes` say what is given
     otherwise."""
     of_the_sae = settings.inner("sae")
@@ -458,7 +458,7 @@ def _runner_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]
     return config
 
 
-def _logging(settings: Settings, config: dict[str, Any]) -> None:
+def _logging(settings: SettingsReader, config: dict[str, Any]) -> None:
     logger, prompts = settings.inner("logger"), config["activations.model_batch_size"]
     every = max(1, logger.take("count", "wandb_log_frequency", 10))
     batches = settings.take("count", "n_eval_batches", 10)
@@ -495,7 +495,7 @@ _RECORDED = (
 )
 
 
-def _cfg_of(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
+def _cfg_of(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[SettingsReader, dict[str, Any]]:
     """The training recorded in an SAE's cfg.json: its architecture, and its metadata."""
     meta = data.get("metadata")
     if not isinstance(meta, Mapping) or "architecture" not in data:
@@ -506,7 +506,7 @@ def _cfg_of(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settin
     own = _own_sae(meta)
     if own is not None:  # the class is transformers' here, as it will be
         meta = {name: value for name, value in meta.items() if name != "model_class_name"}
-    settings = Settings(meta, "metadata.", said=_SAID)
+    settings = SettingsReader(meta, "metadata.", said=_SAID)
     config = _positions(settings) | (own or _recorded_sae(data, meta, settings, changes))
     if own is not None and "sequence_separator_token" not in meta:  # this package's own, which it does not write
         del config["activations.separator"]
@@ -534,14 +534,14 @@ def _cfg_of(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settin
 
 
 def _recorded_sae(
-    data: Mapping[str, Any], meta: Mapping[str, Any], settings: Settings, changes: Mapping[str, Any]
+    data: Mapping[str, Any], meta: Mapping[str, Any], settings: SettingsReader, changes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The SAE as sae-lens records it, and the input scaling."""
     details = meta.get("training_architecture_details")
     merged = {**data, **(details if isinstance(details, Mapping) else {})}
     merged["architecture"] = meta.get("training_architecture") or data["architecture"]
-    of_the_sae = Settings(merged, said=_SAID, remarks=settings.remarks)
-    config = {"precision": _precision_of(of_the_sae, Settings({}, said=_SAID))}
+    of_the_sae = SettingsReader(merged, said=_SAID, remarks=settings.remarks)
+    config = {"precision": _precision_of(of_the_sae, SettingsReader({}, said=_SAID))}
     if str(merged["architecture"]).endswith("transcoder"):
         config |= _transcoder_of(of_the_sae)
     else:
@@ -572,7 +572,7 @@ def _own_sae(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
 def _of_several(data: Mapping[str, Any], wanted: Sequence[str] | None, changes: Mapping[str, Any]) -> Translation:
     """The configuration of the first SAE, and in `over` what is another for the others. Each SAE is trained as
     `LanguageModelSAERunnerConfig` would alone, and is translated so."""
-    saes = Settings(data, said=_SAID).take("table", "saes", {})
+    saes = SettingsReader(data, said=_SAID).take("table", "saes", {})
     if not saes:
         raise ConfigError("There is no SAE in it.", where="saes", hint="Name each with its settings.")
     names = _chosen(saes, wanted)
@@ -630,7 +630,7 @@ def _chosen(saes: Mapping[str, Any], wanted: Sequence[str] | None) -> list[str]:
     return [name for name in saes if name in wanted]
 
 
-def _alone(data: Mapping[str, Any], saes: Mapping[str, Any], name: str) -> Settings:
+def _alone(data: Mapping[str, Any], saes: Mapping[str, Any], name: str) -> SettingsReader:
     """The settings of a runner that trains one of the SAEs, by the names that they have in the configuration of all."""
     found = {key: value for key, value in data.items() if key not in ("saes", *_OWN)}
     found["sae"], called = saes[name], {"sae": f"saes.{name}"}
@@ -644,7 +644,7 @@ def _alone(data: Mapping[str, Any], saes: Mapping[str, Any], name: str) -> Setti
                 )
             found[own], called[own] = given.get(name), f"{key}.{name}"
     found.setdefault("is_dataset_tokenized", False)
-    return Settings(found, said=_SAID, called=called)
+    return SettingsReader(found, said=_SAID, called=called)
 
 
 def _together(remarks: Mapping[str, Sequence[Remark]]) -> list[Remark]:

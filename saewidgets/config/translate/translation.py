@@ -1,5 +1,5 @@
 """Defines the result of translating another package's configuration (`Translation`, with its `Remark`s), and reads such
-configurations: `read` for its file, `Settings` for its keys, every one of which is accounted for."""
+configurations: `read` for its file, `SettingsReader` for its keys, every one of which is accounted for."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ Sentences = Mapping[str, tuple[str, tuple[Any, ...]]]
 default."""
 
 
-class Settings:
+class SettingsReader:
     """The settings of one table, taken one by one; what is left at the end is not known here.
 
     Attributes:
@@ -186,10 +186,10 @@ class Settings:
         """Our names → the values, for a table of our name → (its kind, its name there, the default)."""
         return {ours: self.take(*row) for ours, row in table.items()}
 
-    def inner(self, name: str) -> Settings:
+    def inner(self, name: str) -> SettingsReader:
         """A table of settings to be taken one by one, remarked on where these are."""
         prefix = f"{self._spelled(name)}."
-        return Settings(self.take("table", name, {}), prefix, said=self._said, remarks=self.remarks)
+        return SettingsReader(self.take("table", name, {}), prefix, said=self._said, remarks=self.remarks)
 
     def ignore(self, *names: str) -> None:
         """Skip settings without influence on what is learned."""

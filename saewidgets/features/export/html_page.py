@@ -115,7 +115,7 @@ class Section:
     body: Html
 
 
-class Row(NamedTuple):
+class ExampleLine(NamedTuple):
     """As much of an example as has room: tokens with activations, the place of the strongest, if the text goes on."""
 
     value: float
@@ -226,7 +226,7 @@ def _legend(largest: float) -> Html:
     return tag("p", "Activation 0 ", shades, f" {activation(largest)}, logarithmic", class_="small legend")
 
 
-def _group(group: Group, rows: Sequence[Row], largest: float) -> Html:
+def _group(group: Group, rows: Sequence[ExampleLine], largest: float) -> Html:
     title, note = "Top activations", Html("")
     if group.kind != "top":
         title = f"Interval {activation(group.low)} – {activation(group.high)}"
@@ -234,16 +234,16 @@ def _group(group: Group, rows: Sequence[Row], largest: float) -> Html:
     return join([tag("h3", title, " ", note), tag("div", *(_row(row, largest) for row in rows))])
 
 
-def _cut(example: StoredExample, around: int) -> Row:
+def _cut(example: StoredExample, around: int) -> ExampleLine:
     pieces, peak = whole_characters(example)
     begin, end = max(0, peak - around), min(len(pieces), peak + around + 1)
-    return Row(
+    return ExampleLine(
         example.value, [(_shown(text), value) for text, value in pieces[begin:end]], peak - begin,
         example.before or begin > 0, example.after or end < len(pieces),
     )  # fmt: skip
 
 
-def _row(row: Row, largest: float) -> Html:
+def _row(row: ExampleLine, largest: float) -> Html:
     left = join(["… " if row.before else "", marked(row.tokens[: row.peak], largest, -1, _shade)])
     right = join([marked(row.tokens[row.peak :], largest, 0, _shade), "…" if row.after else ""])
     # A flex box drops spaces between its parts: the inner span is its only part.

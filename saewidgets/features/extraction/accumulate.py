@@ -12,8 +12,8 @@ from torch import Tensor
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.features.extraction import ops
-from saewidgets.features.extraction.encoding import INTERVAL_SAMPLE, TOKEN_SAMPLE, Chunk, Encoder, Firings
-from saewidgets.features.extraction.top import WIDTH, Entries, Table, TopExamples, Windows
+from saewidgets.features.extraction.encoding import INTERVAL_SAMPLE, TOKEN_SAMPLE, ContextChunk, Encoder, Firings
+from saewidgets.features.extraction.top import WIDTH, Entries, FiringWindows, TopExamples, TopTable
 from saewidgets.features.store.layout import BINS, COACTIVATION_ENTRIES, INTERVALS
 
 Integers = npt.NDArray[np.int64]
@@ -39,7 +39,7 @@ class TokenSample:
     def rate(self) -> float:
         return float(2.0**-self.halvings)
 
-    def add(self, chunk: Chunk, firings: Firings) -> None:
+    def add(self, chunk: ContextChunk, firings: Firings) -> None:
         if self._admitted is None:
             self._admitted = self._admits(chunk.stream)
         rows, latents = firings.rows, firings.latents
@@ -51,7 +51,7 @@ class TokenSample:
         while self.pairs > self._limit:
             self._halve(chunk)
 
-    def end_chunk(self, chunk: Chunk) -> None:
+    def end_chunk(self, chunk: ContextChunk) -> None:
         admitted = self._admits(chunk.stream).cpu().numpy()
         rows = np.concatenate([rows for rows, _ in self._now])
         latents = np.concatenate([latents for _, latents in self._now])
@@ -75,7 +75,7 @@ class TokenSample:
         hashes = ops.joint_hash(ops.hash_of(positions, self._seed, TOKEN_SAMPLE), none)
         return hashes <= (ops.LARGEST >> self.halvings)
 
-    def _halve(self, chunk: Chunk) -> None:
+    def _halve(self, chunk: ContextChunk) -> None:
         self.halvings += 1
         for number, (positions, counts, latents) in enumerate(self._done):
             stays = self._admits(torch.from_numpy(positions)).numpy()
@@ -126,12 +126,14 @@ class Intervals:
         self.scale = torch.zeros(d_sae, dtype=torch.int64, device=device)
         self.max = torch.zeros(d_sae, dtype=torch.float32, device=device)
         self._factor = torch.zeros(d_sae, dtype=torch.float64, device=device)  # bins per unit of activation
-        self.table = Table(d_sae * INTERVALS, per_interval, device, with_extra=False) if per_interval else None
+        self.table = TopTable(d_sae * INTERVALS, per_interval, device, with_extra=False) if per_interval else None
         # What the hash of a newcomer has to be below: the largest of a full cell.
         self._bound = torch.full((d_sae * INTERVALS if per_interval else 0,), ops.LARGEST, device=device)
         self._hashes = ops.hash_of(torch.arange(d_sae, dtype=torch.int64, device=device), seed, _LATENT)
 
-    def add(self, chunk: Chunk, firings: Firings, groups: Tensor, largest: Tensor, windows: Windows) -> None:
+    def add(
+        self, chunk: ContextChunk, firings: Firings, groups: Tensor, largest: Tensor, windows: FiringWindows
+    ) -> None:
         """Take in the firings of a range of latents; `groups` are those that fire, `largest` their largest values."""
         moved, moved_windows = self._rescale(groups, largest)
         bins = self._bins(firings.latents, firings.values)
@@ -259,21 +261,21 @@ class Accumulator:
         self.intervals = Intervals(d_sae, config.per_interval, config.seed, device)
         self.sample = TokenSample(COACTIVATION_ENTRIES, config.seed)
 
-    def update(self, chunk: Chunk, encoder: Encoder) -> None:
+    def update(self, chunk: ContextChunk, encoder: Encoder) -> None:
         """Take in a chunk.
 
         Raises:
             NotFiniteError: a latent is not a number or infinite; what was accumulated is no longer of use.
         """
         for firings in encoder.firings(chunk):
-            windows = Windows(chunk, firings)
+            windows = FiringWindows(chunk, firings)
             self._count(chunk, firings, windows)
             self.top.add(chunk, firings, windows)
             self.sample.add(chunk, firings)
         self.top.end_chunk(chunk)
         self.sample.end_chunk(chunk)
 
-    def _count(self, chunk: Chunk, firings: Firings, windows: Windows) -> None:
+    def _count(self, chunk: ContextChunk, firings: Firings, windows: FiringWindows) -> None:
         latents, values = firings.latents, firings.values
         if len(latents) == 0:
             return
@@ -293,7 +295,7 @@ class Accumulator:
         self.last_document.index_copy_(0, groups, documents.index_select(0, starts + lengths - 1))
         self.intervals.add(chunk, firings, groups, ops.largest(values, starts, lengths), windows)
 
-    def _not_finite(self, chunk: Chunk, firings: Firings) -> NotFiniteError:
+    def _not_finite(self, chunk: ContextChunk, firings: Firings) -> NotFiniteError:
         bad = int(firings.values.isfinite().logical_not().nonzero()[0])
         context = int(chunk.numbers[int(chunk.context[firings.rows[bad]])])
         return NotFiniteError(
@@ -315,7 +317,7 @@ class Accumulator:
             "top_windows": table.windows,
         }
         if intervals is None:
-            intervals = Table(self.d_sae * INTERVALS, 0, counts.device, with_extra=False)
+            intervals = TopTable(self.d_sae * INTERVALS, 0, counts.device, with_extra=False)
         else:
             _put_in_order(intervals, self.intervals.max.repeat_interleave(INTERVALS), self._min_activation)
         width = intervals.width
@@ -341,7 +343,7 @@ class Accumulator:
             getattr(self, part).load(own)
 
 
-def _put_in_order(table: Table, largest: Tensor, share: float) -> None:
+def _put_in_order(table: TopTable, largest: Tensor, share: float) -> None:
     """Drop examples below `share` of the `largest` activation of their cell's latent, the rest descending by value."""
     for cells in torch.arange(len(table.values), device=largest.device).split(_ORDERED):
         part = slice(int(cells[0]), int(cells[-1]) + 1)

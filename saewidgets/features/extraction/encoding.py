@@ -1,4 +1,4 @@
-"""Defines `Chunk` (contexts that are read together) and `Encoder`: which latents fire on which of its rows.
+"""Defines `ContextChunk` (contexts that are read together) and `Encoder`: which latents fire on which of its rows.
 
 Firings come latent after latent, without the dense matrix of all.
 
@@ -37,7 +37,7 @@ INTERVAL_SAMPLE, TOKEN_SAMPLE = 1, 2  # what a hash is for
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ContextChunk:
     """Contexts that are read together. Rows are the counted positions, in reading order.
 
     Attributes:
@@ -76,7 +76,7 @@ class Chunk:
 
 def make_chunk(
     x: Tensor, ids: Tensor, numbers: Tensor, counted: Tensor, documents: Tensor, first_row: int, seed: int
-) -> Chunk:
+) -> ContextChunk:
     """A chunk of `x` ``[contexts, length, d_in]`` and its `ids`, `counted` and `documents`, each [contexts, length].
 
     `first_row` contexts were read before it.
@@ -86,7 +86,7 @@ def make_chunk(
     kept = counted.to(device).view(-1).nonzero().view(-1)
     context = torch.div(kept, length, rounding_mode="floor")
     stream = kept + first_row * length
-    return Chunk(
+    return ContextChunk(
         x=x, numbers=numbers, kept=kept, stream=stream, padded=kept + context * (WINDOW + 1), context=context,
         document=documents.to(device).view(-1).index_select(0, kept),
         near=ops.neighbourhood_hash(ids.to(device), NEAR).view(-1).index_select(0, kept),
@@ -178,7 +178,7 @@ class Encoder:
         plain = type(sae).encode is SAE.encode and type(sae).pre_activations is SAE.pre_activations
         float32 = sae.W_enc.dtype == torch.float32
         self._kind = "cuda" if sae.W_enc.device.type == "cuda" else "cpu"
-        self._find: Callable[[Chunk], Iterator[Firings]] = self._dense
+        self._find: Callable[[ContextChunk], Iterator[Firings]] = self._dense
         elements = CHUNK_ELEMENTS // sae.d_in
         tokens = min(elements, DENSE_ELEMENTS // sae.d_sae)
         latents = CHUNK_LATENTS[self._kind]
@@ -193,7 +193,7 @@ class Encoder:
         self.contexts = max(1, min(tokens, most) // length)
         """Contexts per chunk: a function of the SAE and the length of a context alone."""
 
-    def firings(self, chunk: Chunk) -> Iterator[Firings]:
+    def firings(self, chunk: ContextChunk) -> Iterator[Firings]:
         """All firings of a chunk: ranges of latents, ascending, that together are all latents."""
         if chunk.rows == 0:
             none = chunk.kept.new_zeros(0)
@@ -201,10 +201,10 @@ class Encoder:
         else:
             yield from self._find(chunk)
 
-    def _rows(self, chunk: Chunk) -> Tensor:
+    def _rows(self, chunk: ContextChunk) -> Tensor:
         return chunk.x.view(-1, self.sae.d_in).index_select(0, chunk.kept)
 
-    def _by_threshold(self, chunk: Chunk) -> Iterator[Firings]:
+    def _by_threshold(self, chunk: ContextChunk) -> Iterator[Firings]:
         sae = self.sae
         inputs = sae.encoder_input(self._rows(chunk)).T
         W, b = sae.W_enc.detach(), sae.b_enc.detach()
@@ -221,7 +221,7 @@ class Encoder:
 
         return self._collected(blocks(), chunk.rows)
 
-    def _dense(self, chunk: Chunk) -> Iterator[Firings]:
+    def _dense(self, chunk: ContextChunk) -> Iterator[Firings]:
         d_sae = self.sae.d_sae
         f = self.sae.encode(chunk.x).reshape(-1, d_sae)
         if chunk.rows < len(f):
@@ -258,7 +258,7 @@ class Encoder:
         if found:
             yield joined(last)
 
-    def _by_rank(self, chunk: Chunk) -> Iterator[Firings]:
+    def _by_rank(self, chunk: ContextChunk) -> Iterator[Firings]:
         sae, k = self.sae, self._k
         inputs = sae.encoder_input(self._rows(chunk))
         W, b = sae.W_enc.detach(), sae.b_enc.detach()

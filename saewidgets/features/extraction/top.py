@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 from saewidgets.features.extraction import ops
-from saewidgets.features.extraction.encoding import Chunk, Firings
+from saewidgets.features.extraction.encoding import ContextChunk, Firings
 from saewidgets.features.store.layout import WINDOW
 
 WIDTH = 2 * WINDOW + 1
 _MOST = 65504.0  # the largest float16
 
 
-class Windows:
+class FiringWindows:
     """Cuts windows out of the firings of a chunk."""
 
-    def __init__(self, chunk: Chunk, firings: Firings) -> None:
+    def __init__(self, chunk: ContextChunk, firings: Firings) -> None:
         self._values = firings.values.clamp_max(_MOST).to(torch.float16)
         # One number per firing: less than WINDOW + 1 apart only for the same latent in the same context.
         self._places = (firings.latents - firings.first) * chunk.span + chunk.padded.index_select(0, firings.rows)
@@ -78,7 +78,7 @@ Rank = Callable[[Entries], Tensor]
 """Entries of some cells → the numbers of those that may stay, cell after cell, the best of each cell first."""
 
 
-class Table:
+class TopTable:
     """`width` slots for each of `cells` cells, the best first, empty ones last.
 
     Attributes:
@@ -168,18 +168,18 @@ _NO_DOCUMENT = -1
 
 
 class TopExamples:
-    """The `k` largest of each of `d_sae` latents; `Table.extra` is the hash of the neighbourhood."""
+    """The `k` largest of each of `d_sae` latents; `TopTable.extra` is the hash of the neighbourhood."""
 
     def __init__(self, d_sae: int, k: int, per_document: int, device: torch.device) -> None:
         self.per_document = per_document
-        self.table = Table(d_sae, k, device, with_extra=True)
+        self.table = TopTable(d_sae, k, device, with_extra=True)
         self._floor = torch.zeros(d_sae, dtype=torch.float32, device=device)  # what a newcomer has to exceed
         self._open = _NO_DOCUMENT
         self._open_floor = torch.zeros_like(self._floor)  # the same for a newcomer of the open document
         self._waiting, self._waiting_windows = _nothing(device)  # of the open document, sorted by latent
         self._collected: list[tuple[Entries, Tensor]] = []  # the next `_waiting`, range by range
 
-    def add(self, chunk: Chunk, firings: Firings, windows: Windows) -> None:
+    def add(self, chunk: ContextChunk, firings: Firings, windows: FiringWindows) -> None:
         """Take in the firings of a range of latents. The ranges of a chunk come in order and leave none out."""
         new = self._candidates(chunk, firings)
         rows = firings.rows.index_select(0, new)
@@ -203,7 +203,7 @@ class TopExamples:
         self._collected.append((both.at(waits), cut.index_select(0, waits)))
         self._merge(both.at(ended), cut.index_select(0, ended))
 
-    def end_chunk(self, chunk: Chunk) -> None:
+    def end_chunk(self, chunk: ContextChunk) -> None:
         entries = Entries.joined([part for part, _ in self._collected])
         windows = torch.cat([part for _, part in self._collected])
         self._collected.clear()
@@ -218,7 +218,7 @@ class TopExamples:
         self._open = _NO_DOCUMENT
         self._set_open_floor()
 
-    def _candidates(self, chunk: Chunk, firings: Firings) -> Tensor:
+    def _candidates(self, chunk: ContextChunk, firings: Firings) -> Tensor:
         """Numbers of the firings that are larger than all that would have to go for them."""
         new = ops.nonzero(firings.values > self._floor.index_select(0, firings.latents))
         if len(new) and len(self._waiting.cells):

@@ -1,4 +1,4 @@
-"""Defines `View`, an SAE or extraction found by its id, and `FeatureReading`, the part of `ws.features` that reads:
+"""Defines `View`, an SAE or extraction found by its id, and `FeatureAccess`, the part of `ws.features` that reads:
 lists, records, examples, live readings, logit effects and similar features."""
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class View:
         return f"{note} {_OLD}".strip() if self.extraction is not None and self.extraction.other_weights else note
 
 
-class FeatureReading:
+class FeatureAccess:
     """What of `ws.features` reads."""
 
     def __init__(self, workspace: Workspace) -> None:

@@ -1,5 +1,5 @@
 """Features token by token, on a typed text and on the context of an example: `TextReading`, `PromptReading` and the
-functions behind them. Used by `FeatureReading`. It needs torch."""
+functions behind them. Used by `FeatureAccess`. It needs torch."""
 
 from __future__ import annotations
 

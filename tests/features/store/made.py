@@ -15,7 +15,7 @@ from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.config import ExtractionConfig, TextCorpus
 from saewidgets.features.extraction.accumulate import Accumulator
-from saewidgets.features.extraction.encoding import Chunk, Encoder, Firings, make_chunk
+from saewidgets.features.extraction.encoding import ContextChunk, Encoder, Firings, make_chunk
 from saewidgets.features.store.layout import Manifest, vocabulary_of, write_store
 from saewidgets.lm import TokenText
 
@@ -28,7 +28,7 @@ class Given(Encoder):
     def __init__(self, d_sae: int, block: int) -> None:
         self._d_sae, self._step = d_sae, block
 
-    def firings(self, chunk: Chunk) -> Iterator[Firings]:
+    def firings(self, chunk: ContextChunk) -> Iterator[Firings]:
         f = chunk.x.reshape(-1, self._d_sae).index_select(0, chunk.kept)
         for first in range(0, self._d_sae, self._step):
             part = f[:, first : first + self._step].T.contiguous()
