@@ -23,7 +23,7 @@ import json, sys, time
 import lzma, zipfile
 from saewidgets.workspace import Workspace
 from saewidgets.features.store.feature_data import feature_data
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 
 told = {}
 def timed(name, work):

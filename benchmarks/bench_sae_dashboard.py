@@ -91,7 +91,7 @@ def ours(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     from saewidgets.config import ExtractionConfig
     from saewidgets.features.export import computed_effects, export_html
     from saewidgets.features.extraction import extract
-    from saewidgets.features.store.read import Store
+    from saewidgets.features.store.read import FeatureStore
     from saewidgets.formats import load_sae
     from saewidgets.lm import TokenText, load_model
     from saewidgets.lm.unembedding import unembedding
@@ -105,7 +105,7 @@ def ours(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
         started, worked = time.perf_counter(), time.process_time()
         extract(sae, lm, packed, contexts, HOOK, config, Path(place) / "extraction")
         run, work = time.perf_counter() - started, time.process_time() - worked
-        store = Store(Path(place) / "extraction", packed.folder.parent)
+        store = FeatureStore(Path(place) / "extraction", packed.folder.parent)
         started = time.perf_counter()
         effects = computed_effects(sae, unembedding(lm.model), TokenText(lm.tokenizer))
         page = export_html(store, range(arguments.html), None, Path(place) / "page.html", effects)

@@ -28,14 +28,14 @@ from saewidgets.demo import model_path
 from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest, write_store
 from saewidgets.features.store.query import LatentNote, LatentNotes, find
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.lm import TokenText, load_model
 
 OPEN = """
 import sys, time
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 start = time.perf_counter()
-store = Store(sys.argv[1], sys.argv[2])
+store = FeatureStore(sys.argv[1], sys.argv[2])
 from saewidgets.features.store.query import LatentNotes, find
 rows = find(store, LatentNotes({}, store.d_sae))[:100]
 texts = [store.text_of(int(t)) for t in store.peak_tokens[rows].ravel() if t >= 0]
@@ -121,7 +121,7 @@ def main() -> None:
         start = time.perf_counter()
         fill(folder, tokens, asked.latents, asked.examples, asked.per_interval)
         print(f"made in {time.perf_counter() - start:.0f} s")
-        store = Store(folder, tokens)
+        store = FeatureStore(folder, tokens)
         assert store.peak_tokens.shape
         print(f"size: {store.size_bytes / 1e6:.0f} MB (target 400 MB)")
         times = []

@@ -30,7 +30,7 @@ def export(folder: Path) -> None:
     from saewidgets.config import ExtractionConfig, TextCorpus
     from saewidgets.features.export import computed_effects, export_dashboard, export_neuronpedia_batches
     from saewidgets.features.extraction import extract
-    from saewidgets.features.store.read import Store
+    from saewidgets.features.store.read import FeatureStore
     from saewidgets.formats import load_sae
     from saewidgets.lm import TokenText, load_model
     from saewidgets.lm.unembedding import unembedding
@@ -41,7 +41,7 @@ def export(folder: Path) -> None:
         packed = pack(corpus, lm.tokenizer, folder=Path(place) / "tokens", context_size=32)
         config = ExtractionConfig(max_norm_ratio=None)
         extract(sae, lm, packed, np.arange(packed.n_contexts), HOOK, config, Path(place) / "extraction")
-        store = Store(Path(place) / "extraction", Path(place) / "tokens")
+        store = FeatureStore(Path(place) / "extraction", Path(place) / "tokens")
         effects = computed_effects(sae, unembedding(lm.model), TokenText(lm.tokenizer))
         export_dashboard(store, None, folder / "data.json", logits=effects, sae=sae)
         export_neuronpedia_batches(

@@ -13,14 +13,14 @@ from demo_sae_files import ABOUT, LABELS, write_archive
 from saewidgets.demo.sae import PARTS, about_sae, sae_labels, unpack_sae
 from saewidgets.feature_records import LabelRecord
 from saewidgets.features.labels import Label, offline, score_labels
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.workspace.features import from_record, to_record
 from saewidgets.workspace.reading.store_examples import StoreExamples
 
 WINDOWS = 20  # of either kind
 
 
-def scored(store: Store, labels: Iterable[Label]) -> list[Label]:
+def scored(store: FeatureStore, labels: Iterable[Label]) -> list[Label]:
     """`labels` with new scores instead of those they have: fuzzing, and detection where silent windows are known.
 
     The newest score of a label is the one that lists show; that is detection where there is one.
@@ -33,7 +33,7 @@ def scored(store: Store, labels: Iterable[Label]) -> list[Label]:
     return list(found.values())
 
 
-def score_again(out: Path, work: Path) -> tuple[Store, list[Label], int]:
+def score_again(out: Path, work: Path) -> tuple[FeatureStore, list[Label], int]:
     """Make the scores of the packaged labels again, and write the package's files into `out`; all else in them stays.
 
     Args:
@@ -49,7 +49,7 @@ def score_again(out: Path, work: Path) -> tuple[Store, list[Label], int]:
         folder.mkdir(parents=True)
         unpack_sae(part, folder)
     before = [from_record(LabelRecord(**{**row, "scores": tuple(row["scores"])})) for row in sae_labels()]
-    store = Store(parts["extraction"], work / "tokens")
+    store = FeatureStore(parts["extraction"], work / "tokens")
     labels = scored(store, before)
     facts = {name: value for name, value in asdict(about).items() if name not in ("sae_id", "extraction_id", "files")}
     size = write_archive(out, facts, parts, [asdict(to_record(label)) for label in labels])

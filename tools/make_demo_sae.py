@@ -41,7 +41,7 @@ from saewidgets.features.extraction.ops import LARGEST, hash_of, joint_hash
 from saewidgets.features.labels import Label, label_features, offline
 from saewidgets.features.store.layout import LOGIT_ARRAYS, LOGITS, MANIFEST, Manifest
 from saewidgets.features.store.query import DENSE
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.formats import load_sae, save_sae
 from saewidgets.lm import LoadedModel, load_model
 from saewidgets.lm.unembedding import unembedding
@@ -115,7 +115,7 @@ def pack_contexts(ids: np.ndarray, facts: PackFacts, tokens: Path) -> PackedToke
     return PackedTokens(folder, 0.0)
 
 
-def labelled(store: Store) -> list[Label]:
+def labelled(store: FeatureStore) -> list[Label]:
     """Every latent that can be named by matching words."""
     return label_features(np.flatnonzero(store.fired).tolist(), offline(), StoreExamples(store)).labels
 
@@ -205,12 +205,12 @@ def main() -> None:
         facts={"name": NAME, "source": "local"},
     )
     print()
-    store = Store(folder, work / "tokens")
+    store = FeatureStore(folder, work / "tokens")
     labels = labelled(store)
     seconds = store.manifest.facts["seconds"]
     write_logits(sae, lm, folder)
     thin_sample(folder, SAMPLED)
-    store = Store(folder, work / "tokens")
+    store = FeatureStore(folder, work / "tokens")
     labels = scored(store, labels)  # by what is kept, so that scoring again finds the same
     print(report(store, labels))
 
@@ -230,12 +230,12 @@ def main() -> None:
     print(f"{size:,} bytes in {arguments.out}")
 
 
-def report(store: Store, labels: list[Label]) -> str:
+def report(store: FeatureStore, labels: list[Label]) -> str:
     """What the page says of the features."""
     return "\n".join(_report(store, labels))
 
 
-def _report(store: Store, labels: list[Label]) -> Iterable[str] | Iterator[str]:
+def _report(store: FeatureStore, labels: list[Label]) -> Iterable[str] | Iterator[str]:
     m: Manifest = store.manifest
     alive = int((store.fired > 0).sum())
     plain = [label for label in labels if not label.description.startswith("The tokens on which")]

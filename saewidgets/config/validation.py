@@ -181,7 +181,7 @@ def _shown(value: Any) -> str:
     return "a table of settings" if isinstance(value, Mapping) else f"a value of type {type(value).__name__}"
 
 
-class _Place:
+class _FieldLocation:
     """Where a location is below a model.
 
     Attributes:
@@ -213,13 +213,13 @@ class _Place:
 
 def _unknown(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
     """The sentence about an unknown setting."""
-    above = _Place(root, location[:-1])
+    above = _FieldLocation(root, location[:-1])
     others = above.others if len(location) > 1 else _other_kinds(root)
     owners = [str(_tag(model)) for model in others if location[-1] in model.model_fields]
     if owners:
         return f"{_tag(above.models[0])} has no such setting. It belongs to {_listed(owners, 'and')}."
     siblings = [name for model in above.models for name in model.model_fields]
-    near = _suggestion(root, _Place(root, location).name, siblings)
+    near = _suggestion(root, _FieldLocation(root, location).name, siblings)
     return "There is no such setting." + (f" Did you mean {near}?" if near else "")
 
 
@@ -243,7 +243,7 @@ def config_errors(error: ValidationError, model: type[BaseModel]) -> dict[str, s
     """Dotted field name → one sentence, for `error` of building a `model`. What concerns it as a whole: ``""``."""
     found: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        place = _Place(model, tuple(item["loc"]))
+        place = _FieldLocation(model, tuple(item["loc"]))
         field, sentence = place.name, _sentence(item, place.field)
         if item["type"] == "extra_forbidden":
             sentence = _unknown(model, tuple(item["loc"]))

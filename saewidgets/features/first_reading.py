@@ -22,7 +22,7 @@ from saewidgets.errors import NotFoundError
 from saewidgets.evaluation.place import fitting_point
 from saewidgets.features.extraction.accumulate import Accumulator
 from saewidgets.features.extraction.encoding import Encoder, make_chunk
-from saewidgets.features.labels.heuristic import Naming, Snippet, distinct, make_snippet, name_examples
+from saewidgets.features.labels.heuristic import FiringSnippet, Naming, distinct, make_snippet, name_examples
 from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, special_tokens
 from saewidgets.render.numbers import percent
 from saewidgets.sae import SAE
@@ -47,7 +47,7 @@ class Feature:
     density: float
     max: float
     mean: float
-    examples: tuple[Snippet, ...]
+    examples: tuple[FiringSnippet, ...]
     naming: Naming | None
 
     @property
@@ -168,7 +168,7 @@ class FeatureReading:
                 chosen.append(self.feature(best[1].index, examples))
         return FeatureList(chosen)
 
-    def _snippets(self, kind: str, index: int) -> list[Snippet]:
+    def _snippets(self, kind: str, index: int) -> list[FiringSnippet]:
         length = self.contexts.shape[1]
         values, positions = (self._arrays[f"{kind}_{name}"][index].ravel().tolist() for name in ("values", "positions"))
         return [

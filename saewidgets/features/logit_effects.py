@@ -14,7 +14,7 @@ from torch import Tensor
 from saewidgets.config.hook_names import without_head
 from saewidgets.errors import ConfigError
 from saewidgets.features.store.layout import LOGIT_ARRAYS, LOGIT_TOKENS
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.lm import TokenText
 from saewidgets.lm.unembedding import Unembedding
 from saewidgets.sae import SAE
@@ -74,7 +74,7 @@ def computed_effects(sae: SAE, head: Unembedding, text: TokenText, n: int = 10) 
     return effects
 
 
-def stored_effects(store: Store) -> EffectsOf | None:
+def stored_effects(store: FeatureStore) -> EffectsOf | None:
     """Effects from an extraction for which they were computed for all features; None where they were not."""
     arrays = store.logits
     if arrays is None:

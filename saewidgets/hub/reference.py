@@ -220,7 +220,7 @@ def trained_on(repo_id: str, base_models: Iterable[str] = ()) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class SAELensRelease:
     """A SAELens release, as `SAE.from_pretrained` takes it."""
 
     name: str
@@ -241,10 +241,10 @@ class Release:
         return bool(self.ids) and all(sae_id.endswith("/canonical") for sae_id in self.ids)
 
 
-def find_release(name: str) -> Release | None:
+def find_release(name: str) -> SAELensRelease | None:
     """The release of that name, None if there is none."""
     row = _data("releases.json")["releases"].get(name)
-    return None if row is None else Release(name, row["repo"], row.get("patterns", {}), row.get("ids", {}))
+    return None if row is None else SAELensRelease(name, row["repo"], row.get("patterns", {}), row.get("ids", {}))
 
 
 @functools.cache

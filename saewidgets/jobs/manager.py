@@ -17,7 +17,7 @@ from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError, Stat
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs.control import InteractiveQueue, Runner
 from saewidgets.jobs.job_store import JobSettings, JobStore, lane_device
-from saewidgets.jobs.owner import LocalJob, Outcome, Owner
+from saewidgets.jobs.owner import LocalJob, Owner, RunnerOutcome
 from saewidgets.jobs.process import close_at_exit, is_gone, new_owner
 from saewidgets.jobs.pump import Pump, Subscriber
 from saewidgets.jobs.states import OWNED, JobCommand, asks_for, check_transition, plan
@@ -250,7 +250,7 @@ class JobManager:
             if changed := self._store.interrupt(record.id, record.owner, note=note, older_than=timeout):
                 self.publish(changed)
 
-    def outcome(self, record: JobRecord) -> Outcome | None:
+    def outcome(self, record: JobRecord) -> RunnerOutcome | None:
         """What the runner returned or raised, if it ended in this process and has not been run elsewhere since."""
         local = self._own.get(record.id)
         if local is None:

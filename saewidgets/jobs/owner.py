@@ -1,5 +1,5 @@
 """Defines `Owner`, the jobs of one process: queued ones get their turn, running ones their commands and heartbeat; and
-`Outcome`, how a runner ended: the status, the error and the summary that go into the job's row."""
+`RunnerOutcome`, how a runner ended: the status, the error and the summary that go into the job's row."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RETURNABLE = frozenset({JobStatus.COMPLETED, JobStatus.PAUSED, JobStatus.STOPPE
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunnerOutcome:
     """The end of one run of a job. `exception` stays in this process; the row keeps `error`."""
 
     status: JobStatus
@@ -39,22 +39,22 @@ class Outcome:
     exception: BaseException | None = None
 
 
-def _returned(value: Any) -> Outcome:
+def _returned(value: Any) -> RunnerOutcome:
     status = getattr(value, "status", None)
     try:
         status = JobStatus(status) if status is not None else JobStatus.COMPLETED
     except ValueError:
         status = JobStatus.COMPLETED  # an attribute of that name that means something else
-    return Outcome(status if status in _RETURNABLE else JobStatus.COMPLETED, value)
+    return RunnerOutcome(status if status in _RETURNABLE else JobStatus.COMPLETED, value)
 
 
-def _raised(error: BaseException) -> Outcome:
+def _raised(error: BaseException) -> RunnerOutcome:
     if isinstance(error, Interruption):
-        return Outcome(_BY_REQUEST.get(error.request, JobStatus.STOPPED))
+        return RunnerOutcome(_BY_REQUEST.get(error.request, JobStatus.STOPPED))
     info = error_info(error)
     # The frames would keep the runner's tensors alive; the row has the text.
     error.__traceback__ = None
-    return Outcome(JobStatus.FAILED, error=info, exception=error)
+    return RunnerOutcome(JobStatus.FAILED, error=info, exception=error)
 
 
 def error_info(error: BaseException) -> ErrorInfo:
@@ -115,7 +115,7 @@ class LocalJob:
     has_checked: bool = False  # it has passed its first pause point
     control: JobControl | None = None
     thread: threading.Thread | None = None
-    outcome: Outcome | None = None  # of its latest run here
+    outcome: RunnerOutcome | None = None  # of its latest run here
     finished_at: float | None = None  # the row's, when that run ended: tells whether it was run elsewhere since
     ending: threading.Lock = field(default_factory=threading.Lock)  # held while the row says it ended and this does not
 
@@ -264,7 +264,7 @@ class Owner:
             self._release(job)
             self._store.interrupt(job.job_id, self._name, note="Its end could not be recorded; see the log.")
 
-    def _finish(self, job: LocalJob, outcome: Outcome) -> None:
+    def _finish(self, job: LocalJob, outcome: RunnerOutcome) -> None:
         """Write how it ended, however long the store cannot be written (a full disk): who waits for it waits on. Its
         events are written before, so that all of them are there once the end is seen."""
         for attempt in itertools.count():
@@ -284,7 +284,7 @@ class Owner:
                 self._publish(changed)
             return
 
-    def _save(self, job: LocalJob, outcome: Outcome) -> JobRecord | None:
+    def _save(self, job: LocalJob, outcome: RunnerOutcome) -> JobRecord | None:
         lost = self._pump.lost.get(job.job_id, 0)
         while True:
             row = self._store.get(job.job_id)
@@ -305,7 +305,7 @@ class Owner:
                     self._pump.lost.pop(job.job_id, None)
                     return changed
 
-    def _release(self, job: LocalJob, outcome: Outcome | None = None, row: JobRecord | None = None) -> None:
+    def _release(self, job: LocalJob, outcome: RunnerOutcome | None = None, row: JobRecord | None = None) -> None:
         with self._lock:
             job.control = job.thread = None
             job.outcome = outcome or job.outcome

@@ -53,7 +53,7 @@ def check_transition(old: S, new: S) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Transition:
     """What a command does to a row: the status it gets and the command that waits for its owner."""
 
     status: S
@@ -62,31 +62,31 @@ class Plan:
 
 _IDLE = (S.QUEUED, S.PAUSED, S.INTERRUPTED)
 _WORKING = (S.STARTING, S.RUNNING)
-_PLANS: Mapping[JobCommand, Mapping[S, Plan | None]] = {
+_PLANS: Mapping[JobCommand, Mapping[S, Transition | None]] = {
     # In a job that is pausing it also takes back a resume that came in between.
     "pause": {
-        S.QUEUED: Plan(S.PAUSED), S.PAUSED: None,
-        **dict.fromkeys((*_WORKING, S.PAUSING), Plan(S.PAUSING, "pause")),
+        S.QUEUED: Transition(S.PAUSED), S.PAUSED: None,
+        **dict.fromkeys((*_WORKING, S.PAUSING), Transition(S.PAUSING, "pause")),
     },
     "stop": {
-        **dict.fromkeys(_IDLE, Plan(S.STOPPED)),
-        **dict.fromkeys((*_WORKING, S.PAUSING), Plan(S.STOPPING, "stop")),
+        **dict.fromkeys(_IDLE, Transition(S.STOPPED)),
+        **dict.fromkeys((*_WORKING, S.PAUSING), Transition(S.STOPPING, "stop")),
         **dict.fromkeys((S.STOPPING, S.STOPPED, S.CANCELLED)),
     },
     "cancel": {
-        **dict.fromkeys(_IDLE, Plan(S.CANCELLED)),
-        **dict.fromkeys((*_WORKING, S.PAUSING, S.STOPPING), Plan(S.STOPPING, "cancel")),
+        **dict.fromkeys(_IDLE, Transition(S.CANCELLED)),
+        **dict.fromkeys((*_WORKING, S.PAUSING, S.STOPPING), Transition(S.STOPPING, "cancel")),
         **dict.fromkeys((S.STOPPED, S.CANCELLED)),
     },
     "resume": {
-        **dict.fromkeys(RESUMABLE, Plan(S.QUEUED)),
-        S.PAUSING: Plan(S.PAUSING, "resume"),
+        **dict.fromkeys(RESUMABLE, Transition(S.QUEUED)),
+        S.PAUSING: Transition(S.PAUSING, "resume"),
         **dict.fromkeys((S.QUEUED, *_WORKING)),
     },
 }  # fmt: skip
 
 
-def plan(command: JobCommand, status: S) -> Plan | None:
+def plan(command: JobCommand, status: S) -> Transition | None:
     """What `command` does to a job in `status`; None where it is already so."""
     if status not in _PLANS[command]:
         raise _refusal(command, status)

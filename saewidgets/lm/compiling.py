@@ -39,7 +39,7 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the norm of the re
 _HALF_TOLERANCE = 5e-2  # bfloat16 and float16, whose products a fused kernel rounds in other places
 
 
-class Compiled:
+class CompiledModel:
     """The compiled parts of a model. `problem`: why nothing is, or not any more."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
@@ -77,11 +77,11 @@ def compile_blocks(
     *,
     tell: Callable[[str], None] = log.warning,
     backend: str | Callable[..., Any] = "inductor",
-) -> Compiled:
+) -> CompiledModel:
     """Compile `model` in place for forwards of one `shape` (contexts, tokens of each), and try it. Returns what undoes
     it; if it failed that is done already, and `problem` says why. `tell` is called if compiled code fails later
     on."""
-    found = Compiled(tell)
+    found = CompiledModel(tell)
     modules = regions(model, hook_names)
     if any(hasattr(module, "_hf_hook") for module in model.modules()):  # of accelerate
         found.problem = "it is on several devices, or its weights are offloaded"
@@ -166,7 +166,7 @@ _here = threading.local()  # .trying: regions that this thread calls are compile
 class _Region:
     """One module with a `forward` that chooses between the compiled code and its own."""
 
-    def __init__(self, module: nn.Module, compiled: Any, owner: Compiled, copies: bool) -> None:
+    def __init__(self, module: nn.Module, compiled: Any, owner: CompiledModel, copies: bool) -> None:
         self._compiled, self._owner, self._copies = compiled, owner, copies
         self._name, self._plain = type(module).__name__, module.forward
         self._inside = [each for each in module.modules() if each is not module]

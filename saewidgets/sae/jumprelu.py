@@ -78,7 +78,7 @@ class _JumpReLU(SAE):
         cfg = self.cfg
         if cfg.sparsity_loss == "tanh":
             return torch.tanh(cfg.tanh_scale * f * self.W_dec.float().norm(dim=1)).sum(1)
-        counts: Tensor = _Step.apply(  # type: ignore[no-untyped-call]
+        counts: Tensor = _StepFunction.apply(  # type: ignore[no-untyped-call]
             pre, threshold, cfg.bandwidth, cfg.ste_to_input
         )
         l0: Tensor = counts.sum(1)
@@ -151,7 +151,7 @@ class _Jump(torch.autograd.Function):
         return d_pre + estimate if ctx.to_input else d_pre, -estimate.sum(0), None, None
 
 
-class _Step(torch.autograd.Function):
+class _StepFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float, to_input: bool) -> Tensor:
         ctx.save_for_backward(pre, threshold)

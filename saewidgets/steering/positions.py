@@ -33,7 +33,7 @@ class SteeringError(SAEWidgetsError):
 
 
 @dataclass(eq=False)
-class _Step:
+class _ForwardStep:
     """One forward of the model: `length` new tokens per row, on top of `past` cached ones."""
 
     outer: nn.Module
@@ -56,7 +56,7 @@ class PositionTracker:
     ) -> None:
         self._positions, self._skip, self._explicit, self._expected = positions, skip, prompt_tokens, expected
         self._entries = _entries(model)
-        self._step: _Step | None = None
+        self._step: _ForwardStep | None = None
         self._prompt: int | None = None
         self._total = -1  # tokens of the sequence so far
         self._uncached: Tensor | None = None  # tokens of a sequence that is computed anew in every forward
@@ -103,7 +103,7 @@ class PositionTracker:
                 where="input_ids", hint="Call the model with input_ids=….",
             )
         self.forwards += 1
-        self._step = _Step(
+        self._step = _ForwardStep(
             module, source.shape[0], source.shape[1], _cached(given), ids if isinstance(ids, Tensor) else None, mask,
             given.get("use_cache"),
         )
@@ -159,7 +159,7 @@ class PositionTracker:
             wanted &= (step.ids != self._skip).to(device)
         return wanted
 
-    def _chosen(self, step: _Step, tokens: Tensor | None, device: torch.device) -> Tensor:
+    def _chosen(self, step: _ForwardStep, tokens: Tensor | None, device: torch.device) -> Tensor:
         """Where the chosen numbers are, padding not counted. All of them have to exist."""
         assert isinstance(self._positions, tuple)
         end = step.past + step.length
@@ -176,7 +176,7 @@ class PositionTracker:
                 )
         return torch.isin(number[:, step.past :], torch.tensor(self._positions, device=device))
 
-    def _tokens(self, step: _Step, device: torch.device) -> Tensor | None:
+    def _tokens(self, step: _ForwardStep, device: torch.device) -> Tensor | None:
         """Bool ``[batch, past + length]``: what is not padding. None: nothing is."""
         mask = step.padding_mask
         if mask is None:
@@ -189,7 +189,7 @@ class PositionTracker:
             )
         return (mask != 0).to(device)
 
-    def _current(self) -> _Step:
+    def _current(self) -> _ForwardStep:
         if self._step is None:
             raise SteeringError(
                 "A steered block ran outside of the model, so which tokens these are is not known.",
@@ -206,7 +206,7 @@ class PositionTracker:
             )
         return self._prompt
 
-    def _follow(self, step: _Step) -> None:
+    def _follow(self, step: _ForwardStep) -> None:
         end = step.past + step.length
         if self._explicit is not None:
             self._prompt = self._explicit
@@ -218,7 +218,7 @@ class PositionTracker:
         self._total = end
         self._uncached = step.ids if step.past == 0 and step.use_cache is False else None
 
-    def _extends(self, step: _Step) -> bool:
+    def _extends(self, step: _ForwardStep) -> bool:
         old, new = self._uncached, step.ids
         return (
             old is not None and new is not None and step.use_cache is False

@@ -20,7 +20,7 @@ from saewidgets.steering.positions import PositionTracker, SteeringError
 
 
 @dataclass(eq=False)
-class _Place:
+class _SteeredPoint:
     """One SAE with the features that are steered, and where that happens."""
 
     into: HookPoint
@@ -55,7 +55,7 @@ class Steering:
             if not feature.changes_nothing:
                 groups.setdefault(source, []).append(feature)
         self._places = [
-            _Place(*source.points(self.model), LatentChange(source.sae, features))
+            _SteeredPoint(*source.points(self.model), LatentChange(source.sae, features))
             for source, features in groups.items()
         ]
         names: dict[str, set[str]] = {}  # of all heads together, and of single ones there
@@ -115,7 +115,7 @@ class Steering:
                 where="steered", hint="Open `with steered(…)` inside the thread that generates.",
             )
 
-    def _reader(self, place: _Place) -> Callable[[Tensor], None]:
+    def _reader(self, place: _SteeredPoint) -> Callable[[Tensor], None]:
         def read(x: Tensor) -> None:
             assert self._tracker is not None
             place.pending = place.change(x) if self._tracker.may_steer() else None
@@ -158,7 +158,7 @@ class Steering:
         return torch.where(where[..., None], new, h)
 
 
-def _taken(place: _Place) -> Tensor:
+def _taken(place: _SteeredPoint) -> Tensor:
     change, place.pending = place.pending, None
     if change is None:
         raise SteeringError(

@@ -112,7 +112,7 @@ def prepare(
     Of a store of activations no text is packed, and the model is loaded only to measure the cross-entropy. `kept` is a
     file for what is measured of the activations, which a run that is left before its first step goes on with; when
     `until` is closed a compiled model is again as it was."""
-    config, measured = configs[0], _MeasuredScalers(meter, log, check)
+    config, measured = configs[0], _Scalers(meter, log, check)
     known = list(scalers) or [None] * len(configs)
     if isinstance(config.corpus, ActivationCorpus):
         return _prepare_stored(configs, config.corpus, tokens_folder, meter, log, check, model, tokenizer, known)
@@ -165,7 +165,7 @@ def _prepare_stored(
     configs: Sequence[TrainingConfig], corpus: ActivationCorpus, tokens_folder: Path, meter: ProgressMeter, log: Log,
     check: Callable[[], None], model: Any, tokenizer: Any, known: Sequence[Scaler | None],
 ) -> list[TrainingInputs]:
-    config, measured = configs[0], _MeasuredScalers(meter, log, check)
+    config, measured = configs[0], _Scalers(meter, log, check)
     named = STORE_ID.fullmatch(corpus.store_id) is not None
     store = StoredActivations(
         tokens_folder.parent / STORES / corpus.store_id if named else Path(corpus.store_id).expanduser()
@@ -214,7 +214,7 @@ def _check_cross_entropy(lm: LoadedModel | None, configs: Sequence[TrainingConfi
         log.info(f"{lm.name} predicts no next token: there is no cross-entropy, and no CE recovered.")
 
 
-class _MeasuredScalers:
+class _Scalers:
     """The scalers of a run's trainings; those that read the same place share theirs."""
 
     def __init__(self, meter: ProgressMeter, log: Log, check: Callable[[], None]) -> None:

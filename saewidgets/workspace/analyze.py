@@ -24,7 +24,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.feature_records import check_index
 from saewidgets.features.extraction import extract
 from saewidgets.features.labels import interpret_features, write_interpretations
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.hub.load_from_hub import load_sae
 from saewidgets.lm import LoadedModel, check_context
 from saewidgets.sae import SAE
@@ -34,7 +34,7 @@ from saewidgets.workspace.extraction.extraction_job import checked
 from saewidgets.workspace.library.sae_files import layer_of
 from saewidgets.workspace.live import ModelReference, load
 from saewidgets.workspace.reading.store_examples import StoreExamples
-from saewidgets.workspace.subjects import CONTEXT, Subject, unlisted_subject
+from saewidgets.workspace.subjects import CONTEXT, KnownSAE, unlisted_subject
 from saewidgets.workspace.user_models import take
 
 _PLAIN = re.compile(r"[\w.+\- ]{1,120}")
@@ -144,7 +144,7 @@ def _settings(texts: Any, corpus: Any, config: Any) -> tuple[ExtractionConfig, C
 
 
 def _interpret(
-    sae: Any, subject: Subject, lm: LoadedModel, hook_name: str, settings: ExtractionConfig, corpus: CorpusConfig,
+    sae: Any, subject: KnownSAE, lm: LoadedModel, hook_name: str, settings: ExtractionConfig, corpus: CorpusConfig,
     wanted: Iterable[int],
 ) -> dict[int, dict[str, Any]]:
     context_size = settings.context_size or subject.context_size or min(CONTEXT, lm.context or CONTEXT)
@@ -162,5 +162,5 @@ def _interpret(
             extract(sae.to(lm.device), lm, packed, contexts, hook_name, settings, Path(folder) / "features")
         finally:
             sae.to(before)
-        store = Store(Path(folder) / "features", tokens)
+        store = FeatureStore(Path(folder) / "features", tokens)
         return {item["feature_id"]: item for item in interpret_features(StoreExamples(store), wanted)}

@@ -33,12 +33,12 @@ from saewidgets.workspace.extraction.extraction_job import (
 from saewidgets.workspace.extraction.logits import LogitJobs
 from saewidgets.workspace.folders import TOKENS, remove_tree
 from saewidgets.workspace.handle import FilesHandle
-from saewidgets.workspace.subjects import Subject, files_of, find_subject, held_model
+from saewidgets.workspace.subjects import KnownSAE, files_of, find_subject, held_model
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.user_models import UserModel, missing, take
 
 if TYPE_CHECKING:
-    from saewidgets.features.store.read import Store
+    from saewidgets.features.store.read import FeatureStore
     from saewidgets.workspace.workspace import Workspace
 
 LOGITS = "logits"  # the folder that `features.store` keeps the tables in
@@ -238,7 +238,7 @@ class Extractions:
         """How many there are, by status."""
         return self._rows.count()
 
-    def open(self, extraction_id: str) -> Store:
+    def open(self, extraction_id: str) -> FeatureStore:
         """The results of an extraction: arrays, memory-mapped, and the text around every example.
 
         Raises:
@@ -248,8 +248,8 @@ class Extractions:
         """
         return self._opened(extraction_id)
 
-    def _open(self, extraction_id: str) -> Store:
-        from saewidgets.features.store.read import Store  # torch: seconds to import
+    def _open(self, extraction_id: str) -> FeatureStore:
+        from saewidgets.features.store.read import FeatureStore  # torch: seconds to import
 
         record = self._rows.get(extraction_id)
         if not record.has_data:
@@ -258,7 +258,7 @@ class Extractions:
             raise NotFoundError(
                 "The files of the extraction are not here.", where=record.folder, hint=f"They are on {record.host}."
             )
-        return Store(record.folder, self._workspace.folder / TOKENS)
+        return FeatureStore(record.folder, self._workspace.folder / TOKENS)
 
     def compute_logits(self, extraction_id: str) -> Job:
         """Compute for all features of an extraction which next tokens they make most and least likely, as a job.
@@ -380,7 +380,7 @@ class Extractions:
         self._workspace.features.forget(extraction_id)
         self._reopen(extraction_id)
 
-    def _subject(self, sae_id: str | None, training_id: str | None) -> Subject:
+    def _subject(self, sae_id: str | None, training_id: str | None) -> KnownSAE:
         if (sae_id is None) == (training_id is None):
             raise ConfigError(
                 "An extraction reads one SAE of the library, or what one training has left.", where="sae_id",

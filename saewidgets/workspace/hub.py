@@ -21,7 +21,7 @@ from saewidgets.jobs import Job, JobContext
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.handle import Names
-from saewidgets.workspace.library.sae_files import Origin, take_in
+from saewidgets.workspace.library.sae_files import FileOrigin, take_in
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.user_models import UserModel
 
@@ -306,7 +306,7 @@ class Hub:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _JobToken:
     """An access token, and when its job had ended before it was given."""
 
     token: str = field(repr=False)
@@ -319,7 +319,7 @@ class _Downloads:
 
     def __init__(self, workspace: Workspace, hub: Hub) -> None:
         self._workspace, self._hub = workspace, hub
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _JobToken] = {}
         self._lock = threading.Lock()
         self._partials: dict[str, tuple[str, ...]] = {}  # job id → unfinished files on this machine
 
@@ -327,7 +327,7 @@ class _Downloads:
         """Keep the token of a job until it ends, but for news of its former end, which may still be under way."""
         if token is not None:
             with self._lock:
-                self._held[job_id] = _Held(token, ended_before)
+                self._held[job_id] = _JobToken(token, ended_before)
 
     def drop(self, job_id: str) -> None:
         """Forget the token of a job, and the client that was made for it unless another job has the same one."""
@@ -421,11 +421,11 @@ class _Downloads:
             raise
 
 
-def _origin_of(payload: Any, format: str) -> Origin:
+def _origin_of(payload: Any, format: str) -> FileOrigin:
     repo_id, path = str(payload["repo_id"]), str(payload["path"])
     scope = repo_id.startswith("google/gemma-scope") or format in ("gemma_scope", "gemma_scope_2")
     place = f"{repo_id}@{payload['revision']}" + (f"/{path}" if path else "")
-    return Origin(
+    return FileOrigin(
         source="gemma_scope" if scope else "huggingface", where=place, name=str(payload["name"]),
         card_model=payload.get("model"), layer=payload.get("layer"), repo_id=repo_id,
         revision=str(payload["revision"]), repo_path=path, facts=payload.get("facts") or {},

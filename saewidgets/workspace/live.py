@@ -18,7 +18,7 @@ from saewidgets.config.names import as_recorded
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.settings import resolve_device
-from saewidgets.workspace.subjects import Subject, device_here, files_of, held_model
+from saewidgets.workspace.subjects import KnownSAE, device_here, files_of, held_model
 from saewidgets.workspace.user_models import UserModel, canonical, device_of, missing, take
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def load(
 class LiveSAE:
     """An SAE together with its model, on one device."""
 
-    subject: Subject
+    subject: KnownSAE
     sae: SAE
     model: LiveModel
     hook_name: str
@@ -125,7 +125,7 @@ class LiveCache:
         self._timer: threading.Timer | None = None
 
     def open(
-        self, subject: Subject, extraction: ExtractionRecord | None = None, model: Any = None, tokenizer: Any = None
+        self, subject: KnownSAE, extraction: ExtractionRecord | None = None, model: Any = None, tokenizer: Any = None
     ) -> LiveSAE:
         """The SAE with its model, see `model`; where it belongs in that, its extraction says first."""
         found = self.model(subject, extraction, model=model, tokenizer=tokenizer)
@@ -135,7 +135,7 @@ class LiveCache:
         sae = self.sae(subject, device)
         return LiveSAE(subject, sae, found, hook_name, self._workspace.manager.lane(canonical(device)))
 
-    def sae(self, subject: Subject, device: str | None = None) -> SAE:
+    def sae(self, subject: KnownSAE, device: str | None = None) -> SAE:
         """The SAE alone, on any device if None."""
         from saewidgets.formats import load_sae  # torch: seconds to import
 
@@ -157,7 +157,7 @@ class LiveCache:
         return loaded
 
     def model(
-        self, subject: Subject | None, extraction: ExtractionRecord | None = None, *, model: Any = None,
+        self, subject: KnownSAE | None, extraction: ExtractionRecord | None = None, *, model: Any = None,
         tokenizer: Any = None, device: str | None = None,
     ) -> LiveModel:
         """The language model to read an SAE with: `model` (an object with its `tokenizer`, or a name) where somebody
@@ -179,14 +179,14 @@ class LiveCache:
         self._used()
         return found
 
-    def has_model(self, subject: Subject) -> bool:
+    def has_model(self, subject: KnownSAE) -> bool:
         with suppress(SAEWidgetsError):  # it cannot be loaded either
             key = _key(self._own(subject, None))
             with self._lock:
                 return self._kept is not None and self._kept[0] == key
         return False
 
-    def lane(self, subject: Subject, extraction: ExtractionRecord | None = None) -> str:
+    def lane(self, subject: KnownSAE, extraction: ExtractionRecord | None = None) -> str:
         """The lane on which `open` would put them. Raises what `open` would, as far as that is known without loading.
         """
         files_of(self._workspace, subject)
@@ -228,7 +228,7 @@ class LiveCache:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _own(self, subject: Subject, extraction: ExtractionRecord | None) -> UserModel | ModelReference:
+    def _own(self, subject: KnownSAE, extraction: ExtractionRecord | None) -> UserModel | ModelReference:
         """The model object that was given, else which one to load."""
         given = self._workspace.extractions.held(extraction.id) if extraction is not None else None
         needed = bool(extraction.facts.get("model_given")) if extraction is not None else subject.model_given

@@ -252,7 +252,7 @@ class Feed:
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _FunctionSink:
     """An `OpenSink` of two functions."""
 
     take: Callable[[Event], None]
@@ -263,7 +263,7 @@ class _Opened:
 
 
 def _opener(sink: Any, run: RunInfo) -> Callable[[], OpenSink]:
-    return lambda: sink.open(run) if callable(getattr(sink, "open", None)) else _Opened(sink)
+    return lambda: sink.open(run) if callable(getattr(sink, "open", None)) else _FunctionSink(sink)
 
 
 def _name_of(sink: Any) -> str:
@@ -334,7 +334,7 @@ class WandbSink:
             begun.summary["status"] = status
             begun.finish(exit_code=1 if status in LOST else 0)
 
-        return _Opened(take, close)
+        return _FunctionSink(take, close)
 
 
 @dataclass(frozen=True)
@@ -375,4 +375,4 @@ class TrackioSink:
             if isinstance(event, Metrics):
                 begun.log({**event.values, "tokens": event.tokens}, step=event.step)
 
-        return _Opened(take, lambda status: begun.finish())
+        return _FunctionSink(take, lambda status: begun.finish())

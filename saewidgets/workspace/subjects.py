@@ -28,7 +28,7 @@ CONTEXT = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class KnownSAE:
     """An SAE and all that is known of what it belongs to; None where that is nothing."""
 
     origin: Origin
@@ -72,7 +72,7 @@ class Subject:
         return self.model
 
 
-def find_subject(workspace: Workspace, wanted: str) -> Subject:
+def find_subject(workspace: Workspace, wanted: str) -> KnownSAE:
     """The SAE of this id, or the one that the training of this id has left."""
     origin = workspace.catalog.features.origin(wanted)
     if wanted.startswith("train_"):
@@ -80,14 +80,14 @@ def find_subject(workspace: Workspace, wanted: str) -> Subject:
     return _of_sae(workspace, origin, workspace.saes.get(wanted))
 
 
-def files_of(workspace: Workspace, subject: Subject) -> Path:
+def files_of(workspace: Workspace, subject: KnownSAE) -> Path:
     """The folder of its files."""
     if subject.of_training:
         return workspace.trainings.get(subject.id).sae_path
     return workspace.saes.folder_of(workspace.saes.get(subject.id))
 
 
-def held_model(workspace: Workspace, subject: Subject) -> UserModel | None:
+def held_model(workspace: Workspace, subject: KnownSAE) -> UserModel | None:
     """The model object that its training was given, if that was in this process and it is still in memory."""
     training = subject.origin.training_id
     return workspace.trainings.held(training) if training is not None else None
@@ -101,14 +101,14 @@ def device_here(workspace: Workspace, wanted: str) -> str:
         return resolve_device(workspace.settings.device)
 
 
-def unlisted_subject(sae: Any, name: str = "") -> Subject:
+def unlisted_subject(sae: Any, name: str = "") -> KnownSAE:
     """An SAE that is not in the workspace: its metadata are all that is known of it."""
     said = sae.metadata if isinstance(sae.metadata, Mapping) else {}
     name = name or text_or_none(said.get("name")) or f"a {sae.cfg.architecture} SAE"
     return _as_said(said, origin=Origin(None, None), of_training=False, name=name, d_sae=sae.d_sae, layer=None)
 
 
-def _of_training(workspace: Workspace, origin: Origin) -> Subject:
+def _of_training(workspace: Workspace, origin: Origin) -> KnownSAE:
     record = workspace.trainings.get(origin.training_id or "").record
     return _as_configured(
         workspace, record.config, record.folder, origin=origin, of_training=True, name=record.name, d_sae=record.d_sae,
@@ -116,7 +116,7 @@ def _of_training(workspace: Workspace, origin: Origin) -> Subject:
     )
 
 
-def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> Subject:
+def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> KnownSAE:
     common: dict[str, Any] = {
         "origin": origin, "of_training": False, "name": record.name, "d_sae": record.d_sae, "layer": record.layer,
     }
@@ -137,7 +137,7 @@ def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> Subject:
 
 def _as_configured(
     workspace: Workspace, data: Mapping[str, Any], folder: str | None, **about: Any
-) -> Subject:
+) -> KnownSAE:
     """From the configuration of its training; its text may be gone."""
     named, corpus = data.get("corpus"), None
     try:
@@ -147,7 +147,7 @@ def _as_configured(
         config = TrainingConfig.from_data({**data, "corpus": "demo"})
     stored = named if isinstance(named, Mapping) and named.get("kind") == "activations" else {}
     activations = config.activations
-    return Subject(
+    return KnownSAE(
         **about, corpus=corpus, store_id=text_or_none(stored.get("store_id")), model=config.model,
         revision=config.model_revision, dtype=config.model_dtype, hook_name=config.hook_name,
         hook_name_out=config.hook_name_out, context_size=config.context_size, packing=activations.packing,
@@ -157,7 +157,7 @@ def _as_configured(
     )  # fmt: skip
 
 
-def _as_said(said: Mapping[str, Any], **about: Any) -> Subject:
+def _as_said(said: Mapping[str, Any], **about: Any) -> KnownSAE:
     """From its files, with SAELens' names; invalid values count as missing."""
     model, context = text_or_none(said.get("model_name")), said.get("context_size")
     revision = said.get("model_from_pretrained_kwargs")
@@ -171,7 +171,7 @@ def _as_said(said: Mapping[str, Any], **about: Any) -> Subject:
         with contextlib.suppress(ConfigError):
             if (found := read(value)):
                 counted[name] = found
-    return Subject(
+    return KnownSAE(
         **about, **counted, model=one_name(model) if model else None,
         revision=text_or_none(revision.get("revision")) if isinstance(revision, Mapping) else None, dtype="float32",
         hook_name=text_or_none(said.get("hook_name")), hook_name_out=text_or_none(said.get("hook_name_out")),

@@ -63,7 +63,7 @@ MIN_FREE_BYTES = 64 * 1024**2  # below this not even a small run's first checkpo
 
 
 @dataclass(frozen=True, slots=True)
-class New:
+class NewRun:
     """A run to be queued. `name` gets a number where another run has it; None takes the one of the configuration as it
     is, else its default."""
 
@@ -117,7 +117,7 @@ class Trainings:
             StorageError: the disk is full.
         """
         held = take(model, tokenizer)
-        return self._start([New(from_caller(config, held))], held, on_event)
+        return self._start([NewRun(from_caller(config, held))], held, on_event)
 
     def create_many(
         self,
@@ -153,7 +153,7 @@ class Trainings:
         configs = expand(base, over)
         named = {str(config.name): config for config in configs}
         names = list(named) if len(named) == len(configs) else [None] * len(configs)
-        new = [New(config, name) for config, name in zip(configs, names, strict=True)]
+        new = [NewRun(config, name) for config, name in zip(configs, names, strict=True)]
         return self._start_group(new, base.name or group_name(configs), held, on_event)
 
     def retry_group(self, group_id: str, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
@@ -161,12 +161,12 @@ class Trainings:
         records = self.group(group_id).records
         held = self._model_of(records[0], model, tokenizer, "retry(")
         configs = from_rows((record.config, record.folder) for record in records)
-        new = [New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
+        new = [NewRun(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
         name = _unnumbered(self._catalog, records[0], "group_name", lambda: group_name(configs))
         return self._start_group(new, name, held)
 
     def _start_group(
-        self, new: Sequence[New], name: str, held: UserModel | None, on_event: OnEvent = None
+        self, new: Sequence[NewRun], name: str, held: UserModel | None, on_event: OnEvent = None
     ) -> TrainingGroup:
         group_id = new_group_id()
         self._start(new, held, on_event, group=(group_id, name))
@@ -200,10 +200,10 @@ class Trainings:
         record = self._catalog.trainings.get(training_id)
         if config is not None:
             held = take(model, tokenizer)
-            return self._start([New(from_caller(config, held), retry_of=training_id)], held)
+            return self._start([NewRun(from_caller(config, held), retry_of=training_id)], held)
         held = self._model_of(record, model, tokenizer, "retry(")
         name = self.retry_name(training_id)
-        return self._start([New(from_row(record.config, record.folder), name, training_id)], held)
+        return self._start([NewRun(from_row(record.config, record.folder), name, training_id)], held)
 
     def retry_name(self, training_id: str) -> str:
         """The name of a retry of this run."""
@@ -243,7 +243,7 @@ class Trainings:
         name = self._free_name(f"{record.name}-{'longer' if tokens is not None else f'from-{source.step}'}")
         config = checkpoints.longer(from_row(record.config, record.folder), tokens, source.tokens, name)
         prepare = checkpoints.checkpoint_copier(self._workspace, source)
-        return self._start([New(config, name, training_id)], held, prepare=prepare)
+        return self._start([NewRun(config, name, training_id)], held, prepare=prepare)
 
     def export(self, training_id: str, folder: str | Path) -> Path:
         """Write configuration, metrics (CSV), log and SAE of a run into a new or empty folder; returns its path.
@@ -278,7 +278,7 @@ class Trainings:
 
     def _start(
         self,
-        new: Sequence[New],
+        new: Sequence[NewRun],
         held: UserModel | None,
         on_event: OnEvent = None,
         *,

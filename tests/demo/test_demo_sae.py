@@ -23,7 +23,7 @@ from saewidgets.features.labels.heuristic import offline
 from saewidgets.features.logit_effects import computed_effects
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.query import DENSE
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, TokenText, capture, load_model
 from saewidgets.lm.unembedding import unembedding
@@ -47,8 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def store(folder: Path) -> Store:
-    return Store(folder / "extraction", folder / "tokens")
+def store(folder: Path) -> FeatureStore:
+    return FeatureStore(folder / "extraction", folder / "tokens")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_files_are_two() -> None:
         }
 
 
-def test_the_sae_is_as_good_as_its_page_says(sae: SAE, lm: LoadedModel, store: Store) -> None:
+def test_the_sae_is_as_good_as_its_page_says(sae: SAE, lm: LoadedModel, store: FeatureStore) -> None:
     about = about_sae()
     assert (sae.d_in, sae.d_sae, sae.cfg.architecture) == (about.d_in, about.d_sae, about.architecture)
     assert sae.W_dec.dtype == torch.float32  # kept in half of it
@@ -95,7 +95,7 @@ def test_the_sae_is_as_good_as_its_page_says(sae: SAE, lm: LoadedModel, store: S
     assert found["fvu"] == pytest.approx(about.figures["fvu"], rel=0.15)  # another text
 
 
-def test_the_numbers_are_those_of_the_store(store: Store) -> None:
+def test_the_numbers_are_those_of_the_store(store: FeatureStore) -> None:
     about, m = about_sae(), store.manifest
     assert (m.model, m.hook_name, m.d_sae, m.tokens) == ("demo", about.hook_name, about.d_sae, about.tokens)
     seen = int((store.fired > 0).sum())
@@ -108,7 +108,7 @@ def test_the_numbers_are_those_of_the_store(store: Store) -> None:
     assert not store.manifest.facts["stopped"]
 
 
-def test_five_contexts_read_again_match_the_store(sae: SAE, lm: LoadedModel, store: Store) -> None:
+def test_five_contexts_read_again_match_the_store(sae: SAE, lm: LoadedModel, store: FeatureStore) -> None:
     size = store.manifest.context_size
     ids = torch.from_numpy(store.packed.contexts(list(READ_AGAIN)))
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_five_contexts_read_again_match_the_store(sae: SAE, lm: LoadedModel, sto
     assert (store.fired >= (counted > 0).sum((0, 1))).all()
 
 
-def test_the_sampled_tokens_fire_as_stored(sae: SAE, lm: LoadedModel, store: Store) -> None:
+def test_the_sampled_tokens_fire_as_stored(sae: SAE, lm: LoadedModel, store: FeatureStore) -> None:
     positions, offsets = np.asarray(store["sample_positions"]), np.asarray(store["sample_offsets"])
     rate = store.manifest.coactivation_rate
     assert len(positions) == pytest.approx(rate * store.manifest.n_tokens, rel=0.1)
@@ -151,7 +151,7 @@ def test_the_sampled_tokens_fire_as_stored(sae: SAE, lm: LoadedModel, store: Sto
         assert store["sample_latents"][offsets[n] : offsets[n + 1]].tolist() == expected
 
 
-def test_the_logit_tables_are_the_models(sae: SAE, lm: LoadedModel, store: Store) -> None:
+def test_the_logit_tables_are_the_models(sae: SAE, lm: LoadedModel, store: FeatureStore) -> None:
     computed = computed_effects(sae, unembedding(lm.model), TokenText(lm.tokenizer))
     for latent in range(0, store.d_sae, store.d_sae // 8):
         effects = computed(latent)
@@ -160,7 +160,7 @@ def test_the_logit_tables_are_the_models(sae: SAE, lm: LoadedModel, store: Store
             assert set(store.logits[f"{side}_tokens"][latent].tolist()) == {e.token for e in found}
 
 
-def test_labels_fit_their_features(store: Store, labels: list[LabelRecord]) -> None:
+def test_labels_fit_their_features(store: FeatureStore, labels: list[LabelRecord]) -> None:
     assert len(labels) > 0.8 * store.d_sae
     assert [label.index for label in labels] == sorted({label.index for label in labels})
     for label in labels:
@@ -177,7 +177,7 @@ def test_labels_fit_their_features(store: Store, labels: list[LabelRecord]) -> N
         assert offline().explain(evidence, shown_examples(evidence, 20)) == (label.text, label.description)
 
 
-def test_scoring_the_labels_again_matches_the_store(store: Store, labels: list[LabelRecord]) -> None:
+def test_scoring_the_labels_again_matches_the_store(store: FeatureStore, labels: list[LabelRecord]) -> None:
     examples = StoreExamples(store, negatives=20)
     often = next(label for label in labels if examples.of(label.index).no_negatives)
     for label in [often, *labels[:: len(labels) // 40]]:

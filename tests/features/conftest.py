@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from saewidgets.activations.packed import PackedTokens
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from tests.conftest import TINY_TEXT
 from tests.features.store.made import D, make_store, packed_text, sparse_latents
 
@@ -36,12 +36,12 @@ def latents(made: tuple[Path, npt.NDArray[np.float32]]) -> npt.NDArray[np.float3
 
 
 @pytest.fixture
-def store(made: tuple[Path, npt.NDArray[np.float32]], tmp_path: Path) -> Store:
+def store(made: tuple[Path, npt.NDArray[np.float32]], tmp_path: Path) -> FeatureStore:
     """One that a test may damage."""
     shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
-    return Store(tmp_path / "ext", tmp_path / "tokens")
+    return FeatureStore(tmp_path / "ext", tmp_path / "tokens")
 
 
 @pytest.fixture
-def packed(store: Store) -> PackedTokens:
+def packed(store: FeatureStore) -> PackedTokens:
     return store.packed

@@ -20,7 +20,7 @@ from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
 from saewidgets.events import Event, Interruption, LogLine, NullControl, Progress, Request
 from saewidgets.features.extraction import NotFiniteError, encoding, extract, extractor
 from saewidgets.features.store.layout import STORED, Manifest, write_store
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.lm import LoadedModel, capture
 from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE
@@ -130,7 +130,7 @@ def test_the_store_equals_the_dense_computation(
     counts = written[0]["firing_counts"]
     assert (counts[7], counts[11]) == (0, manifest.n_tokens)
     assert (manifest.facts["name"], manifest.facts["stopped"]) == ("tiny", False)
-    store = Store(tmp_path / "e", packed.folder.parent)
+    store = FeatureStore(tmp_path / "e", packed.folder.parent)
     assert store.manifest == manifest
     assert np.array_equal(store["top_positions"], written[0]["top_positions"])
     assert store.packed.fingerprint == packed.fingerprint

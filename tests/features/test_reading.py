@@ -16,7 +16,7 @@ from saewidgets.config import TextCorpus
 from saewidgets.features import first_reading, read_features
 from saewidgets.features.extraction import encoding
 from saewidgets.features.first_reading import FeatureReading
-from saewidgets.features.labels.heuristic import Snippet, distinct, make_snippet, name_examples
+from saewidgets.features.labels.heuristic import FiringSnippet, distinct, make_snippet, name_examples
 from saewidgets.lm import LoadedModel, TokenText, capture, load_model
 from saewidgets.sae import SAE, create_sae
 
@@ -141,7 +141,7 @@ def test_no_two_share_their_words(lm: LoadedModel, contexts: Tensor, monkeypatch
     assert sorted(feature.index for feature in found) == [0, 2]
 
 
-def _at(tokenizer: Any, text: str, needle: str, occurrence: int = 0, **window: int) -> Snippet:
+def _at(tokenizer: Any, text: str, needle: str, occurrence: int = 0, **window: int) -> FiringSnippet:
     """The snippet at the token in which `needle` begins."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     pieces = TokenText(tokenizer).pieces(ids)
@@ -213,12 +213,12 @@ def test_a_form_that_was_filled_in_many_times_is_shown_once(tokenizer: Any) -> N
     assert distinct([first, again, other, again]) == [first, other]
 
 
-def _snippets(*triples: str) -> list[Snippet]:
+def _snippets(*triples: str) -> list[FiringSnippet]:
     found = []
     for triple in triples:
         previous, word, following = triple.split()
         found.append(
-            Snippet(
+            FiringSnippet(
                 f"{previous} ", word, f" {following}", 1.0, 0, 0, word.lower(), previous.lower(), following.lower(), 5
             )
         )

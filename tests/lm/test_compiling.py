@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from saewidgets.lm import capture, find_blocks, forward, hooked, note_points, resolve_hook, resumed, spliced
-from saewidgets.lm.compiling import Compiled, compile_blocks, regions
+from saewidgets.lm.compiling import CompiledModel, compile_blocks, regions
 from tests.lm.models import LAYERS, build, token_ids
 
 IDS = token_ids()
@@ -38,10 +38,10 @@ class Counting:
 
 
 @pytest.fixture
-def undoing() -> Iterator[Callable[..., Compiled]]:
-    made: list[Compiled] = []
+def undoing() -> Iterator[Callable[..., CompiledModel]]:
+    made: list[CompiledModel] = []
 
-    def compiled(model: nn.Module, names: list[str], backend: Any, **more: Any) -> Compiled:
+    def compiled(model: nn.Module, names: list[str], backend: Any, **more: Any) -> CompiledModel:
         made.append(compile_blocks(model, names, "default", SHAPE, backend=backend, **more))
         return made[-1]
 
@@ -63,7 +63,7 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "falcon", "opt"])
-def test_numbers_stay_the_same_for_any_hook_point(name: str, undoing: Callable[..., Compiled]) -> None:
+def test_numbers_stay_the_same_for_any_hook_point(name: str, undoing: Callable[..., CompiledModel]) -> None:
     model = build(name)
     points = ["blocks.0.hook_resid_post", f"blocks.{LAYERS - 1}.hook_mlp_out"]
     before = capture(model, names_of(0, LAYERS - 1), IDS)
@@ -100,7 +100,7 @@ def test_compiled_parts_hold_no_hook_point_of_the_run() -> None:
     assert regions(model, ["blocks.1.attn.hook_z"]) == [blocks[0], blocks[1].mlp, *blocks[2:]]
 
 
-def test_a_forward_still_ends_early_and_goes_on_from_a_hook(undoing: Callable[..., Compiled]) -> None:
+def test_a_forward_still_ends_early_and_goes_on_from_a_hook(undoing: Callable[..., CompiledModel]) -> None:
     model, hook = build("gpt2"), "blocks.1.hook_resid_post"
     expected, backend = forward(model, IDS).logits, Counting()
     undoing(model, [hook], backend)
@@ -115,7 +115,7 @@ def test_a_forward_still_ends_early_and_goes_on_from_a_hook(undoing: Callable[..
     assert backend.calls == calls + 1
 
 
-def test_calls_of_another_kind_run_as_if_nothing_were_compiled(undoing: Callable[..., Compiled]) -> None:
+def test_calls_of_another_kind_run_as_if_nothing_were_compiled(undoing: Callable[..., CompiledModel]) -> None:
     model, hook = build("gpt2"), "blocks.1.hook_resid_post"
     inside, backend, seen = resolve_hook(model, "blocks.0.hook_mlp_out"), Counting(), []
     undoing(model, [hook], backend)
@@ -133,7 +133,7 @@ def test_calls_of_another_kind_run_as_if_nothing_were_compiled(undoing: Callable
     assert backend.calls == calls + LAYERS - 1
 
 
-def test_undoing_leaves_forwards_set_by_others(undoing: Callable[..., Compiled]) -> None:
+def test_undoing_leaves_forwards_set_by_others(undoing: Callable[..., CompiledModel]) -> None:
     model = build("gpt2")
     first, second = list(find_blocks(model))[:2]
     first.forward = own = first.forward
@@ -158,7 +158,7 @@ def broken(graph: Any, inputs: Any) -> Any:
     ],
 )  # fmt: skip
 def test_a_compiler_that_fails_leaves_the_model_as_it_is(
-    backend: Any, said: str, undoing: Callable[..., Compiled]
+    backend: Any, said: str, undoing: Callable[..., CompiledModel]
 ) -> None:
     model = build("gpt2")
     expected = forward(model, IDS).logits
@@ -169,7 +169,7 @@ def test_a_compiler_that_fails_leaves_the_model_as_it_is(
     assert torch.equal(forward(model, IDS).logits, expected)
 
 
-def test_code_that_fails_later_is_reported_once_and_dropped(undoing: Callable[..., Compiled]) -> None:
+def test_code_that_fails_later_is_reported_once_and_dropped(undoing: Callable[..., CompiledModel]) -> None:
     model, told = build("gpt2"), []
     expected, backend = forward(model, IDS).logits, Counting()
     compiled = undoing(model, ["blocks.1.hook_resid_post"], backend, tell=told.append)
@@ -188,7 +188,7 @@ def test_code_that_fails_later_is_reported_once_and_dropped(undoing: Callable[..
 
 @pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
-def test_what_inductor_compiles(undoing: Callable[..., Compiled]) -> None:
+def test_what_inductor_compiles(undoing: Callable[..., CompiledModel]) -> None:
     model = build("llama")
     before = capture(model, names_of(0, 2), IDS)
     heads = [f"blocks.{layer}.attn.hook_z" for layer in range(LAYERS)]

@@ -22,7 +22,7 @@ from saewidgets.features.labels.evidence import visible
 from saewidgets.features.logit_effects import Effects, EffectsOf
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.query import LatentNote
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.render.figure import tick_text
 from saewidgets.render.html import STEPS, Html, bars, escape, join, marked, tag
 from saewidgets.render.numbers import activation, percent
@@ -50,7 +50,7 @@ _POLICY = (
 
 
 def export_html(
-    store: Store,
+    store: FeatureStore,
     indices: Iterable[int],
     notes: Notes | None,
     path: str | PathLike[str],

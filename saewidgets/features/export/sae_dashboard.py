@@ -40,7 +40,7 @@ from saewidgets.features.export.table_and_vectors import (
 )
 from saewidgets.features.logit_effects import Effects, EffectsOf, TokenEffect
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.sae import SAE
 
 Row = dict[str, Any]
@@ -92,7 +92,7 @@ class NeuronpediaTarget:
 
 
 def _known(
-    store: Store, index: int, logits: EffectsOf | None, sae: SAE | None
+    store: FeatureStore, index: int, logits: EffectsOf | None, sae: SAE | None
 ) -> tuple[FeatureData, Effects, npt.NDArray[np.float32] | None]:
     row = decoder_rows(sae, [index])[0] if sae is not None else None
     return feature_data(store, index), logits(index) if logits is not None else Effects([], []), row
@@ -118,7 +118,7 @@ def _values(effects: Sequence[TokenEffect]) -> list[float]:
     return rounded(effect.value for effect in effects)
 
 
-def _feature(store: Store, index: int, dataset: str, logits: EffectsOf | None, sae: SAE | None) -> Row:
+def _feature(store: FeatureStore, index: int, dataset: str, logits: EffectsOf | None, sae: SAE | None) -> Row:
     """A feature of a batch file."""
     data, effects, row = _known(store, index, logits, sae)
     return {
@@ -149,7 +149,7 @@ def _activation(group: Group, example: StoredExample) -> Row:
 
 
 def _batches(
-    store: Store, chosen: list[int], dataset: str, logits: EffectsOf | None, sae: SAE | None, per_batch: int
+    store: FeatureStore, chosen: list[int], dataset: str, logits: EffectsOf | None, sae: SAE | None, per_batch: int
 ) -> Iterator[list[Row]]:
     if per_batch < 1:
         raise ConfigError(f"per_batch is {per_batch}.", where="per_batch", hint="Use 128.")
@@ -157,7 +157,7 @@ def _batches(
         yield [_feature(store, index, dataset, logits, sae) for index in chosen[start : start + per_batch]]
 
 
-def _layer(store: Store, target: NeuronpediaTarget) -> int:
+def _layer(store: FeatureStore, target: NeuronpediaTarget) -> int:
     """The layer, once every name is one that Neuronpedia takes."""
     for where in ("model_id", "sae_set", "suffix"):
         name = getattr(target, where)
@@ -179,7 +179,7 @@ def _layer(store: Store, target: NeuronpediaTarget) -> int:
 
 
 def export_neuronpedia_batches(
-    store: Store,
+    store: FeatureStore,
     indices: Iterable[int] | None,
     path: str | PathLike[str],
     *,
@@ -215,7 +215,7 @@ def export_neuronpedia_batches(
 
 
 def export_neuronpedia(
-    store: Store,
+    store: FeatureStore,
     indices: Iterable[int] | None,
     notes: Notes | None,
     path: str | PathLike[str],
@@ -275,7 +275,7 @@ def _write(path: Path, rows: list[Row]) -> None:
 class _Source:
     """Rows of one source of an export."""
 
-    def __init__(self, store: Store, target: NeuronpediaTarget) -> None:
+    def __init__(self, store: FeatureStore, target: NeuronpediaTarget) -> None:
         texts: Row = {
             f.name: clean(value) for f in fields(target) if isinstance(value := getattr(target, f.name), str)
         }
@@ -359,7 +359,7 @@ class _Source:
 
 
 def export_dashboard(
-    store: Store,
+    store: FeatureStore,
     indices: Iterable[int] | None,
     path: str | PathLike[str],
     *,

@@ -25,7 +25,7 @@ from saewidgets.features.labels.evidence import visible
 from saewidgets.features.labels.label_files import guarded
 from saewidgets.features.store.feature_data import StoredExample
 from saewidgets.features.store.query import LatentNote
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.sae import SAE
 
 Notes = Mapping[int, LatentNote]
@@ -39,7 +39,7 @@ COLUMNS = (
 VECTORS, INDEX = "vectors.safetensors", "vectors.json"
 
 
-def selected(store: Store, indices: Iterable[int] | None, sae: SAE | None = None) -> list[int]:
+def selected(store: FeatureStore, indices: Iterable[int] | None, sae: SAE | None = None) -> list[int]:
     """The features to export, each once, in the order given; None: all of them.
 
     Raises:
@@ -63,7 +63,7 @@ def selected(store: Store, indices: Iterable[int] | None, sae: SAE | None = None
     return [check_index(index, store.d_sae) for index in found]
 
 
-def peak_texts(store: Store, index: int) -> list[str]:
+def peak_texts(store: FeatureStore, index: int) -> list[str]:
     """The commonest tokens of a feature's top examples, at most three."""
     return [store.text_of(int(token)) for token in store.peak_tokens[index] if token >= 0]
 
@@ -113,7 +113,7 @@ def decoder_rows(sae: SAE, indices: list[int]) -> npt.NDArray[np.float32]:
 
 
 def export_table(
-    store: Store, indices: Iterable[int] | None, notes: Notes | None, path: str | PathLike[str]
+    store: FeatureStore, indices: Iterable[int] | None, notes: Notes | None, path: str | PathLike[str]
 ) -> Path:
     """Write one line per feature: its statistics, label, score, star, and the tokens at which its examples peak.
 
@@ -140,7 +140,7 @@ def export_table(
 
 
 def export_vectors(
-    store: Store, sae: SAE, indices: Iterable[int] | None, notes: Notes | None, path: str | PathLike[str]
+    store: FeatureStore, sae: SAE, indices: Iterable[int] | None, notes: Notes | None, path: str | PathLike[str]
 ) -> Path:
     """Write a folder with ``vectors.safetensors`` (``vectors``, float32 ``[n, d_out]``) and ``vectors.json``.
 

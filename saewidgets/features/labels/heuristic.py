@@ -1,7 +1,7 @@
 """Labels and judgements without a language model: words that the examples share, and words that a label names.
 
 Defines `offline`, whose labels carry its name as their model and say how often the word held, and what `read_features`
-uses, too: examples of a latent as readable text (`Snippet`) and what they have in common in a few words
+uses, too: examples of a latent as readable text (`FiringSnippet`) and what they have in common in a few words
 (`name_examples`). It reads only the surface: a latent without a plain answer is not thereby uninterpretable.
 """
 
@@ -39,7 +39,7 @@ _STEM = 5  # letters that count as the same word: king, kings; govern, governmen
 
 
 @dataclass(frozen=True, slots=True)
-class Snippet:
+class FiringSnippet:
     """One example: the text before, of and after the firing token, its activation, and where it is.
 
     `word` is what the token belongs to, lower case, without punctuation at its ends ("" if there is none); so are the
@@ -73,7 +73,7 @@ class Snippet:
 
 def make_snippet(
     tokens: Sequence[int], position: int, value: float, context: int, text: TokenText, before: int = 12, after: int = 8
-) -> Snippet:
+) -> FiringSnippet:
     """The example at `position` of a context of these `tokens`, with at most so many `before` and `after`."""
     start = max(0, position - before)
     while start < position and b"\x80" <= text.bytes(int(tokens[start]))[:1] < b"\xc0":
@@ -86,10 +86,10 @@ def make_snippet(
         at -= 1
     left, token, right = "".join(pieces[:at]), pieces[at], "".join(pieces[at + 1 :])
     words = words_around(left, token, right)
-    return Snippet(left, token, right, float(value), int(context), int(position), *words, int(tokens[position]))
+    return FiringSnippet(left, token, right, float(value), int(context), int(position), *words, int(tokens[position]))
 
 
-def distinct(snippets: Iterable[Snippet]) -> list[Snippet]:
+def distinct(snippets: Iterable[FiringSnippet]) -> list[FiringSnippet]:
     """Those whose nearest surroundings did not occur before: a form filled in a hundred times counts once."""
     seen: set[tuple[str, str, str]] = set()
     found = []
@@ -144,7 +144,7 @@ class Naming:
     random_share: float
 
 
-def name_examples(top: Sequence[Snippet], random: Sequence[Snippet], least: float = 0.75) -> Naming | None:
+def name_examples(top: Sequence[FiringSnippet], random: Sequence[FiringSnippet], least: float = 0.75) -> Naming | None:
     """The plainest description that holds for at least the share `least` of `top`; None if there is none."""
     for kind, words, label, holds in _candidates(top):
         share = sum(map(holds, top)) / len(top)
@@ -153,7 +153,9 @@ def name_examples(top: Sequence[Snippet], random: Sequence[Snippet], least: floa
     return None
 
 
-def _candidates(top: Sequence[Snippet]) -> Iterator[tuple[Kind, tuple[str, ...], str, Callable[[Snippet], bool]]]:
+def _candidates(
+    top: Sequence[FiringSnippet]
+) -> Iterator[tuple[Kind, tuple[str, ...], str, Callable[[FiringSnippet], bool]]]:
     words, previous, following = (
         Counter(word for s in top if (word := getattr(s, side))).most_common()
         for side in ("word", "previous", "following")
@@ -218,10 +220,10 @@ class Heuristic:
 offline = Heuristic
 
 
-def _snippet(example: Example) -> Snippet:
+def _snippet(example: Example) -> FiringSnippet:
     at = example.peak
     left, token, right = "".join(example.tokens[:at]), example.tokens[at], "".join(example.tokens[at + 1 :])
-    return Snippet(left, token, right, example.value, 0, at, *words_around(left, token, right), token_id=-1)
+    return FiringSnippet(left, token, right, example.value, 0, at, *words_around(left, token, right), token_id=-1)
 
 
 def top_tokens(evidence: FeatureEvidence, n: int = 5) -> str:

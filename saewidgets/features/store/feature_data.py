@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from saewidgets.feature_records import check_index
 from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW
-from saewidgets.features.store.read import Store, bin_edges
+from saewidgets.features.store.read import FeatureStore, bin_edges
 
 Values = npt.NDArray[np.float32]
 
@@ -80,7 +80,7 @@ class FeatureData:
         return self.groups[0].examples if self.groups else []
 
 
-def feature_data(store: Store, index: int) -> FeatureData:
+def feature_data(store: FeatureStore, index: int) -> FeatureData:
     """Everything about latent `index`; of a dead one the numbers are 0 and there are no groups.
 
     Raises `ConfigError` (no such latent) and `NotFoundError` (the text that was read is gone).
@@ -108,7 +108,7 @@ def feature_data(store: Store, index: int) -> FeatureData:
     )
 
 
-def coactive(store: Store, index: int, n: int = 10) -> tuple[list[tuple[int, float]], int]:
+def coactive(store: FeatureStore, index: int, n: int = 10) -> tuple[list[tuple[int, float]], int]:
     """The `n` latents that fire together with `index` most beyond chance, by the extraction's sample of tokens.
 
     Returns:
@@ -130,7 +130,7 @@ def coactive(store: Store, index: int, n: int = 10) -> tuple[list[tuple[int, flo
 
 
 def _examples(
-    store: Store, index: int, kind: str, windows: Values, interval: int | None = None
+    store: FeatureStore, index: int, kind: str, windows: Values, interval: int | None = None
 ) -> list[StoredExample]:
     at: Any = index if interval is None else (index, interval)
     values = np.asarray(store[f"{kind}_values"][at], dtype=np.float32)
@@ -140,7 +140,7 @@ def _examples(
     return [_example(store, int(positions[i]), float(values[i]), windows[i]) for i in kept]
 
 
-def _example(store: Store, position: int, value: float, window: Values) -> StoredExample:
+def _example(store: FeatureStore, position: int, value: float, window: Values) -> StoredExample:
     size = store.manifest.context_size
     row, offset = divmod(position, size)
     whole = store.context(row)
@@ -158,7 +158,7 @@ def _example(store: Store, position: int, value: float, window: Values) -> Store
     )
 
 
-def pieces(store: Store, tokens: npt.NDArray[np.int64]) -> list[str]:
+def pieces(store: FeatureStore, tokens: npt.NDArray[np.int64]) -> list[str]:
     """One text per token; special tokens become a line end."""
     texts, special = store.pieces(tokens), store.special_ids
     return ["\n" if t in special else text for t, text in zip(tokens.tolist(), texts, strict=True)]

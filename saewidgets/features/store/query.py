@@ -12,7 +12,7 @@ import numpy.typing as npt
 from saewidgets.errors import ConfigError, StateError
 
 if TYPE_CHECKING:
-    from saewidgets.features.store.read import Store
+    from saewidgets.features.store.read import FeatureStore
 
 Show = Literal["all", "labelled", "unlabelled", "starred", "dead", "live", "dense"]
 Sort = Literal["index", "density", "max", "label", "score"]
@@ -59,7 +59,7 @@ class LatentNotes:
 
 
 def find(
-    store: Store | None, notes: LatentNotes, *, search: str = "", show: Show = "all", sort: Sort = "index",
+    store: FeatureStore | None, notes: LatentNotes, *, search: str = "", show: Show = "all", sort: Sort = "index",
     descending: bool = False,
 ) -> npt.NDArray[np.int64]:
     """The latents that match, in order; without a store they are those with a label, star or note.
@@ -91,7 +91,7 @@ def find(
     return found[np.argsort(-keys if descending else keys, kind="stable")]
 
 
-def _shown(store: Store | None, notes: LatentNotes, show: Show) -> npt.NDArray[np.bool_]:
+def _shown(store: FeatureStore | None, notes: LatentNotes, show: Show) -> npt.NDArray[np.bool_]:
     if show in ("labelled", "starred"):
         return notes.labelled if show == "labelled" else notes.starred
     if store is None:
@@ -105,7 +105,7 @@ def _shown(store: Store | None, notes: LatentNotes, show: Show) -> npt.NDArray[n
     return keep & ~notes.labelled if show == "unlabelled" else keep
 
 
-def _matching(store: Store | None, notes: LatentNotes, search: str) -> npt.NDArray[np.bool_]:
+def _matching(store: FeatureStore | None, notes: LatentNotes, search: str) -> npt.NDArray[np.bool_]:
     wanted = search.casefold()
     mask = notes.with_words(wanted.split())
     if store is None:

@@ -1,4 +1,4 @@
-"""Defines `Store`, an extraction on disk opened for reading. It is read lazily and never changed."""
+"""Defines `FeatureStore`, an extraction on disk opened for reading. It is read lazily and never changed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MANIFEST = TypeAdapter(Manifest)
 _OUTSIDE = "an example lies outside the text that was read"
 
 
-class Store:
+class FeatureStore:
     """The results of an extraction. Arrays are memory-mapped and have the shapes of `layout.STORED`.
 
     Args:

@@ -25,7 +25,7 @@ from saewidgets.workspace.capture.stored_corpus import as_text
 from saewidgets.workspace.corpora import located, with_text
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.live import ModelReference, load
-from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject
+from saewidgets.workspace.subjects import CONTEXT, KnownSAE, files_of, find_subject
 from saewidgets.workspace.training import estimates
 from saewidgets.workspace.training.settle import require_settings, sizes_of
 from saewidgets.workspace.user_models import UserModel, place_of
@@ -52,7 +52,7 @@ def checked(config: ExtractionConfig | Mapping[str, Any] | None) -> ExtractionCo
 
 
 def concrete(
-    workspace: Workspace, subject: Subject, config: ExtractionConfig, held: UserModel | None
+    workspace: Workspace, subject: KnownSAE, config: ExtractionConfig, held: UserModel | None
 ) -> ExtractionConfig:
     """The configuration with "auto" and the like made concrete: it must mean the same elsewhere."""
     from saewidgets.lm import check_context  # torch: seconds to import
@@ -80,7 +80,7 @@ def concrete(
     return config.replace(**changes)
 
 
-def _corpus(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> Any:
+def _corpus(workspace: Workspace, subject: KnownSAE, config: ExtractionConfig) -> Any:
     if config.corpus is None:
         if subject.corpus is None:
             raise ConfigError(
@@ -96,7 +96,7 @@ def _corpus(workspace: Workspace, subject: Subject, config: ExtractionConfig) ->
     return text
 
 
-def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
+def _model(subject: KnownSAE, config: ExtractionConfig) -> dict[str, Any]:
     """Which model to load, and how: the requested one, else the SAE's own."""
     hint = 'Name it: ExtractionConfig(model="gpt2"), a Hugging Face id or a folder.'
     name = as_recorded(config.model or subject.own_model(hint))
@@ -133,7 +133,7 @@ def store_bytes(d_sae: int, config: ExtractionConfig) -> int:
     return d_sae * (kept * (4 + 4 + 1 + 3 * _FILLED) + 4 * _BINS + 64) + sample
 
 
-def estimate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> ExtractionEstimate:
+def estimate(workspace: Workspace, subject: KnownSAE, config: ExtractionConfig) -> ExtractionEstimate:
     """Estimate an extraction whose configuration is concrete."""
     disk = table_bytes(subject.d_sae, config) + store_bytes(subject.d_sae, config) + 4 * config.tokens
     disk_free = shutil.disk_usage(workspace.folder).free
@@ -162,7 +162,7 @@ def estimate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -
     )  # fmt: skip
 
 
-def _rate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> tuple[int, float | None]:
+def _rate(workspace: Workspace, subject: KnownSAE, config: ExtractionConfig) -> tuple[int, float | None]:
     """Bytes of the model, and tokens per second of its forward and the encoder, as fast as matrices multiply now."""
     # Torch: seconds to import.
     from saewidgets.lm import model_facts
@@ -295,10 +295,10 @@ def weights_of(folder: Path) -> dict[str, list[Any]]:
 def record_result(workspace: Workspace, extraction_id: str, status: JobStatus) -> ExtractionResult:
     """Write what the extraction in its folder has found into its row."""
     from saewidgets.features.store.query import DENSE  # torch: seconds to import
-    from saewidgets.features.store.read import Store
+    from saewidgets.features.store.read import FeatureStore
 
     rows = workspace.catalog.extractions
-    store = Store(Path(rows.get(extraction_id).folder), workspace.folder / TOKENS)
+    store = FeatureStore(Path(rows.get(extraction_id).folder), workspace.folder / TOKENS)
     seen = int((store.fired > 0).sum())
     found = {
         "n_tokens": store.manifest.n_tokens, "seen": seen, "dead": store.d_sae - seen,

@@ -19,7 +19,7 @@ from saewidgets.jobs.job_store import lane_device
 from saewidgets.records import JobRecord
 from saewidgets.workspace.extraction.extraction_job import nothing_to_show
 from saewidgets.workspace.live import LiveSAE
-from saewidgets.workspace.subjects import Subject, find_subject
+from saewidgets.workspace.subjects import KnownSAE, find_subject
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.user_models import UserModel
 
@@ -100,7 +100,7 @@ class LogitJobs:
         found = self._workspace.manager.list(kind=KIND)
         return [job for job in found if job.payload.get("extraction_id") == extraction_id]
 
-    def _checked(self, extraction_id: str) -> tuple[ExtractionRecord, Subject]:
+    def _checked(self, extraction_id: str) -> tuple[ExtractionRecord, KnownSAE]:
         record = self._workspace.extractions.get(extraction_id).record
         if not record.has_data:
             raise nothing_to_show(record)

@@ -16,7 +16,7 @@ from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StorageError
 from saewidgets.records import SAERecord
 from saewidgets.workspace.folders import draft_folder, link, plain_name
-from saewidgets.workspace.library.sae_files import FOLDER, Origin, no_room, take_in
+from saewidgets.workspace.library.sae_files import FOLDER, FileOrigin, no_room, take_in
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -33,7 +33,7 @@ _COMMON = frozenset({
 def add_local(
     workspace: Workspace, path: Path, *, name: str | None = None, where: str | None = None, **about: Any
 ) -> SAERecord:
-    """See `SAEs.add_local`. `where` is what people read as the place it came from; `about`: fields of `Origin`."""
+    """See `SAEs.add_local`. `where` is what people read as the place it came from; `about`: fields of `FileOrigin`."""
     path = Path(os.path.abspath(path.expanduser()))
     if not path.exists():
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
@@ -43,7 +43,7 @@ def add_local(
         called = path.name or "sae"
     else:
         called = path.parent.name if path.stem.lower() in _COMMON and path.parent.name else path.stem
-    origin = Origin(source="local", where=where or str(path), name=called, **about)
+    origin = FileOrigin(source="local", where=where or str(path), name=called, **about)
     if path.suffix.lower() in _ARCHIVES and not path.is_dir():
         raise FormatError(
             f"{path.suffix} archives are not opened.", where=str(path),

@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class FileOrigin:
     """Where an SAE came from, and what is known of it beyond its files."""
 
     source: str  # as in `SAERecord`
@@ -80,7 +80,7 @@ def layer_of(name: str | None) -> int | None:
 
 
 def take_in(
-    workspace: Workspace, path: Path, origin: Origin, *, instead: SAERecord | None = None,
+    workspace: Workspace, path: Path, origin: FileOrigin, *, instead: SAERecord | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> SAERecord:
     """Bring the SAE at `path` (a folder, or a file of one) into the library, in SAELens' format where that can express
@@ -212,7 +212,7 @@ def _copy_file(source: Path, target: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _metadata(sae: Any, description: Description, origin: Origin, kept: str | None) -> dict[str, Any]:
+def _metadata(sae: Any, description: Description, origin: FileOrigin, kept: str | None) -> dict[str, Any]:
     settings = {key: value for key, value in description.settings.items() if key not in ("d_in", "d_sae", "d_out")}
     found: dict[str, Any] = {
         "origin": {"format": description.format, "where": storable(origin.where)}, "settings": _plain(settings),

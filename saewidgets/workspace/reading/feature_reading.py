@@ -23,7 +23,7 @@ from saewidgets.feature_records import (
 from saewidgets.jobs import Listeners
 from saewidgets.records import Records
 from saewidgets.workspace.live import LiveCache, LiveSAE
-from saewidgets.workspace.subjects import Subject, find_subject
+from saewidgets.workspace.subjects import KnownSAE, find_subject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from saewidgets.features.logit_effects import Effects
     from saewidgets.features.store.feature_data import FeatureData
     from saewidgets.features.store.query import LatentNote, LatentNotes
-    from saewidgets.features.store.read import Store
+    from saewidgets.features.store.read import FeatureStore
     from saewidgets.steering.steer import LossEffect
     from saewidgets.workspace.reading.token_reading import PromptReading, TextReading
     from saewidgets.workspace.workspace import Workspace
@@ -48,10 +48,10 @@ class View:
     origin: Origin
     d_sae: int
     extraction: ExtractionRecord | None
-    store: Store | None
+    store: FeatureStore | None
 
     @property
-    def read(self) -> Store:
+    def read(self) -> FeatureStore:
         """The store of the extraction. Raises `StateError` if there is none to read."""
         if self.store is None:
             raise StateError(
@@ -367,7 +367,7 @@ class FeatureAccess:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _subject(self, view: View) -> Subject:
+    def _subject(self, view: View) -> KnownSAE:
         """Where the files of the SAE are: in the library while it is there."""
         return find_subject(self._workspace, view.origin.id)
 
@@ -445,7 +445,7 @@ def _record(index: int, found: Effects, n: int, note: str) -> LogitsRecord:
 
 
 def _order(
-    store: Store | None, notes: LatentNotes, search: str, show: Any, sort: Any, descending: bool
+    store: FeatureStore | None, notes: LatentNotes, search: str, show: Any, sort: Any, descending: bool
 ) -> npt.NDArray[np.int64]:
     from saewidgets.features.store.query import find  # numpy: not for opening a workspace
 

@@ -43,7 +43,7 @@ from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.library.statistics import density_histogram
 from saewidgets.workspace.live import LiveCache
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
-from saewidgets.workspace.subjects import CONTEXT, Subject, device_here, files_of, find_subject, unlisted_subject
+from saewidgets.workspace.subjects import CONTEXT, KnownSAE, device_here, files_of, find_subject, unlisted_subject
 from saewidgets.workspace.training.run import Run, TrainingGroup
 
 if TYPE_CHECKING:
@@ -392,7 +392,7 @@ def _same_model(one: str, other: str) -> bool:
     return parts[0] == parts[1] or (min(map(len, parts)) == 1 and parts[0][-1] == parts[1][-1])
 
 
-def _find(workspace: Workspace, what: Any) -> tuple[Subject, Load]:
+def _find(workspace: Workspace, what: Any) -> tuple[KnownSAE, Load]:
     if isinstance(what, Run):
         what = what.id
     if isinstance(what, Capture):

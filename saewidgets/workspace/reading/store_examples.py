@@ -12,7 +12,7 @@ from saewidgets.features.labels import Example, FeatureEvidence, LabelOptions, s
 from saewidgets.features.logit_effects import Effects, stored_effects
 from saewidgets.features.store.feature_data import StoredExample, feature_data, pieces
 from saewidgets.features.store.layout import WINDOW
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 
 KEPT = 3
 """Examples kept with a label."""
@@ -33,7 +33,7 @@ class StoreExamples:
     a window would be silent with a chance below `SURE` has none, and `no_negatives` says so.
     """
 
-    def __init__(self, store: Store, negatives: int = 0) -> None:
+    def __init__(self, store: FeatureStore, negatives: int = 0) -> None:
         self._store = store
         self._negatives = negatives
         self._sampled: Positions = np.asarray(store["sample_positions"], dtype=np.int64)
@@ -150,7 +150,7 @@ def kept_examples(examples: Sequence[Example]) -> tuple[ExampleRecord, ...]:
 class KeptExamples(StoreExamples):
     """Keeps also the part of the evidence that goes with a label: the first examples that are shown."""
 
-    def __init__(self, store: Store, options: LabelOptions) -> None:
+    def __init__(self, store: FeatureStore, options: LabelOptions) -> None:
         super().__init__(store)
         self._options = options
         self.kept: dict[int, tuple[ExampleRecord, ...]] = {}

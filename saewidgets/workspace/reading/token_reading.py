@@ -17,7 +17,7 @@ from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.evaluation.place import fitting_point
 from saewidgets.features.store.feature_data import pieces
 from saewidgets.features.store.layout import WINDOW
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.lm import capture, evaluating, special_tokens
 from saewidgets.steering import SteeringSource
 from saewidgets.steering.steer import LossEffect, loss_effect
@@ -211,7 +211,7 @@ def read_one(live: LiveCache, opened: LiveSAE, text: str, index: int, prepend_bo
 
 
 def read_context(
-    live: LiveCache, open_live: Callable[[], LiveSAE], store: Store, index: int, position: int
+    live: LiveCache, open_live: Callable[[], LiveSAE], store: FeatureStore, index: int, position: int
 ) -> TextReading:
     """One feature on the context around a stream position; where it cannot be computed, what is stored near it."""
     ids, offset = place_in(store, position)
@@ -232,7 +232,7 @@ def read_context(
     )
 
 
-def place_in(store: Store, position: int) -> tuple[Ids, int]:
+def place_in(store: FeatureStore, position: int) -> tuple[Ids, int]:
     """The context at a position of the text that an extraction has read, and where in it that is."""
     size = store.manifest.context_size
     end = store.manifest.n_contexts * size
@@ -252,7 +252,7 @@ def place_on(opened: LiveSAE, text: str, token: int, prepend_bos: bool) -> tuple
     return ids[: skip + len(prompt.ids)], token + skip
 
 
-def _stored(store: Store, index: int, begin: int) -> npt.NDArray[np.float32]:
+def _stored(store: FeatureStore, index: int, begin: int) -> npt.NDArray[np.float32]:
     """Activations of a latent in the context that begins at a position, as far as its examples show them."""
     size = store.manifest.context_size
     values = np.zeros(size, dtype=np.float32)

@@ -17,7 +17,7 @@ from saewidgets.feature_records import check_index
 from saewidgets.records import SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.steering.presets import Presets
-from saewidgets.workspace.steering.strengths import Maximum, Strengths
+from saewidgets.workspace.steering.strengths import LargestActivation, Strengths
 from saewidgets.workspace.user_models import missing
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class Steering(Strengths):
 
     def _complete(self, found: Found, model: Callable[[], LoadedModel]) -> list[SteeringFeature]:
         """The features with the ids of their SAEs and their largest activations."""
-        known: dict[str, Mapping[int, Maximum]] = {}
+        known: dict[str, Mapping[int, LargestActivation]] = {}
         for record in {record.id: record for record, _ in found}.values():
             indices = [each.index for own, each in found if own.id == record.id and each.needs_maximum]
             known[record.id] = self._maxima(record, indices, model)

@@ -24,7 +24,7 @@ from saewidgets.config import DemoCorpus, SteeringFeature, TextCorpus
 from saewidgets.errors import SAEWidgetsError, StateError
 from saewidgets.feature_records import check_index
 from saewidgets.records import SAERecord
-from saewidgets.workspace.subjects import Subject, find_subject
+from saewidgets.workspace.subjects import KnownSAE, find_subject
 from saewidgets.workspace.user_models import canonical
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ UNKNOWN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Maximum:
+class LargestActivation:
     """The largest activation of a feature, in the SAE's units; 0 if it did not fire.
 
     `exact`: an extraction measured it; else it is a lower bound. `basis`: over which text, as the end of a sentence:
@@ -67,12 +67,12 @@ class Maximum:
 
 
 @dataclass(frozen=True, slots=True)
-class Suggestion:
+class StrengthSuggestion:
     """How strongly to begin with a feature."""
 
     strength: float  # in units of its largest activation (mode ``add_max``); 0 if it never fired
     ratio: float | None  # ‖Δ‖/‖h‖ at strength 1 on a typical token; None if it is not known
-    maximum: Maximum
+    maximum: LargestActivation
 
 
 class Strengths:
@@ -80,7 +80,7 @@ class Strengths:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace, self._live = workspace, workspace.features.live
-        self._estimated: dict[tuple[str, float], dict[int, Maximum]] = {}  # by SAE and time of its last change
+        self._estimated: dict[tuple[str, float], dict[int, LargestActivation]] = {}  # by SAE and its last change
         self._norms: dict[tuple[str, float], float] = {}
 
     def record(self, wanted: str) -> SAERecord:
@@ -101,7 +101,7 @@ class Strengths:
             )
         return self._workspace.saes.get(sae_id)
 
-    def maximum(self, sae_id: str, index: int) -> Maximum:
+    def maximum(self, sae_id: str, index: int) -> LargestActivation:
         """The largest activation of a feature, from the newest extraction of its SAE, else estimated (seconds).
 
         Raises:
@@ -112,7 +112,7 @@ class Strengths:
         check_index(index, record.d_sae, owner=record.name)
         return self._maxima(record, [index], lambda: self._model_of(record))[index]
 
-    def suggest(self, sae_id: str, index: int) -> Suggestion:
+    def suggest(self, sae_id: str, index: int) -> StrengthSuggestion:
         """A strength to begin with for mode ``add_max``: the change is a moderate part of the hidden state, so that
         text changes and stays text. The rule is in `docs/steering.md`.
 
@@ -126,7 +126,7 @@ class Strengths:
         record = self.record(sae_id)
         maximum = self.maximum(record.id, index)
         if maximum.value <= 0:
-            return Suggestion(0.0, None, maximum)
+            return StrengthSuggestion(0.0, None, maximum)
         source = self._source(record)
         try:
             norm = self._norm(record, source)
@@ -134,13 +134,13 @@ class Strengths:
             norm = None
         ratio = _ratio_at_one(source, index, maximum.value, norm) if norm else None
         if ratio is None or not math.isfinite(ratio) or ratio <= 0:
-            return Suggestion(UNKNOWN, ratio, maximum)
+            return StrengthSuggestion(UNKNOWN, ratio, maximum)
         wanted = min(LARGEST, MODERATE / ratio)
-        return Suggestion(round(wanted, 1) if wanted >= 0.1 else float(f"{wanted:.1g}"), ratio, maximum)
+        return StrengthSuggestion(round(wanted, 1) if wanted >= 0.1 else float(f"{wanted:.1g}"), ratio, maximum)
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _subject(self, record: SAERecord) -> Subject:
+    def _subject(self, record: SAERecord) -> KnownSAE:
         return find_subject(self._workspace, record.id)
 
     def _model_of(self, record: SAERecord) -> LoadedModel:
@@ -161,13 +161,13 @@ class Strengths:
 
     def _maxima(
         self, record: SAERecord, indices: Sequence[int], model: Callable[[], LoadedModel]
-    ) -> Mapping[int, Maximum]:
+    ) -> Mapping[int, LargestActivation]:
         """From the newest extraction of the SAE; where there is none, or it is of other weights, estimated on 8,192
         tokens of the text that it was trained on, else the demo's: with `model`, which is only then asked for."""
         if (latest := self._latest(record)) is not None:
             store = self._workspace.extractions.open(latest.id)
             basis = f"over {store.manifest.n_tokens:,} tokens (extraction)"
-            return {index: Maximum(float(store.max[index]), True, basis) for index in indices}
+            return {index: LargestActivation(float(store.max[index]), True, basis) for index in indices}
         estimated = self._estimated.setdefault((record.id, record.updated_at), {})
         if left := [index for index in dict.fromkeys(indices) if index not in estimated]:
             from saewidgets.steering import estimate_max  # torch: seconds to import
@@ -181,7 +181,7 @@ class Strengths:
                 for index, value in self._between(lm, one).items():
                     largest[index] = max(largest[index], value)
             basis = f"over {contexts.numel():,} tokens of {label} (an estimate)"
-            estimated |= {index: Maximum(value, False, basis) for index, value in largest.items()}
+            estimated |= {index: LargestActivation(value, False, basis) for index, value in largest.items()}
         return estimated
 
     def _latest(self, record: SAERecord) -> ExtractionRecord | None:

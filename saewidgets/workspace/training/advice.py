@@ -63,7 +63,7 @@ class Advice:
 
 def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None = None) -> list[Advice]:
     """What to change, the gravest first; `history` has the columns ``step loss fvu`` of `Trainings.metric_columns`."""
-    run = _Seen(record)
+    run = _JudgedRun(record)
     failed, worse = run.failed(), run.worse()
     found = [failed, worse]
     # Dead latents and a wrong L0 follow from steps that are too large: of such a run nothing else is reported.
@@ -76,7 +76,7 @@ def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None
     return sorted((each for each in found if each is not None), key=lambda each: each.severity != "warning")
 
 
-class _Seen:
+class _JudgedRun:
     """A run as it is judged; each method is one rule, None if it does not apply."""
 
     def __init__(self, record: TrainingRecord) -> None:
@@ -400,7 +400,7 @@ def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[fl
 
 
 def _checks(record: TrainingRecord, kinds: Sequence[str], history: Mapping[str, Sequence[float]]) -> tuple[Check, ...]:
-    run = _Seen(record)
+    run = _JudgedRun(record)
     fvu, mse = run.setting("targets.fvu"), run.setting("targets.mse")
     bounds = []  # what was measured, how to say that, what it is and at most should be
     if fvu is not None or mse is None:

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from saewidgets.features.export import Effects, EffectsOf, TokenEffect
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.sae import SAE, create_sae
 from tests.features.export.examples import EVIL, HOSTILE
 from tests.features.store.made import D
 
 
 @pytest.fixture
-def hostile(store: Store) -> Store:
+def hostile(store: FeatureStore) -> FeatureStore:
     """The same text, but its commonest tokens are meant to break something."""
     table = np.array(store["vocabulary"])
     data = (store.folder / "vocabulary.bin").read_bytes()
@@ -23,7 +23,7 @@ def hostile(store: Store) -> Store:
     starts = np.concatenate([[0], ends[:-1]])
     np.save(store.folder / "vocabulary.npy", np.stack([list(pieces), starts, ends], axis=1).astype("<i8"))
     (store.folder / "vocabulary.bin").write_bytes(b"".join(pieces.values()))
-    return Store(store.folder, store.packed.folder.parent)
+    return FeatureStore(store.folder, store.packed.folder.parent)
 
 
 @pytest.fixture

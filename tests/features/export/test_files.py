@@ -15,7 +15,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.features.export import EffectsOf, export_dashboard, export_table, export_vectors
 from saewidgets.features.export.table_and_vectors import COLUMNS
 from saewidgets.features.store.feature_data import feature_data
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.sae import SAE, create_sae
 from tests.features.export.examples import EVIL, NOTES
 from tests.features.store.made import D
@@ -26,7 +26,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, strict=True))
 
 
-def test_the_table_has_every_number(store: Store, tmp_path: Path) -> None:
+def test_the_table_has_every_number(store: FeatureStore, tmp_path: Path) -> None:
     rows = read(export_table(store, None, NOTES, tmp_path / "features.csv"))
     assert tuple(rows[0]) == COLUMNS
     assert len(rows) == D
@@ -44,7 +44,7 @@ def test_the_table_has_every_number(store: Store, tmp_path: Path) -> None:
     assert [row["index"] for row in chosen] == ["9", "2"]
 
 
-def test_a_table_of_hostile_tokens_is_a_table(hostile: Store, tmp_path: Path) -> None:
+def test_a_table_of_hostile_tokens_is_a_table(hostile: FeatureStore, tmp_path: Path) -> None:
     rows = read(export_table(hostile, None, NOTES, tmp_path / "features.csv"))
     assert len(rows) == D
     cells = [cell for row in rows for cell in row.values()]
@@ -53,7 +53,7 @@ def test_a_table_of_hostile_tokens_is_a_table(hostile: Store, tmp_path: Path) ->
     assert rows[5]["label"] == EVIL
 
 
-def test_vectors_are_the_rows_of_the_decoder(store: Store, sae: SAE, tmp_path: Path) -> None:
+def test_vectors_are_the_rows_of_the_decoder(store: FeatureStore, sae: SAE, tmp_path: Path) -> None:
     folder = export_vectors(store, sae, [5, 3], NOTES, tmp_path / "vectors")
     vectors = load_file(folder / "vectors.safetensors")["vectors"]
     np.testing.assert_array_equal(vectors, sae.W_dec.detach().numpy()[[5, 3]])
@@ -69,7 +69,7 @@ def test_vectors_are_the_rows_of_the_decoder(store: Store, sae: SAE, tmp_path: P
     assert load_file(folder / "vectors.safetensors")["vectors"].shape == (D, 8)
 
 
-def test_vectors_of_another_sae_or_of_broken_weights(store: Store, sae: SAE, tmp_path: Path) -> None:
+def test_vectors_of_another_sae_or_of_broken_weights(store: FeatureStore, sae: SAE, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="extraction is of an SAE with 40"):
         export_vectors(store, create_sae("topk", d_in=8, d_sae=50, k=4), [1], None, tmp_path / "v")
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_vectors_of_another_sae_or_of_broken_weights(store: Store, sae: SAE, tmp
     assert not (tmp_path / "v").exists()
 
 
-def test_sae_dashboards_json(store: Store, sae: SAE, logits: EffectsOf, tmp_path: Path) -> None:
+def test_sae_dashboards_json(store: FeatureStore, sae: SAE, logits: EffectsOf, tmp_path: Path) -> None:
     path = export_dashboard(store, [3, 0, 7], tmp_path / "data.json", logits=logits, sae=sae)
     data = json.loads(path.read_text())
     assert list(data["feature_data_dict"]) == ["3", "0", "7"]

@@ -13,7 +13,7 @@ import pytest
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.features.export import EffectsOf, export_html
 from saewidgets.features.store.feature_data import feature_data
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from tests.conftest import TINY_TEXT
 from tests.features.export.examples import EVIL, NOTES
 from tests.features.store.made import make_store, packed_text
@@ -58,7 +58,7 @@ class Page(HTMLParser):
         return {name for name, _ in self.tags}
 
 
-def test_a_page_shows_the_data_of_the_extraction(store: Store, logits: EffectsOf, tmp_path: Path) -> None:
+def test_a_page_shows_the_data_of_the_extraction(store: FeatureStore, logits: EffectsOf, tmp_path: Path) -> None:
     chosen = [7, 3, 0, 1]
     path = export_html(store, chosen, NOTES, tmp_path / "page.html", logits)
     page = Page(path)
@@ -81,7 +81,7 @@ def test_a_page_shows_the_data_of_the_extraction(store: Store, logits: EffectsOf
     assert "tiny <b>SAE</b>" in path.read_text("utf-8").split("</title>")[0].replace("&lt;", "<").replace("&gt;", ">")
 
 
-def test_nothing_is_loaded_and_only_its_own_script_may_run(store: Store, tmp_path: Path) -> None:
+def test_nothing_is_loaded_and_only_its_own_script_may_run(store: FeatureStore, tmp_path: Path) -> None:
     page = Page(export_html(store, range(40), NOTES, tmp_path / "page.html"))
     assert not page.names() & {"img", "link", "iframe", "object", "embed", "base", "form", "audio", "video", "source"}
     for name, attributes in page.tags:
@@ -98,7 +98,7 @@ def test_nothing_is_loaded_and_only_its_own_script_may_run(store: Store, tmp_pat
         assert "</" not in text
 
 
-def test_hostile_tokens_and_labels_are_text(hostile: Store, logits: EffectsOf, tmp_path: Path) -> None:
+def test_hostile_tokens_and_labels_are_text(hostile: FeatureStore, logits: EffectsOf, tmp_path: Path) -> None:
     path = export_html(hostile, range(40), NOTES, tmp_path / "page.html", logits)
     text = path.read_text("utf-8")
     page = Page(path)  # every tag that is opened is closed
@@ -118,14 +118,14 @@ def test_a_page_stays_below_25_kb_per_feature_even_if_dense(tmp_path: Path, toke
     n = packed.n_contexts * 64
     latents = rng.gamma(2.0, 2.0, (n, 20)).astype(np.float32)  # every latent on every token
     make_store(tmp_path / "ext", packed, tokenizer, latents, k=20, m=5)
-    store = Store(tmp_path / "ext", tmp_path / "tokens")
+    store = FeatureStore(tmp_path / "ext", tmp_path / "tokens")
     path = export_html(store, range(20), None, tmp_path / "page.html")
     assert path.stat().st_size < 20 * 25_000
     rows = re.findall('<div class="row">', path.read_text("utf-8"))
     assert len(rows) >= 20 * 10
 
 
-def test_a_page_that_breaks_off_leaves_the_one_before(store: Store, tmp_path: Path) -> None:
+def test_a_page_that_breaks_off_leaves_the_one_before(store: FeatureStore, tmp_path: Path) -> None:
     path = export_html(store, [1], None, tmp_path / "page.html")
     before = path.read_text("utf-8")
 
@@ -139,7 +139,7 @@ def test_a_page_that_breaks_off_leaves_the_one_before(store: Store, tmp_path: Pa
         export_html(store, [1], None, path / "page.html")
 
 
-def test_what_cannot_be_exported(store: Store, tmp_path: Path) -> None:
+def test_what_cannot_be_exported(store: FeatureStore, tmp_path: Path) -> None:
     wrong = (([], "No feature"), ([40], "feature 40"), ([-1], "feature -1"), ([1, 1, 77], "77"), ([1.5], "numbers"))
     for indices, said in wrong:
         with pytest.raises(ConfigError, match=said):

@@ -24,7 +24,7 @@ from saewidgets.features.export import (
     export_neuronpedia_batches,
 )
 from saewidgets.features.store.feature_data import feature_data
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.sae import SAE
 from tests.features.export.examples import NOTES
 from tests.features.store.made import D
@@ -78,7 +78,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
 
 
-def test_batches(store: Store, logits: EffectsOf, sae: SAE, tmp_path: Path) -> None:
+def test_batches(store: FeatureStore, logits: EffectsOf, sae: SAE, tmp_path: Path) -> None:
     folder = export_neuronpedia_batches(
         store, None, tmp_path / "np", **NAMES, logits=logits, sae=sae, dataset="tiny text", per_batch=16
     )
@@ -124,7 +124,7 @@ def test_batches(store: Store, logits: EffectsOf, sae: SAE, tmp_path: Path) -> N
     assert features[7]["pos_str"] == []
 
 
-def test_an_export_has_the_columns_for_the_importer(store: Store, logits: EffectsOf, sae: SAE, tmp_path: Path) -> None:
+def test_an_export_has_the_columns_for_the_importer(store: FeatureStore, logits: EffectsOf, sae: SAE, tmp_path: Path) -> None:
     folder = export_neuronpedia(store, None, NOTES, tmp_path, TARGET, logits=logits, sae=sae, per_batch=25)
     assert folder == tmp_path / "gpt2-small" / "1-res-tiny"
     rows = {name: strict(folder / f"{name}.jsonl") for name in ("release", "model", "sourceset", "source")}
@@ -157,7 +157,7 @@ def test_an_export_has_the_columns_for_the_importer(store: Store, logits: Effect
     assert found["features"][5]["vectorDefaultSteerStrength"] == largest["5"]
 
 
-def test_exporting_again_gives_the_same_ids_and_keeps_other_sources(store: Store, tmp_path: Path) -> None:
+def test_exporting_again_gives_the_same_ids_and_keeps_other_sources(store: FeatureStore, tmp_path: Path) -> None:
     first = export_neuronpedia(store, [3, 5], None, tmp_path, TARGET)
     before = [row["id"] for row in lines(first / "activations" / "batch-0.jsonl.gz")]
     other = export_neuronpedia(store, [3], None, tmp_path, NeuronpediaTarget("gpt2-small", "res-tiny", suffix="l0-9"))
@@ -169,7 +169,7 @@ def test_exporting_again_gives_the_same_ids_and_keeps_other_sources(store: Store
     assert "vector" in lines(first / "features" / "batch-0.jsonl.gz")[0]
 
 
-def test_hostile_tokens_reach_the_database_as_text(hostile: Store, tmp_path: Path) -> None:
+def test_hostile_tokens_reach_the_database_as_text(hostile: FeatureStore, tmp_path: Path) -> None:
     target = replace(TARGET, creator="A\ud800\0", dataset="\udfff", set_description='"}\n{"id": 1}')
     folder = export_neuronpedia(hostile, range(8), NOTES, tmp_path, target)
     for file in folder.glob("*.jsonl"):
@@ -182,7 +182,7 @@ def test_hostile_tokens_reach_the_database_as_text(hostile: Store, tmp_path: Pat
     assert any("onerror" in token for token in tokens)
 
 
-def test_nan_is_never_written(store: Store, tmp_path: Path) -> None:
+def test_nan_is_never_written(store: FeatureStore, tmp_path: Path) -> None:
     def broken(index: int) -> Effects:
         return Effects([TokenEffect(1, "a", math.nan)], [])
 
@@ -191,7 +191,7 @@ def test_nan_is_never_written(store: Store, tmp_path: Path) -> None:
     assert not (tmp_path / "gpt2-small").exists() or not list((tmp_path / "gpt2-small").iterdir())
 
 
-def test_names_that_neuronpedia_refuses(store: Store, tmp_path: Path) -> None:
+def test_names_that_neuronpedia_refuses(store: FeatureStore, tmp_path: Path) -> None:
     for names in ({"model_id": "GPT 2"}, {"model_id": "../up"}, {"sae_set": "a__b"}, {"sae_set": ""}):
         with pytest.raises(ConfigError, match="Neuronpedia"):
             export_neuronpedia_batches(store, [1], tmp_path / "np", **(NAMES | names))
@@ -203,7 +203,7 @@ def test_names_that_neuronpedia_refuses(store: Store, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.name not in ("tokens", "ext")] == []
 
 
-def test_only_a_folder_of_batches_is_replaced(store: Store, tmp_path: Path) -> None:
+def test_only_a_folder_of_batches_is_replaced(store: FeatureStore, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("years of work")
     with pytest.raises(StorageError, match=r"thesis\.tex"):

@@ -33,7 +33,7 @@ from saewidgets.features.export.table_and_vectors import decoder_rows
 from saewidgets.features.extraction import extract
 from saewidgets.features.logit_effects import computed_effects
 from saewidgets.features.store.feature_data import feature_data
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, TokenText, capture, load_model
 from saewidgets.lm.unembedding import unembedding
@@ -141,7 +141,7 @@ def test_the_extraction_finds_the_same(case: Case, tmp_path: Path) -> None:
     config = ExtractionConfig(examples=TOP, per_document=1000, max_norm_ratio=None, min_activation=0)
     contexts = np.arange(case.packed.n_contexts)
     extract(case.sae, case.lm, case.packed, contexts, HOOK, config, tmp_path / "extraction")
-    store = Store(tmp_path / "extraction", case.packed.folder.parent)
+    store = FeatureStore(tmp_path / "extraction", case.packed.folder.parent)
     assert store.manifest.n_tokens == case.kept.sum()
     written = json.loads(export_dashboard(store, None, tmp_path / "saedashboard.json").read_text())
     for feature in case.expected["whole"]:

@@ -10,7 +10,7 @@ from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import ConfigError
 from saewidgets.features.store.feature_data import coactive, feature_data
 from saewidgets.features.store.query import LatentNote, LatentNotes, find
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 
 Latents = npt.NDArray[np.float32]
 
@@ -21,7 +21,7 @@ def dense(latents: Latents, packed: PackedTokens) -> Latents:
     return latents * kept[:, None]
 
 
-def test_numbers(store: Store, dense: Latents) -> None:
+def test_numbers(store: FeatureStore, dense: Latents) -> None:
     for index in range(store.d_sae):
         data, column = feature_data(store, index), dense[:, index]
         fired = column[column > 0]
@@ -33,7 +33,7 @@ def test_numbers(store: Store, dense: Latents) -> None:
         assert sum(group.count for group in data.groups[1:]) == len(fired)
 
 
-def test_examples_show_the_text_around_the_peak(store: Store, dense: Latents, packed: PackedTokens) -> None:
+def test_examples_show_the_text_around_the_peak(store: FeatureStore, dense: Latents, packed: PackedTokens) -> None:
     data = feature_data(store, 5)
     values = np.sort(dense[:, 5][dense[:, 5] > 0])[::-1]
     assert [e.value for e in data.top] == pytest.approx(values[:4].tolist())
@@ -52,7 +52,7 @@ def test_examples_show_the_text_around_the_peak(store: Store, dense: Latents, pa
             assert int(example.tokens[0]) not in store.special_ids or begin > 0
 
 
-def test_coactivation_equals_the_dense_count(store: Store, dense: Latents) -> None:
+def test_coactivation_equals_the_dense_count(store: FeatureStore, dense: Latents) -> None:
     index = 4
     with_it = dense[dense[:, index] > 0] > 0
     together, sampled = coactive(store, index, n=39)
@@ -71,7 +71,7 @@ NOTES = {
 }
 
 
-def found(store: Store, **wanted: Any) -> list[int]:
+def found(store: FeatureStore, **wanted: Any) -> list[int]:
     indices: list[int] = find(store, LatentNotes(NOTES, store.d_sae), **wanted).tolist()
     return indices
 
@@ -85,7 +85,7 @@ def found(store: Store, **wanted: Any) -> list[int]:
     ],
 )
 def test_features_without_a_value_are_sorted_last(
-    store: Store, wanted: dict[str, Any], first: list[int]
+    store: FeatureStore, wanted: dict[str, Any], first: list[int]
 ) -> None:
     indices = found(store, **wanted)
     assert indices[: len(first)] == first
@@ -94,13 +94,13 @@ def test_features_without_a_value_are_sorted_last(
 
 @pytest.mark.parametrize(("sort", "column"), [("density", "fired"), ("max", "max")])
 @pytest.mark.parametrize("descending", [True, False])
-def test_sorted_by_numbers(store: Store, sort: str, column: str, descending: bool) -> None:
+def test_sorted_by_numbers(store: FeatureStore, sort: str, column: str, descending: bool) -> None:
     values = getattr(store, column)
     expected = sorted(range(store.d_sae), key=lambda i: (-values[i] if descending else values[i], i))
     assert found(store, sort=sort, descending=descending) == expected
 
 
-def test_filters_and_searches(store: Store) -> None:
+def test_filters_and_searches(store: FeatureStore) -> None:
     assert found(store, show="labelled") == [3, 5, 7]
     assert found(store, show="starred") == [7, 9]
     assert set(found(store, show="unlabelled")) == set(range(store.d_sae)) - {3, 5, 7}

@@ -16,14 +16,14 @@ from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.features.logit_effects import stored_effects
 from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import LOGIT_ARRAYS, STORED, write_logits
-from saewidgets.features.store.read import Store
+from saewidgets.features.store.read import FeatureStore
 from tests.features.store.made import D, make_store
 
 Latents = npt.NDArray[np.float32]
 DAMAGE = ("cut", "missing", "shape", "type", "objects")
 
 
-def test_arrays_and_columns(store: Store, latents: Latents, packed: PackedTokens) -> None:
+def test_arrays_and_columns(store: FeatureStore, latents: Latents, packed: PackedTokens) -> None:
     kept = packed.kept(packed.contexts(range(packed.n_contexts))).ravel()
     dense = latents * kept[:, None]
     assert (store.fired == (dense > 0).sum(0)).all()
@@ -32,7 +32,7 @@ def test_arrays_and_columns(store: Store, latents: Latents, packed: PackedTokens
     assert set(STORED) == {file.stem for file in store.folder.glob("*.npy")}
 
 
-def test_text(store: Store, packed: PackedTokens, tokenizer: Any) -> None:
+def test_text(store: FeatureStore, packed: PackedTokens, tokenizer: Any) -> None:
     row = 2
     ids = store.context(row)
     assert (ids == packed.context(row)).all()
@@ -43,7 +43,7 @@ def test_text(store: Store, packed: PackedTokens, tokenizer: Any) -> None:
 
 
 def test_texts_are_remembered_and_shared_characters_put_together(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = {1: b"caf", 2: "é".encode()[:1], 3: "é".encode()[1:], 4: b" au", 5: b"\xff"}
     asked: list[int] = []
@@ -61,19 +61,19 @@ def test_texts_are_remembered_and_shared_characters_put_together(
     assert store.pieces([]) == []
 
 
-def test_peak_tokens_are_the_commonest_of_the_top_examples(store: Store) -> None:
+def test_peak_tokens_are_the_commonest_of_the_top_examples(store: FeatureStore) -> None:
     for index in range(store.d_sae):
         tokens = store.tokens_at(store["top_positions"][index])
         counts = Counter(t for t in tokens.tolist() if t >= 0)
         first = {t: i for i, t in reversed(list(enumerate(tokens.tolist())))}
         expected = sorted(counts, key=lambda t: (-counts[t], first[t]))[:3]
         assert store.peak_tokens[index].tolist() == expected + [-1] * (3 - len(expected))
-    again = Store(store.folder, store.folder.parent / "tokens")
+    again = FeatureStore(store.folder, store.folder.parent / "tokens")
     assert (again.peak_tokens == store.peak_tokens).all()
 
 
 @pytest.mark.parametrize(("name", "damage"), list(zip(sorted(STORED), cycle(DAMAGE))))
-def test_damaged_arrays_are_named(store: Store, name: str, damage: str) -> None:
+def test_damaged_arrays_are_named(store: FeatureStore, name: str, damage: str) -> None:
     path = store.folder / f"{name}.npy"
     array = np.load(path)
     if damage == "cut":
@@ -87,7 +87,7 @@ def test_damaged_arrays_are_named(store: Store, name: str, damage: str) -> None:
     else:
         np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(FormatError, match=name):
-        Store(store.folder, store.folder.parent / "tokens")
+        FeatureStore(store.folder, store.folder.parent / "tokens")
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_damaged_arrays_are_named(store: Store, name: str, damage: str) -> None:
         *((text, "manifest is damaged") for text in ("", "[]", "{}", "{", "null")),
     ],
 )
-def test_damaged_manifests(store: Store, change: dict[str, Any] | str, says: str) -> None:
+def test_damaged_manifests(store: FeatureStore, change: dict[str, Any] | str, says: str) -> None:
     path = store.folder / "extraction.json"
     path.write_text(change if isinstance(change, str) else json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(FormatError, match=says):
-        Store(store.folder, store.folder.parent / "tokens")
+        FeatureStore(store.folder, store.folder.parent / "tokens")
 
 
-def test_text_that_is_gone(store: Store, tmp_path: Path) -> None:
-    away = Store(store.folder, tmp_path / "elsewhere")
+def test_text_that_is_gone(store: FeatureStore, tmp_path: Path) -> None:
+    away = FeatureStore(store.folder, tmp_path / "elsewhere")
     assert away.fired.sum() > 0  # numbers do not need it
     with pytest.raises(NotFoundError, match="no longer in the workspace"):
         away.context(0)
@@ -120,11 +120,11 @@ def test_text_that_is_gone(store: Store, tmp_path: Path) -> None:
         ("top_positions", (5, 0), 2**30, "outside the text"), ("vocabulary", (-1, 2), 10**9, r"vocabulary\.bin"),
     ],
 )
-def test_arrays_that_do_not_fit_each_other(store: Store, name: str, place: Any, value: int, says: str) -> None:
+def test_arrays_that_do_not_fit_each_other(store: FeatureStore, name: str, place: Any, value: int, says: str) -> None:
     array = np.load(store.folder / f"{name}.npy")
     array[place] = value
     np.save(store.folder / f"{name}.npy", array)
-    damaged = Store(store.folder, store.folder.parent / "tokens")
+    damaged = FeatureStore(store.folder, store.folder.parent / "tokens")
     with pytest.raises(FormatError, match=says):
         feature_data(damaged, 5)
     if name == "top_positions":
@@ -152,11 +152,11 @@ def tables(seed: int = 0, **changes: Any) -> dict[str, npt.NDArray[Any]]:
     return found | changes
 
 
-def put(store: Store, arrays: dict[str, npt.NDArray[Any]]) -> None:
+def put(store: FeatureStore, arrays: dict[str, npt.NDArray[Any]]) -> None:
     write_logits(store.folder, arrays, VOCABULARY, b"".join(WORDS))
 
 
-def test_they_are_found_when_they_come(store: Store) -> None:
+def test_they_are_found_when_they_come(store: FeatureStore) -> None:
     for wrong in ({"top_tokens": np.zeros((D, 9))}, {"more": np.zeros(1)}):
         with pytest.raises(ValueError, match=r"top_tokens|layout"):
             put(store, tables(**wrong))
@@ -172,7 +172,7 @@ def test_they_are_found_when_they_come(store: Store) -> None:
     assert [store.logit_text(token) for token in (5, 9, 40_000)] == [" ship", "\ufffd", "<b>\x00"]
     assert store.logit_text(12_345) == "<12345>"
     (store.folder / "logits" / "vocabulary.npy").unlink()  # tables made before there was one have none
-    assert Store(store.folder, store.folder.parent / "tokens").logit_text(5) == store.text_of(5)
+    assert FeatureStore(store.folder, store.folder.parent / "tokens").logit_text(5) == store.text_of(5)
     effects = stored_effects(store)
     assert effects is not None
     found = effects(3)
@@ -182,19 +182,19 @@ def test_they_are_found_when_they_come(store: Store) -> None:
     assert [one.value for one in found.lowers] == tables()["bottom_logits"][3].tolist()
 
 
-def test_new_ones_replace_old_ones(store: Store, packed: Any) -> None:
+def test_new_ones_replace_old_ones(store: FeatureStore, packed: Any) -> None:
     put(store, tables())
     (store.folder / ".logits.old").mkdir()  # of a process that was killed
     (store.folder / ".logits.tmp").mkdir()
     (store.folder / ".logits.tmp" / "half.npy").write_bytes(b"x")
     put(store, tables(1))
-    again = Store(store.folder, packed.folder.parent).logits
+    again = FeatureStore(store.folder, packed.folder.parent).logits
     assert again is not None
     np.testing.assert_array_equal(again["top_logits"], tables(1)["top_logits"])
     assert not list(store.folder.glob(".logits*"))
 
 
-def test_a_disk_that_refuses(store: Store, packed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_refuses(store: FeatureStore, packed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, tables())
 
     def full(*_: Any, **__: Any) -> None:
@@ -217,7 +217,7 @@ def test_a_disk_that_refuses(store: Store, packed: Any, monkeypatch: pytest.Monk
     with pytest.raises(StorageError):
         put(store, tables(1))
     monkeypatch.undo()
-    kept = Store(store.folder, packed.folder.parent).logits
+    kept = FeatureStore(store.folder, packed.folder.parent).logits
     assert kept is not None
     np.testing.assert_array_equal(kept["top_logits"], tables()["top_logits"])
     assert not list(store.folder.glob(".logits*"))
@@ -227,7 +227,7 @@ def test_a_disk_that_refuses(store: Store, packed: Any, monkeypatch: pytest.Monk
     ("name", "content"),
     [("top_tokens.npy", b"broken"), ("vocabulary.npy", b"broken"), ("vocabulary.bin", b""), ("vocabulary.bin", None)],
 )
-def test_damaged_tables_are_named(store: Store, name: str, content: bytes | None) -> None:
+def test_damaged_tables_are_named(store: FeatureStore, name: str, content: bytes | None) -> None:
     put(store, tables())
     file = store.folder / "logits" / name
     if content is None:
@@ -239,10 +239,10 @@ def test_damaged_tables_are_named(store: Store, name: str, content: bytes | None
     assert store.manifest.d_sae == D
 
 
-def test_damaged_peaks_are_rebuilt_and_a_missing_store_is_an_error(store: Store, tmp_path: Path) -> None:
+def test_damaged_peaks_are_rebuilt_and_a_missing_store_is_an_error(store: FeatureStore, tmp_path: Path) -> None:
     tokens, expected = store.folder.parent / "tokens", store.peak_tokens
     (store.folder / "peak_tokens.npy").write_bytes(b"\x93NUMPY broken")  # it can be made again
-    assert (Store(store.folder, tokens).peak_tokens == expected).all()
+    assert (FeatureStore(store.folder, tokens).peak_tokens == expected).all()
     with pytest.raises(StorageError, match="gone"):
         write_logits(tmp_path / "gone", tables(), VOCABULARY, b"".join(WORDS))
     assert not (tmp_path / "gone").exists()
