@@ -48,7 +48,7 @@ export function gemmaListing(): wire.HubListing {
   });
 }
 
-export const preview = (sae: wire.Chosen, changes: Partial<wire.Preview> = {}): wire.Preview => ({
+export const preview = (sae: wire.ListedSae, changes: Partial<wire.Preview> = {}): wire.Preview => ({
   ...{ ...RECORDED.hub_preview, ...(sae.repo_id.startsWith("google/") && scene.gemma), ...sae, ...changes },
 });
 

@@ -48,7 +48,7 @@ export class FakeModel extends FakeWidget<wire.PanelState, wire.PanelCommand> {
   protected readonly answers: Answers<wire.PanelCommand> = {
     run_actions: ({ action, training_ids }) => {
       this.act(training_ids, action);
-      return { done: training_ids, paths: [], problems: [] } satisfies wire.Done;
+      return { done: training_ids, paths: [], problems: [] } satisfies wire.BulkResult;
     },
     run_action: ({ training_id, action }) => this.act([training_id], action),
     group_action: ({ group_id, action }) => this.act(this.members(group_id), action),
@@ -56,7 +56,7 @@ export class FakeModel extends FakeWidget<wire.PanelState, wire.PanelCommand> {
     rename_group: ({ group_id, name }) => this.update(this.members(group_id), { group_name: name }),
     export_runs: ({ training_ids, folder }) => {
       const paths = training_ids.map((one) => `/workspace/${folder}/${one}`);
-      return { done: training_ids, paths, problems: [] } satisfies wire.Done;
+      return { done: training_ids, paths, problems: [] } satisfies wire.BulkResult;
     },
     checkpoint_action: ({ action, training_id }) => {
       if (action === "import") return RECORDED.checkpoint_action;

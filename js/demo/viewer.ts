@@ -36,10 +36,10 @@ const FIELDS = filled(RECORDED.extraction_form.fields, "value", scene.values);
 // ------------------------------------------------------------------------------------------------ features
 
 /** Rows of the demo SAE, over and over, every third without its label; the ship and the dead feature are made up. */
-function featureRow(index: number): wire.FeatureRow {
+function featureRow(index: number): wire.FeatureListRow {
   if (index === SHIP.value.index) return SHIP.value.row;
   const { rows } = RECORDED.query_features;
-  const row = { ...(rows[index % rows.length] as wire.FeatureRow), index };
+  const row = { ...(rows[index % rows.length] as wire.FeatureListRow), index };
   const plain = { ...row, label: "", auto: false, score: null };
   if (index === DEAD) return { ...plain, top_tokens: [], density: 0, max: 0 };
   return index % 3 === 0 ? plain : row;
@@ -133,7 +133,7 @@ export class FakeViewer extends FakeWidget<wire.ViewerState, wire.ViewerCommand>
     export_features: ({ path }) => ({ path: `/workspace/${path}`, size_bytes: 12_000 }),
   };
 
-  private row(index: number): wire.FeatureRow {
+  private row(index: number): wire.FeatureListRow {
     const notes = this.notes.get(index);
     const first = notes?.labels[0];
     const said = notes && { starred: notes.starred, label: first?.text ?? "", auto: first?.source === "auto" };

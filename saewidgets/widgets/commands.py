@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError
-from saewidgets.widgets.messages.wire import Done, Wire
+from saewidgets.widgets.messages.wire import BulkResult, Wire
 from saewidgets.widgets.model import error_note
 from saewidgets.widgets.values import folder_name, path_from, shorten
 
@@ -158,7 +158,7 @@ class Commands:
         """The name of the run or SAE with this id."""
         raise NotImplementedError
 
-    def _each(self, ids: Sequence[str], do: Callable[[str], Any]) -> Done:
+    def _each(self, ids: Sequence[str], do: Callable[[str], Any]) -> BulkResult:
         """One after another; failures are reported, and the others are done all the same."""
         done, paths, problems = [], [], []
         for each in dict.fromkeys(ids):
@@ -171,13 +171,13 @@ class Commands:
                 with suppress(SAEWidgetsError):  # it is gone: its id is all there is
                     name = shorten(self._name(each), 120)
                 problems.append(note.model_copy(update={"where": name}))
-        return Done(done=tuple(done), paths=tuple(paths), problems=tuple(problems))
+        return BulkResult(done=tuple(done), paths=tuple(paths), problems=tuple(problems))
 
-    def _export(self, ids: Sequence[str], folder: str, write: Callable[[str, Path], Path]) -> Done:
+    def _export(self, ids: Sequence[str], folder: str, write: Callable[[str, Path], Path]) -> BulkResult:
         """Write one to a folder of the kernel's machine, several to folders in it."""
         target, taken = path_from(folder), set[str]()
         if len(ids) == 1:
-            return Done(done=tuple(ids), paths=(str(write(ids[0], target)),))
+            return BulkResult(done=tuple(ids), paths=(str(write(ids[0], target)),))
         return self._each(ids, lambda each: write(each, target / folder_name(self._name(each), taken)))
 
     @command

@@ -70,7 +70,7 @@ export class Finding {
     return this.found.value.data?.repositories[row.repo];
   }
 
-  chosen(row: wire.VariantRow): wire.Chosen {
+  chosen(row: wire.VariantRow): wire.ListedSae {
     const repo = this.repository(row);
     return { repo_id: repo?.repo_id ?? "", revision: repo?.revision ?? "", path: row.path };
   }

@@ -137,7 +137,7 @@ export class Store extends BaseStore<wire.HubState, wire.HubCommand, never> {
     this.any.show(last ?? stays ?? null);
   }
 
-  async download(saes: wire.Chosen[]): Promise<boolean> {
+  async download(saes: wire.ListedSae[]): Promise<boolean> {
     this.starting.value = true;
     const apply_b_dec_to_input = this.answer.value ?? undefined;
     const answer = await this.command("download", "The download", { kind: "hub_download", saes, apply_b_dec_to_input });

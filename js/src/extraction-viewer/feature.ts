@@ -4,7 +4,7 @@ import { type Asked, Latest, rest } from "../lib/ask";
 import { type Answer, asFailure, isAbort, type Rpc, toFloat32 } from "../lib/rpc";
 import { withKey } from "../lib/store";
 import type * as wire from "../lib/wire";
-import type { Context, Example, ExampleContext, FeaturePage } from "../lib/wire";
+import type { Context, ExampleContext, ExampleData, FeaturePage } from "../lib/wire";
 import { signed } from "./words";
 
 /** Tokens before and after the strongest one. */
@@ -28,7 +28,7 @@ export interface Passage {
 
 export interface ShownExample {
   key: string;
-  example: Example;
+  example: ExampleData;
   passage: Passage;
 }
 
@@ -69,7 +69,7 @@ export function groupsOf(page: FeaturePage, values: Float32Array): ShownGroup[] 
   return groups;
 }
 
-export function passageOf(context: ExampleContext, values: Float32Array, example: Example): Passage {
+export function passageOf(context: ExampleContext, values: Float32Array, example: ExampleData): Passage {
   return {
     texts: context.texts,
     tokens: context.tokens,
@@ -290,7 +290,7 @@ export class FeatureView {
   // -------------------------------------------------------------------------------------------- whole contexts
 
   /** Asks for the whole context of an example, after those that were asked for before it. */
-  expand(key: string, example: wire.Example): void {
+  expand(key: string, example: wire.ExampleData): void {
     if (this.wholes.value.has(key)) return;
     this.wholes.value = withKey<string, Whole>(this.wholes.value, key, { data: null, problem: null, busy: true });
     const { stop } = this;
@@ -301,12 +301,12 @@ export class FeatureView {
     });
   }
 
-  retry(key: string, example: wire.Example): void {
+  retry(key: string, example: wire.ExampleData): void {
     this.wholes.value = withKey<string, Whole>(this.wholes.value, key, undefined);
     this.expand(key, example);
   }
 
-  private async contextOf(example: wire.Example, stop: AbortController): Promise<Whole> {
+  private async contextOf(example: wire.ExampleData, stop: AbortController): Promise<Whole> {
     const command: wire.ViewerCommand = {
       kind: "expand_example",
       extraction_id: this.extraction,

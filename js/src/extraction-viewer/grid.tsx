@@ -11,7 +11,7 @@ import { Icon } from "../lib/icons";
 import { Empty, Pick, Search } from "../lib/kit";
 import { Failed } from "../lib/notes";
 import { LabelOrTokens, line } from "../lib/tokens";
-import type { FeatureRow, OpenExtraction } from "../lib/wire";
+import type { FeatureListRow, OpenExtraction } from "../lib/wire";
 import type { Store } from "./store";
 import { activation, densityBar, percent, queryWords, SHOWS, SORTS } from "./words";
 
@@ -283,7 +283,7 @@ interface RowProps {
   store: Store;
   at: number;
   top: number;
-  row: FeatureRow | null;
+  row: FeatureListRow | null;
   selected: boolean;
   stop: boolean;
   largest: number;

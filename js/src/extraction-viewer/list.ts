@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { asFailure, isAbort, type Rpc } from "../lib/rpc";
 import type { Problem } from "../lib/store";
-import type { FeatureQuery, FeatureRow, FeatureRows } from "../lib/wire";
+import type { FeatureListRow, FeatureQuery, FeatureRows } from "../lib/wire";
 
 const PIECE = 100; // rows asked for at once; Python gives at most 200
 const MOST_PIECES = 300; // kept
@@ -12,7 +12,7 @@ interface Known {
   key: string;
   matching: number;
   maxDensity: number;
-  pieces: Map<number, FeatureRow[]>;
+  pieces: Map<number, FeatureListRow[]>;
 }
 
 const NONE: Known = { key: "", matching: 0, maxDensity: 0, pieces: new Map() };
@@ -35,7 +35,7 @@ export class FeatureList {
 
   constructor(
     private readonly rpc: Rpc,
-    private readonly onFirst: (rows: readonly FeatureRow[]) => void,
+    private readonly onFirst: (rows: readonly FeatureListRow[]) => void,
   ) {}
 
   /** Shows the features of an extraction that match; what is known of another list is given up. */
@@ -58,7 +58,7 @@ export class FeatureList {
     this.timer = setTimeout(() => this.fill(), SETTLE);
   }
 
-  row(at: number): FeatureRow | null {
+  row(at: number): FeatureListRow | null {
     return this.known.value.pieces.get(Math.floor(at / PIECE))?.[at % PIECE] ?? null;
   }
 
@@ -77,7 +77,7 @@ export class FeatureList {
   }
 
   /** Changes what is shown of a feature until the list is asked for again. */
-  update(index: number, change: Partial<FeatureRow>): void {
+  update(index: number, change: Partial<FeatureListRow>): void {
     const row = this.rowOf(index);
     if (row === null) return;
     const known = this.known.value;

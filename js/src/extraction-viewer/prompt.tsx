@@ -11,14 +11,14 @@ import { into } from "../lib/kit";
 import { Failed } from "../lib/notes";
 import type { Rpc } from "../lib/rpc";
 import { chipText, HiddenNote, LabelOrTokens, line, shadeClass } from "../lib/tokens";
-import type { OpenExtraction, PromptReading, RankBy, ViewerCommand } from "../lib/wire";
+import type { OpenExtraction, PromptData, RankBy, ViewerCommand } from "../lib/wire";
 import { activationsOf } from "./feature";
 import { OpenFeature } from "./relations";
 import type { Store } from "./store";
 import { activation } from "./words";
 
 export interface Reading {
-  answer: PromptReading;
+  answer: PromptData;
   values: Float32Array;
   text: string;
   rankBy: RankBy;

@@ -6,7 +6,7 @@ export interface Preview { repo_id: string; revision: string; path: string; form
 export interface Note { what: string; where: string | null; hint: string | null; kind: string }
 export interface JobCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number }
 export interface Setting { name: string; value: string; label: string }
-export interface Done { done: string[]; paths: string[]; problems: Note[] }
+export interface BulkResult { done: string[]; paths: string[]; problems: Note[] }
 export interface Ack { id: string; kind: "ack" }
 export interface Result { id: string; kind: "result"; value: unknown; columns: string[] }
 export interface Failure { id: string; kind: "failure"; what: string; where: string | null; hint: string | null; fields: Record<string, string> }
@@ -33,22 +33,22 @@ export interface ParetoPoint { id: string; name: string; architecture: string; k
 export interface Scope { value: string; label: string; count: number }
 export interface CompareState { training_ids: string[]; names: string[]; series: (number | null)[]; results: ResultRow[]; y_axis: "fvu" | "ce_loss_score"; scope: string; scopes: Scope[]; points: ParetoPoint[]; left_out: number; summary: string; zoomed: boolean }
 export interface PanelState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: Card[]; total: number; jobs: number; charts: ChartState; devices: DeviceInfo[]; compare: CompareState | null; templates_revision: number; sae_shown: string | null }
-export interface Started { training_id: string; group_id: string | null; name: string }
+export interface StartedRun { training_id: string; group_id: string | null; name: string }
 export interface FormField { name: string; label: string; help: string; type: "text" | "integer" | "number" | "boolean" | "choice"; choices: string[]; words: string[]; default: unknown; minimum: number | null; maximum: number | null; optional: boolean; empty: string; section: "model" | "where" | "sae" | "training" | "advanced"; group: string; architectures: string[] }
 export interface FormData { fields: FormField[]; defaults: Record<string, unknown>; of_model: Record<string, Record<string, unknown>>; devices: DeviceInfo[]; suggestions: Record<string, string[]>; stores: Record<string, string> }
-export interface Segment { label: string; bytes: number }
-export interface Elsewhere { device: string; memory: Segment[]; total_bytes: number; free_bytes: number | null }
-export interface Estimate { device: string; memory: Segment[]; memory_total_bytes: number; device_total_bytes: number | null; device_free_bytes: number | null; elsewhere: Elsewhere[]; seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free_bytes: number | null; queue: number; queue_seconds: number | null; warnings: string[] }
-export interface ModelFacts { parameters: number | null; layers: number | null; d_model: number | null; context: number | null; d_in: number | null; heads: number | null }
-export interface CheckResult { fields: Record<string, string>; hints: Record<string, string>; pending: string[]; model: ModelFacts | null; name: string; trainings: string[]; estimate: Estimate | null }
-export interface CheckpointRow { id: string; label: string; best: boolean; step: number; tokens: number; fvu: number | null; val_fvu: number | null; best_by: number | null; size_bytes: number; saved_at: number }
-export interface DetailsData { checkpoints: CheckpointRow[]; best_by: string; log: string[]; settings: Setting[]; advice: Advice[]; folder: string; traceback: string | null }
+export interface MemoryPartData { label: string; bytes: number }
+export interface OtherDeviceData { device: string; memory: MemoryPartData[]; total_bytes: number; free_bytes: number | null }
+export interface EstimateData { device: string; memory: MemoryPartData[]; memory_total_bytes: number; device_total_bytes: number | null; device_free_bytes: number | null; elsewhere: OtherDeviceData[]; seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free_bytes: number | null; queue: number; queue_seconds: number | null; warnings: string[] }
+export interface ModelFactsData { parameters: number | null; layers: number | null; d_model: number | null; context: number | null; d_in: number | null; heads: number | null }
+export interface CheckResult { fields: Record<string, string>; hints: Record<string, string>; pending: string[]; model: ModelFactsData | null; name: string; trainings: string[]; estimate: EstimateData | null }
+export interface CheckpointData { id: string; label: string; best: boolean; step: number; tokens: number; fvu: number | null; val_fvu: number | null; best_by: number | null; size_bytes: number; saved_at: number }
+export interface DetailsData { checkpoints: CheckpointData[]; best_by: string; log: string[]; settings: Setting[]; advice: Advice[]; folder: string; traceback: string | null }
 export interface Picture { name: string; width: number; height: number; svg: string }
 export type CheckpointAction = "continue" | "import" | "delete";
 export type TemplateAct = "rename" | "favorite" | "unfavorite" | "delete";
 export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete";
 export type GroupActionName = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete";
-export interface Imported { sae_id: string; name: string }
+export interface ImportedSae { sae_id: string; name: string }
 export interface SettingRow { name: string; label: string; values: string[]; differs: boolean }
 export interface ComparisonTableData { columns: string[]; rows: ((string | boolean | number | null)[])[] }
 export interface TemplatesData { templates: TemplateRecord[]; total: number }
@@ -58,7 +58,7 @@ export interface RepoInfo { repo_id: string; revision: string; private: boolean;
 export type DownloadAction = "pause" | "resume" | "cancel" | "retry" | "clear";
 export interface DownloadCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; name: string; repo_id: string; path: string; revision: string | null; bytes_done: number; bytes_total: number; attempt: number | null; wait_seconds: number | null; sae_id: string | null }
 export interface HubState { revision: number; workspace: string; notice: Note | null; updated_at: number; repository: string; downloads: DownloadCard[]; devices: DeviceInfo[]; known: number; has_token: boolean; account: string | null; can_open: boolean; embedded: boolean }
-export interface Chosen { repo_id: string; revision: string; path: string }
+export interface ListedSae { repo_id: string; revision: string; path: string }
 export interface Release { id: string; label: string; model: string; repo_ids: string[] }
 export interface HubKnownData { repositories: KnownRepo[]; releases: Release[] }
 export interface VariantRow { repo: number; path: string; format: string; size_bytes: number; site: string | null; layer: number | null; width: string | null; d_sae: number | null; l0: number | null; canonical: boolean; cached: boolean }
@@ -105,23 +105,23 @@ export interface ExtractionField { name: string; label: string; kind: "text" | "
 export interface ExtractionFormData { sae_id: string; name: string; d_sae: number; fields: ExtractionField[] }
 export interface ExtractionCheck { errors: Record<string, string>; estimate: ExtractionEstimate | null; problem: Note | null }
 export interface NamedFeature { index: number; label: string; auto: boolean; top_tokens: string[] }
-export interface FeatureRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; score: number | null; starred: boolean }
-export interface FeatureRows { matching: number; max_density: number; rows: FeatureRow[] }
+export interface FeatureListRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; score: number | null; starred: boolean }
+export interface FeatureRows { matching: number; max_density: number; rows: FeatureListRow[] }
 export interface FeaturePlace { index: number | null; row: number | null }
-export interface Example { position: number; value: number; peak: number; tokens: number[]; before: boolean; after: boolean; offset: number; context: number; document: number | null }
-export interface ExampleGroup { title: string; low: number | null; high: number | null; count: number; share: number | null; token_share: number | null; examples: Example[] }
+export interface ExampleData { position: number; value: number; peak: number; tokens: number[]; before: boolean; after: boolean; offset: number; context: number; document: number | null }
+export interface ExampleGroup { title: string; low: number | null; high: number | null; count: number; share: number | null; token_share: number | null; examples: ExampleData[] }
 export interface FeatureLabel { text: string; description: string; source: "user" | "auto" | "imported"; by: string; created_at: number }
 export interface FeatureNotes { index: number; labels: FeatureLabel[]; notes: string; starred: boolean }
 export interface TokenCount { token: string; count: number; share: number; mean: number }
-export interface FeaturePage { extraction_id: string; index: number; density: number; fired: number; n_tokens: number; max: number; mean: number; n_documents: number; documents: number; notes: FeatureNotes; row: FeatureRow; texts: string[]; groups: ExampleGroup[]; histogram: Histogram | null; tokens: TokenCount[]; facts: SaeFact[]; link: string; list_max: number }
+export interface FeaturePage { extraction_id: string; index: number; density: number; fired: number; n_tokens: number; max: number; mean: number; n_documents: number; documents: number; notes: FeatureNotes; row: FeatureListRow; texts: string[]; groups: ExampleGroup[]; histogram: Histogram | null; tokens: TokenCount[]; facts: SaeFact[]; link: string; list_max: number }
 export interface FeatureLogitsData { raises: [string, number][]; lowers: [string, number][]; histogram: Histogram | null; problem: Note | null }
 export interface RelatedFeature { index: number; label: string; auto: boolean; top_tokens: string[]; value: number }
 export interface FeatureRelationsData { similar: RelatedFeature[]; coactive: RelatedFeature[]; sampled: number; note: string; problem: Note | null }
 export interface ExampleContext { position: number; peak: number; texts: string[]; tokens: number[]; complete: boolean; note: string }
 export interface TestedText { texts: string[]; tokens: number[]; max: number; fired: number; seconds: number; note: string }
 export interface PromptRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; own_max: number }
-export interface PromptReading { texts: string[]; tokens: number[]; rows: PromptRow[]; firing: number; hidden: number; note: string }
-export interface Written { path: string; size_bytes: number }
+export interface PromptData { texts: string[]; tokens: number[]; rows: PromptRow[]; firing: number; hidden: number; note: string }
+export interface WrittenFile { path: string; size_bytes: number }
 export interface Suggestion { index: number; text: string; by: string; note: string }
 export interface LossEffectData { effect: number | null; loss: number | null; problem: Note | null }
 export type Mode = "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate";
@@ -175,11 +175,11 @@ export type PanelCommand =
   | { kind: "train_longer"; training_id: string; tokens: number };
 export type HubCommand =
   | { kind: "hub_action"; action: "pause" | "resume" | "cancel" | "retry" | "clear"; job_ids: string[] }
-  | { kind: "hub_download"; saes: Chosen[]; apply_b_dec_to_input?: boolean | null }
+  | { kind: "hub_download"; saes: ListedSae[]; apply_b_dec_to_input?: boolean | null }
   | { kind: "hub_known" }
   | { kind: "hub_list"; text?: string; release?: string; again?: boolean }
   | { kind: "hub_open"; sae_id: string }
-  | { kind: "hub_preview"; sae: Chosen; device?: string; again?: boolean }
+  | { kind: "hub_preview"; sae: ListedSae; device?: string; again?: boolean }
   | { kind: "hub_rows"; listing: number; offset: number; limit?: number }
   | { kind: "hub_token"; token?: string | null }
   | { kind: "refresh"; revision?: number };
@@ -249,12 +249,12 @@ export type SteeringCommand =
 /** Of the commands that are not here, null. */
 export interface Answers {
   check: CheckResult;
-  checkpoint_action: Started | Imported;
+  checkpoint_action: StartedRun | ImportedSae;
   comparison: SettingRow[];
   comparison_table: ComparisonTableData;
-  create: Started;
+  create: StartedRun;
   details: DetailsData;
-  export_runs: Done;
+  export_runs: BulkResult;
   export_templates: Record<"text", string>;
   form_schema: FormData;
   group_action: Record<"group_id", string>;
@@ -264,11 +264,11 @@ export interface Answers {
   metric_table: Record<"rows" | "total", number>;
   pictures: Picture[];
   refresh: unknown;
-  run_action: Started;
-  run_actions: Done;
+  run_action: StartedRun;
+  run_actions: BulkResult;
   save_template: Record<"template_id", string>;
-  train_demo: Started;
-  train_longer: Started;
+  train_demo: StartedRun;
+  train_longer: StartedRun;
   hub_action: Record<"job_ids", string[]>;
   hub_download: Record<"job_ids", string[]>;
   hub_known: HubKnownData;
@@ -278,10 +278,10 @@ export interface Answers {
   add_local: Record<"sae_id", string>;
   begin_upload: Record<"upload_id", string>;
   compare_saes: SaeComparison;
-  delete_saes: Done;
+  delete_saes: BulkResult;
   describe_sae: SaeDetails;
   edit_sae: Record<"sae_id", string>;
-  export_saes: Done;
+  export_saes: BulkResult;
   finish_upload: Record<"sae_id", string>;
   locate_sae: Record<"sae_id", string>;
   measure_sae: SaeStatistics;
@@ -290,7 +290,7 @@ export interface Answers {
   check_extraction: ExtractionCheck;
   edit_feature: FeatureNotes;
   expand_example: ExampleContext;
-  export_features: Written;
+  export_features: WrittenFile;
   extraction_form: ExtractionFormData;
   feature_logits: FeatureLogitsData;
   feature_relations: FeatureRelationsData;
@@ -300,7 +300,7 @@ export interface Answers {
   open_feature: FeaturePage;
   query_features: FeatureRows;
   read_loss_effect: LossEffectData;
-  read_prompt: PromptReading;
+  read_prompt: PromptData;
   start_extraction: Record<"extraction_id", string>;
   step_feature: FeaturePlace;
   suggest_label: Suggestion;

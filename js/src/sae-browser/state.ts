@@ -1,7 +1,7 @@
 /** What the browser says of SAEs: pure functions. */
 import * as f from "../lib/format";
 import type { Outcome } from "../lib/store";
-import type { Choice, Done, SaeCard, SaeFacets, SaeQuery, SaeSort, SelectedSae } from "../lib/wire";
+import type { BulkResult, Choice, SaeCard, SaeFacets, SaeQuery, SaeSort, SelectedSae } from "../lib/wire";
 
 export const SORTS: Record<SaeSort, string> = {
   newest: "Newest",
@@ -101,7 +101,7 @@ export const othersOf = (names: readonly string[]): readonly string[] =>
 const DONE = { export: "exported", delete: "deleted" } as const;
 
 /** What came of it where not all worked: title, and a line for each that failed, with its reason. */
-export function outcomeWords(what: keyof typeof DONE, asked: number, problems: Done["problems"]): Outcome | null {
+export function outcomeWords(what: keyof typeof DONE, asked: number, problems: BulkResult["problems"]): Outcome | null {
   if (problems.length === 0) return null;
   const done = DONE[what];
   const failed = problems.length;
@@ -109,7 +109,7 @@ export function outcomeWords(what: keyof typeof DONE, asked: number, problems: D
     failed === asked
       ? `None of the ${f.count(asked)} SAEs was ${done}.`
       : `${f.count(failed)} of ${f.count(asked)} SAEs ${failed === 1 ? "was" : "were"} not ${done}.`;
-  const line = ({ what, where, hint }: Done["problems"][number]) => {
+  const line = ({ what, where, hint }: BulkResult["problems"][number]) => {
     const name = where ?? "";
     return [what.startsWith(name) ? what : `${name}: ${what}`, hint].filter(Boolean).join(" ");
   };

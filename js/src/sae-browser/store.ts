@@ -178,7 +178,7 @@ export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open
     return answer !== null;
   }
 
-  private async under(key: string, what: Bulk, command: Several): Promise<wire.Done | null> {
+  private async under(key: string, what: Bulk, command: Several): Promise<wire.BulkResult | null> {
     const word = what === "export" ? "Export" : "Delete";
     this.mark([key], what);
     this.say(key);

@@ -1,7 +1,7 @@
 /** What can be done to the checked runs, and the words for it. Pure functions. */
 import * as f from "../lib/format";
 import type { Outcome } from "../lib/store";
-import type { Card, Done } from "../lib/wire";
+import type { BulkResult, Card } from "../lib/wire";
 import { canDelete, statusOf, unsavedTokens } from "./state";
 
 /** What the buttons above the list do. */
@@ -103,7 +103,7 @@ const DONE: Record<string, string> = {
 };
 
 /** What several runs met: a title, and a line for each that was not done; null where all were. */
-export function outcomeWords(action: string, done: Done): Outcome | null {
+export function outcomeWords(action: string, done: BulkResult): Outcome | null {
   if (done.problems.length === 0) return null;
   const asked = done.done.length + done.problems.length;
   const title = `${f.count(done.problems.length)} of ${f.plural(asked, "training")} could not be ${DONE[action] ?? "done"}.`;

@@ -9,7 +9,7 @@ import { put, Question, type QuestionProps } from "../lib/kit";
 import type { Answer } from "../lib/rpc";
 import { isActive } from "../lib/statuses";
 import { type Column, num, Settings, Table, unseen } from "../lib/table";
-import type { Advice as AdviceRow, Card, CheckpointAction, CheckpointRow, DetailsData, Started } from "../lib/wire";
+import type { Advice as AdviceRow, Card, CheckpointAction, CheckpointData, DetailsData, StartedRun } from "../lib/wire";
 import { canDelete, statusOf } from "./state";
 import type { DetailsTab, Store } from "./store";
 
@@ -146,7 +146,7 @@ function Advice({ store, card, row }: { store: Store; card: Card; row: AdviceRow
 interface CheckpointsProps {
   store: Store;
   card: Card;
-  rows: CheckpointRow[];
+  rows: CheckpointData[];
   /** What the best one is chosen by, where that is not FVU. */
   bestBy: string;
   onChange: () => void;
@@ -169,7 +169,7 @@ export function Checkpoints({ store, card, rows, bestBy, onChange }: Checkpoints
   const measures = measured(rows, bestBy);
   const asked = rows.find((row) => row.id === asking?.id);
   const close = () => setAsking(null);
-  const act = async (row: CheckpointRow, action: CheckpointAction) => {
+  const act = async (row: CheckpointData, action: CheckpointAction) => {
     setBusy(action);
     const of = { training_id: card.id, checkpoint_id: row.id };
     const answer = await store.command(card.id, WORDS[action], { kind: "checkpoint_action", action, ...of });
@@ -178,11 +178,11 @@ export function Checkpoints({ store, card, rows, bestBy, onChange }: Checkpoints
     if (!answer) return;
     onChange();
     const made = answer.value;
-    if (action === "continue") store.focusAnswer(answer as Answer<Started>);
+    if (action === "continue") store.focusAnswer(answer as Answer<StartedRun>);
     else if (action === "import" && "sae_id" in made)
       store.say(card.id, `${made.name} is in the library of SAEs.`, made.sae_id);
   };
-  const link = (what: "Load" | "Delete", { id, label }: CheckpointRow) => {
+  const link = (what: "Load" | "Delete", { id, label }: CheckpointData) => {
     const open = asking?.what === what && asking.id === id;
     return (
       <Button
@@ -194,7 +194,7 @@ export function Checkpoints({ store, card, rows, bestBy, onChange }: Checkpoints
       />
     );
   };
-  const question = (row: CheckpointRow): Omit<QuestionProps, "onKeep"> => {
+  const question = (row: CheckpointData): Omit<QuestionProps, "onKeep"> => {
     const title = `${asking?.what} checkpoint ${row.label}?`;
     const answer = (label: string, action: CheckpointAction, under: string, danger = false) => ({
       ...{ label: busy === action ? under : label, danger, disabled: busy !== null, run: () => act(row, action) },
@@ -258,7 +258,10 @@ export function Checkpoints({ store, card, rows, bestBy, onChange }: Checkpoints
 }
 
 /** What was measured: on held-out text, which the best one is chosen by; of training batches where that is not all. */
-function measured(rows: readonly CheckpointRow[], bestBy: string): (Column & { of: (row: CheckpointRow) => string })[] {
+function measured(
+  rows: readonly CheckpointData[],
+  bestBy: string,
+): (Column & { of: (row: CheckpointData) => string })[] {
   const some = rows.some((row) => row.val_fvu !== null);
   const text = bestBy.startsWith("CE") ? f.ce : f.loss;
   const held = "Fraction of variance unexplained on held-out text, where it was measured at that step";
@@ -266,13 +269,13 @@ function measured(rows: readonly CheckpointRow[], bestBy: string): (Column & { o
   return [
     {
       ...num(bestBy, "The best checkpoint is chosen by it"),
-      of: (row: CheckpointRow) => text(row.best_by),
+      of: (row: CheckpointData) => text(row.best_by),
       shown: bestBy !== "",
     },
-    { ...num("Held-out FVU", held), of: (row: CheckpointRow) => f.fvu(row.val_fvu), shown: some },
+    { ...num("Held-out FVU", held), of: (row: CheckpointData) => f.fvu(row.val_fvu), shown: some },
     {
       ...num(some ? "Batch FVU" : "FVU", batches),
-      of: (row: CheckpointRow) => f.fvu(row.fvu),
+      of: (row: CheckpointData) => f.fvu(row.fvu),
       shown: rows.some((row) => row.val_fvu === null),
     },
   ].filter(({ shown }) => shown);

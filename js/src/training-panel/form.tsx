@@ -7,7 +7,7 @@ import * as f from "../lib/format";
 import { SettingField } from "../lib/forms";
 import { Icon } from "../lib/icons";
 import { Pick, put } from "../lib/kit";
-import type { Elsewhere, Estimate as EstimateData, FormField, Section } from "../lib/wire";
+import type { EstimateData, FormField, OtherDeviceData, Section } from "../lib/wire";
 import { SaveTemplate } from "./card-forms";
 import { FormController } from "./form-controller";
 import * as form from "./form-state";
@@ -500,7 +500,7 @@ function Memory({ estimate }: { estimate: EstimateData }) {
 }
 
 /** What other devices hold: the language model, or the shuffle window. */
-function MemoryElsewhere({ parts }: { parts: Elsewhere[] }) {
+function MemoryElsewhere({ parts }: { parts: OtherDeviceData[] }) {
   return parts.map(({ device, memory, total_bytes: used, free_bytes: free }) => (
     <div class="sm" key={device}>
       <b>{`Memory of ${device}`}</b> {f.bytes(used)}

@@ -3,7 +3,7 @@ import { fireEvent, render, waitFor, within } from "@testing-library/preact";
 import { h } from "preact";
 import { describe, expect, it, vi } from "vitest";
 import { CARDS, card, crowdedState, fullState } from "../../demo/runs";
-import type { Card, CheckpointRow, PanelState } from "../../src/lib/wire";
+import type { Card, CheckpointData, PanelState } from "../../src/lib/wire";
 import { AdviceList } from "../../src/training-panel/details";
 import type { Store } from "../../src/training-panel/store";
 import { cardOf, sent, show } from "./harness";
@@ -347,8 +347,8 @@ describe("checkpoints and advice", () => {
       ["0.118", "0.116"],
       ["0.123", "0.116"],
     ]);
-    const first = model.details.checkpoints[0] as CheckpointRow;
-    const again = (best_by: string, row: Partial<CheckpointRow>, step: number) => {
+    const first = model.details.checkpoints[0] as CheckpointData;
+    const again = (best_by: string, row: Partial<CheckpointData>, step: number) => {
       model.details = { ...model.details, best_by, checkpoints: [{ ...first, ...row }] };
       model.setState({ cards: [card({ name: "run", last_checkpoint_step: step })] });
     };
@@ -365,7 +365,7 @@ describe("checkpoints and advice", () => {
 
   it("says that the best checkpoint goes", async () => {
     const { model, page, user } = await details();
-    const first = model.details.checkpoints[0] as CheckpointRow;
+    const first = model.details.checkpoints[0] as CheckpointData;
     const best = { ...first, id: "b", label: "best, mine", best: true };
     model.details = { ...model.details, checkpoints: [first, best] };
     model.setState({ cards: [card({ name: "run", last_checkpoint_step: first.step + 1 })] });

@@ -30,10 +30,10 @@ from saewidgets.widgets.download.state import (
 )
 from saewidgets.widgets.messages.hub import (
     PAGE,
-    Chosen,
     DownloadAction,
     HubKnownData,
     HubListing,
+    ListedSae,
     Problem,
     Release,
     VariantRow,
@@ -198,12 +198,12 @@ class DownloadCommands(Commands):
 
     @command
     def hub_preview(
-        self, sae: Chosen, device: Annotated[str, Field(max_length=40)] = "", again: bool = False
+        self, sae: ListedSae, device: Annotated[str, Field(max_length=40)] = "", again: bool = False
     ) -> Future[Preview]:
         """One SAE without its weights, as it would be loaded on `device`; "" leaves that open."""
         return self._ask(lambda: self._preview(sae, device, again))
 
-    def _preview(self, sae: Chosen, device: str, again: bool) -> Preview:
+    def _preview(self, sae: ListedSae, device: str, again: bool) -> Preview:
         text = f"{sae.repo_id}@{sae.revision}"
         if again:
             self._hub.refresh(text)
@@ -214,13 +214,13 @@ class DownloadCommands(Commands):
     @command
     def hub_download(
         self,
-        saes: Annotated[tuple[Chosen, ...], Field(min_length=1, max_length=500)],
+        saes: Annotated[tuple[ListedSae, ...], Field(min_length=1, max_length=500)],
         apply_b_dec_to_input: bool | None = None,
     ) -> Future[JobIds]:
         """Start downloads. `apply_b_dec_to_input` counts where the files leave it open."""
         return self._ask(lambda: self._download(saes, apply_b_dec_to_input))
 
-    def _download(self, saes: Sequence[Chosen], answer: bool | None) -> JobIds:
+    def _download(self, saes: Sequence[ListedSae], answer: bool | None) -> JobIds:
         started: list[str] = []
         given: Any = {} if answer is None else {"apply_b_dec_to_input": answer}
         for sae in saes:

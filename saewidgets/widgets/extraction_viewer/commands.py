@@ -50,7 +50,7 @@ from saewidgets.widgets.messages.features import (
     FeatureRows,
     LogitsAct,
     LossEffectData,
-    PromptReading,
+    PromptData,
     RankBy,
     RelatedFeature,
     SaeChoices,
@@ -59,7 +59,7 @@ from saewidgets.widgets.messages.features import (
     TestedText,
     Text,
     ViewerView,
-    Written,
+    WrittenFile,
 )
 from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.model import error_note
@@ -349,7 +349,7 @@ class ViewerCommands(Commands):
         token: int | None = None,
         hide_dense: bool = True,
         limit: Annotated[int, Field(ge=1, le=200)] = 50,
-    ) -> Table[PromptReading]:
+    ) -> Table[PromptData]:
         """The features that fire on a text, ranked (by `token`: at that place); row by row one value per token."""
         record = self._model.readable(extraction_id)
         found = self._features.run_on(record.id, _some_text(text))
@@ -361,7 +361,7 @@ class ViewerCommands(Commands):
         shown = [int(at) for at in found.ranked(rank_by, token) if keep[at]][:most]
         rows = self._features.records(record.id, map(int, indices[shown])) if shown else []
         texts = Texts()
-        reading = PromptReading(
+        reading = PromptData(
             tokens=texts.add(found.pieces), texts=texts.all, firing=len(indices), hidden=int((~keep).sum()),
             rows=tuple(prompt_row(row, values[at]) for row, at in zip(rows, shown, strict=True)),
             note=shorten(found.note, 500),
@@ -439,7 +439,7 @@ class ViewerCommands(Commands):
         path: str,
         indices: tuple[int, ...] | None = None,
         query: FeatureQuery | None = None,
-    ) -> Written:
+    ) -> WrittenFile:
         """Write a file or folder: of `indices`, or of what the query matches."""
         record = self._model.readable(extraction_id)
         chosen: list[int] | None = None
@@ -452,7 +452,7 @@ class ViewerCommands(Commands):
         written = self._write(record, what, path_from(path), chosen)
         files = written.rglob("*") if written.is_dir() else [written]
         size = sum(file.stat().st_size for file in files if file.is_file())
-        return Written(path=str(written), size_bytes=size)
+        return WrittenFile(path=str(written), size_bytes=size)
 
     def _write(self, record: ExtractionRecord, what: ExportKind, path: Path, indices: Sequence[int] | None) -> Path:
         if what in ("labels_csv", "labels_jsonl"):

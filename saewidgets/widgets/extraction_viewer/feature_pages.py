@@ -16,12 +16,12 @@ from saewidgets.feature_records import ExtractionRecord, FeatureRecord, LabelRec
 from saewidgets.render.numbers import tokens as token_count
 from saewidgets.widgets.commands import Table
 from saewidgets.widgets.messages.features import (
-    Example,
+    ExampleData,
     ExampleGroup,
     FeatureLabel,
+    FeatureListRow,
     FeatureNotes,
     FeaturePage,
-    FeatureRow,
     PromptRow,
     RelatedFeature,
     TokenCount,
@@ -51,9 +51,9 @@ class Texts:
         return tuple(self._places)
 
 
-def row_of(record: FeatureRecord) -> FeatureRow:
+def row_of(record: FeatureRecord) -> FeatureListRow:
     """One feature as the list shows it."""
-    return FeatureRow.of(
+    return FeatureListRow.of(
         record, density=_number(record.density), max=_number(record.max), score=finite(record.score), **_named(record)
     )
 
@@ -112,9 +112,9 @@ def _group(group: Any, texts: Texts, values: list[Any]) -> ExampleGroup:
     )  # fmt: skip
 
 
-def _example(example: Any, texts: Texts, values: list[Any]) -> Example:
+def _example(example: Any, texts: Texts, values: list[Any]) -> ExampleData:
     values.append(example.activations)
-    return Example(
+    return ExampleData(
         position=int(example.position), value=_number(example.value), peak=int(example.peak),
         tokens=texts.add(example.pieces), before=bool(example.before), after=bool(example.after),
         offset=int(example.offset), context=int(example.context),

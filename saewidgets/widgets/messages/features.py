@@ -170,7 +170,7 @@ class NamedFeature(Wire):
     top_tokens: tuple[str, ...] = ()  # as they are; the page writes · for a leading space
 
 
-class FeatureRow(NamedFeature):
+class FeatureListRow(NamedFeature):
     """One feature as the list shows it."""
 
     density: float = 0.0
@@ -184,7 +184,7 @@ class FeatureRows(Wire):
 
     matching: int
     max_density: float = 0.0  # of the whole extraction: the length of the bars
-    rows: tuple[FeatureRow, ...] = ()
+    rows: tuple[FeatureListRow, ...] = ()
 
 
 class FeaturePlace(Wire):
@@ -194,7 +194,7 @@ class FeaturePlace(Wire):
     row: int | None = None
 
 
-class Example(Wire):
+class ExampleData(Wire):
     """One example; its activations are `len(tokens)` values of the buffer, starting where the example before ended."""
 
     position: int  # stream position of the peak
@@ -217,7 +217,7 @@ class ExampleGroup(Wire):
     count: int = 0  # firings in it
     share: float | None = None  # of the feature's firings
     token_share: float | None = None
-    examples: tuple[Example, ...] = ()
+    examples: tuple[ExampleData, ...] = ()
 
 
 class FeatureLabel(Wire):
@@ -261,7 +261,7 @@ class FeaturePage(Wire):
     n_documents: int
     documents: int
     notes: FeatureNotes
-    row: FeatureRow
+    row: FeatureListRow
     texts: tuple[str, ...] = ()
     groups: tuple[ExampleGroup, ...] = ()
     histogram: Histogram | None = None
@@ -328,7 +328,7 @@ class PromptRow(NamedFeature):
     own_max: float  # in the extraction: what shades are relative to
 
 
-class PromptReading(Wire):
+class PromptData(Wire):
     """Which features fire on a text."""
 
     texts: tuple[str, ...] = ()
@@ -339,7 +339,7 @@ class PromptReading(Wire):
     note: str = ""
 
 
-class Written(Wire):
+class WrittenFile(Wire):
     """A file or folder that was written."""
 
     path: str

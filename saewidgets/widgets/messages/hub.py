@@ -46,7 +46,7 @@ class HubState(State):
     embedded: bool = False  # it stands inside another widget, which draws the frame
 
 
-class Chosen(Wire):
+class ListedSae(Wire):
     """One SAE of a listing."""
 
     repo_id: str

@@ -151,7 +151,7 @@ class PanelState(State):
     sae_shown: str | None = None  # the SAE for which the SAE browser stands below, in place of all else
 
 
-class Started(Wire):
+class StartedRun(Wire):
     """The run that a command concerns, and the group of several."""
 
     training_id: str
@@ -191,31 +191,31 @@ class FormData(Wire):
     stores: dict[str, str] = Field(default_factory=dict)  # what the activation stores among them are called, by id
 
 
-class Segment(Wire):
+class MemoryPartData(Wire):
     """One part of the memory bar."""
 
     label: str
     bytes: int
 
 
-class Elsewhere(Wire):
+class OtherDeviceData(Wire):
     """Memory on another device than the autoencoder's: of the language model, or of the shuffle window."""
 
     device: str
-    memory: tuple[Segment, ...] = ()
+    memory: tuple[MemoryPartData, ...] = ()
     total_bytes: int = 0
     free_bytes: int | None = None
 
 
-class Estimate(Wire):
+class EstimateData(Wire):
     """Before Start: memory by part, time, disk. `seconds` is None where the device could not be measured."""
 
     device: str
-    memory: tuple[Segment, ...] = ()
+    memory: tuple[MemoryPartData, ...] = ()
     memory_total_bytes: int = 0
     device_total_bytes: int | None = None
     device_free_bytes: int | None = None
-    elsewhere: tuple[Elsewhere, ...] = ()
+    elsewhere: tuple[OtherDeviceData, ...] = ()
     seconds: float | None = None
     tokens_per_second: float | None = None
     basis: str = ""  # "estimated"
@@ -226,7 +226,7 @@ class Estimate(Wire):
     warnings: tuple[str, ...] = ()
 
 
-class ModelFacts(Wire):
+class ModelFactsData(Wire):
     """What is known of the chosen model without loading its weights."""
 
     parameters: int | None = None
@@ -243,13 +243,13 @@ class CheckResult(Wire):
     fields: dict[str, str] = Field(default_factory=dict)  # by dotted name, a sentence each; empty: good
     hints: dict[str, str] = Field(default_factory=dict)  # by dotted name, a line of facts below the field
     pending: tuple[str, ...] = ()  # fields still being looked up ("model"): check again in a second or two
-    model: ModelFacts | None = None
+    model: ModelFactsData | None = None
     name: str = ""  # the name the run (of several: their job) would get
     trainings: tuple[str, ...] = ()  # the names of several
-    estimate: Estimate | None = None
+    estimate: EstimateData | None = None
 
 
-class CheckpointRow(Wire):
+class CheckpointData(Wire):
     """One line of the table of checkpoints."""
 
     id: str
@@ -267,8 +267,8 @@ class CheckpointRow(Wire):
 class DetailsData(Wire):
     """What a card shows when it is opened."""
 
-    checkpoints: tuple[CheckpointRow, ...] = ()
-    best_by: str = ""  # the name of `CheckpointRow.best_by`; empty where "best" goes by FVU
+    checkpoints: tuple[CheckpointData, ...] = ()
+    best_by: str = ""  # the name of `CheckpointData.best_by`; empty where "best" goes by FVU
     log: tuple[str, ...] = ()  # newest last, at most 200 lines
     settings: tuple[Setting, ...] = ()
     advice: tuple[Advice, ...] = ()  # the gravest first
@@ -292,7 +292,7 @@ BulkAction = Literal["pause", "resume", "stop", "stop_without_saving", "import",
 GroupActionName = Literal["pause", "resume", "stop", "stop_without_saving", "retry", "delete"]
 
 
-class Imported(Wire):
+class ImportedSae(Wire):
     """The SAE that a checkpoint became."""
 
     sae_id: str

@@ -71,7 +71,7 @@ class Setting(Wire):
     label: str = ""  # what the form calls it
 
 
-class Done(Wire):
+class BulkResult(Wire):
     """What came of something that was asked of several runs or SAEs."""
 
     done: tuple[str, ...] = ()  # ids

@@ -21,8 +21,8 @@ from saewidgets.widgets.messages.saes import (
     TrainingFacts,
     UploadFile,
 )
-from saewidgets.widgets.messages.training import Started
-from saewidgets.widgets.messages.wire import Done
+from saewidgets.widgets.messages.training import StartedRun
+from saewidgets.widgets.messages.wire import BulkResult
 from saewidgets.widgets.model import error_note
 from saewidgets.widgets.sae_browser.state import (
     BrowserModel,
@@ -78,10 +78,10 @@ class BrowserCommands(Commands):
         self._wake()
 
     @command
-    def train_demo(self) -> Started:
+    def train_demo(self) -> StartedRun:
         trainings = self._workspace.trainings
         run = trainings.create(trainings.demo_config())
-        return Started(training_id=run.id, name=run.record.name)
+        return StartedRun(training_id=run.id, name=run.record.name)
 
     # --------------------------------------------------------------------------------------------- one SAE
 
@@ -155,16 +155,16 @@ class BrowserCommands(Commands):
     # --------------------------------------------------------------------------------------------- several
 
     @slow_command
-    def export_saes(self, sae_ids: tuple[str, ...], folder: str, format: str = "saelens") -> Done:
+    def export_saes(self, sae_ids: tuple[str, ...], folder: str, format: str = "saelens") -> BulkResult:
         """Write SAEs to disk. One goes to `folder` itself, several to sub-folders of it."""
         return self._export(sae_ids, folder, lambda sae_id, path: self._saes.export(sae_id, path, format))
 
     @slow_command
-    def delete_saes(self, sae_ids: tuple[str, ...]) -> Done:
+    def delete_saes(self, sae_ids: tuple[str, ...]) -> BulkResult:
         """Delete SAEs; failures are reported, and the others are deleted all the same."""
         if len(sae_ids) == 1:
             self._saes.delete(sae_ids[0])
-            done = Done(done=sae_ids)
+            done = BulkResult(done=sae_ids)
         else:
             done = self._each(sae_ids, self._saes.delete)
         self._changed()

@@ -28,18 +28,18 @@ from saewidgets.widgets.messages.training import (
     FormData,
     GroupActionName,
     Ids,
-    Imported,
+    ImportedSae,
     Over,
     PanelState,
     Picture,
     SettingRow,
-    Started,
+    StartedRun,
     StoreRow,
     TemplateAct,
     TemplatesData,
     YAxis,
 )
-from saewidgets.widgets.messages.wire import Done, Index
+from saewidgets.widgets.messages.wire import BulkResult, Index
 from saewidgets.widgets.training_panel.compare import setting_rows, settings_of_run
 from saewidgets.widgets.training_panel.form import form_data, transcoders
 from saewidgets.widgets.training_panel.state import BEST, HELD_OUT, PanelModel, checkpoint_rows, store_row, template_row
@@ -130,7 +130,7 @@ class PanelCommands(ChartCommands):
         return CheckResult.model_validate(dict(self._trainings.validate(config, over)))
 
     @command
-    def create(self, config: ConfigData, over: Over | None = None, retry_of: str | None = None) -> Started:
+    def create(self, config: ConfigData, over: Over | None = None, retry_of: str | None = None) -> StartedRun:
         """Start a training, or with `over` several in one job. `retry_of`: the run whose settings were edited."""
         checked, fields = validate(config)
         if checked is not None:
@@ -143,7 +143,7 @@ class PanelCommands(ChartCommands):
             return self._started(self._trainings.create(checked))
         group = self._trainings.create_many(checked, over)
         self._changed()
-        return Started(training_id=group.runs[0].id, group_id=group.id)
+        return StartedRun(training_id=group.runs[0].id, group_id=group.id)
 
     def _settled(self, config: ConfigData, over: Over | None) -> dict[str, str]:
         """What is wrong with a form, once everything was looked up (for a minute at most: the run itself looks too)."""
@@ -153,18 +153,18 @@ class PanelCommands(ChartCommands):
         return found.fields
 
     @command
-    def train_demo(self) -> Started:
+    def train_demo(self) -> StartedRun:
         return self._started(self._trainings.create(self._trainings.demo_config()))
 
-    def _started(self, run: Any) -> Started:
+    def _started(self, run: Any) -> StartedRun:
         self._changed()
-        return Started(training_id=run.id)
+        return StartedRun(training_id=run.id)
 
     @command
-    def run_action(self, action: Action, training_id: str) -> Started:
+    def run_action(self, action: Action, training_id: str) -> StartedRun:
         done = VERBS[action](self._trainings.get(training_id))
         self._changed()
-        return Started(training_id=done.id if action == "retry" else training_id)
+        return StartedRun(training_id=done.id if action == "retry" else training_id)
 
     @command
     def rename(self, training_id: str, name: str) -> None:
@@ -199,7 +199,7 @@ class PanelCommands(ChartCommands):
     # --------------------------------------------------------------------------------------------- several runs
 
     @command
-    def run_actions(self, action: BulkAction, training_ids: Ids) -> Done:
+    def run_actions(self, action: BulkAction, training_ids: Ids) -> BulkResult:
         """Do something to several runs; failures are reported, and the others are done all the same."""
         ids = training_ids
         if action == "pause":  # what waits first: it would start where another was paused
@@ -227,7 +227,7 @@ class PanelCommands(ChartCommands):
         self._changed()
 
     @command
-    def export_runs(self, training_ids: Ids, folder: str) -> Done:
+    def export_runs(self, training_ids: Ids, folder: str) -> BulkResult:
         """Write runs into a folder on the kernel's machine; several get a folder each in it."""
         return self._export(training_ids, folder, self._trainings.export)
 
@@ -239,23 +239,23 @@ class PanelCommands(ChartCommands):
     @command
     def checkpoint_action(
         self, action: CheckpointAction, training_id: str, checkpoint_id: str
-    ) -> Started | Imported:
+    ) -> StartedRun | ImportedSae:
         run = self._trainings.get(training_id)
         if action == "import":
             sae = run.import_checkpoint(checkpoint_id)
-            return Imported(sae_id=sae.id, name=sae.name)
+            return ImportedSae(sae_id=sae.id, name=sae.name)
         if action == "continue":
             training_id = run.continue_from(checkpoint_id).id
         else:
             run.delete_checkpoint(checkpoint_id)
         self._changed()
-        return Started(training_id=training_id)
+        return StartedRun(training_id=training_id)
 
     @command
-    def train_longer(self, training_id: str, tokens: Annotated[int, Field(ge=1, le=2**53)]) -> Started:
+    def train_longer(self, training_id: str, tokens: Annotated[int, Field(ge=1, le=2**53)]) -> StartedRun:
         run = self._trainings.get(training_id).train_longer(tokens)
         self._changed()
-        return Started(training_id=run.id)
+        return StartedRun(training_id=run.id)
 
     @command
     def open_sae(self, sae_id: str | None = None) -> None:

@@ -23,7 +23,7 @@ from saewidgets.widgets.charts.series import ChartedRun, earlier_runs
 from saewidgets.widgets.messages.training import (
     Card,
     ChartState,
-    CheckpointRow,
+    CheckpointData,
     PanelState,
     StoreRow,
     Tile,
@@ -282,7 +282,7 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
 
 def checkpoint_rows(
     records: Iterable[CheckpointRecord], best_metric: str, columns: Mapping[str, Any]
-) -> tuple[CheckpointRow, ...]:
+) -> tuple[CheckpointData, ...]:
     """The table of checkpoints, newest first; `columns`: the metrics `HELD_OUT` of the run."""
     at: dict[int, dict[str, float]] = {}
     for metric, column in HELD_OUT.items():
@@ -296,7 +296,7 @@ def checkpoint_rows(
         held_out = at.get(record.step, {})
         chosen = record.metrics if not at or best_metric == "loss" else held_out
         kinds = [number_of_step if kind == "every" else words.get(kind, kind) for kind in record.kinds]
-        row = CheckpointRow.of(
+        row = CheckpointData.of(
             record,
             label=", ".join(kinds) or number_of_step,
             best="best" in record.kinds,

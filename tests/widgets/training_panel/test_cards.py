@@ -13,7 +13,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo
 from saewidgets.render import runs_html
-from saewidgets.widgets.messages.training import CheckpointRow
+from saewidgets.widgets.messages.training import CheckpointData
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.training_panel.state import card_of, checkpoint_rows
 from saewidgets.widgets.values import number, settings_of, show_value
@@ -71,7 +71,7 @@ NEVER: dict[str, list[float]] = {"step": [], "val_fvu": [], "val_mse": [], "ce_l
 
 
 def test_checkpoint_rows() -> None:
-    def row(*kinds: str, metric: str = "fvu", **metrics: float) -> CheckpointRow:
+    def row(*kinds: str, metric: str = "fvu", **metrics: float) -> CheckpointData:
         record = CheckpointRecord("c", "t", 1000, 4_096_000, "/x", kinds, 5, metrics, 0.0)
         return checkpoint_rows([record], metric, NEVER)[0]
 
