@@ -1,5 +1,5 @@
-"""Defines `session`, the options around the verb and the workspace of the current command; `command` and `CommandGroup`,
-which turn functions into commands; and `answer`, which writes a command's result."""
+"""Defines `session`, the options around the verb and the workspace of the current command; `command` and
+`CommandGroup`, which turn functions into commands; and `answer`, which writes a command's result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines `Placed`, an SAE at its hook point in a model: it reads the activations there or replaces them."""
+"""Defines `PlacedSAE`, an SAE at its hook point in a model: it reads the activations there or replaces them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Defines `Format`, the reader that all formats share, and `ReadPlan`, the description that it reads by: an SAE's settings,
-the names and orientation of its tensors, and what is to be done with them. It checks the shapes and reads the
+"""Defines `Format`, the reader that all formats share, and `ReadPlan`, the description that it reads by: an SAE's
+settings, the names and orientation of its tensors, and what is to be done with them. It checks the shapes and reads the
 weights."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Defines `Live`, models and SAEs for live reading: loaded once, kept while used, run between batches of other work."""
+"""Defines `LiveCache`, models and SAEs for live reading: loaded once, kept while used, run between other batches."""
 
 from __future__ import annotations
 

@@ -279,7 +279,7 @@ class LabelOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelQuestion(Asked):
+class LabelQuestion(Question):
     """The question about one latent."""
 
     index: int

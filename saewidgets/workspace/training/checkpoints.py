@@ -1,5 +1,6 @@
-"""Uses checkpoints of a run: a new run that goes on from one (`checkpoint_copier`), an SAE made of one (`sae_of_checkpoint`,
-`export_newest`), one deleted; and `reconcile`: rows and files agree after a kill. Used by `ws.trainings` and `Run`."""
+"""Uses checkpoints of a run: a new run that goes on from one (`checkpoint_copier`), an SAE made of one
+(`sae_of_checkpoint`, `export_newest`), one deleted; and `reconcile`: rows and files agree after a kill. Used by
+`ws.trainings` and `Run`."""
 
 from __future__ import annotations
 

@@ -124,7 +124,9 @@ def test_batches(store: FeatureStore, logits: EffectsOf, sae: SAE, tmp_path: Pat
     assert features[7]["pos_str"] == []
 
 
-def test_an_export_has_the_columns_for_the_importer(store: FeatureStore, logits: EffectsOf, sae: SAE, tmp_path: Path) -> None:
+def test_an_export_has_the_columns_for_the_importer(
+    store: FeatureStore, logits: EffectsOf, sae: SAE, tmp_path: Path
+) -> None:
     folder = export_neuronpedia(store, None, NOTES, tmp_path, TARGET, logits=logits, sae=sae, per_batch=25)
     assert folder == tmp_path / "gpt2-small" / "1-res-tiny"
     rows = {name: strict(folder / f"{name}.jsonl") for name in ("release", "model", "sourceset", "source")}
