@@ -127,9 +127,11 @@ def whole_file(target: Path, hint: str = "Choose another place.") -> Iterator[Te
 
 def write_json(target: Path, data: Mapping[str, Any]) -> None:
     """Let these JSON data take the place of `target`, whole or not at all. Raises `StorageError`."""
-    with whole_file(target, "Free some space, or check that the folder is writable.") as file:
-        file.write(json.dumps(data, indent=1, allow_nan=False))
-    sync(target.parent)
+    hint = "Free some space, or check that the folder is writable."
+    with storage_errors("The file cannot be written", target, hint):
+        with whole_file(target, hint) as file:
+            file.write(json.dumps(data, indent=1, allow_nan=False))
+        sync(target.parent)
 
 
 class OccupiedError(StorageError):

@@ -409,7 +409,7 @@ def _refuse_nothing(facts: PackFacts) -> None:
         )
     shape = f"{facts.n_dropped_tokens:,} tokens, less than one context of {facts.context_size:,}"
     if not facts.joined:
-        shape = f"no document of {facts.context_size:,} tokens, the length of a context"
+        shape = f"no document of at least {facts.context_size:,} tokens, the length of a context"
     raise ConfigError(
         f"The corpus has {shape}.", where="corpus",
         hint=f"Give {'more text' if facts.joined else 'longer documents'}, or lower Context length.",

@@ -31,6 +31,7 @@ from saewidgets.activations.store import (
     DTYPES,
     PROGRESS,
     SPECIAL,
+    STORE,
     TOKENS,
     StoredHook,
     StoreFacts,
@@ -41,7 +42,7 @@ from saewidgets.activations.store import (
     write_facts,
 )
 from saewidgets.activations.stream import check_text
-from saewidgets.durable import require_space, sealed, sha256_of, size_of, storage_errors, sync, write_json
+from saewidgets.durable import require_space, sealed, sha256_of, storage_errors, sync, write_json
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, resolve_hook
@@ -336,9 +337,14 @@ class ShardWriter:
             self._file.close()
 
 
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 if there is none. Raises `OSError` if that cannot be told: then nothing starts over."""
+    return path.stat().st_size if path.is_file() else 0
+
+
 def _cut(path: Path, size: int) -> bool:
     """Cut a file off at `size` bytes; False if it has fewer. One of no bytes is removed."""
-    there = size_of(path)
+    there = _size(path)
     if there < size:
         return False
     if not size:
@@ -420,8 +426,9 @@ class StoreWriter:
         self._closed_files: dict[str, dict[str, Any]] = {}  # shards that are full
         with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
-            for leftover in folder.glob(f".{PROGRESS}.*"):  # of a kill while `capture.json` was replaced
-                leftover.unlink()
+            for draft in (f".{PROGRESS}.*", f".{STORE}.*", ".tmp-*"):  # of a kill; the last is of earlier versions
+                for leftover in folder.glob(draft):
+                    leftover.unlink()
             state = read_json(folder / PROGRESS) if resume else None
             if state is None or not self._take_up(state):
                 self.restarted = resume and (folder / PROGRESS).exists()
@@ -520,7 +527,7 @@ class StoreWriter:
             for number in range(full):
                 shard = shard_name(name, number)
                 known = state["files"].get(shard)
-                if known is None or size_of(self.folder / shard) != int(known["size"]):
+                if known is None or _size(self.folder / shard) != int(known["size"]):
                     return False
             if not _cut(self.folder / shard_name(name, full), rest * row):
                 return False

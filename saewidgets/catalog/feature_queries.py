@@ -1,4 +1,5 @@
-"""Defines `FeatureStore`: labels, stars and notes of latents. They belong to an SAE or training, not an extraction."""
+"""Defines `FeatureQueries`: labels, stars and notes of latents. They belong to an SAE or a training, not to an
+extraction."""
 
 from __future__ import annotations
 

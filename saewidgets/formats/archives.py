@@ -71,7 +71,7 @@ class ZipSource:
             for wrong, what in (
                 (info.filename in seen, "It occurs twice."),
                 (not (stored or info.compress_type == zipfile.ZIP_DEFLATED) or info.flag_bits & 1,
-                 "Its compression is not supported."),
+                 "It is encrypted, or its compression is not supported."),
                 (stored and size != packed, "The sizes of the member contradict each other."),
                 (size > FREE_BYTES and size > MAX_RATIO * packed,
                  f"The member unpacks from {packed:,} to {size:,} bytes: a zip bomb."),

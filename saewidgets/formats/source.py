@@ -91,7 +91,7 @@ class FolderSource:
         try:
             resolved = path.resolve()
         except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a zero byte in the name
-            raise FormatError("This path is a broken link.", where=str(path)) from error
+            raise FormatError("This path cannot be followed.", where=str(path)) from error
         if not any(resolved.is_relative_to(home) for home in self._homes):
             raise StorageError(
                 "This path leads out of its folder.", where=str(path), hint="Copy the file itself into the folder."

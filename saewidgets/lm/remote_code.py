@@ -30,9 +30,12 @@ def allow_remote_code(model: str, *, revision: str | None = None) -> None:
     Raises:
         ConfigError: `model` or `revision` is empty or no text.
     """
-    for value, where in ((model, "model"), ("-" if revision is None else revision, "revision")):
+    for value, where, hint in (
+        (model, "model", "Give a Hugging Face id or a local folder."),
+        ("-" if revision is None else revision, "revision", "Give a branch, tag or commit, or leave it out."),
+    ):
         if not isinstance(value, str) or not value.strip():
-            raise ConfigError(f"Not a model: {value!r}.", where=where, hint="Give a Hugging Face id, or leave it out.")
+            raise ConfigError(f"Not a {where}: {value!r}.", where=where, hint=hint)
     with _lock:
         _allowed.add((_key(model), revision))
 

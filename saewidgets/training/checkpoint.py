@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saewidgets.durable import require_space, seal_of, sealed, sha256_of, sync, write_json
+from saewidgets.durable import require_space, seal_of, sealed, sha256_of, storage_errors, sync, write_json
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.sae.scaler import Scaler, Whitening
 
@@ -133,6 +133,8 @@ def write_checkpoint(
 def update_state(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
     """Rewrite the state.json of a checkpoint with some values changed, atomically."""
     state = sealed({**checkpoint.state, **changes})
+    with storage_errors("The checkpoint is not there", checkpoint.path, "Was it moved or deleted?"):
+        checkpoint.path.stat()  # a folder that is gone stays gone
     write_json(checkpoint.path / STATE, state)
     return Checkpoint(checkpoint.path, state)
 

@@ -351,7 +351,8 @@ def checked_workspace(ws: Workspace | None, theme: Any, height: Any) -> Workspac
         raise ConfigError(f"There is no theme {theme!r}.", where="theme", hint='Use "auto", "light" or "dark".')
     if not isinstance(height, int) or isinstance(height, bool) or height < LEAST_HEIGHT:
         raise ConfigError(
-            f"Not a height in pixels: {height!r}.", where="height", hint=f"Use a whole number ≥ {LEAST_HEIGHT}."
+            f"Expected a height in pixels, at least {LEAST_HEIGHT}, got {height!r}.", where="height",
+            hint="Use a whole number.",
         )
     from saewidgets.workspace import Workspace, default_workspace  # opens a catalog: only when a widget is made
 

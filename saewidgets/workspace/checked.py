@@ -35,7 +35,7 @@ def _place(value: Any, where: str) -> int:
 
 def numbers(value: Any, where: str) -> list[int]:
     """Numbers of features as a list. Raises `ConfigError`: there is something else among them."""
-    hint = "Give a list of whole numbers, such as [5, 17]."
+    hint = "Give a list of whole numbers, 0 or more, such as [5, 17]."
     if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):
         take.refuse(value, where, "a list of feature numbers", hint)
     return [take.count(each, where, "the number of a feature", hint=hint) for each in value]

@@ -237,7 +237,7 @@ class Features(FeatureAccess):
         else:
             imported = making.read_labels(file, view.d_sae, on_error=on_error)  # type: ignore[arg-type]
         if not imported.labels and not imported.problems:
-            raise FormatError("The file has no labels.", where=Path(text).name, hint="Choose another file.")
+            raise FormatError("There are no labels in it.", where=Path(text).name, hint="Choose another file.")
         own = {label.index: label.text for label in self._labels(view, None) if label.source == "user"}
         for at, label in enumerate(imported.labels):
             if label.source == "user" and own.get(label.index, label.text) != label.text:

@@ -432,10 +432,10 @@ class SAEs:
 def _checked_tags(tags: Collection[str]) -> tuple[str, ...]:
     """Tags without blanks around them and without repetitions."""
     if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
-        arguments.refuse(tags, "tags", "a list of words", 'Write tags=["a word"].')
+        arguments.refuse(tags, "tags", "a list of tags", 'Write tags=["a tag"].')
     found: dict[str, str] = {}
     for tag in tags:
-        clean = one_line(arguments.text(tag, "tags", "a word"))
+        clean = one_line(arguments.text(tag, "tags", "a tag"))
         if not clean or len(clean) > 40:
             raise ConfigError("A tag has 1 to 40 characters.", where="tags", hint="Shorten it, or leave it out.")
         found.setdefault(clean.casefold(), clean)

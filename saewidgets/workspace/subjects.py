@@ -1,4 +1,4 @@
-"""Defines `Subject`, all that is needed to read an SAE: its files, its model, its hook point, and its training text."""
+"""Defines `KnownSAE`, all that is needed to read an SAE: its files, its model, its hook point, its training text."""
 
 from __future__ import annotations
 

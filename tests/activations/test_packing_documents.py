@@ -82,7 +82,7 @@ def test_every_context_begins_a_document(lm: LoadedModel, tmp_path: Path) -> Non
     assert found[:, 0].tolist() == list(range(len(rows)))
     assert (found == found[:, :1]).all()
     assert PackedTokens(packed.folder).facts == packed.facts
-    with pytest.raises(ConfigError, match="no document of 4,000 tokens"):
+    with pytest.raises(ConfigError, match="no document of at least 4,000 tokens"):
         pack(
             open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=4000,
             packing=Packing(join=False),

@@ -92,3 +92,9 @@ def test_the_environment_says_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rejects_an_invalid_name(model: object) -> None:
     with pytest.raises(ConfigError, match="Not a model"):
         allow_remote_code(model)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("revision", ["", "  ", 3])
+def test_rejects_an_invalid_revision(revision: object) -> None:
+    with pytest.raises(ConfigError, match=r"revision: Not a revision.*commit"):
+        allow_remote_code("org/one", revision=revision)  # type: ignore[arg-type]

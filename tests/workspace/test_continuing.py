@@ -113,7 +113,7 @@ def test_export(ws: Workspace, run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     assert [float(row["loss"]) for row in rows if row["loss"]] == frame["loss"].dropna().tolist()
     assert "Completed" in (folder / "log.txt").read_text("utf-8")
     assert ws.saes.add_local(folder / "sae").d_sae == 64
-    with pytest.raises(StorageError, match="There are files here already"):
+    with pytest.raises(StorageError, match="a folder with files already"):
         run.export(folder)
     monkeypatch.setattr(Run, "log", lambda self, limit: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(StorageError, match="No space left"):

@@ -87,7 +87,7 @@ it("says what was wrong with a folder and keeps what was typed", async () => {
 });
 
 it("asks what the files leave open, once they were found to", async () => {
-  const hint = "Add true or false, or say apply_b_dec_to_input=True or False where you load it.";
+  const hint = "Add true or false, or pass apply_b_dec_to_input=True or False where you load it.";
   const view = show(SAES, { failures: { add_local: { what: "The value is missing.", hint } } });
   const { page, user, model } = view;
   await user.click(page.getByRole("button", { name: "Add local files" }));

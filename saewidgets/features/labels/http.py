@@ -184,8 +184,8 @@ class Server:
         code = (told.get("code") or told.get("type")) if isinstance(told, dict) else None
         told = told.get("message") if isinstance(told, dict) else told
         said = redacted(visible(" ".join(str(told if isinstance(told, str) else text[:300]).split())))[:300]
-        headers = {name.lower(): value for name, value in error.headers.items()}
-        wait, no_money = retry_after(headers), code in _FINAL
+        asked = {"retry-after": error.headers.get("Retry-After", "")}  # not `RateLimit`, which is the hub's
+        wait, no_money = retry_after(asked), code in _FINAL
         kind, what, hint = "refused", f"The server refuses the request (status {error.code}): {said}", None
         if error.code == 429 and not no_money:
             kind, what = "busy", f"The server asks to wait: {said}"

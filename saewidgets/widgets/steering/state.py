@@ -114,7 +114,7 @@ class SteeringModel(Model[SteeringState]):
                 self._put({"settings": settings})
 
     def set_suggestion(self, key: str, found: Any) -> None:
-        """The largest activation of a feature was found, and the strength to begin with (a `Suggestion`).
+        """The largest activation of a feature was found, and the strength to begin with (a `StrengthSuggestion`).
 
         A row without a chosen strength gets it, and a sweep that is as it was goes around it. A feature that
         never fired is added by activation instead.

@@ -137,7 +137,7 @@ def _seconds_left(workspace: Workspace, job: JobRecord, device: str, known: Mapp
     progress = job.progress
     if progress is not None and progress.eta_seconds is not None and job.status is not JobStatus.QUEUED:
         return progress.eta_seconds if math.isfinite(progress.eta_seconds) else None
-    records = [each for each in workspace.catalog.trainings.by_job(job.id) if not each.ended_alone]
+    records = [each for each in workspace.catalog.trainings.by_job(job.id)[::-1] if not each.ended_alone]
     if not records:
         return None
     record = min(records, key=lambda each: each.tokens_done)
@@ -153,7 +153,7 @@ def estimate_runs(
     workspace: Workspace, configs: Sequence[TrainingConfig], facts: ModelFacts, device: DeviceInfo,
     others: Mapping[str, DeviceInfo],
 ) -> dict[str, Any]:
-    """Data of `messages.Estimate` for trainings that share a job; `others` are their second devices by name."""
+    """Data of `messages.EstimateData` for trainings that share a job; `others` are their second devices by name."""
     whole = []
     for config in configs:
         named = {"model_device": config.model_device, "activations.buffer_device": config.activations.buffer_device}

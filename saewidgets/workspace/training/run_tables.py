@@ -150,7 +150,8 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
     folder = folder.absolute()
     with storage_errors("The folder cannot be written", folder, "Choose another folder, or free some space."):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StorageError("There are files here already.", where=str(folder), hint="Choose another folder.")
+            what = "There is a file or a folder with files already."
+            raise StorageError(what, where=str(folder), hint="Choose another folder.")
         with draft_folder(folder.parent) as draft:
             lacking = _write(workspace, run, draft)
             if folder.exists():
