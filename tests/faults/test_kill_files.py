@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,7 +95,9 @@ def test_killed_work_resumes_to_identical_files(
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert not (folder / finished).exists(), f"it was done before kill {done + 1}"
+        if (folder / finished).exists():  # the machine is less busy than when it was timed: begin again
+            assert done < kills - 1, "it was done before the last kill"
+            shutil.rmtree(folder)
     assert start(folder).wait(600) == 0
     found, expected = _files(folder), _files(tmp_path / "straight")
     assert found.keys() == expected.keys()
