@@ -51,12 +51,11 @@ def model(arguments: argparse.Namespace) -> None:
     """The embedded model up to its third block, as training reads it."""
     import torch
 
-    from saewidgets.demo import resolve_model
     from saewidgets.lm import capture, load_model
     from saewidgets.lm.compiling import compile_blocks
 
     hook = "blocks.2.hook_resid_post"
-    plain, other = (load_model(resolve_model("demo"), device=arguments.device).model for _ in range(2))
+    plain, other = (load_model("demo", device=arguments.device).model for _ in range(2))
     ids = torch.arange(16 * 256).view(16, 256) % 1000
     begin = time.perf_counter()
     compiled = compile_blocks(other, [hook], "default", (16, 256))

@@ -119,11 +119,10 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     import torch
 
-    from saewidgets.demo import resolve_model
     from saewidgets.lm import load_model
 
     configs = configurations(arguments)
-    lm = load_model(resolve_model("demo"), device=arguments.device, name="demo")
+    lm = load_model("demo", device=arguments.device)
     clock = Clock(lm.model)
     together, single = [], []
     with tempfile.TemporaryDirectory() as name:

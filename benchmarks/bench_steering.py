@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from saewidgets.config.steering import SteeringFeature  # noqa: E402 - after the path
-from saewidgets.demo import resolve_model  # noqa: E402
 from saewidgets.lm import load_model  # noqa: E402
 from saewidgets.sae import inference_sae  # noqa: E402
 from saewidgets.steering import SteeringSource, steer, steered  # noqa: E402
@@ -36,7 +35,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--d-sae", type=int, default=4096)
     args = parser.parse_args()
-    lm = load_model(resolve_model("demo"), name="demo")
+    lm = load_model("demo")
     generator = torch.Generator().manual_seed(0)
 
     def noise(*shape: int) -> torch.Tensor:

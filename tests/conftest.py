@@ -180,12 +180,11 @@ def demo_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded corpus in contexts of 256, packed once (that takes a quarter of a minute): see `link_tokens`."""
     from saewidgets.activations import open_corpus, pack
     from saewidgets.config import DemoCorpus
-    from saewidgets.demo import resolve_model
     from saewidgets.lm import load_tokenizer
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo-tokens"  # one for all processes
-    pack(open_corpus(DemoCorpus()), load_tokenizer(resolve_model("demo")), folder=folder, context_size=256)
+    pack(open_corpus(DemoCorpus()), load_tokenizer("demo"), folder=folder, context_size=256)
     return folder
 
 

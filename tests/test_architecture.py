@@ -23,7 +23,7 @@ TOP = {"cli", "widgets"}  # may only use `workspace`, `render` and level 0
 # Pairs that the levels alone would allow, from the table's last column.
 FORBIDDEN = {("activations", "sae")}
 FORBIDDEN |= {(unit, other) for unit in ("training", "features", "steering") for other in ("jobs", "catalog")}
-NO_TORCH = {"errors", "events", "records", "settings", "config", "render", "catalog", "jobs", "cli", "widgets"}
+NO_TORCH = {"errors", "events", "records", "settings", "config", "demo", "render", "catalog", "jobs", "cli", "widgets"}
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,9 @@ def names_of(name: str) -> tuple[str, ...]:
 
 
 def is_local(name: str) -> bool:
-    """Whether `name` means a folder here rather than a hub id: it exists, or it is written as a path."""
+    """Whether `name` means files on this machine rather than a hub id: it is "demo", a path or a folder that exists."""
     looks_like_path = name.startswith((".", "~", "/", os.sep)) or name.count("/") > 1 or "\\" in name
-    return looks_like_path or os.path.isdir(name)  # False where no folder can have such a name
+    return name == "demo" or looks_like_path or os.path.isdir(name)  # False where no folder can have such a name
 
 
 def as_recorded(name: str) -> str:
@@ -59,7 +59,7 @@ def check_revision(model: str, revision: str | None) -> None:
     """Raise `ConfigError` where a revision is named of what has none: it would be ignored."""
     if revision is None:
         return
-    if model == "demo" or is_local(model):
+    if is_local(model):
         what = "The embedded model" if model == "demo" else f"{model} is a folder, which"
         raise ConfigError(
             f"{what} has no revisions.", where="model_revision",

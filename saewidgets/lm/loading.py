@@ -124,7 +124,7 @@ def load_model(
     allowed.
 
     Args:
-        name_or_path: a Hugging Face id or a local folder.
+        name_or_path: a Hugging Face id, a local folder, or "demo", the embedded model.
         revision: branch, tag or commit on the hub.
         dtype: "float32", "bfloat16" or "float16".
         device: a torch device string, such as "cpu", "cuda:0" or "cuda:1".

@@ -18,6 +18,7 @@ from huggingface_hub import errors as hub
 from huggingface_hub import try_to_load_from_cache
 
 from saewidgets.config.names import is_local
+from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError
 
 _NAMES = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoTokenizer")
@@ -159,8 +160,8 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def local_folder(name: str) -> Path:
-    """The folder `name`. Raises `NotFoundError` where it does not exist or holds no model."""
-    folder = Path(name).expanduser().absolute()
+    """The folder `name`, or that of "demo". Raises `NotFoundError` where it does not exist or holds no model."""
+    folder = Path(resolve_model(name)).expanduser().absolute()
     if not os.path.isdir(folder):  # False where no folder can have such a name
         raise NotFoundError("There is no such folder.", where=name, hint="Check the path of the model.")
     if not (folder / CONFIG_FILE).is_file():

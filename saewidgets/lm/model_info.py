@@ -42,8 +42,8 @@ class ModelFacts:
 
 
 def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
-    """Sizes of the model `name`: a local folder (the network is never touched) or a Hugging Face id (only its
-    configuration is fetched). Raises `NotFoundError` or `FormatError`."""
+    """Sizes of the model `name`: a local folder or "demo" (the network is never touched), or a Hugging Face id
+    (only its configuration is fetched). Raises `NotFoundError` or `FormatError`."""
     folder = local_folder(name) if is_local(name) else None
     fetch = folder is None and can_fetch(name, revision=revision)
     with explained(name):

@@ -24,7 +24,6 @@ from saewidgets.activations.store_stream import StoredStream, StoredWindows
 from saewidgets.activations.stream import RowStream
 from saewidgets.config.corpus import STORE_ID, ActivationCorpus
 from saewidgets.config.training import TrainingConfig
-from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, check_context, load_model, resolve_hook, wrap_model
 from saewidgets.lm.compiling import compiled_until
@@ -258,7 +257,6 @@ def _model(config: TrainingConfig, meter: ProgressMeter, model: Any, tokenizer: 
     device = resolve_device(config.device)
     place = resolve_device(config.model_device, "model_device") if config.model_device else device
     lm = load_model(
-        resolve_model(config.model), revision=config.model_revision, dtype=config.model_dtype, device=place,
-        name="demo" if config.model == "demo" else None, tell=meter.enter,
+        config.model, revision=config.model_revision, dtype=config.model_dtype, device=place, tell=meter.enter
     )
     return lm, device

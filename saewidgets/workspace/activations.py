@@ -12,7 +12,6 @@ from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
 from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.names import as_recorded, check_revision, free_name, is_local
-from saewidgets.demo import resolve_model
 from saewidgets.durable import free_bytes, require_space
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
@@ -63,10 +62,9 @@ def needed(workspace: Workspace, config: CaptureConfig, held: UserModel | None, 
         vocabulary, own = lm.vocab_size, str(lm.dtype).removeprefix("torch.")  # type: ignore[assignment]
         check_context(lm.name, lm.context, config.context_size)
     else:
-        place = resolve_model(config.model)
-        if not ask and not is_local(place) and cached_config(place, config.model_revision) is None:
+        if not ask and not is_local(config.model) and cached_config(config.model, config.model_revision) is None:
             return None
-        facts = model_facts(place, revision=config.model_revision)
+        facts = model_facts(config.model, revision=config.model_revision)
         for name in config.hook_names:
             if (sentence := not_in_model(name, config.model, facts.n_layers, facts.n_heads)) is not None:
                 raise ConfigError(sentence, where="hook_names")

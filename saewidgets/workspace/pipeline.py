@@ -73,11 +73,10 @@ class Pipeline:
     def layers(self) -> tuple[int, ...]:
         """Numbers of the layers. Reads the model's configuration. Raises `NotFoundError` if there is no such model,
         and `ConfigError` if it lacks a layer."""
-        from saewidgets.demo import resolve_model  # torch, behind `lm`: seconds to import
-        from saewidgets.lm import model_facts
+        from saewidgets.lm import model_facts  # torch: seconds to import
 
         training = self.config.training
-        count = model_facts(resolve_model(training.model), revision=training.model_revision).n_layers
+        count = model_facts(training.model, revision=training.model_revision).n_layers
         if self.config.layers == "all":
             return tuple(range(count))
         if (largest := max(self.config.layers)) >= count:

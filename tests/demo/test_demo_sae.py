@@ -58,7 +58,7 @@ def sae(folder: Path) -> SAE:
 
 @pytest.fixture(scope="module")
 def lm() -> LoadedModel:
-    return load_model(str(demo.model_path()), name="demo")
+    return load_model("demo")
 
 
 @pytest.fixture(scope="module")

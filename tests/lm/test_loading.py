@@ -19,6 +19,7 @@ from saewidgets.lm import (
     forward,
     hook_points,
     load_model,
+    load_tokenizer,
     loading,
     model_config,
     model_facts,
@@ -48,6 +49,16 @@ def test_a_local_folder(tiny_model_folder: Path) -> None:
     assert not any(p.requires_grad for p in lm.model.parameters())
     assert lm.tokenizer.bos_token_id == 0
     assert len(hook_points(lm.model)) == 8
+
+
+def test_the_embedded_model_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()  # a folder is "./demo"
+    lm, facts = load_model("demo"), model_facts("demo")
+    assert (lm.name, lm.n_layers, lm.d_model) == (facts.name, facts.n_layers, facts.d_model) == ("demo", 4, 256)
+    assert load_tokenizer("demo").vocab_size == lm.vocab_size == facts.vocab_size
+    with pytest.raises(NotFoundError, match="not a saved model"):
+        load_model("./demo")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

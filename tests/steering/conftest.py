@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.demo import resolve_model
 from saewidgets.lm import LoadedModel, load_model
 
 
@@ -19,4 +18,4 @@ def tiny(tiny_model_folder: Path) -> LoadedModel:
 @pytest.fixture(scope="session")
 def demo() -> LoadedModel:
     """The embedded model: Llama, width 256, context 256."""
-    return load_model(resolve_model("demo"), name="demo")
+    return load_model("demo")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from saewidgets import analyze_sae, print_feature_summary
-from saewidgets.demo import documents, resolve_model
+from saewidgets.demo import documents
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.features.labels import read_interpretations
 from saewidgets.lm import LoadedModel, load_model
@@ -20,7 +20,7 @@ SMALL = {"tokens": 2_048, "context_size": 32}
 
 @pytest.fixture(scope="module")
 def lm() -> LoadedModel:
-    return load_model(resolve_model("demo"), name="demo")
+    return load_model("demo")
 
 
 @pytest.fixture(scope="module")

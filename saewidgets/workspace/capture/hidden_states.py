@@ -15,7 +15,6 @@ from pathlib import Path
 from saewidgets.activations.store_write import StatesFile
 from saewidgets.config import arguments
 from saewidgets.config.hook_names import HOOK_NAME
-from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.formats.archives import read_pickled
 from saewidgets.formats.tensors import FLOATS, read_header
@@ -64,7 +63,7 @@ def look_at_states(path: Path | str) -> StatesFile:
 def check_widths(model: str, states: Iterable[tuple[str, int]]) -> None:
     """Raises `ConfigError` if no hook point of the model is as wide as the states; a model not here is not checked."""
     try:
-        stated = stated_sizes(resolve_model(model))
+        stated = stated_sizes(model)
     except NotFoundError:  # a name that says nothing here; a training asks for the model itself
         return
     for hook_name, width in states:

@@ -16,7 +16,6 @@ from saewidgets.config.corpus import PATH_HINT
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.names import as_recorded, check_revision
 from saewidgets.config.packing import Packing
-from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import Event, Facts, Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
@@ -169,7 +168,7 @@ def _rate(workspace: Workspace, subject: KnownSAE, config: ExtractionConfig) -> 
     from saewidgets.training.estimate import ModelSize, model_flops
 
     try:
-        facts = model_facts(resolve_model(config.model or ""), revision=config.model_revision)
+        facts = model_facts(config.model or "", revision=config.model_revision)
     except (SAEWidgetsError, OSError):  # not here, and no network: the run itself will say which
         return 0, None
     bytes_ = (facts.parameters or 0) * _DTYPE_BYTES[config.model_dtype]

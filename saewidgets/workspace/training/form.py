@@ -18,7 +18,6 @@ from saewidgets.config import ActivationCorpus, TrainingConfig, validate
 from saewidgets.config.group import Over, base_of, expand, group_name
 from saewidgets.config.names import check_revision, is_local
 from saewidgets.config.sparsity import warning_of
-from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.records import DeviceInfo
 from saewidgets.workspace.capture.stored_corpus import form_of_store
@@ -86,7 +85,7 @@ def _look(name: str, revision: str | None) -> None:
 
     future = _lookups[name, revision][0]
     try:
-        tell = partial(future.set_result, model_facts(resolve_model(name), revision=revision))
+        tell = partial(future.set_result, model_facts(name, revision=revision))
     except SAEWidgetsError as error:
         tell = partial(future.set_exception, error)
     except Exception as error:  # noqa: BLE001 - whatever a library raises here is about this model
@@ -181,7 +180,7 @@ class _Form:
             check_revision(name, revision)
         try:
             # What is on this machine is there in milliseconds, but for the first import of transformers.
-            found = _facts_of(name, revision, None if is_local(resolve_model(name)) else _PATIENCE)
+            found = _facts_of(name, revision, None if is_local(name) else _PATIENCE)
         except SAEWidgetsError as error:
             self.errors.setdefault("model", ("" if name in error.what else f"{name}: ") + error.message)
             return None

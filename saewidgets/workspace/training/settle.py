@@ -14,7 +14,6 @@ from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.group import Over, base_of
 from saewidgets.config.hook_names import head_of, layer_of, without_head
 from saewidgets.config.names import as_recorded, check_revision
-from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.stored_corpus import settings_of_store
@@ -191,5 +190,5 @@ def sizes_of(model: str, revision: str | None, held: UserModel | None) -> tuple[
     if held is not None:
         lm = wrap_model(held.model, held.tokenizer)
         return lm.n_layers, lm.context, lm.n_heads
-    stated = stated_sizes(resolve_model(model), revision=revision)
+    stated = stated_sizes(model, revision=revision)
     return stated.n_layers, stated.context, stated.n_heads
