@@ -91,14 +91,12 @@ def load(
     """A model object as it is, any other from the hub or its folder; `shown` is its name (None takes the last part of a
     folder, since others get results). `tell` is called with what is being done."""
     # Torch: seconds to import.
-    from saewidgets.demo import resolve_model
     from saewidgets.lm import load_model, wrap_model
 
     if not isinstance(wanted, ModelReference):
         return wrap_model(wanted.model, wanted.tokenizer, name=shown)
     return load_model(
-        resolve_model(wanted.name), revision=wanted.revision, dtype=wanted.dtype, device=wanted.device,
-        name=shown or ("demo" if wanted.name == "demo" else None), tell=tell,
+        wanted.name, revision=wanted.revision, dtype=wanted.dtype, device=wanted.device, name=shown, tell=tell
     )
 
 
@@ -140,17 +138,18 @@ class LiveCache:
         from saewidgets.formats import load_sae  # torch: seconds to import
 
         path = files_of(self._workspace, subject)
+        files = f"{path} {path.stat().st_mtime}"  # a training writes those that it has left anew when it goes on
         self._used()
         with self._loading:
             with self._lock:
                 for key, sae in self._saes.items():
-                    if key[:2] == (subject.id, str(path)) and device in (None, key[2]):
+                    if key[:2] == (subject.id, files) and device in (None, key[2]):
                         self._saes.move_to_end(key)
                         return sae
             where = device or device_here(self._workspace, "auto")
             loaded = load_sae(path, device=where)
             with self._lock:
-                self._saes[subject.id, str(path), where] = loaded
+                self._saes[subject.id, files, where] = loaded
                 taken = {key: sum(t.nbytes for t in sae.state_dict().values()) for key, sae in self._saes.items()}
                 while len(self._saes) > 1 and (len(self._saes) > SAES or sum(taken.values()) > SAE_BYTES):
                     del taken[self._saes.popitem(last=False)[0]]  # used longest ago

@@ -176,7 +176,7 @@ class SteeringModel(Model[SteeringState]):
         values = config.model_dump(exclude={"features", "strengths"})
         strengths = config.strengths or _SWEEP
         settings = SteeringSettings.model_validate({**values, "strengths": strengths[:12]})
-        records = [self.workspace.saes.get(feature.sae or "") for feature in config.features]
+        records = [self.workspace.steering.record(feature.sae or "") for feature in config.features]
         with self._lock:
             self._unset = set()
             self._put({"rows": (), "settings": settings, "gauge": Gauge()})

@@ -65,7 +65,8 @@ class Steering(Shell, Part):
         self._first_read()
         if sae is not None:
             self._model.choose(workspace.steering.record(sae).id)
-        begin = workspace.steering.resolve(list(features), sae)
+        find = workspace.steering.record
+        begin = [(find(known.id), each) for known, each in workspace.steering.resolve(list(features), sae)]
         self.on_browse, self.on_close = on_browse, on_close
         self._commands = SteeringCommands(self)
         for record, each in begin:
@@ -109,7 +110,8 @@ class Steering(Shell, Part):
             NotFoundError, ConfigError, StateError: there is no such SAE or feature, or no room for more.
         """
         given = 1.0 if strength is None else strength
-        [(record, each)] = self.workspace.steering.resolve([(sae, index, given, mode)])
+        [(known, each)] = self.workspace.steering.resolve([(sae, index, given, mode)])
+        record = self.workspace.steering.record(known.id)
         label = label_of(self.workspace, record.id, each.index)
         chosen = None if strength is None and each.mode == "add_max" else each.strength
         self._commands.add_feature(record, each.index, chosen, each.mode, None, label)

@@ -15,6 +15,7 @@ from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.records import Records
 from saewidgets.workspace.checked import checks_arguments
+from saewidgets.workspace.subjects import find_subject
 
 if TYPE_CHECKING:
     from saewidgets.steering import PresetSAE
@@ -72,10 +73,10 @@ class Presets:
             raise StateError(f"There is a preset {name!r}.", where="name", hint="Choose another name, or replace it.")
         if any(feature.sae is None for feature in config.features):
             raise ConfigError("A feature does not say which SAE it belongs to.", where="features", hint="Set its sae.")
-        records = [self._workspace.saes.get(sae) for sae in dict.fromkeys(each.sae or "" for each in config.features)]
+        ids = dict.fromkeys(each.sae or "" for each in config.features)
         saes = tuple(
             PresetSAE(id=one.id, name=one.name, model=one.model, hook_name=one.hook_name, d_sae=one.d_sae)
-            for one in records
+            for one in (find_subject(self._workspace, sae) for sae in ids)
         )
         save_preset(SteeringPreset(name=name, saes=saes, config=config), path)
         return self._read(path)
@@ -152,7 +153,7 @@ class Presets:
 
     def _here(self, sae: PresetSAE) -> str:
         with suppress(NotFoundError):
-            return self._workspace.saes.get(sae.id).id
+            return find_subject(self._workspace, sae.id).id
         wanted = sae.name, sae.hook_name, sae.d_sae
         same = [one.id for one in self._workspace.saes.list() if (one.name, one.hook_name, one.d_sae) == wanted]
         if len(same) == 1:

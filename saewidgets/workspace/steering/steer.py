@@ -14,10 +14,10 @@ from saewidgets.config.base import Config
 from saewidgets.config.steering import WantedFeature, feature_fields
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import check_index
-from saewidgets.records import SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.steering.presets import Presets
 from saewidgets.workspace.steering.strengths import LargestActivation, Strengths
+from saewidgets.workspace.subjects import KnownSAE
 from saewidgets.workspace.user_models import missing
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from saewidgets.steering import SteeringResult, SteeringSource, TokenEvent
     from saewidgets.workspace.workspace import Workspace
 
-Found = Sequence[tuple[SAERecord, WantedFeature]]
+Found = Sequence[tuple[KnownSAE, WantedFeature]]
 SLICE = 0.03
 """Seconds of work between two batches of a job: one token where a token takes longer, a few where it is quick."""
 
@@ -46,8 +46,8 @@ class _Features(Config):
 
 @checks_arguments
 class Steering(Strengths):
-    """Steering in a workspace. Features name their SAE by its id, a beginning of it, or its name; a
-    training stands for the SAE that was imported from it.
+    """Steering in a workspace. Features name their SAE by its id, a beginning of it, or its name; or a training, which
+    stands for the SAE that was imported from it, else for the one that it has left.
 
     Attributes:
         presets: settings that were saved.
@@ -136,7 +136,7 @@ class Steering(Strengths):
         from saewidgets.lm import special_tokens
         from saewidgets.steering.steer import prompt_ids
 
-        model = self._live.open(self._subject(self.record(sae_id))).model
+        model = self._live.open(self.subject(sae_id)).model
         ids = prompt_ids(model.lm, prompt, prepend_bos)
         bos, pieces = special_tokens(model.lm.tokenizer).bos, model.text.pieces(ids)
         return [PromptToken(token, piece, token == bos) for token, piece in zip(ids, pieces, strict=True)]
@@ -156,7 +156,7 @@ class Steering(Strengths):
         found = self.resolve(config.features)
         if not found or not config.prompt or config.positions == "generated":
             return None
-        subjects = [self._subject(record) for record, _ in found]
+        subjects = [subject for subject, _ in found]
         if not all(map(self._live.has_model, subjects)):
             return None
         lm = self._live.open(subjects[0]).model.lm
@@ -178,7 +178,7 @@ class Steering(Strengths):
 
         return 0.0 if steering.changes_nothing else self._between(lm, forward)
 
-    def resolve(self, features: Sequence[Any], sae: str | None = None) -> list[tuple[SAERecord, WantedFeature]]:
+    def resolve(self, features: Sequence[Any], sae: str | None = None) -> list[tuple[KnownSAE, WantedFeature]]:
         """Features as `Workspace.steer` takes them, each with its SAE; nothing is loaded.
 
         Raises:
@@ -192,14 +192,14 @@ class Steering(Strengths):
                     hint="Write (sae_id, index, strength) or (sae_id, index, strength, mode), or name it as sae=….",
                 )
         wanted = _Features.from_data({"features": rows}).features
-        records = {name: self.record(name) for name in dict.fromkeys(each.sae or "" for each in wanted)}
-        found = [(records[each.sae or ""], each) for each in wanted]
-        for number, (record, each) in enumerate(found):
-            check_index(each.index, record.d_sae, f"features.{number}.index", record.name)
+        subjects = {name: self.subject(name) for name in dict.fromkeys(each.sae or "" for each in wanted)}
+        found = [(subjects[each.sae or ""], each) for each in wanted]
+        for number, (subject, each) in enumerate(found):
+            check_index(each.index, subject.d_sae, f"features.{number}.index", subject.name)
         return found
 
     def is_loaded(self, sae_id: str) -> bool:
-        return self._live.has_model(self._subject(self.record(sae_id)))
+        return self._live.has_model(self.subject(sae_id))
 
     def unload(self) -> None:
         """Let go of the language model and the SAEs that were loaded, also those of live readings."""
@@ -235,33 +235,30 @@ class Steering(Strengths):
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _tokenizer_of(self, record: SAERecord) -> Any:
+    def _tokenizer_of(self, subject: KnownSAE) -> Any:
         """Without the model."""
         # Torch: seconds to import.
-        from saewidgets.demo import resolve_model
         from saewidgets.lm import load_tokenizer
 
-        subject = self._subject(record)
         if subject.model_given:
-            raise missing(record.id, "Pass its tokenizer=….")
+            raise missing(subject.id, "Pass its tokenizer=….")
         name = subject.own_model("Pass the model's tokenizer=….", where="tokenizer")
-        return load_tokenizer(resolve_model(name), revision=subject.revision)
+        return load_tokenizer(name, revision=subject.revision)
 
     def _sources(self, found: Found, device: str) -> dict[str, SteeringSource]:
-        records = {record.id: record for record, _ in found}
-        return {sae_id: self._source(record, device) for sae_id, record in records.items()}
+        return {subject.id: self._source(subject, device) for subject in _subjects(found)}
 
     def _complete(self, found: Found, model: Callable[[], LoadedModel]) -> list[SteeringFeature]:
         """The features with the ids of their SAEs and their largest activations."""
         known: dict[str, Mapping[int, LargestActivation]] = {}
-        for record in {record.id: record for record, _ in found}.values():
-            indices = [each.index for own, each in found if own.id == record.id and each.needs_maximum]
-            known[record.id] = self._maxima(record, indices, model)
+        for subject in _subjects(found):
+            indices = [each.index for own, each in found if own.id == subject.id and each.needs_maximum]
+            known[subject.id] = self._maxima(subject, indices, model)
         complete = []
-        for record, each in found:
-            fields = each.model_dump() | {"sae": record.id}
+        for subject, each in found:
+            fields = each.model_dump() | {"sae": subject.id}
             if each.needs_maximum:
-                fields["a_max"] = known[record.id][each.index].needed(record.name, each.index)
+                fields["a_max"] = known[subject.id][each.index].needed(subject.name, each.index)
             complete.append(SteeringFeature.from_data(fields))
         return complete
 
@@ -273,13 +270,17 @@ class Steering(Strengths):
                 "Without a feature the model is not known.", where="features",
                 hint="Give a feature such as (sae_id, 7451, 2.0), or the model.",
             )
-        records = {record.id: record for record, _ in found}.values()
-        subjects = [self._subject(record) for record in records]
+        subjects = _subjects(found)
         # Features of one model share its name, and the training that was given its user's own.
         if len({(one.model, one.model_given and one.origin.training_id) for one in subjects}) > 1:
-            names = ", ".join(f"{each.name} ({each.model or 'unknown'})" for each in records)
+            names = ", ".join(f"{each.name} ({each.model or 'unknown'})" for each in subjects)
             raise ConfigError(
                 f"The SAEs were made for different models: {names}.", where="features",
                 hint="Choose features of SAEs of one model.",
             )
         return self._live.open(subjects[0]).model.lm
+
+
+def _subjects(found: Found) -> list[KnownSAE]:
+    """The SAEs of the features, each once."""
+    return list({subject.id: subject for subject, _ in found}.values())

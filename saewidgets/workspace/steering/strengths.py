@@ -24,7 +24,7 @@ from saewidgets.config import DemoCorpus, SteeringFeature, TextCorpus
 from saewidgets.errors import SAEWidgetsError, StateError
 from saewidgets.feature_records import check_index
 from saewidgets.records import SAERecord
-from saewidgets.workspace.subjects import KnownSAE, find_subject
+from saewidgets.workspace.subjects import KnownSAE, files_of, find_subject
 from saewidgets.workspace.user_models import canonical
 
 if TYPE_CHECKING:
@@ -80,56 +80,59 @@ class Strengths:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace, self._live = workspace, workspace.features.live
-        self._estimated: dict[tuple[str, float], dict[int, LargestActivation]] = {}  # by SAE and its last change
+        self._estimated: dict[tuple[str, float], dict[int, LargestActivation]] = {}  # see `_key`
         self._norms: dict[tuple[str, float], float] = {}
 
-    def record(self, wanted: str) -> SAERecord:
-        """The SAE of an id, a beginning of one or a name; of a training the SAE that was imported from it.
+    def subject(self, wanted: str) -> KnownSAE:
+        """The SAE of an id, a beginning of one or a name; of a training the one that was imported from it, else the one
+        that it has left. Raises `NotFoundError` if there is none."""
+        ws = self._workspace
+        found = ws.trainings.get(wanted) if wanted.startswith("train_") else ws.saes.find(wanted)
+        return find_subject(ws, ws.catalog.features.origin(found.id).id)
 
-        Raises:
-            NotFoundError: there is none.
-            StateError: it is a training that is not in the library.
-        """
-        if not wanted.startswith("train_"):
-            return self._workspace.saes.find(wanted)
-        run = self._workspace.trainings.get(wanted)
-        sae_id = self._workspace.catalog.features.origin(run.id).sae_id
-        if sae_id is None:
+    def record(self, wanted: str) -> SAERecord:
+        """As `subject`, of the library. Raises `StateError` for a training whose SAE is not there."""
+        subject = self.subject(wanted)
+        if subject.of_training:
             raise StateError(
-                f"The SAE of {run.record.name} is not in the library.", where=run.id,
+                f"The SAE of {subject.name} is not in the library.", where=subject.id,
                 hint="Press Import to SAEs on its card, or call run.import_to_saes().",
             )
-        return self._workspace.saes.get(sae_id)
+        return self._workspace.saes.get(subject.id)
 
     def maximum(self, sae_id: str, index: int) -> LargestActivation:
         """The largest activation of a feature, from the newest extraction of its SAE, else estimated (seconds).
+
+        Args:
+            sae_id: the SAE, or a training ("train_…"): see `subject`.
+            index: the number of the feature.
 
         Raises:
             ConfigError: the SAE has no such feature.
             NotFoundError, StateError: there is no such SAE, or its model cannot be loaded.
         """
-        record = self.record(sae_id)
-        check_index(index, record.d_sae, owner=record.name)
-        return self._maxima(record, [index], lambda: self._model_of(record))[index]
+        subject = self.subject(sae_id)
+        check_index(index, subject.d_sae, owner=subject.name)
+        return self._maxima(subject, [index], lambda: self._live.open(subject).model.lm)[index]
 
     def suggest(self, sae_id: str, index: int) -> StrengthSuggestion:
         """A strength to begin with for mode ``add_max``: the change is a moderate part of the hidden state, so that
         text changes and stays text. The rule is in `docs/steering.md`.
 
         From the newest extraction of the SAE where there is one (which loads the SAE and not its model), else measured
-        on a little text (seconds).
+        on a little text (seconds). Arguments are those of `maximum`.
 
         Raises:
             ConfigError: the SAE has no such feature.
             NotFoundError, StateError, FormatError: there is no such SAE, or it cannot be loaded.
         """
-        record = self.record(sae_id)
-        maximum = self.maximum(record.id, index)
+        subject = self.subject(sae_id)
+        maximum = self.maximum(subject.id, index)
         if maximum.value <= 0:
             return StrengthSuggestion(0.0, None, maximum)
-        source = self._source(record)
+        source = self._source(subject)
         try:
-            norm = self._norm(record, source)
+            norm = self._norm(subject, source)
         except SAEWidgetsError:  # neither an extraction nor the model is here: the error comes up when it is generated
             norm = None
         ratio = _ratio_at_one(source, index, maximum.value, norm) if norm else None
@@ -140,41 +143,38 @@ class Strengths:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _subject(self, record: SAERecord) -> KnownSAE:
-        return find_subject(self._workspace, record.id)
+    def _key(self, subject: KnownSAE) -> tuple[str, float]:
+        """Differs where its files do."""
+        return subject.id, files_of(self._workspace, subject).stat().st_mtime
 
-    def _model_of(self, record: SAERecord) -> LoadedModel:
-        return self._live.open(self._subject(record)).model.lm
-
-    def _source(self, record: SAERecord, device: str | None = None) -> SteeringSource:
+    def _source(self, subject: KnownSAE, device: str | None = None) -> SteeringSource:
         """An SAE with its place in the model, on any device if None."""
         from saewidgets.steering import SteeringSource  # torch: seconds to import
 
-        subject = self._subject(record)
         sae = self._live.sae(subject, device)
-        out = record.metadata.get("hook_name_out") or sae.metadata.get("hook_name_out")
-        return SteeringSource(sae, subject.hook_name, out, name=record.name)
+        out = subject.hook_name_out or sae.metadata.get("hook_name_out")
+        return SteeringSource(sae, subject.hook_name, out, name=subject.name)
 
     def _between(self, lm: LoadedModel, fn: Callable[[], T]) -> T:
         lane = self._workspace.manager.lane(canonical(str(lm.device)))
         return self._workspace.manager.run_between(lane, fn).result()
 
     def _maxima(
-        self, record: SAERecord, indices: Sequence[int], model: Callable[[], LoadedModel]
+        self, subject: KnownSAE, indices: Sequence[int], model: Callable[[], LoadedModel]
     ) -> Mapping[int, LargestActivation]:
         """From the newest extraction of the SAE; where there is none, or it is of other weights, estimated on 8,192
         tokens of the text that it was trained on, else the demo's: with `model`, which is only then asked for."""
-        if (latest := self._latest(record)) is not None:
+        if (latest := self._latest(subject)) is not None:
             store = self._workspace.extractions.open(latest.id)
             basis = f"over {store.manifest.n_tokens:,} tokens (extraction)"
             return {index: LargestActivation(float(store.max[index]), True, basis) for index in indices}
-        estimated = self._estimated.setdefault((record.id, record.updated_at), {})
+        estimated = self._estimated.setdefault(self._key(subject), {})
         if left := [index for index in dict.fromkeys(indices) if index not in estimated]:
             from saewidgets.steering import estimate_max  # torch: seconds to import
 
             lm = model()
-            source = self._source(record, str(lm.device))
-            contexts, label = self._contexts(record, lm)
+            source = self._source(subject, str(lm.device))
+            contexts, label = self._contexts(subject, lm)
             largest = dict.fromkeys(left, 0.0)
             for part in contexts.split(BATCH):
                 one = partial(estimate_max, source, lm, part, left, batch_size=BATCH)
@@ -184,27 +184,26 @@ class Strengths:
             estimated |= {index: LargestActivation(value, False, basis) for index, value in largest.items()}
         return estimated
 
-    def _latest(self, record: SAERecord) -> ExtractionRecord | None:
-        latest = self._workspace.extractions.latest(record.id)
+    def _latest(self, subject: KnownSAE) -> ExtractionRecord | None:
+        latest = self._workspace.extractions.latest(subject.id)
         return latest if latest is not None and latest.has_data and not latest.other_weights else None
 
-    def _norm(self, record: SAERecord, source: SteeringSource) -> float:
+    def _norm(self, subject: KnownSAE, source: SteeringSource) -> float:
         """The typical length of what is steered; 0 where that is nothing."""
-        if not source.sae.is_transcoder and (latest := self._latest(record)) is not None:
+        if not source.sae.is_transcoder and (latest := self._latest(subject)) is not None:
             limit = self._workspace.extractions.open(latest.id).manifest.norm_limit
             ratio = latest.config.get("max_norm_ratio")
             if limit and ratio:
                 return float(limit) / float(ratio)  # the limit is so many times the median
         from saewidgets.steering.change import typical_norm  # torch: seconds to import
 
-        key = record.id, record.updated_at
-        if key not in self._norms:
-            lm = self._model_of(record)
-            contexts, _ = self._contexts(record, lm)
+        if (key := self._key(subject)) not in self._norms:
+            lm = self._live.open(subject).model.lm
+            contexts, _ = self._contexts(subject, lm)
             self._norms[key] = self._between(lm, lambda: typical_norm(source, lm, contexts[:8]))
         return self._norms[key]
 
-    def _contexts(self, record: SAERecord, lm: LoadedModel) -> tuple[Any, str]:
+    def _contexts(self, subject: KnownSAE, lm: LoadedModel) -> tuple[Any, str]:
         """Token ids ``[n, length]`` to measure on and what to call the text: that of its training, else the demo's."""
         import torch  # seconds to import, and so are these
 
@@ -212,7 +211,7 @@ class Strengths:
         from saewidgets.lm import special_tokens
         from saewidgets.steering.steer import prompt_ids
 
-        data = self._subject(record).corpus
+        data = subject.corpus
         corpus: DemoCorpus | TextCorpus = DemoCorpus()
         label = "the demo corpus"  # any English text gives a bound
         if isinstance(data, Mapping) and data.get("kind") == "text" and data.get("files"):
@@ -232,8 +231,8 @@ class Strengths:
                 break
         if not rows:
             raise StateError(
-                f"{label} has no text of {length} tokens, so largest activations cannot be estimated.", where=record.id,
-                hint='Give a_max, use mode "add", or extract the features of this SAE.',
+                f"{label} has no text of {length} tokens, so largest activations cannot be estimated.",
+                where=subject.id, hint='Give a_max, use mode "add", or extract the features of this SAE.',
             )
         return torch.tensor(rows[:CONTEXTS]), label
 

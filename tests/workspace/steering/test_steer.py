@@ -11,7 +11,6 @@ import pytest
 
 import saewidgets
 from saewidgets.config import SteeringConfig, SteeringFeature
-from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.jobs import JobContext, JobSettings
 from saewidgets.lm import LoadedModel, load_model
@@ -29,7 +28,7 @@ SHORT = {"new_tokens": 6, "seed": 3}
 def test_the_result_matches_the_kernel(library: Workspace, sae: str) -> None:
     seen: list[TokenEvent] = []
     result = library.steer(None, [(sae, 7, 30.0, "add")], PROMPT, on_token=seen.append, **SHORT)
-    lm = load_model(resolve_model("demo"), name="demo")
+    lm = load_model("demo")
     source = SteeringSource(library.saes.load(sae), HOOK)
     feature = SteeringFeature(index=7, strength=30.0, mode="add", sae=sae)
     expected = kernel(lm, {sae: source}, [feature], PROMPT, **SHORT)  # type: ignore[arg-type]
@@ -185,16 +184,27 @@ def test_models_are_in_memory_once(library: Workspace, sae: str, monkeypatch: py
     assert live.loaded == (1, 1)
 
 
-def test_a_training_stands_for_the_sae_imported_from_it(tmp_path: Path, tiny_model_folder: Path) -> None:
+def test_a_training_stands_for_its_sae(tmp_path: Path, tiny_model_folder: Path) -> None:
     with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
         run = ws.trainings.create(small_config(tiny_model_folder))
         assert run.wait(PATIENCE).value == "completed", run.error
         with pytest.raises(StateError, match="is not in the library"):
-            ws.steer(None, [(run.id, 1, 1.0, "add")], "The king", **SHORT)
+            ws.steering.record(run.id)
+
+        def suggested(name: str) -> list[Any]:
+            return [ws.steering.suggest(name, 1), ws.steering.maximum(name, 1), ws.steering.tokens(name, "The king")]
+
+        left = suggested(run.id)
+        assert ws.steering.is_loaded(run.id)
+        result = ws.steer(None, [(1, 1.0)], "The king", sae=run.id, **SHORT)
+        assert result.config.features[0].sae == run.id
+        ws.steering.presets.save("a", result.config)
+        assert ws.steering.presets.load("a") == result.config
         imported = run.import_to_saes()
-        result = ws.steer(None, [(run.id, 1, 1.0, "add")], "The king", **SHORT)
-        assert result.config.features[0].sae == imported.id
-        assert not result.stopped
+        again = ws.steer(None, [(run.id, 1, 1.0)], "The king", **SHORT)
+        assert again.config.features[0].sae == imported.id
+        assert again.steered.text == result.steered.text  # type: ignore[union-attr]
+        assert suggested(run.id) == suggested(imported.id) == left
 
 
 def test_the_tokens_of_a_prompt(library: Workspace, sae: str) -> None:
@@ -208,7 +218,7 @@ def test_the_tokens_of_a_prompt(library: Workspace, sae: str) -> None:
 
 @pytest.fixture(scope="module")
 def demo() -> LoadedModel:
-    return load_model(resolve_model("demo"), name="demo")
+    return load_model("demo")
 
 
 def _write(demo: LoadedModel) -> list[int]:
@@ -254,6 +264,6 @@ def test_saes_of_two_models_cannot_be_mixed(tmp_path: Path) -> None:
     with Workspace(tmp_path / "ws") as ws:
         one = add_demo_sae(ws, tmp_path / "one")
         other = add_demo_sae(ws, tmp_path / "two", name="other", seed=1)
-        ws.catalog.saes.update(other, model="gpt2")
-        with pytest.raises(ConfigError, match=r"different models: demo-l1-topk \(demo\), other \(gpt2\)"):
+        ws.catalog.saes.update(other, model="org/gpt")
+        with pytest.raises(ConfigError, match=r"different models: demo-l1-topk \(demo\), other \(org/gpt\)"):
             ws.steer(None, [(one, 1, 2.0), (other, 1, 2.0)], PROMPT)
