@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SETTINGS = settings(
     TrainingConfig, "name", "model", "corpus", "hook_name", "sae.architecture", "sae.d_sae", "sae.k",
-    "sae.l1_coefficient", "sae.l0_coefficient", "tokens", "batch_size", "optimizer.lr", "context_size",
+    "sae.target_l0", "sae.l1_coefficient", "sae.l0_coefficient", "tokens", "batch_size", "optimizer.lr", "context_size",
     "activations.seqpos_slice", "from_pretrained", "seed", "device", "model_device", "model_compile",
 )  # fmt: skip
 

@@ -15,6 +15,8 @@ from saewidgets.errors import ConfigError
 MAX_WIDTH = 2**20
 Normalization = Literal["none", "layer_norm", "constant_norm_rescale"]
 Reshaping = Literal["none", "hook_z"]
+USUAL_TARGET = 50.0
+"""Active latents per token that a penalty aims at where nothing is said."""
 
 
 class SAEConfig(Config):
@@ -39,6 +41,11 @@ class SAEConfig(Config):
         description="Norm of every decoder row at initialisation; the encoder starts as its transpose, and one that "
         "starts small learns faster.",
     )
+    start_from_data: bool = Field(
+        default=True, title="Start from the data",
+        description="The decoder bias starts at the mean of the first batch, and biases or thresholds where Target L0 "
+        "asks for them; otherwise biases start at zero.",
+    )
     normalize_activations: SkipJsonSchema[Normalization] = Field(
         default="none", title="Normalisation",
         description="What happens to every input vector before it is encoded, undone in the reconstruction.",
@@ -54,12 +61,48 @@ class SAEConfig(Config):
         return False
 
 
-class _WithL1(SAEConfig):
-    l1_coefficient: float = Field(
-        default=1.0, ge=0, title="Sparsity coefficient",
-        description="Weight of the L1 penalty. Higher: fewer active latents, worse reconstruction. The same trade-off "
-        "needs more of it in a wider model, by the square root of the width.",
+class Penalised(SAEConfig):
+    """An SAE with a penalty on active latents, whose coefficient is given or steered."""
+
+    target_l0: float | None = Field(
+        default=None, gt=0, title="Target L0",
+        description="How many latents shall be active per token; of no effect where a sparsity coefficient is given. "
+        "Empty: 50, of few latents an eighth.",
     )
+    pre_act_coefficient: float | None = Field(
+        default=0.01, ge=0, title="Pre-activation coefficient",
+        description="Weight of a penalty that lifts the pre-activations of dead latents until they fire; empty turns "
+        "it off.",
+    )
+
+    @property
+    def coefficient(self) -> float | None:
+        """The weight of the penalty; None where training steers it until L0 is at `aim`."""
+        raise NotImplementedError
+
+    @property
+    def aim(self) -> float:
+        """The number of active latents per token to which training steers."""
+        return self.target_l0 or min(USUAL_TARGET, self.d_sae / 8)
+
+    @model_validator(mode="after")
+    def _target_fits(self) -> Self:
+        target = self.target_l0 or 0.0
+        require((target <= self.d_sae, "target_l0", f"target_l0 is {target:g} but d_sae is {self.d_sae:,}.",
+                 f"Enter at most {self.d_sae:,}."))  # fmt: skip
+        return self
+
+
+class _WithL1(Penalised):
+    l1_coefficient: float | None = Field(
+        default=None, ge=0, title="Sparsity coefficient",
+        description="Weight of the L1 penalty; empty: training finds the one that leads to Target L0. Higher: fewer "
+        "active latents, worse reconstruction. A wider model needs more, by the square root of the width.",
+    )
+
+    @property
+    def coefficient(self) -> float | None:
+        return self.l1_coefficient
 
 
 class StandardConfig(_WithL1):
@@ -186,59 +229,46 @@ class MatryoshkaConfig(_BatchTopKBase):
         return self.widths if self.widths[-1:] == (self.d_sae,) else (*self.widths, self.d_sae)
 
 
-class JumpReLUConfig(SAEConfig):
+class JumpReLUConfig(Penalised):
     """ReLU with a learned threshold per latent and an L0 penalty (Rajamanoharan et al. 2024)."""
 
     architecture: Literal["jumprelu"] = "jumprelu"
-    l0_coefficient: float = Field(
-        default=1.0, ge=0, title="Sparsity coefficient",
-        description="Weight of the L0 penalty. Higher: fewer active latents, worse reconstruction. The same trade-off "
-        "needs more of it in a wider model, in proportion to the width.",
+    l0_coefficient: float | None = Field(
+        default=None, ge=0, title="Sparsity coefficient",
+        description="Weight of the L0 penalty; empty: training finds the one that leads to Target L0. Higher: fewer "
+        "active latents, worse reconstruction. A wider model needs more, in proportion to the width.",
+    )
+    threshold_parameter: Literal["linear", "log"] = Field(
+        default="linear", title="Thresholds learned as",
+        description="linear: the threshold itself, as in SAELens. log: its logarithm, ten times as fast as weights.",
     )
     bandwidth: float = Field(
-        default=0.05, gt=0, title="Bandwidth",
+        default=0.5, gt=0, title="Bandwidth",
         description="Width of the window around the threshold in which it receives a gradient.",
     )
-    initial_threshold: float = Field(
-        default=0.01, gt=0, title="Threshold at the start", description="Every latent's threshold at initialisation."
+    initial_threshold: float | None = Field(
+        default=None, gt=0, title="Threshold at the start",
+        description="Every latent's threshold at initialisation; empty: where Target L0 latents of the first batch are "
+        "active.",
     )
     sparsity_loss: Literal["step", "tanh", "quadratic"] = Field(
         default="step", title="Sparsity penalty",
         description="step: the number of active latents. tanh: a smooth form of it. quadratic: how far that number is "
         "from the target L0.",
     )
-    target_l0: float | None = Field(
-        default=None, gt=0, title="Target L0",
-        description="Of the quadratic penalty: how many latents shall be active per token.",
-    )
     tanh_scale: float = Field(
         default=4.0, gt=0, title="Scale of tanh",
         description="Of the tanh penalty: the larger, the weaker a latent that counts in full. 4 is usual.",
-    )
-    pre_act_coefficient: float | None = Field(
-        default=None, ge=0, title="Pre-activation coefficient",
-        description="Weight of a penalty that lifts the pre-activations of dead latents to their thresholds; empty "
-        "turns it off. 3e-6 is usual.",
     )
     ste_to_input: bool = Field(
         default=False, title="Estimate reaches the encoder",
         description="The straight-through gradient moves the pre-activations as well as the thresholds.",
     )
 
-    @model_validator(mode="after")
-    def _target_fits(self) -> Self:
-        target, is_aimed = self.target_l0, self.sparsity_loss == "quadratic"
-        usual = "; 32 to 100 is usual." if self.d_sae >= 100 else f" of at most {self.d_sae}."
-        require(
-            (target is not None or not is_aimed, "target_l0",
-             "The quadratic penalty needs the number of active latents to aim at.", f"Enter a target L0{usual}"),
-            (target is None or is_aimed, "target_l0",
-             f"Only the quadratic penalty aims at a number of active latents, not {self.sparsity_loss}.",
-             'Leave it empty, or choose "quadratic" as sparsity_loss.'),
-            (target is None or target <= self.d_sae, "target_l0",
-             f"target_l0 is {target or 0:g} but d_sae is {self.d_sae:,}.", f"Enter at most {self.d_sae:,}."),
-        )  # fmt: skip
-        return self
+    @property
+    def coefficient(self) -> float | None:
+        """The weight of the penalty; None where training steers it. The quadratic one aims by itself."""
+        return 1.0 if self.l0_coefficient is None and self.sparsity_loss == "quadratic" else self.l0_coefficient
 
 
 class GatedConfig(_WithL1):

@@ -49,6 +49,11 @@ _LAWS = {
 }
 
 
+def coefficient_for(architecture: str, l0: float, d: int) -> float:
+    """The coefficient that leads to about `l0` active latents at a width of `d`."""
+    return _LAWS[architecture].coefficient(l0, d)
+
+
 def coefficient_name(sae: Mapping[str, Any]) -> str | None:
     """The setting of an autoencoder, as plain data, that weighs sparsity, where it is not zero."""
     return next((name for name in ("l1_coefficient", "l0_coefficient") if sae.get(name)), None)

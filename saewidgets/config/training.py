@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from saewidgets.config.base import (
     MAX_COUNT,
@@ -26,6 +27,7 @@ from saewidgets.config.base import (
     Name,
     PathOrNone,
     Seed,
+    dotted,
     put,
     require,
 )
@@ -43,7 +45,10 @@ _Steps = Annotated[int | None, Field(ge=0, le=MAX_COUNT)]
 class OptimizerConfig(Config):
     """Adam and its schedules. Steps are optimiser steps (`batch_size` tokens each)."""
 
-    lr: float = Field(default=3e-4, gt=0, le=1, title="Learning rate", description="Adam's peak learning rate.")
+    lr: float | None = Field(
+        default=None, gt=0, le=1, title="Learning rate",
+        description="Adam's peak learning rate; empty: from the number of latents and steps.",
+    )
     beta1: float = Field(
         default=0.9, ge=0, lt=1, title="Beta 1",
         description="How slowly Adam's running mean of the gradient changes. 0.9 is usual.",
@@ -61,11 +66,11 @@ class OptimizerConfig(Config):
         default=1.0, gt=0, title="Gradient clip", description="Largest norm of the gradient; empty turns clipping off."
     )
     normalize_decoder_every: CountOrNone = Field(
-        default=1, title="Normalise decoder every (steps)",
-        description="How often decoder rows are brought back to norm one; empty means never, as in SAELens.",
+        default=None, title="Normalise decoder every (steps)",
+        description="How often decoder rows are brought back to norm one; empty means never, which learns better.",
     )
     project_decoder_grad: bool = Field(
-        default=True, title="Project decoder gradient",
+        default=False, title="Project decoder gradient",
         description="Remove the part of the decoder's gradient that would only change the norm of its rows.",
     )
     lr_schedule: Literal["constant", "linear", "cosine", "cosine_restarts"] = Field(
@@ -97,7 +102,10 @@ class OptimizerConfig(Config):
         end = self.lr_end or 0.0
         decays_to_zero = self.lr_schedule != "constant" and self.lr_end == 0
         require(
-            (end <= self.lr, "lr_end", f"The learning rate would rise from {self.lr:g} to {end:g}.",
+            (self.lr is not None or not end, "lr_end", "The learning rate to fall from is empty.",
+             "Enter Learning rate as well, or leave it empty."),
+            (self.lr is None or end <= self.lr, "lr_end",
+             f"The learning rate would rise from {self.lr or 0:g} to {end:g}.",
              "Enter at most Learning rate, or leave it empty."),
             (not decays_to_zero or self.lr_decay_steps == 0, "lr_end",
              "The schedule ends at zero, so nothing would be learned in the decay after it.",
@@ -269,12 +277,57 @@ class CheckpointConfig(Config):
     )
 
 
+def dead_window(tokens: int) -> int:
+    """What an empty dead window of a run of so many tokens means."""
+    return min(1_000_000, tokens // 20)
+
+
+_FORMER = {
+    "dead_window_tokens": 1_000_000, "optimizer.lr": 3e-4, "optimizer.normalize_decoder_every": 1,
+    "optimizer.project_decoder_grad": True, "sae.start_from_data": False,
+}  # fmt: skip
+_FORMER_PENALISED = {"sae.target_l0": None, "sae.pre_act_coefficient": None}
+_FORMER_JUMPRELU = {
+    "sae.l0_coefficient": 1.0, "sae.threshold_parameter": "log", "sae.bandwidth": 0.05, "sae.initial_threshold": 0.01,
+}  # fmt: skip
+_RECORDED = ("seed", "log_every_steps", "dead_window_tokens", "evaluation")  # recorded configurations have all settings
+
+
+def with_former_defaults(data: Any) -> Any:
+    """`data` of a training of version 1 with the defaults of then, so that it keeps its numbers. Of version 1 are those
+    that say so, and recorded ones (every setting is there) that say no version."""
+    if not isinstance(data, Mapping):
+        return data
+    version = data.get("version", 1 if all(name in data for name in _RECORDED) else 2)
+    if version != 1:
+        return data
+    found = {"version": 1, **data}
+    sae = found.get("sae", {})
+    architecture = sae.get("architecture", "topk") if isinstance(sae, Mapping) else getattr(sae, "architecture", "")
+    former: dict[str, Any] = dict(_FORMER)
+    if "topk" not in architecture and architecture != "matryoshka":
+        former |= _FORMER_PENALISED
+        former |= _FORMER_JUMPRELU if architecture == "jumprelu" else {"sae.l1_coefficient": 1.0}
+    given = {name for name, _ in dotted({name: _plain(value) for name, value in found.items()})}
+    for name, value in former.items():
+        if name not in given:
+            put(found, name, value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(exclude_unset=True) if isinstance(value, Config) else value
+
+
 class TrainingConfig(Config):
     """Everything that defines a training run. Two runs of the same configuration on the same machine are bit-identical.
 
     `corpus` also takes ``"demo"``, a path or a list of paths.
     """
 
+    version: SkipJsonSchema[Literal[1, 2]] = Field(
+        default=2, description="Which defaults are meant; configurations of before 2 do not say."
+    )
     name: Name = Field(default=None, description="Empty: made from the model, the layer and the architecture.")
     model: ModelName = Field(default="demo", description='A Hugging Face id, a local folder, or "demo".')
     model_revision: ModelRevision = Field(default=None, description="Branch, tag or commit on the hub.")
@@ -325,9 +378,10 @@ class TrainingConfig(Config):
         "run as they are. Empty: not compiled.",
     )
     seed: Seed = Field(default=0, description="Fixes initialisation and shuffling.")
-    dead_window_tokens: Count = Field(
-        default=1_000_000, title="Dead window (tokens)",
-        description="A latent that did not fire in this many tokens counts as dead.",
+    dead_window_tokens: CountOrNone = Field(
+        default=None, title="Dead window (tokens)",
+        description="A latent that did not fire in this many tokens counts as dead; empty: a twentieth of the run, at "
+        "most 1,000,000.",
     )
     log_every_steps: Count = Field(default=10, title="Log every (steps)", description="How often metrics are recorded.")
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -336,6 +390,11 @@ class TrainingConfig(Config):
     activations: ActivationsConfig = ActivationsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_former_defaults(cls, data: Any) -> Any:
+        return with_former_defaults(data)
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingConfig:
@@ -396,6 +455,17 @@ class TrainingConfig(Config):
     def layer(self) -> int:
         """The layer in `hook_name`."""
         return layer_of(self.hook_name)
+
+    @property
+    def dead_window(self) -> int:
+        """In how many tokens a latent has to fire: `dead_window_tokens`, or what an empty one means."""
+        return self.dead_window_tokens or max(self.batch_size, dead_window(self.tokens))
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak learning rate: `optimizer.lr`, or what an empty one means (docs/training.md)."""
+        found = 4e-3 * (1024 / self.sae.d_sae) ** 0.5 * (600 / max(1, self.steps)) ** 0.225
+        return self.optimizer.lr or float(f"{min(8e-3, max(5e-5, found)):.2g}")
 
     @property
     def steps(self) -> int:

@@ -124,4 +124,4 @@ def architecture_label(sae: Mapping[str, Any], fallback: str = "") -> str:
         return f"{label} L1 {short_float(float(sae['l1_coefficient']))}"
     if sae.get("l0_coefficient") is not None:
         return f"{label} λ {short_float(float(sae['l0_coefficient']))}"
-    return label
+    return f"{label} L0 {short_float(float(sae['target_l0']))}" if sae.get("target_l0") is not None else label

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Never
 import torch
 from torch import Tensor, nn
 
-from saewidgets.config.sae import SAEConfig
+from saewidgets.config.sae import Penalised, SAEConfig
 from saewidgets.errors import ConfigError
 from saewidgets.sae.inputs import Units, normalise, require_activations, require_tensor, restore
 from saewidgets.sae.kernels.blocked import Loss as Loss
@@ -27,6 +27,7 @@ from saewidgets.sae.kernels.blocked import RowLoss, blocked_loss, whole_loss
 from saewidgets.sae.kernels.dense import Activation, dense_step
 from saewidgets.sae.scaler import Whitening, fold_scales, fold_whitening
 
+_START_DENSITY, _START_ROWS = 8.0, 1024  # active latents at first, as a multiple of the target, and how it is measured
 _BLOCK = 1 << 21  # decoder entries handled at once: 8 MiB, so that what is computed stays in cache
 
 
@@ -303,10 +304,66 @@ class SAE(nn.Module, ABC):
             return target
         return self._units(x.to(self.W_dec.dtype)).own(target)
 
+    @torch.no_grad()
+    @torch.no_grad()
+    def start_from(self, x: Tensor, target: Tensor | None = None) -> None:
+        """Fit the biases to a first batch, `x` [rows, d_in] and its `target` [rows, d_out] (None: `x`): the decoder's
+        becomes the mean, and where L0 is steered those of the encoder let few latents be active."""
+        rows = x.to(self.W_enc.dtype)
+        wanted = self.decoder_target(rows, rows if target is None else target)
+        self.b_dec.copy_((wanted - self._beside(rows)).mean(0))
+        if isinstance(self.cfg, Penalised) and self.is_steered:
+            self._start_sparse(self.encoder_input(rows), self.cfg.aim)
+
+    def _beside(self, x: Tensor) -> Tensor:
+        """What a path beside the latents makes of `x` [rows, d_in]."""
+        return x.new_zeros(())
+
+    def _start_sparse(self, x: Tensor, l0: float) -> None:
+        """Let few latents be active on the encoder's input `x` [rows, d_in], but not so few as `l0`: those that never
+        fire at first may never learn."""
+        self.b_enc.fill_(-self._cut(x, _START_DENSITY * l0))
+
+    def _cut(self, x: Tensor, l0: float) -> float:
+        """What about `l0` products per row of input `x` and encoder exceed; not negative."""
+        products = (x[:_START_ROWS] @ self.W_enc).flatten()
+        most = min(products.numel(), max(1, round(l0 * len(x[:_START_ROWS]))))
+        return max(0.0, float(products.topk(most, sorted=False).values.min()))
+
+    def scale_thresholds(self, factor: Tensor) -> None:
+        """Multiply all thresholds, where the architecture has any."""
+
     @abstractmethod
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         """The loss of `x` [batch, d_in] against `target` [batch, d_out], both in the dtype of the weights and in the
         SAE's own units; the squared error of every row counts `step.weights` times."""
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether training steers the sparsity coefficient, since none is given."""
+        return isinstance(self.cfg, Penalised) and self.cfg.coefficient is None
+
+    def _coefficient(self, step: LossState) -> float:
+        """The weight of the sparsity penalty in this step."""
+        own: float | None = getattr(self.cfg, "coefficient", None)
+        return step.sparsity_scale * (1.0 if own is None else own)
+
+    def _bar(self) -> Tensor:
+        """[d_sae]: what the product of input and encoder has to exceed for a latent to be active."""
+        return -self.b_enc
+
+    def _lifting_dead(self, loss: Loss, x: Tensor, dead: Tensor | None) -> Loss:
+        """`loss` with how far dead latents stay below what makes them active, weighted by their decoder rows: the sum
+        over latents, averaged over `x` [rows, d_in] (Anthropic, Circuits Updates, January 2025)."""
+        weight: float | None = getattr(self.cfg, "pre_act_coefficient", None)
+        if weight is None:
+            return loss
+        term, latents = loss.mse.new_zeros(()), None if dead is None else dead.nonzero().view(-1)
+        if latents is not None and latents.numel():
+            product = (self._centred(x) @ self.W_enc[:, latents]).float()  # the dead columns alone
+            short = (self._bar()[latents].float() - product).relu() * self.W_dec[latents].float().norm(dim=1)
+            term = weight * short.sum(1).mean()
+        return replace(loss, total=loss.total + term, terms={**loss.terms, "pre_act": term.detach()})
 
     def _dense_loss(
         self, x: Tensor, target: Tensor, activation: Activation, name: str, linear: Tensor | None = None,

@@ -15,14 +15,13 @@ The penalty of a token, times ``sparsity_scale · l0_coefficient``, is one of
 `pre_act_coefficient` adds Σ over dead latents of ReLU(θ_i - p_i) ‖W_dec,i‖, which lifts them until they fire. All as in
 SAELens.
 
-Thresholds are learned as logarithms, so they stay positive. Adam moves every parameter by about its learning rate per
-step, and a logarithm by that little means a threshold that hardly changes and an L0 that never falls: thresholds
-therefore learn `THRESHOLD_LR` times as fast as the weights (docs/sae.md has the experiment).
+Thresholds are parameters as they are ("linear", as in SAELens), held at zero or above; or as logarithms. Adam moves
+every parameter by about its learning rate per step, and a logarithm by that little means a threshold that hardly
+changes: those learn `THRESHOLD_LR` times as fast as the weights (docs/sae.md has the experiment).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +34,7 @@ from saewidgets.sae.kernels.blocked import Rows, squares
 from saewidgets.sae.kernels.dense import JumpReLUActivation
 
 THRESHOLD_LR = 10.0
+FIRST_THRESHOLD = 0.01  # where the first batch decides, until it is seen
 
 
 def jump_relu(pre: Tensor, threshold: Tensor) -> Tensor:
@@ -53,11 +53,12 @@ class _JumpReLU(SAE):
         return jump_relu(pre, self.threshold.to(pre.dtype))
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        cfg, coefficient = self.cfg, self.cfg.l0_coefficient * step.sparsity_scale
-        simple = cfg.sparsity_loss == "step" and not cfg.ste_to_input and cfg.pre_act_coefficient is None
+        cfg, coefficient = self.cfg, self._coefficient(step)
+        simple = cfg.sparsity_loss == "step" and not cfg.ste_to_input
         if simple and self._fast_path(x, target) and bool((self.threshold >= 0).all()):
             activation = JumpReLUActivation(self.threshold, cfg.bandwidth, coefficient)
-            return self._dense_loss(x, target, activation, "l0_penalty", weights=step.weights)
+            loss = self._dense_loss(x, target, activation, "l0_penalty", weights=step.weights)
+            return self._lifting_dead(loss, x, step.dead)
 
         def row_loss(x: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
             pre, threshold = self._encoded(self._centred(x)).float(), self.threshold.float()
@@ -67,11 +68,9 @@ class _JumpReLU(SAE):
                 "mse": squares(reconstruction - target, weights),
                 "l0_penalty": coefficient * self._penalty(pre, threshold, f).sum(),
             }
-            if cfg.pre_act_coefficient is not None:
-                terms["pre_act"] = cfg.pre_act_coefficient * self._short_of(pre, threshold, step.dead).sum()
             return Rows(terms, reconstruction, f.detach() > 0)
 
-        return self._row_loss(row_loss, x, target, step.weights)
+        return self._lifting_dead(self._row_loss(row_loss, x, target, step.weights), x, step.dead)
 
     def _penalty(self, pre: Tensor, threshold: Tensor, f: Tensor) -> Tensor:
         """The sparsity penalty of every row, before its coefficient: [rows]."""
@@ -87,40 +86,59 @@ class _JumpReLU(SAE):
             l0 = 2 / cfg.target_l0 * (l0 - cfg.target_l0).square()
         return l0
 
-    def _short_of(self, pre: Tensor, threshold: Tensor, dead: Tensor | None) -> Tensor:
-        """How far dead latents stay below their thresholds, weighted by their decoder rows: [rows]."""
-        if dead is None:
-            return pre.new_zeros(pre.shape[0])
-        short: Tensor = (threshold - pre).relu() * dead * self.W_dec.float().norm(dim=1)
-        return short.sum(1)
+    def _bar(self) -> Tensor:
+        return self.threshold - self.b_enc
 
 
 class JumpReLUSAE(_JumpReLU):
-    """JumpReLU autoencoder in training: `log_threshold` [d_sae] is a parameter, `threshold` its exponential."""
+    """JumpReLU autoencoder in training. `threshold` [d_sae] is a parameter, or the exponential of the parameter
+    `log_threshold`, as `threshold_parameter` says."""
 
     _of_training = ("log_threshold",)
-    log_threshold: nn.Parameter
 
     def _add_state(self) -> None:
-        self.log_threshold = nn.Parameter(torch.empty(self.d_sae))
+        self._is_log = self.cfg.threshold_parameter == "log"
+        self.register_parameter("log_threshold" if self._is_log else "threshold", nn.Parameter(torch.empty(self.d_sae)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "threshold" and self._is_log:  # differentiable with respect to log_threshold
+            return self.log_threshold.exp()
+        return super().__getattr__(name)
+
+    @property
+    def _theta(self) -> nn.Parameter:
+        return self.get_parameter("log_threshold" if self._is_log else "threshold")
+
+    @torch.no_grad()
+    def set_threshold(self, threshold: Tensor) -> None:
+        """Give latents these thresholds, [d_sae] or one for all."""
+        self._theta.copy_(threshold.log() if self._is_log else threshold)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         super().reset_parameters(generator)
-        self.log_threshold.fill_(math.log(self.cfg.initial_threshold))
+        self.set_threshold(torch.full((self.d_sae,), self.cfg.initial_threshold or FIRST_THRESHOLD))
 
-    @property
-    def threshold(self) -> Tensor:  # type: ignore[override]
-        """[d_sae], differentiable with respect to `log_threshold`."""
-        return self.log_threshold.exp()
+    def _start_sparse(self, x: Tensor, l0: float) -> None:
+        if self.cfg.initial_threshold is None:
+            self.set_threshold(torch.full((self.d_sae,), max(self._cut(x, l0), 1e-6)))
+
+    @torch.no_grad()
+    def scale_thresholds(self, factor: Tensor) -> None:
+        self.set_threshold(self.threshold * factor)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """The weights at `lr`; thresholds at `THRESHOLD_LR` times that, and never decayed (zero would mean θ = 1)."""
-        weights = [p for name, p in self.named_parameters() if name != "log_threshold"]
-        return [
-            {"params": weights, "lr": lr},
-            {"params": [self.log_threshold], "lr": lr * THRESHOLD_LR, "weight_decay": 0.0},
-        ]
+        """The weights at `lr`; thresholds as well, or `THRESHOLD_LR` times that where they are logarithms, and never
+        decayed."""
+        weights = [parameter for parameter in self.parameters() if parameter is not self._theta]
+        faster = THRESHOLD_LR if self._is_log else 1.0
+        return [{"params": weights, "lr": lr}, {"params": [self._theta], "lr": lr * faster, "weight_decay": 0.0}]
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        super().after_step()
+        if not self._is_log:  # below zero the jump would let negative pre-activations through
+            self._theta.clamp_(min=0.0)
 
     def inference_tensors(self) -> Mapping[str, Tensor]:
         return {**super().inference_tensors(), "threshold": self.threshold.detach()}
@@ -133,7 +151,7 @@ class InferenceJumpReLU(_JumpReLU):
     """JumpReLU autoencoder as it is stored: `threshold` [d_sae] is a plain buffer, which may hold zeros."""
 
     def _add_state(self) -> None:
-        self.register_buffer("threshold", torch.full((self.d_sae,), self.cfg.initial_threshold))
+        self.register_buffer("threshold", torch.full((self.d_sae,), self.cfg.initial_threshold or FIRST_THRESHOLD))
 
 
 class _Jump(torch.autograd.Function):

@@ -7,7 +7,7 @@ square of its squared error. One row gives one dead latent
 - its decoder vector: the direction of what is to be reconstructed (less b_dec), with the mean norm of living latents;
 - its encoder vector: the direction of what the encoder sees, with `encoder_scale` times their mean norm;
 - zero as its bias, and in every other parameter that has one number per latent (a threshold, a gate) what it had when
-  training began.
+  training began; where biases and thresholds started from the data, the mean of living latents in all of them.
 
 Adam's moments of all of these are zeroed, and the latent counts as having fired now. Where more latents are dead than
 the batch has usable rows, the rest wait for the next time. Everything is a function of step, seed, weights and batch,
@@ -27,7 +27,7 @@ from saewidgets.sae import SAE
 from saewidgets.training.optimizer import Adam
 
 _KIND = 0x7E5A  # tells this use of the seed from the stream's
-_WEIGHTS = frozenset({"W_enc", "W_dec", "b_enc", "b_dec"})
+_WEIGHTS = frozenset({"W_enc", "W_dec", "b_dec"})
 
 
 class Resampler:
@@ -63,12 +63,10 @@ class Resampler:
         sae.W_dec[latents] = _unit(wanted[rows]) * decoder_norm
         sae.W_enc[:, latents] = (_unit(seen[rows]) * encoder_norm).T
         changed: dict[str, Any] = {"W_dec": latents, "W_enc": (slice(None), latents)}
-        if hasattr(sae, "b_enc"):
-            sae.b_enc[latents] = 0.0
-            changed["b_enc"] = latents
         for name, initial in self._initial.items():
             parameter = sae.get_parameter(name)
-            parameter[latents] = initial.to(parameter)[latents]
+            mean = parameter[living].mean() if sae.cfg.start_from_data else None
+            parameter[latents] = initial.to(parameter)[latents] if mean is None else mean
             changed[name] = latents
         adam.forget(changed)
         return latents

@@ -11,7 +11,7 @@ import torch
 
 from saewidgets.activations.stream import device_name
 from saewidgets.config.base import dotted
-from saewidgets.config.training import TrainingConfig
+from saewidgets.config.training import TrainingConfig, with_former_defaults
 from saewidgets.errors import ConfigError
 from saewidgets.version import __version__
 
@@ -67,7 +67,7 @@ def text_digest(strings: Iterable[str]) -> str:
 def compare(state: Mapping[str, Any], config: TrainingConfig, environment: Mapping[str, Any]) -> str | None:
     """Why continuing from a checkpoint's `state` will not be bit-identical; None when it will be. Raises `ConfigError`
     where the configuration differs in something that a run cannot change."""
-    before, now = _flat(state["config"]), _flat(recorded(config))
+    before, now = _flat(with_former_defaults(state["config"])), _flat(recorded(config))
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     for name in changed:
         if _within(name, _FIXED):

@@ -139,7 +139,7 @@ def _place(step: int, config: TrainingConfig) -> str:
 def _stopped(what: str, kind: str, step: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:
     clip = config.optimizer.grad_clip
     clip_advice = "set Gradient clip to 1.0" if clip is None else f"lower Gradient clip (now {clip:g})"
-    lower = f"Lower Learning rate (now {config.optimizer.lr:g}), or {clip_advice}"
+    lower = f"Lower Learning rate (now {config.learning_rate:g}), or {clip_advice}"
     again = "" if any(map(is_good, found)) else ", and retry"
     hint = f"{describe(found)} {lower}{again}."
     return TrainingError(what, where="loss", hint=hint, kind=kind, step=step, resumes=_resumes(found))

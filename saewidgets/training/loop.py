@@ -20,6 +20,7 @@ from torch import Tensor
 
 from saewidgets.activations import Batch
 from saewidgets.activations.stream import RowStream
+from saewidgets.config.sae import Penalised
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
 from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, Metrics, Progress
@@ -43,6 +44,7 @@ from saewidgets.training.metrics import MetricWindow
 from saewidgets.training.optimizer import Adam, Precision
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.schedules import Schedules, checkpoint_interval, evaluation_interval
+from saewidgets.training.sparsity import SteeredL0
 
 DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors
 
@@ -78,13 +80,13 @@ class Trainer:
         self.device = sae.W_dec.device
         self._seen = scaler.to(self.device)
         self.steps = config.steps
-        self.schedules = Schedules.resolve(
-            config.optimizer, self.steps, has_coefficient=_coefficient(config) is not None
-        )
+        self._has_penalty = isinstance(sae.cfg, Penalised)
+        self.schedules = Schedules.resolve(config.optimizer, self.steps, has_coefficient=self._has_penalty)
         self.precision = Precision(config.precision, self.device)
-        self.adam = Adam(sae, config.optimizer)
+        self.adam = Adam(sae, config.optimizer, config.learning_rate)
         self.environment["fused"] = self.adam.fused
-        self.dead = DeadLatents(sae.d_sae, config.dead_window_tokens, self.device)
+        self.sparsity = SteeredL0(sae, self.steps)
+        self.dead = DeadLatents(sae.d_sae, config.dead_window, self.device)
         self.resampler = Resampler(config.resampling, sae, self.steps, config.seed)
         self.targets = health.Targets(config.targets)
         self.window = MetricWindow(sae.d_out, self.device)
@@ -138,10 +140,12 @@ class Trainer:
 
     def _train_step(self, x: Tensor, target: Tensor | None) -> None:
         """One optimiser step, or none at all: an interruption or an error before Adam's step leaves no trace."""
+        if self.step == 0 and self.config.from_pretrained is None and self.sae.cfg.start_from_data:
+            self.sae.start_from(x, target)
         self.adam.set_lr(self.schedules.lr(self.step))
         state = LossState(
-            self.schedules.sparsity(self.step), self.dead.mask(self.tokens), progress=self.step / self.steps,
-            steps=self.steps,
+            self.schedules.sparsity(self.step) * self.sparsity.scale, self.dead.mask(self.tokens),
+            progress=self.step / self.steps, steps=self.steps,
         )
         buffers = {name: buffer.clone() for name, buffer in self.sae.named_buffers()}
         window = self.window.copy()
@@ -162,6 +166,7 @@ class Trainer:
         if every is not None and (self.step == 0 or (self.step + 1) % every == 0):  # later the jump would undo training
             self.sae.after_step()
         self.adam.zero_grad()
+        self.sparsity.after_step(self.step)
         self.dead.update(fired, x.shape[0])
         if self.resampler.is_due(self.step + 1):
             self._resample(x, x if target is None else target)
@@ -201,6 +206,7 @@ class Trainer:
                 loss = self.sae.loss(part, None if target is None else aim, step=state)
             self.precision.backward(loss.total / parts)
             fired |= loss.fired
+            self.sparsity.observe(loss.l0, 1 / parts)
             self.window.add_batch(aim, loss, self.step)
         return fired
 
@@ -242,9 +248,10 @@ class Trainer:
         if seconds > self._seconds_at_log:
             values["tokens_per_second"] = self.window.tokens / (seconds - self._seconds_at_log)
         self._seconds_at_log = seconds
-        values["lr"] = self.config.optimizer.lr * self.schedules.lr(self.step - 1)
-        coefficient = _coefficient(self.config)
-        if coefficient is not None:
+        values["lr"] = self.config.learning_rate * self.schedules.lr(self.step - 1)
+        if self._has_penalty:
+            given = getattr(self.sae.cfg, "coefficient", None)
+            coefficient = float(self.sparsity.scale) if given is None else given
             values["sparsity_coefficient"] = coefficient * self.schedules.sparsity(self.step - 1)
         if isinstance(self.sae, StandardSAE) and self.sae.cfg.p_end is not None:
             values["penalty_p"] = self.sae.p((self.step - 1) / self.steps)
@@ -338,6 +345,7 @@ class Trainer:
         self.precision.load(dict(state["scaler"]))
         self.watch.load(state["watch"])
         self.targets.load(state.get("targets", {}))
+        self.sparsity.load(state.get("sparsity", {}))
         self.step, self.best, self.latest = checkpoint.step, state["best"], dict(state["metrics"])
         self._evaluated_at = state["evaluated_at"]
         self.saved = checkpoint
@@ -356,6 +364,7 @@ class Trainer:
             "best": self.best,
             "watch": self.watch.state(),
             "targets": self.targets.state(),
+            "sparsity": self.sparsity.state(),
             "metrics": {name: value for name, value in self.latest.items() if math.isfinite(value)},
             "evaluated_at": self._evaluated_at,
             "environment": self.environment,
@@ -369,10 +378,6 @@ class Trainer:
         step, batch = step or self.step, self.config.batch_size
         self.emit(Progress(step * batch, self.steps * batch, "tokens", None, None, "training", step))
         return error(step, self.config, list_checkpoints(self.folder), **values)
-
-
-def _coefficient(config: TrainingConfig) -> float | None:
-    return getattr(config.sae, "l1_coefficient", getattr(config.sae, "l0_coefficient", None))
 
 
 def _generator(batches: Iterator[Batch]) -> Any:

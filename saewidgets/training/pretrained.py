@@ -180,7 +180,10 @@ def _state(sae: SAE, tensors: dict[str, Tensor], settings: dict[str, Any]) -> di
     threshold = tensors.pop("threshold", None)
     if architecture == "jumprelu":
         assert threshold is not None
-        tensors["log_threshold"] = threshold.clamp_min(_SMALLEST).log()
+        is_log = getattr(sae.cfg, "threshold_parameter", "") == "log"
+        tensors["log_threshold" if is_log else "threshold"] = (
+            threshold.clamp_min(_SMALLEST).log() if is_log else threshold.clamp_min(0.0)
+        )
     elif architecture in _BY_THRESHOLD:
         assert threshold is not None
         if not _one_value(threshold):

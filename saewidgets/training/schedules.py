@@ -42,7 +42,7 @@ class Schedules:
             lr_warm_up=_first(config.lr_warm_up_steps, min(steps // 20, 1_000)),
             lr_decay=_first(config.lr_decay_steps, steps // 5),
             sparsity_warm_up=_first(config.sparsity_warm_up_steps, min(steps // 20, 10_000)) if has_coefficient else 0,
-            shape_end=SHAPE_END if config.lr_end is None else config.lr_end / config.lr,
+            shape_end=SHAPE_END if config.lr_end is None or config.lr is None else config.lr_end / config.lr,
             cycles=config.lr_cycles if config.lr_schedule == "cosine_restarts" else 1,
         )
 

@@ -197,7 +197,7 @@ def _translated(settings: SettingsReader, norm: float | None, changes: Mapping[s
     warm_up = 10_000 if architecture == "jumprelu" else 5000
     window = max(1, settings.take("count", "dead_neuron_threshold", 1000) * batch)
     config |= {
-        "sae.architecture": architecture, "activations.normalize": scaling, "optimizer.lr_decay_steps": 0,
+        "version": 1, "sae.architecture": architecture, "activations.normalize": scaling, "optimizer.lr_decay_steps": 0,
         "optimizer.eps": settings.take("number", "adam_epsilon", 6.25e-10 if architecture == "topk" else 1e-8),
         "optimizer.sparsity_warm_up_steps": settings.take("count", "sparsity_warmup_steps", warm_up if second else 0),
         "tokens": settings.take("count", "total_steps") * batch, "dead_window_tokens": window,

@@ -107,7 +107,6 @@ _UNSOUND = ("gated", "topk", "batchtopk", "matryoshka_batchtopk")
 _SAID = {
     "chosen": "{chosen}, as chosen.",
     "decoder_init_norm": "rows start at √2, the mean norm of SAELens' random ones.",
-    "jumprelu_init_threshold": "thresholds learn ten times as fast as the weights (docs/sae.md says why).",
     "normalize_activations": "inputs get one common scale (expected_average_only_in).",
     # What sae-lens does not do, or does with the input as it came.
     "gated": "the gate reads normalised activations in all terms of the loss; SAELens' auxiliary loss reads raw ones.",
@@ -163,17 +162,17 @@ def _sae_of(settings: SettingsReader, chosen: str | None) -> dict[str, Any]:
         architecture = next((theirs for theirs, (ours, _) in _ARCHITECTURES.items() if ours == chosen), "standard")
     settings.ignore(*_ELSEWHERE)
     ours, table = _ARCHITECTURES[architecture]
-    config = {"sae.architecture": ours, **settings.rows(_EVERY_SAE), **settings.rows(table), **_FREE}
+    config = {"sae.architecture": ours, **settings.rows(_EVERY_SAE), **settings.rows(table), **_FREE, "version": 1}
     if settings.null("decoder_init_norm"):
         config["sae.decoder_init_norm"] = _KAIMING_NORM
         settings.changed("decoder_init_norm")
     if "k" in ours:
         _top_k(settings, config)
     if architecture == "jumprelu":
+        config["sae.threshold_parameter"] = "linear"
         if config["sae.sparsity_loss"] == "quadratic":
             config["sae.target_l0"] = settings.take("number", "target_l0", None)
         settings.ignore("target_l0")  # of the other penalties
-        settings.changed("jumprelu_init_threshold")
     scaling = settings.take("text", "normalize_activations", "none")
     if scaling not in _NORMALIZE:
         settings.lost("normalize_activations")

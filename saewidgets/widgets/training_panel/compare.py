@@ -195,7 +195,7 @@ def preliminary(record: TrainingRecord, y_axis: YAxis) -> str:
 def point_label(record: TrainingRecord) -> str:
     """ "k 32", "λ 1.5e-3": the setting that decides how sparse a run is."""
     sae = record.config.get("sae", {})
-    for name, sign in (("k", "k"), ("l1_coefficient", "λ"), ("l0_coefficient", "λ")):
+    for name, sign in (("k", "k"), ("l1_coefficient", "λ"), ("l0_coefficient", "λ"), ("target_l0", "L0")):
         value = sae.get(name)
         if isinstance(value, int | float):
             return f"{sign} {value:,}" if name == "k" else f"{sign} {short_float(float(value))}"

@@ -25,8 +25,8 @@ _SHOWN: dict[Section, tuple[str, ...]] = {
     "model": ("model", "corpus", "context_size", "precision"),
     "where": ("hook_name",),
     "sae": (
-        "sae.architecture", "hook_name_out", "sae.d_sae", "sae.k", "sae.l1_coefficient", "sae.l0_coefficient",
-        "sae.bandwidth", "sae.sparsity_loss", "sae.target_l0", "sae.widths", "sae.skip_scale", "sae.learn_skip",
+        "sae.architecture", "hook_name_out", "sae.d_sae", "sae.k", "sae.target_l0", "sae.l1_coefficient",
+        "sae.l0_coefficient", "sae.bandwidth", "sae.sparsity_loss", "sae.widths", "sae.skip_scale", "sae.learn_skip",
         "sae.aux_k",
     ),
     "training": ("name", "tokens", "batch_size", "optimizer.lr", "device", "seed"),
@@ -45,7 +45,10 @@ EMPTY = {
     "name": "",  # the page shows the name that it will get
     "model_revision": "the newest", "model_device": "the same", "model_compile": "not compiled",
     "activations.buffer_device": "with the SAE", "hook_name_out": "", "from_pretrained": "random weights",
-    "epochs": "as Tokens says", "sae.target_l0": "none", "sae.widths": "1/32, 3/32, 7/32, 15/32, all",
+    "epochs": "as Tokens says", "sae.target_l0": "50, of few latents an eighth",
+    "sae.l1_coefficient": "as Target L0 needs it", "sae.l0_coefficient": "as Target L0 needs it",
+    "sae.initial_threshold": "from the first batch", "optimizer.lr": "from latents and steps",
+    "dead_window_tokens": "a twentieth of the run", "sae.widths": "1/32, 3/32, 7/32, 15/32, all",
     "sae.aux_k": "half of d_in", "sae.threshold_momentum": "0.99, less in short runs",
     "sae.p_end": "p stays", "sae.pre_act_coefficient": "off",
     "resampling.every_steps": "never", "optimizer.grad_clip": "off", "optimizer.normalize_decoder_every": "never",

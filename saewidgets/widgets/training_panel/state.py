@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.config.training import dead_window
 from saewidgets.events import JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import ActivationStoreRecord, CheckpointRecord, TemplateRecord, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label
@@ -270,7 +271,7 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
         tokens_done=done,
         **job_fields(record, done, record.tokens_total),
         tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),
-        dead_window_tokens=int(record.config.get("dead_window_tokens", 1_000_000)),
+        dead_window_tokens=record.config.get("dead_window_tokens") or dead_window(record.tokens_total),
         series=series,
         retry_of=earlier if source is None else None,
         continued_from=earlier if source is not None else None,

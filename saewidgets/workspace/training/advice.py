@@ -19,7 +19,6 @@ import numpy as np
 
 from saewidgets.config.base import dotted
 from saewidgets.config.sparsity import coefficient_name, expected_l0, factor_for
-from saewidgets.config.training import OptimizerConfig
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.numbers import metric, tokens
@@ -40,7 +39,7 @@ UNEXPLAINED = 0.2  # a flat loss is worth a word while this share of the varianc
 FLAT = 0.01  # a loss that fell by less than this share of itself over the last third of a run is flat
 FALLING = 0.03  # a loss that still fell by more than this over the last fifth is worth more tokens
 POINTS = 20  # fewer values say nothing about a curve
-USUAL_RATE = float(OptimizerConfig.model_fields["lr"].default)  # what a rate far above is lowered to
+USUAL_RATE = 3e-4  # what a rate far above is lowered to
 HISTORY = ("loss", "fvu")  # what of the recorded metrics is looked at
 
 
@@ -84,7 +83,9 @@ class _JudgedRun:
         self.sae: Mapping[str, Any] = record.config.get("sae", {})
         self.setting: Callable[[str], Any] = dict(dotted(record.config)).get
         self.coefficient = coefficient_name(self.sae)
-        self.rate: float = self.setting("optimizer.lr") or USUAL_RATE
+        config = config_of(record)
+        self.rate: float = self.setting("optimizer.lr") or (config.learning_rate if config else USUAL_RATE)
+        self.window = config.dead_window if config else int(self.setting("dead_window_tokens") or 0)
         self.batch = max(1, int(self.setting("batch_size") or 1))
         self.steps = record.tokens_done // self.batch
         self.fvu, self.l0 = measured(record, "fvu"), measured(record, "l0")
@@ -155,8 +156,7 @@ class _JudgedRun:
 
     def dead(self, said: Set[str]) -> Advice | None:
         share, done = newest(self.record, "dead"), self.record.tokens_done
-        window = int(self.setting("dead_window_tokens") or 0)
-        if share is None or done < window:  # no latent can have been silent for a whole window yet
+        if share is None or done < self.window:  # no latent can have been silent for a whole window yet
             return None
         if share <= DEAD_SHARE and not (share > DEAD_GOAL and self.record.status.is_final):
             return None
@@ -389,7 +389,7 @@ def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[fl
         kinds, otherwise = _CHECKS[check.name]
         if check.name == "dead share" and check.number is None:
             otherwise = (
-                f"Dead latents are not known before {int(record.config.get('dead_window_tokens') or 0):,} tokens "
+                f"Dead latents are not known before {_JudgedRun(record).window:,} tokens "
                 "(dead_window_tokens): train on more, or shorten the window."
             )
         elif check.value == _TOO_SHORT:

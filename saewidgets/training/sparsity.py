@@ -1,0 +1,78 @@
+"""Defines `SteeredL0`, which finds the sparsity coefficient that leads to a wanted number of active latents.
+
+After every step the logarithm of the coefficient moves by the logarithm of how far L0 is off, so it settles where L0 is
+right whatever the model, the width and the learning rate. Two things keep that from doing harm:
+
+- L0 is led down from what it is at first to its target over the first half of the run. A coefficient that wants to be
+  there at once overshoots by several times, and the latents that die of it seldom come back.
+- Thresholds, where there are any, are moved along directly: their gradient takes hundreds of steps.
+
+It is a function of the finished steps alone, and of three numbers in the checkpoint, so a resumed run goes on exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saewidgets.config.sparsity import coefficient_for
+from saewidgets.sae import SAE
+
+FALL = 0.5  # share of the run in which L0 comes down to its target
+_FARTHEST = 1.5  # of log(L0 / target): what is farther away moves things no faster
+_THRESHOLDS = 0.1  # thresholds move by this power of L0 / target in a step
+
+
+class SteeredL0:
+    """The factor on the sparsity coefficient of `sae`: 1 where that is given, else the coefficient itself."""
+
+    def __init__(self, sae: SAE, steps: int) -> None:
+        self._sae, self._steps = sae, steps
+        self.target: float | None = getattr(sae.cfg, "aim", None) if sae.is_steered else None
+        self._first: Tensor | None = None  # L0 of the first step
+        self._l0 = torch.zeros((), dtype=torch.float64, device=sae.W_dec.device)
+        self._log = self._l0.clone()
+        self.scale: Any = 1.0  # a float on the CPU, elsewhere a tensor, so that nothing waits for it
+        if self.target is not None:
+            self._log += torch.tensor(coefficient_for(sae.cfg.architecture, self.target, sae.d_out)).log()
+            self.scale = self._value(self._log.exp())
+        has_thresholds = sae.architecture == "jumprelu"
+        # How much of a run moves the coefficient by e where L0 is off by e; the rest is moved at once.
+        self._gain, self._at_once = (60.0 / steps, 0.0) if has_thresholds else (20.0 / steps, 0.3)
+
+    def observe(self, l0: Tensor, share: float) -> None:
+        """Take the L0 of one microbatch, which is this share of the batch."""
+        if self.target is not None:
+            self._l0 = self._l0 + l0.double() * share
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        """Move the coefficient by what was observed in this step; the first one is number 0."""
+        if self.target is None:
+            return
+        l0, self._l0 = self._l0.clamp_min(1e-3), torch.zeros_like(self._l0)
+        if self._first is None:
+            self._first = l0
+        left = max(0.0, 1 - step / (FALL * self._steps))
+        wanted = self.target * (self._first / self.target).clamp_min(1.0) ** left
+        off = (l0 / wanted).log().clamp(-_FARTHEST, _FARTHEST)
+        self._log = self._log + self._gain * off
+        self.scale = self._value((self._log + self._at_once * off).exp())
+        self._sae.scale_thresholds((_THRESHOLDS * off).exp())
+
+    def _value(self, scale: Tensor) -> Any:
+        return scale.item() if scale.device.type == "cpu" else scale
+
+    def state(self) -> dict[str, float]:
+        """What a resumed run needs; empty where nothing is steered."""
+        if self._first is None:
+            return {}
+        return {"first": self._first.item(), "log": self._log.item(), "scale": float(self.scale)}
+
+    def load(self, state: Mapping[str, float]) -> None:
+        if state:
+            self._first, self._log = (self._l0.new_tensor(state[name]) for name in ("first", "log"))
+            self.scale = self._value(self._l0.new_tensor(state["scale"]))
