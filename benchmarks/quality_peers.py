@@ -67,19 +67,15 @@ def saelens(job: Job) -> Weights:
     if "topk_threshold" in weights:
         weights["threshold"] = np.full(job.d_sae, float(weights.pop("topk_threshold")), np.float32)
     norms = np.linalg.norm(weights["W_dec"], axis=1)
-    if kind == "topk" and sae.cfg.rescale_acts_by_decoder_norm:  # latents compete by what they write
+    if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):  # latents compete by what they write
         weights |= {"W_enc": weights["W_enc"] * norms, "b_enc": weights["b_enc"] * norms,
                     "W_dec": weights["W_dec"] / norms[:, None]}  # fmt: skip
-    elif "topk" in job.arch or job.arch == "matryoshka":
-        if sae.cfg.rescale_acts_by_decoder_norm:
-            weights |= {"W_enc": weights["W_enc"] * norms, "b_enc": weights["b_enc"] * norms,
-                        "W_dec": weights["W_dec"] / norms[:, None]}  # fmt: skip
     return {**weights, "kind": kind, "centred": sae.cfg.apply_b_dec_to_input}
 
 
 def dictionary_learning(job: Job) -> Weights:
-    from dictionary_learning.trainers import gdm, jumprelu, standard, top_k
     from dictionary_learning.trainers import batch_top_k as batch
+    from dictionary_learning.trainers import gdm, jumprelu, standard, top_k
     from dictionary_learning.trainers import matryoshka_batch_top_k as matryoshka
 
     common = {
@@ -162,9 +158,8 @@ def sparsify(job: Job) -> Weights:
     }  # fmt: skip
 
 
-def main() -> None:
-    os.environ |= {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
-    train = {"saelens": saelens, "dictionary_learning": dictionary_learning, "sparsify": sparsify}[sys.argv[1]]
+def serve(train: Callable[[Job], Weights]) -> None:
+    """Do the jobs of standard input, one after another."""
     answer, sys.stdout = sys.stdout, sys.stderr  # what a package prints is not an answer
     for line in sys.stdin:
         job = Job(**json.loads(line))
@@ -174,4 +169,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    os.environ |= {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
+    serve({"saelens": saelens, "dictionary_learning": dictionary_learning, "sparsify": sparsify}[sys.argv[1]])

@@ -168,7 +168,7 @@ class _BatchTopKBase(_TopKBase):
     threshold_momentum: float | None = Field(
         default=None, ge=0, lt=1, title="Threshold momentum",
         description="How slowly the inference threshold follows the smallest kept activation of each batch. Empty: "
-        "0.99, and less in runs of under 1,000 steps.",
+        "0.99, and less in runs of under 5,000 steps.",
     )
 
 
@@ -243,7 +243,7 @@ class JumpReLUConfig(Penalised):
         description="linear: the threshold itself, as in SAELens. log: its logarithm, ten times as fast as weights.",
     )
     bandwidth: float = Field(
-        default=0.5, gt=0, title="Bandwidth",
+        default=0.05, gt=0, title="Bandwidth",
         description="Width of the window around the threshold in which it receives a gradient.",
     )
     initial_threshold: float | None = Field(

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from saewidgets.config.sae import Penalised
 from saewidgets.config.training import TrainingConfig
 
 USABLE_L0 = (8.0, 400.0)
@@ -83,11 +84,13 @@ def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
 
 
 def expected_l0(config: TrainingConfig, d: int) -> float | None:
-    """The active latents per token that the coefficient of a run leads to in the end; None where no law is known."""
+    """The active latents per token that a run ends with, its target or what its coefficient leads to; None: unknown."""
+    sae = config.autoencoder
+    if isinstance(sae, Penalised) and sae.coefficient is None:
+        return sae.aim
     if (known := _law_of(config)) is None:
         return None
     name, law, share = known
-    sae = config.autoencoder
     return min(law.expected(getattr(sae, name) / share, d), float(sae.d_sae))
 
 

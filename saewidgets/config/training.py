@@ -287,22 +287,20 @@ _FORMER = {
     "optimizer.project_decoder_grad": True, "sae.start_from_data": False,
 }  # fmt: skip
 _FORMER_PENALISED = {"sae.target_l0": None, "sae.pre_act_coefficient": None}
-_FORMER_JUMPRELU = {
-    "sae.l0_coefficient": 1.0, "sae.threshold_parameter": "log", "sae.bandwidth": 0.05, "sae.initial_threshold": 0.01,
-}  # fmt: skip
+_FORMER_JUMPRELU = {"sae.l0_coefficient": 1.0, "sae.threshold_parameter": "log", "sae.initial_threshold": 0.01}
 _RECORDED = ("seed", "log_every_steps", "dead_window_tokens", "evaluation")  # recorded configurations have all settings
 
 
 def with_former_defaults(data: Any) -> Any:
     """`data` of a training of version 1 with the defaults of then, so that it keeps its numbers. Of version 1 are those
-    that say so, and recorded ones (every setting is there) that say no version."""
+    that say so, and recorded ones (every setting of then is there, none of now) that say no version."""
     if not isinstance(data, Mapping):
         return data
-    version = data.get("version", 1 if all(name in data for name in _RECORDED) else 2)
-    if version != 1:
+    sae = data.get("sae", {})
+    is_former = all(name in data for name in _RECORDED) and "start_from_data" not in str(sae)
+    if data.get("version", 1 if is_former else 2) != 1:
         return data
     found = {"version": 1, **data}
-    sae = found.get("sae", {})
     architecture = sae.get("architecture", "topk") if isinstance(sae, Mapping) else getattr(sae, "architecture", "")
     former: dict[str, Any] = dict(_FORMER)
     if "topk" not in architecture and architecture != "matryoshka":
@@ -312,6 +310,11 @@ def with_former_defaults(data: Any) -> Any:
     for name, value in former.items():
         if name not in given:
             put(found, name, value)
+    tokens, batch = (found.get(name, TrainingConfig.model_fields[name].default) for name in ("tokens", "batch_size"))
+    if architecture in ("batchtopk", "matryoshka") and type(tokens) is type(batch) is int and 0 < batch <= tokens:
+        put(found, "sae.threshold_momentum", _plain(found["sae"]).get("threshold_momentum"))
+        if found["sae"]["threshold_momentum"] is None:
+            found["sae"]["threshold_momentum"] = max(0.0, min(0.99, 1 - 10 / (tokens // batch)))
     return found
 
 

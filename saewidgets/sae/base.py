@@ -305,13 +305,12 @@ class SAE(nn.Module, ABC):
         return self._units(x.to(self.W_dec.dtype)).own(target)
 
     @torch.no_grad()
-    @torch.no_grad()
     def start_from(self, x: Tensor, target: Tensor | None = None) -> None:
         """Fit the biases to a first batch, `x` [rows, d_in] and its `target` [rows, d_out] (None: `x`): the decoder's
         becomes the mean, and where L0 is steered those of the encoder let few latents be active."""
         rows = x.to(self.W_enc.dtype)
-        wanted = self.decoder_target(rows, rows if target is None else target)
-        self.b_dec.copy_((wanted - self._beside(rows)).mean(0))
+        wanted = (rows if target is None else target) - self._beside(rows)
+        self.b_dec.copy_(self.decoder_target(rows, wanted).mean(0))
         if isinstance(self.cfg, Penalised) and self.is_steered:
             self._start_sparse(self.encoder_input(rows), self.cfg.aim)
 
@@ -410,9 +409,9 @@ class SAE(nn.Module, ABC):
             g.addcmul_(along, w, value=-1)
 
     @torch.no_grad()
-    def after_step(self) -> None:
-        """After the optimiser: decoder rows back to norm one (a row of zeros stays)."""
-        for block in self._row_blocks():
+    def after_step(self, unit_rows: bool = True) -> None:
+        """After the optimiser: decoder rows back to norm one (a row of zeros stays), unless they are free."""
+        for block in self._row_blocks() if unit_rows else ():
             w = self.W_dec[block]
             w.div_(w.norm(dim=1, keepdim=True).clamp_min_(1e-8))
 

@@ -15,7 +15,7 @@ from saewidgets.sae.jumprelu import InferenceJumpReLU
 from saewidgets.sae.kernels.select import SparseCode, batch_topk_code
 from saewidgets.sae.topk import TopKBase
 
-MOMENTUM = 0.99  # of the threshold, in runs of 1,000 steps and more
+MOMENTUM = 0.99  # of the threshold, in runs of 5,000 steps and more
 _KEPT = {"d_sae", "apply_b_dec_to_input", "decoder_init_norm", "normalize_activations"}
 
 
@@ -62,10 +62,10 @@ class BatchTopKSAE(TopKBase):
         self.threshold.copy_(torch.where(smallest.isfinite(), moved, self.threshold))
 
     def _momentum(self, step: LossState) -> float:
-        """Latents grow while a run begins: the mean must not remember more than about its last tenth."""
+        """Latents change in size to the end: the mean must not remember more than the last fiftieth of the run."""
         if self.cfg.threshold_momentum is not None:
             return self.cfg.threshold_momentum
-        return MOMENTUM if step.steps is None else max(0.0, min(MOMENTUM, 1 - 10 / max(step.steps, 1)))
+        return MOMENTUM if step.steps is None else max(0.0, min(MOMENTUM, 1 - 50 / max(step.steps, 1)))
 
     def to_inference(self) -> SAE:
         """The JumpReLU with `threshold` on every latent."""

@@ -82,8 +82,7 @@ class _JumpReLU(SAE):
         )
         l0: Tensor = counts.sum(1)
         if cfg.sparsity_loss == "quadratic":
-            assert cfg.target_l0 is not None  # the configuration asks for it
-            l0 = 2 / cfg.target_l0 * (l0 - cfg.target_l0).square()
+            l0 = 2 / cfg.aim * (l0 - cfg.aim).square()
         return l0
 
     def _bar(self) -> Tensor:
@@ -121,7 +120,7 @@ class JumpReLUSAE(_JumpReLU):
 
     def _start_sparse(self, x: Tensor, l0: float) -> None:
         if self.cfg.initial_threshold is None:
-            self.set_threshold(torch.full((self.d_sae,), max(self._cut(x, l0), 1e-6)))
+            self.set_threshold(torch.full((self.d_sae,), max(self._cut(x, 2 * l0), 1e-6)))
 
     @torch.no_grad()
     def scale_thresholds(self, factor: Tensor) -> None:
@@ -135,8 +134,8 @@ class JumpReLUSAE(_JumpReLU):
         return [{"params": weights, "lr": lr}, {"params": [self._theta], "lr": lr * faster, "weight_decay": 0.0}]
 
     @torch.no_grad()
-    def after_step(self) -> None:
-        super().after_step()
+    def after_step(self, unit_rows: bool = True) -> None:
+        super().after_step(unit_rows)
         if not self._is_log:  # below zero the jump would let negative pre-activations through
             self._theta.clamp_(min=0.0)
 

@@ -44,7 +44,7 @@ from saewidgets.training.metrics import MetricWindow
 from saewidgets.training.optimizer import Adam, Precision
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.schedules import Schedules, checkpoint_interval, evaluation_interval
-from saewidgets.training.sparsity import SteeredL0
+from saewidgets.training.steered_l0 import SteeredL0
 
 DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors
 
@@ -163,8 +163,8 @@ class Trainer:
         norm = self.adam.clip()
         self.precision.step(self.adam.optimizer)
         every = self.config.optimizer.normalize_decoder_every
-        if every is not None and (self.step == 0 or (self.step + 1) % every == 0):  # later the jump would undo training
-            self.sae.after_step()
+        # The first step as well: later the jump would undo training.
+        self.sae.after_step(unit_rows=every is not None and (self.step == 0 or (self.step + 1) % every == 0))
         self.adam.zero_grad()
         self.sparsity.after_step(self.step)
         self.dead.update(fired, x.shape[0])

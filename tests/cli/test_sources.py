@@ -204,7 +204,7 @@ def test_save_list_show(invoke: Invoke, saved: str) -> None:
     shown = invoke("templates", "show", "layer two").out.splitlines()
     assert f"id            {saved}" in shown
     assert "sae.k                               8" in shown
-    assert "optimizer.lr                        0.0003" in shown
+    assert "optimizer.beta1                     0.9" in shown
     assert "name                                null" in shown
     assert invoke("templates", "show", saved, "--json").json()["config"]["sae"]["k"] == 8
 

@@ -52,7 +52,7 @@ def test_the_nearest_setting_is_named(settings, field, meant):
     [
         ({"sae": {"architecture": "topk", "l1_coefficient": 5}}, "sae.l1_coefficient",
          "topk has no such setting. It belongs to standard, gated, skip, transcoder and skip_transcoder."),
-        ({"sae": {"architecture": "standard", "target_l0": 5}}, "sae.target_l0",
+        ({"sae": {"architecture": "standard", "bandwidth": 5}}, "sae.bandwidth",
          "standard has no such setting. It belongs to jumprelu."),
         ({"corpus": {"kind": "demo", "split": "x"}}, "corpus.split",
          "demo has no such setting. It belongs to hub and tokens."),
@@ -81,9 +81,10 @@ def test_only_a_k_that_fits_is_advised(d_sae, advice):
     with pytest.raises(ConfigError) as caught:
         TopKConfig(d_sae=d_sae, k=30_000)
     assert caught.value.what == f"k is 30,000 but d_sae is {d_sae:,}. {advice}"
-    with pytest.raises(ConfigError) as caught:
-        JumpReLUConfig(d_sae=d_sae, sparsity_loss="quadratic")
-    assert ("32 to 100 is usual" in caught.value.what) == (d_sae > 100)
+    quadratic = JumpReLUConfig(d_sae=d_sae, sparsity_loss="quadratic")
+    assert (quadratic.aim, quadratic.coefficient) == (min(50, d_sae / 8), 1.0)  # it aims by itself
+    with pytest.raises(ConfigError, match=f"d_sae is {d_sae:,}. Enter at most {d_sae:,}."):
+        JumpReLUConfig(d_sae=d_sae, target_l0=30_000)
 
 
 def test_names_of_other_packages_lead_to_settings_and_are_none_themselves():

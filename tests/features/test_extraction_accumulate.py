@@ -179,7 +179,7 @@ def _saes() -> dict[str, SAE]:
     batch = create_sae("batchtopk", D_IN, d_sae=D_SAE, k=4)
     batch.load_state_dict({**weights, "threshold": torch.tensor(2.5)})
     trained = create_sae("jumprelu", D_IN, d_sae=D_SAE)
-    trained.load_state_dict({**weights, "log_threshold": torch.linspace(-3, 1, D_SAE)})
+    trained.load_state_dict({**weights, "threshold": torch.linspace(-3, 1, D_SAE).exp()})
     return {
         "standard": inference_sae("standard", D_IN, weights),
         "normalised": inference_sae("standard", D_IN, weights, normalize_activations="layer_norm"),

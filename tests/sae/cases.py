@@ -11,15 +11,15 @@ from saewidgets.sae import SAE, Loss, LossState, create_sae, inference_sae
 
 D_IN, D_SAE, D_OUT = 12, 40, 9
 SETTINGS: dict[str, dict[str, Any]] = {
-    "standard": {"l1_coefficient": 0.8},
+    "standard": {"l1_coefficient": 0.8, "pre_act_coefficient": 0.3},
     "topk": {"k": 4, "aux_coefficient": 0.5, "aux_k": 5},
     "batchtopk": {"k": 4, "aux_coefficient": 0.5, "aux_k": 5},
     "matryoshka": {"k": 4, "aux_coefficient": 0.5, "aux_k": 5, "widths": (7, 20)},
     "jumprelu": {"l0_coefficient": 0.6, "initial_threshold": 0.4, "bandwidth": 0.3},
-    "gated": {"l1_coefficient": 0.8},
-    "skip": {"l1_coefficient": 0.8, "skip_scale": 0.3},
-    "transcoder": {"l1_coefficient": 0.8, "d_out": D_OUT},
-    "skip_transcoder": {"l1_coefficient": 0.8, "d_out": D_OUT},
+    "gated": {"l1_coefficient": 0.8, "pre_act_coefficient": 0.3},
+    "skip": {"l1_coefficient": 0.8, "pre_act_coefficient": 0.3, "skip_scale": 0.3},
+    "transcoder": {"l1_coefficient": 0.8, "pre_act_coefficient": 0.3, "d_out": D_OUT},
+    "skip_transcoder": {"l1_coefficient": 0.8, "pre_act_coefficient": 0.3, "d_out": D_OUT},
 }
 ALL = list(SETTINGS)
 CENTRED = [(name, centred) for name in ALL for centred in (True, False) if not (centred and "transcoder" in name)]
@@ -57,10 +57,10 @@ def make(
     sae = create_sae(name, d_in, d_sae=d_sae, **(SETTINGS[name] | more))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in sae.parameters():
+        for key, parameter in sae.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if parameter is getattr(sae, "log_threshold", None):
-                parameter.add_(0.3 * noise)
+            if key in ("threshold", "log_threshold"):
+                sae.scale_thresholds((0.3 * noise).exp())
             else:
                 parameter.copy_(0.4 * noise)
     return sae

@@ -72,6 +72,12 @@ def relu_with_path(w: Weights, x: Array, target: Array, cfg: Any, scale: float) 
     return {"mse": error(y, target), "l1": cfg.l1_coefficient * scale * float((f @ norms(w)).mean())}
 
 
+def lifted(w: Weights, x: Array, cfg: Any, dead: NDArray[np.bool_]) -> Terms:
+    """What lifts the pre-activations of dead latents until they fire."""
+    short = np.maximum(-pre_activations(w, x, cfg) - w.get("b_gate", 0.0), 0) * norms(w)
+    return {"pre_act": cfg.pre_act_coefficient * float(short[:, dead].sum(1).mean())}
+
+
 def gated(w: Weights, x: Array, target: Array, cfg: Any, scale: float) -> Terms:
     z = pre_activations(w, x, cfg)
     gate = np.maximum(z + w["b_gate"], 0)
@@ -132,11 +138,11 @@ def jumprelu(
     dead: NDArray[np.bool_],
 ) -> Terms:
     """As a function of latents f, of what counts them and of the pre-activations p, as if each were free."""
-    theta = np.exp(w["log_threshold"])
-    l0, c = step.sum(1), cfg.l0_coefficient * scale
+    theta = w["threshold"] if "threshold" in w else np.exp(w["log_threshold"])
+    l0, c, aim = step.sum(1), cfg.l0_coefficient * scale, cfg.target_l0 or cfg.d_sae / 8
     penalty = {
         "step": lambda: l0,
-        "quadratic": lambda: 2 * (l0 - cfg.target_l0) ** 2 / cfg.target_l0,
+        "quadratic": lambda: 2 * (l0 - aim) ** 2 / aim,
         "tanh": lambda: np.tanh(cfg.tanh_scale * f * norms(w)).sum(1),
     }[cfg.sparsity_loss]()
     terms = {"mse": error(decoded(w, f, x, cfg), target), "l0_penalty": c * float(penalty.mean())}

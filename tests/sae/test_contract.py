@@ -42,7 +42,7 @@ from tests.sae.cases import (
 )
 
 OWN_STATE = {
-    "batchtopk": {"b_enc", "threshold"}, "matryoshka": {"b_enc", "threshold"}, "jumprelu": {"b_enc", "log_threshold"},
+    "batchtopk": {"b_enc", "threshold"}, "matryoshka": {"b_enc", "threshold"}, "jumprelu": {"b_enc", "threshold"},
     "gated": {"b_gate", "r_mag", "b_mag"}, "skip_transcoder": {"b_enc", "W_skip"},
 }  # fmt: skip
 every_architecture = pytest.mark.parametrize("name", ALL)
@@ -152,6 +152,24 @@ def test_initialisation(name: str) -> None:
     else:
         assert torch.equal(sae.W_enc, sae.W_dec.T)
     assert not any(parameter.any() for key, parameter in sae.named_parameters() if key.startswith(("b_", "r_", "W_s")))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("standard", {}), ("jumprelu", {}), ("gated", {}), ("transcoder", {"d_out": D_OUT}),
+     ("skip", {"normalize_activations": "constant_norm_rescale", "skip_scale": 0.3})],
+)  # fmt: skip
+def test_it_starts_from_the_data(name: str, settings: dict[str, Any]) -> None:
+    """The decoder's bias at the mean; latents sparse, but less so than wanted, as those that never fire never learn."""
+    x = batch(500, d_in=64) + 0.5
+    sae, given = create_sae(name, 64, d_sae=1024, target_l0=20, **settings), make(name, d_in=64)
+    target, before = aim(sae, x), {key: tensor.clone() for key, tensor in given.state_dict().items()}
+    sae.start_from(x, target)
+    wanted = 0.7 * 8 / x.norm(dim=1, keepdim=True) * target if name == "skip" else target
+    assert torch.allclose(sae.b_dec, wanted.mean(0), atol=1e-5)
+    assert sae.encode(x).count_nonzero() / 500 == pytest.approx(20 * (2 if name == "jumprelu" else 8), rel=0.01)
+    given.start_from(x, aim(given, x))  # a given coefficient leads where it leads
+    assert [key for key, tensor in given.state_dict().items() if not torch.equal(tensor, before[key])] == ["b_dec"]
 
 
 @every_architecture
@@ -403,7 +421,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def test_every_architecture_has_a_page_that_names_its_parameters(name: str) -> None:
     page = (DOCS / "architectures" / f"{name}.md").read_text()
     shared = {"architecture", "d_sae", "decoder_init_norm", "apply_b_dec_to_input", "normalize_activations",
-              "reshape_activations"}  # fmt: skip
+              "reshape_activations", "start_from_data"}  # fmt: skip
     for setting in set(lookup(name)[1].model_fields) - shared:
         assert f"| `{setting}`" in page or f", `{setting}` |" in page, setting
     assert all(word in page for word in ("**When.**", "**Source.**", f"Code: `sae/{name}.py`"))

@@ -51,19 +51,31 @@ def test_a_loaded_threshold_may_be_zero_or_less_and_still_nothing_negative_passe
     assert sae.loss(batch()).l0.item() == pytest.approx((pre > 0).sum().item() / 30)
 
 
-def test_the_exported_threshold_is_the_exponential() -> None:
-    sae = make("jumprelu")
-    assert isinstance(sae, JumpReLUSAE)
-    assert torch.equal(sae.to_inference().threshold, sae.log_threshold.exp())
+def test_the_exported_threshold_is_the_parameter_or_its_exponential() -> None:
+    for parameter, learned in (("linear", lambda sae: sae.threshold), ("log", lambda sae: sae.log_threshold.exp())):
+        sae = make("jumprelu", threshold_parameter=parameter)
+        assert isinstance(sae, JumpReLUSAE)
+        assert torch.equal(sae.to_inference().threshold, learned(sae))
 
 
-def test_thresholds_learn_faster_and_are_never_decayed() -> None:
-    sae = make("jumprelu")
+@pytest.mark.parametrize(
+    ("parameter", "name", "rate"), [("linear", "threshold", 1), ("log", "log_threshold", THRESHOLD_LR)]
+)
+def test_logarithms_learn_faster_and_thresholds_are_never_decayed(parameter: str, name: str, rate: float) -> None:
+    sae = make("jumprelu", threshold_parameter=parameter)
     weights, thresholds = sae.param_groups(1e-3)
-    assert thresholds["params"] == [sae.log_threshold]
-    assert thresholds["lr"] == pytest.approx(1e-3 * THRESHOLD_LR)
+    assert thresholds["params"] == [sae.get_parameter(name)]
+    assert thresholds["lr"] == pytest.approx(1e-3 * rate)
     assert thresholds["weight_decay"] == 0
     assert weights["lr"] == 1e-3
+
+
+def test_a_learned_threshold_is_never_below_zero() -> None:
+    sae = make("jumprelu")
+    with torch.no_grad():
+        sae.get_parameter("threshold")[:2] = torch.tensor([-0.5, 0.5])
+    sae.after_step()
+    assert sae.threshold[:2].tolist() == [0, 0.5]
 
 
 def test_the_loaded_form_trains_its_weights_with_fixed_thresholds() -> None:
@@ -73,19 +85,24 @@ def test_the_loaded_form_trains_its_weights_with_fixed_thresholds() -> None:
         sae.loss(batch()).total.backward()
     for name, grad in gradients(loaded).items():
         assert relative(grad, gradients(trained)[name]) < 1e-6, name
-    assert "log_threshold" not in gradients(loaded)
+    assert "threshold" not in gradients(loaded)
 
 
-def l0_after_training(coefficient: float, steps: int = 200, **settings: Any) -> float:
+RATES = {"log": 2e-3, "linear": 2e-2}
+forms = pytest.mark.parametrize("form", RATES)
+
+
+def l0_after_training(form: str, coefficient: float | None, steps: int = 200, **settings: Any) -> float:
     """L0 on fresh data of a small SAE: 64 sparse directions in 16 dimensions, inputs of mean norm √d_in."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.nn.functional.normalize(torch.randn(64, 16, generator=generator), dim=1)
     present = torch.rand(8192, 64, generator=generator) < 0.06
     pool = (present * (0.5 + 2 * torch.rand(8192, 64, generator=generator))) @ directions
     pool *= 4 / pool.norm(dim=1).mean()
-    config = create_sae("jumprelu", 16, d_sae=64, l0_coefficient=coefficient, **settings).cfg
+    settings |= {"l0_coefficient": coefficient, "threshold_parameter": form, "bandwidth": 0.05}
+    config = create_sae("jumprelu", 16, d_sae=64, **settings).cfg
     sae = build_sae(config, 16, generator=generator)
-    optimizer = torch.optim.Adam(sae.param_groups(2e-3))
+    optimizer = torch.optim.Adam(sae.param_groups(RATES[form]))
     for step in range(steps):
         optimizer.zero_grad()
         start = 128 * (step % 60)
@@ -97,41 +114,40 @@ def l0_after_training(coefficient: float, steps: int = 200, **settings: Any) -> 
         return float(sae.loss(pool[-512:]).l0)
 
 
-def test_the_coefficient_controls_l0_over_a_decade() -> None:
+@forms
+def test_the_coefficient_controls_l0_over_a_decade(form: str) -> None:
     """The field's trap: learned as a plain logarithm, thresholds hardly move under Adam and L0 stays where it was."""
-    weak, middle, strong = (l0_after_training(coefficient) for coefficient in (0.03, 0.3, 3.0))
+    weak, middle, strong = (l0_after_training(form, coefficient) for coefficient in (0.03, 0.3, 3.0))
     assert weak > 1.5 * middle
     assert middle > 1.5 * strong
-    assert weak > 10 * strong
+    assert weak > (10 if form == "log" else 5) * strong
 
 
-@pytest.mark.parametrize(
-    ("settings", "what"),
-    [
-        ({"sparsity_loss": "quadratic"}, "needs the number of active latents"),
-        ({"sparsity_loss": "quadratic", "target_l0": 41}, "target_l0 is 41 but d_sae is 40"),
-        ({"target_l0": 3}, "Only the quadratic penalty aims at a number of active latents, not step"),
-        ({"sparsity_loss": "tanh", "target_l0": 3}, "not tanh"),
-    ],
-)
-def test_a_target_that_cannot_be_reached_is_named(settings: dict[str, Any], what: str) -> None:
-    with pytest.raises(ConfigError, match=what) as error:
-        create_sae("jumprelu", 8, d_sae=40, **settings)
+@pytest.mark.parametrize("settings", [{}, {"sparsity_loss": "quadratic"}, {"sparsity_loss": "tanh"}])
+def test_every_penalty_aims_at_a_target_that_can_be_reached(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="target_l0 is 41 but d_sae is 40") as error:
+        create_sae("jumprelu", 8, d_sae=40, target_l0=41, **settings)
     assert error.value.where == "target_l0"
+    few, many, given = (create_sae("jumprelu", 8, **settings | more) for more in (
+        {"d_sae": 40}, {"d_sae": 4000}, {"d_sae": 40, "target_l0": 3, "l0_coefficient": 0.0}
+    ))  # fmt: skip
+    assert [sae.cfg.aim for sae in (few, many, given)] == [5, 50, 3]
+    assert [few.is_steered, given.is_steered] == [settings.get("sparsity_loss") != "quadratic", False]
 
 
 @pytest.mark.parametrize(
     ("target", "steps", "near"), [(12.0, 300, 2), pytest.param(3.0, 600, 1, marks=pytest.mark.long)]
 )
-def test_the_quadratic_penalty_reaches_its_target(target: float, steps: int, near: int) -> None:
+@forms
+def test_the_quadratic_penalty_reaches_its_target(form: str, target: float, steps: int, near: int) -> None:
     """From either side: L0 is 18 with the weakest step penalty and 5 with a strong one."""
-    found = l0_after_training(1.0, steps, target_l0=target, sparsity_loss="quadratic")
+    found = l0_after_training(form, None, steps, target_l0=target, sparsity_loss="quadratic")
     assert found == pytest.approx(target, abs=near)
 
 
 def test_only_dead_latents_are_lifted() -> None:
     dead = torch.arange(D_SAE) % 2 == 0
-    sae, without = make("jumprelu", pre_act_coefficient=0.5), make("jumprelu")
+    sae, without = make("jumprelu", pre_act_coefficient=0.5), make("jumprelu", pre_act_coefficient=None)
     for each in (sae, without):
         loss = each.loss(batch(), step=LossState(1.0, dead))
         loss.total.backward()

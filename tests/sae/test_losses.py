@@ -31,10 +31,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 JUMPRELU: dict[str, dict[str, Any]] = {
     "plain": {}, "plain_raw": RAW, **{kind: {"normalize_activations": kind} for kind in KINDS},
-    "step": {"ste_to_input": True},
+    "step": {"ste_to_input": True}, "log": {"threshold_parameter": "log", "ste_to_input": True},
     "tanh": {"sparsity_loss": "tanh"},
     "quadratic": {"sparsity_loss": "quadratic", "target_l0": 5.5, "ste_to_input": True},
-    "pre_act": {"pre_act_coefficient": 0.3, "apply_b_dec_to_input": False},
+    "quadratic_usual": {"sparsity_loss": "quadratic", "threshold_parameter": "log"},
+    "pre_act": {"pre_act_coefficient": 0.3, "threshold_parameter": "log", "apply_b_dec_to_input": False},
     "anthropic": {"sparsity_loss": "tanh", "ste_to_input": True, "pre_act_coefficient": 0.3, "tanh_scale": 2.0},
 }
 SCALE, PROGRESS = 0.7, 0.55
@@ -51,14 +52,14 @@ def formula(sae: SAE, x: np.ndarray, target: np.ndarray) -> Callable[[dict[str, 
     cfg, w, dead = sae.cfg, arrays(sae), DEAD.numpy()
     if isinstance(sae, StandardSAE):
         p = sae.p(PROGRESS)
-        factor = losses.annealing_factor(w, x, cfg, p)
-        return lambda v: losses.standard(v, x, target, cfg, SCALE, p, {"factor": factor})
+        held = {"factor": losses.annealing_factor(w, x, cfg, p)}
+        return lambda v: losses.standard(v, x, target, cfg, SCALE, p, held) | losses.lifted(v, x, cfg, dead)
     if "topk" in cfg.architecture or cfg.architecture == "matryoshka":
         held = losses.held_of_sparse(w, x, target, cfg)
         return lambda v: losses.sparse(v, x, target, cfg, dead, held)
     if cfg.architecture == "gated":
-        return lambda v: losses.gated(v, x, target, cfg, SCALE)
-    return lambda v: losses.relu_with_path(v, x, target, cfg, SCALE)
+        return lambda v: losses.gated(v, x, target, cfg, SCALE) | losses.lifted(v, x, cfg, dead)
+    return lambda v: losses.relu_with_path(v, x, target, cfg, SCALE) | losses.lifted(v, x, cfg, dead)
 
 
 def rows(sae: SAE) -> Tensor:
@@ -103,7 +104,8 @@ def test_straight_through_gradients_are_those_of_the_formulas(name: str, kernels
     loss.total.backward()
 
     cfg, w, inputs = sae.cfg, arrays(sae), x.double().numpy()
-    p, theta = losses.pre_activations(w, inputs, cfg), np.exp(w["log_threshold"])
+    own = "log_threshold" if cfg.threshold_parameter == "log" else "threshold"
+    p, theta = losses.pre_activations(w, inputs, cfg), sae.threshold.detach().double().numpy()
     active = p > theta
     parts = {"f": np.where(active, p, 0), "step": active.astype(float), "p": p}
 
@@ -128,12 +130,12 @@ def test_straight_through_gradients_are_those_of_the_formulas(name: str, kernels
     d_p = slope["f"] * active + slope["p"] + (estimate if cfg.ste_to_input else 0.0)
     direct = np.zeros_like(theta)
     for i in range(len(theta)):
-        moved = w["log_threshold"].copy()
+        moved = w[own].copy()
         moved[i] += h
-        direct[i] = (total(w | {"log_threshold": moved}) - total(w)) / h
+        direct[i] = (total(w | {own: moved}) - total(w)) / h
     expected = {
         "W_enc": losses.encoder_input(w, inputs, cfg).T @ d_p, "b_enc": d_p.sum(0),
-        "log_threshold": direct - theta * estimate.sum(0),
+        own: direct - (theta if own == "log_threshold" else 1.0) * estimate.sum(0),
     }
     found = {key: grad.double().numpy() for key, grad in gradients(sae).items()}
     for key, value in expected.items():

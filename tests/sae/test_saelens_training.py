@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -11,7 +12,7 @@ from saewidgets.sae import LossState, create_sae
 from tests.sae.cases import gradients, plain, relative
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "saelens"
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "standard": {"l1_coefficient": 0.7},
     "topk": {"k": 5, "aux_coefficient": 0.25},
     "batchtopk": {"k": 5, "aux_coefficient": 0.25},
@@ -42,15 +43,21 @@ TERMS = {
 
 
 @pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
-@pytest.mark.parametrize("name", SETTINGS)
-def test_loss_and_gradients_are_those_of_sae_lens(name: str, kernels: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [(name, more) for name, settings in SETTINGS.items() for more in (
+        [{"threshold_parameter": "linear"}, {"threshold_parameter": "log"}] if "bandwidth" in settings else [{}]
+    )],
+)  # fmt: skip
+def test_loss_and_gradients_are_those_of_sae_lens(name: str, more: dict[str, Any], kernels: bool) -> None:
     golden = load_file(GOLDEN / f"training_{name}.safetensors")
     architecture = name.split("_")[0]
-    sae = create_sae(architecture, golden["x"].shape[1], d_sae=golden["weight.W_dec"].shape[0], **SETTINGS[name])
+    settings = ({} if "k" in SETTINGS[name] else {"pre_act_coefficient": None}) | SETTINGS[name] | more
+    sae = create_sae(architecture, golden["x"].shape[1], d_sae=golden["weight.W_dec"].shape[0], **settings)
     if not kernels:
         plain(sae)
     state = {key: golden.get(f"weight.{key}") for key, _ in sae.named_parameters()}
-    if architecture == "jumprelu":
+    if "log_threshold" in state:
         state["log_threshold"] = golden["weight.threshold"].log()
     sae.load_state_dict(state | dict(sae.named_buffers()))
 
@@ -66,7 +73,7 @@ def test_loss_and_gradients_are_those_of_sae_lens(name: str, kernels: bool) -> N
             recorded[ours] = recorded.get(ours, 0.0) + value.item()
     assert {key: term.item() for key, term in loss.terms.items()} == pytest.approx(recorded, rel=1e-5)
     found = gradients(sae)
-    if architecture == "jumprelu":  # theirs is the gradient of the threshold, ours of its logarithm
+    if "log_threshold" in found:  # theirs is the gradient of the threshold, ours of its logarithm
         expected = golden["grad.threshold"] * golden["weight.threshold"]
         assert relative(found.pop("log_threshold"), expected) < 1e-5
     for key, grad in found.items():

@@ -9,6 +9,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.training.environment import compare, describe_environment, recorded
 
 CONFIG = TrainingConfig()
+NEW = ("start_from_data", "target_l0", "pre_act_coefficient", "threshold_parameter")  # settings of version 2
 HERE = describe_environment("cpu", {"stream": 1, "tokens": "abc", "model_batch_size": 16})
 
 
@@ -18,6 +19,34 @@ def _state(config=CONFIG, environment=HERE):
 
 def test_the_same_run_has_no_note():
     assert compare(_state(), CONFIG, HERE) is None
+
+
+FORMER = {
+    "topk": {},
+    "gated": {"l1_coefficient": 1.0, "pre_act_coefficient": None},
+    "jumprelu": {
+        "l0_coefficient": 1.0, "pre_act_coefficient": None, "threshold_parameter": "log", "initial_threshold": 0.01
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", FORMER)
+def test_a_run_of_before_version_2_keeps_its_numbers_and_resumes(architecture):
+    former, said = FORMER[architecture], {"sae": {"architecture": architecture}}
+    config = TrainingConfig(version=1, **said)
+    optimizer = config.optimizer
+    assert (optimizer.lr, optimizer.normalize_decoder_every, optimizer.project_decoder_grad) == (3e-4, 1, True)
+    assert (config.learning_rate, config.dead_window, config.sae.start_from_data) == (3e-4, 1_000_000, False)
+    assert config.sae.to_data().items() >= former.items()
+    state = _state(config)
+    del state["config"]["version"]
+    state["config"]["sae"] = {name: value for name, value in state["config"]["sae"].items() if name not in NEW}
+    assert TrainingConfig.from_data(state["config"]) == config
+    assert compare(state, config, HERE) is None
+    assert TrainingConfig.from_data(config.replace(seed=3).to_data()).replace(seed=0) == config
+    new = TrainingConfig.from_data({**said, "optimizer": {"lr": 1e-3}, "seed": 1})  # no version, not every setting
+    assert (new.version, new.optimizer.normalize_decoder_every, new.sae.start_from_data) == (2, None, True)
+    assert all(new.sae.to_data()[name] != value for name, value in former.items())
 
 
 @pytest.mark.parametrize(

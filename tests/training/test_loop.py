@@ -54,6 +54,7 @@ def test_metrics_equal_an_independent_computation(tmp_path, recorder):
     trainer = make_trainer(config, tmp_path, emit=recorder, scale=0.25)
     sae = trainer.sae
     x = FakeStream(config.seed).batch_number(0).numpy() * 0.25
+    sae.b_dec.data.copy_(torch.from_numpy(x.mean(0)))  # where it starts
     with torch.no_grad():
         f = sae.encode(torch.from_numpy(x)).numpy()
         x_hat = sae.decode(torch.from_numpy(f)).numpy()
@@ -136,7 +137,7 @@ def test_divergence_stops_the_run(tmp_path):
 
 
 def test_a_blow_up_stops_the_run_even_in_its_warm_up(tmp_path):
-    settings = {"lr": 1e-3, "lr_warm_up_steps": 2, "sparsity_warm_up_steps": 2000}
+    settings = {"lr": 1e-3, "lr_warm_up_steps": 2, "sparsity_warm_up_steps": 2000, "project_decoder_grad": True}
     changes = {"optimizer": settings, "log_every_steps": 1, "checkpoints.every_steps": 2}
     trainer = make_trainer(make_config("standard", steps=4000, **changes), tmp_path)
     trainer.sae.before_step = lambda: trainer.sae.b_dec.data.add_(1.0)  # a large rate is chaos
@@ -291,7 +292,7 @@ def test_an_unconstrained_decoder_step_is_adam_on_the_whole_gradient(tmp_path):
     config = make_config("standard", **{
         "optimizer.normalize_decoder_every": None, "optimizer.project_decoder_grad": False,
         "optimizer.grad_clip": None, "optimizer.lr_warm_up_steps": 0, "optimizer.sparsity_warm_up_steps": 0,
-        "sae.decoder_init_norm": 0.1,
+        "sae.decoder_init_norm": 0.1, "sae.start_from_data": False,
     })  # fmt: skip
     trainer, reference = make_trainer(config, tmp_path), make_trainer(config, tmp_path / "reference")
     next(trainer.each_step())
@@ -311,8 +312,10 @@ VARIANTS = {
         "pre_act_coefficient": 3e-6,
     },
     "jumprelu, quadratic": {
-        "architecture": "jumprelu", "sparsity_loss": "quadratic", "target_l0": 6, "l0_coefficient": 0.1
+        "architecture": "jumprelu", "sparsity_loss": "quadratic", "target_l0": 6, "l0_coefficient": 0.1,
+        "threshold_parameter": "log",
     },
+    **{f"{name}, steered": {"architecture": name} for name in ("standard", "jumprelu", "gated")},
     "gated": {"architecture": "gated", "l1_coefficient": 0.1},
     "skip": {"architecture": "skip", "l1_coefficient": 0.1, "learn_skip": True},
 }  # fmt: skip
@@ -356,6 +359,34 @@ def test_loss_falls_and_resuming_is_exact(name, tmp_path):
     same(_everything(again), _everything(whole))
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("standard", {}), ("jumprelu", {}), ("jumprelu", {"threshold_parameter": "log"}), ("gated", {}), ("skip", {})],
+)
+def test_steering_ends_at_the_target(name, settings, tmp_path):
+    sae = {"architecture": name, "d_sae": D_SAE, "target_l0": 4, **settings}
+    changes = {"optimizer.lr": None, "gradient_accumulation": 2, "log_every_steps": 20}
+    trainer = make_trainer(make_config(steps=400, sae=sae, **changes), tmp_path)
+    trainer.run()
+    assert trainer.latest["l0"] == pytest.approx(4, rel=0.15)
+    assert trainer.latest["fvu"] < 0.5
+    assert trainer.latest["sparsity_coefficient"] == trainer.sparsity.state()["scale"] > 0
+
+
+@pytest.mark.parametrize("name", ["standard", "jumprelu"])
+def test_steering_does_not_swing_in_a_short_run(name, tmp_path):
+    config = make_config(steps=12, sae={"architecture": name, "d_sae": D_SAE}, **{"optimizer.lr": None})
+    trainer = make_trainer(config, tmp_path)
+    scales = [trainer.sparsity.state()["scale"] for _ in trainer.each_step()]
+    assert max(scales) < 100 * min(scales)
+
+
+def test_linear_thresholds_stay_at_zero_or_above(tmp_path):
+    trainer = make_trainer(make_config("jumprelu", **{"sae.l0_coefficient": 0.0}), tmp_path)
+    trainer.run()
+    assert float(trainer.sae.threshold.detach().min()) == 0
+
+
 class PairStream(FakeStream):
     """Rows of the fake stream, and what a transcoder makes of them."""
 
@@ -366,15 +397,15 @@ class PairStream(FakeStream):
 
 @pytest.mark.parametrize("architecture", ["standard", "transcoder"])
 def test_a_decoder_that_is_normalised_seldom_learns_as_one_that_always_is(architecture, tmp_path):
-    sae = {"architecture": architecture, "l1_coefficient": 0.1}
+    sae = {"architecture": architecture, "l1_coefficient": 0.1, "d_sae": D_SAE}
     pairs = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
     transcoder = "transcoder" in architecture
 
     def fvu(every):
         recorder, stream = Recorder(), (PairStream if transcoder else FakeStream)(0)
         config = TrainingConfig(
-            sae=sae | {"d_sae": D_SAE}, batch_size=BATCH, tokens=BATCH * 110, log_every_steps=10,
-            optimizer={"lr": 3e-3, "normalize_decoder_every": every}, **(pairs if transcoder else {}),
+            sae=sae, batch_size=BATCH, tokens=BATCH * 110, log_every_steps=10, **(pairs if transcoder else {}),
+            optimizer={"lr": 3e-3, "normalize_decoder_every": every, "project_decoder_grad": True},
         )
         make_trainer(config, tmp_path / f"{every}", stream=stream, emit=recorder).run()
         return [event.values["fvu"] for event in recorder.of(Metrics) if event.step >= 20]

@@ -44,7 +44,7 @@ def test_groups_keep_their_ratio_under_a_schedule():
 
 @pytest.mark.parametrize(("weight_decay", "kind"), [(0.0, torch.optim.Adam), (0.1, torch.optim.AdamW)])
 def test_settings_are_those_of_the_configuration_and_weight_decay_is_per_group(weight_decay, kind):
-    adam = Adam(Small(), OptimizerConfig(beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=weight_decay))
+    adam = Adam(Small(), OptimizerConfig(lr=1e-3, beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=weight_decay))
     assert type(adam.optimizer) is kind
     assert {(group["betas"], group["eps"]) for group in adam.optimizer.param_groups} == {((0.8, 0.95), 1e-6)}
     assert [group["weight_decay"] for group in adam.optimizer.param_groups] == [weight_decay, 0.0]
@@ -53,7 +53,7 @@ def test_settings_are_those_of_the_configuration_and_weight_decay_is_per_group(w
 @pytest.mark.parametrize("limit", [0.5, None])
 def test_clip_returns_the_norm_before_and_limits_the_norm_after(limit):
     module = Small()
-    adam = Adam(module, OptimizerConfig(grad_clip=limit))
+    adam = Adam(module, OptimizerConfig(lr=1e-3, grad_clip=limit))
     module.backward(1)
     expected = torch.cat([p.grad.flatten() for p in module.parameters()]).norm()
     torch.testing.assert_close(adam.clip(), expected)
@@ -79,7 +79,7 @@ def test_state_by_name_continues_bit_by_bit():
 
 def test_a_state_that_does_not_fit_is_refused_and_one_without_a_step_is_empty():
     module = Small()
-    adam = Adam(module, OptimizerConfig())
+    adam = Adam(module, OptimizerConfig(lr=1e-3))
     adam.load({}, "file")
     assert adam.tensors() == {}
     _steps(module, adam, [1])

@@ -31,7 +31,7 @@ NORMALISED = ("layer_norm", "constant_norm_rescale")
 def config(name: str, *, free: bool = False, normalize: str = "expected_average_only_in", **sae: Any) -> TrainingConfig:
     settings = {"architecture": name, "d_sae": D_SAE, **SETTINGS[name], **sae}
     settings.pop("d_out", None)
-    rows = {"normalize_decoder_every": None, "project_decoder_grad": False} if free else {}
+    rows = {"normalize_decoder_every": None if free else 1, "project_decoder_grad": not free}
     return TrainingConfig.from_data({
         "sae": settings, "optimizer": rows, "activations": {"normalize": normalize},
         **(OUT if "transcoder" in name else {}),
@@ -169,7 +169,7 @@ def test_files_that_are_damaged_name_the_setting(tmp_path: Path) -> None:
 def base(twelve_steps: TrainingConfig) -> TrainingConfig:
     return twelve_steps.replace(
         sae={"architecture": "batchtopk", "d_sae": 64, "k": 4}, tokens=10 * 64, log_every_steps=1,
-        dead_window_tokens=128, optimizer={"lr": 1e-3}, resampling={"every_steps": 3, "until_share": 1.0},
+        dead_window_tokens=128, optimizer={"lr": 3e-3}, resampling={"every_steps": 3, "until_share": 1.0},
         **{"evaluation.every_steps": 5, "checkpoints.every_steps": 4},
     )  # fmt: skip
 

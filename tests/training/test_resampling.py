@@ -55,7 +55,7 @@ def test_new_weights_are_rows_of_the_batch_with_bricken_s_norms():
         taken.append(row)
         np.testing.assert_allclose(sae.W_dec[latent].detach().numpy(), decoder_norm * units[row], rtol=1e-5)
         np.testing.assert_allclose(sae.W_enc[:, latent].detach().numpy(), encoder_norm * units[row], rtol=1e-5)
-        assert sae.b_enc[latent] == 0
+        assert sae.b_enc[latent] == before["b_enc"][~dead].mean()
     assert len(set(taken)) == len(DEAD)  # without replacement
     assert torch.equal(sae.W_dec[~dead], before["W_dec"][~dead])
     assert torch.equal(sae.W_enc[:, ~dead], before["W_enc"][:, ~dead])
@@ -78,18 +78,19 @@ def test_adam_forgets_exactly_the_changed_entries():
     assert torch.equal(after["W_dec.step"], before["W_dec.step"])
 
 
-def test_a_threshold_starts_where_it_started():
-    sae = create_sae("jumprelu", d_in=D_IN, d_sae=D_SAE, initial_threshold=0.25)
+@pytest.mark.parametrize(("from_data", "threshold"), [(False, 0.25), (True, 3.0)])
+@pytest.mark.parametrize("kind", ["linear", "log"])
+def test_a_threshold_starts_where_it_started_or_where_the_living_are(kind, from_data, threshold):
+    settings = {"initial_threshold": 0.25, "threshold_parameter": kind, "start_from_data": from_data}
+    sae = create_sae("jumprelu", d_in=D_IN, d_sae=D_SAE, **settings)
     resampler = Resampler(ResamplingConfig(every_steps=1), sae, 100, seed=0)
     adam = Adam(sae, make_config().optimizer)
-    with torch.no_grad():
-        sae.log_threshold.fill_(3.0)
+    sae.set_threshold(torch.tensor(3.0))
     x = torch.randn(ROWS, D_IN, generator=torch.Generator().manual_seed(1))
     dead = torch.zeros(D_SAE, dtype=torch.bool)
     dead[2] = True
     resampler.resample(1, x, x, _errors(sae, x), dead, adam)
-    assert float(sae.threshold[2].detach()) == pytest.approx(0.25)
-    assert sae.log_threshold[3] == 3.0
+    assert sae.threshold[[2, 3]].tolist() == pytest.approx([threshold, 3.0])
 
 
 def test_badly_reconstructed_rows_are_drawn_by_the_square_of_their_error():
@@ -158,9 +159,12 @@ def test_resampling_brings_dead_latents_back(tmp_path):
 
 
 @pytest.mark.parametrize("architecture", ["gated", "matryoshka", "skip", "transcoder", "skip_transcoder"])
-def test_every_architecture_takes_new_latents(architecture):
-    """Directions are those of rows; what has one number per latent is as it was at the start; the rest stays."""
+@pytest.mark.parametrize("from_data", [True, False])
+def test_every_architecture_takes_new_latents(architecture, from_data):
+    """Directions are those of rows; what has one number per latent is the mean of the living, or as it was at the
+    start; the rest stays."""
     settings = {"k": 2} if architecture == "matryoshka" else {}
+    settings["start_from_data"] = from_data
     if architecture.endswith("transcoder"):
         settings["d_out"] = D_IN + 2
     sae = create_sae(architecture, d_in=D_IN, d_sae=D_SAE, **settings)
@@ -182,7 +186,8 @@ def test_every_architecture_takes_new_latents(architecture):
     for name, tensor in sae.state_dict().items():
         assert torch.isfinite(tensor).all(), name
         if tensor.shape == (D_SAE,) and tensor.is_floating_point():
-            assert torch.equal(tensor[dead], torch.zeros(3) if name == "b_enc" else first[name][dead]), name
+            expected = before[name][~dead].mean().expand(3) if from_data else first[name][dead]
+            assert torch.equal(tensor[dead], expected), name
             assert torch.equal(tensor[~dead], before[name][~dead]), name
         elif name not in ("W_enc", "W_dec"):
             assert torch.equal(tensor, before[name]), name

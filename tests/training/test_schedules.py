@@ -38,6 +38,16 @@ def test_defaults_are_shares_with_a_ceiling(steps, expected):
     assert (schedules.lr_warm_up, schedules.lr_decay, schedules.sparsity_warm_up) == expected
 
 
+def test_empty_settings_go_by_latents_and_steps():
+    config = make_config(steps=600, **{"sae.d_sae": 1024, "optimizer.lr": None, "dead_window_tokens": None})
+    assert (config.learning_rate, config.dead_window) == (4e-3, 600 * BATCH // 20)
+    assert config.replace(**{"sae.d_sae": 4096}).learning_rate == 2e-3
+    assert config.replace(tokens=BATCH).dead_window == BATCH
+    assert (config.replace(tokens=10**9).learning_rate, config.replace(tokens=10**9).dead_window) == (3.5e-4, 10**6)
+    with pytest.raises(ConfigError, match="The learning rate to fall from is empty"):
+        config.replace(**{"optimizer.lr_schedule": "cosine", "optimizer.lr_end": 1e-5})
+
+
 @pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
 @given(steps=st.integers(1, 200), warm=st.integers(0, 300), decay=st.integers(0, 300))
 def test_multipliers_are_positive_and_at_most_one_even_when_phases_overlap(shape, steps, warm, decay):

@@ -53,6 +53,7 @@ def small_config(model: Path | str, **changes: Any) -> TrainingConfig:
         tokens=12 * 64,
         batch_size=64,
         device="cpu",
+        dead_window_tokens=1_000_000,
         log_every_steps=2,
         activations={"model_batch_size": 8, "shuffle_tokens": 256, "norm_tokens": 256, "validation_share": 0.1},  # type: ignore[arg-type]
         evaluation={"tokens": 256, "every_steps": 6},  # type: ignore[arg-type]

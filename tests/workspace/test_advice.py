@@ -50,7 +50,7 @@ def test_a_good_run_gets_none() -> None:
 def test_many_dead_latents_raise_the_auxiliary_k() -> None:
     found = only(advise(record(TopKConfig(d_sae=4096, k=32, aux_k=64), {"dead": 0.52})))
     assert found.title == "Dead latents 52 % after 6M tokens."
-    assert found.text.startswith("Raise Auxiliary k (now 64) to about 384, or lower Learning rate (now 0.0003).")
+    assert found.text.startswith("Raise Auxiliary k (now 64) to about 384, or lower Learning rate (now 0.0015).")
     assert (found.severity, dict(found.changes)) == ("warning", {"sae.aux_k": 384})
 
 
@@ -73,7 +73,8 @@ def test_what_revives_latents_depends_on_the_architecture(sae: Any, changes: dic
 
 
 def test_latents_cannot_be_dead_before_a_whole_window() -> None:
-    assert advise(record(latest={"dead": 0.9}, tokens_done=900_000)) == []
+    assert advise(record(latest={"dead": 0.9}, tokens_done=499_000)) == []
+    assert only(advise(record(latest={"dead": 0.9}, tokens_done=500_000))).kind == "dead"  # of 10M that is a twentieth
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,17 @@ def test_a_penalty_with_a_target_is_to_weigh_more_on_both_sides_of_it() -> None:
         assert dict(found.changes) == {"sae.l0_coefficient": 1.0}
 
 
+@pytest.mark.parametrize("sae", [StandardConfig(d_sae=4096), JumpReLUConfig(d_sae=4096, target_l0=50)])
+def test_a_steered_run_is_to_be_longer_or_to_aim_nearer(sae: Any) -> None:
+    assert advise(record(sae, {"l0": 900.0}, tokens_done=5_000_000)) == []  # L0 is led down over half of the run
+    for l0, side in ((900.0, "above"), (9.0, "below")):
+        found = only(advise(record(sae, {"l0": l0})))
+        assert found.title == f"L0 is {l0}, far {side} its target of 50."
+        assert found.text == "Train longer, to about 20M tokens, or choose a Target L0 that is nearer."
+        assert dict(found.changes) == {"tokens": 20_000_000}
+    assert advise(record(sae, {"l0": 70.0})) == []
+
+
 def test_the_range_that_the_run_should_reach_counts() -> None:
     run = record(StandardConfig(d_sae=4096, l1_coefficient=2), {"l0": 60.0})
     run = replace(run, config={**run.config, "targets": {"l0_min": 10, "l0_max": 20}})
@@ -180,8 +192,8 @@ def test_worse_than_the_mean_is_the_learning_rate_and_nothing_else() -> None:
     wild = {"fvu": 1.25, "l0": 0.1, "dead": 0.99}
     found = only(slowed(wild, 1.0))
     assert found.title == "FVU is 1.250: the mean of the activations would explain more."
-    assert found.text == "Lower Learning rate from 1 to about 0.0003, and set Gradient clip to 1."
-    assert dict(found.changes) == {"optimizer.lr": 3e-4, "optimizer.grad_clip": 1.0}
+    assert found.text == "Lower Learning rate from 1 to about 0.0015, and set Gradient clip to 1."
+    assert dict(found.changes) == {"optimizer.lr": 0.0015, "optimizer.grad_clip": 1.0}
     assert found.severity == "warning"
     # One near the usual goes down to a third; held-out text counts before batches of training.
     near = only(slowed({**wild, "fvu": 0.9, "val_fvu": 1.1}, 1e-3, clip=0.5))
@@ -204,7 +216,7 @@ def test_a_run_of_few_steps_is_advised_to_train_longer() -> None:
 def test_failures() -> None:
     nan = ErrorInfo("Loss became NaN at step 449.", kind="nan", step=449)
     found = only(advise(record(status=FAILED, error=nan), FLAT))
-    assert dict(found.changes) == {"optimizer.lr": 0.0001}
+    assert dict(found.changes) == {"optimizer.lr": 0.0005}
     wild = ErrorInfo("Loss diverged by step 76.", kind="diverged", step=76)
     after = {"l0": 0.01, "dead": 0.9}  # they follow from it
     assert only(advise(record(StandardConfig(d_sae=4096), after, status=FAILED, error=wild), FLAT)).kind == "nan"

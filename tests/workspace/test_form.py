@@ -179,10 +179,10 @@ def sentence(name: str, value: Any) -> str:
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("optimizer.lr", 1e30, "Learning rate is 1e30. Enter a number above 0, at most 1; 3e-4 is usual."),
-        ("optimizer.lr", math.inf, "Learning rate is inf. Enter a number above 0, at most 1; 3e-4 is usual."),
-        ("optimizer.lr", "abc", 'Learning rate is "abc". Enter a number above 0, at most 1; 3e-4 is usual.'),
-        ("optimizer.lr", None, "Learning rate is empty. Enter a number above 0, at most 1; 3e-4 is usual."),
+        ("optimizer.lr", 1e30, "Learning rate is 1e30. Enter a number above 0, at most 1, or leave it empty."),
+        ("optimizer.lr", math.inf, "Learning rate is inf. Enter a number above 0, at most 1, or leave it empty."),
+        ("optimizer.lr", "abc", 'Learning rate is "abc". Enter a number above 0, at most 1, or leave it empty.'),
+        ("optimizer.beta1", None, "Beta 1 is empty. Enter a number of at least 0, below 1; 0.9 is usual."),
         ("optimizer.beta1", 1, "Beta 1 is 1. Enter a number of at least 0, below 1; 0.9 is usual."),
         ("optimizer.grad_clip", -1, "Gradient clip is -1. Enter a number above 0, or leave it empty; 1 is usual."),
         ("tokens", 1.5, "Tokens is 1.5. Enter a whole number of at least 1; 10,000,000 is usual."),

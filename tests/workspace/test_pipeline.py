@@ -111,7 +111,7 @@ def test_the_best_is_an_earlier_checkpoint(ws: Workspace, config: TrainingConfig
     """With far too high a rate the last weights are worse than those half-way."""
     worse = config.replace(**{
         "optimizer": {"lr": 1.0, "lr_warm_up_steps": 0, "lr_decay_steps": 0, "grad_clip": None,
-                      "sparsity_warm_up_steps": 0},
+                      "sparsity_warm_up_steps": 0, "normalize_decoder_every": 1},
         "evaluation.every_steps": 1, "checkpoints.every_steps": 4,
     })  # fmt: skip
     pipeline = finished(made(ws, worse, layers=[0]))

@@ -37,7 +37,7 @@ def test_saved_templates_can_be_loaded(ws: Workspace) -> None:
     assert ws.suggestions()["model"] == ("demo",)  # nothing was run with it yet
     plain = ws.templates.save("plain", {"model": "gpt2", "sae": {"architecture": "topk", "k": 8}})
     assert ws.templates.load(plain.id).sae.k == 8  # type: ignore[union-attr]
-    assert plain.config["optimizer"]["lr"] == 3e-4  # also what stood at its default
+    assert plain.config["optimizer"]["beta1"] == 0.9  # also what stood at its default
 
 
 def test_a_run_starts_from_a_template_and_makes_one(ws: Workspace, run: Run) -> None:

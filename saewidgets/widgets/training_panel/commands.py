@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from saewidgets.config import validate
+from saewidgets.config.training import with_former_defaults
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
 from saewidgets.render.labels import choice_label
@@ -116,7 +117,7 @@ class PanelCommands(ChartCommands):
         workspace = self._workspace
         config = None
         if training_id:
-            config = dict(self._trainings.get(training_id).record.config)
+            config = dict(with_former_defaults(self._trainings.get(training_id).record.config))
             if config.get("name"):
                 config["name"] = self._trainings.retry_name(training_id)
         elif template_id:

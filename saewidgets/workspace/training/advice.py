@@ -19,6 +19,7 @@ import numpy as np
 
 from saewidgets.config.base import dotted
 from saewidgets.config.sparsity import coefficient_name, expected_l0, factor_for
+from saewidgets.config.training import OptimizerConfig
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.numbers import metric, tokens
@@ -39,7 +40,6 @@ UNEXPLAINED = 0.2  # a flat loss is worth a word while this share of the varianc
 FLAT = 0.01  # a loss that fell by less than this share of itself over the last third of a run is flat
 FALLING = 0.03  # a loss that still fell by more than this over the last fifth is worth more tokens
 POINTS = 20  # fewer values say nothing about a curve
-USUAL_RATE = 3e-4  # what a rate far above is lowered to
 HISTORY = ("loss", "fvu")  # what of the recorded metrics is looked at
 
 
@@ -83,9 +83,13 @@ class _JudgedRun:
         self.sae: Mapping[str, Any] = record.config.get("sae", {})
         self.setting: Callable[[str], Any] = dict(dotted(record.config)).get
         self.coefficient = coefficient_name(self.sae)
-        config = config_of(record)
-        self.rate: float = self.setting("optimizer.lr") or (config.learning_rate if config else USUAL_RATE)
+        self.config = config = config_of(record)
+        self.usual = config.model_copy(update={"optimizer": OptimizerConfig()}).learning_rate if config else 3e-4
+        self.rate: float = self.setting("optimizer.lr") or self.usual
         self.window = config.dead_window if config else int(self.setting("dead_window_tokens") or 0)
+        self.is_steered = any(self.sae.get(name, 0) is None for name in ("l1_coefficient", "l0_coefficient"))
+        aims = self.is_steered or self.sae.get("sparsity_loss") == "quadratic"
+        self.target: float | None = getattr(config and config.sae, "aim" if aims else "k", self.sae.get("k"))
         self.batch = max(1, int(self.setting("batch_size") or 1))
         self.steps = record.tokens_done // self.batch
         self.fvu, self.l0 = measured(record, "fvu"), measured(record, "l0")
@@ -100,7 +104,7 @@ class _JudgedRun:
 
     def smaller_steps(self) -> tuple[dict[str, Any], str]:
         """A lower learning rate, and a clip where there is none."""
-        wanted = USUAL_RATE if self.rate > 10 * USUAL_RATE else _rounded(self.rate / 3)
+        wanted = self.usual if self.rate > 10 * self.usual else _rounded(self.rate / 3)
         changes: dict[str, Any] = {"optimizer.lr": wanted}
         words = f"Lower {_from_to('Learning rate', self.rate, wanted)}"
         if self.setting("optimizer.grad_clip") is None:
@@ -136,7 +140,7 @@ class _JudgedRun:
         if fvu is None or fvu < WORSE or self.record.status is JobStatus.FAILED or not self.has_begun(0.2):
             return None  # it begins above 1 and has to come down first
         title = f"FVU is {metric('fvu', fvu)}"
-        if self.rate <= 10 * USUAL_RATE and fvu < BEGINS_BELOW and self.steps < FEW_STEPS:
+        if self.rate <= 10 * self.usual and fvu < BEGINS_BELOW and self.steps < FEW_STEPS:
             wanted = max(2 * self.record.tokens_total, 5 * FEW_STEPS * self.batch)
             return Advice(
                 "longer", f"{title} after {self.steps:,} steps.",
@@ -193,21 +197,24 @@ class _JudgedRun:
 
     def sparsity(self) -> Advice | None:
         found, sae, name = self.l0, self.sae, self.coefficient
-        if found is None or found <= 0 or not self.has_begun(0.2):  # warm-ups make L0 large at first
+        if found is None or found <= 0 or not self.has_begun(0.6 if self.is_steered else 0.2):  # L0 is large at first
             return None
         (low, high), words = self._expected(found)
         if low / FAR <= found <= high * FAR:
             return None
         many = found > high
         changes: dict[str, Any] = {}
+        length = max(2 * self.record.tokens_total, L0_STEPS * self.batch)
         if "k" in sae:
             text = (
                 "The threshold lets more through than k: give it longer to settle, or lower Threshold momentum."
                 if many
                 else "Fewer latents are positive than may be kept. Revive dead latents (Auxiliary k), or lower k."
             )
+        elif self.is_steered:
+            text = f"Train longer, to about {tokens(length)} tokens, or choose a Target L0 that is nearer."
+            changes.update(self.longer(length))
         elif many and (settled := self._settled_l0()) is not None and settled <= high * FAR:
-            length = max(2 * self.record.tokens_total, L0_STEPS * self.batch)
             text = (
                 f"Train longer, to about {tokens(length)} tokens: a Sparsity coefficient of {sae[str(name)]:g} usually "
                 f"leads to about {metric('l0', settled)}, but not in {self.steps:,} steps."
@@ -221,20 +228,20 @@ class _JudgedRun:
             verb = "Raise" if wanted > sae[name] else "Lower"
             text = f"{verb} {_from_to('Sparsity coefficient', sae[name], wanted)}."
         else:
-            text = "Change the sparsity settings." if many else "Loosen the sparsity settings."
+            text = "Change the sparsity settings."
         return Advice(
             "l0", f"L0 is {metric('l0', found)}, far {'above' if many else 'below'} {words}.", text,
             "The coefficient weighs sparsity against reconstruction: the larger it is, the fewer latents stay active."
-            if name is not None
+            if "k" not in sae
             else "With k fixed, L0 differs from it only through the threshold or latents that are never positive.",
             "warning" if many or name is None else "info", changes,
         )  # fmt: skip
 
     def _settled_l0(self) -> float | None:
         """What L0 would come down to in a longer run, of one that is too short for it; None if unknown."""
-        if self.record.d_in is None or self.steps >= L0_STEPS or (config := config_of(self.record)) is None:
+        if self.record.d_in is None or self.steps >= L0_STEPS or self.config is None:
             return None
-        return expected_l0(config, self.sae.get("d_out") or self.record.d_in)
+        return expected_l0(self.config, self.sae.get("d_out") or self.record.d_in)
 
     @property
     def l0_goal(self) -> tuple[float | None, float | None]:
@@ -242,8 +249,8 @@ class _JudgedRun:
         bounds = (self.setting("targets.l0_min"), self.setting("targets.l0_max"))
         if any(bounds):
             return bounds
-        if (wanted := self.sae.get("target_l0") or self.sae.get("k")) is not None:
-            return wanted / FAR, wanted * FAR
+        if self.target is not None:
+            return self.target / FAR, self.target * FAR
         most = min(USUAL_L0[1], DENSE * self.record.d_sae / FAR)
         return min(USUAL_L0[0], most / 2), most
 
@@ -253,9 +260,8 @@ class _JudgedRun:
         if low or high:
             words = " to ".join(f"{bound:g}" for bound in (low, high) if bound)
             return (float(low or high / 2), float(high or low * 2)), f"the {words} that it should be"
-        for name, form in (("target_l0", "its target of {:g}"), ("k", "k = {:,}")):
-            if (wanted := self.sae.get(name)) is not None:
-                return (float(wanted), float(wanted)), form.format(wanted)
+        if (wanted := self.target) is not None:
+            return (wanted, wanted), f"k = {wanted:,}" if "k" in self.sae else f"its target of {wanted:g}"
         # Without a target only what is an order of magnitude away is remarkable: the usual range is wide.
         widest = min(USUAL_L0[1] * 2, DENSE * self.record.d_sae / FAR)
         words = "the usual {:.0f} to {:.0f}".format(*self.l0_goal)
@@ -324,15 +330,13 @@ _CHECKS = {  # what is asked: the advice that a run gives by itself on it, and w
     "reconstruction": (
         {"flat", "longer", "nan", "worse"},
         ("More variance is left than wanted. Train on more tokens (or epochs), raise Latents (d_sae), or allow more "
-         "active latents: a larger k, or a smaller sparsity coefficient."),
+         "active latents: a larger k or Target L0, or a smaller sparsity coefficient."),
     ),
     "active per token": (
-        {"l0", "worse"},
-        "Raise the sparsity coefficient for fewer active latents, lower it for more; of an SAE that keeps k, set k.",
+        {"l0", "worse"}, "Set k or Target L0; of a given sparsity coefficient, a higher one leaves fewer active."
     ),
     "dead share": (
-        {"dead", "worse"},
-        "Lower the sparsity coefficient, use more diverse text, or turn on resampling of dead latents.",
+        {"dead", "worse"}, "Allow more active latents, use more diverse text, or turn on resampling of dead latents."
     ),
     "convergence": ({"flat", "longer", "nan", "worse"}, "Let it train to its end."),
 }  # fmt: skip
@@ -388,10 +392,8 @@ def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[fl
     for check in (each for each in checks if not each.passed):
         kinds, otherwise = _CHECKS[check.name]
         if check.name == "dead share" and check.number is None:
-            otherwise = (
-                f"Dead latents are not known before {_JudgedRun(record).window:,} tokens "
-                "(dead_window_tokens): train on more, or shorten the window."
-            )
+            window = _JudgedRun(record).window
+            otherwise = f"Dead latents are not known before {window:,} tokens: train on more, or shorten their window."
         elif check.value == _TOO_SHORT:
             otherwise = _MORE
         said += [str(piece) for piece in advice if piece.kind in kinds] or [otherwise]

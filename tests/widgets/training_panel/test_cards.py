@@ -41,7 +41,7 @@ STORED = {"corpus": {"kind": "activations", "store_id": "acts_1"}, "hook_name_ou
         ({"error": NAN}, {"note": Note(what=NAN.what, where="optimizer.lr", hint=NAN.hint, kind="nan")}),
         ({"note": "Resumed on another device."}, {"note": Note(what="Resumed on another device.", kind="info")}),
         # checkpoints that are no good: what to retry with
-        ({"config": FAST.to_data(), "status": JobStatus.FAILED, "error": USELESS}, {"retry": {"optimizer.lr": 3e-4}}),
+        ({"config": FAST.to_data(), "status": JobStatus.FAILED, "error": USELESS}, {"retry": {"optimizer.lr": 7.3e-4}}),
         ({"config": FAST.to_data(), "status": JobStatus.FAILED, "error": GOOD}, {"retry": None}),
         ({"status": JobStatus.COMPLETED, "tokens_done": 10_000_000, "step": 2441, "latest": {"dead": 0.61}},
          {"advice": "Dead latents 61 % after 10M tokens."}),
@@ -105,7 +105,7 @@ def test_checkpoints_show_the_metric_that_chooses_the_best() -> None:
 
 
 def test_settings_are_flat_and_readable() -> None:
-    rows = {row.name: row.value for row in settings_of(TrainingConfig().to_data())}
+    rows = {row.name: row.value for row in settings_of(TrainingConfig().replace(**{"optimizer.lr": 3e-4}).to_data())}
     assert rows["sae.d_sae"] == "16,384"
     assert rows["optimizer.lr"] == "3e-4"
     assert rows["checkpoints.keep_every"] == "no"

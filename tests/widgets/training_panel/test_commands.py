@@ -167,6 +167,10 @@ def test_check_and_form(commands: PanelCommands, ws: Workspace, monkeypatch: pyt
     assert commands.check(config={}) == CheckResult(name="x", hints={"model": "small"})
     assert commands.form_schema(training_id="train_0").defaults["model"] == "gpt2"
     assert commands.form_schema().defaults["model"] == "demo"
+    former = TrainingConfig().to_data() | {"version": 1, "sae": {"architecture": "jumprelu"}}
+    change(ws, "train_1", config=former)
+    found = commands.form_schema(training_id="train_1").defaults
+    assert (found["sae.start_from_data"], found["sae.threshold_parameter"]) == (False, "log")
     (first, *_) = ws.templates.list()
     assert commands.form_schema(template_id=first.id).defaults["model"] == "gpt2"
     with pytest.raises(NotFoundError):

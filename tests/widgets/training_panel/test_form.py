@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from saewidgets.config import TextCorpus, TrainingConfig, validate
+from saewidgets.config.base import nested
 from saewidgets.records import DeviceInfo
 from saewidgets.widgets.training_panel.form import GROUPS, SECTIONS, architectures, flatten, form_data, form_fields
 from saewidgets.workspace.trainings import demo_config
@@ -40,7 +41,7 @@ def test_every_setting_of_the_configuration_is_in_the_form_once() -> None:
         hooks = (read, written) if sae.is_transcoder else (read, None)
         config = TrainingConfig(sae=sae, hook_name=hooks[0], hook_name_out=hooks[1])
         wanted |= set(flatten(config.to_data()))
-    never_asked = {"sae.normalize_activations", "sae.reshape_activations", "sae.d_out"}
+    never_asked = {"version", "sae.normalize_activations", "sae.reshape_activations", "sae.d_out"}
     assert set(names) == wanted - never_asked
 
 
@@ -95,6 +96,7 @@ def test_the_form_starts_with_a_valid_configuration() -> None:
     demo = demo_config()
     suggested = ("sae.d_sae", "tokens", "batch_size", "optimizer.lr")
     assert config == TrainingConfig().replace(**{name: flatten(demo.to_data())[name] for name in suggested})
+    assert config == TrainingConfig.from_data(nested({name: data.defaults[name] for name in shown}))  # of version 2
     assert data.suggestions["model"] == ("demo", "gpt2")
     named = form_data((), {"corpus": ["demo", "acts_1"]}, None, {"acts_1": "wiki", "acts_2": "other"})
     assert named.stores == {"acts_1": "wiki"}

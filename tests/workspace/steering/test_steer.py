@@ -186,7 +186,7 @@ def test_models_are_in_memory_once(library: Workspace, sae: str, monkeypatch: py
 
 def test_a_training_stands_for_its_sae(tmp_path: Path, tiny_model_folder: Path) -> None:
     with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
-        run = ws.trainings.create(small_config(tiny_model_folder))
+        run = ws.trainings.create(small_config(tiny_model_folder, **{"optimizer.lr": 3e-4}))
         assert run.wait(PATIENCE).value == "completed", run.error
         with pytest.raises(StateError, match="is not in the library"):
             ws.steering.record(run.id)

@@ -23,6 +23,7 @@ from saewidgets.sae import SAE
 
 FALL = 0.5  # share of the run in which L0 comes down to its target
 _FARTHEST = 1.5  # of log(L0 / target): what is farther away moves things no faster
+_FEWEST = 300  # steps: a shorter run moves things no faster than one of so many, lest it swing more and more
 _THRESHOLDS = 0.1  # thresholds move by this power of L0 / target in a step
 
 
@@ -41,6 +42,7 @@ class SteeredL0:
             self.scale = self._value(self._log.exp())
         has_thresholds = sae.architecture == "jumprelu"
         # How much of a run moves the coefficient by e where L0 is off by e; the rest is moved at once.
+        steps = max(steps, _FEWEST)
         self._gain, self._at_once = (60.0 / steps, 0.0) if has_thresholds else (20.0 / steps, 0.3)
 
     def observe(self, l0: Tensor, share: float) -> None:
