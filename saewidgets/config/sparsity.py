@@ -21,6 +21,8 @@ from saewidgets.config.training import TrainingConfig
 
 USABLE_L0 = (8.0, 400.0)
 """Fewer active latents reconstruct little, more are not worth reading: a coefficient that leads there is warned of."""
+STEERED_STEPS = 100
+"""From so many steps on a steered L0 ends within 15 % of its target."""
 _USUAL_L0 = (100.0, 20.0)  # what coefficients lead to that are called usual
 _LARGEST_FACTOR = 10.0  # a power law holds only so far
 _WIDTH = 256  # of the embedded model
@@ -70,6 +72,12 @@ def factor_for(sae: Mapping[str, Any], found: float, wanted: float) -> float:
 def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
     """The setting whose value leads to a useless L0 (`d`: the width of what is reconstructed), and the warning; None if
     there is none."""
+    sae = config.autoencoder
+    if isinstance(sae, Penalised) and sae.coefficient is None and config.steps < STEERED_STEPS:
+        return "target_l0", (
+            f"{config.steps:,} steps are too few to bring L0 to {sae.aim:g}; {STEERED_STEPS} steps "
+            f"({STEERED_STEPS * config.batch_size:,} tokens) are enough."
+        )
     known, expected = _law_of(config), expected_l0(config, d)
     if known is None or expected is None or USABLE_L0[0] <= expected <= USABLE_L0[1]:
         return None

@@ -68,6 +68,17 @@ def test_defaults_are_usable(sae: Any, width: int) -> None:
     assert warning_of(config(sae), width) is None
 
 
+def test_too_few_steps_for_a_target_are_named() -> None:
+    def said(**changes: Any) -> tuple[str, str] | None:
+        return warning_of(config(StandardConfig(d_sae=1024), batch_size=4096, **changes), 256)
+
+    assert said(tokens=409_600) is None
+    name, words = said(tokens=405_000) or ("", "")
+    assert name == "target_l0"
+    assert words.startswith("98 steps are too few to bring L0 to 50;")
+    assert "409,600 tokens" in words
+
+
 def test_a_wider_model_takes_more() -> None:
     """λ/√d is what counts with an L1 penalty, λ/d with an L0 penalty."""
     for sae, name, power in ((StandardConfig, "l1_coefficient", 0.5), (JumpReLUConfig, "l0_coefficient", 1.0)):

@@ -273,6 +273,8 @@ class _Form:
         if config is not None and self.says("tokens", "batch_size"):
             steps = f"{config.steps:,} step{'s' * (config.steps != 1)}"
             hints["tokens"] = steps if config.epochs is None else "Epochs decide"
+            if config.optimizer.lr is None and config.epochs is None:
+                hints["optimizer.lr"] = f"{config.learning_rate:g} in this run"
         if config is not None and config.corpus.kind in _CORPUS_HINTS and self.says("corpus"):
             hints["corpus"] = _CORPUS_HINTS[config.corpus.kind]
             if isinstance(config.corpus, ActivationCorpus):  # the field holds its id, which says little
