@@ -149,7 +149,7 @@ class _TopKBase(FixedK):
         default=32, ge=1, title="Active latents (k)", description="How many latents stay active per token. 32 is usual."
     )
     aux_coefficient: float = Field(
-        default=1 / 32, ge=0, title="Auxiliary coefficient",
+        default=0.5, ge=0, title="Auxiliary coefficient",
         description="Weight of the auxiliary loss that lets dead latents explain what is left over (0 turns it off).",
     )
     aux_k: int | None = Field(

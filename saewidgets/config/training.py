@@ -303,7 +303,9 @@ def with_former_defaults(data: Any) -> Any:
     found = {"version": 1, **data}
     architecture = sae.get("architecture", "topk") if isinstance(sae, Mapping) else getattr(sae, "architecture", "")
     former: dict[str, Any] = dict(_FORMER)
-    if "topk" not in architecture and architecture != "matryoshka":
+    if "topk" in architecture or architecture == "matryoshka":
+        former["sae.aux_coefficient"] = 1 / 32
+    else:
         former |= _FORMER_PENALISED
         former |= _FORMER_JUMPRELU if architecture == "jumprelu" else {"sae.l1_coefficient": 1.0}
     given = {name for name, _ in dotted({name: _plain(value) for name, value in found.items()})}

@@ -57,8 +57,8 @@ def test_many_dead_latents_raise_the_auxiliary_k() -> None:
 @pytest.mark.parametrize(
     ("sae", "changes"),
     [
-        (TopKConfig(d_sae=4096, k=32, aux_coefficient=0), {"sae.aux_coefficient": 1 / 32}),
-        (TopKConfig(d_sae=4096, k=32), {"sae.aux_coefficient": 1 / 16}),
+        (TopKConfig(d_sae=4096, k=32, aux_coefficient=0), {"sae.aux_coefficient": 0.5}),
+        (TopKConfig(d_sae=4096, k=32), {"sae.aux_coefficient": 1.0}),
         (StandardConfig(d_sae=4096, l1_coefficient=5), {"sae.l1_coefficient": 2.5}),
         (
             JumpReLUConfig(d_sae=4096, l0_coefficient=2, initial_threshold=0.01),

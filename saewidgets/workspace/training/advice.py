@@ -179,7 +179,7 @@ class _JudgedRun:
         if "aux_k" in sae:
             usual, now, weight = max(1, (self.record.d_in or 512) // 2), sae["aux_k"], sae.get("aux_coefficient")
             if not weight:
-                return {"sae.aux_coefficient": 1 / 32}, f"Set Auxiliary coefficient (now 0) to 1/32{slower}"
+                return {"sae.aux_coefficient": 0.5}, f"Set Auxiliary coefficient (now 0) to 0.5{slower}"
             if now is not None and now < usual:
                 return {"sae.aux_k": usual}, f"Raise Auxiliary k (now {now:,}) to about {usual:,}{slower}"
             words = _from_to("Auxiliary coefficient", weight, 2 * weight)
