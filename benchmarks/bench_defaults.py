@@ -74,8 +74,10 @@ def main() -> None:
         group.wait()
         for config, run in zip(configs, group.runs, strict=True):
             found, dead = ws.evaluate(run, tokens=16_384), run.metrics(["dead"])["value"].iloc[-1]
-            name = next((each for each in (*COEFFICIENTS, "k") if hasattr(config.sae, each)), "")
-            print(f"| `{config.sae.architecture}` | `{name}` {getattr(config.sae, name):g} | {found['l0']:.1f} | "
+            given = ((each, getattr(config.sae, each, None)) for each in (*COEFFICIENTS, "k"))
+            steered = ("target_l0", getattr(config.sae, "aim", None))
+            name, value = next((each for each in given if each[1] is not None), steered)
+            print(f"| `{config.sae.architecture}` | `{name}` {value:g} | {found['l0']:.1f} | "
                   f"{found['fvu']:.3f} | {100 * dead:.1f} % | {found['ce_loss_score']:.3f} |", flush=True)  # fmt: skip
     print(f"{time.perf_counter() - begun:.0f} s", file=sys.stderr)
 

@@ -65,7 +65,7 @@ def random_sae(arch: str, d_sae: int, k: int, lm: Any, packed: Any, device: str)
         if arch == "jumprelu":
             pre = sae.pre_activations(x[:512])
             bound = pre.view(-1).topk(512 * k).values[-1].clamp_min(1e-3)
-            sae.log_threshold.copy_(bound.log().expand(d_sae))
+            sae.set_threshold(bound.expand(d_sae))
     return sae.to(device).eval()
 
 

@@ -36,7 +36,10 @@ def activations(rows: int, generator: torch.Generator) -> Tensor:
 
 def train(x: Tensor, coefficient: float, steps: int, generator: torch.Generator) -> dict[str, float]:
     """Train one SAE on `x` and measure it on the last rows, which training does not see."""
-    sae = build_sae(JumpReLUConfig(d_sae=D_SAE, l0_coefficient=coefficient), D_IN, generator=generator)
+    settings = JumpReLUConfig(
+        d_sae=D_SAE, l0_coefficient=coefficient, threshold_parameter="log", initial_threshold=0.01
+    )
+    sae = build_sae(settings, D_IN, generator=generator)
     optimizer = torch.optim.Adam(sae.param_groups(LR), fused=True)
     rates = [group["lr"] for group in optimizer.param_groups]
     held_out, x = x[-4096:], x[:-4096]

@@ -74,7 +74,7 @@ def prepare(folder: Path, arguments: argparse.Namespace) -> None:
         sae.b_dec.copy_(x.mean(0))
         sae.b_enc.zero_()
         pre = torch.cat([((x - x.mean(0)) @ part.T).quantile(0.992, dim=0) for part in rows.split(512)])
-        sae.log_threshold.copy_(pre.clamp_min(1e-4).log())
+        sae.set_threshold(pre.clamp_min(1e-4))
     sae.metadata |= {"hook_name": HOOK, "model_name": "gpt2"}
     save_sae(sae, folder / "sae", "saelens")
 
