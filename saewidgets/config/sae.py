@@ -60,6 +60,11 @@ class SAEConfig(Config):
         """Whether it reconstructs another place in the model than the one it reads."""
         return False
 
+    @property
+    def is_steered(self) -> bool:
+        """Whether training looks for the sparsity coefficient, since none is given."""
+        return False
+
 
 class Penalised(SAEConfig):
     """An SAE with a penalty on active latents, whose coefficient is given or steered."""
@@ -79,6 +84,10 @@ class Penalised(SAEConfig):
     def coefficient(self) -> float | None:
         """The weight of the penalty; None where training steers it until L0 is at `aim`."""
         raise NotImplementedError
+
+    @property
+    def is_steered(self) -> bool:
+        return self.coefficient is None
 
     @property
     def aim(self) -> float:

@@ -22,7 +22,7 @@ from saewidgets.config.training import TrainingConfig
 USABLE_L0 = (8.0, 400.0)
 """Fewer active latents reconstruct little, more are not worth reading: a coefficient that leads there is warned of."""
 STEERED_STEPS = 100
-"""From so many steps on a steered L0 ends within 15 % of its target."""
+"""From so many steps on a steered L0 ends near its target."""
 _USUAL_L0 = (100.0, 20.0)  # what coefficients lead to that are called usual
 _LARGEST_FACTOR = 10.0  # a power law holds only so far
 _WIDTH = 256  # of the embedded model
@@ -73,7 +73,7 @@ def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
     """The setting whose value leads to a useless L0 (`d`: the width of what is reconstructed), and the warning; None if
     there is none."""
     sae = config.autoencoder
-    if isinstance(sae, Penalised) and sae.coefficient is None and config.steps < STEERED_STEPS:
+    if isinstance(sae, Penalised) and sae.is_steered and config.steps < STEERED_STEPS:
         return "target_l0", (
             f"{config.steps:,} steps are too few to bring L0 to {sae.aim:g}; {STEERED_STEPS} steps "
             f"({STEERED_STEPS * config.batch_size:,} tokens) are enough."
@@ -94,7 +94,7 @@ def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
 def expected_l0(config: TrainingConfig, d: int) -> float | None:
     """The active latents per token that a run ends with, its target or what its coefficient leads to; None: unknown."""
     sae = config.autoencoder
-    if isinstance(sae, Penalised) and sae.coefficient is None:
+    if isinstance(sae, Penalised) and sae.is_steered:
         return sae.aim
     if (known := _law_of(config)) is None:
         return None

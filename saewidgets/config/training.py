@@ -296,32 +296,36 @@ def with_former_defaults(data: Any) -> Any:
     that say so, and recorded ones (every setting of then is there, none of now) that say no version."""
     if not isinstance(data, Mapping):
         return data
-    sae = data.get("sae", {})
-    is_former = all(name in data for name in _RECORDED) and "start_from_data" not in str(sae)
+    sae = data.get("sae")
+    is_former = (
+        all(name in data for name in _RECORDED) and isinstance(sae, Mapping) and "start_from_data" not in sae
+    )
     if data.get("version", 1 if is_former else 2) != 1:
         return data
-    found = {"version": 1, **data}
-    architecture = sae.get("architecture", "topk") if isinstance(sae, Mapping) else getattr(sae, "architecture", "")
+    found = {"version": 1, **data, **{name: _plain(data[name]) for name in ("sae", "optimizer") if name in data}}
+    given = dict(dotted(found))
+    architecture = str(given.get("sae.architecture", "topk"))
     former: dict[str, Any] = dict(_FORMER)
     if "topk" in architecture or architecture == "matryoshka":
         former["sae.aux_coefficient"] = 1 / 32
     else:
         former |= _FORMER_PENALISED
         former |= _FORMER_JUMPRELU if architecture == "jumprelu" else {"sae.l1_coefficient": 1.0}
-    given = {name for name, _ in dotted({name: _plain(value) for name, value in found.items()})}
     for name, value in former.items():
         if name not in given:
             put(found, name, value)
     tokens, batch = (found.get(name, TrainingConfig.model_fields[name].default) for name in ("tokens", "batch_size"))
-    if architecture in ("batchtopk", "matryoshka") and type(tokens) is type(batch) is int and 0 < batch <= tokens:
-        put(found, "sae.threshold_momentum", _plain(found["sae"]).get("threshold_momentum"))
-        if found["sae"]["threshold_momentum"] is None:
-            found["sae"]["threshold_momentum"] = max(0.0, min(0.99, 1 - 10 / (tokens // batch)))
+    is_open = architecture in ("batchtopk", "matryoshka") and given.get("sae.threshold_momentum") is None
+    if is_open and type(tokens) is type(batch) is int and 0 < batch <= tokens:
+        put(found, "sae.threshold_momentum", max(0.0, min(0.99, 1 - 10 / (tokens // batch))))
     return found
 
 
 def _plain(value: Any) -> Any:
-    return value.model_dump(exclude_unset=True) if isinstance(value, Config) else value
+    """A part of a configuration as data; of an object only what was given when it was made, and its architecture."""
+    if not isinstance(value, Config):
+        return value
+    return value.model_dump(exclude_unset=True) | value.model_dump(include={"architecture"})
 
 
 class TrainingConfig(Config):

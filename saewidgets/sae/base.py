@@ -27,7 +27,7 @@ from saewidgets.sae.kernels.blocked import RowLoss, blocked_loss, whole_loss
 from saewidgets.sae.kernels.dense import Activation, dense_step
 from saewidgets.sae.scaler import Whitening, fold_scales, fold_whitening
 
-_START_DENSITY, _START_ROWS = 8.0, 1024  # active latents at first, as a multiple of the target, and how it is measured
+_START_ROWS = 1024  # of a first batch, on which it is measured where few latents are active
 _BLOCK = 1 << 21  # decoder entries handled at once: 8 MiB, so that what is computed stays in cache
 
 
@@ -77,6 +77,7 @@ class SAE(nn.Module, ABC):
 
     architecture: ClassVar[str]
     _of_training: ClassVar[tuple[str, ...]] = ()  # parameters and buffers that an exported SAE has no more
+    _start_density: ClassVar[float] = 8.0  # active latents at first, where L0 is steered, as a multiple of its target
     W_enc: nn.Parameter
     b_enc: nn.Parameter
     W_dec: nn.Parameter
@@ -288,9 +289,11 @@ class SAE(nn.Module, ABC):
         rows, target = rows.to(self.W_enc.dtype), target.reshape(-1, self.d_out).to(self.W_enc.dtype)
         kind = self.cfg.normalize_activations
         if kind == "none":
-            return self._loss(rows, target, step)
+            return self._lifting_dead(self._loss(rows, target, step), rows, step.dead)
         units = self._units(rows)
-        loss = self._loss(normalise(kind, rows), units.own(target), replace(step, units=units))
+        rows = normalise(kind, rows)
+        loss = self._loss(rows, units.own(target), replace(step, units=units))
+        loss = self._lifting_dead(loss, rows, step.dead)
         return replace(loss, reconstruction=units.activations(loss.reconstruction))
 
     def _units(self, x: Tensor) -> Units:
@@ -311,17 +314,16 @@ class SAE(nn.Module, ABC):
         rows = x.to(self.W_enc.dtype)
         wanted = (rows if target is None else target) - self._beside(rows)
         self.b_dec.copy_(self.decoder_target(rows, wanted).mean(0))
-        if isinstance(self.cfg, Penalised) and self.is_steered:
-            self._start_sparse(self.encoder_input(rows), self.cfg.aim)
+        if isinstance(self.cfg, Penalised) and self.is_steered:  # more than wanted: what never fires may never learn
+            self._start_sparse(self._cut(self.encoder_input(rows), self._start_density * self.cfg.aim))
 
     def _beside(self, x: Tensor) -> Tensor:
         """What a path beside the latents makes of `x` [rows, d_in]."""
         return x.new_zeros(())
 
-    def _start_sparse(self, x: Tensor, l0: float) -> None:
-        """Let few latents be active on the encoder's input `x` [rows, d_in], but not so few as `l0`: those that never
-        fire at first may never learn."""
-        self.b_enc.fill_(-self._cut(x, _START_DENSITY * l0))
+    def _start_sparse(self, cut: float) -> None:
+        """Let those latents be active whose product of input and encoder exceeds `cut`."""
+        self.b_enc.fill_(-cut)
 
     def _cut(self, x: Tensor, l0: float) -> float:
         """What about `l0` products per row of input `x` and encoder exceed; not negative."""
@@ -340,9 +342,9 @@ class SAE(nn.Module, ABC):
     @property
     def is_steered(self) -> bool:
         """Whether training steers the sparsity coefficient, since none is given."""
-        return isinstance(self.cfg, Penalised) and self.cfg.coefficient is None
+        return self.cfg.is_steered
 
-    def _coefficient(self, step: LossState) -> float:
+    def penalty_weight(self, step: LossState) -> float:
         """The weight of the sparsity penalty in this step."""
         own: float | None = getattr(self.cfg, "coefficient", None)
         return step.sparsity_scale * (1.0 if own is None else own)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from saewidgets.config.sae import GatedConfig
-from saewidgets.sae.base import _START_DENSITY, SAE, Loss, LossState
+from saewidgets.sae.base import SAE, Loss, LossState
 from saewidgets.sae.kernels.blocked import Rows, squares
 
 
@@ -43,9 +43,9 @@ class GatedSAE(SAE):
         for bias in (self.b_gate, self.r_mag, self.b_mag):
             bias.zero_()
 
-    def _start_sparse(self, x: Tensor, l0: float) -> None:
-        for bias in (self.b_gate, self.b_mag):
-            bias.fill_(-self._cut(x, _START_DENSITY * l0))
+    def _start_sparse(self, cut: float) -> None:
+        self.b_gate.fill_(-cut)
+        self.b_mag.fill_(-cut)
 
     def _bar(self) -> Tensor:
         return -self.b_gate
@@ -61,7 +61,7 @@ class GatedSAE(SAE):
         return (pre * self.r_mag.exp() + self.b_mag).relu() * (pre + self.b_gate > 0)
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        coefficient = self._coefficient(step)
+        coefficient = self.penalty_weight(step)
 
         def row_loss(x: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
             pre = self._encoded(self._centred(x))
@@ -75,4 +75,4 @@ class GatedSAE(SAE):
             }
             return Rows(terms, reconstruction, f.detach() > 0)
 
-        return self._lifting_dead(self._row_loss(row_loss, x, target, step.weights), x, step.dead)
+        return self._row_loss(row_loss, x, target, step.weights)

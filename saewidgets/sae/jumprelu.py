@@ -53,12 +53,11 @@ class _JumpReLU(SAE):
         return jump_relu(pre, self.threshold.to(pre.dtype))
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        cfg, coefficient = self.cfg, self._coefficient(step)
+        cfg, coefficient = self.cfg, self.penalty_weight(step)
         simple = cfg.sparsity_loss == "step" and not cfg.ste_to_input
         if simple and self._fast_path(x, target) and bool((self.threshold >= 0).all()):
             activation = JumpReLUActivation(self.threshold, cfg.bandwidth, coefficient)
-            loss = self._dense_loss(x, target, activation, "l0_penalty", weights=step.weights)
-            return self._lifting_dead(loss, x, step.dead)
+            return self._dense_loss(x, target, activation, "l0_penalty", weights=step.weights)
 
         def row_loss(x: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
             pre, threshold = self._encoded(self._centred(x)).float(), self.threshold.float()
@@ -70,7 +69,7 @@ class _JumpReLU(SAE):
             }
             return Rows(terms, reconstruction, f.detach() > 0)
 
-        return self._lifting_dead(self._row_loss(row_loss, x, target, step.weights), x, step.dead)
+        return self._row_loss(row_loss, x, target, step.weights)
 
     def _penalty(self, pre: Tensor, threshold: Tensor, f: Tensor) -> Tensor:
         """The sparsity penalty of every row, before its coefficient: [rows]."""
@@ -94,6 +93,7 @@ class JumpReLUSAE(_JumpReLU):
     `log_threshold`, as `threshold_parameter` says."""
 
     _of_training = ("log_threshold",)
+    _start_density = 2.0
 
     def _add_state(self) -> None:
         self._is_log = self.cfg.threshold_parameter == "log"
@@ -118,9 +118,9 @@ class JumpReLUSAE(_JumpReLU):
         super().reset_parameters(generator)
         self.set_threshold(torch.full((self.d_sae,), self.cfg.initial_threshold or FIRST_THRESHOLD))
 
-    def _start_sparse(self, x: Tensor, l0: float) -> None:
+    def _start_sparse(self, cut: float) -> None:
         if self.cfg.initial_threshold is None:
-            self.set_threshold(torch.full((self.d_sae,), max(self._cut(x, 2 * l0), 1e-6)))
+            self.set_threshold(torch.full((self.d_sae,), max(cut, 1e-6)))
 
     @torch.no_grad()
     def scale_thresholds(self, factor: Tensor) -> None:

@@ -55,7 +55,7 @@ class SkipSAE(SAE):
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         self._into_range()
         beside = self._beside(x if step.units is None else step.units.per_scale(step.units.raw))
-        return relu_loss(self, x, target, self._coefficient(step), step, beside)
+        return relu_loss(self, x, target, self.penalty_weight(step), step.weights, beside)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Everything at `lr`; a learned coefficient is never decayed."""

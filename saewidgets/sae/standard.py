@@ -22,16 +22,14 @@ from saewidgets.sae.kernels.select import block_rows
 
 
 def relu_loss(
-    sae: SAE, x: Tensor, target: Tensor, coefficient: float, step: LossState, linear: Tensor | None = None
+    sae: SAE, x: Tensor, target: Tensor, coefficient: float, weights: Tensor | None, linear: Tensor | None = None
 ) -> Loss:
     """``mse + coefficient · mean_batch Σ f_i ‖W_dec,i‖`` of any SAE with ReLU latents and the four weights.
 
     `linear` [batch, d_out] is what a path beside the latents adds to the reconstruction, with its graph.
     """
-    weights = step.weights
     if sae._fast_path(x, target):
-        loss = sae._dense_loss(x, target, ReLUActivation(sae.W_dec.detach(), coefficient), "l1", linear, weights)
-        return sae._lifting_dead(loss, x, step.dead)
+        return sae._dense_loss(x, target, ReLUActivation(sae.W_dec.detach(), coefficient), "l1", linear, weights)
     f = sae._encoded(sae._centred(x)).relu()
     reconstruction = sae._decode(f).float()
     if linear is not None:
@@ -39,11 +37,10 @@ def relu_loss(
     mse = squared_error(reconstruction, target, weights)
     l1 = coefficient * (f.float() * sae.W_dec.norm(dim=1)).sum(1).mean()
     active = f.detach() > 0
-    loss = Loss(
+    return Loss(
         mse + l1, {"mse": mse.detach(), "l1": l1.detach()}, mse.detach(), reconstruction.detach(),
         active.sum() / x.shape[0], active.any(0),
     )
-    return sae._lifting_dead(loss, x, step.dead)
 
 
 class StandardSAE(SAE):
@@ -63,9 +60,9 @@ class StandardSAE(SAE):
         return 1 - (1 - self.cfg.p_end) * min(fallen, 1.0)
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        weight, p = self._coefficient(step), self.p(step.progress)
+        weight, p = self.penalty_weight(step), self.p(step.progress)
         if p == 1:
-            return relu_loss(self, x, target, weight, step)
+            return relu_loss(self, x, target, weight, step.weights)
         coefficient = weight if self.cfg.p_end is None else weight * self._as_large_as_l1(x, p)
 
         def row_loss(x: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
@@ -76,7 +73,7 @@ class StandardSAE(SAE):
             terms = {"mse": squares(reconstruction - target, weights), "l1": coefficient * penalty.sum()}
             return Rows(terms, reconstruction, f.detach() > 0)
 
-        return self._lifting_dead(self._row_loss(row_loss, x, target, step.weights), x, step.dead)
+        return self._row_loss(row_loss, x, target, step.weights)
 
     @torch.no_grad()
     def _as_large_as_l1(self, x: Tensor, p: float) -> Tensor:

@@ -79,7 +79,7 @@ class TranscoderSAE(AnyTranscoder):
     cfg: TranscoderConfig
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        return relu_loss(self, x, target, self._coefficient(step), step)
+        return relu_loss(self, x, target, self.penalty_weight(step), step.weights)
 
 
 # Skip transcoder: a linear path from input to output beside the latents (Paulo et al. 2025, arXiv:2501.18823).
@@ -118,7 +118,7 @@ class SkipTranscoderSAE(AnySkipTranscoder):
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         with torch.autocast(x.device.type, enabled=False):  # small beside the latents, and its error would not be
             linear = (x if step.units is None else step.units.raw) @ self.W_skip.T
-        return relu_loss(self, x, target, self._coefficient(step), step, linear)
+        return relu_loss(self, x, target, self.penalty_weight(step), step.weights, linear)
 
 
 class LoadedTranscoder(LoadedSAE, AnyTranscoder):

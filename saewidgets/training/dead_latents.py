@@ -65,8 +65,7 @@ class Resampler:
         changed: dict[str, Any] = {"W_dec": latents, "W_enc": (slice(None), latents)}
         for name, initial in self._initial.items():
             parameter = sae.get_parameter(name)
-            mean = parameter[living].mean() if sae.cfg.start_from_data else None
-            parameter[latents] = initial.to(parameter)[latents] if mean is None else mean
+            parameter[latents] = parameter[living].mean() if sae.cfg.start_from_data else initial.to(parameter)[latents]
             changed[name] = latents
         adam.forget(changed)
         return latents

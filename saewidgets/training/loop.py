@@ -83,7 +83,7 @@ class Trainer:
         self._has_penalty = isinstance(sae.cfg, Penalised)
         self.schedules = Schedules.resolve(config.optimizer, self.steps, has_coefficient=self._has_penalty)
         self.precision = Precision(config.precision, self.device)
-        self.adam = Adam(sae, config.optimizer, config.learning_rate)
+        self.adam = Adam(sae, config.optimizer.replace(lr=config.learning_rate))
         self.environment["fused"] = self.adam.fused
         self.sparsity = SteeredL0(sae, self.steps)
         self.dead = DeadLatents(sae.d_sae, config.dead_window, self.device)
@@ -144,13 +144,13 @@ class Trainer:
             self.sae.start_from(x, target)
         self.adam.set_lr(self.schedules.lr(self.step))
         state = LossState(
-            self.schedules.sparsity(self.step) * self.sparsity.scale, self.dead.mask(self.tokens),
-            progress=self.step / self.steps, steps=self.steps,
+            self._sparsity_scale(self.step), self.dead.mask(self.tokens), progress=self.step / self.steps,
+            steps=self.steps,
         )
         buffers = {name: buffer.clone() for name, buffer in self.sae.named_buffers()}
         window = self.window.copy()
         try:
-            fired = self._accumulate(x, target, state)
+            fired, l0 = self._accumulate(x, target, state)
         except BaseException:  # whatever it was, it is raised again; only the half step is taken back
             self.adam.zero_grad()
             for name, buffer in self.sae.named_buffers():
@@ -166,13 +166,17 @@ class Trainer:
         # The first step as well: later the jump would undo training.
         self.sae.after_step(unit_rows=every is not None and (self.step == 0 or (self.step + 1) % every == 0))
         self.adam.zero_grad()
-        self.sparsity.after_step(self.step)
+        self.sparsity.after_step(self.step, l0)
         self.dead.update(fired, x.shape[0])
         if self.resampler.is_due(self.step + 1):
             self._resample(x, x if target is None else target)
         self.window.end_step(norm)
         self.saved = None
         self.step += 1
+
+    def _sparsity_scale(self, step: int) -> Any:
+        """The factor on the sparsity coefficient: its warm-up and, where it is steered, what it is now."""
+        return self.schedules.sparsity(step) * self.sparsity.scale
 
     @torch.no_grad()
     def _resample(self, x: Tensor, target: Tensor) -> None:
@@ -195,10 +199,11 @@ class Trainer:
         x = self._seen.apply_(x.to(self.device, torch.float32))
         return x, None if target is None else self._seen.apply_out_(target.to(self.device, torch.float32))
 
-    def _accumulate(self, x: Tensor, target: Tensor | None, state: LossState) -> Tensor:
-        """Gradients of the mean loss over the microbatches of `x`; returns which latents fired, bool [d_sae]."""
+    def _accumulate(self, x: Tensor, target: Tensor | None, state: LossState) -> tuple[Tensor, Tensor]:
+        """Gradients of the mean loss over the microbatches of `x`; returns which latents fired, [d_sae], and L0."""
         parts = self.config.gradient_accumulation
         fired = torch.zeros(self.sae.d_sae, dtype=torch.bool, device=self.device)
+        l0 = torch.zeros((), dtype=torch.float64, device=self.device)
         wanted = x if target is None else target
         for part, aim in zip(x.chunk(parts), wanted.chunk(parts), strict=True):
             self.control.check()
@@ -206,9 +211,9 @@ class Trainer:
                 loss = self.sae.loss(part, None if target is None else aim, step=state)
             self.precision.backward(loss.total / parts)
             fired |= loss.fired
-            self.sparsity.observe(loss.l0, 1 / parts)
+            l0 = l0 + loss.l0.double() / parts
             self.window.add_batch(aim, loss, self.step)
-        return fired
+        return fired, l0
 
     def _after_step(self) -> Generator[None]:
         last = self.step == self.steps  # the caller evaluates and saves what is exported then
@@ -250,9 +255,8 @@ class Trainer:
         self._seconds_at_log = seconds
         values["lr"] = self.config.learning_rate * self.schedules.lr(self.step - 1)
         if self._has_penalty:
-            given = getattr(self.sae.cfg, "coefficient", None)
-            coefficient = float(self.sparsity.scale) if given is None else given
-            values["sparsity_coefficient"] = coefficient * self.schedules.sparsity(self.step - 1)
+            weight = self.sae.penalty_weight(LossState(self._sparsity_scale(self.step - 1)))
+            values["sparsity_coefficient"] = float(weight)
         if isinstance(self.sae, StandardSAE) and self.sae.cfg.p_end is not None:
             values["penalty_p"] = self.sae.p((self.step - 1) / self.steps)
         self.window.reset()

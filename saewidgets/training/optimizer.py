@@ -20,12 +20,11 @@ class Adam:
     """Adam, or AdamW when there is weight decay, over an SAE's parameter groups. `fused` says whether the fused kernel
     is in use: it rounds differently from the plain one, so resume must know."""
 
-    def __init__(self, sae: SAE, config: OptimizerConfig, lr: float | None = None) -> None:
+    def __init__(self, sae: SAE, config: OptimizerConfig) -> None:
         self._names = {id(parameter): name for name, parameter in sae.named_parameters()}
         self._clip = config.grad_clip
-        lr = config.lr if lr is None else lr
-        assert lr is not None  # the caller knows what an empty one means
-        groups = [{"lr": lr, **group} for group in sae.param_groups(lr)]
+        assert config.lr is not None  # the run says what an empty one means
+        groups = [{"lr": config.lr, **group} for group in sae.param_groups(config.lr)]
         kind = torch.optim.AdamW if config.weight_decay > 0 else torch.optim.Adam
         settings: dict[str, Any] = {
             "betas": (config.beta1, config.beta2), "eps": config.eps, "weight_decay": config.weight_decay

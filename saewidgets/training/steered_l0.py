@@ -34,8 +34,7 @@ class SteeredL0:
         self._sae, self._steps = sae, steps
         self.target: float | None = getattr(sae.cfg, "aim", None) if sae.is_steered else None
         self._first: Tensor | None = None  # L0 of the first step
-        self._l0 = torch.zeros((), dtype=torch.float64, device=sae.W_dec.device)
-        self._log = self._l0.clone()
+        self._log = torch.zeros((), dtype=torch.float64, device=sae.W_dec.device)  # of the coefficient
         self.scale: Any = 1.0  # a float on the CPU, elsewhere a tensor, so that nothing waits for it
         if self.target is not None:
             self._log += torch.tensor(coefficient_for(sae.cfg.architecture, self.target, sae.d_out)).log()
@@ -45,17 +44,12 @@ class SteeredL0:
         steps = max(steps, _FEWEST)
         self._gain, self._at_once = (60.0 / steps, 0.0) if has_thresholds else (20.0 / steps, 0.3)
 
-    def observe(self, l0: Tensor, share: float) -> None:
-        """Take the L0 of one microbatch, which is this share of the batch."""
-        if self.target is not None:
-            self._l0 = self._l0 + l0.double() * share
-
     @torch.no_grad()
-    def after_step(self, step: int) -> None:
-        """Move the coefficient by what was observed in this step; the first one is number 0."""
+    def after_step(self, step: int, l0: Tensor) -> None:
+        """Move the coefficient by the L0 of this step's batch (0-d); the first step is number 0."""
         if self.target is None:
             return
-        l0, self._l0 = self._l0.clamp_min(1e-3), torch.zeros_like(self._l0)
+        l0 = l0.to(self._log).clamp_min(1e-3)
         if self._first is None:
             self._first = l0
         left = max(0.0, 1 - step / (FALL * self._steps))
@@ -76,5 +70,5 @@ class SteeredL0:
 
     def load(self, state: Mapping[str, float]) -> None:
         if state:
-            self._first, self._log = (self._l0.new_tensor(state[name]) for name in ("first", "log"))
-            self.scale = self._value(self._l0.new_tensor(state["scale"]))
+            self._first, self._log = (self._log.new_tensor(state[name]) for name in ("first", "log"))
+            self.scale = self._value(self._log.new_tensor(state["scale"]))
