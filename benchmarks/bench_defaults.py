@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--coefficients", nargs="+", type=float, default=[], help="of the penalty; else its own")
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--lr", type=float, default=2.5e-3)
+    parser.add_argument("--lr", type=float, help="default: that of a run of this size")
     parser.add_argument("--d-sae", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

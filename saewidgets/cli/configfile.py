@@ -23,7 +23,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def assignment(text: str) -> tuple[str, Any]:
-    """``optimizer.lr=1e-3`` as a dotted name and a value (JSON where it parses as JSON, else text)."""
+    """``optimizer.lr=1e-3`` as a dotted name and a value (JSON where it parses as JSON, else text; nothing: empty)."""
     name, separator, value = text.partition("=")
     if not separator or not name.strip():
         raise ConfigError(f"{text!r} is not NAME=VALUE.", where="--set", hint="For example --set optimizer.lr=1e-3.")
@@ -32,7 +32,7 @@ def assignment(text: str) -> tuple[str, Any]:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text or "null")
     except (ValueError, RecursionError):
         return text
 

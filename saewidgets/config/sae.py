@@ -15,8 +15,11 @@ from saewidgets.errors import ConfigError
 MAX_WIDTH = 2**20
 Normalization = Literal["none", "layer_norm", "constant_norm_rescale"]
 Reshaping = Literal["none", "hook_z"]
-USUAL_TARGET = 50.0
-"""Active latents per token that a penalty aims at where nothing is said."""
+
+
+def usual_target(d_sae: int) -> float:
+    """The active latents per token that a penalty aims at where nothing is said."""
+    return min(50.0, d_sae / 8)
 
 
 class SAEConfig(Config):
@@ -92,7 +95,7 @@ class Penalised(SAEConfig):
     @property
     def aim(self) -> float:
         """The number of active latents per token to which training steers."""
-        return self.target_l0 or min(USUAL_TARGET, self.d_sae / 8)
+        return self.target_l0 or usual_target(self.d_sae)
 
     @model_validator(mode="after")
     def _target_fits(self) -> Self:

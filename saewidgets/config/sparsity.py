@@ -24,7 +24,6 @@ USABLE_L0 = (8.0, 400.0)
 STEERED_STEPS = 100
 """From so many steps on a steered L0 ends near its target."""
 _USUAL_L0 = (100.0, 20.0)  # what coefficients lead to that are called usual
-_LARGEST_FACTOR = 10.0  # a power law holds only so far
 _WIDTH = 256  # of the embedded model
 
 
@@ -62,13 +61,6 @@ def coefficient_name(sae: Mapping[str, Any]) -> str | None:
     return next((name for name in ("l1_coefficient", "l0_coefficient") if sae.get(name)), None)
 
 
-def factor_for(sae: Mapping[str, Any], found: float, wanted: float) -> float:
-    """The factor by which to change the coefficient of an autoencoder (as plain data) whose L0 misses its target."""
-    law = _LAWS.get(str(sae.get("architecture")))
-    factor = (found / wanted) ** (1 / law.power if law is not None else 1.0)
-    return float(min(_LARGEST_FACTOR, max(1 / _LARGEST_FACTOR, factor)))
-
-
 def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
     """The setting whose value leads to a useless L0 (`d`: the width of what is reconstructed), and the warning; None if
     there is none."""
@@ -78,37 +70,21 @@ def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
             f"{config.steps:,} steps are too few to bring L0 to {sae.aim:g}; {STEERED_STEPS} steps "
             f"({STEERED_STEPS * config.batch_size:,} tokens) are enough."
         )
-    known, expected = _law_of(config), expected_l0(config, d)
-    if known is None or expected is None or USABLE_L0[0] <= expected <= USABLE_L0[1]:
-        return None
-    name, law, share = known
-    value = getattr(config.autoencoder, name)
-    few = expected < USABLE_L0[0]
-    low, high = (law.coefficient(l0, d) * share for l0 in _USUAL_L0)
-    return name, (
-        f"{value:g} is {'large' if few else 'small'} for a width of {d:,}: "
-        f"expect an L0 of about {float(f'{expected:.2g}'):,g}. {low:.2g} to {high:.2g} leave some 100 to 20 active."
-    )
-
-
-def expected_l0(config: TrainingConfig, d: int) -> float | None:
-    """The active latents per token that a run ends with, its target or what its coefficient leads to; None: unknown."""
-    sae = config.autoencoder
-    if isinstance(sae, Penalised) and sae.is_steered:
-        return sae.aim
-    if (known := _law_of(config)) is None:
-        return None
-    name, law, share = known
-    return min(law.expected(getattr(sae, name) / share, d), float(sae.d_sae))
-
-
-def _law_of(config: TrainingConfig) -> tuple[str, _Law, float] | None:
-    """The setting that weighs sparsity, its law, and the share of the target that is left to the latents."""
-    sae = config.autoencoder
     name, law = coefficient_name(sae.to_data()), _LAWS.get(sae.architecture)
     share = 1 - float(getattr(sae, "skip_scale", 0.0))  # with s x beside them, λ is as much as λ / (1 − s) without
     # The laws are about one penalty, and about inputs in one scale.
     usual = {"lp_norm": 1.0, "p_end": None, "sparsity_loss": "step", "learn_skip": False}
     is_usual = all(getattr(sae, setting, value) == value for setting, value in usual.items())
     is_scaled = config.activations.normalize == "expected_average_only_in"
-    return (name, law, share) if name and law and share > 0 and is_usual and is_scaled else None
+    if not (name and law and share > 0 and is_usual and is_scaled):
+        return None
+    value = getattr(sae, name)
+    expected = min(law.expected(value / share, d), float(sae.d_sae))
+    if USABLE_L0[0] <= expected <= USABLE_L0[1]:
+        return None
+    few = expected < USABLE_L0[0]
+    low, high = (law.coefficient(l0, d) * share for l0 in _USUAL_L0)
+    return name, (
+        f"{value:g} is {'large' if few else 'small'} for a width of {d:,}: "
+        f"expect an L0 of about {float(f'{expected:.2g}'):,g}. {low:.2g} to {high:.2g} leave some 100 to 20 active."
+    )

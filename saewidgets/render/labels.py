@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from saewidgets.config.hook_names import head_of
+from saewidgets.config.sae import usual_target
 
 ARCHITECTURES = {
     "topk": "TopK",
@@ -124,4 +125,11 @@ def architecture_label(sae: Mapping[str, Any], fallback: str = "") -> str:
         return f"{label} L1 {short_float(float(sae['l1_coefficient']))}"
     if sae.get("l0_coefficient") is not None:
         return f"{label} λ {short_float(float(sae['l0_coefficient']))}"
-    return f"{label} L0 {short_float(float(sae['target_l0']))}" if sae.get("target_l0") is not None else label
+    return f"{label} L0 {short_float(target)}" if (target := target_of(sae)) is not None else label
+
+
+def target_of(sae: Mapping[str, Any]) -> float | None:
+    """The L0 that an autoencoder, as plain data, is trained to; None where that is no setting of it."""
+    is_usual = sae.get("target_l0", 0) is None and "d_sae" in sae
+    target = usual_target(sae["d_sae"]) if is_usual else sae.get("target_l0")
+    return None if target is None else float(target)

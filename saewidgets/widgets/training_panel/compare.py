@@ -10,7 +10,7 @@ from typing import Any
 
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
-from saewidgets.render.labels import ARCHITECTURES, choice_label, name_of, short_float
+from saewidgets.render.labels import ARCHITECTURES, choice_label, name_of, short_float, target_of
 from saewidgets.render.numbers import NONE, column, metric
 from saewidgets.render.static_views import tile_values
 from saewidgets.widgets.charts.pareto import HIGHER_IS_BETTER, Y_NAMES
@@ -195,11 +195,11 @@ def preliminary(record: TrainingRecord, y_axis: YAxis) -> str:
 def point_label(record: TrainingRecord) -> str:
     """ "k 32", "λ 1.5e-3": the setting that decides how sparse a run is."""
     sae = record.config.get("sae", {})
-    for name, sign in (("k", "k"), ("l1_coefficient", "λ"), ("l0_coefficient", "λ"), ("target_l0", "L0")):
+    for name, sign in (("k", "k"), ("l1_coefficient", "λ"), ("l0_coefficient", "λ")):
         value = sae.get(name)
         if isinstance(value, int | float):
             return f"{sign} {value:,}" if name == "k" else f"{sign} {short_float(float(value))}"
-    return ""
+    return f"L0 {short_float(target)}" if (target := target_of(sae)) is not None else ""
 
 
 def summary(points: Sequence[ParetoPoint], y_axis: YAxis) -> str:

@@ -18,7 +18,8 @@ from typing import Any, Literal
 import numpy as np
 
 from saewidgets.config.base import dotted
-from saewidgets.config.sparsity import coefficient_name, expected_l0, factor_for
+from saewidgets.config.sae import usual_target
+from saewidgets.config.sparsity import STEERED_STEPS, coefficient_name
 from saewidgets.config.training import OptimizerConfig
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
@@ -33,7 +34,6 @@ DEAD_GOAL = 0.1  # a run that has ended should have fewer
 WORSE = 1.02  # without any latent FVU is 1 (the bias is the mean); what is above comes from wild steps
 BEGINS_BELOW, FEW_STEPS = 2.0, 200  # an SAE begins between 1 and this; fewer steps than these hardly move it
 USUAL_L0 = (50.0, 100.0)  # active latents per token where the configuration has no target
-L0_STEPS = 1000  # before so many steps L0 may be far above what a coefficient leads to: thresholds move slowly
 DENSE = 0.25  # from this share of active latents on a code is not sparse, however few latents there are
 FAR = 1.5  # L0 is far from a target when it is so many times larger or smaller
 UNEXPLAINED = 0.2  # a flat loss is worth a word while this share of the variance is left
@@ -69,7 +69,7 @@ def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None
     if worse is None and (failed is None or failed.kind != "nan"):
         sparsity = run.sparsity()
         said = set(sparsity.changes) if sparsity else set()  # L0 decides on the coefficient: one value of it
-        found += [run.dead(said), sparsity]
+        found += [run.dead(), sparsity]
         if history is not None and record.status is not JobStatus.FAILED:
             found.append(run.curve(history, said))
     return sorted((each for each in found if each is not None), key=lambda each: each.severity != "warning")
@@ -158,13 +158,13 @@ class _JudgedRun:
 
     # ------------------------------------------------------------------------------------------------ dead latents
 
-    def dead(self, said: Set[str]) -> Advice | None:
+    def dead(self) -> Advice | None:
         share, done = newest(self.record, "dead"), self.record.tokens_done
         if share is None or done < self.window:  # no latent can have been silent for a whole window yet
             return None
         if share <= DEAD_SHARE and not (share > DEAD_GOAL and self.record.status.is_final):
             return None
-        changes, words = self._revived(said)
+        changes, words = self._revived()
         return Advice(
             "dead", f"Dead latents {100 * share:.0f} % after {tokens(done)} tokens.",
             f"{words} More varied text helps, too.",
@@ -174,24 +174,18 @@ class _JudgedRun:
             "warning" if share > DEAD_SHARE else "info", changes,
         )  # fmt: skip
 
-    def _revived(self, said: Set[str]) -> tuple[dict[str, Any], str]:
+    def _revived(self) -> tuple[dict[str, Any], str]:
         sae, slower = self.sae, f", or lower Learning rate (now {self.rate:g})."
-        if "aux_k" in sae:
-            usual, now, weight = max(1, (self.record.d_in or 512) // 2), sae["aux_k"], sae.get("aux_coefficient")
-            if not weight:
-                return {"sae.aux_coefficient": 0.5}, f"Set Auxiliary coefficient (now 0) to 0.5{slower}"
-            if now is not None and now < usual:
-                return {"sae.aux_k": usual}, f"Raise Auxiliary k (now {now:,}) to about {usual:,}{slower}"
-            words = _from_to("Auxiliary coefficient", weight, 2 * weight)
-            return {"sae.aux_coefficient": 2 * weight}, f"Raise {words}{slower}"
-        labels = {"sae.initial_threshold": "Threshold at the start", f"sae.{self.coefficient}": "Sparsity coefficient"}
-        now = {name: self.setting(name) for name in labels if name not in said and self.setting(name)}
-        if not now:
-            wanted = _rounded(self.rate / 3)
-            return {"optimizer.lr": wanted}, f"Lower {_from_to('Learning rate', self.rate, wanted)}."
-        changes = {name: _rounded(value / 2) for name, value in now.items()}
-        words = " and ".join(_from_to(labels[name], now[name], changes[name]) for name in now)
-        return changes, f"Lower {words}{slower}"
+        usual, now = max(1, (self.record.d_in or 512) // 2), sae.get("aux_k")
+        if sae.get("aux_coefficient") and now is not None and now < usual:
+            return {"sae.aux_k": usual}, f"Raise Auxiliary k (now {now:,}) to about {usual:,}{slower}"
+        name, label, least = (
+            ("aux_coefficient", "Auxiliary coefficient", 0.5) if "aux_k" in sae
+            else ("pre_act_coefficient", "Pre-activation coefficient", 0.01)
+        )  # fmt: skip
+        weight = sae.get(name) or 0.0
+        wanted = max(least, 2 * weight)
+        return {f"sae.{name}": wanted}, f"Raise {_from_to(label, weight, wanted)}{slower}"
 
     # ------------------------------------------------------------------------------------------------ L0
 
@@ -204,7 +198,6 @@ class _JudgedRun:
             return None
         many = found > high
         changes: dict[str, Any] = {}
-        length = max(2 * self.record.tokens_total, L0_STEPS * self.batch)
         if "k" in sae:
             text = (
                 "The threshold lets more through than k: give it longer to settle, or lower Threshold momentum."
@@ -212,21 +205,17 @@ class _JudgedRun:
                 else "Fewer latents are positive than may be kept. Revive dead latents (Auxiliary k), or lower k."
             )
         elif self.is_steered:
+            length = max(2 * self.record.tokens_total, STEERED_STEPS * self.batch)
             text = f"Train longer, to about {tokens(length)} tokens, or choose a Target L0 that is nearer."
             changes.update(self.longer(length))
-        elif many and (settled := self._settled_l0()) is not None and settled <= high * FAR:
-            text = (
-                f"Train longer, to about {tokens(length)} tokens: a Sparsity coefficient of {sae[str(name)]:g} usually "
-                f"leads to about {metric('l0', settled)}, but not in {self.steps:,} steps."
-            )
-            changes.update(self.longer(length))
         elif name is not None:
-            # A penalty with a target of its own holds L0 there the better the more it weighs, from both sides.
-            own = sae.get("sparsity_loss") == "quadratic"
-            wanted = _rounded(sae[name] * (2.0 if own else factor_for(sae, found, math.sqrt(low * high))))
-            changes[f"sae.{name}"] = wanted
-            verb = "Raise" if wanted > sae[name] else "Lower"
-            text = f"{verb} {_from_to('Sparsity coefficient', sae[name], wanted)}."
+            is_bounded = self.setting("targets.l0_min") or self.setting("targets.l0_max")
+            wanted = _rounded(math.sqrt(low * high)) if is_bounded else self.target or usual_target(self.record.d_sae)
+            changes.update({f"sae.{name}": None, "sae.target_l0": wanted})
+            text = (
+                f"Leave Sparsity coefficient (now {sae[name]:g}) empty and set Target L0 to {wanted:g}: training finds "
+                "the coefficient."
+            )
         else:
             text = "Change the sparsity settings."
         return Advice(
@@ -236,12 +225,6 @@ class _JudgedRun:
             else "With k fixed, L0 differs from it only through the threshold or latents that are never positive.",
             "warning" if many or name is None else "info", changes,
         )  # fmt: skip
-
-    def _settled_l0(self) -> float | None:
-        """What L0 would come down to in a longer run, of one that is too short for it; None if unknown."""
-        if self.record.d_in is None or self.steps >= L0_STEPS or self.config is None:
-            return None
-        return expected_l0(self.config, self.sae.get("d_out") or self.record.d_in)
 
     @property
     def l0_goal(self) -> tuple[float | None, float | None]:
