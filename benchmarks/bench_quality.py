@@ -242,7 +242,7 @@ class Bench:
         d_in = np.load(home / "test.npy", mmap_mode="r").shape[1]
         edges = [round(share * size["d_sae"]) for share in GROUPS]
         warm_up = size["steps"] // 20
-        decay = size["steps"] - warm_up if arch == "topk" else size["steps"] // 5
+        decay = size["steps"] - warm_up - 1 if arch == "topk" else size["steps"] // 5
         out = str(self._folder / "trained.npz")
         begun = time.perf_counter()
         self._workers.train(of, {

@@ -74,8 +74,8 @@ class Penalised(SAEConfig):
 
     target_l0: float | None = Field(
         default=None, gt=0, title="Target L0",
-        description="How many latents shall be active per token; of no effect where a sparsity coefficient is given. "
-        "Empty: 50, of few latents an eighth.",
+        description="How many latents shall be active per token. Empty: 50, or an eighth of fewer than 400 latents. Of "
+        "no effect where a sparsity coefficient is given, unless the penalty is quadratic.",
     )
     pre_act_coefficient: float | None = Field(
         default=0.01, ge=0, title="Pre-activation coefficient",
@@ -100,7 +100,7 @@ class Penalised(SAEConfig):
     @model_validator(mode="after")
     def _target_fits(self) -> Self:
         target = self.target_l0 or 0.0
-        require((target <= self.d_sae, "target_l0", f"target_l0 is {target:g} but d_sae is {self.d_sae:,}.",
+        require((target <= self.d_sae, "target_l0", f"The target is {target:,g} of {self.d_sae:,} latents.",
                  f"Enter at most {self.d_sae:,}."))  # fmt: skip
         return self
 
@@ -247,8 +247,9 @@ class JumpReLUConfig(Penalised):
     architecture: Literal["jumprelu"] = "jumprelu"
     l0_coefficient: float | None = Field(
         default=None, ge=0, title="Sparsity coefficient",
-        description="Weight of the L0 penalty; empty: training finds the one that leads to Target L0. Higher: fewer "
-        "active latents, worse reconstruction. A wider model needs more, in proportion to the width.",
+        description="Weight of the L0 penalty; empty: training finds the one that leads to Target L0 (1 where the "
+        "penalty is quadratic). Higher: fewer active latents, worse reconstruction. A wider model needs more, in "
+        "proportion to the width.",
     )
     threshold_parameter: Literal["linear", "log"] = Field(
         default="linear", title="Thresholds learned as",

@@ -57,17 +57,17 @@ def coefficient_for(architecture: str, l0: float, d: int) -> float:
 
 
 def coefficient_name(sae: Mapping[str, Any]) -> str | None:
-    """The setting of an autoencoder, as plain data, that weighs sparsity, where it is not zero."""
-    return next((name for name in ("l1_coefficient", "l0_coefficient") if sae.get(name)), None)
+    """The setting of an autoencoder, as plain data, that weighs sparsity, where it is given."""
+    return next((name for name in ("l1_coefficient", "l0_coefficient") if sae.get(name) is not None), None)
 
 
 def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
     """The setting whose value leads to a useless L0 (`d`: the width of what is reconstructed), and the warning; None if
     there is none."""
     sae = config.autoencoder
-    if isinstance(sae, Penalised) and sae.is_steered and config.steps < STEERED_STEPS:
+    if isinstance(sae, Penalised) and sae.is_steered and config.epochs is None and config.steps < STEERED_STEPS:
         return "target_l0", (
-            f"{config.steps:,} steps are too few to bring L0 to {sae.aim:g}; {STEERED_STEPS} steps "
+            f"Too few steps ({config.steps:,}) to bring L0 to {sae.aim:g}; {STEERED_STEPS} "
             f"({STEERED_STEPS * config.batch_size:,} tokens) are enough."
         )
     name, law = coefficient_name(sae.to_data()), _LAWS.get(sae.architecture)
@@ -86,5 +86,5 @@ def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
     low, high = (law.coefficient(l0, d) * share for l0 in _USUAL_L0)
     return name, (
         f"{value:g} is {'large' if few else 'small'} for a width of {d:,}: "
-        f"expect an L0 of about {float(f'{expected:.2g}'):,g}. {low:.2g} to {high:.2g} leave some 100 to 20 active."
+        f"expect an L0 of about {float(f'{expected:.2g}'):,g}. With {low:.2g} to {high:.2g} some 100 to 20 are active."
     )

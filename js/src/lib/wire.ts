@@ -40,7 +40,7 @@ export interface MemoryPartData { label: string; bytes: number }
 export interface OtherDeviceData { device: string; memory: MemoryPartData[]; total_bytes: number; free_bytes: number | null }
 export interface EstimateData { device: string; memory: MemoryPartData[]; memory_total_bytes: number; device_total_bytes: number | null; device_free_bytes: number | null; elsewhere: OtherDeviceData[]; seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free_bytes: number | null; queue: number; queue_seconds: number | null; warnings: string[] }
 export interface ModelFactsData { parameters: number | null; layers: number | null; d_model: number | null; context: number | null; d_in: number | null; heads: number | null }
-export interface CheckResult { fields: Record<string, string>; hints: Record<string, string>; pending: string[]; model: ModelFactsData | null; name: string; trainings: string[]; estimate: EstimateData | null }
+export interface CheckResult { fields: Record<string, string>; hints: Record<string, string>; warned: string[]; pending: string[]; model: ModelFactsData | null; name: string; trainings: string[]; estimate: EstimateData | null }
 export interface CheckpointData { id: string; label: string; best: boolean; step: number; tokens: number; fvu: number | null; val_fvu: number | null; best_by: number | null; size_bytes: number; saved_at: number }
 export interface DetailsData { checkpoints: CheckpointData[]; best_by: string; log: string[]; settings: Setting[]; advice: Advice[]; folder: string; traceback: string | null }
 export interface Picture { name: string; width: number; height: number; svg: string }

@@ -144,7 +144,8 @@ export function tidy(field: FormField, text: string): string {
 
 export function initialValues(data: FormData): Values {
   const values: Values = {};
-  for (const field of data.fields) values[field.name] = display(field, data.defaults[field.name] ?? field.default);
+  for (const field of data.fields)
+    values[field.name] = display(field, field.name in data.defaults ? data.defaults[field.name] : field.default);
   const parts = splitHook(String(values[HOOK] ?? ""));
   values[LAYER] = parts?.layer ?? "";
   values[SITE] = parts?.site ?? "hook_resid_post";

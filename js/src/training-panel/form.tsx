@@ -1,4 +1,5 @@
 /** New training: opens in place, above the list. */
+import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { onSubmit, sendsForm } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
@@ -7,7 +8,7 @@ import * as f from "../lib/format";
 import { SettingField } from "../lib/forms";
 import { Icon } from "../lib/icons";
 import { Pick, put } from "../lib/kit";
-import type { EstimateData, FormField, OtherDeviceData, Section } from "../lib/wire";
+import type { CheckResult, EstimateData, FormField, OtherDeviceData, Section } from "../lib/wire";
 import { SaveTemplate } from "./card-forms";
 import { FormController } from "./form-controller";
 import * as form from "./form-state";
@@ -331,7 +332,7 @@ export function Field({ controller, field }: FieldProps) {
       inputMode={field.type === "text" ? undefined : "decimal"}
       placeholder={name === "name" ? (check?.name ?? "") : field.empty}
       error={controller.errors.value[name]}
-      hint={looksUp ? `Looking up the ${label.toLowerCase()}…` : check?.hints[name]}
+      hint={looksUp ? `Looking up the ${label.toLowerCase()}…` : hintOf(check, name)}
       help={
         help && (
           <>
@@ -344,6 +345,17 @@ export function Field({ controller, field }: FieldProps) {
       onSet={(value) => controller.set(name, value)}
       onBlur={() => controller.leave(field)}
     />
+  );
+}
+
+function hintOf(check: CheckResult | null, name: string): ComponentChildren {
+  const text = check?.hints[name];
+  if (!check?.warned.includes(name)) return text;
+  return (
+    <span class="warns">
+      <Icon name="warn" />
+      {text}
+    </span>
   );
 }
 

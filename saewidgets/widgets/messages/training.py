@@ -242,6 +242,7 @@ class CheckResult(Wire):
 
     fields: dict[str, str] = Field(default_factory=dict)  # by dotted name, a sentence each; empty: good
     hints: dict[str, str] = Field(default_factory=dict)  # by dotted name, a line of facts below the field
+    warned: tuple[str, ...] = ()  # the fields whose line is a warning
     pending: tuple[str, ...] = ()  # fields still being looked up ("model"): check again in a second or two
     model: ModelFactsData | None = None
     name: str = ""  # the name the run (of several: their job) would get

@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from saewidgets.config.base import put
+from saewidgets.config.sae import Penalised
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.labels import ARCHITECTURES, choice_label, name_of, short_float, target_of
@@ -25,6 +27,7 @@ from saewidgets.widgets.messages.training import (
 from saewidgets.widgets.messages.wire import Setting
 from saewidgets.widgets.training_panel.form import form_fields
 from saewidgets.widgets.values import corpus_text, show_value
+from saewidgets.workspace.training.estimates import config_of
 from saewidgets.workspace.training.run_tables import differs, measured, pareto_front, settings, throughput
 
 ALL = ""
@@ -51,7 +54,7 @@ _RESULTS: tuple[tuple[str, Callable[..., Any], str, Callable[..., float] | None,
     ("Loss", partial(measured, name="loss"), "loss", None, scope_of),  # of other losses: no best one
     # As the card has it: what fired in none of a few held-out tokens need not be dead.
     ("Dead", lambda record: record.latest.get("dead"), "dead", min,
-     lambda record: (scope_of(record), record.config.get("dead_window_tokens"))),
+     lambda record: (scope_of(record), _in_use(record)["dead_window_tokens"])),
     (_NEVER_FIRED, lambda record: tile_values(record)["val_dead"], "dead", min, scope_of),
     ("Throughput", throughput, "", max, scope_of),
 )  # fmt: skip
@@ -85,13 +88,13 @@ def settings_of_run(record: TrainingRecord) -> tuple[Setting, ...]:
 def setting_rows(records: Sequence[TrainingRecord]) -> list[SettingRow]:
     """A row for every setting that any of the runs has, in the order of the form."""
     fields = form_fields()
-    labels = {field.name: field.label for field in fields}
+    labels = {"version": "Version of the defaults"} | {field.name: field.label for field in fields}
     chosen = {field.name for field in fields if field.choices}
     order = {name: index for index, name in enumerate(labels)}
     # Runs may take their text from different kinds of corpora: one row says what the form would.
     texts = [corpus_text(record.config.get("corpus")) or record.corpus for record in records]
     whole = settings(
-        [replace(r, config={**r.config, "corpus": text}) for r, text in zip(records, texts, strict=True)]
+        [replace(r, config={**_in_use(r), "corpus": text}) for r, text in zip(records, texts, strict=True)]
     )
     whole.pop("name", None)  # the text above the column
     shared = Counter(labels.get(name, name) for name in whole)
@@ -107,6 +110,18 @@ def setting_rows(records: Sequence[TrainingRecord]) -> list[SettingRow]:
         for label in [labels.get(name, name)]
     ]
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
+
+
+def _in_use(record: TrainingRecord) -> dict[str, Any]:
+    """The run's configuration, with what it made of the empty settings that depend on its size."""
+    data, config = dict(record.config), config_of(record)
+    if config is None:
+        return {"dead_window_tokens": None, **data}
+    put(data, "dead_window_tokens", config.dead_window)
+    put(data, "optimizer.lr", config.learning_rate)
+    if isinstance(config.sae, Penalised) and config.sae.is_steered:
+        put(data, "sae.target_l0", config.sae.aim)
+    return data
 
 
 def _shown(name: str, value: object, is_choice: bool) -> str:
@@ -199,7 +214,7 @@ def point_label(record: TrainingRecord) -> str:
         value = sae.get(name)
         if isinstance(value, int | float):
             return f"{sign} {value:,}" if name == "k" else f"{sign} {short_float(float(value))}"
-    return f"L0 {short_float(target)}" if (target := target_of(sae)) is not None else ""
+    return f"target {short_float(target)}" if (target := target_of(sae)) is not None else ""
 
 
 def summary(points: Sequence[ParetoPoint], y_axis: YAxis) -> str:

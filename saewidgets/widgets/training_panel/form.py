@@ -45,10 +45,10 @@ EMPTY = {
     "name": "",  # the page shows the name that it will get
     "model_revision": "the newest", "model_device": "the same", "model_compile": "not compiled",
     "activations.buffer_device": "with the SAE", "hook_name_out": "", "from_pretrained": "random weights",
-    "epochs": "as Tokens says", "sae.target_l0": "50, of few latents an eighth",
+    "epochs": "as Tokens says", "sae.target_l0": "as usual",
     "sae.l1_coefficient": "as Target L0 needs it", "sae.l0_coefficient": "as Target L0 needs it",
     "sae.initial_threshold": "from the first batch", "optimizer.lr": "from latents and steps",
-    "dead_window_tokens": "a twentieth of the run", "sae.widths": "1/32, 3/32, 7/32, 15/32, all",
+    "dead_window_tokens": "1/20 of the run, at most 1M", "sae.widths": "1/32, 3/32, 7/32, 15/32, all",
     "sae.aux_k": "half of d_in", "sae.threshold_momentum": "0.99, less in short runs",
     "sae.p_end": "p stays", "sae.pre_act_coefficient": "off",
     "resampling.every_steps": "never", "optimizer.grad_clip": "off", "optimizer.normalize_decoder_every": "never",

@@ -39,6 +39,7 @@ FAR = 1.5  # L0 is far from a target when it is so many times larger or smaller
 UNEXPLAINED = 0.2  # a flat loss is worth a word while this share of the variance is left
 FLAT = 0.01  # a loss that fell by less than this share of itself over the last third of a run is flat
 FALLING = 0.03  # a loss that still fell by more than this over the last fifth is worth more tokens
+_CURVES = {"loss": "The loss", "fvu": "FVU"}
 POINTS = 20  # fewer values say nothing about a curve
 HISTORY = ("loss", "fvu")  # what of the recorded metrics is looked at
 
@@ -87,7 +88,7 @@ class _JudgedRun:
         self.usual = config.model_copy(update={"optimizer": OptimizerConfig()}).learning_rate if config else 3e-4
         self.rate: float = self.setting("optimizer.lr") or self.usual
         self.window = config.dead_window if config else int(self.setting("dead_window_tokens") or 0)
-        self.is_steered = any(self.sae.get(name, 0) is None for name in ("l1_coefficient", "l0_coefficient"))
+        self.is_steered = config is not None and config.sae.is_steered
         aims = self.is_steered or self.sae.get("sparsity_loss") == "quadratic"
         self.target: float | None = getattr(config and config.sae, "aim" if aims else "k", self.sae.get("k"))
         self.batch = max(1, int(self.setting("batch_size") or 1))
@@ -208,6 +209,9 @@ class _JudgedRun:
             length = max(2 * self.record.tokens_total, STEERED_STEPS * self.batch)
             text = f"Train longer, to about {tokens(length)} tokens, or choose a Target L0 that is nearer."
             changes.update(self.longer(length))
+        elif name is not None and sae.get("sparsity_loss") == "quadratic":  # it holds L0 the better the more it weighs
+            changes[f"sae.{name}"] = wanted = _rounded(max(1.0, 2 * sae[name]))
+            text = f"Raise {_from_to('Sparsity coefficient', sae[name], wanted)}."
         elif name is not None:
             is_bounded = self.setting("targets.l0_min") or self.setting("targets.l0_max")
             wanted = _rounded(math.sqrt(low * high)) if is_bounded else self.target or usual_target(self.record.d_sae)
@@ -216,6 +220,9 @@ class _JudgedRun:
                 f"Leave Sparsity coefficient (now {sae[name]:g}) empty and set Target L0 to {wanted:g}: training finds "
                 "the coefficient."
             )
+            if self.steps < STEERED_STEPS:
+                changes.update(self.longer(STEERED_STEPS * self.batch))
+                text += f" It takes {STEERED_STEPS} steps, {tokens(STEERED_STEPS * self.batch)} tokens."
         else:
             text = "Change the sparsity settings."
         return Advice(
@@ -255,7 +262,8 @@ class _JudgedRun:
     # ------------------------------------------------------------------------------------------------ the loss curve
 
     def curve(self, history: Mapping[str, Sequence[float]], said: Set[str]) -> Advice | None:
-        values = np.asarray(history.get("loss", ()), dtype=np.float64)
+        name = "fvu" if self.is_steered else "loss"  # of which a coefficient that moves is a part
+        values = np.asarray(history.get(name, ()), dtype=np.float64)
         loss = values[np.isfinite(values)]
         if len(loss) < POINTS or self.fvu is None or not self.has_begun(0.4):
             return None
@@ -267,7 +275,7 @@ class _JudgedRun:
         if self.record.status is not JobStatus.COMPLETED or fall <= FALLING:
             return None
         return Advice(
-            "longer", f"The loss still fell by {100 * fall:.0f} % over the last fifth of the run.",
+            "longer", f"{_CURVES[name]} still fell by {100 * fall:.0f} % over the last fifth of the run.",
             f"Train longer, to about {tokens(wanted)} tokens.",
             "A curve that has not levelled off has something left to learn.", "info", self.longer(wanted),
         )  # fmt: skip
@@ -279,7 +287,7 @@ class _JudgedRun:
         if "k" in sae:
             changes["sae.k"] = min(2 * int(sae["k"]), 2 * d_sae)
             words += f" and raise Active latents (k) from {sae['k']:,} to {changes['sae.k']:,}"
-        elif name is not None and f"sae.{name}" not in said:
+        elif name is not None and sae[name] and f"sae.{name}" not in said:
             changes[f"sae.{name}"] = _rounded(sae[name] / 2)
             words += f" and lower {_from_to('Sparsity coefficient', sae[name], changes[f'sae.{name}'])}"
         slower = f"If it oscillates, lower Learning rate (now {self.rate:g})."

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import ActivationCorpus, TrainingConfig, validate
 from saewidgets.config.group import Over, base_of, expand, group_name
 from saewidgets.config.names import check_revision, is_local
+from saewidgets.config.sae import Penalised, SAEConfig
 from saewidgets.config.sparsity import warning_of
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.records import DeviceInfo
@@ -109,7 +110,7 @@ def check(
     config, wrong = (checked, frozenset[str]()) if checked is not None else _completed(data, errors)
     form = _Form(workspace, data, config, wrong, errors)
     form.check()
-    result: dict[str, Any] = {"fields": errors, "hints": form.hints()}
+    result: dict[str, Any] = {"fields": errors, "hints": form.hints(), "warned": form.warned}
     if form.pending:
         result["pending"] = ("model",)
     if (facts := form.facts) is not None:
@@ -130,6 +131,15 @@ def check(
     if together and facts is not None and form.device is not None and not errors:
         result["estimate"] = estimates.estimate_runs(workspace, together, facts, form.device, form.others)
     return result
+
+
+def _of_target(sae: SAEConfig) -> str:
+    """What becomes of Target L0; "" where that is plain."""
+    if not isinstance(sae, Penalised):
+        return ""
+    if sae.is_steered or getattr(sae, "sparsity_loss", "") == "quadratic":
+        return "" if sae.target_l0 else f"{sae.aim:g} in this run"
+    return "of no effect: Sparsity coefficient is given"
 
 
 def _completed(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[TrainingConfig | None, frozenset[str]]:
@@ -164,6 +174,7 @@ class _Form:
     ) -> None:
         self.workspace, self.data, self.config, self.wrong, self.errors = workspace, data, config, wrong, errors
         self.pending = False
+        self.warned: tuple[str, ...] = ()
         self.facts = self._look_up()
         self.others: dict[str, DeviceInfo] = {}
         self.device: DeviceInfo | None = None
@@ -265,6 +276,8 @@ class _Form:
         architecture = sae.get("architecture", "topk") if isinstance(sae, Mapping) else "topk"
         if (what := _ARCHITECTURES.get(str(architecture))) is not None:
             hints["sae.architecture"] = what
+        if self.config is not None and self.says("sae") and (said := _of_target(self.config.sae)):
+            hints["sae.target_l0"] = said
         if self.pending:
             hints["model"] = f"looking up {str(self.data['model']).strip()} …"
         if self.facts is not None:
@@ -314,5 +327,6 @@ class _Form:
         hook = "hook_name" if config.hook_name_out is None else "hook_name_out"
         said = warning_of(config, facts.d_in(getattr(config, hook))) if self.says("sae", "activations", hook) else None
         if said is not None:
-            hints[f"sae.{said[0]}"] = said[1]
+            self.warned = (f"sae.{said[0]}",)
+            hints[self.warned[0]] = said[1]
         return hints
