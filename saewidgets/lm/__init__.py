@@ -1,29 +1,17 @@
 """Language models: loading, hook points ↔ modules, hooks that are always removed."""
 
-from saewidgets.lm.hookpoints import HookError as HookError
-from saewidgets.lm.hookpoints import HookPoint as HookPoint
-from saewidgets.lm.hookpoints import find_blocks as find_blocks
-from saewidgets.lm.hookpoints import hook_points as hook_points
-from saewidgets.lm.hookpoints import resolve_hook as resolve_hook
-from saewidgets.lm.hooks import before_head as before_head
-from saewidgets.lm.hooks import capture as capture
-from saewidgets.lm.hooks import evaluating as evaluating
-from saewidgets.lm.hooks import forward as forward
-from saewidgets.lm.hooks import hooked as hooked
-from saewidgets.lm.hooks import input_device as input_device
-from saewidgets.lm.hooks import spliced as spliced
-from saewidgets.lm.loading import LoadedModel as LoadedModel
-from saewidgets.lm.loading import load_model as load_model
-from saewidgets.lm.loading import load_tokenizer as load_tokenizer
-from saewidgets.lm.loading import wrap_model as wrap_model
-from saewidgets.lm.model_config import check_context as check_context
-from saewidgets.lm.model_info import ModelFacts as ModelFacts
-from saewidgets.lm.model_info import model_facts as model_facts
-from saewidgets.lm.partial_forward import note_points as note_points
-from saewidgets.lm.partial_forward import resumable as resumable
-from saewidgets.lm.partial_forward import resumed as resumed
-from saewidgets.lm.remote_code import allow_remote_code as allow_remote_code
-from saewidgets.lm.tokens import SpecialTokens as SpecialTokens
-from saewidgets.lm.tokens import TokenText as TokenText
-from saewidgets.lm.tokens import separator_id as separator_id
-from saewidgets.lm.tokens import special_tokens as special_tokens
+from saewidgets.lm.hookpoints import HookError, HookPoint, find_blocks, hook_points, resolve_hook
+from saewidgets.lm.hooks import before_head, capture, evaluating, forward, hooked, input_device, spliced
+from saewidgets.lm.loading import LoadedModel, load_model, load_tokenizer, wrap_model
+from saewidgets.lm.model_config import check_context
+from saewidgets.lm.model_info import ModelFacts, model_facts
+from saewidgets.lm.partial_forward import note_points, resumable, resumed
+from saewidgets.lm.remote_code import allow_remote_code
+from saewidgets.lm.tokens import SpecialTokens, TokenText, separator_id, special_tokens
+
+__all__ = [
+    "HookError", "HookPoint", "LoadedModel", "ModelFacts", "SpecialTokens", "TokenText", "allow_remote_code",
+    "before_head", "capture", "check_context", "evaluating", "find_blocks", "forward", "hook_points", "hooked",
+    "input_device", "load_model", "load_tokenizer", "model_facts", "note_points", "resolve_hook", "resumable",
+    "resumed", "separator_id", "special_tokens", "spliced", "wrap_model",
+]  # fmt: skip
