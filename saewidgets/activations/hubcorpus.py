@@ -39,7 +39,7 @@ from saewidgets.activations.text_files import documents_of, read_documents
 from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_metadata
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
-from saewidgets.hub.cache import is_hash, record_reference, reference_of
+from saewidgets.hub.cache import is_hash, record_reference, reference_of, repo_folder
 from saewidgets.hub.client import Attempts, HubClient
 from saewidgets.hub.errors import (
     EntryNotFoundError,
@@ -57,7 +57,7 @@ from saewidgets.hub.errors import (
 
 def _snapshot(client: HubClient, path: str, commit: str) -> Path | None:
     """The copy of the repository in the cache of this machine, which may lack files."""
-    folder = client.cache_dir / "--".join(["datasets", *path.split("/")]) / "snapshots" / commit
+    folder = repo_folder(client.cache_dir, path, "datasets") / "snapshots" / commit
     return folder if folder.is_dir() else None
 
 

@@ -20,7 +20,6 @@ import itertools
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,15 +27,15 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # public, not declared
 
 from saewidgets.activations.documents import Corpus, Document
 from saewidgets.activations.packed import EVERY_TOKEN, Growth, PackedTokens, PackFacts, Tokens, read_facts
-from saewidgets.activations.prefetch import read_ahead
+from saewidgets.activations.prefetch import Check, read_ahead
 from saewidgets.config.packing import Packing
 from saewidgets.demo.model import DEMO, resolve_model
 from saewidgets.durable import require_space, storage_errors, write_json
 from saewidgets.errors import ConfigError, FormatError
+from saewidgets.hub.cache import waited_lock
 from saewidgets.lm import SpecialTokens, separator_id, special_tokens
 from saewidgets.lm.tokens import TokenMask
 
@@ -246,8 +245,6 @@ AS_USUAL = Packing()
 FORMAT = 2  # 1: special tokens spelled out in a text were taken for real ones
 _HOPELESS = 1000  # contexts without a single position to train on: more will not have any
 
-Check = Callable[[], None]
-
 
 def pack(
     corpus: Corpus,
@@ -309,7 +306,9 @@ def pack(
             check_tokenizer(corpus.facts, tokenizer)
             new = _first_facts(corpus, tokenizer, special, target.name, context_size, packing)
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone(target, check):
+            check()
+            # One process and thread at a time adds to a packing; the others wait.
+            with waited_lock(target.with_name(f".lock-{target.name}"), check):
                 _grow(target, corpus, tokenizer, new, wanted, validation_share, rule, check, on_progress)
     return PackedTokens(target, validation_share, wanted=wanted, rule=rule)
 
@@ -329,21 +328,6 @@ def _first_facts(
         tokenizer=str(getattr(tokenizer, "name_or_path", "")).replace("\\", "/").rstrip("/").split("/")[-1],
         growth=Growth(position=None, rest=(), ended=False, source=dict(corpus.facts)),
     )
-
-
-@contextlib.contextmanager
-def _alone(target: Path, check: Check) -> Iterator[None]:
-    """One process and thread at a time adds to a packing; the others wait."""
-    path = target.with_name(f".lock-{target.name}")
-    with contextlib.ExitStack() as stack:
-        while True:
-            check()
-            try:
-                stack.enter_context(WeakFileLock(path, timeout=0.5))
-                break
-            except TimeoutError:  # filelock's is one
-                time.sleep(0.01)
-        yield
 
 
 def _grow(

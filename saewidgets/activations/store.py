@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations.packed import EVERY_TOKEN
+from saewidgets.activations.prefetch import Check
 from saewidgets.activations.shuffle import Numbers, counted, evaluated
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.durable import seal_of, sealed, sha256_of, write_json
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.lm.tokens import TokenMask
 
 # What a store of activations is on disk.
@@ -143,14 +144,6 @@ def write_facts(folder: Path, facts: StoreFacts) -> StoreFacts:
     return _facts(whole)
 
 
-def facts_if_whole(folder: Path) -> StoreFacts | None:
-    """The content of `store.json`; None if there is no complete store."""
-    try:
-        return read_facts(folder)
-    except SAEWidgetsError:
-        return None
-
-
 def read_facts(folder: Path) -> StoreFacts:
     """What `store.json` in `folder` says, checked: nothing it claims leads out of the folder."""
     if not (folder / STORE).is_file():
@@ -233,8 +226,6 @@ def expected_sizes(facts: StoreFacts) -> dict[str, int]:
             left -= facts.rows_per_shard
     return sizes
 
-
-Check = Callable[[], None]
 
 _AGAIN = "Restore the file, or capture the activations again."
 _OPEN = 32  # files of one reader that stay open

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
@@ -35,7 +35,7 @@ from saewidgets.activations.store import (
     TOKENS,
     StoredHook,
     StoreFacts,
-    facts_if_whole,
+    read_facts,
     read_json,
     rows_per_shard,
     shard_name,
@@ -43,7 +43,7 @@ from saewidgets.activations.store import (
 )
 from saewidgets.activations.stream import check_text
 from saewidgets.durable import require_space, sealed, sha256_of, storage_errors, sync, write_json
-from saewidgets.errors import ConfigError, FormatError
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, resolve_hook
 
@@ -386,8 +386,9 @@ def write_store(
 ) -> StoreFacts:
     """Write the `pieces` behind so many rows that are there already, with a checkpoint now and then. Pause makes one,
     too; Stop ends the store with what there is. The `hint` is for a disk without enough space."""
-    if resume and (whole := facts_if_whole(folder)) is not None:
-        return whole  # it was killed behind the last step
+    if resume:
+        with suppress(SAEWidgetsError):
+            return read_facts(folder)  # it was killed behind the last step
     facts = plan.facts
     with closing(StoreWriter(folder, plan, resume=resume)) as writer:
         if writer.restarted and on_restart is not None:

@@ -39,7 +39,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from saewidgets.activations.packed import PackedTokens
-from saewidgets.activations.prefetch import WindowsAhead, handed_over
+from saewidgets.activations.prefetch import Check, WindowsAhead, handed_over
 from saewidgets.activations.shuffle import WINDOW_ORDER, EndlessOrder, Numbers, generator
 from saewidgets.config import TrainingConfig
 from saewidgets.durable import storage_errors
@@ -139,7 +139,6 @@ def _take_up(file: Path, of: str, found: Mapping[str, Measure]) -> int:
 
 M = TypeVar("M", bound=Measure)
 
-Check = Callable[[], None]
 Batch = Tensor | tuple[Tensor, Tensor]
 """Activations [batch_size, d_in]; for a transcoder with what it has to reconstruct, [batch_size, d_out]."""
 

@@ -44,7 +44,8 @@ def _open_array(path: Path, config: TokensCorpus) -> TokenArray:
         except SAEWidgetsError:
             raise
         except (ValueError, EOFError, zipfile.BadZipFile, KeyError, SafetensorError, TypeError) as error:
-            raise FormatError(f"The array cannot be read ({_first(error)}).", where=str(path), hint=_AGAIN) from error
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise FormatError(f"The array cannot be read ({first}).", where=str(path), hint=_AGAIN) from error
     if not np.issubdtype(array.dtype, np.integer) or array.ndim not in (1, 2) or array.size == 0:
         raise FormatError(
             f"An array of {array.dtype} with the shape {list(array.shape)} does not hold token ids.", where=str(path),
@@ -112,11 +113,6 @@ def _name_of(arrays: list[str], column: str | None, path: Path) -> str:
     if column is None and len(arrays) == 1:
         return arrays[0]
     return choose_column("tokens", dict.fromkeys(arrays, True), column, str(path))
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 METADATA = "sae_lens.json"  # written by SAELens' PretokenizeRunner

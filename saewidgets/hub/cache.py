@@ -245,16 +245,25 @@ def locked(cache_dir: Path, listing: Listing, file: RepoFile, check: Callable[[]
     """Hold the lock under which huggingface_hub writes this file too; `check` is called twice a second meanwhile."""
     path = repo_folder(cache_dir / ".locks", listing.repo_id) / f"{file.etag}.lock"
     with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(waited_lock(path, check))
+        except OSError as error:
+            raise not_writable(error, path) from error
+        yield
+
+
+@contextlib.contextmanager
+def waited_lock(path: Path, check: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of this file; `check` is called twice a second while another process or thread has it."""
+    with contextlib.ExitStack() as stack:
         while True:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(WeakFileLock(path, timeout=0.5))
                 break
             except TimeoutError:  # filelock's is one
                 check()
                 time.sleep(0.01)
-            except OSError as error:
-                raise not_writable(error, path) from error
         yield
 
 
