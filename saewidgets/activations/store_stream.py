@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saewidgets.activations.prefetch import WindowsAhead
+from saewidgets.activations.prefetch import Check, WindowsAhead
 from saewidgets.activations.shuffle import Numbers, split
 from saewidgets.activations.store import RowReader, StoredActivations, batched
-from saewidgets.activations.stream import Check, M, RowStream, RowWindows
+from saewidgets.activations.stream import M, RowStream, RowWindows
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm.tokens import TokenMask

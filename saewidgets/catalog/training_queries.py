@@ -208,24 +208,19 @@ def _record(
 ) -> TrainingRecord:
     job = own_job or NO_JOB
     own = row.own_status is not None
+    stopping = row.own_command is not None and job.status.is_active
+    status = JobStatus(row.own_status or (JobStatus.STOPPING if stopping else job.status))  # as in `_SHOWN_STATUS`
     alone = {
         "progress": None, "error": made(ErrorInfo, row.own_error), "queue_position": None, "finished_at": row.ended_at,
     }  # fmt: skip
     return TrainingRecord(**{
         **shared(TrainingRecord, row), **of_job(row, own_job, files), **(alone if own else {}),
-        "status": _status(row, job), "lane": row.lane if own_job is None else job.lane,
+        "status": status, "lane": row.lane if own_job is None else job.lane,
         "checkpoint_count": kept[0] if kept else 0, "checkpoint_bytes": kept[1] if kept else 0,
         "last_checkpoint_step": kept[2] if kept else None, "last_checkpoint_tokens": kept[3] if kept else None,
         "sae_id": sae_id, "sae_path": files.absolute(row.sae_path) if row.sae_path is not None else None,
         "heartbeat_at": job.heartbeat_at, "ended_alone": own, "group_name": job.payload.get("group_name"),
     })  # fmt: skip
-
-
-def _status(row: TrainingRow, job: JobRecord) -> JobStatus:
-    """That of `_SHOWN_STATUS`."""
-    if row.own_status is not None:
-        return JobStatus(row.own_status)
-    return JobStatus.STOPPING if row.own_command is not None and job.status.is_active else job.status
 
 
 def _names_like(session: Session, wanted: str) -> set[str]:

@@ -42,10 +42,6 @@ def phase(record: Any) -> str:
     return f"retrying (attempt {progress.attempt or 1}, {when})"
 
 
-def _done(record: Any) -> Counted:
-    return None if record.progress is None else (record.progress.done, record.progress.total)
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How one kind of thing is shown.
@@ -65,7 +61,7 @@ class Kind:
 
     resume: tuple[str, ...]
     lost: str = "what is not in a checkpoint is lost."
-    counted: Callable[[Any], Counted] = _done
+    counted: Callable[[Any], Counted] = lambda r: r.progress and (r.progress.done, r.progress.total)
     unit: str = "tokens"
     values: Callable[[Any], Mapping[str, str]] = lambda _: {}
     ended: Callable[[Any], Sequence[str | None]] = lambda _: ()

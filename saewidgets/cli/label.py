@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,11 +13,7 @@ from saewidgets.cli.features import Extracted, Index, wanted_of
 from saewidgets.cli.options import Option
 from saewidgets.cli.output import count, note, number, plural
 from saewidgets.cli.session import FAILED, CommandGroup, answer, session
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from saewidgets.events import Progress
+from saewidgets.events import Progress
 
 label = CommandGroup("Label features.")
 _TOLD = 5  # reasons that are printed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from saewidgets.cli.configfile import build_config
 from saewidgets.cli.follow import RUN, ask, follow, follow_group, follow_run
@@ -27,11 +27,9 @@ from saewidgets.cli.output import (
 from saewidgets.cli.session import answer, command, command_line, listed, session
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
+from saewidgets.records import TrainingRecord
 from saewidgets.render.evaluation import FIGURES, shown
 from saewidgets.render.static_views import tile_values
-
-if TYPE_CHECKING:
-    from saewidgets.records import TrainingRecord
 
 COLUMNS = ("id", "name", "status", "progress", "loss", "l0", "fvu", "model", "created")
 

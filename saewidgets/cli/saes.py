@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from saewidgets.cli.options import Option, SubtractBDec, Yes, delete_record, named
 from saewidgets.cli.output import count, facts, moment, number, size, table, to_data
 from saewidgets.cli.session import CommandGroup, answer, command, listed, session
-
-if TYPE_CHECKING:
-    from saewidgets.records import SAERecord
+from saewidgets.records import SAERecord
 
 saes = CommandGroup("Look after the library of SAEs.")
 SAEId = Annotated[str, named("SAE", "SAE")]

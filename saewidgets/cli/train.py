@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -23,10 +23,8 @@ from saewidgets.config.templates import preset
 from saewidgets.config.templates import presets as all_presets
 from saewidgets.config.translate import Translation, from_mistudio, from_saelens
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateError
+from saewidgets.records import TemplateRecord
 from saewidgets.settings import resolve_device
-
-if TYPE_CHECKING:
-    from saewidgets.records import TemplateRecord
 
 SETTINGS = settings(
     TrainingConfig, "name", "model", "corpus", "hook_name", "sae.architecture", "sae.d_sae", "sae.k",

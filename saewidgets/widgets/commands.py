@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -26,9 +26,7 @@ from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.widgets.messages.wire import BulkResult, Wire
 from saewidgets.widgets.model import error_note
 from saewidgets.widgets.values import folder_name, path_from, shorten
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.workspace import Workspace
 
 BUFFER_LIMIT = 1_000_000  # bytes of one binary buffer, in either direction
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.records import DeviceInfo
 from saewidgets.widgets.messages.wire import Note, State
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.workspace import Workspace
 
 logger = logging.getLogger("saewidgets.widgets")
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 from weakref import WeakSet
 
 import anywidget
@@ -32,9 +32,7 @@ from saewidgets.render.html import Html, html_document, tag
 from saewidgets.widgets.commands import Commands, MessageError, Table
 from saewidgets.widgets.messages.wire import Ack, Failure, Note, Nudge, Result
 from saewidgets.widgets.model import Devices, Model, error_note
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.workspace import Workspace, default_workspace
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -354,8 +352,6 @@ def checked_workspace(ws: Workspace | None, theme: Any, height: Any) -> Workspac
             f"Expected a height in pixels, at least {LEAST_HEIGHT}, got {height!r}.", where="height",
             hint="Use a whole number.",
         )
-    from saewidgets.workspace import Workspace, default_workspace  # opens a catalog: only when a widget is made
-
     if ws is not None and not isinstance(ws, Workspace):
         raise ConfigError(f"Not a workspace: {type(ws).__name__}.", where="ws", hint="Give a `Workspace`.")
     return ws or default_workspace()

@@ -11,18 +11,15 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from saewidgets.catalog import Catalog
 from saewidgets.config import TextCorpus, TokensCorpus, TrainingConfig
 from saewidgets.config.corpus import PATH_HINT, typed
 from saewidgets.durable import storage_errors, whole_file
 from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError
+from saewidgets.records import TrainingRecord
 from saewidgets.workspace.folders import link
-
-if TYPE_CHECKING:
-    from saewidgets.catalog import Catalog
-    from saewidgets.records import TrainingRecord
-
 
 FILE = "corpus.jsonl"
 LARGE = 64 * 1024  # characters of text, and what a list of many short ones needs around them

@@ -516,13 +516,9 @@ def language_model(
         example = "gpt-4o-mini" if kind == "openai" else "Qwen/Qwen2.5-0.5B-Instruct"
         raise ConfigError("No model to ask is named.", where="model_name", hint=f"For example {example}.")
     if kind == "openai":
-        from saewidgets.features.labels import openai_compatible  # torch: seconds to import
-
         default = "OPENAI_API_KEY" if base_url is None else None
-        return openai_compatible(base_url or "https://api.openai.com/v1", model, api_key_env=key_env or default)
+        return making.openai_compatible(base_url or "https://api.openai.com/v1", model, api_key_env=key_env or default)
     if not load:
         return PlannedModel(model)
-    from saewidgets.features.labels import transformers_local  # torch: seconds to import
-
     loaded = workspace.features.live.model(None, model=model).lm
-    return transformers_local(loaded.model, loaded.tokenizer, name=loaded.name)
+    return making.transformers_local(loaded.model, loaded.tokenizer, name=loaded.name)

@@ -23,9 +23,9 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import Emit, Event, Facts, JobStatus, Metrics, Progress
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.training.progress import RunLog
+from saewidgets.workspace.tasks import News
 
 if TYPE_CHECKING:
-    from saewidgets.workspace.tasks import News
     from saewidgets.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.catalog import Catalog, statuses
 from saewidgets.config import TrainingConfig
 from saewidgets.config.group import PipelineConfig
+from saewidgets.config.steering import Positions
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import Job, JobManager, JobSettings
@@ -34,7 +35,6 @@ from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.trainings import Trainings
 
 if TYPE_CHECKING:
-    from saewidgets.config.steering import Positions
     from saewidgets.steering import Steering as Attached
 
 

@@ -245,19 +245,10 @@ def smooth(y: Floats, smoothing: int, weights: Floats | None = None) -> Floats:
         return y
     decay = math.exp(-1.0 / reach)
     weight = np.ones(n) if weights is None else weights
+    kernel = decay ** np.abs(np.arange(1 - n, n))
 
     def both_ways(values: Floats) -> Floats:
-        return _decaying_sum(values, decay) + _decaying_sum(values[::-1], decay)[::-1] - values
+        return np.convolve(values, kernel, "valid")
 
     found: Floats = both_ways(y * weight) / both_ways(weight)
     return found
-
-
-def _decaying_sum(values: Floats, decay: float) -> Floats:
-    """``s[i] = decay · s[i-1] + values[i]``. A plain loop: at most 700 values come here."""
-    out = np.empty_like(values)
-    total = 0.0
-    for i, value in enumerate(values.tolist()):
-        total = decay * total + value
-        out[i] = total
-    return out

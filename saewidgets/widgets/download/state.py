@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import JobStatus
@@ -24,9 +24,7 @@ from saewidgets.render.labels import architecture_label
 from saewidgets.widgets.messages.hub import DownloadCard, HubState, Problem, Release, VariantRow
 from saewidgets.widgets.model import Devices, Model
 from saewidgets.widgets.values import finite, job_fields
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.workspace import Workspace
 
 RECENT = 24 * 3600.0  # seconds; what ended well before that is not listed: it is in the library
 MOST = 100  # cards

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from saewidgets.records import JobRecord, Records
 from saewidgets.render import Html
@@ -11,9 +11,7 @@ from saewidgets.render.static_views import downloads_page
 from saewidgets.widgets.download.commands import DownloadCommands
 from saewidgets.widgets.download.state import DownloadModel
 from saewidgets.widgets.shell import Part, Shell, checked_workspace
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.workspace import Workspace
 
 
 class DownloadFromHF(Shell, Part):

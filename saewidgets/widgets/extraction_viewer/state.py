@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -29,9 +29,7 @@ from saewidgets.widgets.messages.saes import Choice
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.model import Model, error_note, name_of_workspace
 from saewidgets.widgets.values import NAME_LENGTH, corpus_text, job_fields, shorten
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.workspace import Workspace
 
 CARDS = 100  # extractions in the state; a card is some 600 bytes
 VERSIONS = 50  # of what is open

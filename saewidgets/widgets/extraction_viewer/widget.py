@@ -6,7 +6,7 @@ import logging
 import operator
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import traitlets as t
@@ -15,13 +15,13 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, State
 from saewidgets.feature_records import ExtractionRecord, FeatureRecord
 from saewidgets.render import Html
 from saewidgets.render.static_views import extractions_page, feature_page_html
+from saewidgets.widgets.download.widget import DownloadFromHF
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
 from saewidgets.widgets.extraction_viewer.state import ViewerModel, view_from
 from saewidgets.widgets.model import error_note
 from saewidgets.widgets.shell import Box, Part, checked_workspace
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.widgets.steering.widget import Steering
+from saewidgets.workspace import Workspace
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -203,11 +203,7 @@ class ExtractionViewer(Box):
 
     def _make(self, what: str) -> Any:
         if what == "download":
-            from saewidgets.widgets.download.widget import DownloadFromHF  # cost: most libraries are not empty
-
             return DownloadFromHF(self.workspace, **self._look)
-        from saewidgets.widgets.steering.widget import Steering  # cost: most people read more than they steer
-
         steering = Steering(
             self.workspace, sae=self._steered_sae, on_browse=self._browse, on_close=self._close_steering, **self._look
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from saewidgets.errors import NotFoundError
 from saewidgets.records import Comparison, SAERecord, TrainingRecord
@@ -29,9 +29,7 @@ from saewidgets.widgets.messages.saes import (
 from saewidgets.widgets.messages.wire import Setting
 from saewidgets.widgets.model import Model
 from saewidgets.widgets.values import NAME_LENGTH, finite, settings_of, shorten
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.workspace import Workspace
 
 CONFIG_ROWS = 400
 

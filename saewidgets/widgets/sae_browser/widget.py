@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import traitlets as t
 
@@ -10,12 +10,13 @@ from saewidgets.errors import ConfigError
 from saewidgets.records import SAERecord
 from saewidgets.render import Html
 from saewidgets.render.static_views import saes_page
+from saewidgets.widgets.download.widget import DownloadFromHF
+from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
 from saewidgets.widgets.sae_browser.state import BrowserModel
 from saewidgets.widgets.shell import Box, Part, checked_workspace
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.widgets.steering.widget import Steering
+from saewidgets.workspace import Workspace
 
 
 class SAEBrowser(Box):
@@ -123,15 +124,9 @@ class SAEBrowser(Box):
 
     def _make(self, what: str) -> Any:
         if what == "download":
-            from saewidgets.widgets.download.widget import DownloadFromHF  # cost: on first use
-
             return DownloadFromHF(self.workspace, on_open=self._open, **self._look)
         if what == "extractions":
-            from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer  # cost: on first use
-
             return ExtractionViewer(self.workspace, **self._look)
-        from saewidgets.widgets.steering.widget import Steering  # cost: on first use
-
         return Steering(self.workspace, on_browse=self._browse_features, **self._look)
 
     def _browse_features(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from saewidgets.config import SteeringConfig, SteeringFeature
 from saewidgets.errors import ConfigError, NotFoundError, StateError
@@ -25,9 +25,7 @@ from saewidgets.widgets.messages.steering import (
 )
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.model import Model, name_of_workspace
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.workspace import Workspace
 
 MOST_ROWS = 32
 MOST_SAES = 500

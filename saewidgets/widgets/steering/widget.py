@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from saewidgets.config import SteeringConfig
 from saewidgets.render import Html
@@ -12,9 +12,7 @@ from saewidgets.widgets.messages.steering import SteeringSettings
 from saewidgets.widgets.shell import Part, Shell, checked_workspace
 from saewidgets.widgets.steering.commands import SteeringCommands
 from saewidgets.widgets.steering.state import SteeringModel, label_of
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.workspace import Workspace
 
 
 class Steering(Shell, Part):

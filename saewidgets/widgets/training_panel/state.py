@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from saewidgets.config.training import dead_window
 from saewidgets.events import JobStatus, LogLine, Metrics, Progress
@@ -33,10 +33,8 @@ from saewidgets.widgets.messages.training import (
 from saewidgets.widgets.model import Devices, Model
 from saewidgets.widgets.training_panel.compare import compare_state, scope_of
 from saewidgets.widgets.values import finite, job_fields, number
+from saewidgets.workspace import Workspace
 from saewidgets.workspace.training.advice import advise
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
 
 
 class PanelModel(Model[PanelState]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import ipywidgets
 import traitlets as t
@@ -15,12 +15,11 @@ from saewidgets.render import Html, runs_page
 from saewidgets.widgets.charts.charts import Charts
 from saewidgets.widgets.charts.pareto import ParetoChart
 from saewidgets.widgets.messages.training import Figure, Picture
+from saewidgets.widgets.sae_browser.widget import SAEBrowser
 from saewidgets.widgets.shell import Box, Part, checked_workspace, workers
 from saewidgets.widgets.training_panel.commands import ChartCommands, PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
-
-if TYPE_CHECKING:
-    from saewidgets.workspace import Workspace
+from saewidgets.workspace import Workspace
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -201,6 +200,4 @@ class TrainingPanel(Box):
             widget.show(sae_id)
 
     def _make(self, what: str) -> Any:
-        from saewidgets.widgets.sae_browser.widget import SAEBrowser  # cost: most panels never show it
-
         return SAEBrowser(self.workspace, **self._look)

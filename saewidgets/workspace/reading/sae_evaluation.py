@@ -31,7 +31,7 @@ from saewidgets.evaluation.place import check_places, evaluate_rows
 from saewidgets.features.first_reading import read_features as read
 from saewidgets.formats import load_sae
 from saewidgets.hub.load_from_hub import load_sae as load_any
-from saewidgets.lm import check_context
+from saewidgets.lm import LoadedModel, check_context
 from saewidgets.lm.tokens import TokenMask
 from saewidgets.records import Records
 from saewidgets.sae import SAE
@@ -47,7 +47,6 @@ from saewidgets.workspace.subjects import CONTEXT, KnownSAE, device_here, files_
 from saewidgets.workspace.training.run import Run, TrainingGroup
 
 if TYPE_CHECKING:
-    from saewidgets.lm import LoadedModel
     from saewidgets.workspace.workspace import Workspace
 
 _WHAT = "an SAE: an id, a name, a path, a run or a loaded SAE"

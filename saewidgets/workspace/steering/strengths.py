@@ -22,13 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from saewidgets.config import DemoCorpus, SteeringFeature, TextCorpus
 from saewidgets.errors import SAEWidgetsError, StateError
-from saewidgets.feature_records import check_index
+from saewidgets.feature_records import ExtractionRecord, check_index
 from saewidgets.records import SAERecord
 from saewidgets.workspace.subjects import KnownSAE, files_of, find_subject
 from saewidgets.workspace.user_models import canonical
 
 if TYPE_CHECKING:
-    from saewidgets.feature_records import ExtractionRecord
     from saewidgets.lm import LoadedModel
     from saewidgets.steering import SteeringSource
     from saewidgets.workspace.workspace import Workspace
