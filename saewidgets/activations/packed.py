@@ -48,8 +48,12 @@ class Growth:
         return bool(self.source.get("held_out")) and not self.held
 
     def held_out(self, numbers: Numbers, share: float) -> npt.NDArray[np.bool_]:
-        """Whether contexts are held out: those that the corpus names; where it names none, a `share` of them."""
-        return np.isin(numbers, self.held) if self.source.get("held_out") else held_out_as_it_grows(numbers, share)
+        """Whether contexts are held out: those that the corpus names; where it names none, a `share` of them, evenly
+        spread, whatever there is behind them. What a short run holds out is held out by a longer one too."""
+        if self.source.get("held_out"):
+            return np.isin(numbers, self.held)
+        found: npt.NDArray[np.bool_] = np.floor((numbers + 1) * share + 0.5) > np.floor(numbers * share + 0.5)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +212,6 @@ def read_facts(folder: Path) -> PackFacts:
             hint="Delete this folder; it is rebuilt.",
         )
     return facts
-
-
-def held_out_as_it_grows(numbers: Numbers, share: float) -> npt.NDArray[np.bool_]:
-    """Whether contexts of long text are held out: a `share` of them, evenly spread, whatever there is behind them. What
-    a short run holds out is held out by a longer one too."""
-    found: npt.NDArray[np.bool_] = np.floor((numbers + 1) * share + 0.5) > np.floor(numbers * share + 0.5)
-    return found
 
 
 def positions_needed(config: TrainingConfig) -> int | None:
