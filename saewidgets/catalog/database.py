@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from saewidgets.errors import CatalogError, ConfigError
 
@@ -230,7 +230,7 @@ class Database:
         self.name = name
         # SQLite's busy handler is not fair: threads of this process take turns here instead.
         self._turn = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
-        self._writing = engine.execution_options(writing=True)
+        self._writing = sessionmaker(engine.execution_options(writing=True), expire_on_commit=False)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -243,17 +243,13 @@ class Database:
         pause = 0.02
         while True:
             try:
-                with translated(self.name):
-                    return self._write_once(fn)
+                with translated(self.name), undisturbed(), self._turn, self._writing.begin() as session:
+                    return fn(session)
             except CatalogError as error:
                 if not _is_busy(error.__cause__) or time.monotonic() + pause > deadline:
                     raise
             time.sleep(pause)
             pause = min(0.5, pause * 2)
-
-    def _write_once(self, fn: Callable[[Session], T]) -> T:
-        with undisturbed(), self._turn, Session(self._writing, expire_on_commit=False) as session, session.begin():
-            return fn(session)
 
     def close(self) -> None:
         self.engine.dispose()

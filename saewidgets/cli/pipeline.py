@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from saewidgets.workspace.training.advice import LayerReport
 
 
-def _this_command() -> tuple[str, ...]:
-    """The command as it was typed, quoted for a shell; `command_line` puts the workspace before it."""
-    return tuple(map(shlex.quote, sys.argv[sys.argv.index("pipeline") :])) if "pipeline" in sys.argv else ("pipeline",)
-
-
 SETTINGS = settings(
     TrainingConfig, "model", "corpus", "tokens", "epochs", "device", "model_device", "model_compile"
 )
@@ -70,7 +65,8 @@ def pipeline(
         )
     if cache_dir is not None:
         session.home = cache_dir.expanduser().absolute()
-    again = _this_command()
+    # The command as it was typed, quoted for a shell; `command_line` puts the workspace before it.
+    again = tuple(map(shlex.quote, sys.argv[sys.argv.index("pipeline") :])) if "pipeline" in sys.argv else ("pipeline",)
     changes = [*session.settings.items(), *map(assignment, set_ or [])]
     workspace = session.workspace
     asked = workspace.pipeline(

@@ -17,14 +17,6 @@ T = TypeVar("T")
 Check = Callable[[Any, str], Any]
 
 
-def _id(value: Any, where: str) -> str:
-    return take.text(value, where, "an id or a name")
-
-
-def _text(value: Any, where: str) -> str:
-    return take.kind(value, str, where, "a string", "Write it in quotes.")  # its users refuse what they cannot keep
-
-
 def _secret(value: Any, where: str) -> str:
     return take.text(value, where, "an access token", secret=True)
 
@@ -42,7 +34,8 @@ def numbers(value: Any, where: str) -> list[int]:
 
 
 _BY_KIND: dict[str, Check] = {
-    "str": _text,
+    # Its users refuse what they cannot keep.
+    "str": lambda value, where: take.kind(value, str, where, "a string", "Write it in quotes."),
     "bool": take.truth,
     **dict.fromkeys(
         ("str | Path", "str | PathLike[str]"), lambda value, where: take.path(value, where, "a file or folder")
@@ -52,8 +45,10 @@ _BY_KIND: dict[str, Check] = {
     ),
 }  # fmt: skip
 _BY_NAME: dict[str, Check] = {
-    **dict.fromkeys(("sae_id", "training_id", "extraction_id", "feature_id", "job_id", "store_id"), _id),
-    **dict.fromkeys(("wanted", "sae"), _id),
+    **dict.fromkeys(
+        ("sae_id", "training_id", "extraction_id", "feature_id", "job_id", "store_id", "wanted", "sae"),
+        lambda value, where: take.text(value, where, "an id or a name"),
+    ),
     **dict.fromkeys(
         ("limit", "offset", "swept"), lambda value, where: take.count(value, where, "a count", most=2**31 - 1)
     ),  # what every database holds as a number

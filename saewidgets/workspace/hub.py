@@ -16,6 +16,8 @@ from saewidgets.config.names import MAX_NAME, one_name
 from saewidgets.durable import require_space
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus, LogLine, Progress
+from saewidgets.hub.errors import GatedRepositoryError, InvalidTokenError, RepositoryNotFoundError
+from saewidgets.hub.reference import HubReference, known_repos, parse_reference, trained_on
 from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
 from saewidgets.jobs import Job, JobContext
 from saewidgets.records import JobRecord, Records
@@ -169,8 +171,6 @@ class Hub:
 
     def known(self) -> Records[KnownRepo]:
         """Public repositories with SAEs to start from, as they ship with this package."""
-        from saewidgets.hub.reference import known_repos  # the hub's client: a second to import
-
         return Records(known_repos(), KnownRepo)
 
     def account(self, token: str | None = None) -> str | None:
@@ -264,8 +264,6 @@ class Hub:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _place(self, text: str, path: str = "", revision: str | None = None) -> Any:
-        from saewidgets.hub.reference import HubReference, parse_reference  # the hub's client: a second to import
-
         if revision is not None:
             arguments.whole_text(revision, "revision")
         place = parse_reference(text, "text")
@@ -278,7 +276,6 @@ class Hub:
     ) -> Mapping[str, Any]:
         # The hub's client: a second to import.
         from saewidgets.hub.cache import to_rows
-        from saewidgets.hub.reference import trained_on
         from saewidgets.hub.transfer import plan_download
 
         wanted = None if name is None else arguments.name(name, "a name for the SAE")
@@ -388,8 +385,6 @@ class _Downloads:
     def _download(self, context: JobContext) -> Downloaded:
         # The hub's client: a second to import.
         from saewidgets.hub.cache import from_rows
-        from saewidgets.hub.errors import GatedRepositoryError, InvalidTokenError, RepositoryNotFoundError
-        from saewidgets.hub.reference import HubReference
         from saewidgets.hub.transfer import download
 
         job_id, payload = context.job_id, context.payload
