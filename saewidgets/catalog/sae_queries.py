@@ -17,17 +17,7 @@ from sqlalchemy.orm import Session
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.extraction_queries import remove_jobs, seen_latents
 from saewidgets.catalog.filestate import Files, recorded, state_of
-from saewidgets.catalog.rows import (
-    LARGEST,
-    change,
-    find,
-    has_words,
-    in_use,
-    missing,
-    new_sae_id,
-    now,
-    unfinished,
-)
+from saewidgets.catalog.rows import LARGEST, change, find, has_words, in_use, missing, new_sae_id, now, unfinished
 from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.arguments import shown
 from saewidgets.config.names import names_of, one_name, storable

@@ -100,7 +100,7 @@ class Penalised(SAEConfig):
     @model_validator(mode="after")
     def _target_fits(self) -> Self:
         target = self.target_l0 or 0.0
-        require((target <= self.d_sae, "target_l0", f"The target is {target:,g} of {self.d_sae:,} latents.",
+        require((target <= self.d_sae, "target_l0", f"Target L0 is {target:,g} but d_sae is {self.d_sae:,}.",
                  f"Enter at most {self.d_sae:,}."))  # fmt: skip
         return self
 

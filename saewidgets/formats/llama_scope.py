@@ -23,18 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.format import (
-    LINEAR,
-    MATRICES,
-    RAW,
-    FileSettings,
-    Format,
-    ReadPlan,
-    Width,
-    config_of,
-    has,
-    told,
-)
+from saewidgets.formats.format import LINEAR, MATRICES, RAW, FileSettings, Format, ReadPlan, Width, config_of, has, told
 from saewidgets.formats.source import Source, read_json
 from saewidgets.formats.tensors import check_finite, read_header
 from saewidgets.sae.scaler import fold_decoder_norm, fold_scales

@@ -125,7 +125,7 @@ def test_the_coefficient_controls_l0_over_a_decade(form: str) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"sparsity_loss": "quadratic"}, {"sparsity_loss": "tanh"}])
 def test_every_penalty_aims_at_a_target_that_can_be_reached(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="target_l0 is 41 but d_sae is 40") as error:
+    with pytest.raises(ConfigError, match="Target L0 is 41 but d_sae is 40") as error:
         create_sae("jumprelu", 8, d_sae=40, target_l0=41, **settings)
     assert error.value.where == "target_l0"
     few, many, given = (create_sae("jumprelu", 8, **settings | more) for more in (

@@ -85,6 +85,21 @@ def test_l0_far_from_the_usual_is_to_be_steered(l0: float, is_far: bool) -> None
         assert dict(advice.changes) == {"sae.l1_coefficient": None, "sae.target_l0": 50.0}
 
 
+def test_a_run_too_short_to_steer_is_to_be_longer_as_well() -> None:
+    sae, short = StandardConfig(d_sae=4096, l1_coefficient=5), 58 * 4096
+    found = only(advise(record(sae, {"l0": 900.0}, tokens_done=short, tokens_total=short)))
+    assert found.text.endswith("It takes 100 steps, 409.6K tokens.")
+    assert dict(found.changes) == {"sae.l1_coefficient": None, "sae.target_l0": 50.0, "tokens": 409_600}
+
+
+def test_of_a_steered_run_fvu_is_what_still_falls() -> None:
+    sae, level = StandardConfig(d_sae=4096), np.full(100, 0.1)
+    steered = {**FALLING, "fvu": level}  # the loss falls with the coefficient
+    assert advise(record(sae, {"l0": 50.0}, status=COMPLETED), steered) == []
+    found = only(advise(record(sae, {"l0": 50.0}, status=COMPLETED), {**FALLING, "loss": level}))
+    assert found.title.startswith("FVU still fell by")
+
+
 def test_few_latents_of_which_most_are_active_are_not_sparse() -> None:
     sae = JumpReLUConfig(d_sae=256, l0_coefficient=1)
     dense = only(advise(record(sae, {"l0": 248.9}, d_sae=256, status=COMPLETED)))
@@ -115,12 +130,12 @@ def test_l0_on_held_out_text_counts_and_k_is_the_target() -> None:
     assert advise(record(latest={"l0": 64.0, "val_l0": 32.0})) == []
 
 
-def test_a_penalty_with_a_target_is_to_be_steered_on_both_sides_of_it() -> None:
+def test_a_penalty_with_a_target_is_to_weigh_more_on_both_sides_of_it() -> None:
     sae = JumpReLUConfig(d_sae=4096, sparsity_loss="quadratic", target_l0=32, l0_coefficient=0.5)
     for l0, side in ((90.0, "above"), (9.0, "below")):
         found = only(advise(record(sae, {"l0": l0})))
         assert found.title == f"L0 is {l0}, far {side} its target of 32."
-        assert dict(found.changes) == {"sae.l0_coefficient": None, "sae.target_l0": 32.0}
+        assert dict(found.changes) == {"sae.l0_coefficient": 1.0}
 
 
 @pytest.mark.parametrize("sae", [StandardConfig(d_sae=4096), JumpReLUConfig(d_sae=4096, target_l0=50)])

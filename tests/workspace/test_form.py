@@ -326,3 +326,22 @@ def test_many_slow_questions_do_not_pile_up_and_answers_are_kept_for_a_while(
     assert settled(ws, data)["model"]["layers"] == 6
     assert settled(ws, data)["fields"] == {}
     assert len(hub.asked) == asked + 1
+
+
+@pytest.mark.parametrize(
+    ("sae", "found"),
+    [
+        ({}, "8 in this run"),
+        ({"target_l0": 5}, None),
+        ({"target_l0": 5, "l1_coefficient": 2}, "of no effect: Sparsity coefficient is given"),
+        ({"architecture": "jumprelu", "sparsity_loss": "quadratic", "l0_coefficient": 2}, "8 in this run"),
+    ],
+)
+def test_the_hint_of_target_l0(ws: Workspace, sae: dict[str, Any], found: str | None) -> None:
+    data = {"tokens": 500_000, "sae": {"architecture": "standard", "d_sae": 64, **sae}}
+    checked = ws.trainings.validate(data)
+    assert (checked["hints"].get("sae.target_l0"), checked["warned"]) == (found, ())
+    if not sae:
+        short = ws.trainings.validate({**data, "tokens": 100_000})
+        assert short["hints"]["sae.target_l0"].startswith("Too few steps (24)")
+        assert short["warned"] == ("sae.target_l0",)

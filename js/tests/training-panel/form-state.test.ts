@@ -131,7 +131,7 @@ describe("the configuration", () => {
       layer: "Enter the number of a layer, or several: 4, 6, 8 or 0-3.",
       tokens: "“many” is not a whole number. Enter one of at least 1; 10,000,000 is usual.",
       "sae.k": "Active latents (k) is missing.",
-      "optimizer.lr": "“fast” is not a number. Enter one from 0 to 1; 3e-4 is usual.",
+      "optimizer.lr": "“fast” is not a number. Enter one from 0 to 1, or leave it empty; 3e-4 is usual.",
     });
   });
 });

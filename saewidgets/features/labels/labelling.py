@@ -17,14 +17,7 @@ from typing import Any, Literal, TypeVar
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.events import Control, NullControl, Progress
-from saewidgets.features.labels.evidence import (
-    SAMPLINGS,
-    Example,
-    Examples,
-    FeatureEvidence,
-    Sampling,
-    shown_examples,
-)
+from saewidgets.features.labels.evidence import SAMPLINGS, Example, Examples, FeatureEvidence, Sampling, shown_examples
 from saewidgets.features.labels.http import redacted
 from saewidgets.features.labels.label import MAX_DESCRIPTION, Label
 from saewidgets.features.labels.llm import LLM, LLMClient, LLMError, Message, Reader, Reply, estimate_tokens, named

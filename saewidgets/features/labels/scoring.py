@@ -23,15 +23,7 @@ from typing import Any, Literal, get_args
 
 from saewidgets.config.arguments import count, shown
 from saewidgets.errors import ConfigError, SAEWidgetsError
-from saewidgets.features.labels.evidence import (
-    Example,
-    Examples,
-    FeatureEvidence,
-    active,
-    held_out,
-    marked,
-    plain,
-)
+from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, active, held_out, marked, plain
 from saewidgets.features.labels.label import MAX_TEXT, Label, Score
 from saewidgets.features.labels.labelling import Answer, LLMOptions, LLMRun, Question, failed, run_questions, usage_of
 from saewidgets.features.labels.llm import LLM, LLMClient, Message, Reader, estimate_tokens, named

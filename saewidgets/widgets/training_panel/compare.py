@@ -16,14 +16,7 @@ from saewidgets.render.labels import ARCHITECTURES, choice_label, name_of, short
 from saewidgets.render.numbers import NONE, column, metric
 from saewidgets.render.static_views import tile_values
 from saewidgets.widgets.charts.pareto import HIGHER_IS_BETTER, Y_NAMES
-from saewidgets.widgets.messages.training import (
-    CompareState,
-    ParetoPoint,
-    ResultRow,
-    Scope,
-    SettingRow,
-    YAxis,
-)
+from saewidgets.widgets.messages.training import CompareState, ParetoPoint, ResultRow, Scope, SettingRow, YAxis
 from saewidgets.widgets.messages.wire import Setting
 from saewidgets.widgets.training_panel.form import form_fields
 from saewidgets.widgets.values import corpus_text, show_value
@@ -88,7 +81,7 @@ def settings_of_run(record: TrainingRecord) -> tuple[Setting, ...]:
 def setting_rows(records: Sequence[TrainingRecord]) -> list[SettingRow]:
     """A row for every setting that any of the runs has, in the order of the form."""
     fields = form_fields()
-    labels = {"version": "Version of the defaults"} | {field.name: field.label for field in fields}
+    labels = {field.name: field.label for field in fields} | {"version": "Version of the defaults"}
     chosen = {field.name for field in fields if field.choices}
     order = {name: index for index, name in enumerate(labels)}
     # Runs may take their text from different kinds of corpora: one row says what the form would.

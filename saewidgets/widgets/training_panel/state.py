@@ -21,15 +21,7 @@ from saewidgets.render.static_views import tile_values
 from saewidgets.widgets.charts.chart import SLOTS
 from saewidgets.widgets.charts.charts import slots_for
 from saewidgets.widgets.charts.series import ChartedRun, earlier_runs
-from saewidgets.widgets.messages.training import (
-    Card,
-    ChartState,
-    CheckpointData,
-    PanelState,
-    StoreRow,
-    Tile,
-    YAxis,
-)
+from saewidgets.widgets.messages.training import Card, ChartState, CheckpointData, PanelState, StoreRow, Tile, YAxis
 from saewidgets.widgets.model import Devices, Model
 from saewidgets.widgets.training_panel.compare import compare_state, scope_of
 from saewidgets.widgets.values import finite, job_fields, number

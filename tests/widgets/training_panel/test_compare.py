@@ -172,6 +172,15 @@ def test_settings_side_by_side_are_those_of_the_form(commands: PanelCommands, mo
     assert [(row.name, row.label, row.value) for row in alone] == [(r.name, r.label, r.values[0]) for r in rows_alone]
 
 
+def test_settings_show_what_a_run_made_of_empty_ones(ws: Workspace, model: PanelModel) -> None:
+    config = TrainingConfig(sae=StandardConfig(d_sae=1024), tokens=2_457_600)
+    change(ws, "sweep_16", config=config.to_data())
+    again(model)
+    shown = {row.label: row.value for row in settings_of_run(model.records(["sweep_16"])[0])}
+    labels = ("Learning rate", "Dead window (tokens)", "Target L0", "Version of the defaults")
+    assert [shown[label] for label in labels] == ["4e-3", "122,880", "50", "2"]
+
+
 def test_settings_that_share_a_label_show_their_names(
     ws: Workspace, model: PanelModel, commands: PanelCommands
 ) -> None:
