@@ -93,6 +93,11 @@ class Penalised(SAEConfig):
         return self.coefficient is None
 
     @property
+    def aims(self) -> bool:
+        """Whether anything is aimed at `aim`."""
+        return self.is_steered
+
+    @property
     def aim(self) -> float:
         """The number of active latents per token to which training steers."""
         return self.target_l0 or usual_target(self.d_sae)
@@ -282,6 +287,10 @@ class JumpReLUConfig(Penalised):
     def coefficient(self) -> float | None:
         """The weight of the penalty; None where training steers it. The quadratic one aims by itself."""
         return 1.0 if self.l0_coefficient is None and self.sparsity_loss == "quadratic" else self.l0_coefficient
+
+    @property
+    def aims(self) -> bool:
+        return self.is_steered or self.sparsity_loss == "quadratic"
 
 
 class GatedConfig(_WithL1):

@@ -277,9 +277,9 @@ class CheckpointConfig(Config):
     )
 
 
-def dead_window(tokens: int) -> int:
+def dead_window(tokens: int, batch_size: int) -> int:
     """What an empty dead window of a run of so many tokens means."""
-    return min(1_000_000, tokens // 20)
+    return max(batch_size, min(1_000_000, tokens // 20))
 
 
 _FORMER = {
@@ -468,7 +468,7 @@ class TrainingConfig(Config):
     @property
     def dead_window(self) -> int:
         """In how many tokens a latent has to fire: `dead_window_tokens`, or what an empty one means."""
-        return self.dead_window_tokens or max(self.batch_size, dead_window(self.tokens))
+        return self.dead_window_tokens or dead_window(self.tokens, self.batch_size)
 
     @property
     def learning_rate(self) -> float:

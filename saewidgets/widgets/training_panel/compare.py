@@ -20,7 +20,7 @@ from saewidgets.widgets.messages.training import CompareState, ParetoPoint, Resu
 from saewidgets.widgets.messages.wire import Setting
 from saewidgets.widgets.training_panel.form import form_fields
 from saewidgets.widgets.values import corpus_text, show_value
-from saewidgets.workspace.training.estimates import config_of
+from saewidgets.workspace.training.estimates import config_of, dead_window_of
 from saewidgets.workspace.training.run_tables import differs, measured, pareto_front, settings, throughput
 
 ALL = ""
@@ -47,7 +47,7 @@ _RESULTS: tuple[tuple[str, Callable[..., Any], str, Callable[..., float] | None,
     ("Loss", partial(measured, name="loss"), "loss", None, scope_of),  # of other losses: no best one
     # As the card has it: what fired in none of a few held-out tokens need not be dead.
     ("Dead", lambda record: record.latest.get("dead"), "dead", min,
-     lambda record: (scope_of(record), _in_use(record)["dead_window_tokens"])),
+     lambda record: (scope_of(record), dead_window_of(record))),
     (_NEVER_FIRED, lambda record: tile_values(record)["val_dead"], "dead", min, scope_of),
     ("Throughput", throughput, "", max, scope_of),
 )  # fmt: skip
@@ -109,10 +109,10 @@ def _in_use(record: TrainingRecord) -> dict[str, Any]:
     """The run's configuration, with what it made of the empty settings that depend on its size."""
     data, config = dict(record.config), config_of(record)
     if config is None:
-        return {"dead_window_tokens": None, **data}
+        return data
     put(data, "dead_window_tokens", config.dead_window)
     put(data, "optimizer.lr", config.learning_rate)
-    if isinstance(config.sae, Penalised) and config.sae.is_steered:
+    if isinstance(config.sae, Penalised) and config.sae.aims:
         put(data, "sae.target_l0", config.sae.aim)
     return data
 

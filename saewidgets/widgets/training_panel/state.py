@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from saewidgets.config.training import dead_window
 from saewidgets.events import JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import ActivationStoreRecord, CheckpointRecord, TemplateRecord, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label
@@ -27,6 +26,7 @@ from saewidgets.widgets.training_panel.compare import compare_state, scope_of
 from saewidgets.widgets.values import finite, job_fields, number
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.training.advice import advise
+from saewidgets.workspace.training.estimates import dead_window_of
 
 
 class PanelModel(Model[PanelState]):
@@ -261,7 +261,7 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
         tokens_done=done,
         **job_fields(record, done, record.tokens_total),
         tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),
-        dead_window_tokens=record.config.get("dead_window_tokens") or dead_window(record.tokens_total),
+        dead_window_tokens=dead_window_of(record),
         series=series,
         retry_of=earlier if source is None else None,
         continued_from=earlier if source is not None else None,

@@ -18,13 +18,13 @@ from typing import Any, Literal
 import numpy as np
 
 from saewidgets.config.base import dotted
-from saewidgets.config.sae import usual_target
+from saewidgets.config.sae import Penalised, usual_target
 from saewidgets.config.sparsity import STEERED_STEPS, coefficient_name
 from saewidgets.config.training import OptimizerConfig
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.numbers import metric, tokens
-from saewidgets.workspace.training.estimates import config_of
+from saewidgets.workspace.training.estimates import config_of, dead_window_of
 from saewidgets.workspace.training.run_tables import measured, newest
 
 Kind = Literal["dead", "flat", "l0", "longer", "nan", "memory", "worse"]
@@ -87,10 +87,11 @@ class _JudgedRun:
         self.config = config = config_of(record)
         self.usual = config.model_copy(update={"optimizer": OptimizerConfig()}).learning_rate if config else 3e-4
         self.rate: float = self.setting("optimizer.lr") or self.usual
-        self.window = config.dead_window if config else int(self.setting("dead_window_tokens") or 0)
+        self.window = dead_window_of(record)
         self.is_steered = config is not None and config.sae.is_steered
-        aims = self.is_steered or self.sae.get("sparsity_loss") == "quadratic"
+        aims = config is not None and isinstance(config.sae, Penalised) and config.sae.aims
         self.target: float | None = getattr(config and config.sae, "aim" if aims else "k", self.sae.get("k"))
+        self.bounds: tuple[Any, Any] = (self.setting("targets.l0_min"), self.setting("targets.l0_max"))  # of L0
         self.batch = max(1, int(self.setting("batch_size") or 1))
         self.steps = record.tokens_done // self.batch
         self.fvu, self.l0 = measured(record, "fvu"), measured(record, "l0")
@@ -213,8 +214,8 @@ class _JudgedRun:
             changes[f"sae.{name}"] = wanted = _rounded(max(1.0, 2 * sae[name]))
             text = f"Raise {_from_to('Sparsity coefficient', sae[name], wanted)}."
         elif name is not None:
-            is_bounded = self.setting("targets.l0_min") or self.setting("targets.l0_max")
-            wanted = _rounded(math.sqrt(low * high)) if is_bounded else self.target or usual_target(self.record.d_sae)
+            usual = self.target or usual_target(self.record.d_sae)
+            wanted = _rounded(math.sqrt(low * high)) if any(self.bounds) else usual
             changes.update({f"sae.{name}": None, "sae.target_l0": wanted})
             text = (
                 f"Leave Sparsity coefficient (now {sae[name]:g}) empty and set Target L0 to {wanted:g}: training finds "
@@ -236,9 +237,8 @@ class _JudgedRun:
     @property
     def l0_goal(self) -> tuple[float | None, float | None]:
         """The least and most latents that should be active per token; None: no bound."""
-        bounds = (self.setting("targets.l0_min"), self.setting("targets.l0_max"))
-        if any(bounds):
-            return bounds
+        if any(self.bounds):
+            return self.bounds
         if self.target is not None:
             return self.target / FAR, self.target * FAR
         most = min(USUAL_L0[1], DENSE * self.record.d_sae / FAR)
@@ -246,7 +246,7 @@ class _JudgedRun:
 
     def _expected(self, found: float) -> tuple[tuple[float, float], str]:
         """The range of L0 that needs no advice, and its text; both allow a factor."""
-        low, high = self.setting("targets.l0_min"), self.setting("targets.l0_max")
+        low, high = self.bounds
         if low or high:
             words = " to ".join(f"{bound:g}" for bound in (low, high) if bound)
             return (float(low or high / 2), float(high or low * 2)), f"the {words} that it should be"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
+from saewidgets.config.training import dead_window
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.records import DeviceInfo, JobRecord, TrainingRecord
@@ -105,12 +106,22 @@ def rate_together(
 
 
 def config_of(record: TrainingRecord) -> TrainingConfig | None:
-    """The settings of a run, less its text; None if another version wrote them."""
-    corpus = record.config.get("corpus")
-    try:  # of a store no model runs
-        return TrainingConfig.from_data({**record.config, "corpus": "demo" if store_of(corpus) is None else corpus})
+    """The settings of a run, less its text, with the tokens that its epochs are; None if another version wrote them."""
+    data = dict(record.config)
+    if store_of(data.get("corpus")) is None:  # of a store no model runs
+        data["corpus"] = "demo"
+    if data.get("epochs") is not None:
+        data["tokens"] = record.tokens_total
+    try:
+        return TrainingConfig.from_data(data)
     except ConfigError:
         return None
+
+
+def dead_window_of(record: TrainingRecord) -> int:
+    """In how many tokens a latent of this run has to fire."""
+    given, batch_size = (int(record.config.get(name) or 0) for name in ("dead_window_tokens", "batch_size"))
+    return given or dead_window(record.tokens_total, batch_size)
 
 
 def load_of(workspace: Workspace, device: str) -> tuple[int, int]:

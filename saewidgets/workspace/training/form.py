@@ -137,7 +137,7 @@ def _of_target(sae: SAEConfig) -> str:
     """What becomes of Target L0; "" where that is plain."""
     if not isinstance(sae, Penalised):
         return ""
-    if sae.is_steered or getattr(sae, "sparsity_loss", "") == "quadratic":
+    if sae.aims:
         return "" if sae.target_l0 else f"{sae.aim:g} in this run"
     return "of no effect: Sparsity coefficient is given"
 
