@@ -27,7 +27,7 @@ JS_SOURCES := $(wildcard package.json package-lock.json tsconfig*.json js/*.mjs)
 NOT_BROWSER := $(if $(filter 0,$(BROWSER)),and not browser)
 PYTEST := $(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo lab test test-all lint types js pytest long browser-ready kernels peers faults floors bench clean distclean
+.PHONY: help demo lab test test-all lint types js pytest long browser-ready postgresql-ready kernels peers faults floors bench clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ lab: $(STAMPS)/package ## open JupyterLab on the first tutorial
 
 # ------------------------------------------------------------------------------------------- for developers
 
-test: browser-ready js lint types pytest ## set up what is missing, then run every check and every test that is not long
+test: browser-ready postgresql-ready js lint types pytest ## set up what is missing, then run every check and every test that is not long
 
 js: node_modules/.package-lock.json ## build, type-check, lint and test the frontends
 	$(PY) tools/wire.py
@@ -60,11 +60,14 @@ types: $(STAMPS)/dev ## mypy, strict
 pytest: $(STAMPS)/dev
 	$(PYTEST) -m "not long $(NOT_BROWSER)" $(PYTEST_ARGS)
 
-long: $(STAMPS)/dev browser-ready ## the long tests: every journey, kernel and tutorial, hypothesis at depth
+long: $(STAMPS)/dev browser-ready postgresql-ready ## the long tests: every journey, kernel and tutorial, hypothesis at depth
 	$(PYTEST) -m "(long or hypothesis) and not faults $(NOT_BROWSER)" --hypothesis-profile long $(PYTEST_ARGS)
 
 browser-ready:
 	@$(if $(filter 0,$(BROWSER)),true,.ci/chromium)
+
+postgresql-ready:
+	@.ci/postgresql
 
 kernels: $(STAMPS)/dev ## the main browser test on ipykernel 6.31, 7.3 and 7.4
 	$(PY) -m pytest -m "" tests/browser/test_training.py $(PYTEST_ARGS)

@@ -25,11 +25,14 @@ class Settings:
         home: folder of the default workspace (``$SAEWIDGETS_HOME``, else ``~/.saewidgets``).
         device: the device a run takes when its own is ``"auto"`` (``$SAEWIDGETS_DEVICE``, else ``"auto"``: the
             first CUDA device if there is one, else the CPU).
+        catalog_url: SQLAlchemy URL of the catalog (``$SAEWIDGETS_CATALOG``, else None: a file in the folder). It may
+            hold a password, and is not shown.
         host: the name under which this machine appears in the catalog (``$SAEWIDGETS_HOST``, else its host name).
     """
 
     home: Path
     device: str = "auto"
+    catalog_url: str | None = field(default=None, repr=False)
     host: str = field(default_factory=socket.gethostname)
 
     @classmethod
@@ -38,6 +41,7 @@ class Settings:
         return cls(
             home=Path(home).expanduser().absolute() if home else Path.home() / ".saewidgets",
             device=os.environ.get("SAEWIDGETS_DEVICE", "auto"),
+            catalog_url=os.environ.get("SAEWIDGETS_CATALOG") or None,
             host=os.environ.get("SAEWIDGETS_HOST") or socket.gethostname(),
         )
 
@@ -45,10 +49,10 @@ class Settings:
         """The device that a run asked for, this process's for "auto", as `resolve_device` names it."""
         return resolve_device(self.device if asked == "auto" else asked)
 
-    @staticmethod
-    def child_environment(home: Path) -> dict[str, str]:
-        """The environment for a process started from here (a JupyterLab) whose default workspace is `home`."""
-        return {**os.environ, "SAEWIDGETS_HOME": str(home)}
+    def child_environment(self) -> dict[str, str]:
+        """The environment for a process started from here (a JupyterLab) with the same default workspace."""
+        catalog = {"SAEWIDGETS_CATALOG": self.catalog_url} if self.catalog_url else {}
+        return {**os.environ, "SAEWIDGETS_HOME": str(self.home), **catalog}
 
 
 def machine_memory() -> int | None:

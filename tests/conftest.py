@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+pytest_plugins = "tests.postgresql"
+
 # huggingface_hub reads these when it is first imported, so a fixture would be too late.
 _HF_HOME = tempfile.mkdtemp(prefix="saewidgets-hf-")
 os.environ.update(HF_HOME=_HF_HOME, HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
-for _name in ("HF_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_CACHE", "SAEWIDGETS_DEVICE", "SAEWIDGETS_HOST"):
+_OURS = ("SAEWIDGETS_DEVICE", "SAEWIDGETS_HOST", "SAEWIDGETS_CATALOG")
+for _name in ("HF_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_CACHE", *_OURS):
     os.environ.pop(_name, None)
 
 

@@ -1,4 +1,4 @@
-"""Defines `Catalog`, the open database of a workspace with a store per table, and its backup and upgrade."""
+"""Defines `Catalog`, the open database of a workspace with a store per table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 from saewidgets.catalog.checkpoint_queries import CheckpointQueries
 from saewidgets.catalog.database import (
-    FILE_NAME,
     Database,
     catalog_url,
     leave_wal,
@@ -24,12 +23,11 @@ from saewidgets.catalog.job_queries import JobQueries
 from saewidgets.catalog.metric_queries import MetricQueries
 from saewidgets.catalog.rows import now
 from saewidgets.catalog.sae_queries import SAEQueries
-from saewidgets.catalog.schema import back_up, check_remote, current_version, prepare_file, upgrade
+from saewidgets.catalog.schema import check_remote, prepare_file
 from saewidgets.catalog.store_queries import ActivationStoreQueries
 from saewidgets.catalog.tables import DatasetRow, ModelRow
 from saewidgets.catalog.template_queries import TemplateQueries, UsageQueries
 from saewidgets.catalog.training_queries import TrainingQueries
-from saewidgets.errors import CatalogError
 
 
 class Catalog:
@@ -84,35 +82,3 @@ class Catalog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def backup_catalog(folder: str | Path) -> Path:
-    """Copy the catalog of a workspace folder into its ``backups``, also while others write; the newest few are kept.
-    Returns the copy. Raises `CatalogError`."""
-    path = Files(Path(folder)).folder / FILE_NAME
-    engine = open_engine(catalog_url(path.parent, None))
-    try:
-        version = current_version(engine, str(path)) if path.exists() else None
-    finally:
-        engine.dispose()
-    if version is None:
-        raise CatalogError("There is no catalog here.", where=str(path), hint="Name the workspace with --home.")
-    return back_up(path, version)
-
-
-def upgrade_catalog(folder: str | Path, url: str | None = None) -> tuple[str | None, str | None]:
-    """Migrate a catalog to this version; the only way a shared database is ever migrated. Returns the schema version
-    before and after. Raises `CatalogError`."""
-    database_url = catalog_url(Path(folder), url)
-    path = sqlite_path(database_url)
-    engine = open_engine(database_url)
-    name = str(path) if path is not None else database_url.render_as_string(hide_password=True)
-    try:
-        before = current_version(engine, name) if path is None or path.exists() else None
-        if path is not None:
-            prepare_file(engine, path)
-        else:
-            upgrade(engine)
-        return before, current_version(engine, name)
-    finally:
-        engine.dispose()

@@ -72,6 +72,7 @@ def is_full(folder: Path) -> bool:
 
 BUSY_SECONDS = 5
 FILE_NAME = "catalog.sqlite"
+_TURN = 0x5AE  # names the lock of writers among the advisory locks of a PostgreSQL database
 
 
 def catalog_url(folder: Path, url: str | None) -> URL:
@@ -83,7 +84,7 @@ def catalog_url(folder: Path, url: str | None) -> URL:
         parsed.get_dialect()
     except (ArgumentError, NoSuchModuleError) as error:
         raise CatalogError(
-            f"{url!r} does not name a database: {error}", where="catalog_url",
+            f"This does not name a database: {error}", where="catalog_url",  # without the URL: it may hold a password
             hint="Use a SQLAlchemy URL, such as postgresql+psycopg://user@host/name.",
         ) from error
     if parsed.get_backend_name() == "sqlite" and not parsed.database:
@@ -110,10 +111,12 @@ def open_engine(url: URL) -> Engine:
             event.listen(engine, "begin", _begin)
         else:
             engine = create_engine(url, pool_pre_ping=True)
+            if url.get_backend_name() == "postgresql":
+                event.listen(engine, "begin", _take_turn)
     except ImportError as error:
         raise CatalogError(
             f"The driver of this database is not installed: {error}", where="catalog_url",
-            hint="Install it with pip, for example: pip install 'psycopg[binary]'.",
+            hint="Of PostgreSQL: pip install 'saewidgets[postgres]', and a URL with postgresql+psycopg://.",
         ) from error
     if sys.platform != "win32":
         ref = weakref.ref(engine)
@@ -174,6 +177,16 @@ def _begin(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
+def _take_turn(connection: Any) -> None:
+    # Writers take turns, as those of a SQLite file do. With SERIALIZABLE instead, a hundred clients fail: all of them
+    # read and write the few pages of `jobs`, and those that conflict start again and again. One that stalls within its
+    # turn, such as a laptop put to sleep, loses it.
+    if writing := connection.get_execution_options().get("writing"):
+        limits = f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'; SET LOCAL idle_in_transaction_session_timeout = '30s'"
+        turn = f"; SELECT pg_advisory_xact_lock({_TURN})" if writing == "alone" else ""
+        connection.exec_driver_sql(limits + turn)
+
+
 @contextmanager
 def file_lock(path: Path, timeout: float) -> Iterator[None]:
     """One process at a time: while the catalog is created or migrated, or a folder is not listed yet."""
@@ -230,20 +243,24 @@ class Database:
         self.name = name
         # SQLite's busy handler is not fair: threads of this process take turns here instead.
         self._turn = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
-        self._writing = sessionmaker(engine.execution_options(writing=True), expire_on_commit=False)
+        self._alone, self._beside = (
+            sessionmaker(engine.execution_options(writing=how), expire_on_commit=False) for how in ("alone", "beside")
+        )
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         with translated(self.name), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
-    def write(self, fn: Callable[[Session], T], patience: float = PATIENCE) -> T:
-        """Run `fn` in one transaction; again from the start if the database was busy, for `patience` seconds."""
+    def write(self, fn: Callable[[Session], T], patience: float = PATIENCE, alone: bool = True) -> T:
+        """Run `fn` in one transaction; again from the start if the database was busy, for `patience` seconds. No other
+        writes meanwhile, unless `alone` is False: then others may, where the database can, and `fn` locks its rows."""
+        writing = self._alone if alone else self._beside
         deadline = time.monotonic() + patience
         pause = 0.02
         while True:
             try:
-                with translated(self.name), undisturbed(), self._turn, self._writing.begin() as session:
+                with translated(self.name), undisturbed(), self._turn, writing.begin() as session:
                     return fn(session)
             except CatalogError as error:
                 if not _is_busy(error.__cause__) or time.monotonic() + pause > deadline:
@@ -283,7 +300,7 @@ def catalog_error(error: DatabaseError, name: str) -> CatalogError:
     elif any(word in text for word in ("malformed", "not a database", "decode to utf-8")):
         return damaged(name)
     else:
-        what, hint = f"The catalog gave an error: {error.orig}", "See the details; `saewidgets doctor` checks the file."
+        what, hint = f"The catalog gave an error: {error.orig}", "See the details, then `saewidgets doctor`."
     return CatalogError(what, where=name, hint=hint)
 
 
@@ -300,4 +317,4 @@ def _is_busy(error: BaseException | None) -> bool:
     if not isinstance(error, OperationalError):
         return False
     text = str(error.orig).lower()
-    return any(word in text for word in ("locked", "busy", "deadlock", "could not serialize", "locking protocol"))
+    return any(word in text for word in ("locked", "busy", "deadlock", "lock timeout", "locking protocol"))

@@ -29,9 +29,9 @@ def record_events(session: Session, files: Files, owner: str, batch: Sequence[tu
     training named as its subject, else to the job's only one."""
     ids = {job_id for job_id, _, _ in batch}
     near = select(JobRow).where(JobRow.id.in_(ids), or_(JobRow.owner == owner, JobRow.owner.is_(None)))
-    jobs = {row.id: row for row in session.scalars(near)}
+    jobs = {row.id: row for row in session.scalars(near.with_for_update())}
     trainings: dict[str, list[TrainingRow]] = {}
-    for training in session.scalars(select(TrainingRow).where(TrainingRow.job_id.in_(jobs))):
+    for training in session.scalars(select(TrainingRow).where(TrainingRow.job_id.in_(jobs)).with_for_update()):
         trainings.setdefault(str(training.job_id), []).append(training)
     moment = now(session)
     metrics: dict[str, list[Metrics]] = {}
@@ -176,7 +176,7 @@ class JobQueries:
             )
             session.execute(update(LeaseRow).where(LeaseRow.owner == owner).values(heartbeat_at=database_now()))
 
-        self._database.write(write)
+        self._database.write(write, alone=False)
 
     def stale(self, timeout: float) -> Records[JobRecord]:
         query = select(JobRow, database_now()).where(
@@ -199,7 +199,7 @@ class JobQueries:
         return self._database.write(write, patience=0.0)  # lists must not hang; the next one tries again
 
     def record(self, owner: str, batch: Sequence[tuple[str, str | None, Event]]) -> None:
-        self._database.write(lambda session: record_events(session, self._files, owner, batch))
+        self._database.write(lambda session: record_events(session, self._files, owner, batch), alone=False)
 
     def log(
         self, job_id: str, *, training_id: str | None = None, limit: int | None = None

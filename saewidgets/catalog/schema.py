@@ -61,9 +61,8 @@ def check_remote(engine: Engine, name: str) -> None:
     version = current_version(engine, name)
     if version != HEAD:
         found = "has no tables yet" if version is None else f"is at schema version {version}, this package needs {HEAD}"
-        raise CatalogError(
-            f"The shared catalog {found}.", where=name, hint="Run `saewidgets catalog upgrade` once, after a backup."
-        )
+        hint = f"Run `saewidgets catalog upgrade --url {name}` once, after a backup."
+        raise CatalogError(f"The shared catalog {found}.", where=name, hint=hint)
 
 
 def current_version(engine: Engine, name: str) -> str | None:
@@ -125,7 +124,7 @@ def upgrade(engine: Engine) -> None:
 def _migrating(engine: Engine) -> Iterator[Connection]:
     """A transaction for migrations. On SQLite with foreign keys off: rebuilding a table would cascade otherwise."""
     if engine.dialect.name != "sqlite":
-        with engine.begin() as connection:
+        with engine.execution_options(writing="alone").begin() as connection:
             yield connection
         return
     other = create_engine(engine.url, poolclass=NullPool, connect_args={"timeout": 30})

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from saewidgets.cli import activations as stores
+from saewidgets.cli import catalog as catalogs
 from saewidgets.cli import doctor, extract, features, hub, label, pipeline, runs, saes
 from saewidgets.cli import train as training
 from saewidgets.cli.output import write
@@ -37,6 +38,9 @@ def options(
     home: Annotated[
         Path | None, typer.Option(metavar="DIR", file_okay=False, help="Workspace folder, else $SAEWIDGETS_HOME.")
     ] = None,
+    catalog: Annotated[
+        str | None, typer.Option(metavar="URL", help="SQLAlchemy URL of a shared catalog, else $SAEWIDGETS_CATALOG.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
@@ -44,6 +48,7 @@ def options(
 ) -> None:
     """Take the options before the verb."""
     session.home = home.expanduser().absolute() if home else None
+    session.catalog = catalog
     session.debug = debug
 
 
@@ -58,7 +63,7 @@ for _name, _function in _COMMANDS.items():
 _GROUPS = {
     "saes": saes.saes, "templates": training.templates, "extractions": extract.extractions,
     "features": features.features, "label": label.label, "activations": stores.activations, "hub": hub.hub,
-    "catalog": doctor.catalog,
+    "catalog": catalogs.catalog,
 }  # fmt: skip
 for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)

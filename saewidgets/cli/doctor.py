@@ -1,5 +1,5 @@
 """Defines the commands about this machine: ``saewidgets doctor``, which lists what is installed and works, without
-secrets; ``lab``, JupyterLab on a tutorial; ``catalog``, whose ``upgrade`` alone migrates a shared catalog."""
+secrets; and ``lab``, JupyterLab on a tutorial."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import os
 import platform
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -23,9 +21,8 @@ import typer
 
 import saewidgets
 from saewidgets.cli.output import note, plural, size, table, write, write_json
-from saewidgets.cli.session import FAILED, CommandGroup, answer, command, session
+from saewidgets.cli.session import FAILED, command, session
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StorageError
-from saewidgets.settings import Settings
 from saewidgets.version import __version__
 
 PACKAGES = ("torch", "transformers", "huggingface_hub", "safetensors", "numpy", "pandas", "sqlalchemy", "pydantic")
@@ -96,7 +93,7 @@ def devices() -> Iterator[Finding]:
 
 def home() -> Iterator[Finding]:
     """The workspace folder: can it be written, is there room, is its catalog sound."""
-    folder = session.home or Settings.from_environment().home
+    folder = session.process.home
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield Finding("home", "problem", f"{folder} is not writable", "Name another with --home.")
@@ -111,27 +108,21 @@ def home() -> Iterator[Finding]:
 
 
 def _catalog(folder: Path) -> Iterator[Finding]:
-    path = folder / "catalog.sqlite"
-    if not path.is_file():
+    url = session.process.catalog_url
+    if url is None and not (folder / "catalog.sqlite").is_file():
         yield Finding("catalog", "info", "none yet (made when the workspace is first used)")
         return
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
-            answers = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
-    except sqlite3.Error as error:
-        yield Finding("catalog", "problem", f"{path} cannot be read: {error}", "Restore a copy of the file.")
-        return
-    if answers != ["ok"]:
-        yield Finding("catalog", "problem", f"{path} is damaged: {answers[0]}", "Restore a copy of the file.")
-        return
-    from saewidgets.workspace import Workspace  # SQLAlchemy: only where there is a catalog
+    from saewidgets.workspace import CatalogUpkeep, Workspace  # SQLAlchemy: only where there is a catalog
 
     try:
-        with Workspace(folder) as workspace:
+        upkeep = CatalogUpkeep(folder, url)
+        upkeep.check()
+        with Workspace(folder, catalog_url=url) as workspace:
             runs = plural(len(workspace.trainings.list()), "run")
-        yield Finding("catalog", "ok", f"sound, {runs}, {size(path.stat().st_size)}")
+        held = upkeep.name if upkeep.path is None else size(upkeep.path.stat().st_size)
+        yield Finding("catalog", "ok", f"sound, {runs}, {held}")
     except SAEWidgetsError as error:
-        yield Finding("catalog", "problem", str(error))
+        yield Finding("catalog", "problem", f"{error.where}: {error.what}", error.hint)
 
 
 def hub() -> Iterator[Finding]:
@@ -224,10 +215,8 @@ def lab(
     """Open JupyterLab on the first tutorial (or on a notebook of yours)."""
     if find_spec("jupyterlab") is None:
         raise SAEWidgetsError("JupyterLab is not installed here.", hint=f"To install it: {LAB}")
-    settings = Settings.from_environment()
-    home = session.home or settings.home
     if notebook is None:
-        notebook = copied(home / "notebooks")
+        notebook = copied(session.process.home / "notebooks")
         note(f"Your copies of the tutorials: {notebook.parent}")
     elif not notebook.is_file():
         raise NotFoundError("There is no such notebook.", where=str(notebook))
@@ -242,42 +231,4 @@ def lab(
         arguments.append(f"--port={port}")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         arguments.append("--allow-root")  # containers; JupyterLab listens on loopback only and asks for a token
-    _become(arguments, settings.child_environment(home))
-
-
-catalog = CommandGroup("Look after the catalog of a workspace.")
-Home = Annotated[
-    Path | None, typer.Option(metavar="DIR", file_okay=False, help="Workspace folder, as before the command.")
-]
-
-
-def _folder(home: Path | None) -> Path:
-    return home.expanduser().absolute() if home else session.home or Settings.from_environment().home
-
-
-@catalog.verb("backup")
-def backup(home: Home = None) -> None:
-    """Copy the catalog into the folder backups of the workspace; runs may go on meanwhile."""
-    from saewidgets.workspace import backup_catalog  # SQLAlchemy and more: only for commands that need it
-
-    copy = backup_catalog(_folder(home))
-    answer({"backup": str(copy)}, f"Copied the catalog to {copy}.")
-
-
-@catalog.verb("upgrade")
-def upgrade(
-    url: Annotated[
-        str | None, typer.Option(metavar="URL", help="SQLAlchemy URL of a shared catalog, else the workspace's own.")
-    ] = None,
-    home: Home = None,
-) -> None:
-    """Bring a catalog to the schema of this version. Back a shared one up first."""
-    from saewidgets.workspace import upgrade_catalog  # SQLAlchemy and more: only for commands that need it
-
-    before, after = upgrade_catalog(_folder(home), url)
-    said = f"Upgraded the catalog from schema version {before} to {after}."
-    if before is None:
-        said = f"Made the catalog at schema version {after}."
-    elif before == after:
-        said = f"The catalog is at schema version {after}; there is nothing to do."
-    answer({"before": before, "after": after}, said)
+    _become(arguments, session.process.child_environment())

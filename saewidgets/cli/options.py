@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from saewidgets.cli.output import printable, size
-from saewidgets.cli.session import Settings, answer
+from saewidgets.cli.session import OptionsOfSettings, answer
 from saewidgets.errors import ConfigError
 
 Option = typer.Option
@@ -63,7 +63,7 @@ def delete_record(namespace: Any, record: Any, yes: bool, *, holding: str | None
     answer(data if freed is None else {**data, "freed_bytes": freed}, f"Deleted {name}")
 
 
-def settings(config: type, *asked: str | tuple[str, str], panel: str | None = None) -> Settings:
+def settings(config: type, *asked: str | tuple[str, str], panel: str | None = None) -> OptionsOfSettings:
     """Options of a command (see `command`) for settings of `config`, by their dotted names, with the text of their
     fields. An option is called as the last part of the name, ``sae.d_sae`` ``--d-sae``, or as given beside it. In the
     help they appear under the heading `panel`."""

@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -20,6 +20,7 @@ from typer.core import TyperCommand
 from saewidgets.cli.interrupts import INTERRUPTED, SAID, raised_between_imports
 from saewidgets.cli.output import note, printable, results_alone, table, write, write_json
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
+from saewidgets.settings import Settings
 
 if TYPE_CHECKING:
     from saewidgets.workspace import Workspace
@@ -40,6 +41,7 @@ class Session:
     as options, by their dotted names."""
 
     home: Path | None = None
+    catalog: str | None = field(default=None, repr=False)
     debug: bool = False
     json: bool = False
     quiet: bool = False
@@ -48,12 +50,18 @@ class Session:
     _workspace: Workspace | None = None
 
     @property
+    def process(self) -> Settings:
+        """The settings of this process, with what the options before the verb say instead."""
+        found = Settings.from_environment()
+        return replace(found, home=self.home or found.home, catalog_url=self.catalog or found.catalog_url)
+
+    @property
     def workspace(self) -> Workspace:
         """The workspace that ``--home`` names, or the default one: opened when first used, closed with the command."""
         if self._workspace is None:
             from saewidgets.workspace import Workspace  # SQLAlchemy and more: only for commands that need it
 
-            self._workspace = Workspace(self.home)
+            self._workspace = Workspace(self.home, catalog_url=self.catalog)
         return self._workspace
 
     def close(self) -> None:
@@ -110,6 +118,7 @@ def listed(
 def command_line(*words: str) -> str:
     """A command to type that acts on the same workspace."""
     home = ["--home", str(session.home)] if session.home else []
+    home += ["--catalog", "URL"] if session.catalog else []  # it may hold a password
     program = "saewidgets"
     if not shutil.which(program):  # as it was called: `make demo` leaves it in .venv/bin
         called = Path(sys.argv[0])
@@ -117,12 +126,12 @@ def command_line(*words: str) -> str:
     return " ".join([program, *home, *words])
 
 
-Settings = Mapping[str, inspect.Parameter]
+OptionsOfSettings = Mapping[str, inspect.Parameter]
 """Dotted name of a setting → its option."""
 
 
 def command(
-    *, settings: Settings | None = None, token: bool = False, json: bool = True, quiet: bool = False
+    *, settings: OptionsOfSettings | None = None, token: bool = False, json: bool = True, quiet: bool = False
 ) -> Callable[[Callable[P, object]], Callable[P, None]]:
     """A command with options for `settings`, ``--token-stdin`` if it reads private repositories, ``--json``, and
     ``--quiet`` if it shows progress, as the `session` has them.

@@ -4,13 +4,12 @@ ws = Workspace()                 # $SAEWIDGETS_HOME, else ~/.saewidgets
 run = ws.trainings.create(TrainingConfig(...))
 """
 
-from saewidgets.catalog import backup_catalog, upgrade_catalog
+from saewidgets.catalog.upkeep import CatalogUpkeep
 from saewidgets.jobs import Job
 from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.training.run import Run, TrainingGroup
 from saewidgets.workspace.workspace import Workspace, default_workspace, steered
 
 __all__ = [
-    "Extraction", "Job", "Run", "TrainingGroup", "Workspace", "backup_catalog", "default_workspace", "steered",
-    "upgrade_catalog",
+    "CatalogUpkeep", "Extraction", "Job", "Run", "TrainingGroup", "Workspace", "default_workspace", "steered",
 ]  # fmt: skip

@@ -65,7 +65,8 @@ class Workspace:
 
     Args:
         folder: where everything is kept; None takes ``$SAEWIDGETS_HOME``, else ``~/.saewidgets``.
-        catalog_url: an SQLAlchemy URL of a shared catalog; None keeps it in ``catalog.sqlite`` in the folder.
+        catalog_url: an SQLAlchemy URL of a shared catalog; None takes ``$SAEWIDGETS_CATALOG``, else keeps it in
+            ``catalog.sqlite`` in the folder.
         settings: host name, default device; None reads the environment.
         jobs: times of the job manager (polling, heartbeats), for tests.
 
@@ -89,7 +90,7 @@ class Workspace:
         self.settings = replace(found, home=home)
         self.folder = prepare_folder(home)
         self.is_default = folder is None
-        self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host)
+        self.catalog = Catalog(self.folder, catalog_url or found.catalog_url, host=self.settings.host)
         sweep_trash(self.folder)
         self.manager = JobManager(self.catalog.jobs, replace(jobs or JobSettings(), host=self.settings.host))
         self.activations = Activations(self)

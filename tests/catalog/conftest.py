@@ -19,8 +19,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def catalog(folder: Path) -> Iterator[Catalog]:
-    with Catalog(folder, host="box") as opened:
+def catalog(folder: Path, database_url: str | None) -> Iterator[Catalog]:
+    with Catalog(folder, database_url, host="box") as opened:
         yield opened
 
 

@@ -8,6 +8,9 @@ from saewidgets.errors import CatalogError
 from saewidgets.events import CheckpointSaved, Facts, JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import TrainingRecord
 from tests.catalog.conftest import Make
+from tests.postgresql import BOTH
+
+DATABASES = BOTH
 
 
 @pytest.fixture

@@ -14,6 +14,9 @@ from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.records import SAERecord
 from tests.catalog.conftest import Make
+from tests.postgresql import BOTH
+
+DATABASES = BOTH
 
 _numbers = itertools.count()
 

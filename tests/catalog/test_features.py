@@ -15,6 +15,9 @@ from saewidgets.errors import NotFoundError
 from saewidgets.feature_records import ExampleRecord, LabelRecord
 from saewidgets.records import TrainingRecord
 from tests.catalog.conftest import Make
+from tests.postgresql import BOTH
+
+DATABASES = BOTH
 
 EXAMPLE = ExampleRecord((" a", "\x1b[31m", "<b>"), (0.0, 2.5, 0.25), 1, 2.5)
 

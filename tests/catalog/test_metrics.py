@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -9,6 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from saewidgets.catalog import Catalog
 from saewidgets.events import Metrics
 from tests.catalog.conftest import Make
+from tests.postgresql import BOTH
+
+DATABASES = BOTH
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def test_metrics_of_no_training_are_refused(catalog: Catalog) -> None:
         catalog.metrics.append("train_x", _measured(range(1)))
 
 
-def test_queries_use_the_indexes(catalog: Catalog) -> None:
+def test_queries_use_the_indexes(folder: Path) -> None:
     plans = {
         "SELECT value FROM training_metrics WHERE training_id='a' AND name='x' AND step >= 5": "PRIMARY KEY",
         "SELECT value FROM training_metrics WHERE training_id='a' AND time > 5": "ix_training_metrics_training_id_time",
@@ -59,7 +63,7 @@ def test_queries_use_the_indexes(catalog: Catalog) -> None:
     for column in ("external_sae_id", "training_id"):
         query = f"SELECT id FROM extraction_jobs WHERE {column} = 'x' ORDER BY created_at"
         plans[query] = f"ix_extraction_jobs_{column}_created_at"
-    with catalog._database.engine.connect() as connection:
+    with Catalog(folder) as catalog, catalog._database.engine.connect() as connection:
         for query, index in plans.items():
             plan = " ".join(str(row) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {query}")))
             assert index in plan, (query, plan)

@@ -12,6 +12,9 @@ from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import SAERecord
 from tests.catalog.conftest import Make
+from tests.postgresql import BOTH
+
+DATABASES = BOTH
 
 
 def _add(catalog: Catalog, name: str, **changes: Any) -> SAERecord:

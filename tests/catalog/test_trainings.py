@@ -15,6 +15,9 @@ from saewidgets.errors import CatalogError, NotFoundError, StateError
 from saewidgets.events import CheckpointSaved, Metrics
 from saewidgets.events import JobStatus as S
 from tests.catalog.conftest import Make
+from tests.postgresql import BOTH
+
+DATABASES = BOTH
 
 
 def test_what_begins_at_once_is_called_differently(catalog: Catalog, make_training: Make) -> None:
@@ -120,11 +123,14 @@ def test_a_tampered_folder_is_never_offered_for_deletion(catalog: Catalog, make_
         assert session.get(TrainingRow, run.id) is not None
 
 
-def test_a_moved_workspace_keeps_its_runs(catalog: Catalog, make_training: Make, tmp_path: Path) -> None:
+def test_a_moved_workspace_keeps_its_runs(
+    catalog: Catalog, make_training: Make, tmp_path: Path, database_url: str | None
+) -> None:
     run = make_training("run")
     catalog.metrics.append(run.id, [Metrics(1, 1, {"loss": math.nan})])
     catalog.close()
     moved = tmp_path / "moved"
+    catalog.files.folder.mkdir(exist_ok=True)  # of a shared catalog nothing is in it yet
     catalog.files.folder.rename(moved)
-    with Catalog(moved) as again:
+    with Catalog(moved, database_url) as again:
         assert again.trainings.get(run.id).folder == str(moved / "trainings" / "run")

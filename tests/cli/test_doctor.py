@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from saewidgets.catalog import Catalog, schema
+from saewidgets.catalog import schema
 from saewidgets.cli import doctor
 from saewidgets.config import TrainingConfig
-from saewidgets.errors import CatalogError
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import Invoke
+from tests.postgresql import Server
 
 
 def _by_topic(findings: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -208,14 +208,45 @@ def test_a_backup_opens_as_the_catalog_did(invoke: Invoke, home: Path) -> None:
         assert [template.name for template in ws.templates.list()] == ["mine"]
 
 
-def test_a_shared_catalog(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that stands in for PostgreSQL: the command that the refusal names makes it usable."""
-    monkeypatch.setattr("saewidgets.catalog.catalog.sqlite_path", lambda url: None)
-    url = f"sqlite:///{tmp_path}/shared.sqlite"
-    with pytest.raises(CatalogError, match="saewidgets catalog upgrade"):
-        Catalog(tmp_path, url)
+def test_a_shared_catalog(
+    invoke: Invoke, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgresql: Server
+) -> None:
+    url = postgresql.blank()
+    refused = invoke("--catalog", url, "list")
+    assert (refused.code, "saewidgets catalog upgrade --url postgresql+psycopg://" in refused.err) == (1, True)
     assert invoke("catalog", "upgrade", "--url", url, "--json").json() == {"before": None, "after": schema.HEAD}
-    Catalog(tmp_path, url).close()
+    with Workspace(tmp_path / "one", catalog_url=url) as ws:
+        ws.templates.save("ours", TrainingConfig(model="demo"))
+    monkeypatch.setenv("SAEWIDGETS_CATALOG", url)
+    with Workspace(tmp_path / "another") as ws:  # a folder of its own, the catalog of all
+        assert [template.name for template in ws.templates.list()] == ["ours"]
+        assert url not in repr(ws.settings)
+    assert [each["name"] for each in invoke("templates", "list", "--json").json()] == ["ours"]
+    assert _by_topic(invoke("doctor", "--json").json()["findings"])["catalog"]["text"].startswith("sound, 0 runs")
+    assert invoke("catalog", "check").out == f"The catalog is sound, at schema version {schema.HEAD}.\n"
+    assert set(invoke("catalog", "vacuum", "--json").json()) == {"bytes_before", "bytes_after"}
+    assert Path(invoke("catalog", "backup", "--json").json()["backup"]).suffix == ".dump"
+    assert not (home / "catalog.sqlite").exists()
+
+
+def test_space_of_deleted_rows_and_a_row_without_its_other(invoke: Invoke, home: Path) -> None:
+    with Workspace(home) as ws:
+        for i in range(200):
+            ws.templates.save(f"{i}", TrainingConfig(model="demo"), description="x" * 500)
+        for template in ws.templates.list():
+            ws.templates.delete(template.id)
+    sizes = invoke("catalog", "vacuum", "--json").json()
+    assert sizes["bytes_after"] < sizes["bytes_before"] - 100_000
+    assert invoke("catalog", "check").code == 0
+    with sqlite3.connect(home / "catalog.sqlite") as connection:
+        columns = [row[1] for row in connection.execute("pragma table_info(training_metrics)")]
+        values = {"training_id": "train_gone", "name": "loss"}
+        connection.execute(
+            f"insert into training_metrics ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
+            [values.get(column, 1) for column in columns],
+        )
+    done = invoke("catalog", "check")
+    assert (done.code, "training_metrics refers to one that does not exist" in done.err) == (1, True)
 
 
 def test_what_cannot_be_upgraded_says_why(invoke: Invoke, home: Path) -> None:

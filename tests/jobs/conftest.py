@@ -55,8 +55,8 @@ def submit(manager: JobManager, runner: Any, lane: str = LANE, **more: Any) -> J
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Any]:
-    with Catalog(tmp_path / "workspace", host="box") as catalog:
+def store(tmp_path: Path, database_url: str | None) -> Iterator[Any]:
+    with Catalog(tmp_path / "workspace", database_url, host="box") as catalog:
         yield catalog.jobs
 
 

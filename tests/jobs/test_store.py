@@ -11,6 +11,9 @@ from saewidgets.events import JobStatus as S
 from saewidgets.jobs import JobStore
 from saewidgets.records import ErrorInfo
 from tests.jobs.conftest import LANE, wait_until
+from tests.postgresql import BOTH
+
+DATABASES = BOTH
 
 
 def _add(store: JobStore, job_id: str, owner: str = "me", lane: str = LANE) -> Any:
