@@ -487,9 +487,7 @@ class StoreWriter:
                     "size": (self.folder / name).stat().st_size, "sha256": sha256_of(self.folder / name)
                 }
             facts, counted = self._plan.facts, max(1, self.rows - self._special)
-            hooks = {
-                name: replace(hook, mean_norm=self._sums[name] / counted) for name, hook in facts.hooks.items()
-            }
+            hooks = {name: replace(hook, mean_norm=self._sums[name] / counted) for name, hook in facts.hooks.items()}
             found = write_facts(self.folder, replace(
                 facts, n_rows=self.rows, n_contexts=-(-self.rows // facts.context_size), n_special=self._special,
                 n_held_out=min(facts.n_held_out, max(0, self.rows // facts.context_size - 1)), hooks=hooks,

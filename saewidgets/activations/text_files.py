@@ -134,9 +134,7 @@ def find_files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
                     "This link leads out of the folder of the dataset.", where=str(entry),
                     hint="Remove it, or name the file it points to as a dataset of its own.",
                 )
-        files += [
-            Path(folder, name) for name in names if name.lower().endswith(suffixes) and not name.startswith(".")
-        ]
+        files += [Path(folder, name) for name in names if name.lower().endswith(suffixes) and not name.startswith(".")]
     if not files:
         raise NotFoundError(
             "This folder holds no text.", where=str(path), hint=f"Files ending in {', '.join(suffixes)} are read."

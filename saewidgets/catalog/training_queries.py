@@ -163,9 +163,7 @@ class TrainingQueries(RowsOfJobs[TrainingRecord]):
                 checkpoints.group_by(CheckpointRow.training_id)
             )
         }
-        return [
-            _record(row, jobs.get(row.job_id), kept.get(row.id), saes.get(row.id), self._files) for row, _ in rows
-        ]
+        return [_record(row, jobs.get(row.job_id), kept.get(row.id), saes.get(row.id), self._files) for row, _ in rows]
 
 
 def _conditions(

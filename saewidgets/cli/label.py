@@ -77,9 +77,7 @@ def auto(
     chosen: dict[str, Any] = {"again": again, "limit": limit, "price": price}
     workspace = session.workspace
     wanted = wanted_of(sae, extraction)
-    who = language_model(
-        workspace, llm, model=model_name, base_url=base_url, key_env=key_env, load=not dry_run
-    )
+    who = language_model(workspace, llm, model=model_name, base_url=base_url, key_env=key_env, load=not dry_run)
     if dry_run:
         plan = workspace.features.plan_labels(wanted, who, **chosen)
         answer(_planned(plan), str(plan))

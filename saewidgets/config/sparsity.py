@@ -23,6 +23,8 @@ USABLE_L0 = (8.0, 400.0)
 """Fewer active latents reconstruct little, more are not worth reading: a coefficient that leads there is warned of."""
 STEERED_STEPS = 100
 """From so many steps on a steered L0 ends near its target."""
+GIVEN_STEPS = 390
+"""In so many steps the laws were measured: in fewer, a given coefficient does not bring L0 down to them."""
 _USUAL_L0 = (100.0, 20.0)  # what coefficients lead to that are called usual
 _WIDTH = 256  # of the embedded model
 
@@ -61,16 +63,16 @@ def coefficient_name(sae: Mapping[str, Any]) -> str | None:
     return next((name for name in ("l1_coefficient", "l0_coefficient") if sae.get(name) is not None), None)
 
 
-def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
+def warning_of(config: TrainingConfig, d: int, steps: int | None) -> tuple[str, str] | None:
     """The setting whose value leads to a useless L0 (`d`: the width of what is reconstructed), and the warning; None if
-    there is none."""
+    there is none. `steps`: of the run, None while its epochs are not counted."""
     sae = config.autoencoder
-    if isinstance(sae, Penalised) and sae.is_steered and config.epochs is None and config.steps < STEERED_STEPS:
+    name, law = coefficient_name(sae.to_data()), _LAWS.get(sae.architecture)
+    if isinstance(sae, Penalised) and sae.is_steered and steps is not None and steps < STEERED_STEPS:
         return "target_l0", (
-            f"Too few steps ({config.steps:,}) to bring L0 to {sae.aim:g}; {STEERED_STEPS} "
+            f"Too few steps ({steps:,}) to bring L0 to {sae.aim:g}; {STEERED_STEPS} "
             f"({STEERED_STEPS * config.batch_size:,} tokens) are enough."
         )
-    name, law = coefficient_name(sae.to_data()), _LAWS.get(sae.architecture)
     share = 1 - float(getattr(sae, "skip_scale", 0.0))  # with s x beside them, λ is as much as λ / (1 − s) without
     # The laws are about one penalty, and about inputs in one scale.
     usual = {"lp_norm": 1.0, "p_end": None, "sparsity_loss": "step", "learn_skip": False}
@@ -81,7 +83,12 @@ def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
     value = getattr(sae, name)
     expected = min(law.expected(value / share, d), float(sae.d_sae))
     if USABLE_L0[0] <= expected <= USABLE_L0[1]:
-        return None
+        if steps is None or steps >= GIVEN_STEPS:
+            return None
+        return name, (
+            f"Too few steps ({steps:,}) to bring L0 to the {expected:.2g} that {value:g} leads to; {GIVEN_STEPS} "
+            f"({GIVEN_STEPS * config.batch_size:,} tokens) are enough. Empty: training finds it for Target L0."
+        )
     few = expected < USABLE_L0[0]
     low, high = (law.coefficient(l0, d) * share for l0 in _USUAL_L0)
     return name, (

@@ -305,7 +305,7 @@ def with_former_defaults(data: Any) -> Any:
     found = {"version": 1, **data, **{name: _plain(data[name]) for name in ("sae", "optimizer") if name in data}}
     given = dict(dotted(found))
     architecture = str(given.get("sae.architecture", "topk"))
-    former: dict[str, Any] = dict(_FORMER)
+    former: dict[str, Any] = {"sae.architecture": architecture, **_FORMER}
     if "topk" in architecture or architecture == "matryoshka":
         former["sae.aux_coefficient"] = 1 / 32
     else:
@@ -316,9 +316,14 @@ def with_former_defaults(data: Any) -> Any:
             put(found, name, value)
     tokens, batch = (found.get(name, TrainingConfig.model_fields[name].default) for name in ("tokens", "batch_size"))
     is_open = architecture in ("batchtopk", "matryoshka") and given.get("sae.threshold_momentum") is None
-    if is_open and type(tokens) is type(batch) is int and 0 < batch <= tokens:
-        put(found, "sae.threshold_momentum", max(0.0, min(0.99, 1 - 10 / (tokens // batch))))
+    if is_open and found.get("epochs") is None and type(tokens) is type(batch) is int and 0 < batch <= tokens:
+        put(found, "sae.threshold_momentum", former_momentum(tokens // batch))
     return found
+
+
+def former_momentum(steps: int) -> float:
+    """What an empty `threshold_momentum` of version 1 means; a run in epochs knows its steps once its text is read."""
+    return max(0.0, min(0.99, 1 - 10 / steps))
 
 
 def _plain(value: Any) -> Any:

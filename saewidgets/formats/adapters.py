@@ -135,9 +135,7 @@ OPENAI = Format(
 # with one θ for all latents, which never gets a gradient and so is what training began with. The model is in no file.
 
 _GHOSTTRACK = re.compile(r"sae_layer_(\d{1,4})_(?:best|final)\.pt")
-_GHOSTTRACK_NAMES = {
-    "W_enc": "W_enc.weight", "b_enc": "W_enc.bias", "W_dec": "W_dec.weight", "b_dec": "W_dec.bias",
-}
+_GHOSTTRACK_NAMES = {"W_enc": "W_enc.weight", "b_enc": "W_enc.bias", "W_dec": "W_dec.weight", "b_dec": "W_dec.bias"}
 
 
 def _ghosttrack(source: Source) -> ReadPlan:

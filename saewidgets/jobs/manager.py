@@ -121,11 +121,7 @@ class JobManager:
                 self._ask(record, "resume", record.status)  # it was asleep: it pauses now, and is queued again then
                 return
             runner = self._make_runner(record)
-            changes = {
-                "status": JobStatus.QUEUED,
-                "owner": self.owner,
-                "lane": self.lane(lane_device(record.lane)),
-            }
+            changes = {"status": JobStatus.QUEUED, "owner": self.owner, "lane": self.lane(lane_device(record.lane))}
             changed = self._store.change(job_id, changes, when={record.status})
             if changed is not None:
                 return self._enlist(LocalJob(job_id, runner, resumed=True), changed)

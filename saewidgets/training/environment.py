@@ -67,7 +67,8 @@ def text_digest(strings: Iterable[str]) -> str:
 def compare(state: Mapping[str, Any], config: TrainingConfig, environment: Mapping[str, Any]) -> str | None:
     """Why continuing from a checkpoint's `state` will not be bit-identical; None when it will be. Raises `ConfigError`
     where the configuration differs in something that a run cannot change."""
-    before, now = _flat(with_former_defaults(state["config"])), _flat(recorded(config))
+    counted = with_former_defaults({**state["config"], "epochs": None})  # its tokens are those of its epochs
+    before, now = _flat({**counted, "epochs": state["config"].get("epochs")}), _flat(recorded(config))
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     for name in changed:
         if _within(name, _FIXED):

@@ -81,7 +81,9 @@ class Trainer:
         self._seen = scaler.to(self.device)
         self.steps = config.steps
         self._has_penalty = isinstance(sae.cfg, Penalised)
-        self.schedules = Schedules.resolve(config.optimizer, self.steps, has_coefficient=self._has_penalty)
+        self.schedules = Schedules.resolve(
+            config.optimizer, self.steps, has_coefficient=self._has_penalty, is_steered=sae.is_steered
+        )
         self.precision = Precision(config.precision, self.device)
         self.adam = Adam(sae, config.optimizer.replace(lr=config.learning_rate))
         self.environment["fused"] = self.adam.fused

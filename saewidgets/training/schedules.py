@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from saewidgets.config.base import MAX_COUNT
-from saewidgets.config.training import OptimizerConfig, TrainingConfig
+from saewidgets.config.training import OptimizerConfig, TrainingConfig, former_momentum
 from saewidgets.errors import ConfigError
 
 Shape = Literal["constant", "linear", "cosine", "cosine_restarts"]
 
+FALL = 0.5  # share of a run in which a steered L0 comes down to its target
 SHAPE_END = 0.1
 """Where all shapes but "constant" arrive before the final decay, as a share of the peak, unless `lr_end` says."""
 
@@ -29,11 +30,14 @@ class Schedules:
     lr_warm_up: int
     lr_decay: int
     sparsity_warm_up: int
+    steering: int = 0
     shape_end: float = SHAPE_END
     cycles: int = 1
 
     @classmethod
-    def resolve(cls, config: OptimizerConfig, steps: int, *, has_coefficient: bool = True) -> Schedules:
+    def resolve(
+        cls, config: OptimizerConfig, steps: int, *, has_coefficient: bool = True, is_steered: bool = False
+    ) -> Schedules:
         """Fill in what the configuration leaves empty. Warm-up: 5 % of the run, at most 1,000 steps. Decay: 20 %.
         Sparsity warm-up: 5 %, at most 10,000 steps; none without a sparsity coefficient (TopK)."""
         return cls(
@@ -42,6 +46,7 @@ class Schedules:
             lr_warm_up=_first(config.lr_warm_up_steps, min(steps // 20, 1_000)),
             lr_decay=_first(config.lr_decay_steps, steps // 5),
             sparsity_warm_up=_first(config.sparsity_warm_up_steps, min(steps // 20, 10_000)) if has_coefficient else 0,
+            steering=round(FALL * steps) if is_steered else 0,
             shape_end=SHAPE_END if config.lr_end is None or config.lr is None else config.lr_end / config.lr,
             cycles=config.lr_cycles if config.lr_schedule == "cosine_restarts" else 1,
         )
@@ -56,8 +61,8 @@ class Schedules:
 
     @property
     def settled(self) -> int:
-        """The first step at which both warm-ups are over: from here on losses can be compared with each other."""
-        return max(self.lr_warm_up, self.sparsity_warm_up)
+        """The first step at which both warm-ups are over, and L0 is led down: from here on losses can be compared."""
+        return max(self.lr_warm_up, self.sparsity_warm_up, self.steering)
 
 
 def warm_up_factor(step: int, length: int) -> float:
@@ -109,7 +114,10 @@ def with_epochs(config: TrainingConfig, tokens_per_epoch: int) -> TrainingConfig
             if tokens < config.batch_size
             else "Enter fewer epochs.",
         )
-    return config.replace(tokens=tokens)
+    changes: dict[str, Any] = {"tokens": tokens}
+    if config.version == 1 and getattr(config.sae, "threshold_momentum", 0.0) is None:
+        changes["sae.threshold_momentum"] = former_momentum(tokens // config.batch_size)
+    return config.replace(**changes)
 
 
 def checkpoint_interval(config: TrainingConfig) -> int:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from saewidgets.config.sparsity import coefficient_for
 from saewidgets.sae import SAE
+from saewidgets.training.schedules import FALL
 
-FALL = 0.5  # share of the run in which L0 comes down to its target
 _FARTHEST = 1.5  # of log(L0 / target): what is farther away moves things no faster
 _FEWEST = 300  # steps: a shorter run moves things no faster than one of so many, lest it swing more and more
 _THRESHOLDS = 0.1  # thresholds move by this power of L0 / target in a step

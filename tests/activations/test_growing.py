@@ -213,9 +213,7 @@ def test_documents_that_a_long_text_holds_out_are_never_trained_on(lm: LoadedMod
         assert np.array_equal(found.named, found.validation)
         assert all(number % 5 == 4 for number in numbers(found, found.validation))
         assert not any(number % 5 == 4 for number in numbers(found, found.train))
-        assert np.array_equal(
-            found.contexts(np.arange(found.n_contexts)), whole.contexts(np.arange(found.n_contexts))
-        )
+        assert np.array_equal(found.contexts(np.arange(found.n_contexts)), whole.contexts(np.arange(found.n_contexts)))
     at_least_one = _pack(LongWithHeldOut(), lm, tmp_path, 1)
     assert len(at_least_one.validation) == 1, "or nothing could be evaluated on"
 

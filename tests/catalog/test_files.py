@@ -79,9 +79,7 @@ def test_states(sae: Path) -> None:
     (sae / "cfg.json").write_text("{}")
     assert _look(sae, stored) == ("missing", "inner/weights is no longer in its folder.")
     assert _look(sae / "gone", stored) == ("missing", "Its folder is gone.")
-    assert _look(sae / "gone", stored, host="far") == (
-        "missing", "Its files are on far, and cannot be seen from here.",
-    )
+    assert _look(sae / "gone", stored, host="far") == ("missing", "Its files are on far, and cannot be seen from here.")
 
 
 @pytest.mark.parametrize("size", [5, 3_000_000])

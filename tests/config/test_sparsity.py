@@ -54,7 +54,7 @@ def test_the_coefficient_of_a_measured_l0(architecture: str, width: int) -> None
     ],
 )  # fmt: skip
 def test_warns_of_unusable_coefficients(sae: Any, found: str) -> None:
-    assert warning_of(config(sae), 256) == (
+    assert warning_of(config(sae), 256, None) == (
         coefficient_name(sae.to_data()), f"{found} some 100 to 20 are active."
     )  # fmt: skip
 
@@ -64,28 +64,38 @@ def test_warns_of_unusable_coefficients(sae: Any, found: str) -> None:
 )
 @pytest.mark.parametrize("width", [256, 768, 2304])
 def test_defaults_are_usable(sae: Any, width: int) -> None:
-    assert warning_of(config(sae), width) is None
+    assert warning_of(config(sae), width, None) is None
 
 
 def test_too_few_steps_for_a_target_are_named() -> None:
     def said(**changes: Any) -> tuple[str, str] | None:
-        return warning_of(config(StandardConfig(d_sae=1024), batch_size=4096, **changes), 256)
+        made = config(StandardConfig(d_sae=1024), batch_size=4096, **changes)
+        return warning_of(made, 256, made.steps)
 
     assert said(tokens=409_600) is None
     name, words = said(tokens=405_000) or ("", "")
     assert name == "target_l0"
     assert words.startswith("Too few steps (98) to bring L0 to 50;")
-    assert said(tokens=405_000, epochs=2) is None  # how long those are is not known yet
     assert "409,600 tokens" in words
+
+
+def test_too_few_steps_for_a_coefficient_are_named() -> None:
+    made = config(JumpReLUConfig(d_sae=1024, l0_coefficient=1.0), tokens=390 * 1024, batch_size=1024)
+    assert warning_of(made, 256, 390) is None
+    assert warning_of(made, 256, None) is None  # epochs that are not counted yet
+    name, words = warning_of(made, 256, 389) or ("", "")
+    assert name == "l0_coefficient"
+    assert words.startswith("Too few steps (389) to bring L0 to the 22 that 1 leads to; 390 (399,360 tokens)")
+    assert warning_of(config(JumpReLUConfig(l0_coefficient=1.0, sparsity_loss="quadratic")), 256, 100) is None
 
 
 def test_a_wider_model_takes_more() -> None:
     """λ/√d is what counts with an L1 penalty, λ/d with an L0 penalty."""
     for sae, name, power in ((StandardConfig, "l1_coefficient", 0.5), (JumpReLUConfig, "l0_coefficient", 1.0)):
-        too_much = next(c for c in (1.01**n for n in range(900)) if warning_of(config(sae(**{name: c})), 256))
+        too_much = next(c for c in (1.01**n for n in range(900)) if warning_of(config(sae(**{name: c})), 256, None))
         times = 4**power
-        assert warning_of(config(sae(**{name: too_much * times * 0.98})), 1024) is None
-        assert warning_of(config(sae(**{name: too_much * times * 1.001})), 1024) is not None
+        assert warning_of(config(sae(**{name: too_much * times * 0.98})), 1024, None) is None
+        assert warning_of(config(sae(**{name: too_much * times * 1.001})), 1024, None) is not None
 
 
 @pytest.mark.parametrize("found", sw.presets(), ids=lambda each: each.name)

@@ -159,6 +159,15 @@ def test_what_becomes_of_each_setting(given, expected, said):
     assert " ".join(sorted(f"{r.kind} {r.setting}" for r in found.remarks if (r.kind, r.setting) not in known)) == said
 
 
+@pytest.mark.parametrize(("version", "learned"), [("6.47.1", "log"), ("6.48.0", "linear"), (None, "linear")])
+def test_thresholds_are_learned_as_that_version_of_sae_lens_did(version, learned):
+    runner = _runner(sae_lens_version=version, sae=_sae("jumprelu"))
+    assert from_saelens(runner).config.sae.threshold_parameter == learned
+    details = {"sae_lens_version": version, "hook_name": "blocks.0.hook_resid_post", "model_name": "gpt2"}
+    cfg = {**_sae("jumprelu"), "metadata": {**details, "dataset_path": "lab/lines"}}
+    assert from_saelens(cfg).config.sae.threshold_parameter == learned
+
+
 def test_what_a_runner_means_by_itself():
     config = from_saelens(RUNNER).config
     assert (config.model, config.hook_name) == ("openai-community/gpt2", "blocks.6.hook_resid_pre")

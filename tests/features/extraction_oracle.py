@@ -124,9 +124,7 @@ def check(
         assert arrays["histogram"][latent].tolist() == np.bincount(bins, minlength=BINS).tolist()
         # samples from the intervals
         for interval in range(INTERVALS):
-            members = {
-                (v, p) for (v, p), b in zip(firings, bins, strict=True) if b // (BINS // INTERVALS) == interval
-            }
+            members = {(v, p) for (v, p), b in zip(firings, bins, strict=True) if b // (BINS // INTERVALS) == interval}
             positions = arrays["interval_positions"][latent, interval]
             kept = positions >= 0
             pairs = list(zip(arrays["interval_values"][latent, interval][kept].tolist(), positions[kept].tolist(),

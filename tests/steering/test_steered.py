@@ -125,11 +125,7 @@ def test_a_transcoder_is_steered_at_its_output(name: str, architecture: str) -> 
     assert torch.equal(unchanged, x)
 
 
-NOTHING = [
-    [],
-    [feature(3, 0.0)],
-    [feature(3, 0.0, "add_max", a_max=7.0), feature(4, 1.0, "scale")],
-]
+NOTHING = [[], [feature(3, 0.0)], [feature(3, 0.0, "add_max", a_max=7.0), feature(4, 1.0, "scale")]]
 
 
 def test_strength_0_is_the_unsteered_model_bit_for_bit() -> None:

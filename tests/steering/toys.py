@@ -22,9 +22,7 @@ def weights(seed: int = 0, d_in: int = WIDTH, d_out: int | None = None, d_sae: i
     def noise(*shape: int) -> Tensor:
         return 0.4 * torch.randn(*shape, generator=generator)
 
-    return {
-        "W_enc": noise(d_in, d_sae), "b_enc": noise(d_sae), "W_dec": noise(d_sae, d_out), "b_dec": noise(d_out),
-    }
+    return {"W_enc": noise(d_in, d_sae), "b_enc": noise(d_sae), "W_dec": noise(d_sae, d_out), "b_dec": noise(d_out)}
 
 
 def toy_sae(architecture: str = "standard", hook_name: str = HOOK, *, seed: int = 0, **settings: Any) -> SAE:

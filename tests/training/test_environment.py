@@ -7,6 +7,7 @@ import pytest
 from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.training.environment import compare, describe_environment, recorded
+from saewidgets.training.schedules import with_epochs
 
 CONFIG = TrainingConfig()
 NEW = ("start_from_data", "target_l0", "pre_act_coefficient", "threshold_parameter")  # settings of version 2
@@ -47,6 +48,18 @@ def test_a_run_of_before_version_2_keeps_its_numbers_and_resumes(architecture):
     new = TrainingConfig.from_data({**said, "optimizer": {"lr": 1e-3}, "seed": 1})  # no version, not every setting
     assert (new.version, new.optimizer.normalize_decoder_every, new.sae.start_from_data) == (2, None, True)
     assert all(new.sae.to_data()[name] != value for name, value in former.items())
+
+
+def test_an_earlier_run_in_epochs_has_the_momentum_of_its_length():
+    sae = {"architecture": "batchtopk", "threshold_momentum": None}
+    queued = TrainingConfig.from_data({"version": 1, "epochs": 0.5, "batch_size": 100, "sae": sae})
+    config = with_epochs(queued, 100_000)
+    assert (queued.sae.threshold_momentum, config.sae.threshold_momentum) == (None, 1 - 10 / 500)
+    before = _state(config)
+    before["config"]["sae"]["threshold_momentum"] = None  # as that version recorded it
+    assert compare(before, config, HERE) is None
+    assert with_epochs(queued.replace(**{"sae.threshold_momentum": 0.9}), 100_000).sae.threshold_momentum == 0.9
+    assert TrainingConfig(version=1).optimizer.lr == 3e-4  # nothing else need be given
 
 
 @pytest.mark.parametrize(

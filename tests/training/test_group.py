@@ -136,9 +136,7 @@ def test_one_pass_evaluates_all_that_are_due(base, tokens_folder, tmp_path):
 @pytest.mark.parametrize("share", [0.15, 0.97])
 def test_pause_anywhere_and_resume(share, configs, alone, tokens_folder, tmp_path, total_checks):
     at = int(total_checks * share)
-    result = run_group(
-        _tasks(configs, tmp_path), tokens_folder=tokens_folder, control=Scripted(Request.PAUSE, at)
-    )
+    result = run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder, control=Scripted(Request.PAUSE, at))
     assert result.status is JobStatus.PAUSED
     for folder, r in zip(sorted(tmp_path.iterdir()), result.results, strict=True):
         found = list_checkpoints(folder / "checkpoints")
@@ -255,9 +253,7 @@ def test_one_is_ended_alone_while_it_waits_for_an_evaluation(
     emits = [Recorder() for _ in configs]
     evaluates = lambda: any((p.phase, p.step) == ("evaluating", 6) for p in emits[number].of(Progress))  # noqa: E731
     wanted = lambda: asked if evaluates() else Request.RUN  # noqa: E731
-    tasks = [
-        Task(c, tmp_path / str(n), emits[n], *([wanted] if n == number else [])) for n, c in enumerate(configs)
-    ]
+    tasks = [Task(c, tmp_path / str(n), emits[n], *([wanted] if n == number else [])) for n, c in enumerate(configs)]
     result = run_group(tasks, tokens_folder=tokens_folder)
     ended = JobStatus.STOPPED if asked is Request.STOP else JobStatus.CANCELLED
     assert [r.status for r in result.results] == [ended if n == number else JobStatus.COMPLETED for n in range(4)]

@@ -204,10 +204,7 @@ def test_a_stream_that_ends_early_is_an_error(tmp_path):
 
 def test_best_is_decided_after_warm_up_by_the_chosen_metric(tmp_path, recorder):
     values = iter([0.1, 0.9, 0.5, 0.7, 0.4, 0.6])  # at steps 3, 6, …; the first falls into the warm-up
-    config = make_config(
-        steps=20,
-        **{"evaluation.every_steps": 3, "optimizer.lr_warm_up_steps": 4},
-    )
+    config = make_config(steps=20, **{"evaluation.every_steps": 3, "optimizer.lr_warm_up_steps": 4})
     make_trainer(config, tmp_path, emit=recorder, evaluate=lambda: {"val_fvu": next(values)}).run()
     assert [(e.step, e.kinds) for e in recorder.of(CheckpointSaved)] == [
         (6, ("latest", "best")), (9, ("latest", "best")), (15, ("latest", "best"))

@@ -42,9 +42,7 @@ def straight(config, tokens_folder, tmp_path_factory):
     def _straight(architecture="topk"):
         if architecture not in made:
             folder, control = tmp_path_factory.mktemp(architecture), Scripted()
-            run_training(
-                config.replace(sae=SAES[architecture]), folder, control=control, tokens_folder=tokens_folder
-            )
+            run_training(config.replace(sae=SAES[architecture]), folder, control=control, tokens_folder=tokens_folder)
             made[architecture] = Straight(sae_tensors(folder), control.calls)
         return made[architecture]
 

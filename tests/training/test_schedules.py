@@ -38,6 +38,12 @@ def test_defaults_are_shares_with_a_ceiling(steps, expected):
     assert (schedules.lr_warm_up, schedules.lr_decay, schedules.sparsity_warm_up) == expected
 
 
+def test_losses_are_compared_once_a_steered_l0_is_led_down():
+    assert Schedules.resolve(OptimizerConfig(), 1_000).settled == 50
+    assert Schedules.resolve(OptimizerConfig(), 1_000, is_steered=True).settled == 500
+    assert Schedules.resolve(OptimizerConfig(lr_warm_up_steps=800), 1_000, is_steered=True).settled == 800
+
+
 def test_empty_settings_go_by_latents_and_steps():
     config = make_config(steps=600, **{"sae.d_sae": 1024, "optimizer.lr": None, "dead_window_tokens": None})
     assert (config.learning_rate, config.dead_window) == (4e-3, 600 * BATCH // 20)

@@ -31,9 +31,7 @@ RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
 @pytest.fixture(scope="module")
 def store(lm: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stores")
-    packed = pack(
-        open_corpus(TextCorpus(strings=TINY_TEXT)), lm.tokenizer, folder=folder / "tokens", context_size=16
-    )
+    packed = pack(open_corpus(TextCorpus(strings=TINY_TEXT)), lm.tokenizer, folder=folder / "tokens", context_size=16)
     settings = CaptureSettings((RESID, MLP), 10**9, model_batch_size=8)
     capture_store(lm, packed, settings, folder / "store")
     return folder / "store"

@@ -88,9 +88,7 @@ def test_pause_and_resume_is_exact(config, run, tokens_folder, tmp_path):
 
 def test_in_a_group_with_others(config, run, tokens_folder, tmp_path):
     configs = [config, *expand(config, {"sae, hook_name_out": [[{"architecture": "topk", "d_sae": 64, "k": 4}, None]]})]
-    result = run_group(
-        [Task(each, tmp_path / str(n)) for n, each in enumerate(configs)], tokens_folder=tokens_folder
-    )
+    result = run_group([Task(each, tmp_path / str(n)) for n, each in enumerate(configs)], tokens_folder=tokens_folder)
     assert [r.status for r in result.results] == [JobStatus.COMPLETED] * 2
     same(sae_tensors(tmp_path / "0"), sae_tensors(run[0]))
 

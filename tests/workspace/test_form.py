@@ -338,7 +338,7 @@ def test_many_slow_questions_do_not_pile_up_and_answers_are_kept_for_a_while(
     ],
 )
 def test_the_hint_of_target_l0(ws: Workspace, sae: dict[str, Any], found: str | None) -> None:
-    data = {"tokens": 500_000, "sae": {"architecture": "standard", "d_sae": 64, **sae}}
+    data = {"tokens": 2_000_000, "sae": {"architecture": "standard", "d_sae": 64, **sae}}
     checked = ws.trainings.validate(data)
     assert (checked["hints"].get("sae.target_l0"), checked["warned"]) == (found, ())
     if not sae:

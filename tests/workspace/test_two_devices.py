@@ -40,9 +40,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_devices_are_recorded_by_their_full_names(given: Any, recorded: Any, ws: Workspace) -> None:
     device, model, kept = given
-    config = small_config("demo").replace(
-        device=device, model_device=model, **{"activations.buffer_device": kept}
-    )
+    config = small_config("demo").replace(device=device, model_device=model, **{"activations.buffer_device": kept})
     found = ws.trainings.concrete(config)
     assert (found.device, found.model_device, found.activations.buffer_device) == recorded
 

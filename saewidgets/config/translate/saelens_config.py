@@ -144,10 +144,15 @@ _SAID = {
 """The remark on a setting that is lost or changes its meaning, by its name where that is enough."""
 
 
-def _sae_of(settings: SettingsReader, chosen: str | None) -> dict[str, Any]:
+_FIRST_LINEAR = (6, 48)
+"""The version of sae-lens from which on thresholds are learned themselves, before it their logarithms."""
+
+
+def _sae_of(settings: SettingsReader, chosen: str | None, version: object) -> dict[str, Any]:
     """The settings of our `sae`, what of `optimizer` belongs to it, and the input scaling.
 
-    `chosen` is our architecture that is trained in place of one that is not trained here, if one was chosen.
+    `chosen` is our architecture that is trained in place of one that is not trained here, if one was chosen; `version`
+    that of sae-lens.
     """
     architecture = settings.take("name", "architecture")
     if architecture not in _ARCHITECTURES:
@@ -169,7 +174,9 @@ def _sae_of(settings: SettingsReader, chosen: str | None) -> dict[str, Any]:
     if "k" in ours:
         _top_k(settings, config)
     if architecture == "jumprelu":
-        config["sae.threshold_parameter"] = "linear"
+        numbers = re.match(r"(\d{1,6})\.(\d{1,6})", str(version))
+        is_log = numbers is not None and (int(numbers[1]), int(numbers[2])) < _FIRST_LINEAR
+        config["sae.threshold_parameter"] = "log" if is_log else "linear"
         if config["sae.sparsity_loss"] == "quadratic":
             config["sae.target_l0"] = settings.take("number", "target_l0", None)
         settings.ignore("target_l0")  # of the other penalties
@@ -411,7 +418,7 @@ def _runner_of(settings: SettingsReader, changes: Mapping[str, Any]) -> dict[str
     of_the_sae = settings.inner("sae")
     config = {
         "precision": _precision_of(of_the_sae, settings), **settings.rows(_ROWS), **_FIXED,
-        **_sae_of(of_the_sae, changes.get("sae.architecture")),
+        **_sae_of(of_the_sae, changes.get("sae.architecture"), settings.take("any", "sae_lens_version", None)),
     }
     batch, prompts = config["batch_size"], config["activations.model_batch_size"]
     tokens = settings.take("count", "training_tokens", 2_000_000)
@@ -544,7 +551,8 @@ def _recorded_sae(
     if str(merged["architecture"]).endswith("transcoder"):
         config |= _transcoder_of(of_the_sae)
     else:
-        config |= _sae_of(of_the_sae, changes.get("sae.architecture"))
+        version = meta.get("sae_lens_training_version") or meta.get("sae_lens_version")
+        config |= _sae_of(of_the_sae, changes.get("sae.architecture"), version)
     if assumed := ", ".join(f"{name} {value}" for name, value in of_the_sae.assumed.items()):
         settings.lost("training_architecture_details", assumed=assumed)
     return config

@@ -276,9 +276,7 @@ class _Source:
     """Rows of one source of an export."""
 
     def __init__(self, store: FeatureStore, target: NeuronpediaTarget) -> None:
-        texts: Row = {
-            f.name: clean(value) for f in fields(target) if isinstance(value := getattr(target, f.name), str)
-        }
+        texts: Row = {f.name: clean(value) for f in fields(target) if isinstance(value := getattr(target, f.name), str)}
         self.target, self.manifest = replace(target, **texts), store.manifest
         layer = _layer(store, target)
         if not self.target.creator_id:

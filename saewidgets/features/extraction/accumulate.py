@@ -141,9 +141,7 @@ class Intervals:
         if self.table is None:
             return
         cells = firings.latents * INTERVALS + torch.div(bins, _PER_INTERVAL, rounding_mode="floor")
-        hashes = ops.joint_hash(
-            chunk.draw.index_select(0, firings.rows), self._hashes.index_select(0, firings.latents)
-        )
+        hashes = ops.joint_hash(chunk.draw.index_select(0, firings.rows), self._hashes.index_select(0, firings.latents))
         new = ops.nonzero(hashes < self._bound.index_select(0, cells))
         fresh = Entries(
             cells.index_select(0, new), firings.values.index_select(0, new),

@@ -32,9 +32,7 @@ TABLES, STATE = "tables.safetensors", "state.json"
 
 _NAME = re.compile(r"contexts_\d{8,}")
 _PIECE = 1 << 24  # bytes written at once
-_DTYPES = {
-    torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16",
-}
+_DTYPES = {torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16"}
 
 
 def write_checkpoint(folder: Path, done: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> int:

@@ -192,9 +192,7 @@ class Server:
             hint = f"Try again in {wait:.0f} seconds." if wait else "Try again later, or lower the concurrency."
         elif error.code in _RETRIED and not no_money:
             kind, what, hint = "failed", f"The server failed (status {error.code}): {said}", "Try again later."
-        return self._error(
-            what, kind=kind, hint=hint, status=error.code, said=said, no_money=no_money, wait=wait
-        )
+        return self._error(what, kind=kind, hint=hint, status=error.code, said=said, no_money=no_money, wait=wait)
 
 
 def _checked_url(url: str) -> str:

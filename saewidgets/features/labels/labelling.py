@@ -154,9 +154,7 @@ def run_questions(
         done += 1
         if asking.progress is not None:
             rate = done / max(1e-9, time.monotonic() - start)
-            asking.progress(
-                Progress(done, len(subjects), "features", rate, (len(subjects) - done) / rate, phase=phase)
-            )
+            asking.progress(Progress(done, len(subjects), "features", rate, (len(subjects) - done) / rate, phase=phase))
 
     def questions() -> Iterator[Q]:
         nonlocal reserved

@@ -325,8 +325,10 @@ class _Form:
             factor = config.sae.d_sae / d_in
             hints["sae.d_sae"] = f"{factor:,.0f} × d_in" if factor >= 100 else f"{factor:.3g} × d_in"
         hook = "hook_name" if config.hook_name_out is None else "hook_name_out"
-        said = warning_of(config, facts.d_in(getattr(config, hook))) if self.says("sae", "activations", hook) else None
-        if said is not None:
+        steps = config.steps if config.epochs is None else None
+        if self.says("sae", "activations", hook) and (
+            said := warning_of(config, facts.d_in(getattr(config, hook)), steps)
+        ):
             self.warned = (f"sae.{said[0]}",)
             hints[self.warned[0]] = said[1]
         return hints

@@ -329,9 +329,7 @@ class Run(JobHandle[TrainingRecord]):
         self, corpus: Any = None, *, tokens: int = 65_536, model: Any = None, tokenizer: Any = None, **settings: Any
     ) -> EvaluationReport:
         """See `Workspace.evaluate`."""
-        return self._workspace.evaluate(
-            self, corpus, tokens=tokens, model=model, tokenizer=tokenizer, **settings
-        )
+        return self._workspace.evaluate(self, corpus, tokens=tokens, model=model, tokenizer=tokenizer, **settings)
 
     def _parts(self, record: TrainingRecord) -> list[str]:
         parts = [f"{record.model} {record.hook_name}", f"{record.architecture} d_sae {record.d_sae:,}"]

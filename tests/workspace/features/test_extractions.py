@@ -388,9 +388,7 @@ def test_killed_after_the_last_array(ws: Workspace, make_sae: Callable[..., SAER
     sae = make_sae(4)
     extraction = extract(ws, sae_id=sae.id)
     before = extraction.record
-    ws.catalog.extractions.update(
-        extraction.id, **dict.fromkeys(("n_tokens", "seen", "dead", "dense", "size_bytes"))
-    )
+    ws.catalog.extractions.update(extraction.id, **dict.fromkeys(("n_tokens", "seen", "dead", "dense", "size_bytes")))
     assert before.job_id is not None
     ws.catalog.jobs.change(before.job_id, {"status": JobStatus.QUEUED}, when={JobStatus.COMPLETED})
     ws.catalog.jobs.change(before.job_id, {"status": JobStatus.PAUSED}, when={JobStatus.QUEUED})
