@@ -1,0 +1,60 @@
+"""Two machines with a folder each and one catalog on a PostgreSQL server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from saewidgets.errors import StateError
+from saewidgets.events import JobStatus
+from saewidgets.settings import Settings
+from saewidgets.workspace import Workspace
+from tests.workspace.conftest import ENDLESS, completed, small_config
+
+DATABASES = ("postgresql",)
+def _machine(tmp_path: Path, name: str, url: str | None) -> Workspace:
+    return Workspace(tmp_path / name, catalog_url=url, settings=Settings(home=tmp_path / name, host=name))
+
+
+@pytest.fixture
+def machines(tmp_path: Path, database_url: str | None) -> Iterator[tuple[Workspace, Workspace]]:
+    with _machine(tmp_path, "here", database_url) as here, _machine(tmp_path, "there", database_url) as there:
+        yield here, there
+
+
+def test_what_has_its_files_elsewhere_is_seen_but_neither_resumed_nor_deleted(
+    machines: tuple[Workspace, Workspace], tiny_model_folder: Path
+) -> None:
+    here, there = machines
+    run = completed(there.trainings.create(small_config(tiny_model_folder)))
+    seen = here.trainings.get(run.id)
+    assert (seen.record.host, seen.status, len(seen.metrics())) == ("there", JobStatus.COMPLETED, len(run.metrics()))
+    longer = there.trainings.create(small_config(tiny_model_folder, name="longer", **ENDLESS))
+    longer.pause()
+    longer.wait(60)
+    assert longer.status is JobStatus.PAUSED
+    before = there.trainings.get(longer.id).record
+    for refused in (here.trainings.get(longer.id).resume, lambda: here.trainings.delete(longer.id)):
+        with pytest.raises(StateError, match="The files of longer are on there, and cannot be seen from") as caught:
+            refused()
+        assert "SAEWIDGETS_HOST=there" in str(caught.value.hint)
+    assert there.trainings.get(longer.id).record == before
+    assert not (here.folder / "trainings" / longer.id).exists()
+    there.trainings.delete(longer.id)
+    assert [each.id for each in here.trainings.list()] == [run.id]
+
+
+def test_whose_folder_both_see_either_may_resume(
+    tmp_path: Path, database_url: str | None, tiny_model_folder: Path
+) -> None:
+    with _machine(tmp_path, "one", database_url) as one:
+        run = one.trainings.create(small_config(tiny_model_folder))
+        run.pause()
+        assert run.wait(60) is JobStatus.PAUSED
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    with _machine(tmp_path, "two", database_url) as two:
+        again = two.trainings.get(run.id)
+        again.resume()
+        completed(again)
