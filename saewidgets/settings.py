@@ -27,12 +27,14 @@ class Settings:
             first CUDA device if there is one, else the CPU).
         catalog_url: SQLAlchemy URL of the catalog (``$SAEWIDGETS_CATALOG``, else None: a file in the folder). It may
             hold a password, and is not shown.
+        runner: where jobs run (``$SAEWIDGETS_RUNNER``, else ``"thread"``: of this process; ``"process"``: in one each).
         host: the name under which this machine appears in the catalog (``$SAEWIDGETS_HOST``, else its host name).
     """
 
     home: Path
     device: str = "auto"
     catalog_url: str | None = field(default=None, repr=False)
+    runner: str = "thread"
     host: str = field(default_factory=socket.gethostname)
 
     @classmethod
@@ -42,6 +44,7 @@ class Settings:
             home=Path(home).expanduser().absolute() if home else Path.home() / ".saewidgets",
             device=os.environ.get("SAEWIDGETS_DEVICE", "auto"),
             catalog_url=os.environ.get("SAEWIDGETS_CATALOG") or None,
+            runner=os.environ.get("SAEWIDGETS_RUNNER") or "thread",
             host=os.environ.get("SAEWIDGETS_HOST") or socket.gethostname(),
         )
 
@@ -52,7 +55,7 @@ class Settings:
     def child_environment(self) -> dict[str, str]:
         """The environment for a process started from here (a JupyterLab) with the same default workspace."""
         catalog = {"SAEWIDGETS_CATALOG": self.catalog_url} if self.catalog_url else {}
-        return {**os.environ, "SAEWIDGETS_HOME": str(self.home), **catalog}
+        return {**os.environ, "SAEWIDGETS_HOME": str(self.home), "SAEWIDGETS_HOST": self.host, **catalog}
 
 
 def machine_memory() -> int | None:

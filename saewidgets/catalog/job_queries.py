@@ -78,7 +78,7 @@ class JobQueries:
     def __init__(self, database: Database, files: Files) -> None:
         self._database, self._files = database, files
 
-    def add(self, job_id: str, *, kind: str, lane: str, payload: Mapping[str, Any], owner: str) -> JobRecord:
+    def add(self, job_id: str, *, kind: str, lane: str, payload: Mapping[str, Any], owner: str | None) -> JobRecord:
         def write(session: Session) -> JobRecord:
             moment = now(session)
             row = JobRow(
@@ -127,7 +127,7 @@ class JobQueries:
 
         def write(session: Session) -> JobRecord | None:
             row = session.get(JobRow, job_id)
-            if row is None or JobStatus(row.status) not in when or (owner is not None and row.owner != owner):
+            if row is None or JobStatus(row.status) not in when or (owner is not None and (row.owner or "") != owner):
                 return None
             _apply(session, row, changes)
             session.flush()
@@ -240,7 +240,7 @@ def _apply(session: Session, row: JobRow, changes: Mapping[str, Any]) -> None:
         if status.is_final:
             row.finished_at = moment
         row.status = status.value
-    if changes.get("owner") is not None:
+    if "owner" in changes:
         row.owner = changes["owner"]
         row.heartbeat_at = moment
     for name in ("lane", "command", "note", "result"):

@@ -22,8 +22,8 @@ class JobStore(Protocol):
     its own takeover cannot disturb the new owner.
     """
 
-    def add(self, job_id: str, *, kind: str, lane: str, payload: Mapping[str, Any], owner: str) -> JobRecord:
-        """Insert a job as `queued`, at the end of its lane's queue."""
+    def add(self, job_id: str, *, kind: str, lane: str, payload: Mapping[str, Any], owner: str | None) -> JobRecord:
+        """Insert a job as `queued`, at the end of its lane's queue. Without an owner it waits for one."""
 
     def get(self, job_id: str) -> JobRecord:
         """Raises `NotFoundError` if there is none."""
@@ -48,7 +48,8 @@ class JobStore(Protocol):
         when: Collection[JobStatus],
         owner: str | None = None,
     ) -> JobRecord | None:
-        """Compare and set: applies `changes` if the status is in `when` (and the row is `owner`'s, if given).
+        """Compare and set: applies `changes` if the status is in `when` (and the row is `owner`'s, if given; "" is
+        nobody's).
 
         Keys of `changes`: ``status owner lane command error note result``. A change of status also
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs.control import InteractiveQueue, Runner
+from saewidgets.jobs.executor import Executor
 from saewidgets.jobs.job_store import JobSettings, JobStore, lane_device
 from saewidgets.jobs.owner import LocalJob, Owner, RunnerOutcome
 from saewidgets.jobs.process import close_at_exit, is_gone, new_owner
@@ -50,6 +51,7 @@ class JobManager:
         self._store = store
         self._factories: dict[str, Factory] = {}
         self._ended: dict[str, Callable[[JobRecord], None]] = {}
+        self._local: set[str] = set()  # kinds that run here even where there is an executor
         self._lock = threading.RLock()
         self._interactive: dict[str, InteractiveQueue] = {}
         times = self.settings
@@ -57,6 +59,7 @@ class JobManager:
         self._published = threading.Condition()
         self._news = 0
         self._shown: dict[str, tuple[float, tuple[object, ...] | None]] = {}  # job id → what was published last
+        self.executor: Executor | None = None  # None: jobs are threads of this process
         self._own = Owner(store, self.owner, self.settings, self._pump, self.publish, self.interactive)
         self._seen: dict[str, float] | None = None  # job id → updated_at, of what other processes changed
         self._swept = 0.0
@@ -66,10 +69,14 @@ class JobManager:
 
     # ------------------------------------------------------------------------------------------------ starting
 
-    def register(self, kind: str, factory: Factory, ended: Callable[[JobRecord], None] | None = None) -> None:
+    def register(
+        self, kind: str, factory: Factory, ended: Callable[[JobRecord], None] | None = None, *, is_local: bool = False
+    ) -> None:
         """Say how to make the runner of a `kind` of job from its row, here or where one that began elsewhere is
         resumed. `ended` is called, from any thread and maybe more than once, when this process learns that such a job
-        has a final status; it must be quick and not raise."""
+        has a final status; it must be quick and not raise. `is_local`: never given to the executor."""
+        if is_local:
+            self._local.add(kind)
         self._factories[kind] = factory
         if ended is not None:
             self._ended[kind] = ended
@@ -91,11 +98,42 @@ class JobManager:
         try:
             runner = self._make_runner(record)
             before_start(job_id)
+            if self._executor_of(kind) is not None:
+                record = self._store.change(job_id, {"owner": None}, when={JobStatus.QUEUED}) or record
         except BaseException:
             self._store.delete(job_id)
             raise
-        self._enlist(LocalJob(job_id, runner, resumed=False), record)
+        self._start(LocalJob(job_id, runner, resumed=False), record)
         return Job(self, job_id)
+
+    def take(self, job_id: str) -> Job | None:
+        """Run a queued job that has no owner in this process; None if another was quicker, or it is not queued."""
+        self._check_open()
+        record = self._store.get(job_id)
+        runner = self._make_runner(record)
+        changed = self._store.change(job_id, {"owner": self.owner}, when={JobStatus.QUEUED}, owner="")
+        if changed is None:
+            return None
+        self._enlist(LocalJob(job_id, runner, resumed=record.started_at is not None), changed)
+        return Job(self, job_id)
+
+    def _executor_of(self, kind: str) -> Executor | None:
+        return None if kind in self._local else self.executor
+
+    def _start(self, job: LocalJob, record: JobRecord) -> None:
+        """Begin to work on a job that was queued just now: here, or through the executor."""
+        if (executor := self._executor_of(record.kind)) is None:
+            self._enlist(job, record)
+            return
+        self.publish(record)
+
+        def failed(why: str) -> None:
+            error = ErrorInfo(why, hint="See `saewidgets doctor`; then start it again.")
+            lost = {"status": JobStatus.FAILED, "error": error}
+            if (changed := self._store.change(job.job_id, lost, when={JobStatus.QUEUED}, owner="")) is not None:
+                self.publish(changed)
+
+        executor.start(job.job_id, failed)
 
     def _enlist(self, job: LocalJob, record: JobRecord) -> None:
         self._own.enlist(job)
@@ -121,10 +159,11 @@ class JobManager:
                 self._ask(record, "resume", record.status)  # it was asleep: it pauses now, and is queued again then
                 return
             runner = self._make_runner(record)
-            changes = {"status": JobStatus.QUEUED, "owner": self.owner, "lane": self.lane(lane_device(record.lane))}
+            owner = self.owner if self._executor_of(record.kind) is None else None
+            changes = {"status": JobStatus.QUEUED, "owner": owner, "lane": self.lane(lane_device(record.lane))}
             changed = self._store.change(job_id, changes, when={record.status})
             if changed is not None:
-                return self._enlist(LocalJob(job_id, runner, resumed=True), changed)
+                return self._start(LocalJob(job_id, runner, resumed=True), changed)
 
     # ------------------------------------------------------------------------------------------------ steering
 

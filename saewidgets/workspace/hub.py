@@ -55,7 +55,7 @@ class Hub:
         self._clients: OrderedDict[str | None, HubClient] = OrderedDict()
         self._lock = threading.Lock()
         self._downloads = _Downloads(workspace, self)
-        self._tasks = Tasks(workspace, KIND, self._downloads.run, key=None, ended=self._downloads.ended)
+        self._tasks = Tasks(workspace, KIND, self._downloads.run, key=None, ended=self._downloads.ended, is_local=True)
         self.subscribe = self._tasks.subscribe
 
     def client(self, token: str | None = None) -> HubClient:

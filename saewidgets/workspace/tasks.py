@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.config.base import require
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import Event, JobStatus
 from saewidgets.jobs import Job, JobContext, Update
@@ -38,13 +39,13 @@ class Tasks:
 
     The payload of a job has under `key` the id of what it makes, or with an ``s`` the ids; None: that of the job
     itself. `again` says how a person hands in the model again; `forget` is called with the id of what is gone, `ended`
-    with the row of a job that has ended, from any thread, maybe more than once.
+    with the row of a job that has ended, from any thread, maybe more than once. `is_local`: only in this process.
     """
 
     def __init__(
         self, workspace: Workspace, kind: str, work: Work, *, key: str | None, rows: Any = None, folder: str = "",
         again: str = "create(..., model=..., tokenizer=...)", forget: Callable[[str], None] = lambda row_id: None,
-        ended: Callable[[JobRecord], None] = lambda job: None,
+        ended: Callable[[JobRecord], None] = lambda job: None, is_local: bool = False,
     ) -> None:
         self._workspace, self._kind, self._work, self._key = workspace, kind, work, key
         self._rows, self._folder, self._forget, self._tell_end = rows, folder, forget, ended
@@ -52,7 +53,7 @@ class Tasks:
         self._models = UserModels()
         self.held = self._models.get
         self._by_job: dict[str, Sequence[str]] = {}
-        workspace.manager.register(kind, self._make, self._ended)
+        workspace.manager.register(kind, self._make, self._ended, is_local=is_local)
 
     # ------------------------------------------------------------------------------------------------ queue
 
@@ -68,6 +69,7 @@ class Tasks:
         and `corpus` from now on.
         """
         workspace = self._workspace
+        self.require_local("model", "A loaded model", held is not None, "Name it in the configuration, or its folder.")
         made: dict[str, Path] = {}
         try:
             while len(made) < (count or 1):
@@ -93,6 +95,11 @@ class Tasks:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         return ids
+
+    def require_local(self, where: str, what: str, is_given: bool, hint: str) -> None:
+        """Raises `ConfigError` where something is given that lives in this process, and jobs run in others."""
+        what = f"{what} stays in this process; the jobs of this workspace run in others."
+        require((not is_given or self._workspace.manager.executor is None, where, what, hint))
 
     def start(
         self, payload: Mapping[str, Any], device: str, before: Callable[[str], object] = lambda job_id: None

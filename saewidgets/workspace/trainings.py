@@ -288,6 +288,7 @@ class Trainings:
         """Queue one job for all `new`, of the `group` with this id and name; returns the first. `prepare` puts the
         checkpoint that it goes on from into its folder."""
         workspace, sinks = self._workspace, [] if on_event is None else as_sinks(on_event)
+        self._tasks.require_local("on_event", "What receives events", bool(sinks), "Read run.metrics() instead.")
         configs = settle(workspace, [each.config for each in new], held, begins=prepare is None)
         totals = [
             total_tokens(workspace, config) if isinstance(config.corpus, ActivationCorpus)

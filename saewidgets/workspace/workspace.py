@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import Catalog, statuses
 from saewidgets.config import TrainingConfig
+from saewidgets.config.base import require
 from saewidgets.config.group import PipelineConfig
 from saewidgets.config.steering import Positions
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
-from saewidgets.jobs import Job, JobManager, JobSettings
+from saewidgets.jobs import Job, JobManager, JobSettings, ProcessExecutor
 from saewidgets.records import JobRecord, Records
 from saewidgets.settings import Settings
 from saewidgets.workspace.activations import Activations
@@ -67,6 +68,9 @@ class Workspace:
         folder: where everything is kept; None takes ``$SAEWIDGETS_HOME``, else ``~/.saewidgets``.
         catalog_url: an SQLAlchemy URL of a shared catalog; None takes ``$SAEWIDGETS_CATALOG``, else keeps it in
             ``catalog.sqlite`` in the folder.
+        runner: where jobs run, ``"thread"`` (of this process, which pauses them when it ends) or ``"process"`` (a child
+            process each, which outlives this one); None takes ``$SAEWIDGETS_RUNNER``, else threads. Downloads are
+            threads always.
         settings: host name, default device; None reads the environment.
         jobs: times of the job manager (polling, heartbeats), for tests.
 
@@ -75,6 +79,7 @@ class Workspace:
     Raises:
         StorageError: the folder cannot be created or written.
         CatalogError: the catalog is damaged, or was written by a newer version of this package.
+        ConfigError: there is no such runner.
     """
 
     def __init__(
@@ -82,17 +87,23 @@ class Workspace:
         folder: str | Path | None = None,
         *,
         catalog_url: str | None = None,
+        runner: str | None = None,
         settings: Settings | None = None,
         jobs: JobSettings | None = None,
     ) -> None:
         found = settings or Settings.from_environment()
         home = Path(folder).expanduser().absolute() if folder is not None else found.home
-        self.settings = replace(found, home=home)
+        catalog_url, runner = catalog_url or found.catalog_url, runner or found.runner
+        known, hint = runner in ("thread", "process"), 'Use "thread" or "process".'
+        require((known, "runner", f"There is no runner {runner!r}.", hint))
+        self.settings = replace(found, home=home, catalog_url=catalog_url, runner=runner)
         self.folder = prepare_folder(home)
         self.is_default = folder is None
-        self.catalog = Catalog(self.folder, catalog_url or found.catalog_url, host=self.settings.host)
+        self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host)
         sweep_trash(self.folder)
         self.manager = JobManager(self.catalog.jobs, replace(jobs or JobSettings(), host=self.settings.host))
+        if runner == "process":
+            self.manager.executor = ProcessExecutor(self.settings.child_environment(), self.folder / "logs")
         self.activations = Activations(self)
         self.trainings = Trainings(self)
         self.templates = Templates(self)

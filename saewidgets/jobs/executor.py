@@ -1,0 +1,56 @@
+"""Where jobs run that are not threads of the process that queues them: `Executor`, the protocol, and `ProcessExecutor`.
+
+An executor brings up another process that opens the same workspace and takes the job by `JobManager.take`; from then on
+it is a job like any other: progress, commands and the end travel through its row. Until then the row has no owner.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+_TAIL = 2_000  # characters of what a process has said before it ended
+
+
+class Executor(Protocol):
+    """Runs jobs elsewhere."""
+
+    def start(self, job_id: str, failed: Callable[[str], object]) -> None:
+        """Bring up a process that takes the job. `failed` is called, from any thread, with what went wrong if it ends
+        without having taken it."""
+
+
+class ProcessExecutor:
+    """Child processes of this machine. They belong to a session of their own, so they outlive the kernel, and what is
+    sent to its process group does not reach them.
+
+    Args:
+        environment: of the children; it names the workspace.
+        logs: the folder for what they print. A process that ends well removes its file.
+    """
+
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+        self._environment, self._logs = dict(environment), logs
+
+    def start(self, job_id: str, failed: Callable[[str], object]) -> None:
+        self._logs.mkdir(exist_ok=True)
+        path = self._logs / f"{job_id}.txt"
+        with path.open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "saewidgets.workspace.child", job_id], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, env=self._environment, start_new_session=True,
+            )
+        watcher = threading.Thread(target=self._watch, args=(child, path, failed), daemon=True)
+        watcher.name = f"saewidgets-child-{child.pid}"
+        watcher.start()
+
+    def _watch(self, child: subprocess.Popen[bytes], path: Path, failed: Callable[[str], object]) -> None:
+        if child.wait():
+            said = path.read_text(errors="replace")[-_TAIL:].strip()
+            failed(f"The process of the job ended with status {child.returncode}. It said: {said or 'nothing'}")
