@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,12 @@ class Settings:
     def child_environment(self) -> dict[str, str]:
         """The environment for a process started from here (a JupyterLab) with the same default workspace."""
         catalog = {"SAEWIDGETS_CATALOG": self.catalog_url} if self.catalog_url else {}
-        return {**os.environ, "SAEWIDGETS_HOME": str(self.home), "SAEWIDGETS_HOST": self.host, **catalog}
+        return environment({"SAEWIDGETS_HOME": str(self.home), "SAEWIDGETS_HOST": self.host, **catalog})
+
+
+def environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process with `changes`, for another one."""
+    return {**os.environ, **changes}
 
 
 def machine_memory() -> int | None:

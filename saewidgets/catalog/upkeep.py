@@ -17,6 +17,7 @@ from saewidgets.catalog.database import BUSY_SECONDS, catalog_url, open_engine, 
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.schema import HEAD, back_up, current_version, prepare_file, upgrade
 from saewidgets.errors import CatalogError
+from saewidgets.settings import environment
 
 
 class CatalogUpkeep:
@@ -93,7 +94,7 @@ class CatalogUpkeep:
         plain = self._url.set(drivername="postgresql", password=None).render_as_string()
         password = {"PGPASSWORD": str(self._url.password)} if self._url.password else {}  # others see arguments
         command = [program, "--format=custom", f"--file={partial}", f"--dbname={plain}"]
-        done = subprocess.run(command, env={**os.environ, **password}, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment(password), capture_output=True, text=True, check=False)
         if done.returncode:
             partial.unlink(missing_ok=True)
             raise CatalogError(f"The catalog could not be copied: {done.stderr.strip()}", where=str(target))
