@@ -47,7 +47,8 @@ class _Law:
 
 
 _LAWS = {
-    **dict.fromkeys(("standard", "skip", "transcoder", "skip_transcoder"), _Law(55, 1.47, 0.5)),
+    "standard": _Law(41, 1.52, 0.5),
+    **dict.fromkeys(("skip", "transcoder", "skip_transcoder"), _Law(55, 1.47, 0.5)),
     "gated": _Law(72, 1.42, 0.5),
     "jumprelu": _Law(22, 0.78, 1.0),
 }

@@ -478,7 +478,8 @@ class TrainingConfig(Config):
     @property
     def learning_rate(self) -> float:
         """The peak learning rate: `optimizer.lr`, or what an empty one means (docs/training.md)."""
-        found = 4e-3 * (1024 / self.sae.d_sae) ** 0.5 * (600 / max(1, self.steps)) ** 0.225
+        peak = 8e-3 if self.sae.architecture == "standard" else 4e-3
+        found = peak * (1024 / self.sae.d_sae) ** 0.5 * (600 / max(1, self.steps)) ** 0.225
         return self.optimizer.lr or float(f"{min(8e-3, max(5e-5, found)):.2g}")
 
     @property

@@ -178,11 +178,11 @@ def test_settings_show_what_a_run_made_of_empty_ones(ws: Workspace, model: Panel
     again(model)
     shown = {row.label: row.value for row in settings_of_run(model.records(["sweep_16"])[0])}
     labels = ("Learning rate", "Dead window (tokens)", "Target L0", "Version of the defaults")
-    assert [shown[label] for label in labels] == ["4e-3", "122,880", "50", "2"]
+    assert [shown[label] for label in labels] == ["8e-3", "122,880", "50", "2"]
     change(ws, "sweep_16", config=config.replace(epochs=0.5).to_data(), tokens_total=614_400)  # Tokens is of no effect
     again(model)
     shown = {row.label: row.value for row in settings_of_run(model.records(["sweep_16"])[0])}
-    assert [shown[label] for label in labels[:2]] == ["5.5e-3", "30,720"]
+    assert [shown[label] for label in labels[:2]] == ["8e-3", "30,720"]
 
 
 def test_settings_that_share_a_label_show_their_names(
