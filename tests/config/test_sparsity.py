@@ -46,7 +46,8 @@ def test_the_coefficient_of_a_measured_l0(architecture: str, width: int) -> None
 @pytest.mark.parametrize(
     ("sae", "found"),
     [
-        (StandardConfig(l1_coefficient=5), "5 is large for a width of 256: expect an L0 of about 3.6. With 0.56 to 1.6"),
+        (StandardConfig(l1_coefficient=5),
+         "5 is large for a width of 256: expect an L0 of about 3.6. With 0.56 to 1.6"),
         (StandardConfig(d_sae=1024, l1_coefficient=0.01),
          "0.01 is small for a width of 256: expect an L0 of about 1,000. With 0.56 to 1.6"),
         (JumpReLUConfig(l0_coefficient=10),
