@@ -10,6 +10,7 @@ from saewidgets.catalog.checkpoint_queries import CheckpointQueries
 from saewidgets.catalog.database import (
     Database,
     catalog_url,
+    database_name,
     leave_wal,
     open_engine,
     set_journal,
@@ -41,7 +42,7 @@ class Catalog:
         database_url = catalog_url(self.files.folder, url)
         self.path = sqlite_path(database_url)
         self.notice: str | None = None
-        name = str(self.path) if self.path is not None else database_url.render_as_string(hide_password=True)
+        name = database_name(database_url)
         self.key = hashlib.sha256((self.files.stored(self.path) if self.path else name).encode()).hexdigest()[:16]
         engine = open_engine(database_url)
         try:

@@ -101,6 +101,12 @@ def sqlite_path(url: URL) -> Path | None:
     return Path(url.database.removeprefix("file:"))
 
 
+def database_name(url: URL) -> str:
+    """What messages call the database: its file, else the URL without the password."""
+    path = sqlite_path(url)
+    return str(path) if path is not None else url.render_as_string(hide_password=True)
+
+
 def open_engine(url: URL) -> Engine:
     """An engine whose SQLite connections enforce foreign keys and leave transactions to SQLAlchemy. It is safe for
     threads; after a fork the child opens connections of its own."""
@@ -316,5 +322,5 @@ def damaged(name: str, what: str = "The catalog is damaged.") -> CatalogError:
 def _is_busy(error: BaseException | None) -> bool:
     if not isinstance(error, OperationalError):
         return False
-    text = str(error.orig).lower()
-    return any(word in text for word in ("locked", "busy", "deadlock", "lock timeout", "locking protocol"))
+    words = ("locked", "busy", "deadlock", "lock timeout", "could not serialize", "locking protocol")
+    return any(word in str(error.orig).lower() for word in words)

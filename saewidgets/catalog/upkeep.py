@@ -13,9 +13,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from saewidgets.catalog.database import BUSY_SECONDS, catalog_url, open_engine, sqlite_path, translated
+from saewidgets.catalog.database import BUSY_SECONDS, catalog_url, database_name, open_engine, sqlite_path, translated
 from saewidgets.catalog.filestate import Files
-from saewidgets.catalog.schema import HEAD, back_up, current_version, prepare_file, upgrade
+from saewidgets.catalog.schema import back_up, check_remote, current_version, prepare_file, upgrade
 from saewidgets.errors import CatalogError
 from saewidgets.settings import environment
 
@@ -27,7 +27,7 @@ class CatalogUpkeep:
         self.folder = Files(Path(folder)).folder
         self._url = catalog_url(self.folder, url)
         self.path = sqlite_path(self._url)
-        self.name = str(self.path) if self.path is not None else self._url.render_as_string(hide_password=True)
+        self.name = database_name(self._url)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Engine, str | None]]:
@@ -63,18 +63,17 @@ class CatalogUpkeep:
 
     def check(self) -> str:
         """The schema version of a catalog that can be used; of a file, every page is read."""
-        with self._existing() as (_, version):
-            if self.path is not None:
+        with self._existing() as (engine, version):
+            if self.path is None:
+                check_remote(engine, self.name)
+            else:
                 with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
-                    (answer, *_) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                    answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                     loose = connection.execute("PRAGMA foreign_key_check").fetchone()
                 if answer != "ok" or loose:
                     what = f"A row of {loose[0]} refers to one that does not exist." if answer == "ok" else answer
                     hint = "Restore a copy from the folder backups."
                     raise CatalogError(f"The catalog is damaged: {what}", where=self.name, hint=hint)
-            elif version != HEAD:
-                hint = f"Run `saewidgets catalog upgrade --url {self.name}`, after a backup."
-                raise CatalogError(f"The catalog has schema version {version}, not {HEAD}.", where=self.name, hint=hint)
             return version
 
     def backup(self) -> Path:

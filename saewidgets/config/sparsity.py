@@ -68,12 +68,12 @@ def warning_of(config: TrainingConfig, d: int, steps: int | None) -> tuple[str, 
     """The setting whose value leads to a useless L0 (`d`: the width of what is reconstructed), and the warning; None if
     there is none. `steps`: of the run, None while its epochs are not counted."""
     sae = config.autoencoder
-    name, law = coefficient_name(sae.to_data()), _LAWS.get(sae.architecture)
     if isinstance(sae, Penalised) and sae.is_steered and steps is not None and steps < STEERED_STEPS:
         return "target_l0", (
             f"Too few steps ({steps:,}) to bring L0 to {sae.aim:g}; {STEERED_STEPS} "
             f"({STEERED_STEPS * config.batch_size:,} tokens) are enough."
         )
+    name, law = coefficient_name(sae.to_data()), _LAWS.get(sae.architecture)
     share = 1 - float(getattr(sae, "skip_scale", 0.0))  # with s x beside them, λ is as much as λ / (1 − s) without
     # The laws are about one penalty, and about inputs in one scale.
     usual = {"lp_norm": 1.0, "p_end": None, "sparsity_loss": "step", "learn_skip": False}

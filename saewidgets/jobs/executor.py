@@ -6,7 +6,6 @@ it is a job like any other: progress, commands and the end travel through its ro
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 import threading
@@ -14,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-log = logging.getLogger(__name__)
 _TAIL = 2_000  # characters of what a process has said before it ended
 
 

@@ -94,12 +94,10 @@ class JobManager:
         before the job can start, to insert rows that refer to it; if it raises, the job is removed."""
         self._check_open()
         job_id = job_id or f"job_{uuid.uuid4()}"
-        record = self._store.add(job_id, kind=kind, lane=lane, payload=payload, owner=self.owner)
+        record = self._store.add(job_id, kind=kind, lane=lane, payload=payload, owner=self._first_owner(kind))
         try:
             runner = self._make_runner(record)
             before_start(job_id)
-            if self._executor_of(kind) is not None:
-                record = self._store.change(job_id, {"owner": None}, when={JobStatus.QUEUED}) or record
         except BaseException:
             self._store.delete(job_id)
             raise
@@ -120,6 +118,10 @@ class JobManager:
     def _executor_of(self, kind: str) -> Executor | None:
         return None if kind in self._local else self.executor
 
+    def _first_owner(self, kind: str) -> str | None:
+        """Of a job that is queued; None where the executor brings up the process that takes it."""
+        return self.owner if self._executor_of(kind) is None else None
+
     def _start(self, job: LocalJob, record: JobRecord) -> None:
         """Begin to work on a job that was queued just now: here, or through the executor."""
         if (executor := self._executor_of(record.kind)) is None:
@@ -133,7 +135,10 @@ class JobManager:
             if (changed := self._store.change(job.job_id, lost, when={JobStatus.QUEUED}, owner="")) is not None:
                 self.publish(changed)
 
-        executor.start(job.job_id, failed)
+        try:
+            executor.start(job.job_id, failed)
+        except OSError as error:  # the row is there, and would wait for ever
+            failed(f"The process of the job could not be started: {error}")
 
     def _enlist(self, job: LocalJob, record: JobRecord) -> None:
         self._own.enlist(job)
@@ -159,8 +164,8 @@ class JobManager:
                 self._ask(record, "resume", record.status)  # it was asleep: it pauses now, and is queued again then
                 return
             runner = self._make_runner(record)
-            owner = self.owner if self._executor_of(record.kind) is None else None
-            changes = {"status": JobStatus.QUEUED, "owner": owner, "lane": self.lane(lane_device(record.lane))}
+            changes = {"status": JobStatus.QUEUED, "owner": self._first_owner(record.kind)}
+            changes["lane"] = self.lane(lane_device(record.lane))
             changed = self._store.change(job_id, changes, when={record.status})
             if changed is not None:
                 return self._start(LocalJob(job_id, runner, resumed=True), changed)

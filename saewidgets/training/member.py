@@ -184,7 +184,7 @@ class Member:
         self._learn({**facts, "parameters": parameters, "steps": self.config.steps, "tokens_total": total})
         if self.config.activations.is_measured and self.checkpoint is None:
             self.log.info(_scaling(prepared.scaler))
-            if (said := warning_of(self.config, prepared.stream.d_out or prepared.stream.d_in, self.config.steps)):
+            if said := warning_of(self.config, prepared.stream.d_out or prepared.stream.d_in, self.config.steps):
                 self.log.warning(f"sae.{said[0]}: {said[1]}")
         if self.checkpoint is not None:
             note = compare(self.checkpoint.state, self.config, trainer.environment)

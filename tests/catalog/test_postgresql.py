@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, select
 
 from saewidgets.catalog import Catalog, database
 from saewidgets.catalog.schema import HEAD
-from saewidgets.catalog.tables import Base
+from saewidgets.catalog.tables import Base, JobRow
 from saewidgets.catalog.upkeep import CatalogUpkeep
 from saewidgets.errors import CatalogError
 from saewidgets.events import JobStatus as S
@@ -55,7 +55,7 @@ def _together(number: int, work: Any) -> None:
 def test_of_many_at_once_one_wins_and_no_queue_number_is_given_twice(folder: Path, url: str) -> None:
     catalogs = [Catalog(folder, url, host=f"box{i}") for i in range(4)]
     won: list[list[int]] = [[] for _ in range(10)]
-    numbers = []
+    acquired = []
 
     def work(i: int) -> None:
         jobs = catalogs[i % 4].jobs
@@ -66,16 +66,19 @@ def test_of_many_at_once_one_wins_and_no_queue_number_is_given_twice(folder: Pat
             jobs.beat(f"{i}")
             jobs.record(f"{i}", [(f"mine {i}", None, Progress(turn, 10))])
         if jobs.acquire(f"mine {i}", f"{i}", width=2, timeout=60.0):
-            numbers.append(i)
+            acquired.append(i)
 
     for turn in range(len(won)):
         catalogs[0].jobs.add(f"shared {turn}", kind="x", lane="other", payload={}, owner="me")
     _together(20, work)
     assert [len(winners) for winners in won] == [1] * len(won)
-    assert len(numbers) <= 2
+    assert len(acquired) <= 2
     waiting = [job for job in catalogs[0].jobs.list(status={S.QUEUED}) if job.lane == "lane"]
     positions = sorted(job.queue_position for job in waiting)
     assert positions == list(range(1, len(positions) + 1))
+    with catalogs[0]._database.read() as session:
+        numbers = list(session.scalars(select(JobRow.queue_number)))
+    assert len(numbers) == len(set(numbers)) == 20 + len(won)
     for each in catalogs:
         each.close()
 

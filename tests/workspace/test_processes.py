@@ -70,7 +70,13 @@ def test_a_process_that_does_not_come_up_is_a_failure(
         monkeypatch.setattr("saewidgets.jobs.executor.sys.executable", "/bin/false")
         run = ws.trainings.create(small_config(tiny_model_folder))
         assert run.wait(PATIENCE) is JobStatus.FAILED
-        assert "ended with status 1" in run.error.what if run.error else False
+        assert run.error is not None
+        assert "ended with status 1" in run.error.what
+        monkeypatch.setattr("saewidgets.jobs.executor.sys.executable", str(tmp_path / "no python"))
+        run.resume()
+        assert run.wait(PATIENCE) is JobStatus.FAILED
+        assert run.error is not None
+        assert "could not be started" in run.error.what
         monkeypatch.undo()
         run.resume()
         completed(run)
