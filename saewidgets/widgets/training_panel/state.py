@@ -36,6 +36,7 @@ class PanelModel(Model[PanelState]):
         super().__init__(workspace, PanelState())
         self.devices = Devices(workspace)
         self._records: dict[str, TrainingRecord] = {}
+        self._read_last: dict[str, TrainingRecord] = {}  # without what was told since then
         self._measured: dict[str, list[Metrics]] = {}  # events since the charts were drawn last
         self._missed: set[str] = set()  # the catalog holds more of these than their events brought
         self._loaded = False
@@ -136,14 +137,15 @@ class PanelModel(Model[PanelState]):
     def _read(self) -> None:
         found = {record.id: record for record in self.workspace.trainings.list()}
         with self._lock:
-            before = self._records
+            before, last = self._records, self._read_last
+            self._read_last = found
             self._records = dict(sorted(found.items(), key=lambda item: item[1].created_at, reverse=True))
             known = found.keys() & before.keys()
             self._missed |= {i for i in known if _metrics_of(before[i]) != _metrics_of(found[i])}
             selected = [i for i in self._chart.training_ids if i in found]
             followed = [i for i in self._chart.followed if self._has_line(i)]
-            drew = {i for i, record in before.items() if _has_line(record)}
-            worked = {i for i, record in before.items() if record.status.is_active}
+            drew = {i for i, record in last.items() if _has_line(record)}
+            worked = {i for i, record in last.items() if record.status.is_active}
             # what has something to draw that had nothing when it was read before, or works again
             begun = _in_order(
                 record for i, record in self._records.items()

@@ -127,6 +127,16 @@ def test_a_new_run_is_drawn_but_not_selected(model: PanelModel, ws: Workspace) -
     assert lines(model) == ["train_3"]
 
 
+def test_a_run_that_begins_and_ends_between_two_reads_is_drawn(model: PanelModel, ws: Workspace) -> None:
+    add_run(ws, "short", TrainingConfig(), JobStatus.QUEUED)
+    again(model)
+    assert "short" not in lines(model)
+    model.tell("short", [Metrics(1, 64, {"loss": 1.0})])
+    change(ws, "short", status=JobStatus.COMPLETED, latest={"loss": 1.0})
+    again(model)
+    assert "short" in lines(model)
+
+
 def test_six_lines_go_first_to_selected_then_to_running_runs(model: PanelModel, ws: Workspace) -> None:
     model.set_chart(training_ids=(), followed=())
     names: list[str] = []
