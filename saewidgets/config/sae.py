@@ -46,8 +46,8 @@ class SAEConfig(Config):
     )
     start_from_data: bool = Field(
         default=True, title="Start from the data",
-        description="The decoder bias starts at the mean of the first batch, and biases or thresholds where Target L0 "
-        "asks for them; otherwise biases start at zero.",
+        description="The decoder bias starts at the mean of the first batch (of standard at half of it), and biases or "
+        "thresholds where Target L0 asks for them; otherwise biases start at zero.",
     )
     normalize_activations: SkipJsonSchema[Normalization] = Field(
         default="none", title="Normalisation",
@@ -179,6 +179,11 @@ class TopKConfig(_TopKBase):
     """Keep the k largest pre-activations of every token (Gao et al. 2024)."""
 
     architecture: Literal["topk"] = "topk"
+    unit_norm_from: float | None = Field(
+        default=0.5, ge=0, le=1, title="Decoder norm one from",
+        description="Share of the run after which decoder rows are kept at norm one: they find more while they are "
+        "free, and reconstruct better once they are not. Empty means never; an SAE to start from keeps its norms.",
+    )
 
 
 class _BatchTopKBase(_TopKBase):

@@ -308,6 +308,8 @@ def with_former_defaults(data: Any) -> Any:
     former: dict[str, Any] = {"sae.architecture": architecture, **_FORMER}
     if "topk" in architecture or architecture == "matryoshka":
         former["sae.aux_coefficient"] = 1 / 32
+        if architecture == "topk":
+            former["sae.unit_norm_from"] = None
     else:
         former |= _FORMER_PENALISED
         former |= _FORMER_JUMPRELU if architecture == "jumprelu" else {"sae.l1_coefficient": 1.0}

@@ -78,6 +78,7 @@ class SAE(nn.Module, ABC):
     architecture: ClassVar[str]
     _of_training: ClassVar[tuple[str, ...]] = ()  # parameters and buffers that an exported SAE has no more
     _start_density: ClassVar[float] = 8.0  # active latents at first, where L0 is steered, as a multiple of its target
+    _start_mean: ClassVar[float] = 1.0  # b_dec at first, as a share of the mean
     W_enc: nn.Parameter
     b_enc: nn.Parameter
     W_dec: nn.Parameter
@@ -310,10 +311,10 @@ class SAE(nn.Module, ABC):
     @torch.no_grad()
     def start_from(self, x: Tensor, target: Tensor | None = None) -> None:
         """Fit the biases to a first batch, `x` [rows, d_in] and its `target` [rows, d_out] (None: `x`): the decoder's
-        becomes the mean, and where L0 is steered those of the encoder let few latents be active."""
+        becomes the mean or a share of it, and where L0 is steered those of the encoder let few latents be active."""
         rows = x.to(self.W_enc.dtype)
         wanted = (rows if target is None else target) - self._beside(rows)
-        self.b_dec.copy_(self.decoder_target(rows, wanted).mean(0))
+        self.b_dec.copy_(self.decoder_target(rows, wanted).mean(0) * self._start_mean)
         if isinstance(self.cfg, Penalised) and self.is_steered:  # more than wanted: what never fires may never learn
             self._start_sparse(self._cut(self.encoder_input(rows), self._start_density * self.cfg.aim))
 

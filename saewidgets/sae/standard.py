@@ -47,6 +47,7 @@ class StandardSAE(SAE):
     """ReLU autoencoder: ``mse + sparsity_scale · l1_coefficient · mean_batch penalty``."""
 
     architecture = "standard"
+    _start_mean = 0.5  # measured: latents that are on for most inputs take the rest, and do it better
     cfg: StandardConfig
 
     def activate(self, pre: Tensor) -> Tensor:

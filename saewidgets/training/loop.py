@@ -164,9 +164,7 @@ class Trainer:
             self.sae.before_step()
         norm = self.adam.clip()
         self.precision.step(self.adam.optimizer)
-        every = self.config.optimizer.normalize_decoder_every
-        # The first step as well: later the jump would undo training.
-        self.sae.after_step(unit_rows=every is not None and (self.step == 0 or (self.step + 1) % every == 0))
+        self.sae.after_step(unit_rows=self._has_unit_rows())
         self.adam.zero_grad()
         self.sparsity.after_step(self.step, l0)
         self.dead.update(fired, x.shape[0])
@@ -175,6 +173,14 @@ class Trainer:
         self.window.end_step(norm)
         self.saved = None
         self.step += 1
+
+    def _has_unit_rows(self) -> bool:
+        """Whether decoder rows have norm one after this step."""
+        every, start = self.config.optimizer.normalize_decoder_every, getattr(self.sae.cfg, "unit_norm_from", None)
+        if start is not None and self.config.from_pretrained is None and self.step >= start * self.steps:
+            return True
+        # The first step as well: later the jump would undo training.
+        return every is not None and (self.step == 0 or (self.step + 1) % every == 0)
 
     def _sparsity_scale(self, step: int) -> Any:
         """The factor on the sparsity coefficient: its warm-up and, where it is steered, what it is now."""

@@ -6,6 +6,8 @@ right whatever the model, the width and the learning rate. Two things keep that 
 - L0 is led down from what it is at first to its target over the first half of the run. A coefficient that wants to be
   there at once overshoots by several times, and the latents that die of it seldom come back.
 - Thresholds, where there are any, are moved along directly: their gradient takes hundreds of steps.
+- Of a standard SAE the coefficient stays as it is at first where the run is long enough for L0 to follow it, unless L0
+  falls below its target.
 
 It is a function of the finished steps alone, and of three numbers in the checkpoint, so a resumed run goes on exactly.
 """
@@ -24,6 +26,7 @@ from saewidgets.training.schedules import FALL
 
 _FARTHEST = 1.5  # of log(L0 / target): what is farther away moves things no faster
 _FEWEST = 300  # steps: a shorter run moves things no faster than one of so many, lest it swing more and more
+_UNSTEERED = 0.3  # share of a run of a standard SAE that has at least as many steps
 _THRESHOLDS = 0.1  # thresholds move by this power of L0 / target in a step
 
 
@@ -33,7 +36,7 @@ class SteeredL0:
     def __init__(self, sae: SAE, steps: int) -> None:
         self._sae, self._steps = sae, steps
         self.target: float | None = getattr(sae.cfg, "aim", None) if sae.is_steered else None
-        self._first: Tensor | None = None  # L0 of the first step
+        self._first: Tensor | None = None  # L0 where steering begins
         self._log = torch.zeros((), dtype=torch.float64, device=sae.W_dec.device)  # of the coefficient
         self.scale: Any = 1.0  # a float on the CPU, elsewhere a tensor, so that nothing waits for it
         if self.target is not None:
@@ -41,6 +44,7 @@ class SteeredL0:
             self.scale = self._value(self._log.exp())
         has_thresholds = sae.architecture == "jumprelu"
         # How much of a run moves the coefficient by e where L0 is off by e; the rest is moved at once.
+        self._begin = _UNSTEERED * steps if sae.architecture == "standard" and steps >= _FEWEST else 0.0
         steps = max(steps, _FEWEST)
         self._gain, self._at_once = (60.0 / steps, 0.0) if has_thresholds else (20.0 / steps, 0.3)
 
@@ -50,9 +54,9 @@ class SteeredL0:
         if self.target is None:
             return
         l0 = l0.to(self._log).clamp_min(1e-3)
-        if self._first is None:
+        if self._first is None or step <= self._begin:
             self._first = l0
-        left = max(0.0, 1 - step / (FALL * self._steps))
+        left = min(1.0, max(0.0, 1 - (step - self._begin) / (FALL * self._steps - self._begin)))
         wanted = self.target * (self._first / self.target).clamp_min(1.0) ** left
         off = (l0 / wanted).log().clamp(-_FARTHEST, _FARTHEST)
         self._log = self._log + self._gain * off

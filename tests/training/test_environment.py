@@ -10,7 +10,7 @@ from saewidgets.training.environment import compare, describe_environment, recor
 from saewidgets.training.schedules import with_epochs
 
 CONFIG = TrainingConfig()
-NEW = ("start_from_data", "target_l0", "pre_act_coefficient", "threshold_parameter")  # settings of version 2
+NEW = ("start_from_data", "target_l0", "pre_act_coefficient", "threshold_parameter", "unit_norm_from")  # new in 2
 HERE = describe_environment("cpu", {"stream": 1, "tokens": "abc", "model_batch_size": 16})
 
 
@@ -23,7 +23,7 @@ def test_the_same_run_has_no_note():
 
 
 FORMER = {
-    "topk": {},
+    "topk": {"unit_norm_from": None},
     "gated": {"l1_coefficient": 1.0, "pre_act_coefficient": None},
     "jumprelu": {
         "l0_coefficient": 1.0, "pre_act_coefficient": None, "threshold_parameter": "log", "initial_threshold": 0.01

@@ -7,8 +7,10 @@ import torch
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
 from saewidgets.events import CheckpointSaved, Interruption, Metrics, Progress, Request
+from saewidgets.sae import create_sae
 from saewidgets.training.checkpoint import list_checkpoints, newest_whole
 from saewidgets.training.loop import DEAD
+from saewidgets.training.steered_l0 import SteeredL0
 from tests.training.fakes import BATCH, D_SAE, SAES, FakeStream, Recorder, Scripted, make_config, make_trainer, same
 
 
@@ -274,15 +276,31 @@ def test_float16_resumes_with_its_loss_scale(tmp_path):
     assert resumed.precision.state() == straight.precision.state()
 
 
+def _steps_with_unit_rows(trainer):
+    found = []
+    for step, _ in enumerate(trainer.each_step(), start=1):
+        norms = trainer.sae.W_dec.detach().norm(dim=1)
+        if bool((norms - 1).abs().max() < 1e-6):
+            found.append(step)
+    return found
+
+
 @pytest.mark.parametrize(("every", "project"), [(None, True), (None, False), (3, False)])
 def test_decoder_norms_are_kept_as_often_as_asked(tmp_path, every, project):
     changes = {"optimizer.normalize_decoder_every": every, "optimizer.project_decoder_grad": project}
     trainer = make_trainer(make_config("standard", steps=10, **changes), tmp_path)
-    unit = []
-    for _ in trainer.each_step():
-        norms = trainer.sae.W_dec.detach().norm(dim=1)
-        unit.append(bool((norms - 1).abs().max() < 1e-6))
-    assert unit == [every is not None and (step == 1 or step % every == 0) for step in range(1, 11)]
+    assert _steps_with_unit_rows(trainer) == ([] if every is None else [1, 3, 6, 9])
+
+
+def test_decoder_norms_of_topk_are_one_from_half_of_the_run_on(tmp_path):
+    def unit(share, **changes):
+        config = make_config("topk", steps=10, **{"sae.unit_norm_from": share, **changes})
+        return _steps_with_unit_rows(make_trainer(config, tmp_path / str(share)))
+
+    assert TrainingConfig().sae.unit_norm_from == 0.5
+    assert unit(0.5) == [6, 7, 8, 9, 10]
+    assert unit(1.0) == unit(None) == []
+    assert unit(0.75, **{"optimizer.normalize_decoder_every": 4}) == [1, 4, 8, 9, 10]
 
 
 def test_an_unconstrained_decoder_step_is_adam_on_the_whole_gradient(tmp_path):
@@ -368,6 +386,22 @@ def test_steering_ends_at_the_target(name, settings, tmp_path):
     assert trainer.latest["l0"] == pytest.approx(4, rel=0.15)
     assert trainer.latest["fvu"] < 0.5
     assert trainer.latest["sparsity_coefficient"] == trainer.sparsity.state()["scale"] > 0
+
+
+def test_a_long_standard_run_keeps_its_coefficient_at_first_unless_l0_falls_too_low():
+    def scales(steps, l0):
+        steering = SteeredL0(create_sae("standard", 16, d_sae=D_SAE, target_l0=4), steps)
+        first = steering.scale
+        for step in range(steps // 5):
+            steering.after_step(step, torch.tensor(l0))
+        return first, steering.scale
+
+    first, later = scales(1_000, 12.0)
+    assert first == later
+    first, later = scales(1_000, 3.0)
+    assert later < first
+    first, later = scales(200, 12.0)
+    assert later > first
 
 
 @pytest.mark.parametrize("name", ["standard", "jumprelu"])

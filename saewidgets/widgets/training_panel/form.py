@@ -49,7 +49,7 @@ EMPTY = {
     "sae.l1_coefficient": "as Target L0 needs it", "sae.l0_coefficient": "as Target L0 needs it",
     "sae.initial_threshold": "from the first batch", "optimizer.lr": "from latents and steps",
     "dead_window_tokens": "1/20 of the run, at most 1M", "sae.widths": "1/32, 3/32, 7/32, 15/32, all",
-    "sae.aux_k": "half of d_in", "sae.threshold_momentum": "0.99, less in short runs",
+    "sae.aux_k": "half of d_in", "sae.threshold_momentum": "0.99, less in short runs", "sae.unit_norm_from": "never",
     "sae.p_end": "p stays", "sae.pre_act_coefficient": "off",
     "resampling.every_steps": "never", "optimizer.grad_clip": "off", "optimizer.normalize_decoder_every": "never",
     "optimizer.lr_end": "a tenth of the peak", "optimizer.lr_warm_up_steps": "5 %, at most 1,000",
