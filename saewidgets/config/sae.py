@@ -182,7 +182,8 @@ class TopKConfig(_TopKBase):
     unit_norm_from: float | None = Field(
         default=0.5, ge=0, le=1, title="Decoder norm one from",
         description="Share of the run after which decoder rows are kept at norm one: they find more while they are "
-        "free, and reconstruct better once they are not. Empty means never; an SAE to start from keeps its norms.",
+        "free, and reconstruct better once they are not. Empty means never, as in runs of under 300 steps and of an "
+        "SAE to start from.",
     )
 
 

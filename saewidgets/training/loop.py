@@ -43,7 +43,7 @@ from saewidgets.training.environment import recorded
 from saewidgets.training.metrics import MetricWindow
 from saewidgets.training.optimizer import Adam, Precision
 from saewidgets.training.progress import ProgressMeter
-from saewidgets.training.schedules import Schedules, checkpoint_interval, evaluation_interval
+from saewidgets.training.schedules import SHORT, Schedules, checkpoint_interval, evaluation_interval
 from saewidgets.training.steered_l0 import SteeredL0
 
 DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors
@@ -177,7 +177,8 @@ class Trainer:
     def _has_unit_rows(self) -> bool:
         """Whether decoder rows have norm one after this step."""
         every, start = self.config.optimizer.normalize_decoder_every, getattr(self.sae.cfg, "unit_norm_from", None)
-        if start is not None and self.config.from_pretrained is None and self.step >= start * self.steps:
+        is_long = self.steps >= SHORT and self.config.from_pretrained is None
+        if start is not None and is_long and self.step >= start * self.steps:
             return True
         # The first step as well: later the jump would undo training.
         return every is not None and (self.step == 0 or (self.step + 1) % every == 0)

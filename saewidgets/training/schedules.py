@@ -17,6 +17,7 @@ from saewidgets.errors import ConfigError
 Shape = Literal["constant", "linear", "cosine", "cosine_restarts"]
 
 FALL = 0.5  # share of a run in which a steered L0 comes down to its target
+SHORT = 300  # steps: in a run of fewer nothing changes half-way, as it would not recover before its end
 SHAPE_END = 0.1
 """Where all shapes but "constant" arrive before the final decay, as a share of the peak, unless `lr_end` says."""
 

@@ -22,11 +22,10 @@ from torch import Tensor
 
 from saewidgets.config.sparsity import coefficient_for
 from saewidgets.sae import SAE
-from saewidgets.training.schedules import FALL
+from saewidgets.training.schedules import FALL, SHORT
 
 _FARTHEST = 1.5  # of log(L0 / target): what is farther away moves things no faster
-_FEWEST = 300  # steps: a shorter run moves things no faster than one of so many, lest it swing more and more
-_UNSTEERED = 0.3  # share of a run of a standard SAE that has at least as many steps
+_UNSTEERED = 0.3  # share of a run of a standard SAE that is not short
 _THRESHOLDS = 0.1  # thresholds move by this power of L0 / target in a step
 
 
@@ -44,8 +43,8 @@ class SteeredL0:
             self.scale = self._value(self._log.exp())
         has_thresholds = sae.architecture == "jumprelu"
         # How much of a run moves the coefficient by e where L0 is off by e; the rest is moved at once.
-        self._begin = _UNSTEERED * steps if sae.architecture == "standard" and steps >= _FEWEST else 0.0
-        steps = max(steps, _FEWEST)
+        self._begin = _UNSTEERED * steps if sae.architecture == "standard" and steps >= SHORT else 0.0
+        steps = max(steps, SHORT)  # a shorter run moves things no faster, lest they swing more and more
         self._gain, self._at_once = (60.0 / steps, 0.0) if has_thresholds else (20.0 / steps, 0.3)
 
     @torch.no_grad()

@@ -293,14 +293,14 @@ def test_decoder_norms_are_kept_as_often_as_asked(tmp_path, every, project):
 
 
 def test_decoder_norms_of_topk_are_one_from_half_of_the_run_on(tmp_path):
-    def unit(share, **changes):
-        config = make_config("topk", steps=10, **{"sae.unit_norm_from": share, **changes})
-        return _steps_with_unit_rows(make_trainer(config, tmp_path / str(share)))
+    def unit(share, steps=300, **changes):
+        config = make_config("topk", steps=steps, **{"sae.unit_norm_from": share, **changes})
+        return _steps_with_unit_rows(make_trainer(config, tmp_path / f"{share} {steps}"))
 
     assert TrainingConfig().sae.unit_norm_from == 0.5
-    assert unit(0.5) == [6, 7, 8, 9, 10]
-    assert unit(1.0) == unit(None) == []
-    assert unit(0.75, **{"optimizer.normalize_decoder_every": 4}) == [1, 4, 8, 9, 10]
+    assert unit(0.5) == list(range(151, 301))
+    assert unit(1.0) == unit(None) == unit(0.5, steps=20) == []
+    assert unit(0.99, **{"optimizer.normalize_decoder_every": 200}) == [1, 200, 298, 299, 300]
 
 
 def test_an_unconstrained_decoder_step_is_adam_on_the_whole_gradient(tmp_path):
