@@ -57,5 +57,6 @@ from saewidgets.workspace import Workspace as Workspace
 from saewidgets.workspace import default_workspace as default_workspace
 from saewidgets.workspace import steered as steered
 from saewidgets.workspace.analyze import analyze_sae as analyze_sae
+from saewidgets.workspace.ray_jobs import Ray as Ray
 from saewidgets.workspace.sinks import TrackioSink as TrackioSink
 from saewidgets.workspace.sinks import WandbSink as WandbSink

@@ -29,6 +29,8 @@ class Settings:
         catalog_url: SQLAlchemy URL of the catalog (``$SAEWIDGETS_CATALOG``, else None: a file in the folder). It may
             hold a password, and is not shown.
         runner: where jobs run (``$SAEWIDGETS_RUNNER``, else ``"thread"``: of this process; ``"process"``: in one each).
+        executor: the cluster on which jobs run (``$SAEWIDGETS_EXECUTOR``, such as ``ray?gpus=1``, else None: here).
+        place: the device of jobs that run elsewhere, where this machine's say nothing.
         host: the name under which this machine appears in the catalog (``$SAEWIDGETS_HOST``, else its host name).
     """
 
@@ -36,6 +38,8 @@ class Settings:
     device: str = "auto"
     catalog_url: str | None = field(default=None, repr=False)
     runner: str = "thread"
+    executor: str | None = None
+    place: str | None = None
     host: str = field(default_factory=socket.gethostname)
 
     @classmethod
@@ -46,17 +50,23 @@ class Settings:
             device=os.environ.get("SAEWIDGETS_DEVICE", "auto"),
             catalog_url=os.environ.get("SAEWIDGETS_CATALOG") or None,
             runner=os.environ.get("SAEWIDGETS_RUNNER") or "thread",
+            executor=os.environ.get("SAEWIDGETS_EXECUTOR") or None,
             host=os.environ.get("SAEWIDGETS_HOST") or socket.gethostname(),
         )
 
     def device_for(self, asked: str) -> str:
-        """The device that a run asked for, this process's for "auto", as `resolve_device` names it."""
+        """The device that a job asked for, this process's for "auto", as `resolve_device` names it."""
+        if self.place is not None:
+            if asked not in ("auto", self.place):
+                raise ConfigError(f"Jobs of this workspace run on {self.place}.", where="device", hint="Use auto.")
+            return self.place
         return resolve_device(self.device if asked == "auto" else asked)
 
     def child_environment(self) -> dict[str, str]:
         """The environment for a process started from here (a JupyterLab) with the same default workspace."""
-        catalog = {"SAEWIDGETS_CATALOG": self.catalog_url} if self.catalog_url else {}
-        return environment({"SAEWIDGETS_HOME": str(self.home), "SAEWIDGETS_HOST": self.host, **catalog})
+        given = {"SAEWIDGETS_CATALOG": self.catalog_url, "SAEWIDGETS_EXECUTOR": self.executor}
+        given |= {"SAEWIDGETS_HOME": str(self.home), "SAEWIDGETS_HOST": self.host}
+        return environment({name: value for name, value in given.items() if value})
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:

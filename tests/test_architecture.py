@@ -196,7 +196,7 @@ def test_imported_packages_are_required() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = {re.split(r"[^\w-]", line, maxsplit=1)[0].lower().replace("-", "_") for line in project["dependencies"]}
     imported = {edge.target.split(".")[0] for edge in _edges()} - {"saewidgets"} - sys.stdlib_module_names
-    extras = {"wandb", "trackio"}  # each in one module, imported inside the function that uses it
+    extras = {"wandb", "trackio", "ray"}  # each in one module, imported inside the function that uses it
     assert extras < project["optional-dependencies"].keys()
     assert {DISTRIBUTIONS.get(name, name).lower() for name in imported} - required - extras == set()
 

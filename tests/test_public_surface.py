@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = """
 ActivationCorpus ActivationsConfig BatchTopKConfig CatalogError CheckpointConfig ConfigError DemoCorpus DownloadFromHF
 EvaluationConfig ExtractionConfig ExtractionViewer FormatError GatedConfig HubCorpus JobStatus JumpReLUConfig
-MatryoshkaConfig NotFoundError OptimizerConfig Progress ResamplingConfig Run SAE SAEBrowser SAEWidgetsError SkipConfig
-SkipTranscoderConfig StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError TargetsConfig
-TextCorpus TokensCorpus TopKConfig TrackioSink TrainingConfig TrainingError TrainingGroup TrainingPanel
+MatryoshkaConfig NotFoundError OptimizerConfig Progress Ray ResamplingConfig Run SAE SAEBrowser SAEWidgetsError
+SkipConfig SkipTranscoderConfig StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError
+TargetsConfig TextCorpus TokensCorpus TopKConfig TrackioSink TrainingConfig TrainingError TrainingGroup TrainingPanel
 TranscoderConfig WandbSink Workspace __version__ allow_remote_code analyze_sae create_sae default_workspace
 detect_format from_mistudio from_saelens load_sae preset presets print_feature_summary save_sae steered
 """.split()

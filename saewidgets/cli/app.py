@@ -41,6 +41,9 @@ def options(
     catalog: Annotated[
         str | None, typer.Option(metavar="URL", help="SQLAlchemy URL of a shared catalog, else $SAEWIDGETS_CATALOG.")
     ] = None,
+    executor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where jobs run: ray?gpus=1, else $SAEWIDGETS_EXECUTOR.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
@@ -48,7 +51,7 @@ def options(
 ) -> None:
     """Take the options before the verb."""
     session.home = home.expanduser().absolute() if home else None
-    session.catalog = catalog
+    session.catalog, session.executor = catalog, executor
     session.debug = debug
 
 

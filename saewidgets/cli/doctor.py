@@ -125,6 +125,17 @@ def _catalog(folder: Path) -> Iterator[Finding]:
         yield Finding("catalog", "problem", f"{error.where}: {error.what}", error.hint)
 
 
+def cluster() -> Iterator[Finding]:
+    """The cluster on which jobs run, where one is named."""
+    if (named := session.process.executor) is not None:
+        from saewidgets.workspace.ray_jobs import Ray  # only where one is named
+
+        try:
+            yield Finding("ray", "ok", Ray.from_text(named).state())
+        except SAEWidgetsError as error:
+            yield Finding("ray", "problem", error.what, error.hint)
+
+
 def hub() -> Iterator[Finding]:
     """Where downloaded models are kept and whether downloads are allowed."""
     from huggingface_hub import constants, get_token  # a quarter of a second
@@ -148,7 +159,7 @@ def developer_tools() -> Iterator[Finding]:
     yield Finding("chromium", "info", f"{browser or 'none'} (browser tests only)")
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (packages, notebook, devices, home, hub, developer_tools)
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (packages, notebook, devices, home, cluster, hub, developer_tools)
 
 
 @command()

@@ -42,6 +42,7 @@ class Session:
 
     home: Path | None = None
     catalog: str | None = field(default=None, repr=False)
+    executor: str | None = None
     debug: bool = False
     json: bool = False
     quiet: bool = False
@@ -53,7 +54,10 @@ class Session:
     def process(self) -> Settings:
         """The settings of this process, with what the options before the verb say instead."""
         found = Settings.from_environment()
-        return replace(found, home=self.home or found.home, catalog_url=self.catalog or found.catalog_url)
+        return replace(
+            found, home=self.home or found.home, catalog_url=self.catalog or found.catalog_url,
+            executor=self.executor or found.executor,
+        )  # fmt: skip
 
     @property
     def workspace(self) -> Workspace:
@@ -61,7 +65,7 @@ class Session:
         if self._workspace is None:
             from saewidgets.workspace import Workspace  # SQLAlchemy and more: only for commands that need it
 
-            self._workspace = Workspace(self.home, catalog_url=self.catalog)
+            self._workspace = Workspace(self.home, catalog_url=self.catalog, executor=self.executor)
         return self._workspace
 
     def close(self) -> None:
@@ -119,6 +123,7 @@ def command_line(*words: str) -> str:
     """A command to type that acts on the same workspace."""
     home = ["--home", str(session.home)] if session.home else []
     home += ["--catalog", "URL"] if session.catalog else []  # it may hold a password
+    home += ["--executor", session.executor] if session.executor else []
     program = "saewidgets"
     if not shutil.which(program):  # as it was called: `make demo` leaves it in .venv/bin
         called = Path(sys.argv[0])

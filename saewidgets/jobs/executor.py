@@ -17,7 +17,9 @@ _TAIL = 2_000  # characters of what a process has said before it ended
 
 
 class Executor(Protocol):
-    """Runs jobs elsewhere."""
+    """Runs jobs elsewhere. `waits_for`: a sentence for the cards of jobs that it has not brought there yet, or None."""
+
+    waits_for: str | None
 
     def start(self, job_id: str, failed: Callable[[str], object]) -> None:
         """Bring up a process that takes the job. `failed` is called, from any thread, with what went wrong if it ends
@@ -32,6 +34,8 @@ class ProcessExecutor:
         environment: of the children; it names the workspace.
         logs: the folder for what they print. A process that ends well removes its file.
     """
+
+    waits_for: str | None = None
 
     def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
         self._environment, self._logs = dict(environment), logs

@@ -98,7 +98,7 @@ class JobSettings:
     reads its rows every `poll` and sends a sign of life every `heartbeat`; after `timeout` without one it is gone;
     events are written every `write_interval` at most; `close_wait` is what running jobs have to write their
     checkpoints; interactive work waits `interactive_patience` for a pause point; `widths` says how many jobs run at
-    once on a lane, by its device."""
+    once on a lane, by its device, and `width` on those that it does not name."""
 
     host: str = field(default_factory=socket.gethostname)
     poll: float = 0.5
@@ -107,6 +107,7 @@ class JobSettings:
     write_interval: float = 0.2
     close_wait: float = 20.0
     interactive_patience: float = 3.0
+    width: int = 1
     widths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"download": 3}))
 
 

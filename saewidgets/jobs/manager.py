@@ -109,10 +109,22 @@ class JobManager:
         self._check_open()
         record = self._store.get(job_id)
         runner = self._make_runner(record)
-        changed = self._store.change(job_id, {"owner": self.owner}, when={JobStatus.QUEUED}, owner="")
+        mine = {"owner": self.owner, "lane": self.lane(lane_device(record.lane)), "note": None}
+        changed = self._store.change(job_id, mine, when={JobStatus.QUEUED}, owner="")
         if changed is None:
             return None
         self._enlist(LocalJob(job_id, runner, resumed=record.started_at is not None), changed)
+        return Job(self, job_id)
+
+    def take_over(self, job_id: str) -> Job | None:
+        """Go on here with a job whose process is gone, as soon as that is certain; None if it is not so."""
+        deadline = time.monotonic() + 3 * self.settings.timeout
+        while (record := self._store.get(job_id)).status in OWNED and time.monotonic() < deadline:
+            self.sweep(fresh=True)
+            time.sleep(self.settings.poll)
+        if record.status is not JobStatus.INTERRUPTED:
+            return None
+        self.resume(job_id)
         return Job(self, job_id)
 
     def _executor_of(self, kind: str) -> Executor | None:
@@ -127,7 +139,8 @@ class JobManager:
         if (executor := self._executor_of(record.kind)) is None:
             self._enlist(job, record)
             return
-        self.publish(record)
+        waits = {"note": executor.waits_for}
+        self.publish(self._store.change(job.job_id, waits, when={JobStatus.QUEUED}, owner="") or record)
 
         def failed(why: str) -> None:
             error = ErrorInfo(why, hint="See `saewidgets doctor`; then start it again.")
@@ -138,7 +151,7 @@ class JobManager:
         try:
             executor.start(job.job_id, failed)
         except OSError as error:  # the row is there, and would wait for ever
-            failed(f"The process of the job could not be started: {error}")
+            failed(f"The job could not be started: {error}")
 
     def _enlist(self, job: LocalJob, record: JobRecord) -> None:
         self._own.enlist(job)

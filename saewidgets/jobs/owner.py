@@ -219,7 +219,7 @@ class Owner:
             self._publish(changed)
 
     def _try_to_start(self, job: LocalJob, row: JobRecord) -> None:
-        width = self._settings.widths.get(lane_device(row.lane), 1)
+        width = self._settings.widths.get(lane_device(row.lane), self._settings.width)
         started = self._store.acquire(job.job_id, self._name, width=width, timeout=self._settings.timeout)
         if started is None:
             return

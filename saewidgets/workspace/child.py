@@ -1,13 +1,21 @@
-"""A process that runs one job of a workspace and ends with it: ``python -m saewidgets.workspace.child JOB_ID``.
-
-`ProcessExecutor` starts it. The environment names the workspace and its catalog.
-"""
+"""What runs one job of a workspace and ends with it: a process, ``python -m saewidgets.workspace.child JOB_ID``, whose
+environment names the workspace, for `ProcessExecutor`; and `RayActor`, for `RayExecutor`."""
 
 from __future__ import annotations
 
 import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
+from saewidgets.errors import ConfigError
+from saewidgets.jobs import JobSettings
+from saewidgets.settings import Settings
 from saewidgets.workspace.workspace import Workspace
+
+_LAST_WORD = 2.0  # seconds in which an actor that ends can still say what went wrong
+_MANY = 1_000  # jobs at once on a device of a cluster: how many fit is Ray's to say
 
 
 def run_job(job_id: str) -> None:
@@ -16,6 +24,40 @@ def run_job(job_id: str) -> None:
         if (job := workspace.manager.take(job_id)) is not None:
             job.wait()
         (workspace.folder / "logs" / f"{job_id}.txt").unlink(missing_ok=True)
+
+
+class RayActor:
+    """Runs one job in a thread, so that Ray can ask for it, and ends with it. Started again in the place of one that
+    was lost, it goes on with the job."""
+
+    def __init__(self, job_id: str, folder: str, catalog_url: str | None) -> None:
+        import ray  # an extra
+
+        here = ray.get_runtime_context()
+        me, again = here.current_actor, here.was_current_actor_reconstructed
+        self._job = ThreadPoolExecutor(1).submit(_run, job_id, folder, catalog_url, again=again)
+
+        def leave(job: Future[None]) -> None:
+            time.sleep(_LAST_WORD)
+            ray.kill(me)
+
+        self._job.add_done_callback(leave)
+
+    def ended(self) -> None:
+        """Returns when the job has ended; raises what kept it from beginning."""
+        self._job.result()
+
+
+def _run(job_id: str, folder: str, catalog_url: str | None, *, again: bool) -> None:
+    if not Path(folder).is_dir():
+        hint = "Put the workspace on a drive that all machines have under the same path."
+        raise ConfigError("The folder of the workspace is not on this machine.", where=folder, hint=hint)
+    here, jobs = replace(Settings.from_environment(), executor=None), JobSettings(width=_MANY)
+    with Workspace(folder, catalog_url=catalog_url, runner="thread", settings=here, jobs=jobs) as workspace:
+        manager = workspace.manager
+        job = manager.take(job_id) or (manager.take_over(job_id) if again else None)
+        if job is not None:
+            job.wait()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from saewidgets.workspace.features import Features
 from saewidgets.workspace.folders import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.pipeline import Pipeline
+from saewidgets.workspace.ray_jobs import Ray, RayExecutor
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering.steer import Steering
@@ -71,6 +72,8 @@ class Workspace:
         runner: where jobs run, ``"thread"`` (of this process, which pauses them when it ends) or ``"process"`` (a child
             process each, which outlives this one); None takes ``$SAEWIDGETS_RUNNER``, else threads. Downloads are
             threads always.
+        executor: the cluster on which jobs run instead, `Ray` or its text (``"ray?gpus=1"``); None takes
+            ``$SAEWIDGETS_EXECUTOR``, else none.
         settings: host name, default device; None reads the environment.
         jobs: times of the job manager (polling, heartbeats), for tests.
 
@@ -79,7 +82,7 @@ class Workspace:
     Raises:
         StorageError: the folder cannot be created or written.
         CatalogError: the catalog is damaged, or was written by a newer version of this package.
-        ConfigError: there is no such runner.
+        ConfigError: there is no such runner or executor, or Ray is not installed.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Workspace:
         *,
         catalog_url: str | None = None,
         runner: str | None = None,
+        executor: Ray | str | None = None,
         settings: Settings | None = None,
         jobs: JobSettings | None = None,
     ) -> None:
@@ -97,12 +101,18 @@ class Workspace:
         known, hint = runner in ("thread", "process"), 'Use "thread" or "process".'
         require((known, "runner", f"There is no runner {runner!r}.", hint))
         self.settings = replace(found, home=home, catalog_url=catalog_url, runner=runner)
+        executor = executor or found.executor
+        cluster = Ray.from_text(executor) if isinstance(executor, str) else executor
+        if cluster is not None:
+            self.settings = replace(self.settings, place=cluster.device)
         self.folder = prepare_folder(home)
         self.is_default = folder is None
         self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host)
         sweep_trash(self.folder)
         self.manager = JobManager(self.catalog.jobs, replace(jobs or JobSettings(), host=self.settings.host))
-        if runner == "process":
+        if cluster is not None:
+            self.manager.executor = RayExecutor(cluster, self.folder, catalog_url)
+        elif runner == "process":
             self.manager.executor = ProcessExecutor(self.settings.child_environment(), self.folder / "logs")
         self.activations = Activations(self)
         self.trainings = Trainings(self)

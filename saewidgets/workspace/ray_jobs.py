@@ -1,0 +1,128 @@
+"""`Ray`, where a workspace's jobs run that a cluster shares, and `RayExecutor`, which brings them there.
+
+A job is a detached actor (`child.RayActor`), not a task: tasks end with the process that asked for them, and notebooks
+are closed. The actor opens the same workspace on the machine where it lands, takes the job, and ends with it. Ray waits
+for the resources; of a machine that is lost it starts the actor again elsewhere, which goes on from the newest
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from saewidgets.config.base import require
+from saewidgets.errors import ConfigError
+
+_NAMESPACE = "saewidgets"
+_CONNECTING = threading.Lock()
+_CHILD = "saewidgets.workspace.child"  # by name: it imports this module, with the rest of a workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Ray:
+    """Jobs run on a Ray cluster: ``Workspace(folder, catalog_url=…, executor=sw.Ray(gpus=1))``.
+
+    Every machine of it has saewidgets, sees the folder under the same path, and reaches the catalog.
+
+    Attributes:
+        address: of the cluster, as ``ray.init`` takes it.
+        gpus: that each job needs; with none it runs on the CPU.
+        cpus: that each job needs.
+
+    Raises:
+        ConfigError: Ray is not installed, or a number is not possible.
+    """
+
+    address: str = "auto"
+    gpus: float = 0
+    cpus: float = 1
+
+    def __post_init__(self) -> None:
+        for name, value in (("gpus", self.gpus), ("cpus", self.cpus)):
+            possible = value >= 0 and (value < 1 or value == int(value))
+            require((possible, f"executor.{name}", f"{name} is {value:g}.", "Use whole numbers, or parts of one."))
+        if importlib.util.find_spec("ray") is None:
+            raise ConfigError("Ray is not installed.", where="executor", hint="Run `pip install 'saewidgets[ray]'`.")
+
+    @classmethod
+    def from_text(cls, text: str) -> Ray:
+        """What ``--executor`` and ``$SAEWIDGETS_EXECUTOR`` say: ``ray``, or an address ``ray://HOST:PORT`` of a
+        cluster, each maybe with resources behind it: ``ray?gpus=1&cpus=4``. Raises `ConfigError`."""
+        address, _, options = text.partition("?")
+        try:
+            numbers = {name: float(value) for name, value in parse_qsl(options, strict_parsing=bool(options))}
+            known = (address == "ray" or address.startswith("ray://")) and numbers.keys() <= {"gpus", "cpus"}
+        except ValueError:
+            known = False
+        require((known, "executor", f"There is no executor {text!r}.", "Use ray, or ray://HOST:PORT?gpus=1&cpus=4."))
+        return cls("auto" if address == "ray" else address, **numbers)
+
+    @property
+    def device(self) -> str:
+        """The device of a job: Ray shows it those that it has been given, and no others."""
+        return "cuda:0" if self.gpus else "cpu"
+
+    def connect(self) -> None:
+        """Make this process a client of the cluster, unless it is one. Raises Ray's own errors."""
+        import ray  # an extra
+
+        with _CONNECTING:
+            if not ray.is_initialized():
+                ray.init(self.address, namespace=_NAMESPACE, log_to_driver=False)
+
+    def state(self) -> str:
+        """What the cluster has, and how much of it is free."""
+        import ray  # an extra
+
+        self.connect()
+        machines = sum(bool(node["Alive"]) for node in ray.nodes())
+        here, free = ray.cluster_resources(), ray.available_resources()
+        parts = [f"{free.get(name, 0):g} of {here.get(name, 0):g} {name}s free" for name in ("GPU", "CPU")]
+        return f"{machines} machine{'s' * (machines != 1)}, {', '.join(parts)}"
+
+    def __str__(self) -> str:
+        parts = [f"{self.gpus:g} GPU{'s' * (self.gpus > 1)}"] if self.gpus else []
+        return " and ".join([*parts, f"{self.cpus:g} CPU{'s' * (self.cpus > 1)}"] if self.cpus else parts)
+
+
+class RayExecutor:
+    """Actors of a Ray cluster.
+
+    Args:
+        where: the cluster, and what each job needs.
+        folder: of the workspace, on every machine.
+        catalog_url: of its catalog; it may hold a password, and is only given to the actors.
+    """
+
+    def __init__(self, where: Ray, folder: Path, catalog_url: str | None) -> None:
+        self._where, self._folder, self._catalog_url = where, folder, catalog_url
+        self.waits_for = f"Waits for {where} of Ray." if str(where) else None
+
+    def start(self, job_id: str, failed: Callable[[str], object]) -> None:
+        thread = threading.Thread(target=self._watch, args=(job_id, failed), daemon=True)
+        thread.name = f"saewidgets-ray-{job_id}"
+        thread.start()
+
+    def _watch(self, job_id: str, failed: Callable[[str], object]) -> None:
+        import ray  # an extra
+        from ray.exceptions import RayError  # an extra
+
+        try:
+            self._where.connect()
+            actors: Any = ray.remote(import_module(_CHILD).RayActor)
+            actor = actors.options(
+                namespace=_NAMESPACE, lifetime="detached", name=f"{job_id}_{uuid.uuid4()}", max_restarts=-1,
+                num_cpus=self._where.cpus, num_gpus=self._where.gpus,
+            ).remote(job_id, str(self._folder), self._catalog_url)  # fmt: skip
+            ray.get(actor.ended.remote())
+        except (RayError, OSError, RuntimeError, ValueError) as error:  # of a job that was taken it says nothing new
+            cause = getattr(error, "cause", None) or error
+            failed(f"Ray did not run the job: {type(cause).__name__}: {cause}")
