@@ -99,7 +99,7 @@ class Workspace:
         self.settings = replace(found, home=home, catalog_url=catalog_url, runner=runner)
         self.folder = prepare_folder(home)
         self.is_default = folder is None
-        self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host)
+        self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host, user=self.settings.user)
         sweep_trash(self.folder)
         self.manager = JobManager(self.catalog.jobs, replace(jobs or JobSettings(), host=self.settings.host))
         if runner == "process":

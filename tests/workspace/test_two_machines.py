@@ -14,8 +14,11 @@ from saewidgets.workspace import Workspace
 from tests.workspace.conftest import ENDLESS, completed, small_config
 
 DATABASES = ("postgresql",)
+
+
 def _machine(tmp_path: Path, name: str, url: str | None) -> Workspace:
-    return Workspace(tmp_path / name, catalog_url=url, settings=Settings(home=tmp_path / name, host=name))
+    settings = Settings(home=tmp_path / name, host=name, user=f"{name} user")
+    return Workspace(tmp_path / name, catalog_url=url, settings=settings)
 
 
 @pytest.fixture
@@ -53,8 +56,11 @@ def test_whose_folder_both_see_either_may_resume(
         run = one.trainings.create(small_config(tiny_model_folder))
         run.pause()
         assert run.wait(60) is JobStatus.PAUSED
+        assert (run.record.host, run.record.started_by) == ("one", "one user")
     (tmp_path / "two").symlink_to(tmp_path / "one")
     with _machine(tmp_path, "two", database_url) as two:
         again = two.trainings.get(run.id)
         again.resume()
         completed(again)
+        assert (again.record.host, again.record.started_by) == ("two", "one user")
+        assert list(two.trainings.list().to_df()["started_by"]) == ["one user"]
