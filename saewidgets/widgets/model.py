@@ -125,6 +125,15 @@ def error_note(error: BaseException) -> Note:
     return Note(what=f"{type(error).__name__}: {error}")
 
 
+def place_words(workspace: Workspace, record: Any) -> tuple[str, ...]:
+    """Who started what `record` is of, and on which machine it is, where that is another user or machine than here:
+    ``("by ada on gpu-box",)``, else ``()``. The catalog of one machine says no machine: its name may have changed."""
+    here = workspace.settings
+    who = f"by {record.started_by}" if record.started_by not in (None, here.user) else ""
+    where = f"on {record.host}" if workspace.catalog.path is None and record.host != here.host else ""
+    return tuple(filter(None, [f"{who} {where}".strip()]))
+
+
 def name_of_workspace(workspace: Workspace) -> str:
     """What code in a widget's state calls its workspace: ``"ws"``, as the documentation does; ``""`` for the default.
 

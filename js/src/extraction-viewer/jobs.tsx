@@ -124,6 +124,7 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
     >
       {hasProgressBar(card) && <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />}
       <Facts of={words.progressLine(card, live)} />
+      {card.place.length > 0 && <Facts of={card.place} />}
     </CardBox>
   );
 }

@@ -110,6 +110,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
           startsIn: status === "queued" ? state.startsIn(card, store.state.value.cards) : null,
         })}
       />
+      {card.place.length > 0 && <Facts of={card.place} />}
     </CardBox>
   );
 }

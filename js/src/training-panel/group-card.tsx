@@ -123,6 +123,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
           `tiles: lowest to highest of ${groups.tiledBy(members).length}`,
         ]}
       />
+      {group.place.length > 0 && <Facts of={group.place} />}
     </CardBox>
   );
 }

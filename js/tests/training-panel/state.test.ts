@@ -8,6 +8,7 @@ import {
   deviceWords,
   hasProgressBar,
   heldOrder,
+  matches,
   originWords,
   placeOf,
   progressLine,
@@ -20,6 +21,9 @@ import {
 
 const labels = (changes: Parameters<typeof card>[0], pending?: Parameters<typeof buttonsFor>[1]) =>
   buttonsFor(card(changes), pending).map((item) => item.label + (item.disabled ? " (disabled)" : ""));
+
+it("is found by whose it is, or where", () =>
+  expect(matches(card({ place: ["by ada on gpu-box"] }), "Ada gpu")).toBe(true));
 
 describe("status and buttons", () => {
   it("has seven words for the eleven states of a job", () => {

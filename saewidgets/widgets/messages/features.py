@@ -53,6 +53,7 @@ class ExtractionCard(JobCard):
     seconds_running: float = 0.0
     has_logits: bool = False  # the logit effects of all its features are stored
     logits: LogitsJob | None = None  # the job that computes them, while there is something to say of it
+    place: tuple[str, ...] = ()  # "by ada on gpu-box": of another user or machine
 
 
 class FeatureQuery(Wire):

@@ -21,7 +21,7 @@ from saewidgets.widgets.charts.chart import SLOTS
 from saewidgets.widgets.charts.charts import slots_for
 from saewidgets.widgets.charts.series import ChartedRun, earlier_runs
 from saewidgets.widgets.messages.training import Card, ChartState, CheckpointData, PanelState, StoreRow, Tile, YAxis
-from saewidgets.widgets.model import Devices, Model
+from saewidgets.widgets.model import Devices, Model, place_words
 from saewidgets.widgets.training_panel.compare import compare_state, scope_of
 from saewidgets.widgets.values import finite, job_fields, number
 from saewidgets.workspace import Workspace
@@ -201,7 +201,9 @@ class PanelModel(Model[PanelState]):
         for record in self._records.values():
             source = record.facts.get("continued_from") or {}
             parent = self._records.get(str(source.get("training_id") or record.retry_of))
-            cards.append(card_of(record, self._slots.get(record.id), parent.name if parent is not None else None))
+            earlier = parent.name if parent is not None else None
+            place = place_words(self.workspace, record)
+            cards.append(card_of(record, self._slots.get(record.id), earlier, place=place))
         compared = self.records(self._compared)
         return {
             "cards": tuple(cards),
@@ -250,7 +252,9 @@ HELD_OUT = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score"
 """Metrics that are measured on held-out text, and what they are recorded as."""
 
 
-def card_of(record: TrainingRecord, series: int | None = None, earlier: str | None = None) -> Card:
+def card_of(
+    record: TrainingRecord, series: int | None = None, earlier: str | None = None, **place: Any
+) -> Card:
     """One training as the list shows it; `earlier` is the name of the run that it goes on from, or repeats."""
     source = record.facts.get("continued_from")
     done, advised = max(record.tokens_done, 0), advise(record)
@@ -264,6 +268,7 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
         **job_fields(record, done, record.tokens_total),
         tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),
         dead_window_tokens=dead_window_of(record),
+        **place,
         series=series,
         retry_of=earlier if source is None else None,
         continued_from=earlier if source is not None else None,
