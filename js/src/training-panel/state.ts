@@ -18,17 +18,19 @@ const BUTTONS: Record<Status, readonly CardAction[]> = {
   interrupted: ["resume", "delete"],
 };
 
+const NEED_FILES: readonly CardAction[] = ["resume", "import", "longer", "delete"];
+
 /** What is under way for a card: asked here, or by anybody. */
 export const busyWith = (card: Card, pending?: string): string | undefined => underWay(card, pending, "stop");
 
 export function buttonsFor(card: Card, pending?: string): JobButton<CardAction>[] {
-  const actions = BUTTONS[statusOf(card)].map((action) =>
-    action === "import" && card.sae_id !== null ? "open" : action,
-  );
+  const actions = BUTTONS[statusOf(card)]
+    .map((action) => (action === "import" && card.sae_id !== null ? "open" : action))
+    .filter((action) => card.has_files || !NEED_FILES.includes(action));
   return buttonsOf(actions, busyWith(card, pending), { open: "Open SAE" });
 }
 
-export const canDelete = (card: Card): boolean => statusOf(card) !== "running";
+export const canDelete = (card: Card): boolean => card.has_files && statusOf(card) !== "running";
 
 export function unsavedTokens(card: Card): number {
   return Math.max(0, card.tokens_done - (card.last_checkpoint_tokens ?? 0));

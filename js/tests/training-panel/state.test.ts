@@ -53,6 +53,17 @@ describe("status and buttons", () => {
     ["pausing", ["Pausing… (disabled)", "Stop"]],
     ["stopping", ["Stopping… (disabled)"]],
   ])("offers on %s: %j", (status, expected) => expect(labels({ status })).toEqual(expected));
+  it.each([
+    ["queued", ["Stop"]],
+    ["running", ["Pause", "Stop"]],
+    ["paused", ["Stop"]],
+    ["completed", []],
+    ["failed", ["Retry", "Edit and retry"]],
+    ["stopped", ["Retry"]],
+    ["interrupted", []],
+  ])("offers on %s without its files: %j", (status, expected) =>
+    expect(labels({ status, has_files: false })).toEqual(expected),
+  );
   it("does not offer to import twice", () =>
     expect(labels({ status: "completed", sae_id: "sae_1" })).toEqual(["Open SAE", "Train longer", "Delete"]));
   it("shows what was just asked before the state does", () => {

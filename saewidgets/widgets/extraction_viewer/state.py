@@ -27,7 +27,7 @@ from saewidgets.widgets.messages.features import (
 )
 from saewidgets.widgets.messages.saes import Choice
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.model import Model, error_note, name_of_workspace, place_words
+from saewidgets.widgets.model import Model, error_note, name_of_workspace, place_of
 from saewidgets.widgets.values import NAME_LENGTH, corpus_text, job_fields, shorten
 from saewidgets.workspace import Workspace
 
@@ -127,7 +127,7 @@ class ViewerModel(Model[ViewerState]):
         cards = tuple(
             card_of(
                 each, jobs.get(each.id), has_logits=each.has_data and extractions.has_logits(each),
-                place=place_words(self.workspace, each),
+                **place_of(self.workspace, each),
             )
             for each in shown
         )

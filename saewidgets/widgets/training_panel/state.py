@@ -21,7 +21,7 @@ from saewidgets.widgets.charts.chart import SLOTS
 from saewidgets.widgets.charts.charts import slots_for
 from saewidgets.widgets.charts.series import ChartedRun, earlier_runs
 from saewidgets.widgets.messages.training import Card, ChartState, CheckpointData, PanelState, StoreRow, Tile, YAxis
-from saewidgets.widgets.model import Devices, Model, place_words
+from saewidgets.widgets.model import Devices, Model, place_of
 from saewidgets.widgets.training_panel.compare import compare_state, scope_of
 from saewidgets.widgets.values import finite, job_fields, number
 from saewidgets.workspace import Workspace
@@ -37,6 +37,7 @@ class PanelModel(Model[PanelState]):
         self.devices = Devices(workspace)
         self._records: dict[str, TrainingRecord] = {}
         self._read_last: dict[str, TrainingRecord] = {}  # without what was told since then
+        self._places: dict[str, dict[str, Any]] = {}  # of each card: looking for files takes time
         self._measured: dict[str, list[Metrics]] = {}  # events since the charts were drawn last
         self._missed: set[str] = set()  # the catalog holds more of these than their events brought
         self._loaded = False
@@ -136,8 +137,10 @@ class PanelModel(Model[PanelState]):
 
     def _read(self) -> None:
         found = {record.id: record for record in self.workspace.trainings.list()}
+        places = {i: place_of(self.workspace, record) for i, record in found.items()}
         with self._lock:
             before, last = self._records, self._read_last
+            self._places = places
             self._read_last = found
             self._records = dict(sorted(found.items(), key=lambda item: item[1].created_at, reverse=True))
             known = found.keys() & before.keys()
@@ -202,8 +205,7 @@ class PanelModel(Model[PanelState]):
             source = record.facts.get("continued_from") or {}
             parent = self._records.get(str(source.get("training_id") or record.retry_of))
             earlier = parent.name if parent is not None else None
-            place = place_words(self.workspace, record)
-            cards.append(card_of(record, self._slots.get(record.id), earlier, place=place))
+            cards.append(card_of(record, self._slots.get(record.id), earlier, **self._places[record.id]))
         compared = self.records(self._compared)
         return {
             "cards": tuple(cards),

@@ -16,7 +16,7 @@ from saewidgets.records import CheckpointRecord, ErrorInfo
 from saewidgets.render import runs_html
 from saewidgets.widgets.messages.training import CheckpointData
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.model import place_words
+from saewidgets.widgets.model import place_of
 from saewidgets.widgets.training_panel.state import card_of, checkpoint_rows
 from saewidgets.widgets.values import number, settings_of, show_value
 from tests.widgets.seeded_runs import make_record
@@ -71,8 +71,8 @@ def test_it_says_whose_it_is_and_where_unless_mine_and_here(
 ) -> None:
     path, settings = None if is_shared else "catalog.sqlite", SimpleNamespace(user="me", host="here")
     workspace: Any = SimpleNamespace(settings=settings, catalog=SimpleNamespace(path=path))
-    record = make_record("t", TrainingConfig(), started_by=user, host=host)
-    assert card_of(record, place=place_words(workspace, record)).place == words
+    record = make_record("t", TrainingConfig(), started_by=user, host=host, folder="/")
+    assert card_of(record, **place_of(workspace, record)).place == words
 
 
 def test_numbers_that_json_cannot_carry_become_words() -> None:
