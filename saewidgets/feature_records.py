@@ -38,6 +38,8 @@ class ExtractionRecord:
         seen, dead, dense: latents that fired, that did not, and that fired on more than 1 % of the tokens; None where
             that is not known yet. `seen` is known while it runs.
         size_bytes: of its files; None until it has an end.
+        host: the machine that works on it, or did last.
+        started_by: the user; None if unknown.
         facts: what resuming needs beyond `config`: ``prepend_bos``, ``model_given``, ``validation_share``; and
             ``weights``, the files that were read, as `catalog.filestate.recorded` describes them.
         other_weights: the files of the SAE have been replaced since, so that what is computed with them now does not
@@ -75,6 +77,7 @@ class ExtractionRecord:
     seconds_running: float
     facts: Mapping[str, Any] = field(default_factory=dict)
     other_weights: bool = False
+    started_by: str | None = None
 
     @property
     def has_data(self) -> bool:

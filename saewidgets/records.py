@@ -67,6 +67,7 @@ class JobRecord:
     note: str | None = None  # one sentence on how it came to this status
     result: Any = None  # plain JSON summary of what it returned
     seconds_running: float = 0.0  # time spent holding its lane, over all resumes
+    started_by: str | None = None  # the user; None if unknown
     updated_at: float = 0.0
 
 
@@ -116,7 +117,7 @@ class TrainingRecord:
     sae_path: str | None  # folder of the final SAE, once written
     retry_of: str | None
     group_id: str | None
-    host: str
+    host: str  # the machine that works on it, or did last
     folder: str
     heartbeat_at: float | None
     created_at: float
@@ -128,6 +129,7 @@ class TrainingRecord:
     note: str | None = None  # e.g. why a resume will not be bit-identical
     ended_alone: bool = False  # it has ended by itself, whatever its group does: `status`, `error` are its own
     group_name: str | None = None  # what its group is called
+    started_by: str | None = None  # the user; None if unknown
 
     @property
     def started_from(self) -> str | None:
@@ -319,6 +321,8 @@ class ActivationStoreRecord:
         context_size: tokens per context; None for imported states.
         dtype: number format of the rows; None until it is known.
         fingerprint: changes with every bit of it.
+        host: the machine that captures it, or did last.
+        started_by: the user; None if unknown.
         state: whether its files are as they were written: ``"ok"``, ``"missing"`` or ``"changed"``; ``"incomplete"``
             until it is whole.
         state_note: what is missing or changed, as a sentence; ``""`` if nothing is.
@@ -353,6 +357,7 @@ class ActivationStoreRecord:
     note: str | None = None
     state: Literal["ok", "missing", "changed", "incomplete"] = "ok"
     state_note: str = ""
+    started_by: str | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -5,6 +5,7 @@ Everything else receives a `Settings` value and does not look at `os.environ`.
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 from collections.abc import Mapping
@@ -16,6 +17,14 @@ from saewidgets.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+
+def user_name() -> str | None:
+    """The name of the user of this process, at most 255 characters; None where the system has none."""
+    try:
+        return getpass.getuser()[:255]
+    except (OSError, KeyError, ImportError):  # in a container, without an entry for its number
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,7 @@ class Settings:
         executor: the cluster on which jobs run (``$SAEWIDGETS_EXECUTOR``, such as ``ray?gpus=1``, else None: here).
         place: the device of jobs that run elsewhere, where this machine's say nothing.
         host: the name under which this machine appears in the catalog (``$SAEWIDGETS_HOST``, else its host name).
+        user: who starts jobs here, by the name of the login; None if unknown.
     """
 
     home: Path
@@ -41,6 +51,7 @@ class Settings:
     executor: str | None = None
     place: str | None = None
     host: str = field(default_factory=socket.gethostname)
+    user: str | None = field(default_factory=user_name)
 
     @classmethod
     def from_environment(cls) -> Settings:

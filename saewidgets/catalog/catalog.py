@@ -34,9 +34,11 @@ from saewidgets.catalog.training_queries import TrainingQueries
 class Catalog:
     """SQLite in the workspace folder, created or migrated on open, or a shared database, which must be at the right
     version. `notice` is a sentence for the user about how the catalog works here; `key` tells it from others that name
-    files of the same folder, and stays the same after a move."""
+    files of the same folder, and stays the same after a move. `host` and `user` are where and by whom it is opened."""
 
-    def __init__(self, folder: str | Path, url: str | None = None, host: str | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, url: str | None = None, host: str | None = None, user: str | None = None
+    ) -> None:
         self.files = Files(Path(folder))
         self.host = host or socket.gethostname()
         database_url = catalog_url(self.files.folder, url)
@@ -68,7 +70,7 @@ class Catalog:
         self.templates = TemplateQueries(self._database)
         self.models = UsageQueries(self._database, ModelRow)
         self.datasets = UsageQueries(self._database, DatasetRow)
-        self.jobs = JobQueries(self._database, self.files)
+        self.jobs = JobQueries(self._database, self.files, user)
 
     def now(self) -> float:
         """The database's clock: what heartbeats are compared with."""

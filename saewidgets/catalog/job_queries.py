@@ -75,8 +75,8 @@ _OWNED = (JobStatus.QUEUED.value, *ACTIVE)
 class JobQueries:
     """See `saewidgets.jobs.job_store.JobStore` for what each method promises."""
 
-    def __init__(self, database: Database, files: Files) -> None:
-        self._database, self._files = database, files
+    def __init__(self, database: Database, files: Files, user: str | None) -> None:
+        self._database, self._files, self._user = database, files, user
 
     def add(self, job_id: str, *, kind: str, lane: str, payload: Mapping[str, Any], owner: str | None) -> JobRecord:
         def write(session: Session) -> JobRecord:
@@ -84,7 +84,7 @@ class JobQueries:
             row = JobRow(
                 id=job_id, kind=kind, status=JobStatus.QUEUED.value, lane=lane, payload=dict(payload), owner=owner,
                 heartbeat_at=moment, seconds_running=0.0, created_at=moment, updated_at=moment,
-                queue_number=next_queue_number(session),
+                queue_number=next_queue_number(session), started_by=self._user,
             )
             session.add(row)
             session.flush()

@@ -205,12 +205,14 @@ NO_JOB = JobRecord(id="", kind="", status=JobStatus.INTERRUPTED, lane="")
 def of_job(
     row: TrainingRow | ExtractionRow | ActivationStoreRow, job: JobRecord | None, files: Files
 ) -> dict[str, Any]:
-    """What the records of rows that jobs make have in common; without its job a row with tokens is complete."""
+    """What the records of rows that jobs make have in common; without its job a row with tokens is complete. Its
+    machine is that of the job's lane, which moves to the one that resumes it."""
     status = NO_JOB.status if getattr(row, "n_tokens", None) is None else JobStatus.COMPLETED
     stands = job or NO_JOB
-    names = ("progress", "error", "queue_position", "started_at", "finished_at", "seconds_running")
+    names = ("progress", "error", "queue_position", "started_at", "finished_at", "seconds_running", "started_by")
     return {name: getattr(stands, name) for name in names} | {
         "status": job.status if job is not None else status, "folder": files.absolute(row.folder),
+        "host": stands.lane.rpartition("/")[0] or row.host,
         "note": " ".join(filter(None, [row.note, stands.note])) or None,
     }  # fmt: skip
 

@@ -161,6 +161,7 @@ class JobRow(Base):
     result: Mapped[Any | None] = mapped_column(Json())
     seconds_running: Mapped[float] = mapped_column(default=0.0)
     running_since: Mapped[float | None]
+    started_by: Mapped[str | None] = mapped_column(String(255))
     created_at: Mapped[float]
     queue_number: Mapped[int]  # place in the queue of its lane: 1 + the largest so far
     started_at: Mapped[float | None]

@@ -11,9 +11,11 @@ import time
 from typing import Any, Generic, TypeVar
 
 from saewidgets.errors import SAEWidgetsError
+from saewidgets.events import JobStatus
 from saewidgets.records import DeviceInfo
 from saewidgets.widgets.messages.wire import Note, State
 from saewidgets.workspace import Workspace
+from saewidgets.workspace.folders import files_note
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -123,6 +125,18 @@ def error_note(error: BaseException) -> Note:
     if isinstance(error, SAEWidgetsError):
         return Note(what=error.what, where=error.where, hint=error.hint)
     return Note(what=f"{type(error).__name__}: {error}")
+
+
+def place_of(workspace: Workspace, record: Any) -> dict[str, Any]:
+    """The fields of a card that say who started what `record` is of, and on which machine it is, where that is another
+    user or machine than here. The catalog of one machine says no machine: its name may have changed."""
+    here = workspace.settings
+    who = f"by {record.started_by}" if record.started_by not in (None, here.user) else ""
+    where = f"on {record.host}" if workspace.catalog.path is None and record.host != here.host else ""
+    note = files_note(workspace, record)
+    goes_on = record.status is JobStatus.QUEUED or record.status.is_active  # there, and what is left needs no files
+    words = [who, note] if note and not goes_on else [f"{who} {where}".strip()]
+    return {"place": tuple(filter(None, words)), "has_files": not note}
 
 
 def name_of_workspace(workspace: Workspace) -> str:

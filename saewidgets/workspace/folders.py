@@ -1,4 +1,5 @@
-"""Files of a workspace (`inside`, `draft_folder`, `remove_tree`): no path leads outside, folders are removed whole."""
+"""Files of a workspace (`inside`, `draft_folder`, `remove_tree`): no path leads outside, folders are removed whole; and
+`files_note`, which tells what has its files on another machine."""
 
 from __future__ import annotations
 
@@ -10,9 +11,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from saewidgets.catalog.filestate import state_of
 from saewidgets.durable import storage_errors
-from saewidgets.errors import FormatError, StorageError
+from saewidgets.errors import FormatError, StateError, StorageError
+from saewidgets.records import SAERecord
+
+if TYPE_CHECKING:
+    from saewidgets.workspace.workspace import Workspace
 
 DRAFT = ".incoming-"
 TOKENS = "tokens"  # the folder of packed corpora, shared by all that read text
@@ -126,3 +133,30 @@ def folder_size(folder: Path, *, linked: bool = True) -> int:
         except FileNotFoundError:
             continue
     return total
+
+
+# ------------------------------------------------------------------------------------------------ of other machines
+
+
+def files_note(workspace: Workspace, record: Any) -> str:
+    """Where the files of a record are, as a sentence, if that is a machine whose folder is not seen here; else ``""``.
+    Only a shared catalog has rows of other folders than its own."""
+    if workspace.catalog.path is not None or record.host == workspace.settings.host:
+        return ""
+    return state_of(_folder_of(record), "{}", record.host, workspace.settings.host)[1]
+
+
+def require_files(workspace: Workspace, *records: Any) -> None:
+    """Raises `StateError` where one has a `files_note`: a run resumed without its files would begin again, and deleting
+    a row would leave them without one."""
+    for record in records:
+        if files_note(workspace, record):
+            raise StateError(
+                f"The files of {record.name} are on {record.host}, and cannot be seen from here.",
+                where=_folder_of(record),
+                hint=f"Do it there. If that machine is gone, start Python with SAEWIDGETS_HOST={record.host}.",
+            )
+
+
+def _folder_of(record: Any) -> str:
+    return str(record.path if isinstance(record, SAERecord) else record.folder)

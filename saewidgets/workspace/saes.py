@@ -15,6 +15,7 @@ from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, Storage
 from saewidgets.jobs import Listeners
 from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace.checked import checks_arguments
+from saewidgets.workspace.folders import require_files
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.library import adding, sae_files
 from saewidgets.workspace.library.sae_files import folder_of, remove_files, sweep, unlisted
@@ -337,11 +338,14 @@ class SAEs:
         Its extractions go with it, and the labels of its features. The training it came from stays.
 
         Raises:
-            StateError: a job that has not ended reads it, or downloads its files again; the message names the job.
+            StateError: a job that has not ended reads it, or downloads its files again; the message names the job. Or
+                its files, or those of an extraction of it, are on a machine whose folder is not seen here.
             NotFoundError: there is no such SAE.
         """
-        with unlisted(self._workspace, Path(self.get(sae_id).path)):
-            extractions = self._workspace.catalog.extractions.owned_by(sae_id=sae_id)
+        record = self.get(sae_id)
+        extractions = self._workspace.catalog.extractions.owned_by(sae_id=sae_id)
+        require_files(self._workspace, record, *map(self._workspace.catalog.extractions.get, extractions))
+        with unlisted(self._workspace, Path(record.path)):
             record = self._rows.delete(sae_id)
             freed = remove_files(self._workspace, Path(record.path))
         freed += self._workspace.extractions.remove_files(extractions)

@@ -18,7 +18,7 @@ from saewidgets.events import Event, JobStatus
 from saewidgets.jobs import Job, JobContext, Update
 from saewidgets.records import JobRecord
 from saewidgets.workspace.corpora import dataset_name
-from saewidgets.workspace.folders import new_folder, remove_tree
+from saewidgets.workspace.folders import new_folder, remove_tree, require_files
 from saewidgets.workspace.user_models import UserModel, UserModels, missing
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Tasks:
 
     def delete(self, record: Any) -> int:
         """Remove a row with its files; what waits is cancelled first, what runs is refused. Returns the bytes freed."""
-        self._require_files(record)
+        require_files(self._workspace, record)
         if record.status.is_active:
             hint = "Stop it or cancel it, then delete it."
             raise StateError(f"{record.name} is {record.status}.", where=record.id, hint=hint)
@@ -119,17 +119,6 @@ class Tasks:
         freed = remove_tree(self._workspace.folder, self._rows.delete(record.id))
         self.forget(record.id)
         return freed
-
-    def _require_files(self, record: Any) -> None:
-        """Raises `StateError` where the files of a row of a shared catalog are on a machine whose folder is not seen
-        here: a run resumed without them would begin again, and deleting its row would leave them without one."""
-        workspace = self._workspace
-        is_shared, is_elsewhere = workspace.catalog.path is None, record.host != workspace.settings.host
-        if is_shared and is_elsewhere and not Path(record.folder).exists():
-            raise StateError(
-                f"The files of {record.name} are on {record.host}, and cannot be seen from here.", where=record.folder,
-                hint=f"Do it there. If that machine is gone, start Python with SAEWIDGETS_HOST={record.host}.",
-            )
 
     # ------------------------------------------------------------------------------------------------ models
 
@@ -190,7 +179,7 @@ class Tasks:
     def _make(self, job: JobRecord) -> Callable[[JobContext], Any]:
         ids = self.ids(job)
         for row_id in ids if self._rows is not None and job.status is not JobStatus.QUEUED else ():
-            self._require_files(self._rows.get(row_id))
+            require_files(self._workspace, self._rows.get(row_id))
         if (held := self._required(job)) is not None:
             for row_id in ids:
                 self._models.keep(row_id, held)

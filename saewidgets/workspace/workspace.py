@@ -107,7 +107,7 @@ class Workspace:
             self.settings = replace(self.settings, place=cluster.device)
         self.folder = prepare_folder(home)
         self.is_default = folder is None
-        self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host)
+        self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host, user=self.settings.user)
         sweep_trash(self.folder)
         self.manager = JobManager(self.catalog.jobs, replace(jobs or JobSettings(), host=self.settings.host))
         if cluster is not None:

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def catalog(folder: Path, database_url: str | None) -> Iterator[Catalog]:
-    with Catalog(folder, database_url, host="box") as opened:
+    with Catalog(folder, database_url, host="box", user="ada") as opened:
         yield opened
 
 

@@ -119,6 +119,18 @@ def test_from_0004(folder: Path) -> None:
     assert _is_backed_up(folder, "0004")
 
 
+def test_from_0006(folder: Path) -> None:
+    """Nobody knows who started what is there."""
+    job = {"id": "job_1", "kind": "training", "status": "paused", "lane": "gpu-box/cpu", "payload": "{}",
+           "seconds_running": 1.0, "created_at": 1.0, "queue_number": 1, "updated_at": 1.0}  # fmt: skip
+    _old_catalog(folder, "0006", ("jobs", job), ("trainings", {**_TRAINING, "job_id": "job_1"}))
+    with Catalog(folder, host="box", user="ada") as catalog:
+        run = catalog.trainings.get("train_1")
+        assert (run.started_by, run.host, run.status) == (None, "gpu-box", "paused")
+        assert catalog.jobs.add("job_2", kind="x", lane="box/cpu", payload={}, owner="me").started_by == "ada"
+    assert _is_backed_up(folder, "0006")
+
+
 def test_a_blank_one_of_each_version_migrates(tmp_path: Path) -> None:
     for version in schema.known_versions():
         _old_catalog(tmp_path / version, version)

@@ -48,6 +48,17 @@ def test_what_begins_at_once_is_called_differently(catalog: Catalog, make_traini
     assert len(set(own)) == len(own)
 
 
+def test_it_is_on_the_machine_that_resumed_it(catalog: Catalog, make_training: Make) -> None:
+    run = make_training(job="job_1")
+    assert (run.host, run.started_by) == ("box", "ada")
+    assert catalog.jobs.get("job_1").started_by == "ada"
+    catalog.jobs.change("job_1", {"status": S.QUEUED, "lane": "gpu-box/cuda:0"}, when={S.QUEUED})
+    again = catalog.trainings.get(run.id)
+    assert (again.host, again.started_by) == ("gpu-box", "ada")
+    catalog.jobs.delete("job_1")
+    assert (catalog.trainings.get(run.id).host, catalog.trainings.get(run.id).started_by) == ("box", None)
+
+
 def test_without_a_job_it_reads_interrupted(catalog: Catalog, make_training: Make) -> None:
     run = make_training(job="job_1")
     catalog.jobs.delete("job_1")

@@ -14,8 +14,11 @@ from saewidgets.workspace import Workspace
 from tests.workspace.conftest import ENDLESS, completed, small_config
 
 DATABASES = ("postgresql",)
+
+
 def _machine(tmp_path: Path, name: str, url: str | None) -> Workspace:
-    return Workspace(tmp_path / name, catalog_url=url, settings=Settings(home=tmp_path / name, host=name))
+    settings = Settings(home=tmp_path / name, host=name, user=f"{name} user")
+    return Workspace(tmp_path / name, catalog_url=url, settings=settings)
 
 
 @pytest.fixture
@@ -42,8 +45,31 @@ def test_what_has_its_files_elsewhere_is_seen_but_neither_resumed_nor_deleted(
         assert "SAEWIDGETS_HOST=there" in str(caught.value.hint)
     assert there.trainings.get(longer.id).record == before
     assert not (here.folder / "trainings" / longer.id).exists()
+    here.trainings.get(longer.id).stop()
+    assert there.trainings.get(longer.id).status is JobStatus.STOPPED
     there.trainings.delete(longer.id)
     assert [each.id for each in here.trainings.list()] == [run.id]
+
+
+def test_an_sae_with_files_or_an_extraction_elsewhere_is_not_deleted(
+    machines: tuple[Workspace, Workspace], tiny_model_folder: Path
+) -> None:
+    here, there = machines
+    sae = completed(there.trainings.create(small_config(tiny_model_folder))).import_to_saes()
+    with pytest.raises(StateError, match=f"The files of {sae.name} are on there, and cannot be seen from"):
+        here.saes.delete(sae.id)
+    assert (here.saes.get(sae.id).state_note, there.saes.get(sae.id).state) == (
+        "Its files are on there, and cannot be seen from here.", "ok",
+    )
+    own = here.saes.add_local(sae.path)
+    there.catalog.extractions.create(
+        id="ext_1", sae_id=own.id, config={}, model="m", hook_name="h", d_sae=1, tokens_total=1,
+        folder=there.folder / "extractions" / "ext_1",
+    )
+    with pytest.raises(StateError, match="are on there"):
+        here.saes.delete(own.id)
+    there.extractions.delete("ext_1")
+    assert here.saes.delete(own.id) == own.size_bytes
 
 
 def test_whose_folder_both_see_either_may_resume(
@@ -53,8 +79,11 @@ def test_whose_folder_both_see_either_may_resume(
         run = one.trainings.create(small_config(tiny_model_folder))
         run.pause()
         assert run.wait(60) is JobStatus.PAUSED
+        assert (run.record.host, run.record.started_by) == ("one", "one user")
     (tmp_path / "two").symlink_to(tmp_path / "one")
     with _machine(tmp_path, "two", database_url) as two:
         again = two.trainings.get(run.id)
         again.resume()
         completed(again)
+        assert (again.record.host, again.record.started_by) == ("two", "one user")
+        assert list(two.trainings.list().to_df()["started_by"]) == ["one user"]

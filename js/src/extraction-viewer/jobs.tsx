@@ -60,12 +60,13 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
     void store.logits(card, "start");
   };
   const done = status === "completed";
+  const readable = done && card.has_files;
   const menu: (MenuItem | false)[] = [
-    done && { label: "Open features", run: () => press("open") },
-    done && { label: "Export", run: () => press("export") },
+    readable && { label: "Open features", run: () => press("open") },
+    readable && { label: "Export", run: () => press("export") },
     words.mayComputeLogits(card) && { label: "Compute all logits", run: computeLogits },
     { label: "Copy ID", run: () => of.copyId() },
-    !isActive(card) && { label: "Delete", danger: true, run: () => press("delete") },
+    card.has_files && !isActive(card) && { label: "Delete", danger: true, run: () => press("delete") },
   ];
   const size = card.size_bytes === null ? "" : ` (${f.bytes(card.size_bytes)})`;
   const said = card.note !== null && !isActive(card) && !done ? card.note : null;
@@ -124,6 +125,7 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
     >
       {hasProgressBar(card) && <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />}
       <Facts of={words.progressLine(card, live)} />
+      {card.place.length > 0 && <Facts of={card.place} />}
     </CardBox>
   );
 }
@@ -133,6 +135,7 @@ function LogitsRow({ store, card }: { store: Store; card: ExtractionCard }) {
   if (job === null) return null;
   const status = statusOf(job);
   const name = `Logit effects of ${line(card.name)}`;
+  const buttons = words.logitsButtons(job).filter(({ action }) => card.has_files || action !== "resume");
   return (
     // biome-ignore lint/a11y/useSemanticElements: a group of buttons, not of form fields
     <div class="full lgj line" role="group" aria-label={name}>
@@ -145,7 +148,7 @@ function LogitsRow({ store, card }: { store: Store; card: ExtractionCard }) {
         <Facts of={words.logitsLine(job, store.link.value === "live")} />
       </div>
       <div class="acts">
-        <Buttons of={words.logitsButtons(job)} onPress={(action) => store.logits(card, action)} />
+        <Buttons of={buttons} onPress={(action) => store.logits(card, action)} />
       </div>
       {job.note && ["failed", "interrupted"].includes(status) && (
         <div class="lgj-note">

@@ -125,11 +125,12 @@ export function logitsLine(job: wire.LogitsJob, live: boolean): string[] {
 
 /** Whether the tables of an extraction can be asked for: it is complete, has none, and nothing computes them. */
 export const mayComputeLogits = (card: wire.ExtractionCard): boolean =>
-  statusOf(card) === "completed" && !card.has_logits && card.logits === null;
+  card.has_files && statusOf(card) === "completed" && !card.has_logits && card.logits === null;
 
 export function buttonsFor(card: wire.ExtractionCard, pending?: string): JobButton<CardAction>[] {
   const actions = card.status === "cancelled" ? (["delete"] as const) : BUTTONS[statusOf(card)];
-  return buttonsOf(actions, underWay(card, pending, "cancel"), { open: "Open features" });
+  const offered = actions.filter((action) => card.has_files || action === "pause" || action === "cancel");
+  return buttonsOf(offered, underWay(card, pending, "cancel"), { open: "Open features" });
 }
 
 export function progressLine(card: wire.ExtractionCard, live: boolean): string[] {

@@ -10,7 +10,7 @@ export type Bulk = "pause" | "resume" | "stop" | "export" | "delete";
 const CAN: Record<Bulk, (card: Card) => boolean> = {
   // What waits would start as soon as what runs is paused.
   pause: (card) => ["running", "queued"].includes(statusOf(card)) && !["pausing", "stopping"].includes(card.status),
-  resume: (card) => ["paused", "stopped", "interrupted"].includes(statusOf(card)),
+  resume: (card) => card.has_files && ["paused", "stopped", "interrupted"].includes(statusOf(card)),
   stop: (card) => ["running", "queued", "paused"].includes(statusOf(card)) && card.status !== "stopping",
   export: () => true,
   delete: canDelete,
@@ -26,8 +26,11 @@ const WHY: Record<Bulk, string> = {
   delete: "Running trainings must be stopped first",
 };
 
-export const whyNot = (what: Bulk, selected: number): string =>
-  selected === 0 ? "Select trainings in the list" : WHY[what];
+export const whyNot = (what: Bulk, selected: readonly Card[]): string => {
+  if (selected.length === 0) return "Select trainings in the list";
+  const here = selected.map((card) => ({ ...card, has_files: true }));
+  return able(what, here).length > 0 ? "Their files are on another machine" : WHY[what];
+};
 
 /** Have these runs something that stopping without a checkpoint would lose? */
 export const losesTokens = (cards: readonly Card[]): number =>
@@ -72,19 +75,20 @@ export function bulkTitle(word: string, cards: readonly Card[], shown: ReadonlyS
   return `${word} ${named(cards)}${hidden === null ? "" : `, ${hidden}`}`;
 }
 
-/** The question before runs are deleted; `selected`: how many were to be, `group`: the name of their job. */
-export function deleteQuestion(cards: readonly Card[], onDelete: () => void, selected = cards.length, group?: string) {
+/** The question before runs are deleted; `selected`: those that were to be, `group`: the name of their job. */
+export function deleteQuestion(cards: readonly Card[], onDelete: () => void, selected = cards, group?: string) {
   const count = cards.reduce((total, card) => total + card.checkpoint_count, 0);
   const bytes = cards.reduce((total, card) => total + card.checkpoint_bytes, 0);
   const their = group ? "their" : cards.length === 1 ? "Its" : "Their";
-  const kept = selected - cards.length;
+  const kept = selected.length - cards.length;
+  const where = selected.every((card) => card.has_files) ? "running" : "running or on another machine";
   const lost = count ? `${f.plural(count, "checkpoint")} (${f.bytes(bytes)}) and metrics` : "metrics";
   return {
     title: `Delete ${group ?? named(cards)}?`,
     children: [
       group ? `Its ${f.plural(cards.length, "training")} go, and ${their}` : their,
       `${lost} go too. This cannot be undone.`,
-      kept > 0 && (kept === 1 ? "One that is running stays." : `${kept} that are running stay.`),
+      kept > 0 && (kept === 1 ? `One that is ${where} stays.` : `${kept} that are ${where} stay.`),
     ]
       .filter(Boolean)
       .join(" "),

@@ -20,7 +20,7 @@ export function BulkBox({ store }: { store: Store }) {
   const lines = nameLines(cards, store.shown.value);
   const close = put(store.bulk, null);
   const stop = stopQuestion(cards, (action) => store.actOn(SELECTION, cards, action));
-  const remove = deleteQuestion(cards, () => store.actOn(SELECTION, cards, "delete"), selection.length);
+  const remove = deleteQuestion(cards, () => store.actOn(SELECTION, cards, "delete"), selection);
   return (
     <div class="panel-note notes">
       {what === "stop" && (

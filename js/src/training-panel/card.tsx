@@ -110,6 +110,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
           startsIn: status === "queued" ? state.startsIn(card, store.state.value.cards) : null,
         })}
       />
+      {card.place.length > 0 && <Facts of={card.place} />}
     </CardBox>
   );
 }
@@ -156,7 +157,7 @@ export function RunNotes({ store, card, about = card, onResume, log, onLog }: No
           onClick={() => (store.form.value = { from: about, changes: retry })}
         />
       )}
-      {step !== null && retry === null && (
+      {step !== null && retry === null && card.has_files && (
         <Button
           text={`Resume from step ${f.count(step)}`}
           small
@@ -177,9 +178,11 @@ export function RunNotes({ store, card, about = card, onResume, log, onLog }: No
         <NoteBox tone="int" title="The kernel that ran it ended.">
           {note?.hint
             ? note.hint
-            : step === null
-              ? "Resume starts again from the beginning: it had no checkpoint yet."
-              : `Resume continues from step ${f.count(step)} and ends in the same weights as an uninterrupted run.`}
+            : !card.has_files
+              ? "It can be resumed on the machine that has its files."
+              : step === null
+                ? "Resume starts again from the beginning: it had no checkpoint yet."
+                : `Resume continues from step ${f.count(step)} and ends in the same weights as an uninterrupted run.`}
         </NoteBox>
       ) : (
         note && (

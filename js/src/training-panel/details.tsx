@@ -10,7 +10,7 @@ import type { Answer } from "../lib/rpc";
 import { isActive } from "../lib/statuses";
 import { type Column, num, Settings, Table, unseen } from "../lib/table";
 import type { Advice as AdviceRow, Card, CheckpointAction, CheckpointData, DetailsData, StartedRun } from "../lib/wire";
-import { canDelete, statusOf } from "./state";
+import { statusOf } from "./state";
 import type { DetailsTab, Store } from "./store";
 
 interface DetailsProps {
@@ -66,7 +66,7 @@ export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
             onClick={() => store.act(card, "checkpoint")}
           />
         )}
-        {tab === "settings" && canDelete(card) && (
+        {tab === "settings" && !runs && (
           <Button text="Edit and retry" small class="save" onClick={put(store.form, { from: card })} />
         )}
         <Button small kind="quiet" icon="close" label="Close details" onClick={onClose} />
@@ -136,7 +136,11 @@ function Advice({ store, card, row }: { store: Store; card: Card; row: AdviceRow
   };
   const action = <Button text={longer ? "Train longer" : "Edit and retry"} small onClick={edit} />;
   return (
-    <NoteBox tone={row.severity === "warning" ? "warn" : "info"} title={row.title} actions={action}>
+    <NoteBox
+      tone={row.severity === "warning" ? "warn" : "info"}
+      title={row.title}
+      actions={(card.has_files || !longer) && action}
+    >
       {row.text} <Button text="Why this helps" kind="link" expanded={open} onClick={() => setOpen(!open)} />
       {open && <p class="why">{row.why}</p>}
     </NoteBox>
@@ -245,10 +249,12 @@ export function Checkpoints({ store, card, rows, bestBy, onChange }: Checkpoints
           cells: [
             ...[row.label, f.count(row.step), f.tokens(row.tokens), ...measures.map(({ of }) => of(row))],
             ...[f.bytes(row.size_bytes), f.clock(row.saved_at, Date.now(), true)],
-            <>
-              {link("Load", row)}
-              {link("Delete", row)}
-            </>,
+            card.has_files && (
+              <>
+                {link("Load", row)}
+                {link("Delete", row)}
+              </>
+            ),
           ],
         }))}
       />

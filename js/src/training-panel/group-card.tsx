@@ -90,9 +90,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
       menu={[...menuOf(of, { kind: "layers" }), ...remove]}
       aside={<Tiles card={group} />}
       opens={{
-        delete: () => (
-          <Question {...deleteQuestion(members, () => steer("delete"), members.length, name)} onKeep={close} />
-        ),
+        delete: () => <Question {...deleteQuestion(members, () => steer("delete"), members, name)} onKeep={close} />,
         stop: () => <Question {...stopQuestion([first], steer, name)} onKeep={close} />,
         export: () => <ExportForm store={store} id={id} cards={members} name={name} onClose={close} />,
         template: () => (
@@ -123,6 +121,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
           `tiles: lowest to highest of ${groups.tiledBy(members).length}`,
         ]}
       />
+      {group.place.length > 0 && <Facts of={group.place} />}
     </CardBox>
   );
 }
@@ -231,7 +230,7 @@ function Links(props: GroupProps & { card: Card; details: boolean; onDetails: ()
       : void store.actOn(group.id, [card], "stop");
   return (
     <>
-      {status === "completed" && card.sae_id === null && (
+      {status === "completed" && card.sae_id === null && card.has_files && (
         <Button
           text={busy === "import" ? `Importing ${word}…` : `Import ${word}`}
           kind="link"

@@ -110,7 +110,7 @@ function SelectionBar({ store }: { store: Store }) {
             key={what}
             small
             label={`${word} selected`}
-            title={disabled ? whyNot(what, selection.length) : bulkTitle(word, cards, shown)}
+            title={disabled ? whyNot(what, selection) : bulkTitle(word, cards, shown)}
             disabled={disabled}
             expanded={["stop", "export", "delete"].includes(what) ? store.bulk.value === what : undefined}
             onClick={() => press(what)}

@@ -18,17 +18,19 @@ const BUTTONS: Record<Status, readonly CardAction[]> = {
   interrupted: ["resume", "delete"],
 };
 
+const NEED_FILES: readonly CardAction[] = ["resume", "import", "longer", "delete"];
+
 /** What is under way for a card: asked here, or by anybody. */
 export const busyWith = (card: Card, pending?: string): string | undefined => underWay(card, pending, "stop");
 
 export function buttonsFor(card: Card, pending?: string): JobButton<CardAction>[] {
-  const actions = BUTTONS[statusOf(card)].map((action) =>
-    action === "import" && card.sae_id !== null ? "open" : action,
-  );
+  const actions = BUTTONS[statusOf(card)]
+    .map((action) => (action === "import" && card.sae_id !== null ? "open" : action))
+    .filter((action) => card.has_files || !NEED_FILES.includes(action));
   return buttonsOf(actions, busyWith(card, pending), { open: "Open SAE" });
 }
 
-export const canDelete = (card: Card): boolean => statusOf(card) !== "running";
+export const canDelete = (card: Card): boolean => card.has_files && statusOf(card) !== "running";
 
 export function unsavedTokens(card: Card): number {
   return Math.max(0, card.tokens_done - (card.last_checkpoint_tokens ?? 0));
@@ -84,7 +86,7 @@ export function progressLine(card: Card, options: LineOptions = {}): string[] {
     case "failed":
       return [done, `stopped itself at step ${f.count(card.step)}`];
     case "stopped":
-      return [`stopped by you at ${f.tokens(card.tokens_done)} tokens`];
+      return [`stopped ${card.place.length ? "" : "by you "}at ${f.tokens(card.tokens_done)} tokens`];
     case "interrupted":
       return [done, ...(card.heartbeat_at === null ? [] : [`last sign of life ${f.clock(card.heartbeat_at, now)}`])];
   }
@@ -157,10 +159,10 @@ export function countByStatus(cards: readonly Card[]): Record<Filter, number> {
 export const placeOf = (card: Card): string =>
   card.hook_name_out ? `${card.hook_name} → ${card.hook_name_out}` : card.hook_name;
 
-/** Every word of the search must occur in the name, the model, the hook name or the architecture (of one of a group). */
+/** Every word of the search must occur in name, model, hook name, architecture or place (of one of a group). */
 export function matches(card: ListCard, search: string): boolean {
   if (card.members?.some((member) => matches(member, search))) return true;
-  const text = `${card.name} ${card.model} ${placeOf(card)} ${card.architecture}`.toLowerCase();
+  const text = [card.name, card.model, placeOf(card), card.architecture, ...card.place].join(" ").toLowerCase();
   return search
     .toLowerCase()
     .split(/\s+/)

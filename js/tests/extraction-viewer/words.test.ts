@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { extraction, FAILED, RUNNING } from "../../demo/viewer";
 import * as words from "../../src/extraction-viewer/words";
 
-const buttons = (status: string) => words.buttonsFor(extraction({ status })).map((one) => one.label);
+const buttons = (status: string, has_files = true) =>
+  words.buttonsFor(extraction({ status, has_files })).map((one) => one.label);
 
 describe("numbers", () => {
   it("gives densities two significant digits, never 0.00 %", () => {
@@ -54,6 +55,8 @@ describe("extractions", () => {
     expect(buttons("cancelled")).toEqual(["Delete"]);
     expect(buttons("pausing")).toEqual(["Pausing…", "Cancel"]);
     expect(buttons("stopping")).toEqual(["Cancelling…"]);
+    const elsewhere = ["paused", "interrupted", "completed"].map((status) => buttons(status, false));
+    expect(elsewhere).toEqual([["Cancel"], [], []]);
   });
   it("say how far they are", () => {
     expect(words.progressLine(RUNNING, true)).toEqual([

@@ -7,6 +7,7 @@ import {
   losesTokens,
   outcomeWords,
   stopQuestion,
+  whyNot,
 } from "../../src/training-panel/bulk-state";
 import {
   forwardWords,
@@ -124,6 +125,14 @@ describe("several runs", () => {
     expect(able("export", CARDS)).toHaveLength(CARDS.length);
     expect(able("pause", [{ ...(running as never as (typeof CARDS)[0]), status: "pausing" }])).toEqual([]);
   });
+  it("are asked only what works from here", () => {
+    const away = [paused, completed].map((one) => ({ ...one, has_files: false })) as never;
+    expect([able("resume", away), able("delete", away)]).toEqual([[], []]);
+    expect(able("stop", away)).toHaveLength(1);
+    expect(whyNot("delete", away)).toBe("Their files are on another machine");
+    expect(whyNot("pause", away)).toBe("None of the selected trainings is running or queued");
+    expect(deleteQuestion([stopped] as never, () => {}, away).children).toContain("One that is running or on another");
+  });
   it("lose what no checkpoint has", () => {
     expect(losesTokens([running, paused, queued] as never)).toBe(57_344);
     const question = stopQuestion([running, queued] as never, () => {});
@@ -132,7 +141,7 @@ describe("several runs", () => {
     expect(stopQuestion([running] as never, () => {}).title).toBe("Stop gpt2-l6-topk-k32?");
   });
   it("are named, with what goes, before they are deleted", () => {
-    const question = deleteQuestion([stopped, completed] as never, () => {}, 3);
+    const question = deleteQuestion([stopped, completed] as never, () => {}, [running, stopped, completed] as never);
     expect(question.title).toBe("Delete 2 trainings?");
     expect(question.children).toBe(
       "Their 5 checkpoints (1.5 GB) and metrics go too. This cannot be undone. One that is running stays.",

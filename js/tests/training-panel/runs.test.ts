@@ -15,7 +15,22 @@ const with_ = (cards: Card[], selected: Card[] = []): PanelState => ({
   total: cards.length,
   charts: { ...fullState().charts, training_ids: selected.map((one) => one.id) },
 });
-const [running, paused, queued, , completed, , , stopped] = CARDS as Card[];
+const [running, paused, queued, , completed, , interrupted, stopped] = CARDS as Card[];
+
+describe("a run with its files on another machine", () => {
+  it("says so, and offers nothing that needs them", async () => {
+    const note = "Its files are on gpu-box, and cannot be seen from here.";
+    const away = card({ ...interrupted, has_files: false, place: ["by ada", note] });
+    const { page, user } = show(with_([away]));
+    const one = within(page.getByRole("listitem", { name: away.name }));
+    expect(one.getByText(note)).toBeTruthy();
+    expect(one.getByText("It can be resumed on the machine that has its files.")).toBeTruthy();
+    await user.click(one.getByRole("button", { name: /^More/ }));
+    await user.click(page.getByRole("menuitem", { name: "Details" }));
+    await waitFor(() => expect(one.getByRole("table", { name: "Checkpoints" })).toBeTruthy());
+    for (const name of [/^Resume/, /^Delete/, /^Load/]) expect(one.queryByRole("button", { name })).toBeNull();
+  });
+});
 
 describe("the selection", () => {
   it("takes all that are shown, and only those", async () => {

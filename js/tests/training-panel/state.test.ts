@@ -8,6 +8,7 @@ import {
   deviceWords,
   hasProgressBar,
   heldOrder,
+  matches,
   originWords,
   placeOf,
   progressLine,
@@ -20,6 +21,9 @@ import {
 
 const labels = (changes: Parameters<typeof card>[0], pending?: Parameters<typeof buttonsFor>[1]) =>
   buttonsFor(card(changes), pending).map((item) => item.label + (item.disabled ? " (disabled)" : ""));
+
+it("is found by whose it is, or where", () =>
+  expect(matches(card({ place: ["by ada on gpu-box"] }), "Ada gpu")).toBe(true));
 
 describe("status and buttons", () => {
   it("has seven words for the eleven states of a job", () => {
@@ -49,6 +53,17 @@ describe("status and buttons", () => {
     ["pausing", ["Pausing… (disabled)", "Stop"]],
     ["stopping", ["Stopping… (disabled)"]],
   ])("offers on %s: %j", (status, expected) => expect(labels({ status })).toEqual(expected));
+  it.each([
+    ["queued", ["Stop"]],
+    ["running", ["Pause", "Stop"]],
+    ["paused", ["Stop"]],
+    ["completed", []],
+    ["failed", ["Retry", "Edit and retry"]],
+    ["stopped", ["Retry"]],
+    ["interrupted", []],
+  ])("offers on %s without its files: %j", (status, expected) =>
+    expect(labels({ status, has_files: false })).toEqual(expected),
+  );
   it("does not offer to import twice", () =>
     expect(labels({ status: "completed", sae_id: "sae_1" })).toEqual(["Open SAE", "Train longer", "Delete"]));
   it("shows what was just asked before the state does", () => {

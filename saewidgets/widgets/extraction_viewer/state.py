@@ -27,7 +27,7 @@ from saewidgets.widgets.messages.features import (
 )
 from saewidgets.widgets.messages.saes import Choice
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.model import Model, error_note, name_of_workspace
+from saewidgets.widgets.model import Model, error_note, name_of_workspace, place_of
 from saewidgets.widgets.values import NAME_LENGTH, corpus_text, job_fields, shorten
 from saewidgets.workspace import Workspace
 
@@ -125,7 +125,10 @@ class ViewerModel(Model[ViewerState]):
         shown = records[:CARDS]
         jobs = extractions.logit_jobs()
         cards = tuple(
-            card_of(each, jobs.get(each.id), has_logits=each.has_data and extractions.has_logits(each))
+            card_of(
+                each, jobs.get(each.id), has_logits=each.has_data and extractions.has_logits(each),
+                **place_of(self.workspace, each),
+            )
             for each in shown
         )
         n_saes = sum(self.workspace.saes.facets().get("source", {}).values())
@@ -199,7 +202,7 @@ def view_from(data: Any) -> ViewerView:
 
 
 def card_of(
-    record: ExtractionRecord, logits: JobRecord | None = None, *, has_logits: bool = False
+    record: ExtractionRecord, logits: JobRecord | None = None, *, has_logits: bool = False, **place: Any
 ) -> ExtractionCard:
     """One extraction as the list of jobs shows it; `logits` is the newest job that computes them for all features."""
     completed, read = record.status is JobStatus.COMPLETED, record.progress.done if record.progress else 0
@@ -211,6 +214,7 @@ def card_of(
         model=shorten(record.model, NAME_LENGTH),
         tokens_done=done,
         has_logits=has_logits,
+        **place,
         logits=None if logits is None else logits_of(logits),
         **job_fields(record, done, record.tokens_total),
     )

@@ -53,6 +53,8 @@ class ExtractionCard(JobCard):
     seconds_running: float = 0.0
     has_logits: bool = False  # the logit effects of all its features are stored
     logits: LogitsJob | None = None  # the job that computes them, while there is something to say of it
+    place: tuple[str, ...] = ()  # "by ada on gpu-box": of another user or machine
+    has_files: bool = True  # False: they are in a folder of that machine, which is not seen here
 
 
 class FeatureQuery(Wire):

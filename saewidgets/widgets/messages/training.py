@@ -66,6 +66,8 @@ class Card(JobCard):
     continued_step: int | None = None  # the step of the checkpoint that it began with
     retry: dict[str, Any] | None = None  # settings to begin again with, where no checkpoint is worth resuming from
     advice: str | None = None  # the gravest thing to change, in a few words; all of it is in the details
+    place: tuple[str, ...] = ()  # "by ada on gpu-box": of another user or machine
+    has_files: bool = True  # False: they are in a folder of that machine, which is not seen here
 
 
 class ChartLook(Wire):

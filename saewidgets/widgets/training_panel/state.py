@@ -21,7 +21,7 @@ from saewidgets.widgets.charts.chart import SLOTS
 from saewidgets.widgets.charts.charts import slots_for
 from saewidgets.widgets.charts.series import ChartedRun, earlier_runs
 from saewidgets.widgets.messages.training import Card, ChartState, CheckpointData, PanelState, StoreRow, Tile, YAxis
-from saewidgets.widgets.model import Devices, Model
+from saewidgets.widgets.model import Devices, Model, place_of
 from saewidgets.widgets.training_panel.compare import compare_state, scope_of
 from saewidgets.widgets.values import finite, job_fields, number
 from saewidgets.workspace import Workspace
@@ -37,6 +37,7 @@ class PanelModel(Model[PanelState]):
         self.devices = Devices(workspace)
         self._records: dict[str, TrainingRecord] = {}
         self._read_last: dict[str, TrainingRecord] = {}  # without what was told since then
+        self._places: dict[str, dict[str, Any]] = {}  # of each card: looking for files takes time
         self._measured: dict[str, list[Metrics]] = {}  # events since the charts were drawn last
         self._missed: set[str] = set()  # the catalog holds more of these than their events brought
         self._loaded = False
@@ -136,8 +137,10 @@ class PanelModel(Model[PanelState]):
 
     def _read(self) -> None:
         found = {record.id: record for record in self.workspace.trainings.list()}
+        places = {i: place_of(self.workspace, record) for i, record in found.items()}
         with self._lock:
             before, last = self._records, self._read_last
+            self._places = places
             self._read_last = found
             self._records = dict(sorted(found.items(), key=lambda item: item[1].created_at, reverse=True))
             known = found.keys() & before.keys()
@@ -201,7 +204,8 @@ class PanelModel(Model[PanelState]):
         for record in self._records.values():
             source = record.facts.get("continued_from") or {}
             parent = self._records.get(str(source.get("training_id") or record.retry_of))
-            cards.append(card_of(record, self._slots.get(record.id), parent.name if parent is not None else None))
+            earlier = parent.name if parent is not None else None
+            cards.append(card_of(record, self._slots.get(record.id), earlier, **self._places[record.id]))
         compared = self.records(self._compared)
         return {
             "cards": tuple(cards),
@@ -250,7 +254,9 @@ HELD_OUT = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score"
 """Metrics that are measured on held-out text, and what they are recorded as."""
 
 
-def card_of(record: TrainingRecord, series: int | None = None, earlier: str | None = None) -> Card:
+def card_of(
+    record: TrainingRecord, series: int | None = None, earlier: str | None = None, **place: Any
+) -> Card:
     """One training as the list shows it; `earlier` is the name of the run that it goes on from, or repeats."""
     source = record.facts.get("continued_from")
     done, advised = max(record.tokens_done, 0), advise(record)
@@ -264,6 +270,7 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
         **job_fields(record, done, record.tokens_total),
         tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),
         dead_window_tokens=dead_window_of(record),
+        **place,
         series=series,
         retry_of=earlier if source is None else None,
         continued_from=earlier if source is not None else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from saewidgets.records import CheckpointRecord, ErrorInfo
 from saewidgets.render import runs_html
 from saewidgets.widgets.messages.training import CheckpointData
 from saewidgets.widgets.messages.wire import Note
+from saewidgets.widgets.model import place_of
 from saewidgets.widgets.training_panel.state import card_of, checkpoint_rows
 from saewidgets.widgets.values import number, settings_of, show_value
 from tests.widgets.seeded_runs import make_record
@@ -51,6 +53,26 @@ def test_what_a_card_says(record: dict[str, Any], shown: dict[str, Any]) -> None
     running = make_record("t", TrainingConfig(), status=JobStatus.RUNNING)
     card = card_of(dataclasses.replace(running, **record))
     assert {name: getattr(card, name) for name in shown} == shown
+
+
+@pytest.mark.parametrize(
+    ("is_shared", "user", "host", "words"),
+    [
+        (True, "me", "here", ()),
+        (True, None, "here", ()),  # from before it was recorded
+        (True, "ada", "here", ("by ada",)),
+        (True, "me", "gpu-box", ("on gpu-box",)),
+        (True, "ada", "gpu-box", ("by ada on gpu-box",)),
+        (False, "me", "renamed since", ()),
+    ],
+)
+def test_it_says_whose_it_is_and_where_unless_mine_and_here(
+    is_shared: bool, user: str | None, host: str, words: tuple[str, ...]
+) -> None:
+    path, settings = None if is_shared else "catalog.sqlite", SimpleNamespace(user="me", host="here")
+    workspace: Any = SimpleNamespace(settings=settings, catalog=SimpleNamespace(path=path))
+    record = make_record("t", TrainingConfig(), started_by=user, host=host, folder="/")
+    assert card_of(record, **place_of(workspace, record)).place == words
 
 
 def test_numbers_that_json_cannot_carry_become_words() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus, LogLine, Metrics, Progress
+from saewidgets.settings import Settings
 from saewidgets.widgets.charts.charts import slots_for
 from saewidgets.widgets.messages.training import Card, PanelState
 from saewidgets.widgets.messages.wire import Note
@@ -16,6 +19,8 @@ from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, f
 from saewidgets.workspace import Workspace
 from tests.widgets.conftest import again
 from tests.widgets.seeded_runs import add_run, change
+
+DATABASES = ("postgresql",)
 
 
 @pytest.fixture
@@ -50,6 +55,27 @@ def test_without_a_running_run_the_newest_is_drawn(ws: Workspace) -> None:
     model.read()
     assert lines(model) == ["newest"]
     assert model.state().cards[0].id == "newest"
+
+
+def test_files_on_another_machine_are_looked_for_only_when_the_catalog_is_read(
+    tmp_path: Path, database_url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = "Its files are on test, and cannot be seen from here."
+    with Workspace(tmp_path, catalog_url=database_url, settings=Settings(home=tmp_path, host="here")) as ws:
+        add_run(ws, "runs", TrainingConfig(), JobStatus.RUNNING, heartbeat_at=time.time())
+        add_run(ws, "ended", TrainingConfig(), JobStatus.COMPLETED)
+        add_run(ws, "mine", TrainingConfig(), JobStatus.COMPLETED, lane="here/cpu")
+        add_run(ws, "seen", TrainingConfig(), JobStatus.COMPLETED)
+        (tmp_path / "trainings" / "seen").mkdir(parents=True)
+        model = PanelModel(ws)
+        model.read()
+        found = {each.id: (each.place, each.has_files) for each in model.state().cards}
+        assert found == {
+            "runs": (("on test",), False), "ended": ((note,), False), "mine": ((), True), "seen": (("on test",), True),
+        }
+        monkeypatch.setattr("saewidgets.widgets.model.files_note", None)
+        model.tell("runs", [Progress(10, 1000)])
+        assert (card(model, "runs").tokens_done, card(model, "runs").has_files) == (10, False)
 
 
 def test_revision_grows_exactly_when_something_changed(model: PanelModel, ws: Workspace) -> None:
