@@ -180,7 +180,7 @@ class TopKConfig(_TopKBase):
 
     architecture: Literal["topk"] = "topk"
     unit_norm_from: float | None = Field(
-        default=0.5, ge=0, le=1, title="Decoder norm one from",
+        default=0.5, ge=0, le=1, title="Norm one from (share of the run)",
         description="Share of the run after which decoder rows are kept at norm one: they find more while they are "
         "free, and reconstruct better once they are not. Empty means never, as in runs of under 300 steps and of an "
         "SAE to start from.",
