@@ -194,17 +194,19 @@ export function mountWidget(
     live.textContent = text;
   });
   if (close) store.announce = (text) => announcer.announce(text); // of several parts only the first says things
-  const setTheme = (theme: Theme) => {
-    element.dataset.swTheme = theme;
-    const outer = element.closest<HTMLElement>(".sw-frame");
-    if (outer) outer.dataset.swTheme = theme;
+  const given = asTheme(model.get("theme"));
+  const setTheme = (host: Theme) => {
+    const theme = given === "auto" ? host : given;
+    for (const at of [element, element.closest<HTMLElement>(".sw-frame")]) {
+      if (at) at.dataset.swTheme = theme;
+      at?.toggleAttribute("data-sw-own", theme !== host); // the host's ground and text are of the other theme
+    }
     onTheme?.(theme);
   };
-  const theme = asTheme(model.get("theme"));
   store.link.subscribe((link) => {
     content.disabled = link === "gone";
   });
-  whenConnected(element, stop, () => (theme === "auto" ? followTheme(element, setTheme, stop) : setTheme(theme)));
+  whenConnected(element, stop, () => followTheme(element, setTheme, stop));
 
   element.addEventListener("keydown", (event) => {
     const keys = { "?": flip(store.keysShown), ...letters?.(element) };

@@ -1,5 +1,7 @@
 import { expect, it } from "vitest";
+import { FakeModel, fullState } from "../../demo/runs";
 import { measureTheme, parseColor } from "../../src/lib/host";
+import { mount } from "../harness";
 
 it.each([
   ["rgb(17, 17, 17)", [17, 17, 17, 1]],
@@ -17,4 +19,19 @@ it("takes the first opaque ground around the widget, not our own frame", () => {
   expect(measureTheme(document.querySelector("i") as Element)).toBe("dark");
   document.body.innerHTML = '<div style="background-color:rgb(250,250,250)"><i></i></div>';
   expect(measureTheme(document.querySelector("i") as Element)).toBe("light");
+});
+
+it.each([
+  ["auto", "light", false],
+  ["light", "light", false],
+  ["dark", "dark", true],
+] as const)("shows the theme %s on a light page with a ground of that theme", (given, shown, own) => {
+  document.body.innerHTML = "";
+  document.body.style.backgroundColor = "rgb(255,255,255)";
+  const model = new FakeModel(fullState());
+  const get = model.get.bind(model);
+  model.get = (name) => (name === "theme" ? given : get(name));
+  const root = mount(model).el.querySelector<HTMLElement>(".sw");
+  expect(root?.dataset.swTheme).toBe(shown);
+  expect(root?.hasAttribute("data-sw-own")).toBe(own);
 });
