@@ -22,6 +22,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
+from tests.conftest import TINY_TEXT
 from tests.jobs.conftest import wait_until
 from tests.workspace.conftest import ENDLESS, PATIENCE, completed, same_weights, small_config
 
@@ -77,6 +78,21 @@ def test_a_run_on_a_cluster_is_the_same(cluster: Any, tmp_path: Path, tiny_model
             here = completed(same.trainings.create(config))
         assert same_weights(there, here)
     assert re.fullmatch("2 machines, 0 of 0 GPUs free, [01] of 1 CPUs free", sw.Ray().state())
+
+
+@pytest.mark.long
+def test_groups_extractions_and_captures_run_there(cluster: Any, tmp_path: Path, tiny_model_folder: Path) -> None:
+    config, where = small_config(tiny_model_folder), ["blocks.0.hook_resid_post"]
+    text = {"kind": "text", "strings": TINY_TEXT}
+    with Workspace(tmp_path / "ws", executor=sw.Ray(), jobs=SLOW) as ws:
+        group = completed(ws.trainings.create_many(config, over={"sae.k": [4, 8]}))
+        there = completed(ws.extractions.create(training_id=group.runs[0].id, config={"tokens": 500}))
+        store = completed(ws.activations.capture(str(tiny_model_folder), text, where, 500, context_size=16))
+        with Workspace(tmp_path / "ws", runner="thread", jobs=SLOW) as same:
+            here = completed(same.extractions.create(training_id=group.runs[0].id, config={"tokens": 500}))
+            again = completed(same.activations.capture(str(tiny_model_folder), text, where, 500, context_size=16))
+        assert (there.record.seen, there.record.dead) == (here.record.seen, here.record.dead)
+        assert store.record.fingerprint == again.record.fingerprint
 
 
 @pytest.mark.long
