@@ -139,8 +139,10 @@ class JobManager:
         if (executor := self._executor_of(record.kind)) is None:
             self._enlist(job, record)
             return
-        waits = {"note": executor.waits_for}
-        self.publish(self._store.change(job.job_id, waits, when={JobStatus.QUEUED}, owner="") or record)
+        if executor.waits_for is not None:
+            waits = {"note": executor.waits_for}
+            record = self._store.change(job.job_id, waits, when={JobStatus.QUEUED}, owner="") or record
+        self.publish(record)
 
         def failed(why: str) -> None:
             error = ErrorInfo(why, hint="See `saewidgets doctor`; then start it again.")

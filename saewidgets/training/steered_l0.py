@@ -1,7 +1,7 @@
 """Defines `SteeredL0`, which finds the sparsity coefficient that leads to a wanted number of active latents.
 
 After every step the logarithm of the coefficient moves by the logarithm of how far L0 is off, so it settles where L0 is
-right whatever the model, the width and the learning rate. Two things keep that from doing harm:
+right whatever the model, the width and the learning rate. Three things keep that from doing harm:
 
 - L0 is led down from what it is at first to its target over the first half of the run. A coefficient that wants to be
   there at once overshoots by several times, and the latents that die of it seldom come back.
@@ -42,9 +42,9 @@ class SteeredL0:
             self._log += torch.tensor(coefficient_for(sae.cfg.architecture, self.target, sae.d_out)).log()
             self.scale = self._value(self._log.exp())
         has_thresholds = sae.architecture == "jumprelu"
-        # How much of a run moves the coefficient by e where L0 is off by e; the rest is moved at once.
         self._begin = _UNSTEERED * steps if sae.architecture == "standard" and steps >= SHORT else 0.0
         steps = max(steps, SHORT)  # a shorter run moves things no faster, lest they swing more and more
+        # How much of a run moves the coefficient by e where L0 is off by e; the rest is moved at once.
         self._gain, self._at_once = (60.0 / steps, 0.0) if has_thresholds else (20.0 / steps, 0.3)
 
     @torch.no_grad()

@@ -47,7 +47,7 @@ class Ray:
 
     def __post_init__(self) -> None:
         for name, value in (("gpus", self.gpus), ("cpus", self.cpus)):
-            possible = value >= 0 and (value < 1 or value == int(value))
+            possible = value >= 0 and (value < 1 or float(value).is_integer())
             require((possible, f"executor.{name}", f"{name} is {value:g}.", "Use whole numbers, or parts of one."))
         if importlib.util.find_spec("ray") is None:
             raise ConfigError("Ray is not installed.", where="executor", hint="Run `pip install 'saewidgets[ray]'`.")

@@ -58,7 +58,7 @@ def test_what_is_said_of_an_executor(tmp_path: Path, monkeypatch: pytest.MonkeyP
     there = sw.Ray.from_text("ray://head:10001?gpus=2&cpus=8")
     assert there == sw.Ray("ray://head:10001", gpus=2, cpus=8)
     assert (str(there), there.device, sw.Ray().device) == ("2 GPUs and 8 CPUs", "cuda:0", "cpu")
-    for wrong in ("slurm", "ray?gpu=1", "ray?gpus=many", "ray?gpus", "ray?gpus=-1", "ray?gpus=1.5"):
+    for wrong in ("slurm", "ray?gpu=1", "ray?gpus=many", "ray?gpus", "ray?gpus=-1", "ray?gpus=1.5", "ray?gpus=inf"):
         with pytest.raises(ConfigError) as caught:
             sw.Ray.from_text(wrong)
         assert str(caught.value.where).startswith("executor")
