@@ -12,6 +12,7 @@ from saewidgets.config import HubCorpus as HubCorpus
 from saewidgets.config import JumpReLUConfig as JumpReLUConfig
 from saewidgets.config import MatryoshkaConfig as MatryoshkaConfig
 from saewidgets.config import OptimizerConfig as OptimizerConfig
+from saewidgets.config import Parallel as Parallel
 from saewidgets.config import ResamplingConfig as ResamplingConfig
 from saewidgets.config import SkipConfig as SkipConfig
 from saewidgets.config import SkipTranscoderConfig as SkipTranscoderConfig

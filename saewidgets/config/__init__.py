@@ -30,6 +30,7 @@ from saewidgets.config.training import ActivationsConfig as ActivationsConfig
 from saewidgets.config.training import CheckpointConfig as CheckpointConfig
 from saewidgets.config.training import EvaluationConfig as EvaluationConfig
 from saewidgets.config.training import OptimizerConfig as OptimizerConfig
+from saewidgets.config.training import Parallel as Parallel
 from saewidgets.config.training import ResamplingConfig as ResamplingConfig
 from saewidgets.config.training import TargetsConfig as TargetsConfig
 from saewidgets.config.training import TrainingConfig as TrainingConfig

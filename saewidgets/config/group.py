@@ -20,7 +20,7 @@ from saewidgets.errors import ConfigError
 _NAMES = 'Dotted names are those of TrainingConfig: "sae.k", "optimizer.lr".'
 SHARED = (
     "model", "model_revision", "model_dtype", "corpus", "context_size", "tokens", "epochs", "batch_size", "seed",
-    "device", "model_device", "model_compile", "activations",
+    "device", "model_device", "model_compile", "activations", "parallel",
 )
 """What decides which text is read, in which order, by which model: the same for all trainings of a group."""
 MOST = 256  # trainings of a group: far more than fit on a device, so more is a mistake
@@ -92,6 +92,10 @@ def first_of(over: Over) -> dict[str, Any]:
 def require_shared(configs: Sequence[TrainingConfig]) -> None:
     """Raises `ConfigError` where trainings that are to share their forwards would read different text."""
     first = configs[0]
+    require((
+        len(configs) == 1 or first.parallel.workers == 1, "parallel", "The trainings of a group have one worker each.",
+        "Start them one by one, or leave parallel out.",
+    ))  # fmt: skip
     for config in configs[1:]:
         for name in SHARED:
             if getattr(config, name) != getattr(first, name):

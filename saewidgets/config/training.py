@@ -277,6 +277,24 @@ class CheckpointConfig(Config):
     )
 
 
+class Parallel(Config):
+    """Workers that train one SAE together, each on a device of its own: `data` · `latents` of them. All workers forward
+    their share of the text."""
+
+    data: Count = Field(
+        default=1, title="Workers by data",
+        description="How many workers share the rows of every batch; gradients are averaged over them.",
+    )
+    latents: Count = Field(
+        default=1, title="Workers by latents",
+        description="How many workers share the latents, for a dictionary that is too large for one device.",
+    )
+
+    @property
+    def workers(self) -> int:
+        return self.data * self.latents
+
+
 def dead_window(tokens: int, batch_size: int) -> int:
     """What an empty dead window of a run of so many tokens means."""
     return max(batch_size, min(1_000_000, tokens // 20))
@@ -406,6 +424,7 @@ class TrainingConfig(Config):
     activations: ActivationsConfig = ActivationsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
+    parallel: Parallel = Parallel()
 
     @model_validator(mode="before")
     @classmethod
@@ -425,6 +444,16 @@ class TrainingConfig(Config):
             (self.batch_size % self.gradient_accumulation == 0, "gradient_accumulation",
              f"A batch of {self.batch_size:,} cannot be split into {self.gradient_accumulation} equal parts.",
              "Choose a divisor of Batch size."),
+            (self.batch_size % (self.gradient_accumulation * self.parallel.data) == 0, "parallel.data",
+             f"A batch of {self.batch_size:,} cannot be split into so many equal parts.",
+             "Choose a divisor of Batch size."),
+            (sae.d_sae % self.parallel.latents == 0, "parallel.latents",
+             f"{sae.d_sae:,} latents cannot be split into {self.parallel.latents} equal parts.",
+             "Choose a divisor of Latents (d_sae)."),
+            (self.parallel.latents == 1 or self.precision != "float16", "precision",
+             "Gradients of float16 may overflow on one of the workers that share the latents.", "Choose bfloat16."),
+            (self.parallel.workers == 1 or self.model_device is None, "model_device",
+             "Every worker has the model and its part of the SAE on one device.", "Leave it empty."),
             (self.activations.positions(self.context_size), "activations.seqpos_slice",
              f"A context of {self.context_size:,} tokens has no such position.",
              "Choose other positions, or raise Context length."),

@@ -12,6 +12,7 @@ from torch import Tensor
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
 from saewidgets.sae.base import SAE
+from saewidgets.sae.mesh import ALONE, Mesh
 from saewidgets.sae.scaler import fold_decoder_norm
 
 _registry: dict[str, tuple[type[SAE], type[SAEConfig]]] = {}
@@ -78,17 +79,18 @@ def create_sae(name: str, d_in: int, **settings: Any) -> SAE:
 
 
 def build_sae(
-    config: SAEConfig, d_in: int, *, d_out: int | None = None, generator: torch.Generator | None = None
+    config: SAEConfig, d_in: int, *, d_out: int | None = None, generator: torch.Generator | None = None,
+    initialise: bool = True, mesh: Mesh = ALONE,
 ) -> SAE:
     """A new SAE from its configuration, on the CPU in float32. `d_out` is for transcoders whose configuration leaves it
-    open; `generator` fixes the initial weights. Raises `ConfigError`."""
+    open; `generator` fixes the initial weights, `initialise` and `mesh` are as in `SAE`. Raises `ConfigError`."""
     sae_class, config_class = lookup(config.architecture)
     if not isinstance(config, config_class):
         raise ConfigError(
             f"{type(config).__name__} is not a configuration of {config.architecture!r}.", where="architecture",
             hint=f"Use {config_class.__name__}.",
         )
-    return sae_class(config, d_in, d_out=d_out, generator=generator)
+    return sae_class(config, d_in, d_out=d_out, generator=generator, initialise=initialise, mesh=mesh)
 
 
 _RESCALED = ("topk", "abstopk")

@@ -25,6 +25,7 @@ from saewidgets.sae.inputs import Units, normalise, require_activations, require
 from saewidgets.sae.kernels.blocked import Loss as Loss
 from saewidgets.sae.kernels.blocked import RowLoss, blocked_loss, whole_loss
 from saewidgets.sae.kernels.dense import Activation, dense_step
+from saewidgets.sae.mesh import ALONE, Mesh
 from saewidgets.sae.scaler import Whitening, fold_scales, fold_whitening
 
 _START_ROWS = 1024  # of a first batch, on which it is measured where few latents are active
@@ -73,6 +74,8 @@ class SAE(nn.Module, ABC):
         generator: source of the initial weights; None takes a private one with a fresh seed (the global generators
             are never touched).
         initialise: False leaves the weights unset, for a caller that fills them from a file.
+        mesh: of the training that several workers share: the SAE then holds its part of the latents, and `d_sae` is how
+            many those are.
     """
 
     architecture: ClassVar[str]
@@ -86,7 +89,7 @@ class SAE(nn.Module, ABC):
 
     def __init__(
         self, cfg: SAEConfig, d_in: int, *, d_out: int | None = None, generator: torch.Generator | None = None,
-        initialise: bool = True,
+        initialise: bool = True, mesh: Mesh = ALONE,
     ) -> None:
         super().__init__()
         for name, width in (("d_in", d_in), ("d_out", d_out if d_out is not None else d_in)):
@@ -96,7 +99,8 @@ class SAE(nn.Module, ABC):
                 )
         self.cfg = self._resolved(cfg, d_in, d_out)
         self.d_in = d_in
-        self.d_sae = cfg.d_sae
+        self.d_sae = cfg.d_sae // mesh.latents.size
+        self.mesh = mesh
         self.metadata: dict[str, Any] = {}
         self._add_weights()
         self._add_state()
@@ -214,7 +218,7 @@ class SAE(nn.Module, ABC):
         return self._finish(self._decode(f.to(self.W_dec.dtype)), x)
 
     def _decode(self, f: Tensor) -> Tensor:
-        return f @ self.W_dec + self.b_dec
+        return self.mesh.latents.sum(f @ self.W_dec) + self.mesh.latents.once(self.b_dec)
 
     def _finish(self, y: Tensor, x: Tensor | None) -> Tensor:
         """What the decoder put out, in units and shape of the input."""
@@ -329,8 +333,9 @@ class SAE(nn.Module, ABC):
     def _cut(self, x: Tensor, l0: float) -> float:
         """What about `l0` products per row of input `x` and encoder exceed; not negative."""
         products = (x[:_START_ROWS] @ self.W_enc).flatten()
-        most = min(products.numel(), max(1, round(l0 * len(x[:_START_ROWS]))))
-        return max(0.0, float(products.topk(most, sorted=False).values.min()))
+        most = min(products.numel() * self.mesh.latents.size, max(1, round(l0 * len(x[:_START_ROWS]))))
+        largest = products.topk(min(most, products.numel()), sorted=False).values
+        return max(0.0, float(self.mesh.latents.kth_largest(largest, most)))
 
     def scale_thresholds(self, factor: Tensor) -> None:
         """Multiply all thresholds, where the architecture has any."""
@@ -361,10 +366,10 @@ class SAE(nn.Module, ABC):
         if weight is None:
             return loss
         term, latents = loss.mse.new_zeros(()), None if dead is None else dead.nonzero().view(-1)
-        if latents is not None and latents.numel():
+        if latents is not None and (latents.numel() or self.mesh.latents.size > 1):
             product = (self._centred(x) @ self.W_enc[:, latents]).float()  # the dead columns alone
             short = (self._bar()[latents].float() - product).relu() * self.W_dec[latents].float().norm(dim=1)
-            term = weight * short.sum(1).mean()
+            term = weight * self.mesh.latents.sum(short.sum(1)).mean()
         return replace(loss, total=loss.total + term, terms={**loss.terms, "pre_act": term.detach()})
 
     def _dense_loss(
@@ -386,13 +391,13 @@ class SAE(nn.Module, ABC):
         """The mean over the batch of a loss that is a sum over rows; one of its terms is ``"mse"``."""
         if self._fast_path(x, target):
             return blocked_loss(row_loss, x, target, weights, list(self.parameters()), self.d_sae)
-        return whole_loss(row_loss, x, target, weights)
+        return whole_loss(row_loss, x, target, weights, self.mesh.latents)
 
     def _fast_path(self, x: Tensor, target: Tensor) -> bool:
         """Whether the CPU kernels apply; otherwise plain torch operations do the same."""
         return (
             x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad and not target.requires_grad
-            and self.W_enc.device.type == "cpu"
+            and self.W_enc.device.type == "cpu" and self.mesh.latents.size == 1
         )
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:

@@ -41,15 +41,18 @@ class BatchTopKSAE(TopKBase):
     def _activate_batch(self, pre: Tensor) -> Tensor:
         if not self.training:
             return self.activate(pre)
-        flat = pre.relu().view(-1)
-        best = flat.topk(self.cfg.k * pre.shape[0], sorted=False)
-        return torch.zeros_like(flat).scatter(0, best.indices, best.values).view_as(pre)
+        flat, keep = pre.relu().view(-1), self.cfg.k * pre.shape[0] * self.mesh.data.size
+        best = flat.topk(min(keep, flat.numel()), sorted=False)
+        values = best.values
+        if self.mesh.size > 1:
+            values = values * (values >= self.mesh.world.kth_largest(values, keep))
+        return torch.zeros_like(flat).scatter(0, best.indices, values).view_as(pre)
 
     def _select(self, x: Tensor) -> SparseCode:
         return batch_topk_code(x, self.W_enc.detach(), self.b_enc.detach(), self.cfg.k)
 
     def _fast_path(self, x: Tensor, target: Tensor) -> bool:
-        return self.training and super()._fast_path(x, target)
+        return self.training and self.mesh.size == 1 and super()._fast_path(x, target)
 
     @torch.no_grad()
     def _observe(self, kept: Tensor, step: LossState) -> None:
@@ -57,6 +60,7 @@ class BatchTopKSAE(TopKBase):
         if kept.numel() == 0:
             return
         smallest = torch.where(kept > 0, kept, torch.inf).amin().to(self.threshold.dtype)
+        smallest = torch.stack(self.mesh.world.gather(smallest)).amin()
         averaged = self.threshold.lerp(smallest, 1 - self._momentum(step))
         moved = torch.where(self.threshold > 0, averaged, smallest)
         self.threshold.copy_(torch.where(smallest.isfinite(), moved, self.threshold))

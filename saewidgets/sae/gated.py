@@ -70,7 +70,7 @@ class GatedSAE(SAE):
             reconstruction, by_gate = self._decode(f).float(), self._decode(gate).float()
             terms = {
                 "mse": squares(reconstruction - target, weights),
-                "l1": coefficient * (gate.float() * self.W_dec.norm(dim=1)).sum(),
+                "l1": coefficient * self.mesh.latents.sum((gate.float() * self.W_dec.norm(dim=1)).sum()),
                 "aux": squares(by_gate - target, weights),
             }
             return Rows(terms, reconstruction, f.detach() > 0)

@@ -75,11 +75,11 @@ class _JumpReLU(SAE):
         """The sparsity penalty of every row, before its coefficient: [rows]."""
         cfg = self.cfg
         if cfg.sparsity_loss == "tanh":
-            return torch.tanh(cfg.tanh_scale * f * self.W_dec.float().norm(dim=1)).sum(1)
+            return self.mesh.latents.sum(torch.tanh(cfg.tanh_scale * f * self.W_dec.float().norm(dim=1)).sum(1))
         counts: Tensor = _StepFunction.apply(  # type: ignore[no-untyped-call]
             pre, threshold, cfg.bandwidth, cfg.ste_to_input
         )
-        l0: Tensor = counts.sum(1)
+        l0 = self.mesh.latents.sum(counts.sum(1))
         if cfg.sparsity_loss == "quadratic":
             l0 = 2 / cfg.aim * (l0 - cfg.aim).square()
         return l0

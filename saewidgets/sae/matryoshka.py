@@ -32,9 +32,10 @@ class MatryoshkaSAE(BatchTopKSAE):
         return reconstruct_nested(x, *weights, code, self.cfg.apply_b_dec_to_input, self.cfg.levels).unbind(0)
 
     def _nested_of(self, f: Tensor) -> tuple[Tensor, ...]:
-        found = [self.b_dec.float().expand(f.shape[0], -1)]
+        found = [self.mesh.latents.once(self.b_dec).float().expand(f.shape[0], -1)]
         for start, end in pairwise((0, *self.cfg.levels)):
-            found.append(found[-1] + (f[:, start:end] @ self.W_dec[start:end]).float())
+            part = self.mesh.part(start, end, self.d_sae)
+            found.append(found[-1] + self.mesh.latents.sum(f[:, part] @ self.W_dec[part]).float())
         return tuple(found[1:])
 
     def _aux(
@@ -47,7 +48,8 @@ class MatryoshkaSAE(BatchTopKSAE):
         found = None
         for (start, end), reconstruction in zip(pairwise((0, *self.cfg.levels)), nested, strict=True):
             here = torch.zeros_like(dead)
-            here[start:end] = dead[start:end]
+            part_of_width = self.mesh.part(start, end, self.d_sae)
+            here[part_of_width] = dead[part_of_width]
             part = self._aux_loss(x, (target - reconstruction).detach(), here, weights)
             if part is not None:
                 found = part if found is None else found + part

@@ -33,13 +33,13 @@ def relu_loss(
     f = sae._encoded(sae._centred(x)).relu()
     reconstruction = sae._decode(f).float()
     if linear is not None:
-        reconstruction = reconstruction + linear
+        reconstruction = reconstruction + sae.mesh.latents.once(linear)
     mse = squared_error(reconstruction, target, weights)
-    l1 = coefficient * (f.float() * sae.W_dec.norm(dim=1)).sum(1).mean()
+    l1 = coefficient * sae.mesh.latents.sum((f.float() * sae.W_dec.norm(dim=1)).sum(1)).mean()
     active = f.detach() > 0
     return Loss(
         mse + l1, {"mse": mse.detach(), "l1": l1.detach()}, mse.detach(), reconstruction.detach(),
-        active.sum() / x.shape[0], active.any(0),
+        sae.mesh.latents.add(active.sum()) / x.shape[0], active.any(0),
     )
 
 
@@ -70,7 +70,12 @@ class StandardSAE(SAE):
             f = self._encoded(self._centred(x)).relu()
             reconstruction = self._decode(f).float()
             weighted = f.float() * self.W_dec.norm(dim=1)
-            penalty = weighted.norm(p=p, dim=1) if self.cfg.p_end is None else _powers(weighted, p)
+            if self.cfg.p_end is not None:
+                penalty = self.mesh.latents.sum(_powers(weighted, p))
+            elif self.mesh.latents.size == 1:
+                penalty = weighted.norm(p=p, dim=1)
+            else:
+                penalty = self.mesh.latents.sum(weighted.pow(p).sum(1)).pow(1 / p)
             terms = {"mse": squares(reconstruction - target, weights), "l1": coefficient * penalty.sum()}
             return Rows(terms, reconstruction, f.detach() > 0)
 
@@ -84,6 +89,7 @@ class StandardSAE(SAE):
         for rows in inputs.split(block_rows(self.d_sae) if x.device.type == "cpu" else len(inputs)):
             weighted = torch.addmm(self.b_enc, rows, self.W_enc).relu().float() * norms
             sums += torch.stack([weighted.sum(dtype=torch.float64), _powers(weighted, p).sum(dtype=torch.float64)])
+        self.mesh.world.add(sums)
         return torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), 1.0).float()
 
 

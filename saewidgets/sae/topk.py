@@ -14,12 +14,22 @@ from saewidgets.config.sae import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState, squared_error
 from saewidgets.sae.kernels.select import SparseCode, topk_code
 from saewidgets.sae.kernels.sparse import reconstruct
+from saewidgets.sae.mesh import ALONE, Group
 
 
-def top_k(pre: Tensor, k: int) -> Tensor:
-    """The `k` largest pre-activations of every row through a ReLU; the rest 0."""
-    best = pre.topk(k, dim=-1, sorted=False)
-    return torch.zeros_like(pre).scatter(-1, best.indices, best.values.relu())
+def top_k(pre: Tensor, k: int, latents: Group = ALONE.latents) -> Tensor:
+    """The `k` largest pre-activations of every row through a ReLU; the rest 0. `latents`: the ranks that have others,
+    which compete with these."""
+    indices, values = _largest(pre, k, latents)
+    return torch.zeros_like(pre).scatter(-1, indices, values.relu())
+
+
+def _largest(pre: Tensor, k: int, latents: Group) -> tuple[Tensor, Tensor]:
+    """Where the largest of every row are, and what they are; 0 where those of other ranks are larger."""
+    values, indices = pre.topk(min(k, pre.shape[-1]), dim=-1, sorted=False)
+    if latents.size > 1:
+        values = values * (values >= latents.kth_largest(values, k))
+    return indices, values
 
 
 class TopKBase(SAE):
@@ -47,7 +57,7 @@ class TopKBase(SAE):
             f = self._activate_batch(self._encoded(self._centred(x)))
             nested = self._nested_of(f)
             kept, active = f.detach(), f.detach() > 0
-            l0, fired = active.sum() / x.shape[0], active.any(0)
+            l0, fired = self.mesh.latents.add(active.sum()) / x.shape[0], active.any(0)
         if self.training and torch.is_grad_enabled():
             self._observe(kept, step)
         weights = step.weights
@@ -83,17 +93,16 @@ class TopKBase(SAE):
         """
         if dead is None or self.cfg.aux_coefficient == 0:
             return None
-        latents = dead.nonzero().view(-1)
-        n_dead = latents.numel()
+        latents, others = dead.nonzero().view(-1), self.mesh.latents
+        n_dead = int(others.add(dead.sum()))
         if n_dead == 0:
             return None
         wanted = self.cfg.aux_k or max(1, self.d_in // 2)
         k = min(wanted, n_dead)
         pre = self._centred(x) @ self.W_enc[:, latents] + self.b_enc[latents]  # [batch, n_dead]: the dead columns alone
         if k < n_dead:
-            best = pre.topk(k, dim=1, sorted=False)
-            pre = torch.zeros_like(pre).scatter(1, best.indices, best.values)
-        error = squared_error(pre @ self.W_dec[latents], residual, weights)
+            pre = torch.zeros_like(pre).scatter(1, *_largest(pre, k, others))
+        error = squared_error(others.sum(pre @ self.W_dec[latents]), residual, weights)
         return self.cfg.aux_coefficient * min(n_dead / wanted, 1.0) * error
 
 
@@ -107,7 +116,7 @@ class TopKSAE(TopKBase):
         return top_k(pre, self.cfg.k)
 
     def _activate_batch(self, pre: Tensor) -> Tensor:
-        return self.activate(pre)
+        return top_k(pre, self.cfg.k, self.mesh.latents)
 
     def _select(self, x: Tensor) -> SparseCode:
         return topk_code(x, self.W_enc.detach(), self.b_enc.detach(), self.cfg.k)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from saewidgets.config.training import ResamplingConfig
 from saewidgets.sae import SAE
+from saewidgets.sae.mesh import ALONE, Group
 from saewidgets.training.optimizer import Adam
 
 _KIND = 0x7E5A  # tells this use of the seed from the stream's
@@ -49,23 +50,33 @@ class Resampler:
     @torch.no_grad()
     def resample(self, step: int, x: Tensor, target: Tensor, errors: Tensor, dead: Tensor, adam: Adam) -> Tensor:
         """Give dead latents new weights, by the squared `errors` [rows] of what the SAE reads and reconstructs. Returns
-        the latents that got some, int64; empty where none could be."""
+        those of this worker's that got some, int64; empty where none could be."""
         sae = self._sae
         seen = sae.encoder_input(x)
         wanted = sae.decoder_target(x, target) - sae.b_dec
         usable = (seen.norm(dim=1) > 0) & (wanted.norm(dim=1) > 0)
-        latents, rows = self._draw(step, torch.where(usable, errors, 0.0), dead)
+        mesh, held = sae.mesh, len(dead)
+        every = torch.cat(mesh.latents.gather(dead))
+        latents, rows = self._draw(step, torch.where(usable, errors, 0.0), every)
         if not len(latents):
             return latents
-        living = ~dead if bool((~dead).any()) else torch.ones_like(dead)
-        decoder_norm = sae.W_dec[living].norm(dim=1).mean()
-        encoder_norm = sae.W_enc[:, living].norm(dim=0).mean() * self._config.encoder_scale
+        living = ~dead if bool((~every).any()) else torch.ones_like(dead)
+        number = mesh.latents.add(living.sum())
+
+        def mean(of_living: Tensor) -> Tensor:
+            return of_living.mean() if mesh.latents.size == 1 else mesh.latents.add(of_living.sum()) / number
+
+        decoder_norm = mean(sae.W_dec[living].norm(dim=1))
+        encoder_norm = mean(sae.W_enc[:, living].norm(dim=0)) * self._config.encoder_scale
+        latents = latents - mesh.latents.rank * held
+        here = (latents >= 0) & (latents < held)
+        latents, rows = latents[here], rows[here]
         sae.W_dec[latents] = _unit(wanted[rows]) * decoder_norm
         sae.W_enc[:, latents] = (_unit(seen[rows]) * encoder_norm).T
         changed: dict[str, Any] = {"W_dec": latents, "W_enc": (slice(None), latents)}
         for name, initial in self._initial.items():
             parameter = sae.get_parameter(name)
-            parameter[latents] = parameter[living].mean() if sae.cfg.start_from_data else initial.to(parameter)[latents]
+            parameter[latents] = mean(parameter[living]) if sae.cfg.start_from_data else initial.to(parameter)[latents]
             changed[name] = latents
         adam.forget(changed)
         return latents
@@ -108,10 +119,11 @@ class DeadLatents:
         """Which latents are dead, bool [d_sae]; None while fewer than `window` tokens were seen (so none can be)."""
         return self.tokens_since_fired >= self.window if tokens_seen >= self.window else None
 
-    def share(self, tokens_seen: int) -> Tensor | None:
-        """Dead latents / all latents, as a 0-d float32 tensor on the counter's device; None where `mask` is."""
+    def share(self, tokens_seen: int, latents: Group = ALONE.latents) -> Tensor | None:
+        """Dead latents / all latents, as a 0-d float32 tensor on the counter's device; None where `mask` is. `latents`:
+        the workers that hold the others."""
         dead = self.mask(tokens_seen)
-        return None if dead is None else dead.float().mean()
+        return None if dead is None else latents.add(dead.float().mean()) / latents.size
 
     def load(self, tokens_since_fired: Tensor) -> None:
         self.tokens_since_fired.copy_(tokens_since_fired)

@@ -20,11 +20,11 @@ was measured then. Checkpoints are written while a loss grows, too: the newest b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from saewidgets.config.training import TargetsConfig, TrainingConfig
 from saewidgets.errors import TrainingError
@@ -68,10 +68,9 @@ class LossWatch:
         self.lowest_fvu, self.high = state["lowest_fvu"], int(state["high"])
 
 
-def all_finite(module: nn.Module) -> bool:
-    """Whether every parameter and buffer is finite. Waits for the device once."""
-    tensors = [t.detach() for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
-    return bool(torch.stack([torch.isfinite(t).all() for t in tensors]).all())
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether all are finite. Waits for the device once."""
+    return bool(torch.stack([torch.isfinite(t).all() for t in tensors if t.is_floating_point()]).all())
 
 
 # The errors that end a run at a step. `found`: its checkpoints, newest first.

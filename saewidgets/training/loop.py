@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations import Batch
+from saewidgets.activations.store_stream import StoredStream
 from saewidgets.activations.stream import RowStream
 from saewidgets.config.sae import Penalised
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
 from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, Metrics, Progress
-from saewidgets.sae import SAE, LossState, StandardSAE
+from saewidgets.sae import SAE, Loss, LossState, StandardSAE
 from saewidgets.sae.scaler import Scaler
 from saewidgets.training import health
 from saewidgets.training.checkpoint import (
@@ -77,7 +79,7 @@ class Trainer:
         self.config, self.sae, self.stream, self.scaler = config, sae, stream, scaler
         self.folder, self.emit, self.control, self.evaluate = folder / "checkpoints", emit, control, evaluate
         self.environment = dict(environment or {})
-        self.device = sae.W_dec.device
+        self.device, self.mesh = sae.W_dec.device, sae.mesh
         self._seen = scaler.to(self.device)
         self.steps = config.steps
         self._has_penalty = isinstance(sae.cfg, Penalised)
@@ -125,7 +127,9 @@ class Trainer:
         if self.evaluate is not None and 0 < self.step < self.steps and self._evaluation_is_due():
             yield from self._after_step()  # the run was left in the middle of this evaluation
         left = 0 if self.is_over else self.steps - self.step
-        with closing(_generator(self.stream.batches(self.step, self.control.check))) as batches:
+        # A store is read by a thread, and how often it is waited for is not the same on all workers.
+        check = _no_check if self.mesh.size > 1 and isinstance(self.stream, StoredStream) else self.control.check
+        with closing(_generator(self.stream.batches(self.step, check))) as batches:
             for batch in itertools.islice(batches, left):
                 self._train_step(*self._scaled(batch))
                 self.meter.at(self.tokens, self.step)
@@ -192,7 +196,7 @@ class Trainer:
         """Point the latents that are dead after this step at rows of its batch that are reconstructed badly."""
         step, parts = self.step + 1, self.config.gradient_accumulation
         dead = self.dead.mask(step * self.config.batch_size)
-        if dead is None or not bool(dead.any()):
+        if dead is None or not int(self.mesh.latents.add(dead.sum())):
             return
         errors = [
             (self.sae.loss(part, aim).reconstruction - aim).square().sum(1)
@@ -200,7 +204,8 @@ class Trainer:
         ]
         changed = self.resampler.resample(step, x, target, torch.cat(errors), dead, self.adam)
         self.dead.tokens_since_fired[changed] = 0
-        self.emit(LogLine(f"Step {step:,}: {len(changed):,} of {int(dead.sum()):,} dead latents were resampled."))
+        number, of = (int(self.mesh.latents.add(each)) for each in (torch.tensor(len(changed)), dead.sum()))
+        self.emit(LogLine(f"Step {step:,}: {number:,} of {of:,} dead latents were resampled."))
 
     def _scaled(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The batch as the SAE sees it; every batch is a tensor of its own, so it is scaled in place."""
@@ -216,13 +221,28 @@ class Trainer:
         wanted = x if target is None else target
         for part, aim in zip(x.chunk(parts), wanted.chunk(parts), strict=True):
             self.control.check()
+            rows, wanted_rows = self.mesh.rows(part), None if target is None else self.mesh.rows(aim)
             with torch.enable_grad(), self.precision.autocast():
-                loss = self.sae.loss(part, None if target is None else aim, step=state)
+                loss = self.sae.loss(rows, wanted_rows, step=state)
             self.precision.backward(loss.total / parts)
+            loss = self._of_all(loss)
             fired |= loss.fired
             l0 = l0 + loss.l0.double() / parts
             self.window.add_batch(aim, loss, self.step)
+        self.adam.average()
         return fired, l0
+
+    def _of_all(self, loss: Loss) -> Loss:
+        """The loss of a microbatch from those of all workers' rows; without a graph where there are several."""
+        data = self.mesh.data
+        if data.size == 1:
+            return loss
+        values = torch.stack([each.detach().float() for each in (loss.total, loss.mse, loss.l0, *loss.terms.values())])
+        total, mse, l0, *terms = data.add(values) / data.size
+        fired = data.add(loss.fired.to(torch.int32)) > 0
+        return replace(
+            loss, total=total, mse=mse, l0=l0, terms=dict(zip(loss.terms, terms, strict=True)), fired=fired
+        )
 
     def _after_step(self) -> Generator[None]:
         last = self.step == self.steps  # the caller evaluates and saves what is exported then
@@ -250,7 +270,8 @@ class Trainer:
     def flush(self) -> None:
         """Read the log window, emit it as `Metrics` and start the next. Raises `TrainingError` on NaN or divergence."""
         started = self.step - self.window.steps
-        dead = self.dead.share(self.tokens)  # no number while it is unknown: 0 would read as "none is dead"
+        # No number while it is unknown: 0 would read as "none is dead".
+        dead = self.dead.share(self.tokens, self.mesh.latents)
         values, bad = self.window.read({} if dead is None else {"dead": dead})
         if bad is not None:
             raise self._failed(health.nan_error, bad + 1)
@@ -315,16 +336,22 @@ class Trainer:
         """
         self.flush()
         left = self.meter.enter(SAVING)
+        weights, optimizer = {}, {}
+        if self.saved is None:
+            weights = self.mesh.whole(self.sae.state_dict())
+            optimizer = self.mesh.whole({**self.adam.tensors(), DEAD: self.dead.tokens_since_fired})
+        if not self.mesh.leads:
+            self.saved = Checkpoint(self.folder, self._state(kinds))
+            return self.saved
         if self.saved is not None:
             merged = tuple(dict.fromkeys([*self.saved.kinds, *kinds]))
             checkpoint = self.saved if merged == self.saved.kinds else update_state(self.saved, kinds=merged)
         else:
-            if not health.all_finite(self.sae):
+            if not health.all_finite(weights.values()):
                 raise self._failed(health.nan_error)
-            optimizer = {**self.adam.tensors(), DEAD: self.dead.tokens_since_fired}
             if self.scaler.whitening is not None:
                 optimizer |= {f"{WHITENING}{name}": each for name, each in self.scaler.whitening.tensors().items()}
-            checkpoint = write_checkpoint(self.folder, self.step, self.sae.state_dict(), optimizer, self._state(kinds))
+            checkpoint = write_checkpoint(self.folder, self.step, weights, optimizer, self._state(kinds))
             (self.folder.parent / MEASURED).unlink(missing_ok=True)  # the checkpoint has it
         self.saved = checkpoint
         removed = rotate(self.folder, self.config.checkpoints.keep_every)
@@ -341,25 +368,27 @@ class Trainer:
         return self.save("latest", *kinds, *self._best_kind(improved))
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint of the same configuration.
+        """Continue from a checkpoint of the same configuration; of several workers, from that of the first.
 
         Raises:
             FormatError: its tensors do not fit this SAE.
         """
-        weights, optimizer = checkpoint.weights(), checkpoint.optimizer(lambda name: not name.startswith(WHITENING))
-        source = checkpoint.path
+        weights, optimizer, source = {}, {}, checkpoint.path
+        if self.mesh.leads:
+            weights, optimizer = checkpoint.weights(), checkpoint.optimizer(lambda name: not name.startswith(WHITENING))
+        weights, optimizer = self.mesh.spread(weights), self.mesh.spread(optimizer)
+        state = self.mesh.told(lambda: dict(checkpoint.state))
         try:
             self.sae.load_state_dict(weights)
             self.dead.load(optimizer.pop(DEAD))
         except (RuntimeError, KeyError) as error:
             raise FormatError(f"The tensors do not fit this autoencoder ({error}).", where=str(source)) from error
         self.adam.load(optimizer, str(source / "optimizer.safetensors"))
-        state = checkpoint.state
         self.precision.load(dict(state["scaler"]))
         self.watch.load(state["watch"])
         self.targets.load(state.get("targets", {}))
         self.sparsity.load(state.get("sparsity", {}))
-        self.step, self.best, self.latest = checkpoint.step, state["best"], dict(state["metrics"])
+        self.step, self.best, self.latest = int(state["step"]), state["best"], dict(state["metrics"])
         self._evaluated_at = state["evaluated_at"]
         self.saved = checkpoint
 
@@ -391,6 +420,10 @@ class Trainer:
         step, batch = step or self.step, self.config.batch_size
         self.emit(Progress(step * batch, self.steps * batch, "tokens", None, None, "training", step))
         return error(step, self.config, list_checkpoints(self.folder), **values)
+
+
+def _no_check() -> None:
+    """Nothing can be asked for here."""
 
 
 def _generator(batches: Iterator[Batch]) -> Any:

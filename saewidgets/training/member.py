@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from saewidgets.evaluation.place import evaluate_rows
 from saewidgets.events import Control, Emit, Facts, JobStatus, Request, ignore
 from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE, build_sae
+from saewidgets.sae.mesh import ALONE
 from saewidgets.sae.scaler import RAW, Scaler
 from saewidgets.settings import machine_memory
 from saewidgets.training import pretrained
@@ -43,6 +44,7 @@ from saewidgets.training.checkpoint import (
 from saewidgets.training.environment import compare, describe_environment, recorded
 from saewidgets.training.export import exported, metadata, save_final
 from saewidgets.training.loop import Trainer
+from saewidgets.training.parallel import AgreedControl, from_first, gathered, placed
 from saewidgets.training.prepare import TrainingInputs
 from saewidgets.training.progress import Narrator, ProgressMeter, RunLog
 from saewidgets.training.schedules import with_epochs
@@ -53,7 +55,7 @@ _COPIES = 4  # of every weight in float32: itself, its gradient, and the two mom
 
 def require_room(config: TrainingConfig, d_in: int, d_out: int | None, device: str) -> None:
     """Raise `ConfigError` where weights, gradients and moments of an autoencoder are more than all the memory."""
-    latents = config.autoencoder.d_sae
+    latents = config.autoencoder.d_sae // config.parallel.latents
     needed = _COPIES * 4 * latents * (d_in + (d_out or d_in))
     on_gpu = device.startswith("cuda")
     memory = torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_memory()
@@ -114,6 +116,7 @@ class Member:
         self.prepared: TrainingInputs | None = None
         self.trainer: Trainer | None = None
         self.result: TrainingResult | None = None
+        self.mesh = ALONE
         self._training: PendingSAE | None = None
         self._leaving: PendingSAE | None = None
         self._evaluations: Evaluations | None = None
@@ -167,17 +170,19 @@ class Member:
         total = self.config.steps * self.config.batch_size
         meter.set_total(total)
         require_room(self.config, prepared.stream.d_in, prepared.stream.d_out, prepared.device)
-        sae = build_sae(
+        whole = build_sae(
             self.config.autoencoder, prepared.stream.d_in, d_out=prepared.stream.d_out,
-            generator=torch.Generator().manual_seed(self.config.seed),
-        ).to(prepared.device, torch.float32)  # whatever the user's default number format is
+            generator=torch.Generator().manual_seed(self.config.seed), initialise=self.mesh.leads,
+        )
+        sae = placed(self.mesh, whole, prepared.device)
         self._evaluations = evaluations
         self._training = PendingSAE(sae, prepared.scaler)
         facts = prepared.facts()
         emit = Narrator(self.emit, self.log, evaluated=_evaluated(self.config, facts["validation_contexts"]))
         trainer = self.trainer = Trainer(
             self.config, sae, prepared.stream, self.folder, scaler=prepared.scaler,
-            emit=emit, control=control, evaluate=lambda: evaluations.of(self, control.check),
+            emit=emit, control=control if self.mesh.size == 1 else AgreedControl(control, self.mesh, self.task.wanted),
+            evaluate=lambda: self._evaluated(control.check),
             environment=describe_environment(prepared.device, prepared.stream.layout, prepared.compiled), meter=meter,
         )
         parameters = sum(p.numel() for p in sae.parameters())
@@ -186,15 +191,19 @@ class Member:
             self.log.info(_scaling(prepared.scaler))
             if said := warning_of(self.config, prepared.stream.d_out or prepared.stream.d_in, self.config.steps):
                 self.log.warning(f"sae.{said[0]}: {said[1]}")
-        if self.checkpoint is not None:
-            note = compare(self.checkpoint.state, self.config, trainer.environment)
-            trainer.load(self.checkpoint)
+        if self.mesh.told(lambda: self.checkpoint is not None):
+            found = self.checkpoint or Checkpoint(self.folder, {})  # the first worker has it
+            note = compare(found.state, self.config, trainer.environment) if self.mesh.leads else None
+            trainer.load(found)
             self.log.info(f"Resuming from step {trainer.step:,} ({trainer.tokens:,} tokens).")
             if note:
                 self.log.warning(note)
             self._learn({"resume_note": note})
         elif self.config.from_pretrained is not None:
-            self._start_from(self.config.from_pretrained, sae, prepared)
+            if self.mesh.leads:
+                self._start_from(self.config.from_pretrained, whole, prepared)
+            if whole is not sae:
+                sae.load_state_dict(self.mesh.spread(whole.state_dict()))
         self.write_record("running")
 
     def _start_from(self, named: str, sae: SAE, prepared: TrainingInputs) -> None:
@@ -222,23 +231,38 @@ class Member:
         """From now on the SAE to be exported is what is evaluated. Without a single step there is none."""
         prepared, trainer = self.prepared, self.trainer
         if self._leaving is None and prepared is not None and trainer is not None and trainer.step:
-            self._leaving = PendingSAE(exported(trainer.sae, prepared.scaler, hook_name=self.config.hook_name))
+            whole = gathered(trainer.sae)
+            if self.mesh.leads:
+                whole = exported(whole, prepared.scaler, hook_name=self.config.hook_name)
+            self._leaving = PendingSAE(whole)
+
+    def _evaluated(self, check: Callable[[], None]) -> dict[str, float]:
+        """The numbers of what is due, measured by the first worker."""
+        trainer, evaluations = self.trainer, self._evaluations
+        assert trainer is not None
+        assert evaluations is not None  # it has started
+        if self._leaving is None and self.mesh.latents.size > 1 and self._training is not None:
+            self._training = replace(self._training, sae=gathered(trainer.sae))
+        found: dict[str, float] = from_first(self.mesh, lambda: evaluations.of(self, check))
+        return found
 
     def finish(self, status: JobStatus, check: Callable[[], None]) -> TrainingResult:
         """Export what was learned, with the metrics of exactly what is exported; one more checkpoint; free the memory.
         Without a single step there is nothing to export."""
         self.await_evaluation()
-        prepared, trainer, evaluations = self.prepared, self.trainer, self._evaluations
-        if prepared is None or trainer is None or evaluations is None or self._leaving is None:
+        prepared, trainer = self.prepared, self.trainer
+        if prepared is None or trainer is None or self._leaving is None:
             return self.end_without_sae(Request.STOP)
         sae = self._leaving.sae
-        trainer.measure(lambda: evaluations.of(self, check))
+        trainer.measure(lambda: self._evaluated(check))
         if status is JobStatus.COMPLETED:
             trainer.save_end("final")
             for warning in trainer.targets.at_the_end(trainer.latest):
                 self.log.warning(warning)
         else:
             trainer.save_end()
+        if not self.mesh.leads:
+            return self._end(status, None)
         model_name, model_class = prepared.model_of(self.config)
         sae.metadata = metadata(
             self.config, model_name=model_name, model_class=model_class, tokens=trainer.tokens, metrics=trainer.latest,

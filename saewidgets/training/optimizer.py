@@ -22,7 +22,7 @@ class Adam:
 
     def __init__(self, sae: SAE, config: OptimizerConfig) -> None:
         self._names = {id(parameter): name for name, parameter in sae.named_parameters()}
-        self._clip = config.grad_clip
+        self._clip, self._mesh = config.grad_clip, sae.mesh
         assert config.lr is not None  # the run says what an empty one means
         groups = [{"lr": config.lr, **group} for group in sae.param_groups(config.lr)]
         kind = torch.optim.AdamW if config.weight_decay > 0 else torch.optim.Adam
@@ -45,11 +45,14 @@ class Adam:
 
     def clip(self) -> Tensor:
         """Clip the gradients to the configured norm. Returns the norm before clipping (0-d, on the device)."""
-        grads = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads)
+        norm = self._mesh.norm({self._names[id(p)]: p.grad for p in self.parameters if p.grad is not None})
         if self._clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self._clip, norm)
         return norm
+
+    def average(self) -> None:
+        """After backward, where several workers train: gradients of the batch from those of everybody's share."""
+        self._mesh.average_gradients({self._names[id(parameter)]: parameter for parameter in self.parameters})
 
     def zero_grad(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)

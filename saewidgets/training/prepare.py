@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, check_context, load_model, resolve_hook, wrap_model
 from saewidgets.lm.compiling import compiled_until
+from saewidgets.sae.mesh import ALONE, Mesh
 from saewidgets.sae.scaler import RAW, Scaler, Whitening
 from saewidgets.settings import resolve_device
+from saewidgets.training.parallel import SharedWindows, shared_scaler
 from saewidgets.training.progress import Log, ProgressMeter
 
 STORES = "activations"
@@ -105,6 +108,7 @@ def prepare(
     scalers: Sequence[Scaler | None] = (),
     kept: Path | None = None,
     until: ExitStack | None = None,
+    mesh: Mesh = ALONE,
 ) -> list[TrainingInputs]:
     """Load (or take) the model, pack the text, open the streams and measure the scalers that are not given.
 
@@ -114,7 +118,7 @@ def prepare(
     config, measured = configs[0], _Scalers(meter, log, check)
     known = list(scalers) or [None] * len(configs)
     if isinstance(config.corpus, ActivationCorpus):
-        return _prepare_stored(configs, config.corpus, tokens_folder, meter, log, check, model, tokenizer, known)
+        return _prepare_stored(configs, config.corpus, tokens_folder, meter, log, check, model, tokenizer, known, mesh)
     lm, device = _model(config, meter, model, tokenizer)
     for each in configs:  # before minutes of packing
         for name in each.hook_names:
@@ -136,13 +140,16 @@ def prepare(
         compiled = compiled_until(until, lm, names, config.model_compile, shape, log.write)
     meter.enter("packing text")
     corpus, wanted, told = open_corpus(config.corpus), positions_needed(config), meter.share_of("packing text")
-    packed = pack(
-        corpus, lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
+    packing = partial(
+        pack, corpus, lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
         packing=config.activations.packing, validation_share=config.activations.validation_share,
         wanted=wanted, rule=counted_positions(config), check=check,
         on_progress=lambda done: told(done, wanted if corpus.is_long else None),
     )
-    windows = Windows(
+    if mesh.size > 1:  # the first worker packs it, the others find it
+        mesh.told(lambda: packing().n_contexts)
+    packed = packing()
+    windows = (Windows if mesh.size == 1 else partial(SharedWindows, mesh))(
         lm, packed, config, names, device=device, kept=kept, on_measured=meter.share_of("measuring scale")
     )
     if windows.reads_ahead:
@@ -155,14 +162,16 @@ def prepare(
         log.warning("No text is held out: evaluations read training text.")
     streams = [ActivationStream(lm, packed, each, windows=windows) for each in configs]
     return [
-        TrainingInputs(lm, packed, stream, device, scaler or measured.of(each, stream), compiled)
+        TrainingInputs(
+            lm, packed, stream, device, shared_scaler(mesh, scaler or measured.of(each, stream)), compiled
+        )
         for each, stream, scaler in zip(configs, streams, known, strict=True)
     ]
 
 
 def _prepare_stored(
     configs: Sequence[TrainingConfig], corpus: ActivationCorpus, tokens_folder: Path, meter: ProgressMeter, log: Log,
-    check: Callable[[], None], model: Any, tokenizer: Any, known: Sequence[Scaler | None],
+    check: Callable[[], None], model: Any, tokenizer: Any, known: Sequence[Scaler | None], mesh: Mesh,
 ) -> list[TrainingInputs]:
     config, measured = configs[0], _Scalers(meter, log, check)
     named = STORE_ID.fullmatch(corpus.store_id) is not None
@@ -193,7 +202,7 @@ def _prepare_stored(
         log.warning("No activations are held out: evaluations read those that are trained on.")
     streams = [StoredStream(store, each, windows=windows) for each in configs]
     return [
-        TrainingInputs(lm, store, stream, device, scaler or measured.of(each, stream))
+        TrainingInputs(lm, store, stream, device, shared_scaler(mesh, scaler or measured.of(each, stream)))
         for each, stream, scaler in zip(configs, streams, known, strict=True)
     ]
 

@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from saewidgets.activations.corpus import is_exact, with_exact_revision
+from saewidgets.config.base import require
 from saewidgets.config.group import require_shared
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import SAEWidgetsError, TrainingError
 from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, NullControl, Progress, Request, ignore
+from saewidgets.sae.mesh import ALONE, Mesh
+from saewidgets.sae.scaler import RAW
 from saewidgets.training import health
 from saewidgets.training.checkpoint import MEASURED
 from saewidgets.training.member import Evaluations, Member, Task, TrainingResult
+from saewidgets.training.parallel import HERE, Launcher, Workers
 from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import Logs, ProgressMeter
 from saewidgets.training.schedules import evaluations_left
@@ -69,6 +73,7 @@ def run_training(
     tokenizer: Any = None,
     tokens_folder: Path | str | None = None,
     resume: bool = False,
+    launcher: Launcher = HERE,
 ) -> TrainingResult:
     """Train an SAE as `config` says and leave everything in `folder`.
 
@@ -80,6 +85,7 @@ def run_training(
         model, tokenizer: a model that is already loaded, used in place of `config.model`; never copied or moved.
         tokens_folder: where packed text is kept, shared between runs; `folder/tokens` if left out.
         resume: continue from the newest whole checkpoint in `folder` (from the beginning if there is none).
+        launcher: starts the other workers of a run with `parallel`; processes of this machine if left out.
 
     Raises:
         StateError: `folder` already holds checkpoints and `resume` is False.
@@ -89,7 +95,17 @@ def run_training(
     """
     task = Task(config, Path(folder), emit, resume=resume)
     packed = tokens_folder or Path(folder).absolute() / "tokens"
-    return run_group([task], tokens_folder=packed, control=control, model=model, tokenizer=tokenizer).results[0]
+    found = run_group(
+        [task], tokens_folder=packed, control=control, model=model, tokenizer=tokenizer, launcher=launcher
+    )
+    return found.results[0]
+
+
+def follow_run(config: TrainingConfig, folder: Path, tokens_folder: Path, mesh: Mesh) -> None:
+    """Take part in a run as a worker that is not the first; what it would write goes into `folder`, to be removed."""
+    run = _GroupRun([Member(Task(config, folder))], NullControl(), tokens_folder, mesh=mesh)
+    with run.until:
+        run.run(None, None)
 
 
 def run_group(
@@ -100,6 +116,7 @@ def run_group(
     model: Any = None,
     tokenizer: Any = None,
     ended: Ended = lambda number, result, error: None,
+    launcher: Launcher = HERE,
 ) -> GroupResult:
     """Train several SAEs on one stream of activations: one forward of the language model feeds all.
 
@@ -107,9 +124,11 @@ def run_group(
     resumed. Trainings may be at different steps when they are resumed: those behind catch up first. `control` concerns
     all; `ended` is called for each training that ends by itself."""
     require_shared([task.config for task in tasks])
-    run = _GroupRun([Member(task) for task in tasks], control or NullControl(), Path(tokens_folder), ended)
+    members = [Member(task) for task in tasks]
+    run = _GroupRun(members, control or NullControl(), Path(tokens_folder), ended, launcher=launcher)
     try:
-        return run.run(model, tokenizer)
+        with run.until:
+            return run.run(model, tokenizer)
     except SAEWidgetsError as error:
         run.log(error)
         raise
@@ -124,15 +143,17 @@ def run_group(
     finally:
         for member in run.members:
             member.release()
-        run.until.close()
 
 
 class _GroupRun:
     """One call of `run_group`: what its phases share."""
 
-    def __init__(self, members: Sequence[Member], control: Control, tokens_folder: Path, ended: Ended) -> None:
+    def __init__(
+        self, members: Sequence[Member], control: Control, tokens_folder: Path,
+        ended: Ended = lambda number, result, error: None, *, mesh: Mesh = ALONE, launcher: Launcher = HERE,
+    ) -> None:
         self.members, self.tokens_folder, self._ended = members, tokens_folder, ended
-        self.control = control
+        self.control, self.mesh, self._launcher = control, mesh, launcher
         self._due = [False] * len(members)  # requested checkpoints
         total = members[0].config.steps * members[0].config.batch_size
         self.meter = ProgressMeter(
@@ -149,7 +170,7 @@ class _GroupRun:
         return [member for member in self.members if member.result is None]
 
     def run(self, model: Any, tokenizer: Any) -> GroupResult:
-        for member in self.members:
+        for member in self.members if self.mesh.leads else ():
             member.look()
             member.config = with_exact_text(member.config, member.folder, resume=member.task.resume)
             member.write_record("running")
@@ -179,21 +200,31 @@ class _GroupRun:
 
     def _start(self, model: Any, tokenizer: Any) -> None:
         # What a resumed run has learned can only be exported once it is loaded: Stop waits until then.
+        config = self.members[0].config
+        if config.parallel.workers > self.mesh.size:
+            what, hint = "A loaded model stays in this process; others train as well.", "Name it in the configuration."
+            require((model is None, "model", what, hint))
+            workers = Workers(config, self.tokens_folder.absolute(), self._launcher, self.control.check)
+            self.mesh = self.until.enter_context(workers).mesh
         resumed = any(member.checkpoint is not None for member in self.members)
         check = self._check_unless_stopping if resumed else self.control.check
         if resumed:  # or the bar would begin at zero while the model loads
             behind = min(self.members, key=lambda member: member.step)
             self.meter.at(behind.tokens, behind.step)
+        scalers = [member.scaler for member in self.members]
+        if self.mesh.told(lambda: scalers[0] is not None):
+            scalers[0] = scalers[0] or RAW
         prepared = prepare(
             [member.config for member in self.members], self.tokens_folder, meter=self.meter,
             log=Logs([member.log for member in self.members]), check=check, model=model, tokenizer=tokenizer,
-            scalers=[member.scaler for member in self.members], kept=self.members[0].folder / MEASURED,
-            until=self.until,
+            scalers=scalers, kept=None if self.mesh.size > 1 else self.members[0].folder / MEASURED,
+            until=self.until, mesh=self.mesh,
         )
         lm = prepared[0].lm
         self.devices = [prepared[0].device, prepared[0].device if lm is None else str(lm.device)]
         evaluations = Evaluations(self.members)
         for number, (member, found) in enumerate(zip(self.members, prepared, strict=True)):
+            member.mesh = self.mesh
             member.start(found, self.meter, _MemberControl(self.control, self._due, number), evaluations)
 
     def _train(self) -> None:
@@ -207,7 +238,8 @@ class _GroupRun:
                 number = min(going, key=lambda each: (self.members[each].step, each))
                 member = self.members[number]
                 try:
-                    if (asked := member.task.wanted()) is not Request.RUN:
+                    asked = Request.RUN if self.mesh.size > 1 else member.task.wanted()  # or its control says it to all
+                    if asked is not Request.RUN:
                         going.pop(number).close()
                         result = (
                             member.finish(JobStatus.STOPPED, self._check_unless_stopping)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.sae.kernels.select import autocast_dtype, block_rows
+from saewidgets.sae.mesh import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,12 @@ def squares(error: Tensor, weights: Tensor | None) -> Tensor:
     return error.pow(2).sum() if weights is None else (error.pow(2).sum(1) * weights).sum()
 
 
-def whole_loss(row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None) -> Loss:
-    """All rows at once, on any device; the graph is torch's own."""
+def whole_loss(row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None, latents: Group) -> Loss:
+    """All rows at once, on any device; the graph is torch's own. `latents`: the ranks that have the others."""
     rows, count = row_loss(x, target, weights), x.shape[0]
     terms = {name: term / count for name, term in rows.terms.items()}
     total, terms = torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
-    l0, fired = rows.active.sum() / count, rows.active.any(0)
+    l0, fired = latents.add(rows.active.sum()) / count, rows.active.any(0)
     return Loss(total, terms, terms["mse"], rows.reconstruction.detach(), l0, fired)
 
 

@@ -1,0 +1,267 @@
+"""One training on several workers: `Workers` starts them and waits for them, `follow` is what each does.
+
+All workers run the same code on the same batches: each forwards its share of the language-model batches and hands the
+rest what it found (`SharedWindows`), computes the loss of its part, and ends up with the same numbers (`sae/mesh.py`).
+The first is the process that runs the job: it alone is asked to pause or stop, evaluates, reports and writes, and the
+others hear of it at places that all reach (`AgreedControl`). A worker that is lost ends the run, which resumes from its
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from saewidgets.activations import Windows
+from saewidgets.config.base import require
+from saewidgets.config.training import TrainingConfig
+from saewidgets.errors import TrainingError
+from saewidgets.events import Control, Interruption, Request
+from saewidgets.sae import SAE, build_sae
+from saewidgets.sae.mesh import Mesh, dist
+from saewidgets.sae.scaler import Scaler, Whitening
+from saewidgets.settings import resolve_device
+
+_TO_START = 600.0  # seconds: imports on a slow drive
+_TO_END = 10.0  # seconds that the others have once the first is done
+_TO_NOTICE = 1.0  # seconds from a connection that broke to the end of the process behind it
+_LOOK = 0.1
+_TAIL = 1_000  # characters of what a worker has said before it ended
+_REQUESTS = list(Request)
+
+
+class Worker(Protocol):
+    """A worker that was started elsewhere."""
+
+    def ended(self) -> str | None:
+        """What it said, if it has ended; None while it works."""
+
+    def kill(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """How workers are started: `start` with what `follow` takes; `host` is where they reach this process."""
+
+    start: Callable[[str], Worker]
+    host: str = "127.0.0.1"
+    own_devices: bool = False  # whether each sees a GPU of its own as the first
+
+
+class _Process:
+    """A worker of this machine."""
+
+    def __init__(self, spec: str) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=self._log, stderr=self._log
+        )
+        assert self._process.stdin is not None
+        with self._process.stdin as pipe:
+            pipe.write(spec.encode())
+
+    def ended(self) -> str | None:
+        if self._process.poll() is None:
+            return None
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace").strip()[-_TAIL:]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+
+HERE = Launcher(_Process)
+
+
+class Workers:
+    """The other workers of a run, and the `mesh` of all, as a context; `check` may end the waiting for them."""
+
+    def __init__(
+        self, config: TrainingConfig, tokens_folder: Path, launcher: Launcher, check: Callable[[], None]
+    ) -> None:
+        parallel, device = config.parallel, resolve_device(config.device)
+        many = device.startswith("cuda") and not launcher.own_devices
+        require((
+            not many or torch.cuda.device_count() >= parallel.workers, "parallel",
+            f"{parallel.workers} workers need as many GPUs; this machine has {torch.cuda.device_count()}.",
+            "Lower the number, or let the job run on a cluster.",
+        ))  # fmt: skip
+        self._server = dist.TCPStore(launcher.host, 0, is_master=True, wait_for_workers=False)
+        threads = max(1, torch.get_num_threads() // (1 if launcher.own_devices else parallel.workers))
+        self._workers: list[Worker] = []
+        try:
+            for rank in range(1, parallel.workers):
+                here = f"cuda:{rank}" if many else device
+                spec = {
+                    "rank": rank, "host": launcher.host, "port": self._server.port, "threads": threads,
+                    "tokens_folder": str(tokens_folder), "config": config.replace(device=here).to_data(),
+                }  # fmt: skip
+                self._workers.append(launcher.start(json.dumps(spec)))
+            self._wait(parallel.workers, check)
+            self.mesh = Mesh.join(self._server, 0, parallel.data, parallel.latents, device)
+        except BaseException:
+            self._end(0.0)
+            raise
+
+    def _wait(self, count: int, check: Callable[[], None]) -> None:
+        end = time.monotonic() + _TO_START
+        while not self._server.check([f"ready{rank}" for rank in range(1, count)]):
+            check()
+            self._require_alive()
+            if time.monotonic() > end:
+                raise TrainingError(f"Not all of {count} workers have started.", where="parallel")
+            time.sleep(_LOOK)
+
+    def _require_alive(self) -> None:
+        """Raises `TrainingError` with what one said that has ended."""
+        for number, worker in enumerate(self._workers, 2):
+            if (said := worker.ended()) is not None:
+                raise TrainingError(
+                    f"Worker {number} of {len(self._workers) + 1} has ended: {said or 'it said nothing'}",
+                    where="parallel", hint="Resume the run: it goes on from its checkpoint.",
+                )
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            if isinstance(error, RuntimeError):  # it may be that one of the others is gone
+                time.sleep(_TO_NOTICE)
+                self._require_alive()
+        finally:
+            self._end(_TO_END if error is None else 0.0)
+
+    def _end(self, patience: float) -> None:
+        end = time.monotonic() + patience
+        while time.monotonic() < end and any(worker.ended() is None for worker in self._workers):
+            time.sleep(_LOOK)
+        for worker in self._workers:
+            worker.kill()
+
+
+def follow(spec: str) -> None:
+    """Do what a worker does that is not the first; `spec` is JSON of `Workers`."""
+    from saewidgets.training.run import follow_run  # it imports this module
+
+    about: dict[str, Any] = json.loads(spec)
+    config, rank = TrainingConfig.from_data(about["config"]), about["rank"]
+    torch.set_num_threads(about["threads"])
+    store = dist.TCPStore(about["host"], about["port"], is_master=False, timeout=timedelta(seconds=_TO_START))
+    store.set(f"ready{rank}", "")
+    mesh = Mesh.join(store, rank, config.parallel.data, config.parallel.latents, resolve_device(config.device))
+    with tempfile.TemporaryDirectory() as folder:
+        follow_run(config, Path(folder), Path(about["tokens_folder"]), mesh)
+
+
+class AgreedControl:
+    """The control of a run on several workers: what is asked of the first one reaches all at the same place. `wanted`
+    is what is asked of this training alone."""
+
+    def __init__(self, control: Control, mesh: Mesh, wanted: Callable[[], Request]) -> None:
+        self._control, self._mesh, self._wanted, self._checkpoint = control, mesh, wanted, False
+        self.request = control.request
+
+    def check(self) -> None:
+        asked = self._wanted()
+        try:
+            self._control.check()
+        except Interruption as interruption:
+            asked = interruption.request
+        said = torch.tensor([_REQUESTS.index(asked), self._control.take_checkpoint_request()])
+        number, due = self._mesh.world.send(said).tolist()
+        self._checkpoint |= bool(due)
+        if (asked := _REQUESTS[number]) is not Request.RUN:
+            raise Interruption(asked)
+
+    def take_checkpoint_request(self) -> bool:
+        due, self._checkpoint = self._checkpoint, False
+        return due
+
+
+def from_first(mesh: Mesh, compute: Callable[[], Any]) -> Any:
+    """What `compute`, JSON data, is on the first worker, or the request that interrupted it there."""
+
+    def answer() -> list[Any]:
+        try:
+            return ["", compute()]
+        except Interruption as interruption:
+            return [interruption.request.value, None]
+
+    request, found = mesh.told(answer)
+    if request:
+        raise Interruption(Request(request))
+    return found
+
+
+def shared_scaler(mesh: Mesh, scaler: Scaler) -> Scaler:
+    """The first worker's."""
+    if mesh.size == 1:
+        return scaler
+    factor, out, is_whitened = mesh.told(lambda: [scaler.factor, scaler.factor_out, scaler.whitening is not None])
+    if not is_whitened:
+        return Scaler(factor, out)
+    given = {} if scaler.whitening is None else {f"b_dec.{k}": v for k, v in scaler.whitening.tensors().items()}
+    return Scaler(whitening=Whitening.of_tensors({k.partition(".")[2]: v for k, v in mesh.spread(given).items()}))
+
+
+def placed(mesh: Mesh, whole: SAE, device: str) -> SAE:
+    """The SAE to train on `device`: this worker's part of the first one's `whole`."""
+    if mesh.size == 1:
+        return whole.to(device, torch.float32)  # whatever the user's default number format is
+    sae = build_sae(whole.cfg, whole.d_in, d_out=whole.d_out, initialise=False, mesh=mesh)
+    sae.load_state_dict(mesh.spread(whole.state_dict()))
+    return sae.to(device, torch.float32)
+
+
+def gathered(sae: SAE) -> SAE:
+    """The whole SAE of which the workers have parts, on the device of the part; on the first worker."""
+    if sae.mesh.latents.size == 1:
+        return sae
+    tensors = sae.mesh.whole(sae.state_dict())
+    if not sae.mesh.leads:
+        return sae
+    whole = build_sae(sae.cfg, sae.d_in, d_out=sae.d_out, initialise=False).to(sae.W_dec.device, torch.float32)
+    whole.load_state_dict(tensors)
+    return whole
+
+
+class SharedWindows(Windows):
+    """`Windows` whose forwards the workers of `mesh` share: each computes one of as many batches as there are workers,
+    and all get all. The rows are those that one worker would read."""
+
+    def __init__(self, mesh: Mesh, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._mesh, self.reads_ahead = mesh, False
+        self._ready: dict[int, tuple[dict[str, Tensor], npt.NDArray[np.bool_]]] = {}
+
+    def forward(self, batch: int) -> tuple[dict[str, Tensor], npt.NDArray[np.bool_]]:
+        if batch not in self._ready:
+            world = self._mesh.world
+            found, kept = super().forward(batch + world.rank)
+            parts = {name: world.gather(each) for name, each in found.items()}
+            every = [each.numpy() for each in world.gather(torch.from_numpy(kept))]
+            self._ready = {
+                batch + rank: ({name: part[rank] for name, part in parts.items()}, every[rank])
+                for rank in range(world.size)
+            }
+        return self._ready.pop(batch)
+
+
+if __name__ == "__main__":
+    follow(sys.stdin.read())
