@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = """
 ActivationCorpus ActivationsConfig BatchTopKConfig CatalogError CheckpointConfig ConfigError DemoCorpus DownloadFromHF
 EvaluationConfig ExtractionConfig ExtractionViewer FormatError GatedConfig HubCorpus JobStatus JumpReLUConfig
-MatryoshkaConfig NotFoundError OptimizerConfig Progress Ray ResamplingConfig Run SAE SAEBrowser SAEWidgetsError
+MatryoshkaConfig NotFoundError OptimizerConfig Parallel Progress Ray ResamplingConfig Run SAE SAEBrowser SAEWidgetsError
 SkipConfig SkipTranscoderConfig StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError
 TargetsConfig TextCorpus TokensCorpus TopKConfig TrackioSink TrainingConfig TrainingError TrainingGroup TrainingPanel
 TranscoderConfig WandbSink Workspace __version__ allow_remote_code analyze_sae create_sae default_workspace

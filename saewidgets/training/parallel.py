@@ -1,4 +1,4 @@
-"""One training on several workers: `Workers` starts them and waits for them, `follow` is what each does.
+"""One training on several workers: `Workers` starts them and waits for them; what each does is `run.follow`.
 
 All workers run the same code on the same batches: each forwards its share of the language-model batches and hands the
 rest what it found (`SharedWindows`), computes the loss of its part, and ends up with the same numbers (`sae/mesh.py`).
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -54,7 +54,7 @@ class Worker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """How workers are started: `start` with what `follow` takes; `host` is where they reach this process."""
+    """How workers are started: `start` with what `run.follow` takes; `host` is where they reach this process."""
 
     start: Callable[[str], Worker]
     host: str = "127.0.0.1"
@@ -67,7 +67,7 @@ class _Process:
     def __init__(self, spec: str) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=self._log, stderr=self._log
+            [sys.executable, "-m", "saewidgets.training.run"], stdin=subprocess.PIPE, stdout=self._log, stderr=self._log
         )
         assert self._process.stdin is not None
         with self._process.stdin as pipe:
@@ -155,18 +155,13 @@ class Workers:
             worker.kill()
 
 
-def follow(spec: str) -> None:
-    """Do what a worker does that is not the first; `spec` is JSON of `Workers`."""
-    from saewidgets.training.run import follow_run  # it imports this module
-
-    about: dict[str, Any] = json.loads(spec)
-    config, rank = TrainingConfig.from_data(about["config"]), about["rank"]
+def take_part(about: Mapping[str, Any]) -> Mesh:
+    """The mesh of all, in a worker that was started with `about`."""
+    rank, config = about["rank"], TrainingConfig.from_data(about["config"])
     torch.set_num_threads(about["threads"])
     store = dist.TCPStore(about["host"], about["port"], is_master=False, timeout=timedelta(seconds=_TO_START))
     store.set(f"ready{rank}", "")
-    mesh = Mesh.join(store, rank, config.parallel.data, config.parallel.latents, resolve_device(config.device))
-    with tempfile.TemporaryDirectory() as folder:
-        follow_run(config, Path(folder), Path(about["tokens_folder"]), mesh)
+    return Mesh.join(store, rank, config.parallel.data, config.parallel.latents, resolve_device(config.device))
 
 
 class AgreedControl:
@@ -261,7 +256,3 @@ class SharedWindows(Windows):
                 for rank in range(world.size)
             }
         return self._ready.pop(batch)
-
-
-if __name__ == "__main__":
-    follow(sys.stdin.read())

@@ -7,6 +7,8 @@ its steps as it would alone, so it ends in the same bits. A single training is a
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -25,7 +27,7 @@ from saewidgets.sae.scaler import RAW
 from saewidgets.training import health
 from saewidgets.training.checkpoint import MEASURED
 from saewidgets.training.member import Evaluations, Member, Task, TrainingResult
-from saewidgets.training.parallel import HERE, Launcher, Workers
+from saewidgets.training.parallel import HERE, Launcher, Workers, take_part
 from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import Logs, ProgressMeter
 from saewidgets.training.schedules import evaluations_left
@@ -101,11 +103,14 @@ def run_training(
     return found.results[0]
 
 
-def follow_run(config: TrainingConfig, folder: Path, tokens_folder: Path, mesh: Mesh) -> None:
-    """Take part in a run as a worker that is not the first; what it would write goes into `folder`, to be removed."""
-    run = _GroupRun([Member(Task(config, folder))], NullControl(), tokens_folder, mesh=mesh)
-    with run.until:
-        run.run(None, None)
+def follow(spec: str) -> None:
+    """Take part in a run as a worker that is not the first, as `spec` says, which is JSON of `Workers`."""
+    about = json.loads(spec)
+    config, tokens_folder, mesh = TrainingConfig.from_data(about["config"]), about["tokens_folder"], take_part(about)
+    with tempfile.TemporaryDirectory() as folder:  # for what the first worker writes elsewhere
+        run = _GroupRun([Member(Task(config, Path(folder)))], NullControl(), Path(tokens_folder), mesh=mesh)
+        with run.until:
+            run.run(None, None)
 
 
 def run_group(
@@ -307,3 +312,7 @@ class _MemberControl:
             self._due[:] = [True] * len(self._due)
         due, self._due[self._number] = self._due[self._number], False
         return due
+
+
+if __name__ == "__main__":
+    follow(sys.stdin.read())

@@ -6,11 +6,14 @@ from torch import nn
 
 from saewidgets.config import OptimizerConfig
 from saewidgets.errors import ConfigError, FormatError
+from saewidgets.sae.mesh import ALONE
 from saewidgets.training.optimizer import Adam, Precision
 
 
 class Small(nn.Module):
     """Two parameters, one of them stored transposed; the second learns ten times as fast."""
+
+    mesh = ALONE
 
     def __init__(self):
         super().__init__()
