@@ -97,7 +97,9 @@ def estimate_together(
     memory: defaultdict[str, Counter[Label]] = defaultdict(Counter)  # by device
     memory[place]["Model"] += 0 if unloaded else (model.parameters or 0) * _DTYPE_BYTES[first.model_dtype]
     # Weights, gradients, Adam's two moments.
-    memory[device]["SAE"] += sum(4 * sae_parameters(each, widths[each.hook_name]) * _FLOAT for each in configs)
+    memory[device]["SAE"] += sum(
+            4 * sae_parameters(each, widths[each.hook_name]) // each.parallel.latents * _FLOAT for each in configs
+        )
     ahead = reads_ahead(first, device)
     memory[kept]["Activations"] += sum((1 + ahead) * _window_bytes(first, widths[name]) for name in hooks)
     memory[device]["Activations"] += max(
@@ -240,10 +242,11 @@ def _packed_bytes(config: TrainingConfig) -> int:
 def _work(config: TrainingConfig, model: ModelSize, d_in: int) -> tuple[int, int, int]:
     """Bytes that a training step and an evaluation hold for a moment: on one device (the larger of a step with a
     forward, and an evaluation); else for the SAE, and for the language model."""
-    rows = config.batch_size // config.gradient_accumulation
+    rows = config.batch_size // config.gradient_accumulation // config.parallel.data
+    d_sae = config.sae.d_sae // config.parallel.latents
     dense = 2 if config.sae.architecture in _SPARSE else 4  # pre-activations, latents, their gradients: [rows, d_sae]
     tokens = config.activations.model_batch_size * config.context_size
-    step = rows * (dense * config.sae.d_sae + 6 * d_in) * _FLOAT
+    step = rows * (dense * d_sae + 6 * d_in) * _FLOAT
     forward = tokens * 12 * model.d_model * _DTYPE_BYTES[config.model_dtype]
     logits = 2 * min(tokens * (model.vocab_size or 0) * _FLOAT, _EVALUATION_BLOCK)
     latents = 2 * min(tokens * config.sae.d_sae * _FLOAT, _EVALUATION_BLOCK) + 4 * tokens * d_in * _FLOAT

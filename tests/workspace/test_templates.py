@@ -195,9 +195,9 @@ def test_another_versions_settings_are_named_when_loaded(ws: Workspace) -> None:
     record = ws.templates.save("a", CONFIG)
     rows = ws.catalog._database
     rows.write(lambda s: s.connection().exec_driver_sql(
-        "UPDATE training_templates SET config = '{\"model\":\"gpt2\",\"later\":1}'"
+        "UPDATE training_templates SET config = '{\"model\":\"gpt2\",\"another_time\":1}'"
     ))  # fmt: skip
     assert ws.templates.list()[0].model == "gpt2"
     with pytest.raises(ConfigError, match=r"There is no such setting\. Another version") as caught:
         ws.templates.load(record.id)
-    assert caught.value.where == "a: later"
+    assert caught.value.where == "a: another_time"

@@ -37,6 +37,7 @@ GROUPS = {
     "sae": "Autoencoder", "dead_window_tokens": "Dead latents", "resampling": "Dead latents",
     "": "Run", "optimizer": "Optimiser and schedules", "targets": "Targets", "activations": "Activations",
     "evaluation": "Evaluation", "checkpoints": "Checkpoints",
+    "parallel": "Several workers",
 }  # fmt: skip
 # What a new form holds for the demo model in place of the defaults, which are for models of the hub: hours there.
 OF_DEMO = ("sae.d_sae", "tokens", "batch_size", "optimizer.lr")
