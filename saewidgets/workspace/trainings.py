@@ -29,6 +29,7 @@ from saewidgets.records import Records, TrainingRecord
 from saewidgets.workspace.capture.stored_corpus import total_tokens
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import from_row, from_rows, to_rows
+from saewidgets.workspace.folders import require_files
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.sinks import OnEvent, Sinks, as_sinks
 from saewidgets.workspace.tasks import Tasks
@@ -426,7 +427,7 @@ class Trainings:
             training_id: its whole id, or its name.
 
         Raises:
-            StateError: it is running; stop it first.
+            StateError: it is running; stop it first. Or files of it, or of its extractions, are on another machine.
             NotFoundError: there is no such run, or several have this name.
             ConfigError: the id is empty.
         """
@@ -441,6 +442,8 @@ class Trainings:
                     hint="Wait until it has ended, or pause or stop it; then delete the run.",
                 )
         extractions = self._catalog.extractions.owned_by(training_id=record.id)
+        if record.sae_id is None:  # to which they would go
+            require_files(self._workspace, *map(self._catalog.extractions.get, extractions))
         freed = self._tasks.delete(record)
         self._workspace.features.forget(record.id)
         return freed + self._workspace.extractions.remove_files(extractions)
