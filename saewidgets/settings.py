@@ -18,6 +18,8 @@ from saewidgets.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
+    from saewidgets.records import DeviceInfo
+
 
 def user_name() -> str | None:
     """The name of the user of this process, at most 255 characters; None where the system has none."""
@@ -39,7 +41,8 @@ class Settings:
             hold a password, and is not shown.
         runner: where jobs run (``$SAEWIDGETS_RUNNER``, else ``"thread"``: of this process; ``"process"``: in one each).
         executor: the cluster on which jobs run (``$SAEWIDGETS_EXECUTOR``, such as ``ray?gpus=1``, else None: here).
-        place: the device of jobs that run elsewhere, where this machine's say nothing.
+        places: the devices of jobs that run elsewhere, where this machine's say nothing: "auto" in words, what that
+            is, and others. Empty: jobs run here.
         host: the name under which this machine appears in the catalog (``$SAEWIDGETS_HOST``, else its host name).
         user: who starts jobs here, by the name of the login; None if unknown.
     """
@@ -49,7 +52,7 @@ class Settings:
     catalog_url: str | None = field(default=None, repr=False)
     runner: str = "thread"
     executor: str | None = None
-    place: str | None = None
+    places: tuple[DeviceInfo, ...] = ()
     host: str = field(default_factory=socket.gethostname)
     user: str | None = field(default_factory=user_name)
 
@@ -65,13 +68,16 @@ class Settings:
             host=os.environ.get("SAEWIDGETS_HOST") or socket.gethostname(),
         )
 
-    def device_for(self, asked: str) -> str:
-        """The device that a job asked for, this process's for "auto", as `resolve_device` names it."""
-        if self.place is not None:
-            if asked not in ("auto", self.place):
-                raise ConfigError(f"Jobs of this workspace run on {self.place}.", where="device", hint="Use auto.")
-            return self.place
-        return resolve_device(self.device if asked == "auto" else asked)
+    def device_for(self, asked: str, where: str = "device") -> str:
+        """The device that a job asked for in the setting `where`, this process's for "auto", as `resolve_device` names
+        it."""
+        if not self.places:
+            return resolve_device(self.device if asked == "auto" else asked, where)
+        offered = [each.id for each in self.places[1 : 2 if where == "device" else None]]
+        if asked not in ("auto", *offered):
+            said = f"Jobs of this workspace run on {' and '.join(offered)}."
+            raise ConfigError(said, where=where, hint="Use auto." if where == "device" else "Use one of them.")
+        return offered[0] if asked == "auto" else asked
 
     def child_environment(self) -> dict[str, str]:
         """The environment for a process started from here (a JupyterLab) with the same default workspace."""

@@ -188,7 +188,7 @@ class JobQueries:
     def interrupt(self, job_id: str, owner: str, *, note: str, older_than: float | None = None) -> JobRecord | None:
         def write(session: Session) -> JobRecord | None:
             row = session.get(JobRow, job_id)
-            if row is None or row.owner != owner or row.status not in _OWNED:
+            if row is None or (row.owner or "") != owner or row.status not in _OWNED:
                 return None
             if older_than is not None and (row.heartbeat_at or 0.0) >= now(session) - older_than:
                 return None

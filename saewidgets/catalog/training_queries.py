@@ -64,8 +64,10 @@ class TrainingQueries(RowsOfJobs[TrainingRecord]):
             if free_name and job is not None and "group_name" in job.payload:
                 grouped = select(TrainingRow.job_id).where(TrainingRow.group_id.is_not(None))
                 others = session.scalars(select(JobRow.payload).where(JobRow.id.in_(grouped)))
-                taken = {str(payload["group_name"]) for payload in others if "group_name" in payload}
-                job.payload = {**job.payload, "group_name": free_name(job.payload["group_name"], taken)}
+                taken = {str(payload["group_name"]): payload.get("group_id") for payload in others
+                         if "group_name" in payload}  # fmt: skip
+                name = next((name for name, group_id in taken.items() if group_id == job.payload.get("group_id")), None)
+                job.payload = {**job.payload, "group_name": name or free_name(job.payload["group_name"], taken)}
             names: set[str] = set()  # of these
             for run in runs:
                 values = {
@@ -112,11 +114,12 @@ class TrainingQueries(RowsOfJobs[TrainingRecord]):
     def rename_group(self, group_id: str, name: str) -> None:
         def write(session: Session) -> None:
             mine = select(TrainingRow.job_id).where(TrainingRow.group_id == group_id)
-            job = session.scalars(select(JobRow).where(JobRow.id.in_(mine))).first()
-            if job is None:
+            jobs = session.scalars(select(JobRow).where(JobRow.id.in_(mine))).all()
+            if not jobs:
                 raise NotFoundError(f"There is no group {group_id!r}.", hint="Its runs may have been deleted.")
-            job.payload = {**job.payload, "group_name": name}
-            job.updated_at = now(session)  # other processes look at what changed
+            for job in jobs:
+                job.payload = {**job.payload, "group_name": name}
+                job.updated_at = now(session)  # other processes look at what changed
 
         self._database.write(write)
 

@@ -77,7 +77,7 @@ def show(run: RunId) -> None:
         ("model", f"{record.model}, {record.hook_name}"),
         ("corpus", record.corpus),
         ("autoencoder", f"{record.architecture}, {count(record.d_in)} → {count(record.d_sae)}"),
-        ("device", record.device),
+        ("device", record.lane.rpartition("/")[2]),
         ("latest", latest or "–"),
         ("created", moment(record.created_at)),
         ("training time", duration(record.seconds_running)),
@@ -151,8 +151,9 @@ def stop(
 def resume(run: RunId) -> None:
     """Go on with a paused, stopped, failed or interrupted run, in this process. Ctrl-C pauses it again."""
     handle = session.workspace.trainings.get(run)
-    handle.resume()
-    if (group := handle.group) is not None:
+    group = handle.group
+    (group or handle).resume()
+    if group is not None:
         note(f"Resuming {group.name}: {len(group)} together ({group.id})")
         follow_group(group)
         return

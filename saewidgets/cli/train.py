@@ -60,6 +60,9 @@ def train(
             help="Train one for each value, all fed by one forward of the model; repeatable: every combination.",
         ),
     ] = None,
+    spread: Annotated[
+        str | None, Option(metavar="N", help="With --over: in N jobs, each with a forward; all: one for each GPU.")
+    ] = None,
     wandb: Annotated[str | None, Option(metavar="PROJECT", help="Send metrics to Weights & Biases as well.")] = None,
     trackio: Annotated[str | None, Option(metavar="PROJECT", help="Send metrics to Trackio as well.")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the configuration instead of training.")] = False,
@@ -73,6 +76,10 @@ def train(
     base, translation = _start(sources, changes, taken_over({}, over or []))
     several = taken_over(base, over or [])
     wanted = build_config(base, changes, several)
+    require(
+        (spread is None or several, "--spread", "One training runs in one job.", "Give --over, too."),
+        (spread in (None, "all") or spread.isdecimal(), "--spread", f"{spread!r} is not a number.", "Or use all."),
+    )  # fmt: skip
     if translation is not None:
         note(translation.report())
     if dry_run:
@@ -82,7 +89,8 @@ def train(
 
     on_event = [*([WandbSink(wandb)] if wandb else []), *([TrackioSink(trackio)] if trackio else [])]
     if several:
-        group = session.workspace.trainings.create_many(wanted, several, on_event=on_event)
+        jobs = spread == "all" or int(spread or 0)
+        group = session.workspace.trainings.create_many(wanted, several, on_event=on_event, spread=jobs)
         note(f"Training {len(group)} together: {group.name} ({group.id})")
         follow_group(group)
     else:

@@ -21,9 +21,9 @@ class Executor(Protocol):
 
     waits_for: str | None
 
-    def start(self, job_id: str, failed: Callable[[str], object]) -> None:
-        """Bring up a process that takes the job. `failed` is called, from any thread, with what went wrong if it ends
-        without having taken it."""
+    def start(self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object]) -> None:
+        """Bring up a process that takes the job, which is given up where it no longer `waits` to be taken. `failed` is
+        called, from any thread, with what went wrong if it ends without having taken it."""
 
 
 class ProcessExecutor:
@@ -40,7 +40,7 @@ class ProcessExecutor:
     def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
         self._environment, self._logs = dict(environment), logs
 
-    def start(self, job_id: str, failed: Callable[[str], object]) -> None:
+    def start(self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object]) -> None:
         self._logs.mkdir(exist_ok=True)
         path = self._logs / f"{job_id}.txt"
         with path.open("ab") as output:

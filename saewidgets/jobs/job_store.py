@@ -82,7 +82,7 @@ class JobStore(Protocol):
         """Queued and active jobs whose heartbeat is older than `timeout` seconds."""
 
     def interrupt(self, job_id: str, owner: str, *, note: str, older_than: float | None = None) -> JobRecord | None:
-        """Set a queued or active job of `owner` to `interrupted` and free its lease.
+        """Set a queued or active job of `owner` ("": of nobody) to `interrupted` and free its lease.
 
         With `older_than`, only if its heartbeat is at least that old at this moment (it may have come back).
         """
@@ -95,22 +95,25 @@ class JobStore(Protocol):
 @dataclass(frozen=True, slots=True)
 class JobSettings:
     """Settings of a `JobManager`, times in seconds: `host` is the name of this machine in lanes and owners; the owner
-    reads its rows every `poll` and sends a sign of life every `heartbeat`; after `timeout` without one it is gone;
-    events are written every `write_interval` at most; `close_wait` is what running jobs have to write their
-    checkpoints; interactive work waits `interactive_patience` for a pause point; `widths` says how many jobs run at
-    once on a lane, by its device, and `width` on those that it does not name."""
+    reads its rows every `poll` and sends a sign of life every `heartbeat`; after `timeout` without one it is gone, and
+    a process that was to take a job has `start`; events are written every `write_interval` at most; `close_wait` is
+    what running jobs have to write their checkpoints; interactive work waits `interactive_patience` for a pause point;
+    `widths` says how many jobs run at once on a lane, by its device, and `width` on those that it does not name;
+    `place` stands behind the device in the name of a lane where others are called the same: " (GPU 3)"."""
 
     host: str = field(default_factory=socket.gethostname)
     poll: float = 0.5
     heartbeat: float = 2.0
     timeout: float = 10.0
+    start: float = 120.0
     write_interval: float = 0.2
     close_wait: float = 20.0
     interactive_patience: float = 3.0
     width: int = 1
+    place: str = ""
     widths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"download": 3}))
 
 
 def lane_device(lane: str) -> str:
-    """The part of a lane's name behind the host."""
-    return lane.rpartition("/")[2]
+    """The part of a lane's name behind the host, as torch calls it."""
+    return lane.rpartition("/")[2].partition(" ")[0]

@@ -38,6 +38,11 @@ _SWEEP_REUSE = 0.1
 """Seconds for which the answer to "is anybody gone" is used again."""
 
 
+def fail_unowned(store: JobStore, job_id: str, error: ErrorInfo) -> JobRecord | None:
+    """Let a job fail that waits for a process to take it; None if one has, or it is not queued any more."""
+    return store.change(job_id, {"status": JobStatus.FAILED, "error": error}, when={JobStatus.QUEUED}, owner="")
+
+
 class JobManager:
     """Runs jobs in background threads of this process and sees those of all others.
 
@@ -140,18 +145,21 @@ class JobManager:
             self._enlist(job, record)
             return
         if executor.waits_for is not None:
-            waits = {"note": executor.waits_for}
-            record = self._store.change(job.job_id, waits, when={JobStatus.QUEUED}, owner="") or record
+            said = {"note": executor.waits_for}
+            record = self._store.change(job.job_id, said, when={JobStatus.QUEUED}, owner="") or record
         self.publish(record)
+
+        def waits() -> bool:
+            self._check_open()
+            return any(r.status is JobStatus.QUEUED and r.owner is None for r in self._store.list(ids=[job.job_id]))
 
         def failed(why: str) -> None:
             error = ErrorInfo(why, hint="See `saewidgets doctor`; then start it again.")
-            lost = {"status": JobStatus.FAILED, "error": error}
-            if (changed := self._store.change(job.job_id, lost, when={JobStatus.QUEUED}, owner="")) is not None:
+            if (changed := fail_unowned(self._store, job.job_id, error)) is not None:
                 self.publish(changed)
 
         try:
-            executor.start(job.job_id, failed)
+            executor.start(job.job_id, waits, failed)
         except OSError as error:  # the row is there, and would wait for ever
             failed(f"The job could not be started: {error}")
 
@@ -237,7 +245,7 @@ class JobManager:
 
     def lane(self, device: str) -> str:
         """The lane of one device of this machine: one job at a time, the rest queue."""
-        return f"{self.settings.host}/{device}"
+        return f"{self.settings.host}/{device}{self.settings.place}"
 
     def handle(self, job_id: str) -> Job:
         self._store.get(job_id)
@@ -299,10 +307,12 @@ class JobManager:
                 self.publish(changed)
         timeout = self.settings.timeout
         for record in self._store.stale(timeout):
-            if record.owner is None or record.owner == self.owner:
-                continue
-            note = f"Its kernel has given no sign of life for {timeout:.0f} seconds."
-            if changed := self._store.interrupt(record.id, record.owner, note=note, older_than=timeout):
+            if record.owner == self.owner or (record.owner is None and record.note is not None):
+                continue  # the latter waits for a cluster
+            age, note = timeout, f"Its kernel has given no sign of life for {timeout:.0f} seconds."
+            if record.owner is None:
+                age, note = max(timeout, self.settings.start), "The process that was to run it never came."
+            if changed := self._store.interrupt(record.id, record.owner or "", note=note, older_than=age):
                 self.publish(changed)
 
     def outcome(self, record: JobRecord) -> RunnerOutcome | None:
@@ -477,19 +487,22 @@ class Verbs:
 
     def pause(self) -> None:
         """Write a checkpoint and free the lane and the memory. Acknowledged at once, done at the next pause point."""
-        self._manager.request(self._job_id, "pause")
+        self._request("pause")
 
     def resume(self) -> None:
         """Queue it again; it continues from its last checkpoint, in this process."""
-        self._manager.resume(self._job_id)
+        self._request("resume")
 
     def stop(self, save: bool = True) -> None:
         """End early and keep what was learned. `save=False` keeps nothing new, which is `cancel`."""
-        self._manager.request(self._job_id, "stop" if save else "cancel")
+        self._request("stop" if save else "cancel")
 
     def cancel(self) -> None:
         """End early and keep nothing new."""
-        self._manager.request(self._job_id, "cancel")
+        self._request("cancel")
+
+    def _request(self, command: JobCommand) -> None:
+        self._manager.request(self._job_id, command)
 
     def result(self, timeout: float | None = None) -> Any:
         """What the runner returned; a plain summary of it if it ran in another process.

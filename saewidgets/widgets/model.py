@@ -97,10 +97,12 @@ class Model(Generic[S]):
 
 
 class Devices:
-    """The devices of a workspace's machine, read again where they are old. `note` says why they cannot be listed."""
+    """The devices of a workspace's machine, or (`of_jobs`) of its jobs, read again where they are old. `note` says why
+    they cannot be listed."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, of_jobs: bool = False) -> None:
         self._workspace = workspace
+        self._places = workspace.settings.places if of_jobs else ()
         self._read_at = float("-inf")
         self.found: tuple[DeviceInfo, ...] = ()
         self.note: Note | None = None
@@ -112,7 +114,7 @@ class Devices:
     def read(self) -> None:
         """Ask the workspace for devices and free memory. Seconds the first time (torch), hence never in a cell."""
         try:
-            self.found = tuple(DeviceInfo(**each) for each in self._workspace.devices())
+            self.found = self._places or tuple(DeviceInfo(**each) for each in self._workspace.devices())
             self.note = None
         except Exception as error:  # e.g. a broken CUDA driver: widgets work without, and the reason is logged
             logger.exception("The devices of this machine could not be listed")

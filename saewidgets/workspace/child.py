@@ -6,14 +6,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
+from saewidgets.catalog import Catalog
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
-from saewidgets.jobs import Job, JobManager, JobSettings
-from saewidgets.settings import Settings
+from saewidgets.jobs import Job, JobManager, JobSettings, error_info, fail_unowned
 from saewidgets.workspace.workspace import Workspace
 
 _LAST_WORD = 60.0  # seconds in which an actor can be asked what went wrong
@@ -36,17 +36,20 @@ class RayActor:
 
         here = ray.get_runtime_context()
         me, again = here.current_actor, here.was_current_actor_reconstructed
-        self._job = ThreadPoolExecutor(1).submit(_run, job_id, folder, catalog_url, again=again)
+        gpus = [str(number) for number in here.get_accelerator_ids().get("GPU", ())]
+        self._job, self._answered = Future[None](), threading.Event()
 
-        self._answered = threading.Event()
-
-        def leave(job: Future[None]) -> None:
-            if job.exception() is not None:
+        def work() -> None:
+            try:
+                _run(job_id, folder, catalog_url, gpus=gpus, again=again)
+                self._job.set_result(None)
+            except Exception as error:  # noqa: BLE001 - `ended` raises it
+                self._job.set_exception(error)
                 self._answered.wait(_LAST_WORD)
             time.sleep(1.0)  # for the answer to be on its way
             ray.kill(me)
 
-        self._job.add_done_callback(leave)
+        threading.Thread(target=work, name=f"saewidgets-ray-{job_id}", daemon=True).start()
 
     def ended(self) -> None:
         """Returns when the job has ended; raises what kept it from beginning."""
@@ -56,14 +59,20 @@ class RayActor:
             self._answered.set()
 
 
-def _run(job_id: str, folder: str, catalog_url: str | None, *, again: bool) -> None:
-    if not Path(folder).is_dir():
-        hint = "Put the workspace on a drive that all machines have under the same path."
-        raise ConfigError("The folder of the workspace is not on this machine.", where=folder, hint=hint)
-    here, jobs = replace(Settings.from_environment(), executor=None), JobSettings(width=_MANY)
-    with Workspace(folder, catalog_url=catalog_url, runner="thread", settings=here, jobs=jobs) as workspace:
-        manager = workspace.manager
-        _see_through(manager, manager.take(job_id) or (manager.take_over(job_id) if again else None))
+def _run(job_id: str, folder: str, catalog_url: str | None, *, gpus: Sequence[str], again: bool) -> None:
+    try:
+        if not Path(folder).is_dir():
+            hint = "Put the workspace on a drive that all machines have under the same path."
+            raise ConfigError("The folder of the workspace is not on this machine.", where=folder, hint=hint)
+        jobs = JobSettings(width=_MANY, place=f" (GPU {' '.join(gpus)})" if gpus else "")
+        with Workspace(folder, catalog_url=catalog_url, runner="thread", jobs=jobs) as workspace:
+            manager = workspace.manager
+            _see_through(manager, manager.take(job_id) or (manager.take_over(job_id) if again else None))
+    except Exception as error:
+        if catalog_url is not None:  # which is reached where the folder is not; otherwise only Ray's log has it
+            with Catalog(folder, catalog_url) as catalog:
+                fail_unowned(catalog.jobs, job_id, error_info(error))
+        raise
 
 
 def _see_through(manager: JobManager, job: Job | None) -> None:

@@ -22,6 +22,7 @@ from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
 from saewidgets.jobs import Job, JobContext
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.checked import checks_arguments
+from saewidgets.workspace.folders import require_files
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.library.sae_files import FileOrigin, take_in
 from saewidgets.workspace.tasks import Tasks
@@ -370,7 +371,8 @@ class _Downloads:
         if existing is not None and existing.state == "ok":
             context.emit(LogLine(f"{existing.name} is in the library already."))
             return existing.id
-
+        if existing is not None:
+            require_files(self._workspace, existing)
         context.emit(Progress(0, int(payload.get("total_bytes") or 0), "bytes", phase="looking"))
         found = self._download(context)
         total, origin = found.total_bytes, _origin_of(payload, found.format)

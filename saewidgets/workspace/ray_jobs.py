@@ -9,6 +9,8 @@ checkpoint.
 from __future__ import annotations
 
 import importlib.util
+import logging
+import math
 import threading
 import uuid
 from collections.abc import Callable
@@ -19,10 +21,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from saewidgets.config.base import require
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, StateError
+from saewidgets.records import DeviceInfo
 
+log = logging.getLogger(__name__)
 _NAMESPACE = "saewidgets"
 _CONNECTING = threading.Lock()
+_LOOK = 1.0  # seconds between two looks whether a job still waits for its turn
 _CHILD = "saewidgets.workspace.child"  # by name: it imports this module, with the rest of a workspace
 
 
@@ -66,17 +71,31 @@ class Ray:
         return cls("auto" if address == "ray" else address, **numbers)
 
     @property
-    def device(self) -> str:
-        """The device of a job: Ray shows it those that it has been given, and no others."""
-        return "cuda:0" if self.gpus else "cpu"
+    def devices(self) -> tuple[DeviceInfo, ...]:
+        """The devices of a job, as `Settings.places`: Ray shows it those that it has been given, and no others."""
+        given = [*(f"cuda:{number}" for number in range(math.ceil(self.gpus))), "cpu"]
+        words = f"what Ray gives: {self}" if str(self) else "what Ray gives"
+        return (DeviceInfo("auto", words), *(DeviceInfo(name, name) for name in given))
 
     def connect(self) -> None:
-        """Make this process a client of the cluster, unless it is one. Raises Ray's own errors."""
+        """Make this process a client of the cluster, unless it is one. Raises `ConfigError`."""
         import ray  # an extra
 
         with _CONNECTING:
             if not ray.is_initialized():
-                ray.init(self.address, namespace=_NAMESPACE, log_to_driver=False)
+                try:
+                    ray.init(self.address, namespace=_NAMESPACE, log_to_driver=False)
+                except (OSError, RuntimeError, ValueError) as error:
+                    hint = "See `ray status` on one of its machines."
+                    raise ConfigError(f"Ray cannot be reached: {error}", where=self.address, hint=hint) from error
+
+    def places(self) -> int:
+        """How many jobs the cluster has resources for, used or not; at least one."""
+        import ray  # an extra
+
+        self.connect()
+        has, needs = ray.cluster_resources(), (("GPU", self.gpus), ("CPU", self.cpus))
+        return max(1, min((int(has.get(name, 0) / need) for name, need in needs if need), default=1))
 
     def state(self) -> str:
         """What the cluster has, and how much of it is free."""
@@ -106,12 +125,12 @@ class RayExecutor:
         self._where, self._folder, self._catalog_url = where, folder, catalog_url
         self.waits_for = f"Waits for {where} of Ray." if str(where) else None
 
-    def start(self, job_id: str, failed: Callable[[str], object]) -> None:
-        thread = threading.Thread(target=self._watch, args=(job_id, failed), daemon=True)
+    def start(self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object]) -> None:
+        thread = threading.Thread(target=self._watch, args=(job_id, waits, failed), daemon=True)
         thread.name = f"saewidgets-ray-{job_id}"
         thread.start()
 
-    def _watch(self, job_id: str, failed: Callable[[str], object]) -> None:
+    def _watch(self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object]) -> None:
         import ray  # an extra
         from ray.exceptions import RayError  # an extra
 
@@ -122,7 +141,14 @@ class RayExecutor:
                 namespace=_NAMESPACE, lifetime="detached", name=f"{job_id}_{uuid.uuid4()}", max_restarts=-1,
                 num_cpus=self._where.cpus, num_gpus=self._where.gpus,
             ).remote(job_id, str(self._folder), self._catalog_url)  # fmt: skip
+            placed = actor.__ray_ready__.remote()
+            while not ray.wait([placed], timeout=_LOOK)[0]:
+                if not waits():
+                    ray.kill(actor)
+                    return
             ray.get(actor.ended.remote())
-        except (RayError, OSError, RuntimeError, ValueError) as error:  # of a job that was taken it says nothing new
+        except StateError as error:  # the workspace was closed: nobody here waits for the job any more
+            log.info("Job %s is not watched any more: %s", job_id, error)
+        except (ConfigError, RayError, OSError, RuntimeError, ValueError) as error:  # of a taken job it is not the end
             cause = getattr(error, "cause", None) or error
             failed(f"Ray did not run the job: {type(cause).__name__}: {cause}")

@@ -239,7 +239,7 @@ class SAEs:
             training_id: as in `ws.trainings.get`.
 
         Raises:
-            StateError: it has not ended, or has left no SAE.
+            StateError: it has not ended, or has left no SAE, or that in the library is on another machine.
             StorageError: the files cannot be copied; the library is as it was.
         """
         return self._told(sae_files.import_training(self._workspace, training_id))
@@ -327,7 +327,7 @@ class SAEs:
             FormatError: the SAE there has other widths than this one, is damaged, or is another one while the library's
                 own files are whole.
             ConfigError: the folder belongs to another SAE of the library.
-            StateError: a job that has not ended reads it.
+            StateError: a job that has not ended reads it, or its files are on another machine.
             NotFoundError: there is nothing at `path`.
         """
         return self._told(sae_files.locate(self._workspace, self.get(sae_id), path))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +24,18 @@ from saewidgets.config import (
 from saewidgets.config.group import Over, expand, group_name
 from saewidgets.config.names import free_name
 from saewidgets.durable import require_space
-from saewidgets.errors import NotFoundError, StateError
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.workspace.capture.stored_corpus import total_tokens
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import from_row, from_rows, to_rows
+from saewidgets.workspace.folders import require_files
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.sinks import OnEvent, Sinks, as_sinks
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training import checkpoints, form
+from saewidgets.workspace.training.estimates import devices
 from saewidgets.workspace.training.run import Run, TrainingGroup, let_close
 from saewidgets.workspace.training.run_tables import export_run, wide
 from saewidgets.workspace.training.settle import concrete, from_caller, require_settings, settle, with_pretrained
@@ -59,6 +62,7 @@ def demo_config() -> TrainingConfig:
     )
 
 
+_UNDOING = 20.0  # seconds that a job has to end whose group could not be started whole
 MIN_FREE_BYTES = 64 * 1024**2  # below this not even a small run's first checkpoint fits
 
 
@@ -127,6 +131,7 @@ class Trainings:
         model: Any = None,
         tokenizer: Any = None,
         on_event: OnEvent = None,
+        spread: bool | int = False,
     ) -> TrainingGroup:
         """Queue one job that trains an SAE for every combination of settings, all fed by one language-model forward.
 
@@ -140,6 +145,8 @@ class Trainings:
                 corpus, context_size, tokens, batch_size, seed, device, activations); names that change together are
                 one key, ``"hook_name, hook_name_out"``, whose values are pairs.
             model, tokenizer, on_event: as in `create`.
+            spread: in how many jobs, each with a forward of its own, so that several GPUs work at once; True: as many
+                as `Workspace.places`. Where jobs run here, they take its GPUs in turn, unless a device is named.
 
         Raises:
             ConfigError: a name cannot change within a group, or one of the combinations cannot work: none is started.
@@ -154,23 +161,43 @@ class Trainings:
         named = {str(config.name): config for config in configs}
         names = list(named) if len(named) == len(configs) else [None] * len(configs)
         new = [NewRun(config, name) for config, name in zip(configs, names, strict=True)]
-        return self._start_group(new, base.name or group_name(configs), held, on_event)
+        wanted, settings = self._workspace.places() if spread is True else spread or 1, self._workspace.settings
+        jobs = min(arguments.count(wanted, "spread", "a number of jobs", least=1), len(new))
+        parts = [new[len(new) * part // jobs : len(new) * (part + 1) // jobs] for part in range(jobs)]
+        if jobs > 1 and held is None and not settings.places and base.device == settings.device == "auto":
+            gpus = [each.id for each in devices() if each.id != "cpu"]
+            for part, gpu in zip(parts, itertools.cycle(gpus)):
+                part[:] = [replace(each, config=each.config.replace(device=gpu)) for each in part]
+        return self._start_group(parts, base.name or group_name(configs), held, on_event)
 
     def retry_group(self, group_id: str, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
         """A new group of the same configurations, each with `retry_of` set. Arguments and errors as in `retry`."""
         records = self.group(group_id).records
         held = self._model_of(records[0], model, tokenizer, "retry(")
         configs = from_rows((record.config, record.folder) for record in records)
-        new = [NewRun(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
+        jobs: dict[str | None, list[NewRun]] = {}
+        for config, r in zip(configs, records, strict=True):
+            jobs.setdefault(r.job_id, []).append(NewRun(config, self.retry_name(r.id), r.id))
         name = _unnumbered(self._catalog, records[0], "group_name", lambda: group_name(configs))
-        return self._start_group(new, name, held)
+        return self._start_group(list(jobs.values()), name, held)
 
     def _start_group(
-        self, new: Sequence[NewRun], name: str, held: UserModel | None, on_event: OnEvent = None
+        self, parts: Sequence[Sequence[NewRun]], name: str, held: UserModel | None, on_event: OnEvent = None
     ) -> TrainingGroup:
-        group_id = new_group_id()
-        self._start(new, held, on_event, group=(group_id, name))
-        return TrainingGroup(self._workspace, group_id)
+        """Queue one job for each of the `parts`, or none."""
+        group = TrainingGroup(self._workspace, new_group_id())
+        for part in parts if len(parts) > 1 else ():
+            settle(self._workspace, [each.config for each in part], held)  # raises before one is started
+        try:
+            for part in parts:
+                self._start(part, held, on_event, group=(group.id, name))
+        except BaseException:
+            with contextlib.suppress(SAEWidgetsError):  # the first error counts
+                group.cancel()
+                group.wait(_UNDOING)
+                group.delete()
+            raise
+        return group
 
     def group(self, group_id: str) -> TrainingGroup:
         """The runs of one job. Raises `NotFoundError` if there are none."""
@@ -426,7 +453,7 @@ class Trainings:
             training_id: its whole id, or its name.
 
         Raises:
-            StateError: it is running; stop it first.
+            StateError: it is running; stop it first. Or files of it, or of its extractions, are on another machine.
             NotFoundError: there is no such run, or several have this name.
             ConfigError: the id is empty.
         """
@@ -441,6 +468,8 @@ class Trainings:
                     hint="Wait until it has ended, or pause or stop it; then delete the run.",
                 )
         extractions = self._catalog.extractions.owned_by(training_id=record.id)
+        if record.sae_id is None:  # to which they would go
+            require_files(self._workspace, *map(self._catalog.extractions.get, extractions))
         freed = self._tasks.delete(record)
         self._workspace.features.forget(record.id)
         return freed + self._workspace.extractions.remove_files(extractions)

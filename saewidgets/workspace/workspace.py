@@ -73,7 +73,7 @@ class Workspace:
             process each, which outlives this one); None takes ``$SAEWIDGETS_RUNNER``, else threads. Downloads are
             threads always.
         executor: the cluster on which jobs run instead, `Ray` or its text (``"ray?gpus=1"``); None takes
-            ``$SAEWIDGETS_EXECUTOR``, else none.
+            ``$SAEWIDGETS_EXECUTOR`` unless `runner` is given, else none.
         settings: host name, default device; None reads the environment.
         jobs: times of the job manager (polling, heartbeats), for tests.
 
@@ -97,19 +97,22 @@ class Workspace:
     ) -> None:
         found = settings or Settings.from_environment()
         home = Path(folder).expanduser().absolute() if folder is not None else found.home
+        executor = executor or (found.executor if runner is None else None)
         catalog_url, runner = catalog_url or found.catalog_url, runner or found.runner
         known, hint = runner in ("thread", "process"), 'Use "thread" or "process".'
         require((known, "runner", f"There is no runner {runner!r}.", hint))
         self.settings = replace(found, home=home, catalog_url=catalog_url, runner=runner)
-        executor = executor or found.executor
         cluster = Ray.from_text(executor) if isinstance(executor, str) else executor
         if cluster is not None:
-            self.settings = replace(self.settings, place=cluster.device)
+            self.settings = replace(self.settings, places=cluster.devices)
         self.folder = prepare_folder(home)
         self.is_default = folder is None
         self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host, user=self.settings.user)
         sweep_trash(self.folder)
-        self.manager = JobManager(self.catalog.jobs, replace(jobs or JobSettings(), host=self.settings.host))
+        jobs = replace(jobs or JobSettings(), host=self.settings.host)
+        if cluster is not None:  # what waits there waits for no device of this machine
+            jobs = replace(jobs, place=" (Ray)")
+        self.manager = JobManager(self.catalog.jobs, jobs)
         if cluster is not None:
             self.manager.executor = RayExecutor(cluster, self.folder, catalog_url)
         elif runner == "process":
@@ -123,7 +126,7 @@ class Workspace:
         self.features = Features(self)
         self.steering = Steering(self)
         self.jobs = Jobs(self)
-        self.closed = False
+        self._cluster, self.closed = cluster, False
 
     @property
     def label(self) -> str:
@@ -136,8 +139,13 @@ class Workspace:
         return self.catalog.notice
 
     def devices(self) -> list[dict[str, Any]]:
-        """Devices a run can use: ``id``, ``label``, ``total_bytes``, ``free_bytes``."""
+        """Devices of this machine: ``id``, ``label``, ``total_bytes``, ``free_bytes``."""
         return [asdict(device) for device in devices()]
+
+    def places(self) -> int:
+        """How many trainings run at once: one for each GPU here, or as many as the cluster has resources for; at least
+        one. Raises `ConfigError` where the cluster cannot be reached."""
+        return max(1, len(devices()) - 1) if self._cluster is None else self._cluster.places()
 
     def suggestions(self) -> Mapping[str, Sequence[str]]:
         """Models and datasets used here before, newest first, for the form."""

@@ -9,6 +9,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -353,6 +354,20 @@ def test_another_manager_takes_a_paused_job_over(make_manager: Callable[..., Job
     assert record.status is S.COMPLETED
     assert record.lane == "box/cpu"  # on the machine that resumed it
     assert one.handle(job.id).result() == {"steps": 5}
+
+
+def test_a_job_that_no_process_comes_for_is_interrupted_unless_a_cluster_has_it(
+    make_manager: Callable[..., JobManager],
+) -> None:
+    manager = make_manager(timeout=0.2, start=0.5)
+    manager.executor = waits = Mock(waits_for="Waits for 1 GPU.")
+    queued = submit(manager, Endless())
+    manager.executor = Mock(waits_for=None)
+    lost = submit(manager, Endless())
+    assert lost.wait(10) is S.INTERRUPTED
+    assert (queued.status, waits.start.call_args.args[1]()) == (S.QUEUED, True)
+    queued.cancel()
+    assert not waits.start.call_args.args[1]()
 
 
 def test_subscribers_see_changes_of_other_processes(make_manager: Callable[..., JobManager]) -> None:

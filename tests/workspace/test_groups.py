@@ -15,6 +15,7 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, State
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import TrainingGroup, Workspace
+from tests.jobs.conftest import wait_until
 from tests.workspace.conftest import ENDLESS, PATIENCE, completed, same_weights, small_config, wait_for_step
 
 HOOK = "blocks.0.hook_resid_post"
@@ -90,6 +91,43 @@ def test_pause_and_resume_in_another_process_end_in_the_same_bits(tmp_path: Path
         paused.resume()
         assert paused.wait(PATIENCE) is JobStatus.COMPLETED, paused.error
         assert all(same_weights(a, b) for a, b in zip(straight, paused, strict=True))
+
+
+def test_a_group_in_two_jobs_learns_the_same_and_is_one(ws: Workspace, tiny_model_folder: Path) -> None:
+    config, over = small_config(tiny_model_folder, name="three"), {"sae.k": [2, 4, 8]}
+    together = completed(ws.trainings.create_many(config, over))
+    group = completed(ws.trainings.create_many(config.replace(name=None), over, spread=2))
+    assert [len({run.record.job_id for run in each}) for each in (together, group)] == [1, 2]
+    assert all(map(same_weights, together, group))
+    assert [result.status for result in group.result()[1].results] == [JobStatus.COMPLETED] * 2
+    assert group.progress is not None
+    assert group.progress.done == group.progress.total
+    group.rename("spread")
+    assert {record.group_name for record in group.records} == {"spread"}
+    again = group.retry()
+    assert (len(again), len(again.jobs)) == (3, 2)
+    completed(again)
+    with pytest.raises(ConfigError) as caught:
+        ws.trainings.create_many(config, over, spread=-1)
+    assert caught.value.where == "spread"
+
+
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_two_jobs_are_paused_and_stopped_as_one(tmp_path: Path, tiny_model_folder: Path, runner: str) -> None:
+    with Workspace(tmp_path / "ws", runner=runner) as ws:
+        config = small_config(tiny_model_folder, **ENDLESS)
+        group = ws.trainings.create_many(config, {"sae.k": [2, 4, 8]}, spread=2)
+        wait_until(lambda: group.status is JobStatus.RUNNING, PATIENCE)
+        group.pause()
+        assert group.wait(PATIENCE) is JobStatus.PAUSED
+        assert [job.status for job in group.jobs] == [JobStatus.PAUSED] * 2
+        group.resume()
+        wait_until(lambda: group.status is JobStatus.RUNNING, PATIENCE)
+        group.stop()
+        assert group.wait(PATIENCE) is JobStatus.STOPPED
+        assert [run.status for run in group] == [JobStatus.STOPPED] * 3
+        group.delete()
+        assert not ws.trainings.list()
 
 
 def test_each_is_stopped_or_cancelled_alone(ws: Workspace, tiny_model_folder: Path) -> None:

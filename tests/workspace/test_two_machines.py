@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.errors import StateError
+from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.settings import Settings
-from saewidgets.workspace import Workspace
+from saewidgets.widgets.sae_browser.state import BrowserModel
+from saewidgets.workspace import Workspace, child
 from tests.workspace.conftest import ENDLESS, completed, small_config
 
 DATABASES = ("postgresql",)
@@ -70,6 +71,34 @@ def test_an_sae_with_files_or_an_extraction_elsewhere_is_not_deleted(
         here.saes.delete(own.id)
     there.extractions.delete("ext_1")
     assert here.saes.delete(own.id) == own.size_bytes
+    with pytest.raises(StateError, match="are on there"):
+        here.saes.locate(sae.id, sae.path)
+    assert here.saes.import_training(str(sae.training_id)).host == "there"
+    browser = BrowserModel(here)
+    browser.read()
+    assert [card.has_files for card in browser.state().cards] == [False]
+    assert there.saes.get(sae.id) == sae
+    run = completed(here.trainings.create(small_config(tiny_model_folder)))
+    there.catalog.extractions.create(
+        id="ext_2", training_id=run.id, config={}, model="m", hook_name="h", d_sae=1, tokens_total=1,
+        folder=there.folder / "extractions" / "ext_2",
+    )
+    with pytest.raises(StateError, match="are on there"):
+        here.trainings.delete(run.id)
+    assert Path(run.record.folder).is_dir()
+
+
+def test_an_actor_that_cannot_open_the_workspace_says_so(
+    machines: tuple[Workspace, Workspace], database_url: str, tmp_path: Path
+) -> None:
+    here, _ = machines
+    job = here.catalog.jobs.add("job_1", kind="training", lane="there/cpu", payload={}, owner=None)
+    with pytest.raises(ConfigError):
+        child._run(job.id, str(tmp_path / "nowhere"), database_url, gpus=["3"], again=False)
+    found = here.jobs.get(job.id)
+    assert found.status is JobStatus.FAILED
+    assert found.error is not None
+    assert found.error.what == "The folder of the workspace is not on this machine."
 
 
 def test_whose_folder_both_see_either_may_resume(

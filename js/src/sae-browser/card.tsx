@@ -48,7 +48,7 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
         { label: "Details", run: show(details) },
         ...(missing ? [] : [{ label: "Export", run: show({ kind: "export" }) }]),
         { label: "Copy ID", run: () => of.copyId() },
-        { label: "Delete", danger: true, run: show({ kind: "delete" }) },
+        ...(card.has_files ? [{ label: "Delete", danger: true, run: show({ kind: "delete" }) }] : []),
       ]}
       opens={{
         delete: () => <DeleteQuestion saes={[card]} onDelete={() => store.delete(id, [card])} onKeep={close} />,
@@ -172,13 +172,13 @@ interface ActionsProps {
 
 function Actions({ store, card, kind, onShow }: ActionsProps) {
   const deleting = store.pending.value.get(card.id) === "delete";
-  const remove = (
+  const remove = card.has_files && (
     <Button text={deleting ? DELETING : "Delete"} small disabled={deleting} onClick={onShow({ kind: "delete" })} />
   );
   const details = kind === "details";
   return (
     <>
-      {card.state !== "ok" && (
+      {card.state !== "ok" && card.has_files && (
         <Button
           text="Locate files"
           small

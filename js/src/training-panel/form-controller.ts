@@ -168,6 +168,9 @@ export class FormController {
     return String(this.values.value.name || this.check.value?.name || "");
   }
 
+  /** Are several trainings to run in a job for each place? */
+  readonly spread = signal(false);
+
   /** How many trainings Start begins: one for each hook name. */
   readonly count: ReadonlySignal<number> = computed(() => {
     const { over } = this.parsed.value;
@@ -191,7 +194,13 @@ export class FormController {
     try {
       const { config, over } = this.parsed.value;
       const answer = await this.store.rpc.send(
-        { kind: "create", config, over, retry_of: this.request.from?.id ?? null },
+        {
+          kind: "create",
+          config,
+          over,
+          retry_of: this.request.from?.id ?? null,
+          ...(this.spread.value && this.count.value > 1 && { spread: true }),
+        },
         { signal: this.closed.signal, onLate: (late) => this.setLate(late, "Start") },
       );
       this.dropDraft();

@@ -108,9 +108,18 @@ export const hasHeads = (values: Values): boolean => values[SITE] === HEADS;
 export function optionsOf(field: FormField, data: FormData): { value: string; label: string }[] {
   if (!isDevice(field)) return field.choices.map((value, i) => ({ value, label: field.words[i] ?? value }));
   const devices = data.devices.map(({ id, label }) => ({ value: id, label: label || id }));
+  const [first] = devices;
+  if (first?.value === "auto") return field.optional ? devices.slice(1) : [first]; // of a cluster
   if (field.optional) return devices;
   const usual = devices.find(({ value }) => value !== "cpu")?.value ?? "cpu";
   return [{ value: "auto", label: `Automatic (${usual})` }, ...devices];
+}
+
+/** What the box offers that spreads several trainings over places; "" where there is only one. */
+export function spreadWords({ devices }: FormData): string {
+  const gpus = devices.filter(({ id }) => id.startsWith("cuda")).length;
+  if (devices[0]?.id === "auto") return "Spread them over the cluster, in as many jobs as it has room for";
+  return gpus > 1 ? `Spread them over ${gpus} GPUs, in a job for each` : "";
 }
 
 const isDevice = (field: FormField): boolean => /(^|[._])device$/.test(field.name);

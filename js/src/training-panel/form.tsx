@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { onSubmit, sendsForm } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
-import { Button, type Choices, NoteBox } from "../lib/controls";
+import { Button, Checkbox, type Choices, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { SettingField } from "../lib/forms";
 import { Icon } from "../lib/icons";
@@ -204,15 +204,28 @@ function Several({ controller }: { controller: FormController }) {
   const names = controller.check.value?.trainings ?? [];
   if (count < 2 || form.LAYER in controller.errors.value) return null;
   const more = names.length - NAMED;
+  const offered = controller.data.value ? form.spreadWords(controller.data.value) : "";
+  const spread = offered !== "" && controller.spread.value;
   return (
     <div class="bd several">
-      <NoteBox tone="info" title={`Start begins ${count} trainings in one job.`}>
+      <NoteBox tone="info" title={`Start begins ${count} trainings in ${spread ? "several jobs" : "one job"}.`}>
         {names.length > 0 && `${names.slice(0, NAMED).join(", ")}${more > 0 ? ` and ${more} more` : ""}. `}
         {isStore(controller.values.value.corpus)
           ? "One reading of the store feeds"
           : "The language model runs once for"}{" "}
-        all of them, and each leaves an SAE of its own.
+        {spread ? "those of a job" : "all of them"}, and each leaves an SAE of its own.
       </NoteBox>
+      {offered && (
+        <Checkbox
+          label={offered}
+          checked={spread}
+          onChange={(on) => {
+            controller.spread.value = on;
+          }}
+        >
+          {offered}
+        </Checkbox>
+      )}
     </div>
   );
 }

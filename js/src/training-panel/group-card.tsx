@@ -117,7 +117,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
       <Facts
         of={[
           ...progressLine(group, { live: store.link.value === "live" }),
-          groups.forwardWords(status, members.length, group.stored),
+          groups.forwardWords(status, members.length, group.stored, groups.jobsOf(members).length),
           `tiles: lowest to highest of ${groups.tiledBy(members).length}`,
         ]}
       />

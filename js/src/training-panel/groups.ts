@@ -54,6 +54,7 @@ function groupCard(id: string, members: readonly Card[], named: ReadonlyMap<stri
   const first = leadOf(members);
   const sum = (of: (card: Card) => number) => members.reduce((total, card) => total + of(card), 0);
   const noted = members.find((card) => card.note !== null);
+  const jobs = jobsOf(members);
   const ofAll = one(members, (card) => card.note?.what ?? null) !== null;
   const note = noted?.note ? { ...noted.note, where: noted.note.where ?? (ofAll ? null : noted.name) } : null;
   return {
@@ -62,6 +63,8 @@ function groupCard(id: string, members: readonly Card[], named: ReadonlyMap<stri
     name: first.group_name ?? id,
     members,
     note,
+    ...(jobs.length > 1 && together(jobs)),
+    place: [...new Set(members.flatMap((card) => card.place))],
     advice: null,
     checkpoint_count: sum((card) => card.checkpoint_count),
     checkpoint_bytes: sum((card) => card.checkpoint_bytes),
@@ -70,6 +73,28 @@ function groupCard(id: string, members: readonly Card[], named: ReadonlyMap<stri
     retry_of: one(members, ({ retry_of }) => retry_of && (named.get(retry_of)?.group_name ?? first.retry_of)),
     continued_from: null,
     continued_step: null,
+  };
+}
+
+/** The runs by job: there are several where the group was spread. */
+export function jobsOf(members: readonly Card[]): Card[][] {
+  const jobs = new Map<string | null, Card[]>();
+  for (const card of members) jobs.set(card.job_id, [...(jobs.get(card.job_id) ?? []), card]);
+  return [...jobs.values()];
+}
+
+/** How far several jobs are as one: the mean of what is done, and the end of the last, once all run. */
+function together(jobs: readonly Card[][]): Partial<Card> {
+  const leads = jobs.map(leadOf);
+  const going = leads.filter((card) => !["completed", "stopped", "failed"].includes(statusOf(card)));
+  const mean = (of: (card: Card) => number) => leads.reduce((sum, card) => sum + of(card), 0) / leads.length;
+  const ends = going.map((card) => card.eta_seconds);
+  return {
+    fraction: mean((card) => card.fraction),
+    tokens_done: Math.round(mean((card) => card.tokens_done)),
+    rate: null, // each has its own
+    eta_seconds: ends.includes(null) ? null : Math.max(0, ...ends.map(Number)),
+    device: [...new Set(leads.map((card) => card.device))].join(", "),
   };
 }
 
@@ -92,7 +117,10 @@ export function kindOf(members: readonly Card[]): "layer" | "head" | "hook" | "r
 }
 
 /** How many there are: "3 layers, one job". */
-export const groupBadge = (members: readonly Card[]): string => `${f.plural(members.length, kindOf(members))}, one job`;
+export const groupBadge = (members: readonly Card[]): string => {
+  const jobs = jobsOf(members).length;
+  return `${f.plural(members.length, kindOf(members))}, ${jobs === 1 ? "one job" : `${jobs} jobs`}`;
+};
 
 /** The line below the name: what all have in common, and how many there are of what differs. */
 export function groupMeta(members: readonly Card[]): string[] {
@@ -145,7 +173,9 @@ export const byHook = (members: readonly Card[]): boolean =>
 const NUMBERS = ["", "", "both", "all three", "all four", "all five", "all six"];
 
 /** What the runs of a job share: "one LM forward fed all three"; on stored activations no language model runs. */
-export const forwardWords = (status: Status, count: number, stored = false): string =>
-  `one ${stored ? "reading of the store" : "LM forward"} ${status === "running" ? "feeds" : status === "completed" ? "fed" : "for"} ${
-    NUMBERS[count] ?? `all ${count}`
-  }`;
+export const forwardWords = (status: Status, count: number, stored = false, jobs = 1): string => {
+  const what = stored ? "reading of the store" : "LM forward";
+  if (jobs > 1) return `one ${what} for each of ${jobs} jobs`;
+  const feeds = status === "running" ? "feeds" : status === "completed" ? "fed" : "for";
+  return `one ${what} ${feeds} ${NUMBERS[count] ?? `all ${count}`}`;
+};

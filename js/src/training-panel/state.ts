@@ -101,7 +101,8 @@ export function originWords(card: Card): string | null {
 /** When the first in a queue begins (s): when all that runs on its device has ended. Null where that cannot be told. */
 export function startsIn(card: Card, cards: readonly Card[]): number | null {
   if (statusOf(card) !== "queued" || card.queue_position !== 1) return null;
-  const ahead = cards.filter((one) => one.device === card.device && statusOf(one) === "running");
+  const where = (one: Card) => [one.device, ...one.place].join(); // the same device of the same machine
+  const ahead = cards.filter((one) => where(one) === where(card) && statusOf(one) === "running");
   if (ahead.length === 0 || ahead.some((one) => one.eta_seconds === null)) return null;
   return Math.max(...ahead.map((one) => one.eta_seconds ?? 0)); // the runs of one job end together
 }

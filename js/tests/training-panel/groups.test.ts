@@ -41,6 +41,20 @@ describe("groups", () => {
     const all = listCards([a, b, c].map((one) => ({ ...one, note: { ...note, what: "The kernel ended." } })) as never);
     expect(all[0]?.note).toMatchObject({ what: "The kernel ended.", where: null });
   });
+  it("that are spread over jobs are one card, as far as all of them together", () => {
+    const [a, b, c] = LAYERS.map((one) => ({ ...one, status: "running", fraction: 0.2, tokens_done: 200, place: [] }));
+    const spread = [
+      a,
+      { ...b, job_id: "2", device: "cuda:1", fraction: 0.6, tokens_done: 600 },
+      { ...c, job_id: "3", fraction: 1, tokens_done: 1000, status: "completed" },
+    ];
+    const [group, ...none] = listCards(spread as never);
+    expect(none).toEqual([]);
+    expect(group).toMatchObject({ fraction: 0.6, tokens_done: 600, status: "running" });
+    expect(group?.device).toBe("cuda:1, cuda:0");
+    expect(groupBadge(group?.members ?? [])).toBe("3 layers, 3 jobs");
+    expect(forwardWords("running", 3, false, 3)).toBe("one LM forward for each of 3 jobs");
+  });
   it("that were stopped say how far the last of their runs came", () => {
     const [a, b] = LAYERS.map((one) => ({ ...one, status: "stopped" }) as (typeof CARDS)[0]);
     const list = listCards([

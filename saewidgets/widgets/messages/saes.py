@@ -49,6 +49,7 @@ class SaeCard(SelectedSae):
     tags: tuple[str, ...] = ()
     state: Literal["ok", "missing", "changed"] = "ok"
     state_note: str = ""
+    has_files: bool = True  # False: they are in a folder of another machine, which is not seen here
 
 
 class Choice(Wire):

@@ -59,7 +59,8 @@ class Card(JobCard):
     heartbeat_at: float | None = None
     seconds_running: float = 0.0
     series: int | None = None  # 0…5: colour, dash and marker of its line in the charts; None = not charted
-    group_id: str | None = None  # runs that one job trains at once
+    job_id: str | None = None
+    group_id: str | None = None  # runs that one job trains at once, or several that share the work
     group_name: str | None = None
     retry_of: str | None = None  # the name of the run that it repeats, with or without other settings
     continued_from: str | None = None  # name of the run that it goes on from; None where that was deleted, too

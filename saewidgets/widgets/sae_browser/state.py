@@ -30,6 +30,7 @@ from saewidgets.widgets.messages.wire import Setting
 from saewidgets.widgets.model import Model
 from saewidgets.widgets.values import NAME_LENGTH, finite, settings_of, shorten
 from saewidgets.workspace import Workspace
+from saewidgets.workspace.folders import files_note
 
 CONFIG_ROWS = 400
 
@@ -71,7 +72,7 @@ def architecture_words(record: SAERecord) -> str:
     return sae_label(record.architecture, int(k) if k and keeps_k else None, round(l0, 1) if l0 is not None else None)
 
 
-def card_of(record: SAERecord) -> SaeCard:
+def card_of(record: SAERecord, *, has_files: bool = True) -> SaeCard:
     """One SAE as the list shows it."""
     fvu, fvu_label = measured(record, "fvu")
     return SaeCard.of(
@@ -89,6 +90,7 @@ def card_of(record: SAERecord) -> SaeCard:
         fvu_label=fvu_label,
         ce_loss_score=measured(record, "ce_loss_score")[0],
         tags=tuple(shorten(tag, 60) for tag in record.tags[:20]),
+        has_files=has_files,
     )
 
 
@@ -397,10 +399,11 @@ class BrowserModel(Model[SaeBrowserState]):
         with self._lock:
             if self._state.query is query and offset != query.offset:  # the last page became empty
                 self._put({"query": query.model_copy(update={"offset": offset})})
+            cards = tuple(card_of(each, has_files=not files_note(self.workspace, each)) for each in records)
             checked = (now.get(sae.id, sae) for sae in self._state.selected)
             self._put(
                 {
-                    "selected": tuple(sae for sae in checked if sae is not None), "cards": tuple(map(card_of, records)),
+                    "selected": tuple(sae for sae in checked if sae is not None), "cards": cards,
                     "matching": matching, "matching_bytes": matching_bytes, "total": total,
                     "facets": facets_of(facets, query),
                 }

@@ -122,6 +122,8 @@ class PanelCommands(ChartCommands):
                 config["name"] = self._trainings.retry_name(training_id)
         elif template_id:
             config = workspace.templates.load(template_id).to_data()
+        if config is not None and workspace.settings.places:
+            config = {**config, "device": "auto"}
         stores = {record.id: record.name for record in workspace.activations.list()}
         return form_data(self._model.devices.found, workspace.suggestions(), config, stores)
 
@@ -131,8 +133,11 @@ class PanelCommands(ChartCommands):
         return CheckResult.model_validate(dict(self._trainings.validate(config, over)))
 
     @command
-    def create(self, config: ConfigData, over: Over | None = None, retry_of: str | None = None) -> StartedRun:
-        """Start a training, or with `over` several in one job. `retry_of`: the run whose settings were edited."""
+    def create(
+        self, config: ConfigData, over: Over | None = None, retry_of: str | None = None, spread: bool = False
+    ) -> StartedRun:
+        """Start a training, or with `over` several in one job (`spread`: in one for each place). `retry_of`: the run
+        whose settings were edited."""
         checked, fields = validate(config)
         if checked is not None:
             fields = self._settled(config, over)
@@ -142,7 +147,7 @@ class PanelCommands(ChartCommands):
             if retry_of is not None:
                 return self._started(self._trainings.retry(retry_of, checked))
             return self._started(self._trainings.create(checked))
-        group = self._trainings.create_many(checked, over)
+        group = self._trainings.create_many(checked, over, spread=spread)
         self._changed()
         return StartedRun(training_id=group.runs[0].id, group_id=group.id)
 

@@ -34,7 +34,7 @@ class PanelModel(Model[PanelState]):
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace, PanelState())
-        self.devices = Devices(workspace)
+        self.devices = Devices(workspace, of_jobs=True)
         self._records: dict[str, TrainingRecord] = {}
         self._read_last: dict[str, TrainingRecord] = {}  # without what was told since then
         self._places: dict[str, dict[str, Any]] = {}  # of each card: looking for files takes time
@@ -266,6 +266,7 @@ def card_of(
         hook_name_out=record.config.get("hook_name_out"),
         stored=dict(record.config.get("corpus") or {}).get("kind") == "activations",
         architecture=architecture_label(record.config.get("sae", {}), record.architecture),
+        device=record.lane.rpartition("/")[2],  # as torch calls it, and which one that is on a cluster
         tokens_done=done,
         **job_fields(record, done, record.tokens_total),
         tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),

@@ -35,7 +35,7 @@ from saewidgets.errors import (
 )
 from saewidgets.records import SAERecord, TrainingRecord
 from saewidgets.render.numbers import size as bytes_text
-from saewidgets.workspace.folders import DRAFT_SECONDS, draft_folder, folder_size, remove_tree
+from saewidgets.workspace.folders import DRAFT_SECONDS, draft_folder, folder_size, remove_tree, require_files
 
 if TYPE_CHECKING:
     from saewidgets.formats.format import Description
@@ -247,6 +247,8 @@ def import_training(workspace: Workspace, training_id: str) -> SAERecord:
     existing = workspace.catalog.saes.by_training(record.id)
     if existing is not None and (not record.status.is_final or _is_current(existing, record)):
         return existing
+    if existing is not None:
+        require_files(workspace, existing)
     if not record.status.is_final:
         raise StateError(f"{record.name} is {record.status}.", where=record.id, hint="Import it when it has ended.")
 
@@ -304,6 +306,7 @@ def locate(workspace: Workspace, record: SAERecord, path: str | Path) -> SAEReco
     from saewidgets.formats import load_sae
     from saewidgets.formats.registry import locate as found_at
 
+    require_files(workspace, record)
     wanted = Path(path).expanduser().absolute()
     library = (workspace.folder / FOLDER).resolve()
     if library in wanted.resolve().parents and wanted.resolve() != Path(record.path).resolve():

@@ -49,6 +49,11 @@ def devices() -> tuple[DeviceInfo, ...]:
     return (*found, DeviceInfo("cpu", label, memory, available))
 
 
+def devices_of_jobs(workspace: Workspace) -> tuple[DeviceInfo, ...]:
+    """As `devices`, where the jobs of the workspace run. Nothing is known of the memory and speed of a cluster's."""
+    return workspace.settings.places[1:] or devices()
+
+
 _measuring = threading.Lock()  # two checks at once would disturb each other's measurement
 _measured: dict[tuple[str, str], tuple[float, bool]] = {}
 
@@ -94,6 +99,8 @@ def rate_together(
 ) -> float | None:
     """Tokens per second that trainings which share one forward reach, each of them, evaluations counted: the deepest
     forward and every autoencoder's step, at the speed of products in their number formats."""
+    if workspace.settings.places:
+        return None
     busy, first, sparse = bool(load_of(workspace, device)[0]), configs[0], device == "cpu"
     forward = max(model_flops(config, model) for config in configs)
     steps = sum(sae_flops(config, model.d_model, sparse=sparse) for config in configs)
@@ -175,7 +182,7 @@ def estimate_runs(
     rate = rate_together(workspace, configs, size, device.id)
     widths = {name: facts.d_in(name) for each in configs for name in each.hook_names}
     found = estimate_together(configs, size, widths, rate=rate, device=device.id)
-    running, waiting = load_of(workspace, device.id)
+    ahead = 0 if workspace.settings.places else sum(load_of(workspace, device.id))  # how a cluster queues is its own
     disk_free = shutil.disk_usage(workspace.folder).free
     warnings = []
     if device.free_bytes is not None and found.total_bytes > device.free_bytes:
@@ -193,8 +200,8 @@ def estimate_runs(
     return {
         **asdict(found), "device": device.id, "memory_total_bytes": found.total_bytes,
         "device_total_bytes": device.total_bytes, "device_free_bytes": device.free_bytes, "disk_free_bytes": disk_free,
-        "queue": running + waiting,
-        "queue_seconds": queue_seconds(workspace, device.id, known) if running + waiting else None,
+        "queue": ahead,
+        "queue_seconds": queue_seconds(workspace, device.id, known) if ahead else None,
         "warnings": tuple(warnings),
         "elsewhere": tuple(
             {**asdict(each), "total_bytes": each.total_bytes, "free_bytes": free.get(each.device)}

@@ -24,7 +24,7 @@ from saewidgets.records import DeviceInfo
 from saewidgets.workspace.capture.stored_corpus import form_of_store
 from saewidgets.workspace.corpora import located
 from saewidgets.workspace.training import estimates
-from saewidgets.workspace.training.estimates import devices
+from saewidgets.workspace.training.estimates import devices_of_jobs
 from saewidgets.workspace.training.settle import misfits, with_pretrained
 
 if TYPE_CHECKING:
@@ -209,10 +209,11 @@ class _Form:
             self.errors.setdefault(field, error.message)
 
     def check(self) -> None:
-        config, present = self.config, devices()
+        config, settings, present = self.config, self.workspace.settings, devices_of_jobs(self.workspace)
         wanted = str(config.device if config and self.says("device") else self.data.get("device", "auto"))
-        wanted = self.workspace.settings.device if wanted == "auto" else wanted
-        self.device = present[0] if wanted == "auto" else self._present(wanted, present, "device")
+        wanted = settings.device if wanted == "auto" and not settings.places else wanted
+        offered = present[:1] if settings.places else present
+        self.device = present[0] if wanted == "auto" else self._present(wanted, offered, "device")
         if config is None:
             return
         self._check_model(config)
@@ -232,7 +233,8 @@ class _Form:
             if wanted in (device.id, device.id.removesuffix(":0")):
                 return device
         known = ", ".join(each.id for each in present)
-        self.errors.setdefault(field, f"There is no device {wanted!r} on this machine. Use {known}.")
+        where = "for the jobs of this workspace" if self.workspace.settings.places else "on this machine"
+        self.errors.setdefault(field, f"There is no device {wanted!r} {where}. Use {known}.")
         return None
 
     def _check_model(self, config: TrainingConfig) -> None:
@@ -294,7 +296,7 @@ class _Form:
                 named = {record.id: record.name for record in self.workspace.activations.list()}
                 if (name := named.get(config.corpus.store_id)) is not None:
                     hints["corpus"] = f"{name}: {hints['corpus']}"
-        if self.device is not None:
+        if self.device is not None and not self.workspace.settings.places:
             running, waiting = estimates.load_of(self.workspace, self.device.id)
             # A capture of activations or an extraction keeps a device as busy as a training does.
             parts = [f"{running} job runs" if running == 1 else f"{running} jobs run"] if running else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,8 +52,8 @@ def _unix(when: Time, name: str) -> float | None:
 class Run(JobHandle[TrainingRecord]):
     """One training. It holds no state of its own: every property reads the catalog.
 
-    Of a group (see `TrainingGroup`) `pause` and `resume` concern all runs, whose job is one; `stop` and `cancel` end
-    this one alone.
+    Of a group (see `TrainingGroup`) `pause` and `resume` concern all runs of its job; `stop` and `cancel` end this one
+    alone.
     """
 
     _what = "training"
@@ -348,10 +348,11 @@ class Run(JobHandle[TrainingRecord]):
 
 @checks_arguments
 class TrainingGroup(JobHandle[JobRecord]):
-    """Trainings that one language-model forward feeds. It holds no state of its own: every property reads the catalog.
+    """Trainings that one language-model forward feeds, or that were spread over several jobs with a forward each. It
+    holds no state of its own: every property reads the catalog.
 
-    The verbs concern all of them, as do `pause` and `resume` of a single run; `stop` and `cancel` of a run end it
-    alone. A run that diverged, or reached its targets, has ended by itself and stays as it is.
+    The verbs concern all of them, as do `pause` and `resume` of a single run those of its job; `stop` and `cancel` of a
+    run end it alone. A run that diverged, or reached its targets, has ended by itself and stays as it is.
     """
 
     def __init__(self, workspace: Workspace, group_id: str) -> None:
@@ -386,21 +387,29 @@ class TrainingGroup(JobHandle[JobRecord]):
 
     @property
     def record(self) -> JobRecord:
-        """The row of the job that runs all of them. Its `error` is why all failed; a single run's is `run.error`."""
-        return self._manager.get(self._job_id)
+        """The row of the job that runs all of them; of several one that has not ended, or that failed, if there is one.
+        Its `error` is why all of it failed; a single run's is `run.error`."""
+        return min(self.jobs, key=lambda job: _STANDS.index(job.status))
+
+    @property
+    def jobs(self) -> list[JobRecord]:
+        """The rows of the jobs that run them: one, unless they are spread."""
+        ids = dict.fromkeys(record.job_id for record in self.records if record.job_id is not None)
+        if not ids:
+            raise NotFoundError(f"The job of {self.id!r} is gone.", hint="Start the trainings again.")
+        return [self._manager.get(job_id) for job_id in ids]
 
     @property
     def _job_id(self) -> str:
-        job_id = next((record.job_id for record in self.records if record.job_id is not None), None)
-        if job_id is None:
-            raise NotFoundError(f"The job of {self.id!r} is gone.", hint="Start the trainings again.")
-        return job_id
+        return self.record.id
 
     @property
     def progress(self) -> Progress | None:
-        """How far all of them are, as `Run.progress`."""
-        job, tokens = self.record, self.records[0].tokens_total
-        return job.progress or (None if job.status.is_final else Progress(0, tokens, phase=job.status.value))
+        """How far all of them are, as `Run.progress`; of several jobs the one that is farthest behind."""
+        jobs, tokens = self.jobs, self.records[0].tokens_total
+        known = [job.progress or Progress(0, tokens, phase=job.status.value) for job in jobs if not job.status.is_final]
+        ended = [job.progress for job in jobs if job.progress is not None]
+        return min(known or ended, key=lambda progress: progress.done, default=None)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -418,16 +427,42 @@ class TrainingGroup(JobHandle[JobRecord]):
 
         Runs that are paused or interrupted are not loaded again: their SAEs are those of their last checkpoints.
         """
-        asleep = self.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED)
+        asleep = {job.id for job in self.jobs if job.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED)}
         super().stop(save)
-        if asleep and save:
-            for run in self.runs:
-                if not run.record.ended_alone:
-                    export_newest(self._workspace, run)
+        for run in self.runs if asleep and save else ():
+            if run.record.job_id in asleep and not run.record.ended_alone:
+                export_newest(self._workspace, run)
 
     def checkpoint_now(self) -> None:
         """Write a checkpoint of each after the current step. Raises `StateError` if they do not run in this process."""
-        self._manager.ask_checkpoint(self._job_id)
+        self._each(self._manager.ask_checkpoint)
+
+    def _request(self, command: JobCommand) -> None:
+        self._each(lambda job_id: self._manager.request(job_id, command))
+
+    def _each(self, act: Callable[[str], object]) -> None:
+        """Do it to every job that it makes sense for, those that wait first; raises `StateError` where that is none."""
+        errors, jobs = [], sorted(self.jobs, key=lambda job: job.status is not JobStatus.QUEUED)
+        for job in jobs:
+            try:
+                act(job.id)
+            except StateError as error:
+                errors.append(error)
+        if len(errors) == len(jobs):
+            raise errors[0]
+
+    def wait(self, timeout: float | None = None) -> JobStatus:
+        """Wait until each has ended or is paused, at most `timeout` seconds; returns the status then."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        for job in self.jobs:
+            self._manager.wait(job.id, None if timeout is None else max(0.0, deadline - time.monotonic()))
+        return self.status
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What its job returned, of several jobs a list of that; raises what made one fail."""
+        self.wait(timeout)
+        found = [self._manager.handle(job.id).result(0.0) for job in self.jobs]
+        return found if len(found) > 1 else found[0]
 
     def retry(self, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
         """See `Trainings.retry_group`."""
@@ -479,6 +514,8 @@ class TrainingGroup(JobHandle[JobRecord]):
         return str(group_card(self.name, self.status.value, self.records))
 
 
+_STANDS = "running starting stopping pausing queued paused interrupted failed cancelled stopped completed".split()
+"""Which status of several jobs stands for all: the first."""
 _CLOSING = 10.0
 """Seconds that a job has to end when the last of its runs has: it closes files and writes one row."""
 

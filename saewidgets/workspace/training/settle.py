@@ -78,10 +78,10 @@ def concrete(workspace: Workspace, config: TrainingConfig, held: UserModel | Non
             changes["model"] = held.name
     else:
         changes["device"] = workspace.settings.device_for(config.device)
-        changes["model_device"] = _elsewhere(config.model_device, changes["device"], "model_device")
+        changes["model_device"] = _elsewhere(workspace, config.model_device, changes["device"], "model_device")
         changes["model"] = as_recorded(config.model)
     changes["activations.buffer_device"] = _elsewhere(
-        config.activations.buffer_device, changes["device"], "activations.buffer_device"
+        workspace, config.activations.buffer_device, changes["device"], "activations.buffer_device"
     )
     changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
     if isinstance(config.corpus, ActivationCorpus):
@@ -89,9 +89,9 @@ def concrete(workspace: Workspace, config: TrainingConfig, held: UserModel | Non
     return config.replace(**changes)
 
 
-def _elsewhere(name: str | None, device: str, where: str) -> str | None:
-    """A second device by its full name; None where it is `device` itself. Raises `ConfigError` if it is not here."""
-    found = None if name is None else resolve_device(name, where)
+def _elsewhere(workspace: Workspace, name: str | None, device: str, where: str) -> str | None:
+    """A second device by its full name; None where it is `device` itself. Raises `ConfigError` if it is not there."""
+    found = None if name is None else workspace.settings.device_for(name, where)
     return None if found == device else found
 
 
