@@ -21,9 +21,12 @@ class Executor(Protocol):
 
     waits_for: str | None
 
-    def start(self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object]) -> None:
+    def start(
+        self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object], workers: int = 1
+    ) -> None:
         """Bring up a process that takes the job, which is given up where it no longer `waits` to be taken. `failed` is
-        called, from any thread, with what went wrong if it ends without having taken it."""
+        called, from any thread, with what went wrong if it ends without having taken it. `workers`: how many places
+        the job takes at once."""
 
 
 class ProcessExecutor:
@@ -40,7 +43,9 @@ class ProcessExecutor:
     def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
         self._environment, self._logs = dict(environment), logs
 
-    def start(self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object]) -> None:
+    def start(
+        self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object], workers: int = 1
+    ) -> None:
         self._logs.mkdir(exist_ok=True)
         path = self._logs / f"{job_id}.txt"
         with path.open("ab") as output:

@@ -159,7 +159,7 @@ class JobManager:
                 self.publish(changed)
 
         try:
-            executor.start(job.job_id, waits, failed)
+            executor.start(job.job_id, waits, failed, int(record.payload.get("workers", 1)))
         except OSError as error:  # the row is there, and would wait for ever
             failed(f"The job could not be started: {error}")
 

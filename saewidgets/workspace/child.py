@@ -14,6 +14,7 @@ from saewidgets.catalog import Catalog
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import Job, JobManager, JobSettings, error_info, fail_unowned
+from saewidgets.workspace.ray_jobs import RayWorker
 from saewidgets.workspace.workspace import Workspace
 
 _LAST_WORD = 60.0  # seconds in which an actor can be asked what went wrong
@@ -47,6 +48,8 @@ class RayActor:
                 self._job.set_exception(error)
                 self._answered.wait(_LAST_WORD)
             time.sleep(1.0)  # for the answer to be on its way
+            if (places := ray.util.get_current_placement_group()) is not None:
+                ray.util.remove_placement_group(places)
             ray.kill(me)
 
         threading.Thread(target=work, name=f"saewidgets-ray-{job_id}", daemon=True).start()
@@ -60,12 +63,17 @@ class RayActor:
 
 
 def _run(job_id: str, folder: str, catalog_url: str | None, *, gpus: Sequence[str], again: bool) -> None:
+    import ray  # an extra
+
+    from saewidgets.training.parallel import Launcher  # torch: seconds to import
+
     try:
         if not Path(folder).is_dir():
             hint = "Put the workspace on a drive that all machines have under the same path."
             raise ConfigError("The folder of the workspace is not on this machine.", where=folder, hint=hint)
         jobs = JobSettings(width=_MANY, place=f" (GPU {' '.join(gpus)})" if gpus else "")
         with Workspace(folder, catalog_url=catalog_url, runner="thread", jobs=jobs) as workspace:
+            workspace.launcher = lambda: Launcher(RayWorker, ray.util.get_node_ip_address(), own_devices=True)
             manager = workspace.manager
             _see_through(manager, manager.take(job_id) or (manager.take_over(job_id) if again else None))
     except Exception as error:

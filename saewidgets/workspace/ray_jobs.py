@@ -77,6 +77,11 @@ class Ray:
         words = f"what Ray gives: {self}" if str(self) else "what Ray gives"
         return (DeviceInfo("auto", words), *(DeviceInfo(name, name) for name in given))
 
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What each job needs, by Ray's names."""
+        return {"CPU": self.cpus, "GPU": self.gpus} if self.gpus else {"CPU": self.cpus or 0.001}
+
     def connect(self) -> None:
         """Make this process a client of the cluster, unless it is one. Raises `ConfigError`."""
         import ray  # an extra
@@ -125,26 +130,35 @@ class RayExecutor:
         self._where, self._folder, self._catalog_url = where, folder, catalog_url
         self.waits_for = f"Waits for {where} of Ray." if str(where) else None
 
-    def start(self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object]) -> None:
-        thread = threading.Thread(target=self._watch, args=(job_id, waits, failed), daemon=True)
+    def start(
+        self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object], workers: int = 1
+    ) -> None:
+        thread = threading.Thread(target=self._watch, args=(job_id, waits, failed, workers), daemon=True)
         thread.name = f"saewidgets-ray-{job_id}"
         thread.start()
 
-    def _watch(self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object]) -> None:
+    def _watch(
+        self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object], workers: int
+    ) -> None:
         import ray  # an extra
         from ray.exceptions import RayError  # an extra
 
+        places: Any = None
         try:
             self._where.connect()
             actors: Any = ray.remote(import_module(_CHILD).RayActor)
+            if workers > 1:  # all of them at once, or two jobs could each wait for what the other holds
+                places = ray.util.placement_group([self._where.bundle] * workers, lifetime="detached")
             actor = actors.options(
                 namespace=_NAMESPACE, lifetime="detached", name=f"{job_id}_{uuid.uuid4()}", max_restarts=-1,
-                num_cpus=self._where.cpus, num_gpus=self._where.gpus,
+                num_cpus=self._where.cpus, num_gpus=self._where.gpus, scheduling_strategy=_within(places),
             ).remote(job_id, str(self._folder), self._catalog_url)  # fmt: skip
             placed = actor.__ray_ready__.remote()
             while not ray.wait([placed], timeout=_LOOK)[0]:
                 if not waits():
                     ray.kill(actor)
+                    if places is not None:
+                        ray.util.remove_placement_group(places)
                     return
             ray.get(actor.ended.remote())
         except StateError as error:  # the workspace was closed: nobody here waits for the job any more
@@ -152,3 +166,41 @@ class RayExecutor:
         except (ConfigError, RayError, OSError, RuntimeError, ValueError) as error:  # of a taken job it is not the end
             cause = getattr(error, "cause", None) or error
             failed(f"Ray did not run the job: {type(cause).__name__}: {cause}")
+
+
+def _within(places: Any) -> Any:
+    """How Ray places a job, and the workers that it starts, in the group of `places` that is kept for it."""
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy  # an extra
+
+    if places is None:
+        return "DEFAULT"
+    return PlacementGroupSchedulingStrategy(places, 0, placement_group_capture_child_tasks=True)
+
+
+class RayWorker:
+    """A worker of a training that is itself a job of Ray's; it gets what that got. For `training.parallel`."""
+
+    def __init__(self, spec: str) -> None:
+        import ray  # an extra
+
+        given = ray.get_runtime_context().get_assigned_resources()
+        follow: Any = ray.remote(import_module("saewidgets.training.run").follow)  # torch: seconds to import
+        options = follow.options(num_cpus=given.get("CPU", 0), num_gpus=given.get("GPU", 0), max_retries=0)
+        self._end = options.remote(spec)
+
+    def ended(self) -> str | None:
+        import ray  # an extra
+        from ray.exceptions import RayError  # an extra
+
+        if not ray.wait([self._end], timeout=0)[0]:
+            return None
+        try:
+            ray.get(self._end)
+        except RayError as error:
+            return str(getattr(error, "cause", None) or error)
+        return ""
+
+    def kill(self) -> None:
+        import ray  # an extra
+
+        ray.cancel(self._end, force=True)

@@ -348,7 +348,7 @@ class Trainings:
                 if prepare is not None:
                     prepare(training_id, folder)
 
-        payload: dict[str, Any] = {"continues": prepare is not None}
+        payload: dict[str, Any] = {"continues": prepare is not None, "workers": first.parallel.workers}
         if group is not None:
             payload |= {"group_id": group[0], "group_name": group[1]}
         ids = self._tasks.submit(

@@ -113,6 +113,7 @@ class Workspace:
         if cluster is not None:  # what waits there waits for no device of this machine
             jobs = replace(jobs, place=" (Ray)")
         self.manager = JobManager(self.catalog.jobs, jobs)
+        self.launcher: Callable[[], Any] | None = None  # of the other workers of a training; None: on this machine
         if cluster is not None:
             self.manager.executor = RayExecutor(cluster, self.folder, catalog_url)
         elif runner == "process":

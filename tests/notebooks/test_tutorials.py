@@ -23,6 +23,7 @@ SHOWN = {
     "02-library": ("SAEBrowser", "Static copy of the SAE browser"),
     "03-features": ("ExtractionViewer", "Static copy of the extraction viewer"),
     "04-architectures": ("TrainingPanel", "Static copy of the training panel"),
+    "05-many-gpus": ("TrainingPanel", "Static copy of the training panel"),
 }
 # Settings that are smaller here: what a class reads in minutes, a test need not wait for.
 SHORTER = {
@@ -33,6 +34,7 @@ SHORTER = {
         "tokens=150_000,": "tokens=10_000,", "EvaluationConfig(tokens=4096": "EvaluationConfig(tokens=1024",
         "tokens=8192": "tokens=1024",
     },
+    "05-many-gpus": {"tokens=150_000,": "tokens=10_000,", "EvaluationConfig(tokens=4096)": "EvaluationConfig(tokens=1024)"},
 }
 STATIC = ROOT / "saewidgets" / "widgets" / "static" / "saewidgets.js"
 

@@ -81,6 +81,17 @@ def test_a_run_on_a_cluster_is_the_same(cluster: Any, tmp_path: Path, tiny_model
 
 
 @pytest.mark.long
+def test_a_run_on_two_workers_of_a_cluster(cluster: Any, tmp_path: Path, tiny_model_folder: Path) -> None:
+    config = small_config(tiny_model_folder, parallel={"data": 2})
+    with Workspace(tmp_path / "ws", executor=sw.Ray(cpus=0.5), jobs=SLOW) as ws:
+        there = completed(ws.trainings.create(config))
+        with Workspace(tmp_path / "ws", runner="thread", jobs=SLOW) as same:
+            here = completed(same.trainings.create(config))
+        assert same_weights(there, here)
+        wait_until(lambda: ray.available_resources().get("CPU") == 1, PATIENCE)
+
+
+@pytest.mark.long
 def test_groups_extractions_and_captures_run_there(cluster: Any, tmp_path: Path, tiny_model_folder: Path) -> None:
     config, where = small_config(tiny_model_folder), ["blocks.0.hook_resid_post"]
     text = {"kind": "text", "strings": TINY_TEXT}

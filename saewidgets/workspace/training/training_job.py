@@ -39,6 +39,7 @@ def run_trainings(
 ) -> Any:
     """Do the job of a training, or of a group of them."""
     from saewidgets.training.member import Task  # torch: seconds to import
+    from saewidgets.training.parallel import HERE
     from saewidgets.training.run import run_group
 
     rows = workspace.catalog.trainings
@@ -73,6 +74,7 @@ def run_trainings(
     result = run_group(
         tasks, tokens_folder=workspace.folder / TOKENS, control=context.control,
         model=held.model if held else None, tokenizer=held.tokenizer if held else None, ended=ended,
+        launcher=workspace.launcher() if workspace.launcher else HERE,
     )  # fmt: skip
     for record, each in zip(records, result.results, strict=True):
         if each.sae_path is not None:  # before the status changes, so that a completed run has its SAE
