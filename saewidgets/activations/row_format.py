@@ -56,4 +56,4 @@ def floats(rows: Tensor) -> Tensor:
     if rows.dtype is not torch.int8:
         return rows.float()
     levels = rows[:, SCALE:].float()
-    return levels * levels.abs() * rows[:, :SCALE].contiguous().view(torch.float32)
+    return levels.mul_(levels.abs()).mul_(rows[:, :SCALE].contiguous().view(torch.float32))
