@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from saewidgets.activations import PackedTokens, open_corpus, pack
+from saewidgets.activations.row_format import row_bytes, stored
 from saewidgets.activations.store import StoredActivations, StoredHook, StoreFacts, rows_per_shard
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.activations.store_write import (
@@ -41,8 +42,7 @@ CONTEXT, BATCH = 256, 4096
 
 def fill(folder: Path, dtype: str, width: int, megabytes: int) -> StoredActivations:
     """A store of random rows."""
-    itemsize = getattr(torch, dtype).itemsize
-    contexts = max(2 * BATCH // CONTEXT, megabytes * 10**6 // (CONTEXT * width * itemsize))
+    contexts = max(2 * BATCH // CONTEXT, megabytes * 10**6 // (CONTEXT * row_bytes(width, dtype)))
     facts = StoreFacts(
         source="captured", model="made up", model_revision=None, model_class=None, model_fingerprint=None,
         model_dtype=None, tokenizer=None, tokenizer_fingerprint=None, corpus="made up", corpus_fingerprint=None,
@@ -54,7 +54,7 @@ def fill(folder: Path, dtype: str, width: int, megabytes: int) -> StoredActivati
     generator = torch.Generator().manual_seed(0)
     special = np.arange(CONTEXT) == 0  # BOS, as in real stores
     for _ in range(contexts):
-        rows = torch.randn(CONTEXT, width, generator=generator).to(getattr(torch, dtype))
+        rows = stored(torch.randn(CONTEXT, width, generator=generator), dtype, "random rows")
         writer.append(Piece({HOOK: rows}, {HOOK: 1.0}, np.zeros(CONTEXT, dtype=np.int64), special))
     writer.finish()
     writer.close()
@@ -90,7 +90,7 @@ def batches(store: StoredActivations) -> Rates:
     begin, used = time.perf_counter(), time.process_time()
     for _ in range(steps):
         next(reader)
-    done = steps * BATCH * store.width(HOOK) * store.facts.torch_dtype.itemsize
+    done = steps * BATCH * row_bytes(store.width(HOOK), store.facts.dtype)
     rates = done / (time.perf_counter() - begin), done / (time.process_time() - used)
     reader.close()  # type: ignore[attr-defined]
     return rates
@@ -133,10 +133,10 @@ def main() -> None:
     asked = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
-        for dtype in ("float32", "bfloat16"):
+        for dtype in ("float32", "bfloat16", "int8"):
             store = fill(Path(folder) / dtype, dtype, asked.width, asked.megabytes)
             base, ours, told = turns(asked.rounds, partial(plain, store), partial(batches, store))
-            rows = ours / asked.width / store.facts.torch_dtype.itemsize
+            rows = ours / row_bytes(asked.width, dtype)
             print(f"read {dtype}: map {base / 1e6:,.0f} MB/s, batches {ours / 1e6:,.0f} MB/s", end=" ")
             print(f"({rows:,.0f} rows/s), {told}")
         lm = load_model(str(model_path()))

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from saewidgets.activations.row_format import floats
+
 Check = Callable[[], None]
 T = TypeVar("T")
 Fill = Callable[[int, Mapping[str, Tensor], Check], None]
@@ -117,7 +119,7 @@ def handed_over(window: Tensor, chosen: Tensor, device: torch.device) -> Tensor:
         torch.index_select(window, 0, chosen, out=rows)
     else:
         rows = window.index_select(0, chosen)
-    return rows.to(device, non_blocking=device.type == "cuda").float()
+    return floats(rows.to(device, non_blocking=device.type == "cuda"))
 
 
 _DEPTH = 3  # items that wait to be taken

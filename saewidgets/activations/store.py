@@ -24,6 +24,7 @@ from torch import Tensor
 
 from saewidgets.activations.packed import EVERY_TOKEN
 from saewidgets.activations.prefetch import Check
+from saewidgets.activations.row_format import DTYPES, SCALE, floats, row_bytes, row_length
 from saewidgets.activations.shuffle import Numbers, counted, evaluated
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.durable import seal_of, sealed, sha256_of, write_json
@@ -40,12 +41,11 @@ from saewidgets.lm.tokens import TokenMask
 #
 # Row r of every hook point belongs to token r: position ``r % context_size`` of context ``r // context_size``. A
 # store of imported hidden states has no tokens; its contexts are only blocks of rows that are read together, the last
-# one maybe shorter. bfloat16 is stored as its 16 bits.
+# one maybe shorter. bfloat16 is stored as its 16 bits, int8 with a scale in front of every row (`row_format`).
 
 FORMAT = 1
 STORE, PROGRESS, TOKENS, SPECIAL = "store.json", "capture.json", "tokens.bin", "special.bin"
 SHARD_BYTES = 1 << 28  # about; a shard holds whole contexts
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKEN_DTYPES = ("<u2", "<u4")
 HOOK_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,200}")
 _JSON_BYTES = 64 * 2**20
@@ -129,7 +129,7 @@ def shard_name(hook_name: str, number: int) -> str:
 
 def rows_per_shard(context_size: int, width: int, dtype: str) -> int:
     """Rows in one file: whole contexts of about `SHARD_BYTES`."""
-    return context_size * max(1, SHARD_BYTES // (context_size * width * DTYPES[dtype].itemsize))
+    return context_size * max(1, SHARD_BYTES // (context_size * row_bytes(width, dtype)))
 
 
 def write_facts(folder: Path, facts: StoreFacts) -> StoreFacts:
@@ -219,7 +219,7 @@ def expected_sizes(facts: StoreFacts) -> dict[str, int]:
     if facts.tokens is not None:
         sizes = {TOKENS: facts.n_rows * int(facts.tokens[-1]), SPECIAL: facts.n_rows}
     for name, hook in facts.hooks.items():
-        row = hook.width * facts.torch_dtype.itemsize
+        row = row_bytes(hook.width, facts.dtype)
         left = facts.n_rows
         for shard in facts.shards(name):
             sizes[shard] = min(left, facts.rows_per_shard) * row
@@ -326,13 +326,20 @@ class StoredActivations:
 
     def rows(self, hook_name: str, shard: int = 0) -> npt.NDArray[Any]:
         """One file of a hook point as a read-only memory map, ``[rows, width]``. bfloat16, which numpy does not have,
-        comes as the ``uint16`` of its bits."""
+        comes as the ``uint16`` of its bits; an int8 number q means scale · q · |q|, see `scales`."""
+        at, mapped = self.columns(hook_name), self._map(hook_name, shard)
+        return mapped[:, mapped.shape[1] - at.row :][:, at.first : at.first + at.width]
+
+    def scales(self, hook_name: str, shard: int = 0) -> npt.NDArray[np.float32] | None:
+        """The scale of every row of a file, ``[rows]``; None where the store is not in int8."""
+        mapped = self._map(hook_name, shard)
+        return mapped[:, :SCALE].view("<f4")[:, 0] if self.facts.dtype == "int8" else None
+
+    def _map(self, hook_name: str, shard: int) -> npt.NDArray[Any]:
         at = self.columns(hook_name)
-        dtype = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}[self.facts.dtype]
-        mapped: npt.NDArray[Any] = np.memmap(
-            self.folder / shard_name(at.files, shard), dtype=np.dtype(dtype), mode="r"
-        ).reshape(-1, at.row)
-        return mapped[:, at.first : at.first + at.width]
+        dtype = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int8": "i1"}[self.facts.dtype]
+        file = np.memmap(self.folder / shard_name(at.files, shard), dtype=np.dtype(dtype), mode="r")
+        return file.reshape(-1, row_length(at.row, self.facts.dtype))
 
     def parts(
         self, hook_names: Sequence[str], numbers: Iterable[Numbers], device: torch.device | str = "cpu",
@@ -378,19 +385,23 @@ class RowReader:
         self._at = store.columns(hook_name)
         self.width = self._at.width
         self.dtype = store.facts.torch_dtype
-        self._row_bytes = self._at.row * self.dtype.itemsize
+        self._scale = row_length(0, store.facts.dtype)
+        self._row_bytes = row_bytes(self._at.row, store.facts.dtype)
         self._files: OrderedDict[int, FileIO] = OrderedDict()
 
     def read(self, numbers: Numbers, target: Tensor) -> None:
-        """Copy the rows of these numbers into the start of `target` ``[n, width]``, of the store's number format."""
+        """Copy the rows of these numbers into the start of `target`, an `empty` of at least as many."""
         if self._at.width == self._at.row:
             self._read(numbers, target)
             return
-        rows = torch.empty(min(len(numbers), _WHOLE_ROWS), self._at.row, dtype=self.dtype)
+        rows = torch.empty(min(len(numbers), _WHOLE_ROWS), self._scale + self._at.row, dtype=self.dtype)
+        first = self._scale + self._at.first
         for start in range(0, len(numbers), _WHOLE_ROWS):
             part = numbers[start : start + _WHOLE_ROWS]
             self._read(part, rows)
-            target[start : start + len(part)] = rows[: len(part), self._at.first : self._at.first + self._at.width]
+            found = target[start : start + len(part)]
+            found[:, : self._scale] = rows[: len(part), : self._scale]
+            found[:, self._scale :] = rows[: len(part), first : first + self._at.width]
 
     def _read(self, numbers: Numbers, target: Tensor) -> None:
         """Whole rows. Those that follow each other in the file are read at once."""
@@ -406,10 +417,14 @@ class RowReader:
             shard, row = divmod(int(numbers[start]), per_shard)
             self._fill(shard, row, raw[start * self._row_bytes : stop * self._row_bytes])
 
+    def empty(self, rows: int, pinned: bool = False) -> Tensor:
+        """Memory for so many rows as they are stored, with their scales."""
+        return torch.empty(rows, self._scale + self.width, dtype=self.dtype, pin_memory=pinned)
+
     def floats(self, numbers: Numbers, device: torch.device | str = "cpu") -> Tensor:
-        target = torch.empty(len(numbers), self.width, dtype=self.dtype)
+        target = self.empty(len(numbers))
         self.read(numbers, target)
-        return target.to(device).float()
+        return floats(target.to(device))
 
     def _fill(self, shard: int, row: int, target: memoryview) -> None:
         path = self._store.folder / shard_name(self._at.files, shard)

@@ -95,17 +95,13 @@ class StoredWindows(RowWindows):
                 check()
                 reader.read(numbers, targets[name])
 
-        ahead = WindowsAhead(fill, self._buffer, device=self._place, name="saewidgets-store")
+        def buffer() -> dict[str, Tensor]:
+            pinned = self._place.type == "cuda"  # so that the copy to the device needs no second one
+            return {name: reader.empty(self.window, pinned) for name, reader in readers.items()}
+
+        ahead = WindowsAhead(fill, buffer, device=self._place, name="saewidgets-store")
         self._open.callback(ahead.close)
         return ahead
-
-    def _buffer(self) -> dict[str, Tensor]:
-        pinned = self._place.type == "cuda"  # so that the copy to the device needs no second one
-        dtype = self.store.facts.torch_dtype
-        return {
-            name: torch.empty(self.window, width, dtype=dtype, pin_memory=pinned)
-            for name, width in self.widths.items()
-        }
 
 
 def _check_rule(rule: TokenMask, has_tokens: bool) -> None:

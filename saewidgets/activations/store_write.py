@@ -26,9 +26,9 @@ from torch import Tensor
 
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.activations.packing import tokenizer_fingerprint
+from saewidgets.activations.row_format import row_bytes, stored
 from saewidgets.activations.shuffle import Numbers, spread
 from saewidgets.activations.store import (
-    DTYPES,
     PROGRESS,
     SPECIAL,
     STORE,
@@ -62,7 +62,7 @@ class CaptureSettings:
 
 def bytes_per_token(widths: Sequence[int], dtype: str, vocab_size: int | None = None) -> int:
     """Bytes on the disk for one token: its activations, its id and its mark."""
-    return sum(widths) * DTYPES[dtype].itemsize + (2 if (vocab_size or 0) <= 1 << 16 else 4) + 1
+    return sum(row_bytes(width, dtype) for width in widths) + (2 if (vocab_size or 0) <= 1 << 16 else 4) + 1
 
 
 def chosen_contexts(packed: PackedTokens, tokens: int) -> tuple[Numbers, int]:
@@ -117,25 +117,8 @@ def _forwards(
             flat = activation.reshape(-1, activation.shape[-1])
             kept = torch.from_numpy(~special.reshape(-1)).to(flat.device)
             norms[name] = float(flat.float().norm(dim=-1).double()[kept].sum())
-            rows[name] = _stored(flat, plan.facts.dtype, f"The model's activations at {name}")
+            rows[name] = stored(flat, plan.facts.dtype, f"The model's activations at {name}")
         yield Piece(rows, norms, tokens, special.reshape(-1))
-
-
-def _stored(rows: Tensor, dtype: str, what: str) -> Tensor:
-    """Rows in a store's number format. Raises `ConfigError` where they are not finite in it."""
-    stored = rows.to(DTYPES[dtype])
-    if not bool(stored.isfinite().all()):
-        largest = float(rows.abs().nan_to_num(nan=torch.inf, posinf=torch.inf).max())
-        if largest == torch.inf:
-            raise ConfigError(
-                f"{what} are not finite.", where="hook_names",
-                hint="Load the model in another precision, or choose another hook point.",
-            )
-        raise ConfigError(
-            f"{what} reach {largest:,.0f}, which {dtype} cannot hold.", where="dtype",
-            hint='Use dtype="bfloat16" or "float32".',
-        )
-    return stored.cpu()
 
 
 def _capture_plan(
@@ -217,7 +200,7 @@ def import_states(
 def _pieces(
     files: Sequence[tuple[str, StatesFile]], facts: StoreFacts, begin: int, control: Control
 ) -> Iterator[Piece]:
-    row = sum(hook.width for hook in facts.hooks.values()) * DTYPES[facts.dtype].itemsize
+    row = sum(row_bytes(hook.width, facts.dtype) for hook in facts.hooks.values())
     step = BLOCK * max(1, _PIECE // (BLOCK * row))
     for first in range(begin, facts.n_rows, step):
         control.check()
@@ -251,7 +234,7 @@ def _piece(file: StatesFile, first: int, count: int, dtype: str) -> tuple[Tensor
             f"Row {bad:,} holds a number that is NaN or infinite.", where=str(file.path),
             hint="Extract the states again, perhaps in another precision.",
         )
-    return _stored(rows, dtype, f"Numbers of {file.path.name}"), float(rows.double().norm(dim=-1).sum())
+    return stored(rows, dtype, f"Numbers of {file.path.name}"), float(rows.double().norm(dim=-1).sum())
 
 
 def _import_plan(
@@ -304,7 +287,7 @@ class ShardWriter:
         return self._folder / shard_name(self._name, self._number)
 
     def append(self, rows: Tensor) -> None:
-        """Write rows ``[n, width]``, over as many files as they fill. Raises `OSError`."""
+        """Write rows ``[n, …]`` as they are stored, over as many files as they fill. Raises `OSError`."""
         raw = rows.contiguous().view(torch.uint8).numpy()
         while len(raw):
             part = raw[: self._per_shard - self._rows]
@@ -374,7 +357,7 @@ class StorePlan:
 class Piece:
     """Some rows of all hook points."""
 
-    rows: Mapping[str, Tensor]  # hook name → ``[n, width]`` on the CPU in the store's number format; not changed later
+    rows: Mapping[str, Tensor]  # hook name → as `stored` returns them; not changed later
     norms: Mapping[str, float]  # hook name → sum of the norms of the rows that are not special
     tokens: Ids | None = None  # ids of the rows, ``[n]``, where the store has tokens
     special: npt.NDArray[np.bool_] | None = None  # which of them are special, ``[n]``
@@ -393,7 +376,7 @@ def write_store(
     with closing(StoreWriter(folder, plan, resume=resume)) as writer:
         if writer.restarted and on_restart is not None:
             on_restart()
-        row = sum(hook.width for hook in facts.hooks.values()) * DTYPES[facts.dtype].itemsize
+        row = sum(row_bytes(hook.width, facts.dtype) for hook in facts.hooks.values())
         if facts.tokens is not None:
             row += int(facts.tokens[-1]) + 1
         require_space(folder, (facts.n_rows - writer.rows) * row, "the store", hint)
@@ -522,7 +505,7 @@ class StoreWriter:
             return False
         for name, hook in facts.hooks.items():
             full, rest = divmod(rows, facts.rows_per_shard)
-            row = hook.width * DTYPES[facts.dtype].itemsize
+            row = row_bytes(hook.width, facts.dtype)
             for number in range(full):
                 shard = shard_name(name, number)
                 known = state["files"].get(shard)

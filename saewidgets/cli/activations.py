@@ -62,7 +62,7 @@ def import_states(
     model: Annotated[str | None, Option(help="The model that the states are from.")] = None,
     corpus: Annotated[str, Option(help="What to call the text.")] = "imported states",
     dtype: Annotated[
-        str | None, Option(help="Number format of the store: float32, bfloat16 or float16.")
+        str | None, Option(help="Number format of the store: float32, bfloat16, float16 or int8.")
     ] = None,
     name: Annotated[str | None, Option(help="What to call the store.")] = None,
 ) -> None:

@@ -44,7 +44,7 @@ def pipeline(
     ] = None,
     batch_size_extract: Annotated[int, Option(help="Contexts per forward while capturing.")] = 16,
     dtype: Annotated[
-        str | None, Option(help="Of the stored numbers: float32, bfloat16 or float16; as the model's unless given.")
+        str | None, Option(help="Of the stored numbers: float32, bfloat16, float16 or int8; else the model's.")
     ] = None,
     config: Annotated[
         Path | None, Option("--config", "-c", metavar="FILE", help="How each layer is trained; flags win.")

@@ -84,7 +84,8 @@ ModelDtype = Annotated[
     Dtype, Field(title="Model precision", description="Number format of the language model's weights.")
 ]
 StoreDtype = Annotated[
-    Dtype | None, Field(title="Number format", description="Of the stored activations; empty: the model's.")
+    Literal["float32", "bfloat16", "float16", "int8"] | None,
+    Field(title="Number format", description="Of the stored activations; empty: the model's."),
 ]
 ModelRevision = Annotated[str | None, Field(title="Model revision", description="Branch, tag or commit.")]
 Device = Annotated[str, Field(title="Device", description='"auto" takes the first CUDA device, else the CPU.')]

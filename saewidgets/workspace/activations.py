@@ -80,7 +80,7 @@ def needed(workspace: Workspace, config: CaptureConfig, held: UserModel | None, 
     )
 
 
-_DTYPES = ("float32", "bfloat16", "float16")
+_DTYPES = ("float32", "bfloat16", "float16", "int8")
 
 
 class Capture(FilesHandle[ActivationStoreRecord]):
@@ -158,7 +158,8 @@ class Activations:
             corpus: the text, as in `TrainingConfig`.
             hook_names: which activations, such as ``"blocks.6.hook_resid_post"`` or several of them.
             tokens: how many to capture; all of a text that has fewer.
-            dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``: of the stored numbers; None takes the model's.
+            dtype: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"int8"`` (with a scale per row): of the stored
+                numbers; None takes the model's.
             name: what to call it; None: from model and text.
             tokenizer: of a model that is given as an object.
             settings: ``context_size prepend_bos join_documents separator model_batch_size model_revision model_dtype
@@ -239,7 +240,9 @@ class Activations:
                 the model as far as it is known on this machine.
             StorageError: the store does not fit on the disk.
         """
-        from saewidgets.workspace.capture import hidden_states as states  # torch: seconds to import
+        # Torch: seconds to import.
+        from saewidgets.activations.row_format import row_bytes
+        from saewidgets.workspace.capture import hidden_states as states
 
         found = [states.look_at_states(path) for path in states.paths_of(paths)]
         hooks = states.hook_names_of(hook_names, found)
@@ -251,8 +254,7 @@ class Activations:
                 "The files have different numbers of rows: " + ", ".join(f"{n:,}" for n in sorted(rows)) + ".",
                 where="paths", hint="Only files of the same tokens become one store; import them one by one.",
             )
-        itemsize = {None: None, "float32": 4}.get(dtype, 2)
-        self._require_space(sum(file.rows * file.width * (itemsize or min(4, file.dtype.itemsize)) for file in found))
+        self._require_space(sum(file.rows * row_bytes(file.width, dtype or file.stored_dtype) for file in found))
         if model is not None:
             states.check_widths(model, [(hook, file.width) for hook, file in zip(hooks, found, strict=True)])
         layers = " ".join(f"L{file.layer}" for file in found if file.layer is not None)
@@ -397,7 +399,7 @@ class Activations:
         return Capture(self._workspace, store_id)
 
     def _require_space(self, need: int) -> None:
-        hint = "Capture fewer tokens or hook points, choose dtype=\"bfloat16\", or free some space."
+        hint = "Capture fewer tokens or hook points, choose dtype=\"int8\", or free some space."
         require_space(self._workspace.folder, need, "the store", hint)
 
     def _free_name(self, wanted: str) -> str:

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from saewidgets.activations import ActivationStream, Corpus, Document, PackedTokens, pack, store_write
 from saewidgets.activations.documents import Chunk
-from saewidgets.activations.store import StoredActivations, StoreFacts
+from saewidgets.activations.store import RowReader, StoredActivations, StoreFacts
 from saewidgets.activations.store_stream import StoredStream, StoredWindows
 from saewidgets.activations.store_write import BLOCK, CaptureSettings, bytes_per_token, capture_store, import_states
 from saewidgets.durable import sealed
@@ -99,6 +99,43 @@ def test_smaller_formats_round_once(
     assert torch.equal(torch.from_numpy(raw.view("<i2")).view(getattr(torch, dtype)), exact)
 
 
+def test_int8_keeps_a_scale_per_row(
+    lm: LoadedModel, packed: PackedTokens, store: StoredActivations, tmp_path: Path
+) -> None:
+    facts = _capture(lm, packed, tmp_path / "s", dtype="int8")
+    small = StoredActivations(tmp_path / "s")
+    assert facts.size_bytes == facts.n_rows * bytes_per_token([32, 32], "int8", lm.vocab_size)
+    assert facts.hooks == store.facts.hooks  # the norms are those of the activations, before they are rounded
+    numbers = np.random.default_rng(0).permutation(facts.n_rows)
+    for name in (RESID, MLP):
+        exact, levels, scales = store.rows(name).astype(np.float64), small.rows(name), small.scales(name)
+        assert (levels.dtype, store.scales(name)) == (np.int8, None)
+        assert scales is not None
+        largest = np.abs(exact).max(axis=1, keepdims=True)
+        np.testing.assert_allclose(scales[:, None], largest / 127**2, rtol=1e-6)
+        level = 127 * np.sqrt(np.abs(exact) / largest)
+        assert np.abs(np.abs(levels) - level).max() < 0.5 + 1e-4
+        found = np.sign(levels) * levels.astype(np.float64) ** 2 * scales[:, None]
+        assert (np.abs(found - exact) <= scales[:, None] * (np.abs(levels.astype(int)) + 0.2501)).all()
+        assert ((found - exact) ** 2).sum() < 1e-4 * (exact**2).sum()
+        with RowReader(small, name) as reader:
+            np.testing.assert_allclose(reader.floats(numbers).numpy(), found[numbers], rtol=1e-6)
+
+
+def test_int8_holds_rows_of_zeros_and_any_size(tmp_path: Path) -> None:
+    states = _states(64)
+    states[0], states[1], states[2], states[3] = 0, states[1] * 1e30, states[2] * 1e-20, 1e-44
+    states[4, 5] = 3000  # as large dimensions of residual streams: the others keep their digits
+    save_file({"x": states}, tmp_path / "x.safetensors")
+    import_states([(HOOK, look_at_states(tmp_path / "x.safetensors"))], tmp_path / "s", dtype="int8")
+    ((found,),) = StoredActivations(tmp_path / "s").parts((HOOK,), [np.arange(64)])
+    assert torch.equal(found[0], states[0])
+    assert (found - states)[3].abs().max() <= 1e-44
+    off = (found - states).double().norm(dim=1) / states.double().norm(dim=1)
+    assert off[[1, 2, *range(5, 64)]].max() < 0.01
+    assert (found - states)[4].abs().median() < 0.3
+
+
 def test_numbers_that_do_not_fit_name_the_way_out(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
     large = altered(lm, lambda model: model.transformer.wte.weight.mul_(1e8))
     with pytest.raises(ConfigError, match=r"reach [\d,]+, which float16 cannot hold.*bfloat16"):
@@ -153,18 +190,20 @@ def test_rejects_a_capture_larger_than_the_disk(
 # ------------------------------------------------------------------------------------------------ interrupted
 
 
-@pytest.mark.parametrize("shard_bytes", [1 << 28, 4096])
+@pytest.mark.parametrize(("shard_bytes", "dtype"), [(1 << 28, None), (4096, None), (2048, "int8")])
 def test_paused_and_resumed_ends_in_the_same_bytes(
-    lm: LoadedModel, packed: PackedTokens, store: StoredActivations, tmp_path: Path, shard_bytes: int,
+    lm: LoadedModel, packed: PackedTokens, tmp_path: Path, shard_bytes: int, dtype: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    settings = replace(SETTINGS, dtype=dtype)
+    capture_store(lm, packed, settings, tmp_path / "one")
     monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", shard_bytes)
-    straight = capture_store(lm, packed, SETTINGS, tmp_path / "straight")
-    assert (len(straight.shards(RESID)) > 2) == (shard_bytes == 4096)
+    straight = capture_store(lm, packed, settings, tmp_path / "straight")
+    assert (len(straight.shards(RESID)) > 2) == (shard_bytes < 1 << 28)
     folder = tmp_path / "paused"
     for at in itertools.count(1):
         try:
-            capture_store(lm, packed, SETTINGS, folder, control=Scripted(Request.PAUSE, 3), resume=True)
+            capture_store(lm, packed, settings, folder, control=Scripted(Request.PAUSE, 3), resume=True)
             break
         except Interruption:
             with pytest.raises(FormatError, match="incomplete"):
@@ -177,7 +216,8 @@ def test_paused_and_resumed_ends_in_the_same_bytes(
             (folder / ".capture.json.killed").write_bytes(b"{")
     assert at > 2
     assert _files(folder) == _files(tmp_path / "straight")
-    streams = [StoredStream(one, _config(), 1) for one in (StoredActivations(folder), store)]  # in many files or in one
+    # In many files or in one.
+    streams = [StoredStream(StoredActivations(one), _config(), 1) for one in (folder, tmp_path / "one")]
     assert all(map(torch.equal, *(take(stream, 0, 30) for stream in streams)))
 
 
@@ -241,10 +281,11 @@ def test_missing_and_changed_files_are_named(copy: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"n_rows": 1 << 52}, {"n_rows": 0}, {"rows_per_shard": 7}, {"context_size": True}, {"dtype": "int8"},
+        {"n_rows": 1 << 52}, {"n_rows": 0}, {"rows_per_shard": 7}, {"context_size": True}, {"dtype": "int4"},
         {"tokens": "<f8"}, {"hooks": {}}, {"hooks": {"../../etc": {"width": 32, "mean_norm": 1.0}}}, {"files": {}},
         {"hooks": {RESID: {"width": 32, "mean_norm": 1.0, "heads": 5}, MLP: {"width": 32, "mean_norm": 1.0}}},
         {"hooks": 3}, {"n_held_out": 10**6}, {"surplus": 1}, {"special_ids": None}, {"format": 99},
+        {"dtype": "int8"},
     ],
 )  # fmt: skip
 def test_a_manifest_that_lies_is_refused(copy: Path, changes: dict[str, Any]) -> None:
@@ -291,19 +332,20 @@ def test_batches_are_those_of_the_model_itself(lm: LoadedModel, packed: PackedTo
         torch.testing.assert_close(rows, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 def test_a_head_is_read_from_rows_of_all(
-    lm: LoadedModel, packed: PackedTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lm: LoadedModel, packed: PackedTokens, tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", 4096)
     monkeypatch.setattr("saewidgets.activations.store._WHOLE_ROWS", 50)
     z = "blocks.0.attn.hook_z"
-    _capture(lm, packed, tmp_path / "s", hook_names=(z,), dtype="bfloat16")
+    _capture(lm, packed, tmp_path / "s", hook_names=(z,), dtype=dtype)
     opened = StoredActivations(tmp_path / "s")
     assert (opened.width(f"{z}.1"), opened.rows(f"{z}.1", 2).shape[1]) == (16, 16)
     numbers = np.random.default_rng(0).permutation(opened.facts.n_rows)[:333]  # of several files
     ((first, second, both),) = opened.parts((f"{z}.0", f"{z}.1", z), [numbers])
     assert torch.equal(torch.cat([first, second], dim=1), both)
-    assert both.abs().min() > 0
+    assert both.abs().min(dim=1).values.max() > 0
     for unknown in (f"{z}.2", "blocks.1.attn.hook_z.0"):
         with pytest.raises(ConfigError, match="does not hold"):
             opened.columns(unknown)

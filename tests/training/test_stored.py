@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ def store(lm: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stores")
     packed = pack(open_corpus(TextCorpus(strings=TINY_TEXT)), lm.tokenizer, folder=folder / "tokens", context_size=16)
     settings = CaptureSettings((RESID, MLP), 10**9, model_batch_size=8)
-    capture_store(lm, packed, settings, folder / "store")
-    return folder / "store"
+    for dtype in ("float32", "int8"):
+        capture_store(lm, packed, replace(settings, dtype=dtype), folder / dtype)
+    return folder / "float32"
 
 
 def _config(corpus: Any, **changes: Any) -> TrainingConfig:
@@ -86,8 +88,11 @@ def test_the_cross_entropy_is_measured_where_it_is_asked_for(store: Path, lm: Lo
         )
 
 
-def test_paused_and_resumed_it_is_the_same_bit_for_bit(store: Path, tmp_path: Path, no_model: None) -> None:
-    config = _config(ActivationCorpus(str(store)))
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_paused_and_resumed_it_is_the_same_bit_for_bit(
+    store: Path, tmp_path: Path, no_model: None, dtype: str
+) -> None:
+    config = _config(ActivationCorpus(str(store.with_name(dtype))))
     run_training(config, tmp_path / "straight")
     paused = run_training(config, tmp_path / "paused", control=Scripted(Request.PAUSE, at=17))
     assert paused.status is JobStatus.PAUSED
@@ -97,6 +102,14 @@ def test_paused_and_resumed_it_is_the_same_bit_for_bit(store: Path, tmp_path: Pa
     same(sae_tensors(tmp_path / "paused"), sae_tensors(tmp_path / "straight"))
     log = (tmp_path / "paused" / "log.txt").read_text()
     assert "not be bit-identical" not in log
+
+
+def test_int8_costs_little_of_the_variance(store: Path, tmp_path: Path, no_model: None) -> None:
+    exact, small = (
+        run_training(_config(ActivationCorpus(str(store.with_name(dtype)))), tmp_path / dtype).metrics["val_fvu"]
+        for dtype in ("float32", "int8")
+    )
+    assert small == pytest.approx(exact, rel=0.01)
 
 
 def test_a_transcoder_trains_from_two_hook_points(store: Path, tmp_path: Path, no_model: None) -> None:

@@ -31,20 +31,23 @@ def _capture(ws: Workspace, model: Any, **changes: Any) -> Capture:
     return ws.activations.capture(settings.pop("called", named), TEXT, hooks, tokens, **settings)
 
 
-def test_a_capture_is_a_job_that_leaves_a_store(ws: Workspace, tiny_model_folder: Path) -> None:
+@pytest.mark.parametrize(("dtype", "per_token"), [("bfloat16", 2 * 2 * 32 + 3), ("int8", 2 * (4 + 32) + 3)])
+def test_a_capture_is_a_job_that_leaves_a_store(
+    ws: Workspace, tiny_model_folder: Path, dtype: str, per_token: int
+) -> None:
     told: list[str | None] = []
     ws.activations.changes.add(told.append)
     ws.templates.save("only kept", {"model": "lab/never-used"})
-    found = ws.activations.estimate(str(tiny_model_folder), TEXT, [RESID, MLP], 300, context_size=16, dtype="bfloat16")
-    assert (found.bytes_per_token, found.dtype, found.widths) == (2 * 2 * 32 + 3, "bfloat16", {RESID: 32, MLP: 32})
+    found = ws.activations.estimate(str(tiny_model_folder), TEXT, [RESID, MLP], 300, context_size=16, dtype=dtype)
+    assert (found.bytes_per_token, found.dtype, found.widths) == (per_token, dtype, {RESID: 32, MLP: 32})
     assert found.fits
     assert not ws.activations.estimate("demo", "demo", "blocks.0.hook_resid_post", 2**50).fits
-    handle = completed(_capture(ws, tiny_model_folder, dtype="bfloat16", name="mine"))
+    handle = completed(_capture(ws, tiny_model_folder, dtype=dtype, name="mine"))
     record = handle.record
     # What a capture read is suggested; what only a template names is not.
     assert ws.suggestions() == {"model": ("demo", str(tiny_model_folder)), "corpus": ("demo", record.corpus)}
     assert (record.name, record.source, record.dtype, record.hook_names) == (
-        "mine", "captured", "bfloat16", (RESID, MLP),
+        "mine", "captured", dtype, (RESID, MLP),
     )
     assert (record.state, record.is_whole, record.context_size) == ("ok", True, 16)
     assert record.n_tokens == record.tokens_total == -(-300 // 16) * 16
@@ -60,7 +63,7 @@ def test_a_capture_is_a_job_that_leaves_a_store(ws: Workspace, tiny_model_folder
     assert Path(record.folder).parent == ws.folder / "activations"
     assert told[0] == handle.id
     assert "mine" in repr(handle)
-    assert "bfloat16" in handle._repr_html_()
+    assert dtype in handle._repr_html_()
     assert handle.corpus == ActivationCorpus(handle.id) == ActivationCorpus(record)
 
 
@@ -98,7 +101,7 @@ def test_what_cannot_work_is_refused_at_once(
         ({"hook_names": []}, ConfigError, "No hook point"),
         ({"hook_names": [RESID, RESID]}, ConfigError, "named twice"),
         ({"tokens": 0}, ConfigError, "tokens"),
-        ({"dtype": "int8"}, ConfigError, "dtype"),
+        ({"dtype": "int4"}, ConfigError, "dtype"),
         ({"context_size": 1000}, ConfigError, "at most 64|64 tokens|reads"),
         ({"surplus": 1}, ConfigError, "surplus"),
         ({"model_revision": "main"}, ConfigError, "is a folder, which has no revisions"),
@@ -244,8 +247,8 @@ def test_hidden_states_of_a_script_become_a_store(ws: Workspace, tmp_path: Path)
     assert record.hook_names == ("blocks.2.hook_resid_post", "blocks.10.hook_resid_post")
     for layer, rows in states.items():
         assert np.array_equal(handle.open().rows(f"blocks.{layer}.hook_resid_post"), rows.numpy())
-    one = completed(ws.activations.import_states(folder / "layer_2_states.pt", hook_names=MLP, dtype="float16"))
-    assert (one.record.hook_names, one.record.dtype, one.record.model) == ((MLP,), "float16", None)
+    one = completed(ws.activations.import_states(folder / "layer_2_states.pt", hook_names=MLP, dtype="int8"))
+    assert (one.record.hook_names, one.record.dtype, one.record.model) == ((MLP,), "int8", None)
     with pytest.raises(ConfigError, match="1 files and 2 hook names"):
         ws.activations.import_states(folder / "layer_2_states.pt", hook_names=[MLP, RESID])
     torch.save({"hidden_states": states[2]}, folder / "x.pt")
