@@ -57,7 +57,7 @@ class RayActor:
 
 
 def _run(job_id: str, folder: str, catalog_url: str | None, *, again: bool) -> None:
-    if not Path(folder).is_dir():
+    if "://" not in folder and not Path(folder).is_dir():
         hint = "Put the workspace on a drive that all machines have under the same path."
         raise ConfigError("The folder of the workspace is not on this machine.", where=folder, hint=hint)
     here, jobs = replace(Settings.from_environment(), executor=None), JobSettings(width=_MANY)
