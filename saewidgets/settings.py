@@ -6,12 +6,14 @@ Everything else receives a `Settings` value and does not look at `os.environ`.
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from saewidgets.errors import ConfigError
 
@@ -29,6 +31,12 @@ def user_name() -> str | None:
         return None
 
 
+def plain_url(url: str) -> str:
+    """A URL as it may be shown: without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of this process.
@@ -41,6 +49,11 @@ class Settings:
             hold a password, and is not shown.
         runner: where jobs run (``$SAEWIDGETS_RUNNER``, else ``"thread"``: of this process; ``"process"``: in one each).
         executor: the cluster on which jobs run (``$SAEWIDGETS_EXECUTOR``, such as ``ray?gpus=1``, else None: here).
+        storage: URL of the storage that holds the files (``$SAEWIDGETS_HOME`` where that is one), else None. It may
+            hold a password, and is not shown.
+        cache: holds the folders of workspaces that were given as a URL (``$SAEWIDGETS_CACHE``, else
+            ``~/.cache/saewidgets``).
+        cache_gb: gigabytes that copies of files of a storage may take (``$SAEWIDGETS_CACHE_GB``, else 50).
         places: the devices of jobs that run elsewhere, where this machine's say nothing: "auto" in words, what that
             is, and others. Empty: jobs run here.
         host: the name under which this machine appears in the catalog (``$SAEWIDGETS_HOST``, else its host name).
@@ -52,21 +65,36 @@ class Settings:
     catalog_url: str | None = field(default=None, repr=False)
     runner: str = "thread"
     executor: str | None = None
+    storage: str | None = field(default=None, repr=False)
+    cache: Path = field(default_factory=lambda: Path.home() / ".cache" / "saewidgets")
+    cache_gb: float = 50.0
     places: tuple[DeviceInfo, ...] = ()
     host: str = field(default_factory=socket.gethostname)
     user: str | None = field(default_factory=user_name)
 
     @classmethod
     def from_environment(cls) -> Settings:
-        home = os.environ.get("SAEWIDGETS_HOME")
-        return cls(
-            home=Path(home).expanduser().absolute() if home else Path.home() / ".saewidgets",
+        try:
+            cache_gb = float(os.environ.get("SAEWIDGETS_CACHE_GB") or 50)
+        except ValueError as error:
+            raise ConfigError("This is not a number of gigabytes.", where="SAEWIDGETS_CACHE_GB") from error
+        cache = Path(os.environ.get("SAEWIDGETS_CACHE") or Path.home() / ".cache" / "saewidgets")
+        found = cls(
+            home=Path.home() / ".saewidgets", cache=cache.expanduser().absolute(), cache_gb=cache_gb,
             device=os.environ.get("SAEWIDGETS_DEVICE", "auto"),
             catalog_url=os.environ.get("SAEWIDGETS_CATALOG") or None,
             runner=os.environ.get("SAEWIDGETS_RUNNER") or "thread",
             executor=os.environ.get("SAEWIDGETS_EXECUTOR") or None,
             host=os.environ.get("SAEWIDGETS_HOST") or socket.gethostname(),
         )
+        return found.at(os.environ.get("SAEWIDGETS_HOME") or found.home)
+
+    def at(self, folder: str | Path) -> Settings:
+        """These settings for another workspace: a folder, or the URL of a storage, kept in the cache here."""
+        if isinstance(folder, Path) or "://" not in folder:
+            return replace(self, home=Path(folder).expanduser().absolute(), storage=None)
+        name = hashlib.sha256(plain_url(folder).encode()).hexdigest()[:24]
+        return replace(self, home=self.cache / name, storage=folder)
 
     def device_for(self, asked: str, where: str = "device") -> str:
         """The device that a job asked for in the setting `where`, this process's for "auto", as `resolve_device` names
@@ -82,7 +110,9 @@ class Settings:
     def child_environment(self) -> dict[str, str]:
         """The environment for a process started from here (a JupyterLab) with the same default workspace."""
         given = {"SAEWIDGETS_CATALOG": self.catalog_url, "SAEWIDGETS_EXECUTOR": self.executor}
-        given |= {"SAEWIDGETS_HOME": str(self.home), "SAEWIDGETS_HOST": self.host}
+        given |= {"SAEWIDGETS_HOME": self.storage or str(self.home), "SAEWIDGETS_HOST": self.host}
+        if self.storage is not None:
+            given |= {"SAEWIDGETS_CACHE": str(self.cache), "SAEWIDGETS_CACHE_GB": str(self.cache_gb)}
         return environment({name: value for name, value in given.items() if value})
 
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -229,24 +229,42 @@ def expected_sizes(facts: StoreFacts) -> dict[str, int]:
 
 _AGAIN = "Restore the file, or capture the activations again."
 _OPEN = 32  # files of one reader that stay open
+_AT_ONCE = 64  # parts of files that are away
 _WHOLE_ROWS = 8192  # rows of which the columns of one head are copied at once
 _COUNTED = 4096  # contexts whose special tokens are counted at once
 
 
-class StoredActivations:
-    """A whole store: incomplete and damaged ones are refused."""
+class Away(Protocol):
+    """Where files of a store are that are not in its folder: `fetch` brings a whole one, `ranges` gives parts of
+    several, each named by a path, its first byte and the one behind its last."""
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+    def fetch(self, path: Path) -> Path: ...
+
+    def ranges(self, wanted: Sequence[tuple[Path, int, int]]) -> Sequence[bytes]: ...
+
+
+class StoredActivations:
+    """A whole store: incomplete and damaged ones are refused. `away` has the files that are not here; None: nothing."""
+
+    def __init__(self, folder: Path | str, away: Away | None = None) -> None:
+        self.folder, self.away = Path(folder), away
+        self.here(STORE)
         self.facts: StoreFacts = read_facts(self.folder)
         for name, file in self.facts.files.items():
             try:
                 size = (self.folder / name).stat().st_size
             except OSError as error:
+                if away is not None:
+                    continue
                 raise _unreadable(self.folder / name, error) from error
             if size != file["size"]:
                 raise _changed(self.folder / name, f"The file has {size:,} bytes, {file['size']:,} were written.")
         self._special = self._marks() if self.facts.tokens is not None else None
+
+    def here(self, name: str) -> Path:
+        """The path of one of its files, brought here if it is away."""
+        path = self.folder / name
+        return path if self.away is None or path.exists() else self.away.fetch(path)
 
     @property
     def fingerprint(self) -> str:
@@ -272,7 +290,7 @@ class StoredActivations:
             if check is not None:
                 check()
             try:
-                found = sha256_of(self.folder / name)
+                found = sha256_of(self.here(name))
             except OSError as error:
                 raise _unreadable(self.folder / name, error) from error
             if found != file["sha256"]:
@@ -291,7 +309,7 @@ class StoredActivations:
             )
         wanted = np.asarray(numbers, dtype=np.int64)
         found = np.empty((len(wanted), self.facts.context_size), dtype=np.dtype(dtype))
-        path = self.folder / TOKENS
+        path = self.here(TOKENS)
         try:
             with path.open("rb") as file:
                 for row, number in zip(found, wanted.tolist(), strict=True):
@@ -338,7 +356,7 @@ class StoredActivations:
     def _map(self, hook_name: str, shard: int) -> npt.NDArray[Any]:
         at = self.columns(hook_name)
         dtype = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int8": "i1"}[self.facts.dtype]
-        file = np.memmap(self.folder / shard_name(at.files, shard), dtype=np.dtype(dtype), mode="r")
+        file = np.memmap(self.here(shard_name(at.files, shard)), dtype=np.dtype(dtype), mode="r")
         return file.reshape(-1, row_length(at.row, self.facts.dtype))
 
     def parts(
@@ -359,7 +377,7 @@ class StoredActivations:
 
     def _marks(self) -> npt.NDArray[np.uint8]:
         """Which tokens are special, eight in a byte, ``[n_contexts, …]``: in memory, whatever becomes of the file."""
-        size, path = self.facts.context_size, self.folder / SPECIAL
+        size, path = self.facts.context_size, self.here(SPECIAL)
         found = np.empty((self.facts.n_contexts, -(-size // 8)), dtype=np.uint8)
         with path.open("rb") as file:
             for start in range(0, len(found), _COUNTED):
@@ -413,9 +431,22 @@ class RowReader:
         ends = np.flatnonzero((np.diff(numbers) != 1) | (np.diff(numbers // per_shard) != 0)) + 1
         starts = np.concatenate([[0], ends])
         stops = np.concatenate([ends, [len(numbers)]])
+        away: list[tuple[Path, int, memoryview]] = []
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
             shard, row = divmod(int(numbers[start]), per_shard)
-            self._fill(shard, row, raw[start * self._row_bytes : stop * self._row_bytes])
+            part, path = raw[start * self._row_bytes : stop * self._row_bytes], self._path(shard)
+            if self._store.away is None or shard in self._files or path.exists():
+                self._fill(shard, row, part)
+            else:
+                away.append((path, row * self._row_bytes, part))
+        for first in range(0, len(away), _AT_ONCE):
+            assert self._store.away is not None  # or all would have been here
+            wanted = away[first : first + _AT_ONCE]
+            found = self._store.away.ranges([(path, begin, begin + len(part)) for path, begin, part in wanted])
+            for (path, _, part), data in zip(wanted, found, strict=True):
+                if len(data) != len(part):
+                    raise _changed(path, f"{len(data):,} bytes came of {len(part):,}.")
+                part[:] = data
 
     def empty(self, rows: int, pinned: bool = False) -> Tensor:
         """Memory for so many rows as they are stored, with their scales."""
@@ -427,7 +458,7 @@ class RowReader:
         return floats(target.to(device))
 
     def _fill(self, shard: int, row: int, target: memoryview) -> None:
-        path = self._store.folder / shard_name(self._at.files, shard)
+        path = self._path(shard)
         try:
             file = self._file(shard, path)
             file.seek(row * self._row_bytes)
@@ -439,6 +470,9 @@ class RowReader:
                 done += count
         except OSError as error:
             raise _unreadable(path, error) from error
+
+    def _path(self, shard: int) -> Path:
+        return self._store.folder / shard_name(self._at.files, shard)
 
     def _file(self, shard: int, path: Path) -> FileIO:
         if shard not in self._files:

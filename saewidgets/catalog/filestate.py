@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
@@ -24,6 +24,7 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.abspath(folder))
+        self.elsewhere: Callable[[str], bool] = _nowhere  # whether files that are not here are brought when needed
 
     def stored(self, path: str | Path) -> str:
         """Relative with forward slashes if `path` is inside the workspace, else absolute."""
@@ -82,7 +83,14 @@ def recorded(folder: str | Path, names: Iterable[str] | None = None) -> dict[str
     return facts
 
 
-def state_of(folder: str, stored: str | None, host: str, here: str, size_bytes: int = 0) -> tuple[State, str]:
+def _nowhere(folder: str) -> bool:
+    return False
+
+
+def state_of(
+    folder: str, stored: str | None, host: str, here: str, size_bytes: int = 0,
+    elsewhere: Callable[[str], bool] = _nowhere,
+) -> tuple[State, str]:
     """The state of the files in `folder` on the machine `here`, and what is wrong with them as a sentence (``""`` if
     nothing is).
 
@@ -105,6 +113,8 @@ def state_of(folder: str, stored: str | None, host: str, here: str, size_bytes: 
             if not is_same:
                 return "changed", f"{name} was written to after it was added."
     except OSError:
+        if elsewhere(folder):
+            return "ok", ""
         if name and os.path.isdir(folder):
             return "missing", f"{name} is no longer in its folder."
         away = f"Its files are on {host}, and cannot be seen from here."

@@ -293,7 +293,8 @@ class SAEQueries:
         for row in session.connection().execute(query):  # not through the ORM, which would make each row twice
             values = row._asdict()
             path, files, details = self._files.absolute(values["path"]), values.pop("files"), values.pop("details")
-            state, note = state_of(path, files, values["host"], self._host, values["size_bytes"])
+            size, elsewhere = values["size_bytes"], self._files.elsewhere
+            state, note = state_of(path, files, values["host"], self._host, size, elsewhere)
             newest = max(seen.get(values["id"], _NEVER), seen.get(values["training_id"], _NEVER))
             found.append(SAERecord(**{
                 **values, "path": path, "metadata": details, "tags": tuple(values["tags"]),

@@ -55,7 +55,7 @@ class ActivationStoreQueries(RowsOfJobs[ActivationStoreRecord]):
     def _record(self, row: ActivationStoreRow, job: JobRecord | None) -> ActivationStoreRecord:
         stands = of_job(row, job, self._files)
         state, note = ("incomplete", "") if row.files is None else state_of(
-            stands["folder"], json.dumps(row.files), stands["host"], self._host
+            stands["folder"], json.dumps(row.files), stands["host"], self._host, 0, self._files.elsewhere
         )
         return ActivationStoreRecord(**{
             **shared(ActivationStoreRecord, row), **stands, "hook_names": tuple(row.hook_names),

@@ -36,7 +36,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     home: Annotated[
-        Path | None, typer.Option(metavar="DIR", file_okay=False, help="Workspace folder, else $SAEWIDGETS_HOME.")
+        str | None, typer.Option(metavar="DIR", help="Workspace folder, or the URL of one; else $SAEWIDGETS_HOME.")
     ] = None,
     catalog: Annotated[
         str | None, typer.Option(metavar="URL", help="SQLAlchemy URL of a shared catalog, else $SAEWIDGETS_CATALOG.")
@@ -50,7 +50,7 @@ def options(
     ] = False,
 ) -> None:
     """Take the options before the verb."""
-    session.home = home.expanduser().absolute() if home else None
+    session.home = home if home and "://" in home else Path(home).expanduser().absolute() if home else None
     session.catalog, session.executor = catalog, executor
     session.debug = debug
 

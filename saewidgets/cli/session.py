@@ -40,7 +40,7 @@ class Session:
     """The options before the verb and at the end, and the workspace of a command; `settings` are those that were given
     as options, by their dotted names."""
 
-    home: Path | None = None
+    home: Path | str | None = field(default=None, repr=False)  # a URL may hold a password
     catalog: str | None = field(default=None, repr=False)
     executor: str | None = None
     debug: bool = False
@@ -54,10 +54,10 @@ class Session:
     def process(self) -> Settings:
         """The settings of this process, with what the options before the verb say instead."""
         found = Settings.from_environment()
+        found = found.at(self.home) if self.home else found
         return replace(
-            found, home=self.home or found.home, catalog_url=self.catalog or found.catalog_url,
-            executor=self.executor or found.executor,
-        )  # fmt: skip
+            found, catalog_url=self.catalog or found.catalog_url, executor=self.executor or found.executor
+        )
 
     @property
     def workspace(self) -> Workspace:
@@ -121,7 +121,7 @@ def listed(
 
 def command_line(*words: str) -> str:
     """A command to type that acts on the same workspace."""
-    home = ["--home", str(session.home)] if session.home else []
+    home = ["--home", "URL" if isinstance(session.home, str) else str(session.home)] if session.home else []
     home += ["--catalog", "URL"] if session.catalog else []  # it may hold a password
     home += ["--executor", session.executor] if session.executor else []
     program = "saewidgets"

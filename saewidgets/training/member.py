@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from saewidgets.activations.store import Away
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.sparsity import warning_of
 from saewidgets.config.training import TrainingConfig
@@ -88,6 +89,7 @@ class Task:
     wanted: Callable[[], Request] = lambda: Request.RUN
     resume: bool = False
     find_pretrained: pretrained.Find = pretrained.as_path
+    away: Away | None = None  # what has the files of a store of activations that are not here
 
 
 @dataclass(frozen=True, slots=True)

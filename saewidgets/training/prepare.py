@@ -20,7 +20,7 @@ from saewidgets.activations import (
     pack,
     positions_needed,
 )
-from saewidgets.activations.store import StoredActivations
+from saewidgets.activations.store import Away, StoredActivations
 from saewidgets.activations.store_stream import StoredStream, StoredWindows
 from saewidgets.activations.stream import RowStream
 from saewidgets.config.corpus import STORE_ID, ActivationCorpus
@@ -109,6 +109,7 @@ def prepare(
     kept: Path | None = None,
     until: ExitStack | None = None,
     mesh: Mesh = ALONE,
+    away: Away | None = None,
 ) -> list[TrainingInputs]:
     """Load (or take) the model, pack the text, open the streams and measure the scalers that are not given.
 
@@ -118,7 +119,10 @@ def prepare(
     config, measured = configs[0], _Scalers(meter, log, check)
     known = list(scalers) or [None] * len(configs)
     if isinstance(config.corpus, ActivationCorpus):
-        return _prepare_stored(configs, config.corpus, tokens_folder, meter, log, check, model, tokenizer, known, mesh)
+        named = STORE_ID.fullmatch(config.corpus.store_id) is not None
+        place = tokens_folder.parent / STORES if named else Path()
+        store = StoredActivations(place / Path(config.corpus.store_id).expanduser(), away if named else None)
+        return _prepare_stored(configs, config.corpus, store, meter, log, check, model, tokenizer, known, mesh)
     lm, device = _model(config, meter, model, tokenizer)
     for each in configs:  # before minutes of packing
         for name in each.hook_names:
@@ -170,14 +174,11 @@ def prepare(
 
 
 def _prepare_stored(
-    configs: Sequence[TrainingConfig], corpus: ActivationCorpus, tokens_folder: Path, meter: ProgressMeter, log: Log,
-    check: Callable[[], None], model: Any, tokenizer: Any, known: Sequence[Scaler | None], mesh: Mesh,
+    configs: Sequence[TrainingConfig], corpus: ActivationCorpus, store: StoredActivations, meter: ProgressMeter,
+    log: Log, check: Callable[[], None], model: Any, tokenizer: Any, known: Sequence[Scaler | None],
+    mesh: Mesh,
 ) -> list[TrainingInputs]:
     config, measured = configs[0], _Scalers(meter, log, check)
-    named = STORE_ID.fullmatch(corpus.store_id) is not None
-    store = StoredActivations(
-        tokens_folder.parent / STORES / corpus.store_id if named else Path(corpus.store_id).expanduser()
-    )
     facts, lm, device = store.facts, None, resolve_device(config.device)
     if corpus.cross_entropy or model is not None:  # else the model is not needed
         lm, device = _model(config, meter, model, tokenizer)

@@ -223,7 +223,7 @@ class _GroupRun:
             [member.config for member in self.members], self.tokens_folder, meter=self.meter,
             log=Logs([member.log for member in self.members]), check=check, model=model, tokenizer=tokenizer,
             scalers=scalers, kept=None if self.mesh.size > 1 else self.members[0].folder / MEASURED,
-            until=self.until, mesh=self.mesh,
+            until=self.until, mesh=self.mesh, away=self.members[0].task.away,
         )
         lm = prepared[0].lm
         self.devices = [prepared[0].device, prepared[0].device if lm is None else str(lm.device)]

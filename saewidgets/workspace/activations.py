@@ -316,7 +316,7 @@ class Activations:
         """
         from saewidgets.activations.store import StoredActivations  # torch: seconds to import
 
-        return StoredActivations(require_files(self.get(store_id).record))
+        return StoredActivations(require_files(self.get(store_id).record), self._workspace.storage.remote)
 
     def verify(self, store_id: str, on_file: Callable[[int], None] | None = None) -> None:
         """Compare every file of a store with its SHA-256; `on_file` is called with the bytes compared so far.

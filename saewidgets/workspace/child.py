@@ -68,7 +68,7 @@ def _run(job_id: str, folder: str, catalog_url: str | None, *, gpus: Sequence[st
     from saewidgets.training.parallel import Launcher  # torch: seconds to import
 
     try:
-        if not Path(folder).is_dir():
+        if "://" not in folder and not Path(folder).is_dir():
             hint = "Put the workspace on a drive that all machines have under the same path."
             raise ConfigError("The folder of the workspace is not on this machine.", where=folder, hint=hint)
         jobs = JobSettings(width=_MANY, place=f" (GPU {' '.join(gpus)})" if gpus else "")

@@ -246,6 +246,7 @@ class Extractions:
             StateError: it has nothing to show yet.
             FormatError: a file is damaged.
         """
+        self._workspace.storage.fetch(self._workspace.folder / "extractions" / extraction_id)
         return self._opened(extraction_id)
 
     def _open(self, extraction_id: str) -> FeatureStore:
@@ -258,7 +259,8 @@ class Extractions:
             raise NotFoundError(
                 "The files of the extraction are not here.", where=record.folder, hint=f"They are on {record.host}."
             )
-        return FeatureStore(record.folder, self._workspace.folder / TOKENS)
+        own = Path(record.folder) / TOKENS
+        return FeatureStore(record.folder, own if own.is_dir() else self._workspace.folder / TOKENS)
 
     def compute_logits(self, extraction_id: str) -> Job:
         """Compute for all features of an extraction which next tokens they make most and least likely, as a job.
@@ -362,6 +364,7 @@ class Extractions:
         for extraction_id, folder in folders.items():
             if extraction_id not in there:
                 self._forget(extraction_id)
+                self._workspace.storage.remove(folder)
                 freed += remove_tree(self._workspace.folder, folder)
         return freed
 

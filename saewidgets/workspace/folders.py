@@ -140,10 +140,12 @@ def folder_size(folder: Path, *, linked: bool = True) -> int:
 
 def files_note(workspace: Workspace, record: Any) -> str:
     """Where the files of a record are, as a sentence, if that is a machine whose folder is not seen here; else ``""``.
-    Only a shared catalog has rows of other folders than its own."""
-    if workspace.catalog.path is not None or record.host == workspace.settings.host:
+    Only what is shared, catalog or storage, has rows of other folders than its own."""
+    is_shared = workspace.catalog.path is None or workspace.storage.url is not None
+    if not is_shared or record.host == workspace.settings.host:
         return ""
-    return state_of(_folder_of(record), "{}", record.host, workspace.settings.host)[1]
+    here, elsewhere = workspace.settings.host, workspace.storage.has
+    return state_of(_folder_of(record), "{}", record.host, here, elsewhere=elsewhere)[1]
 
 
 def require_files(workspace: Workspace, *records: Any) -> None:

@@ -122,11 +122,11 @@ class RayExecutor:
 
     Args:
         where: the cluster, and what each job needs.
-        folder: of the workspace, on every machine.
+        folder: of the workspace, on every machine; or the URL of its storage.
         catalog_url: of its catalog; it may hold a password, and is only given to the actors.
     """
 
-    def __init__(self, where: Ray, folder: Path, catalog_url: str | None) -> None:
+    def __init__(self, where: Ray, folder: Path | str, catalog_url: str | None) -> None:
         self._where, self._folder, self._catalog_url = where, folder, catalog_url
         self.waits_for = f"Waits for {where} of Ray." if str(where) else None
 

@@ -119,7 +119,7 @@ class SAEs:
     def folder_of(self, record: SAERecord) -> Path:
         """Where its files are. Raises `NotFoundError` if they are not on this machine, or some are gone."""
         hint = "Take it from ws.saes.get(id)."
-        return folder_of(arguments.kind(record, SAERecord, "record", "the record of an SAE", hint))
+        return folder_of(self._workspace, arguments.kind(record, SAERecord, "record", "the record of an SAE", hint))
 
     def load(self, sae_id: str, *, device: str = "cpu") -> Any:
         """The SAE as a torch module of the right class, frozen.
@@ -131,7 +131,7 @@ class SAEs:
         """
         from saewidgets.formats import load_sae  # torch: seconds to import
 
-        return load_sae(folder_of(self.get(sae_id)), device=device)
+        return load_sae(folder_of(self._workspace, self.get(sae_id)), device=device)
 
     def config(self, sae_id: str) -> dict[str, Any]:
         """The configuration in its files; ``"origin"`` has that of the format it was converted from.
@@ -145,11 +145,11 @@ class SAEs:
         record = self.get(sae_id)
         from saewidgets.formats.io import stored_config  # torch: seconds to import
 
-        folder = folder_of(record, whole=False)
+        folder = folder_of(self._workspace, record, whole=False)
         try:
             found = dict(stored_config(folder, record.format))
         except SAEWidgetsError:
-            folder_of(record)  # raises if a file is gone, which says more
+            folder_of(self._workspace, record)  # raises if a file is gone, which says more
             raise
         try:
             origin = json.loads((folder / sae_files.ORIGIN_FILE).read_text(encoding="utf-8"))
@@ -178,7 +178,7 @@ class SAEs:
         record = self.get(sae_id)
         if record.statistics.get("version") == statistics.VERSION:
             return dict(record.statistics)
-        found = statistics.compute(folder_of(record), record.metadata)
+        found = statistics.compute(folder_of(self._workspace, record), record.metadata)
         found = statistics.with_evaluations(found, record.statistics)
         self._rows.update(sae_id, statistics=found)
         return found
@@ -211,12 +211,12 @@ class SAEs:
         first, second, top = self.get(a), self.get(b), arguments.count(top, "top", "a number of matches")
         from saewidgets.workspace.library.statistics import compare  # torch: seconds to import
 
-        return compare(first, second, (folder_of(first), folder_of(second)), top)
+        return compare(first, second, (self.folder_of(first), self.folder_of(second)), top)
 
     def load_code(self, sae_id: str) -> dict[str, str]:
         """Lines of Python that load it: ``saewidgets``, and ``sae_lens`` (``""`` where that cannot read it)."""
         record = self.get(sae_id)
-        home = "" if self._workspace.is_default else json.dumps(str(self._workspace.folder))
+        home = "" if self._workspace.is_default else json.dumps(self._workspace.place)
         ours = (
             "import saewidgets as sw\n\n"
             f"sae = sw.Workspace({home}).saes.load({json.dumps(record.id)})\n"
@@ -372,7 +372,7 @@ class SAEs:
         from saewidgets.formats.io import own_files, same_format
 
         record = self.get(sae_id)
-        folder = folder_of(record)
+        folder = folder_of(self._workspace, record)
         target = Path(os.path.abspath(Path(dest).expanduser()))
         if target.resolve().is_relative_to(self._workspace.folder.resolve()):
             raise StorageError(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config.base import require
-from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
-from saewidgets.events import Event, JobStatus
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError, StorageError
+from saewidgets.events import CheckpointSaved, Event, Interruption, JobStatus, LogLine, Request
 from saewidgets.jobs import Job, JobContext, Update
 from saewidgets.records import JobRecord
 from saewidgets.workspace.corpora import dataset_name
@@ -86,7 +88,13 @@ class Tasks:
             ids = list(made)
             named: dict[str, Any] = {f"{self._key}": ids[0]} if count is None else {f"{self._key}s": ids}
             whole = {"model_given": held is not None, **(payload or {}), **named}
-            self.start(whole, device, lambda job_id: insert(job_id, made))
+
+            def before(job_id: str) -> None:
+                insert(job_id, made)
+                for folder in made.values() if workspace.manager.executor is not None else ():
+                    workspace.storage.publish(folder)  # the text of a run, for the machine that takes it
+
+            self.start(whole, device, before)
         except BaseException:
             for row_id, folder in made.items():
                 self.forget(row_id)
@@ -116,7 +124,8 @@ class Tasks:
             raise StateError(f"{record.name} is {record.status}.", where=record.id, hint=hint)
         if record.status is JobStatus.QUEUED and record.job_id is not None:
             self._workspace.manager.request(record.job_id, "cancel")
-        freed = remove_tree(self._workspace.folder, self._rows.delete(record.id))
+        self._workspace.storage.remove(folder := self._rows.delete(record.id))
+        freed = remove_tree(self._workspace.folder, folder)
         self.forget(record.id)
         return freed
 
@@ -184,7 +193,41 @@ class Tasks:
             for row_id in ids:
                 self._models.keep(row_id, held)
         del held  # kept above, and only there: this function lives as long as the job is known here
-        return lambda context: self._work(context, ids, self._required(job))
+        return lambda context: self._run(context, ids, self._required(job))
+
+    def _run(self, context: JobContext, ids: Sequence[str], held: UserModel | None) -> Any:
+        """Do a job. What other machines have left of it is fetched from the storage before; what it makes is uploaded
+        at every checkpoint and at its end, where a failure is that of the job."""
+        workspace, storage = self._workspace, self._workspace.storage
+        if storage.url is None or self._rows is None:
+            return self._work(context, ids, held)
+        folders = {row_id: workspace.folder / self._folder / row_id for row_id in ids}
+        for folder in folders.values():
+            storage.fetch(folder, fresh=True, check=context.control.check)
+
+        def publish(*wanted: str) -> None:
+            is_ours = workspace.catalog.jobs.get(context.job_id).owner == workspace.manager.owner
+            for row_id in wanted if is_ours else ():  # or another process goes on with it
+                storage.publish(folders[row_id])
+
+        def emit(row_id: str, event: Event) -> None:
+            context.emitter(row_id)(event)
+            if isinstance(event, CheckpointSaved):
+                try:
+                    publish(row_id)
+                except StorageError as error:
+                    line = LogLine(f"The checkpoint is on this machine only. {error.what}", "warning")
+                    context.emitter(row_id)(line)
+
+        try:
+            result = self._work(replace(context, emitter=lambda row_id: partial(emit, row_id)), ids, held)
+        except Interruption as interruption:
+            if interruption.request is not Request.CANCEL:
+                publish(*ids)
+            raise
+        if getattr(result, "status", None) is not JobStatus.CANCELLED:
+            publish(*ids)
+        return result
 
     def _ended(self, job: JobRecord) -> None:
         """From now on its user decides how long the model stays in memory."""

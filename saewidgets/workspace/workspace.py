@@ -18,6 +18,7 @@ from saewidgets.config.steering import Positions
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import Job, JobManager, JobSettings, ProcessExecutor
+from saewidgets.jobs.states import OWNED
 from saewidgets.records import JobRecord, Records
 from saewidgets.settings import Settings
 from saewidgets.workspace.activations import Activations
@@ -31,6 +32,7 @@ from saewidgets.workspace.ray_jobs import Ray, RayExecutor
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering.steer import Steering
+from saewidgets.workspace.storage import Storage
 from saewidgets.workspace.templates import Templates
 from saewidgets.workspace.training.estimates import devices
 from saewidgets.workspace.training.run import Run
@@ -66,7 +68,8 @@ class Workspace:
     """A folder with a catalog, the files it names, and the jobs that run in this process.
 
     Args:
-        folder: where everything is kept; None takes ``$SAEWIDGETS_HOME``, else ``~/.saewidgets``.
+        folder: where everything is kept; None takes ``$SAEWIDGETS_HOME``, else ``~/.saewidgets``. Or the URL of a
+            storage that fsspec opens (``s3://bucket/lab``), for the files: the rows are in the catalog.
         catalog_url: an SQLAlchemy URL of a shared catalog; None takes ``$SAEWIDGETS_CATALOG``, else keeps it in
             ``catalog.sqlite`` in the folder.
         runner: where jobs run, ``"thread"`` (of this process, which pauses them when it ends) or ``"process"`` (a child
@@ -96,18 +99,20 @@ class Workspace:
         jobs: JobSettings | None = None,
     ) -> None:
         found = settings or Settings.from_environment()
-        home = Path(folder).expanduser().absolute() if folder is not None else found.home
+        found = found if folder is None else found.at(folder)
         executor = executor or (found.executor if runner is None else None)
         catalog_url, runner = catalog_url or found.catalog_url, runner or found.runner
         known, hint = runner in ("thread", "process"), 'Use "thread" or "process".'
         require((known, "runner", f"There is no runner {runner!r}.", hint))
-        self.settings = replace(found, home=home, catalog_url=catalog_url, runner=runner)
+        self.settings = replace(found, catalog_url=catalog_url, runner=runner)
         cluster = Ray.from_text(executor) if isinstance(executor, str) else executor
         if cluster is not None:
             self.settings = replace(self.settings, places=cluster.devices)
-        self.folder = prepare_folder(home)
+        self.folder = prepare_folder(found.home)
+        self.storage = Storage(self.folder, found.storage, found.cache_gb * 1e9, self._in_use)
         self.is_default = folder is None
         self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host, user=self.settings.user)
+        self.catalog.files.elsewhere = self.storage.has
         sweep_trash(self.folder)
         jobs = replace(jobs or JobSettings(), host=self.settings.host)
         if cluster is not None:  # what waits there waits for no device of this machine
@@ -115,7 +120,7 @@ class Workspace:
         self.manager = JobManager(self.catalog.jobs, jobs)
         self.launcher: Callable[[], Any] | None = None  # of the other workers of a training; None: on this machine
         if cluster is not None:
-            self.manager.executor = RayExecutor(cluster, self.folder, catalog_url)
+            self.manager.executor = RayExecutor(cluster, found.storage or self.folder, catalog_url)
         elif runner == "process":
             self.manager.executor = ProcessExecutor(self.settings.child_environment(), self.folder / "logs")
         self.activations = Activations(self)
@@ -132,7 +137,12 @@ class Workspace:
     @property
     def label(self) -> str:
         """How a panel names this workspace."""
-        return "default workspace" if self.is_default else self.folder.name or str(self.folder)
+        return "default workspace" if self.is_default else Path(self.place).name or self.place
+
+    @property
+    def place(self) -> str:
+        """Its folder, or the URL it was opened with, as it may be shown."""
+        return self.storage.name if self.storage.url else str(self.folder)
 
     @property
     def notice(self) -> str | None:
@@ -336,6 +346,11 @@ class Workspace:
             model, features, prompt, sae=sae, tokenizer=tokenizer, swept=swept, stop=stop, on_token=on_token, **settings
         )
 
+    def _in_use(self) -> set[str]:
+        """Ids in what running jobs are to do."""
+        found = [value for job in self.catalog.jobs.list(status=OWNED) for value in job.payload.values()]
+        return {str(each) for value in found for each in (value if isinstance(value, list) else [value])}
+
     def close(self) -> None:
         """Let running jobs write a checkpoint, then close the catalog. May be called twice."""
         if self.closed:
@@ -353,9 +368,9 @@ class Workspace:
 
     def __repr__(self) -> str:
         if self.closed:
-            return f"<Workspace {self.folder} · closed>"
+            return f"<Workspace {self.place} · closed>"
         runs, saes = len(self.trainings.list()), self.saes.count()[0]
-        return f"<Workspace {self.folder} · {runs} training{'s' * (runs != 1)}, {saes} SAE{'s' * (saes != 1)}>"
+        return f"<Workspace {self.place} · {runs} training{'s' * (runs != 1)}, {saes} SAE{'s' * (saes != 1)}>"
 
 
 _lock = threading.Lock()

@@ -256,7 +256,7 @@ class ViewerCommands(Commands):
         feature = self._features.feature(record.id, index)
         data = self._features.data(record.id, index)
         ws, view = self._workspace, {"extraction_id": record.id, "feature": index}
-        where = "" if ws.is_default else f"sw.Workspace({str(ws.folder)!r}), "
+        where = "" if ws.is_default else f"sw.Workspace({ws.place!r}), "
         link = f"import saewidgets as sw\n\nsw.ExtractionViewer({where}view={view!r})"
         return feature_page(record, self._arrays(record).manifest, data, feature, link)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ def total_tokens(workspace: Workspace, config: TrainingConfig) -> int:
         from saewidgets.training.schedules import with_epochs
 
         folder = Path(workspace.activations.get(config.corpus.store_id).record.folder)
-        windows = StoredWindows(StoredActivations(folder), config, config.hook_names)
+        windows = StoredWindows(StoredActivations(folder, workspace.storage.remote), config, config.hook_names)
         config = with_epochs(config, windows.tokens_per_epoch)
     return config.steps * config.batch_size
 
@@ -124,11 +124,15 @@ def store_of(corpus: Any) -> str | None:
     return str(corpus.get("store_id")) if stored else None
 
 
-def require_stores(workspace: Workspace, trainings: Iterable[TrainingRecord]) -> None:
-    """Raise what `require_files` raises, or `NotFoundError`, where a training's store cannot be read."""
+def require_stores(
+    workspace: Workspace, trainings: Iterable[TrainingRecord], check: Callable[[], None]
+) -> None:
+    """Raise what `require_files` raises, or `NotFoundError`, where a training's store cannot be read. One in a storage
+    comes here if there is room for all of it; else it is read by ranges."""
     for training in trainings:
         if (store_id := store_of(training.config.get("corpus"))) is not None:
-            require_files(workspace.catalog.activations.get(store_id))
+            folder = require_files(workspace.catalog.activations.get(store_id))
+            workspace.storage.fetch(folder, if_fits=True, check=check)
 
 
 def users_of(workspace: Workspace, store_id: str) -> list[TrainingRecord]:

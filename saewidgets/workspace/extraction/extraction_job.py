@@ -304,6 +304,8 @@ def record_result(workspace: Workspace, extraction_id: str, status: JobStatus) -
         "n_tokens": store.manifest.n_tokens, "seen": seen, "dead": store.d_sae - seen,
         "dense": int((store.density > DENSE).sum()), "size_bytes": store.size_bytes,
     }  # fmt: skip
+    if workspace.storage.url is not None:  # what its examples are places in goes with it
+        shutil.copytree(store.packed.folder, store.folder / TOKENS / store.manifest.tokens, dirs_exist_ok=True)
     rows.update(extraction_id, **found)  # before the status changes, so that "completed" means readable
     return ExtractionResult(status, **found)
 

@@ -120,9 +120,9 @@ class LogitJobs:
 
         context.control.check()
         (extraction_id,) = ids
-        record, subject = self._checked(extraction_id)
+        workspace, (record, subject) = self._workspace, self._checked(extraction_id)
         context.emit(Progress(0, record.d_sae, "features", phase="loading model"))
-        opened = self._workspace.features.live.open(subject, record)
+        opened = workspace.features.live.open(subject, record)
         if opened.sae.d_sae != record.d_sae:
             raise ConfigError(
                 f"The SAE has {opened.sae.d_sae:,} features, the extraction {record.d_sae:,}.", where="d_sae",
@@ -134,10 +134,12 @@ class LogitJobs:
         context.emit(Progress(record.d_sae, record.d_sae, "features", phase="writing"))
         self._checked(extraction_id)  # it may have been deleted, or its SAE replaced, by another process
         tokens = {*arrays["top_tokens"].ravel().tolist(), *arrays["bottom_tokens"].ravel().tolist()} - {-1}
+        workspace.storage.fetch(record.folder)
         write_logits(record.folder, arrays, *vocabulary_of(sorted(tokens), opened.model.text))
         remove_checkpoints(_kept_in(record, context.job_id))
-        size = self._workspace.extractions.open(extraction_id).size_bytes
-        self._workspace.catalog.extractions.update(extraction_id, size_bytes=size)
+        workspace.storage.publish(Path(record.folder))
+        size = workspace.extractions.open(extraction_id).size_bytes
+        workspace.catalog.extractions.update(extraction_id, size_bytes=size)
         self._changed(extraction_id)
         return LogitsResult(record.d_sae, size)
 

@@ -29,7 +29,7 @@ def push(
     workspace: Workspace, record: SAERecord, client: HubClient, repo_id: str, *, private: bool, path: str, license: str
 ) -> str:
     """See `SAEs.push_to_hub`."""
-    found = locate(folder_of(record))
+    found = locate(folder_of(workspace, record))
     source = found.source()
     names = [*found.format.describe(source).files]
     names += [SPARSITY_FILE] if SPARSITY_FILE in source.files() and SPARSITY_FILE not in names else []

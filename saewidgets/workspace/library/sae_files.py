@@ -167,6 +167,7 @@ def _keep(
                 if not rows.names_folder(target):
                     remove_tree(workspace.folder, target)
             raise
+    workspace.storage.offer(target)
     return record
 
 
@@ -361,9 +362,9 @@ def no_room(error: OSError, folder: Path, what: str, needed: int) -> StorageErro
     )
 
 
-def folder_of(record: SAERecord, *, whole: bool = True) -> Path:
+def folder_of(workspace: Workspace, record: SAERecord, *, whole: bool = True) -> Path:
     """Where its files are, or if it need not be `whole` what is left of them."""
-    path = Path(record.path)
+    path = workspace.storage.fetch(record.path)
     if not path.is_dir():
         raise NotFoundError(
             "The files of the SAE are not here.", where=record.path,
@@ -379,6 +380,7 @@ def folder_of(record: SAERecord, *, whole: bool = True) -> Path:
 
 def remove_files(workspace: Workspace, path: Path) -> int:
     """Remove them if they are the library's own. Returns the bytes freed; see `remove_tree` for links."""
+    workspace.storage.remove(path)
     return remove_tree(workspace.folder, path) if is_own(workspace, path) else 0
 
 

@@ -94,7 +94,7 @@ def checkpoint_copier(workspace: Workspace, source: CheckpointRecord) -> Prepare
     def take(training_id: str, folder: Path) -> None:
         from saewidgets.training.checkpoint import read_checkpoint, update_state  # torch: seconds to import
 
-        whole = read_checkpoint(Path(source.path))
+        whole = read_checkpoint(workspace.storage.fetch(source.path))
         target = folder / "checkpoints"
         require_space(folder, whole.size_bytes, "a checkpoint", "Free some space, then try again.")
         hint = "Free some space, then try again."
@@ -119,6 +119,7 @@ def sae_of_checkpoint(workspace: Workspace, run: Run, checkpoint_id: str | None)
     record = run.record
     source = checkpoint_of(workspace, record, checkpoint_id)
     with draft_folder(run.folder) as draft:
+        workspace.storage.fetch(source.path)
         path, name = write_sae(run, source, draft), f"{record.name}-step-{source.step}"
         return workspace.saes.add_local(path, name=name, model=record.model, hook_name=record.hook_name)
 
@@ -135,11 +136,13 @@ def export_newest(workspace: Workspace, run: Run) -> bool:
     """Make the SAE of a run of its newest checkpoint, without loading the language model; False where it has none."""
     from saewidgets.training.export import export_checkpoint  # torch: seconds to import
 
+    workspace.storage.fetch(run.folder, fresh=True)
     reconcile(workspace.catalog, run.id, run.folder)  # it may have been killed
     found = export_checkpoint(run.config, run.folder)
     if found is None:
         return False
     workspace.catalog.trainings.update(run.id, sae_path=str(found[0]))
+    workspace.storage.offer(run.folder)
     return True
 
 
@@ -152,9 +155,11 @@ def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_i
             f"{record.name} is {record.status} and would go on from this checkpoint.", where=checkpoint_id,
             hint="Pause or stop the run first, or delete an older checkpoint.",
         )
+    workspace.storage.fetch(record.folder)
     gone = workspace.catalog.checkpoints.delete(source.id)
     freed = remove_tree(workspace.folder, Path(gone.path))
     hand_on(workspace.catalog, record, gone)
+    workspace.storage.offer(Path(record.folder))
     return freed
 
 

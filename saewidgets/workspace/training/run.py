@@ -304,7 +304,7 @@ class Run(JobHandle[TrainingRecord]):
         record = self.record
         if record.sae_path is None:
             raise no_sae(record)
-        path = Path(record.sae_path)
+        path = self._workspace.storage.fetch(record.sae_path)
         if not path.is_dir():
             raise NotFoundError("The files of the SAE are gone.", where=str(path), hint=f"They were on {record.host}.")
         return path

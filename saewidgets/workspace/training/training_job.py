@@ -44,7 +44,7 @@ def run_trainings(
 
     rows = workspace.catalog.trainings
     records = _taking_part(workspace, ids)
-    require_stores(workspace, records)
+    require_stores(workspace, records, context.control.check)
     if context.resumed:
         for record in records:
             take_back(workspace, record.id, Path(record.folder))
@@ -55,7 +55,7 @@ def run_trainings(
     tasks = [
         Task(
             config, Path(record.folder), context.emitter(record.id), partial(requests.of, record.id), resume,
-            partial(find_pretrained, workspace),
+            partial(find_pretrained, workspace), workspace.storage.remote,
         )
         for config, record in zip(exact_configs(workspace.catalog, records), records, strict=True)
     ]  # fmt: skip
