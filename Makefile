@@ -3,6 +3,7 @@
 #   PYTHON=python3.12 make demo        another interpreter (3.11 or newer)
 #   PYTEST_ARGS="-k topk" make test    pass options to pytest
 #   BROWSER=0 make test                leave the browser tests out
+#   RAY=0 make test                    leave out the tests that start a Ray cluster
 #   WORKERS=0 make test                tests in one process (as many as cores otherwise, at most four)
 #
 # pip and npm are used as they are configured (PIP_*, npm_config_*, their configuration files).
@@ -19,6 +20,7 @@ PY := $(BIN)/python
 STAMPS := $(VENV)/stamps
 NPM := $(PY) hatch_build.py npm
 BROWSER ?= 1
+RAY ?= 1
 KILLS ?= 20
 FLOORS := .venvs/floors
 FLOORS_TESTS := $(addprefix tests/,test_public_surface.py cli/test_help.py config catalog render demo widgets)
@@ -27,7 +29,7 @@ JS_SOURCES := $(wildcard package.json package-lock.json tsconfig*.json js/*.mjs)
 NOT_BROWSER := $(if $(filter 0,$(BROWSER)),and not browser)
 PYTEST := $(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo lab test test-all lint types js pytest long browser-ready postgresql-ready kernels peers faults floors bench clean distclean
+.PHONY: help demo lab test test-all lint types js pytest ray long browser-ready postgresql-ready kernels peers faults floors bench clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +44,7 @@ lab: $(STAMPS)/package ## open JupyterLab on the first tutorial
 
 # ------------------------------------------------------------------------------------------- for developers
 
-test: browser-ready postgresql-ready js lint types pytest ## set up what is missing, then run every check and every test that is not long
+test: browser-ready postgresql-ready js lint types pytest ray ## set up what is missing, then run every check and every test that is not long
 
 js: node_modules/.package-lock.json ## build, type-check, lint and test the frontends
 	$(PY) tools/wire.py
@@ -58,7 +60,12 @@ types: $(STAMPS)/dev ## mypy, strict
 	$(BIN)/mypy
 
 pytest: $(STAMPS)/dev
-	$(PYTEST) -m "not long $(NOT_BROWSER)" $(PYTEST_ARGS)
+	$(PYTEST) -m "not long and not ray $(NOT_BROWSER)" $(PYTEST_ARGS)
+
+ray: $(STAMPS)/dev ## jobs on a Ray cluster of this machine, by themselves
+	@if [ "$(RAY)" = 0 ]; then echo "No tests on a Ray cluster: RAY=0"; \
+	elif ! $(PY) -c "import ray" 2> /dev/null; then echo "No tests on a Ray cluster: Ray is not installed"; \
+	else $(PY) -m pytest -m ray tests/workspace/test_ray.py; fi
 
 long: $(STAMPS)/dev browser-ready postgresql-ready ## the long tests: every journey, kernel and tutorial, hypothesis at depth
 	$(PYTEST) -m "(long or hypothesis) and not faults $(NOT_BROWSER)" --hypothesis-profile long $(PYTEST_ARGS)

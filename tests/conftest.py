@@ -20,7 +20,7 @@ pytest_plugins = "tests.postgresql"
 # huggingface_hub reads these when it is first imported, so a fixture would be too late.
 _HF_HOME = tempfile.mkdtemp(prefix="saewidgets-hf-")
 os.environ.update(HF_HOME=_HF_HOME, HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
-_OURS = ("SAEWIDGETS_DEVICE", "SAEWIDGETS_HOST", "SAEWIDGETS_CATALOG")
+_OURS = tuple(f"SAEWIDGETS_{name}" for name in ("DEVICE", "HOST", "CATALOG", "RUNNER", "EXECUTOR"))
 for _name in ("HF_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_CACHE", *_OURS):
     os.environ.pop(_name, None)
 

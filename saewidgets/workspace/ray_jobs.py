@@ -14,6 +14,7 @@ import math
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -153,14 +154,15 @@ class RayExecutor:
                 namespace=_NAMESPACE, lifetime="detached", name=f"{job_id}_{uuid.uuid4()}", max_restarts=-1,
                 num_cpus=self._where.cpus, num_gpus=self._where.gpus, scheduling_strategy=_within(places),
             ).remote(job_id, str(self._folder), self._catalog_url)  # fmt: skip
-            placed = actor.__ray_ready__.remote()
-            while not ray.wait([placed], timeout=_LOOK)[0]:
+            # Futures: who is inside Ray when the interpreter ends, ends it with status 1.
+            placed = actor.__ray_ready__.remote().future()
+            while not wait([placed], _LOOK).done:
                 if not waits():
                     ray.kill(actor)
                     if places is not None:
                         ray.util.remove_placement_group(places)
                     return
-            ray.get(actor.ended.remote())
+            actor.ended.remote().future().result()
         except StateError as error:  # the workspace was closed: nobody here waits for the job any more
             log.info("Job %s is not watched any more: %s", job_id, error)
         except (ConfigError, RayError, OSError, RuntimeError, ValueError) as error:  # of a taken job it is not the end
