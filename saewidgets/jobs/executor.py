@@ -25,6 +25,9 @@ class Executor(Protocol):
         """Bring up a process that takes the job. `failed` is called, from any thread, with what went wrong if it ends
         without having taken it."""
 
+    def places(self) -> int | None:
+        """How many jobs run at once; None: one on each device of this machine."""
+
 
 class ProcessExecutor:
     """Child processes of this machine. They belong to a session of their own, so they outlive the kernel, and what is
@@ -51,6 +54,9 @@ class ProcessExecutor:
         watcher = threading.Thread(target=self._watch, args=(child, path, failed), daemon=True)
         watcher.name = f"saewidgets-child-{child.pid}"
         watcher.start()
+
+    def places(self) -> int | None:
+        return None
 
     def _watch(self, child: subprocess.Popen[bytes], path: Path, failed: Callable[[str], object]) -> None:
         if child.wait():

@@ -111,6 +111,13 @@ class RayExecutor:
         thread.name = f"saewidgets-ray-{job_id}"
         thread.start()
 
+    def places(self) -> int | None:
+        import ray  # an extra
+
+        self._where.connect()
+        here, needs = ray.cluster_resources(), {"GPU": self._where.gpus, "CPU": self._where.cpus}
+        return min((int(here.get(name, 0) // need) for name, need in needs.items() if need), default=1)
+
     def _watch(self, job_id: str, failed: Callable[[str], object]) -> None:
         import ray  # an extra
         from ray.exceptions import RayError  # an extra
