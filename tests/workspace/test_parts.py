@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,27 @@ def one(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     with pytest.MonkeyPatch.context() as patch, Workspace(tmp_path_factory.mktemp("one"), jobs=BESIDE) as ws:
         patch.setattr("saewidgets.activations.store.SHARD_BYTES", SHARD)
         return _left(completed(_capture(ws, tiny_model_folder, False)).folder)
+
+
+def test_a_shared_extraction_is_that_of_one_job(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saewidgets.features.extraction.encoding.CHUNK_TOKENS", {"cpu": 6 * 16})
+    shutil.copytree(finished, tmp_path / "ws")
+    with Workspace(tmp_path / "ws", jobs=BESIDE) as ws:
+        asked = {"training_id": ws.trainings.get("first").id, "config": {"tokens": 2_000}}
+        alone, shared = (completed(ws.extractions.create(**asked, spread=spread)) for spread in (False, 3))
+        assert not _helpers(ws)
+        found, wanted = _left(shared.folder), _left(alone.folder)
+        assert found.pop("extraction.json") != wanted.pop("extraction.json")  # they took another time
+        assert found == wanted
+        assert (shared.record.seen, shared.record.n_tokens) == (alone.record.seen, alone.record.n_tokens)
+        assert shared.record.progress.done == shared.record.progress.total
+        stopped = ws.extractions.create(**asked, spread=3)
+        stopped.pause()
+        stopped.wait(PATIENCE)
+        stopped.cancel()
+        assert not stopped.folder.exists() or not _left(stopped.folder)
 
 
 def test_a_shared_capture_is_that_of_one_job(beside: Workspace, tiny_model_folder: Path, one: dict[str, str]) -> None:
