@@ -200,9 +200,9 @@ def test_parts_read_in_any_order_are_the_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(extractor, "RANGES", ranges)
-    monkeypatch.setattr(accumulate, "COACTIVATION_ENTRIES", 1_000)
-    sae, contexts = tiny_sae(architecture), packed.train[:90]
-    run = partial(run, n=90)
+    monkeypatch.setattr(accumulate, "COACTIVATION_ENTRIES", 500)
+    sae, contexts = tiny_sae(architecture), packed.train[:54]
+    run = partial(run, n=54)
     whole = run("whole", sae=sae)
     pairs = list(pairwise(extractor.borders(sae, packed, len(contexts), parts)))
     assert whole.coactivation_rate < 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +51,42 @@ def _capture(ws: Workspace, model: Path, spread: bool | int, tokens: int = TOKEN
 
 def _left(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from saewidgets.activations import store, store_write
+from saewidgets.jobs import JobSettings
+from saewidgets.workspace import Workspace, child
+store.SHARD_BYTES, append = int(sys.argv[3]), store_write.StoreWriter.append
+claims, together = "activations/*/parts/*.claim", False
+def slow(*given):
+    global together
+    while not together:
+        together = len({path.read_text() for path in Path(sys.argv[1]).glob(claims)} - {""}) == 3
+    time.sleep(0.3)
+    append(*given)
+store_write.StoreWriter.append = slow
+with Workspace(sys.argv[1], runner="thread", jobs=JobSettings(poll=0.05, width=9)) as ws:
+    child._see_through(ws.manager, ws.manager.take(sys.argv[2]))
+"""
+
+
+class Children:
+    """An executor whose processes run beside each other, by job."""
+
+    waits_for = None
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.started = folder, dict[str, subprocess.Popen[bytes]]()
+
+    def start(self, job_id: str, *_: Any) -> None:
+        given = [str(self.folder), job_id, str(SHARD)]
+        self.started[job_id] = subprocess.Popen([sys.executable, "-c", CHILD, *given], env={**os.environ})
+
+    def places(self) -> int:
+        return 3
 
 
 class Gate:
@@ -154,6 +193,31 @@ def test_stopped_it_keeps_whole_shards_and_cancelled_nothing(
     assert cancelled.wait(PATIENCE) is JobStatus.CANCELLED
     assert not _left(cancelled.folder)
     assert not _helpers(beside)
+
+
+@pytest.mark.long
+def test_in_processes_one_of_which_is_killed(ws: Workspace, tiny_model_folder: Path, one: dict[str, str]) -> None:
+    ws.manager.executor = children = Children(ws.folder)
+    shared = _capture(ws, tiny_model_folder, True)
+    wait_until(lambda: len({path.read_text() for path in shared.folder.glob("parts/*.claim")}) == 3, PATIENCE)
+    lost = f"{shared.job.id}-2"
+    children.started[lost].kill()
+    assert _left(completed(shared).folder) == one
+    assert not _helpers(ws)
+    assert {job_id: child.wait(PATIENCE) for job_id, child in children.started.items() if job_id != lost} == {
+        shared.job.id: 0, f"{shared.job.id}-1": 0,
+    }
+
+
+@pytest.mark.long
+def test_a_process_for_each_job(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "ws")
+    with Workspace(tmp_path / "ws", runner="process") as ws:
+        asked = {"training_id": ws.trainings.get("first").id, "config": {"tokens": 20_000, "corpus": "demo"}}
+        alone, shared = (completed(ws.extractions.create(**asked, spread=spread)) for spread in (False, 2))
+        found, wanted = _left(shared.folder), _left(alone.folder)
+        del found["extraction.json"], wanted["extraction.json"]
+        assert found == wanted
 
 
 def test_one_device_does_all_in_the_job_that_leads(ws: Workspace, tiny_model_folder: Path, one: dict[str, str]) -> None:
