@@ -127,9 +127,10 @@ def shard_name(hook_name: str, number: int) -> str:
     return f"{hook_name}/{number:05d}.bin"
 
 
-def rows_per_shard(context_size: int, width: int, dtype: str) -> int:
-    """Rows in one file: whole contexts of about `SHARD_BYTES`."""
-    return context_size * max(1, SHARD_BYTES // (context_size * row_bytes(width, dtype)))
+def rows_per_shard(context_size: int, width: int, dtype: str, batch: int = 1) -> int:
+    """Rows in one file: whole batches of so many contexts, about `SHARD_BYTES`."""
+    together = context_size * batch
+    return together * max(1, SHARD_BYTES // (together * row_bytes(width, dtype)))
 
 
 def write_facts(folder: Path, facts: StoreFacts) -> StoreFacts:

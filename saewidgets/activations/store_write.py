@@ -60,6 +60,9 @@ class CaptureSettings:
     compiled: str | None = None  # the mode in which the model was compiled; None where it runs as it is
 
 
+CAPTURE_HINT = "Capture fewer tokens or hook points, choose a smaller dtype, or free some space."
+
+
 def bytes_per_token(widths: Sequence[int], dtype: str, vocab_size: int | None = None) -> int:
     """Bytes on the disk for one token: its activations, its id and its mark."""
     return sum(row_bytes(width, dtype) for width in widths) + (2 if (vocab_size or 0) <= 1 << 16 else 4) + 1
@@ -93,21 +96,20 @@ def capture_store(
     """Capture the text into `folder`. Killed at any point and resumed, with the same device, versions and thread count,
     it ends in the same bytes. Pause writes a checkpoint; Stop ends the store with what there is."""
     contexts, held = chosen_contexts(packed, settings.tokens)
-    plan = _capture_plan(lm, packed, settings, contexts, held)
+    plan = capture_plan(lm, packed, settings, contexts, held)
     return write_store(
-        Path(folder), plan, partial(_forwards, lm, packed, plan, contexts, settings), control or NullControl(),
-        hint="Capture fewer tokens or hook points, choose a smaller dtype, or free some space.",
-        on_progress=on_progress, on_restart=on_restart, resume=resume,
-    )  # fmt: skip
+        Path(folder), plan, partial(forwards, lm, packed, plan, contexts, settings), control or NullControl(),
+        hint=CAPTURE_HINT, on_progress=on_progress, on_restart=on_restart, resume=resume,
+    )
 
 
-def _forwards(
+def forwards(
     lm: LoadedModel, packed: PackedTokens, plan: StorePlan, contexts: Numbers, settings: CaptureSettings, begin: int,
     control: Control,
 ) -> Iterator[Piece]:
+    """What the model makes of the `contexts` from row `begin` on, a batch at a time."""
     size, first = settings.model_batch_size, begin // packed.context_size
-    # A checkpoint is always between two batches, or at the end.
-    for start in range(first - first % size, len(contexts), size):
+    for start in range(first, len(contexts), size):  # a checkpoint is always between two batches, or at the end
         control.check()
         tokens = packed.contexts(contexts[start : start + size])
         special = ~packed.kept(tokens)
@@ -121,9 +123,10 @@ def _forwards(
         yield Piece(rows, norms, tokens, special.reshape(-1))
 
 
-def _capture_plan(
+def capture_plan(
     lm: LoadedModel, packed: PackedTokens, settings: CaptureSettings, contexts: Numbers, held: int
 ) -> StorePlan:
+    """The plan of a store of the `contexts`, the first `held` of which are held out."""
     check_text(lm, packed)
     points = {name: resolve_hook(lm.model, name) for name in settings.hook_names}
     widths = {name: point.width for name, point in points.items()}
@@ -136,7 +139,8 @@ def _capture_plan(
         corpus_fingerprint=packed.fingerprint, context_size=packed.context_size,
         prepend_bos=packed.facts.prepend_bos, special_ids=packed.facts.special_ids, tokens=packed.facts.dtype,
         dtype=dtype, n_contexts=len(contexts), n_rows=len(contexts) * packed.context_size, n_held_out=held,
-        n_special=0, rows_per_shard=rows_per_shard(packed.context_size, max(widths.values()), dtype),
+        n_special=0,  # no batch of the model is in two shards: whoever writes one has the same batches
+        rows_per_shard=rows_per_shard(packed.context_size, max(widths.values()), dtype, settings.model_batch_size),
         hooks={
             name: StoredHook(point.width, 0.0, point.heads if point.head is None else None)
             for name, point in points.items()
@@ -338,7 +342,7 @@ def _cut(path: Path, size: int) -> bool:
     return True
 
 
-FORMAT = 1
+FORMAT = 2  # of the checkpoint
 CHECKPOINT_SECONDS = 20.0
 """Seconds of work between two checkpoints: the most that a kill costs."""
 _THREADS = 4
@@ -372,26 +376,12 @@ def write_store(
     if resume:
         with suppress(SAEWidgetsError):
             return read_facts(folder)  # it was killed behind the last step
-    facts = plan.facts
     with closing(StoreWriter(folder, plan, resume=resume)) as writer:
         if writer.restarted and on_restart is not None:
             on_restart()
-        row = sum(row_bytes(hook.width, facts.dtype) for hook in facts.hooks.values())
-        if facts.tokens is not None:
-            row += int(facts.tokens[-1]) + 1
-        require_space(folder, (facts.n_rows - writer.rows) * row, "the store", hint)
-        saved = time.monotonic()
         try:
-            for piece in pieces(writer.rows, control):
-                writer.append(piece)
-                if on_progress is not None:
-                    on_progress(writer.rows)
-                if control.take_checkpoint_request() or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    writer.checkpoint()
-                    saved = time.monotonic()
+            writer.fill(pieces, control, hint, on_progress)
         except Interruption as interruption:
-            if interruption.request is Request.PAUSE:
-                writer.checkpoint()
             if interruption.request is not Request.STOP or not writer.rows:
                 raise
         return writer.finish()
@@ -406,7 +396,7 @@ class StoreWriter:
         self.rows = 0
         self.restarted = False
         self._special = 0
-        self._sums = dict.fromkeys(plan.facts.hooks, 0.0)
+        self._sums = {name: [0.0, 0.0] for name in plan.facts.hooks}  # of the norms: in full shards, in the one after
         self._closed_files: dict[str, dict[str, Any]] = {}  # shards that are full
         with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
@@ -430,6 +420,30 @@ class StoreWriter:
         self._pool = ThreadPoolExecutor(min(_THREADS, len(self._hooks)), thread_name_prefix="saewidgets-store")
         self._pending: list[Future[None]] = []
 
+    def fill(
+        self, pieces: Callable[[int, Control], Iterable[Piece]], control: Control, hint: str,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        """Add the `pieces` behind the rows that are there, with a checkpoint now and then. Pause makes one, too."""
+        facts = self._plan.facts
+        row = sum(row_bytes(hook.width, facts.dtype) for hook in facts.hooks.values())
+        if facts.tokens is not None:
+            row += int(facts.tokens[-1]) + 1
+        require_space(self.folder, (facts.n_rows - self.rows) * row, "the store", hint)
+        saved = time.monotonic()
+        try:
+            for piece in pieces(self.rows, control):
+                self.append(piece)
+                if on_progress is not None:
+                    on_progress(self.rows)
+                if control.take_checkpoint_request() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self.checkpoint()
+                    saved = time.monotonic()
+        except Interruption as interruption:
+            if interruption.request is Request.PAUSE:
+                self.checkpoint()
+            raise
+
     def append(self, piece: Piece) -> None:
         """Add rows of all hook points. Returns while they are still being written; the next call waits for that."""
         rows, tokens, special = piece.rows, piece.tokens, piece.special
@@ -439,10 +453,14 @@ class StoreWriter:
                 self._small[TOKENS].write(tokens.astype(np.dtype(self._plan.facts.tokens)).tobytes())
                 self._small[SPECIAL].write(special.astype(np.uint8).tobytes())
             self._special += int(special.sum())
-        for name, shards in self._hooks.items():
-            self._sums[name] += piece.norms[name]
-            self._pending.append(self._pool.submit(shards.append, rows[name]))
+        before = self.rows // self._plan.facts.rows_per_shard
         self.rows += len(next(iter(rows.values())))
+        ended = self.rows // self._plan.facts.rows_per_shard > before
+        for name, shards in self._hooks.items():
+            full, rest = self._sums[name]  # added shard by shard: it comes to the same where others write some of them
+            rest += piece.norms[name]
+            self._sums[name] = [full + rest, 0.0] if ended else [full, rest]
+            self._pending.append(self._pool.submit(shards.append, rows[name]))
 
     def checkpoint(self) -> None:
         self._settle()
@@ -457,12 +475,17 @@ class StoreWriter:
                 "sums": self._sums, "files": dict(sorted(self._closed_files.items())),
             }))  # fmt: skip
 
-    def finish(self) -> StoreFacts:
-        """Close the files and write `store.json`: from now on it is whole."""
+    def close_shards(self) -> None:
+        """End the last one, too, though it is not full."""
         self._settle()
         with self._writing():
             for shards in self._hooks.values():
                 shards.close()
+
+    def finish(self) -> StoreFacts:
+        """Close the files and write `store.json`: from now on it is whole."""
+        self.close_shards()
+        with self._writing():
             for name, file in self._small.items():
                 file.close()
                 sync(self.folder / name)
@@ -470,7 +493,8 @@ class StoreWriter:
                     "size": (self.folder / name).stat().st_size, "sha256": sha256_of(self.folder / name)
                 }
             facts, counted = self._plan.facts, max(1, self.rows - self._special)
-            hooks = {name: replace(hook, mean_norm=self._sums[name] / counted) for name, hook in facts.hooks.items()}
+            norms = {name: (full + rest) / counted for name, (full, rest) in self._sums.items()}
+            hooks = {name: replace(hook, mean_norm=norms[name]) for name, hook in facts.hooks.items()}
             found = write_facts(self.folder, replace(
                 facts, n_rows=self.rows, n_contexts=-(-self.rows // facts.context_size), n_special=self._special,
                 n_held_out=min(facts.n_held_out, max(0, self.rows // facts.context_size - 1)), hooks=hooks,
@@ -517,7 +541,7 @@ class StoreWriter:
                 if later.name > f"{full:05d}.bin":
                     later.unlink()
         self.rows, self._special = rows, int(state["special"])
-        self._sums = {name: float(state["sums"][name]) for name in facts.hooks}
+        self._sums = {name: [float(each) for each in state["sums"][name]] for name in facts.hooks}
         self._closed_files = {str(name): dict(file) for name, file in state["files"].items()}
         return True
 

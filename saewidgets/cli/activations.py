@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saewidgets.cli.follow import CAPTURE, follow
-from saewidgets.cli.options import Option, Status, Yes, delete_record, named, settings
+from saewidgets.cli.options import Option, Spread, Status, Yes, delete_record, named, settings
 from saewidgets.cli.output import count, facts, moment, note, number, size
 from saewidgets.cli.session import CommandGroup, answer, command_line, listed, session
 from saewidgets.config import CaptureConfig
@@ -36,6 +36,7 @@ def capture(
     hook_name: Annotated[list[str], Option(help="Which activations, e.g. blocks.2.hook_resid_post; repeatable.")],
     tokens: Annotated[int, Option(help="How many tokens; all of a text that has fewer.")],
     estimate: Annotated[bool, Option("--estimate", help="Say how much disk it takes, and start nothing.")] = False,
+    spread: Spread = 1,
 ) -> None:
     """Capture activations of a model on a text. Ctrl-C pauses it with a checkpoint."""
     wanted = dict(session.settings)
@@ -46,7 +47,7 @@ def capture(
         per_token = f"{count(found.bytes_per_token)} bytes per token"
         answer(found, f"{size(found.size_bytes)} in {found.dtype}, {per_token}; {free}")
         return
-    handle = session.workspace.activations.capture(model, corpus, hook_name, tokens, **wanted)
+    handle = session.workspace.activations.capture(model, corpus, hook_name, tokens, spread=spread, **wanted)
     _run_here("Capturing", handle)
 
 

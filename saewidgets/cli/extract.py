@@ -8,7 +8,7 @@ import typer
 
 from saewidgets.cli.configfile import read_config
 from saewidgets.cli.follow import EXTRACTION, LOGITS, ask, follow, phase
-from saewidgets.cli.options import ConfigFile, Option, Status, Wait, Yes, delete_record, settings
+from saewidgets.cli.options import ConfigFile, Option, Spread, Status, Wait, Yes, delete_record, settings
 from saewidgets.cli.output import count, moment, note, size
 from saewidgets.cli.session import CommandGroup, answer, command, command_line, listed, session
 from saewidgets.config import ExtractionConfig
@@ -69,13 +69,15 @@ def extract(
             help="Tokens whose activation is so many times longer than the median; none counts all.",
         ),
     ] = None,
+    spread: Spread = 1,
 ) -> None:
     """Read what every feature of an SAE fires on. Ctrl-C pauses it with a checkpoint."""
     wanted: dict[str, Any] = {} if config is None else read_config(config)
     wanted |= session.settings
     if max_norm_ratio is not None:
         wanted["max_norm_ratio"] = _ratio(max_norm_ratio)
-    _run_here("Extracting", session.workspace.extractions.create(**source_of(sae), config=wanted))
+    handle = session.workspace.extractions.create(**source_of(sae), config=wanted, spread=spread)
+    _run_here("Extracting", handle)
 
 
 def _ratio(text: str) -> float | None:

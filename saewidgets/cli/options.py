@@ -22,6 +22,7 @@ ConfigFile = Annotated[
     Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
 ]
 Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
+Spread = Annotated[int, Option("--spread", metavar="JOBS", help="Share the work among so many jobs.")]
 Wait = Annotated[float, Option("--wait", metavar="SECONDS", help="How long to wait for it; 0 does not wait.")]
 Set = Annotated[
     list[str] | None, Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name; repeatable.")

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from saewidgets.events import Emit, Interruption, Request
+from saewidgets.events import Control, Emit, Interruption, Request
 
 T = TypeVar("T")
 
@@ -162,7 +162,7 @@ class JobContext:
     job_id: str
     payload: Mapping[str, Any]
     emit: Emit
-    control: JobControl
+    control: Control
     resumed: bool
     emitter: Callable[[str], Emit]
 

@@ -22,6 +22,7 @@ from saewidgets.workspace.capture.stored_corpus import FOLDER, require_files, se
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row, located
 from saewidgets.workspace.handle import FilesHandle, Names
+from saewidgets.workspace.parts import Helpers
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training.settle import not_in_model
 from saewidgets.workspace.user_models import UserModel, place_of, take
@@ -131,6 +132,7 @@ class Activations:
             workspace, KIND, partial(run_store, workspace), rows=self._rows, folder=FOLDER, key="store_id",
             again="capture(..., model, tokenizer=...)",
         )  # fmt: skip
+        self.helpers = Helpers(workspace, KIND, partial(run_store, workspace))
         self._names = Names(
             self._rows, "a store of activations", "stores of activations",
             "ws.activations.list() or `saewidgets activations list`", "store_id", "acts_",
@@ -149,6 +151,7 @@ class Activations:
         dtype: str | None = None,
         name: str | None = None,
         tokenizer: Any = None,
+        spread: bool | int = False,
         **settings: Any,
     ) -> Capture:
         """Queue a capture and return at once: one forward of the model feeds all hook points.
@@ -162,6 +165,8 @@ class Activations:
                 numbers; None takes the model's.
             name: what to call it; None: from model and text.
             tokenizer: of a model that is given as an object.
+            spread: share the work among so many jobs, or True: as many as run at once, one on each GPU of this machine
+                or as the cluster has room for. The store is the same, byte for byte.
             settings: ``context_size prepend_bos join_documents separator model_batch_size model_revision model_dtype
                 device model_compile``, see `CaptureConfig`.
 
@@ -178,7 +183,8 @@ class Activations:
         if need is not None:
             self._require_space(need.size_bytes)
         return self._submit(
-            config.to_data(), config.device, held=held, used=config.corpus, source="captured", model=config.model,
+            config.to_data(), *self.helpers.devices(spread, config.device, held), held=held, used=config.corpus,
+            source="captured", model=config.model,
             name=config.name or self._free_name(f"{Path(config.model).name} {config.corpus.label}"),
             corpus=config.corpus.label, hook_names=config.hook_names, tokens_total=config.tokens, dtype=config.dtype,
             context_size=config.context_size,
@@ -365,6 +371,8 @@ class Activations:
                 f"{', '.join(user.name for user in users[:5])}.",
                 where=record.id, hint="Stop or delete them first.",
             )
+        if not record.status.is_active:
+            self.helpers.dismiss(record.job_id)
         freed = self._tasks.delete(record)
         self._workspace.catalog.datasets.delete(record.id)  # forms no longer suggest it
         self.changes.tell(record.id)
@@ -374,6 +382,7 @@ class Activations:
         """Remove the files of one that was cancelled while it was not running; its text stays, to start it again."""
         record = self._rows.get(store_id)
         if not record.is_whole and record.status in (JobStatus.CANCELLED, JobStatus.STOPPED):
+            self.helpers.dismiss(record.job_id)
             discard(Path(record.folder))
 
     def folder_of(self, store_id: str) -> Path:
@@ -383,18 +392,22 @@ class Activations:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _submit(
-        self, config: dict[str, Any], device: str, *, held: UserModel | None = None, used: Any = None, **row: Any
+        self, config: dict[str, Any], *devices: str, held: UserModel | None = None, used: Any = None, **row: Any
     ) -> Capture:
-        """Queue what makes a store; `used` is the corpus that forms are to suggest from now on."""
+        """Queue what makes a store, a job on each of `devices`; `used` is the corpus that forms are to suggest from now
+        on."""
 
         def insert(job_id: str, folders: Mapping[str, Path]) -> None:
             ((store_id, folder),) = folders.items()
             if used is not None:
                 config["corpus"] = corpus_to_row(config["corpus"], folder)
             self._rows.create(id=store_id, config=config, folder=folder, job_id=job_id, **row)
+            self.helpers.start(job_id, store_id, devices)
 
-        model = None if used is None else row["model"]
-        (store_id,) = self._tasks.submit(new_store_id, device, insert, held=held, model=model, corpus=used)
+        model, jobs = None if used is None else row["model"], {"jobs": len(devices)}
+        (store_id,) = self._tasks.submit(
+            new_store_id, devices[0], insert, payload=jobs, held=held, model=model, corpus=used
+        )
         self.changes.tell(store_id)
         return Capture(self._workspace, store_id)
 

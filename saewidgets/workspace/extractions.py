@@ -33,6 +33,7 @@ from saewidgets.workspace.extraction.extraction_job import (
 from saewidgets.workspace.extraction.logits import LogitJobs
 from saewidgets.workspace.folders import TOKENS, remove_tree
 from saewidgets.workspace.handle import FilesHandle
+from saewidgets.workspace.parts import PARTS, Helpers
 from saewidgets.workspace.subjects import KnownSAE, files_of, find_subject, held_model
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.user_models import UserModel, missing, take
@@ -95,6 +96,7 @@ class Extractions:
             workspace, KIND, partial(run_extraction, workspace), rows=self._rows, folder="extractions",
             key="extraction_id",
         )  # fmt: skip
+        self.helpers = Helpers(workspace, KIND, partial(run_extraction, workspace))
         self._opened = lru_cache(_OPEN)(self._open)
         self._changes = Listeners()
         self._logits = LogitJobs(workspace, self._reopen)
@@ -109,6 +111,7 @@ class Extractions:
         config: ExtractionConfig | Mapping[str, Any] | None = None,
         model: Any = None,
         tokenizer: Any = None,
+        spread: bool | int = False,
     ) -> Extraction:
         """Queue an extraction and return at once.
 
@@ -117,6 +120,8 @@ class Extractions:
             training_id: a training that has left an SAE, instead.
             config: what to read and to keep; plain data works too, None takes the defaults.
             model, tokenizer: a transformers model you have loaded, used as it is; `config.model` is then only its name.
+            spread: share the work among so many jobs, or True: as many as run at once, one on each GPU of this machine
+                or as the cluster has room for. The results are the same, bit for bit.
 
         Raises:
             ConfigError: a setting cannot work (contexts longer than the model reads), or it is not known which model or
@@ -140,6 +145,7 @@ class Extractions:
         require_space(self._workspace.folder, need, "an extraction", hint)
         ours = {"training_id" if subject.of_training else "sae_id": subject.id}
         data = settled.to_data()
+        devices = self.helpers.devices(spread, settled.device, held)
 
         def insert(job_id: str, folders: Mapping[str, Path]) -> None:
             ((extraction_id, folder),) = folders.items()
@@ -151,10 +157,11 @@ class Extractions:
                        "model_given": held is not None},
                 **ours,
             )  # fmt: skip
+            self.helpers.start(job_id, extraction_id, devices)
 
         (extraction_id,) = self._tasks.submit(
-            partial(new_extraction_id, subject.id), settled.device, insert, payload=ours, held=held,
-            model=str(settled.model),
+            partial(new_extraction_id, subject.id), settled.device, insert, payload={**ours, "jobs": len(devices)},
+            held=held, model=str(settled.model),
         )  # fmt: skip
         return Extraction(self._workspace, extraction_id)
 
@@ -335,6 +342,8 @@ class Extractions:
         record = self._rows.get(extraction_id)
         if record.has_data or record.status not in (JobStatus.CANCELLED, JobStatus.STOPPED):
             return  # there is something to read, or its process tidies up
+        self.helpers.dismiss(record.job_id)
+        remove_tree(self._workspace.folder, Path(record.folder) / PARTS)
         if record.status is JobStatus.CANCELLED:
             remove_checkpoints(Path(record.folder) / CHECKPOINT)
         remove_if_empty(Path(record.folder))
@@ -349,6 +358,7 @@ class Extractions:
         record = Extraction(self._workspace, extraction_id).record
         if not record.status.is_active:
             self._logits.end(extraction_id)
+            self.helpers.dismiss(record.job_id)
         freed = self._tasks.delete(record)
         self._forget(extraction_id)
         return freed

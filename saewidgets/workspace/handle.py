@@ -122,6 +122,11 @@ class FilesHandle(JobHandle[R]):
 
     _keeper: Any
 
+    def resume(self) -> None:
+        """Queue it again; it continues from its last checkpoint, with the jobs that shared its work."""
+        super().resume()
+        self._keeper.helpers.resume(self._job_id)
+
     def stop(self, save: bool = True) -> None:
         """End early; what was read or captured so far can be used (`save=False`: keep nothing). Raises `StateError` if
         it has already ended."""

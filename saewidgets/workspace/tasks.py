@@ -110,11 +110,12 @@ class Tasks:
         require((not is_given or self._workspace.manager.executor is None, where, what, hint))
 
     def start(
-        self, payload: Mapping[str, Any], device: str, before: Callable[[str], object] = lambda job_id: None
+        self, payload: Mapping[str, Any], device: str, before: Callable[[str], object] = lambda job_id: None,
+        job_id: str | None = None,
     ) -> Job:
         """Queue a job that makes no rows, or for `submit`; `before` is called with its id before it can start."""
         manager = self._workspace.manager
-        return manager.submit(self._kind, payload, manager.lane(device), before_start=before)
+        return manager.submit(self._kind, payload, manager.lane(device), job_id=job_id, before_start=before)
 
     def delete(self, record: Any) -> int:
         """Remove a row with its files; what waits is cancelled first, what runs is refused. Returns the bytes freed."""

@@ -5,7 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +22,8 @@ import torch
 from saewidgets.activations import PackedTokens
 from saewidgets.config import ExtractionConfig
 from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
-from saewidgets.events import Event, Interruption, LogLine, NullControl, Progress, Request
-from saewidgets.features.extraction import NotFiniteError, encoding, extract, extractor
+from saewidgets.events import Event, Interruption, LogLine, NullControl, Progress, Request, ignore
+from saewidgets.features.extraction import NotFiniteError, accumulate, encoding, extract, extractor
 from saewidgets.features.store.layout import STORED, Manifest, write_store
 from saewidgets.features.store.read import FeatureStore
 from saewidgets.lm import LoadedModel, capture
@@ -184,6 +189,41 @@ def test_paused_at_any_batch_and_resumed(
             assert not [event for event in events if isinstance(event, LogLine)]
         assert _files(folder) == _files(tmp_path / "straight")
     assert paused > len(list(places)) // 3
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parts", "ranges"),
+    [("topk", 3, 64), ("standard", 3, 4), pytest.param("topk", 20, 64, marks=pytest.mark.long)],
+)
+def test_parts_read_in_any_order_are_the_whole(
+    architecture: str, parts: int, ranges: int, run: Callable[..., Manifest], lm: LoadedModel, packed: PackedTokens,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(extractor, "RANGES", ranges)
+    monkeypatch.setattr(accumulate, "COACTIVATION_ENTRIES", 500)
+    sae, contexts = tiny_sae(architecture), packed.train[:54]
+    run = partial(run, n=54)
+    whole = run("whole", sae=sae)
+    pairs = list(pairwise(extractor.borders(sae, packed, len(contexts), parts)))
+    assert whole.coactivation_rate < 1
+    assert len(pairs) == min(parts, ranges, -(-len(contexts) // 6))
+    folders = [tmp_path / f"part-{first}" for first, _ in pairs]
+    given = sae, lm, packed, contexts, RESID, CONFIG
+    for folder, pair in reversed(list(zip(folders, pairs, strict=True))):
+        with suppress(Interruption):
+            extractor.extract_part(*given, folder, pair, control=Scripted(Request.PAUSE, 9), emit=ignore)
+        extractor.extract_part(*given, folder, pair, control=NullControl(), emit=ignore)
+    forwards: list[Event] = []
+    joined = run("joined", sae=sae, parts=folders, emit=forwards.append)
+    assert replace(joined, facts={}) == replace(whole, facts={})
+    assert _files(tmp_path / "joined") == _files(tmp_path / "whole")
+    assert not [event for event in forwards if isinstance(event, Progress) and event.phase == "reading"]
+    run("other", sae=tiny_sae("jumprelu"))
+    run("mixed", sae=tiny_sae("jumprelu"), parts=folders)  # of another SAE: they are not taken
+    assert _files(tmp_path / "mixed") == _files(tmp_path / "other")
+    shutil.rmtree(folders[1])
+    run("lost", sae=sae, parts=folders)
+    assert _files(tmp_path / "lost") == _files(tmp_path / "whole")
 
 
 def test_an_error_leaves_the_last_checkpoint(

@@ -77,13 +77,26 @@ class TokenSample:
 
     def _halve(self, chunk: ContextChunk) -> None:
         self.halvings += 1
-        for number, (positions, counts, latents) in enumerate(self._done):
-            stays = self._admits(torch.from_numpy(positions)).numpy()
-            self._done[number] = positions[stays], counts[stays], latents[np.repeat(stays, counts)]
         self._admitted = self._admits(chunk.stream)
         admitted = self._admitted.cpu().numpy()
         self._now = [(rows[admitted[rows]], latents[admitted[rows]]) for rows, latents in self._now]
+        self._thin()
+
+    def _thin(self) -> None:
+        """Drop what the rate no longer admits of the chunks before."""
+        for number, (positions, counts, latents) in enumerate(self._done):
+            stays = self._admits(torch.from_numpy(positions)).numpy()
+            self._done[number] = positions[stays], counts[stays], latents[np.repeat(stays, counts)]
         self.pairs = sum(len(part[2]) for part in self._done) + sum(len(rows) for rows, _ in self._now)
+
+    def add_part(self, later: TokenSample) -> None:
+        """Take in what was found in the text that follows."""
+        self._done += later._done
+        self.halvings = max(self.halvings, later.halvings)
+        self._thin()
+        while self.pairs > self._limit:
+            self.halvings += 1
+            self._thin()
 
     def tensors(self) -> dict[str, Tensor]:
         positions, offsets, latents = self.arrays()
@@ -160,6 +173,22 @@ class Intervals:
 
         self._set_bounds(self.table.merge(fresh, take, self._rank))
 
+    def add_part(self, later: Intervals) -> None:
+        """Take in what was found in the text that follows; `later` is of no use afterwards."""
+        for groups in ops.nonzero(later.max > 0).split(_ORDERED):
+            largest = torch.maximum(self.max.index_select(0, groups), later.max.index_select(0, groups))
+            parts = self._rescale(groups, largest), later._rescale(groups, largest)
+            self.histogram.index_add_(0, groups, later.histogram.index_select(0, groups))
+            if self.table is None or later.table is None:
+                continue
+            cells = (groups[:, None] * INTERVALS + torch.arange(INTERVALS, device=groups.device)).view(-1)
+            found = [(entries, windows) for entries, windows in parts if entries is not None]
+            entries, windows = later.table.take_out(cells)
+            found.append((entries._replace(extra=later._hash(entries)), windows))
+            windows = torch.cat([windows for _, windows in found])
+            new = Entries.joined([entries for entries, _ in found])
+            self._set_bounds(self.table.merge(new, lambda n, cut=windows: cut.index_select(0, n), self._rank))  # type: ignore[misc]
+
     def _bins(self, latents: Tensor, values: Tensor) -> Tensor:
         """The bin of each value: ``(b, b + 1] · 2 ** scale / BINS``. Exact, the factor being a power of two."""
         scaled = values.double().mul_(self._factor.index_select(0, latents))
@@ -234,7 +263,7 @@ def _scale(values: Tensor) -> Tensor:
     return exponent.to(torch.int64) - (mantissa == 0.5).to(torch.int64)
 
 
-_COUNTED = ("context_counts", "document_counts", "sums", "last_document")
+_COUNTED = ("context_counts", "document_counts", "sums", "first_document", "last_document")
 _PARTS = ("top", "intervals", "sample")
 _ORDERED = 1 << 15  # cells whose examples are put in order at once
 
@@ -244,18 +273,23 @@ class NotFiniteError(SAEWidgetsError):
 
 
 class Accumulator:
-    """Running statistics and examples of `d_sae` latents on one device."""
+    """Running statistics and examples of `d_sae` latents on one device. Of a part of a text, `begins_in` is the
+    document that the text before it ends in."""
 
-    def __init__(self, d_sae: int, config: ExtractionConfig, device: torch.device, hook_name: str) -> None:
+    def __init__(
+        self, d_sae: int, config: ExtractionConfig, device: torch.device, hook_name: str, begins_in: int = -1
+    ) -> None:
         def zeros(dtype: torch.dtype) -> Tensor:
             return torch.zeros(d_sae, dtype=dtype, device=device)
 
         self.d_sae, self.hook_name = d_sae, hook_name
         self._min_activation = config.min_activation
         self.context_counts, self.document_counts = zeros(torch.int64), zeros(torch.int64)
-        self.sums = zeros(torch.float64)
-        self.last_document = zeros(torch.int64) - 1  # in which a latent fired last
-        self.top = TopExamples(d_sae, config.examples, config.per_document, device)
+        self.sums = zeros(torch.float64)  # of the range of the text that is being read, and of those before it,
+        self.range_sums = torch.zeros(0, d_sae, dtype=torch.float64)  # which are one where they begin the text
+        self._begins = begins_in < 0
+        self.first_document, self.last_document = zeros(torch.int64) - 1, zeros(torch.int64) - 1  # a latent fired in
+        self.top = TopExamples(d_sae, config.examples, config.per_document, device, begins_in)
         self.intervals = Intervals(d_sae, config.per_interval, config.seed, device)
         self.sample = TokenSample(COACTIVATION_ENTRIES, config.seed)
 
@@ -270,8 +304,27 @@ class Accumulator:
             self._count(chunk, firings, windows)
             self.top.add(chunk, firings, windows)
             self.sample.add(chunk, firings)
-        self.top.end_chunk(chunk)
+        self.top.end_chunk(chunk.last_document)
         self.sample.end_chunk(chunk)
+
+    def end_range(self) -> None:
+        """Sums are added range by range, so that they come to the same where the text is read in parts."""
+        self.range_sums = torch.cat([self.range_sums, self.sums.cpu()[None]])
+        self.sums.zero_()
+        if self._begins:
+            self.range_sums = _total(self.range_sums)[None]
+
+    def add_part(self, later: Accumulator) -> None:
+        """Take in what was found in the text that follows, which begins with a range; `later` is of no use afterwards.
+        """
+        goes_on = (later.first_document >= 0) & (later.first_document == self.last_document)
+        self.document_counts += later.document_counts - goes_on.to(torch.int64)
+        self.context_counts += later.context_counts
+        self.last_document = torch.where(later.last_document >= 0, later.last_document, self.last_document)
+        self.range_sums = _total(torch.cat([self.range_sums, later.range_sums]))[None]
+        self.sums = later.sums
+        for part in _PARTS:
+            getattr(self, part).add_part(getattr(later, part))
 
     def _count(self, chunk: ContextChunk, firings: Firings, windows: FiringWindows) -> None:
         latents, values = firings.latents, firings.values
@@ -290,6 +343,8 @@ class Accumulator:
         begins = first | ops.group_starts(documents)
         begins[starts] = documents.index_select(0, starts) != self.last_document.index_select(0, groups)
         ops.count(self.document_counts, latents.index_select(0, ops.nonzero(begins)))
+        before = self.first_document.index_select(0, groups)
+        self.first_document[groups] = torch.where(before < 0, documents.index_select(0, starts), before)
         self.last_document.index_copy_(0, groups, documents.index_select(0, starts + lengths - 1))
         self.intervals.add(chunk, firings, groups, ops.largest(values, starts, lengths), windows)
 
@@ -310,7 +365,8 @@ class Accumulator:
         positions, offsets, latents = self.sample.arrays()
         found: dict[str, Tensor] = {
             "firing_counts": counts, "context_counts": self.context_counts, "document_counts": self.document_counts,
-            "sums": self.sums, "max": self.intervals.max, "scale": self.intervals.scale.to(torch.int16),
+            "sums": _total(torch.cat([self.range_sums, self.sums.cpu()[None]])),
+            "max": self.intervals.max, "scale": self.intervals.scale.to(torch.int16),
             "histogram": self.intervals.histogram, "top_values": table.values, "top_positions": table.positions,
             "top_windows": table.windows,
         }
@@ -328,17 +384,26 @@ class Accumulator:
         return arrays | {"sample_positions": positions, "sample_offsets": offsets, "sample_latents": latents}
 
     def tensors(self) -> dict[str, Tensor]:
-        own = {name: getattr(self, name) for name in _COUNTED}
+        own = {name: getattr(self, name) for name in (*_COUNTED, "range_sums")}
         parts = {f"{part}.{key}": t for part in _PARTS for key, t in getattr(self, part).tensors().items()}
         return own | parts
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         for name in _COUNTED:
             getattr(self, name).copy_(tensors[name])
+        self.range_sums = tensors["range_sums"].clone()
         for part in _PARTS:
             start = f"{part}."
             own = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
             getattr(self, part).load(own)
+
+
+def _total(sums: Tensor) -> Tensor:
+    """The sum of the rows ``[n, d_sae]``, one after the other."""
+    total = torch.zeros_like(sums[0])
+    for each in sums:
+        total += each
+    return total
 
 
 def _put_in_order(table: TopTable, largest: Tensor, share: float) -> None:

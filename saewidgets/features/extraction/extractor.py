@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,7 @@ NORM_TOKENS = 16_384  # of the first contexts, whose norms the median is of: 128
 _MEASURED_ELEMENTS = 1 << 25  # activations kept from measuring until they are read: 128 MiB
 _SECONDS = 30.0  # of work between two checkpoints,
 _SHARE = 20.0  # or so many times as long as writing the last one took, if that is more
+RANGES = 64  # of a text, at most, whose sums are added one after the other; a part of it is some of them
 
 
 def extract(
@@ -106,6 +107,7 @@ def extract(
     emit: Emit = ignore,
     resume: bool = False,
     facts: Mapping[str, Any] | None = None,
+    parts: Sequence[Path] = (),
 ) -> Manifest:
     """Read all latents of `sae` in one pass over the text and write what `store.layout` describes to `folder`.
 
@@ -124,6 +126,8 @@ def extract(
         resume: go on from the checkpoint in `folder` (from the beginning if there is none). On the same device, torch,
             thread count and batch size every array comes out bit for bit as it would have without the break.
         facts: about the SAE, for the reader; seconds, device and whether it was stopped early are added.
+        parts: folders of `extract_part`, of the same arguments and from the beginning of the contexts on: they are not
+            read again.
 
     Returns:
         The manifest; ``n_contexts`` is less than requested if it was stopped.
@@ -138,8 +142,31 @@ def extract(
     """
     numbers = np.asarray(contexts, dtype=np.int64)
     return _Extraction(
-        sae, lm, packed, numbers, hook_name, config, Path(folder), control or NullControl(), emit, dict(facts or {})
+        sae, lm, packed, numbers, hook_name, config, Path(folder), control or NullControl(), emit, dict(facts or {}),
+        parts=parts,
     ).run(resume)
+
+
+def borders(sae: SAE, packed: PackedTokens, contexts: int, parts: int) -> list[int]:
+    """The contexts between which so many `parts` of a text may lie, the first and the last included."""
+    size = _range(Encoder(sae, packed.context_size), contexts)
+    ranges = -(-contexts // size)
+    return sorted({min(ranges * n // parts * size, contexts) for n in range(parts + 1)})
+
+
+def _range(encoder: Encoder, contexts: int) -> int:
+    """Contexts in a range: whole chunks, so that no batch of the model is in two of them."""
+    return encoder.contexts * -(-contexts // (encoder.contexts * RANGES))
+
+
+def extract_part(
+    sae: SAE, lm: LoadedModel, packed: PackedTokens, contexts: npt.NDArray[np.int64], hook_name: str,
+    config: ExtractionConfig, folder: Path, part: tuple[int, int], *, control: Control, emit: Emit,
+) -> None:
+    """Read the contexts from the first of `part` to before the last, two `borders`, and leave a checkpoint for the
+    `parts` of `extract`; go on from one that is there. The other arguments, and errors, are those of `extract`."""
+    numbers = np.asarray(contexts, dtype=np.int64)
+    _Extraction(sae, lm, packed, numbers, hook_name, config, folder, control, emit, {}, part=part).run_part()
 
 
 @dataclass(eq=False)
@@ -156,22 +183,32 @@ class _Extraction:
     control: Control
     emit: Emit
     facts: dict[str, Any]
+    parts: Sequence[Path] = ()
+    part: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         self._check()
         packed = self.packed
         self.device = self.sae.W_enc.device
         self.encoder = Encoder(self.sae, packed.context_size)
-        self.accumulator = Accumulator(self.sae.d_sae, self.config, self.device, self.hook_name)
+        self.range = _range(self.encoder, len(self.contexts))
+        self.first, self.last = self.part or (0, len(self.contexts))
         self.documents = Documents(packed.facts.separator, packed.facts.prepend_bos, packed.facts.joined)
-        self.meter = Meter(self.emit, len(self.contexts) * packed.context_size)
-        self.done = 0  # contexts that are accumulated
-        self.saved = 0  # of them in the checkpoint
+        for start in range(0, self.first, 1024):  # which documents begin before does not need the model
+            before = self.contexts[start : min(start + 1024, self.first)]
+            self.documents.number(torch.from_numpy(packed.contexts(before)), torch.from_numpy(before))
+        self.accumulator = self._accumulator(self.device, self.documents.count - 1)
+        self.meter = Meter(self.emit, (self.last - self.first) * packed.context_size)
+        self.done = self.first  # contexts that are accumulated, or were read by who has the parts before
+        self.saved = self.first  # of them in the checkpoint
         self.measured: dict[int, tuple[Tensor, Tensor]] = {}  # batches that were only measured so far, by first context
         self.counts = {"tokens": 0, "special": 0, "norm": 0}
         self.norm_limit: float | None = None
         self.seconds = 0.0  # of work before the checkpoint that was resumed
         self.started = time.monotonic()
+
+    def _accumulator(self, device: torch.device, begins_in: int) -> Accumulator:
+        return Accumulator(self.sae.d_sae, self.config, device, self.hook_name, begins_in)
 
     def _check(self) -> None:
         fitting_point(self.lm.model, self.hook_name, self.sae.d_in)
@@ -219,6 +256,18 @@ class _Extraction:
             raise
         return self._finish()
 
+    def run_part(self) -> None:
+        try:
+            with evaluating(self.sae), torch.no_grad():
+                self._begin(resume=True)
+                self._read()
+        except Interruption as interruption:
+            if interruption.request is Request.PAUSE and self.done > self.saved:
+                self._save()
+            raise
+        if self.done > self.saved:
+            self._save()
+
     def _begin(self, resume: bool) -> None:
         settings = self.config.to_data()
         belongs = {  # what has to be the same
@@ -230,7 +279,7 @@ class _Extraction:
             "torch": torch.__version__, "device": self.device.type, "threads": torch.get_num_threads(),
             "batch_size": self.config.batch_size, "chunk": self.encoder.contexts,
         }
-        self.state = {"identity": belongs, "environment": around}
+        self.state = {"identity": belongs, "environment": around, "first": self.first}
         if not resume and checkpoints(self.folder / CHECKPOINT):
             raise StateError(
                 "The folder holds an extraction that was interrupted.", where=str(self.folder),
@@ -238,45 +287,76 @@ class _Extraction:
             )
         found = read_checkpoint(self.folder / CHECKPOINT)
         if found is None:
-            self._measure_norms()
+            self._join(belongs, around)
+            if self.done == self.first:
+                self._measure_norms()
             return
+        self._take(self.accumulator, found, belongs, around)
+        self.saved = self.done
+
+    def _take(
+        self, into: Accumulator, found: tuple[dict[str, Any], dict[str, Tensor]], belongs: Mapping[str, Any],
+        around: Mapping[str, Any],
+    ) -> None:
+        """Go on behind a checkpoint, whose tables get into an accumulator that is empty."""
         state, tensors = found
-        note = compare(state, belongs, around)
-        if note:
+        if note := compare(state, belongs, around):
             self.emit(LogLine(note, "warning"))
         try:
-            self.accumulator.load(tensors)
+            into.load(tensors)
         except (KeyError, RuntimeError) as error:
             raise FormatError(
                 f"The checkpoint's tables do not fit ({error}).", where=str(self.folder / CHECKPOINT),
                 hint="Start the extraction again.",
             ) from error
-        self.done = self.saved = int(state["done"])
-        self.counts, self.norm_limit = dict(state["counts"]), state["norm_limit"]
+        self.done, self.norm_limit = int(state["done"]), state["norm_limit"]
+        self.counts = {name: count + state["counts"][name] for name, count in self.counts.items()}
         self.documents.count, self.documents.previous = state["documents"]
-        self.seconds = float(state["seconds"])
+        self.seconds += float(state["seconds"])
+
+    def _join(self, belongs: Mapping[str, Any], around: Mapping[str, Any]) -> None:
+        """Take in the parts, up to the first that is not there, is damaged, or is of another extraction."""
+        here = torch.device("cpu")  # the tables of two parts may be too much for the device
+        whole: Accumulator | None = None
+        for folder in self.parts:
+            part = self._accumulator(here, self.documents.count - 1)
+            with contextlib.suppress(FormatError, ConfigError):
+                found = read_checkpoint(folder / CHECKPOINT)
+                if found is None or found[0]["first"] != self.done:
+                    break
+                limit = found[0]["norm_limit"]
+                found[0]["environment"]["norm_limit"] = limit
+                self._take(part, found, belongs, {**around, "norm_limit": self.norm_limit if whole else limit})
+                if whole is None:
+                    whole = part
+                else:
+                    whole.add_part(part)
+                continue
+            break
+        if whole is not None:
+            self.accumulator.load(whole.tensors())
 
     def _read(self) -> None:
         last_save, cost = time.monotonic(), 0.0
         length = self.packed.context_size
-        while self.done < len(self.contexts):
+        while self.done < self.last:
             batches: list[tuple[Tensor, Tensor]] = []
             read = 0
             chunk = self.done
-            wanted = self.contexts[chunk : chunk + self.encoder.contexts]
+            wanted = self.contexts[chunk : min(chunk + self.encoder.contexts, self.last)]
             try:
                 while read < len(wanted):
                     self.control.check()
                     batches.append(self._forward(chunk + read))
                     read += len(batches[-1][0])
-                    self.meter.at((chunk + read) * length, "reading")
+                    self.meter.at((chunk + read - self.first) * length, "reading")
             except Interruption as interruption:
                 if interruption.request is Request.STOP and batches:
                     self._accumulate(batches, wanted[:read])
                 raise
             self._accumulate(batches, wanted)
             due = time.monotonic() - last_save > max(_SECONDS, _SHARE * cost)
-            if self.done < len(self.contexts) and (self.control.take_checkpoint_request() or due):
+            if self.done < self.last and (self.control.take_checkpoint_request() or due):
                 before = time.monotonic()
                 self._save()
                 last_save = time.monotonic()
@@ -305,6 +385,8 @@ class _Extraction:
         chunk = make_chunk(x, ids, which, counted, documents, self.done, self.config.seed)
         self.accumulator.update(chunk, self.encoder)
         self.done += len(ids)
+        if self.done % self.range == 0:
+            self.accumulator.end_range()
         seen = int((self.accumulator.context_counts > 0).sum())
         self.emit(Facts({"seen": seen}))
 
@@ -320,7 +402,7 @@ class _Extraction:
         while start < wanted:
             self.control.check()
             ids, x = self._forward(start)
-            if (wanted * self.packed.context_size) * self.sae.d_in <= _MEASURED_ELEMENTS:
+            if self.first == 0 and (wanted * self.packed.context_size) * self.sae.d_in <= _MEASURED_ELEMENTS:
                 self.measured[start] = (ids, x)
             norms = torch.linalg.vector_norm(x, dim=-1).cpu()
             kept = torch.from_numpy(self.packed.kept(ids.numpy()))
@@ -374,7 +456,7 @@ class _Extraction:
                 folder.rmdir()
 
     def _finish(self) -> Manifest:
-        self.meter.enter("writing")
+        self.meter.at((self.done - self.first) * self.packed.context_size, "writing")
         contexts = self.contexts[: self.done]
         tokens: set[int] = set()
         for part in np.array_split(contexts, max(1, len(contexts) // 1024)):

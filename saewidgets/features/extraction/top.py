@@ -5,7 +5,8 @@ identical only the largest; of what is left the `k` largest stay. Equal values: 
 
 The rules apply in this order although text arrives in chunks: documents follow each other, so only one is open at the
 end of a chunk, and its candidates wait until it ends. What cannot be among the k any more is dropped at once: neither
-rule lets a smaller firing displace a larger one.
+rule lets a smaller firing displace a larger one. Where a text is read in parts, the document that a part begins in
+waits, too, for what comes before.
 """
 
 from __future__ import annotations
@@ -170,14 +171,17 @@ _NO_DOCUMENT = -1
 class TopExamples:
     """The `k` largest of each of `d_sae` latents; `TopTable.extra` is the hash of the neighbourhood."""
 
-    def __init__(self, d_sae: int, k: int, per_document: int, device: torch.device) -> None:
-        self.per_document = per_document
+    def __init__(
+        self, d_sae: int, k: int, per_document: int, device: torch.device, begins_in: int = _NO_DOCUMENT
+    ) -> None:
+        self.per_document, self._begins_in = per_document, begins_in
         self.table = TopTable(d_sae, k, device, with_extra=True)
         self._floor = torch.zeros(d_sae, dtype=torch.float32, device=device)  # what a newcomer has to exceed
         self._open = _NO_DOCUMENT
         self._open_floor = torch.zeros_like(self._floor)  # the same for a newcomer of the open document
-        self._waiting, self._waiting_windows = _nothing(device)  # of the open document, sorted by latent
-        self._collected: list[tuple[Entries, Tensor]] = []  # the next `_waiting`, range by range
+        # Of the open document and of the one begun in, sorted by latent.
+        self._waiting, self._waiting_windows, self._of = _nothing(device)
+        self._collected: list[tuple[Entries, Tensor, Tensor]] = []  # the next `_waiting`, range by range
 
     def add(self, chunk: ContextChunk, firings: Firings, windows: FiringWindows) -> None:
         """Take in the firings of a range of latents. The ranges of a chunk come in order and leave none out."""
@@ -191,30 +195,50 @@ class TopExamples:
         here = slice(*torch.searchsorted(self._waiting.cells, bounds).tolist())
         waited = Entries(*(each[here] for each in self._waiting))
         both = Entries.joined([waited, fresh])
-        documents = torch.cat([torch.full_like(waited.cells, self._open), chunk.document.index_select(0, rows)])
+        documents = torch.cat([self._of[here], chunk.document.index_select(0, rows)])
         keep = ops.nonzero(self._among_largest(both, documents, firings.first))
         old = len(waited.cells)
         from_old, from_new = keep[keep < old], keep[keep >= old] - old  # keep is ascending: waited ones come first
         cut = torch.cat([
             self._waiting_windows[here].index_select(0, from_old), windows.of(new.index_select(0, from_new))
         ])
-        both, is_open = both.at(keep), documents.index_select(0, keep) == chunk.last_document
-        waits, ended = ops.nonzero(is_open), ops.nonzero(is_open.logical_not())
-        self._collected.append((both.at(waits), cut.index_select(0, waits)))
-        self._merge(both.at(ended), cut.index_select(0, ended))
+        self._sort_out(both.at(keep), cut, documents.index_select(0, keep), chunk.last_document)
 
-    def end_chunk(self, chunk: ContextChunk) -> None:
-        entries = Entries.joined([part for part, _ in self._collected])
-        windows = torch.cat([part for _, part in self._collected])
-        self._collected.clear()
-        order = ops.by_group(entries.cells, torch.arange(len(entries.cells), device=entries.cells.device))
-        self._waiting, self._waiting_windows = entries.at(order), windows.index_select(0, order)
-        self._open = chunk.last_document
+    def _sort_out(self, entries: Entries, windows: Tensor, documents: Tensor, last: int) -> None:
+        """Let those wait that are of a document without its end or its beginning; the others have their places."""
+        is_open = (documents == last) | (documents == self._begins_in)
+        waits, ended = ops.nonzero(is_open), ops.nonzero(is_open.logical_not())
+        self._collected.append((entries.at(waits), windows.index_select(0, waits), documents.index_select(0, waits)))
+        self._merge(entries.at(ended), windows.index_select(0, ended))
+
+    def end_chunk(self, last_document: int) -> None:
+        entries, (windows, documents) = self._joined(self._collected)
+        self._collected = []
+        self._waiting, self._waiting_windows, self._of, self._open = entries, windows, documents, last_document
         self._set_open_floor()
+
+    @staticmethod
+    def _joined(parts: list[tuple[Entries, Tensor, Tensor]]) -> tuple[Entries, list[Tensor]]:
+        """Entries, windows and documents of the `parts`, sorted by latent."""
+        entries = Entries.joined([part for part, _, _ in parts])
+        order = ops.by_group(entries.cells, torch.arange(len(entries.cells), device=entries.cells.device))
+        rest = [part for _, part, _ in parts], [part for _, _, part in parts]
+        return entries.at(order), [torch.cat(each).index_select(0, order) for each in rest]
+
+    def add_part(self, later: TopExamples) -> None:
+        """Take in what was found in the text that follows; `later` is of no use afterwards."""
+        waited = (self._waiting, self._waiting_windows, self._of)
+        both, (windows, documents) = self._joined([waited, (later._waiting, later._waiting_windows, later._of)])
+        keep = ops.nonzero(self._among_largest(both, documents, 0))
+        self._sort_out(both.at(keep), windows.index_select(0, keep), documents.index_select(0, keep), later._open)
+        cells = torch.arange(len(later.table.values), device=keep.device)
+        for part in cells.split(max(1, MERGED // later.table.width)):
+            self._merge(*later.table.take_out(part))
+        self.end_chunk(later._open)
 
     def finish(self) -> None:
         self._merge(self._waiting, self._waiting_windows)
-        self._waiting, self._waiting_windows = _nothing(self._floor.device)
+        self._waiting, self._waiting_windows, self._of = _nothing(self._floor.device)
         self._open = _NO_DOCUMENT
         self._set_open_floor()
 
@@ -247,7 +271,8 @@ class TopExamples:
     def _set_open_floor(self) -> None:
         """The smallest of the waiting candidates of every latent that has as many as one document may give."""
         self._open_floor.zero_()
-        cells, values = self._waiting.cells, self._waiting.values
+        here = ops.nonzero(self._of == self._open)
+        cells, values = self._waiting.cells.index_select(0, here), self._waiting.values.index_select(0, here)
         if len(cells) == 0:
             return
         order = ops.by_group(cells, ops.descending(values))
@@ -258,18 +283,19 @@ class TopExamples:
 
     def tensors(self) -> dict[str, Tensor]:
         return {
-            **self.table.tensors(), "open": torch.tensor([self._open], dtype=torch.int64),
+            **self.table.tensors(), "open": torch.tensor([self._open, self._begins_in], dtype=torch.int64),
             **{f"waiting.{name}": each for name, each in self._waiting._asdict().items()},
-            "waiting.windows": self._waiting_windows,
+            "waiting.windows": self._waiting_windows, "waiting.documents": self._of,
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         self.table.load(tensors)
         device = self._floor.device
         self._floor.copy_(self.table.values[:, -1])
-        self._open = int(tensors["open"][0])
+        self._open, self._begins_in = (int(each) for each in tensors["open"])
         self._waiting = Entries(*(tensors[f"waiting.{name}"].to(device, copy=True) for name in Entries._fields))
         self._waiting_windows = tensors["waiting.windows"].to(device, copy=True)
+        self._of = tensors["waiting.documents"].to(device, copy=True)
         self._set_open_floor()
 
 
@@ -283,7 +309,7 @@ def _rank(entries: Entries) -> Tensor:
     return order.index_select(0, ops.nonzero(repeated.logical_not_()))
 
 
-def _nothing(device: torch.device) -> tuple[Entries, Tensor]:
+def _nothing(device: torch.device) -> tuple[Entries, Tensor, Tensor]:
     none = torch.zeros(0, dtype=torch.int64, device=device)
     values = torch.zeros(0, dtype=torch.float32, device=device)
-    return Entries(none, values, none, none), torch.zeros(0, WIDTH, dtype=torch.float16, device=device)
+    return Entries(none, values, none, none), torch.zeros(0, WIDTH, dtype=torch.float16, device=device), none

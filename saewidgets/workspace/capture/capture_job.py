@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from saewidgets.records import ActivationStoreRecord
 from saewidgets.workspace.corpora import TEXT, exact_corpus, paths_of, with_text
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.live import ModelReference, load
+from saewidgets.workspace.parts import PARTS, Team
 from saewidgets.workspace.user_models import UserModel
 
 if TYPE_CHECKING:
@@ -41,34 +43,45 @@ class CaptureResult:
 
 def run_store(
     workspace: Workspace, context: JobContext, ids: Sequence[str], held: UserModel | None
-) -> CaptureResult:
-    """Capture activations, or copy hidden states from files, as the row says."""
+) -> CaptureResult | None:
+    """Capture activations, or copy hidden states from files, as the row says. A helper returns None."""
     record = workspace.catalog.activations.get(ids[0])
-    work = run_import if record.source == "imported" else run_capture
+    team = Team(workspace, workspace.activations.helpers, context, record.folder)
     try:
-        facts = work(workspace, record, held, context)
+        if record.source == "imported":
+            facts = run_import(workspace, record, context)
+        elif (captured := run_capture(workspace, record, held, context, team)) is not None:
+            facts = captured
+        else:
+            return None
     except Interruption as interruption:
-        if interruption.request is not Request.PAUSE:
+        if interruption.request is not Request.PAUSE and team.leads:
+            team.end()
             discard(Path(record.folder))
         raise
-    return record_result(workspace, record, facts)
+    result = record_result(workspace, record, facts)
+    team.end()
+    return result
 
 
 def run_capture(
-    workspace: Workspace, record: ActivationStoreRecord, held: UserModel | None, context: JobContext
-) -> StoreFacts:
-    """Load the model, pack the text, capture."""
+    workspace: Workspace, record: ActivationStoreRecord, held: UserModel | None, context: JobContext, team: Team
+) -> StoreFacts | None:
+    """Load the model, pack the text, capture; None of a helper."""
     # Torch: seconds to import.
     import torch
 
     from saewidgets.activations import open_corpus, pack
+    from saewidgets.activations.store import STORE
+    from saewidgets.activations.store_parts import StoreParts
     from saewidgets.activations.store_write import CaptureSettings, capture_store, chosen_contexts
     from saewidgets.lm import check_context, resolve_hook
     from saewidgets.lm.compiling import compiled_until
 
     rows = workspace.catalog.activations
     config = CaptureConfig.from_data(with_text(record.config, record.folder))  # resumed it reads the same text
-    config = config.model_copy(update={"corpus": exact_corpus(rows, record, config.corpus)})
+    corpus = exact_corpus(rows, record, config.corpus)
+    config = config.model_copy(update={"corpus": corpus, "device": team.device or config.device})
     shown = Meter(context.emit, record.tokens_total)
     check, until = context.control.check, ExitStack()
 
@@ -90,7 +103,7 @@ def run_capture(
             compiled = compiled_until(until, lm, config.hook_names, config.model_compile, shape, context.emit)
         phase("tokenising")
         text = open_corpus(config.corpus)
-        if paths_of(config.corpus):
+        if paths_of(config.corpus) and team.leads:
             rows.update(record.id, facts={TEXT: text.fingerprint()})
         packed = pack(
             text, lm.tokenizer, folder=workspace.folder / TOKENS,
@@ -103,17 +116,21 @@ def run_capture(
         if packed.n_contexts * packed.context_size < config.tokens:
             whole = packed.n_contexts * packed.context_size
             changes["note"] = f"The text has {whole:,} tokens, fewer than the {config.tokens:,} asked for."
-        rows.update(record.id, **changes)
+        if team.leads:
+            rows.update(record.id, **changes)
         shown.enter("capturing")
-        return capture_store(
-            lm, packed,
-            CaptureSettings(
-                hook_names=config.hook_names, tokens=config.tokens, dtype=config.dtype,
-                model_batch_size=config.model_batch_size, model_revision=config.model_revision,
-                compiled=compiled,
-            ),
-            record.folder, control=context.control, on_progress=lambda done: shown.at(done, "capturing"),
-            resume=context.resumed,
+        settings = CaptureSettings(
+            hook_names=config.hook_names, tokens=config.tokens, dtype=config.dtype,
+            model_batch_size=config.model_batch_size, model_revision=config.model_revision, compiled=compiled,
+        )
+        if team.jobs > 1 and not (Path(record.folder) / STORE).is_file():
+            shards = StoreParts(lm, packed, settings)
+            parts = team.share(shards.sizes, partial(shards.write, context.control), shown, "capturing")
+            if team.leads:
+                shards.join(Path(record.folder), parts)
+        return None if not team.leads else capture_store(
+            lm, packed, settings, record.folder, control=context.control,
+            on_progress=lambda done: shown.at(done, "capturing"), resume=context.resumed or team.jobs > 1,
             on_restart=lambda: context.emit(
                 LogLine("The earlier capture is of another model, text or version: starting over.",
                         "warning")
@@ -126,9 +143,7 @@ def run_capture(
             torch.cuda.empty_cache()
 
 
-def run_import(
-    workspace: Workspace, record: ActivationStoreRecord, held: UserModel | None, context: JobContext
-) -> StoreFacts:
+def run_import(workspace: Workspace, record: ActivationStoreRecord, context: JobContext) -> StoreFacts:
     """Copy hidden states from files."""
     # Torch: seconds to import.
     from saewidgets.activations.store_write import import_states
@@ -166,5 +181,6 @@ def discard(folder: Path) -> None:
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink() and all(each.suffix in _ARRAYS for each in path.iterdir()):
                 shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
     for name in (PROGRESS, TOKENS, SPECIAL):
         (folder / name).unlink(missing_ok=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,14 @@ from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.names import as_recorded, check_revision
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
-from saewidgets.events import Event, Facts, Interruption, JobStatus, LogLine, Progress, Request
+from saewidgets.events import Event, Facts, Interruption, JobStatus, LogLine, Meter, Progress, Request
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import JobContext
 from saewidgets.workspace.capture.stored_corpus import as_text
 from saewidgets.workspace.corpora import located, with_text
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.live import ModelReference, load
+from saewidgets.workspace.parts import Team
 from saewidgets.workspace.subjects import CONTEXT, KnownSAE, files_of, find_subject
 from saewidgets.workspace.training import estimates
 from saewidgets.workspace.training.settle import require_settings, sizes_of
@@ -202,15 +204,16 @@ class ExtractionResult:
 
 def run_extraction(
     workspace: Workspace, context: JobContext, ids: Sequence[str], held: UserModel | None
-) -> ExtractionResult:
-    """Load what it needs, read the text, and write down what was found."""
+) -> ExtractionResult | None:
+    """Load what it needs, read the text, and write down what was found. A helper returns None."""
     # Torch: seconds to import.
     import torch
 
     from saewidgets.activations import open_corpus, pack
     from saewidgets.activations.corpus import exact_again, with_exact_revision
     from saewidgets.activations.shuffle import spread
-    from saewidgets.features.extraction import extract
+    from saewidgets.features.extraction import borders, extract, extract_part
+    from saewidgets.features.store.layout import MANIFEST
     from saewidgets.formats import load_sae
     from saewidgets.lm import check_context
 
@@ -219,10 +222,12 @@ def run_extraction(
     config, facts = ExtractionConfig.from_data(with_text(record.config, record.folder)), record.facts
     check = context.control.check
     total, seen = record.tokens_total, None
+    team = Team(workspace, workspace.extractions.helpers, context, record.folder)
     check()
     subject = find_subject(workspace, (record.training_id if record.source_type == "training" else record.sae_id) or "")
     path = files_of(workspace, subject)
-    if not context.resumed or "weights" not in facts:  # what is resumed goes on with the same, or not at all
+    # What is resumed goes on with the same, or not at all.
+    if team.leads and (not context.resumed or "weights" not in facts):
         # Before they are loaded: files that are replaced meanwhile then count as other ones.
         rows.update(extraction_id, facts={**facts, "weights": weights_of(path)})
 
@@ -230,7 +235,7 @@ def run_extraction(
         nonlocal seen
         if isinstance(event, Facts):
             seen = event.values["seen"]
-        elif isinstance(event, LogLine) and event.level == "warning":  # why bits may differ
+        elif isinstance(event, LogLine) and event.level == "warning" and team.leads:  # why bits may differ
             rows.update(extraction_id, note=event.message)
         context.emit(event)
 
@@ -239,10 +244,10 @@ def run_extraction(
         emit(Progress(0, total, phase=words))
 
     phase("loading model")
-    named = ModelReference(record.model, config.model_revision, config.model_dtype, config.device)
+    named = ModelReference(record.model, config.model_revision, config.model_dtype, team.device or config.device)
     lm = load(held or named, record.model, phase)
     text = with_exact_revision(exact_again(config.corpus, facts.get("revision")))
-    if getattr(text, "commit", None):  # what is resumed reads the same, whatever was added since
+    if getattr(text, "commit", None) and team.leads:  # what is resumed reads the same, whatever was added since
         rows.update(extraction_id, facts={**rows.get(extraction_id).facts, "revision": text.revision})
     # Where the model is known only now; before the whole text is tokenised.
     check_context(lm.name, lm.context, int(config.context_size or 0))
@@ -258,16 +263,37 @@ def run_extraction(
             on_progress=lambda done: emit(Progress(0, total, phase="tokenising")),
         )
         count = min(packed.n_contexts, max(1, config.tokens // packed.context_size))
-        rows.update(extraction_id, tokens_total=count * packed.context_size)
+        if team.leads:
+            rows.update(extraction_id, tokens_total=count * packed.context_size)
+        read = sae, lm, packed, spread(packed.n_contexts, count), record.hook_name, config
+        folder, parts = Path(record.folder), list[Path]()
+        if team.jobs > 1 and not (folder / MANIFEST).is_file():
+            pairs = list(pairwise(borders(sae, packed, count, team.jobs)))
+
+            def write(number: int, into: Path, on_progress: Callable[[int], None]) -> None:
+                extract_part(
+                    *read, into, pairs[number], control=context.control,
+                    emit=lambda event: on_progress(event.done) if isinstance(event, Progress) else emit(event),
+                )
+
+            sizes = [(last - first) * packed.context_size for first, last in pairs]
+            parts = team.share(sizes, write, Meter(emit, sum(sizes)), "reading")
+        if not team.leads:
+            return None
         manifest = extract(
-            sae, lm, packed, spread(packed.n_contexts, count), record.hook_name, config, Path(record.folder),
-            control=context.control, emit=emit, resume=context.resumed,
+            *read, folder, control=context.control, emit=emit, resume=context.resumed, parts=parts,
             facts={"name": record.name, "source": record.source, "sae_id": record.sae_id,
                    "training_id": record.training_id},
         )  # fmt: skip
         stopped = bool(manifest.facts.get("stopped"))
-        return record_result(workspace, extraction_id, JobStatus.STOPPED if stopped else JobStatus.COMPLETED)
+        result = record_result(workspace, extraction_id, JobStatus.STOPPED if stopped else JobStatus.COMPLETED)
+        team.end()
+        return result
     except Interruption as interruption:
+        if not team.leads:
+            raise
+        if interruption.request is not Request.PAUSE:
+            team.end()
         rows.update(extraction_id, seen=seen if interruption.request is Request.PAUSE else None)
         if interruption.request is not Request.PAUSE:
             remove_if_empty(Path(record.folder))
