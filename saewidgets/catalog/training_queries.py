@@ -64,10 +64,10 @@ class TrainingQueries(RowsOfJobs[TrainingRecord]):
             if free_name and job is not None and "group_name" in job.payload:
                 grouped = select(TrainingRow.job_id).where(TrainingRow.group_id.is_not(None))
                 others = session.scalars(select(JobRow.payload).where(JobRow.id.in_(grouped)))
-                taken = {str(payload["group_name"]): payload.get("group_id") for payload in others
-                         if "group_name" in payload}  # fmt: skip
-                name = next((name for name, group_id in taken.items() if group_id == job.payload.get("group_id")), None)
-                job.payload = {**job.payload, "group_name": name or free_name(job.payload["group_name"], taken)}
+                taken = {str(p["group_name"]): p.get("group_id", "") for p in others if "group_name" in p}
+                mine = [name for name, group_id in taken.items() if group_id == job.payload.get("group_id")]
+                name = mine[0] if mine else free_name(job.payload["group_name"], taken)
+                job.payload = {**job.payload, "group_name": name}
             names: set[str] = set()  # of these
             for run in runs:
                 values = {

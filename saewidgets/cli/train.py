@@ -78,7 +78,7 @@ def train(
     wanted = build_config(base, changes, several)
     require(
         (spread is None or several, "--spread", "One training runs in one job.", "Give --over, too."),
-        (spread in (None, "all") or spread.isdecimal(), "--spread", f"{spread!r} is not a number.", "Or use all."),
+        (spread in (None, "all") or spread.isdecimal(), "--spread", f"{spread!r} is not a number.", "Use one, or all."),
     )  # fmt: skip
     if translation is not None:
         note(translation.report())

@@ -92,8 +92,7 @@ class Ray:
                 try:
                     ray.init(self.address, namespace=_NAMESPACE, log_to_driver=False)
                 except (OSError, RuntimeError, ValueError) as error:
-                    hint = "See `ray status` on one of its machines."
-                    raise ConfigError(f"Ray cannot be reached: {error}", where=self.address, hint=hint) from error
+                    raise ConfigError(f"Ray cannot be reached: {error}", where=self.address) from error
 
     def places(self) -> int:
         """How many jobs the cluster has resources for, used or not; at least one."""

@@ -154,8 +154,7 @@ class Workspace:
         return [asdict(device) for device in devices()]
 
     def places(self) -> int:
-        """How many trainings run at once: one for each GPU here, or as many as the cluster has resources for; at least
-        one. Raises `ConfigError` where the cluster cannot be reached."""
+        """How many trainings run at once: one for each GPU here, or as many as the cluster has resources for."""
         return max(1, len(devices()) - 1) if self._cluster is None else self._cluster.places()
 
     def suggestions(self) -> Mapping[str, Sequence[str]]:

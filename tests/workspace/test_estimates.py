@@ -31,7 +31,7 @@ def rate_of(ws: Any, *configs: TrainingConfig) -> float | None:
 def workspace(*records: TrainingRecord, jobs: tuple[JobRecord, ...] = ()) -> Any:
     trainings = SimpleNamespace(by_job=lambda job_id: [r for r in records if r.job_id == job_id])
     return SimpleNamespace(
-        catalog=SimpleNamespace(trainings=trainings),
+        catalog=SimpleNamespace(trainings=trainings), settings=SimpleNamespace(places=()),
         manager=SimpleNamespace(
             list=lambda status: [job for job in jobs if job.status in status], lane=lambda device: f"test/{device}"
         ),

@@ -138,8 +138,7 @@ def estimate(workspace: Workspace, subject: KnownSAE, config: ExtractionConfig) 
     """Estimate an extraction whose configuration is concrete."""
     disk = table_bytes(subject.d_sae, config) + store_bytes(subject.d_sae, config) + 4 * config.tokens
     disk_free = shutil.disk_usage(workspace.folder).free
-    present = estimates.devices_of_jobs(workspace)
-    found = next((device for device in present if device.id == config.device), None)
+    found = next((each for each in estimates.devices_of_jobs(workspace) if each.id == config.device), None)
     free = found.free_bytes if found is not None else None
     model_bytes, rate = _rate(workspace, subject, config)
     if subject.of_training or subject.origin.sae_id is None:
