@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import saewidgets as sw
 from saewidgets.events import JobStatus
@@ -68,7 +69,10 @@ def cluster() -> Iterator[Any]:
             _end(folder)
             if attempt == TRIES:
                 raise
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as many as Ray gives a job with one processor: bits depend on it
     yield cluster
+    torch.set_num_threads(threads)
     _end(folder)
     patch.undo()
 
