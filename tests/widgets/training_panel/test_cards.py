@@ -70,7 +70,8 @@ def test_it_says_whose_it_is_and_where_unless_mine_and_here(
     is_shared: bool, user: str | None, host: str, words: tuple[str, ...]
 ) -> None:
     path, settings = None if is_shared else "catalog.sqlite", SimpleNamespace(user="me", host="here")
-    workspace: Any = SimpleNamespace(settings=settings, catalog=SimpleNamespace(path=path))
+    storage = SimpleNamespace(url=None, has=lambda folder: False)
+    workspace: Any = SimpleNamespace(settings=settings, catalog=SimpleNamespace(path=path), storage=storage)
     record = make_record("t", TrainingConfig(), started_by=user, host=host, folder="/")
     assert card_of(record, **place_of(workspace, record)).place == words
 
