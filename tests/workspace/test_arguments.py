@@ -61,6 +61,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("hub.resume", {"job_id": 5}, "job_id", ""),
     ("extractions.create", {"sae_id": "ID", "config": 5}, "config", ""),
     ("extractions.create", {"sae_id": "ID", "config": {"corpus": "demo"}, "model": 5, "tokenizer": 5}, "tokenizer", ""),
+    ("extractions.create", {"sae_id": "ID", "spread": -1}, "spread", ".*a number of jobs"),
     ("extractions.estimate", {"sae_id": "ID", "config": 5}, "config", ""),
     ("extractions.list", {"status": 5}, "status", ""),
     ("features.export", {"wanted": "ID", "what": 5, "path": "DEST"}, "what", ""),

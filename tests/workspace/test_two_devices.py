@@ -25,7 +25,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as names go."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("saewidgets.workspace.training.form.devices", lambda: DEVICES)
+    monkeypatch.setattr("saewidgets.workspace.training.estimates.devices", lambda: DEVICES)
     monkeypatch.setattr("saewidgets.workspace.training.estimates.speed", lambda *args: 1e12)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import Origin, split_feature_id
@@ -21,7 +22,6 @@ from saewidgets.feature_records import (
 )
 from saewidgets.jobs import Listeners
 from saewidgets.records import Records
-from saewidgets.workspace.folders import files_note
 from saewidgets.workspace.live import LiveCache, LiveSAE
 from saewidgets.workspace.subjects import KnownSAE, find_subject
 
@@ -94,7 +94,9 @@ class FeatureAccess:
             wanted = self._workspace.saes.find(wanted).id
         origin = self.rows.origin(wanted)
         latest = extractions.latest(wanted)
-        here = latest is not None and open_store and not files_note(self._workspace, latest)
+        here = latest is not None and open_store and (
+            Path(latest.folder).is_dir() or self._workspace.storage.has(latest.folder)
+        )
         owner = catalog.saes.get(origin.sae_id) if origin.sae_id else catalog.trainings.get(origin.training_id or "")
         return View(origin, owner.d_sae, latest, extractions.open(latest.id) if latest and here else None)
 
