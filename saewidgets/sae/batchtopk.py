@@ -60,7 +60,7 @@ class BatchTopKSAE(TopKBase):
         if kept.numel() == 0:
             return
         smallest = torch.where(kept > 0, kept, torch.inf).amin().to(self.threshold.dtype)
-        smallest = torch.stack(self.mesh.world.gather(smallest)).amin()
+        smallest = min(self.mesh.world.gather(smallest))
         averaged = self.threshold.lerp(smallest, 1 - self._momentum(step))
         moved = torch.where(self.threshold > 0, averaged, smallest)
         self.threshold.copy_(torch.where(smallest.isfinite(), moved, self.threshold))

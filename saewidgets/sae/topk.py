@@ -94,7 +94,7 @@ class TopKBase(SAE):
         if dead is None or self.cfg.aux_coefficient == 0:
             return None
         latents, others = dead.nonzero().view(-1), self.mesh.latents
-        n_dead = int(others.add(dead.sum()))
+        n_dead = int(others.add(torch.tensor(latents.numel())))
         if n_dead == 0:
             return None
         wanted = self.cfg.aux_k or max(1, self.d_in // 2)

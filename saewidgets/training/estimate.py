@@ -98,8 +98,8 @@ def estimate_together(
     memory[place]["Model"] += 0 if unloaded else (model.parameters or 0) * _DTYPE_BYTES[first.model_dtype]
     # Weights, gradients, Adam's two moments.
     memory[device]["SAE"] += sum(
-            4 * sae_parameters(each, widths[each.hook_name]) // each.parallel.latents * _FLOAT for each in configs
-        )
+        4 * sae_parameters(each, widths[each.hook_name]) // each.parallel.latents * _FLOAT for each in configs
+    )
     ahead = reads_ahead(first, device)
     memory[kept]["Activations"] += sum((1 + ahead) * _window_bytes(first, widths[name]) for name in hooks)
     memory[device]["Activations"] += max(
