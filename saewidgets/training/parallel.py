@@ -10,6 +10,7 @@ checkpoint.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -101,7 +102,11 @@ class Workers:
             f"{parallel.workers} workers need as many GPUs; this machine has {torch.cuda.device_count()}.",
             "Lower the number, or let the job run on a cluster.",
         ))  # fmt: skip
-        self._server = dist.TCPStore(launcher.host, 0, is_master=True, wait_for_workers=False)
+        listening = socket.create_server((launcher.host, 0))  # or the store would listen on every interface
+        self._server = dist.TCPStore(
+            launcher.host, listening.getsockname()[1], is_master=True, wait_for_workers=False,
+            master_listen_fd=listening.detach(),
+        )  # fmt: skip
         threads = max(1, torch.get_num_threads() // (1 if launcher.own_devices else parallel.workers))
         self._workers: list[Worker] = []
         try:
