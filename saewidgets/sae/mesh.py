@@ -10,7 +10,7 @@ have (b_dec, say) counts `once`, and gradients of it are added up afterwards.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -136,42 +136,47 @@ class Mesh:
         first = self.latents.rank * d_sae
         return slice(min(max(start - first, 0), d_sae), min(max(end - first, 0), d_sae))
 
-    def tell(self, said: bytes | None = None) -> bytes:
-        """What the first rank says."""
-        length = self.world.send(torch.tensor([len(said or b"")]))
-        content = torch.frombuffer(bytearray(said or bytes(int(length))), dtype=torch.uint8)
-        return self.world.send(content).numpy().tobytes()
-
     def told(self, answer: Callable[[], Any]) -> Any:
         """What `answer`, JSON data, is on the first rank, which alone computes it."""
         if self.size == 1:
             return answer()
-        return json.loads(self.tell(json.dumps(answer()).encode() if self.leads else None))
+        said = json.dumps(answer()).encode() if self.leads else b""
+        length = self.world.send(torch.tensor([len(said)]))
+        content = torch.frombuffer(bytearray(said or bytes(int(length))), dtype=torch.uint8)
+        return json.loads(self.world.send(content).numpy().tobytes())
 
     @torch.no_grad()
-    def spread(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The first rank's `tensors` by name, of each this rank's part, on the CPU. Those of other ranks are not
-        looked at."""
-        if self.size == 1:
-            return dict(tensors)
+    def shared(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """The first rank's `tensors` by name, one after the other, on the CPU. Those of other ranks are not looked at.
+        """
         about = self.told(lambda: [[k, list(t.shape), str(t.dtype).removeprefix("torch.")] for k, t in tensors.items()])
-        found = {}
         for name, shape, dtype in about:
             given = torch.empty(shape, dtype=getattr(torch, dtype))
             if self.leads:
                 given.copy_(tensors[name])
-            whole, dim = self.world.send(given), _dim_of(name, given)
+            yield name, self.world.send(given)
+
+    def spread(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of each of the first rank's `tensors` this rank's part, as in `shared`."""
+        if self.size == 1:
+            return dict(tensors)
+        found = {}
+        for name, whole in self.shared(tensors):
+            dim = _dim_of(name, whole)
             found[name] = whole if dim is None else whole.chunk(self.latents.size, dim)[self.latents.rank].clone()
         return found
 
-    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The opposite: the tensors of which the ranks of `latents` have parts."""
+    def whole(self, tensors: Mapping[str, Tensor], *, on_first: bool = False) -> dict[str, Tensor]:
+        """The opposite: the tensors of which the ranks of `latents` have parts. `on_first`: only the first rank keeps
+        them."""
         if self.latents.size == 1:
             return dict(tensors)
         found = {}
         for name, tensor in tensors.items():
             dim = _dim_of(name, tensor)
-            found[name] = tensor if dim is None else torch.cat(self.latents.gather(tensor.detach().cpu()), dim)
+            parts = [tensor] if dim is None else self.latents.gather(tensor.detach().cpu())
+            if self.leads or not on_first:
+                found[name] = tensor if dim is None else torch.cat(parts, dim)
         return found
 
     @torch.no_grad()

@@ -25,7 +25,7 @@ from saewidgets.activations.stream import RowStream
 from saewidgets.config.sae import Penalised
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
-from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, Metrics, Progress
+from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, Metrics, NullControl, Progress
 from saewidgets.sae import SAE, Loss, LossState, StandardSAE
 from saewidgets.sae.scaler import Scaler
 from saewidgets.training import health
@@ -128,8 +128,9 @@ class Trainer:
             yield from self._after_step()  # the run was left in the middle of this evaluation
         left = 0 if self.is_over else self.steps - self.step
         # A store is read by a thread, and how often it is waited for is not the same on all workers.
-        check = _no_check if self.mesh.size > 1 and isinstance(self.stream, StoredStream) else self.control.check
-        with closing(_generator(self.stream.batches(self.step, check))) as batches:
+        is_read_by_thread = self.mesh.size > 1 and isinstance(self.stream, StoredStream)
+        control = NullControl() if is_read_by_thread else self.control
+        with closing(_generator(self.stream.batches(self.step, control.check))) as batches:
             for batch in itertools.islice(batches, left):
                 self._train_step(*self._scaled(batch))
                 self.meter.at(self.tokens, self.step)
@@ -338,8 +339,9 @@ class Trainer:
         left = self.meter.enter(SAVING)
         weights, optimizer = {}, {}
         if self.saved is None:
-            weights = self.mesh.whole(self.sae.state_dict())
-            optimizer = self.mesh.whole({**self.adam.tensors(), DEAD: self.dead.tokens_since_fired})
+            weights = self.mesh.whole(self.sae.state_dict(), on_first=True)
+            kept = {**self.adam.tensors(), DEAD: self.dead.tokens_since_fired}
+            optimizer = self.mesh.whole(kept, on_first=True)
         if not self.mesh.leads:
             self.saved = Checkpoint(self.folder, self._state(kinds))
             return self.saved
@@ -420,10 +422,6 @@ class Trainer:
         step, batch = step or self.step, self.config.batch_size
         self.emit(Progress(step * batch, self.steps * batch, "tokens", None, None, "training", step))
         return error(step, self.config, list_checkpoints(self.folder), **values)
-
-
-def _no_check() -> None:
-    """Nothing can be asked for here."""
 
 
 def _generator(batches: Iterator[Batch]) -> Any:

@@ -216,8 +216,8 @@ def shared_scaler(mesh: Mesh, scaler: Scaler) -> Scaler:
     factor, out, is_whitened = mesh.told(lambda: [scaler.factor, scaler.factor_out, scaler.whitening is not None])
     if not is_whitened:
         return Scaler(factor, out)
-    given = {} if scaler.whitening is None else {f"b_dec.{k}": v for k, v in scaler.whitening.tensors().items()}
-    return Scaler(whitening=Whitening.of_tensors({k.partition(".")[2]: v for k, v in mesh.spread(given).items()}))
+    given = {} if scaler.whitening is None else scaler.whitening.tensors()
+    return Scaler(whitening=Whitening.of_tensors(dict(mesh.shared(given))))
 
 
 def placed(mesh: Mesh, whole: SAE, device: str) -> SAE:
@@ -233,7 +233,7 @@ def gathered(sae: SAE) -> SAE:
     """The whole SAE of which the workers have parts, on the device of the part; on the first worker."""
     if sae.mesh.latents.size == 1:
         return sae
-    tensors = sae.mesh.whole(sae.state_dict())
+    tensors = sae.mesh.whole(sae.state_dict(), on_first=True)
     if not sae.mesh.leads:
         return sae
     whole = build_sae(sae.cfg, sae.d_in, d_out=sae.d_out, initialise=False).to(sae.W_dec.device, torch.float32)
