@@ -22,6 +22,8 @@ REFUSALS = [
     *((f"{verb} train_nothing", NOT_FOUND, "train_nothing") for verb in (
         "show", "metrics", "pause", "resume", "stop", "retry",
     )),
+    ("train --spread 2", USAGE, "One training runs in one job."),
+    ("train --over sae.k=4,8 --spread some", USAGE, "'some' is not a number."),
     ("train --k 100 --d-sae 10", USAGE, "Error: sae.k: k is 100 but d_sae is 10."),
     ("train --hook-name blocks.7.hook_resid_post", USAGE, "hook_name: Layer 7 does not exist"),
     ("train --context-size 4096", USAGE, "context_size: 4,096 tokens do not fit"),

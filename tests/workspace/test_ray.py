@@ -20,13 +20,17 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import saewidgets as sw
+from saewidgets.cli.app import app
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
+from saewidgets.widgets.training_panel.state import PanelModel
 from saewidgets.workspace import Workspace
 from tests.conftest import TINY_TEXT
 from tests.jobs.conftest import wait_until
+from tests.widgets.conftest import panel_commands
 from tests.workspace.conftest import ENDLESS, PATIENCE, completed, same_weights, small_config
 
 pytestmark = pytest.mark.ray
@@ -103,20 +107,41 @@ def _end(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_what_runs_on_a_cluster_is_the_same(cluster: Any, tmp_path: Path, tiny_model_folder: Path) -> None:
-    config, where, over = small_config(tiny_model_folder), ["blocks.0.hook_resid_post"], {"sae.k": [4, 8]}
-    text = {"kind": "text", "strings": TINY_TEXT}
-    with Workspace(tmp_path / "ws", executor=sw.Ray(), jobs=SLOW) as ws:
+def _command(*arguments: object) -> None:
+    """What a shell starts on the cluster, and follows."""
+    done = CliRunner().invoke(app, ["--executor", "ray", *map(str, arguments)], prog_name="saewidgets")
+    assert done.exit_code == 0, done.output
+
+
+def test_what_the_panel_and_the_shell_run_on_a_cluster_is_the_same(
+    cluster: Any, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    folder, model, over = tmp_path / "ws", str(tiny_model_folder), {"sae.k": [4, 8]}
+    config, where, words = small_config(model), "blocks.0.hook_resid_post", tmp_path / "text.txt"
+    words.write_text("\n".join(TINY_TEXT))
+    asked = tmp_path / "config.json"
+    asked.write_text(json.dumps(config.to_data()))
+    with Workspace(folder, executor=sw.Ray(), jobs=SLOW) as ws:
         assert ws.places() == 1
-        group = completed(ws.trainings.create_many(config, over, spread=True))
-        there = completed(ws.extractions.create(training_id=group[0].id, config={"tokens": 500}))
-        store = completed(ws.activations.capture(str(tiny_model_folder), text, where, 500, context_size=16))
-        with Workspace(tmp_path / "ws", runner="thread", jobs=SLOW) as same:
-            assert all(map(same_weights, group, completed(same.trainings.create_many(config, over))))
-            here = completed(same.extractions.create(training_id=group[0].id, config={"tokens": 500}))
-            again = completed(same.activations.capture(str(tiny_model_folder), text, where, 500, context_size=16))
-        assert (there.record.seen, there.record.dead) == (here.record.seen, here.record.dead)
-        assert store.record.fingerprint == again.record.fingerprint
+        panel = panel_commands(PanelModel(ws))
+        started = panel.create(config.to_data(), over, spread=True)
+        group = completed(ws.trainings.group(str(started.group_id)))
+    _command("--home", folder, "train", "--config", asked, "--over", "sae.k=4,8", "--spread", "all")
+    _command("--home", folder, "extract", group[0].id, "--tokens", 500)
+    text = ["--corpus", words, "--hook-name", where, "--tokens", 500, "--context-size", 16]
+    _command("--home", folder, "activations", "capture", model, *text)
+    with Workspace(folder, runner="thread") as same:
+        here = completed(same.trainings.create_many(config, over))
+        groups = {str(record.group_id) for record in same.trainings.list()}
+        assert len(groups) == 3
+        for each in groups:
+            assert all(map(same_weights, here, same.trainings.group(each)))
+        (there,) = same.extractions.list()
+        again = completed(same.extractions.create(training_id=group[0].id, config={"tokens": 500})).record
+        assert (there.seen, there.dead) == (again.seen, again.dead)
+        (store,) = same.activations.list()
+        captured = same.activations.capture(model, str(words), [where], 500, context_size=16)
+        assert store.fingerprint == completed(captured).record.fingerprint
     assert re.fullmatch("2 machines, 0 of 0 GPUs free, [01] of 1 CPUs free", sw.Ray().state())
 
 
