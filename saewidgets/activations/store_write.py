@@ -91,15 +91,17 @@ def capture_store(
     control: Control | None = None,
     on_progress: Callable[[int], None] | None = None,
     on_restart: Callable[[], None] | None = None,
+    on_shard: Callable[[], object] = lambda: None,
     resume: bool = False,
 ) -> StoreFacts:
     """Capture the text into `folder`. Killed at any point and resumed, with the same device, versions and thread count,
-    it ends in the same bytes. Pause writes a checkpoint; Stop ends the store with what there is."""
+    it ends in the same bytes. Pause writes a checkpoint; Stop ends the store with what there is. `on_shard` is called
+    at the checkpoints behind which all files are full."""
     contexts, held = chosen_contexts(packed, settings.tokens)
     plan = capture_plan(lm, packed, settings, contexts, held)
     return write_store(
         Path(folder), plan, partial(forwards, lm, packed, plan, contexts, settings), control or NullControl(),
-        hint=CAPTURE_HINT, on_progress=on_progress, on_restart=on_restart, resume=resume,
+        hint=CAPTURE_HINT, on_progress=on_progress, on_restart=on_restart, on_shard=on_shard, resume=resume,
     )
 
 
@@ -369,7 +371,8 @@ class Piece:
 
 def write_store(
     folder: Path, plan: StorePlan, pieces: Callable[[int, Control], Iterable[Piece]], control: Control, *, hint: str,
-    on_progress: Callable[[int], None] | None, on_restart: Callable[[], None] | None = None, resume: bool,
+    on_progress: Callable[[int], None] | None, on_restart: Callable[[], None] | None = None,
+    on_shard: Callable[[], object] = lambda: None, resume: bool,
 ) -> StoreFacts:
     """Write the `pieces` behind so many rows that are there already, with a checkpoint now and then. Pause makes one,
     too; Stop ends the store with what there is. The `hint` is for a disk without enough space."""
@@ -380,7 +383,7 @@ def write_store(
         if writer.restarted and on_restart is not None:
             on_restart()
         try:
-            writer.fill(pieces, control, hint, on_progress)
+            writer.fill(pieces, control, hint, on_progress, on_shard)
         except Interruption as interruption:
             if interruption.request is not Request.STOP or not writer.rows:
                 raise
@@ -422,7 +425,7 @@ class StoreWriter:
 
     def fill(
         self, pieces: Callable[[int, Control], Iterable[Piece]], control: Control, hint: str,
-        on_progress: Callable[[int], None] | None,
+        on_progress: Callable[[int], None] | None, on_shard: Callable[[], object] = lambda: None,
     ) -> None:
         """Add the `pieces` behind the rows that are there, with a checkpoint now and then. Pause makes one, too."""
         facts = self._plan.facts
@@ -436,9 +439,12 @@ class StoreWriter:
                 self.append(piece)
                 if on_progress is not None:
                     on_progress(self.rows)
-                if control.take_checkpoint_request() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                is_full = self.rows % facts.rows_per_shard == 0
+                if control.take_checkpoint_request() or is_full or time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self.checkpoint()
                     saved = time.monotonic()
+                if is_full:
+                    on_shard()
         except Interruption as interruption:
             if interruption.request is Request.PAUSE:
                 self.checkpoint()

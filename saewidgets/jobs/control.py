@@ -157,7 +157,8 @@ _STRENGTH = {Request.RUN: 0, Request.PAUSE: 1, Request.STOP: 2, Request.CANCEL: 
 @dataclass(frozen=True, slots=True)
 class JobContext:
     """The runner's side of a job: it calls `control.check` at every pause point, and goes on from its last checkpoint
-    if the job is `resumed`; ``emitter(training_id)`` is an `emit` whose events belong to one of several trainings."""
+    if the job is `resumed`; ``emitter(training_id)`` is an `emit` whose events belong to one of several trainings, and
+    ``publish(row_id)`` lets other machines have what is written of a row by now."""
 
     job_id: str
     payload: Mapping[str, Any]
@@ -165,6 +166,7 @@ class JobContext:
     control: Control
     resumed: bool
     emitter: Callable[[str], Emit]
+    publish: Callable[[str], object] = lambda row_id: None
 
 
 Runner = Callable[[JobContext], Any]

@@ -211,17 +211,21 @@ class Tasks:
             for row_id in wanted if is_ours else ():  # or another process goes on with it
                 storage.publish(folders[row_id])
 
+        def offer(row_id: str) -> None:
+            try:
+                publish(row_id)
+            except StorageError as error:
+                line = LogLine(f"The checkpoint is on this machine only. {error.what}", "warning")
+                context.emitter(row_id)(line)
+
         def emit(row_id: str, event: Event) -> None:
             context.emitter(row_id)(event)
             if isinstance(event, CheckpointSaved):
-                try:
-                    publish(row_id)
-                except StorageError as error:
-                    line = LogLine(f"The checkpoint is on this machine only. {error.what}", "warning")
-                    context.emitter(row_id)(line)
+                offer(row_id)
 
         try:
-            result = self._work(replace(context, emitter=lambda row_id: partial(emit, row_id)), ids, held)
+            told = replace(context, emitter=lambda row_id: partial(emit, row_id), publish=offer)
+            result = self._work(told, ids, held)
         except Interruption as interruption:
             if interruption.request is not Request.CANCEL:
                 publish(*ids)

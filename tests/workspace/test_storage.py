@@ -12,6 +12,7 @@ import pytest
 from fsspec.core import url_to_fs
 from fsspec.implementations.memory import MemoryFileSystem
 
+from saewidgets.activations import store_write
 from saewidgets.durable import sealed
 from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
 from saewidgets.events import JobStatus
@@ -140,6 +141,31 @@ def test_copies_take_no_more_than_their_room(machine: Machine, tiny_model_folder
         assert there.saes.load(each.id).d_sae == 64
         assert 0 < sum(path.stat().st_size for path in (there.folder / "saes").rglob("*") if path.is_file()) <= room
     assert {each.state for each in there.saes.list()} == {"ok"}
+
+
+def test_a_capture_whose_machine_is_lost_goes_on_elsewhere(
+    machine: Machine, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", 1 << 16)
+    here, there = machine("here"), machine("there")
+    asked = (str(tiny_model_folder), {"kind": "text", "strings": TINY_TEXT}, STORED, 4_000)
+    whole = completed(there.activations.capture(*asked, context_size=16)).record
+    begun, forwards = [], store_write.forwards
+
+    def lost(*args: Any) -> Iterator[Any]:
+        begun.append(args[-2])
+        for rows in forwards(*args):
+            yield rows
+            if len(begun) == 1 and len(here.storage._fs.find(f"{here.storage._root}/activations/{store.id}")) > 5:
+                raise RuntimeError("lost")
+
+    monkeypatch.setattr(store_write, "forwards", lost)
+    store = here.activations.capture(*asked, context_size=16)
+    assert store.wait(PATIENCE) is JobStatus.FAILED
+    again = there.activations.get(store.id)
+    again.resume()
+    assert completed(again).record.fingerprint == whole.fingerprint
+    assert begun[1] > 0
 
 
 @pytest.mark.parametrize("share", [0.3, 3.0])

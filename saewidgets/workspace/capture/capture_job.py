@@ -135,6 +135,7 @@ def run_capture(
                 LogLine("The earlier capture is of another model, text or version: starting over.",
                         "warning")
             ),
+            on_shard=lambda: context.publish(record.id),
         )  # fmt: skip
     finally:
         until.close()
