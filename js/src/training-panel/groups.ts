@@ -98,9 +98,9 @@ function together(jobs: readonly Card[][]): Partial<Card> {
   };
 }
 
-/** The runs between which the tiles of a group lie: one that failed says nothing of the others. */
+/** The runs between which the tiles of a group lie: one that failed, or waits for its turn, says nothing of the others. */
 export function tiledBy(members: readonly Card[]): readonly Card[] {
-  const fine = members.filter((card) => statusOf(card) !== "failed");
+  const fine = members.filter((card) => statusOf(card) !== "failed" && card.tiles.loss !== null);
   return fine.length ? fine : members;
 }
 

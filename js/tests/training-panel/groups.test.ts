@@ -54,6 +54,8 @@ describe("groups", () => {
     expect(group?.device).toBe("cuda:1, cuda:0");
     expect(groupBadge(group?.members ?? [])).toBe("3 layers, 3 jobs");
     expect(forwardWords("running", 3, false, 3)).toBe("one LM forward for each of 3 jobs");
+    const waits = { ...b, job_id: "2", status: "queued", tiles: { ...card().tiles, loss: null } };
+    expect(tiledBy([a, waits] as never)).toEqual([a]);
   });
   it("that were stopped say how far the last of their runs came", () => {
     const [a, b] = LAYERS.map((one) => ({ ...one, status: "stopped" }) as (typeof CARDS)[0]);

@@ -146,7 +146,7 @@ class PanelState(State):
 
     cards: tuple[Card, ...] = ()
     total: int = 0  # runs in the workspace
-    jobs: int = 0  # entries of the list: runs of one job are one
+    jobs: int = 0  # in which they were trained
     charts: ChartState = ChartState()
     devices: tuple[DeviceInfo, ...] = ()
     compare: CompareState | None = None  # shown in place of the list

@@ -210,7 +210,7 @@ class PanelModel(Model[PanelState]):
         return {
             "cards": tuple(cards),
             "total": len(cards),
-            "jobs": len({card.group_id or card.id for card in cards}),
+            "jobs": len({card.job_id or card.group_id or card.id for card in cards}),
             "charts": self._chart,
             "devices": self.devices.found,
             "notice": self._notice or self.devices.note,
