@@ -24,6 +24,7 @@ NAMES = {
     "mlp_out": "hook_mlp_out", "resid_post": "hook_resid_post",
 }  # fmt: skip
 LN2 = "ln2.hook_normalized"
+SUM = "resid_pre + attn_out + mlp_out"  # an empty cell
 
 # What the heads mix, as a formula like those of the table; fused projections are taken apart below.
 V_OF = {
@@ -63,7 +64,7 @@ def table() -> dict[str, dict[str, str]]:
         first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
         for name in re.findall("`([^`]+)`", first):
             assert name not in rows
-            rows[name] = {column: cell.strip("`") for column, cell in zip(COLUMNS, cells, strict=True)}
+            rows[name] = {column: cell.strip("`") or SUM for column, cell in zip(COLUMNS, cells, strict=True)}
     return rows
 
 
