@@ -24,7 +24,7 @@ NAMES = {
     "mlp_out": "hook_mlp_out", "resid_post": "hook_resid_post",
 }  # fmt: skip
 LN2 = "ln2.hook_normalized"
-SUM = "resid_pre + attn_out + mlp_out"  # an empty cell
+SUM = "resid_mid + mlp_out"  # an empty cell
 
 # What the heads mix, as a formula like those of the table; fused projections are taken apart below.
 V_OF = {
@@ -116,6 +116,7 @@ def test_each_cell(name: str, layer: int) -> None:
     block = find_blocks(model)[layer]
     found = capture(model, at(layer, *NAMES.values()), ids)
     known = {short: found[f"blocks.{layer}.{site}"] for short, site in NAMES.items()}
+    known["resid_mid"] = known["resid_pre"] + known["attn_out"]
     for column in ("attn_out", "mlp_in", "mlp_out", "resid_post"):
         expected = computed(row[column], block, known).view_as(known[column])
         torch.testing.assert_close(known[column], expected, rtol=1e-4, atol=1e-4, msg=lambda m, c=column: f"{c}: {m}")
