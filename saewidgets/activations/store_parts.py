@@ -15,25 +15,21 @@ from saewidgets.activations.store import PROGRESS, SPECIAL, TOKENS, read_json, s
 from saewidgets.activations.store_write import (
     CAPTURE_HINT,
     FORMAT,
+    CapturedRows,
     CaptureSettings,
     StorePlan,
     StoreWriter,
-    capture_plan,
-    chosen_contexts,
-    forwards,
 )
 from saewidgets.durable import sealed, size_of, storage_errors, write_json
 from saewidgets.events import Control
 from saewidgets.lm import LoadedModel
 
 
-class StoreParts:
+class StoreParts(CapturedRows):
     """The parts of what `capture_store` writes with the same arguments, a shard each."""
 
     def __init__(self, lm: LoadedModel, packed: PackedTokens, settings: CaptureSettings) -> None:
-        self.lm, self.packed, self.settings = lm, packed, settings
-        self.contexts, held = chosen_contexts(packed, settings.tokens)
-        self.plan = capture_plan(lm, packed, settings, self.contexts, held)
+        super().__init__(lm, packed, settings)
         whole, per_shard = self.plan.facts.n_rows, self.plan.facts.rows_per_shard
         self.sizes = [min(per_shard, whole - first) for first in range(0, whole, per_shard)]  # rows of every part
 
@@ -42,9 +38,8 @@ class StoreParts:
         plan, length = self._plan_of(number), self.packed.context_size
         first = number * plan.facts.rows_per_shard // length
         contexts = self.contexts[first : first + self.sizes[number] // length]
-        pieces = partial(forwards, self.lm, self.packed, plan, contexts, self.settings)
         with closing(StoreWriter(folder, plan, resume=True)) as writer:
-            writer.fill(pieces, control, CAPTURE_HINT, on_progress)
+            writer.fill(partial(self.pieces, contexts), control, CAPTURE_HINT, on_progress)
             writer.close_shards()
             writer.checkpoint()
 

@@ -43,7 +43,7 @@ from saewidgets.activations.store import (
 )
 from saewidgets.activations.stream import check_text
 from saewidgets.durable import require_space, sealed, sha256_of, storage_errors, sync, write_json
-from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
+from saewidgets.errors import FormatError, SAEWidgetsError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, resolve_hook
 
@@ -97,65 +97,67 @@ def capture_store(
     """Capture the text into `folder`. Killed at any point and resumed, with the same device, versions and thread count,
     it ends in the same bytes. Pause writes a checkpoint; Stop ends the store with what there is. `on_shard` is called
     at the checkpoints behind which all files are full."""
-    contexts, held = chosen_contexts(packed, settings.tokens)
-    plan = capture_plan(lm, packed, settings, contexts, held)
+    rows = CapturedRows(lm, packed, settings)
     return write_store(
-        Path(folder), plan, partial(forwards, lm, packed, plan, contexts, settings), control or NullControl(),
-        hint=CAPTURE_HINT, on_progress=on_progress, on_restart=on_restart, on_shard=on_shard, resume=resume,
+        Path(folder), rows.plan, partial(rows.pieces, rows.contexts), control or NullControl(), hint=CAPTURE_HINT,
+        on_progress=on_progress, on_restart=on_restart, on_shard=on_shard, resume=resume,
     )
 
 
-def forwards(
-    lm: LoadedModel, packed: PackedTokens, plan: StorePlan, contexts: Numbers, settings: CaptureSettings, begin: int,
-    control: Control,
-) -> Iterator[Piece]:
-    """What the model makes of the `contexts` from row `begin` on, a batch at a time."""
-    size, first = settings.model_batch_size, begin // packed.context_size
-    for start in range(first, len(contexts), size):  # a checkpoint is always between two batches, or at the end
-        control.check()
-        tokens = packed.contexts(contexts[start : start + size])
-        special = ~packed.kept(tokens)
-        found = capture(lm.model, settings.hook_names, torch.from_numpy(tokens))
-        rows, norms = {}, {}
-        for name, activation in found.items():
-            flat = activation.reshape(-1, activation.shape[-1])
-            kept = torch.from_numpy(~special.reshape(-1)).to(flat.device)
-            norms[name] = float(flat.float().norm(dim=-1).double()[kept].sum())
-            rows[name] = stored(flat, plan.facts.dtype, f"The model's activations at {name}")
-        yield Piece(rows, norms, tokens, special.reshape(-1))
+class CapturedRows:
+    """The rows that a capture writes: of which `contexts` they are, their `plan`, and what the model makes of them."""
 
+    def __init__(self, lm: LoadedModel, packed: PackedTokens, settings: CaptureSettings) -> None:
+        self.lm, self.packed, self.settings = lm, packed, settings
+        self.contexts, held = chosen_contexts(packed, settings.tokens)
+        self.plan = self._plan(len(self.contexts), held)
 
-def capture_plan(
-    lm: LoadedModel, packed: PackedTokens, settings: CaptureSettings, contexts: Numbers, held: int
-) -> StorePlan:
-    """The plan of a store of the `contexts`, the first `held` of which are held out."""
-    check_text(lm, packed)
-    points = {name: resolve_hook(lm.model, name) for name in settings.hook_names}
-    widths = {name: point.width for name, point in points.items()}
-    dtype = settings.dtype or str(lm.dtype).removeprefix("torch.")
-    facts = StoreFacts(
-        source="captured", model=lm.name, model_revision=settings.model_revision,
-        model_class=type(lm.model).__name__, model_fingerprint=lm.fingerprint(),
-        model_dtype=str(lm.dtype).removeprefix("torch."), tokenizer=packed.facts.tokenizer,
-        tokenizer_fingerprint=tokenizer_fingerprint(lm.tokenizer), corpus=packed.facts.corpus,
-        corpus_fingerprint=packed.fingerprint, context_size=packed.context_size,
-        prepend_bos=packed.facts.prepend_bos, special_ids=packed.facts.special_ids, tokens=packed.facts.dtype,
-        dtype=dtype, n_contexts=len(contexts), n_rows=len(contexts) * packed.context_size, n_held_out=held,
-        n_special=0,  # no batch of the model is in two shards: whoever writes one has the same batches
-        rows_per_shard=rows_per_shard(packed.context_size, max(widths.values()), dtype, settings.model_batch_size),
-        hooks={
-            name: StoredHook(point.width, 0.0, point.heads if point.head is None else None)
-            for name, point in points.items()
-        }, files={},
-    )  # fmt: skip
-    identity = {
-        "model": facts.model_fingerprint, "model_dtype": facts.model_dtype, "device": lm.device.type,
-        "attention": str(getattr(getattr(lm.model, "config", None), "_attn_implementation", "unknown")),
-        "tokens": facts.corpus_fingerprint, "contexts": len(contexts), "held_out": held, "hooks": widths,
-        "dtype": dtype, "model_batch_size": settings.model_batch_size, "rows_per_shard": facts.rows_per_shard,
-        "torch": torch.__version__, **({} if settings.compiled is None else {"compiled": settings.compiled}),
-    }  # fmt: skip
-    return StorePlan(facts, identity)
+    def pieces(self, contexts: Numbers, begin: int, control: Control) -> Iterator[Piece]:
+        """What the model makes of the `contexts` from row `begin` on, a batch at a time."""
+        size, first = self.settings.model_batch_size, begin // self.packed.context_size
+        for start in range(first, len(contexts), size):  # a checkpoint is always between two batches, or at the end
+            control.check()
+            tokens = self.packed.contexts(contexts[start : start + size])
+            special = ~self.packed.kept(tokens)
+            found = capture(self.lm.model, self.settings.hook_names, torch.from_numpy(tokens))
+            rows, norms = {}, {}
+            for name, activation in found.items():
+                flat = activation.reshape(-1, activation.shape[-1])
+                kept = torch.from_numpy(~special.reshape(-1)).to(flat.device)
+                norms[name] = float(flat.float().norm(dim=-1).double()[kept].sum())
+                rows[name] = stored(flat, self.plan.facts.dtype, f"The model's activations at {name}")
+            yield Piece(rows, norms, tokens, special.reshape(-1))
+
+    def _plan(self, n: int, held: int) -> StorePlan:
+        """The plan of a store of `n` contexts, the first `held` of which are held out."""
+        lm, packed, settings = self.lm, self.packed, self.settings
+        check_text(lm, packed)
+        points = {name: resolve_hook(lm.model, name) for name in settings.hook_names}
+        widths = {name: point.width for name, point in points.items()}
+        dtype = settings.dtype or str(lm.dtype).removeprefix("torch.")
+        facts = StoreFacts(
+            source="captured", model=lm.name, model_revision=settings.model_revision,
+            model_class=type(lm.model).__name__, model_fingerprint=lm.fingerprint(),
+            model_dtype=str(lm.dtype).removeprefix("torch."), tokenizer=packed.facts.tokenizer,
+            tokenizer_fingerprint=tokenizer_fingerprint(lm.tokenizer), corpus=packed.facts.corpus,
+            corpus_fingerprint=packed.fingerprint, context_size=packed.context_size,
+            prepend_bos=packed.facts.prepend_bos, special_ids=packed.facts.special_ids, tokens=packed.facts.dtype,
+            dtype=dtype, n_contexts=n, n_rows=n * packed.context_size, n_held_out=held,
+            n_special=0,  # no batch of the model is in two shards: whoever writes one has the same batches
+            rows_per_shard=rows_per_shard(packed.context_size, max(widths.values()), dtype, settings.model_batch_size),
+            hooks={
+                name: StoredHook(point.width, 0.0, point.heads if point.head is None else None)
+                for name, point in points.items()
+            }, files={},
+        )  # fmt: skip
+        identity = {
+            "model": facts.model_fingerprint, "model_dtype": facts.model_dtype, "device": lm.device.type,
+            "attention": str(getattr(getattr(lm.model, "config", None), "_attn_implementation", "unknown")),
+            "tokens": facts.corpus_fingerprint, "contexts": n, "held_out": held, "hooks": widths,
+            "dtype": dtype, "model_batch_size": settings.model_batch_size, "rows_per_shard": facts.rows_per_shard,
+            "torch": torch.__version__, **({} if settings.compiled is None else {"compiled": settings.compiled}),
+        }  # fmt: skip
+        return StorePlan(facts, identity)
 
 
 # Hidden states that a script has saved lie in a file row by row, without tokens: an SAE can be trained and measured on
@@ -194,7 +196,7 @@ def import_states(
     on_progress: Callable[[int], None] | None = None,
     resume: bool = False,
 ) -> StoreFacts:
-    """Copy hidden states into a store in `folder`; row r of all `files` (by hook name) belongs to the same token.
+    """Copy hidden states into a store in `folder`; row r of all `files` (by hook name; as many rows) is of one token.
     `dtype` None keeps the files' format; Stop ends the store with what there is."""
     plan = _import_plan(files, dtype, model, corpus)
     return write_store(
@@ -247,13 +249,6 @@ def _import_plan(
     files: Sequence[tuple[str, StatesFile]], dtype: str | None, model: str | None, corpus: str
 ) -> StorePlan:
     first = files[0][1]
-    for _, file in files:
-        if file.rows != first.rows:
-            raise ConfigError(
-                f"{file.path.name} has {file.rows:,} rows, {first.path.name} {first.rows:,}: they hold different "
-                "tokens.",
-                where="paths", hint="Import them one by one.",
-            )
     dtype = dtype or ("float32" if len({file.stored_dtype for _, file in files}) > 1 else first.stored_dtype)
     widths = {name: file.width for name, file in files}
     facts = StoreFacts(

@@ -12,7 +12,7 @@ import pytest
 from fsspec.core import url_to_fs
 from fsspec.implementations.memory import MemoryFileSystem
 
-from saewidgets.activations import store_write
+from saewidgets.activations.store_write import CapturedRows
 from saewidgets.durable import sealed
 from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
 from saewidgets.events import JobStatus
@@ -150,16 +150,16 @@ def test_a_capture_whose_machine_is_lost_goes_on_elsewhere(
     here, there = machine("here"), machine("there")
     asked = (str(tiny_model_folder), {"kind": "text", "strings": TINY_TEXT}, STORED, 4_000)
     whole = completed(there.activations.capture(*asked, context_size=16)).record
-    begun, forwards = [], store_write.forwards
+    begun, pieces = [], CapturedRows.pieces
 
     def lost(*args: Any) -> Iterator[Any]:
         begun.append(args[-2])
-        for rows in forwards(*args):
+        for rows in pieces(*args):
             yield rows
             if len(begun) == 1 and len(here.storage._fs.find(f"{here.storage._root}/activations/{store.id}")) > 5:
                 raise RuntimeError("lost")
 
-    monkeypatch.setattr(store_write, "forwards", lost)
+    monkeypatch.setattr(CapturedRows, "pieces", lost)
     store = here.activations.capture(*asked, context_size=16)
     assert store.wait(PATIENCE) is JobStatus.FAILED
     again = there.activations.get(store.id)
