@@ -315,8 +315,7 @@ class StoredActivations:
             with path.open("rb") as file:
                 for row, number in zip(found, wanted.tolist(), strict=True):
                     file.seek(number * row.nbytes)
-                    if file.readinto(row.view(np.uint8)) != row.nbytes:
-                        raise _changed(path, "The file ended early: it was cut off while it was read.")
+                    _fill(file, row.data.cast("B"), path)
         except OSError as error:
             raise _unreadable(path, error) from error
         return found.astype(np.int64)
@@ -383,10 +382,9 @@ class StoredActivations:
         with path.open("rb") as file:
             for start in range(0, len(found), _COUNTED):
                 part = found[start : start + _COUNTED]
-                raw = np.frombuffer(file.read(len(part) * size), dtype=np.uint8)
-                if len(raw) != len(part) * size:
-                    raise _changed(path, "The file ended early: it was cut off while it was read.")
-                part[:] = np.packbits(raw.reshape(len(part), size) != 0, axis=1)
+                raw = np.empty((len(part), size), dtype=np.uint8)
+                _fill(file, raw.data.cast("B"), path)
+                part[:] = np.packbits(raw != 0, axis=1)
         return found
 
     def __repr__(self) -> str:
@@ -463,12 +461,7 @@ class RowReader:
         try:
             file = self._file(shard, path)
             file.seek(row * self._row_bytes)
-            done = 0
-            while done < len(target):
-                count = file.readinto(target[done:])
-                if not count:
-                    raise _changed(path, "The file ended early: it was cut off while it was read.")
-                done += count
+            _fill(file, target, path)
         except OSError as error:
             raise _unreadable(path, error) from error
 
@@ -495,6 +488,14 @@ def batched(numbers: Numbers, size: int) -> Iterator[Numbers]:
     """`numbers` in parts of at most `size`."""
     for start in range(0, len(numbers), size):
         yield numbers[start : start + size]
+
+
+def _fill(file: Any, target: memoryview, path: Path) -> None:
+    """Read from a file until `target` is full."""
+    while len(target):
+        if not (count := file.readinto(target)):
+            raise _changed(path, "The file ended early: it was cut off while it was read.")
+        target = target[count:]
 
 
 def _changed(path: Path, what: str) -> FormatError:
