@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -144,45 +145,32 @@ def find_files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 def _read_text(file: Path, encoding: str) -> Iterator[Document]:
     """The pieces of one file. Line ends become ``\\n``; a byte-order mark is dropped."""
-    first = True
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
+    first, rest, read = True, "", 0
     try:
-        with file.open(encoding=encoding) as stream:
-            rest = ""
-            while chunk := stream.read(documents.PIECE_CHARACTERS):
-                rest += chunk.removeprefix("\ufeff") if first and not rest else chunk
+        with file.open("rb") as stream:
+            while True:
+                data = stream.read(documents.PIECE_CHARACTERS)
+                read += len(data)
+                text = decoder.decode(data, final=not data)
+                rest += text.removeprefix("\ufeff") if first and not rest else text
                 while len(rest) > documents.PIECE_CHARACTERS:
                     at = cut(rest)
                     yield Document(rest[:at], str(file), continues=not first)
                     rest, first = rest[at:], False
+                if not data:
+                    break
             if rest:
                 yield Document(rest, str(file), continues=not first)
     except UnicodeError as error:
-        position, byte = _bad_byte(file, encoding)
-        found = f"Byte 0x{byte:02x} at position {position:,} is" if byte is not None else "The text is"
+        found = "The text is"
+        if isinstance(error, UnicodeDecodeError):  # else no single byte is wrong: UTF-16 without a byte-order mark, say
+            place = read - len(error.object) + error.start
+            found = f"Byte 0x{error.object[error.start]:02x} at position {place:,} is"
         raise FormatError(
             f"{found} not {encoding} ({getattr(error, 'reason', error)}).", where=str(file),
             hint='Save the file as UTF-8, or give its encoding: TextCorpus(path, encoding="latin-1").',
         ) from error
-
-
-def _bad_byte(file: Path, encoding: str) -> tuple[int, int | None]:
-    """Its place in the file (the stream's own counts from its current buffer), and the byte."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    before = 0
-    with file.open("rb") as stream:
-        while True:
-            pending = decoder.getstate()[0]
-            chunk = stream.read(1 << 20)
-            try:
-                decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                data = pending + chunk
-                return before - len(pending) + error.start, data[error.start] if error.start < len(data) else None
-            except UnicodeError:  # UTF-16 without a byte-order mark, say: the whole file, no single byte
-                return 0, None
-            if not chunk:
-                return before, None
-            before += len(chunk)
 
 
 LONG = 1 << 22  # bytes of files from which on they are packed as far as needed, not whole
