@@ -16,8 +16,6 @@ import math
 import torch
 from torch import Tensor
 
-from saewidgets.errors import ConfigError
-
 _SUMS = ("error", "square", "hat_square", "dot", "norm", "hat_norm", "l1", "cosine", "l2_ratio", "legacy")
 
 
@@ -37,13 +35,6 @@ class ReconstructionStats:
     def update(self, x: Tensor, reconstruction: Tensor, latents: Tensor) -> None:
         """Add tokens: x and its reconstruction ``[n, d_out]`` in the same units, latents ``[n, d_sae]``."""
         n = x.shape[0]
-        expected = (n, len(self._mean)), (n, len(self.firing_counts))
-        if x.shape != expected[0] or reconstruction.shape != expected[0] or latents.shape != expected[1]:
-            raise ConfigError(
-                f"Shapes {tuple(x.shape)}, {tuple(reconstruction.shape)}, {tuple(latents.shape)} do not fit "
-                f"{expected[0]} and {expected[1]}.",
-                where="x", hint="Check that the SAE belongs to this hook point.",
-            )
         if n == 0:
             return
         x64, hat = x.double(), reconstruction.double()
