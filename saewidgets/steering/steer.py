@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saewidgets.activations.packing import text_encoder
 from saewidgets.config.arguments import readable
 from saewidgets.config.steering import Positions, SteeringConfig, SteeringFeature
 from saewidgets.errors import ConfigError
@@ -29,9 +30,9 @@ def prompt_ids(lm: LoadedModel, prompt: str | Sequence[int], prepend_bos: bool) 
     the corpora that SAEs are trained on."""
     if isinstance(prompt, str):
         readable(prompt, "prompt")
-        ids = ([bos] if (bos := special_tokens(lm.tokenizer).bos) is not None and prepend_bos else []) + _encode(
-            lm.tokenizer, prompt
-        )
+        # Of a copy: others may be using the tokenizer.
+        (ids,) = text_encoder(copy.deepcopy(lm.tokenizer))([prompt])
+        ids = [bos, *ids] if (bos := special_tokens(lm.tokenizer).bos) is not None and prepend_bos else ids
     else:
         ids = [int(each) for each in prompt]
         if wrong := [each for each in ids if not 0 <= each < lm.vocab_size]:
@@ -59,13 +60,6 @@ def check_fits(n_prompt: int, n_new: int, context: int | None) -> None:
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _encode(tokenizer: Any, text: str) -> list[int]:
-    # A copy: the call changes settings of a fast tokenizer, which other threads may be using.
-    own = copy.deepcopy(tokenizer)
-    found: list[int] = own.encode(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
-    return found
 
 
 Stop = Callable[[], bool]
