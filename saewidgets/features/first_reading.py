@@ -190,8 +190,7 @@ def _clarity(feature: Feature, naming: Naming) -> float:
 
 
 def read_features(
-    sae: SAE, lm: LoadedModel, contexts: Tensor, hook_name: str, *, exclude_special_tokens: bool = True,
-    examples: int = 20, seed: int = 0, batch_size: int = 16,
+    sae: SAE, lm: LoadedModel, contexts: Tensor, hook_name: str, *, examples: int = 20, batch_size: int = 16
 ) -> FeatureReading:
     """Read all latents of `sae` in one pass over some text.
 
@@ -200,17 +199,15 @@ def read_features(
         lm: the language model; left as it was.
         contexts: ``[n, context]`` token ids.
         hook_name: where the SAE belongs.
-        exclude_special_tokens: special tokens do not count as places where a latent fires.
         examples: top examples kept per latent, at most one from any context.
-        seed: of the sample from all activations of a latent.
         batch_size: contexts per forward of the language model.
     """
     fitting_point(lm.model, hook_name, sae.d_in)
     device = sae.W_enc.device
     config = ExtractionConfig(
-        examples=examples, per_document=1, per_interval=_PER_INTERVAL, min_activation=0.0, seed=seed
+        examples=examples, per_document=1, per_interval=_PER_INTERVAL, min_activation=0.0, seed=0
     )
-    special = torch.tensor(special_tokens(lm.tokenizer).all if exclude_special_tokens else (), dtype=contexts.dtype)
+    special = torch.tensor(special_tokens(lm.tokenizer).all, dtype=contexts.dtype)  # on which no latent counts
     counted = ~torch.isin(contexts, special)
     encoder = Encoder(sae, contexts.shape[1])
     accumulator = Accumulator(sae.d_sae, config, device, hook_name)
@@ -221,7 +218,7 @@ def read_features(
             batches = [capture(lm.model, [hook_name], part)[hook_name] for part in ids.split(batch_size)]
             x = torch.cat([batch.to(device, torch.float32) for batch in batches])
             documents = which[:, None].repeat(1, ids.shape[1])  # one each: no passage fills the list
-            chunk = make_chunk(x, ids, which, counted[which], documents, int(which[0]), seed)
+            chunk = make_chunk(x, ids, which, counted[which], documents, int(which[0]), config.seed)
             accumulator.update(chunk, encoder)
     arrays = accumulator.finish()
     return FeatureReading(arrays, int(counted.sum()), contexts, TokenText(lm.tokenizer), lm.name, hook_name)

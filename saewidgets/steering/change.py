@@ -11,7 +11,7 @@ change σ or 1/c times as large at that token; b_dec, a skip path and a predicti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -34,14 +34,12 @@ def estimate_max(
     contexts: Tensor,
     indices: Sequence[int],
     *,
-    exclude_special_tokens: bool = True,
     max_norm_ratio: float | None = 10.0,
     batch_size: int = 16,
-    check: Callable[[], None] | None = None,
 ) -> dict[int, float]:
     """Latent → its largest activation over `contexts` ``[n, context]`` of token ids: a lower bound of what an
     extraction would find. Special tokens do not count, nor tokens whose norm is above `max_norm_ratio` times their
-    batch's median (attention sinks). `check` is called before every forward; what it raises ends the estimate."""
+    batch's median (attention sinks)."""
     source = as_source(sae)
     point, _ = source.points(lm.model)
     module = source.sae
@@ -52,14 +50,12 @@ def estimate_max(
             f"contexts is of shape {tuple(contexts.shape)}.", where="contexts", hint="Give token ids, [n, context]."
         )
     device = module.W_dec.device
-    special = torch.tensor(special_tokens(lm.tokenizer).all if exclude_special_tokens else (), dtype=contexts.dtype)
+    special = torch.tensor(special_tokens(lm.tokenizer).all, dtype=contexts.dtype)
     chosen = torch.tensor(list(indices), dtype=torch.int64, device=device)
     largest = torch.zeros(len(chosen), device=device, dtype=module.W_dec.dtype)
     rows = max(1, LATENT_BYTES // (4 * module.d_sae * contexts.shape[1]))
     with evaluating(module), torch.no_grad():
         for ids in contexts.split(batch_size):
-            if check is not None:
-                check()
             x = capture(lm.model, [point.name], ids)[point.name].to(device)
             kept = ~torch.isin(ids, special.to(ids.device)).to(device)
             if max_norm_ratio is not None and bool(kept.any()):
