@@ -49,7 +49,11 @@ class TokenSample:
         self._now.append((rows.cpu().numpy(), latents.cpu().numpy()))
         self.pairs += len(rows)
         while self.pairs > self._limit:
-            self._halve(chunk)
+            self.halvings += 1
+            self._admitted = self._admits(chunk.stream)
+            admitted = self._admitted.cpu().numpy()
+            self._now = [(rows[admitted[rows]], latents[admitted[rows]]) for rows, latents in self._now]
+            self._thin()
 
     def end_chunk(self, chunk: ContextChunk) -> None:
         admitted = self._admits(chunk.stream).cpu().numpy()
@@ -74,13 +78,6 @@ class TokenSample:
         none = torch.zeros_like(positions)
         hashes = ops.joint_hash(ops.hash_of(positions, self._seed, TOKEN_SAMPLE), none)
         return hashes <= (ops.LARGEST >> self.halvings)
-
-    def _halve(self, chunk: ContextChunk) -> None:
-        self.halvings += 1
-        self._admitted = self._admits(chunk.stream)
-        admitted = self._admitted.cpu().numpy()
-        self._now = [(rows[admitted[rows]], latents[admitted[rows]]) for rows, latents in self._now]
-        self._thin()
 
     def _thin(self) -> None:
         """Drop what the rate no longer admits of the chunks before."""

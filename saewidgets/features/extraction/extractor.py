@@ -244,8 +244,6 @@ class _Extraction:
                 self._begin(resume)
                 self._read()
         except Interruption as interruption:
-            if interruption.request is Request.PAUSE and self.done > self.saved:
-                self._save()
             if interruption.request is Request.CANCEL:
                 remove_checkpoints(self.folder / CHECKPOINT)
             if interruption.request is not Request.STOP or self.done == 0:
@@ -257,14 +255,9 @@ class _Extraction:
         return self._finish()
 
     def run_part(self) -> None:
-        try:
-            with evaluating(self.sae), torch.no_grad():
-                self._begin(resume=True)
-                self._read()
-        except Interruption as interruption:
-            if interruption.request is Request.PAUSE and self.done > self.saved:
-                self._save()
-            raise
+        with evaluating(self.sae), torch.no_grad():
+            self._begin(resume=True)
+            self._read()
         if self.done > self.saved:
             self._save()
 
@@ -279,7 +272,7 @@ class _Extraction:
             "torch": torch.__version__, "device": self.device.type, "threads": torch.get_num_threads(),
             "batch_size": self.config.batch_size, "chunk": self.encoder.contexts,
         }
-        self.state = {"identity": belongs, "environment": around, "first": self.first}
+        self.state: dict[str, Any] = {"identity": belongs, "environment": around, "first": self.first}
         if not resume and checkpoints(self.folder / CHECKPOINT):
             raise StateError(
                 "The folder holds an extraction that was interrupted.", where=str(self.folder),
@@ -287,20 +280,16 @@ class _Extraction:
             )
         found = read_checkpoint(self.folder / CHECKPOINT)
         if found is None:
-            self._join(belongs, around)
+            self._join()
             if self.done == self.first:
                 self._measure_norms()
             return
-        self._take(self.accumulator, found, belongs, around)
+        self._take(self.accumulator, *found)
         self.saved = self.done
 
-    def _take(
-        self, into: Accumulator, found: tuple[dict[str, Any], dict[str, Tensor]], belongs: Mapping[str, Any],
-        around: Mapping[str, Any],
-    ) -> None:
+    def _take(self, into: Accumulator, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Go on behind a checkpoint, whose tables get into an accumulator that is empty."""
-        state, tensors = found
-        if note := compare(state, belongs, around):
+        if note := compare(state, self.state["identity"], self.state["environment"]):
             self.emit(LogLine(note, "warning"))
         try:
             into.load(tensors)
@@ -314,25 +303,26 @@ class _Extraction:
         self.documents.count, self.documents.previous = state["documents"]
         self.seconds += float(state["seconds"])
 
-    def _join(self, belongs: Mapping[str, Any], around: Mapping[str, Any]) -> None:
-        """Take in the parts, up to the first that is not there, is damaged, or is of another extraction."""
+    def _join(self) -> None:
+        """Take in the parts, up to the first that is not there, is damaged, or is of another extraction, or of a device
+        that measured another norm."""
         here = torch.device("cpu")  # the tables of two parts may be too much for the device
         whole: Accumulator | None = None
         for folder in self.parts:
             part = self._accumulator(here, self.documents.count - 1)
-            with contextlib.suppress(FormatError, ConfigError):
+            try:
                 found = read_checkpoint(folder / CHECKPOINT)
                 if found is None or found[0]["first"] != self.done:
                     break
-                limit = found[0]["norm_limit"]
-                found[0]["environment"]["norm_limit"] = limit
-                self._take(part, found, belongs, {**around, "norm_limit": self.norm_limit if whole else limit})
-                if whole is None:
-                    whole = part
-                else:
-                    whole.add_part(part)
-                continue
-            break
+                if whole is not None and found[0]["norm_limit"] != self.norm_limit:
+                    break
+                self._take(part, *found)
+            except (FormatError, ConfigError):
+                break
+            if whole is None:
+                whole = part
+            else:
+                whole.add_part(part)
         if whole is not None:
             self.accumulator.load(whole.tensors())
 
@@ -353,6 +343,8 @@ class _Extraction:
             except Interruption as interruption:
                 if interruption.request is Request.STOP and batches:
                     self._accumulate(batches, wanted[:read])
+                if interruption.request is Request.PAUSE and self.done > self.saved:
+                    self._save()
                 raise
             self._accumulate(batches, wanted)
             due = time.monotonic() - last_save > max(_SECONDS, _SHARE * cost)
