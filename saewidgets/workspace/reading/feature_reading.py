@@ -20,6 +20,7 @@ from saewidgets.feature_records import (
     RelatedRecord,
     check_index,
 )
+from saewidgets.features.store.query import LatentNote, LatentNotes, find
 from saewidgets.jobs import Listeners
 from saewidgets.records import Records
 from saewidgets.workspace.live import LiveCache, LiveSAE
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from saewidgets.features.logit_effects import Effects
     from saewidgets.features.store.feature_data import FeatureData
-    from saewidgets.features.store.query import LatentNote, LatentNotes
     from saewidgets.features.store.read import FeatureStore
     from saewidgets.steering.steer import LossEffect
     from saewidgets.workspace.reading.token_reading import PromptReading, TextReading
@@ -74,7 +74,7 @@ class FeatureAccess:
         self.live = LiveCache(workspace)
         self.changes = Listeners()
         self._newest: Any = lru_cache(_REMEMBERED)(lambda origin, d_sae: [(0.0, {}, None)])  # see `_noted`
-        self._order = lru_cache(_REMEMBERED)(_order)
+        self._order = lru_cache(_REMEMBERED)(find)
 
     def view(self, wanted: str | None, *, open_store: bool = True) -> View:
         """The view of an id: of an extraction, an SAE (also its name) or a training.
@@ -401,8 +401,6 @@ class FeatureAccess:
     def _noted(self, view: View) -> tuple[float, dict[int, LatentNote], LatentNotes]:
         """A revision, and the labels, stars and notes until then: by latent, and arranged for lists. Only what has
         changed is read: of a wide SAE everything takes seconds."""
-        from saewidgets.features.store.query import LatentNote, LatentNotes  # numpy: not for opening a workspace
-
         newest = self._newest(view.origin, view.d_sae)
         before, said, notes = newest[0]
         if notes is not None and self.rows.revision(view.origin) == before:
@@ -413,7 +411,8 @@ class FeatureAccess:
         return found
 
     def _find(self, view: View, search: str, show: Any, sort: Any, descending: bool) -> npt.NDArray[np.int64]:
-        return self._order(view.store, self._noted(view)[-1], search, show, sort, descending)
+        notes = self._noted(view)[-1]
+        return self._order(view.store, notes, search=search, show=show, sort=sort, descending=descending)
 
     def _records(self, view: View, indices: Sequence[int]) -> Sequence[FeatureRecord]:
         said = {row.index: row for row in self.rows.list(view.origin, indices)}
@@ -444,11 +443,3 @@ class FeatureAccess:
 def _record(index: int, found: Effects, n: int, note: str) -> LogitsRecord:
     raises, lowers = (tuple((one.text, one.value) for one in side[:n]) for side in (found.raises, found.lowers))
     return LogitsRecord(index, raises, lowers, tuple(found.counts), tuple(found.edges), note)
-
-
-def _order(
-    store: FeatureStore | None, notes: LatentNotes, search: str, show: Any, sort: Any, descending: bool
-) -> npt.NDArray[np.int64]:
-    from saewidgets.features.store.query import find  # numpy: not for opening a workspace
-
-    return find(store, notes, search=search, show=show, sort=sort, descending=descending)
