@@ -20,6 +20,8 @@ from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import Event, Facts, Interruption, JobStatus, LogLine, Meter, Progress, Request
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
+from saewidgets.features.store.layout import BINS, COACTIVATION_ENTRIES, INTERVALS, MANIFEST, MAX_POSITION, WINDOW
+from saewidgets.features.store.query import DENSE
 from saewidgets.jobs import JobContext
 from saewidgets.workspace.capture.stored_corpus import as_text
 from saewidgets.workspace.corpora import located, with_text
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 KIND = "extraction"
-_MOST_POSITIONS = 2**31 - 1  # the layout's
 _NO_WEIGHTS = frozenset({".json", ".yaml", ".yml", ".md", ".txt"})
 _DENSITY = "sparsity.safetensors"
 
@@ -74,10 +75,8 @@ def concrete(
     changes["context_size"] = wanted_size or min(CONTEXT, reads or CONTEXT)
     check_context(name, reads, changes["context_size"])
     changes["corpus"] = _corpus(workspace, subject, config)
-    if config.tokens > _MOST_POSITIONS:
-        raise ConfigError(
-            f"At most {_MOST_POSITIONS:,} tokens can be read.", where="tokens", hint="Lower Tokens."
-        )
+    if config.tokens > MAX_POSITION:
+        raise ConfigError(f"At most {MAX_POSITION:,} tokens can be read.", where="tokens", hint="Lower Tokens.")
     return config.replace(**changes)
 
 
@@ -112,7 +111,6 @@ def _model(subject: KnownSAE, config: ExtractionConfig) -> dict[str, Any]:
     return chosen
 
 
-_WINDOW, _BINS, _INTERVALS, _SAMPLE = 33, 64, 16, 16_000_000  # as in `features/store/layout.py`
 _FILLED = 8  # values of a window that are not zero, as they are stored: most latents fire on one token in a hundred
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _WORKING = 512 * 1024**2  # blocks of latents and activations, and torch with its kernels loaded
@@ -123,15 +121,15 @@ _EFFICIENCY = 0.4
 
 def table_bytes(d_sae: int, config: ExtractionConfig) -> int:
     """What a pass keeps of all latents in memory, which is also what a checkpoint takes."""
-    kept = config.examples + _INTERVALS * config.per_interval
-    return d_sae * (kept * (4 + 8 + 8 + 2 * _WINDOW) + 4 * _BINS + 64)
+    kept = config.examples + INTERVALS * config.per_interval
+    return d_sae * (kept * (4 + 8 + 8 + 2 * (2 * WINDOW + 1)) + 4 * BINS + 64)
 
 
 def store_bytes(d_sae: int, config: ExtractionConfig) -> int:
     """What it leaves on the disk, about."""
-    kept = config.examples + _INTERVALS * config.per_interval
-    sample = min(_SAMPLE, 64 * config.tokens) * 4
-    return d_sae * (kept * (4 + 4 + 1 + 3 * _FILLED) + 4 * _BINS + 64) + sample
+    kept = config.examples + INTERVALS * config.per_interval
+    sample = min(COACTIVATION_ENTRIES, 64 * config.tokens) * 4
+    return d_sae * (kept * (4 + 4 + 1 + 3 * _FILLED) + 4 * BINS + 64) + sample
 
 
 def estimate(workspace: Workspace, subject: KnownSAE, config: ExtractionConfig) -> ExtractionEstimate:
@@ -212,7 +210,6 @@ def run_extraction(
     from saewidgets.activations.corpus import exact_again, with_exact_revision
     from saewidgets.activations.shuffle import spread
     from saewidgets.features.extraction import borders, extract, extract_part
-    from saewidgets.features.store.layout import MANIFEST
     from saewidgets.formats import load_sae
     from saewidgets.lm import check_context
 
@@ -319,8 +316,7 @@ def weights_of(folder: Path) -> dict[str, list[Any]]:
 
 def record_result(workspace: Workspace, extraction_id: str, status: JobStatus) -> ExtractionResult:
     """Write what the extraction in its folder has found into its row."""
-    from saewidgets.features.store.query import DENSE  # torch: seconds to import
-    from saewidgets.features.store.read import FeatureStore
+    from saewidgets.features.store.read import FeatureStore  # torch: seconds to import
 
     rows = workspace.catalog.extractions
     store = FeatureStore(Path(rows.get(extraction_id).folder), workspace.folder / TOKENS)
