@@ -137,10 +137,11 @@ def _examples(
     positions = np.asarray(store[f"{kind}_positions"][at], dtype=np.int64)
     kept = np.flatnonzero(positions >= 0)
     kept = kept[np.argsort(-values[kept], kind="stable")]
-    return [_example(store, int(positions[i]), float(values[i]), windows[i]) for i in kept]
+    return [example_at(store, int(positions[i]), float(values[i]), windows[i]) for i in kept]
 
 
-def _example(store: FeatureStore, position: int, value: float, window: Values) -> StoredExample:
+def example_at(store: FeatureStore, position: int, value: float, window: Values) -> StoredExample:
+    """The text around a stream position, with a latent's activations ``[2 · WINDOW + 1]`` there, and exactly at it."""
     size = store.manifest.context_size
     row, offset = divmod(position, size)
     whole = store.context(row)

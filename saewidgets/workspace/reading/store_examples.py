@@ -10,7 +10,7 @@ import numpy.typing as npt
 from saewidgets.feature_records import ExampleRecord
 from saewidgets.features.labels import Example, FeatureEvidence, LabelOptions, shown_examples
 from saewidgets.features.logit_effects import Effects, stored_effects
-from saewidgets.features.store.feature_data import StoredExample, feature_data, pieces
+from saewidgets.features.store.feature_data import StoredExample, example_at, feature_data
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.read import FeatureStore
 
@@ -105,7 +105,9 @@ class StoreExamples:
         quiet = self._without(fires, order[:first])
         if len(quiet) < self._negatives:
             quiet = np.concatenate([quiet, self._without(fires, order[first:])])
-        found = [self._window(int(position)) for position in quiet[: self._negatives]]
+        silence = np.zeros(2 * WINDOW + 1, dtype=np.float32)
+        places = quiet[: self._negatives].tolist()
+        found = [self._example(example_at(store, position, 0.0, silence)) for position in places]
         why = "" if found else f"It fires on {density:.1%} of the tokens, and in every window that was looked at."
         return found, why
 
@@ -125,16 +127,6 @@ class StoreExamples:
         unseen = 2 * WINDOW * (1 - manifest.coactivation_rate)
         elsewhere = 1 - int(self._store["context_counts"][index]) / max(1, manifest.n_contexts)
         return float(max((1 - float(self._store.density[index])) ** unseen, elsewhere))
-
-    def _window(self, position: int) -> Example:
-        store, size = self._store, self._store.manifest.context_size
-        row, offset = divmod(position, size)
-        begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
-        ids = store.context(row)[begin:end]
-        first = int(begin == 0 and offset > 0 and int(ids[0]) in store.special_ids)
-        texts = pieces(store, ids[first:])
-        document = self._document(int(store["contexts"][row]), offset)
-        return Example(tuple(texts), (0.0,) * len(texts), offset - begin - first, document)
 
 
 def kept_examples(examples: Sequence[Example]) -> tuple[ExampleRecord, ...]:
