@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 from saewidgets.config import SteeringConfig
 from saewidgets.config import arguments as take
+from saewidgets.errors import ConfigError
 
+MAX_NOTES = 20_000
 T = TypeVar("T")
 Check = Callable[[Any, str], Any]
 
@@ -31,6 +33,13 @@ def numbers(value: Any, where: str) -> list[int]:
     if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):
         take.refuse(value, where, "a list of feature numbers", hint)
     return [take.count(each, where, "the number of a feature", hint=hint) for each in value]
+
+
+def notes(text: str) -> str:
+    """The notes on an SAE or a feature. Raises `ConfigError`: they are too long, or no file can hold them."""
+    if len(text) > MAX_NOTES:
+        raise ConfigError(f"Notes have at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten them.")
+    return take.whole_text(text, "notes")
 
 
 _BY_KIND: dict[str, Check] = {

@@ -28,7 +28,7 @@ from saewidgets.features.labels import (
     Score,
     ScoreRun,
 )
-from saewidgets.workspace.checked import checks_arguments, numbers
+from saewidgets.workspace.checked import checks_arguments, notes, numbers
 from saewidgets.workspace.reading.feature_reading import FeatureAccess, View
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 Kind = Literal["html", "json", "csv", "neuronpedia", "vectors"]
-MAX_NOTES = 20_000
 _AT_ONCE = 200  # labels saved together,
 _SECONDS = 2.0  # or all that came in so long
 _NEGATIVES = 20
@@ -99,9 +98,7 @@ class Features(FeatureAccess):
         Raises:
             ConfigError: they are too long, or hold characters that no file can hold.
         """
-        if len(text) > MAX_NOTES:
-            raise ConfigError(f"Notes have at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten them.")
-        return self._marked(feature_id, notes=arguments.whole_text(text, "notes"))
+        return self._marked(feature_id, notes=notes(text))
 
     def _marked(self, feature_id: str, **marks: Any) -> FeatureRecord:
         view, index = self._place(feature_id, None)

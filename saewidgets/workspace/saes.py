@@ -14,6 +14,7 @@ from saewidgets.config.names import one_line
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
 from saewidgets.jobs import Listeners
 from saewidgets.records import Comparison, Records, SAERecord
+from saewidgets.workspace import checked
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.folders import require_files
 from saewidgets.workspace.handle import Names
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from saewidgets.workspace.workspace import Workspace
-
-MAX_NOTES = 20_000
-
 
 # Architectures that `sae_lens.SAE.load_from_disk` opens.
 _SAE_LENS = frozenset({
@@ -311,9 +309,7 @@ class SAEs:
         if name is not None:
             changes["name"] = arguments.name(name, "a name for the SAE")
         if notes is not None:
-            changes["notes"] = arguments.whole_text(notes, "notes")
-            if len(notes) > MAX_NOTES:
-                raise ConfigError(f"Notes have at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten them.")
+            changes["notes"] = checked.notes(notes)
         if tags is not None:
             changes["tags"] = _checked_tags(tags)
         return self._told(self._rows.update(sae_id, **changes))
