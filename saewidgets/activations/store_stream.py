@@ -20,7 +20,7 @@ from saewidgets.activations.shuffle import Numbers, split
 from saewidgets.activations.store import RowReader, StoredActivations, batched
 from saewidgets.activations.stream import M, RowStream, RowWindows
 from saewidgets.config import TrainingConfig
-from saewidgets.errors import ConfigError
+from saewidgets.config.base import require
 from saewidgets.lm.tokens import TokenMask
 
 _HELD_OUT_ROWS = 8192  # rows of held-out activations at once
@@ -37,25 +37,16 @@ class StoredWindows(RowWindows):
     ) -> None:
         self.store, facts = store, store.facts
         widths = {name: store.width(name) for name in dict.fromkeys(hook_names)}
-        _check_rule(TokenMask.of(config.activations), facts.tokens is not None)
+        rule = TokenMask.of(config.activations)
+        for name, used in (("seqpos_slice", rule.seqpos_slice), ("exclude_token_ids", rule.exclude_ids)):
+            what = "Imported states have neither tokens nor contexts."
+            require((facts.tokens is not None or not used, f"activations.{name}", what, "Leave it empty."))
         parts = split(facts.n_contexts, facts.n_held_out, config.activations.validation_share)
         super().__init__(config, widths, seed, torch.device(device), parts, store.kept_counts)
 
     @property
     def layout(self) -> dict[str, Any]:
-        return {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "window": self.window,
-            **self._rule.layout,
-            "tokens": self.store.fingerprint,
-            "train_contexts": len(self.train),
-            "tokens_per_epoch": self.tokens_per_epoch,
-            "stored_dtype": self.store.facts.dtype,
-            "device": self.device.type,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        }
+        return {**super().layout, "tokens": self.store.fingerprint, "stored_dtype": self.store.facts.dtype}
 
     def _measured(self, kind: Callable[[str, int], M], hook_name: str, check: Check) -> dict[str, M]:
         measure = kind(hook_name, self.widths[hook_name])
@@ -102,16 +93,6 @@ class StoredWindows(RowWindows):
         ahead = WindowsAhead(fill, buffer, device=self._place, name="saewidgets-store")
         self._open.callback(ahead.close)
         return ahead
-
-
-def _check_rule(rule: TokenMask, has_tokens: bool) -> None:
-    if has_tokens:
-        return
-    for name, used in (("seqpos_slice", rule.seqpos_slice), ("exclude_token_ids", rule.exclude_ids)):
-        if used:
-            raise ConfigError(
-                "Imported states have neither tokens nor contexts.", where=f"activations.{name}", hint="Leave it empty."
-            )
 
 
 class StoredStream(RowStream):

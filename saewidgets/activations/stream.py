@@ -187,9 +187,13 @@ class RowWindows(ABC):
         self._open = ExitStack()  # what the thread that fills windows ahead needs
 
     @property
-    @abstractmethod
     def layout(self) -> dict[str, Any]:
         """All that bit-identity depends on, but which activations are read."""
+        return {
+            "seed": self.seed, "batch_size": self.batch_size, "window": self.window, **self._rule.layout,
+            "train_contexts": len(self.train), "tokens_per_epoch": self.tokens_per_epoch, "device": self.device.type,
+            "torch": torch.__version__, "numpy": np.__version__,
+        }  # fmt: skip
 
     def scale(self, hook_name: str, check: Check) -> float:
         if hook_name not in self._scales:
@@ -277,24 +281,17 @@ class Windows(RowWindows):
 
         device = self.lm.device
         return {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "window": self.window,
+            **super().layout,
             "model_batch_size": self._model_batch,
             "context_size": self.packed.context_size,
-            **self._rule.layout,
             "tokens": self.packed.fingerprint,
-            "train_contexts": len(self.train),
-            "tokens_per_epoch": self.tokens_per_epoch,
             "model": self.lm.fingerprint(),
             "model_dtype": str(self.lm.dtype).removeprefix("torch."),
             "attention": str(getattr(getattr(self.lm.model, "config", None), "_attn_implementation", "unknown")),
             "device": device.type,
             "device_name": device_name(device),
             "threads": torch.get_num_threads() if device.type == "cpu" else None,
-            "torch": torch.__version__,
             "transformers": transformers.__version__,
-            "numpy": np.__version__,
         }
 
     def evaluation_contexts(self, n_tokens: int) -> Numbers:
