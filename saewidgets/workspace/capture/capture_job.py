@@ -73,8 +73,7 @@ def run_capture(
 
     from saewidgets.activations import open_corpus, pack
     from saewidgets.activations.store import STORE
-    from saewidgets.activations.store_parts import StoreParts
-    from saewidgets.activations.store_write import CaptureSettings, capture_store, chosen_contexts
+    from saewidgets.activations.store_write import CaptureSettings, StoreParts, capture_store, chosen_contexts
     from saewidgets.lm import check_context, resolve_hook
     from saewidgets.lm.compiling import compiled_until
 
