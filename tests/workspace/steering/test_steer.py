@@ -17,7 +17,7 @@ from saewidgets.lm import LoadedModel, load_model
 from saewidgets.steering import SteeringSource, TokenEvent
 from saewidgets.steering import steer as kernel
 from saewidgets.workspace import Workspace, steered
-from saewidgets.workspace.steering.strengths import LARGEST, MODERATE
+from saewidgets.workspace.steering.steer import LARGEST, MODERATE
 from tests.workspace.conftest import PATIENCE, small_config
 from tests.workspace.steering.saes import DEAD, HOOK, add_demo_sae
 
