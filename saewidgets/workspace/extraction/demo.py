@@ -98,11 +98,9 @@ def _place(part: Part, target: Path) -> None:
         return
     hint = "Free some disk space, or choose another workspace folder."
     with draft_folder(target.parent) as draft, storage_errors("The demo SAE cannot be written", target, hint):
-        inner = draft / "demo"
-        inner.mkdir()
-        unpack_sae(part, inner)
+        unpack_sae(part, draft)
         try:
-            inner.rename(target)
+            draft.rename(target)
         except OSError:
             if not target.is_dir():  # else another process was quicker
                 raise
