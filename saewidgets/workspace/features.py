@@ -145,11 +145,9 @@ class Features(FeatureAccess):
             StateError: it was not extracted.
             LLMError, ConfigError, Interruption: as `label_features`; labels that came before stay.
         """
-        from saewidgets.workspace.reading.store_examples import KeptExamples  # torch: seconds to import
-
         view, known = self.view(sae_id), _settings(settings, "options", *_ASKING)
         wanted = self._unlabelled(view, indices, again, limit)
-        examples = KeptExamples(view.read, known.get("options") or LabelOptions())
+        examples = _examples(view, options=known.get("options") or LabelOptions())
         with self._saving(view, examples.kept) as add:
             return making.label_features(
                 wanted, _llm(llm), examples, existing=self._labels(view, wanted), on_label=add, **known
@@ -436,10 +434,10 @@ def newer(there: LabelRecord, new: LabelRecord) -> LabelRecord:
     return to_record(label)
 
 
-def _examples(view: View, negatives: int = 0) -> StoreExamples:
+def _examples(view: View, negatives: int = 0, options: LabelOptions | None = None) -> StoreExamples:
     from saewidgets.workspace.reading.store_examples import StoreExamples  # torch: seconds to import
 
-    return StoreExamples(view.read, negatives)
+    return StoreExamples(view.read, negatives, options)
 
 
 def _llm(llm: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Defines `StoreExamples` and `KeptExamples`: examples of an extraction, in the form that `features/labels` takes."""
+"""Defines `StoreExamples`: examples of an extraction, in the form that `features/labels` takes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ class StoreExamples:
 
     They are from the extraction's sample of tokens: no sampled token in one fires. Where less than every token was
     sampled (`coactivation_rate` in the manifest), a firing between them is not seen; a latent that fires so often that
-    a window would be silent with a chance below `SURE` has none, and `no_negatives` says so.
+    a window would be silent with a chance below `SURE` has none, and `no_negatives` says so. With `options`, `kept` has
+    the part of the evidence that goes with a label: the first examples that are shown.
     """
 
-    def __init__(self, store: FeatureStore, negatives: int = 0) -> None:
-        self._store = store
-        self._negatives = negatives
+    def __init__(self, store: FeatureStore, negatives: int = 0, options: LabelOptions | None = None) -> None:
+        self._store, self._negatives, self._options = store, negatives, options
+        self.kept: dict[int, tuple[ExampleRecord, ...]] = {}
         self._sampled: Positions = np.asarray(store["sample_positions"], dtype=np.int64)
         self._separators: dict[int, npt.NDArray[np.int64]] = {}
 
@@ -51,13 +52,16 @@ class StoreExamples:
         negatives, why_none = self._silent(index, [one.position for g in data.groups for one in g.examples])
         effects_of = stored_effects(self._store)
         effects = effects_of(index) if effects_of is not None else Effects((), ())
-        return FeatureEvidence(
+        found = FeatureEvidence(
             index=index, top=tuple(top), intervals=tuple(intervals), max_activation=data.max, density=data.density,
             firing_count=data.fired, mean_activation=data.mean,
             negatives=tuple(negatives), no_negatives=why_none,
             raises=tuple((one.text, one.value) for one in effects.raises),
             lowers=tuple((one.text, one.value) for one in effects.lowers),
         )
+        if (options := self._options) is not None:
+            self.kept[index] = kept_examples(shown_examples(found, options.n_examples, options.sampling))
+        return found
 
     def _example(self, one: StoredExample) -> Example:
         document = self._document(one.context, one.offset)
@@ -137,17 +141,3 @@ def kept_examples(examples: Sequence[Example]) -> tuple[ExampleRecord, ...]:
         rounded = tuple(float(f"{value:.4g}") for value in near.activations)
         found.append(ExampleRecord(near.tokens, rounded, near.peak, near.value, kind="evidence"))
     return tuple(found)
-
-
-class KeptExamples(StoreExamples):
-    """Keeps also the part of the evidence that goes with a label: the first examples that are shown."""
-
-    def __init__(self, store: FeatureStore, options: LabelOptions) -> None:
-        super().__init__(store)
-        self._options = options
-        self.kept: dict[int, tuple[ExampleRecord, ...]] = {}
-
-    def of(self, index: int) -> FeatureEvidence:
-        found = super().of(index)
-        self.kept[index] = kept_examples(shown_examples(found, self._options.n_examples, self._options.sampling))
-        return found
