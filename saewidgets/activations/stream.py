@@ -29,7 +29,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -54,16 +54,8 @@ from saewidgets.settings import resolve_device
 _HINT = "The model produces no usable numbers there; try another precision (model_dtype) or hook point."
 
 
-class Measure(Protocol):
-    """Running sums over rows, by name; one of them is "rows", how many there were."""
-
-    sums: dict[str, Tensor]
-
-    def add(self, rows: Tensor) -> None: ...
-
-
 class MeanNorm:
-    """The factor that brings the mean norm of the rows to √width."""
+    """The factor that brings the mean norm of the rows to √width. `sums` are running ones; "rows" is how many."""
 
     def __init__(self, name: str, width: int) -> None:
         self._name, self._width = name, width
@@ -84,7 +76,7 @@ class MeanNorm:
 
 
 class Covariance:
-    """Mean and covariance of the rows, in float64."""
+    """Mean and covariance of the rows, in float64, from `sums` as `MeanNorm` has them."""
 
     def __init__(self, name: str, width: int) -> None:
         self._name, self._width = name, width
@@ -115,7 +107,7 @@ class Covariance:
         return mean, covariance
 
 
-def _keep(file: Path, of: str, found: Mapping[str, Measure]) -> None:
+def _keep(file: Path, of: str, found: Mapping[str, MeanNorm | Covariance]) -> None:
     tensors = {f"{of} {name} {key}": each.cpu() for name, one in found.items() for key, each in one.sums.items()}
     with storage_errors("The measurements cannot be written", file, "Free some space, then resume."):
         draft = file.with_suffix(".part")
@@ -123,7 +115,7 @@ def _keep(file: Path, of: str, found: Mapping[str, Measure]) -> None:
         os.replace(draft, file)
 
 
-def _take_up(file: Path, of: str, found: Mapping[str, Measure]) -> int:
+def _take_up(file: Path, of: str, found: Mapping[str, MeanNorm | Covariance]) -> int:
     """Go on with what `_keep` wrote of the same rows; how many they were, 0 where there is nothing of them."""
     try:
         kept = load(file.read_bytes())
@@ -137,7 +129,7 @@ def _take_up(file: Path, of: str, found: Mapping[str, Measure]) -> int:
     return min(int(one.sums["rows"]) for one in found.values())
 
 
-M = TypeVar("M", bound=Measure)
+M = TypeVar("M", MeanNorm, Covariance)
 
 Batch = Tensor | tuple[Tensor, Tensor]
 """Activations [batch_size, d_in]; for a transcoder with what it has to reconstruct, [batch_size, d_out]."""
