@@ -284,12 +284,10 @@ class StoredActivations:
     def width(self, hook_name: str, where: str = "hook_name") -> int:
         return self.columns(hook_name, where).width
 
-    def verify(self, check: Check | None = None, on_file: Callable[[int], None] | None = None) -> None:
+    def verify(self, on_file: Callable[[int], None] = lambda done: None) -> None:
         """Compare every file with its SHA-256. `on_file` is called with the bytes compared so far."""
         done = 0
         for name, file in self.facts.files.items():
-            if check is not None:
-                check()
             try:
                 found = sha256_of(self.here(name))
             except OSError as error:
@@ -297,8 +295,7 @@ class StoredActivations:
             if found != file["sha256"]:
                 raise _changed(self.folder / name, "The file was changed after it was written.")
             done += int(file["size"])
-            if on_file is not None:
-                on_file(done)
+            on_file(done)
 
     def contexts(self, numbers: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Token ids of some contexts, ``[n, context_size]``. Raises `ConfigError` where the store holds no tokens."""

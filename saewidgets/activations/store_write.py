@@ -90,8 +90,8 @@ def capture_store(
     folder: Path | str,
     *,
     control: Control | None = None,
-    on_progress: Callable[[int], None] | None = None,
-    on_restart: Callable[[], None] | None = None,
+    on_progress: Callable[[int], None] = lambda rows: None,
+    on_restart: Callable[[], None] = lambda: None,
     on_shard: Callable[[], object] = lambda: None,
     resume: bool = False,
 ) -> StoreFacts:
@@ -194,7 +194,7 @@ def import_states(
     model: str | None = None,
     corpus: str = "imported states",
     control: Control | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] = lambda rows: None,
     resume: bool = False,
 ) -> StoreFacts:
     """Copy hidden states into a store in `folder`; row r of all `files` (by hook name; as many rows) is of one token.
@@ -367,7 +367,7 @@ class Piece:
 
 def write_store(
     folder: Path, plan: StorePlan, pieces: Callable[[int, Control], Iterable[Piece]], control: Control, *, hint: str,
-    on_progress: Callable[[int], None] | None, on_restart: Callable[[], None] | None = None,
+    on_progress: Callable[[int], None], on_restart: Callable[[], None] = lambda: None,
     on_shard: Callable[[], object] = lambda: None, resume: bool,
 ) -> StoreFacts:
     """Write the `pieces` behind so many rows that are there already, with a checkpoint now and then. Pause makes one,
@@ -376,7 +376,7 @@ def write_store(
         with suppress(SAEWidgetsError):
             return read_facts(folder)  # it was killed behind the last step
     with closing(StoreWriter(folder, plan, resume=resume)) as writer:
-        if writer.restarted and on_restart is not None:
+        if writer.restarted:
             on_restart()
         try:
             writer.fill(pieces, control, hint, on_progress, on_shard)
@@ -421,7 +421,7 @@ class StoreWriter:
 
     def fill(
         self, pieces: Callable[[int, Control], Iterable[Piece]], control: Control, hint: str,
-        on_progress: Callable[[int], None] | None, on_shard: Callable[[], object] = lambda: None,
+        on_progress: Callable[[int], None], on_shard: Callable[[], object] = lambda: None,
     ) -> None:
         """Add the `pieces` behind the rows that are there, with a checkpoint now and then. Pause makes one, too."""
         facts = self._plan.facts
@@ -433,8 +433,7 @@ class StoreWriter:
         try:
             for piece in pieces(self.rows, control):
                 self.append(piece)
-                if on_progress is not None:
-                    on_progress(self.rows)
+                on_progress(self.rows)
                 is_full = self.rows % facts.rows_per_shard == 0
                 if control.take_checkpoint_request() or is_full or time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self.checkpoint()

@@ -102,7 +102,7 @@ class Capture(FilesHandle[ActivationStoreRecord]):
         """See `ws.activations.open`."""
         return self._workspace.activations.open(self.id)
 
-    def verify(self, on_file: Callable[[int], None] | None = None) -> None:
+    def verify(self, on_file: Callable[[int], None] = lambda done: None) -> None:
         """See `ws.activations.verify`."""
         self._workspace.activations.verify(self.id, on_file)
 
@@ -324,13 +324,13 @@ class Activations:
 
         return StoredActivations(require_files(self.get(store_id).record), self._workspace.storage.remote)
 
-    def verify(self, store_id: str, on_file: Callable[[int], None] | None = None) -> None:
+    def verify(self, store_id: str, on_file: Callable[[int], None] = lambda done: None) -> None:
         """Compare every file of a store with its SHA-256; `on_file` is called with the bytes compared so far.
 
         Raises:
             FormatError: one was changed. Lists only look at sizes, times and a sample.
         """
-        self.open(store_id).verify(on_file=on_file)
+        self.open(store_id).verify(on_file)
 
     def training_settings(self, store_id: str) -> dict[str, Any]:
         """What a training that reads a store takes from it, by dotted name: model, revision, precision, context length,
