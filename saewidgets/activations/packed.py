@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.activations.shuffle import Numbers, counted, evaluated, split
+from saewidgets.activations.shuffle import Numbers, counted, evaluated, split, spread
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import FormatError
 from saewidgets.lm.tokens import TokenMask
@@ -166,6 +166,10 @@ class PackedTokens:
 
     def kept_counts(self, indices: Numbers, rule: TokenMask = EVERY_TOKEN) -> Numbers:
         return counted(indices, lambda part: self.kept(self._tokens[part], rule).sum(axis=1))
+
+    def spread(self, n_tokens: int) -> Numbers:
+        """Numbers of contexts with about `n_tokens` tokens, from all over the text."""
+        return spread(self.n_contexts, min(self.n_contexts, max(1, n_tokens // self.context_size)))
 
     def evaluation_contexts(self, n_tokens: int) -> Numbers:
         """Held-out contexts with about `n_tokens` tokens, ``[n, context_size]``; the same for every run and seed."""

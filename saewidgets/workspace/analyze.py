@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from saewidgets.activations import open_corpus, pack
-from saewidgets.activations.shuffle import spread
 from saewidgets.config.arguments import optional_text, refuse
 from saewidgets.config.arguments import path as take_path
 from saewidgets.config.base import require
@@ -155,8 +154,7 @@ def _interpret(
             open_corpus(corpus), lm.tokenizer, folder=tokens, validation_share=0.0, wanted=settings.tokens,
             context_size=context_size, packing=subject.packing,
         )  # fmt: skip
-        count = min(packed.n_contexts, max(1, settings.tokens // packed.context_size))
-        contexts = spread(packed.n_contexts, count)
+        contexts = packed.spread(settings.tokens)
         before = sae.W_enc.device
         try:
             extract(sae.to(lm.device), lm, packed, contexts, hook_name, settings, Path(folder) / "features")

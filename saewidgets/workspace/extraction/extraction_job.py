@@ -208,7 +208,6 @@ def run_extraction(
 
     from saewidgets.activations import open_corpus, pack
     from saewidgets.activations.corpus import exact_again, with_exact_revision
-    from saewidgets.activations.shuffle import spread
     from saewidgets.features.extraction import borders, extract, extract_part
     from saewidgets.formats import load_sae
     from saewidgets.lm import check_context
@@ -258,13 +257,13 @@ def run_extraction(
             # The text is tokenised, once; of the requested tokens none is read yet.
             on_progress=lambda done: emit(Progress(0, total, phase="tokenising")),
         )
-        count = min(packed.n_contexts, max(1, config.tokens // packed.context_size))
+        contexts = packed.spread(config.tokens)
         if team.leads:
-            rows.update(extraction_id, tokens_total=count * packed.context_size)
-        read = sae, lm, packed, spread(packed.n_contexts, count), record.hook_name, config
+            rows.update(extraction_id, tokens_total=len(contexts) * packed.context_size)
+        read = sae, lm, packed, contexts, record.hook_name, config
         folder, parts = Path(record.folder), list[Path]()
         if team.jobs > 1 and not (folder / MANIFEST).is_file():
-            pairs = list(pairwise(borders(sae, packed, count, team.jobs)))
+            pairs = list(pairwise(borders(sae, packed, len(contexts), team.jobs)))
 
             def write(number: int, into: Path, on_progress: Callable[[int], None]) -> None:
                 extract_part(

@@ -16,7 +16,7 @@ import torch
 from pydantic import field_validator
 
 from saewidgets.activations import open_corpus, pack
-from saewidgets.activations.shuffle import split, spread
+from saewidgets.activations.shuffle import split
 from saewidgets.activations.store import batched
 from saewidgets.config import ExtractionConfig
 from saewidgets.config import arguments as take
@@ -276,9 +276,7 @@ class _Evaluation:
         )
         if self.own:
             return torch.from_numpy(packed.evaluation_contexts(request.tokens)), context_size
-        # Any text will do: from all over the corpus.
-        count = min(packed.n_contexts, max(1, request.tokens // packed.context_size))
-        return torch.from_numpy(packed.contexts(spread(packed.n_contexts, count))), context_size
+        return torch.from_numpy(packed.contexts(packed.spread(request.tokens))), context_size  # any text will do
 
     def _corpus(self) -> Any:
         """The text or the stored activations to read."""
