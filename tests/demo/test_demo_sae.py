@@ -195,7 +195,7 @@ def test_scoring_the_labels_again_matches_the_store(store: FeatureStore, labels:
 def test_a_missing_file_raises_an_error_with_a_hint(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(NotFoundError, match="Install saewidgets again"):
-        about_sae(), sae_labels()  # noqa: B018 - raises
+        about_sae(), sae_labels()
 
 
 def test_a_damaged_archive_is_refused(copied: Path, tmp_path: Path) -> None:
