@@ -19,8 +19,9 @@ HOOK_NAME = re.compile(
     r"(?:(?<=hook_z)\.(0|[1-9][0-9]{0,3}))?"  # one head of hook_z, of which there is one spelling
 )
 _HEADS = re.compile(r"(blocks\.\d+\.attn\.hook_z)(?:\.(0|[1-9][0-9]{0,3}))?")
-# Within a block. Attention comes before the MLP also where both read the same stream (GPT-NeoX, GPT-J, Phi).
-_ORDER = (
+# Within a block, as they are computed. Attention comes before the MLP also where both read the same stream (GPT-NeoX,
+# GPT-J, Phi).
+IN_BLOCK = (
     "hook_resid_pre", "attn.hook_z", "hook_attn_out", "ln2.hook_normalized", "mlp.hook_in", "hook_mlp_out",
     "hook_resid_post",
 )  # fmt: skip
@@ -73,7 +74,7 @@ def computed_before(first: str, second: str) -> bool:
     norm, attention = _EITHER_WAY
     if (site == norm and later_site in attention) or (site in attention and later_site == norm):
         return False
-    return _ORDER.index(site) < _ORDER.index(later_site)
+    return IN_BLOCK.index(site) < IN_BLOCK.index(later_site)
 
 
 def _parts(hook_name: str) -> tuple[int, str]:

@@ -29,33 +29,18 @@ here only if one of its parts has an unusual name. docs/models.md has the table 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from saewidgets.config.hook_names import head_of, without_head
+from saewidgets.config.hook_names import HOOK_NAME, IN_BLOCK, head_of, without_head
 from saewidgets.errors import NotFoundError
 from saewidgets.lm.model_config import heads_of, text_config
 
-Site = Literal["resid_pre", "resid_post", "mlp_out", "attn_out", "embed", "attn_z", "ln2_normalized", "mlp_in"]
-
-SITES: tuple[Site, ...] = ("resid_pre", "attn_out", "mlp_out", "resid_post")
-
-# Site → hook name within a block, in the order in which they are computed.
-_IN_BLOCK: dict[Site, str] = {
-    "resid_pre": "hook_resid_pre",
-    "attn_z": "attn.hook_z",
-    "attn_out": "hook_attn_out",
-    "ln2_normalized": "ln2.hook_normalized",
-    "mlp_in": "mlp.hook_in",
-    "mlp_out": "hook_mlp_out",
-    "resid_post": "hook_resid_post",
-}
-_BY_NAME = {name: site for site, name in _IN_BLOCK.items()}
-_NAME = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, _BY_NAME))})")
+SITES = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
+"""The places in a block that are trained on."""
 _EMBED = "hook_embed"
 
 # Submodules of a block whose output is what is added to the residual stream; the first that exists is taken. Norms that
@@ -80,17 +65,17 @@ _MLP_IN = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "fc1", "intermediat
 _LN2 = ("pre_feedforward_layernorm", "ln_2", "ln_mlp", "mlp_norm", "post_attention_layernorm", "final_layer_norm")
 
 # Architectures whose modules do more or less than their names say; None: this model has no such place.
-_NORMS_THE_SUM: dict[Site, str | None] = {"mlp_out": "mlp", "ln2_normalized": None}
-_BY_MODEL_TYPE: dict[str, dict[Site, str | None]] = {
+_NORMS_THE_SUM: dict[str, str | None] = {"hook_mlp_out": "mlp", "ln2.hook_normalized": None}
+_BY_MODEL_TYPE: dict[str, dict[str, str | None]] = {
     # attention and MLP add the residual themselves: look one level deeper
-    "bloom": {"attn_out": "self_attention.dense", "mlp_out": "mlp.dense_4h_to_h"},
+    "bloom": {"hook_attn_out": "self_attention.dense", "hook_mlp_out": "mlp.dense_4h_to_h"},
     # `post_mlp_layernorm` normalises the stream here, not what is added to it
     "gte": _NORMS_THE_SUM,
     "nomic_bert": _NORMS_THE_SUM,
     # encoders with the norm in front of the MLP, under names of their own
-    "esm": {"ln2_normalized": "LayerNorm"},
-    "megatron-bert": {"ln2_normalized": "ln"},
-    "roberta-prelayernorm": {"ln2_normalized": "intermediate.LayerNorm", "mlp_in": "intermediate.dense"},
+    "esm": {"ln2.hook_normalized": "LayerNorm"},
+    "megatron-bert": {"ln2.hook_normalized": "ln"},
+    "roberta-prelayernorm": {"ln2.hook_normalized": "intermediate.LayerNorm", "mlp.hook_in": "intermediate.dense"},
 }
 
 
@@ -104,7 +89,6 @@ class HookPoint:
 
     name: str
     layer: int  # 0 for ``hook_embed``
-    site: Site
     module: nn.Module  # whose input or output is the activation
     block: nn.Module  # it belongs to (the first one for ``hook_embed``)
     width: int  # last dimension of the activation
@@ -181,19 +165,19 @@ def _first(block: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
     return next((module for name in names if (module := _submodule(block, name)) is not None), None)
 
 
-def _site_module(model: nn.Module, block: nn.Module, site: Site) -> nn.Module | None:
-    if site in ("resid_pre", "resid_post"):
+def _site_module(model: nn.Module, block: nn.Module, site: str) -> nn.Module | None:
+    if site in ("hook_resid_pre", "hook_resid_post"):
         return block
     special = _BY_MODEL_TYPE.get(getattr(text_config(model), "model_type", ""), {})
     if site in special:
         path = special[site]
         return None if path is None else _submodule(block, path)
-    if site == "attn_z":
+    if site == "attn.hook_z":
         attention = _first(block, _ATTENTION)
         return None if attention is None else _first(attention, _PROJECTION)
-    if site == "mlp_in":
+    if site == "mlp.hook_in":
         return _first(block, _MLP_IN)
-    if site == "ln2_normalized":
+    if site == "ln2.hook_normalized":
         if getattr(block, "do_layer_norm_before", True) is False:
             return None  # opt-350m: its norms come after the sublayers
         found = _first(block, _LN2)
@@ -201,10 +185,10 @@ def _site_module(model: nn.Module, block: nn.Module, site: Site) -> nn.Module | 
         if after_attention and _submodule(block, "post_feedforward_layernorm") is not None:
             return None  # OLMo 2: likewise
         return found
-    names: tuple[str, ...] = _ATTN_OUT if site == "attn_out" else _MLP_OUT
+    names = _ATTN_OUT if site == "hook_attn_out" else _MLP_OUT
     # `post_attention_layernorm` is the norm before the MLP in most models, but the norm after attention in those that
     # also have one after the MLP.
-    if site == "attn_out" and _submodule(block, "post_feedforward_layernorm") is not None:
+    if site == "hook_attn_out" and _submodule(block, "post_feedforward_layernorm") is not None:
         names = ("post_attention_layernorm", *names)
     return _first(block, names)
 
@@ -219,9 +203,9 @@ def hook_points(model: nn.Module, *, published: bool = False) -> list[str]:
     """Hook names of `model`, layer by layer in the order in which they are computed: the four sites per block that are
     trained on, or with `published` also those that only SAEs of others read."""
     names = [_EMBED] if published and _embedding(model) is not None else []
-    wanted = _IN_BLOCK if published else SITES
+    wanted = IN_BLOCK if published else SITES
     return names + [
-        f"blocks.{layer}.{_IN_BLOCK[site]}"
+        f"blocks.{layer}.{site}"
         for layer, block in enumerate(find_blocks(model))
         for site in wanted
         if _site_module(model, block, site) is not None
@@ -234,16 +218,17 @@ def resolve_hook(model: nn.Module, hook_name: str) -> HookPoint:
     blocks = find_blocks(model)
     if hook_name == _EMBED:
         return _embed_point(model, blocks[0])
-    match = _NAME.fullmatch(without_head(hook_name))
+    match = HOOK_NAME.fullmatch(hook_name)
     if match is None:
+        trained = ", ".join(site.removeprefix("hook_") for site in SITES)
         raise HookError(
             f"{hook_name!r} is not a hook name.",
             where="hook_name",
-            hint=f"Use blocks.LAYER.hook_SITE with SITE one of {', '.join(SITES)} "
-            f"and LAYER from 0 to {len(blocks) - 1}; published SAEs also read {_EMBED} and blocks.LAYER. with "
-            f"{', '.join(name for site, name in _IN_BLOCK.items() if site not in SITES)} (or attn.hook_z.HEAD).",
+            hint=f"Use blocks.LAYER.hook_SITE with SITE one of {trained} and LAYER from 0 to "
+            f"{len(blocks) - 1}; published SAEs also read {_EMBED} and blocks.LAYER. with "
+            f"{', '.join(site for site in IN_BLOCK if site not in SITES)} (or attn.hook_z.HEAD).",
         )
-    layer, site = int(match[1]), _BY_NAME[match[2]]
+    layer, site = int(match[1]), match[2]
     if layer >= len(blocks):
         raise HookError(
             f"There is no layer {layer}: the model has {len(blocks)} layers.",
@@ -253,20 +238,21 @@ def resolve_hook(model: nn.Module, hook_name: str) -> HookPoint:
     block = blocks[layer]
     module = _site_module(model, block, site)
     if module is None:
-        known = [name for s, name in _IN_BLOCK.items() if _site_module(model, block, s) is not None]
+        known = [name for name in IN_BLOCK if _site_module(model, block, name) is not None]
         raise HookError(
-            f"{match[2]} is not known for {type(block).__name__}.",
+            f"{site} is not known for {type(block).__name__}.",
             where="hook_name",
             hint=f"This model has {', '.join(known)}.",
         )
     config = text_config(model)
     width, heads = int(config.hidden_size), None
-    if site == "attn_z":
+    if site == "attn.hook_z":
         width = _input_width(module) or width
         count = heads_of(config)
         heads = count if count is not None and width % count == 0 else None
-    kind: Literal["input", "output"] = "input" if site in ("resid_pre", "attn_z", "mlp_in") else "output"
-    found = HookPoint(without_head(hook_name), layer, site, module, block, width, kind, heads)
+    reads_input = site in ("hook_resid_pre", "attn.hook_z", "mlp.hook_in")
+    kind: Literal["input", "output"] = "input" if reads_input else "output"
+    found = HookPoint(without_head(hook_name), layer, module, block, width, kind, heads)
     return found if (head := head_of(hook_name)) is None else _one_head(found, head)
 
 
@@ -300,6 +286,6 @@ def _embed_point(model: nn.Module, first: nn.Module) -> HookPoint:
     config = text_config(model)
     if getattr(config, "model_type", "") in ("gemma", "gemma2") and not hasattr(module, "embed_scale"):
         # transformers 4 scales after the module; nothing else comes between it and the first block.
-        return HookPoint(_EMBED, 0, "embed", first, first, int(config.hidden_size), "input")
+        return HookPoint(_EMBED, 0, first, first, int(config.hidden_size), "input")
     width = getattr(module, "embedding_dim", None)
-    return HookPoint(_EMBED, 0, "embed", module, first, int(width or config.hidden_size))
+    return HookPoint(_EMBED, 0, module, first, int(width or config.hidden_size))
