@@ -28,16 +28,7 @@ from saewidgets.widgets.download.state import (
     scrubbed,
     shown_preview,
 )
-from saewidgets.widgets.messages.hub import (
-    PAGE,
-    DownloadAction,
-    HubKnownData,
-    HubListing,
-    ListedSae,
-    Problem,
-    Release,
-    VariantRow,
-)
+from saewidgets.widgets.messages import hub as messages
 
 MOST = 12  # questions of one widget that may be without an answer: more would only wait for the same dead hub
 JobIds = dict[Literal["job_ids"], list[str]]
@@ -101,9 +92,9 @@ class DownloadCommands(Commands):
         self._wake()
 
     @command
-    def hub_known(self) -> HubKnownData:
+    def hub_known(self) -> messages.HubKnownData:
         known = self._hub.known()
-        return HubKnownData(repositories=tuple(known), releases=releases_of(known))
+        return messages.HubKnownData(repositories=tuple(known), releases=releases_of(known))
 
     # --------------------------------------------------------------------------------------------- looking
 
@@ -113,7 +104,7 @@ class DownloadCommands(Commands):
         text: Annotated[str, Field(max_length=2000)] = "",
         release: Annotated[str, Field(max_length=200)] = "",
         again: bool = False,
-    ) -> Future[HubListing]:
+    ) -> Future[messages.HubListing]:
         """What is in a repository or a release; `again`: ask the hub, also where the answer is known from before."""
         if not self._account_asked:
             self._account_asked = True
@@ -135,7 +126,7 @@ class DownloadCommands(Commands):
         self._model.set_account(self._with_token(self._hub.account), token)
         self._wake()
 
-    def _list_repository(self, text: str, again: bool) -> HubListing:
+    def _list_repository(self, text: str, again: bool) -> messages.HubListing:
         try:
             if again:
                 self._hub.refresh(text)
@@ -146,12 +137,12 @@ class DownloadCommands(Commands):
         problems = [] if variants else [nothing_found(text, info.repo_id, self._hub.known())]
         return self._listing([info], variants, problems, path=asked_path(text, variants))
 
-    def _list_release(self, release: Release, again: bool) -> HubListing:
+    def _list_release(self, release: messages.Release, again: bool) -> messages.HubListing:
         """All repositories of a release at once; what cannot be listed is named, the others are shown."""
         if again:
             self._hub.refresh()
         variants: list[Variant] = []
-        problems: list[Problem] = []
+        problems: list[messages.Problem] = []
         with ThreadPoolExecutor(len(release.repo_ids), thread_name_prefix="saewidgets-release") as pool:
             asked = [(repo, pool.submit(self._with_token, self._hub.variants, repo)) for repo in release.repo_ids]
             for repo_id, future in asked:
@@ -165,21 +156,21 @@ class DownloadCommands(Commands):
         self,
         repos: Sequence[RepoInfo],
         variants: Sequence[Variant],
-        problems: Sequence[Problem],
+        problems: Sequence[messages.Problem],
         path: str = "",
         base_models: tuple[str, ...] = (),
-    ) -> HubListing:
+    ) -> messages.HubListing:
         """A listing; repositories of `variants` that are not in `repos` are added, with `base_models`."""
         place = {(repo.repo_id, repo.revision): at for at, repo in enumerate(repos)}
         for each in variants:
             place.setdefault((each.repo_id, each.revision), len(place))
         added = [RepoInfo(repo_id=r, revision=v, base_models=base_models) for r, v in list(place)[len(repos) :]]
-        rows = tuple(VariantRow.of(each, repo=place[(each.repo_id, each.revision)]) for each in variants)
-        return HubListing(
+        rows = tuple(messages.VariantRow.of(each, repo=place[(each.repo_id, each.revision)]) for each in variants)
+        return messages.HubListing(
             listing=self._model.keep_listing(rows),
             repositories=(*repos, *added),
             total=len(rows),
-            rows=rows[:PAGE],
+            rows=rows[:messages.PAGE],
             path=path,
             problems=(*([CACHED_ONLY] if any(one.from_cache for one in variants) else []), *problems),
         )
@@ -189,8 +180,8 @@ class DownloadCommands(Commands):
         self,
         listing: int,
         offset: Annotated[int, Field(ge=0)],
-        limit: Annotated[int, Field(ge=1, le=PAGE)] = PAGE,
-    ) -> tuple[VariantRow, ...]:
+        limit: Annotated[int, Field(ge=1, le=messages.PAGE)] = messages.PAGE,
+    ) -> tuple[messages.VariantRow, ...]:
         rows = self._model.rows(listing)
         if rows is None:
             raise StateError("Other repositories were listed since.", hint="Press Preview again.")
@@ -198,12 +189,12 @@ class DownloadCommands(Commands):
 
     @command
     def hub_preview(
-        self, sae: ListedSae, device: Annotated[str, Field(max_length=40)] = "", again: bool = False
+        self, sae: messages.ListedSae, device: Annotated[str, Field(max_length=40)] = "", again: bool = False
     ) -> Future[Preview]:
         """One SAE without its weights, as it would be loaded on `device`; "" leaves that open."""
         return self._ask(lambda: self._preview(sae, device, again))
 
-    def _preview(self, sae: ListedSae, device: str, again: bool) -> Preview:
+    def _preview(self, sae: messages.ListedSae, device: str, again: bool) -> Preview:
         text = f"{sae.repo_id}@{sae.revision}"
         if again:
             self._hub.refresh(text)
@@ -214,13 +205,13 @@ class DownloadCommands(Commands):
     @command
     def hub_download(
         self,
-        saes: Annotated[tuple[ListedSae, ...], Field(min_length=1, max_length=500)],
+        saes: Annotated[tuple[messages.ListedSae, ...], Field(min_length=1, max_length=500)],
         apply_b_dec_to_input: bool | None = None,
     ) -> Future[JobIds]:
         """Start downloads. `apply_b_dec_to_input` counts where the files leave it open."""
         return self._ask(lambda: self._download(saes, apply_b_dec_to_input))
 
-    def _download(self, saes: Sequence[ListedSae], answer: bool | None) -> JobIds:
+    def _download(self, saes: Sequence[messages.ListedSae], answer: bool | None) -> JobIds:
         started: list[str] = []
         given: Any = {} if answer is None else {"apply_b_dec_to_input": answer}
         for sae in saes:
@@ -241,7 +232,7 @@ class DownloadCommands(Commands):
 
     @command
     def hub_action(
-        self, action: DownloadAction, job_ids: Annotated[tuple[str, ...], Field(min_length=1)]
+        self, action: messages.DownloadAction, job_ids: Annotated[tuple[str, ...], Field(min_length=1)]
     ) -> JobIds:
         """Do something to downloads; `clear` takes ended ones off the list."""
         for job_id in job_ids:

@@ -35,32 +35,7 @@ from saewidgets.widgets.extraction_viewer.state import (
     not_offered,
     owner_of,
 )
-from saewidgets.widgets.messages.features import (
-    ExampleContext,
-    ExportKind,
-    ExtractionAct,
-    ExtractionCheck,
-    ExtractionFormData,
-    FeatureLogitsData,
-    FeatureNotes,
-    FeaturePage,
-    FeaturePlace,
-    FeatureQuery,
-    FeatureRelationsData,
-    FeatureRows,
-    LogitsAct,
-    LossEffectData,
-    PromptData,
-    RankBy,
-    RelatedFeature,
-    SaeChoices,
-    Step,
-    Suggestion,
-    TestedText,
-    Text,
-    ViewerView,
-    WrittenFile,
-)
+from saewidgets.widgets.messages import features as messages
 from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.model import error_note
 from saewidgets.widgets.sae_browser.state import facets_of
@@ -89,7 +64,7 @@ class ViewerCommands(Commands):
         check_index(index, record.d_sae, owner=record.name)
         return record
 
-    def _order(self, record: ExtractionRecord, query: FeatureQuery) -> Indices:
+    def _order(self, record: ExtractionRecord, query: messages.FeatureQuery) -> Indices:
         return np.asarray(self._features.indices(record.id, **query.model_dump()))
 
     def _arrays(self, record: ExtractionRecord) -> Any:
@@ -98,18 +73,18 @@ class ViewerCommands(Commands):
     # --------------------------------------------------------------------------------------------- extractions
 
     @command
-    def show_view(self, view: ViewerView, before: ViewerView | None = None) -> None:
+    def show_view(self, view: messages.ViewerView, before: messages.ViewerView | None = None) -> None:
         """The page shows something else than `before`: what it has not changed stays as Python has it by now. Opening
         an extraction goes through here."""
         if before is not None:
             now = self._model.view
-            same = [name for name in ViewerView.model_fields if getattr(view, name) == getattr(before, name)]
+            same = [name for name in messages.ViewerView.model_fields if getattr(view, name) == getattr(before, name)]
             view = view.model_copy(update={name: getattr(now, name) for name in same})
         self._model.show(view)
         self._wake()
 
     @slow_command
-    def extraction_action(self, extraction_id: str, action: ExtractionAct) -> None:
+    def extraction_action(self, extraction_id: str, action: messages.ExtractionAct) -> None:
         extractions = self._workspace.extractions
         if action == "delete":
             extractions.delete(extraction_id)
@@ -119,7 +94,7 @@ class ViewerCommands(Commands):
         self._changed()
 
     @slow_command
-    def logits_action(self, extraction_id: str, action: LogitsAct) -> None:
+    def logits_action(self, extraction_id: str, action: messages.LogitsAct) -> None:
         """Compute the logit effects of all features, or steer the job that does."""
         extractions = self._workspace.extractions
         if action in ("start", "resume"):
@@ -148,7 +123,7 @@ class ViewerCommands(Commands):
     @command
     def list_saes(
         self, source: str | None = None, model: str | None = None, search: Annotated[str, Field(max_length=500)] = ""
-    ) -> SaeChoices:
+    ) -> messages.SaeChoices:
         """The SAEs that an extraction can be started for; all filters together."""
         saes = self._workspace.saes
         filters = {"source": source, "model": model, "search": search.strip()}
@@ -162,7 +137,7 @@ class ViewerCommands(Commands):
         loading = [job.status for job in self._workspace.hub.downloads()]
         everything = saes.facets()
         found = facets_of(everything)
-        return SaeChoices(
+        return messages.SaeChoices(
             rows=rows,
             total=sum(everything.get("source", {}).values()),
             sources=found.source,
@@ -171,30 +146,30 @@ class ViewerCommands(Commands):
         )
 
     @command
-    def extraction_form(self, sae_id: str, extraction_id: str | None = None) -> ExtractionFormData:
+    def extraction_form(self, sae_id: str, extraction_id: str | None = None) -> messages.ExtractionFormData:
         """The defaults for this SAE, or the values of an extraction to try again."""
         record = self._workspace.saes.get(sae_id)
         defaults = self._workspace.extractions.defaults(sae_id=record.id).to_data()
         before = self._model.record(extraction_id).config if extraction_id is not None else {}
         fields = form_fields({**defaults, **before}, again=bool(before), needs_model=defaults.get("model") is None)
-        return ExtractionFormData(
+        return messages.ExtractionFormData(
             sae_id=record.id, name=shorten(record.name, NAME_LENGTH), d_sae=record.d_sae, fields=fields
         )
 
     @slow_command
-    def check_extraction(self, sae_id: str, values: Typed) -> ExtractionCheck:
+    def check_extraction(self, sae_id: str, values: Typed) -> messages.ExtractionCheck:
         self._workspace.saes.get(sae_id)
         config, errors = config_of(values)
         if config is None:
-            return ExtractionCheck(errors=errors)
+            return messages.ExtractionCheck(errors=errors)
         try:
-            return ExtractionCheck(estimate=self._workspace.extractions.estimate(sae_id=sae_id, config=config))
+            return messages.ExtractionCheck(estimate=self._workspace.extractions.estimate(sae_id=sae_id, config=config))
         except SAEWidgetsError as error:  # of one of the fields, or of what they ask for together
             name = (error.where or "").split(".")[0]
             error = in_page_words(error)
             if name in values:
-                return ExtractionCheck(errors={name: error.message})
-            return ExtractionCheck(problem=error_note(error))
+                return messages.ExtractionCheck(errors={name: error.message})
+            return messages.ExtractionCheck(problem=error_note(error))
 
     @slow_command
     def start_extraction(self, sae_id: str, values: Typed) -> ExtractionId:
@@ -212,29 +187,31 @@ class ViewerCommands(Commands):
     def query_features(
         self,
         extraction_id: str,
-        query: FeatureQuery,
+        query: messages.FeatureQuery,
         offset: Index = 0,
         limit: Annotated[int, Field(ge=1, le=200)] = 100,
-    ) -> FeatureRows:
+    ) -> messages.FeatureRows:
         """Rows `offset` … of the features that match, at most 200."""
         record = self._model.readable(extraction_id)
         order = self._order(record, query)
         found = self._features.records(record.id, map(int, order[offset : offset + limit]))
-        return FeatureRows(
+        return messages.FeatureRows(
             matching=len(order),
             max_density=finite(float(np.max(self._arrays(record).density, initial=0.0))) or 0.0,
             rows=tuple(map(row_of, found)),
         )
 
     @command
-    def step_feature(self, extraction_id: str, query: FeatureQuery, index: int, step: Step) -> FeaturePlace:
+    def step_feature(
+        self, extraction_id: str, query: messages.FeatureQuery, index: int, step: messages.Step
+    ) -> messages.FeaturePlace:
         """The neighbour of `index` in the order of the query, or its own place ("here")."""
         record = self._feature(extraction_id, index)
         order = self._order(record, query)
         at = np.flatnonzero(order == index)
         here = int(at[0]) if len(at) else None
         if step == "here":
-            return FeaturePlace(index=index, row=here)
+            return messages.FeaturePlace(index=index, row=here)
         rows = np.arange(len(order))
         if step in ("random", "next_live"):
             rows = rows[np.asarray(self._arrays(record).fired)[order] > 0]
@@ -245,12 +222,12 @@ class ViewerCommands(Commands):
             before, after = _around(order, here, index, query)
             found = rows[rows >= after] if step != "previous" else rows[rows <= before][-1:]
         row = int(found[0]) if len(found) else None
-        return FeaturePlace(index=None if row is None else int(order[row]), row=row)
+        return messages.FeaturePlace(index=None if row is None else int(order[row]), row=row)
 
     # --------------------------------------------------------------------------------------------- one feature
 
     @command
-    def open_feature(self, extraction_id: str, index: Index) -> Table[FeaturePage]:
+    def open_feature(self, extraction_id: str, index: Index) -> Table[messages.FeaturePage]:
         """All of a feature that needs no model; the buffer has the values of all examples, one after another."""
         record = self._feature(extraction_id, index)
         feature = self._features.feature(record.id, index)
@@ -261,15 +238,15 @@ class ViewerCommands(Commands):
         return feature_page(record, self._arrays(record).manifest, data, feature, link)
 
     @slow_command
-    def feature_logits(self, extraction_id: str, index: Index) -> FeatureLogitsData:
+    def feature_logits(self, extraction_id: str, index: Index) -> messages.FeatureLogitsData:
         """What its decoder direction does to the next token; the first time loads the model."""
         record = self._feature(extraction_id, index)
         try:
             found = self._features.logits(record.id, index)
         except (ConfigError, NotFoundError, StateError) as error:  # this SAE has none, or the model is not here
-            return FeatureLogitsData(problem=_note(error))
+            return messages.FeatureLogitsData(problem=_note(error))
         hint = None if found.counts else "How all other tokens change needs the model."
-        return FeatureLogitsData(
+        return messages.FeatureLogitsData(
             raises=_cut(found.raises), lowers=_cut(found.lowers),
             histogram=effect_histogram(found.counts, found.edges),
             problem=Note(what=shorten(found.note, 500), hint=hint) if found.note else None,
@@ -281,38 +258,38 @@ class ViewerCommands(Commands):
         extraction_id: str,
         index: Index,
         position: Index | None = None,
-        text: Text | None = None,
+        text: messages.Text | None = None,
         token: Index | None = None,
-    ) -> LossEffectData:
+    ) -> messages.LossEffectData:
         """What it adds to the loss on the token after one of an example (`position`) or of a text, in nats."""
         record = self._feature(extraction_id, index)
         at: dict[str, Any] = {"position": position} if text is None else {"text": text, "token": token}
         try:
             found = self._features.loss_effect(record.id, index, **at)
         except SAEWidgetsError as error:  # the model is not here, nothing follows the token: the card says so
-            return LossEffectData(problem=_note(error))
-        return LossEffectData(effect=finite(found.effect), loss=finite(found.loss))
+            return messages.LossEffectData(problem=_note(error))
+        return messages.LossEffectData(effect=finite(found.effect), loss=finite(found.loss))
 
     @slow_command
-    def feature_relations(self, extraction_id: str, index: Index) -> FeatureRelationsData:
+    def feature_relations(self, extraction_id: str, index: Index) -> messages.FeatureRelationsData:
         """Features with the nearest decoder directions, and those that fire on the same tokens."""
         record = self._feature(extraction_id, index)
         together, sampled = self._features.coactive(record.id, index)
         problem: Note | None = None
-        similar: tuple[RelatedFeature, ...] = ()
+        similar: tuple[messages.RelatedFeature, ...] = ()
         try:
             similar = tuple(map(related, self._features.similar(record.id, index)))
         except SAEWidgetsError as error:  # its weights are not here: what the extraction knows is shown all the same
             problem = _note(error)
         note = f"of {sampled:,} sampled firing{'s' * (sampled != 1)}" if sampled else "No sampled token fired it."
-        return FeatureRelationsData(
+        return messages.FeatureRelationsData(
             similar=similar, coactive=tuple(map(related, together)), sampled=sampled, note=note, problem=problem
         )  # fmt: skip
 
     # --------------------------------------------------------------------------------------------- text
 
     @slow_command
-    def expand_example(self, extraction_id: str, index: Index, position: Index) -> Table[ExampleContext]:
+    def expand_example(self, extraction_id: str, index: Index, position: Index) -> Table[messages.ExampleContext]:
         """The whole context of an example, `position` being that of its peak in the stream; one value per token."""
         record = self._feature(extraction_id, index)
         found = self._features.context(record.id, index, position)
@@ -321,19 +298,19 @@ class ViewerCommands(Commands):
             far = np.abs(np.arange(len(values)) - peak) > NEAR
             values[far & (values == 0)] = np.nan  # not known, which is not the same as silent
         texts = Texts()
-        context = ExampleContext(
+        context = messages.ExampleContext(
             position=position, peak=peak, tokens=texts.add(found.pieces), texts=texts.all,
             complete=bool(found.complete), note=shorten(found.note, 500),
         )  # fmt: skip
         return Table(context, ("activations",), (floats([values], unknown=float("nan")),))
 
     @slow_command
-    def test_text(self, extraction_id: str, index: Index, text: Text) -> Table[TestedText]:
+    def test_text(self, extraction_id: str, index: Index, text: messages.Text) -> Table[messages.TestedText]:
         """The feature on a text: one value per token."""
         record = self._feature(extraction_id, index)
         found = self._features.on_feature(record.id, index, _some_text(text))
         values, texts = np.asarray(found.activations, dtype=np.float32), Texts()
-        tested = TestedText(
+        tested = messages.TestedText(
             tokens=texts.add(found.pieces), texts=texts.all,
             max=finite(float(values.max(initial=0.0))) or 0.0, fired=int((values > 0).sum()), seconds=found.seconds,
             note=shorten(found.note, 500),
@@ -344,12 +321,12 @@ class ViewerCommands(Commands):
     def read_prompt(
         self,
         extraction_id: str,
-        text: Text,
-        rank_by: RankBy = "max",
+        text: messages.Text,
+        rank_by: messages.RankBy = "max",
         token: int | None = None,
         hide_dense: bool = True,
         limit: Annotated[int, Field(ge=1, le=200)] = 50,
-    ) -> Table[PromptData]:
+    ) -> Table[messages.PromptData]:
         """The features that fire on a text, ranked (by `token`: at that place); row by row one value per token."""
         record = self._model.readable(extraction_id)
         found = self._features.run_on(record.id, _some_text(text))
@@ -361,7 +338,7 @@ class ViewerCommands(Commands):
         shown = [int(at) for at in found.ranked(rank_by, token) if keep[at]][:most]
         rows = self._features.records(record.id, map(int, indices[shown])) if shown else []
         texts = Texts()
-        reading = PromptData(
+        reading = messages.PromptData(
             tokens=texts.add(found.pieces), texts=texts.all, firing=len(indices), hidden=int((~keep).sum()),
             rows=tuple(prompt_row(row, values[at]) for row, at in zip(rows, shown, strict=True)),
             note=shorten(found.note, 500),
@@ -379,7 +356,7 @@ class ViewerCommands(Commands):
         description: Annotated[str | None, Field(max_length=20_000)] = None,
         notes: Annotated[str | None, Field(max_length=20_000)] = None,
         starred: bool | None = None,
-    ) -> FeatureNotes:
+    ) -> messages.FeatureNotes:
         """None leaves a field as it is; an empty label removes the user's own."""
         record = self._feature(extraction_id, index)
         feature_id = f"feat_{owner_of(record)}_{index}"
@@ -409,10 +386,10 @@ class ViewerCommands(Commands):
         return text, before if description is None else description
 
     @slow_command
-    def suggest_label(self, extraction_id: str, index: Index) -> Suggestion:
+    def suggest_label(self, extraction_id: str, index: Index) -> messages.Suggestion:
         record = self._feature(extraction_id, index)
         found = self._features.suggest(record.id, index)
-        return Suggestion(
+        return messages.Suggestion(
             index=index, text=shorten(found.text, 1000), by=shorten(found.model, 200),
             note=shorten(found.description, 500),
         )  # fmt: skip
@@ -435,11 +412,11 @@ class ViewerCommands(Commands):
     def export_features(
         self,
         extraction_id: str,
-        what: ExportKind,
+        what: messages.ExportKind,
         path: str,
         indices: tuple[int, ...] | None = None,
-        query: FeatureQuery | None = None,
-    ) -> WrittenFile:
+        query: messages.FeatureQuery | None = None,
+    ) -> messages.WrittenFile:
         """Write a file or folder: of `indices`, or of what the query matches."""
         record = self._model.readable(extraction_id)
         chosen: list[int] | None = None
@@ -452,9 +429,11 @@ class ViewerCommands(Commands):
         written = self._write(record, what, path_from(path), chosen)
         files = written.rglob("*") if written.is_dir() else [written]
         size = sum(file.stat().st_size for file in files if file.is_file())
-        return WrittenFile(path=str(written), size_bytes=size)
+        return messages.WrittenFile(path=str(written), size_bytes=size)
 
-    def _write(self, record: ExtractionRecord, what: ExportKind, path: Path, indices: Sequence[int] | None) -> Path:
+    def _write(
+        self, record: ExtractionRecord, what: messages.ExportKind, path: Path, indices: Sequence[int] | None
+    ) -> Path:
         if what in ("labels_csv", "labels_jsonl"):
             suffix = f".{what.removeprefix('labels_')}"
             named = path if path.suffix == suffix else path.with_name(path.name + suffix)
@@ -477,7 +456,7 @@ class ViewerCommands(Commands):
         self._widget.steer(record.sae_id, index)
 
 
-def _around(order: Indices, row: int | None, index: int, query: FeatureQuery) -> tuple[int, int]:
+def _around(order: Indices, row: int | None, index: int, query: messages.FeatureQuery) -> tuple[int, int]:
     """The rows before and after a feature; of one that is not in the list, its place in it if that is known."""
     if row is not None:
         return row - 1, row + 1

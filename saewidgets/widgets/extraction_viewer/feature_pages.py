@@ -15,17 +15,7 @@ import numpy as np
 from saewidgets.feature_records import ExtractionRecord, FeatureRecord, LabelRecord, RelatedRecord
 from saewidgets.render.numbers import tokens as token_count
 from saewidgets.widgets.commands import Table
-from saewidgets.widgets.messages.features import (
-    ExampleData,
-    ExampleGroup,
-    FeatureLabel,
-    FeatureListRow,
-    FeatureNotes,
-    FeaturePage,
-    PromptRow,
-    RelatedFeature,
-    TokenCount,
-)
+from saewidgets.widgets.messages import features as messages
 from saewidgets.widgets.messages.saes import Histogram, SaeFact
 from saewidgets.widgets.values import finite, shorten
 
@@ -51,9 +41,9 @@ class Texts:
         return tuple(self._places)
 
 
-def row_of(record: FeatureRecord) -> FeatureListRow:
+def row_of(record: FeatureRecord) -> messages.FeatureListRow:
     """One feature as the list shows it."""
-    return FeatureListRow.of(
+    return messages.FeatureListRow.of(
         record, density=_number(record.density), max=_number(record.max), score=finite(record.score), **_named(record)
     )
 
@@ -67,17 +57,17 @@ def _named(record: FeatureRecord) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def notes_of(record: FeatureRecord) -> FeatureNotes:
+def notes_of(record: FeatureRecord) -> messages.FeatureNotes:
     """Its labels, star and note; the label that counts comes first."""
     labels = [label for label in record.labels if label.text and not label.error]
-    return FeatureNotes(
+    return messages.FeatureNotes(
         index=record.index, labels=tuple(_label(label) for label in labels[:LABELS]),
         notes=shorten(record.notes, TEXT_LENGTH), starred=record.starred,
     )  # fmt: skip
 
 
-def _label(label: LabelRecord) -> FeatureLabel:
-    return FeatureLabel.of(
+def _label(label: LabelRecord) -> messages.FeatureLabel:
+    return messages.FeatureLabel.of(
         label, text=shorten(label.text, LABEL_LENGTH), description=shorten(label.description, TEXT_LENGTH),
         by=shorten(label.by, 300),
     )  # fmt: skip
@@ -85,12 +75,12 @@ def _label(label: LabelRecord) -> FeatureLabel:
 
 def feature_page(
     extraction: ExtractionRecord, manifest: Any, data: Any, record: FeatureRecord, link: str
-) -> Table[FeaturePage]:
+) -> Table[messages.FeaturePage]:
     """The page of one feature, with the values of all examples one after another; `data`: what the store has."""
     texts = Texts()
     values: list[Any] = []
     groups = tuple(_group(group, texts, values) for group in data.groups)
-    page = FeaturePage(
+    page = messages.FeaturePage(
         extraction_id=extraction.id, index=int(data.index), density=_number(data.density), fired=int(data.fired),
         n_tokens=int(manifest.n_tokens), max=_number(data.max), mean=_number(data.mean),
         n_documents=int(data.n_documents), documents=int(manifest.n_documents), notes=notes_of(record),
@@ -101,27 +91,27 @@ def feature_page(
     return Table(page, ("activations",), (floats(values),))
 
 
-def _group(group: Any, texts: Texts, values: list[Any]) -> ExampleGroup:
+def _group(group: Any, texts: Texts, values: list[Any]) -> messages.ExampleGroup:
     examples = tuple(_example(example, texts, values) for example in group.examples)
     if group.kind == "top":
-        return ExampleGroup(title="Top activations", count=int(group.count), examples=examples)
+        return messages.ExampleGroup(title="Top activations", count=int(group.count), examples=examples)
     low, high = float(group.low), float(group.high)
-    return ExampleGroup(
+    return messages.ExampleGroup(
         title=f"Interval {edge(low)} – {edge(high)}", low=low, high=high, count=int(group.count),
         share=_number(group.share), token_share=_number(group.token_share), examples=examples,
     )  # fmt: skip
 
 
-def _example(example: Any, texts: Texts, values: list[Any]) -> ExampleData:
+def _example(example: Any, texts: Texts, values: list[Any]) -> messages.ExampleData:
     values.append(example.activations)
-    return ExampleData(
+    return messages.ExampleData(
         position=int(example.position), value=_number(example.value), peak=int(example.peak),
         tokens=texts.add(example.pieces), before=bool(example.before), after=bool(example.after),
         offset=int(example.offset), context=int(example.context),
     )  # fmt: skip
 
 
-def token_counts(groups: Sequence[Any], most: int = TOKEN_ROWS) -> tuple[TokenCount, ...]:
+def token_counts(groups: Sequence[Any], most: int = TOKEN_ROWS) -> tuple[messages.TokenCount, ...]:
     """At which tokens the kept examples peak, the commonest first; a place that is in two groups counts once."""
     places = {int(e.position): e for group in groups for e in group.examples}
     found: dict[str, list[float]] = {}
@@ -130,7 +120,7 @@ def token_counts(groups: Sequence[Any], most: int = TOKEN_ROWS) -> tuple[TokenCo
         found.setdefault(token, []).append(float(example.value))
     ordered = sorted(found.items(), key=lambda item: (-len(item[1]), -max(item[1])))
     return tuple(
-        TokenCount(token=token, count=len(of), share=len(of) / len(places), mean=_number(sum(of) / len(of)))
+        messages.TokenCount(token=token, count=len(of), share=len(of) / len(places), mean=_number(sum(of) / len(of)))
         for token, of in ordered[:most]
     )
 
@@ -182,17 +172,17 @@ def facts_of(extraction: ExtractionRecord, manifest: Any) -> tuple[SaeFact, ...]
     return tuple(SaeFact(label=label, value=shorten(value, 300), code=code) for label, value, code in rows if value)
 
 
-def prompt_row(record: FeatureRecord, values: Any) -> PromptRow:
+def prompt_row(record: FeatureRecord, values: Any) -> messages.PromptRow:
     """A feature that fires on a prompt, and its activations ``[n]``."""
-    return PromptRow(
+    return messages.PromptRow(
         density=_number(record.density), max=_number(np.max(values)) if len(values) else 0.0,
         own_max=_number(record.max), **_named(record),
     )  # fmt: skip
 
 
-def related(found: RelatedRecord) -> RelatedFeature:
+def related(found: RelatedRecord) -> messages.RelatedFeature:
     """A neighbour of a feature."""
-    return RelatedFeature(value=_number(found.value), **_named(found.feature))
+    return messages.RelatedFeature(value=_number(found.value), **_named(found.feature))
 
 
 def floats(parts: Sequence[Any], unknown: float = 0.0) -> bytes:

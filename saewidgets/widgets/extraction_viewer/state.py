@@ -16,15 +16,7 @@ from saewidgets.feature_records import ExtractionRecord, check_index
 from saewidgets.records import JobRecord, SAERecord
 from saewidgets.render.labels import SOURCES, name_of
 from saewidgets.widgets.extraction_viewer.feature_pages import version_label
-from saewidgets.widgets.messages.features import (
-    ExtractionCard,
-    ExtractionField,
-    LogitsJob,
-    OpenExtraction,
-    SaeChoice,
-    ViewerState,
-    ViewerView,
-)
+from saewidgets.widgets.messages import features as messages
 from saewidgets.widgets.messages.saes import Choice
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.model import Model, error_note, name_of_workspace, place_of
@@ -35,15 +27,15 @@ CARDS = 100  # extractions in the state; a card is some 600 bytes
 VERSIONS = 50  # of what is open
 
 
-class ViewerModel(Model[ViewerState]):
+class ViewerModel(Model[messages.ViewerState]):
     """The state of one viewer over one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace, ViewerState(code=name_of_workspace(workspace)))
+        super().__init__(workspace, messages.ViewerState(code=name_of_workspace(workspace)))
         self._problem: Note | None = None
         self._said = 0  # changes of labels, stars and notes of what is open
         self._revision: tuple[str, float] | None = None  # of the workspace, when it was read last
-        self._opened: tuple[Any, OpenExtraction | None, Note | None] = (None, None, None)  # its key first
+        self._opened: tuple[Any, messages.OpenExtraction | None, Note | None] = (None, None, None)  # its key first
         self._was_empty = False  # there was no extraction at the last look
 
     # --------------------------------------------------------------------------------------------- input
@@ -66,10 +58,10 @@ class ViewerModel(Model[ViewerState]):
         return record
 
     @property
-    def view(self) -> ViewerView:
+    def view(self) -> messages.ViewerView:
         return self._state.view
 
-    def show(self, view: ViewerView) -> None:
+    def show(self, view: messages.ViewerView) -> None:
         """Show something else, if there is such an extraction, feature and SAE."""
         if view.extraction_id is not None:
             record = self.readable(view.extraction_id)
@@ -146,7 +138,7 @@ class ViewerModel(Model[ViewerState]):
 
     def _open(
         self, record: ExtractionRecord, records: Sequence[ExtractionRecord]
-    ) -> tuple[OpenExtraction | None, Note | None]:
+    ) -> tuple[messages.OpenExtraction | None, Note | None]:
         """What is open, described again only when something about it is different; or why it cannot be read."""
         features = self.workspace.features
         before, self._revision = self._revision, (record.id, features.revision(record.id))
@@ -157,7 +149,7 @@ class ViewerModel(Model[ViewerState]):
         if self._opened[0] != key:
             try:
                 manifest, note = self.workspace.extractions.open(record.id).manifest, features.can_read(record.id)
-                opened = OpenExtraction.of(
+                opened = messages.OpenExtraction.of(
                     manifest,
                     id=record.id,
                     name=shorten(record.name, NAME_LENGTH),
@@ -183,16 +175,16 @@ def owner_of(record: ExtractionRecord) -> str:
     return record.sae_id or record.training_id or ""
 
 
-def view_from(data: Any) -> ViewerView:
+def view_from(data: Any) -> messages.ViewerView:
     """A view from the plain value that `viewer.view` gave. Raises `ConfigError` naming what is wrong."""
-    if isinstance(data, ViewerView):
+    if isinstance(data, messages.ViewerView):
         return data
     if not isinstance(data, Mapping):
         raise ConfigError(
             f"A view is a dictionary, not a {type(data).__name__}.", where="view", hint="Use what `viewer.view` gave."
         )
     try:
-        return ViewerView.model_validate(dict(data))
+        return messages.ViewerView.model_validate(dict(data))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(["view", *(str(part) for part in first["loc"])])
@@ -203,11 +195,11 @@ def view_from(data: Any) -> ViewerView:
 
 def card_of(
     record: ExtractionRecord, logits: JobRecord | None = None, *, has_logits: bool = False, **place: Any
-) -> ExtractionCard:
+) -> messages.ExtractionCard:
     """One extraction as the list of jobs shows it; `logits` is the newest job that computes them for all features."""
     completed, read = record.status is JobStatus.COMPLETED, record.progress.done if record.progress else 0
     done = record.tokens_total if completed else min(record.tokens_total, max(0, read))
-    return ExtractionCard.of(
+    return messages.ExtractionCard.of(
         record,
         name=shorten(record.name, NAME_LENGTH),
         source_label=name_of(SOURCES, record.source),
@@ -220,12 +212,12 @@ def card_of(
     )
 
 
-def logits_of(job: JobRecord) -> LogitsJob | None:
+def logits_of(job: JobRecord) -> messages.LogitsJob | None:
     """A job that computes logit effects; None when it need not be shown any more."""
     if job.status in (JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.STOPPED):
         return None
     done, total = (job.progress.done, job.progress.total) if job.progress else (0, 0)
-    return LogitsJob.of(job, done=done, total=total, **job_fields(job, done, total))
+    return messages.LogitsJob.of(job, done=done, total=total, **job_fields(job, done, total))
 
 
 def is_under_way(status: JobStatus) -> bool:
@@ -233,13 +225,13 @@ def is_under_way(status: JobStatus) -> bool:
     return status.is_active or status in (JobStatus.QUEUED, JobStatus.PAUSED, JobStatus.STOPPING)
 
 
-def choice_of(record: SAERecord, running: ExtractionRecord | None = None) -> SaeChoice:
+def choice_of(record: SAERecord, running: ExtractionRecord | None = None) -> messages.SaeChoice:
     """A row of *Choose an SAE*; `running` is an extraction of it under way."""
     if running is not None and is_under_way(running.status) and running.seen:
         extracted = f"{running.seen:,} so far"
     else:
         extracted = f"{record.features_extracted:,}" if record.features_extracted else "none"
-    return SaeChoice.of(
+    return messages.SaeChoice.of(
         record,
         name=shorten(record.name, NAME_LENGTH),
         source_label=name_of(SOURCES, record.source),
@@ -249,7 +241,7 @@ def choice_of(record: SAERecord, running: ExtractionRecord | None = None) -> Sae
     )
 
 
-def not_offered(rows: Iterable[SaeChoice], downloading: int) -> str:
+def not_offered(rows: Iterable[messages.SaeChoice], downloading: int) -> str:
     """ "1 has no files, 1 is being downloaded"; "" when all are offered."""
     missing = sum(row.state == "missing" for row in rows)
     parts = []
@@ -276,13 +268,13 @@ _FIELDS: dict[str, tuple[Literal["text", "integer", "share", "boolean"], str, st
 }
 
 
-def form_fields(data: Mapping[str, Any], *, again: bool, needs_model: bool) -> tuple[ExtractionField, ...]:
+def form_fields(data: Mapping[str, Any], *, again: bool, needs_model: bool) -> tuple[messages.ExtractionField, ...]:
     """The fields of the dialog; `again`: an extraction is tried again, perhaps with less memory or elsewhere."""
     shown = {"model": needs_model, "batch_size": again, "device": again}
     return tuple(_field(name, data[name]) for name in _FIELDS if shown.get(name, True))
 
 
-def _field(name: str, value: Any) -> ExtractionField:
+def _field(name: str, value: Any) -> messages.ExtractionField:
     kind, hint, more = _FIELDS[name]
     info = ExtractionConfig.model_fields[name]
     label, ticked = str(info.title), True
@@ -297,7 +289,7 @@ def _field(name: str, value: Any) -> ExtractionField:
         text = corpus_text(value) if value else ""
     else:
         text = "" if value is None else f"{value:,}" if kind == "integer" else str(value)
-    return ExtractionField(
+    return messages.ExtractionField(
         name=name, label=label, kind=kind, value=text, ticked=ticked, hint=hint, help=f"{info.description}{more}"
     )
 

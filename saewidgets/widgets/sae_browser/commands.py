@@ -10,17 +10,7 @@ from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.widgets.commands import Commands, command, in_page_words, slow_command
-from saewidgets.widgets.messages.saes import (
-    About,
-    Below,
-    SaeComparison,
-    SaeDetails,
-    SaeQuery,
-    SaeStatistics,
-    Snippet,
-    TrainingFacts,
-    UploadFile,
-)
+from saewidgets.widgets.messages import saes as messages
 from saewidgets.widgets.messages.training import StartedRun
 from saewidgets.widgets.messages.wire import BulkResult
 from saewidgets.widgets.model import error_note
@@ -56,7 +46,7 @@ class BrowserCommands(Commands):
     # --------------------------------------------------------------------------------------------- the list
 
     @command
-    def browse_saes(self, **changes: Annotated[Any, SaeQuery]) -> None:
+    def browse_saes(self, **changes: Annotated[Any, messages.SaeQuery]) -> None:
         """Only the fields that are sent change, so that two views cannot undo each other's changes."""
         self._model.browse(changes)
         self._wake()
@@ -67,7 +57,7 @@ class BrowserCommands(Commands):
         self._wake()
 
     @command
-    def show_below(self, what: Below, shown: bool, sae_id: str | None = None) -> None:
+    def show_below(self, what: messages.Below, shown: bool, sae_id: str | None = None) -> None:
         """Open or close a widget below the browser, for an SAE if one is given (*Extract*, *Steering* on a card)."""
         if shown and sae_id is not None:
             record = self._saes.get(sae_id)
@@ -86,7 +76,7 @@ class BrowserCommands(Commands):
     # --------------------------------------------------------------------------------------------- one SAE
 
     @command
-    def describe_sae(self, sae_id: str) -> SaeDetails:
+    def describe_sae(self, sae_id: str) -> messages.SaeDetails:
         record = self._saes.get(sae_id)
         code = self._saes.load_code(sae_id)
         problem = None
@@ -96,12 +86,12 @@ class BrowserCommands(Commands):
             self._saes.folder_of(record)  # raises if the weights are gone, without which the configuration can be read
         except SAEWidgetsError as error:
             problem = error_note(in_page_words(error))
-        return SaeDetails(
+        return messages.SaeDetails(
             facts=facts_of(record),
             settings=config_rows(config),
             problem=problem,
             snippets=tuple(
-                Snippet(label=_PACKAGES.get(package, package), code=text) for package, text in code.items() if text
+                messages.Snippet(label=_PACKAGES.get(name, name), code=text) for name, text in code.items() if text
             ),
             name=record.name,
             notes=record.notes,
@@ -109,10 +99,10 @@ class BrowserCommands(Commands):
         )
 
     @slow_command
-    def measure_sae(self, sae_id: str) -> SaeStatistics:
+    def measure_sae(self, sae_id: str) -> messages.SaeStatistics:
         statistics = self._saes.statistics(sae_id)
         facts = measured_facts(self._saes.get(sae_id), statistics)
-        return SaeStatistics(histograms=histograms_of(statistics), facts=facts)
+        return messages.SaeStatistics(histograms=histograms_of(statistics), facts=facts)
 
     @command
     def edit_sae(
@@ -144,11 +134,11 @@ class BrowserCommands(Commands):
         return {"sae_id": sae_id}
 
     @command
-    def show_training(self, training_id: str) -> TrainingFacts:
+    def show_training(self, training_id: str) -> messages.TrainingFacts:
         return training_facts(self._workspace.trainings.get(training_id).record)
 
     @slow_command
-    def compare_saes(self, first: str, second: str) -> SaeComparison:
+    def compare_saes(self, first: str, second: str) -> messages.SaeComparison:
         a, b = self._saes.get(first), self._saes.get(second)
         return comparison_of(a, b, self._saes.compare(a.id, b.id, top=MATCHES))
 
@@ -176,11 +166,11 @@ class BrowserCommands(Commands):
     # --------------------------------------------------------------------------------------------- adding
 
     @slow_command
-    def add_local(self, path: str, **about: Annotated[Any, About]) -> SaeId:
+    def add_local(self, path: str, **about: Annotated[Any, messages.About]) -> SaeId:
         return self._added(self._saes.add_local(str(path_from(path)), **_given(about)).id)
 
     @command
-    def begin_upload(self, files: tuple[UploadFile, ...]) -> dict[Literal["upload_id"], str]:
+    def begin_upload(self, files: tuple[messages.UploadFile, ...]) -> dict[Literal["upload_id"], str]:
         return {"upload_id": self.uploads.begin(files)}
 
     @command
@@ -195,7 +185,7 @@ class BrowserCommands(Commands):
         self.uploads.discard(upload_id)
 
     @slow_command
-    def finish_upload(self, upload_id: str, **about: Annotated[Any, About]) -> SaeId:
+    def finish_upload(self, upload_id: str, **about: Annotated[Any, messages.About]) -> SaeId:
         """All is sent: check it, convert it, take it in. Too few bytes are an error."""
         try:
             files = self.uploads.finish(upload_id)

@@ -14,18 +14,7 @@ from saewidgets.errors import NotFoundError
 from saewidgets.records import Comparison, SAERecord, TrainingRecord
 from saewidgets.render.labels import ARCHITECTURES, FORMATS, SOURCES, WRITTEN_FORMATS, name_of, sae_label, site_label
 from saewidgets.render.numbers import duration, metric, size, tokens
-from saewidgets.widgets.messages.saes import (
-    Choice,
-    Histogram,
-    SaeBrowserState,
-    SaeCard,
-    SaeComparison,
-    SaeFacets,
-    SaeFact,
-    SaeQuery,
-    SelectedSae,
-    TrainingFacts,
-)
+from saewidgets.widgets.messages import saes as messages
 from saewidgets.widgets.messages.wire import Setting
 from saewidgets.widgets.model import Model
 from saewidgets.widgets.values import NAME_LENGTH, finite, settings_of, shorten
@@ -72,10 +61,10 @@ def architecture_words(record: SAERecord) -> str:
     return sae_label(record.architecture, int(k) if k and keeps_k else None, round(l0, 1) if l0 is not None else None)
 
 
-def card_of(record: SAERecord, *, has_files: bool = True) -> SaeCard:
+def card_of(record: SAERecord, *, has_files: bool = True) -> messages.SaeCard:
     """One SAE as the list shows it."""
     fvu, fvu_label = measured(record, "fvu")
-    return SaeCard.of(
+    return messages.SaeCard.of(
         record,
         name=shorten(record.name, NAME_LENGTH),
         source_label=name_of(SOURCES, record.source),
@@ -94,30 +83,30 @@ def card_of(record: SAERecord, *, has_files: bool = True) -> SaeCard:
     )
 
 
-def selected_of(record: SAERecord) -> SelectedSae:
+def selected_of(record: SAERecord) -> messages.SelectedSae:
     """What a question about it names."""
-    return SelectedSae.of(record, name=shorten(record.name, NAME_LENGTH))
+    return messages.SelectedSae.of(record, name=shorten(record.name, NAME_LENGTH))
 
 
-def facets_of(facets: Mapping[str, Mapping[Any, int]], query: SaeQuery | None = None) -> SaeFacets:
+def facets_of(facets: Mapping[str, Mapping[Any, int]], query: messages.SaeQuery | None = None) -> messages.SaeFacets:
     """The values of each filter with their counts; what `query` has chosen stays among them, with a count of 0."""
     names = {"source": SOURCES, "architecture": ARCHITECTURES, "format": FORMATS}
 
-    def choices(facet: str) -> tuple[Choice, ...]:
+    def choices(facet: str) -> tuple[messages.Choice, ...]:
         found = {str(value): count for value, count in facets.get(facet, {}).items() if value not in (None, "")}
         chosen = getattr(query, facet, None)
         if chosen is not None:
             found.setdefault(str(chosen), 0)
         label = (lambda text: name_of(names[facet], text)) if facet in names else str
-        return tuple(Choice(value=each, label=shorten(label(each), 120), count=n) for each, n in found.items())
+        return tuple(messages.Choice(value=each, label=shorten(label(each), 120), count=n) for each, n in found.items())
 
-    return SaeFacets(**{facet: choices(facet) for facet in SaeFacets.model_fields})
+    return messages.SaeFacets(**{facet: choices(facet) for facet in messages.SaeFacets.model_fields})
 
 
 # ------------------------------------------------------------------------------------------------ the drawer
 
 
-def facts_of(record: SAERecord) -> tuple[SaeFact, ...]:
+def facts_of(record: SAERecord) -> tuple[messages.SaeFact, ...]:
     """What is known of it without its weights."""
     origin = {"huggingface": "from Hugging Face", "gemma_scope": "from Hugging Face", "trained": "by training"}
     added = time.strftime("%d %b %Y", time.localtime(record.created_at)).lstrip("0")
@@ -134,7 +123,8 @@ def facts_of(record: SAERecord) -> tuple[SaeFact, ...]:
         ("ID", record.id, True),
         ("Folder", record.path, True),
     ]
-    return tuple(SaeFact(label=label, value=shorten(value, 500), code=code) for label, value, code in rows if value)
+    facts = ((label, shorten(value, 500), code) for label, value, code in rows if value)
+    return tuple(messages.SaeFact(label=label, value=value, code=code) for label, value, code in facts)
 
 
 def known_settings(record: SAERecord) -> dict[str, Any]:
@@ -160,7 +150,7 @@ _HISTOGRAMS = {
 }
 
 
-def histograms_of(statistics: Mapping[str, Any]) -> tuple[Histogram, ...]:
+def histograms_of(statistics: Mapping[str, Any]) -> tuple[messages.Histogram, ...]:
     """The histograms there are, in the order in which they are shown."""
     return tuple(
         found
@@ -169,7 +159,7 @@ def histograms_of(statistics: Mapping[str, Any]) -> tuple[Histogram, ...]:
     )
 
 
-def histogram_of(data: Any, title: str, x_label: str, what: str, digits: int = 3) -> Histogram | None:
+def histogram_of(data: Any, title: str, x_label: str, what: str, digits: int = 3) -> messages.Histogram | None:
     """One histogram of `ws.saes.statistics`; None if there is none, or it is broken."""
     if not isinstance(data, Mapping):
         return None
@@ -200,7 +190,7 @@ def histogram_of(data: Any, title: str, x_label: str, what: str, digits: int = 3
     summary += f", {' and '.join(note)}" if note else ""
     summary += f". Most are between {between[0]} and {between[1]}." if sum(counts) and between[0] != between[1] else "."
     summary += f" {zeros:,} are 0." if zeros else ""
-    return Histogram(
+    return messages.Histogram(
         title=title,
         note=", ".join([*note, span] if span else note),
         x_label=x_label,
@@ -233,7 +223,7 @@ def short(value: float | None, digits: int = 3) -> str:
     return f"{value:#.{digits}g}".rstrip(".") if abs(value) < 99.95 else f"{value:,.0f}"
 
 
-def measured_facts(record: SAERecord, statistics: Mapping[str, Any]) -> tuple[SaeFact, ...]:
+def measured_facts(record: SAERecord, statistics: Mapping[str, Any]) -> tuple[messages.SaeFact, ...]:
     """Single numbers of the statistics."""
     rows: list[tuple[str, str | None]] = []
     if record.features_extracted:
@@ -253,22 +243,22 @@ def measured_facts(record: SAERecord, statistics: Mapping[str, Any]) -> tuple[Sa
     b_dec = number_in(statistics, "b_dec_norm")
     if b_dec is not None:
         rows.append(("Norm of b_dec", short(b_dec)))
-    return tuple(SaeFact(label=label, value=value) for label, value in rows if value)
+    return tuple(messages.SaeFact(label=label, value=value) for label, value in rows if value)
 
 
 # ------------------------------------------------------------------------------------------------ comparison
 
 
-def comparison_of(first: SAERecord, second: SAERecord, found: Comparison) -> SaeComparison:
+def comparison_of(first: SAERecord, second: SAERecord, found: Comparison) -> messages.SaeComparison:
     """What `ws.saes.compare` found, and in what the two records differ."""
     facts = [
-        SaeFact(label="Mean max cosine", value=f"{found.mean_max_cosine:.3f}"),
-        SaeFact(label="The other way round", value=f"{found.mean_max_cosine_back:.3f}"),
+        messages.SaeFact(label="Mean max cosine", value=f"{found.mean_max_cosine:.3f}"),
+        messages.SaeFact(label="The other way round", value=f"{found.mean_max_cosine_back:.3f}"),
     ]
     for share, label in ((0.9, "Latents with a match ≥ 0.9"), (0.7, "Latents with a match ≥ 0.7")):
-        facts.append(SaeFact(label=label, value=f"{found.above[share]:,} of {first.d_sae:,}"))
+        facts.append(messages.SaeFact(label=label, value=f"{found.above[share]:,} of {first.d_sae:,}"))
     words = ("Largest cosine", "cosine with the nearest latent of the other", "latents by their largest cosine")
-    return SaeComparison(
+    return messages.SaeComparison(
         first=selected_of(first),
         second=selected_of(second),
         facts=tuple(facts),
@@ -298,7 +288,7 @@ def _differences(first: SAERecord, second: SAERecord) -> tuple[tuple[str, str, s
     )
 
 
-def training_facts(record: TrainingRecord) -> TrainingFacts:
+def training_facts(record: TrainingRecord) -> messages.TrainingFacts:
     """The training that an SAE came from."""
     latest = record.latest
     rows = [
@@ -312,10 +302,10 @@ def training_facts(record: TrainingRecord) -> TrainingFacts:
             ("fvu", FVU_TRAINING), ("ce_loss_score", "CE recovered"),
         ) if latest.get(name) is not None),
     ]  # fmt: skip
-    return TrainingFacts(
+    return messages.TrainingFacts(
         name=shorten(record.name, NAME_LENGTH),
         status=record.status.value,
-        facts=tuple(SaeFact(label=label, value=shorten(str(value), 300)) for label, value in rows if value),
+        facts=tuple(messages.SaeFact(label=label, value=shorten(str(value), 300)) for label, value in rows if value),
         settings=config_rows(record.config),
     )
 
@@ -324,12 +314,12 @@ PAGE = 50  # cards; a page of them is some 30 kB of state
 _FILTERS = ("source", "model", "layer", "architecture", "format", "search")
 
 
-class BrowserModel(Model[SaeBrowserState]):
+class BrowserModel(Model[messages.SaeBrowserState]):
     """The state of one browser over one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
-        formats = tuple(Choice(value=name, label=name_of(FORMATS, name)) for name in WRITTEN_FORMATS)
-        super().__init__(workspace, SaeBrowserState(page_size=PAGE, export_formats=formats))
+        formats = tuple(messages.Choice(value=name, label=name_of(FORMATS, name)) for name in WRITTEN_FORMATS)
+        super().__init__(workspace, messages.SaeBrowserState(page_size=PAGE, export_formats=formats))
 
     # --------------------------------------------------------------------------------------------- input
 
@@ -340,7 +330,7 @@ class BrowserModel(Model[SaeBrowserState]):
             self._ask(self._state.query.model_copy(update={**first, **changes}))
             self._put({"revealed": None})
 
-    def _ask(self, query: SaeQuery) -> None:
+    def _ask(self, query: messages.SaeQuery) -> None:
         self._put({"query": query})
         self._changed = True
 
@@ -356,7 +346,7 @@ class BrowserModel(Model[SaeBrowserState]):
         with self._lock:
             self._put({"selected": chosen})
 
-    def look_up(self, sae_id: str) -> SelectedSae | None:
+    def look_up(self, sae_id: str) -> messages.SelectedSae | None:
         try:
             return selected_of(self.workspace.saes.get(sae_id))
         except NotFoundError:
@@ -370,12 +360,12 @@ class BrowserModel(Model[SaeBrowserState]):
             if any(card.id == sae_id for card in self._state.cards):
                 return
         offset = 0
-        while page := self.workspace.saes.list(sort=SaeQuery().sort, limit=PAGE, offset=offset):
+        while page := self.workspace.saes.list(sort=messages.SaeQuery().sort, limit=PAGE, offset=offset):
             if any(record.id == sae_id for record in page):
                 break
             offset += PAGE
         with self._lock:
-            self._ask(SaeQuery(offset=offset if page else 0))
+            self._ask(messages.SaeQuery(offset=offset if page else 0))
 
     def show(self, sae_id: str) -> None:
         """Check it alone, bring it into view and open its details, in place of whatever is below the list."""

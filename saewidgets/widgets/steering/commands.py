@@ -14,21 +14,7 @@ from pydantic import Field
 from saewidgets.config import SteeringConfig
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.widgets.commands import Commands, command, slow_command
-from saewidgets.widgets.messages.steering import (
-    PROMPT,
-    NextToken,
-    PresetAction,
-    SteeringEditRow,
-    SteeringHit,
-    SteeringHits,
-    SteeringNextData,
-    SteeringSettings,
-    SteeringText,
-    SteeringTexts,
-    SweptText,
-    TextName,
-    What,
-)
+from saewidgets.widgets.messages import steering as messages
 from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.shell import slow_workers
 from saewidgets.widgets.steering.state import SteeringModel, label_of
@@ -64,7 +50,7 @@ class SteeringCommands(Commands):
 
     @command
     def steering_edit(
-        self, rows: tuple[SteeringEditRow, ...] = (), settings: SteeringSettings | None = None
+        self, rows: tuple[messages.SteeringEditRow, ...] = (), settings: messages.SteeringSettings | None = None
     ) -> dict[Literal["revision"], int]:
         """Apply settings from the page. Rows that are not named stay."""
         self._model.edit(rows, settings)
@@ -174,29 +160,29 @@ class SteeringCommands(Commands):
         return {"sae_id": sae_id}
 
     @command
-    def steering_find(self, sae_id: str, text: Annotated[str, Field(max_length=500)]) -> SteeringHits:
+    def steering_find(self, sae_id: str, text: Annotated[str, Field(max_length=500)]) -> messages.SteeringHits:
         record = self._workspace.saes.get(sae_id)
         words = text.strip()
         plain = words.replace(",", "").replace("_", "")
-        note, hits = "", tuple[SteeringHit, ...]()
+        note, hits = "", tuple[messages.SteeringHit, ...]()
         if plain.isascii() and plain.isdigit():
             index = int(plain) if len(plain) < 12 else record.d_sae
             if index >= record.d_sae:
                 note = f"There is no feature {plain}: {record.name} has {record.d_sae:,}."
             else:
-                hits = (SteeringHit(index=index, label=label_of(self._workspace, record.id, index)),)
+                hits = (messages.SteeringHit(index=index, label=label_of(self._workspace, record.id, index)),)
         elif words:
             try:
                 found = self._workspace.features.list(sae_id=record.id, search=words, limit=HITS)
-                hits = tuple(SteeringHit(index=each.index, label=each.label or "") for each in found)
+                hits = tuple(messages.SteeringHit(index=each.index, label=each.label or "") for each in found)
                 note = "" if hits else "No label has these words."
             except (NotFoundError, StateError) as error:  # nothing was extracted: there are no labels
                 note = error.what
             note = f"{note} An index goes from 0 to {record.d_sae - 1}." if note else ""
-        return SteeringHits(sae_id=record.id, text=text, hits=hits, note=note)
+        return messages.SteeringHits(sae_id=record.id, text=text, hits=hits, note=note)
 
     @slow_command
-    def steering_tokens(self, prompt: Annotated[str, Field(max_length=PROMPT)]) -> tuple[str, ...]:
+    def steering_tokens(self, prompt: Annotated[str, Field(max_length=messages.PROMPT)]) -> tuple[str, ...]:
         rows, settings = self._model.rows, self._model.settings
         sae_id = rows[0].sae_id if rows else self._model.state().sae_id
         if not sae_id:
@@ -207,10 +193,10 @@ class SteeringCommands(Commands):
     # --------------------------------------------------------------------------------------------- writing
 
     @command
-    def steering_generate(self, what: What = "generate") -> dict[Literal["number"], int]:
+    def steering_generate(self, what: messages.What = "generate") -> dict[Literal["number"], int]:
         return {"number": self.start(what)}
 
-    def start(self, kind: What) -> int:
+    def start(self, kind: messages.What) -> int:
         if not self._model.rows:
             raise StateError("No feature is chosen.", hint="Add a feature by its index or label.")
         if kind == "sweep" and (swept := self._model.rows[self._model.swept()]).mode == "ablate":
@@ -258,21 +244,21 @@ class SteeringCommands(Commands):
     # --------------------------------------------------------------------------------------------- what was written
 
     @command
-    def steering_read(self, what: What = "generate") -> SteeringTexts | None:
+    def steering_read(self, what: messages.What = "generate") -> messages.SteeringTexts | None:
         number, result, key = self._model.result(what)
         if result is None:
             return None
         return texts_of(result, number, key if self._model.row(key) is not None else "")
 
     @command
-    def steering_next(self, number: int, text: TextName, token: Index) -> SteeringNextData:
+    def steering_next(self, number: int, text: messages.TextName, token: Index) -> messages.SteeringNextData:
         newest, result, _ = self._model.result("generate")
         written = getattr(result, text, None) if newest == number else None
         if written is None or token >= len(written.tokens):
             raise StateError("Another text was written since.", hint="Click the token again.")
         picked = written.tokens[token]
-        rows = tuple(map(NextToken.of, picked.candidates))
-        return SteeringNextData(number=number, text=text, token=token, piece=picked.piece, rows=rows)
+        rows = tuple(map(messages.NextToken.of, picked.candidates))
+        return messages.SteeringNextData(number=number, text=text, token=token, piece=picked.piece, rows=rows)
 
     @command
     def steering_copy(self) -> dict[Literal["text"], str]:
@@ -290,7 +276,7 @@ class SteeringCommands(Commands):
 
     @slow_command
     def steering_preset(
-        self, action: PresetAction, name: Annotated[str, Field(max_length=300)], replace: bool = False
+        self, action: messages.PresetAction, name: Annotated[str, Field(max_length=300)], replace: bool = False
     ) -> tuple[PresetRecord, ...]:
         """An action on a preset. `replace`: one of this name may go."""
         presets = self._steering.presets
@@ -327,17 +313,17 @@ _ALIGNED = 1000  # longest text that is aligned: a long repetitive one would tak
 _SMALL = frozenset("A An Both Feature It No None Nothing One Several The There This Token Two Without You".split())
 
 
-def texts_of(result: Any, number: int, swept: str) -> SteeringTexts:
+def texts_of(result: Any, number: int, swept: str) -> messages.SteeringTexts:
     """A `SteeringResult` as the page gets it: `number` is that of its run, `swept` the key of the swept row."""
     changed = changes(result.baseline.ids, result.steered.ids) if result.steered is not None else ((), ())
     name = "" if result.swept is None else f"feature {result.config.features[result.swept].index}"
-    return SteeringTexts.of(
+    return messages.SteeringTexts.of(
         result,
         number=number,
         prompt_pieces=_prompt(result),
         baseline=_text(result.baseline, changed[0]),
         steered=_text(result.steered, changed[1]) if result.steered is not None else None,
-        sweep=tuple(map(SweptText.of, result.sweep)),
+        sweep=tuple(map(messages.SweptText.of, result.sweep)),
         swept=swept,
         swept_name=name,
     )
@@ -349,8 +335,8 @@ def _prompt(result: Any) -> tuple[str, ...]:
     return pieces[1:] if "".join(pieces[1:]) == result.config.prompt else pieces
 
 
-def _text(text: Any, changed: Sequence[int]) -> SteeringText:
-    return SteeringText.of(text, pieces=tuple(text.pieces), changed=tuple(changed))
+def _text(text: Any, changed: Sequence[int]) -> messages.SteeringText:
+    return messages.SteeringText.of(text, pieces=tuple(text.pieces), changed=tuple(changed))
 
 
 def changes(one: Sequence[int], other: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

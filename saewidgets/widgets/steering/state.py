@@ -10,19 +10,7 @@ from typing import Any
 from saewidgets.config import SteeringConfig, SteeringFeature
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.feature_records import check_index
-from saewidgets.widgets.messages.steering import (
-    LIVE,
-    NEW_TOKENS,
-    Gauge,
-    LiveText,
-    SteeringEditRow,
-    SteeringRow,
-    SteeringRun,
-    SteeringSae,
-    SteeringSettings,
-    SteeringState,
-    What,
-)
+from saewidgets.widgets.messages import steering as messages
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.model import Model, name_of_workspace
 from saewidgets.workspace import Workspace
@@ -30,15 +18,15 @@ from saewidgets.workspace import Workspace
 MOST_ROWS = 32
 MOST_SAES = 500
 STRENGTH = 1.0  # of a feature that is added, until it is known which one to begin with
-_SWEEP = SteeringSettings().strengths
+_SWEEP = messages.SteeringSettings().strengths
 _SHARES = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the strength to begin with: what a sweep begins with
 
 
-class SteeringModel(Model[SteeringState]):
+class SteeringModel(Model[messages.SteeringState]):
     """The state of one steering widget over one workspace; `fields` are those of its first state."""
 
     def __init__(self, workspace: Workspace, **fields: Any) -> None:
-        super().__init__(workspace, SteeringState(code=name_of_workspace(workspace), **fields))
+        super().__init__(workspace, messages.SteeringState(code=name_of_workspace(workspace), **fields))
         self._keys = itertools.count(1)
         self._unset: set[str] = set()  # rows without a chosen strength: they get the one to begin with
         self._results: dict[str, tuple[int, Any, str]] = {}  # kind → number of the run, result, key of the swept row
@@ -46,7 +34,7 @@ class SteeringModel(Model[SteeringState]):
     # --------------------------------------------------------------------------------------------- reading
 
     def _read(self) -> None:
-        saes = tuple(map(SteeringSae.of, self.workspace.saes.list(limit=MOST_SAES)))
+        saes = tuple(map(messages.SteeringSae.of, self.workspace.saes.list(limit=MOST_SAES)))
         presets = self.workspace.steering.presets.count()
         names = {sae.id: sae.name for sae in saes}
         with self._lock:
@@ -57,10 +45,10 @@ class SteeringModel(Model[SteeringState]):
     # --------------------------------------------------------------------------------------------- features
 
     @property
-    def rows(self) -> tuple[SteeringRow, ...]:
+    def rows(self) -> tuple[messages.SteeringRow, ...]:
         return self._state.rows
 
-    def row(self, key: str) -> SteeringRow | None:
+    def row(self, key: str) -> messages.SteeringRow | None:
         return next((row for row in self.rows if row.key == key), None)
 
     def choose(self, sae_id: str) -> None:
@@ -80,7 +68,7 @@ class SteeringModel(Model[SteeringState]):
                     return row.key
             if len(self.rows) >= MOST_ROWS:
                 raise StateError(f"There are {MOST_ROWS} features already.", hint="Remove one first.")
-            added = SteeringRow.model_validate(
+            added = messages.SteeringRow.model_validate(
                 {"key": f"f{next(self._keys)}", "sae_id": record.id, "sae": record.name, "index": index,
                  "label": label, "mode": mode, "strength": STRENGTH if strength is None else strength, "a_max": a_max,
                  "basis": "as given" if a_max is not None else ""}
@@ -99,7 +87,7 @@ class SteeringModel(Model[SteeringState]):
             rows = tuple(row.model_copy(update=changes) if row.key == key else row for row in self.rows)
             self._put({"rows": rows})
 
-    def edit(self, rows: Sequence[SteeringEditRow], settings: SteeringSettings | None) -> None:
+    def edit(self, rows: Sequence[messages.SteeringEditRow], settings: messages.SteeringSettings | None) -> None:
         """The settings of the page. Raises `ConfigError` if they cannot be used for a generation."""
         if settings is not None:
             SteeringConfig.from_data(settings.model_dump(exclude={"swept", "strengths"}))
@@ -142,7 +130,7 @@ class SteeringModel(Model[SteeringState]):
     # --------------------------------------------------------------------------------------------- configuration
 
     @property
-    def settings(self) -> SteeringSettings:
+    def settings(self) -> messages.SteeringSettings:
         return self._state.settings
 
     def config(self, *, sweep: bool = False) -> SteeringConfig:
@@ -164,7 +152,7 @@ class SteeringModel(Model[SteeringState]):
     def apply(self, config: SteeringConfig) -> None:
         """Take over the settings of a preset. Raises `ConfigError` where the widget cannot show them."""
         for count, most, what, where, hint in (
-            (config.new_tokens, NEW_TOKENS, "asks for {} new tokens", "new_tokens", "ws.steer writes more"),
+            (config.new_tokens, messages.NEW_TOKENS, "asks for {} new tokens", "new_tokens", "ws.steer writes more"),
             (len(config.features), MOST_ROWS, "has {} features", "features", "ws.steer takes more"),
         ):
             if count > most:
@@ -173,11 +161,11 @@ class SteeringModel(Model[SteeringState]):
                 )
         values = config.model_dump(exclude={"features", "strengths"})
         strengths = config.strengths or _SWEEP
-        settings = SteeringSettings.model_validate({**values, "strengths": strengths[:12]})
+        settings = messages.SteeringSettings.model_validate({**values, "strengths": strengths[:12]})
         records = [self.workspace.steering.record(feature.sae or "") for feature in config.features]
         with self._lock:
             self._unset = set()
-            self._put({"rows": (), "settings": settings, "gauge": Gauge()})
+            self._put({"rows": (), "settings": settings, "gauge": messages.Gauge()})
             for record, each in zip(records, config.features, strict=True):
                 self.add(
                     record, each.index, strength=each.strength, mode=each.mode, a_max=each.a_max, label=each.label
@@ -186,7 +174,7 @@ class SteeringModel(Model[SteeringState]):
     # --------------------------------------------------------------------------------------------- runs
 
     @property
-    def run(self) -> SteeringRun:
+    def run(self) -> messages.SteeringRun:
         return self._state.run
 
     @property
@@ -197,12 +185,12 @@ class SteeringModel(Model[SteeringState]):
         with self._lock:
             self._put({"run": self.run.model_copy(update=changes)})
 
-    def begin(self, kind: What) -> int:
+    def begin(self, kind: messages.What) -> int:
         with self._lock:
             if self.running:
                 raise StateError("It is writing already.", hint="Press Stop first.")
             number = self.run.number + 1
-            self._put({"run": SteeringRun(number=number, kind=kind, status="running")})
+            self._put({"run": messages.SteeringRun(number=number, kind=kind, status="running")})
             return number
 
     def ask_stop(self) -> None:
@@ -211,9 +199,8 @@ class SteeringModel(Model[SteeringState]):
                 self.change_run(status="stopping")
 
     def wrote(self, event: Any) -> None:
-        text = LiveText(
-            run=event.run, strength=event.strength, tokens=event.step + 1, text=event.text.rstrip("\ufffd")[-LIVE:]
-        )
+        newest = event.text.rstrip("\ufffd")[-messages.LIVE :]
+        text = messages.LiveText(run=event.run, strength=event.strength, tokens=event.step + 1, text=newest)
         with self._lock:
             others = [one for one in self.run.texts if (one.run, one.strength) != (text.run, text.strength)]
             self.change_run(texts=(*others, text))
@@ -224,7 +211,7 @@ class SteeringModel(Model[SteeringState]):
             self._results[kind] = number, result, swept
             changes: dict[str, Any] = {"generated" if kind == "generate" else "swept": number}
             if result.steered is not None:
-                changes["gauge"] = Gauge(ratio=result.steered.change_ratio, over="steered tokens")
+                changes["gauge"] = messages.Gauge(ratio=result.steered.change_ratio, over="steered tokens")
             self._put(changes)
             self.change_run(status="stopped" if result.stopped else "done", seconds=result.seconds)
 
@@ -237,7 +224,7 @@ class SteeringModel(Model[SteeringState]):
         with self._lock:
             if self.run.number == number and not self.running and (replace or self._state.gauge.ratio is None):
                 over = "steered tokens of the prompt" if ratio is not None else ""
-                self._put({"gauge": Gauge(ratio=ratio, over=over)})
+                self._put({"gauge": messages.Gauge(ratio=ratio, over=over)})
 
 
 def label_of(workspace: Workspace, sae_id: str, index: int) -> str:

@@ -16,30 +16,7 @@ from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
 from saewidgets.render.labels import choice_label
 from saewidgets.widgets.commands import Commands, FieldsError, Table, command
-from saewidgets.widgets.messages.training import (
-    Action,
-    BulkAction,
-    ChartLook,
-    CheckpointAction,
-    CheckResult,
-    ComparisonTableData,
-    ConfigData,
-    DetailsData,
-    Figure,
-    FormData,
-    GroupActionName,
-    Ids,
-    ImportedSae,
-    Over,
-    PanelState,
-    Picture,
-    SettingRow,
-    StartedRun,
-    StoreRow,
-    TemplateAct,
-    TemplatesData,
-    YAxis,
-)
+from saewidgets.widgets.messages import training as messages
 from saewidgets.widgets.messages.wire import BulkResult, Index
 from saewidgets.widgets.training_panel.compare import setting_rows, settings_of_run
 from saewidgets.widgets.training_panel.form import form_data, transcoders
@@ -64,16 +41,18 @@ class ChartCommands(Commands):
 
     _model: PanelModel
 
-    def __init__(self, panel: Any, cut: Callable[[PanelState], PanelState] = lambda state: state) -> None:
+    def __init__(
+        self, panel: Any, cut: Callable[[messages.PanelState], messages.PanelState] = lambda state: state
+    ) -> None:
         super().__init__(panel)
         self._trainings = self._workspace.trainings
         self._cut = cut
 
-    def state(self) -> PanelState:
+    def state(self) -> messages.PanelState:
         return self._cut(self._model.state())
 
     @command
-    def chart(self, *, reset_zoom: bool = False, **change: Annotated[Any, ChartLook]) -> None:
+    def chart(self, *, reset_zoom: bool = False, **change: Annotated[Any, messages.ChartLook]) -> None:
         """Change what the charts show. What is left out stays, so that two views cannot undo each other's changes."""
         self._model.set_chart(**change)
         if reset_zoom:
@@ -81,9 +60,9 @@ class ChartCommands(Commands):
         self._wake()
 
     @command
-    def pictures(self, figure: Figure = "charts") -> tuple[Picture, ...]:
+    def pictures(self, figure: messages.Figure = "charts") -> tuple[messages.Picture, ...]:
         """The figures as they are, for files; the page makes PNG of them."""
-        found: tuple[Picture, ...] = self._widget.pictures(figure)
+        found: tuple[messages.Picture, ...] = self._widget.pictures(figure)
         return found
 
     @command
@@ -112,7 +91,7 @@ class PanelCommands(ChartCommands):
     # --------------------------------------------------------------------------------------------- form
 
     @command
-    def form_schema(self, training_id: str | None = None, template_id: str | None = None) -> FormData:
+    def form_schema(self, training_id: str | None = None, template_id: str | None = None) -> messages.FormData:
         """The New training form, with the settings of a run (Edit and retry) or of a template."""
         workspace = self._workspace
         config = None
@@ -128,14 +107,15 @@ class PanelCommands(ChartCommands):
         return form_data(self._model.devices.found, workspace.suggestions(), config, stores)
 
     @command
-    def check(self, config: ConfigData, over: Over | None = None) -> CheckResult:
+    def check(self, config: messages.ConfigData, over: messages.Over | None = None) -> messages.CheckResult:
         """Validate the form, which may be incomplete, and estimate; `over` as in `ws.trainings.create_many`."""
-        return CheckResult.model_validate(dict(self._trainings.validate(config, over)))
+        return messages.CheckResult.model_validate(dict(self._trainings.validate(config, over)))
 
     @command
     def create(
-        self, config: ConfigData, over: Over | None = None, retry_of: str | None = None, spread: bool = False
-    ) -> StartedRun:
+        self, config: messages.ConfigData, over: messages.Over | None = None, retry_of: str | None = None,
+        spread: bool = False,
+    ) -> messages.StartedRun:
         """Start a training, or with `over` several in one job (`spread`: in one for each place). `retry_of`: the run
         whose settings were edited."""
         checked, fields = validate(config)
@@ -149,9 +129,9 @@ class PanelCommands(ChartCommands):
             return self._started(self._trainings.create(checked))
         group = self._trainings.create_many(checked, over, spread=spread)
         self._changed()
-        return StartedRun(training_id=group.runs[0].id, group_id=group.id)
+        return messages.StartedRun(training_id=group.runs[0].id, group_id=group.id)
 
-    def _settled(self, config: ConfigData, over: Over | None) -> dict[str, str]:
+    def _settled(self, config: messages.ConfigData, over: messages.Over | None) -> dict[str, str]:
         """What is wrong with a form, once everything was looked up (for a minute at most: the run itself looks too)."""
         end = time.monotonic() + 60
         while (found := self.check(config, over)).pending and time.monotonic() < end:
@@ -159,18 +139,18 @@ class PanelCommands(ChartCommands):
         return found.fields
 
     @command
-    def train_demo(self) -> StartedRun:
+    def train_demo(self) -> messages.StartedRun:
         return self._started(self._trainings.create(self._trainings.demo_config()))
 
-    def _started(self, run: Any) -> StartedRun:
+    def _started(self, run: Any) -> messages.StartedRun:
         self._changed()
-        return StartedRun(training_id=run.id)
+        return messages.StartedRun(training_id=run.id)
 
     @command
-    def run_action(self, action: Action, training_id: str) -> StartedRun:
+    def run_action(self, action: messages.Action, training_id: str) -> messages.StartedRun:
         done = VERBS[action](self._trainings.get(training_id))
         self._changed()
-        return StartedRun(training_id=done.id if action == "retry" else training_id)
+        return messages.StartedRun(training_id=done.id if action == "retry" else training_id)
 
     @command
     def rename(self, training_id: str, name: str) -> None:
@@ -178,12 +158,12 @@ class PanelCommands(ChartCommands):
         self._changed()
 
     @command
-    def details(self, training_id: str) -> DetailsData:
+    def details(self, training_id: str) -> messages.DetailsData:
         run = self._trainings.get(training_id)
         record = run.record
         best = record.config.get("checkpoints", {}).get("best_metric", "fvu")
         held_out = self._trainings.metric_columns(training_id, tuple(HELD_OUT.values()), None, None, 0)
-        return DetailsData(
+        return messages.DetailsData(
             checkpoints=checkpoint_rows(run.checkpoints(), best, held_out),
             best_by="" if best == "fvu" else choice_label(BEST, best),
             log=tuple(str(line) for line in run.log(LOG_LINES)),
@@ -194,7 +174,7 @@ class PanelCommands(ChartCommands):
         )
 
     @command
-    def list_stores(self, architecture: str = "") -> tuple[StoreRow, ...]:
+    def list_stores(self, architecture: str = "") -> tuple[messages.StoreRow, ...]:
         """The captured stores, and whether an SAE of this architecture can train from each."""
         activations, two = self._workspace.activations, architecture in transcoders()
         return tuple(
@@ -205,7 +185,7 @@ class PanelCommands(ChartCommands):
     # --------------------------------------------------------------------------------------------- several runs
 
     @command
-    def run_actions(self, action: BulkAction, training_ids: Ids) -> BulkResult:
+    def run_actions(self, action: messages.BulkAction, training_ids: messages.Ids) -> BulkResult:
         """Do something to several runs; failures are reported, and the others are done all the same."""
         ids = training_ids
         if action == "pause":  # what waits first: it would start where another was paused
@@ -219,7 +199,7 @@ class PanelCommands(ChartCommands):
             self._changed()
 
     @command
-    def group_action(self, action: GroupActionName, group_id: str) -> dict[Literal["group_id"], str]:
+    def group_action(self, action: messages.GroupActionName, group_id: str) -> dict[Literal["group_id"], str]:
         """Do something to all runs of a job at once; the group that it concerns (`retry`: the new one)."""
         try:
             done = VERBS[action](self._trainings.group(group_id))
@@ -233,7 +213,7 @@ class PanelCommands(ChartCommands):
         self._changed()
 
     @command
-    def export_runs(self, training_ids: Ids, folder: str) -> BulkResult:
+    def export_runs(self, training_ids: messages.Ids, folder: str) -> BulkResult:
         """Write runs into a folder on the kernel's machine; several get a folder each in it."""
         return self._export(training_ids, folder, self._trainings.export)
 
@@ -244,24 +224,24 @@ class PanelCommands(ChartCommands):
 
     @command
     def checkpoint_action(
-        self, action: CheckpointAction, training_id: str, checkpoint_id: str
-    ) -> StartedRun | ImportedSae:
+        self, action: messages.CheckpointAction, training_id: str, checkpoint_id: str
+    ) -> messages.StartedRun | messages.ImportedSae:
         run = self._trainings.get(training_id)
         if action == "import":
             sae = run.import_checkpoint(checkpoint_id)
-            return ImportedSae(sae_id=sae.id, name=sae.name)
+            return messages.ImportedSae(sae_id=sae.id, name=sae.name)
         if action == "continue":
             training_id = run.continue_from(checkpoint_id).id
         else:
             run.delete_checkpoint(checkpoint_id)
         self._changed()
-        return StartedRun(training_id=training_id)
+        return messages.StartedRun(training_id=training_id)
 
     @command
-    def train_longer(self, training_id: str, tokens: Annotated[int, Field(ge=1, le=2**53)]) -> StartedRun:
+    def train_longer(self, training_id: str, tokens: Annotated[int, Field(ge=1, le=2**53)]) -> messages.StartedRun:
         run = self._trainings.get(training_id).train_longer(tokens)
         self._changed()
-        return StartedRun(training_id=run.id)
+        return messages.StartedRun(training_id=run.id)
 
     @command
     def open_sae(self, sae_id: str | None = None) -> None:
@@ -274,7 +254,7 @@ class PanelCommands(ChartCommands):
     # --------------------------------------------------------------------------------------------- comparison
 
     @command
-    def compare(self, training_ids: Ids = ()) -> None:
+    def compare(self, training_ids: messages.Ids = ()) -> None:
         """Show the comparison of these runs, or (none) close it: it is part of the state."""
         self._model.compare(self._in_order(training_ids))
         self._widget.reset_pareto.set()
@@ -287,16 +267,16 @@ class PanelCommands(ChartCommands):
         return tuple(i for _, i in sorted(zip(map(jobs.index, jobs), ids, strict=True)))
 
     @command
-    def comparison(self, training_ids: Ids) -> tuple[SettingRow, ...]:
+    def comparison(self, training_ids: messages.Ids) -> tuple[messages.SettingRow, ...]:
         return tuple(setting_rows(self._model.records(training_ids)))
 
     @command
-    def comparison_table(self, training_ids: Ids) -> ComparisonTableData:
+    def comparison_table(self, training_ids: messages.Ids) -> messages.ComparisonTableData:
         columns, rows = table(self._model.records(training_ids))
-        return ComparisonTableData(columns=tuple(columns), rows=tuple(tuple(row) for row in rows))
+        return messages.ComparisonTableData(columns=tuple(columns), rows=tuple(tuple(row) for row in rows))
 
     @command
-    def pareto(self, y_axis: YAxis | None = None, scope: str | None = None, reset_zoom: bool = False) -> None:
+    def pareto(self, y_axis: messages.YAxis | None = None, scope: str | None = None, reset_zoom: bool = False) -> None:
         self._model.set_pareto(y_axis, scope)
         if reset_zoom or y_axis is not None or scope is not None:
             self._widget.reset_pareto.set()
@@ -305,14 +285,15 @@ class PanelCommands(ChartCommands):
     # --------------------------------------------------------------------------------------------- templates
 
     @command
-    def list_templates(self, search: Annotated[str, Field(max_length=1000)] = "") -> TemplatesData:
+    def list_templates(self, search: Annotated[str, Field(max_length=1000)] = "") -> messages.TemplatesData:
         everything = self._templates.list()
         shown = self._templates.list(search=search) if search.strip() else everything
-        return TemplatesData(templates=tuple(template_row(record) for record in shown), total=len(everything))
+        return messages.TemplatesData(templates=tuple(template_row(record) for record in shown), total=len(everything))
 
     @command
     def save_template(
-        self, name: str, config: ConfigData | None = None, training_id: str | None = None, replace: bool = False
+        self, name: str, config: messages.ConfigData | None = None, training_id: str | None = None,
+        replace: bool = False,
     ) -> dict[Literal["template_id"], str]:
         """Keep what the form holds, or the settings of a run; a name that is taken is a failure at "name"."""
         kept: Any = config
@@ -328,7 +309,7 @@ class PanelCommands(ChartCommands):
         return {"template_id": record.id}
 
     @command
-    def template_action(self, action: TemplateAct, template_id: str, name: str | None = None) -> None:
+    def template_action(self, action: messages.TemplateAct, template_id: str, name: str | None = None) -> None:
         """Do something to a template; `name` is for "rename"."""
         if action == "rename":
             self._templates.rename(template_id, name or "")
@@ -342,7 +323,7 @@ class PanelCommands(ChartCommands):
         return {"names": [record.name for record in self._templates.import_text(text.encode(), file)]}
 
     @command
-    def export_templates(self, template_ids: Ids = ()) -> dict[Literal["text"], str]:
+    def export_templates(self, template_ids: messages.Ids = ()) -> dict[Literal["text"], str]:
         """The content of a file of templates; no ids: of all."""
         return {"text": self._templates.to_json(list(template_ids) or None)}
 
