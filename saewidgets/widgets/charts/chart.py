@@ -15,19 +15,7 @@ import ipywidgets
 import numpy as np
 
 from saewidgets.render import Html, tag
-from saewidgets.render.figure import (
-    PAGE,
-    Axis,
-    Key,
-    Mark,
-    Points,
-    Trace,
-    figure,
-    linear_ticks,
-    log_ticks,
-    metric_tick_text,
-    widened,
-)
+from saewidgets.render import figure as svg
 from saewidgets.widgets.charts.series import Curve, Floats
 from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
@@ -312,7 +300,7 @@ class Chart(Plot):
     def _fit(self, low: float, high: float) -> None:
         """Keep a line that hardly moves from filling the whole height, and give an axis without points some range;
         everything else bqplot fits to the data."""
-        wider = widened(low, high) if math.isfinite(high) else NOTHING
+        wider = svg.widened(low, high) if math.isfinite(high) else NOTHING
         self.fit((None, None) if wider == (low, high) else wider)
 
     @property
@@ -320,10 +308,10 @@ class Chart(Plot):
         return None if self.y.min is None or self.y.max is None else (self.y.min, self.y.max)
 
     def _ticks(self, low: float, high: float, log: int, linear: int) -> list[tuple[float, str]]:
-        ticks = log_ticks(low, high, log) if self.look.log_y else linear_ticks(low, high, linear)
-        return [(value, metric_tick_text(value)) for value in ticks]
+        ticks = svg.log_ticks(low, high, log) if self.look.log_y else svg.linear_ticks(low, high, linear)
+        return [(value, svg.metric_tick_text(value)) for value in ticks]
 
-    def draw_x_axis(self, x: Axis) -> None:
+    def draw_x_axis(self, x: svg.Axis) -> None:
         axis = self._figure.axes[0]
         axis.label = x.name
         set_ticks(axis, x.ticks)
@@ -348,57 +336,57 @@ class Chart(Plot):
 
     # --------------------------------------------------------------------------------------------- pictures
 
-    def picture(self, against: str, x: Axis, runs: Sequence[RunLine]) -> Picture:
+    def picture(self, against: str, x: svg.Axis, runs: Sequence[RunLine]) -> Picture:
         """The chart as it is, zoom included, with title, names of the axes and legend; always on white."""
         right = extent([run.curve.x for run in runs])[1]
         alone = len(runs) == 1
         marks = [mark for run in runs for mark in self._picture_marks(run, right, alone)]
         legend = [
-            Key(run.name, color, SVG_DASHES[n], line=True, shape=None if alone else SHAPES[MARKERS[n]])
+            svg.Key(run.name, color, SVG_DASHES[n], line=True, shape=None if alone else SHAPES[MARKERS[n]])
             for run in runs
             for n, color in [(run.slot % SLOTS, PALETTES["light"].series[run.slot % SLOTS])]
         ]
         if any(run.joints for run in runs):
-            legend.append(Key("upright dots: goes on from an earlier run"))
-        drawing = figure(f"{self.title} against {against}", x, self._picture_axis(runs), marks, legend)
+            legend.append(svg.Key("upright dots: goes on from an earlier run"))
+        drawing = svg.figure(f"{self.title} against {against}", x, self._picture_axis(runs), marks, legend)
         return Picture(name=self.title.lower(), width=drawing.width, height=drawing.height, svg=drawing.svg)
 
-    def _picture_axis(self, runs: Sequence[RunLine]) -> Axis:
+    def _picture_axis(self, runs: Sequence[RunLine]) -> svg.Axis:
         log = self.look.log_y
         if self._chosen is not None:
             low, high = self._chosen
         else:
-            low, high = widened(*self._extent(runs))
+            low, high = svg.widened(*self._extent(runs))
             room = 0.04 * (math.log(high / low) if log else high - low)
             low, high = (low / math.exp(room), high * math.exp(room)) if log else (low - room, high + room)
         name = ", ".join(part for part in (self.title, self.unit) if part)
-        return Axis(f"{name} (log)" if log else name, low, high, self._ticks(low, high, 7, 5), log)
+        return svg.Axis(f"{name} (log)" if log else name, low, high, self._ticks(low, high, 7, 5), log)
 
-    def _marks(self, run: RunLine) -> list[Mark]:
+    def _marks(self, run: RunLine) -> list[svg.Mark]:
         """The smoothed line, and where it goes on from another run."""
         n = run.slot % SLOTS
         color, dark = PALETTES["light"].series[n], PALETTES["dark"].series[n]
         name, points = f"{run.name} goes on from another run", (run.curve.x.tolist(), run.curve.y.tolist())
-        joints = Trace(run.joints, (), color, "2 2", width=1.0, opacity=0.8, name=name, dark=dark)
-        return [*([joints] if run.joints else []), Trace(*points, color, SVG_DASHES[n], name=run.name, dark=dark)]
+        joints = svg.Trace(run.joints, (), color, "2 2", width=1.0, opacity=0.8, name=name, dark=dark)
+        return [*([joints] if run.joints else []), svg.Trace(*points, color, SVG_DASHES[n], name=run.name, dark=dark)]
 
-    def _picture_marks(self, run: RunLine, right: float, alone: bool) -> list[Mark]:
+    def _picture_marks(self, run: RunLine, right: float, alone: bool) -> list[svg.Mark]:
         n, curve = run.slot % SLOTS, run.curve
         color = PALETTES["light"].series[n]
         at = marked(curve.x, run.slot, right, alone=alone)
-        points = Points(curve.x[at].tolist(), curve.y[at].tolist(), color, SHAPES[MARKERS[n]], size=8.0)
+        points = svg.Points(curve.x[at].tolist(), curve.y[at].tolist(), color, SHAPES[MARKERS[n]], size=8.0)
         if not self.look.show_raw:
             return [*self._marks(run), points]
-        raw = Trace(curve.raw_x.tolist(), curve.raw_y.tolist(), color, width=RAW_WIDTH, opacity=RAW_OPACITY)
+        raw = svg.Trace(curve.raw_x.tolist(), curve.raw_y.tolist(), color, width=RAW_WIDTH, opacity=RAW_OPACITY)
         return [raw, *self._marks(run), points]
 
-    def static(self, x: Axis, runs: Sequence[RunLine]) -> Html:
+    def static(self, x: svg.Axis, runs: Sequence[RunLine]) -> Html:
         """The smoothed lines of runs that have values, whatever the zoom, for a page in light or dark."""
-        low, high = widened(*extent([run.curve.y for run in runs]))
+        low, high = svg.widened(*extent([run.curve.y for run in runs]))
         marks = [mark for run in runs for mark in self._marks(run)]
-        y = Axis("", low, high, self._ticks(low, high, 6, 4), self.look.log_y)
+        y = svg.Axis("", low, high, self._ticks(low, high, 6, 4), self.look.log_y)
         says = f"{self.title} against tokens, {len(runs)} lines" if runs else f"{self.title}: no data yet"
-        return figure(self.title, x, y, marks, frame=PAGE, says=says).svg
+        return svg.figure(self.title, x, y, marks, frame=svg.PAGE, says=says).svg
 
 
 def put(mark: Any, x: Any, y: Any) -> None:

@@ -10,20 +10,7 @@ import bqplot
 import numpy as np
 
 from saewidgets.render import Html, tag
-from saewidgets.render.figure import (
-    PAPER,
-    Axis,
-    Key,
-    Mark,
-    Points,
-    Trace,
-    Word,
-    doubling_ticks,
-    figure,
-    linear_ticks,
-    tick_text,
-    widened,
-)
+from saewidgets.render import figure as svg
 from saewidgets.render.numbers import MINUS
 from saewidgets.widgets.charts.chart import PALETTES, SHAPES, Palette, Plot, put, set_ticks, symbol_of
 from saewidgets.widgets.messages.training import CompareState, ParetoPoint, Picture, YAxis
@@ -113,7 +100,7 @@ class ParetoChart(Plot):
         if state.points:
             fitted = in_view(state.points, state.y_axis)
             l0, y = [p.l0 for p in fitted], [p.y for p in fitted]
-            low, high = widened(min(y), max(y))
+            low, high = svg.widened(min(y), max(y))
             room = (high - low) * 0.15
             floor = low - room if min(y) < 0 else max(0.0, low - room)
             self.fit((min(l0) / 1.25, max(l0) * 1.6, floor, high + room))
@@ -171,32 +158,32 @@ class ParetoChart(Plot):
             return ()
         palette = PALETTES["light"]
         front = sorted((point.l0, point.y) for point in state.points if point.front)
-        marks: list[Mark] = [Trace([p[0] for p in front], [p[1] for p in front], palette.axis, width=1.25)]
+        marks: list[svg.Mark] = [svg.Trace([p[0] for p in front], [p[1] for p in front], palette.axis, width=1.25)]
         for point in sorted(state.points, key=lambda one: one.kind):
             symbol = symbol_of(point.architecture)
             color, shape = symbol.color_in(palette), SHAPES[symbol.marker]
-            marks.append(Points([point.l0], [point.y], color, shape, hollow=bool(point.preliminary)))
+            marks.append(svg.Points([point.l0], [point.y], color, shape, hollow=bool(point.preliminary)))
             if point.id in state.training_ids:
                 ring = SHAPES["circle"]
-                marks.append(Points([point.l0], [point.y], palette.text, ring, hollow=True, size=17.5))
-        for point in self._labelled(state, PAPER.end - PAPER.left, PAPER.height):
-            marks.append(Word(point.l0, point.y, point.label, RIGHT_OF, _above(state)))
+                marks.append(svg.Points([point.l0], [point.y], palette.text, ring, hollow=True, size=17.5))
+        for point in self._labelled(state, svg.PAPER.end - svg.PAPER.left, svg.PAPER.height):
+            marks.append(svg.Word(point.l0, point.y, point.label, RIGHT_OF, _above(state)))
         legend = [
-            Key(kind, symbol_of(architecture).color_in(palette), shape=SHAPES[symbol_of(architecture).marker])
+            svg.Key(kind, symbol_of(architecture).color_in(palette), shape=SHAPES[symbol_of(architecture).marker])
             for architecture, kind in _kinds(state).items()
         ]
-        legend += [Key(words) for words in self._remarks(state)]
+        legend += [svg.Key(words) for words in self._remarks(state)]
         scope = next((one.label for one in state.scopes if one.value == state.scope), "")
         title = f"L0 against {Y_NAMES[state.y_axis]}" + (f": {scope}" if scope else "")
-        drawing = figure(title, *self._axes(state, PAPER.end - PAPER.left, 5), marks, legend)
+        drawing = svg.figure(title, *self._axes(state, svg.PAPER.end - svg.PAPER.left, 5), marks, legend)
         return (Picture(name="pareto", width=drawing.width, height=drawing.height, svg=drawing.svg),)
 
-    def _axes(self, state: CompareState, width: float, wanted: int) -> tuple[Axis, Axis]:
+    def _axes(self, state: CompareState, width: float, wanted: int) -> tuple[svg.Axis, svg.Axis]:
         low, high, bottom, top = self._bounds()
-        x, y = doubling_ticks(low, high, width), linear_ticks(bottom, top, wanted)
+        x, y = svg.doubling_ticks(low, high, width), svg.linear_ticks(bottom, top, wanted)
         return (
-            Axis(f"{X_NAME} (log)", low, high, [(value, tick_text(value)) for value in x], log=True),
-            Axis(Y_NAMES[state.y_axis], bottom, top, [(value, tick_text(value)) for value in y]),
+            svg.Axis(f"{X_NAME} (log)", low, high, [(value, svg.tick_text(value)) for value in x], log=True),
+            svg.Axis(Y_NAMES[state.y_axis], bottom, top, [(value, svg.tick_text(value)) for value in y]),
         )
 
 
