@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saewidgets.cli.extract import Source, source_of
-from saewidgets.cli.options import Option
+from saewidgets.cli.options import Option, settings
 from saewidgets.cli.output import count, cut, facts, number, plural, size, table, to_data
 from saewidgets.cli.session import CommandGroup, answer, command, listed, session
+from saewidgets.config import SteeringConfig
+from saewidgets.config.base import require
+from saewidgets.config.packing import whole_numbers
 from saewidgets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -183,7 +186,8 @@ def export(
     workspace = session.workspace
     wanted = wanted_of(sae, extraction)
     if features is not None:
-        indices = _numbers(features)
+        indices = whole_numbers(features) or []
+        require((indices, "--features", f"{features!r} is not a list of numbers.", "For example --features 12,7451."))
     else:
         found = workspace.features.indices(wanted, search=search, show=show, sort=sort, descending=descending)
         indices = found[:limit].tolist()
@@ -195,14 +199,6 @@ def export(
     total = sum(file.stat().st_size for file in files)
     data = {"path": str(written), "features": len(indices), "size_bytes": total}
     answer(data, f"{plural(len(indices), 'feature')} written to {written} ({size(total)}).")
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.replace(" ", "").split(",")]
-    except ValueError:
-        hint = "For example --features 12,7451."
-        raise ConfigError(f"{text!r} is not a list of numbers.", where="--features", hint=hint) from None
 
 
 _FEATURE = re.compile(r"(\d+)=([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)?(?::([a-z_]+))?")
@@ -232,12 +228,7 @@ def _strengths(text: str) -> tuple[float, ...]:
     return found
 
 
-def _positions(text: str) -> Any:
-    parts = text.replace(",", " ").split()
-    return [int(part) for part in parts] if parts and all(part.isdigit() for part in parts) else text
-
-
-@command()
+@command(settings=settings(SteeringConfig, "new_tokens", "temperature", "top_p", "seed"))
 def steer(
     sae: Source,
     feature: Annotated[
@@ -246,10 +237,6 @@ def steer(
     prompt: Annotated[str, Option("--prompt", "-p", help="The text to continue.")],
     sweep: Annotated[bool, Option("--sweep", help="Also one text per strength of the first feature.")] = False,
     strengths: Annotated[str, Option(help="Of the sweep.")] = "-4 -2 0 2 4",
-    new_tokens: Annotated[int, Option(help="At most so many.")] = 60,
-    temperature: Annotated[float, Option(help="0 always takes the likeliest token.")] = 0.7,
-    top_p: Annotated[float, Option(help="Sample from the likeliest tokens with this share.")] = 0.95,
-    seed: Annotated[int, Option(help="Fixes the random choices.")] = 16,
     positions: Annotated[
         str, Option(help='all, generated, prompt, or numbers of prompt tokens such as "3 4".')
     ] = "all",
@@ -261,8 +248,8 @@ def steer(
     (wanted,) = source_of(sae).values()
     features = [_feature(wanted, text) for text in feature]
     result = session.workspace.steer(
-        model, features, prompt, new_tokens=new_tokens, temperature=temperature, top_p=top_p, seed=seed,
-        positions=_positions(positions), strengths=_strengths(strengths) if sweep else (),
+        model, features, prompt, positions=whole_numbers(positions) or positions,
+        strengths=_strengths(strengths) if sweep else (), **session.settings,
     )
     assert result.steered is not None
     lines = []

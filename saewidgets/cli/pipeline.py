@@ -17,7 +17,7 @@ from saewidgets.cli.output import count, note, plural, table, write, write_json
 from saewidgets.cli.session import FAILED, PAUSED, command, session
 from saewidgets.cli.train import base_of
 from saewidgets.config import TrainingConfig
-from saewidgets.config.group import layers_text
+from saewidgets.config.group import PipelineConfig, layers_text
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
@@ -27,25 +27,19 @@ if TYPE_CHECKING:
     from saewidgets.workspace.training.advice import LayerReport
 
 
-SETTINGS = settings(
-    TrainingConfig, "model", "corpus", "tokens", "epochs", "device", "model_device", "model_compile"
-)
+_OWN = ("layers", "num_tokens", "batch_size_extract", "dtype")
+SETTINGS = {
+    **settings(PipelineConfig, *_OWN),
+    **settings(TrainingConfig, "model", "corpus", "tokens", "epochs", "device", "model_device", "model_compile"),
+}
 _ROUNDS = 2
 """Captures of one command: a second one where the first shows that the model is another than that of earlier stores."""
 
 
 @command(settings=SETTINGS, quiet=True)
 def pipeline(
-    layers: Annotated[str, Option(help='"all", or numbers such as 0,6,11.')] = "all",
     extract_only: Annotated[bool, Option("--extract-only", help="Capture the activations, train nothing.")] = False,
-    train_only: Annotated[bool, Option("--train-only", help="Train on what was captured before.")] = False,
-    num_tokens: Annotated[
-        int | None, Option(help="How many tokens to capture, 10,000,000; with --train-only as many as were.")
-    ] = None,
-    batch_size_extract: Annotated[int, Option(help="Contexts per forward while capturing.")] = 16,
-    dtype: Annotated[
-        str | None, Option(help="Of the stored numbers: float32, bfloat16, float16 or int8; else the model's.")
-    ] = None,
+    train_only: Annotated[bool, Option("--train-only", help="Train on all that was captured before.")] = False,
     config: Annotated[
         Path | None, Option("--config", "-c", metavar="FILE", help="How each layer is trained; flags win.")
     ] = None,
@@ -67,12 +61,10 @@ def pipeline(
         session.home = cache_dir.expanduser().absolute()
     # The command as it was typed, quoted for a shell; `command_line` puts the workspace before it.
     again = tuple(map(shlex.quote, sys.argv[sys.argv.index("pipeline") :])) if "pipeline" in sys.argv else ("pipeline",)
-    changes = [*session.settings.items(), *map(assignment, set_ or [])]
-    workspace = session.workspace
-    asked = workspace.pipeline(
-        build_config(base_of(config, template), changes), layers=layers, batch_size_extract=batch_size_extract,
-        dtype=dtype, **({} if num_tokens is None else {"num_tokens": num_tokens}),
-    )
+    own = {name: value for name, value in session.settings.items() if name in _OWN}
+    flags = [(name, value) for name, value in session.settings.items() if name not in own]
+    workspace, changes = session.workspace, [*flags, *map(assignment, set_ or [])]
+    asked = workspace.pipeline(build_config(base_of(config, template), changes), **own)
     if train_only:
         asked = asked.as_captured()
     _extract(asked, workspace.folder, train_only, again)

@@ -26,7 +26,6 @@ from saewidgets.cli.output import (
 )
 from saewidgets.cli.session import answer, command, command_line, listed, session
 from saewidgets.errors import ConfigError
-from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.evaluation import FIGURES, shown
 from saewidgets.render.static_views import tile_values
@@ -53,11 +52,7 @@ def list_runs(
     search: Annotated[str | None, Option(help="Only runs whose name or id contains this.")] = None,
 ) -> None:
     """List the runs of the workspace, newest first."""
-    if status is not None and status not in {s.value for s in JobStatus}:
-        known = ", ".join(s.value for s in JobStatus)
-        raise ConfigError(f"{status!r} is not a state of a run.", where="--status", hint=f"Use one of: {known}.")
-    wanted = JobStatus(status) if status else None
-    records = list(session.workspace.trainings.list(status=wanted, model=model, search=search))
+    records = list(session.workspace.trainings.list(status=status, model=model, search=search))
     none = f"No runs{' match' if status or model or search else ' yet'}. Start one with: {command_line('train')}"
     listed(records, COLUMNS, _row, (3, 4, 5, 6), none)
 

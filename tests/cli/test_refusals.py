@@ -18,7 +18,7 @@ REFUSALS = [
     ("show", USAGE, "RUN"),
     ("list --colour", USAGE, "--colour"),
     ("demo --tokens many", USAGE, "--tokens"),
-    ("list --status done", USAGE, "Use one of: queued"),
+    ("list --status done", USAGE, "Use queued, starting"),
     *((f"{verb} train_nothing", NOT_FOUND, "train_nothing") for verb in (
         "show", "metrics", "pause", "resume", "stop", "retry",
     )),
