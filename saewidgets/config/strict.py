@@ -4,7 +4,6 @@ also where little text stands for much; and `read_table`, for files of settings 
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ except ImportError:  # yaml without libyaml
 MAX_DEPTH = 64
 MAX_VALUES = 20_000
 MAX_PLAIN = 4_000
-_DOTTED = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}")
 
 
 def read_table(path: Path, what: str, most: int, kind: str | None = None) -> dict[str, Any]:
@@ -47,7 +45,7 @@ def read_table(path: Path, what: str, most: int, kind: str | None = None) -> dic
         raise ConfigError(f"This file is too large for {what}.", where=where)
     try:
         text = raw.decode("utf-8-sig")
-        data = loads(text) if kind == "JSON" else _loads_toml(text) if kind == "TOML" else loads_yaml(text)
+        data = loads(text) if kind == "JSON" else tomllib.loads(text) if kind == "TOML" else loads_yaml(text)
         data = json.loads(json.dumps(data, default=str))  # TOML and YAML have dates, and keys that are not text
         if is_deep(data):
             raise RecursionError
@@ -63,12 +61,6 @@ def read_table(path: Path, what: str, most: int, kind: str | None = None) -> dic
 
 
 _KINDS = {".json": "JSON", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}
-
-
-def _loads_toml(text: str) -> dict[str, Any]:
-    if _DOTTED.search(text):  # tomllib takes time with the square of their number
-        raise ValueError("a name has too many dots")
-    return tomllib.loads(text)
 
 
 def loads(raw: bytes | str) -> Any:
