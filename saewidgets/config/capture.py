@@ -20,7 +20,7 @@ from saewidgets.config.base import (
     require,
 )
 from saewidgets.config.corpus import Corpus, DemoCorpus
-from saewidgets.config.hook_names import HOOK_NAME
+from saewidgets.config.hook_names import HookName
 from saewidgets.config.packing import PackingConfig
 
 
@@ -32,7 +32,7 @@ class CaptureConfig(PackingConfig):
     model_revision: ModelRevision = None
     model_dtype: ModelDtype = "float32"
     corpus: Corpus = Field(default=DemoCorpus(), title="Dataset")
-    hook_names: tuple[str, ...] = Field(title="Hook names", description="Which activations; all from one forward.")
+    hook_names: tuple[HookName, ...] = Field(title="Hook names", description="Which activations; all from one forward.")
     tokens: Count = Field(title="Tokens", description="How many; all of a text that has fewer.")
     dtype: StoreDtype = None
     context_size: ContextSize = 256
@@ -49,11 +49,8 @@ class CaptureConfig(PackingConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> CaptureConfig:
-        wrong = next((name for name in self.hook_names if not HOOK_NAME.fullmatch(name)), None)
         require(
             (self.hook_names, "hook_names", "No hook point is named.", "Give at least one."),
-            (wrong is None, "hook_names", f"{wrong!r} is not a hook name.",
-             "Use names such as blocks.6.hook_resid_post."),
             (len(set(self.hook_names)) == len(self.hook_names), "hook_names", "A hook point is named twice.",
              "Name each once."),
             (self.corpus.kind != "activations", "corpus", "A store of activations cannot be captured again.",
