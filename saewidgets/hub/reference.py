@@ -23,13 +23,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from saewidgets.config import arguments
+from saewidgets.config.corpus import REPOSITORY, REVISION
 from saewidgets.errors import ConfigError
 from saewidgets.hub.errors import WrongRepositoryTypeError
 from saewidgets.hub_records import KnownRepo
 
-_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
-_REPO = re.compile(rf"{_PART}/{_PART}")
-_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
 _HINT = (
     "Write owner/name, owner/name@revision or owner/name/folder, paste a link to a model repository, "
     "or name a SAELens release."
@@ -152,9 +150,9 @@ def wrong_type(repo_id: str, kind: str) -> WrongRepositoryTypeError:
 def _checked(repo_id: str, revision: str | None, path: str, text: str) -> HubReference:
     path = path.strip("/")
     repo_id = repo_id.removesuffix(".git")
-    if not _REPO.fullmatch(repo_id) or "--" in repo_id or ".." in repo_id:
+    if not REPOSITORY.fullmatch(repo_id) or "--" in repo_id or ".." in repo_id:
         raise ConfigError("This is not the name of a repository.", where=text[:200], hint=_HINT)
-    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+    if revision is not None and (not REVISION.fullmatch(revision) or ".." in revision):
         raise ConfigError("This is not a branch, tag or commit.", where=(revision or text)[:200], hint=_HINT)
     if path and not is_plain_path(path):
         raise ConfigError("This is not a path inside a repository.", where=path[:200], hint=_HINT)
