@@ -183,7 +183,7 @@ def test_a_language_model_is_not_an_sae(
 def test_long_listings_come_in_pages(
     widget: DownloadFromHF, server: Hub, sent: Sent, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 20)
+    monkeypatch.setattr(module.messages, "PAGE", 20)
     one = saelens_files(0, d_in=1, d_sae=1)
     server.state.add([Repo("a/b", {name: data for i in range(25) for name, data in below(f"l{i}", one).items()})])
     value = ask(widget, sent, kind="hub_list", text="a/b")["value"]
