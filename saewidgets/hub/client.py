@@ -22,18 +22,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from huggingface_hub import constants
 from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined] # public, not declared
 
-from saewidgets.hub.errors import (
-    HubError,
-    HubServerError,
-    HubTimeoutError,
-    InvalidTokenError,
-    RateLimitError,
-    UntrustedRedirectError,
-    explained,
-    from_reply,
-    host_of,
-    may_pass,
-)
+from saewidgets.hub import errors
 from saewidgets.version import __version__
 
 T = TypeVar("T")
@@ -92,7 +81,7 @@ class HubClient:
             return None
         try:
             data, _ = self.get_json(f"{self.endpoint}/api/whoami-v2")
-        except HubError:
+        except errors.HubError:
             return None
         return str(data["name"]) if isinstance(data, dict) and data.get("name") else None
 
@@ -134,7 +123,7 @@ class HubClient:
         with opened as response:
             if response.status_code not in (200, 206):
                 body = b"".join(self._limited(response, LARGEST_ERROR))
-                raise from_reply(response.status_code, response.headers, body, url, self.redact)
+                raise errors.from_reply(response.status_code, response.headers, body, url, self.redact)
             yield response
 
     def get_json(
@@ -150,8 +139,8 @@ class HubClient:
                 try:
                     answer = json.loads(body)
                 except (ValueError, RecursionError):
-                    error = HubServerError("The hub's answer is not JSON.", where=host_of(url), hint="Try again.")
-                    raise error from None
+                    what = "The hub's answer is not JSON."
+                    raise errors.HubServerError(what, where=errors.host_of(url), hint="Try again.") from None
                 found = response.links.get("next", {}).get("url")
             if found is not None:
                 found = urljoin(url, found)
@@ -159,7 +148,7 @@ class HubClient:
                     found = self.endpoint + found.removeprefix("https://huggingface.co")
                 if _origin(found) != _origin(self.endpoint):
                     what = "The next page of a listing is on another host."
-                    raise UntrustedRedirectError(what, where=host_of(found))
+                    raise errors.UntrustedRedirectError(what, where=errors.host_of(found))
             return answer, found
 
         return self.repeat(get, url, tries=tries)
@@ -171,7 +160,7 @@ class HubClient:
             with self.open(url, {"range": f"bytes={start}-{end - 1}"}) as response:
                 skip = start if response.status_code == 200 else 0
                 if skip > LARGEST_ANSWER:
-                    raise HubError("The hub does not send parts of files.", where=host_of(url))
+                    raise errors.HubError("The hub does not send parts of files.", where=errors.host_of(url))
                 return b"".join(self._limited(response, skip + end - start))[skip:]
 
         return self.repeat(get, url)
@@ -183,18 +172,18 @@ class HubClient:
             try:
                 return work()
             except Exception as error:  # noqa: BLE001 - of two network libraries; sorted out in `explained`
-                attempts.failed(explained(error, url, self.redact))
+                attempts.failed(errors.explained(error, url, self.redact))
 
     def _limited(self, response: Any, limit: int, *, whole: bool = False) -> Iterator[bytes]:
         """The first `limit` bytes of a body; `whole`: it may not have more. Ends after `longest` seconds."""
-        until, left, where = time.monotonic() + self.longest, limit, host_of(str(response.url))
+        until, left, where = time.monotonic() + self.longest, limit, errors.host_of(str(response.url))
         for chunk in chunks(response, 1 << 10):
             if time.monotonic() > until:
-                raise HubTimeoutError("The hub did not end its answer.", where=where, hint="Try again.")
+                raise errors.HubTimeoutError("The hub did not end its answer.", where=where, hint="Try again.")
             yield chunk[:left]
             left -= len(chunk)
             if left < 0 and whole:
-                raise HubError("The hub's answer is larger than expected.", where=where)
+                raise errors.HubError("The hub's answer is larger than expected.", where=where)
             if left <= 0 and not whole:
                 return
 
@@ -234,13 +223,13 @@ class Attempts:
     def failed(self, error: BaseException, *, again: bool = False) -> None:
         self.count += 1
         # A time-out has already cost all of its seconds.
-        limit = min(self._limit, 2) if isinstance(error, HubTimeoutError) and not again else self._limit
+        limit = min(self._limit, 2) if isinstance(error, errors.HubTimeoutError) and not again else self._limit
         asked = getattr(error, "retry_after", None)
-        if not (again or may_pass(error)) or self.count > limit or (asked or 0) > LONGEST_WAIT:
+        if not (again or errors.may_pass(error)) or self.count > limit or (asked or 0) > LONGEST_WAIT:
             raise error
         if asked is None:
             asked = min(8.0, self._first_wait * 2 ** (self.count - 1)) * random.uniform(0.8, 1.2)
-            asked = max(asked, 1.0) if isinstance(error, RateLimitError) else asked
+            asked = max(asked, 1.0) if isinstance(error, errors.RateLimitError) else asked
         self._sleep(asked + 0.05)
 
 
@@ -259,7 +248,7 @@ def checked_token(token: str | None) -> str | None:
     if long or not re.fullmatch(r"[\x21-\x7e]*", token):
         wrong = "is longer than any token" if long else "has characters that no token has"
         hint = "Copy it again from the token page of your account; it starts with hf_."
-        raise InvalidTokenError(f"The access token {wrong}.", where="token", hint=hint)
+        raise errors.InvalidTokenError(f"The access token {wrong}.", where="token", hint=hint)
     return token or None
 
 

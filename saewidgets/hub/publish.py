@@ -16,20 +16,8 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined] # public, not declared
 
 from saewidgets.errors import NotFoundError
+from saewidgets.hub import errors
 from saewidgets.hub.client import HubClient
-from saewidgets.hub.errors import (
-    ConflictError,
-    ConnectionLostError,
-    ForbiddenError,
-    HubError,
-    HubServerError,
-    HubTimeoutError,
-    InvalidTokenError,
-    RepositoryNotFoundError,
-    causes,
-    explained,
-    host_of,
-)
 from saewidgets.hub.reference import parse_reference
 from saewidgets.version import __version__
 
@@ -71,7 +59,7 @@ def push(
         raise NotFoundError("There is no such folder.", where=str(folder), hint="Check the path of the SAE.")
     if not client.signed_in():
         hint = "Give an access token with write permission, or run: hf auth login."
-        raise InvalidTokenError("Nobody is signed in.", where="token", hint=hint)
+        raise errors.InvalidTokenError("Nobody is signed in.", where="token", hint=hint)
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     kept = filter_repo_objects(names, ignore_patterns=IGNORED)
     found: dict[str, Path | bytes] = {f"{place.path}/{name}".lstrip("/"): folder / name for name in kept}
@@ -108,36 +96,37 @@ def _is_not_about_xet(record: logging.LogRecord) -> bool:
 
 _AGAIN = "Publish again: the repository was not changed, and large files that arrived are not sent twice."
 # What a person who publishes can do: class of the error → what (None: as when one looks), hint.
-_WORDS: dict[type[HubError], tuple[str | None, str]] = {
-    InvalidTokenError: (None, "Create one with write permission on the token page of your account."),
-    ForbiddenError: (
+_WORDS: dict[type[errors.HubError], tuple[str | None, str]] = {
+    errors.InvalidTokenError: (None, "Create one with write permission on the token page of your account."),
+    errors.ForbiddenError: (
         "The hub does not let this token write to {repo}{words}",
         "Use a token with write permission for {owner}, or publish under the name of your own account.",
     ),
-    RepositoryNotFoundError: (
+    errors.RepositoryNotFoundError: (
         "The hub has no place {repo} to publish to.",
         "Check that the account {owner} exists and that your token reaches it; and HF_ENDPOINT if it is set.",
     ),
-    ConflictError: (None, f"Look at the repository's page. {_AGAIN}"),
-    HubServerError: (None, f"Wait a little. {_AGAIN}"),
-    ConnectionLostError: (None, _AGAIN),
-    HubTimeoutError: (None, _AGAIN),
+    errors.ConflictError: (None, f"Look at the repository's page. {_AGAIN}"),
+    errors.HubServerError: (None, f"Wait a little. {_AGAIN}"),
+    errors.ConnectionLostError: (None, _AGAIN),
+    errors.HubTimeoutError: (None, _AGAIN),
 }
 
 
 def _refusal(error: Exception, client: HubClient, repo_id: str) -> BaseException:
     """An exception of huggingface_hub as ours; its text is not kept, since it may hold headers."""
-    replies = (getattr(cause, "response", None) for cause in causes(error))  # uploads wrap what happened
+    replies = (getattr(cause, "response", None) for cause in errors.causes(error))  # uploads wrap what happened
     reply = next((reply for reply in replies if reply is not None), None)
     if reply is not None and reply.request.method == "PUT" and reply.status_code in (400, 403, 404):
         what = f"The hub's storage did not take a file (HTTP {reply.status_code})."
-        return HubError(what, where=host_of(str(reply.url)), hint=f"The address for it may have run out. {_AGAIN}")
-    found = explained(error, f"{client.endpoint}/api/models/{repo_id}", client.redact)
+        hint = f"The address for it may have run out. {_AGAIN}"
+        return errors.HubError(what, where=errors.host_of(str(reply.url)), hint=hint)
+    found = errors.explained(error, f"{client.endpoint}/api/models/{repo_id}", client.redact)
     if reply is not None and reply.status_code == 401:  # a missing repository gives 401, too
-        found = InvalidTokenError("The hub does not know this access token.")
-    if not isinstance(found, HubError):
+        found = errors.InvalidTokenError("The hub does not know this access token.")
+    if not isinstance(found, errors.HubError):
         what, hint = f"The upload failed: {client.redact(str(error))[:300]}", "Look at the repository's page first."
-        return HubError(what, where=f"{client.endpoint}/{repo_id}", hint=hint)
+        return errors.HubError(what, where=f"{client.endpoint}/{repo_id}", hint=hint)
     if type(found) not in _WORDS:
         return found
     said, hint = _WORDS[type(found)]

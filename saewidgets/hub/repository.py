@@ -13,17 +13,9 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from saewidgets.errors import FormatError, NotFoundError, StorageError
+from saewidgets.hub import errors
 from saewidgets.hub.cache import MAX_FILES, Listing, RepoFile, cached_file, cached_listing, is_hash
 from saewidgets.hub.client import HubClient
-from saewidgets.hub.errors import (
-    SWITCH,
-    EntryNotFoundError,
-    GatedRepositoryError,
-    HubError,
-    HubOfflineError,
-    RepositoryNotFoundError,
-    TruncatedFileError,
-)
 from saewidgets.hub.reference import HubReference, parse_reference, similar, wrong_type
 from saewidgets.hub_records import RepoInfo
 
@@ -37,7 +29,7 @@ def repo_info(reference: str | HubReference, *, client: HubClient | None = None)
     place = parse_reference(reference)
     try:
         return look(place, client).info
-    except GatedRepositoryError:  # the files are behind the gate, the card is not
+    except errors.GatedRepositoryError:  # the files are behind the gate, the card is not
         return _info(_model(place, client), place, client, {})
 
 
@@ -46,8 +38,8 @@ def look(place: HubReference, client: HubClient) -> Listing:
     connection that fails is not treated as that: a caller who wants the repository's own list should hear of it."""
     try:
         return list_repository(place, client)
-    except HubOfflineError as error:
-        if error.where != SWITCH:
+    except errors.HubOfflineError as error:
+        if error.where != errors.SWITCH:
             raise
         key = ("cached", place.repo_id, place.revision, _fresh_for())
         # A cache without links has to be read to know what its files are.
@@ -81,27 +73,27 @@ def _model(place: HubReference, client: HubClient) -> Mapping[str, Any]:
         url += f"/revision/{quote(place.revision, safe='')}"
     try:
         data, _ = client.get_json(url)
-    except RepositoryNotFoundError as error:
+    except errors.RepositoryNotFoundError as error:
         raise _explained(error, place, client) from error
     if not isinstance(data, dict):
-        raise HubError("The hub's answer does not describe a repository.", where=place.repo_id)
+        raise errors.HubError("The hub's answer does not describe a repository.", where=place.repo_id)
     return data
 
 
-def _explained(error: RepositoryNotFoundError, place: HubReference, client: HubClient) -> HubError:
+def _explained(error: errors.RepositoryNotFoundError, place: HubReference, client: HubClient) -> errors.HubError:
     """A missing model repository may be a dataset or a Space of that name, or a known one misspelt."""
     for plural, kind in (("datasets", "dataset"), ("spaces", "Space")):
         try:
             client.get_json(f"{client.endpoint}/api/{plural}/{quote(place.repo_id)}")
         except NotFoundError:
             continue
-        except HubError:
+        except errors.HubError:
             break  # the first error says more
         return wrong_type(place.repo_id, kind)
     near = similar(place.repo_id) or _near(place.repo_id, client)
     if not near:
         return error
-    found = RepositoryNotFoundError(error.what, where=error.where, hint=f"{error.hint} Nearest name: {near[0]}.")
+    found = errors.RepositoryNotFoundError(error.what, where=error.where, hint=f"{error.hint} Nearest name: {near[0]}.")
     found.suggestions = near
     return found
 
@@ -119,14 +111,15 @@ def _near(repo_id: str, client: HubClient) -> tuple[str, ...]:
         return similar(repo_id, found(author=owner)) or tuple(
             one for one in found(search=name) if one.lower().endswith(f"/{name.lower()}")
         )[:3]
-    except HubError:
+    except errors.HubError:
         return ()  # the first error says more
 
 
 def _commit(model: Mapping[str, Any], place: HubReference) -> str:
     sha = model.get("sha")
     if not is_hash(sha, 40):
-        raise HubError("The hub does not say which commit this is.", where=str(place), hint="Try again in a moment.")
+        what = "The hub does not say which commit this is."
+        raise errors.HubError(what, where=str(place), hint="Try again in a moment.")
     return sha
 
 
@@ -138,12 +131,13 @@ def _tree(repo_id: str, commit: str, client: HubClient) -> tuple[dict[str, RepoF
         entries, url = client.get_json(url, params)
         params = None
         if not isinstance(entries, list):
-            raise HubError("The hub's answer is not a listing of files.", where=repo_id, hint="Try again in a moment.")
+            what = "The hub's answer is not a listing of files."
+            raise errors.HubError(what, where=repo_id, hint="Try again in a moment.")
         for entry in entries:
             if (file := _file(entry)) is not None:
                 files[file.path] = file
         if len(files) > MAX_FILES:
-            raise HubError(f"The repository has more than {MAX_FILES:,} files.", where=repo_id)
+            raise errors.HubError(f"The repository has more than {MAX_FILES:,} files.", where=repo_id)
     return files, sorted(files)
 
 
@@ -221,7 +215,7 @@ class HubSource:
         found = listing.below(path)
         if not found:
             what, hint = "The repository has no such folder or file.", "List the SAEs of the repository first."
-            raise EntryNotFoundError(what, where=f"{listing.repo_id}/{path}", hint=hint)
+            raise errors.EntryNotFoundError(what, where=f"{listing.repo_id}/{path}", hint=hint)
         self.only = path.rpartition("/")[2] if path in listing.files else None
         self.folder = path.rpartition("/")[0] if self.only else path
         self.label = f"{listing.repo_id}@{listing.revision}" + (f"/{self.folder}" if self.folder else "")
@@ -262,6 +256,7 @@ class HubSource:
         url = self._client.file_url(self._listing.repo_id, self._listing.revision, file.path)
         data = self._client.get_range(url, start, end)
         if len(data) != end - start:
-            raise TruncatedFileError("The hub sent less of the file than it said.", where=where, hint="Try again.")
+            what = "The hub sent less of the file than it said."
+            raise errors.TruncatedFileError(what, where=where, hint="Try again.")
         self._fetched += len(data)
         return data

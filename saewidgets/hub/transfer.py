@@ -18,23 +18,10 @@ from pathlib import Path
 from saewidgets.durable import disk_full, size_of, storage_errors
 from saewidgets.errors import StorageError
 from saewidgets.events import Progress
-from saewidgets.hub import cache
+from saewidgets.hub import cache, errors
 from saewidgets.hub.browse import choose, needed_files, variants
 from saewidgets.hub.cache import Listing, RepoFile
 from saewidgets.hub.client import Attempts, HubClient, chunks
-from saewidgets.hub.errors import (
-    SWITCH,
-    ConnectionLostError,
-    DiskFullError,
-    FileChangedError,
-    HubError,
-    HubOfflineError,
-    HubTimeoutError,
-    NoSAEError,
-    TruncatedFileError,
-    WrongHashError,
-    explained,
-)
 from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.hub.repository import NOT_HERE, list_repository
 from saewidgets.hub_records import Variant
@@ -103,12 +90,12 @@ def plan_download(reference: str | HubReference, *, client: HubClient | None = N
     place = parse_reference(reference)
     try:
         return _chosen(place, list_repository(place, client), client)
-    except (HubOfflineError, HubTimeoutError, ConnectionLostError) as error:
+    except (errors.HubOfflineError, errors.HubTimeoutError, errors.ConnectionLostError) as error:
         listing = cache.cached_listing(client.cache_dir, place)
         try:
             if listing is not None:
                 return _chosen(place, listing, client)
-        except (NoSAEError, HubOfflineError):
+        except (errors.NoSAEError, errors.HubOfflineError):
             log.info("The cache has %s only in part.", place)
         error.hint = f"{error.hint or ''} {NOT_HERE}".strip()
         raise
@@ -151,7 +138,7 @@ def download(
     check()
     free = cache.free_bytes(client.cache_dir)
     if free is not None and plan.missing_bytes > free:
-        raise DiskFullError(
+        raise errors.DiskFullError(
             f"Not enough disk space. The download needs {size(plan.missing_bytes)} and {size(free)} is free.",
             where=str(client.cache_dir),
             hint="Free some space, choose a narrower width, or set HF_HUB_CACHE to a larger disk.",
@@ -261,7 +248,7 @@ class _Transfer:
             if digest.hexdigest() != file.etag:
                 partial.unlink(missing_ok=True)
                 self._count(-file.size)
-                raise WrongHashError(
+                raise errors.WrongHashError(
                     "The file that arrived is not the one the repository lists: its hash differs.",
                     where=f"{self._listing.repo_id}/{file.path}",
                     hint="It was thrown away. Try again; if it happens again, tell the owner of the repository.",
@@ -272,7 +259,7 @@ class _Transfer:
         """The bytes of a file from `have` on. A connection that breaks off is taken up again where it did."""
         url = self._client.file_url(self._listing.repo_id, self._listing.revision, file.path)
         where = f"{self._listing.repo_id}/{file.path}"
-        changed = FileChangedError(
+        changed = errors.FileChangedError(
             "The hub serves another version of the file than the one it listed.", where=where,
             hint="List the repository again, then retry.",
         )
@@ -310,9 +297,9 @@ class _Transfer:
                             attempts.count = 0
                         self._check()
                 if have < file.size:
-                    raise TruncatedFileError("The hub sent less of the file than it lists.", where=where)
+                    raise errors.TruncatedFileError("The hub sent less of the file than it lists.", where=where)
             except Exception as error:  # noqa: BLE001 - of two network libraries (or of `check`); see `explained`
-                found = explained(error, url, self._client.redact)
+                found = errors.explained(error, url, self._client.redact)
                 broken_off = _with_amount(found, attempts.count + 1, have, file, where)
                 attempts.failed(broken_off or found, again=broken_off is not None)
 
@@ -341,11 +328,12 @@ class _Transfer:
         return True
 
 
-def _with_amount(error: BaseException, count: int, have: int, file: RepoFile, where: str) -> HubError | None:
+def _with_amount(error: BaseException, count: int, have: int, file: RepoFile, where: str) -> errors.HubError | None:
     """A broken connection as the person reads it: how often, where, and that nothing is lost; None for other errors."""
-    if not isinstance(error, ConnectionLostError | TruncatedFileError | HubOfflineError) or error.where == SWITCH:
+    passing = (errors.ConnectionLostError, errors.TruncatedFileError, errors.HubOfflineError)
+    if not isinstance(error, passing) or error.where == errors.SWITCH:
         return None
-    what = "The hub ended the file early" if isinstance(error, TruncatedFileError) else "Lost the connection"
+    what = "The hub ended the file early" if isinstance(error, errors.TruncatedFileError) else "Lost the connection"
     times = "once" if count == 1 else f"{count} times"
     told = type(error)(
         f"{what} {times} at {size(have)} of {size(file.size)}. What arrived is kept.", where=where,
@@ -365,5 +353,5 @@ def _disk_errors(partial: Path, file: RepoFile) -> Iterator[None]:
         if disk_full(error):
             what = f"The disk is full; {size(file.size)} were to be written."
             hint = "Free some space and try again: the download continues where it stopped."
-            raise DiskFullError(what, where=str(partial), hint=hint) from error
+            raise errors.DiskFullError(what, where=str(partial), hint=hint) from error
         raise cache.not_writable(error, partial) from error
