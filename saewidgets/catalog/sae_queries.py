@@ -19,7 +19,7 @@ from saewidgets.catalog.extraction_queries import remove_jobs, seen_latents
 from saewidgets.catalog.filestate import Files, recorded, state_of
 from saewidgets.catalog.rows import LARGEST, change, find, has_words, in_use, missing, new_sae_id, now, unfinished
 from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow, TrainingRow
-from saewidgets.config.arguments import shown
+from saewidgets.config import arguments
 from saewidgets.config.names import names_of, one_name, storable
 from saewidgets.errors import ConfigError
 from saewidgets.records import Records, SAERecord
@@ -66,21 +66,14 @@ class Filters:
 
     def _check(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "layer" and value is not None and not isinstance(value, str):
-                hint = "Write it in quotes, or None for any."
-                raise ConfigError(f"Expected a string, got {shown(value)}.", where=field.name, hint=hint)
+            if field.name != "layer":
+                arguments.optional_text(getattr(self, field.name), field.name, "a string")
         if self.source is not None and self.source not in SOURCES:
             raise ConfigError(
                 f"SAEs have no source {self.source!r}.", where="source", hint=f"Use one of: {', '.join(SOURCES)}."
             )
-        if self.layer is not None and (not isinstance(self.layer, int) or isinstance(self.layer, bool)):
-            raise ConfigError(
-                f"Expected a whole number as layer, got {shown(self.layer)}.", where="layer",
-                hint="Write layer=6, or None for any.",
-            )
-        if self.layer is not None and abs(self.layer) > LARGEST:
-            raise ConfigError(f"No model has layer {self.layer}.", where="layer", hint="Write layer=6, for example.")
+        if self.layer is not None and (type(self.layer) is not int or abs(self.layer) > LARGEST):
+            arguments.refuse(self.layer, "layer", "a whole number as layer", "Write layer=6, or None for any.")
 
     def conditions(self, without: Iterable[str] = ()) -> list[ColumnElement[bool]]:
         """As parts of a query, without the filters named in `without`."""
@@ -220,7 +213,7 @@ class SAEQueries:
         """SAEs that fit all that is given (the fields of `Filters`). Their `statistics` are empty: `get` has them."""
         if not isinstance(sort, str) or sort not in SORTS:
             hint = f"Use one of: {', '.join(SORTS)}."
-            raise ConfigError(f"SAEs cannot be sorted by {shown(sort)}.", where="sort", hint=hint)
+            raise ConfigError(f"SAEs cannot be sorted by {arguments.shown(sort)}.", where="sort", hint=hint)
         # Statistics are kilobytes per row, and no list shows them.
         columns = [null().label("statistics") if c.name == "statistics" else c for c in _WHOLE.selected_columns]
         query = _WHOLE.with_only_columns(*columns).where(*Filters(**filters).conditions()).order_by(*SORTS[sort])
