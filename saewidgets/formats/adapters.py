@@ -44,7 +44,7 @@ from saewidgets.formats.tensors import read_header
 #     f = relu(x @ encoderᵀ + encoder's bias)          x̂ = f @ decoderᵀ + decoder's bias
 
 
-def _linear_pt(name: str, title: str, owner: str, pattern: re.Pattern[str], end: str = "") -> Format:
+def _linear_pt(name: str, owner: str, pattern: re.Pattern[str], end: str = "") -> Format:
     """Files of `owner`'s models. With an `end` of the layers' names, a renamed file is recognised by its tensors."""
     names = {ours: theirs.replace(".", f"{end}.") for ours, theirs in LINEAR.items()}
 
@@ -58,16 +58,15 @@ def _linear_pt(name: str, title: str, owner: str, pattern: re.Pattern[str], end:
             notes=() if found else (note,),
         )
 
-    return Format(name, title, named(pattern, *(names.values() if end else ())), look, single_file=True)
+    return Format(name, named(pattern, *(names.values() if end else ())), look, single_file=True)
 
 
 GOODFIRE = _linear_pt(
-    "goodfire", "Goodfire", "meta-llama", re.compile(r"(Llama-[\w.\-]{1,80}?)-SAE-l([0-9]{1,4})\.pth?"), "_linear"
+    "goodfire", "meta-llama", re.compile(r"(Llama-[\w.\-]{1,80}?)-SAE-l([0-9]{1,4})\.pth?"), "_linear"
 )
 DEEPSEEK_R1 = _linear_pt(
-    "deepseek_r1", "DeepSeek R1 (qresearch)", "deepseek-ai",
-    re.compile(r"(DeepSeek-[\w.\-]{1,80}?)-SAE-l([0-9]{1,4})\.pth?"),
-)  # fmt: skip
+    "deepseek_r1", "deepseek-ai", re.compile(r"(DeepSeek-[\w.\-]{1,80}?)-SAE-l([0-9]{1,4})\.pth?")
+)
 
 # --- OpenAI's sparse_autoencoder: GPT-2 small, pickled files ``{layer}.pt`` ------------------------------------------
 #
@@ -124,9 +123,8 @@ def _openai_activation(found: PickledDict) -> tuple[str, dict[str, Any]]:
 
 
 OPENAI = Format(
-    "openai", "OpenAI sparse_autoencoder", named(_OPENAI, "pre_bias", "latent_bias", "activation"), _openai,
-    single_file=True,
-)  # fmt: skip
+    "openai", named(_OPENAI, "pre_bias", "latent_bias", "activation"), _openai, single_file=True
+)
 
 # --- GhostTrack: JumpReLU, pickled checkpoints ``sae_layer_{L}_best.pt`` and ``…_final.pt`` --------------------------
 #
@@ -170,7 +168,7 @@ def _ghosttrack(source: Source) -> ReadPlan:
 
 
 GHOSTTRACK = Format(
-    "ghosttrack", "GhostTrack", named(_GHOSTTRACK, "model_state_dict", "layer_idx"), _ghosttrack, single_file=True
+    "ghosttrack", named(_GHOSTTRACK, "model_state_dict", "layer_idx"), _ghosttrack, single_file=True
 )
 
 # --- Kissane and Krzyzanowski's attention SAEs: pickled files ``gpt2-small_L5_Hcat_z_….pt`` --------------------------
@@ -210,9 +208,8 @@ def _connor_rob_beside(file: str) -> tuple[str, ...]:
 
 
 CONNOR_ROB = Format(
-    "connor_rob", "Attention SAEs (connor_rob)", named(_CONNOR_ROB), _connor_rob, single_file=True,
-    beside=_connor_rob_beside,
-)  # fmt: skip
+    "connor_rob", named(_CONNOR_ROB), _connor_rob, single_file=True, beside=_connor_rob_beside
+)
 
 # --- Qwen Scope: TopK SAEs of Qwen 3, pickled files ``layer{L}.sae.pt`` without a configuration ----------------------
 #
@@ -243,7 +240,7 @@ def _qwen_scope(source: Source) -> ReadPlan:
     )  # fmt: skip
 
 
-QWEN_SCOPE = Format("qwen_scope", "Qwen Scope", named(_QWEN_SCOPE), _qwen_scope, single_file=True)
+QWEN_SCOPE = Format("qwen_scope", named(_QWEN_SCOPE), _qwen_scope, single_file=True)
 
 # --- Transcoders as circuit-tracer reads them (mwhanna's and mntss'): ``layer_{L}.safetensors`` ----------------------
 #
@@ -298,9 +295,8 @@ def _circuit_tracer(source: Source) -> ReadPlan:
 
 
 CIRCUIT_TRACER = Format(
-    "circuit_tracer", "circuit-tracer transcoders", named(_TRACER), _circuit_tracer, single_file=True,
-    beside=lambda _: (_TRACER_CONFIG,),
-)  # fmt: skip
+    "circuit_tracer", named(_TRACER), _circuit_tracer, single_file=True, beside=lambda _: (_TRACER_CONFIG,)
+)
 
 # --- Temporal SAEs (canrager/temporalSAEs): ``conf.yaml`` and ``latest_ckpt.safetensors`` ----------------------------
 #
@@ -374,7 +370,7 @@ def _temporal(source: Source) -> ReadPlan:
     )
 
 
-TEMPORAL = Format("temporal", "Temporal SAEs", has(*_TEMPORAL_FILES), _temporal, config_file=_TEMPORAL_FILES[0])
+TEMPORAL = Format("temporal", has(*_TEMPORAL_FILES), _temporal, config_file=_TEMPORAL_FILES[0])
 
 # --- EleutherAI's sparsify (formerly `sae`): ``cfg.json`` and ``sae.safetensors`` ------------------------------------
 #
@@ -482,5 +478,5 @@ def _save_sparsify(saved: SAEExport) -> dict[str, Part]:
 
 
 SPARSIFY = Format(
-    "sparsify", "sparsify", has(*_SPARSIFY_FILES), _sparsify, save=_save_sparsify, config_file=_SPARSIFY_FILES[0]
+    "sparsify", has(*_SPARSIFY_FILES), _sparsify, save=_save_sparsify, config_file=_SPARSIFY_FILES[0]
 )

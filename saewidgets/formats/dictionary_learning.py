@@ -311,10 +311,8 @@ def _config(sae: SAE, name: str, k: int | None) -> dict[str, Any]:
 
 
 DICTIONARY_LEARNING = Format(
-    "dictionary_learning", "dictionary_learning", has(CONFIG_FILE, WEIGHTS_FILE), _look, save=_save,
-    config_file=CONFIG_FILE,
-)  # fmt: skip
+    "dictionary_learning", has(CONFIG_FILE, WEIGHTS_FILE), _look, save=_save, config_file=CONFIG_FILE
+)
 DICTIONARY_LEARNING_CHECKPOINT = Format(
-    "dictionary_learning_checkpoint", "dictionary_learning checkpoint", named(_CHECKPOINT), _look_at_checkpoint,
-    single_file=True,
-)  # fmt: skip
+    "dictionary_learning_checkpoint", named(_CHECKPOINT), _look_at_checkpoint, single_file=True
+)

@@ -19,6 +19,7 @@ from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.archives import read_pickled
 from saewidgets.formats.source import FolderSource, Source, checked, listed, read_json
 from saewidgets.formats.tensors import Header, read_tensors
+from saewidgets.render.labels import FORMATS, name_of
 from saewidgets.sae import SAE
 from saewidgets.sae.architectures import inference_sae
 
@@ -171,7 +172,7 @@ class SAEExport:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One on-disk format: `name` is what `detect_format` returns and `save_sae` takes, `title` what a person reads.
+    """One on-disk format: `name` is what `detect_format` returns and `save_sae` takes.
 
     Attributes:
         matches: whether a folder holds it, by the names of its files first and by keys of its configuration only where
@@ -189,7 +190,6 @@ class Format:
     """
 
     name: str
-    title: str
     matches: Callable[[Source], bool]
     look: Callable[..., ReadPlan]
     save: Callable[[SAEExport], dict[str, Part]] | None = None
@@ -197,6 +197,11 @@ class Format:
     beside: Callable[[str], tuple[str, ...]] = lambda _: ()
     config_file: str | None = None
     leaves_open: bool = False
+
+    @property
+    def title(self) -> str:
+        """What a person reads."""
+        return name_of(FORMATS, self.name)
 
     def describe(self, source: Source, **answers: bool) -> Description:
         return self.look(source, **answers).describe(self.name, source)

@@ -233,7 +233,7 @@ def _save(saved: SAEExport) -> dict[str, Part]:
     return {NPZ_FILE: tensors}
 
 
-GEMMA_SCOPE = Format("gemma_scope", "Gemma Scope", _matches, _look, save=_save, config_file=CONFIG_FILE)
+GEMMA_SCOPE = Format("gemma_scope", _matches, _look, save=_save, config_file=CONFIG_FILE)
 
 # --- Gemma Scope 2 ---------------------------------------------------------------------------------------------------
 #
@@ -320,4 +320,4 @@ def _place_2(file: _GemmaScope2File, label: str) -> tuple[str | None, int | None
     return named[1], int(layer[1]) if layer else None, None if layer else "The path does not say which layer."
 
 
-GEMMA_SCOPE_2 = Format("gemma_scope_2", "Gemma Scope 2", _matches_2, _look_2, config_file=_CONFIG_2)
+GEMMA_SCOPE_2 = Format("gemma_scope_2", _matches_2, _look_2, config_file=_CONFIG_2)

@@ -84,7 +84,7 @@ def _look(source: Source) -> ReadPlan:
     )  # fmt: skip
 
 
-LLAMA_SCOPE = Format("llama_scope", "Llama Scope", has(*_FILES), _look, config_file=_FILES[0])
+LLAMA_SCOPE = Format("llama_scope", has(*_FILES), _look, config_file=_FILES[0])
 
 # --- Llama Scope R1 --------------------------------------------------------------------------------------------------
 #
@@ -150,7 +150,7 @@ def _look_r1(source: Source) -> ReadPlan:
     )  # fmt: skip
 
 
-LLAMA_SCOPE_R1 = Format("llama_scope_r1", "Llama Scope R1", _matches_r1, _look_r1, config_file=_CONFIG)
+LLAMA_SCOPE_R1 = Format("llama_scope_r1", _matches_r1, _look_r1, config_file=_CONFIG)
 
 # --- llamascopium ----------------------------------------------------------------------------------------------------
 #
@@ -261,4 +261,4 @@ def _look_scopium(source: Source) -> ReadPlan:
     )
 
 
-LLAMASCOPIUM = Format("llamascopium", "llamascopium", _matches_scopium, _look_scopium, config_file=_CONFIG)
+LLAMASCOPIUM = Format("llamascopium", _matches_scopium, _look_scopium, config_file=_CONFIG)

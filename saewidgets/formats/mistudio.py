@@ -183,7 +183,7 @@ def _look_at_export(source: Source) -> ReadPlan:
     )
 
 
-EXPORT = Format("mistudio_community", "miStudio export", _matches_export, _look_at_export, config_file=_EXPORT[0])
+EXPORT = Format("mistudio_community", _matches_export, _look_at_export, config_file=_EXPORT[0])
 
 # --- State dicts -----------------------------------------------------------------------------------------------------
 #
@@ -461,4 +461,4 @@ def _look(source: Source, apply_b_dec_to_input: bool | None = None) -> ReadPlan:
     return look(source, apply_b_dec_to_input)
 
 
-FORMAT = Format("mistudio", "miStudio", _matches, _look, save=_save, config_file=CONFIG_FILE, leaves_open=True)
+FORMAT = Format("mistudio", _matches, _look, save=_save, config_file=CONFIG_FILE, leaves_open=True)

@@ -447,10 +447,10 @@ def _config_data(sae: SAE, trained_as: SAEConfig | None) -> dict[str, Any]:
 
 
 FORMAT = Format(
-    NAME, "SAELens", functools.partial(_matches, modern=True), functools.partial(_look, modern=True), save=_save,
+    NAME, functools.partial(_matches, modern=True), functools.partial(_look, modern=True), save=_save,
     config_file=CONFIG_FILE,
 )
 LEGACY = Format(
-    "saelens_legacy", "SAELens before version 6", functools.partial(_matches, modern=False),
+    "saelens_legacy", functools.partial(_matches, modern=False),
     functools.partial(_look, modern=False), config_file=CONFIG_FILE,
 )
