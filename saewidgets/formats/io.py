@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from saewidgets.errors import FormatError, SAEWidgetsError, StorageError
 from saewidgets.formats import registry, saelens
 from saewidgets.formats.format import Description, Format, Part, SAEExport
 from saewidgets.formats.registry import locate
-from saewidgets.formats.source import FolderSource, Source, read_json, read_yaml
+from saewidgets.formats.source import FolderSource, read_json, read_yaml
 from saewidgets.formats.tensors import check_finite
 from saewidgets.sae import SAE
 from saewidgets.settings import torch_device
@@ -93,17 +93,11 @@ def _write(sae: SAE, folder: Path, format: Format, more: Mapping[str, Part] | No
     return folder
 
 
-def describe(path: str | Path | Source, *, apply_b_dec_to_input: bool | None = None) -> Description:
-    """What the SAE at `path` (or the one in a `Source`) is, from its configuration and the headers of its files; no
-    weight is read. Raises as `load_sae`."""
-    if hasattr(path, "files"):
-        source, format = cast(Source, path), registry.match(cast(Source, path))
-        if format is None:
-            raise registry.unknown(source)
-    else:
-        found = locate(path)
-        source, format = found.source(), found.format
-    return format.describe(source, **format.answers(apply_b_dec_to_input))
+def describe(path: str | Path, *, apply_b_dec_to_input: bool | None = None) -> Description:
+    """What the SAE at `path` is, from its configuration and the headers of its files; no weight is read. Raises as
+    `load_sae`."""
+    found = locate(path)
+    return found.format.describe(found.source(), **found.format.answers(apply_b_dec_to_input))
 
 
 def stored_config(folder: Path, format: str) -> Mapping[str, Any]:

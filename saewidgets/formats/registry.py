@@ -103,17 +103,6 @@ def find_all(source: Source) -> Iterator[tuple[str, Format]]:
             yield folder, format
 
 
-def unknown(source: Source) -> FormatError:
-    """The error for a folder without an SAE in a known format."""
-    names = sorted(source.files())
-    held = listed([name[:80] for name in names], 8) or "nothing"
-    what, hint = unread(names) or (
-        f"This is not an SAE in a known format; it holds {held}.",
-        f"A SAELens SAE has {' and '.join(saelens.FILES)}; docs/formats.md lists the other formats.",
-    )
-    return FormatError(what, where=source.label, hint=hint)
-
-
 def unread(files: Iterable[str]) -> tuple[str, str] | None:
     """Why files with these names are not read, and the way out; None where nothing is known about them."""
     names = list(files)
@@ -176,7 +165,12 @@ def _of_folder(path: Path) -> SAELocation:
     source = FolderSource(path)
     found = list(find_all(source))
     if not found:
-        raise unknown(source)
+        names = sorted(source.files())
+        what, hint = unread(names) or (
+            f"This is not an SAE in a known format; it holds {listed([name[:80] for name in names], 8) or 'nothing'}.",
+            f"A SAELens SAE has {' and '.join(saelens.FILES)}; docs/formats.md lists the other formats.",
+        )
+        raise FormatError(what, where=source.label, hint=hint)
     if len(found) > 1:
         what = f"This folder holds {len(found)} SAEs: {listed([name for name, _ in found], 5)}."
         raise SeveralSAEsError(what, where=str(path), hint="Give the path of one of them.")

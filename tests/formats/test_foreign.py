@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 import saewidgets.formats
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats import describe, detect_format, load_sae, save_sae
+from saewidgets.formats import Description, describe, detect_format, load_sae, save_sae
 from saewidgets.formats.gemma_scope import read_path
-from saewidgets.formats.registry import find_all
+from saewidgets.formats.registry import find_all, match
 from saewidgets.formats.source import FolderSource, ListedSource
 from saewidgets.sae import create_sae, inference_sae
 from tests.formats.weights import (
@@ -425,7 +425,7 @@ def test_what_others_wrote_computes_the_same(
         if key == "note":
             assert any(value in note for note in found.notes + tuple(sae.metadata["notes"])), found.notes
         elif key == "listed":  # as the hub shows it: names and sizes, and no word about what is inside
-            about = describe(listed(path))
+            about = seen_on_the_hub(path)
             assert (about.model, about.hook_name, about.d_in) == (facts["model"], facts["hook_name"], None)
         elif hasattr(found, key):
             assert getattr(found, key) == value, key
@@ -436,11 +436,14 @@ def test_what_others_wrote_computes_the_same(
         assert sae.metadata[key] == getattr(found, ours)
 
 
-def listed(path: Path) -> ListedSource:
+def seen_on_the_hub(path: Path) -> Description:
     def read(name: str, start: int, length: int | None) -> bytes:
         raise AssertionError(f"{name} was read")
 
-    return ListedSource(str(path.parent), {path.name: path.stat().st_size}, read)
+    source = ListedSource(str(path.parent), {path.name: path.stat().st_size}, read)
+    format = match(source)
+    assert format is not None
+    return format.describe(source)
 
 
 # --- Refused, beside the contradictions of samples in test_refusals.py -----------------------------------------------
@@ -524,7 +527,7 @@ def test_heads_side_by_side(
     assert_close(sae(heads).numpy(), expected[1].reshape(-1, 3, 4), 1e-5)
     assert (sae.metadata["model_name"], sae.metadata["hook_name"]) == (model, hook)
     if path.suffix == ".pt":
-        assert describe(listed(path)).hook_name == hook
+        assert seen_on_the_hub(path).hook_name == hook
 
 
 @pytest.mark.parametrize("path", ["any", "gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6"])
@@ -591,7 +594,7 @@ def test_a_checkpoint_needs_the_configuration_of_its_training(tmp_path: Path) ->
     folder = trainer(tmp_path / "trainer_0", 7)
     path = folder / "checkpoints" / "ae_7.pt"
     with pytest.raises(FormatError, match=r"not fetched with it.*ae\.pt"):
-        describe(listed(path))
+        seen_on_the_hub(path)
     (folder / "config.json").rename(folder / "checkpoints" / "config.json")
     assert load_sae(path).d_in == 16
     (folder / "checkpoints" / "config.json").unlink()
