@@ -17,17 +17,7 @@ from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import Preview, RepoInfo, Variant
 from saewidgets.widgets.commands import Commands, command
-from saewidgets.widgets.download.state import (
-    CACHED_ONLY,
-    DownloadModel,
-    asked_path,
-    download_name,
-    nothing_found,
-    problem_of,
-    releases_of,
-    scrubbed,
-    shown_preview,
-)
+from saewidgets.widgets.download import state
 from saewidgets.widgets.messages import hub as messages
 
 MOST = 12  # questions of one widget that may be without an answer: more would only wait for the same dead hub
@@ -37,7 +27,7 @@ JobIds = dict[Literal["job_ids"], list[str]]
 class DownloadCommands(Commands):
     """See `Commands`."""
 
-    _model: DownloadModel
+    _model: state.DownloadModel
 
     def __init__(self, widget: Any) -> None:
         super().__init__(widget)
@@ -77,7 +67,7 @@ class DownloadCommands(Commands):
         try:
             return call(*args, token=token, **kwargs)
         except Exception as error:
-            clean = scrubbed(error, token)
+            clean = state.scrubbed(error, token)
             if clean is error:
                 raise
         raise clean  # outside of the handler: the error it replaces is not part of it
@@ -94,7 +84,7 @@ class DownloadCommands(Commands):
     @command
     def hub_known(self) -> messages.HubKnownData:
         known = self._hub.known()
-        return messages.HubKnownData(repositories=tuple(known), releases=releases_of(known))
+        return messages.HubKnownData(repositories=tuple(known), releases=state.releases_of(known))
 
     # --------------------------------------------------------------------------------------------- looking
 
@@ -110,7 +100,7 @@ class DownloadCommands(Commands):
             self._account_asked = True
             self._ask(self._account)  # its answer shows in the state
         if release:
-            found = next((r for r in releases_of(self._hub.known()) if r.id == release), None)
+            found = next((r for r in state.releases_of(self._hub.known()) if r.id == release), None)
             if found is None:
                 raise NotFoundError(f"There is no Gemma Scope release {release!r}.")
             return self._ask(lambda: self._list_release(found, again))
@@ -133,9 +123,9 @@ class DownloadCommands(Commands):
             info = self._with_token(self._hub.repo_info, text)
             variants = self._with_token(self._hub.variants, text)
         except SAEWidgetsError as error:
-            return self._listing([], [], [problem_of(error, text, self._hub.known())])
-        problems = [] if variants else [nothing_found(text, info.repo_id, self._hub.known())]
-        return self._listing([info], variants, problems, path=asked_path(text, variants))
+            return self._listing([], [], [state.problem_of(error, text, self._hub.known())])
+        problems = [] if variants else [state.nothing_found(text, info.repo_id, self._hub.known())]
+        return self._listing([info], variants, problems, path=state.asked_path(text, variants))
 
     def _list_release(self, release: messages.Release, again: bool) -> messages.HubListing:
         """All repositories of a release at once; what cannot be listed is named, the others are shown."""
@@ -149,7 +139,7 @@ class DownloadCommands(Commands):
                 try:
                     variants.extend(future.result())
                 except SAEWidgetsError as error:
-                    problems.append(problem_of(error, repo_id, ()))
+                    problems.append(state.problem_of(error, repo_id, ()))
         return self._listing([], variants, problems, base_models=(release.model,) if release.model else ())
 
     def _listing(
@@ -172,7 +162,7 @@ class DownloadCommands(Commands):
             total=len(rows),
             rows=rows[:messages.PAGE],
             path=path,
-            problems=(*([CACHED_ONLY] if any(one.from_cache for one in variants) else []), *problems),
+            problems=(*([state.CACHED_ONLY] if any(one.from_cache for one in variants) else []), *problems),
         )
 
     @command
@@ -198,7 +188,7 @@ class DownloadCommands(Commands):
         text = f"{sae.repo_id}@{sae.revision}"
         if again:
             self._hub.refresh(text)
-        return shown_preview(self._with_token(self._hub.preview, text, sae.path, device=device or None))
+        return state.shown_preview(self._with_token(self._hub.preview, text, sae.path, device=device or None))
 
     # --------------------------------------------------------------------------------------------- downloading
 
@@ -222,7 +212,7 @@ class DownloadCommands(Commands):
                 if not started:
                     raise
                 raise SAEWidgetsError(
-                    f"{download_name(sae.repo_id, sae.path)} was not started: {error.what}",
+                    f"{state.download_name(sae.repo_id, sae.path)} was not started: {error.what}",
                     where=error.where,
                     hint=f"{len(started)} of {len(saes)} downloads were started. {error.hint or ''}".strip(),
                 ) from error

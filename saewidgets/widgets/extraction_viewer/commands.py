@@ -15,26 +15,8 @@ from pydantic import Field
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord, check_index
 from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, FieldsError, Table, command, in_page_words, slow_command
-from saewidgets.widgets.extraction_viewer.feature_pages import (
-    PIECE_LENGTH,
-    Texts,
-    effect_histogram,
-    feature_page,
-    floats,
-    notes_of,
-    prompt_row,
-    related,
-    row_of,
-)
-from saewidgets.widgets.extraction_viewer.state import (
-    ViewerModel,
-    choice_of,
-    config_of,
-    form_fields,
-    is_under_way,
-    not_offered,
-    owner_of,
-)
+from saewidgets.widgets.extraction_viewer import feature_pages as pages
+from saewidgets.widgets.extraction_viewer import state
 from saewidgets.widgets.messages import features as messages
 from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.model import error_note
@@ -52,7 +34,7 @@ ExtractionId = dict[Literal["extraction_id"], str]
 class ViewerCommands(Commands):
     """See `Commands`."""
 
-    _model: ViewerModel
+    _model: state.ViewerModel
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
@@ -133,7 +115,7 @@ class ViewerCommands(Commands):
         for extraction in self._workspace.extractions.list():
             if extraction.sae_id is not None:
                 running.setdefault(extraction.sae_id, extraction)
-        rows = tuple(choice_of(record, running.get(record.id)) for record in records)
+        rows = tuple(state.choice_of(record, running.get(record.id)) for record in records)
         loading = [job.status for job in self._workspace.hub.downloads()]
         everything = saes.facets()
         found = facets_of(everything)
@@ -142,7 +124,7 @@ class ViewerCommands(Commands):
             total=sum(everything.get("source", {}).values()),
             sources=found.source,
             models=found.model,
-            note=not_offered(rows, sum(is_under_way(status) for status in loading)),
+            note=state.not_offered(rows, sum(state.is_under_way(status) for status in loading)),
         )
 
     @command
@@ -150,8 +132,9 @@ class ViewerCommands(Commands):
         """The defaults for this SAE, or the values of an extraction to try again."""
         record = self._workspace.saes.get(sae_id)
         defaults = self._workspace.extractions.defaults(sae_id=record.id).to_data()
-        before = self._model.record(extraction_id).config if extraction_id is not None else {}
-        fields = form_fields({**defaults, **before}, again=bool(before), needs_model=defaults.get("model") is None)
+        before = {} if extraction_id is None else self._model.record(extraction_id).config
+        needs_model = defaults.get("model") is None
+        fields = state.form_fields({**defaults, **before}, again=bool(before), needs_model=needs_model)
         return messages.ExtractionFormData(
             sae_id=record.id, name=shorten(record.name, NAME_LENGTH), d_sae=record.d_sae, fields=fields
         )
@@ -159,7 +142,7 @@ class ViewerCommands(Commands):
     @slow_command
     def check_extraction(self, sae_id: str, values: Typed) -> messages.ExtractionCheck:
         self._workspace.saes.get(sae_id)
-        config, errors = config_of(values)
+        config, errors = state.config_of(values)
         if config is None:
             return messages.ExtractionCheck(errors=errors)
         try:
@@ -173,7 +156,7 @@ class ViewerCommands(Commands):
 
     @slow_command
     def start_extraction(self, sae_id: str, values: Typed) -> ExtractionId:
-        config, errors = config_of(values)
+        config, errors = state.config_of(values)
         if config is None:
             raise FieldsError(errors)
         handle = self._workspace.extractions.create(sae_id=sae_id, config=config)
@@ -198,7 +181,7 @@ class ViewerCommands(Commands):
         return messages.FeatureRows(
             matching=len(order),
             max_density=finite(float(np.max(self._arrays(record).density, initial=0.0))) or 0.0,
-            rows=tuple(map(row_of, found)),
+            rows=tuple(map(pages.row_of, found)),
         )
 
     @command
@@ -235,7 +218,7 @@ class ViewerCommands(Commands):
         ws, view = self._workspace, {"extraction_id": record.id, "feature": index}
         where = "" if ws.is_default else f"sw.Workspace({ws.place!r}), "
         link = f"import saewidgets as sw\n\nsw.ExtractionViewer({where}view={view!r})"
-        return feature_page(record, self._arrays(record).manifest, data, feature, link)
+        return pages.feature_page(record, self._arrays(record).manifest, data, feature, link)
 
     @slow_command
     def feature_logits(self, extraction_id: str, index: Index) -> messages.FeatureLogitsData:
@@ -248,7 +231,7 @@ class ViewerCommands(Commands):
         hint = None if found.counts else "How all other tokens change needs the model."
         return messages.FeatureLogitsData(
             raises=_cut(found.raises), lowers=_cut(found.lowers),
-            histogram=effect_histogram(found.counts, found.edges),
+            histogram=pages.effect_histogram(found.counts, found.edges),
             problem=Note(what=shorten(found.note, 500), hint=hint) if found.note else None,
         )  # fmt: skip
 
@@ -278,12 +261,12 @@ class ViewerCommands(Commands):
         problem: Note | None = None
         similar: tuple[messages.RelatedFeature, ...] = ()
         try:
-            similar = tuple(map(related, self._features.similar(record.id, index)))
+            similar = tuple(map(pages.related, self._features.similar(record.id, index)))
         except SAEWidgetsError as error:  # its weights are not here: what the extraction knows is shown all the same
             problem = _note(error)
         note = f"of {sampled:,} sampled firing{'s' * (sampled != 1)}" if sampled else "No sampled token fired it."
         return messages.FeatureRelationsData(
-            similar=similar, coactive=tuple(map(related, together)), sampled=sampled, note=note, problem=problem
+            similar=similar, coactive=tuple(map(pages.related, together)), sampled=sampled, note=note, problem=problem
         )  # fmt: skip
 
     # --------------------------------------------------------------------------------------------- text
@@ -297,25 +280,25 @@ class ViewerCommands(Commands):
         if not found.complete:
             far = np.abs(np.arange(len(values)) - peak) > NEAR
             values[far & (values == 0)] = np.nan  # not known, which is not the same as silent
-        texts = Texts()
+        texts = pages.Texts()
         context = messages.ExampleContext(
             position=position, peak=peak, tokens=texts.add(found.pieces), texts=texts.all,
             complete=bool(found.complete), note=shorten(found.note, 500),
         )  # fmt: skip
-        return Table(context, ("activations",), (floats([values], unknown=float("nan")),))
+        return Table(context, ("activations",), (pages.floats([values], unknown=float("nan")),))
 
     @slow_command
     def test_text(self, extraction_id: str, index: Index, text: messages.Text) -> Table[messages.TestedText]:
         """The feature on a text: one value per token."""
         record = self._feature(extraction_id, index)
         found = self._features.on_feature(record.id, index, _some_text(text))
-        values, texts = np.asarray(found.activations, dtype=np.float32), Texts()
+        values, texts = np.asarray(found.activations, dtype=np.float32), pages.Texts()
         tested = messages.TestedText(
             tokens=texts.add(found.pieces), texts=texts.all,
             max=finite(float(values.max(initial=0.0))) or 0.0, fired=int((values > 0).sum()), seconds=found.seconds,
             note=shorten(found.note, 500),
         )  # fmt: skip
-        return Table(tested, ("activations",), (floats([values]),))
+        return Table(tested, ("activations",), (pages.floats([values]),))
 
     @slow_command
     def read_prompt(
@@ -337,13 +320,13 @@ class ViewerCommands(Commands):
         most = min(limit, BUFFER_LIMIT // (4 * max(1, len(found.pieces))))
         shown = [int(at) for at in found.ranked(rank_by, token) if keep[at]][:most]
         rows = self._features.records(record.id, map(int, indices[shown])) if shown else []
-        texts = Texts()
+        texts = pages.Texts()
         reading = messages.PromptData(
             tokens=texts.add(found.pieces), texts=texts.all, firing=len(indices), hidden=int((~keep).sum()),
-            rows=tuple(prompt_row(row, values[at]) for row, at in zip(rows, shown, strict=True)),
+            rows=tuple(pages.prompt_row(row, values[at]) for row, at in zip(rows, shown, strict=True)),
             note=shorten(found.note, 500),
         )  # fmt: skip
-        return Table(reading, ("activations",), (floats([values[at] for at in shown]),))
+        return Table(reading, ("activations",), (pages.floats([values[at] for at in shown]),))
 
     # --------------------------------------------------------------------------------------------- what people say
 
@@ -359,7 +342,7 @@ class ViewerCommands(Commands):
     ) -> messages.FeatureNotes:
         """None leaves a field as it is; an empty label removes the user's own."""
         record = self._feature(extraction_id, index)
-        feature_id = f"feat_{owner_of(record)}_{index}"
+        feature_id = f"feat_{state.owner_of(record)}_{index}"
         if label is not None or description is not None:
             text, about = self._own_label(record, index, label, description)
             self._features.label(feature_id, text, about, extraction_id=record.id)
@@ -368,7 +351,7 @@ class ViewerCommands(Commands):
         if starred is not None:
             self._features.star(feature_id, starred)
         self._changed()
-        return notes_of(self._features.feature(record.id, index))
+        return pages.notes_of(self._features.feature(record.id, index))
 
     def _own_label(
         self, record: ExtractionRecord, index: int, label: str | None, description: str | None
@@ -474,7 +457,7 @@ def _some_text(text: str) -> str:
 
 
 def _cut(effects: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    return tuple((shorten(text, PIECE_LENGTH), finite(value) or 0.0) for text, value in effects)
+    return tuple((shorten(text, pages.PIECE_LENGTH), finite(value) or 0.0) for text, value in effects)
 
 
 def _note(error: SAEWidgetsError) -> Note:

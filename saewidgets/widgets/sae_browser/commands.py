@@ -14,16 +14,7 @@ from saewidgets.widgets.messages import saes as messages
 from saewidgets.widgets.messages.training import StartedRun
 from saewidgets.widgets.messages.wire import BulkResult
 from saewidgets.widgets.model import error_note
-from saewidgets.widgets.sae_browser.state import (
-    BrowserModel,
-    comparison_of,
-    config_rows,
-    facts_of,
-    histograms_of,
-    known_settings,
-    measured_facts,
-    training_facts,
-)
+from saewidgets.widgets.sae_browser import state
 from saewidgets.widgets.sae_browser.uploads import Uploads
 from saewidgets.widgets.values import path_from
 
@@ -35,7 +26,7 @@ _PACKAGES = {"saewidgets": "With saewidgets", "sae_lens": "With SAELens"}
 class BrowserCommands(Commands):
     """See `Commands`."""
 
-    _model: BrowserModel
+    _model: state.BrowserModel
 
     def __init__(self, browser: Any) -> None:
         super().__init__(browser)
@@ -80,15 +71,15 @@ class BrowserCommands(Commands):
         record = self._saes.get(sae_id)
         code = self._saes.load_code(sae_id)
         problem = None
-        config: Mapping[str, Any] = known_settings(record)  # what is shown where its files are gone
+        config: Mapping[str, Any] = state.known_settings(record)  # what is shown where its files are gone
         try:
             config = self._saes.config(sae_id)
             self._saes.folder_of(record)  # raises if the weights are gone, without which the configuration can be read
         except SAEWidgetsError as error:
             problem = error_note(in_page_words(error))
         return messages.SaeDetails(
-            facts=facts_of(record),
-            settings=config_rows(config),
+            facts=state.facts_of(record),
+            settings=state.config_rows(config),
             problem=problem,
             snippets=tuple(
                 messages.Snippet(label=_PACKAGES.get(name, name), code=text) for name, text in code.items() if text
@@ -101,8 +92,8 @@ class BrowserCommands(Commands):
     @slow_command
     def measure_sae(self, sae_id: str) -> messages.SaeStatistics:
         statistics = self._saes.statistics(sae_id)
-        facts = measured_facts(self._saes.get(sae_id), statistics)
-        return messages.SaeStatistics(histograms=histograms_of(statistics), facts=facts)
+        facts = state.measured_facts(self._saes.get(sae_id), statistics)
+        return messages.SaeStatistics(histograms=state.histograms_of(statistics), facts=facts)
 
     @command
     def edit_sae(
@@ -135,12 +126,12 @@ class BrowserCommands(Commands):
 
     @command
     def show_training(self, training_id: str) -> messages.TrainingFacts:
-        return training_facts(self._workspace.trainings.get(training_id).record)
+        return state.training_facts(self._workspace.trainings.get(training_id).record)
 
     @slow_command
     def compare_saes(self, first: str, second: str) -> messages.SaeComparison:
         a, b = self._saes.get(first), self._saes.get(second)
-        return comparison_of(a, b, self._saes.compare(a.id, b.id, top=MATCHES))
+        return state.comparison_of(a, b, self._saes.compare(a.id, b.id, top=MATCHES))
 
     # --------------------------------------------------------------------------------------------- several
 
