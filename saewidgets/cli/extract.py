@@ -75,20 +75,9 @@ def extract(
     wanted: dict[str, Any] = {} if config is None else read_config(config)
     wanted |= session.settings
     if max_norm_ratio is not None:
-        wanted["max_norm_ratio"] = _ratio(max_norm_ratio)
+        wanted["max_norm_ratio"] = None if max_norm_ratio.strip().lower() == "none" else max_norm_ratio
     handle = session.workspace.extractions.create(**source_of(sae), config=wanted, spread=spread)
     _run_here("Extracting", handle)
-
-
-def _ratio(text: str) -> float | None:
-    """A number, or None for "none"."""
-    if text.strip().lower() == "none":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        hint = "Write a number above 1, or none."
-        raise ConfigError(f"{text!r} is not a number.", where="--max-norm-ratio", hint=hint) from None
 
 
 def _run_here(doing: str, extraction: Extraction) -> None:

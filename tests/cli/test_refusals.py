@@ -54,7 +54,7 @@ REFUSALS = [
     ("extract train_none", NOT_FOUND, "There is no training"),
     ("extract SAE --config TMP/wrong.toml", USAGE, "per_intervall"),
     ("extract SAE --config TMP/no.json", NOT_FOUND, "There is no file with a configuration here."),
-    ("extract SAE --max-norm-ratio much", USAGE, "'much' is not a number. Write a number above 1, or none."),
+    ("extract SAE --max-norm-ratio much", USAGE, '"much". Enter a number above 1'),
     ("extract SAE --max-norm-ratio 0.5", USAGE, "max_norm_ratio"),
     ("extract SAE --min-activation 2", USAGE, "min_activation"),
     ("extract SAE --model-dtype int8", USAGE, "model_dtype"),
