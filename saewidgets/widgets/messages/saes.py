@@ -112,7 +112,7 @@ class UploadFile(Wire):
     """One file of an upload: its name, with ``/`` between the parts of a folder, and its size in bytes."""
 
     name: str
-    size: int
+    size: Index
 
 
 class SaeFact(Wire):

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from saewidgets.config.base import require
 from saewidgets.durable import require_space, storage_errors
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.widgets.messages.saes import UploadFile
+from saewidgets.workspace.folders import plain_name
 
 FOLDER = "uploads"
 MAX_FILES = 200
@@ -124,31 +126,18 @@ class Uploads:
 
 def _check(files: Sequence[UploadFile]) -> None:
     count, total = len(files), sum(file.size for file in files)
-    bad = next((file for file in files if not _is_relative(file.name)), None)
-    refusals = (
-        (not files, "No file was chosen.", "Choose the files of an SAE, or a zip of them."),
-        (
-            count > MAX_FILES, f"{count:,} files are too many for one SAE; the most are {MAX_FILES}.",
-            "Choose the folder of one SAE, or put it into a zip.",
-        ),
-        (bad is not None, f"A file cannot be called {bad.name[:100]!r}." if bad else "", "Rename it."),
-        (any(file.size < 0 for file in files), "A file cannot have less than 0 bytes.", None),
-        (len({file.name.casefold() for file in files}) != count, "Two of the files have the same name.", None),
-        (
-            total > MAX_BYTES,
-            f"The files have {total / 1e9:,.1f} GB; an upload takes at most {MAX_BYTES / 1e9:,.0f} GB.",
-            "Copy them to the kernel's machine another way, and add their folder by its path.",
-        ),
+    require(
+        (files, "files", "No file was chosen.", "Choose the files of an SAE, or a zip of them."),
+        (count <= MAX_FILES, "files", f"{count:,} files are too many for one SAE; the most are {MAX_FILES}.",
+         "Choose the folder of one SAE, or put it into a zip."),
+        (len({file.name.casefold() for file in files}) == count, "files", "Two of the files have the same name.",
+         "Rename one of them."),
+        (total <= MAX_BYTES, "files",
+         f"The files have {total / 1e9:,.1f} GB; an upload takes at most {MAX_BYTES / 1e9:,.0f} GB.",
+         "Copy them to the kernel's machine another way, and add their folder by its path."),
     )  # fmt: skip
-    for refused, what, hint in refusals:
-        if refused:
-            raise ConfigError(what, where="files", hint=hint)
-
-
-def _is_relative(name: str) -> bool:
-    """A plain relative path."""
-    bad = not name or len(name) > 500 or "\\" in name or any(ord(c) < 32 or ord(c) == 127 for c in name)
-    return not bad and not any(part in ("", ".", "..") or ":" in part for part in name.split("/"))
+    for file in files:
+        plain_name(file.name, "files")
 
 
 def _paths(upload: Upload) -> dict[str, Path]:
