@@ -149,9 +149,7 @@ def test_missing_settings_take_miStudio_defaults():  # noqa: N802 - a name
 @pytest.mark.parametrize(
     ("broken", "changes", "setting", "expected"),
     [
-        ({"learning_rate": None}, {"optimizer.lr": 1e-3}, "optimizer.lr", 1e-3),
         ({"batch_size": "x", "total_steps": None}, {"batch_size": 64, "tokens": 640}, "tokens", 640),
-        ({"latent_dim": None}, {"sae.d_sae": 512}, "sae.d_sae", 512),
         ({"l1_alpha": None}, {"sae.l1_coefficient": 3.0}, "sae.l1_coefficient", 3.0),
         ({"architecture_type": "x"}, {"sae.architecture": "batchtopk", "sae.k": 4}, "sae.architecture", "batchtopk"),
         ({"training_layers": []}, {"hook_name": "blocks.1.hook_mlp_out"}, "hook_name", "blocks.1.hook_mlp_out"),
