@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
 from saewidgets.events import Metrics
@@ -45,11 +44,6 @@ def test_truncate_goes_back_to_a_checkpoint(catalog: Catalog, run: str) -> None:
     catalog.metrics.truncate(run, after_step=5)
     assert max(catalog.metrics.query(run).step) == 5
     assert catalog.trainings.get(run).latest == {"loss": 1 / 6, "l0": 32.0, "ce_loss_score": 0.9}
-
-
-def test_metrics_of_no_training_are_refused(catalog: Catalog) -> None:
-    with pytest.raises(IntegrityError):
-        catalog.metrics.append("train_x", _measured(range(1)))
 
 
 def test_queries_use_the_indexes(folder: Path) -> None:
