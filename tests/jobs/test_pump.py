@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -102,17 +100,6 @@ def test_what_was_measured_is_written_before_a_checkpoint_is(sink: Sink) -> None
     pump.close()
 
 
-def test_a_busy_store_is_tried_again(pump: Pump, sink: Sink) -> None:
-    sink.errors = [CatalogError("busy"), CatalogError("busy"), CatalogError("busy")]
-    pump.emit("job", None, LogLine("kept"))
-    pump.emit("job", None, Progress(1, 2))
-    pump.flush()
-    pump.emit("job", None, Progress(2, 2))
-    wait_until(lambda: sink.events)
-    assert [getattr(e, "message", None) or e.done for e in sink.events] == ["kept", 2]
-    assert pump.lost == {}
-
-
 def test_an_event_that_cannot_be_written_is_reported_and_takes_no_other_with_it(
     pump: Pump, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -135,17 +122,6 @@ def test_close_writes_waiting_events_and_ends_the_thread(sink: Sink) -> None:
     pump.close()
     assert len(sink.events) == 10
     assert not any(t.name == "saewidgets-pump" and t.is_alive() for t in threading.enumerate())
-
-
-def test_with_nothing_to_do_the_thread_ends_and_the_pump_can_be_collected(sink: Sink) -> None:
-    pump = Pump(sink, "me", 0.01, 0.05)  # type: ignore[arg-type]
-    end = pump.subscribe(lambda job_id, updates: None)
-    pump.emit("job", None, LogLine("x"))
-    wait_until(lambda: sink.events)
-    end()
-    gone = weakref.ref(pump)
-    del pump, end
-    wait_until(lambda: gc.collect() is not None and gone() is None)
 
 
 def test_rounds_come_at_once_when_woken_and_go_on_after_an_error(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
