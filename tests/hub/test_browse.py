@@ -147,22 +147,6 @@ def test_gemma_scope_facets(client: HubClient) -> None:
     assert canonical.d_sae == 16384
 
 
-def test_gemma_scope_2_has_sites_and_published_l0(client: HubClient) -> None:
-    found = variants("google/gemma-scope-2-270m-pt", client=client)
-    assert set(facets(found)["site"]) == {"resid_post", "transcoder"}
-    one = next(one for one in found if one.path == "resid_post/layer_5_width_16k_l0_small")
-    assert (one.layer, one.width, one.d_sae) == (5, "16k", 16384)
-    assert one.l0 is not None
-    assert one.l0 < next(o.l0 or 0 for o in found if o.path == "resid_post/layer_5_width_16k_l0_big")
-    assert not any("examples" in name for name in one.files)
-
-
-def test_a_folder_of_a_repository(client: HubClient) -> None:
-    assert len(variants(f"{GEMMA}/layer_12", client=client)) == 6
-    [one] = variants(f"{GEMMA}/layer_12/width_65k", client=client)
-    assert one.l0 == 72
-
-
 def test_a_broken_folder_does_not_hide_the_others(hub: Hub, client: HubClient) -> None:
     files = below("good", saelens_files(1))
     broken = {"bad/cfg.json": b"{", "bad/sae_weights.safetensors": b"xx", "bad/config.json": b"{"}
@@ -185,18 +169,15 @@ def test_states_of_a_training_are_not_needed(hub: Hub, client: HubClient) -> Non
     [
         ("google/gemma-scope-9b-pt-att", "layer_3/width_131k/average_l0_55", "attn_out", 3, "131k", 131072, 55),
         ("google/gemma-scope-2b-pt-res", "embedding/width_4k/average_l0_6", "embedding", None, "4k", 4096, 6),
-        ("google/gemma-scope-2b-pt-transcoders", "layer_3/width_16k/average_l0_8", "transcoder", 3, "16k", 16384, 8),
         ("google/gemma-scope-2-4b-pt", "transcoder_all/layer_10_width_16k_l0_big_affine", "transcoder", 10, "16k",
          16384, 112),
         ("google/gemma-scope-2-4b-pt", "attn_out/layer_9_width_1m_l0_small", "attn_out", 9, "1m", 1048576, None),
         ("fnlp/Llama3_1-8B-Base-LXR-8x", "Llama3_1-8B-Base-L16R-8x", "resid_post", 16, None, None, None),
-        ("fnlp/Llama3_1-8B-Base-LXM-32x", "Llama3_1-8B-Base-L3M-32x", "mlp_out", 3, None, None, None),
         ("fnlp/Llama-Scope-R1-Distill", "400M-Slimpajama-400M-OpenR1-Math-220k/L16R", "resid_post", 16, None, None,
          None),
         ("chanind/gemma-2-2b-batch-topk-matryoshka-saes-w-32k-l0-40", "snap/blocks.7.hook_resid_post", "resid_post", 7,
          "32k", 32768, None),
         ("EleutherAI/sae-pythia-70m-32k", "layers.2.mlp", "mlp_out", 2, "32k", 32768, None),
-        ("EleutherAI/sae-pythia-70m-32k", "layers.2", "resid_post", 2, "32k", 32768, None),
         ("canrager/lm_sae", "pythia70m_sweep/resid_post_layer_4/trainer_0", "resid_post", 4, None, None, None),
         ("jbloom/GPT2-Small-OAI-v5-32k-mlp-out-SAEs", "v5_32k_layer_6", None, 6, "32k", 32768, None),
         ("jbloom/GPT2-Small-Feature-Splitting-Experiment-Layer-8", "blocks.8.hook_resid_pre_12288", "resid_pre", 8,

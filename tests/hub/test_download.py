@@ -14,7 +14,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from saewidgets.errors import ConfigError, StorageError
+from saewidgets.errors import StorageError
 from saewidgets.events import Interruption, Progress, Request
 from saewidgets.hub import cache, transfer
 from saewidgets.hub.client import HubClient
@@ -27,7 +27,7 @@ from saewidgets.hub.errors import (
     TruncatedFileError,
     WrongHashError,
 )
-from saewidgets.hub.transfer import Downloaded, DownloadPlan, discard, download, plan_download
+from saewidgets.hub.transfer import Downloaded, discard, download, plan_download
 from tests.hub.conftest import switch_offline
 from tests.hub.repos import Repo, below, large, saelens_files
 from tests.hub.server import TOKENS, Hub
@@ -137,17 +137,6 @@ def test_a_damaged_file_of_the_cache_is_replaced(client: HubClient) -> None:
     blob.write_bytes(good[:100])
     download(SAE, client=client)
     assert sha(blob) == sha(good)
-
-
-def test_the_plan_counts_the_missing_bytes(hub: Hub, client: HubClient) -> None:
-    plans: list[DownloadPlan] = []
-    plan = plan_download(SAE, client=client)
-    assert plan.missing_bytes == plan.total_bytes > 0
-    assert not hub.requests("resolve.*sae_weights")
-    done = download(SAE, client=client, on_plan=plans.append)
-    assert plans == [plan]
-    assert done.total_bytes == plan.total_bytes
-    assert plan_download(SAE, client=client).missing_bytes == 0
 
 
 def test_progress_counts_bytes(hub: Hub, client: HubClient) -> None:
@@ -339,11 +328,6 @@ def test_waiting_for_another_download_can_be_stopped(hub: Hub, client: HubClient
     assert time.monotonic() - begun < 20
 
 
-def test_several_saes_have_to_be_chosen_from(client: HubClient) -> None:
-    with pytest.raises(ConfigError, match=rf"3 SAEs here: blocks\.0.*`saewidgets hub variants {SAELENS}`"):
-        download(SAELENS, client=client)
-
-
 def test_an_sae_at_the_root_and_a_named_file(hub: Hub, client: HubClient) -> None:
     root = download("lab/one-sae", client=client)
     assert root.path == ""
@@ -396,21 +380,6 @@ def test_a_failed_download_keeps_nothing_wrong_and_a_retry_finishes(
     done = download(SAE, client=client)
     for path in done.files:
         assert sha(path) == sha(expected[f"{plan.path}/{path.name}"])
-
-
-def test_progress_reports_waits_between_attempts(hub: Hub, client: HubClient) -> None:
-    text, _ = big(hub, 2)
-    client.first_wait = 0.3
-    hub.fail("/storage/.*sae_weights", "status", 503, times=2)
-    seen: list[Progress] = []
-    download(text, client=client, emit_progress=seen.append)
-    waiting = [progress for progress in seen if progress.phase == "retrying"]
-    assert {progress.attempt for progress in waiting} == {1, 2}
-    assert all(progress.wait_seconds is not None and 0 <= progress.wait_seconds < 1 for progress in waiting)
-    assert all(progress.rate is None and progress.eta_seconds is None for progress in waiting)
-    assert {progress.attempt for progress in seen if progress.phase != "retrying"} == {None}
-    assert seen[-1].phase == "checking"
-    assert seen[-1].done == seen[-1].total
 
 
 def test_a_download_may_last_as_long_as_it_comes_in(hub: Hub, client: HubClient) -> None:
