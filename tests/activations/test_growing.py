@@ -288,18 +288,6 @@ def test_what_was_written_and_never_counted_is_dropped(lm: LoadedModel, tmp_path
     assert (more.folder / "tokens.bin").stat().st_size == facts["n_contexts"] * 16 * 2
 
 
-def test_items_come_in_order_and_errors_behind_them() -> None:
-    def items() -> Iterator[int]:
-        yield from range(20)
-        raise OSError("gone")
-
-    found: list[int] = []
-    with pytest.raises(OSError, match="gone"):
-        found.extend(packing.read_ahead(items(), lambda: None))
-    assert found == list(range(20))
-    assert list(packing.read_ahead(iter("abc"), lambda: None)) == ["a", "b", "c"]
-
-
 def test_who_waits_for_a_silent_hub_can_be_interrupted() -> None:
     never, asked = threading.Event(), 0
 

@@ -94,18 +94,6 @@ def test_batches_are_float32_tensors_of_their_own_that_autograd_takes(lm: Loaded
     assert not first.requires_grad
 
 
-def test_the_model_is_left_as_it_was(lm: LoadedModel, packed: PackedTokens) -> None:
-    lm.model.train()
-    try:
-        first = take(stream_of(lm, packed), 0, 2)
-        assert lm.model.training
-        assert all(module.training for module in lm.model.modules())
-    finally:
-        lm.model.eval()
-    for batch, again in zip(first, take(stream_of(lm, packed), 0, 2), strict=True):
-        assert torch.equal(batch, again)  # dropout was off
-
-
 def test_check_runs_between_model_batches_and_can_end_it(lm: LoadedModel, packed: PackedTokens) -> None:
     calls = 0
 
