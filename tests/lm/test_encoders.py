@@ -11,9 +11,8 @@ from transformers import AutoTokenizer, BertConfig, BertLMHeadModel, GPT2Model
 
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation import CrossEntropy
-from saewidgets.lm import HookError, capture, forward, hook_points, load_model, model_facts, special_tokens, wrap_model
+from saewidgets.lm import capture, forward, hook_points, load_model, model_facts, special_tokens, wrap_model
 from saewidgets.lm.model_config import context_of
-from saewidgets.lm.unembedding import unembedding
 from tests.lm.models import CONFIGS, ENCODERS, build, encoder_tokenizer, token_ids
 
 
@@ -78,12 +77,3 @@ def test_special_tokens_of_an_encoder(tokenizer: Any) -> None:
     assert set(found.all) == {0, 1, 300, 301}  # [CLS] [SEP] [MASK] [PAD]
     tokenizer("a long text that is cut", truncation=True, max_length=3, padding="max_length")
     assert special_tokens(tokenizer) == found  # what the last call was asked for says nothing
-
-
-def test_encoders_reject_cross_entropy_and_logit_effects(tokenizer: Any) -> None:
-    lm = wrap_model(build("bert"), tokenizer, name="tiny-bert")
-    with pytest.raises(ConfigError, match=r"Cross-entropy needs .*; tiny-bert is an encoder") as caught:
-        CrossEntropy(lm)
-    assert caught.value.where == "model"
-    with pytest.raises(HookError, match=r"BertForMaskedLM is an encoder.*logit effects are not defined"):
-        unembedding(lm.model)

@@ -11,7 +11,6 @@ import pytest
 import torch
 from huggingface_hub import constants
 from huggingface_hub import errors as hub
-from safetensors import SafetensorError
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.lm import (
@@ -153,12 +152,6 @@ def test_what_the_hub_raises_is_explained(raised: object, kind: type[Exception],
     with pytest.raises(kind, match=message) as caught, loading.explained("owner/name"):
         raise raised()  # type: ignore[operator]
     assert str(caught.value).startswith("owner/name: ")
-
-
-@pytest.mark.parametrize("error", [KeyError("weights"), SafetensorError("header"), RuntimeError("a\nb")])
-def test_damage_is_a_format_error(error: Exception) -> None:
-    with pytest.raises(FormatError, match=r"cannot be read: .*Download it again"), loading.explained("owner/name"):
-        raise error
 
 
 def test_pickled_weights_are_not_read(folder: Path) -> None:

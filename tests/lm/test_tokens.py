@@ -45,12 +45,6 @@ def _cached(folder: Path) -> Any:
     return _TOKENIZERS[folder]
 
 
-def test_spaces_and_line_ends_are_readable(tokenizer: Any) -> None:
-    pieces = TokenText(tokenizer).pieces(_ids(tokenizer, "the king\n"))
-    assert "".join(pieces) == "the king\n"
-    assert not any(mark in piece for piece in pieces for mark in "ĠĊ▁")
-
-
 def test_a_character_over_several_tokens_is_given_to_the_first(tokenizer: Any) -> None:
     ids = _ids(tokenizer, "a🐳é")
     assert len(ids) == 1 + 4 + 2

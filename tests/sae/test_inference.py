@@ -259,19 +259,6 @@ def _sized(name: str) -> dict[str, Any]:
     return LOADED[name] | ({"d_out": D_OUT} if name in TRANSCODERS else {})
 
 
-def test_sizes_come_from_the_decoder_and_must_match_the_settings() -> None:
-    with pytest.raises(ConfigError, match=rf"\[{D_IN}, {D_SAE}\], expected \[{D_IN}, 41\].*d_sae 41") as error:
-        inference_sae("standard", D_IN, stored("standard"), d_sae=41)
-    assert error.value.where == "W_enc"
-    with pytest.raises(ConfigError, match=rf"expected \[{D_SAE}, 8\].*d_out 8") as error:
-        inference_sae("transcoder", D_IN, stored("transcoder"), d_out=8)
-    assert error.value.where == "W_dec"
-    with pytest.raises(ConfigError, match=r"W_enc.*expected \[11, 40\]"):
-        inference_sae("standard", 11, stored("standard"))
-    with pytest.raises(ConfigError, match="d_in is 0"):
-        inference_sae("standard", 0, stored("standard"))
-
-
 @pytest.mark.parametrize(
     ("name", "settings", "where", "what"),
     [

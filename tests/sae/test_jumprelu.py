@@ -14,7 +14,6 @@ from saewidgets.errors import ConfigError
 from saewidgets.formats import load_sae, save_sae
 from saewidgets.sae import (
     InferenceJumpReLU,
-    InferenceSkip,
     JumpReLUSAE,
     LossState,
     SkipSAE,
@@ -182,19 +181,6 @@ def test_weight_decay_does_not_touch_the_coefficient() -> None:
     assert own["params"] == [sae.skip]
     assert own["weight_decay"] == 0
     assert len(weights["params"]) == 4
-
-
-def test_exports_the_learned_coefficient(tmp_path: Path) -> None:
-    sae = make("skip", learn_skip=True)
-    with torch.no_grad():
-        sae.skip.fill_(0.4375)
-    frozen = sae.to_inference()
-    assert isinstance(frozen, InferenceSkip)
-    assert (frozen.cfg.skip_scale, frozen.cfg.learn_skip) == (0.4375, False)
-    assert torch.equal(frozen(batch()), sae(batch()))
-    again = load_sae(save_sae(sae, tmp_path / "trio", "mistudio"))
-    assert isinstance(again, InferenceSkip)
-    assert torch.equal(again(batch()), sae(batch()))
 
 
 @pytest.mark.parametrize("centred", [True, False], ids=["centred", "raw"])
