@@ -107,8 +107,3 @@ def test_npm_runs_only_for_missing_modules(installed: str | None, current: bool,
         there = {"packages": {"node_modules/a": {"version": installed}}}
         (tmp_path / "node_modules/.package-lock.json").write_text(json.dumps(there))
     assert hatch_build.has_current_modules(tmp_path) is current
-
-
-def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert hatch_build.main(["bulid"]) == 2
-    assert "usage:" in capsys.readouterr().err
