@@ -24,7 +24,7 @@ from pydantic import Field
 
 import saewidgets
 import saewidgets as sw
-from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError
+from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.widgets.commands import Commands, FieldsError, Table, command, in_page_words
 from saewidgets.widgets.messages.training import PanelState
 from saewidgets.widgets.model import name_of_workspace
@@ -115,13 +115,6 @@ def test_the_handler_thread_is_free_while_work_goes_on(serve: Serve) -> None:
     assert threads[0].startswith("saewidgets-command")
 
 
-def test_a_nudge_is_acknowledged_and_starts_no_work(serve: Serve) -> None:
-    part, sent = serve(lambda command: pytest.fail("a nudge asks for nothing"))
-    part._handle_custom_msg({"id": "n", "kind": "nudge"}, [])
-    part.drain()
-    assert [content["kind"] for content in sent.of("n")] == ["ack"]
-
-
 def test_an_answer_that_was_not_heard_is_given_again_on_the_thread_that_asks(serve: Serve) -> None:
     part, sent = serve(lambda command: Table({"rows": 1}, ("x",), (b"12345678",)))
     ask(part, sent, id="a", kind="refresh")
@@ -183,16 +176,6 @@ def test_a_future_is_answered_when_it_is_done(fails: bool, serve: Serve) -> None
     part.drain()
     answer = sent.of("a")[-1]
     assert (answer["what"] if fails else answer["value"]["revision"]) == ("No such repository." if fails else 7)
-
-
-def test_closing_drops_waiting_commands(serve: Serve) -> None:
-    waiting: Future[PanelState] = Future()
-    part, sent = serve(lambda command: waiting)
-    part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
-    time.sleep(0.05)
-    part.close()
-    waiting.set_result(PanelState())
-    assert sent.of("a")[0]["kind"] == "ack"
 
 
 def test_code_names_every_workspace_but_the_default(tmp_path: Path) -> None:
@@ -297,12 +280,6 @@ def test_hints_name_buttons() -> None:
     error = in_page_words(NotFoundError("It is not there.", where="sae_1", hint=hint))
     assert error.hint == "If they were moved, press Locate files and say where to."
     assert (error.what, error.where) == ("It is not there.", "sae_1")
-
-
-def test_jobs_that_use_an_sae_are_named_in_words() -> None:
-    error = in_page_words(StateError("a is in use: a job of kind extraction (running) reads it.", hint="Wait."))
-    assert error.what == "a is in use: an extraction that is running reads it."
-    assert error.hint == "Wait."
 
 
 def test_errors_on_a_page_do_not_name_arguments() -> None:

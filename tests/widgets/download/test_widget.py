@@ -167,16 +167,6 @@ def test_a_release_is_listed_at_once_and_names_failures(widget: DownloadFromHF, 
     assert ask(widget, sent, kind="hub_list", release="none")["kind"] == "failure"
 
 
-def test_a_language_model_is_not_an_sae(
-    widget: DownloadFromHF, sent: Sent, server: Hub  # noqa: F811 - the fixture
-) -> None:
-    server.state.add([Repo("openai-community/gpt2", {"config.json": b"{}", "model.safetensors": b"x" * 2000})])
-    (problem,) = ask(widget, sent, kind="hub_list", text="openai-community/gpt2")["value"]["problems"]
-    assert problem["what"] == "No SAE found in openai-community/gpt2."
-    assert SAELENS in problem["suggestions"]
-    assert problem["hint"].startswith("It holds a language model")
-
-
 # ------------------------------------------------------------------------------------------------- looking
 
 

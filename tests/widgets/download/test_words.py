@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.hub_records import KnownRepo, Preview, Variant
+from saewidgets.hub_records import KnownRepo, Variant
 from saewidgets.records import JobRecord
 from saewidgets.widgets.download import state as words
 
@@ -18,10 +17,6 @@ KNOWN = (
     KnownRepo(GEMMA, "Gemma Scope 2B, residual", "google/gemma-2-2b"),
     KnownRepo(SPARSIFY, "Pythia 410M", "EleutherAI/pythia-410m"),
     KnownRepo("jbloom/GPT2-Small-SAEs-Reformatted", "GPT-2 small", "gpt2"),
-)
-PREVIEW = Preview(
-    SPARSIFY, "abc", "layers.6", "sparsify", "topk", 1024, 65_536, 1024, "bfloat16", "EleutherAI/pythia-410m",
-    "blocks.6.hook_resid_post", 6, 537, 537, 537, 269, False, settings={"k": 32}, disk_free_bytes=41_000,
 )
 PAYLOAD = {"repo_id": GEMMA, "path": "layer_12/width_65k/average_l0_72", "revision": "abc", "total_bytes": 1000}
 
@@ -67,14 +62,6 @@ def test_finds_the_requested_folder(text: str, paths: tuple[str, ...], path: str
     assert words.asked_path(text, variants) == path
 
 
-def test_a_preview_is_ready_to_show() -> None:
-    data = words.shown_preview(PREVIEW)
-    assert (data.architecture, data.d_in, data.d_sae) == ("TopK k 32", 1024, 65_536)
-    assert data.disk_free_bytes == 41_000
-    unknown = words.shown_preview(dataclasses.replace(PREVIEW, architecture=None, memory_bytes=None))
-    assert (unknown.architecture, unknown.memory_bytes) == (None, None)
-
-
 def test_any_config_is_sent_as_json() -> None:
     nested: dict[str, object] = {}
     for _ in range(50):
@@ -86,13 +73,6 @@ def test_any_config_is_sent_as_json() -> None:
     assert shown["tuple"] == [1, 2.5]
     too_long = words.shown_config({"first": 1, "huge": "x" * 200_000, "last": 2})
     assert too_long == {"first": 1, "…": "2 more settings are not shown"}
-
-
-def test_releases_have_names() -> None:
-    models = ("google/gemma-2-2b", "google/gemma-2-9b-it", "google/gemma-3-270m", "something else")
-    assert [words.release_label(model) for model in models] == [
-        "Gemma 2 2B, pretrained", "Gemma 2 9B, instruction-tuned", "Gemma 3 270M, pretrained", "something else",
-    ]  # fmt: skip
 
 
 def test_near_names_and_repositories_on_a_model_are_suggested() -> None:

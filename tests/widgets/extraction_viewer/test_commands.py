@@ -15,7 +15,7 @@ import pytest
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
-from saewidgets.feature_records import ExtractionRecord, FeatureRecord, LabelRecord, LogitsRecord
+from saewidgets.feature_records import ExtractionRecord, FeatureRecord, LabelRecord
 from saewidgets.widgets.commands import BUFFER_LIMIT, FieldsError
 from saewidgets.widgets.extraction_viewer.feature_pages import activation_histogram, edge, floats, notes_of, row_of
 from saewidgets.widgets.extraction_viewer.state import form_fields
@@ -301,16 +301,6 @@ def test_missing_data_is_reported_on_the_card(
             call(kind, index=7, **given)
         return
     assert call(kind, index=7, **given).problem.what == error.what
-
-
-def test_stored_logit_effects_carry_their_note(
-    call: Callable[..., Any], ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stored = LogitsRecord(7, ((" ship", 1.94),), ((" he", -0.52),), note="From stored tables: the model is gone.")
-    monkeypatch.setattr(ws.features, "logits", lambda *_: stored)
-    found = call("feature_logits", index=7)
-    assert ([token for token, _ in found.raises], found.histogram) == ([" ship"], None)  # the note has its place
-    assert found.problem.what == "From stored tables: the model is gone."
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [

@@ -20,7 +20,6 @@ from saewidgets.widgets.sae_browser.state import (
 )
 
 WORDS = ("Thresholds", "threshold", "latents by their threshold")
-HISTOGRAM = {"edges": [0.9, 1.0, 1.1], "counts": [10, 900], "min": 0.94, "max": 1.06, "mean": 1.0}
 
 
 def make_sae(sae_id: str, name: str, **changes: Any) -> SAERecord:

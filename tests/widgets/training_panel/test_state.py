@@ -223,21 +223,6 @@ def test_a_comparison_draws_only_its_runs(model: PanelModel) -> None:
     assert "train_0" in lines(model)
 
 
-def test_after_a_failed_read_everything_is_read_again(
-    model: PanelModel, ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken() -> None:
-        raise OSError("disk")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ws.trainings, "list", broken)
-        with pytest.raises(OSError, match="disk"):
-            again(model)
-    change(ws, "train_0", step=4242)
-    model.read()
-    assert card(model, "train_0").step == 4242
-
-
 def test_slots_are_kept_by_run_not_by_position() -> None:
     first = slots_for(["a", "b", "c"], {})
     assert first == {"a": 0, "b": 1, "c": 2}
