@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from saewidgets.features.export import Effects, TokenEffect
-from saewidgets.features.export.html_page import chip, page_of, section_html
-from saewidgets.features.store.query import LatentNote
+from saewidgets.features.export.html_page import chip, section_html
 from saewidgets.render.html import step_of
 from saewidgets.render.numbers import activation, percent
 from tests.features.export.examples import example, section
@@ -44,30 +42,3 @@ def test_the_histogram_is_drawn_inside_its_box() -> None:
     assert heights == [56.0, 37.3, 18.7]  # the empty bin is not drawn
     assert max(float(x) for x in re.findall(r"M([\d.]+)", path[1])) < 242
     assert "Histogram of 12 activations from 0 to 4.00; the fullest bin has 6." in html
-
-
-def test_logits_below_and_above_zero() -> None:
-    up, down = TokenEffect(0, " up", 1.0), TokenEffect(1, "</td>", -0.5)
-    table = Effects([up], [down], [1, 2, 3], [-1.0, -0.5, 0.0, 1.0])
-    html = section_html(section(effects=table))
-    down, up = re.findall(r'<path d="([^"]*)" class="bars (?:down|up)">', html)
-    assert (down.count("M"), up.count("M")) == (2, 1)
-    assert "<code>·up</code>" in html
-    assert "&lt;/td&gt;" in html
-    assert "<figcaption>Logit effects" not in section_html(section(effects=Effects([], [])))
-    html = section_html(section(fired=0, density=0.0, max=0.0, mean=0.0, groups=[]))
-    assert "Feature 7 did not fire on this text." in html
-    assert "<svg" not in html
-
-
-def test_neighbours_in_the_list_and_names() -> None:
-    sections = [section(9, LatentNote("kings")), section(2, LatentNote(starred=True)), section(5)]
-    page = "".join(page_of("<t>", {"read": "1 token"}, sections))
-    assert re.findall(r'href="#f(\d+)" rel="(prev|next)"', page) == [
-        ("2", "next"), ("9", "prev"), ("5", "next"), ("2", "prev"),
-    ]  # fmt: skip
-    assert "<title>&lt;t&gt;</title>" in page
-    assert "9 kings" in page
-    assert "★ 2 “·king”" in page
-    assert page.endswith("</html>\n")
-    assert page.count("<section") == 3

@@ -13,7 +13,6 @@ import pytest
 from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, NullControl, Progress, Request
 from saewidgets.features.labels import (
-    TOKENS,
     Example,
     FeatureEvidence,
     Label,
@@ -23,7 +22,6 @@ from saewidgets.features.labels import (
     Price,
     echo,
     label_features,
-    offline,
     plan,
 )
 from saewidgets.features.labels.llm import Reply
@@ -49,28 +47,6 @@ def test_every_live_latent_gets_its_label() -> None:
     assert [p.done for p in seen] == [1, 2, 3, 4, 5]
     assert seen[-1].total == 5
     assert str(run) == "4 labelled, 1 dead"
-
-
-def test_the_plan_matches_the_questions_asked() -> None:
-    llm = echo("[EXPLANATION]: a word")
-    dry = plan(range(5), llm, Fixed(*WORDS), price=Price(1.0, 2.0), first=10)
-    assert llm.seen == []
-    assert (dry.n_questions, dry.dead, dry.same, dict(dry.broken)) == (4, (2,), (), {})
-    assert dry.cost == pytest.approx((dry.tokens_in * 1.0 + 400 * 2.0) / 1e6)
-    run = label_features(range(5), llm, Fixed(*WORDS), concurrency=1)
-    assert [list(q.messages) for q in dry.first] == llm.seen
-    assert [q.prompt_hash for q in dry.first] == [x.prompt_hash for x in run.labels]
-    assert run.tokens_in == dry.tokens_in
-    assert "<< king>>" in str(dry)
-    again = plan(range(5), llm, Fixed(*WORDS), existing=run.labels)
-    assert (again.n_questions, again.same, again.tokens_in) == (0, (0, 1, 3, 4), 0)
-    other = plan(range(5), llm, Fixed(*WORDS), existing=run.labels, options=LabelOptions(n_examples=3))
-    assert other.n_questions == 4
-    assert plan([0], llm, Fixed("king"), existing=[Label(0, "mine")]).n_questions == 1
-    counted = echo("[EXPLANATION]: kings")
-    run = label_features([0], counted, Fixed("king"), options=LabelOptions(template=TOKENS))
-    assert [x.method for x in run.labels] == ["tokens, mixed"]
-    assert '" king"  ' in counted.seen[0][1]["content"]
 
 
 def test_coroutines_and_threads_run_side_by_side() -> None:
@@ -229,16 +205,6 @@ def test_what_ends_a_run() -> None:
     assert 5 <= len(run.failures) <= 8
     assert len(run.failures) + len(run.left) == 100
     assert run.failures[0].error == "ConnectionError: down"
-
-
-def test_the_heuristic_needs_no_model() -> None:
-    run = label_features(range(5), offline(), Fixed(*WORDS), price=Price(1, 1), max_cost=0.0001)
-    assert [x.text for x in run.labels] == ["‘king’", "‘queen’", "‘whale’", "‘ship’"]
-    assert {x.model for x in run.labels} == {"offline heuristic"}
-    assert "without a language model" in run.labels[0].description
-    assert run.tokens_in == 0
-    assert plan(range(5), offline(), Fixed(*WORDS)).tokens_in == 0
-    assert label_features(range(5), offline(), Fixed(*WORDS), existing=run.labels).same == [0, 1, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,6 @@ def test_a_missing_key(monkeypatch: pytest.MonkeyPatch, value: str | None, said:
         (Answer(b"not json"), LLMAnswerError, "not JSON"),
         (Answer(b"[" * 100_000), LLMAnswerError, "not JSON"),
         (Answer([]), LLMAnswerError, "no message"),
-        (Answer({"choices": []}), LLMAnswerError, "no message"),
         (chat(None), LLMAnswerError, "empty"),
         (Answer({"choices": [{"message": {"content": ""}, "finish_reason": "length"}]}), LLMAnswerError, "max_tokens"),
         (Answer({"choices": [{"message": {"content": None, "refusal": "I will not"}}]}), LLMAnswerError, "I will not"),

@@ -19,10 +19,7 @@ from saewidgets.features.labels import (
     MissingKeyError,
     Price,
     echo,
-    label_features,
-    offline,
     score_labels,
-    shown_examples,
 )
 from saewidgets.features.labels.scoring import Sample, Scorer, read_answer, samples, score_of
 from tests.features.labels.examples import Fixed, evidence
@@ -87,14 +84,6 @@ def test_questions_follow_from_the_seed_and_the_size_of_a_prompt() -> None:
         assert run.labels[0].scores[0].value == 1.0
         seen.append(llm.seen)
     assert seen[0] == seen[1] != seen[2]
-
-
-def test_judges_do_not_see_the_evidence_of_labels() -> None:
-    known = evidence(0, "king")
-    shown = {e.tokens for e in shown_examples(known, 1000)}
-    tested = {s.tokens for s in samples(known, "detection", 1000, 1000, 0, 100) if s.positive}
-    assert tested
-    assert not shown & tested
 
 
 def test_fuzzing_marks_as_many_tokens_in_both() -> None:
@@ -166,19 +155,6 @@ def test_scoring_has_a_cost_limit_and_progress() -> None:
     assert run.cost <= 0.003
     assert seen[-1].done == len(run.labels)
     assert seen[-1].phase == "judging"
-
-
-def test_labels_of_the_heuristic_judged_by_the_heuristic() -> None:
-    examples = Fixed("king", "whale", "1861", "government")
-    labels = label_features(range(4), offline(), examples).labels
-    for scorer in ("detection", "fuzzing"):
-        run = score_labels(labels, examples, offline(), scorer=scorer)  # type: ignore[arg-type] # one of the two
-        assert [label.scores[0].value for label in run.labels] == [1.0] * 4
-        assert {label.scores[0].model for label in run.labels} == {"offline heuristic"}
-    wrong = score_labels([Label(0, "names of whales")], examples, offline())
-    assert wrong.labels[0].scores[0].value == 0.5
-    mute = score_labels([Label(0, "the of")], examples, offline())
-    assert mute.labels[0].scores[0].n_judged == 0
 
 
 @pytest.mark.parametrize(

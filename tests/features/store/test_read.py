@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from saewidgets.activations.packed import PackedTokens
-from saewidgets.errors import FormatError, NotFoundError, StorageError
+from saewidgets.errors import FormatError, StorageError
 from saewidgets.features.logit_effects import stored_effects
 from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import LOGIT_ARRAYS, STORED, write_logits
@@ -21,15 +21,6 @@ from tests.features.store.made import D, make_store
 
 Latents = npt.NDArray[np.float32]
 DAMAGE = ("cut", "missing", "shape", "type", "objects")
-
-
-def test_arrays_and_columns(store: FeatureStore, latents: Latents, packed: PackedTokens) -> None:
-    kept = packed.kept(packed.contexts(range(packed.n_contexts))).ravel()
-    dense = latents * kept[:, None]
-    assert (store.fired == (dense > 0).sum(0)).all()
-    np.testing.assert_allclose(store.density, (dense > 0).sum(0) / kept.sum())
-    np.testing.assert_array_equal(store.max, dense.max(0))
-    assert set(STORED) == {file.stem for file in store.folder.glob("*.npy")}
 
 
 def test_text(store: FeatureStore, packed: PackedTokens, tokenizer: Any) -> None:
@@ -103,13 +94,6 @@ def test_damaged_manifests(store: FeatureStore, change: dict[str, Any] | str, sa
     path.write_text(change if isinstance(change, str) else json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(FormatError, match=says):
         FeatureStore(store.folder, store.folder.parent / "tokens")
-
-
-def test_text_that_is_gone(store: FeatureStore, tmp_path: Path) -> None:
-    away = FeatureStore(store.folder, tmp_path / "elsewhere")
-    assert away.fired.sum() > 0  # numbers do not need it
-    with pytest.raises(NotFoundError, match="no longer in the workspace"):
-        away.context(0)
 
 
 @pytest.mark.parametrize(
