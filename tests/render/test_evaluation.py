@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from saewidgets.render.evaluation import FIGURES, SHARE, density_bars, evaluation_card, shown
+from saewidgets.render.evaluation import FIGURES, SHARE, evaluation_card, shown
 
 BY_NAME = {figure.name: figure for figure in FIGURES}
 
@@ -37,7 +37,3 @@ def test_text_is_escaped_and_missing_figures_are_left_out() -> None:
     assert page.count("v-") == 2  # bars
     assert "6 latents that fired, from 1.0e-04 to 1.0e-01" in page
     assert "CE recovered" not in page
-
-
-def test_no_bars_where_nothing_fired() -> None:
-    assert density_bars({}) == density_bars({"counts": [], "edges": []}) == density_bars({"counts": [0]}) == ""

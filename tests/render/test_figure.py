@@ -105,11 +105,6 @@ def test_a_flat_range_is_widened() -> None:
     assert low < -8 < high
 
 
-def test_doublings() -> None:
-    assert doubling_ticks(12, 300, 250) == [16, 32, 64, 128, 256]
-    assert doubling_ticks(20, 30, 250) == [20, 25, 30]
-
-
 @pytest.mark.parametrize("low", [2.0**-11, 1e-5, 0.2, 0.9, 14.0])
 @pytest.mark.parametrize("high", [17.0, 900.0, 2.0**20])
 @pytest.mark.parametrize("width", [250, 560])

@@ -30,17 +30,13 @@ def test_tokens(value: float, text: str) -> None:
         ("loss", math.nan, "NaN"),
         ("loss", "NaN", "NaN"),
         ("loss", math.inf, "∞"),
-        ("loss", 99.99, "99.990"),
         ("loss", 99.99996, "100.0"),
-        ("loss", 219.6512, "219.7"),
         ("l0", 219.65, "219.7"),
         ("loss", 999.96, "1,000"),
-        ("loss", 1234.4, "1,234"),
         ("loss", 99_999.7, "1.0e5"),
         ("loss", -329_731.2, "−3.3e5"),
         ("ce_loss_score", -0.271, "−0.271"),
         ("loss", -math.inf, "−∞"),
-        ("fvu", 15.1234, "15.123"),
     ],
 )
 def test_metrics(name: str, value: float | str | None, text: str) -> None:
