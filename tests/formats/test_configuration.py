@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel, Field
 
 from saewidgets.errors import FormatError
 from saewidgets.formats import describe, formats
 from saewidgets.formats.format import Description
 from saewidgets.formats.io import stored_config
-from saewidgets.formats.source import MAX_YAML, FolderSource, checked, read_yaml
+from saewidgets.formats.source import MAX_YAML, FolderSource, read_yaml
 from tests.formats.samples import D_IN, SAMPLES, saelens, weights, write
 
 # Read where they decide what is computed; what else a file says (how long the training's contexts were) is passed on.
@@ -85,33 +84,6 @@ def test_settings_of_one_architecture_are_read_as_strictly(
             describe(path)
         place = f"{path / 'cfg.json'}: {key}"
         assert str(caught.value).startswith(f"{place}: The value is {json.dumps(wrong)}, expected {noun}.")
-
-
-class _Model(BaseModel):
-    width: int = Field(ge=1, le=9)
-    share: float = Field(default=0.5, gt=0)
-    name: str = Field(default="", max_length=5)
-    on: bool = False
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        ({}, "f: width: The value is missing."),
-        ({"width": 0}, "f: width: The value is 0, expected greater than or equal to 1."),
-        ({"width": 10}, "f: width: The value is 10, expected less than or equal to 9."),
-        ({"width": 1, "share": 0}, "f: share: The value is 0, expected greater than 0"),
-        ({"width": 1, "share": False}, "f: share: The value is false, expected a valid number."),
-        ({"width": 1, "on": 1}, "f: on: The value is 1, expected a valid boolean."),
-        ({"width": 1, "name": 7}, "f: name: The value is 7, expected a valid string."),
-        ({"width": None}, "f: width: The value is null, expected a valid integer."),
-        ({"width": "x" * 500}, 'f: width: The value is "' + "x" * 79 + "…, expected a valid integer."),
-    ],
-)
-def test_errors_name_the_found_and_the_expected_value(data: dict[str, Any], said: str) -> None:
-    with pytest.raises(FormatError) as caught:
-        checked(_Model, data, "f")
-    assert str(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize("name", [format.name for format in formats() if format.config_file is not None])

@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 import saewidgets.formats
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats import Description, describe, detect_format, load_sae, save_sae
-from saewidgets.formats.gemma_scope import read_path
 from saewidgets.formats.registry import find_all, match
 from saewidgets.formats.source import FolderSource, ListedSource
 from saewidgets.sae import create_sae, inference_sae
@@ -549,15 +548,6 @@ def test_files_of_gemma_scope_elsewhere_are_saelens(tmp_path: Path) -> None:
     metadata = {"sae_lens_version": "6.54.12"}
     write_json(kept / "cfg.json", {"architecture": "jumprelu", "d_in": 4, "d_sae": 4096, "metadata": metadata})
     assert detect_format(kept) == "saelens"
-
-
-def test_paths_of_gemma_scope() -> None:
-    path = read_path("google/gemma-scope-9b-it-res@main/layer_20/width_131k/average_l0_13")
-    assert (path.model, path.layer, path.d_sae, path.l0) == ("google/gemma-2-9b-it", 20, 131_072, 13)
-    assert path.hook_name == "blocks.20.hook_resid_post"
-    assert read_path("/embedding/layer_1/width_1m/average_l0_5").d_sae == 1_048_576
-    assert not read_path("/data/embedding/models/a/b/c/d/e").embedding
-    assert read_path("layer_x/width_16z/average_l0_").d_sae is None
 
 
 def test_the_table_of_llama_scope_r1_has_every_published_sae() -> None:

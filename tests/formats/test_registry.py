@@ -13,24 +13,10 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageEr
 from saewidgets.formats import convert, describe, detect_format, formats, load_sae, save_sae, validate
 from saewidgets.formats.registry import find_all, get
 from saewidgets.formats.source import MAX_FILES, FolderSource
-from saewidgets.formats.tensors import FIRST_READ, read_header
 from saewidgets.sae import create_sae
-from tests.formats.samples import D_IN, D_SAE, SAMPLES, saelens, weights, write
+from tests.formats.samples import D_IN, D_SAE, SAMPLES
 
 every = pytest.mark.parametrize("name", SAMPLES)
-
-
-class CountingSource(FolderSource):
-    """Remembers how much was read."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.reads: list[int] = []
-
-    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        raw = super().read(name, start, length)
-        self.reads.append(len(raw))
-        return raw
 
 
 def made(name: str, folder: Path) -> Path:
@@ -154,19 +140,6 @@ def test_a_folder_with_too_many_files(tmp_path: Path, monkeypatch: pytest.Monkey
     path = made("ghosttrack", tmp_path / "one")
     shutil.move(path, tmp_path / path.name)
     assert detect_format(tmp_path / path.name) == "ghosttrack"  # a crowded folder does not matter to a single file
-
-
-def test_a_header_is_read_in_at_most_two_reads(tmp_path: Path) -> None:
-    saelens(tmp_path)
-    source = CountingSource(tmp_path)
-    assert read_header(source, "sae_weights.safetensors").tensors["W_enc"].shape == (D_IN, D_SAE)
-    assert len(source.reads) == 1
-    many = weights() | {f"extra_{'x' * 200}_{i}": weights()["b_dec"] for i in range(300)}
-    write(tmp_path / "long", None, "sae.safetensors", many)
-    source = CountingSource(tmp_path / "long")
-    assert len(read_header(source, "sae.safetensors").tensors) == len(many)
-    assert len(source.reads) == 2
-    assert source.reads[0] == FIRST_READ
 
 
 # --- convert ---------------------------------------------------------------------------------------------------------

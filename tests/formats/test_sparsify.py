@@ -31,12 +31,6 @@ def write(folder: Path, config: dict[str, Any], **more: torch.Tensor) -> Path:
 # --- what sparsify itself wrote --------------------------------------------------------------------------------------
 
 
-def test_hook_names_are_those_of_the_folders() -> None:
-    assert load_sae(GOLDEN / "topk" / "layers.3").metadata["hook_name"] == "blocks.3.hook_resid_post"
-    transcoder = load_sae(GOLDEN / "transcoder" / "layers.4.mlp").metadata
-    assert (transcoder["hook_name"], transcoder["hook_name_out"]) == ("blocks.4.mlp.hook_in", "blocks.4.hook_mlp_out")
-
-
 @pytest.mark.parametrize("name", SAES)
 def test_written_files_match_those_of_sparsify(name: str, tmp_path: Path) -> None:
     """The tensors bit for bit, and the settings that decide anything."""

@@ -17,7 +17,7 @@ from saewidgets import load_sae
 from saewidgets.errors import FormatError
 from saewidgets.formats import tensors
 from saewidgets.formats.archives import PickledDict, read_npz_header, read_pickled
-from saewidgets.formats.tensors import allocate, check_block, check_finite, read_header, read_tensors
+from saewidgets.formats.tensors import check_block, check_finite, read_header, read_tensors
 
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
@@ -94,18 +94,6 @@ def test_tensors_do_not_depend_on_the_file(tmp_path: Path) -> None:
     found = read_tensors(path, read_header(path))
     path.write_bytes(b"")
     assert found["W"].sum() == 1000
-
-
-def test_memory_is_made_ready_block_by_block() -> None:
-    dtype = torch.bfloat16
-    tensor, touch = allocate((3, 200_001), dtype, "W")
-    touch(4_097, 100_000)
-    touch(tensor.nbytes - 5, 5)
-    assert tensor.shape == (3, 200_001)
-    assert tensor.dtype == dtype
-    assert tensor.is_contiguous()
-    tensor.copy_(torch.arange(tensor.numel()).view(tensor.shape) % 7)
-    assert torch.equal(tensor.view(-1)[:8].to(torch.int64), torch.arange(8) % 7)
 
 
 def test_a_system_that_cannot_make_memory_ready_still_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
